@@ -1,0 +1,1 @@
+//! Benches of railbus; see the `benches` targets.

@@ -1,0 +1,272 @@
+//! What can go wrong outside the hot path, told so that a person can act on it.
+//!
+//! Every [`Error`] says what failed, on which object, why, and what to try. [`Error::exit_code`] maps it to the
+//! stable exit codes of the `railbus` program. The hot path has small enums of its own
+//! ([`SendError`], [`RecvError`]).
+
+use std::io;
+use std::path::PathBuf;
+
+/// A result of the control plane.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of the control plane: opening, creating, attaching, inspecting, removing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument is out of its range or contradicts another.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// The argument, with its value.
+        what: String,
+        /// Its range, or the contradiction.
+        why: String,
+    },
+    /// No such bus, channel or participant.
+    #[error("{what} does not exist ({path}); create it with `railbus create`, or check $RAILBUS_DIR", path = path.display())]
+    NotFound {
+        /// What was looked for.
+        what: String,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// It exists and was to be made anew.
+    #[error("{what} exists already ({path}); attach to it, or remove it with `railbus rm`", path = path.display())]
+    Exists {
+        /// What exists.
+        what: String,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The rights of this process do not allow it.
+    #[error("not allowed to {action} {path}: {why}", path = path.display())]
+    NotAllowed {
+        /// The verb: "publish to", "open".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The mode and owner found, and what would help.
+        why: String,
+    },
+    /// A file was made by another version of railbus.
+    #[error("{path} has layout {found:#x} (version {found_version}), this program has {expected:#x} (version {expected_version}): use one version of railbus on both sides, or remove the channel and create it again", path = path.display())]
+    Layout {
+        /// The file.
+        path: PathBuf,
+        /// Its fingerprint.
+        found: u64,
+        /// Its version.
+        found_version: u32,
+        /// Our fingerprint.
+        expected: u64,
+        /// Our version.
+        expected_version: u32,
+    },
+    /// Shared bytes are not what they must be.
+    #[error("{what} is corrupt: {why}")]
+    Corrupt {
+        /// The file or channel.
+        what: String,
+        /// What was found and what was expected.
+        why: String,
+    },
+    /// Memory or space is not there.
+    #[error("no room for {what}: {why}")]
+    NoSpace {
+        /// What was to be allocated, and how much.
+        what: String,
+        /// What is missing and how to get it.
+        why: String,
+    },
+    /// Pages were required that cannot be had.
+    #[error("no huge pages for {what}: {why}")]
+    NoHugePages {
+        /// The channel.
+        what: String,
+        /// Every rung of the ladder that was tried, and why it failed.
+        why: String,
+    },
+    /// Somebody holds what there is one of (the stream's publisher, a durable name, a registry entry).
+    #[error("{what} is taken: {why}")]
+    Busy {
+        /// What is taken.
+        what: String,
+        /// By whom, and what to do.
+        why: String,
+    },
+    /// A deadline passed.
+    #[error("timed out after {after_ms} ms waiting for {what}")]
+    TimedOut {
+        /// What was waited for.
+        what: String,
+        /// For how long, in ms.
+        after_ms: u64,
+    },
+    /// A peer that is needed has died or left.
+    #[error("{what} is gone: {why}")]
+    PeerGone {
+        /// Who.
+        what: String,
+        /// What that means.
+        why: String,
+    },
+    /// The handle was inherited over `fork`.
+    #[error("this handle was made before fork(): open the channel again in the child")]
+    Forked,
+    /// An operating system call failed for another reason.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// The verb: "map", "lock".
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The exit code of the `railbus` program: 1 failed, 2 usage, 3 not found, 4 not allowed, 5 corrupt or wrong
+    /// layout, 6 no space or memory, 7 peer gone, 8 timed out.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Invalid { .. } => 2,
+            Error::NotFound { .. } => 3,
+            Error::NotAllowed { .. } => 4,
+            Error::Layout { .. } | Error::Corrupt { .. } => 5,
+            Error::NoSpace { .. } | Error::NoHugePages { .. } => 6,
+            Error::PeerGone { .. } => 7,
+            Error::TimedOut { .. } => 8,
+            Error::Exists { .. } | Error::Busy { .. } | Error::Forked | Error::Io { .. } => 1,
+        }
+    }
+
+    /// An [`Error::Invalid`].
+    pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {
+        Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// An [`Error::Corrupt`].
+    pub fn corrupt(what: impl Into<String>, why: impl Into<String>) -> Error {
+        Error::Corrupt { what: what.into(), why: why.into() }
+    }
+
+    /// Classifies an operating system error: rights, space and absence have their own variants.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Error {
+        let path = path.into();
+        match source.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => Error::NotAllowed {
+                action,
+                path,
+                why: format!("{source}; ask the owner for the right, or run as another user"),
+            },
+            Some(libc::ENOENT) => Error::NotFound { what: format!("the file to {action}"), path },
+            Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => {
+                Error::NoSpace { what: path.display().to_string(), why: format!("{source} (to {action})") }
+            }
+            _ => Error::Io { action, path, source },
+        }
+    }
+}
+
+/// Why an event was not published. Small, because it is made on the hot path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no room: the slowest reader, or worker, is a whole ring behind. Nothing was published.
+    #[error("the channel is full")]
+    Full,
+    /// There is no room, events wait to be taken, and the channel has no live worker.
+    #[error("the channel is full and no worker is alive to take events")]
+    NoWorker,
+    /// There was no room for the whole time allowed. Nothing was published.
+    #[error("timed out waiting for room in the channel")]
+    TimedOut,
+    /// The event is larger than a frame or slot of this channel may be.
+    #[error(
+        "the event has {bytes} bytes, the channel takes at most {max}; create it with a larger --capacity or --slot-bytes"
+    )]
+    TooLong {
+        /// Bytes of the event.
+        bytes: usize,
+        /// The most this channel takes.
+        max: usize,
+    },
+    /// The channel's policy is to drop the newest when full: the event was counted as dropped.
+    #[error("dropped: the channel is full and its policy is to drop the newest")]
+    Dropped,
+    /// This participant was evicted; attach again.
+    #[error("this participant was evicted; attach again")]
+    Evicted,
+    /// The handle was inherited over `fork`: attach again in the child.
+    #[error("this handle was made before fork(): attach again in the child")]
+    Forked,
+    /// Shared words hold what no correct peer writes.
+    #[error("the channel is corrupt: {0}")]
+    Corrupt(&'static str),
+    /// A signal interrupted the wait, and the caller asked to be told.
+    #[error("interrupted by a signal")]
+    Interrupted,
+}
+
+/// Why there is no event. Small, because it is made on the hot path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// A lossy reader was overrun, or a reliable one evicted from the past: exactly these events are missing. The
+    /// next receive continues behind them.
+    #[error("lost {events} events: positions {from} up to {to}")]
+    Lost {
+        /// First position that is missing.
+        from: u64,
+        /// First position after the gap.
+        to: u64,
+        /// How many events the gap holds.
+        events: u64,
+    },
+    /// No event came in the time allowed.
+    #[error("timed out waiting for an event")]
+    TimedOut,
+    /// Every publisher has left and everything was read.
+    #[error("the last publisher has left and everything was read")]
+    Closed,
+    /// This participant was evicted; what it held may have been handed to another. Attach again.
+    #[error("this participant was evicted; attach again")]
+    Evicted,
+    /// The handle was inherited over `fork`: attach again in the child.
+    #[error("this handle was made before fork(): attach again in the child")]
+    Forked,
+    /// Shared words hold what no correct peer writes.
+    #[error("the channel is corrupt: {0}")]
+    Corrupt(&'static str),
+    /// A signal interrupted the wait, and the caller asked to be told.
+    #[error("interrupted by a signal")]
+    Interrupted,
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Error {
+        let text = error.to_string();
+        match error {
+            SendError::TooLong { .. } => Error::invalid("event", text),
+            SendError::TimedOut => Error::TimedOut { what: "room in the channel".into(), after_ms: 0 },
+            SendError::Forked => Error::Forked,
+            SendError::Corrupt(why) => Error::corrupt("channel", why),
+            SendError::NoWorker => Error::PeerGone { what: "the channel's last worker".into(), why: text },
+            _ => Error::Busy { what: "channel".into(), why: text },
+        }
+    }
+}
+
+impl From<RecvError> for Error {
+    fn from(error: RecvError) -> Error {
+        let text = error.to_string();
+        match error {
+            RecvError::TimedOut => Error::TimedOut { what: "an event".into(), after_ms: 0 },
+            RecvError::Forked => Error::Forked,
+            RecvError::Corrupt(why) => Error::corrupt("channel", why),
+            RecvError::Closed => Error::PeerGone { what: "the last publisher".into(), why: text },
+            _ => Error::Busy { what: "channel".into(), why: text },
+        }
+    }
+}

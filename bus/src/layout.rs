@@ -1,0 +1,275 @@
+//! Every byte that processes share, defined once.
+//!
+//! A channel is two files. Each begins with a **header page** (identical fields in both), followed by a
+//! **control block** of 128-byte lines and a **registry** of 256-byte entries for the participants of the
+//! side that may write the file. The event data follow in `.ring` (or in a file on hugetlbfs that the header
+//! names); the done words of a queue follow in `.acks`.
+//!
+//! ```text
+//! NAME.ring   producers write, consumers read          NAME.acks   consumers write, producers read
+//! +0          header page (4 KiB)                      +0          header page (4 KiB)
+//! +4096       control block (1 KiB)                    +4096       control block (1 KiB)
+//! +5120       producer registry (256 B each)           +5120       consumer registry (256 B each)
+//! +data_offset  frames or slots                        +done_offset  done words (8 B a slot; queues only)
+//! ```
+//!
+//! Offsets in the control block and the registry count from the control block, not from the file. All words are
+//! little-endian `u64` unless their size says otherwise, and every word that is written after creation is written
+//! with 64-bit atomic operations. [`FINGERPRINT`] hashes the whole definition; it is stored in every header and a
+//! file with another fingerprint is refused. `docs/LAYOUT.md` is generated from these tables by [`to_markdown`].
+
+/// One field of a shared structure.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The constant's name.
+    pub name: &'static str,
+    /// Bytes from the start of its structure.
+    pub offset: usize,
+    /// Size in bytes.
+    pub bytes: usize,
+    /// Who may write it after creation.
+    pub writer: &'static str,
+    /// What it holds.
+    pub meaning: &'static str,
+}
+
+/// Size of the lines that keep two writers apart: two 64-byte cache lines, because x86 prefetches them in pairs.
+pub const LINE_BYTES: usize = 128;
+/// Size of the header page.
+pub const HEADER_BYTES: usize = 4096;
+/// Size of the control block that follows the header page.
+pub const CONTROL_BYTES: usize = 1024;
+/// Size of a registry entry: a hot line and a cold line.
+pub const ENTRY_BYTES: usize = 2 * LINE_BYTES;
+/// Most entries a registry may have; worker indices are stored in 8 bits.
+pub const ENTRIES_MAX: usize = 256;
+/// `magic` of a complete file: "RAILBUS1" in ASCII. Stored last.
+pub const MAGIC_VALUE: u64 = u64::from_le_bytes(*b"RAILBUS1");
+/// Version of the layout, for people; [`FINGERPRINT`] is what is compared.
+pub const VERSION: u32 = 1;
+/// Lock bytes start here, far beyond any data: `LIFE_LOCK + entry` is held while the participant lives.
+pub const LIFE_LOCK: u64 = 1 << 40;
+/// `JANITOR_LOCK + entry` is held by whoever registers in, sweeps or frees that registry entry.
+pub const JANITOR_LOCK: u64 = 1 << 41;
+
+macro_rules! fields {
+    ($(#[$about:meta])* $table:ident; $($name:ident: $offset:expr, $bytes:expr, $writer:literal, $meaning:literal;)+) => {
+        $(#[doc = $meaning] pub const $name: usize = $offset;)+
+        $(#[$about])*
+        pub const $table: &[Field] = &[
+            $(Field { name: stringify!($name), offset: $offset, bytes: $bytes, writer: $writer, meaning: $meaning }),+
+        ];
+    };
+}
+
+fields! {
+    /// Fields of the header page of both files. Written by the creator only.
+    HEADER;
+    MAGIC: 0, 8, "creator, last", "`RAILBUS1`; zero until the file is complete";
+    LAYOUT_FINGERPRINT: 8, 8, "creator", "hash of this layout";
+    LAYOUT_VERSION: 16, 4, "creator", "layout version, for messages";
+    FILE_ROLE: 20, 4, "creator", "1 `.ring`, 2 `.acks`";
+    KIND: 24, 4, "creator", "1 stream, 2 queue, 3 topic";
+    BACKING: 28, 4, "creator", "pages behind the data: 1 hugetlbfs file, 2 2 MiB pages of tmpfs, 3 ordinary pages";
+    CHANNEL_ID: 32, 16, "creator", "random identity of the channel, the same in both files";
+    INCARNATION: 48, 8, "creator", "counts re-creations of the same channel id, from 1";
+    CREATED_NS: 56, 8, "creator", "CLOCK_REALTIME at creation, in ns";
+    CREATOR_PID: 64, 4, "creator", "process that created the channel";
+    NUMA_NODE: 68, 4, "creator", "i32: node the data were bound to, or -1";
+    CAPACITY_BYTES: 72, 8, "creator", "bytes of event data: a power of two";
+    SLOTS: 80, 8, "creator", "slots of a queue or topic (a power of two), 0 for a stream";
+    SLOT_BYTES: 88, 8, "creator", "bytes of a slot with its two header words (a power of two multiple of 64)";
+    DATA_OFFSET: 96, 8, "creator", "where the data start in the file that holds them";
+    DATA_BYTES: 104, 8, "creator", "bytes reserved for the data, a multiple of the page size";
+    PAGE_BYTES: 112, 8, "creator", "page size behind the data that the creator saw";
+    DONE_OFFSET: 120, 8, "creator", "where the done words start in `.acks`, 0 unless a queue";
+    PRODUCERS_MAX: 128, 4, "creator", "entries in the producer registry";
+    CONSUMERS_MAX: 132, 4, "creator", "entries in the consumer registry";
+    FLAGS: 136, 8, "creator", "channel flags";
+    OVERFLOW: 144, 4, "creator", "what `publish` does when full: 1 block, 2 drop the newest";
+    MAX_ATTEMPTS: 148, 4, "creator", "deliveries of a queue event before it is a dead letter, 0 without limit";
+    STUCK_AFTER_NS: 152, 8, "creator", "when a participant others wait for counts as stuck";
+    FIRST_POSITION: 160, 8, "creator", "position of the first event";
+    CHANNEL_NAME: 192, 128, "creator", "UTF-8, zero-padded";
+    DEAD_LETTERS: 320, 128, "creator", "name of the dead-letter queue in the same bus, or empty";
+    DATA_PATH: 448, 512, "creator", "file on hugetlbfs that holds the data, or empty when `.ring` does";
+    HEADER_CHECKSUM: 4088, 8, "creator", "FNV-1a of the bytes from `LAYOUT_FINGERPRINT` up to here";
+}
+
+fields! {
+    /// Control block of `.ring`: written by producers.
+    RING_CONTROL;
+    TAIL: 0, 8, "producers", "queue, topic: the next ticket to be won";
+    EVENTS_WAKE: 128, 8, "producers", "futex of consumers that wait for events (low 32 bits)";
+    PRODUCERS_PARKED: 256, 8, "producers", "epoch: producers that went to sleep waiting for space";
+    ANCHOR_INDEX: 384, 8, "publisher", "stream: which anchor entry is current (its lowest bit); counts updates";
+    ANCHOR_FLOOR: 392, 8, "publisher", "stream: lowest position that is intact and will stay so";
+    ANCHOR_ENTRIES: 512, 64, "publisher", "stream: two entries of floor position, floor count, recent position, recent count";
+    PRODUCERS_HIGH: 640, 8, "producers", "registry entries that were ever used";
+    DROPPED: 768, 8, "producers", "events dropped because the channel was full";
+}
+
+fields! {
+    /// Control block of `.acks`: written by consumers.
+    ACKS_CONTROL;
+    HEAD: 0, 8, "workers", "queue: the next ticket to be taken";
+    SPACE_WAKE: 128, 8, "consumers", "futex of producers that wait for space (low 32 bits)";
+    CONSUMERS_PARKED: 256, 8, "consumers", "epoch: consumers that went to sleep waiting for events";
+    REDO_HINT: 384, 8, "workers", "queue: counts events handed back for redelivery";
+    CONSUMERS_HIGH: 512, 8, "consumers", "registry entries that were ever used";
+    REDELIVERED: 640, 8, "workers", "queue: events delivered again";
+    DEAD_LETTERED: 648, 8, "workers", "queue: events moved to the dead-letter queue";
+}
+
+fields! {
+    /// A registry entry. The first line is hot and written by its owner only; the second changes when somebody
+    /// registers, leaves, waits or is swept.
+    ENTRY;
+    CLAIM: 0, 8, "owner; janitor", "slot rings: the tickets its owner has announced (ticket << 16 | count), 0 for none";
+    CURSOR: 8, 8, "owner; janitor", "readers: everything before this position was read; u64::MAX when it gates nobody";
+    POSITION: 16, 8, "owner", "stream publisher: the next position to be written";
+    EVENTS: 24, 8, "owner", "events published, or received";
+    LOST: 32, 8, "owner", "readers: events lost to overrun; producers: events dropped";
+    BLOCKED: 40, 8, "owner", "how often the owner found no room, or no event";
+    BYTES: 48, 8, "owner", "payload bytes published, or received";
+    STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
+    PID: 136, 4, "registrar", "process id, in its own PID namespace";
+    TID: 140, 4, "registrar", "thread that made the handle";
+    START_TIME: 144, 8, "registrar", "start time of the process in clock ticks since boot";
+    ATTACHED_NS: 152, 8, "registrar", "CLOCK_MONOTONIC when it registered";
+    SEEN_NS: 160, 8, "owner", "CLOCK_MONOTONIC when the owner last passed a slow path or a sampled operation";
+    WAIT_SINCE_NS: 168, 8, "owner", "CLOCK_MONOTONIC since when the owner has been blocked by a peer, 0 if it is not";
+    WAIT_POSITION: 176, 8, "owner", "position the owner is blocked at";
+    POLICY: 184, 8, "registrar", "role of the participant";
+    NAME: 192, 64, "registrar", "UTF-8, zero-padded";
+}
+
+/// Words at the start of a slot: its sequence word.
+pub const SLOT_SEQ: usize = 0;
+/// Words at the start of a slot: length, type and flags of the event.
+pub const SLOT_META: usize = 8;
+/// Where the body starts in a slot.
+pub const SLOT_BODY: usize = 16;
+
+/// Offset of a registry entry from the start of the control block.
+#[inline(always)]
+pub const fn entry(index: usize) -> usize {
+    CONTROL_BYTES + index * ENTRY_BYTES
+}
+
+/// Offset, in its file, of the end of a registry with `entries` entries.
+pub const fn registry_end(entries: usize) -> usize {
+    HEADER_BYTES + entry(entries)
+}
+
+const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        i += 1;
+    }
+    hash
+}
+
+/// 64-bit FNV-1a (Fowler, Noll, Vo), for the fingerprint and the header's checksum.
+pub const fn fnv1a(bytes: &[u8]) -> u64 {
+    fnv(0xcbf2_9ce4_8422_2325, bytes)
+}
+
+const fn fingerprint() -> u64 {
+    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY];
+    let sizes = [LINE_BYTES, HEADER_BYTES, CONTROL_BYTES, ENTRY_BYTES, SLOT_BODY, VERSION as usize];
+    let mut hash = fnv1a(b"railbus");
+    let mut t = 0;
+    while t < tables.len() {
+        let mut f = 0;
+        while f < tables[t].len() {
+            let field = tables[t][f];
+            hash = fnv(hash, field.name.as_bytes());
+            hash = fnv(hash, &(field.offset as u64).to_le_bytes());
+            hash = fnv(hash, &(field.bytes as u64).to_le_bytes());
+            f += 1;
+        }
+        t += 1;
+    }
+    let mut s = 0;
+    while s < sizes.len() {
+        hash = fnv(hash, &(sizes[s] as u64).to_le_bytes());
+        s += 1;
+    }
+    hash
+}
+
+/// Hash of every name, offset and size above: two builds share channels only if theirs agree.
+pub const FINGERPRINT: u64 = fingerprint();
+
+/// Fields lie in order, do not overlap, stay inside `size`, and words are naturally aligned.
+const fn well_formed(table: &[Field], size: usize) -> bool {
+    let mut end = 0;
+    let mut i = 0;
+    while i < table.len() {
+        let field = table[i];
+        let align = if field.bytes.is_multiple_of(8) { 8 } else { 4 };
+        if field.offset < end || !field.offset.is_multiple_of(align) {
+            return false;
+        }
+        end = field.offset + field.bytes;
+        i += 1;
+    }
+    end <= size
+}
+
+const _: () = assert!(well_formed(HEADER, HEADER_BYTES));
+const _: () = assert!(well_formed(RING_CONTROL, CONTROL_BYTES));
+const _: () = assert!(well_formed(ACKS_CONTROL, CONTROL_BYTES));
+const _: () = assert!(well_formed(ENTRY, ENTRY_BYTES));
+const _: () = assert!(ANCHOR_ENTRIES + 64 <= PRODUCERS_HIGH && ANCHOR_INDEX.is_multiple_of(LINE_BYTES));
+const _: () = assert!(BYTES + 8 <= LINE_BYTES && STATE == LINE_BYTES);
+const _: () = assert!(CONTROL_BYTES.is_multiple_of(LINE_BYTES) && HEADER_BYTES.is_multiple_of(LINE_BYTES));
+const _: () = assert!(cfg!(target_endian = "little"), "railbus shares little-endian words");
+
+/// The text of `docs/LAYOUT.md`.
+pub fn to_markdown() -> String {
+    use std::fmt::Write;
+    let mut text = String::from(
+        "# Layout of the shared files\n\nGenerated from `bus/src/layout.rs` by `make layout`; do not edit.\n\n",
+    );
+    let _ = writeln!(
+        text,
+        "Version {VERSION}, fingerprint `{FINGERPRINT:#018x}`. Little-endian; lines of {LINE_BYTES} bytes.\n"
+    );
+    text.push_str(
+        "`NAME.ring` (producers write, consumers read): header page, control block at 4096, producer registry at 5120,\n\
+         data at `DATA_OFFSET`. `NAME.acks` (consumers write, producers read): header page, control block at 4096,\n\
+         consumer registry at 5120, done words at `DONE_OFFSET`. A participant that lives holds an OFD lock on byte\n\
+         2^40 + its registry index of its side's file; whoever changes somebody else's entry holds byte 2^41 + index.\n",
+    );
+    let tables = [
+        ("Header page", HEADER),
+        ("Control block of .ring", RING_CONTROL),
+        ("Control block of .acks", ACKS_CONTROL),
+        ("Registry entry", ENTRY),
+    ];
+    for (title, table) in tables {
+        let _ = writeln!(
+            text,
+            "\n## {title}\n\n| offset | bytes | field | written by | meaning |\n|---:|---:|---|---|---|"
+        );
+        for f in table {
+            let _ = writeln!(
+                text,
+                "| {} | {} | `{}` | {} | {} |",
+                f.offset, f.bytes, f.name, f.writer, f.meaning
+            );
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n## Slot of a queue or topic\n\n| offset | bytes | field | meaning |\n|---:|---:|---|---|\n\
+         | {SLOT_SEQ} | 8 | `SLOT_SEQ` | sequence word: lap << 16 \\| kind (old, busy, published, aborted) |\n\
+         | {SLOT_META} | 8 | `SLOT_META` | header word: length, type id, flags |\n\
+         | {SLOT_BODY} | rest | `SLOT_BODY` | extensions, then payload |\n\n\
+         ## Frame of a stream\n\nA header word (as `SLOT_META`, with the committed bit), extensions, payload, padded to 8 bytes.\n"
+    );
+    text
+}

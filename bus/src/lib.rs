@@ -1,0 +1,5 @@
+//! Events between processes of one Linux host at the speed of the cache-coherence protocol.
+
+pub mod error;
+pub mod layout;
+pub mod memory;

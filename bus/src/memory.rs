@@ -1,0 +1,207 @@
+//! The memory that the ring protocols run on.
+//!
+//! A protocol is written once, generic over [`Memory`]: words at byte offsets, with every access naming the
+//! [`Edge`] it takes part in. Three memories exist: [`Mapped`] is shared memory; the loom and crash memories of
+//! `loom-tests` run the same code under every interleaving, and with its actor killed at every access. An edge
+//! pins the ordering at both of its ends in one place, so that a test can weaken one end and must see a failure.
+//!
+//! Payload bytes do not pass through here: they are plain bytes that an edge publishes.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// A happens-before edge of the protocols: a store that publishes and the load that relies on it, or a pair of
+/// fences. The name is written at both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Edge {
+    /// No ordering is needed; the comment at the access says why.
+    Plain,
+    /// Stream: a frame's header word is stored after its bytes and after the next header was zeroed; the reader
+    /// that sees it may read the frame and then look at the next header.
+    Commit,
+    /// Readers: a cursor is stored after the reader's last access to what lies before it; the producer that sees
+    /// it may overwrite that.
+    Cursor,
+    /// Stream: an anchor entry is filled before the index that names it.
+    Anchor,
+    /// Join and rescan (Dekker): a joiner stores its cursor, then reads the anchor (or tail) again; a producer
+    /// stores the anchor (or reads the tail), then scans the cursors. One of them sees the other.
+    Join,
+    /// Lossy reading, the writer's end: the floor (or a busy sequence word) is stored before any byte is overwritten.
+    Overwrite,
+    /// Lossy reading, the reader's end: the bytes are copied before the floor (or sequence word) is read again.
+    Validate,
+    /// A claim word is stored before its tickets can be won, and before it moves on, after everything done under
+    /// it; a reaper that sees the newer claim sees what was published under the older.
+    Announce,
+    /// Tickets are won from the tail: the chain of read-modify-writes carries the announcements before them.
+    Tail,
+    /// Tickets are taken from the head, as with the tail.
+    Head,
+    /// A slot's sequence word is stored after the slot's bytes; who sees it may read the slot.
+    Publish,
+    /// A done word is stored after the worker's last access to the slot; who sees it may reuse the slot.
+    Done,
+    /// A registry entry is written before its state makes it valid.
+    State,
+    /// Park and wake (Dekker): a sleeper announces itself, then looks at the ring again; a waker changes the ring,
+    /// then looks for sleepers. On the waker's side the sleeper's membarrier stands in for the fence.
+    Park,
+    /// A waker counts the wake word up before it wakes; a sleeper reads it before it announces itself.
+    Wake,
+}
+
+impl Edge {
+    /// The ordering of a load at the receiving end of this edge.
+    #[inline(always)]
+    pub const fn load(self) -> Ordering {
+        match self {
+            Edge::Plain => Ordering::Relaxed,
+            _ => Ordering::Acquire,
+        }
+    }
+
+    /// The ordering of a store at the publishing end of this edge.
+    #[inline(always)]
+    pub const fn store(self) -> Ordering {
+        match self {
+            Edge::Plain => Ordering::Relaxed,
+            _ => Ordering::Release,
+        }
+    }
+
+    /// The ordering of a successful read-modify-write, which is both ends at once.
+    #[inline(always)]
+    pub const fn update(self) -> Ordering {
+        match self {
+            Edge::Plain => Ordering::Relaxed,
+            _ => Ordering::AcqRel,
+        }
+    }
+
+    /// The ordering of a fence.
+    #[inline(always)]
+    pub const fn fence(self) -> Ordering {
+        match self {
+            Edge::Overwrite => Ordering::Release,
+            Edge::Validate => Ordering::Acquire,
+            _ => Ordering::SeqCst,
+        }
+    }
+}
+
+/// Words at byte offsets. Offsets are multiples of 8 and inside the memory: the protocols mask positions by
+/// geometry that was checked at attach, so no offset comes from shared memory itself.
+pub trait Memory: Clone {
+    /// Loads the word at byte offset `at`.
+    fn load(&self, at: usize, edge: Edge) -> u64;
+    /// Stores the word at byte offset `at`.
+    fn store(&self, at: usize, value: u64, edge: Edge);
+    /// Replaces `current` by `new`; the error is the value found, which is loaded as [`Memory::load`] would.
+    fn compare_exchange(&self, at: usize, current: u64, new: u64, edge: Edge) -> Result<u64, u64>;
+    /// Adds and returns the value before.
+    fn fetch_add(&self, at: usize, value: u64, edge: Edge) -> u64;
+    /// A fence.
+    fn fence(&self, edge: Edge);
+    /// A fence that the other side's membarrier makes unnecessary: nothing but a barrier to the compiler where
+    /// that works, a full fence elsewhere.
+    fn light_fence(&self, edge: Edge);
+    /// Asks the processor to own the line at `at` for writing. A hint.
+    #[inline(always)]
+    fn prefetch_write(&self, _at: usize) {}
+}
+
+/// A region of shared memory. Copies are handles to the same region.
+///
+/// Whoever makes one promises that the region stays mapped, with the rights the protocol's role needs, for as
+/// long as any copy is used.
+#[derive(Debug, Clone, Copy)]
+pub struct Mapped {
+    base: *mut u8,
+    bytes: usize,
+    /// Whether every sleeper can be trusted to run the membarrier that lets wakers go without a fence.
+    light: bool,
+}
+
+// SAFETY: a region is shared words that are accessed atomically only; its maker keeps it mapped (see `new`).
+unsafe impl Send for Mapped {}
+
+impl Mapped {
+    /// A region of `bytes` bytes at `base`. `light` says that this process is registered for membarrier.
+    ///
+    /// # Safety
+    /// The region must be mapped readable, and writable where the role writes, until the last copy is dropped;
+    /// `base` must be 8-byte aligned.
+    pub unsafe fn new(base: *mut u8, bytes: usize, light: bool) -> Mapped {
+        debug_assert!(base.addr().is_multiple_of(8) && bytes.is_multiple_of(8));
+        Mapped { base, bytes, light }
+    }
+
+    /// Address of the byte at `at`.
+    #[inline(always)]
+    pub fn address(&self, at: usize) -> *mut u8 {
+        debug_assert!(at <= self.bytes);
+        // SAFETY: `at` is inside the region, by the contract of `Memory` and the assertion above.
+        unsafe { self.base.add(at) }
+    }
+
+    /// Size of the region in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> &AtomicU64 {
+        debug_assert!(at + 8 <= self.bytes && at.is_multiple_of(8));
+        // SAFETY: in bounds and aligned (above), mapped as long as any copy lives (`new`), and every access to
+        // these words by any process is atomic.
+        unsafe { AtomicU64::from_ptr(self.base.add(at).cast()) }
+    }
+}
+
+impl Memory for Mapped {
+    #[inline(always)]
+    fn load(&self, at: usize, edge: Edge) -> u64 {
+        self.word(at).load(edge.load())
+    }
+
+    #[inline(always)]
+    fn store(&self, at: usize, value: u64, edge: Edge) {
+        self.word(at).store(value, edge.store());
+    }
+
+    #[inline(always)]
+    fn compare_exchange(&self, at: usize, current: u64, new: u64, edge: Edge) -> Result<u64, u64> {
+        self.word(at).compare_exchange(current, new, edge.update(), edge.load())
+    }
+
+    #[inline(always)]
+    fn fetch_add(&self, at: usize, value: u64, edge: Edge) -> u64 {
+        self.word(at).fetch_add(value, edge.update())
+    }
+
+    #[inline(always)]
+    fn fence(&self, edge: Edge) {
+        fence(edge.fence());
+    }
+
+    #[inline(always)]
+    fn light_fence(&self, edge: Edge) {
+        if self.light {
+            std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(edge.fence());
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch_write(&self, at: usize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: prefetching is a hint and cannot fault; the address is in bounds anyway. PREFETCHW is what
+        // `_MM_HINT_ET0` compiles to on every x86-64 processor that knows it, and a no-op on the others.
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) self.address(at), options(nostack, preserves_flags, readonly));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+}

@@ -1,0 +1,1 @@
+//! Loom models and crash models of the rings.

@@ -1,0 +1,3 @@
+//! The `railbus` program.
+
+fn main() {}
