@@ -1,0 +1,110 @@
+//! The header word of an event: what a frame of a stream begins with and what a slot keeps as its meta word.
+//!
+//! ```text
+//!  63         62       61..56   55..48   47..32    31..0
+//! | committed | padding | zero | flags | type id | body bytes |
+//! ```
+//!
+//! The body is the extensions that the flags name (publish time 8 B, trace context 32 B, origin 32 B; in this
+//! order), then the payload. In a stream the header word is the commit flag: zero means "nothing here yet". A
+//! padding frame fills the ring up to its end and carries no event.
+
+/// Bytes of the header word.
+pub const HEADER: u64 = 8;
+/// Set in every header word that is not zero.
+pub const COMMITTED: u64 = 1 << 63;
+/// Set in the header word of a padding frame.
+pub const PADDING: u64 = 1 << 62;
+
+/// Flag: the body begins with the publish time, `u64` ns of CLOCK_REALTIME.
+pub const STAMPED: u8 = 1;
+/// Flag: the body holds a 32-byte trace context.
+pub const TRACED: u8 = 2;
+/// Flag: the body holds the 32-byte origin of a dead letter.
+pub const ORIGIN: u8 = 4;
+/// Flag: the event was replayed from a journal.
+pub const REPLAYED: u8 = 8;
+const KNOWN_FLAGS: u8 = STAMPED | TRACED | ORIGIN | REPLAYED;
+
+/// Bytes of extensions that `flags` announce.
+#[inline(always)]
+pub const fn extension_bytes(flags: u8) -> usize {
+    (flags & STAMPED) as usize * 8
+        + ((flags & TRACED) as usize >> 1) * 32
+        + ((flags & ORIGIN) as usize >> 2) * 32
+}
+
+/// A committed header word. `body_bytes` is at most `u32::MAX`.
+#[inline(always)]
+pub const fn header(body_bytes: u32, type_id: u16, flags: u8) -> u64 {
+    COMMITTED | (flags as u64) << 48 | (type_id as u64) << 32 | body_bytes as u64
+}
+
+/// The header word of a padding frame of `frame_bytes` bytes, its header included.
+#[inline(always)]
+pub const fn padding(frame_bytes: u64) -> u64 {
+    COMMITTED | PADDING | (frame_bytes - HEADER)
+}
+
+/// Bytes of the body.
+#[inline(always)]
+pub const fn body_bytes(word: u64) -> u32 {
+    word as u32
+}
+
+/// The type id.
+#[inline(always)]
+pub const fn type_id(word: u64) -> u16 {
+    (word >> 32) as u16
+}
+
+/// The flags.
+#[inline(always)]
+pub const fn flags(word: u64) -> u8 {
+    (word >> 48) as u8
+}
+
+/// Bytes a frame with this body takes in a stream: header, body, padded to 8.
+#[inline(always)]
+pub const fn frame_bytes(body_bytes: u64) -> u64 {
+    (HEADER + body_bytes + 7) & !7
+}
+
+/// The largest frame of a stream: two of them, with the padding between, always fit.
+#[inline(always)]
+pub const fn frame_max(capacity_bytes: u64) -> u64 {
+    capacity_bytes / 2 - HEADER
+}
+
+/// Whether a correct publisher could have written this word with at most `body_max` bytes of body.
+#[inline(always)]
+pub const fn is_event(word: u64, body_max: u64) -> bool {
+    // COMMITTED alone of the top eight bits, known flags, and a body that holds its extensions.
+    (word >> 56) == 0x80
+        && flags(word) & !KNOWN_FLAGS == 0
+        && body_bytes(word) as u64 <= body_max
+        && extension_bytes(flags(word)) <= body_bytes(word) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_words_round_trip() {
+        let word = header(1234, 0xBEEF, STAMPED | TRACED);
+        assert_eq!((body_bytes(word), type_id(word), flags(word)), (1234, 0xBEEF, 3));
+        assert!(is_event(word, 1234) && !is_event(word, 1233));
+        assert!(!is_event(header(39, 0, STAMPED | TRACED), 100), "a body shorter than its extensions");
+        assert!(is_event(header(40, 0, STAMPED | TRACED), 100));
+        assert!(!is_event(0, 100) && !is_event(padding(64), 100) && !is_event(word & !COMMITTED, 2000));
+        assert!(!is_event(header(0, 0, 16), 100), "an unknown flag");
+    }
+
+    #[test]
+    fn frames_are_padded_to_eight() {
+        assert_eq!([0, 1, 8, 9].map(frame_bytes), [8, 16, 16, 24]);
+        assert_eq!(frame_bytes(body_bytes(padding(64)) as u64), 64);
+        assert_eq!(extension_bytes(STAMPED | TRACED | ORIGIN | REPLAYED), 72);
+    }
+}

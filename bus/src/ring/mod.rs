@@ -1,0 +1,28 @@
+//! The ring protocols, generic over [`crate::memory::Memory`]: no I/O, no clock, no allocation on the data path.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`frame`] | the header word of an event |
+//! | [`word`] | sequence words, done words and claim words of slot rings |
+//! | [`peers`] | the one question asked of the operating system: is that participant dead? |
+//! | [`registry`] | how participants enter, leave and are swept |
+//! | [`gates`] | the cursors a producer must not overrun |
+//! | [`anchor`] | the stream's two remembered places: where its history begins, and where it recently was |
+//! | [`stream_publisher`], [`stream_subscriber`] | the stream |
+//! | [`slot_producer`], [`slot_worker`], [`slot_reader`] | the slot ring: pushing, taking, reading by cursor |
+//! | [`orphan`] | proof that a ticket's owner is dead, and repair |
+//! | [`park`] | sleeping and waking without a cost to the waker |
+
+pub mod anchor;
+pub mod frame;
+pub mod gates;
+pub mod orphan;
+pub mod park;
+pub mod peers;
+pub mod registry;
+pub mod slot_producer;
+pub mod slot_reader;
+pub mod slot_worker;
+pub mod stream_publisher;
+pub mod stream_subscriber;
+pub mod word;

@@ -1,0 +1,184 @@
+//! Proof that a ticket's owner is dead, and the repair of what the dead left.
+//!
+//! **The rule**, on both sides: a ticket that has been won (`t < tail`, or `t < head`), is not finished (its
+//! sequence word, or done word, is still of an older ticket), and is announced by no live participant, is an
+//! *orphan*: nobody will ever finish it.
+//!
+//! **Why it is sound.** A participant announces a ticket in its claim word before it can win it, and the claim word
+//! moves on only after the ticket is finished (or, for a worker, marked TAKEN). So, in this order: see the ticket
+//! won (TAIL or HEAD: whoever won it had announced it before); see it unfinished; scan the claims (ANNOUNCE: a
+//! claim that has moved on brings the finished word with it); see it *still* unfinished. Then no live owner exists,
+//! and none can appear, because a ticket is won once. A loser that announces the ticket in passing, or is stopped
+//! while it does, only delays the proof.
+//!
+//! **Repair** is one compare-and-swap from the value seen, so any number of repairers may run, and die, at any
+//! point. Consumers cannot write the producers' file: they use the proof alone and step over the ticket. A topic's
+//! producer marks it ABORTED when it needs the slot. A worker hands a dead worker's events back as REDO.
+
+use crate::layout;
+use crate::memory::{Edge, Memory};
+use crate::ring::peers::{Peers, Side};
+use crate::ring::registry::{Status, status};
+use crate::ring::word::{self, NO_CLAIM, Slots, covers, done, seq};
+
+/// Whether a live participant of one side announces ticket `t`.
+pub fn is_announced<M: Memory, P: Peers>(memory: &M, side: Side, entries: usize, t: u64, peers: &P) -> bool {
+    let high = match side {
+        Side::Producers => layout::PRODUCERS_HIGH,
+        Side::Consumers => layout::CONSUMERS_HIGH,
+    };
+    // STATE: an owner was registered, and counted here, before it announced anything.
+    let used = (memory.load(high, Edge::State) as usize).min(entries);
+    (0..used).any(|index| {
+        // ANNOUNCE: pairs with the stores of claim words.
+        let claim = memory.load(layout::entry(index) + layout::CLAIM, Edge::Announce);
+        covers(claim, t) && !peers.is_dead(side, index)
+    })
+}
+
+/// Whether ticket `t` was won by a producer that died before it published it: it will never carry an event.
+pub fn is_orphan<M: Memory, P: Peers>(
+    ring: &M,
+    data: &M,
+    slots: Slots,
+    entries: usize,
+    t: u64,
+    peers: &P,
+) -> bool {
+    // TAIL: the winner's announcement is visible once its ticket is.
+    if t >= ring.load(layout::TAIL, Edge::Tail) {
+        return false;
+    }
+    let at = slots.offset(t) + layout::SLOT_SEQ;
+    let unfinished = || {
+        // PUBLISH: as a reader would.
+        let word = data.load(at, Edge::Publish);
+        !slots.is_finished(word, t) && !slots.is_newer(word, t)
+    };
+    unfinished() && !is_announced(ring, Side::Producers, entries, t, peers) && unfinished()
+}
+
+/// A topic's producer needs the slot of ticket `t`, which is not finished: if its owner is dead, marks it ABORTED.
+/// Returns whether the ticket is finished now.
+pub fn abort_orphan<M: Memory, P: Peers>(
+    ring: &M,
+    data: &M,
+    slots: Slots,
+    entries: usize,
+    t: u64,
+    peers: &P,
+) -> bool {
+    let at = slots.offset(t) + layout::SLOT_SEQ;
+    let seen = data.load(at, Edge::Publish);
+    if slots.is_finished(seen, t) || slots.is_newer(seen, t) {
+        return true;
+    }
+    // From the value seen before the proof: a producer that was faster with the repair, and with the next lap,
+    // has changed it.
+    is_orphan(ring, data, slots, entries, t, peers)
+        && data.compare_exchange(at, seen, slots.state(t, seq::ABORTED), Edge::Publish).is_ok()
+}
+
+/// What a sweep of the workers' side found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Events handed back for redelivery.
+    pub redone: u64,
+    /// Tickets of the dead worker in question that could not be judged yet, because a live participant announces
+    /// them too (in passing: it will lose them, but it may be stopped before it does).
+    pub unsettled: u64,
+}
+
+/// What a sweep needs to see.
+#[derive(Debug)]
+pub struct Sweeper<'a, M> {
+    /// The producers' file.
+    pub ring: &'a M,
+    /// The consumers' file, writable.
+    pub acks: &'a M,
+    /// The slots.
+    pub data: &'a M,
+    /// The done words, writable.
+    pub done: &'a M,
+    /// Geometry.
+    pub slots: Slots,
+    /// Entries of the producers' registry.
+    pub producers: usize,
+    /// Entries of the consumers' registry.
+    pub consumers: usize,
+}
+
+impl<M: Memory> Sweeper<'_, M> {
+    /// Repairs every ticket that a dead worker left unfinished. Anybody with the right to write the consumers' file
+    /// may do this at any time. With `dead`, the registry entry of a worker known to be dead, the result also says
+    /// whether anything of that worker's is left.
+    pub fn sweep<P: Peers>(&self, peers: &P, dead: Option<usize>) -> Swept {
+        // HEAD: whoever took the tickets below had announced them before.
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        let mut swept = Swept::default();
+        // ANNOUNCE: the dead worker's last range; its other tickets are marked TAKEN.
+        let claim =
+            dead.map_or(NO_CLAIM, |i| self.acks.load(layout::entry(i) + layout::CLAIM, Edge::Announce));
+        for t in head.saturating_sub(self.slots.count)..head {
+            self.repair(t, claim, peers, &mut swept);
+        }
+        if swept.redone > 0 {
+            // A hint that there is something to redo. A sweeper killed before this line leaves its own registry
+            // entry to be swept for, which counts again.
+            self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+        }
+        swept
+    }
+
+    fn repair<P: Peers>(&self, t: u64, claim: u64, peers: &P, swept: &mut Swept) {
+        let slots = self.slots;
+        let at = slots.done_offset(t);
+        let seen = self.done.load(at, Edge::Done);
+        let repaired = if seen == slots.free_for(t) {
+            if is_announced(self.acks, Side::Consumers, self.consumers, t, peers) {
+                swept.unsettled += covers(claim, t) as u64;
+                return;
+            }
+            if self.done.load(at, Edge::Done) != seen {
+                return; // Finished, or marked TAKEN, in the meantime.
+            }
+            let event = self.data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+            if event == slots.state(t, seq::PUBLISHED) {
+                slots.held(t, done::REDO, 1, 0)
+            } else if event == slots.state(t, seq::ABORTED)
+                || is_orphan(self.ring, self.data, slots, self.producers, t, peers)
+            {
+                slots.state(t, done::DONE)
+            } else {
+                swept.unsettled += covers(claim, t) as u64;
+                return;
+            }
+        } else if slots.is_of(seen, t) && word::kind(seen) == done::TAKEN {
+            let worker = word::worker(seen) as usize;
+            // The entry cannot have a new owner: it is swept before it is used again.
+            if !self.is_dead_worker(worker, peers) {
+                return;
+            }
+            slots.held(t, done::REDO, word::attempt(seen) + 1, 0)
+        } else {
+            if slots.is_of(seen, t) && word::kind(seen) == done::REDO {
+                swept.redone += 1; // Handed back already, perhaps by somebody who died before saying so.
+            }
+            return;
+        };
+        // From the value seen: idempotent, and harmless if anybody was faster.
+        if self.done.compare_exchange(at, seen, repaired, Edge::Done).is_ok()
+            && word::kind(repaired) == done::REDO
+        {
+            swept.redone += 1;
+        }
+    }
+
+    fn is_dead_worker<P: Peers>(&self, index: usize, peers: &P) -> bool {
+        if index >= self.consumers {
+            return false;
+        }
+        let state = self.acks.load(layout::entry(index) + layout::STATE, Edge::State);
+        status(state) == Status::Free || peers.is_dead(Side::Consumers, index)
+    }
+}

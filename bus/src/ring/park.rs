@@ -1,0 +1,92 @@
+//! Sleeping and waking, paid for by the sleeper.
+//!
+//! Two words, each in the file of who writes it: `parked`, an epoch that sleepers count up, and `wake`, the futex,
+//! that wakers count up.
+//!
+//! ```text
+//! sleeper: s = wake;  parked += 1;  membarrier;  look at the ring again;  FUTEX_WAIT(wake, s)
+//! waker:   change the ring;  (compiler fence)   if parked != last seen { wake += 1; n = FUTEX_WAKE(asked);
+//!                                                                       if n < asked { last seen = parked } }
+//! ```
+//!
+//! While nobody parks, a waker pays one load of a line that does not change. A wake between the sleeper's second
+//! look and its sleep changes the futex word, so the sleep returns at once. A sleeper that is killed leaves an
+//! epoch that costs each waker one system call, once. A waker that is killed before its wake leaves the sleeper to
+//! the end of its time slice: slices are bounded by who calls this.
+//!
+//! The membarrier makes every running thread of registered processes pass a full barrier: that stands in for the
+//! fence between the waker's store to the ring and its load of `parked`. A waker whose process could not register
+//! fences each time ([`Memory::light_fence`]); a sleeper that may not call membarrier fences itself and sleeps at
+//! most a millisecond.
+
+use crate::memory::{Edge, Memory};
+
+/// The operating system's part.
+pub trait Futex {
+    /// Sleeps while the low half of the word at `at` is `expected`, at most `slice_ns`. May return at any time.
+    fn wait(&self, at: usize, expected: u32, slice_ns: u64);
+    /// Wakes up to `count` sleepers and returns how many there were.
+    fn wake(&self, at: usize, count: u32) -> u32;
+    /// A barrier on every processor that runs a registered waker. False where that is refused.
+    fn barrier(&self) -> bool;
+}
+
+/// A waker's private state.
+#[derive(Debug)]
+pub struct Waker {
+    wake_at: usize,
+    parked_at: usize,
+    last_seen: u64,
+}
+
+impl Waker {
+    /// Counts up `wake_at` in the own file when `parked_at` in the peers' file has moved.
+    pub fn new(wake_at: usize, parked_at: usize) -> Waker {
+        // No epoch has been seen: the first wake finds out whether somebody sleeps.
+        Waker { wake_at, parked_at, last_seen: u64::MAX }
+    }
+
+    /// Wakes up to `asked` sleepers if there may be any. The caller has just changed the ring.
+    #[inline(always)]
+    pub fn wake<M: Memory, F: Futex>(&mut self, own: &M, peers: &M, futex: &F, asked: u32) {
+        // PARK: the change of the ring comes before the look at `parked`; the sleeper's membarrier sees to it.
+        own.light_fence(Edge::Park);
+        let parked = peers.load(self.parked_at, Edge::Plain);
+        if parked != self.last_seen {
+            self.wake_slowly(own, futex, asked, parked);
+        }
+    }
+
+    #[cold]
+    fn wake_slowly<M: Memory, F: Futex>(&mut self, own: &M, futex: &F, asked: u32, parked: u64) {
+        // WAKE: a sleeper that read the word before this will not fall asleep on it.
+        own.fetch_add(self.wake_at, 1, Edge::Wake);
+        if futex.wake(self.wake_at, asked) < asked {
+            self.last_seen = parked;
+        }
+    }
+}
+
+/// Sleeps on `wake_at` (in the wakers' file) until woken, `slice_ns` at most, unless `is_ready` after the sleeper
+/// has been announced in `parked_at` (in the own file).
+pub fn sleep<M: Memory, F: Futex>(
+    own: &M,
+    peers: &M,
+    futex: &F,
+    (wake_at, parked_at): (usize, usize),
+    slice_ns: u64,
+    is_ready: impl FnOnce() -> bool,
+) {
+    // WAKE: read before the announcement.
+    let wake = peers.load(wake_at, Edge::Wake);
+    own.fetch_add(parked_at, 1, Edge::Park);
+    let mut slice_ns = slice_ns;
+    if !futex.barrier() {
+        slice_ns = slice_ns.min(1_000_000);
+    }
+    // PARK: the announcement comes before the second look.
+    own.fence(Edge::Park);
+    if !is_ready() {
+        futex.wait(wake_at, wake as u32, slice_ns);
+    }
+}

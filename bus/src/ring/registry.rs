@@ -1,0 +1,339 @@
+//! How participants enter a channel, leave it, and are swept when they die.
+//!
+//! ```text
+//!            janitor lock + life lock
+//!   FREE ------------------------------> FILLING --> ACTIVE --leave--> FREE, or HELD (a durable name stays)
+//!    ^                                                 | \--evict (janitor lock)--> EVICTED
+//!    +------------ sweep (janitor lock) ---------------+------------------------------+
+//! ```
+//!
+//! An entry belongs to whoever holds its *life lock*, which the kernel drops when the owner's address space goes.
+//! Whoever changes an entry that is not its own holds the entry's *janitor lock*, also dropped by the kernel: so a
+//! janitor may die anywhere, and the next one finds the entry still marked and sweeps again. An entry is freed, or
+//! used again, only after a full sweep that follows the death: a word that names a dead worker never comes to look
+//! alive because its entry was given to another.
+//!
+//! Ticket repairs need none of these locks; see [`crate::ring::orphan`].
+
+use crate::layout;
+use crate::memory::{Edge, Memory};
+use crate::ring::gates::NO_GATE;
+use crate::ring::word::NO_CLAIM;
+
+/// What an entry's state word says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Nobody's.
+    Free,
+    /// Being filled in by a registrant.
+    Filling,
+    /// In use, or left by somebody who died.
+    Active,
+    /// A durable subscription whose owner has left: its cursor still gates.
+    Held,
+    /// Evicted: its cursor gates nobody, its owner will be told.
+    Evicted,
+}
+
+const FREE: u64 = 0;
+const FILLING: u64 = 1;
+const ACTIVE: u64 = 2;
+const HELD: u64 = 3;
+const EVICTED: u64 = 4;
+
+/// Policy bit: the cursor outlives its owner.
+pub const DURABLE: u64 = 1 << 8;
+/// Policy bit: never gates, may lose events.
+pub const LOSSY: u64 = 1 << 9;
+/// Policy, low byte: publisher or producer.
+pub const ROLE_PRODUCER: u64 = 1;
+/// Policy, low byte: subscriber.
+pub const ROLE_SUBSCRIBER: u64 = 2;
+/// Policy, low byte: worker.
+pub const ROLE_WORKER: u64 = 3;
+/// Policy, low byte: tap.
+pub const ROLE_TAP: u64 = 4;
+
+/// The status in a state word; words that no participant writes read as free.
+#[inline(always)]
+pub const fn status(state: u64) -> Status {
+    match state & 0xFF {
+        FILLING => Status::Filling,
+        ACTIVE => Status::Active,
+        HELD => Status::Held,
+        EVICTED => Status::Evicted,
+        _ => Status::Free,
+    }
+}
+
+const fn with(state: u64, status: u64) -> u64 {
+    state & !0xFF | status
+}
+
+/// The byte locks of one side's file, asked through a description of the registrant's own.
+pub trait Locks {
+    /// Takes an entry's janitor lock without waiting.
+    fn try_janitor(&self, index: usize) -> bool;
+    /// Gives it back.
+    fn release_janitor(&self, index: usize);
+    /// Takes an entry's life lock without waiting.
+    fn try_life(&self, index: usize) -> bool;
+    /// Whether another description holds an entry's life lock.
+    fn is_life_held(&self, index: usize) -> bool;
+}
+
+/// Who registers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Identity {
+    /// Role and policy bits.
+    pub policy: u64,
+    /// Process id in the low half, thread id in the high half.
+    pub pid_tid: u64,
+    /// Start time of the process.
+    pub start_time: u64,
+    /// Now, CLOCK_MONOTONIC.
+    pub now_ns: u64,
+    /// UTF-8, zero-padded; all zero for none.
+    pub name: [u64; 8],
+}
+
+/// A successful registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    /// The entry.
+    pub index: usize,
+    /// Its state word: ACTIVE with a fresh generation.
+    pub state: u64,
+    /// The cursor of the durable subscription that is resumed.
+    pub resumed: Option<u64>,
+}
+
+/// Why nobody could be registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Every entry is in use.
+    Full,
+    /// The durable name is in use by the live participant in this entry.
+    NameTaken(usize),
+}
+
+/// One side's registry.
+#[derive(Debug, Clone)]
+pub struct Registry<M> {
+    memory: M,
+    entries: usize,
+    high: usize,
+}
+
+impl<M: Memory> Registry<M> {
+    /// The registry of `entries` entries in `memory`; `high` is the offset of its high-water word
+    /// ([`layout::PRODUCERS_HIGH`] or [`layout::CONSUMERS_HIGH`]).
+    pub fn new(memory: M, entries: usize, high: usize) -> Registry<M> {
+        Registry { memory, entries, high }
+    }
+
+    /// Entries that were ever used.
+    pub fn used(&self) -> usize {
+        (self.memory.load(self.high, Edge::State) as usize).min(self.entries)
+    }
+
+    /// An entry's state word.
+    pub fn state(&self, index: usize) -> u64 {
+        self.memory.load(layout::entry(index) + layout::STATE, Edge::State)
+    }
+
+    fn policy(&self, index: usize) -> u64 {
+        self.memory.load(layout::entry(index) + layout::POLICY, Edge::Plain)
+    }
+
+    fn name(&self, index: usize) -> [u64; 8] {
+        std::array::from_fn(|i| self.memory.load(layout::entry(index) + layout::NAME + i * 8, Edge::Plain))
+    }
+
+    /// Whether an entry holds a durable subscription, in use or not.
+    pub fn is_durable(&self, index: usize) -> bool {
+        matches!(status(self.state(index)), Status::Active | Status::Held)
+            && self.policy(index) & DURABLE != 0
+    }
+
+    /// Registers. `sweep` repairs what the dead owner of an entry left and says whether nothing of it remains.
+    ///
+    /// Two registrants of one durable *new* name must be kept apart by the caller (the registry's name lock).
+    pub fn register<L: Locks>(
+        &self,
+        locks: &L,
+        who: &Identity,
+        mut sweep: impl FnMut(usize) -> bool,
+    ) -> std::result::Result<Registered, Refused> {
+        if who.policy & DURABLE != 0 {
+            for index in 0..self.used() {
+                if self.is_durable(index) && self.name(index) == who.name {
+                    return self.resume(locks, who, index).ok_or(Refused::NameTaken(index));
+                }
+            }
+        }
+        // Fresh entries first: they need no sweep.
+        for free_only in [true, false] {
+            for index in 0..self.entries {
+                if (status(self.state(index)) == Status::Free) != free_only || !locks.try_janitor(index) {
+                    continue;
+                }
+                let registered = self.enter(locks, who, index, &mut sweep);
+                locks.release_janitor(index);
+                if let Some(registered) = registered {
+                    return Ok(registered);
+                }
+            }
+        }
+        Err(Refused::Full)
+    }
+
+    /// Enters `index`, whose janitor lock is held.
+    fn enter<L: Locks>(
+        &self,
+        locks: &L,
+        who: &Identity,
+        index: usize,
+        sweep: &mut impl FnMut(usize) -> bool,
+    ) -> Option<Registered> {
+        // Read again under the lock: the entry may have changed hands before it was ours.
+        let state = self.state(index);
+        if locks.is_life_held(index) || self.is_durable(index) {
+            return None;
+        }
+        if status(state) != Status::Free && !sweep(index) {
+            return None;
+        }
+        self.fill(locks, who, index, state, None)
+    }
+
+    /// Takes over the durable subscription in `index`.
+    fn resume<L: Locks>(&self, locks: &L, who: &Identity, index: usize) -> Option<Registered> {
+        if !locks.try_janitor(index) {
+            return None;
+        }
+        let state = self.state(index);
+        let registered =
+            if locks.is_life_held(index) || !self.is_durable(index) || self.name(index) != who.name {
+                None
+            } else {
+                let cursor = self.memory.load(layout::entry(index) + layout::CURSOR, Edge::Cursor);
+                self.fill(locks, who, index, state, Some(cursor))
+            };
+        locks.release_janitor(index);
+        registered
+    }
+
+    fn fill<L: Locks>(
+        &self,
+        locks: &L,
+        who: &Identity,
+        index: usize,
+        state: u64,
+        resumed: Option<u64>,
+    ) -> Option<Registered> {
+        let m = &self.memory;
+        let entry = layout::entry(index);
+        let generation = (state | 0xFF).wrapping_add(1);
+        // A durable subscription stays ACTIVE while it changes hands: its cursor must gate all the time.
+        if resumed.is_none() {
+            m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Plain);
+            m.store(entry + layout::CURSOR, NO_GATE, Edge::Plain);
+            // STATE: no cursor or claim of the last owner is left when this generation is seen.
+            m.store(entry + layout::STATE, with(generation, FILLING), Edge::State);
+        }
+        for offset in [layout::EVENTS, layout::LOST, layout::BLOCKED, layout::BYTES, layout::WAIT_SINCE_NS] {
+            m.store(entry + offset, 0, Edge::Plain);
+        }
+        m.store(entry + layout::PID, who.pid_tid, Edge::Plain);
+        m.store(entry + layout::START_TIME, who.start_time, Edge::Plain);
+        m.store(entry + layout::ATTACHED_NS, who.now_ns, Edge::Plain);
+        m.store(entry + layout::SEEN_NS, who.now_ns, Edge::Plain);
+        m.store(entry + layout::POLICY, who.policy, Edge::Plain);
+        for (i, &word) in who.name.iter().enumerate() {
+            m.store(entry + layout::NAME + i * 8, word, Edge::Plain);
+        }
+        self.raise_high(index + 1);
+        if !locks.try_life(index) {
+            return None; // The kernel refused the lock: as if this registrant had died here.
+        }
+        let state = with(generation, ACTIVE);
+        // STATE: all of the entry is written before it is valid.
+        m.store(entry + layout::STATE, state, Edge::State);
+        Some(Registered { index, state, resumed: resumed.filter(|&cursor| cursor != NO_GATE) })
+    }
+
+    fn raise_high(&self, to: usize) {
+        let mut high = self.memory.load(self.high, Edge::State);
+        while high < to as u64 {
+            match self.memory.compare_exchange(self.high, high, to as u64, Edge::State) {
+                Ok(_) => return,
+                Err(found) => high = found,
+            }
+        }
+    }
+
+    /// Leaves: the owner gives its entry back, after it has finished or handed back its own tickets. A durable
+    /// subscription keeps its cursor unless `forget`. The life lock is dropped after this.
+    pub fn leave(&self, registered: &Registered, durable: bool) {
+        let m = &self.memory;
+        let entry = layout::entry(registered.index);
+        m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
+        if !durable {
+            m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
+        }
+        let left = with(registered.state, if durable { HELD } else { FREE });
+        // One step: if an evictor was faster, the entry stays evicted and is swept by the next registrant.
+        let _ = m.compare_exchange(entry + layout::STATE, registered.state, left, Edge::State);
+    }
+
+    /// Whether the owner's registration still stands.
+    #[inline(always)]
+    pub fn stands(&self, registered: &Registered) -> bool {
+        // Plain: eviction is told as soon as it is seen; what it means for held events is said on release.
+        self.memory.load(layout::entry(registered.index) + layout::STATE, Edge::Plain) == registered.state
+    }
+
+    /// Evicts a reader: its cursor gates nobody from now on, and its owner, if it lives, is told so when it next
+    /// looks. Not for producers and workers, which write in place and must be killed instead. Returns false when
+    /// the entry does not hold a reader, or somebody else is changing it.
+    pub fn evict<L: Locks>(&self, locks: &L, index: usize) -> bool {
+        if !locks.try_janitor(index) {
+            return false;
+        }
+        let state = self.state(index);
+        let reader = matches!(self.policy(index) & 0xFF, ROLE_SUBSCRIBER | ROLE_TAP);
+        let evicted = reader
+            && matches!(status(state), Status::Active | Status::Held)
+            && self
+                .memory
+                .compare_exchange(
+                    layout::entry(index) + layout::STATE,
+                    state,
+                    with(state, EVICTED),
+                    Edge::State,
+                )
+                .is_ok();
+        locks.release_janitor(index);
+        evicted
+    }
+
+    /// Frees the entry of a dead participant, unless it holds a durable name. Returns whether the entry is free of
+    /// its dead owner now.
+    pub fn bury<L: Locks>(&self, locks: &L, index: usize, mut sweep: impl FnMut(usize) -> bool) -> bool {
+        if !locks.try_janitor(index) {
+            return false;
+        }
+        let state = self.state(index);
+        let dead = status(state) != Status::Free && !locks.is_life_held(index) && !self.is_durable(index);
+        let swept = dead && sweep(index);
+        if swept {
+            let entry = layout::entry(index);
+            self.memory.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
+            self.memory.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
+            self.memory.store(entry + layout::STATE, with(state, FREE), Edge::State);
+        }
+        locks.release_janitor(index);
+        swept
+    }
+}

@@ -1,0 +1,245 @@
+//! Reading a slot ring by cursor: a topic's subscriber, and a queue's tap. Every reader sees every event, in the
+//! order of the tickets.
+//!
+//! A *reliable* reader's cursor gates the producers; it reads in place. **Joining**: store the tail as cursor, fence, read the
+//! tail again and start there. A producer whose scan missed the cursor had read no later tail, and lets itself go
+//! at most a ring beyond it (JOIN). Earlier tickets may still be in their slots; a reader that wants them reads
+//! them as a lossy one would, until it reaches the tickets that are protected.
+//!
+//! A *lossy* reader copies the slot and looks at the sequence word again: producers mark a slot BUSY before they
+//! overwrite it, so an unchanged word proves the copy whole.
+
+use crate::layout;
+use crate::memory::{Edge, Memory};
+use crate::ring::frame;
+use crate::ring::gates::NO_GATE;
+use crate::ring::orphan::is_orphan;
+use crate::ring::peers::Peers;
+use crate::ring::stream_subscriber::{From, JoinError};
+use crate::ring::word::{Slots, seq};
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poll {
+    /// An event: its ticket and header word.
+    Event(u64, u64),
+    /// Nothing yet.
+    Empty,
+    /// Overrun: these tickets are lost, and the reader has resumed behind them.
+    Lost {
+        /// First lost ticket.
+        from: u64,
+        /// Where it resumed.
+        to: u64,
+    },
+    /// The ring holds what no producer writes.
+    Corrupt,
+}
+
+/// A reader's private state.
+#[derive(Debug)]
+pub struct SlotReader<M> {
+    ring: M,
+    acks: M,
+    data: M,
+    slots: Slots,
+    /// Own registry entry, as an offset.
+    entry: usize,
+    producers: usize,
+    position: u64,
+    published: u64,
+    /// Tickets below this are not protected by the cursor and are copied.
+    protected_from: u64,
+}
+
+impl<M: Memory> SlotReader<M> {
+    /// A reader registered in entry `index`, which has not joined: [`Self::join`] or [`Self::resume`] follows.
+    pub fn new(ring: M, acks: M, data: M, index: usize, slots: Slots, producers: usize) -> Self {
+        let entry = layout::entry(index);
+        SlotReader {
+            ring,
+            acks,
+            data,
+            slots,
+            entry,
+            producers,
+            position: 0,
+            published: NO_GATE,
+            protected_from: u64::MAX,
+        }
+    }
+
+    /// The next ticket to be read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Joins at `from`, gating the producers unless `lossy`.
+    pub fn join(&mut self, from: From, lossy: bool) -> Result<(), JoinError> {
+        let mut tail = self.ring.load(layout::TAIL, Edge::Tail);
+        if !lossy {
+            self.store_cursor(tail);
+            // JOIN: pairs with the producers' rescan.
+            self.acks.fence(Edge::Join);
+            tail = self.ring.load(layout::TAIL, Edge::Tail);
+            self.protected_from = tail;
+        }
+        let oldest = tail.saturating_sub(self.slots.count);
+        self.position = match from {
+            From::Live => tail,
+            From::Oldest => oldest,
+            From::Position(wanted) if wanted < oldest => return Err(JoinError::TooOld(oldest)),
+            From::Position(wanted) if wanted > tail => return Err(JoinError::Beyond(tail)),
+            From::Position(wanted) => wanted,
+        };
+        if !lossy {
+            self.store_cursor(self.position);
+        }
+        Ok(())
+    }
+
+    /// Resumes at a cursor that has gated the producers all the time.
+    pub fn resume(&mut self, cursor: u64) {
+        (self.position, self.published, self.protected_from) = (cursor, cursor, 0);
+    }
+
+    /// Whether the next event is protected by the cursor, and so may be read in place with [`Self::poll`];
+    /// otherwise [`Self::poll_lossy`] must copy it.
+    #[inline(always)]
+    pub fn is_protected(&self) -> bool {
+        self.position >= self.protected_from
+    }
+
+    /// The next event, in place. Those before it are released: the cursor may pass them.
+    #[inline(always)]
+    pub fn poll(&mut self) -> Poll {
+        if self.position - self.published >= self.slots.count / 8 {
+            self.acknowledge();
+        }
+        self.poll_held()
+    }
+
+    /// The next event, in place, without releasing those before it.
+    #[inline(always)]
+    pub fn poll_held(&mut self) -> Poll {
+        // A ring holds no more than this many aborted tickets in a row.
+        for _ in 0..=self.slots.count {
+            let t = self.position;
+            // PUBLISH: pairs with the producer's store; the slot's bytes are visible.
+            let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+            if word == self.slots.state(t, seq::PUBLISHED) {
+                self.position = t + 1;
+                let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
+                return Poll::Event(t, header);
+            }
+            if word != self.slots.state(t, seq::ABORTED) {
+                // A newer lap under a cursor: this reader was evicted, or the ring is corrupt.
+                return if self.slots.is_newer(word, t) { Poll::Corrupt } else { Poll::Empty };
+            }
+            self.position = t + 1;
+        }
+        Poll::Corrupt
+    }
+
+    /// The next event, copied into `copy` (whole words), for readers whose cursor does not protect it.
+    pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> Poll {
+        for _ in 0..=self.slots.count {
+            let t = self.position;
+            let at = self.slots.offset(t);
+            // PUBLISH: as in `poll_held`.
+            let word = self.data.load(at + layout::SLOT_SEQ, Edge::Publish);
+            if self.slots.is_newer(word, t) {
+                return self.skip(t);
+            }
+            if word == self.slots.state(t, seq::ABORTED) {
+                self.position = t + 1;
+                continue;
+            }
+            if word != self.slots.state(t, seq::PUBLISHED) {
+                return Poll::Empty;
+            }
+            let header = self.data.load(at + layout::SLOT_META, Edge::Plain);
+            let most = self.slots.slot_bytes() - layout::SLOT_BODY as u64;
+            let words = (frame::body_bytes(header) as u64).min(most).div_ceil(8) as usize;
+            copy.clear();
+            copy.extend((0..words).map(|i| self.data.load(at + layout::SLOT_BODY + i * 8, Edge::Plain)));
+            // VALIDATE: pairs with OVERWRITE: had any word above come from a newer event, its BUSY is seen here.
+            self.data.fence(Edge::Validate);
+            if self.data.load(at + layout::SLOT_SEQ, Edge::Plain) != word {
+                return self.skip(t);
+            }
+            if !frame::is_event(header, most) {
+                return Poll::Corrupt;
+            }
+            self.position = t + 1;
+            return Poll::Event(t, header);
+        }
+        Poll::Corrupt
+    }
+
+    /// Resumes in the middle of the ring, or where protection begins.
+    fn skip(&mut self, lost: u64) -> Poll {
+        let tail = self.ring.load(layout::TAIL, Edge::Tail);
+        let middle = tail.saturating_sub(self.slots.count / 2);
+        // Never beyond what the cursor protects: those events are promised.
+        let to = if self.protected_from == u64::MAX { middle } else { middle.min(self.protected_from) };
+        if to <= lost {
+            // The slot is of a newer lap, so the tail is at least a lap ahead.
+            return Poll::Corrupt;
+        }
+        self.position = to;
+        Poll::Lost { from: lost, to }
+    }
+
+    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether it moved.
+    #[inline(always)]
+    pub fn acknowledge(&mut self) -> bool {
+        let behind = self.is_behind();
+        if behind {
+            self.store_cursor(self.position);
+        }
+        behind
+    }
+
+    /// Whether the cursor word lags behind what was polled.
+    #[inline(always)]
+    pub fn is_behind(&self) -> bool {
+        self.published != self.position
+    }
+
+    #[inline(always)]
+    fn store_cursor(&mut self, position: u64) {
+        self.published = position;
+        // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
+        self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
+    }
+
+    /// Byte offset in the data of ticket `t`'s body.
+    #[inline(always)]
+    pub fn body_offset(&self, ticket: u64) -> usize {
+        self.slots.offset(ticket) + layout::SLOT_BODY
+    }
+
+    /// Largest body in bytes.
+    pub fn body_max(&self) -> u64 {
+        self.slots.slot_bytes() - layout::SLOT_BODY as u64
+    }
+
+    /// Whether the next ticket has been won by a producer but not published. Reads the tail, whose line the
+    /// producers write: not for the fast path.
+    pub fn is_stuck(&self) -> bool {
+        let word = self.data.load(self.slots.offset(self.position) + layout::SLOT_SEQ, Edge::Publish);
+        let t = self.position;
+        let unpublished = !self.slots.is_finished(word, t) && !self.slots.is_newer(word, t);
+        unpublished && self.ring.load(layout::TAIL, Edge::Tail) > t
+    }
+
+    /// Steps over the next ticket if its producer is dead.
+    pub fn skip_orphan<P: Peers>(&mut self, peers: &P) -> bool {
+        let orphan = is_orphan(&self.ring, &self.data, self.slots, self.producers, self.position, peers);
+        if orphan {
+            self.position += 1;
+        }
+        orphan
+    }
+}

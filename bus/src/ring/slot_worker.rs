@@ -1,0 +1,342 @@
+//! Taking from a queue: each event goes to one worker, which says when it is done.
+//!
+//! ```text
+//! take:  an event handed back (REDO), if the hint moved:  CAS done[t]: REDO -> TAKEN(me)
+//!        else  h = head;  seq[h..] published?  mark TAKEN what is still held;  announce h;  CAS head: h -> h + n
+//! done:  done[t] = DONE                       (DONE: the slot may be reused)
+//! retry: done[t] = REDO, attempt + 1          (another worker, or this one, gets it again)
+//! ```
+//!
+//! While a ticket is covered by the worker's claim word, its done word stays untouched: the claim is what says
+//! "held". Before the claim word moves on, every ticket still held is marked TAKEN in its done word, which names
+//! the worker: from then on that says "held".
+
+use crate::layout;
+use crate::memory::{Edge, Memory};
+use crate::ring::orphan::{Sweeper, Swept, is_orphan};
+use crate::ring::peers::Peers;
+use crate::ring::word::{self, NO_CLAIM, Slots, claim, done, seq};
+
+/// Most tickets of one take: one bit each in a word.
+pub const TAKE_MAX: u32 = 64;
+
+/// An event in a worker's hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Its ticket, which is its position.
+    pub ticket: u64,
+    /// Deliveries before this one.
+    pub attempt: u8,
+}
+
+/// A worker's private state.
+#[derive(Debug)]
+pub struct SlotWorker<M> {
+    ring: M,
+    acks: M,
+    data: M,
+    done: M,
+    slots: Slots,
+    /// Own registry entry.
+    index: usize,
+    producers: usize,
+    consumers: usize,
+    /// First ticket of the claim word's range.
+    first: u64,
+    /// Which tickets of that range are held: bit i for `first + i`.
+    held: u64,
+    /// Which of them have not been handed out yet.
+    waiting: u64,
+    announced: bool,
+    /// Held tickets whose done word says TAKEN.
+    taken: Vec<Taken>,
+    redo_seen: u64,
+    redo_from: u64,
+}
+
+impl<M: Memory> SlotWorker<M> {
+    /// A worker registered in entry `index` (below 256).
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        ring: M,
+        acks: M,
+        data: M,
+        done: M,
+        index: usize,
+        slots: Slots,
+        producers: usize,
+        consumers: usize,
+    ) -> Self {
+        SlotWorker {
+            ring,
+            acks,
+            data,
+            done,
+            slots,
+            index,
+            producers,
+            consumers,
+            first: 0,
+            held: 0,
+            waiting: 0,
+            announced: false,
+            taken: Vec::with_capacity(2 * TAKE_MAX as usize),
+            redo_seen: 0,
+            redo_from: 0,
+        }
+    }
+
+    /// The next event, taking up to `most` (at least 1) from the ring at once when none is at hand.
+    #[inline(always)]
+    pub fn take(&mut self, most: u32) -> Option<Taken> {
+        if self.waiting != 0 {
+            return Some(self.hand_out());
+        }
+        // DONE: pairs with the counting after a REDO is stored. A hint: reading it late only delays.
+        if self.acks.load(layout::REDO_HINT, Edge::Done) != self.redo_seen
+            && let Some(taken) = self.take_redo()
+        {
+            return Some(taken);
+        }
+        self.take_fresh(most)
+    }
+
+    #[inline(always)]
+    fn hand_out(&mut self) -> Taken {
+        let bit = self.waiting.trailing_zeros();
+        self.waiting &= self.waiting - 1;
+        Taken { ticket: self.first + bit as u64, attempt: 0 }
+    }
+
+    #[inline(always)]
+    fn take_fresh(&mut self, most: u32) -> Option<Taken> {
+        let most = most.clamp(1, TAKE_MAX) as u64;
+        loop {
+            // HEAD: the chain of read-modify-writes on the head carries all earlier announcements.
+            let head = self.acks.load(layout::HEAD, Edge::Head);
+            let (mut count, mut events) = (0, 0u64);
+            while count < most {
+                let t = head + count;
+                // PUBLISH: pairs with the producer's store; the slot's bytes are visible.
+                let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+                if word == self.slots.state(t, seq::PUBLISHED) {
+                    events |= 1 << count;
+                } else if word != self.slots.state(t, seq::ABORTED) {
+                    break;
+                }
+                count += 1;
+            }
+            if count == 0 {
+                // A stale head: its slot has moved on, it is not empty.
+                if self.acks.load(layout::HEAD, Edge::Head) != head {
+                    continue;
+                }
+                self.retract();
+                return None;
+            }
+            if !self.win(head, count as u32, events) {
+                continue;
+            }
+            for i in 0..count {
+                if events & 1 << i == 0 {
+                    self.finish(head + i);
+                }
+            }
+            if events != 0 {
+                return Some(self.hand_out());
+            }
+        }
+    }
+
+    /// Announces and wins `count` tickets from `head`, of which those in `events` carry events.
+    #[inline(always)]
+    fn win(&mut self, head: u64, count: u32, events: u64) -> bool {
+        debug_assert_eq!(self.waiting, 0, "everything at hand is handed out first");
+        self.mark_held();
+        let entry = layout::entry(self.index);
+        // ANNOUNCE: before the tickets can be won; and everything finished, or marked TAKEN, under the last claim
+        // is visible to who sees this one.
+        self.acks.store(entry + layout::CLAIM, claim(head, count), Edge::Announce);
+        self.announced = true;
+        // HEAD.
+        let won = self.acks.compare_exchange(layout::HEAD, head, head + count as u64, Edge::Head).is_ok();
+        if won {
+            (self.first, self.held, self.waiting) = (head, events, events);
+        }
+        won
+    }
+
+    /// Marks every ticket that the claim word alone says is held: the claim word is about to move on.
+    #[inline(always)]
+    fn mark_held(&mut self) {
+        while self.held != 0 {
+            let ticket = self.first + self.held.trailing_zeros() as u64;
+            self.held &= self.held - 1;
+            let word = self.slots.held(ticket, done::TAKEN, 0, self.index as u8);
+            // DONE: ordered before the claim word moves on by ANNOUNCE; the edge is for repairers of TAKEN.
+            self.done.store(self.slots.done_offset(ticket), word, Edge::Done);
+            self.taken.push(Taken { ticket, attempt: 0 });
+        }
+    }
+
+    /// Takes back an announcement that holds nothing.
+    #[inline(always)]
+    pub fn retract(&mut self) {
+        if self.announced && self.held == 0 {
+            self.announced = false;
+            // ANNOUNCE: as with any claim that moves on.
+            self.acks.store(layout::entry(self.index) + layout::CLAIM, NO_CLAIM, Edge::Announce);
+        }
+    }
+
+    #[cold]
+    fn take_redo(&mut self) -> Option<Taken> {
+        let hint = self.acks.load(layout::REDO_HINT, Edge::Done);
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        let oldest = head.saturating_sub(self.slots.count);
+        let length = head - oldest;
+        let start = if (oldest..head).contains(&self.redo_from) { self.redo_from } else { oldest };
+        for i in 0..length {
+            let t = oldest + (start - oldest + i) % length;
+            let at = self.slots.done_offset(t);
+            let seen = self.done.load(at, Edge::Done);
+            if !self.slots.is_of(seen, t) || word::kind(seen) != done::REDO {
+                continue;
+            }
+            let attempt = word::attempt(seen);
+            let held = self.slots.held(t, done::TAKEN, attempt, self.index as u8);
+            // DONE: one of the takers wins; the last holder's accesses are before the REDO it or a repairer stored.
+            if self.done.compare_exchange(at, seen, held, Edge::Done).is_ok() {
+                self.redo_from = t + 1;
+                let taken = Taken { ticket: t, attempt };
+                self.taken.push(taken);
+                return Some(taken);
+            }
+        }
+        self.redo_seen = hint;
+        None
+    }
+
+    /// Says that an event is done. False when this worker does not hold it.
+    #[inline(always)]
+    pub fn done(&mut self, ticket: u64) -> bool {
+        let held = self.release(ticket).is_some();
+        if held {
+            self.finish(ticket);
+        }
+        held
+    }
+
+    /// Hands an event back: it is delivered again, with its attempt counted. False when this worker does not hold it.
+    pub fn retry(&mut self, ticket: u64) -> bool {
+        let Some(attempt) = self.release(ticket) else { return false };
+        let word = self.slots.held(ticket, done::REDO, attempt + 1, 0);
+        // DONE: this worker's accesses to the slot are before it.
+        self.done.store(self.slots.done_offset(ticket), word, Edge::Done);
+        // After the REDO. Killed between the two: the sweep that follows this worker's death counts again.
+        self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+        true
+    }
+
+    /// Puts an event back as it was, for another time: its attempt is not counted.
+    pub fn put_back(&mut self, taken: Taken) -> bool {
+        if self.release(taken.ticket).is_none() {
+            return false;
+        }
+        let word = self.slots.held(taken.ticket, done::REDO, taken.attempt, 0);
+        self.done.store(self.slots.done_offset(taken.ticket), word, Edge::Done);
+        self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+        true
+    }
+
+    /// Forgets a held ticket and returns its attempt.
+    #[inline(always)]
+    fn release(&mut self, ticket: u64) -> Option<u8> {
+        let bit = ticket.wrapping_sub(self.first);
+        if bit < 64 && self.held & 1 << bit != 0 {
+            self.held &= !(1 << bit);
+            self.waiting &= !(1 << bit);
+            return Some(0);
+        }
+        let i = self.taken.iter().position(|taken| taken.ticket == ticket)?;
+        Some(self.taken.swap_remove(i).attempt)
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, ticket: u64) {
+        // DONE: pairs with the producer's load: all accesses to the slot are before it.
+        self.done.store(self.slots.done_offset(ticket), self.slots.state(ticket, done::DONE), Edge::Done);
+    }
+
+    /// Hands back everything held, counting the attempt of what was handed out, and retracts the claim. For leaving.
+    pub fn hand_back(&mut self) {
+        while self.waiting != 0 {
+            let ticket = self.first + self.waiting.trailing_zeros() as u64;
+            self.put_back(Taken { ticket, attempt: 0 });
+        }
+        while self.held != 0 {
+            self.retry(self.first + self.held.trailing_zeros() as u64);
+        }
+        while let Some(taken) = self.taken.last().copied() {
+            self.retry(taken.ticket);
+        }
+        self.retract();
+    }
+
+    /// How many events are held.
+    pub fn in_hand(&self) -> usize {
+        self.held.count_ones() as usize + self.taken.len()
+    }
+
+    /// Byte offset in the data of ticket `t`'s meta word.
+    #[inline(always)]
+    pub fn header(&self, ticket: u64) -> u64 {
+        // Plain: the ticket was seen published.
+        self.data.load(self.slots.offset(ticket) + layout::SLOT_META, Edge::Plain)
+    }
+
+    /// Byte offset in the data of ticket `t`'s body.
+    #[inline(always)]
+    pub fn body_offset(&self, ticket: u64) -> usize {
+        self.slots.offset(ticket) + layout::SLOT_BODY
+    }
+
+    /// Largest body in bytes.
+    pub fn body_max(&self) -> u64 {
+        self.slots.slot_bytes() - layout::SLOT_BODY as u64
+    }
+
+    /// The ticket at the head if it has been won by a producer but not published: what every worker waits for.
+    /// Reads the tail, whose line the producers write: not for the fast path.
+    pub fn stuck_behind(&self) -> Option<u64> {
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        let unpublished = !self.slots.is_finished(word, head) && !self.slots.is_newer(word, head);
+        (unpublished && self.ring.load(layout::TAIL, Edge::Tail) > head).then_some(head)
+    }
+
+    /// Steps over ticket `t` at the head if its producer is dead. The proof is enough; the producers' file is not
+    /// written. Returns whether the head has moved past `t`.
+    pub fn skip_orphan<P: Peers>(&mut self, t: u64, peers: &P) -> bool {
+        if !is_orphan(&self.ring, &self.data, self.slots, self.producers, t, peers) {
+            return self.acks.load(layout::HEAD, Edge::Head) > t;
+        }
+        if self.win(t, 1, 0) {
+            self.finish(t);
+        }
+        true
+    }
+
+    /// What repairs the tickets that dead workers left.
+    pub fn sweeper(&self) -> Sweeper<'_, M> {
+        Sweeper {
+            ring: &self.ring,
+            acks: &self.acks,
+            data: &self.data,
+            done: &self.done,
+            slots: self.slots,
+            producers: self.producers,
+            consumers: self.consumers,
+        }
+    }
+}

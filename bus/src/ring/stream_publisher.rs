@@ -1,0 +1,251 @@
+//! The stream's publisher: one writer of a byte ring whose header words are the commit flags.
+//!
+//! ```text
+//! data:  ... | header payload | header payload | 0 | older laps ...
+//!                                                ^ position: always an explicitly zeroed header
+//! publish: room for the padding, the frame and the header after it?   (cached limit; rescan when short)
+//!          zero the next header; write the payload; store the header (COMMIT)
+//! ```
+//!
+//! The next header is zeroed before a frame is committed, so a walk along the frames ends at `position` whenever
+//! the publisher dies. A frame never straddles the end of the ring: a padding frame fills it up, and is committed
+//! after the frame behind it, so that both appear at once. A batch is written behind an uncommitted first header
+//! and appears when that is stored.
+//!
+//! **Limit.** The publisher may write up to `min(gates, floor) + capacity`. At a rescan it notes where it is,
+//! raises the floor as far as it needs (never above a gate), publishes both places, fences, and reads the cursors:
+//! the publisher's half of the JOIN pair. Limits are also kept short enough that the recent place is never more
+//! than a stride, or one frame, behind.
+
+use crate::layout;
+use crate::memory::{Edge, Memory};
+use crate::ring::anchor::{self, History, Place};
+use crate::ring::frame;
+use crate::ring::gates::Gates;
+use crate::ring::peers::{Peers, Side};
+use crate::ring::stream_subscriber::walk;
+
+/// A claimed frame: where its header word goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    start: u64,
+    padding: u64,
+    body_bytes: u64,
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The frame is larger than half the ring allows.
+    TooLong,
+    /// The reader in this consumer entry is in the way.
+    Gate(usize),
+}
+
+/// The publisher's private state.
+#[derive(Debug)]
+pub struct StreamPublisher<M> {
+    ring: M,
+    acks: M,
+    data: M,
+    /// Own registry entry, as an offset.
+    entry: usize,
+    capacity: u64,
+    gates: Gates,
+    history: History,
+    /// What is committed.
+    committed: Place,
+    /// What is written, beyond `committed` while a batch is open.
+    written: Place,
+    /// First header of the open batch: position and word, stored last.
+    batch: Option<(u64, u64)>,
+    limit: u64,
+    /// A frame that ends at or before this position needs neither padding nor a rescan.
+    easy_until: u64,
+}
+
+impl<M: Memory> StreamPublisher<M> {
+    /// Takes over the stream where the last publisher left it. The caller holds the publisher's registry entry
+    /// `index`. `data` is `capacity` bytes, a power of two. `None` when the ring holds what no publisher writes.
+    pub fn take_over(
+        ring: M,
+        acks: M,
+        data: M,
+        index: usize,
+        capacity: u64,
+        consumers: usize,
+    ) -> Option<Self> {
+        let anchors = anchor::read(&ring, 1)?;
+        // A predecessor killed between its index and its floor left the lone floor word behind.
+        ring.store(layout::ANCHOR_FLOOR, anchors.floor.position, Edge::Plain);
+        let end = walk(&data, capacity, anchors.recent, None)?;
+        if anchors.floor.position > anchors.recent.position
+            || end.position - anchors.floor.position > capacity
+        {
+            return None;
+        }
+        let entry = layout::entry(index);
+        ring.store(entry + layout::POSITION, end.position, Edge::Plain);
+        Some(StreamPublisher {
+            ring,
+            acks,
+            data,
+            entry,
+            capacity,
+            gates: Gates::new(consumers),
+            history: History::resume(anchors),
+            committed: end,
+            written: end,
+            batch: None,
+            limit: end.position,
+            easy_until: end.position,
+        })
+    }
+
+    /// Where the next event will be committed, and how many were before it.
+    pub fn place(&self) -> Place {
+        self.committed
+    }
+
+    /// Largest body, in bytes, that a frame may have.
+    pub fn body_max(&self) -> u64 {
+        frame::frame_max(self.capacity) - frame::HEADER
+    }
+
+    /// Claims room for a body of `body_bytes`. Nothing is visible until [`Self::commit`]; a claim is given up by
+    /// making another or by doing nothing.
+    #[inline(always)]
+    pub fn claim(&mut self, body_bytes: u64) -> Result<Claim, Refused> {
+        let start = self.written.position;
+        if body_bytes <= self.capacity && start + frame::frame_bytes(body_bytes) <= self.easy_until {
+            return Ok(Claim { start, padding: 0, body_bytes });
+        }
+        self.claim_slowly(body_bytes)
+    }
+
+    #[cold]
+    fn claim_slowly(&mut self, body_bytes: u64) -> Result<Claim, Refused> {
+        if body_bytes > self.body_max() {
+            return Err(Refused::TooLong);
+        }
+        let frame_bytes = frame::frame_bytes(body_bytes);
+        let position = self.written.position;
+        let to_end = self.capacity - (position & (self.capacity - 1));
+        let padding = if frame_bytes > to_end { to_end } else { 0 };
+        let need = padding + frame_bytes + frame::HEADER;
+        if position + need > self.limit {
+            self.flush();
+            if let Some(reader) = self.rescan(need) {
+                return Err(Refused::Gate(reader));
+            }
+        }
+        let lap_end = (position | (self.capacity - 1)) + 1;
+        self.easy_until = lap_end.min(self.limit - frame::HEADER);
+        Ok(Claim { start: position + padding, padding, body_bytes })
+    }
+
+    /// Looks at the cursors anew. Returns the reader in the way if `need` more bytes do not fit.
+    fn rescan(&mut self, need: u64) -> Option<usize> {
+        let here = self.committed;
+        let stride = self.capacity / 8;
+        // A first look bounds the floor by the gates, so that the floor is never above a reader's cursor.
+        let first = self.gates.lowest(&self.acks, here.position);
+        self.history.note(here, stride);
+        self.history.raise((here.position + need + stride).saturating_sub(self.capacity), first.position);
+        self.history.publish(&self.ring);
+        // JOIN: the places are published before the cursors are read. A joiner stores its cursor, fences, and
+        // reads the index again: either this scan sees its cursor, or it sees these places and starts at them.
+        // It also orders the floor before the bytes that are overwritten next (OVERWRITE, for lossy readers).
+        self.ring.fence(Edge::Join);
+        let lowest = self.gates.lowest(&self.acks, self.history.floor().position);
+        // A joiner's cursor may briefly lie below what it will start from: the limit may then be below `position`.
+        let limit = lowest.position.saturating_add(self.capacity);
+        self.limit = limit.min(here.position + need.max(stride));
+        self.easy_until = here.position;
+        if here.position + need <= self.limit {
+            None
+        } else {
+            Some(lowest.entry.or(first.entry).unwrap_or(usize::MAX))
+        }
+    }
+
+    /// Byte offset in the data where a claim's body starts.
+    #[inline(always)]
+    pub fn body_offset(&self, claim: Claim) -> usize {
+        (claim.start & (self.capacity - 1)) as usize + frame::HEADER as usize
+    }
+
+    /// Commits a claim whose body has been written, with `header` as its header word (whose length may be shorter
+    /// than what was claimed). With `batch` it stays invisible until [`Self::flush`].
+    #[inline(always)]
+    pub fn commit(&mut self, claim: Claim, header: u64, batch: bool) {
+        debug_assert!(frame::body_bytes(header) as u64 <= claim.body_bytes);
+        let body = frame::body_bytes(header) as u64;
+        let next = claim.start + frame::frame_bytes(body);
+        let position = self.written.position;
+        debug_assert_eq!(position + claim.padding, claim.start);
+        // The walk must end here: the next header is empty before this frame exists. COMMIT orders it.
+        self.store_header(next, 0, Edge::Plain);
+        let first = if claim.padding == 0 {
+            (position, header)
+        } else {
+            // Invisible as long as the padding before it is.
+            self.store_header(claim.start, header, Edge::Plain);
+            (position, frame::padding(claim.padding))
+        };
+        self.written = Place { position: next, count: self.written.count + 1 };
+        if batch {
+            match self.batch {
+                None => self.batch = Some(first),
+                // Behind the batch's first header, which is still empty.
+                Some(_) => self.store_header(first.0, first.1, Edge::Plain),
+            }
+        } else if self.batch.is_some() {
+            self.store_header(first.0, first.1, Edge::Plain);
+            self.flush();
+        } else {
+            self.show(first.0, first.1);
+        }
+    }
+
+    /// Makes an open batch visible.
+    #[inline(always)]
+    pub fn flush(&mut self) {
+        if let Some((position, word)) = self.batch.take() {
+            self.show(position, word);
+        }
+    }
+
+    /// Whether a batch is open.
+    #[inline(always)]
+    pub fn is_batching(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    /// Bytes written since the batch was opened.
+    #[inline(always)]
+    pub fn batch_bytes(&self) -> u64 {
+        self.written.position - self.committed.position
+    }
+
+    #[inline(always)]
+    fn show(&mut self, position: u64, word: u64) {
+        // COMMIT: pairs with the load in the subscriber's `poll`: who sees this word sees the bytes, the frames
+        // behind it in the batch, and the empty header at the end.
+        self.store_header(position, word, Edge::Commit);
+        self.committed = self.written;
+        // For observers only; it shares the line with nothing that others write.
+        self.ring.store(self.entry + layout::POSITION, self.committed.position, Edge::Plain);
+    }
+
+    #[inline(always)]
+    fn store_header(&self, position: u64, word: u64, edge: Edge) {
+        self.data.store((position & (self.capacity - 1)) as usize, word, edge);
+    }
+
+    /// Passes over the reader in the way if it is dead and holds no durable name. True: try again.
+    pub fn pass_over_dead<P: Peers>(&mut self, reader: usize, peers: &P) -> bool {
+        reader != usize::MAX
+            && self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
+    }
+}

@@ -1,0 +1,342 @@
+//! The stream's subscriber: a cursor over committed frames.
+//!
+//! ```text
+//! poll:  w = header at position (COMMIT);  0 => empty;  padding => step to the ring's start;  else the event
+//! ```
+//!
+//! A *reliable* subscriber's cursor, in its own line of `.acks`, is a gate: what it has not passed is not
+//! overwritten, and events are read in place. The cursor follows lazily, an eighth of the ring at a time, and at
+//! once whenever the ring is found empty, because a publisher may be waiting for exactly that room.
+//!
+//! A *lossy* subscriber gates nobody. It copies each event and then looks at the floor again: if the floor has
+//! passed the event, the copy may be torn and is thrown away, and the subscriber resumes at the publisher's recent
+//! place, whose event count tells exactly how many events were lost.
+//!
+//! **Joining** (the joiner's half of the JOIN pair): store the floor as cursor, fence, read the anchors again. If
+//! they have not changed, every later scan sees the cursor; if they have, take the new floor and repeat. The
+//! publisher is gated by the cursor stored first, so this ends.
+
+use crate::layout;
+use crate::memory::{Edge, Memory};
+use crate::ring::anchor::{self, Anchors, Place};
+use crate::ring::frame;
+use crate::ring::gates::NO_GATE;
+
+/// Where to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// Behind the last event that is committed now.
+    Live,
+    /// At the oldest event that is retained for sure.
+    Oldest,
+    /// At this position, which must be retained and the start of an event.
+    Position(u64),
+}
+
+/// Why a start is impossible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinError {
+    /// The ring holds what no publisher writes, or its places never rest.
+    Corrupt,
+    /// The position is no longer retained; the oldest that is.
+    TooOld(u64),
+    /// The position lies beyond the end; the end.
+    Beyond(u64),
+    /// No event starts at the position.
+    NoBoundary,
+}
+
+/// A frame in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// Its position.
+    pub position: u64,
+    /// Its header word.
+    pub header: u64,
+}
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poll {
+    /// An event.
+    Event(Frame),
+    /// Nothing yet.
+    Empty,
+    /// A lossy subscriber was overrun and has resumed: `events` events between the two positions are lost.
+    Lost {
+        /// First lost position.
+        from: u64,
+        /// Where it resumed.
+        to: u64,
+        /// How many events.
+        events: u64,
+    },
+    /// The ring holds what no publisher writes.
+    Corrupt,
+}
+
+/// Walks along committed frames from `place` to the first empty header, or to `until`. At most one ring's worth.
+/// `None` when it meets what no publisher writes.
+pub fn walk<M: Memory>(data: &M, capacity: u64, place: Place, until: Option<u64>) -> Option<Place> {
+    let body_max = frame::frame_max(capacity) - frame::HEADER;
+    let mut at = place;
+    if !at.position.is_multiple_of(8) {
+        return None;
+    }
+    while until.is_none_or(|end| at.position < end) {
+        if at.position - place.position > capacity {
+            return None;
+        }
+        let offset = at.position & (capacity - 1);
+        // COMMIT: as in `poll`.
+        let word = data.load(offset as usize, Edge::Commit);
+        if word == 0 {
+            break;
+        }
+        if word & frame::PADDING != 0 {
+            if word != frame::padding(capacity - offset) {
+                return None;
+            }
+            at.position += capacity - offset;
+        } else {
+            let bytes = frame::frame_bytes(frame::body_bytes(word) as u64);
+            if !frame::is_event(word, body_max) || offset + bytes > capacity {
+                return None;
+            }
+            at = Place { position: at.position + bytes, count: at.count + 1 };
+        }
+    }
+    Some(at)
+}
+
+/// The subscriber's private state.
+#[derive(Debug)]
+pub struct StreamSubscriber<M> {
+    ring: M,
+    acks: M,
+    data: M,
+    /// Own registry entry, as an offset.
+    entry: usize,
+    capacity: u64,
+    /// The next frame.
+    place: Place,
+    /// What the cursor word says.
+    published: u64,
+    lossy: bool,
+}
+
+impl<M: Memory> StreamSubscriber<M> {
+    /// A subscriber registered in entry `index`, which has not joined: [`Self::join`] or [`Self::resume`] follows.
+    pub fn new(ring: M, acks: M, data: M, index: usize, capacity: u64, lossy: bool) -> Self {
+        let entry = layout::entry(index);
+        StreamSubscriber {
+            ring,
+            acks,
+            data,
+            entry,
+            capacity,
+            place: Place::default(),
+            published: NO_GATE,
+            lossy,
+        }
+    }
+
+    /// The next position to be read, and how many events lie before it.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Joins at `from`.
+    pub fn join(&mut self, from: From) -> Result<(), JoinError> {
+        let mut anchors = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+        if !self.lossy {
+            // The publisher is gated by the first cursor stored, a ring at most ahead of it, and a ring holds at
+            // most nine strides: more changes than that are not a publisher's doing.
+            let mut tries = 64;
+            loop {
+                self.store_cursor(anchors.floor.position);
+                // JOIN: pairs with the publisher's rescan.
+                self.acks.fence(Edge::Join);
+                let again = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+                if again.index == anchors.index {
+                    break;
+                }
+                anchors = again;
+                tries -= 1;
+                if tries == 0 {
+                    return Err(JoinError::Corrupt);
+                }
+            }
+        }
+        self.start(anchors, from)?;
+        if !self.lossy {
+            self.store_cursor(self.place.position);
+        }
+        Ok(())
+    }
+
+    /// Finds the place to start at. A reliable joiner is gated at the floor; a lossy one may be overtaken while it
+    /// walks, and then starts at the recent place or reports the loss with its first poll.
+    fn start(&mut self, anchors: Anchors, from: From) -> Result<(), JoinError> {
+        let Anchors { floor, recent, .. } = anchors;
+        if floor.position > recent.position || recent.position - floor.position > self.capacity {
+            return Err(JoinError::Corrupt);
+        }
+        let walked = |place, until| match walk(&self.data, self.capacity, place, until) {
+            Some(end) => Ok(end),
+            None if self.lossy => Ok(place),
+            None => Err(JoinError::Corrupt),
+        };
+        self.place = match from {
+            From::Oldest => floor,
+            From::Live => walked(recent, None)?,
+            From::Position(wanted) if wanted < floor.position => {
+                return Err(JoinError::TooOld(floor.position));
+            }
+            From::Position(wanted) => {
+                let place = if wanted < recent.position { floor } else { recent };
+                let end = walked(place, Some(wanted))?;
+                match end.position.cmp(&wanted) {
+                    std::cmp::Ordering::Less => return Err(JoinError::Beyond(end.position)),
+                    std::cmp::Ordering::Greater => return Err(JoinError::NoBoundary),
+                    std::cmp::Ordering::Equal => end,
+                }
+            }
+        };
+        Ok(())
+    }
+
+    /// Resumes at a cursor that has gated the publisher all the time (a durable subscription's). The event count
+    /// is found by walking from the floor, which is never above a gate.
+    pub fn resume(&mut self, cursor: u64) -> Result<(), JoinError> {
+        self.published = cursor;
+        let anchors = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+        let from = if cursor >= anchors.recent.position { anchors.recent } else { anchors.floor };
+        if cursor < from.position {
+            return Err(JoinError::Corrupt);
+        }
+        let place = walk(&self.data, self.capacity, from, Some(cursor)).ok_or(JoinError::Corrupt)?;
+        if place.position != cursor {
+            return Err(JoinError::Corrupt);
+        }
+        self.place = place;
+        Ok(())
+    }
+
+    /// The next event, in place. The event before it is released: the cursor may pass it.
+    #[inline(always)]
+    pub fn poll(&mut self) -> Poll {
+        if self.place.position - self.published >= self.capacity / 8 {
+            self.acknowledge();
+        }
+        self.poll_held()
+    }
+
+    /// The next event, in place, without releasing those before it.
+    #[inline(always)]
+    pub fn poll_held(&mut self) -> Poll {
+        loop {
+            let position = self.place.position;
+            let offset = position & (self.capacity - 1);
+            // COMMIT: pairs with the store in the publisher's `show`: a header that is not zero brings its bytes.
+            let header = self.data.load(offset as usize, Edge::Commit);
+            if header == 0 {
+                return Poll::Empty;
+            }
+            let frame_bytes = frame::frame_bytes(frame::body_bytes(header) as u64);
+            if frame::is_event(header, self.capacity / 2) && offset + frame_bytes <= self.capacity {
+                self.place = Place { position: position + frame_bytes, count: self.place.count + 1 };
+                return Poll::Event(Frame { position, header });
+            }
+            // Padding ends the lap, so the next header is at the ring's start: this repeats once.
+            if header != frame::padding(self.capacity - offset) {
+                return Poll::Corrupt;
+            }
+            self.place.position = position + (self.capacity - offset);
+        }
+    }
+
+    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether it moved.
+    #[inline(always)]
+    pub fn acknowledge(&mut self) -> bool {
+        let behind = self.published != self.place.position;
+        if behind {
+            self.store_cursor(self.place.position);
+        }
+        behind
+    }
+
+    /// Whether the cursor word lags behind what was polled.
+    #[inline(always)]
+    pub fn is_behind(&self) -> bool {
+        self.published != self.place.position
+    }
+
+    #[inline(always)]
+    fn store_cursor(&mut self, position: u64) {
+        self.published = position;
+        // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
+        self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
+    }
+
+    /// Byte offset in the data of a frame's body.
+    #[inline(always)]
+    pub fn body_offset(&self, frame: Frame) -> usize {
+        (frame.position & (self.capacity - 1)) as usize + frame::HEADER as usize
+    }
+
+    /// The next event of a lossy subscriber, copied into `copy` (whole words; the body's bytes are the first
+    /// [`frame::body_bytes`] of them).
+    pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> Poll {
+        loop {
+            let position = self.place.position;
+            let offset = position & (self.capacity - 1);
+            // COMMIT: as in `poll_held`.
+            let header = self.data.load(offset as usize, Edge::Commit);
+            // Also an empty header may be that of a later lap: a lapped reader must not wait here for ever.
+            if self.is_overrun(position) {
+                return self.skip_to_recent();
+            }
+            if header == 0 {
+                return Poll::Empty;
+            }
+            if header == frame::padding(self.capacity - offset) {
+                self.place.position = position + (self.capacity - offset);
+                continue;
+            }
+            let body_bytes = frame::body_bytes(header) as u64;
+            let frame_bytes = frame::frame_bytes(body_bytes);
+            if !frame::is_event(header, self.capacity / 2) || offset + frame_bytes > self.capacity {
+                return Poll::Corrupt;
+            }
+            let body = offset as usize + frame::HEADER as usize;
+            copy.clear();
+            copy.extend(
+                (0..body_bytes.div_ceil(8) as usize).map(|i| self.data.load(body + i * 8, Edge::Plain)),
+            );
+            if self.is_overrun(position) {
+                return self.skip_to_recent();
+            }
+            self.place = Place { position: position + frame_bytes, count: self.place.count + 1 };
+            return Poll::Event(Frame { position, header });
+        }
+    }
+
+    /// Whether what was read at `position` before this call may have been overwritten.
+    fn is_overrun(&self, position: u64) -> bool {
+        // VALIDATE: pairs with the fence in the publisher's rescan: if any word read above came from a later lap,
+        // the floor that was raised before it is seen here.
+        self.data.fence(Edge::Validate);
+        self.ring.load(layout::ANCHOR_FLOOR, Edge::Plain) > position
+    }
+
+    fn skip_to_recent(&mut self) -> Poll {
+        let Some(Anchors { recent, .. }) = anchor::read(&self.ring, 1000) else { return Poll::Corrupt };
+        let lost = self.place;
+        if recent.position < lost.position || recent.count < lost.count {
+            return Poll::Corrupt;
+        }
+        self.place = recent;
+        Poll::Lost { from: lost.position, to: recent.position, events: recent.count - lost.count }
+    }
+}
