@@ -13,7 +13,7 @@
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
-use crate::ring::orphan::{Sweeper, Swept, is_orphan};
+use crate::ring::orphan::{Sweeper, is_orphan};
 use crate::ring::peers::Peers;
 use crate::ring::word::{self, NO_CLAIM, Slots, claim, done, seq};
 
