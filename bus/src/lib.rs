@@ -3,3 +3,4 @@
 pub mod error;
 pub mod layout;
 pub mod memory;
+pub mod os;
