@@ -3,4 +3,5 @@
 pub mod error;
 pub mod layout;
 pub mod memory;
+pub mod os;
 pub mod ring;
