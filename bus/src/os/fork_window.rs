@@ -293,7 +293,7 @@ mod tests {
             // Stops the thread when this one fails, too.
             let _stopper = scopeguard(|| stop.store(true, Ordering::Relaxed));
             for _ in 0..100 {
-                let (read, write) = nix::unistd::pipe().unwrap();
+                let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
                 // SAFETY: the child makes system calls only and leaves by _exit.
                 match unsafe { fork() }.unwrap() {
                     ForkResult::Child => {
@@ -303,7 +303,9 @@ mod tests {
                         unsafe { libc::_exit(0) }
                     }
                     ForkResult::Parent { child } => {
-                        let _reaper = scopeguard(|| drop(waitpid(child, None)));
+                        let _reaper = scopeguard(|| {
+                            let _ = waitpid(child, None);
+                        });
                         let _end_of_child = write;
                         turn();
                     }

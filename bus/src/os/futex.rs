@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// How a [`wait`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
+pub enum Outcome {
     /// Somebody called [`wake`], or the kernel woke it for no reason: look again.
     Woken,
     /// The word did not hold the expected value: it never slept.
@@ -31,7 +31,7 @@ pub enum Wait {
 /// Sleeps while `word` holds `expected`, at most `timeout` (for ever without one), in one system call.
 ///
 /// Comparing and falling asleep is one step for the kernel: a [`wake`] after a change of the word is never missed.
-pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Wait {
+pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Outcome {
     let limit = timeout.map(|timeout| libc::timespec {
         // More seconds than fit are for ever, as far as anybody can tell.
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -42,13 +42,13 @@ pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Wait 
     // that outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, limit) };
     if result == 0 {
-        return Wait::Woken;
+        return Outcome::Woken;
     }
     match io::Error::last_os_error().raw_os_error() {
-        Some(libc::EAGAIN) => Wait::Changed,
-        Some(libc::ETIMEDOUT) => Wait::TimedOut,
-        Some(libc::EINTR) => Wait::Interrupted,
-        other => Wait::Failed(other.unwrap_or(libc::EINVAL)),
+        Some(libc::EAGAIN) => Outcome::Changed,
+        Some(libc::ETIMEDOUT) => Outcome::TimedOut,
+        Some(libc::EINTR) => Outcome::Interrupted,
+        other => Outcome::Failed(other.unwrap_or(libc::EINVAL)),
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
                 woken = wake(waker.word().as_ptr(), 1);
                 thread::yield_now();
             }
-            assert_eq!(thread.join().unwrap(), Wait::Woken);
+            assert_eq!(thread.join().unwrap(), Outcome::Woken);
             assert_eq!(woken, 1);
         });
     }
@@ -137,15 +137,15 @@ mod tests {
     fn a_page_that_was_never_touched_will_do() {
         let (_, read_only) = pages();
         assert_eq!(wake(read_only.word().as_ptr(), 1), 0);
-        assert_eq!(wait(read_only.word(), 0, Some(Duration::from_micros(1))), Wait::TimedOut);
+        assert_eq!(wait(read_only.word(), 0, Some(Duration::from_micros(1))), Outcome::TimedOut);
     }
 
     #[test]
     fn a_changed_word_does_not_sleep() {
         let (writable, read_only) = pages();
         writable.word().store(8, Ordering::Relaxed);
-        assert_eq!(wait(read_only.word(), 7, None), Wait::Changed);
-        assert_eq!(wait(read_only.word(), 8, Some(Duration::ZERO)), Wait::TimedOut);
+        assert_eq!(wait(read_only.word(), 7, None), Outcome::Changed);
+        assert_eq!(wait(read_only.word(), 8, Some(Duration::ZERO)), Outcome::TimedOut);
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         file.set_len(4096).unwrap();
         let page = Page::map(&file, libc::PROT_READ);
         file.set_len(0).unwrap();
-        assert_eq!(wait(page.word(), 0, Some(Duration::from_secs(60))), Wait::Failed(libc::EFAULT));
+        assert_eq!(wait(page.word(), 0, Some(Duration::from_secs(60))), Outcome::Failed(libc::EFAULT));
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
             while wake(writable.word().as_ptr(), 1) == 0 && !thread.is_finished() {
                 thread::yield_now();
             }
-            assert_eq!(thread.join().unwrap(), Wait::Woken);
+            assert_eq!(thread.join().unwrap(), Outcome::Woken);
         });
     }
 
@@ -199,7 +199,7 @@ mod tests {
                 unsafe { libc::pthread_kill(id, libc::SIGURG) };
                 thread::sleep(Duration::from_millis(1));
             }
-            assert_eq!(sleeper.join().unwrap(), Wait::Interrupted);
+            assert_eq!(sleeper.join().unwrap(), Outcome::Interrupted);
         });
         // SAFETY: this is the disposition the process had.
         unsafe { sigaction(Signal::SIGURG, &before) }.unwrap();

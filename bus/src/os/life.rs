@@ -364,3 +364,60 @@ fn map_life(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<NonNull<libc::c_void
     }
     NonNull::new(address).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    #[test]
+    fn a_fork_child_that_drops_the_handle_unmaps_nothing_of_its_own() {
+        let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+        let mut claim = LifeClaim::open(file.path(), FileId::of(file.as_file()).unwrap()).unwrap();
+        assert!(claim.try_life(0).unwrap());
+        let mut life = Some(claim.into_life().unwrap());
+        let (address, bytes) = life.as_ref().map(|life| (life.page.as_ptr(), life.page_bytes)).unwrap();
+        // SAFETY: the child makes system calls and drops a handle that owns no memory, and leaves by _exit.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+                // SAFETY: with NOREPLACE nothing that exists is touched: it succeeds only if the page is not there.
+                let page = unsafe { libc::mmap(address, bytes, libc::PROT_READ, flags, -1, 0) };
+                drop(life.take());
+                // SAFETY: the call only asks whether the page is mapped.
+                let still_mapped = unsafe { libc::msync(address, bytes, libc::MS_ASYNC) } == 0;
+                // SAFETY: _exit has no preconditions.
+                unsafe { libc::_exit(i32::from(page != address || !still_mapped)) }
+            }
+            ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+            }
+        }
+        let mut probe = Probe::open(file.path(), FileId::of(file.as_file()).unwrap()).unwrap();
+        assert_eq!(probe.life(0), Liveness::Alive);
+    }
+
+    #[test]
+    fn a_claim_in_a_fork_child_is_refused() {
+        let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+        let mut claim = LifeClaim::open(file.path(), FileId::of(file.as_file()).unwrap()).unwrap();
+        assert!(claim.try_janitor(0).unwrap());
+        // SAFETY: the child makes system calls only and leaves by _exit; the errors hold no memory.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let right = matches!(claim.release_janitor(0), Err(Error::Forked))
+                    && matches!(claim.try_janitor(1), Err(Error::Forked))
+                    && matches!(claim.is_life_locked(1), Err(Error::Forked))
+                    && matches!(claim.try_life(1), Err(Error::Forked));
+                // SAFETY: _exit has no preconditions.
+                unsafe { libc::_exit(i32::from(!right)) }
+            }
+            ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+            }
+        }
+        let mut probe = Probe::open(file.path(), FileId::of(file.as_file()).unwrap()).unwrap();
+        assert_eq!(probe.janitor(0), Liveness::Alive, "the child has not given up its parent's lock");
+    }
+}

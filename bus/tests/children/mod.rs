@@ -1,0 +1,118 @@
+//! Real child processes for the tests: the test program runs itself again, with a role.
+//!
+//! A role is a function that runs in a process of its own, says what it has done in lines on standard error, and
+//! stays until its standard input ends. So no child outlives its test, whatever happens to the test.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const ROLE: &str = "RAILBUS_TEST_ROLE";
+const FILE: &str = "RAILBUS_TEST_FILE";
+const SAYS: &str = "child says: ";
+
+/// The role this process was started for, and the file it is about; `None` in the test program itself.
+pub(crate) fn role() -> Option<(String, std::path::PathBuf)> {
+    Some((std::env::var(ROLE).ok()?, std::env::var_os(FILE)?.into()))
+}
+
+/// Tells the parent something, in a child. Safe after `fork`: one write, so that the lines of several processes do
+/// not mix.
+pub(crate) fn say(line: &[u8]) {
+    let part =
+        |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let parts = [part(SAYS.as_bytes()), part(line), part(b"\n")];
+    // SAFETY: the parts are live slices, which are only read.
+    let written = unsafe { libc::writev(2, parts.as_ptr(), 3) };
+    assert_eq!(written as usize, SAYS.len() + line.len() + 1);
+}
+
+/// Stays until the parent closes this process's standard input. Safe after `fork`.
+#[allow(dead_code, reason = "not every child stays")]
+pub(crate) fn stay() {
+    let mut byte = 0u8;
+    // SAFETY: the pointer is valid for writing one byte.
+    while unsafe { libc::read(0, (&raw mut byte).cast(), 1) } > 0 {}
+}
+
+/// A child process in a role; killed and waited for on drop.
+pub(crate) struct Actor {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+}
+
+impl Actor {
+    /// Starts this test program again, in `role`. It must have an ignored test `child` that looks at [`role`].
+    pub(crate) fn start(role: &str, file: &Path) -> Actor {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
+        command.env(ROLE, role).env(FILE, file);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        Actor { child, lines }
+    }
+
+    /// The next thing the child says. Panics with all it wrote if it ends before.
+    pub(crate) fn hear(&mut self) -> String {
+        let mut seen = String::new();
+        loop {
+            let start = seen.len();
+            if self.lines.read_line(&mut seen).unwrap() == 0 {
+                panic!("the child ended without a word:\n{seen}");
+            }
+            if let Some(said) = seen[start..].trim_end().strip_prefix(SAYS) {
+                return said.to_owned();
+            }
+        }
+    }
+
+    /// Expects the child to say `word`.
+    pub(crate) fn expect(&mut self, word: &str) {
+        assert_eq!(self.hear(), word);
+    }
+
+    /// Its process id.
+    #[allow(dead_code, reason = "not every test program asks")]
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Kills it with SIGKILL and waits for its end.
+    #[allow(dead_code, reason = "not every test program kills")]
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        assert_eq!(self.child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+
+    /// Ends its standard input, waits for its end, and passes on what it wrote if it failed.
+    pub(crate) fn finish(mut self) -> ExitStatus {
+        drop(self.child.stdin.take());
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).unwrap();
+        let status = self.child.wait().unwrap();
+        if !status.success() {
+            eprintln!("{rest}");
+        }
+        status
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `condition` holds; panics after a minute, which is far beyond any load of the machine.
+#[allow(dead_code, reason = "not every test program waits")]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "still not: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
