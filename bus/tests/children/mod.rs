@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const ROLE: &str = "RAILBUS_TEST_ROLE";
@@ -40,6 +40,8 @@ pub(crate) fn stay() {
 /// A child process in a role; killed and waited for on drop.
 pub(crate) struct Actor {
     child: Child,
+    /// Held here, because waiting for a child closes the standard input that its handle holds.
+    input: Option<ChildStdin>,
     lines: BufReader<ChildStderr>,
 }
 
@@ -52,7 +54,8 @@ impl Actor {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
-        Actor { child, lines }
+        let input = child.stdin.take();
+        Actor { child, input, lines }
     }
 
     /// The next thing the child says. Panics with all it wrote if it ends before.
@@ -80,7 +83,7 @@ impl Actor {
         self.child.id() as i32
     }
 
-    /// Kills it with SIGKILL and waits for its end.
+    /// Kills it with SIGKILL and waits for its end. Its standard input stays open, for children that it has left.
     #[allow(dead_code, reason = "not every test program kills")]
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -89,7 +92,7 @@ impl Actor {
 
     /// Ends its standard input, waits for its end, and passes on what it wrote if it failed.
     pub(crate) fn finish(mut self) -> ExitStatus {
-        drop(self.child.stdin.take());
+        drop(self.input.take());
         let mut rest = String::new();
         self.lines.read_to_string(&mut rest).unwrap();
         let status = self.child.wait().unwrap();
