@@ -149,10 +149,18 @@ fn on_tmpfs(
         // tmpfs keeps the policy with the file, so that what is allocated by offset follows it, too.
         bind(&mapping, node)?;
     }
+    let mut missed = Vec::new();
+    let mut collapsed = Ok(());
+    if huge {
+        // One page in each 2 MiB is enough for the kernel to collapse them, and spares it copying the others.
+        for at in (0..header.data_bytes).step_by(HUGE_2M as usize) {
+            reserve(ring, header.data_offset + at, header.page_bytes).map_err(fail)?;
+        }
+        collapsed = mapping.collapse();
+    }
     reserve(ring, header.data_offset, header.data_bytes).map_err(fail)?;
     mapping.populate(true).map_err(fail)?;
-    let mut missed = Vec::new();
-    if huge && let Err(error) = mapping.collapse() {
+    if huge && let Err(error) = collapsed.or_else(|_| mapping.collapse()) {
         let setting =
             std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
         let why = match error.raw_os_error() {

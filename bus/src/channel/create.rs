@@ -56,7 +56,7 @@ impl Opened {
 ///
 /// `init` writes what must not be zero at the start, such as words that encode a first position. It gets all of the
 /// channel writable, before anybody else can see it; its error undoes the creation. Allocating, faulting in and
-/// collapsing take about 0.3 s per GiB; the lock of the bus is waited for at most 10 s.
+/// collapsing take seconds per GiB; the lock of the bus is waited for at most 10 s.
 ///
 /// # Errors
 /// [`Error::Invalid`] options; [`Error::Exists`]; [`Error::NoSpace`]; [`Error::NoHugePages`] if they are required;
