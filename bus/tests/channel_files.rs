@@ -671,27 +671,33 @@ fn what_is_asked_for_must_match_what_is_there() -> Outcome {
     Ok(())
 }
 
+/// Channels that the racing processes make, one after the other.
+const RACES: usize = 50;
+
 #[test]
 fn of_eight_processes_one_creates_and_all_share() -> Outcome {
     let base = base()?;
-    for round in 0..4 {
-        let children = (0..8).map(|_| child("race", base.path())).collect::<std::io::Result<Vec<_>>>()?;
-        std::thread::sleep(Duration::from_millis(50));
-        File::create(base.path().join("go"))?;
-        let (mut created, mut identities) = (0, Vec::new());
-        for child in children {
-            let output = child.wait_with_output()?;
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(output.status.success(), "round {round}: {output:?}");
-            let result =
-                text.lines().find_map(|line| line.split_once("result:")).ok_or("no result")?.1.trim();
-            created += usize::from(result.starts_with("created"));
-            identities.extend(result.split(' ').nth(1).map(str::to_owned));
+    let children = (0..8).map(|_| child("race", base.path())).collect::<std::io::Result<Vec<_>>>()?;
+    std::thread::sleep(Duration::from_millis(50));
+    File::create(base.path().join("go"))?;
+    let mut results = vec![(0, Vec::new()); RACES];
+    for child in children {
+        let output = child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        let lines = text.lines().filter_map(|line| line.split_once("outcome: "));
+        let words: Vec<Vec<&str>> = lines.map(|(_, result)| result.split(' ').collect()).collect();
+        assert_eq!(words.len(), RACES, "{text}");
+        for ((created, identities), words) in results.iter_mut().zip(words) {
+            *created += usize::from(words[0] == "created");
+            identities.push(words[1].to_owned());
         }
-        identities.dedup();
-        assert_eq!((created, identities.len()), (1, 1), "round {round}: {identities:?}");
-        std::fs::remove_file(base.path().join("go"))?;
-        remove(base.path(), &ticks())?;
+    }
+    for (race, (created, identities)) in results.iter().enumerate() {
+        assert_eq!(*created, 1, "race {race}");
+        let header = attach(base.path(), &ChannelName::new("demo", race.to_string())?)?.header;
+        let identity = railbus::os::random::hex(&header.channel_id);
+        assert!(identities.iter().all(|other| *other == identity), "race {race}: {identities:?}");
     }
     Ok(())
 }
@@ -700,11 +706,14 @@ fn race(base: &Path) -> Outcome {
     while !base.join("go").exists() {
         std::hint::spin_loop();
     }
-    let opened = create_or_attach(base, &ticks(), &small(), &nothing)?;
-    let word = if matches!(opened, Opened::Created(_)) { "created" } else { "found" };
-    let attached = opened.into_attached();
-    attached.map(Role::Consumer)?;
-    println!("result: {word} {}", railbus::os::random::hex(&attached.header.channel_id));
+    for race in 0..RACES {
+        let name = ChannelName::new("demo", race.to_string())?;
+        let opened = create_or_attach(base, &name, &small(), &nothing)?;
+        let word = if matches!(opened, Opened::Created(_)) { "created" } else { "found" };
+        let attached = opened.into_attached();
+        attached.map(Role::Consumer)?;
+        println!("outcome: {word} {}", railbus::os::random::hex(&attached.header.channel_id));
+    }
     Ok(())
 }
 
@@ -732,6 +741,32 @@ fn creators_killed_at_any_moment_leave_a_usable_bus() -> Outcome {
     let about = nix::sys::stat::stat(base.path())?;
     assert_eq!(about.st_nlink, 3, "no other directory is left beside the bus");
     Ok(())
+}
+
+#[test]
+fn a_channel_that_comes_and_goes_is_there_or_not_and_never_half() -> Outcome {
+    let base = base()?;
+    let mut makers = Vec::new();
+    for _ in 0..3 {
+        makers.push(child("create in a loop", base.path())?);
+    }
+    let (mut found, mut missing) = (0, 0);
+    let outcome = loop {
+        match attach(base.path(), &ticks()).and_then(|attached| attached.map(Role::Observer)) {
+            Ok(_) => found += 1,
+            Err(Error::NotFound { .. }) => missing += 1,
+            Err(error) => break Err(error),
+        }
+        if (found > 100 && missing > 100) || makers[0].try_wait()?.is_some() {
+            break Ok(());
+        }
+    };
+    for mut maker in makers {
+        assert!(maker.try_wait()?.is_none(), "a maker has failed: {:?}", maker.wait_with_output());
+        maker.kill()?;
+        maker.wait()?;
+    }
+    Ok(outcome?)
 }
 
 fn create_in_a_loop(base: &Path) -> Outcome {
