@@ -72,11 +72,17 @@ pub fn create(
         return Err(Error::invalid(format!("dead-letter queue of {channel}"), "a queue cannot be its own"));
     }
     let paths = channel.paths(base);
-    make_bus(base, channel.bus())?;
-    refuse_existing(channel, &paths)?;
-    let created = build(channel, &paths, options, init)?;
-    commit(&created.attached)?;
-    Ok(created)
+    let mut attempts = 0;
+    loop {
+        make_bus(base, channel.bus())?;
+        refuse_existing(channel, &paths)?;
+        let built = build(channel, &paths, options, init);
+        match built.and_then(|created| commit(&created.attached).map(|()| created)) {
+            // Somebody has pruned the bus, which was empty, just when we were about to use it.
+            Err(Error::NotFound { .. }) if attempts < 10 => attempts += 1,
+            result => return result,
+        }
+    }
 }
 
 /// Attaches to a channel, or makes it if there is none. Of several processes that do this at once, one creates.

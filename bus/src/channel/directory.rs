@@ -44,12 +44,18 @@ pub fn base_directory() -> Result<PathBuf> {
 /// The directory of a bus, made with the base directory if missing. Refuses file systems that are not tmpfs.
 pub fn make_bus(base: &Path, bus: &str) -> Result<PathBuf> {
     check_name("bus name", bus)?;
-    make_directory(base, 0o1777)?;
     let path = base.join(bus);
-    make_directory(&path, 0o755)?;
-    let directory = File::open(&path).map_err(|error| Error::io("open", &path, error))?;
-    check_file_system(&directory, &path)?;
-    Ok(path)
+    for _ in 0..100 {
+        make_directory(base, 0o1777)?;
+        make_directory(&path, 0o755)?;
+        match File::open(&path) {
+            // Pruned again already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("open", &path, error)),
+            Ok(directory) => return check_file_system(&directory, &path).map(|()| path),
+        }
+    }
+    Err(Error::Busy { what: format!("bus {bus}"), why: "other processes keep removing it".to_owned() })
 }
 
 /// Makes a directory that appears with its mode, whatever the umask, or finds it there.
@@ -72,8 +78,12 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
         let _ = std::fs::remove_dir(&temporary);
     }
     match renamed {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => Err(fail(error)),
-        _ => Ok(()),
+        // Somebody else made it, and may even have removed it again; what is there and no directory is in the way.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match std::fs::metadata(path) {
+            Ok(about) if !about.is_dir() => Err(fail(io::Error::from_raw_os_error(libc::ENOTDIR))),
+            _ => Ok(()),
+        },
+        result => result.map_err(fail),
     }
 }
 
@@ -138,6 +148,7 @@ impl BusLock {
         let started = Instant::now();
         loop {
             let file = open_lock(directory, &path)?;
+            let mut pause = Duration::from_micros(20);
             while !try_lock(&file, 0, 1).map_err(|error| Error::io("lock", &path, error))? {
                 if started.elapsed() >= patience {
                     let what = format!(
@@ -146,7 +157,8 @@ impl BusLock {
                     );
                     return Err(Error::TimedOut { what, after_ms: patience.as_millis() as u64 });
                 }
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(1));
             }
             // The bus may have been removed while we waited; then this lock protects nothing.
             let links = file.metadata().map_err(|error| Error::io("examine", &path, error))?.nlink();
