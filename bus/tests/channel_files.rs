@@ -1,7 +1,7 @@
 //! Channels as files, with real processes, rights, mounts and kills.
 //!
-//! What needs a process of its own (another uid, a private mount namespace, being killed) runs in this test program,
-//! started again with a task in its environment: see [`child`].
+//! What needs a process of its own (another uid, a private mount namespace, being killed) runs in this test
+//! program, started again with a task in its environment: see [`child`].
 
 use railbus::channel::directory::{self, list_channels, prune, remove};
 use railbus::channel::{
@@ -14,6 +14,7 @@ use railbus::memory::{Edge, Memory};
 use railbus::os::mapping::page_bytes;
 use railbus::os::pages::{Backing, Locked, Numa, Pages};
 use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
@@ -260,7 +261,10 @@ fn a_numa_node_is_bound_and_verified_or_refused() -> Outcome {
         }
         result => result?,
     };
-    let is_there = matches!(created.pages.numa, Numa::Seen { node: 0, sampled, there } if sampled == there && sampled > 0);
+    let is_there = match created.pages.numa {
+        Numa::Seen { node, sampled, there } => node == 0 && sampled == there && sampled > 0,
+        _ => false,
+    };
     assert!(is_there || matches!(created.pages.numa, Numa::Unverified(0, _)), "{:?}", created.pages.numa);
     assert_eq!(attach(base.path(), &ticks())?.map(Role::Observer)?.pages.numa, Numa::Bound(0));
     Ok(())
@@ -312,8 +316,8 @@ fn hugetlbfs_holds_the_data_when_pages_are_set_aside() -> Outcome {
     succeed_with_private_mounts("hugetlbfs", base.path())
 }
 
-/// Runs a task in a private mount namespace, as root or as root of a new user namespace; skips it where neither is
-/// allowed.
+/// Runs a task in a private mount namespace, as root or as root of a new user namespace; skips it where
+/// neither is allowed.
 fn succeed_with_private_mounts(task: &str, base: &Path) -> Outcome {
     use nix::sched::{CloneFlags, unshare};
     let identities = [
@@ -330,7 +334,8 @@ fn succeed_with_private_mounts(task: &str, base: &Path) -> Outcome {
         mount("none", Path::new("/"), "none", libc::MS_REC | libc::MS_PRIVATE, "")
     };
     let mut command = command(task, base)?;
-    // SAFETY: between fork and exec this makes system calls, and allocates a few bytes, which glibc allows there.
+    // SAFETY: between fork and exec this makes system calls, and allocates a few bytes, which glibc allows
+    // there.
     unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, enter) };
     match command.spawn() {
         Ok(child) => finished(task, child),
@@ -374,7 +379,8 @@ fn on_hugetlbfs(base: &Path) -> Outcome {
     written.store(4 << 20 >> 1, 5, Edge::Commit);
     assert_eq!(seen.load(4 << 20 >> 1, Edge::Commit), 5);
     assert_eq!(files()?, 1);
-    // A creator, or a remover, that died with only `.ring` missing: the next creation clears its data file away.
+    // A creator, or a remover, that died with only `.ring` missing: the next creation clears its data file
+    // away.
     drop((producer, consumer, attached, created));
     std::fs::remove_file(ticks().paths(base).ring)?;
     let created = create(base, &ticks(), &options, &nothing)?;
@@ -717,18 +723,37 @@ fn race(base: &Path) -> Outcome {
     Ok(())
 }
 
+/// Processes that make and remove a channel until they are dropped, which kills them.
+struct Makers(Vec<Child>);
+
+impl Makers {
+    fn start(count: usize, base: &Path) -> std::io::Result<Makers> {
+        let mut makers = Makers(Vec::new());
+        for _ in 0..count {
+            makers.0.push(child("create in a loop", base)?);
+        }
+        Ok(makers)
+    }
+}
+
+impl Drop for Makers {
+    fn drop(&mut self) {
+        for maker in &mut self.0 {
+            let _ = maker.kill();
+            let _ = maker.wait();
+        }
+    }
+}
+
 #[test]
 fn creators_killed_at_any_moment_leave_a_usable_bus() -> Outcome {
     let base = base()?;
     for round in 0..30u64 {
-        let mut victims =
-            vec![child("create in a loop", base.path())?, child("create in a loop", base.path())?];
-        // Spread over the start-up of the process and many of its rounds; no luck is needed for the test to pass.
+        let victims = Makers::start(2, base.path())?;
+        // Spread over the start-up of the process and many of its rounds; no luck is needed for the test to
+        // pass.
         std::thread::sleep(Duration::from_micros(4_000 + round * 1_777 % 30_000));
-        for victim in &mut victims {
-            victim.kill()?;
-            victim.wait()?;
-        }
+        drop(victims);
         let options = small();
         let attached = create_or_attach(base.path(), &ticks(), &options, &nothing)?.into_attached();
         attached.map(Role::Producer)?;
@@ -746,10 +771,7 @@ fn creators_killed_at_any_moment_leave_a_usable_bus() -> Outcome {
 #[test]
 fn a_channel_that_comes_and_goes_is_there_or_not_and_never_half() -> Outcome {
     let base = base()?;
-    let mut makers = Vec::new();
-    for _ in 0..3 {
-        makers.push(child("create in a loop", base.path())?);
-    }
+    let mut makers = Makers::start(3, base.path())?;
     let (mut found, mut missing) = (0, 0);
     let outcome = loop {
         // The bus itself comes and goes, too.
@@ -766,14 +788,17 @@ fn a_channel_that_comes_and_goes_is_there_or_not_and_never_half() -> Outcome {
             Err(Error::NotFound { .. }) => missing += 1,
             Err(error) => break Err(error),
         }
-        if (found > 20 && missing > 20) || makers[0].try_wait()?.is_some() {
+        if (found > 20 && missing > 20) || makers.0[0].try_wait()?.is_some() {
             break Ok(());
         }
     };
-    for mut maker in makers {
-        assert!(maker.try_wait()?.is_none(), "a maker has failed: {:?}", maker.wait_with_output());
-        maker.kill()?;
-        maker.wait()?;
+    for maker in &mut makers.0 {
+        let ended = maker.try_wait()?;
+        let mut said = String::new();
+        if ended.is_some() {
+            maker.stderr.take().ok_or("no pipe")?.read_to_string(&mut said)?;
+        }
+        assert!(ended.is_none(), "a maker has failed: {said}");
     }
     Ok(outcome?)
 }

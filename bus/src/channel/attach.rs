@@ -1,8 +1,9 @@
 //! Opening a channel that exists, and mapping it for a role.
 //!
-//! [`attach()`] opens both files with whatever rights the process has and checks everything in their headers once;
-//! afterwards geometry comes from the copy in [`Attached::header`], never from shared memory. [`Attached::map`] then
-//! gives a role its mappings: what it need not write is mapped read-only, whatever the rights.
+//! [`attach()`] opens both files with whatever rights the process has and checks everything in their headers
+//! once; afterwards geometry comes from the copy in [`Attached::header`], never from shared memory.
+//! [`Attached::map`] then gives a role its mappings: what it need not write is mapped read-only, whatever the
+//! rights.
 
 use super::directory::{check_file_system, not_found, read_page};
 use super::header::{FileRole, Header};
@@ -164,8 +165,8 @@ fn refusal(action: &'static str, path: &Path) -> Error {
         Err(error) => format!("its directory cannot be searched ({error})"),
     };
     let why = format!(
-        "{found}, and this process is uid {user}; run as that user, or have the channel created with a group and mode \
-         that let you in"
+        "{found}, and this process is uid {user}; run as that user, or have the channel created with a \
+         group and mode that let you in"
     );
     Error::NotAllowed { action, path: path.to_owned(), why }
 }
@@ -182,8 +183,8 @@ fn check_length(file: &File, path: &Path, expected: u64) -> Result<()> {
     Err(Error::corrupt(path.display().to_string(), why))
 }
 
-/// Opens the file on hugetlbfs that a header names. A header is written by others: the file must be what only the
-/// creator of `.ring` could have put there, or a hostile header could have us write elsewhere.
+/// Opens the file on hugetlbfs that a header names. A header is written by others: the file must be what only
+/// the creator of `.ring` could have put there, or a hostile header could have us write elsewhere.
 fn open_data(path: &Path, bytes: u64, header: &Header, ring: &File) -> Result<Opened> {
     let opened = open(path, true)?;
     let on_hugetlbfs = is_hugetlbfs(&opened.file).map_err(|error| Error::io("examine", path, error))?;
@@ -191,8 +192,8 @@ fn open_data(path: &Path, bytes: u64, header: &Header, ring: &File) -> Result<Op
     let owner = ring.metadata().map_err(|error| Error::io("examine", path, error))?.uid();
     if !on_hugetlbfs || about.uid() != owner || about.blksize() != header.page_bytes {
         let why = format!(
-            "it holds the data of a channel by the header of its .ring, but is not a file of the same owner on a \
-             hugetlbfs with pages of {}",
+            "it holds the data of a channel by the header of its .ring, but is not a file of the same owner on \
+             a hugetlbfs with pages of {}",
             bytes_text(header.page_bytes)
         );
         return Err(Error::corrupt(path.display().to_string(), why));
@@ -264,7 +265,8 @@ impl Attached {
         let mut seen = see(mapping).map_err(fail)?;
         let mut missed = Vec::new();
         if header.backing == Backing::ShmHuge && seen.0 != Backing::ShmHuge {
-            // The pages are huge, but not mapped as such here yet; asking once more costs nothing where they are.
+            // The pages are huge, but not mapped as such here yet; asking once more costs nothing where they
+            // are.
             if let Err(error) = mapping.collapse() {
                 missed.push(Missed {
                     rung: "2 MiB tmpfs pages in this process".to_owned(),
@@ -296,8 +298,8 @@ impl Attached {
         &self.acks.file
     }
 
-    /// Opens `.ring` or `.acks` again: the same file, even when its name is gone, with a description and so with
-    /// locks of its own.
+    /// Opens `.ring` or `.acks` again: the same file, even when its name is gone, with a description and so
+    /// with locks of its own.
     pub fn reopen(&self, which: FileRole, write: bool) -> Result<File> {
         let (file, path) = match which {
             FileRole::Ring => (&self.ring.file, &self.paths.ring),
@@ -310,7 +312,8 @@ impl Attached {
         })
     }
 
-    /// Whether the channel was removed since it was opened. Somebody who has just registered asks, and starts over.
+    /// Whether the channel was removed since it was opened. Somebody who has just registered asks, and starts
+    /// over.
     pub fn is_removed(&self) -> Result<bool> {
         let about =
             self.ring.file.metadata().map_err(|error| Error::io("examine", &self.paths.ring, error))?;
@@ -411,16 +414,17 @@ impl Region {
     /// The region as memory for the protocols. `light` says that this process is registered for membarrier.
     ///
     /// # Safety
-    /// The region is kept as long as any copy of the memory is used, and nothing is stored into a region that is not
-    /// [`writable`](Region::writable).
+    /// The region is kept as long as any copy of the memory is used, and nothing is stored into a region that
+    /// is not [`writable`](Region::writable).
     pub unsafe fn memory(&self, light: bool) -> Mapped {
         let base = match &self.mapping {
             // SAFETY: `skip + bytes` is at most the length of the mapping, by construction.
             Some(mapping) => unsafe { mapping.base().as_ptr().add(self.skip) },
             None => std::ptr::without_provenance_mut(8),
         };
-        // SAFETY: mapped as long as the region is kept, which the caller promises; aligned, because offsets in files
-        // are multiples of 8 and mappings of pages. An empty region has no word that could be accessed.
+        // SAFETY: mapped as long as the region is kept, which the caller promises; aligned, because offsets
+        // in files are multiples of 8 and mappings of pages. An empty region has no word that could be
+        // accessed.
         unsafe { Mapped::new(base, self.bytes, light) }
     }
 }

@@ -6,9 +6,10 @@
 //! 3  tmpfs, ordinary pages
 //! ```
 //!
-//! A rung counts as reached when smaps shows all of the data in its pages. Everything is allocated and faulted in here,
-//! so that a full /dev/shm is an error now instead of a SIGBUS in the middle of an event later. Limits of a memory
-//! cgroup are not looked at: the kernel kills whoever exceeds them, at creation and not later.
+//! A rung counts as reached when smaps shows all of the data in its pages. Everything is allocated and
+//! faulted in here, so that a full /dev/shm is an error now instead of a SIGBUS in the middle of an event
+//! later. Limits of a memory cgroup are not looked at: the kernel kills whoever exceeds them, at creation and
+//! not later.
 
 use super::attach::see;
 use super::header::Header;
@@ -36,7 +37,8 @@ pub(crate) struct Data {
     pub(crate) pages: PageReport,
 }
 
-/// Allocates the data of a channel, in `ring` or in a file on hugetlbfs, and records in the header where and how.
+/// Allocates the data of a channel, in `ring` or in a file on hugetlbfs, and records in the header where and
+/// how.
 pub(crate) fn allocate(
     ring: &File,
     ring_path: &Path,

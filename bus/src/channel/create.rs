@@ -1,9 +1,9 @@
 //! Making a channel, which no process ever sees half-made.
 //!
-//! Both files, and the data file on hugetlbfs if there is one, are built without names (`O_TMPFILE`): if their creator
-//! dies, the kernel takes everything back. The complete files get their names under the lock of the bus, `.ring` last
-//! and without replacing anything: that link is the commit, so of many creators exactly one wins. What a creator
-//! leaves behind that dies between the links is described in [`super::directory`].
+//! Both files, and the data file on hugetlbfs if there is one, are built without names (`O_TMPFILE`): if
+//! their creator dies, the kernel takes everything back. The complete files get their names under the lock of
+//! the bus, `.ring` last and without replacing anything: that link is the commit, so of many creators exactly
+//! one wins. What a creator leaves behind that dies between the links is described in [`super::directory`].
 
 use super::attach::{Attached, Maps, Opened as OpenedFile, attach};
 use super::backing::{self, reserve_or_explain, set_length};
@@ -54,13 +54,13 @@ impl Opened {
 
 /// Makes a channel. `base` is the directory of all buses; the bus is made if it is missing.
 ///
-/// `init` writes what must not be zero at the start, such as words that encode a first position. It gets all of the
-/// channel writable, before anybody else can see it; its error undoes the creation. Allocating, faulting in and
-/// collapsing take seconds per GiB; the lock of the bus is waited for at most 10 s.
+/// `init` writes what must not be zero at the start, such as words that encode a first position. It gets all
+/// of the channel writable, before anybody else can see it; its error undoes the creation. Allocating,
+/// faulting in and collapsing take seconds per GiB; the lock of the bus is waited for at most 10 s.
 ///
 /// # Errors
-/// [`Error::Invalid`] options; [`Error::Exists`]; [`Error::NoSpace`]; [`Error::NoHugePages`] if they are required;
-/// [`Error::NotAllowed`]; [`Error::TimedOut`] waiting for the lock.
+/// [`Error::Invalid`] options; [`Error::Exists`]; [`Error::NoSpace`]; [`Error::NoHugePages`] if they are
+/// required; [`Error::NotAllowed`]; [`Error::TimedOut`] waiting for the lock.
 pub fn create(
     base: &Path,
     channel: &ChannelName,
@@ -85,11 +85,12 @@ pub fn create(
     }
 }
 
-/// Attaches to a channel, or makes it if there is none. Of several processes that do this at once, one creates.
+/// Attaches to a channel, or makes it if there is none. Of several processes that do this at once, one
+/// creates.
 ///
 /// # Errors
-/// As [`create`] and [`attach`]; [`Error::Exists`] that names the difference when a channel is there whose kind is
-/// another, or whose geometry is not the one that the options name.
+/// As [`create`] and [`attach`]; [`Error::Exists`] that names the difference when a channel is there whose
+/// kind is another, or whose geometry is not the one that the options name.
 pub fn create_or_attach(
     base: &Path,
     channel: &ChannelName,

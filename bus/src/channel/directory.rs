@@ -1,27 +1,28 @@
 //! The directories that channels live in: `BASE/BUS/NAME.ring` and `NAME.acks`.
 //!
-//! The base directory is `$RAILBUS_DIR` or `/dev/shm/railbus`, open to everybody (mode 01777); each bus below it
-//! belongs to whoever made it. Names appear and disappear only under an exclusive lock of `BUS/.lock`, in an order
-//! that leaves something recognisable wherever their maker is killed:
+//! The base directory is `$RAILBUS_DIR` or `/dev/shm/railbus`, open to everybody (mode 01777); each bus below
+//! it belongs to whoever made it. Names appear and disappear only under an exclusive lock of `BUS/.lock`, in
+//! an order that leaves something recognisable wherever their maker is killed:
 //!
 //! ```text
 //! creation   .acks linked   data file linked   .ring linked: from here on the channel exists
 //! removal    .ring unlinked: the channel is gone   data file unlinked   .acks unlinked
 //! ```
 //!
-//! So an `.acks` without its `.ring`, seen under the lock, was left by a dead process; it names the data file on
-//! hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away.
+//! So an `.acks` without its `.ring`, seen under the lock, was left by a dead process; it names the data file
+//! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away.
 
 use super::header::{FileRole, Header, Page};
 use super::name::{ChannelName, ChannelPaths, check_name};
 use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES};
 use crate::os::hugetlb::is_hugetlbfs;
+use crate::os::lock;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -78,7 +79,8 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
         let _ = std::fs::remove_dir(&temporary);
     }
     match renamed {
-        // Somebody else made it, and may even have removed it again; what is there and no directory is in the way.
+        // Somebody else made it, and may even have removed it again; what is there and no directory is in the
+        // way.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match std::fs::metadata(path) {
             Ok(about) if !about.is_dir() => Err(fail(io::Error::from_raw_os_error(libc::ENOTDIR))),
             _ => Ok(()),
@@ -136,7 +138,8 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The lock of a bus directory, held while names appear or disappear in it. Released when dropped, or by the kernel.
+/// The lock of a bus directory, held while names appear or disappear in it. Released when dropped, or by the
+/// kernel.
 pub(crate) struct BusLock {
     file: File,
 }
@@ -149,7 +152,7 @@ impl BusLock {
         loop {
             let file = open_lock(directory, &path)?;
             let mut pause = Duration::from_micros(20);
-            while !try_lock(&file, 0, 1).map_err(|error| Error::io("lock", &path, error))? {
+            while !lock::try_lock(file.as_fd(), 0).map_err(|error| Error::io("lock", &path, error))? {
                 if started.elapsed() >= patience {
                     let what = format!(
                         "the lock of {}, which another process creates or removes channels under",
@@ -172,7 +175,7 @@ impl BusLock {
 impl Drop for BusLock {
     fn drop(&mut self) {
         // Explicitly, because a child forked meanwhile shares the lock.
-        let _ = set_lock(&self.file, libc::F_UNLCK, 0, 1);
+        let _ = lock::unlock(self.file.as_fd(), 0);
     }
 }
 
@@ -205,30 +208,8 @@ fn open_lock(directory: &Path, path: &Path) -> Result<File> {
     })
 }
 
-/// Takes an exclusive lock on bytes of a file for its open description, unless somebody else has one.
-fn try_lock(file: &File, start: u64, bytes: u64) -> io::Result<bool> {
-    match set_lock(file, libc::F_WRLCK, start, bytes) {
-        Ok(()) => Ok(true),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn set_lock(file: &File, kind: libc::c_int, start: u64, bytes: u64) -> io::Result<()> {
-    let lock = libc::flock {
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: start as libc::off_t,
-        l_len: bytes as libc::off_t,
-        l_pid: 0,
-    };
-    // SAFETY: the descriptor is open and the structure lives during the call.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Removes a channel. Participants that are attached keep their memory and see no new peers. Waits for the lock of
-/// the bus, at most [`LOCK_WAIT`].
+/// Removes a channel. Participants that are attached keep their memory and see no new peers. Waits for the
+/// lock of the bus, at most [`LOCK_WAIT`].
 pub fn remove(base: &Path, channel: &ChannelName) -> Result<()> {
     let paths = channel.paths(base);
     if !paths.directory.is_dir() {
@@ -269,8 +250,8 @@ fn unlink(path: &Path) -> Result<bool> {
     }
 }
 
-/// Unlinks a data file, which a header named: only where that name means what it says. A header decodes only if the
-/// name is made from the channel's identity; here the file must lie on hugetlbfs, too.
+/// Unlinks a data file, which a header named: only where that name means what it says. A header decodes only
+/// if the name is made from the channel's identity; here the file must lie on hugetlbfs, too.
 fn unlink_data(path: &Path) -> Result<()> {
     let opened = OpenOptions::new()
         .read(true)
@@ -318,11 +299,12 @@ pub struct Pruned {
     pub bus_removed: bool,
 }
 
-/// Removes the channels of a bus that nobody uses any more, what dead creators left, and the bus if it is empty then.
+/// Removes the channels of a bus that nobody uses any more, what dead creators left, and the bus if it is
+/// empty then.
 ///
-/// A participant lives as long as its byte of `.ring` or `.acks` is locked. All these bytes are locked here while a
-/// channel is removed, so that nobody registers meanwhile; this needs the right to write both files. `in_use` is
-/// asked in addition, with the path of each of the two files, and may veto.
+/// A participant lives as long as its byte of `.ring` or `.acks` is locked. All these bytes are locked here
+/// while a channel is removed, so that nobody registers meanwhile; this needs the right to write both files.
+/// `in_use` is asked in addition, with the path of each of the two files, and may veto.
 pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<Pruned> {
     let mut names = with_suffix(base, bus, ".ring")?;
     names.extend(with_suffix(base, bus, ".acks")?);
@@ -330,7 +312,7 @@ pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<P
     names.dedup();
     let directory = base.join(bus);
     let mut pruned = Pruned::default();
-    let lock = BusLock::take(&directory, LOCK_WAIT)?;
+    let held = BusLock::take(&directory, LOCK_WAIT)?;
     for channel in names.into_iter().filter_map(|name| ChannelName::new(bus, name).ok()) {
         let paths = channel.paths(base);
         let outcome = fence(&paths).and_then(|fences| match fences {
@@ -350,7 +332,7 @@ pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<P
     if only_lock && unlink(&directory.join(LOCK_NAME)).is_ok() {
         pruned.bus_removed = std::fs::remove_dir(&directory).is_ok();
     }
-    drop(lock);
+    drop(held);
     Ok(pruned)
 }
 
@@ -364,9 +346,10 @@ fn fence(paths: &ChannelPaths) -> Result<Option<Vec<File>>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             result => result.map_err(|error| Error::io("open", path, error))?,
         };
-        let bytes = layout::ENTRIES_MAX as u64;
-        if !try_lock(&file, layout::LIFE_LOCK, bytes).map_err(|error| Error::io("lock", path, error))? {
-            return Ok(None);
+        for byte in layout::LIFE_LOCK..layout::LIFE_LOCK + layout::ENTRIES_MAX as u64 {
+            if !lock::try_lock(file.as_fd(), byte).map_err(|error| Error::io("lock", path, error))? {
+                return Ok(None);
+            }
         }
         fences.push(file);
     }

@@ -1,8 +1,9 @@
 //! The header page of both files of a channel: what the creator decided, once and for all.
 //!
-//! [`Header::decode`] trusts nothing: the magic (a file that was finished), the fingerprint (the same layout), the
-//! checksum (unharmed), and then every number against its range and against the others, so that the offsets and
-//! lengths in a [`Header`] can be used without further checks once [`Header::lengths`] agree with the files.
+//! [`Header::decode`] trusts nothing: the magic (a file that was finished), the fingerprint (the same
+//! layout), the checksum (unharmed), and then every number against its range and against the others, so that
+//! the offsets and lengths in a [`Header`] can be used without further checks once [`Header::lengths`] agree
+//! with the files.
 
 use super::kind::{Kind, Overflow};
 use super::name::check_name;
@@ -75,7 +76,8 @@ pub struct Header {
     pub slots: u64,
     /// Bytes of a slot, a power of two; 0 for a stream.
     pub slot_bytes: u64,
-    /// Where the data start in the file that holds them: a multiple of the page size, and of 2 MiB for data of 2 MiB.
+    /// Where the data start in the file that holds them: a multiple of the page size, and of 2 MiB for data
+    /// of 2 MiB.
     pub data_offset: u64,
     /// Bytes reserved for the data: `capacity_bytes` rounded up to pages.
     pub data_bytes: u64,
@@ -153,7 +155,8 @@ impl Header {
         if self.kind == Kind::Queue { self.slots * 8 } else { 0 }
     }
 
-    /// How long the channel's files are, exactly. `None` only before [`Header::decode`] has checked the numbers.
+    /// How long the channel's files are, exactly. `None` only before [`Header::decode`] has checked the
+    /// numbers.
     pub fn lengths(&self) -> Option<Lengths> {
         let page = page_bytes() as u64;
         let data_end = self.data_offset.checked_add(self.data_bytes)?;
@@ -173,7 +176,8 @@ impl Header {
         if self.data_path.is_some() { self.page_bytes } else { alignment(self.data_bytes) }
     }
 
-    /// Name of the data file on hugetlbfs: tied to the identity, so that nothing else is ever taken or removed for it.
+    /// Name of the data file on hugetlbfs: tied to the identity, so that nothing else is ever taken or
+    /// removed for it.
     pub fn data_file_name(&self) -> String {
         format!("railbus-{}-{}", hex(&self.channel_id), self.incarnation)
     }
@@ -568,8 +572,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn random_bytes_never_panic(at in 0usize..960, bytes in proptest::collection::vec(any::<u8>(), 1..64), which in 0usize..4) {
-            let mut page = samples().map_err(|error| TestCaseError::fail(error.to_string()))?[which].encode(FileRole::Ring);
+        fn random_bytes_never_panic(
+            at in 0usize..960,
+            bytes in proptest::collection::vec(any::<u8>(), 1..64),
+            which in 0usize..4,
+        ) {
+            let samples = samples().map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let mut page = samples[which].encode(FileRole::Ring);
             page[at..at + bytes.len()].copy_from_slice(&bytes);
             resealed(&mut page);
             if let Ok(header) = decode(&page) {

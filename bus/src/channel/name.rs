@@ -1,7 +1,7 @@
 //! Names of buses and channels, and the paths they stand for.
 //!
-//! A name is also a file name, so it is 1 to 100 bytes of UTF-8 without `/`, NUL or other control characters, and
-//! does not start with a dot: names with a dot in front belong to railbus itself.
+//! A name is also a file name, so it is 1 to 100 bytes of UTF-8 without `/`, NUL or other control characters,
+//! and does not start with a dot: names with a dot in front belong to railbus itself.
 
 use crate::error::{Error, Result};
 use std::fmt;

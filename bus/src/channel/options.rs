@@ -1,7 +1,8 @@
 //! What a new channel should be like.
 //!
-//! [`ChannelOptions`] is filled builder-style and checked by [`ChannelOptions::check`] before anything is made. What
-//! is left out of the geometry has a default when a channel is created, and is not compared when one is found.
+//! [`ChannelOptions`] is filled builder-style and checked by [`ChannelOptions::check`] before anything is
+//! made. What is left out of the geometry has a default when a channel is created, and is not compared when
+//! one is found.
 
 use super::kind::{Kind, Overflow};
 use super::name::check_name;
@@ -18,7 +19,8 @@ pub const CAPACITY_BYTES: RangeInclusive<u64> = 4 << 10..=1 << 40;
 pub const SLOTS: RangeInclusive<u64> = 64..=1 << 24;
 /// Range of the size of a slot in bytes, with its two header words; a power of two.
 pub const SLOT_BYTES: RangeInclusive<u64> = 64..=1 << 20;
-/// A stream's capacity unless said otherwise: several large events deep, and it fits the cache of a core complex.
+/// A stream's capacity unless said otherwise: several large events deep, and it fits the cache of a core
+/// complex.
 pub const CAPACITY_BYTES_DEFAULT: u64 = 4 << 20;
 /// Slots unless said otherwise.
 pub const SLOTS_DEFAULT: u64 = 1024;
@@ -31,7 +33,8 @@ pub const STUCK_AFTER: RangeInclusive<Duration> = Duration::from_millis(1)..=Dur
 
 /// Who owns the files of a channel, and who may do what with them.
 ///
-/// A producer needs to read and write `.ring` and to read `.acks`; a consumer the reverse; an observer reads both.
+/// A producer needs to read and write `.ring` and to read `.acks`; a consumer the reverse; an observer reads
+/// both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permissions {
     /// Owner (uid) of both files; `None` is the creator. Another owner needs CAP_CHOWN.
@@ -135,7 +138,8 @@ impl ChannelOptions {
         require_huge: bool => require_huge;
         /// The NUMA node to lie on; where the creator runs unless said.
         numa_node: Option<u32> => numa_node;
-        /// Whether processes lock the channel in memory where their limits allow it; they do unless told not to.
+        /// Whether processes lock the channel in memory where their limits allow it; they do unless told not
+        /// to.
         lock_memory: bool => lock_memory;
         /// What `publish` does when there is no room; it waits unless told not to.
         overflow: Overflow => overflow;
