@@ -12,8 +12,9 @@
 //! So an `.acks` without its `.ring`, seen under the lock, was left by a dead process; it names the data file
 //! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away.
 
-use super::header::{FileRole, Header, Page};
+use super::header::{FileRole, Header};
 use super::name::{ChannelName, ChannelPaths, check_name};
+use super::page::Page;
 use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES};
 use crate::os::hugetlb::is_hugetlbfs;

@@ -14,6 +14,7 @@ pub mod header;
 pub mod kind;
 pub mod name;
 pub mod options;
+pub mod page;
 
 pub use attach::{Attached, Maps, Region, Role, attach};
 pub use create::{Created, Opened, create, create_or_attach};
