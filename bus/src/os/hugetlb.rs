@@ -1,7 +1,7 @@
 //! Files on hugetlbfs: finding a mount with pages to spare, and making a file there that nobody sees yet.
 //!
-//! hugetlbfs hands out pages that an administrator set aside (`/proc/sys/vm/nr_hugepages`), so nothing splits or
-//! swaps them. A file is made without a name (`O_TMPFILE`): the kernel frees it if its creator dies before
+//! hugetlbfs hands out pages that an administrator set aside (`/proc/sys/vm/nr_hugepages`), so nothing splits
+//! or swaps them. A file is made without a name (`O_TMPFILE`): the kernel frees it if its creator dies before
 //! the channel is complete.
 
 use super::pages::bytes_text;
@@ -62,8 +62,8 @@ fn unescaped(word: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(path))
 }
 
-/// Pages of a size that are free and promised to nobody, with those the kernel may still add on demand. 0 when the
-/// kernel does not have this size.
+/// Pages of a size that are free and promised to nobody, with those the kernel may still add on demand. 0
+/// when the kernel does not have this size.
 pub fn available_pages(page_bytes: u64) -> u64 {
     let directory = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", page_bytes >> 10);
     let number = |name: &str| {
@@ -74,7 +74,8 @@ pub fn available_pages(page_bytes: u64) -> u64 {
     spare + number("nr_overcommit_hugepages").saturating_sub(number("surplus_hugepages"))
 }
 
-/// Makes a nameless file of `bytes` bytes on a mount with pages of `page_bytes`. The error is the reason, for the report.
+/// Makes a nameless file of `bytes` bytes on a mount with pages of `page_bytes`. The error is the reason, for
+/// the report.
 pub fn make_file(page_bytes: u64, bytes: u64) -> Result<(File, Mount), String> {
     let size = bytes_text(page_bytes);
     let mounts = mounts().map_err(|error| format!("/proc/thread-self/mounts: {error}"))?;

@@ -1,9 +1,10 @@
 //! Memory mappings of shared files.
 //!
-//! A [`Mapping`] owns a range of addresses that shows a file. It lies at a multiple of the alignment asked for, so
-//! that 2 MiB of file at a 2 MiB boundary can be one huge page; it is never inherited over `fork` (`MADV_DONTFORK`),
-//! because a child that runs a parent's protocol state corrupts both; and it can be faulted in and locked before
-//! anybody relies on it. How many pages turned out huge is for [`super::smaps`] to say.
+//! A [`Mapping`] owns a range of addresses that shows a file. It lies at a multiple of the alignment asked
+//! for, so that 2 MiB of file at a 2 MiB boundary can be one huge page; it is never inherited over `fork`
+//! (`MADV_DONTFORK`), because a child that runs a parent's protocol state corrupts both; and it can be
+//! faulted in and locked before anybody relies on it. How many pages turned out huge is for [`super::smaps`]
+//! to say.
 
 use std::fs::File;
 use std::io;
@@ -30,7 +31,8 @@ pub const fn round_up(value: u64, unit: u64) -> Option<u64> {
     }
 }
 
-/// A range of addresses that shows part of a file, shared with every other process that maps it. Unmapped when dropped.
+/// A range of addresses that shows part of a file, shared with every other process that maps it. Unmapped
+/// when dropped.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<u8>,
@@ -46,8 +48,9 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `bytes` bytes of `file` from `offset` on, at an address that is a multiple of `alignment`.
     ///
-    /// `alignment` is a power of two and at least a page; `offset` and `bytes` are multiples of the page size behind
-    /// the file. The range must lie inside the file: what lies behind its end raises SIGBUS when touched.
+    /// `alignment` is a power of two and at least a page; `offset` and `bytes` are multiples of the page size
+    /// behind the file. The range must lie inside the file: what lies behind its end raises SIGBUS when
+    /// touched.
     pub fn of_file(
         file: &File,
         offset: u64,
@@ -64,8 +67,8 @@ impl Mapping {
         };
         let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         let descriptor = file.as_raw_fd();
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists. Files of hugetlbfs
-        // get an address that fits their pages by themselves.
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists. Files of
+        // hugetlbfs get an address that fits their pages by themselves.
         let found =
             unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, descriptor, offset) };
         let first = Mapping::owning(found, bytes, writable)?;
@@ -78,7 +81,8 @@ impl Mapping {
         let found = unsafe { libc::mmap(ptr::null_mut(), room, libc::PROT_NONE, flags, -1, 0) };
         let reserved = Mapping::owning(found, room, false)?;
         let skip = reserved.address().next_multiple_of(alignment) - reserved.address();
-        // SAFETY: `skip < alignment` and `bytes + alignment == room`, so the result is inside the reservation.
+        // SAFETY: `skip < alignment` and `bytes + alignment == room`, so the result is inside the
+        // reservation.
         let target = unsafe { reserved.base.as_ptr().add(skip) };
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
         // SAFETY: replaces a part of the reservation above, which nobody else knows.
@@ -130,7 +134,8 @@ impl Mapping {
 
     /// Calls `madvise` for the whole mapping.
     pub(crate) fn advise(&self, advice: libc::c_int) -> io::Result<()> {
-        // SAFETY: the range is ours; the advices used in this crate (fault in, collapse, dump, fork) keep its contents.
+        // SAFETY: the range is ours; the advices used in this crate (fault in, collapse, dump, fork) keep its
+        // contents.
         let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.bytes, advice) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -140,10 +145,10 @@ impl Mapping {
         let _ = self.advise(libc::MADV_DONTDUMP);
     }
 
-    /// Faults every page in, so that no access takes a page fault later: for writing if the mapping is writable.
-    /// The contents do not change. Where the file's blocks cannot be had this is an error (`EFAULT`, `ENOMEM`);
-    /// kernels before 5.14 have to touch pages instead, and then `reserved` must be true: the blocks are allocated
-    /// already, so that touching them cannot raise SIGBUS.
+    /// Faults every page in, so that no access takes a page fault later: for writing if the mapping is
+    /// writable. The contents do not change. Where the file's blocks cannot be had this is an error
+    /// (`EFAULT`, `ENOMEM`); kernels before 5.14 have to touch pages instead, and then `reserved` must be
+    /// true: the blocks are allocated already, so that touching them cannot raise SIGBUS.
     pub fn populate(&self, reserved: bool) -> io::Result<()> {
         let advice = if self.writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
         for _ in 0..100 {
@@ -172,7 +177,8 @@ impl Mapping {
         }
     }
 
-    /// Asks for 2 MiB pages now (Linux 6.1). Several attempts, because the kernel gives up on pages that are in motion.
+    /// Asks for 2 MiB pages now (Linux 6.1). Several attempts, because the kernel gives up on pages that are
+    /// in motion.
     pub fn collapse(&self) -> io::Result<()> {
         let mut last = Ok(());
         for _ in 0..5 {

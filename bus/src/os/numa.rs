@@ -1,7 +1,7 @@
 //! Which NUMA node memory lies on.
 //!
-//! [`bind`] is called before the pages exist; [`count`] asks afterwards where they are. Both are raw system calls,
-//! since the C library leaves them to libnuma.
+//! [`bind`] is called before the pages exist; [`count`] asks afterwards where they are. Both are raw system
+//! calls, since the C library leaves them to libnuma.
 
 use super::mapping::{Mapping, page_bytes};
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! Which pages were asked for, and which were got.
 //!
-//! The ladder has three rungs: a file on hugetlbfs, 2 MiB pages of tmpfs, ordinary pages. A [`PageReport`] says in
-//! one line where a channel's data ended up in this process, as seen in smaps, and why not higher.
+//! The ladder has three rungs: a file on hugetlbfs, 2 MiB pages of tmpfs, ordinary pages. A [`PageReport`]
+//! says in one line where a channel's data ended up in this process, as seen in smaps, and why not higher.
 
 use crate::error::Error;
 use std::fmt;
@@ -15,8 +15,8 @@ pub const HUGE_1G: u64 = 1 << 30;
 /// Which pages a new channel should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pages {
-    /// 2 MiB of hugetlbfs if an administrator set some aside, else 2 MiB of tmpfs, else ordinary ones; huge pages
-    /// only for data of at least 2 MiB.
+    /// 2 MiB of hugetlbfs if an administrator set some aside, else 2 MiB of tmpfs, else ordinary ones; huge
+    /// pages only for data of at least 2 MiB.
     #[default]
     Auto,
     /// As `Auto`, and data below 2 MiB also get a page of hugetlbfs.
@@ -217,7 +217,8 @@ mod tests {
         report.huge_bytes_seen = 2 << 20;
         report.locked = Locked::No("limit".into());
         report.numa = Numa::Anywhere;
-        let text = "4 MiB in 4 KiB pages (tmpfs; 2 MiB of it in huge pages; 2 MiB hugetlbfs: no mount), not mlocked: limit";
+        let text = "4 MiB in 4 KiB pages (tmpfs; 2 MiB of it in huge pages; 2 MiB hugetlbfs: no mount), \
+                    not mlocked: limit";
         assert_eq!(report.to_string(), text);
     }
 

@@ -1,7 +1,8 @@
 //! What the kernel says about the pages behind a mapping.
 //!
-//! `/proc/self/smaps` is the only witness: advice such as `MADV_HUGEPAGE` returns success and may do nothing. The
-//! file is read up to the range in question, because the kernel walks the page tables of everything it prints.
+//! `/proc/self/smaps` is the only witness: advice such as `MADV_HUGEPAGE` returns success and may do nothing.
+//! The file is read up to the range in question, because the kernel walks the page tables of everything it
+//! prints.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

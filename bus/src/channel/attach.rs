@@ -1,0 +1,430 @@
+//! Opening a channel that exists, and mapping it for a role.
+//!
+//! [`attach()`] opens both files with whatever rights the process has and checks everything in their headers
+//! once; afterwards geometry comes from the copy in [`Attached::header`], never from shared memory.
+//! [`Attached::map`] then gives a role its mappings: what it need not write is mapped read-only, whatever the
+//! rights.
+
+use super::directory::{check_file_system, not_found, read_page};
+use super::header::{FileRole, Header};
+use super::name::{ChannelName, ChannelPaths};
+use crate::error::{Error, Result};
+use crate::layout::{self, HEADER_BYTES};
+use crate::memory::Mapped;
+use crate::os::hugetlb::is_hugetlbfs;
+use crate::os::mapping::{Mapping, page_bytes, round_up};
+use crate::os::pages::{Backing, HUGE_2M, Locked, Missed, Numa, PageReport, bytes_text};
+use crate::os::smaps;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// What a participant does with a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Writes `.ring`, reads `.acks`.
+    Producer,
+    /// Reads `.ring`, writes `.acks`.
+    Consumer,
+    /// Reads both.
+    Observer,
+}
+
+/// A channel whose files are open and whose headers were checked.
+#[derive(Debug)]
+pub struct Attached {
+    /// What the creator decided: the same in both files.
+    pub header: Header,
+    /// Which channel.
+    pub name: ChannelName,
+    /// Where its files were found.
+    pub paths: ChannelPaths,
+    pub(crate) ring: Opened,
+    pub(crate) acks: Opened,
+    pub(crate) data: Option<Opened>,
+}
+
+/// A file with the rights it could be opened with.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    pub(crate) writable: bool,
+}
+
+/// Opens a channel and checks its files. `base` is the directory of all buses.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::NotAllowed`] if one of the files may not even be read; [`Error::Layout`] and
+/// [`Error::Corrupt`] for files of another version, and for truncated, foreign and half-made ones.
+pub fn attach(base: &Path, channel: &ChannelName) -> Result<Attached> {
+    let paths = channel.paths(base);
+    // Another process may be removing or replacing the channel between our two opens: then look again.
+    let mut last = not_found(channel, paths.clone());
+    for _ in 0..20 {
+        last = match attach_once(channel, &paths) {
+            Err(Attempt::Again(error)) => error,
+            Err(Attempt::Failed(error)) => return Err(error),
+            Ok(attached) => return Ok(attached),
+        };
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(last)
+}
+
+enum Attempt {
+    /// The files did not belong together, which may pass.
+    Again(Error),
+    Failed(Error),
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Attempt {
+        Attempt::Failed(error)
+    }
+}
+
+fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Result<Attached, Attempt> {
+    let ring = open(&paths.ring, true).map_err(|error| match error {
+        Error::NotFound { .. } => not_found(channel, paths.clone()),
+        error => error,
+    })?;
+    check_file_system(&ring.file, &paths.ring)?;
+    let header = Header::decode(&*read_page(&ring.file, &paths.ring)?, FileRole::Ring, &paths.ring)?;
+    if header.name != channel.channel() {
+        let why = format!("it was made as channel {:?}; a channel cannot be renamed", header.name);
+        return Err(Error::corrupt(paths.ring.display().to_string(), why).into());
+    }
+    let acks = open(&paths.acks, true).map_err(|error| match error {
+        Error::NotFound { .. } => {
+            let why = format!("{} is missing; remove the channel with `railbus rm`", paths.acks.display());
+            Attempt::Again(Error::corrupt(format!("channel {channel}"), why))
+        }
+        error => Attempt::Failed(error),
+    })?;
+    let other = Header::decode(&*read_page(&acks.file, &paths.acks)?, FileRole::Acks, &paths.acks)?;
+    if header != other {
+        let why =
+            "its two files belong to different channels; remove the channel with `railbus rm`".to_owned();
+        return Err(Attempt::Again(Error::corrupt(format!("channel {channel}"), why)));
+    }
+    let lengths = header.lengths();
+    let lengths = lengths.ok_or_else(|| Error::corrupt(format!("channel {channel}"), "lengths overflow"))?;
+    check_length(&ring.file, &paths.ring, lengths.ring)?;
+    check_length(&acks.file, &paths.acks, lengths.acks)?;
+    let data = match (&header.data_path, lengths.data) {
+        (Some(path), Some(bytes)) => {
+            Some(open_data(path, bytes, &header, &ring.file).map_err(|error| match error {
+                // It goes before `.acks` does when a channel is removed.
+                Error::NotFound { .. } => Attempt::Again(error),
+                error => Attempt::Failed(error),
+            })?)
+        }
+        _ => None,
+    };
+    Ok(Attached { header, name: channel.clone(), paths: paths.clone(), ring, acks, data })
+}
+
+/// Opens a file for reading and writing, or else for reading.
+fn open(path: &Path, try_write: bool) -> Result<Opened> {
+    let mut options = OpenOptions::new();
+    // Neither a symbolic link nor a pipe in the place of a file can lead us astray.
+    options.read(true).write(try_write).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error) if try_write && is_refusal(&error) => return open(path, false),
+        Err(error) if is_refusal(&error) => return Err(refusal("read", path)),
+        Err(error) => return Err(Error::io("open", path, error)),
+    };
+    let about = file.metadata().map_err(|error| Error::io("examine", path, error))?;
+    if !about.is_file() {
+        return Err(Error::corrupt(path.display().to_string(), "it is not a regular file"));
+    }
+    Ok(Opened { file, writable: try_write })
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
+/// Names the owner and mode that stand in the way, and what would help.
+fn refusal(action: &'static str, path: &Path) -> Error {
+    // SAFETY: geteuid has no preconditions.
+    let user = unsafe { libc::geteuid() };
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(about) => {
+            format!(
+                "it belongs to uid {}, gid {}, mode {:#o}",
+                about.uid(),
+                about.gid(),
+                about.mode() & 0o7777
+            )
+        }
+        Err(error) => format!("its directory cannot be searched ({error})"),
+    };
+    let why = format!(
+        "{found}, and this process is uid {user}; run as that user, or have the channel created with a \
+         group and mode that let you in"
+    );
+    Error::NotAllowed { action, path: path.to_owned(), why }
+}
+
+fn check_length(file: &File, path: &Path, expected: u64) -> Result<()> {
+    let found = file.metadata().map_err(|error| Error::io("examine", path, error))?.len();
+    if found == expected {
+        return Ok(());
+    }
+    let state = if found < expected { "truncated" } else { "too long" };
+    let why = format!(
+        "it is {state}: {found} bytes, its header says {expected}; remove the channel with `railbus rm`"
+    );
+    Err(Error::corrupt(path.display().to_string(), why))
+}
+
+/// Opens the file on hugetlbfs that a header names. A header is written by others: the file must be what only
+/// the creator of `.ring` could have put there, or a hostile header could have us write elsewhere.
+fn open_data(path: &Path, bytes: u64, header: &Header, ring: &File) -> Result<Opened> {
+    let opened = open(path, true)?;
+    let on_hugetlbfs = is_hugetlbfs(&opened.file).map_err(|error| Error::io("examine", path, error))?;
+    let about = opened.file.metadata().map_err(|error| Error::io("examine", path, error))?;
+    let owner = ring.metadata().map_err(|error| Error::io("examine", path, error))?.uid();
+    if !on_hugetlbfs || about.uid() != owner || about.blksize() != header.page_bytes {
+        let why = format!(
+            "it holds the data of a channel by the header of its .ring, but is not a file of the same owner on \
+             a hugetlbfs with pages of {}",
+            bytes_text(header.page_bytes)
+        );
+        return Err(Error::corrupt(path.display().to_string(), why));
+    }
+    check_length(&opened.file, path, bytes)?;
+    Ok(opened)
+}
+
+impl Attached {
+    /// Maps the channel for a role and faults everything in. Takes no locks and registers nobody.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] when the role has to write a file that this process may only read.
+    pub fn map(&self, role: Role) -> Result<Maps> {
+        let (ring, acks) = (role == Role::Producer, role == Role::Consumer);
+        if ring && !self.ring.writable {
+            return Err(refusal("publish to", &self.paths.ring));
+        }
+        if acks && !self.acks.writable {
+            return Err(refusal("acknowledge events in", &self.paths.acks));
+        }
+        if let (true, Some(data), Some(path)) = (ring, &self.data, &self.header.data_path)
+            && !data.writable
+        {
+            return Err(refusal("publish to", path));
+        }
+        self.map_as(ring, acks)
+    }
+
+    pub(crate) fn map_as(&self, write_ring: bool, write_acks: bool) -> Result<Maps> {
+        let header = &self.header;
+        let page = page_bytes();
+        let ring =
+            Region::of(&self.ring.file, &self.paths.ring, control(header.producers_max), write_ring, page)?;
+        let acks =
+            Region::of(&self.acks.file, &self.paths.acks, control(header.consumers_max), write_acks, page)?;
+        let (file, path) = match (&self.data, &header.data_path) {
+            (Some(data), Some(path)) => (&data.file, path),
+            _ => (&self.ring.file, &self.paths.ring),
+        };
+        let range = (header.data_offset, header.data_bytes);
+        let data = Region::of(file, path, range, write_ring, size(header.data_alignment())?)?;
+        let done = match header.done_bytes() {
+            0 => Region::empty(),
+            bytes => {
+                let alignment = if bytes >= HUGE_2M { size(HUGE_2M)? } else { page };
+                Region::of(
+                    &self.acks.file,
+                    &self.paths.acks,
+                    (header.done_offset, bytes),
+                    write_acks,
+                    alignment,
+                )?
+            }
+        };
+        if let Some(mapping) = &data.mapping {
+            mapping.exclude_from_dumps();
+        }
+        let locked = if header.lock_memory { lock([&data, &ring, &acks, &done]) } else { Locked::NotAsked };
+        let pages = self.report(&data, locked)?;
+        Ok(Maps { ring, data, acks, done, pages })
+    }
+
+    /// What smaps shows of the data in this process.
+    fn report(&self, data: &Region, locked: Locked) -> Result<PageReport> {
+        let header = &self.header;
+        let fail = |error| Error::io("read", "/proc/self/smaps", error);
+        let Some(mapping) = &data.mapping else { return Err(Error::corrupt("channel", "it has no data")) };
+        let mut seen = see(mapping).map_err(fail)?;
+        let mut missed = Vec::new();
+        if header.backing == Backing::ShmHuge && seen.0 != Backing::ShmHuge {
+            // The pages are huge, but not mapped as such here yet; asking once more costs nothing where they
+            // are.
+            if let Err(error) = mapping.collapse() {
+                missed.push(Missed {
+                    rung: "2 MiB tmpfs pages in this process".to_owned(),
+                    why: error.to_string(),
+                });
+            }
+            seen = see(mapping).map_err(fail)?;
+        }
+        let (got, page_bytes, huge_bytes_seen) = seen;
+        Ok(PageReport {
+            asked: None,
+            got,
+            data_bytes: header.data_bytes,
+            page_bytes,
+            huge_bytes_seen,
+            locked,
+            numa: header.numa_node.map_or(Numa::Anywhere, Numa::Bound),
+            missed,
+        })
+    }
+
+    /// `.ring`, as it was opened.
+    pub fn ring_file(&self) -> &File {
+        &self.ring.file
+    }
+
+    /// `.acks`, as it was opened.
+    pub fn acks_file(&self) -> &File {
+        &self.acks.file
+    }
+
+    /// Opens `.ring` or `.acks` again: the same file, even when its name is gone, with a description and so
+    /// with locks of its own.
+    pub fn reopen(&self, which: FileRole, write: bool) -> Result<File> {
+        let (file, path) = match which {
+            FileRole::Ring => (&self.ring.file, &self.paths.ring),
+            FileRole::Acks => (&self.acks.file, &self.paths.acks),
+        };
+        let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+        OpenOptions::new().read(true).write(write).open(again).map_err(|error| match is_refusal(&error) {
+            true => refusal("open for writing", path),
+            false => Error::io("open again", path, error),
+        })
+    }
+
+    /// Whether the channel was removed since it was opened. Somebody who has just registered asks, and starts
+    /// over.
+    pub fn is_removed(&self) -> Result<bool> {
+        let about =
+            self.ring.file.metadata().map_err(|error| Error::io("examine", &self.paths.ring, error))?;
+        Ok(about.nlink() == 0)
+    }
+}
+
+/// Offset and length of the control block and registry of a file.
+fn control(entries: u32) -> (u64, u64) {
+    (HEADER_BYTES as u64, layout::entry(entries as usize) as u64)
+}
+
+fn size(bytes: u64) -> Result<usize> {
+    usize::try_from(bytes)
+        .map_err(|_| Error::invalid("size", format!("{bytes} bytes do not fit this machine's addresses")))
+}
+
+/// Backing, page size and huge bytes of a mapping, as smaps has them.
+pub(crate) fn see(mapping: &Mapping) -> io::Result<(Backing, u64, u64)> {
+    let seen = smaps::seen(mapping.address(), mapping.bytes())?;
+    let bytes = mapping.bytes() as u64;
+    Ok(if seen.hugetlb_bytes >= bytes {
+        (Backing::Hugetlb, seen.kernel_page_bytes, seen.hugetlb_bytes)
+    } else if seen.shm_huge_bytes >= bytes {
+        (Backing::ShmHuge, HUGE_2M, seen.shm_huge_bytes)
+    } else {
+        (Backing::Ordinary, seen.kernel_page_bytes, seen.shm_huge_bytes)
+    })
+}
+
+fn lock(regions: [&Region; 4]) -> Locked {
+    for mapping in regions.into_iter().filter_map(|region| region.mapping.as_ref()) {
+        if let Err(error) = mapping.lock() {
+            let limit = match nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_MEMLOCK) {
+                Ok((soft, _)) => {
+                    format!("the limit for locked memory is {}, see `ulimit -l`", bytes_text(soft))
+                }
+                Err(_) => "the limit for locked memory is unknown".to_owned(),
+            };
+            return Locked::No(format!("{} more: {error}; {limit}", bytes_text(mapping.bytes() as u64)));
+        }
+    }
+    Locked::Yes
+}
+
+/// The mappings of a channel.
+#[derive(Debug)]
+pub struct Maps {
+    /// Control block and producer registry.
+    pub ring: Region,
+    /// Frames or slots.
+    pub data: Region,
+    /// Control block and consumer registry.
+    pub acks: Region,
+    /// Done words of a queue; empty otherwise.
+    pub done: Region,
+    /// Which pages the data have here.
+    pub pages: PageReport,
+}
+
+/// A part of a file in memory. Unmapped when dropped.
+#[derive(Debug)]
+pub struct Region {
+    mapping: Option<Mapping>,
+    /// From the start of the mapping to the region, because mappings start at pages.
+    skip: usize,
+    bytes: usize,
+}
+
+impl Region {
+    fn empty() -> Region {
+        Region { mapping: None, skip: 0, bytes: 0 }
+    }
+
+    fn of(file: &File, path: &Path, range: (u64, u64), writable: bool, alignment: usize) -> Result<Region> {
+        let (offset, bytes) = range;
+        let page = page_bytes() as u64;
+        let start = offset & !(page - 1);
+        let whole = (offset - start).checked_add(bytes).and_then(|sum| round_up(sum, page));
+        let whole =
+            size(whole.ok_or_else(|| Error::corrupt(path.display().to_string(), "lengths overflow"))?)?;
+        let mapping = Mapping::of_file(file, start, whole, writable, alignment);
+        let mapping = mapping.map_err(|error| Error::io("map", path, error))?;
+        mapping.populate(true).map_err(|error| Error::io("fault in", path, error))?;
+        Ok(Region { mapping: Some(mapping), skip: size(offset - start)?, bytes: size(bytes)? })
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether this process may write it.
+    pub fn writable(&self) -> bool {
+        self.mapping.as_ref().is_some_and(Mapping::writable)
+    }
+
+    /// The region as memory for the protocols. `light` says that this process is registered for membarrier.
+    ///
+    /// # Safety
+    /// The region is kept as long as any copy of the memory is used, and nothing is stored into a region that
+    /// is not [`writable`](Region::writable).
+    pub unsafe fn memory(&self, light: bool) -> Mapped {
+        let base = match &self.mapping {
+            // SAFETY: `skip + bytes` is at most the length of the mapping, by construction.
+            Some(mapping) => unsafe { mapping.base().as_ptr().add(self.skip) },
+            None => std::ptr::without_provenance_mut(8),
+        };
+        // SAFETY: mapped as long as the region is kept, which the caller promises; aligned, because offsets
+        // in files are multiples of 8 and mappings of pages. An empty region has no word that could be
+        // accessed.
+        unsafe { Mapped::new(base, self.bytes, light) }
+    }
+}

@@ -1,0 +1,267 @@
+//! Making a channel, which no process ever sees half-made.
+//!
+//! Both files, and the data file on hugetlbfs if there is one, are built without names (`O_TMPFILE`): if
+//! their creator dies, the kernel takes everything back. The complete files get their names under the lock of
+//! the bus, `.ring` last and without replacing anything: that link is the commit, so of many creators exactly
+//! one wins. What a creator leaves behind that dies between the links is described in [`super::directory`].
+
+use super::attach::{Attached, Maps, Opened as OpenedFile, attach};
+use super::backing::{self, reserve_or_explain, set_length};
+use super::directory::{BusLock, LOCK_WAIT, clear_half_made, make_bus};
+use super::header::{FileRole, Header};
+use super::name::{ChannelName, ChannelPaths};
+use super::options::{ChannelOptions, Permissions};
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::os::hugetlb::nameless;
+use crate::os::pages::{PageReport, bytes_text};
+use crate::os::random::random_id;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::linkat;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, PermissionsExt, fchown};
+use std::path::Path;
+
+/// A channel that was just made.
+#[derive(Debug)]
+pub struct Created {
+    /// The channel, open with all rights.
+    pub attached: Attached,
+    /// Which pages its data got, and which not, and why.
+    pub pages: PageReport,
+}
+
+/// The outcome of [`create_or_attach`].
+#[derive(Debug)]
+pub enum Opened {
+    /// There was none; now there is.
+    Created(Created),
+    /// It was there.
+    Found(Attached),
+}
+
+impl Opened {
+    /// The channel, whoever made it.
+    pub fn into_attached(self) -> Attached {
+        match self {
+            Opened::Created(created) => created.attached,
+            Opened::Found(attached) => attached,
+        }
+    }
+}
+
+/// Makes a channel. `base` is the directory of all buses; the bus is made if it is missing.
+///
+/// `init` writes what must not be zero at the start, such as words that encode a first position. It gets all
+/// of the channel writable, before anybody else can see it; its error undoes the creation. Allocating,
+/// faulting in and collapsing take seconds per GiB; the lock of the bus is waited for at most 10 s.
+///
+/// # Errors
+/// [`Error::Invalid`] options; [`Error::Exists`]; [`Error::NoSpace`]; [`Error::NoHugePages`] if they are
+/// required; [`Error::NotAllowed`]; [`Error::TimedOut`] waiting for the lock.
+pub fn create(
+    base: &Path,
+    channel: &ChannelName,
+    options: &ChannelOptions,
+    init: &dyn Fn(&Maps) -> Result<()>,
+) -> Result<Created> {
+    options.check()?;
+    if options.dead_letters.as_deref() == Some(channel.channel()) {
+        return Err(Error::invalid(format!("dead-letter queue of {channel}"), "a queue cannot be its own"));
+    }
+    let paths = channel.paths(base);
+    let mut attempts = 0;
+    loop {
+        make_bus(base, channel.bus())?;
+        refuse_existing(channel, &paths)?;
+        let built = build(channel, &paths, options, init);
+        match built.and_then(|created| commit(&created.attached).map(|()| created)) {
+            // Somebody has pruned the bus, which was empty, just when we were about to use it.
+            Err(Error::NotFound { .. }) if attempts < 10 => attempts += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Attaches to a channel, or makes it if there is none. Of several processes that do this at once, one
+/// creates.
+///
+/// # Errors
+/// As [`create`] and [`attach`]; [`Error::Exists`] that names the difference when a channel is there whose
+/// kind is another, or whose geometry is not the one that the options name.
+pub fn create_or_attach(
+    base: &Path,
+    channel: &ChannelName,
+    options: &ChannelOptions,
+    init: &dyn Fn(&Maps) -> Result<()>,
+) -> Result<Opened> {
+    options.check()?;
+    let paths = channel.paths(base);
+    let mut last = None;
+    for _ in 0..20 {
+        match attach(base, channel) {
+            Ok(attached) => {
+                check_same(&attached, options)?;
+                return Ok(Opened::Found(attached));
+            }
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        match create(base, channel, options, init) {
+            Ok(created) => return Ok(Opened::Created(created)),
+            // Somebody was faster; for lack of space, too, since several build at the same time.
+            Err(error @ (Error::Exists { .. } | Error::NoSpace { .. })) if paths.ring.exists() => {
+                last = Some(error)
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let why = "it comes and goes; is another process creating and removing it?";
+    Err(last.unwrap_or_else(|| Error::Busy { what: format!("channel {channel}"), why: why.to_owned() }))
+}
+
+fn check_same(attached: &Attached, options: &ChannelOptions) -> Result<()> {
+    let header = &attached.header;
+    let differs = |what: &str, found: String, asked: String| {
+        let what = format!("channel {} with {what} {found} instead of {asked}", attached.name);
+        Err(Error::Exists { what, path: attached.paths.ring.clone() })
+    };
+    if header.kind != options.kind {
+        return differs("kind", header.kind.to_string(), options.kind.to_string());
+    }
+    let bytes = [
+        ("capacity", header.capacity_bytes, options.capacity_bytes),
+        ("slot size", header.slot_bytes, options.slot_bytes),
+    ];
+    for (what, found, asked) in bytes {
+        if let Some(asked) = asked.filter(|&asked| asked != found) {
+            return differs(what, bytes_text(found), bytes_text(asked));
+        }
+    }
+    let counts = [
+        ("slots", header.slots, options.slots),
+        ("producers", header.producers_max.into(), options.producers_max.map(u64::from)),
+        ("consumers", header.consumers_max.into(), options.consumers_max.map(u64::from)),
+    ];
+    for (what, found, asked) in counts {
+        if let Some(asked) = asked.filter(|&asked| asked != found) {
+            return differs(what, found.to_string(), asked.to_string());
+        }
+    }
+    Ok(())
+}
+
+fn refuse_existing(channel: &ChannelName, paths: &ChannelPaths) -> Result<()> {
+    match std::fs::symlink_metadata(&paths.ring) {
+        Ok(_) => Err(Error::Exists { what: format!("channel {channel}"), path: paths.ring.clone() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("examine", &paths.ring, error)),
+    }
+}
+
+/// Builds the files of a channel, out of sight.
+fn build(
+    channel: &ChannelName,
+    paths: &ChannelPaths,
+    options: &ChannelOptions,
+    init: &dyn Fn(&Maps) -> Result<()>,
+) -> Result<Created> {
+    let id = options.channel_id.map_or_else(random_id, Ok);
+    let id = id.map_err(|error| Error::io("read random bytes for", &paths.ring, error))?;
+    let mut header = Header::plan(channel.channel(), options, id)?;
+    let make = |path: &Path| nameless(&paths.directory).map_err(|error| Error::io("create", path, error));
+    let (ring, acks) = (make(&paths.ring)?, make(&paths.acks)?);
+    let data = backing::allocate(&ring, &paths.ring, &mut header, options)?;
+    let too_large = || Error::invalid("capacity", "does not fit a file");
+    let lengths = header.lengths().ok_or_else(too_large)?;
+    set_length(&ring, &paths.ring, lengths.ring)?;
+    set_length(&acks, &paths.acks, lengths.acks)?;
+    let ring_end = layout::registry_end(header.producers_max as usize) as u64;
+    let acks_end = layout::registry_end(header.consumers_max as usize) as u64;
+    reserve_or_explain(&ring, &paths.ring, 0, ring_end)?;
+    reserve_or_explain(&acks, &paths.acks, 0, acks_end)?;
+    if header.done_bytes() > 0 {
+        reserve_or_explain(&acks, &paths.acks, header.done_offset, header.done_bytes())?;
+    }
+    let Permissions { owner, ring_group, ring_mode, acks_group, acks_mode } = options.permissions.clone();
+    give(&ring, &paths.ring, owner, ring_group, ring_mode)?;
+    give(&acks, &paths.acks, owner, acks_group, acks_mode)?;
+    let data_file = data.file.map(|(file, _)| file);
+    if let (Some(file), Some(path)) = (&data_file, &header.data_path) {
+        give(file, path, owner, ring_group, ring_mode)?;
+    }
+    write_header(&ring, &paths.ring, FileRole::Ring, &header)?;
+    write_header(&acks, &paths.acks, FileRole::Acks, &header)?;
+    let own = |file: File| OpenedFile { file, writable: true };
+    let (name, paths) = (channel.clone(), paths.clone());
+    let attached =
+        Attached { header, name, paths, ring: own(ring), acks: own(acks), data: data_file.map(own) };
+    let maps = attached.map_as(true, true)?;
+    init(&maps)?;
+    let PageReport { locked, .. } = maps.pages;
+    write_magic(&attached.acks.file, &attached.paths.acks)?;
+    write_magic(&attached.ring.file, &attached.paths.ring)?;
+    Ok(Created { attached, pages: PageReport { locked, ..data.pages } })
+}
+
+/// Sets owner, group and mode of a file, whatever the umask.
+fn give(file: &File, path: &Path, owner: Option<u32>, group: Option<u32>, mode: u32) -> Result<()> {
+    if owner.is_some() || group.is_some() {
+        fchown(file, owner, group).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM) => Error::NotAllowed {
+                action: "give away",
+                path: path.to_owned(),
+                why: "only root may name another owner, and others only groups they are in".to_owned(),
+            },
+            _ => Error::io("set the owner of", path, error),
+        })?;
+    }
+    file.set_permissions(PermissionsExt::from_mode(mode))
+        .map_err(|error| Error::io("set the mode of", path, error))
+}
+
+/// Writes everything of a header but its magic.
+fn write_header(file: &File, path: &Path, role: FileRole, header: &Header) -> Result<()> {
+    let start = layout::LAYOUT_FINGERPRINT;
+    let page = header.encode(role);
+    file.write_all_at(&page[start..], start as u64).map_err(|error| Error::io("write", path, error))
+}
+
+fn write_magic(file: &File, path: &Path) -> Result<()> {
+    let magic = layout::MAGIC_VALUE.to_le_bytes();
+    file.write_all_at(&magic, layout::MAGIC as u64).map_err(|error| Error::io("write", path, error))
+}
+
+/// Gives the files their names, `.ring` last. Undone when that fails.
+fn commit(attached: &Attached) -> Result<()> {
+    let paths = &attached.paths;
+    make_bus(paths.directory.parent().unwrap_or(Path::new(".")), attached.name.bus())?;
+    let lock = BusLock::take(&paths.directory, LOCK_WAIT)?;
+    refuse_existing(&attached.name, paths)?;
+    clear_half_made(paths, &lock)?;
+    let linked = (|| {
+        link(&attached.acks.file, &paths.acks)?;
+        if let (Some(file), Some(path)) = (&attached.data, &attached.header.data_path) {
+            link(&file.file, path)?;
+        }
+        link(&attached.ring.file, &paths.ring)
+    })();
+    if linked.is_err() && !paths.ring.exists() {
+        clear_half_made(paths, &lock)?;
+    }
+    linked
+}
+
+fn link(file: &File, path: &Path) -> Result<()> {
+    let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(AT_FDCWD, nameless.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW).map_err(|error| {
+        match error {
+            nix::Error::EEXIST => {
+                Error::Exists { what: format!("the name {}", path.display()), path: path.to_owned() }
+            }
+            _ => Error::io("name", path, error.into()),
+        }
+    })
+}

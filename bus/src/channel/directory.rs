@@ -1,0 +1,416 @@
+//! The directories that channels live in: `BASE/BUS/NAME.ring` and `NAME.acks`.
+//!
+//! The base directory is `$RAILBUS_DIR` or `/dev/shm/railbus`, open to everybody (mode 01777); each bus below
+//! it belongs to whoever made it. Names appear and disappear only under an exclusive lock of `BUS/.lock`, in
+//! an order that leaves something recognisable wherever their maker is killed:
+//!
+//! ```text
+//! creation   .acks linked   data file linked   .ring linked: from here on the channel exists
+//! removal    .ring unlinked: the channel is gone   data file unlinked   .acks unlinked
+//! ```
+//!
+//! So an `.acks` without its `.ring`, seen under the lock, was left by a dead process; it names the data file
+//! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away.
+
+use super::header::{FileRole, Header};
+use super::name::{ChannelName, ChannelPaths, check_name};
+use super::page::Page;
+use crate::error::{Error, Result};
+use crate::layout::{self, HEADER_BYTES};
+use crate::os::hugetlb::is_hugetlbfs;
+use crate::os::lock;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long creation and removal wait for the lock of a bus.
+pub const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_NAME: &str = ".lock";
+
+/// The base directory: `$RAILBUS_DIR`, or `/dev/shm/railbus`.
+pub fn base_directory() -> Result<PathBuf> {
+    match std::env::var_os("RAILBUS_DIR") {
+        None => Ok(PathBuf::from("/dev/shm/railbus")),
+        Some(path) if path.is_empty() => {
+            Err(Error::invalid("$RAILBUS_DIR", "it is set, but empty; unset it or name a directory"))
+        }
+        Some(path) => Ok(PathBuf::from(path)),
+    }
+}
+
+/// The directory of a bus, made with the base directory if missing. Refuses file systems that are not tmpfs.
+pub fn make_bus(base: &Path, bus: &str) -> Result<PathBuf> {
+    check_name("bus name", bus)?;
+    let path = base.join(bus);
+    for _ in 0..100 {
+        make_directory(base, 0o1777)?;
+        make_directory(&path, 0o755)?;
+        match File::open(&path) {
+            // Pruned again already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("open", &path, error)),
+            Ok(directory) => return check_file_system(&directory, &path).map(|()| path),
+        }
+    }
+    Err(Error::Busy { what: format!("bus {bus}"), why: "other processes keep removing it".to_owned() })
+}
+
+/// Makes a directory that appears with its mode, whatever the umask, or finds it there.
+fn make_directory(path: &Path, mode: u32) -> Result<()> {
+    let fail = |error| Error::io("make the directory", path, error);
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(fail)?;
+    let id = crate::os::random::random_id().map_err(fail)?;
+    let temporary = parent.join(format!(".railbus-{}", crate::os::random::hex(&id)));
+    std::fs::DirBuilder::new().mode(0o700).create(&temporary).map_err(fail)?;
+    let renamed =
+        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)).and_then(|()| {
+            renameat2(AT_FDCWD, &temporary, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE)
+                .map_err(io::Error::from)
+        });
+    if renamed.is_err() {
+        let _ = std::fs::remove_dir(&temporary);
+    }
+    match renamed {
+        // Somebody else made it, and may even have removed it again; what is there and no directory is in the
+        // way.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match std::fs::metadata(path) {
+            Ok(about) if !about.is_dir() => Err(fail(io::Error::from_raw_os_error(libc::ENOTDIR))),
+            _ => Ok(()),
+        },
+        result => result.map_err(fail),
+    }
+}
+
+/// Proof of life rests on locks, and sharing on memory: both need tmpfs.
+pub(crate) fn check_file_system(file: &File, path: &Path) -> Result<()> {
+    let found = fstatfs(file.as_fd()).map_err(|error| Error::io("examine", path, error.into()))?;
+    if found.filesystem_type() == TMPFS_MAGIC {
+        return Ok(());
+    }
+    let what = format!("directory {}", path.display());
+    let why = format!(
+        "its file system (type {:#x}) is not tmpfs, whose locks and pages railbus relies on; \
+         set RAILBUS_DIR to a directory below /dev/shm",
+        found.filesystem_type().0
+    );
+    Err(Error::invalid(what, why))
+}
+
+/// The buses below the base directory, sorted. Empty when there is no base directory.
+pub fn list_buses(base: &Path) -> Result<Vec<String>> {
+    let names = names(base).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(Vec::new()),
+        _ => Err(Error::io("list", base, error)),
+    })?;
+    Ok(names.into_iter().filter(|name| check_name("bus", name).is_ok() && base.join(name).is_dir()).collect())
+}
+
+/// The channels of a bus, sorted.
+pub fn list_channels(base: &Path, bus: &str) -> Result<Vec<ChannelName>> {
+    let channels = with_suffix(base, bus, ".ring")?;
+    Ok(channels.into_iter().filter_map(|channel| ChannelName::new(bus, channel).ok()).collect())
+}
+
+fn with_suffix(base: &Path, bus: &str, suffix: &str) -> Result<Vec<String>> {
+    check_name("bus name", bus)?;
+    let path = base.join(bus);
+    let names = names(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::NotFound { what: format!("bus {bus}"), path: path.clone() },
+        _ => Error::io("list", &path, error),
+    })?;
+    Ok(names.iter().filter_map(|name| name.strip_suffix(suffix).map(str::to_owned)).collect())
+}
+
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        names.extend(entry?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The lock of a bus directory, held while names appear or disappear in it. Released when dropped, or by the
+/// kernel.
+pub(crate) struct BusLock {
+    file: File,
+}
+
+impl BusLock {
+    /// Waits for the lock, at most for `patience`.
+    pub(crate) fn take(directory: &Path, patience: Duration) -> Result<BusLock> {
+        let path = directory.join(LOCK_NAME);
+        let started = Instant::now();
+        loop {
+            let file = open_lock(directory, &path)?;
+            let mut pause = Duration::from_micros(20);
+            while !lock::try_lock(file.as_fd(), 0).map_err(|error| Error::io("lock", &path, error))? {
+                if started.elapsed() >= patience {
+                    let what = format!(
+                        "the lock of {}, which another process creates or removes channels under",
+                        path.display()
+                    );
+                    return Err(Error::TimedOut { what, after_ms: patience.as_millis() as u64 });
+                }
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(1));
+            }
+            // The bus may have been removed while we waited; then this lock protects nothing.
+            let links = file.metadata().map_err(|error| Error::io("examine", &path, error))?.nlink();
+            if links > 0 {
+                return Ok(BusLock { file });
+            }
+        }
+    }
+}
+
+impl Drop for BusLock {
+    fn drop(&mut self) {
+        // Explicitly, because a child forked meanwhile shares the lock.
+        let _ = lock::unlock(self.file.as_fd(), 0);
+    }
+}
+
+/// Opens the lock file. Whoever may make files in the directory may open it.
+fn open_lock(directory: &Path, path: &Path) -> Result<File> {
+    let fail = |error| Error::io("open", path, error);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    for _ in 0..100 {
+        match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => return result.map_err(fail),
+        }
+        let about = std::fs::metadata(directory).map_err(|error| Error::io("examine", directory, error))?;
+        match options.clone().create_new(true).mode(0o600).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(fail(error)),
+            Ok(file) => {
+                let others = (about.mode() & 0o022) * 3;
+                let _ = std::os::unix::fs::fchown(&file, None, Some(about.gid()));
+                let mode = std::fs::Permissions::from_mode(0o600 | others);
+                file.set_permissions(mode).map_err(fail)?;
+                return Ok(file);
+            }
+        }
+    }
+    Err(Error::Busy {
+        what: path.display().to_string(),
+        why: "it comes and goes; is the bus being removed?".to_owned(),
+    })
+}
+
+/// Removes a channel. Participants that are attached keep their memory and see no new peers. Waits for the
+/// lock of the bus, at most [`LOCK_WAIT`].
+pub fn remove(base: &Path, channel: &ChannelName) -> Result<()> {
+    let paths = channel.paths(base);
+    if !paths.directory.is_dir() {
+        return Err(Error::NotFound { what: format!("bus {}", channel.bus()), path: paths.directory });
+    }
+    let _lock = BusLock::take(&paths.directory, LOCK_WAIT)?;
+    if remove_locked(&paths)? { Ok(()) } else { Err(not_found(channel, paths)) }
+}
+
+pub(crate) fn not_found(channel: &ChannelName, paths: ChannelPaths) -> Error {
+    Error::NotFound { what: format!("channel {channel}"), path: paths.ring }
+}
+
+/// Removes what there is of a channel, `.ring` first; says whether there was anything.
+fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
+    let data = [(&paths.ring, FileRole::Ring), (&paths.acks, FileRole::Acks)]
+        .into_iter()
+        .find_map(|(path, role)| read_header(path, role).ok()?.data_path);
+    let ring = unlink(&paths.ring)?;
+    if let Some(data) = data {
+        unlink_data(&data)?;
+    }
+    let acks = unlink(&paths.acks)?;
+    Ok(ring || acks)
+}
+
+/// Clears away what a dead creator or remover left of a channel. The lock is held and there is no `.ring`.
+pub(crate) fn clear_half_made(paths: &ChannelPaths, _lock: &BusLock) -> Result<()> {
+    remove_locked(paths).map(|_| ())
+}
+
+/// Unlinks a name; says whether it was there.
+fn unlink(path: &Path) -> Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("remove", path, error)),
+    }
+}
+
+/// Unlinks a data file, which a header named: only where that name means what it says. A header decodes only
+/// if the name is made from the channel's identity; here the file must lie on hugetlbfs, too.
+fn unlink_data(path: &Path) -> Result<()> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open(path);
+    match opened.and_then(|file| is_hugetlbfs(&file)) {
+        Ok(true) => unlink(path).map(|_| ()),
+        Ok(false) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("remove", path, error)),
+    }
+}
+
+fn read_header(path: &Path, role: FileRole) -> Result<Header> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
+    let file = options.open(path).map_err(|error| Error::io("open", path, error))?;
+    Header::decode(&*read_page(&file, path)?, role, path)
+}
+
+/// Reads the header page of a file; a file that is too short for one is corrupt.
+pub(crate) fn read_page(file: &File, path: &Path) -> Result<Box<Page>> {
+    let mut page = Box::new([0u8; HEADER_BYTES]);
+    file.read_exact_at(&mut page[..], 0).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            let bytes = file.metadata().map(|about| about.len()).unwrap_or(0);
+            let why = format!("it is truncated: {bytes} bytes, the header alone has {HEADER_BYTES}");
+            Error::corrupt(path.display().to_string(), why)
+        }
+        _ => Error::io("read", path, error),
+    })?;
+    Ok(page)
+}
+
+/// What [`prune`] did.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Channels removed, and half-made ones cleared away.
+    pub removed: Vec<ChannelName>,
+    /// Channels that are in use.
+    pub in_use: Vec<ChannelName>,
+    /// Channels that could not be examined or removed, and why.
+    pub failed: Vec<(ChannelName, Error)>,
+    /// Whether the bus itself was empty in the end, and removed.
+    pub bus_removed: bool,
+}
+
+/// Removes the channels of a bus that nobody uses any more, what dead creators left, and the bus if it is
+/// empty then.
+///
+/// A participant lives as long as its byte of `.ring` or `.acks` is locked. All these bytes are locked here
+/// while a channel is removed, so that nobody registers meanwhile; this needs the right to write both files.
+/// `in_use` is asked in addition, with the path of each of the two files, and may veto.
+pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<Pruned> {
+    let mut names = with_suffix(base, bus, ".ring")?;
+    names.extend(with_suffix(base, bus, ".acks")?);
+    names.sort();
+    names.dedup();
+    let directory = base.join(bus);
+    let mut pruned = Pruned::default();
+    let held = BusLock::take(&directory, LOCK_WAIT)?;
+    for channel in names.into_iter().filter_map(|name| ChannelName::new(bus, name).ok()) {
+        let paths = channel.paths(base);
+        let outcome = fence(&paths).and_then(|fences| match fences {
+            Some(_) if in_use(&paths.ring) || in_use(&paths.acks) => Ok(None),
+            Some(_) => remove_locked(&paths).map(Some),
+            None => Ok(None),
+        });
+        match outcome {
+            Ok(Some(true)) => pruned.removed.push(channel),
+            Ok(Some(false)) => {}
+            Ok(None) => pruned.in_use.push(channel),
+            Err(error) => pruned.failed.push((channel, error)),
+        }
+    }
+    let only_lock = self::names(&directory).is_ok_and(|names| names.iter().all(|name| name == LOCK_NAME));
+    // Others that wait for the lock notice that its file is gone and make the bus anew.
+    if only_lock && unlink(&directory.join(LOCK_NAME)).is_ok() {
+        pruned.bus_removed = std::fs::remove_dir(&directory).is_ok();
+    }
+    drop(held);
+    Ok(pruned)
+}
+
+/// Locks every life byte of both files, or says that somebody has one (`None`). Missing files have none.
+fn fence(paths: &ChannelPaths) -> Result<Option<Vec<File>>> {
+    let mut fences = Vec::new();
+    for path in [&paths.ring, &paths.acks] {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
+        let file = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            result => result.map_err(|error| Error::io("open", path, error))?,
+        };
+        for byte in layout::LIFE_LOCK..layout::LIFE_LOCK + layout::ENTRIES_MAX as u64 {
+            if !lock::try_lock(file.as_fd(), byte).map_err(|error| Error::io("lock", path, error))? {
+                return Ok(None);
+            }
+        }
+        fences.push(file);
+    }
+    Ok(Some(fences))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> io::Result<tempfile::TempDir> {
+        tempfile::Builder::new().prefix("railbus-directory-").tempdir_in("/dev/shm")
+    }
+
+    #[test]
+    fn buses_are_made_listed_and_removed() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let root = base()?;
+        let base = root.path().join("deep/base");
+        assert!(list_buses(&base)?.is_empty());
+        make_bus(&base, "two")?;
+        make_bus(&base, "one")?;
+        make_bus(&base, "one")?;
+        assert_eq!(std::fs::metadata(&base)?.mode() & 0o7777, 0o1777);
+        assert_eq!(std::fs::metadata(base.join("one"))?.mode() & 0o7777, 0o755);
+        assert_eq!(list_buses(&base)?, ["one", "two"]);
+        assert!(list_channels(&base, "one")?.is_empty());
+        assert!(matches!(list_channels(&base, "none"), Err(Error::NotFound { .. })));
+        assert!(prune(&base, "one", |_| false)?.bus_removed);
+        assert_eq!(list_buses(&base)?, ["two"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_bus_outside_of_tmpfs_is_refused() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let error =
+            check_file_system(&File::open("/proc/self")?, Path::new("/proc/self")).map_err(|e| e.to_string());
+        assert!(error.is_err_and(|text| text.contains("RAILBUS_DIR")));
+        Ok(())
+    }
+
+    #[test]
+    fn the_lock_is_exclusive_and_its_wait_bounded() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let root = base()?;
+        let bus = make_bus(root.path(), "b")?;
+        let held = BusLock::take(&bus, LOCK_WAIT)?;
+        let refused = BusLock::take(&bus, Duration::from_millis(20)).map(|_| ());
+        assert!(matches!(refused, Err(Error::TimedOut { after_ms: 20, .. })));
+        drop(held);
+        BusLock::take(&bus, Duration::ZERO)?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_data_file_outside_of_hugetlbfs_is_never_removed()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let root = base()?;
+        let precious = root.path().join("railbus-00-1");
+        std::fs::write(&precious, b"keep")?;
+        unlink_data(&precious)?;
+        assert!(precious.exists());
+        Ok(())
+    }
+}

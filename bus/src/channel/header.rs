@@ -1,0 +1,183 @@
+//! The header of a channel: what its creator decided, once and for all.
+//!
+//! Both files of a channel begin with the same header; how it lies in their first page is in [`super::page`]. A
+//! decoded header has been checked, so that its offsets and lengths can be used without further checks once
+//! [`Header::lengths`] agree with the files.
+
+use super::kind::{Kind, Overflow};
+use super::options::ChannelOptions;
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::os::mapping::{page_bytes, round_up};
+use crate::os::pages::{Backing, HUGE_2M};
+use crate::os::random::hex;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Which of a channel's two files it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileRole {
+    /// `.ring`, written by producers.
+    Ring,
+    /// `.acks`, written by consumers.
+    Acks,
+}
+
+impl FileRole {
+    pub(super) const fn code(self) -> u32 {
+        match self {
+            FileRole::Ring => 1,
+            FileRole::Acks => 2,
+        }
+    }
+}
+
+/// How long the files of a channel are, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lengths {
+    /// `.ring`
+    pub ring: u64,
+    /// `.acks`
+    pub acks: u64,
+    /// The file on hugetlbfs, if there is one.
+    pub data: Option<u64>,
+}
+
+/// The decoded header page, which is the same in both files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// The kind of the channel.
+    pub kind: Kind,
+    /// Pages behind the data as the creator saw them.
+    pub backing: Backing,
+    /// Random identity.
+    pub channel_id: [u8; 16],
+    /// Counts re-creations of the same identity, from 1.
+    pub incarnation: u64,
+    /// CLOCK_REALTIME at creation, in ns.
+    pub created_ns: u64,
+    /// Process that created the channel, in its own PID namespace.
+    pub creator_pid: u32,
+    /// Node the data were bound to.
+    pub numa_node: Option<u32>,
+    /// Bytes of event data, a power of two.
+    pub capacity_bytes: u64,
+    /// Slots, a power of two; 0 for a stream.
+    pub slots: u64,
+    /// Bytes of a slot, a power of two; 0 for a stream.
+    pub slot_bytes: u64,
+    /// Where the data start in the file that holds them: a multiple of the page size, and of 2 MiB for data
+    /// of 2 MiB.
+    pub data_offset: u64,
+    /// Bytes reserved for the data: `capacity_bytes` rounded up to pages.
+    pub data_bytes: u64,
+    /// Page size behind the data that the creator saw.
+    pub page_bytes: u64,
+    /// Where the done words start in `.acks`; 0 unless a queue.
+    pub done_offset: u64,
+    /// Entries in the producer registry, 1 to 256.
+    pub producers_max: u32,
+    /// Entries in the consumer registry, 1 to 256.
+    pub consumers_max: u32,
+    /// Whether events carry the time they were published at.
+    pub stamp: bool,
+    /// Whether processes lock the channel in memory where they may.
+    pub lock_memory: bool,
+    /// What `publish` does when there is no room.
+    pub overflow: Overflow,
+    /// Deliveries of a queue's event before it is a dead letter, 0 without limit.
+    pub max_attempts: u32,
+    /// When a participant others wait for counts as stuck, in ns.
+    pub stuck_after_ns: u64,
+    /// Position of the first event.
+    pub first_position: u64,
+    /// Name of the channel within its bus.
+    pub name: String,
+    /// The queue of the same bus that takes dead letters.
+    pub dead_letters: Option<String>,
+    /// The file on hugetlbfs that holds the data, if `.ring` does not.
+    pub data_path: Option<PathBuf>,
+}
+
+impl Header {
+    /// Plans a channel: everything but what the pages turn out to be. The options have been checked.
+    pub(crate) fn plan(name: &str, options: &ChannelOptions, channel_id: [u8; 16]) -> Result<Header> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let too_large = || Error::invalid("capacity", "does not fit this machine's addresses");
+        let capacity_bytes = options.data_capacity_bytes();
+        let data_bytes = round_up(capacity_bytes, page_bytes() as u64).ok_or_else(too_large)?;
+        let producers_end = layout::registry_end(options.producers() as usize) as u64;
+        let consumers_end = layout::registry_end(options.consumers() as usize) as u64;
+        let is_queue = options.kind == Kind::Queue;
+        let done_bytes = if is_queue { options.slot_count() * 8 } else { 0 };
+        let done_offset = round_up(consumers_end, alignment(done_bytes)).filter(|_| is_queue).unwrap_or(0);
+        Ok(Header {
+            kind: options.kind,
+            backing: Backing::Ordinary,
+            channel_id,
+            incarnation: options.incarnation,
+            created_ns: nanoseconds(now),
+            creator_pid: std::process::id(),
+            numa_node: options.numa_node,
+            capacity_bytes,
+            slots: options.slot_count(),
+            slot_bytes: options.slot_size_bytes(),
+            data_offset: round_up(producers_end, alignment(data_bytes)).ok_or_else(too_large)?,
+            data_bytes,
+            page_bytes: page_bytes() as u64,
+            done_offset,
+            producers_max: options.producers(),
+            consumers_max: options.consumers(),
+            stamp: options.stamp,
+            lock_memory: options.lock_memory,
+            overflow: options.overflow,
+            max_attempts: options.max_attempts,
+            stuck_after_ns: nanoseconds(options.stuck_after),
+            first_position: options.first_position,
+            name: name.to_owned(),
+            dead_letters: options.dead_letters.clone(),
+            data_path: None,
+        })
+    }
+
+    /// Bytes of the done words; 0 unless a queue.
+    pub fn done_bytes(&self) -> u64 {
+        if self.kind == Kind::Queue { self.slots * 8 } else { 0 }
+    }
+
+    /// How long the channel's files are, exactly. `None` only before [`Header::decode`] has checked the
+    /// numbers.
+    pub fn lengths(&self) -> Option<Lengths> {
+        let page = page_bytes() as u64;
+        let data_end = self.data_offset.checked_add(self.data_bytes)?;
+        let ring_end = layout::registry_end(self.producers_max as usize) as u64;
+        let acks_end = layout::registry_end(self.consumers_max as usize) as u64;
+        let (ring, data) = match self.data_path {
+            Some(_) => (round_up(ring_end, page)?, Some(data_end)),
+            None => (data_end, None),
+        };
+        let acks_end =
+            if self.done_offset > 0 { self.done_offset.checked_add(self.done_bytes())? } else { acks_end };
+        Some(Lengths { ring, acks: round_up(acks_end, page)?, data })
+    }
+
+    /// The address alignment at which the data can have huge pages.
+    pub(crate) fn data_alignment(&self) -> u64 {
+        if self.data_path.is_some() { self.page_bytes } else { alignment(self.data_bytes) }
+    }
+
+    /// Name of the data file on hugetlbfs: tied to the identity, so that nothing else is ever taken or
+    /// removed for it.
+    pub fn data_file_name(&self) -> String {
+        format!("railbus-{}-{}", hex(&self.channel_id), self.incarnation)
+    }
+}
+
+/// Data of 2 MiB and more start at a multiple of 2 MiB, so that they can have huge pages; others at a page.
+pub(super) fn alignment(bytes: u64) -> u64 {
+    if bytes >= HUGE_2M { HUGE_2M } else { page_bytes() as u64 }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,130 @@
+//! The kinds of channels, and what their producers do when there is no room.
+
+use crate::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// The kind of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One publisher at a time, any number of subscribers, frames of any size.
+    Stream,
+    /// Many producers, many workers, each event handled by one worker.
+    Queue,
+    /// Many publishers, many subscribers, every subscriber sees every event, all in one order.
+    Topic,
+}
+
+impl Kind {
+    /// The code in the header page.
+    pub const fn code(self) -> u32 {
+        match self {
+            Kind::Stream => 1,
+            Kind::Queue => 2,
+            Kind::Topic => 3,
+        }
+    }
+
+    /// The kind of a code in the header page.
+    pub const fn from_code(code: u32) -> Option<Kind> {
+        match code {
+            1 => Some(Kind::Stream),
+            2 => Some(Kind::Queue),
+            3 => Some(Kind::Topic),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Stream => "stream",
+            Kind::Queue => "queue",
+            Kind::Topic => "topic",
+        })
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Kind, Error> {
+        match text {
+            "stream" => Ok(Kind::Stream),
+            "queue" => Ok(Kind::Queue),
+            "topic" => Ok(Kind::Topic),
+            _ => Err(Error::invalid(format!("kind {text:?}"), "must be stream, queue or topic")),
+        }
+    }
+}
+
+/// What `publish` does when there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Overflow {
+    /// It waits, as long as the caller allows.
+    #[default]
+    Block,
+    /// It drops the event and counts it.
+    DropNewest,
+}
+
+impl Overflow {
+    /// The code in the header page.
+    pub const fn code(self) -> u32 {
+        match self {
+            Overflow::Block => 1,
+            Overflow::DropNewest => 2,
+        }
+    }
+
+    /// The policy of a code in the header page.
+    pub const fn from_code(code: u32) -> Option<Overflow> {
+        match code {
+            1 => Some(Overflow::Block),
+            2 => Some(Overflow::DropNewest),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Overflow::Block => "block",
+            Overflow::DropNewest => "drop-newest",
+        })
+    }
+}
+
+impl FromStr for Overflow {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Overflow, Error> {
+        match text {
+            "block" => Ok(Overflow::Block),
+            "drop-newest" => Ok(Overflow::DropNewest),
+            _ => Err(Error::invalid(format!("overflow {text:?}"), "must be block or drop-newest")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_codes_agree() -> Result<(), Error> {
+        for kind in [Kind::Stream, Kind::Queue, Kind::Topic] {
+            assert_eq!(kind.to_string().parse::<Kind>()?, kind);
+            assert_eq!(Kind::from_code(kind.code()), Some(kind));
+        }
+        for overflow in [Overflow::Block, Overflow::DropNewest] {
+            assert_eq!(overflow.to_string().parse::<Overflow>()?, overflow);
+            assert_eq!(Overflow::from_code(overflow.code()), Some(overflow));
+        }
+        assert!(Kind::from_code(0).is_none() && Kind::from_code(4).is_none());
+        assert!("Stream".parse::<Kind>().is_err() && "".parse::<Overflow>().is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! Names of buses and channels, and the paths they stand for.
+//!
+//! A name is also a file name, so it is 1 to 100 bytes of UTF-8 without `/`, NUL or other control characters,
+//! and does not start with a dot: names with a dot in front belong to railbus itself.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Most bytes of a name.
+pub const NAME_BYTES_MAX: usize = 100;
+
+/// Checks the name of a bus or channel; `what` says which, for the error.
+pub fn check_name(what: &str, name: &str) -> Result<()> {
+    let why = if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        format!("a name has 1 to {NAME_BYTES_MAX} bytes, this one has {}", name.len())
+    } else if name.starts_with('.') {
+        "a name does not start with a dot".to_owned()
+    } else if let Some(bad) = name.chars().find(|&c| c == '/' || c.is_control()) {
+        format!("a name has no {bad:?} in it")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!("{what} {name:?}"), why))
+}
+
+/// The name of a channel: `BUS/CHANNEL`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelName {
+    bus: String,
+    channel: String,
+}
+
+impl ChannelName {
+    /// Checks both parts.
+    pub fn new(bus: impl Into<String>, channel: impl Into<String>) -> Result<ChannelName> {
+        let (bus, channel) = (bus.into(), channel.into());
+        check_name("bus name", &bus)?;
+        check_name("channel name", &channel)?;
+        Ok(ChannelName { bus, channel })
+    }
+
+    /// The bus.
+    pub fn bus(&self) -> &str {
+        &self.bus
+    }
+
+    /// The channel within its bus.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// Where the channel lies below the base directory (see [`super::directory::base_directory`]).
+    pub fn paths(&self, base: &Path) -> ChannelPaths {
+        let directory = base.join(&self.bus);
+        let ring = directory.join(format!("{}.ring", self.channel));
+        let acks = directory.join(format!("{}.acks", self.channel));
+        ChannelPaths { directory, ring, acks }
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.bus, self.channel)
+    }
+}
+
+impl FromStr for ChannelName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ChannelName> {
+        let (bus, channel) = text.split_once('/').ok_or_else(|| {
+            Error::invalid(format!("channel {text:?}"), "must be BUS/CHANNEL, such as demo/ticks")
+        })?;
+        ChannelName::new(bus, channel)
+    }
+}
+
+/// The files of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelPaths {
+    /// The bus's directory.
+    pub directory: PathBuf,
+    /// What producers write.
+    pub ring: PathBuf,
+    /// What consumers write.
+    pub acks: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_names() -> Result<()> {
+        for text in ["demo/ticks", "b/c.ring", "büs/ch an", "a/-", "x/~"] {
+            assert_eq!(text.parse::<ChannelName>()?.to_string(), text);
+        }
+        ChannelName::new("b".repeat(100), "c")?;
+        let paths = ChannelName::new("demo", "ticks")?.paths(Path::new("/base"));
+        assert_eq!(paths.ring, Path::new("/base/demo/ticks.ring"));
+        assert_eq!(paths.acks, Path::new("/base/demo/ticks.acks"));
+        Ok(())
+    }
+
+    #[test]
+    fn bad_names_say_what_is_wrong() {
+        let bad = [
+            "", "demo", "/", "a/", "/b", "a/b/c", "../x", "a/..", "./a", "a/.lock", "a/b\0", "a\n/b",
+            "a/\u{7f}",
+        ];
+        for text in bad {
+            assert!(matches!(text.parse::<ChannelName>(), Err(Error::Invalid { .. })), "{text:?}");
+        }
+        assert!(ChannelName::new("a", "é".repeat(51)).is_err());
+    }
+}

@@ -1,0 +1,323 @@
+//! What a new channel should be like.
+//!
+//! [`ChannelOptions`] is filled builder-style and checked by [`ChannelOptions::check`] before anything is
+//! made. What is left out of the geometry has a default when a channel is created, and is not compared when
+//! one is found.
+
+use super::kind::{Kind, Overflow};
+use super::name::check_name;
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::os::numa;
+use crate::os::pages::{Pages, bytes_text};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Range of a stream's capacity in bytes; a power of two.
+pub const CAPACITY_BYTES: RangeInclusive<u64> = 4 << 10..=1 << 40;
+/// Range of the number of slots; a power of two.
+pub const SLOTS: RangeInclusive<u64> = 64..=1 << 24;
+/// Range of the size of a slot in bytes, with its two header words; a power of two.
+pub const SLOT_BYTES: RangeInclusive<u64> = 64..=1 << 20;
+/// A stream's capacity unless said otherwise: several large events deep, and it fits the cache of a core
+/// complex.
+pub const CAPACITY_BYTES_DEFAULT: u64 = 4 << 20;
+/// Slots unless said otherwise.
+pub const SLOTS_DEFAULT: u64 = 1024;
+/// Bytes of a slot unless said otherwise.
+pub const SLOT_BYTES_DEFAULT: u64 = 256;
+/// Producers, or consumers, unless said otherwise.
+pub const PARTICIPANTS_DEFAULT: u32 = 64;
+/// Range of the time after which a participant that others wait for counts as stuck.
+pub const STUCK_AFTER: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
+
+/// Who owns the files of a channel, and who may do what with them.
+///
+/// A producer needs to read and write `.ring` and to read `.acks`; a consumer the reverse; an observer reads
+/// both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permissions {
+    /// Owner (uid) of both files; `None` is the creator. Another owner needs CAP_CHOWN.
+    pub owner: Option<u32>,
+    /// Group (gid) of `.ring`, for producers; `None` is the creator's.
+    pub ring_group: Option<u32>,
+    /// Mode of `.ring`: permission bits, 0 to 0o666.
+    pub ring_mode: u32,
+    /// Group (gid) of `.acks`, for consumers; `None` is the creator's.
+    pub acks_group: Option<u32>,
+    /// Mode of `.acks`: permission bits, 0 to 0o666.
+    pub acks_mode: u32,
+}
+
+impl Default for Permissions {
+    /// The creator's user may do everything, others nothing.
+    fn default() -> Permissions {
+        Permissions { owner: None, ring_group: None, ring_mode: 0o600, acks_group: None, acks_mode: 0o600 }
+    }
+}
+
+macro_rules! setters {
+    ($($(#[doc = $about:literal])+ $name:ident: $type:ty => $value:expr;)+) => {
+        $($(#[doc = $about])+
+        pub fn $name(mut self, $name: $type) -> ChannelOptions {
+            self.$name = $value;
+            self
+        })+
+    };
+}
+
+/// What a new channel should be like. Every setter returns the options, so that calls chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelOptions {
+    pub(crate) kind: Kind,
+    pub(crate) capacity_bytes: Option<u64>,
+    pub(crate) slots: Option<u64>,
+    pub(crate) slot_bytes: Option<u64>,
+    pub(crate) producers_max: Option<u32>,
+    pub(crate) consumers_max: Option<u32>,
+    pub(crate) pages: Pages,
+    pub(crate) require_huge: bool,
+    pub(crate) numa_node: Option<u32>,
+    pub(crate) lock_memory: bool,
+    pub(crate) overflow: Overflow,
+    pub(crate) max_attempts: u32,
+    pub(crate) dead_letters: Option<String>,
+    pub(crate) stuck_after: Duration,
+    pub(crate) stamp: bool,
+    pub(crate) permissions: Permissions,
+    pub(crate) channel_id: Option<[u8; 16]>,
+    pub(crate) incarnation: u64,
+    pub(crate) first_position: u64,
+}
+
+impl ChannelOptions {
+    /// The defaults for a kind.
+    pub fn new(kind: Kind) -> ChannelOptions {
+        ChannelOptions {
+            kind,
+            capacity_bytes: None,
+            slots: None,
+            slot_bytes: None,
+            producers_max: None,
+            consumers_max: None,
+            pages: Pages::Auto,
+            require_huge: false,
+            numa_node: None,
+            lock_memory: true,
+            overflow: Overflow::Block,
+            max_attempts: 0,
+            dead_letters: None,
+            stuck_after: Duration::from_secs(1),
+            stamp: false,
+            permissions: Permissions::default(),
+            channel_id: None,
+            incarnation: 1,
+            first_position: 0,
+        }
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    setters! {
+        /// Bytes of a stream: a power of two, 4 KiB to 1 TiB; 4 MiB unless said.
+        capacity_bytes: u64 => Some(capacity_bytes);
+        /// Slots of a queue or topic: a power of two, 64 to 2^24; 1024 unless said.
+        slots: u64 => Some(slots);
+        /// Bytes of a slot with its 16 bytes of header: a power of two, 64 to 1 MiB; 256 unless said.
+        slot_bytes: u64 => Some(slot_bytes);
+        /// Producers that can be attached at once, 1 to 256; 64 unless said. A stream has one.
+        producers_max: u32 => Some(producers_max);
+        /// Consumers that can be attached at once, 1 to 256; 64 unless said.
+        consumers_max: u32 => Some(consumers_max);
+        /// The pages to try for.
+        pages: Pages => pages;
+        /// Whether anything but huge pages is an error.
+        require_huge: bool => require_huge;
+        /// The NUMA node to lie on; where the creator runs unless said.
+        numa_node: Option<u32> => numa_node;
+        /// Whether processes lock the channel in memory where their limits allow it; they do unless told not
+        /// to.
+        lock_memory: bool => lock_memory;
+        /// What `publish` does when there is no room; it waits unless told not to.
+        overflow: Overflow => overflow;
+        /// Deliveries of a queue's event before it is a dead letter; 0, the default, is without limit.
+        max_attempts: u32 => max_attempts;
+        /// Name of the queue in the same bus that takes dead letters.
+        dead_letters: Option<String> => dead_letters;
+        /// When a participant that others wait for counts as stuck, 1 ms to 24 h; 1 s unless said.
+        stuck_after: Duration => stuck_after;
+        /// Whether events carry the time they were published at.
+        stamp: bool => stamp;
+        /// Owner, groups and modes of the files.
+        permissions: Permissions => permissions;
+        /// The channel's identity, when it re-creates one; random unless said.
+        channel_id: Option<[u8; 16]> => channel_id;
+        /// Counts re-creations of the same identity, from 1.
+        incarnation: u64 => incarnation;
+        /// Position of the first event: a multiple of 8 for a stream, else any ticket.
+        first_position: u64 => first_position;
+    }
+
+    /// Checks every value against its range, and values against each other.
+    pub fn check(&self) -> Result<()> {
+        let kind = self.kind;
+        if kind == Kind::Stream {
+            power_of_two("capacity", self.data_capacity_bytes(), CAPACITY_BYTES, bytes_text)?;
+            if self.slots.is_some() || self.slot_bytes.is_some() {
+                return Err(Error::invalid("slots", "a stream has none; give it a capacity instead"));
+            }
+            if self.producers_max.is_some_and(|most| most != 1) {
+                return Err(Error::invalid(
+                    "producers",
+                    "a stream has one publisher at a time; take a topic for more",
+                ));
+            }
+            if !self.first_position.is_multiple_of(8) {
+                let what = format!("first position {}", self.first_position);
+                return Err(Error::invalid(what, "positions of a stream are multiples of 8"));
+            }
+        } else {
+            if self.capacity_bytes.is_some() {
+                let why = format!("a {kind} has slots: give it their number and size instead");
+                return Err(Error::invalid("capacity", why));
+            }
+            power_of_two("slots", self.slot_count(), SLOTS, |count| count.to_string())?;
+            power_of_two("slot size", self.slot_size_bytes(), SLOT_BYTES, bytes_text)?;
+        }
+        let entries = 1..=layout::ENTRIES_MAX as u32;
+        for (what, count) in [("producers", self.producers()), ("consumers", self.consumers())] {
+            if !entries.contains(&count) {
+                return Err(Error::invalid(
+                    format!("{what} {count}"),
+                    format!("must be 1 to {}", layout::ENTRIES_MAX),
+                ));
+            }
+        }
+        if !STUCK_AFTER.contains(&self.stuck_after) {
+            return Err(Error::invalid(
+                format!("stuck after {:?}", self.stuck_after),
+                "must be 1 ms to 24 h",
+            ));
+        }
+        if kind != Kind::Queue && (self.max_attempts > 0 || self.dead_letters.is_some()) {
+            return Err(Error::invalid(
+                "attempts and dead letters",
+                format!("only a queue redelivers, this is a {kind}"),
+            ));
+        }
+        if let Some(name) = &self.dead_letters {
+            check_name("dead-letter queue", name)?;
+            if self.max_attempts == 0 {
+                let what = format!("dead-letter queue {name:?}");
+                return Err(Error::invalid(
+                    what,
+                    "without a limit of attempts no event is ever a dead letter",
+                ));
+            }
+        }
+        if self.incarnation == 0 {
+            return Err(Error::invalid("incarnation 0", "incarnations count from 1"));
+        }
+        if self.require_huge && self.pages == Pages::Ordinary {
+            return Err(Error::invalid("pages", "ordinary pages are asked for and huge ones required"));
+        }
+        for (what, mode) in [("ring", self.permissions.ring_mode), ("acks", self.permissions.acks_mode)] {
+            if mode & !0o666 != 0 {
+                return Err(Error::invalid(
+                    format!("mode {mode:#o} of .{what}"),
+                    "must be 0 to 0o666: read and write bits",
+                ));
+            }
+        }
+        self.numa_node.map_or(Ok(()), numa::check_node)
+    }
+
+    /// Bytes of event data: the product of slots and their size, which [`check`](Self::check) bounds to 2^44.
+    pub(crate) fn data_capacity_bytes(&self) -> u64 {
+        match self.kind {
+            Kind::Stream => self.capacity_bytes.unwrap_or(CAPACITY_BYTES_DEFAULT),
+            _ => self.slot_count().saturating_mul(self.slot_size_bytes()),
+        }
+    }
+
+    /// Slots, 0 for a stream.
+    pub(crate) fn slot_count(&self) -> u64 {
+        if self.kind == Kind::Stream { 0 } else { self.slots.unwrap_or(SLOTS_DEFAULT) }
+    }
+
+    /// Bytes of a slot, 0 for a stream.
+    pub(crate) fn slot_size_bytes(&self) -> u64 {
+        if self.kind == Kind::Stream { 0 } else { self.slot_bytes.unwrap_or(SLOT_BYTES_DEFAULT) }
+    }
+
+    pub(crate) fn producers(&self) -> u32 {
+        if self.kind == Kind::Stream { 1 } else { self.producers_max.unwrap_or(PARTICIPANTS_DEFAULT) }
+    }
+
+    pub(crate) fn consumers(&self) -> u32 {
+        self.consumers_max.unwrap_or(PARTICIPANTS_DEFAULT)
+    }
+}
+
+fn power_of_two(what: &str, value: u64, range: RangeInclusive<u64>, text: fn(u64) -> String) -> Result<()> {
+    if value.is_power_of_two() && range.contains(&value) {
+        return Ok(());
+    }
+    let why = format!("must be a power of two from {} to {}", text(*range.start()), text(*range.end()));
+    Err(Error::invalid(format!("{what} {}", text(value)), why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_and_extremes_are_fine() -> Result<()> {
+        for kind in [Kind::Stream, Kind::Queue, Kind::Topic] {
+            ChannelOptions::new(kind).check()?;
+        }
+        for capacity in [4 << 10, 1 << 40] {
+            ChannelOptions::new(Kind::Stream).capacity_bytes(capacity).check()?;
+        }
+        let options = ChannelOptions::new(Kind::Queue).slots(1 << 24).slot_bytes(1 << 20).producers_max(256);
+        options.check()?;
+        assert_eq!(options.data_capacity_bytes(), 1 << 44);
+        ChannelOptions::new(Kind::Topic).first_position(u64::MAX).check()
+    }
+
+    #[test]
+    fn what_is_out_of_range_names_the_range() {
+        let stream = || ChannelOptions::new(Kind::Stream);
+        let queue = || ChannelOptions::new(Kind::Queue);
+        let permissions = Permissions { ring_mode: 0o4600, ..Permissions::default() };
+        let bad = [
+            (stream().capacity_bytes(2048), "4 KiB to 1 TiB"),
+            (stream().capacity_bytes(4097), "power of two"),
+            (stream().capacity_bytes(1 << 41), "1 TiB"),
+            (stream().slots(64), "capacity"),
+            (stream().producers_max(2), "topic"),
+            (stream().first_position(4), "multiples of 8"),
+            (stream().max_attempts(2), "only a queue"),
+            (queue().capacity_bytes(4096), "slots"),
+            (queue().slots(0), "64 to 16777216"),
+            (queue().slots(u64::MAX).slot_bytes(u64::MAX), "64 to"),
+            (queue().slot_bytes(96), "64 B to 1 MiB"),
+            (queue().producers_max(0), "1 to 256"),
+            (queue().consumers_max(257), "1 to 256"),
+            (queue().stuck_after(Duration::ZERO), "1 ms"),
+            (queue().dead_letters(Some("x".into())), "limit of attempts"),
+            (queue().dead_letters(Some("a/b".into())).max_attempts(2), "'/'"),
+            (queue().incarnation(0), "from 1"),
+            (queue().numa_node(Some(4000)), "4000"),
+            (queue().pages(Pages::Ordinary).require_huge(true), "required"),
+            (queue().permissions(permissions), "0o4600"),
+        ];
+        for (options, expected) in bad {
+            let error = options.check().err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(expected), "{options:?}: {error:?} does not say {expected:?}");
+        }
+    }
+}
