@@ -1,0 +1,238 @@
+//! Directories: which file system they are on, how much room there is, and what it lets us do.
+
+use nix::sys::statfs::statfs;
+use nix::unistd::{AccessFlags, access};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A directory that is to hold something.
+#[derive(Debug, Clone)]
+pub(crate) struct Directory {
+    /// The directory asked for.
+    pub(crate) path: PathBuf,
+    /// Itself, or the nearest directory above it that exists.
+    pub(crate) nearest: PathBuf,
+    /// Whether the directory itself exists.
+    pub(crate) exists: bool,
+    /// Whether this user may make files in `nearest`.
+    pub(crate) writable: bool,
+    /// The type of the file system, or why it is not known.
+    pub(crate) kind: Result<String, String>,
+    /// Size of the file system in bytes; 0 where it has no limit of its own.
+    pub(crate) total_bytes: u64,
+    /// Bytes that this user may still use there.
+    pub(crate) free_bytes: u64,
+}
+
+/// Looks at `path` without changing anything.
+pub(crate) fn look(path: &Path) -> Directory {
+    let exists = path.is_dir();
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let nearest = absolute.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/")).to_owned();
+    // A file in the way of the directory is met here: nothing can be made below it.
+    let blocked =
+        absolute.ancestors().take_while(|path| *path != nearest).any(|path| path.symlink_metadata().is_ok());
+    let mut directory = Directory {
+        path: path.to_owned(),
+        exists,
+        writable: !blocked && may_write(&nearest),
+        nearest,
+        kind: Err(String::new()),
+        total_bytes: 0,
+        free_bytes: 0,
+    };
+    match statfs(&directory.nearest) {
+        Ok(found) => {
+            let block_bytes = u64::try_from(found.block_size()).unwrap_or(0);
+            directory.total_bytes = found.blocks().saturating_mul(block_bytes);
+            directory.free_bytes = found.blocks_available().saturating_mul(block_bytes);
+            directory.kind = Ok(kind_name(found.filesystem_type().0 as u32));
+        }
+        Err(error) => directory.kind = Err(format!("{}: {error}", directory.nearest.display())),
+    }
+    if blocked {
+        directory.kind = Err(format!("{} is not a directory", path.display()));
+    }
+    directory
+}
+
+/// Whether this user may make files in `path`.
+pub(crate) fn may_write(path: &Path) -> bool {
+    access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+}
+
+/// The name of a file system's magic number (statfs(2)).
+fn kind_name(magic: u32) -> String {
+    let name = match magic {
+        0x0102_1994 => "tmpfs",
+        0x9584_58f6 => "hugetlbfs",
+        0x8584_58f6 => "ramfs",
+        0xef53 => "ext4",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0xf2f5_2010 => "f2fs",
+        0x2fc1_2fc1 => "zfs",
+        0xca45_1a4e => "bcachefs",
+        0x794c_7630 => "overlayfs",
+        0x6969 => "nfs",
+        0xff53_4d42 | 0xfe53_4d42 => "smb",
+        0x6573_5546 => "fuse",
+        0x0102_1997 => "9p",
+        0x00c3_6400 => "ceph",
+        _ => return format!("type {magic:#x}"),
+    };
+    name.to_owned()
+}
+
+/// Files that a creator leaves when it dies half-way have names that begin with this; finished ones never do.
+const TEMPORARY_PREFIX: &str = ".";
+/// Age from which on a temporary file is not somebody's work in progress.
+const LEFTOVER_AGE: Duration = Duration::from_secs(60);
+/// As many entries are looked at: the doctor does not walk a directory without end.
+const ENTRIES_MAX: usize = 100_000;
+
+/// Temporary files in `bus_directory` and the buses in it that are older than a minute.
+pub(crate) fn leftovers(bus_directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found = Vec::new();
+    let mut waiting = vec![(bus_directory.to_owned(), 0)];
+    let mut seen = 0;
+    while let Some((directory, depth)) = waiting.pop() {
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(format!("{}: {error}", directory.display())),
+        };
+        for entry in entries.flatten() {
+            seen += 1;
+            if seen > ENTRIES_MAX {
+                return Err(format!("{} holds more than {ENTRIES_MAX} files", bus_directory.display()));
+            }
+            let Ok(metadata) = entry.metadata() else {
+                continue; // It has just been removed.
+            };
+            let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+                if age.is_some_and(|age| age >= LEFTOVER_AGE) {
+                    found.push(entry.path());
+                }
+            } else if metadata.is_dir() && depth == 0 {
+                waiting.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What a directory's file system says about O_DIRECT, and what happens when it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Direct {
+    /// Alignment of memory in bytes, if the kernel tells (from Linux 6.1); 0 is "not supported".
+    pub(crate) memory_align_bytes: Option<u32>,
+    /// Alignment of file offsets and lengths in bytes, likewise.
+    pub(crate) offset_align_bytes: Option<u32>,
+    /// Whether a 4 KiB block could be written and read again.
+    pub(crate) write: Result<(), String>,
+}
+
+/// A block that is aligned as the journal's are.
+#[repr(C, align(4096))]
+struct Block([u8; 4096]);
+
+/// Writes a block with O_DIRECT into a file without a name in `directory`.
+pub(crate) fn direct(directory: &Path) -> Result<Direct, String> {
+    let mut file = tempfile::tempfile_in(directory)
+        .map_err(|error| format!("no file can be made in {}: {error}", directory.display()))?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let write = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(&path)
+        .map_err(|error| format!("open with O_DIRECT: {error}"))
+        .and_then(|direct| {
+            direct
+                .write_all_at(&Block([7; 4096]).0, 0)
+                .map_err(|error| format!("write with O_DIRECT: {error}"))
+        })
+        .and_then(|()| {
+            let mut back = Vec::new();
+            file.read_to_end(&mut back).map_err(|error| format!("read back: {error}"))?;
+            if back == [7; 4096] { Ok(()) } else { Err("a written block reads back differently".to_owned()) }
+        });
+    let (memory_align_bytes, offset_align_bytes) = direct_alignment(&file);
+    Ok(Direct { memory_align_bytes, offset_align_bytes, write })
+}
+
+/// statx STATX_DIOALIGN, for kernels and file systems that answer it.
+fn direct_alignment(file: &fs::File) -> (Option<u32>, Option<u32>) {
+    let mut answer = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the descriptor is open, the path is an empty C string, and the answer has the call's size.
+    let result = unsafe {
+        libc::statx(
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_DIOALIGN,
+            answer.as_mut_ptr(),
+        )
+    };
+    // SAFETY: all fields are integers, for which the zeroed start is a value, whatever the call wrote.
+    let answer = unsafe { answer.assume_init() };
+    if result != 0 || answer.stx_mask & libc::STATX_DIOALIGN == 0 {
+        return (None, None);
+    }
+    (Some(answer.stx_dio_mem_align), Some(answer.stx_dio_offset_align))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_there_is_judged_by_its_nearest_ancestor() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let found = look(&directory.path().join("a/b"));
+        assert_eq!((found.exists, found.writable), (false, true));
+        assert_eq!(found.nearest, directory.path());
+        assert!(found.kind.is_ok() && found.total_bytes >= found.free_bytes);
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_seen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("a"), "").expect("a file");
+        let found = look(&directory.path().join("a"));
+        assert!(!found.writable && found.kind.expect_err("a file").contains("not a directory"));
+    }
+
+    #[test]
+    fn only_old_temporary_files_are_leftovers() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let bus = directory.path().join("bus");
+        fs::create_dir(&bus).expect("a bus");
+        for name in [".old.ring", ".new.ring", "ticks.ring"] {
+            fs::write(bus.join(name), "").expect("a file");
+        }
+        let old = fs::File::options().write(true).open(bus.join(".old.ring")).expect("the file");
+        old.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("an old file");
+        assert_eq!(leftovers(directory.path()), Ok(vec![bus.join(".old.ring")]));
+        assert_eq!(leftovers(&directory.path().join("absent")), Ok(Vec::new()));
+        assert!(leftovers(&bus.join("ticks.ring")).is_err());
+    }
+
+    #[test]
+    fn direct_writes_are_tried_and_leave_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let found = direct(directory.path()).expect("a file can be made");
+        if let Err(reason) = found.write {
+            println!("no O_DIRECT here: {reason}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 0);
+        assert!(direct(&directory.path().join("absent")).is_err());
+    }
+}
