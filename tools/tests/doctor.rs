@@ -3,6 +3,8 @@
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
 fn doctor(arguments: &[&str]) -> Command {
@@ -120,4 +122,62 @@ fn a_confined_process_is_judged_by_its_cpuset() {
     let allowed = check(&report, "cpu.allowed");
     assert_eq!(allowed["status"], "WARN");
     assert_eq!(report["summary"]["cores"], serde_json::json!([0]));
+}
+
+/// Makes the calling process refuse these system calls with EPERM, as the seccomp profile of a container
+/// does.
+fn refuse(numbers: [libc::c_long; 2]) -> io::Result<()> {
+    let [first, second] = numbers.map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, 0, first),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, second),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: the call takes numbers only.
+    let quiet = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the program and its steps live until the call has copied them.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    if quiet == 0 && set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[test]
+fn system_calls_that_a_sandbox_refuses_are_warned_about() {
+    let mut command = doctor(&["--json"]);
+    // SAFETY: between fork and exec the closure makes two system calls and touches only its own stack.
+    unsafe { command.pre_exec(|| refuse([libc::SYS_io_uring_setup, libc::SYS_membarrier])) };
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => return println!("skipped: no seccomp filter can be set here: {error}"),
+    };
+    let report = report(&output);
+    let uring = check(&report, "kernel.io_uring");
+    assert_eq!(uring["status"], "WARN");
+    assert!(uring["found"].as_str().is_some_and(|found| found.contains("os error 1)")), "{uring}");
+    assert_eq!(check(&report, "kernel.membarrier")["status"], "WARN");
+}
+
+#[test]
+fn a_dev_shm_without_room_fails_with_the_command_that_enlarges_it() {
+    // A mount of our own in a namespace of our own, which ends with the process.
+    let script = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$0\" doctor --json";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_railbus")]);
+    let output = match command.env_remove("RAILBUS_DIR").output() {
+        Ok(output) if !output.stdout.is_empty() => output,
+        Ok(output) => {
+            return println!("skipped: no namespace here: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Err(error) => return println!("skipped: no unshare here: {error}"),
+    };
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report = report(&output);
+    let room = check(&report, "storage.shared_memory");
+    assert_eq!(room["status"], "FAIL");
+    assert!(room["fix"].as_str().is_some_and(|fix| fix.contains("--shm-size")), "{room}");
+    let verdict = &report["summary"]["verdict"];
+    assert!(verdict.as_str().is_some_and(|verdict| verdict.contains("storage.bus_directory")), "{verdict}");
 }

@@ -1,8 +1,8 @@
 //! One judged condition: what a check says, and how it is made.
 //!
 //! A check is made from its [`Topic`], which holds what never changes (the stable id and why the condition
-//! matters), plus what was found on this machine. Every check that is not OK carries a fix: the type has no way to
-//! make one without.
+//! matters), plus what was found on this machine. Every check that is not OK carries a fix: the type has no
+//! way to make one without.
 
 use super::system::Missing;
 use serde::Serialize;
@@ -129,7 +129,9 @@ mod tests {
         let json = serde_json::to_value(&check).expect("a check serialises");
         assert_eq!(
             json,
-            serde_json::json!({"id": "cpu.x", "status": "WARN", "found": "found", "why": "because", "fix": "fix it"})
+            serde_json::json!({
+                "id": "cpu.x", "status": "WARN", "found": "found", "why": "because", "fix": "fix it"
+            })
         );
         assert_eq!(check.group(), "cpu");
     }

@@ -11,7 +11,8 @@ pub(crate) fn checks(system: &System, measured: Clock) -> Vec<Check> {
 
 const SOURCE: Topic = Topic {
     id: "clock.source",
-    why: "With tsc a timestamp costs about 20 ns in user space; with hpet or acpi_pm a system call and up to some us.",
+    why: "With tsc a timestamp costs about 20 ns in user space; with hpet or acpi_pm a system call and up to \
+          some us.",
 };
 
 /// Clock sources that are read without a system call.
@@ -34,14 +35,16 @@ fn source(system: &System) -> Check {
     } else {
         SOURCE.warn(
             format!("{current}; available: {available}"),
-            "kernel parameters clocksource=tsc tsc=reliable, then reboot; dmesg | grep -i tsc tells why it was given up",
+            "kernel parameters clocksource=tsc tsc=reliable, then reboot; dmesg | grep -i tsc tells why it \
+             was given up",
         )
     }
 }
 
 const TSC: Topic = Topic {
     id: "clock.tsc",
-    why: "A time stamp counter that changes its rate, or stops in sleep, gives wrong times and is given up later.",
+    why: "A time stamp counter that changes its rate, or stops in sleep, gives wrong times and is given up \
+          later.",
 };
 
 fn tsc(system: &System) -> Check {
@@ -61,8 +64,8 @@ fn tsc(system: &System) -> Check {
     } else {
         TSC.warn(
             format!("the processor does not promise {}", lacking.join(" and ")),
-            "in a virtual machine: let the host pass it on (libvirt: <feature policy='require' name='invtsc'/>); else \
-             kernel parameter tsc=reliable if the hardware is known to be good",
+            "in a virtual machine: let the host pass it on (libvirt: <feature policy='require' \
+             name='invtsc'/>); else kernel parameter tsc=reliable if the hardware is known to be good",
         )
     }
 }

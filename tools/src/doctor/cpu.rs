@@ -30,7 +30,8 @@ fn allowed(system: &System) -> Check {
     if system.cores.len() < 2 {
         return ALLOWED.warn(
             format!("only {} may be used ({allowed})", count_text(allowed.len() as u64, "CPU")),
-            "give the process two CPUs or more: taskset -pc 0-1 $$, docker run --cpuset-cpus=0,1, or a larger machine",
+            "give the process two CPUs or more: taskset -pc 0-1 $$, docker run --cpuset-cpus=0,1, or a \
+             larger machine",
         );
     }
     if allowed.has_all(&system.cores) {
@@ -48,7 +49,8 @@ fn allowed(system: &System) -> Check {
 
 const CPUSET: Topic = Topic {
     id: "cpu.cpuset",
-    why: "A process can be pinned only to CPUs of its cpuset, and may be moved off them when the cpuset shrinks.",
+    why: "A process can be pinned only to CPUs of its cpuset, and may be moved off them when the cpuset \
+          shrinks.",
 };
 
 fn cpuset(system: &System) -> Check {
@@ -78,7 +80,8 @@ const QUOTA: Topic = Topic {
 };
 
 fn quota(system: &System) -> Check {
-    let fix = "systemctl set-property --runtime UNIT CPUQuota=, or start the container without --cpus and --cpu-quota";
+    let fix = "systemctl set-property --runtime UNIT CPUQuota=, or start the container without --cpus and \
+               --cpu-quota";
     let groups = match system.cgroup("cpu", "cpu.max", "cpu.cfs_quota_us") {
         Ok(groups) => groups,
         Err(missing) => return QUOTA.cannot_tell(&missing, fix),
@@ -95,7 +98,8 @@ fn quota(system: &System) -> Check {
 fn parameters(system: &System) -> String {
     let cores = with_commas(&system.cores);
     format!(
-        "kernel parameters isolcpus=managed_irq,domain,{cores} nohz_full={cores} rcu_nocbs={cores}, then reboot{}",
+        "kernel parameters isolcpus=managed_irq,domain,{cores} nohz_full={cores} rcu_nocbs={cores}, then \
+         reboot{}",
         match system.online() {
             Ok(online) if online.without(&system.cores).is_empty() =>
                 "; these are all the CPUs of this machine, so first give it more",
@@ -128,7 +132,8 @@ fn isolated(system: &System) -> Check {
 
 const NOHZ_FULL: Topic = Topic {
     id: "cpu.nohz_full",
-    why: "The scheduler's tick interrupts a spinning core 100 to 1000 times a second, for a few us each time.",
+    why: "The scheduler's tick interrupts a spinning core 100 to 1000 times a second, for a few us each \
+          time.",
 };
 
 fn nohz_full(system: &System) -> Check {

@@ -86,7 +86,8 @@ const GOOD: &[(&str, &str)] = &[
     ("/proc/cmdline", "quiet isolcpus=2-3,6-7 nohz_full=2-3,6-7 rcu_nocbs=2-3,6-7"),
     (
         "/proc/self/status",
-        "Name:\trailbus\nSeccomp:\t0\nCapEff:\t0000000000000000\nCpus_allowed_list:\t0-7\nMems_allowed_list:\t0\n",
+        "Name:\trailbus\nSeccomp:\t0\nCapEff:\t0000000000000000\n\
+         Cpus_allowed_list:\t0-7\nMems_allowed_list:\t0\n",
     ),
     (
         "/proc/self/limits",

@@ -10,7 +10,7 @@ pub(crate) fn checks(system: &System, facts: &Facts) -> Vec<Check> {
         transparent(system),
         transparent_shmem(system),
         collapse(facts),
-        reserved(system),
+        reserved(system, facts),
         hugetlbfs(system, facts),
     ]
 }
@@ -29,16 +29,19 @@ pub(crate) enum Pages {
 /// Climbs the ladder as a creator does: reserved pages, then collapsed ones, then ordinary ones.
 pub(crate) fn ladder(system: &System, facts: &Facts) -> Pages {
     let usable = usable_mounts(system, facts).unwrap_or_default();
-    // The smaller pages first: a channel of usual size wastes most of a 1 GiB page, which has to be asked for.
+    // The smaller pages first: a channel of usual size wastes most of a 1 GiB page; those are asked for.
     if let Some((page_bytes, free, mount)) = usable.into_iter().min_by_key(|(page_bytes, ..)| *page_bytes) {
         return Pages::Hugetlbfs { page_bytes, free, point: mount.point };
     }
     match &facts.collapse {
-        Ok(found) if found.huge_bytes >= found.huge_page_bytes => {
-            Pages::Collapsed { page_bytes: found.huge_page_bytes }
-        }
+        Ok(found) if is_collapsed(facts) => Pages::Collapsed { page_bytes: found.huge_page_bytes },
         _ => Pages::Small,
     }
+}
+
+/// Whether the probe got its huge page.
+fn is_collapsed(facts: &Facts) -> bool {
+    facts.collapse.as_ref().is_ok_and(|found| found.huge_bytes >= found.huge_page_bytes)
 }
 
 const TRANSPARENT: Topic = Topic {
@@ -58,7 +61,8 @@ fn transparent(system: &System) -> Check {
 
 const TRANSPARENT_SHMEM: Topic = Topic {
     id: "huge_pages.transparent_shmem",
-    why: "The word \"deny\" forbids huge pages for /dev/shm altogether; with any other MADV_COLLAPSE gets them.",
+    why: "The word \"deny\" forbids huge pages for /dev/shm altogether; with any other MADV_COLLAPSE gets \
+          them.",
 };
 
 fn transparent_shmem(system: &System) -> Check {
@@ -72,28 +76,31 @@ fn transparent_shmem(system: &System) -> Check {
 
 const COLLAPSE: Topic = Topic {
     id: "huge_pages.collapse",
-    why: "A channel on 2 MiB pages needs one TLB entry where ordinary pages need 512; this way needs no root.",
+    why: "A channel on 2 MiB pages needs one TLB entry where ordinary pages need 512; this way needs no \
+          root.",
 };
 
 fn collapse(facts: &Facts) -> Check {
-    let place = facts.bus.nearest.display();
+    let place = facts.place.display();
     match &facts.collapse {
-        _ if facts.bus.kind.as_deref() == Ok("hugetlbfs") => COLLAPSE.ok(format!("not needed: {place} is hugetlbfs")),
+        _ if facts.bus.kind.as_deref() == Ok("hugetlbfs") => {
+            COLLAPSE.ok("not needed: $RAILBUS_DIR is on hugetlbfs")
+        }
         Err(reason) => COLLAPSE.unknown(
             reason,
             "a kernel of 6.1 or later with CONFIG_TRANSPARENT_HUGEPAGE, and a writable $RAILBUS_DIR on tmpfs",
         ),
-        Ok(found) if found.huge_bytes >= found.huge_page_bytes => COLLAPSE.ok(format!(
+        Ok(found) if is_collapsed(facts) => COLLAPSE.ok(format!(
             "{} of a file in {place} mapped by a huge page (tried, seen in smaps)",
             bytes_text(found.huge_bytes)
         )),
         Ok(found) => COLLAPSE.warn(
             match &found.refused {
                 Some(reason) => format!("MADV_COLLAPSE on a file in {place} was refused: {reason}"),
-                None => format!("MADV_COLLAPSE on a file in {place} succeeded, but smaps shows ordinary pages"),
+                None => format!("MADV_COLLAPSE on a file in {place} worked, but smaps shows ordinary pages"),
             },
-            "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled; if memory is fragmented: echo 1 > \
-             /proc/sys/vm/compact_memory; before Linux 6.1: a newer kernel",
+            "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled; if memory is fragmented: echo \
+             1 > /proc/sys/vm/compact_memory; before Linux 6.1: a newer kernel",
         ),
     }
 }
@@ -117,10 +124,11 @@ fn pools(system: &System, directory: &str) -> Result<Vec<(u64, u64, u64)>, Missi
 
 const RESERVED: Topic = Topic {
     id: "huge_pages.reserved",
-    why: "Reserved pages are never split, swapped or missing when memory is fragmented, and may be 1 GiB large.",
+    why: "Reserved pages are never split, swapped or missing when memory is fragmented, and may be 1 GiB \
+          large.",
 };
 
-fn reserved(system: &System) -> Check {
+fn reserved(system: &System, facts: &Facts) -> Check {
     let fix = "sysctl -w vm.nr_hugepages=64 (2 MiB pages), or kernel parameters hugepagesz=1G hugepages=1";
     let directory = "/sys/kernel/mm/hugepages";
     let all = match pools(system, directory) {
@@ -148,6 +156,8 @@ fn reserved(system: &System) -> Check {
     }
     if all.iter().any(|(_, free, _)| *free > 0) {
         RESERVED.ok(told.join("; "))
+    } else if is_collapsed(facts) {
+        RESERVED.ok(format!("{}; not needed, as {} works", told.join("; "), COLLAPSE.id))
     } else {
         RESERVED.warn(told.join("; "), fix)
     }
@@ -207,10 +217,14 @@ fn hugetlbfs(system: &System, facts: &Facts) -> Check {
             )
         })
         .collect();
-    if told.is_empty() {
+    if !writable && is_collapsed(facts) {
+        let told = if told.is_empty() { "none mounted".to_owned() } else { told.join(", ") };
+        HUGETLBFS.ok(format!("{told}; not needed, as {} works", COLLAPSE.id))
+    } else if told.is_empty() {
         HUGETLBFS.warn(
             "no hugetlbfs is mounted",
-            "mkdir -p /dev/hugepages && mount -t hugetlbfs -o pagesize=2M,mode=1770,gid=$(id -g) none /dev/hugepages",
+            "mkdir -p /dev/hugepages && mount -t hugetlbfs -o pagesize=2M,mode=1770,gid=$(id -g) none \
+             /dev/hugepages",
         )
     } else if writable {
         HUGETLBFS.ok(told.join(", "))
@@ -275,20 +289,29 @@ mod tests {
     }
 
     #[test]
-    fn empty_pools_and_foreign_mounts_are_warned_about() {
+    fn empty_pools_and_foreign_mounts_are_warned_about_only_where_nothing_else_helps() {
+        let refused = || Facts { collapse: Err("refused".into()), ..Facts::good() };
         let machine = Machine::good().with(&format!("{POOL}/free_hugepages"), "0");
-        assert!(reserved(&machine.system()).found.contains("0 of 512 pages of 2 MiB free"));
-        let foreign =
-            Facts { hugetlbfs_writable: [("/dev/hugepages".into(), false)].into(), ..Facts::good() };
-        assert!(hugetlbfs(&Machine::good().system(), &foreign).found.contains("not writable"));
+        let found = reserved(&machine.system(), &refused());
+        assert!(
+            found.status == Status::Warn && found.found.contains("0 of 512 pages of 2 MiB free"),
+            "{found:?}"
+        );
+        assert_eq!(reserved(&machine.system(), &Facts::good()).status, Status::Ok);
+
+        let foreign = Facts { hugetlbfs_writable: [("/dev/hugepages".into(), false)].into(), ..refused() };
+        let found = hugetlbfs(&Machine::good().system(), &foreign);
+        assert!(found.status == Status::Warn && found.found.contains("not writable"), "{found:?}");
         let none = Machine::good().with("/proc/self/mountinfo", "");
         assert_eq!(hugetlbfs(&none.system(), &foreign).status, Status::Warn);
+        let found = hugetlbfs(&none.system(), &Facts::good());
+        assert!(found.status == Status::Ok && found.found.contains("none mounted"), "{found:?}");
     }
 
     #[test]
     fn pools_are_told_per_node_where_there_are_several() {
         let machine = Machine::good().with("/sys/devices/system/node/node1/cpulist", "");
-        assert!(reserved(&machine.system()).found.contains("node0: 512 of 2 MiB"));
+        assert!(reserved(&machine.system(), &Facts::good()).found.contains("node0: 512 of 2 MiB"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The kernel: its version, its price for a system call, real-time rights, and the calls that railbus relies on.
+//! The kernel: its version, its price for a system call, real-time rights, and the calls that railbus relies
+//! on.
 
 use super::check::{Check, Topic};
 use super::probe::Facts;
@@ -20,7 +21,8 @@ pub(crate) fn checks(system: &System, facts: &Facts) -> Vec<Check> {
 
 const VERSION: Topic = Topic {
     id: "kernel.version",
-    why: "Linux 6.1 brought MADV_COLLAPSE, which gives huge pages without root, and io_uring's DEFER_TASKRUN.",
+    why: "Linux 6.1 brought MADV_COLLAPSE, which gives huge pages without root, and io_uring's \
+          DEFER_TASKRUN.",
 };
 
 fn version(system: &System) -> Check {
@@ -47,6 +49,11 @@ const MITIGATIONS: Topic = Topic {
 /// Words in a vulnerability's state that mean work at each entry to the kernel or exit from it.
 const COSTLY: [&str; 5] = ["PTI", "Clear CPU buffers", "untrained return thunk", "IBPB", "Mitigation: IBRS"];
 
+/// Words that look like those and mean work elsewhere: at switches between processes that asked for it, or
+/// when a virtual machine exits.
+const FREE_FOR_SYSTEM_CALLS: [&str; 5] =
+    ["IBPB: conditional", "IBPB: disabled", "PBRSB", "IBPB on VMEXIT", "IBPB before exit to userspace"];
+
 fn mitigations(system: &System) -> Check {
     let directory = "/sys/devices/system/cpu/vulnerabilities";
     let fix =
@@ -58,8 +65,7 @@ fn mitigations(system: &System) -> Check {
     let mut costly = Vec::new();
     for name in &names {
         let state = system.read(&format!("{directory}/{name}")).unwrap_or_default();
-        // A conditional IBPB comes at switches between processes that asked for it, not at system calls.
-        let state = state.replace("IBPB: conditional", "").replace("IBPB: disabled", "").replace("PBRSB", "");
+        let state = FREE_FOR_SYSTEM_CALLS.iter().fold(state, |state, words| state.replace(words, ""));
         if COSTLY.iter().any(|word| state.contains(word)) {
             costly.push(name.as_str());
         }
@@ -73,7 +79,8 @@ fn mitigations(system: &System) -> Check {
 
 const RT_THROTTLING: Topic = Topic {
     id: "kernel.rt_throttling",
-    why: "A real-time process that spins is stopped for the rest of each period (50 ms in every second by default).",
+    why: "A real-time process that spins is stopped for the rest of each period (50 ms in every second by \
+          default).",
 };
 
 fn rt_throttling(system: &System) -> Check {
@@ -91,15 +98,16 @@ fn rt_throttling(system: &System) -> Check {
 
 const RT_PRIORITY: Topic = Topic {
     id: "kernel.rt_priority",
-    why: "Without the right to a real-time priority a process on a shared core waits for every other one there.",
+    why: "Without the right to a real-time priority a process on a shared core waits for every other one \
+          there.",
 };
 
 /// CAP_SYS_NICE: real-time priorities whatever the limit.
 const CAP_SYS_NICE: u32 = 23;
 
 fn rt_priority(system: &System) -> Check {
-    let fix = "echo \"$USER - rtprio 99\" | sudo tee /etc/security/limits.d/railbus.conf and log in again, or \
-               LimitRTPRIO=99 in the unit";
+    let fix = "echo \"$USER - rtprio 99\" | sudo tee /etc/security/limits.d/railbus.conf and log in again, \
+               or LimitRTPRIO=99 in the unit";
     match system.limit("Max realtime priority") {
         _ if system.has_capability(CAP_SYS_NICE) => RT_PRIORITY.ok("any (CAP_SYS_NICE)"),
         Err(missing) => RT_PRIORITY.cannot_tell(&missing, fix),
@@ -128,7 +136,8 @@ fn timer_slack(system: &System) -> Check {
 
 const MEMBARRIER: Topic = Topic {
     id: "kernel.membarrier",
-    why: "With membarrier the sleeper pays for parking; without it each publish pays a fence and sleeps are short.",
+    why: "With membarrier the sleeper pays for parking; without it each publish pays a fence and sleeps are \
+          short.",
 };
 
 fn membarrier(tried: &Result<(), String>) -> Check {
@@ -136,7 +145,8 @@ fn membarrier(tried: &Result<(), String>) -> Check {
         Ok(()) => MEMBARRIER.ok("GLOBAL_EXPEDITED works (tried)"),
         Err(reason) => MEMBARRIER.warn(
             format!("refused: {reason}"),
-            "a kernel of 4.16 or later with CONFIG_MEMBARRIER; in a container allow membarrier in the seccomp profile",
+            "a kernel of 4.16 or later with CONFIG_MEMBARRIER; in a container allow membarrier in the \
+             seccomp profile",
         ),
     }
 }
@@ -152,7 +162,8 @@ const CAP_SYS_ADMIN: u32 = 21;
 fn io_uring_disabled(system: &System) -> Check {
     let fix = "sysctl -w kernel.io_uring_disabled=0";
     match system.number("/proc/sys/kernel/io_uring_disabled") {
-        // The setting came with Linux 6.6; before, nothing was disabled. The probe tells the truth in any case.
+        // The setting came with Linux 6.6; before, nothing was disabled. The probe tells the truth in any
+        // case.
         Err(missing) => IO_URING_DISABLED.cannot_tell(&missing, "see kernel.io_uring, which is a real try"),
         Ok(0) => IO_URING_DISABLED.ok("0: allowed to all"),
         Ok(1) if system.has_capability(CAP_SYS_ADMIN) => IO_URING_DISABLED.ok("1: allowed to this process"),
@@ -163,7 +174,8 @@ fn io_uring_disabled(system: &System) -> Check {
 
 const IO_URING: Topic = Topic {
     id: "kernel.io_uring",
-    why: "A container's seccomp profile may refuse io_uring whatever the settings say; the journal then is slower.",
+    why: "A container's seccomp profile may refuse io_uring whatever the settings say; the journal then is \
+          slower.",
 };
 
 fn io_uring(system: &System, facts: &Facts) -> Check {

@@ -10,7 +10,8 @@ pub(crate) fn checks(system: &System) -> Vec<Check> {
 
 const MEMLOCK: Topic = Topic {
     id: "memory.memlock",
-    why: "Channel memory that cannot be locked may be swapped out; the next access is then a page fault of ms.",
+    why: "Channel memory that cannot be locked may be swapped out; the next access is then a page fault of \
+          ms.",
 };
 
 /// CAP_IPC_LOCK: locking whatever the limit.
@@ -19,8 +20,8 @@ const CAP_IPC_LOCK: u32 = 14;
 const LOCKABLE_BYTES_MIN: u64 = 256 << 20;
 
 fn memlock(system: &System) -> Check {
-    let fix = "echo \"$USER - memlock unlimited\" | sudo tee /etc/security/limits.d/railbus-memlock.conf and log in \
-               again; LimitMEMLOCK=infinity in the unit; docker run --ulimit memlock=-1";
+    let fix = "echo \"$USER - memlock unlimited\" | sudo tee /etc/security/limits.d/railbus-memlock.conf and \
+               log in again; LimitMEMLOCK=infinity in the unit; docker run --ulimit memlock=-1";
     match system.limit("Max locked memory") {
         _ if system.has_capability(CAP_IPC_LOCK) => MEMLOCK.ok("no limit for this process (CAP_IPC_LOCK)"),
         Err(missing) => MEMLOCK.cannot_tell(&missing, fix),
@@ -32,7 +33,8 @@ fn memlock(system: &System) -> Check {
 
 const SWAP: Topic = Topic {
     id: "memory.swap",
-    why: "Files in /dev/shm are swapped out like any memory unless locked, and come back with a page fault of ms.",
+    why: "Files in /dev/shm are swapped out like any memory unless locked, and come back with a page fault \
+          of ms.",
 };
 
 fn swap(system: &System) -> Check {
@@ -54,7 +56,8 @@ fn swap(system: &System) -> Check {
 
 const LIMIT: Topic = Topic {
     id: "memory.cgroup_limit",
-    why: "Channels count against the control group that touched them first; at its limit the kernel kills or reclaims.",
+    why: "Channels count against the control group that touched them first; at its limit the kernel kills or \
+          reclaims.",
 };
 
 /// A limit below this leaves little for channels beside the processes themselves.

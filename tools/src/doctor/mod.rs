@@ -1,12 +1,12 @@
 //! `railbus doctor`: every condition of this machine that matters for latency and for huge pages.
 //!
-//! Each condition is a [`check::Check`] with a stable id, a status, what was found, why it matters, and the command
-//! or kernel parameter that helps. Files of /proc and /sys are judged by pure functions of a [`system::System`],
-//! one file per topic; what must be tried is tried in [`probe`], and judged like the rest. Nothing is changed on the
-//! machine: the doctor prescribes, and never operates.
+//! Each condition is a [`check::Check`] with a stable id, a status, what was found, why it matters, and the
+//! command or kernel parameter that helps. Files of /proc and /sys are judged by pure functions of a
+//! [`system::System`], one file per topic; what must be tried is tried in [`probe`], and judged like the
+//! rest. Nothing is changed on the machine: the doctor prescribes, and never operates.
 //!
-//! Left out: whether the network, or anything but the CPUs, the memory and the disks, is well; and what only a
-//! measurement can tell (`railbus bench` does that).
+//! Left out: whether the network, or anything but the CPUs, the memory and the disks, is well; and what only
+//! a measurement can tell (`railbus bench` does that).
 
 mod check;
 mod clock;

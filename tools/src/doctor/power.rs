@@ -24,7 +24,8 @@ fn told(values: &[(u32, String)]) -> String {
 
 const GOVERNOR: Topic = Topic {
     id: "power.governor",
-    why: "Other governors than performance lower a core's clock, and raise it again only ms after work arrives.",
+    why: "Other governors than performance lower a core's clock, and raise it again only ms after work \
+          arrives.",
 };
 
 fn governor(system: &System) -> Check {
@@ -42,8 +43,8 @@ const PREFERENCE: Topic = Topic {
 };
 
 fn preference(system: &System) -> Check {
-    let fix = "for f in /sys/devices/system/cpu/cpu*/cpufreq/energy_performance_preference; do echo performance > $f; \
-               done (in a virtual machine: on its host)";
+    let fix = "for f in /sys/devices/system/cpu/cpu*/cpufreq/energy_performance_preference; do echo \
+               performance > $f; done (in a virtual machine: on its host)";
     match per_core(system, "cpufreq/energy_performance_preference") {
         Err(missing) => PREFERENCE.cannot_tell(&missing, fix),
         Ok(values) if values.iter().all(|(_, value)| value == "performance" || value == "0") => {
@@ -55,7 +56,8 @@ fn preference(system: &System) -> Check {
 
 const TURBO: Topic = Topic {
     id: "power.turbo",
-    why: "Turbo lowers the median but moves the clock with load and heat, and each move stops the core for some us.",
+    why: "Turbo lowers the median but moves the clock with load and heat, and each move stops the core for \
+          some us.",
 };
 
 fn turbo(system: &System) -> Check {
@@ -85,8 +87,8 @@ const EXIT_LATENCY_US_MAX: i64 = 10;
 
 fn idle_states(system: &System, dma_latency_us: Option<i32>) -> Check {
     let fix = format!(
-        "cpupower idle-set -D {EXIT_LATENCY_US_MAX}, or keep /dev/cpu_dma_latency open with the value 0 (a spinning \
-         reader never sleeps and needs neither)"
+        "cpupower idle-set -D {EXIT_LATENCY_US_MAX}, or keep /dev/cpu_dma_latency open with the value 0 (a \
+         spinning reader never sleeps and needs neither)"
     );
     if let Some(limit_us) = dma_latency_us.filter(|&limit_us| i64::from(limit_us) <= EXIT_LATENCY_US_MAX) {
         return IDLE_STATES.ok(format!("/dev/cpu_dma_latency holds exit latencies at {limit_us} us"));

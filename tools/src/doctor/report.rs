@@ -108,7 +108,8 @@ fn look(status: Status) -> (Style, &'static str) {
     (colour.on_default().bold(), word)
 }
 
-/// Checks in the order of what they cost the tail of the latency; the first ones that warn are named in the verdict.
+/// Checks in the order of what they cost the tail of the latency; the first ones that warn are named in the
+/// verdict.
 const WORST_FIRST: [&str; 11] = [
     "cpu.allowed",
     "cpu.quota",

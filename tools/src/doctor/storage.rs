@@ -23,12 +23,13 @@ const ROOM_BYTES_MIN: u64 = 4 << 20;
 const ROOM_BYTES_GOOD: u64 = 256 << 20;
 
 /// The advice for a tmpfs that is too small.
-const ENLARGE: &str = "mount -o remount,size=1G /dev/shm; docker run --shm-size=1g (or --ipc=host); in Kubernetes an emptyDir \
-                       with medium: Memory at /dev/shm";
+const ENLARGE: &str = "mount -o remount,size=1G /dev/shm; docker run --shm-size=1g (or --ipc=host); in \
+                       Kubernetes an emptyDir with medium: Memory at /dev/shm";
 
 const SHARED_MEMORY: Topic = Topic {
     id: "storage.shared_memory",
-    why: "Channels are files in /dev/shm unless $RAILBUS_DIR says otherwise, and are allocated in full when created.",
+    why: "Channels are files in /dev/shm unless $RAILBUS_DIR says otherwise, and are allocated in full when \
+          created.",
 };
 
 fn shared_memory(facts: &Facts) -> Check {
@@ -69,7 +70,8 @@ fn shared_memory(facts: &Facts) -> Check {
 
 const BUS_DIRECTORY: Topic = Topic {
     id: "storage.bus_directory",
-    why: "$RAILBUS_DIR must be on tmpfs or hugetlbfs: elsewhere memory is written to a disk and locks may lie.",
+    why: "$RAILBUS_DIR must be on tmpfs or hugetlbfs: elsewhere memory is written to a disk and locks may \
+          lie.",
 };
 
 fn bus_directory(bus: &Directory) -> Check {
@@ -110,7 +112,7 @@ const LOCKS: Topic = Topic {
 };
 
 fn locks(facts: &Facts) -> Check {
-    let place = facts.bus.nearest.display();
+    let place = facts.place.display();
     match &facts.lock {
         Ok(()) => LOCKS.ok(format!("taken, kept by a mapping, and dropped in {place} (tried)")),
         Err(Refused::NotTried(reason)) => {
@@ -118,7 +120,8 @@ fn locks(facts: &Facts) -> Check {
         }
         Err(Refused::Broken(reason)) => LOCKS.fail(
             format!("in {place}: {reason}"),
-            "set RAILBUS_DIR to a directory on a local tmpfs; in a sandbox (gVisor and its like) use a real kernel",
+            "set RAILBUS_DIR to a directory on a local tmpfs; in a sandbox (gVisor and its like) use a real \
+             kernel",
         ),
     }
 }
@@ -188,7 +191,8 @@ fn journal_directory(journal: &Directory) -> Check {
 
 const JOURNAL_DIRECT: Topic = Topic {
     id: "storage.journal_direct",
-    why: "With O_DIRECT a block goes to the disk without the page cache, whose write-back stalls writers for ms.",
+    why: "With O_DIRECT a block goes to the disk without the page cache, whose write-back stalls writers for \
+          ms.",
 };
 
 /// The journal's blocks are multiples of this many bytes, aligned to it.

@@ -1,8 +1,8 @@
 //! What the kernel tells about this machine: a view of /proc and /sys below a root.
 //!
-//! Every check that needs no system call is a function of this view, so that a test can hand it the made-up tree
-//! of a good or a bad machine. A file that is absent (virtual machines, containers, other processors) is a
-//! [`Missing`], never a panic.
+//! Every check that needs no system call is a function of this view, so that a test can hand it the made-up
+//! tree of a good or a bad machine. A file that is absent (virtual machines, containers, other processors) is
+//! a [`Missing`], never a panic.
 
 use super::cpu_list::CpuList;
 use std::fmt;
@@ -173,8 +173,9 @@ impl System {
         Ok(self.read("/proc/self/mountinfo")?.lines().filter_map(parse_mount).collect())
     }
 
-    /// What the control groups above this process say in a file: from its own group up to the root of the mount,
-    /// as (path, text); groups without the file are left out. `v2` and `v1` are the file's names there.
+    /// What the control groups above this process say in a file: from its own group up to the root of the
+    /// mount, as (path, text); groups without the file are left out. `v2` and `v1` are the file's names
+    /// there.
     pub(crate) fn cgroup(
         &self,
         controller: &str,
@@ -295,7 +296,8 @@ mod tests {
             ["max 100000", "5 100000"]
         );
 
-        // A container without a group namespace sees its group's path, and the group itself mounted as the root.
+        // A container without a group namespace sees its group's path, and the group itself mounted as the
+        // root.
         let old = Machine::empty()
             .with("/proc/self/cgroup", "3:cpu,cpuacct:/docker/x\n0::/\n")
             .with("/proc/self/mountinfo", "1 0 0:1 /docker/x /cg/cpu rw - cgroup cgroup rw,cpu,cpuacct\n")

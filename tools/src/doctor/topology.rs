@@ -1,7 +1,7 @@
 //! How the chosen cores lie to each other and to the memory, and which pair to choose when nobody says.
 
 use super::check::{Check, Topic, bytes_text};
-use super::cpu_list::{CpuList, in_words, with_commas};
+use super::cpu_list::{CpuList, in_words};
 use super::system::{Missing, System};
 
 /// Every check of this file, in the order of the report.
@@ -9,8 +9,8 @@ pub(crate) fn checks(system: &System) -> Vec<Check> {
     vec![smt(system), level3(system), node(system), memory_node(system), balancing(system)]
 }
 
-/// The best two of the allowed CPUs: isolated, on different cores of one level 3 cache, in this order of weight.
-/// One CPU where there is no second, CPU 0 where nothing is known.
+/// The best two of the allowed CPUs: isolated, on different cores of one level 3 cache, in this order of
+/// weight. One CPU where there is no second, CPU 0 where nothing is known.
 pub(crate) fn choose(system: &System) -> Vec<u32> {
     let allowed = system.allowed().or_else(|_| system.online()).unwrap_or_default();
     let isolated = system.cpus("/sys/devices/system/cpu/isolated").unwrap_or_default();
@@ -89,7 +89,8 @@ fn smt(system: &System) -> Check {
         SMT.warn(
             format!("different cores, but other work may run on their sibling threads {busy}"),
             format!(
-                "{fix}, or for this boot only: for c in {busy}: echo 0 > /sys/devices/system/cpu/cpuN/online"
+                "for c in {}; do echo 0 > /sys/devices/system/cpu/cpu$c/online; done, or {fix}",
+                busy.iter().map(|cpu| cpu.to_string()).collect::<Vec<_>>().join(" ")
             ),
         )
     }
@@ -97,7 +98,8 @@ fn smt(system: &System) -> Check {
 
 const LEVEL3: Topic = Topic {
     id: "topology.level3",
-    why: "A line moves between cores of one level 3 cache several times faster than between caches or sockets.",
+    why: "A line moves between cores of one level 3 cache several times faster than between caches or \
+          sockets.",
 };
 
 fn level3(system: &System) -> Check {
@@ -134,7 +136,8 @@ fn node_of(system: &System, cpu: u32) -> Result<u32, Missing> {
 
 const NODE: Topic = Topic {
     id: "topology.numa_cpus",
-    why: "Between NUMA nodes every cache line crosses the link between sockets, which doubles the latency or worse.",
+    why: "Between NUMA nodes every cache line crosses the link between sockets, which doubles the latency or \
+          worse.",
 };
 
 fn node(system: &System) -> Check {
@@ -156,7 +159,8 @@ fn node(system: &System) -> Check {
 
 const MEMORY_NODE: Topic = Topic {
     id: "topology.numa_memory",
-    why: "A channel whose memory lies on another node than its cores misses the cache at the price of the link.",
+    why: "A channel whose memory lies on another node than its cores misses the cache at the price of the \
+          link.",
 };
 
 /// Free memory in bytes below which a node has no room for channels worth the name.
@@ -166,7 +170,8 @@ fn memory_node(system: &System) -> Check {
     let Some(&first) = system.cores.first() else {
         return MEMORY_NODE.unknown("no CPU was chosen", "--cores A,B");
     };
-    let fix = "numactl --hardware; start the creator under numactl --membind=NODE, in a cpuset with that node's memory";
+    let fix = "numactl --hardware; start the creator under numactl --membind=NODE, in a cpuset with that \
+               node's memory";
     let (node, allowed) =
         match (node_of(system, first), system.field("/proc/self/status", "Mems_allowed_list")) {
             (Ok(node), Ok(allowed)) => (node, allowed),
@@ -199,7 +204,8 @@ fn memory_node(system: &System) -> Check {
 
 const BALANCING: Topic = Topic {
     id: "topology.numa_balancing",
-    why: "Automatic NUMA balancing unmaps pages to see who touches them: page faults in the middle of the hot path.",
+    why: "Automatic NUMA balancing unmaps pages to see who touches them: page faults in the middle of the \
+          hot path.",
 };
 
 fn balancing(system: &System) -> Check {
@@ -207,7 +213,7 @@ fn balancing(system: &System) -> Check {
     let nodes = system.list("/sys/devices/system/node").unwrap_or_default();
     let nodes =
         nodes.iter().filter(|name| name.strip_prefix("node").is_some_and(|n| n.parse::<u32>().is_ok()));
-    let fix = format!("sysctl -w kernel.numa_balancing=0 (chosen: CPUs {})", with_commas(&system.cores));
+    let fix = "sysctl -w kernel.numa_balancing=0";
     match (system.number(path), nodes.count()) {
         (Ok(0), _) => BALANCING.ok("off"),
         (_, 1) => BALANCING.ok("there is one node only: nothing is balanced"),
@@ -247,6 +253,7 @@ mod tests {
         let machine = Machine::good().with("/sys/devices/system/cpu/isolated", "2-3");
         let found = smt(&machine.system());
         assert!(found.status == Status::Warn && found.found.contains("6-7"), "{found:?}");
+        assert!(found.fix.expect("fix").starts_with("for c in 6 7; do echo 0 >"));
     }
 
     #[test]

@@ -27,8 +27,8 @@ const VIRTUAL_VENDORS: [&str; 9] = [
     "DigitalOcean",
 ];
 
-/// What shows that this is a virtual machine, if anything does. Instances that are whole machines ("metal") have the
-/// processor without the flag, which outweighs the maker's name.
+/// What shows that this is a virtual machine, if anything does. Instances that are whole machines ("metal")
+/// have the processor without the flag, which outweighs the maker's name.
 fn signs(system: &System) -> Result<Option<String>, super::system::Missing> {
     if let Ok(kind) = system.read("/sys/hypervisor/type") {
         return Ok(Some(kind));
@@ -52,8 +52,8 @@ fn signs(system: &System) -> Result<Option<String>, super::system::Missing> {
 }
 
 fn hypervisor(system: &System) -> Check {
-    let fix = "on the host: pin the virtual CPUs to cores of their own (virsh vcpupin GUEST VCPU CORE), or rent a whole \
-               machine or dedicated cores";
+    let fix = "on the host: pin the virtual CPUs to cores of their own (virsh vcpupin GUEST VCPU CORE), or \
+               rent a whole machine or dedicated cores";
     match signs(system) {
         Err(missing) => HYPERVISOR.cannot_tell(&missing, "systemd-detect-virt"),
         Ok(None) => HYPERVISOR.ok("none"),

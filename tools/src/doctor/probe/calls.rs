@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn an_unknown_setup_flag_is_refused_by_the_kernel_and_not_by_us() {
-        // A sandbox may refuse io_uring altogether; a kernel that has it must refuse a flag that nobody defined.
+        // A sandbox may refuse io_uring altogether; a kernel that has it must refuse a flag that nobody
+        // defined.
         let error = setup(1 << 31).expect_err("an undefined flag");
         let refused = [libc::EINVAL, libc::EPERM, libc::ENOSYS, libc::EACCES];
         assert!(error.raw_os_error().is_some_and(|number| refused.contains(&number)), "{error}");

@@ -14,7 +14,8 @@ pub(crate) struct Clock {
 /// Readings taken: some hundred us with a good clock, some 10 ms where each is a system call.
 const READINGS: u64 = 20_000;
 
-/// Reads the clock many times over. A clock that never moves has a step of 0 (and so does one that cannot be read).
+/// Reads the clock many times over. A clock that never moves has a step of 0 (and so does one that cannot be
+/// read).
 pub(crate) fn measure() -> Clock {
     let first = now_ns();
     let mut last = first;

@@ -1,7 +1,8 @@
 //! `MADV_COLLAPSE` tried on a file where channels lie, and verified in smaps.
 //!
-//! A file without a name is allocated, mapped at an address and offset that a huge page could have, faulted in with
-//! ordinary pages and collapsed. The kernel's return value is not trusted: `ShmemPmdMapped` of the mapping counts.
+//! A file without a name is allocated, mapped at an address and offset that a huge page could have, faulted
+//! in with ordinary pages and collapsed. The kernel's return value is not trusted: `ShmemPmdMapped` of the
+//! mapping counts.
 
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
@@ -46,7 +47,8 @@ pub(crate) fn probe(directory: &Path, huge_page_bytes: Option<usize>) -> Result<
     let start = area.start.addr().get().next_multiple_of(bytes);
     let at = NonZeroUsize::new(start).ok_or("no address for the mapping")?;
     let length = NonZeroUsize::new(bytes).ok_or("no length for the mapping")?;
-    // SAFETY: the fixed address range lies inside the reservation that `area` owns, and replaces nothing else.
+    // SAFETY: the fixed address range lies inside the reservation that `area` owns, and replaces nothing
+    // else.
     let mapped = unsafe {
         mmap(
             Some(at),
@@ -127,7 +129,8 @@ mod tests {
     use super::*;
 
     const SMAPS: &str = "7f0000200000-7f0000400000 rw-s 00000000 00:17 5 /dev/shm/#5 (deleted)\n\
-         Size:               2048 kB\nFilePmdMapped:         0 kB\nShmemPmdMapped:     2048 kB\nVmFlags: rd wr\n\
+         Size:               2048 kB\nFilePmdMapped:         0 kB\nShmemPmdMapped:     2048 kB\n\
+         VmFlags: rd wr\n\
          7f0000400000-7f0000600000 ---p 00000000 00:00 0 \nShmemPmdMapped:        0 kB\n";
 
     #[test]

@@ -6,7 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -64,6 +64,12 @@ pub(crate) fn look(path: &Path) -> Directory {
 /// Whether this user may make files in `path`.
 pub(crate) fn may_write(path: &Path) -> bool {
     access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+}
+
+/// Whether both are on one file system.
+pub(crate) fn same_device(one: &Path, other: &Path) -> bool {
+    let device = |path: &Path| path.metadata().map(|metadata| metadata.dev()).ok();
+    device(one).is_some_and(|number| device(other) == Some(number))
 }
 
 /// The name of a file system's magic number (statfs(2)).

@@ -1,11 +1,12 @@
 //! The proof of life that railbus rests on, tried where channels lie.
 //!
 //! A participant locks a byte of a file through a description of its own, maps a page of it and closes the
-//! descriptor: the lock then lives exactly as long as the address space. The probe does just that, and looks through
-//! a second description whether the lock is seen while the mapping lives, and gone when it is gone.
+//! descriptor: the lock then lives exactly as long as the address space. The probe does just that, and looks
+//! through a second description whether the lock is seen while the mapping lives, and gone when it is gone.
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::statfs::fstatfs;
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
@@ -27,8 +28,11 @@ pub(crate) fn probe(directory: &Path) -> Result<(), Refused> {
     let owner = tempfile::tempfile_in(directory).map_err(|error| {
         Refused::NotTried(format!("no file can be made in {}: {error}", directory.display()))
     })?;
+    // One page of the file system: of hugetlbfs that is a huge one, of which only the address is used here.
+    let page_bytes = fstatfs(&owner).ok().and_then(|found| usize::try_from(found.block_size()).ok());
+    let length = page_bytes.and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN.saturating_add(4095));
     owner
-        .set_len(4096)
+        .set_len(length.get() as u64)
         .map_err(|error| Refused::NotTried(format!("the file cannot be extended: {error}")))?;
     // A path through /proc makes a description of its own, where `try_clone` would share the owner's.
     let path = format!("/proc/self/fd/{}", owner.as_raw_fd());
@@ -42,9 +46,9 @@ pub(crate) fn probe(directory: &Path) -> Result<(), Refused> {
         .map_err(|error| Refused::Broken(format!("a byte cannot be locked: {error}")))?;
     expect(&witness, true, "a lock is not seen by others")?;
 
-    let length = NonZeroUsize::MIN.saturating_add(4095);
+    let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
     // SAFETY: a fresh mapping at an address of the kernel's choice; it is never accessed.
-    let mapped = unsafe { mmap(None, length, ProtFlags::PROT_NONE, MapFlags::MAP_SHARED, &owner, 0) };
+    let mapped = unsafe { mmap(None, length, ProtFlags::PROT_NONE, flags, &owner, 0) };
     let mapped =
         mapped.map_err(|error| Refused::Broken(format!("the locked file cannot be mapped: {error}")))?;
     drop(owner);

@@ -1,8 +1,8 @@
 //! Real probes: what this machine lets this process do, tried rather than read from settings.
 //!
-//! They are apart from the checks, which judge their results ([`Facts`]) without a system call. A probe leaves
-//! nothing behind, also when it is killed: its files have no name, and its registrations end with the process.
-//! An `Err` says why a probe could not be tried or what was refused, as a text for people.
+//! They are apart from the checks, which judge their results ([`Facts`]) without a system call. A probe
+//! leaves nothing behind, also when it is killed: its files have no name, and its registrations end with the
+//! process. An `Err` says why a probe could not be tried or what was refused, as a text for people.
 
 pub(crate) mod calls;
 pub(crate) mod clock;
@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Facts {
     /// $RAILBUS_DIR.
     pub(crate) bus: directory::Directory,
+    /// Where the probes made their files: where channels would lie, or elsewhere on the same file system.
+    pub(crate) place: PathBuf,
     /// /dev/shm.
     pub(crate) shm: directory::Directory,
     /// The directory of `--journal`.
@@ -45,16 +47,22 @@ impl Facts {
     /// Tries everything. Takes some ms; `bus` is $RAILBUS_DIR.
     pub(crate) fn gather(system: &System, bus: &Path, journal: Option<&Path>) -> Facts {
         let bus = directory::look(bus);
-        // Channels would lie below the nearest directory that exists already.
-        let place = &bus.nearest;
+        let shm = directory::look(Path::new("/dev/shm"));
+        // Channels would lie below the nearest directory that exists already. Who may only attach there can
+        // still try the same file system elsewhere.
+        let place = if !bus.writable && shm.writable && directory::same_device(&bus.nearest, &shm.nearest) {
+            shm.nearest.clone()
+        } else {
+            bus.nearest.clone()
+        };
         let huge_page_bytes = system.number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").ok();
         let hugetlbfs =
             system.mounts().unwrap_or_default().into_iter().filter(|mount| mount.kind == "hugetlbfs");
         Facts {
-            collapse: collapse::probe(place, huge_page_bytes.and_then(|bytes| usize::try_from(bytes).ok())),
-            lock: lock::probe(place),
+            collapse: collapse::probe(&place, huge_page_bytes.and_then(|bytes| usize::try_from(bytes).ok())),
+            lock: lock::probe(&place),
             leftovers: directory::leftovers(&bus.path),
-            shm: directory::look(Path::new("/dev/shm")),
+            shm,
             journal: journal.map(|path| (directory::look(path), directory::direct(path))),
             hugetlbfs_writable: hugetlbfs
                 .map(|mount| {
@@ -66,6 +74,7 @@ impl Facts {
             membarrier: calls::membarrier(),
             clock: clock::measure(),
             dma_latency_us: calls::dma_latency_us(),
+            place,
             bus,
         }
     }
@@ -86,6 +95,7 @@ impl Facts {
         };
         Facts {
             bus: tmpfs("/dev/shm/railbus"),
+            place: "/dev/shm/railbus".into(),
             shm: tmpfs("/dev/shm"),
             journal: Some((
                 directory::Directory { kind: Ok("xfs".into()), ..tmpfs("/var/lib/railbus") },
