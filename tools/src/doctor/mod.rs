@@ -46,7 +46,7 @@ Examples:
   railbus doctor                              judge this machine, for the two best CPUs
   railbus doctor --cores 2,3                  judge CPUs 2 and 3, on which you will pin
   railbus doctor --journal /var/lib/railbus   judge that directory for journals, too
-  railbus doctor --cpuset 2-5                 judge as if confined to CPUs 2 to 5, as a service will be
+  railbus doctor --cpuset 2-5                 judge as if confined to CPUs 2 to 5
   railbus doctor --json | jq -r '.checks[] | select(.status != \"OK\") | .id + \": \" + .fix'
 
 Exit code: 0 without a FAIL (a WARN costs latency only), 1 with one, 2 for wrong arguments.
@@ -106,6 +106,7 @@ pub(crate) fn run(args: &DoctorArgs) -> u8 {
 
 /// Judges everything, in the order of the report.
 fn examine(system: &System, facts: &Facts, bus: &Path) -> Report {
+    let pages = huge_pages::ladder(system, facts);
     let checks: Vec<Check> = [
         cpu::checks(system),
         power::checks(system, facts.dma_latency_us),
@@ -115,12 +116,12 @@ fn examine(system: &System, facts: &Facts, bus: &Path) -> Report {
         clock::checks(system, facts.clock),
         memory::checks(system),
         huge_pages::checks(system, facts),
-        storage::checks(facts),
+        storage::checks(facts, &pages),
     ]
     .into_iter()
     .flatten()
     .collect();
-    Report::new(checks, &huge_pages::ladder(system, facts), &system.cores, bus.display().to_string())
+    Report::new(checks, &pages, &system.cores, bus.display().to_string())
 }
 
 /// Refuses CPUs that this machine does not have: every further word about them would be wrong.

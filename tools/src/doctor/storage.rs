@@ -3,13 +3,16 @@
 //! Most of what can stop railbus from working at all is here.
 
 use super::check::{Check, Topic, bytes_text, count_text};
+use super::huge_pages::Pages;
 use super::probe::Facts;
 use super::probe::directory::{Direct, Directory};
 use super::probe::lock::Refused;
 
 /// Every check of this file, in the order of the report; those of the journal only with `--journal`.
-pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
-    let mut all = vec![shared_memory(facts), bus_directory(&facts.bus), locks(facts), leftovers(facts)];
+/// `pages` is the rung of the ladder that a channel would get.
+pub(crate) fn checks(facts: &Facts, pages: &Pages) -> Vec<Check> {
+    let mut all =
+        vec![shared_memory(facts), bus_directory(&facts.bus, pages), locks(facts), leftovers(facts)];
     if let Some((directory, direct)) = &facts.journal {
         all.push(journal_directory(directory));
         all.push(journal_direct(direct));
@@ -74,7 +77,7 @@ const BUS_DIRECTORY: Topic = Topic {
           lie.",
 };
 
-fn bus_directory(bus: &Directory) -> Check {
+fn bus_directory(bus: &Directory, pages: &Pages) -> Check {
     let path = bus.path.display();
     let move_it = "unset RAILBUS_DIR (then it is /dev/shm/railbus), or name a directory on a tmpfs";
     let kind = match &bus.kind {
@@ -101,6 +104,15 @@ fn bus_directory(bus: &Directory) -> Check {
     }
     if limited && bus.free_bytes < ROOM_BYTES_MIN {
         return BUS_DIRECTORY.fail(format!("{path} ({kind}) has only {room} free"), ENLARGE);
+    }
+    if kind == "hugetlbfs" && !matches!(pages, Pages::Hugetlbfs { .. }) {
+        return BUS_DIRECTORY.fail(format!("{path} is on hugetlbfs, and no reserved page is free"), move_it);
+    }
+    if kind == "hugetlbfs" {
+        return BUS_DIRECTORY.warn(
+            format!("{path} is on hugetlbfs: the control words of each channel take whole huge pages there"),
+            move_it,
+        );
     }
     BUS_DIRECTORY
         .ok(format!("{path} ({kind}, {}) {state}", if limited { room + " free" } else { "no limit".into() }))
@@ -229,15 +241,15 @@ mod tests {
     fn bus(change: impl FnOnce(&mut Directory)) -> Check {
         let mut facts = Facts::good();
         change(&mut facts.bus);
-        bus_directory(&facts.bus)
+        bus_directory(&facts.bus, &Pages::Small)
     }
 
     #[test]
     fn a_tuned_machine_is_fine() {
-        let all = checks(&Facts::good());
+        let all = checks(&Facts::good(), &Pages::Small);
         assert_eq!(all.len(), 6);
         assert!(all.iter().all(|check| check.status == Status::Ok), "{all:?}");
-        assert_eq!(checks(&Facts { journal: None, ..Facts::good() }).len(), 4);
+        assert_eq!(checks(&Facts { journal: None, ..Facts::good() }, &Pages::Small).len(), 4);
     }
 
     #[test]
@@ -268,6 +280,10 @@ mod tests {
         assert_eq!(bus(|bus| bus.writable = false).status, Status::Warn);
         assert_eq!(bus(|bus| (bus.writable, bus.exists) = (false, false)).status, Status::Fail);
         assert_eq!(bus(|bus| bus.exists = false).status, Status::Ok);
+        assert_eq!(bus(|bus| bus.kind = Ok("hugetlbfs".into())).status, Status::Fail);
+        let huge = Directory { kind: Ok("hugetlbfs".into()), ..Facts::good().bus };
+        let pages = Pages::Hugetlbfs { page_bytes: 2 << 20, free: 9, point: "/dev/hugepages".into() };
+        assert_eq!(bus_directory(&huge, &pages).status, Status::Warn);
     }
 
     #[test]
