@@ -110,6 +110,13 @@ fn wrong_arguments_are_told_apart_from_a_sick_machine() {
 }
 
 #[test]
+fn an_empty_directory_name_is_refused_as_by_the_other_commands() {
+    let output = run(doctor(&[]).env("RAILBUS_DIR", ""));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("$RAILBUS_DIR is set, but empty"));
+}
+
+#[test]
 fn help_has_examples() {
     let output = run(&mut doctor(&["--help"]));
     assert!(output.status.success());

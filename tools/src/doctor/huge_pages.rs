@@ -26,11 +26,16 @@ pub(crate) enum Pages {
     Small,
 }
 
+/// The reserved pages that a channel takes unless told otherwise.
+const DEFAULT_PAGE_BYTES: u64 = 2 << 20;
+
 /// Climbs the ladder as a creator does: reserved pages, then collapsed ones, then ordinary ones.
 pub(crate) fn ladder(system: &System, facts: &Facts) -> Pages {
     let usable = usable_mounts(system, facts).unwrap_or_default();
-    // The smaller pages first: a channel of usual size wastes most of a 1 GiB page; those are asked for.
-    if let Some((page_bytes, free, mount)) = usable.into_iter().min_by_key(|(page_bytes, ..)| *page_bytes) {
+    // Pages of 1 GiB have to be asked for: a channel of usual size wastes most of one.
+    if let Some((page_bytes, free, mount)) =
+        usable.into_iter().find(|(bytes, ..)| *bytes == DEFAULT_PAGE_BYTES)
+    {
         return Pages::Hugetlbfs { page_bytes, free, point: mount.point };
     }
     match &facts.collapse {
@@ -83,9 +88,6 @@ const COLLAPSE: Topic = Topic {
 fn collapse(facts: &Facts) -> Check {
     let place = facts.place.display();
     match &facts.collapse {
-        _ if facts.bus.kind.as_deref() == Ok("hugetlbfs") => {
-            COLLAPSE.ok("not needed: $RAILBUS_DIR is on hugetlbfs")
-        }
         Err(reason) => COLLAPSE.unknown(
             reason,
             "a kernel of 6.1 or later with CONFIG_TRANSPARENT_HUGEPAGE, and a writable $RAILBUS_DIR on tmpfs",
@@ -116,7 +118,11 @@ fn pools(system: &System, directory: &str) -> Result<Vec<(u64, u64, u64)>, Missi
             let path = format!("{directory}/{name}/{file}");
             system.number(&path).map(|count| u64::try_from(count).unwrap_or(0))
         };
-        pools.push((kib.saturating_mul(1024), count("free_hugepages")?, count("nr_hugepages")?));
+        // Free pages may be promised to somebody already; and more may be allowed to be made on demand.
+        let spare = count("free_hugepages")?.saturating_sub(count("resv_hugepages").unwrap_or(0));
+        let more = count("nr_overcommit_hugepages").unwrap_or(0);
+        let more = more.saturating_sub(count("surplus_hugepages").unwrap_or(0));
+        pools.push((kib.saturating_mul(1024), spare.saturating_add(more), count("nr_hugepages")?));
     }
     pools.sort_unstable();
     Ok(pools)
@@ -323,6 +329,14 @@ mod tests {
         assert_eq!(ladder(&machine.system(), &Facts::good()), Pages::Collapsed { page_bytes: 2 << 20 });
         let nothing = Facts { collapse: Err("refused".into()), ..Facts::good() };
         assert_eq!(ladder(&machine.system(), &nothing), Pages::Small);
+        let promised = Machine::good().with(&format!("{POOL}/resv_hugepages"), "512");
+        assert_eq!(ladder(&promised.system(), &nothing), Pages::Small);
+        let on_demand = promised.with(&format!("{POOL}/nr_overcommit_hugepages"), "3");
+        assert!(matches!(ladder(&on_demand.system(), &nothing), Pages::Hugetlbfs { free: 3, .. }));
+        let giant = Machine::good()
+            .with("/proc/self/mountinfo", "4 1 0:4 / /dev/hugepages rw - hugetlbfs none rw,pagesize=1024M\n")
+            .with("/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages", "9");
+        assert_eq!(ladder(&giant.system(), &nothing), Pages::Small);
         assert_eq!(ladder(&Machine::empty().system(), &nothing), Pages::Small);
     }
 

@@ -83,8 +83,11 @@ pub(crate) fn run(args: &DoctorArgs) -> u8 {
     }
     system.cores = args.cores.map_or_else(|| topology::choose(&system), |cores| cores.to_vec());
 
-    let bus = std::env::var_os("RAILBUS_DIR").filter(|value| !value.is_empty());
-    let bus = bus.map_or_else(|| PathBuf::from(BUS_DIRECTORY), PathBuf::from);
+    let bus = std::env::var_os("RAILBUS_DIR").map_or_else(|| PathBuf::from(BUS_DIRECTORY), PathBuf::from);
+    if bus.as_os_str().is_empty() {
+        eprintln!("railbus doctor: $RAILBUS_DIR is set, but empty; unset it or name a directory");
+        return EXIT_USAGE;
+    }
     let facts = Facts::gather(&system, &bus, args.journal.as_deref());
     let report = examine(&system, &facts, &bus);
 
@@ -116,7 +119,7 @@ fn examine(system: &System, facts: &Facts, bus: &Path) -> Report {
         clock::checks(system, facts.clock),
         memory::checks(system),
         huge_pages::checks(system, facts),
-        storage::checks(facts, &pages),
+        storage::checks(facts),
     ]
     .into_iter()
     .flatten()

@@ -167,7 +167,7 @@ fn verdict(checks: &[Check], pages: &Pages, cores: &[u32]) -> String {
             named.join(", ")
         ),
     };
-    format!("A channel made now gets {pages}; {speed}, {tail}.")
+    format!("A channel of 2 MiB or more made now gets {pages}; {speed}, {tail}.")
 }
 
 #[cfg(test)]

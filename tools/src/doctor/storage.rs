@@ -3,16 +3,13 @@
 //! Most of what can stop railbus from working at all is here.
 
 use super::check::{Check, Topic, bytes_text, count_text};
-use super::huge_pages::Pages;
 use super::probe::Facts;
-use super::probe::directory::{Direct, Directory};
+use super::probe::directory::{Direct, Directory, Leftover};
 use super::probe::lock::Refused;
 
 /// Every check of this file, in the order of the report; those of the journal only with `--journal`.
-/// `pages` is the rung of the ladder that a channel would get.
-pub(crate) fn checks(facts: &Facts, pages: &Pages) -> Vec<Check> {
-    let mut all =
-        vec![shared_memory(facts), bus_directory(&facts.bus, pages), locks(facts), leftovers(facts)];
+pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
+    let mut all = vec![shared_memory(facts), bus_directory(&facts.bus), locks(facts), leftovers(facts)];
     if let Some((directory, direct)) = &facts.journal {
         all.push(journal_directory(directory));
         all.push(journal_direct(direct));
@@ -73,15 +70,14 @@ fn shared_memory(facts: &Facts) -> Check {
 
 const BUS_DIRECTORY: Topic = Topic {
     id: "storage.bus_directory",
-    why: "$RAILBUS_DIR must be on tmpfs or hugetlbfs: elsewhere memory is written to a disk and locks may \
-          lie.",
+    why: "$RAILBUS_DIR must be on tmpfs: elsewhere memory is written to a disk, and locks may lie.",
 };
 
-fn bus_directory(bus: &Directory, pages: &Pages) -> Check {
+fn bus_directory(bus: &Directory) -> Check {
     let path = bus.path.display();
     let move_it = "unset RAILBUS_DIR (then it is /dev/shm/railbus), or name a directory on a tmpfs";
     let kind = match &bus.kind {
-        Ok(kind) if kind == "tmpfs" || kind == "hugetlbfs" => kind,
+        Ok(kind) if kind == "tmpfs" => kind,
         Ok(kind) => return BUS_DIRECTORY.fail(format!("{path} is on {kind}"), move_it),
         Err(reason) => return BUS_DIRECTORY.fail(reason.clone(), move_it),
     };
@@ -104,15 +100,6 @@ fn bus_directory(bus: &Directory, pages: &Pages) -> Check {
     }
     if limited && bus.free_bytes < ROOM_BYTES_MIN {
         return BUS_DIRECTORY.fail(format!("{path} ({kind}) has only {room} free"), ENLARGE);
-    }
-    if kind == "hugetlbfs" && !matches!(pages, Pages::Hugetlbfs { .. }) {
-        return BUS_DIRECTORY.fail(format!("{path} is on hugetlbfs, and no reserved page is free"), move_it);
-    }
-    if kind == "hugetlbfs" {
-        return BUS_DIRECTORY.warn(
-            format!("{path} is on hugetlbfs: the control words of each channel take whole huge pages there"),
-            move_it,
-        );
     }
     BUS_DIRECTORY
         .ok(format!("{path} ({kind}, {}) {state}", if limited { room + " free" } else { "no limit".into() }))
@@ -140,26 +127,22 @@ fn locks(facts: &Facts) -> Check {
 
 const LEFTOVERS: Topic = Topic {
     id: "storage.leftovers",
-    why: "A creator that is killed half-way leaves a temporary file, which takes room until it is removed.",
+    why: "What a process leaves that is killed while it makes or removes a channel takes room until removed.",
 };
 
 fn leftovers(facts: &Facts) -> Check {
     let path = facts.bus.path.display();
     match &facts.leftovers {
-        Ok(files) if files.is_empty() => LEFTOVERS.ok("none"),
-        Ok(files) => {
+        Ok(left) if left.is_empty() => LEFTOVERS.ok("none"),
+        Ok(left) => {
             // At most ten in a command: a person reads it.
-            let mut shown: Vec<String> =
-                files.iter().take(10).map(|file| format!("'{}'", file.display())).collect();
-            if files.len() > shown.len() {
-                shown.push("...".into());
+            let mut commands: Vec<String> = left.iter().take(10).map(Leftover::removal).collect();
+            if left.len() > commands.len() {
+                commands.push("...".into());
             }
             LEFTOVERS.warn(
-                format!(
-                    "{} in {path}, older than a minute",
-                    count_text(files.len() as u64, "temporary file")
-                ),
-                format!("rm {}", shown.join(" ")),
+                format!("{} of killed processes in {path}", count_text(left.len() as u64, "leftover")),
+                commands.join("; "),
             )
         }
         Err(reason) => LEFTOVERS.unknown(reason, format!("ls -lA {path}")),
@@ -241,15 +224,15 @@ mod tests {
     fn bus(change: impl FnOnce(&mut Directory)) -> Check {
         let mut facts = Facts::good();
         change(&mut facts.bus);
-        bus_directory(&facts.bus, &Pages::Small)
+        bus_directory(&facts.bus)
     }
 
     #[test]
     fn a_tuned_machine_is_fine() {
-        let all = checks(&Facts::good(), &Pages::Small);
+        let all = checks(&Facts::good());
         assert_eq!(all.len(), 6);
         assert!(all.iter().all(|check| check.status == Status::Ok), "{all:?}");
-        assert_eq!(checks(&Facts { journal: None, ..Facts::good() }, &Pages::Small).len(), 4);
+        assert_eq!(checks(&Facts { journal: None, ..Facts::good() }).len(), 4);
     }
 
     #[test]
@@ -281,9 +264,6 @@ mod tests {
         assert_eq!(bus(|bus| (bus.writable, bus.exists) = (false, false)).status, Status::Fail);
         assert_eq!(bus(|bus| bus.exists = false).status, Status::Ok);
         assert_eq!(bus(|bus| bus.kind = Ok("hugetlbfs".into())).status, Status::Fail);
-        let huge = Directory { kind: Ok("hugetlbfs".into()), ..Facts::good().bus };
-        let pages = Pages::Hugetlbfs { page_bytes: 2 << 20, free: 9, point: "/dev/hugepages".into() };
-        assert_eq!(bus_directory(&huge, &pages).status, Status::Warn);
     }
 
     #[test]
@@ -296,11 +276,13 @@ mod tests {
 
     #[test]
     fn leftovers_are_named_in_the_command_that_removes_them() {
-        let files = (0..12).map(|n| format!("/dev/shm/railbus/b/.t{n}").into()).collect();
-        let found = leftovers(&Facts { leftovers: Ok(files), ..Facts::good() });
-        assert!(found.found.starts_with("12 temporary files"));
+        let mut left = vec![Leftover::Directory("/dev/shm/.railbus-1".into())];
+        left.extend((0..11).map(|n| Leftover::HalfChannel { bus: "b".into(), channel: format!("c{n}") }));
+        let found = leftovers(&Facts { leftovers: Ok(left), ..Facts::good() });
+        assert!(found.found.starts_with("12 leftovers"));
         let fix = found.fix.expect("fix");
-        assert!(fix.starts_with("rm '/dev/shm/railbus/b/.t0'") && fix.ends_with("..."), "{fix}");
+        assert!(fix.starts_with("rmdir '/dev/shm/.railbus-1'; railbus rm b/c0; "), "{fix}");
+        assert!(fix.ends_with("; ..."), "{fix}");
         assert!(leftovers(&Facts { leftovers: Err("denied".into()), ..Facts::good() }).cannot_tell);
     }
 

@@ -95,44 +95,84 @@ fn kind_name(magic: u32) -> String {
     name.to_owned()
 }
 
-/// Files that a creator leaves when it dies half-way have names that begin with this; finished ones never do.
-const TEMPORARY_PREFIX: &str = ".";
-/// Age from which on a temporary file is not somebody's work in progress.
+/// What a process leaves that is killed while it makes or removes something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Leftover {
+    /// The directory of a bus, or of all buses, that never got its name.
+    Directory(PathBuf),
+    /// The `.acks` file of a channel without its `.ring`: the channel is not yet, or no longer, there.
+    HalfChannel { bus: String, channel: String },
+}
+
+impl Leftover {
+    /// The command that removes it.
+    pub(crate) fn removal(&self) -> String {
+        match self {
+            Leftover::Directory(path) => format!("rmdir '{}'", path.display()),
+            Leftover::HalfChannel { bus, channel } => format!("railbus rm {bus}/{channel}"),
+        }
+    }
+}
+
+/// How the names of directories begin that are not finished.
+const TEMPORARY_PREFIX: &str = ".railbus-";
+/// Age from which on something half-made is not somebody's work in progress.
 const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 /// As many entries are looked at: the doctor does not walk a directory without end.
 const ENTRIES_MAX: usize = 100_000;
 
-/// Temporary files in `bus_directory` and the buses in it that are older than a minute.
-pub(crate) fn leftovers(bus_directory: &Path) -> Result<Vec<PathBuf>, String> {
+/// What killed processes left in `base`, beside it, and in the buses in it, if it is older than a minute.
+pub(crate) fn leftovers(base: &Path) -> Result<Vec<Leftover>, String> {
     let mut found = Vec::new();
-    let mut waiting = vec![(bus_directory.to_owned(), 0)];
-    let mut seen = 0;
-    while let Some((directory, depth)) = waiting.pop() {
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(format!("{}: {error}", directory.display())),
-        };
-        for entry in entries.flatten() {
-            seen += 1;
-            if seen > ENTRIES_MAX {
-                return Err(format!("{} holds more than {ENTRIES_MAX} files", bus_directory.display()));
-            }
-            let Ok(metadata) = entry.metadata() else {
-                continue; // It has just been removed.
-            };
-            let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
-                if age.is_some_and(|age| age >= LEFTOVER_AGE) {
-                    found.push(entry.path());
-                }
-            } else if metadata.is_dir() && depth == 0 {
-                waiting.push((entry.path(), depth + 1));
+    let mut buses = Vec::new();
+    // The base directory itself is made beside its name, too.
+    let beside = base.parent().map(old_entries).transpose()?.unwrap_or_default();
+    found.extend(beside.into_iter().filter(|name| name.starts_with(TEMPORARY_PREFIX)).map(|name| {
+        let path = base.with_file_name(name);
+        Leftover::Directory(path)
+    }));
+    for name in old_entries(base)? {
+        if name.starts_with(TEMPORARY_PREFIX) {
+            found.push(Leftover::Directory(base.join(name)));
+        } else if base.join(&name).is_dir() {
+            buses.push(name);
+        }
+    }
+    for bus in buses {
+        for name in old_entries(&base.join(&bus))? {
+            let Some(channel) = name.strip_suffix(".acks") else { continue };
+            // Creation names `.ring` last and removal unlinks it first.
+            if !base.join(&bus).join(format!("{channel}.ring")).exists() {
+                found.push(Leftover::HalfChannel { bus: bus.clone(), channel: channel.to_owned() });
             }
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// Names in `directory` that have not changed for a minute, and all directories; nothing where there is none.
+fn old_entries(directory: &Path) -> Result<Vec<String>, String> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("{}: {error}", directory.display())),
+    };
+    let mut names = Vec::new();
+    for (count, entry) in entries.flatten().enumerate() {
+        if count == ENTRIES_MAX {
+            return Err(format!("{} holds more than {ENTRIES_MAX} files", directory.display()));
+        }
+        let (Ok(metadata), Ok(name)) = (entry.metadata(), entry.file_name().into_string()) else {
+            continue; // It has just been removed, or is not ours: our names are ASCII.
+        };
+        let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+        let temporary = name.starts_with(TEMPORARY_PREFIX);
+        if age.is_some_and(|age| age >= LEFTOVER_AGE) || (metadata.is_dir() && !temporary) {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// What a directory's file system says about O_DIRECT, and what happens when it is used.
@@ -217,17 +257,33 @@ mod tests {
     }
 
     #[test]
-    fn only_old_temporary_files_are_leftovers() {
+    fn only_what_is_old_and_half_made_is_a_leftover() {
         let directory = tempfile::tempdir().expect("a directory");
-        let bus = directory.path().join("bus");
-        fs::create_dir(&bus).expect("a bus");
-        for name in [".old.ring", ".new.ring", "ticks.ring"] {
+        let base = directory.path().join("base");
+        let bus = base.join("bus");
+        fs::create_dir_all(&bus).expect("a bus");
+        let age = |path: &Path| {
+            let time = SystemTime::now() - Duration::from_secs(3600);
+            fs::File::open(path).and_then(|file| file.set_modified(time)).expect("an old file");
+        };
+        // A finished channel, the lock of the bus, a half-made channel that is old and one that is new.
+        for name in ["ticks.ring", "ticks.acks", ".lock", "dead.acks"] {
             fs::write(bus.join(name), "").expect("a file");
+            age(&bus.join(name));
         }
-        let old = fs::File::options().write(true).open(bus.join(".old.ring")).expect("the file");
-        old.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("an old file");
-        assert_eq!(leftovers(directory.path()), Ok(vec![bus.join(".old.ring")]));
-        assert_eq!(leftovers(&directory.path().join("absent")), Ok(Vec::new()));
+        fs::write(bus.join("new.acks"), "").expect("a file");
+        for path in [directory.path().join(".railbus-1"), base.join(".railbus-2")] {
+            fs::create_dir(&path).expect("a directory");
+            age(&path);
+        }
+        fs::create_dir(base.join(".railbus-3")).expect("a directory");
+        let left = vec![
+            Leftover::Directory(directory.path().join(".railbus-1")),
+            Leftover::Directory(base.join(".railbus-2")),
+            Leftover::HalfChannel { bus: "bus".into(), channel: "dead".into() },
+        ];
+        assert_eq!(leftovers(&base), Ok(left));
+        assert_eq!(leftovers(&bus.join("absent")), Ok(Vec::new()));
         assert!(leftovers(&bus.join("ticks.ring")).is_err());
     }
 

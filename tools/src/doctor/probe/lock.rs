@@ -28,7 +28,7 @@ pub(crate) fn probe(directory: &Path) -> Result<(), Refused> {
     let owner = tempfile::tempfile_in(directory).map_err(|error| {
         Refused::NotTried(format!("no file can be made in {}: {error}", directory.display()))
     })?;
-    // One page of the file system: of hugetlbfs that is a huge one, of which only the address is used here.
+    // One page, of which only the address is used here.
     let page_bytes = fstatfs(&owner).ok().and_then(|found| usize::try_from(found.block_size()).ok());
     let length = page_bytes.and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN.saturating_add(4095));
     owner

@@ -29,8 +29,8 @@ pub(crate) struct Facts {
     pub(crate) collapse: Result<collapse::Collapse, String>,
     /// Proof of life by a lock, where channels lie.
     pub(crate) lock: Result<(), lock::Refused>,
-    /// Files of half-made channels.
-    pub(crate) leftovers: Result<Vec<PathBuf>, String>,
+    /// What killed processes left in the directory of the buses.
+    pub(crate) leftovers: Result<Vec<directory::Leftover>, String>,
     /// Whether this user may write at each hugetlbfs mount.
     pub(crate) hugetlbfs_writable: BTreeMap<String, bool>,
     /// io_uring.
