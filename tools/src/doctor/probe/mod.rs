@@ -1,0 +1,118 @@
+//! Real probes: what this machine lets this process do, tried rather than read from settings.
+//!
+//! They are apart from the checks, which judge their results ([`Facts`]) without a system call. A probe
+//! leaves nothing behind, also when it is killed: its files have no name, and its registrations end with the
+//! process. An `Err` says why a probe could not be tried or what was refused, as a text for people.
+
+pub(crate) mod calls;
+pub(crate) mod clock;
+pub(crate) mod collapse;
+pub(crate) mod directory;
+pub(crate) mod lock;
+
+use super::system::System;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Everything that was tried.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    /// $RAILBUS_DIR.
+    pub(crate) bus: directory::Directory,
+    /// Where the probes made their files: where channels would lie, or elsewhere on the same file system.
+    pub(crate) place: PathBuf,
+    /// /dev/shm.
+    pub(crate) shm: directory::Directory,
+    /// The directory of `--journal`.
+    pub(crate) journal: Option<(directory::Directory, Result<directory::Direct, String>)>,
+    /// Huge pages for a file where channels lie.
+    pub(crate) collapse: Result<collapse::Collapse, String>,
+    /// Proof of life by a lock, where channels lie.
+    pub(crate) lock: Result<(), lock::Refused>,
+    /// What killed processes left in the directory of the buses.
+    pub(crate) leftovers: Result<Vec<directory::Leftover>, String>,
+    /// Whether this user may write at each hugetlbfs mount.
+    pub(crate) hugetlbfs_writable: BTreeMap<String, bool>,
+    /// io_uring.
+    pub(crate) io_uring: Result<calls::Uring, String>,
+    /// `membarrier(GLOBAL_EXPEDITED)`.
+    pub(crate) membarrier: Result<(), String>,
+    /// The monotonic clock.
+    pub(crate) clock: clock::Clock,
+    /// The tolerated exit latency in us of all CPUs, where it may be read.
+    pub(crate) dma_latency_us: Option<i32>,
+}
+
+impl Facts {
+    /// Tries everything. Takes some ms; `bus` is $RAILBUS_DIR.
+    pub(crate) fn gather(system: &System, bus: &Path, journal: Option<&Path>) -> Facts {
+        let bus = directory::look(bus);
+        let shm = directory::look(Path::new("/dev/shm"));
+        // Channels would lie below the nearest directory that exists already. Who may only attach there can
+        // still try the same file system elsewhere.
+        let place = if !bus.writable && shm.writable && directory::same_device(&bus.nearest, &shm.nearest) {
+            shm.nearest.clone()
+        } else {
+            bus.nearest.clone()
+        };
+        let huge_page_bytes = system.number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").ok();
+        let hugetlbfs =
+            system.mounts().unwrap_or_default().into_iter().filter(|mount| mount.kind == "hugetlbfs");
+        Facts {
+            collapse: collapse::probe(&place, huge_page_bytes.and_then(|bytes| usize::try_from(bytes).ok())),
+            lock: lock::probe(&place),
+            leftovers: directory::leftovers(&bus.path),
+            shm,
+            journal: journal.map(|path| (directory::look(path), directory::direct(path))),
+            hugetlbfs_writable: hugetlbfs
+                .map(|mount| {
+                    let writable = directory::may_write(Path::new(&mount.point));
+                    (mount.point, writable)
+                })
+                .collect(),
+            io_uring: calls::io_uring(),
+            membarrier: calls::membarrier(),
+            clock: clock::measure(),
+            dma_latency_us: calls::dma_latency_us(),
+            place,
+            bus,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Facts {
+    /// What a machine says where everything works.
+    pub(crate) fn good() -> Facts {
+        let tmpfs = |path: &str| directory::Directory {
+            path: path.into(),
+            nearest: path.into(),
+            exists: true,
+            writable: true,
+            kind: Ok("tmpfs".into()),
+            total_bytes: 32 << 30,
+            free_bytes: 31 << 30,
+        };
+        Facts {
+            bus: tmpfs("/dev/shm/railbus"),
+            place: "/dev/shm/railbus".into(),
+            shm: tmpfs("/dev/shm"),
+            journal: Some((
+                directory::Directory { kind: Ok("xfs".into()), ..tmpfs("/var/lib/railbus") },
+                Ok(directory::Direct {
+                    memory_align_bytes: Some(512),
+                    offset_align_bytes: Some(512),
+                    write: Ok(()),
+                }),
+            )),
+            collapse: Ok(collapse::Collapse { huge_page_bytes: 2 << 20, huge_bytes: 2 << 20, refused: None }),
+            lock: Ok(()),
+            leftovers: Ok(Vec::new()),
+            hugetlbfs_writable: [("/dev/hugepages".to_owned(), true)].into(),
+            io_uring: Ok(calls::Uring { all_flags: true }),
+            membarrier: Ok(()),
+            clock: clock::Clock { step_ns: 10, read_ns: 25 },
+            dma_latency_us: None,
+        }
+    }
+}
