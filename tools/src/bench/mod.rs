@@ -8,8 +8,8 @@
 //!
 //! ```text
 //! run        supervisor: arguments, clock, signals      processes   workers: started, watched, killed
-//! latency    ping-pong and open loop                    arena       memory shared by the workers
-//! throughput producers and consumers                    transport   the waist between loops and rings
+//! latency    blocks of round trips (pingpong)           arena       memory shared by the workers
+//! throughput blocks of events (exchange)                transport   the waist between loops and rings
 //! jitter     gaps in the time a core gives              payload     what is written and checked
 //! report     JSON; table, hgrm: for people, plotters     plan, args, clock, topology
 //! ```
@@ -22,11 +22,13 @@ pub mod args;
 pub mod channel;
 pub mod clock;
 pub mod copy;
+pub mod exchange;
 pub mod hgrm;
 pub mod jitter;
 pub mod latency;
 pub mod limit;
 pub mod payload;
+pub mod pingpong;
 pub mod plan;
 pub mod processes;
 pub mod report;

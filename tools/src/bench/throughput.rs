@@ -14,18 +14,18 @@ use std::sync::atomic::Ordering;
 use railbus::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::arena::MAX_WORKERS;
 use super::args::{Kind, ThroughputArgs};
 use super::channel::Stage;
 use super::copy::{self, Copying};
-use super::latency::{Path, pong};
+use super::exchange::{Received, consume, consume_in_order, produce};
 use super::limit;
-use super::payload::{Payload, SEQUENCE_BITS, tag};
+use super::payload::{Payload, tag};
+use super::pingpong::{Path, pong};
 use super::plan::{Plan, Role};
 use super::processes;
 use super::run::Run;
 use super::statistics::Block;
-use super::transport::{Lane, Outcome, Pace, Receiver, Sender, Site, Slip, Transport, Yield};
+use super::transport::{Lane, Outcome, Pace, Sender, Site, Slip, Transport, Yield};
 
 /// What the announced parts are.
 mod mode {
@@ -43,8 +43,6 @@ const COPY_SHARE: f64 = 0.3;
 const COPY_SLIP: u32 = 16;
 /// Events of the first part.
 const PILOT_EVENTS: u64 = 2000;
-/// Empty looks after which a worker of a queue says how many it has and asks whether all are done.
-const LOOKS: u32 = 64;
 
 /// What the leader reports.
 #[derive(Debug, Serialize, Deserialize)]
@@ -138,169 +136,6 @@ fn to_value<R: Serialize>(outcome: Outcome<R>) -> Result<serde_json::Value> {
     serde_json::to_value(result).map_err(|error| Error::corrupt("the result", error.to_string()))
 }
 
-/// Sends `count` events of `producer`, from number `first` on.
-#[inline(never)]
-fn produce<S: Sender, P: Pace>(
-    sender: &mut S,
-    payload: &Payload,
-    (producer, first): (usize, u64),
-    count: u64,
-    batch: usize,
-    pace: P,
-) -> Outcome<()> {
-    let end = tag(producer, first + count);
-    let mut next = tag(producer, first);
-    if batch == 1 {
-        while next < end {
-            while !sender.send(payload.bytes(), |event| payload.write(event, next))? {
-                pace.full();
-            }
-            next += 1;
-        }
-    }
-    while next < end {
-        let count = (batch as u64).min(end - next) as usize;
-        let write = |index: usize, event: &mut [u8]| payload.write(event, next + index as u64);
-        match sender.send_batch(count, payload.bytes(), write)? {
-            0 => pace.full(),
-            sent => next += sent as u64,
-        }
-    }
-    sender.flush()
-}
-
-/// What a consumer knows about the events so far.
-#[derive(Debug)]
-struct Received {
-    /// The next sequence number of each producer.
-    expected: [u64; MAX_WORKERS],
-    /// Whether it sees every event, or (a worker of a queue among others) only some, in order.
-    all: bool,
-    /// Events received.
-    events: u64,
-    /// Wrapping sum of their tags.
-    tag_sum: u64,
-}
-
-impl Received {
-    fn new(all: bool) -> Received {
-        Received { expected: [0; MAX_WORKERS], all, events: 0, tag_sum: 0 }
-    }
-
-    /// Notes an event; `false` when it is not one that may come now.
-    #[inline(always)]
-    fn note(&mut self, found: Option<u64>) -> bool {
-        let Some(tag) = found else { return false };
-        let (producer, sequence) = ((tag >> SEQUENCE_BITS) as usize, tag & ((1 << SEQUENCE_BITS) - 1));
-        let Some(expected) = self.expected.get_mut(producer) else { return false };
-        if sequence < *expected || (self.all && sequence != *expected) {
-            return false;
-        }
-        *expected = sequence + 1;
-        self.events += 1;
-        self.tag_sum = self.tag_sum.wrapping_add(tag);
-        true
-    }
-
-    fn wrong(&self, found: Option<u64>) -> Box<Error> {
-        let why = match found {
-            None => "an event's bytes are not what was written".to_string(),
-            Some(tag) => {
-                let producer = (tag >> SEQUENCE_BITS) as usize;
-                let expected = self.expected.get(producer).copied().unwrap_or_default();
-                let number = tag & ((1 << SEQUENCE_BITS) - 1);
-                format!("expected event {expected} of producer {producer}, found {number}")
-            }
-        };
-        Box::new(Error::corrupt("the channel", why))
-    }
-}
-
-/// Receives until `received.events` is `target`, from one producer: the next tag is all there is to know.
-#[inline(never)]
-fn consume_in_order<R: Receiver, P: Pace>(
-    receiver: &mut R,
-    payload: &Payload,
-    received: &mut Received,
-    target: u64,
-    batch: usize,
-    pace: P,
-) -> Outcome<()> {
-    let (mut next, mut sum, mut wrong) = (received.events, 0u64, None);
-    let mut check = |event: &[u8]| {
-        let found = payload.read(event);
-        if found == Some(next) {
-            sum = sum.wrapping_add(next);
-            next += 1;
-        } else {
-            wrong = Some(found);
-        }
-    };
-    let mut left = target - received.events;
-    while left > 0 {
-        let got = if batch == 1 {
-            u64::from(receiver.receive(&mut check)?)
-        } else {
-            receiver.receive_batch(batch.min(left as usize), &mut check)? as u64
-        };
-        left -= got;
-        if got == 0 {
-            pace.empty();
-        }
-    }
-    received.tag_sum = received.tag_sum.wrapping_add(sum);
-    (received.events, received.expected[0]) = (next, next);
-    match wrong {
-        Some(found) => Err(received.wrong(found)),
-        None => Ok(()),
-    }
-}
-
-/// Receives from several producers until this consumer has `target` events, or (when it sees only some) all
-/// consumers together have.
-#[inline(never)]
-fn consume<R: Receiver, P: Pace>(
-    receiver: &mut R,
-    payload: &Payload,
-    received: &mut Received,
-    target: u64,
-    site: Site<'_>,
-    pace: P,
-) -> Outcome<()> {
-    let Site { plan, arena } = site;
-    let consumers = &arena.control.workers[plan.producers..plan.producers + plan.consumers];
-    let line = &consumers[plan.index].0;
-    let mut empty = 0;
-    let mut wrong = None;
-    while received.events < target {
-        let most = plan.batch.min((target - received.events) as usize);
-        let got = receiver.receive_batch(most, |event| {
-            let found = payload.read(event);
-            if !received.note(found) {
-                wrong = Some(found);
-            }
-        })?;
-        if let Some(found) = wrong {
-            return Err(received.wrong(found));
-        }
-        if got > 0 {
-            empty = 0;
-            continue;
-        }
-        pace.empty();
-        empty += 1;
-        if !received.all && empty >= LOOKS {
-            empty = 0;
-            line.received.store(received.events, Ordering::Release);
-            let all = consumers.iter().map(|other| other.0.received.load(Ordering::Acquire)).sum::<u64>();
-            if all >= target {
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Says that part `number` is finished.
 fn finish(site: Site<'_>, number: u64, received: &Received) {
     let line = &site.arena.control.workers[site.plan.worker].0;
@@ -329,14 +164,14 @@ fn follow_consuming<T: Transport, P: Pace, Q: Pace>(site: Site<'_>, pace: P, cop
             }
             (mode::COPY, count) if plan.index == 0 => {
                 let target = copied.events + count;
-                consume_in_order(&mut copy, &payload, &mut copied, target, 1, copy_pace)?;
+                copy = consume_in_order(copy, &payload, &mut copied, target, 1, copy_pace)?;
             }
             (mode::CHANNEL, count) => {
                 target += count * plan.producers as u64;
                 if all && plan.producers == 1 {
-                    consume_in_order(&mut receiver, &payload, &mut received, target, plan.batch, pace)?;
+                    receiver = consume_in_order(receiver, &payload, &mut received, target, plan.batch, pace)?;
                 } else {
-                    consume(&mut receiver, &payload, &mut received, target, site, pace)?;
+                    receiver = consume(receiver, &payload, &mut received, target, site, pace)?;
                 }
             }
             (mode::FINISH, _) => break,
@@ -357,7 +192,7 @@ fn follow_producing<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<(
     for number in 1.. {
         match arena.await_block(number, plan.yields) {
             (mode::CHANNEL, count) => {
-                produce(&mut sender, &payload, (plan.index, next), count, plan.batch, pace)?;
+                sender = produce(sender, &payload, (plan.index, next), count, plan.batch, pace)?;
                 next += count;
             }
             (mode::FINISH, _) => break,
@@ -440,12 +275,27 @@ fn count_for(rate: f64, duration_ns: f64) -> u64 {
     ((rate * duration_ns / 1e9) as u64).clamp(64, 1 << 40)
 }
 
+/// The leader's share of a part, with an end that is `None` only after a failure.
+fn produce_with<S: Sender, P: Pace>(
+    sender: &mut Option<S>,
+    payload: &Payload,
+    first: u64,
+    count: u64,
+    batch: usize,
+    pace: P,
+) -> Outcome<()> {
+    let owned =
+        sender.take().ok_or_else(|| Error::corrupt("the measurement", "it goes on after a failure"))?;
+    *sender = Some(produce(owned, payload, (0, first), count, batch, pace)?);
+    Ok(())
+}
+
 /// The first producer.
 fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<LeaderResult> {
     let Site { plan, arena } = site;
     let clock = plan.clock;
-    let mut sender = T::sender(site, Lane::There)?;
-    let mut copy = copy::limit_sender(site)?;
+    let mut sender = Some(T::sender(site, Lane::There)?);
+    let mut copy = Some(copy::limit_sender(site)?);
     let mut bare = Path::new(limit::leading_ends(site), 8);
     let payload = Payload::new(plan.payload_bytes);
     let mut copied = 0;
@@ -459,14 +309,14 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<LeaderResult>
         Ok(bare.trimmed_ns())
     };
     let mut copy_part = |leader: &mut Leader<'_>, count: u64| -> Outcome<f64> {
-        let own = || produce(&mut copy, &payload, (0, copied), count, 1, pace);
+        let own = || produce_with(&mut copy, &payload, copied, count, 1, pace);
         let ns = leader.part(mode::COPY, count, own)?;
         copied += count;
         Ok(count as f64 / ns * 1e9)
     };
     let mut channel_part = |leader: &mut Leader<'_>, count: u64| -> Outcome<f64> {
-        let first = (0, leader.sent);
-        let own = || produce(&mut sender, &payload, first, count, plan.batch, pace);
+        let first = leader.sent;
+        let own = || produce_with(&mut sender, &payload, first, count, plan.batch, pace);
         let ns = leader.part(mode::CHANNEL, count, own)?;
         leader.sent += count;
         leader.check_totals()?;
@@ -500,4 +350,19 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<LeaderResult>
     }
     arena.announce(leader.number + 1, mode::FINISH, 0);
     Ok(LeaderResult { blocks, copy_pages: arena.copy_pages.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_all_tags_is_that_of_adding_them() {
+        for (producers, sent, copies) in [(1, 0, 1), (1, 1, 1), (3, 100, 2), (31, 7, 4)] {
+            let all =
+                (0..producers).flat_map(|producer| (0..sent).map(move |sequence| tag(producer, sequence)));
+            let sum = all.fold(0u64, u64::wrapping_add).wrapping_mul(copies);
+            assert_eq!(sum_of_tags(producers, sent, copies), sum);
+        }
+    }
 }
