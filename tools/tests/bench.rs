@@ -82,7 +82,9 @@ fn throughput_of_the_limit_has_the_promised_fields() {
         assert_eq!(number(&report, "/payload_bytes"), f64::from(payload));
         let events = number(&report, "/events_per_second");
         assert!(events > 0.0);
-        assert_eq!(number(&report, "/bytes_per_second"), events * f64::from(payload));
+        let bytes = events * f64::from(payload);
+        // Decimal text and back may cost the last bit.
+        assert!((number(&report, "/bytes_per_second") / bytes - 1.0).abs() < 1e-9, "{report}");
         assert!(number(&report, "/copy_limit/events_per_second") > 0.0 && report["pages"].is_string());
         println!("{payload} B, the copy limit against itself: ratio {}", report["ratio"]);
     }
