@@ -1,25 +1,30 @@
 //! The `railbus` program.
 
+mod bench;
 mod doctor;
 
-use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
 
 /// Events between processes of one Linux host at the speed of the cache-coherence protocol
 #[derive(Debug, Parser)]
 #[command(name = "railbus", version)]
-struct Cli {
+struct Program {
     #[command(subcommand)]
-    command: Command,
+    verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Verb {
+    Bench(bench::args::BenchArgs),
     Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Doctor(args) => doctor::run(&args).into(),
-    }
+    let program = Program::parse();
+    ExitCode::from(match &program.verb {
+        Verb::Bench(args) => bench::run(args),
+        Verb::Doctor(args) => doctor::run(args),
+    })
 }

@@ -1,0 +1,196 @@
+//! The clock of the measurements: the processor's own counter where it can be trusted, `CLOCK_MONOTONIC` elsewhere.
+//!
+//! The time stamp counter is used when the processor says that it runs at one rate in every power state, and the
+//! kernel has not fallen back to a slow clock (which is what it does when the counters of the cores disagree). It is
+//! calibrated once against `CLOCK_MONOTONIC`. On Arm the generic timer is constant by definition and its rate is
+//! known. Many machines advance the counter in steps (often 10 ns): [`Clock::step_ns`] shows it.
+//! Left out: correction of an offset between cores; both ends of every difference are taken on one core, or the
+//! difference is so long (a block of many ms) that an offset does not matter.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// Where ticks come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// `rdtsc` on x86-64, `cntvct_el0` on aarch64.
+    Counter,
+    /// `clock_gettime(CLOCK_MONOTONIC)`; one tick is a nanosecond.
+    Monotonic,
+}
+
+/// A calibrated clock, small enough to be handed to every process of a run.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Clock {
+    /// Where ticks come from.
+    pub source: Source,
+    /// Nanoseconds per tick.
+    pub ns_per_tick: f64,
+    /// How far apart two readings are that follow each other and differ, in ns: the median.
+    pub step_ns: f64,
+}
+
+impl Clock {
+    /// Chooses and calibrates a clock. Blocks for about 50 ms.
+    pub fn calibrate() -> Clock {
+        if !counter_is_steady() {
+            return Clock { source: Source::Monotonic, ns_per_tick: 1.0, step_ns: 0.0 }.with_step();
+        }
+        let ns_per_tick = counter_period_ns().unwrap_or_else(|| {
+            let (first_ticks, first) = paired_reading();
+            std::thread::sleep(Duration::from_millis(50));
+            let (last_ticks, last) = paired_reading();
+            (last - first).as_nanos() as f64 / last_ticks.wrapping_sub(first_ticks).max(1) as f64
+        });
+        Clock { source: Source::Counter, ns_per_tick, step_ns: 0.0 }.with_step()
+    }
+
+    /// The time in ticks since some moment in the past.
+    #[inline(always)]
+    pub fn now(&self) -> u64 {
+        match self.source {
+            Source::Counter => counter(),
+            Source::Monotonic => monotonic_ns(),
+        }
+    }
+
+    /// Ticks as nanoseconds.
+    #[inline]
+    pub fn ns(&self, ticks: u64) -> f64 {
+        ticks as f64 * self.ns_per_tick
+    }
+
+    /// Nanoseconds as ticks.
+    pub fn ticks(&self, ns: f64) -> f64 {
+        ns / self.ns_per_tick
+    }
+
+    /// What the clock is, for people: `tsc, 2596.1 MHz, readings 10.0 ns apart`.
+    pub fn describe(&self) -> String {
+        match self.source {
+            Source::Counter => format!(
+                "{}, {:.1} MHz, readings {:.1} ns apart",
+                if cfg!(target_arch = "aarch64") { "cntvct" } else { "tsc" },
+                1e3 / self.ns_per_tick,
+                self.step_ns
+            ),
+            Source::Monotonic => format!("CLOCK_MONOTONIC, readings {:.1} ns apart", self.step_ns),
+        }
+    }
+
+    /// Measures `step_ns`.
+    fn with_step(mut self) -> Clock {
+        let mut readings = vec![0; 10_000];
+        for reading in &mut readings {
+            *reading = self.now();
+        }
+        let mut steps: Vec<u64> = readings.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+        steps.retain(|&step| step > 0);
+        steps.sort_unstable();
+        self.step_ns = steps.get(steps.len() / 2).map_or(0.0, |&step| self.ns(step));
+        self
+    }
+}
+
+/// A counter reading and the monotonic time of the same moment: the tightest of several tries.
+fn paired_reading() -> (u64, Instant) {
+    let mut best = (u64::MAX, 0, Instant::now());
+    for _ in 0..16 {
+        let before = counter();
+        let time = Instant::now();
+        let width = counter().wrapping_sub(before);
+        if width < best.0 {
+            best = (width, before.wrapping_add(width / 2), time);
+        }
+    }
+    (best.1, best.2)
+}
+
+fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a local timespec; CLOCK_MONOTONIC exists on every Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn counter() -> u64 {
+    // SAFETY: rdtsc exists on every x86-64 processor and has no effect on memory.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn counter() -> u64 {
+    let ticks: u64;
+    // SAFETY: Linux lets user space read the virtual counter; the instruction has no effect on memory.
+    unsafe { std::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
+    ticks
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn counter() -> u64 {
+    monotonic_ns()
+}
+
+/// The period of one tick where the architecture tells it.
+#[cfg(target_arch = "aarch64")]
+fn counter_period_ns() -> Option<f64> {
+    let hertz: u64;
+    // SAFETY: the frequency register is readable from user space; the instruction has no effect on memory.
+    unsafe { std::arch::asm!("mrs {}, cntfrq_el0", out(reg) hertz, options(nomem, nostack)) };
+    (hertz > 0).then(|| 1e9 / hertz as f64)
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+fn counter_period_ns() -> Option<f64> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+fn counter_is_steady() -> bool {
+    use std::arch::x86_64::__cpuid;
+    const INVARIANT_TSC: u32 = 1 << 8;
+    const POWER_LEAF: u32 = 0x8000_0007;
+    if __cpuid(0x8000_0000).eax < POWER_LEAF || __cpuid(POWER_LEAF).edx & INVARIANT_TSC == 0 {
+        return false;
+    }
+    let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let clocksource = std::fs::read_to_string(path).unwrap_or_default();
+    !["hpet", "acpi_pm", "refined-jiffies", "jiffies"].contains(&clocksource.trim())
+}
+
+#[cfg(target_arch = "aarch64")]
+fn counter_is_steady() -> bool {
+    true
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn counter_is_steady() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calibrated_clock_keeps_time_with_the_kernel() {
+        let clock = Clock::calibrate();
+        let outer = Instant::now();
+        let ticks = clock.now();
+        let inner = Instant::now();
+        std::thread::sleep(Duration::from_millis(30));
+        let inner_ns = inner.elapsed().as_nanos() as f64;
+        let by_clock_ns = clock.ns(clock.now() - ticks);
+        let outer_ns = outer.elapsed().as_nanos() as f64;
+        // The kernel's readings enclose the clock's, so preemption between them does not matter.
+        assert!(
+            inner_ns * 0.98 <= by_clock_ns && by_clock_ns <= outer_ns * 1.02,
+            "{clock:?}: {by_clock_ns} ns"
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! `bench latency`: round trips between two pinned processes, beside those of two bare words.
+//!
+//! ```text
+//! ping   limit | channel | limit | channel | limit ...     a block is a channel part between two limit parts
+//! pong   limit | channel | limit | channel | limit ...
+//! ```
+//! The channel's parts are a ping-pong, or with `--rate` an open loop; the limit's are always a ping-pong
+//! ([`super::pingpong`]). Samples are analysed between the parts, outside of what is measured.
+
+use hdrhistogram::Histogram;
+use railbus::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::args::{Kind, LatencyArgs};
+use super::channel::Stage;
+use super::limit::{self, BareWords};
+use super::payload::Payload;
+use super::pingpong::{Path, pong};
+use super::plan::{Plan, Role};
+use super::processes;
+use super::run::Run;
+use super::statistics::{self, Bin, Block, Counts, add_counts, histogram, to_counts};
+use super::transport::{Lane, Outcome, Pace, Site, Tight, Transport, Yield};
+
+/// What the announced blocks are.
+mod mode {
+    pub(super) const LIMIT: u64 = 0;
+    pub(super) const CHANNEL: u64 = 1;
+    pub(super) const FINISH: u64 = 2;
+}
+
+/// The share of a block that the limit gets.
+const LIMIT_SHARE: f64 = 0.25;
+
+/// What ping reports.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PingResult {
+    /// The blocks, in order.
+    pub blocks: Vec<Block>,
+    /// Per bin: the samples of the channel and of the limit.
+    pub distributions: Vec<(Bin, Counts, Counts)>,
+    /// Events per second that were sent in the channel's parts.
+    pub rate: f64,
+}
+
+/// Everything that was measured, over all repetitions.
+#[derive(Debug)]
+pub struct Measured {
+    /// Per repetition: its blocks.
+    pub repetitions: Vec<Vec<Block>>,
+    /// Per bin: the distributions of the channel and of the limit.
+    pub distributions: Vec<(Bin, Histogram<u64>, Histogram<u64>)>,
+    /// Events per second that were sent, mean over the repetitions.
+    pub rate: f64,
+}
+
+/// Supervisor: runs all repetitions.
+pub fn measure(
+    run: &Run,
+    args: &LatencyArgs,
+    stage: impl Fn() -> Result<Stage>,
+) -> Result<(Measured, Stage)> {
+    let mut measured = Measured {
+        repetitions: Vec::new(),
+        distributions: Bin::ALL.map(|bin| (bin, histogram(), histogram())).into(),
+        rate: 0.0,
+    };
+    let repetitions = args.channel.repetitions;
+    let mut last_stage = None;
+    for _ in 0..repetitions {
+        drop(last_stage.take());
+        let stage = last_stage.insert(stage()?);
+        let mut plan = run.plan(Role::Ping, 0, 0, 2);
+        plan.seconds = args.common.seconds / repetitions as f64;
+        plan.block_ns = args.channel.block_ms * 1e6;
+        plan.kind = args.channel.kind;
+        plan.payload_bytes = args.channel.payload;
+        plan.rate = args.rate;
+        plan.channel = stage.channel.clone();
+        let pong = Plan { role: Role::Pong, worker: 1, core: run.cores[1], ..plan.clone() };
+        let arena = super::arena::create(0, 0)?;
+        let results = processes::run(&arena, &[plan, pong], &run.interrupts, run.limit(args.common.seconds))?;
+        let result: PingResult = results.into_iter().next().flatten().ok_or_else(no_result)?;
+        for (bin, channel, limit) in &result.distributions {
+            if let Some((_, channel_sum, limit_sum)) = measured.distributions.iter_mut().find(|d| d.0 == *bin)
+            {
+                add_counts(channel_sum, channel);
+                add_counts(limit_sum, limit);
+            }
+        }
+        measured.repetitions.push(result.blocks);
+        measured.rate += result.rate / repetitions as f64;
+    }
+    last_stage.map(|stage| (measured, stage)).ok_or_else(no_result)
+}
+
+fn no_result() -> Error {
+    Error::corrupt("the result of ping", "there is none")
+}
+
+/// Worker: plays its role.
+pub fn work(site: Site<'_>) -> Result<serde_json::Value> {
+    match site.plan.kind {
+        Kind::Limit => work_over::<BareWords>(site),
+        kind => Err(super::channel::not_built(kind)),
+    }
+}
+
+fn work_over<T: Transport>(site: Site<'_>) -> Result<serde_json::Value> {
+    match (site.plan.role, site.plan.yields) {
+        (Role::Ping, false) => to_value(lead::<T, _>(site, Tight)),
+        (Role::Ping, true) => to_value(lead::<T, _>(site, Yield)),
+        (_, false) => to_value(follow::<T, _>(site, Tight)),
+        (_, true) => to_value(follow::<T, _>(site, Yield)),
+    }
+}
+
+fn to_value<R: Serialize>(outcome: Outcome<R>) -> Result<serde_json::Value> {
+    let result = outcome.map_err(|error| *error)?;
+    serde_json::to_value(result).map_err(|error| Error::corrupt("the result", error.to_string()))
+}
+
+/// Ping.
+fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<PingResult> {
+    let Site { plan, arena } = site;
+    let clock = plan.clock;
+    let mut limit = Path::new(limit::leading_ends(site), 8);
+    let ends = (T::sender(site, Lane::There)?, T::receiver(site, Lane::Back)?);
+    let mut channel = Path::new(ends, plan.payload_bytes);
+    arena.meet(plan.worker, plan.workers);
+    let limit_ns = plan.block_ns * LIMIT_SHARE;
+    let channel_ns = plan.block_ns - limit_ns;
+    let mut number = 0;
+    let mut announce = |mode, count| {
+        number += 1;
+        arena.announce(number, mode, count);
+    };
+    for _ in 0..2 {
+        // Twice, because the first pilot is slowed by cold caches and would make the first block short.
+        limit.part(limit_ns / 10.0, |count| announce(mode::LIMIT, count), clock, pace)?;
+        channel.part(channel_ns / 10.0, |count| announce(mode::CHANNEL, count), clock, pace)?;
+    }
+    let mut found: Vec<_> = Bin::ALL.map(|bin| (bin, histogram(), histogram())).into();
+    let mut blocks = Vec::new();
+    let (mut events, mut length_ns) = (0, 0.0);
+    let end = clock.now().wrapping_add(clock.ticks(plan.seconds * 1e9) as u64);
+    limit.part(limit_ns, |count| announce(mode::LIMIT, count), clock, pace)?;
+    while blocks.is_empty() || clock.now() < end {
+        let bare_before_ns = limit.trimmed_ns();
+        let first = channel.next;
+        length_ns += match plan.rate {
+            None => {
+                channel.part(channel_ns, |count| announce(mode::CHANNEL, count), clock, pace)?;
+                channel.round_trip_ns * (channel.next - first) as f64
+            }
+            Some(rate) => {
+                let announce = |count| announce(mode::CHANNEL, count);
+                channel.open_loop_part(rate, channel_ns, announce, clock, pace)?
+            }
+        };
+        events += channel.next - first;
+        limit.part(limit_ns, |count| announce(mode::LIMIT, count), clock, pace)?;
+        let bare_after_ns = limit.trimmed_ns();
+        let block = Block {
+            bare_before_ns,
+            bare_after_ns,
+            value: channel.trimmed_ns(),
+            limit: (bare_before_ns + bare_after_ns) / 2.0,
+            samples: channel.next - first,
+        };
+        if let Some((_, of_channel, of_limit)) = found.iter_mut().find(|found| found.0 == block.bin()) {
+            channel.record(of_channel, clock);
+            limit.record(of_limit, clock);
+        }
+        blocks.push(block);
+    }
+    announce(mode::FINISH, 0);
+    let distributions = found
+        .iter()
+        .filter(|found| !found.1.is_empty())
+        .map(|(bin, of_channel, of_limit)| (*bin, to_counts(of_channel), to_counts(of_limit)))
+        .collect();
+    Ok(PingResult { blocks, distributions, rate: events as f64 / length_ns * 1e9 })
+}
+
+/// Pong.
+fn follow<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<()> {
+    let Site { plan, arena } = site;
+    let mut limit = limit::following_ends(site);
+    let mut channel = (T::sender(site, Lane::Back)?, T::receiver(site, Lane::There)?);
+    let limit_payload = Payload::new(8);
+    let payload = Payload::new(plan.payload_bytes);
+    arena.meet(plan.worker, plan.workers);
+    let (mut limit_next, mut channel_next) = (0, 0);
+    for block in 1.. {
+        match arena.await_block(block, plan.yields) {
+            (mode::LIMIT, count) => {
+                limit = pong(limit, &limit_payload, limit_next, count, pace)?;
+                limit_next += count;
+            }
+            (mode::CHANNEL, count) => {
+                channel = pong(channel, &payload, channel_next, count, pace)?;
+                channel_next += count;
+            }
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// The distributions of the blocks that are reported: those of one bin.
+pub fn distributions_of(measured: &Measured, bin: Bin) -> (Histogram<u64>, Histogram<u64>) {
+    let found = measured.distributions.iter().find(|found| found.0 == bin);
+    found.map_or_else(
+        || (statistics::histogram(), statistics::histogram()),
+        |(_, channel, limit)| (channel.clone(), limit.clone()),
+    )
+}

@@ -1,0 +1,86 @@
+//! The physical limit of a round trip: two bare words, each on lines of its own, bounced between two cores.
+//!
+//! ```text
+//! ping  there = n ──────────────> sees n      pong
+//!       sees n    <────────────── back = n
+//! ```
+//! Nothing that passes an event to another core and gets an answer can be faster than this. The words are a
+//! [`Transport`] like the rings, so that the limit is measured by the very loop that measures them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use railbus::error::Result;
+
+use super::arena::WordPair;
+use super::transport::{Lane, Outcome, Receiver, Sender, Site, Transport};
+
+/// `--kind limit`: bare words of its own, so that it is measured beside the limit like any kind.
+#[derive(Debug)]
+pub struct BareWords;
+
+impl Transport for BareWords {
+    type Sender = WordSender;
+    type Receiver = WordReceiver;
+
+    fn sender(site: Site<'_>, lane: Lane) -> Result<WordSender> {
+        Ok(WordSender(lane_word(&site.arena.control.words, lane)))
+    }
+
+    fn receiver(site: Site<'_>, lane: Lane) -> Result<WordReceiver> {
+        Ok(WordReceiver { word: lane_word(&site.arena.control.words, lane), seen: 0 })
+    }
+}
+
+/// The leader's ends of the limit.
+pub fn leading_ends(site: Site<'_>) -> (WordSender, WordReceiver) {
+    let WordPair { there, back } = &site.arena.control.bare;
+    (WordSender(&there.0), WordReceiver { word: &back.0, seen: 0 })
+}
+
+/// The follower's ends of the limit.
+pub fn following_ends(site: Site<'_>) -> (WordSender, WordReceiver) {
+    let WordPair { there, back } = &site.arena.control.bare;
+    (WordSender(&back.0), WordReceiver { word: &there.0, seen: 0 })
+}
+
+fn lane_word(pair: &'static WordPair, lane: Lane) -> &'static AtomicU64 {
+    match lane {
+        Lane::There => &pair.there.0,
+        Lane::Back => &pair.back.0,
+    }
+}
+
+/// Writes a word. It holds one event: whoever sends again before the answer overwrites it.
+#[derive(Debug)]
+pub struct WordSender(&'static AtomicU64);
+
+impl Sender for WordSender {
+    #[inline(always)]
+    fn send(&mut self, _payload_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Outcome<bool> {
+        let mut event = [0; 8];
+        fill(&mut event);
+        // One more than the event, because 0 means that nothing was sent. WORD: pairs with the Acquire in `receive`.
+        self.0.store(u64::from_le_bytes(event).wrapping_add(1), Ordering::Release);
+        Ok(true)
+    }
+}
+
+/// Reads a word.
+#[derive(Debug)]
+pub struct WordReceiver {
+    word: &'static AtomicU64,
+    seen: u64,
+}
+
+impl Receiver for WordReceiver {
+    #[inline(always)]
+    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
+        let value = self.word.load(Ordering::Acquire);
+        if value == self.seen {
+            return Ok(false);
+        }
+        self.seen = value;
+        read(&value.wrapping_sub(1).to_le_bytes());
+        Ok(true)
+    }
+}

@@ -1,0 +1,142 @@
+//! `railbus bench`: measures latency, throughput and jitter on this machine, always beside its physical limit.
+//!
+//! A figure without the limit of the same run says more about the machine than about the bus: cores may be SMT
+//! siblings or lie in different sockets, and a hypervisor may move them every few seconds. So each measurement
+//! alternates, in blocks of some tens of ms and between the same pinned processes, with what physics allows: two bare
+//! words bounced between the cores ([`limit`]), or one core copying into a buffer that the other reads ([`copy`]). What
+//! travels is `value / limit`, block by block ([`statistics`]).
+//!
+//! ```text
+//! run        supervisor: arguments, clock, signals      processes   workers: started, watched, killed
+//! latency    blocks of round trips (pingpong)           arena       memory shared by the workers
+//! throughput blocks of events (exchange)                transport   the waist between loops and rings
+//! jitter     gaps in the time a core gives              payload     what is written and checked
+//! report     JSON; table, hgrm: for people, plotters     plan, args, clock, topology
+//! ```
+//! Left out: comparisons with other systems, and any judgement whether a figure is good.
+
+#![allow(unreachable_pub, reason = "in a program, `pub` says what a file offers to the others")]
+
+pub mod arena;
+pub mod args;
+pub mod channel;
+pub mod clock;
+pub mod copy;
+pub mod exchange;
+pub mod hgrm;
+pub mod jitter;
+pub mod latency;
+pub mod limit;
+pub mod payload;
+pub mod pingpong;
+pub mod plan;
+pub mod processes;
+pub mod report;
+pub mod run;
+pub mod statistics;
+pub mod table;
+pub mod throughput;
+pub mod topology;
+pub mod transport;
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use railbus::error::{Error, Result};
+use serde::Serialize;
+
+use self::args::{BenchArgs, JitterArgs, LatencyArgs, Measure, ThroughputArgs};
+use self::run::Run;
+
+/// Runs `railbus bench`. Returns the exit code: 0 fine, else that of the error, which was printed.
+///
+/// Blocks for the time asked for, and is to be called by the thread that stays alive meanwhile: the workers are killed
+/// when it ends.
+pub fn run(args: &BenchArgs) -> u8 {
+    let result = match &args.measure {
+        Measure::Latency(args) => run_latency(args),
+        Measure::Throughput(args) => run_throughput(args),
+        Measure::Jitter(args) => run_jitter(args),
+        Measure::Worker(args) => return processes::worker(args),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("railbus bench: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn run_latency(args: &LatencyArgs) -> Result<()> {
+    args.check()?;
+    let run = Run::begin(&args.common, 2)?;
+    let (measured, stage) = latency::measure(&run, args, || channel::prepare(&args.channel))?;
+    let (report, channel, limit) =
+        report::of_latency(args, run, &measured, &stage).ok_or_else(nothing_measured)?;
+    if let Some(path) = &args.hgrm {
+        hgrm::write(path, &channel)?;
+        hgrm::write(&path.with_extension("limit.hgrm"), &limit)?;
+    }
+    warn(&report.setting.warnings);
+    print(args.common.json, &report, || report.table())
+}
+
+fn run_throughput(args: &ThroughputArgs) -> Result<()> {
+    args.check()?;
+    let run = Run::begin(&args.common, args.producers + args.consumers)?;
+    let (measured, stage) = throughput::measure(&run, args, || channel::prepare(&args.channel))?;
+    let report = report::of_throughput(args, run, measured, &stage).ok_or_else(nothing_measured)?;
+    warn(&report.setting.warnings);
+    print(args.common.json, &report, || report.table())
+}
+
+fn run_jitter(args: &JitterArgs) -> Result<()> {
+    args::range("--threshold-ns", args.threshold_ns, 50, 1_000_000_000)?;
+    let cores = match &args.common.cores {
+        Some(cores) => cores.0.len(),
+        None => topology::allowed_cores()?.len().min(arena::MAX_WORKERS),
+    };
+    args::range("the number of cores", cores, 1, arena::MAX_WORKERS)?;
+    let run = Run::begin(&args.common, cores)?;
+    if run.shared_cores {
+        return Err(Error::invalid("--cores", "a core is named twice; each is watched by one process"));
+    }
+    let results = jitter::measure(&run, args)?;
+    let report = report::of_jitter(args, run, results);
+    if let Some(path) = &args.hgrm {
+        for core in &report.watched {
+            let of_core = path.with_extension(format!("core{}.hgrm", core.core));
+            let path: &Path = if cores == 1 { path } else { &of_core };
+            hgrm::write(path, &core.histogram)?;
+        }
+    }
+    warn(&report.setting.warnings);
+    print(args.common.json, &report, || report.table())
+}
+
+fn nothing_measured() -> Error {
+    Error::corrupt("the result", "there are no blocks in it")
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("railbus bench: warning: {warning}");
+    }
+}
+
+fn print(json: bool, report: &impl Serialize, table: impl Fn() -> String) -> Result<()> {
+    let text = if json {
+        serde_json::to_string(report).map_err(|error| Error::corrupt("the report", error.to_string()))? + "\n"
+    } else {
+        table()
+    };
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever closes the pipe has seen enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::io("write to", "standard output", error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,327 @@
+//! Round trips as the leader and the follower make them: ping-pong and open loop.
+//!
+//! *Ping-pong*: the next event is sent when the answer to the last one was read and checked. Two thirds of a part are
+//! stretches of 16 round trips with a time stamp at each end: their trimmed mean is what ratios are made of, because
+//! a stamp costs a tenth of a round trip. In the last third every round trip is stamped: these are the percentiles.
+//!
+//! *Open loop*: events are due at fixed times; each is sent when it is due or as soon after as possible, answers are
+//! read in between, and a sample is the time from when the event was *due* to when its answer was read: a stall shows
+//! in all events that it delayed.
+
+use hdrhistogram::Histogram;
+use railbus::error::Error;
+
+use super::clock::Clock;
+use super::payload::{Payload, tag};
+use super::statistics::{KEPT, trimmed_mean};
+use super::transport::{Outcome, Pace, Receiver, Sender};
+
+/// The most samples of one part.
+const MAX_SAMPLES: usize = 1 << 20;
+/// The fewest samples of one part.
+const MIN_SAMPLES: usize = 16;
+/// Round trips of the first, discarded parts, which warm up and show how long one takes.
+const PILOT_SAMPLES: usize = 2000;
+/// Round trips between two time stamps, where only the mean is wanted.
+const STRETCH: usize = 16;
+/// The share of a part in which every round trip is stamped.
+const STAMPED_SHARE: f64 = 1.0 / 3.0;
+
+/// One path of events there and back, and where the leader stands on it.
+pub(super) struct Path<S, R> {
+    /// `None` while a loop has them: it works on its own, so that the compiler can keep them in registers.
+    ends: Option<(S, R)>,
+    payload: Payload,
+    /// Sequence number of the next event.
+    pub(super) next: u64,
+    /// How long a round trip took in the last part; 0 before the first.
+    pub(super) round_trip_ns: f64,
+    /// Trimmed mean of the last part, in ns.
+    trimmed_ns: f64,
+    /// The stamped samples of the last part, in ticks.
+    samples: Vec<u64>,
+    /// How many of them are filled.
+    filled: usize,
+}
+
+impl<S: Sender, R: Receiver> Path<S, R> {
+    /// A path that was not used yet.
+    pub(super) fn new(ends: (S, R), payload_bytes: usize) -> Path<S, R> {
+        Path {
+            ends: Some(ends),
+            payload: Payload::new(payload_bytes),
+            next: 0,
+            round_trip_ns: 0.0,
+            trimmed_ns: 0.0,
+            // Written once now, so that no page is touched for the first time while it is measured.
+            samples: vec![1; MAX_SAMPLES],
+            filled: 0,
+        }
+    }
+
+    /// How many stretches, and how many stamped round trips, fill `duration_ns`, judging by the last part.
+    fn counts_for(&self, duration_ns: f64) -> (usize, usize) {
+        if self.round_trip_ns <= 0.0 {
+            return (PILOT_SAMPLES / STRETCH, PILOT_SAMPLES);
+        }
+        let all = duration_ns / self.round_trip_ns;
+        let stamped = ((all * STAMPED_SHARE) as usize).clamp(MIN_SAMPLES, MAX_SAMPLES);
+        ((((all - stamped as f64) / STRETCH as f64) as usize).clamp(1, MAX_SAMPLES), stamped)
+    }
+
+    /// Leader: a part of about `duration_ns`. `announce` tells the follower how many events to answer.
+    pub(super) fn part<P: Pace>(
+        &mut self,
+        duration_ns: f64,
+        announce: impl FnOnce(u64),
+        clock: Clock,
+        pace: P,
+    ) -> Outcome<()> {
+        let (stretches, stamped) = self.counts_for(duration_ns);
+        let count = stretches * STRETCH + stamped;
+        announce(count as u64);
+        let begin = clock.now();
+        self.ping::<P, STRETCH>(stretches, clock, pace)?;
+        self.trimmed_ns =
+            trimmed_mean(&mut self.samples[..stretches], KEPT) * clock.ns_per_tick / STRETCH as f64;
+        self.ping::<P, 1>(stamped, clock, pace)?;
+        self.filled = stamped;
+        self.round_trip_ns = clock.ns(clock.now() - begin) / count as f64;
+        Ok(())
+    }
+
+    /// Leader: the same as an open loop at `rate` events per second. Returns how long it took, in ns.
+    pub(super) fn open_loop_part<P: Pace>(
+        &mut self,
+        rate: f64,
+        duration_ns: f64,
+        announce: impl FnOnce(u64),
+        clock: Clock,
+        pace: P,
+    ) -> Outcome<f64> {
+        let count = ((rate * duration_ns / 1e9) as usize).clamp(MIN_SAMPLES, MAX_SAMPLES);
+        announce(count as u64);
+        let ends = self.ends.take().ok_or_else(no_ends)?;
+        let samples = &mut self.samples[..count];
+        let interval = clock.ticks(1e9 / rate);
+        let (ends, ticks) = open_loop(ends, &self.payload, self.next, samples, interval, clock, pace)?;
+        self.ends = Some(ends);
+        self.next += count as u64;
+        self.filled = count;
+        self.trimmed_ns = trimmed_mean(&mut self.samples[..count], KEPT) * clock.ns_per_tick;
+        Ok(clock.ns(ticks))
+    }
+
+    fn ping<P: Pace, const EACH: usize>(&mut self, count: usize, clock: Clock, pace: P) -> Outcome<()> {
+        let ends = self.ends.take().ok_or_else(no_ends)?;
+        let samples = &mut self.samples[..count];
+        self.ends = Some(ping::<S, R, P, EACH>(ends, &self.payload, self.next, samples, clock, pace)?);
+        self.next += (count * EACH) as u64;
+        Ok(())
+    }
+
+    /// Trimmed mean of the last part, in ns.
+    pub(super) fn trimmed_ns(&self) -> f64 {
+        self.trimmed_ns
+    }
+
+    /// Adds the stamped samples of the last part to a histogram of ns.
+    pub(super) fn record(&self, into: &mut Histogram<u64>, clock: Clock) {
+        for &ticks in &self.samples[..self.filled] {
+            into.saturating_record(clock.ns(ticks).round() as u64);
+        }
+    }
+}
+
+fn no_ends() -> Error {
+    Error::corrupt("the measurement", "it goes on after a loop has failed")
+}
+
+/// The leader's loop of a ping-pong: a sample is the time of `EACH` round trips.
+#[inline(never)]
+fn ping<S: Sender, R: Receiver, P: Pace, const EACH: usize>(
+    ends: (S, R),
+    payload: &Payload,
+    first: u64,
+    samples: &mut [u64],
+    clock: Clock,
+    pace: P,
+) -> Outcome<(S, R)> {
+    let (mut there, mut back) = ends;
+    let mut next = tag(0, first);
+    for sample in samples {
+        let start = clock.now();
+        for _ in 0..EACH {
+            while !there.send(payload.bytes(), |event| payload.write(event, next))? {
+                pace.full();
+            }
+            let mut answer = None;
+            while !back.receive(|event| answer = payload.read(event))? {
+                pace.empty();
+            }
+            if answer != Some(next) {
+                return Err(wrong("answer", next, answer));
+            }
+            next += 1;
+        }
+        *sample = clock.now().wrapping_sub(start);
+    }
+    Ok((there, back))
+}
+
+/// The follower's loop: answers `count` events with the same tag.
+#[inline(never)]
+pub(super) fn pong<S: Sender, R: Receiver, P: Pace>(
+    ends: (S, R),
+    payload: &Payload,
+    first: u64,
+    count: u64,
+    pace: P,
+) -> Outcome<(S, R)> {
+    let (mut back, mut there) = ends;
+    for tag in tag(0, first)..tag(0, first + count) {
+        let mut found = None;
+        while !there.receive(|event| found = payload.read(event))? {
+            pace.empty();
+        }
+        if found != Some(tag) {
+            return Err(wrong("event", tag, found));
+        }
+        while !back.send(payload.bytes(), |event| payload.write(event, tag))? {
+            pace.full();
+        }
+    }
+    Ok((back, there))
+}
+
+/// The leader's loop of an open loop. Returns its ends, and its length in ticks.
+#[inline(never)]
+fn open_loop<S: Sender, R: Receiver, P: Pace>(
+    (mut there, mut back): (S, R),
+    payload: &Payload,
+    first: u64,
+    samples: &mut [u64],
+    interval_ticks: f64,
+    clock: Clock,
+    pace: P,
+) -> Outcome<((S, R), u64)> {
+    let start = clock.now();
+    let due = |event: usize| start.wrapping_add((event as f64 * interval_ticks) as u64);
+    let (mut sent, mut answered) = (0, 0);
+    let mut next_due = start;
+    while answered < samples.len() {
+        let mut idle = true;
+        if sent < samples.len() && clock.now() >= next_due {
+            let tag = tag(0, first + sent as u64);
+            if there.send(payload.bytes(), |event| payload.write(event, tag))? {
+                sent += 1;
+                next_due = due(sent);
+                idle = false;
+            }
+        }
+        let mut answer = None;
+        if back.receive(|event| answer = payload.read(event))? {
+            samples[answered] = clock.now().saturating_sub(due(answered));
+            let tag = tag(0, first + answered as u64);
+            if answer != Some(tag) {
+                return Err(wrong("answer", tag, answer));
+            }
+            answered += 1;
+            idle = false;
+        }
+        if idle {
+            pace.empty();
+        }
+    }
+    Ok(((there, back), clock.now().wrapping_sub(start)))
+}
+
+fn wrong(what: &str, expected: u64, found: Option<u64>) -> Box<Error> {
+    let found = match found {
+        Some(tag) => format!("number {tag}"),
+        None => "one whose bytes are not what was written".to_string(),
+    };
+    Box::new(Error::corrupt("the channel", format!("expected {what} number {expected}, found {found}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::bench::transport::Tight;
+
+    /// Both ends of a queue in one thread: what is sent is the answer. Refuses to send for `stall` ticks after the
+    /// first attempt.
+    #[derive(Clone)]
+    struct Loopback {
+        events: Rc<RefCell<VecDeque<Vec<u8>>>>,
+        clock: Clock,
+        stall: u64,
+        first_attempt: Option<u64>,
+    }
+
+    impl Sender for Loopback {
+        fn send(&mut self, payload_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Outcome<bool> {
+            let now = self.clock.now();
+            if now < *self.first_attempt.get_or_insert(now) + self.stall {
+                return Ok(false);
+            }
+            let mut event = vec![0; payload_bytes];
+            fill(&mut event);
+            self.events.borrow_mut().push_back(event);
+            Ok(true)
+        }
+    }
+
+    impl Receiver for Loopback {
+        fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
+            Ok(self.events.borrow_mut().pop_front().map(|event| read(&event)).is_some())
+        }
+    }
+
+    fn loopback(clock: Clock, stall: u64) -> (Loopback, Loopback) {
+        let end = Loopback { events: Rc::default(), clock, stall, first_attempt: None };
+        (end.clone(), end)
+    }
+
+    #[test]
+    fn a_stall_shows_in_every_event_that_it_delayed() {
+        let clock = Clock::calibrate();
+        let stall = clock.ticks(2e6) as u64;
+        let interval = stall as f64 / 10.0;
+        let mut samples = vec![0; 15];
+        let payload = Payload::new(16);
+        open_loop(loopback(clock, stall), &payload, 0, &mut samples, interval, clock, Tight)
+            .expect("answers");
+        for (event, &sample) in samples.iter().enumerate().take(10) {
+            let at_least = stall as f64 - event as f64 * interval;
+            assert!(sample as f64 >= at_least - 1.0, "event {event}: {sample} of {samples:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_event_is_an_error() {
+        let clock = Clock::calibrate();
+        let ends = loopback(clock, 0);
+        let payload = Payload::new(8);
+        ends.0.events.borrow_mut().push_back(7u64.to_le_bytes().to_vec());
+        let error =
+            ping::<_, _, _, 1>(ends, &payload, 0, &mut [0; 4], clock, Tight).err().expect("7 is not 0");
+        assert!(error.to_string().contains("expected answer number 0, found number 7"), "{error}");
+    }
+
+    #[test]
+    fn a_part_counts_every_round_trip() {
+        let clock = Clock::calibrate();
+        let mut path = Path::new(loopback(clock, 0), 24);
+        let mut announced = 0;
+        path.part(1e5, |count| announced = count, clock, Tight).expect("all are answered");
+        assert_eq!((path.next, announced), (2 * PILOT_SAMPLES as u64, 2 * PILOT_SAMPLES as u64));
+        path.part(1e5, |count| announced += count, clock, Tight).expect("all are answered");
+        assert_eq!(path.next, announced);
+        assert!(path.trimmed_ns() > 0.0 && path.round_trip_ns > 0.0);
+    }
+}

@@ -1,0 +1,141 @@
+//! The narrow waist between the measuring loops and what they measure.
+//!
+//! A [`Transport`] gives each process its ends. The loops are generic over [`Sender`] and [`Receiver`], so that every
+//! kind is compiled into loops of its own with no indirect call in them. Neither call blocks: a refused send or an
+//! empty receive returns at once, and the loop decides how to wait ([`Pace`]).
+
+use railbus::error::{Error, Result};
+
+use super::arena::Arena;
+use super::plan::Plan;
+
+/// A result of the hot path: boxed, so that the good case stays in two registers.
+pub type Outcome<T> = std::result::Result<T, Box<Error>>;
+
+/// The writing end.
+pub trait Sender {
+    /// Sends one event of `payload_bytes`, which `fill` writes in place. `false`: there is no room now, nothing was sent.
+    fn send(&mut self, payload_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Outcome<bool>;
+
+    /// Sends up to `count` events at once; `fill` gets the index of the event in the batch. Returns how many were sent.
+    #[inline(always)]
+    fn send_batch(
+        &mut self,
+        count: usize,
+        payload_bytes: usize,
+        mut fill: impl FnMut(usize, &mut [u8]),
+    ) -> Outcome<usize> {
+        for index in 0..count {
+            if !self.send(payload_bytes, |bytes| fill(index, bytes))? {
+                return Ok(index);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Makes everything sent so far visible, for transports that publish in steps.
+    #[inline(always)]
+    fn flush(&mut self) -> Outcome<()> {
+        Ok(())
+    }
+}
+
+/// The reading end.
+pub trait Receiver {
+    /// Hands the next event to `read` in place. `false`: there is none now.
+    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool>;
+
+    /// Hands up to `most` events to `read`. Returns how many there were.
+    #[inline(always)]
+    fn receive_batch(&mut self, most: usize, mut read: impl FnMut(&[u8])) -> Outcome<usize> {
+        for index in 0..most {
+            if !self.receive(&mut read)? {
+                return Ok(index);
+            }
+        }
+        Ok(most)
+    }
+}
+
+/// One direction between the processes of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// From the process that leads to the others.
+    There,
+    /// Back to the process that leads.
+    Back,
+}
+
+/// What a process needs to attach to its ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Site<'a> {
+    /// The plan of this process.
+    pub plan: &'a Plan,
+    /// The memory shared by the processes of the run.
+    pub arena: &'a Arena,
+}
+
+/// Something that carries events between the processes of a run.
+pub trait Transport {
+    /// Its writing end.
+    type Sender: Sender;
+    /// Its reading end.
+    type Receiver: Receiver;
+    /// Attaches a writing end.
+    fn sender(site: Site<'_>, lane: Lane) -> Result<Self::Sender>;
+    /// Attaches a reading end.
+    fn receiver(site: Site<'_>, lane: Lane) -> Result<Self::Receiver>;
+}
+
+/// How a loop waits when there is no event, or no room.
+pub trait Pace: Copy {
+    /// Called after every empty receive.
+    fn empty(self);
+    /// Called after every refused send.
+    fn full(self);
+}
+
+/// Polls again at once. For processes with a core each.
+#[derive(Debug, Clone, Copy)]
+pub struct Tight;
+
+impl Pace for Tight {
+    #[inline(always)]
+    fn empty(self) {}
+    #[inline(always)]
+    fn full(self) {
+        std::hint::spin_loop();
+    }
+}
+
+/// Pauses for some spins after an empty receive, so that the reader's polling does not steal the line from the writer.
+#[derive(Debug, Clone, Copy)]
+pub struct Slip(pub u32);
+
+impl Pace for Slip {
+    #[inline(always)]
+    fn empty(self) {
+        for _ in 0..self.0 {
+            std::hint::spin_loop();
+        }
+    }
+    #[inline(always)]
+    fn full(self) {
+        std::hint::spin_loop();
+    }
+}
+
+/// Gives the core away. For processes that share a core.
+#[derive(Debug, Clone, Copy)]
+pub struct Yield;
+
+impl Pace for Yield {
+    #[inline(always)]
+    fn empty(self) {
+        std::thread::yield_now();
+    }
+    #[inline(always)]
+    fn full(self) {
+        std::thread::yield_now();
+    }
+}
