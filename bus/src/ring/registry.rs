@@ -150,6 +150,11 @@ impl<M: Memory> Registry<M> {
         std::array::from_fn(|i| self.memory.load(layout::entry(index) + layout::NAME + i * 8, Edge::Plain))
     }
 
+    /// The process id in an entry.
+    pub fn pid(&self, index: usize) -> u32 {
+        self.memory.load(layout::entry(index) + layout::PID, Edge::Plain) as u32
+    }
+
     /// Whether an entry holds a durable subscription, in use or not.
     pub fn is_durable(&self, index: usize) -> bool {
         matches!(status(self.state(index)), Status::Active | Status::Held)

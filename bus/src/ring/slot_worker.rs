@@ -101,6 +101,11 @@ impl<M: Memory> SlotWorker<M> {
         self.take_fresh(most)
     }
 
+    /// As [`Self::take`], passing over events that were handed back.
+    pub fn take_without_redo(&mut self, most: u32) -> Option<Taken> {
+        if self.waiting != 0 { Some(self.hand_out()) } else { self.take_fresh(most) }
+    }
+
     #[inline(always)]
     fn hand_out(&mut self) -> Taken {
         let bit = self.waiting.trailing_zeros();
@@ -281,6 +286,22 @@ impl<M: Memory> SlotWorker<M> {
             self.retry(taken.ticket);
         }
         self.retract();
+    }
+
+    /// Whether this worker holds `ticket`.
+    #[inline(always)]
+    pub fn holds(&self, ticket: u64) -> bool {
+        let bit = ticket.wrapping_sub(self.first);
+        bit < 64 && self.held & 1 << bit != 0 || self.taken.iter().any(|taken| taken.ticket == ticket)
+    }
+
+    /// How many tickets that were won by producers are not done. A look at every done word: not for the fast path.
+    pub fn unfinished(&self) -> u64 {
+        let tail = self.ring.load(layout::TAIL, Edge::Tail);
+        let is_done = |&t: &u64| {
+            self.done.load(self.slots.done_offset(t), Edge::Done) == self.slots.state(t, done::DONE)
+        };
+        (tail.saturating_sub(self.slots.count)..tail).filter(|t| !is_done(t)).count() as u64
     }
 
     /// How many events are held.

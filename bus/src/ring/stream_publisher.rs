@@ -33,6 +33,14 @@ pub struct Claim {
     body_bytes: u64,
 }
 
+impl Claim {
+    /// The event's position: where its header goes.
+    #[inline(always)]
+    pub fn position(self) -> u64 {
+        self.start
+    }
+}
+
 /// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {

@@ -1,0 +1,493 @@
+//! Buses and channels: what a program opens.
+//!
+//! A bus is a directory under `$RAILBUS_DIR` (default `/dev/shm/railbus`); a channel is a pair of files in it. A
+//! [`Channel`] is open but takes no part: its methods make the handles that do.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::channel::{self, Attached, ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Maps, Opened};
+use crate::error::{Error, Result};
+use crate::inlet::{SlotInlet, StreamInlet};
+use crate::layout;
+use crate::member::{Introduction, Member, Memories};
+use crate::memory::{Edge, Memory};
+use crate::os::life::FileId;
+use crate::os::pages::PageReport;
+use crate::outlet::{SlotOutlet, StreamOutlet};
+use crate::reader::Reader;
+use crate::ring::peers::Side;
+use crate::ring::registry::{DURABLE, LOSSY, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
+use crate::ring::slot_producer::SlotProducer;
+use crate::ring::slot_reader::SlotReader;
+use crate::ring::stream_publisher::StreamPublisher;
+use crate::ring::stream_subscriber::{From as Start, JoinError, StreamSubscriber};
+use crate::ring::word::{Slots, seq};
+use crate::sender::Sender;
+use crate::wait::Wait;
+use crate::worker::{Worker, sweep_entry};
+
+/// A stream's publisher: one at a time.
+pub type Publisher = Sender<StreamOutlet>;
+/// A topic's publisher: many at once, all in one order.
+pub type TopicPublisher = Sender<SlotOutlet<true>>;
+/// A queue's producer.
+pub type Producer = Sender<SlotOutlet<false>>;
+/// A stream's subscriber.
+pub type Subscriber = Reader<StreamInlet>;
+/// A topic's subscriber.
+pub type TopicSubscriber = Reader<SlotInlet>;
+/// A reader that sees every event of a queue, without taking any.
+pub type Tap = Reader<SlotInlet>;
+
+/// A bus: a named set of channels.
+///
+/// ```
+/// # fn main() -> railbus::Result<()> {
+/// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+/// use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
+///
+/// let bus = Bus::at(base.path(), "demo")?; // or Bus::open("demo")
+/// let ticks = bus.create_or_attach("ticks", &ChannelOptions::new(Kind::Stream))?;
+/// let mut subscriber = ticks.subscriber(&SubscribeOptions::default())?;
+/// let mut publisher = ticks.publisher(&SendOptions::default())?;
+/// publisher.publish(b"hello")?;
+/// assert_eq!(&*subscriber.recv()?, b"hello");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Bus {
+    base: PathBuf,
+    name: String,
+}
+
+impl Bus {
+    /// The bus `name` under `$RAILBUS_DIR`. Nothing is made on disk before a channel is.
+    pub fn open(name: &str) -> Result<Bus> {
+        Bus::at(channel::directory::base_directory()?, name)
+    }
+
+    /// The bus `name` under the directory `base`, which must be on tmpfs.
+    pub fn at(base: impl Into<PathBuf>, name: &str) -> Result<Bus> {
+        // Checks the name; any channel name will do.
+        ChannelName::new(name, "any")?;
+        Ok(Bus { base: base.into(), name: name.to_owned() })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The directory of all buses that this one is in.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Its channels, sorted by name.
+    pub fn channels(&self) -> Result<Vec<ChannelName>> {
+        channel::directory::list_channels(&self.base, &self.name)
+    }
+
+    /// Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Invalid`], [`Error::NoSpace`], [`Error::NoHugePages`] when they are required,
+    /// [`Error::NotAllowed`].
+    pub fn create(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
+        let full = ChannelName::new(&self.name, name)?;
+        let options = &self.with_dead_letters(name, options)?;
+        let created = channel::create(&self.base, &full, options, &|maps| initialise(maps, options))?;
+        Channel::new(self, created.attached, Some(created.pages))
+    }
+
+    /// Attaches to a channel.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotAllowed`], [`Error::Layout`], [`Error::Corrupt`].
+    pub fn attach(&self, name: &str) -> Result<Channel> {
+        let attached = channel::attach(&self.base, &ChannelName::new(&self.name, name)?)?;
+        Channel::new(self, attached, None)
+    }
+
+    /// Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
+    ///
+    /// # Errors
+    /// As [`Self::create`] and [`Self::attach`]; [`Error::Exists`] when it is there but of another kind or size.
+    pub fn create_or_attach(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
+        let full = ChannelName::new(&self.name, name)?;
+        let options = &self.with_dead_letters(name, options)?;
+        match channel::create_or_attach(&self.base, &full, options, &|maps| initialise(maps, options))? {
+            Opened::Created(created) => Channel::new(self, created.attached, Some(created.pages)),
+            Opened::Found(attached) => Channel::new(self, attached, None),
+        }
+    }
+
+    /// Removes a channel. Processes that are attached keep it until they leave, but nobody finds it any more.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        channel::directory::remove(&self.base, &ChannelName::new(&self.name, name)?)
+    }
+
+    /// Names the dead-letter queue of a queue that limits attempts (`NAME.dead` unless the options name one), and
+    /// makes it: like the queue itself, with room for the origin.
+    fn with_dead_letters(&self, name: &str, options: &ChannelOptions) -> Result<ChannelOptions> {
+        let mut options = options.clone();
+        options.check()?;
+        if options.kind() != Kind::Queue || options.max_attempts == 0 {
+            return Ok(options);
+        }
+        let letters_name = options.dead_letters.get_or_insert_with(|| format!("{name}.dead")).clone();
+        if letters_name == name {
+            return Err(Error::invalid(format!("dead-letter queue of {name}"), "a queue cannot be its own"));
+        }
+        let full = ChannelName::new(&self.name, letters_name)?;
+        let mut letters = ChannelOptions::new(Kind::Queue).slots(options.slot_count());
+        letters = letters.slot_bytes(options.slot_size_bytes() * 2).permissions(options.permissions.clone());
+        match channel::create(&self.base, &full, &letters, &|_| Ok(())) {
+            Ok(_) => Ok(options),
+            Err(Error::Exists { .. }) => {
+                let found = channel::attach(&self.base, &full)?.header;
+                if found.kind != Kind::Queue || found.slot_bytes <= options.slot_size_bytes() {
+                    return Err(Error::invalid(
+                        format!("dead-letter queue {full}"),
+                        format!(
+                            "it must be a queue with slots of more than {} bytes",
+                            options.slot_size_bytes()
+                        ),
+                    ));
+                }
+                Ok(options)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Writes what must not be zero at the start: positions, when they do not begin at 0.
+fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
+    let first = options.first_position;
+    if first == 0 {
+        return Ok(());
+    }
+    // SAFETY: the maps outlive these copies, and the creator has all of them writable.
+    let memories = unsafe { Memories::of(maps) };
+    let store = |at, value| memories.ring.store(at, value, Edge::Plain);
+    if options.kind() == Kind::Stream {
+        store(layout::ANCHOR_FLOOR, first);
+        store(layout::ANCHOR_ENTRIES, first);
+        store(layout::ANCHOR_ENTRIES + 16, first);
+        return Ok(());
+    }
+    let slots = Slots::new(options.slot_count(), options.slot_size_bytes());
+    store(layout::TAIL, first);
+    memories.acks.store(layout::HEAD, first, Edge::Plain);
+    for t in first..first + slots.count {
+        if options.kind() == Kind::Queue {
+            memories.done.store(slots.done_offset(t), slots.free_for(t), Edge::Plain);
+        }
+        if let Some(before) = t.checked_sub(slots.count) {
+            let word = slots.state(before, seq::ABORTED);
+            memories.data.store(slots.offset(t) + layout::SLOT_SEQ, word, Edge::Plain);
+        }
+    }
+    Ok(())
+}
+
+/// How a producing handle behaves.
+#[derive(Debug, Clone, Default)]
+pub struct SendOptions {
+    /// A name for observers, at most 64 bytes.
+    pub name: String,
+    /// How to wait for room.
+    pub wait: Wait,
+}
+
+/// How a subscriber or tap behaves.
+#[derive(Debug, Clone)]
+pub struct SubscribeOptions {
+    /// A name, at most 64 bytes: for observers, or the identity of a durable subscription.
+    pub name: String,
+    /// Whether the subscription outlives its owner: its cursor holds events back until the name comes again.
+    pub durable: bool,
+    /// Whether to lose events, exactly reported, rather than ever hold a publisher back.
+    pub lossy: bool,
+    /// Where to start; a durable subscription that exists resumes instead.
+    pub start: Start,
+    /// How to wait for events.
+    pub wait: Wait,
+    /// Whether receiving ends when the last publisher has left and everything was read.
+    pub until_closed: bool,
+}
+
+impl Default for SubscribeOptions {
+    fn default() -> SubscribeOptions {
+        SubscribeOptions {
+            name: String::new(),
+            durable: false,
+            lossy: false,
+            start: Start::Live,
+            wait: Wait::default(),
+            until_closed: false,
+        }
+    }
+}
+
+impl SubscribeOptions {
+    fn introduction(&self, role: u64) -> Result<Introduction> {
+        if self.durable && (self.name.is_empty() || self.lossy) {
+            return Err(Error::invalid("durable subscription", "it needs a name, and cannot be lossy"));
+        }
+        let policy = role | if self.durable { DURABLE } else { 0 } | if self.lossy { LOSSY } else { 0 };
+        Ok(Introduction { policy, name: self.name.clone() })
+    }
+}
+
+/// How a worker behaves.
+#[derive(Debug, Clone)]
+pub struct WorkOptions {
+    /// A name for observers, at most 64 bytes.
+    pub name: String,
+    /// How to wait for events.
+    pub wait: Wait,
+    /// Whether taking ends when the last producer has left and every event is done.
+    pub until_closed: bool,
+    /// How many events to take from the ring at once, 1 to 64: more is faster with one worker, and less fair
+    /// between several, because what one has taken no other can.
+    pub grab: u32,
+}
+
+impl Default for WorkOptions {
+    fn default() -> WorkOptions {
+        WorkOptions { name: String::new(), wait: Wait::default(), until_closed: false, grab: 1 }
+    }
+}
+
+/// A channel that is open. Cheap to clone; clones share the open files.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    bus: Bus,
+    attached: Attached,
+    ring_id: FileId,
+    acks_id: FileId,
+    created: Option<PageReport>,
+}
+
+impl Channel {
+    fn new(bus: &Bus, attached: Attached, created: Option<PageReport>) -> Result<Channel> {
+        let id = |file, path: &Path| FileId::of(file).map_err(|error| Error::io("examine", path, error));
+        let ring_id = id(attached.ring_file(), &attached.paths.ring)?;
+        let acks_id = id(attached.acks_file(), &attached.paths.acks)?;
+        let inner = Inner { bus: bus.clone(), attached, ring_id, acks_id, created };
+        Ok(Channel { inner: Arc::new(inner) })
+    }
+
+    /// `BUS/CHANNEL`.
+    pub fn name(&self) -> &ChannelName {
+        &self.inner.attached.name
+    }
+
+    /// What its creator decided.
+    pub fn header(&self) -> &Header {
+        &self.inner.attached.header
+    }
+
+    /// Its files.
+    pub fn paths(&self) -> &ChannelPaths {
+        &self.inner.attached.paths
+    }
+
+    /// The bus it is on.
+    pub fn bus(&self) -> &Bus {
+        &self.inner.bus
+    }
+
+    /// Which pages its data got, when this handle made it.
+    pub fn created(&self) -> Option<&PageReport> {
+        self.inner.created.as_ref()
+    }
+
+    pub(crate) fn map(&self, role: channel::Role) -> Result<Maps> {
+        self.inner.attached.map(role)
+    }
+
+    pub(crate) fn ring_id(&self) -> FileId {
+        self.inner.ring_id
+    }
+
+    pub(crate) fn acks_id(&self) -> FileId {
+        self.inner.acks_id
+    }
+
+    fn expect(&self, kind: Kind, handle: &str) -> Result<()> {
+        let found = self.header().kind;
+        if found == kind {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("{handle} of {}", self.name()), format!("it is a {found}, not a {kind}")))
+    }
+
+    fn slots(&self) -> Slots {
+        Slots::new(self.header().slots, self.header().slot_bytes)
+    }
+
+    fn registered(&self, side: Side, policy: u64, name: &str) -> Result<Member> {
+        let who = Introduction { policy, name: name.to_owned() };
+        Member::register(self, side, &who, |_, _, _| true)
+    }
+
+    /// The publisher of this stream, continuing where the last one left it, or died.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another publisher lives; [`Error::NotAllowed`]; [`Error::Corrupt`].
+    pub fn publisher(&self, options: &SendOptions) -> Result<Publisher> {
+        self.expect(Kind::Stream, "publisher")?;
+        let member = self.registered(Side::Producers, ROLE_PRODUCER, &options.name)?;
+        let Memories { ring, acks, data, .. } = member.memories;
+        let header = self.header();
+        let consumers = header.consumers_max as usize;
+        let core = StreamPublisher::take_over(
+            ring,
+            acks,
+            data,
+            member.registered.index,
+            header.capacity_bytes,
+            consumers,
+        );
+        let core = core.ok_or_else(|| {
+            Error::corrupt(
+                format!("stream {}", self.name()),
+                "its frames do not follow each other; remove it and create it again",
+            )
+        })?;
+        Ok(Sender::new(StreamOutlet::new(core), member, options.wait, u32::MAX >> 1))
+    }
+
+    /// A publisher of this topic.
+    pub fn topic_publisher(&self, options: &SendOptions) -> Result<TopicPublisher> {
+        self.expect(Kind::Topic, "topic publisher")?;
+        // Every subscriber wants every event.
+        self.slot_sender(options, u32::MAX >> 1)
+    }
+
+    /// A producer of this queue.
+    pub fn producer(&self, options: &SendOptions) -> Result<Producer> {
+        self.expect(Kind::Queue, "producer")?;
+        self.slot_sender(options, 1)
+    }
+
+    fn slot_sender<const TOPIC: bool>(
+        &self,
+        options: &SendOptions,
+        wakes: u32,
+    ) -> Result<Sender<SlotOutlet<TOPIC>>> {
+        let member = self.registered(Side::Producers, ROLE_PRODUCER, &options.name)?;
+        let Memories { ring, acks, data, done } = member.memories;
+        let (producers, consumers) =
+            (self.header().producers_max as usize, self.header().consumers_max as usize);
+        let index = member.registered.index;
+        let core =
+            SlotProducer::<_, TOPIC>::new(ring, acks, data, done, index, self.slots(), producers, consumers);
+        Ok(Sender::new(SlotOutlet::new(core), member, options.wait, wakes))
+    }
+
+    /// A subscriber of this stream.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the durable name is in use or no place is left; [`Error::Invalid`] when the position to
+    /// start at is not retained; [`Error::NotAllowed`]; [`Error::Corrupt`].
+    pub fn subscriber(&self, options: &SubscribeOptions) -> Result<Subscriber> {
+        self.expect(Kind::Stream, "subscriber")?;
+        let who = options.introduction(ROLE_SUBSCRIBER)?;
+        let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
+        let Memories { ring, acks, data, .. } = member.memories;
+        let index = member.registered.index;
+        let mut core =
+            StreamSubscriber::new(ring, acks, data, index, self.header().capacity_bytes, options.lossy);
+        let joined = match member.registered.resumed {
+            Some(cursor) => core.resume(cursor),
+            None => core.join(options.start),
+        };
+        joined.map_err(|error| self.explain(error))?;
+        let inlet = StreamInlet { core, lossy: options.lossy };
+        Ok(Reader::new(inlet, member, options.wait, options.until_closed))
+    }
+
+    /// A subscriber of this topic.
+    pub fn topic_subscriber(&self, options: &SubscribeOptions) -> Result<TopicSubscriber> {
+        self.expect(Kind::Topic, "topic subscriber")?;
+        self.slot_reader(options, ROLE_SUBSCRIBER)
+    }
+
+    /// A reader that sees every event of this queue and takes none. It gates the producers as a topic's subscriber
+    /// does; a queue has no lossy taps.
+    pub fn tap(&self, options: &SubscribeOptions) -> Result<Tap> {
+        self.expect(Kind::Queue, "tap")?;
+        if options.lossy {
+            return Err(Error::invalid(
+                "lossy tap",
+                "a queue's slots are not marked for lossy readers; use a topic",
+            ));
+        }
+        self.slot_reader(options, ROLE_TAP)
+    }
+
+    fn slot_reader(&self, options: &SubscribeOptions, role: u64) -> Result<Reader<SlotInlet>> {
+        if role == ROLE_TAP && options.start != Start::Live {
+            return Err(Error::invalid(
+                "start of a tap",
+                "a tap starts live, or resumes by its durable name",
+            ));
+        }
+        let who = options.introduction(role)?;
+        let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
+        let Memories { ring, acks, data, .. } = member.memories;
+        let producers = self.header().producers_max as usize;
+        let mut core = SlotReader::new(ring, acks, data, member.registered.index, self.slots(), producers);
+        match member.registered.resumed {
+            Some(cursor) => core.resume(cursor),
+            None => core.join(options.start, options.lossy).map_err(|error| self.explain(error))?,
+        }
+        Ok(Reader::new(SlotInlet { core, lossy: options.lossy }, member, options.wait, options.until_closed))
+    }
+
+    /// A worker of this queue.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when no place is left; [`Error::NotAllowed`], also when the queue has dead letters and this
+    /// process may not produce into their queue.
+    pub fn worker(&self, options: &WorkOptions) -> Result<Worker> {
+        self.expect(Kind::Queue, "worker")?;
+        let letters = match &self.header().dead_letters {
+            Some(name) => {
+                let channel = self.bus().attach(name)?;
+                Some(channel.producer(&SendOptions { name: options.name.clone(), wait: Wait::Spin })?)
+            }
+            None => None,
+        };
+        let who = Introduction { policy: ROLE_WORKER, name: options.name.clone() };
+        let member = Member::register(self, Side::Consumers, &who, |memories, peers, index| {
+            sweep_entry(self, memories, peers, index)
+        })?;
+        Ok(Worker::new(member, options.wait, options.until_closed, options.grab, letters))
+    }
+
+    fn explain(&self, error: JoinError) -> Error {
+        let what = format!("position to start at in {}", self.name());
+        match error {
+            JoinError::Corrupt => {
+                Error::corrupt(format!("channel {}", self.name()), "its frames do not follow each other")
+            }
+            JoinError::TooOld(oldest) => {
+                Error::invalid(what, format!("the oldest that is retained is {oldest}"))
+            }
+            JoinError::Beyond(end) => Error::invalid(what, format!("the channel ends at {end}")),
+            JoinError::NoBoundary => Error::invalid(what, "no event starts there"),
+        }
+    }
+}

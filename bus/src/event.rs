@@ -1,0 +1,243 @@
+//! An event as a reader sees it, and what travels with its payload.
+//!
+//! The body of an event is its extensions, then the payload (see [`crate::ring::frame`]). Extensions are decoded
+//! only when asked for.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use bytemuck::AnyBitPattern;
+
+use crate::ring::frame::{self, ORIGIN, REPLAYED, STAMPED, TRACED};
+
+/// A W3C trace context, carried unchanged from publisher to reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TraceContext {
+    /// The trace.
+    pub trace_id: [u8; 16],
+    /// The span that published.
+    pub span_id: [u8; 8],
+    /// Trace flags: 1 sampled.
+    pub flags: u8,
+}
+
+impl TraceContext {
+    pub(crate) const BYTES: usize = 32;
+
+    pub(crate) fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..16].copy_from_slice(&self.trace_id);
+        bytes[16..24].copy_from_slice(&self.span_id);
+        bytes[24] = self.flags;
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> TraceContext {
+        let mut context = TraceContext { flags: bytes[24], ..TraceContext::default() };
+        context.trace_id.copy_from_slice(&bytes[..16]);
+        context.span_id.copy_from_slice(&bytes[16..24]);
+        context
+    }
+}
+
+/// Where a dead letter comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// First 8 bytes of the queue's channel id.
+    pub channel: u64,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// The event's position there. (channel, incarnation, position) identifies it for ever, so that a letter that
+    /// was delivered twice can be told.
+    pub position: u64,
+    /// How often it was delivered in vain.
+    pub attempts: u64,
+}
+
+impl Origin {
+    pub(crate) const BYTES: usize = 32;
+
+    pub(crate) fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        for (i, word) in
+            [self.channel, self.incarnation, self.position, self.attempts].into_iter().enumerate()
+        {
+            bytes[i * 8..][..8].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Origin {
+        Origin {
+            channel: word(bytes, 0),
+            incarnation: word(bytes, 8),
+            position: word(bytes, 16),
+            attempts: word(bytes, 24),
+        }
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(word)
+}
+
+/// Where an event's bytes are. The protocol has checked the header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Located {
+    pub(crate) body: *const u8,
+    pub(crate) header: u64,
+    pub(crate) position: u64,
+}
+
+/// An event. It dereferences to its payload.
+///
+/// The bytes lie in the ring itself (for lossy readers: in the reader's own buffer) and stay there as long as the
+/// event is borrowed. A correct publisher does not change them; one that is hostile and may write the channel
+/// could, so copy before you check if you do not trust your publishers.
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    located: Located,
+    borrowed: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Event<'a> {
+    /// # Safety
+    /// The body must be readable, with the length its header says, for `'a`.
+    #[inline(always)]
+    pub(crate) unsafe fn new(located: Located) -> Event<'a> {
+        Event { located, borrowed: PhantomData }
+    }
+
+    #[inline(always)]
+    fn body(&self) -> &'a [u8] {
+        let bytes = frame::body_bytes(self.located.header) as usize;
+        // SAFETY: by the contract of `new`.
+        unsafe { std::slice::from_raw_parts(self.located.body, bytes) }
+    }
+
+    /// The payload.
+    #[inline(always)]
+    pub fn payload(&self) -> &'a [u8] {
+        &self.body()[frame::extension_bytes(self.flags())..]
+    }
+
+    /// The event's position in its channel: a byte offset in a stream, a ticket in a queue or topic. It never
+    /// wraps; with the channel's id and incarnation it identifies the event for ever.
+    #[inline(always)]
+    pub fn position(&self) -> u64 {
+        self.located.position
+    }
+
+    /// The type id the publisher gave it, 0 if none.
+    #[inline(always)]
+    pub fn type_id(&self) -> u16 {
+        frame::type_id(self.located.header)
+    }
+
+    /// Its flags; see [`crate::ring::frame`].
+    #[inline(always)]
+    pub fn flags(&self) -> u8 {
+        frame::flags(self.located.header)
+    }
+
+    /// Whether it was replayed from a journal.
+    pub fn is_replayed(&self) -> bool {
+        self.flags() & REPLAYED != 0
+    }
+
+    /// When it was published, in ns of CLOCK_REALTIME, if the channel or publisher stamps.
+    pub fn published_ns(&self) -> Option<u64> {
+        (self.flags() & STAMPED != 0).then(|| word(self.body(), 0))
+    }
+
+    /// Its trace context, if it has one.
+    pub fn trace(&self) -> Option<TraceContext> {
+        let at = frame::extension_bytes(self.flags() & STAMPED);
+        (self.flags() & TRACED != 0).then(|| TraceContext::decode(&self.body()[at..]))
+    }
+
+    /// Where it comes from, if it is a dead letter.
+    pub fn origin(&self) -> Option<Origin> {
+        let at = frame::extension_bytes(self.flags() & (STAMPED | TRACED));
+        (self.flags() & ORIGIN != 0).then(|| Origin::decode(&self.body()[at..]))
+    }
+
+    /// The payload as a value of a plain type, copied. `None` when the size differs.
+    #[inline(always)]
+    pub fn pod<T: AnyBitPattern>(&self) -> Option<T> {
+        bytemuck::try_pod_read_unaligned(self.payload()).ok()
+    }
+
+    /// The payload as a plain type, in place. `None` when size or alignment differ; payloads are 8-byte aligned
+    /// unless the event carries extensions of odd size (none do).
+    #[inline(always)]
+    pub fn pod_ref<T: AnyBitPattern>(&self) -> Option<&'a T> {
+        bytemuck::try_from_bytes(self.payload()).ok()
+    }
+}
+
+impl Deref for Event<'_> {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        self.payload()
+    }
+}
+
+impl std::fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Event")
+            .field("position", &self.position())
+            .field("type_id", &self.type_id())
+            .field("payload_bytes", &self.payload().len())
+            .finish()
+    }
+}
+
+/// What a publisher says about an event beside its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attributes {
+    /// Type id, for the reader's use.
+    pub type_id: u16,
+    /// Trace context.
+    pub trace: Option<TraceContext>,
+    /// Publish time in ns of CLOCK_REALTIME, in place of the channel's own stamp.
+    pub published_ns: Option<u64>,
+    /// Origin of a dead letter.
+    pub origin: Option<Origin>,
+    /// Marks the event as replayed.
+    pub replayed: bool,
+}
+
+impl Attributes {
+    /// An event of this type.
+    pub fn typed(type_id: u16) -> Attributes {
+        Attributes { type_id, ..Attributes::default() }
+    }
+
+    pub(crate) fn flags(&self) -> u8 {
+        (self.published_ns.is_some() as u8 * STAMPED)
+            | (self.trace.is_some() as u8 * TRACED)
+            | (self.origin.is_some() as u8 * ORIGIN)
+            | (self.replayed as u8 * REPLAYED)
+    }
+
+    /// Writes the extensions in their order.
+    pub(crate) fn write(&self, mut put: impl FnMut(&[u8])) {
+        if let Some(ns) = self.published_ns {
+            put(&ns.to_le_bytes());
+        }
+        if let Some(trace) = &self.trace {
+            put(&trace.encode());
+        }
+        if let Some(origin) = &self.origin {
+            put(&origin.encode());
+        }
+    }
+}
+
+const _: () = assert!(TraceContext::BYTES == frame::extension_bytes(TRACED));
+const _: () = assert!(Origin::BYTES == frame::extension_bytes(ORIGIN));

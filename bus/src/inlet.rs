@@ -1,0 +1,176 @@
+//! What streams, topics and a queue's tap have in common for those who read by cursor.
+
+use crate::memory::Mapped;
+use crate::ring::frame;
+use crate::ring::peers::Peers;
+use crate::ring::slot_reader::{self, SlotReader};
+use crate::ring::stream_subscriber::{self, StreamSubscriber};
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// An event.
+    Event {
+        /// Its position.
+        position: u64,
+        /// Its header word.
+        header: u64,
+        /// Byte offset of its body in the data; not meaningful for a copy.
+        body_offset: usize,
+    },
+    /// Nothing yet.
+    Empty,
+    /// Overrun.
+    Lost {
+        /// First lost position.
+        from: u64,
+        /// Where reading continues.
+        to: u64,
+        /// Events lost.
+        events: u64,
+    },
+    /// The ring holds what no publisher writes.
+    Corrupt,
+}
+
+/// The reading end of a ring. Implemented for the kinds; not for users to implement.
+pub trait Inlet {
+    /// The next event, in place; releases those before it.
+    fn poll(&mut self) -> Found;
+    /// The next event, in place, without releasing those before it.
+    fn poll_held(&mut self) -> Found;
+    /// The next event, copied.
+    fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found;
+    /// Whether the next event may be read in place.
+    fn is_protected(&self) -> bool;
+    /// Publishes the cursor. Returns whether it moved.
+    fn acknowledge(&mut self) -> bool;
+    /// The next position.
+    fn position(&self) -> u64;
+    /// Steps over an event whose publisher died before it was published.
+    fn repair<P: Peers>(&mut self, peers: &P) -> bool;
+}
+
+/// A stream's reading end.
+#[derive(Debug)]
+pub struct StreamInlet {
+    pub(crate) core: StreamSubscriber<Mapped>,
+    pub(crate) lossy: bool,
+}
+
+impl StreamInlet {
+    #[inline(always)]
+    fn found(&self, poll: stream_subscriber::Poll) -> Found {
+        match poll {
+            stream_subscriber::Poll::Event(event) => Found::Event {
+                position: event.position,
+                header: event.header,
+                body_offset: self.core.body_offset(event),
+            },
+            stream_subscriber::Poll::Empty => Found::Empty,
+            stream_subscriber::Poll::Lost { from, to, events } => Found::Lost { from, to, events },
+            stream_subscriber::Poll::Corrupt => Found::Corrupt,
+        }
+    }
+}
+
+impl Inlet for StreamInlet {
+    #[inline(always)]
+    fn poll(&mut self) -> Found {
+        let poll = self.core.poll();
+        self.found(poll)
+    }
+
+    #[inline(always)]
+    fn poll_held(&mut self) -> Found {
+        let poll = self.core.poll_held();
+        self.found(poll)
+    }
+
+    fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found {
+        let poll = self.core.poll_lossy(copy);
+        self.found(poll)
+    }
+
+    #[inline(always)]
+    fn is_protected(&self) -> bool {
+        !self.lossy
+    }
+
+    #[inline(always)]
+    fn acknowledge(&mut self) -> bool {
+        !self.lossy && self.core.acknowledge()
+    }
+
+    fn position(&self) -> u64 {
+        self.core.place().position
+    }
+
+    fn repair<P: Peers>(&mut self, _peers: &P) -> bool {
+        // A dead publisher leaves nothing in the way: an uncommitted frame is invisible.
+        false
+    }
+}
+
+/// A slot ring's reading end.
+#[derive(Debug)]
+pub struct SlotInlet {
+    pub(crate) core: SlotReader<Mapped>,
+    pub(crate) lossy: bool,
+}
+
+impl SlotInlet {
+    #[inline(always)]
+    fn found(&self, poll: slot_reader::Poll) -> Found {
+        match poll {
+            slot_reader::Poll::Event(position, header) => {
+                // In place the header is the producer's word, unchecked so far.
+                if frame::is_event(header, self.core.body_max()) {
+                    Found::Event { position, header, body_offset: self.core.body_offset(position) }
+                } else {
+                    Found::Corrupt
+                }
+            }
+            slot_reader::Poll::Empty => Found::Empty,
+            slot_reader::Poll::Lost { from, to } => Found::Lost { from, to, events: to - from },
+            slot_reader::Poll::Corrupt => Found::Corrupt,
+        }
+    }
+}
+
+impl Inlet for SlotInlet {
+    #[inline(always)]
+    fn poll(&mut self) -> Found {
+        let poll = self.core.poll();
+        self.found(poll)
+    }
+
+    #[inline(always)]
+    fn poll_held(&mut self) -> Found {
+        let poll = self.core.poll_held();
+        self.found(poll)
+    }
+
+    fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found {
+        let poll = self.core.poll_lossy(copy);
+        self.found(poll)
+    }
+
+    #[inline(always)]
+    fn is_protected(&self) -> bool {
+        self.core.is_protected()
+    }
+
+    #[inline(always)]
+    fn acknowledge(&mut self) -> bool {
+        !self.lossy && self.core.acknowledge()
+    }
+
+    fn position(&self) -> u64 {
+        self.core.position()
+    }
+
+    fn repair<P: Peers>(&mut self, peers: &P) -> bool {
+        self.core.is_stuck() && self.core.skip_orphan(peers)
+    }
+}

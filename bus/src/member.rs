@@ -1,0 +1,355 @@
+//! A registered participant of a channel: its maps, its registry entry, its proof of life, and its view of the
+//! peers. Every handle owns one.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use crate::bus::Channel;
+use crate::channel::{Maps, Region, Role};
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::memory::{Edge, Mapped, Memory};
+use crate::os::clock;
+use crate::os::fork::ForkGuard;
+use crate::os::futex;
+use crate::os::life::{Life, LifeClaim, Liveness, Probe};
+use crate::os::{membarrier, process};
+use crate::ring::park::Futex;
+use crate::ring::peers::{Peers, Side};
+use crate::ring::registry::{self, Identity, Locks, Refused, Registered, Registry, Status};
+
+/// Registry index of the lock that keeps two registrants of one new durable name apart.
+const NAMES_LOCK: usize = layout::ENTRIES_MAX - 1;
+
+/// The memories of a channel, as this process maps them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memories {
+    pub(crate) ring: Mapped,
+    pub(crate) acks: Mapped,
+    pub(crate) data: Mapped,
+    pub(crate) done: Mapped,
+}
+
+impl Memories {
+    /// # Safety
+    /// The maps are kept as long as any of the memories is used, and only what the role may write is written.
+    pub(crate) unsafe fn of(maps: &Maps) -> Memories {
+        let light = membarrier::register();
+        // SAFETY: by the contract of this function, as for the other three.
+        let of = |region: &Region| unsafe { region.memory(light) };
+        Memories { ring: of(&maps.ring), acks: of(&maps.acks), data: of(&maps.data), done: of(&maps.done) }
+    }
+}
+
+/// The kernel's answers about the life of peers.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    producers: RefCell<Probe>,
+    consumers: RefCell<Probe>,
+}
+
+impl Kernel {
+    pub(crate) fn of(channel: &Channel) -> Result<Kernel> {
+        Ok(Kernel {
+            producers: RefCell::new(Probe::open(&channel.paths().ring, channel.ring_id())?),
+            consumers: RefCell::new(Probe::open(&channel.paths().acks, channel.acks_id())?),
+        })
+    }
+}
+
+impl Peers for Kernel {
+    fn is_dead(&self, side: Side, index: usize) -> bool {
+        let probe = match side {
+            Side::Producers => &self.producers,
+            Side::Consumers => &self.consumers,
+        };
+        probe.borrow_mut().life(index) == Liveness::Dead
+    }
+}
+
+/// A description of one side's file, for its locks.
+pub(crate) struct FileLocks(RefCell<LifeClaim>);
+
+impl FileLocks {
+    pub(crate) fn open(channel: &Channel, side: Side) -> Result<FileLocks> {
+        let claim = match side {
+            Side::Producers => LifeClaim::open(&channel.paths().ring, channel.ring_id())?,
+            Side::Consumers => LifeClaim::open(&channel.paths().acks, channel.acks_id())?,
+        };
+        Ok(FileLocks(RefCell::new(claim)))
+    }
+}
+
+impl Locks for FileLocks {
+    fn try_janitor(&self, index: usize) -> bool {
+        self.0.borrow().try_janitor(index).unwrap_or(false)
+    }
+
+    fn release_janitor(&self, index: usize) {
+        // A lock that cannot be given back goes with the description.
+        let _ = self.0.borrow().release_janitor(index);
+    }
+
+    fn try_life(&self, index: usize) -> bool {
+        self.0.borrow_mut().try_life(index).unwrap_or(false)
+    }
+
+    fn is_life_held(&self, index: usize) -> bool {
+        // What cannot be asked is alive.
+        self.0.borrow().is_life_locked(index).unwrap_or(true)
+    }
+}
+
+/// Sleeping on a word of the peers' file and waking sleepers on a word of the own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SharedFutex(pub(crate) Mapped);
+
+impl Futex for SharedFutex {
+    fn wait(&self, at: usize, expected: u32, slice_ns: u64) {
+        let word = self.0.address(at).cast();
+        // SAFETY: `at` is the offset of a word of this region (its low half comes first: little-endian), which
+        // stays mapped while the handle lives and is accessed atomically only.
+        let word = unsafe { std::sync::atomic::AtomicU32::from_ptr(word) };
+        futex::wait(word, expected, Some(Duration::from_nanos(slice_ns)));
+    }
+
+    fn wake(&self, at: usize, count: u32) -> u32 {
+        futex::wake(self.0.address(at).cast_const().cast(), count) as u32
+    }
+
+    fn barrier(&self) -> bool {
+        membarrier::barrier()
+    }
+}
+
+/// A registered participant.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) memories: Memories,
+    pub(crate) peers: Kernel,
+    pub(crate) channel: Channel,
+    pub(crate) registered: Registered,
+    side: Side,
+    durable: bool,
+    guard: ForkGuard,
+    // The life lock goes before the maps, but after everything that `Drop` writes.
+    _life: Life,
+    _maps: Maps,
+}
+
+/// What a participant says of itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Introduction {
+    pub(crate) policy: u64,
+    pub(crate) name: String,
+}
+
+impl Member {
+    /// Registers on `side`. `sweep` repairs what the dead owner of an entry left, on the memories given, and says
+    /// whether nothing remains.
+    pub(crate) fn register(
+        channel: &Channel,
+        side: Side,
+        who: &Introduction,
+        sweep: impl Fn(&Memories, &Kernel, usize) -> bool,
+    ) -> Result<Member> {
+        let role = match side {
+            Side::Producers => Role::Producer,
+            Side::Consumers => Role::Consumer,
+        };
+        let maps = channel.map(role)?;
+        // SAFETY: the maps are kept beside the memories, and are dropped after them; each side writes its own file.
+        let memories = unsafe { Memories::of(&maps) };
+        let peers = Kernel::of(channel)?;
+        let locks = FileLocks::open(channel, side)?;
+        let registry = registry_of(&memories, channel, side);
+        let identity = identity(who)?;
+        let durable = identity.policy & registry::DURABLE != 0;
+        if durable {
+            lock_names(&locks)?;
+        }
+        let registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
+        if durable {
+            locks.release_janitor(NAMES_LOCK);
+        }
+        let registered = registered.map_err(|refused| explain(refused, channel, side, &registry))?;
+        let life = locks.0.into_inner().into_life()?;
+        let guard = life.guard();
+        let channel = channel.clone();
+        Ok(Member { memories, peers, channel, registered, side, durable, guard, _life: life, _maps: maps })
+    }
+
+    /// Whether this handle came over a `fork`. One load.
+    #[inline(always)]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.guard.is_forked()
+    }
+
+    pub(crate) fn registry(&self) -> Registry<Mapped> {
+        registry_of(&self.memories, &self.channel, self.side)
+    }
+
+    /// The file this participant writes.
+    #[inline(always)]
+    pub(crate) fn own(&self) -> &Mapped {
+        match self.side {
+            Side::Producers => &self.memories.ring,
+            Side::Consumers => &self.memories.acks,
+        }
+    }
+
+    /// The other side's file.
+    #[inline(always)]
+    pub(crate) fn others(&self) -> &Mapped {
+        match self.side {
+            Side::Producers => &self.memories.acks,
+            Side::Consumers => &self.memories.ring,
+        }
+    }
+
+    /// Stores a word of the own registry entry that only observers read.
+    #[inline(always)]
+    pub(crate) fn note(&self, field: usize, value: u64) {
+        self.own().store(layout::entry(self.registered.index) + field, value, Edge::Plain);
+    }
+
+    /// Notes that the owner is moving.
+    pub(crate) fn seen(&self) {
+        self.note(layout::SEEN_NS, clock::coarse_ns());
+    }
+
+    /// Whether the registration still stands: an evicted participant is told by this.
+    #[inline(always)]
+    pub(crate) fn stands(&self) -> bool {
+        let state = self.own().load(layout::entry(self.registered.index) + layout::STATE, Edge::Plain);
+        state == self.registered.state
+    }
+
+    /// Whether any wanted participant of the other side lives; `None` when none was ever registered.
+    pub(crate) fn others_live(&self, is_wanted: impl Fn(u64) -> bool) -> Option<bool> {
+        let ever = registry_of(&self.memories, &self.channel, self.other_side()).used() > 0;
+        ever.then(|| self.count_others(is_wanted) > 0)
+    }
+
+    /// How many live participants of the other side are wanted, by their policy word.
+    pub(crate) fn count_others(&self, is_wanted: impl Fn(u64) -> bool) -> usize {
+        let side = self.other_side();
+        let registry = registry_of(&self.memories, &self.channel, side);
+        let is_live = |&index: &usize| {
+            let policy = self.others().load(layout::entry(index) + layout::POLICY, Edge::Plain);
+            matches!(registry::status(registry.state(index)), Status::Active | Status::Filling)
+                && is_wanted(policy)
+                && !self.peers.is_dead(side, index)
+        };
+        (0..registry.used()).filter(is_live).count()
+    }
+
+    fn other_side(&self) -> Side {
+        match self.side {
+            Side::Producers => Side::Consumers,
+            Side::Consumers => Side::Producers,
+        }
+    }
+
+    /// Entries of the own side whose owners have died (durable names excepted).
+    pub(crate) fn dead_of_own_side(&self) -> impl Iterator<Item = usize> {
+        let registry = self.registry();
+        (0..registry.used()).filter(move |&index| {
+            index != self.registered.index
+                && registry::status(registry.state(index)) != Status::Free
+                && !registry.is_durable(index)
+                && self.peers.is_dead(self.side, index)
+        })
+    }
+
+    /// Frees the entry of a dead participant of the own side after `sweep`.
+    pub(crate) fn bury(&self, index: usize, sweep: impl FnMut(usize) -> bool) -> Result<bool> {
+        let locks = FileLocks::open(&self.channel, self.side)?;
+        Ok(self.registry().bury(&locks, index, sweep))
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // In a fork child the maps are not there.
+        if !self.is_forked() {
+            self.registry().leave(&self.registered, self.durable);
+        }
+    }
+}
+
+pub(crate) fn registry_of(memories: &Memories, channel: &Channel, side: Side) -> Registry<Mapped> {
+    match side {
+        Side::Producers => {
+            Registry::new(memories.ring, channel.header().producers_max as usize, layout::PRODUCERS_HIGH)
+        }
+        Side::Consumers => {
+            Registry::new(memories.acks, channel.header().consumers_max as usize, layout::CONSUMERS_HIGH)
+        }
+    }
+}
+
+fn identity(who: &Introduction) -> Result<Identity> {
+    let bytes = who.name.as_bytes();
+    if bytes.len() > 64 || bytes.contains(&0) {
+        return Err(Error::invalid(
+            format!("participant name '{}'", who.name.escape_debug()),
+            "at most 64 bytes of UTF-8 without zero bytes",
+        ));
+    }
+    let mut padded = [0u8; 64];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    let pid = process::pid();
+    Ok(Identity {
+        policy: who.policy,
+        pid_tid: pid as u64 | (process::tid() as u32 as u64) << 32,
+        start_time: process::start_time_ticks(pid).unwrap_or(0),
+        now_ns: clock::monotonic_ns(),
+        name: std::array::from_fn(|i| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&padded[i * 8..][..8]);
+            u64::from_le_bytes(word)
+        }),
+    })
+}
+
+/// Registering a durable name is rare and quick: a wait of more than a second means that a registrant is stopped.
+fn lock_names(locks: &FileLocks) -> Result<()> {
+    for _ in 0..1000 {
+        if locks.try_janitor(NAMES_LOCK) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(Error::TimedOut { what: "another process that registers a durable name".into(), after_ms: 1000 })
+}
+
+fn explain(refused: Refused, channel: &Channel, side: Side, registry: &Registry<Mapped>) -> Error {
+    let (who, entries) = match side {
+        Side::Producers => ("publishers", channel.header().producers_max),
+        Side::Consumers => ("consumers", channel.header().consumers_max),
+    };
+    let channel = channel.name();
+    match refused {
+        Refused::Full if entries == 1 => {
+            let pid = registry.pid(0);
+            Error::Busy {
+                what: format!("the publisher of {channel}"),
+                why: format!(
+                    "process {pid} is publishing; a stream has one publisher at a time (use a topic for many)"
+                ),
+            }
+        }
+        Refused::Full => Error::Busy {
+            what: format!("every place for {who} of {channel}"),
+            why: format!(
+                "{entries} are registered; see `railbus info {channel}`, or create it with a larger --{}-max",
+                if side == Side::Producers { "producers" } else { "consumers" }
+            ),
+        },
+        Refused::NameTaken(index) => Error::Busy {
+            what: format!("the durable name in {channel}"),
+            why: format!("process {} uses it", registry.pid(index)),
+        },
+    }
+}

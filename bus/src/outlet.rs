@@ -1,0 +1,211 @@
+//! What the three kinds of ring have in common for those who put events in.
+
+use crate::memory::Mapped;
+use crate::ring::peers::Peers;
+use crate::ring::slot_producer::{self, SlotProducer, Tickets};
+use crate::ring::stream_publisher::{self, StreamPublisher};
+
+/// What came of a repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Something changed: try again.
+    Retry,
+    /// Nothing to repair: a live peer must move.
+    Wait,
+    /// Events wait to be taken: only a worker can help.
+    NeedsWorker,
+}
+
+/// The producing end of a ring. Implemented by the three kinds; not for users to implement.
+pub trait Outlet {
+    /// Room for one event.
+    type Claim: Copy + std::fmt::Debug;
+    /// Why there is no room.
+    type Refused: Copy + std::fmt::Debug;
+
+    /// Claims room for a body of `body_bytes`, at most [`Self::body_max`].
+    fn claim(&mut self, body_bytes: u64) -> Result<Self::Claim, Self::Refused>;
+    /// Prepares for `events` events that are published together.
+    fn begin_batch(&mut self, events: usize);
+    /// Ends a batch: everything committed is visible.
+    fn end_batch(&mut self);
+    /// Byte offset in the data where the claim's body goes.
+    fn body_offset(&self, claim: Self::Claim) -> usize;
+    /// The event's position.
+    fn position(&self, claim: Self::Claim) -> u64;
+    /// Makes the event visible (in a batch: by its end).
+    fn commit(&mut self, claim: Self::Claim, header: u64);
+    /// Gives the room back.
+    fn abort(&mut self, claim: Self::Claim);
+    /// Largest body in bytes.
+    fn body_max(&self) -> u64;
+    /// Repairs what refused a claim, if its owner is dead.
+    fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair;
+    /// The position that everybody waits for when a claim is refused, for observers.
+    fn blocked_at(&self, refused: Self::Refused) -> u64;
+}
+
+/// A stream's producing end.
+#[derive(Debug)]
+pub struct StreamOutlet {
+    pub(crate) core: StreamPublisher<Mapped>,
+    batching: bool,
+}
+
+impl StreamOutlet {
+    pub(crate) fn new(core: StreamPublisher<Mapped>) -> StreamOutlet {
+        StreamOutlet { core, batching: false }
+    }
+}
+
+/// Bytes after which a batch is shown early, so that readers can begin with it.
+const SHOW_BYTES: u64 = 4096;
+
+impl Outlet for StreamOutlet {
+    type Claim = stream_publisher::Claim;
+    type Refused = stream_publisher::Refused;
+
+    #[inline(always)]
+    fn claim(&mut self, body_bytes: u64) -> Result<Self::Claim, Self::Refused> {
+        self.core.claim(body_bytes)
+    }
+
+    fn begin_batch(&mut self, _events: usize) {
+        self.batching = true;
+    }
+
+    fn end_batch(&mut self) {
+        self.batching = false;
+        self.core.flush();
+    }
+
+    #[inline(always)]
+    fn body_offset(&self, claim: Self::Claim) -> usize {
+        self.core.body_offset(claim)
+    }
+
+    #[inline(always)]
+    fn position(&self, claim: Self::Claim) -> u64 {
+        claim.position()
+    }
+
+    #[inline(always)]
+    fn commit(&mut self, claim: Self::Claim, header: u64) {
+        self.core.commit(claim, header, self.batching);
+        if self.batching && self.core.batch_bytes() >= SHOW_BYTES {
+            self.core.flush();
+        }
+    }
+
+    fn abort(&mut self, _claim: Self::Claim) {
+        // Nothing was visible; the next claim takes the same room.
+    }
+
+    fn body_max(&self) -> u64 {
+        self.core.body_max()
+    }
+
+    fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair {
+        match refused {
+            stream_publisher::Refused::Gate(reader) if self.core.pass_over_dead(reader, peers) => {
+                Repair::Retry
+            }
+            _ => Repair::Wait,
+        }
+    }
+
+    fn blocked_at(&self, _refused: Self::Refused) -> u64 {
+        self.core.place().position
+    }
+}
+
+/// A slot ring's producing end: a queue's, or a topic's.
+#[derive(Debug)]
+pub struct SlotOutlet<const TOPIC: bool> {
+    pub(crate) core: SlotProducer<Mapped, TOPIC>,
+    /// Tickets won for a batch and not handed out yet.
+    won: Tickets,
+    /// Events the batch still wants.
+    wanted: usize,
+}
+
+impl<const TOPIC: bool> SlotOutlet<TOPIC> {
+    pub(crate) fn new(core: SlotProducer<Mapped, TOPIC>) -> Self {
+        SlotOutlet { core, won: Tickets { first: 0, count: 0 }, wanted: 0 }
+    }
+
+    #[cold]
+    fn claim_in_batch(&mut self) -> Result<u64, slot_producer::Refused> {
+        if self.won.count == 0 {
+            // Not more than a few at a time, so that a batch does not keep readers of its first events waiting.
+            self.won = self.core.claim(self.wanted.min(64) as u32)?;
+        }
+        let ticket = self.won.first;
+        self.won = Tickets { first: ticket + 1, count: self.won.count - 1 };
+        self.wanted = self.wanted.saturating_sub(1);
+        Ok(ticket)
+    }
+}
+
+impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
+    type Claim = u64;
+    type Refused = slot_producer::Refused;
+
+    #[inline(always)]
+    fn claim(&mut self, _body_bytes: u64) -> Result<u64, Self::Refused> {
+        if self.wanted > 0 || self.won.count > 0 {
+            return self.claim_in_batch();
+        }
+        self.core.claim(1).map(|tickets| tickets.first)
+    }
+
+    fn begin_batch(&mut self, events: usize) {
+        self.wanted = events;
+    }
+
+    fn end_batch(&mut self) {
+        self.wanted = 0;
+        for i in 0..self.won.count as u64 {
+            self.core.abort(self.won.first + i);
+        }
+        self.won.count = 0;
+    }
+
+    #[inline(always)]
+    fn body_offset(&self, ticket: u64) -> usize {
+        self.core.body_offset(ticket)
+    }
+
+    #[inline(always)]
+    fn position(&self, ticket: u64) -> u64 {
+        ticket
+    }
+
+    #[inline(always)]
+    fn commit(&mut self, ticket: u64, header: u64) {
+        self.core.publish(ticket, header);
+    }
+
+    fn abort(&mut self, ticket: u64) {
+        self.core.abort(ticket);
+    }
+
+    fn body_max(&self) -> u64 {
+        self.core.body_max()
+    }
+
+    fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair {
+        match refused {
+            slot_producer::Refused::NotDone(_) => Repair::NeedsWorker,
+            _ if self.core.repair(refused, peers) => Repair::Retry,
+            _ => Repair::Wait,
+        }
+    }
+
+    fn blocked_at(&self, refused: Self::Refused) -> u64 {
+        match refused {
+            slot_producer::Refused::NotDone(t) | slot_producer::Refused::NotPublished(t) => t,
+            slot_producer::Refused::Gate(_) => self.core.tail(),
+        }
+    }
+}

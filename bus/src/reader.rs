@@ -1,0 +1,315 @@
+//! Reading by cursor: one handle type for a stream's subscriber, a topic's subscriber and a queue's tap.
+//!
+//! A [`Reader`] is one registered consumer. It is used by one thread at a time (it is `Send`, not `Sync`), and not
+//! after `fork`. Events are borrowed from the ring: an event is released when the next one is asked for, so the
+//! publisher never overwrites what is being looked at.
+//!
+//! The cursor that others see follows lazily. A durable subscription that is killed therefore sees again the
+//! events since its cursor was last published: at least once. [`Reader::acknowledge`] publishes it at once.
+
+use std::time::Duration;
+
+use crate::error::RecvError;
+use crate::event::{Event, Located};
+use crate::inlet::{Found, Inlet};
+use crate::layout;
+use crate::member::{Member, SharedFutex};
+use crate::ring::park::{self, Waker};
+use crate::ring::registry;
+use crate::wait::{SLIP, Step, Wait, Waiting};
+
+/// Operations between two notes of the time, for observers.
+const SEEN_EVERY: u64 = 1024;
+/// Events in a row after which an empty ring is met with a pause.
+const STREAK: u32 = 8;
+
+/// A registered reader of a channel. See the [module](self).
+#[derive(Debug)]
+pub struct Reader<R: Inlet> {
+    ring: R,
+    member: Member,
+    waker: Waker,
+    wait: Wait,
+    until_closed: bool,
+    /// A lossy reader's copy of the event it handed out last.
+    copy: Vec<u64>,
+    /// What an open batch holds.
+    held: Vec<Located>,
+    events: u64,
+    bytes: u64,
+    lost: u64,
+    streak: u32,
+}
+
+impl<R: Inlet> Reader<R> {
+    pub(crate) fn new(ring: R, member: Member, wait: Wait, until_closed: bool) -> Reader<R> {
+        Reader {
+            ring,
+            waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
+            wait,
+            until_closed,
+            copy: Vec::new(),
+            held: Vec::new(),
+            events: 0,
+            bytes: 0,
+            lost: 0,
+            streak: 0,
+            member,
+        }
+    }
+
+    /// The next event, if there is one. Never blocks and makes no system call, but for waking a producer that
+    /// waits for room.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, RecvError> {
+        // SAFETY: `poll` says where a checked event lies; it is released by the next call, which needs this
+        // handle mutably, as the event's lifetime does.
+        Ok(self.poll()?.map(|located| unsafe { Event::new(located) }))
+    }
+
+    /// The next event, waiting for it without end.
+    ///
+    /// A reader opened with `until_closed` gets [`RecvError::Closed`] when the last publisher has left and
+    /// everything was read.
+    #[inline]
+    pub fn recv(&mut self) -> Result<Event<'_>, RecvError> {
+        let located = match self.poll()? {
+            Some(located) => located,
+            None => self.wait(None)?,
+        };
+        // SAFETY: as in `try_recv`.
+        Ok(unsafe { Event::new(located) })
+    }
+
+    /// The next event, waiting at most `timeout`.
+    #[inline]
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event<'_>, RecvError> {
+        let located = match self.poll()? {
+            Some(located) => located,
+            None => self.wait(Some(timeout))?,
+        };
+        // SAFETY: as in `try_recv`.
+        Ok(unsafe { Event::new(located) })
+    }
+
+    /// Up to `most` events that are there now, held together: all are released when the batch is dropped. A lossy
+    /// reader, which reads copies, gets one at a time. Never blocks.
+    ///
+    /// What interrupts a batch (a loss, corruption) is reported by the next call.
+    pub fn batch(&mut self, most: usize) -> Result<Batch<'_, R>, RecvError> {
+        self.check()?;
+        self.held.clear();
+        if !self.ring.is_protected() {
+            let polled = self.poll_copy()?;
+            self.held.extend(polled);
+        }
+        while self.held.len() < most && self.ring.is_protected() {
+            let Found::Event { position, header, body_offset } = self.ring.poll_held() else { break };
+            self.count(header);
+            let body = self.member.memories.data.address(body_offset);
+            self.held.push(Located { body, header, position });
+        }
+        if self.held.is_empty() {
+            // Nothing is held, so the ordinary poll may release, and say what is the matter.
+            let polled = self.poll()?;
+            self.held.extend(polled);
+        }
+        Ok(Batch { reader: self })
+    }
+
+    /// Publishes the cursor at once: everything received so far is released, and a durable subscription resumes
+    /// behind it.
+    pub fn acknowledge(&mut self) {
+        if !self.member.is_forked() {
+            self.release();
+        }
+    }
+
+    /// The position of the next event.
+    pub fn position(&self) -> u64 {
+        self.ring.position()
+    }
+
+    /// Events received by this handle.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Events lost by this handle to overrun.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Whether every publisher has left, after at least one was there. A system call for each. What they published
+    /// last may still be unread.
+    pub fn publishers_left(&self) -> bool {
+        self.member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) == Some(false)
+    }
+
+    #[inline(always)]
+    fn check(&self) -> Result<(), RecvError> {
+        if self.member.is_forked() { Err(RecvError::Forked) } else { Ok(()) }
+    }
+
+    #[inline(always)]
+    fn poll(&mut self) -> Result<Option<Located>, RecvError> {
+        self.check()?;
+        if !self.ring.is_protected() {
+            return self.poll_copy();
+        }
+        let found = self.ring.poll();
+        self.receive(found)
+    }
+
+    #[inline(always)]
+    fn receive(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
+        if let Found::Event { position, header, body_offset } = found {
+            self.count(header);
+            let body = self.member.memories.data.address(body_offset);
+            return Ok(Some(Located { body, header, position }));
+        }
+        self.receive_rarely(found)
+    }
+
+    #[inline(never)]
+    fn receive_rarely(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
+        match found {
+            Found::Lost { from, to, events } => {
+                self.lost += events;
+                self.member.note(layout::LOST, self.lost);
+                Err(RecvError::Lost { from, to, events })
+            }
+            // What looks corrupt is what an evicted reader finds: the publisher went on without it.
+            Found::Corrupt if !self.member.stands() => Err(RecvError::Evicted),
+            Found::Corrupt => {
+                Err(RecvError::Corrupt("an event that no publisher writes; remove the channel"))
+            }
+            _ => {
+                // A publisher may be waiting for exactly the room that a lazy cursor holds back.
+                self.release();
+                if std::mem::take(&mut self.streak) >= STREAK {
+                    // It is about to write the line that this would take away from it by polling.
+                    (0..SLIP).for_each(|_| std::hint::spin_loop());
+                }
+                if !self.member.stands() {
+                    return Err(RecvError::Evicted);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    #[cold]
+    fn poll_copy(&mut self) -> Result<Option<Located>, RecvError> {
+        let found = self.ring.poll_copy(&mut self.copy);
+        Ok(self.receive(found)?.map(|located| Located { body: self.copy.as_ptr().cast(), ..located }))
+    }
+
+    #[inline(always)]
+    fn count(&mut self, header: u64) {
+        self.events += 1;
+        self.streak += 1;
+        self.bytes += crate::ring::frame::body_bytes(header) as u64;
+        self.member.note(layout::EVENTS, self.events);
+        self.member.note(layout::BYTES, self.bytes);
+        if self.events.is_multiple_of(SEEN_EVERY) {
+            self.member.seen();
+        }
+    }
+
+    /// Publishes the cursor and wakes producers that wait for room.
+    #[inline(always)]
+    fn release(&mut self) {
+        if self.ring.acknowledge() {
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        let own = self.member.memories.acks;
+        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), u32::MAX >> 1);
+    }
+
+    #[cold]
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<Located, RecvError> {
+        let mut waiting = Waiting::new(self.wait, timeout);
+        loop {
+            match waiting.step() {
+                Step::Poll => {}
+                Step::TimedOut => return self.poll()?.ok_or(RecvError::TimedOut),
+                Step::Probe => {
+                    self.member.seen();
+                    let closed = self.until_closed && self.publishers_left();
+                    if !self.ring.repair(&self.member.peers) && closed {
+                        // What the last publisher did, it did before it was seen to have left.
+                        return self.poll()?.ok_or(RecvError::Closed);
+                    }
+                }
+                Step::Sleep(slice_ns) => {
+                    let (own, peers) = (self.member.memories.acks, self.member.memories.ring);
+                    let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
+                    let mut polled = Ok(None);
+                    park::sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
+                        polled = self.poll();
+                        !matches!(polled, Ok(None))
+                    });
+                    if let Some(located) = polled? {
+                        return Ok(located);
+                    }
+                }
+            }
+            if let Some(located) = self.poll()? {
+                return Ok(located);
+            }
+        }
+    }
+}
+
+impl<R: Inlet> Drop for Reader<R> {
+    fn drop(&mut self) {
+        // What was handed out has been looked at. A producer that waits for more than this finds out that its
+        // reader has left when its time slice ends.
+        self.acknowledge();
+    }
+}
+
+/// Events held together; see [`Reader::batch`]. All are released when it is dropped.
+#[derive(Debug)]
+pub struct Batch<'a, R: Inlet> {
+    reader: &'a mut Reader<R>,
+}
+
+impl<R: Inlet> Batch<'_, R> {
+    /// How many events it holds.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.reader.held.len()
+    }
+
+    /// Whether it holds none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.reader.held.is_empty()
+    }
+
+    /// Event `index` of the batch.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<Event<'_>> {
+        // SAFETY: neither is the cursor published, nor the copy overwritten, before the batch is dropped.
+        self.reader.held.get(index).map(|&located| unsafe { Event::new(located) })
+    }
+
+    /// The events, in order.
+    #[inline]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Event<'_>> {
+        // SAFETY: as in `get`.
+        self.reader.held.iter().map(|&located| unsafe { Event::new(located) })
+    }
+}
+
+impl<R: Inlet> Drop for Batch<'_, R> {
+    fn drop(&mut self) {
+        self.reader.held.clear();
+        self.reader.acknowledge();
+    }
+}

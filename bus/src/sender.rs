@@ -1,0 +1,448 @@
+//! Publishing: one handle type for the three kinds of ring.
+//!
+//! A [`Sender`] is one registered producer. It is used by one thread at a time (it is `Send`, not `Sync`), and not
+//! after `fork`. Events are published by copy ([`Sender::publish`]), in place ([`Sender::claim`]), or many at once
+//! ([`Sender::publish_batch`]).
+//!
+//! What happens when there is no room is the caller's choice per call: [`Sender::try_publish`] says so at once,
+//! [`Sender::publish_timeout`] waits, and [`Sender::publish`] does what the channel's creator chose: block, or drop
+//! the newest and count it.
+
+use std::time::Duration;
+
+use bytemuck::NoUninit;
+
+use crate::channel::Overflow;
+use crate::copy::copy;
+use crate::error::SendError;
+use crate::event::Attributes;
+use crate::layout;
+use crate::member::{Member, SharedFutex};
+use crate::memory::{Edge, Memory};
+use crate::os::clock;
+use crate::outlet::{Outlet, Repair};
+use crate::ring::frame::{self, STAMPED};
+use crate::ring::park::{self, Waker};
+use crate::ring::registry;
+use crate::wait::{Step, Wait, Waiting};
+
+/// Operations between two notes of the time, for observers.
+const SEEN_EVERY: u64 = 1024;
+
+/// A registered producer of a channel. See the [module](self).
+#[derive(Debug)]
+pub struct Sender<R: Outlet> {
+    ring: R,
+    member: Member,
+    waker: Waker,
+    /// How many sleepers one event may wake.
+    wakes: u32,
+    wait: Wait,
+    overflow: Overflow,
+    stamp: bool,
+    events: u64,
+    bytes: u64,
+    dropped: u64,
+}
+
+impl<R: Outlet> Sender<R> {
+    pub(crate) fn new(ring: R, member: Member, wait: Wait, wakes: u32) -> Sender<R> {
+        let header = member.channel.header();
+        Sender {
+            ring,
+            waker: Waker::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
+            wakes,
+            wait,
+            overflow: header.overflow,
+            stamp: header.stamp,
+            events: 0,
+            bytes: 0,
+            dropped: 0,
+            member,
+        }
+    }
+
+    /// Publishes a copy of `payload`, or says at once why not. Returns the event's position.
+    ///
+    /// Never blocks and makes no system call, but for waking a sleeping reader.
+    #[inline]
+    pub fn try_publish(&mut self, payload: &[u8]) -> Result<u64, SendError> {
+        let header = self.plain_header(payload.len())?;
+        match self.ring.claim(frame::body_bytes(header) as u64) {
+            Ok(claim) => Ok(self.put(claim, header, payload)),
+            Err(refused) => Err(self.refused_at_once(refused)),
+        }
+    }
+
+    /// Publishes a copy of `payload` as the channel's policy says: waits for room without end, or drops the event
+    /// when there is none, counts it, and returns [`SendError::Dropped`].
+    #[inline]
+    pub fn publish(&mut self, payload: &[u8]) -> Result<u64, SendError> {
+        let header = self.plain_header(payload.len())?;
+        match self.ring.claim(frame::body_bytes(header) as u64) {
+            Ok(claim) => Ok(self.put(claim, header, payload)),
+            Err(refused) => {
+                let claim = self.claim_by_policy(frame::body_bytes(header) as u64, refused)?;
+                Ok(self.put(claim, header, payload))
+            }
+        }
+    }
+
+    /// Publishes a copy of `payload`, waiting at most `timeout` for room.
+    pub fn publish_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<u64, SendError> {
+        let header = self.plain_header(payload.len())?;
+        let body_bytes = frame::body_bytes(header) as u64;
+        let claim = match self.ring.claim(body_bytes) {
+            Ok(claim) => claim,
+            Err(refused) => self.claim_waiting(body_bytes, refused, Some(timeout))?,
+        };
+        Ok(self.put(claim, header, payload))
+    }
+
+    /// Publishes a plain value. Its size is known to the compiler, so this is the fastest way.
+    #[inline]
+    pub fn publish_pod<T: NoUninit>(&mut self, value: &T) -> Result<u64, SendError> {
+        self.publish(bytemuck::bytes_of(value))
+    }
+
+    /// Publishes a copy of `payload` with a type id, trace context, time or origin, waiting as [`Self::publish`] does.
+    pub fn publish_with(&mut self, payload: &[u8], attributes: &Attributes) -> Result<u64, SendError> {
+        let mut claim = self.claim_with(payload.len(), attributes)?;
+        claim.copy_from_slice(payload);
+        Ok(claim.commit())
+    }
+
+    /// As [`Self::publish_with`], but says at once when there is no room.
+    pub fn try_publish_with(&mut self, payload: &[u8], attributes: &Attributes) -> Result<u64, SendError> {
+        let mut claim = self.claim_inner(payload.len(), attributes, Some(Duration::ZERO))?;
+        claim.copy_from_slice(payload);
+        Ok(claim.commit())
+    }
+
+    /// Claims room for a payload of `payload_bytes` to be written in place, waiting as [`Self::publish`] does.
+    ///
+    /// The bytes are what the ring held before. Fill them with ordinary stores and then [`Claim::commit`]; dropping
+    /// the claim aborts it. Asynchronous I/O into a claim may land after the claim, or the process, is gone: copy.
+    pub fn claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
+        self.claim_with(payload_bytes, &Attributes::default())
+    }
+
+    /// As [`Self::claim`], with attributes.
+    pub fn claim_with(
+        &mut self,
+        payload_bytes: usize,
+        attributes: &Attributes,
+    ) -> Result<Claim<'_, R>, SendError> {
+        self.claim_inner(payload_bytes, attributes, None)
+    }
+
+    /// As [`Self::claim`], but says at once when there is no room.
+    pub fn try_claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
+        self.claim_inner(payload_bytes, &Attributes::default(), Some(Duration::ZERO))
+    }
+
+    fn claim_inner(
+        &mut self,
+        payload_bytes: usize,
+        attributes: &Attributes,
+        timeout: Option<Duration>,
+    ) -> Result<Claim<'_, R>, SendError> {
+        let mut attributes = *attributes;
+        if self.stamp && attributes.published_ns.is_none() {
+            attributes.published_ns = Some(clock::realtime_ns());
+        }
+        let flags = attributes.flags();
+        let extension_bytes = frame::extension_bytes(flags);
+        let body_bytes = self.check(payload_bytes, extension_bytes)?;
+        let claim = match (self.ring.claim(body_bytes as u64), timeout) {
+            (Ok(claim), _) => claim,
+            (Err(refused), None) => self.claim_by_policy(body_bytes as u64, refused)?,
+            (Err(refused), Some(Duration::ZERO)) => return Err(self.refused_at_once(refused)),
+            (Err(refused), timeout) => self.claim_waiting(body_bytes as u64, refused, timeout)?,
+        };
+        let mut at = self.member.memories.data.address(self.ring.body_offset(claim));
+        attributes.write(|bytes| {
+            // SAFETY: the claim has room for the extensions that the flags announce, and they are written in order.
+            unsafe { copy(bytes.as_ptr(), at, bytes.len()) };
+            // SAFETY: as above.
+            at = unsafe { at.add(bytes.len()) };
+        });
+        Ok(Claim {
+            header: frame::header(body_bytes, attributes.type_id, flags),
+            // SAFETY: the payload follows the extensions inside the claimed room, which nobody else touches until
+            // it is committed.
+            payload: unsafe { std::slice::from_raw_parts_mut(at, payload_bytes) },
+            claim: Some(claim),
+            sender: self,
+        })
+    }
+
+    /// Publishes copies of all payloads, in order, waiting for room without end. Readers may see them a few at a
+    /// time. On an error the number of those already published is in the result.
+    pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), (usize, SendError)> {
+        for payload in payloads {
+            self.plain_header(payload.as_ref().len()).map_err(|error| (0, error))?;
+        }
+        let mut published = 0;
+        while published < payloads.len() {
+            published += match self.try_publish_batch(&payloads[published..]) {
+                Ok(0) => {
+                    let payload = payloads[published].as_ref();
+                    let sent = match self.overflow {
+                        Overflow::Block => self.publish(payload),
+                        // A batch waits also where single events would be dropped: it says how far it came.
+                        Overflow::DropNewest => self.publish_timeout(payload, Duration::MAX),
+                    };
+                    sent.map_err(|error| (published, error))?;
+                    1
+                }
+                Ok(count) => count,
+                Err(error) => return Err((published, error)),
+            };
+        }
+        Ok(())
+    }
+
+    /// Publishes copies of as many payloads as there is room for, in order, and returns how many.
+    ///
+    /// A batch costs one commit (stream), or one step of the shared tail (queue, topic), for many events.
+    pub fn try_publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<usize, SendError> {
+        for payload in payloads {
+            self.plain_header(payload.as_ref().len())?;
+        }
+        self.ring.begin_batch(payloads.len());
+        let mut published = 0;
+        for payload in payloads {
+            let payload = payload.as_ref();
+            // Cannot fail: checked above.
+            let Ok(header) = self.plain_header(payload.len()) else { break };
+            let Ok(claim) = self.ring.claim(frame::body_bytes(header) as u64) else { break };
+            self.fill(claim, header, payload);
+            published += 1;
+        }
+        self.ring.end_batch();
+        self.published(published as u64, payloads[..published].iter().map(|p| p.as_ref().len() as u64).sum());
+        Ok(published)
+    }
+
+    /// Events published by this handle.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Events dropped by this handle because the channel was full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Largest payload, in bytes, that the channel takes (without a trace context or origin).
+    pub fn payload_max(&self) -> usize {
+        self.ring.body_max() as usize - if self.stamp { frame::extension_bytes(STAMPED) } else { 0 }
+    }
+
+    /// How many live readers (subscribers, workers, taps) the channel has now. A system call for each.
+    pub fn readers(&self) -> usize {
+        self.member.count_others(|policy| policy & 0xFF != 0)
+    }
+
+    /// The header word of an event without attributes, or why there is none.
+    #[inline(always)]
+    fn plain_header(&self, payload_bytes: usize) -> Result<u64, SendError> {
+        let flags = if self.stamp { STAMPED } else { 0 };
+        let body_bytes = self.check(payload_bytes, frame::extension_bytes(flags))?;
+        Ok(frame::header(body_bytes, 0, flags))
+    }
+
+    #[inline(always)]
+    fn check(&self, payload_bytes: usize, extension_bytes: usize) -> Result<u32, SendError> {
+        if self.member.is_forked() {
+            return Err(SendError::Forked);
+        }
+        let body_bytes = payload_bytes + extension_bytes;
+        let max = (self.ring.body_max()).min(u32::MAX as u64) as usize;
+        if body_bytes > max {
+            return Err(SendError::TooLong { bytes: payload_bytes, max: max - extension_bytes });
+        }
+        Ok(body_bytes as u32)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, claim: R::Claim, header: u64, payload: &[u8]) -> u64 {
+        self.fill(claim, header, payload);
+        self.published(1, payload.len() as u64);
+        self.ring.position(claim)
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, claim: R::Claim, header: u64, payload: &[u8]) {
+        let mut at = self.member.memories.data.address(self.ring.body_offset(claim));
+        if self.stamp {
+            let now = clock::realtime_ns().to_le_bytes();
+            // SAFETY: the claim's body has room for the stamp and the payload (see `check`).
+            unsafe { copy(now.as_ptr(), at, now.len()) };
+            // SAFETY: as above.
+            at = unsafe { at.add(now.len()) };
+        }
+        // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches before the
+        // commit; the payload is the caller's own memory.
+        unsafe { copy(payload.as_ptr(), at, payload.len()) };
+        self.ring.commit(claim, header);
+    }
+
+    /// After events have become visible: counts them and wakes readers.
+    #[inline(always)]
+    fn published(&mut self, events: u64, bytes: u64) {
+        self.events += events;
+        self.bytes += bytes;
+        self.member.note(layout::EVENTS, self.events);
+        self.member.note(layout::BYTES, self.bytes);
+        if self.events.is_multiple_of(SEEN_EVERY) {
+            self.member.seen();
+        }
+        let asked = self.wakes.saturating_mul(events.min(u32::MAX as u64) as u32);
+        let futex = SharedFutex(self.member.memories.ring);
+        self.waker.wake(&self.member.memories.ring, &self.member.memories.acks, &futex, asked);
+    }
+
+    #[cold]
+    fn refused_at_once(&mut self, refused: R::Refused) -> SendError {
+        self.member.seen();
+        match self.ring.repair(refused, &self.member.peers) {
+            Repair::NeedsWorker if self.has_no_worker() => SendError::NoWorker,
+            _ => SendError::Full,
+        }
+    }
+
+    fn has_no_worker(&self) -> bool {
+        self.member.others_live(|policy| policy & 0xFF == registry::ROLE_WORKER) == Some(false)
+    }
+
+    #[cold]
+    fn claim_by_policy(&mut self, body_bytes: u64, refused: R::Refused) -> Result<R::Claim, SendError> {
+        match self.overflow {
+            Overflow::Block => self.claim_waiting(body_bytes, refused, None),
+            Overflow::DropNewest => {
+                // One repair, so that a dead reader does not make the channel drop for ever.
+                if self.ring.repair(refused, &self.member.peers) == Repair::Retry
+                    && let Ok(claim) = self.ring.claim(body_bytes)
+                {
+                    return Ok(claim);
+                }
+                self.dropped += 1;
+                self.member.note(layout::LOST, self.dropped);
+                // Counted for the channel too; other producers count in the same word. No order is needed.
+                self.member.memories.ring.fetch_add(layout::DROPPED, 1, Edge::Plain);
+                Err(SendError::Dropped)
+            }
+        }
+    }
+
+    #[cold]
+    fn claim_waiting(
+        &mut self,
+        body_bytes: u64,
+        refused: R::Refused,
+        timeout: Option<Duration>,
+    ) -> Result<R::Claim, SendError> {
+        let mut waiting = Waiting::new(self.wait, timeout);
+        let mut refused = refused;
+        let result = loop {
+            match waiting.step() {
+                Step::Poll => {}
+                Step::TimedOut => {
+                    let hopeless = self.ring.repair(refused, &self.member.peers) == Repair::NeedsWorker;
+                    break Err(if hopeless && self.has_no_worker() {
+                        SendError::NoWorker
+                    } else {
+                        SendError::TimedOut
+                    });
+                }
+                Step::Probe => {
+                    self.ring.repair(refused, &self.member.peers);
+                    self.member.seen();
+                    self.member.note(layout::WAIT_SINCE_NS, waiting.since_ns());
+                    self.member.note(layout::WAIT_POSITION, self.ring.blocked_at(refused));
+                }
+                Step::Sleep(slice_ns) => {
+                    let (own, peers) = (self.member.memories.ring, self.member.memories.acks);
+                    let words = (layout::SPACE_WAKE, layout::PRODUCERS_PARKED);
+                    let mut claim = Err(refused);
+                    park::sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
+                        claim = self.ring.claim(body_bytes);
+                        claim.is_ok()
+                    });
+                    if let Ok(claim) = claim {
+                        break Ok(claim);
+                    }
+                }
+            }
+            match self.ring.claim(body_bytes) {
+                Ok(claim) => break Ok(claim),
+                Err(again) => refused = again,
+            }
+            if self.member.is_forked() {
+                break Err(SendError::Forked);
+            }
+        };
+        if waiting.since_ns() != 0 && !self.member.is_forked() {
+            self.member.note(layout::WAIT_SINCE_NS, 0);
+        }
+        result
+    }
+}
+
+/// Room for one event, to be filled in place. Dereferences to the payload's bytes.
+#[derive(Debug)]
+pub struct Claim<'a, R: Outlet> {
+    sender: &'a mut Sender<R>,
+    claim: Option<R::Claim>,
+    header: u64,
+    payload: &'a mut [u8],
+}
+
+impl<R: Outlet> Claim<'_, R> {
+    /// Publishes the event with all of the payload. Returns its position.
+    pub fn commit(self) -> u64 {
+        let all = self.payload.len();
+        self.commit_bytes(all)
+    }
+
+    /// Publishes the event with the first `payload_bytes` of the payload, at most what was claimed.
+    pub fn commit_bytes(mut self, payload_bytes: usize) -> u64 {
+        let unused = self.payload.len().saturating_sub(payload_bytes) as u64;
+        let Some(claim) = self.claim.take() else { return 0 };
+        if self.sender.member.is_forked() {
+            return 0; // The claim belongs to the parent.
+        }
+        self.sender.ring.commit(claim, self.header - unused);
+        self.sender.published(1, self.payload.len() as u64 - unused);
+        self.sender.ring.position(claim)
+    }
+
+    /// Gives the room back. Nothing was ever visible. Dropping the claim does the same.
+    pub fn abort(self) {}
+}
+
+impl<R: Outlet> Drop for Claim<'_, R> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take()
+            && !self.sender.member.is_forked()
+        {
+            self.sender.ring.abort(claim);
+        }
+    }
+}
+
+impl<R: Outlet> std::ops::Deref for Claim<'_, R> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.payload
+    }
+}
+
+impl<R: Outlet> std::ops::DerefMut for Claim<'_, R> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.payload
+    }
+}

@@ -1,0 +1,152 @@
+//! Waiting: spin, then yield or park, with a deadline, and with a look at the peers' health now and then.
+//!
+//! A wait is a loop of the caller's around [`Waiting::step`], which says what to do between two polls. The first
+//! microseconds are spent polling. A reader that has been receiving without a break pauses a little at its first
+//! empty poll ("slip"): its polling would take the line away from the publisher that is about to write it; a reader
+//! that waits for single events polls tightly.
+
+use std::time::Duration;
+
+use crate::os::clock;
+
+/// How to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Poll without end: the lowest latency, one core busy.
+    Spin,
+    /// Poll for `spin`, then yield the processor between polls.
+    Yield {
+        /// How long to poll first.
+        spin: Duration,
+    },
+    /// Poll for `spin`, then sleep until woken: about no processor time while idle.
+    Park {
+        /// How long to poll first.
+        spin: Duration,
+    },
+}
+
+impl Default for Wait {
+    /// Park after 50 us of polling.
+    fn default() -> Wait {
+        Wait::Park { spin: Duration::from_micros(50) }
+    }
+}
+
+/// Waits are looked after this long: peers are probed when they last longer.
+const PATIENCE_NS: u64 = 50_000;
+/// Peers are probed at most this often.
+const PROBE_EVERY_NS: u64 = 1_000_000;
+/// A sleeper looks up this often, so that the death of a peer is met within a few ms.
+const SLICE_NS: u64 = 4_000_000;
+/// Polls between two looks at the clock. The first that many are tight: a reply that takes no longer than a few
+/// round trips of a cache line is met without a pause and without a look at the clock.
+const POLLS_A_LOOK: u32 = 128;
+/// Pauses at the first empty poll after a run of events.
+pub(crate) const SLIP: u32 = 48;
+
+/// What to do before the next poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing: poll again.
+    Poll,
+    /// Probe the peers, then poll again.
+    Probe,
+    /// Sleep for at most this many ns.
+    Sleep(u64),
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// One wait.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    wait: Wait,
+    polls: u32,
+    started_ns: u64,
+    deadline_ns: u64,
+    next_probe_ns: u64,
+}
+
+impl Waiting {
+    /// Begins. `timeout` of `None` waits without end.
+    #[inline]
+    pub(crate) fn new(wait: Wait, timeout: Option<Duration>) -> Waiting {
+        let timeout_ns = timeout.map_or(u64::MAX, |t| t.as_nanos().min(u64::MAX as u128) as u64);
+        // A timeout of zero has its look at once.
+        let polls = if timeout_ns == 0 { POLLS_A_LOOK - 1 } else { 0 };
+        Waiting { wait, polls, started_ns: 0, deadline_ns: timeout_ns, next_probe_ns: 0 }
+    }
+
+    /// Since when this wait has been long enough to be worth telling, 0 if it has not.
+    pub(crate) fn since_ns(&self) -> u64 {
+        if self.next_probe_ns == 0 { 0 } else { self.started_ns }
+    }
+
+    /// One step.
+    #[inline]
+    pub(crate) fn step(&mut self) -> Step {
+        self.polls += 1;
+        if self.polls < POLLS_A_LOOK {
+            if self.started_ns != 0 {
+                std::hint::spin_loop();
+            }
+            return Step::Poll;
+        }
+        self.polls = 0;
+        self.look()
+    }
+
+    #[cold]
+    fn look(&mut self) -> Step {
+        let now = clock::monotonic_ns();
+        if self.started_ns == 0 {
+            self.started_ns = now;
+            self.deadline_ns = now.saturating_add(self.deadline_ns);
+        }
+        if now >= self.deadline_ns {
+            return Step::TimedOut;
+        }
+        let waited = now - self.started_ns;
+        if waited >= PATIENCE_NS && now >= self.next_probe_ns {
+            self.next_probe_ns = now + PROBE_EVERY_NS;
+            // The next step looks again: a sleeper is not kept awake by the probe.
+            self.polls = POLLS_A_LOOK - 1;
+            return Step::Probe;
+        }
+        match self.wait {
+            Wait::Yield { spin } if waited >= spin.as_nanos() as u64 => {
+                std::thread::yield_now();
+                self.polls = POLLS_A_LOOK - 1;
+                Step::Poll
+            }
+            Wait::Park { spin } if waited >= spin.as_nanos() as u64 => {
+                self.polls = POLLS_A_LOOK - 1;
+                Step::Sleep(SLICE_NS.min(self.deadline_ns - now))
+            }
+            _ => Step::Poll,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zero_timeout_ends_at_once_and_a_park_sleeps() {
+        let mut waiting = Waiting::new(Wait::Spin, Some(Duration::ZERO));
+        assert_eq!(waiting.step(), Step::TimedOut);
+        let mut waiting = Waiting::new(Wait::Park { spin: Duration::ZERO }, Some(Duration::from_secs(9)));
+        let steps: Vec<Step> = (0..300).map(|_| waiting.step()).collect();
+        assert!(steps[..127].iter().all(|&step| step == Step::Poll), "{steps:?}");
+        assert!(steps.iter().any(|step| matches!(step, Step::Sleep(1..=SLICE_NS))), "{steps:?}");
+    }
+
+    #[test]
+    fn a_long_wait_probes_the_peers() {
+        let mut waiting = Waiting::new(Wait::Spin, None);
+        while waiting.step() != Step::Probe {}
+        assert_ne!(waiting.since_ns(), 0);
+    }
+}

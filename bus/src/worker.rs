@@ -1,0 +1,438 @@
+//! Working on a queue: each event goes to one worker, which says when it is done.
+//!
+//! A [`Worker`] is one registered consumer. It is used by one thread at a time (it is `Send`, not `Sync`), and not
+//! after `fork`. Delivery is at least once: an event whose worker dies, or hands it back, is delivered again, with
+//! its attempts counted; after the channel's `max_attempts` it goes to the dead-letter queue with its origin.
+//!
+//! [`Worker::take`] gives a [`Job`], which is handed back if it is dropped without [`Job::done`]. For several events
+//! in hand at once there are tickets: [`Worker::take_ticket`], [`Worker::event`], [`Worker::done`].
+
+use std::time::Duration;
+
+use crate::bus::Channel;
+use crate::error::RecvError;
+use crate::event::{Attributes, Event, Located, Origin};
+use crate::layout;
+use crate::member::{Kernel, Member, Memories, SharedFutex};
+use crate::memory::{Edge, Memory};
+use crate::os::clock;
+use crate::outlet::SlotOutlet;
+use crate::ring::frame;
+use crate::ring::orphan::Sweeper;
+use crate::ring::park::{self, Waker};
+use crate::ring::registry;
+use crate::ring::slot_worker::{SlotWorker, TAKE_MAX, Taken};
+use crate::ring::word::Slots;
+use crate::sender::Sender;
+use crate::wait::{SLIP, Step, Wait, Waiting};
+
+/// Operations between two looks at the clock.
+const SEEN_EVERY: u64 = 256;
+/// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
+const SWEEP_EVERY_NS: u64 = 1_000_000;
+/// Events in a row after which an empty ring is met with a pause.
+const STREAK: u32 = 8;
+
+/// Names an event in a worker's hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    position: u64,
+    attempt: u8,
+}
+
+impl Ticket {
+    /// The event's position.
+    pub fn position(self) -> u64 {
+        self.position
+    }
+
+    /// Which delivery this is, counted from 1; it stays at 64.
+    pub fn attempt(self) -> u32 {
+        self.attempt as u32 + 1
+    }
+}
+
+/// A registered worker of a queue. See the [module](self).
+#[derive(Debug)]
+pub struct Worker {
+    core: SlotWorker<crate::memory::Mapped>,
+    member: Member,
+    waker: Waker,
+    wait: Wait,
+    until_closed: bool,
+    /// How many events are taken from the ring at once.
+    grab: u32,
+    max_attempts: u32,
+    dead_letters: Option<Box<Sender<SlotOutlet<false>>>>,
+    letters_full_until_ns: u64,
+    swept_ns: u64,
+    events: u64,
+    bytes: u64,
+    streak: u32,
+}
+
+/// Sweeps what the dead owner of a worker's registry entry left. For registering.
+pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> bool {
+    let header = channel.header();
+    let sweeper = Sweeper {
+        ring: &memories.ring,
+        acks: &memories.acks,
+        data: &memories.data,
+        done: &memories.done,
+        slots: Slots::new(header.slots, header.slot_bytes),
+        producers: header.producers_max as usize,
+        consumers: header.consumers_max as usize,
+    };
+    sweeper.sweep(peers, Some(index)).unsettled == 0
+}
+
+impl Worker {
+    pub(crate) fn new(
+        member: Member,
+        wait: Wait,
+        until_closed: bool,
+        grab: u32,
+        dead_letters: Option<Sender<SlotOutlet<false>>>,
+    ) -> Worker {
+        let header = member.channel.header();
+        let Memories { ring, acks, data, done } = member.memories;
+        let core = SlotWorker::new(
+            ring,
+            acks,
+            data,
+            done,
+            member.registered.index,
+            Slots::new(header.slots, header.slot_bytes),
+            header.producers_max as usize,
+            header.consumers_max as usize,
+        );
+        Worker {
+            core,
+            waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
+            wait,
+            until_closed,
+            grab: grab.clamp(1, TAKE_MAX),
+            max_attempts: header.max_attempts,
+            dead_letters: dead_letters.map(Box::new),
+            letters_full_until_ns: 0,
+            swept_ns: 0,
+            events: 0,
+            bytes: 0,
+            streak: 0,
+            member,
+        }
+    }
+
+    /// The next event, if there is one. Never blocks.
+    #[inline]
+    pub fn try_take(&mut self) -> Result<Option<Job<'_>>, RecvError> {
+        Ok(self.poll()?.map(|ticket| Job { worker: self, ticket, finished: false }))
+    }
+
+    /// The next event, waiting for it without end.
+    ///
+    /// A worker opened with `until_closed` gets [`RecvError::Closed`] when the last producer has left and every
+    /// event is done.
+    #[inline]
+    pub fn take(&mut self) -> Result<Job<'_>, RecvError> {
+        let ticket = match self.poll()? {
+            Some(ticket) => ticket,
+            None => self.wait(None)?,
+        };
+        Ok(Job { worker: self, ticket, finished: false })
+    }
+
+    /// The next event, waiting at most `timeout`.
+    pub fn take_timeout(&mut self, timeout: Duration) -> Result<Job<'_>, RecvError> {
+        let ticket = match self.poll()? {
+            Some(ticket) => ticket,
+            None => self.wait(Some(timeout))?,
+        };
+        Ok(Job { worker: self, ticket, finished: false })
+    }
+
+    /// The next event as a ticket, if there is one: it stays in this worker's hands, beside others, until
+    /// [`Self::done`] or [`Self::retry`], or until this handle is dropped.
+    #[inline]
+    pub fn take_ticket(&mut self) -> Result<Option<Ticket>, RecvError> {
+        self.poll()
+    }
+
+    /// As [`Self::take_ticket`], waiting at most `timeout`.
+    pub fn take_ticket_timeout(&mut self, timeout: Duration) -> Result<Ticket, RecvError> {
+        match self.poll()? {
+            Some(ticket) => Ok(ticket),
+            None => self.wait(Some(timeout)),
+        }
+    }
+
+    /// The event a ticket names, in place. `None` when this worker does not hold it.
+    #[inline]
+    pub fn event(&self, ticket: Ticket) -> Option<Event<'_>> {
+        if self.member.is_forked() || !self.core.holds(ticket.position) {
+            return None;
+        }
+        // SAFETY: held, so nobody overwrites it; the header was checked when it was taken.
+        Some(unsafe { Event::new(self.locate(ticket.position)) })
+    }
+
+    /// Says that an event is done: it will not be delivered again. False when this worker does not hold it.
+    #[inline]
+    pub fn done(&mut self, ticket: Ticket) -> bool {
+        if self.member.is_forked() {
+            return false;
+        }
+        let held = self.core.done(ticket.position);
+        let own = self.member.memories.acks;
+        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), 1);
+        held
+    }
+
+    /// Hands an event back: it is delivered again, to this worker or another, with its attempts counted. False
+    /// when this worker does not hold it.
+    pub fn retry(&mut self, ticket: Ticket) -> bool {
+        !self.member.is_forked() && self.core.retry(ticket.position)
+    }
+
+    /// How many events are in this worker's hands.
+    pub fn in_hand(&self) -> usize {
+        self.core.in_hand()
+    }
+
+    /// Events taken by this handle, redeliveries included.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether every producer has left, after at least one was there.
+    pub fn producers_left(&self) -> bool {
+        self.member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) == Some(false)
+    }
+
+    #[inline(always)]
+    fn locate(&self, position: u64) -> Located {
+        let body = self.member.memories.data.address(self.core.body_offset(position));
+        Located { body, header: self.core.header(position), position }
+    }
+
+    #[inline(always)]
+    fn poll(&mut self) -> Result<Option<Ticket>, RecvError> {
+        if self.member.is_forked() {
+            return Err(RecvError::Forked);
+        }
+        loop {
+            let taken = if self.letters_full_until_ns == 0 {
+                self.core.take(self.grab)
+            } else {
+                self.take_while_letters_are_full()
+            };
+            let Some(taken) = taken else {
+                if std::mem::take(&mut self.streak) >= STREAK {
+                    // A producer is about to write the line that polling would take away from it.
+                    (0..SLIP).for_each(|_| std::hint::spin_loop());
+                }
+                return Ok(None);
+            };
+            let header = self.core.header(taken.ticket);
+            if !frame::is_event(header, self.core.body_max()) {
+                // It stays in hand: nobody can make sense of it.
+                return Err(RecvError::Corrupt("an event that no producer writes; remove the channel"));
+            }
+            if taken.attempt > 0 && !self.is_redelivered(taken) {
+                continue;
+            }
+            self.events += 1;
+            self.streak += 1;
+            self.bytes += frame::body_bytes(header) as u64;
+            self.member.note(layout::EVENTS, self.events);
+            self.member.note(layout::BYTES, self.bytes);
+            if self.events.is_multiple_of(SEEN_EVERY) {
+                self.look_around(false);
+            }
+            return Ok(Some(Ticket { position: taken.ticket, attempt: taken.attempt }));
+        }
+    }
+
+    /// The dead-letter queue was full a moment ago: fresh events go on, those handed back wait.
+    #[cold]
+    fn take_while_letters_are_full(&mut self) -> Option<Taken> {
+        if clock::coarse_ns() >= self.letters_full_until_ns {
+            self.letters_full_until_ns = 0;
+            return self.core.take(self.grab);
+        }
+        self.core.take_without_redo(self.grab)
+    }
+
+    /// Whether an event that was delivered before is to be delivered again: otherwise it has become a dead letter,
+    /// or waits until there is room for it.
+    #[cold]
+    fn is_redelivered(&mut self, taken: Taken) -> bool {
+        if self.max_attempts == 0 || (taken.attempt as u32) < self.max_attempts {
+            self.member.memories.acks.fetch_add(layout::REDELIVERED, 1, Edge::Plain);
+            return true;
+        }
+        let Some(letters) = &mut self.dead_letters else { return true };
+        let header = self.member.channel.header();
+        let channel_word = u64::from_le_bytes(std::array::from_fn(|i| header.channel_id[i]));
+        // SAFETY: the event is in this worker's hands, and its header was checked.
+        let event: Event<'_> = unsafe {
+            Event::new(Located {
+                body: self.member.memories.data.address(self.core.body_offset(taken.ticket)),
+                header: self.core.header(taken.ticket),
+                position: taken.ticket,
+            })
+        };
+        let attributes = Attributes {
+            type_id: event.type_id(),
+            trace: event.trace(),
+            published_ns: event.published_ns(),
+            replayed: event.is_replayed(),
+            origin: Some(event.origin().unwrap_or(Origin {
+                channel: channel_word,
+                incarnation: header.incarnation,
+                position: taken.ticket,
+                attempts: taken.attempt as u64,
+            })),
+        };
+        // Published before it is done: killed between the two, it is delivered as a dead letter once more, and its
+        // origin tells.
+        if letters.try_publish_with(event.payload(), &attributes).is_ok() {
+            self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
+            self.core.done(taken.ticket);
+        } else {
+            // Full: the event waits where it is.
+            self.core.put_back(taken);
+            self.letters_full_until_ns = clock::coarse_ns() + SWEEP_EVERY_NS;
+        }
+        false
+    }
+
+    /// Looks for dead workers and repairs what they left, at most every ms unless `now`.
+    #[cold]
+    fn look_around(&mut self, at_once: bool) {
+        let now = clock::coarse_ns();
+        self.member.note(layout::SEEN_NS, now);
+        if !at_once && now.saturating_sub(self.swept_ns) < SWEEP_EVERY_NS {
+            return;
+        }
+        self.swept_ns = now;
+        let dead: Vec<usize> = self.member.dead_of_own_side().collect();
+        for index in dead {
+            // Under the entry's janitor lock: one worker repairs, the others go on. What cannot be settled yet, or
+            // be locked, is met again in a ms.
+            let _ = self.member.bury(index, |index| {
+                self.core.sweeper().sweep(&self.member.peers, Some(index)).unsettled == 0
+            });
+        }
+    }
+
+    #[cold]
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<Ticket, RecvError> {
+        let mut waiting = Waiting::new(self.wait, timeout);
+        loop {
+            match waiting.step() {
+                Step::Poll => {}
+                Step::TimedOut => return self.poll()?.ok_or(RecvError::TimedOut),
+                Step::Probe => {
+                    self.look_around(true);
+                    let mut repaired = false;
+                    if let Some(ticket) = self.core.stuck_behind() {
+                        repaired = self.core.skip_orphan(ticket, &self.member.peers);
+                    }
+                    if !repaired && self.until_closed && self.producers_left() && self.is_finished() {
+                        return self.poll()?.ok_or(RecvError::Closed);
+                    }
+                }
+                Step::Sleep(slice_ns) => {
+                    let (own, peers) = (self.member.memories.acks, self.member.memories.ring);
+                    let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
+                    let mut polled = Ok(None);
+                    park::sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
+                        polled = self.poll();
+                        !matches!(polled, Ok(None))
+                    });
+                    if let Some(ticket) = polled? {
+                        return Ok(ticket);
+                    }
+                }
+            }
+            if let Some(ticket) = self.poll()? {
+                return Ok(ticket);
+            }
+        }
+    }
+
+    /// Whether every event of the queue is done, by any worker.
+    fn is_finished(&self) -> bool {
+        self.core.unfinished() == 0
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.member.is_forked() {
+            self.core.hand_back();
+        }
+    }
+}
+
+/// An event in a worker's hands. It dereferences to the payload, and is handed back for redelivery when dropped
+/// without [`Job::done`].
+#[derive(Debug)]
+pub struct Job<'a> {
+    worker: &'a mut Worker,
+    ticket: Ticket,
+    finished: bool,
+}
+
+impl Job<'_> {
+    /// The event, in place.
+    #[inline]
+    pub fn event(&self) -> Event<'_> {
+        // SAFETY: in this worker's hands until the job is dropped; its header was checked when it was taken.
+        unsafe { Event::new(self.worker.locate(self.ticket.position)) }
+    }
+
+    /// Which delivery this is, counted from 1.
+    pub fn attempt(&self) -> u32 {
+        self.ticket.attempt()
+    }
+
+    /// The event's position.
+    pub fn position(&self) -> u64 {
+        self.ticket.position
+    }
+
+    /// Says that the event is done.
+    #[inline]
+    pub fn done(mut self) {
+        self.finished = true;
+        self.worker.done(self.ticket);
+    }
+
+    /// Hands the event back for redelivery.
+    pub fn retry(self) {}
+
+    /// Keeps the event in the worker's hands and returns its ticket.
+    pub fn keep(mut self) -> Ticket {
+        self.finished = true;
+        self.ticket
+    }
+}
+
+impl std::ops::Deref for Job<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.event().payload()
+    }
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.worker.retry(self.ticket);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! The three kinds, end to end in one process: what the README shows, and each verb once.
+
+use std::time::Duration;
+
+use railbus::{
+    Attributes, Bus, ChannelOptions, Error, Kind, Overflow, RecvError, SendError, SendOptions, Start,
+    SubscribeOptions, TraceContext, WorkOptions,
+};
+
+fn bus() -> (tempfile::TempDir, Bus) {
+    let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+    let bus = Bus::at(base.path(), "test").expect("a bus");
+    (base, bus)
+}
+
+fn from_oldest() -> SubscribeOptions {
+    SubscribeOptions { start: Start::Oldest, ..SubscribeOptions::default() }
+}
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_stream_carries_every_size_in_order_around_the_ring() {
+    let (_base, bus) = bus();
+    let channel = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let mut subscriber = channel.subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = channel.publisher(&SendOptions::default()).unwrap();
+    let max = publisher.payload_max();
+    assert_eq!(max, 4096 / 2 - 16);
+    for round in 0..2000usize {
+        let payload: Vec<u8> = (0..(round * 37) % (max + 1)).map(|i| (i + round) as u8).collect();
+        publisher.publish(&payload).unwrap();
+        let event = subscriber.recv().unwrap();
+        assert_eq!(event.payload(), payload);
+        if payload.len() > 1024 - 8 {
+            // Up to a quarter of the ring always fits beside an event that is still held; more needs its room back.
+            subscriber.acknowledge();
+        }
+    }
+    assert!(matches!(publisher.try_publish(&vec![0; max + 1]), Err(SendError::TooLong { .. })));
+    assert!(subscriber.try_recv().unwrap().is_none());
+    assert!(matches!(subscriber.recv_timeout(Duration::from_millis(3)), Err(RecvError::TimedOut)));
+}
+
+#[test]
+fn a_full_stream_refuses_and_goes_on_when_read() {
+    let (_base, bus) = bus();
+    let channel = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let mut subscriber = channel.subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = channel.publisher(&SendOptions::default()).unwrap();
+    let mut sent = 0u64;
+    while publisher.try_publish(&sent.to_le_bytes()).is_ok() {
+        sent += 1;
+    }
+    assert!((150..256).contains(&sent), "{sent}");
+    assert_eq!(publisher.publish_timeout(b"x", Duration::from_millis(2)), Err(SendError::TimedOut));
+    for i in 0..sent {
+        assert_eq!(subscriber.recv().unwrap().pod::<u64>(), Some(i));
+    }
+    assert!(subscriber.try_recv().unwrap().is_none());
+    publisher.publish(b"again").unwrap();
+    assert_eq!(&*subscriber.recv().unwrap(), b"again");
+}
+
+#[test]
+fn attributes_travel_with_the_payload() {
+    let (_base, bus) = bus();
+    let channel = bus.create("s", &ChannelOptions::new(Kind::Stream).stamp(true)).unwrap();
+    let mut subscriber = channel.subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = channel.publisher(&SendOptions::default()).unwrap();
+    let trace = TraceContext { trace_id: [7; 16], span_id: [9; 8], flags: 1 };
+    let attributes = Attributes { type_id: 77, trace: Some(trace), ..Attributes::default() };
+    publisher.publish_with(b"traced", &attributes).unwrap();
+    publisher.publish(b"plain").unwrap();
+    let event = subscriber.recv().unwrap();
+    assert_eq!((event.payload(), event.type_id(), event.trace()), (&b"traced"[..], 77, Some(trace)));
+    assert!(event.published_ns().is_some_and(|ns| ns > 1_600_000_000_000_000_000));
+    let event = subscriber.recv().unwrap();
+    assert_eq!((event.payload(), event.type_id(), event.trace()), (&b"plain"[..], 0, None));
+    assert!(event.published_ns().is_some());
+}
+
+#[test]
+fn claims_are_written_in_place_shortened_and_aborted() {
+    let (_base, bus) = bus();
+    for kind in [Kind::Stream, Kind::Queue, Kind::Topic] {
+        let name = kind.to_string();
+        let channel = bus.create(&name, &ChannelOptions::new(kind)).unwrap();
+        match kind {
+            Kind::Stream => {
+                let mut reader = channel.subscriber(&SubscribeOptions::default()).unwrap();
+                let mut sender = channel.publisher(&SendOptions::default()).unwrap();
+                claim_some(&mut sender);
+                assert_eq!(&*reader.recv().unwrap(), b"keep");
+                assert_eq!(&*reader.recv().unwrap(), b"end");
+            }
+            Kind::Topic => {
+                let mut reader = channel.topic_subscriber(&SubscribeOptions::default()).unwrap();
+                let mut sender = channel.topic_publisher(&SendOptions::default()).unwrap();
+                claim_some(&mut sender);
+                assert_eq!(&*reader.recv().unwrap(), b"keep");
+                assert_eq!(&*reader.recv().unwrap(), b"end");
+            }
+            Kind::Queue => {
+                let mut worker = channel.worker(&WorkOptions::default()).unwrap();
+                let mut tap = channel.tap(&SubscribeOptions::default()).unwrap();
+                let mut sender = channel.producer(&SendOptions::default()).unwrap();
+                claim_some(&mut sender);
+                for expected in [&b"keep"[..], b"end"] {
+                    let job = worker.take().unwrap();
+                    assert_eq!(&*job, expected);
+                    job.done();
+                    assert_eq!(&*tap.recv().unwrap(), expected);
+                }
+            }
+        }
+    }
+}
+
+fn claim_some<R: railbus::outlet::Outlet>(sender: &mut railbus::sender::Sender<R>) {
+    let mut claim = sender.claim(100).unwrap();
+    claim[..4].copy_from_slice(b"keep");
+    claim.commit_bytes(4);
+    let mut claim = sender.claim(8).unwrap();
+    claim.fill(b'x');
+    claim.abort();
+    drop(sender.claim(3).unwrap());
+    sender.publish(b"end").unwrap();
+}
+
+#[test]
+fn batches_carry_many_and_are_held_together() {
+    let (_base, bus) = bus();
+    let payloads: Vec<Vec<u8>> = (0..500u32).map(|i| vec![i as u8; i as usize % 60]).collect();
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(1 << 16)).unwrap();
+    let mut subscriber = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    stream.publisher(&SendOptions::default()).unwrap().publish_batch(&payloads).unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < payloads.len() {
+        let batch = subscriber.batch(64).unwrap();
+        assert!(!batch.is_empty() && batch.len() <= 64);
+        seen.extend(batch.iter().map(|event| event.payload().to_vec()));
+    }
+    assert_eq!(seen, payloads);
+
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slot_bytes(128)).unwrap();
+    let mut worker = queue.worker(&WorkOptions { grab: 16, ..WorkOptions::default() }).unwrap();
+    queue.producer(&SendOptions::default()).unwrap().publish_batch(&payloads).unwrap();
+    for payload in &payloads {
+        let job = worker.take().unwrap();
+        assert_eq!(&*job, payload.as_slice());
+        job.done();
+    }
+    assert!(worker.try_take().unwrap().is_none());
+}
+
+#[test]
+fn a_lossy_subscriber_learns_exactly_what_it_lost() {
+    let (_base, bus) = bus();
+    let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let mut subscriber = stream.subscriber(&lossy).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    for i in 0..10_000u64 {
+        publisher.publish(&i.to_le_bytes()).unwrap();
+    }
+    let Err(RecvError::Lost { events, .. }) = subscriber.try_recv() else { panic!("not lost") };
+    let mut next = events;
+    while let Some(event) = subscriber.try_recv().unwrap() {
+        assert_eq!(event.pod::<u64>(), Some(next));
+        next += 1;
+    }
+    assert_eq!(next, 10_000);
+
+    let topic = bus.create("t", &ChannelOptions::new(Kind::Topic).slots(64)).unwrap();
+    let mut subscriber = topic.topic_subscriber(&lossy).unwrap();
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+    for i in 0..1000u64 {
+        publisher.publish(&i.to_le_bytes()).unwrap();
+    }
+    let Err(RecvError::Lost { events, .. }) = subscriber.try_recv() else { panic!("not lost") };
+    assert_eq!(subscriber.recv().unwrap().pod::<u64>(), Some(events));
+}
+
+#[test]
+fn joining_at_the_oldest_at_a_position_and_live() {
+    let (_base, bus) = bus();
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream)).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    let positions: Vec<u64> = (0..100u64).map(|i| publisher.publish(&i.to_le_bytes()).unwrap()).collect();
+    let first = |options: &SubscribeOptions| stream.subscriber(options).unwrap().recv().unwrap().pod::<u64>();
+    assert_eq!(first(&from_oldest()), Some(0));
+    let at = |position| SubscribeOptions { start: Start::Position(position), ..SubscribeOptions::default() };
+    assert_eq!(first(&at(positions[42])), Some(42));
+    assert!(matches!(stream.subscriber(&at(positions[42] + 8)), Err(Error::Invalid { .. })));
+    assert!(matches!(stream.subscriber(&at(1 << 40)), Err(Error::Invalid { .. })));
+    let mut live = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    assert!(live.try_recv().unwrap().is_none());
+    publisher.publish(b"news").unwrap();
+    assert_eq!(&*live.recv().unwrap(), b"news");
+
+    let topic = bus.create("t", &ChannelOptions::new(Kind::Topic).slots(64)).unwrap();
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+    for i in 0..100u64 {
+        publisher.publish(&i.to_le_bytes()).unwrap();
+    }
+    let mut oldest = topic.topic_subscriber(&from_oldest()).unwrap();
+    for i in 36..100u64 {
+        assert_eq!(oldest.recv().unwrap().pod::<u64>(), Some(i));
+    }
+    publisher.publish(b"news").unwrap();
+    assert_eq!(&*oldest.recv().unwrap(), b"news");
+}
+
+#[test]
+fn a_durable_subscription_resumes_and_holds() {
+    let (_base, bus) = bus();
+    let durable = SubscribeOptions { name: "audit".into(), durable: true, ..SubscribeOptions::default() };
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    let mut subscriber = stream.subscriber(&durable).unwrap();
+    assert!(matches!(stream.subscriber(&durable), Err(Error::Busy { .. })));
+    publisher.publish(b"one").unwrap();
+    publisher.publish(b"two").unwrap();
+    assert_eq!(&*subscriber.recv().unwrap(), b"one");
+    drop(subscriber);
+    while publisher.try_publish(b"filler").is_ok() {}
+    let mut subscriber = stream.subscriber(&durable).unwrap();
+    assert_eq!(&*subscriber.recv().unwrap(), b"two");
+    while subscriber.try_recv().unwrap().is_some() {}
+    publisher.publish(b"more").unwrap();
+}
+
+#[test]
+fn queue_events_are_retried_and_become_dead_letters() {
+    let (_base, bus) = bus();
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).max_attempts(2)).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default()).unwrap();
+    producer.publish(b"good").unwrap();
+    let position = producer.publish(b"poison").unwrap();
+    worker.take().unwrap().done();
+    for attempt in 1..=2 {
+        let job = worker.take().unwrap();
+        assert_eq!((&*job, job.attempt()), (&b"poison"[..], attempt));
+        job.retry();
+    }
+    assert!(worker.try_take().unwrap().is_none());
+    let letters = bus.attach("q.dead").unwrap();
+    let mut undertaker = letters.worker(&WorkOptions::default()).unwrap();
+    let job = undertaker.take_timeout(SOON).unwrap();
+    assert_eq!(&*job, b"poison");
+    let origin = job.event().origin().unwrap();
+    assert_eq!((origin.position, origin.attempts), (position, 2));
+    job.done();
+}
+
+#[test]
+fn several_events_in_hand() {
+    let (_base, bus) = bus();
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    let mut worker = queue.worker(&WorkOptions { grab: 3, ..WorkOptions::default() }).unwrap();
+    for i in 0..10u64 {
+        producer.publish(&i.to_le_bytes()).unwrap();
+    }
+    let mut tickets = Vec::new();
+    while let Some(ticket) = worker.take_ticket().unwrap() {
+        tickets.push(ticket);
+    }
+    assert_eq!((tickets.len(), worker.in_hand()), (10, 10));
+    for (i, &ticket) in tickets.iter().enumerate().rev() {
+        assert_eq!(worker.event(ticket).unwrap().pod::<u64>(), Some(i as u64));
+        assert!(worker.done(ticket) && !worker.done(ticket));
+    }
+    // Everything in hand goes back when the worker leaves.
+    producer.publish(b"left").unwrap();
+    assert!(worker.take_ticket().unwrap().is_some());
+    drop(worker);
+    let mut other = queue.worker(&WorkOptions::default()).unwrap();
+    let job = other.take_timeout(SOON).unwrap();
+    assert_eq!((&*job, job.attempt()), (&b"left"[..], 2));
+    job.done();
+}
+
+#[test]
+fn dropping_the_newest_is_counted() {
+    let (_base, bus) = bus();
+    let options = ChannelOptions::new(Kind::Queue).slots(64).overflow(Overflow::DropNewest);
+    let queue = bus.create("q", &options).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    let refused =
+        (0..100u64).filter(|i| producer.publish(&i.to_le_bytes()) == Err(SendError::Dropped)).count();
+    assert_eq!((refused, producer.dropped()), (36, 36));
+}
+
+#[test]
+fn one_publisher_at_a_time_and_the_next_continues() {
+    let (_base, bus) = bus();
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let mut subscriber = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    for round in 0..100u64 {
+        let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+        assert!(matches!(stream.publisher(&SendOptions::default()), Err(Error::Busy { .. })));
+        for i in 0..7 {
+            publisher.publish(&(round * 7 + i).to_le_bytes()).unwrap();
+        }
+        for i in 0..7 {
+            assert_eq!(subscriber.recv().unwrap().pod::<u64>(), Some(round * 7 + i));
+        }
+    }
+}
+
+#[test]
+fn the_end_is_told_when_the_last_publisher_has_left() {
+    let (_base, bus) = bus();
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream)).unwrap();
+    let closing = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+    let mut subscriber = stream.subscriber(&closing).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    publisher.publish(b"last").unwrap();
+    drop(publisher);
+    assert_eq!(&*subscriber.recv().unwrap(), b"last");
+    assert_eq!(subscriber.recv().unwrap_err(), RecvError::Closed);
+}
+
+#[test]
+fn a_parked_reader_and_a_parked_producer_are_woken() {
+    let (_base, bus) = bus();
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
+    let wait = railbus::Wait::Park { spin: Duration::ZERO };
+    let mut worker = queue.worker(&WorkOptions { wait, ..WorkOptions::default() }).unwrap();
+    let mut producer = queue.producer(&SendOptions { wait, ..SendOptions::default() }).unwrap();
+    const EVENTS: u64 = 20_000;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for i in 0..EVENTS {
+                producer.publish(&i.to_le_bytes()).unwrap();
+            }
+        });
+        for i in 0..EVENTS {
+            let job = worker.take().unwrap();
+            assert_eq!(job.event().pod::<u64>(), Some(i));
+            job.done();
+        }
+    });
+}
+
+#[test]
+fn a_channel_may_begin_at_any_position() {
+    let (_base, bus) = bus();
+    let far = (1 << 63) - 16 * 77;
+    for (kind, first) in [(Kind::Stream, far), (Kind::Queue, 1_000_003), (Kind::Topic, (1 << 47) + 5)] {
+        let name = kind.to_string();
+        let options = ChannelOptions::new(kind).first_position(first & !7);
+        let channel = bus.create(&name, &options).unwrap();
+        let expected = first & !7;
+        for round in 0..3000u64 {
+            let position = match kind {
+                Kind::Stream => channel.publisher(&SendOptions::default()).unwrap().publish(b"12345678"),
+                Kind::Queue => {
+                    let position = channel.producer(&SendOptions::default()).unwrap().publish(b"12345678");
+                    channel.worker(&WorkOptions::default()).unwrap().take().unwrap().done();
+                    position
+                }
+                Kind::Topic => channel.topic_publisher(&SendOptions::default()).unwrap().publish(b"12345678"),
+            };
+            let step = if kind == Kind::Stream { 16 } else { 1 };
+            assert_eq!(position, Ok(expected + round * step));
+        }
+    }
+}
