@@ -316,6 +316,10 @@ impl Channel {
         self.inner.attached.map(role)
     }
 
+    pub(crate) fn is_removed(&self) -> Result<bool> {
+        self.inner.attached.is_removed()
+    }
+
     pub(crate) fn ring_id(&self) -> FileId {
         self.inner.ring_id
     }

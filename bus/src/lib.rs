@@ -1,5 +1,6 @@
 //! Events between processes of one Linux host at the speed of the cache-coherence protocol.
 
+pub mod bridge;
 pub mod bus;
 pub mod channel;
 mod copy;
@@ -17,6 +18,7 @@ pub mod sender;
 mod wait;
 pub mod worker;
 
+pub use bridge::{Bridge, Watch};
 pub use bus::{
     Bus, Channel, Producer, Publisher, SendOptions, SubscribeOptions, Subscriber, Tap, TopicPublisher,
     TopicSubscriber, WorkOptions,

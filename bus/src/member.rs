@@ -21,6 +21,10 @@ use crate::ring::registry::{self, Identity, Locks, Refused, Registered, Registry
 /// Registry index of the lock that keeps two registrants of one new durable name apart.
 const NAMES_LOCK: usize = layout::ENTRIES_MAX - 1;
 
+/// A refusal is asked again this often, a ms apart: the locks of a process that was just killed, or of a child
+/// between fork and exec, go a moment later.
+const RETRIES: u32 = 20;
+
 /// The memories of a channel, as this process maps them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memories {
@@ -168,11 +172,26 @@ impl Member {
         if durable {
             lock_names(&locks)?;
         }
-        let registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
+        let mut registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
+        for _ in 0..RETRIES {
+            if registered.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
+        }
         if durable {
             locks.release_janitor(NAMES_LOCK);
         }
         let registered = registered.map_err(|refused| explain(refused, channel, side, &registry))?;
+        if channel.is_removed()? {
+            // The name may belong to another channel by now: a handle to this one would meet nobody.
+            registry.leave(&registered, durable);
+            return Err(Error::NotFound {
+                what: channel.name().to_string(),
+                path: channel.paths().ring.clone(),
+            });
+        }
         let life = locks.0.into_inner().into_life()?;
         let guard = life.guard();
         let channel = channel.clone();

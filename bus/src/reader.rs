@@ -9,17 +9,21 @@
 
 use std::time::Duration;
 
+use crate::bridge::Watch;
 use crate::error::RecvError;
 use crate::event::{Event, Located};
 use crate::inlet::{Found, Inlet};
 use crate::layout;
 use crate::member::{Member, SharedFutex};
+use crate::os::clock;
 use crate::ring::park::{self, Waker};
 use crate::ring::registry;
 use crate::wait::{SLIP, Step, Wait, Waiting};
 
 /// Operations between two notes of the time, for observers.
 const SEEN_EVERY: u64 = 1024;
+/// Empty polls look after the peers this often. The coarse clock steps in milliseconds.
+const IDLE_EVERY_NS: u64 = 4_000_000;
 /// Events in a row after which an empty ring is met with a pause.
 const STREAK: u32 = 8;
 
@@ -39,6 +43,8 @@ pub struct Reader<R: Inlet> {
     bytes: u64,
     lost: u64,
     streak: u32,
+    /// When the last empty poll looked after the peers.
+    idle_ns: u64,
 }
 
 impl<R: Inlet> Reader<R> {
@@ -54,6 +60,7 @@ impl<R: Inlet> Reader<R> {
             bytes: 0,
             lost: 0,
             streak: 0,
+            idle_ns: 0,
             member,
         }
     }
@@ -62,9 +69,13 @@ impl<R: Inlet> Reader<R> {
     /// waits for room.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, RecvError> {
+        let polled = self.poll()?;
+        if polled.is_none() {
+            self.idle();
+        }
         // SAFETY: `poll` says where a checked event lies; it is released by the next call, which needs this
         // handle mutably, as the event's lifetime does.
-        Ok(self.poll()?.map(|located| unsafe { Event::new(located) }))
+        Ok(polled.map(|located| unsafe { Event::new(located) }))
     }
 
     /// The next event, waiting for it without end.
@@ -130,6 +141,11 @@ impl<R: Inlet> Reader<R> {
         self.ring.position()
     }
 
+    /// What a [`crate::bridge::Bridge`] is to be armed with.
+    pub fn watch(&self) -> Watch {
+        Watch { position: Some(self.ring.position()), redo_seen: 0 }
+    }
+
     /// Events received by this handle.
     pub fn events(&self) -> u64 {
         self.events
@@ -159,6 +175,17 @@ impl<R: Inlet> Reader<R> {
         }
         let found = self.ring.poll();
         self.receive(found)
+    }
+
+    /// After an empty poll of a caller who does its own waiting: nobody else steps over what a dead publisher left.
+    #[inline]
+    fn idle(&mut self) {
+        let now = clock::coarse_ns();
+        if now.saturating_sub(self.idle_ns) >= IDLE_EVERY_NS {
+            self.idle_ns = now;
+            self.member.note(layout::SEEN_NS, now);
+            self.ring.repair(&self.member.peers);
+        }
     }
 
     #[inline(always)]

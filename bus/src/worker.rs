@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use crate::bridge::Watch;
 use crate::bus::Channel;
 use crate::error::RecvError;
 use crate::event::{Attributes, Event, Located, Origin};
@@ -30,6 +31,8 @@ use crate::wait::{SLIP, Step, Wait, Waiting};
 const SEEN_EVERY: u64 = 256;
 /// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
+/// Empty polls look after the peers this often. The coarse clock steps in milliseconds.
+const IDLE_EVERY_NS: u64 = 4_000_000;
 /// Events in a row after which an empty ring is met with a pause.
 const STREAK: u32 = 8;
 
@@ -126,7 +129,7 @@ impl Worker {
     /// The next event, if there is one. Never blocks.
     #[inline]
     pub fn try_take(&mut self) -> Result<Option<Job<'_>>, RecvError> {
-        Ok(self.poll()?.map(|ticket| Job { worker: self, ticket, finished: false }))
+        Ok(self.take_ticket()?.map(|ticket| Job { worker: self, ticket, finished: false }))
     }
 
     /// The next event, waiting for it without end.
@@ -155,7 +158,27 @@ impl Worker {
     /// [`Self::done`] or [`Self::retry`], or until this handle is dropped.
     #[inline]
     pub fn take_ticket(&mut self) -> Result<Option<Ticket>, RecvError> {
-        self.poll()
+        let polled = self.poll()?;
+        if polled.is_none() {
+            self.idle();
+        }
+        Ok(polled)
+    }
+
+    /// What a [`crate::bridge::Bridge`] is to be armed with.
+    pub fn watch(&self) -> Watch {
+        Watch { position: None, redo_seen: self.core.redo_seen() }
+    }
+
+    /// After an empty poll of a caller who does its own waiting: looks after the peers now and then.
+    #[inline]
+    fn idle(&mut self) {
+        if clock::coarse_ns().saturating_sub(self.swept_ns) >= IDLE_EVERY_NS {
+            self.look_around(true);
+            if let Some(ticket) = self.core.stuck_behind() {
+                self.core.skip_orphan(ticket, &self.member.peers);
+            }
+        }
     }
 
     /// As [`Self::take_ticket`], waiting at most `timeout`.

@@ -370,3 +370,49 @@ fn a_channel_may_begin_at_any_position() {
         }
     }
 }
+
+#[test]
+fn a_bridge_makes_a_descriptor_readable() {
+    use std::os::fd::AsFd;
+    let (_base, bus) = bus();
+    let readable = |bridge: &railbus::Bridge, ms: u16| {
+        let mut fds = [nix::poll::PollFd::new(bridge.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut fds, ms).unwrap() == 1
+    };
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream)).unwrap();
+    let mut subscriber = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    let bridge = railbus::Bridge::new(&stream).unwrap();
+    for round in 0..50u64 {
+        assert!(subscriber.try_recv().unwrap().is_none());
+        bridge.arm(subscriber.watch());
+        assert!(round > 2 || !readable(&bridge, 10), "nothing was published");
+        publisher.publish(&round.to_le_bytes()).unwrap();
+        assert!(readable(&bridge, 10_000));
+        bridge.drain();
+        assert_eq!(subscriber.try_recv().unwrap().and_then(|event| event.pod()), Some(round));
+    }
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue)).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default()).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    let bridge = railbus::Bridge::new(&queue).unwrap();
+    bridge.arm(worker.watch());
+    producer.publish(b"job").unwrap();
+    assert!(readable(&bridge, 10_000));
+    bridge.drain();
+    // Handed back: that is something to do, too.
+    worker.try_take().unwrap().unwrap().retry();
+    bridge.arm(worker.watch());
+    assert!(readable(&bridge, 10_000));
+    worker.try_take().unwrap().unwrap().done();
+}
+
+#[test]
+fn a_removed_channel_takes_nobody_in() {
+    let (_base, bus) = bus();
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream)).unwrap();
+    let _publisher = stream.publisher(&SendOptions::default()).unwrap();
+    bus.remove("s").unwrap();
+    assert!(matches!(stream.subscriber(&SubscribeOptions::default()), Err(Error::NotFound { .. })));
+    assert!(matches!(bus.attach("s"), Err(Error::NotFound { .. })));
+}

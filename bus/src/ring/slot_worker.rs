@@ -288,6 +288,11 @@ impl<M: Memory> SlotWorker<M> {
         self.retract();
     }
 
+    /// How many redeliveries this worker has seen announced.
+    pub fn redo_seen(&self) -> u64 {
+        self.redo_seen
+    }
+
     /// Whether this worker holds `ticket`.
     #[inline(always)]
     pub fn holds(&self, ticket: u64) -> bool {

@@ -1,0 +1,188 @@
+//! A bridge to epoll, asyncio and the like: a file descriptor that becomes readable when there is something to
+//! receive.
+//!
+//! Rings have no descriptor, and publishers make no system calls; so a thread of this process parks on the channel
+//! in the reader's place and counts an eventfd up. The reader *arms* the bridge when it has found nothing:
+//!
+//! ```text
+//! loop { while let Some(event) = reader.try_recv()? { .. }   bridge.arm(reader.watch());   epoll_wait(..);   bridge.drain() }
+//! ```
+//!
+//! An event that comes between the last `try_recv` and `arm` is seen by the bridge's first look. A wake-up may be
+//! spurious. The bridge adds the wake-up of its own thread to the latency, a few tens of microseconds; readers that
+//! count nanoseconds poll.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::bus::Channel;
+use crate::channel::{Kind, Role};
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::member::{Memories, SharedFutex};
+use crate::memory::{Edge, Memory};
+use crate::os::eventfd::EventFd;
+use crate::ring::park;
+use crate::ring::word::Slots;
+
+/// The bridge looks again this often while armed: a reader may have to step over what a dead peer left.
+const SLICE_NS: u64 = 4_000_000;
+
+/// What a reader or worker waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// The position it has got to; a worker's is the head of the queue, whatever that is.
+    pub(crate) position: Option<u64>,
+    /// How many redeliveries a worker has seen announced.
+    pub(crate) redo_seen: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    armed: Option<Watch>,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    eventfd: EventFd,
+}
+
+impl Shared {
+    /// The state; a panic elsewhere does not make it less true.
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells by a file descriptor that a channel has something for a reader. See the [module](self).
+#[derive(Debug)]
+pub struct Bridge {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Bridge {
+    /// A bridge for readers or workers of `channel`. Needs a consumer's rights; takes no place in the registry.
+    pub fn new(channel: &Channel) -> Result<Bridge> {
+        let maps = channel.map(Role::Consumer)?;
+        let eventfd =
+            EventFd::new().map_err(|error| Error::io("make an eventfd for", &channel.paths().ring, error))?;
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), eventfd });
+        let header = channel.header();
+        let (kind, slots) = (header.kind, (header.slots, header.slot_bytes));
+        let capacity_bytes = header.capacity_bytes;
+        let for_thread = Arc::clone(&shared);
+        let spawned = std::thread::Builder::new().name("railbus-bridge".into()).spawn(move || {
+            // SAFETY: the thread owns the maps and drops them after its last look; only the parked word of the
+            // consumers' file is written.
+            let memories = unsafe { Memories::of(&maps) };
+            let look = Look {
+                memories,
+                kind,
+                capacity_bytes,
+                slots: (slots.0 > 0).then(|| Slots::new(slots.0, slots.1)),
+            };
+            run(&for_thread, &look);
+            drop(maps);
+        });
+        let thread =
+            spawned.map_err(|error| Error::io("start a thread for", &channel.paths().ring, error))?;
+        Ok(Bridge { shared, thread: Some(thread) })
+    }
+
+    /// Makes the descriptor readable as soon as there is something for whoever watches. One watch at a time.
+    pub fn arm(&self, watch: Watch) {
+        self.shared.lock().armed = Some(watch);
+        self.shared.changed.notify_one();
+    }
+
+    /// Makes the descriptor unreadable again, after it was seen readable.
+    pub fn drain(&self) {
+        // An eventfd that was not counted up has nothing to drain.
+        let _ = self.shared.eventfd.drain();
+    }
+}
+
+impl AsFd for Bridge {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.eventfd.as_fd()
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It sleeps a slice at most.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Look {
+    memories: Memories,
+    kind: Kind,
+    capacity_bytes: u64,
+    slots: Option<Slots>,
+}
+
+impl Look {
+    /// Whether there is something for the watcher.
+    fn is_ready(&self, watch: Watch) -> bool {
+        let Memories { ring, acks, data, .. } = &self.memories;
+        let Some(slots) = self.slots else {
+            let position = watch.position.unwrap_or(0);
+            // COMMIT, as any reader; and a lossy reader that was overrun has its loss to learn.
+            return data.load((position & (self.capacity_bytes - 1)) as usize, Edge::Commit) != 0
+                || ring.load(layout::ANCHOR_FLOOR, Edge::Plain) > position;
+        };
+        let redo = self.kind == Kind::Queue && acks.load(layout::REDO_HINT, Edge::Done) != watch.redo_seen;
+        let position = watch.position.unwrap_or_else(|| acks.load(layout::HEAD, Edge::Head));
+        let word = data.load(slots.offset(position) + layout::SLOT_SEQ, Edge::Publish);
+        redo && watch.position.is_none()
+            || slots.is_finished(word, position)
+            || slots.is_newer(word, position)
+    }
+
+    /// Whether a ticket was won but not published: perhaps by a producer that died, which the reader finds out.
+    fn is_stuck(&self, watch: Watch) -> bool {
+        let Memories { ring, acks, .. } = &self.memories;
+        let position = || watch.position.unwrap_or_else(|| acks.load(layout::HEAD, Edge::Head));
+        self.slots.is_some() && ring.load(layout::TAIL, Edge::Tail) > position()
+    }
+}
+
+fn run(shared: &Shared, look: &Look) {
+    let (own, peers) = (look.memories.acks, look.memories.ring);
+    let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
+    loop {
+        let mut state = shared.lock();
+        while state.armed.is_none() && !state.stopped {
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.stopped {
+            return;
+        }
+        let Some(watch) = state.armed else { continue };
+        drop(state);
+        let mut ready = look.is_ready(watch);
+        if !ready {
+            park::sleep(&own, &peers, &SharedFutex(peers), words, SLICE_NS, || look.is_ready(watch));
+            ready = look.is_ready(watch) || look.is_stuck(watch);
+        }
+        if ready {
+            let mut state = shared.lock();
+            if state.armed == Some(watch) {
+                state.armed = None;
+            }
+            drop(state);
+            // Cannot fail but by a count of 2^64.
+            let _ = shared.eventfd.signal();
+        }
+    }
+}
