@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::channel::{self, Attached, ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Maps, Opened};
+use crate::channel::{
+    self, Attached, ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Maps, Opened, Overflow,
+};
 use crate::error::{Error, Result};
 use crate::inlet::{SlotInlet, StreamInlet};
 use crate::layout;
@@ -407,7 +409,7 @@ impl Channel {
     /// start at is not retained; [`Error::NotAllowed`]; [`Error::Corrupt`].
     pub fn subscriber(&self, options: &SubscribeOptions) -> Result<Subscriber> {
         self.expect(Kind::Stream, "subscriber")?;
-        let who = options.introduction(ROLE_SUBSCRIBER)?;
+        let who = self.introduction(options, ROLE_SUBSCRIBER)?;
         let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
         let Memories { ring, acks, data, .. } = member.memories;
         let index = member.registered.index;
@@ -420,6 +422,14 @@ impl Channel {
         joined.map_err(|error| self.explain(error))?;
         let inlet = StreamInlet { core, lossy: options.lossy };
         Ok(Reader::new(inlet, member, options.wait, options.until_closed))
+    }
+
+    fn introduction(&self, options: &SubscribeOptions, role: u64) -> Result<Introduction> {
+        if self.header().overflow == Overflow::LossyReaders && !options.lossy {
+            let why = "the channel was made for lossy readers only; ask for a lossy subscription";
+            return Err(Error::invalid(format!("reliable subscription of {}", self.name()), why));
+        }
+        options.introduction(role)
     }
 
     /// A subscriber of this topic.
@@ -448,7 +458,7 @@ impl Channel {
                 "a tap starts live, or resumes by its durable name",
             ));
         }
-        let who = options.introduction(role)?;
+        let who = self.introduction(options, role)?;
         let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
         let Memories { ring, acks, data, .. } = member.memories;
         let producers = self.header().producers_max as usize;

@@ -42,7 +42,9 @@ pub const CONTROL_BYTES: usize = 1024;
 /// Size of a registry entry: a hot line and a cold line.
 pub const ENTRY_BYTES: usize = 2 * LINE_BYTES;
 /// Most entries a registry may have; worker indices are stored in 8 bits.
-pub const ENTRIES_MAX: usize = 256;
+pub const ENTRIES_MAX: usize = 255;
+/// Index of the janitor lock that keeps two registrants of one new durable name apart: no entry has it.
+pub const NAMES_LOCK: usize = ENTRIES_MAX;
 /// `magic` of a complete file: "RAILBUS1" in ASCII. Stored last.
 pub const MAGIC_VALUE: u64 = u64::from_le_bytes(*b"RAILBUS1");
 /// Version of the layout, for people; [`FINGERPRINT`] is what is compared.
@@ -86,7 +88,7 @@ fields! {
     PRODUCERS_MAX: 128, 4, "creator", "entries in the producer registry";
     CONSUMERS_MAX: 132, 4, "creator", "entries in the consumer registry";
     FLAGS: 136, 8, "creator", "channel flags";
-    OVERFLOW: 144, 4, "creator", "what `publish` does when full: 1 block, 2 drop the newest";
+    OVERFLOW: 144, 4, "creator", "what `publish` does when full: 1 block, 2 drop the newest, 3 nothing: readers are lossy";
     MAX_ATTEMPTS: 148, 4, "creator", "deliveries of a queue event before it is a dead letter, 0 without limit";
     STUCK_AFTER_NS: 152, 8, "creator", "when a participant others wait for counts as stuck";
     FIRST_POSITION: 160, 8, "creator", "position of the first event";

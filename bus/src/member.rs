@@ -18,9 +18,6 @@ use crate::ring::park::Futex;
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Identity, Locks, Refused, Registered, Registry, Status};
 
-/// Registry index of the lock that keeps two registrants of one new durable name apart.
-const NAMES_LOCK: usize = layout::ENTRIES_MAX - 1;
-
 /// A refusal is asked again this often, a ms apart: the locks of a process that was just killed, or of a child
 /// between fork and exec, go a moment later.
 const RETRIES: u32 = 20;
@@ -181,7 +178,7 @@ impl Member {
             registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
         }
         if durable {
-            locks.release_janitor(NAMES_LOCK);
+            locks.release_janitor(layout::NAMES_LOCK);
         }
         let registered = registered.map_err(|refused| explain(refused, channel, side, &registry))?;
         if channel.is_removed()? {
@@ -335,7 +332,7 @@ fn identity(who: &Introduction) -> Result<Identity> {
 /// Registering a durable name is rare and quick: a wait of more than a second means that a registrant is stopped.
 fn lock_names(locks: &FileLocks) -> Result<()> {
     for _ in 0..1000 {
-        if locks.try_janitor(NAMES_LOCK) {
+        if locks.try_janitor(layout::NAMES_LOCK) {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(1));

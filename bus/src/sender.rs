@@ -189,7 +189,7 @@ impl<R: Outlet> Sender<R> {
                 Ok(0) => {
                     let payload = payloads[published].as_ref();
                     let sent = match self.overflow {
-                        Overflow::Block => self.publish(payload),
+                        Overflow::Block | Overflow::LossyReaders => self.publish(payload),
                         // A batch waits also where single events would be dropped: it says how far it came.
                         Overflow::DropNewest => self.publish_timeout(payload, Duration::MAX),
                     };
@@ -320,7 +320,8 @@ impl<R: Outlet> Sender<R> {
     #[cold]
     fn claim_by_policy(&mut self, body_bytes: u64, refused: R::Refused) -> Result<R::Claim, SendError> {
         match self.overflow {
-            Overflow::Block => self.claim_waiting(body_bytes, refused, None),
+            // With lossy readers only a topic's slot that is being written refuses, for a moment.
+            Overflow::Block | Overflow::LossyReaders => self.claim_waiting(body_bytes, refused, None),
             Overflow::DropNewest => {
                 // One repair, so that a dead reader does not make the channel drop for ever.
                 if self.ring.repair(refused, &self.member.peers) == Repair::Retry

@@ -295,6 +295,31 @@ fn dropping_the_newest_is_counted() {
 }
 
 #[test]
+fn a_channel_for_lossy_readers_is_never_full() {
+    let (_base, bus) = bus();
+    for kind in [Kind::Stream, Kind::Topic] {
+        let options = ChannelOptions::new(kind).overflow(Overflow::LossyReaders);
+        let channel = bus.create(&kind.to_string(), &options).unwrap();
+        let reliable = SubscribeOptions::default();
+        let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
+        if kind == Kind::Stream {
+            assert!(matches!(channel.subscriber(&reliable), Err(Error::Invalid { .. })));
+            let _reader = channel.subscriber(&lossy).unwrap();
+            let mut publisher = channel.publisher(&SendOptions::default()).unwrap();
+            (0..100_000u64)
+                .for_each(|i| assert!(publisher.try_publish(&[0; 200][..i as usize % 200]).is_ok()));
+        } else {
+            assert!(matches!(channel.topic_subscriber(&reliable), Err(Error::Invalid { .. })));
+            let _reader = channel.topic_subscriber(&lossy).unwrap();
+            let mut publisher = channel.topic_publisher(&SendOptions::default()).unwrap();
+            (0..100_000).for_each(|_| assert!(publisher.try_publish(b"x").is_ok()));
+        }
+    }
+    let queue = ChannelOptions::new(Kind::Queue).overflow(Overflow::LossyReaders);
+    assert!(matches!(bus.create("q", &queue), Err(Error::Invalid { .. })));
+}
+
+#[test]
 fn one_publisher_at_a_time_and_the_next_continues() {
     let (_base, bus) = bus();
     let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();

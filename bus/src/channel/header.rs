@@ -75,9 +75,9 @@ pub struct Header {
     pub page_bytes: u64,
     /// Where the done words start in `.acks`; 0 unless a queue.
     pub done_offset: u64,
-    /// Entries in the producer registry, 1 to 256.
+    /// Entries in the producer registry, 1 to 255.
     pub producers_max: u32,
-    /// Entries in the consumer registry, 1 to 256.
+    /// Entries in the consumer registry, 1 to 255.
     pub consumers_max: u32,
     /// Whether events carry the time they were published at.
     pub stamp: bool,

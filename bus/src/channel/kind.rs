@@ -67,6 +67,8 @@ pub enum Overflow {
     Block,
     /// It drops the event and counts it.
     DropNewest,
+    /// There always is room: the channel takes lossy readers only, who lose the oldest.
+    LossyReaders,
 }
 
 impl Overflow {
@@ -75,6 +77,7 @@ impl Overflow {
         match self {
             Overflow::Block => 1,
             Overflow::DropNewest => 2,
+            Overflow::LossyReaders => 3,
         }
     }
 
@@ -83,6 +86,7 @@ impl Overflow {
         match code {
             1 => Some(Overflow::Block),
             2 => Some(Overflow::DropNewest),
+            3 => Some(Overflow::LossyReaders),
             _ => None,
         }
     }
@@ -93,6 +97,7 @@ impl fmt::Display for Overflow {
         f.pad(match self {
             Overflow::Block => "block",
             Overflow::DropNewest => "drop-newest",
+            Overflow::LossyReaders => "lossy-readers",
         })
     }
 }
@@ -104,7 +109,11 @@ impl FromStr for Overflow {
         match text {
             "block" => Ok(Overflow::Block),
             "drop-newest" => Ok(Overflow::DropNewest),
-            _ => Err(Error::invalid(format!("overflow {text:?}"), "must be block or drop-newest")),
+            "lossy-readers" => Ok(Overflow::LossyReaders),
+            _ => Err(Error::invalid(
+                format!("overflow {text:?}"),
+                "must be block, drop-newest or lossy-readers",
+            )),
         }
     }
 }
@@ -119,7 +128,7 @@ mod tests {
             assert_eq!(kind.to_string().parse::<Kind>()?, kind);
             assert_eq!(Kind::from_code(kind.code()), Some(kind));
         }
-        for overflow in [Overflow::Block, Overflow::DropNewest] {
+        for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::LossyReaders] {
             assert_eq!(overflow.to_string().parse::<Overflow>()?, overflow);
             assert_eq!(Overflow::from_code(overflow.code()), Some(overflow));
         }

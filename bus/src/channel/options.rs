@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::layout;
 use crate::os::numa;
 use crate::os::pages::{Pages, bytes_text};
+use crate::ring::word::ATTEMPT_MAX;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -128,9 +129,9 @@ impl ChannelOptions {
         slots: u64 => Some(slots);
         /// Bytes of a slot with its 16 bytes of header: a power of two, 64 to 1 MiB; 256 unless said.
         slot_bytes: u64 => Some(slot_bytes);
-        /// Producers that can be attached at once, 1 to 256; 64 unless said. A stream has one.
+        /// Producers that can be attached at once, 1 to 255; 64 unless said. A stream has one.
         producers_max: u32 => Some(producers_max);
-        /// Consumers that can be attached at once, 1 to 256; 64 unless said.
+        /// Consumers that can be attached at once, 1 to 255; 64 unless said.
         consumers_max: u32 => Some(consumers_max);
         /// The pages to try for.
         pages: Pages => pages;
@@ -143,7 +144,7 @@ impl ChannelOptions {
         lock_memory: bool => lock_memory;
         /// What `publish` does when there is no room; it waits unless told not to.
         overflow: Overflow => overflow;
-        /// Deliveries of a queue's event before it is a dead letter; 0, the default, is without limit.
+        /// Deliveries of a queue's event before it is a dead letter, at most 63; 0, the default, is without limit.
         max_attempts: u32 => max_attempts;
         /// Name of the queue in the same bus that takes dead letters.
         dead_letters: Option<String> => dead_letters;
@@ -206,6 +207,18 @@ impl ChannelOptions {
             return Err(Error::invalid(
                 "attempts and dead letters",
                 format!("only a queue redelivers, this is a {kind}"),
+            ));
+        }
+        if self.max_attempts > ATTEMPT_MAX as u32 {
+            return Err(Error::invalid(
+                format!("{} attempts", self.max_attempts),
+                format!("must be 0 to {ATTEMPT_MAX}"),
+            ));
+        }
+        if kind == Kind::Queue && self.overflow == Overflow::LossyReaders {
+            return Err(Error::invalid(
+                "lossy readers of a queue",
+                "a queue's events wait for a worker; take a topic",
             ));
         }
         if let Some(name) = &self.dead_letters {
@@ -282,7 +295,7 @@ mod tests {
         for capacity in [4 << 10, 1 << 40] {
             ChannelOptions::new(Kind::Stream).capacity_bytes(capacity).check()?;
         }
-        let options = ChannelOptions::new(Kind::Queue).slots(1 << 24).slot_bytes(1 << 20).producers_max(256);
+        let options = ChannelOptions::new(Kind::Queue).slots(1 << 24).slot_bytes(1 << 20).producers_max(255);
         options.check()?;
         assert_eq!(options.data_capacity_bytes(), 1 << 44);
         ChannelOptions::new(Kind::Topic).first_position(u64::MAX).check()
@@ -305,8 +318,8 @@ mod tests {
             (queue().slots(0), "64 to 16777216"),
             (queue().slots(u64::MAX).slot_bytes(u64::MAX), "64 to"),
             (queue().slot_bytes(96), "64 B to 1 MiB"),
-            (queue().producers_max(0), "1 to 256"),
-            (queue().consumers_max(257), "1 to 256"),
+            (queue().producers_max(0), "1 to 255"),
+            (queue().consumers_max(256), "1 to 255"),
             (queue().stuck_after(Duration::ZERO), "1 ms"),
             (queue().dead_letters(Some("x".into())), "limit of attempts"),
             (queue().dead_letters(Some("a/b".into())).max_attempts(2), "'/'"),

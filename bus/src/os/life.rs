@@ -34,7 +34,7 @@ use super::fork::{ForkGuard, page_bytes};
 use super::fork_window::HiddenFd;
 use super::lock;
 use crate::error::{Error, Result};
-use crate::layout::{ENTRIES_MAX, JANITOR_LOCK, LIFE_LOCK};
+use crate::layout::{ENTRIES_MAX, JANITOR_LOCK, LIFE_LOCK, NAMES_LOCK};
 
 /// Which file it is, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,7 @@ impl LifeClaim {
         let LifeClaim { file, path, expected, page_bytes, .. } = self;
         let page = file.close_after(|fd| {
             check_identity(fd, &path, expected)?;
-            lock::unlock_range(fd, JANITOR_LOCK, ENTRIES_MAX as u64)
+            lock::unlock_range(fd, JANITOR_LOCK, NAMES_LOCK as u64 + 1)
                 .map_err(|error| Error::io("unlock", &path, error))?;
             map_life(fd, page_bytes).map_err(|error| Error::io("map", &path, error))
         })?;
@@ -166,7 +166,7 @@ impl LifeClaim {
         if self.file.is_forked() {
             return Err(Error::Forked);
         }
-        if index >= ENTRIES_MAX {
+        if index > NAMES_LOCK {
             let why = format!("a registry has at most {ENTRIES_MAX} entries");
             return Err(Error::invalid(format!("registry entry {index}"), why));
         }
