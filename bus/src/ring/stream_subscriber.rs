@@ -207,19 +207,26 @@ impl<M: Memory> StreamSubscriber<M> {
     }
 
     /// Resumes at a cursor that has gated the publisher all the time (a durable subscription's). The event count
-    /// is found by walking from the floor, which is never above a gate.
+    /// is found by walking from the places that are known.
+    ///
+    /// The cursor may lie below the floor: a publisher that looked at the cursors just before this one was stored
+    /// raised the floor after. Its limit, read behind the JOIN fence, protects the events between all the same.
     pub fn resume(&mut self, cursor: u64) -> Result<(), JoinError> {
         self.published = cursor;
-        let anchors = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
-        let from = if cursor >= anchors.recent.position { anchors.recent } else { anchors.floor };
-        if cursor < from.position {
-            return Err(JoinError::Corrupt);
-        }
-        let place = walk(&self.data, self.capacity, from, Some(cursor)).ok_or(JoinError::Corrupt)?;
-        if place.position != cursor {
-            return Err(JoinError::Corrupt);
-        }
-        self.place = place;
+        let Anchors { floor, recent, .. } = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+        let walked = |from, until| match walk(&self.data, self.capacity, from, Some(until)) {
+            Some(end) if end.position == until => Ok(end),
+            _ => Err(JoinError::Corrupt),
+        };
+        let count = if cursor >= recent.position {
+            walked(recent, cursor)?.count
+        } else if cursor >= floor.position {
+            walked(floor, cursor)?.count
+        } else {
+            let between = walked(Place { position: cursor, count: 0 }, floor.position)?.count;
+            floor.count.checked_sub(between).ok_or(JoinError::Corrupt)?
+        };
+        self.place = Place { position: cursor, count };
         Ok(())
     }
 
