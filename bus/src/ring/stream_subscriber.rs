@@ -168,7 +168,15 @@ impl<M: Memory> StreamSubscriber<M> {
                 }
             }
         }
-        self.start(anchors, from)?;
+        // A lossy joiner that is lapped while it walks starts over: each time takes the publisher a whole ring.
+        let mut tries = 64;
+        while !self.start(anchors, from)? {
+            tries -= 1;
+            anchors = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+            if tries == 0 {
+                return Err(JoinError::TooOld(anchors.floor.position));
+            }
+        }
         if !self.lossy {
             self.store_cursor(self.place.position);
         }
@@ -176,34 +184,39 @@ impl<M: Memory> StreamSubscriber<M> {
     }
 
     /// Finds the place to start at. A reliable joiner is gated at the floor; a lossy one may be overtaken while it
-    /// walks, and then starts at the recent place or reports the loss with its first poll.
-    fn start(&mut self, anchors: Anchors, from: From) -> Result<(), JoinError> {
+    /// walks. Returns whether the walk saw nothing but what it was looking for: a header read where a later lap has
+    /// put payload leads to a place where no frame begins, which no later look at the floor would notice.
+    fn start(&mut self, anchors: Anchors, from: From) -> Result<bool, JoinError> {
         let Anchors { floor, recent, .. } = anchors;
         if floor.position > recent.position || recent.position - floor.position > self.capacity {
             return Err(JoinError::Corrupt);
         }
-        let walked = |place, until| match walk(&self.data, self.capacity, place, until) {
-            Some(end) => Ok(end),
-            None if self.lossy => Ok(place),
-            None => Err(JoinError::Corrupt),
-        };
-        self.place = match from {
-            From::Oldest => floor,
-            From::Live => walked(recent, None)?,
+        let place = match from {
+            From::Oldest => {
+                self.place = floor;
+                return Ok(true);
+            }
             From::Position(wanted) if wanted < floor.position => {
                 return Err(JoinError::TooOld(floor.position));
             }
-            From::Position(wanted) => {
-                let place = if wanted < recent.position { floor } else { recent };
-                let end = walked(place, Some(wanted))?;
-                match end.position.cmp(&wanted) {
-                    std::cmp::Ordering::Less => return Err(JoinError::Beyond(end.position)),
-                    std::cmp::Ordering::Greater => return Err(JoinError::NoBoundary),
-                    std::cmp::Ordering::Equal => end,
-                }
-            }
+            From::Position(wanted) if wanted < recent.position => floor,
+            From::Live | From::Position(_) => recent,
         };
-        Ok(())
+        let until = if let From::Position(wanted) = from { Some(wanted) } else { None };
+        let end = walk(&self.data, self.capacity, place, until);
+        if self.lossy && self.is_overrun(place.position) {
+            return Ok(false);
+        }
+        let end = end.ok_or(JoinError::Corrupt)?;
+        if let Some(wanted) = until {
+            match end.position.cmp(&wanted) {
+                std::cmp::Ordering::Less => return Err(JoinError::Beyond(end.position)),
+                std::cmp::Ordering::Greater => return Err(JoinError::NoBoundary),
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+        self.place = end;
+        Ok(true)
     }
 
     /// Resumes at a cursor that has gated the publisher all the time (a durable subscription's). The event count
