@@ -60,7 +60,11 @@ pub struct Weakened {
 pub type Weak = Option<Weakened>;
 
 enum Word {
-    Shared(AtomicU64),
+    /// The word, and a word that every load of it stores to first. Loom remembers one access of each word only: a
+    /// thread that loads a word and then changes it hides the other thread's earlier load from loom's search for
+    /// races, and the order "change, then that load" is never explored. Two stores always race. Nobody loads this
+    /// second word, so that it orders nothing.
+    Shared(AtomicU64, AtomicU64),
     Fixed(u64),
     Silent,
     Cell(UnsafeCell<u64>),
@@ -80,7 +84,7 @@ impl Words {
 
     /// Adds a shared word.
     pub fn shared(mut self, at: usize, value: u64) -> Words {
-        self.words.insert(at, Word::Shared(AtomicU64::new(value)));
+        self.words.insert(at, Word::Shared(AtomicU64::new(value), AtomicU64::new(0)));
         self
     }
 
@@ -146,6 +150,11 @@ impl Actor {
             resume_unwind(Box::new(Killed));
         }
         self.fuse.store(left - 1, StdOrdering::Relaxed);
+    }
+
+    /// Dies now, between two accesses.
+    pub fn kill(&self) {
+        self.dead.store(true, Ordering::Release);
     }
 
     /// Whether it was killed; carries happens-before.
@@ -220,7 +229,7 @@ impl LoomMemory {
 
     fn atomic(&self, at: usize) -> &AtomicU64 {
         match self.word_to_write(at) {
-            Word::Shared(word) => word,
+            Word::Shared(word, _) => word,
             _ => panic!("a read-modify-write of the word at {at}, which the model does not share"),
         }
     }
@@ -258,7 +267,10 @@ impl LoomMemory {
 impl Memory for LoomMemory {
     fn load(&self, at: usize, edge: Edge) -> u64 {
         match self.word(at) {
-            Word::Shared(word) => word.load(self.ordering(edge, End::Load, edge.load())),
+            Word::Shared(word, race) => {
+                race.store(0, Ordering::Relaxed);
+                word.load(self.ordering(edge, End::Load, edge.load()))
+            }
             Word::Fixed(value) => *value,
             _ => panic!("a load of the word at {at}, which the model does not share"),
         }
@@ -266,7 +278,7 @@ impl Memory for LoomMemory {
 
     fn store(&self, at: usize, value: u64, edge: Edge) {
         match self.word_to_write(at) {
-            Word::Shared(word) => word.store(value, self.ordering(edge, End::Store, edge.store())),
+            Word::Shared(word, _) => word.store(value, self.ordering(edge, End::Store, edge.store())),
             Word::Silent => {}
             _ => panic!("a store to the word at {at}, which does not change in this model"),
         }
@@ -303,7 +315,13 @@ pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     if builder.preemption_bound.is_none() {
         builder.preemption_bound = Some(preemptions + if is_deep() { 2 } else { 0 });
     }
-    builder.check(model);
+    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = runs.clone();
+    builder.check(move || {
+        counted.fetch_add(1, StdOrdering::Relaxed);
+        model();
+    });
+    println!("{} interleavings", runs.load(StdOrdering::Relaxed));
 }
 
 /// Runs `model` with an actor killed at access 0, 1, 2, ... until no interleaving reaches the access. Returns how
