@@ -168,7 +168,15 @@ impl<M: Memory> StreamSubscriber<M> {
                 }
             }
         }
-        self.start(anchors, from)?;
+        // A lossy joiner that is lapped while it walks starts over: each time takes the publisher a whole ring.
+        let mut tries = 64;
+        while !self.start(anchors, from)? {
+            tries -= 1;
+            anchors = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+            if tries == 0 {
+                return Err(JoinError::TooOld(anchors.floor.position));
+            }
+        }
         if !self.lossy {
             self.store_cursor(self.place.position);
         }
@@ -176,50 +184,62 @@ impl<M: Memory> StreamSubscriber<M> {
     }
 
     /// Finds the place to start at. A reliable joiner is gated at the floor; a lossy one may be overtaken while it
-    /// walks, and then starts at the recent place or reports the loss with its first poll.
-    fn start(&mut self, anchors: Anchors, from: From) -> Result<(), JoinError> {
+    /// walks. Returns whether the walk saw nothing but what it was looking for: a header read where a later lap has
+    /// put payload leads to a place where no frame begins, which no later look at the floor would notice.
+    fn start(&mut self, anchors: Anchors, from: From) -> Result<bool, JoinError> {
         let Anchors { floor, recent, .. } = anchors;
         if floor.position > recent.position || recent.position - floor.position > self.capacity {
             return Err(JoinError::Corrupt);
         }
-        let walked = |place, until| match walk(&self.data, self.capacity, place, until) {
-            Some(end) => Ok(end),
-            None if self.lossy => Ok(place),
-            None => Err(JoinError::Corrupt),
-        };
-        self.place = match from {
-            From::Oldest => floor,
-            From::Live => walked(recent, None)?,
+        let place = match from {
+            From::Oldest => {
+                self.place = floor;
+                return Ok(true);
+            }
             From::Position(wanted) if wanted < floor.position => {
                 return Err(JoinError::TooOld(floor.position));
             }
-            From::Position(wanted) => {
-                let place = if wanted < recent.position { floor } else { recent };
-                let end = walked(place, Some(wanted))?;
-                match end.position.cmp(&wanted) {
-                    std::cmp::Ordering::Less => return Err(JoinError::Beyond(end.position)),
-                    std::cmp::Ordering::Greater => return Err(JoinError::NoBoundary),
-                    std::cmp::Ordering::Equal => end,
-                }
-            }
+            From::Position(wanted) if wanted < recent.position => floor,
+            From::Live | From::Position(_) => recent,
         };
-        Ok(())
+        let until = if let From::Position(wanted) = from { Some(wanted) } else { None };
+        let end = walk(&self.data, self.capacity, place, until);
+        if self.lossy && self.is_overrun(place.position) {
+            return Ok(false);
+        }
+        let end = end.ok_or(JoinError::Corrupt)?;
+        if let Some(wanted) = until {
+            match end.position.cmp(&wanted) {
+                std::cmp::Ordering::Less => return Err(JoinError::Beyond(end.position)),
+                std::cmp::Ordering::Greater => return Err(JoinError::NoBoundary),
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+        self.place = end;
+        Ok(true)
     }
 
     /// Resumes at a cursor that has gated the publisher all the time (a durable subscription's). The event count
-    /// is found by walking from the floor, which is never above a gate.
+    /// is found by walking from the places that are known.
+    ///
+    /// The cursor may lie below the floor: a publisher that looked at the cursors just before this one was stored
+    /// raised the floor after. Its limit, read behind the JOIN fence, protects the events between all the same.
     pub fn resume(&mut self, cursor: u64) -> Result<(), JoinError> {
         self.published = cursor;
-        let anchors = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
-        let from = if cursor >= anchors.recent.position { anchors.recent } else { anchors.floor };
-        if cursor < from.position {
-            return Err(JoinError::Corrupt);
-        }
-        let place = walk(&self.data, self.capacity, from, Some(cursor)).ok_or(JoinError::Corrupt)?;
-        if place.position != cursor {
-            return Err(JoinError::Corrupt);
-        }
-        self.place = place;
+        let Anchors { floor, recent, .. } = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+        let walked = |from, until| match walk(&self.data, self.capacity, from, Some(until)) {
+            Some(end) if end.position == until => Ok(end),
+            _ => Err(JoinError::Corrupt),
+        };
+        let count = if cursor >= recent.position {
+            walked(recent, cursor)?.count
+        } else if cursor >= floor.position {
+            walked(floor, cursor)?.count
+        } else {
+            let between = walked(Place { position: cursor, count: 0 }, floor.position)?.count;
+            floor.count.checked_sub(between).ok_or(JoinError::Corrupt)?
+        };
+        self.place = Place { position: cursor, count };
         Ok(())
     }
 

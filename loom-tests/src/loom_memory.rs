@@ -1,0 +1,359 @@
+//! [`LoomMemory`]: the ring protocols' memory made of loom's atomics, so that loom runs the real protocol code
+//! under every interleaving (within its bounds) and with every value that a relaxed load may return.
+//!
+//! A file of a channel becomes [`Words`]: only the offsets that a model uses exist, made before any thread runs,
+//! and touching any other offset panics. Four sorts of words keep the models small:
+//!
+//! - *shared* words are loom atomics;
+//! - *fixed* words hold a value that nobody may store to in this model, such as a registry that does not change;
+//! - *silent* words take stores and forget them: what is written for human observers only;
+//! - *cells* are payload without any atomicity. Loom reports two accesses of a cell that are not ordered by
+//!   happens-before, which is how a missing "all my reads came before your overwrite" is seen: loom's relaxed loads
+//!   never return values from the future, so no payload word could show it.
+//!
+//! **Weakening.** [`Weakened`] takes the ordering away from one end of one [`Edge`], everywhere, which must make a
+//! model fail. **Deaths.** An [`Actor`] with a fuse unwinds before its k-th access and is then dead for
+//! [`LoomPeers`]; the flag that says so carries happens-before, as the kernel's lock does. Running a model for every k
+//! explores deaths together with interleavings.
+//!
+//! What loom cannot show: it has no load buffering (a load never sees a later store), it keeps the last 7 stores of
+//! a word, a fence is no point of preemption, an acquire fence also orders what other threads read before it, and
+//! there are at most 4 threads beside the main one. Preemptions are bounded by [`explore`].
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool as StdBool, AtomicU32 as StdU32, Ordering as StdOrdering};
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use railbus::memory::{Edge, Memory};
+use railbus::ring::peers::{Peers, Side};
+
+/// An end of an edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Loads, and the load of a compare-and-swap that fails.
+    Load,
+    /// Stores.
+    Store,
+    /// Read-modify-writes that succeed.
+    Update,
+    /// Fences.
+    Fence,
+    /// Fences that the other side's membarrier stands in for.
+    LightFence,
+}
+
+/// One end of one edge whose ordering is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weakened {
+    /// The edge.
+    pub edge: Edge,
+    /// Its end.
+    pub end: End,
+}
+
+/// The choice of a model run: nothing weakened, or one end.
+pub type Weak = Option<Weakened>;
+
+enum Word {
+    /// The word, and a word that every load of it stores to first. Loom remembers one access of each word only: a
+    /// thread that loads a word and then changes it hides the other thread's earlier load from loom's search for
+    /// races, and the order "change, then that load" is never explored. Two stores always race. Nobody loads this
+    /// second word, so that it orders nothing.
+    Shared(AtomicU64, AtomicU64),
+    Fixed(u64),
+    Silent,
+    Cell(UnsafeCell<u64>),
+}
+
+/// The words of one file of a channel.
+pub struct Words {
+    words: BTreeMap<usize, Word>,
+    weak: Weak,
+}
+
+impl Words {
+    /// No words yet.
+    pub fn new(weak: Weak) -> Words {
+        Words { words: BTreeMap::new(), weak }
+    }
+
+    /// Adds a shared word.
+    pub fn shared(mut self, at: usize, value: u64) -> Words {
+        self.words.insert(at, Word::Shared(AtomicU64::new(value), AtomicU64::new(0)));
+        self
+    }
+
+    /// Adds a word that does not change.
+    pub fn fixed(mut self, at: usize, value: u64) -> Words {
+        self.words.insert(at, Word::Fixed(value));
+        self
+    }
+
+    /// Adds a word for observers.
+    pub fn silent(mut self, at: usize) -> Words {
+        self.words.insert(at, Word::Silent);
+        self
+    }
+
+    /// Adds a payload word.
+    pub fn cell(mut self, at: usize) -> Words {
+        self.words.insert(at, Word::Cell(UnsafeCell::new(0)));
+        self
+    }
+
+    /// Adds what `add` adds.
+    pub fn with(self, add: impl FnOnce(Words) -> Words) -> Words {
+        add(self)
+    }
+
+    /// Done adding.
+    pub fn share(self) -> Rc<Words> {
+        Rc::new(self)
+    }
+}
+
+/// How a thread that was killed unwinds.
+struct Killed;
+
+/// A thread of a model as a participant that may be killed.
+pub struct Actor {
+    fuse: StdU32,
+    dead: AtomicBool,
+    killed: Arc<StdBool>,
+}
+
+impl Actor {
+    /// Never killed.
+    pub fn immortal() -> Rc<Actor> {
+        Actor::mortal(u32::MAX, &Arc::default())
+    }
+
+    /// Killed before its access number `accesses` (counted from 0); says so in `killed`.
+    pub fn mortal(accesses: u32, killed: &Arc<StdBool>) -> Rc<Actor> {
+        Rc::new(Actor { fuse: StdU32::new(accesses), dead: AtomicBool::new(false), killed: killed.clone() })
+    }
+
+    fn burn(&self) {
+        let left = self.fuse.load(StdOrdering::Relaxed);
+        if left == u32::MAX {
+            return;
+        }
+        if left == 0 {
+            self.killed.store(true, StdOrdering::Relaxed);
+            // Release: all that the dead stored is visible to who learns of the death (see `Peers`).
+            self.dead.store(true, Ordering::Release);
+            resume_unwind(Box::new(Killed));
+        }
+        self.fuse.store(left - 1, StdOrdering::Relaxed);
+    }
+
+    /// Dies now, between two accesses.
+    pub fn kill(&self) {
+        self.dead.store(true, Ordering::Release);
+    }
+
+    /// Whether it was killed; carries happens-before.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Runs `life` until it returns (`Some`) or is killed (`None`).
+    pub fn live<R>(&self, life: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(life)) {
+            Ok(result) => Some(result),
+            Err(payload) if payload.is::<Killed>() => None,
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+}
+
+/// Knows which actors are dead. Entries without an actor live for ever.
+#[derive(Clone, Default)]
+pub struct LoomPeers {
+    /// Actors by producers' registry entry.
+    pub producers: Vec<Option<Rc<Actor>>>,
+    /// Actors by consumers' registry entry.
+    pub consumers: Vec<Option<Rc<Actor>>>,
+}
+
+impl Peers for LoomPeers {
+    fn is_dead(&self, side: Side, index: usize) -> bool {
+        let actors = match side {
+            Side::Producers => &self.producers,
+            Side::Consumers => &self.consumers,
+        };
+        actors.get(index).and_then(Option::as_ref).is_some_and(|actor| actor.is_dead())
+    }
+}
+
+/// An actor's mapping of [`Words`].
+#[derive(Clone)]
+pub struct LoomMemory {
+    words: Rc<Words>,
+    actor: Rc<Actor>,
+    writable: bool,
+}
+
+impl LoomMemory {
+    /// A mapping that may be written.
+    pub fn writable(words: &Rc<Words>, actor: &Rc<Actor>) -> LoomMemory {
+        LoomMemory { words: words.clone(), actor: actor.clone(), writable: true }
+    }
+
+    /// A mapping whose stores panic.
+    pub fn read_only(words: &Rc<Words>, actor: &Rc<Actor>) -> LoomMemory {
+        LoomMemory { words: words.clone(), actor: actor.clone(), writable: false }
+    }
+
+    fn ordering(&self, edge: Edge, end: End, strong: Ordering) -> Ordering {
+        match self.words.weak {
+            Some(weak) if weak == (Weakened { edge, end }) => Ordering::Relaxed,
+            _ => strong,
+        }
+    }
+
+    fn word(&self, at: usize) -> &Word {
+        self.actor.burn();
+        self.words.words.get(&at).unwrap_or_else(|| panic!("the model has no word at {at}"))
+    }
+
+    fn word_to_write(&self, at: usize) -> &Word {
+        assert!(self.writable, "a store at {at} through a read-only mapping");
+        self.word(at)
+    }
+
+    fn atomic(&self, at: usize) -> &AtomicU64 {
+        match self.word_to_write(at) {
+            Word::Shared(word, _) => word,
+            _ => panic!("a read-modify-write of the word at {at}, which the model does not share"),
+        }
+    }
+
+    /// Writes a payload cell.
+    pub fn write_cell(&self, at: usize, value: u64) {
+        match self.word_to_write(at) {
+            Word::Cell(cell) => cell.with_mut(|pointer| {
+                // SAFETY: loom has checked that nobody else accesses the cell, and the pointer is the cell's own.
+                unsafe { *pointer = value }
+            }),
+            _ => panic!("the word at {at} is not a cell"),
+        }
+    }
+
+    /// Reads a payload cell.
+    pub fn read_cell(&self, at: usize) -> u64 {
+        match self.word(at) {
+            Word::Cell(cell) => cell.with(|pointer| {
+                // SAFETY: loom has checked that nobody writes the cell, and the pointer is the cell's own.
+                unsafe { *pointer }
+            }),
+            _ => panic!("the word at {at} is not a cell"),
+        }
+    }
+
+    fn full_fence(&self, edge: Edge, end: End) {
+        self.actor.burn();
+        if self.words.weak != Some(Weakened { edge, end }) {
+            fence(edge.fence());
+        }
+    }
+}
+
+impl Memory for LoomMemory {
+    fn load(&self, at: usize, edge: Edge) -> u64 {
+        match self.word(at) {
+            Word::Shared(word, race) => {
+                race.store(0, Ordering::Relaxed);
+                word.load(self.ordering(edge, End::Load, edge.load()))
+            }
+            Word::Fixed(value) => *value,
+            _ => panic!("a load of the word at {at}, which the model does not share"),
+        }
+    }
+
+    fn store(&self, at: usize, value: u64, edge: Edge) {
+        match self.word_to_write(at) {
+            Word::Shared(word, _) => word.store(value, self.ordering(edge, End::Store, edge.store())),
+            Word::Silent => {}
+            _ => panic!("a store to the word at {at}, which does not change in this model"),
+        }
+    }
+
+    fn compare_exchange(&self, at: usize, current: u64, new: u64, edge: Edge) -> Result<u64, u64> {
+        let success = self.ordering(edge, End::Update, edge.update());
+        self.atomic(at).compare_exchange(current, new, success, self.ordering(edge, End::Load, edge.load()))
+    }
+
+    fn fetch_add(&self, at: usize, value: u64, edge: Edge) -> u64 {
+        self.atomic(at).fetch_add(value, self.ordering(edge, End::Update, edge.update()))
+    }
+
+    fn fence(&self, edge: Edge) {
+        self.full_fence(edge, End::Fence);
+    }
+
+    fn light_fence(&self, edge: Edge) {
+        self.full_fence(edge, End::LightFence);
+    }
+}
+
+/// Whether the deeper bounds of `make test-deep` are asked for.
+pub fn is_deep() -> bool {
+    std::env::var_os("RAILBUS_DEEP").is_some_and(|value| value != "0")
+}
+
+/// Runs `model` under every interleaving with at most `preemptions` preemptions, or two more with `RAILBUS_DEEP=1`.
+/// `LOOM_MAX_PREEMPTIONS` overrides both. Panics with the first failure.
+pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 20_000;
+    if builder.preemption_bound.is_none() {
+        builder.preemption_bound = Some(preemptions + if is_deep() { 2 } else { 0 });
+    }
+    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = runs.clone();
+    builder.check(move || {
+        counted.fetch_add(1, StdOrdering::Relaxed);
+        model();
+    });
+    println!("{} interleavings", runs.load(StdOrdering::Relaxed));
+}
+
+/// Runs `model` with an actor killed at access 0, 1, 2, ... until no interleaving reaches the access. Returns how
+/// many accesses were tried.
+pub fn explore_deaths(
+    preemptions: usize,
+    model: impl Fn(u32, &Arc<StdBool>) + Clone + Send + Sync + 'static,
+) -> u32 {
+    for accesses in 0.. {
+        let killed = Arc::new(StdBool::new(false));
+        let (model, told) = (model.clone(), killed.clone());
+        explore(preemptions, move || model(accesses, &told));
+        if !killed.load(StdOrdering::Relaxed) {
+            return accesses;
+        }
+        assert!(accesses < 1000, "the actor never comes to an end");
+    }
+    unreachable!("the loop above returns or panics")
+}
+
+/// Why a model failed, or `None` if it passed.
+pub fn failure(model: impl FnOnce()) -> Option<String> {
+    let payload = catch_unwind(AssertUnwindSafe(model)).err()?;
+    Some(message(&*payload))
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else {
+        String::from("a panic without a message")
+    }
+}

@@ -1,0 +1,252 @@
+//! A slot ring for the models: two slots with one payload cell (or word) each, and participants of both sides.
+
+use std::rc::Rc;
+
+use railbus::layout;
+use railbus::memory::{Edge, Memory};
+use railbus::ring::frame;
+use railbus::ring::gates::NO_GATE;
+use railbus::ring::orphan::Sweeper;
+use railbus::ring::peers::Peers;
+use railbus::ring::registry;
+use railbus::ring::slot_producer::SlotProducer;
+use railbus::ring::slot_reader::SlotReader;
+use railbus::ring::slot_worker::SlotWorker;
+use railbus::ring::word::Slots;
+
+use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
+
+/// Slots of the ring.
+pub const SLOTS: u64 = 2;
+const SLOT_BYTES: u64 = 32;
+
+/// The state word of an entry that is in use.
+pub const ACTIVE: u64 = 0x102;
+
+/// What varies between models.
+#[derive(Clone, Copy, Default)]
+pub struct Shape {
+    /// What is weakened.
+    pub weak: Weak,
+    /// Producers' entries.
+    pub producers: usize,
+    /// Consumers' entries.
+    pub consumers: usize,
+    /// Consumers that gate, from the last entry down: their cursors are shared words.
+    pub gates: usize,
+    /// Whether the payload is atomic words, for lossy readers, instead of cells.
+    pub payload_words: bool,
+}
+
+/// The files of a slot ring.
+#[derive(Clone)]
+pub struct SlotRig {
+    /// `.ring` without its data.
+    pub ring: Rc<Words>,
+    /// `.acks` without its done words.
+    pub acks: Rc<Words>,
+    /// Slots.
+    pub data: Rc<Words>,
+    /// Done words.
+    pub done: Rc<Words>,
+    shape: Shape,
+}
+
+impl SlotRig {
+    /// Makes the files; with `queue` also what only queues have.
+    pub fn new(shape: Shape, queue: bool) -> SlotRig {
+        let weak = shape.weak;
+        let ring = Words::new(weak)
+            .shared(layout::TAIL, 0)
+            .fixed(layout::PRODUCERS_HIGH, shape.producers as u64)
+            .with(|ring| {
+                (0..shape.producers).fold(ring, |ring, i| ring.shared(layout::entry(i) + layout::CLAIM, 0))
+            });
+        let acks = Words::new(weak)
+            .fixed(layout::CONSUMERS_HIGH, shape.consumers as u64)
+            .with(|acks| if queue { acks.shared(layout::HEAD, 0).shared(layout::REDO_HINT, 0) } else { acks })
+            .with(|acks| {
+                (0..shape.consumers).fold(acks, |acks, i| {
+                    let entry = layout::entry(i);
+                    let acks = acks
+                        .fixed(entry + layout::STATE, ACTIVE)
+                        .fixed(entry + layout::POLICY, registry::ROLE_TAP);
+                    if i >= shape.consumers - shape.gates {
+                        acks.fixed(entry + layout::CLAIM, 0).shared(entry + layout::CURSOR, NO_GATE)
+                    } else {
+                        acks.shared(entry + layout::CLAIM, 0).fixed(entry + layout::CURSOR, NO_GATE)
+                    }
+                })
+            });
+        let data = (0..SLOTS as usize).fold(Words::new(weak), |data, i| {
+            let at = i * SLOT_BYTES as usize;
+            let data = data.shared(at + layout::SLOT_SEQ, 0).shared(at + layout::SLOT_META, 0);
+            match shape.payload_words {
+                true => data.shared(at + layout::SLOT_BODY, 0).shared(at + layout::SLOT_BODY + 8, 0),
+                false => data.cell(at + layout::SLOT_BODY),
+            }
+        });
+        let done = (0..SLOTS as usize).fold(Words::new(weak), |done, i| done.shared(i * 8, 0));
+        SlotRig { ring: ring.share(), acks: acks.share(), data: data.share(), done: done.share(), shape }
+    }
+
+    /// Geometry.
+    pub fn slots(&self) -> Slots {
+        Slots::new(SLOTS, SLOT_BYTES)
+    }
+
+    /// The producer in entry `index`.
+    pub fn producer<const TOPIC: bool>(&self, index: usize, actor: &Rc<Actor>) -> RigProducer<TOPIC> {
+        let data = LoomMemory::writable(&self.data, actor);
+        RigProducer {
+            inner: SlotProducer::new(
+                LoomMemory::writable(&self.ring, actor),
+                LoomMemory::read_only(&self.acks, actor),
+                data.clone(),
+                LoomMemory::read_only(&self.done, actor),
+                index,
+                self.slots(),
+                self.shape.producers,
+                self.shape.consumers,
+            ),
+            data,
+            payload_words: self.shape.payload_words,
+        }
+    }
+
+    /// The worker in entry `index`.
+    pub fn worker(&self, index: usize, actor: &Rc<Actor>) -> RigWorker {
+        let data = LoomMemory::read_only(&self.data, actor);
+        RigWorker {
+            inner: SlotWorker::new(
+                LoomMemory::read_only(&self.ring, actor),
+                LoomMemory::writable(&self.acks, actor),
+                data.clone(),
+                LoomMemory::writable(&self.done, actor),
+                index,
+                self.slots(),
+                self.shape.producers,
+                self.shape.consumers,
+            ),
+            acks: LoomMemory::read_only(&self.acks, actor),
+            data,
+        }
+    }
+
+    /// The reader in entry `index`.
+    pub fn reader(&self, index: usize, actor: &Rc<Actor>) -> RigReader {
+        let data = LoomMemory::read_only(&self.data, actor);
+        RigReader {
+            inner: SlotReader::new(
+                LoomMemory::read_only(&self.ring, actor),
+                LoomMemory::writable(&self.acks, actor),
+                data.clone(),
+                index,
+                self.slots(),
+                self.shape.producers,
+            ),
+            data,
+        }
+    }
+
+    /// Sweeps as `actor`; whether nothing of the worker in entry `dead` is left.
+    pub fn sweep<P: Peers>(&self, actor: &Rc<Actor>, peers: &P, dead: Option<usize>) -> bool {
+        let (ring, acks) =
+            (LoomMemory::read_only(&self.ring, actor), LoomMemory::writable(&self.acks, actor));
+        let (data, done) =
+            (LoomMemory::read_only(&self.data, actor), LoomMemory::writable(&self.done, actor));
+        let sweeper = Sweeper {
+            ring: &ring,
+            acks: &acks,
+            data: &data,
+            done: &done,
+            slots: self.slots(),
+            producers: self.shape.producers,
+            consumers: self.shape.consumers,
+        };
+        sweeper.sweep(peers, dead).unsettled == 0
+    }
+}
+
+/// A producer that writes payloads.
+pub struct RigProducer<const TOPIC: bool> {
+    /// The protocol's.
+    pub inner: SlotProducer<LoomMemory, TOPIC>,
+    data: LoomMemory,
+    payload_words: bool,
+}
+
+impl<const TOPIC: bool> RigProducer<TOPIC> {
+    /// Writes and publishes ticket `t`.
+    pub fn fill(&mut self, t: u64, value: u64) {
+        let at = self.inner.body_offset(t);
+        if self.payload_words {
+            self.data.store(at, value, Edge::Plain);
+            self.data.store(at + 8, value, Edge::Plain);
+            self.inner.publish(t, frame::header(16, value as u16, 0));
+        } else {
+            self.data.write_cell(at, value);
+            self.inner.publish(t, frame::header(8, value as u16, 0));
+        }
+    }
+
+    /// One attempt to push; the ticket.
+    pub fn push(&mut self, value: u64) -> Option<u64> {
+        let t = self.inner.claim(1).ok()?.first;
+        self.fill(t, value);
+        Some(t)
+    }
+}
+
+/// A worker that reads payloads.
+pub struct RigWorker {
+    /// The protocol's.
+    pub inner: SlotWorker<LoomMemory>,
+    acks: LoomMemory,
+    data: LoomMemory,
+}
+
+impl RigWorker {
+    /// One attempt to take, up to `most` at once; ticket and payload.
+    pub fn take(&mut self, most: u32) -> Option<(u64, u64)> {
+        let ticket = self.inner.take(most)?.ticket;
+        Some((ticket, self.read(ticket)))
+    }
+
+    /// Whether somebody said that there is something to redo.
+    pub fn hint_moved(&self) -> bool {
+        self.acks.load(layout::REDO_HINT, Edge::Done) != 0
+    }
+
+    /// The payload of a ticket in hand.
+    pub fn read(&self, ticket: u64) -> u64 {
+        let value = self.data.read_cell(self.inner.body_offset(ticket));
+        assert_eq!(frame::type_id(self.inner.header(ticket)), value as u16);
+        value
+    }
+}
+
+/// A reader that reads payloads.
+pub struct RigReader {
+    /// The protocol's.
+    pub inner: SlotReader<LoomMemory>,
+    data: LoomMemory,
+}
+
+impl RigReader {
+    /// One attempt to read in place.
+    pub fn poll(&mut self) -> Option<(u64, u64)> {
+        match self.inner.poll() {
+            railbus::ring::slot_reader::Poll::Event(t, header) => {
+                let value = self.data.read_cell(self.inner.body_offset(t));
+                assert_eq!(frame::type_id(header), value as u16);
+                Some((t, value))
+            }
+            railbus::ring::slot_reader::Poll::Empty => {
+                self.inner.acknowledge();
+                None
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

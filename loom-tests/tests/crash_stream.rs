@@ -1,0 +1,438 @@
+//! The stream under deaths, and under one preemption, at every access.
+//!
+//! A pass does not prove anything about weak memory or about two preemptions of one participant (see the loom
+//! models), nor that a real kernel drops locks as `LockTable` does (see the tests with real processes).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use railbus::memory::{Edge, Memory};
+use railbus::ring::anchor::Place;
+use railbus::ring::frame;
+use railbus::ring::peers::Side;
+use railbus::ring::registry::{self, Identity, Registered};
+use railbus::ring::stream_publisher::{Refused, StreamPublisher};
+use railbus::ring::stream_subscriber::{From, Poll, StreamSubscriber};
+use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
+use railbus_loom_tests::loom_memory::is_deep;
+
+const CAPACITY: u64 = 128;
+
+/// Where streams start: at 0, just below a wrap of the ring, and far out, where a sign could matter.
+const STARTS: [u64; 4] = [0, CAPACITY - 8, 5 * CAPACITY - 24, (1 << 63) - 16];
+
+struct Publisher {
+    channel: CrashChannel,
+    inner: StreamPublisher<CrashMemory>,
+    data: CrashMemory,
+}
+
+impl Publisher {
+    fn take_over(channel: &CrashChannel, who: &Rc<Participant>) -> Publisher {
+        let inner = StreamPublisher::take_over(
+            CrashMemory::writable(&channel.ring, who),
+            CrashMemory::read_only(&channel.acks, who),
+            CrashMemory::writable(&channel.data, who),
+            0,
+            channel.capacity,
+            channel.consumers,
+        );
+        let inner = inner.expect("the ring holds what a publisher wrote");
+        Publisher { channel: channel.clone(), inner, data: CrashMemory::writable(&channel.data, who) }
+    }
+
+    /// Publishes one event of `words` words that all hold its number; claims `spare` words more than it commits.
+    fn publish(&mut self, words: u64, spare: u64, batch: bool, batched: u64) -> bool {
+        for _ in 0..4 {
+            match self.inner.claim((words + spare) * 8) {
+                Ok(claim) => {
+                    let at = self.inner.body_offset(claim);
+                    // A refused claim flushes the batch, so what is open is asked for only now.
+                    let number =
+                        self.inner.place().count + if self.inner.is_batching() { batched } else { 0 };
+                    for i in 0..(words + spare) as usize {
+                        self.data.store(at + i * 8, number, Edge::Plain);
+                    }
+                    self.inner.commit(claim, frame::header(words as u32 * 8, 7, 0), batch);
+                    return true;
+                }
+                Err(Refused::Gate(reader)) => {
+                    if !self.inner.pass_over_dead(reader, &self.channel.peers()) {
+                        return false;
+                    }
+                }
+                Err(Refused::TooLong) => panic!("{words} words fit"),
+            }
+        }
+        false
+    }
+}
+
+/// A reliable subscriber that checks everything it reads.
+struct Subscriber {
+    inner: StreamSubscriber<CrashMemory>,
+    data: CrashMemory,
+    registered: Registered,
+}
+
+impl Subscriber {
+    fn new(channel: &CrashChannel, who: &Rc<Participant>, policy: u64) -> Subscriber {
+        let identity = Identity { policy, name: [7; 8], ..Identity::default() };
+        let registered = channel.register(Side::Consumers, who, &identity).expect("there is an entry");
+        let inner = StreamSubscriber::new(
+            CrashMemory::read_only(&channel.ring, who),
+            CrashMemory::writable(&channel.acks, who),
+            CrashMemory::read_only(&channel.data, who),
+            registered.index,
+            channel.capacity,
+            policy & registry::LOSSY != 0,
+        );
+        Subscriber { inner, data: CrashMemory::read_only(&channel.data, who), registered }
+    }
+
+    /// Reads up to `most` events and returns how many; every word must be the event's number.
+    fn read(&mut self, most: u64) -> u64 {
+        for n in 0..most {
+            match self.inner.poll() {
+                Poll::Event(event) => {
+                    let at = self.inner.body_offset(event);
+                    for i in 0..frame::body_bytes(event.header) as usize / 8 {
+                        let number = self.data.load(at + i * 8, Edge::Plain);
+                        assert_eq!(number, self.inner.place().count - 1, "at {}", event.position);
+                    }
+                }
+                Poll::Empty => {
+                    self.inner.acknowledge();
+                    return n;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        most
+    }
+}
+
+fn subscriber_policy() -> u64 {
+    registry::ROLE_SUBSCRIBER
+}
+
+/// A publisher's life: short commits, frames of several sizes that need padding at the wrap, a batch, rescans.
+fn publish_all_kinds(channel: &CrashChannel, who: &Rc<Participant>, reader: &RefCell<Subscriber>) {
+    let mut publisher = Publisher::take_over(channel, who);
+    for round in 0..3 {
+        publisher.publish(1, 2, false, 0);
+        publisher.publish(4 - round, 0, false, 0);
+        reader.borrow_mut().read(u64::MAX);
+        publisher.publish(1, 0, true, 0);
+        publisher.publish(2, 1, true, 1);
+        publisher.publish(1, 0, true, 2);
+        publisher.inner.flush();
+        reader.borrow_mut().read(1 + round);
+    }
+}
+
+#[test]
+fn a_successor_goes_on_wherever_two_publishers_die() {
+    let mut runs = 0;
+    for start in STARTS {
+        for first in 0.. {
+            let mut first_died = false;
+            for second in (0..).map(Some).chain([None]) {
+                let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 40 }, 4);
+                let reading = Participant::immortal();
+                let mut reader = Subscriber::new(&channel, &reading, subscriber_policy());
+                reader.inner.join(From::Oldest).expect("the oldest is retained");
+                let reader = RefCell::new(reader);
+                let one = Participant::dying_at(Some(first));
+                one.live(|| publish_all_kinds(&channel, &one, &reader));
+                first_died |= one.is_dead();
+                let two = Participant::dying_at(second);
+                two.live(|| publish_all_kinds(&channel, &two, &reader));
+
+                let last = Participant::immortal();
+                let mut publisher = Publisher::take_over(&channel, &last);
+                reader.borrow_mut().read(u64::MAX);
+                assert_eq!(reader.borrow().inner.place(), publisher.inner.place(), "{first} {second:?}");
+                for n in 0..40 {
+                    assert!(publisher.publish(1 + n % 5, n % 2, false, 0), "room after {first} {second:?}");
+                    assert_eq!(reader.borrow_mut().read(u64::MAX), 1);
+                }
+                runs += 1;
+                if second.is_some() && !two.is_dead() {
+                    break;
+                }
+            }
+            if !first_died {
+                break;
+            }
+        }
+    }
+    assert!(runs > 10_000, "{runs} runs");
+}
+
+/// What was committed before a death is read after it, and nothing else.
+#[test]
+fn what_was_committed_is_read_and_what_was_not_is_not() {
+    for start in STARTS {
+        for k in 0.. {
+            let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 2);
+            let reading = Participant::immortal();
+            let mut reader = Subscriber::new(&channel, &reading, subscriber_policy());
+            reader.inner.join(From::Oldest).expect("the oldest is retained");
+            // What the publisher was told is committed, and what it had begun to commit.
+            let (committed, begun) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+            let one = Participant::dying_at(Some(k));
+            one.live(|| {
+                let mut publisher = Publisher::take_over(&channel, &one);
+                for n in 0..3 {
+                    begun.set(n + 1);
+                    publisher.publish(1 + n, 0, false, 0);
+                    committed.set(publisher.inner.place().count);
+                }
+                begun.set(5);
+                publisher.publish(1, 0, true, 0);
+                publisher.publish(1, 0, true, 1);
+                publisher.inner.flush();
+                committed.set(publisher.inner.place().count);
+            });
+            let read = reader.read(u64::MAX);
+            assert!((committed.get()..=begun.get()).contains(&read), "{read} were read, killed at {k}");
+            if !one.is_dead() {
+                assert_eq!(read, 5);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_joiner_that_dies_anywhere_stops_nobody() {
+    for start in STARTS {
+        for from in [From::Oldest, From::Live, From::Position(start)] {
+            for k in 0.. {
+                let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 1);
+                let publishing = Participant::immortal();
+                let mut publisher = Publisher::take_over(&channel, &publishing);
+                for n in 0..3 {
+                    assert!(publisher.publish(1 + n % 2, 0, false, 0));
+                }
+                let joining = Participant::dying_at(Some(k));
+                joining.live(|| {
+                    let mut reader = Subscriber::new(&channel, &joining, subscriber_policy());
+                    reader.inner.join(from).expect("nothing was overwritten");
+                    reader.read(2);
+                });
+                let dead = joining.is_dead();
+                joining.kill();
+                for n in 0..30 {
+                    assert!(publisher.publish(1 + n % 3, 0, false, 0), "stopped by a joiner killed at {k}");
+                }
+                // The dead joiner's entry is used again: it is the only one.
+                let next = Participant::immortal();
+                let mut reader = Subscriber::new(&channel, &next, subscriber_policy());
+                reader.inner.join(From::Live).expect("the end is retained");
+                assert_eq!(reader.inner.place(), publisher.inner.place());
+                assert!(publisher.publish(1, 0, false, 0));
+                assert_eq!(reader.read(u64::MAX), 1);
+                if !dead {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Runs `inside` at every access of a subscriber that joins at `from` (reliably), and checks what it then reads.
+fn join_with_a_publisher_inside(from: From, publish: u64) {
+    for start in STARTS {
+        for k in 0.. {
+            let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 2);
+            let publishing = Participant::immortal();
+            let publisher = Rc::new(RefCell::new(Publisher::take_over(&channel, &publishing)));
+            for n in 0..9 {
+                assert!(publisher.borrow_mut().publish(1 + n % 3, 0, false, 0));
+            }
+            let inside = publisher.clone();
+            let joining = Participant::interrupted_at(k, move || {
+                for n in 0..publish {
+                    // May be refused by the joiner's own cursor.
+                    inside.borrow_mut().publish(1 + n % 4, 0, false, 0);
+                }
+            });
+            let mut reader = Subscriber::new(&channel, &joining, subscriber_policy());
+            reader.inner.join(from).expect("joins");
+            reader.read(u64::MAX);
+            assert_eq!(reader.inner.place(), publisher.borrow().inner.place(), "interrupted at {k}");
+            for n in 0..20 {
+                assert!(publisher.borrow_mut().publish(1 + n % 5, 0, false, 0), "interrupted at {k}");
+                if reader.read(u64::MAX) == 0 {
+                    panic!("an event was not seen");
+                }
+            }
+            if joining.is_yet_to_be_interrupted() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_publisher_inside_every_step_of_a_join_takes_nothing_away() {
+    for publish in [1, 3, 12] {
+        join_with_a_publisher_inside(From::Oldest, publish);
+        join_with_a_publisher_inside(From::Live, publish);
+    }
+}
+
+/// A durable subscriber killed at any access, with a publisher inside every step of its join, is resumed without
+/// loss. The floor may be *above* its cursor then: the publisher looked at the cursors before the joiner stored its
+/// own, and published a higher floor after; the limit, read after the fence, still protects it.
+#[test]
+fn a_durable_cursor_below_the_floor_is_resumed() {
+    let durable = subscriber_policy() | registry::DURABLE;
+    let mut below = 0;
+    for start in STARTS {
+        for joiner_inside in 0..60 {
+            let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 2);
+            let warm = Participant::immortal();
+            {
+                let mut publisher = Publisher::take_over(&channel, &warm);
+                for _ in 0..9 {
+                    assert!(publisher.publish(1, 0, false, 0));
+                }
+            }
+            // The joiner's whole life, inside every step of the publisher: it joins at the floor and is killed.
+            let place = Rc::new(std::cell::Cell::new(None));
+            let (told, its) = (place.clone(), channel.clone());
+            let publishing = Participant::interrupted_at(joiner_inside, move || {
+                let joining = Participant::immortal();
+                let mut reader = Subscriber::new(&its, &joining, durable);
+                reader.inner.join(From::Oldest).expect("joins");
+                told.set(Some(reader.inner.place()));
+                joining.kill();
+            });
+            let mut publisher = Publisher::take_over(&channel, &publishing);
+            for _ in 0..9 {
+                publisher.publish(2, 0, false, 0);
+            }
+            let Some(place) = place.get() else { continue };
+            let next = Participant::immortal();
+            let mut reader = Subscriber::new(&channel, &next, durable);
+            let cursor = reader.registered.resumed.expect("the name is known");
+            assert_eq!(cursor, place.position);
+            let anchors = railbus::ring::anchor::read(&CrashMemory::read_only(&channel.ring, &next), 1);
+            below += (anchors.expect("untorn").floor.position > cursor) as u32;
+            reader.inner.resume(cursor).expect("what a durable cursor gates is retained");
+            assert_eq!(reader.inner.place(), place, "the event count is found again");
+            let end = publisher.inner.place();
+            assert_eq!(reader.read(u64::MAX), end.count - place.count);
+        }
+    }
+    assert!(below > 0, "the case that this test is named for did not happen");
+}
+
+/// A busy publisher with another reader that keeps up moves its places between any two steps of a joiner.
+#[test]
+fn a_joiner_is_not_starved_by_a_busy_publisher() {
+    let channel = CrashChannel::stream(CAPACITY, Place { position: 0, count: 0 }, 2);
+    let steady = Participant::immortal();
+    let mut keeper = Subscriber::new(&channel, &steady, subscriber_policy());
+    keeper.inner.join(From::Oldest).expect("joins");
+    let publishing = Participant::immortal();
+    let mut publisher = Publisher::take_over(&channel, &publishing);
+    let joining = Participant::busy_at_joins(move || {
+        publisher.publish(5, 0, false, 0);
+        keeper.read(u64::MAX);
+    });
+    let mut joiner = Subscriber::new(&channel, &joining, subscriber_policy());
+    joiner.inner.join(From::Oldest).expect("a joiner needs one look, not a quiet publisher");
+}
+
+/// Payload words that look like a frame's header and, every other one, like the end of the stream: they tempt
+/// whoever reads where no frame begins.
+fn tempting(i: usize, number: u64) -> u64 {
+    if i.is_multiple_of(2) { frame::header(296, number as u16, 0) } else { 0 }
+}
+
+/// A publisher whose payload tempts; it never waits, for nobody gates it.
+fn publish_tempting(publisher: &mut Publisher, words: u64) {
+    let number = publisher.inner.place().count;
+    let claim = publisher.inner.claim(words * 8).expect("nobody gates");
+    let at = publisher.inner.body_offset(claim);
+    for i in 0..words as usize {
+        publisher.data.store(at + i * 8, tempting(i, number), Edge::Plain);
+    }
+    publisher.inner.commit(claim, frame::header(words as u32 * 8, number as u16, 0), false);
+}
+
+/// Runs the publisher inside every step of a lossy subscriber that joins and reads: no event is torn, no event is
+/// invented, and losses are counted exactly.
+fn lossy_with_a_publisher_inside(capacity: u64, from: From, before: u64, publish: u64) {
+    for start in STARTS {
+        for k in 0.. {
+            let channel = CrashChannel::stream(capacity, Place { position: start, count: 0 }, 1);
+            let publishing = Participant::immortal();
+            let publisher = Rc::new(RefCell::new(Publisher::take_over(&channel, &publishing)));
+            for n in 0..before {
+                publish_tempting(&mut publisher.borrow_mut(), 1 + n % 3);
+            }
+            let inside = publisher.clone();
+            let reading = Participant::interrupted_at(k, move || {
+                for n in 0..publish {
+                    publish_tempting(&mut inside.borrow_mut(), 1 + n % 4);
+                }
+            });
+            let mut reader = Subscriber::new(&channel, &reading, subscriber_policy() | registry::LOSSY);
+            reader.inner.join(from).expect("joins");
+            let mut copy = Vec::new();
+            loop {
+                let quiet = reading.is_yet_to_be_interrupted();
+                let before = reader.inner.place();
+                match reader.inner.poll_lossy(&mut copy) {
+                    Poll::Event(event) => {
+                        assert!(!copy.is_empty(), "every event has a payload");
+                        let whole =
+                            copy.iter().enumerate().all(|(i, &word)| word == tempting(i, before.count));
+                        assert!(whole, "interrupted at {k}");
+                        assert_eq!(frame::type_id(event.header) as u64, before.count, "interrupted at {k}");
+                    }
+                    Poll::Lost { from, to, events } => {
+                        let after = reader.inner.place();
+                        // Padding may have been passed over before the loss was noticed.
+                        assert!(from >= before.position && to == after.position);
+                        assert_eq!(events, after.count - before.count);
+                    }
+                    // Events may arrive inside the poll that finds nothing: the next sees them.
+                    Poll::Empty if quiet == reading.is_yet_to_be_interrupted() => break,
+                    Poll::Empty => {}
+                    Poll::Corrupt => panic!("corrupt at {before:?}, interrupted at {k}"),
+                }
+            }
+            assert_eq!(reader.inner.place(), publisher.borrow().inner.place(), "interrupted at {k}");
+            if reading.is_yet_to_be_interrupted() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_publisher_inside_every_step_of_a_lossy_reader_tears_nothing() {
+    for publish in 1..20 {
+        lossy_with_a_publisher_inside(CAPACITY, From::Oldest, 9, publish);
+    }
+}
+
+/// The walk of a lossy joiner is not protected: headers that it meets may be a later lap's payload by then.
+#[test]
+fn a_lossy_joiner_that_is_lapped_while_it_walks_starts_where_a_frame_begins() {
+    for publish in 1..20 {
+        lossy_with_a_publisher_inside(CAPACITY, From::Live, 9, publish);
+    }
+    // A ring whose publisher rescans seldom, so that the walk is longer, and a first lap of any length.
+    for before in 1..40 {
+        for publish in (35..55).step_by(if is_deep() { 1 } else { 2 }) {
+            lossy_with_a_publisher_inside(1024, From::Live, before, publish);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The queue under loom.
+//!
+//! A pass does not prove what needs load buffering, more than the bounded number of preemptions (3 unless a test
+//! says otherwise; `RAILBUS_DEEP=1` adds two), more than four threads, or more than three laps of two slots.
+
+use railbus_loom_tests::loom_memory::{explore, explore_deaths};
+use railbus_loom_tests::models::queue;
+
+#[test]
+fn one_to_one() {
+    explore(3, || queue::one_to_one(None));
+}
+
+#[test]
+fn two_producers() {
+    explore(2, || queue::two_producers(None));
+}
+
+#[test]
+fn two_workers() {
+    explore(2, || queue::two_workers(None));
+}
+
+#[test]
+fn batches() {
+    explore(3, || queue::batches(None));
+}
+
+#[test]
+fn a_held_range_survives_a_sweep() {
+    explore(3, || queue::sweep_among_the_living(None));
+}
+
+#[test]
+fn a_live_producer_is_not_stepped_over() {
+    explore(3, || queue::skip_among_the_living(None));
+}
+
+#[test]
+fn a_producer_dies_at_every_access() {
+    assert!(explore_deaths(2, |k, killed| queue::producer_dies(None, false, k, killed)) > 10);
+}
+
+#[test]
+fn a_producer_of_a_batch_dies_at_every_access() {
+    assert!(explore_deaths(2, |k, killed| queue::producer_dies(None, true, k, killed)) > 10);
+}
+
+#[test]
+fn a_worker_dies_at_every_access() {
+    assert!(explore_deaths(2, |k, killed| queue::worker_dies(None, k, killed)) > 10);
+}
+
+#[test]
+fn a_sweeper_dies_at_every_access() {
+    assert!(explore_deaths(2, |k, killed| queue::sweeper_dies(None, k, killed)) > 5);
+}
+
+#[test]
+fn a_retried_slot_is_lapped_after_both_reads() {
+    explore(2, || queue::retry_then_lap(None));
+}
+
+#[test]
+fn a_dead_workers_slot_is_lapped_after_its_read() {
+    explore(2, || queue::dead_then_lap(None));
+}
