@@ -505,3 +505,14 @@ impl Channel {
         }
     }
 }
+
+/// Handles move between threads.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Publisher>();
+    is_send::<TopicPublisher>();
+    is_send::<Producer>();
+    is_send::<Subscriber>();
+    is_send::<TopicSubscriber>();
+    is_send::<Worker>();
+};

@@ -91,6 +91,12 @@ pub(crate) struct Located {
     pub(crate) position: u64,
 }
 
+// SAFETY: it locates bytes that are only read; whoever makes an `Event` of it vouches for how long they are there, on
+// whatever thread.
+unsafe impl Send for Located {}
+// SAFETY: as above.
+unsafe impl Sync for Located {}
+
 /// An event. It dereferences to its payload.
 ///
 /// The bytes lie in the ring itself (for lossy readers: in the reader's own buffer) and stay there as long as the
