@@ -130,6 +130,9 @@ pub(crate) struct Member {
     pub(crate) peers: Kernel,
     pub(crate) channel: Channel,
     pub(crate) registered: Registered,
+    /// Where the own registry entry is in the own file.
+    entry: usize,
+    own: Mapped,
     side: Side,
     durable: bool,
     guard: ForkGuard,
@@ -192,7 +195,24 @@ impl Member {
         let life = locks.0.into_inner().into_life()?;
         let guard = life.guard();
         let channel = channel.clone();
-        Ok(Member { memories, peers, channel, registered, side, durable, guard, _life: life, _maps: maps })
+        let own = match side {
+            Side::Producers => memories.ring,
+            Side::Consumers => memories.acks,
+        };
+        let entry = layout::entry(registered.index);
+        Ok(Member {
+            memories,
+            peers,
+            channel,
+            registered,
+            entry,
+            own,
+            side,
+            durable,
+            guard,
+            _life: life,
+            _maps: maps,
+        })
     }
 
     /// Whether this handle came over a `fork`. One load.
@@ -203,15 +223,6 @@ impl Member {
 
     pub(crate) fn registry(&self) -> Registry<Mapped> {
         registry_of(&self.memories, &self.channel, self.side)
-    }
-
-    /// The file this participant writes.
-    #[inline(always)]
-    pub(crate) fn own(&self) -> &Mapped {
-        match self.side {
-            Side::Producers => &self.memories.ring,
-            Side::Consumers => &self.memories.acks,
-        }
     }
 
     /// The other side's file.
@@ -226,7 +237,7 @@ impl Member {
     /// Stores a word of the own registry entry that only observers read.
     #[inline(always)]
     pub(crate) fn note(&self, field: usize, value: u64) {
-        self.own().store(layout::entry(self.registered.index) + field, value, Edge::Plain);
+        self.own.store(self.entry + field, value, Edge::Plain);
     }
 
     /// Notes that the owner is moving.
@@ -237,8 +248,7 @@ impl Member {
     /// Whether the registration still stands: an evicted participant is told by this.
     #[inline(always)]
     pub(crate) fn stands(&self) -> bool {
-        let state = self.own().load(layout::entry(self.registered.index) + layout::STATE, Edge::Plain);
-        state == self.registered.state
+        self.own.load(self.entry + layout::STATE, Edge::Plain) == self.registered.state
     }
 
     /// Whether any wanted participant of the other side lives; `None` when none was ever registered.

@@ -25,6 +25,10 @@ pub trait Outlet {
 
     /// Claims room for a body of `body_bytes`, at most [`Self::body_max`].
     fn claim(&mut self, body_bytes: u64) -> Result<Self::Claim, Self::Refused>;
+    /// As [`Self::claim`], but only where that takes no more than a comparison or two, and not in a batch.
+    fn claim_easily(&mut self, body_bytes: u64) -> Option<Self::Claim>;
+    /// As [`Self::commit`], of what [`Self::claim_easily`] claimed.
+    fn commit_easily(&mut self, claim: Self::Claim, header: u64);
     /// Prepares for `events` events that are published together.
     fn begin_batch(&mut self, events: usize);
     /// Ends a batch: everything committed is visible.
@@ -68,6 +72,16 @@ impl Outlet for StreamOutlet {
     #[inline(always)]
     fn claim(&mut self, body_bytes: u64) -> Result<Self::Claim, Self::Refused> {
         self.core.claim(body_bytes)
+    }
+
+    #[inline(always)]
+    fn claim_easily(&mut self, body_bytes: u64) -> Option<Self::Claim> {
+        self.core.claim_easily(body_bytes)
+    }
+
+    #[inline(always)]
+    fn commit_easily(&mut self, claim: Self::Claim, header: u64) {
+        self.core.commit_easily(claim, header);
     }
 
     fn begin_batch(&mut self, _events: usize) {
@@ -157,6 +171,17 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
             return self.claim_in_batch();
         }
         self.core.claim(1).map(|tickets| tickets.first)
+    }
+
+    #[inline(always)]
+    fn claim_easily(&mut self, body_bytes: u64) -> Option<u64> {
+        // Batches are over, and their tickets used up, when they end.
+        if body_bytes > self.core.body_max() { None } else { self.core.claim_easily() }
+    }
+
+    #[inline(always)]
+    fn commit_easily(&mut self, ticket: u64, header: u64) {
+        self.core.publish(ticket, header);
     }
 
     fn begin_batch(&mut self, events: usize) {

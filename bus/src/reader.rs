@@ -20,12 +20,10 @@ use crate::ring::park::{self, Waker};
 use crate::ring::registry;
 use crate::wait::{SLIP, Step, Wait, Waiting};
 
-/// Operations between two notes of the time, for observers.
-const SEEN_EVERY: u64 = 1024;
 /// Empty polls look after the peers this often. The coarse clock steps in milliseconds.
 const IDLE_EVERY_NS: u64 = 4_000_000;
 /// Events in a row after which an empty ring is met with a pause.
-const STREAK: u32 = 8;
+const STREAK: u64 = 8;
 
 /// A registered reader of a channel. See the [module](self).
 #[derive(Debug)]
@@ -42,7 +40,8 @@ pub struct Reader<R: Inlet> {
     events: u64,
     bytes: u64,
     lost: u64,
-    streak: u32,
+    /// What `events` was at the last empty poll.
+    events_at_empty: u64,
     /// When the last empty poll looked after the peers.
     idle_ns: u64,
 }
@@ -59,7 +58,7 @@ impl<R: Inlet> Reader<R> {
             events: 0,
             bytes: 0,
             lost: 0,
-            streak: 0,
+            events_at_empty: 0,
             idle_ns: 0,
             member,
         }
@@ -120,6 +119,10 @@ impl<R: Inlet> Reader<R> {
             let body = self.member.memories.data.address(body_offset);
             self.held.push(Located { body, header, position });
         }
+        if !self.member.stands() {
+            self.held.clear();
+            return Err(RecvError::Evicted);
+        }
         if self.held.is_empty() {
             // Nothing is held, so the ordinary poll may release, and say what is the matter.
             let polled = self.poll()?;
@@ -170,6 +173,21 @@ impl<R: Inlet> Reader<R> {
     #[inline(always)]
     fn poll(&mut self) -> Result<Option<Located>, RecvError> {
         self.check()?;
+        if let Some((position, header, body_offset)) = self.ring.poll_easily() {
+            // Looked at after the header: had a publisher that passed over this evicted reader put it there, the
+            // eviction, which came before, is seen here.
+            if !self.member.stands() {
+                return Err(RecvError::Evicted);
+            }
+            self.count(header);
+            let body = self.member.memories.data.address(body_offset);
+            return Ok(Some(Located { body, header, position }));
+        }
+        self.poll_slowly()
+    }
+
+    #[inline(never)]
+    fn poll_slowly(&mut self) -> Result<Option<Located>, RecvError> {
         if !self.ring.is_protected() {
             return self.poll_copy();
         }
@@ -188,9 +206,11 @@ impl<R: Inlet> Reader<R> {
         }
     }
 
-    #[inline(always)]
     fn receive(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
         if let Found::Event { position, header, body_offset } = found {
+            if !self.member.stands() {
+                return Err(RecvError::Evicted);
+            }
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
             return Ok(Some(Located { body, header, position }));
@@ -198,7 +218,6 @@ impl<R: Inlet> Reader<R> {
         self.receive_rarely(found)
     }
 
-    #[inline(never)]
     fn receive_rarely(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
         match found {
             Found::Lost { from, to, events } => {
@@ -214,7 +233,9 @@ impl<R: Inlet> Reader<R> {
             _ => {
                 // A publisher may be waiting for exactly the room that a lazy cursor holds back.
                 self.release();
-                if std::mem::take(&mut self.streak) >= STREAK {
+                let streak = self.events - self.events_at_empty;
+                self.events_at_empty = self.events;
+                if streak >= STREAK {
                     // It is about to write the line that this would take away from it by polling.
                     (0..SLIP).for_each(|_| std::hint::spin_loop());
                 }
@@ -234,27 +255,24 @@ impl<R: Inlet> Reader<R> {
 
     #[inline(always)]
     fn count(&mut self, header: u64) {
+        // Told to observers when the cursor is.
         self.events += 1;
-        self.streak += 1;
         self.bytes += crate::ring::frame::body_bytes(header) as u64;
-        self.member.note(layout::EVENTS, self.events);
-        self.member.note(layout::BYTES, self.bytes);
-        if self.events.is_multiple_of(SEEN_EVERY) {
-            self.member.seen();
-        }
     }
 
     /// Publishes the cursor and wakes producers that wait for room.
     #[inline(always)]
     fn release(&mut self) {
         if self.ring.acknowledge() {
+            self.member.note(layout::EVENTS, self.events);
+            self.member.note(layout::BYTES, self.bytes);
             self.wake();
         }
     }
 
     fn wake(&mut self) {
         let own = self.member.memories.acks;
-        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), u32::MAX >> 1);
+        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || u32::MAX >> 1);
     }
 
     #[cold]

@@ -34,7 +34,7 @@ const SWEEP_EVERY_NS: u64 = 1_000_000;
 /// Empty polls look after the peers this often. The coarse clock steps in milliseconds.
 const IDLE_EVERY_NS: u64 = 4_000_000;
 /// Events in a row after which an empty ring is met with a pause.
-const STREAK: u32 = 8;
+const STREAK: u64 = 8;
 
 /// Names an event in a worker's hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,7 +71,8 @@ pub struct Worker {
     swept_ns: u64,
     events: u64,
     bytes: u64,
-    streak: u32,
+    /// What `events` was at the last empty poll.
+    events_at_empty: u64,
 }
 
 /// Sweeps what the dead owner of a worker's registry entry left. For registering.
@@ -121,7 +122,7 @@ impl Worker {
             swept_ns: 0,
             events: 0,
             bytes: 0,
-            streak: 0,
+            events_at_empty: 0,
             member,
         }
     }
@@ -205,9 +206,9 @@ impl Worker {
         if self.member.is_forked() {
             return false;
         }
-        let held = self.core.done(ticket.position);
+        let held = self.core.done_easily(ticket.position) || self.core.done(ticket.position);
         let own = self.member.memories.acks;
-        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), 1);
+        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
         held
     }
 
@@ -243,6 +244,41 @@ impl Worker {
         if self.member.is_forked() {
             return Err(RecvError::Forked);
         }
+        if self.grab == 1
+            && let Some(ticket) = self.core.take_easily()
+        {
+            let header = self.core.header(ticket);
+            if frame::is_plain(header) && frame::body_bytes(header) as u64 <= self.core.body_max() {
+                self.count(header);
+                return Ok(Some(Ticket { position: ticket, attempt: 0 }));
+            }
+            return self.check(Taken { ticket, attempt: 0 }, header);
+        }
+        self.poll_slowly()
+    }
+
+    #[inline(always)]
+    fn count(&mut self, header: u64) {
+        self.events += 1;
+        self.bytes += frame::body_bytes(header) as u64;
+        if self.events.is_multiple_of(SEEN_EVERY) {
+            self.look_around(false);
+        }
+    }
+
+    /// An event with flags, or one that no producer writes.
+    #[cold]
+    fn check(&mut self, taken: Taken, header: u64) -> Result<Option<Ticket>, RecvError> {
+        if !frame::is_event(header, self.core.body_max()) {
+            // It stays in hand: nobody can make sense of it.
+            return Err(RecvError::Corrupt("an event that no producer writes; remove the channel"));
+        }
+        self.count(header);
+        Ok(Some(Ticket { position: taken.ticket, attempt: taken.attempt }))
+    }
+
+    #[inline(never)]
+    fn poll_slowly(&mut self) -> Result<Option<Ticket>, RecvError> {
         loop {
             let taken = if self.letters_full_until_ns == 0 {
                 self.core.take(self.grab)
@@ -250,30 +286,27 @@ impl Worker {
                 self.take_while_letters_are_full()
             };
             let Some(taken) = taken else {
-                if std::mem::take(&mut self.streak) >= STREAK {
+                self.tell();
+                let streak = self.events - self.events_at_empty;
+                self.events_at_empty = self.events;
+                if streak >= STREAK {
                     // A producer is about to write the line that polling would take away from it.
                     (0..SLIP).for_each(|_| std::hint::spin_loop());
                 }
                 return Ok(None);
             };
             let header = self.core.header(taken.ticket);
-            if !frame::is_event(header, self.core.body_max()) {
-                // It stays in hand: nobody can make sense of it.
-                return Err(RecvError::Corrupt("an event that no producer writes; remove the channel"));
+            let is_event = frame::is_event(header, self.core.body_max());
+            if !is_event || taken.attempt == 0 || self.is_redelivered(taken) {
+                return self.check(taken, header);
             }
-            if taken.attempt > 0 && !self.is_redelivered(taken) {
-                continue;
-            }
-            self.events += 1;
-            self.streak += 1;
-            self.bytes += frame::body_bytes(header) as u64;
-            self.member.note(layout::EVENTS, self.events);
-            self.member.note(layout::BYTES, self.bytes);
-            if self.events.is_multiple_of(SEEN_EVERY) {
-                self.look_around(false);
-            }
-            return Ok(Some(Ticket { position: taken.ticket, attempt: taken.attempt }));
         }
+    }
+
+    /// Tells observers how far this worker has come.
+    fn tell(&self) {
+        self.member.note(layout::EVENTS, self.events);
+        self.member.note(layout::BYTES, self.bytes);
     }
 
     /// The dead-letter queue was full a moment ago: fresh events go on, those handed back wait.
@@ -335,6 +368,7 @@ impl Worker {
     fn look_around(&mut self, at_once: bool) {
         let now = clock::coarse_ns();
         self.member.note(layout::SEEN_NS, now);
+        self.tell();
         if !at_once && now.saturating_sub(self.swept_ns) < SWEEP_EVERY_NS {
             return;
         }

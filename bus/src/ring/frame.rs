@@ -76,6 +76,12 @@ pub const fn frame_max(capacity_bytes: u64) -> u64 {
     capacity_bytes / 2 - HEADER
 }
 
+/// Whether this is the committed header word of an event without flags; its length is still to be checked.
+#[inline(always)]
+pub const fn is_plain(word: u64) -> bool {
+    word >> 48 == COMMITTED >> 48
+}
+
 /// Whether a correct publisher could have written this word with at most `body_max` bytes of body.
 #[inline(always)]
 pub const fn is_event(word: u64, body_max: u64) -> bool {

@@ -48,12 +48,12 @@ impl Waker {
 
     /// Wakes up to `asked` sleepers if there may be any. The caller has just changed the ring.
     #[inline(always)]
-    pub fn wake<M: Memory, F: Futex>(&mut self, own: &M, peers: &M, futex: &F, asked: u32) {
+    pub fn wake<M: Memory, F: Futex>(&mut self, own: &M, peers: &M, futex: &F, asked: impl FnOnce() -> u32) {
         // PARK: the change of the ring comes before the look at `parked`; the sleeper's membarrier sees to it.
         own.light_fence(Edge::Park);
         let parked = peers.load(self.parked_at, Edge::Plain);
         if parked != self.last_seen {
-            self.wake_slowly(own, futex, asked, parked);
+            self.wake_slowly(own, futex, asked(), parked);
         }
     }
 

@@ -50,6 +50,8 @@ pub struct SlotReader<M> {
     published: u64,
     /// Tickets below this are not protected by the cursor and are copied.
     protected_from: u64,
+    /// Protected tickets before this may be read without publishing the cursor.
+    easy_until: u64,
 }
 
 impl<M: Memory> SlotReader<M> {
@@ -66,6 +68,7 @@ impl<M: Memory> SlotReader<M> {
             position: 0,
             published: NO_GATE,
             protected_from: u64::MAX,
+            easy_until: 0,
         }
     }
 
@@ -101,6 +104,7 @@ impl<M: Memory> SlotReader<M> {
     /// Resumes at a cursor that has gated the producers all the time.
     pub fn resume(&mut self, cursor: u64) {
         (self.position, self.published, self.protected_from) = (cursor, cursor, 0);
+        self.easy_until = cursor + self.slots.count / 8;
     }
 
     /// Whether the next event is protected by the cursor, and so may be read in place with [`Self::poll`];
@@ -108,6 +112,27 @@ impl<M: Memory> SlotReader<M> {
     #[inline(always)]
     pub fn is_protected(&self) -> bool {
         self.position >= self.protected_from
+    }
+
+    /// The next event, in place: its ticket and header, where it is there, carries no flags, and the cursor need not
+    /// be published.
+    #[inline(always)]
+    pub fn poll_easily(&mut self) -> Option<(u64, u64)> {
+        let t = self.position;
+        if t >= self.easy_until || !self.is_protected() {
+            return None;
+        }
+        // PUBLISH: as in `poll_held`.
+        let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+        if word != self.slots.state(t, seq::PUBLISHED) {
+            return None;
+        }
+        let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
+        if !frame::is_plain(header) || frame::body_bytes(header) as u64 > self.body_max() {
+            return None;
+        }
+        self.position = t + 1;
+        Some((t, header))
     }
 
     /// The next event, in place. Those before it are released: the cursor may pass them.
@@ -210,6 +235,7 @@ impl<M: Memory> SlotReader<M> {
     #[inline(always)]
     fn store_cursor(&mut self, position: u64) {
         self.published = position;
+        self.easy_until = position + self.slots.count / 8;
         // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
         self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
     }

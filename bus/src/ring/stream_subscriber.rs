@@ -122,6 +122,8 @@ pub struct StreamSubscriber<M> {
     place: Place,
     /// What the cursor word says.
     published: u64,
+    /// Events before this position may be read without publishing the cursor; 0 for lossy subscribers.
+    easy_until: u64,
     lossy: bool,
 }
 
@@ -137,6 +139,7 @@ impl<M: Memory> StreamSubscriber<M> {
             capacity,
             place: Place::default(),
             published: NO_GATE,
+            easy_until: 0,
             lossy,
         }
     }
@@ -240,7 +243,23 @@ impl<M: Memory> StreamSubscriber<M> {
             floor.count.checked_sub(between).ok_or(JoinError::Corrupt)?
         };
         self.place = Place { position: cursor, count };
+        self.easy_until = cursor + self.capacity / 8;
         Ok(())
+    }
+
+    /// The next event, in place, where it is there, carries no flags, and the cursor need not be published.
+    #[inline(always)]
+    pub fn poll_easily(&mut self) -> Option<Frame> {
+        let position = self.place.position;
+        let offset = position & (self.capacity - 1);
+        // COMMIT: as in `poll_held`.
+        let header = self.data.load(offset as usize, Edge::Commit);
+        let frame_bytes = frame::frame_bytes(frame::body_bytes(header) as u64);
+        if position >= self.easy_until || !frame::is_plain(header) || offset + frame_bytes > self.capacity {
+            return None;
+        }
+        self.place = Place { position: position + frame_bytes, count: self.place.count + 1 };
+        Some(Frame { position, header })
     }
 
     /// The next event, in place. The event before it is released: the cursor may pass it.
@@ -295,6 +314,7 @@ impl<M: Memory> StreamSubscriber<M> {
     #[inline(always)]
     fn store_cursor(&mut self, position: u64) {
         self.published = position;
+        self.easy_until = position + self.capacity / 8;
         // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
         self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
     }
