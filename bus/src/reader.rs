@@ -68,12 +68,16 @@ impl<R: Inlet> Reader<R> {
     /// waits for room.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, RecvError> {
-        let polled = self.poll()?;
+        if let Some(located) = self.poll_easily() {
+            // SAFETY: `poll` says where a checked event lies; it is released by the next call, which needs this
+            // handle mutably, as the event's lifetime does.
+            return Ok(Some(unsafe { Event::new(located) }));
+        }
+        let polled = self.poll_slowly()?;
         if polled.is_none() {
             self.idle();
         }
-        // SAFETY: `poll` says where a checked event lies; it is released by the next call, which needs this
-        // handle mutably, as the event's lifetime does.
+        // SAFETY: as above.
         Ok(polled.map(|located| unsafe { Event::new(located) }))
     }
 
@@ -83,10 +87,11 @@ impl<R: Inlet> Reader<R> {
     /// everything was read.
     #[inline]
     pub fn recv(&mut self) -> Result<Event<'_>, RecvError> {
-        let located = match self.poll()? {
-            Some(located) => located,
-            None => self.wait(None)?,
-        };
+        if let Some(located) = self.poll_easily() {
+            // SAFETY: as in `try_recv`.
+            return Ok(unsafe { Event::new(located) });
+        }
+        let located = self.wait(None)?;
         // SAFETY: as in `try_recv`.
         Ok(unsafe { Event::new(located) })
     }
@@ -94,10 +99,11 @@ impl<R: Inlet> Reader<R> {
     /// The next event, waiting at most `timeout`.
     #[inline]
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event<'_>, RecvError> {
-        let located = match self.poll()? {
-            Some(located) => located,
-            None => self.wait(Some(timeout))?,
-        };
+        if let Some(located) = self.poll_easily() {
+            // SAFETY: as in `try_recv`.
+            return Ok(unsafe { Event::new(located) });
+        }
+        let located = self.wait(Some(timeout))?;
         // SAFETY: as in `try_recv`.
         Ok(unsafe { Event::new(located) })
     }
@@ -172,22 +178,35 @@ impl<R: Inlet> Reader<R> {
 
     #[inline(always)]
     fn poll(&mut self) -> Result<Option<Located>, RecvError> {
-        self.check()?;
-        if let Some((position, header, body_offset)) = self.ring.poll_easily() {
-            // Looked at after the header: had a publisher that passed over this evicted reader put it there, the
-            // eviction, which came before, is seen here.
-            if !self.member.stands() {
-                return Err(RecvError::Evicted);
-            }
-            self.count(header);
-            let body = self.member.memories.data.address(body_offset);
-            return Ok(Some(Located { body, header, position }));
+        match self.poll_easily() {
+            Some(located) => Ok(Some(located)),
+            None => self.poll_slowly(),
         }
-        self.poll_slowly()
+    }
+
+    /// The next event where nothing is in the way.
+    #[inline(always)]
+    fn poll_easily(&mut self) -> Option<Located> {
+        if self.member.is_forked() {
+            return None;
+        }
+        let (position, header, body_offset) = self.ring.poll_easily()?;
+        // Looked at after the header: had a publisher that passed over this evicted reader put it there, the
+        // eviction, which came before, is seen here. The next poll finds it again.
+        if !self.member.stands() {
+            return None;
+        }
+        self.count(header);
+        let body = self.member.memories.data.address(body_offset);
+        Some(Located { body, header, position })
     }
 
     #[inline(never)]
     fn poll_slowly(&mut self) -> Result<Option<Located>, RecvError> {
+        self.check()?;
+        if !self.member.stands() {
+            return Err(RecvError::Evicted);
+        }
         if !self.ring.is_protected() {
             return self.poll_copy();
         }
@@ -220,13 +239,13 @@ impl<R: Inlet> Reader<R> {
 
     fn receive_rarely(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
         match found {
+            // What looks corrupt, too, is what an evicted reader finds: the publisher went on without it.
+            _ if !self.member.stands() => Err(RecvError::Evicted),
             Found::Lost { from, to, events } => {
                 self.lost += events;
                 self.member.note(layout::LOST, self.lost);
                 Err(RecvError::Lost { from, to, events })
             }
-            // What looks corrupt is what an evicted reader finds: the publisher went on without it.
-            Found::Corrupt if !self.member.stands() => Err(RecvError::Evicted),
             Found::Corrupt => {
                 Err(RecvError::Corrupt("an event that no publisher writes; remove the channel"))
             }
@@ -238,9 +257,6 @@ impl<R: Inlet> Reader<R> {
                 if streak >= STREAK {
                     // It is about to write the line that this would take away from it by polling.
                     (0..SLIP).for_each(|_| std::hint::spin_loop());
-                }
-                if !self.member.stands() {
-                    return Err(RecvError::Evicted);
                 }
                 Ok(None)
             }
@@ -277,6 +293,9 @@ impl<R: Inlet> Reader<R> {
 
     #[cold]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<Located, RecvError> {
+        if let Some(located) = self.poll_slowly()? {
+            return Ok(located);
+        }
         let mut waiting = Waiting::new(self.wait, timeout);
         loop {
             match waiting.step() {

@@ -128,30 +128,33 @@ impl Worker {
     }
 
     /// The next event, if there is one. Never blocks.
-    #[inline]
+    #[inline(always)]
     pub fn try_take(&mut self) -> Result<Option<Job<'_>>, RecvError> {
-        Ok(self.take_ticket()?.map(|ticket| Job { worker: self, ticket, finished: false }))
+        if let Some(ticket) = self.poll_easily() {
+            return Ok(Some(Job { worker: self, ticket, finished: false }));
+        }
+        Ok(self.take_ticket_slowly()?.map(|ticket| Job { worker: self, ticket, finished: false }))
     }
 
     /// The next event, waiting for it without end.
     ///
     /// A worker opened with `until_closed` gets [`RecvError::Closed`] when the last producer has left and every
     /// event is done.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self) -> Result<Job<'_>, RecvError> {
-        let ticket = match self.poll()? {
-            Some(ticket) => ticket,
-            None => self.wait(None)?,
-        };
+        if let Some(ticket) = self.poll_easily() {
+            return Ok(Job { worker: self, ticket, finished: false });
+        }
+        let ticket = self.wait(None)?;
         Ok(Job { worker: self, ticket, finished: false })
     }
 
     /// The next event, waiting at most `timeout`.
     pub fn take_timeout(&mut self, timeout: Duration) -> Result<Job<'_>, RecvError> {
-        let ticket = match self.poll()? {
-            Some(ticket) => ticket,
-            None => self.wait(Some(timeout))?,
-        };
+        if let Some(ticket) = self.poll_easily() {
+            return Ok(Job { worker: self, ticket, finished: false });
+        }
+        let ticket = self.wait(Some(timeout))?;
         Ok(Job { worker: self, ticket, finished: false })
     }
 
@@ -159,7 +162,14 @@ impl Worker {
     /// [`Self::done`] or [`Self::retry`], or until this handle is dropped.
     #[inline]
     pub fn take_ticket(&mut self) -> Result<Option<Ticket>, RecvError> {
-        let polled = self.poll()?;
+        match self.poll_easily() {
+            Some(ticket) => Ok(Some(ticket)),
+            None => self.take_ticket_slowly(),
+        }
+    }
+
+    fn take_ticket_slowly(&mut self) -> Result<Option<Ticket>, RecvError> {
+        let polled = self.poll_slowly()?;
         if polled.is_none() {
             self.idle();
         }
@@ -201,7 +211,7 @@ impl Worker {
     }
 
     /// Says that an event is done: it will not be delivered again. False when this worker does not hold it.
-    #[inline]
+    #[inline(always)]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.member.is_forked() {
             return false;
@@ -241,20 +251,27 @@ impl Worker {
 
     #[inline(always)]
     fn poll(&mut self) -> Result<Option<Ticket>, RecvError> {
-        if self.member.is_forked() {
-            return Err(RecvError::Forked);
+        match self.poll_easily() {
+            Some(ticket) => Ok(Some(ticket)),
+            None => self.poll_slowly(),
         }
-        if self.grab == 1
-            && let Some(ticket) = self.core.take_easily()
-        {
-            let header = self.core.header(ticket);
-            if frame::is_plain(header) && frame::body_bytes(header) as u64 <= self.core.body_max() {
-                self.count(header);
-                return Ok(Some(Ticket { position: ticket, attempt: 0 }));
-            }
-            return self.check(Taken { ticket, attempt: 0 }, header);
+    }
+
+    /// The next event where nothing is in the way.
+    #[inline(always)]
+    fn poll_easily(&mut self) -> Option<Ticket> {
+        if self.member.is_forked() || self.grab != 1 {
+            return None;
         }
-        self.poll_slowly()
+        let ticket = self.core.take_easily()?;
+        let header = self.core.header(ticket);
+        if frame::is_plain(header) && frame::body_bytes(header) as u64 <= self.core.body_max() {
+            self.count(header);
+            return Some(Ticket { position: ticket, attempt: 0 });
+        }
+        // To be handed out by the slow path, which looks closer.
+        self.core.hand_out_again(ticket);
+        None
     }
 
     #[inline(always)]
@@ -279,6 +296,9 @@ impl Worker {
 
     #[inline(never)]
     fn poll_slowly(&mut self) -> Result<Option<Ticket>, RecvError> {
+        if self.member.is_forked() {
+            return Err(RecvError::Forked);
+        }
         loop {
             let taken = if self.letters_full_until_ns == 0 {
                 self.core.take(self.grab)
@@ -385,6 +405,9 @@ impl Worker {
 
     #[cold]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<Ticket, RecvError> {
+        if let Some(ticket) = self.poll_slowly()? {
+            return Ok(ticket);
+        }
         let mut waiting = Waiting::new(self.wait, timeout);
         loop {
             match waiting.step() {
@@ -444,7 +467,7 @@ pub struct Job<'a> {
 
 impl Job<'_> {
     /// The event, in place.
-    #[inline]
+    #[inline(always)]
     pub fn event(&self) -> Event<'_> {
         // SAFETY: in this worker's hands until the job is dropped; its header was checked when it was taken.
         unsafe { Event::new(self.worker.locate(self.ticket.position)) }
@@ -461,7 +484,7 @@ impl Job<'_> {
     }
 
     /// Says that the event is done.
-    #[inline]
+    #[inline(always)]
     pub fn done(mut self) {
         self.finished = true;
         self.worker.done(self.ticket);

@@ -118,6 +118,12 @@ impl<M: Memory> SlotWorker<M> {
         Some(head)
     }
 
+    /// Puts the event that [`Self::take_easily`] gave last back in the row of those to be handed out.
+    pub fn hand_out_again(&mut self, ticket: u64) {
+        debug_assert_eq!((self.first, self.held, self.waiting), (ticket, 1, 0));
+        self.waiting = self.held;
+    }
+
     /// As [`Self::done`] for the event that [`Self::take_easily`] gave, if it still is what the claim announces.
     #[inline(always)]
     pub fn done_easily(&mut self, ticket: u64) -> bool {
