@@ -135,9 +135,10 @@ impl History {
         }
         // ANCHOR: the entry is filled before the index names it.
         ring.store(layout::ANCHOR_INDEX, self.index, Edge::Anchor);
-        // The floor alone, for lossy readers: it only grows, so reading it early or late is safe. The JOIN fence
-        // of the caller orders it before the bytes that are then overwritten.
-        ring.store(layout::ANCHOR_FLOOR, floor.position, Edge::Plain);
+        // The floor alone, for lossy readers: it only grows. ANCHOR: who sees it sees the index, and so a recent
+        // place that is not below it. The JOIN fence of the caller orders it before the bytes that are then
+        // overwritten.
+        ring.store(layout::ANCHOR_FLOOR, floor.position, Edge::Anchor);
     }
 }
 

@@ -221,7 +221,9 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
 
     fn mark_busy(&self, first: u64, count: u32) {
         for t in first..first + count as u64 {
-            self.data.store(self.seq_at(t), self.slots.state(t, seq::BUSY), Edge::Plain);
+            // PUBLISH: who sees the busy word sees its ticket won. A lossy reader that is lapped looks where the
+            // tail is, and a tail from before this lap would look like corruption.
+            self.data.store(self.seq_at(t), self.slots.state(t, seq::BUSY), Edge::Publish);
         }
         // OVERWRITE: the busy words come before any byte of the new events; pairs with VALIDATE in lossy readers.
         self.data.fence(Edge::Overwrite);

@@ -7,7 +7,8 @@
 //! them as a lossy one would, until it reaches the tickets that are protected.
 //!
 //! A *lossy* reader copies the slot and looks at the sequence word again: producers mark a slot BUSY before they
-//! overwrite it, so an unchanged word proves the copy whole.
+//! overwrite it, so an unchanged word proves the copy whole. A queue's producers do not: a tap joins live and
+//! reliably, or resumes, and never copies.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
@@ -190,7 +191,8 @@ impl<M: Memory> SlotReader<M> {
             copy.extend((0..words).map(|i| self.data.load(at + layout::SLOT_BODY + i * 8, Edge::Plain)));
             // VALIDATE: pairs with OVERWRITE: had any word above come from a newer event, its BUSY is seen here.
             self.data.fence(Edge::Validate);
-            if self.data.load(at + layout::SLOT_SEQ, Edge::Plain) != word {
+            // PUBLISH: a newer word brings the tail that `skip` looks at.
+            if self.data.load(at + layout::SLOT_SEQ, Edge::Publish) != word {
                 return self.skip(t);
             }
             if !frame::is_event(header, most) {

@@ -85,7 +85,8 @@ impl<M: Memory> StreamPublisher<M> {
     ) -> Option<Self> {
         let anchors = anchor::read(&ring, 1)?;
         // A predecessor killed between its index and its floor left the lone floor word behind.
-        ring.store(layout::ANCHOR_FLOOR, anchors.floor.position, Edge::Plain);
+        // ANCHOR: as in `History::publish`.
+        ring.store(layout::ANCHOR_FLOOR, anchors.floor.position, Edge::Anchor);
         let end = walk(&data, capacity, anchors.recent, None)?;
         if anchors.floor.position > anchors.recent.position
             || end.position - anchors.floor.position > capacity

@@ -367,7 +367,8 @@ impl<M: Memory> StreamSubscriber<M> {
         // VALIDATE: pairs with the fence in the publisher's rescan: if any word read above came from a later lap,
         // the floor that was raised before it is seen here.
         self.data.fence(Edge::Validate);
-        self.ring.load(layout::ANCHOR_FLOOR, Edge::Plain) > position
+        // ANCHOR: the anchors that are read next are not older than this floor.
+        self.ring.load(layout::ANCHOR_FLOOR, Edge::Anchor) > position
     }
 
     fn skip_to_recent(&mut self) -> Poll {

@@ -10,4 +10,4 @@ pub mod queue;
 //pub mod registration;
 pub mod slot_rig;
 //pub mod stream;
-//pub mod topic;
+pub mod topic;

@@ -190,6 +190,11 @@ impl<const TOPIC: bool> RigProducer<TOPIC> {
         }
     }
 
+    /// Writes ticket `t`'s payload without publishing it.
+    pub fn write_only(&mut self, t: u64, value: u64) {
+        self.data.write_cell(self.inner.body_offset(t), value);
+    }
+
     /// One attempt to push; the ticket.
     pub fn push(&mut self, value: u64) -> Option<u64> {
         let t = self.inner.claim(1).ok()?.first;

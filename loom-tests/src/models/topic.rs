@@ -1,0 +1,231 @@
+//! Models of the topic, of taps, and of joining a slot ring.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use loom::thread;
+use railbus::ring::frame;
+use railbus::ring::slot_producer::Refused;
+use railbus::ring::slot_reader::Poll;
+use railbus::ring::stream_subscriber::From;
+
+use super::slot_rig::{RigProducer, SLOTS, Shape, SlotRig};
+use crate::loom_memory::{Actor, LoomPeers, Weak};
+
+type Log = Rc<RefCell<Vec<u64>>>;
+
+fn shape(weak: Weak, producers: usize, gates: usize) -> Shape {
+    Shape { weak, producers, consumers: gates, gates, ..Shape::default() }
+}
+
+/// Two publishers, two subscribers that gate from the start: both see everything, in one order.
+pub fn one_order(weak: Weak) {
+    let rig = SlotRig::new(shape(weak, 2, 2), false);
+    let mut last = rig.reader(1, &Actor::immortal());
+    last.inner.join(From::Live, false).expect("live");
+    let mut first = rig.reader(0, &Actor::immortal());
+    first.inner.join(From::Live, false).expect("live");
+    let publishers: Vec<_> = (0..2)
+        .map(|index| {
+            let rig = rig.clone();
+            thread::spawn(move || {
+                let mut publisher = rig.producer::<true>(index, &Actor::immortal());
+                assert!(publisher.push(10 + index as u64).is_some(), "there is room for both");
+            })
+        })
+        .collect();
+    let mut early: Vec<_> = (0..2).filter_map(|_| first.poll()).collect();
+    for publisher in publishers {
+        publisher.join().unwrap();
+    }
+    early.extend(std::iter::from_fn(|| first.poll()));
+    let late: Vec<_> = std::iter::from_fn(|| last.poll()).collect();
+    assert_eq!(early, late, "one order");
+    assert!(early.iter().map(|event| event.0).eq(0..2));
+}
+
+/// A subscriber that gates, and a publisher that laps as far as the cursor lets it.
+pub fn gate(weak: Weak) {
+    let rig = SlotRig::new(shape(weak, 1, 1), false);
+    let mut reader = rig.reader(0, &Actor::immortal());
+    reader.inner.join(From::Live, false).expect("live");
+    let mut publisher = rig.producer::<true>(0, &Actor::immortal());
+    assert!(publisher.push(0).is_some() && publisher.push(1).is_some());
+    let reading = thread::spawn(move || {
+        let mut seen: Vec<_> = (0..2).filter_map(|_| reader.poll()).collect();
+        reader.inner.acknowledge();
+        seen.extend(reader.poll());
+        (reader, seen)
+    });
+    let pushed = (2..4).filter(|&value| publisher.push(value).is_some()).count() as u64;
+    let (mut reader, mut seen) = reading.join().unwrap();
+    seen.extend(std::iter::from_fn(|| reader.poll()));
+    assert!(seen.iter().map(|event| event.0).eq(0..2 + pushed));
+    assert!(seen.iter().map(|event| event.1).is_sorted());
+}
+
+/// A subscriber (of a topic) or tap (of a queue, whose events a worker takes) joins live while the producer, who
+/// has cached "no gates", goes on: from where it starts, it misses nothing and nothing is overwritten under it.
+pub fn join_live<const TOPIC: bool>(weak: Weak) {
+    let consumers = if TOPIC { 1 } else { 2 };
+    let rig = SlotRig::new(Shape { weak, producers: 1, consumers, gates: 1, ..Shape::default() }, !TOPIC);
+    let mut producer = rig.producer::<TOPIC>(0, &Actor::immortal());
+    let mut worker = (!TOPIC).then(|| rig.worker(0, &Actor::immortal()));
+    let mut push = move |producer: &mut RigProducer<TOPIC>, value| {
+        let pushed = producer.push(value);
+        if let (Some(worker), Some(t)) = (&mut worker, pushed) {
+            assert_eq!(worker.take(1), Some((t, value)));
+            assert!(worker.inner.done(t));
+        }
+        pushed.is_some()
+    };
+    assert!(push(&mut producer, 0));
+    let joining = rig.clone();
+    let joiner = thread::spawn(move || {
+        let mut reader = joining.reader(consumers - 1, &Actor::immortal());
+        reader.inner.join(From::Live, false).expect("live");
+        let start = reader.inner.position();
+        let seen: Vec<_> = reader.poll().into_iter().collect();
+        (reader, start, seen)
+    });
+    let pushed = (1..5).take_while(|&value| push(&mut producer, value)).count() as u64;
+    let (mut reader, start, mut seen) = joiner.join().unwrap();
+    seen.extend(std::iter::from_fn(|| reader.poll()));
+    assert!(seen.iter().map(|event| event.0).eq(start..1 + pushed), "{seen:?} from {start} of {pushed}");
+    assert!(seen.iter().all(|event| event.0 == event.1));
+}
+
+/// A lossy reader while the producer laps: no event is torn, what is lost is reported, nothing is called corrupt.
+pub fn lossy(weak: Weak) {
+    let rig = SlotRig::new(Shape { weak, producers: 1, consumers: 0, gates: 0, payload_words: true }, false);
+    let mut producer = rig.producer::<true>(0, &Actor::immortal());
+    assert!(producer.push(0).is_some());
+    let reading = rig.clone();
+    let lossy = thread::spawn(move || {
+        let mut reader = reading.reader(0, &Actor::immortal());
+        reader.inner.join(From::Oldest, true).expect("oldest");
+        let mut copy = Vec::new();
+        let mut next = reader.inner.position();
+        for _ in 0..3 {
+            match reader.inner.poll_lossy(&mut copy) {
+                Poll::Event(t, header) => {
+                    assert_eq!(t, next);
+                    assert_eq!((frame::type_id(header) as u64, &copy[..]), (t, &[t, t][..]), "torn");
+                    next = t + 1;
+                }
+                Poll::Lost { from, to } => {
+                    assert!(from == next && to > from);
+                    next = to;
+                }
+                Poll::Empty => {}
+                Poll::Corrupt => panic!("nothing is corrupt"),
+            }
+            assert_eq!(reader.inner.position(), next);
+        }
+    });
+    for value in 1..4 {
+        assert!(producer.push(value).is_some(), "nobody gates");
+    }
+    lossy.join().unwrap();
+}
+
+/// Pushes, aborting orphans in the way.
+fn push_repairing(publisher: &mut RigProducer<true>, value: u64, peers: &LoomPeers) -> Option<u64> {
+    for _ in 0..4 {
+        match publisher.inner.claim(1) {
+            Ok(tickets) => {
+                publisher.fill(tickets.first, value);
+                return Some(tickets.first);
+            }
+            Err(refused @ Refused::NotPublished(_)) => {
+                publisher.inner.repair(refused, peers);
+            }
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// A publisher is killed at its k-th access; another laps over what it left, and a subscriber steps over it.
+/// Exactly what was published is seen, in order.
+pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
+    let rig = SlotRig::new(shape(weak, 2, 1), false);
+    let published = Log::default();
+    let mut reader = rig.reader(0, &Actor::immortal());
+    reader.inner.join(From::Live, false).expect("live");
+    let dying = Actor::mortal(k, killed);
+    let peers = LoomPeers { producers: vec![Some(dying.clone()), None], consumers: vec![] };
+    let (pushing, its, actor) = (rig.clone(), published.clone(), dying.clone());
+    let first = thread::spawn(move || {
+        actor.live(|| {
+            let mut publisher = pushing.producer::<true>(0, &actor);
+            for value in 0..2 {
+                if publisher.push(value).is_some() {
+                    its.borrow_mut().push(value);
+                }
+            }
+        });
+    });
+    let mut publisher = rig.producer::<true>(1, &Actor::immortal());
+    if push_repairing(&mut publisher, 10, &peers).is_some() {
+        published.borrow_mut().push(10);
+    }
+    let mut seen: Vec<u64> = Vec::new();
+    if reader.inner.is_stuck() {
+        reader.inner.skip_orphan(&peers);
+    }
+    seen.extend(reader.poll().map(|event| event.1));
+    first.join().unwrap();
+    let mut drain = |seen: &mut Vec<u64>| {
+        loop {
+            seen.extend(std::iter::from_fn(|| reader.poll()).map(|event| event.1));
+            if !reader.inner.is_stuck() {
+                break;
+            }
+            assert!(reader.inner.skip_orphan(&peers), "nobody else is in the way");
+        }
+        reader.inner.acknowledge();
+    };
+    drain(&mut seen);
+    for value in 20..21 + SLOTS {
+        let pushed = push_repairing(&mut publisher, value, &peers);
+        assert!(pushed.is_some(), "everybody can go on");
+        published.borrow_mut().push(value);
+        drain(&mut seen);
+    }
+    seen.sort();
+    published.borrow_mut().sort();
+    assert_eq!(seen, *published.borrow());
+}
+
+/// A publisher dies while it writes its slot; a second aborts the ticket; a third laps: its store to the slot must
+/// come after what the dead wrote.
+pub fn dead_then_lap(weak: Weak) {
+    let rig = SlotRig::new(shape(weak, 3, 0), false);
+    let dead = Actor::mortal(u32::MAX - 1, &Arc::default());
+    let peers = LoomPeers { producers: vec![Some(dead.clone()), None, None], consumers: vec![] };
+    let (pushing, actor) = (rig.clone(), dead.clone());
+    let first = thread::spawn(move || {
+        let mut publisher = pushing.producer::<true>(0, &actor);
+        if let Ok(tickets) = publisher.inner.claim(1)
+            && tickets.first == 0
+        {
+            publisher.write_only(0, 7);
+            actor.kill();
+        } else {
+            panic!("the first ticket is this publisher's");
+        }
+    });
+    first.join().unwrap();
+    let (aborting, knows) = (rig.clone(), peers.clone());
+    let second = thread::spawn(move || {
+        let mut publisher = aborting.producer::<true>(1, &Actor::immortal());
+        publisher.inner.repair(Refused::NotPublished(0), &knows);
+    });
+    let mut third = rig.producer::<true>(2, &Actor::immortal());
+    assert!(third.push(1).is_some());
+    let _ = third.push(2);
+    second.join().unwrap();
+}
