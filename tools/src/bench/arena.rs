@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use railbus::error::{Error, Result};
 
@@ -82,6 +82,8 @@ pub struct Control {
     pub bare: WordPair,
     /// Two more, for `--kind limit`, which measures the limit against itself.
     pub words: WordPair,
+    /// The limit of a wake-up: two words that are slept on, written by the leader and by the follower.
+    pub futex: [Line<AtomicU32>; 2],
     /// Flow control of the copy limit, and of `--kind limit`.
     pub copy: [CopyLane; 2],
     /// The block being run; written by the leader.

@@ -25,6 +25,12 @@ pub enum Measure {
     Latency(LatencyArgs),
     /// Events per second, beside one core copying into a buffer that another core reads
     Throughput(ThroughputArgs),
+    /// Round trip between two processes that sleep while they wait, beside a bare futex ping-pong
+    Wake(WakeArgs),
+    /// How long it takes to attach to a channel that exists
+    Attach(AttachArgs),
+    /// Processor time of a consumer while nothing comes
+    Idle(IdleArgs),
     /// How often, and for how long, each core is taken away from a running process
     Jitter(JitterArgs),
     /// One process of a measurement; started by the others only.
@@ -58,6 +64,58 @@ impl Kind {
     }
 }
 
+/// How the handles wait, for an event or for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitKind {
+    /// Poll without end, in publish, recv and take
+    Spin,
+    /// Poll a little, then give the core away between polls
+    Yield,
+    /// Poll a little, then sleep until woken
+    Park,
+    /// Call try_publish, try_recv and try_take in a loop
+    Poll,
+}
+
+impl WaitKind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            WaitKind::Spin => "spin",
+            WaitKind::Yield => "yield",
+            WaitKind::Park => "park",
+            WaitKind::Poll => "poll",
+        }
+    }
+}
+
+/// How an event gets into the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HandOver {
+    /// publish(&[u8]): a copy of bytes whose number the compiler does not know
+    Copy,
+    /// claim, write in place, commit
+    Claim,
+    /// publish_pod: a copy of a plain type (payloads of 8, 16, 32, 48, 56, 64, 128 or 256 bytes)
+    Pod,
+}
+
+/// The payload sizes that `--send pod` is compiled for.
+pub const POD_BYTES: [usize; 8] = [8, 16, 32, 48, 56, 64, 128, 256];
+
+/// Which pages a channel is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PagesWanted {
+    /// Huge ones where they can be had and the ring fills one, else ordinary ones
+    Auto,
+    /// Ordinary ones
+    Ordinary,
+    /// Huge ones, or an error
+    Huge,
+}
+
 /// What all measurements take.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
@@ -72,27 +130,52 @@ pub struct CommonArgs {
     pub json: bool,
 }
 
-/// How measurements between processes are cut up, and the channel they run over.
+/// The channel that is measured.
 #[derive(Debug, Clone, Args)]
-pub struct ChannelArgs {
+pub struct RingArgs {
     /// Kind of channel
     #[arg(long, value_enum, default_value_t = Kind::Stream)]
     pub kind: Kind,
     /// Bytes per event
     #[arg(long, value_name = "BYTES", default_value_t = 8)]
     pub payload: usize,
+    /// Size of the ring in bytes (stream), such as 4MiB [default: 256KiB, or 8 events if they are larger]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub capacity: Option<usize>,
+    /// Slots of the ring (queue, topic) [default: 256KiB of them, within 64 and 1024]
+    #[arg(long, value_name = "N")]
+    pub slots: Option<usize>,
+    /// Size of a slot in bytes (queue, topic) [default: the smallest that holds the payload]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub slot_bytes: Option<usize>,
+    /// Pages of the ring
+    #[arg(long, value_enum, default_value_t = PagesWanted::Auto)]
+    pub pages: PagesWanted,
+}
+
+/// How measurements between processes are cut up, and the channel they run over.
+#[derive(Debug, Clone, Args)]
+pub struct ChannelArgs {
+    /// The channel.
+    #[command(flatten)]
+    pub ring: RingArgs,
     /// Repetitions, each with new processes and a new channel
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub repetitions: usize,
     /// Length of a block: one measurement of the channel and of the limit
     #[arg(long, value_name = "MS", default_value_t = 40.0)]
     pub block_ms: f64,
-    /// Size of the ring in bytes (stream), such as 256KiB [default: fits the caches]
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
-    pub capacity: Option<usize>,
-    /// Slots of the ring (queue, topic) [default: 1024, fewer when events are large]
-    #[arg(long, value_name = "N")]
-    pub slots: Option<usize>,
+}
+
+/// How the handles are used.
+#[derive(Debug, Clone, Args)]
+pub struct HandleArgs {
+    /// How to wait, for an event or for room [default: spin; poll with --rate]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub wait: Option<WaitKind>,
+    /// How an event gets into the ring
+    #[arg(long = "send", value_name = "HOW", value_enum, default_value_t = HandOver::Copy)]
+    pub hand_over: HandOver,
 }
 
 /// `bench latency`
@@ -101,6 +184,9 @@ pub struct LatencyArgs {
     /// The channel.
     #[command(flatten)]
     pub channel: ChannelArgs,
+    /// The handles.
+    #[command(flatten)]
+    pub handles: HandleArgs,
     /// What all measurements take.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -110,6 +196,54 @@ pub struct LatencyArgs {
     /// Write the distribution in HdrHistogram's text format, and the limit's to FILE with .limit.hgrm
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
+    /// Whether the limit is a futex ping-pong: `bench wake`.
+    #[arg(skip)]
+    pub futex_limit: bool,
+}
+
+/// `bench wake`
+#[derive(Debug, Clone, Args)]
+pub struct WakeArgs {
+    /// The channel.
+    #[command(flatten)]
+    pub channel: ChannelArgs,
+    /// What all measurements take.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Write the distribution in HdrHistogram's text format, and the limit's to FILE with .limit.hgrm
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
+}
+
+/// `bench attach`
+#[derive(Debug, Clone, Args)]
+pub struct AttachArgs {
+    /// Kind of channel
+    #[arg(long, value_enum, default_value_t = Kind::Stream)]
+    pub kind: Kind,
+    /// Bytes of the ring
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "64MiB")]
+    pub size: usize,
+    /// Pages of the ring
+    #[arg(long, value_enum, default_value_t = PagesWanted::Auto)]
+    pub pages: PagesWanted,
+    /// What all measurements take.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// `bench idle`
+#[derive(Debug, Clone, Args)]
+pub struct IdleArgs {
+    /// Kind of channel
+    #[arg(long, value_enum, default_value_t = Kind::Stream)]
+    pub kind: Kind,
+    /// How the consumer waits
+    #[arg(long, value_enum, default_value_t = WaitKind::Park)]
+    pub wait: WaitKind,
+    /// What all measurements take.
+    #[command(flatten)]
+    pub common: CommonArgs,
 }
 
 /// `bench throughput`
@@ -118,6 +252,9 @@ pub struct ThroughputArgs {
     /// The channel.
     #[command(flatten)]
     pub channel: ChannelArgs,
+    /// The handles.
+    #[command(flatten)]
+    pub handles: HandleArgs,
     /// What all measurements take.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -130,9 +267,10 @@ pub struct ThroughputArgs {
     /// Events per call
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub batch: usize,
-    /// Pauses of a consumer after it found nothing; more lets the producer run ahead
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub slip: u32,
+    /// Pauses of a consumer that polls after it found nothing; more lets the producer run ahead [default: 0,
+    /// because the handles pause by themselves; 64 for the limit]
+    #[arg(long, value_name = "N")]
+    pub slip: Option<u32>,
 }
 
 /// `bench jitter`
@@ -210,37 +348,148 @@ impl CommonArgs {
 impl ChannelArgs {
     /// Checks what does not depend on the machine.
     pub fn check(&self) -> Result<()> {
-        range("--payload", self.payload, payload::MIN_BYTES, 64 << 20)?;
         range("--repetitions", self.repetitions, 1, 1000)?;
         range("--block-ms", self.block_ms, 1.0, 1000.0)?;
+        self.ring.check()
+    }
+}
+
+impl RingArgs {
+    /// The defaults for a kind.
+    pub fn of(kind: Kind) -> RingArgs {
+        let pages = PagesWanted::Auto;
+        RingArgs { kind, payload: 8, capacity: None, slots: None, slot_bytes: None, pages }
+    }
+
+    /// Checks what does not depend on the machine. Whether a size is a power of two is for the channel to say.
+    pub fn check(&self) -> Result<()> {
+        range("--payload", self.payload, payload::MIN_BYTES, 64 << 20)?;
         if let Some(bytes) = self.capacity {
             range("--capacity", bytes, 4096, 1 << 36)?;
         }
         if let Some(slots) = self.slots {
             range("--slots", slots, 2, 1 << 30)?;
         }
-        if self.capacity.is_some() && matches!(self.kind, Kind::Queue | Kind::Topic) {
-            return Err(Error::invalid("--capacity", "a queue or topic is sized by --slots"));
+        let slotted = matches!(self.kind, Kind::Queue | Kind::Topic);
+        if self.capacity.is_some() && slotted {
+            return Err(Error::invalid(
+                "--capacity",
+                "a queue or topic is sized by --slots and --slot-bytes",
+            ));
         }
-        if self.slots.is_some() && !matches!(self.kind, Kind::Queue | Kind::Topic) {
-            return Err(Error::invalid("--slots", "a stream, and the limit, are sized by --capacity"));
+        if (self.slots.is_some() || self.slot_bytes.is_some()) && !slotted {
+            return Err(Error::invalid(
+                "--slots, --slot-bytes",
+                "a stream, and the limit, are sized by --capacity",
+            ));
+        }
+        if slotted && self.slot_bytes.is_none() && self.payload > SLOT_PAYLOAD_MAX {
+            let why = format!("an event of a queue or topic has at most {SLOT_PAYLOAD_MAX} bytes");
+            return Err(Error::invalid(format!("--payload {}", self.payload), why));
+        }
+        if let Some(slot_bytes) = self.slot_bytes {
+            range("--slot-bytes", slot_bytes, 64, SLOT_PAYLOAD_MAX + 16)?;
+            range("--payload", self.payload, payload::MIN_BYTES, slot_bytes - 16)?;
+        }
+        if self.kind == Kind::Limit && self.pages != PagesWanted::Auto {
+            return Err(Error::invalid("--pages with --kind limit", "the limit has no channel"));
         }
         Ok(())
     }
 }
 
+/// The largest payload of a slot ring: a slot of 1 MiB without its header.
+const SLOT_PAYLOAD_MAX: usize = (1 << 20) - 16;
+
+impl HandleArgs {
+    /// Checks the combination.
+    pub fn check(&self, ring: &RingArgs) -> Result<()> {
+        if ring.kind == Kind::Limit && (self.wait, self.hand_over) != (None, HandOver::Copy) {
+            return Err(Error::invalid("--wait, --send with --kind limit", "the limit has no handles"));
+        }
+        if self.wait == Some(WaitKind::Poll) && self.hand_over != HandOver::Copy {
+            return Err(Error::invalid("--wait poll", "it is compiled for --send copy only"));
+        }
+        if self.hand_over == HandOver::Pod && !POD_BYTES.contains(&ring.payload) {
+            let why = format!("it is compiled for payloads of {POD_BYTES:?} bytes only");
+            return Err(Error::invalid("--send pod", why));
+        }
+        Ok(())
+    }
+}
+
+impl WakeArgs {
+    /// The same as a latency run.
+    pub fn as_latency(&self) -> Result<LatencyArgs> {
+        if self.channel.ring.kind == Kind::Limit {
+            return Err(Error::invalid("--kind limit", "the futex ping-pong is measured beside each kind"));
+        }
+        Ok(LatencyArgs {
+            channel: self.channel.clone(),
+            handles: HandleArgs { wait: Some(WaitKind::Park), hand_over: HandOver::Copy },
+            common: self.common.clone(),
+            rate: None,
+            hgrm: self.hgrm.clone(),
+            futex_limit: true,
+        })
+    }
+}
+
+impl AttachArgs {
+    /// Checks what does not depend on the machine.
+    pub fn check(&self) -> Result<()> {
+        check_is_ring(self.kind)?;
+        range("--size", self.size, 16 << 10, 1 << 36)?;
+        if !self.size.is_power_of_two() {
+            return Err(Error::invalid(format!("--size {}", self.size), "expected a power of two"));
+        }
+        Ok(())
+    }
+}
+
+impl IdleArgs {
+    /// Checks what does not depend on the machine.
+    pub fn check(&self) -> Result<()> {
+        check_is_ring(self.kind)?;
+        match self.wait {
+            WaitKind::Poll => Err(Error::invalid("--wait poll", "a loop of one's own costs what it costs")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_is_ring(kind: Kind) -> Result<()> {
+    match kind {
+        Kind::Limit => Err(Error::invalid("--kind limit", "it has no channel to attach to")),
+        _ => Ok(()),
+    }
+}
+
 impl LatencyArgs {
+    /// How the handles wait.
+    pub fn wait(&self) -> WaitKind {
+        self.handles.wait.unwrap_or(if self.rate.is_some() { WaitKind::Poll } else { WaitKind::Spin })
+    }
+
     /// Checks the combination.
     pub fn check(&self) -> Result<()> {
         self.channel.check()?;
+        self.handles.check(&self.channel.ring)?;
         if let Some(rate) = self.rate {
             range("--rate", rate, 100.0, 1e9)?;
-            if self.channel.kind == Kind::Limit {
+            if self.wait() != WaitKind::Poll {
+                let why = "an open loop sends while it waits for answers; it needs --wait poll";
+                return Err(Error::invalid(format!("--rate with --wait {}", self.wait().name()), why));
+            }
+            if self.handles.hand_over != HandOver::Copy {
+                return Err(Error::invalid("--rate", "an open loop is compiled for --send copy only"));
+            }
+            if self.channel.ring.kind == Kind::Limit {
                 let why = "the bare words hold one event at a time; an open loop needs a ring";
                 return Err(Error::invalid("--rate with --kind limit", why));
             }
         }
-        if self.channel.kind == Kind::Limit && self.channel.payload != 8 {
+        if self.channel.ring.kind == Kind::Limit && self.channel.ring.payload != 8 {
             return Err(Error::invalid("--payload with --kind limit", "a bare word has 8 bytes"));
         }
         Ok(())
@@ -248,14 +497,34 @@ impl LatencyArgs {
 }
 
 impl ThroughputArgs {
+    /// How the handles wait.
+    pub fn wait(&self) -> WaitKind {
+        self.handles.wait.unwrap_or(WaitKind::Spin)
+    }
+
+    /// Pauses of a consumer that polls.
+    pub fn slip(&self) -> u32 {
+        self.slip.unwrap_or(if self.channel.ring.kind == Kind::Limit { 64 } else { 0 })
+    }
+
     /// Checks the combination.
     pub fn check(&self) -> Result<()> {
         self.channel.check()?;
+        self.handles.check(&self.channel.ring)?;
         range("--producers", self.producers, 1, MAX_WORKERS - 1)?;
         range("--consumers", self.consumers, 1, MAX_WORKERS - self.producers)?;
         range("--batch", self.batch, 1, 1 << 20)?;
-        range("--slip", self.slip, 0, 1_000_000)?;
-        match self.channel.kind {
+        range("--slip", self.slip.unwrap_or(0), 0, 1_000_000)?;
+        let bytes = self.channel.ring.payload.saturating_mul(self.batch);
+        range("--batch times --payload: bytes", bytes, 0, 1 << 30)?;
+        if self.batch > 1 && self.handles.hand_over != HandOver::Copy {
+            return Err(Error::invalid("--batch", "batches are published by copy: use --send copy"));
+        }
+        if self.consumers > 1 && self.wait() == WaitKind::Park && self.channel.ring.kind == Kind::Queue {
+            let why = "a worker that sleeps does not see that the others have taken the last event of a part";
+            return Err(Error::invalid("--wait park with several workers", why));
+        }
+        match self.channel.ring.kind {
             Kind::Stream if self.producers > 1 => {
                 Err(Error::invalid("--producers", "a stream has one publisher; use a queue or a topic"))
             }
@@ -299,6 +568,9 @@ mod tests {
             Measure::Throughput(args) => {
                 args.check().and_then(|()| args.common.check(args.producers + args.consumers).map(drop))
             }
+            Measure::Wake(args) => args.as_latency().and_then(|args| args.check()),
+            Measure::Attach(args) => args.check(),
+            Measure::Idle(args) => args.check(),
             Measure::Jitter(args) => args.common.check(MAX_WORKERS).map(drop),
             Measure::Worker(_) => Ok(()),
         };
@@ -312,7 +584,10 @@ mod tests {
         let line = "latency --kind stream --payload 8 --json";
         let Ok(Measure::Latency(args)) = parse(line) else { panic!("{line}") };
         args.check().expect(line);
-        assert_eq!((args.channel.kind, args.channel.payload, args.common.json), (Kind::Stream, 8, true));
+        assert_eq!(
+            (args.channel.ring.kind, args.channel.ring.payload, args.common.json),
+            (Kind::Stream, 8, true)
+        );
         let line = "throughput --kind queue --payload 64 --producers 1 --consumers 1 --json --cores 0,1";
         let Ok(Measure::Throughput(args)) = parse(line) else { panic!("{line}") };
         args.check().expect(line);
@@ -336,7 +611,21 @@ mod tests {
             ("latency --kind stream --slots 64", "--capacity"),
             ("throughput --kind stream --producers 2", "one publisher"),
             ("throughput --kind queue --producers 31 --consumers 2", "--consumers"),
+            ("latency --kind topic --payload 2000000", "at most 1048560"),
+            ("latency --kind queue --payload 100 --slot-bytes 64", "--payload 100"),
+            ("latency --kind stream --slot-bytes 64", "--capacity"),
+            ("latency --kind limit --wait park", "no handles"),
+            ("latency --send pod --payload 24", "--send pod"),
+            ("latency --send claim --wait poll", "--wait poll"),
+            ("latency --rate 1000 --wait spin", "--wait poll"),
+            ("wake --kind limit", "futex"),
+            ("attach --kind limit", "limit"),
+            ("attach --size 65MiB", "power of two"),
+            ("idle --wait poll", "--wait poll"),
             ("throughput --batch 0", "--batch"),
+            ("throughput --batch 4 --send claim", "--send copy"),
+            ("throughput --batch 1000000 --payload 65536", "--batch"),
+            ("throughput --kind queue --consumers 2 --wait park", "several workers"),
         ] {
             let complaint = complaint(line);
             assert!(complaint.contains(named), "{line}: {complaint}");

@@ -1,17 +1,34 @@
 //! What carries the events of a run: made by the supervisor before the workers start, removed after they have ended.
+//!
+//! A ring is a bus of its own under `$RAILBUS_DIR` (or `/dev/shm/railbus`), `bench-PID-N`, with the channel `there`
+//! and, for round trips, `back`. Dropping the [`Stage`] removes it: also when a worker fails, or after a signal. What a
+//! supervisor leaves that is itself killed is an ordinary bus that nobody uses.
 
 use std::any::Any;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use railbus::error::{Error, Result};
+use railbus::{Bus, ChannelOptions, Pages};
 
-use super::args::{ChannelArgs, Kind};
+use super::args::{Kind, PagesWanted, RingArgs};
+use super::transport::Lane;
 
-/// What a ring has by default: it fits the second-level caches, which is what large events need most.
+/// What a ring has by default: it fits the second-level caches, which is what large events need most, and is deep
+/// enough for small ones.
 const DEFAULT_BYTES: usize = 256 << 10;
+/// The most slots of a queue or topic by default.
+const DEFAULT_SLOTS: usize = 1024;
+/// The fewest slots there can be.
+const SLOTS_MIN: usize = 64;
+/// The smallest slot there can be.
+const SLOT_BYTES_MIN: usize = 64;
+/// What of a slot is not payload.
+const SLOT_HEADER_BYTES: usize = 16;
 
 /// A channel, or what stands in for it, while a repetition runs.
 pub struct Stage {
-    /// Its name, for the workers.
+    /// The path of its bus, for the workers.
     pub channel: String,
     /// Bytes of its ring.
     pub capacity_bytes: usize,
@@ -22,19 +39,120 @@ pub struct Stage {
     pub keep: Option<Box<dyn Any>>,
 }
 
-/// Makes what `args` ask for.
-pub fn prepare(args: &ChannelArgs) -> Result<Stage> {
-    match args.kind {
-        Kind::Limit => {
-            let room = args.payload.saturating_mul(8).next_power_of_two();
-            let capacity_bytes = args.capacity.unwrap_or(DEFAULT_BYTES.max(room));
-            Ok(Stage { channel: String::new(), capacity_bytes, pages: "4 KiB".into(), keep: None })
+/// Makes what `args` ask for, with these directions.
+pub fn prepare(args: &RingArgs, lanes: &[Lane]) -> Result<Stage> {
+    let room = args.payload.saturating_mul(8).next_power_of_two();
+    let capacity_bytes = args.capacity.unwrap_or(DEFAULT_BYTES.max(room));
+    if args.kind == Kind::Limit {
+        return Ok(Stage { channel: String::new(), capacity_bytes, pages: "4 KiB".into(), keep: None });
+    }
+    let (options, capacity_bytes) = match args.kind {
+        Kind::Queue | Kind::Topic => {
+            let kind = if args.kind == Kind::Queue { railbus::Kind::Queue } else { railbus::Kind::Topic };
+            let (slots, slot_bytes) = slots(args);
+            let options = ChannelOptions::new(kind).slots(slots as u64).slot_bytes(slot_bytes as u64);
+            (options, slots.saturating_mul(slot_bytes))
         }
-        kind => Err(not_built(kind)),
+        Kind::Stream | Kind::Limit => {
+            let options = ChannelOptions::new(railbus::Kind::Stream).capacity_bytes(capacity_bytes as u64);
+            (options, capacity_bytes)
+        }
+    };
+    let options = match args.pages {
+        PagesWanted::Auto => options.pages(Pages::Auto),
+        PagesWanted::Ordinary => options.pages(Pages::Ordinary),
+        PagesWanted::Huge => options.pages(Pages::Huge2M).require_huge(true),
+    };
+    let made = MadeBus::new()?;
+    let mut pages = String::new();
+    for lane in lanes {
+        let channel = made.bus.create(lane.channel(), &options)?;
+        pages = channel.created().map(ToString::to_string).unwrap_or_default();
+    }
+    let path = made.path();
+    let channel = path.to_str().map(String::from).ok_or_else(|| {
+        Error::invalid(format!("$RAILBUS_DIR {}", path.display()), "the benchmark needs a path in UTF-8")
+    })?;
+    Ok(Stage { channel, capacity_bytes, pages, keep: Some(Box::new(made)) })
+}
+
+/// Number and size of the slots: by default as many as fit [`DEFAULT_BYTES`], within 64 and 1024, each the smallest
+/// power of two that holds the payload.
+fn slots(args: &RingArgs) -> (usize, usize) {
+    let least = args.payload.saturating_add(SLOT_HEADER_BYTES).next_power_of_two().max(SLOT_BYTES_MIN);
+    let slot_bytes = args.slot_bytes.unwrap_or(least);
+    let fitting = (DEFAULT_BYTES / slot_bytes.max(1)).clamp(SLOTS_MIN, DEFAULT_SLOTS);
+    (args.slots.unwrap_or(fitting), slot_bytes)
+}
+
+/// A bus that is removed when this is dropped.
+struct MadeBus {
+    bus: Bus,
+}
+
+impl MadeBus {
+    /// Chooses a name that nobody else has; the bus appears with its first channel.
+    fn new() -> Result<MadeBus> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = MADE.fetch_add(1, Ordering::Relaxed);
+            let bus = Bus::open(&format!("bench-{}-{number}", std::process::id()))?;
+            // Left by a killed supervisor with our process id.
+            if !bus.base().join(bus.name()).exists() {
+                return Ok(MadeBus { bus });
+            }
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.bus.base().join(self.bus.name())
     }
 }
 
-/// The error for a kind that this program was built without.
-pub fn not_built(kind: Kind) -> Error {
-    Error::invalid(format!("--kind {}", kind.name()), "this program was built without it; use --kind limit")
+impl Drop for MadeBus {
+    fn drop(&mut self) {
+        let failed = |error: &dyn std::fmt::Display| {
+            eprintln!("railbus bench: warning: {} is left behind: {error}", self.path().display());
+        };
+        if !self.path().exists() {
+            return;
+        }
+        for channel in self.bus.channels().unwrap_or_default() {
+            if let Err(error) = self.bus.remove(channel.channel()) {
+                failed(&error);
+            }
+        }
+        match railbus::channel::directory::prune(self.bus.base(), self.bus.name(), |_| false) {
+            Ok(pruned) if pruned.bus_removed => {}
+            Ok(_) => failed(&"it is not empty"),
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        channel: RingArgs,
+    }
+
+    fn slots_of(line: &str) -> (usize, usize) {
+        slots(&Line::parse_from(std::iter::once("x").chain(line.split_whitespace())).channel)
+    }
+
+    #[test]
+    fn slots_hold_the_payload_and_fit_the_caches() {
+        assert_eq!(slots_of("--kind queue --payload 8"), (1024, 64));
+        assert_eq!(slots_of("--kind queue --payload 48"), (1024, 64));
+        assert_eq!(slots_of("--kind queue --payload 49"), (1024, 128));
+        assert_eq!(slots_of("--kind topic --payload 1000"), (256, 1024));
+        assert_eq!(slots_of("--kind topic --payload 65536"), (64, 128 << 10));
+        assert_eq!(slots_of("--kind topic --slots 2048 --slot-bytes 256"), (2048, 256));
+    }
 }

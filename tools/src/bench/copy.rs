@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use railbus::error::{Error, Result};
 
 use super::arena::CopyLane;
+use super::payload::Payload;
 use super::transport::{Lane, Outcome, Receiver, Sender, Site, Transport};
 
 /// Steps per lap in which the two sides tell each other how far they are.
@@ -121,9 +122,9 @@ pub struct CopySender(End);
 
 impl Sender for CopySender {
     #[inline(always)]
-    fn send(&mut self, payload_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Outcome<bool> {
+    fn send(&mut self, payload: &Payload, tag: u64) -> Outcome<bool> {
         let end = &mut self.0;
-        debug_assert_eq!(payload_bytes, end.payload_bytes);
+        debug_assert_eq!(payload.bytes(), end.payload_bytes);
         if end.position - end.other == end.records {
             end.other = end.flow.read.0.load(Ordering::Acquire); // READ: pairs with the Release in `receive`
             if end.position - end.other == end.records {
@@ -132,7 +133,7 @@ impl Sender for CopySender {
         }
         // SAFETY: the record is in the lane, and the reader has released it or never saw it, so it is ours alone.
         let event = unsafe { std::slice::from_raw_parts_mut(end.record(), end.payload_bytes) };
-        fill(event);
+        payload.write(event, tag);
         if end.advance() {
             end.flow.written.0.store(end.position, Ordering::Release); // WRITTEN: pairs with the Acquire in `receive`
         }

@@ -28,7 +28,7 @@ pub(super) fn produce<S: Sender, P: Pace>(
     let mut next = tag(producer, first);
     if batch == 1 {
         while next < end {
-            while !sender.send(payload.bytes(), |event| payload.write(event, next))? {
+            while !sender.send(payload, next)? {
                 pace.full();
             }
             next += 1;
@@ -36,8 +36,7 @@ pub(super) fn produce<S: Sender, P: Pace>(
     }
     while next < end {
         let count = (batch as u64).min(end - next) as usize;
-        let write = |index: usize, event: &mut [u8]| payload.write(event, next + index as u64);
-        match sender.send_batch(count, payload.bytes(), write)? {
+        match sender.send_batch(payload, next, count)? {
             0 => pace.full(),
             sent => next += sent as u64,
         }

@@ -6,28 +6,37 @@
 //! ```
 //! The channel's parts are a ping-pong, or with `--rate` an open loop; the limit's are always a ping-pong
 //! ([`super::pingpong`]). Samples are analysed between the parts, outside of what is measured.
+//!
+//! For `bench wake` the limit is a futex ping-pong ([`super::futex`]); the bare words then get a short part of each
+//! block, only to tell how far apart the cores were.
 
 use hdrhistogram::Histogram;
 use railbus::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::args::{Kind, LatencyArgs};
+use super::args::LatencyArgs;
 use super::channel::Stage;
+use super::futex;
 use super::limit::{self, BareWords};
 use super::payload::Payload;
 use super::pingpong::{Path, pong};
 use super::plan::{Plan, Role};
 use super::processes;
+use super::rings::{self, Visitor};
 use super::run::Run;
 use super::statistics::{self, Bin, Block, Counts, add_counts, histogram, to_counts};
-use super::transport::{Lane, Outcome, Pace, Site, Tight, Transport, Yield};
+use super::transport::{Lane, Outcome, Pace, Receiver, Sender, Site, Tight, Transport, Yield};
 
 /// What the announced blocks are.
 mod mode {
     pub(super) const LIMIT: u64 = 0;
     pub(super) const CHANNEL: u64 = 1;
     pub(super) const FINISH: u64 = 2;
+    pub(super) const BARE: u64 = 3;
 }
+
+/// Length of the bare words' part where the limit is another, in ns.
+const BARE_NS: f64 = 2e6;
 
 /// The share of a block that the limit gets.
 const LIMIT_SHARE: f64 = 0.25;
@@ -73,9 +82,12 @@ pub fn measure(
         let mut plan = run.plan(Role::Ping, 0, 0, 2);
         plan.seconds = args.common.seconds / repetitions as f64;
         plan.block_ns = args.channel.block_ms * 1e6;
-        plan.kind = args.channel.kind;
-        plan.payload_bytes = args.channel.payload;
+        plan.kind = args.channel.ring.kind;
+        plan.payload_bytes = args.channel.ring.payload;
         plan.rate = args.rate;
+        plan.wait = args.wait();
+        plan.hand_over = args.handles.hand_over;
+        plan.futex_limit = args.futex_limit;
         plan.channel = stage.channel.clone();
         let pong = Plan { role: Role::Pong, worker: 1, core: run.cores[1], ..plan.clone() };
         let arena = super::arena::create(0, 0)?;
@@ -100,19 +112,40 @@ fn no_result() -> Error {
 
 /// Worker: plays its role.
 pub fn work(site: Site<'_>) -> Result<serde_json::Value> {
-    match site.plan.kind {
-        Kind::Limit => work_over::<BareWords>(site),
-        kind => Err(super::channel::not_built(kind)),
+    rings::visit(site.plan, Work(site)).unwrap_or_else(|| Work(site).visit::<BareWords>())
+}
+
+/// Plays a role over the transport it is called with.
+struct Work<'a>(Site<'a>);
+
+impl Visitor for Work<'_> {
+    type Output = Result<serde_json::Value>;
+
+    fn visit<T: Transport>(self) -> Self::Output {
+        let site = self.0;
+        let leads = site.plan.role == Role::Ping;
+        match (leads, site.plan.futex_limit) {
+            (true, false) => lead_over::<T>(site, limit::leading_ends(site)),
+            (true, true) => lead_over::<T>(site, futex::leading_ends(site)),
+            (false, false) => follow_over::<T>(site, limit::following_ends(site)),
+            (false, true) => follow_over::<T>(site, futex::following_ends(site)),
+        }
     }
 }
 
-fn work_over<T: Transport>(site: Site<'_>) -> Result<serde_json::Value> {
-    match (site.plan.role, site.plan.yields) {
-        (Role::Ping, false) => to_value(lead::<T, _>(site, Tight)),
-        (Role::Ping, true) => to_value(lead::<T, _>(site, Yield)),
-        (_, false) => to_value(follow::<T, _>(site, Tight)),
-        (_, true) => to_value(follow::<T, _>(site, Yield)),
-    }
+fn lead_over<T: Transport>(site: Site<'_>, ends: (impl Sender, impl Receiver)) -> Result<serde_json::Value> {
+    to_value(if site.plan.yields { lead::<T, _>(site, ends, Yield) } else { lead::<T, _>(site, ends, Tight) })
+}
+
+fn follow_over<T: Transport>(
+    site: Site<'_>,
+    ends: (impl Sender, impl Receiver),
+) -> Result<serde_json::Value> {
+    to_value(if site.plan.yields {
+        follow::<T, _>(site, ends, Yield)
+    } else {
+        follow::<T, _>(site, ends, Tight)
+    })
 }
 
 fn to_value<R: Serialize>(outcome: Outcome<R>) -> Result<serde_json::Value> {
@@ -121,10 +154,15 @@ fn to_value<R: Serialize>(outcome: Outcome<R>) -> Result<serde_json::Value> {
 }
 
 /// Ping.
-fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<PingResult> {
+fn lead<T: Transport, P: Pace>(
+    site: Site<'_>,
+    limit_ends: (impl Sender, impl Receiver),
+    pace: P,
+) -> Outcome<PingResult> {
     let Site { plan, arena } = site;
     let clock = plan.clock;
-    let mut limit = Path::new(limit::leading_ends(site), 8);
+    let mut limit = Path::new(limit_ends, 8);
+    let mut bare = plan.futex_limit.then(|| Path::new(limit::leading_ends(site), 8));
     let ends = (T::sender(site, Lane::There)?, T::receiver(site, Lane::Back)?);
     let mut channel = Path::new(ends, plan.payload_bytes);
     arena.meet(plan.worker, plan.workers);
@@ -140,13 +178,20 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<PingResult> {
         limit.part(limit_ns / 10.0, |count| announce(mode::LIMIT, count), clock, pace)?;
         channel.part(channel_ns / 10.0, |count| announce(mode::CHANNEL, count), clock, pace)?;
     }
+    // The bare round trip now: that of the limit just measured, unless the limit is another.
+    let mut bare_ns = |limit_ns: f64, announce: &mut dyn FnMut(u64, u64)| -> Outcome<f64> {
+        let Some(bare) = &mut bare else { return Ok(limit_ns) };
+        bare.part(BARE_NS, |count| announce(mode::BARE, count), clock, pace)?;
+        Ok(bare.trimmed_ns())
+    };
     let mut found: Vec<_> = Bin::ALL.map(|bin| (bin, histogram(), histogram())).into();
     let mut blocks = Vec::new();
     let (mut events, mut length_ns) = (0, 0.0);
     let end = clock.now().wrapping_add(clock.ticks(plan.seconds * 1e9) as u64);
     limit.part(limit_ns, |count| announce(mode::LIMIT, count), clock, pace)?;
+    let mut limit_before_ns = limit.trimmed_ns();
+    let mut bare_before_ns = bare_ns(limit_before_ns, &mut announce)?;
     while blocks.is_empty() || clock.now() < end {
-        let bare_before_ns = limit.trimmed_ns();
         let first = channel.next;
         length_ns += match plan.rate {
             None => {
@@ -160,12 +205,13 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<PingResult> {
         };
         events += channel.next - first;
         limit.part(limit_ns, |count| announce(mode::LIMIT, count), clock, pace)?;
-        let bare_after_ns = limit.trimmed_ns();
+        let limit_after_ns = limit.trimmed_ns();
+        let bare_after_ns = bare_ns(limit_after_ns, &mut announce)?;
         let block = Block {
             bare_before_ns,
             bare_after_ns,
             value: channel.trimmed_ns(),
-            limit: (bare_before_ns + bare_after_ns) / 2.0,
+            limit: (limit_before_ns + limit_after_ns) / 2.0,
             samples: channel.next - first,
         };
         if let Some((_, of_channel, of_limit)) = found.iter_mut().find(|found| found.0 == block.bin()) {
@@ -173,6 +219,7 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<PingResult> {
             limit.record(of_limit, clock);
         }
         blocks.push(block);
+        (limit_before_ns, bare_before_ns) = (limit_after_ns, bare_after_ns);
     }
     announce(mode::FINISH, 0);
     let distributions = found
@@ -184,19 +231,27 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<PingResult> {
 }
 
 /// Pong.
-fn follow<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<()> {
+fn follow<T: Transport, P: Pace>(
+    site: Site<'_>,
+    mut limit: (impl Sender, impl Receiver),
+    pace: P,
+) -> Outcome<()> {
     let Site { plan, arena } = site;
-    let mut limit = limit::following_ends(site);
+    let mut bare = limit::following_ends(site);
     let mut channel = (T::sender(site, Lane::Back)?, T::receiver(site, Lane::There)?);
     let limit_payload = Payload::new(8);
     let payload = Payload::new(plan.payload_bytes);
     arena.meet(plan.worker, plan.workers);
-    let (mut limit_next, mut channel_next) = (0, 0);
+    let (mut limit_next, mut channel_next, mut bare_next) = (0, 0, 0);
     for block in 1.. {
         match arena.await_block(block, plan.yields) {
             (mode::LIMIT, count) => {
                 limit = pong(limit, &limit_payload, limit_next, count, pace)?;
                 limit_next += count;
+            }
+            (mode::BARE, count) => {
+                bare = pong(bare, &limit_payload, bare_next, count, pace)?;
+                bare_next += count;
             }
             (mode::CHANNEL, count) => {
                 channel = pong(channel, &payload, channel_next, count, pace)?;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use railbus::error::Result;
 
 use super::arena::WordPair;
+use super::payload::Payload;
 use super::transport::{Lane, Outcome, Receiver, Sender, Site, Transport};
 
 /// `--kind limit`: bare words of its own, so that it is measured beside the limit like any kind.
@@ -56,11 +57,9 @@ pub struct WordSender(&'static AtomicU64);
 
 impl Sender for WordSender {
     #[inline(always)]
-    fn send(&mut self, _payload_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Outcome<bool> {
-        let mut event = [0; 8];
-        fill(&mut event);
+    fn send(&mut self, _payload: &Payload, tag: u64) -> Outcome<bool> {
         // One more than the event, because 0 means that nothing was sent. WORD: pairs with the Acquire in `receive`.
-        self.0.store(u64::from_le_bytes(event).wrapping_add(1), Ordering::Release);
+        self.0.store(tag.wrapping_add(1), Ordering::Release);
         Ok(true)
     }
 }

@@ -10,6 +10,8 @@
 //! run        supervisor: arguments, clock, signals      processes   workers: started, watched, killed
 //! latency    blocks of round trips (pingpong)           arena       memory shared by the workers
 //! throughput blocks of events (exchange)                transport   the waist between loops and rings
+//! attach     opening a channel, again and again         rings       streams, queues and topics as transports
+//! idle       what waiting costs                         channel     the rings of a run, made and removed
 //! jitter     gaps in the time a core gives              payload     what is written and checked
 //! report     JSON; table, hgrm: for people, plotters     plan, args, clock, topology
 //! ```
@@ -19,11 +21,14 @@
 
 pub mod arena;
 pub mod args;
+pub mod attach;
 pub mod channel;
 pub mod clock;
 pub mod copy;
 pub mod exchange;
+pub mod futex;
 pub mod hgrm;
+pub mod idle;
 pub mod jitter;
 pub mod latency;
 pub mod limit;
@@ -32,6 +37,7 @@ pub mod pingpong;
 pub mod plan;
 pub mod processes;
 pub mod report;
+pub mod rings;
 pub mod run;
 pub mod statistics;
 pub mod table;
@@ -45,8 +51,9 @@ use std::path::Path;
 use railbus::error::{Error, Result};
 use serde::Serialize;
 
-use self::args::{BenchArgs, JitterArgs, LatencyArgs, Measure, ThroughputArgs};
+use self::args::{AttachArgs, BenchArgs, IdleArgs, JitterArgs, LatencyArgs, Measure, ThroughputArgs};
 use self::run::Run;
+use self::transport::Lane;
 
 /// Runs `railbus bench`. Returns the exit code: 0 fine, else that of the error, which was printed.
 ///
@@ -56,6 +63,9 @@ pub fn run(args: &BenchArgs) -> u8 {
     let result = match &args.measure {
         Measure::Latency(args) => run_latency(args),
         Measure::Throughput(args) => run_throughput(args),
+        Measure::Wake(args) => args.as_latency().and_then(|args| run_latency(&args)),
+        Measure::Attach(args) => run_attach(args),
+        Measure::Idle(args) => run_idle(args),
         Measure::Jitter(args) => run_jitter(args),
         Measure::Worker(args) => return processes::worker(args),
     };
@@ -71,7 +81,8 @@ pub fn run(args: &BenchArgs) -> u8 {
 fn run_latency(args: &LatencyArgs) -> Result<()> {
     args.check()?;
     let run = Run::begin(&args.common, 2)?;
-    let (measured, stage) = latency::measure(&run, args, || channel::prepare(&args.channel))?;
+    let (measured, stage) =
+        latency::measure(&run, args, || channel::prepare(&args.channel.ring, &[Lane::There, Lane::Back]))?;
     let (report, channel, limit) =
         report::of_latency(args, run, &measured, &stage).ok_or_else(nothing_measured)?;
     if let Some(path) = &args.hgrm {
@@ -85,9 +96,22 @@ fn run_latency(args: &LatencyArgs) -> Result<()> {
 fn run_throughput(args: &ThroughputArgs) -> Result<()> {
     args.check()?;
     let run = Run::begin(&args.common, args.producers + args.consumers)?;
-    let (measured, stage) = throughput::measure(&run, args, || channel::prepare(&args.channel))?;
+    let (measured, stage) =
+        throughput::measure(&run, args, || channel::prepare(&args.channel.ring, &[Lane::There]))?;
     let report = report::of_throughput(args, run, measured, &stage).ok_or_else(nothing_measured)?;
     warn(&report.setting.warnings);
+    print(args.common.json, &report, || report.table())
+}
+
+fn run_attach(args: &AttachArgs) -> Result<()> {
+    args.check()?;
+    let report = attach::measure(Run::begin(&args.common, 1)?, args)?;
+    print(args.common.json, &report, || report.table())
+}
+
+fn run_idle(args: &IdleArgs) -> Result<()> {
+    args.check()?;
+    let report = idle::measure(Run::begin(&args.common, 1)?, args)?;
     print(args.common.json, &report, || report.table())
 }
 

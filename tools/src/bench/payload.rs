@@ -57,9 +57,22 @@ impl Payload {
         let bytes = event.len();
         if bytes > 8 {
             event.copy_from_slice(&self.pattern);
-            if bytes >= 16 {
-                event[bytes - 8..].copy_from_slice(&tag.to_le_bytes());
-            }
+        }
+        self.stamp(event, tag);
+    }
+
+    /// An event without its tag, to be stamped and published by copy.
+    pub fn event(&self) -> Box<[u8]> {
+        self.pattern.clone().into_boxed_slice()
+    }
+
+    /// Writes the tag into an event that [`Payload::event`] made, as an application changes a field of its struct
+    /// before it publishes it. `event` has [`Payload::bytes`] bytes.
+    #[inline(always)]
+    pub fn stamp(&self, event: &mut [u8], tag: u64) {
+        let bytes = event.len();
+        if bytes >= 16 {
+            event[bytes - 8..].copy_from_slice(&tag.to_le_bytes());
         }
         event[..8].copy_from_slice(&tag.to_le_bytes());
     }
@@ -104,6 +117,9 @@ mod tests {
             let mut event = vec![0xff; bytes];
             payload.write(&mut event, tag(3, 77));
             assert_eq!(payload.read(&event), Some(tag(3, 77)), "{bytes} bytes");
+            let mut stamped = payload.event();
+            payload.stamp(&mut stamped, tag(3, 77));
+            assert_eq!(*stamped, *event);
             for at in 0..bytes {
                 event[at] ^= 1;
                 assert_ne!(payload.read(&event), Some(tag(3, 77)), "byte {at} of {bytes}");

@@ -152,7 +152,7 @@ fn ping<S: Sender, R: Receiver, P: Pace, const EACH: usize>(
     for sample in samples {
         let start = clock.now();
         for _ in 0..EACH {
-            while !there.send(payload.bytes(), |event| payload.write(event, next))? {
+            while !there.send(payload, next)? {
                 pace.full();
             }
             let mut answer = None;
@@ -187,7 +187,7 @@ pub(super) fn pong<S: Sender, R: Receiver, P: Pace>(
         if found != Some(tag) {
             return Err(wrong("event", tag, found));
         }
-        while !back.send(payload.bytes(), |event| payload.write(event, tag))? {
+        while !back.send(payload, tag)? {
             pace.full();
         }
     }
@@ -213,7 +213,7 @@ fn open_loop<S: Sender, R: Receiver, P: Pace>(
         let mut idle = true;
         if sent < samples.len() && clock.now() >= next_due {
             let tag = tag(0, first + sent as u64);
-            if there.send(payload.bytes(), |event| payload.write(event, tag))? {
+            if there.send(payload, tag)? {
                 sent += 1;
                 next_due = due(sent);
                 idle = false;
@@ -264,13 +264,13 @@ mod tests {
     }
 
     impl Sender for Loopback {
-        fn send(&mut self, payload_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Outcome<bool> {
+        fn send(&mut self, payload: &Payload, tag: u64) -> Outcome<bool> {
             let now = self.clock.now();
             if now < *self.first_attempt.get_or_insert(now) + self.stall {
                 return Ok(false);
             }
-            let mut event = vec![0; payload_bytes];
-            fill(&mut event);
+            let mut event = vec![0; payload.bytes()];
+            payload.write(&mut event, tag);
             self.events.borrow_mut().push_back(event);
             Ok(true)
         }

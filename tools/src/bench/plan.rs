@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::args::Kind;
+use super::args::{HandOver, Kind, WaitKind};
 use super::clock::Clock;
 
 /// What a process does.
@@ -19,6 +19,10 @@ pub enum Role {
     Consumer,
     /// Watches its core in a jitter run.
     Watcher,
+    /// Attaches again and again.
+    Attacher,
+    /// Waits for events that do not come.
+    Idler,
 }
 
 /// The plan of one process.
@@ -46,8 +50,14 @@ pub struct Plan {
     pub block_ns: f64,
     /// What carries the events.
     pub kind: Kind,
-    /// The channel's name, for kinds that have one.
+    /// The path of the bus, for kinds that have one.
     pub channel: String,
+    /// How the handles wait.
+    pub wait: WaitKind,
+    /// How events are handed over.
+    pub hand_over: HandOver,
+    /// Whether the limit of round trips is a futex ping-pong, rather than one of bare words.
+    pub futex_limit: bool,
     /// Bytes per event.
     pub payload_bytes: usize,
     /// Events per second of the open loop.
@@ -77,6 +87,8 @@ impl Plan {
             Role::Producer => format!("producer {}", self.index),
             Role::Consumer => format!("consumer {}", self.index),
             Role::Watcher => "watcher".to_string(),
+            Role::Attacher => "attacher".to_string(),
+            Role::Idler => "idler".to_string(),
         };
         format!("{role} on core {}", self.core)
     }

@@ -24,7 +24,7 @@ use super::arena::Arena;
 use super::args::WorkerArgs;
 use super::plan::{Plan, Role};
 use super::transport::Site;
-use super::{jitter, latency, throughput, topology};
+use super::{attach, idle, jitter, latency, throughput, topology};
 
 /// The most bytes a worker may print.
 const MAX_OUTPUT_BYTES: usize = 64 << 20;
@@ -275,6 +275,8 @@ fn work(args: &WorkerArgs) -> Result<serde_json::Value> {
         Role::Ping | Role::Pong => latency::work(site),
         Role::Producer | Role::Consumer => throughput::work(site),
         Role::Watcher => jitter::work(site),
+        Role::Attacher => attach::work(site),
+        Role::Idler => idle::work(site),
     }
 }
 

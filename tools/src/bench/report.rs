@@ -6,7 +6,7 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::args::{JitterArgs, Kind, LatencyArgs, ThroughputArgs};
+use super::args::{HandOver, JitterArgs, Kind, LatencyArgs, ThroughputArgs, WaitKind};
 use super::channel::Stage;
 use super::clock::Clock;
 use super::jitter::{CoreResult, Gap};
@@ -51,7 +51,7 @@ pub struct LatencyReport {
     pub samples: u64,
     /// Round trips over the channel, of the blocks in `bin`.
     pub rtt_ns: Percentiles,
-    /// Round trips of the bare words between the same processes, around the same blocks.
+    /// Round trips of the limit between the same processes, around the same blocks.
     pub limit_rtt_ns: Percentiles,
     /// Trimmed mean over trimmed mean, block by block; the median over blocks, then over repetitions.
     pub ratio: f64,
@@ -65,6 +65,14 @@ pub struct LatencyReport {
     pub ratio_range: (f64, f64),
     /// `ping-pong` or `open-loop`.
     pub mode: &'static str,
+    /// What the limit is: `bare words`, or `futex` where both sides sleep.
+    pub limit: &'static str,
+    /// How the handles waited.
+    pub wait: WaitKind,
+    /// How events were handed over.
+    pub send: HandOver,
+    /// Bytes of each of the two rings.
+    pub capacity_bytes: usize,
     /// Events per second that were asked for, in an open loop.
     pub rate: Option<f64>,
     /// Events per second that were sent.
@@ -122,8 +130,12 @@ pub struct ThroughputReport {
     pub consumers: usize,
     /// Events per call.
     pub batch: usize,
-    /// Pauses after an empty receive.
+    /// Pauses after an empty receive, if the loop polls.
     pub slip: u32,
+    /// How the handles waited.
+    pub wait: WaitKind,
+    /// How events were handed over.
+    pub send: HandOver,
     /// Bytes of the ring.
     pub capacity_bytes: usize,
     /// How many repetitions there were.
@@ -173,7 +185,8 @@ pub struct JitterReport {
     pub setting: Setting,
 }
 
-fn setting(run: Run, roles: impl Iterator<Item = String>) -> Setting {
+/// What every report says about the run.
+pub fn setting(run: Run, roles: impl Iterator<Item = String>) -> Setting {
     Setting {
         pin_map: roles.zip(run.cores.iter().copied()).collect(),
         cores: run.cores,
@@ -207,8 +220,8 @@ pub fn of_latency(
             .push(format!("{rate:.0} events/s were asked for, {sent:.0} were sent: the rate is too high"));
     }
     let report = LatencyReport {
-        kind: args.channel.kind,
-        payload_bytes: args.channel.payload,
+        kind: args.channel.ring.kind,
+        payload_bytes: args.channel.ring.payload,
         samples: channel.len(),
         rtt_ns: Percentiles::of(&channel),
         limit_rtt_ns: Percentiles::of(&limit),
@@ -218,6 +231,10 @@ pub fn of_latency(
         trimmed_mean_ns: (found.value, found.limit),
         ratio_range: found.ratio_range,
         mode: if args.rate.is_some() { "open-loop" } else { "ping-pong" },
+        limit: if args.futex_limit { "futex" } else { "bare words" },
+        wait: args.wait(),
+        send: args.handles.hand_over,
+        capacity_bytes: stage.capacity_bytes,
         rate: args.rate,
         achieved_rate: measured.rate,
         repetitions: args.channel.repetitions,
@@ -236,15 +253,15 @@ pub fn of_throughput(
     stage: &Stage,
 ) -> Option<ThroughputReport> {
     let (bin, found, bins, overall) = binned(&measured.repetitions)?;
-    let bytes = args.channel.payload as f64;
+    let bytes = args.channel.ring.payload as f64;
     let producers = (0..args.producers).map(|index| format!("producer {index}"));
     let roles = producers.chain((0..args.consumers).map(|index| format!("consumer {index}")));
     Some(ThroughputReport {
-        kind: args.channel.kind,
-        payload_bytes: args.channel.payload,
+        kind: args.channel.ring.kind,
+        payload_bytes: args.channel.ring.payload,
         events_per_second: found.value,
         bytes_per_second: found.value * bytes,
-        pages: if args.channel.kind == Kind::Limit {
+        pages: if args.channel.ring.kind == Kind::Limit {
             measured.copy_pages.clone()
         } else {
             stage.pages.clone()
@@ -262,7 +279,9 @@ pub fn of_throughput(
         producers: args.producers,
         consumers: args.consumers,
         batch: args.batch,
-        slip: args.slip,
+        slip: args.slip(),
+        wait: args.wait(),
+        send: args.handles.hand_over,
         capacity_bytes: stage.capacity_bytes,
         repetitions: args.channel.repetitions,
         bins,

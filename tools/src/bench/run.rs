@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use railbus::error::Result;
 
-use super::args::{CommonArgs, Kind};
+use super::args::{CommonArgs, HandOver, Kind, WaitKind};
 use super::clock::Clock;
 use super::plan::{Plan, Role};
 use super::processes::Interrupts;
@@ -58,6 +58,9 @@ impl Run {
             block_ns: 40e6,
             kind: Kind::Limit,
             channel: String::new(),
+            wait: WaitKind::Spin,
+            hand_over: HandOver::Copy,
+            futex_limit: false,
             payload_bytes: 8,
             rate: None,
             producers: 1,

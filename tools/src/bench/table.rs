@@ -6,7 +6,8 @@ use super::report::{BinReport, JitterReport, LatencyReport, Setting, ThroughputR
 use super::statistics::{Medians, Percentiles};
 
 impl Setting {
-    fn lines(&self) -> String {
+    /// Pins, machine and clock.
+    pub fn lines(&self) -> String {
         let pins: Vec<String> =
             self.pin_map.iter().map(|(role, core)| format!("{role} on core {core}")).collect();
         format!(
@@ -25,14 +26,16 @@ fn bins_line(bins: &[BinReport], overall: &Medians) -> String {
     format!("blocks   {}; {}\n", each.join(", "), one("all", overall))
 }
 
-fn percentile_header(name: &str) -> String {
+/// The head of a table of percentiles.
+pub fn percentile_header(name: &str) -> String {
     format!(
         "{name:<10}{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>11}\n",
         "trimmed", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"
     )
 }
 
-fn percentile_row(name: &str, trimmed: &str, p: &Percentiles) -> String {
+/// A row of it.
+pub fn percentile_row(name: &str, trimmed: &str, p: &Percentiles) -> String {
     let Percentiles { mean, p50, p90, p99, p999, p9999, max } = p;
     format!("{name:<10}{trimmed:>10}{mean:>9.1}{p50:>9}{p90:>9}{p99:>9}{p999:>9}{p9999:>9}{max:>11}\n")
 }
@@ -41,7 +44,8 @@ impl LatencyReport {
     /// The table.
     pub fn table(&self) -> String {
         let (kind, bytes, mode) = (self.kind.name(), self.payload_bytes, self.mode);
-        let mut out = format!("{kind}, {bytes} B, {mode}");
+        let wait = self.wait.name();
+        let mut out = format!("{kind}, {bytes} B, {mode}, waiting by {wait}, limit: {}", self.limit);
         if let Some(rate) = self.rate {
             let _ = write!(
                 out,
@@ -81,8 +85,13 @@ impl ThroughputReport {
     pub fn table(&self) -> String {
         let (kind, bytes) = (self.kind.name(), self.payload_bytes);
         let mut out = format!(
-            "{kind}, {bytes} B, {} x {}, batches of {}, slip {}; {} events, {} repetitions\n",
-            self.producers, self.consumers, self.batch, self.slip, self.samples, self.repetitions
+            "{kind}, {bytes} B, {} x {}, batches of {}, waiting by {}; {} events, {} repetitions\n",
+            self.producers,
+            self.consumers,
+            self.batch,
+            self.wait.name(),
+            self.samples,
+            self.repetitions
         );
         out += &self.setting.lines();
         let _ = writeln!(

@@ -23,6 +23,7 @@ use super::payload::{Payload, tag};
 use super::pingpong::{Path, pong};
 use super::plan::{Plan, Role};
 use super::processes;
+use super::rings::{self, Visitor};
 use super::run::Run;
 use super::statistics::Block;
 use super::transport::{Lane, Outcome, Pace, Sender, Site, Slip, Transport, Yield};
@@ -84,14 +85,16 @@ pub fn measure(
                 Plan {
                     seconds: args.common.seconds / repetitions as f64,
                     block_ns: args.channel.block_ms * 1e6,
-                    kind: args.channel.kind,
-                    payload_bytes: args.channel.payload,
+                    kind: args.channel.ring.kind,
+                    payload_bytes: args.channel.ring.payload,
                     channel: stage.channel.clone(),
                     producers: args.producers,
                     consumers: args.consumers,
                     batch: args.batch,
-                    slip: args.slip,
-                    copy_lanes: if args.channel.kind == Kind::Limit { 2 } else { 1 },
+                    slip: args.slip(),
+                    wait: args.wait(),
+                    hand_over: args.handles.hand_over,
+                    copy_lanes: if args.channel.ring.kind == Kind::Limit { 2 } else { 1 },
                     copy_bytes: stage.capacity_bytes,
                     ..run.plan(role, index, worker, workers)
                 }
@@ -112,9 +115,17 @@ fn no_result() -> Error {
 
 /// Worker: plays its role.
 pub fn work(site: Site<'_>) -> Result<serde_json::Value> {
-    match site.plan.kind {
-        Kind::Limit => work_over::<Copying>(site),
-        kind => Err(super::channel::not_built(kind)),
+    rings::visit(site.plan, Work(site)).unwrap_or_else(|| Work(site).visit::<Copying>())
+}
+
+/// Plays a role over the transport it is called with.
+struct Work<'a>(Site<'a>);
+
+impl Visitor for Work<'_> {
+    type Output = Result<serde_json::Value>;
+
+    fn visit<T: Transport>(self) -> Self::Output {
+        work_over::<T>(self.0)
     }
 }
 

@@ -1,12 +1,13 @@
 //! The narrow waist between the measuring loops and what they measure.
 //!
 //! A [`Transport`] gives each process its ends. The loops are generic over [`Sender`] and [`Receiver`], so that every
-//! kind is compiled into loops of its own with no indirect call in them. Neither call blocks: a refused send or an
-//! empty receive returns at once, and the loop decides how to wait ([`Pace`]).
+//! kind is compiled into loops of its own with no indirect call in them. An end either waits by itself, as the ring's
+//! handles do, or returns `false` at once, and then the loop decides how to wait ([`Pace`]).
 
 use railbus::error::{Error, Result};
 
 use super::arena::Arena;
+use super::payload::Payload;
 use super::plan::Plan;
 
 /// A result of the hot path: boxed, so that the good case stays in two registers.
@@ -14,19 +15,14 @@ pub type Outcome<T> = std::result::Result<T, Box<Error>>;
 
 /// The writing end.
 pub trait Sender {
-    /// Sends one event of `payload_bytes`, which `fill` writes in place. `false`: there is no room now, nothing was sent.
-    fn send(&mut self, payload_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Outcome<bool>;
+    /// Sends the event `tag` of this payload. `false`: there is no room now, nothing was sent.
+    fn send(&mut self, payload: &Payload, tag: u64) -> Outcome<bool>;
 
-    /// Sends up to `count` events at once; `fill` gets the index of the event in the batch. Returns how many were sent.
+    /// Sends up to `count` events at once, with the tags from `first` on. Returns how many were sent.
     #[inline(always)]
-    fn send_batch(
-        &mut self,
-        count: usize,
-        payload_bytes: usize,
-        mut fill: impl FnMut(usize, &mut [u8]),
-    ) -> Outcome<usize> {
+    fn send_batch(&mut self, payload: &Payload, first: u64, count: usize) -> Outcome<usize> {
         for index in 0..count {
-            if !self.send(payload_bytes, |bytes| fill(index, bytes))? {
+            if !self.send(payload, first + index as u64)? {
                 return Ok(index);
             }
         }
