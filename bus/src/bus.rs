@@ -10,7 +10,7 @@ use crate::channel::{self, Attached, ChannelName, ChannelOptions, ChannelPaths, 
 use crate::error::{Error, Result};
 use crate::inlet::{SlotInlet, StreamInlet};
 use crate::layout;
-use crate::member::{Introduction, Member, Memories};
+use crate::member::{FileLocks, Introduction, Member, Memories};
 use crate::memory::{Edge, Memory};
 use crate::os::life::FileId;
 use crate::os::pages::PageReport;
@@ -201,6 +201,10 @@ pub struct SendOptions {
     pub name: String,
     /// How to wait for room.
     pub wait: Wait,
+    /// Whether to evict a live reader that has held this producer back, without moving, for longer than the
+    /// channel's `stuck_after`. Such a reader gets [`RecvError::Evicted`](crate::RecvError::Evicted). Durable
+    /// subscriptions are never evicted. Needs the right to write `.acks`, which opening checks.
+    pub evict_stuck: bool,
 }
 
 /// How a subscriber or tap behaves.
@@ -312,6 +316,10 @@ impl Channel {
         self.inner.created.as_ref()
     }
 
+    pub(crate) fn attached(&self) -> &Attached {
+        &self.inner.attached
+    }
+
     pub(crate) fn map(&self, role: channel::Role) -> Result<Maps> {
         self.inner.attached.map(role)
     }
@@ -332,6 +340,11 @@ impl Channel {
         Err(Error::invalid(format!("{handle} of {}", self.name()), format!("it is a {found}, not a {kind}")))
     }
 
+    /// Evicting is a consumer's right.
+    fn check_eviction(&self, options: &SendOptions) -> Result<()> {
+        if options.evict_stuck { FileLocks::open(self, Side::Consumers).map(drop) } else { Ok(()) }
+    }
+
     fn slots(&self) -> Slots {
         Slots::new(self.header().slots, self.header().slot_bytes)
     }
@@ -347,6 +360,7 @@ impl Channel {
     /// [`Error::Busy`] while another publisher lives; [`Error::NotAllowed`]; [`Error::Corrupt`].
     pub fn publisher(&self, options: &SendOptions) -> Result<Publisher> {
         self.expect(Kind::Stream, "publisher")?;
+        self.check_eviction(options)?;
         let member = self.registered(Side::Producers, ROLE_PRODUCER, &options.name)?;
         let Memories { ring, acks, data, .. } = member.memories;
         let header = self.header();
@@ -365,7 +379,7 @@ impl Channel {
                 "its frames do not follow each other; remove it and create it again",
             )
         })?;
-        Ok(Sender::new(StreamOutlet::new(core), member, options.wait, u32::MAX >> 1))
+        Ok(Sender::new(StreamOutlet::new(core), member, options, u32::MAX >> 1))
     }
 
     /// A publisher of this topic.
@@ -386,6 +400,7 @@ impl Channel {
         options: &SendOptions,
         wakes: u32,
     ) -> Result<Sender<SlotOutlet<TOPIC>>> {
+        self.check_eviction(options)?;
         let member = self.registered(Side::Producers, ROLE_PRODUCER, &options.name)?;
         let Memories { ring, acks, data, done } = member.memories;
         let (producers, consumers) =
@@ -393,7 +408,7 @@ impl Channel {
         let index = member.registered.index;
         let core =
             SlotProducer::<_, TOPIC>::new(ring, acks, data, done, index, self.slots(), producers, consumers);
-        Ok(Sender::new(SlotOutlet::new(core), member, options.wait, wakes))
+        Ok(Sender::new(SlotOutlet::new(core), member, options, wakes))
     }
 
     /// A subscriber of this stream.
@@ -466,7 +481,11 @@ impl Channel {
         let letters = match &self.header().dead_letters {
             Some(name) => {
                 let channel = self.bus().attach(name)?;
-                Some(channel.producer(&SendOptions { name: options.name.clone(), wait: Wait::Spin })?)
+                Some(channel.producer(&SendOptions {
+                    name: options.name.clone(),
+                    wait: Wait::Spin,
+                    ..SendOptions::default()
+                })?)
             }
             None => None,
         };
