@@ -194,6 +194,11 @@ fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
     Ok(())
 }
 
+/// Whether a reader starts behind everything published so far.
+fn is_live(options: &SubscribeOptions, member: &Member) -> bool {
+    options.start == Start::Live && member.registered.resumed.is_none()
+}
+
 /// How a producing handle behaves.
 #[derive(Debug, Clone, Default)]
 pub struct SendOptions {
@@ -220,7 +225,8 @@ pub struct SubscribeOptions {
     pub start: Start,
     /// How to wait for events.
     pub wait: Wait,
-    /// Whether receiving ends when the last publisher has left and everything was read.
+    /// Whether receiving ends when the last publisher has left and everything was read. A subscriber that starts
+    /// live and finds no publisher waits for the first one.
     pub until_closed: bool,
 }
 
@@ -424,13 +430,14 @@ impl Channel {
         let index = member.registered.index;
         let mut core =
             StreamSubscriber::new(ring, acks, data, index, self.header().capacity_bytes, options.lossy);
+        let live = is_live(options, &member);
         let joined = match member.registered.resumed {
             Some(cursor) => core.resume(cursor),
             None => core.join(options.start),
         };
         joined.map_err(|error| self.explain(error))?;
         let inlet = StreamInlet { core, lossy: options.lossy };
-        Ok(Reader::new(inlet, member, options.wait, options.until_closed))
+        Ok(Reader::new(inlet, member, options.wait, options.until_closed, live))
     }
 
     /// A subscriber of this topic.
@@ -468,7 +475,9 @@ impl Channel {
             Some(cursor) => core.resume(cursor),
             None => core.join(options.start, options.lossy).map_err(|error| self.explain(error))?,
         }
-        Ok(Reader::new(SlotInlet { core, lossy: options.lossy }, member, options.wait, options.until_closed))
+        let inlet = SlotInlet { core, lossy: options.lossy };
+        let live = is_live(options, &member);
+        Ok(Reader::new(inlet, member, options.wait, options.until_closed, live))
     }
 
     /// A worker of this queue.

@@ -258,9 +258,10 @@ impl<R: Outlet> Sender<R> {
         self.ring.body_max() as usize - if self.stamp { frame::extension_bytes(STAMPED) } else { 0 }
     }
 
-    /// How many live readers (subscribers, workers, taps) the channel has now. A system call for each.
+    /// How many live readers (subscribers, workers, taps) have joined: they receive what is published from now on.
+    /// A system call for each.
     pub fn readers(&self) -> usize {
-        self.member.count_others(|policy| policy & 0xFF != 0)
+        self.member.count_joined()
     }
 
     /// The header word of an event without attributes, or why there is none.

@@ -99,6 +99,7 @@ impl Worker {
         grab: u32,
         dead_letters: Option<Sender<SlotOutlet<false>>>,
     ) -> Worker {
+        member.joined();
         let header = member.channel.header();
         let Memories { ring, acks, data, done } = member.memories;
         let core = SlotWorker::new(
