@@ -12,7 +12,7 @@ use crate::channel::{
 use crate::error::{Error, Result};
 use crate::inlet::{SlotInlet, StreamInlet};
 use crate::layout;
-use crate::member::{Introduction, Member, Memories};
+use crate::member::{FileLocks, Introduction, Member, Memories};
 use crate::memory::{Edge, Memory};
 use crate::os::life::FileId;
 use crate::os::pages::PageReport;
@@ -196,6 +196,11 @@ fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
     Ok(())
 }
 
+/// Whether a reader starts behind everything published so far.
+fn is_live(options: &SubscribeOptions, member: &Member) -> bool {
+    options.start == Start::Live && member.registered.resumed.is_none()
+}
+
 /// How a producing handle behaves.
 #[derive(Debug, Clone, Default)]
 pub struct SendOptions {
@@ -203,6 +208,10 @@ pub struct SendOptions {
     pub name: String,
     /// How to wait for room.
     pub wait: Wait,
+    /// Whether to evict a live reader that has held this producer back, without moving, for longer than the
+    /// channel's `stuck_after`. Such a reader gets [`RecvError::Evicted`](crate::RecvError::Evicted). Durable
+    /// subscriptions are never evicted. Needs the right to write `.acks`, which opening checks.
+    pub evict_stuck: bool,
 }
 
 /// How a subscriber or tap behaves.
@@ -218,7 +227,8 @@ pub struct SubscribeOptions {
     pub start: Start,
     /// How to wait for events.
     pub wait: Wait,
-    /// Whether receiving ends when the last publisher has left and everything was read.
+    /// Whether receiving ends when the last publisher has left and everything was read. A subscriber that starts
+    /// live and finds no publisher waits for the first one.
     pub until_closed: bool,
 }
 
@@ -314,6 +324,10 @@ impl Channel {
         self.inner.created.as_ref()
     }
 
+    pub(crate) fn attached(&self) -> &Attached {
+        &self.inner.attached
+    }
+
     pub(crate) fn map(&self, role: channel::Role) -> Result<Maps> {
         self.inner.attached.map(role)
     }
@@ -338,6 +352,11 @@ impl Channel {
         Err(Error::invalid(format!("{handle} of {}", self.name()), format!("it is a {found}, not a {kind}")))
     }
 
+    /// Evicting is a consumer's right.
+    fn check_eviction(&self, options: &SendOptions) -> Result<()> {
+        if options.evict_stuck { FileLocks::open(self, Side::Consumers).map(drop) } else { Ok(()) }
+    }
+
     fn slots(&self) -> Slots {
         Slots::new(self.header().slots, self.header().slot_bytes)
     }
@@ -353,6 +372,7 @@ impl Channel {
     /// [`Error::Busy`] while another publisher lives; [`Error::NotAllowed`]; [`Error::Corrupt`].
     pub fn publisher(&self, options: &SendOptions) -> Result<Publisher> {
         self.expect(Kind::Stream, "publisher")?;
+        self.check_eviction(options)?;
         let member = self.registered(Side::Producers, ROLE_PRODUCER, &options.name)?;
         let Memories { ring, acks, data, .. } = member.memories;
         let header = self.header();
@@ -371,7 +391,7 @@ impl Channel {
                 "its frames do not follow each other; remove it and create it again",
             )
         })?;
-        Ok(Sender::new(StreamOutlet::new(core), member, options.wait, u32::MAX >> 1))
+        Ok(Sender::new(StreamOutlet::new(core), member, options, u32::MAX >> 1))
     }
 
     /// A publisher of this topic.
@@ -392,6 +412,7 @@ impl Channel {
         options: &SendOptions,
         wakes: u32,
     ) -> Result<Sender<SlotOutlet<TOPIC>>> {
+        self.check_eviction(options)?;
         let member = self.registered(Side::Producers, ROLE_PRODUCER, &options.name)?;
         let Memories { ring, acks, data, done } = member.memories;
         let (producers, consumers) =
@@ -399,7 +420,7 @@ impl Channel {
         let index = member.registered.index;
         let core =
             SlotProducer::<_, TOPIC>::new(ring, acks, data, done, index, self.slots(), producers, consumers);
-        Ok(Sender::new(SlotOutlet::new(core), member, options.wait, wakes))
+        Ok(Sender::new(SlotOutlet::new(core), member, options, wakes))
     }
 
     /// A subscriber of this stream.
@@ -415,13 +436,14 @@ impl Channel {
         let index = member.registered.index;
         let mut core =
             StreamSubscriber::new(ring, acks, data, index, self.header().capacity_bytes, options.lossy);
+        let live = is_live(options, &member);
         let joined = match member.registered.resumed {
             Some(cursor) => core.resume(cursor),
             None => core.join(options.start),
         };
         joined.map_err(|error| self.explain(error))?;
         let inlet = StreamInlet { core, lossy: options.lossy };
-        Ok(Reader::new(inlet, member, options.wait, options.until_closed))
+        Ok(Reader::new(inlet, member, options.wait, options.until_closed, live))
     }
 
     fn introduction(&self, options: &SubscribeOptions, role: u64) -> Result<Introduction> {
@@ -467,7 +489,9 @@ impl Channel {
             Some(cursor) => core.resume(cursor),
             None => core.join(options.start, options.lossy).map_err(|error| self.explain(error))?,
         }
-        Ok(Reader::new(SlotInlet { core, lossy: options.lossy }, member, options.wait, options.until_closed))
+        let inlet = SlotInlet { core, lossy: options.lossy };
+        let live = is_live(options, &member);
+        Ok(Reader::new(inlet, member, options.wait, options.until_closed, live))
     }
 
     /// A worker of this queue.
@@ -480,7 +504,11 @@ impl Channel {
         let letters = match &self.header().dead_letters {
             Some(name) => {
                 let channel = self.bus().attach(name)?;
-                Some(channel.producer(&SendOptions { name: options.name.clone(), wait: Wait::Spin })?)
+                Some(channel.producer(&SendOptions {
+                    name: options.name.clone(),
+                    wait: Wait::Spin,
+                    ..SendOptions::default()
+                })?)
             }
             None => None,
         };

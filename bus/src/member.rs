@@ -270,6 +270,39 @@ impl Member {
         (0..registry.used()).filter(is_live).count()
     }
 
+    /// Tells the other side that this participant is ready: what is published from now on, it receives.
+    ///
+    /// Before this it is registered, but may still be looking for the place to start at. An entry whose SEEN_NS is
+    /// its ATTACHED_NS is of one that is not ready.
+    pub(crate) fn joined(&self) {
+        let entry = layout::entry(self.registered.index);
+        let attached_ns = self.own().load(entry + layout::ATTACHED_NS, Edge::Plain);
+        // STATE: joining is done when this is seen.
+        self.own().store(entry + layout::SEEN_NS, clock::monotonic_ns().max(attached_ns + 1), Edge::State);
+    }
+
+    /// How many live participants of the other side have joined.
+    pub(crate) fn count_joined(&self) -> usize {
+        let side = self.other_side();
+        let registry = registry_of(&self.memories, &self.channel, side);
+        let is_ready = |&index: &usize| {
+            let entry = layout::entry(index);
+            // STATE: pairs with `joined`.
+            let seen_ns = self.others().load(entry + layout::SEEN_NS, Edge::State);
+            registry::status(registry.state(index)) == Status::Active
+                && seen_ns != self.others().load(entry + layout::ATTACHED_NS, Edge::Plain)
+                && !self.peers.is_dead(side, index)
+        };
+        (0..registry.used()).filter(is_ready).count()
+    }
+
+    /// How many participants have ever registered on the other side.
+    pub(crate) fn others_ever(&self) -> u64 {
+        let registry = registry_of(&self.memories, &self.channel, self.other_side());
+        // Generations count an entry's registrations.
+        (0..registry.used()).fold(0, |sum: u64, index| sum.wrapping_add(registry.state(index) >> 8))
+    }
+
     fn other_side(&self) -> Side {
         match self.side {
             Side::Producers => Side::Consumers,

@@ -47,6 +47,8 @@ pub trait Outlet {
     fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair;
     /// The position that everybody waits for when a claim is refused, for observers.
     fn blocked_at(&self, refused: Self::Refused) -> u64;
+    /// The consumer entry of the reader that is in the way, if it is a reader.
+    fn gate(&self, refused: Self::Refused) -> Option<usize>;
 }
 
 /// A stream's producing end.
@@ -130,6 +132,13 @@ impl Outlet for StreamOutlet {
 
     fn blocked_at(&self, _refused: Self::Refused) -> u64 {
         self.core.place().position
+    }
+
+    fn gate(&self, refused: Self::Refused) -> Option<usize> {
+        match refused {
+            stream_publisher::Refused::Gate(reader) => Some(reader).filter(|&reader| reader != usize::MAX),
+            stream_publisher::Refused::TooLong => None,
+        }
     }
 }
 
@@ -231,6 +240,13 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
         match refused {
             slot_producer::Refused::NotDone(t) | slot_producer::Refused::NotPublished(t) => t,
             slot_producer::Refused::Gate(_) => self.core.tail(),
+        }
+    }
+
+    fn gate(&self, refused: Self::Refused) -> Option<usize> {
+        match refused {
+            slot_producer::Refused::Gate(reader) => Some(reader),
+            _ => None,
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Reader<R: Inlet> {
     waker: Waker,
     wait: Wait,
     until_closed: bool,
+    /// How many publishers there had been when this handle joined live and found none: it waits for another.
+    publishers_before: Option<u64>,
     /// A lossy reader's copy of the event it handed out last.
     copy: Vec<u64>,
     /// What an open batch holds.
@@ -47,12 +49,18 @@ pub struct Reader<R: Inlet> {
 }
 
 impl<R: Inlet> Reader<R> {
-    pub(crate) fn new(ring: R, member: Member, wait: Wait, until_closed: bool) -> Reader<R> {
+    /// `live` says that it joined behind everything published so far.
+    pub(crate) fn new(ring: R, member: Member, wait: Wait, until_closed: bool, live: bool) -> Reader<R> {
+        let ever = member.others_ever();
+        let is_alone = || member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) != Some(true);
+        let publishers_before = (until_closed && live && is_alone()).then_some(ever);
+        member.joined();
         Reader {
             ring,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
             wait,
             until_closed,
+            publishers_before,
             copy: Vec::new(),
             held: Vec::new(),
             events: 0,
@@ -84,7 +92,7 @@ impl<R: Inlet> Reader<R> {
     /// The next event, waiting for it without end.
     ///
     /// A reader opened with `until_closed` gets [`RecvError::Closed`] when the last publisher has left and
-    /// everything was read.
+    /// everything was read. One that joined live and found no publisher waits for the first to come.
     #[inline]
     pub fn recv(&mut self) -> Result<Event<'_>, RecvError> {
         if let Some(located) = self.poll_easily() {
@@ -169,6 +177,11 @@ impl<R: Inlet> Reader<R> {
     /// last may still be unread.
     pub fn publishers_left(&self) -> bool {
         self.member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) == Some(false)
+    }
+
+    /// Whether there was a publisher since this handle joined, or joined with a past to read.
+    fn had_publisher(&self) -> bool {
+        self.events > 0 || self.publishers_before.is_none_or(|before| self.member.others_ever() != before)
     }
 
     #[inline(always)]
@@ -303,7 +316,7 @@ impl<R: Inlet> Reader<R> {
                 Step::TimedOut => return self.poll()?.ok_or(RecvError::TimedOut),
                 Step::Probe => {
                     self.member.seen();
-                    let closed = self.until_closed && self.publishers_left();
+                    let closed = self.until_closed && self.publishers_left() && self.had_publisher();
                     if !self.ring.repair(&self.member.peers) && closed {
                         // What the last publisher did, it did before it was seen to have left.
                         return self.poll()?.ok_or(RecvError::Closed);

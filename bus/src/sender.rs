@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytemuck::NoUninit;
 
+use crate::bus::SendOptions;
 use crate::channel::Overflow;
 use crate::copy::copy;
 use crate::error::SendError;
@@ -19,6 +20,7 @@ use crate::event::Attributes;
 use crate::layout;
 use crate::member::{Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
+use crate::operate::StuckReader;
 use crate::os::clock;
 use crate::outlet::{Outlet, Repair};
 use crate::ring::frame::{self, STAMPED};
@@ -40,15 +42,19 @@ pub struct Sender<R: Outlet> {
     wait: Wait,
     overflow: Overflow,
     stamp: bool,
+    /// The reader in the way, watched in order to evict it; `None` unless the sender was opened to do so.
+    stuck: Option<StuckReader>,
     events: u64,
     bytes: u64,
     dropped: u64,
 }
 
 impl<R: Outlet> Sender<R> {
-    pub(crate) fn new(ring: R, member: Member, wait: Wait, wakes: u32) -> Sender<R> {
+    pub(crate) fn new(ring: R, member: Member, options: &SendOptions, wakes: u32) -> Sender<R> {
         let header = member.channel.header();
+        let wait = options.wait;
         Sender {
+            stuck: options.evict_stuck.then(StuckReader::default),
             ring,
             waker: Waker::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
             wakes,
@@ -146,6 +152,18 @@ impl<R: Outlet> Sender<R> {
     /// As [`Self::publish_with`], but says at once when there is no room.
     pub fn try_publish_with(&mut self, payload: &[u8], attributes: &Attributes) -> Result<u64, SendError> {
         let mut claim = self.claim_inner(payload.len(), attributes, Some(Duration::ZERO))?;
+        claim.copy_from_slice(payload);
+        Ok(claim.commit())
+    }
+
+    /// As [`Self::publish_with`], waiting at most `timeout` for room.
+    pub fn publish_with_timeout(
+        &mut self,
+        payload: &[u8],
+        attributes: &Attributes,
+        timeout: Duration,
+    ) -> Result<u64, SendError> {
+        let mut claim = self.claim_inner(payload.len(), attributes, Some(timeout))?;
         claim.copy_from_slice(payload);
         Ok(claim.commit())
     }
@@ -271,9 +289,10 @@ impl<R: Outlet> Sender<R> {
         self.ring.body_max() as usize - if self.stamp { frame::extension_bytes(STAMPED) } else { 0 }
     }
 
-    /// How many live readers (subscribers, workers, taps) the channel has now. A system call for each.
+    /// How many live readers (subscribers, workers, taps) have joined: they receive what is published from now on.
+    /// A system call for each.
     pub fn readers(&self) -> usize {
-        self.member.count_others(|policy| policy & 0xFF != 0)
+        self.member.count_joined()
     }
 
     /// The header word of an event without attributes, or why there is none.
@@ -391,7 +410,11 @@ impl<R: Outlet> Sender<R> {
                     });
                 }
                 Step::Probe => {
-                    self.ring.repair(refused, &self.member.peers);
+                    if self.ring.repair(refused, &self.member.peers) == Repair::Wait
+                        && let (Some(stuck), Some(reader)) = (&mut self.stuck, self.ring.gate(refused))
+                    {
+                        stuck.watch(&self.member.channel, &self.member.memories.acks, reader);
+                    }
                     self.member.seen();
                     self.member.note(layout::WAIT_SINCE_NS, waiting.since_ns());
                     self.member.note(layout::WAIT_POSITION, self.ring.blocked_at(refused));

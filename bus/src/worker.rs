@@ -19,7 +19,7 @@ use crate::memory::{Edge, Memory};
 use crate::os::clock;
 use crate::outlet::SlotOutlet;
 use crate::ring::frame;
-use crate::ring::orphan::Sweeper;
+use crate::ring::orphan::{Sweeper, Swept};
 use crate::ring::park::{self, Waker};
 use crate::ring::registry;
 use crate::ring::slot_worker::{SlotWorker, TAKE_MAX, Taken};
@@ -77,6 +77,11 @@ pub struct Worker {
 
 /// Sweeps what the dead owner of a worker's registry entry left. For registering.
 pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> bool {
+    sweep_entry_of(channel, memories, peers, index).unsettled == 0
+}
+
+/// The same, with what was found.
+pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> Swept {
     let header = channel.header();
     let sweeper = Sweeper {
         ring: &memories.ring,
@@ -87,7 +92,7 @@ pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel
         producers: header.producers_max as usize,
         consumers: header.consumers_max as usize,
     };
-    sweeper.sweep(peers, Some(index)).unsettled == 0
+    sweeper.sweep(peers, Some(index))
 }
 
 impl Worker {
@@ -98,6 +103,7 @@ impl Worker {
         grab: u32,
         dead_letters: Option<Sender<SlotOutlet<false>>>,
     ) -> Worker {
+        member.joined();
         let header = member.channel.header();
         let Memories { ring, acks, data, done } = member.memories;
         let core = SlotWorker::new(

@@ -1,0 +1,472 @@
+//! What an observer sees of a channel: a snapshot that disturbs nobody.
+//!
+//! Both files are mapped read-only, nobody is registered and no lock is taken: life is asked for, never claimed. The
+//! words of a snapshot are read one after the other while participants go on, so that they may be a few events
+//! apart. Everything in shared memory was written by others: names are decoded lossily, counts are bounded by the
+//! geometry that was checked at attach, and differences saturate.
+//!
+//! **Stuck** is a participant that lives and holds others up - a reliable reader with unread events, or the owner of
+//! a claimed ticket that is not finished - and has not moved for longer than the channel's `stuck_after`. What it has
+//! in hand may simply take that long: stuck is a fact about the ring, not a verdict. Because a busy participant notes
+//! the time only now and then, candidates are looked at twice, [`SECOND_LOOK`] apart.
+
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use crate::bus::Channel;
+use crate::channel::{ChannelName, ChannelPaths, Header, Kind, Role};
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::member::{Kernel, Memories};
+use crate::memory::{Edge, Mapped, Memory};
+use crate::os::clock;
+use crate::os::pages::PageReport;
+use crate::ring::anchor::{self, Place};
+use crate::ring::gates::NO_GATE;
+use crate::ring::peers::{Peers, Side};
+use crate::ring::registry::{self, Status};
+use crate::ring::word::{self, Slots, done};
+
+/// How long candidates for [`Participant::stuck_ns`] are watched before they are called stuck.
+pub const SECOND_LOOK: Duration = Duration::from_millis(10);
+
+/// A snapshot of a channel; see the [module](self).
+#[derive(Debug, Clone)]
+pub struct Info {
+    /// `BUS/CHANNEL`.
+    pub name: ChannelName,
+    /// What its creator decided.
+    pub header: Header,
+    /// Its files.
+    pub paths: ChannelPaths,
+    /// The pages of its data as this process maps them.
+    pub pages: PageReport,
+    /// Length of both files and of the data file on hugetlbfs, if there is one, in bytes.
+    pub total_bytes: u64,
+    /// Owner and mode of `.ring`: who may produce.
+    pub ring_access: Access,
+    /// Owner and mode of `.acks`: who may consume.
+    pub acks_access: Access,
+    /// How far everybody is.
+    pub positions: Positions,
+    /// Events that took a side road.
+    pub counters: Counters,
+    /// Everybody who is registered: producers first, each side by index.
+    pub participants: Vec<Participant>,
+}
+
+/// Owner and mode of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// How far a channel is. Positions are bytes in a stream, tickets (events) in a queue or topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Positions {
+    /// The next position to be published (stream), or to be won by a producer.
+    pub published: u64,
+    /// The oldest position that is retained.
+    pub oldest: u64,
+    /// Queue: the next ticket to be taken by a worker.
+    pub head: Option<u64>,
+    /// What waits: not taken yet (queue), or not read yet by the slowest reader that holds producers back.
+    pub depth: u64,
+    /// The most that fits: bytes of a stream, slots of a queue or topic.
+    pub capacity: u64,
+    /// Queue: events published, or being published, that no worker has done yet.
+    pub unfinished: Option<u64>,
+    /// Stream: the oldest place, and the place of the publisher's last rescan, with the events before each.
+    pub anchors: Option<(Place, Place)>,
+}
+
+/// Events that took a side road.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Dropped because the channel was full.
+    pub dropped: u64,
+    /// Delivered again (queue).
+    pub redelivered: u64,
+    /// Moved to the dead-letter queue.
+    pub dead_lettered: u64,
+}
+
+/// What a participant does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ParticipantRole {
+    /// Publishes to a stream or topic, or produces into a queue.
+    Producer,
+    /// Reads a stream or topic.
+    Subscriber,
+    /// Takes events from a queue.
+    Worker,
+    /// Reads a queue without taking.
+    Tap,
+    /// The registry holds a role that no participant writes.
+    Unknown,
+}
+
+impl ParticipantRole {
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ParticipantRole::Producer => "producer",
+            ParticipantRole::Subscriber => "subscriber",
+            ParticipantRole::Worker => "worker",
+            ParticipantRole::Tap => "tap",
+            ParticipantRole::Unknown => "unknown",
+        }
+    }
+}
+
+/// Whether a participant lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Life {
+    /// Its process lives.
+    Live,
+    /// It died; what it left is repaired by whoever meets it.
+    Dead,
+    /// A durable subscription whose owner has left or died: its cursor holds events back.
+    Held,
+    /// Evicted: it holds nobody back any more, and is told when it next looks.
+    Evicted,
+}
+
+impl Life {
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Life::Live => "live",
+            Life::Dead => "dead",
+            Life::Held => "held",
+            Life::Evicted => "evicted",
+        }
+    }
+}
+
+/// A wait of a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// For how long, in ns.
+    pub for_ns: u64,
+    /// Which position it waits for.
+    pub position: u64,
+}
+
+/// A registered participant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Participant {
+    /// Its side: which registry it is in.
+    pub side: Side,
+    /// Its entry there.
+    pub index: usize,
+    /// What it does.
+    pub role: ParticipantRole,
+    /// Its name, may be empty.
+    pub name: String,
+    /// Its process, in its own PID namespace.
+    pub pid: u32,
+    /// The thread that made the handle.
+    pub tid: u32,
+    /// When the process started, in clock ticks since boot.
+    pub start_time: u64,
+    /// Whether it lives.
+    pub life: Life,
+    /// Whether its cursor outlives it.
+    pub durable: bool,
+    /// Whether it loses events rather than hold producers back.
+    pub lossy: bool,
+    /// Readers: everything before this was read. A lossy reader keeps it to itself.
+    pub cursor: Option<u64>,
+    /// A stream's publisher: the next position it writes.
+    pub position: Option<u64>,
+    /// Readers: how far the cursor is behind what is published (bytes, or events). It follows lazily.
+    pub lag: Option<u64>,
+    /// Workers and slot-ring producers: tickets claimed and not finished.
+    pub in_hand: u64,
+    /// Events published or received.
+    pub events: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Readers: events lost to overrun; producers: events dropped.
+    pub lost: u64,
+    /// How long ago it attached, in ns.
+    pub attached_ns: u64,
+    /// How long ago it last noted the time, in ns: when it waits, every ms; when it is busy, now and then.
+    pub seen_ns: u64,
+    /// The wait it is in, if a peer keeps it waiting for room.
+    pub waits: Option<Waits>,
+    /// For how long it has not moved, if it is stuck.
+    pub stuck_ns: Option<u64>,
+}
+
+impl Channel {
+    /// A snapshot for an observer. Needs the right to read both files; registers nobody, writes nothing, disturbs
+    /// nobody. Takes some system calls for each participant, and [`SECOND_LOOK`] when somebody may be stuck.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the channel was removed, [`Error::NotAllowed`], [`Error::Io`].
+    pub fn info(&self) -> Result<Info> {
+        let maps = self.map(Role::Observer)?;
+        // SAFETY: the maps outlive this function's use of the memories, and nothing is stored through them.
+        let memories = unsafe { Memories::of(&maps) };
+        let peers = Kernel::of(self)?;
+        let view = View { header: self.header(), memories: &memories, peers: &peers };
+        let mut positions = view.positions();
+        let mut participants = view.participants(&positions);
+        view.judge_stuck(&mut participants);
+        positions.depth = depth(self.header().kind, &positions, &participants);
+        Ok(Info {
+            name: self.name().clone(),
+            header: self.header().clone(),
+            paths: self.paths().clone(),
+            pages: maps.pages.clone(),
+            total_bytes: self.header().lengths().map_or(0, |lengths| {
+                lengths.ring.saturating_add(lengths.acks).saturating_add(lengths.data.unwrap_or(0))
+            }),
+            ring_access: access(self.attached().ring_file(), &self.paths().ring)?,
+            acks_access: access(self.attached().acks_file(), &self.paths().acks)?,
+            positions,
+            counters: Counters {
+                dropped: memories.ring.load(layout::DROPPED, Edge::Plain),
+                redelivered: memories.acks.load(layout::REDELIVERED, Edge::Plain),
+                dead_lettered: memories.acks.load(layout::DEAD_LETTERED, Edge::Plain),
+            },
+            participants,
+        })
+    }
+}
+
+fn access(file: &std::fs::File, path: &std::path::Path) -> Result<Access> {
+    let about = file.metadata().map_err(|error| Error::io("examine", path, error))?;
+    Ok(Access { uid: about.uid(), gid: about.gid(), mode: about.mode() & 0o7777 })
+}
+
+fn depth(kind: Kind, positions: &Positions, participants: &[Participant]) -> u64 {
+    if kind == Kind::Queue {
+        return positions.published.saturating_sub(positions.head.unwrap_or(positions.published));
+    }
+    let holding = participants.iter().filter(|one| matches!(one.life, Life::Live | Life::Held));
+    holding.filter_map(|one| one.lag).max().unwrap_or(0).min(positions.capacity)
+}
+
+/// What the snapshot is taken of.
+struct View<'a> {
+    header: &'a Header,
+    memories: &'a Memories,
+    peers: &'a Kernel,
+}
+
+impl View<'_> {
+    fn slots(&self) -> Slots {
+        Slots::new(self.header.slots, self.header.slot_bytes)
+    }
+
+    fn positions(&self) -> Positions {
+        let ring = &self.memories.ring;
+        if self.header.kind == Kind::Stream {
+            let anchors = anchor::read(ring, 1000).map(|anchors| (anchors.floor, anchors.recent));
+            let (floor, recent) = anchors.unwrap_or_default();
+            let written = ring.load(layout::entry(0) + layout::POSITION, Edge::Plain);
+            return Positions {
+                published: written.max(recent.position),
+                oldest: floor.position,
+                head: None,
+                depth: 0,
+                capacity: self.header.capacity_bytes,
+                unfinished: None,
+                anchors,
+            };
+        }
+        let queue = self.header.kind == Kind::Queue;
+        let head = queue.then(|| self.memories.acks.load(layout::HEAD, Edge::Head));
+        let tail = ring.load(layout::TAIL, Edge::Tail);
+        Positions {
+            published: tail,
+            oldest: tail.saturating_sub(self.header.slots).max(self.header.first_position),
+            head,
+            depth: 0,
+            capacity: self.header.slots,
+            unfinished: queue.then(|| self.retained(tail).filter(|&t| !self.is_done(t)).count() as u64),
+            anchors: None,
+        }
+    }
+
+    /// The tickets whose words the ring still holds.
+    fn retained(&self, tail: u64) -> std::ops::Range<u64> {
+        tail.saturating_sub(self.header.slots).max(self.header.first_position.min(tail))..tail
+    }
+
+    fn done_word(&self, t: u64) -> u64 {
+        self.memories.done.load(self.slots().done_offset(t), Edge::Done)
+    }
+
+    fn is_done(&self, t: u64) -> bool {
+        self.done_word(t) == self.slots().state(t, done::DONE)
+    }
+
+    fn participants(&self, positions: &Positions) -> Vec<Participant> {
+        let taken = self.taken_by_worker(positions.published);
+        let mut participants = Vec::new();
+        for side in [Side::Producers, Side::Consumers] {
+            let memory = self.memory(side);
+            let (high, entries) = match side {
+                Side::Producers => (layout::PRODUCERS_HIGH, self.header.producers_max as usize),
+                Side::Consumers => (layout::CONSUMERS_HIGH, self.header.consumers_max as usize),
+            };
+            let used = usize::try_from(memory.load(high, Edge::State)).unwrap_or(usize::MAX).min(entries);
+            participants
+                .extend((0..used).filter_map(|index| self.participant(side, index, positions, &taken)));
+        }
+        participants
+    }
+
+    fn memory(&self, side: Side) -> &Mapped {
+        match side {
+            Side::Producers => &self.memories.ring,
+            Side::Consumers => &self.memories.acks,
+        }
+    }
+
+    fn participant(
+        &self,
+        side: Side,
+        index: usize,
+        positions: &Positions,
+        taken: &[u64],
+    ) -> Option<Participant> {
+        let memory = self.memory(side);
+        let load = |field| memory.load(layout::entry(index) + field, Edge::Plain);
+        let status = registry::status(memory.load(layout::entry(index) + layout::STATE, Edge::State));
+        let policy = load(layout::POLICY);
+        let durable = policy & registry::DURABLE != 0;
+        let life = match status {
+            Status::Free => return None,
+            Status::Evicted => Life::Evicted,
+            _ if !self.peers.is_dead(side, index) => Life::Live,
+            Status::Held => Life::Held,
+            _ if durable => Life::Held,
+            _ => Life::Dead,
+        };
+        let role = match policy & 0xFF {
+            registry::ROLE_PRODUCER => ParticipantRole::Producer,
+            registry::ROLE_SUBSCRIBER => ParticipantRole::Subscriber,
+            registry::ROLE_WORKER => ParticipantRole::Worker,
+            registry::ROLE_TAP => ParticipantRole::Tap,
+            _ => ParticipantRole::Unknown,
+        };
+        let cursor = Some(load(layout::CURSOR)).filter(|&c| side == Side::Consumers && c != NO_GATE);
+        let now = clock::monotonic_ns();
+        let ago = |field| match load(field) {
+            0 => 0,
+            then => now.saturating_sub(then),
+        };
+        let wait_since = load(layout::WAIT_SINCE_NS);
+        let ids = load(layout::PID);
+        Some(Participant {
+            side,
+            index,
+            role,
+            name: self.name(side, index),
+            pid: ids as u32,
+            tid: (ids >> 32) as u32,
+            start_time: load(layout::START_TIME),
+            life,
+            durable,
+            lossy: policy & registry::LOSSY != 0,
+            cursor,
+            position: (side == Side::Producers && self.header.kind == Kind::Stream)
+                .then(|| load(layout::POSITION)),
+            lag: cursor.map(|cursor| positions.published.saturating_sub(cursor)),
+            in_hand: self.claimed(side, index)
+                + taken.get(index).filter(|_| side == Side::Consumers).unwrap_or(&0),
+            events: load(layout::EVENTS),
+            bytes: load(layout::BYTES),
+            lost: load(layout::LOST),
+            attached_ns: ago(layout::ATTACHED_NS),
+            seen_ns: ago(layout::SEEN_NS),
+            waits: (wait_since != 0 && life == Life::Live).then(|| Waits {
+                for_ns: now.saturating_sub(wait_since),
+                position: load(layout::WAIT_POSITION),
+            }),
+            stuck_ns: None,
+        })
+    }
+
+    fn name(&self, side: Side, index: usize) -> String {
+        let at = layout::entry(index) + layout::NAME;
+        let words = (0..8).map(|i| self.memory(side).load(at + i * 8, Edge::Plain));
+        let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).take_while(|&byte| byte != 0).collect();
+        // Whoever prints it must not be steered by it.
+        String::from_utf8_lossy(&bytes).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    }
+
+    /// Tickets that the claim word of an entry announces, that were won and are not finished.
+    fn claimed(&self, side: Side, index: usize) -> u64 {
+        if self.header.kind == Kind::Stream {
+            return 0;
+        }
+        let slots = self.slots();
+        let claim = self.memory(side).load(layout::entry(index) + layout::CLAIM, Edge::Announce);
+        let end = match side {
+            Side::Producers => self.memories.ring.load(layout::TAIL, Edge::Tail),
+            Side::Consumers => self.memories.acks.load(layout::HEAD, Edge::Head),
+        };
+        let is_open = |&t: &u64| match side {
+            Side::Producers => {
+                let word = self.memories.data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+                !slots.is_finished(word, t) && !slots.is_newer(word, t)
+            }
+            // TAKEN tickets are counted by their done words.
+            Side::Consumers => self.header.kind == Kind::Queue && self.done_word(t) == slots.free_for(t),
+        };
+        // The claim holds 48 bits of the ticket: count back from the end that was won.
+        let first = end.saturating_sub(end.wrapping_sub(claim >> 16) & ((1 << 48) - 1));
+        let count = (claim & 0xFFFF).min(self.header.slots);
+        (first..first.saturating_add(count).min(end)).filter(is_open).count() as u64
+    }
+
+    /// Events marked TAKEN, by worker. A look at every done word.
+    fn taken_by_worker(&self, tail: u64) -> Vec<u64> {
+        let mut taken = vec![0; 256];
+        if self.header.kind == Kind::Queue {
+            for t in self.retained(tail) {
+                let seen = self.done_word(t);
+                if self.slots().is_of(seen, t) && word::kind(seen) == done::TAKEN {
+                    taken[word::worker(seen) as usize] += 1;
+                }
+            }
+        }
+        taken
+    }
+
+    fn judge_stuck(&self, participants: &mut [Participant]) {
+        let is_candidate = |one: &Participant| {
+            let holds_up = match one.role {
+                ParticipantRole::Subscriber | ParticipantRole::Tap => one.lag.is_some_and(|lag| lag > 0),
+                _ => one.in_hand > 0,
+            };
+            one.life == Life::Live && holds_up && one.seen_ns > self.header.stuck_after_ns
+        };
+        if !participants.iter().any(is_candidate) {
+            return;
+        }
+        std::thread::sleep(SECOND_LOOK);
+        for one in participants.iter_mut().filter(|one| is_candidate(one)) {
+            let load = |field| self.memory(one.side).load(layout::entry(one.index) + field, Edge::Plain);
+            let still = load(layout::EVENTS) == one.events
+                && load(layout::PID) as u32 == one.pid
+                && one.cursor.is_none_or(|cursor| load(layout::CURSOR) == cursor)
+                && (one.in_hand == 0 || self.claimed(one.side, one.index) > 0 || one.side == Side::Consumers);
+            let seen_ns = clock::monotonic_ns().saturating_sub(load(layout::SEEN_NS));
+            if still && seen_ns > self.header.stuck_after_ns {
+                one.stuck_ns = Some(seen_ns);
+            }
+        }
+    }
+}

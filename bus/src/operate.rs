@@ -1,0 +1,231 @@
+//! What an operator may do to a channel from outside: repair what the dead left, and evict the living.
+//!
+//! Nobody needs [`Channel::repair`]: whoever waits repairs what is in the way. It is for a channel that nobody uses
+//! at the moment, and for those who want to see it done.
+//!
+//! [`Channel::evict`] fences a participant that lives but does not move. A *reader* is evicted by a word in its
+//! registry entry: it holds nobody back from then on, and its next call says so. A *producer* or a *worker* writes
+//! in place, and a flag cannot stop a copy that is under way: its process is killed, with SIGKILL, and exactly that
+//! process, whatever its pid means by now.
+
+use std::time::{Duration, Instant};
+
+use crate::bus::Channel;
+use crate::channel::{Kind, Maps};
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::member::{FileLocks, Kernel, Memories, registry_of};
+use crate::memory::{Edge, Mapped, Memory};
+use crate::os::clock;
+use crate::os::process::{self, Killed};
+use crate::ring::orphan::abort_orphan;
+use crate::ring::peers::{Peers, Side};
+use crate::ring::registry::{self, Status};
+use crate::ring::word::Slots;
+use crate::worker::sweep_entry_of;
+
+/// What [`Channel::repair`] did.
+#[derive(Debug, Default)]
+pub struct Repaired {
+    /// Registry entries of dead participants that were freed.
+    pub buried: Vec<(Side, usize)>,
+    /// Entries of dead participants that could not be freed yet: a live one announces the same tickets, or is
+    /// repairing them at this moment. Try again.
+    pub unsettled: Vec<(Side, usize)>,
+    /// Tickets of dead producers that were marked as carrying no event (topic).
+    pub aborted: u64,
+    /// Events of dead workers that were handed back for redelivery, now or before (queue).
+    pub redone: u64,
+    /// Sides that this process may not write, and why.
+    pub skipped: Vec<(Side, Error)>,
+}
+
+/// What [`Channel::evict`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evicted {
+    /// The reader holds nobody back any more, and is told when it next looks.
+    Told,
+    /// A durable subscription without an owner is forgotten.
+    Forgotten,
+    /// The process was killed, and its lock is gone.
+    Killed {
+        /// Its pid.
+        pid: u32,
+    },
+    /// Its process had died before; it was only buried, or will be by whoever meets it.
+    Dead,
+}
+
+impl Channel {
+    /// Frees the entries of all dead participants of both sides, after a full sweep for what they left. Durable
+    /// subscriptions are not touched.
+    ///
+    /// Safe at any time, beside any number of participants and repairers. Sides that this process may not write are
+    /// skipped, and said.
+    pub fn repair(&self) -> Result<Repaired> {
+        let mut repaired = Repaired::default();
+        let may = |side| match side {
+            Side::Producers => self.attached().ring.writable,
+            Side::Consumers => self.attached().acks.writable,
+        };
+        let maps = self.attached().map_as(may(Side::Producers), may(Side::Consumers))?;
+        // SAFETY: the maps outlive the memories, and a side is written only where it is mapped writable.
+        let memories = unsafe { Memories::of(&maps) };
+        let peers = Kernel::of(self)?;
+        if may(Side::Producers) && self.header().kind == Kind::Topic && is_data_writable(&maps) {
+            repaired.aborted = self.abort_orphans(&memories, &peers);
+        }
+        for side in [Side::Producers, Side::Consumers] {
+            let locks = match FileLocks::open(self, side) {
+                Ok(locks) if may(side) => locks,
+                Ok(_) => continue,
+                Err(error) => {
+                    repaired.skipped.push((side, error));
+                    continue;
+                }
+            };
+            let registry = registry_of(&memories, self, side);
+            for index in 0..registry.used() {
+                let is_free = registry::status(registry.state(index)) == Status::Free;
+                if is_free || registry.is_durable(index) || !peers.is_dead(side, index) {
+                    continue;
+                }
+                let mut redone = 0;
+                let swept = registry.bury(&locks, index, |index| {
+                    if side == Side::Producers || self.header().kind != Kind::Queue {
+                        return true;
+                    }
+                    let swept = sweep_entry_of(self, &memories, &peers, index);
+                    redone = swept.redone;
+                    swept.unsettled == 0
+                });
+                repaired.redone = repaired.redone.max(redone);
+                if swept { &mut repaired.buried } else { &mut repaired.unsettled }.push((side, index));
+            }
+        }
+        Ok(repaired)
+    }
+
+    fn abort_orphans(&self, memories: &Memories, peers: &Kernel) -> u64 {
+        let header = self.header();
+        let slots = Slots::new(header.slots, header.slot_bytes);
+        let tail = memories.ring.load(layout::TAIL, Edge::Tail);
+        let first = tail.saturating_sub(header.slots).max(header.first_position.min(tail));
+        let is_unfinished = |&t: &u64| {
+            let word = memories.data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+            !slots.is_finished(word, t) && !slots.is_newer(word, t)
+        };
+        let producers = header.producers_max as usize;
+        let abort = |&t: &u64| abort_orphan(&memories.ring, &memories.data, slots, producers, t, peers);
+        (first..tail).filter(is_unfinished).filter(abort).count() as u64
+    }
+
+    /// Evicts the participant in entry `index` of `side`. Readers are told; producers and workers are killed, and
+    /// waited for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the entry is free; [`Error::Invalid`] for this process itself; [`Error::NotAllowed`]
+    /// without the right to write the side's file, or to kill; [`Error::TimedOut`] if the participant has not gone;
+    /// [`Error::Busy`] if somebody else is changing the entry.
+    pub fn evict(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
+        let write =
+            self.attached().map_as(false, side == Side::Consumers && self.attached().acks.writable)?;
+        // SAFETY: the maps outlive the memories; only `.acks` is written, and only where it is mapped writable.
+        let memories = unsafe { Memories::of(&write) };
+        let registry = registry_of(&memories, self, side);
+        let what =
+            || format!("participant {index} on the side of the {} of {}", side_text(side), self.name());
+        let state = (index < registry.used()).then(|| registry.state(index));
+        let Some(state) = state.filter(|&state| registry::status(state) != Status::Free) else {
+            return Err(Error::NotFound { what: what(), path: self.side_path(side).to_owned() });
+        };
+        let peers = Kernel::of(self)?;
+        let memory = if side == Side::Producers { &memories.ring } else { &memories.acks };
+        let word = |field| memory.load(layout::entry(index) + field, Edge::Plain);
+        let is_reader = matches!(word(layout::POLICY) & 0xFF, registry::ROLE_SUBSCRIBER | registry::ROLE_TAP);
+        if side == Side::Consumers && is_reader {
+            let locks = FileLocks::open(self, side)?;
+            if registry::status(state) != Status::Evicted && !registry.evict(&locks, index) {
+                let why = "somebody else is registering or sweeping there at this moment; try again";
+                return Err(Error::Busy { what: what(), why: why.to_owned() });
+            }
+            let lives = !peers.is_dead(side, index);
+            if !lives {
+                registry.bury(&locks, index, |_| true);
+            }
+            return Ok(if lives { Evicted::Told } else { Evicted::Forgotten });
+        }
+        if peers.is_dead(side, index) {
+            return Ok(Evicted::Dead);
+        }
+        let (pid, start_time) = (word(layout::PID) as u32, word(layout::START_TIME));
+        if registry.state(index) != state {
+            let why = "it changed hands just now; look again with `railbus info`";
+            return Err(Error::Busy { what: what(), why: why.to_owned() });
+        }
+        let started = Instant::now();
+        let killed = process::kill_exactly(pid, start_time, timeout)?;
+        // The lock goes with the address space, which may take a moment after the process has ended.
+        while !peers.is_dead(side, index) && registry.state(index) == state {
+            if started.elapsed() >= timeout {
+                return Err(match killed {
+                    Killed::Now => Error::TimedOut { what: what(), after_ms: timeout.as_millis() as u64 },
+                    Killed::Before => Error::invalid(
+                        what(),
+                        format!(
+                            "it lives, but process {pid} here is another: it runs in another PID namespace \
+                             (a container); evict it from there"
+                        ),
+                    ),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(if killed == Killed::Now { Evicted::Killed { pid } } else { Evicted::Dead })
+    }
+
+    fn side_path(&self, side: Side) -> &std::path::Path {
+        match side {
+            Side::Producers => &self.paths().ring,
+            Side::Consumers => &self.paths().acks,
+        }
+    }
+}
+
+/// A producer's watch over the reader that holds it back.
+#[derive(Debug, Default)]
+pub(crate) struct StuckReader {
+    /// Entry, state word, cursor and events of the reader when it was last seen to have moved.
+    seen: Option<(usize, [u64; 3])>,
+    since_ns: u64,
+}
+
+impl StuckReader {
+    /// Looks at the live reader in entry `index`, and evicts it if it has not moved for too long and is not
+    /// durable. Called about every ms while it holds a producer back; what fails is tried again then.
+    pub(crate) fn watch(&mut self, channel: &Channel, acks: &Mapped, index: usize) {
+        let load = |field| acks.load(layout::entry(index) + field, Edge::Plain);
+        let now_ns = clock::monotonic_ns();
+        let seen = Some((index, [layout::STATE, layout::CURSOR, layout::EVENTS].map(load)));
+        if self.seen != seen {
+            (self.seen, self.since_ns) = (seen, now_ns);
+        }
+        let is_stuck = now_ns.saturating_sub(self.since_ns) > channel.header().stuck_after_ns;
+        if is_stuck && load(layout::POLICY) & registry::DURABLE == 0 {
+            // The producer's own maps of `.acks` are read-only: this one is for the occasion.
+            let _ = channel.evict(Side::Consumers, index, Duration::ZERO);
+            self.since_ns = now_ns;
+        }
+    }
+}
+
+fn side_text(side: Side) -> &'static str {
+    match side {
+        Side::Producers => "producers",
+        Side::Consumers => "consumers",
+    }
+}
+
+fn is_data_writable(maps: &Maps) -> bool {
+    maps.data.writable()
+}
