@@ -276,9 +276,9 @@ impl Member {
     /// its ATTACHED_NS is of one that is not ready.
     pub(crate) fn joined(&self) {
         let entry = layout::entry(self.registered.index);
-        let attached_ns = self.own().load(entry + layout::ATTACHED_NS, Edge::Plain);
+        let attached_ns = self.own.load(entry + layout::ATTACHED_NS, Edge::Plain);
         // STATE: joining is done when this is seen.
-        self.own().store(entry + layout::SEEN_NS, clock::monotonic_ns().max(attached_ns + 1), Edge::State);
+        self.own.store(entry + layout::SEEN_NS, clock::monotonic_ns().max(attached_ns + 1), Edge::State);
     }
 
     /// How many live participants of the other side have joined.
