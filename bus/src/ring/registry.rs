@@ -242,8 +242,10 @@ impl<M: Memory> Registry<M> {
         let generation = (state | 0xFF).wrapping_add(1);
         // A durable subscription stays ACTIVE while it changes hands: its cursor must gate all the time.
         if resumed.is_none() {
-            m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Plain);
-            m.store(entry + layout::CURSOR, NO_GATE, Edge::Plain);
+            // ANNOUNCE, CURSOR: as if the last owner had stored them, whose leave or death this registrant has
+            // seen: a reaper or producer that finds these words must see what the last owner did before.
+            m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
+            m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
             // STATE: no cursor or claim of the last owner is left when this generation is seen.
             m.store(entry + layout::STATE, with(generation, FILLING), Edge::State);
         }

@@ -84,6 +84,10 @@ impl<M: Memory> StreamPublisher<M> {
         consumers: usize,
     ) -> Option<Self> {
         let anchors = anchor::read(&ring, 1)?;
+        // JOIN: the predecessor may have been killed between its last index and the fence that follows each: this
+        // one stands in for it. The entry that is filled next is the one before that index, and who reads it
+        // filled must see the index (see `anchor::read`).
+        ring.fence(Edge::Join);
         // A predecessor killed between its index and its floor left the lone floor word behind.
         // ANCHOR: as in `History::publish`.
         ring.store(layout::ANCHOR_FLOOR, anchors.floor.position, Edge::Anchor);
