@@ -1,5 +1,7 @@
 //! `railbus bench` as scripts use it: real pinned processes, results parsed from JSON, nothing left behind.
 //!
+//! Rings are made under a `$RAILBUS_DIR` of the test's own, which must be empty at the end.
+//!
 //! What a pass does not prove: that any figure is good. Only their presence, their order and the books are checked.
 
 use std::os::unix::process::ExitStatusExt;
@@ -25,6 +27,42 @@ fn json(line: &str) -> Value {
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{line}: not one JSON object: {error}"))
 }
+
+/// A directory for the buses of one test.
+struct Buses(tempfile::TempDir);
+
+impl Buses {
+    fn new() -> Buses {
+        Buses(tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm"))
+    }
+
+    fn railbus(&self) -> Command {
+        let mut command = railbus();
+        command.env("RAILBUS_DIR", self.0.path());
+        command
+    }
+
+    fn output(&self, line: &str) -> Output {
+        self.railbus().args(line.split_whitespace()).output().expect("the program starts")
+    }
+
+    /// Runs a line, which must succeed and leave nothing, and returns its report.
+    fn json(&self, line: &str) -> Value {
+        let output = self.output(line);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {} {errors}", output.status);
+        assert!(self.left().is_empty(), "{line}: {:?} is left behind", self.left());
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{line}: not one JSON object: {error}"))
+    }
+
+    fn left(&self) -> Vec<std::ffi::OsString> {
+        let entries = std::fs::read_dir(self.0.path()).expect("the directory");
+        entries.map(|entry| entry.expect("an entry").file_name()).collect()
+    }
+}
+
+const KINDS: [&str; 3] = ["stream", "queue", "topic"];
 
 fn number(report: &Value, path: &str) -> f64 {
     let value = report.pointer(path).unwrap_or_else(|| panic!("{path} is missing in {report}"));
@@ -91,6 +129,117 @@ fn throughput_of_the_limit_has_the_promised_fields() {
 }
 
 #[test]
+fn latency_of_each_kind_has_the_promised_fields() {
+    let buses = Buses::new();
+    for kind in KINDS {
+        for (payload, more) in
+            [(8, ""), (100, "--wait poll"), (56, "--send claim"), (64, "--send pod --wait yield")]
+        {
+            let line = format!(
+                "latency --kind {kind} --payload {payload} --seconds 0.1 --repetitions 1 --json {more}"
+            );
+            let report = buses.json(&line);
+            assert_eq!((report["kind"].as_str(), &report["limit"]), (Some(kind), &Value::from("bare words")));
+            assert_eq!(number(&report, "/payload_bytes"), f64::from(payload));
+            assert!(number(&report, "/samples") >= 16.0);
+            assert_distribution(&report, "/rtt_ns");
+            assert_distribution(&report, "/limit_rtt_ns");
+            assert!(number(&report, "/ratio") > 0.0);
+            assert!(report["pages"].as_str().is_some_and(|pages| pages.contains("pages")), "{report}");
+            println!("{line}: ratio {}", report["ratio"]);
+        }
+    }
+}
+
+#[test]
+fn throughput_of_each_kind_has_the_promised_fields() {
+    let buses = Buses::new();
+    for kind in KINDS {
+        for (payload, more) in
+            [(8, "--consumers 1"), (100, "--batch 7"), (4096, "--wait poll --batch 3"), (56, "--send claim")]
+        {
+            let line = format!(
+                "throughput --kind {kind} --payload {payload} --seconds 0.1 --repetitions 1 --json {more}"
+            );
+            let report = buses.json(&line);
+            assert_eq!(report["kind"], kind);
+            assert_eq!(number(&report, "/payload_bytes"), f64::from(payload));
+            let events = number(&report, "/events_per_second");
+            let bytes = events * f64::from(payload);
+            assert!((number(&report, "/bytes_per_second") / bytes - 1.0).abs() < 1e-9, "{report}");
+            assert!(number(&report, "/copy_limit/events_per_second") > 0.0);
+            assert!(report["pages"].as_str().is_some_and(|pages| pages.contains("pages")), "{report}");
+            println!("{line}: ratio {}", report["ratio"]);
+        }
+    }
+}
+
+#[test]
+fn many_producers_and_consumers_account_for_every_event() {
+    let buses = Buses::new();
+    for (kind, producers) in [("stream", 1), ("queue", 2), ("topic", 2)] {
+        for batch in [1, 16] {
+            let line = format!(
+                "throughput --kind {kind} --producers {producers} --consumers 2 --batch {batch} --seconds 0.1 \
+                 --repetitions 1 --json"
+            );
+            let report = buses.json(&line);
+            assert_eq!(number(&report, "/consumers"), 2.0);
+            assert!(number(&report, "/samples") >= 64.0, "{report}");
+        }
+    }
+}
+
+#[test]
+fn sizes_and_pages_are_what_was_asked_for() {
+    let buses = Buses::new();
+    let report = buses.json("latency --capacity 4MiB --pages ordinary --seconds 0.05 --repetitions 1 --json");
+    assert_eq!(number(&report, "/capacity_bytes"), f64::from(4 << 20));
+    assert!(report["pages"].as_str().is_some_and(|pages| pages.contains("4 KiB pages")), "{report}");
+    let line = "throughput --kind queue --slots 64 --slot-bytes 512 --seconds 0.05 --repetitions 1 --json";
+    assert_eq!(number(&buses.json(line), "/capacity_bytes"), f64::from(64 * 512));
+    for (line, code, named) in [
+        ("latency --kind stream --capacity 5000", 2, "power of two"),
+        ("throughput --kind queue --slots 65", 2, "power of two"),
+        ("throughput --kind topic --payload 100 --slot-bytes 64", 2, "--payload 100"),
+        ("latency --send pod --payload 24", 2, "--send pod"),
+    ] {
+        let output = buses.output(line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        assert!(said.contains(named), "{line}: {said}");
+        assert!(buses.left().is_empty(), "{line}: {:?}", buses.left());
+    }
+}
+
+#[test]
+fn wake_ups_are_measured_beside_a_bare_futex() {
+    let buses = Buses::new();
+    for kind in KINDS {
+        let report =
+            buses.json(&format!("wake --kind {kind} --seconds 0.2 --repetitions 1 --block-ms 10 --json"));
+        assert_eq!((report["limit"].as_str(), report["wait"].as_str()), (Some("futex"), Some("park")));
+        assert_distribution(&report, "/rtt_ns");
+        assert_distribution(&report, "/limit_rtt_ns");
+        println!("{kind}: wake-up ratio {}", report["ratio"]);
+    }
+}
+
+#[test]
+fn attaching_and_idling_are_measured() {
+    let buses = Buses::new();
+    for kind in KINDS {
+        let report = buses.json(&format!("attach --kind {kind} --size 4MiB --seconds 0.05 --json"));
+        assert_distribution(&report, "/attach_ns");
+        assert_eq!(number(&report, "/capacity_bytes"), f64::from(4 << 20));
+        assert!(number(&report, "/samples") >= 1.0 && number(&report, "/first_attach_ns") > 0.0);
+        let report = buses.json(&format!("idle --kind {kind} --seconds 0.2 --json"));
+        assert!(number(&report, "/waited_ns") >= 0.2e9 * 0.99, "{report}");
+        assert!(number(&report, "/cpu_share") >= 0.0 && number(&report, "/sleeps") >= 1.0, "{report}");
+    }
+}
+
+#[test]
 fn jitter_watches_each_core() {
     let report = json("jitter --seconds 0.2 --json");
     let watched = report["watched"].as_array().expect("a list of cores");
@@ -142,8 +291,16 @@ fn wrong_arguments_are_usage_errors() {
 
 #[test]
 fn a_worker_that_dies_is_named_and_the_others_end() {
-    let line = ["latency", "--kind", "limit", "--seconds", "60"];
-    let child = railbus().args(line).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    for kind in ["limit", "stream", "queue", "topic"] {
+        a_worker_of_this_kind_dies(kind);
+    }
+}
+
+fn a_worker_of_this_kind_dies(kind: &str) {
+    let buses = Buses::new();
+    let line = ["latency", "--kind", kind, "--seconds", "60"];
+    let mut command = buses.railbus();
+    let child = command.args(line).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
     eventually("two workers", || workers_of(child.id()).len() == 2);
     let workers = workers_of(child.id());
     std::thread::sleep(Duration::from_millis(200));
@@ -153,15 +310,18 @@ fn a_worker_that_dies_is_named_and_the_others_end() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("pong on core") && said.contains("SIGKILL"), "{said}");
+    assert!(buses.left().is_empty(), "{:?}", buses.left());
     eventually("no worker is left", || !workers.iter().any(|&pid| runs(pid)));
 }
 
 #[test]
 fn an_interrupt_or_the_supervisors_death_ends_the_workers() {
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGKILL] {
-        let line = ["throughput", "--kind", "limit", "--seconds", "60"];
-        let child =
-            railbus().args(line).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let all = [libc::SIGINT, libc::SIGTERM, libc::SIGKILL].map(|signal| KINDS.map(|kind| (signal, kind)));
+    for (signal, kind) in all.into_iter().flatten().chain([(libc::SIGINT, "limit")]) {
+        let buses = Buses::new();
+        let line = ["throughput", "--kind", kind, "--seconds", "60"];
+        let mut command = buses.railbus();
+        let child = command.args(line).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
         eventually("two workers", || workers_of(child.id()).len() == 2);
         let workers = workers_of(child.id());
         std::thread::sleep(Duration::from_millis(200));
@@ -174,6 +334,7 @@ fn an_interrupt_or_the_supervisors_death_ends_the_workers() {
         } else {
             assert_eq!(output.status.code(), Some(1), "{said}");
             assert!(said.contains(if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" }), "{said}");
+            assert!(buses.left().is_empty(), "{:?}", buses.left());
         }
         eventually("no worker is left", || !workers.iter().any(|&pid| runs(pid)));
     }

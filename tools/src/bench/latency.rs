@@ -7,8 +7,9 @@
 //! The channel's parts are a ping-pong, or with `--rate` an open loop; the limit's are always a ping-pong
 //! ([`super::pingpong`]). Samples are analysed between the parts, outside of what is measured.
 //!
-//! For `bench wake` the limit is a futex ping-pong ([`super::futex`]); the bare words then get a short part of each
-//! block, only to tell how far apart the cores were.
+//! For `bench wake` the limit is a futex ping-pong ([`super::futex`]), and ping rests before each event so that pong is
+//! asleep: a round trip is a wake-up there and a wake-up back. The bare words then get a short part of each block, only
+//! to tell how far apart the cores were.
 
 use hdrhistogram::Histogram;
 use railbus::error::{Error, Result};
@@ -37,6 +38,9 @@ mod mode {
 
 /// Length of the bare words' part where the limit is another, in ns.
 const BARE_NS: f64 = 2e6;
+/// How long ping rests before each event of a wake-up run, in ns: many times as long as a handle polls before it
+/// sleeps, and as falling asleep takes.
+const REST_NS: f64 = 100e3;
 
 /// The share of a block that the limit gets.
 const LIMIT_SHARE: f64 = 0.25;
@@ -161,10 +165,11 @@ fn lead<T: Transport, P: Pace>(
 ) -> Outcome<PingResult> {
     let Site { plan, arena } = site;
     let clock = plan.clock;
-    let mut limit = Path::new(limit_ends, 8);
+    let rest_ticks = if plan.futex_limit { clock.ticks(REST_NS) } else { 0.0 };
+    let mut limit = Path::new(limit_ends, 8).with_rest(rest_ticks);
     let mut bare = plan.futex_limit.then(|| Path::new(limit::leading_ends(site), 8));
     let ends = (T::sender(site, Lane::There)?, T::receiver(site, Lane::Back)?);
-    let mut channel = Path::new(ends, plan.payload_bytes);
+    let mut channel = Path::new(ends, plan.payload_bytes).with_rest(rest_ticks);
     arena.meet(plan.worker, plan.workers);
     let limit_ns = plan.block_ns * LIMIT_SHARE;
     let channel_ns = plan.block_ns - limit_ns;

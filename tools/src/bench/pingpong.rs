@@ -3,6 +3,8 @@
 //! *Ping-pong*: the next event is sent when the answer to the last one was read and checked. Two thirds of a part are
 //! stretches of 16 round trips with a time stamp at each end: their trimmed mean is what ratios are made of, because
 //! a stamp costs a tenth of a round trip. In the last third every round trip is stamped: these are the percentiles.
+//! With a *rest* the leader polls the clock for a while before each event, so that the follower has fallen asleep; then
+//! every round trip is stamped, and the rest is not part of it.
 //!
 //! *Open loop*: events are due at fixed times; each is sent when it is due or as soon after as possible, answers are
 //! read in between, and a sample is the time from when the event was *due* to when its answer was read: a stall shows
@@ -24,6 +26,9 @@ const MIN_SAMPLES: usize = 16;
 const PILOT_SAMPLES: usize = 2000;
 /// Round trips between two time stamps, where only the mean is wanted.
 const STRETCH: usize = 16;
+/// The share of the samples that the mean keeps when the leader rests: the longest quarter of the wake-ups is the
+/// scheduler's.
+const RESTED_KEPT: f64 = 0.75;
 /// The share of a part in which every round trip is stamped.
 const STAMPED_SHARE: f64 = 1.0 / 3.0;
 
@@ -38,6 +43,8 @@ pub(super) struct Path<S, R> {
     pub(super) round_trip_ns: f64,
     /// Trimmed mean of the last part, in ns.
     trimmed_ns: f64,
+    /// How long the leader rests before each event, in ticks.
+    rest_ticks: u64,
     /// The stamped samples of the last part, in ticks.
     samples: Vec<u64>,
     /// How many of them are filled.
@@ -51,6 +58,7 @@ impl<S: Sender, R: Receiver> Path<S, R> {
             ends: Some(ends),
             payload: Payload::new(payload_bytes),
             next: 0,
+            rest_ticks: 0,
             round_trip_ns: 0.0,
             trimmed_ns: 0.0,
             // Written once now, so that no page is touched for the first time while it is measured.
@@ -59,8 +67,18 @@ impl<S: Sender, R: Receiver> Path<S, R> {
         }
     }
 
+    /// The same with a rest before each event.
+    pub(super) fn with_rest(mut self, rest_ticks: f64) -> Path<S, R> {
+        self.rest_ticks = rest_ticks as u64;
+        self
+    }
+
     /// How many stretches, and how many stamped round trips, fill `duration_ns`, judging by the last part.
     fn counts_for(&self, duration_ns: f64) -> (usize, usize) {
+        if self.rest_ticks > 0 {
+            let all = if self.round_trip_ns <= 0.0 { 0.0 } else { duration_ns / self.round_trip_ns };
+            return (0, (all as usize).clamp(MIN_SAMPLES, MAX_SAMPLES));
+        }
         if self.round_trip_ns <= 0.0 {
             return (PILOT_SAMPLES / STRETCH, PILOT_SAMPLES);
         }
@@ -86,6 +104,9 @@ impl<S: Sender, R: Receiver> Path<S, R> {
             trimmed_mean(&mut self.samples[..stretches], KEPT) * clock.ns_per_tick / STRETCH as f64;
         self.ping::<P, 1>(stamped, clock, pace)?;
         self.filled = stamped;
+        if stretches == 0 {
+            self.trimmed_ns = trimmed_mean(&mut self.samples[..stamped], RESTED_KEPT) * clock.ns_per_tick;
+        }
         self.round_trip_ns = clock.ns(clock.now() - begin) / count as f64;
         Ok(())
     }
@@ -115,7 +136,8 @@ impl<S: Sender, R: Receiver> Path<S, R> {
     fn ping<P: Pace, const EACH: usize>(&mut self, count: usize, clock: Clock, pace: P) -> Outcome<()> {
         let ends = self.ends.take().ok_or_else(no_ends)?;
         let samples = &mut self.samples[..count];
-        self.ends = Some(ping::<S, R, P, EACH>(ends, &self.payload, self.next, samples, clock, pace)?);
+        let rest = self.rest_ticks;
+        self.ends = Some(ping::<S, R, P, EACH>(ends, &self.payload, self.next, samples, rest, clock, pace)?);
         self.next += (count * EACH) as u64;
         Ok(())
     }
@@ -144,13 +166,21 @@ fn ping<S: Sender, R: Receiver, P: Pace, const EACH: usize>(
     payload: &Payload,
     first: u64,
     samples: &mut [u64],
+    rest_ticks: u64,
     clock: Clock,
     pace: P,
 ) -> Outcome<(S, R)> {
     let (mut there, mut back) = ends;
     let mut next = tag(0, first);
     for sample in samples {
-        let start = clock.now();
+        let mut start = clock.now();
+        if rest_ticks > 0 {
+            let rested = start.wrapping_add(rest_ticks);
+            while start < rested {
+                std::hint::spin_loop();
+                start = clock.now();
+            }
+        }
         for _ in 0..EACH {
             while !there.send(payload, next)? {
                 pace.full();
@@ -309,7 +339,7 @@ mod tests {
         let payload = Payload::new(8);
         ends.0.events.borrow_mut().push_back(7u64.to_le_bytes().to_vec());
         let error =
-            ping::<_, _, _, 1>(ends, &payload, 0, &mut [0; 4], clock, Tight).err().expect("7 is not 0");
+            ping::<_, _, _, 1>(ends, &payload, 0, &mut [0; 4], 0, clock, Tight).err().expect("7 is not 0");
         assert!(error.to_string().contains("expected answer number 0, found number 7"), "{error}");
     }
 
