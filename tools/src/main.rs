@@ -1,30 +1,105 @@
 //! The `railbus` program.
+//!
+//! One file for each command in `commands`; what they share lies beside them. `bench`, `demo` and `doctor` are
+//! programs of their own behind one name.
 
 mod bench;
+mod commands;
 mod doctor;
+mod failure;
+mod framing;
+mod interrupt;
+mod open;
+mod output;
+mod progress;
+mod units;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+const ABOUT: &str = "\
+A bus is a directory under $RAILBUS_DIR (default /dev/shm/railbus); a channel is named BUS/CHANNEL.
+
+Examples:
+  railbus create demo/ticks --kind stream --capacity 4MiB
+  railbus sub demo/ticks --lines --until-closed &
+  seq 1000 | railbus pub demo/ticks --wait-subscribers 1
+  railbus info demo/ticks
+";
+
 /// Events between processes of one Linux host at the speed of the cache-coherence protocol
 #[derive(Debug, Parser)]
-#[command(name = "railbus", version)]
-struct Program {
+#[command(name = "railbus", version, after_help = format!("{ABOUT}\n{}", failure::EXIT_CODES))]
+#[command(max_term_width = 110)]
+pub(crate) struct Program {
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Bench(bench::args::BenchArgs),
+    Create(commands::create::CreateArgs),
+    Ls(commands::ls::LsArgs),
+    Info(commands::info::InfoArgs),
+    #[command(visible_alias = "publish")]
+    Pub(commands::publish::PublishArgs),
+    #[command(visible_alias = "subscribe")]
+    Sub(commands::subscribe::SubscribeArgs),
+    Tap(commands::tap::TapArgs),
+    Work(commands::work::WorkArgs),
+    Repair(commands::repair::RepairArgs),
+    Evict(commands::evict::EvictArgs),
+    Rm(commands::rm::RmArgs),
+    Prune(commands::prune::PruneArgs),
     Doctor(doctor::DoctorArgs),
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(bench::args::BenchArgs),
+    Completions(commands::completions::CompletionsArgs),
 }
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  railbus bench latency --kind stream --payload 8 --cores 0,1 --json
+  railbus bench latency --kind queue --rate 100000 --hgrm queue.hgrm
+  railbus bench throughput --kind queue --payload 64 --producers 2 --consumers 2
+  railbus bench jitter --seconds 10";
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    ExitCode::from(match &program.verb {
-        Verb::Bench(args) => bench::run(args),
-        Verb::Doctor(args) => doctor::run(args),
-    })
+    let outcome = match &program.verb {
+        Verb::Create(args) => commands::create::run(args),
+        Verb::Ls(args) => commands::ls::run(args),
+        Verb::Info(args) => commands::info::run(args),
+        Verb::Pub(args) => commands::publish::run(args),
+        Verb::Sub(args) => commands::subscribe::run(args),
+        Verb::Tap(args) => commands::tap::run(args),
+        Verb::Work(args) => commands::work::run(args),
+        Verb::Repair(args) => commands::repair::run(args),
+        Verb::Evict(args) => commands::evict::run(args),
+        Verb::Rm(args) => commands::rm::run(args),
+        Verb::Prune(args) => commands::prune::run(args),
+        Verb::Doctor(args) => return ExitCode::from(doctor::run(args)),
+        Verb::Bench(args) => return ExitCode::from(bench::run(args)),
+        Verb::Completions(args) => commands::completions::run(args),
+    };
+    ExitCode::from(outcome.map_or_else(|failure| failure.tell(), |()| 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_shows_examples() {
+        let mut program = super::Program::command();
+        program.build();
+        program.clone().debug_assert();
+        for verb in program.get_subcommands().filter(|verb| verb.get_name() != "help" && !verb.is_hide_set())
+        {
+            let help = verb.clone().render_long_help().to_string();
+            assert!(help.contains("railbus "), "{}: {help}", verb.get_name());
+            assert!(help.contains("Example"), "{}: {help}", verb.get_name());
+        }
+    }
 }

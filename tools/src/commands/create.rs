@@ -1,0 +1,198 @@
+//! `railbus create`: makes a channel and says which pages it got.
+
+use crate::failure::{Failure, Outcome};
+use crate::output::{print, print_json};
+use crate::units::{parse_bytes, parse_mode, parse_time};
+use crate::{framing, open};
+use nix::unistd::{Group, User};
+use railbus::{ChannelName, ChannelOptions, Kind, Overflow, Pages, Permissions};
+use serde_json::json;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus create demo/ticks --kind stream --capacity 4MiB
+  railbus create demo/jobs --kind queue --slots 1024 --slot-bytes 256 --max-attempts 3
+  railbus create demo/prices --kind topic --stamp --if-missing
+  railbus create demo/open --producers-mode 664 --consumers-mode 666 --consumers-group users
+
+A producer needs to write NAME.ring and to read NAME.acks; a consumer the reverse.";
+
+/// Make a channel: allocate and fault in all its memory, in the largest pages that can be had
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CreateArgs {
+    /// The channel, as BUS/CHANNEL
+    channel: ChannelName,
+    /// stream: one publisher, many subscribers; queue: each event to one worker; topic: many publishers, one order
+    #[arg(long, default_value = "stream", value_name = "stream|queue|topic")]
+    kind: Kind,
+    #[command(flatten)]
+    geometry: GeometryArgs,
+    /// Producers that can be attached at once (queue, topic) [default: 64]
+    #[arg(long, value_name = "N")]
+    producers_max: Option<u32>,
+    /// Subscribers, workers and taps that can be attached at once [default: 64]
+    #[arg(long, value_name = "N")]
+    consumers_max: Option<u32>,
+    /// Pages to try for: auto, 2MiB, 1GiB or ordinary
+    #[arg(long, default_value = "auto", value_name = "PAGES")]
+    pages: Pages,
+    /// Fail rather than take ordinary pages
+    #[arg(long)]
+    require_huge: bool,
+    /// NUMA node to lie on [default: where this command runs]
+    #[arg(long, value_name = "NODE")]
+    numa_node: Option<u32>,
+    /// Do not lock the channel in memory
+    #[arg(long)]
+    no_lock: bool,
+    /// What publishing does when there is no room: block or drop-newest
+    #[arg(long, default_value = "block", value_name = "POLICY")]
+    overflow: Overflow,
+    /// Deliveries of a queue's event before it goes to the dead-letter queue; 0 is without limit
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    max_attempts: u32,
+    /// Name of the dead-letter queue in the same bus [default: CHANNEL.dead]
+    #[arg(long, value_name = "NAME", requires = "max_attempts")]
+    dead_letters: Option<String>,
+    /// When a participant that others wait for counts as stuck
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_time)]
+    stuck_after: Duration,
+    /// Stamp every event with the time it was published at
+    #[arg(long)]
+    stamp: bool,
+    /// Owner of both files, as name or uid (needs CAP_CHOWN)
+    #[arg(long, value_name = "USER", value_parser = parse_user)]
+    owner: Option<u32>,
+    /// Group of NAME.ring, as name or gid
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
+    producers_group: Option<u32>,
+    /// Group of NAME.acks, as name or gid
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
+    consumers_group: Option<u32>,
+    /// Mode of NAME.ring, in octal
+    #[arg(long, default_value = "600", value_name = "MODE", value_parser = parse_mode)]
+    producers_mode: u32,
+    /// Mode of NAME.acks, in octal
+    #[arg(long, default_value = "600", value_name = "MODE", value_parser = parse_mode)]
+    consumers_mode: u32,
+    /// If it is there already, and like this, that is fine
+    #[arg(long)]
+    if_missing: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How large a channel is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GeometryArgs {
+    /// Bytes of a stream, a power of two, such as 64KiB or 1GiB [default: 4MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    capacity: Option<u64>,
+    /// Slots of a queue or topic, a power of two [default: 1024]
+    #[arg(long, value_name = "N")]
+    slots: Option<u64>,
+    /// Bytes of a slot, a power of two: an event has at most 16 less [default: 256]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    slot_bytes: Option<u64>,
+}
+
+impl GeometryArgs {
+    /// Applies what was given.
+    pub(crate) fn apply(&self, mut options: ChannelOptions) -> ChannelOptions {
+        if let Some(bytes) = self.capacity {
+            options = options.capacity_bytes(bytes);
+        }
+        if let Some(slots) = self.slots {
+            options = options.slots(slots);
+        }
+        if let Some(bytes) = self.slot_bytes {
+            options = options.slot_bytes(bytes);
+        }
+        options
+    }
+}
+
+fn parse_user(text: &str) -> Result<u32, String> {
+    let by_name = || User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
+    text.parse().ok().or_else(by_name).ok_or_else(|| format!("there is no user {text:?}"))
+}
+
+fn parse_group(text: &str) -> Result<u32, String> {
+    let by_name = || Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
+    text.parse().ok().or_else(by_name).ok_or_else(|| format!("there is no group {text:?}"))
+}
+
+/// Creates the channel.
+pub(crate) fn run(args: &CreateArgs) -> Outcome {
+    let mut options = args.geometry.apply(ChannelOptions::new(args.kind));
+    if let Some(most) = args.producers_max {
+        options = options.producers_max(most);
+    }
+    if let Some(most) = args.consumers_max {
+        options = options.consumers_max(most);
+    }
+    options = options
+        .pages(args.pages)
+        .require_huge(args.require_huge)
+        .numa_node(args.numa_node)
+        .lock_memory(!args.no_lock)
+        .overflow(args.overflow)
+        .max_attempts(args.max_attempts)
+        .dead_letters(args.dead_letters.clone())
+        .stuck_after(args.stuck_after)
+        .stamp(args.stamp)
+        .permissions(Permissions {
+            owner: args.owner,
+            ring_group: args.producers_group,
+            ring_mode: args.producers_mode,
+            acks_group: args.consumers_group,
+            acks_mode: args.consumers_mode,
+        });
+    let bus = open::bus_of(&args.channel)?;
+    let channel = if args.if_missing {
+        bus.create_or_attach(args.channel.channel(), &options)?
+    } else {
+        bus.create(args.channel.channel(), &options)?
+    };
+    let header = channel.header();
+    let Some(pages) = channel.created() else {
+        return tell_found(args, &channel);
+    };
+    if args.json {
+        return print_json(&json!({
+            "channel": args.channel.to_string(),
+            "created": true,
+            "kind": header.kind.to_string(),
+            "capacity_bytes": header.capacity_bytes,
+            "page_bytes": pages.page_bytes,
+            "huge_bytes": pages.huge_bytes_seen,
+            "pages": pages.to_string(),
+            "id": framing::hex(&header.channel_id),
+            "dead_letters": header.dead_letters,
+        }));
+    }
+    print(&format!("{}: {}, {pages}\n", args.channel, shape(&channel)))
+}
+
+fn tell_found(args: &CreateArgs, channel: &railbus::Channel) -> Result<(), Failure> {
+    if args.json {
+        let (kind, capacity_bytes) = (channel.header().kind.to_string(), channel.header().capacity_bytes);
+        let name = args.channel.to_string();
+        return print_json(
+            &json!({ "channel": name, "created": false, "kind": kind, "capacity_bytes": capacity_bytes }),
+        );
+    }
+    print(&format!("{}: {}, was there already\n", args.channel, shape(channel)))
+}
+
+/// The kind, and for slot rings their geometry.
+pub(crate) fn shape(channel: &railbus::Channel) -> String {
+    let header = channel.header();
+    match header.kind {
+        Kind::Stream => "stream".to_owned(),
+        kind => format!("{kind} of {} slots of {} B", header.slots, header.slot_bytes),
+    }
+}

@@ -1,0 +1,88 @@
+//! `railbus evict`: fences a participant that lives but does not move.
+
+use crate::commands::repair::who;
+use crate::failure::{Failure, Outcome};
+use crate::open;
+use crate::output::{print, print_json};
+use crate::units::parse_time;
+use railbus::info::Info;
+use railbus::operate::Evicted;
+use railbus::ring::peers::Side;
+use railbus::{ChannelName, Error};
+use serde_json::json;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus info demo/ticks                  shows who is STUCK, as producer:N or consumer:N
+  railbus evict demo/ticks consumer:2      a reader holds nobody back any more, and is told
+  railbus evict demo/jobs producer:0       a producer or worker is killed (SIGKILL): it writes in place
+  railbus evict demo/ticks audit           by its name; also forgets a durable subscription
+
+Exactly the process that registered is killed, never one that has its pid now.";
+
+/// Evict a participant: tell a reader that it is out, kill a producer or worker
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct EvictArgs {
+    /// The channel, as BUS/CHANNEL
+    channel: ChannelName,
+    /// Who: producer:N, consumer:N, or its name
+    who: String,
+    /// How long to wait for a killed process to go
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_time)]
+    timeout: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Evicts.
+pub(crate) fn run(args: &EvictArgs) -> Outcome {
+    let channel = open::channel(&args.channel)?;
+    let (side, index) = find(&args.who, &channel.info()?)?;
+    let evicted = channel.evict(side, index, args.timeout)?;
+    let who = who(side, index);
+    let (what, told) = match evicted {
+        Evicted::Told => ("told", "evicted: it holds nobody back, and is told when it next looks".to_owned()),
+        Evicted::Forgotten => ("forgotten", "forgotten: nobody was behind it".to_owned()),
+        Evicted::Killed { pid } => ("killed", format!("process {pid} was killed, and is gone")),
+        Evicted::Dead => ("dead", "had died before; whoever meets what it left repairs it".to_owned()),
+    };
+    if args.json {
+        return print_json(&json!({ "channel": args.channel.to_string(), "who": who, "outcome": what }));
+    }
+    print(&format!("{} {who}: {told}\n", args.channel))
+}
+
+fn find(text: &str, info: &Info) -> Result<(Side, usize), Failure> {
+    let by_index = text.split_once(':').and_then(|(side, index)| {
+        let side = match side {
+            "producer" => Side::Producers,
+            "consumer" => Side::Consumers,
+            _ => return None,
+        };
+        Some((side, index.parse().ok()?))
+    });
+    if let Some(found) = by_index {
+        return Ok(found);
+    }
+    let named: Vec<(Side, usize)> =
+        info.participants.iter().filter(|one| one.name == text).map(|one| (one.side, one.index)).collect();
+    match named[..] {
+        [one] => Ok(one),
+        [] => Err(Error::NotFound {
+            what: format!("participant {text:?} of {}", info.name),
+            path: info.paths.ring.clone(),
+        }
+        .into()),
+        _ => {
+            let all: Vec<String> = named.iter().map(|&(side, index)| who(side, index)).collect();
+            Err(Failure::usage(format!(
+                "{} participants are called {text:?}: {}; name one",
+                all.len(),
+                all.join(", ")
+            )))
+        }
+    }
+}

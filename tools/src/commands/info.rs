@@ -1,0 +1,251 @@
+//! `railbus info`: everything there is to know about a channel, without disturbing anybody.
+
+use crate::commands::ls::align;
+use crate::failure::Outcome;
+use crate::framing::hex;
+use crate::open;
+use crate::output::{print, print_json};
+use crate::units::{date_text, time_text};
+use railbus::ChannelName;
+use railbus::Kind;
+use railbus::info::{Info, Participant};
+use railbus::os::pages::{Backing, Locked, bytes_text};
+use railbus::ring::peers::Side;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus info demo/ticks
+  railbus info demo/ticks --json | jq '.positions'
+  railbus info demo/jobs --json | jq -r '.participants[] | select(.stuck_ns) | \"\\(.side) \\(.index) \\(.pid)\"'
+
+Positions are bytes in a stream, and events in a queue or topic. A reader's cursor follows lazily: its lag is
+what it holds back, not only what it has not seen. STUCK is who lives, holds others up, and has not moved for
+longer than the channel's stuck-after; `railbus evict` fences it.";
+
+/// Show a channel: pages, positions, counters, and every participant with its lag and state
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct InfoArgs {
+    /// The channel, as BUS/CHANNEL
+    channel: ChannelName,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the snapshot.
+pub(crate) fn run(args: &InfoArgs) -> Outcome {
+    let info = open::channel(&args.channel)?.info()?;
+    if args.json { print_json(&object(&info)) } else { print(&report(&info)) }
+}
+
+fn backing_text(backing: Backing) -> &'static str {
+    match backing {
+        Backing::Hugetlb => "hugetlbfs",
+        Backing::ShmHuge => "tmpfs-huge",
+        Backing::Ordinary => "tmpfs",
+    }
+}
+
+fn side_text(side: Side) -> &'static str {
+    match side {
+        Side::Producers => "producer",
+        Side::Consumers => "consumer",
+    }
+}
+
+fn object(info: &Info) -> Value {
+    let header = &info.header;
+    let place =
+        |place: railbus::ring::anchor::Place| json!({ "position": place.position, "events": place.count });
+    let access = |access: railbus::info::Access| json!({ "uid": access.uid, "gid": access.gid, "mode": format!("{:03o}", access.mode) });
+    json!({
+        "channel": info.name.to_string(),
+        "kind": header.kind.to_string(),
+        "id": hex(&header.channel_id),
+        "incarnation": header.incarnation,
+        "created_ns": header.created_ns,
+        "creator_pid": header.creator_pid,
+        "capacity_bytes": header.capacity_bytes,
+        "slots": header.slots,
+        "slot_bytes": header.slot_bytes,
+        "producers_max": header.producers_max,
+        "consumers_max": header.consumers_max,
+        "overflow": header.overflow.to_string(),
+        "max_attempts": header.max_attempts,
+        "dead_letters": header.dead_letters,
+        "stamp": header.stamp,
+        "stuck_after_ns": header.stuck_after_ns,
+        "first_position": header.first_position,
+        "pages": {
+            "text": info.pages.to_string(),
+            "backing": backing_text(info.pages.got),
+            "page_bytes": info.pages.page_bytes,
+            "huge_bytes": info.pages.huge_bytes_seen,
+            "data_bytes": info.pages.data_bytes,
+            "locked": info.pages.locked == Locked::Yes,
+            "numa_node": header.numa_node,
+        },
+        "files": {
+            "ring": info.paths.ring.display().to_string(),
+            "acks": info.paths.acks.display().to_string(),
+            "data": header.data_path.as_ref().map(|path| path.display().to_string()),
+            "total_bytes": info.total_bytes,
+            "ring_access": access(info.ring_access),
+            "acks_access": access(info.acks_access),
+        },
+        "positions": {
+            "published": info.positions.published,
+            "oldest": info.positions.oldest,
+            "head": info.positions.head,
+            "depth": info.positions.depth,
+            "capacity": info.positions.capacity,
+            "unfinished": info.positions.unfinished,
+            "floor": info.positions.anchors.map(|(floor, _)| place(floor)),
+            "recent": info.positions.anchors.map(|(_, recent)| place(recent)),
+        },
+        "counters": {
+            "dropped": info.counters.dropped,
+            "redelivered": info.counters.redelivered,
+            "dead_lettered": info.counters.dead_lettered,
+        },
+        "participants": info.participants.iter().map(participant).collect::<Vec<_>>(),
+    })
+}
+
+fn participant(one: &Participant) -> Value {
+    json!({
+        "side": side_text(one.side),
+        "index": one.index,
+        "role": one.role.as_str(),
+        "name": one.name,
+        "pid": one.pid,
+        "tid": one.tid,
+        "state": one.life.as_str(),
+        "durable": one.durable,
+        "lossy": one.lossy,
+        "cursor": one.cursor,
+        "position": one.position,
+        "lag": one.lag,
+        "in_hand": one.in_hand,
+        "events": one.events,
+        "bytes": one.bytes,
+        "lost": one.lost,
+        "attached_ns": one.attached_ns,
+        "seen_ns": one.seen_ns,
+        "waiting": one.waits.map(|waits| json!({ "for_ns": waits.for_ns, "position": waits.position })),
+        "stuck_ns": one.stuck_ns,
+    })
+}
+
+fn report(info: &Info) -> String {
+    let header = &info.header;
+    let amount = |value: u64| match header.kind {
+        Kind::Stream => bytes_text(value),
+        _ => value.to_string(),
+    };
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<13} {value}");
+    };
+    let geometry = match header.kind {
+        Kind::Stream => format!("stream of {}", bytes_text(header.capacity_bytes)),
+        kind => format!("{kind} of {} slots of {}", header.slots, bytes_text(header.slot_bytes)),
+    };
+    line("channel", format!("{}, a {geometry}", info.name));
+    line("pages", info.pages.to_string());
+    line(
+        "files",
+        format!("{} and .acks, {} in all", info.paths.ring.display(), bytes_text(info.total_bytes)),
+    );
+    if let Some(path) = &header.data_path {
+        line("data", path.display().to_string());
+    }
+    let access =
+        |access: railbus::info::Access| format!("{:03o} uid {} gid {}", access.mode, access.uid, access.gid);
+    line("rights", format!("producers {}, consumers {}", access(info.ring_access), access(info.acks_access)));
+    line("id", format!("{}, incarnation {}", hex(&header.channel_id), header.incarnation));
+    line("created", format!("{} by process {}", date_text(header.created_ns), header.creator_pid));
+    let mut policy = format!("overflow {}", header.overflow);
+    if header.max_attempts > 0 {
+        let _ = write!(policy, ", {} attempts", header.max_attempts);
+    }
+    if let Some(letters) = &header.dead_letters {
+        let _ = write!(policy, ", dead letters to {}/{letters}", info.name.bus());
+    }
+    if header.stamp {
+        policy.push_str(", stamped");
+    }
+    let _ = write!(policy, ", stuck after {}", time_text(header.stuck_after_ns));
+    line("policy", policy);
+    let positions = &info.positions;
+    let mut text_of = format!("published {}, oldest {}", positions.published, positions.oldest);
+    if let Some(head) = positions.head {
+        let _ = write!(text_of, ", taken {head}");
+    }
+    if let Some((floor, recent)) = positions.anchors {
+        let _ = write!(text_of, "; {} events before {}", recent.count, recent.position);
+        let _ = write!(text_of, ", {} before {}", floor.count, floor.position);
+    }
+    line("positions", text_of);
+    let mut waiting = format!("{} of {}", amount(positions.depth), amount(positions.capacity));
+    if let Some(unfinished) = positions.unfinished {
+        let _ = write!(waiting, ", {unfinished} not done");
+    }
+    line("depth", waiting);
+    let counters = &info.counters;
+    line(
+        "counters",
+        format!(
+            "{} dropped, {} redelivered, {} dead letters",
+            counters.dropped, counters.redelivered, counters.dead_lettered
+        ),
+    );
+    if info.participants.is_empty() {
+        line("participants", "none".to_owned());
+        return text;
+    }
+    text.push('\n');
+    let heads = ["WHO", "ROLE", "NAME", "PID", "STATE", "EVENTS", "LAG", "SEEN", "NOTE"];
+    let mut rows = vec![heads.map(str::to_owned)];
+    rows.extend(info.participants.iter().map(|one| {
+        [
+            format!("{}:{}", side_text(one.side), one.index),
+            one.role.as_str().to_owned(),
+            if one.name.is_empty() { "-".to_owned() } else { one.name.clone() },
+            one.pid.to_string(),
+            if one.stuck_ns.is_some() { "STUCK".to_owned() } else { one.life.as_str().to_owned() },
+            one.events.to_string(),
+            one.lag.map_or_else(|| "-".to_owned(), amount),
+            format!("{} ago", time_text(one.seen_ns)),
+            notes(one),
+        ]
+    }));
+    text.push_str(&align(&rows));
+    text
+}
+
+fn notes(one: &Participant) -> String {
+    let mut notes = Vec::new();
+    if let Some(stuck_ns) = one.stuck_ns {
+        notes.push(format!("has not moved for {}", time_text(stuck_ns)));
+    }
+    if let Some(waits) = &one.waits {
+        notes.push(format!("waits for room at {} for {}", waits.position, time_text(waits.for_ns)));
+    }
+    if one.in_hand > 0 {
+        notes.push(format!("{} in hand", one.in_hand));
+    }
+    if one.lost > 0 {
+        notes.push(format!("{} lost", one.lost));
+    }
+    if one.durable {
+        notes.push("durable".to_owned());
+    }
+    if one.lossy {
+        notes.push("lossy".to_owned());
+    }
+    notes.join(", ")
+}

@@ -1,0 +1,146 @@
+//! `railbus ls`: the channels of one bus or of all, a line each.
+
+use crate::failure::Outcome;
+use crate::open;
+use crate::output::{print, print_json};
+use railbus::channel::directory::list_buses;
+use railbus::info::{Info, Life};
+use railbus::os::pages::bytes_text;
+use railbus::ring::peers::Side;
+use railbus::{Bus, ChannelName, Error, Kind};
+use serde_json::{Value, json};
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus ls                 every channel of every bus
+  railbus ls demo            the channels of one bus
+  railbus ls --json | jq -r '.channels[] | select(.stuck > 0) | .channel'
+  RAILBUS_DIR=/dev/shm/mine railbus ls
+
+DEPTH is what waits for the slowest reader (bytes of a stream, events of a topic), or for a worker.";
+
+/// List channels: kind, size, pages, who is attached, how much waits
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct LsArgs {
+    /// The bus [default: all]
+    bus: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the channels.
+pub(crate) fn run(args: &LsArgs) -> Outcome {
+    let base = open::base()?;
+    let buses = match &args.bus {
+        Some(bus) => vec![bus.clone()],
+        None => list_buses(&base)?,
+    };
+    let mut rows = Vec::new();
+    for name in buses {
+        let bus = Bus::at(&base, &name)?;
+        let channels = match bus.channels() {
+            // Removed since it was listed.
+            Err(Error::NotFound { .. }) if args.bus.is_none() => continue,
+            channels => channels?,
+        };
+        for channel in channels {
+            match bus.attach(channel.channel()).and_then(|channel| channel.info()) {
+                Err(Error::NotFound { .. }) => {}
+                info => rows.push((channel, info)),
+            }
+        }
+    }
+    if args.json {
+        let channels: Vec<Value> = rows.iter().map(|(name, info)| object(name, info)).collect();
+        return print_json(&json!({ "directory": base.display().to_string(), "channels": channels }));
+    }
+    if rows.is_empty() {
+        return print(&format!("no channels in {}\n", base.display()));
+    }
+    print(&table(&rows))
+}
+
+type Row = (ChannelName, Result<Info, Error>);
+
+fn live(info: &Info, side: Side) -> usize {
+    info.participants.iter().filter(|one| one.side == side && one.life == Life::Live).count()
+}
+
+fn stuck(info: &Info) -> usize {
+    info.participants.iter().filter(|one| one.stuck_ns.is_some()).count()
+}
+
+fn object(name: &ChannelName, info: &Result<Info, Error>) -> Value {
+    let info = match info {
+        Ok(info) => info,
+        Err(error) => return json!({ "channel": name.to_string(), "error": error.to_string() }),
+    };
+    json!({
+        "channel": name.to_string(),
+        "kind": info.header.kind.to_string(),
+        "capacity_bytes": info.header.capacity_bytes,
+        "slots": info.header.slots,
+        "slot_bytes": info.header.slot_bytes,
+        "page_bytes": info.pages.page_bytes,
+        "producers": live(info, Side::Producers),
+        "consumers": live(info, Side::Consumers),
+        "published": info.positions.published,
+        "depth": info.positions.depth,
+        "stuck": stuck(info),
+        "total_bytes": info.total_bytes,
+    })
+}
+
+fn table(rows: &[Row]) -> String {
+    let heads = ["CHANNEL", "KIND", "SIZE", "PAGES", "PRODUCERS", "CONSUMERS", "DEPTH", "STATE"];
+    let mut cells: Vec<[String; 8]> = vec![heads.map(str::to_owned)];
+    for (name, info) in rows {
+        cells.push(match info {
+            Err(error) => {
+                let mut cells: [String; 8] = Default::default();
+                cells[0] = name.to_string();
+                cells[7] = error.to_string();
+                cells
+            }
+            Ok(info) => [
+                name.to_string(),
+                info.header.kind.to_string(),
+                match info.header.kind {
+                    Kind::Stream => bytes_text(info.header.capacity_bytes),
+                    _ => format!("{} x {}", info.header.slots, bytes_text(info.header.slot_bytes)),
+                },
+                bytes_text(info.pages.page_bytes),
+                live(info, Side::Producers).to_string(),
+                live(info, Side::Consumers).to_string(),
+                match info.header.kind {
+                    Kind::Stream => bytes_text(info.positions.depth),
+                    _ => info.positions.depth.to_string(),
+                },
+                match stuck(info) {
+                    0 => "ok".to_owned(),
+                    count => format!("{count} stuck"),
+                },
+            ],
+        });
+    }
+    align(&cells)
+}
+
+/// Columns as wide as their widest cell, two spaces apart; the last one runs free.
+pub(crate) fn align<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: [usize; N] =
+        std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,17 @@
+//! The commands: one file each, named by its command.
+//!
+//! Each has its arguments with `--help` and examples, and a `run` that returns when the command is done. What a
+//! command prints for programs (`--json`) is built from `serde_json` values in the same file.
+
+pub(crate) mod completions;
+pub(crate) mod create;
+pub(crate) mod evict;
+pub(crate) mod info;
+pub(crate) mod ls;
+pub(crate) mod prune;
+pub(crate) mod publish;
+pub(crate) mod repair;
+pub(crate) mod rm;
+pub(crate) mod subscribe;
+pub(crate) mod tap;
+pub(crate) mod work;

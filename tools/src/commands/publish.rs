@@ -1,0 +1,323 @@
+//! `railbus pub`: standard input becomes events.
+//!
+//! Input is published as it comes: whatever is complete in what one read returned is one batch. So a pipe that
+//! trickles is published at once, and a file in large batches.
+
+use crate::commands::create::GeometryArgs;
+use crate::failure::{Failure, Outcome, note};
+use crate::framing::{Cut, CutError};
+use crate::open;
+use crate::progress::Progress;
+use crate::units::{parse_bytes, parse_time};
+use railbus::outlet::Outlet;
+use railbus::sender::Sender;
+use railbus::{Attributes, ChannelName, ChannelOptions, Error, Kind, Overflow, SendError, SendOptions};
+use std::io::{ErrorKind, IsTerminal, Read};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+const EXAMPLES: &str = "\
+Examples:
+  seq 1000 | railbus pub demo/ticks                             one event a line
+  railbus pub demo/ticks --chunk 1400 --wait-subscribers 1 < FILE
+  railbus pub demo/ticks --raw < FILE                           events as large as is useful
+  railbus pub demo/jobs --lines --rate 1000 --timeout 5s < jobs.txt
+  railbus pub demo/new --create --kind topic --type-id 7 < lines.txt
+
+Exit code 0 says that all of the input is published; 7 that a queue is full and has no live worker, 8 that the
+time is up.";
+
+/// Largest event of `--raw`: large enough that its costs do not show, small enough that readers keep up.
+const RAW_BYTES: usize = 64 << 10;
+/// Most events of one batch.
+const BATCH_EVENTS: usize = 1024;
+/// Least bytes read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Publish standard input: each line, chunk or length-prefixed record is an event
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PublishArgs {
+    /// The channel, as BUS/CHANNEL
+    channel: ChannelName,
+    #[command(flatten)]
+    framing: InputArgs,
+    /// Stop after so many events
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+    /// A name for `railbus info`
+    #[arg(long, default_value = "", hide_default_value = true)]
+    name: String,
+    /// Type id of the events, 0 to 65535
+    #[arg(long, value_name = "ID")]
+    type_id: Option<u16>,
+    /// Begin when so many subscribers, workers or taps are attached
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    wait_subscribers: usize,
+    /// Give up when room, or the subscribers, are waited for longer than this [default: never]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    timeout: Option<Duration>,
+    /// Publish so many events a second
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// Evict a live subscriber that has held this publisher up for longer than the channel's stuck-after
+    #[arg(long)]
+    evict_stuck: bool,
+    /// Make the channel if it is missing
+    #[arg(long)]
+    create: bool,
+    /// Kind of a channel that is made
+    #[arg(long, default_value = "stream", value_name = "KIND", requires = "create")]
+    kind: Kind,
+    #[command(flatten)]
+    geometry: GeometryArgs,
+    /// No progress on the terminal
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// How the input is cut into events.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct InputArgs {
+    /// One event a line, without its end (the default)
+    #[arg(long)]
+    lines: bool,
+    /// Events of N bytes; the last may be shorter
+    #[arg(long, value_name = "N", value_parser = parse_bytes)]
+    chunk: Option<u64>,
+    /// Each event behind its length, a 32-bit little-endian integer
+    #[arg(long)]
+    length_prefixed: bool,
+    /// The bytes as they are, in chunks of 64 KiB, or of the largest event if that is less
+    #[arg(long)]
+    raw: bool,
+}
+
+impl InputArgs {
+    fn cut(&self, payload_max: usize) -> Result<Cut, Failure> {
+        if self.length_prefixed {
+            return Ok(Cut::LengthPrefixed);
+        }
+        if self.raw {
+            return Ok(Cut::Chunks(payload_max.min(RAW_BYTES)));
+        }
+        let Some(bytes) = self.chunk else { return Ok(Cut::Lines) };
+        match usize::try_from(bytes) {
+            Ok(0) => Err(Failure::usage("--chunk 0: an event of a chunk has at least one byte")),
+            Ok(bytes) if bytes <= payload_max => Ok(Cut::Chunks(bytes)),
+            _ => Err(Failure::usage(format!(
+                "--chunk {bytes}: an event of this channel has at most {payload_max} bytes; create it with a larger \
+                 --capacity or --slot-bytes"
+            ))),
+        }
+    }
+}
+
+/// Publishes standard input.
+pub(crate) fn run(args: &PublishArgs) -> Outcome {
+    if args.rate.is_some_and(|rate| !(1e-3..=1e9).contains(&rate)) {
+        return Err(Failure::usage("--rate: must be 0.001 to 1000000000 events a second"));
+    }
+    let channel = if args.create {
+        let options = args.geometry.apply(ChannelOptions::new(args.kind));
+        open::bus_of(&args.channel)?.create_or_attach(args.channel.channel(), &options)?
+    } else {
+        open::channel(&args.channel)?
+    };
+    let options =
+        SendOptions { name: args.name.clone(), evict_stuck: args.evict_stuck, ..SendOptions::default() };
+    let overflow = channel.header().overflow;
+    match channel.header().kind {
+        Kind::Stream => Pump::new(args, channel.publisher(&options)?, overflow)?.run(),
+        Kind::Queue => Pump::new(args, channel.producer(&options)?, overflow)?.run(),
+        Kind::Topic => Pump::new(args, channel.topic_publisher(&options)?, overflow)?.run(),
+    }
+}
+
+struct Pump<'a, R: Outlet> {
+    args: &'a PublishArgs,
+    sender: Sender<R>,
+    overflow: Overflow,
+    cut: Cut,
+    progress: Progress,
+    started: Instant,
+    told_waiting: bool,
+}
+
+impl<'a, R: Outlet> Pump<'a, R> {
+    fn new(args: &'a PublishArgs, sender: Sender<R>, overflow: Overflow) -> Result<Self, Failure> {
+        let cut = args.framing.cut(sender.payload_max())?;
+        let stdin = std::io::stdin();
+        let total_bytes =
+            std::fs::metadata("/dev/stdin").ok().filter(|about| about.is_file()).map(|about| about.len());
+        // Somebody who types sees what is typed.
+        let progress = Progress::begin(!args.quiet && !stdin.is_terminal(), total_bytes);
+        let started = Instant::now();
+        Ok(Pump { args, sender, overflow, cut, progress, started, told_waiting: false })
+    }
+
+    fn run(mut self) -> Outcome {
+        self.await_subscribers()?;
+        self.started = Instant::now();
+        let mut input = std::io::stdin().lock();
+        let mut buffer = vec![0u8; READ_BYTES.max(2 * self.cut.input_bytes(self.sender.payload_max()))];
+        let (mut filled, mut at_end) = (0, false);
+        let mut found = Vec::with_capacity(BATCH_EVENTS);
+        while !at_end && self.left() > 0 {
+            match input.read(&mut buffer[filled..]) {
+                Ok(0) => at_end = true,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io("read", "standard input", error).into()),
+            }
+            let mut used = 0;
+            loop {
+                found.clear();
+                let most = BATCH_EVENTS.min(usize::try_from(self.left()).unwrap_or(usize::MAX));
+                let rest = &buffer[used..filled];
+                let payload_max = self.sender.payload_max();
+                let (bytes, error) = self.cut.split(rest, at_end, most, payload_max, &mut found);
+                self.publish(rest, &found)?;
+                used += bytes;
+                match error {
+                    Some(error) => return Err(self.explain(error)),
+                    None if found.is_empty() || self.left() == 0 => break,
+                    None => {}
+                }
+            }
+            buffer.copy_within(used..filled, 0);
+            filled -= used;
+        }
+        self.finish()
+    }
+
+    /// Events that may still be published.
+    fn left(&self) -> u64 {
+        self.args.count.map_or(u64::MAX, |count| count.saturating_sub(self.progress.events()))
+    }
+
+    fn await_subscribers(&self) -> Outcome {
+        while self.sender.readers() < self.args.wait_subscribers {
+            if self.args.timeout.is_some_and(|timeout| self.started.elapsed() >= timeout) {
+                let what = format!(
+                    "{} subscribers of {} ({} are attached)",
+                    self.args.wait_subscribers,
+                    self.args.channel,
+                    self.sender.readers()
+                );
+                let after_ms = self.started.elapsed().as_millis() as u64;
+                return Err(Error::TimedOut { what, after_ms }.into());
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(())
+    }
+
+    /// Publishes the parts `found` of `input`, in order.
+    fn publish(&mut self, input: &[u8], found: &[Range<usize>]) -> Outcome {
+        let payloads: Vec<&[u8]> = found.iter().map(|range| &input[range.clone()]).collect();
+        let mut done = 0;
+        while done < payloads.len() {
+            let due = self.due(payloads.len() - done);
+            if due == 0 {
+                continue;
+            }
+            let batch = &payloads[done..done + due];
+            let count = if self.args.type_id.is_some() || self.overflow == Overflow::DropNewest {
+                self.publish_one(batch[0])?;
+                1
+            } else {
+                match self.sender.try_publish_batch(batch)? {
+                    0 => {
+                        self.publish_one(batch[0])?;
+                        1
+                    }
+                    count => count,
+                }
+            };
+            let bytes = batch[..count].iter().map(|payload| payload.len() as u64).sum();
+            self.progress.add(count as u64, bytes);
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// How many of `wanted` events may go now; sleeps first if there is a rate and none may.
+    fn due(&self, wanted: usize) -> usize {
+        let Some(rate) = self.args.rate else { return wanted };
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let ahead = self.progress.events() as f64 + 1.0 - elapsed * rate;
+        if ahead > 0.0 {
+            std::thread::sleep(Duration::from_secs_f64((ahead / rate).min(0.1)));
+            return 0;
+        }
+        wanted.min((1.0 - ahead) as usize)
+    }
+
+    /// Publishes one event, waiting for room as the channel and the arguments say.
+    fn publish_one(&mut self, payload: &[u8]) -> Outcome {
+        let attributes = Attributes::typed(self.args.type_id.unwrap_or(0));
+        let waited = Instant::now();
+        loop {
+            let sent = if self.overflow == Overflow::DropNewest {
+                self.sender.publish_with(payload, &attributes)
+            } else {
+                let patience = self.args.timeout.unwrap_or(Duration::from_secs(2));
+                self.sender.publish_with_timeout(payload, &attributes, patience)
+            };
+            match sent {
+                // What is dropped is counted by the channel, and told at the end.
+                Ok(_) | Err(SendError::Dropped) => return Ok(()),
+                Err(SendError::TimedOut | SendError::NoWorker) if self.args.timeout.is_none() => {
+                    self.tell_waiting(sent.err());
+                }
+                Err(SendError::TimedOut) => {
+                    let what = format!("room in {}", self.args.channel);
+                    let after_ms = waited.elapsed().as_millis() as u64;
+                    return Err(Error::TimedOut { what, after_ms }.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn tell_waiting(&mut self, why: Option<SendError>) {
+        if !std::mem::replace(&mut self.told_waiting, true) {
+            let why = match why {
+                Some(SendError::NoWorker) => "no worker is alive to take events",
+                _ => "a subscriber or worker is behind",
+            };
+            let channel = &self.args.channel;
+            note(&format!("{channel} is full, {why}; waiting (see `railbus info {channel}`)"));
+        }
+    }
+
+    fn explain(&self, error: CutError) -> Failure {
+        let (number, max) = (self.progress.events() + 1, self.sender.payload_max());
+        match error {
+            CutError::TooLong(bytes) => Failure::usage(format!(
+                "event {number} of the input has {bytes} bytes or more, {} takes at most {max}: create it with a \
+                 larger --capacity or --slot-bytes; the {} before it are published",
+                self.args.channel,
+                number - 1
+            )),
+            CutError::Truncated(bytes) => Failure::new(format!(
+                "the input ends {bytes} bytes before the end of event {number}; the {} before it are published",
+                number - 1
+            )),
+        }
+    }
+
+    fn finish(self) -> Outcome {
+        let dropped = self.sender.dropped();
+        if dropped == 0 {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "{dropped} of {} events were dropped: {} was full, and its policy is drop-newest",
+            self.progress.events(),
+            self.args.channel
+        )))
+    }
+}

@@ -1,0 +1,238 @@
+//! `railbus sub`: events become standard output.
+//!
+//! Events are held in the ring until they are written out: what a durable subscription has acknowledged was
+//! printed. Killed between the two, it prints some events again: at least once.
+
+use crate::failure::{Failure, Outcome, note};
+use crate::framing::Print;
+use crate::interrupt;
+use crate::open;
+use crate::output::EventOutput;
+use crate::progress::Progress;
+use crate::units::parse_time;
+use railbus::inlet::Inlet;
+use railbus::reader::Reader;
+use railbus::{ChannelName, Error, Kind, RecvError, Start, SubscribeOptions};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus sub demo/ticks                                  lines, until Ctrl-C
+  railbus sub demo/ticks --raw --until-closed > OUT       ends when the last publisher has left and all is read
+  railbus sub demo/ticks --from oldest -n 10 --json
+  railbus sub demo/ticks --name audit --durable           resumes where the last one of this name ended
+  railbus sub demo/prices --lossy --length-prefixed       never holds a publisher up; losses are told
+
+On a queue it is a tap: it sees every event and takes none. Ends with exit code 0 at -n, --until-closed, SIGINT,
+SIGTERM, or when the output is closed.";
+
+/// Most events held at once.
+const BATCH_EVENTS: usize = 1024;
+
+/// Print a channel's events
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SubscribeArgs {
+    /// The channel, as BUS/CHANNEL
+    channel: ChannelName,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+    /// Lose events, and say so, rather than hold a publisher up
+    #[arg(long, conflicts_with = "durable")]
+    lossy: bool,
+    /// Where to start: live, oldest, or a position
+    #[arg(long, default_value = "live", value_name = "WHERE", value_parser = parse_start)]
+    from: Start,
+}
+
+/// What all that read by cursor have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReadingArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// Stop after so many events
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+    /// A name for `railbus info`, and of a durable subscription
+    #[arg(long, default_value = "", hide_default_value = true)]
+    name: String,
+    /// The subscription stays when this command ends, holds events back, and is resumed under its name
+    #[arg(long, requires = "name")]
+    durable: bool,
+    /// End when the last publisher has left and everything is read
+    #[arg(long)]
+    until_closed: bool,
+    /// Fail when no event comes for this long
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    timeout: Option<Duration>,
+    /// No progress on the terminal
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// How events are printed.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct OutputArgs {
+    /// Each payload with a line end (the default)
+    #[arg(long)]
+    lines: bool,
+    /// The payloads and nothing else
+    #[arg(long)]
+    raw: bool,
+    /// Each payload behind its length, a 32-bit little-endian integer
+    #[arg(long)]
+    length_prefixed: bool,
+    /// A JSON object a line: position, type_id, published_ns, and payload (text) or payload_base64
+    #[arg(long)]
+    json: bool,
+}
+
+impl OutputArgs {
+    pub(crate) fn print(&self) -> Print {
+        if self.json {
+            Print::Json
+        } else if self.length_prefixed {
+            Print::LengthPrefixed
+        } else if self.raw {
+            Print::Raw
+        } else {
+            Print::Lines
+        }
+    }
+}
+
+fn parse_start(text: &str) -> Result<Start, String> {
+    match text {
+        "live" => Ok(Start::Live),
+        "oldest" => Ok(Start::Oldest),
+        _ => text.parse().map(Start::Position).map_err(|_| "must be live, oldest or a position".to_owned()),
+    }
+}
+
+/// Prints events.
+pub(crate) fn run(args: &SubscribeArgs) -> Outcome {
+    let reading = &args.reading;
+    let channel = open::channel(&args.channel)?;
+    let options = SubscribeOptions { lossy: args.lossy, start: args.from, ..reading.options() };
+    interrupt::catch();
+    match channel.header().kind {
+        Kind::Stream => print_events(channel.subscriber(&options)?, &args.channel, reading),
+        Kind::Topic => print_events(channel.topic_subscriber(&options)?, &args.channel, reading),
+        Kind::Queue => print_events(channel.tap(&options)?, &args.channel, reading),
+    }
+}
+
+impl ReadingArgs {
+    /// The options of a reader that starts live.
+    pub(crate) fn options(&self) -> SubscribeOptions {
+        SubscribeOptions {
+            name: self.name.clone(),
+            durable: self.durable,
+            until_closed: self.until_closed,
+            ..SubscribeOptions::default()
+        }
+    }
+}
+
+/// Prints what `reader` reads until it ends.
+pub(crate) fn print_events<R: Inlet>(
+    mut reader: Reader<R>,
+    channel: &ChannelName,
+    args: &ReadingArgs,
+) -> Outcome {
+    let print = args.output.print();
+    let mut output = EventOutput::new();
+    let mut progress = Progress::begin(!args.quiet && !std::io::stdout().is_terminal(), None);
+    let mut last_event = Instant::now();
+    let outcome = loop {
+        let left = args.count.map_or(u64::MAX, |count| count.saturating_sub(progress.events()));
+        if left == 0 || interrupt::is_asked() {
+            break Ok(());
+        }
+        let most = BATCH_EVENTS.min(usize::try_from(left).unwrap_or(usize::MAX));
+        match print_batch(&mut reader, most, print, &mut output, &mut progress) {
+            Ok(0) => {}
+            Ok(_) => {
+                last_event = Instant::now();
+                continue;
+            }
+            Err(Step::Recv(error)) => match ended(error) {
+                Some(outcome) => break outcome,
+                None => continue,
+            },
+            Err(Step::Output(failure)) => break Err(failure),
+        }
+        let patience = args.timeout.map_or(interrupt::LOOK_EVERY, |t| t.min(interrupt::LOOK_EVERY));
+        match reader.recv_timeout(patience) {
+            Ok(event) => {
+                last_event = Instant::now();
+                print.append(&event, None, &mut output.buffer);
+                progress.add(1, event.payload().len() as u64);
+                // Before the next call, which releases it.
+                if let Err(failure) = output.flush() {
+                    break Err(failure);
+                }
+            }
+            Err(RecvError::TimedOut) => {
+                if let Some(timeout) = args.timeout.filter(|&timeout| last_event.elapsed() >= timeout) {
+                    let what = format!("an event of {channel}");
+                    break Err(Error::TimedOut { what, after_ms: timeout.as_millis() as u64 }.into());
+                }
+            }
+            Err(error) => {
+                if let Some(outcome) = ended(error) {
+                    break outcome;
+                }
+            }
+        }
+    };
+    let lost = reader.lost();
+    drop(progress);
+    if lost > 0 {
+        note(&format!("{lost} events were lost in all: this subscriber was overrun"));
+    }
+    outcome
+}
+
+/// Why a step of printing ended.
+enum Step {
+    Recv(RecvError),
+    Output(Failure),
+}
+
+/// Prints what is there, at most `most` events, and releases them when they are written out. Returns how many.
+fn print_batch<R: Inlet>(
+    reader: &mut Reader<R>,
+    most: usize,
+    print: Print,
+    output: &mut EventOutput,
+    progress: &mut Progress,
+) -> Result<usize, Step> {
+    let batch = reader.batch(most).map_err(Step::Recv)?;
+    let mut bytes = 0;
+    for event in batch.iter() {
+        print.append(&event, None, &mut output.buffer);
+        bytes += event.payload().len() as u64;
+        output.flush_if_full().map_err(Step::Output)?;
+    }
+    let count = batch.len();
+    if count > 0 {
+        output.flush().map_err(Step::Output)?;
+        progress.add(count as u64, bytes);
+    }
+    Ok(count)
+}
+
+/// The outcome if an error ends the subscription; a loss is told, and does not.
+fn ended(error: RecvError) -> Option<Outcome> {
+    match error {
+        RecvError::Lost { .. } => {
+            note(&error.to_string());
+            None
+        }
+        RecvError::Closed => Some(Ok(())),
+        error => Some(Err(error.into())),
+    }
+}

@@ -1,0 +1,171 @@
+//! `railbus work`: takes events from a queue, prints or executes them, and says when they are done.
+//!
+//! An event is done after it was written to standard output, or after its command succeeded: killed before, it is
+//! delivered to another worker.
+
+use crate::commands::subscribe::OutputArgs;
+use crate::failure::{Failure, Outcome, note};
+use crate::output::EventOutput;
+use crate::progress::Progress;
+use crate::units::parse_time;
+use crate::{interrupt, open};
+use railbus::{ChannelName, Error, Event, RecvError, Ticket, WorkOptions, Worker};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus work demo/jobs --lines                         prints each event, done after it is printed
+  railbus work demo/jobs --until-closed > OUT            ends when the last producer has left and all is done
+  railbus work demo/jobs --exec 'gzip > out.$RAILBUS_POSITION.gz'
+  railbus work demo/jobs.dead --json                     dead letters, with their origin
+
+A command gets the payload on its standard input, and RAILBUS_POSITION, RAILBUS_ATTEMPT and RAILBUS_TYPE_ID in its
+environment. If it fails, the event is handed back for redelivery. Ends with exit code 0 at -n, --until-closed,
+SIGINT, SIGTERM, or when the output is closed; what was not done by then is handed back.";
+
+/// Most events in this worker's hands: others shall have some, too.
+const HANDS: usize = 32;
+/// Pause after a command that failed, so that an event nobody can do does not occupy the machine.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// Work on a queue: take events, print or execute each, and say it is done
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct WorkArgs {
+    /// The queue, as BUS/CHANNEL
+    channel: ChannelName,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Run CMD in a shell for each event, rather than print it
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["lines", "raw", "length_prefixed", "json"])]
+    exec: Option<String>,
+    /// Stop after so many events
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+    /// A name for `railbus info`
+    #[arg(long, default_value = "", hide_default_value = true)]
+    name: String,
+    /// End when the last producer has left and every event is done
+    #[arg(long)]
+    until_closed: bool,
+    /// Fail when no event comes for this long
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    timeout: Option<Duration>,
+    /// No progress on the terminal
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Works.
+pub(crate) fn run(args: &WorkArgs) -> Outcome {
+    let channel = open::channel(&args.channel)?;
+    let options =
+        WorkOptions { name: args.name.clone(), until_closed: args.until_closed, ..WorkOptions::default() };
+    interrupt::catch();
+    let mut worker = channel.worker(&options)?;
+    let mut output = EventOutput::new();
+    let mut progress = Progress::begin(!args.quiet && !std::io::stdout().is_terminal(), None);
+    let mut last_event = Instant::now();
+    loop {
+        let left = args.count.map_or(u64::MAX, |count| count.saturating_sub(progress.events()));
+        if left == 0 || interrupt::is_asked() {
+            return Ok(());
+        }
+        let patience = args.timeout.map_or(interrupt::LOOK_EVERY, |t| t.min(interrupt::LOOK_EVERY));
+        let first = match worker.take_ticket_timeout(patience) {
+            Ok(ticket) => ticket,
+            Err(RecvError::TimedOut) => {
+                if let Some(timeout) = args.timeout.filter(|&timeout| last_event.elapsed() >= timeout) {
+                    let what = format!("an event of {}", args.channel);
+                    return Err(Error::TimedOut { what, after_ms: timeout.as_millis() as u64 }.into());
+                }
+                continue;
+            }
+            Err(RecvError::Closed) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        last_event = Instant::now();
+        match &args.exec {
+            Some(command) => execute(&mut worker, first, command, &mut progress)?,
+            None => {
+                let most = HANDS.min(usize::try_from(left).unwrap_or(usize::MAX));
+                print(&mut worker, first, most, args, &mut output, &mut progress)?;
+            }
+        }
+    }
+}
+
+/// Prints the event in hand and what else is there, writes it out, and says that it is done.
+fn print(
+    worker: &mut Worker,
+    first: Ticket,
+    most: usize,
+    args: &WorkArgs,
+    output: &mut EventOutput,
+    progress: &mut Progress,
+) -> Outcome {
+    let format = args.output.print();
+    let mut tickets = Vec::with_capacity(HANDS);
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(ticket) = next {
+        if let Some(event) = worker.event(ticket) {
+            format.append(&event, Some(ticket.attempt()), &mut output.buffer);
+            bytes += event.payload().len() as u64;
+        }
+        tickets.push(ticket);
+        // An error is met again by the next take, when these are done.
+        next = if tickets.len() < most { worker.take_ticket().unwrap_or(None) } else { None };
+    }
+    output.flush()?;
+    for ticket in &tickets {
+        worker.done(*ticket);
+    }
+    progress.add(tickets.len() as u64, bytes);
+    Ok(())
+}
+
+/// Runs the command for the event in hand.
+fn execute(worker: &mut Worker, ticket: Ticket, command: &str, progress: &mut Progress) -> Outcome {
+    let Some(event) = worker.event(ticket) else { return Ok(()) };
+    let bytes = event.payload().len() as u64;
+    let status = run_command(command, &event, ticket)?;
+    if status.success() {
+        worker.done(ticket);
+        progress.add(1, bytes);
+        return Ok(());
+    }
+    worker.retry(ticket);
+    if !interrupt::is_asked() {
+        let (position, attempt) = (ticket.position(), ticket.attempt());
+        note(&format!("event {position}, attempt {attempt}: the command ended with {status}; handed back"));
+        std::thread::sleep(AFTER_FAILURE);
+    }
+    Ok(())
+}
+
+fn run_command(
+    command: &str,
+    event: &Event<'_>,
+    ticket: Ticket,
+) -> Result<std::process::ExitStatus, Failure> {
+    let failed = |error| Failure::from(Error::io("run a command in", "/bin/sh", error));
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .env("RAILBUS_POSITION", event.position().to_string())
+        .env("RAILBUS_ATTEMPT", ticket.attempt().to_string())
+        .env("RAILBUS_TYPE_ID", event.type_id().to_string())
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut input) = child.stdin.take() {
+        match input.write_all(event.payload()) {
+            // A command need not read its input.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    child.wait().map_err(failed)
+}

@@ -1,0 +1,92 @@
+//! How a command fails: one line on stderr, and one of the program's stable exit codes.
+
+use railbus::{Error, RecvError, SendError};
+use std::io::{self, ErrorKind};
+
+/// What a command returns.
+pub(crate) type Outcome = Result<(), Failure>;
+
+/// Why a command ends.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Whoever read the output has closed it: nothing went wrong, and nothing is to be said.
+    Closed,
+    /// An error to be told.
+    Told {
+        /// What, where, why, what to do.
+        text: String,
+        /// The exit code; see [`EXIT_CODES`].
+        code: u8,
+    },
+}
+
+/// The part of the help that lists the exit codes.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes: 0 fine, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 corrupt or wrong layout,
+6 no space or memory, 7 peer gone, 8 timed out.";
+
+impl Failure {
+    /// A failure of the general kind: exit code 1.
+    pub(crate) fn new(text: impl Into<String>) -> Failure {
+        Failure::Told { text: text.into(), code: 1 }
+    }
+
+    /// The arguments do not fit each other or the channel: exit code 2.
+    pub(crate) fn usage(text: impl Into<String>) -> Failure {
+        Failure::Told { text: text.into(), code: 2 }
+    }
+
+    /// Prints the failure and returns the exit code.
+    pub(crate) fn tell(&self) -> u8 {
+        match self {
+            Failure::Closed => 0,
+            Failure::Told { text, code } => {
+                say(text);
+                *code
+            }
+        }
+    }
+}
+
+/// Prints a line on stderr, under the program's name; colours only where the terminal and NO_COLOR allow them.
+pub(crate) fn say(text: &str) {
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{style}railbus:{style:#} {text}");
+}
+
+/// The same for what is no error.
+pub(crate) fn note(text: &str) {
+    let style = anstyle::AnsiColor::Yellow.on_default();
+    anstream::eprintln!("{style}railbus:{style:#} {text}");
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Told { text: error.to_string(), code: error.exit_code() }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Failure {
+        // The hot path's errors say what matters in one phrase; `Error` knows the exit code.
+        Failure::Told { text: error.to_string(), code: Error::from(error).exit_code() }
+    }
+}
+
+impl From<RecvError> for Failure {
+    fn from(error: RecvError) -> Failure {
+        let code = match error {
+            RecvError::Evicted => 7,
+            error => Error::from(error).exit_code(),
+        };
+        Failure::Told { text: error.to_string(), code }
+    }
+}
+
+/// A failed write to standard output.
+pub(crate) fn output_failed(error: io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Failure::Closed,
+        _ => Error::io("write to", "standard output", error).into(),
+    }
+}

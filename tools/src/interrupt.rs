@@ -1,0 +1,32 @@
+//! SIGINT and SIGTERM as a request to finish: what was begun is completed, and the program ends with its own exit
+//! code. A second signal of the same kind ends the program at once.
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// How often a command that waits looks for a request to finish.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+extern "C" fn note(_signal: libc::c_int) {
+    // Relaxed: the flag orders nothing else.
+    ASKED.store(true, Ordering::Relaxed);
+}
+
+/// From now on signals are requests to finish.
+pub(crate) fn catch() {
+    // Reset: the second signal does what it does by default. No SA_RESTART: a blocking call returns.
+    let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESETHAND, SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: the handler stores to an atomic, which is all it does, and safe in a signal handler. The only
+        // error is a signal that cannot be caught; these can.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
+}
+
+/// Whether somebody asked to finish.
+pub(crate) fn is_asked() -> bool {
+    ASKED.load(Ordering::Relaxed)
+}

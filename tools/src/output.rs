@@ -1,0 +1,44 @@
+//! Standard output: text and JSON printed at once, and events printed in blocks.
+
+use crate::failure::{Failure, Outcome, output_failed};
+use serde_json::Value;
+use std::io::{self, Write};
+
+/// Prints a text that ends its own lines.
+pub(crate) fn print(text: &str) -> Outcome {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(output_failed)
+}
+
+/// Prints one JSON value on a line.
+pub(crate) fn print_json(value: &Value) -> Outcome {
+    print(&format!("{value}\n"))
+}
+
+/// Block of output bytes that is written without waiting for more.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// Standard output for events: gathered in a buffer, and written in full when [`EventOutput::flush`] returns.
+pub(crate) struct EventOutput {
+    out: io::StdoutLock<'static>,
+    /// What was not written yet.
+    pub(crate) buffer: Vec<u8>,
+}
+
+impl EventOutput {
+    pub(crate) fn new() -> EventOutput {
+        EventOutput { out: io::stdout().lock(), buffer: Vec::with_capacity(BLOCK_BYTES) }
+    }
+
+    /// Writes if a block is full.
+    pub(crate) fn flush_if_full(&mut self) -> Result<(), Failure> {
+        if self.buffer.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes everything.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        let written = self.out.write_all(&self.buffer).and_then(|()| self.out.flush());
+        self.buffer.clear();
+        written.map_err(output_failed)
+    }
+}

@@ -1,0 +1,56 @@
+//! How far a long transfer is, on stderr, if that is a terminal: never in a pipe or a log.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// A bar with a known number of bytes, or a spinner without; nothing where stderr is no terminal.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    events: u64,
+    bytes: u64,
+}
+
+impl Progress {
+    /// Begins, if it is wanted and stderr is a terminal.
+    pub(crate) fn begin(wanted: bool, total_bytes: Option<u64>) -> Progress {
+        let bar = (wanted && std::io::stderr().is_terminal()).then(|| {
+            let template = match total_bytes {
+                Some(_) => {
+                    "{bar:30} {percent:>3}% {bytes}/{total_bytes} {binary_bytes_per_sec} {msg} eta {eta}"
+                }
+                None => "{spinner} {bytes} {binary_bytes_per_sec} {msg} {elapsed}",
+            };
+            let bar = ProgressBar::with_draw_target(total_bytes, ProgressDrawTarget::stderr_with_hz(5));
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            bar.enable_steady_tick(Duration::from_millis(500));
+            bar
+        });
+        Progress { bar, events: 0, bytes: 0 }
+    }
+
+    /// Counts.
+    pub(crate) fn add(&mut self, events: u64, bytes: u64) {
+        self.events += events;
+        self.bytes += bytes;
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.bytes);
+            bar.set_message(format!("{} events", self.events));
+        }
+    }
+
+    /// Events so far.
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
