@@ -1,0 +1,808 @@
+//! Scenes: for each role a script that an actor plays, and survivors who check what it left.
+//!
+//! The driver chooses the access before which the actor is stopped or killed. Whatever it chooses, in each scene:
+//! what the actor had committed is there, in order and untorn, once; what it had begun is there or not; what a
+//! worker had taken and not finished is delivered again, once; and the survivors go on for several laps.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::forks::{End, Part, Shared, arm, event, forked, number, pause};
+use railbus::inlet::Inlet;
+use railbus::outlet::Outlet;
+use railbus::reader::Reader;
+use railbus::ring::peers::Side;
+use railbus::ring::registry::{DURABLE, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
+use railbus::ring::slot_producer::SlotProducer;
+use railbus::ring::slot_reader::{self, SlotReader};
+use railbus::ring::slot_worker::{SlotWorker, Taken};
+use railbus::ring::stream_publisher::StreamPublisher;
+use railbus::ring::stream_subscriber::{self, From as Start, StreamSubscriber};
+use railbus::ring::{anchor, frame};
+use railbus::sender::Sender;
+use railbus::{
+    Bus, ChannelOptions, Error, Kind, RecvError, SendError, SendOptions, SubscribeOptions, WorkOptions,
+    Worker,
+};
+
+/// Far beyond any load of the machine: what takes longer hangs.
+const HANG: Duration = Duration::from_secs(60);
+/// Slots of the queues and topics: the least there can be.
+const SLOTS: u64 = 64;
+/// Capacity of the streams.
+const CAPACITY: u64 = 4096;
+
+// Who published an event: numbers are `source * MILLION + n`.
+const MILLION: u64 = 1_000_000;
+const OLD: u64 = 0;
+const ACTOR: u64 = 1;
+const NEW: u64 = 2;
+const OTHER: u64 = 3;
+
+// Shared words.
+const COMMITTED: usize = 0;
+const BEGUN: usize = 1;
+const ACKED: usize = 2;
+const EVENTS: usize = 8;
+
+// What an actor that works says of an event, in word EVENTS + its number.
+const TAKEN: u64 = 1;
+const FINISHING: u64 = 2;
+const FINISHED: u64 = 3;
+
+/// One run of a scene.
+pub(crate) struct Stage<'a> {
+    pub(crate) base: &'a Path,
+    pub(crate) shared: &'a Shared,
+    pub(crate) variant: u64,
+    /// Before which accesses the actor is stopped and killed; 0 for never.
+    pub(crate) stop_at: u64,
+    pub(crate) kill_at: u64,
+    /// How the actor ended, and whether it was stopped before.
+    pub(crate) end: End,
+    pub(crate) stopped: bool,
+    bus: Bus,
+}
+
+/// A role's script and its survivors.
+pub(crate) type Scene = fn(&mut Stage<'_>);
+
+/// All of them.
+pub(crate) const SCENES: &[(&str, Scene, u64)] = &[
+    ("stream publisher", stream_publisher, 6),
+    ("stream subscriber", stream_subscriber, 6),
+    ("queue producer", queue_producer, 3),
+    ("queue worker", queue_worker, 6),
+    ("registrant that sweeps a dead worker", sweeping_registrant, 3),
+    ("queue tap", queue_tap, 6),
+    ("topic publisher", topic_publisher, 3),
+    ("topic subscriber", topic_subscriber, 6),
+];
+
+/// The scene with this name, and how many variants it has.
+pub(crate) fn scene(name: &str) -> (Scene, u64) {
+    let found = SCENES.iter().find(|(known, ..)| *known == name).expect("a scene");
+    (found.1, found.2)
+}
+
+impl<'a> Stage<'a> {
+    pub(crate) fn new(base: &'a Path, shared: &'a Shared, variant: u64) -> Stage<'a> {
+        let bus = Bus::at(base, "bus").expect("a bus");
+        Stage { base, shared, variant, stop_at: 0, kill_at: 0, end: End::Finished, stopped: false, bus }
+    }
+
+    /// Runs the scene in a directory of its own.
+    pub(crate) fn run(base: &Path, shared: &Shared, scene: Scene, variant: u64, stop_at: u64, kill_at: u64) -> (End, bool) {
+        let directory = tempfile::tempdir_in(base).expect("a directory");
+        let mut stage = Stage::new(directory.path(), shared, variant);
+        (stage.stop_at, stage.kill_at) = (stop_at, kill_at);
+        scene(&mut stage);
+        (stage.end, stage.stopped)
+    }
+
+    /// Forks the actor. While it is stopped, `disturb` runs.
+    fn act(&mut self, script: impl FnOnce(&Path, &Shared), mut disturb: impl FnMut()) {
+        self.shared.clear();
+        let (base, shared, stop_at, kill_at) = (self.base, self.shared, self.stop_at, self.kill_at);
+        let mut actor = forked(|| {
+            arm(stop_at, kill_at);
+            script(base, shared);
+        });
+        loop {
+            self.end = actor.wait();
+            if self.end != End::Stopped {
+                return;
+            }
+            self.stopped = true;
+            disturb();
+            actor.signal(Signal::SIGCONT);
+        }
+    }
+
+    /// Where the positions of this variant begin: at 0, just below a wrap, and just below a wrap far away.
+    fn first(&self, kind: Kind) -> u64 {
+        match (kind, self.variant % 3) {
+            (_, 0) => 0,
+            (Kind::Stream, 1) => CAPACITY * 5 - 400,
+            (Kind::Stream, _) => (1 << 50) - 16,
+            (_, 1) => SLOTS * 7 - 3,
+            (_, _) => (1 << 47) - 2,
+        }
+    }
+
+    fn channel(&self, kind: Kind) -> railbus::Channel {
+        self.create(kind, 64)
+    }
+
+    fn create(&self, kind: Kind, consumers: u32) -> railbus::Channel {
+        let options = ChannelOptions::new(kind).consumers_max(consumers).lock_memory(false);
+        let options = options.first_position(self.first(kind)).pages(railbus::Pages::Ordinary);
+        let options = match kind {
+            Kind::Stream => options.capacity_bytes(CAPACITY),
+            Kind::Queue | Kind::Topic => options.slots(SLOTS).slot_bytes(128),
+        };
+        self.bus.create("c", &options).expect("a channel")
+    }
+}
+
+const CHANNEL: &str = "bus/c";
+
+fn sending() -> SendOptions {
+    SendOptions::default()
+}
+
+fn working() -> WorkOptions {
+    // Ends when everything that was ever pushed is done.
+    WorkOptions { until_closed: true, grab: 3, ..WorkOptions::default() }
+}
+
+/// Asks again while another holds what will soon be free.
+fn patiently<T>(mut ask: impl FnMut() -> railbus::Result<T>) -> T {
+    let start = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(Error::Busy { .. }) if start.elapsed() < HANG => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A reader with what it has seen.
+struct Follower<R: Inlet> {
+    reader: Reader<R>,
+    seen: Vec<u64>,
+    lost: u64,
+}
+
+impl<R: Inlet> Follower<R> {
+    fn new(reader: Reader<R>) -> Follower<R> {
+        Follower { reader, seen: Vec::new(), lost: 0 }
+    }
+
+    /// Reads what is there.
+    fn drain(&mut self) {
+        while self.receive(Duration::ZERO) {}
+    }
+
+    fn receive(&mut self, timeout: Duration) -> bool {
+        match self.reader.recv_timeout(timeout) {
+            Ok(event) => self.seen.push(number(&event)),
+            Err(RecvError::Lost { events, .. }) => self.lost += events,
+            Err(RecvError::TimedOut) => return false,
+            Err(error) => panic!("{error}"),
+        }
+        true
+    }
+
+    /// Reads until the event `last` has come.
+    fn until(&mut self, last: u64) {
+        let start = Instant::now();
+        while self.seen.last() != Some(&last) {
+            self.receive(Duration::from_millis(20));
+            assert!(start.elapsed() < HANG, "event {last} does not come; seen {:?}", self.seen);
+        }
+    }
+}
+
+/// The events of each source must be its first ones, in order. Returns how many there are of each.
+fn sources(seen: &[u64]) -> BTreeMap<u64, u64> {
+    let mut counts = BTreeMap::new();
+    for &number in seen {
+        let count = counts.entry(number / MILLION).or_insert(0);
+        assert_eq!(number % MILLION, *count, "lost, repeated or out of order: {seen:?}");
+        *count += 1;
+    }
+    counts
+}
+
+fn count(counts: &BTreeMap<u64, u64>, source: u64) -> u64 {
+    counts.get(&source).copied().unwrap_or(0)
+}
+
+/// Publishes `count` events of `source`; `drain` makes room.
+fn publish<R: Outlet>(sender: &mut Sender<R>, source: u64, from: u64, count: u64, mut drain: impl FnMut()) {
+    let start = Instant::now();
+    for n in from..from + count {
+        let bytes = event(source * MILLION + n, 16 + (n as usize * 24) % 90);
+        loop {
+            match sender.try_publish(&bytes) {
+                Ok(_) => break,
+                Err(SendError::Full | SendError::NoWorker) => drain(),
+                Err(error) => panic!("{error}"),
+            }
+            assert!(start.elapsed() < HANG, "no room for event {n} of {source}");
+        }
+    }
+}
+
+/// What the actor had committed must be there; what it had begun may be.
+fn check_actor(stage: &Stage<'_>, published: u64) {
+    let (committed, begun) = (stage.shared.get(COMMITTED), stage.shared.get(BEGUN));
+    assert!((committed..=begun).contains(&published), "{committed} committed, {begun} begun, {published} seen");
+    if stage.end == End::Finished {
+        assert_eq!(published, begun);
+    }
+}
+
+// ---- the stream ----
+
+fn stream_publisher(stage: &mut Stage<'_>) {
+    let channel = stage.channel(Kind::Stream);
+    let subscribe = |lossy| SubscribeOptions { lossy, ..SubscribeOptions::default() };
+    let mut reliable = Follower::new(channel.subscriber(&subscribe(false)).unwrap());
+    let mut lossy = Follower::new(channel.subscriber(&subscribe(true)).unwrap());
+    let mut old = channel.publisher(&sending()).unwrap();
+    publish(&mut old, OLD, 0, 3 + stage.variant * 2, || ());
+    reliable.drain();
+    drop(old);
+    stage.act(publish_frames, || {
+        assert!(matches!(channel.publisher(&sending()), Err(Error::Busy { .. }) | Ok(_)));
+        reliable.receive(Duration::from_millis(6));
+        reliable.drain();
+    });
+    let mut new = patiently(|| channel.publisher(&sending()));
+    publish(&mut new, NEW, 0, 250, || reliable.drain());
+    let mut late = Follower::new(
+        channel.subscriber(&SubscribeOptions { start: Start::Oldest, ..SubscribeOptions::default() }).unwrap(),
+    );
+    publish(&mut new, NEW, 250, 100, || {
+        reliable.drain();
+        late.drain();
+    });
+    let last = NEW * MILLION + 349;
+    reliable.until(last);
+    late.until(last);
+    lossy.until(last);
+    let counts = sources(&reliable.seen);
+    assert_eq!((count(&counts, OLD), count(&counts, NEW)), (3 + stage.variant * 2, 350));
+    check_actor(stage, count(&counts, ACTOR));
+    assert!(reliable.seen.ends_with(&late.seen));
+    assert_eq!(lossy.lost + lossy.seen.len() as u64, reliable.seen.len() as u64, "an inexact loss report");
+}
+
+/// Singles, a frame behind padding, a short commit, an abandoned claim, batches, and rescans on the way.
+fn publish_frames(base: &Path, shared: &Shared) {
+    let part = Part::register(base, CHANNEL, Side::Producers, ROLE_PRODUCER, "").expect("a place");
+    let core = StreamPublisher::take_over(
+        part.ring,
+        part.acks,
+        part.data,
+        part.registered.index,
+        CAPACITY,
+        part.consumers(),
+    );
+    let mut core = core.expect("a sound stream");
+    let mut next = 0;
+    let mut put = |core: &mut StreamPublisher<_>, claimed: usize, bytes: usize, batch: bool| {
+        let claim = core.claim(claimed as u64).expect("room");
+        let body = event(ACTOR * MILLION + next, bytes);
+        part.write(core.body_offset(claim), &body);
+        next += 1;
+        shared.set(BEGUN, next);
+        core.commit(claim, frame::header(bytes as u32, 0, 0), batch);
+        if !batch {
+            shared.set(COMMITTED, next);
+        }
+    };
+    put(&mut core, 16, 16, false);
+    put(&mut core, 100, 100, false);
+    put(&mut core, 600, 600, false);
+    put(&mut core, 300, 24, false);
+    let abandoned = core.claim(200).expect("room");
+    part.write(core.body_offset(abandoned), &[0xEE; 200]);
+    for bytes in [40, 16, 333] {
+        put(&mut core, bytes, bytes, true);
+    }
+    core.flush();
+    shared.set(COMMITTED, 7);
+    put(&mut core, 16, 16, true);
+    put(&mut core, 500, 500, false);
+    shared.set(COMMITTED, 9);
+    put(&mut core, 31, 31, false);
+    part.registry.leave(&part.registered, false);
+}
+
+fn stream_subscriber(stage: &mut Stage<'_>) {
+    let channel = stage.channel(Kind::Stream);
+    let durable = stage.variant >= 3;
+    let mut publisher = channel.publisher(&sending()).unwrap();
+    publish(&mut publisher, OLD, 0, 20, || ());
+    let mut other = Follower::new(channel.subscriber(&SubscribeOptions::default()).unwrap());
+    let mut published = 20;
+    stage.act(
+        move |base, shared| subscribe_frames(base, shared, durable),
+        || published += disturb_by_publishing(&mut publisher, published, || other.drain()),
+    );
+    let named = SubscribeOptions {
+        name: "durable".into(),
+        durable: true,
+        start: Start::Oldest,
+        ..SubscribeOptions::default()
+    };
+    let resumed = durable.then(|| Follower::new(patiently(|| channel.subscriber(&named))));
+    go_on_reading(stage, &mut publisher, published, &mut other, resumed);
+}
+
+/// Publishes up to four laps, as far as there is room. Returns how many events.
+fn disturb_by_publishing<R: Outlet>(sender: &mut Sender<R>, from: u64, mut drain: impl FnMut()) -> u64 {
+    for n in 0..300 {
+        let bytes = event(OLD * MILLION + from + n, 16 + ((from + n) as usize * 24) % 90);
+        match sender.publish_timeout(&bytes, Duration::from_millis(6)) {
+            Ok(_) => drain(),
+            Err(SendError::TimedOut) => return n,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    300
+}
+
+/// After the end of an actor that read: the others go on, and its name resumes where it must.
+fn go_on_reading<O: Outlet, R: Inlet>(
+    stage: &Stage<'_>,
+    sender: &mut Sender<O>,
+    published: u64,
+    other: &mut Follower<R>,
+    resumed: Option<Follower<R>>,
+) {
+    let Some(mut resumed) = resumed else {
+        publish(sender, OLD, published, 300, || other.drain());
+        other.until(published + 299);
+        assert!(other.seen.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{:?}", other.seen);
+        return;
+    };
+    publish(sender, OLD, published, 300, || {
+        other.drain();
+        resumed.drain();
+    });
+    other.until(published + 299);
+    resumed.until(published + 299);
+    for seen in [&other.seen, &resumed.seen] {
+        assert!(seen.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{seen:?}");
+    }
+    assert_eq!(resumed.lost, 0);
+    // Nothing that was not polled is skipped, and nothing acknowledged comes again.
+    let (polled, acknowledged) = (stage.shared.get(BEGUN), stage.shared.get(ACKED));
+    let first = resumed.seen[0];
+    assert!(first >= acknowledged, "{first} came again, {acknowledged} were acknowledged");
+    if polled > 0 {
+        assert!(first <= polled, "{polled} were read, and the name resumed at {first}");
+    }
+}
+
+fn subscribe_frames(base: &Path, shared: &Shared, durable: bool) {
+    let policy = ROLE_SUBSCRIBER | if durable { DURABLE } else { 0 };
+    let part = Part::register(base, CHANNEL, Side::Consumers, policy, "durable").expect("a place");
+    let mut core =
+        StreamSubscriber::new(part.ring, part.acks, part.data, part.registered.index, CAPACITY, false);
+    core.join(Start::Oldest).expect("a sound stream");
+    part.registry.joined(&part.registered);
+    let mut expected = None;
+    for round in 0..12 {
+        let stream_subscriber::Poll::Event(found) = core.poll() else { break };
+        let bytes = frame::body_bytes(found.header) as usize;
+        let read = number(&part.read(core.body_offset(found), bytes));
+        assert!(expected.is_none_or(|expected| expected == read), "{expected:?} {read}");
+        expected = Some(read + 1);
+        shared.set(BEGUN, read + 1);
+        if round % 4 == 3 {
+            core.acknowledge();
+            shared.set(ACKED, read + 1);
+        }
+    }
+    core.acknowledge();
+    part.registry.leave(&part.registered, durable);
+    assert!(anchor::read(&part.ring, 1000).is_some());
+}
+
+// ---- the queue ----
+
+fn queue_producer(stage: &mut Stage<'_>) {
+    let channel = stage.channel(Kind::Queue);
+    let mut worker = channel.worker(&working()).unwrap();
+    let mut seen = Vec::new();
+    let mut other = channel.producer(&sending()).unwrap();
+    publish(&mut other, OLD, 0, 40, || ());
+    take_all(&mut worker, &mut seen, 36);
+    let mut published = 40;
+    stage.act(push_slots::<false>, || {
+        for _ in 0..5 {
+            if other.publish_timeout(&event(published, 16), Duration::from_millis(6)).is_ok() {
+                published += 1;
+            }
+            while let Ok(job) = worker.take_timeout(Duration::from_millis(6)) {
+                seen.push(number(&job));
+                job.done();
+            }
+        }
+    });
+    let mut new = channel.producer(&sending()).unwrap();
+    for n in 0..3 * SLOTS {
+        publish(&mut new, NEW, n, 1, || take_some(&mut worker, &mut seen));
+        publish(&mut other, OLD, published + n, 1, || take_some(&mut worker, &mut seen));
+    }
+    drop((new, other));
+    take_to_the_end(&mut worker, &mut seen);
+    let counts = sources(&seen);
+    assert_eq!((count(&counts, OLD), count(&counts, NEW)), (published + 3 * SLOTS, 3 * SLOTS));
+    check_actor(stage, count(&counts, ACTOR));
+}
+
+/// Singles, an abort, a claim of several with one aborted in the middle, and a claim that is left open.
+fn push_slots<const TOPIC: bool>(base: &Path, shared: &Shared) {
+    let part = Part::register(base, CHANNEL, Side::Producers, ROLE_PRODUCER, "").expect("a place");
+    let mut core = SlotProducer::<_, TOPIC>::new(
+        part.ring,
+        part.acks,
+        part.data,
+        part.done,
+        part.registered.index,
+        part.slots(),
+        part.producers(),
+        part.consumers(),
+    );
+    let mut next = 0;
+    let mut put = |core: &mut SlotProducer<_, TOPIC>, ticket: u64| {
+        let bytes = 16 + next as usize * 7 % 90;
+        part.write(core.body_offset(ticket), &event(ACTOR * MILLION + next, bytes));
+        next += 1;
+        shared.set(BEGUN, next);
+        core.publish(ticket, frame::header(bytes as u32, 0, 0));
+        shared.set(COMMITTED, next);
+    };
+    let claim = |core: &mut SlotProducer<_, TOPIC>, wanted| {
+        let tickets = core.claim(wanted).expect("room");
+        (tickets.first, tickets.count as u64)
+    };
+    for _ in 0..2 {
+        let (ticket, _) = claim(&mut core, 1);
+        put(&mut core, ticket);
+    }
+    let (ticket, _) = claim(&mut core, 1);
+    core.abort(ticket);
+    let (first, count) = claim(&mut core, 4);
+    for i in 0..count {
+        if i == 1 { core.abort(first + i) } else { put(&mut core, first + i) }
+    }
+    for _ in 0..2 {
+        let (ticket, _) = claim(&mut core, 1);
+        put(&mut core, ticket);
+    }
+    core.retract();
+    // Left open: this actor ends with three tickets won and one of them published.
+    let (first, _) = claim(&mut core, 3);
+    put(&mut core, first + 1);
+}
+
+fn take_some(worker: &mut Worker, seen: &mut Vec<u64>) {
+    if let Ok(job) = worker.take_timeout(Duration::from_millis(1)) {
+        seen.push(number(&job));
+        job.done();
+    }
+}
+
+fn take_all(worker: &mut Worker, seen: &mut Vec<u64>, count: usize) {
+    for _ in 0..count {
+        let job = worker.take_timeout(HANG).expect("an event");
+        seen.push(number(&job));
+        job.done();
+    }
+}
+
+/// Takes until every event of the queue is done.
+fn take_to_the_end(worker: &mut Worker, seen: &mut Vec<u64>) {
+    loop {
+        match worker.take_timeout(HANG) {
+            Ok(job) => {
+                seen.push(number(&job));
+                job.done();
+            }
+            Err(RecvError::Closed) => return,
+            Err(error) => panic!("{error}; seen {seen:?}"),
+        }
+    }
+}
+
+fn worker_of(part: &Part) -> SlotWorker<crate::forks::Deadly> {
+    SlotWorker::new(
+        part.ring,
+        part.acks,
+        part.data,
+        part.done,
+        part.registered.index,
+        part.slots(),
+        part.producers(),
+        part.consumers(),
+    )
+}
+
+fn queue_worker(stage: &mut Stage<'_>) {
+    let channel = stage.channel(Kind::Queue);
+    let mut producer = channel.producer(&sending()).unwrap();
+    publish(&mut producer, OLD, 0, 24, || ());
+    drop(producer.claim(16).unwrap());
+    publish(&mut producer, OLD, 24, 4, || ());
+    let mut other = (stage.variant >= 3).then(|| channel.worker(&working()).unwrap());
+    let mut seen = Vec::new();
+    let shared = stage.shared;
+    stage.act(work, || {
+        // What a stopped worker holds is not handed out; the rest is.
+        if let Some(other) = &mut other {
+            while let Ok(job) = other.take_timeout(Duration::from_millis(12)) {
+                let n = number(&job);
+                assert_eq!(shared.get(EVENTS + n as usize), 0, "event {n} is in the hands of a stopped worker");
+                seen.push(n);
+                job.done();
+            }
+        }
+    });
+    let mut other = other.unwrap_or_else(|| channel.worker(&working()).unwrap());
+    for n in 28..28 + 3 * SLOTS {
+        publish(&mut producer, OLD, n, 1, || take_some(&mut other, &mut seen));
+    }
+    drop(producer);
+    take_to_the_end(&mut other, &mut seen);
+    let mut times = vec![0u64; 28 + 3 * SLOTS as usize];
+    seen.iter().for_each(|&n| times[n as usize] += 1);
+    check_deliveries(stage, &times);
+}
+
+/// Each event is finished once by somebody: by the actor, or else by the survivors, who got it once.
+fn check_deliveries(stage: &Stage<'_>, times: &[u64]) {
+    for (n, &times) in times.iter().enumerate() {
+        let said = if n < 28 { stage.shared.get(EVENTS + n) } else { 0 };
+        match said {
+            FINISHED => assert_eq!(times, 0, "event {n} was done, and came again"),
+            FINISHING => assert!(times <= 1, "event {n} came {times} times after one death"),
+            _ => assert_eq!(times, 1, "event {n} (the actor said {said}) came {times} times"),
+        }
+    }
+}
+
+/// Takes one and several, finishes in and out of order, hands back, takes handed-back ones, and leaves some open.
+fn work(base: &Path, shared: &Shared) {
+    let part = Part::register(base, CHANNEL, Side::Consumers, ROLE_WORKER, "").expect("a place");
+    let mut core = worker_of(&part);
+    let read = |core: &SlotWorker<_>, taken: Taken| {
+        let bytes = frame::body_bytes(core.header(taken.ticket)) as usize;
+        number(&part.read(core.body_offset(taken.ticket), bytes)) as usize
+    };
+    let take = |core: &mut SlotWorker<_>, most: u32| {
+        let taken = core.take(most)?;
+        let n = read(core, taken);
+        shared.set(EVENTS + n, TAKEN);
+        Some((taken, n))
+    };
+    let finish = |core: &mut SlotWorker<_>, (taken, n): (Taken, usize)| {
+        shared.set(EVENTS + n, FINISHING);
+        assert!(core.done(taken.ticket));
+        shared.set(EVENTS + n, FINISHED);
+    };
+    for _ in 0..2 {
+        let Some(one) = take(&mut core, 1) else { return };
+        finish(&mut core, one);
+    }
+    let held: Vec<_> = std::iter::from_fn(|| take(&mut core, 4)).take(6).collect();
+    for &one in held.iter().skip(2).rev() {
+        finish(&mut core, one);
+    }
+    if let Some(&(taken, n)) = held.first() {
+        shared.set(EVENTS + n, 0);
+        core.retry(taken.ticket);
+    }
+    if let Some(&(taken, n)) = held.get(1) {
+        shared.set(EVENTS + n, 0);
+        core.put_back(taken);
+    }
+    for most in [1, 3] {
+        let Some(one) = take(&mut core, most) else { return };
+        finish(&mut core, one);
+    }
+    // Five in hand, two of them under the claim word alone, one of them not looked at.
+    let _open: Vec<_> = std::iter::from_fn(|| take(&mut core, 3)).take(5).collect();
+    // What is handed back is not in hand any more.
+    for n in 0..28 {
+        if shared.get(EVENTS + n) == TAKEN {
+            shared.set(EVENTS + n, 0);
+        }
+    }
+    core.hand_back();
+    part.registry.leave(&part.registered, false);
+}
+
+/// A worker dies with events in hand; the next registrant in its place has to sweep them, and dies at that.
+fn sweeping_registrant(stage: &mut Stage<'_>) {
+    let channel = stage.create(Kind::Queue, 1);
+    let mut producer = channel.producer(&sending()).unwrap();
+    publish(&mut producer, OLD, 0, 28, || ());
+    let base = stage.base;
+    // Events in all states: done, TAKEN by an earlier claim, under the claim word, and not taken.
+    let mut first = forked(|| {
+        let part = Part::register(base, CHANNEL, Side::Consumers, ROLE_WORKER, "").expect("a place");
+        let mut core = worker_of(&part);
+        for most in [1, 2, 4, 4] {
+            let taken = core.take(most).expect("an event");
+            if most == 1 {
+                core.done(taken.ticket);
+            }
+        }
+        for _ in 0..5 {
+            core.take(4).expect("an event");
+        }
+    });
+    assert_eq!(first.wait(), End::Finished);
+    let mut seen = vec![0];
+    stage.act(work, || ());
+    let mut other = patiently(|| channel.worker(&working()));
+    for n in 28..28 + 3 * SLOTS {
+        publish(&mut producer, OLD, n, 1, || take_some(&mut other, &mut seen));
+    }
+    drop(producer);
+    take_to_the_end(&mut other, &mut seen);
+    let mut times = vec![0u64; 28 + 3 * SLOTS as usize];
+    seen.iter().for_each(|&n| times[n as usize] += 1);
+    check_deliveries(stage, &times);
+}
+
+fn queue_tap(stage: &mut Stage<'_>) {
+    let channel = stage.channel(Kind::Queue);
+    let durable = stage.variant >= 3;
+    let mut producer = channel.producer(&sending()).unwrap();
+    let mut other = Follower::new(channel.tap(&SubscribeOptions::default()).unwrap());
+    let mut worker = channel.worker(&WorkOptions::default()).unwrap();
+    publish(&mut producer, OLD, 0, 20, || ());
+    let mut published = 20;
+    stage.act(
+        move |base, shared| read_slots(base, shared, ROLE_TAP, durable, Start::Live),
+        || {
+            let drain = || {
+                other.drain();
+                take_some(&mut worker, &mut Vec::new());
+            };
+            published += disturb_by_publishing(&mut producer, published, drain);
+        },
+    );
+    let named = SubscribeOptions { name: "durable".into(), durable: true, ..SubscribeOptions::default() };
+    let resumed = durable.then(|| Follower::new(patiently(|| channel.tap(&named))));
+    // The worker goes on beside, so that only the taps can be in the way.
+    let finished = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut worker = worker;
+            while !finished.load(Ordering::Relaxed) {
+                take_some(&mut worker, &mut Vec::new());
+            }
+        });
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            go_on_reading(stage, &mut producer, published, &mut other, resumed);
+        }));
+        finished.store(true, Ordering::Relaxed);
+        result
+    });
+    result.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+// ---- the topic ----
+
+fn topic_publisher(stage: &mut Stage<'_>) {
+    let channel = stage.channel(Kind::Topic);
+    let subscribe = |lossy| SubscribeOptions { lossy, ..SubscribeOptions::default() };
+    let mut one = Follower::new(channel.topic_subscriber(&subscribe(false)).unwrap());
+    let mut two = Follower::new(channel.topic_subscriber(&subscribe(false)).unwrap());
+    let mut lossy = Follower::new(channel.topic_subscriber(&subscribe(true)).unwrap());
+    let mut other = channel.topic_publisher(&sending()).unwrap();
+    publish(&mut other, OLD, 0, 40, || ());
+    one.drain();
+    let mut published = 40;
+    stage.act(push_slots::<true>, || {
+        for _ in 0..5 {
+            if other.publish_timeout(&event(published, 16), Duration::from_millis(6)).is_ok() {
+                published += 1;
+            }
+            one.receive(Duration::from_millis(6));
+            one.drain();
+        }
+    });
+    let mut new = channel.topic_publisher(&sending()).unwrap();
+    for n in 0..3 * SLOTS {
+        publish(&mut new, NEW, n, 1, || {
+            one.receive(Duration::from_millis(1));
+            two.receive(Duration::from_millis(1));
+        });
+        publish(&mut other, OLD, published + n, 1, || {
+            one.receive(Duration::from_millis(1));
+            two.receive(Duration::from_millis(1));
+        });
+    }
+    let last = published + 3 * SLOTS - 1;
+    one.until(last);
+    two.until(last);
+    lossy.until(last);
+    let counts = sources(&one.seen);
+    assert_eq!((count(&counts, OLD), count(&counts, NEW)), (published + 3 * SLOTS, 3 * SLOTS));
+    check_actor(stage, count(&counts, ACTOR));
+    assert_eq!(one.seen, two.seen, "one total order");
+    assert!(one.seen.ends_with(&lossy.seen[lossy.seen.len().saturating_sub(8)..]));
+}
+
+fn topic_subscriber(stage: &mut Stage<'_>) {
+    let channel = stage.channel(Kind::Topic);
+    let durable = stage.variant >= 3;
+    let start = if stage.variant.is_multiple_of(2) { Start::Oldest } else { Start::Live };
+    let mut publisher = channel.topic_publisher(&sending()).unwrap();
+    publish(&mut publisher, OLD, 0, 20, || ());
+    let mut other = Follower::new(channel.topic_subscriber(&SubscribeOptions::default()).unwrap());
+    let mut published = 20;
+    stage.act(
+        move |base, shared| read_slots(base, shared, ROLE_SUBSCRIBER, durable, start),
+        || published += disturb_by_publishing(&mut publisher, published, || other.drain()),
+    );
+    let named = SubscribeOptions { name: "durable".into(), durable: true, ..SubscribeOptions::default() };
+    let resumed = durable.then(|| Follower::new(patiently(|| channel.topic_subscriber(&named))));
+    go_on_reading(stage, &mut publisher, published, &mut other, resumed);
+}
+
+fn read_slots(base: &Path, shared: &Shared, role: u64, durable: bool, start: Start) {
+    let policy = role | if durable { DURABLE } else { 0 };
+    let part = Part::register(base, CHANNEL, Side::Consumers, policy, "durable").expect("a place");
+    let mut core = SlotReader::new(
+        part.ring,
+        part.acks,
+        part.data,
+        part.registered.index,
+        part.slots(),
+        part.producers(),
+    );
+    core.join(start, false).expect("a sound ring");
+    part.registry.joined(&part.registered);
+    if start == Start::Live {
+        // The driver publishes.
+        pause();
+    }
+    let mut copy = Vec::new();
+    for round in 0..12 {
+        let protected = core.is_protected();
+        let poll = if protected { core.poll() } else { core.poll_lossy(&mut copy) };
+        let slot_reader::Poll::Event(ticket, header) = poll else { break };
+        let bytes = frame::body_bytes(header) as usize;
+        let body = if protected {
+            part.read(core.body_offset(ticket), bytes)
+        } else {
+            copy.iter().flat_map(|word| word.to_le_bytes()).take(bytes).collect()
+        };
+        let read = number(&body);
+        shared.set(BEGUN, read + 1);
+        if round % 4 == 3 {
+            core.acknowledge();
+            shared.set(ACKED, read + 1);
+        }
+    }
+    core.acknowledge();
+    part.registry.leave(&part.registered, durable);
+}
