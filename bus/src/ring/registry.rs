@@ -280,6 +280,9 @@ impl<M: Memory> Registry<M> {
         }
     }
 
+    /// TEMPORARY
+    pub fn joined(&self, _registered: &Registered) {}
+
     /// Leaves: the owner gives its entry back, after it has finished or handed back its own tickets. A durable
     /// subscription keeps its cursor unless `forget`. The life lock is dropped after this.
     pub fn leave(&self, registered: &Registered, durable: bool) {
