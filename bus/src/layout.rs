@@ -134,6 +134,7 @@ fields! {
     LOST: 32, 8, "owner", "readers: events lost to overrun; producers: events dropped";
     BLOCKED: 40, 8, "owner", "how often the owner found no room, or no event";
     BYTES: 48, 8, "owner", "payload bytes published, or received";
+    JOINED: 56, 8, "owner; registrar", "readers: 1 once the cursor is protected; before that nobody resumes at it";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
     TID: 140, 4, "registrar", "thread that made the handle";
@@ -226,7 +227,7 @@ const _: () = assert!(well_formed(RING_CONTROL, CONTROL_BYTES));
 const _: () = assert!(well_formed(ACKS_CONTROL, CONTROL_BYTES));
 const _: () = assert!(well_formed(ENTRY, ENTRY_BYTES));
 const _: () = assert!(ANCHOR_ENTRIES + 64 <= PRODUCERS_HIGH && ANCHOR_INDEX.is_multiple_of(LINE_BYTES));
-const _: () = assert!(BYTES + 8 <= LINE_BYTES && STATE == LINE_BYTES);
+const _: () = assert!(JOINED + 8 <= LINE_BYTES && STATE == LINE_BYTES);
 const _: () = assert!(CONTROL_BYTES.is_multiple_of(LINE_BYTES) && HEADER_BYTES.is_multiple_of(LINE_BYTES));
 const _: () = assert!(cfg!(target_endian = "little"), "railbus shares little-endian words");
 

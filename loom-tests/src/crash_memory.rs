@@ -57,6 +57,13 @@ impl Participant {
         Rc::new(participant)
     }
 
+    /// As [`Self::interrupted_at`], and then dies before its access number `dies_at`.
+    pub fn interrupted_and_dying(k: u32, other: impl FnOnce() + 'static, dies_at: u32) -> Rc<Participant> {
+        let participant = Participant::interrupted_at(k, other);
+        participant.dies_at.set(Some(dies_at));
+        participant
+    }
+
     /// `others` happen before each of its [`Edge::Join`] fences.
     pub fn busy_at_joins(others: impl FnMut() + 'static) -> Rc<Participant> {
         let participant = Participant::default();

@@ -6,7 +6,7 @@
 //!
 //! - *shared* words are loom atomics;
 //! - *fixed* words hold a value that nobody may store to in this model, such as a registry that does not change;
-//! - *silent* words take stores and forget them: what is written for human observers only;
+//! - *silent* words take stores, forget them and read as zero: what is written for human observers only;
 //! - *cells* are payload without any atomicity. Loom reports two accesses of a cell that are not ordered by
 //!   happens-before, which is how a missing "all my reads came before your overwrite" is seen: loom's relaxed loads
 //!   never return values from the future, so no payload word could show it.
@@ -272,6 +272,7 @@ impl Memory for LoomMemory {
                 word.load(self.ordering(edge, End::Load, edge.load()))
             }
             Word::Fixed(value) => *value,
+            Word::Silent => 0,
             _ => panic!("a load of the word at {at}, which the model does not share"),
         }
     }

@@ -331,6 +331,52 @@ fn a_durable_cursor_below_the_floor_is_resumed() {
     assert!(below > 0, "the case that this test is named for did not happen");
 }
 
+/// A durable subscriber is killed at any access of its join, with a publisher inside any access before: whoever
+/// resumes joins anew unless the dead had come to the end of its join. A cursor that is stored and not yet looked
+/// behind may lie where the publisher has already overwritten.
+#[test]
+fn a_durable_subscriber_killed_while_it_joins_is_not_resumed_where_nothing_is_protected() {
+    let durable = subscriber_policy() | registry::DURABLE;
+    for start in STARTS {
+        for inside in 0..80 {
+            for k in inside + 1.. {
+                let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 2);
+                let publishing = Participant::immortal();
+                let publisher = Rc::new(RefCell::new(Publisher::take_over(&channel, &publishing)));
+                (0..9).for_each(|_| assert!(publisher.borrow_mut().publish(1, 0, false, 0)));
+                let busy = publisher.clone();
+                let inside_it = move || {
+                    for _ in 0..9 {
+                        busy.borrow_mut().publish(2, 0, false, 0);
+                    }
+                };
+                let joining = Participant::interrupted_and_dying(inside, inside_it, k);
+                joining.live(|| {
+                    let mut reader = Subscriber::new(&channel, &joining, durable);
+                    reader.inner.join(From::Oldest).expect("joins");
+                });
+                let survived = !joining.is_dead();
+                joining.kill();
+                let next = Participant::immortal();
+                let mut reader = Subscriber::new(&channel, &next, durable);
+                match reader.registered.resumed {
+                    Some(cursor) => reader.inner.resume(cursor).expect("protected"),
+                    None => reader.inner.join(From::Oldest).expect("joins"),
+                }
+                reader.read(u64::MAX);
+                assert_eq!(reader.inner.place(), publisher.borrow().inner.place());
+                for n in 0..20 {
+                    assert!(publisher.borrow_mut().publish(1 + n % 5, 0, false, 0), "{inside} {k}");
+                    assert_eq!(reader.read(u64::MAX), 1);
+                }
+                if survived {
+                    break;
+                }
+            }
+        }
+    }
+}
+
 /// A busy publisher with another reader that keeps up moves its places between any two steps of a joiner.
 #[test]
 fn a_joiner_is_not_starved_by_a_busy_publisher() {

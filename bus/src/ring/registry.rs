@@ -104,7 +104,7 @@ pub struct Registered {
     pub index: usize,
     /// Its state word: ACTIVE with a fresh generation.
     pub state: u64,
-    /// The cursor of the durable subscription that is resumed.
+    /// The cursor of the durable subscription that is resumed; `None` also when its owner died while it joined.
     pub resumed: Option<u64>,
 }
 
@@ -223,7 +223,11 @@ impl<M: Memory> Registry<M> {
                 None
             } else {
                 let cursor = self.memory.load(layout::entry(index) + layout::CURSOR, Edge::Cursor);
-                self.fill(locks, who, index, state, Some(cursor))
+                // Plain: seen behind the last owner's life lock. An owner that was killed while it joined may have
+                // left a cursor that a producer's scan had missed: nothing there is protected, and nothing was
+                // read, so whoever resumes joins anew.
+                let joined = self.memory.load(layout::entry(index) + layout::JOINED, Edge::Plain) != 0;
+                self.fill(locks, who, index, state, Some(if joined { cursor } else { NO_GATE }))
             };
         locks.release_janitor(index);
         registered
@@ -248,6 +252,7 @@ impl<M: Memory> Registry<M> {
             m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
             // STATE: no cursor or claim of the last owner is left when this generation is seen.
             m.store(entry + layout::STATE, with(generation, FILLING), Edge::State);
+            m.store(entry + layout::JOINED, 0, Edge::Plain);
         }
         for offset in [layout::EVENTS, layout::LOST, layout::BLOCKED, layout::BYTES, layout::WAIT_SINCE_NS] {
             m.store(entry + offset, 0, Edge::Plain);

@@ -98,6 +98,8 @@ impl<M: Memory> SlotReader<M> {
         };
         if !lossy {
             self.store_cursor(self.position);
+            // Plain: read behind this owner's death or leave.
+            self.acks.store(self.entry + layout::JOINED, 1, Edge::Plain);
         }
         Ok(())
     }

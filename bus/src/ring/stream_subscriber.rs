@@ -182,6 +182,8 @@ impl<M: Memory> StreamSubscriber<M> {
         }
         if !self.lossy {
             self.store_cursor(self.place.position);
+            // Plain: read behind this owner's death or leave.
+            self.acks.store(self.entry + layout::JOINED, 1, Edge::Plain);
         }
         Ok(())
     }

@@ -34,8 +34,39 @@ pub struct Shape {
     pub consumers: usize,
     /// Consumers that gate, from the last entry down: their cursors are shared words.
     pub gates: usize,
+    /// Whether participants register in this model: otherwise every entry is in use for ever.
+    pub registry: bool,
     /// Whether the payload is atomic words, for lossy readers, instead of cells.
     pub payload_words: bool,
+}
+
+/// A registry that nobody has used yet.
+pub fn registry_words(words: Words, high: usize, entries: usize) -> Words {
+    (0..entries).fold(words.shared(high, 0), |words, i| {
+        let entry = layout::entry(i);
+        let shared = [
+            (layout::CLAIM, 0),
+            (layout::CURSOR, NO_GATE),
+            (layout::STATE, 0),
+            (layout::POLICY, 0),
+            (layout::JOINED, 0),
+            (layout::NAME, 0),
+        ];
+        let words = shared.into_iter().fold(words, |words, (at, value)| words.shared(entry + at, value));
+        let silent = [
+            layout::EVENTS,
+            layout::LOST,
+            layout::BLOCKED,
+            layout::BYTES,
+            layout::WAIT_SINCE_NS,
+            layout::PID,
+            layout::START_TIME,
+            layout::ATTACHED_NS,
+            layout::SEEN_NS,
+        ];
+        let words = silent.into_iter().fold(words, |words, at| words.silent(entry + at));
+        (1..8).fold(words, |words, i| words.silent(entry + layout::NAME + i * 8))
+    })
 }
 
 /// The files of a slot ring.
@@ -56,19 +87,24 @@ impl SlotRig {
     /// Makes the files; with `queue` also what only queues have.
     pub fn new(shape: Shape, queue: bool) -> SlotRig {
         let weak = shape.weak;
-        let ring = Words::new(weak)
-            .shared(layout::TAIL, 0)
-            .fixed(layout::PRODUCERS_HIGH, shape.producers as u64)
-            .with(|ring| {
+        let ring = Words::new(weak).shared(layout::TAIL, 0).with(|ring| match shape.registry {
+            true => registry_words(ring, layout::PRODUCERS_HIGH, shape.producers),
+            false => {
+                let ring = ring.fixed(layout::PRODUCERS_HIGH, shape.producers as u64);
                 (0..shape.producers).fold(ring, |ring, i| ring.shared(layout::entry(i) + layout::CLAIM, 0))
-            });
+            }
+        });
         let acks = Words::new(weak)
-            .fixed(layout::CONSUMERS_HIGH, shape.consumers as u64)
             .with(|acks| if queue { acks.shared(layout::HEAD, 0).shared(layout::REDO_HINT, 0) } else { acks })
             .with(|acks| {
+                if shape.registry {
+                    return registry_words(acks, layout::CONSUMERS_HIGH, shape.consumers);
+                }
+                let acks = acks.fixed(layout::CONSUMERS_HIGH, shape.consumers as u64);
                 (0..shape.consumers).fold(acks, |acks, i| {
                     let entry = layout::entry(i);
                     let acks = acks
+                        .silent(entry + layout::JOINED)
                         .fixed(entry + layout::STATE, ACTIVE)
                         .fixed(entry + layout::POLICY, registry::ROLE_TAP);
                     if i >= shape.consumers - shape.gates {

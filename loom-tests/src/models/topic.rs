@@ -99,7 +99,7 @@ pub fn join_live<const TOPIC: bool>(weak: Weak) {
 
 /// A lossy reader while the producer laps: no event is torn, what is lost is reported, nothing is called corrupt.
 pub fn lossy(weak: Weak) {
-    let rig = SlotRig::new(Shape { weak, producers: 1, consumers: 0, gates: 0, payload_words: true }, false);
+    let rig = SlotRig::new(Shape { weak, producers: 1, payload_words: true, ..Shape::default() }, false);
     let mut producer = rig.producer::<true>(0, &Actor::immortal());
     assert!(producer.push(0).is_some());
     let reading = rig.clone();

@@ -1,0 +1,141 @@
+//! Models of parking: no wake-up is lost. A futex wait here has no time limit, so that a lost wake-up is a deadlock,
+//! which loom reports.
+
+use std::rc::Rc;
+
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+use railbus::memory::{Edge, Memory};
+use railbus::ring::park::{Futex, Waker, sleep};
+
+use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
+
+const WAKE: usize = 0;
+const EVENTS: usize = 8;
+const PARKED: usize = 0;
+
+/// The kernel's wait queue of one futex word.
+struct Queue {
+    /// Sleepers, and wake-ups that were given and not yet received.
+    state: Mutex<(u32, u32)>,
+    changed: Condvar,
+}
+
+struct LoomFutex {
+    queue: Rc<Queue>,
+    memory: LoomMemory,
+}
+
+impl Futex for LoomFutex {
+    fn wait(&self, at: usize, expected: u32, _: u64) {
+        let mut state = self.queue.state.lock().unwrap();
+        // The kernel looks under the queue's lock; nothing but that lock orders the look.
+        if self.memory.load(at, Edge::Plain) as u32 != expected {
+            return;
+        }
+        state.0 += 1;
+        while state.1 == 0 {
+            state = self.queue.changed.wait(state).unwrap();
+        }
+        state.1 -= 1;
+    }
+
+    fn wake(&self, _: usize, count: u32) -> u32 {
+        let mut state = self.queue.state.lock().unwrap();
+        let woken = state.0.min(count);
+        state.0 -= woken;
+        state.1 += woken;
+        self.queue.changed.notify_all();
+        woken
+    }
+
+    fn barrier(&self) -> bool {
+        // Loom has no membarrier: both sides fence.
+        false
+    }
+}
+
+struct Bench {
+    wakers: Rc<Words>,
+    sleepers: Rc<Words>,
+    queue: Rc<Queue>,
+}
+
+impl Bench {
+    fn new(weak: Weak) -> Rc<Bench> {
+        Rc::new(Bench {
+            wakers: Words::new(weak).shared(WAKE, 0).shared(EVENTS, 0).share(),
+            sleepers: Words::new(weak).shared(PARKED, 0).share(),
+            queue: Rc::new(Queue { state: Mutex::new((0, 0)), changed: Condvar::new() }),
+        })
+    }
+
+    fn futex(&self) -> LoomFutex {
+        LoomFutex {
+            queue: self.queue.clone(),
+            memory: LoomMemory::read_only(&self.wakers, &Actor::immortal()),
+        }
+    }
+
+    /// Sleeps until `wanted` events are there.
+    fn sleep_until(&self, wanted: u64) {
+        let actor = Actor::immortal();
+        let ring = LoomMemory::read_only(&self.wakers, &actor);
+        let own = LoomMemory::writable(&self.sleepers, &actor);
+        let is_ready = || ring.load(EVENTS, Edge::Publish) >= wanted;
+        while !is_ready() {
+            sleep(&own, &ring, &self.futex(), (WAKE, PARKED), u64::MAX, is_ready);
+        }
+    }
+
+    /// Adds `events` events, waking one sleeper (or all) after each.
+    fn wake_after(&self, events: u64, asked: u32) {
+        let actor = Actor::immortal();
+        let own = LoomMemory::writable(&self.wakers, &actor);
+        let peers = LoomMemory::read_only(&self.sleepers, &actor);
+        let mut waker = Waker::new(WAKE, PARKED);
+        for _ in 0..events {
+            own.fetch_add(EVENTS, 1, Edge::Publish);
+            waker.wake(&own, &peers, &self.futex(), asked);
+        }
+    }
+}
+
+/// One sleeper, one waker with two events: the second wake goes by what the first has learnt.
+pub fn one_sleeper(weak: Weak) {
+    let bench = Bench::new(weak);
+    let sleeping = bench.clone();
+    let sleeper = thread::spawn(move || {
+        sleeping.sleep_until(1);
+        sleeping.sleep_until(2);
+    });
+    bench.wake_after(2, 1);
+    sleeper.join().unwrap();
+}
+
+/// One sleeper, two wakers.
+pub fn two_wakers(weak: Weak) {
+    let bench = Bench::new(weak);
+    let waking = bench.clone();
+    let other = thread::spawn(move || waking.wake_after(1, 1));
+    let sleeping = bench.clone();
+    let sleeper = thread::spawn(move || sleeping.sleep_until(2));
+    bench.wake_after(1, 1);
+    other.join().unwrap();
+    sleeper.join().unwrap();
+}
+
+/// Two sleepers, one waker that wakes all of them.
+pub fn two_sleepers(weak: Weak) {
+    let bench = Bench::new(weak);
+    let sleepers: Vec<_> = (0..2)
+        .map(|_| {
+            let sleeping = bench.clone();
+            thread::spawn(move || sleeping.sleep_until(1))
+        })
+        .collect();
+    bench.wake_after(1, u32::MAX);
+    for sleeper in sleepers {
+        sleeper.join().unwrap();
+    }
+}

@@ -1,0 +1,284 @@
+//! Models of registering, leaving, dying and entries that change hands, with the kernel's locks as loom atomics.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::thread;
+use railbus::layout;
+use railbus::ring::peers::{Peers, Side};
+use railbus::ring::registry::{self, Identity, Locks, Registered, Registry};
+use railbus::ring::slot_producer::Refused;
+use railbus::ring::stream_subscriber::From;
+
+use super::slot_rig::{SLOTS, Shape, SlotRig};
+use crate::loom_memory::{Actor, LoomMemory, Weak};
+
+/// The byte locks of one side: 0 is free, else the holder's number plus one. Taking and dropping a lock carry
+/// happens-before, as the kernel's do; a dead holder's lock is free.
+struct LockTable {
+    janitor: Vec<AtomicU64>,
+    life: Vec<AtomicU64>,
+    actors: Vec<Rc<Actor>>,
+}
+
+impl LockTable {
+    fn new(entries: usize, actors: &[Rc<Actor>]) -> Rc<LockTable> {
+        let bytes = || (0..entries).map(|_| AtomicU64::new(0)).collect();
+        Rc::new(LockTable { janitor: bytes(), life: bytes(), actors: actors.to_vec() })
+    }
+
+    fn is_free(&self, holder: u64) -> bool {
+        holder == 0 || self.actors[holder as usize - 1].is_dead()
+    }
+
+    fn take(&self, byte: &AtomicU64, me: usize) -> bool {
+        let seen = byte.load(Ordering::Acquire);
+        self.is_free(seen)
+            && byte.compare_exchange(seen, me as u64 + 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn drop_life(&self, index: usize) {
+        self.life[index].store(0, Ordering::Release);
+    }
+}
+
+/// The locks as one actor asks for them.
+struct LoomLocks {
+    table: Rc<LockTable>,
+    me: usize,
+}
+
+impl Locks for LoomLocks {
+    fn try_janitor(&self, index: usize) -> bool {
+        self.table.take(&self.table.janitor[index], self.me)
+    }
+
+    fn release_janitor(&self, index: usize) {
+        self.table.janitor[index].store(0, Ordering::Release);
+    }
+
+    fn try_life(&self, index: usize) -> bool {
+        self.table.take(&self.table.life[index], self.me)
+    }
+
+    fn is_life_held(&self, index: usize) -> bool {
+        let holder = self.table.life[index].load(Ordering::Acquire);
+        holder != self.me as u64 + 1 && !self.table.is_free(holder)
+    }
+}
+
+/// Proof of death through the life locks of one side.
+struct LifePeers(Side, Rc<LockTable>);
+
+impl Peers for LifePeers {
+    fn is_dead(&self, side: Side, index: usize) -> bool {
+        side == self.0 && self.1.is_free(self.1.life[index].load(Ordering::Acquire))
+    }
+}
+
+/// One side's registry with its locks.
+#[derive(Clone)]
+struct Desk {
+    rig: SlotRig,
+    side: Side,
+    entries: usize,
+    locks: Rc<LockTable>,
+}
+
+impl Desk {
+    fn registry(&self, actor: &Rc<Actor>) -> Registry<LoomMemory> {
+        let (words, high) = match self.side {
+            Side::Producers => (&self.rig.ring, layout::PRODUCERS_HIGH),
+            Side::Consumers => (&self.rig.acks, layout::CONSUMERS_HIGH),
+        };
+        Registry::new(LoomMemory::writable(words, actor), self.entries, high)
+    }
+
+    fn register(&self, me: usize, policy: u64) -> Option<Registered> {
+        let actor = &self.locks.actors[me];
+        let locks = LoomLocks { table: self.locks.clone(), me };
+        let mut name = [0; 8];
+        name[0] = policy & registry::DURABLE;
+        let identity = Identity { policy, name, ..Identity::default() };
+        self.registry(actor).register(&locks, &identity, |_| true).ok()
+    }
+
+    fn leave(&self, me: usize, registered: &Registered) {
+        self.registry(&self.locks.actors[me]).leave(registered, false);
+        self.locks.drop_life(registered.index);
+    }
+
+    fn peers(&self) -> LifePeers {
+        LifePeers(self.side, self.locks.clone())
+    }
+}
+
+fn actors(count: usize) -> Vec<Rc<Actor>> {
+    (0..count).map(|_| Actor::immortal()).collect()
+}
+
+/// A producer publishes and leaves, another registers in its entry, while a worker looks for the owner of the
+/// ticket: its event is not stepped over.
+pub fn producers_change_hands(weak: Weak) {
+    let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
+    let rig = SlotRig::new(Shape { registry: true, ..shape }, true);
+    let desk =
+        Desk { rig: rig.clone(), side: Side::Producers, entries: 1, locks: LockTable::new(1, &actors(2)) };
+    let first = desk.register(0, registry::ROLE_PRODUCER).expect("the entry is free");
+    let leaving = desk.clone();
+    let one = thread::spawn(move || {
+        let mut producer = leaving.rig.producer::<false>(0, &leaving.locks.actors[0]);
+        assert!(producer.push(1).is_some());
+        leaving.leave(0, &first);
+    });
+    let entering = desk.clone();
+    let two = thread::spawn(move || {
+        entering.register(1, registry::ROLE_PRODUCER);
+    });
+    let mut worker = rig.worker(0, &Actor::immortal());
+    if let Some(t) = worker.inner.stuck_behind() {
+        worker.inner.skip_orphan(t, &desk.peers());
+    }
+    one.join().unwrap();
+    two.join().unwrap();
+    assert_eq!(worker.take(1), Some((0, 1)), "the event was published");
+}
+
+/// A subscriber reads and leaves, another registers in its entry and gates nobody yet, while the publisher laps: its
+/// store to the slot must come after the first subscriber's read.
+pub fn readers_change_hands(weak: Weak) {
+    let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
+    let mut rig = SlotRig::new(Shape { registry: true, ..shape }, false);
+    // The publisher's side does not change hands here.
+    rig.ring = SlotRig::new(shape, false).ring;
+    let desk =
+        Desk { rig: rig.clone(), side: Side::Consumers, entries: 1, locks: LockTable::new(1, &actors(2)) };
+    let first = desk.register(0, registry::ROLE_SUBSCRIBER).expect("the entry is free");
+    let mut reader = rig.reader(0, &desk.locks.actors[0]);
+    reader.inner.join(From::Live, false).expect("live");
+    let mut publisher = rig.producer::<true>(0, &Actor::immortal());
+    assert!(publisher.push(0).is_some() && publisher.push(1).is_some());
+    let leaving = desk.clone();
+    let one = thread::spawn(move || {
+        assert_eq!(reader.poll(), Some((0, 0)));
+        leaving.leave(0, &first);
+    });
+    let entering = desk.clone();
+    let two = thread::spawn(move || {
+        entering.register(1, registry::ROLE_SUBSCRIBER);
+    });
+    publisher.push(2);
+    one.join().unwrap();
+    two.join().unwrap();
+    assert!(publisher.push(3).is_some(), "nobody gates");
+}
+
+/// A durable subscriber registers, joins and is killed at its k-th access; a publisher goes on until it is gated
+/// and asks whether it may pass over the dead: never over a durable cursor. Whoever resumes misses nothing.
+pub fn durable_subscriber_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
+    let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
+    let mut rig = SlotRig::new(Shape { registry: true, ..shape }, false);
+    rig.ring = SlotRig::new(shape, false).ring;
+    let dying = Actor::mortal(k, killed);
+    let locks = LockTable::new(1, &[dying.clone(), Actor::immortal()]);
+    let desk = Desk { rig: rig.clone(), side: Side::Consumers, entries: 1, locks };
+    let policy = registry::ROLE_SUBSCRIBER | registry::DURABLE;
+    let start = Rc::new(RefCell::new(None));
+    let (entering, told, actor) = (desk.clone(), start.clone(), dying.clone());
+    let one = thread::spawn(move || {
+        actor.live(|| {
+            entering.register(0, policy).expect("the entry is free");
+            let mut reader = entering.rig.reader(0, &actor);
+            reader.inner.join(From::Live, false).expect("live");
+            *told.borrow_mut() = Some(reader.inner.position());
+        });
+        actor.kill();
+    });
+    let mut publisher = rig.producer::<true>(0, &Actor::immortal());
+    let peers = desk.peers();
+    let mut pushed = 0;
+    for _ in 0..4 {
+        match publisher.inner.claim(1) {
+            Ok(tickets) => {
+                publisher.fill(tickets.first, pushed);
+                pushed += 1;
+            }
+            Err(refused @ Refused::Gate(_)) => {
+                assert!(!publisher.inner.repair(refused, &peers), "a durable cursor was passed over");
+                break;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    one.join().unwrap();
+    let again = desk.register(1, policy).expect("the dead do not keep the name");
+    let mut reader = rig.reader(0, &desk.locks.actors[1]);
+    match again.resumed {
+        Some(cursor) => reader.inner.resume(cursor),
+        None => reader.inner.join(From::Live, false).expect("live"),
+    }
+    if let Some(start) = *start.borrow() {
+        assert_eq!(reader.inner.position(), start, "a durable cursor stays");
+    }
+    let seen: Vec<_> = std::iter::from_fn(|| reader.poll()).collect();
+    assert!(seen.iter().all(|event| event.0 == event.1), "{seen:?}");
+    assert_eq!(reader.inner.position(), pushed);
+    reader.inner.acknowledge();
+    for value in pushed..pushed + SLOTS {
+        assert_eq!(publisher.push(value), Some(value), "everybody can go on");
+    }
+}
+
+/// Three register for two entries, one of them killed at its k-th access: no two live ones share an entry, and in
+/// the end there is room for all who live.
+pub fn registrants_race(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
+    let shape = Shape { weak, producers: 2, consumers: 1, ..Shape::default() };
+    let rig = SlotRig::new(Shape { registry: true, ..shape }, true);
+    let dying = Actor::mortal(k, killed);
+    let locks = LockTable::new(2, &[dying.clone(), Actor::immortal(), Actor::immortal()]);
+    let desk = Desk { rig, side: Side::Producers, entries: 2, locks };
+    let (entering, actor) = (desk.clone(), dying.clone());
+    let one = thread::spawn(move || actor.live(|| entering.register(0, registry::ROLE_PRODUCER)).flatten());
+    let second = desk.register(1, registry::ROLE_PRODUCER).expect("an entry is left for the second");
+    let first = one.join().unwrap();
+    if let Some(first) = first {
+        assert_ne!(first.index, second.index);
+        dying.live(|| desk.leave(0, &first));
+    }
+    let third = desk.register(2, registry::ROLE_PRODUCER).expect("the first is gone");
+    assert_ne!(third.index, second.index);
+    let registry = desk.registry(&desk.locks.actors[1]);
+    assert!(registry.stands(&second) && registry.stands(&third));
+}
+
+/// A subscriber leaves while an operator evicts it and a janitor buries it: in the end the entry is free for others
+/// and gates nobody.
+pub fn leave_evict_bury(weak: Weak) {
+    let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
+    let mut rig = SlotRig::new(Shape { registry: true, ..shape }, false);
+    rig.ring = SlotRig::new(shape, false).ring;
+    let locks = LockTable::new(1, &actors(4));
+    let desk = Desk { rig: rig.clone(), side: Side::Consumers, entries: 1, locks };
+    let first = desk.register(0, registry::ROLE_SUBSCRIBER).expect("the entry is free");
+    let mut reader = rig.reader(0, &desk.locks.actors[0]);
+    reader.inner.join(From::Live, false).expect("live");
+    let leaving = desk.clone();
+    let one = thread::spawn(move || leaving.leave(0, &first));
+    let evicting = desk.clone();
+    let two = thread::spawn(move || {
+        let locks = LoomLocks { table: evicting.locks.clone(), me: 1 };
+        evicting.registry(&evicting.locks.actors[1]).evict(&locks, 0)
+    });
+    let locks = LoomLocks { table: desk.locks.clone(), me: 2 };
+    desk.registry(&desk.locks.actors[2]).bury(&locks, 0, |_| true);
+    one.join().unwrap();
+    two.join().unwrap();
+    let mut publisher = rig.producer::<true>(0, &Actor::immortal());
+    for value in 0..SLOTS + 1 {
+        assert_eq!(publisher.push(value), Some(value), "nobody gates");
+    }
+    assert!(desk.register(3, registry::ROLE_SUBSCRIBER).is_some(), "the entry is free again");
+}

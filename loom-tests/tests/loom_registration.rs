@@ -1,0 +1,32 @@
+//! Registering, leaving and dying under loom, with the kernel's byte locks as atomics that carry happens-before.
+//!
+//! A pass does not prove that the kernel's locks do that (see the tests with real processes), nor what needs load
+//! buffering, more than the bounded number of preemptions (`RAILBUS_DEEP=1` adds two) or more than four threads.
+
+use railbus_loom_tests::loom_memory::{explore, explore_deaths};
+use railbus_loom_tests::models::registration;
+
+#[test]
+fn a_producers_entry_changes_hands_and_its_event_stays() {
+    explore(3, || registration::producers_change_hands(None));
+}
+
+#[test]
+fn a_readers_entry_changes_hands_and_its_read_is_over() {
+    explore(3, || registration::readers_change_hands(None));
+}
+
+#[test]
+fn a_durable_subscriber_dies_at_every_access() {
+    assert!(explore_deaths(2, |k, killed| registration::durable_subscriber_dies(None, k, killed)) > 15);
+}
+
+#[test]
+fn registrants_race_and_one_dies_at_every_access() {
+    assert!(explore_deaths(2, |k, killed| registration::registrants_race(None, k, killed)) > 10);
+}
+
+#[test]
+fn leaving_evicting_and_burying_race() {
+    explore(3, || registration::leave_evict_bury(None));
+}
