@@ -96,7 +96,7 @@ impl Bench {
         let mut waker = Waker::new(WAKE, PARKED);
         for _ in 0..events {
             own.fetch_add(EVENTS, 1, Edge::Publish);
-            waker.wake(&own, &peers, &self.futex(), asked);
+            waker.wake(&own, &peers, &self.futex(), || asked);
         }
     }
 }
