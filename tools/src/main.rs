@@ -5,6 +5,7 @@
 
 mod bench;
 mod commands;
+mod demo;
 mod doctor;
 mod failure;
 mod framing;
@@ -39,6 +40,9 @@ pub(crate) struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Demo(demo::DemoArgs),
+    #[command(hide = true)]
+    DemoActor(demo::actor::ActorArgs),
     Create(commands::create::CreateArgs),
     Ls(commands::ls::LsArgs),
     Info(commands::info::InfoArgs),
@@ -68,6 +72,8 @@ Examples:
 fn main() -> ExitCode {
     let program = Program::parse();
     let outcome = match &program.verb {
+        Verb::Demo(args) => demo::run(args),
+        Verb::DemoActor(args) => demo::actor::run(args),
         Verb::Create(args) => commands::create::run(args),
         Verb::Ls(args) => commands::ls::run(args),
         Verb::Info(args) => commands::info::run(args),

@@ -52,6 +52,7 @@ pub(crate) fn run(args: &LsArgs) -> Outcome {
             }
         }
     }
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
     if args.json {
         let channels: Vec<Value> = rows.iter().map(|(name, info)| object(name, info)).collect();
         return print_json(&json!({ "directory": base.display().to_string(), "channels": channels }));

@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::open;
+use railbus::channel::directory;
 use railbus::info::Life;
 use railbus::{Bus, ChannelName, Error};
 
@@ -46,8 +47,12 @@ fn remove_named(args: &RmArgs, name: &str) -> Outcome {
     if !args.all {
         return remove(&name.parse::<ChannelName>()?, args.force);
     }
-    let channels = Bus::at(open::base()?, name)?.channels()?;
-    channels.iter().try_for_each(|channel| remove(channel, args.force))
+    let base = open::base()?;
+    let channels = Bus::at(&base, name)?.channels()?;
+    channels.iter().try_for_each(|channel| remove(channel, args.force))?;
+    // The empty bus, too; whoever makes a channel there meanwhile keeps it.
+    directory::prune(&base, name, |_| true)?;
+    Ok(())
 }
 
 fn remove(name: &ChannelName, force: bool) -> Outcome {

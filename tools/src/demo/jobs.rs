@@ -1,0 +1,194 @@
+//! Act 3: a queue with two producers and two workers, of which one each is killed with SIGKILL, again and again.
+//!
+//! Jobs are numbered by their producer. A producer counts a job in the [`super::ledger`] after it is published, and a
+//! worker notes it there before it says that it is done. So at the end: whatever a producer had counted must be
+//! noted; beyond that, at most the one job that it died in; and a job that is noted twice must have been redelivered.
+
+use super::actor::Role;
+use super::ledger::{self, GENERATIONS, JOBS, Ledger, Pace};
+use super::say;
+use super::stage::Stage;
+use crate::failure::{Failure, Outcome};
+use crate::units::time_text;
+use bytemuck::{Pod, Zeroable};
+use railbus::{Channel, ChannelOptions, Kind, RecvError, SendOptions, WorkOptions};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+const CHANNEL: &str = "jobs";
+/// Seats: the producer and the worker that live through everything, and those that are killed and replaced.
+const PRODUCER: usize = 0;
+const WORKER: usize = 1;
+const DOOMED_PRODUCER: usize = 2;
+const DOOMED_WORKER: usize = 3;
+/// How long survivors are watched, with a death and without.
+const WATCH: Duration = Duration::from_millis(120);
+
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Job {
+    generation: u64,
+    number: u64,
+}
+
+/// What a process says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    jobs: u64,
+}
+
+/// What the books say of one generation of producers.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Audit {
+    handled: u64,
+    repeated: u64,
+}
+
+/// Plays the act.
+pub(crate) fn play(stage: &mut Stage, kills: usize) -> Outcome {
+    stage.channel(CHANNEL, &ChannelOptions::new(Kind::Queue).slots(1024).slot_bytes(64))?;
+    say(&format!(
+        "\n3  A queue under fire: 2 producers, 2 workers; {kills} times one of each dies by SIGKILL in mid-flight"
+    ))?;
+    let file = ledger::create()?;
+    let books = Ledger::open(&file)?;
+    stage.start("worker", WORKER, CHANNEL, Role::JobWorker(WORKER), Some(&file))?;
+    stage.start("producer", PRODUCER, CHANNEL, Role::JobProducer(PRODUCER, 0), Some(&file))?;
+    let (mut quiet_ns, mut kill_ns, mut reap_ns) = (Vec::new(), Vec::new(), Vec::new());
+    let kills = kills.min(GENERATIONS - 1);
+    for round in 0..kills {
+        let generation = round + 1;
+        let role = Role::JobWorker(DOOMED_WORKER);
+        let worker = stage.start("doomed worker", DOOMED_WORKER, CHANNEL, role, Some(&file))?;
+        let role = Role::JobProducer(DOOMED_PRODUCER, generation);
+        let producer = stage.start("doomed producer", DOOMED_PRODUCER, CHANNEL, role, Some(&file))?;
+        // A process that starts takes processors away from the others: their gaps are counted from now on.
+        for _ in 0..2000 {
+            if books.published(generation).load(Relaxed) > 1000 {
+                break;
+            }
+            stage.pause(Duration::from_millis(5))?;
+        }
+        quiet_ns.push(watch(stage, &books, 3 * round + 1, |stage| stage.pause(WATCH))?);
+        kill_ns.push(watch(stage, &books, 3 * round + 2, |stage| {
+            reap_ns.push(stage.kill(producer)?);
+            stage.pause(WATCH / 2)?;
+            reap_ns.push(stage.kill(worker)?);
+            stage.pause(WATCH / 2)
+        })?);
+        books.window().store(3 * round as u64 + 3, Relaxed);
+    }
+    books.stop().store(1, Relaxed);
+    let _: Vec<Report> = stage.finish()?;
+    let mut all = Audit::default();
+    for generation in 0..=kills {
+        let audit = audit(&books, generation)?;
+        all = Audit { handled: all.handled + audit.handled, repeated: all.repeated + audit.repeated };
+    }
+    let longest = |gaps: &[u64]| time_text(gaps.iter().copied().max().unwrap_or(0));
+    let middle = |mut gaps: Vec<u64>| {
+        gaps.sort_unstable();
+        time_text(gaps.get(gaps.len() / 2).copied().unwrap_or(0))
+    };
+    say(&format!(
+        "   jobs    {} published by {} producers, each handled; none lost",
+        all.handled,
+        kills + 1
+    ))?;
+    say(&format!(
+        "   twice   {} of them: redelivered, as attempt 2 or more, because their worker was killed",
+        all.repeated
+    ))?;
+    say(&format!(
+        "   still   longest pause of a survivor around a kill: {} (median of {kills} rounds {})",
+        longest(&kill_ns),
+        middle(kill_ns.clone())
+    ))?;
+    say(&format!(
+        "           and without a kill, in as much time: {} (median {}): processes take turns on the processors",
+        longest(&quiet_ns),
+        middle(quiet_ns.clone())
+    ))?;
+    say("   OK      nobody was waited for, nothing was lost, duplicates are marked")
+}
+
+/// Lets `scene` happen in a window of its own and returns the longest gap of the survivors in it, in ns.
+fn watch(
+    stage: &mut Stage,
+    books: &Ledger,
+    window: usize,
+    scene: impl FnOnce(&mut Stage) -> Outcome,
+) -> Result<u64, Failure> {
+    books.window().store(window as u64, Relaxed);
+    scene(stage)?;
+    books.window().store(0, Relaxed);
+    let gap = |seat| books.gap_ns(seat, window).load(Relaxed);
+    Ok(gap(PRODUCER).max(gap(WORKER)))
+}
+
+/// Checks the books of one generation of producers. All processes have ended.
+fn audit(books: &Ledger, generation: usize) -> Result<Audit, Failure> {
+    let published = books.published(generation).load(Relaxed);
+    let mut audit = Audit::default();
+    for number in 0..JOBS.min(published + 1000) {
+        let noted = books.handled(generation, number).load(Relaxed);
+        let (first, repeats) = (u64::from(noted & 15), u64::from(noted >> 4));
+        let complaint = if number < published && noted == 0 {
+            "it was published, and nobody handled it"
+        } else if number > published && noted != 0 {
+            "it was handled, and never published"
+        } else if first > 1 {
+            "it was delivered twice as attempt 1"
+        } else {
+            audit.handled += u64::from(noted != 0);
+            audit.repeated += u64::from(first + repeats > 1);
+            continue;
+        };
+        return Err(Failure::new(format!("act 3: job {number} of producer {generation}: {complaint}")));
+    }
+    Ok(audit)
+}
+
+/// A producer.
+pub(crate) fn produce(channel: &Channel, seat: usize, generation: usize) -> Result<Report, Failure> {
+    let books = Ledger::inherited()?;
+    let name = format!("producer {generation}");
+    let mut producer = channel.producer(&SendOptions { name, ..SendOptions::default() })?;
+    while producer.readers() == 0 {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    let mut pace = Pace::begin(&books, seat);
+    let mut number = 0;
+    while number < JOBS && books.stop().load(Relaxed) == 0 {
+        producer.publish_pod(&Job { generation: generation as u64, number })?;
+        number += 1;
+        books.published(generation).store(number, Relaxed);
+        pace.step();
+    }
+    Ok(Report { jobs: number })
+}
+
+/// A worker.
+pub(crate) fn work(channel: &Channel, seat: usize) -> Result<Report, Failure> {
+    let books = Ledger::inherited()?;
+    let mut worker = channel.worker(&WorkOptions { until_closed: true, ..WorkOptions::default() })?;
+    let mut pace = Pace::begin(&books, seat);
+    let mut jobs = 0;
+    loop {
+        let taken = match worker.take() {
+            Ok(taken) => taken,
+            Err(RecvError::Closed) => return Ok(Report { jobs }),
+            Err(error) => return Err(error.into()),
+        };
+        let job = taken.event().pod::<Job>();
+        let Some(job) = job.filter(|job| job.generation < GENERATIONS as u64 && job.number < JOBS) else {
+            return Err(Failure::new(format!("event {} is no job", taken.position())));
+        };
+        let note = if taken.attempt() == 1 { 1 } else { 16 };
+        books.handled(job.generation as usize, job.number).fetch_add(note, Relaxed);
+        taken.done();
+        jobs += 1;
+        pace.step();
+    }
+}
