@@ -210,17 +210,24 @@ impl<M: Memory> StreamSubscriber<M> {
     /// is found by walking from the floor, which is never above a gate.
     pub fn resume(&mut self, cursor: u64) -> Result<(), JoinError> {
         self.published = cursor;
-        let anchors = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
-        let from = if cursor >= anchors.recent.position { anchors.recent } else { anchors.floor };
-        if cursor < from.position {
-            return Err(JoinError::Corrupt);
+        // The publisher may raise the floor, up to the cursor, and overwrite what lies below while this walks there.
+        // Then the places have changed; it is gated, so they come to rest (as in `join`).
+        for _ in 0..64 {
+            let anchors = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+            let from = if cursor >= anchors.recent.position { anchors.recent } else { anchors.floor };
+            if cursor < from.position {
+                return Err(JoinError::Corrupt);
+            }
+            let place = walk(&self.data, self.capacity, from, Some(cursor));
+            // VALIDATE: pairs with the JOIN fence between the publisher's places and what it overwrites then.
+            self.data.fence(Edge::Validate);
+            if self.ring.load(layout::ANCHOR_INDEX, Edge::Anchor) != anchors.index {
+                continue;
+            }
+            self.place = place.filter(|place| place.position == cursor).ok_or(JoinError::Corrupt)?;
+            return Ok(());
         }
-        let place = walk(&self.data, self.capacity, from, Some(cursor)).ok_or(JoinError::Corrupt)?;
-        if place.position != cursor {
-            return Err(JoinError::Corrupt);
-        }
-        self.place = place;
-        Ok(())
+        Err(JoinError::Corrupt)
     }
 
     /// The next event, in place. The event before it is released: the cursor may pass it.
