@@ -414,6 +414,7 @@ impl Channel {
             None => core.join(options.start),
         };
         joined.map_err(|error| self.explain(error))?;
+        member.joined();
         let inlet = StreamInlet { core, lossy: options.lossy };
         Ok(Reader::new(inlet, member, options.wait, options.until_closed))
     }
@@ -445,14 +446,19 @@ impl Channel {
             ));
         }
         let who = options.introduction(role)?;
-        let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
+        let member = Member::register(self, Side::Consumers, &who, |memories, peers, index| {
+            // The entry of a queue's consumer may have been a worker's, with events in its hands.
+            role != ROLE_TAP || sweep_entry(self, memories, peers, index)
+        })?;
         let Memories { ring, acks, data, .. } = member.memories;
         let producers = self.header().producers_max as usize;
         let mut core = SlotReader::new(ring, acks, data, member.registered.index, self.slots(), producers);
         match member.registered.resumed {
-            Some(cursor) => core.resume(cursor),
+            Some(cursor) if role == ROLE_TAP => core.resume(cursor),
+            Some(cursor) => core.resume_before_tail(cursor),
             None => core.join(options.start, options.lossy).map_err(|error| self.explain(error))?,
         }
+        member.joined();
         Ok(Reader::new(SlotInlet { core, lossy: options.lossy }, member, options.wait, options.until_closed))
     }
 

@@ -179,6 +179,13 @@ impl Member {
         Ok(Member { memories, peers, channel, registered, side, durable, guard, _life: life, _maps: maps })
     }
 
+    /// Says that a reader has joined: a durable subscription outlives its owner from now on.
+    pub(crate) fn joined(&self) {
+        if self.durable {
+            self.registry().joined(&self.registered);
+        }
+    }
+
     /// Whether this handle came over a `fork`. One load.
     #[inline(always)]
     pub(crate) fn is_forked(&self) -> bool {

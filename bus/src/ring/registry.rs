@@ -43,6 +43,9 @@ const EVICTED: u64 = 4;
 
 /// Policy bit: the cursor outlives its owner.
 pub const DURABLE: u64 = 1 << 8;
+/// Policy bit, set by the owner of a durable subscription when it has joined: from then on its cursor is where the
+/// subscription stands. Before that the cursor is a passing one of the join, which nobody could resume at.
+pub const JOINED: u64 = 1 << 10;
 /// Policy bit: never gates, may lose events.
 pub const LOSSY: u64 = 1 << 9;
 /// Policy, low byte: publisher or producer.
@@ -64,6 +67,12 @@ pub const fn status(state: u64) -> Status {
         EVICTED => Status::Evicted,
         _ => Status::Free,
     }
+}
+
+/// Whether a policy word is that of a durable subscription that has joined.
+#[inline(always)]
+pub const fn is_standing(policy: u64) -> bool {
+    policy & (DURABLE | JOINED) == DURABLE | JOINED
 }
 
 const fn with(state: u64, status: u64) -> u64 {
@@ -157,6 +166,10 @@ impl<M: Memory> Registry<M> {
 
     /// Whether an entry holds a durable subscription, in use or not.
     pub fn is_durable(&self, index: usize) -> bool {
+        self.has_durable_name(index) && is_standing(self.policy(index))
+    }
+
+    fn has_durable_name(&self, index: usize) -> bool {
         matches!(status(self.state(index)), Status::Active | Status::Held)
             && self.policy(index) & DURABLE != 0
     }
@@ -172,8 +185,15 @@ impl<M: Memory> Registry<M> {
     ) -> std::result::Result<Registered, Refused> {
         if who.policy & DURABLE != 0 {
             for index in 0..self.used() {
-                if self.is_durable(index) && self.name(index) == who.name {
+                if !self.has_durable_name(index) || self.name(index) != who.name {
+                    continue;
+                }
+                if self.is_durable(index) {
                     return self.resume(locks, who, index).ok_or(Refused::NameTaken(index));
+                }
+                // It is joining, or has died before it had joined.
+                if locks.is_life_held(index) {
+                    return Err(Refused::NameTaken(index));
                 }
             }
         }
@@ -254,7 +274,8 @@ impl<M: Memory> Registry<M> {
         m.store(entry + layout::START_TIME, who.start_time, Edge::Plain);
         m.store(entry + layout::ATTACHED_NS, who.now_ns, Edge::Plain);
         m.store(entry + layout::SEEN_NS, who.now_ns, Edge::Plain);
-        m.store(entry + layout::POLICY, who.policy, Edge::Plain);
+        let joined = if resumed.is_some() { JOINED } else { 0 };
+        m.store(entry + layout::POLICY, who.policy & !JOINED | joined, Edge::Plain);
         for (i, &word) in who.name.iter().enumerate() {
             m.store(entry + layout::NAME + i * 8, word, Edge::Plain);
         }
@@ -278,14 +299,20 @@ impl<M: Memory> Registry<M> {
         }
     }
 
-    /// TEMPORARY
-    pub fn joined(&self, _registered: &Registered) {}
+    /// Says that the owner of a durable subscription has joined: its cursor outlives it from now on.
+    pub fn joined(&self, registered: &Registered) {
+        let at = layout::entry(registered.index) + layout::POLICY;
+        let policy = self.memory.load(at, Edge::Plain);
+        // STATE: the cursor of the join is stored before.
+        self.memory.store(at, policy | JOINED, Edge::State);
+    }
 
     /// Leaves: the owner gives its entry back, after it has finished or handed back its own tickets. A durable
     /// subscription keeps its cursor unless `forget`. The life lock is dropped after this.
     pub fn leave(&self, registered: &Registered, durable: bool) {
         let m = &self.memory;
         let entry = layout::entry(registered.index);
+        let durable = durable && is_standing(self.policy(registered.index));
         m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
         if !durable {
             m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);

@@ -98,9 +98,17 @@ impl<M: Memory> SlotReader<M> {
         Ok(())
     }
 
-    /// Resumes at a cursor that has gated the producers all the time.
+    /// Resumes at a cursor that has gated the producers all the time: that of a reader that had joined live.
     pub fn resume(&mut self, cursor: u64) {
         (self.position, self.published, self.protected_from) = (cursor, cursor, 0);
+    }
+
+    /// Resumes at a cursor that may lie before what it protects: its reader had joined at an older event, and died
+    /// before it reached the tail it had joined at. What is here now is copied, as by the reader that died.
+    pub fn resume_before_tail(&mut self, cursor: u64) {
+        self.resume(cursor);
+        // TAIL: not before the tail that the join had read.
+        self.protected_from = self.ring.load(layout::TAIL, Edge::Tail);
     }
 
     /// Whether the next event is protected by the cursor, and so may be read in place with [`Self::poll`];
