@@ -16,7 +16,7 @@ use crate::layout;
 use crate::member::{Member, SharedFutex};
 use crate::ring::park::{self, Waker};
 use crate::ring::registry;
-use crate::wait::{SLIP, Step, Wait, Waiting};
+use crate::wait::{Idle, SLIP, Step, Wait, Waiting};
 
 /// Operations between two notes of the time, for observers.
 const SEEN_EVERY: u64 = 1024;
@@ -39,6 +39,7 @@ pub struct Reader<R: Inlet> {
     bytes: u64,
     lost: u64,
     streak: u32,
+    idle: Idle,
 }
 
 impl<R: Inlet> Reader<R> {
@@ -54,17 +55,24 @@ impl<R: Inlet> Reader<R> {
             bytes: 0,
             lost: 0,
             streak: 0,
+            idle: Idle::default(),
             member,
         }
     }
 
-    /// The next event, if there is one. Never blocks and makes no system call, but for waking a producer that
-    /// waits for room.
+    /// The next event, if there is one. Never blocks, and makes no system call but for waking a producer that
+    /// waits for room, and, when there has been nothing for some ms, for asking whether publishers live.
+    ///
+    /// A reader opened with `until_closed` gets [`RecvError::Closed`] as from [`Self::recv`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, RecvError> {
+        let located = match self.poll()? {
+            Some(located) => Some(located),
+            None => self.look_when_idle()?,
+        };
         // SAFETY: `poll` says where a checked event lies; it is released by the next call, which needs this
         // handle mutably, as the event's lifetime does.
-        Ok(self.poll()?.map(|located| unsafe { Event::new(located) }))
+        Ok(located.map(|located| unsafe { Event::new(located) }))
     }
 
     /// The next event, waiting for it without end.
@@ -105,13 +113,19 @@ impl<R: Inlet> Reader<R> {
         }
         while self.held.len() < most && self.ring.is_protected() {
             let Found::Event { position, header, body_offset } = self.ring.poll_held() else { break };
+            if !self.member.stands() {
+                break; // The next call says so, as in `receive`.
+            }
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
             self.held.push(Located { body, header, position });
         }
         if self.held.is_empty() {
             // Nothing is held, so the ordinary poll may release, and say what is the matter.
-            let polled = self.poll()?;
+            let mut polled = self.poll()?;
+            if polled.is_none() {
+                polled = self.look_when_idle()?;
+            }
             self.held.extend(polled);
         }
         Ok(Batch { reader: self })
@@ -164,6 +178,11 @@ impl<R: Inlet> Reader<R> {
     #[inline(always)]
     fn receive(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
         if let Found::Event { position, header, body_offset } = found {
+            // An evicted reader may find an event of a later lap here, where its own was overwritten. The publisher
+            // saw the eviction before it wrote that, so whoever sees the event sees the eviction too.
+            if !self.member.stands() {
+                return Err(RecvError::Evicted);
+            }
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
             return Ok(Some(Located { body, header, position }));
@@ -187,7 +206,11 @@ impl<R: Inlet> Reader<R> {
             _ => {
                 // A publisher may be waiting for exactly the room that a lazy cursor holds back.
                 self.release();
-                if std::mem::take(&mut self.streak) >= STREAK {
+                let streak = std::mem::take(&mut self.streak);
+                if streak > 0 {
+                    self.idle.restart();
+                }
+                if streak >= STREAK {
                     // It is about to write the line that this would take away from it by polling.
                     (0..SLIP).for_each(|_| std::hint::spin_loop());
                 }
@@ -230,6 +253,24 @@ impl<R: Inlet> Reader<R> {
         self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), u32::MAX >> 1);
     }
 
+    /// For a poll that found nothing: probes the peers if it is time to.
+    #[inline]
+    fn look_when_idle(&mut self) -> Result<Option<Located>, RecvError> {
+        if self.idle.is_due() { self.probe() } else { Ok(None) }
+    }
+
+    /// Steps over what a dead publisher left, and finds out whether there is anything to wait for.
+    #[cold]
+    fn probe(&mut self) -> Result<Option<Located>, RecvError> {
+        self.member.seen();
+        let closed = self.until_closed && self.publishers_left();
+        if !self.ring.repair(&self.member.peers) && closed {
+            // What the last publisher did, it did before it was seen to have left.
+            return self.poll()?.map(Some).ok_or(RecvError::Closed);
+        }
+        self.poll()
+    }
+
     #[cold]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<Located, RecvError> {
         let mut waiting = Waiting::new(self.wait, timeout);
@@ -238,11 +279,8 @@ impl<R: Inlet> Reader<R> {
                 Step::Poll => {}
                 Step::TimedOut => return self.poll()?.ok_or(RecvError::TimedOut),
                 Step::Probe => {
-                    self.member.seen();
-                    let closed = self.until_closed && self.publishers_left();
-                    if !self.ring.repair(&self.member.peers) && closed {
-                        // What the last publisher did, it did before it was seen to have left.
-                        return self.poll()?.ok_or(RecvError::Closed);
+                    if let Some(located) = self.probe()? {
+                        return Ok(located);
                     }
                 }
                 Step::Sleep(slice_ns) => {
