@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::forks::{End, Part, Shared, arm, event, forked, number, pause};
+use crate::forks::{End, Part, Shared, arm, event, forked, number, pause, steps};
 use railbus::inlet::Inlet;
 use railbus::outlet::Outlet;
 use railbus::reader::Reader;
@@ -49,6 +49,8 @@ const OTHER: u64 = 3;
 const COMMITTED: usize = 0;
 const BEGUN: usize = 1;
 const ACKED: usize = 2;
+/// How many accesses a script that has come to its end has made.
+pub(crate) const STEPS: usize = 3;
 const EVENTS: usize = 8;
 
 // What an actor that works says of an event, in word EVENTS + its number.
@@ -135,6 +137,7 @@ impl<'a> Stage<'a> {
         let mut actor = forked(|| {
             arm(stop_at, kill_at);
             script(base, shared);
+            shared.set(STEPS, steps());
         });
         loop {
             self.end = actor.wait();
