@@ -16,6 +16,7 @@ use crate::os::life::FileId;
 use crate::os::pages::PageReport;
 use crate::outlet::{SlotOutlet, StreamOutlet};
 use crate::reader::Reader;
+use crate::ring::anchor::POSITION_MAX;
 use crate::ring::peers::Side;
 use crate::ring::registry::{DURABLE, LOSSY, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
 use crate::ring::slot_producer::SlotProducer;
@@ -169,6 +170,9 @@ fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
     let first = options.first_position;
     if first == 0 {
         return Ok(());
+    }
+    if first > POSITION_MAX {
+        return Err(Error::invalid(format!("first position {first}"), format!("at most {POSITION_MAX}")));
     }
     // SAFETY: the maps outlive these copies, and the creator has all of them writable.
     let memories = unsafe { Memories::of(maps) };

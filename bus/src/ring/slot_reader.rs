@@ -121,7 +121,7 @@ impl<M: Memory> SlotReader<M> {
     /// The next event, in place. Those before it are released: the cursor may pass them.
     #[inline(always)]
     pub fn poll(&mut self) -> Poll {
-        if self.position - self.published >= self.slots.count / 8 {
+        if self.position.wrapping_sub(self.published) >= self.slots.count / 8 {
             self.acknowledge();
         }
         self.poll_held()
@@ -136,7 +136,7 @@ impl<M: Memory> SlotReader<M> {
             // PUBLISH: pairs with the producer's store; the slot's bytes are visible.
             let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
             if word == self.slots.state(t, seq::PUBLISHED) {
-                self.position = t + 1;
+                self.position = t.wrapping_add(1);
                 let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
                 return Poll::Event(t, header);
             }
@@ -144,7 +144,7 @@ impl<M: Memory> SlotReader<M> {
                 // A newer lap under a cursor: this reader was evicted, or the ring is corrupt.
                 return if self.slots.is_newer(word, t) { Poll::Corrupt } else { Poll::Empty };
             }
-            self.position = t + 1;
+            self.position = t.wrapping_add(1);
         }
         Poll::Corrupt
     }
@@ -160,7 +160,7 @@ impl<M: Memory> SlotReader<M> {
                 return self.skip(t);
             }
             if word == self.slots.state(t, seq::ABORTED) {
-                self.position = t + 1;
+                self.position = t.wrapping_add(1);
                 continue;
             }
             if word != self.slots.state(t, seq::PUBLISHED) {
@@ -179,7 +179,7 @@ impl<M: Memory> SlotReader<M> {
             if !frame::is_event(header, most) {
                 return Poll::Corrupt;
             }
-            self.position = t + 1;
+            self.position = t.wrapping_add(1);
             return Poll::Event(t, header);
         }
         Poll::Corrupt
@@ -246,7 +246,7 @@ impl<M: Memory> SlotReader<M> {
     pub fn skip_orphan<P: Peers>(&mut self, peers: &P) -> bool {
         let orphan = is_orphan(&self.ring, &self.data, self.slots, self.producers, self.position, peers);
         if orphan {
-            self.position += 1;
+            self.position = self.position.wrapping_add(1);
         }
         orphan
     }

@@ -87,9 +87,7 @@ impl<M: Memory> StreamPublisher<M> {
         // A predecessor killed between its index and its floor left the lone floor word behind.
         ring.store(layout::ANCHOR_FLOOR, anchors.floor.position, Edge::Plain);
         let end = walk(&data, capacity, anchors.recent, None)?;
-        if anchors.floor.position > anchors.recent.position
-            || end.position - anchors.floor.position > capacity
-        {
+        if end.position - anchors.floor.position > capacity {
             return None;
         }
         let entry = layout::entry(index);

@@ -94,7 +94,7 @@ pub fn walk<M: Memory>(data: &M, capacity: u64, place: Place, until: Option<u64>
             break;
         }
         if word & frame::PADDING != 0 {
-            if word != frame::padding(capacity - offset) {
+            if offset == 0 || word != frame::padding(capacity - offset) {
                 return None;
             }
             at.position += capacity - offset;
@@ -179,7 +179,7 @@ impl<M: Memory> StreamSubscriber<M> {
     /// walks, and then starts at the recent place or reports the loss with its first poll.
     fn start(&mut self, anchors: Anchors, from: From) -> Result<(), JoinError> {
         let Anchors { floor, recent, .. } = anchors;
-        if floor.position > recent.position || recent.position - floor.position > self.capacity {
+        if recent.position - floor.position > self.capacity {
             return Err(JoinError::Corrupt);
         }
         let walked = |place, until| match walk(&self.data, self.capacity, place, until) {
@@ -255,8 +255,8 @@ impl<M: Memory> StreamSubscriber<M> {
                 self.place = Place { position: position + frame_bytes, count: self.place.count + 1 };
                 return Poll::Event(Frame { position, header });
             }
-            // Padding ends the lap, so the next header is at the ring's start: this repeats once.
-            if header != frame::padding(self.capacity - offset) {
+            // Padding ends a lap and never is one, so the next header is at the ring's start: this repeats once.
+            if offset == 0 || header != frame::padding(self.capacity - offset) {
                 return Poll::Corrupt;
             }
             self.place.position = position + (self.capacity - offset);
@@ -307,7 +307,7 @@ impl<M: Memory> StreamSubscriber<M> {
             if header == 0 {
                 return Poll::Empty;
             }
-            if header == frame::padding(self.capacity - offset) {
+            if offset != 0 && header == frame::padding(self.capacity - offset) {
                 self.place.position = position + (self.capacity - offset);
                 continue;
             }
