@@ -18,6 +18,7 @@ use crate::os::life::FileId;
 use crate::os::pages::PageReport;
 use crate::outlet::{SlotOutlet, StreamOutlet};
 use crate::reader::Reader;
+use crate::ring::anchor::POSITION_MAX;
 use crate::ring::peers::Side;
 use crate::ring::registry::{DURABLE, LOSSY, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
 use crate::ring::slot_producer::SlotProducer;
@@ -171,6 +172,9 @@ fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
     let first = options.first_position;
     if first == 0 {
         return Ok(());
+    }
+    if first > POSITION_MAX {
+        return Err(Error::invalid(format!("first position {first}"), format!("at most {POSITION_MAX}")));
     }
     // SAFETY: the maps outlive these copies, and the creator has all of them writable.
     let memories = unsafe { Memories::of(maps) };
@@ -481,12 +485,16 @@ impl Channel {
             ));
         }
         let who = self.introduction(options, role)?;
-        let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
+        let member = Member::register(self, Side::Consumers, &who, |memories, peers, index| {
+            // The entry of a queue's consumer may have been a worker's, with events in its hands.
+            role != ROLE_TAP || sweep_entry(self, memories, peers, index)
+        })?;
         let Memories { ring, acks, data, .. } = member.memories;
         let producers = self.header().producers_max as usize;
         let mut core = SlotReader::new(ring, acks, data, member.registered.index, self.slots(), producers);
         match member.registered.resumed {
-            Some(cursor) => core.resume(cursor),
+            Some(cursor) if role == ROLE_TAP => core.resume(cursor),
+            Some(cursor) => core.resume_before_tail(cursor),
             None => core.join(options.start, options.lossy).map_err(|error| self.explain(error))?,
         }
         let inlet = SlotInlet { core, lossy: options.lossy };

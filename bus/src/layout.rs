@@ -134,7 +134,7 @@ fields! {
     LOST: 32, 8, "owner", "readers: events lost to overrun; producers: events dropped";
     BLOCKED: 40, 8, "owner", "how often the owner found no room, or no event";
     BYTES: 48, 8, "owner", "payload bytes published, or received";
-    JOINED: 56, 8, "owner; registrar", "readers: 1 once the cursor is protected; before that nobody resumes at it";
+    JOINED: 56, 8, "owner; registrar", "1 once it receives what is published; a durable cursor stands, and outlives its owner, from then on";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
     TID: 140, 4, "registrar", "thread that made the handle";

@@ -270,15 +270,11 @@ impl Member {
         (0..registry.used()).filter(is_live).count()
     }
 
-    /// Tells the other side that this participant is ready: what is published from now on, it receives.
-    ///
-    /// Before this it is registered, but may still be looking for the place to start at. An entry whose SEEN_NS is
-    /// its ATTACHED_NS is of one that is not ready.
+    /// Tells the other side that this participant is ready: what is published from now on, it receives. Readers say so
+    /// themselves when they have joined.
     pub(crate) fn joined(&self) {
-        let entry = layout::entry(self.registered.index);
-        let attached_ns = self.own.load(entry + layout::ATTACHED_NS, Edge::Plain);
-        // STATE: joining is done when this is seen.
-        self.own.store(entry + layout::SEEN_NS, clock::monotonic_ns().max(attached_ns + 1), Edge::State);
+        // STATE: as in the readers' join.
+        self.own.store(self.entry + layout::JOINED, 1, Edge::State);
     }
 
     /// How many live participants of the other side have joined.
@@ -286,11 +282,10 @@ impl Member {
         let side = self.other_side();
         let registry = registry_of(&self.memories, &self.channel, side);
         let is_ready = |&index: &usize| {
-            let entry = layout::entry(index);
             // STATE: pairs with `joined`.
-            let seen_ns = self.others().load(entry + layout::SEEN_NS, Edge::State);
+            let joined = self.others().load(layout::entry(index) + layout::JOINED, Edge::State) != 0;
             registry::status(registry.state(index)) == Status::Active
-                && seen_ns != self.others().load(entry + layout::ATTACHED_NS, Edge::Plain)
+                && joined
                 && !self.peers.is_dead(side, index)
         };
         (0..registry.used()).filter(is_ready).count()

@@ -15,13 +15,10 @@ use crate::event::{Event, Located};
 use crate::inlet::{Found, Inlet};
 use crate::layout;
 use crate::member::{Member, SharedFutex};
-use crate::os::clock;
 use crate::ring::park::{self, Waker};
 use crate::ring::registry;
-use crate::wait::{SLIP, Step, Wait, Waiting};
+use crate::wait::{Idle, SLIP, Step, Wait, Waiting};
 
-/// Empty polls look after the peers this often. The coarse clock steps in milliseconds.
-const IDLE_EVERY_NS: u64 = 4_000_000;
 /// Events in a row after which an empty ring is met with a pause.
 const STREAK: u64 = 8;
 
@@ -44,8 +41,7 @@ pub struct Reader<R: Inlet> {
     lost: u64,
     /// What `events` was at the last empty poll.
     events_at_empty: u64,
-    /// When the last empty poll looked after the peers.
-    idle_ns: u64,
+    idle: Idle,
 }
 
 impl<R: Inlet> Reader<R> {
@@ -54,7 +50,6 @@ impl<R: Inlet> Reader<R> {
         let ever = member.others_ever();
         let is_alone = || member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) != Some(true);
         let publishers_before = (until_closed && live && is_alone()).then_some(ever);
-        member.joined();
         Reader {
             ring,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
@@ -67,13 +62,15 @@ impl<R: Inlet> Reader<R> {
             bytes: 0,
             lost: 0,
             events_at_empty: 0,
-            idle_ns: 0,
+            idle: Idle::default(),
             member,
         }
     }
 
-    /// The next event, if there is one. Never blocks and makes no system call, but for waking a producer that
-    /// waits for room.
+    /// The next event, if there is one. Never blocks, and makes no system call but for waking a producer that
+    /// waits for room, and, when there has been nothing for some ms, for asking whether publishers live.
+    ///
+    /// A reader opened with `until_closed` gets [`RecvError::Closed`] as from [`Self::recv`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, RecvError> {
         if let Some(located) = self.poll_easily() {
@@ -81,10 +78,10 @@ impl<R: Inlet> Reader<R> {
             // handle mutably, as the event's lifetime does.
             return Ok(Some(unsafe { Event::new(located) }));
         }
-        let polled = self.poll_slowly()?;
-        if polled.is_none() {
-            self.idle();
-        }
+        let polled = match self.poll_slowly()? {
+            Some(located) => Some(located),
+            None => self.look_when_idle()?,
+        };
         // SAFETY: as above.
         Ok(polled.map(|located| unsafe { Event::new(located) }))
     }
@@ -129,6 +126,9 @@ impl<R: Inlet> Reader<R> {
         }
         while self.held.len() < most && self.ring.is_protected() {
             let Found::Event { position, header, body_offset } = self.ring.poll_held() else { break };
+            if !self.member.stands() {
+                break; // The next call says so, as in `receive`.
+            }
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
             self.held.push(Located { body, header, position });
@@ -139,7 +139,10 @@ impl<R: Inlet> Reader<R> {
         }
         if self.held.is_empty() {
             // Nothing is held, so the ordinary poll may release, and say what is the matter.
-            let polled = self.poll()?;
+            let mut polled = self.poll()?;
+            if polled.is_none() {
+                polled = self.look_when_idle()?;
+            }
             self.held.extend(polled);
         }
         Ok(Batch { reader: self })
@@ -227,19 +230,10 @@ impl<R: Inlet> Reader<R> {
         self.receive(found)
     }
 
-    /// After an empty poll of a caller who does its own waiting: nobody else steps over what a dead publisher left.
-    #[inline]
-    fn idle(&mut self) {
-        let now = clock::coarse_ns();
-        if now.saturating_sub(self.idle_ns) >= IDLE_EVERY_NS {
-            self.idle_ns = now;
-            self.member.note(layout::SEEN_NS, now);
-            self.ring.repair(&self.member.peers);
-        }
-    }
-
     fn receive(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
         if let Found::Event { position, header, body_offset } = found {
+            // An evicted reader may find an event of a later lap here, where its own was overwritten. The publisher
+            // saw the eviction before it wrote that, so whoever sees the event sees the eviction too.
             if !self.member.stands() {
                 return Err(RecvError::Evicted);
             }
@@ -267,6 +261,9 @@ impl<R: Inlet> Reader<R> {
                 self.release();
                 let streak = self.events - self.events_at_empty;
                 self.events_at_empty = self.events;
+                if streak > 0 {
+                    self.idle.restart();
+                }
                 if streak >= STREAK {
                     // It is about to write the line that this would take away from it by polling.
                     (0..SLIP).for_each(|_| std::hint::spin_loop());
@@ -304,6 +301,24 @@ impl<R: Inlet> Reader<R> {
         self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || u32::MAX >> 1);
     }
 
+    /// For a poll that found nothing: probes the peers if it is time to.
+    #[inline]
+    fn look_when_idle(&mut self) -> Result<Option<Located>, RecvError> {
+        if self.idle.is_due() { self.probe() } else { Ok(None) }
+    }
+
+    /// Steps over what a dead publisher left, and finds out whether there is anything to wait for.
+    #[cold]
+    fn probe(&mut self) -> Result<Option<Located>, RecvError> {
+        self.member.seen();
+        let closed = self.until_closed && self.publishers_left() && self.had_publisher();
+        if !self.ring.repair(&self.member.peers) && closed {
+            // What the last publisher did, it did before it was seen to have left.
+            return self.poll()?.map(Some).ok_or(RecvError::Closed);
+        }
+        self.poll()
+    }
+
     #[cold]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<Located, RecvError> {
         if let Some(located) = self.poll_slowly()? {
@@ -315,11 +330,8 @@ impl<R: Inlet> Reader<R> {
                 Step::Poll => {}
                 Step::TimedOut => return self.poll()?.ok_or(RecvError::TimedOut),
                 Step::Probe => {
-                    self.member.seen();
-                    let closed = self.until_closed && self.publishers_left() && self.had_publisher();
-                    if !self.ring.repair(&self.member.peers) && closed {
-                        // What the last publisher did, it did before it was seen to have left.
-                        return self.poll()?.ok_or(RecvError::Closed);
+                    if let Some(located) = self.probe()? {
+                        return Ok(located);
                     }
                 }
                 Step::Sleep(slice_ns) => {

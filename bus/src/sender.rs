@@ -265,7 +265,14 @@ impl<R: Outlet> Sender<R> {
             let payload = payload.as_ref();
             // Cannot fail: checked above.
             let Ok(header) = self.plain_header(payload.len()) else { break };
-            let Ok(claim) = self.ring.claim(frame::body_bytes(header) as u64) else { break };
+            let claim = match self.ring.claim(frame::body_bytes(header) as u64) {
+                Ok(claim) => claim,
+                Err(refused) => {
+                    // Somebody who publishes only in batches must get past the dead, too: by the next call.
+                    self.ring.repair(refused, &self.member.peers);
+                    break;
+                }
+            };
             self.fill(claim, header, payload);
             published += 1;
         }

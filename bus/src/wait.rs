@@ -129,6 +129,42 @@ impl Waiting {
     }
 }
 
+/// Empty polls between two looks at the clock of a handle that only polls.
+const EMPTY_POLLS_A_LOOK: u32 = 16;
+
+/// Tells a handle that is only ever polled, and so never comes to wait, when to probe its peers: what a dead peer
+/// left would be in its way for ever otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    polls: u32,
+    next_probe_ns: u64,
+}
+
+impl Idle {
+    /// The handle found something in between.
+    #[inline(always)]
+    pub(crate) fn restart(&mut self) {
+        *self = Idle::default();
+    }
+
+    /// A poll has found nothing. Whether a probe is due: at the first ticks of the coarse clock (1 to 10 ms) without
+    /// an event, and at each tick after that.
+    #[inline]
+    pub(crate) fn is_due(&mut self) -> bool {
+        self.polls += 1;
+        if self.polls < EMPTY_POLLS_A_LOOK {
+            return false;
+        }
+        self.polls = 0;
+        let now = clock::coarse_ns();
+        let due = self.next_probe_ns != 0 && now >= self.next_probe_ns;
+        if due || self.next_probe_ns == 0 {
+            self.next_probe_ns = now + PROBE_EVERY_NS;
+        }
+        due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +177,15 @@ mod tests {
         let steps: Vec<Step> = (0..300).map(|_| waiting.step()).collect();
         assert!(steps[..127].iter().all(|&step| step == Step::Poll), "{steps:?}");
         assert!(steps.iter().any(|step| matches!(step, Step::Sleep(1..=SLICE_NS))), "{steps:?}");
+    }
+
+    #[test]
+    fn a_handle_that_only_polls_probes_again_and_again() {
+        let mut idle = Idle::default();
+        for _ in 0..3 {
+            while !idle.is_due() {}
+            assert!(!idle.is_due(), "not at each poll");
+        }
     }
 
     #[test]

@@ -25,14 +25,12 @@ use crate::ring::registry;
 use crate::ring::slot_worker::{SlotWorker, TAKE_MAX, Taken};
 use crate::ring::word::Slots;
 use crate::sender::Sender;
-use crate::wait::{SLIP, Step, Wait, Waiting};
+use crate::wait::{Idle, SLIP, Step, Wait, Waiting};
 
-/// Operations between two looks at the clock.
-const SEEN_EVERY: u64 = 256;
+/// Most events between two looks at the clock; fewer when each takes its time.
+const LOOK_EVERY_MAX: u64 = 256;
 /// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
-/// Empty polls look after the peers this often. The coarse clock steps in milliseconds.
-const IDLE_EVERY_NS: u64 = 4_000_000;
 /// Events in a row after which an empty ring is met with a pause.
 const STREAK: u64 = 8;
 
@@ -41,6 +39,8 @@ const STREAK: u64 = 8;
 pub struct Ticket {
     position: u64,
     attempt: u8,
+    /// The header word that was checked: the one in the ring may be changed by a producer that runs wild.
+    header: u64,
 }
 
 impl Ticket {
@@ -73,6 +73,10 @@ pub struct Worker {
     bytes: u64,
     /// What `events` was at the last empty poll.
     events_at_empty: u64,
+    idle: Idle,
+    /// Events after which this worker looks around, and how many it lets pass before the next look.
+    look_at: u64,
+    look_every: u64,
 }
 
 /// Sweeps what the dead owner of a worker's registry entry left. For registering.
@@ -129,11 +133,17 @@ impl Worker {
             events: 0,
             bytes: 0,
             events_at_empty: 0,
+            idle: Idle::default(),
+            look_at: 1,
+            look_every: 1,
             member,
         }
     }
 
-    /// The next event, if there is one. Never blocks.
+    /// The next event, if there is one. Never blocks; when there has been nothing for some ms, it asks the system
+    /// whether peers live.
+    ///
+    /// A worker opened with `until_closed` gets [`RecvError::Closed`] as from [`Self::take`].
     #[inline(always)]
     pub fn try_take(&mut self) -> Result<Option<Job<'_>>, RecvError> {
         if let Some(ticket) = self.poll_easily() {
@@ -175,27 +185,16 @@ impl Worker {
     }
 
     fn take_ticket_slowly(&mut self) -> Result<Option<Ticket>, RecvError> {
-        let polled = self.poll_slowly()?;
-        if polled.is_none() {
-            self.idle();
+        match self.poll_slowly()? {
+            Some(ticket) => Ok(Some(ticket)),
+            None if self.idle.is_due() => self.probe(),
+            None => Ok(None),
         }
-        Ok(polled)
     }
 
     /// What a [`crate::bridge::Bridge`] is to be armed with.
     pub fn watch(&self) -> Watch {
         Watch { position: None, redo_seen: self.core.redo_seen() }
-    }
-
-    /// After an empty poll of a caller who does its own waiting: looks after the peers now and then.
-    #[inline]
-    fn idle(&mut self) {
-        if clock::coarse_ns().saturating_sub(self.swept_ns) >= IDLE_EVERY_NS {
-            self.look_around(true);
-            if let Some(ticket) = self.core.stuck_behind() {
-                self.core.skip_orphan(ticket, &self.member.peers);
-            }
-        }
     }
 
     /// As [`Self::take_ticket`], waiting at most `timeout`.
@@ -209,11 +208,13 @@ impl Worker {
     /// The event a ticket names, in place. `None` when this worker does not hold it.
     #[inline]
     pub fn event(&self, ticket: Ticket) -> Option<Event<'_>> {
-        if self.member.is_forked() || !self.core.holds(ticket.position) {
+        // The header was checked when the ticket was made, but perhaps by a worker of another queue.
+        let sound = frame::is_event(ticket.header, self.core.body_max());
+        if self.member.is_forked() || !sound || !self.core.holds(ticket.position) {
             return None;
         }
-        // SAFETY: held, so nobody overwrites it; the header was checked when it was taken.
-        Some(unsafe { Event::new(self.locate(ticket.position)) })
+        // SAFETY: held, so nobody overwrites it; the body that the header tells lies in the slot.
+        Some(unsafe { Event::new(self.locate(ticket)) })
     }
 
     /// Says that an event is done: it will not be delivered again. False when this worker does not hold it.
@@ -250,9 +251,10 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn locate(&self, position: u64) -> Located {
+    fn locate(&self, ticket: Ticket) -> Located {
+        let Ticket { position, header, .. } = ticket;
         let body = self.member.memories.data.address(self.core.body_offset(position));
-        Located { body, header: self.core.header(position), position }
+        Located { body, header, position }
     }
 
     #[inline(always)]
@@ -273,7 +275,7 @@ impl Worker {
         let header = self.core.header(ticket);
         if frame::is_plain(header) && frame::body_bytes(header) as u64 <= self.core.body_max() {
             self.count(header);
-            return Some(Ticket { position: ticket, attempt: 0 });
+            return Some(Ticket { position: ticket, attempt: 0, header });
         }
         // To be handed out by the slow path, which looks closer.
         self.core.hand_out_again(ticket);
@@ -284,20 +286,9 @@ impl Worker {
     fn count(&mut self, header: u64) {
         self.events += 1;
         self.bytes += frame::body_bytes(header) as u64;
-        if self.events.is_multiple_of(SEEN_EVERY) {
-            self.look_around(false);
+        if self.events >= self.look_at {
+            self.look_by_the_way();
         }
-    }
-
-    /// An event with flags, or one that no producer writes.
-    #[cold]
-    fn check(&mut self, taken: Taken, header: u64) -> Result<Option<Ticket>, RecvError> {
-        if !frame::is_event(header, self.core.body_max()) {
-            // It stays in hand: nobody can make sense of it.
-            return Err(RecvError::Corrupt("an event that no producer writes; remove the channel"));
-        }
-        self.count(header);
-        Ok(Some(Ticket { position: taken.ticket, attempt: taken.attempt }))
     }
 
     #[inline(never)]
@@ -315,6 +306,9 @@ impl Worker {
                 self.tell();
                 let streak = self.events - self.events_at_empty;
                 self.events_at_empty = self.events;
+                if streak > 0 {
+                    self.idle.restart();
+                }
                 if streak >= STREAK {
                     // A producer is about to write the line that polling would take away from it.
                     (0..SLIP).for_each(|_| std::hint::spin_loop());
@@ -322,9 +316,14 @@ impl Worker {
                 return Ok(None);
             };
             let header = self.core.header(taken.ticket);
-            let is_event = frame::is_event(header, self.core.body_max());
-            if !is_event || taken.attempt == 0 || self.is_redelivered(taken) {
-                return self.check(taken, header);
+            if !frame::is_event(header, self.core.body_max()) {
+                // It stays in hand: nobody can make sense of it.
+                return Err(RecvError::Corrupt("an event that no producer writes; remove the channel"));
+            }
+            let ticket = Ticket { position: taken.ticket, attempt: taken.attempt, header };
+            if taken.attempt == 0 || self.is_redelivered(taken, ticket) {
+                self.count(header);
+                return Ok(Some(ticket));
             }
         }
     }
@@ -348,22 +347,16 @@ impl Worker {
     /// Whether an event that was delivered before is to be delivered again: otherwise it has become a dead letter,
     /// or waits until there is room for it.
     #[cold]
-    fn is_redelivered(&mut self, taken: Taken) -> bool {
+    fn is_redelivered(&mut self, taken: Taken, ticket: Ticket) -> bool {
         if self.max_attempts == 0 || (taken.attempt as u32) < self.max_attempts {
             self.member.memories.acks.fetch_add(layout::REDELIVERED, 1, Edge::Plain);
             return true;
         }
-        let Some(letters) = &mut self.dead_letters else { return true };
+        let Some(mut letters) = self.dead_letters.take() else { return true };
         let header = self.member.channel.header();
         let channel_word = u64::from_le_bytes(std::array::from_fn(|i| header.channel_id[i]));
         // SAFETY: the event is in this worker's hands, and its header was checked.
-        let event: Event<'_> = unsafe {
-            Event::new(Located {
-                body: self.member.memories.data.address(self.core.body_offset(taken.ticket)),
-                header: self.core.header(taken.ticket),
-                position: taken.ticket,
-            })
-        };
+        let event: Event<'_> = unsafe { Event::new(self.locate(ticket)) };
         let attributes = Attributes {
             type_id: event.type_id(),
             trace: event.trace(),
@@ -378,7 +371,9 @@ impl Worker {
         };
         // Published before it is done: killed between the two, it is delivered as a dead letter once more, and its
         // origin tells.
-        if letters.try_publish_with(event.payload(), &attributes).is_ok() {
+        let written = letters.try_publish_with(event.payload(), &attributes).is_ok();
+        self.dead_letters = Some(letters);
+        if written {
             self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
             self.core.done(taken.ticket);
         } else {
@@ -389,7 +384,21 @@ impl Worker {
         false
     }
 
-    /// Looks for dead workers and repairs what they left, at most every ms unless `now`.
+    /// Looks around once a ms or so, however long this worker is busy with an event.
+    #[cold]
+    fn look_by_the_way(&mut self) {
+        let passed_ns = clock::coarse_ns().saturating_sub(self.swept_ns);
+        let look_every = if passed_ns < SWEEP_EVERY_NS {
+            self.look_every * 2
+        } else {
+            self.look_every * SWEEP_EVERY_NS / passed_ns
+        };
+        self.look_every = look_every.clamp(1, LOOK_EVERY_MAX);
+        self.look_at = self.events + self.look_every;
+        self.look_around(false);
+    }
+
+    /// Looks for dead workers and repairs what they left, at most every ms unless `at_once`.
     #[cold]
     fn look_around(&mut self, at_once: bool) {
         let now = clock::coarse_ns();
@@ -409,6 +418,20 @@ impl Worker {
         }
     }
 
+    /// Repairs what the dead left, and finds out whether there is anything to wait for.
+    #[cold]
+    fn probe(&mut self) -> Result<Option<Ticket>, RecvError> {
+        self.look_around(true);
+        let mut repaired = false;
+        if let Some(ticket) = self.core.stuck_behind() {
+            repaired = self.core.skip_orphan(ticket, &self.member.peers);
+        }
+        if !repaired && self.until_closed && self.producers_left() && self.is_finished() {
+            return self.poll()?.map(Some).ok_or(RecvError::Closed);
+        }
+        self.poll()
+    }
+
     #[cold]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<Ticket, RecvError> {
         if let Some(ticket) = self.poll_slowly()? {
@@ -420,13 +443,8 @@ impl Worker {
                 Step::Poll => {}
                 Step::TimedOut => return self.poll()?.ok_or(RecvError::TimedOut),
                 Step::Probe => {
-                    self.look_around(true);
-                    let mut repaired = false;
-                    if let Some(ticket) = self.core.stuck_behind() {
-                        repaired = self.core.skip_orphan(ticket, &self.member.peers);
-                    }
-                    if !repaired && self.until_closed && self.producers_left() && self.is_finished() {
-                        return self.poll()?.ok_or(RecvError::Closed);
+                    if let Some(ticket) = self.probe()? {
+                        return Ok(ticket);
                     }
                 }
                 Step::Sleep(slice_ns) => {
@@ -476,7 +494,7 @@ impl Job<'_> {
     #[inline(always)]
     pub fn event(&self) -> Event<'_> {
         // SAFETY: in this worker's hands until the job is dropped; its header was checked when it was taken.
-        unsafe { Event::new(self.worker.locate(self.ticket.position)) }
+        unsafe { Event::new(self.worker.locate(self.ticket)) }
     }
 
     /// Which delivery this is, counted from 1.

@@ -40,7 +40,12 @@ fn entry(index: u64) -> usize {
     layout::ANCHOR_ENTRIES + (index as usize & 1) * 32
 }
 
-/// Reads both places untorn. `None` if the publisher kept changing them for `tries` attempts.
+/// No position, count or ticket comes near this: what is beyond is not a participant's doing. Far enough from the
+/// end that no sum of a position and the bytes of a ring overflows.
+pub const POSITION_MAX: u64 = u64::MAX - (1 << 48);
+
+/// Reads both places untorn. `None` if the publisher kept changing them for `tries` attempts, or if they are not
+/// places that a publisher writes.
 pub fn read<M: Memory>(ring: &M, tries: usize) -> Option<Anchors> {
     for _ in 0..tries {
         // ANCHOR: the entry was filled before its index was stored.
@@ -53,7 +58,11 @@ pub fn read<M: Memory>(ring: &M, tries: usize) -> Option<Anchors> {
         // index + 2, index + 1 would be seen here.
         ring.fence(Edge::Validate);
         if ring.load(layout::ANCHOR_INDEX, Edge::Plain) == index {
-            return Some(Anchors { index, floor, recent });
+            let highest = recent.position.max(floor.count).max(recent.count);
+            let sound = floor.position <= recent.position
+                && (floor.position | recent.position).is_multiple_of(8)
+                && highest <= POSITION_MAX;
+            return sound.then_some(Anchors { index, floor, recent });
         }
     }
     None
@@ -127,7 +136,8 @@ impl History {
             return;
         }
         self.published = (floor, recent);
-        self.index += 1;
+        // Wraps only where somebody else wrote it: only its lowest bit and its change matter.
+        self.index = self.index.wrapping_add(1);
         let at = entry(self.index);
         for (i, value) in [floor.position, floor.count, recent.position, recent.count].into_iter().enumerate()
         {

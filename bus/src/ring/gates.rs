@@ -69,9 +69,12 @@ impl Gates {
     ) -> bool {
         let entry = layout::entry(index);
         let state = acks.load(entry + layout::STATE, Edge::State);
-        let durable = acks.load(entry + layout::POLICY, Edge::Plain) & registry::DURABLE != 0;
-        // The policy was written before the state; if the state is unchanged after the probe, both belong together.
-        if registry::status(state) != Status::Active || durable || !is_dead() {
+        if registry::status(state) != Status::Active || !is_dead() {
+            return false;
+        }
+        // After the proof: the owner may have joined just before it died. If the state is unchanged after this, both
+        // belong together.
+        if registry::is_standing(acks, entry) {
             return false;
         }
         if acks.load(entry + layout::STATE, Edge::State) != state {

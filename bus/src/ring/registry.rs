@@ -66,6 +66,15 @@ pub const fn status(state: u64) -> Status {
     }
 }
 
+/// Whether the entry at `entry` holds a durable name whose owner has joined: from then on its cursor is where the
+/// subscription stands, and outlives it. Before that the cursor is a passing one of the join, which nobody could resume
+/// at.
+pub(crate) fn is_standing<M: Memory>(memory: &M, entry: usize) -> bool {
+    // STATE: pairs with the readers' store when they have joined.
+    memory.load(entry + layout::JOINED, Edge::State) != 0
+        && memory.load(entry + layout::POLICY, Edge::Plain) & DURABLE != 0
+}
+
 const fn with(state: u64, status: u64) -> u64 {
     state & !0xFF | status
 }
@@ -104,7 +113,7 @@ pub struct Registered {
     pub index: usize,
     /// Its state word: ACTIVE with a fresh generation.
     pub state: u64,
-    /// The cursor of the durable subscription that is resumed; `None` also when its owner died while it joined.
+    /// The cursor of the durable subscription that is resumed.
     pub resumed: Option<u64>,
 }
 
@@ -157,6 +166,10 @@ impl<M: Memory> Registry<M> {
 
     /// Whether an entry holds a durable subscription, in use or not.
     pub fn is_durable(&self, index: usize) -> bool {
+        self.has_durable_name(index) && is_standing(&self.memory, layout::entry(index))
+    }
+
+    fn has_durable_name(&self, index: usize) -> bool {
         matches!(status(self.state(index)), Status::Active | Status::Held)
             && self.policy(index) & DURABLE != 0
     }
@@ -172,8 +185,15 @@ impl<M: Memory> Registry<M> {
     ) -> std::result::Result<Registered, Refused> {
         if who.policy & DURABLE != 0 {
             for index in 0..self.used() {
-                if self.is_durable(index) && self.name(index) == who.name {
+                if !self.has_durable_name(index) || self.name(index) != who.name {
+                    continue;
+                }
+                if self.is_durable(index) {
                     return self.resume(locks, who, index).ok_or(Refused::NameTaken(index));
+                }
+                // It is joining, or has died before it had joined.
+                if locks.is_life_held(index) {
+                    return Err(Refused::NameTaken(index));
                 }
             }
         }
@@ -223,11 +243,7 @@ impl<M: Memory> Registry<M> {
                 None
             } else {
                 let cursor = self.memory.load(layout::entry(index) + layout::CURSOR, Edge::Cursor);
-                // Plain: seen behind the last owner's life lock. An owner that was killed while it joined may have
-                // left a cursor that a producer's scan had missed: nothing there is protected, and nothing was
-                // read, so whoever resumes joins anew.
-                let joined = self.memory.load(layout::entry(index) + layout::JOINED, Edge::Plain) != 0;
-                self.fill(locks, who, index, state, Some(if joined { cursor } else { NO_GATE }))
+                self.fill(locks, who, index, state, Some(cursor))
             };
         locks.release_janitor(index);
         registered
@@ -285,14 +301,12 @@ impl<M: Memory> Registry<M> {
         }
     }
 
-    /// TEMPORARY
-    pub fn joined(&self, _registered: &Registered) {}
-
     /// Leaves: the owner gives its entry back, after it has finished or handed back its own tickets. A durable
     /// subscription keeps its cursor unless `forget`. The life lock is dropped after this.
     pub fn leave(&self, registered: &Registered, durable: bool) {
         let m = &self.memory;
         let entry = layout::entry(registered.index);
+        let durable = durable && is_standing(m, entry);
         m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
         if !durable {
             m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);

@@ -124,7 +124,8 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             self.ring.store(self.entry + layout::CLAIM, claim(first, count), Edge::Announce);
             self.announced = true;
             // TAIL.
-            if self.ring.compare_exchange(layout::TAIL, first, first + count as u64, Edge::Tail).is_ok() {
+            let next = first + count as u64;
+            if self.ring.compare_exchange(layout::TAIL, first, next, Edge::Tail).is_ok() {
                 if TOPIC {
                     self.mark_busy(first, count);
                 }
@@ -160,7 +161,8 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             // No look-ahead: reading the slots ahead would share lines that are about to be written.
             wanted == 1 && first < self.gate_limit && self.is_free(first)
         } else {
-            first + (wanted as u64) <= self.ready_until
+            // A tail that no producer wrote may be anything: it must not wrap around to look ready.
+            first.saturating_add(wanted as u64) <= self.ready_until
         }
     }
 
@@ -175,16 +177,16 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     #[cold]
     fn look(&mut self, first: u64, wanted: u32) -> Result<u32, Refused> {
         let wanted = wanted as u64;
-        if first + wanted > self.gate_limit {
+        if first.saturating_add(wanted) > self.gate_limit {
             self.rescan(first)?;
         }
         if TOPIC {
             self.free_until = self.free_slots(first, wanted)?;
-        } else if first + wanted > self.free_until {
+        } else if first.saturating_add(wanted) > self.free_until {
             self.free_until = self.done_slots(first, wanted.max(LOOK_AHEAD))?;
         }
         self.ready_until = self.free_until.min(self.gate_limit);
-        Ok((self.ready_until - first).min(wanted) as u32)
+        Ok(self.ready_until.saturating_sub(first).min(wanted) as u32)
     }
 
     fn rescan(&mut self, first: u64) -> Result<(), Refused> {
@@ -200,7 +202,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
 
     /// End of the run of tickets from `first` whose slots are done.
     fn done_slots(&self, first: u64, at_most: u64) -> Result<u64, Refused> {
-        let end = first + at_most.min(self.slots.count);
+        let end = first.saturating_add(at_most.min(self.slots.count));
         let mut t = first;
         // DONE: the worker's last access to the slot is before the word. A ticket that is not won stays free.
         while t < end && self.done.load(self.slots.done_offset(t), Edge::Done) == self.slots.free_for(t) {
@@ -211,7 +213,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
 
     /// End of the run of tickets from `first` whose slots no older producer writes any more.
     fn free_slots(&self, first: u64, at_most: u64) -> Result<u64, Refused> {
-        let end = first + at_most.min(self.slots.count);
+        let end = first.saturating_add(at_most.min(self.slots.count));
         let mut t = first;
         while t < end && self.is_free(t) {
             t += 1;
@@ -261,7 +263,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         self.data.store(self.slots.offset(t) + layout::SLOT_META, header, Edge::Plain);
         // PUBLISH: pairs with the loads of readers and workers: the slot's bytes are before it.
         self.data.store(self.seq_at(t), self.slots.state(t, seq::PUBLISHED), Edge::Publish);
-        self.data.prefetch_write(self.slots.offset(t + PREFETCH));
+        self.data.prefetch_write(self.slots.offset(t.wrapping_add(PREFETCH)));
     }
 
     /// Gives up ticket `t`: readers step over it.

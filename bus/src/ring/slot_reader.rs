@@ -98,16 +98,24 @@ impl<M: Memory> SlotReader<M> {
         };
         if !lossy {
             self.store_cursor(self.position);
-            // Plain: read behind this owner's death or leave.
-            self.acks.store(self.entry + layout::JOINED, 1, Edge::Plain);
         }
+        // STATE: the cursor is stored before; it protects what lies behind it.
+        self.acks.store(self.entry + layout::JOINED, 1, Edge::State);
         Ok(())
     }
 
-    /// Resumes at a cursor that has gated the producers all the time.
+    /// Resumes at a cursor that has gated the producers all the time: that of a reader that had joined live.
     pub fn resume(&mut self, cursor: u64) {
         (self.position, self.published, self.protected_from) = (cursor, cursor, 0);
-        self.easy_until = cursor + self.slots.count / 8;
+        self.easy_until = cursor.saturating_add(self.slots.count / 8);
+    }
+
+    /// Resumes at a cursor that may lie before what it protects: its reader had joined at an older event, and died
+    /// before it reached the tail it had joined at. What is here now is copied, as by the reader that died.
+    pub fn resume_before_tail(&mut self, cursor: u64) {
+        self.resume(cursor);
+        // TAIL: not before the tail that the join had read.
+        self.protected_from = self.ring.load(layout::TAIL, Edge::Tail);
     }
 
     /// Whether the next event is protected by the cursor, and so may be read in place with [`Self::poll`];
@@ -141,7 +149,7 @@ impl<M: Memory> SlotReader<M> {
     /// The next event, in place. Those before it are released: the cursor may pass them.
     #[inline(always)]
     pub fn poll(&mut self) -> Poll {
-        if self.position - self.published >= self.slots.count / 8 {
+        if self.position.wrapping_sub(self.published) >= self.slots.count / 8 {
             self.acknowledge();
         }
         self.poll_held()
@@ -156,7 +164,7 @@ impl<M: Memory> SlotReader<M> {
             // PUBLISH: pairs with the producer's store; the slot's bytes are visible.
             let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
             if word == self.slots.state(t, seq::PUBLISHED) {
-                self.position = t + 1;
+                self.position = t.wrapping_add(1);
                 let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
                 return Poll::Event(t, header);
             }
@@ -164,7 +172,7 @@ impl<M: Memory> SlotReader<M> {
                 // A newer lap under a cursor: this reader was evicted, or the ring is corrupt.
                 return if self.slots.is_newer(word, t) { Poll::Corrupt } else { Poll::Empty };
             }
-            self.position = t + 1;
+            self.position = t.wrapping_add(1);
         }
         Poll::Corrupt
     }
@@ -180,7 +188,7 @@ impl<M: Memory> SlotReader<M> {
                 return self.skip(t);
             }
             if word == self.slots.state(t, seq::ABORTED) {
-                self.position = t + 1;
+                self.position = t.wrapping_add(1);
                 continue;
             }
             if word != self.slots.state(t, seq::PUBLISHED) {
@@ -200,7 +208,7 @@ impl<M: Memory> SlotReader<M> {
             if !frame::is_event(header, most) {
                 return Poll::Corrupt;
             }
-            self.position = t + 1;
+            self.position = t.wrapping_add(1);
             return Poll::Event(t, header);
         }
         Poll::Corrupt
@@ -239,7 +247,7 @@ impl<M: Memory> SlotReader<M> {
     #[inline(always)]
     fn store_cursor(&mut self, position: u64) {
         self.published = position;
-        self.easy_until = position + self.slots.count / 8;
+        self.easy_until = position.saturating_add(self.slots.count / 8);
         // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
         self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
     }
@@ -268,7 +276,7 @@ impl<M: Memory> SlotReader<M> {
     pub fn skip_orphan<P: Peers>(&mut self, peers: &P) -> bool {
         let orphan = is_orphan(&self.ring, &self.data, self.slots, self.producers, self.position, peers);
         if orphan {
-            self.position += 1;
+            self.position = self.position.wrapping_add(1);
         }
         orphan
     }

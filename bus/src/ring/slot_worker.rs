@@ -140,11 +140,17 @@ impl<M: Memory> SlotWorker<M> {
         if self.waiting != 0 { Some(self.hand_out()) } else { self.take_fresh(most) }
     }
 
+    /// The `bit`-th ticket of the claim word's range. The head that it began at may be anything if it was harmed.
+    #[inline(always)]
+    fn nth(&self, bit: u32) -> u64 {
+        self.first.wrapping_add(bit as u64)
+    }
+
     #[inline(always)]
     fn hand_out(&mut self) -> Taken {
         let bit = self.waiting.trailing_zeros();
         self.waiting &= self.waiting - 1;
-        Taken { ticket: self.first + bit as u64, attempt: 0 }
+        Taken { ticket: self.nth(bit), attempt: 0 }
     }
 
     #[inline(always)]
@@ -155,7 +161,7 @@ impl<M: Memory> SlotWorker<M> {
             let head = self.acks.load(layout::HEAD, Edge::Head);
             let (mut count, mut events) = (0, 0u64);
             while count < most {
-                let t = head + count;
+                let t = head.wrapping_add(count);
                 // PUBLISH: pairs with the producer's store; the slot's bytes are visible.
                 let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
                 if word == self.slots.state(t, seq::PUBLISHED) {
@@ -178,7 +184,7 @@ impl<M: Memory> SlotWorker<M> {
             }
             for i in 0..count {
                 if events & 1 << i == 0 {
-                    self.finish(head + i);
+                    self.finish(head.wrapping_add(i));
                 }
             }
             if events != 0 {
@@ -198,7 +204,8 @@ impl<M: Memory> SlotWorker<M> {
         self.acks.store(entry + layout::CLAIM, claim(head, count), Edge::Announce);
         self.announced = true;
         // HEAD.
-        let won = self.acks.compare_exchange(layout::HEAD, head, head + count as u64, Edge::Head).is_ok();
+        let next = head.wrapping_add(count as u64);
+        let won = self.acks.compare_exchange(layout::HEAD, head, next, Edge::Head).is_ok();
         if won {
             (self.first, self.held, self.waiting) = (head, events, events);
         }
@@ -209,7 +216,7 @@ impl<M: Memory> SlotWorker<M> {
     #[inline(always)]
     fn mark_held(&mut self) {
         while self.held != 0 {
-            let ticket = self.first + self.held.trailing_zeros() as u64;
+            let ticket = self.nth(self.held.trailing_zeros());
             self.held &= self.held - 1;
             let word = self.slots.held(ticket, done::TAKEN, 0, self.index as u8);
             // DONE: ordered before the claim word moves on by ANNOUNCE; the edge is for repairers of TAKEN.
@@ -246,7 +253,7 @@ impl<M: Memory> SlotWorker<M> {
             let held = self.slots.held(t, done::TAKEN, attempt, self.index as u8);
             // DONE: one of the takers wins; the last holder's accesses are before the REDO it or a repairer stored.
             if self.done.compare_exchange(at, seen, held, Edge::Done).is_ok() {
-                self.redo_from = t + 1;
+                self.redo_from = t.wrapping_add(1);
                 let taken = Taken { ticket: t, attempt };
                 self.taken.push(taken);
                 return Some(taken);
@@ -310,11 +317,11 @@ impl<M: Memory> SlotWorker<M> {
     /// Hands back everything held, counting the attempt of what was handed out, and retracts the claim. For leaving.
     pub fn hand_back(&mut self) {
         while self.waiting != 0 {
-            let ticket = self.first + self.waiting.trailing_zeros() as u64;
+            let ticket = self.nth(self.waiting.trailing_zeros());
             self.put_back(Taken { ticket, attempt: 0 });
         }
         while self.held != 0 {
-            self.retry(self.first + self.held.trailing_zeros() as u64);
+            self.retry(self.nth(self.held.trailing_zeros()));
         }
         while let Some(taken) = self.taken.last().copied() {
             self.retry(taken.ticket);

@@ -92,9 +92,7 @@ impl<M: Memory> StreamPublisher<M> {
         // ANCHOR: as in `History::publish`.
         ring.store(layout::ANCHOR_FLOOR, anchors.floor.position, Edge::Anchor);
         let end = walk(&data, capacity, anchors.recent, None)?;
-        if anchors.floor.position > anchors.recent.position
-            || end.position - anchors.floor.position > capacity
-        {
+        if end.position - anchors.floor.position > capacity {
             return None;
         }
         let entry = layout::entry(index);

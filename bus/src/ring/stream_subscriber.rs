@@ -94,7 +94,7 @@ pub fn walk<M: Memory>(data: &M, capacity: u64, place: Place, until: Option<u64>
             break;
         }
         if word & frame::PADDING != 0 {
-            if word != frame::padding(capacity - offset) {
+            if offset == 0 || word != frame::padding(capacity - offset) {
                 return None;
             }
             at.position += capacity - offset;
@@ -182,9 +182,9 @@ impl<M: Memory> StreamSubscriber<M> {
         }
         if !self.lossy {
             self.store_cursor(self.place.position);
-            // Plain: read behind this owner's death or leave.
-            self.acks.store(self.entry + layout::JOINED, 1, Edge::Plain);
         }
+        // STATE: the cursor is stored before; it protects what lies behind it.
+        self.acks.store(self.entry + layout::JOINED, 1, Edge::State);
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl<M: Memory> StreamSubscriber<M> {
     /// put payload leads to a place where no frame begins, which no later look at the floor would notice.
     fn start(&mut self, anchors: Anchors, from: From) -> Result<bool, JoinError> {
         let Anchors { floor, recent, .. } = anchors;
-        if floor.position > recent.position || recent.position - floor.position > self.capacity {
+        if recent.position - floor.position > self.capacity {
             return Err(JoinError::Corrupt);
         }
         let place = match from {
@@ -231,22 +231,31 @@ impl<M: Memory> StreamSubscriber<M> {
     /// raised the floor after. Its limit, read behind the JOIN fence, protects the events between all the same.
     pub fn resume(&mut self, cursor: u64) -> Result<(), JoinError> {
         self.published = cursor;
-        let Anchors { floor, recent, .. } = anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
-        let walked = |from, until| match walk(&self.data, self.capacity, from, Some(until)) {
-            Some(end) if end.position == until => Ok(end),
-            _ => Err(JoinError::Corrupt),
-        };
-        let count = if cursor >= recent.position {
-            walked(recent, cursor)?.count
-        } else if cursor >= floor.position {
-            walked(floor, cursor)?.count
-        } else {
-            let between = walked(Place { position: cursor, count: 0 }, floor.position)?.count;
-            floor.count.checked_sub(between).ok_or(JoinError::Corrupt)?
-        };
-        self.place = Place { position: cursor, count };
-        self.easy_until = cursor + self.capacity / 8;
-        Ok(())
+        // The publisher may raise the floor, up to the cursor, and overwrite what lies below while this walks there.
+        // Then the places have changed; it is gated, so they come to rest (as in `join`).
+        for _ in 0..64 {
+            let Anchors { index, floor, recent } =
+                anchor::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+            let walked = |from, until| {
+                walk(&self.data, self.capacity, from, Some(until)).filter(|end| end.position == until)
+            };
+            let count = if cursor >= floor.position {
+                let from = if cursor >= recent.position { recent } else { floor };
+                walked(from, cursor).map(|end| end.count)
+            } else {
+                let between = walked(Place { position: cursor, count: 0 }, floor.position);
+                between.and_then(|end| floor.count.checked_sub(end.count))
+            };
+            // VALIDATE: pairs with the JOIN fence between the publisher's places and what it overwrites then.
+            self.data.fence(Edge::Validate);
+            if self.ring.load(layout::ANCHOR_INDEX, Edge::Anchor) != index {
+                continue;
+            }
+            self.place = Place { position: cursor, count: count.ok_or(JoinError::Corrupt)? };
+            self.easy_until = cursor.saturating_add(self.capacity / 8);
+            return Ok(());
+        }
+        Err(JoinError::Corrupt)
     }
 
     /// The next event, in place, where it is there, carries no flags, and the cursor need not be published.
@@ -289,8 +298,8 @@ impl<M: Memory> StreamSubscriber<M> {
                 self.place = Place { position: position + frame_bytes, count: self.place.count + 1 };
                 return Poll::Event(Frame { position, header });
             }
-            // Padding ends the lap, so the next header is at the ring's start: this repeats once.
-            if header != frame::padding(self.capacity - offset) {
+            // Padding ends a lap and never is one, so the next header is at the ring's start: this repeats once.
+            if offset == 0 || header != frame::padding(self.capacity - offset) {
                 return Poll::Corrupt;
             }
             self.place.position = position + (self.capacity - offset);
@@ -316,7 +325,7 @@ impl<M: Memory> StreamSubscriber<M> {
     #[inline(always)]
     fn store_cursor(&mut self, position: u64) {
         self.published = position;
-        self.easy_until = position + self.capacity / 8;
+        self.easy_until = position.saturating_add(self.capacity / 8);
         // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
         self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
     }
@@ -342,7 +351,7 @@ impl<M: Memory> StreamSubscriber<M> {
             if header == 0 {
                 return Poll::Empty;
             }
-            if header == frame::padding(self.capacity - offset) {
+            if offset != 0 && header == frame::padding(self.capacity - offset) {
                 self.place.position = position + (self.capacity - offset);
                 continue;
             }

@@ -185,6 +185,11 @@ pub(crate) fn arm(stop_at: u64, kill_at: u64) {
     KILL_AT.store(kill_at, Ordering::Relaxed);
 }
 
+/// How many there were.
+pub(crate) fn steps() -> u64 {
+    STEPS.load(Ordering::Relaxed)
+}
+
 /// Stops this process until its driver continues it.
 pub(crate) fn pause() {
     kill(nix::unistd::getpid(), Signal::SIGSTOP).expect("stop");

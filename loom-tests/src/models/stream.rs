@@ -135,6 +135,7 @@ impl RigPublisher {
     }
 
     /// One attempt to publish the next event, with one payload word.
+    #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> bool {
         let number = self.inner.place().count;
         self.publish(number, 1, 1, false)
