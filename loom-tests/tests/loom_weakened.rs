@@ -4,33 +4,26 @@
 //! of loom can: those reasons are then the only argument for the ordering. A pass does not prove that each *single*
 //! access of an edge needs its ordering: an end is weakened everywhere at once.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use railbus::memory::Edge;
 use railbus::ring::stream_subscriber::From;
-use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, explore_deaths, failure, used_ends};
+use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, used_ends};
 use railbus_loom_tests::models::{park, queue, registration, stream, topic};
 
 use End::{Fence, LightFence, Load, Store, Update};
 
 /// A model as the table names it: explored with this many preemptions.
 #[derive(Clone, Copy)]
-enum Model {
-    Lives(usize, fn(Weak)),
-    Dies(usize, fn(Weak, u32, &Arc<AtomicBool>)),
-}
+struct Lives(usize, fn(Weak));
 
 /// What becomes of a weakened end.
 enum Fate {
     /// This model fails.
-    Caught(Model),
+    Caught(Lives),
     /// This model passes: why loom cannot see it, or which other ordering implies it.
-    Unseen(Model, &'static str),
+    Unseen(Lives, &'static str),
 }
 
 use Fate::{Caught, Unseen};
-use Model::{Dies, Lives};
 
 /// Every end of every edge that the protocols use; some more than once, by different users.
 fn table() -> Vec<(Edge, End, Fate)> {
@@ -59,16 +52,29 @@ fn table() -> Vec<(Edge, End, Fate)> {
         (Edge::Validate, Fence, Caught(Lives(3, topic::lossy))),
         (Edge::Validate, Fence, Caught(Lives(2, |weak| stream::lossy(weak, false)))),
         (Edge::Announce, Store, Caught(Lives(3, queue::skip_among_the_living))),
-        (Edge::Announce, Store, Caught(Lives(3, queue::sweep_among_the_living))),
+        (
+            Edge::Announce,
+            Store,
+            Unseen(
+                Lives(3, queue::sweep_among_the_living),
+                "A worker's ticket is repaired by a compare-and-swap, which finds the newest done word whatever was \
+                 seen before. Stepping over a producer's ticket changes nothing of the producer's: there the claim \
+                 must bring the sequence word.",
+            ),
+        ),
         (Edge::Announce, Load, Caught(Lives(3, queue::skip_among_the_living))),
-        (Edge::Announce, Load, Caught(Lives(3, queue::sweep_among_the_living))),
+        (
+            Edge::Announce,
+            Load,
+            Unseen(Lives(3, queue::sweep_among_the_living), "As the store: the other end of the same pair."),
+        ),
         (Edge::Tail, Load, Caught(Lives(3, queue::skip_among_the_living))),
         (Edge::Tail, Update, Caught(Lives(3, queue::skip_among_the_living))),
         (Edge::Head, Load, Caught(Lives(3, queue::sweep_among_the_living))),
         (Edge::Head, Update, Caught(Lives(3, queue::sweep_among_the_living))),
         (Edge::Publish, Store, Caught(Lives(3, queue::one_to_one))),
         (Edge::Publish, Load, Caught(Lives(3, queue::one_to_one))),
-        (Edge::Publish, Update, Caught(Lives(4, topic::dead_then_lap))),
+        (Edge::Publish, Update, Caught(Lives(2, topic::dead_then_lap))),
         (Edge::Done, Store, Caught(Lives(3, queue::one_to_one))),
         (Edge::Done, Load, Caught(Lives(3, queue::one_to_one))),
         (Edge::Done, Update, Caught(Lives(3, queue::dead_then_lap))),
@@ -114,13 +120,8 @@ fn table() -> Vec<(Edge, End, Fate)> {
 /// Loom's complaints about a model rather than about the protocol.
 const NOT_A_FINDING: [&str; 3] = ["maximum number of branches", "loom internal bug", "the model has no word"];
 
-fn run(model: Model, weak: Weak) -> Option<String> {
-    failure(move || match model {
-        Lives(preemptions, model) => explore(preemptions, move || model(weak)),
-        Dies(preemptions, model) => {
-            explore_deaths(preemptions, move |k, killed| model(weak, k, killed));
-        }
-    })
+fn run(Lives(preemptions, model): Lives, weak: Weak) -> Option<String> {
+    failure(move || explore(preemptions, move || model(weak)))
 }
 
 #[test]
@@ -128,6 +129,7 @@ fn every_weakened_end_is_caught_or_explained() {
     let mut wrong = Vec::new();
     for (row, (edge, end, fate)) in table().into_iter().enumerate() {
         let weak = Some(Weakened { edge, end });
+        println!("{edge:?} {end:?}");
         match fate {
             Caught(model) => match run(model, weak) {
                 Some(why) if NOT_A_FINDING.iter().any(|text| why.contains(text)) => {
