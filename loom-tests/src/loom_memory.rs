@@ -24,8 +24,8 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool as StdBool, AtomicU32 as StdU32, Ordering as StdOrdering};
+use std::sync::{Arc, Mutex};
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -54,6 +54,14 @@ pub struct Weakened {
     pub edge: Edge,
     /// Its end.
     pub end: End,
+}
+
+/// Ends that any model has used in this process.
+static USED: Mutex<Vec<(Edge, End)>> = Mutex::new(Vec::new());
+
+/// Ends that any model has used in this process so far.
+pub fn used_ends() -> Vec<(Edge, End)> {
+    USED.lock().map(|used| used.clone()).unwrap_or_default()
 }
 
 /// The choice of a model run: nothing weakened, or one end.
@@ -211,10 +219,16 @@ impl LoomMemory {
     }
 
     fn ordering(&self, edge: Edge, end: End, strong: Ordering) -> Ordering {
-        match self.words.weak {
-            Some(weak) if weak == (Weakened { edge, end }) => Ordering::Relaxed,
-            _ => strong,
+        if self.is_weakened(edge, end) { Ordering::Relaxed } else { strong }
+    }
+
+    fn is_weakened(&self, edge: Edge, end: End) -> bool {
+        if let Ok(mut used) = USED.lock()
+            && !used.contains(&(edge, end))
+        {
+            used.push((edge, end));
         }
+        self.words.weak == Some(Weakened { edge, end })
     }
 
     fn word(&self, at: usize) -> &Word {
@@ -258,7 +272,7 @@ impl LoomMemory {
 
     fn full_fence(&self, edge: Edge, end: End) {
         self.actor.burn();
-        if self.words.weak != Some(Weakened { edge, end }) {
+        if !self.is_weakened(edge, end) {
             fence(edge.fence());
         }
     }

@@ -30,3 +30,8 @@ fn registrants_race_and_one_dies_at_every_access() {
 fn leaving_evicting_and_burying_race() {
     explore(3, || registration::leave_evict_bury(None));
 }
+
+#[test]
+fn a_durable_name_in_use_is_known_with_its_entry() {
+    explore(3, || registration::name_is_known(None));
+}

@@ -381,7 +381,7 @@ pub fn dead_then_lap(weak: Weak) {
         if worker.hint_moved()
             && let Some((ticket, value)) = worker.take(1)
         {
-            assert_eq!(value, 1);
+            assert_eq!(value, 1, "the hint brings what it hints at");
             assert!(worker.inner.done(ticket));
         }
     });

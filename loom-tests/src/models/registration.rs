@@ -282,3 +282,22 @@ pub fn leave_evict_bury(weak: Weak) {
     }
     assert!(desk.register(3, registry::ROLE_SUBSCRIBER).is_some(), "the entry is free again");
 }
+
+/// Who sees that an entry is in use sees whose: a second registrant of a durable name that has seen the first's entry
+/// does not get another one.
+pub fn name_is_known(weak: Weak) {
+    let shape = Shape { weak, producers: 1, consumers: 2, ..Shape::default() };
+    let rig = SlotRig::new(Shape { registry: true, ..shape }, false);
+    let desk = Desk { rig, side: Side::Consumers, entries: 2, locks: LockTable::new(2, &actors(2)) };
+    let policy = registry::ROLE_SUBSCRIBER | registry::DURABLE;
+    let entering = desk.clone();
+    let one = thread::spawn(move || {
+        let first = entering.register(0, policy).expect("an entry is free");
+        assert_eq!(first.index, 0);
+    });
+    let seen = desk.registry(&desk.locks.actors[1]).state(0);
+    if registry::status(seen) == registry::Status::Active {
+        assert!(desk.register(1, policy).is_none(), "the name is taken, and its owner lives");
+    }
+    one.join().unwrap();
+}

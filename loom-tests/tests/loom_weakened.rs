@@ -1,0 +1,184 @@
+//! Every ordering is needed: each end of each edge, weakened to relaxed (a fence: left out), makes a model fail.
+//!
+//! The table lists every end that the protocols use, with the model that catches it, or with the reason why no model
+//! of loom can: those reasons are then the only argument for the ordering. A pass does not prove that each *single*
+//! access of an edge needs its ordering: an end is weakened everywhere at once.
+
+use railbus::memory::Edge;
+use railbus::ring::stream_subscriber::From;
+use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, used_ends};
+use railbus_loom_tests::models::{park, queue, registration, stream, topic};
+
+use End::{Fence, LightFence, Load, Store, Update};
+
+/// A model as the table names it: explored with this many preemptions.
+#[derive(Clone, Copy)]
+struct Lives(usize, fn(Weak));
+
+/// What becomes of a weakened end.
+enum Fate {
+    /// This model fails.
+    Caught(Lives),
+    /// This model passes: why loom cannot see it, or which other ordering implies it.
+    Unseen(Lives, &'static str),
+}
+
+use Fate::{Caught, Unseen};
+
+/// Every end of every edge that the protocols use; some more than once, by different users.
+fn table() -> Vec<(Edge, End, Fate)> {
+    vec![
+        (Edge::Commit, Store, Caught(Lives(3, stream::publish_next))),
+        (Edge::Commit, Load, Caught(Lives(3, stream::publish_next))),
+        (Edge::Cursor, Store, Caught(Lives(3, stream::gate))),
+        (Edge::Cursor, Store, Caught(Lives(3, topic::gate))),
+        (Edge::Cursor, Load, Caught(Lives(3, topic::gate))),
+        (
+            Edge::Cursor,
+            Load,
+            Unseen(
+                Lives(3, stream::gate),
+                "A stream's limit is bounded by its floor, which is raised by cursors that were read before the \
+                 JOIN fence: that fence acquires them.",
+            ),
+        ),
+        (Edge::Anchor, Store, Caught(Lives(2, |weak| stream::join(weak, From::Oldest)))),
+        (Edge::Anchor, Load, Caught(Lives(2, |weak| stream::join(weak, From::Oldest)))),
+        (Edge::Join, Fence, Caught(Lives(2, |weak| stream::join(weak, From::Oldest)))),
+        (Edge::Join, Fence, Caught(Lives(3, topic::join_live::<true>))),
+        (Edge::Join, Fence, Caught(Lives(3, topic::join_live::<false>))),
+        (Edge::Join, Fence, Caught(Lives(2, |weak| stream::lossy(weak, false)))),
+        (Edge::Overwrite, Fence, Caught(Lives(3, topic::lossy))),
+        (Edge::Validate, Fence, Caught(Lives(3, topic::lossy))),
+        (Edge::Validate, Fence, Caught(Lives(2, |weak| stream::lossy(weak, false)))),
+        (Edge::Announce, Store, Caught(Lives(3, queue::skip_among_the_living))),
+        (
+            Edge::Announce,
+            Store,
+            Unseen(
+                Lives(3, queue::sweep_among_the_living),
+                "A worker's ticket is repaired by a compare-and-swap, which finds the newest done word whatever was \
+                 seen before. Stepping over a producer's ticket changes nothing of the producer's: there the claim \
+                 must bring the sequence word.",
+            ),
+        ),
+        (Edge::Announce, Load, Caught(Lives(3, queue::skip_among_the_living))),
+        (
+            Edge::Announce,
+            Load,
+            Unseen(Lives(3, queue::sweep_among_the_living), "As the store: the other end of the same pair."),
+        ),
+        (Edge::Tail, Load, Caught(Lives(3, queue::skip_among_the_living))),
+        (Edge::Tail, Update, Caught(Lives(3, queue::skip_among_the_living))),
+        (Edge::Head, Load, Caught(Lives(3, queue::sweep_among_the_living))),
+        (Edge::Head, Update, Caught(Lives(3, queue::sweep_among_the_living))),
+        (Edge::Publish, Store, Caught(Lives(3, queue::one_to_one))),
+        (Edge::Publish, Load, Caught(Lives(3, queue::one_to_one))),
+        (Edge::Publish, Update, Caught(Lives(2, topic::dead_then_lap))),
+        (Edge::Done, Store, Caught(Lives(3, queue::one_to_one))),
+        (Edge::Done, Load, Caught(Lives(3, queue::one_to_one))),
+        (Edge::Done, Update, Caught(Lives(3, queue::dead_then_lap))),
+        (Edge::State, Store, Caught(Lives(3, registration::name_is_known))),
+        (Edge::State, Load, Caught(Lives(3, registration::name_is_known))),
+        (
+            Edge::State,
+            Update,
+            Unseen(
+                Lives(3, registration::leave_evict_bury),
+                "Whoever acts on an entry that was left has seen its life lock dropped, which comes after the leave; \
+                 nobody relies on what came before an eviction; and whoever relies on an entry below the high-water \
+                 mark has it through TAIL, HEAD or JOIN.",
+            ),
+        ),
+        (Edge::Park, Fence, Caught(Lives(3, park::one_sleeper))),
+        (Edge::Park, LightFence, Caught(Lives(3, park::one_sleeper))),
+        (
+            Edge::Park,
+            Update,
+            Unseen(
+                Lives(3, park::one_sleeper),
+                "The fence that follows it orders it before the second look.",
+            ),
+        ),
+        (
+            Edge::Wake,
+            Load,
+            Unseen(
+                Lives(3, park::one_sleeper),
+                "A sleeper would have to read the wake word of a waker that has seen the announcement which comes \
+                 after that read: load buffering, which loom does not have.",
+            ),
+        ),
+        (
+            Edge::Wake,
+            Update,
+            Unseen(Lives(3, park::one_sleeper), "As the load: the other end of the same pair."),
+        ),
+    ]
+}
+
+/// Loom's complaints about a model rather than about the protocol.
+const NOT_A_FINDING: [&str; 3] = ["maximum number of branches", "loom internal bug", "the model has no word"];
+
+fn run(Lives(preemptions, model): Lives, weak: Weak) -> Option<String> {
+    failure(move || explore(preemptions, move || model(weak)))
+}
+
+#[test]
+fn every_weakened_end_is_caught_or_explained() {
+    let mut wrong = Vec::new();
+    for (row, (edge, end, fate)) in table().into_iter().enumerate() {
+        let weak = Some(Weakened { edge, end });
+        println!("{edge:?} {end:?}");
+        match fate {
+            Caught(model) => match run(model, weak) {
+                Some(why) if NOT_A_FINDING.iter().any(|text| why.contains(text)) => {
+                    wrong.push(format!("row {row}: {edge:?} {end:?} made the model itself fail: {why}"));
+                }
+                Some(_) => {}
+                None => wrong.push(format!("row {row}: {edge:?} {end:?} was weakened and nobody noticed")),
+            },
+            Unseen(model, why) => {
+                if let Some(failure) = run(model, weak) {
+                    wrong.push(format!(
+                        "row {row}: {edge:?} {end:?} is seen after all ({failure}); not: {why}"
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    // The models above have used every end that the protocols use.
+    for (edge, end) in used_ends() {
+        let listed = table().iter().any(|row| (row.0, row.1) == (edge, end));
+        assert!(edge == Edge::Plain || listed, "{edge:?} {end:?} is used and not in the table");
+    }
+}
+
+/// A new edge does not compile here until it is listed, and is not listed until it has a row.
+#[test]
+fn every_edge_is_in_the_table() {
+    let next = |edge| match edge {
+        Edge::Plain => Some(Edge::Commit),
+        Edge::Commit => Some(Edge::Cursor),
+        Edge::Cursor => Some(Edge::Anchor),
+        Edge::Anchor => Some(Edge::Join),
+        Edge::Join => Some(Edge::Overwrite),
+        Edge::Overwrite => Some(Edge::Validate),
+        Edge::Validate => Some(Edge::Announce),
+        Edge::Announce => Some(Edge::Tail),
+        Edge::Tail => Some(Edge::Head),
+        Edge::Head => Some(Edge::Publish),
+        Edge::Publish => Some(Edge::Done),
+        Edge::Done => Some(Edge::State),
+        Edge::State => Some(Edge::Park),
+        Edge::Park => Some(Edge::Wake),
+        Edge::Wake => None,
+    };
+    let rows = table();
+    let listed = std::iter::successors(next(Edge::Plain), |&edge| next(edge));
+    for edge in listed {
+        assert!(rows.iter().any(|row| row.0 == edge), "{edge:?} is not in the table");
+    }
+}
