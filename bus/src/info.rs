@@ -133,7 +133,7 @@ pub enum Life {
     Dead,
     /// A durable subscription whose owner has left or died: its cursor holds events back.
     Held,
-    /// Evicted: it holds nobody back any more, and is told when it next looks.
+    /// It lives, but was evicted: it holds nobody back any more, and is told when it next looks.
     Evicted,
 }
 
@@ -347,11 +347,13 @@ impl View<'_> {
         let durable = policy & registry::DURABLE != 0;
         let life = match status {
             Status::Free => return None,
+            _ if self.peers.is_dead(side, index) => match status {
+                Status::Held => Life::Held,
+                Status::Active if durable => Life::Held,
+                _ => Life::Dead,
+            },
             Status::Evicted => Life::Evicted,
-            _ if !self.peers.is_dead(side, index) => Life::Live,
-            Status::Held => Life::Held,
-            _ if durable => Life::Held,
-            _ => Life::Dead,
+            _ => Life::Live,
         };
         let role = match policy & 0xFF {
             registry::ROLE_PRODUCER => ParticipantRole::Producer,

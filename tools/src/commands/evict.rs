@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   railbus info demo/ticks                  shows who is STUCK, as producer:N or consumer:N
   railbus evict demo/ticks consumer:2      a reader holds nobody back any more, and is told
-  railbus evict demo/jobs producer:0       a producer or worker is killed (SIGKILL): it writes in place
+  railbus evict demo/jobs producer:0       a producer or worker is killed: it writes in place
   railbus evict demo/ticks audit           by its name; also forgets a durable subscription
 
 Exactly the process that registered is killed, never one that has its pid now.";

@@ -18,11 +18,11 @@ const EXAMPLES: &str = "\
 Examples:
   railbus info demo/ticks
   railbus info demo/ticks --json | jq '.positions'
-  railbus info demo/jobs --json | jq -r '.participants[] | select(.stuck_ns) | \"\\(.side) \\(.index) \\(.pid)\"'
+  railbus info demo/jobs --json | jq -r '.participants[] | select(.stuck_ns) | .pid'
 
-Positions are bytes in a stream, and events in a queue or topic. A reader's cursor follows lazily: its lag is
-what it holds back, not only what it has not seen. STUCK is who lives, holds others up, and has not moved for
-longer than the channel's stuck-after; `railbus evict` fences it.";
+Positions are bytes in a stream, and events in a queue or topic. A reader's cursor follows lazily: its \
+lag is what it holds back, not only what it has not seen. STUCK is who lives, holds others up, and has \
+not moved for longer than the channel's stuck-after; `railbus evict` fences it.";
 
 /// Show a channel: pages, positions, counters, and every participant with its lag and state
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   railbus prune              every bus
   railbus prune demo         one bus
-  railbus prune --all        also channels with events that nobody has worked on, or with durable subscriptions
+  railbus prune --all        also queues with events to do, and durable subscriptions
 
 What dead creators left half-made goes, too, and so do buses that are empty then.";
 

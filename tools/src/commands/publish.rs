@@ -24,8 +24,8 @@ Examples:
   railbus pub demo/jobs --lines --rate 1000 --timeout 5s < jobs.txt
   railbus pub demo/new --create --kind topic --type-id 7 < lines.txt
 
-Exit code 0 says that all of the input is published; 7 that a queue is full and has no live worker, 8 that the
-time is up.";
+Exit code 0 says that all of the input is published; 7 that a queue is full and has no live worker, 8 \
+that the time is up.";
 
 /// Largest event of `--raw`: large enough that its costs do not show, small enough that readers keep up.
 const RAW_BYTES: usize = 64 << 10;

@@ -12,8 +12,8 @@ Examples:
   railbus repair demo/jobs
   railbus repair demo/jobs --json
 
-Nobody needs this: whoever waits for something dead repairs it within milliseconds. It is for a channel that
-nobody uses at the moment. Exit code 1 if something could not be settled yet.";
+Nobody needs this: whoever waits for something dead repairs it within milliseconds. It is for a channel \
+that nobody uses at the moment. Exit code 1 if something could not be settled yet.";
 
 /// Free what dead participants hold, and hand their events back for redelivery
 #[derive(Debug, clap::Args)]

@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 const EXAMPLES: &str = "\
 Examples:
   railbus sub demo/ticks                                  lines, until Ctrl-C
-  railbus sub demo/ticks --raw --until-closed > OUT       ends when the last publisher has left and all is read
+  railbus sub demo/ticks --raw --until-closed > OUT       ends when no publisher is left and all is read
   railbus sub demo/ticks --from oldest -n 10 --json
-  railbus sub demo/ticks --name audit --durable           resumes where the last one of this name ended
-  railbus sub demo/prices --lossy --length-prefixed       never holds a publisher up; losses are told
+  railbus sub demo/ticks --name audit --durable           resumes where it ended
+  railbus sub demo/prices --lossy --length-prefixed       holds nobody up; losses are told
 
-On a queue it is a tap: it sees every event and takes none. Ends with exit code 0 at -n, --until-closed, SIGINT,
-SIGTERM, or when the output is closed.";
+On a queue it is a tap: it sees every event and takes none. Ends with exit code 0 at -n, --until-closed, \
+SIGINT, SIGTERM, or when the output is closed.";
 
 /// Most events held at once.
 const BATCH_EVENTS: usize = 1024;

@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
 Examples:
-  railbus work demo/jobs --lines                         prints each event, done after it is printed
-  railbus work demo/jobs --until-closed > OUT            ends when the last producer has left and all is done
+  railbus work demo/jobs --lines                  prints each event, then it is done
+  railbus work demo/jobs --until-closed > OUT     ends when no producer is left and all is done
   railbus work demo/jobs --exec 'gzip > out.$RAILBUS_POSITION.gz'
-  railbus work demo/jobs.dead --json                     dead letters, with their origin
+  railbus work demo/jobs.dead --json              dead letters, with their origin
 
-A command gets the payload on its standard input, and RAILBUS_POSITION, RAILBUS_ATTEMPT and RAILBUS_TYPE_ID in its
-environment. If it fails, the event is handed back for redelivery. Ends with exit code 0 at -n, --until-closed,
-SIGINT, SIGTERM, or when the output is closed; what was not done by then is handed back.";
+A command gets the payload on its standard input, and RAILBUS_POSITION, RAILBUS_ATTEMPT and \
+RAILBUS_TYPE_ID in its environment. If it fails, the event is handed back for redelivery. Ends with exit \
+code 0 at -n, --until-closed, SIGINT, SIGTERM, or when the output is closed; what was not done by then is \
+handed back.";
 
 /// Most events in this worker's hands: others shall have some, too.
 const HANDS: usize = 32;

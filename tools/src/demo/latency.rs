@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 pub(crate) fn play(stage: &Stage, scale: &Scale) -> Outcome {
     let cores: Vec<String> = stage.cores().iter().take(2).map(ToString::to_string).collect();
     say(&format!(
-        "\n4  Round trips between two processes on processors {}, beside two bare words bounced between them",
-        cores.join(" and ")
+        "\n4  Round trips between two processes on processor {}, beside two bare words bounced between them",
+        cores.join(" and processor ")
     ))?;
     let heads = ["   KIND", "PAYLOAD", "P50", "P99", "P99.9", "LIMIT P50", "LIMIT P99", "RATIO"];
     let mut rows = vec![heads.map(str::to_owned)];
