@@ -328,7 +328,7 @@ fn send<R: Outlet>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
         3 => drop(sender.try_claim(bytes)),
         4 => {
             let attributes = Attributes { trace: Some(TraceContext::default()), ..Attributes::typed(7) };
-            drop(sender.try_publish_with(payload, &attributes));
+            let _ = sender.try_publish_with(payload, &attributes);
         }
         _ => drop(sender.try_publish(payload)),
     }
