@@ -23,7 +23,7 @@ use crate::layout;
 use crate::member::{Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
 use crate::os::eventfd::EventFd;
-use crate::ring::park;
+use crate::ring::park::Sleeper;
 use crate::ring::word::Slots;
 
 /// The bridge looks again this often while armed: a reader may have to step over what a dead peer left.
@@ -160,6 +160,7 @@ impl Look {
 fn run(shared: &Shared, look: &Look) {
     let (own, peers) = (look.memories.acks, look.memories.ring);
     let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
+    let mut sleeper = Sleeper::default();
     loop {
         let mut state = shared.lock();
         while state.armed.is_none() && !state.stopped {
@@ -172,7 +173,7 @@ fn run(shared: &Shared, look: &Look) {
         drop(state);
         let mut ready = look.is_ready(watch);
         if !ready {
-            park::sleep(&own, &peers, &SharedFutex(peers), words, SLICE_NS, || look.is_ready(watch));
+            sleeper.sleep(&own, &peers, &SharedFutex(peers), words, SLICE_NS, || look.is_ready(watch));
             ready = look.is_ready(watch) || look.is_stuck(watch);
         }
         if ready {

@@ -126,7 +126,8 @@ impl<'a> Event<'a> {
     /// The payload.
     #[inline(always)]
     pub fn payload(&self) -> &'a [u8] {
-        &self.body()[frame::extension_bytes(self.flags())..]
+        let body = self.body();
+        if self.flags() == 0 { body } else { &body[frame::extension_bytes(self.flags())..] }
     }
 
     /// The event's position in its channel: a byte offset in a stream, a ticket in a queue or topic. It never

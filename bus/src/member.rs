@@ -240,6 +240,20 @@ impl Member {
         self.own.store(self.entry + field, value, Edge::Plain);
     }
 
+    /// Adds to a counter of the own registry entry, which only its owner writes. Returns the sum.
+    #[inline(always)]
+    pub(crate) fn add(&self, field: usize, count: u64) -> u64 {
+        let at = self.entry + field;
+        let sum = self.own.load(at, Edge::Plain).wrapping_add(count);
+        self.own.store(at, sum, Edge::Plain);
+        sum
+    }
+
+    /// A counter of the own registry entry.
+    pub(crate) fn counter(&self, field: usize) -> u64 {
+        self.own.load(self.entry + field, Edge::Plain)
+    }
+
     /// Notes that the owner is moving.
     pub(crate) fn seen(&self) {
         self.note(layout::SEEN_NS, clock::coarse_ns());

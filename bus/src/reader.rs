@@ -15,7 +15,7 @@ use crate::event::{Event, Located};
 use crate::inlet::{Found, Inlet};
 use crate::layout;
 use crate::member::{Member, SharedFutex};
-use crate::ring::park::{self, Waker};
+use crate::ring::park::{Sleeper, Waker};
 use crate::ring::registry;
 use crate::wait::{Idle, SLIP, Step, Wait, Waiting};
 
@@ -325,6 +325,7 @@ impl<R: Inlet> Reader<R> {
             return Ok(located);
         }
         let mut waiting = Waiting::new(self.wait, timeout);
+        let mut sleeper = Sleeper::default();
         loop {
             match waiting.step() {
                 Step::Poll => {}
@@ -338,7 +339,7 @@ impl<R: Inlet> Reader<R> {
                     let (own, peers) = (self.member.memories.acks, self.member.memories.ring);
                     let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
                     let mut polled = Ok(None);
-                    park::sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
+                    sleeper.sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
                         polled = self.poll();
                         !matches!(polled, Ok(None))
                     });

@@ -24,7 +24,7 @@ use crate::operate::StuckReader;
 use crate::os::clock;
 use crate::outlet::{Outlet, Repair};
 use crate::ring::frame::{self, STAMPED};
-use crate::ring::park::{self, Waker};
+use crate::ring::park::{Sleeper, Waker};
 use crate::ring::registry;
 use crate::wait::{Step, Wait, Waiting};
 
@@ -44,8 +44,6 @@ pub struct Sender<R: Outlet> {
     stamp: bool,
     /// The reader in the way, watched in order to evict it; `None` unless the sender was opened to do so.
     stuck: Option<StuckReader>,
-    events: u64,
-    bytes: u64,
     dropped: u64,
 }
 
@@ -61,8 +59,6 @@ impl<R: Outlet> Sender<R> {
             wait,
             overflow: header.overflow,
             stamp: header.stamp,
-            events: 0,
-            bytes: 0,
             dropped: 0,
             member,
         }
@@ -112,10 +108,7 @@ impl<R: Outlet> Sender<R> {
     /// Publishes where nothing is in the way: no stamp, no look at the cursors, no retry.
     #[inline(always)]
     fn put_easily(&mut self, payload: &[u8]) -> Option<u64> {
-        if self.stamp || self.member.is_forked() {
-            return None;
-        }
-        let claim = self.ring.claim_easily(payload.len() as u64)?;
+        let claim = self.claim_easily(payload.len())?;
         let at = self.member.memories.data.address(self.ring.body_offset(claim));
         // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches before the
         // commit; the payload is the caller's own memory.
@@ -172,8 +165,12 @@ impl<R: Outlet> Sender<R> {
     ///
     /// The bytes are what the ring held before. Fill them with ordinary stores and then [`Claim::commit`]; dropping
     /// the claim aborts it. Asynchronous I/O into a claim may land after the claim, or the process, is gone: copy.
+    #[inline]
     pub fn claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
-        self.claim_with(payload_bytes, &Attributes::default())
+        match self.claim_easily(payload_bytes) {
+            Some(claim) => Ok(self.claimed(claim, payload_bytes)),
+            None => self.claim_inner(payload_bytes, &Attributes::default(), None),
+        }
     }
 
     /// As [`Self::claim`], with attributes.
@@ -186,8 +183,35 @@ impl<R: Outlet> Sender<R> {
     }
 
     /// As [`Self::claim`], but says at once when there is no room.
+    #[inline]
     pub fn try_claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
-        self.claim_inner(payload_bytes, &Attributes::default(), Some(Duration::ZERO))
+        match self.claim_easily(payload_bytes) {
+            Some(claim) => Ok(self.claimed(claim, payload_bytes)),
+            None => self.claim_inner(payload_bytes, &Attributes::default(), Some(Duration::ZERO)),
+        }
+    }
+
+    /// Claims room where nothing is in the way: no stamp, no look at the cursors, no retry.
+    #[inline(always)]
+    fn claim_easily(&mut self, payload_bytes: usize) -> Option<R::Claim> {
+        if self.stamp || self.member.is_forked() {
+            None
+        } else {
+            self.ring.claim_easily(payload_bytes as u64)
+        }
+    }
+
+    #[inline(always)]
+    fn claimed(&mut self, claim: R::Claim, payload_bytes: usize) -> Claim<'_, R> {
+        let at = self.member.memories.data.address(self.ring.body_offset(claim));
+        Claim {
+            header: frame::header(payload_bytes as u32, 0, 0),
+            // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches before it is
+            // committed.
+            payload: unsafe { std::slice::from_raw_parts_mut(at, payload_bytes) },
+            claim: Some(claim),
+            sender: self,
+        }
     }
 
     fn claim_inner(
@@ -281,9 +305,9 @@ impl<R: Outlet> Sender<R> {
         Ok(published)
     }
 
-    /// Events published by this handle.
+    /// Events published by this handle; 0 in a fork child.
     pub fn events(&self) -> u64 {
-        self.events
+        if self.member.is_forked() { 0 } else { self.member.counter(layout::EVENTS) }
     }
 
     /// Events dropped by this handle because the channel was full.
@@ -349,11 +373,8 @@ impl<R: Outlet> Sender<R> {
     /// After events have become visible: counts them and wakes readers.
     #[inline(always)]
     fn published(&mut self, events: u64, bytes: u64) {
-        self.events += events;
-        self.bytes += bytes;
-        self.member.note(layout::EVENTS, self.events);
-        self.member.note(layout::BYTES, self.bytes);
-        if self.events.is_multiple_of(SEEN_EVERY) {
+        self.member.add(layout::BYTES, bytes);
+        if self.member.add(layout::EVENTS, events).is_multiple_of(SEEN_EVERY) {
             self.member.seen();
         }
         let Memories { ring, acks, .. } = &self.member.memories;
@@ -404,6 +425,7 @@ impl<R: Outlet> Sender<R> {
         timeout: Option<Duration>,
     ) -> Result<R::Claim, SendError> {
         let mut waiting = Waiting::new(self.wait, timeout);
+        let mut sleeper = Sleeper::default();
         let mut refused = refused;
         let result = loop {
             match waiting.step() {
@@ -430,7 +452,7 @@ impl<R: Outlet> Sender<R> {
                     let (own, peers) = (self.member.memories.ring, self.member.memories.acks);
                     let words = (layout::SPACE_WAKE, layout::PRODUCERS_PARKED);
                     let mut claim = Err(refused);
-                    park::sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
+                    sleeper.sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
                         claim = self.ring.claim(body_bytes);
                         claim.is_ok()
                     });
@@ -465,12 +487,14 @@ pub struct Claim<'a, R: Outlet> {
 
 impl<R: Outlet> Claim<'_, R> {
     /// Publishes the event with all of the payload. Returns its position.
+    #[inline]
     pub fn commit(self) -> u64 {
         let all = self.payload.len();
         self.commit_bytes(all)
     }
 
     /// Publishes the event with the first `payload_bytes` of the payload, at most what was claimed.
+    #[inline]
     pub fn commit_bytes(mut self, payload_bytes: usize) -> u64 {
         let unused = self.payload.len().saturating_sub(payload_bytes) as u64;
         let Some(claim) = self.claim.take() else { return 0 };

@@ -38,7 +38,7 @@ const PATIENCE_NS: u64 = 50_000;
 /// Peers are probed at most this often.
 const PROBE_EVERY_NS: u64 = 1_000_000;
 /// A sleeper looks up this often, so that the death of a peer is met within a few ms.
-const SLICE_NS: u64 = 4_000_000;
+const SLICE_NS: u64 = 8_000_000;
 /// Polls between two looks at the clock. The first that many are tight: a reply that takes no longer than a few
 /// round trips of a cache line is met without a pause and without a look at the clock.
 const POLLS_A_LOOK: u32 = 128;

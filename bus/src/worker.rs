@@ -20,7 +20,7 @@ use crate::os::clock;
 use crate::outlet::SlotOutlet;
 use crate::ring::frame;
 use crate::ring::orphan::{Sweeper, Swept};
-use crate::ring::park::{self, Waker};
+use crate::ring::park::{Sleeper, Waker};
 use crate::ring::registry;
 use crate::ring::slot_worker::{SlotWorker, TAKE_MAX, Taken};
 use crate::ring::word::Slots;
@@ -438,6 +438,7 @@ impl Worker {
             return Ok(ticket);
         }
         let mut waiting = Waiting::new(self.wait, timeout);
+        let mut sleeper = Sleeper::default();
         loop {
             match waiting.step() {
                 Step::Poll => {}
@@ -451,7 +452,7 @@ impl Worker {
                     let (own, peers) = (self.member.memories.acks, self.member.memories.ring);
                     let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
                     let mut polled = Ok(None);
-                    park::sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
+                    sleeper.sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
                         polled = self.poll();
                         !matches!(polled, Ok(None))
                     });

@@ -120,7 +120,7 @@ fn produce<R: railbus::outlet::Outlet>(
         }
         n += count;
         shared.set(committed, n);
-        if n % 16 == 0 {
+        if n.is_multiple_of(16) {
             std::thread::sleep(Duration::from_micros(200));
         }
     }

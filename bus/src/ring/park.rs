@@ -67,26 +67,42 @@ impl Waker {
     }
 }
 
-/// Sleeps on `wake_at` (in the wakers' file) until woken, `slice_ns` at most, unless `is_ready` after the sleeper
-/// has been announced in `parked_at` (in the own file).
-pub fn sleep<M: Memory, F: Futex>(
-    own: &M,
-    peers: &M,
-    futex: &F,
-    (wake_at, parked_at): (usize, usize),
-    slice_ns: u64,
-    is_ready: impl FnOnce() -> bool,
-) {
-    // WAKE: read before the announcement.
-    let wake = peers.load(wake_at, Edge::Wake);
-    own.fetch_add(parked_at, 1, Edge::Park);
-    let mut slice_ns = slice_ns;
-    if !futex.barrier() {
-        slice_ns = slice_ns.min(1_000_000);
-    }
-    // PARK: the announcement comes before the second look.
-    own.fence(Edge::Park);
-    if !is_ready() {
-        futex.wait(wake_at, wake as u32, slice_ns);
+/// A sleeper's private state, for one wait of several slices.
+#[derive(Debug, Default)]
+pub struct Sleeper {
+    /// What the wake word was before this sleeper announced itself. As long as it is that, no waker has taken note of
+    /// the announcement, and it need not be made again.
+    announced: Option<u32>,
+}
+
+impl Sleeper {
+    /// Sleeps on `wake_at` (in the wakers' file) until woken, `slice_ns` at most, unless `is_ready` after the sleeper
+    /// has been announced in `parked_at` (in the own file).
+    pub fn sleep<M: Memory, F: Futex>(
+        &mut self,
+        own: &M,
+        peers: &M,
+        futex: &F,
+        (wake_at, parked_at): (usize, usize),
+        slice_ns: u64,
+        is_ready: impl FnOnce() -> bool,
+    ) {
+        // WAKE: read before the announcement.
+        let wake = peers.load(wake_at, Edge::Wake) as u32;
+        let mut slice_ns = slice_ns;
+        if self.announced != Some(wake) {
+            own.fetch_add(parked_at, 1, Edge::Park);
+            // What a waker changed before the barrier is seen by `is_ready`; after it, the waker sees the announcement.
+            if futex.barrier() {
+                self.announced = Some(wake);
+            } else {
+                slice_ns = slice_ns.min(1_000_000);
+            }
+            // PARK: the announcement comes before the second look.
+            own.fence(Edge::Park);
+        }
+        if !is_ready() {
+            futex.wait(wake_at, wake, slice_ns);
+        }
     }
 }

@@ -50,6 +50,15 @@ pub enum Refused {
     Gate(usize),
 }
 
+/// An open batch.
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    /// Its first header word, which is stored last.
+    word: u64,
+    /// Where that goes, which is where everything before it is committed.
+    committed: Place,
+}
+
 /// The publisher's private state.
 #[derive(Debug)]
 pub struct StreamPublisher<M> {
@@ -61,12 +70,9 @@ pub struct StreamPublisher<M> {
     capacity: u64,
     gates: Gates,
     history: History,
-    /// What is committed.
-    committed: Place,
-    /// What is written, beyond `committed` while a batch is open.
+    /// What is written; all of it is committed unless a batch is open.
     written: Place,
-    /// First header of the open batch: position and word, stored last.
-    batch: Option<(u64, u64)>,
+    batch: Option<Batch>,
     limit: u64,
     /// A frame that ends at or before this position needs neither padding nor a rescan.
     easy_until: u64,
@@ -105,7 +111,6 @@ impl<M: Memory> StreamPublisher<M> {
             capacity,
             gates: Gates::new(consumers),
             history: History::resume(anchors),
-            committed: end,
             written: end,
             batch: None,
             limit: end.position,
@@ -115,7 +120,7 @@ impl<M: Memory> StreamPublisher<M> {
 
     /// Where the next event will be committed, and how many were before it.
     pub fn place(&self) -> Place {
-        self.committed
+        self.batch.map_or(self.written, |batch| batch.committed)
     }
 
     /// Largest body, in bytes, that a frame may have.
@@ -176,7 +181,7 @@ impl<M: Memory> StreamPublisher<M> {
 
     /// Looks at the cursors anew. Returns the reader in the way if `need` more bytes do not fit.
     fn rescan(&mut self, need: u64) -> Option<usize> {
-        let here = self.committed;
+        let here = self.place();
         let stride = self.capacity / 8;
         // A first look bounds the floor by the gates, so that the floor is never above a reader's cursor.
         let first = self.gates.lowest(&self.acks, here.position);
@@ -216,33 +221,32 @@ impl<M: Memory> StreamPublisher<M> {
         debug_assert_eq!(position + claim.padding, claim.start);
         // The walk must end here: the next header is empty before this frame exists. COMMIT orders it.
         self.store_header(next, 0, Edge::Plain);
-        let first = if claim.padding == 0 {
-            (position, header)
+        let (committed, word) = if claim.padding == 0 {
+            (self.written, header)
         } else {
             // Invisible as long as the padding before it is.
             self.store_header(claim.start, header, Edge::Plain);
-            (position, frame::padding(claim.padding))
+            (self.written, frame::padding(claim.padding))
         };
-        self.written = Place { position: next, count: self.written.count + 1 };
-        if batch {
-            match self.batch {
-                None => self.batch = Some(first),
+        self.written = Place { position: next, count: committed.count + 1 };
+        match self.batch {
+            None if batch => self.batch = Some(Batch { word, committed }),
+            None => self.show(position, word),
+            Some(_) => {
                 // Behind the batch's first header, which is still empty.
-                Some(_) => self.store_header(first.0, first.1, Edge::Plain),
+                self.store_header(position, word, Edge::Plain);
+                if !batch {
+                    self.flush();
+                }
             }
-        } else if self.batch.is_some() {
-            self.store_header(first.0, first.1, Edge::Plain);
-            self.flush();
-        } else {
-            self.show(first.0, first.1);
         }
     }
 
     /// Makes an open batch visible.
     #[inline(always)]
     pub fn flush(&mut self) {
-        if let Some((position, word)) = self.batch.take() {
-            self.show(position, word);
+        if let Some(Batch { word, committed }) = self.batch.take() {
+            self.show(committed.position, word);
         }
     }
 
@@ -255,7 +259,7 @@ impl<M: Memory> StreamPublisher<M> {
     /// Bytes written since the batch was opened.
     #[inline(always)]
     pub fn batch_bytes(&self) -> u64 {
-        self.written.position - self.committed.position
+        self.written.position - self.place().position
     }
 
     #[inline(always)]
@@ -263,9 +267,8 @@ impl<M: Memory> StreamPublisher<M> {
         // COMMIT: pairs with the load in the subscriber's `poll`: who sees this word sees the bytes, the frames
         // behind it in the batch, and the empty header at the end.
         self.store_header(position, word, Edge::Commit);
-        self.committed = self.written;
         // For observers only; it shares the line with nothing that others write.
-        self.ring.store(self.entry + layout::POSITION, self.committed.position, Edge::Plain);
+        self.ring.store(self.entry + layout::POSITION, self.written.position, Edge::Plain);
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use railbus::memory::{Edge, Memory};
-use railbus::ring::park::{Futex, Waker, sleep};
+use railbus::ring::park::{Futex, Sleeper, Waker};
 
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
 
@@ -27,7 +27,10 @@ struct LoomFutex {
 }
 
 impl Futex for LoomFutex {
-    fn wait(&self, at: usize, expected: u32, _: u64) {
+    fn wait(&self, at: usize, expected: u32, slice_ns: u64) {
+        if slice_ns == 0 {
+            return; // The slice is over before it begins.
+        }
         let mut state = self.queue.state.lock().unwrap();
         // The kernel looks under the queue's lock; nothing but that lock orders the look.
         if self.memory.load(at, Edge::Plain) as u32 != expected {
@@ -83,8 +86,12 @@ impl Bench {
         let ring = LoomMemory::read_only(&self.wakers, &actor);
         let own = LoomMemory::writable(&self.sleepers, &actor);
         let is_ready = || ring.load(EVENTS, Edge::Publish) >= wanted;
+        let mut sleeper = Sleeper::default();
+        // The first slice ends at once: the next one goes without another announcement if nobody woke.
+        let mut slice_ns = 0;
         while !is_ready() {
-            sleep(&own, &ring, &self.futex(), (WAKE, PARKED), u64::MAX, is_ready);
+            sleeper.sleep(&own, &ring, &self.futex(), (WAKE, PARKED), slice_ns, is_ready);
+            slice_ns = u64::MAX;
         }
     }
 
