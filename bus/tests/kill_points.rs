@@ -41,7 +41,13 @@ fn child() {
 }
 
 /// Kills at every `stride`-th access until the script is through. Returns how many.
-fn every_point(base: &std::path::Path, shared: &Shared, scene: scenes::Scene, variant: u64, stride: u64) -> u64 {
+fn every_point(
+    base: &std::path::Path,
+    shared: &Shared,
+    scene: scenes::Scene,
+    variant: u64,
+    stride: u64,
+) -> u64 {
     let mut kills = 0;
     for kill_at in (1..).step_by(stride as usize) {
         let (end, _) = Stage::run(base, shared, scene, variant, 0, kill_at);

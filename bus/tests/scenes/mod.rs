@@ -98,7 +98,14 @@ impl<'a> Stage<'a> {
     }
 
     /// Runs the scene in a directory of its own.
-    pub(crate) fn run(base: &Path, shared: &Shared, scene: Scene, variant: u64, stop_at: u64, kill_at: u64) -> (End, bool) {
+    pub(crate) fn run(
+        base: &Path,
+        shared: &Shared,
+        scene: Scene,
+        variant: u64,
+        stop_at: u64,
+        kill_at: u64,
+    ) -> (End, bool) {
         let directory = tempfile::tempdir_in(base).expect("a directory");
         let mut stage = Stage::new(directory.path(), shared, variant);
         (stage.stop_at, stage.kill_at) = (stop_at, kill_at);
@@ -245,7 +252,10 @@ fn publish<R: Outlet>(sender: &mut Sender<R>, source: u64, from: u64, count: u64
 /// What the actor had committed must be there; what it had begun may be.
 fn check_actor(stage: &Stage<'_>, published: u64) {
     let (committed, begun) = (stage.shared.get(COMMITTED), stage.shared.get(BEGUN));
-    assert!((committed..=begun).contains(&published), "{committed} committed, {begun} begun, {published} seen");
+    assert!(
+        (committed..=begun).contains(&published),
+        "{committed} committed, {begun} begun, {published} seen"
+    );
     if stage.end == End::Finished {
         assert_eq!(published, begun);
     }
@@ -270,7 +280,9 @@ fn stream_publisher(stage: &mut Stage<'_>) {
     let mut new = patiently(|| channel.publisher(&sending()));
     publish(&mut new, NEW, 0, 250, || reliable.drain());
     let mut late = Follower::new(
-        channel.subscriber(&SubscribeOptions { start: Start::Oldest, ..SubscribeOptions::default() }).unwrap(),
+        channel
+            .subscriber(&SubscribeOptions { start: Start::Oldest, ..SubscribeOptions::default() })
+            .unwrap(),
     );
     publish(&mut new, NEW, 250, 100, || {
         reliable.drain();
@@ -556,7 +568,11 @@ fn queue_worker(stage: &mut Stage<'_>) {
         if let Some(other) = &mut other {
             while let Ok(job) = other.take_timeout(Duration::from_millis(12)) {
                 let n = number(&job);
-                assert_eq!(shared.get(EVENTS + n as usize), 0, "event {n} is in the hands of a stopped worker");
+                assert_eq!(
+                    shared.get(EVENTS + n as usize),
+                    0,
+                    "event {n} is in the hands of a stopped worker"
+                );
                 seen.push(n);
                 job.done();
             }
