@@ -1,0 +1,313 @@
+//! What an observer sees, and what an operator may do: with real processes that are stopped and killed.
+
+mod children;
+
+use children::{Actor, eventually, role, say, stay};
+use railbus::info::{Life, ParticipantRole};
+use railbus::operate::Evicted;
+use railbus::ring::peers::Side;
+use railbus::{
+    Bus, Channel, ChannelOptions, Error, Kind, RecvError, SendOptions, SubscribeOptions, WorkOptions,
+};
+use std::path::Path;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// The roles of child processes. Not a test: the tests start it.
+#[test]
+#[ignore = "a child process of the tests"]
+fn child() {
+    let Some((role, base)) = role() else { return };
+    let attach = |name| Bus::at(&base, "test").and_then(|bus| bus.attach(name)).unwrap();
+    match role.as_str() {
+        "takes three" => {
+            let mut worker = attach("q").worker(&WorkOptions { grab: 2, ..WorkOptions::default() }).unwrap();
+            for _ in 0..3 {
+                worker.take_ticket_timeout(SOON).unwrap();
+            }
+            say(b"holds");
+            stay();
+        }
+        "claims" => {
+            let mut publisher = attach("t").topic_publisher(&SendOptions::default()).unwrap();
+            publisher.publish(b"whole").unwrap();
+            let claim = publisher.claim(8).unwrap();
+            say(b"holds");
+            stay();
+            drop(claim);
+        }
+        "subscribes" => {
+            let subscriber = attach("s").subscriber(&named("child", false)).unwrap();
+            say(b"holds");
+            stay();
+            drop(subscriber);
+        }
+        "subscribes durably" => {
+            let subscriber = attach("s").subscriber(&named("audit", true)).unwrap();
+            say(b"holds");
+            stay();
+            drop(subscriber);
+        }
+        other => panic!("no role {other}"),
+    }
+}
+
+fn named(name: &str, durable: bool) -> SubscribeOptions {
+    SubscribeOptions { name: name.into(), durable, ..SubscribeOptions::default() }
+}
+
+fn base() -> (tempfile::TempDir, Bus) {
+    let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+    let bus = Bus::at(base.path(), "test").expect("a bus");
+    (base, bus)
+}
+
+fn start(role: &str, base: &Path) -> Actor {
+    let mut actor = Actor::start(role, base);
+    actor.expect("holds");
+    actor
+}
+
+fn lives(channel: &Channel) -> Vec<Life> {
+    channel.info().unwrap().participants.iter().map(|one| one.life).collect()
+}
+
+#[test]
+fn an_observer_sees_everybody_and_disturbs_nobody() {
+    let (_base, bus) = base();
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let info = stream.info().unwrap();
+    assert!(info.participants.is_empty() && info.positions.published == 0 && info.positions.depth == 0);
+    let mut publisher =
+        stream.publisher(&SendOptions { name: "feed".into(), ..SendOptions::default() }).unwrap();
+    let mut reader = stream.subscriber(&named("screen", false)).unwrap();
+    let lossy = SubscribeOptions { lossy: true, ..named("lossy", false) };
+    let _lossy = stream.subscriber(&lossy).unwrap();
+    publisher.publish(&[1; 100]).unwrap();
+    publisher.publish(&[2; 100]).unwrap();
+    let info = stream.info().unwrap();
+    let [feed, screen, lossy] = &info.participants[..] else { panic!("{:?}", info.participants) };
+    assert_eq!(
+        (feed.side, feed.role, feed.name.as_str()),
+        (Side::Producers, ParticipantRole::Producer, "feed")
+    );
+    assert_eq!((feed.pid, feed.events, feed.bytes, feed.position), (std::process::id(), 2, 200, Some(224)));
+    assert_eq!((screen.role, screen.life, screen.lag), (ParticipantRole::Subscriber, Life::Live, Some(224)));
+    assert_eq!((screen.cursor, screen.stuck_ns, screen.waits), (Some(0), None, None));
+    assert_eq!((lossy.lossy, lossy.cursor, lossy.lag), (true, None, None));
+    assert_eq!((info.positions.published, info.positions.depth, info.positions.capacity), (224, 224, 4096));
+    assert_eq!(reader.recv().unwrap().payload(), [1; 100]);
+    assert_eq!(reader.recv().unwrap().payload(), [2; 100]);
+    reader.acknowledge();
+    assert_eq!(stream.info().unwrap().positions.depth, 0);
+    drop(publisher);
+    assert_eq!(stream.info().unwrap().participants.len(), 2);
+    assert_eq!(stream.info().unwrap().positions.published, 224);
+
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64).first_position(1000)).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    let mut worker = queue.worker(&WorkOptions { grab: 4, ..WorkOptions::default() }).unwrap();
+    for i in 0..10u64 {
+        producer.publish(&i.to_le_bytes()).unwrap();
+    }
+    let tickets: Vec<_> = (0..6).map(|_| worker.take_ticket().unwrap().unwrap()).collect();
+    let info = queue.info().unwrap();
+    let positions = &info.positions;
+    assert_eq!((positions.published, positions.head, positions.depth), (1010, Some(1008), 2));
+    assert_eq!((positions.unfinished, positions.oldest), (Some(10), 1000));
+    assert_eq!(info.participants[1].in_hand, 8, "4 as TAKEN, 4 by the claim");
+    for ticket in tickets {
+        worker.done(ticket);
+    }
+    drop(worker);
+    let info = queue.info().unwrap();
+    assert_eq!(info.positions.unfinished, Some(4));
+    assert_eq!(info.participants.len(), 1);
+}
+
+#[test]
+fn the_dead_are_shown_and_buried_and_their_events_handed_back() {
+    let (base, bus) = base();
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    for i in 0..10u64 {
+        producer.publish(&i.to_le_bytes()).unwrap();
+    }
+    let mut worker = start("takes three", base.path());
+    let info = queue.info().unwrap();
+    assert_eq!((info.participants[1].life, info.participants[1].pid), (Life::Live, worker.pid() as u32));
+    assert!(queue.repair().unwrap().buried.is_empty(), "nobody is dead");
+    worker.kill();
+    assert_eq!(lives(&queue), [Life::Live, Life::Dead]);
+    let repaired = queue.repair().unwrap();
+    assert_eq!(repaired.buried, [(Side::Consumers, 0)]);
+    assert!(repaired.unsettled.is_empty() && repaired.skipped.is_empty(), "{repaired:?}");
+    assert_eq!(repaired.redone, 4, "three were handed out, one more was taken from the ring with the last");
+    assert_eq!(lives(&queue), [Life::Live]);
+    let mut heir = queue.worker(&WorkOptions::default()).unwrap();
+    let mut seen = Vec::new();
+    while let Some(job) = heir.try_take().unwrap() {
+        let number = job.event().pod::<u64>().unwrap();
+        assert_eq!(job.attempt() > 1, number < 4, "{number}");
+        seen.push(number);
+        job.done();
+    }
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..10));
+    assert_eq!(queue.info().unwrap().counters.redelivered, 4);
+}
+
+#[test]
+fn a_dead_publishers_claim_is_aborted() {
+    let (base, bus) = base();
+    let topic = bus.create("t", &ChannelOptions::new(Kind::Topic).slots(64)).unwrap();
+    let mut reader = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
+    let mut dead = start("claims", base.path());
+    assert_eq!(topic.info().unwrap().participants[0].in_hand, 1);
+    dead.kill();
+    let repaired = topic.repair().unwrap();
+    assert_eq!((repaired.aborted, &repaired.buried[..]), (1, &[(Side::Producers, 0)][..]));
+    topic.topic_publisher(&SendOptions::default()).unwrap().publish(b"next").unwrap();
+    assert_eq!(&*reader.try_recv().unwrap().unwrap(), b"whole");
+    assert_eq!(&*reader.try_recv().unwrap().unwrap(), b"next", "without waiting for a proof");
+    assert_eq!(topic.repair().unwrap().aborted, 0);
+}
+
+#[test]
+fn a_reader_is_evicted_and_told() {
+    let (_base, bus) = base();
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let mut reader = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    while publisher.try_publish(&[0; 100]).is_ok() {}
+    assert_eq!(stream.evict(Side::Consumers, 0, Duration::ZERO).unwrap(), Evicted::Told);
+    assert_eq!(lives(&stream), [Life::Live, Life::Evicted]);
+    for _ in 0..100 {
+        publisher.publish_timeout(&[1; 100], SOON).unwrap();
+    }
+    let end = loop {
+        match reader.try_recv() {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("an evicted reader is told"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(end, RecvError::Evicted);
+    // It may come again.
+    drop(reader);
+    let mut reader = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    publisher.publish(b"again").unwrap();
+    assert_eq!(&*reader.recv().unwrap(), b"again");
+}
+
+#[test]
+fn a_durable_subscription_is_held_and_can_be_forgotten() {
+    let (base, bus) = base();
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let mut actor = start("subscribes durably", base.path());
+    actor.kill();
+    assert_eq!(lives(&stream), [Life::Held]);
+    assert!(stream.repair().unwrap().buried.is_empty(), "the durable are nobody's prey");
+    let mut publisher =
+        stream.publisher(&SendOptions { evict_stuck: true, ..SendOptions::default() }).unwrap();
+    while publisher.try_publish(&[0; 100]).is_ok() {}
+    assert_eq!(stream.evict(Side::Consumers, 0, Duration::ZERO).unwrap(), Evicted::Forgotten);
+    publisher.publish_timeout(&[0; 100], SOON).unwrap();
+    assert_eq!(lives(&stream), [Life::Live]);
+}
+
+#[test]
+fn a_worker_is_evicted_by_killing_its_process_and_never_another() {
+    let (base, bus) = base();
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    for _ in 0..5 {
+        producer.publish(b"job").unwrap();
+    }
+    // Not itself.
+    assert!(matches!(queue.evict(Side::Producers, 0, SOON), Err(Error::Invalid { .. })));
+    for nobody in [1, 63, 255, 256, usize::MAX] {
+        let error = queue.evict(Side::Producers, nobody, SOON).unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }), "{nobody}: {error}");
+    }
+    let worker = start("takes three", base.path());
+    let pid = worker.pid() as u32;
+    assert_eq!(queue.evict(Side::Consumers, 0, SOON).unwrap(), Evicted::Killed { pid });
+    assert_eq!(lives(&queue), [Life::Live, Life::Dead]);
+    assert_eq!(queue.evict(Side::Consumers, 0, SOON).unwrap(), Evicted::Dead);
+    let mut heir = queue.worker(&WorkOptions::default()).unwrap();
+    for _ in 0..5 {
+        heir.take_timeout(SOON).unwrap().done();
+    }
+}
+
+#[test]
+fn a_stopped_reader_is_stuck_and_is_evicted_by_policy() {
+    let (base, bus) = base();
+    let options =
+        ChannelOptions::new(Kind::Stream).capacity_bytes(4096).stuck_after(Duration::from_millis(20));
+    let stream = bus.create("s", &options).unwrap();
+    let reader = start("subscribes", base.path());
+    // SAFETY: the pid is of our own child, which was not waited for yet.
+    assert_eq!(unsafe { libc::kill(reader.pid(), libc::SIGSTOP) }, 0);
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    while publisher.try_publish(&[0; 100]).is_ok() {}
+    eventually("it is stuck", || {
+        stream.info().unwrap().participants[1].stuck_ns.is_some_and(|ns| ns > 20_000_000)
+    });
+    assert!(publisher.publish_timeout(&[0; 100], Duration::from_millis(100)).is_err(), "nobody asked to evict");
+    drop(publisher);
+    let mut publisher =
+        stream.publisher(&SendOptions { evict_stuck: true, ..SendOptions::default() }).unwrap();
+    publisher.publish_timeout(&[0; 100], SOON).unwrap();
+    assert_eq!(lives(&stream), [Life::Live, Life::Evicted]);
+}
+
+#[test]
+fn a_reader_that_joins_is_not_counted_before_it_is_ready() {
+    let (_base, bus) = base();
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream)).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    for round in 0..200u64 {
+        std::thread::scope(|scope| {
+            let joining = scope.spawn(|| {
+                let mut reader = stream.subscriber(&SubscribeOptions::default()).unwrap();
+                reader.recv_timeout(SOON).unwrap().pod::<u64>()
+            });
+            while publisher.readers() == 0 {
+                std::hint::spin_loop();
+            }
+            publisher.publish(&round.to_le_bytes()).unwrap();
+            assert_eq!(
+                joining.join().unwrap(),
+                Some(round),
+                "what is published after it was counted, it sees"
+            );
+        });
+    }
+}
+
+#[test]
+fn a_live_subscriber_waits_for_the_first_publisher_of_a_used_channel() {
+    let (_base, bus) = base();
+    let closing = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+    for kind in [Kind::Stream, Kind::Topic] {
+        let name = kind.to_string();
+        let channel = bus.create(&name, &ChannelOptions::new(kind)).unwrap();
+        for _round in 0..3 {
+            let patience = Duration::from_millis(30);
+            if kind == Kind::Stream {
+                let mut reader = channel.subscriber(&closing).unwrap();
+                assert_eq!(reader.recv_timeout(patience).unwrap_err(), RecvError::TimedOut);
+                drop(channel.publisher(&SendOptions::default()).unwrap());
+                assert_eq!(reader.recv_timeout(SOON).unwrap_err(), RecvError::Closed);
+            } else {
+                let mut reader = channel.topic_subscriber(&closing).unwrap();
+                assert_eq!(reader.recv_timeout(patience).unwrap_err(), RecvError::TimedOut);
+                drop(channel.topic_publisher(&SendOptions::default()).unwrap());
+                assert_eq!(reader.recv_timeout(SOON).unwrap_err(), RecvError::Closed);
+            }
+        }
+    }
+}
