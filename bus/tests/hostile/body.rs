@@ -231,32 +231,44 @@ impl User {
         match (self.channel.header().kind, dice.byte() & 1) {
             (Kind::Stream, 0) => {
                 let publisher = kept(&mut self.publisher, leave, || self.channel.publisher(&sending));
-                publisher.map_or((), |sender| send(sender, dice));
+                if let Some(sender) = publisher {
+                    send(sender, dice);
+                }
             }
             (Kind::Stream, _) => {
                 let which = dice.below(2);
                 let reader = kept(&mut self.subscribers[which], leave, || self.channel.subscriber(&reading));
-                reader.map_or((), |reader| add(&mut self.sum, read(reader, dice)));
+                if let Some(reader) = reader {
+                    add(&mut self.sum, read(reader, dice));
+                }
             }
             (Kind::Topic, 0) => {
                 let sender =
                     kept(&mut self.topic_publisher, leave, || self.channel.topic_publisher(&sending));
-                sender.map_or((), |sender| send(sender, dice));
+                if let Some(sender) = sender {
+                    send(sender, dice);
+                }
             }
             (Kind::Topic, _) => {
                 let which = dice.below(2);
                 let slot = &mut self.topic_subscribers[which];
                 let reader = kept(slot, leave, || self.channel.topic_subscriber(&reading));
-                reader.map_or((), |reader| add(&mut self.sum, read(reader, dice)));
+                if let Some(reader) = reader {
+                    add(&mut self.sum, read(reader, dice));
+                }
             }
             (Kind::Queue, 0) => {
                 let sender = kept(&mut self.producer, leave, || self.channel.producer(&sending));
-                sender.map_or((), |sender| send(sender, dice));
+                if let Some(sender) = sender {
+                    send(sender, dice);
+                }
             }
             (Kind::Queue, _) if dice.byte() & 3 == 0 => {
                 let reading = SubscribeOptions { lossy: false, start: Start::Live, ..reading };
                 let reader = kept(&mut self.tap, leave, || self.channel.tap(&reading));
-                reader.map_or((), |reader| add(&mut self.sum, read(reader, dice)));
+                if let Some(reader) = reader {
+                    add(&mut self.sum, read(reader, dice));
+                }
             }
             (Kind::Queue, _) => {
                 let grab = 1 + dice.below(5) as u32;
@@ -265,7 +277,9 @@ impl User {
                     self.tickets.clear();
                 }
                 let worker = kept(&mut self.worker, leave, || self.channel.worker(&working));
-                worker.map_or((), |worker| add(&mut self.sum, work(worker, &mut self.tickets, dice)));
+                if let Some(worker) = worker {
+                    add(&mut self.sum, work(worker, &mut self.tickets, dice));
+                }
             }
         }
     }
@@ -303,8 +317,12 @@ fn send<R: Outlet>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
     };
     let payload = &payload[..bytes];
     match dice.below(6) {
-        0 => drop(sender.publish_timeout(payload, MOMENT)),
-        1 => drop(sender.try_publish_batch(&[payload, &payload[..bytes / 2], &[]])),
+        0 => {
+            let _ = sender.publish_timeout(payload, MOMENT);
+        }
+        1 => {
+            let _ = sender.try_publish_batch(&[payload, &payload[..bytes / 2], &[]]);
+        }
         2 => {
             if let Ok(mut claim) = sender.try_claim(bytes) {
                 claim.fill(1);
@@ -314,9 +332,11 @@ fn send<R: Outlet>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
         3 => drop(sender.try_claim(bytes)),
         4 => {
             let attributes = Attributes { trace: Some(TraceContext::default()), ..Attributes::typed(7) };
-            drop(sender.try_publish_with(payload, &attributes));
+            let _ = sender.try_publish_with(payload, &attributes);
         }
-        _ => drop(sender.try_publish(payload)),
+        _ => {
+            let _ = sender.try_publish(payload);
+        }
     }
     let _ = (sender.readers(), sender.events());
 }
