@@ -329,7 +329,14 @@ impl<R: Inlet> Reader<R> {
         loop {
             match waiting.step() {
                 Step::Poll => {}
-                Step::TimedOut => return self.poll()?.ok_or(RecvError::TimedOut),
+                Step::TimedOut => {
+                    // Many short waits are polling: they never come to a probe.
+                    let last = match self.poll()? {
+                        Some(located) => Some(located),
+                        None => self.look_when_idle()?,
+                    };
+                    return last.ok_or(RecvError::TimedOut);
+                }
                 Step::Probe => {
                     if let Some(located) = self.probe()? {
                         return Ok(located);

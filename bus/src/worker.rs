@@ -442,7 +442,8 @@ impl Worker {
         loop {
             match waiting.step() {
                 Step::Poll => {}
-                Step::TimedOut => return self.poll()?.ok_or(RecvError::TimedOut),
+                // Many short waits are polling: they never come to a probe.
+                Step::TimedOut => return self.take_ticket()?.ok_or(RecvError::TimedOut),
                 Step::Probe => {
                     if let Some(ticket) = self.probe()? {
                         return Ok(ticket);

@@ -115,6 +115,7 @@ fn polling_a_topic(bus: &Bus) {
     let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
     let mut lossy = topic.topic_subscriber(&lossy).unwrap();
     let mut batches = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
+    let mut impatient = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
     die_with(|| {
         let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
         std::mem::forget(publisher.claim(8).unwrap());
@@ -124,6 +125,7 @@ fn polling_a_topic(bus: &Bus) {
     publisher.publish(b"behind").unwrap();
     until("the event behind the orphan", || reader.try_recv().unwrap().is_some());
     until("the event behind the orphan, lossy", || lossy.try_recv().unwrap().is_some());
+    until("the event behind the orphan, in short waits", || impatient.recv_timeout(Duration::ZERO).is_ok());
     until("the event behind the orphan, in a batch", || !batches.batch(3).unwrap().is_empty());
 }
 

@@ -317,8 +317,12 @@ fn send<R: Outlet>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
     };
     let payload = &payload[..bytes];
     match dice.below(6) {
-        0 => drop(sender.publish_timeout(payload, MOMENT)),
-        1 => drop(sender.try_publish_batch(&[payload, &payload[..bytes / 2], &[]])),
+        0 => {
+            let _ = sender.publish_timeout(payload, MOMENT);
+        }
+        1 => {
+            let _ = sender.try_publish_batch(&[payload, &payload[..bytes / 2], &[]]);
+        }
         2 => {
             if let Ok(mut claim) = sender.try_claim(bytes) {
                 claim.fill(1);
@@ -330,7 +334,9 @@ fn send<R: Outlet>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
             let attributes = Attributes { trace: Some(TraceContext::default()), ..Attributes::typed(7) };
             let _ = sender.try_publish_with(payload, &attributes);
         }
-        _ => drop(sender.try_publish(payload)),
+        _ => {
+            let _ = sender.try_publish(payload);
+        }
     }
     let _ = (sender.readers(), sender.events());
 }
