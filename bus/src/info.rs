@@ -225,7 +225,7 @@ impl Channel {
             name: self.name().clone(),
             header: self.header().clone(),
             paths: self.paths().clone(),
-            pages: maps.pages.clone(),
+            pages: maps.pages()?,
             total_bytes: self.header().lengths().map_or(0, |lengths| {
                 lengths.ring.saturating_add(lengths.acks).saturating_add(lengths.data.unwrap_or(0))
             }),

@@ -227,8 +227,8 @@ fn attach_huge(base: &Path) -> Outcome {
     let started = std::time::Instant::now();
     let maps = attach(base, &ticks())?.map(Role::Consumer)?;
     let took = started.elapsed();
-    assert_eq!(maps.pages.got, Backing::ShmHuge, "{}", maps.pages);
-    println!("attached in {took:?}: {}", maps.pages);
+    assert_eq!(maps.pages()?.got, Backing::ShmHuge, "{}", maps.pages()?);
+    println!("attached in {took:?}: {}", maps.pages()?);
     Ok(())
 }
 
@@ -266,7 +266,7 @@ fn a_numa_node_is_bound_and_verified_or_refused() -> Outcome {
         _ => false,
     };
     assert!(is_there || matches!(created.pages.numa, Numa::Unverified(0, _)), "{:?}", created.pages.numa);
-    assert_eq!(attach(base.path(), &ticks())?.map(Role::Observer)?.pages.numa, Numa::Bound(0));
+    assert_eq!(attach(base.path(), &ticks())?.map(Role::Observer)?.pages()?.numa, Numa::Bound(0));
     Ok(())
 }
 
@@ -372,7 +372,7 @@ fn on_hugetlbfs(base: &Path) -> Outcome {
     assert_eq!(created.pages.missed[0].rung, "1 GiB hugetlbfs");
     let attached = attach(base, &ticks())?;
     let (producer, consumer) = (attached.map(Role::Producer)?, attached.map(Role::Consumer)?);
-    assert_eq!(consumer.pages.got, Backing::Hugetlb);
+    assert_eq!(consumer.pages()?.got, Backing::Hugetlb);
     assert!(producer.data.writable() && !consumer.data.writable());
     // SAFETY: both maps live to the end of this function; only the producer's is written.
     let (written, seen) = unsafe { (producer.data.memory(false), consumer.data.memory(false)) };
@@ -486,7 +486,7 @@ fn no_memory_lock(base: &Path) -> Outcome {
     }
     let created = create(base, &ticks(), &small(), &nothing)?;
     assert!(matches!(&created.pages.locked, Locked::No(why) if why.contains("4 KiB")), "{}", created.pages);
-    let text = created.attached.map(Role::Observer)?.pages.to_string();
+    let text = created.attached.map(Role::Observer)?.pages()?.to_string();
     assert!(text.contains("not mlocked") && !text.contains('\n'), "{text}");
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::layout::{self, HEADER_BYTES};
 use crate::memory::Mapped;
 use crate::os::hugetlb::is_hugetlbfs;
 use crate::os::mapping::{Mapping, page_bytes, round_up};
-use crate::os::pages::{Backing, HUGE_2M, Locked, Missed, Numa, PageReport, bytes_text};
+use crate::os::pages::{Backing, HUGE_2M, Locked, Numa, PageReport, bytes_text};
 use crate::os::smaps;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -253,39 +253,13 @@ impl Attached {
             mapping.exclude_from_dumps();
         }
         let locked = if header.lock_memory { lock([&data, &ring, &acks, &done]) } else { Locked::NotAsked };
-        let pages = self.report(&data, locked)?;
-        Ok(Maps { ring, data, acks, done, pages })
-    }
-
-    /// What smaps shows of the data in this process.
-    fn report(&self, data: &Region, locked: Locked) -> Result<PageReport> {
-        let header = &self.header;
-        let fail = |error| Error::io("read", "/proc/self/smaps", error);
-        let Some(mapping) = &data.mapping else { return Err(Error::corrupt("channel", "it has no data")) };
-        let mut seen = see(mapping).map_err(fail)?;
-        let mut missed = Vec::new();
-        if header.backing == Backing::ShmHuge && seen.0 != Backing::ShmHuge {
-            // The pages are huge, but not mapped as such here yet; asking once more costs nothing where they
-            // are.
-            if let Err(error) = mapping.collapse() {
-                missed.push(Missed {
-                    rung: "2 MiB tmpfs pages in this process".to_owned(),
-                    why: error.to_string(),
-                });
-            }
-            seen = see(mapping).map_err(fail)?;
+        if let (Backing::ShmHuge, Some(mapping)) = (header.backing, &data.mapping) {
+            // The pages are huge, but perhaps not mapped as such here yet; asking costs nothing where they are. What
+            // came of it is for `Maps::pages` to see: reading smaps takes longer than all the rest.
+            let _ = mapping.collapse();
         }
-        let (got, page_bytes, huge_bytes_seen) = seen;
-        Ok(PageReport {
-            asked: None,
-            got,
-            data_bytes: header.data_bytes,
-            page_bytes,
-            huge_bytes_seen,
-            locked,
-            numa: header.numa_node.map_or(Numa::Anywhere, Numa::Bound),
-            missed,
-        })
+        let numa = header.numa_node.map_or(Numa::Anywhere, Numa::Bound);
+        Ok(Maps { ring, data, acks, done, locked, numa })
     }
 
     /// `.ring`, as it was opened.
@@ -370,8 +344,30 @@ pub struct Maps {
     pub acks: Region,
     /// Done words of a queue; empty otherwise.
     pub done: Region,
-    /// Which pages the data have here.
-    pub pages: PageReport,
+    /// Whether all of it is locked in memory.
+    pub locked: Locked,
+    numa: Numa,
+}
+
+impl Maps {
+    /// What smaps shows of the data in this process. Takes a few 100 us.
+    pub fn pages(&self) -> Result<PageReport> {
+        let Some(mapping) = &self.data.mapping else {
+            return Err(Error::corrupt("channel", "it has no data"));
+        };
+        let (got, page_bytes, huge_bytes_seen) =
+            see(mapping).map_err(|error| Error::io("read", "/proc/self/smaps", error))?;
+        Ok(PageReport {
+            asked: None,
+            got,
+            data_bytes: self.data.bytes as u64,
+            page_bytes,
+            huge_bytes_seen,
+            locked: self.locked.clone(),
+            numa: self.numa.clone(),
+            missed: Vec::new(),
+        })
+    }
 }
 
 /// A part of a file in memory. Unmapped when dropped.

@@ -200,7 +200,7 @@ fn build(
         Attached { header, name, paths, ring: own(ring), acks: own(acks), data: data_file.map(own) };
     let maps = attached.map_as(true, true)?;
     init(&maps)?;
-    let PageReport { locked, .. } = maps.pages;
+    let locked = maps.locked.clone();
     write_magic(&attached.acks.file, &attached.paths.acks)?;
     write_magic(&attached.ring.file, &attached.paths.ring)?;
     Ok(Created { attached, pages: PageReport { locked, ..data.pages } })
