@@ -272,6 +272,8 @@ struct Follower {
     acknowledged: usize,
     /// It was killed: it resumes anywhere from there to where it was.
     resumes_by: Option<usize>,
+    /// How many events, and tickets without one, it was told are lost before the next.
+    may_skip: usize,
 }
 
 struct Log<'a> {
@@ -293,6 +295,7 @@ impl<'a> Log<'a> {
             next: None,
             acknowledged: 0,
             resumes_by: None,
+            may_skip: 0,
         };
         let followers = vec![follower(false, false), follower(true, false), follower(false, true)];
         Log { bus, kind, events: Vec::new(), numbers: 0, senders: [None, None], followers }
@@ -412,6 +415,7 @@ impl<'a> Log<'a> {
             follower.next = None;
         } else {
             follower.next = (start == Start::Live).then_some(self.events.len());
+            follower.may_skip = 0;
             follower.acknowledged = 0;
         }
     }
@@ -421,20 +425,20 @@ impl<'a> Log<'a> {
         let topic = self.kind == Kind::Topic;
         let follower = &mut self.followers[which];
         let mut words = words.iter();
-        let mut may_skip = 0;
         while let Some(&word) = words.next() {
             if word == LOST {
                 let events = *words.next().expect("a count") as usize;
                 // A reliable topic reader may lose what lay before its join.
                 assert!(follower.lossy || topic, "a reliable reader has lost {events} events");
-                may_skip += events;
-                if !topic {
+                if topic {
+                    follower.may_skip += events;
+                } else {
                     follower.next = follower.next.map(|next| next + events);
-                    may_skip = 0;
                 }
                 continue;
             }
             let place = self.events.iter().position(|&event| event == word).expect("nobody published it");
+            let may_skip = std::mem::take(&mut follower.may_skip);
             match (follower.next, follower.resumes_by.take()) {
                 (Some(next), _) => {
                     assert!((next..=next + may_skip).contains(&place), "read {place}, expected {next}");
@@ -445,7 +449,6 @@ impl<'a> Log<'a> {
                 }
                 (None, _) => {}
             }
-            may_skip = 0;
             follower.next = Some(place + 1);
         }
     }
