@@ -362,13 +362,17 @@ impl<'a> Log<'a> {
         match what % 12 {
             0 => {
                 follower.resumes_by = follower.next.or(Some(self.events.len()));
-                return follower.servant.take().map_or((), Servant::crash);
+                if let Some(servant) = follower.servant.take() {
+                    servant.crash();
+                }
             }
             1 => {
                 // What was polled is acknowledged by leaving.
                 follower.acknowledged = follower.next.unwrap_or(follower.acknowledged);
                 follower.resumes_by = follower.next.or(Some(self.events.len()));
-                return follower.servant.take().map_or((), Servant::leave);
+                if let Some(servant) = follower.servant.take() {
+                    servant.leave();
+                }
             }
             2 => {
                 servant.ask(ACKNOWLEDGE, 0, 0);
@@ -507,14 +511,17 @@ impl<'a> Log<'a> {
 
 // ---- the queue: each event waits, is in somebody's hands, or is done ----
 
+/// An event in a worker's hands: number and attempt.
+type Held = (u64, u64);
+
 struct Jobs<'a> {
     bus: &'a Bus,
     numbers: u64,
     /// Deliveries so far of each event that is not done and in nobody's hands.
     waiting: BTreeMap<u64, u64>,
     producers: [Option<Servant>; 2],
-    /// Each with what it holds: number and attempt.
-    workers: [Option<(Servant, Vec<(u64, u64)>)>; 2],
+    /// Each with what it holds.
+    workers: [Option<(Servant, Vec<Held>)>; 2],
 }
 
 impl<'a> Jobs<'a> {
@@ -538,7 +545,9 @@ impl<'a> Jobs<'a> {
         self.producers[which].get_or_insert_with(|| {
             let mut servant = Servant::start(|pipe| {
                 let producer = bus.attach("c").unwrap().producer(&SendOptions::default());
-                pipe.open(producer).map(|producer| serve_sender(pipe, producer));
+                if let Some(producer) = pipe.open(producer) {
+                    serve_sender(pipe, producer);
+                }
             });
             assert_eq!(servant.answer(), [0]);
             servant
@@ -571,18 +580,20 @@ impl<'a> Jobs<'a> {
         let (worker, held) = self.workers[which].get_or_insert_with(|| {
             let mut servant = Servant::start(|pipe| {
                 let worker = bus.attach("c").unwrap().worker(&WorkOptions::default());
-                pipe.open(worker).map(|worker| serve_worker(pipe, worker));
+                if let Some(worker) = pipe.open(worker) {
+                    serve_worker(pipe, worker);
+                }
             });
             assert_eq!(servant.answer(), [0], "a worker may come at any time");
             (servant, Vec::new())
         });
-        let some = |held: &Vec<(u64, u64)>| amount as usize % held.len();
+        let some = |held: &Vec<Held>| amount as usize % held.len();
         match what % 16 {
             0 | 1 => {
                 // Whether it leaves or dies: what it holds is delivered again, with the attempt counted.
                 let (servant, held) = self.workers[which].take().expect("there");
                 self.waiting.extend(held);
-                if what % 16 == 0 { servant.crash() } else { servant.leave() }
+                if what.is_multiple_of(16) { servant.crash() } else { servant.leave() }
             }
             2 | 3 if !held.is_empty() => {
                 let at = some(held);
