@@ -45,16 +45,13 @@ fn every_point(
     shared: &Shared,
     scene: scenes::Scene,
     variant: u64,
-    stride: u64,
+    stride: usize,
 ) -> u64 {
-    let mut kills = 0;
-    #[allow(clippy::explicit_counter_loop)] // The count is the result, the loop ends from inside.
-    for kill_at in (1..).step_by(stride as usize) {
+    for (kills, kill_at) in (1..).step_by(stride).enumerate() {
         let (end, _) = Stage::run(base, shared, scene, variant, 0, kill_at);
         if end == End::Finished {
-            return kills;
+            return kills as u64;
         }
-        kills += 1;
     }
     unreachable!("the range has no end")
 }

@@ -280,7 +280,7 @@ fn stream(base: &Path, moments: &mut Moments, most: u64) -> u64 {
         1 => forked(|| resume(shared, patiently(|| channel.subscriber(&durable)))),
         _ => forked(|| {
             let start = SubscribeOptions { start: Start::Oldest, lossy: true, ..all.clone() };
-            read_some(patiently(|| channel.subscriber(&start)));
+            read_some(shared, patiently(|| channel.subscriber(&start)));
         }),
     };
     let settle_publisher = |place: usize| {
@@ -361,12 +361,13 @@ fn resume<R: railbus::inlet::Inlet>(shared: &Shared, mut reader: railbus::reader
     }
 }
 
-/// A reader that may miss events, but sees none torn.
-fn read_some<R: railbus::inlet::Inlet>(mut reader: railbus::reader::Reader<R>) {
+/// A reader that may miss events, also the last, but sees none torn.
+fn read_some<R: railbus::inlet::Inlet>(shared: &Shared, mut reader: railbus::reader::Reader<R>) {
     loop {
-        match reader.recv_timeout(HANG) {
+        match reader.recv_timeout(Duration::from_millis(50)) {
             Ok(event) if number(&event) == LAST => return,
-            Ok(_) | Err(RecvError::Lost { .. }) => {}
+            Err(RecvError::TimedOut) if shared.get(STOP) == 1 => return,
+            Ok(_) | Err(RecvError::Lost { .. } | RecvError::TimedOut) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -403,7 +404,7 @@ fn topic(base: &Path, moments: &mut Moments, most: u64) -> u64 {
         2 => forked(|| resume(shared, patiently(|| channel.topic_subscriber(&durable)))),
         _ => forked(|| {
             let start = SubscribeOptions { lossy: place == 4, ..all.clone() };
-            read_some(patiently(|| channel.topic_subscriber(&start)));
+            read_some(shared, patiently(|| channel.topic_subscriber(&start)));
         }),
     };
     let settle_publishers = |place: usize| {

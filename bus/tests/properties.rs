@@ -272,6 +272,8 @@ struct Follower {
     acknowledged: usize,
     /// It was killed: it resumes anywhere from there to where it was.
     resumes_by: Option<usize>,
+    /// How many events, and tickets without one, it was told are lost before the next.
+    may_skip: usize,
 }
 
 struct Log<'a> {
@@ -293,6 +295,7 @@ impl<'a> Log<'a> {
             next: None,
             acknowledged: 0,
             resumes_by: None,
+            may_skip: 0,
         };
         let followers = vec![follower(false, false), follower(true, false), follower(false, true)];
         Log { bus, kind, events: Vec::new(), numbers: 0, senders: [None, None], followers }
@@ -359,13 +362,17 @@ impl<'a> Log<'a> {
         match what % 12 {
             0 => {
                 follower.resumes_by = follower.next.or(Some(self.events.len()));
-                return follower.servant.take().map_or((), Servant::crash);
+                if let Some(servant) = follower.servant.take() {
+                    servant.crash();
+                }
             }
             1 => {
                 // What was polled is acknowledged by leaving.
                 follower.acknowledged = follower.next.unwrap_or(follower.acknowledged);
                 follower.resumes_by = follower.next.or(Some(self.events.len()));
-                return follower.servant.take().map_or((), Servant::leave);
+                if let Some(servant) = follower.servant.take() {
+                    servant.leave();
+                }
             }
             2 => {
                 servant.ask(ACKNOWLEDGE, 0, 0);
@@ -412,6 +419,7 @@ impl<'a> Log<'a> {
             follower.next = None;
         } else {
             follower.next = (start == Start::Live).then_some(self.events.len());
+            follower.may_skip = 0;
             follower.acknowledged = 0;
         }
     }
@@ -421,20 +429,20 @@ impl<'a> Log<'a> {
         let topic = self.kind == Kind::Topic;
         let follower = &mut self.followers[which];
         let mut words = words.iter();
-        let mut may_skip = 0;
         while let Some(&word) = words.next() {
             if word == LOST {
                 let events = *words.next().expect("a count") as usize;
                 // A reliable topic reader may lose what lay before its join.
                 assert!(follower.lossy || topic, "a reliable reader has lost {events} events");
-                may_skip += events;
-                if !topic {
+                if topic {
+                    follower.may_skip += events;
+                } else {
                     follower.next = follower.next.map(|next| next + events);
-                    may_skip = 0;
                 }
                 continue;
             }
             let place = self.events.iter().position(|&event| event == word).expect("nobody published it");
+            let may_skip = std::mem::take(&mut follower.may_skip);
             match (follower.next, follower.resumes_by.take()) {
                 (Some(next), _) => {
                     assert!((next..=next + may_skip).contains(&place), "read {place}, expected {next}");
@@ -445,7 +453,6 @@ impl<'a> Log<'a> {
                 }
                 (None, _) => {}
             }
-            may_skip = 0;
             follower.next = Some(place + 1);
         }
     }
@@ -504,14 +511,17 @@ impl<'a> Log<'a> {
 
 // ---- the queue: each event waits, is in somebody's hands, or is done ----
 
+/// An event in a worker's hands: number and attempt.
+type Held = (u64, u64);
+
 struct Jobs<'a> {
     bus: &'a Bus,
     numbers: u64,
     /// Deliveries so far of each event that is not done and in nobody's hands.
     waiting: BTreeMap<u64, u64>,
     producers: [Option<Servant>; 2],
-    /// Each with what it holds: number and attempt.
-    workers: [Option<(Servant, Vec<(u64, u64)>)>; 2],
+    /// Each with what it holds.
+    workers: [Option<(Servant, Vec<Held>)>; 2],
 }
 
 impl<'a> Jobs<'a> {
@@ -535,7 +545,9 @@ impl<'a> Jobs<'a> {
         self.producers[which].get_or_insert_with(|| {
             let mut servant = Servant::start(|pipe| {
                 let producer = bus.attach("c").unwrap().producer(&SendOptions::default());
-                pipe.open(producer).map(|producer| serve_sender(pipe, producer));
+                if let Some(producer) = pipe.open(producer) {
+                    serve_sender(pipe, producer);
+                }
             });
             assert_eq!(servant.answer(), [0]);
             servant
@@ -568,18 +580,20 @@ impl<'a> Jobs<'a> {
         let (worker, held) = self.workers[which].get_or_insert_with(|| {
             let mut servant = Servant::start(|pipe| {
                 let worker = bus.attach("c").unwrap().worker(&WorkOptions::default());
-                pipe.open(worker).map(|worker| serve_worker(pipe, worker));
+                if let Some(worker) = pipe.open(worker) {
+                    serve_worker(pipe, worker);
+                }
             });
             assert_eq!(servant.answer(), [0], "a worker may come at any time");
             (servant, Vec::new())
         });
-        let some = |held: &Vec<(u64, u64)>| amount as usize % held.len();
+        let some = |held: &Vec<Held>| amount as usize % held.len();
         match what % 16 {
             0 | 1 => {
                 // Whether it leaves or dies: what it holds is delivered again, with the attempt counted.
                 let (servant, held) = self.workers[which].take().expect("there");
                 self.waiting.extend(held);
-                if what % 16 == 0 { servant.crash() } else { servant.leave() }
+                if what.is_multiple_of(16) { servant.crash() } else { servant.leave() }
             }
             2 | 3 if !held.is_empty() => {
                 let at = some(held);

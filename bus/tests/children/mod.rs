@@ -3,6 +3,8 @@
 //! A role is a function that runs in a process of its own, says what it has done in lines on standard error, and
 //! stays until its standard input ends. So no child outlives its test, whatever happens to the test.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -30,7 +32,6 @@ pub(crate) fn say(line: &[u8]) {
 }
 
 /// Stays until the parent closes this process's standard input. Safe after `fork`.
-#[allow(dead_code, reason = "not every child stays")]
 pub(crate) fn stay() {
     let mut byte = 0u8;
     // SAFETY: the pointer is valid for writing one byte.
@@ -73,19 +74,16 @@ impl Actor {
     }
 
     /// Expects the child to say `word`.
-    #[allow(dead_code, reason = "not every test program expects")]
     pub(crate) fn expect(&mut self, word: &str) {
         assert_eq!(self.hear(), word);
     }
 
     /// Its process id.
-    #[allow(dead_code, reason = "not every test program asks")]
     pub(crate) fn pid(&self) -> i32 {
         self.child.id() as i32
     }
 
     /// Kills it with SIGKILL and waits for its end. Its standard input stays open, for children that it has left.
-    #[allow(dead_code, reason = "not every test program kills")]
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         assert_eq!(self.child.wait().unwrap().signal(), Some(libc::SIGKILL));
@@ -112,7 +110,6 @@ impl Drop for Actor {
 }
 
 /// Waits until `condition` holds; panics after a minute, which is far beyond any load of the machine.
-#[allow(dead_code, reason = "not every test program waits")]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
