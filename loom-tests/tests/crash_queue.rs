@@ -322,17 +322,21 @@ fn two_die_at_every_pair_of_accesses() {
 /// Somebody's whole life inside every access of another who lives: repairs take nothing away from the living.
 fn inside(outer: fn(&World, &Rc<Participant>), inner: fn(&World, &Rc<Participant>)) {
     for start in STARTS {
-        for k in 0.. {
-            let world = World::new(start, 3, 4);
-            let warm = Participant::immortal();
-            produce(&world, &warm, 300);
-            let its = world.clone();
-            let participant = Participant::interrupted_at(k, move || inner(&its, &Participant::immortal()));
-            outer(&world, &participant);
-            participant.kill();
-            judge(&world, 0, &(start, k));
-            if participant.is_yet_to_be_interrupted() {
-                break;
+        for waiting in 0..=SLOTS {
+            for k in 0.. {
+                let world = World::new(start, 3, 4);
+                let mut warm = world.producer(&Participant::immortal()).expect("an entry");
+                (0..waiting).for_each(|value| assert!(warm.push(value)));
+                warm.inner.retract();
+                let its = world.clone();
+                let participant =
+                    Participant::interrupted_at(k, move || inner(&its, &Participant::immortal()));
+                outer(&world, &participant);
+                participant.kill();
+                judge(&world, 0, &(start, waiting, k));
+                if participant.is_yet_to_be_interrupted() {
+                    break;
+                }
             }
         }
     }
