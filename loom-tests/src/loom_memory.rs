@@ -322,13 +322,13 @@ pub fn is_deep() -> bool {
     std::env::var_os("RAILBUS_DEEP").is_some_and(|value| value != "0")
 }
 
-/// Runs `model` under every interleaving with at most `preemptions` preemptions, or two more with `RAILBUS_DEEP=1`.
+/// Runs `model` under every interleaving with at most `preemptions` preemptions, or one more with `RAILBUS_DEEP=1`.
 /// `LOOM_MAX_PREEMPTIONS` overrides both. Panics with the first failure.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 20_000;
     if builder.preemption_bound.is_none() {
-        builder.preemption_bound = Some(preemptions + if is_deep() { 2 } else { 0 });
+        builder.preemption_bound = Some(preemptions + is_deep() as usize);
     }
     let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let counted = runs.clone();

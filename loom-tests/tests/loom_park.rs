@@ -1,7 +1,7 @@
 //! Parking under loom: no wake-up is lost, though nobody's wait has a time limit.
 //!
 //! A pass does not prove anything about membarrier (both sides fence here, as where membarrier is refused), nor what
-//! needs load buffering or more than the bounded number of preemptions (`RAILBUS_DEEP=1` adds two).
+//! needs load buffering or more than the bounded number of preemptions (`RAILBUS_DEEP=1` adds one).
 
 use railbus_loom_tests::loom_memory::explore;
 use railbus_loom_tests::models::park;

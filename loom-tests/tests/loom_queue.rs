@@ -1,7 +1,7 @@
 //! The queue under loom.
 //!
 //! A pass does not prove what needs load buffering, more than the bounded number of preemptions (3 unless a test
-//! says otherwise; `RAILBUS_DEEP=1` adds two), more than four threads, or more than three laps of two slots.
+//! says otherwise; `RAILBUS_DEEP=1` adds one), more than four threads, or more than three laps of two slots.
 
 use railbus_loom_tests::loom_memory::{explore, explore_deaths};
 use railbus_loom_tests::models::queue;

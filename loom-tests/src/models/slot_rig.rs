@@ -94,7 +94,9 @@ impl SlotRig {
                 (0..shape.producers).fold(ring, |ring, i| ring.shared(layout::entry(i) + layout::CLAIM, 0))
             }
         });
+        // A lossy reader's word, where no consumer is modelled.
         let acks = Words::new(weak)
+            .silent(layout::entry(0) + layout::JOINED)
             .with(|acks| if queue { acks.shared(layout::HEAD, 0).shared(layout::REDO_HINT, 0) } else { acks })
             .with(|acks| {
                 if shape.registry {

@@ -53,14 +53,18 @@ impl StreamRig {
                     ring.shared(layout::ANCHOR_ENTRIES + i * 8, word)
                 })
             });
-        let acks = Words::new(weak).fixed(layout::CONSUMERS_HIGH, consumers as u64).with(|acks| {
-            (0..consumers).fold(acks, |acks, i| {
-                let entry = layout::entry(i);
-                acks.silent(entry + layout::JOINED)
-                    .fixed(entry + layout::STATE, ACTIVE)
-                    .shared(entry + layout::CURSOR, NO_GATE)
-            })
-        });
+        // A lossy reader's word, where no consumer is modelled.
+        let acks = Words::new(weak)
+            .silent(layout::entry(0) + layout::JOINED)
+            .fixed(layout::CONSUMERS_HIGH, consumers as u64)
+            .with(|acks| {
+                (0..consumers).fold(acks, |acks, i| {
+                    let entry = layout::entry(i);
+                    acks.silent(entry + layout::JOINED)
+                        .fixed(entry + layout::STATE, ACTIVE)
+                        .shared(entry + layout::CURSOR, NO_GATE)
+                })
+            });
         let data = (0..CAPACITY as usize / 8).fold(Words::new(weak), |data, i| match payload {
             Payload::Cells if i % 2 == 1 => data.cell(i * 8),
             _ => data.shared(i * 8, 0),

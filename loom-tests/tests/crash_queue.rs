@@ -1,0 +1,390 @@
+//! The queue under deaths, and under one preemption, at every access: a producer, a worker, whoever repairs after
+//! them, and two of these at once; with entries of the registry that are used again.
+//!
+//! What is checked after each: everything that was published is delivered; nothing is delivered more than once plus
+//! once for each worker death and each time a worker handed it back; and everybody can go on through all slots.
+//!
+//! A pass does not prove anything about weak memory or about two preemptions of one participant (see the loom
+//! models), nor that a real kernel drops locks as `LockTable` does (see the tests with real processes).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use railbus::layout;
+use railbus::memory::{Edge, Memory};
+use railbus::ring::frame;
+use railbus::ring::peers::Side;
+use railbus::ring::registry::{self, Identity, Registered};
+use railbus::ring::slot_producer::SlotProducer;
+use railbus::ring::slot_worker::{SlotWorker, Taken};
+use railbus::ring::word::done;
+use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
+use railbus_loom_tests::loom_memory::is_deep;
+
+const SLOTS: u64 = 4;
+
+/// Where queues start: at 0; just below a lap; just below the wrap of claim words (2^48 tickets); just below the wrap
+/// of the laps in state words (2^48 laps).
+const STARTS: [u64; 4] = [0, 5 * SLOTS - 2, (1 << 48) - 2, (SLOTS << 48) - 2];
+
+/// What happened, kept outside of the channel.
+#[derive(Default)]
+struct Log {
+    /// Values whose publication began and (true) ended.
+    published: BTreeMap<u64, bool>,
+    /// How often each value was delivered.
+    delivered: BTreeMap<u64, u32>,
+    /// How often each value was handed back by a live worker.
+    handed_back: BTreeMap<u64, u32>,
+}
+
+#[derive(Clone)]
+struct World {
+    channel: CrashChannel,
+    log: Rc<RefCell<Log>>,
+}
+
+struct Producer {
+    inner: SlotProducer<CrashMemory, false>,
+    data: CrashMemory,
+    world: World,
+    registered: Registered,
+}
+
+struct Worker {
+    inner: SlotWorker<CrashMemory>,
+    data: CrashMemory,
+    world: World,
+    registered: Registered,
+    who: Rc<Participant>,
+}
+
+impl World {
+    fn new(start: u64, producers: usize, consumers: usize) -> World {
+        World { channel: CrashChannel::slot_ring(SLOTS, start, producers, consumers), log: Rc::default() }
+    }
+
+    /// `None` when a dead participant's entry cannot be used yet.
+    fn producer(&self, who: &Rc<Participant>) -> Option<Producer> {
+        let identity = Identity { policy: registry::ROLE_PRODUCER, ..Identity::default() };
+        let c = &self.channel;
+        let registered = c.register(Side::Producers, who, &identity).ok()?;
+        let data = CrashMemory::writable(&c.data, who);
+        let inner = SlotProducer::new(
+            CrashMemory::writable(&c.ring, who),
+            CrashMemory::read_only(&c.acks, who),
+            data.clone(),
+            CrashMemory::read_only(&c.done, who),
+            registered.index,
+            c.slots,
+            c.producers,
+            c.consumers,
+        );
+        Some(Producer { inner, data, world: self.clone(), registered })
+    }
+
+    fn worker(&self, who: &Rc<Participant>) -> Option<Worker> {
+        let identity = Identity { policy: registry::ROLE_WORKER, ..Identity::default() };
+        let c = &self.channel;
+        let registered = c.register(Side::Consumers, who, &identity).ok()?;
+        let data = CrashMemory::read_only(&c.data, who);
+        let inner = SlotWorker::new(
+            CrashMemory::read_only(&c.ring, who),
+            CrashMemory::writable(&c.acks, who),
+            data.clone(),
+            CrashMemory::writable(&c.done, who),
+            registered.index,
+            c.slots,
+            c.producers,
+            c.consumers,
+        );
+        Some(Worker { inner, data, world: self.clone(), registered, who: who.clone() })
+    }
+}
+
+impl Producer {
+    fn fill(&mut self, t: u64, value: u64) {
+        self.world.log.borrow_mut().published.insert(value, false);
+        let at = self.inner.body_offset(t);
+        self.data.store(at, value, Edge::Plain);
+        self.data.store(at + 8, value, Edge::Plain);
+        self.inner.publish(t, frame::header(16, value as u16, 0));
+        self.world.log.borrow_mut().published.insert(value, true);
+    }
+
+    fn push(&mut self, value: u64) -> bool {
+        let claimed = self.inner.claim(1);
+        if let Ok(tickets) = claimed {
+            self.fill(tickets.first, value);
+        }
+        claimed.is_ok()
+    }
+
+    /// Claims up to four at once; publishes from the last to the first and aborts one of them.
+    fn push_batch(&mut self, value: u64) {
+        if let Ok(tickets) = self.inner.claim(3) {
+            for i in (0..tickets.count as u64).rev() {
+                if i == 1 {
+                    self.inner.abort(tickets.first + i);
+                } else {
+                    self.fill(tickets.first + i, value + i);
+                }
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn take(&mut self, most: u32) -> Option<Taken> {
+        let taken = self.inner.take(most)?;
+        let value = self.read(taken.ticket);
+        *self.world.log.borrow_mut().delivered.entry(value).or_default() += 1;
+        Some(taken)
+    }
+
+    fn read(&self, ticket: u64) -> u64 {
+        let at = self.inner.body_offset(ticket);
+        let value = self.data.load(at, Edge::Plain);
+        assert_eq!(value, self.data.load(at + 8, Edge::Plain), "torn");
+        assert_eq!(value as u16, frame::type_id(self.inner.header(ticket)));
+        value
+    }
+
+    fn finish(&mut self, taken: Option<Taken>) {
+        if let Some(taken) = taken {
+            self.read(taken.ticket);
+            assert!(self.inner.done(taken.ticket));
+        }
+    }
+
+    fn hand_back(&mut self, taken: Option<Taken>, counted: bool) {
+        if let Some(taken) = taken {
+            let value = self.read(taken.ticket);
+            *self.world.log.borrow_mut().handed_back.entry(value).or_default() += 1;
+            assert!(if counted { self.inner.retry(taken.ticket) } else { self.inner.put_back(taken) });
+        }
+    }
+
+    /// What a worker does that finds nothing: step over orphans, sweep after the dead, bury them.
+    fn repair(&mut self) {
+        let channel = self.world.channel.clone();
+        if let Some(t) = self.inner.stuck_behind() {
+            self.inner.skip_orphan(t, &channel.peers());
+        }
+        self.inner.sweeper().sweep(&channel.peers(), None);
+        for index in 0..channel.consumers {
+            if index != self.registered.index {
+                channel.bury(Side::Consumers, &self.who, index);
+            }
+        }
+    }
+
+    /// Takes and finishes until nothing comes, repairing in between.
+    fn drain(&mut self) {
+        for _ in 0..3 {
+            for _ in 0..2 * SLOTS {
+                while let Some(taken) = self.take(2) {
+                    self.finish(Some(taken));
+                }
+                self.repair();
+            }
+        }
+    }
+}
+
+/// A producer's life: single pushes, a batch with an abort, until the queue is full; then it leaves.
+fn produce(world: &World, who: &Rc<Participant>, first_value: u64) {
+    let Some(mut producer) = world.producer(who) else { return };
+    producer.push(first_value);
+    producer.push_batch(first_value + 10);
+    producer.push(first_value + 20);
+    producer.inner.retract();
+    world.channel.leave(Side::Producers, who, &producer.registered, false);
+}
+
+/// A worker's life: single takes and batches, tickets held over later takes, finished out of order, handed back;
+/// then it hands back what it holds and leaves.
+fn work(world: &World, who: &Rc<Participant>) {
+    let Some(mut worker) = world.worker(who) else { return };
+    let first = worker.take(1);
+    let second = worker.take(2);
+    worker.hand_back(first, true);
+    let third = worker.take(2);
+    worker.finish(second);
+    let fourth = worker.take(1);
+    worker.hand_back(third, false);
+    worker.repair();
+    let fifth = worker.take(1);
+    worker.finish(fifth);
+    // What is still held is handed back; what was handed out counts as an attempt.
+    if let Some(taken) = fourth {
+        let value = worker.read(taken.ticket);
+        *world.log.borrow_mut().handed_back.entry(value).or_default() += 1;
+    }
+    worker.inner.hand_back();
+    world.channel.leave(Side::Consumers, who, &worker.registered, false);
+}
+
+/// Repairs and drains with participants that live, pushes through all slots, and judges the log.
+fn judge(world: &World, worker_deaths: u32, what: &dyn std::fmt::Debug) {
+    let last = Participant::immortal();
+    let mut worker = world.worker(&last).unwrap_or_else(|| panic!("no entry can be used again: {what:?}"));
+    worker.drain();
+    let pushing = Participant::immortal();
+    let mut producer = world.producer(&pushing).unwrap_or_else(|| panic!("no entry: {what:?}"));
+    for value in 5000..5000 + 3 * SLOTS {
+        assert!(producer.push(value), "the queue does not go on: {what:?}");
+        if value % 3 == 0 {
+            worker.drain();
+        }
+    }
+    worker.drain();
+    assert_eq!(worker.inner.in_hand(), 0);
+    let c = &world.channel;
+    let tail = c.ring.get(layout::TAIL);
+    assert_eq!(c.acks.get(layout::HEAD), tail, "{what:?}");
+    for t in tail - SLOTS..tail {
+        let word = c.done.get(c.slots.done_offset(t));
+        assert_eq!(word, c.slots.state(t, done::DONE), "ticket {t} is done: {what:?}");
+    }
+    let log = world.log.borrow();
+    for (value, &ended) in &log.published {
+        let times = log.delivered.get(value).copied().unwrap_or(0);
+        let most = 1 + worker_deaths + log.handed_back.get(value).copied().unwrap_or(0);
+        assert!(times >= ended as u32, "{value} is lost: {what:?}");
+        assert!(times <= most, "{value} came {times} times: {what:?}");
+    }
+    assert!(log.delivered.keys().all(|value| log.published.contains_key(value)), "{what:?}");
+}
+
+type Deaths = [Option<u32>; 4];
+
+/// A producer, a worker, another worker that also repairs, another producer: each may die. Returns who did.
+fn run(start: u64, deaths: Deaths) -> [bool; 4] {
+    // Few entries, so that the dead's are used again.
+    let world = World::new(start, 2, 2);
+    let who: Vec<_> = deaths.iter().map(|&k| Participant::dying_at(k)).collect();
+    who[0].live(|| produce(&world, &who[0], 100));
+    who[1].live(|| work(&world, &who[1]));
+    who[2].live(|| work(&world, &who[2]));
+    who[3].live(|| produce(&world, &who[3], 200));
+    let died = [0, 1, 2, 3].map(|i| who[i].is_dead());
+    judge(&world, died[1] as u32 + died[2] as u32, &(start, deaths));
+    died
+}
+
+/// Every access of participant `i`, given what happens to the others.
+fn every_access(start: u64, deaths: Deaths, i: usize, mut then: impl FnMut(Deaths)) {
+    for k in 0.. {
+        let mut deaths = deaths;
+        deaths[i] = Some(k);
+        if !run(start, deaths)[i] {
+            return;
+        }
+        then(deaths);
+    }
+}
+
+#[test]
+fn nobody_dies() {
+    for start in STARTS {
+        assert_eq!(run(start, [None; 4]), [false; 4]);
+    }
+}
+
+#[test]
+fn one_dies_at_every_access() {
+    let mut runs = 0;
+    for start in STARTS {
+        for i in 0..4 {
+            every_access(start, [None; 4], i, |_| runs += 1);
+        }
+    }
+    assert!(runs > 800, "{runs} runs");
+}
+
+/// All pairs; the second death may be that of the one who repairs after the first.
+#[test]
+fn two_die_at_every_pair_of_accesses() {
+    let starts = if is_deep() { &STARTS[..] } else { &STARTS[2..3] };
+    let mut runs = 0;
+    for &start in starts {
+        for (i, j) in [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)] {
+            every_access(start, [None; 4], i, |deaths| {
+                every_access(start, deaths, j, |_| runs += 1);
+            });
+        }
+    }
+    assert!(runs > 10_000, "{runs} runs");
+}
+
+/// Somebody's whole life inside every access of another who lives: repairs take nothing away from the living.
+fn inside(outer: fn(&World, &Rc<Participant>), inner: fn(&World, &Rc<Participant>)) {
+    for start in STARTS {
+        for waiting in 0..=SLOTS {
+            for k in 0.. {
+                let world = World::new(start, 3, 4);
+                let mut warm = world.producer(&Participant::immortal()).expect("an entry");
+                (0..waiting).for_each(|value| assert!(warm.push(value)));
+                warm.inner.retract();
+                let its = world.clone();
+                let participant =
+                    Participant::interrupted_at(k, move || inner(&its, &Participant::immortal()));
+                outer(&world, &participant);
+                participant.kill();
+                judge(&world, 0, &(start, waiting, k));
+                if participant.is_yet_to_be_interrupted() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_inside_every_step_of_a_worker() {
+    inside(work, work);
+}
+
+#[test]
+fn a_worker_inside_every_step_of_a_producer() {
+    inside(|world, who| produce(world, who, 400), work);
+}
+
+#[test]
+fn a_producer_inside_every_step_of_a_worker() {
+    inside(work, |world, who| produce(world, who, 400));
+}
+
+#[test]
+fn a_producer_inside_every_step_of_a_producer() {
+    inside(|world, who| produce(world, who, 400), |world, who| produce(world, who, 600));
+}
+
+/// Repairs, and everything else a worker does when it finds nothing, inside every step of a live worker that holds
+/// several ranges.
+#[test]
+fn a_repair_inside_every_step_of_a_live_worker() {
+    inside(work, |world, who| {
+        if let Some(mut worker) = world.worker(who) {
+            worker.repair();
+            worker.repair();
+            world.channel.leave(Side::Consumers, who, &worker.registered, false);
+        }
+    });
+}
+
+#[test]
+fn a_repair_inside_every_step_of_a_live_producer() {
+    inside(
+        |world, who| produce(world, who, 400),
+        |world, who| {
+            if let Some(mut worker) = world.worker(who) {
+                worker.repair();
+                worker.repair();
+                world.channel.leave(Side::Consumers, who, &worker.registered, false);
+            }
+        },
+    );
+}
