@@ -287,11 +287,15 @@ impl Member {
         let registry = registry_of(&self.memories, &self.channel, side);
         let is_ready = |&index: &usize| {
             let entry = layout::entry(index);
+            // STATE: the two times are this generation's, or a later one's; then the state is another in the end.
+            let state = registry.state(index);
+            let attached_ns = self.others().load(entry + layout::ATTACHED_NS, Edge::Plain);
             // STATE: pairs with `joined`.
             let seen_ns = self.others().load(entry + layout::SEEN_NS, Edge::State);
-            registry::status(registry.state(index)) == Status::Active
-                && seen_ns != self.others().load(entry + layout::ATTACHED_NS, Edge::Plain)
+            registry::status(state) == Status::Active
+                && seen_ns != attached_ns
                 && !self.peers.is_dead(side, index)
+                && registry.state(index) == state
         };
         (0..registry.used()).filter(is_ready).count()
     }
