@@ -296,11 +296,14 @@ impl Member {
         let side = self.other_side();
         let registry = registry_of(&self.memories, &self.channel, side);
         let is_ready = |&index: &usize| {
+            // STATE: the word is this generation's, or a later one's; then the state is another in the end.
+            let state = registry.state(index);
             // STATE: pairs with `joined`.
             let joined = self.others().load(layout::entry(index) + layout::JOINED, Edge::State) != 0;
-            registry::status(registry.state(index)) == Status::Active
+            registry::status(state) == Status::Active
                 && joined
                 && !self.peers.is_dead(side, index)
+                && registry.state(index) == state
         };
         (0..registry.used()).filter(is_ready).count()
     }

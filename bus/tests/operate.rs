@@ -256,7 +256,10 @@ fn a_stopped_reader_is_stuck_and_is_evicted_by_policy() {
     eventually("it is stuck", || {
         stream.info().unwrap().participants[1].stuck_ns.is_some_and(|ns| ns > 20_000_000)
     });
-    assert!(publisher.publish_timeout(&[0; 100], Duration::from_millis(100)).is_err(), "nobody asked to evict");
+    assert!(
+        publisher.publish_timeout(&[0; 100], Duration::from_millis(100)).is_err(),
+        "nobody asked to evict"
+    );
     drop(publisher);
     let mut publisher =
         stream.publisher(&SendOptions { evict_stuck: true, ..SendOptions::default() }).unwrap();
