@@ -1,0 +1,87 @@
+# railbus: `make help` lists what can be made. Needs Rust (with cargo) and a C linker; says so when they are missing.
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+# The oldest Rust that builds this: `rust-version` in Cargo.toml.
+RUST_WANTED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+RAILBUS := target/release/railbus
+
+.DEFAULT_GOAL := help
+.PHONY: help all build demo test test-deep bench doctor layout fmt lint install clean tools-present fmt-present \
+	layout-fresh
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
+		printf '%-18s %s\n' "$$name" "$$what"; done
+
+all: build ## what `build` does
+
+build: tools-present ## the program, optimised: target/release/railbus
+	$(CARGO) build --release --package railbus-tools
+
+demo: build ## the main job on real input, with real kills, and latency beside the limit (30 s)
+	@$(RAILBUS) demo
+
+test: fmt-present ## format, lints and all tests (some minutes)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
+	@$(MAKE) --no-print-directory layout-fresh
+	$(CARGO) test --workspace --no-fail-fast
+
+test-deep: fmt-present ## the same with deeper models and thousands of kills (an hour)
+	RAILBUS_DEEP=1 $(CARGO) test --workspace --no-fail-fast --release
+
+bench: build ## latency and throughput of the three kinds on this machine, beside its limits
+	@for kind in stream topic queue; do for payload in 8 56 256; do \
+		$(RAILBUS) bench latency --kind $$kind --payload $$payload || exit; \
+		$(RAILBUS) bench throughput --kind $$kind --payload $$payload || exit; done; done
+	$(CARGO) bench --package railbus-benches
+
+doctor: build ## what on this machine costs latency, or stands in the way of huge pages
+	@$(RAILBUS) doctor
+
+layout: tools-present ## writes docs/LAYOUT.md from bus/src/layout.rs
+	$(CARGO) run --quiet --package railbus --example layout > docs/LAYOUT.md.new
+	mv docs/LAYOUT.md.new docs/LAYOUT.md
+
+layout-fresh:
+	@$(CARGO) run --quiet --package railbus --example layout | cmp -s - docs/LAYOUT.md || \
+		{ echo "docs/LAYOUT.md is not what bus/src/layout.rs says: run \`make layout\`" >&2; exit 1; }
+
+fmt: fmt-present ## formats all Rust code
+	$(CARGO) fmt --all
+
+lint: fmt-present ## format and lints only
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+
+install: build ## the program and its completions, under PREFIX (/usr/local), below DESTDIR if set
+	install -D -m 755 $(RAILBUS) $(DESTDIR)$(PREFIX)/bin/railbus
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(RAILBUS) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/railbus
+	$(RAILBUS) completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_railbus
+	$(RAILBUS) completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/railbus.fish
+
+clean: ## removes everything that was built
+	rm -rf target
+
+# Rust is not installed from here: that is the user's to choose. A linker is a package that root may install.
+tools-present:
+	@command -v $(CARGO) > /dev/null || { \
+		echo "railbus is built with Rust $(RUST_WANTED) or newer, and there is no $(CARGO) in \$$PATH. Install it with" >&2; \
+		echo "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default" >&2; \
+		echo "    . \"\$$HOME/.cargo/env\"" >&2; \
+		echo "(without curl: apt-get install curl ca-certificates), then run make again." >&2; exit 1; }
+	@found=$$($(CARGO) --version | cut -d' ' -f2); \
+		oldest=$$(printf '%s\n%s\n' "$(RUST_WANTED)" "$$found" | sort -V | head -n 1); \
+		test "$$oldest" = "$(RUST_WANTED)" || { \
+		echo "railbus needs Rust $(RUST_WANTED) or newer, this is $$found: run \`rustup update stable\`" >&2; exit 1; }
+	@command -v cc > /dev/null || { \
+		if test "$$(id -u)" = 0 && command -v apt-get > /dev/null; then \
+			apt-get update -qq && apt-get install -y -qq gcc libc6-dev; \
+		else echo "there is no C linker (cc): run \`sudo apt-get install gcc libc6-dev\`" >&2; exit 1; fi; }
+
+fmt-present: tools-present
+	@{ $(CARGO) fmt --version && $(CARGO) clippy --version; } > /dev/null 2>&1 || { \
+		echo "rustfmt or clippy is missing: run \`rustup component add rustfmt clippy\`" >&2; exit 1; }
