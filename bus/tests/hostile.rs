@@ -82,7 +82,7 @@ fn survive(mut victim: Forked, what: &str, seed: u64) {
 /// One process harms and uses a channel in turns: each seed is the same story in each run.
 fn alone(base: &std::path::Path) {
     let mut runs = 0;
-    for seed in seeds(150, 20_000) {
+    for seed in seeds(150, 2_000) {
         for kind in KINDS {
             let directory = tempfile::tempdir_in(base).unwrap();
             let bus = Bus::at(directory.path(), "bus").unwrap();
@@ -97,7 +97,7 @@ fn alone(base: &std::path::Path) {
 /// Two processes use a channel at full speed while this one harms it; then others attach to what is left.
 fn together(base: &std::path::Path) {
     let mut runs = 0;
-    for seed in seeds(20, 2_000) {
+    for seed in seeds(20, 500) {
         for kind in KINDS {
             let directory = tempfile::tempdir_in(base).unwrap();
             let bus = Bus::at(directory.path(), "bus").unwrap();
