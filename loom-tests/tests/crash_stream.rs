@@ -44,7 +44,9 @@ impl Publisher {
     /// Publishes one event of `words` words that all hold its number; claims `spare` words more than it commits.
     fn publish(&mut self, words: u64, spare: u64, batch: bool, batched: u64) -> bool {
         for _ in 0..4 {
-            match self.inner.claim((words + spare) * 8) {
+            // The fast path first, as the handles do.
+            let easy = if batch { None } else { self.inner.claim_easily((words + spare) * 8) };
+            match easy.map_or_else(|| self.inner.claim((words + spare) * 8), Ok) {
                 Ok(claim) => {
                     let at = self.inner.body_offset(claim);
                     // A refused claim flushes the batch, so what is open is asked for only now.
@@ -53,7 +55,11 @@ impl Publisher {
                     for i in 0..(words + spare) as usize {
                         self.data.store(at + i * 8, number, Edge::Plain);
                     }
-                    self.inner.commit(claim, frame::header(words as u32 * 8, 7, 0), batch);
+                    let header = frame::header(words as u32 * 8, 7, 0);
+                    match easy {
+                        Some(_) => self.inner.commit_easily(claim, header),
+                        None => self.inner.commit(claim, header, batch),
+                    }
                     return true;
                 }
                 Err(Refused::Gate(reader)) => {
@@ -93,7 +99,7 @@ impl Subscriber {
     /// Reads up to `most` events and returns how many; every word must be the event's number.
     fn read(&mut self, most: u64) -> u64 {
         for n in 0..most {
-            match self.inner.poll() {
+            match self.inner.poll_easily().map_or_else(|| self.inner.poll(), Poll::Event) {
                 Poll::Event(event) => {
                     let at = self.inner.body_offset(event);
                     for i in 0..frame::body_bytes(event.header) as usize / 8 {

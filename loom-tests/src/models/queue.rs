@@ -23,14 +23,14 @@ fn go_on(rig: &SlotRig, producer: usize, worker: &mut RigWorker) {
     for value in 1000..1000 + SLOTS + 1 {
         let t = last.push(value).expect("the queue has room again");
         assert_eq!(worker.take(1), Some((t, value)));
-        assert!(worker.inner.done(t));
+        assert!(worker.done(t));
     }
 }
 
 fn take_all(worker: &mut RigWorker, log: &Log) {
     while let Some((ticket, value)) = worker.take(1) {
         log.borrow_mut().push(value);
-        assert!(worker.inner.done(ticket));
+        assert!(worker.done(ticket));
     }
 }
 
@@ -46,7 +46,7 @@ pub fn one_to_one(weak: Weak) {
         for _ in 0..2 {
             if let Some((ticket, value)) = worker.take(1) {
                 its.borrow_mut().push(value);
-                assert!(worker.inner.done(ticket));
+                assert!(worker.done(ticket));
             }
         }
         worker
@@ -76,7 +76,7 @@ pub fn two_producers(weak: Weak) {
     let mut worker = rig.worker(0, &Actor::immortal());
     if let Some((ticket, value)) = worker.take(2) {
         log.borrow_mut().push(value);
-        assert!(worker.inner.done(ticket));
+        assert!(worker.done(ticket));
     }
     for producer in producers {
         producer.join().unwrap();
@@ -100,7 +100,7 @@ pub fn two_workers(weak: Weak) {
                 let mut worker = rig.worker(index, &Actor::immortal());
                 if let Some((ticket, value)) = worker.take(1) {
                     log.borrow_mut().push(value);
-                    assert!(worker.inner.done(ticket));
+                    assert!(worker.done(ticket));
                 }
                 worker
             })
@@ -136,7 +136,7 @@ pub fn batches(weak: Weak) {
     for _ in 0..2 {
         if let Some((ticket, value)) = worker.take(2) {
             taken.borrow_mut().push(value);
-            assert!(worker.inner.done(ticket));
+            assert!(worker.done(ticket));
         }
     }
     producer.join().unwrap();
@@ -160,7 +160,7 @@ pub fn sweep_among_the_living(weak: Weak) {
         for (ticket, value) in [first, second] {
             its.borrow_mut().push(value);
             assert_eq!(worker.read(ticket), value);
-            assert!(worker.inner.done(ticket));
+            assert!(worker.done(ticket));
         }
         worker
     });
@@ -231,7 +231,7 @@ pub fn producer_dies(weak: Weak, batch: bool, k: u32, killed: &Arc<AtomicBool>) 
     match worker.take(1) {
         Some((ticket, value)) => {
             log.borrow_mut().push(value);
-            assert!(worker.inner.done(ticket));
+            assert!(worker.done(ticket));
         }
         None => {
             if let Some(t) = worker.inner.stuck_behind() {
@@ -267,7 +267,7 @@ pub fn worker_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
             let second = worker.take(1);
             its.borrow_mut().extend(second.map(|(_, value)| value));
             for (ticket, _) in [first, second].into_iter().flatten() {
-                assert!(worker.inner.done(ticket));
+                assert!(worker.done(ticket));
             }
         });
     });
@@ -312,7 +312,7 @@ pub fn sweeper_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     rig.sweep(&other, &peers, Some(0));
     if let Some((ticket, value)) = worker.take(1) {
         log.borrow_mut().push(value);
-        assert!(worker.inner.done(ticket));
+        assert!(worker.done(ticket));
     }
     first.join().unwrap();
     assert!(rig.sweep(&other, &peers, Some(0)));
@@ -342,7 +342,7 @@ pub fn retry_then_lap(weak: Weak) {
             && let Some((ticket, value)) = worker.take(1)
         {
             assert_eq!(value, 1);
-            assert!(worker.inner.done(ticket));
+            assert!(worker.done(ticket));
         }
     });
     // The last push laps, if the event is done.
@@ -382,7 +382,7 @@ pub fn dead_then_lap(weak: Weak) {
             && let Some((ticket, value)) = worker.take(1)
         {
             assert_eq!(value, 1, "the hint brings what it hints at");
-            assert!(worker.inner.done(ticket));
+            assert!(worker.done(ticket));
         }
     });
     let _ = producer.push(2).is_some() && producer.push(3).is_some();

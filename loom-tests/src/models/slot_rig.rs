@@ -10,7 +10,7 @@ use railbus::ring::orphan::Sweeper;
 use railbus::ring::peers::Peers;
 use railbus::ring::registry;
 use railbus::ring::slot_producer::SlotProducer;
-use railbus::ring::slot_reader::SlotReader;
+use railbus::ring::slot_reader::{Poll, SlotReader};
 use railbus::ring::slot_worker::SlotWorker;
 use railbus::ring::word::Slots;
 
@@ -235,7 +235,11 @@ impl<const TOPIC: bool> RigProducer<TOPIC> {
 
     /// One attempt to push; the ticket.
     pub fn push(&mut self, value: u64) -> Option<u64> {
-        let t = self.inner.claim(1).ok()?.first;
+        // The fast path first, as the handles do.
+        let t = match self.inner.claim_easily() {
+            Some(t) => t,
+            None => self.inner.claim(1).ok()?.first,
+        };
         self.fill(t, value);
         Some(t)
     }
@@ -252,8 +256,18 @@ pub struct RigWorker {
 impl RigWorker {
     /// One attempt to take, up to `most` at once; ticket and payload.
     pub fn take(&mut self, most: u32) -> Option<(u64, u64)> {
-        let ticket = self.inner.take(most)?.ticket;
+        // The fast path first, as the handles do; batches only without it.
+        let easy = if most == 1 { self.inner.take_easily() } else { None };
+        let ticket = match easy {
+            Some(ticket) => ticket,
+            None => self.inner.take(most)?.ticket,
+        };
         Some((ticket, self.read(ticket)))
+    }
+
+    /// Finishes a ticket, on the fast path first.
+    pub fn done(&mut self, ticket: u64) -> bool {
+        self.inner.done_easily(ticket) || self.inner.done(ticket)
     }
 
     /// Whether somebody said that there is something to redo.
@@ -279,13 +293,18 @@ pub struct RigReader {
 impl RigReader {
     /// One attempt to read in place.
     pub fn poll(&mut self) -> Option<(u64, u64)> {
-        match self.inner.poll() {
-            railbus::ring::slot_reader::Poll::Event(t, header) => {
+        // The fast path first, as the handles do.
+        let found = match self.inner.poll_easily() {
+            Some((t, header)) => Poll::Event(t, header),
+            None => self.inner.poll(),
+        };
+        match found {
+            Poll::Event(t, header) => {
                 let value = self.data.read_cell(self.inner.body_offset(t));
                 assert_eq!(frame::type_id(header), value as u16);
                 Some((t, value))
             }
-            railbus::ring::slot_reader::Poll::Empty => {
+            Poll::Empty => {
                 self.inner.acknowledge();
                 None
             }

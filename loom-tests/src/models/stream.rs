@@ -122,7 +122,9 @@ pub struct RigPublisher {
 impl RigPublisher {
     /// One attempt to publish event `number` with `words` payload words, of `claimed` claimed.
     pub fn publish(&mut self, number: u64, words: usize, claimed: usize, batch: bool) -> bool {
-        let claim = match self.inner.claim(claimed as u64 * 8) {
+        // The fast path first, as the handles do.
+        let easy = if batch { None } else { self.inner.claim_easily(claimed as u64 * 8) };
+        let claim = match easy.map_or_else(|| self.inner.claim(claimed as u64 * 8), Ok) {
             Ok(claim) => claim,
             Err(Refused::Gate(_)) => return false,
             Err(Refused::TooLong) => panic!("{claimed} words fit"),
@@ -134,7 +136,11 @@ impl RigPublisher {
                 Payload::Words => self.data.store(at + i * 8, number, Edge::Plain),
             }
         }
-        self.inner.commit(claim, frame::header(words as u32 * 8, 0, 0), batch);
+        let header = frame::header(words as u32 * 8, 0, 0);
+        match easy {
+            Some(_) => self.inner.commit_easily(claim, header),
+            None => self.inner.commit(claim, header, batch),
+        }
         true
     }
 
@@ -157,7 +163,9 @@ pub struct RigSubscriber {
 impl RigSubscriber {
     /// One attempt to read in place. Whether there was an event.
     pub fn poll(&mut self) -> bool {
-        match self.inner.poll() {
+        // The fast path first, as the handles do.
+        let found = self.inner.poll_easily().map_or_else(|| self.inner.poll(), Poll::Event);
+        match found {
             Poll::Event(event) => {
                 let at = self.inner.body_offset(event);
                 for i in 0..frame::body_bytes(event.header) as usize / 8 {
