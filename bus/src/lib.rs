@@ -80,3 +80,8 @@ pub use os::pages::{PageReport, Pages};
 pub use ring::stream_subscriber::From as Start;
 pub use wait::Wait;
 pub use worker::{Job, Ticket, Worker};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
