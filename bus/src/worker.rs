@@ -366,7 +366,8 @@ impl Worker {
                 channel: channel_word,
                 incarnation: header.incarnation,
                 position: taken.ticket,
-                attempts: taken.attempt as u64,
+                // Putting it back while the dead-letter queue was full counted, too.
+                attempts: (taken.attempt as u64).min(self.max_attempts as u64),
             })),
         };
         // Published before it is done: killed between the two, it is delivered as a dead letter once more, and its

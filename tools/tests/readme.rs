@@ -6,7 +6,8 @@ use std::process::Command;
 fn the_commands_of_the_readme_work() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let text = std::fs::read_to_string(format!("{root}/README.md")).expect("README.md");
-    let blocks: Vec<&str> = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let blocks: Vec<&str> =
+        text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let commands = blocks.iter().find(|block| block.contains("railbus create")).expect("a block of commands");
     let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
     let work = tempfile::tempdir().expect("a directory");

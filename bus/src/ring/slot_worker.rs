@@ -284,12 +284,18 @@ impl<M: Memory> SlotWorker<M> {
         true
     }
 
-    /// Puts an event back as it was, for another time: its attempt is not counted.
+    /// Puts an event back for another time. One that was never handed out goes back as it was; otherwise the attempt
+    /// is counted, so that the word that said TAKEN never comes again: a sweeper that is about to replace it, because
+    /// this worker has left by then, must not meet it under the next owner of this registry entry.
     pub fn put_back(&mut self, taken: Taken) -> bool {
+        if taken.attempt > 0 {
+            return self.retry(taken.ticket);
+        }
         if self.release(taken.ticket).is_none() {
             return false;
         }
-        let word = self.slots.held(taken.ticket, done::REDO, taken.attempt, 0);
+        let word = self.slots.held(taken.ticket, done::REDO, 0, 0);
+        // DONE: as in `retry`.
         self.done.store(self.slots.done_offset(taken.ticket), word, Edge::Done);
         self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
         true
