@@ -42,6 +42,7 @@ pub(crate) fn stay() {
 pub(crate) struct Actor {
     child: Child,
     /// Held here, because waiting for a child closes the standard input that its handle holds.
+    #[allow(dead_code, reason = "kept for what its end does")]
     input: Option<ChildStdin>,
     lines: BufReader<ChildStderr>,
 }
@@ -90,6 +91,7 @@ impl Actor {
     }
 
     /// Ends its standard input, waits for its end, and passes on what it wrote if it failed.
+    #[allow(dead_code, reason = "not every test program waits for the end of its children")]
     pub(crate) fn finish(mut self) -> ExitStatus {
         drop(self.input.take());
         let mut rest = String::new();
