@@ -17,10 +17,7 @@ use crate::layout;
 use crate::member::{Member, SharedFutex};
 use crate::ring::park::{Sleeper, Waker};
 use crate::ring::registry;
-use crate::wait::{Idle, SLIP, Step, Wait, Waiting};
-
-/// Events in a row after which an empty ring is met with a pause.
-const STREAK: u64 = 8;
+use crate::wait::{Idle, Pace, Step, Wait, Waiting};
 
 /// A registered reader of a channel. See the [module](self).
 #[derive(Debug)]
@@ -39,8 +36,7 @@ pub struct Reader<R: Inlet> {
     events: u64,
     bytes: u64,
     lost: u64,
-    /// What `events` was at the last empty poll.
-    events_at_empty: u64,
+    pace: Pace,
     idle: Idle,
 }
 
@@ -61,7 +57,7 @@ impl<R: Inlet> Reader<R> {
             events: 0,
             bytes: 0,
             lost: 0,
-            events_at_empty: 0,
+            pace: Pace::default(),
             idle: Idle::default(),
             member,
         }
@@ -259,14 +255,8 @@ impl<R: Inlet> Reader<R> {
             _ => {
                 // A publisher may be waiting for exactly the room that a lazy cursor holds back.
                 self.release();
-                let streak = self.events - self.events_at_empty;
-                self.events_at_empty = self.events;
-                if streak > 0 {
+                if self.pace.empty(self.events) {
                     self.idle.restart();
-                }
-                if streak >= STREAK {
-                    // It is about to write the line that this would take away from it by polling.
-                    (0..SLIP).for_each(|_| std::hint::spin_loop());
                 }
                 Ok(None)
             }

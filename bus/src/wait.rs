@@ -42,8 +42,38 @@ const SLICE_NS: u64 = 8_000_000;
 /// Polls between two looks at the clock. The first that many are tight: a reply that takes no longer than a few
 /// round trips of a cache line is met without a pause and without a look at the clock.
 const POLLS_A_LOOK: u32 = 128;
-/// Pauses at the first empty poll after a run of events.
-pub(crate) const SLIP: u32 = 48;
+/// Processor pauses of one slip.
+const SLIP: u32 = 128;
+/// Slips in a row after a run of events.
+const SLIPS: u32 = 1;
+/// How many events in a row make a run.
+const RUN: u64 = 8;
+
+/// Paces the empty polls of a handle that has been receiving without a break: whoever publishes is about to write the
+/// line that polling would take away from it.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// How many events had been received at the last empty poll.
+    events: u64,
+    slips: u32,
+}
+
+impl Pace {
+    /// An empty poll after `events` events in all. Returns whether any came since the last one.
+    #[inline]
+    pub(crate) fn empty(&mut self, events: u64) -> bool {
+        let run = events - self.events;
+        self.events = events;
+        if run > 0 {
+            self.slips = if run >= RUN { SLIPS } else { 0 };
+        }
+        if self.slips > 0 {
+            self.slips -= 1;
+            (0..SLIP).for_each(|_| std::hint::spin_loop());
+        }
+        run > 0
+    }
+}
 
 /// What to do before the next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,14 +25,12 @@ use crate::ring::registry;
 use crate::ring::slot_worker::{SlotWorker, TAKE_MAX, Taken};
 use crate::ring::word::Slots;
 use crate::sender::Sender;
-use crate::wait::{Idle, SLIP, Step, Wait, Waiting};
+use crate::wait::{Idle, Pace, Step, Wait, Waiting};
 
 /// Most events between two looks at the clock; fewer when each takes its time.
 const LOOK_EVERY_MAX: u64 = 256;
 /// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
-/// Events in a row after which an empty ring is met with a pause.
-const STREAK: u64 = 8;
 
 /// Names an event in a worker's hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,8 +69,7 @@ pub struct Worker {
     swept_ns: u64,
     events: u64,
     bytes: u64,
-    /// What `events` was at the last empty poll.
-    events_at_empty: u64,
+    pace: Pace,
     idle: Idle,
     /// Events after which this worker looks around, and how many it lets pass before the next look.
     look_at: u64,
@@ -132,7 +129,7 @@ impl Worker {
             swept_ns: 0,
             events: 0,
             bytes: 0,
-            events_at_empty: 0,
+            pace: Pace::default(),
             idle: Idle::default(),
             look_at: 1,
             look_every: 1,
@@ -304,14 +301,8 @@ impl Worker {
             };
             let Some(taken) = taken else {
                 self.tell();
-                let streak = self.events - self.events_at_empty;
-                self.events_at_empty = self.events;
-                if streak > 0 {
+                if self.pace.empty(self.events) {
                     self.idle.restart();
-                }
-                if streak >= STREAK {
-                    // A producer is about to write the line that polling would take away from it.
-                    (0..SLIP).for_each(|_| std::hint::spin_loop());
                 }
                 return Ok(None);
             };
