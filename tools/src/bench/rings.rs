@@ -336,18 +336,26 @@ pub struct WorkerEnd<W> {
 impl<W: Way> Receiver for WorkerEnd<W> {
     #[inline(always)]
     fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
-        let taken =
-            if W::WAITS && self.alone { self.worker.take().map(Some) } else { self.worker.try_take() };
-        match taken {
-            Ok(Some(job)) => {
-                read(&job);
-                job.done();
-                Ok(true)
-            }
+        // Each way has its own branch, so that the job stays in registers.
+        if W::WAITS && self.alone {
+            return match self.worker.take() {
+                Ok(job) => Ok(handle(job, read)),
+                Err(error) => Err(receive_failed(error)),
+            };
+        }
+        match self.worker.try_take() {
+            Ok(Some(job)) => Ok(handle(job, read)),
             Ok(None) => Ok(false),
             Err(error) => Err(receive_failed(error)),
         }
     }
+}
+
+#[inline(always)]
+fn handle(job: railbus::Job<'_>, read: impl FnOnce(&[u8])) -> bool {
+    read(&job);
+    job.done();
+    true
 }
 
 impl Lane {
