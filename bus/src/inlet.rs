@@ -6,6 +6,9 @@ use crate::ring::peers::Peers;
 use crate::ring::slot_reader::{self, SlotReader};
 use crate::ring::stream_subscriber::{self, StreamSubscriber};
 
+/// Tickets that are stepped over at once: those of a batch.
+pub(crate) const ORPHANS_MAX: usize = 64;
+
 /// What a poll found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
@@ -186,6 +189,7 @@ impl Inlet for SlotInlet {
     }
 
     fn repair<P: Peers>(&mut self, peers: &P) -> bool {
-        self.core.is_stuck() && self.core.skip_orphan(peers)
+        // A producer may have died with a whole batch in its hands. Bounded, because the tail is not to be trusted.
+        (0..ORPHANS_MAX).take_while(|_| self.core.is_stuck() && self.core.skip_orphan(peers)).count() > 0
     }
 }

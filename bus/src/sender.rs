@@ -31,6 +31,10 @@ use crate::wait::{Step, Wait, Waiting};
 /// Operations between two notes of the time, for observers.
 const SEEN_EVERY: u64 = 1024;
 
+/// Repairs on the way to one claim: more than there are dead readers, or tickets in a dead producer's hands. Bounded,
+/// because what there is to repair is read from shared memory.
+const REPAIRS_MAX: usize = 320;
+
 /// A registered producer of a channel. See the [module](self).
 #[derive(Debug)]
 pub struct Sender<R: Outlet> {
@@ -78,10 +82,12 @@ impl<R: Outlet> Sender<R> {
     #[inline(never)]
     fn try_publish_slowly(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         let header = self.plain_header(payload.len())?;
-        match self.ring.claim(frame::body_bytes(header) as u64) {
-            Ok(claim) => Ok(self.put(claim, header, payload)),
-            Err(refused) => Err(self.refused_at_once(refused)),
-        }
+        let body_bytes = frame::body_bytes(header) as u64;
+        let claim = match self.ring.claim(body_bytes) {
+            Ok(claim) => claim,
+            Err(refused) => self.claim_at_once(body_bytes, refused)?,
+        };
+        Ok(self.put(claim, header, payload))
     }
 
     /// Publishes a copy of `payload` as the channel's policy says: waits for room without end, or drops the event
@@ -230,7 +236,7 @@ impl<R: Outlet> Sender<R> {
         let claim = match (self.ring.claim(body_bytes as u64), timeout) {
             (Ok(claim), _) => claim,
             (Err(refused), None) => self.claim_by_policy(body_bytes as u64, refused)?,
-            (Err(refused), Some(Duration::ZERO)) => return Err(self.refused_at_once(refused)),
+            (Err(refused), Some(Duration::ZERO)) => self.claim_at_once(body_bytes as u64, refused)?,
             (Err(refused), timeout) => self.claim_waiting(body_bytes as u64, refused, timeout)?,
         };
         let mut at = self.member.memories.data.address(self.ring.body_offset(claim));
@@ -384,12 +390,32 @@ impl<R: Outlet> Sender<R> {
     }
 
     #[cold]
-    fn refused_at_once(&mut self, refused: R::Refused) -> SendError {
+    fn claim_at_once(&mut self, body_bytes: u64, refused: R::Refused) -> Result<R::Claim, SendError> {
         self.member.seen();
-        match self.ring.repair(refused, &self.member.peers) {
+        self.claim_past_the_dead(body_bytes, refused).map_err(|(_, repair)| match repair {
             Repair::NeedsWorker if self.has_no_worker() => SendError::NoWorker,
             _ => SendError::Full,
+        })
+    }
+
+    /// Repairs what is in the way, and claims again, as long as that helps: a repair passes over one of the dead, or
+    /// finishes one ticket, and there may be many.
+    fn claim_past_the_dead(
+        &mut self,
+        body_bytes: u64,
+        mut refused: R::Refused,
+    ) -> Result<R::Claim, (R::Refused, Repair)> {
+        for _ in 0..REPAIRS_MAX {
+            let repair = self.ring.repair(refused, &self.member.peers);
+            if repair != Repair::Retry {
+                return Err((refused, repair));
+            }
+            match self.ring.claim(body_bytes) {
+                Ok(claim) => return Ok(claim),
+                Err(again) => refused = again,
+            }
         }
+        Err((refused, Repair::Wait))
     }
 
     fn has_no_worker(&self) -> bool {
@@ -402,10 +428,8 @@ impl<R: Outlet> Sender<R> {
             // With lossy readers only a topic's slot that is being written refuses, for a moment.
             Overflow::Block | Overflow::LossyReaders => self.claim_waiting(body_bytes, refused, None),
             Overflow::DropNewest => {
-                // One repair, so that a dead reader does not make the channel drop for ever.
-                if self.ring.repair(refused, &self.member.peers) == Repair::Retry
-                    && let Ok(claim) = self.ring.claim(body_bytes)
-                {
+                // Repaired first, so that a dead reader does not make the channel drop for ever.
+                if let Ok(claim) = self.claim_past_the_dead(body_bytes, refused) {
                     return Ok(claim);
                 }
                 self.dropped += 1;
@@ -439,9 +463,11 @@ impl<R: Outlet> Sender<R> {
                     });
                 }
                 Step::Probe => {
-                    if self.ring.repair(refused, &self.member.peers) == Repair::Wait
-                        && let (Some(stuck), Some(reader)) = (&mut self.stuck, self.ring.gate(refused))
-                    {
+                    match self.claim_past_the_dead(body_bytes, refused) {
+                        Ok(claim) => break Ok(claim),
+                        Err((again, _)) => refused = again,
+                    }
+                    if let (Some(stuck), Some(reader)) = (&mut self.stuck, self.ring.gate(refused)) {
                         stuck.watch(&self.member.channel, &self.member.memories.acks, reader);
                     }
                     self.member.seen();

@@ -37,7 +37,9 @@ impl Default for Wait {
 const PATIENCE_NS: u64 = 50_000;
 /// Peers are probed at most this often.
 const PROBE_EVERY_NS: u64 = 1_000_000;
-/// A sleeper looks up this often, so that the death of a peer is met within a few ms.
+/// A sleeper looks up after this long first, then after twice as long each time, but at least this often: the death of
+/// a peer is met soon after the wait begins, and always within a few ms.
+const FIRST_SLICE_NS: u64 = 1_000_000;
 const SLICE_NS: u64 = 8_000_000;
 /// Polls between two looks at the clock. The first that many are tight: a reply that takes no longer than a few
 /// round trips of a cache line is met without a pause and without a look at the clock.
@@ -96,6 +98,7 @@ pub(crate) struct Waiting {
     started_ns: u64,
     deadline_ns: u64,
     next_probe_ns: u64,
+    slice_ns: u64,
 }
 
 impl Waiting {
@@ -105,7 +108,14 @@ impl Waiting {
         let timeout_ns = timeout.map_or(u64::MAX, |t| t.as_nanos().min(u64::MAX as u128) as u64);
         // A timeout of zero has its look at once.
         let polls = if timeout_ns == 0 { POLLS_A_LOOK - 1 } else { 0 };
-        Waiting { wait, polls, started_ns: 0, deadline_ns: timeout_ns, next_probe_ns: 0 }
+        Waiting {
+            wait,
+            polls,
+            started_ns: 0,
+            deadline_ns: timeout_ns,
+            next_probe_ns: 0,
+            slice_ns: FIRST_SLICE_NS,
+        }
     }
 
     /// Since when this wait has been long enough to be worth telling, 0 if it has not.
@@ -152,7 +162,9 @@ impl Waiting {
             }
             Wait::Park { spin } if waited >= spin.as_nanos() as u64 => {
                 self.polls = POLLS_A_LOOK - 1;
-                Step::Sleep(SLICE_NS.min(self.deadline_ns - now))
+                let slice_ns = self.slice_ns;
+                self.slice_ns = (2 * slice_ns).min(SLICE_NS);
+                Step::Sleep(slice_ns.min(self.deadline_ns - now))
             }
             _ => Step::Poll,
         }

@@ -13,6 +13,7 @@ use crate::bridge::Watch;
 use crate::bus::Channel;
 use crate::error::RecvError;
 use crate::event::{Attributes, Event, Located, Origin};
+use crate::inlet::ORPHANS_MAX;
 use crate::layout;
 use crate::member::{Kernel, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
@@ -415,8 +416,13 @@ impl Worker {
     fn probe(&mut self) -> Result<Option<Ticket>, RecvError> {
         self.look_around(true);
         let mut repaired = false;
-        if let Some(ticket) = self.core.stuck_behind() {
-            repaired = self.core.skip_orphan(ticket, &self.member.peers);
+        // A producer may have died with a whole batch in its hands. Bounded, because the tail is not to be trusted.
+        for _ in 0..ORPHANS_MAX {
+            let Some(ticket) = self.core.stuck_behind() else { break };
+            if !self.core.skip_orphan(ticket, &self.member.peers) {
+                break;
+            }
+            repaired = true;
         }
         if !repaired && self.until_closed && self.producers_left() && self.is_finished() {
             return self.poll()?.map(Some).ok_or(RecvError::Closed);
