@@ -20,7 +20,7 @@ use crate::bus::Channel;
 use crate::channel::{Kind, Role};
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::member::{Memories, SharedFutex};
+use crate::member::Memories;
 use crate::memory::{Edge, Memory};
 use crate::os::eventfd::EventFd;
 use crate::ring::park::Sleeper;
@@ -158,8 +158,6 @@ impl Look {
 }
 
 fn run(shared: &Shared, look: &Look) {
-    let (own, peers) = (look.memories.acks, look.memories.ring);
-    let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
     let mut sleeper = Sleeper::default();
     loop {
         let mut state = shared.lock();
@@ -173,7 +171,7 @@ fn run(shared: &Shared, look: &Look) {
         drop(state);
         let mut ready = look.is_ready(watch);
         if !ready {
-            sleeper.sleep(&own, &peers, &SharedFutex(peers), words, SLICE_NS, || look.is_ready(watch));
+            look.memories.sleep_for_events(&mut sleeper, SLICE_NS, || look.is_ready(watch));
             ready = look.is_ready(watch) || look.is_stuck(watch);
         }
         if ready {

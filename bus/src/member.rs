@@ -14,7 +14,7 @@ use crate::os::fork::ForkGuard;
 use crate::os::futex;
 use crate::os::life::{Life, LifeClaim, Liveness, Probe};
 use crate::os::{membarrier, process};
-use crate::ring::park::Futex;
+use crate::ring::park::{Futex, Sleeper};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Identity, Locks, Refused, Registered, Registry, Status};
 
@@ -39,6 +39,30 @@ impl Memories {
         // SAFETY: by the contract of this function, as for the other three.
         let of = |region: &Region| unsafe { region.memory(light) };
         Memories { ring: of(&maps.ring), acks: of(&maps.acks), data: of(&maps.data), done: of(&maps.done) }
+    }
+}
+
+impl Memories {
+    /// Sleeps as a consumer that waits for events; `is_ready` looks for one once the sleeper is announced.
+    pub(crate) fn sleep_for_events(
+        self,
+        sleeper: &mut Sleeper,
+        slice_ns: u64,
+        is_ready: impl FnOnce() -> bool,
+    ) {
+        let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
+        sleeper.sleep(&self.acks, &self.ring, &SharedFutex(self.ring), words, slice_ns, is_ready);
+    }
+
+    /// Sleeps as a producer that waits for room; `is_ready` looks for it once the sleeper is announced.
+    pub(crate) fn sleep_for_space(
+        self,
+        sleeper: &mut Sleeper,
+        slice_ns: u64,
+        is_ready: impl FnOnce() -> bool,
+    ) {
+        let words = (layout::SPACE_WAKE, layout::PRODUCERS_PARKED);
+        sleeper.sleep(&self.ring, &self.acks, &SharedFutex(self.acks), words, slice_ns, is_ready);
     }
 }
 

@@ -475,10 +475,8 @@ impl<R: Outlet> Sender<R> {
                     self.member.note(layout::WAIT_POSITION, self.ring.blocked_at(refused));
                 }
                 Step::Sleep(slice_ns) => {
-                    let (own, peers) = (self.member.memories.ring, self.member.memories.acks);
-                    let words = (layout::SPACE_WAKE, layout::PRODUCERS_PARKED);
                     let mut claim = Err(refused);
-                    sleeper.sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
+                    self.member.memories.sleep_for_space(&mut sleeper, slice_ns, || {
                         claim = self.ring.claim(body_bytes);
                         claim.is_ok()
                     });

@@ -448,10 +448,8 @@ impl Worker {
                     }
                 }
                 Step::Sleep(slice_ns) => {
-                    let (own, peers) = (self.member.memories.acks, self.member.memories.ring);
-                    let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
                     let mut polled = Ok(None);
-                    sleeper.sleep(&own, &peers, &SharedFutex(peers), words, slice_ns, || {
+                    self.member.memories.sleep_for_events(&mut sleeper, slice_ns, || {
                         polled = self.poll();
                         !matches!(polled, Ok(None))
                     });

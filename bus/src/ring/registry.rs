@@ -302,7 +302,7 @@ impl<M: Memory> Registry<M> {
     }
 
     /// Leaves: the owner gives its entry back, after it has finished or handed back its own tickets. A durable
-    /// subscription keeps its cursor unless `forget`. The life lock is dropped after this.
+    /// subscription keeps its cursor. The life lock is dropped after this.
     pub fn leave(&self, registered: &Registered, durable: bool) {
         let m = &self.memory;
         let entry = layout::entry(registered.index);
