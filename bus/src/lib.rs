@@ -56,6 +56,7 @@ pub mod error;
 pub mod event;
 pub mod info;
 pub mod inlet;
+pub mod journal;
 pub mod layout;
 mod member;
 pub mod memory;

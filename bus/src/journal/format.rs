@@ -1,0 +1,521 @@
+//! Every byte of a journal, defined once.
+//!
+//! ```text
+//! segment file    | segment header 4 KiB | channel header page 4 KiB | block | block | ... | seal |  (zeros)
+//! block           | header 128 B | record | record | ... | zeros up to a multiple of 4 KiB |
+//! record          | header 16 B | body | zeros up to a multiple of 8 B |
+//! ```
+//!
+//! All integers are little-endian. Nothing is ever rewritten once its write has completed, but for the seal that ends
+//! a segment whose torn tail was cut.
+//!
+//! - A **segment** carries a number (from 1, without holes) and a random id that is fresh each time its file is
+//!   used, so that blocks of an earlier use of the file are recognised as foreign.
+//! - A **block** carries the segment's id, its own number in the journal (from 0, without holes), the range of
+//!   positions it covers, the durable position known when it was written, the checksum of the block before it, its
+//!   own checksum over everything behind its header, and a checksum of its header (which covers the others).
+//! - A **record** is an event (whole, or a piece of one that spans blocks), or a statement about the channel: a gap,
+//!   the state of a queue's acknowledgements, the cursors of durable subscriptions, the last sequences of named publishers.
+//!
+//! Decoding checks everything that can be checked without other blocks, and allocates nothing: a length is believed
+//! only after the checksum over it, and never beyond the bytes at hand.
+
+use crate::ring::frame;
+
+/// Version of the format; another is refused.
+pub const VERSION: u32 = 1;
+/// Unit of blocks, headers and direct I/O.
+pub const SECTOR_BYTES: usize = 4096;
+/// Where a segment's first block starts: behind its header and the channel's header page.
+pub const BLOCKS_OFFSET: u64 = 2 * SECTOR_BYTES as u64;
+/// The largest block.
+pub const BLOCK_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a block's header.
+pub const BLOCK_HEADER_BYTES: usize = 128;
+/// Bytes of a record's header.
+pub const RECORD_HEADER_BYTES: usize = 16;
+/// A segment file's size unless said otherwise.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
+/// The smallest segment file: its headers, one largest block and the seal.
+pub const SEGMENT_BYTES_MIN: u64 = BLOCKS_OFFSET + (BLOCK_BYTES_MAX + SECTOR_BYTES) as u64;
+/// The largest segment file.
+pub const SEGMENT_BYTES_MAX: u64 = 64 << 30;
+
+const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"RBSEGMT1");
+const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"RBLK");
+
+/// The checksum of everything here: CRC-32C (Castagnoli), which x86 and Arm compute in hardware.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
+/// A checksum continued over further bytes.
+pub fn checksum_more(checksum: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(checksum, bytes)
+}
+
+fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
+    bytes[at..at + N].copy_from_slice(&value);
+}
+
+fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut value = [0; N];
+    value.copy_from_slice(&bytes[at..at + N]);
+    value
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(take(bytes, at))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(take(bytes, at))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(take(bytes, at))
+}
+
+/// `bytes` rounded up to whole sectors.
+pub const fn sectors(bytes: usize) -> usize {
+    bytes.next_multiple_of(SECTOR_BYTES)
+}
+
+/// Bytes a record with this body takes in a block.
+pub const fn record_bytes(body_bytes: usize) -> usize {
+    RECORD_HEADER_BYTES + body_bytes.next_multiple_of(8)
+}
+
+/// What is wrong with bytes that should be a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// Nothing was ever written here.
+    #[error("nothing but zeros")]
+    Empty,
+    /// There are fewer bytes than it says, or needs.
+    #[error("cut short")]
+    Short,
+    /// It does not begin with the magic number.
+    #[error("no magic number")]
+    Magic,
+    /// It was written by another version.
+    #[error("format version {0}, this program reads {VERSION}")]
+    Version(u32),
+    /// The checksum of the header differs.
+    #[error("the header's checksum differs")]
+    HeaderChecksum,
+    /// The checksum of the body differs.
+    #[error("the checksum differs")]
+    Checksum,
+    /// The checksums fit, and yet no writer writes this.
+    #[error("{0}")]
+    Nonsense(&'static str),
+}
+
+/// The first page of a segment file. Written, and made durable, before the segment's first block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SegmentHeader {
+    /// Which segment of the journal, from 1.
+    pub number: u64,
+    /// Random, fresh for each use of the file; in every block.
+    pub segment_id: u64,
+    /// The channel's identity.
+    pub channel_id: [u8; 16],
+    /// The channel's incarnation: counts its re-creations.
+    pub incarnation: u64,
+    /// Counts the times a writer opened this journal, from 1.
+    pub epoch: u64,
+    /// CLOCK_REALTIME when the segment was prepared, in ns.
+    pub created_ns: u64,
+    /// Size of the file in bytes, a multiple of a sector.
+    pub segment_bytes: u64,
+    /// Owner (uid) of the channel's files, to make them again.
+    pub owner: u32,
+    /// Group (gid) of `.ring`.
+    pub ring_group: u32,
+    /// Mode of `.ring`.
+    pub ring_mode: u32,
+    /// Group (gid) of `.acks`.
+    pub acks_group: u32,
+    /// Mode of `.acks`.
+    pub acks_mode: u32,
+}
+
+impl SegmentHeader {
+    /// The page: magic 0, version 8, header bytes 12, then the fields; CRC-32C of the rest in the last 4 bytes.
+    pub fn encode(&self) -> Box<[u8; SECTOR_BYTES]> {
+        let mut page = Box::new([0; SECTOR_BYTES]);
+        let bytes = &mut page[..];
+        put(bytes, 0, SEGMENT_MAGIC.to_le_bytes());
+        put(bytes, 8, VERSION.to_le_bytes());
+        put(bytes, 12, (SECTOR_BYTES as u32).to_le_bytes());
+        put(bytes, 16, self.number.to_le_bytes());
+        put(bytes, 24, self.segment_id.to_le_bytes());
+        put(bytes, 32, self.channel_id);
+        put(bytes, 48, self.incarnation.to_le_bytes());
+        put(bytes, 56, self.epoch.to_le_bytes());
+        put(bytes, 64, self.created_ns.to_le_bytes());
+        put(bytes, 72, self.segment_bytes.to_le_bytes());
+        put(bytes, 80, self.owner.to_le_bytes());
+        put(bytes, 84, self.ring_group.to_le_bytes());
+        put(bytes, 88, self.ring_mode.to_le_bytes());
+        put(bytes, 92, self.acks_group.to_le_bytes());
+        put(bytes, 96, self.acks_mode.to_le_bytes());
+        let sum = checksum(&bytes[..SECTOR_BYTES - 4]);
+        put(bytes, SECTOR_BYTES - 4, sum.to_le_bytes());
+        page
+    }
+
+    /// Decodes and checks the first page of a segment file.
+    pub fn decode(page: &[u8]) -> Result<SegmentHeader, Flaw> {
+        let bytes = page.get(..SECTOR_BYTES).ok_or(Flaw::Short)?;
+        if u64_at(bytes, 0) != SEGMENT_MAGIC {
+            return Err(if bytes.iter().all(|&byte| byte == 0) { Flaw::Empty } else { Flaw::Magic });
+        }
+        if u32_at(bytes, 8) != VERSION {
+            return Err(Flaw::Version(u32_at(bytes, 8)));
+        }
+        if checksum(&bytes[..SECTOR_BYTES - 4]) != u32_at(bytes, SECTOR_BYTES - 4) {
+            return Err(Flaw::HeaderChecksum);
+        }
+        let header = SegmentHeader {
+            number: u64_at(bytes, 16),
+            segment_id: u64_at(bytes, 24),
+            channel_id: take(bytes, 32),
+            incarnation: u64_at(bytes, 48),
+            epoch: u64_at(bytes, 56),
+            created_ns: u64_at(bytes, 64),
+            segment_bytes: u64_at(bytes, 72),
+            owner: u32_at(bytes, 80),
+            ring_group: u32_at(bytes, 84),
+            ring_mode: u32_at(bytes, 88),
+            acks_group: u32_at(bytes, 92),
+            acks_mode: u32_at(bytes, 96),
+        };
+        let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+        if !sizes.contains(&header.segment_bytes) || !header.segment_bytes.is_multiple_of(SECTOR_BYTES as u64)
+        {
+            return Err(Flaw::Nonsense("a segment size out of range"));
+        }
+        if header.number == 0 || header.epoch == 0 || header.incarnation == 0 {
+            return Err(Flaw::Nonsense("a number that counts from 1 is 0"));
+        }
+        Ok(header)
+    }
+}
+
+/// What a block is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum BlockKind {
+    /// It holds records.
+    #[default]
+    Records = 1,
+    /// It holds nothing: it was written, after an idle sync, to carry the durable position.
+    Mark = 2,
+    /// The last block of a segment: nothing behind it belongs to the journal.
+    Seal = 3,
+}
+
+/// How a block's records are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Codec {
+    /// As they are.
+    #[default]
+    None = 0,
+    /// LZ4 block format.
+    Lz4 = 1,
+    /// Zstandard.
+    Zstd = 2,
+}
+
+/// The header of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlockHeader {
+    /// What it is for.
+    pub kind: BlockKind,
+    /// How its records are stored.
+    pub codec: Codec,
+    /// Bytes on disk, header and padding included: a multiple of a sector, at most [`BLOCK_BYTES_MAX`].
+    pub block_bytes: u32,
+    /// Bytes of records as they are stored.
+    pub stored_bytes: u32,
+    /// Bytes of records once they are decompressed; at most [`BLOCK_BYTES_MAX`].
+    pub records_bytes: u32,
+    /// Records in it, pieces counted singly.
+    pub records: u32,
+    /// The segment's id.
+    pub segment_id: u64,
+    /// Which block of the journal, from 0.
+    pub sequence: u64,
+    /// Everything before this position is in blocks before this one.
+    pub first_position: u64,
+    /// Everything before this position is in this block or before.
+    pub end_position: u64,
+    /// The durable position known when it was written.
+    pub durable_position: u64,
+    /// Events that end in blocks before this one.
+    pub events_before: u64,
+    /// CLOCK_REALTIME of its first record, in ns; never before that of the block before.
+    pub base_time_ns: u64,
+    /// The channel's incarnation.
+    pub incarnation: u64,
+    /// The writer's epoch.
+    pub epoch: u64,
+    /// [`BlockHeader::header_checksum`] of the block before this one; 0 in the journal's first.
+    pub previous_checksum: u32,
+    /// CRC-32C of everything behind the header, up to `block_bytes`.
+    pub body_checksum: u32,
+    /// CRC-32C of the header's other bytes. Set by [`encode`](Self::encode).
+    pub header_checksum: u32,
+}
+
+impl BlockHeader {
+    /// Writes the header to the first [`BLOCK_HEADER_BYTES`] of `block`, and returns its checksum, which the next
+    /// block carries.
+    pub fn encode(&self, block: &mut [u8]) -> u32 {
+        let bytes = &mut block[..BLOCK_HEADER_BYTES];
+        bytes.fill(0);
+        put(bytes, 0, BLOCK_MAGIC.to_le_bytes());
+        put(bytes, 4, [VERSION as u8, self.kind as u8, self.codec as u8, 0]);
+        put(bytes, 8, self.block_bytes.to_le_bytes());
+        put(bytes, 12, self.stored_bytes.to_le_bytes());
+        put(bytes, 16, self.records_bytes.to_le_bytes());
+        put(bytes, 20, self.records.to_le_bytes());
+        put(bytes, 24, self.segment_id.to_le_bytes());
+        put(bytes, 32, self.sequence.to_le_bytes());
+        put(bytes, 40, self.first_position.to_le_bytes());
+        put(bytes, 48, self.end_position.to_le_bytes());
+        put(bytes, 56, self.durable_position.to_le_bytes());
+        put(bytes, 64, self.events_before.to_le_bytes());
+        put(bytes, 72, self.base_time_ns.to_le_bytes());
+        put(bytes, 80, self.incarnation.to_le_bytes());
+        put(bytes, 88, self.epoch.to_le_bytes());
+        put(bytes, 96, self.previous_checksum.to_le_bytes());
+        put(bytes, 100, self.body_checksum.to_le_bytes());
+        let sum = checksum(&bytes[..BLOCK_HEADER_BYTES - 4]);
+        put(bytes, BLOCK_HEADER_BYTES - 4, sum.to_le_bytes());
+        sum
+    }
+
+    /// Decodes and checks a header. What follows it is checked by [`check_body`](Self::check_body).
+    pub fn decode(block: &[u8]) -> Result<BlockHeader, Flaw> {
+        let bytes = block.get(..BLOCK_HEADER_BYTES).ok_or(Flaw::Short)?;
+        if u32_at(bytes, 0) != BLOCK_MAGIC {
+            return Err(if bytes.iter().all(|&byte| byte == 0) { Flaw::Empty } else { Flaw::Magic });
+        }
+        let header_checksum = u32_at(bytes, BLOCK_HEADER_BYTES - 4);
+        if checksum(&bytes[..BLOCK_HEADER_BYTES - 4]) != header_checksum {
+            return Err(Flaw::HeaderChecksum);
+        }
+        if u32::from(bytes[4]) != VERSION {
+            return Err(Flaw::Version(bytes[4].into()));
+        }
+        let kind = match bytes[5] {
+            1 => BlockKind::Records,
+            2 => BlockKind::Mark,
+            3 => BlockKind::Seal,
+            _ => return Err(Flaw::Nonsense("an unknown kind of block")),
+        };
+        let codec = match bytes[6] {
+            0 => Codec::None,
+            1 => Codec::Lz4,
+            2 => Codec::Zstd,
+            _ => return Err(Flaw::Nonsense("an unknown compression")),
+        };
+        let header = BlockHeader {
+            kind,
+            codec,
+            block_bytes: u32_at(bytes, 8),
+            stored_bytes: u32_at(bytes, 12),
+            records_bytes: u32_at(bytes, 16),
+            records: u32_at(bytes, 20),
+            segment_id: u64_at(bytes, 24),
+            sequence: u64_at(bytes, 32),
+            first_position: u64_at(bytes, 40),
+            end_position: u64_at(bytes, 48),
+            durable_position: u64_at(bytes, 56),
+            events_before: u64_at(bytes, 64),
+            base_time_ns: u64_at(bytes, 72),
+            incarnation: u64_at(bytes, 80),
+            epoch: u64_at(bytes, 88),
+            previous_checksum: u32_at(bytes, 96),
+            body_checksum: u32_at(bytes, 100),
+            header_checksum,
+        };
+        header.check()
+    }
+
+    fn check(self) -> Result<BlockHeader, Flaw> {
+        let block = self.block_bytes as usize;
+        let fits = |bytes: u32| bytes as usize <= BLOCK_BYTES_MAX - BLOCK_HEADER_BYTES;
+        if block == 0 || !block.is_multiple_of(SECTOR_BYTES) || block > BLOCK_BYTES_MAX {
+            return Err(Flaw::Nonsense("a block size out of range"));
+        }
+        if self.stored_bytes as usize > block - BLOCK_HEADER_BYTES || !fits(self.records_bytes) {
+            return Err(Flaw::Nonsense("more records than a block holds"));
+        }
+        if self.codec == Codec::None && self.stored_bytes != self.records_bytes {
+            return Err(Flaw::Nonsense("two lengths of one thing"));
+        }
+        if self.end_position < self.first_position || self.durable_position > self.first_position {
+            return Err(Flaw::Nonsense("positions that do not ascend"));
+        }
+        Ok(self)
+    }
+
+    /// Checks the bytes of the whole block, header included, against its checksum.
+    pub fn check_body(&self, block: &[u8]) -> Result<(), Flaw> {
+        let body = block.get(BLOCK_HEADER_BYTES..self.block_bytes as usize).ok_or(Flaw::Short)?;
+        if checksum(body) == self.body_checksum { Ok(()) } else { Err(Flaw::Checksum) }
+    }
+}
+
+/// What a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// A whole event: its body is the event's, extensions included.
+    Event = 1,
+    /// The first piece of an event that spans blocks: 8 B with the length of the whole body, then its beginning.
+    First = 2,
+    /// A further piece.
+    Middle = 3,
+    /// The last piece: the event counts from here on.
+    Last = 4,
+    /// Events that are missing: [`Gap`].
+    Gap = 5,
+    /// What is not yet done of a queue's events before the record's position.
+    Acks = 6,
+    /// Where the durable subscriptions stand.
+    Cursors = 7,
+    /// The last sequence of every named publisher.
+    Sequences = 8,
+}
+
+/// The header of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// Bytes of the body that follows, without padding.
+    pub body_bytes: u32,
+    /// The event's type id.
+    pub type_id: u16,
+    /// The event's flags; see [`frame`].
+    pub flags: u8,
+    /// What it is.
+    pub kind: RecordKind,
+    /// The record's position less the block's first.
+    pub position_delta: u32,
+    /// The record's time less the block's base time, in ns.
+    pub time_delta_ns: u32,
+}
+
+impl RecordHeader {
+    /// The bytes: length 0, type 4, flags 6, kind 7, position 8, time 12.
+    pub fn encode(&self) -> [u8; RECORD_HEADER_BYTES] {
+        let mut bytes = [0; RECORD_HEADER_BYTES];
+        put(&mut bytes, 0, self.body_bytes.to_le_bytes());
+        put(&mut bytes, 4, self.type_id.to_le_bytes());
+        put(&mut bytes, 6, [self.flags, self.kind as u8]);
+        put(&mut bytes, 8, self.position_delta.to_le_bytes());
+        put(&mut bytes, 12, self.time_delta_ns.to_le_bytes());
+        bytes
+    }
+
+    /// Decodes the record at the beginning of `records`: its header and its body.
+    pub fn decode(records: &[u8]) -> Result<(RecordHeader, &[u8]), Flaw> {
+        let bytes = records.get(..RECORD_HEADER_BYTES).ok_or(Flaw::Short)?;
+        let kind = match bytes[7] {
+            1 => RecordKind::Event,
+            2 => RecordKind::First,
+            3 => RecordKind::Middle,
+            4 => RecordKind::Last,
+            5 => RecordKind::Gap,
+            6 => RecordKind::Acks,
+            7 => RecordKind::Cursors,
+            8 => RecordKind::Sequences,
+            _ => return Err(Flaw::Nonsense("an unknown kind of record")),
+        };
+        let header = RecordHeader {
+            body_bytes: u32_at(bytes, 0),
+            type_id: u16_at(bytes, 4),
+            flags: bytes[6],
+            kind,
+            position_delta: u32_at(bytes, 8),
+            time_delta_ns: u32_at(bytes, 12),
+        };
+        let end = RECORD_HEADER_BYTES.checked_add(header.body_bytes as usize).ok_or(Flaw::Short)?;
+        let body = records.get(RECORD_HEADER_BYTES..end).ok_or(Flaw::Short)?;
+        if kind == RecordKind::Event && !frame::is_event(header.event_word(), u32::MAX.into()) {
+            return Err(Flaw::Nonsense("an event that no publisher writes"));
+        }
+        Ok((header, body))
+    }
+
+    /// The event's header word as it was in the ring, for a whole event.
+    pub fn event_word(&self) -> u64 {
+        frame::header(self.body_bytes, self.type_id, self.flags)
+    }
+}
+
+/// Why events are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum GapReason {
+    /// A lossy journal was overrun.
+    Overrun = 1,
+    /// The disk was full, and the policy is to drop.
+    DiskFull = 2,
+    /// The writer died, and what it had in hand is lost.
+    StagingLost = 3,
+    /// The journal was not recording.
+    NotRecorded = 4,
+}
+
+/// Events that are missing: the body of a [`RecordKind::Gap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// First position that is missing.
+    pub from: u64,
+    /// First position behind the gap.
+    pub to: u64,
+    /// How many events; `u64::MAX` when nobody knows.
+    pub events: u64,
+    /// Why.
+    pub reason: GapReason,
+}
+
+impl Gap {
+    /// Bytes of a gap's body.
+    pub const BYTES: usize = 32;
+
+    /// The bytes: from 0, to 8, events 16, reason 24.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        put(&mut bytes, 0, self.from.to_le_bytes());
+        put(&mut bytes, 8, self.to.to_le_bytes());
+        put(&mut bytes, 16, self.events.to_le_bytes());
+        put(&mut bytes, 24, (self.reason as u32).to_le_bytes());
+        bytes
+    }
+
+    /// Decodes and checks a gap's body.
+    pub fn decode(body: &[u8]) -> Result<Gap, Flaw> {
+        if body.len() != Self::BYTES {
+            return Err(Flaw::Nonsense("a gap of another length"));
+        }
+        let reason = match u32_at(body, 24) {
+            1 => GapReason::Overrun,
+            2 => GapReason::DiskFull,
+            3 => GapReason::StagingLost,
+            4 => GapReason::NotRecorded,
+            _ => return Err(Flaw::Nonsense("an unknown reason for a gap")),
+        };
+        let gap = Gap { from: u64_at(body, 0), to: u64_at(body, 8), events: u64_at(body, 16), reason };
+        if gap.to < gap.from {
+            return Err(Flaw::Nonsense("a gap that ends before it begins"));
+        }
+        Ok(gap)
+    }
+}

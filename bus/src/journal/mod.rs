@@ -1,0 +1,8 @@
+//! The journal: events on disk, exactly as they were in the channel, and what is known to be there.
+//!
+//! A journal is a directory per channel (`JOURNAL/BUS/CHANNEL/`) of **segment files** of **blocks** of **records**.
+//! One writer at a time, which holds the directory's lock, appends; any number of readers read, also while it writes.
+//! `docs/JOURNAL.md` describes the bytes; [`format`] defines them.
+
+pub mod format;
+pub mod store;

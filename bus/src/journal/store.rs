@@ -1,0 +1,82 @@
+//! What a journal asks of the disk.
+//!
+//! Two views of the same directory. [`Store`] blocks; recovery and readers use it, and the writer when it opens.
+//! [`Pipeline`] is how the writer writes: writes and syncs are begun, and complete later, in any order. The real ones
+//! are files through io_uring (or `pwrite`); tests run the same writer and the same recovery on a simulated disk that
+//! reorders, tears, loses and fails.
+
+use std::io;
+use std::time::Duration;
+
+use super::format::SegmentHeader;
+
+/// A directory of segment files, without hurry.
+pub trait Store {
+    /// Numbers of the segments, ascending.
+    fn segments(&self) -> io::Result<Vec<u64>>;
+    /// Bytes of a segment's file.
+    fn length(&self, segment: u64) -> io::Result<u64>;
+    /// Reads from `offset` on; returns how many bytes, fewer than asked for only at the end of the file.
+    fn read_at(&self, segment: u64, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
+    /// Writes whole sectors. Durable only after [`sync`](Self::sync).
+    fn write_at(&self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what was written to a segment durable.
+    fn sync(&self, segment: u64) -> io::Result<()>;
+    /// Makes a segment, blocking: a zero-filled file with its two header pages, file and name durable on return.
+    fn create(&self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()>;
+    /// Removes a segment (retention, or a segment that was prepared and never used).
+    fn remove(&self, segment: u64) -> io::Result<()>;
+    /// Moves a segment out of the journal, so that nothing reads it any more and a person can look at it.
+    fn quarantine(&self, segment: u64) -> io::Result<()>;
+}
+
+/// What was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// A write of this many bytes of staging block `block`.
+    Write {
+        /// Which staging block, as given to [`Pipeline::write`].
+        block: usize,
+    },
+    /// A sync of a segment.
+    Sync {
+        /// The segment.
+        segment: u64,
+    },
+    /// A segment that was asked for is there: zero-filled, its headers and its name durable.
+    Prepare {
+        /// The segment.
+        segment: u64,
+    },
+}
+
+/// Something that was begun and has ended.
+#[derive(Debug)]
+pub struct Completion {
+    /// What it was.
+    pub begun: Begun,
+    /// How it ended. A write that succeeded wrote everything: the pipeline resubmits what is missing itself.
+    pub result: io::Result<()>,
+}
+
+/// The writer's way to the disk. One thread uses it. Nothing is ordered but by completions.
+pub trait Pipeline {
+    /// How many writes may be in flight at once, at least 1.
+    fn depth(&self) -> usize;
+    /// The bytes of staging block `block`: [`super::format::BLOCK_BYTES_MAX`] of them, aligned to a sector.
+    /// Not to be changed while a write of it is in flight.
+    fn staging(&mut self, block: usize) -> &mut [u8];
+    /// How many staging blocks there are.
+    fn staging_blocks(&self) -> usize;
+    /// Begins to write the first `bytes` (whole sectors) of staging block `block` at `offset` of `segment`.
+    fn write(&mut self, segment: u64, offset: u64, block: usize, bytes: usize) -> io::Result<()>;
+    /// Begins to make durable every write to `segment` that has completed before this call.
+    fn sync(&mut self, segment: u64) -> io::Result<()>;
+    /// Asks for the next segment, which is made without holding up writes.
+    fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()>;
+    /// Says that nothing will be written to `segment` any more.
+    fn close(&mut self, segment: u64);
+    /// Hands over what has ended. Waits for something to end, at most `timeout`; `Some(ZERO)` does not wait. Begun
+    /// writes are submitted to the system here at the latest.
+    fn complete(&mut self, timeout: Option<Duration>, ended: &mut Vec<Completion>) -> io::Result<()>;
+}
