@@ -260,7 +260,7 @@ impl SubscribeOptions {
 }
 
 /// How a worker behaves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct WorkOptions {
     /// A name for observers, at most 64 bytes.
     pub name: String,
@@ -269,14 +269,9 @@ pub struct WorkOptions {
     /// Whether taking ends when the last producer has left and every event is done.
     pub until_closed: bool,
     /// How many events to take from the ring at once, 1 to 64: more is faster with one worker, and less fair
-    /// between several, because what one has taken no other can.
+    /// between several, because what one has taken no other can. 0, the default, follows the load: 16 while this
+    /// worker is the only one and takes more than 256 events a ms, otherwise 1.
     pub grab: u32,
-}
-
-impl Default for WorkOptions {
-    fn default() -> WorkOptions {
-        WorkOptions { name: String::new(), wait: Wait::default(), until_closed: false, grab: 1 }
-    }
 }
 
 /// A channel that is open. Cheap to clone; clones share the open files.

@@ -17,14 +17,16 @@ use crate::bus::Channel;
 use crate::channel::{ChannelName, ChannelPaths, Header, Kind, Role};
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::member::{Kernel, Memories};
+use crate::member::{Kernel, Memories, TELLING};
 use crate::memory::{Edge, Mapped, Memory};
 use crate::os::clock;
 use crate::os::pages::PageReport;
-use crate::ring::anchor::{self, Place};
+use crate::ring::anchor::{self, POSITION_MAX, Place};
+use crate::ring::frame;
 use crate::ring::gates::NO_GATE;
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Status};
+use crate::ring::stream_subscriber::walk_each;
 use crate::ring::word::{self, Slots, done};
 
 /// How long candidates for [`Participant::stuck_ns`] are watched before they are called stuck.
@@ -272,9 +274,10 @@ impl View<'_> {
         if self.header.kind == Kind::Stream {
             let anchors = anchor::read(ring, 1000).map(|anchors| (anchors.floor, anchors.recent));
             let (floor, recent) = anchors.unwrap_or_default();
-            let written = ring.load(layout::entry(0) + layout::POSITION, Edge::Plain);
+            let published =
+                self.committed_since(recent.position).map_or(recent.position, |(end, _)| end.position);
             return Positions {
-                published: written.max(recent.position),
+                published,
                 oldest: floor.position,
                 head: None,
                 depth: 0,
@@ -295,6 +298,42 @@ impl View<'_> {
             unfinished: queue.then(|| self.retained(tail).filter(|&t| !self.is_done(t)).count() as u64),
             anchors: None,
         }
+    }
+
+    /// What a stream's publisher has committed behind `position`: where that ends, how many events it is, and how many
+    /// bytes of payload. `None` when it is overwritten meanwhile.
+    fn committed_since(&self, position: u64) -> Option<(Place, u64)> {
+        let mut bytes = 0;
+        let capacity = self.header.capacity_bytes;
+        let place = Some(Place { position, count: 0 }).filter(|_| position <= POSITION_MAX)?;
+        let end = walk_each(&self.memories.data, capacity, place, None, |word| {
+            bytes += u64::from(frame::body_bytes(word)) - frame::extension_bytes(frame::flags(word)) as u64;
+        });
+        // VALIDATE: as a lossy reader does.
+        self.memories.data.fence(Edge::Validate);
+        let floor = self.memories.ring.load(layout::ANCHOR_FLOOR, Edge::Anchor);
+        end.filter(|_| floor <= position).map(|end| (end, bytes))
+    }
+
+    /// Position, events and bytes of a stream's publisher: what it told last, and what is committed behind that.
+    fn publisher_counts(&self, entry: usize) -> (u64, u64, u64) {
+        let load = |field, edge| self.memories.ring.load(layout::entry(entry) + field, edge);
+        let counts = || (load(layout::EVENTS, Edge::Plain), load(layout::BYTES, Edge::Plain));
+        for _ in 0..100 {
+            // STATE: pairs with `Member::tell`, as does the fence.
+            let position = load(layout::POSITION, Edge::State);
+            let (events, bytes) = counts();
+            self.memories.ring.fence(Edge::Validate);
+            if position == TELLING || load(layout::POSITION, Edge::Plain) != position {
+                continue;
+            }
+            if let Some((end, more)) = self.committed_since(position) {
+                return (end.position, events.wrapping_add(end.count), bytes.wrapping_add(more));
+            }
+        }
+        // It was killed while it told them, or goes round faster than this can follow.
+        let (events, bytes) = counts();
+        (self.positions().published, events, bytes)
     }
 
     /// The tickets whose words the ring still holds.
@@ -370,6 +409,13 @@ impl View<'_> {
         };
         let wait_since = load(layout::WAIT_SINCE_NS);
         let ids = load(layout::PID);
+        let is_publisher = side == Side::Producers && self.header.kind == Kind::Stream;
+        let (position, events, bytes) = if is_publisher {
+            let (position, events, bytes) = self.publisher_counts(index);
+            (Some(position), events, bytes)
+        } else {
+            (None, load(layout::EVENTS), load(layout::BYTES))
+        };
         Some(Participant {
             side,
             index,
@@ -382,13 +428,12 @@ impl View<'_> {
             durable,
             lossy: policy & registry::LOSSY != 0,
             cursor,
-            position: (side == Side::Producers && self.header.kind == Kind::Stream)
-                .then(|| load(layout::POSITION)),
+            position,
             lag: cursor.map(|cursor| positions.published.saturating_sub(cursor)),
             in_hand: self.claimed(side, index)
                 + taken.get(index).filter(|_| side == Side::Consumers).unwrap_or(&0),
-            events: load(layout::EVENTS),
-            bytes: load(layout::BYTES),
+            events,
+            bytes,
             lost: load(layout::LOST),
             attached_ns: ago(layout::ATTACHED_NS),
             seen_ns: ago(layout::SEEN_NS),

@@ -60,6 +60,7 @@ pub mod journal;
 pub mod layout;
 mod member;
 pub mod memory;
+mod opaque;
 pub mod operate;
 pub mod os;
 pub mod outlet;

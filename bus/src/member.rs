@@ -22,6 +22,9 @@ use crate::ring::registry::{self, Identity, Locks, Refused, Registered, Registry
 /// between fork and exec, go a moment later.
 const RETRIES: u32 = 20;
 
+/// In [`layout::POSITION`]: the counts beside it are being changed.
+pub(crate) const TELLING: u64 = u64::MAX;
+
 /// The memories of a channel, as this process maps them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memories {
@@ -159,7 +162,7 @@ pub(crate) struct Member {
     own: Mapped,
     side: Side,
     durable: bool,
-    guard: ForkGuard,
+    pub(crate) guard: ForkGuard,
     // The life lock goes before the maps, but after everything that `Drop` writes.
     _life: Life,
     _maps: Maps,
@@ -264,18 +267,16 @@ impl Member {
         self.own.store(self.entry + field, value, Edge::Plain);
     }
 
-    /// Adds to a counter of the own registry entry, which only its owner writes. Returns the sum.
-    #[inline(always)]
-    pub(crate) fn add(&self, field: usize, count: u64) -> u64 {
-        let at = self.entry + field;
-        let sum = self.own.load(at, Edge::Plain).wrapping_add(count);
-        self.own.store(at, sum, Edge::Plain);
-        sum
-    }
-
-    /// A counter of the own registry entry.
-    pub(crate) fn counter(&self, field: usize) -> u64 {
-        self.own.load(self.entry + field, Edge::Plain)
+    /// Tells observers counts together with the position they belong to: a sequence lock whose sequence is the position.
+    pub(crate) fn tell(&self, position: u64, events: u64, bytes: u64) {
+        let at = self.entry + layout::POSITION;
+        self.own.store(at, TELLING, Edge::Plain);
+        // OVERWRITE: who sees a count that follows sees that it is being changed.
+        self.own.fence(Edge::Overwrite);
+        self.note(layout::EVENTS, events);
+        self.note(layout::BYTES, bytes);
+        // STATE: who sees the position sees its counts.
+        self.own.store(at, position, Edge::State);
     }
 
     /// Notes that the owner is moving.
@@ -306,6 +307,16 @@ impl Member {
                 && !self.peers.is_dead(side, index)
         };
         (0..registry.used()).filter(is_live).count()
+    }
+
+    /// How many active entries of the own side are wanted, by their policy word. The dead that nobody has met yet count.
+    pub(crate) fn count_own(&self, is_wanted: impl Fn(u64) -> bool) -> usize {
+        let registry = self.registry();
+        let policy = |index| self.own.load(layout::entry(index) + layout::POLICY, Edge::Plain);
+        let is_counted = |&index: &usize| {
+            registry::status(registry.state(index)) == Status::Active && is_wanted(policy(index))
+        };
+        (0..registry.used()).filter(is_counted).count()
     }
 
     /// Tells the other side that this participant is ready: what is published from now on, it receives. Readers say so

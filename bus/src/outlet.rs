@@ -23,6 +23,10 @@ pub trait Outlet {
     /// Why there is no room.
     type Refused: Copy + std::fmt::Debug;
 
+    /// Whether each event is told to observers at once: otherwise the handle tells them when it takes a slow path, and
+    /// observers count what was committed since.
+    const TELLS_EACH: bool;
+
     /// Claims room for a body of `body_bytes`, at most [`Self::body_max`].
     fn claim(&mut self, body_bytes: u64) -> Result<Self::Claim, Self::Refused>;
     /// As [`Self::claim`], but only where that takes no more than a comparison or two, and not in a batch.
@@ -45,6 +49,8 @@ pub trait Outlet {
     fn body_max(&self) -> u64;
     /// Repairs what refused a claim, if its owner is dead.
     fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair;
+    /// Everything of this handle is committed up to here. Not meaningful where each event is told.
+    fn position_committed(&self) -> u64;
     /// The position that everybody waits for when a claim is refused, for observers.
     fn blocked_at(&self, refused: Self::Refused) -> u64;
     /// The consumer entry of the reader that is in the way, if it is a reader.
@@ -70,6 +76,7 @@ const SHOW_BYTES: u64 = 4096;
 impl Outlet for StreamOutlet {
     type Claim = stream_publisher::Claim;
     type Refused = stream_publisher::Refused;
+    const TELLS_EACH: bool = false;
 
     #[inline(always)]
     fn claim(&mut self, body_bytes: u64) -> Result<Self::Claim, Self::Refused> {
@@ -130,6 +137,10 @@ impl Outlet for StreamOutlet {
         }
     }
 
+    fn position_committed(&self) -> u64 {
+        self.core.place().position
+    }
+
     fn blocked_at(&self, _refused: Self::Refused) -> u64 {
         self.core.place().position
     }
@@ -150,11 +161,14 @@ pub struct SlotOutlet<const TOPIC: bool> {
     won: Tickets,
     /// Events the batch still wants.
     wanted: usize,
+    /// Largest body in bytes.
+    body_max: u64,
 }
 
 impl<const TOPIC: bool> SlotOutlet<TOPIC> {
     pub(crate) fn new(core: SlotProducer<Mapped, TOPIC>) -> Self {
-        SlotOutlet { core, won: Tickets { first: 0, count: 0 }, wanted: 0 }
+        let body_max = core.body_max();
+        SlotOutlet { core, won: Tickets { first: 0, count: 0 }, wanted: 0, body_max }
     }
 
     #[cold]
@@ -173,6 +187,7 @@ impl<const TOPIC: bool> SlotOutlet<TOPIC> {
 impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
     type Claim = u64;
     type Refused = slot_producer::Refused;
+    const TELLS_EACH: bool = true;
 
     #[inline(always)]
     fn claim(&mut self, _body_bytes: u64) -> Result<u64, Self::Refused> {
@@ -185,7 +200,7 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
     #[inline(always)]
     fn claim_easily(&mut self, body_bytes: u64) -> Option<u64> {
         // Batches are over, and their tickets used up, when they end.
-        if body_bytes > self.core.body_max() { None } else { self.core.claim_easily() }
+        if body_bytes > self.body_max { None } else { self.core.claim_easily() }
     }
 
     #[inline(always)]
@@ -234,6 +249,10 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
             _ if self.core.repair(refused, peers) => Repair::Retry,
             _ => Repair::Wait,
         }
+    }
+
+    fn position_committed(&self) -> u64 {
+        0
     }
 
     fn blocked_at(&self, refused: Self::Refused) -> u64 {

@@ -20,8 +20,10 @@ use crate::event::Attributes;
 use crate::layout;
 use crate::member::{Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
+use crate::opaque::opaque;
 use crate::operate::StuckReader;
 use crate::os::clock;
+use crate::os::fork::ForkGuard;
 use crate::outlet::{Outlet, Repair};
 use crate::ring::frame::{self, STAMPED};
 use crate::ring::park::{Sleeper, Waker};
@@ -49,6 +51,13 @@ pub struct Sender<R: Outlet> {
     /// The reader in the way, watched in order to evict it; `None` unless the sender was opened to do so.
     stuck: Option<StuckReader>,
     dropped: u64,
+    /// Events and payload bytes published by this handle.
+    events: u64,
+    bytes: u64,
+    /// The position that observers were told last, where they are not told each event.
+    told: u64,
+    /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
+    easy: ForkGuard,
 }
 
 impl<R: Outlet> Sender<R> {
@@ -56,14 +65,18 @@ impl<R: Outlet> Sender<R> {
         let header = member.channel.header();
         let wait = options.wait;
         Sender {
+            easy: if header.stamp { member.guard.never() } else { member.guard },
             stuck: options.evict_stuck.then(StuckReader::default),
-            ring,
             waker: Waker::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
             wakes,
             wait,
             overflow: header.overflow,
             stamp: header.stamp,
             dropped: 0,
+            events: 0,
+            bytes: 0,
+            told: ring.position_committed(),
+            ring,
             member,
         }
     }
@@ -82,6 +95,7 @@ impl<R: Outlet> Sender<R> {
     #[inline(never)]
     fn try_publish_slowly(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         let header = self.plain_header(payload.len())?;
+        self.tell();
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
@@ -103,6 +117,7 @@ impl<R: Outlet> Sender<R> {
     #[inline(never)]
     fn publish_slowly(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         let header = self.plain_header(payload.len())?;
+        self.tell();
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
@@ -127,6 +142,7 @@ impl<R: Outlet> Sender<R> {
     /// Publishes a copy of `payload`, waiting at most `timeout` for room.
     pub fn publish_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<u64, SendError> {
         let header = self.plain_header(payload.len())?;
+        self.tell();
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
@@ -200,11 +216,7 @@ impl<R: Outlet> Sender<R> {
     /// Claims room where nothing is in the way: no stamp, no look at the cursors, no retry.
     #[inline(always)]
     fn claim_easily(&mut self, payload_bytes: usize) -> Option<R::Claim> {
-        if self.stamp || self.member.is_forked() {
-            None
-        } else {
-            self.ring.claim_easily(payload_bytes as u64)
-        }
+        if self.easy.is_forked() { None } else { self.ring.claim_easily(payload_bytes as u64) }
     }
 
     #[inline(always)]
@@ -233,6 +245,7 @@ impl<R: Outlet> Sender<R> {
         let flags = attributes.flags();
         let extension_bytes = frame::extension_bytes(flags);
         let body_bytes = self.check(payload_bytes, extension_bytes)?;
+        self.tell();
         let claim = match (self.ring.claim(body_bytes as u64), timeout) {
             (Ok(claim), _) => claim,
             (Err(refused), None) => self.claim_by_policy(body_bytes as u64, refused)?,
@@ -308,12 +321,13 @@ impl<R: Outlet> Sender<R> {
         }
         self.ring.end_batch();
         self.published(published as u64, payloads[..published].iter().map(|p| p.as_ref().len() as u64).sum());
+        self.tell();
         Ok(published)
     }
 
     /// Events published by this handle; 0 in a fork child.
     pub fn events(&self) -> u64 {
-        if self.member.is_forked() { 0 } else { self.member.counter(layout::EVENTS) }
+        if self.member.is_forked() { 0 } else { self.events }
     }
 
     /// Events dropped by this handle because the channel was full.
@@ -379,14 +393,39 @@ impl<R: Outlet> Sender<R> {
     /// After events have become visible: counts them and wakes readers.
     #[inline(always)]
     fn published(&mut self, events: u64, bytes: u64) {
-        self.member.add(layout::BYTES, bytes);
-        if self.member.add(layout::EVENTS, events).is_multiple_of(SEEN_EVERY) {
-            self.member.seen();
+        // One by one, as in `Reader::count`.
+        self.events = opaque(self.events + events);
+        self.bytes += bytes;
+        if R::TELLS_EACH {
+            self.member.note(layout::BYTES, self.bytes);
+            self.member.note(layout::EVENTS, self.events);
+            if self.events.is_multiple_of(SEEN_EVERY) {
+                self.member.seen();
+            }
         }
         let Memories { ring, acks, .. } = &self.member.memories;
         self.waker.wake(ring, acks, &SharedFutex(*ring), || {
             self.wakes.saturating_mul(events.min(u32::MAX as u64) as u32)
         });
+    }
+
+    /// Tells observers how far this publisher has come, where it does not at each event. They add what they find
+    /// committed behind that position, which must therefore be retained: it is renewed on the slow path that every
+    /// eighth of the ring takes.
+    fn tell(&mut self) {
+        if R::TELLS_EACH {
+            return;
+        }
+        let position = self.ring.position_committed();
+        if position - self.told >= self.member.channel.header().capacity_bytes / 16 {
+            self.tell_now(position);
+            self.member.seen();
+        }
+    }
+
+    fn tell_now(&mut self, position: u64) {
+        self.told = position;
+        self.member.tell(position, self.events, self.bytes);
     }
 
     #[cold]
@@ -532,6 +571,14 @@ impl<R: Outlet> Claim<'_, R> {
 
     /// Gives the room back. Nothing was ever visible. Dropping the claim does the same.
     pub fn abort(self) {}
+}
+
+impl<R: Outlet> Drop for Sender<R> {
+    fn drop(&mut self) {
+        if !R::TELLS_EACH && !self.member.is_forked() {
+            self.tell_now(self.ring.position_committed());
+        }
+    }
 }
 
 impl<R: Outlet> Drop for Claim<'_, R> {

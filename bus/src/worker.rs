@@ -17,6 +17,7 @@ use crate::inlet::ORPHANS_MAX;
 use crate::layout;
 use crate::member::{Kernel, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
+use crate::opaque::opaque;
 use crate::os::clock;
 use crate::outlet::SlotOutlet;
 use crate::ring::frame;
@@ -30,6 +31,8 @@ use crate::wait::{Idle, Pace, Step, Wait, Waiting};
 
 /// Most events between two looks at the clock; fewer when each takes its time.
 const LOOK_EVERY_MAX: u64 = 256;
+/// How many events a worker that is alone takes at once when more than [`LOOK_EVERY_MAX`] pass in a ms.
+const GRAB: u32 = 16;
 /// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
 
@@ -62,8 +65,9 @@ pub struct Worker {
     waker: Waker,
     wait: Wait,
     until_closed: bool,
-    /// How many events are taken from the ring at once.
+    /// How many events are taken from the ring at once, and whether that follows the load.
     grab: u32,
+    grab_follows_load: bool,
     max_attempts: u32,
     dead_letters: Option<Box<Sender<SlotOutlet<false>>>>,
     letters_full_until_ns: u64,
@@ -124,6 +128,8 @@ impl Worker {
             wait,
             until_closed,
             grab: grab.clamp(1, TAKE_MAX),
+            // A death counts an attempt for all that was in hand: with one attempt, that must be one event.
+            grab_follows_load: grab == 0 && header.max_attempts != 1,
             max_attempts: header.max_attempts,
             dead_letters: dead_letters.map(Box::new),
             letters_full_until_ns: 0,
@@ -221,7 +227,7 @@ impl Worker {
         if self.member.is_forked() {
             return false;
         }
-        let held = self.core.done_easily(ticket.position) || self.core.done(ticket.position);
+        let held = self.core.done(ticket.position);
         let own = self.member.memories.acks;
         self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
         held
@@ -266,10 +272,10 @@ impl Worker {
     /// The next event where nothing is in the way.
     #[inline(always)]
     fn poll_easily(&mut self) -> Option<Ticket> {
-        if self.member.is_forked() || self.grab != 1 {
+        if self.member.is_forked() {
             return None;
         }
-        let ticket = self.core.take_easily()?;
+        let ticket = self.core.take_easily(self.grab)?;
         let header = self.core.header(ticket);
         if frame::is_plain(header) && frame::body_bytes(header) as u64 <= self.core.body_max() {
             self.count(header);
@@ -282,7 +288,7 @@ impl Worker {
 
     #[inline(always)]
     fn count(&mut self, header: u64) {
-        self.events += 1;
+        self.events = opaque(self.events + 1);
         self.bytes += frame::body_bytes(header) as u64;
         if self.events >= self.look_at {
             self.look_by_the_way();
@@ -389,6 +395,11 @@ impl Worker {
         self.look_every = look_every.clamp(1, LOOK_EVERY_MAX);
         self.look_at = self.events + self.look_every;
         self.look_around(false);
+        if self.grab_follows_load {
+            // Several at once from a queue that is busy, where nobody else could take them.
+            let alone = || self.member.count_own(|policy| policy & 0xFF == registry::ROLE_WORKER) == 1;
+            self.grab = if self.look_every == LOOK_EVERY_MAX && alone() { GRAB } else { 1 };
+        }
     }
 
     /// Looks for dead workers and repairs what they left, at most every ms unless `at_once`.

@@ -50,6 +50,12 @@ impl ForkGuard {
         Ok(ForkGuard { page, generation })
     }
 
+    /// A guard that takes every address space for a `fork` child.
+    pub(crate) fn never(self) -> ForkGuard {
+        // No page ever holds this: generations count from 1.
+        ForkGuard { generation: u64::MAX, ..self }
+    }
+
     /// Whether the caller runs in a `fork` child of the process that made this guard. One load, no system call.
     #[inline(always)]
     pub fn is_forked(&self) -> bool {

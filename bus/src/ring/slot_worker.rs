@@ -101,38 +101,39 @@ impl<M: Memory> SlotWorker<M> {
         self.take_fresh(most)
     }
 
-    /// The event at the head, where it is there, nothing else is in this worker's hands or was handed back, and the
-    /// first attempt wins it.
+    /// The next fresh event, where one is at hand or at the head, nothing that was handed out before is still in this
+    /// worker's hands, nothing was handed back, and the first attempt wins it. Takes up to `most` (1 to [`TAKE_MAX`])
+    /// from the ring at once.
     #[inline(always)]
-    pub fn take_easily(&mut self) -> Option<u64> {
+    pub fn take_easily(&mut self, most: u32) -> Option<u64> {
+        if self.waiting != 0 {
+            return Some(self.hand_out().ticket);
+        }
         if self.held != 0 || self.acks.load(layout::REDO_HINT, Edge::Done) != self.redo_seen {
             return None;
         }
         // HEAD, PUBLISH: as in `take_fresh`; ANNOUNCE and HEAD: in `win`.
         let head = self.acks.load(layout::HEAD, Edge::Head);
-        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
-        if word != self.slots.state(head, seq::PUBLISHED) || !self.win(head, 1, 1) {
+        let is_published = |t: u64| {
+            let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+            word == self.slots.state(t, seq::PUBLISHED)
+        };
+        if !is_published(head) {
             return None;
         }
-        self.waiting = 0;
-        Some(head)
+        let mut count = 1;
+        while count < most && is_published(head.wrapping_add(count as u64)) {
+            count += 1;
+        }
+        let won = self.win(head, count, u64::MAX >> (64 - count));
+        won.then(|| self.hand_out().ticket)
     }
 
     /// Puts the event that [`Self::take_easily`] gave last back in the row of those to be handed out.
     pub fn hand_out_again(&mut self, ticket: u64) {
-        debug_assert_eq!((self.first, self.held, self.waiting), (ticket, 1, 0));
-        self.waiting = self.held;
-    }
-
-    /// As [`Self::done`] for the event that [`Self::take_easily`] gave, if it still is what the claim announces.
-    #[inline(always)]
-    pub fn done_easily(&mut self, ticket: u64) -> bool {
-        let easy = ticket == self.first && self.held == 1;
-        if easy {
-            (self.held, self.waiting) = (0, 0);
-            self.finish(ticket);
-        }
-        easy
+        let bit = 1 << ticket.wrapping_sub(self.first);
+        debug_assert!(self.held & bit != 0 && self.waiting & bit == 0);
+        self.waiting |= bit;
     }
 
     /// As [`Self::take`], passing over events that were handed back.
@@ -266,7 +267,7 @@ impl<M: Memory> SlotWorker<M> {
     /// Says that an event is done. False when this worker does not hold it.
     #[inline(always)]
     pub fn done(&mut self, ticket: u64) -> bool {
-        let held = self.release(ticket).is_some();
+        let held = self.release_announced(ticket) || self.release_taken(ticket).is_some();
         if held {
             self.finish(ticket);
         }
@@ -302,14 +303,25 @@ impl<M: Memory> SlotWorker<M> {
     }
 
     /// Forgets a held ticket and returns its attempt.
-    #[inline(always)]
     fn release(&mut self, ticket: u64) -> Option<u8> {
+        if self.release_announced(ticket) { Some(0) } else { self.release_taken(ticket) }
+    }
+
+    /// Forgets a ticket that the claim word alone says is held.
+    #[inline(always)]
+    fn release_announced(&mut self, ticket: u64) -> bool {
         let bit = ticket.wrapping_sub(self.first);
-        if bit < 64 && self.held & 1 << bit != 0 {
+        let held = bit < 64 && self.held >> bit & 1 != 0;
+        if held {
             self.held &= !(1 << bit);
             self.waiting &= !(1 << bit);
-            return Some(0);
         }
+        held
+    }
+
+    /// Forgets a ticket whose done word says that it is held.
+    #[inline(never)]
+    fn release_taken(&mut self, ticket: u64) -> Option<u8> {
         let i = self.taken.iter().position(|taken| taken.ticket == ticket)?;
         Some(self.taken.swap_remove(i).attempt)
     }

@@ -65,8 +65,6 @@ pub struct StreamPublisher<M> {
     ring: M,
     acks: M,
     data: M,
-    /// Own registry entry, as an offset.
-    entry: usize,
     capacity: u64,
     gates: Gates,
     history: History,
@@ -75,7 +73,11 @@ pub struct StreamPublisher<M> {
     batch: Option<Batch>,
     limit: u64,
     /// A frame that ends at or before this position needs neither padding nor a rescan.
+    room_until: u64,
+    /// The same, but 0 while a batch is open.
     easy_until: u64,
+    /// The capacity less one.
+    mask: u64,
 }
 
 impl<M: Memory> StreamPublisher<M> {
@@ -101,20 +103,21 @@ impl<M: Memory> StreamPublisher<M> {
         if end.position - anchors.floor.position > capacity {
             return None;
         }
-        let entry = layout::entry(index);
-        ring.store(entry + layout::POSITION, end.position, Edge::Plain);
+        // STATE: no counts are told before it; see `Sender::tell`.
+        ring.store(layout::entry(index) + layout::POSITION, end.position, Edge::State);
         Some(StreamPublisher {
             ring,
             acks,
             data,
-            entry,
             capacity,
             gates: Gates::new(consumers),
             history: History::resume(anchors),
             written: end,
             batch: None,
             limit: end.position,
+            room_until: end.position,
             easy_until: end.position,
+            mask: capacity - 1,
         })
     }
 
@@ -133,7 +136,7 @@ impl<M: Memory> StreamPublisher<M> {
     #[inline(always)]
     pub fn claim(&mut self, body_bytes: u64) -> Result<Claim, Refused> {
         let start = self.written.position;
-        if body_bytes <= self.capacity && start + frame::frame_bytes(body_bytes) <= self.easy_until {
+        if body_bytes <= self.capacity && start + frame::frame_bytes(body_bytes) <= self.room_until {
             return Ok(Claim { start, padding: 0, body_bytes });
         }
         self.claim_slowly(body_bytes)
@@ -144,7 +147,7 @@ impl<M: Memory> StreamPublisher<M> {
     pub fn claim_easily(&mut self, body_bytes: u64) -> Option<Claim> {
         let start = self.written.position;
         // No frame larger than allowed ends before `easy_until`: the limit never runs that far ahead.
-        let easy = start + frame::frame_bytes(body_bytes) <= self.easy_until && self.batch.is_none();
+        let easy = start + frame::frame_bytes(body_bytes) <= self.easy_until;
         easy.then_some(Claim { start, padding: 0, body_bytes })
     }
 
@@ -174,8 +177,8 @@ impl<M: Memory> StreamPublisher<M> {
                 return Err(Refused::Gate(reader));
             }
         }
-        let lap_end = (position | (self.capacity - 1)) + 1;
-        self.easy_until = lap_end.min(self.limit - frame::HEADER);
+        self.room_until = ((position | self.mask) + 1).min(self.limit - frame::HEADER);
+        self.easy_until = if self.batch.is_none() { self.room_until } else { 0 };
         Ok(Claim { start: position + padding, padding, body_bytes })
     }
 
@@ -196,7 +199,7 @@ impl<M: Memory> StreamPublisher<M> {
         // A joiner's cursor may briefly lie below what it will start from: the limit may then be below `position`.
         let limit = lowest.position.saturating_add(self.capacity);
         self.limit = limit.min(here.position + need.max(stride));
-        self.easy_until = here.position;
+        (self.room_until, self.easy_until) = (here.position, here.position);
         if here.position + need <= self.limit {
             None
         } else {
@@ -207,7 +210,7 @@ impl<M: Memory> StreamPublisher<M> {
     /// Byte offset in the data where a claim's body starts.
     #[inline(always)]
     pub fn body_offset(&self, claim: Claim) -> usize {
-        (claim.start & (self.capacity - 1)) as usize + frame::HEADER as usize
+        (claim.start & self.mask) as usize + frame::HEADER as usize
     }
 
     /// Commits a claim whose body has been written, with `header` as its header word (whose length may be shorter
@@ -230,7 +233,10 @@ impl<M: Memory> StreamPublisher<M> {
         };
         self.written = Place { position: next, count: committed.count + 1 };
         match self.batch {
-            None if batch => self.batch = Some(Batch { word, committed }),
+            None if batch => {
+                self.batch = Some(Batch { word, committed });
+                self.easy_until = 0;
+            }
             None => self.show(position, word),
             Some(_) => {
                 // Behind the batch's first header, which is still empty.
@@ -246,6 +252,7 @@ impl<M: Memory> StreamPublisher<M> {
     #[inline(always)]
     pub fn flush(&mut self) {
         if let Some(Batch { word, committed }) = self.batch.take() {
+            self.easy_until = self.room_until;
             self.show(committed.position, word);
         }
     }
@@ -267,13 +274,11 @@ impl<M: Memory> StreamPublisher<M> {
         // COMMIT: pairs with the load in the subscriber's `poll`: who sees this word sees the bytes, the frames
         // behind it in the batch, and the empty header at the end.
         self.store_header(position, word, Edge::Commit);
-        // For observers only; it shares the line with nothing that others write.
-        self.ring.store(self.entry + layout::POSITION, self.written.position, Edge::Plain);
     }
 
     #[inline(always)]
     fn store_header(&self, position: u64, word: u64, edge: Edge) {
-        self.data.store((position & (self.capacity - 1)) as usize, word, edge);
+        self.data.store((position & self.mask) as usize, word, edge);
     }
 
     /// Passes over the reader in the way if it is dead and holds no durable name. True: try again.

@@ -18,6 +18,7 @@
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
+use crate::opaque::opaque;
 use crate::ring::anchor::{self, Anchors, Place};
 use crate::ring::frame;
 use crate::ring::gates::NO_GATE;
@@ -78,6 +79,17 @@ pub enum Poll {
 /// Walks along committed frames from `place` to the first empty header, or to `until`. At most one ring's worth.
 /// `None` when it meets what no publisher writes.
 pub fn walk<M: Memory>(data: &M, capacity: u64, place: Place, until: Option<u64>) -> Option<Place> {
+    walk_each(data, capacity, place, until, |_| {})
+}
+
+/// As [`walk`], and shows each event's header word.
+pub fn walk_each<M: Memory>(
+    data: &M,
+    capacity: u64,
+    place: Place,
+    until: Option<u64>,
+    mut each: impl FnMut(u64),
+) -> Option<Place> {
     let body_max = frame::frame_max(capacity) - frame::HEADER;
     let mut at = place;
     if !at.position.is_multiple_of(8) {
@@ -103,6 +115,7 @@ pub fn walk<M: Memory>(data: &M, capacity: u64, place: Place, until: Option<u64>
             if !frame::is_event(word, body_max) || offset + bytes > capacity {
                 return None;
             }
+            each(word);
             at = Place { position: at.position + bytes, count: at.count + 1 };
         }
     }
@@ -125,6 +138,10 @@ pub struct StreamSubscriber<M> {
     /// Events before this position may be read without publishing the cursor; 0 for lossy subscribers.
     easy_until: u64,
     lossy: bool,
+    /// The capacity less one.
+    mask: u64,
+    /// Bytes of the last frame that was polled easily: what the next is expected to take.
+    expected_bytes: u64,
 }
 
 impl<M: Memory> StreamSubscriber<M> {
@@ -141,6 +158,8 @@ impl<M: Memory> StreamSubscriber<M> {
             published: NO_GATE,
             easy_until: 0,
             lossy,
+            mask: capacity - 1,
+            expected_bytes: 0,
         }
     }
 
@@ -252,7 +271,7 @@ impl<M: Memory> StreamSubscriber<M> {
                 continue;
             }
             self.place = Place { position: cursor, count: count.ok_or(JoinError::Corrupt)? };
-            self.easy_until = cursor.saturating_add(self.capacity / 8);
+            self.renew_easy_until(cursor);
             return Ok(());
         }
         Err(JoinError::Corrupt)
@@ -262,14 +281,24 @@ impl<M: Memory> StreamSubscriber<M> {
     #[inline(always)]
     pub fn poll_easily(&mut self) -> Option<Frame> {
         let position = self.place.position;
-        let offset = position & (self.capacity - 1);
+        let offset = position & self.mask;
         // COMMIT: as in `poll_held`.
         let header = self.data.load(offset as usize, Edge::Commit);
         let frame_bytes = frame::frame_bytes(frame::body_bytes(header) as u64);
-        if position >= self.easy_until || !frame::is_plain(header) || offset + frame_bytes > self.capacity {
+        // Where the next frame starts depends on this header, and so would every read on the one before it. Most
+        // frames are as long as the last: then the processor goes on without waiting for the header.
+        let expected = position + opaque(self.expected_bytes);
+        let next = if frame_bytes == self.expected_bytes {
+            expected
+        } else {
+            self.expected_bytes = frame_bytes;
+            position + frame_bytes
+        };
+        // Nothing easy reaches beyond the end of the lap.
+        if next > self.easy_until || !frame::is_plain(header) {
             return None;
         }
-        self.place = Place { position: position + frame_bytes, count: self.place.count + 1 };
+        self.place = Place { position: next, count: self.place.count + 1 };
         Some(Frame { position, header })
     }
 
@@ -279,7 +308,10 @@ impl<M: Memory> StreamSubscriber<M> {
         if self.place.position - self.published >= self.capacity / 8 {
             self.acknowledge();
         }
-        self.poll_held()
+        let polled = self.poll_held();
+        // It may have stepped into the next lap.
+        self.renew_easy_until(self.published);
+        polled
     }
 
     /// The next event, in place, without releasing those before it.
@@ -325,15 +357,22 @@ impl<M: Memory> StreamSubscriber<M> {
     #[inline(always)]
     fn store_cursor(&mut self, position: u64) {
         self.published = position;
-        self.easy_until = position.saturating_add(self.capacity / 8);
+        self.renew_easy_until(position);
         // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
         self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
+    }
+
+    /// Frames that end before the next eighth of the ring, and before the end of the lap, are easy.
+    #[inline(always)]
+    fn renew_easy_until(&mut self, cursor: u64) {
+        let lap_end = (self.place.position | self.mask).saturating_add(1);
+        self.easy_until = cursor.saturating_add(self.capacity / 8).min(lap_end);
     }
 
     /// Byte offset in the data of a frame's body.
     #[inline(always)]
     pub fn body_offset(&self, frame: Frame) -> usize {
-        (frame.position & (self.capacity - 1)) as usize + frame::HEADER as usize
+        (frame.position & self.mask) as usize + frame::HEADER as usize
     }
 
     /// The next event of a lossy subscriber, copied into `copy` (whole words; the body's bytes are the first

@@ -43,6 +43,8 @@ pub const ATTEMPT_MAX: u8 = 63;
 pub struct Slots {
     /// Number of slots, a power of two.
     pub count: u64,
+    /// The count less one.
+    mask: u64,
     shift: u32,
     bytes_shift: u32,
 }
@@ -51,7 +53,12 @@ impl Slots {
     /// `count` slots of `slot_bytes` bytes; both powers of two, `count` at most 2^24, `slot_bytes` at least 16.
     pub fn new(count: u64, slot_bytes: u64) -> Slots {
         debug_assert!(count.is_power_of_two() && slot_bytes.is_power_of_two() && slot_bytes >= 16);
-        Slots { count, shift: count.trailing_zeros(), bytes_shift: slot_bytes.trailing_zeros() }
+        Slots {
+            count,
+            mask: count - 1,
+            shift: count.trailing_zeros(),
+            bytes_shift: slot_bytes.trailing_zeros(),
+        }
     }
 
     /// Bytes of a slot.
@@ -62,7 +69,7 @@ impl Slots {
     /// The slot index of ticket `t`.
     #[inline(always)]
     pub fn index(self, t: u64) -> usize {
-        (t & (self.count - 1)) as usize
+        (t & self.mask) as usize
     }
 
     /// Byte offset of ticket `t`'s slot.

@@ -257,7 +257,7 @@ impl RigWorker {
     /// One attempt to take, up to `most` at once; ticket and payload.
     pub fn take(&mut self, most: u32) -> Option<(u64, u64)> {
         // The fast path first, as the handles do; batches only without it.
-        let easy = if most == 1 { self.inner.take_easily() } else { None };
+        let easy = if most == 1 { self.inner.take_easily(1) } else { None };
         let ticket = match easy {
             Some(ticket) => ticket,
             None => self.inner.take(most)?.ticket,
@@ -267,7 +267,7 @@ impl RigWorker {
 
     /// Finishes a ticket, on the fast path first.
     pub fn done(&mut self, ticket: u64) -> bool {
-        self.inner.done_easily(ticket) || self.inner.done(ticket)
+        self.inner.done(ticket)
     }
 
     /// Whether somebody said that there is something to redo.

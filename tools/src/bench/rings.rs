@@ -140,7 +140,8 @@ impl RingKind for Queue {
     }
 
     fn receiver<W: Way>(channel: &Channel, plan: &Plan) -> Result<Self::Receiver<W>> {
-        let grab = plan.batch.min(GRAB_MAX) as u32;
+        // One at a time is as the handle sees fit.
+        let grab = if plan.batch == 1 { 0 } else { plan.batch.min(GRAB_MAX) as u32 };
         let options = WorkOptions { wait: waiting(plan), grab, ..WorkOptions::default() };
         Ok(WorkerEnd { worker: channel.worker(&options)?, alone: plan.consumers == 1, way: PhantomData })
     }
