@@ -4,5 +4,14 @@
 //! One writer at a time, which holds the directory's lock, appends; any number of readers read, also while it writes.
 //! `docs/JOURNAL.md` describes the bytes; [`format`] defines them.
 
+pub mod blocking;
+pub mod disk;
+pub mod files;
 pub mod format;
+pub mod lock;
+mod prepare;
+pub mod probe;
+mod segments;
+pub mod stage_memory;
 pub mod store;
+pub mod uring;

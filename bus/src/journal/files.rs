@@ -1,0 +1,339 @@
+//! A journal directory on a real file system: [`Store`], and the names of everything in it.
+//!
+//! ```text
+//! lock                    held by the writer (lock.rs)
+//! 00000000000000000001.seg  a segment: zero-filled or recycled, with durable headers, from the moment it has this name
+//! 00000000000000000001.idx  its index, which can always be made again; goes when the segment goes
+//! spare-zeroing-N.tmp     being filled with zeros; left by a killed writer it is removed by the next
+//! spare-used-N.tmp        a retired segment: its blocks are allocated and written, so it is worth more than zeros
+//! quarantine/             segments that were moved out of the journal
+//! ```
+//!
+//! The directory is held open, and everything is opened relative to it: it may be renamed under a reader or writer.
+//! Segments are read and written here through the page cache; the pipelines write with O_DIRECT where they can.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::format::{SECTOR_BYTES, SegmentHeader};
+use super::lock::{self, Lock};
+use super::prepare;
+use super::store::Store;
+use crate::error::{Error, Result};
+
+/// Directory for segments that were moved out of the journal.
+pub const QUARANTINE: &str = "quarantine";
+const SEGMENT_SUFFIX: &str = ".seg";
+const ZEROING_PREFIX: &str = "spare-zeroing-";
+const USED_PREFIX: &str = "spare-used-";
+const SPARE_SUFFIX: &str = ".tmp";
+/// As many retired segments are kept for another use; further ones are removed.
+pub const RETIRED_MAX: usize = 2;
+
+/// Name of a segment's file.
+pub fn segment_name(segment: u64) -> String {
+    format!("{segment:020}{SEGMENT_SUFFIX}")
+}
+
+/// Name of a segment's index.
+pub fn index_name(segment: u64) -> String {
+    format!("{segment:020}.idx")
+}
+
+/// The number of a segment file's name; `None` for any other name.
+pub fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|&number| all_digits && number > 0)
+}
+
+/// An open journal directory.
+#[derive(Debug)]
+pub struct Files {
+    path: PathBuf,
+    directory: File,
+    /// The segment read last: recovery and readers read one after the other.
+    last_read: Mutex<Option<(u64, Arc<File>)>>,
+}
+
+impl Files {
+    /// Opens a directory that exists. Needs the right to read it only.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Files> {
+        let path = path.into();
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match openat(AT_FDCWD, &path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Files { path, directory: File::from(fd), last_read: Mutex::new(None) }),
+            Err(Errno::ENOENT) => Err(Error::NotFound { what: "the journal".into(), path }),
+            Err(error) => Err(Error::io("open", path, error.into())),
+        }
+    }
+
+    /// Opens a directory, and makes it if it is not there, with those above it. What is made is durable on return.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Files> {
+        let path = path.into();
+        let failed = |at: &Path, error| Error::io("make", at, error);
+        let absolute = std::path::absolute(&path).map_err(|error| failed(&path, error))?;
+        let missing: Vec<&Path> = absolute.ancestors().take_while(|path| !path.exists()).collect();
+        for directory in missing.iter().rev() {
+            match fs::create_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed(directory, error));
+                }
+                _ => {}
+            }
+            if let Some(parent) = directory.parent() {
+                let synced = File::open(parent).and_then(|parent| parent.sync_all());
+                synced.map_err(|error| failed(parent, error))?;
+            }
+        }
+        Files::open(path)
+    }
+
+    /// Where it was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the writer's lock, and waits at most `patience` for it ([`lock::PATIENCE`] is enough for a writer that was
+    /// killed). Then removes what a killed writer left half-made.
+    pub fn lock(&self, patience: Duration) -> Result<Lock> {
+        let lock = Lock::take(self.directory.as_fd(), &self.path, patience)?;
+        self.remove_half_made().map_err(|error| Error::io("tidy up", &self.path, error))?;
+        Ok(lock)
+    }
+
+    /// Who holds the writer's lock, in words; `None` when nobody does. Needs no right to write.
+    pub fn writer(&self) -> io::Result<Option<String>> {
+        lock::holder(self.directory.as_fd())
+    }
+
+    /// Takes a segment out of the journal and keeps its file for [`prepare`] to use again, unless there are
+    /// [`RETIRED_MAX`] already or it has holes: then it is removed. Readers that have it open see foreign blocks when
+    /// it is used again, which they recognise by the segment's id.
+    pub fn retire(&self, segment: u64) -> io::Result<()> {
+        let kept = self.names()?.iter().filter(|name| spare_number(name, USED_PREFIX).is_some()).count();
+        let metadata = self.open_at(&segment_name(segment), OFlag::O_RDONLY)?.metadata()?;
+        if kept >= RETIRED_MAX || metadata.blocks() * 512 < metadata.len() {
+            return self.remove(segment);
+        }
+        let spare = format!("{USED_PREFIX}{segment}{SPARE_SUFFIX}");
+        self.forget(segment);
+        self.rename(&segment_name(segment), &spare)?;
+        self.unlink_if_there(&index_name(segment))?;
+        self.sync_directory()
+    }
+
+    /// Opens a segment for writing; with `direct`, around the page cache.
+    pub(super) fn open_for_writing(&self, segment: u64, direct: bool) -> io::Result<File> {
+        self.open_at(&segment_name(segment), writing(direct))
+    }
+
+    /// A retired segment file of exactly this size, if there is one.
+    pub(super) fn used_spare(&self, bytes: u64, direct: bool) -> io::Result<Option<(String, File)>> {
+        for name in self.names()?.into_iter().filter(|name| spare_number(name, USED_PREFIX).is_some()) {
+            let file = self.open_at(&name, writing(direct))?;
+            if file.metadata()?.len() == bytes {
+                return Ok(Some((name, file)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A new, empty file to be filled with zeros.
+    pub(super) fn new_spare(&self, segment: u64, direct: bool) -> io::Result<(String, File)> {
+        let name = format!("{ZEROING_PREFIX}{segment}{SPARE_SUFFIX}");
+        self.unlink_if_there(&name)?;
+        let file = self.open_at(&name, writing(direct) | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        Ok((name, file))
+    }
+
+    /// Gives a spare, whose bytes are durable, the name of a segment; the name is durable on return.
+    pub(super) fn adopt_spare(&self, spare: &str, segment: u64) -> io::Result<()> {
+        let name = segment_name(segment);
+        if self.exists(&name)? {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name} exists already")));
+        }
+        self.rename(spare, &name)?;
+        self.sync_directory()
+    }
+
+    /// Whether a segment of this number is there.
+    pub(super) fn has_segment(&self, segment: u64) -> io::Result<bool> {
+        self.exists(&segment_name(segment))
+    }
+
+    pub(super) fn remove_spare(&self, name: &str) -> io::Result<()> {
+        self.unlink_if_there(name)
+    }
+
+    fn remove_half_made(&self) -> io::Result<()> {
+        for name in self.names()?.iter().filter(|name| spare_number(name, ZEROING_PREFIX).is_some()) {
+            self.unlink_if_there(name)?;
+        }
+        Ok(())
+    }
+
+    /// Names that are UTF-8, as all of ours are.
+    fn names(&self) -> io::Result<Vec<String>> {
+        // Through the descriptor: the directory may have another name by now.
+        let by_descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.directory));
+        let entries = fs::read_dir(by_descriptor).or_else(|_| fs::read_dir(&self.path))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        Ok(names)
+    }
+
+    fn open_at(&self, name: &str, flags: OFlag) -> io::Result<File> {
+        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let fd: OwnedFd = openat(&self.directory, name, flags, Mode::from_bits_truncate(0o640))?;
+        Ok(File::from(fd))
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        match nix::sys::stat::fstatat(&self.directory, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat(&self.directory, from, &self.directory, to)?)
+    }
+
+    fn unlink_if_there(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+
+    fn last_read(&self) -> MutexGuard<'_, Option<(u64, Arc<File>)>> {
+        // What is behind the lock is whole at every moment.
+        self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, segment: u64) {
+        let mut last = self.last_read();
+        if last.as_ref().is_some_and(|(number, _)| *number == segment) {
+            *last = None;
+        }
+    }
+
+    fn reading(&self, segment: u64) -> io::Result<Arc<File>> {
+        let mut last = self.last_read();
+        match &*last {
+            Some((number, file)) if *number == segment => Ok(file.clone()),
+            _ => {
+                let file = Arc::new(self.open_at(&segment_name(segment), OFlag::O_RDONLY)?);
+                *last = Some((segment, file.clone()));
+                Ok(file)
+            }
+        }
+    }
+}
+
+fn writing(direct: bool) -> OFlag {
+    if direct { OFlag::O_RDWR | OFlag::O_DIRECT } else { OFlag::O_RDWR }
+}
+
+fn spare_number(name: &str, prefix: &str) -> Option<u64> {
+    name.strip_prefix(prefix)?.strip_suffix(SPARE_SUFFIX)?.parse().ok()
+}
+
+impl Store for Files {
+    fn segments(&self) -> io::Result<Vec<u64>> {
+        let mut numbers: Vec<u64> = self.names()?.iter().filter_map(|name| segment_number(name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn length(&self, segment: u64) -> io::Result<u64> {
+        Ok(self.reading(segment)?.metadata()?.len())
+    }
+
+    fn read_at(&self, segment: u64, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let file = self.reading(segment)?;
+        let mut read = 0;
+        while read < bytes.len() {
+            match file.read_at(&mut bytes[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let whole = |bytes: u64| bytes.is_multiple_of(SECTOR_BYTES as u64);
+        if !whole(offset) || !whole(bytes.len() as u64) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} B at {offset} are not whole sectors of {SECTOR_BYTES} B", bytes.len()),
+            ));
+        }
+        self.open_for_writing(segment, false)?.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self, segment: u64) -> io::Result<()> {
+        self.open_for_writing(segment, false)?.sync_all()
+    }
+
+    fn create(&self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
+        prepare::make_now(self, header, channel_page)
+    }
+
+    fn remove(&self, segment: u64) -> io::Result<()> {
+        self.forget(segment);
+        unlinkat(&self.directory, segment_name(segment).as_str(), UnlinkatFlags::NoRemoveDir)?;
+        self.unlink_if_there(&index_name(segment))?;
+        self.sync_directory()
+    }
+
+    fn quarantine(&self, segment: u64) -> io::Result<()> {
+        match nix::sys::stat::mkdirat(&self.directory, QUARANTINE, Mode::from_bits_truncate(0o750)) {
+            Ok(()) => self.sync_directory()?,
+            Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let quarantine = self.open_at(QUARANTINE, flags)?;
+        let name = segment_name(segment);
+        // A segment of that number may be there from an earlier repair: it is kept.
+        let mut target = name.clone();
+        let mut attempt = 0;
+        loop {
+            let flags = nix::fcntl::RenameFlags::RENAME_NOREPLACE;
+            match nix::fcntl::renameat2(&self.directory, name.as_str(), &quarantine, target.as_str(), flags) {
+                Ok(()) => break,
+                Err(Errno::EEXIST) if attempt < 1000 => {
+                    attempt += 1;
+                    target = format!("{name}.{attempt}");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.forget(segment);
+        self.unlink_if_there(&index_name(segment))?;
+        quarantine.sync_all()?;
+        self.sync_directory()
+    }
+}
