@@ -7,7 +7,7 @@ RUST_WANTED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RAILBUS := target/release/railbus
 
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test test-deep bench doctor layout fmt lint install clean tools-present fmt-present \
+.PHONY: help all build demo test test-deep bench doctor layout header fmt lint install clean tools-present fmt-present \
 	layout-fresh
 
 help: ## this list
@@ -43,6 +43,9 @@ doctor: build ## what on this machine costs latency, or stands in the way of hug
 layout: tools-present ## writes docs/LAYOUT.md from bus/src/layout.rs
 	$(CARGO) run --quiet --package railbus --example layout > docs/LAYOUT.md.new
 	mv docs/LAYOUT.md.new docs/LAYOUT.md
+
+header: tools-present ## writes ffi/include/railbus.h from the sources of ffi
+	RAILBUS_WRITE_HEADER=1 $(CARGO) test --quiet --package railbus-ffi --lib header
 
 layout-fresh:
 	@$(CARGO) run --quiet --package railbus --example layout | cmp -s - docs/LAYOUT.md || \

@@ -116,6 +116,26 @@ impl<'a> Event<'a> {
         Event { located, borrowed: PhantomData }
     }
 
+    /// The event whose payload lies at `payload`, as [`Self::payload`] gave it: for those who keep an event as its
+    /// parts, such as the C ABI. `payload_bytes`, `type_id`, `flags` and `position` are the event's own.
+    ///
+    /// # Safety
+    /// The parts come from one event, and what it borrowed is still borrowed for `'a`.
+    #[inline]
+    pub unsafe fn from_parts(
+        payload: *const u8,
+        payload_bytes: u32,
+        type_id: u16,
+        flags: u8,
+        position: u64,
+    ) -> Event<'a> {
+        let extension_bytes = frame::extension_bytes(flags);
+        let header = frame::header(payload_bytes + extension_bytes as u32, type_id, flags);
+        // SAFETY: the body begins with the extensions, of which the flags tell; the payload follows them.
+        let body = unsafe { payload.sub(extension_bytes) };
+        Event { located: Located { body, header, position }, borrowed: PhantomData }
+    }
+
     #[inline(always)]
     fn body(&self) -> &'a [u8] {
         let bytes = frame::body_bytes(self.located.header) as usize;

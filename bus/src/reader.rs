@@ -121,6 +121,33 @@ impl<R: Inlet> Reader<R> {
             let polled = self.poll_copy()?;
             self.held.extend(polled);
         }
+        self.hold(most)?;
+        if self.held.is_empty() {
+            // Nothing is held, so the ordinary poll may release, and say what is the matter.
+            let mut polled = self.poll()?;
+            if polled.is_none() {
+                polled = self.look_when_idle()?;
+            }
+            self.held.extend(polled);
+        }
+        Ok(Batch { reader: self })
+    }
+
+    /// As [`Self::batch`], waiting at most `timeout` for the first event.
+    pub fn batch_timeout(&mut self, most: usize, timeout: Duration) -> Result<Batch<'_, R>, RecvError> {
+        self.check()?;
+        self.held.clear();
+        let first = match self.poll()? {
+            Some(located) => located,
+            None => self.wait(Some(timeout))?,
+        };
+        self.held.push(first);
+        self.hold(most)?;
+        Ok(Batch { reader: self })
+    }
+
+    /// Adds events that are there now to those held, up to `most`.
+    fn hold(&mut self, most: usize) -> Result<(), RecvError> {
         while self.held.len() < most && self.ring.is_protected() {
             let Found::Event { position, header, body_offset } = self.ring.poll_held() else { break };
             if !self.member.stands() {
@@ -134,15 +161,7 @@ impl<R: Inlet> Reader<R> {
             self.held.clear();
             return Err(RecvError::Evicted);
         }
-        if self.held.is_empty() {
-            // Nothing is held, so the ordinary poll may release, and say what is the matter.
-            let mut polled = self.poll()?;
-            if polled.is_none() {
-                polled = self.look_when_idle()?;
-            }
-            self.held.extend(polled);
-        }
-        Ok(Batch { reader: self })
+        Ok(())
     }
 
     /// Publishes the cursor at once: everything received so far is released, and a durable subscription resumes

@@ -204,6 +204,16 @@ impl<R: Outlet> Sender<R> {
         self.claim_inner(payload_bytes, attributes, None)
     }
 
+    /// As [`Self::claim_with`], waiting at most `timeout` for room; zero says at once when there is none.
+    pub fn claim_with_timeout(
+        &mut self,
+        payload_bytes: usize,
+        attributes: &Attributes,
+        timeout: Duration,
+    ) -> Result<Claim<'_, R>, SendError> {
+        self.claim_inner(payload_bytes, attributes, Some(timeout))
+    }
+
     /// As [`Self::claim`], but says at once when there is no room.
     #[inline]
     pub fn try_claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {

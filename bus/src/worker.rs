@@ -55,6 +55,18 @@ impl Ticket {
     pub fn attempt(self) -> u32 {
         self.attempt as u32 + 1
     }
+
+    /// Position, attempt and header word, from which [`Self::from_words`] makes the same ticket.
+    #[inline]
+    pub fn words(self) -> (u64, u32, u64) {
+        (self.position, self.attempt(), self.header)
+    }
+
+    /// The ticket of these words. A worker knows what it holds: a ticket that was never given out names nothing.
+    #[inline]
+    pub fn from_words(position: u64, attempt: u32, header: u64) -> Ticket {
+        Ticket { position, attempt: attempt.clamp(1, 64) as u8 - 1, header }
+    }
 }
 
 /// A registered worker of a queue. See the [module](self).

@@ -1,0 +1,2027 @@
+/*
+ * railbus: events between processes of one Linux host through shared memory, at the speed of the cache-coherence
+ * protocol.
+ *
+ * Results. Functions return RAILBUS_OK (0), a positive number for an ordinary answer of a bus at work (no event, no
+ * room, events lost), or a negative one for an error. The last argument is a struct of the caller's, or NULL, that
+ * gets the reason in words.
+ *
+ * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge) are made by
+ * an open function and closed by theirs. Each is one thing of its own: closing a channel closes nothing that was
+ * opened from it. A handle that was closed is told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of
+ * its type were closed after it and it is used for another; this finds mistakes, do not rely on it.
+ *
+ * Threads. A sender, reader or worker is used by one thread at a time; it may go from thread to thread. Buses,
+ * channels and bridges may be used by several threads at once, but by none while they are closed.
+ *
+ * Fork. A child has none of its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
+ *
+ * Waiting. Every timeout_ns is a limit: 0 does not wait and makes no system call but to wake a sleeper;
+ * RAILBUS_FOREVER waits without end. A signal does not end a wait: whoever must look up now and then (a signal
+ * handler's flag, Python, a Go context) waits in slices of, say, 50 ms, and calls again on RAILBUS_TIMED_OUT.
+ *
+ * Views. What a reader gives out lies in shared memory until the next call on that reader that receives, releases or
+ * closes; what a worker took, until it is done, handed back, or the worker closed. The memory is read-only.
+ *
+ * Structs that begin with struct_size are initialised with their INIT macros, and may grow in later versions. Text is
+ * UTF-8, given as a pointer and a number of bytes, or RAILBUS_ZERO_TERMINATED in its place.
+ *
+ * Pointers are valid for what the function does with them; where NULL is allowed, it is said.
+ *
+ * Generated from the Rust sources in ffi/src by `make header`; do not edit.
+ */
+
+#ifndef RAILBUS_H
+#define RAILBUS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
+ */
+#define RAILBUS_LAYOUT_FINGERPRINT 0xcdbbd7b1a6126437ULL
+
+/**
+ * Version of the library that this header belongs to.
+ */
+#define RAILBUS_VERSION "0.1.0"
+
+/**
+ * In place of a number of bytes: the text ends with a zero byte.
+ */
+#define RAILBUS_ZERO_TERMINATED SIZE_MAX
+
+/**
+ * Success.
+ */
+#define RAILBUS_OK 0
+
+/**
+ * There is no event now. Answered to a timeout of 0 only; leaves the error struct alone.
+ */
+#define RAILBUS_EMPTY 1
+
+/**
+ * There is no room now; nothing was published. Answered to a timeout of 0 only; leaves the error struct alone.
+ */
+#define RAILBUS_FULL 2
+
+/**
+ * The timeout passed: no event came, or there was no room. Leaves the error struct alone when it was waiting for
+ * events or room.
+ */
+#define RAILBUS_TIMED_OUT 3
+
+/**
+ * The channel is full and its creator chose to drop the newest: the event was counted as dropped.
+ */
+#define RAILBUS_DROPPED 4
+
+/**
+ * Events are missing, exactly those from `lost_from` up to `lost_to` of the error struct. The next call goes on
+ * behind them.
+ */
+#define RAILBUS_LOST 5
+
+/**
+ * The last publisher has left and everything was read. Only for readers and workers opened with
+ * `RAILBUS_UNTIL_CLOSED`.
+ */
+#define RAILBUS_CLOSED 6
+
+/**
+ * An argument is out of its range, or contradicts another.
+ */
+#define RAILBUS_INVALID -1
+
+/**
+ * No such bus, channel or participant.
+ */
+#define RAILBUS_NOT_FOUND -2
+
+/**
+ * It exists and was to be made anew, or is of another kind or size.
+ */
+#define RAILBUS_EXISTS -3
+
+/**
+ * The rights of this process do not allow it.
+ */
+#define RAILBUS_NOT_ALLOWED -4
+
+/**
+ * The channel was made by another layout of railbus.
+ */
+#define RAILBUS_LAYOUT -5
+
+/**
+ * Shared memory or a file holds what no correct peer writes.
+ */
+#define RAILBUS_CORRUPT -6
+
+/**
+ * Memory or space is not there.
+ */
+#define RAILBUS_NO_SPACE -7
+
+/**
+ * Huge pages were required and cannot be had.
+ */
+#define RAILBUS_NO_HUGE_PAGES -8
+
+/**
+ * Somebody holds what there is one of: the stream's publisher, a durable name, the last registry entry.
+ */
+#define RAILBUS_BUSY -9
+
+/**
+ * A peer that is needed has died or left.
+ */
+#define RAILBUS_PEER_GONE -10
+
+/**
+ * The handle was made before `fork`: open the channel again in the child.
+ */
+#define RAILBUS_FORKED -11
+
+/**
+ * The operating system refused for another reason.
+ */
+#define RAILBUS_IO -12
+
+/**
+ * This participant was evicted; what it held may have gone to another. Open it again.
+ */
+#define RAILBUS_EVICTED -13
+
+/**
+ * The event is larger than this channel takes.
+ */
+#define RAILBUS_TOO_LONG -14
+
+/**
+ * The queue is full and no worker is alive to take events.
+ */
+#define RAILBUS_NO_WORKER -15
+
+/**
+ * The handle was closed, or is not of this type.
+ */
+#define RAILBUS_CLOSED_HANDLE -16
+
+/**
+ * The buffer given is too small, or of another size than the event.
+ */
+#define RAILBUS_WRONG_LENGTH -17
+
+/**
+ * This worker does not hold the event: it is done, was handed back, or is another worker's.
+ */
+#define RAILBUS_NOT_HELD -18
+
+/**
+ * The sender's claim is in the way (or missing): commit or abort it first (or make one).
+ */
+#define RAILBUS_CLAIM -19
+
+/**
+ * The header and the library are of different versions.
+ */
+#define RAILBUS_WRONG_VERSION -20
+
+/**
+ * A signal interrupted the wait.
+ */
+#define RAILBUS_INTERRUPTED -21
+
+/**
+ * A bug in railbus: it panicked. The handle can only be closed.
+ */
+#define RAILBUS_PANIC -22
+
+/**
+ * Bytes of `railbus_error.message`.
+ */
+#define RAILBUS_MESSAGE_BYTES 256
+
+/**
+ * Version of the C ABI: programs compiled with another do not fit this library.
+ */
+#define RAILBUS_ABI_VERSION 1
+
+
+
+/**
+ * A timeout, in ns, that never passes. Publishing then does what the channel's creator chose for a full channel:
+ * wait, or drop the event and answer `RAILBUS_DROPPED`.
+ */
+#define RAILBUS_FOREVER UINT64_MAX
+
+/**
+ * Wait: poll for 50 us, then sleep until woken. Costs about no processor time while idle.
+ */
+#define RAILBUS_WAIT_DEFAULT 0
+
+/**
+ * Wait: poll without end. The lowest latency, at the price of a core.
+ */
+#define RAILBUS_WAIT_SPIN 1
+
+/**
+ * Wait: poll for `spin_ns`, then give the processor to others between polls.
+ */
+#define RAILBUS_WAIT_YIELD 2
+
+/**
+ * Wait: poll for `spin_ns`, then sleep until woken.
+ */
+#define RAILBUS_WAIT_PARK 3
+
+/**
+ * Kind: one publisher at a time, any number of subscribers, events of any size.
+ */
+#define RAILBUS_STREAM 1
+
+/**
+ * Kind: many producers, many workers, each event handled by one worker.
+ */
+#define RAILBUS_QUEUE 2
+
+/**
+ * Kind: many publishers, many subscribers, every subscriber sees every event, all in one order.
+ */
+#define RAILBUS_TOPIC 3
+
+/**
+ * Overflow: publishing waits as long as the caller allows. The default.
+ */
+#define RAILBUS_OVERFLOW_BLOCK 1
+
+/**
+ * Overflow: publishing with `RAILBUS_FOREVER` drops the event and counts it.
+ */
+#define RAILBUS_OVERFLOW_DROP_NEWEST 2
+
+/**
+ * Overflow: there always is room. The channel takes lossy readers only, who lose the oldest.
+ */
+#define RAILBUS_OVERFLOW_LOSSY_READERS 3
+
+/**
+ * Pages: huge ones if they can be had, for data of at least 2 MiB. The default.
+ */
+#define RAILBUS_PAGES_AUTO 0
+
+/**
+ * Pages: as auto, and data below 2 MiB also get a page of hugetlbfs.
+ */
+#define RAILBUS_PAGES_2MIB 1
+
+/**
+ * Pages: 1 GiB of hugetlbfs, else 2 MiB.
+ */
+#define RAILBUS_PAGES_1GIB 2
+
+/**
+ * Pages: ordinary ones.
+ */
+#define RAILBUS_PAGES_ORDINARY 3
+
+/**
+ * Channel option: events carry the time they were published at.
+ */
+#define RAILBUS_STAMP 1
+
+/**
+ * Channel option: anything but huge pages is an error.
+ */
+#define RAILBUS_REQUIRE_HUGE 2
+
+/**
+ * Channel option: do not lock the channel in memory.
+ */
+#define RAILBUS_NO_MEMORY_LOCK 4
+
+/**
+ * Channel option: `numa_node` is meant.
+ */
+#define RAILBUS_ON_NUMA_NODE 8
+
+/**
+ * Channel option: `owner` is meant.
+ */
+#define RAILBUS_WITH_OWNER 16
+
+/**
+ * Channel option: `ring_group` is meant.
+ */
+#define RAILBUS_WITH_RING_GROUP 32
+
+/**
+ * Channel option: `acks_group` is meant.
+ */
+#define RAILBUS_WITH_ACKS_GROUP 64
+
+/**
+ * Channel option: `channel_id` is meant.
+ */
+#define RAILBUS_WITH_CHANNEL_ID 128
+
+/**
+ * The event carries the time it was published at.
+ */
+#define RAILBUS_HAS_TIME 1
+
+/**
+ * The event carries a trace context.
+ */
+#define RAILBUS_HAS_TRACE 2
+
+/**
+ * The event carries the origin of a dead letter.
+ */
+#define RAILBUS_HAS_ORIGIN 4
+
+/**
+ * The event was replayed from a journal.
+ */
+#define RAILBUS_REPLAYED 8
+
+/**
+ * Sender option: evict a live reader that has held this sender back, without moving, for longer than the channel's
+ * `stuck_after_ns`. Durable subscriptions are never evicted. Needs the rights of a consumer.
+ */
+#define RAILBUS_EVICT_STUCK 1
+
+/**
+ * Reader option: the subscription outlives its owner. Its cursor holds events back until the name comes again.
+ */
+#define RAILBUS_DURABLE 1
+
+/**
+ * Reader option: lose events, exactly reported, rather than ever hold a publisher back.
+ */
+#define RAILBUS_LOSSY 2
+
+/**
+ * Reader and worker option: receiving ends with `RAILBUS_CLOSED` when the last publisher has left and everything was
+ * read (done, for a worker).
+ */
+#define RAILBUS_UNTIL_CLOSED 4
+
+/**
+ * Start: behind everything published so far. The default.
+ */
+#define RAILBUS_START_LIVE 0
+
+/**
+ * Start: at the oldest event that is retained.
+ */
+#define RAILBUS_START_OLDEST 1
+
+/**
+ * Start: at `position`, which must be retained and the start of an event.
+ */
+#define RAILBUS_START_POSITION 2
+
+/**
+ * In place of a number that does not apply.
+ */
+#define RAILBUS_NONE UINT64_MAX
+
+/**
+ * Side: those who publish.
+ */
+#define RAILBUS_PRODUCERS 1
+
+/**
+ * Side: those who receive.
+ */
+#define RAILBUS_CONSUMERS 2
+
+/**
+ * Role: publishes to a stream or topic, or produces into a queue.
+ */
+#define RAILBUS_ROLE_PRODUCER 1
+
+/**
+ * Role: reads a stream or topic.
+ */
+#define RAILBUS_ROLE_SUBSCRIBER 2
+
+/**
+ * Role: takes events from a queue.
+ */
+#define RAILBUS_ROLE_WORKER 3
+
+/**
+ * Role: reads a queue without taking.
+ */
+#define RAILBUS_ROLE_TAP 4
+
+/**
+ * Life: its process lives.
+ */
+#define RAILBUS_LIVE 1
+
+/**
+ * Life: it died; what it left is repaired by whoever meets it.
+ */
+#define RAILBUS_DEAD 2
+
+/**
+ * Life: a durable subscription without an owner: its cursor holds events back.
+ */
+#define RAILBUS_HELD 3
+
+/**
+ * Life: it lives but was evicted, and is told when it next looks.
+ */
+#define RAILBUS_LIFE_EVICTED 4
+
+/**
+ * Evicted: the reader holds nobody back any more, and is told when it next looks.
+ */
+#define RAILBUS_EVICTED_TOLD 1
+
+/**
+ * Evicted: a durable subscription without an owner is forgotten.
+ */
+#define RAILBUS_EVICTED_FORGOTTEN 2
+
+/**
+ * Evicted: the process was killed.
+ */
+#define RAILBUS_EVICTED_KILLED 3
+
+/**
+ * Evicted: its process had died before.
+ */
+#define RAILBUS_EVICTED_DEAD 4
+
+/**
+ * A file descriptor that becomes readable when there is something to receive. A thread of the library waits in the
+ * reader's place, and adds its wake-up to the latency: readers that count nanoseconds poll.
+ *
+ * Receive until `RAILBUS_EMPTY`, arm the bridge, wait for the descriptor, drain the bridge, and again. May be used by
+ * several threads at once.
+ */
+typedef struct railbus_bridge railbus_bridge;
+
+/**
+ * A bus: a named set of channels. May be used by several threads at once.
+ */
+typedef struct railbus_bus railbus_bus;
+
+/**
+ * A channel that is open. It takes no part yet: senders, readers and workers are opened from it, and outlive it. May
+ * be used by several threads at once.
+ */
+typedef struct railbus_channel railbus_channel;
+
+/**
+ * Whoever receives without taking: a subscriber of a stream or topic, a tap of a queue. Used by one thread at a time,
+ * not after `fork`.
+ */
+typedef struct railbus_reader railbus_reader;
+
+/**
+ * Whoever publishes: a stream's publisher, a topic's, or a queue's producer. Used by one thread at a time, not after
+ * `fork`.
+ */
+typedef struct railbus_sender railbus_sender;
+
+/**
+ * Whoever takes events from a queue. Used by one thread at a time, not after `fork`.
+ */
+typedef struct railbus_worker railbus_worker;
+
+/**
+ * What went wrong, in words. Owned by the caller; need not be initialised. Every function takes NULL instead.
+ *
+ * It is written when a function returns anything but `RAILBUS_OK`, `RAILBUS_EMPTY`, `RAILBUS_FULL` and
+ * `RAILBUS_TIMED_OUT` of an event or of room: those are too frequent and too clear to be described.
+ */
+typedef struct railbus_error {
+    /**
+     * What the function returned.
+     */
+    int32_t code;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * `RAILBUS_LOST`: the first position that is missing.
+     */
+    uint64_t lost_from;
+    /**
+     * `RAILBUS_LOST`: the first position behind the gap.
+     */
+    uint64_t lost_to;
+    /**
+     * `RAILBUS_LOST`: how many events the gap holds.
+     */
+    uint64_t lost_events;
+    /**
+     * What failed, on which object, why, and what to do. UTF-8, zero-terminated, cut if too long.
+     */
+    char message[RAILBUS_MESSAGE_BYTES];
+} railbus_error;
+
+/**
+ * How to open a bus. Initialise it with `RAILBUS_BUS_OPTIONS_INIT`.
+ */
+typedef struct railbus_bus_options {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * `RAILBUS_ABI_VERSION` of the header the program was compiled with; 0 is not checked.
+     */
+    uint32_t abi_version;
+    /**
+     * `RAILBUS_LAYOUT_FINGERPRINT` of the header; 0 is not checked.
+     */
+    uint64_t layout_fingerprint;
+    /**
+     * The directory of all buses, on tmpfs; NULL is `$RAILBUS_DIR`, or else `/dev/shm/railbus`.
+     */
+    const char *directory;
+    /**
+     * Bytes of `directory`, or `RAILBUS_ZERO_TERMINATED`.
+     */
+    size_t directory_bytes;
+} railbus_bus_options;
+
+/**
+ * What a new channel is to be like. Initialise it with `RAILBUS_CHANNEL_OPTIONS_INIT` and set `kind`; zero is the
+ * default of everything else.
+ */
+typedef struct railbus_channel_options {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * `RAILBUS_STREAM`, `RAILBUS_QUEUE` or `RAILBUS_TOPIC`.
+     */
+    uint32_t kind;
+    /**
+     * `RAILBUS_STAMP` and other channel options, or-ed together.
+     */
+    uint32_t flags;
+    /**
+     * One of `RAILBUS_OVERFLOW_`; 0 is block.
+     */
+    uint32_t overflow;
+    /**
+     * Stream: bytes, a power of two from 4 KiB to 1 TiB; 0 is 4 MiB.
+     */
+    uint64_t capacity_bytes;
+    /**
+     * Queue, topic: slots, a power of two from 64 to 2^24; 0 is 1024.
+     */
+    uint64_t slots;
+    /**
+     * Queue, topic: bytes of a slot with its 16 bytes of header, a power of two from 64 to 2^20; 0 is 256.
+     */
+    uint64_t slot_bytes;
+    /**
+     * Producers at once, 1 to 255; 0 is 64 (a stream has one).
+     */
+    uint32_t producers_max;
+    /**
+     * Consumers at once, 1 to 255; 0 is 64.
+     */
+    uint32_t consumers_max;
+    /**
+     * One of `RAILBUS_PAGES_`.
+     */
+    uint32_t pages;
+    /**
+     * With `RAILBUS_ON_NUMA_NODE`: the node to lie on.
+     */
+    uint32_t numa_node;
+    /**
+     * Queue: deliveries before an event is a dead letter, at most 63; 0 is without limit.
+     */
+    uint32_t max_attempts;
+    /**
+     * Mode of the file that producers write, at most 0666; 0 is 0600.
+     */
+    uint32_t ring_mode;
+    /**
+     * Mode of the file that consumers write, at most 0666; 0 is 0600.
+     */
+    uint32_t acks_mode;
+    /**
+     * With `RAILBUS_WITH_OWNER`: the owner of both files.
+     */
+    uint32_t owner;
+    /**
+     * With `RAILBUS_WITH_RING_GROUP`: the group of the file that producers write.
+     */
+    uint32_t ring_group;
+    /**
+     * With `RAILBUS_WITH_ACKS_GROUP`: the group of the file that consumers write.
+     */
+    uint32_t acks_group;
+    /**
+     * When a participant that others wait for counts as stuck: 1 ms to 24 h in ns; 0 is 1 s.
+     */
+    uint64_t stuck_after_ns;
+    /**
+     * Queue with `max_attempts`: the queue of the same bus that takes dead letters; NULL is the queue's name with
+     * ".dead" behind it. It is made if it is missing.
+     */
+    const char *dead_letters;
+    /**
+     * Bytes of `dead_letters`, or `RAILBUS_ZERO_TERMINATED`.
+     */
+    size_t dead_letters_bytes;
+    /**
+     * Position of the first event: a multiple of 8 for a stream.
+     */
+    uint64_t first_position;
+    /**
+     * Counts re-creations of the same identity; 0 is 1.
+     */
+    uint64_t incarnation;
+    /**
+     * With `RAILBUS_WITH_CHANNEL_ID`: the identity, when this re-creates a channel; random otherwise.
+     */
+    uint8_t channel_id[16];
+} railbus_channel_options;
+
+/**
+ * What a channel's creator decided. Initialise `struct_size` before it is filled.
+ */
+typedef struct railbus_channel_header {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * `RAILBUS_STREAM`, `RAILBUS_QUEUE` or `RAILBUS_TOPIC`.
+     */
+    uint32_t kind;
+    /**
+     * One of `RAILBUS_OVERFLOW_`.
+     */
+    uint32_t overflow;
+    /**
+     * Whether events carry the time they were published at: 0 or 1.
+     */
+    uint32_t stamp;
+    /**
+     * Largest payload in bytes, without a trace context or origin.
+     */
+    uint64_t payload_max;
+    /**
+     * Bytes of event data.
+     */
+    uint64_t capacity_bytes;
+    /**
+     * Slots; 0 for a stream.
+     */
+    uint64_t slots;
+    /**
+     * Bytes of a slot; 0 for a stream.
+     */
+    uint64_t slot_bytes;
+    /**
+     * Size of the pages behind the data that the creator saw.
+     */
+    uint64_t page_bytes;
+    /**
+     * Whether they were huge pages: 0 or 1.
+     */
+    uint32_t huge_pages;
+    /**
+     * The NUMA node the data were bound to, -1 if to none.
+     */
+    int32_t numa_node;
+    /**
+     * Producers at once.
+     */
+    uint32_t producers_max;
+    /**
+     * Consumers at once.
+     */
+    uint32_t consumers_max;
+    /**
+     * Queue: deliveries before an event is a dead letter; 0 is without limit.
+     */
+    uint32_t max_attempts;
+    /**
+     * Process that made the channel.
+     */
+    uint32_t creator_pid;
+    /**
+     * When a participant that others wait for counts as stuck, in ns.
+     */
+    uint64_t stuck_after_ns;
+    /**
+     * Position of the first event.
+     */
+    uint64_t first_position;
+    /**
+     * When it was made, in ns of CLOCK_REALTIME.
+     */
+    uint64_t created_ns;
+    /**
+     * Counts re-creations of the same identity, from 1. (channel_id, incarnation, position) is an event's own for
+     * ever.
+     */
+    uint64_t incarnation;
+    /**
+     * Random identity.
+     */
+    uint8_t channel_id[16];
+    /**
+     * Name of its bus, zero-terminated.
+     */
+    char bus[104];
+    /**
+     * Name of the channel, zero-terminated.
+     */
+    char name[104];
+    /**
+     * Name of the queue that takes its dead letters, zero-terminated; empty if none.
+     */
+    char dead_letters[104];
+} railbus_channel_header;
+
+/**
+ * An event. Its bytes lie in the ring itself, or in the reader's own buffer if that is lossy, and must not be
+ * written. How long they stay is said by the function that gave it. This struct does not grow.
+ */
+typedef struct railbus_event {
+    /**
+     * The payload; aligned to 8 bytes. Never NULL.
+     */
+    const uint8_t *payload;
+    /**
+     * Where it is in its channel: a byte offset in a stream, a ticket in a queue or topic. Never wraps.
+     */
+    uint64_t position;
+    /**
+     * Bytes of the payload; may be 0.
+     */
+    uint32_t payload_bytes;
+    /**
+     * The type its publisher gave it, 0 if none.
+     */
+    uint16_t type_id;
+    /**
+     * `RAILBUS_HAS_TIME` and others, or-ed together; `railbus_event_attributes` reads what they name.
+     */
+    uint8_t flags;
+    /**
+     * Queue: which delivery this is, counted from 1; it stays at 64. Else 0.
+     */
+    uint8_t attempt;
+} railbus_event;
+
+/**
+ * What travels with a payload. Initialise it with `RAILBUS_ATTRIBUTES_INIT`.
+ */
+typedef struct railbus_attributes {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Type id, for the reader's use.
+     */
+    uint16_t type_id;
+    /**
+     * Which of the following are meant: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`, `RAILBUS_HAS_ORIGIN`,
+     * `RAILBUS_REPLAYED`, or-ed together.
+     */
+    uint8_t flags;
+    /**
+     * W3C trace flags: 1 is sampled.
+     */
+    uint8_t trace_flags;
+    /**
+     * Publish time in ns of CLOCK_REALTIME, in place of the channel's own stamp.
+     */
+    uint64_t published_ns;
+    /**
+     * W3C trace id.
+     */
+    uint8_t trace_id[16];
+    /**
+     * W3C id of the span that published.
+     */
+    uint8_t span_id[8];
+    /**
+     * Dead letter: first 8 bytes of the queue's channel id, as a little-endian number.
+     */
+    uint64_t origin_channel;
+    /**
+     * Dead letter: the queue's incarnation.
+     */
+    uint64_t origin_incarnation;
+    /**
+     * Dead letter: the event's position in that queue.
+     */
+    uint64_t origin_position;
+    /**
+     * Dead letter: how often it was delivered in vain.
+     */
+    uint64_t origin_attempts;
+} railbus_attributes;
+
+/**
+ * How a sender behaves. Initialise it with `RAILBUS_SENDER_OPTIONS_INIT`; zero is the default of everything.
+ */
+typedef struct railbus_sender_options {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * `RAILBUS_EVICT_STUCK` or 0.
+     */
+    uint32_t flags;
+    /**
+     * A name for observers, at most 64 bytes; may be NULL.
+     */
+    const char *name;
+    /**
+     * Bytes of `name`, or `RAILBUS_ZERO_TERMINATED`.
+     */
+    size_t name_bytes;
+    /**
+     * How to wait for room: one of `RAILBUS_WAIT_`.
+     */
+    uint32_t wait;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * How long to poll first, in ns.
+     */
+    uint64_t spin_ns;
+} railbus_sender_options;
+
+/**
+ * Bytes somewhere in the caller's memory. This struct does not grow.
+ */
+typedef struct railbus_bytes {
+    /**
+     * Where; NULL only if there are none.
+     */
+    const uint8_t *bytes;
+    /**
+     * How many.
+     */
+    size_t count;
+} railbus_bytes;
+
+/**
+ * What a sender has done. Initialise `struct_size` before it is filled.
+ */
+typedef struct railbus_sender_stats {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * Events published by this handle.
+     */
+    uint64_t events;
+    /**
+     * Events dropped by this handle because the channel was full.
+     */
+    uint64_t dropped;
+    /**
+     * Largest payload in bytes that the channel takes, without a trace context or origin.
+     */
+    uint64_t payload_max;
+} railbus_sender_stats;
+
+/**
+ * How a reader behaves. Initialise it with `RAILBUS_READER_OPTIONS_INIT`; zero is the default of everything.
+ */
+typedef struct railbus_reader_options {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_UNTIL_CLOSED`, or-ed together.
+     */
+    uint32_t flags;
+    /**
+     * A name, at most 64 bytes: for observers, or the identity of a durable subscription; may be NULL.
+     */
+    const char *name;
+    /**
+     * Bytes of `name`, or `RAILBUS_ZERO_TERMINATED`.
+     */
+    size_t name_bytes;
+    /**
+     * How to wait for events: one of `RAILBUS_WAIT_`.
+     */
+    uint32_t wait;
+    /**
+     * Where to start: one of `RAILBUS_START_`. A durable subscription that exists resumes instead.
+     */
+    uint32_t start;
+    /**
+     * How long to poll first, in ns.
+     */
+    uint64_t spin_ns;
+    /**
+     * With `RAILBUS_START_POSITION`: where.
+     */
+    uint64_t position;
+} railbus_reader_options;
+
+/**
+ * Where to copy events to: one every `stride_bytes`. Initialise it with `RAILBUS_STRIDED_INIT`.
+ */
+typedef struct railbus_strided {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * Payload i goes to `payloads + i * stride_bytes`.
+     */
+    void *payloads;
+    /**
+     * The largest payload that fits, and the distance of two.
+     */
+    size_t stride_bytes;
+    /**
+     * How many events there is room for.
+     */
+    size_t events_max;
+    /**
+     * Bytes of each payload. If NULL, every payload must have exactly `stride_bytes`.
+     */
+    uint32_t *lengths;
+    /**
+     * Position of each event; may be NULL.
+     */
+    uint64_t *positions;
+    /**
+     * Type id of each event; may be NULL.
+     */
+    uint16_t *type_ids;
+    /**
+     * When each event was published, in ns of CLOCK_REALTIME, 0 if it does not say; may be NULL.
+     */
+    uint64_t *published_ns;
+} railbus_strided;
+
+/**
+ * What a reader has done. Initialise `struct_size` before it is filled.
+ */
+typedef struct railbus_reader_stats {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * Events received by this handle.
+     */
+    uint64_t events;
+    /**
+     * Events lost by this handle to overrun.
+     */
+    uint64_t lost;
+    /**
+     * The position of the next event.
+     */
+    uint64_t position;
+} railbus_reader_stats;
+
+/**
+ * How a worker behaves. Initialise it with `RAILBUS_WORKER_OPTIONS_INIT`; zero is the default of everything.
+ */
+typedef struct railbus_worker_options {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * `RAILBUS_UNTIL_CLOSED` or 0.
+     */
+    uint32_t flags;
+    /**
+     * A name for observers, at most 64 bytes; may be NULL.
+     */
+    const char *name;
+    /**
+     * Bytes of `name`, or `RAILBUS_ZERO_TERMINATED`.
+     */
+    size_t name_bytes;
+    /**
+     * How to wait for events: one of `RAILBUS_WAIT_`.
+     */
+    uint32_t wait;
+    /**
+     * How many events to take from the ring at once, 1 to 64; 0 is 1. More is faster with one worker, and less fair
+     * between several, because what one has taken no other can.
+     */
+    uint32_t grab;
+    /**
+     * How long to poll first, in ns.
+     */
+    uint64_t spin_ns;
+} railbus_worker_options;
+
+/**
+ * An event in a worker's hands. This struct does not grow.
+ */
+typedef struct railbus_job {
+    /**
+     * The event, in place.
+     */
+    struct railbus_event event;
+    /**
+     * The library's; leave it as it is.
+     */
+    uint64_t token;
+} railbus_job;
+
+/**
+ * What a worker has done. Initialise `struct_size` before it is filled.
+ */
+typedef struct railbus_worker_stats {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * Events taken by this handle, redeliveries included.
+     */
+    uint64_t events;
+    /**
+     * Events in this worker's hands.
+     */
+    uint64_t in_hand;
+} railbus_worker_stats;
+
+/**
+ * A snapshot of a channel. Initialise `struct_size` before it is filled. Positions are bytes in a stream, tickets in
+ * a queue or topic.
+ */
+typedef struct railbus_channel_info {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Whether all mappings are locked in memory: 0 or 1.
+     */
+    uint32_t memory_locked;
+    /**
+     * The next position to be published.
+     */
+    uint64_t published;
+    /**
+     * The oldest position that is retained.
+     */
+    uint64_t oldest;
+    /**
+     * Queue: the next ticket to be taken, or `RAILBUS_NONE`.
+     */
+    uint64_t head;
+    /**
+     * What waits: not taken yet (queue), or not read yet by the slowest reader that holds producers back.
+     */
+    uint64_t depth;
+    /**
+     * The most that fits: bytes of a stream, slots of a queue or topic.
+     */
+    uint64_t capacity;
+    /**
+     * Queue: events that no worker has done yet, or `RAILBUS_NONE`.
+     */
+    uint64_t unfinished;
+    /**
+     * Events dropped because the channel was full.
+     */
+    uint64_t dropped;
+    /**
+     * Queue: events delivered again.
+     */
+    uint64_t redelivered;
+    /**
+     * Queue: events moved to the dead-letter queue.
+     */
+    uint64_t dead_lettered;
+    /**
+     * Length of all files of the channel in bytes.
+     */
+    uint64_t total_bytes;
+    /**
+     * Size of the pages behind the data in this process.
+     */
+    uint64_t page_bytes;
+    /**
+     * Bytes of the data that are seen in huge pages.
+     */
+    uint64_t huge_bytes;
+    /**
+     * Owner of the file that producers write.
+     */
+    uint32_t ring_uid;
+    /**
+     * Its group.
+     */
+    uint32_t ring_gid;
+    /**
+     * Its mode.
+     */
+    uint32_t ring_mode;
+    /**
+     * Owner of the file that consumers write.
+     */
+    uint32_t acks_uid;
+    /**
+     * Its group.
+     */
+    uint32_t acks_gid;
+    /**
+     * Its mode.
+     */
+    uint32_t acks_mode;
+} railbus_channel_info;
+
+/**
+ * Somebody who is registered. This struct does not grow.
+ */
+typedef struct railbus_participant {
+    /**
+     * `RAILBUS_PRODUCERS` or `RAILBUS_CONSUMERS`.
+     */
+    uint32_t side;
+    /**
+     * Its place on that side: what `railbus_channel_evict` takes.
+     */
+    uint32_t index;
+    /**
+     * One of `RAILBUS_ROLE_`; 0 is unknown.
+     */
+    uint32_t role;
+    /**
+     * `RAILBUS_LIVE`, `RAILBUS_DEAD`, `RAILBUS_HELD` or `RAILBUS_LIFE_EVICTED`.
+     */
+    uint32_t life;
+    /**
+     * `RAILBUS_DURABLE` and `RAILBUS_LOSSY`, or-ed together.
+     */
+    uint32_t flags;
+    /**
+     * Its process.
+     */
+    uint32_t pid;
+    /**
+     * The thread that opened it.
+     */
+    uint32_t tid;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * When its process started, in clock ticks since boot.
+     */
+    uint64_t start_time;
+    /**
+     * Readers: everything before this was read; else `RAILBUS_NONE`.
+     */
+    uint64_t cursor;
+    /**
+     * A stream's publisher: the next position it writes; else `RAILBUS_NONE`.
+     */
+    uint64_t position;
+    /**
+     * Readers: how far the cursor is behind what is published; else `RAILBUS_NONE`.
+     */
+    uint64_t lag;
+    /**
+     * Tickets claimed and not finished.
+     */
+    uint64_t in_hand;
+    /**
+     * Events published or received.
+     */
+    uint64_t events;
+    /**
+     * Their payload bytes.
+     */
+    uint64_t bytes;
+    /**
+     * Readers: events lost to overrun; producers: events dropped.
+     */
+    uint64_t lost;
+    /**
+     * How long ago it was opened, in ns.
+     */
+    uint64_t attached_ns;
+    /**
+     * How long ago it last noted the time, in ns.
+     */
+    uint64_t seen_ns;
+    /**
+     * For how long it has been waiting for room, in ns; `RAILBUS_NONE` if it is not.
+     */
+    uint64_t waiting_ns;
+    /**
+     * Which position it waits for; `RAILBUS_NONE` if it does not.
+     */
+    uint64_t waiting_for;
+    /**
+     * For how long it has not moved though others wait for it, in ns; `RAILBUS_NONE` if it is not stuck.
+     */
+    uint64_t stuck_ns;
+    /**
+     * Its name, zero-terminated.
+     */
+    char name[72];
+} railbus_participant;
+
+/**
+ * What a repair did. Initialise `struct_size` before it is filled.
+ */
+typedef struct railbus_repaired {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Sides that this process may not write, and that were left alone.
+     */
+    uint32_t skipped;
+    /**
+     * Registry entries of dead participants that were freed.
+     */
+    uint64_t buried;
+    /**
+     * Entries of dead participants that could not be freed yet: try again.
+     */
+    uint64_t unsettled;
+    /**
+     * Topic: tickets of dead publishers that were marked as carrying no event.
+     */
+    uint64_t aborted;
+    /**
+     * Queue: events of dead workers that were handed back.
+     */
+    uint64_t redone;
+} railbus_repaired;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * A few words for a result, such as "there is no room now"; never NULL, and never freed.
+ */
+const char *railbus_describe(int32_t code);
+
+/**
+ * The version of the library, such as "0.1.0"; never freed.
+ */
+const char *railbus_version(void);
+
+/**
+ * The fingerprint of the layout of shared memory that the library was built for. A channel with another is refused
+ * with `RAILBUS_LAYOUT`.
+ */
+uint64_t railbus_layout_fingerprint(void);
+
+/**
+ * Whether the library fits the header: call it as `railbus_check_abi(RAILBUS_ABI_VERSION,
+ * RAILBUS_LAYOUT_FINGERPRINT, &error)`. `railbus_bus_open` does so with what its options hold.
+ *
+ * Returns `RAILBUS_WRONG_VERSION` if not.
+ */
+int32_t railbus_check_abi(uint32_t abi_version, uint64_t layout_fingerprint, struct railbus_error *error);
+
+/**
+ * Opens the bus `name`. Nothing is made on disk before a channel is.
+ *
+ * `name` has 1 to 100 bytes of UTF-8 without `/` and control characters and does not start with a dot; `name_bytes`
+ * may be `RAILBUS_ZERO_TERMINATED`. `options` may be NULL. Close it with `railbus_bus_close`.
+ *
+ * Returns `RAILBUS_INVALID` for a bad name, `RAILBUS_WRONG_VERSION` if header and library do not fit.
+ */
+int32_t railbus_bus_open(const char *name,
+                         size_t name_bytes,
+                         const struct railbus_bus_options *options,
+                         struct railbus_bus **bus,
+                         struct railbus_error *error);
+
+/**
+ * Closes a bus. Its channels stay open. NULL is ignored.
+ */
+int32_t railbus_bus_close(struct railbus_bus *bus, struct railbus_error *error);
+
+/**
+ * Writes the names of the bus's channels, sorted, each with a zero byte behind it, to `names`.
+ *
+ * `needed` gets the bytes of all of them. Returns `RAILBUS_WRONG_LENGTH`, with `names` untouched, when `names_bytes`
+ * is less than that.
+ */
+int32_t railbus_bus_list(const struct railbus_bus *bus,
+                         char *names,
+                         size_t names_bytes,
+                         size_t *needed,
+                         struct railbus_error *error);
+
+/**
+ * Removes a channel. Those who have it open keep it until they leave, but nobody finds it any more.
+ *
+ * Returns `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`.
+ */
+int32_t railbus_bus_remove(const struct railbus_bus *bus,
+                           const char *channel,
+                           size_t channel_bytes,
+                           struct railbus_error *error);
+
+/**
+ * Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
+ *
+ * Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
+ * `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`.
+ */
+int32_t railbus_channel_create(const struct railbus_bus *bus,
+                               const char *name,
+                               size_t name_bytes,
+                               const struct railbus_channel_options *options,
+                               struct railbus_channel **channel,
+                               struct railbus_error *error);
+
+/**
+ * Attaches to a channel that exists.
+ *
+ * Close it with `railbus_channel_close`. Returns `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_LAYOUT`,
+ * `RAILBUS_CORRUPT`.
+ */
+int32_t railbus_channel_attach(const struct railbus_bus *bus,
+                               const char *name,
+                               size_t name_bytes,
+                               struct railbus_channel **channel,
+                               struct railbus_error *error);
+
+/**
+ * Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
+ *
+ * Returns what `railbus_channel_create` and `railbus_channel_attach` do; `RAILBUS_EXISTS` when it is there but of
+ * another kind or size.
+ */
+int32_t railbus_channel_create_or_attach(const struct railbus_bus *bus,
+                                         const char *name,
+                                         size_t name_bytes,
+                                         const struct railbus_channel_options *options,
+                                         struct railbus_channel **channel,
+                                         struct railbus_error *error);
+
+/**
+ * Closes a channel. What was opened from it stays open. NULL is ignored.
+ */
+int32_t railbus_channel_close(struct railbus_channel *channel, struct railbus_error *error);
+
+/**
+ * Fills `header` with what the channel's creator decided. No system call.
+ */
+int32_t railbus_channel_describe(const struct railbus_channel *channel,
+                                 struct railbus_channel_header *header,
+                                 struct railbus_error *error);
+
+/**
+ * Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin.
+ * What its `flags` do not name is zero.
+ */
+int32_t railbus_event_attributes(const struct railbus_event *event,
+                                 struct railbus_attributes *attributes,
+                                 struct railbus_error *error);
+
+/**
+ * Opens a sender of the channel, whatever its kind: the publisher of a stream, a publisher of a topic, a producer of
+ * a queue. A stream's publisher goes on where the last one left, or died.
+ *
+ * `options` may be NULL. Close it with `railbus_sender_close`. Returns `RAILBUS_BUSY` while a stream has another live
+ * publisher, or when every place is taken; `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
+ */
+int32_t railbus_sender_open(const struct railbus_channel *channel,
+                            const struct railbus_sender_options *options,
+                            struct railbus_sender **sender,
+                            struct railbus_error *error);
+
+/**
+ * Closes a sender; an open claim is aborted. NULL is ignored.
+ */
+int32_t railbus_sender_close(struct railbus_sender *sender, struct railbus_error *error);
+
+/**
+ * Publishes a copy of `payload_bytes` bytes.
+ *
+ * Waits at most `timeout_ns` for room: 0 does not wait, `RAILBUS_FOREVER` does what the channel's creator chose. The
+ * event's position goes to `position`, which may be NULL.
+ *
+ * Returns `RAILBUS_FULL` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_DROPPED`, `RAILBUS_TOO_LONG`,
+ * `RAILBUS_NO_WORKER`, `RAILBUS_FORKED`. Nothing was published then.
+ */
+int32_t railbus_publish(struct railbus_sender *sender,
+                        const void *payload,
+                        size_t payload_bytes,
+                        uint64_t timeout_ns,
+                        uint64_t *position,
+                        struct railbus_error *error);
+
+/**
+ * As `railbus_publish`, with a type id, trace context, time or origin; `attributes` may be NULL.
+ */
+int32_t railbus_publish_with(struct railbus_sender *sender,
+                             const void *payload,
+                             size_t payload_bytes,
+                             const struct railbus_attributes *attributes,
+                             uint64_t timeout_ns,
+                             uint64_t *position,
+                             struct railbus_error *error);
+
+/**
+ * Publishes copies of `count` payloads, in order. A batch costs one commit (stream), or one step of the shared tail
+ * (queue, topic), for many events; readers may see it a few at a time.
+ *
+ * Waits at most `timeout_ns` for room for all of them: 0 publishes as many as there is room for. `published`, which
+ * may be NULL, gets how many were, in any case. A batch waits also where single events would be dropped.
+ *
+ * Returns `RAILBUS_FULL` (timeout 0) or `RAILBUS_TIMED_OUT` if not all were published; `RAILBUS_TOO_LONG`, with none
+ * published, if one of them is.
+ */
+int32_t railbus_publish_batch(struct railbus_sender *sender,
+                              const struct railbus_bytes *payloads,
+                              size_t count,
+                              uint64_t timeout_ns,
+                              size_t *published,
+                              struct railbus_error *error);
+
+/**
+ * Publishes copies of `count` payloads that lie `stride_bytes` apart, from `payloads` on, as `railbus_publish_batch`
+ * does. Payload i has `lengths[i]` bytes; all have `stride_bytes` if `lengths` is NULL.
+ *
+ * Returns what `railbus_publish_batch` does; `RAILBUS_INVALID` if a length is larger than the stride.
+ */
+int32_t railbus_publish_strided(struct railbus_sender *sender,
+                                const void *payloads,
+                                size_t stride_bytes,
+                                const uint32_t *lengths,
+                                size_t count,
+                                uint64_t timeout_ns,
+                                size_t *published,
+                                struct railbus_error *error);
+
+/**
+ * Claims room for a payload of `payload_bytes`, to be written in place; `payload` gets where, aligned to 8 bytes. The
+ * bytes are what the ring held before.
+ *
+ * Fill them with ordinary stores by this process, not by asynchronous I/O, and then call `railbus_commit`, or
+ * `railbus_abort`. Until then no other call on this sender is allowed (`RAILBUS_CLAIM`), but closing. Waits as
+ * `railbus_publish` does. `attributes` may be NULL.
+ *
+ * Returns what `railbus_publish` does.
+ */
+int32_t railbus_claim(struct railbus_sender *sender,
+                      size_t payload_bytes,
+                      const struct railbus_attributes *attributes,
+                      uint64_t timeout_ns,
+                      void **payload,
+                      struct railbus_error *error);
+
+/**
+ * Publishes the claimed event with the first `payload_bytes` bytes of its payload, at most what was claimed. Its
+ * position goes to `position`, which may be NULL.
+ *
+ * Returns `RAILBUS_CLAIM` if there is no claim; `RAILBUS_TOO_LONG`, with the claim still open, if it is smaller.
+ */
+int32_t railbus_commit(struct railbus_sender *sender,
+                       size_t payload_bytes,
+                       uint64_t *position,
+                       struct railbus_error *error);
+
+/**
+ * Gives a claim back. Nothing of it was ever visible. Returns `RAILBUS_CLAIM` if there is none.
+ */
+int32_t railbus_abort(struct railbus_sender *sender, struct railbus_error *error);
+
+/**
+ * Counts the live readers (subscribers, workers, taps) that have joined: they receive what is published from now on.
+ * A system call for each.
+ */
+int32_t railbus_sender_readers(struct railbus_sender *sender,
+                               size_t *readers,
+                               struct railbus_error *error);
+
+/**
+ * Fills `stats` with what this sender has done. No system call.
+ */
+int32_t railbus_sender_statistics(struct railbus_sender *sender,
+                                  struct railbus_sender_stats *stats,
+                                  struct railbus_error *error);
+
+/**
+ * Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which sees every event and
+ * takes none.
+ *
+ * `options` may be NULL. Close it with `railbus_reader_close`. Returns `RAILBUS_BUSY` when the durable name is in use
+ * or no place is left; `RAILBUS_INVALID` when the position to start at is not retained, among others;
+ * `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
+ */
+int32_t railbus_reader_open(const struct railbus_channel *channel,
+                            const struct railbus_reader_options *options,
+                            struct railbus_reader **reader,
+                            struct railbus_error *error);
+
+/**
+ * Closes a reader: what it gave out is released, and what was received is acknowledged. NULL is ignored.
+ */
+int32_t railbus_reader_close(struct railbus_reader *reader, struct railbus_error *error);
+
+/**
+ * Receives the next event, in place: `event` tells where it is.
+ *
+ * Waits at most `timeout_ns`: 0 does not wait. The payload may be read until the next call on this reader that
+ * receives, releases or closes.
+ *
+ * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_LOST`, `RAILBUS_CLOSED`, `RAILBUS_EVICTED`,
+ * `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+ */
+int32_t railbus_receive(struct railbus_reader *reader,
+                        uint64_t timeout_ns,
+                        struct railbus_event *event,
+                        struct railbus_error *error);
+
+/**
+ * Receives up to `events_max` events that are there, in place, and held together: all payloads may be read until the
+ * next call on this reader that receives, releases or closes. A lossy reader, which reads copies, gets one at a time.
+ *
+ * Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets how many there are, in any case. What
+ * interrupts a batch (a loss, say) is the answer of the next call.
+ *
+ * A publisher has to wait for what is held: call again, or `railbus_release`, soon.
+ *
+ * Returns what `railbus_receive` does.
+ */
+int32_t railbus_receive_batch(struct railbus_reader *reader,
+                              struct railbus_event *events,
+                              size_t events_max,
+                              uint64_t timeout_ns,
+                              size_t *count,
+                              struct railbus_error *error);
+
+/**
+ * Copies up to `to->events_max` events that are there into the caller's memory, and releases them. `count` gets how
+ * many, in any case.
+ *
+ * Waits at most `timeout_ns` for the first one: 0 does not wait. An event that does not fit ends the call, and
+ * `RAILBUS_WRONG_LENGTH` is the answer of the next one, unless that is `railbus_receive` or `railbus_receive_batch`:
+ * these give it out. What else interrupts (a loss, say) is the answer of the next call, too.
+ *
+ * Returns what `railbus_receive` does, and `RAILBUS_WRONG_LENGTH`.
+ */
+int32_t railbus_receive_into(struct railbus_reader *reader,
+                             const struct railbus_strided *to,
+                             uint64_t timeout_ns,
+                             size_t *count,
+                             struct railbus_error *error);
+
+/**
+ * Releases everything this reader has given out, and publishes its cursor at once: a durable subscription resumes
+ * behind it. Payloads must not be read any more.
+ */
+int32_t railbus_release(struct railbus_reader *reader,
+                        struct railbus_error *error);
+
+/**
+ * Fills `stats` with what this reader has done. No system call; releases nothing.
+ */
+int32_t railbus_reader_statistics(struct railbus_reader *reader,
+                                  struct railbus_reader_stats *stats,
+                                  struct railbus_error *error);
+
+/**
+ * Opens a worker of the channel, which must be a queue.
+ *
+ * `options` may be NULL. Close it with `railbus_worker_close`. Returns `RAILBUS_BUSY` when no place is left;
+ * `RAILBUS_NOT_ALLOWED`, also when the queue has dead letters and this process may not produce into their queue.
+ */
+int32_t railbus_worker_open(const struct railbus_channel *channel,
+                            const struct railbus_worker_options *options,
+                            struct railbus_worker **worker,
+                            struct railbus_error *error);
+
+/**
+ * Closes a worker: what is in its hands is handed back, to be delivered again. NULL is ignored.
+ */
+int32_t railbus_worker_close(struct railbus_worker *worker, struct railbus_error *error);
+
+/**
+ * Takes the next event: it is this worker's, beside others it may hold, until `railbus_done` or `railbus_retry`, and
+ * may be read as long. Delivery is at least once: if the worker dies, another gets it.
+ *
+ * Waits at most `timeout_ns`: 0 does not wait.
+ *
+ * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_CLOSED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+ */
+int32_t railbus_take(struct railbus_worker *worker,
+                     uint64_t timeout_ns,
+                     struct railbus_job *job,
+                     struct railbus_error *error);
+
+/**
+ * Takes up to `jobs_max` events that are there. They stay in this worker's hands, as those of `railbus_take`.
+ *
+ * Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets how many there are, in any case.
+ *
+ * Returns what `railbus_take` does.
+ */
+int32_t railbus_take_batch(struct railbus_worker *worker,
+                           struct railbus_job *jobs,
+                           size_t jobs_max,
+                           uint64_t timeout_ns,
+                           size_t *count,
+                           struct railbus_error *error);
+
+/**
+ * Says that `count` events are done: they will not be delivered again, and may not be read any more.
+ *
+ * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are done.
+ */
+int32_t railbus_done(struct railbus_worker *worker,
+                     const struct railbus_job *jobs,
+                     size_t count,
+                     struct railbus_error *error);
+
+/**
+ * Hands `count` events back: each is delivered again, to this worker or another, with its attempts counted, or
+ * becomes a dead letter. They may not be read any more.
+ *
+ * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are handed back.
+ */
+int32_t railbus_retry(struct railbus_worker *worker,
+                      const struct railbus_job *jobs,
+                      size_t count,
+                      struct railbus_error *error);
+
+/**
+ * Fills `stats` with what this worker has done. No system call.
+ */
+int32_t railbus_worker_statistics(struct railbus_worker *worker,
+                                  struct railbus_worker_stats *stats,
+                                  struct railbus_error *error);
+
+/**
+ * Opens a bridge for readers or workers of the channel. Needs the rights of a consumer.
+ *
+ * `descriptor` gets the descriptor to wait for, which belongs to the bridge and must not be read, written or closed.
+ * Close the bridge with `railbus_bridge_close`.
+ */
+int32_t railbus_bridge_open(const struct railbus_channel *channel,
+                            struct railbus_bridge **bridge,
+                            int *descriptor,
+                            struct railbus_error *error);
+
+/**
+ * Closes a bridge and its descriptor. Takes some ms. NULL is ignored.
+ */
+int32_t railbus_bridge_close(struct railbus_bridge *bridge, struct railbus_error *error);
+
+/**
+ * Makes the descriptor readable as soon as there is something for the reader, perhaps at once. Arm it anew each time.
+ */
+int32_t railbus_bridge_arm_reader(const struct railbus_bridge *bridge,
+                                  const struct railbus_reader *reader,
+                                  struct railbus_error *error);
+
+/**
+ * Makes the descriptor readable as soon as there is something for the worker, perhaps at once. Arm it anew each time.
+ */
+int32_t railbus_bridge_arm_worker(const struct railbus_bridge *bridge,
+                                  const struct railbus_worker *worker,
+                                  struct railbus_error *error);
+
+/**
+ * Makes the descriptor unreadable again, after it was seen readable.
+ */
+int32_t railbus_bridge_drain(const struct railbus_bridge *bridge, struct railbus_error *error);
+
+/**
+ * Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
+ * right to read both files; takes some system calls for each participant, and 10 ms when somebody may be stuck.
+ *
+ * `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
+ * `participants_count`, which may be NULL, gets how many there are.
+ *
+ * Returns `RAILBUS_WRONG_LENGTH` if not all participants fit (the first ones are there), `RAILBUS_NOT_FOUND` if the
+ * channel was removed, `RAILBUS_NOT_ALLOWED`.
+ */
+int32_t railbus_channel_inspect(const struct railbus_channel *channel,
+                                struct railbus_channel_info *info,
+                                struct railbus_participant *participants,
+                                size_t participants_max,
+                                size_t *participants_count,
+                                struct railbus_error *error);
+
+/**
+ * Frees the entries of all dead participants, after repairing what they left. Nobody needs this: whoever waits
+ * repairs what is in the way. Durable subscriptions are not touched. Safe at any time.
+ *
+ * `repaired` may be NULL.
+ */
+int32_t railbus_channel_repair(const struct railbus_channel *channel,
+                               struct railbus_repaired *repaired,
+                               struct railbus_error *error);
+
+/**
+ * Fences a participant that lives but does not move: a reader is told, and holds nobody back any more; the process of
+ * a sender or worker, which writes in place, is killed with SIGKILL. A durable subscription without an owner is
+ * forgotten.
+ *
+ * `side` and `index` are those of a `railbus_participant`. `outcome`, which may be NULL, gets one of
+ * `RAILBUS_EVICTED_`. A killed process may take up to `timeout_ns` to be gone.
+ *
+ * Returns `RAILBUS_NOT_FOUND` if nobody is there, `RAILBUS_INVALID` for this process itself, `RAILBUS_NOT_ALLOWED`,
+ * `RAILBUS_TIMED_OUT`, `RAILBUS_BUSY`.
+ */
+int32_t railbus_channel_evict(const struct railbus_channel *channel,
+                              uint32_t side,
+                              uint32_t index,
+                              uint64_t timeout_ns,
+                              uint32_t *outcome,
+                              struct railbus_error *error);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* RAILBUS_H */
+
+/* Initialisers: the size, and zero for everything else. */
+
+#define RAILBUS_BUS_OPTIONS_INIT \
+    {sizeof(railbus_bus_options), RAILBUS_ABI_VERSION, RAILBUS_LAYOUT_FINGERPRINT, NULL, RAILBUS_ZERO_TERMINATED}
+
+#define RAILBUS_CHANNEL_OPTIONS_INIT \
+    {sizeof(railbus_channel_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, {0}}
+
+#define RAILBUS_CHANNEL_HEADER_INIT \
+    {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}}
+
+#define RAILBUS_ATTRIBUTES_INIT \
+    {sizeof(railbus_attributes), 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0}
+
+#define RAILBUS_SENDER_OPTIONS_INIT \
+    {sizeof(railbus_sender_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0}
+
+#define RAILBUS_SENDER_STATS_INIT \
+    {sizeof(railbus_sender_stats), 0, 0, 0, 0}
+
+#define RAILBUS_READER_OPTIONS_INIT \
+    {sizeof(railbus_reader_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0, 0}
+
+#define RAILBUS_READER_STATS_INIT \
+    {sizeof(railbus_reader_stats), 0, 0, 0, 0}
+
+#define RAILBUS_STRIDED_INIT \
+    {sizeof(railbus_strided), 0, NULL, 0, 0, NULL, NULL, NULL, NULL}
+
+#define RAILBUS_WORKER_OPTIONS_INIT \
+    {sizeof(railbus_worker_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0}
+
+#define RAILBUS_WORKER_STATS_INIT \
+    {sizeof(railbus_worker_stats), 0, 0, 0}
+
+#define RAILBUS_CHANNEL_INFO_INIT \
+    {sizeof(railbus_channel_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+#define RAILBUS_REPAIRED_INIT \
+    {sizeof(railbus_repaired), 0, 0, 0, 0, 0}
+
+/* The structs are laid out as the library was compiled: the compiler checks it here. */
+#ifdef __cplusplus
+#define RAILBUS_ASSERT(name, fact) static_assert(fact, #name)
+#else
+#define RAILBUS_ASSERT(name, fact) typedef char railbus_assert_##name[(fact) ? 1 : -1]
+#endif
+
+RAILBUS_ASSERT(pointers, sizeof(void *) == 8 && sizeof(size_t) == 8);
+RAILBUS_ASSERT(error, sizeof(railbus_error) == 288);
+RAILBUS_ASSERT(error_code, offsetof(railbus_error, code) == 0);
+RAILBUS_ASSERT(error_reserved, offsetof(railbus_error, reserved) == 4);
+RAILBUS_ASSERT(error_lost_from, offsetof(railbus_error, lost_from) == 8);
+RAILBUS_ASSERT(error_lost_to, offsetof(railbus_error, lost_to) == 16);
+RAILBUS_ASSERT(error_lost_events, offsetof(railbus_error, lost_events) == 24);
+RAILBUS_ASSERT(error_message, offsetof(railbus_error, message) == 32);
+RAILBUS_ASSERT(bus_options, sizeof(railbus_bus_options) == 32);
+RAILBUS_ASSERT(bus_options_struct_size, offsetof(railbus_bus_options, struct_size) == 0);
+RAILBUS_ASSERT(bus_options_abi_version, offsetof(railbus_bus_options, abi_version) == 4);
+RAILBUS_ASSERT(bus_options_layout_fingerprint, offsetof(railbus_bus_options, layout_fingerprint) == 8);
+RAILBUS_ASSERT(bus_options_directory, offsetof(railbus_bus_options, directory) == 16);
+RAILBUS_ASSERT(bus_options_directory_bytes, offsetof(railbus_bus_options, directory_bytes) == 24);
+RAILBUS_ASSERT(channel_options, sizeof(railbus_channel_options) == 136);
+RAILBUS_ASSERT(channel_options_struct_size, offsetof(railbus_channel_options, struct_size) == 0);
+RAILBUS_ASSERT(channel_options_kind, offsetof(railbus_channel_options, kind) == 4);
+RAILBUS_ASSERT(channel_options_flags, offsetof(railbus_channel_options, flags) == 8);
+RAILBUS_ASSERT(channel_options_overflow, offsetof(railbus_channel_options, overflow) == 12);
+RAILBUS_ASSERT(channel_options_capacity_bytes, offsetof(railbus_channel_options, capacity_bytes) == 16);
+RAILBUS_ASSERT(channel_options_slots, offsetof(railbus_channel_options, slots) == 24);
+RAILBUS_ASSERT(channel_options_slot_bytes, offsetof(railbus_channel_options, slot_bytes) == 32);
+RAILBUS_ASSERT(channel_options_producers_max, offsetof(railbus_channel_options, producers_max) == 40);
+RAILBUS_ASSERT(channel_options_consumers_max, offsetof(railbus_channel_options, consumers_max) == 44);
+RAILBUS_ASSERT(channel_options_pages, offsetof(railbus_channel_options, pages) == 48);
+RAILBUS_ASSERT(channel_options_numa_node, offsetof(railbus_channel_options, numa_node) == 52);
+RAILBUS_ASSERT(channel_options_max_attempts, offsetof(railbus_channel_options, max_attempts) == 56);
+RAILBUS_ASSERT(channel_options_ring_mode, offsetof(railbus_channel_options, ring_mode) == 60);
+RAILBUS_ASSERT(channel_options_acks_mode, offsetof(railbus_channel_options, acks_mode) == 64);
+RAILBUS_ASSERT(channel_options_owner, offsetof(railbus_channel_options, owner) == 68);
+RAILBUS_ASSERT(channel_options_ring_group, offsetof(railbus_channel_options, ring_group) == 72);
+RAILBUS_ASSERT(channel_options_acks_group, offsetof(railbus_channel_options, acks_group) == 76);
+RAILBUS_ASSERT(channel_options_stuck_after_ns, offsetof(railbus_channel_options, stuck_after_ns) == 80);
+RAILBUS_ASSERT(channel_options_dead_letters, offsetof(railbus_channel_options, dead_letters) == 88);
+RAILBUS_ASSERT(channel_options_dead_letters_bytes, offsetof(railbus_channel_options, dead_letters_bytes) == 96);
+RAILBUS_ASSERT(channel_options_first_position, offsetof(railbus_channel_options, first_position) == 104);
+RAILBUS_ASSERT(channel_options_incarnation, offsetof(railbus_channel_options, incarnation) == 112);
+RAILBUS_ASSERT(channel_options_channel_id, offsetof(railbus_channel_options, channel_id) == 120);
+RAILBUS_ASSERT(channel_header, sizeof(railbus_channel_header) == 440);
+RAILBUS_ASSERT(channel_header_struct_size, offsetof(railbus_channel_header, struct_size) == 0);
+RAILBUS_ASSERT(channel_header_kind, offsetof(railbus_channel_header, kind) == 4);
+RAILBUS_ASSERT(channel_header_overflow, offsetof(railbus_channel_header, overflow) == 8);
+RAILBUS_ASSERT(channel_header_stamp, offsetof(railbus_channel_header, stamp) == 12);
+RAILBUS_ASSERT(channel_header_payload_max, offsetof(railbus_channel_header, payload_max) == 16);
+RAILBUS_ASSERT(channel_header_capacity_bytes, offsetof(railbus_channel_header, capacity_bytes) == 24);
+RAILBUS_ASSERT(channel_header_slots, offsetof(railbus_channel_header, slots) == 32);
+RAILBUS_ASSERT(channel_header_slot_bytes, offsetof(railbus_channel_header, slot_bytes) == 40);
+RAILBUS_ASSERT(channel_header_page_bytes, offsetof(railbus_channel_header, page_bytes) == 48);
+RAILBUS_ASSERT(channel_header_huge_pages, offsetof(railbus_channel_header, huge_pages) == 56);
+RAILBUS_ASSERT(channel_header_numa_node, offsetof(railbus_channel_header, numa_node) == 60);
+RAILBUS_ASSERT(channel_header_producers_max, offsetof(railbus_channel_header, producers_max) == 64);
+RAILBUS_ASSERT(channel_header_consumers_max, offsetof(railbus_channel_header, consumers_max) == 68);
+RAILBUS_ASSERT(channel_header_max_attempts, offsetof(railbus_channel_header, max_attempts) == 72);
+RAILBUS_ASSERT(channel_header_creator_pid, offsetof(railbus_channel_header, creator_pid) == 76);
+RAILBUS_ASSERT(channel_header_stuck_after_ns, offsetof(railbus_channel_header, stuck_after_ns) == 80);
+RAILBUS_ASSERT(channel_header_first_position, offsetof(railbus_channel_header, first_position) == 88);
+RAILBUS_ASSERT(channel_header_created_ns, offsetof(railbus_channel_header, created_ns) == 96);
+RAILBUS_ASSERT(channel_header_incarnation, offsetof(railbus_channel_header, incarnation) == 104);
+RAILBUS_ASSERT(channel_header_channel_id, offsetof(railbus_channel_header, channel_id) == 112);
+RAILBUS_ASSERT(channel_header_bus, offsetof(railbus_channel_header, bus) == 128);
+RAILBUS_ASSERT(channel_header_name, offsetof(railbus_channel_header, name) == 232);
+RAILBUS_ASSERT(channel_header_dead_letters, offsetof(railbus_channel_header, dead_letters) == 336);
+RAILBUS_ASSERT(event, sizeof(railbus_event) == 24);
+RAILBUS_ASSERT(event_payload, offsetof(railbus_event, payload) == 0);
+RAILBUS_ASSERT(event_position, offsetof(railbus_event, position) == 8);
+RAILBUS_ASSERT(event_payload_bytes, offsetof(railbus_event, payload_bytes) == 16);
+RAILBUS_ASSERT(event_type_id, offsetof(railbus_event, type_id) == 20);
+RAILBUS_ASSERT(event_flags, offsetof(railbus_event, flags) == 22);
+RAILBUS_ASSERT(event_attempt, offsetof(railbus_event, attempt) == 23);
+RAILBUS_ASSERT(bytes, sizeof(railbus_bytes) == 16);
+RAILBUS_ASSERT(bytes_bytes, offsetof(railbus_bytes, bytes) == 0);
+RAILBUS_ASSERT(bytes_count, offsetof(railbus_bytes, count) == 8);
+RAILBUS_ASSERT(attributes, sizeof(railbus_attributes) == 72);
+RAILBUS_ASSERT(attributes_struct_size, offsetof(railbus_attributes, struct_size) == 0);
+RAILBUS_ASSERT(attributes_type_id, offsetof(railbus_attributes, type_id) == 4);
+RAILBUS_ASSERT(attributes_flags, offsetof(railbus_attributes, flags) == 6);
+RAILBUS_ASSERT(attributes_trace_flags, offsetof(railbus_attributes, trace_flags) == 7);
+RAILBUS_ASSERT(attributes_published_ns, offsetof(railbus_attributes, published_ns) == 8);
+RAILBUS_ASSERT(attributes_trace_id, offsetof(railbus_attributes, trace_id) == 16);
+RAILBUS_ASSERT(attributes_span_id, offsetof(railbus_attributes, span_id) == 32);
+RAILBUS_ASSERT(attributes_origin_channel, offsetof(railbus_attributes, origin_channel) == 40);
+RAILBUS_ASSERT(attributes_origin_incarnation, offsetof(railbus_attributes, origin_incarnation) == 48);
+RAILBUS_ASSERT(attributes_origin_position, offsetof(railbus_attributes, origin_position) == 56);
+RAILBUS_ASSERT(attributes_origin_attempts, offsetof(railbus_attributes, origin_attempts) == 64);
+RAILBUS_ASSERT(sender_options, sizeof(railbus_sender_options) == 40);
+RAILBUS_ASSERT(sender_options_struct_size, offsetof(railbus_sender_options, struct_size) == 0);
+RAILBUS_ASSERT(sender_options_flags, offsetof(railbus_sender_options, flags) == 4);
+RAILBUS_ASSERT(sender_options_name, offsetof(railbus_sender_options, name) == 8);
+RAILBUS_ASSERT(sender_options_name_bytes, offsetof(railbus_sender_options, name_bytes) == 16);
+RAILBUS_ASSERT(sender_options_wait, offsetof(railbus_sender_options, wait) == 24);
+RAILBUS_ASSERT(sender_options_reserved, offsetof(railbus_sender_options, reserved) == 28);
+RAILBUS_ASSERT(sender_options_spin_ns, offsetof(railbus_sender_options, spin_ns) == 32);
+RAILBUS_ASSERT(sender_stats, sizeof(railbus_sender_stats) == 32);
+RAILBUS_ASSERT(sender_stats_struct_size, offsetof(railbus_sender_stats, struct_size) == 0);
+RAILBUS_ASSERT(sender_stats_reserved, offsetof(railbus_sender_stats, reserved) == 4);
+RAILBUS_ASSERT(sender_stats_events, offsetof(railbus_sender_stats, events) == 8);
+RAILBUS_ASSERT(sender_stats_dropped, offsetof(railbus_sender_stats, dropped) == 16);
+RAILBUS_ASSERT(sender_stats_payload_max, offsetof(railbus_sender_stats, payload_max) == 24);
+RAILBUS_ASSERT(reader_options, sizeof(railbus_reader_options) == 48);
+RAILBUS_ASSERT(reader_options_struct_size, offsetof(railbus_reader_options, struct_size) == 0);
+RAILBUS_ASSERT(reader_options_flags, offsetof(railbus_reader_options, flags) == 4);
+RAILBUS_ASSERT(reader_options_name, offsetof(railbus_reader_options, name) == 8);
+RAILBUS_ASSERT(reader_options_name_bytes, offsetof(railbus_reader_options, name_bytes) == 16);
+RAILBUS_ASSERT(reader_options_wait, offsetof(railbus_reader_options, wait) == 24);
+RAILBUS_ASSERT(reader_options_start, offsetof(railbus_reader_options, start) == 28);
+RAILBUS_ASSERT(reader_options_spin_ns, offsetof(railbus_reader_options, spin_ns) == 32);
+RAILBUS_ASSERT(reader_options_position, offsetof(railbus_reader_options, position) == 40);
+RAILBUS_ASSERT(reader_stats, sizeof(railbus_reader_stats) == 32);
+RAILBUS_ASSERT(reader_stats_struct_size, offsetof(railbus_reader_stats, struct_size) == 0);
+RAILBUS_ASSERT(reader_stats_reserved, offsetof(railbus_reader_stats, reserved) == 4);
+RAILBUS_ASSERT(reader_stats_events, offsetof(railbus_reader_stats, events) == 8);
+RAILBUS_ASSERT(reader_stats_lost, offsetof(railbus_reader_stats, lost) == 16);
+RAILBUS_ASSERT(reader_stats_position, offsetof(railbus_reader_stats, position) == 24);
+RAILBUS_ASSERT(strided, sizeof(railbus_strided) == 64);
+RAILBUS_ASSERT(strided_struct_size, offsetof(railbus_strided, struct_size) == 0);
+RAILBUS_ASSERT(strided_reserved, offsetof(railbus_strided, reserved) == 4);
+RAILBUS_ASSERT(strided_payloads, offsetof(railbus_strided, payloads) == 8);
+RAILBUS_ASSERT(strided_stride_bytes, offsetof(railbus_strided, stride_bytes) == 16);
+RAILBUS_ASSERT(strided_events_max, offsetof(railbus_strided, events_max) == 24);
+RAILBUS_ASSERT(strided_lengths, offsetof(railbus_strided, lengths) == 32);
+RAILBUS_ASSERT(strided_positions, offsetof(railbus_strided, positions) == 40);
+RAILBUS_ASSERT(strided_type_ids, offsetof(railbus_strided, type_ids) == 48);
+RAILBUS_ASSERT(strided_published_ns, offsetof(railbus_strided, published_ns) == 56);
+RAILBUS_ASSERT(worker_options, sizeof(railbus_worker_options) == 40);
+RAILBUS_ASSERT(worker_options_struct_size, offsetof(railbus_worker_options, struct_size) == 0);
+RAILBUS_ASSERT(worker_options_flags, offsetof(railbus_worker_options, flags) == 4);
+RAILBUS_ASSERT(worker_options_name, offsetof(railbus_worker_options, name) == 8);
+RAILBUS_ASSERT(worker_options_name_bytes, offsetof(railbus_worker_options, name_bytes) == 16);
+RAILBUS_ASSERT(worker_options_wait, offsetof(railbus_worker_options, wait) == 24);
+RAILBUS_ASSERT(worker_options_grab, offsetof(railbus_worker_options, grab) == 28);
+RAILBUS_ASSERT(worker_options_spin_ns, offsetof(railbus_worker_options, spin_ns) == 32);
+RAILBUS_ASSERT(worker_stats, sizeof(railbus_worker_stats) == 24);
+RAILBUS_ASSERT(worker_stats_struct_size, offsetof(railbus_worker_stats, struct_size) == 0);
+RAILBUS_ASSERT(worker_stats_reserved, offsetof(railbus_worker_stats, reserved) == 4);
+RAILBUS_ASSERT(worker_stats_events, offsetof(railbus_worker_stats, events) == 8);
+RAILBUS_ASSERT(worker_stats_in_hand, offsetof(railbus_worker_stats, in_hand) == 16);
+RAILBUS_ASSERT(job, sizeof(railbus_job) == 32);
+RAILBUS_ASSERT(job_event, offsetof(railbus_job, event) == 0);
+RAILBUS_ASSERT(job_token, offsetof(railbus_job, token) == 24);
+RAILBUS_ASSERT(channel_info, sizeof(railbus_channel_info) == 128);
+RAILBUS_ASSERT(channel_info_struct_size, offsetof(railbus_channel_info, struct_size) == 0);
+RAILBUS_ASSERT(channel_info_memory_locked, offsetof(railbus_channel_info, memory_locked) == 4);
+RAILBUS_ASSERT(channel_info_published, offsetof(railbus_channel_info, published) == 8);
+RAILBUS_ASSERT(channel_info_oldest, offsetof(railbus_channel_info, oldest) == 16);
+RAILBUS_ASSERT(channel_info_head, offsetof(railbus_channel_info, head) == 24);
+RAILBUS_ASSERT(channel_info_depth, offsetof(railbus_channel_info, depth) == 32);
+RAILBUS_ASSERT(channel_info_capacity, offsetof(railbus_channel_info, capacity) == 40);
+RAILBUS_ASSERT(channel_info_unfinished, offsetof(railbus_channel_info, unfinished) == 48);
+RAILBUS_ASSERT(channel_info_dropped, offsetof(railbus_channel_info, dropped) == 56);
+RAILBUS_ASSERT(channel_info_redelivered, offsetof(railbus_channel_info, redelivered) == 64);
+RAILBUS_ASSERT(channel_info_dead_lettered, offsetof(railbus_channel_info, dead_lettered) == 72);
+RAILBUS_ASSERT(channel_info_total_bytes, offsetof(railbus_channel_info, total_bytes) == 80);
+RAILBUS_ASSERT(channel_info_page_bytes, offsetof(railbus_channel_info, page_bytes) == 88);
+RAILBUS_ASSERT(channel_info_huge_bytes, offsetof(railbus_channel_info, huge_bytes) == 96);
+RAILBUS_ASSERT(channel_info_ring_uid, offsetof(railbus_channel_info, ring_uid) == 104);
+RAILBUS_ASSERT(channel_info_ring_gid, offsetof(railbus_channel_info, ring_gid) == 108);
+RAILBUS_ASSERT(channel_info_ring_mode, offsetof(railbus_channel_info, ring_mode) == 112);
+RAILBUS_ASSERT(channel_info_acks_uid, offsetof(railbus_channel_info, acks_uid) == 116);
+RAILBUS_ASSERT(channel_info_acks_gid, offsetof(railbus_channel_info, acks_gid) == 120);
+RAILBUS_ASSERT(channel_info_acks_mode, offsetof(railbus_channel_info, acks_mode) == 124);
+RAILBUS_ASSERT(participant, sizeof(railbus_participant) == 208);
+RAILBUS_ASSERT(participant_side, offsetof(railbus_participant, side) == 0);
+RAILBUS_ASSERT(participant_index, offsetof(railbus_participant, index) == 4);
+RAILBUS_ASSERT(participant_role, offsetof(railbus_participant, role) == 8);
+RAILBUS_ASSERT(participant_life, offsetof(railbus_participant, life) == 12);
+RAILBUS_ASSERT(participant_flags, offsetof(railbus_participant, flags) == 16);
+RAILBUS_ASSERT(participant_pid, offsetof(railbus_participant, pid) == 20);
+RAILBUS_ASSERT(participant_tid, offsetof(railbus_participant, tid) == 24);
+RAILBUS_ASSERT(participant_reserved, offsetof(railbus_participant, reserved) == 28);
+RAILBUS_ASSERT(participant_start_time, offsetof(railbus_participant, start_time) == 32);
+RAILBUS_ASSERT(participant_cursor, offsetof(railbus_participant, cursor) == 40);
+RAILBUS_ASSERT(participant_position, offsetof(railbus_participant, position) == 48);
+RAILBUS_ASSERT(participant_lag, offsetof(railbus_participant, lag) == 56);
+RAILBUS_ASSERT(participant_in_hand, offsetof(railbus_participant, in_hand) == 64);
+RAILBUS_ASSERT(participant_events, offsetof(railbus_participant, events) == 72);
+RAILBUS_ASSERT(participant_bytes, offsetof(railbus_participant, bytes) == 80);
+RAILBUS_ASSERT(participant_lost, offsetof(railbus_participant, lost) == 88);
+RAILBUS_ASSERT(participant_attached_ns, offsetof(railbus_participant, attached_ns) == 96);
+RAILBUS_ASSERT(participant_seen_ns, offsetof(railbus_participant, seen_ns) == 104);
+RAILBUS_ASSERT(participant_waiting_ns, offsetof(railbus_participant, waiting_ns) == 112);
+RAILBUS_ASSERT(participant_waiting_for, offsetof(railbus_participant, waiting_for) == 120);
+RAILBUS_ASSERT(participant_stuck_ns, offsetof(railbus_participant, stuck_ns) == 128);
+RAILBUS_ASSERT(participant_name, offsetof(railbus_participant, name) == 136);
+RAILBUS_ASSERT(repaired, sizeof(railbus_repaired) == 40);
+RAILBUS_ASSERT(repaired_struct_size, offsetof(railbus_repaired, struct_size) == 0);
+RAILBUS_ASSERT(repaired_skipped, offsetof(railbus_repaired, skipped) == 4);
+RAILBUS_ASSERT(repaired_buried, offsetof(railbus_repaired, buried) == 8);
+RAILBUS_ASSERT(repaired_unsettled, offsetof(railbus_repaired, unsettled) == 16);
+RAILBUS_ASSERT(repaired_aborted, offsetof(railbus_repaired, aborted) == 24);
+RAILBUS_ASSERT(repaired_redone, offsetof(railbus_repaired, redone) == 32);

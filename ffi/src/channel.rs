@@ -1,0 +1,385 @@
+//! Channels: making, finding, and what their creators decided.
+
+use std::ffi::c_char;
+use std::time::Duration;
+
+use railbus::os::pages::Backing;
+use railbus::ring::frame;
+use railbus::{Channel, ChannelOptions, Kind, Overflow, Pages, Permissions, layout};
+
+use crate::bus::{bus, out, railbus_bus};
+use crate::result::{Failure, railbus_error};
+use crate::shell::{self, Body, Pool, Shell, guarded};
+use crate::sized::{self, sized};
+use crate::text::{array, text};
+
+/// Kind: one publisher at a time, any number of subscribers, events of any size.
+pub const RAILBUS_STREAM: u32 = 1;
+/// Kind: many producers, many workers, each event handled by one worker.
+pub const RAILBUS_QUEUE: u32 = 2;
+/// Kind: many publishers, many subscribers, every subscriber sees every event, all in one order.
+pub const RAILBUS_TOPIC: u32 = 3;
+
+/// Overflow: publishing waits as long as the caller allows. The default.
+pub const RAILBUS_OVERFLOW_BLOCK: u32 = 1;
+/// Overflow: publishing with `RAILBUS_FOREVER` drops the event and counts it.
+pub const RAILBUS_OVERFLOW_DROP_NEWEST: u32 = 2;
+/// Overflow: there always is room. The channel takes lossy readers only, who lose the oldest.
+pub const RAILBUS_OVERFLOW_LOSSY_READERS: u32 = 3;
+
+/// Pages: huge ones if they can be had, for data of at least 2 MiB. The default.
+pub const RAILBUS_PAGES_AUTO: u32 = 0;
+/// Pages: as auto, and data below 2 MiB also get a page of hugetlbfs.
+pub const RAILBUS_PAGES_2MIB: u32 = 1;
+/// Pages: 1 GiB of hugetlbfs, else 2 MiB.
+pub const RAILBUS_PAGES_1GIB: u32 = 2;
+/// Pages: ordinary ones.
+pub const RAILBUS_PAGES_ORDINARY: u32 = 3;
+
+/// Channel option: events carry the time they were published at.
+pub const RAILBUS_STAMP: u32 = 1;
+/// Channel option: anything but huge pages is an error.
+pub const RAILBUS_REQUIRE_HUGE: u32 = 2;
+/// Channel option: do not lock the channel in memory.
+pub const RAILBUS_NO_MEMORY_LOCK: u32 = 4;
+/// Channel option: `numa_node` is meant.
+pub const RAILBUS_ON_NUMA_NODE: u32 = 8;
+/// Channel option: `owner` is meant.
+pub const RAILBUS_WITH_OWNER: u32 = 16;
+/// Channel option: `ring_group` is meant.
+pub const RAILBUS_WITH_RING_GROUP: u32 = 32;
+/// Channel option: `acks_group` is meant.
+pub const RAILBUS_WITH_ACKS_GROUP: u32 = 64;
+/// Channel option: `channel_id` is meant.
+pub const RAILBUS_WITH_CHANNEL_ID: u32 = 128;
+
+/// A channel that is open. It takes no part yet: senders, readers and workers are opened from it, and outlive it. May
+/// be used by several threads at once.
+pub struct railbus_channel {
+    _shell: Shell<Channel>,
+}
+
+impl Body for Channel {
+    const MAGIC: u64 = u64::from_be_bytes(*b"rlb-cha\0");
+    const NAME: &'static str = "channel";
+
+    fn pool() -> &'static Pool<Channel> {
+        static POOL: Pool<Channel> = Pool::new();
+        &POOL
+    }
+}
+
+/// What a new channel is to be like. Initialise it with `RAILBUS_CHANNEL_OPTIONS_INIT` and set `kind`; zero is the
+/// default of everything else.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_channel_options {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// `RAILBUS_STREAM`, `RAILBUS_QUEUE` or `RAILBUS_TOPIC`.
+    pub kind: u32,
+    /// `RAILBUS_STAMP` and other channel options, or-ed together.
+    pub flags: u32,
+    /// One of `RAILBUS_OVERFLOW_`; 0 is block.
+    pub overflow: u32,
+    /// Stream: bytes, a power of two from 4 KiB to 1 TiB; 0 is 4 MiB.
+    pub capacity_bytes: u64,
+    /// Queue, topic: slots, a power of two from 64 to 2^24; 0 is 1024.
+    pub slots: u64,
+    /// Queue, topic: bytes of a slot with its 16 bytes of header, a power of two from 64 to 2^20; 0 is 256.
+    pub slot_bytes: u64,
+    /// Producers at once, 1 to 255; 0 is 64 (a stream has one).
+    pub producers_max: u32,
+    /// Consumers at once, 1 to 255; 0 is 64.
+    pub consumers_max: u32,
+    /// One of `RAILBUS_PAGES_`.
+    pub pages: u32,
+    /// With `RAILBUS_ON_NUMA_NODE`: the node to lie on.
+    pub numa_node: u32,
+    /// Queue: deliveries before an event is a dead letter, at most 63; 0 is without limit.
+    pub max_attempts: u32,
+    /// Mode of the file that producers write, at most 0666; 0 is 0600.
+    pub ring_mode: u32,
+    /// Mode of the file that consumers write, at most 0666; 0 is 0600.
+    pub acks_mode: u32,
+    /// With `RAILBUS_WITH_OWNER`: the owner of both files.
+    pub owner: u32,
+    /// With `RAILBUS_WITH_RING_GROUP`: the group of the file that producers write.
+    pub ring_group: u32,
+    /// With `RAILBUS_WITH_ACKS_GROUP`: the group of the file that consumers write.
+    pub acks_group: u32,
+    /// When a participant that others wait for counts as stuck: 1 ms to 24 h in ns; 0 is 1 s.
+    pub stuck_after_ns: u64,
+    /// Queue with `max_attempts`: the queue of the same bus that takes dead letters; NULL is the queue's name with
+    /// ".dead" behind it. It is made if it is missing.
+    pub dead_letters: *const c_char,
+    /// Bytes of `dead_letters`, or `RAILBUS_ZERO_TERMINATED`.
+    pub dead_letters_bytes: usize,
+    /// Position of the first event: a multiple of 8 for a stream.
+    pub first_position: u64,
+    /// Counts re-creations of the same identity; 0 is 1.
+    pub incarnation: u64,
+    /// With `RAILBUS_WITH_CHANNEL_ID`: the identity, when this re-creates a channel; random otherwise.
+    pub channel_id: [u8; 16],
+}
+
+/// What a channel's creator decided. Initialise `struct_size` before it is filled.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_channel_header {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// `RAILBUS_STREAM`, `RAILBUS_QUEUE` or `RAILBUS_TOPIC`.
+    pub kind: u32,
+    /// One of `RAILBUS_OVERFLOW_`.
+    pub overflow: u32,
+    /// Whether events carry the time they were published at: 0 or 1.
+    pub stamp: u32,
+    /// Largest payload in bytes, without a trace context or origin.
+    pub payload_max: u64,
+    /// Bytes of event data.
+    pub capacity_bytes: u64,
+    /// Slots; 0 for a stream.
+    pub slots: u64,
+    /// Bytes of a slot; 0 for a stream.
+    pub slot_bytes: u64,
+    /// Size of the pages behind the data that the creator saw.
+    pub page_bytes: u64,
+    /// Whether they were huge pages: 0 or 1.
+    pub huge_pages: u32,
+    /// The NUMA node the data were bound to, -1 if to none.
+    pub numa_node: i32,
+    /// Producers at once.
+    pub producers_max: u32,
+    /// Consumers at once.
+    pub consumers_max: u32,
+    /// Queue: deliveries before an event is a dead letter; 0 is without limit.
+    pub max_attempts: u32,
+    /// Process that made the channel.
+    pub creator_pid: u32,
+    /// When a participant that others wait for counts as stuck, in ns.
+    pub stuck_after_ns: u64,
+    /// Position of the first event.
+    pub first_position: u64,
+    /// When it was made, in ns of CLOCK_REALTIME.
+    pub created_ns: u64,
+    /// Counts re-creations of the same identity, from 1. (channel_id, incarnation, position) is an event's own for
+    /// ever.
+    pub incarnation: u64,
+    /// Random identity.
+    pub channel_id: [u8; 16],
+    /// Name of its bus, zero-terminated.
+    pub bus: [c_char; 104],
+    /// Name of the channel, zero-terminated.
+    pub name: [c_char; 104],
+    /// Name of the queue that takes its dead letters, zero-terminated; empty if none.
+    pub dead_letters: [c_char; 104],
+}
+
+sized!(railbus_channel_options, railbus_channel_header);
+
+impl railbus_channel_options {
+    fn to_rust(self) -> Result<ChannelOptions, Failure> {
+        let kind = Kind::from_code(self.kind).ok_or_else(|| {
+            Failure::invalid(format!(
+                "kind {}: must be RAILBUS_STREAM, RAILBUS_QUEUE or RAILBUS_TOPIC",
+                self.kind
+            ))
+        })?;
+        let overflow = match self.overflow {
+            0 => Overflow::Block,
+            code => Overflow::from_code(code).ok_or_else(|| {
+                Failure::invalid(format!("overflow {code}: must be one of RAILBUS_OVERFLOW_"))
+            })?,
+        };
+        let pages = match self.pages {
+            RAILBUS_PAGES_AUTO => Pages::Auto,
+            RAILBUS_PAGES_2MIB => Pages::Huge2M,
+            RAILBUS_PAGES_1GIB => Pages::Huge1G,
+            RAILBUS_PAGES_ORDINARY => Pages::Ordinary,
+            other => return Err(Failure::invalid(format!("pages {other}: must be one of RAILBUS_PAGES_"))),
+        };
+        if self.flags >= RAILBUS_WITH_CHANNEL_ID << 1 {
+            return Err(Failure::invalid(format!(
+                "channel options {:#x}: unknown ones among them",
+                self.flags
+            )));
+        }
+        let has = |flag| self.flags & flag != 0;
+        let or = |value, default| if value == 0 { default } else { value };
+        let mut options = ChannelOptions::new(kind)
+            .overflow(overflow)
+            .pages(pages)
+            .stamp(has(RAILBUS_STAMP))
+            .require_huge(has(RAILBUS_REQUIRE_HUGE))
+            .lock_memory(!has(RAILBUS_NO_MEMORY_LOCK))
+            .numa_node(has(RAILBUS_ON_NUMA_NODE).then_some(self.numa_node))
+            .max_attempts(self.max_attempts)
+            .first_position(self.first_position)
+            .incarnation(self.incarnation.max(1))
+            .channel_id(has(RAILBUS_WITH_CHANNEL_ID).then_some(self.channel_id))
+            .permissions(Permissions {
+                owner: has(RAILBUS_WITH_OWNER).then_some(self.owner),
+                ring_group: has(RAILBUS_WITH_RING_GROUP).then_some(self.ring_group),
+                ring_mode: or(self.ring_mode, 0o600),
+                acks_group: has(RAILBUS_WITH_ACKS_GROUP).then_some(self.acks_group),
+                acks_mode: or(self.acks_mode, 0o600),
+            });
+        if self.capacity_bytes != 0 {
+            options = options.capacity_bytes(self.capacity_bytes);
+        }
+        if self.slots != 0 {
+            options = options.slots(self.slots);
+        }
+        if self.slot_bytes != 0 {
+            options = options.slot_bytes(self.slot_bytes);
+        }
+        if self.producers_max != 0 {
+            options = options.producers_max(self.producers_max);
+        }
+        if self.consumers_max != 0 {
+            options = options.consumers_max(self.consumers_max);
+        }
+        if self.stuck_after_ns != 0 {
+            options = options.stuck_after(Duration::from_nanos(self.stuck_after_ns));
+        }
+        // SAFETY: by the contract of the header.
+        let dead_letters = unsafe { text("dead_letters", self.dead_letters, self.dead_letters_bytes) }?;
+        if !dead_letters.is_empty() {
+            options = options.dead_letters(Some(dead_letters.to_owned()));
+        }
+        Ok(options)
+    }
+}
+
+/// Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
+///
+/// Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
+/// `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_channel_create(
+    bus: *const railbus_bus,
+    name: *const c_char,
+    name_bytes: usize,
+    options: *const railbus_channel_options,
+    channel: *mut *mut railbus_channel,
+    error: *mut railbus_error,
+) -> i32 {
+    guarded(error, || {
+        let out = out(channel, "channel")?;
+        let options = sized::read(options)?.to_rust()?;
+        // SAFETY: by the contract of the header.
+        let (bus, name) = unsafe { (self::bus(bus)?, text("the channel name", name, name_bytes)?) };
+        // SAFETY: the place was checked.
+        unsafe { shell::open(bus.create(name, &options)?, out) };
+        Ok(())
+    })
+}
+
+/// Attaches to a channel that exists.
+///
+/// Close it with `railbus_channel_close`. Returns `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_LAYOUT`,
+/// `RAILBUS_CORRUPT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_channel_attach(
+    bus: *const railbus_bus,
+    name: *const c_char,
+    name_bytes: usize,
+    channel: *mut *mut railbus_channel,
+    error: *mut railbus_error,
+) -> i32 {
+    guarded(error, || {
+        let out = out(channel, "channel")?;
+        // SAFETY: by the contract of the header.
+        let (bus, name) = unsafe { (self::bus(bus)?, text("the channel name", name, name_bytes)?) };
+        // SAFETY: the place was checked.
+        unsafe { shell::open(bus.attach(name)?, out) };
+        Ok(())
+    })
+}
+
+/// Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
+///
+/// Returns what `railbus_channel_create` and `railbus_channel_attach` do; `RAILBUS_EXISTS` when it is there but of
+/// another kind or size.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_channel_create_or_attach(
+    bus: *const railbus_bus,
+    name: *const c_char,
+    name_bytes: usize,
+    options: *const railbus_channel_options,
+    channel: *mut *mut railbus_channel,
+    error: *mut railbus_error,
+) -> i32 {
+    guarded(error, || {
+        let out = out(channel, "channel")?;
+        let options = sized::read(options)?.to_rust()?;
+        // SAFETY: by the contract of the header.
+        let (bus, name) = unsafe { (self::bus(bus)?, text("the channel name", name, name_bytes)?) };
+        // SAFETY: the place was checked.
+        unsafe { shell::open(bus.create_or_attach(name, &options)?, out) };
+        Ok(())
+    })
+}
+
+/// Closes a channel. What was opened from it stays open. NULL is ignored.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_channel_close(
+    channel: *mut railbus_channel,
+    error: *mut railbus_error,
+) -> i32 {
+    // SAFETY: by the contract of the header.
+    unsafe { shell::close(channel.cast::<Shell<Channel>>(), error, |_| {}) }
+}
+
+/// Fills `header` with what the channel's creator decided. No system call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_channel_describe(
+    channel: *const railbus_channel,
+    header: *mut railbus_channel_header,
+    error: *mut railbus_error,
+) -> i32 {
+    guarded(error, || {
+        // SAFETY: by the contract of the header.
+        let channel = unsafe { self::channel(channel) }?;
+        let from = channel.header();
+        let body_max = match from.kind {
+            Kind::Stream => frame::frame_max(from.capacity_bytes) - frame::HEADER,
+            Kind::Queue | Kind::Topic => from.slot_bytes - layout::SLOT_BODY as u64,
+        };
+        let stamp_bytes = if from.stamp { frame::extension_bytes(frame::STAMPED) as u64 } else { 0 };
+        let filled = railbus_channel_header {
+            struct_size: 0,
+            kind: from.kind.code(),
+            overflow: from.overflow.code(),
+            stamp: from.stamp.into(),
+            payload_max: body_max.min(u32::MAX as u64) - stamp_bytes,
+            capacity_bytes: from.capacity_bytes,
+            slots: from.slots,
+            slot_bytes: from.slot_bytes,
+            page_bytes: from.page_bytes,
+            huge_pages: (from.backing != Backing::Ordinary).into(),
+            numa_node: from.numa_node.map_or(-1, |node| node as i32),
+            producers_max: from.producers_max,
+            consumers_max: from.consumers_max,
+            max_attempts: from.max_attempts,
+            creator_pid: from.creator_pid,
+            stuck_after_ns: from.stuck_after_ns,
+            first_position: from.first_position,
+            created_ns: from.created_ns,
+            incarnation: from.incarnation,
+            channel_id: from.channel_id,
+            bus: array(channel.name().bus()),
+            name: array(channel.name().channel()),
+            dead_letters: array(from.dead_letters.as_deref().unwrap_or("")),
+        };
+        sized::write(header, &filled)
+    })
+}
+
+/// # Safety
+/// As for [`shell::shared`].
+pub(crate) unsafe fn channel<'a>(channel: *const railbus_channel) -> Result<&'a Channel, Failure> {
+    // SAFETY: by the contract of this function.
+    unsafe { shell::shared(channel.cast::<Shell<Channel>>()) }
+}

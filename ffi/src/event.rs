@@ -1,0 +1,183 @@
+//! Events as C sees them, and what travels with their payloads.
+
+use railbus::ring::frame::{ORIGIN, REPLAYED, STAMPED, TRACED};
+use railbus::{Attributes, Event, Origin, TraceContext};
+
+use crate::result::{Failure, railbus_error};
+use crate::shell::guarded;
+use crate::sized::{self, sized};
+
+/// The event carries the time it was published at.
+pub const RAILBUS_HAS_TIME: u8 = 1;
+/// The event carries a trace context.
+pub const RAILBUS_HAS_TRACE: u8 = 2;
+/// The event carries the origin of a dead letter.
+pub const RAILBUS_HAS_ORIGIN: u8 = 4;
+/// The event was replayed from a journal.
+pub const RAILBUS_REPLAYED: u8 = 8;
+
+const _: () = assert!(RAILBUS_HAS_TIME == STAMPED && RAILBUS_HAS_TRACE == TRACED);
+const _: () = assert!(RAILBUS_HAS_ORIGIN == ORIGIN && RAILBUS_REPLAYED == REPLAYED);
+
+/// An event. Its bytes lie in the ring itself, or in the reader's own buffer if that is lossy, and must not be
+/// written. How long they stay is said by the function that gave it. This struct does not grow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_event {
+    /// The payload; aligned to 8 bytes. Never NULL.
+    pub payload: *const u8,
+    /// Where it is in its channel: a byte offset in a stream, a ticket in a queue or topic. Never wraps.
+    pub position: u64,
+    /// Bytes of the payload; may be 0.
+    pub payload_bytes: u32,
+    /// The type its publisher gave it, 0 if none.
+    pub type_id: u16,
+    /// `RAILBUS_HAS_TIME` and others, or-ed together; `railbus_event_attributes` reads what they name.
+    pub flags: u8,
+    /// Queue: which delivery this is, counted from 1; it stays at 64. Else 0.
+    pub attempt: u8,
+}
+
+/// Bytes somewhere in the caller's memory. This struct does not grow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_bytes {
+    /// Where; NULL only if there are none.
+    pub bytes: *const u8,
+    /// How many.
+    pub count: usize,
+}
+
+impl AsRef<[u8]> for railbus_bytes {
+    #[inline(always)]
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: whoever passes an array of these vouches for them; lengths are checked before use.
+        unsafe { bytes(self.bytes, self.count) }
+    }
+}
+
+/// What travels with a payload. Initialise it with `RAILBUS_ATTRIBUTES_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_attributes {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// Type id, for the reader's use.
+    pub type_id: u16,
+    /// Which of the following are meant: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`, `RAILBUS_HAS_ORIGIN`,
+    /// `RAILBUS_REPLAYED`, or-ed together.
+    pub flags: u8,
+    /// W3C trace flags: 1 is sampled.
+    pub trace_flags: u8,
+    /// Publish time in ns of CLOCK_REALTIME, in place of the channel's own stamp.
+    pub published_ns: u64,
+    /// W3C trace id.
+    pub trace_id: [u8; 16],
+    /// W3C id of the span that published.
+    pub span_id: [u8; 8],
+    /// Dead letter: first 8 bytes of the queue's channel id, as a little-endian number.
+    pub origin_channel: u64,
+    /// Dead letter: the queue's incarnation.
+    pub origin_incarnation: u64,
+    /// Dead letter: the event's position in that queue.
+    pub origin_position: u64,
+    /// Dead letter: how often it was delivered in vain.
+    pub origin_attempts: u64,
+}
+
+sized!(railbus_attributes);
+
+impl railbus_attributes {
+    /// The attributes at `given`, `None` for NULL.
+    pub(crate) fn read(given: *const railbus_attributes) -> Result<Option<Attributes>, Failure> {
+        if given.is_null() {
+            return Ok(None);
+        }
+        let from = sized::read(given)?;
+        let known = RAILBUS_HAS_TIME | RAILBUS_HAS_TRACE | RAILBUS_HAS_ORIGIN | RAILBUS_REPLAYED;
+        if from.flags & !known != 0 {
+            return Err(Failure::invalid(format!("attributes {:#x}: unknown ones among them", from.flags)));
+        }
+        let has = |flag| from.flags & flag != 0;
+        Ok(Some(Attributes {
+            type_id: from.type_id,
+            trace: has(RAILBUS_HAS_TRACE).then_some(TraceContext {
+                trace_id: from.trace_id,
+                span_id: from.span_id,
+                flags: from.trace_flags,
+            }),
+            published_ns: has(RAILBUS_HAS_TIME).then_some(from.published_ns),
+            origin: has(RAILBUS_HAS_ORIGIN).then_some(Origin {
+                channel: from.origin_channel,
+                incarnation: from.origin_incarnation,
+                position: from.origin_position,
+                attempts: from.origin_attempts,
+            }),
+            replayed: has(RAILBUS_REPLAYED),
+        }))
+    }
+}
+
+impl railbus_event {
+    #[inline(always)]
+    pub(crate) fn of(event: Event<'_>, attempt: u32) -> railbus_event {
+        let payload = event.payload();
+        railbus_event {
+            payload: payload.as_ptr(),
+            position: event.position(),
+            payload_bytes: payload.len() as u32,
+            type_id: event.type_id(),
+            flags: event.flags(),
+            attempt: attempt as u8,
+        }
+    }
+}
+
+/// Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin.
+/// What its `flags` do not name is zero.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_event_attributes(
+    event: *const railbus_event,
+    attributes: *mut railbus_attributes,
+    error: *mut railbus_error,
+) -> i32 {
+    guarded(error, || {
+        // SAFETY: by the contract of the header.
+        let Some(parts) = (unsafe { event.as_ref() }) else {
+            return Err(Failure::invalid("the event is NULL"));
+        };
+        // SAFETY: the parts are of an event that a function of this library gave, and that may still be read.
+        let event = unsafe {
+            Event::from_parts(parts.payload, parts.payload_bytes, parts.type_id, parts.flags, parts.position)
+        };
+        let trace = event.trace().unwrap_or_default();
+        let origin = event.origin().unwrap_or_default();
+        let filled = railbus_attributes {
+            struct_size: 0,
+            type_id: event.type_id(),
+            flags: event.flags(),
+            trace_flags: trace.flags,
+            published_ns: event.published_ns().unwrap_or(0),
+            trace_id: trace.trace_id,
+            span_id: trace.span_id,
+            origin_channel: origin.channel,
+            origin_incarnation: origin.incarnation,
+            origin_position: origin.position,
+            origin_attempts: origin.attempts,
+        };
+        sized::write(attributes, &filled)
+    })
+}
+
+/// The caller's bytes; none for NULL.
+///
+/// # Safety
+/// There are `count` bytes, at most `isize::MAX`, for `'a`.
+#[inline(always)]
+pub(crate) unsafe fn bytes<'a>(bytes: *const u8, count: usize) -> &'a [u8] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: by the contract.
+    unsafe { std::slice::from_raw_parts(bytes, count) }
+}

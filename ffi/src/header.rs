@@ -1,0 +1,311 @@
+//! Generates `include/railbus.h`, and tests that the committed one is fresh.
+//!
+//! cbindgen writes the constants, structs and functions. What it cannot know is added here: the fingerprint of the
+//! shared layout, the INIT macros, and assertions of every size and offset, as Rust sees them.
+//!
+//! `make header` writes the header; the test fails when it differs from the committed one.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
+use railbus::layout;
+
+use crate::bus::railbus_bus_options;
+use crate::channel::{railbus_channel_header, railbus_channel_options};
+use crate::event::{railbus_attributes, railbus_bytes, railbus_event};
+use crate::info::{railbus_channel_info, railbus_participant};
+use crate::operate::railbus_repaired;
+use crate::reader::{railbus_reader_options, railbus_reader_stats, railbus_strided};
+use crate::result::railbus_error;
+use crate::sender::{railbus_sender_options, railbus_sender_stats};
+use crate::worker::{railbus_job, railbus_worker_options, railbus_worker_stats};
+
+/// The order in which a reader of the header meets things.
+const SOURCES: [&str; 13] = [
+    "result", "abi", "text", "wait", "bus", "channel", "event", "sender", "reader", "worker", "bridge",
+    "info", "operate",
+];
+
+/// One field of a struct, as Rust lays it out.
+struct Field {
+    name: &'static str,
+    offset: usize,
+    init: String,
+}
+
+/// A struct of the header.
+struct Layout {
+    name: &'static str,
+    bytes: usize,
+    fields: Vec<Field>,
+}
+
+/// How zero is written in an initialiser.
+trait Zero {
+    fn zero() -> String;
+}
+
+macro_rules! zeros {
+    ($($number:ty),+) => {
+        $(impl Zero for $number {
+            fn zero() -> String {
+                "0".into()
+            }
+        })+
+    };
+}
+zeros!(u8, u16, u32, u64, usize, i8, i32);
+
+impl<T> Zero for *const T {
+    fn zero() -> String {
+        "NULL".into()
+    }
+}
+
+impl<T> Zero for *mut T {
+    fn zero() -> String {
+        "NULL".into()
+    }
+}
+
+impl<T: Zero, const N: usize> Zero for [T; N] {
+    fn zero() -> String {
+        "{0}".into()
+    }
+}
+
+impl Zero for railbus_event {
+    fn zero() -> String {
+        "{NULL, 0, 0, 0, 0, 0}".into()
+    }
+}
+
+fn zero_of<S, T: Zero>(_: fn(&S) -> &T) -> String {
+    T::zero()
+}
+
+/// Lists all fields of structs; does not compile when one is missing.
+macro_rules! layouts {
+    ($($name:ident { $($field:ident),+ $(,)? })+) => {
+        vec![$({
+            #[allow(dead_code)]
+            fn complete(value: $name) {
+                let $name { $($field: _),+ } = value;
+            }
+            Layout {
+                name: stringify!($name),
+                bytes: size_of::<$name>(),
+                fields: vec![$(Field {
+                    name: stringify!($field),
+                    offset: std::mem::offset_of!($name, $field),
+                    init: zero_of(|value: &$name| &value.$field),
+                }),+],
+            }
+        }),+]
+    };
+}
+
+fn layouts() -> Vec<Layout> {
+    layouts! {
+        railbus_error { code, reserved, lost_from, lost_to, lost_events, message }
+        railbus_bus_options { struct_size, abi_version, layout_fingerprint, directory, directory_bytes }
+        railbus_channel_options {
+            struct_size, kind, flags, overflow, capacity_bytes, slots, slot_bytes, producers_max, consumers_max,
+            pages, numa_node, max_attempts, ring_mode, acks_mode, owner, ring_group, acks_group, stuck_after_ns,
+            dead_letters, dead_letters_bytes, first_position, incarnation, channel_id,
+        }
+        railbus_channel_header {
+            struct_size, kind, overflow, stamp, payload_max, capacity_bytes, slots, slot_bytes, page_bytes,
+            huge_pages, numa_node, producers_max, consumers_max, max_attempts, creator_pid, stuck_after_ns,
+            first_position, created_ns, incarnation, channel_id, bus, name, dead_letters,
+        }
+        railbus_event { payload, position, payload_bytes, type_id, flags, attempt }
+        railbus_bytes { bytes, count }
+        railbus_attributes {
+            struct_size, type_id, flags, trace_flags, published_ns, trace_id, span_id, origin_channel,
+            origin_incarnation, origin_position, origin_attempts,
+        }
+        railbus_sender_options { struct_size, flags, name, name_bytes, wait, reserved, spin_ns }
+        railbus_sender_stats { struct_size, reserved, events, dropped, payload_max }
+        railbus_reader_options { struct_size, flags, name, name_bytes, wait, start, spin_ns, position }
+        railbus_reader_stats { struct_size, reserved, events, lost, position }
+        railbus_strided {
+            struct_size, reserved, payloads, stride_bytes, events_max, lengths, positions, type_ids, published_ns,
+        }
+        railbus_worker_options { struct_size, flags, name, name_bytes, wait, grab, spin_ns }
+        railbus_worker_stats { struct_size, reserved, events, in_hand }
+        railbus_job { event, token }
+        railbus_channel_info {
+            struct_size, memory_locked, published, oldest, head, depth, capacity, unfinished, dropped, redelivered,
+            dead_lettered, total_bytes, page_bytes, huge_bytes, ring_uid, ring_gid, ring_mode, acks_uid, acks_gid,
+            acks_mode,
+        }
+        railbus_participant {
+            side, index, role, life, flags, pid, tid, reserved, start_time, cursor, position, lag, in_hand, events,
+            bytes, lost, attached_ns, seen_ns, waiting_ns, waiting_for, stuck_ns, name,
+        }
+        railbus_repaired { struct_size, skipped, buried, unsettled, aborted, redone }
+    }
+}
+
+const PREAMBLE: &str = r#"/*
+ * railbus: events between processes of one Linux host through shared memory, at the speed of the cache-coherence
+ * protocol.
+ *
+ * Results. Functions return RAILBUS_OK (0), a positive number for an ordinary answer of a bus at work (no event, no
+ * room, events lost), or a negative one for an error. The last argument is a struct of the caller's, or NULL, that
+ * gets the reason in words.
+ *
+ * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge) are made by
+ * an open function and closed by theirs. Each is one thing of its own: closing a channel closes nothing that was
+ * opened from it. A handle that was closed is told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of
+ * its type were closed after it and it is used for another; this finds mistakes, do not rely on it.
+ *
+ * Threads. A sender, reader or worker is used by one thread at a time; it may go from thread to thread. Buses,
+ * channels and bridges may be used by several threads at once, but by none while they are closed.
+ *
+ * Fork. A child has none of its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
+ *
+ * Waiting. Every timeout_ns is a limit: 0 does not wait and makes no system call but to wake a sleeper;
+ * RAILBUS_FOREVER waits without end. A signal does not end a wait: whoever must look up now and then (a signal
+ * handler's flag, Python, a Go context) waits in slices of, say, 50 ms, and calls again on RAILBUS_TIMED_OUT.
+ *
+ * Views. What a reader gives out lies in shared memory until the next call on that reader that receives, releases or
+ * closes; what a worker took, until it is done, handed back, or the worker closed. The memory is read-only.
+ *
+ * Structs that begin with struct_size are initialised with their INIT macros, and may grow in later versions. Text is
+ * UTF-8, given as a pointer and a number of bytes, or RAILBUS_ZERO_TERMINATED in its place.
+ *
+ * Pointers are valid for what the function does with them; where NULL is allowed, it is said.
+ *
+ * Generated from the Rust sources in ffi/src by `make header`; do not edit.
+ */"#;
+
+fn config() -> Config {
+    let mut config = Config {
+        header: Some(PREAMBLE.into()),
+        include_guard: Some("RAILBUS_H".into()),
+        no_includes: true,
+        sys_includes: vec!["stddef.h".into(), "stdint.h".into()],
+        after_includes: Some(after_includes()),
+        trailer: Some(trailer()),
+        language: Language::C,
+        cpp_compat: true,
+        style: Style::Both,
+        usize_is_size_t: true,
+        documentation_style: DocumentationStyle::Doxy,
+        line_length: 110,
+        tab_width: 4,
+        ..Config::default()
+    };
+    config.function.must_use = None;
+    config
+}
+
+fn after_includes() -> String {
+    format!(
+        "\n/**\n * The layout of shared memory that this header belongs to. Compare it with \
+         `railbus_layout_fingerprint()`.\n */\n#define RAILBUS_LAYOUT_FINGERPRINT {:#018x}ULL\n\n/**\n * Version of \
+         the library that this header belongs to.\n */\n#define RAILBUS_VERSION \"{}\"\n\n/**\n * In place of a \
+         number of bytes: the text ends with a zero byte.\n */\n#define RAILBUS_ZERO_TERMINATED SIZE_MAX",
+        layout::FINGERPRINT,
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+fn trailer() -> String {
+    let mut text = String::from("/* Initialisers: the size, and zero for everything else. */\n\n");
+    for layout in layouts().iter().filter(|layout| layout.fields[0].name == "struct_size") {
+        let values: Vec<String> = layout
+            .fields
+            .iter()
+            .map(|field| match (layout.name, field.name) {
+                (name, "struct_size") => format!("sizeof({name})"),
+                ("railbus_bus_options", "abi_version") => "RAILBUS_ABI_VERSION".into(),
+                ("railbus_bus_options", "layout_fingerprint") => "RAILBUS_LAYOUT_FINGERPRINT".into(),
+                (_, name) if name.ends_with("_bytes") && is_text(layout, name) => {
+                    "RAILBUS_ZERO_TERMINATED".into()
+                }
+                _ => field.init.clone(),
+            })
+            .collect();
+        let macro_name = layout.name.to_uppercase();
+        let _ = writeln!(text, "#define {macro_name}_INIT \\\n    {{{}}}\n", values.join(", "));
+    }
+    text.push_str(
+        "/* The structs are laid out as the library was compiled: the compiler checks it here. */\n\
+         #ifdef __cplusplus\n\
+         #define RAILBUS_ASSERT(name, fact) static_assert(fact, #name)\n\
+         #else\n\
+         #define RAILBUS_ASSERT(name, fact) typedef char railbus_assert_##name[(fact) ? 1 : -1]\n\
+         #endif\n\n\
+         RAILBUS_ASSERT(pointers, sizeof(void *) == 8 && sizeof(size_t) == 8);\n",
+    );
+    for layout in layouts() {
+        let short = layout.name.trim_start_matches("railbus_");
+        let _ = writeln!(text, "RAILBUS_ASSERT({short}, sizeof({}) == {});", layout.name, layout.bytes);
+        for field in &layout.fields {
+            let _ = writeln!(
+                text,
+                "RAILBUS_ASSERT({short}_{}, offsetof({}, {}) == {});",
+                field.name, layout.name, field.name, field.offset
+            );
+        }
+    }
+    text
+}
+
+/// Whether a number of bytes is that of a text: a pointer of the name without `_bytes` stands before it.
+fn is_text(layout: &Layout, bytes_field: &str) -> bool {
+    let text = bytes_field.trim_end_matches("_bytes");
+    layout.fields.iter().any(|field| field.name == text && field.init == "NULL")
+}
+
+fn committed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("include/railbus.h")
+}
+
+fn generated() -> String {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let builder = SOURCES.iter().fold(Builder::new().with_config(config()), |builder, name| {
+        builder.with_src(sources.join(format!("{name}.rs")))
+    });
+    let mut text = Vec::new();
+    builder.generate().expect("the sources parse").write(&mut text);
+    String::from_utf8(text).expect("the sources are UTF-8")
+}
+
+#[test]
+fn the_committed_header_is_what_the_sources_say() {
+    let fresh = generated();
+    if std::env::var_os("RAILBUS_WRITE_HEADER").is_some() {
+        std::fs::create_dir_all(committed().parent().expect("it has a parent"))
+            .expect("the directory is made");
+        std::fs::write(committed(), fresh).expect("the header is written");
+        return;
+    }
+    let found = std::fs::read_to_string(committed()).expect("the header is committed");
+    let differs = found.lines().zip(fresh.lines()).position(|(a, b)| a != b);
+    assert!(
+        found == fresh,
+        "railbus.h is stale from line {differs:?} on (counted from 0): run `make header`"
+    );
+}
+
+#[test]
+fn every_function_and_constant_says_what_it_is() {
+    let text = generated();
+    let lines: Vec<&str> = text.lines().collect();
+    for (i, line) in lines.iter().enumerate() {
+        let is_function = line.starts_with("int32_t railbus_")
+            || line.starts_with("uint64_t railbus_")
+            || line.starts_with("const char *railbus_");
+        let is_item =
+            is_function || line.starts_with("typedef struct") || line.starts_with("#define RAILBUS_");
+        let is_plain = line.contains("_INIT \\") || line.contains("RAILBUS_ASSERT") || line.ends_with("_H");
+        if is_item && !is_plain {
+            assert!(lines[i - 1].ends_with("*/"), "not documented: {line}");
+        }
+    }
+}

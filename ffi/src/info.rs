@@ -1,0 +1,245 @@
+//! What an observer sees of a channel.
+
+use std::ffi::c_char;
+
+use railbus::info::{Life, Participant, ParticipantRole};
+use railbus::os::pages::Locked;
+use railbus::ring::peers::Side;
+
+use crate::channel::{channel, railbus_channel};
+use crate::result::{Failure, RAILBUS_WRONG_LENGTH, railbus_error};
+use crate::shell::guarded;
+use crate::sized::{self, sized};
+use crate::text::array;
+
+/// In place of a number that does not apply.
+pub const RAILBUS_NONE: u64 = u64::MAX;
+
+/// Side: those who publish.
+pub const RAILBUS_PRODUCERS: u32 = 1;
+/// Side: those who receive.
+pub const RAILBUS_CONSUMERS: u32 = 2;
+
+/// Role: publishes to a stream or topic, or produces into a queue.
+pub const RAILBUS_ROLE_PRODUCER: u32 = 1;
+/// Role: reads a stream or topic.
+pub const RAILBUS_ROLE_SUBSCRIBER: u32 = 2;
+/// Role: takes events from a queue.
+pub const RAILBUS_ROLE_WORKER: u32 = 3;
+/// Role: reads a queue without taking.
+pub const RAILBUS_ROLE_TAP: u32 = 4;
+
+/// Life: its process lives.
+pub const RAILBUS_LIVE: u32 = 1;
+/// Life: it died; what it left is repaired by whoever meets it.
+pub const RAILBUS_DEAD: u32 = 2;
+/// Life: a durable subscription without an owner: its cursor holds events back.
+pub const RAILBUS_HELD: u32 = 3;
+/// Life: it lives but was evicted, and is told when it next looks.
+pub const RAILBUS_LIFE_EVICTED: u32 = 4;
+
+/// A snapshot of a channel. Initialise `struct_size` before it is filled. Positions are bytes in a stream, tickets in
+/// a queue or topic.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_channel_info {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// Whether all mappings are locked in memory: 0 or 1.
+    pub memory_locked: u32,
+    /// The next position to be published.
+    pub published: u64,
+    /// The oldest position that is retained.
+    pub oldest: u64,
+    /// Queue: the next ticket to be taken, or `RAILBUS_NONE`.
+    pub head: u64,
+    /// What waits: not taken yet (queue), or not read yet by the slowest reader that holds producers back.
+    pub depth: u64,
+    /// The most that fits: bytes of a stream, slots of a queue or topic.
+    pub capacity: u64,
+    /// Queue: events that no worker has done yet, or `RAILBUS_NONE`.
+    pub unfinished: u64,
+    /// Events dropped because the channel was full.
+    pub dropped: u64,
+    /// Queue: events delivered again.
+    pub redelivered: u64,
+    /// Queue: events moved to the dead-letter queue.
+    pub dead_lettered: u64,
+    /// Length of all files of the channel in bytes.
+    pub total_bytes: u64,
+    /// Size of the pages behind the data in this process.
+    pub page_bytes: u64,
+    /// Bytes of the data that are seen in huge pages.
+    pub huge_bytes: u64,
+    /// Owner of the file that producers write.
+    pub ring_uid: u32,
+    /// Its group.
+    pub ring_gid: u32,
+    /// Its mode.
+    pub ring_mode: u32,
+    /// Owner of the file that consumers write.
+    pub acks_uid: u32,
+    /// Its group.
+    pub acks_gid: u32,
+    /// Its mode.
+    pub acks_mode: u32,
+}
+
+sized!(railbus_channel_info);
+
+/// Somebody who is registered. This struct does not grow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_participant {
+    /// `RAILBUS_PRODUCERS` or `RAILBUS_CONSUMERS`.
+    pub side: u32,
+    /// Its place on that side: what `railbus_channel_evict` takes.
+    pub index: u32,
+    /// One of `RAILBUS_ROLE_`; 0 is unknown.
+    pub role: u32,
+    /// `RAILBUS_LIVE`, `RAILBUS_DEAD`, `RAILBUS_HELD` or `RAILBUS_LIFE_EVICTED`.
+    pub life: u32,
+    /// `RAILBUS_DURABLE` and `RAILBUS_LOSSY`, or-ed together.
+    pub flags: u32,
+    /// Its process.
+    pub pid: u32,
+    /// The thread that opened it.
+    pub tid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// When its process started, in clock ticks since boot.
+    pub start_time: u64,
+    /// Readers: everything before this was read; else `RAILBUS_NONE`.
+    pub cursor: u64,
+    /// A stream's publisher: the next position it writes; else `RAILBUS_NONE`.
+    pub position: u64,
+    /// Readers: how far the cursor is behind what is published; else `RAILBUS_NONE`.
+    pub lag: u64,
+    /// Tickets claimed and not finished.
+    pub in_hand: u64,
+    /// Events published or received.
+    pub events: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Readers: events lost to overrun; producers: events dropped.
+    pub lost: u64,
+    /// How long ago it was opened, in ns.
+    pub attached_ns: u64,
+    /// How long ago it last noted the time, in ns.
+    pub seen_ns: u64,
+    /// For how long it has been waiting for room, in ns; `RAILBUS_NONE` if it is not.
+    pub waiting_ns: u64,
+    /// Which position it waits for; `RAILBUS_NONE` if it does not.
+    pub waiting_for: u64,
+    /// For how long it has not moved though others wait for it, in ns; `RAILBUS_NONE` if it is not stuck.
+    pub stuck_ns: u64,
+    /// Its name, zero-terminated.
+    pub name: [c_char; 72],
+}
+
+/// Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
+/// right to read both files; takes some system calls for each participant, and 10 ms when somebody may be stuck.
+///
+/// `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
+/// `participants_count`, which may be NULL, gets how many there are.
+///
+/// Returns `RAILBUS_WRONG_LENGTH` if not all participants fit (the first ones are there), `RAILBUS_NOT_FOUND` if the
+/// channel was removed, `RAILBUS_NOT_ALLOWED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_channel_inspect(
+    channel: *const railbus_channel,
+    info: *mut railbus_channel_info,
+    participants: *mut railbus_participant,
+    participants_max: usize,
+    participants_count: *mut usize,
+    error: *mut railbus_error,
+) -> i32 {
+    guarded(error, || {
+        // SAFETY: by the contract of the header.
+        let seen = unsafe { self::channel(channel) }?.info()?;
+        let filled = railbus_channel_info {
+            struct_size: 0,
+            memory_locked: (seen.pages.locked == Locked::Yes).into(),
+            published: seen.positions.published,
+            oldest: seen.positions.oldest,
+            head: seen.positions.head.unwrap_or(RAILBUS_NONE),
+            depth: seen.positions.depth,
+            capacity: seen.positions.capacity,
+            unfinished: seen.positions.unfinished.unwrap_or(RAILBUS_NONE),
+            dropped: seen.counters.dropped,
+            redelivered: seen.counters.redelivered,
+            dead_lettered: seen.counters.dead_lettered,
+            total_bytes: seen.total_bytes,
+            page_bytes: seen.pages.page_bytes,
+            huge_bytes: seen.pages.huge_bytes_seen,
+            ring_uid: seen.ring_access.uid,
+            ring_gid: seen.ring_access.gid,
+            ring_mode: seen.ring_access.mode,
+            acks_uid: seen.acks_access.uid,
+            acks_gid: seen.acks_access.gid,
+            acks_mode: seen.acks_access.mode,
+        };
+        if !info.is_null() {
+            sized::write(info, &filled)?;
+        }
+        let count = seen.participants.len();
+        if !participants_count.is_null() {
+            // SAFETY: the caller's place.
+            unsafe { participants_count.write(count) };
+        }
+        if participants_max == 0 || participants.is_null() {
+            return Ok(());
+        }
+        for (i, one) in seen.participants.iter().take(participants_max).enumerate() {
+            // SAFETY: the caller's array has room for `participants_max`.
+            unsafe { participants.add(i).write(of(one)) };
+        }
+        if count > participants_max {
+            let why = format!("there are {count} participants, and room for {participants_max}");
+            return Err(Failure::new(RAILBUS_WRONG_LENGTH, why));
+        }
+        Ok(())
+    })
+}
+
+fn of(one: &Participant) -> railbus_participant {
+    railbus_participant {
+        side: match one.side {
+            Side::Producers => RAILBUS_PRODUCERS,
+            Side::Consumers => RAILBUS_CONSUMERS,
+        },
+        index: one.index as u32,
+        role: match one.role {
+            ParticipantRole::Producer => RAILBUS_ROLE_PRODUCER,
+            ParticipantRole::Subscriber => RAILBUS_ROLE_SUBSCRIBER,
+            ParticipantRole::Worker => RAILBUS_ROLE_WORKER,
+            ParticipantRole::Tap => RAILBUS_ROLE_TAP,
+            ParticipantRole::Unknown => 0,
+        },
+        life: match one.life {
+            Life::Live => RAILBUS_LIVE,
+            Life::Dead => RAILBUS_DEAD,
+            Life::Held => RAILBUS_HELD,
+            Life::Evicted => RAILBUS_LIFE_EVICTED,
+        },
+        flags: if one.durable { crate::reader::RAILBUS_DURABLE } else { 0 }
+            | if one.lossy { crate::reader::RAILBUS_LOSSY } else { 0 },
+        pid: one.pid,
+        tid: one.tid,
+        reserved: 0,
+        start_time: one.start_time,
+        cursor: one.cursor.unwrap_or(RAILBUS_NONE),
+        position: one.position.unwrap_or(RAILBUS_NONE),
+        lag: one.lag.unwrap_or(RAILBUS_NONE),
+        in_hand: one.in_hand,
+        events: one.events,
+        bytes: one.bytes,
+        lost: one.lost,
+        attached_ns: one.attached_ns,
+        seen_ns: one.seen_ns,
+        waiting_ns: one.waits.map_or(RAILBUS_NONE, |waits| waits.for_ns),
+        waiting_for: one.waits.map_or(RAILBUS_NONE, |waits| waits.position),
+        stuck_ns: one.stuck_ns.unwrap_or(RAILBUS_NONE),
+        name: array(&one.name),
+    }
+}

@@ -1,0 +1,610 @@
+//! Receiving: a stream's subscriber, a topic's subscriber, a queue's tap.
+
+use std::ffi::{c_char, c_void};
+use std::time::Duration;
+
+use railbus::inlet::Inlet;
+use railbus::reader::Reader;
+use railbus::{Event, Kind, RecvError, Start, SubscribeOptions, Subscriber, TopicSubscriber, Watch};
+
+use crate::bus::out;
+use crate::channel::{channel, railbus_channel};
+use crate::event::railbus_event;
+use crate::result::{
+    Failure, RAILBUS_EMPTY, RAILBUS_OK, RAILBUS_WRONG_LENGTH, railbus_error, receive_failed,
+};
+use crate::shell::{self, Body, PENDING, Pool, READY, Shell, guarded};
+use crate::sized::{self, sized};
+use crate::text::text;
+use crate::wait::wait;
+
+/// Reader option: the subscription outlives its owner. Its cursor holds events back until the name comes again.
+pub const RAILBUS_DURABLE: u32 = 1;
+/// Reader option: lose events, exactly reported, rather than ever hold a publisher back.
+pub const RAILBUS_LOSSY: u32 = 2;
+/// Reader and worker option: receiving ends with `RAILBUS_CLOSED` when the last publisher has left and everything was
+/// read (done, for a worker).
+pub const RAILBUS_UNTIL_CLOSED: u32 = 4;
+
+/// Start: behind everything published so far. The default.
+pub const RAILBUS_START_LIVE: u32 = 0;
+/// Start: at the oldest event that is retained.
+pub const RAILBUS_START_OLDEST: u32 = 1;
+/// Start: at `position`, which must be retained and the start of an event.
+pub const RAILBUS_START_POSITION: u32 = 2;
+
+/// Whoever receives without taking: a subscriber of a stream or topic, a tap of a queue. Used by one thread at a time,
+/// not after `fork`.
+pub struct railbus_reader {
+    _shell: Shell<ReaderBody>,
+}
+
+/// A reader of any kind. A queue's tap and a topic's subscriber are one type.
+enum AnyReader {
+    Stream(Subscriber),
+    Slots(TopicSubscriber),
+}
+
+/// What a call came upon but could not give out: the next call does (state PENDING).
+enum Pending {
+    Event(railbus_event),
+    Failed(RecvError),
+}
+
+pub(crate) struct ReaderBody {
+    reader: AnyReader,
+    /// Whether a batch is held, so that the next one must release it first.
+    holds_batch: bool,
+    pending: Option<Pending>,
+}
+
+impl Body for ReaderBody {
+    const MAGIC: u64 = u64::from_be_bytes(*b"rlb-rea\0");
+    const NAME: &'static str = "reader";
+
+    fn pool() -> &'static Pool<ReaderBody> {
+        static POOL: Pool<ReaderBody> = Pool::new();
+        &POOL
+    }
+}
+
+/// Runs the same code for the reader of each kind.
+macro_rules! with_reader {
+    ($any:expr, $reader:ident => $run:expr) => {
+        match $any {
+            AnyReader::Stream($reader) => $run,
+            AnyReader::Slots($reader) => $run,
+        }
+    };
+}
+
+/// How a reader behaves. Initialise it with `RAILBUS_READER_OPTIONS_INIT`; zero is the default of everything.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_reader_options {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_UNTIL_CLOSED`, or-ed together.
+    pub flags: u32,
+    /// A name, at most 64 bytes: for observers, or the identity of a durable subscription; may be NULL.
+    pub name: *const c_char,
+    /// Bytes of `name`, or `RAILBUS_ZERO_TERMINATED`.
+    pub name_bytes: usize,
+    /// How to wait for events: one of `RAILBUS_WAIT_`.
+    pub wait: u32,
+    /// Where to start: one of `RAILBUS_START_`. A durable subscription that exists resumes instead.
+    pub start: u32,
+    /// How long to poll first, in ns.
+    pub spin_ns: u64,
+    /// With `RAILBUS_START_POSITION`: where.
+    pub position: u64,
+}
+
+/// What a reader has done. Initialise `struct_size` before it is filled.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_reader_stats {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Events received by this handle.
+    pub events: u64,
+    /// Events lost by this handle to overrun.
+    pub lost: u64,
+    /// The position of the next event.
+    pub position: u64,
+}
+
+/// Where to copy events to: one every `stride_bytes`. Initialise it with `RAILBUS_STRIDED_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_strided {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Payload i goes to `payloads + i * stride_bytes`.
+    pub payloads: *mut c_void,
+    /// The largest payload that fits, and the distance of two.
+    pub stride_bytes: usize,
+    /// How many events there is room for.
+    pub events_max: usize,
+    /// Bytes of each payload. If NULL, every payload must have exactly `stride_bytes`.
+    pub lengths: *mut u32,
+    /// Position of each event; may be NULL.
+    pub positions: *mut u64,
+    /// Type id of each event; may be NULL.
+    pub type_ids: *mut u16,
+    /// When each event was published, in ns of CLOCK_REALTIME, 0 if it does not say; may be NULL.
+    pub published_ns: *mut u64,
+}
+
+sized!(railbus_reader_options, railbus_reader_stats, railbus_strided);
+
+/// Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which sees every event and
+/// takes none.
+///
+/// `options` may be NULL. Close it with `railbus_reader_close`. Returns `RAILBUS_BUSY` when the durable name is in use
+/// or no place is left; `RAILBUS_INVALID` when the position to start at is not retained, among others;
+/// `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_reader_open(
+    channel: *const railbus_channel,
+    options: *const railbus_reader_options,
+    reader: *mut *mut railbus_reader,
+    error: *mut railbus_error,
+) -> i32 {
+    guarded(error, || {
+        let out = out(reader, "reader")?;
+        // SAFETY: by the contract of the header.
+        let channel = unsafe { self::channel(channel) }?;
+        let given = sized::read(options)?;
+        let known = RAILBUS_DURABLE | RAILBUS_LOSSY | RAILBUS_UNTIL_CLOSED;
+        if given.flags & !known != 0 {
+            return Err(Failure::invalid(format!(
+                "reader options {:#x}: unknown ones among them",
+                given.flags
+            )));
+        }
+        let options = SubscribeOptions {
+            // SAFETY: as above.
+            name: unsafe { text("the reader's name", given.name, given.name_bytes) }?.to_owned(),
+            durable: given.flags & RAILBUS_DURABLE != 0,
+            lossy: given.flags & RAILBUS_LOSSY != 0,
+            start: match given.start {
+                RAILBUS_START_LIVE => Start::Live,
+                RAILBUS_START_OLDEST => Start::Oldest,
+                RAILBUS_START_POSITION => Start::Position(given.position),
+                other => {
+                    return Err(Failure::invalid(format!("start {other}: must be one of RAILBUS_START_")));
+                }
+            },
+            wait: wait(given.wait, given.spin_ns)?,
+            until_closed: given.flags & RAILBUS_UNTIL_CLOSED != 0,
+        };
+        let reader = match channel.header().kind {
+            Kind::Stream => AnyReader::Stream(channel.subscriber(&options)?),
+            Kind::Topic => AnyReader::Slots(channel.topic_subscriber(&options)?),
+            Kind::Queue => AnyReader::Slots(channel.tap(&options)?),
+        };
+        // SAFETY: the place was checked.
+        unsafe { shell::open(ReaderBody { reader, holds_batch: false, pending: None }, out) };
+        Ok(())
+    })
+}
+
+/// Closes a reader: what it gave out is released, and what was received is acknowledged. NULL is ignored.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_reader_close(reader: *mut railbus_reader, error: *mut railbus_error) -> i32 {
+    // SAFETY: by the contract of the header.
+    unsafe { shell::close(reader.cast::<Shell<ReaderBody>>(), error, |_| {}) }
+}
+
+/// Receives the next event, in place: `event` tells where it is.
+///
+/// Waits at most `timeout_ns`: 0 does not wait. The payload may be read until the next call on this reader that
+/// receives, releases or closes.
+///
+/// Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_LOST`, `RAILBUS_CLOSED`, `RAILBUS_EVICTED`,
+/// `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_receive(
+    reader: *mut railbus_reader,
+    timeout_ns: u64,
+    event: *mut railbus_event,
+    error: *mut railbus_error,
+) -> i32 {
+    let handle = reader.cast::<Shell<ReaderBody>>();
+    // SAFETY: by the contract of the header.
+    let Some(body) = (unsafe { shell::ready(handle) }) else {
+        // SAFETY: as above, for one event.
+        return unsafe { receive_otherwise(handle, event, 1, error) }.0;
+    };
+    if event.is_null() {
+        return no_place(error);
+    }
+    let receive = || match with_reader!(&mut body.reader, reader => receive(reader, timeout_ns)) {
+        Ok(Some(found)) => {
+            // SAFETY: the caller's place.
+            unsafe { event.write(railbus_event::of(found, 0)) };
+            RAILBUS_OK
+        }
+        Ok(None) => RAILBUS_EMPTY,
+        Err(failed) => receive_failed(failed, error),
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, receive) }
+}
+
+#[inline(always)]
+fn receive<R: Inlet>(reader: &mut Reader<R>, timeout_ns: u64) -> Result<Option<Event<'_>>, RecvError> {
+    match timeout_ns {
+        0 => reader.try_recv(),
+        // RAILBUS_FOREVER is 584 years.
+        timeout_ns => reader.recv_timeout(Duration::from_nanos(timeout_ns)).map(Some),
+    }
+}
+
+/// Receives up to `events_max` events that are there, in place, and held together: all payloads may be read until the
+/// next call on this reader that receives, releases or closes. A lossy reader, which reads copies, gets one at a time.
+///
+/// Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets how many there are, in any case. What
+/// interrupts a batch (a loss, say) is the answer of the next call.
+///
+/// A publisher has to wait for what is held: call again, or `railbus_release`, soon.
+///
+/// Returns what `railbus_receive` does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_receive_batch(
+    reader: *mut railbus_reader,
+    events: *mut railbus_event,
+    events_max: usize,
+    timeout_ns: u64,
+    count: *mut usize,
+    error: *mut railbus_error,
+) -> i32 {
+    if count.is_null() || events.is_null() || events_max == 0 {
+        return no_place(error);
+    }
+    // SAFETY: the caller's place.
+    unsafe { count.write(0) };
+    let handle = reader.cast::<Shell<ReaderBody>>();
+    // SAFETY: by the contract of the header.
+    let Some(body) = (unsafe { shell::ready(handle) }) else {
+        // SAFETY: as above.
+        let (result, found) = unsafe { receive_otherwise(handle, events, events_max, error) };
+        // SAFETY: the caller's place.
+        unsafe { count.write(found) };
+        return result;
+    };
+    let receive = || {
+        let held = std::mem::replace(&mut body.holds_batch, true);
+        let result = with_reader!(&mut body.reader, reader => {
+            if held {
+                reader.acknowledge();
+            }
+            receive_batch(reader, events, events_max, timeout_ns)
+        });
+        match result {
+            Ok(0) => RAILBUS_EMPTY,
+            Ok(found) => {
+                // SAFETY: the caller's place.
+                unsafe { count.write(found) };
+                RAILBUS_OK
+            }
+            Err(failed) => receive_failed(failed, error),
+        }
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, receive) }
+}
+
+fn receive_batch<R: Inlet>(
+    reader: &mut Reader<R>,
+    events: *mut railbus_event,
+    events_max: usize,
+    timeout_ns: u64,
+) -> Result<usize, RecvError> {
+    let batch = match timeout_ns {
+        0 => reader.batch(events_max)?,
+        timeout_ns => reader.batch_timeout(events_max, Duration::from_nanos(timeout_ns))?,
+    };
+    let count = batch.len();
+    for (i, event) in batch.iter().enumerate() {
+        // SAFETY: the caller's array has room for `events_max`.
+        unsafe { events.add(i).write(railbus_event::of(event, 0)) };
+    }
+    // Held until the next call: dropping it would release the events.
+    std::mem::forget(batch);
+    Ok(count)
+}
+
+/// Copies up to `to->events_max` events that are there into the caller's memory, and releases them. `count` gets how
+/// many, in any case.
+///
+/// Waits at most `timeout_ns` for the first one: 0 does not wait. An event that does not fit ends the call, and
+/// `RAILBUS_WRONG_LENGTH` is the answer of the next one, unless that is `railbus_receive` or `railbus_receive_batch`:
+/// these give it out. What else interrupts (a loss, say) is the answer of the next call, too.
+///
+/// Returns what `railbus_receive` does, and `RAILBUS_WRONG_LENGTH`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_receive_into(
+    reader: *mut railbus_reader,
+    to: *const railbus_strided,
+    timeout_ns: u64,
+    count: *mut usize,
+    error: *mut railbus_error,
+) -> i32 {
+    if count.is_null() || to.is_null() {
+        return no_place(error);
+    }
+    // SAFETY: the caller's place.
+    unsafe { count.write(0) };
+    let handle = reader.cast::<Shell<ReaderBody>>();
+    // SAFETY: by the contract of the header; what is pending is handled below.
+    let body = unsafe { shell::in_state(handle, READY).or_else(|| shell::in_state(handle, PENDING)) };
+    let Some(body) = body else {
+        // SAFETY: as above.
+        return unsafe { shell::refusal(handle) }.tell(error);
+    };
+    let receive = || {
+        let to = match sized::read(to).and_then(Target::new) {
+            Ok(to) => to,
+            Err(failure) => return failure.tell(error),
+        };
+        // SAFETY: open, and this thread's.
+        let body: &mut ReaderBody = unsafe { &mut *body };
+        if body.pending.is_some() {
+            return copy_pending(handle, body, &to, count, error);
+        }
+        let (found, end) = with_reader!(&mut body.reader, reader => receive_into(reader, &to, timeout_ns));
+        // SAFETY: the caller's place.
+        unsafe { count.write(found) };
+        match end {
+            End::Full => RAILBUS_OK,
+            End::Empty if found == 0 => RAILBUS_EMPTY,
+            End::Empty => RAILBUS_OK,
+            End::Failed(failed) if found == 0 => receive_failed(failed, error),
+            End::Failed(failed) => {
+                body.pending = Some(Pending::Failed(failed));
+                // SAFETY: open, and this thread's.
+                unsafe { shell::set_state(handle, PENDING) };
+                RAILBUS_OK
+            }
+            End::DoesNotFit(event) => {
+                body.pending = Some(Pending::Event(event));
+                // SAFETY: open, and this thread's.
+                unsafe { shell::set_state(handle, PENDING) };
+                if found == 0 { to.wrong_length(&event).tell(error) } else { RAILBUS_OK }
+            }
+        }
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, receive) }
+}
+
+/// Why copying ended.
+enum End {
+    Full,
+    Empty,
+    Failed(RecvError),
+    DoesNotFit(railbus_event),
+}
+
+fn receive_into<R: Inlet>(reader: &mut Reader<R>, to: &Target, timeout_ns: u64) -> (usize, End) {
+    for i in 0..to.0.events_max {
+        let timeout_ns = if i == 0 { timeout_ns } else { 0 };
+        match receive(reader, timeout_ns) {
+            Ok(Some(event)) => {
+                if !to.put(i, &event) {
+                    return (i, End::DoesNotFit(railbus_event::of(event, 0)));
+                }
+            }
+            Ok(None) => return (i, End::Empty),
+            Err(failed) => return (i, End::Failed(failed)),
+        }
+    }
+    (to.0.events_max, End::Full)
+}
+
+/// What an earlier call could not copy.
+#[cold]
+fn copy_pending(
+    handle: *mut Shell<ReaderBody>,
+    body: &mut ReaderBody,
+    to: &Target,
+    count: *mut usize,
+    error: *mut railbus_error,
+) -> i32 {
+    let result = match &body.pending {
+        Some(Pending::Event(event)) => {
+            // SAFETY: the event was given by this reader, which has not been asked for another since.
+            let found = unsafe {
+                Event::from_parts(
+                    event.payload,
+                    event.payload_bytes,
+                    event.type_id,
+                    event.flags,
+                    event.position,
+                )
+            };
+            if !to.put(0, &found) {
+                return to.wrong_length(event).tell(error);
+            }
+            // SAFETY: the caller's place.
+            unsafe { count.write(1) };
+            RAILBUS_OK
+        }
+        Some(Pending::Failed(failed)) => receive_failed(*failed, error),
+        None => RAILBUS_EMPTY,
+    };
+    body.pending = None;
+    // SAFETY: open, and this thread's.
+    unsafe { shell::set_state(handle, READY) };
+    result
+}
+
+/// A strided buffer that was checked.
+struct Target(railbus_strided);
+
+impl Target {
+    fn new(to: railbus_strided) -> Result<Target, Failure> {
+        let all = to.stride_bytes.checked_mul(to.events_max).filter(|&all| all <= isize::MAX as usize);
+        if all.is_none() || (to.payloads.is_null() && all != Some(0)) || to.events_max == 0 {
+            return Err(Failure::invalid(format!(
+                "room for {} payloads, {} bytes apart, at {:p}",
+                to.events_max, to.stride_bytes, to.payloads
+            )));
+        }
+        Ok(Target(to))
+    }
+
+    /// Copies event `i`, if it fits.
+    #[inline(always)]
+    fn put(&self, i: usize, event: &Event<'_>) -> bool {
+        let to = &self.0;
+        let payload = event.payload();
+        if payload.len() > to.stride_bytes || (to.lengths.is_null() && payload.len() != to.stride_bytes) {
+            return false;
+        }
+        let place = to.payloads.cast::<u8>().wrapping_add(i * to.stride_bytes);
+        // SAFETY: the caller vouches for `events_max` places of `stride_bytes`; none of them lies in the ring.
+        unsafe { payload.as_ptr().copy_to_nonoverlapping(place, payload.len()) };
+        if !to.lengths.is_null() {
+            // SAFETY: as above, for the lengths.
+            unsafe { to.lengths.add(i).write(payload.len() as u32) };
+        }
+        if !to.positions.is_null() {
+            // SAFETY: as above, for the positions.
+            unsafe { to.positions.add(i).write(event.position()) };
+        }
+        if !to.type_ids.is_null() {
+            // SAFETY: as above, for the type ids.
+            unsafe { to.type_ids.add(i).write(event.type_id()) };
+        }
+        if !to.published_ns.is_null() {
+            // SAFETY: as above, for the times.
+            unsafe { to.published_ns.add(i).write(event.published_ns().unwrap_or(0)) };
+        }
+        true
+    }
+
+    fn wrong_length(&self, event: &railbus_event) -> Failure {
+        let (bytes, stride_bytes) = (event.payload_bytes, self.0.stride_bytes);
+        let wanted = if self.0.lengths.is_null() { "exactly" } else { "at most" };
+        let why = format!(
+            "the event at {} has {bytes} bytes, the buffer takes {wanted} {stride_bytes}: railbus_receive gives it \
+             out",
+            event.position
+        );
+        Failure::new(RAILBUS_WRONG_LENGTH, why)
+    }
+}
+
+/// Releases everything this reader has given out, and publishes its cursor at once: a durable subscription resumes
+/// behind it. Payloads must not be read any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_release(reader: *mut railbus_reader, error: *mut railbus_error) -> i32 {
+    let handle = reader.cast::<Shell<ReaderBody>>();
+    // SAFETY: by the contract of the header.
+    let Some(body) = (unsafe { shell::ready(handle) }) else {
+        // SAFETY: as above.
+        if unsafe { shell::in_state(handle, PENDING) }.is_some() {
+            // The event that waits to be given out is not to be released; the next call goes on from there.
+            return RAILBUS_OK;
+        }
+        // SAFETY: as above.
+        return unsafe { shell::refusal(handle) }.tell(error);
+    };
+    let release = || {
+        body.holds_batch = false;
+        with_reader!(&mut body.reader, reader => reader.acknowledge());
+        RAILBUS_OK
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, release) }
+}
+
+/// Fills `stats` with what this reader has done. No system call; releases nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_reader_statistics(
+    reader: *mut railbus_reader,
+    stats: *mut railbus_reader_stats,
+    error: *mut railbus_error,
+) -> i32 {
+    let handle = reader.cast::<Shell<ReaderBody>>();
+    guarded(error, || {
+        // SAFETY: by the contract of the header.
+        let body = unsafe { open_body(handle) }?;
+        let filled = with_reader!(&body.reader, reader => railbus_reader_stats {
+            struct_size: 0,
+            reserved: 0,
+            events: reader.events(),
+            lost: reader.lost(),
+            position: reader.position(),
+        });
+        sized::write(stats, &filled)
+    })
+}
+
+/// What a bridge is to be armed with.
+///
+/// # Safety
+/// As for [`shell::ready`].
+pub(crate) unsafe fn watch(reader: *const railbus_reader) -> Result<Watch, Failure> {
+    // SAFETY: by the contract.
+    let body = unsafe { open_body(reader.cast_mut().cast()) }?;
+    Ok(with_reader!(&body.reader, reader => reader.watch()))
+}
+
+/// # Safety
+/// As for [`shell::ready`].
+unsafe fn open_body<'a>(handle: *mut Shell<ReaderBody>) -> Result<&'a ReaderBody, Failure> {
+    // SAFETY: by the contract.
+    match unsafe { shell::in_state(handle, READY).or_else(|| shell::in_state(handle, PENDING)) } {
+        // SAFETY: as above.
+        Some(body) => Ok(unsafe { &*body }),
+        // SAFETY: as above.
+        None => Err(unsafe { shell::refusal(handle) }),
+    }
+}
+
+/// A reader that is not ready: something is pending, or it is not open. The result and how many events there are.
+///
+/// # Safety
+/// As for [`shell::ready`]; `events` is NULL or has room for `events_max`.
+#[cold]
+unsafe fn receive_otherwise(
+    handle: *mut Shell<ReaderBody>,
+    events: *mut railbus_event,
+    events_max: usize,
+    error: *mut railbus_error,
+) -> (i32, usize) {
+    // SAFETY: by the contract.
+    let Some(body) = (unsafe { shell::in_state(handle, PENDING) }) else {
+        // SAFETY: by the contract.
+        return (unsafe { shell::refusal(handle) }.tell(error), 0);
+    };
+    if events.is_null() || events_max == 0 {
+        return (no_place(error), 0);
+    }
+    // SAFETY: open, and this thread's.
+    let pending = unsafe { (*body).pending.take() };
+    // SAFETY: as above.
+    unsafe { shell::set_state(handle, READY) };
+    match pending {
+        Some(Pending::Event(event)) => {
+            // SAFETY: the caller's place.
+            unsafe { events.write(event) };
+            (RAILBUS_OK, 1)
+        }
+        Some(Pending::Failed(failed)) => (receive_failed(failed, error), 0),
+        None => (RAILBUS_EMPTY, 0),
+    }
+}
+
+#[cold]
+fn no_place(error: *mut railbus_error) -> i32 {
+    Failure::invalid("the place for events, or for their number, is NULL, or has room for none").tell(error)
+}
