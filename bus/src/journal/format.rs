@@ -1,13 +1,14 @@
 //! Every byte of a journal, defined once.
 //!
 //! ```text
-//! segment file    | segment header 4 KiB | channel header page 4 KiB | block | block | ... | seal |  (zeros)
+//! segment file    | segment header 4 KiB | channel header page 4 KiB | block | block | ...  (unused) | seal 4 KiB |
 //! block           | header 128 B | record | record | ... | zeros up to a multiple of 4 KiB |
 //! record          | header 16 B | body | zeros up to a multiple of 8 B |
 //! ```
 //!
-//! All integers are little-endian. Nothing is ever rewritten once its write has completed, but for the seal that ends
-//! a segment whose torn tail was cut.
+//! All integers are little-endian. Nothing is ever overwritten with other bytes once its write has completed, but for
+//! the seal of a segment whose torn tail is cut. The seal is always the file's last sector, so that it is found
+//! without reading what is before it; it says where the blocks end.
 //!
 //! - A **segment** carries a number (from 1, without holes) and a random id that is fresh each time its file is
 //!   used, so that blocks of an earlier use of the file are recognised as foreign.
@@ -36,6 +37,10 @@ pub const BLOCK_HEADER_BYTES: usize = 128;
 pub const RECORD_HEADER_BYTES: usize = 16;
 /// A segment file's size unless said otherwise.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
+/// Where a segment's blocks end at the latest, which is where its seal is.
+pub const fn seal_offset(segment_bytes: u64) -> u64 {
+    segment_bytes - SECTOR_BYTES as u64
+}
 /// The smallest segment file: its headers, one largest block and the seal.
 pub const SEGMENT_BYTES_MIN: u64 = BLOCKS_OFFSET + (BLOCK_BYTES_MAX + SECTOR_BYTES) as u64;
 /// The largest segment file.
@@ -112,6 +117,36 @@ pub enum Flaw {
     Nonsense(&'static str),
 }
 
+/// What positions count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum PositionUnit {
+    /// Bytes: an event ends a whole frame behind its position (streams).
+    #[default]
+    Bytes = 0,
+    /// Events: an event ends at the next position (queues and topics).
+    Events = 1,
+}
+
+impl PositionUnit {
+    /// The position behind an event.
+    #[inline]
+    pub const fn end(self, position: u64, body_bytes: u64) -> u64 {
+        match self {
+            PositionUnit::Bytes => position.saturating_add(frame::frame_bytes(body_bytes)),
+            PositionUnit::Events => position.saturating_add(1),
+        }
+    }
+
+    fn decode(value: u8) -> Result<PositionUnit, Flaw> {
+        match value {
+            0 => Ok(PositionUnit::Bytes),
+            1 => Ok(PositionUnit::Events),
+            _ => Err(Flaw::Nonsense("an unknown unit of positions")),
+        }
+    }
+}
+
 /// The first page of a segment file. Written, and made durable, before the segment's first block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SegmentHeader {
@@ -139,6 +174,8 @@ pub struct SegmentHeader {
     pub acks_group: u32,
     /// Mode of `.acks`.
     pub acks_mode: u32,
+    /// What positions count.
+    pub unit: PositionUnit,
 }
 
 impl SegmentHeader {
@@ -161,6 +198,7 @@ impl SegmentHeader {
         put(bytes, 88, self.ring_mode.to_le_bytes());
         put(bytes, 92, self.acks_group.to_le_bytes());
         put(bytes, 96, self.acks_mode.to_le_bytes());
+        put(bytes, 100, [self.unit as u8]);
         let sum = checksum(&bytes[..SECTOR_BYTES - 4]);
         put(bytes, SECTOR_BYTES - 4, sum.to_le_bytes());
         page
@@ -191,6 +229,7 @@ impl SegmentHeader {
             ring_mode: u32_at(bytes, 88),
             acks_group: u32_at(bytes, 92),
             acks_mode: u32_at(bytes, 96),
+            unit: PositionUnit::decode(bytes[100])?,
         };
         let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
         if !sizes.contains(&header.segment_bytes) || !header.segment_bytes.is_multiple_of(SECTOR_BYTES as u64)
@@ -213,7 +252,7 @@ pub enum BlockKind {
     Records = 1,
     /// It holds nothing: it was written, after an idle sync, to carry the durable position.
     Mark = 2,
-    /// The last block of a segment: nothing behind it belongs to the journal.
+    /// The end of a segment, in its last sector: its body is a [`Seal`].
     Seal = 3,
 }
 
@@ -237,6 +276,8 @@ pub struct BlockHeader {
     pub kind: BlockKind,
     /// How its records are stored.
     pub codec: Codec,
+    /// What positions count.
+    pub unit: PositionUnit,
     /// Bytes on disk, header and padding included: a multiple of a sector, at most [`BLOCK_BYTES_MAX`].
     pub block_bytes: u32,
     /// Bytes of records as they are stored.
@@ -249,7 +290,7 @@ pub struct BlockHeader {
     pub segment_id: u64,
     /// Which block of the journal, from 0.
     pub sequence: u64,
-    /// Everything before this position is in blocks before this one.
+    /// Position of its first record. Everything before it is in blocks before this one.
     pub first_position: u64,
     /// Everything before this position is in this block or before.
     pub end_position: u64,
@@ -278,7 +319,7 @@ impl BlockHeader {
         let bytes = &mut block[..BLOCK_HEADER_BYTES];
         bytes.fill(0);
         put(bytes, 0, BLOCK_MAGIC.to_le_bytes());
-        put(bytes, 4, [VERSION as u8, self.kind as u8, self.codec as u8, 0]);
+        put(bytes, 4, [VERSION as u8, self.kind as u8, self.codec as u8, self.unit as u8]);
         put(bytes, 8, self.block_bytes.to_le_bytes());
         put(bytes, 12, self.stored_bytes.to_le_bytes());
         put(bytes, 16, self.records_bytes.to_le_bytes());
@@ -327,6 +368,7 @@ impl BlockHeader {
         let header = BlockHeader {
             kind,
             codec,
+            unit: PositionUnit::decode(bytes[7])?,
             block_bytes: u32_at(bytes, 8),
             stored_bytes: u32_at(bytes, 12),
             records_bytes: u32_at(bytes, 16),
@@ -356,6 +398,9 @@ impl BlockHeader {
         if self.stored_bytes as usize > block - BLOCK_HEADER_BYTES || !fits(self.records_bytes) {
             return Err(Flaw::Nonsense("more records than a block holds"));
         }
+        if self.kind != BlockKind::Records && (self.codec != Codec::None || self.records != 0) {
+            return Err(Flaw::Nonsense("records in a block that holds none"));
+        }
         if self.codec == Codec::None && self.stored_bytes != self.records_bytes {
             return Err(Flaw::Nonsense("two lengths of one thing"));
         }
@@ -372,17 +417,69 @@ impl BlockHeader {
     }
 }
 
+/// The body of a block of kind [`BlockKind::Seal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seal {
+    /// Where the segment's blocks end, in bytes from the start of the file.
+    pub blocks_end: u64,
+    /// It was written after everything before it was durable, and nothing was written behind it by the same writer:
+    /// it vouches for the whole segment.
+    pub last: bool,
+    /// For each of [`RecordKind::STATES`]: where the block begins that holds the newest such record of the segment, or
+    /// its first piece; 0 when there is none.
+    pub states: [u64; RecordKind::STATES.len()],
+}
+
+impl Seal {
+    /// Bytes of a seal's body.
+    pub const BYTES: usize = 40;
+
+    /// The bytes: blocks_end 0, last 8, states 16.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        put(&mut bytes, 0, self.blocks_end.to_le_bytes());
+        put(&mut bytes, 8, [self.last as u8]);
+        for (i, offset) in self.states.iter().enumerate() {
+            put(&mut bytes, 16 + 8 * i, offset.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Decodes and checks a seal's body, for a segment of that size.
+    pub fn decode(body: &[u8], segment_bytes: u64) -> Result<Seal, Flaw> {
+        if body.len() != Self::BYTES {
+            return Err(Flaw::Nonsense("a seal of another length"));
+        }
+        let seal = Seal {
+            blocks_end: u64_at(body, 0),
+            last: body[8] == 1,
+            states: [u64_at(body, 16), u64_at(body, 24), u64_at(body, 32)],
+        };
+        let is_offset = |offset: u64| {
+            offset.is_multiple_of(SECTOR_BYTES as u64)
+                && (BLOCKS_OFFSET..=seal_offset(segment_bytes)).contains(&offset)
+        };
+        if body[8] > 1
+            || !is_offset(seal.blocks_end)
+            || seal.states.iter().any(|&at| at != 0 && !is_offset(at))
+        {
+            return Err(Flaw::Nonsense("a seal that points outside of its segment"));
+        }
+        Ok(seal)
+    }
+}
+
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RecordKind {
     /// A whole event: its body is the event's, extensions included.
     Event = 1,
-    /// The first piece of an event that spans blocks: 8 B with the length of the whole body, then its beginning.
+    /// The first piece of a record that spans blocks: a [`FirstPiece`], then the beginning of its body.
     First = 2,
     /// A further piece.
     Middle = 3,
-    /// The last piece: the event counts from here on.
+    /// The last piece: the record counts from here on.
     Last = 4,
     /// Events that are missing: [`Gap`].
     Gap = 5,
@@ -393,6 +490,70 @@ pub enum RecordKind {
     /// The last sequence of every named publisher.
     Sequences = 8,
 }
+
+impl RecordKind {
+    /// The kinds that say how things stand: the newest one counts, and the writer repeats it in every segment.
+    pub const STATES: [RecordKind; 3] = [RecordKind::Acks, RecordKind::Cursors, RecordKind::Sequences];
+
+    /// Which of [`STATES`](Self::STATES) it is.
+    pub fn state_index(self) -> Option<usize> {
+        Self::STATES.iter().position(|&kind| kind == self)
+    }
+
+    /// Whether it is a piece behind the first one.
+    pub const fn continues(self) -> bool {
+        matches!(self, RecordKind::Middle | RecordKind::Last)
+    }
+
+    fn decode(value: u8) -> Result<RecordKind, Flaw> {
+        Ok(match value {
+            1 => RecordKind::Event,
+            2 => RecordKind::First,
+            3 => RecordKind::Middle,
+            4 => RecordKind::Last,
+            5 => RecordKind::Gap,
+            6 => RecordKind::Acks,
+            7 => RecordKind::Cursors,
+            8 => RecordKind::Sequences,
+            _ => return Err(Flaw::Nonsense("an unknown kind of record")),
+        })
+    }
+}
+
+/// What a record of kind [`RecordKind::First`] begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstPiece {
+    /// Bytes of the whole body.
+    pub body_bytes: u32,
+    /// What the whole is: an event or a state.
+    pub kind: RecordKind,
+}
+
+impl FirstPiece {
+    /// Bytes of it.
+    pub const BYTES: usize = 8;
+
+    /// The bytes: length 0, kind 4.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        put(&mut bytes, 0, self.body_bytes.to_le_bytes());
+        put(&mut bytes, 4, [self.kind as u8]);
+        bytes
+    }
+
+    /// Decodes it, and returns the piece's part of the body.
+    pub fn decode(piece: &[u8]) -> Result<(FirstPiece, &[u8]), Flaw> {
+        let (bytes, rest) = piece.split_at_checked(Self::BYTES).ok_or(Flaw::Short)?;
+        let first = FirstPiece { body_bytes: u32_at(bytes, 0), kind: RecordKind::decode(bytes[4])? };
+        if first.kind != RecordKind::Event && first.kind.state_index().is_none() {
+            return Err(Flaw::Nonsense("a piece of what is never cut into pieces"));
+        }
+        Ok((first, rest))
+    }
+}
+
+/// Flag of a middle or last piece: the whole is a state, not an event. No event has it.
+pub const PIECE_OF_STATE: u8 = 0x80;
 
 /// The header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -426,17 +587,7 @@ impl RecordHeader {
     /// Decodes the record at the beginning of `records`: its header and its body.
     pub fn decode(records: &[u8]) -> Result<(RecordHeader, &[u8]), Flaw> {
         let bytes = records.get(..RECORD_HEADER_BYTES).ok_or(Flaw::Short)?;
-        let kind = match bytes[7] {
-            1 => RecordKind::Event,
-            2 => RecordKind::First,
-            3 => RecordKind::Middle,
-            4 => RecordKind::Last,
-            5 => RecordKind::Gap,
-            6 => RecordKind::Acks,
-            7 => RecordKind::Cursors,
-            8 => RecordKind::Sequences,
-            _ => return Err(Flaw::Nonsense("an unknown kind of record")),
-        };
+        let kind = RecordKind::decode(bytes[7])?;
         let header = RecordHeader {
             body_bytes: u32_at(bytes, 0),
             type_id: u16_at(bytes, 4),
@@ -471,6 +622,8 @@ pub enum GapReason {
     StagingLost = 3,
     /// The journal was not recording.
     NotRecorded = 4,
+    /// They were in a part of the journal that was corrupt, and `railbus journal repair` moved it away.
+    Quarantined = 5,
 }
 
 /// Events that are missing: the body of a [`RecordKind::Gap`].
@@ -510,6 +663,7 @@ impl Gap {
             2 => GapReason::DiskFull,
             3 => GapReason::StagingLost,
             4 => GapReason::NotRecorded,
+            5 => GapReason::Quarantined,
             _ => return Err(Flaw::Nonsense("an unknown reason for a gap")),
         };
         let gap = Gap { from: u64_at(body, 0), to: u64_at(body, 8), events: u64_at(body, 16), reason };

@@ -24,10 +24,17 @@ pub trait Store {
     fn sync(&self, segment: u64) -> io::Result<()>;
     /// Makes a segment, blocking: a zero-filled file with its two header pages, file and name durable on return.
     fn create(&self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()>;
-    /// Removes a segment (retention, or a segment that was prepared and never used).
+    /// Removes a segment (retention, or a segment that was prepared and never used). Durable on return.
     fn remove(&self, segment: u64) -> io::Result<()>;
-    /// Moves a segment out of the journal, so that nothing reads it any more and a person can look at it.
+    /// Moves a segment out of the journal, so that nothing reads it any more and a person can look at it. Durable on
+    /// return.
     fn quarantine(&self, segment: u64) -> io::Result<()>;
+    /// Whether reads see the disk itself. When they come from a cache instead (the default), recovery writes what it
+    /// read, but cannot prove to be on disk, once more before it relies on it: after a failed sync a cache may hold,
+    /// and call clean, what the disk never got.
+    fn reads_the_disk(&self) -> bool {
+        false
+    }
 }
 
 /// What was begun.
@@ -74,7 +81,8 @@ pub trait Pipeline {
     fn sync(&mut self, segment: u64) -> io::Result<()>;
     /// Asks for the next segment, which is made without holding up writes.
     fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()>;
-    /// Says that nothing will be written to `segment` any more.
+    /// Says that nothing will be written to `segment` any more. One that was prepared and never written to may be
+    /// discarded.
     fn close(&mut self, segment: u64);
     /// Hands over what has ended. Waits for something to end, at most `timeout`; `Some(ZERO)` does not wait. Begun
     /// writes are submitted to the system here at the latest.

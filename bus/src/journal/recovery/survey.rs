@@ -1,0 +1,592 @@
+//! What a journal's files hold, judged without changing them.
+//!
+//! 1. Every segment's header, first block and seal are read: a few pages each.
+//! 2. From the newest segment back, those that nothing vouches for are scanned whole, also behind holes, for the
+//!    largest **durable position D** that any block carries. A seal that says `last` vouches for its segment, and so
+//!    does a D beyond its end; everything before it is vouched for as well.
+//! 3. The chain is followed from the first segment on: by header, first block and seal where somebody vouches, block
+//!    by block elsewhere (or everywhere, for `verify`).
+//! 4. Where it breaks, at position E, there is a hole: **corruption** if D is beyond E or somebody vouched; else the
+//!    **torn tail** that every crash leaves.
+
+use std::io;
+
+use crate::journal::block::{self, Assembler, Link, Record};
+use crate::journal::format::{
+    BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, FirstPiece, Flaw, RecordKind, SECTOR_BYTES,
+    Seal, SegmentHeader, seal_offset,
+};
+use crate::journal::store::Store;
+
+use super::window::Window;
+
+/// What to look at, and how closely.
+#[derive(Debug, Clone, Copy)]
+pub struct Checks {
+    /// Every block of every segment, instead of only those that nothing vouches for.
+    pub full: bool,
+    /// Whether blocks must follow one another. Only a test that shows that this matters turns it off.
+    #[doc(hidden)]
+    pub chain: bool,
+}
+
+impl Checks {
+    /// Header, first block and seal of old segments; all of the newest.
+    pub const QUICK: Checks = Checks { full: false, chain: true };
+    /// Every block.
+    pub const FULL: Checks = Checks { full: true, chain: true };
+}
+
+/// A place where the journal is corrupt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Corruption {
+    /// The segment.
+    pub segment: u64,
+    /// Offset in its file, in bytes.
+    pub offset: u64,
+    /// Everything before this position is whole.
+    pub position: u64,
+    /// What is wrong there.
+    pub flaw: Flaw,
+    /// The durable position that some block carries.
+    pub durable_position: u64,
+}
+
+/// A record that says how things stand, as recovery found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// It speaks of everything before this position.
+    pub position: u64,
+    /// When it was recorded, ns of CLOCK_REALTIME.
+    pub time_ns: u64,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// The newest states, by [`RecordKind::state_index`].
+pub type States = [Option<State>; RecordKind::STATES.len()];
+
+/// A segment as its first and last pages show it.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) header: Result<SegmentHeader, Flaw>,
+    first: Result<BlockHeader, Flaw>,
+    pub(super) seal: Option<(BlockHeader, Seal)>,
+    scan: Option<Scan>,
+    /// Where the blocks begin that are not known to be on disk.
+    pub(super) unproven_offset: Option<u64>,
+    /// Where its valid blocks end.
+    pub(super) end_offset: u64,
+    /// Where the newest states are, as in [`Seal::states`], as far as its blocks were walked.
+    pub(super) states: [u64; RecordKind::STATES.len()],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Scan {
+    durable_position: u64,
+    end_position: u64,
+    /// Where the last trace of this segment's use ends; 0 when there is none.
+    trace_end: u64,
+    blocks: u64,
+}
+
+/// Where the chain breaks.
+#[derive(Debug, Clone, Copy)]
+struct Hole {
+    index: usize,
+    offset: u64,
+    flaw: Flaw,
+    /// The checksum fits, and yet no writer writes this: no crash explains it.
+    impossible: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) segments: Vec<Segment>,
+    /// How many of them belong to the journal; the others are to be removed.
+    pub(super) used: usize,
+    /// The last of them has no seal, or one that is not true: it ends at its `end_offset`.
+    pub(super) unsealed: bool,
+    /// The first segment that nothing vouches for.
+    pub(super) unproven: usize,
+    pub(super) link: Link,
+    pub(super) first_position: u64,
+    pub(super) first_time_ns: u64,
+    pub(super) durable_position: u64,
+    pub(super) torn_bytes: u64,
+    /// An event of which not all pieces are there is cut.
+    pub(super) torn_event: bool,
+    pub(super) corrupt: Option<Corruption>,
+    /// Where the corrupt segment's index and the end of all that is known are, for the repair.
+    pub(super) corrupt_index: usize,
+    pub(super) known_end: u64,
+    pub(super) epoch: u64,
+    pub(super) states: States,
+    pub(super) gaps: u64,
+    pub(super) bytes: u64,
+}
+
+impl Segment {
+    fn load(store: &dyn Store, number: u64) -> io::Result<Segment> {
+        let mut pages = vec![0; BLOCKS_OFFSET as usize + SECTOR_BYTES];
+        let got = store.read_at(number, 0, &mut pages)?;
+        pages.truncate(got);
+        let mut segment = Segment {
+            number,
+            header: SegmentHeader::decode(&pages),
+            first: pages.get(BLOCKS_OFFSET as usize..).ok_or(Flaw::Short).and_then(BlockHeader::decode),
+            seal: None,
+            scan: None,
+            unproven_offset: None,
+            end_offset: BLOCKS_OFFSET,
+            states: [0; RecordKind::STATES.len()],
+        };
+        if let Ok(header) = segment.header {
+            if header.number != number {
+                segment.header = Err(Flaw::Nonsense("the header of another segment"));
+            }
+            segment.seal = read_seal(store, &header)?;
+        }
+        Ok(segment)
+    }
+
+    /// Whether everything in it was durable, as far as the seal and the durable position say.
+    fn is_vouched_for(&self, durable_position: u64) -> bool {
+        self.seal.is_some_and(|(header, seal)| seal.last || durable_position > header.end_position)
+    }
+
+    fn has_blocks(&self) -> bool {
+        self.seal.is_some() || self.scan.is_some_and(|scan| scan.blocks > 0)
+    }
+}
+
+/// The seal of a segment, if it has one.
+fn read_seal(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Option<(BlockHeader, Seal)>> {
+    let mut sector = vec![0; SECTOR_BYTES];
+    let got = store.read_at(segment.number, seal_offset(segment.segment_bytes), &mut sector)?;
+    sector.truncate(got);
+    Ok(decode_seal(&sector, segment).ok())
+}
+
+fn decode_seal(sector: &[u8], segment: &SegmentHeader) -> Result<(BlockHeader, Seal), Flaw> {
+    let header = BlockHeader::decode(sector)?;
+    if header.kind != BlockKind::Seal || !is_of(&header, segment) {
+        return Err(Flaw::Nonsense("not the segment's seal"));
+    }
+    header.check_body(sector)?;
+    let body = sector.get(BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + header.stored_bytes as usize);
+    Ok((header, Seal::decode(body.ok_or(Flaw::Short)?, segment.segment_bytes)?))
+}
+
+fn is_of(header: &BlockHeader, segment: &SegmentHeader) -> bool {
+    header.segment_id == segment.segment_id
+        && header.epoch == segment.epoch
+        && header.incarnation == segment.incarnation
+        && header.unit == segment.unit
+}
+
+/// Looks at the whole segment, sector by sector, also behind holes.
+fn scan(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Scan> {
+    let end = seal_offset(segment.segment_bytes);
+    let mut window = Window::new(store, segment.number, end);
+    let mut scan = Scan::default();
+    let (mut foreign, mut bytes_end) = (false, 0);
+    let mut offset = BLOCKS_OFFSET;
+    while offset < end {
+        let sector = window.at(offset, SECTOR_BYTES)?;
+        if sector.is_empty() {
+            break;
+        }
+        let next = offset + SECTOR_BYTES as u64;
+        let Ok(header) = BlockHeader::decode(sector) else {
+            if sector.iter().any(|&byte| byte != 0) {
+                bytes_end = next;
+            }
+            offset = next;
+            continue;
+        };
+        let block_end = offset + u64::from(header.block_bytes);
+        if header.segment_id == segment.segment_id {
+            // Its header alone is proof: it was written at once, by our writer.
+            scan.durable_position = scan.durable_position.max(header.durable_position);
+            scan.end_position = scan.end_position.max(header.end_position);
+            scan.trace_end = scan.trace_end.max(block_end);
+            scan.blocks += 1;
+        } else {
+            foreign = true;
+        }
+        let whole = header.check_body(window.at(offset, header.block_bytes as usize)?).is_ok();
+        offset = if whole { block_end } else { next };
+    }
+    if !foreign {
+        scan.trace_end = scan.trace_end.max(bytes_end);
+    }
+    Ok(scan)
+}
+
+/// Looks at all of a journal.
+pub(super) fn survey(store: &dyn Store, checks: Checks) -> io::Result<Survey> {
+    let mut segments = Vec::new();
+    for number in store.segments()? {
+        segments.push(Segment::load(store, number)?);
+    }
+    let seals = segments.iter().filter_map(|segment| segment.seal);
+    let mut durable_position = seals.map(|(header, _)| header.durable_position).max().unwrap_or(0);
+    let mut unproven = segments.len();
+    while unproven > 0 && !segments[unproven - 1].is_vouched_for(durable_position) {
+        unproven -= 1;
+        let unused = is_unused(&segments, unproven);
+        let segment = &mut segments[unproven];
+        if let (Ok(header), false) = (segment.header, unused) {
+            let scan = scan(store, &header)?;
+            durable_position = durable_position.max(scan.durable_position);
+            segment.scan = Some(scan);
+        }
+    }
+    let mut survey = Survey {
+        epoch: segments
+            .iter()
+            .filter_map(|segment| segment.header.ok())
+            .map(|header| header.epoch)
+            .max()
+            .unwrap_or(0),
+        used: segments.len(),
+        segments,
+        unsealed: false,
+        unproven,
+        link: Link::default(),
+        first_position: 0,
+        first_time_ns: 0,
+        durable_position,
+        torn_bytes: 0,
+        torn_event: false,
+        corrupt: None,
+        corrupt_index: 0,
+        known_end: 0,
+        states: States::default(),
+        gaps: 0,
+        bytes: 0,
+    };
+    let hole = survey.follow(store, checks)?;
+    if let Some(hole) = hole {
+        survey.judge(store, hole)?;
+    }
+    survey.find_states(store)?;
+    Ok(survey)
+}
+
+/// Prepared by a writer that says in the seal before that it needed no more: nothing was written to it.
+fn is_unused(segments: &[Segment], index: usize) -> bool {
+    let Some(before) = index.checked_sub(1).and_then(|before| segments[before].seal) else { return false };
+    before.1.last && segments[index].header.is_ok_and(|header| header.epoch == before.0.epoch)
+}
+
+impl Survey {
+    /// Follows the chain to its end, or to where it breaks.
+    fn follow(&mut self, store: &dyn Store, checks: Checks) -> io::Result<Option<Hole>> {
+        let mut assembler = Assembler::new();
+        for index in 0..self.segments.len() {
+            let segment = &self.segments[index];
+            let hole = |offset, flaw| Ok(Some(Hole { index, offset, flaw, impossible: false }));
+            let header = match segment.header {
+                Ok(header) => header,
+                Err(flaw) => return hole(0, flaw),
+            };
+            if index > 0 && segment.number != self.segments[index - 1].number + 1 {
+                return hole(0, Flaw::Nonsense("the segment before it is missing"));
+            }
+            if let Some(Ok(first)) = self.segments.first().map(|first| first.header)
+                && (first.channel_id != header.channel_id || first.unit != header.unit)
+            {
+                return hole(0, Flaw::Nonsense("a segment of another channel"));
+            }
+            if index == 0
+                && let Ok(first) = segment.first
+            {
+                self.begin(&first, &header);
+            }
+            if assembler.is_pending() && header.epoch != self.epoch_before(index) {
+                assembler.reset(); // its predecessor died within a record
+            }
+            let found = if index >= self.unproven || checks.full {
+                self.walk(store, index, &header, checks, &mut assembler)?
+            } else {
+                self.step_over(index, &header, checks)
+            };
+            if found.is_some() {
+                self.torn_event = assembler.is_pending();
+                return Ok(found);
+            }
+        }
+        self.torn_event = false;
+        Ok(None)
+    }
+
+    fn epoch_before(&self, index: usize) -> u64 {
+        let before = index.checked_sub(1).and_then(|before| self.segments[before].header.ok());
+        before.map_or(0, |header| header.epoch)
+    }
+
+    /// The journal's first block says where the chain begins; only that of segment 1 begins with nothing.
+    fn begin(&mut self, first: &BlockHeader, segment: &SegmentHeader) {
+        if first.segment_id != segment.segment_id {
+            return;
+        }
+        if segment.number > 1 {
+            self.link = Link {
+                sequence: first.sequence,
+                checksum: first.previous_checksum,
+                end_position: first.first_position,
+                events: first.events_before,
+                time_ns: 0,
+                durable_position: 0,
+            };
+        }
+        self.first_position = first.first_position;
+        self.first_time_ns = first.base_time_ns;
+    }
+
+    fn check_link(&self, header: &BlockHeader, checks: Checks) -> Result<(), Flaw> {
+        if checks.chain { self.link.check(header) } else { Ok(()) }
+    }
+
+    /// Judges a segment by its header, its first block and its seal.
+    fn step_over(&mut self, index: usize, header: &SegmentHeader, checks: Checks) -> Option<Hole> {
+        let segment = &self.segments[index];
+        let hole = |offset, flaw| Some(Hole { index, offset, flaw, impossible: false });
+        let end = seal_offset(header.segment_bytes);
+        let Some((last, seal)) = segment.seal else {
+            return hole(end, Flaw::Nonsense("a segment without its seal, and others behind it"));
+        };
+        if seal.blocks_end == BLOCKS_OFFSET {
+            if let Err(flaw) = self.check_link(&last, checks) {
+                return hole(BLOCKS_OFFSET, flaw);
+            }
+        } else {
+            let first = segment.first.and_then(|first| {
+                if !is_of(&first, header) {
+                    return Err(Flaw::Nonsense("a block of another segment"));
+                }
+                self.check_link(&first, checks)
+            });
+            if let Err(flaw) = first {
+                return hole(BLOCKS_OFFSET, flaw);
+            }
+        }
+        self.bytes += seal.blocks_end;
+        self.segments[index].end_offset = seal.blocks_end;
+        self.link = Link::behind(&last, 0, 0);
+        None
+    }
+
+    /// Follows a segment block by block.
+    fn walk(
+        &mut self,
+        store: &dyn Store,
+        index: usize,
+        segment: &SegmentHeader,
+        checks: Checks,
+        assembler: &mut Assembler,
+    ) -> io::Result<Option<Hole>> {
+        let seal = self.segments[index].seal;
+        let end = seal.map_or(seal_offset(segment.segment_bytes), |(_, seal)| seal.blocks_end);
+        let mut window = Window::new(store, segment.number, end);
+        let mut scratch = Vec::new();
+        let mut offset = BLOCKS_OFFSET;
+        loop {
+            self.segments[index].end_offset = offset;
+            let hole = |flaw, impossible| Ok(Some(Hole { index, offset, flaw, impossible }));
+            if let Some((header, seal)) = seal
+                && offset == seal.blocks_end
+            {
+                if let Err(flaw) = self.check_link(&header, checks) {
+                    return hole(flaw, false);
+                }
+                self.bytes += offset;
+                self.link = Link::behind(&header, 0, 0);
+                return Ok(None);
+            }
+            if offset >= end {
+                return hole(Flaw::Short, false);
+            }
+            let header = match self.next_header(window.at(offset, SECTOR_BYTES)?, segment, checks) {
+                Ok(header) if offset + u64::from(header.block_bytes) <= end => header,
+                Ok(_) => return hole(Flaw::Nonsense("a block that reaches beyond the last"), false),
+                Err(flaw) => return hole(flaw, false),
+            };
+            let bytes = window.at(offset, header.block_bytes as usize)?;
+            if let Err(flaw) = header.check_body(bytes) {
+                return hole(flaw, false);
+            }
+            // From here on the bytes are what the writer wrote.
+            let content = block::open(&header, bytes, &mut scratch)
+                .and_then(|records| self.take_records((index, offset), &header, records, assembler));
+            match content {
+                Ok(content) => self.link = Link::behind(&header, content.events, content.time_ns),
+                Err(flaw) => return hole(flaw, true),
+            }
+            if header.end_position >= self.durable_position {
+                self.segments[index].unproven_offset.get_or_insert(offset);
+            }
+            offset += u64::from(header.block_bytes);
+        }
+    }
+
+    fn next_header(
+        &self,
+        sector: &[u8],
+        segment: &SegmentHeader,
+        checks: Checks,
+    ) -> Result<BlockHeader, Flaw> {
+        let header = BlockHeader::decode(sector)?;
+        if !is_of(&header, segment) || header.kind == BlockKind::Seal {
+            return Err(Flaw::Nonsense("a block of another segment"));
+        }
+        self.check_link(&header, checks)?;
+        Ok(header)
+    }
+
+    fn take_records(
+        &mut self,
+        (index, offset): (usize, u64),
+        header: &BlockHeader,
+        records: &[u8],
+        assembler: &mut Assembler,
+    ) -> Result<block::Content, Flaw> {
+        let content = block::content(header, records)?;
+        for record in block::Records::new(header, records) {
+            let record = record?;
+            if record.kind.continues() && !assembler.is_pending() && header.sequence > 0 && self.bytes == 0 {
+                continue; // the journal was pruned within this record
+            }
+            let kind = match record.kind {
+                RecordKind::First => FirstPiece::decode(record.body)?.0.kind,
+                kind => kind,
+            };
+            if let Some(state) = kind.state_index() {
+                self.segments[index].states[state] = offset;
+            }
+            if let Some(whole) = assembler.push(record, header.unit)? {
+                take_state(&mut self.states, &whole);
+                self.gaps += u64::from(whole.kind == RecordKind::Gap);
+            }
+        }
+        Ok(content)
+    }
+
+    /// Says what a hole is, and what that means for the segments behind it.
+    fn judge(&mut self, store: &dyn Store, hole: Hole) -> io::Result<()> {
+        let Hole { index, offset, flaw, impossible } = hole;
+        let position = self.link.end_position;
+        let behind = &self.segments[index..];
+        let vouched = behind.iter().any(|segment| segment.seal.is_some_and(|(_, seal)| seal.last));
+        let lost_start = index == 0 && offset <= BLOCKS_OFFSET && self.segments[0].number > 1;
+        let header_lost = offset == 0 && {
+            let mut blocks = behind.iter().any(Segment::has_blocks);
+            for segment in behind.iter().filter(|segment| segment.header.is_err()) {
+                blocks |= has_any_block(store, segment.number)?;
+            }
+            blocks
+        };
+        let scans = behind.iter().filter_map(|segment| segment.scan.map(|scan| scan.end_position));
+        let seals = behind.iter().filter_map(|segment| segment.seal.map(|(header, _)| header.end_position));
+        self.known_end = scans.chain(seals).fold(self.durable_position.max(position), u64::max);
+        if self.durable_position > position
+            || vouched
+            || impossible
+            || header_lost
+            || lost_start
+            || index < self.unproven
+        {
+            let segment = self.segments[index].number;
+            let durable_position = self.durable_position;
+            self.corrupt = Some(Corruption { segment, offset, position, flaw, durable_position });
+            self.corrupt_index = index;
+            self.torn_event = false;
+            return Ok(());
+        }
+        let trace =
+            |segment: &Segment, from: u64| segment.scan.map_or(0, |scan| scan.trace_end.saturating_sub(from));
+        self.torn_bytes = trace(&self.segments[index], offset);
+        self.torn_bytes +=
+            self.segments[index + 1..].iter().map(|later| trace(later, BLOCKS_OFFSET)).sum::<u64>();
+        self.unsealed = offset > BLOCKS_OFFSET;
+        self.used = if self.unsealed { index + 1 } else { index };
+        if self.unsealed {
+            self.bytes += offset;
+        }
+        Ok(())
+    }
+
+    /// The states that no walked block had are where the seals say.
+    fn find_states(&mut self, store: &dyn Store) -> io::Result<()> {
+        for segment in self.segments[..self.used].iter().rev() {
+            let (Ok(header), Some((_, seal))) = (segment.header, segment.seal) else { continue };
+            for (kind, offset) in seal.states.into_iter().enumerate() {
+                if offset != 0 && self.states[kind].is_none() {
+                    self.states[kind] = read_state(store, &header, offset, seal.blocks_end, kind)?;
+                }
+            }
+            if self.states.iter().all(Option::is_some) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn take_state(states: &mut States, record: &Record<'_>) {
+    if let Some(kind) = record.kind.state_index() {
+        states[kind] =
+            Some(State { position: record.position, time_ns: record.time_ns, body: record.body.to_vec() });
+    }
+}
+
+/// Whether there is a block of anybody's in a segment whose header is lost.
+fn has_any_block(store: &dyn Store, number: u64) -> io::Result<bool> {
+    let end = store.length(number)?;
+    let mut window = Window::new(store, number, end);
+    let mut offset = BLOCKS_OFFSET;
+    while offset < end {
+        if BlockHeader::decode(window.at(offset, SECTOR_BYTES)?).is_ok() {
+            return Ok(true);
+        }
+        offset += SECTOR_BYTES as u64;
+    }
+    Ok(false)
+}
+
+/// The newest state of a kind in the blocks from `offset` on; `None` if its last piece is in another segment: an older
+/// one does as well.
+fn read_state(
+    store: &dyn Store,
+    segment: &SegmentHeader,
+    mut offset: u64,
+    end: u64,
+    kind: usize,
+) -> io::Result<Option<State>> {
+    let mut window = Window::new(store, segment.number, end);
+    let (mut states, mut scratch, mut assembler) = (States::default(), Vec::new(), Assembler::new());
+    while offset < end && (states[kind].is_none() || assembler.is_pending()) {
+        let Ok(header) = BlockHeader::decode(window.at(offset, SECTOR_BYTES)?) else { return Ok(None) };
+        if !is_of(&header, segment) {
+            return Ok(None);
+        }
+        let bytes = window.at(offset, header.block_bytes as usize)?;
+        let Ok(records) = block::open(&header, bytes, &mut scratch) else { return Ok(None) };
+        for record in block::Records::new(&header, records) {
+            let Ok(record) = record else { return Ok(None) };
+            if record.kind.continues() && !assembler.is_pending() {
+                continue;
+            }
+            match assembler.push(record, header.unit) {
+                Ok(Some(whole)) => take_state(&mut states, &whole),
+                Ok(None) => {}
+                Err(_) => return Ok(None),
+            }
+        }
+        offset += u64::from(header.block_bytes);
+    }
+    Ok(states[kind].take())
+}

@@ -1,0 +1,165 @@
+//! What is written and not yet durable, segment by segment, and when to make it so.
+//!
+//! One sync is in flight at a time, and covers what had been written, without a hole, when it was begun. A sync is of
+//! one file: so the oldest segment is synced, with its seal, before anything in the next one counts.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// When what is written is made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncPolicy {
+    /// As soon as it is written, all that is written by then at once (group commit).
+    #[default]
+    Always,
+    /// At most this long after it was written, as far as the disk keeps up.
+    Interval(Duration),
+    /// When the system likes; but a full segment is synced behind the writer's back, so that recovery after a crash
+    /// has at most the last segments to look at.
+    Never,
+}
+
+#[derive(Debug)]
+struct Unsynced {
+    segment: u64,
+    /// Everything before this position is written, in this segment or before.
+    end_position: u64,
+    /// Its seal is written, and so all of it.
+    sealed: bool,
+    /// Something was written since the last sync began.
+    dirty: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    segment: u64,
+    covers: u64,
+    sealed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Syncing {
+    policy: SyncPolicy,
+    unsynced: VecDeque<Unsynced>,
+    begun: Option<Begun>,
+    last_begun_ns: Option<u64>,
+}
+
+impl Syncing {
+    pub(super) fn new(policy: SyncPolicy) -> Syncing {
+        Syncing { policy, unsynced: VecDeque::new(), begun: None, last_begun_ns: None }
+    }
+
+    /// Takes note that everything before `end_position` is written, the last of it to `segment`.
+    pub(super) fn written(&mut self, segment: u64, end_position: u64, seals: bool, dirties: bool) {
+        if self.unsynced.back().is_none_or(|last| last.segment != segment) {
+            self.unsynced.push_back(Unsynced { segment, end_position, sealed: false, dirty: false });
+        }
+        if let Some(last) = self.unsynced.back_mut() {
+            last.end_position = end_position;
+            last.sealed |= seals;
+            last.dirty |= dirties;
+        }
+    }
+
+    /// Which segment to sync now. `flush`: whatever the policy.
+    pub(super) fn due(&self, now_ns: u64, flush: bool) -> Option<u64> {
+        let front = self.unsynced.front().filter(|front| front.dirty && self.begun.is_none())?;
+        let due = match self.policy {
+            SyncPolicy::Always => true,
+            SyncPolicy::Interval(_) => self.interval_ends_ns().is_none_or(|at| now_ns >= at),
+            SyncPolicy::Never => false,
+        };
+        (due || front.sealed || flush).then_some(front.segment)
+    }
+
+    /// When the next sync is due, if anything is to be synced and none is in flight.
+    pub(super) fn deadline_ns(&self, now_ns: u64) -> Option<u64> {
+        let front = self.unsynced.front().filter(|front| front.dirty && self.begun.is_none())?;
+        match self.policy {
+            SyncPolicy::Never if !front.sealed => None,
+            SyncPolicy::Interval(_) if !front.sealed => Some(self.interval_ends_ns().unwrap_or(now_ns)),
+            _ => Some(now_ns),
+        }
+    }
+
+    fn interval_ends_ns(&self) -> Option<u64> {
+        let SyncPolicy::Interval(interval) = self.policy else { return None };
+        let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        self.last_begun_ns.map(|last| last.saturating_add(interval_ns))
+    }
+
+    /// A sync of [`due`](Self::due)'s segment was begun.
+    pub(super) fn begin(&mut self, now_ns: u64) {
+        if let Some(front) = self.unsynced.front_mut() {
+            front.dirty = false;
+            self.begun =
+                Some(Begun { segment: front.segment, covers: front.end_position, sealed: front.sealed });
+            self.last_begun_ns = Some(now_ns);
+        }
+    }
+
+    /// The sync in flight has ended well: the durable position, and the segment if it is whole and durable. `None` if
+    /// it is not the one in flight.
+    pub(super) fn end(&mut self, segment: u64) -> Option<(u64, Option<u64>)> {
+        let begun = self.begun.take_if(|begun| begun.segment == segment)?;
+        if begun.sealed {
+            self.unsynced.pop_front();
+        }
+        Some((begun.covers, begun.sealed.then_some(begun.segment)))
+    }
+
+    pub(super) fn in_flight(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// Everything written is durable.
+    pub(super) fn is_clean(&self) -> bool {
+        self.begun.is_none() && self.unsynced.iter().all(|segment| !segment.dirty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_segment_counts_only_after_the_one_before_is_sealed_and_synced() {
+        let mut syncing = Syncing::new(SyncPolicy::Always);
+        syncing.written(1, 100, false, true);
+        assert_eq!(syncing.due(0, false), Some(1));
+        syncing.begin(0);
+        syncing.written(1, 200, false, true);
+        syncing.written(1, 200, true, true); // the seal
+        syncing.written(2, 300, false, true);
+        assert_eq!(syncing.due(0, true), None, "one sync in flight");
+        assert_eq!(syncing.end(1), Some((100, None)), "covers what was written when it began");
+        assert_eq!(syncing.due(0, false), Some(1));
+        syncing.begin(0);
+        assert_eq!(syncing.end(1), Some((200, Some(1))));
+        assert_eq!(syncing.due(0, false), Some(2));
+        syncing.begin(0);
+        assert_eq!(syncing.end(2), Some((300, None)));
+        assert!(syncing.is_clean());
+    }
+
+    #[test]
+    fn policies_say_when() {
+        let interval = Duration::from_nanos(50);
+        let mut syncing = Syncing::new(SyncPolicy::Interval(interval));
+        syncing.written(1, 1, false, true);
+        assert_eq!(syncing.due(1000, false), Some(1), "the first one at once");
+        syncing.begin(1000);
+        syncing.end(1);
+        syncing.written(1, 2, false, true);
+        assert_eq!((syncing.due(1049, false), syncing.due(1050, false)), (None, Some(1)));
+        assert_eq!(syncing.deadline_ns(1010), Some(1050));
+
+        let mut syncing = Syncing::new(SyncPolicy::Never);
+        syncing.written(1, 1, false, true);
+        assert_eq!((syncing.due(u64::MAX, false), syncing.deadline_ns(0)), (None, None));
+        assert_eq!(syncing.due(0, true), Some(1), "but a flush is one");
+        syncing.written(1, 1, true, true);
+        assert_eq!(syncing.due(0, false), Some(1), "and so is a full segment");
+    }
+}
