@@ -41,8 +41,9 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
 pub const fn seal_offset(segment_bytes: u64) -> u64 {
     segment_bytes - SECTOR_BYTES as u64
 }
-/// The smallest segment file: its headers, one largest block and the seal.
-pub const SEGMENT_BYTES_MIN: u64 = BLOCKS_OFFSET + (BLOCK_BYTES_MAX + SECTOR_BYTES) as u64;
+/// The smallest segment file: its headers, one block of a sector and the seal. A writer needs room for the largest
+/// block that it writes.
+pub const SEGMENT_BYTES_MIN: u64 = BLOCKS_OFFSET + 2 * SECTOR_BYTES as u64;
 /// The largest segment file.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 30;
 

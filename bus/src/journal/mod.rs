@@ -4,21 +4,19 @@
 //! One writer at a time, which holds the directory's lock, appends; any number of readers read, also while it writes.
 //! `docs/JOURNAL.md` describes the bytes; [`format`] defines them.
 
+pub mod block;
 pub mod blocking;
+pub mod compress;
 pub mod disk;
 pub mod files;
 pub mod format;
 pub mod lock;
 mod prepare;
 pub mod probe;
+pub mod recovery;
 mod segments;
 pub mod stage_memory;
-pub mod store;
-pub mod uring;
-pub mod block;
-pub mod compress;
-pub mod format;
-pub mod recovery;
 pub mod staging;
 pub mod store;
+pub mod uring;
 pub mod writer;

@@ -33,7 +33,7 @@ use super::compress::Compressor;
 use super::format::{
     self, BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Codec, FirstPiece, Gap,
     PIECE_OF_STATE, RECORD_HEADER_BYTES, RecordKind, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
-    SEGMENT_BYTES_MIN, Seal, seal_offset, sectors,
+    Seal, seal_offset, sectors,
 };
 use super::staging::{StageWords, WRITING};
 use super::store::{Begun, Completion, Pipeline};
@@ -919,10 +919,11 @@ impl<P: Pipeline> Writer<P> {
 fn check<P: Pipeline>(options: &WriterOptions, pipeline: &P, words: &StageWords) -> Result<()> {
     let blocks = pipeline.staging_blocks();
     let sector = SECTOR_BYTES as u64;
-    if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&options.segment_bytes)
+    let smallest = BLOCKS_OFFSET + options.block_bytes as u64 + sector;
+    if !(smallest..=SEGMENT_BYTES_MAX).contains(&options.segment_bytes)
         || !options.segment_bytes.is_multiple_of(sector)
     {
-        let why = format!("must be a multiple of {sector} from {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}");
+        let why = format!("must be a multiple of {sector} from {smallest} to {SEGMENT_BYTES_MAX}");
         return Err(Error::invalid(format!("segment size {}", options.segment_bytes), why));
     }
     if !(SECTOR_BYTES..=BLOCK_BYTES_MAX).contains(&options.block_bytes)
