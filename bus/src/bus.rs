@@ -20,7 +20,10 @@ use crate::outlet::{SlotOutlet, StreamOutlet};
 use crate::reader::Reader;
 use crate::ring::anchor::POSITION_MAX;
 use crate::ring::peers::Side;
-use crate::ring::registry::{DURABLE, LOSSY, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
+use crate::ring::registry::{
+    DURABLE, LOSSY, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER, SEQUENCED,
+};
+use crate::ring::sequence::{Sequences, is_published};
 use crate::ring::slot_producer::SlotProducer;
 use crate::ring::slot_reader::SlotReader;
 use crate::ring::stream_publisher::StreamPublisher;
@@ -216,6 +219,19 @@ pub struct SendOptions {
     /// channel's `stuck_after`. Such a reader gets [`RecvError::Evicted`](crate::RecvError::Evicted). Durable
     /// subscriptions are never evicted. Needs the right to write `.acks`, which opening checks.
     pub evict_stuck: bool,
+    /// Whether this publisher numbers its events itself, under its name, which it must have and shares with no other
+    /// live one: see [`Sender::publish_numbered`](crate::sender::Sender::publish_numbered).
+    pub sequenced: bool,
+}
+
+impl SendOptions {
+    fn introduction(&self) -> Result<Introduction> {
+        if self.sequenced && self.name.is_empty() {
+            return Err(Error::invalid("publisher that numbers its events", "it needs a name"));
+        }
+        let policy = ROLE_PRODUCER | if self.sequenced { SEQUENCED } else { 0 };
+        Ok(Introduction { policy, name: self.name.clone() })
+    }
 }
 
 /// How a subscriber or tap behaves.
@@ -360,11 +376,6 @@ impl Channel {
         Slots::new(self.header().slots, self.header().slot_bytes)
     }
 
-    fn registered(&self, side: Side, policy: u64, name: &str) -> Result<Member> {
-        let who = Introduction { policy, name: name.to_owned() };
-        Member::register(self, side, &who, |_, _, _| true)
-    }
-
     /// The publisher of this stream, continuing where the last one left it, or died.
     ///
     /// # Errors
@@ -372,7 +383,7 @@ impl Channel {
     pub fn publisher(&self, options: &SendOptions) -> Result<Publisher> {
         self.expect(Kind::Stream, "publisher")?;
         self.check_eviction(options)?;
-        let member = self.registered(Side::Producers, ROLE_PRODUCER, &options.name)?;
+        let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
         let Memories { ring, acks, data, .. } = member.memories;
         let header = self.header();
         let consumers = header.consumers_max as usize;
@@ -390,6 +401,7 @@ impl Channel {
                 "its frames do not follow each other; remove it and create it again",
             )
         })?;
+        Sequences::new(ring, header.producers_max as usize).settle_before(core.place().position);
         Ok(Sender::new(StreamOutlet::new(core), member, options, u32::MAX >> 1))
     }
 
@@ -412,10 +424,13 @@ impl Channel {
         wakes: u32,
     ) -> Result<Sender<SlotOutlet<TOPIC>>> {
         self.check_eviction(options)?;
-        let member = self.registered(Side::Producers, ROLE_PRODUCER, &options.name)?;
+        let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
         let Memories { ring, acks, data, done } = member.memories;
         let (producers, consumers) =
             (self.header().producers_max as usize, self.header().consumers_max as usize);
+        if let Some(own) = member.sequence {
+            Sequences::new(ring, producers).settle(own, |ticket| is_published(&data, self.slots(), ticket));
+        }
         let index = member.registered.index;
         let core =
             SlotProducer::<_, TOPIC>::new(ring, acks, data, done, index, self.slots(), producers, consumers);

@@ -207,6 +207,9 @@ pub enum SendError {
     /// A signal interrupted the wait, and the caller asked to be told.
     #[error("interrupted by a signal")]
     Interrupted,
+    /// The handle was not opened to number its events.
+    #[error("this publisher does not number its events: open it with a name, and `sequenced`")]
+    NotSequenced,
 }
 
 /// Why there is no event. Small, because it is made on the hot path.

@@ -8,7 +8,8 @@ use std::ops::Deref;
 
 use bytemuck::AnyBitPattern;
 
-use crate::ring::frame::{self, ORIGIN, REPLAYED, STAMPED, TRACED};
+use crate::layout;
+use crate::ring::frame::{self, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 
 /// A W3C trace context, carried unchanged from publisher to reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +75,35 @@ impl Origin {
             position: word(bytes, 16),
             attempts: word(bytes, 24),
         }
+    }
+}
+
+/// The number that a named publisher gave an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sequence {
+    /// The publisher: [`Sequence::publisher_id`] of its name.
+    pub publisher: u64,
+    /// Its number: each is larger than the one before.
+    pub number: u64,
+}
+
+impl Sequence {
+    pub(crate) const BYTES: usize = 16;
+
+    /// What stands for a publisher's name in its events: its 64-bit FNV-1a.
+    pub fn publisher_id(name: &str) -> u64 {
+        layout::fnv1a(name.as_bytes())
+    }
+
+    pub(crate) fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.publisher.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.number.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Sequence {
+        Sequence { publisher: word(bytes, 0), number: word(bytes, 8) }
     }
 }
 
@@ -191,6 +221,12 @@ impl<'a> Event<'a> {
         (self.flags() & ORIGIN != 0).then(|| Origin::decode(&self.body()[at..]))
     }
 
+    /// The number its publisher gave it, if that numbers its events.
+    pub fn sequence(&self) -> Option<Sequence> {
+        let at = frame::extension_bytes(self.flags() & (STAMPED | TRACED | ORIGIN));
+        (self.flags() & SEQUENCED != 0).then(|| Sequence::decode(&self.body()[at..]))
+    }
+
     /// The payload as a value of a plain type, copied. `None` when the size differs.
     #[inline(always)]
     pub fn pod<T: AnyBitPattern>(&self) -> Option<T> {
@@ -237,6 +273,9 @@ pub struct Attributes {
     pub origin: Option<Origin>,
     /// Marks the event as replayed.
     pub replayed: bool,
+    /// The number of an event that was numbered elsewhere: a dead letter's, a replayed event's. A publisher's own
+    /// numbers are given with [`Sender::publish_numbered`](crate::sender::Sender::publish_numbered).
+    pub sequence: Option<Sequence>,
 }
 
 impl Attributes {
@@ -250,6 +289,7 @@ impl Attributes {
             | (self.trace.is_some() as u8 * TRACED)
             | (self.origin.is_some() as u8 * ORIGIN)
             | (self.replayed as u8 * REPLAYED)
+            | (self.sequence.is_some() as u8 * SEQUENCED)
     }
 
     /// Writes the extensions in their order.
@@ -263,8 +303,12 @@ impl Attributes {
         if let Some(origin) = &self.origin {
             put(&origin.encode());
         }
+        if let Some(sequence) = &self.sequence {
+            put(&sequence.encode());
+        }
     }
 }
 
 const _: () = assert!(TraceContext::BYTES == frame::extension_bytes(TRACED));
 const _: () = assert!(Origin::BYTES == frame::extension_bytes(ORIGIN));
+const _: () = assert!(Sequence::BYTES == frame::extension_bytes(SEQUENCED));

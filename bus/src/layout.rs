@@ -10,6 +10,7 @@
 //! +0          header page (4 KiB)                      +0          header page (4 KiB)
 //! +4096       control block (1 KiB)                    +4096       control block (1 KiB)
 //! +5120       producer registry (256 B each)           +5120       consumer registry (256 B each)
+//!             sequences (64 entries of 128 B)
 //! +data_offset  frames or slots                        +done_offset  done words (8 B a slot; queues only)
 //! ```
 //!
@@ -147,6 +148,21 @@ fields! {
     NAME: 192, 64, "registrar", "UTF-8, zero-padded";
 }
 
+fields! {
+    /// An entry of the table behind the producer registry: a name that numbers its events. 64 of them.
+    SEQUENCE;
+    SEQUENCE_NAME: 0, 64, "who holds the lock of names", "UTF-8, zero-padded";
+    SEQUENCE_USED: 64, 8, "who holds the lock of names", "1 when the entry is a name's; stored last";
+    SEQUENCE_LAST: 72, 8, "owner; successor", "number of the last event of that name that is committed";
+    SEQUENCE_AT: 80, 8, "owner", "position of the event that is being committed";
+    SEQUENCE_NEXT: 88, 8, "owner; successor", "its number; SEQUENCE_LAST when there is none";
+}
+
+/// Size of an entry of the table of sequences.
+pub const SEQUENCE_BYTES: usize = LINE_BYTES;
+/// Entries of the table of sequences.
+pub const SEQUENCES_MAX: usize = 64;
+
 /// Words at the start of a slot: its sequence word.
 pub const SLOT_SEQ: usize = 0;
 /// Words at the start of a slot: length, type and flags of the event.
@@ -158,6 +174,16 @@ pub const SLOT_BODY: usize = 16;
 #[inline(always)]
 pub const fn entry(index: usize) -> usize {
     CONTROL_BYTES + index * ENTRY_BYTES
+}
+
+/// Offset of the table of sequences, behind a registry of `producers` entries, from the start of the control block.
+pub const fn sequences(producers: usize) -> usize {
+    entry(producers)
+}
+
+/// Offset, in `.ring`, of the end of everything that lies before the data.
+pub const fn ring_end(producers: usize) -> usize {
+    HEADER_BYTES + sequences(producers) + SEQUENCES_MAX * SEQUENCE_BYTES
 }
 
 /// Offset, in its file, of the end of a registry with `entries` entries.
@@ -180,8 +206,9 @@ pub const fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 const fn fingerprint() -> u64 {
-    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY];
-    let sizes = [LINE_BYTES, HEADER_BYTES, CONTROL_BYTES, ENTRY_BYTES, SLOT_BODY, VERSION as usize];
+    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY, SEQUENCE];
+    let sizes =
+        [LINE_BYTES, HEADER_BYTES, CONTROL_BYTES, ENTRY_BYTES, SLOT_BODY, VERSION as usize, SEQUENCES_MAX];
     let mut hash = fnv1a(b"railbus");
     let mut t = 0;
     while t < tables.len() {
@@ -226,6 +253,7 @@ const _: () = assert!(well_formed(HEADER, HEADER_BYTES));
 const _: () = assert!(well_formed(RING_CONTROL, CONTROL_BYTES));
 const _: () = assert!(well_formed(ACKS_CONTROL, CONTROL_BYTES));
 const _: () = assert!(well_formed(ENTRY, ENTRY_BYTES));
+const _: () = assert!(well_formed(SEQUENCE, SEQUENCE_BYTES));
 const _: () = assert!(ANCHOR_ENTRIES + 64 <= PRODUCERS_HIGH && ANCHOR_INDEX.is_multiple_of(LINE_BYTES));
 const _: () = assert!(JOINED + 8 <= LINE_BYTES && STATE == LINE_BYTES);
 const _: () = assert!(CONTROL_BYTES.is_multiple_of(LINE_BYTES) && HEADER_BYTES.is_multiple_of(LINE_BYTES));
@@ -243,7 +271,7 @@ pub fn to_markdown() -> String {
     );
     text.push_str(
         "`NAME.ring` (producers write, consumers read): header page, control block at 4096, producer registry at 5120,\n\
-         data at `DATA_OFFSET`. `NAME.acks` (consumers write, producers read): header page, control block at 4096,\n\
+         sequences behind it, data at `DATA_OFFSET`. `NAME.acks` (consumers write, producers read): header page, control block at 4096,\n\
          consumer registry at 5120, done words at `DONE_OFFSET`. A participant that lives holds an OFD lock on byte\n\
          2^40 + its registry index of its side's file; whoever changes somebody else's entry holds byte 2^41 + index.\n",
     );
@@ -252,6 +280,7 @@ pub fn to_markdown() -> String {
         ("Control block of .ring", RING_CONTROL),
         ("Control block of .acks", ACKS_CONTROL),
         ("Registry entry", ENTRY),
+        ("Entry of the table of sequences in .ring", SEQUENCE),
     ];
     for (title, table) in tables {
         let _ = writeln!(

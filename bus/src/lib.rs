@@ -77,7 +77,7 @@ pub use bus::{
 };
 pub use channel::{ChannelName, ChannelOptions, Kind, Overflow, Permissions};
 pub use error::{Error, RecvError, Result, SendError};
-pub use event::{Attributes, Event, Origin, TraceContext};
+pub use event::{Attributes, Event, Origin, Sequence, TraceContext};
 pub use os::pages::{PageReport, Pages};
 pub use ring::stream_subscriber::From as Start;
 pub use wait::Wait;

@@ -17,6 +17,7 @@ use crate::os::{membarrier, process};
 use crate::ring::park::{Futex, Sleeper};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Identity, Locks, Refused, Registered, Registry, Status};
+use crate::ring::sequence::Sequences;
 
 /// A refusal is asked again this often, a ms apart: the locks of a process that was just killed, or of a child
 /// between fork and exec, go a moment later.
@@ -163,6 +164,8 @@ pub(crate) struct Member {
     side: Side,
     durable: bool,
     pub(crate) guard: ForkGuard,
+    /// The own entry in the table of sequences, if the name numbers its events.
+    pub(crate) sequence: Option<usize>,
     // The life lock goes before the maps, but after everything that `Drop` writes.
     _life: Life,
     _maps: Maps,
@@ -196,7 +199,8 @@ impl Member {
         let registry = registry_of(&memories, channel, side);
         let identity = identity(who)?;
         let durable = identity.policy & registry::DURABLE != 0;
-        if durable {
+        let sequenced = identity.policy & registry::SEQUENCED != 0;
+        if durable || sequenced {
             lock_names(&locks)?;
         }
         let mut registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
@@ -207,7 +211,9 @@ impl Member {
             std::thread::sleep(Duration::from_millis(1));
             registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
         }
-        if durable {
+        let sequences = || Sequences::new(memories.ring, channel.header().producers_max as usize);
+        let sequence = (sequenced && registered.is_ok()).then(|| sequences().enter(identity.name, 0));
+        if durable || sequenced {
             locks.release_janitor(layout::NAMES_LOCK);
         }
         let registered = registered.map_err(|refused| explain(refused, channel, side, &registry))?;
@@ -217,6 +223,13 @@ impl Member {
             return Err(Error::NotFound {
                 what: channel.name().to_string(),
                 path: channel.paths().ring.clone(),
+            });
+        }
+        if sequence == Some(None) {
+            registry.leave(&registered, durable);
+            return Err(Error::Busy {
+                what: format!("the table of numbering publishers of {}", channel.name()),
+                why: format!("{} names are in it, and stay; use one of them", layout::SEQUENCES_MAX),
             });
         }
         let life = locks.0.into_inner().into_life()?;
@@ -237,6 +250,7 @@ impl Member {
             side,
             durable,
             guard,
+            sequence: sequence.flatten(),
             _life: life,
             _maps: maps,
         })
@@ -454,7 +468,7 @@ fn explain(refused: Refused, channel: &Channel, side: Side, registry: &Registry<
             ),
         },
         Refused::NameTaken(index) => Error::Busy {
-            what: format!("the durable name in {channel}"),
+            what: format!("the name in {channel}"),
             why: format!("process {} uses it", registry.pid(index)),
         },
     }

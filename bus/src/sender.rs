@@ -16,10 +16,10 @@ use crate::bus::SendOptions;
 use crate::channel::Overflow;
 use crate::copy::copy;
 use crate::error::SendError;
-use crate::event::Attributes;
+use crate::event::{Attributes, Sequence};
 use crate::layout;
 use crate::member::{Member, Memories, SharedFutex};
-use crate::memory::{Edge, Memory};
+use crate::memory::{Edge, Mapped, Memory};
 use crate::opaque::opaque;
 use crate::operate::StuckReader;
 use crate::os::clock;
@@ -28,6 +28,7 @@ use crate::outlet::{Outlet, Repair};
 use crate::ring::frame::{self, STAMPED};
 use crate::ring::park::{Sleeper, Waker};
 use crate::ring::registry;
+use crate::ring::sequence::Sequences;
 use crate::wait::{Step, Wait, Waiting};
 
 /// Operations between two notes of the time, for observers.
@@ -58,6 +59,27 @@ pub struct Sender<R: Outlet> {
     told: u64,
     /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
     easy: ForkGuard,
+    /// What this handle's name numbers its events with.
+    numbers: Option<Numbers>,
+}
+
+/// The sequence of a named publisher.
+#[derive(Debug)]
+struct Numbers {
+    table: Sequences<Mapped>,
+    index: usize,
+    /// What stands for the name in its events.
+    publisher: u64,
+    last: u64,
+}
+
+impl Numbers {
+    fn of(member: &Member, name: &str) -> Option<Numbers> {
+        let table = Sequences::new(member.memories.ring, member.channel.header().producers_max as usize);
+        let index = member.sequence?;
+        let last = table.last(index);
+        Some(Numbers { table, index, publisher: Sequence::publisher_id(name), last })
+    }
 }
 
 impl<R: Outlet> Sender<R> {
@@ -73,6 +95,7 @@ impl<R: Outlet> Sender<R> {
             overflow: header.overflow,
             stamp: header.stamp,
             dropped: 0,
+            numbers: Numbers::of(&member, &options.name),
             events: 0,
             bytes: 0,
             told: ring.position_committed(),
@@ -181,6 +204,54 @@ impl<R: Outlet> Sender<R> {
         let mut claim = self.claim_inner(payload.len(), attributes, Some(timeout))?;
         claim.copy_from_slice(payload);
         Ok(claim.commit())
+    }
+
+    /// The number of the last event that the channel has from this handle's name, 0 if none: where a publisher that was
+    /// killed goes on. `None` unless the handle was opened with [`SendOptions::sequenced`].
+    pub fn resume_point(&self) -> Option<u64> {
+        self.numbers.as_ref().map(|numbers| numbers.last)
+    }
+
+    /// Publishes event `number` of this handle's name with attributes, waiting as [`Self::publish`] does. Numbers count
+    /// up, with gaps or without. An event whose number is not above [`Self::resume_point`] was published before: it is
+    /// dropped, and the result is `None`; otherwise the event's position. The event carries name and number
+    /// ([`Event::sequence`](crate::Event::sequence)).
+    ///
+    /// The number is kept in the channel, so that a publisher which is killed at any instruction, opens again under its
+    /// name and publishes everything anew leaves out nothing and publishes nothing twice. (In a queue or topic whose
+    /// other producers have gone round the whole ring in between, the one event that was in work may come twice, with
+    /// the same number.) As long as the channel exists; with a journal also when it is made again.
+    ///
+    /// # Errors
+    /// [`SendError::NotSequenced`]; otherwise as [`Self::publish`].
+    pub fn publish_numbered(
+        &mut self,
+        number: u64,
+        payload: &[u8],
+        attributes: &Attributes,
+    ) -> Result<Option<u64>, SendError> {
+        if self.member.is_forked() {
+            return Err(SendError::Forked);
+        }
+        let numbers = self.numbers.as_ref().ok_or(SendError::NotSequenced)?;
+        if number <= numbers.last {
+            return Ok(None);
+        }
+        let sequence = Some(Sequence { publisher: numbers.publisher, number });
+        let mut claim = self.claim_inner(payload.len(), &Attributes { sequence, ..*attributes }, None)?;
+        claim.copy_from_slice(payload);
+        let position = claim.position();
+        claim.sender.number(|numbers| numbers.table.begin(numbers.index, position, number));
+        let position = claim.commit();
+        self.number(|numbers| {
+            numbers.table.end(numbers.index, number);
+            numbers.last = number;
+        });
+        Ok(Some(position))
+    }
+
+    fn number(&mut self, act: impl FnMut(&mut Numbers)) {
+        self.numbers.iter_mut().for_each(act);
     }
 
     /// Claims room for a payload of `payload_bytes` to be written in place, waiting as [`Self::publish`] does.
@@ -577,6 +648,11 @@ impl<R: Outlet> Claim<'_, R> {
         self.sender.ring.commit(claim, self.header - unused);
         self.sender.published(1, self.payload.len() as u64 - unused);
         self.sender.ring.position(claim)
+    }
+
+    /// The position it will have.
+    pub fn position(&self) -> u64 {
+        self.claim.map_or(0, |claim| self.sender.ring.position(claim))
     }
 
     /// Gives the room back. Nothing was ever visible. Dropping the claim does the same.

@@ -372,6 +372,7 @@ impl Worker {
             trace: event.trace(),
             published_ns: event.published_ns(),
             replayed: event.is_replayed(),
+            sequence: event.sequence(),
             origin: Some(event.origin().unwrap_or(Origin {
                 channel: channel_word,
                 incarnation: header.incarnation,

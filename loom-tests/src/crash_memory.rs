@@ -304,7 +304,7 @@ pub const SLOT_BYTES: u64 = 32;
 impl CrashChannel {
     fn new(producers: usize, consumers: usize, data_bytes: u64, slots: Slots, capacity: u64) -> CrashChannel {
         CrashChannel {
-            ring: CrashWords::new(layout::entry(producers)),
+            ring: CrashWords::new(layout::ring_end(producers) - layout::HEADER_BYTES),
             acks: CrashWords::new(layout::entry(consumers)),
             data: CrashWords::new(data_bytes as usize),
             done: CrashWords::new(slots.count as usize * 8),

@@ -226,10 +226,11 @@ impl Attached {
     pub(crate) fn map_as(&self, write_ring: bool, write_acks: bool) -> Result<Maps> {
         let header = &self.header;
         let page = page_bytes();
-        let ring =
-            Region::of(&self.ring.file, &self.paths.ring, control(header.producers_max), write_ring, page)?;
-        let acks =
-            Region::of(&self.acks.file, &self.paths.acks, control(header.consumers_max), write_acks, page)?;
+        let control = |end: usize| (HEADER_BYTES as u64, (end - HEADER_BYTES) as u64);
+        let ring_end = layout::ring_end(header.producers_max as usize);
+        let acks_end = layout::registry_end(header.consumers_max as usize);
+        let ring = Region::of(&self.ring.file, &self.paths.ring, control(ring_end), write_ring, page)?;
+        let acks = Region::of(&self.acks.file, &self.paths.acks, control(acks_end), write_acks, page)?;
         let (file, path) = match (&self.data, &header.data_path) {
             (Some(data), Some(path)) => (&data.file, path),
             _ => (&self.ring.file, &self.paths.ring),
@@ -296,10 +297,6 @@ impl Attached {
 }
 
 /// Offset and length of the control block and registry of a file.
-fn control(entries: u32) -> (u64, u64) {
-    (HEADER_BYTES as u64, layout::entry(entries as usize) as u64)
-}
-
 fn size(bytes: u64) -> Result<usize> {
     usize::try_from(bytes)
         .map_err(|_| Error::invalid("size", format!("{bytes} bytes do not fit this machine's addresses")))

@@ -106,7 +106,7 @@ impl Header {
         let too_large = || Error::invalid("capacity", "does not fit this machine's addresses");
         let capacity_bytes = options.data_capacity_bytes();
         let data_bytes = round_up(capacity_bytes, page_bytes() as u64).ok_or_else(too_large)?;
-        let producers_end = layout::registry_end(options.producers() as usize) as u64;
+        let producers_end = layout::ring_end(options.producers() as usize) as u64;
         let consumers_end = layout::registry_end(options.consumers() as usize) as u64;
         let is_queue = options.kind == Kind::Queue;
         let done_bytes = if is_queue { options.slot_count() * 8 } else { 0 };
@@ -150,7 +150,7 @@ impl Header {
     pub fn lengths(&self) -> Option<Lengths> {
         let page = page_bytes() as u64;
         let data_end = self.data_offset.checked_add(self.data_bytes)?;
-        let ring_end = layout::registry_end(self.producers_max as usize) as u64;
+        let ring_end = layout::ring_end(self.producers_max as usize) as u64;
         let acks_end = layout::registry_end(self.consumers_max as usize) as u64;
         let (ring, data) = match self.data_path {
             Some(_) => (round_up(ring_end, page)?, Some(data_end)),

@@ -227,10 +227,10 @@ impl Header {
                 self.backing.code().into(),
                 "2 or 3, with no data file",
             )?;
-            let end = layout::registry_end(self.producers_max as usize) as u64;
+            let end = layout::ring_end(self.producers_max as usize) as u64;
             let placed =
                 self.data_offset >= end && self.data_offset.is_multiple_of(alignment(self.data_bytes));
-            demand(placed, "DATA_OFFSET", self.data_offset, "an aligned offset after the registry")?;
+            demand(placed, "DATA_OFFSET", self.data_offset, "an aligned offset after the sequences")?;
             demand(self.data_offset <= 1 << 40, "DATA_OFFSET", self.data_offset, "at most 2^40")?;
         }
         if self.kind == Kind::Queue {

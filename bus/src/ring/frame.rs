@@ -5,8 +5,8 @@
 //! | committed | padding | zero | flags | type id | body bytes |
 //! ```
 //!
-//! The body is the extensions that the flags name (publish time 8 B, trace context 32 B, origin 32 B; in this
-//! order), then the payload. In a stream the header word is the commit flag: zero means "nothing here yet". A
+//! The body is the extensions that the flags name (publish time 8 B, trace context 32 B, origin 32 B,
+//! sequence 16 B; in this order), then the payload. In a stream the header word is the commit flag: zero means "nothing here yet". A
 //! padding frame fills the ring up to its end and carries no event.
 
 /// Bytes of the header word.
@@ -24,7 +24,9 @@ pub const TRACED: u8 = 2;
 pub const ORIGIN: u8 = 4;
 /// Flag: the event was replayed from a journal.
 pub const REPLAYED: u8 = 8;
-const KNOWN_FLAGS: u8 = STAMPED | TRACED | ORIGIN | REPLAYED;
+/// Flag: the body holds the 16-byte sequence that its publisher gave it.
+pub const SEQUENCED: u8 = 16;
+const KNOWN_FLAGS: u8 = STAMPED | TRACED | ORIGIN | REPLAYED | SEQUENCED;
 
 /// Bytes of extensions that `flags` announce.
 #[inline(always)]
@@ -32,6 +34,7 @@ pub const fn extension_bytes(flags: u8) -> usize {
     (flags & STAMPED) as usize * 8
         + ((flags & TRACED) as usize >> 1) * 32
         + ((flags & ORIGIN) as usize >> 2) * 32
+        + ((flags & SEQUENCED) as usize >> 4) * 16
 }
 
 /// A committed header word. `body_bytes` is at most `u32::MAX`.
@@ -104,7 +107,7 @@ mod tests {
         assert!(!is_event(header(39, 0, STAMPED | TRACED), 100), "a body shorter than its extensions");
         assert!(is_event(header(40, 0, STAMPED | TRACED), 100));
         assert!(!is_event(0, 100) && !is_event(padding(64), 100) && !is_event(word & !COMMITTED, 2000));
-        assert!(!is_event(header(0, 0, 16), 100), "an unknown flag");
+        assert!(!is_event(header(0, 0, 32), 100), "an unknown flag");
     }
 
     #[test]

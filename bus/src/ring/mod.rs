@@ -11,6 +11,7 @@
 //! | [`stream_publisher`], [`stream_subscriber`] | the stream |
 //! | [`slot_producer`], [`slot_worker`], [`slot_reader`] | the slot ring: pushing, taking, reading by cursor |
 //! | [`orphan`] | proof that a ticket's owner is dead, and repair |
+//! | [`sequence`] | the numbers of named publishers |
 //! | [`park`] | sleeping and waking without a cost to the waker |
 
 pub mod anchor;
@@ -20,6 +21,7 @@ pub mod orphan;
 pub mod park;
 pub mod peers;
 pub mod registry;
+pub mod sequence;
 pub mod slot_producer;
 pub mod slot_reader;
 pub mod slot_worker;

@@ -45,6 +45,8 @@ const EVICTED: u64 = 4;
 pub const DURABLE: u64 = 1 << 8;
 /// Policy bit: never gates, may lose events.
 pub const LOSSY: u64 = 1 << 9;
+/// Policy bit: a producer whose name numbers its events; one owner at a time.
+pub const SEQUENCED: u64 = 1 << 10;
 /// Policy, low byte: publisher or producer.
 pub const ROLE_PRODUCER: u64 = 1;
 /// Policy, low byte: subscriber.
@@ -195,6 +197,17 @@ impl<M: Memory> Registry<M> {
                 if locks.is_life_held(index) {
                     return Err(Refused::NameTaken(index));
                 }
+            }
+        }
+        if who.policy & SEQUENCED != 0 {
+            let is_namesake = |&index: &usize| {
+                status(self.state(index)) == Status::Active
+                    && self.policy(index) & SEQUENCED != 0
+                    && self.name(index) == who.name
+                    && locks.is_life_held(index)
+            };
+            if let Some(index) = (0..self.used()).find(is_namesake) {
+                return Err(Refused::NameTaken(index));
             }
         }
         // Fresh entries first: they need no sweep.

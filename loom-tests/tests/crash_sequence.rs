@@ -1,0 +1,168 @@
+//! A publisher that numbers its events, killed at every access of its life, and its successor too: whoever comes last
+//! and publishes everything above the resume point completes the row, each number once.
+
+use std::rc::Rc;
+
+use railbus::layout;
+use railbus::memory::{Edge, Memory};
+use railbus::ring::anchor::Place;
+use railbus::ring::frame;
+use railbus::ring::peers::Side;
+use railbus::ring::registry::{self, Identity};
+use railbus::ring::sequence::{Sequences, is_published};
+use railbus::ring::slot_producer::SlotProducer;
+use railbus::ring::slot_reader::{self, SlotReader};
+use railbus::ring::stream_publisher::StreamPublisher;
+use railbus::ring::stream_subscriber::{From, Poll, StreamSubscriber};
+use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
+
+const NAME: [u64; 8] = [0x6565; 8];
+const EVENTS: u64 = 6;
+
+/// Takes the name over and publishes what is missing of the row, with a stream's publisher.
+fn stream_life(channel: &CrashChannel, who: &Rc<Participant>) {
+    let ring = CrashMemory::writable(&channel.ring, who);
+    let table = Sequences::new(ring.clone(), channel.producers);
+    let own = table.enter(NAME, 0).expect("there is room");
+    let data = CrashMemory::writable(&channel.data, who);
+    let acks = CrashMemory::read_only(&channel.acks, who);
+    let mut publisher =
+        StreamPublisher::take_over(ring, acks, data.clone(), 0, channel.capacity, channel.consumers)
+            .expect("the ring holds what a publisher wrote");
+    table.settle_before(publisher.place().position);
+    for number in table.last(own) + 1..=EVENTS {
+        let claim = publisher.claim(24).expect("there is room");
+        data.store(publisher.body_offset(claim), number, Edge::Plain);
+        table.begin(own, claim.position(), number);
+        publisher.commit(claim, frame::header(24, 0, 0), false);
+        table.end(own, number);
+    }
+}
+
+#[test]
+fn a_streams_numbers_come_once_and_in_order_wherever_two_publishers_die() {
+    let mut runs = 0;
+    // From the second start on, a padding frame lies within the row.
+    for start in [0, 5 * 512 - 48] {
+        for first in 0.. {
+            let mut first_died = false;
+            for second in 0.. {
+                let channel = CrashChannel::stream(512, Place { position: start, count: 0 }, 2);
+                let reading = Participant::immortal();
+                let identity = Identity { policy: registry::ROLE_SUBSCRIBER, ..Identity::default() };
+                let registered =
+                    channel.register(Side::Consumers, &reading, &identity).expect("there is an entry");
+                let data = CrashMemory::read_only(&channel.data, &reading);
+                let mut subscriber = StreamSubscriber::new(
+                    CrashMemory::read_only(&channel.ring, &reading),
+                    CrashMemory::writable(&channel.acks, &reading),
+                    data.clone(),
+                    registered.index,
+                    channel.capacity,
+                    false,
+                );
+                subscriber.join(From::Oldest).expect("the oldest is retained");
+                let one = Participant::dying_at(Some(first));
+                one.live(|| stream_life(&channel, &one));
+                first_died |= one.is_dead();
+                let two = Participant::dying_at(Some(second));
+                two.live(|| stream_life(&channel, &two));
+                let last = Participant::immortal();
+                stream_life(&channel, &last);
+                let mut row = Vec::new();
+                while let Poll::Event(event) = subscriber.poll() {
+                    row.push(data.load(subscriber.body_offset(event), Edge::Plain));
+                }
+                assert_eq!(row, (1..=EVENTS).collect::<Vec<_>>(), "deaths at {first} and {second}");
+                runs += 1;
+                if !two.is_dead() {
+                    break;
+                }
+            }
+            if !first_died {
+                break;
+            }
+        }
+    }
+    assert!(runs > 5_000, "{runs} runs");
+}
+
+/// As above, with a topic's publisher.
+fn topic_life(channel: &CrashChannel, who: &Rc<Participant>) {
+    let identity = Identity { policy: registry::ROLE_PRODUCER, ..Identity::default() };
+    let Ok(registered) = channel.register(Side::Producers, who, &identity) else { return };
+    let ring = CrashMemory::writable(&channel.ring, who);
+    let table = Sequences::new(ring.clone(), channel.producers);
+    let own = table.enter(NAME, 0).expect("there is room");
+    let data = CrashMemory::writable(&channel.data, who);
+    let mut producer = SlotProducer::<_, true>::new(
+        ring,
+        CrashMemory::read_only(&channel.acks, who),
+        data.clone(),
+        CrashMemory::read_only(&channel.done, who),
+        registered.index,
+        channel.slots,
+        channel.producers,
+        channel.consumers,
+    );
+    table.settle(own, |ticket| is_published(&data, channel.slots, ticket));
+    for number in table.last(own) + 1..=EVENTS {
+        let ticket = producer.claim(1).expect("there is room").first;
+        data.store(producer.body_offset(ticket), number, Edge::Plain);
+        table.begin(own, ticket, number);
+        producer.publish(ticket, frame::header(24, 0, 0));
+        table.end(own, number);
+    }
+}
+
+#[test]
+fn a_topics_numbers_come_once_and_in_order_wherever_two_publishers_die() {
+    let mut runs = 0;
+    for first in 0.. {
+        let mut first_died = false;
+        for second in 0.. {
+            let channel = CrashChannel::slot_ring(64, 60, 4, 2);
+            let reading = Participant::immortal();
+            let identity = Identity { policy: registry::ROLE_SUBSCRIBER, ..Identity::default() };
+            let registered =
+                channel.register(Side::Consumers, &reading, &identity).expect("there is an entry");
+            let data = CrashMemory::read_only(&channel.data, &reading);
+            let mut reader = SlotReader::new(
+                CrashMemory::read_only(&channel.ring, &reading),
+                CrashMemory::writable(&channel.acks, &reading),
+                data.clone(),
+                registered.index,
+                channel.slots,
+                channel.producers,
+            );
+            reader.join(From::Live, false).expect("the live end is there");
+            let one = Participant::dying_at(Some(first));
+            one.live(|| topic_life(&channel, &one));
+            first_died |= one.is_dead();
+            let two = Participant::dying_at(Some(second));
+            two.live(|| topic_life(&channel, &two));
+            let last = Participant::immortal();
+            topic_life(&channel, &last);
+            let mut row = Vec::new();
+            loop {
+                match reader.poll() {
+                    slot_reader::Poll::Event(ticket, _) => {
+                        row.push(data.load(channel.slots.offset(ticket) + layout::SLOT_BODY, Edge::Plain));
+                    }
+                    // A ticket that a publisher died with.
+                    _ if reader.is_stuck() && reader.skip_orphan(&channel.peers()) => {}
+                    _ => break,
+                }
+            }
+            assert_eq!(row, (1..=EVENTS).collect::<Vec<_>>(), "deaths at {first} and {second}");
+            runs += 1;
+            if !two.is_dead() {
+                break;
+            }
+        }
+        if !first_died {
+            break;
+        }
+    }
+    assert!(runs > 5_000, "{runs} runs");
+}
