@@ -40,7 +40,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0xcdbbd7b1a6126437ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0x834eae4c55a44301ULL
 
 /**
  * Version of the library that this header belongs to.

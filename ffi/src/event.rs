@@ -114,6 +114,7 @@ impl railbus_attributes {
                 attempts: from.origin_attempts,
             }),
             replayed: has(RAILBUS_REPLAYED),
+            ..Attributes::default()
         }))
     }
 }

@@ -137,6 +137,7 @@ pub unsafe extern "C" fn railbus_sender_open(
             name: unsafe { text("the sender's name", given.name, given.name_bytes) }?.to_owned(),
             wait: wait(given.wait, given.spin_ns)?,
             evict_stuck: given.flags & RAILBUS_EVICT_STUCK != 0,
+            ..SendOptions::default()
         };
         let sender = match channel.header().kind {
             Kind::Stream => AnySender::Stream(channel.publisher(&options)?),
