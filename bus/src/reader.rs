@@ -336,6 +336,8 @@ impl<R: Inlet> Reader<R> {
             return Ok(located);
         }
         let mut waiting = Waiting::new(self.wait, timeout);
+        // The last publisher's death ends a reader that waits for it.
+        waiting.be_patient(!self.until_closed);
         let mut sleeper = Sleeper::default();
         loop {
             match waiting.step() {

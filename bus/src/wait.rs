@@ -41,6 +41,10 @@ const PROBE_EVERY_NS: u64 = 1_000_000;
 /// a peer is met soon after the wait begins, and always within a few ms.
 const FIRST_SLICE_NS: u64 = 1_000_000;
 const SLICE_NS: u64 = 8_000_000;
+/// Who only waits for events, and whom no death concerns as long as nothing comes, sleeps this long at a time when
+/// nothing has come for [`LONG_NS`]. What comes wakes it, unless its publisher is killed just before the wake.
+const LONG_SLICE_NS: u64 = 64_000_000;
+const LONG_NS: u64 = 1_000_000_000;
 /// Polls between two looks at the clock. The first that many are tight: a reply that takes no longer than a few
 /// round trips of a cache line is met without a pause and without a look at the clock.
 const POLLS_A_LOOK: u32 = 128;
@@ -99,6 +103,11 @@ pub(crate) struct Waiting {
     deadline_ns: u64,
     next_probe_ns: u64,
     slice_ns: u64,
+    /// Whether to sleep for long in the end.
+    patient: bool,
+    /// Since when nobody has woken this waiter, and when the slice ends that it sleeps.
+    asleep_since_ns: u64,
+    awake_ns: u64,
 }
 
 impl Waiting {
@@ -115,7 +124,15 @@ impl Waiting {
             deadline_ns: timeout_ns,
             next_probe_ns: 0,
             slice_ns: FIRST_SLICE_NS,
+            patient: false,
+            asleep_since_ns: 0,
+            awake_ns: 0,
         }
+    }
+
+    /// Says that no death concerns this waiter as long as nobody wakes it.
+    pub(crate) fn be_patient(&mut self, patient: bool) {
+        self.patient = patient;
     }
 
     /// Since when this wait has been long enough to be worth telling, 0 if it has not.
@@ -162,8 +179,15 @@ impl Waiting {
             }
             Wait::Park { spin } if waited >= spin.as_nanos() as u64 => {
                 self.polls = POLLS_A_LOOK - 1;
+                if now < self.awake_ns || self.awake_ns == 0 {
+                    // Woken, if not by what it waits for: somebody is there, whose death would concern it.
+                    self.slice_ns = FIRST_SLICE_NS;
+                    self.asleep_since_ns = now;
+                }
+                let long = self.patient && now - self.asleep_since_ns >= LONG_NS;
                 let slice_ns = self.slice_ns;
-                self.slice_ns = (2 * slice_ns).min(SLICE_NS);
+                self.slice_ns = (2 * slice_ns).min(if long { LONG_SLICE_NS } else { SLICE_NS });
+                self.awake_ns = now + slice_ns;
                 Step::Sleep(slice_ns.min(self.deadline_ns - now))
             }
             _ => Step::Poll,
@@ -219,6 +243,30 @@ mod tests {
         let steps: Vec<Step> = (0..300).map(|_| waiting.step()).collect();
         assert!(steps[..127].iter().all(|&step| step == Step::Poll), "{steps:?}");
         assert!(steps.iter().any(|step| matches!(step, Step::Sleep(1..=SLICE_NS))), "{steps:?}");
+    }
+
+    #[test]
+    fn only_who_is_patient_and_not_woken_sleeps_for_long() {
+        let longest = |patient, wakes_early: bool| {
+            let mut waiting = Waiting::new(Wait::Park { spin: Duration::ZERO }, None);
+            waiting.be_patient(patient);
+            let mut longest = 0;
+            let start = clock::monotonic_ns();
+            while clock::monotonic_ns() - start < 3 * LONG_NS / 2 {
+                if let Step::Sleep(slice_ns) = waiting.step() {
+                    longest = longest.max(slice_ns);
+                    std::thread::sleep(Duration::from_nanos(if wakes_early {
+                        slice_ns / 2
+                    } else {
+                        slice_ns
+                    }));
+                }
+            }
+            longest
+        };
+        assert!(longest(true, false) > SLICE_NS);
+        assert!(longest(false, false) <= SLICE_NS);
+        assert!(longest(true, true) <= SLICE_NS);
     }
 
     #[test]

@@ -396,6 +396,11 @@ impl Worker {
         false
     }
 
+    /// Whether this is the only worker.
+    fn is_alone(&self) -> bool {
+        self.member.count_own(|policy| policy & 0xFF == registry::ROLE_WORKER) == 1
+    }
+
     /// Looks around once a ms or so, however long this worker is busy with an event.
     #[cold]
     fn look_by_the_way(&mut self) {
@@ -410,8 +415,7 @@ impl Worker {
         self.look_around(false);
         if self.grab_follows_load {
             // Several at once from a queue that is busy, where nobody else could take them.
-            let alone = || self.member.count_own(|policy| policy & 0xFF == registry::ROLE_WORKER) == 1;
-            self.grab = if self.look_every == LOOK_EVERY_MAX && alone() { GRAB } else { 1 };
+            self.grab = if self.look_every == LOOK_EVERY_MAX && self.is_alone() { GRAB } else { 1 };
         }
     }
 
@@ -470,6 +474,8 @@ impl Worker {
                     if let Some(ticket) = self.probe()? {
                         return Ok(ticket);
                     }
+                    // Another worker's death hands its events to this one.
+                    waiting.be_patient(self.is_alone() && !self.until_closed);
                 }
                 Step::Sleep(slice_ns) => {
                     let mut polled = Ok(None);

@@ -114,7 +114,10 @@ fn every_kind_is_created_attached_and_mapped() -> Outcome {
         {
             assert_eq!((maps.ring.writable(), maps.data.writable()), (ring, ring));
             assert_eq!((maps.acks.writable(), maps.done.writable()), (acks, acks && kind == Kind::Queue));
-            assert_eq!(maps.ring.bytes(), layout::ring_end(header.producers_max as usize) - layout::HEADER_BYTES);
+            assert_eq!(
+                maps.ring.bytes(),
+                layout::ring_end(header.producers_max as usize) - layout::HEADER_BYTES
+            );
             assert_eq!(maps.acks.bytes(), layout::entry(header.consumers_max as usize));
             assert_eq!(maps.data.bytes() as u64, header.data_bytes);
             let done = if kind == Kind::Queue { header.slots * 8 } else { 0 };
