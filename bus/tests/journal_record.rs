@@ -22,8 +22,11 @@ fn event(number: u64, largest: usize) -> Vec<u8> {
     bytes
 }
 
-/// Publishes numbers in a channel of any kind; returns a function that does.
-fn publisher(channel: &Channel) -> Box<dyn FnMut(&[u8], Duration) -> Result<u64, SendError> + Send> {
+/// Publishes a payload, waiting at most so long for room.
+type Publish = Box<dyn FnMut(&[u8], Duration) -> Result<u64, SendError> + Send>;
+
+/// Publishes in a channel of any kind.
+fn publisher(channel: &Channel) -> Publish {
     let options = SendOptions::default();
     match channel.header().kind {
         Kind::Stream => {
