@@ -4,13 +4,14 @@
 //! [`Channel`] is open but takes no part: its methods make the handles that do.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::channel::{
     self, Attached, ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Maps, Opened, Overflow,
 };
 use crate::error::{Error, Result};
-use crate::inlet::{SlotInlet, StreamInlet};
+use crate::inlet::{Inlet, SlotInlet, StreamInlet};
+use crate::journal::shared::View;
 use crate::layout;
 use crate::member::{FileLocks, Introduction, Member, Memories};
 use crate::memory::{Edge, Memory};
@@ -171,7 +172,7 @@ impl Bus {
 }
 
 /// Writes what must not be zero at the start: positions, when they do not begin at 0.
-fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
+pub(crate) fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
     let first = options.first_position;
     if first == 0 {
         return Ok(());
@@ -303,14 +304,17 @@ struct Inner {
     ring_id: FileId,
     acks_id: FileId,
     created: Option<PageReport>,
+    /// How far the journal is, once somebody has asked.
+    journal: Mutex<Option<Arc<View>>>,
 }
 
 impl Channel {
-    fn new(bus: &Bus, attached: Attached, created: Option<PageReport>) -> Result<Channel> {
+    pub(crate) fn new(bus: &Bus, attached: Attached, created: Option<PageReport>) -> Result<Channel> {
         let id = |file, path: &Path| FileId::of(file).map_err(|error| Error::io("examine", path, error));
         let ring_id = id(attached.ring_file(), &attached.paths.ring)?;
         let acks_id = id(attached.acks_file(), &attached.paths.acks)?;
-        let inner = Inner { bus: bus.clone(), attached, ring_id, acks_id, created };
+        let journal = Mutex::default();
+        let inner = Inner { bus: bus.clone(), attached, ring_id, acks_id, created, journal };
         Ok(Channel { inner: Arc::new(inner) })
     }
 
@@ -337,6 +341,10 @@ impl Channel {
     /// Which pages its data got, when this handle made it.
     pub fn created(&self) -> Option<&PageReport> {
         self.inner.created.as_ref()
+    }
+
+    pub(crate) fn journal_slot(&self) -> &Mutex<Option<Arc<View>>> {
+        &self.inner.journal
     }
 
     pub(crate) fn attached(&self) -> &Attached {
@@ -443,6 +451,11 @@ impl Channel {
     /// [`Error::Busy`] when the durable name is in use or no place is left; [`Error::Invalid`] when the position to
     /// start at is not retained; [`Error::NotAllowed`]; [`Error::Corrupt`].
     pub fn subscriber(&self, options: &SubscribeOptions) -> Result<Subscriber> {
+        self.in_the_ring(self.subscriber_behind(options)?)
+    }
+
+    /// As [`Self::subscriber`]; but what it has still to read may lie in the journal only, see [`Reader::behind`].
+    pub(crate) fn subscriber_behind(&self, options: &SubscribeOptions) -> Result<Subscriber> {
         self.expect(Kind::Stream, "subscriber")?;
         let who = self.introduction(options, ROLE_SUBSCRIBER)?;
         let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
@@ -460,6 +473,17 @@ impl Channel {
         Ok(Reader::new(inlet, member, options.wait, options.until_closed, live))
     }
 
+    /// Refuses a durable subscription that would silently skip what is in the journal only.
+    fn in_the_ring<R: Inlet>(&self, reader: Reader<R>) -> Result<Reader<R>> {
+        let Some(behind) = reader.behind() else { return Ok(reader) };
+        let what = format!("durable subscription at {behind} of {}", self.name());
+        let why = format!(
+            "what lies before {} is in the channel's journal only: join it from the journal",
+            reader.position()
+        );
+        Err(Error::invalid(what, why))
+    }
+
     fn introduction(&self, options: &SubscribeOptions, role: u64) -> Result<Introduction> {
         if self.header().overflow == Overflow::LossyReaders && !options.lossy {
             let why = "the channel was made for lossy readers only; ask for a lossy subscription";
@@ -470,6 +494,11 @@ impl Channel {
 
     /// A subscriber of this topic.
     pub fn topic_subscriber(&self, options: &SubscribeOptions) -> Result<TopicSubscriber> {
+        self.in_the_ring(self.topic_subscriber_behind(options)?)
+    }
+
+    /// As [`Self::topic_subscriber`]; but what it has still to read may lie in the journal only.
+    pub(crate) fn topic_subscriber_behind(&self, options: &SubscribeOptions) -> Result<TopicSubscriber> {
         self.expect(Kind::Topic, "topic subscriber")?;
         self.slot_reader(options, ROLE_SUBSCRIBER)
     }
@@ -484,7 +513,7 @@ impl Channel {
                 "a queue's slots are not marked for lossy readers; use a topic",
             ));
         }
-        self.slot_reader(options, ROLE_TAP)
+        self.in_the_ring(self.slot_reader(options, ROLE_TAP)?)
     }
 
     fn slot_reader(&self, options: &SubscribeOptions, role: u64) -> Result<Reader<SlotInlet>> {

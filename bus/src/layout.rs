@@ -136,6 +136,7 @@ fields! {
     BLOCKED: 40, 8, "owner", "how often the owner found no room, or no event";
     BYTES: 48, 8, "owner", "payload bytes published, or received";
     JOINED: 56, 8, "owner; registrar", "1 once it receives what is published; a durable cursor stands, and outlives its owner, from then on";
+    BEHIND: 64, 8, "owner; creator", "durable readers: 1 + the position they really stand at, when what lies between that and the cursor is in the journal only; else 0";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
     TID: 140, 4, "registrar", "thread that made the handle";
@@ -162,6 +163,89 @@ fields! {
 pub const SEQUENCE_BYTES: usize = LINE_BYTES;
 /// Entries of the table of sequences.
 pub const SEQUENCES_MAX: usize = 64;
+
+/// The two files that a channel's journaller keeps beside it: `NAME.journal`, which tells everybody how far the journal
+/// is, and `NAME.stage`, which holds what is on its way to the disk. Only the journaller writes them.
+pub mod journal {
+    use super::Field;
+
+    /// Bytes of the header page of both files, and where their words start.
+    pub const HEADER_BYTES: usize = super::HEADER_BYTES;
+    /// Bytes of `NAME.journal`: header page and words.
+    pub const PAGE_BYTES: usize = 2 * HEADER_BYTES;
+    /// Most bytes of the text of an error.
+    pub const ERROR_BYTES: usize = 512;
+    /// Most bytes of the path of the journal's directory.
+    pub const DIRECTORY_BYTES: usize = 1024;
+    /// How many gaps `NAME.journal` remembers.
+    pub const GAPS_KEPT: usize = 16;
+    /// Bytes of the words of one staging block.
+    pub const BLOCK_WORDS_BYTES: usize = 64;
+    /// `MAGIC` of `NAME.journal`: "RBJPAGE1" in ASCII.
+    pub const PAGE_MAGIC: u64 = u64::from_le_bytes(*b"RBJPAGE1");
+    /// `MAGIC` of `NAME.stage`: "RBSTAGE1" in ASCII.
+    pub const STAGE_MAGIC: u64 = u64::from_le_bytes(*b"RBSTAGE1");
+
+    fields! {
+        /// The header page of both files.
+        HEADER;
+        MAGIC: 0, 8, "journaller, last", "`RBJPAGE1` or `RBSTAGE1`";
+        LAYOUT_FINGERPRINT: 8, 8, "journaller", "hash of the journaller's tables";
+        CHANNEL_ID: 16, 16, "journaller", "identity of the channel";
+        INCARNATION: 32, 8, "journaller", "incarnation of the channel";
+        FILE_BYTES: 40, 8, "journaller", "length of the file";
+        BLOCKS: 48, 8, "journaller", "`.stage`: how many staging blocks there are; else 0";
+        BLOCKS_OFFSET: 56, 8, "journaller", "`.stage`: where they start; else 0";
+    }
+
+    fields! {
+        /// The words of `NAME.journal`, from 4096 on.
+        PAGE;
+        WRITTEN: 0, 8, "journaller", "everything before this position is in the journal, and survives the death of any process";
+        DURABLE: 8, 8, "journaller", "everything before this position survives the death of the machine";
+        END: 16, 8, "journaller", "everything before this position was taken from the ring";
+        FIRST: 24, 8, "journaller", "the oldest position in the journal";
+        WAKE: 128, 8, "journaller", "futex of those who wait for a position (low 32 bits)";
+        RUN: 256, 8, "journaller", "counts starts of journallers twice: odd while the words below are being filled in";
+        STATE: 264, 8, "journaller", "1 starting, 2 recording, 3 draining, 4 stopped, 5 poisoned";
+        ERROR_CLASS: 272, 8, "journaller", "poisoned: the error's exit code";
+        ERRNO: 280, 8, "journaller", "poisoned: the system's error number, or 0";
+        PID: 288, 8, "journaller", "process id, in its own PID namespace";
+        STARTED_NS: 296, 8, "journaller", "CLOCK_REALTIME when it started, in ns";
+        SYNC: 304, 8, "journaller", "0 never, u64::MAX always, else the interval in ns";
+        EVENTS: 312, 8, "journaller", "events recorded since it started";
+        BYTES: 320, 8, "journaller", "their bytes";
+        LOST: 328, 8, "journaller", "events that are missing since it started, as far as they could be counted";
+        NO_SPACE: 336, 8, "journaller", "1 while the disk is full";
+        GAPS: 384, 8, "journaller", "how many gaps there were since it started";
+        GAP: 392, 384, "journaller", "the last 16 gaps: first missing position, first behind it, reason";
+        ERROR: 1024, 512, "journaller", "poisoned: what happened, UTF-8, zero-padded";
+        DIRECTORY: 1536, 1024, "journaller", "the journal's directory, zero-padded";
+    }
+
+    fields! {
+        /// The words of one staging block in `NAME.stage`, from 4096 on.
+        BLOCK;
+        BLOCK_STATE: 0, 4, "journaller", "0 free, 1 being filled, 2 being written";
+        BLOCK_RECORDS_BYTES: 4, 4, "journaller", "bytes of whole records in it, from offset 128 on";
+        BLOCK_ORDER: 8, 8, "journaller", "its place among the others";
+        BLOCK_FIRST_POSITION: 16, 8, "journaller", "its records' positions are relative to this";
+        BLOCK_BASE_TIME_NS: 24, 8, "journaller", "its records' times are relative to this, ns of CLOCK_REALTIME";
+    }
+
+    const fn fingerprint() -> u64 {
+        super::hash_tables(super::fnv1a(b"railbus journal"), &[HEADER, PAGE, BLOCK])
+    }
+
+    /// Hash of the tables of this module.
+    pub const FINGERPRINT: u64 = fingerprint();
+
+    const _: () = assert!(super::well_formed(HEADER, HEADER_BYTES));
+    const _: () = assert!(super::well_formed(PAGE, PAGE_BYTES - HEADER_BYTES));
+    const _: () = assert!(super::well_formed(BLOCK, BLOCK_WORDS_BYTES));
+    const _: () = assert!(GAPS_KEPT * 24 == 384 && GAP + 384 <= ERROR);
+    const _: () = assert!(ERROR + ERROR_BYTES == DIRECTORY && DIRECTORY + DIRECTORY_BYTES <= HEADER_BYTES);
+}
 
 /// Words at the start of a slot: its sequence word.
 pub const SLOT_SEQ: usize = 0;
@@ -205,11 +289,7 @@ pub const fn fnv1a(bytes: &[u8]) -> u64 {
     fnv(0xcbf2_9ce4_8422_2325, bytes)
 }
 
-const fn fingerprint() -> u64 {
-    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY, SEQUENCE];
-    let sizes =
-        [LINE_BYTES, HEADER_BYTES, CONTROL_BYTES, ENTRY_BYTES, SLOT_BODY, VERSION as usize, SEQUENCES_MAX];
-    let mut hash = fnv1a(b"railbus");
+const fn hash_tables(mut hash: u64, tables: &[&[Field]]) -> u64 {
     let mut t = 0;
     while t < tables.len() {
         let mut f = 0;
@@ -222,6 +302,14 @@ const fn fingerprint() -> u64 {
         }
         t += 1;
     }
+    hash
+}
+
+const fn fingerprint() -> u64 {
+    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY, SEQUENCE];
+    let sizes =
+        [LINE_BYTES, HEADER_BYTES, CONTROL_BYTES, ENTRY_BYTES, SLOT_BODY, VERSION as usize, SEQUENCES_MAX];
+    let mut hash = hash_tables(fnv1a(b"railbus"), &tables);
     let mut s = 0;
     while s < sizes.len() {
         hash = fnv(hash, &(sizes[s] as u64).to_le_bytes());
@@ -255,7 +343,7 @@ const _: () = assert!(well_formed(ACKS_CONTROL, CONTROL_BYTES));
 const _: () = assert!(well_formed(ENTRY, ENTRY_BYTES));
 const _: () = assert!(well_formed(SEQUENCE, SEQUENCE_BYTES));
 const _: () = assert!(ANCHOR_ENTRIES + 64 <= PRODUCERS_HIGH && ANCHOR_INDEX.is_multiple_of(LINE_BYTES));
-const _: () = assert!(JOINED + 8 <= LINE_BYTES && STATE == LINE_BYTES);
+const _: () = assert!(BEHIND + 8 <= LINE_BYTES && STATE == LINE_BYTES);
 const _: () = assert!(CONTROL_BYTES.is_multiple_of(LINE_BYTES) && HEADER_BYTES.is_multiple_of(LINE_BYTES));
 const _: () = assert!(cfg!(target_endian = "little"), "railbus shares little-endian words");
 
@@ -273,7 +361,9 @@ pub fn to_markdown() -> String {
         "`NAME.ring` (producers write, consumers read): header page, control block at 4096, producer registry at 5120,\n\
          sequences behind it, data at `DATA_OFFSET`. `NAME.acks` (consumers write, producers read): header page, control block at 4096,\n\
          consumer registry at 5120, done words at `DONE_OFFSET`. A participant that lives holds an OFD lock on byte\n\
-         2^40 + its registry index of its side's file; whoever changes somebody else's entry holds byte 2^41 + index.\n",
+         2^40 + its registry index of its side's file; whoever changes somebody else's entry holds byte 2^41 + index.\n\
+         A journalled channel also has `NAME.journal` (how far the journal is; its journaller holds byte 2^40 while it\n\
+         lives) and `NAME.stage` (what is on its way to the disk), which only the journaller writes.\n",
     );
     let tables = [
         ("Header page", HEADER),
@@ -281,6 +371,9 @@ pub fn to_markdown() -> String {
         ("Control block of .acks", ACKS_CONTROL),
         ("Registry entry", ENTRY),
         ("Entry of the table of sequences in .ring", SEQUENCE),
+        ("Header page of .journal and .stage", journal::HEADER),
+        ("Words of .journal, from 4096 on", journal::PAGE),
+        ("Words of a staging block in .stage, 64 bytes each from 4096 on", journal::BLOCK),
     ];
     for (title, table) in tables {
         let _ = writeln!(

@@ -293,6 +293,11 @@ impl Member {
         self.own.store(at, position, Edge::State);
     }
 
+    /// A word of the own registry entry.
+    pub(crate) fn word(&self, field: usize) -> u64 {
+        self.own.load(self.entry + field, Edge::Plain)
+    }
+
     /// Notes that the owner is moving.
     pub(crate) fn seen(&self) {
         self.note(layout::SEEN_NS, clock::coarse_ns());
@@ -340,7 +345,8 @@ impl Member {
         self.own.store(self.entry + layout::JOINED, 1, Edge::State);
     }
 
-    /// How many live participants of the other side have joined.
+    /// How many live participants of the other side have joined. The journaller does not count: it reads everything,
+    /// and is nobody whom a publisher would wait for.
     pub(crate) fn count_joined(&self) -> usize {
         let side = self.other_side();
         let registry = registry_of(&self.memories, &self.channel, side);
@@ -351,6 +357,7 @@ impl Member {
             let joined = self.others().load(layout::entry(index) + layout::JOINED, Edge::State) != 0;
             registry::status(state) == Status::Active
                 && joined
+                && registry.name(index) != registry::JOURNALLER
                 && !self.peers.is_dead(side, index)
                 && registry.state(index) == state
         };

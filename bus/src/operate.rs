@@ -144,6 +144,13 @@ impl Channel {
         let word = |field| memory.load(layout::entry(index) + field, Edge::Plain);
         let is_reader = matches!(word(layout::POLICY) & 0xFF, registry::ROLE_SUBSCRIBER | registry::ROLE_TAP);
         if side == Side::Consumers && is_reader {
+            if registry.name(index) == registry::JOURNALLER && !peers.is_dead(side, index) {
+                let why = "it copies events in place, and the journal would be torn; stop it instead";
+                return Err(Error::Busy {
+                    what: format!("the journaller of {}", self.name()),
+                    why: why.into(),
+                });
+            }
             let locks = FileLocks::open(self, side)?;
             if registry::status(state) != Status::Evicted && !registry.evict(&locks, index) {
                 let why = "somebody else is registering or sweeping there at this moment; try again";

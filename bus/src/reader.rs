@@ -83,6 +83,38 @@ impl<R: Inlet> Reader<R> {
         Ok(polled.map(|located| unsafe { Event::new(located) }))
     }
 
+    /// As [`Self::try_recv`], for the journaller: where the next event lies, whole and checked, until the next call. It
+    /// looks after its peers itself ([`Self::step_over_the_dead`]).
+    #[inline]
+    pub(crate) fn try_located(&mut self) -> Result<Option<Located>, RecvError> {
+        match self.poll_easily() {
+            Some(located) => Ok(Some(located)),
+            None => self.poll_slowly(),
+        }
+    }
+
+    /// Steps over what dead publishers left. Some system calls.
+    pub(crate) fn step_over_the_dead(&mut self) -> bool {
+        self.member.seen();
+        self.ring.repair(&self.member.peers)
+    }
+
+    /// Where a durable subscription really stands when that is before its cursor: what lies between is in the channel's
+    /// journal only.
+    pub(crate) fn behind(&self) -> Option<u64> {
+        self.member.word(layout::BEHIND).checked_sub(1)
+    }
+
+    /// Notes where the subscription really stands; `None` once it has caught up.
+    #[allow(dead_code, reason = "for whoever reads on from the journal")]
+    pub(crate) fn set_behind(&self, position: Option<u64>) {
+        self.member.note(layout::BEHIND, position.map_or(0, |position| position + 1));
+    }
+
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
+    }
+
     /// The next event, waiting for it without end.
     ///
     /// A reader opened with `until_closed` gets [`RecvError::Closed`] when the last publisher has left and

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytemuck::NoUninit;
 
-use crate::bus::SendOptions;
+use crate::bus::{Channel, SendOptions};
 use crate::channel::Overflow;
 use crate::copy::copy;
 use crate::error::SendError;
@@ -404,6 +404,10 @@ impl<R: Outlet> Sender<R> {
         self.published(published as u64, payloads[..published].iter().map(|p| p.as_ref().len() as u64).sum());
         self.tell();
         Ok(published)
+    }
+
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.member.channel
     }
 
     /// Events published by this handle; 0 in a fork child.

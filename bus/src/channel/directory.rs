@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! creation   .acks linked   data file linked   .ring linked: from here on the channel exists
-//! removal    .ring unlinked: the channel is gone   data file unlinked   .acks unlinked
+//! removal    .ring unlinked: the channel is gone   data file, .journal, .stage unlinked   .acks unlinked
 //! ```
 //!
 //! So an `.acks` without its `.ring`, seen under the lock, was left by a dead process; it names the data file
@@ -233,6 +233,8 @@ fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
     if let Some(data) = data {
         unlink_data(&data)?;
     }
+    unlink(&paths.journal)?;
+    unlink(&paths.stage)?;
     let acks = unlink(&paths.acks)?;
     Ok(ring || acks)
 }

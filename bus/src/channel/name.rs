@@ -56,7 +56,9 @@ impl ChannelName {
         let directory = base.join(&self.bus);
         let ring = directory.join(format!("{}.ring", self.channel));
         let acks = directory.join(format!("{}.acks", self.channel));
-        ChannelPaths { directory, ring, acks }
+        let journal = directory.join(format!("{}.journal", self.channel));
+        let stage = directory.join(format!("{}.stage", self.channel));
+        ChannelPaths { directory, ring, acks, journal, stage }
     }
 }
 
@@ -86,6 +88,10 @@ pub struct ChannelPaths {
     pub ring: PathBuf,
     /// What consumers write.
     pub acks: PathBuf,
+    /// What the journaller tells everybody, if there is one.
+    pub journal: PathBuf,
+    /// What the journaller has in hand, if there is one.
+    pub stage: PathBuf,
 }
 
 #[cfg(test)]

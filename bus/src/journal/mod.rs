@@ -6,17 +6,38 @@
 
 pub mod block;
 pub mod blocking;
+pub(crate) mod companion;
 pub mod compress;
 pub mod disk;
+pub(crate) mod doorbell;
+mod durability;
 pub mod files;
 pub mod format;
+pub(crate) mod intake;
 pub mod lock;
+pub mod opening;
+pub mod options;
 mod prepare;
 pub mod probe;
+pub mod recorder;
+pub(crate) mod recording;
 pub mod recovery;
+pub(crate) mod remake;
+pub mod restore;
+pub(crate) mod retention;
 mod segments;
+pub mod shared;
+pub(crate) mod stage;
 pub mod stage_memory;
 pub mod staging;
+pub mod state;
 pub mod store;
 pub mod uring;
 pub mod writer;
+
+pub use opening::{OpenReport, directory_of};
+pub use options::{Io, RecorderOptions, Retention, WhenFull};
+pub use recorder::{Recorder, RecorderStatus, Recorders};
+pub use restore::{Restored, lost, restore};
+pub use shared::{JournalPositions, JournalState};
+pub use writer::SyncPolicy;

@@ -56,6 +56,9 @@ pub const ROLE_WORKER: u64 = 3;
 /// Policy, low byte: tap.
 pub const ROLE_TAP: u64 = 4;
 
+/// The name of the journaller's registration, as [`Identity::name`] has it: `.journal`.
+pub const JOURNALLER: [u64; 8] = [u64::from_le_bytes(*b".journal"), 0, 0, 0, 0, 0, 0, 0];
+
 /// The status in a state word; words that no participant writes read as free.
 #[inline(always)]
 pub const fn status(state: u64) -> Status {
@@ -157,7 +160,8 @@ impl<M: Memory> Registry<M> {
         self.memory.load(layout::entry(index) + layout::POLICY, Edge::Plain)
     }
 
-    fn name(&self, index: usize) -> [u64; 8] {
+    /// The name in an entry.
+    pub fn name(&self, index: usize) -> [u64; 8] {
         std::array::from_fn(|i| self.memory.load(layout::entry(index) + layout::NAME + i * 8, Edge::Plain))
     }
 
@@ -282,6 +286,7 @@ impl<M: Memory> Registry<M> {
             // STATE: no cursor or claim of the last owner is left when this generation is seen.
             m.store(entry + layout::STATE, with(generation, FILLING), Edge::State);
             m.store(entry + layout::JOINED, 0, Edge::Plain);
+            m.store(entry + layout::BEHIND, 0, Edge::Plain);
         }
         for offset in [layout::EVENTS, layout::LOST, layout::BLOCKED, layout::BYTES, layout::WAIT_SINCE_NS] {
             m.store(entry + offset, 0, Edge::Plain);
@@ -302,6 +307,22 @@ impl<M: Memory> Registry<M> {
         // STATE: all of the entry is written before it is valid.
         m.store(entry + layout::STATE, state, Edge::State);
         Some(Registered { index, state, resumed: resumed.filter(|&cursor| cursor != NO_GATE) })
+    }
+
+    /// Puts a durable subscription that has no owner into entry `index` of a registry that nobody else sees yet. It holds
+    /// everything from `cursor` on; with `behind`, it really stands there, and what lies between is in the journal.
+    pub fn restore(&self, index: usize, policy: u64, name: [u64; 8], cursor: u64, behind: Option<u64>) {
+        let m = &self.memory;
+        let entry = layout::entry(index);
+        m.store(entry + layout::CURSOR, cursor, Edge::Cursor);
+        m.store(entry + layout::BEHIND, behind.map_or(0, |position| position + 1), Edge::Plain);
+        m.store(entry + layout::POLICY, policy | DURABLE, Edge::Plain);
+        for (i, &word) in name.iter().enumerate() {
+            m.store(entry + layout::NAME + i * 8, word, Edge::Plain);
+        }
+        m.store(entry + layout::JOINED, 1, Edge::State);
+        m.store(entry + layout::STATE, 1 << 8 | HELD, Edge::State);
+        self.raise_high(index + 1);
     }
 
     fn raise_high(&self, to: usize) {

@@ -1,0 +1,450 @@
+//! Opening a channel's journal for recording: everything between two journallers, in the order in which it must happen.
+//!
+//! ```text
+//! lock the directory   nothing of an earlier writer moves any more
+//! whose journal?       another channel's of the same name is moved aside
+//! claim NAME.journal   this process is the channel's journaller
+//! recover              the torn tail is cut, the end is known, sealed and durable
+//! take over            what a killed predecessor had staged is written by a writer of its own, synced and sealed:
+//!                      only then is the staging used anew; killed in between, the next one does it again
+//! join the ring        at the end of the journal; what lies between is a gap, and is recorded as one
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bus::Channel;
+use crate::channel::directory::read_page;
+use crate::channel::{ChannelName, Header, Kind};
+use crate::error::{Error, Result};
+use crate::journal::block::{Assembler, Link, Record};
+use crate::journal::disk::{self, Disk, DiskOptions};
+use crate::journal::files::Files;
+use crate::journal::format::{
+    BLOCK_BYTES_MAX, Gap, GapReason, PositionUnit, RecordKind, SECTOR_BYTES, SegmentHeader,
+};
+use crate::journal::intake::{Intake, Joined};
+use crate::journal::lock::{Lock, PATIENCE};
+use crate::journal::options::{Io, RecorderOptions};
+use crate::journal::recording::{Parts, Recording};
+use crate::journal::recovery::{Recovered, recover};
+use crate::journal::shared::Page;
+use crate::journal::stage::Stage;
+use crate::journal::stage_memory::StageMemory;
+use crate::journal::staging::{Leftover, StageBlock, StageWords};
+use crate::journal::store::Store;
+use crate::journal::writer::{Identity, Start, SyncPolicy, Writer, WriterOptions};
+use crate::os::clock;
+use crate::os::random::hex;
+use crate::ring::frame;
+
+/// Blocks of the writer that takes over.
+const TAKE_OVER_BLOCKS: usize = 8;
+/// The file that says that a channel was removed on purpose: it is not made again.
+pub(crate) const REMOVED: &str = "removed";
+
+/// What was found when a journal was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OpenReport {
+    /// The journal's directory.
+    pub directory: PathBuf,
+    /// How it writes, in a line.
+    pub disk: String,
+    /// Events in the journal when it was opened, those removed by retention included.
+    pub events: u64,
+    /// Where it ended.
+    pub end: u64,
+    /// Bytes of a torn tail that were cut.
+    pub torn_bytes: u64,
+    /// Where the cut begins, and whether it may include what was acknowledged as durable.
+    pub cut: Option<(u64, bool)>,
+    /// Events that a killed journaller had in hand and that were written now.
+    pub taken_over: u64,
+    /// Events before the present end that are missing: from, to.
+    pub gap: Option<(u64, u64)>,
+    /// Where the journal of another channel of the same name was moved.
+    pub moved_aside: Option<PathBuf>,
+    /// Whether it is lossy, because it was asked to be, or because the channel has no other readers.
+    pub lossy: bool,
+}
+
+impl std::fmt::Display for OpenReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} events up to {}, by {}", self.events, self.end, self.disk)?;
+        if self.lossy {
+            write!(f, "; lossy")?;
+        }
+        if self.torn_bytes > 0 {
+            write!(f, "; a torn tail of {} bytes was cut", self.torn_bytes)?;
+        }
+        if let Some((from, true)) = self.cut {
+            write!(f, ", which may include what was acknowledged, from position {from} on")?;
+        }
+        if self.taken_over > 0 {
+            write!(f, "; {} events were taken over from a journaller that died", self.taken_over)?;
+        }
+        if let Some((from, to)) = self.gap {
+            write!(f, "; positions {from} to {to} are missing")?;
+        }
+        if let Some(path) = &self.moved_aside {
+            write!(f, "; the journal of an earlier channel of this name is now {}", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a channel's journal is below the directory of all.
+pub fn directory_of(journal: &Path, name: &ChannelName) -> PathBuf {
+    journal.join(name.bus()).join(name.channel())
+}
+
+/// A journal's directory, locked.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    pub(crate) files: Arc<Files>,
+    pub(crate) lock: Arc<Lock>,
+    pub(crate) directory: PathBuf,
+}
+
+impl Locked {
+    pub(crate) fn open(directory: &Path) -> Result<Locked> {
+        let files = Arc::new(Files::create(directory)?);
+        let lock = Arc::new(files.lock(PATIENCE)?);
+        Ok(Locked { files, lock, directory: directory.to_owned() })
+    }
+
+    pub(crate) fn recover(&self) -> Result<Recovered> {
+        recover(&*self.files, &self.directory)
+    }
+
+    /// The header of the newest segment that has one: whose journal it is.
+    pub(crate) fn owner(&self) -> Result<Option<SegmentHeader>> {
+        let failed = |error| Error::io("read", &self.directory, error);
+        for segment in self.files.segments().map_err(failed)?.into_iter().rev() {
+            let mut page = vec![0; SECTOR_BYTES];
+            self.files.read_at(segment, 0, &mut page).map_err(failed)?;
+            if let Ok(header) = SegmentHeader::decode(&page) {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A way to the disk and a writer on it.
+    pub(crate) fn writer(
+        &self,
+        memory: StageMemory,
+        words: StageWords,
+        start: Start,
+        identity: Identity,
+        options: &RecorderOptions,
+    ) -> Result<(Writer<Disk>, String)> {
+        let disk_options = DiskOptions {
+            depth: options.depth,
+            io_uring: options.io != Io::Blocking,
+            direct: options.direct,
+            ..DiskOptions::default()
+        };
+        let (disk, report) = disk::open(&self.files, &self.lock, memory, &disk_options)?;
+        if options.io == Io::Uring && !report.io_uring {
+            return Err(Error::invalid("io_uring", format!("it was asked for, and refused: {report}")));
+        }
+        let writer_options = WriterOptions {
+            sync: options.sync,
+            segment_bytes: options.segment_bytes,
+            codec: options.codec,
+            linger: options.linger,
+            ..WriterOptions::default()
+        };
+        Ok((Writer::new(disk, words, start, identity, writer_options)?, report.to_string()))
+    }
+}
+
+/// Opens the journal of `channel` below `journal`.
+pub(crate) fn open(
+    channel: &Channel,
+    journal: &Path,
+    options: &RecorderOptions,
+) -> Result<(Recording, OpenReport)> {
+    options.check()?;
+    let journal = std::path::absolute(journal).map_err(|error| Error::io("find", journal, error))?;
+    let directory = directory_of(&journal, channel.name());
+    let mut report = OpenReport { directory: directory.clone(), ..OpenReport::default() };
+    let mut locked = Locked::open(&directory)?;
+    let header = channel.header();
+    if let Some(owner) = locked.owner()?.filter(|owner| owner.channel_id != header.channel_id) {
+        let aside = move_aside(&directory, &owner)?;
+        // The lock went with the directory.
+        locked = Locked::open(&directory)?;
+        report.moved_aside = Some(aside);
+    }
+    let sync = match options.sync {
+        SyncPolicy::Always => u64::MAX,
+        SyncPolicy::Interval(interval) => interval.as_nanos() as u64,
+        SyncPolicy::Never => 0,
+    };
+    let page = Page::claim(channel, &directory, sync)?;
+    let unit = if header.kind == Kind::Stream { PositionUnit::Bytes } else { PositionUnit::Events };
+    let identity = identity(channel, &directory, unit)?;
+    let mut recovered = locked.recover()?;
+    (report.torn_bytes, report.cut) =
+        (recovered.torn_bytes, recovered.cut.map(|cut| (cut.from, cut.may_be_acknowledged)));
+    let mut stage = Stage::open(channel, options.blocks())?;
+    report.taken_over = take_over(&locked, &mut recovered, &stage, &identity, unit, options)?;
+    if stage.blocks() != options.blocks() {
+        stage = Stage::make(channel, options.blocks())?;
+    }
+    check_incarnation(channel, &recovered)?;
+    let wanted = recovered.header.is_some().then_some(recovered.end_position);
+    let (intake, joined) = Intake::join(channel, wanted, options.lossy)?;
+    report.lossy = intake.is_lossy();
+    let (start, gap) = begin(channel, &recovered, wanted, joined);
+    if let Some(gap) = &gap {
+        page.note_gap(gap);
+        report.gap = Some((gap.from, gap.to));
+    } else if wanted.is_none() && joined.at > header.first_position {
+        // Not in the journal, and so not for it to tell; but nobody may take it for recorded.
+        let (from, to) = (header.first_position, joined.at);
+        page.note_gap(&Gap { from, to, events: u64::MAX, reason: GapReason::NotRecorded });
+        report.gap = Some((from, to));
+    }
+    (report.events, report.end) = (recovered.events, start.link.end_position);
+    // SAFETY: the stage's blocks are mapped as long as the keeper lives; this journaller, whose page is claimed, has
+    // them for itself, and refers to them through this memory only.
+    let memory = unsafe { StageMemory::new(stage.base(), stage.blocks(), Box::new(stage.keeper())) };
+    let memory = memory.map_err(|error| Error::io("use", stage.path(), error))?;
+    let (writer, disk) = locked.writer(memory, stage.state_words(), start, identity, options)?;
+    report.disk = disk;
+    // Nothing says any more that the channel was removed: it is here.
+    match std::fs::remove_file(directory.join(REMOVED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", directory.join(REMOVED), error));
+        }
+        _ => {}
+    }
+    let end = start.link.end_position;
+    page.start_at(if wanted.is_some() { recovered.first_position } else { end }, end, end, end);
+    let parts = Parts {
+        channel: channel.clone(),
+        options: options.clone(),
+        directory,
+        writer,
+        files: Arc::clone(&locked.files),
+        intake,
+        page,
+        gap,
+        time_ns: start.link.time_ns.max(clock::realtime_ns()),
+    };
+    Ok((Recording::new(parts), report))
+}
+
+/// Where the writer begins, and what is missing between there and the first event it will get.
+fn begin(
+    channel: &Channel,
+    recovered: &Recovered,
+    wanted: Option<u64>,
+    joined: Joined,
+) -> (Start, Option<Gap>) {
+    let Some(end) = wanted else {
+        let link = Link { end_position: joined.at, ..Link::default() };
+        return (Start { link, ..recovered.start }, None);
+    };
+    let gap = (joined.at > end).then(|| Gap {
+        from: end,
+        to: joined.at,
+        events: if channel.header().kind == Kind::Stream { u64::MAX } else { joined.at - end },
+        // A cursor that stood has held everything for a journaller who had it in hand, and lost it.
+        reason: if joined.resumed { GapReason::StagingLost } else { GapReason::NotRecorded },
+    });
+    (recovered.start, gap)
+}
+
+/// The channel must be the one that the journal goes on with.
+fn check_incarnation(channel: &Channel, recovered: &Recovered) -> Result<()> {
+    let header = channel.header();
+    let Some(last) = &recovered.header else { return Ok(()) };
+    let what = || format!("channel {} (incarnation {})", channel.name(), header.incarnation);
+    if header.incarnation < last.incarnation {
+        return Err(Error::corrupt(
+            what(),
+            format!(
+                "its journal is of incarnation {} already: remove the channel, and let it be made again",
+                last.incarnation
+            ),
+        ));
+    }
+    if header.incarnation > last.incarnation && header.first_position < recovered.end_position {
+        return Err(Error::corrupt(
+            what(),
+            format!(
+                "it was made again at position {}, and its journal ends at {}: positions would be used twice; move \
+                 the journal away, or let `railbus journald` make the channel again",
+                header.first_position, recovered.end_position
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// What the segments say of the channel.
+fn identity(channel: &Channel, directory: &Path, unit: PositionUnit) -> Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let paths = channel.paths();
+    let (ring, acks) = (channel.attached().ring_file(), channel.attached().acks_file());
+    let about = |file: &std::fs::File, path: &Path| {
+        file.metadata().map_err(|error| Error::io("examine", path, error))
+    };
+    let (ring_about, acks_about) = (about(ring, &paths.ring)?, about(acks, &paths.acks)?);
+    let header: &Header = channel.header();
+    let segment = SegmentHeader {
+        channel_id: header.channel_id,
+        incarnation: header.incarnation,
+        created_ns: clock::realtime_ns(),
+        owner: ring_about.uid(),
+        ring_group: ring_about.gid(),
+        ring_mode: ring_about.mode() & 0o666,
+        acks_group: acks_about.gid(),
+        acks_mode: acks_about.mode() & 0o666,
+        unit,
+        ..SegmentHeader::default()
+    };
+    let page = read_page(ring, &paths.ring)?;
+    Identity::new(segment, &page[..], directory)
+}
+
+/// Moves the journal of another channel of the same name out of the way.
+fn move_aside(directory: &Path, owner: &SegmentHeader) -> Result<PathBuf> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let id = hex(&owner.channel_id);
+    for try_ in 0..1000u32 {
+        let suffix = if try_ == 0 { String::new() } else { format!(".{try_}") };
+        let aside = directory.with_file_name(format!("{name}~{}{suffix}", &id[..8]));
+        if aside.exists() {
+            continue;
+        }
+        return std::fs::rename(directory, &aside)
+            .map(|()| aside)
+            .map_err(|error| Error::io("move aside", directory, error));
+    }
+    Err(Error::Busy {
+        what: format!("every name beside {}", directory.display()),
+        why: "clear some away".into(),
+    })
+}
+
+/// Writes what a killed journaller had staged and the journal has not got; returns how many events. Afterwards nothing
+/// in the staging is needed any more.
+pub(crate) fn take_over(
+    locked: &Locked,
+    recovered: &mut Recovered,
+    stage: &Stage,
+    identity: &Identity,
+    unit: PositionUnit,
+    options: &RecorderOptions,
+) -> Result<u64> {
+    let words = stage.state_words();
+    let leftovers = if stage.is_fresh() { Vec::new() } else { words.leftovers() };
+    let first_position = leftovers.iter().map(|leftover| leftover.first_position).min();
+    let mut events = 0;
+    if let Some(first) = first_position {
+        let mut start = recovered.start;
+        if recovered.header.is_none() {
+            // Nothing had got to the disk yet.
+            start.link.end_position = first;
+        }
+        let memory = StageMemory::anonymous(TAKE_OVER_BLOCKS)
+            .map_err(|error| Error::io("get memory to take over", stage.path(), error))?;
+        let heap = StageWords::heap(TAKE_OVER_BLOCKS);
+        let options = RecorderOptions { sync: SyncPolicy::Always, ..options.clone() };
+        let (mut writer, _) = locked.writer(memory, heap, start, identity.clone(), &options)?;
+        events = append_leftovers(&mut writer, stage, &leftovers, unit)?;
+        writer.finish(clock::monotonic_ns())?;
+        drop(writer);
+        *recovered = locked.recover()?;
+    }
+    words.clear();
+    Ok(events)
+}
+
+fn append_leftovers(
+    writer: &mut Writer<Disk>,
+    stage: &Stage,
+    leftovers: &[Leftover],
+    unit: PositionUnit,
+) -> Result<u64> {
+    let mut assembler = Assembler::new();
+    let mut events = 0;
+    for leftover in leftovers {
+        // SAFETY: the journaller that wrote these blocks is dead, and the staging is not used anew before this is done.
+        let bytes = unsafe { stage.bytes(leftover.block) };
+        for record in leftover.records(unit, bytes) {
+            // A process that runs wild may have written here; what it spoiled is a gap by the cursor it left.
+            let Ok(record) = record else { return Ok(events) };
+            if record.kind.continues() && !assembler.is_pending() {
+                continue;
+            }
+            match assembler.push(record, unit) {
+                Ok(Some(whole)) => events += append_again(writer, &whole)?,
+                Ok(None) => {}
+                Err(_) => return Ok(events),
+            }
+        }
+    }
+    Ok(events)
+}
+
+/// Appends a record if the journal has not got it. Returns how many events that were.
+fn append_again(writer: &mut Writer<Disk>, record: &Record<'_>) -> Result<u64> {
+    loop {
+        let end = writer.end();
+        let (appended, events) = match record.kind {
+            RecordKind::Event if record.position >= end => {
+                let word = frame::header(record.body.len() as u32, record.type_id, record.flags);
+                let appended =
+                    writer.append(word, record.position, record.end_position, record.body, record.time_ns);
+                (appended, 1)
+            }
+            RecordKind::Gap => match Gap::decode(record.body) {
+                Ok(gap) if gap.to > end => {
+                    let gap = Gap { from: gap.from.max(end), ..gap };
+                    (writer.append_gap(&gap, record.time_ns), 0)
+                }
+                _ => return Ok(0),
+            },
+            kind if kind.state_index().is_some() && record.position >= end => {
+                (writer.append_state(kind, record.body, record.time_ns), 0)
+            }
+            _ => return Ok(0),
+        };
+        if appended.is_ok() {
+            return Ok(events);
+        }
+        let progress = writer.turn(clock::monotonic_ns(), Duration::from_millis(10))?;
+        if progress.no_space {
+            return Err(Error::NoSpace {
+                what: "what a killed journaller had in hand".into(),
+                why:
+                    "the disk of the journal is full: make room, and start again; nothing is lost until then"
+                        .into(),
+            });
+        }
+    }
+}
+
+impl Stage {
+    /// The state words, as the writer has them.
+    pub(crate) fn state_words(&self) -> StageWords {
+        let first = self.words_base().cast::<StageBlock>();
+        // SAFETY: the words begin at a page, there is one of 64 bytes for each block, they are mapped as long as the
+        // keeper lives, and are atomics wherever they are used.
+        unsafe { StageWords::from_raw(first, self.blocks(), self.keeper()) }
+    }
+}
+
+const _: () = {
+    use crate::layout::journal as layout;
+    assert!(
+        size_of::<StageBlock>() == layout::BLOCK_WORDS_BYTES && BLOCK_BYTES_MAX.is_multiple_of(SECTOR_BYTES)
+    );
+};

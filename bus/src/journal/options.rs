@@ -1,0 +1,144 @@
+//! How a channel is to be recorded.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::journal::SyncPolicy;
+use crate::journal::format::{
+    BLOCK_BYTES_MAX, Codec, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+};
+use crate::journal::stage;
+
+/// What to do while the disk is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// Keep events in the staging and then in the ring: publishers wait, as for any slow reader.
+    #[default]
+    Block,
+    /// Let events go, and record how many are missing as soon as there is space again.
+    Drop,
+}
+
+/// How to write to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Io {
+    /// By io_uring, or, where that is refused, as `Blocking`; which, is said in the status.
+    #[default]
+    Auto,
+    /// By io_uring; an error where that is refused.
+    Uring,
+    /// By `pwrite` and `fdatasync` in a thread.
+    Blocking,
+}
+
+/// Which part of the past is kept. A segment is removed as a whole, never the one in use, and never what is not durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Remove the oldest while there are more bytes than this.
+    pub max_bytes: Option<u64>,
+    /// Remove what was recorded longer ago.
+    pub max_age: Option<Duration>,
+    /// Remove what every durable subscription has read, and of a queue: what is done.
+    pub consumed: bool,
+    /// Whether size and age spare what a durable subscription has still to read, and unfinished events of a queue. Yes
+    /// unless said otherwise; then one that never comes back keeps the journal for ever.
+    pub keep_unread: bool,
+}
+
+impl Default for Retention {
+    /// Everything is kept.
+    fn default() -> Retention {
+        Retention { max_bytes: None, max_age: None, consumed: false, keep_unread: true }
+    }
+}
+
+impl Retention {
+    /// Whether anything is ever removed.
+    pub fn is_active(&self) -> bool {
+        self.max_bytes.is_some() || self.max_age.is_some() || self.consumed
+    }
+}
+
+/// How a channel is to be recorded. See [`Recorder`](super::Recorder).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecorderOptions {
+    /// When what is written is made durable. At once, unless said otherwise.
+    pub sync: SyncPolicy,
+    /// Whether to lose events, exactly reported, rather than ever hold a publisher back. Not for queues.
+    pub lossy: bool,
+    /// What to do while the disk is full.
+    pub when_full: WhenFull,
+    /// Compression of blocks; none unless said.
+    pub codec: Codec,
+    /// Size of a segment file in bytes: a multiple of 4 KiB, 272 KiB to 64 GiB; 256 MiB unless said.
+    pub segment_bytes: u64,
+    /// How much may be staged: taken from the ring and not yet written. Multiples of 256 KiB, 1 MiB to 1 GiB; 16 MiB
+    /// unless said. A stall of the disk costs this much, and then the ring, before a publisher feels it.
+    pub staging_bytes: u64,
+    /// Writes in flight at most, 1 to 64; 6 unless said.
+    pub depth: usize,
+    /// How long a partly full block waits for more while writes are in flight.
+    pub linger: Duration,
+    /// How to write.
+    pub io: Io,
+    /// Whether to write around the page cache where the file system can. Yes unless said.
+    pub direct: bool,
+    /// What is kept.
+    pub retention: Retention,
+    /// How often the state of queues and durable subscriptions is recorded, when it has changed; 100 ms unless said.
+    pub state_every: Duration,
+}
+
+impl Default for RecorderOptions {
+    fn default() -> RecorderOptions {
+        RecorderOptions {
+            sync: SyncPolicy::Always,
+            lossy: false,
+            when_full: WhenFull::Block,
+            codec: Codec::None,
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
+            staging_bytes: 16 << 20,
+            depth: 6,
+            linger: Duration::from_micros(100),
+            io: Io::Auto,
+            direct: true,
+            retention: Retention::default(),
+            state_every: Duration::from_millis(100),
+        }
+    }
+}
+
+impl RecorderOptions {
+    /// Checks every value against its range.
+    pub fn check(&self) -> Result<()> {
+        let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+        if !sizes.contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
+            return Err(Error::invalid(
+                format!("segments of {} bytes", self.segment_bytes),
+                format!("must be a multiple of 4096, {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"),
+            ));
+        }
+        let unit = BLOCK_BYTES_MAX as u64;
+        let blocks = (self.staging_bytes / unit) as usize;
+        if !self.staging_bytes.is_multiple_of(unit)
+            || !(stage::BLOCKS_MIN..=stage::BLOCKS_MAX).contains(&blocks)
+        {
+            return Err(Error::invalid(
+                format!("staging of {} bytes", self.staging_bytes),
+                format!(
+                    "must be a multiple of {unit}, {} to {}",
+                    stage::BLOCKS_MIN as u64 * unit,
+                    stage::BLOCKS_MAX as u64 * unit
+                ),
+            ));
+        }
+        if !(1..=64).contains(&self.depth) {
+            return Err(Error::invalid(format!("depth {}", self.depth), "must be 1 to 64"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn blocks(&self) -> usize {
+        (self.staging_bytes / BLOCK_BYTES_MAX as u64) as usize
+    }
+}

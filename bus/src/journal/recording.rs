@@ -1,0 +1,452 @@
+//! One channel being recorded: from the ring into the staging, from the staging to the disk.
+//!
+//! ```text
+//! ring --take--> staging (shared, NAME.stage) --writer--> segments      NAME.journal: how far
+//!        |                                                     ^
+//!        +-- the cursor follows: the ring is free              +-- gaps, acknowledgements, cursors of subscribers
+//! ```
+//!
+//! [`Recording::round`] is one step of it, and never blocks but for the time it is given: many recordings share a
+//! thread. An event is in the staging, and counted there, before the cursor passes it, so that there is no moment at
+//! which killing this process loses one. While the staging is full, events stay in the ring; when the ring is full,
+//! publishers wait (gating), or this reader is overrun and records what it missed (lossy). A full disk is the same,
+//! unless the policy is to drop.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::bus::Channel;
+use crate::channel::Kind;
+use crate::error::{Error, RecvError, Result};
+use crate::journal::disk::Disk;
+use crate::journal::doorbell::{Announced, Sleep};
+use crate::journal::files::Files;
+use crate::journal::format::{Gap, GapReason, RecordKind};
+use crate::journal::intake::{Intake, Taken};
+use crate::journal::options::{RecorderOptions, WhenFull};
+use crate::journal::retention::{Keeper, Stand};
+use crate::journal::shared::{JournalState, Page};
+use crate::journal::state::{Acks, Cursors};
+use crate::journal::writer::{Full, Progress, Writer};
+use crate::os::clock;
+use crate::ring::frame;
+use crate::ring::word::Slots;
+
+/// Bytes taken from a ring in one round, so that many channels share a thread fairly and blocks are sent off soon.
+const ROUND_BYTES: u64 = 256 << 10;
+/// Events between two releases of the ring within a round.
+const RELEASE_EVERY: u32 = 64;
+/// A quiet channel's peers are asked after this often.
+const PROBE_EVERY_NS: u64 = 1_000_000;
+/// How often retention looks, and whether the channel still has its name.
+const LOOK_EVERY_NS: u64 = 250_000_000;
+/// How long a stopping journal goes on taking what publishers go on publishing.
+const DRAIN_NS: u64 = 1_000_000_000;
+
+/// What a round came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// Something was taken, written or made durable.
+    pub(crate) moved: bool,
+    /// Writes or syncs are in flight: waiting for them is worth more than sleeping.
+    pub(crate) in_flight: bool,
+    /// When there is something to do although nothing happens, CLOCK_MONOTONIC.
+    pub(crate) due_ns: Option<u64>,
+}
+
+/// A channel being recorded.
+pub(crate) struct Recording {
+    pub(crate) channel: Channel,
+    options: RecorderOptions,
+    directory: PathBuf,
+    // The order of the fields is the order in which they go: the writer before its memory and the page that tells of it.
+    writer: Writer<Disk>,
+    files: std::sync::Arc<Files>,
+    intake: Intake,
+    page: Page,
+    /// An event that was taken while the staging was full.
+    pending: Option<Taken>,
+    /// What is missing and has not been recorded yet.
+    gap: Option<Gap>,
+    /// Events before this position are in the journal already.
+    skip_until: u64,
+    /// CLOCK_REALTIME of the last batch.
+    time_ns: u64,
+    events: u64,
+    bytes: u64,
+    no_space: bool,
+    /// Written and durable after the last round.
+    told: (u64, u64),
+    announced: Announced,
+    next_probe_ns: u64,
+    next_look_ns: u64,
+    next_state_ns: u64,
+    acks: Option<Acks>,
+    cursors: Option<Cursors>,
+    keeper: Keeper,
+    removed: bool,
+}
+
+/// What a recording is made of; see `opening.rs`.
+pub(crate) struct Parts {
+    pub(crate) channel: Channel,
+    pub(crate) options: RecorderOptions,
+    pub(crate) directory: PathBuf,
+    pub(crate) writer: Writer<Disk>,
+    pub(crate) files: std::sync::Arc<Files>,
+    pub(crate) intake: Intake,
+    pub(crate) page: Page,
+    pub(crate) gap: Option<Gap>,
+    pub(crate) time_ns: u64,
+}
+
+impl Recording {
+    pub(crate) fn new(parts: Parts) -> Recording {
+        let Parts { channel, options, directory, writer, files, intake, page, gap, time_ns } = parts;
+        let skip_until = writer.end();
+        page.set_state(JournalState::Recording);
+        Recording {
+            channel,
+            options,
+            directory,
+            writer,
+            files,
+            intake,
+            page,
+            pending: None,
+            gap,
+            skip_until,
+            time_ns,
+            events: 0,
+            bytes: 0,
+            no_space: false,
+            told: (0, 0),
+            announced: Announced::default(),
+            next_probe_ns: 0,
+            next_look_ns: 0,
+            next_state_ns: 0,
+            acks: None,
+            cursors: None,
+            keeper: Keeper::default(),
+            removed: false,
+        }
+    }
+
+    /// Its journal's directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether the channel has been removed: nothing more will come.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// Changes what may change while it records: retention, what to do when the disk is full, how often states are
+    /// recorded.
+    pub(crate) fn adjust(&mut self, options: &RecorderOptions) {
+        self.options.retention = options.retention;
+        self.options.when_full = options.when_full;
+        self.options.state_every = options.state_every;
+    }
+
+    /// One round: takes what is there, gives the writer its turn, and tells how far it is. Waits for the disk at most
+    /// `wait`, and only when there was nothing to take.
+    ///
+    /// # Errors
+    /// The disk's, after which nothing is recorded any more; [`Error::Corrupt`] of the channel.
+    pub(crate) fn round(&mut self, wait: Duration) -> Result<Round> {
+        let took = self.take()?;
+        let now_ns = clock::monotonic_ns();
+        if took == 0 && now_ns >= self.next_probe_ns {
+            self.next_probe_ns = now_ns + PROBE_EVERY_NS;
+            self.intake.step_over_the_dead();
+        }
+        if now_ns >= self.next_state_ns {
+            self.record_states(now_ns);
+        }
+        if now_ns >= self.next_look_ns {
+            self.next_look_ns = now_ns + LOOK_EVERY_NS;
+            self.look_around()?;
+        }
+        let wait = if took > 0 { Duration::ZERO } else { wait };
+        let progress = self.turn(now_ns, wait)?;
+        if progress.rotated {
+            // Each segment can speak for itself, so that older ones can go.
+            (self.acks, self.cursors, self.next_state_ns) = (None, None, 0);
+        }
+        let told = (progress.written, progress.durable);
+        let moved = took > 0 || told != std::mem::replace(&mut self.told, told);
+        Ok(Round { moved, in_flight: self.writer.is_busy(), due_ns: self.writer.deadline_ns(now_ns) })
+    }
+
+    fn turn(&mut self, now_ns: u64, wait: Duration) -> Result<Progress> {
+        let progress = self.writer.turn(now_ns, wait)?;
+        if progress.no_space != self.no_space {
+            self.no_space = progress.no_space;
+            self.page.set_no_space(self.no_space);
+        }
+        self.tell();
+        Ok(progress)
+    }
+
+    fn tell(&self) {
+        self.page.advance(self.writer.written(), self.writer.durable(), self.writer.end());
+    }
+
+    /// Moves events from the ring to the staging. Returns how many.
+    fn take(&mut self) -> Result<u64> {
+        if !self.record_gap() {
+            return if self.drops() { self.drop_events() } else { Ok(0) };
+        }
+        let (mut taken, mut bytes, mut since_release) = (0u64, 0u64, 0u32);
+        // The ring keeps an event that the staging does not hold as a whole, until it is written.
+        if self.pending.is_none() && self.writer.kept() < self.writer.end() {
+            return Ok(0);
+        }
+        self.time_ns = self.time_ns.max(clock::realtime_ns());
+        while bytes < ROUND_BYTES {
+            let event = match self.pending.take() {
+                Some(event) => event,
+                None => {
+                    if since_release >= RELEASE_EVERY {
+                        since_release = 0;
+                        self.intake.release();
+                    }
+                    match self.next()? {
+                        Some(event) => event,
+                        None => break,
+                    }
+                }
+            };
+            if self.gap.is_some() && !self.record_gap() {
+                self.pending = Some(event);
+                break;
+            }
+            // SAFETY: the intake is asked for another event only after this one is staged or dropped.
+            let body = unsafe { event.body() };
+            let staged =
+                self.writer.append(event.header, event.position, event.end_position, body, self.time_ns);
+            if let Err(Full) = staged {
+                self.pending = Some(event);
+                break;
+            }
+            let body_bytes = u64::from(frame::body_bytes(event.header));
+            taken += 1;
+            since_release += 1;
+            bytes += body_bytes + 32;
+            self.events += 1;
+            self.bytes += body_bytes;
+            if self.writer.kept() < self.writer.end() {
+                break;
+            }
+        }
+        if taken > 0 {
+            if self.pending.is_none() && self.writer.kept() >= self.writer.end() {
+                self.intake.release();
+            }
+            self.page.count(self.events, self.bytes);
+        }
+        if self.pending.is_some() && self.drops() {
+            taken += self.drop_events()?;
+        }
+        Ok(taken)
+    }
+
+    /// The next event that is not in the journal yet.
+    fn next(&mut self) -> Result<Option<Taken>> {
+        loop {
+            match self.intake.take() {
+                Ok(Some(event)) if event.position < self.skip_until => {}
+                Ok(event) => return Ok(event),
+                Err(RecvError::Lost { from, to, events }) => {
+                    let gap = Gap { from, to, events, reason: GapReason::Overrun };
+                    if let Some(gap) = clipped(gap, self.skip_until) {
+                        self.note_gap(gap);
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(self.explain(error)),
+            }
+        }
+    }
+
+    fn explain(&self, error: RecvError) -> Error {
+        match error {
+            RecvError::Corrupt(why) => Error::corrupt(format!("channel {}", self.channel.name()), why),
+            RecvError::Forked => Error::Forked,
+            error => Error::PeerGone {
+                what: format!("the journaller's subscription of {}", self.channel.name()),
+                why: error.to_string(),
+            },
+        }
+    }
+
+    /// Tells of a gap at once, and keeps it until it is recorded.
+    fn note_gap(&mut self, gap: Gap) {
+        self.page.note_gap(&gap);
+        match &mut self.gap {
+            Some(last) if last.to == gap.from && last.reason == gap.reason => {
+                last.to = gap.to;
+                last.events = last.events.saturating_add(gap.events);
+            }
+            Some(last) => {
+                // Two reasons in one hole: the first stands for both.
+                last.to = last.to.max(gap.to);
+                last.events = last.events.saturating_add(gap.events);
+            }
+            None => self.gap = Some(gap),
+        }
+    }
+
+    /// Records the gap that is noted, if there is one. False while there is no room.
+    fn record_gap(&mut self) -> bool {
+        if let Some(gap) = &self.gap {
+            self.time_ns = self.time_ns.max(clock::realtime_ns());
+            if self.writer.append_gap(gap, self.time_ns).is_err() {
+                return false;
+            }
+            self.gap = None;
+        }
+        true
+    }
+
+    /// Whether events are to be dropped now.
+    fn drops(&self) -> bool {
+        self.no_space && self.options.when_full == WhenFull::Drop
+    }
+
+    /// Takes events and lets them go. Returns how many.
+    fn drop_events(&mut self) -> Result<u64> {
+        let mut dropped = 0u64;
+        let mut gap: Option<Gap> = None;
+        while dropped < 4096 {
+            let event = match self.pending.take() {
+                Some(event) => event,
+                None => match self.next()? {
+                    Some(event) => event,
+                    None => break,
+                },
+            };
+            let from = gap.map_or(event.position, |gap| gap.from);
+            dropped += 1;
+            gap = Some(Gap { from, to: event.end_position, events: dropped, reason: GapReason::DiskFull });
+        }
+        if let Some(gap) = gap {
+            self.note_gap(gap);
+            self.intake.release();
+        }
+        Ok(dropped)
+    }
+
+    /// Records where the durable subscriptions stand and what of a queue is not done, if that has changed.
+    fn record_states(&mut self, now_ns: u64) {
+        self.next_state_ns = now_ns + self.options.state_every.as_nanos() as u64;
+        let memories = self.intake.member().memories;
+        self.time_ns = self.time_ns.max(clock::realtime_ns());
+        let cursors = Cursors::read(&memories, &self.channel);
+        if self.cursors.as_ref() != Some(&cursors)
+            && (self.cursors.is_some() || !cursors.0.is_empty())
+            && self.writer.append_state(RecordKind::Cursors, &cursors.encode(), self.time_ns).is_ok()
+        {
+            self.cursors = Some(cursors);
+        }
+        let header = self.channel.header();
+        if header.kind != Kind::Queue {
+            return;
+        }
+        let slots = Slots::new(header.slots, header.slot_bytes);
+        let from = self.acks.as_ref().map_or(0, |acks| acks.lowest);
+        let acks = Acks::read(&memories, slots, from, self.writer.end());
+        if self.acks.as_ref() != Some(&acks)
+            && self.writer.append_state(RecordKind::Acks, &acks.encode(), self.time_ns).is_ok()
+        {
+            self.acks = Some(acks);
+        }
+        // A long row of unfinished events is not read over and over.
+        let took_ns = clock::monotonic_ns().saturating_sub(now_ns);
+        self.next_state_ns = self.next_state_ns.max(now_ns + 50 * took_ns);
+    }
+
+    /// What happens now and then: retention, and whether the channel is still there.
+    fn look_around(&mut self) -> Result<()> {
+        self.removed = self.channel.is_removed()?;
+        if !self.options.retention.is_active() {
+            return Ok(());
+        }
+        let memories = self.intake.member().memories;
+        let cursors = Cursors::read(&memories, &self.channel);
+        let mut unread = cursors.0.iter().map(|cursor| cursor.position).min().unwrap_or(u64::MAX);
+        if self.channel.header().kind == Kind::Queue {
+            unread = unread.min(self.acks.as_ref().map_or(0, |acks| acks.lowest));
+        }
+        let stand = Stand { now_ns: clock::realtime_ns(), durable: self.writer.durable(), unread };
+        let failed = |error| Error::io("look for segments to remove in", &self.directory, error);
+        let removable =
+            self.keeper.removable(&*self.files, &self.options.retention, stand).map_err(failed)?;
+        for segment in removable {
+            self.files
+                .retire(segment)
+                .map_err(|error| Error::io("remove a segment of", &self.directory, error))?;
+            self.keeper.forget(segment);
+        }
+        if let Some(first) = self.keeper.first_position() {
+            self.page.set_first(first);
+        }
+        Ok(())
+    }
+
+    /// Announces the thread in the channel before it sleeps.
+    pub(crate) fn announce(&mut self, sleep: &mut Sleep) {
+        sleep.announce(&self.intake.member().memories, &mut self.announced);
+    }
+
+    /// Takes what is there, writes it, makes it durable, and seals. No more events are taken after about a second, even
+    /// if publishers go on.
+    ///
+    /// # Errors
+    /// The disk's; [`Error::NoSpace`] when it is full: what was staged stays staged for the next journaller.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.page.set_state(JournalState::Draining);
+        let until_ns = clock::monotonic_ns() + DRAIN_NS;
+        loop {
+            let took = self.take()?;
+            self.intake.step_over_the_dead();
+            let now_ns = clock::monotonic_ns();
+            let progress = self.turn(now_ns, Duration::from_millis(u64::from(took == 0)))?;
+            if progress.no_space && self.pending.is_some() {
+                break;
+            }
+            let is_empty = took == 0 && self.pending.is_none() && self.gap.is_none();
+            if is_empty || now_ns >= until_ns {
+                break;
+            }
+        }
+        let now_ns = clock::monotonic_ns();
+        self.record_states(now_ns);
+        self.writer.finish(now_ns)?;
+        self.tell();
+        self.page.set_state(JournalState::Stopped);
+        Ok(())
+    }
+
+    /// The disk, or the channel, has failed: everybody who waits is told at once.
+    pub(crate) fn poison(&mut self, error: &Error) {
+        self.tell();
+        self.page.poison(error);
+    }
+
+    /// Written, durable, end, events, bytes, and whether the disk is full.
+    pub(crate) fn figures(&self) -> (u64, u64, u64, u64, u64, bool) {
+        let writer = &self.writer;
+        (writer.written(), writer.durable(), writer.end(), self.events, self.bytes, self.no_space)
+    }
+}
+
+/// What of a gap lies at or behind `from`.
+fn clipped(gap: Gap, from: u64) -> Option<Gap> {
+    (gap.to > from).then(|| {
+        let events = if gap.from < from { u64::MAX } else { gap.events };
+        Gap { from: gap.from.max(from), events, ..gap }
+    })
+}

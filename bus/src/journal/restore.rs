@@ -1,0 +1,312 @@
+//! A channel that was lost with its shared memory, made again from its journal.
+//!
+//! After a reboot the channel's files are gone, and its journal is there: identity, geometry and rights in each segment's
+//! first pages, events up to its end, and the newest state of the queue and of the durable subscriptions. [`restore`]
+//! recovers the journal (and, should the staging have survived, takes that over, too), and makes the channel again
+//! under its identity in the next incarnation, beginning where the journal ends; `remake.rs` says with what in it.
+//!
+//! A channel that was removed on purpose is not lost: removing leaves a note in the journal's directory ([`lost`] looks
+//! for it). Nor is one lost whose journal ends in a part that is corrupt: that is an error, with the place named.
+
+use std::path::{Path, PathBuf};
+
+use crate::bus::{Bus, Channel};
+use crate::channel::{ChannelName, FileRole, Header, Kind, Permissions};
+use crate::error::{Error, Result};
+use crate::journal::block::{self, Assembler, Records};
+use crate::journal::format::{
+    BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, RecordKind, SECTOR_BYTES,
+    SegmentHeader,
+};
+use crate::journal::opening::{Locked, REMOVED, directory_of, take_over};
+use crate::journal::options::RecorderOptions;
+use crate::journal::recovery::Recovered;
+use crate::journal::remake::{Plan, Unfinished};
+use crate::journal::stage::Stage;
+use crate::journal::state::{Acks, Cursors};
+use crate::journal::store::Store;
+use crate::journal::writer::Identity;
+use crate::layout::HEADER_BYTES;
+use crate::ring::frame;
+
+/// A channel that was made again.
+#[derive(Debug)]
+pub struct Restored {
+    /// The channel.
+    pub channel: Channel,
+    /// Where it begins: the end of its journal.
+    pub first_position: u64,
+    /// Its durable subscriptions.
+    pub subscriptions: usize,
+    /// A queue's events that were not done and are delivered again.
+    pub unfinished: usize,
+    /// Bytes of a torn tail that were cut, and where that began, if it may include what was acknowledged.
+    pub torn_bytes: u64,
+    /// Events that a killed journaller had staged and that were written now.
+    pub taken_over: u64,
+}
+
+impl std::fmt::Display for Restored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let header = self.channel.header();
+        write!(
+            f,
+            "{} made again from its journal: incarnation {}, from position {}, {} durable subscriptions",
+            self.channel.name(),
+            header.incarnation,
+            self.first_position,
+            self.subscriptions
+        )?;
+        if header.kind == Kind::Queue {
+            write!(f, ", {} unfinished events", self.unfinished)?;
+        }
+        if self.torn_bytes > 0 {
+            write!(f, "; a torn tail of {} bytes was cut", self.torn_bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// The channels that have a journal below the directory `journal`, sorted, and are not on their bus below `base`, and were
+/// not removed on purpose.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::NotAllowed`]. No directory means no journals.
+pub fn lost(base: &Path, journal: &Path) -> Result<Vec<ChannelName>> {
+    let mut lost = Vec::new();
+    for bus in directories(journal)? {
+        for channel in directories(&journal.join(&bus))? {
+            let Ok(name) = ChannelName::new(&bus, &channel) else { continue };
+            let directory = directory_of(journal, &name);
+            let is_removed = directory.join(REMOVED).exists() || channel.contains('~');
+            if !is_removed && has_segments(&directory)? && !name.paths(base).ring.exists() {
+                lost.push(name);
+            }
+        }
+    }
+    lost.sort();
+    Ok(lost)
+}
+
+fn directories(path: &Path) -> Result<Vec<String>> {
+    let fail = |error| Error::io("list", path, error);
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(fail)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        if entry.path().is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
+}
+
+fn has_segments(directory: &Path) -> Result<bool> {
+    let fail = |error| Error::io("list", directory, error);
+    for entry in std::fs::read_dir(directory).map_err(fail)? {
+        let name: PathBuf = entry.map_err(fail)?.file_name().into();
+        if name.extension().is_some_and(|extension| extension == "seg") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes a lost channel again from its journal below the directory `journal`.
+///
+/// Its dead-letter queue, if it names one that is lost, too, is made again first.
+///
+/// # Errors
+/// [`Error::Exists`] when the channel is there; [`Error::NotFound`] without a journal; [`Error::Corrupt`];
+/// [`Error::Busy`] while somebody writes to the journal; those of creating a channel.
+pub fn restore(bus: &Bus, name: &str, journal: &Path) -> Result<Restored> {
+    let name = ChannelName::new(bus.name(), name)?;
+    let journal = std::path::absolute(journal).map_err(|error| Error::io("find", journal, error))?;
+    restore_named(bus, &name, &journal, 2)
+}
+
+fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> Result<Restored> {
+    let directory = directory_of(journal, name);
+    let none = || Error::NotFound { what: format!("the journal of {name}"), path: directory.clone() };
+    if !directory.is_dir() || !has_segments(&directory)? {
+        return Err(none());
+    }
+    let paths = name.paths(bus.base());
+    if paths.ring.exists() {
+        return Err(Error::Exists { what: format!("channel {name}"), path: paths.ring });
+    }
+    let locked = Locked::open(&directory)?;
+    let owner = locked.owner()?.ok_or_else(none)?;
+    let mut recovered = locked.recover()?;
+    let stage = Stage::find(paths.stage.clone(), owner.channel_id, owner.incarnation)?;
+    let (header, page) = channel_of(&locked, &directory)?;
+    if header.name != name.channel() {
+        let why = format!("it is the journal of a channel {:?}: directories cannot be renamed", header.name);
+        return Err(Error::corrupt(directory.display().to_string(), why));
+    }
+    let mut taken_over = 0;
+    if let Some(stage) = stage {
+        let identity = Identity::new(owner, &page, &directory)?;
+        let options = RecorderOptions { segment_bytes: owner.segment_bytes, ..RecorderOptions::default() };
+        taken_over = take_over(&locked, &mut recovered, &stage, &identity, owner.unit, &options)?;
+    }
+    if let Some(letters) = &header.dead_letters {
+        let letters = ChannelName::new(name.bus(), letters)?;
+        let is_there = letters.paths(bus.base()).ring.exists();
+        if !is_there && depth > 0 && has_segments(&directory_of(journal, &letters)).unwrap_or(false) {
+            restore_named(bus, &letters, journal, depth - 1)?;
+        }
+    }
+    let plan = plan(&locked, &directory, header, &owner, &recovered)?;
+    let (subscriptions, unfinished) = (plan.cursors.0.len(), plan.unfinished.len());
+    // What is left of the lost incarnation is of no use to the next one.
+    let channel = plan.make(bus, name)?;
+    Ok(Restored {
+        channel,
+        first_position: recovered.end_position,
+        subscriptions,
+        unfinished,
+        torn_bytes: recovered.torn_bytes,
+        taken_over,
+    })
+}
+
+/// The channel's header page in the newest segment that has one: decoded, and as it is.
+fn channel_of(locked: &Locked, directory: &Path) -> Result<(Header, Vec<u8>)> {
+    let failed = |error| Error::io("read", directory, error);
+    let segments = locked.files.segments().map_err(failed)?;
+    for &segment in segments.iter().rev() {
+        let mut pages = vec![0; SECTOR_BYTES + HEADER_BYTES];
+        locked.files.read_at(segment, 0, &mut pages).map_err(failed)?;
+        if SegmentHeader::decode(&pages).is_err() {
+            continue;
+        }
+        let mut page = Box::new([0; HEADER_BYTES]);
+        page.copy_from_slice(&pages[SECTOR_BYTES..]);
+        let header = Header::decode(&page, FileRole::Ring, directory)?;
+        return Ok((header, page.to_vec()));
+    }
+    Err(Error::corrupt(directory.display().to_string(), "no segment says whose journal it is"))
+}
+
+fn plan(
+    locked: &Locked,
+    directory: &Path,
+    mut header: Header,
+    owner: &SegmentHeader,
+    recovered: &Recovered,
+) -> Result<Plan> {
+    let corrupt =
+        |what: &str| Error::corrupt(format!("the journal {}", directory.display()), what.to_owned());
+    let state = |kind: RecordKind| {
+        kind.state_index().and_then(|i| recovered.states.get(i)).and_then(|state| state.as_ref())
+    };
+    let end = recovered.end_position;
+    let cursors = match state(RecordKind::Cursors) {
+        Some(state) => Cursors::decode(&state.body).ok_or_else(|| corrupt("the newest record of cursors"))?,
+        None => Cursors::default(),
+    };
+    let mut unfinished = Vec::new();
+    if header.kind == Kind::Queue {
+        let acks = match state(RecordKind::Acks) {
+            Some(state) => {
+                Acks::decode(&state.body).ok_or_else(|| corrupt("the newest record of acknowledgements"))?
+            }
+            None => Acks::default(),
+        };
+        // No more than a ring of events can be unfinished: no slot is used again before its event is done.
+        let from = end.saturating_sub(header.slots).max(acks.lowest.min(end));
+        events_from(&*locked.files, directory, from, &mut |ticket, word, body| {
+            if let Some(attempts) = acks.unfinished(ticket).filter(|_| (from..end).contains(&ticket)) {
+                unfinished.push(Unfinished { ticket, header: word, body: body.to_vec(), attempts });
+            }
+        })?;
+    }
+    header.incarnation = header.incarnation.max(owner.incarnation);
+    let permissions = Permissions {
+        owner: Some(owner.owner),
+        ring_group: Some(owner.ring_group),
+        ring_mode: owner.ring_mode,
+        acks_group: Some(owner.acks_group),
+        acks_mode: owner.acks_mode,
+    };
+    Ok(Plan { header, permissions, end, cursors, unfinished })
+}
+
+/// Calls `take` with position, header word and body of every event from `from` on, in order; of a journal that was just
+/// recovered.
+fn events_from(
+    store: &dyn Store,
+    directory: &Path,
+    from: u64,
+    take: &mut dyn FnMut(u64, u64, &[u8]),
+) -> Result<()> {
+    let failed = |error| Error::io("read", directory, error);
+    let segments = store.segments().map_err(failed)?;
+    // The last segment that begins at or before `from`, or the oldest.
+    let mut first = 0;
+    for (i, &segment) in segments.iter().enumerate().rev() {
+        let mut bytes = [0; BLOCK_HEADER_BYTES];
+        store.read_at(segment, BLOCKS_OFFSET, &mut bytes).map_err(failed)?;
+        if BlockHeader::decode(&bytes).is_ok_and(|block| block.first_position <= from) {
+            first = i;
+            break;
+        }
+    }
+    let mut assembler = Assembler::new();
+    let (mut bytes, mut scratch) = (vec![0; BLOCK_BYTES_MAX], Vec::new());
+    for &segment in &segments[first..] {
+        let mut page = vec![0; SECTOR_BYTES];
+        store.read_at(segment, 0, &mut page).map_err(failed)?;
+        let Ok(owner) = SegmentHeader::decode(&page) else { continue };
+        let mut offset = BLOCKS_OFFSET;
+        loop {
+            let read = store.read_at(segment, offset, &mut bytes).map_err(failed)?;
+            let Ok(header) = BlockHeader::decode(&bytes[..read]) else { break };
+            if header.segment_id != owner.segment_id || header.kind == BlockKind::Seal {
+                break;
+            }
+            let corrupt = |flaw| {
+                Error::corrupt(
+                    format!("segment {segment} of {}", directory.display()),
+                    format!("at {offset}: {flaw}"),
+                )
+            };
+            let records = block::open(&header, &bytes[..read], &mut scratch).map_err(corrupt)?;
+            for record in Records::new(&header, records) {
+                let record = record.map_err(corrupt)?;
+                if record.kind.continues() && !assembler.is_pending() {
+                    continue;
+                }
+                let whole = assembler.push(record, owner.unit).map_err(corrupt)?;
+                if let Some(whole) = whole.filter(|w| w.kind == RecordKind::Event && w.position >= from) {
+                    let word = frame::header(whole.body.len() as u32, whole.type_id, whole.flags);
+                    take(whole.position, word, whole.body);
+                }
+            }
+            offset += u64::from(header.block_bytes);
+        }
+        // An event goes on in the next segment only under the same writer; a dead one's pieces end with it.
+        if assembler.is_pending() && is_last_of_epoch(store, &segments, segment).map_err(failed)? {
+            assembler.reset();
+        }
+    }
+    Ok(())
+}
+
+/// Whether the next segment was begun by another writer, or there is none.
+fn is_last_of_epoch(store: &dyn Store, segments: &[u64], segment: u64) -> std::io::Result<bool> {
+    let epoch = |segment: u64| -> std::io::Result<Option<u64>> {
+        let mut page = vec![0; SECTOR_BYTES];
+        store.read_at(segment, 0, &mut page)?;
+        Ok(SegmentHeader::decode(&page).ok().map(|header| header.epoch))
+    };
+    let next = segments.iter().copied().find(|&next| next > segment);
+    match next {
+        Some(next) => Ok(epoch(next)? != epoch(segment)?),
+        None => Ok(true),
+    }
+}

@@ -1,0 +1,245 @@
+//! Recording by a thread of this process: what is published is in the journal, whatever happens meanwhile.
+
+mod journals;
+
+use std::time::{Duration, Instant};
+
+use journals::{Place, held, quick, small};
+use railbus::journal::format::GapReason;
+use railbus::journal::{Io, WhenFull};
+use railbus::{
+    Channel, Error, JournalState, Kind, Overflow, Recorder, RecorderOptions, SendError, SendOptions,
+    SyncPolicy,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// An event that says which it is and can be told from a torn one.
+fn event(number: u64, largest: usize) -> Vec<u8> {
+    let length = 8 + (number * 7919) as usize % (largest - 7);
+    let mut bytes = number.to_le_bytes().to_vec();
+    bytes.resize(length, number as u8 ^ 0x5A);
+    bytes
+}
+
+/// Publishes a payload, waiting at most so long for room.
+type Publish = Box<dyn FnMut(&[u8], Duration) -> Result<u64, SendError> + Send>;
+
+/// Publishes in a channel of any kind.
+fn publisher(channel: &Channel) -> Publish {
+    let options = SendOptions::default();
+    match channel.header().kind {
+        Kind::Stream => {
+            let mut sender = channel.publisher(&options).expect("a publisher");
+            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
+        }
+        Kind::Topic => {
+            let mut sender = channel.topic_publisher(&options).expect("a publisher");
+            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
+        }
+        Kind::Queue => {
+            let mut sender = channel.producer(&options).expect("a producer");
+            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
+        }
+    }
+}
+
+#[test]
+fn everything_published_is_recorded_in_order_and_its_durability_can_be_waited_for() {
+    for kind in [Kind::Stream, Kind::Topic, Kind::Queue] {
+        for io in [Io::Auto, Io::Blocking] {
+            for sync in
+                [SyncPolicy::Always, SyncPolicy::Interval(Duration::from_millis(5)), SyncPolicy::Never]
+            {
+                let place = Place::new();
+                let channel = place.bus().create("c", &small(kind)).expect("a channel");
+                let options = RecorderOptions { io, sync, ..quick() };
+                let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
+                let mut publish = publisher(&channel);
+                let mut worker =
+                    (kind == Kind::Queue).then(|| channel.worker(&Default::default()).expect("a worker"));
+                let mut sent = Vec::new();
+                for number in 0..20_000 {
+                    let payload = event(number, 100);
+                    let position = publish(&payload, LONG).expect("room");
+                    sent.push((position, payload));
+                    if let Some(worker) = &mut worker {
+                        worker.take().expect("a job").done();
+                    }
+                    if number % 5000 == 17 {
+                        let reached = channel.wait_written(position, LONG).expect("written");
+                        assert!(reached > position);
+                        if sync != SyncPolicy::Never {
+                            assert!(channel.wait_durable(position, LONG).expect("durable") > position);
+                        }
+                    }
+                }
+                recorder.stop().expect("a clean end");
+                let held = held(&place.directory("c"));
+                assert!(held.gaps.is_empty(), "{:?}", held.gaps);
+                assert!(
+                    held.events == sent,
+                    "{kind} {io:?} {sync:?}: {} of {}",
+                    held.events.len(),
+                    sent.len()
+                );
+                let positions = channel.journal_positions().expect("positions");
+                assert_eq!(positions.state, JournalState::Stopped);
+                assert_eq!(positions.durable, positions.end);
+                assert!(matches!(channel.wait_durable(positions.end, LONG), Err(Error::PeerGone { .. })));
+                channel.wait_durable(sent[0].0, Duration::ZERO).expect("what was durable stays so");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_second_start_goes_on_where_the_first_ended_and_the_ring_holds_what_came_between() {
+    for kind in [Kind::Stream, Kind::Topic, Kind::Queue] {
+        let place = Place::new();
+        let channel = place.bus().create("c", &small(kind)).expect("a channel");
+        let mut publish = publisher(&channel);
+        let mut worker =
+            (kind == Kind::Queue).then(|| channel.worker(&Default::default()).expect("a worker"));
+        let mut sent = Vec::new();
+        for round in 0..5u64 {
+            let recorder = Recorder::start(&channel, place.journal(), &quick()).expect("a recorder");
+            assert_eq!(recorder.report().events, sent.len() as u64 - u64::from(round > 0) * 50);
+            for number in 0..550 {
+                let payload = event(round * 1000 + number, 60);
+                if number == 500 {
+                    let last = sent.last().map_or(0, |&(position, _): &(u64, _)| position);
+                    channel.wait_durable(last, LONG).expect("durable");
+                }
+                if number < 500 {
+                    sent.push((publish(&payload, LONG).expect("room"), payload));
+                    if let Some(worker) = &mut worker {
+                        worker.take().expect("a job").done();
+                    }
+                }
+            }
+            recorder.stop().expect("a clean end");
+            // Nobody records these now; the journaller's place in the ring holds them.
+            for number in 0..50 {
+                let payload = event(round * 1000 + 500 + number, 60);
+                sent.push((publish(&payload, LONG).expect("room"), payload));
+                if let Some(worker) = &mut worker {
+                    worker.take().expect("a job").done();
+                }
+            }
+        }
+        Recorder::start(&channel, place.journal(), &quick())
+            .expect("a recorder")
+            .stop()
+            .expect("a clean end");
+        let held = held(&place.directory("c"));
+        assert!(held.gaps.is_empty(), "{:?}", held.gaps);
+        assert!(held.events == sent, "{kind}: {} of {}", held.events.len(), sent.len());
+    }
+}
+
+#[test]
+fn large_events_go_in_pieces() {
+    let place = Place::new();
+    let options = railbus::ChannelOptions::new(Kind::Stream).capacity_bytes(4 << 20);
+    let channel = place.bus().create("c", &options).expect("a channel");
+    let recorder =
+        Recorder::start(&channel, place.journal(), &RecorderOptions { segment_bytes: 4 << 20, ..quick() })
+            .expect("a recorder");
+    let mut publish = publisher(&channel);
+    let mut sent = Vec::new();
+    for number in 0..40 {
+        let payload = event(number, 1_500_000);
+        sent.push((publish(&payload, LONG).expect("room"), payload));
+    }
+    recorder.stop().expect("a clean end");
+    let held = held(&place.directory("c"));
+    assert!(held.events == sent && held.gaps.is_empty(), "{} of {}", held.events.len(), sent.len());
+}
+
+#[test]
+fn a_lossy_journal_holds_nobody_and_says_what_it_missed() {
+    for kind in [Kind::Stream, Kind::Topic] {
+        let place = Place::new();
+        let options = small(kind).overflow(Overflow::LossyReaders);
+        let channel = place.bus().create("c", &options).expect("a channel");
+        let options = RecorderOptions { lossy: true, ..quick() };
+        let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
+        assert!(recorder.report().lossy);
+        let mut publish = publisher(&channel);
+        let mut sent = Vec::new();
+        for number in 0..200_000 {
+            let payload = event(number, 100);
+            sent.push((publish(&payload, LONG).expect("room"), payload));
+        }
+        recorder.stop().expect("a clean end");
+        let held = held(&place.directory("c"));
+        let lost: u64 = held.gaps.iter().map(|gap| gap.events).sum();
+        assert_eq!(held.events.len() as u64 + lost, sent.len() as u64, "{:?}", held.gaps.len());
+        assert!(held.gaps.iter().all(|gap| gap.reason == GapReason::Overrun));
+        let is_missing = |position| held.gaps.iter().any(|gap| (gap.from..gap.to).contains(&position));
+        let kept: Vec<_> = sent.iter().filter(|(position, _)| !is_missing(*position)).cloned().collect();
+        assert!(held.events == kept, "what is not in a gap is there");
+        // Whoever waits for what is missing is told.
+        if let Some(gap) = held.gaps.last() {
+            let told = channel.wait_written(gap.from, Duration::ZERO);
+            assert!(matches!(told, Err(Error::PeerGone { .. })), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn waiting_without_a_journaller_is_an_error_at_once() {
+    let place = Place::new();
+    let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
+    let started = Instant::now();
+    let mut sender = channel.publisher(&SendOptions::default()).expect("a publisher");
+    let told = sender.publish_durable(b"x", LONG);
+    assert!(matches!(told, Err(Error::PeerGone { .. })), "{told:?}");
+    assert!(matches!(channel.journal_positions(), Err(Error::PeerGone { .. })));
+    assert!(started.elapsed() < LONG);
+}
+
+#[test]
+fn one_journaller_at_a_time_and_another_channel_of_the_name_gets_its_own_journal() {
+    let place = Place::new();
+    let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
+    let recorder = Recorder::start(&channel, place.journal(), &quick()).expect("a recorder");
+    let other = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let refused = Recorder::start(&channel, other.path(), &quick()).map(drop);
+    assert!(matches!(&refused, Err(Error::Busy { .. })), "{refused:?}");
+    let refused = Recorder::start(&channel, place.journal(), &quick()).map(drop);
+    let text = refused.expect_err("the directory is locked").to_string();
+    assert!(text.contains(&std::process::id().to_string()), "{text}");
+    channel.publisher(&SendOptions::default()).expect("a publisher").publish(b"old").expect("room");
+    recorder.stop().expect("a clean end");
+    place.bus().remove("c").expect("removed");
+    let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
+    let recorder = Recorder::start(&channel, place.journal(), &quick()).expect("a recorder");
+    let aside = recorder.report().moved_aside.clone().expect("the old journal was moved aside");
+    channel.publisher(&SendOptions::default()).expect("a publisher").publish(b"new").expect("room");
+    recorder.stop().expect("a clean end");
+    assert_eq!(held(&aside).events[0].1, b"old");
+    assert_eq!(held(&place.directory("c")).events[0].1, b"new");
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let place = Place::new();
+    let queue = place.bus().create("q", &small(Kind::Queue)).expect("a channel");
+    let bad = [
+        RecorderOptions { lossy: true, ..quick() },
+        RecorderOptions { segment_bytes: 1 << 16, ..quick() },
+        RecorderOptions { segment_bytes: (1 << 20) + 1, ..quick() },
+        RecorderOptions { staging_bytes: 1, ..quick() },
+        RecorderOptions { staging_bytes: 1 << 40, ..quick() },
+        RecorderOptions { depth: 0, ..quick() },
+    ];
+    for options in bad {
+        let refused = Recorder::start(&queue, place.journal(), &options).map(drop);
+        assert!(matches!(&refused, Err(Error::Invalid { .. })), "{refused:?}: {options:?}");
+    }
+    // Nothing is left behind that would be in the way of a good one.
+    let good = RecorderOptions { when_full: WhenFull::Drop, ..quick() };
+    Recorder::start(&queue, place.journal(), &good).expect("a recorder").stop().expect("a clean end");
+}
