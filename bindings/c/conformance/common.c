@@ -64,6 +64,7 @@ const char *symbol(int32_t result) {
         {RAILBUS_DROPPED, "DROPPED"},
         {RAILBUS_LOST, "LOST"},
         {RAILBUS_CLOSED, "CLOSED"},
+        {RAILBUS_PUBLISHED_BEFORE, "PUBLISHED_BEFORE"},
         {RAILBUS_INVALID, "INVALID"},
         {RAILBUS_NOT_FOUND, "NOT_FOUND"},
         {RAILBUS_EXISTS, "EXISTS"},
@@ -85,6 +86,7 @@ const char *symbol(int32_t result) {
         {RAILBUS_CLAIM, "CLAIM"},
         {RAILBUS_WRONG_VERSION, "WRONG_VERSION"},
         {RAILBUS_INTERRUPTED, "INTERRUPTED"},
+        {RAILBUS_NOT_SEQUENCED, "NOT_SEQUENCED"},
         {RAILBUS_PANIC, "PANIC"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
