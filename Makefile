@@ -7,7 +7,7 @@ RUST_WANTED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RAILBUS := target/release/railbus
 
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test test-deep bench doctor layout header fmt lint install clean tools-present fmt-present \
+.PHONY: help all build demo test test-deep bench doctor layout header golden fmt lint install clean tools-present fmt-present \
 	layout-fresh
 
 help: ## this list
@@ -46,6 +46,9 @@ layout: tools-present ## writes docs/LAYOUT.md from bus/src/layout.rs
 
 header: tools-present ## writes ffi/include/railbus.h from the sources of ffi
 	RAILBUS_WRITE_HEADER=1 $(CARGO) test --quiet --package railbus-ffi --lib header
+
+golden: tools-present ## writes the images of bindings/golden, after a change of the layout
+	RAILBUS_WRITE_GOLDEN=1 $(CARGO) test --quiet --package railbus-ffi --test golden
 
 layout-fresh:
 	@$(CARGO) run --quiet --package railbus --example layout | cmp -s - docs/LAYOUT.md || \

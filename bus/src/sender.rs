@@ -230,6 +230,27 @@ impl<R: Outlet> Sender<R> {
         payload: &[u8],
         attributes: &Attributes,
     ) -> Result<Option<u64>, SendError> {
+        self.publish_number(number, payload, attributes, None)
+    }
+
+    /// As [`Self::publish_numbered`], waiting at most `timeout` for room; zero says at once when there is none.
+    pub fn publish_numbered_timeout(
+        &mut self,
+        number: u64,
+        payload: &[u8],
+        attributes: &Attributes,
+        timeout: Duration,
+    ) -> Result<Option<u64>, SendError> {
+        self.publish_number(number, payload, attributes, Some(timeout))
+    }
+
+    fn publish_number(
+        &mut self,
+        number: u64,
+        payload: &[u8],
+        attributes: &Attributes,
+        timeout: Option<Duration>,
+    ) -> Result<Option<u64>, SendError> {
         if self.member.is_forked() {
             return Err(SendError::Forked);
         }
@@ -238,7 +259,7 @@ impl<R: Outlet> Sender<R> {
             return Ok(None);
         }
         let sequence = Some(Sequence { publisher: numbers.publisher, number });
-        let mut claim = self.claim_inner(payload.len(), &Attributes { sequence, ..*attributes }, None)?;
+        let mut claim = self.claim_inner(payload.len(), &Attributes { sequence, ..*attributes }, timeout)?;
         claim.copy_from_slice(payload);
         let position = claim.position();
         claim.sender.number(|numbers| numbers.table.begin(numbers.index, position, number));

@@ -91,6 +91,11 @@
 #define RAILBUS_CLOSED 6
 
 /**
+ * The channel has a numbered event of this publisher with this number, or a higher one, already: it was left out.
+ */
+#define RAILBUS_PUBLISHED_BEFORE 7
+
+/**
  * An argument is out of its range, or contradicts another.
  */
 #define RAILBUS_INVALID -1
@@ -196,9 +201,14 @@
 #define RAILBUS_INTERRUPTED -21
 
 /**
+ * The sender does not number its events: open it with a name and `RAILBUS_SEQUENCED`.
+ */
+#define RAILBUS_NOT_SEQUENCED -22
+
+/**
  * A bug in railbus: it panicked. The handle can only be closed.
  */
-#define RAILBUS_PANIC -22
+#define RAILBUS_PANIC -23
 
 /**
  * Bytes of `railbus_error.message`.
@@ -349,10 +359,21 @@
 #define RAILBUS_REPLAYED 8
 
 /**
+ * The event carries the number that its publisher gave it.
+ */
+#define RAILBUS_HAS_SEQUENCE 16
+
+/**
  * Sender option: evict a live reader that has held this sender back, without moving, for longer than the channel's
  * `stuck_after_ns`. Durable subscriptions are never evicted. Needs the rights of a consumer.
  */
 #define RAILBUS_EVICT_STUCK 1
+
+/**
+ * Sender option: this sender numbers its events itself, under its name, which it must have and shares with no other
+ * live one: see `railbus_publish_numbered`.
+ */
+#define RAILBUS_SEQUENCED 2
 
 /**
  * Reader option: the subscription outlives its owner. Its cursor holds events back until the name comes again.
@@ -800,7 +821,7 @@ typedef struct railbus_attributes {
     uint16_t type_id;
     /**
      * Which of the following are meant: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`, `RAILBUS_HAS_ORIGIN`,
-     * `RAILBUS_REPLAYED`, or-ed together.
+     * `RAILBUS_HAS_SEQUENCE`, `RAILBUS_REPLAYED`, or-ed together.
      */
     uint8_t flags;
     /**
@@ -835,6 +856,14 @@ typedef struct railbus_attributes {
      * Dead letter: how often it was delivered in vain.
      */
     uint64_t origin_attempts;
+    /**
+     * Numbered event: its publisher, a hash of the name.
+     */
+    uint64_t sequence_publisher;
+    /**
+     * Numbered event: its number.
+     */
+    uint64_t sequence_number;
 } railbus_attributes;
 
 /**
@@ -846,7 +875,7 @@ typedef struct railbus_sender_options {
      */
     uint32_t struct_size;
     /**
-     * `RAILBUS_EVICT_STUCK` or 0.
+     * `RAILBUS_EVICT_STUCK` and `RAILBUS_SEQUENCED`, or-ed together.
      */
     uint32_t flags;
     /**
@@ -909,6 +938,11 @@ typedef struct railbus_sender_stats {
      * Largest payload in bytes that the channel takes, without a trace context or origin.
      */
     uint64_t payload_max;
+    /**
+     * `RAILBUS_SEQUENCED`: the number of the last event that the channel has of this sender's name, 0 if none: where a
+     * publisher that was killed goes on. `RAILBUS_NONE` otherwise.
+     */
+    uint64_t resume_point;
 } railbus_sender_stats;
 
 /**
@@ -1042,8 +1076,8 @@ typedef struct railbus_worker_options {
      */
     uint32_t wait;
     /**
-     * How many events to take from the ring at once, 1 to 64; 0 is 1. More is faster with one worker, and less fair
-     * between several, because what one has taken no other can.
+     * How many events to take from the ring at once, 1 to 64. More is faster with one worker, and less fair between
+     * several, because what one has taken no other can. 0, the default, follows the load.
      */
     uint32_t grab;
     /**
@@ -1419,7 +1453,7 @@ int32_t railbus_channel_describe(const struct railbus_channel *channel,
                                  struct railbus_error *error);
 
 /**
- * Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin.
+ * Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin, number.
  * What its `flags` do not name is zero.
  */
 int32_t railbus_event_attributes(const struct railbus_event *event,
@@ -1469,6 +1503,28 @@ int32_t railbus_publish_with(struct railbus_sender *sender,
                              uint64_t timeout_ns,
                              uint64_t *position,
                              struct railbus_error *error);
+
+/**
+ * Publishes event `number` of this sender's name, as `railbus_publish_with` does. Numbers count up from 1, with gaps or
+ * without.
+ *
+ * The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name and
+ * publishes everything anew from its resume point (`railbus_sender_statistics`), or from before it, leaves out nothing
+ * and publishes nothing twice. (In a queue or topic whose other producers have gone round the whole ring in between, the
+ * one event that was in work may come twice, with the same number.) Readers find name and number by
+ * `railbus_event_attributes`.
+ *
+ * Returns `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`, and what
+ * `railbus_publish` does.
+ */
+int32_t railbus_publish_numbered(struct railbus_sender *sender,
+                                 uint64_t number,
+                                 const void *payload,
+                                 size_t payload_bytes,
+                                 const struct railbus_attributes *attributes,
+                                 uint64_t timeout_ns,
+                                 uint64_t *position,
+                                 struct railbus_error *error);
 
 /**
  * Publishes copies of `count` payloads, in order. A batch costs one commit (stream), or one step of the shared tail
@@ -1799,13 +1855,13 @@ int32_t railbus_channel_evict(const struct railbus_channel *channel,
     {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}}
 
 #define RAILBUS_ATTRIBUTES_INIT \
-    {sizeof(railbus_attributes), 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0}
+    {sizeof(railbus_attributes), 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0}
 
 #define RAILBUS_SENDER_OPTIONS_INIT \
     {sizeof(railbus_sender_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0}
 
 #define RAILBUS_SENDER_STATS_INIT \
-    {sizeof(railbus_sender_stats), 0, 0, 0, 0}
+    {sizeof(railbus_sender_stats), 0, 0, 0, 0, 0}
 
 #define RAILBUS_READER_OPTIONS_INIT \
     {sizeof(railbus_reader_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0, 0}
@@ -1907,7 +1963,7 @@ RAILBUS_ASSERT(event_attempt, offsetof(railbus_event, attempt) == 23);
 RAILBUS_ASSERT(bytes, sizeof(railbus_bytes) == 16);
 RAILBUS_ASSERT(bytes_bytes, offsetof(railbus_bytes, bytes) == 0);
 RAILBUS_ASSERT(bytes_count, offsetof(railbus_bytes, count) == 8);
-RAILBUS_ASSERT(attributes, sizeof(railbus_attributes) == 72);
+RAILBUS_ASSERT(attributes, sizeof(railbus_attributes) == 88);
 RAILBUS_ASSERT(attributes_struct_size, offsetof(railbus_attributes, struct_size) == 0);
 RAILBUS_ASSERT(attributes_type_id, offsetof(railbus_attributes, type_id) == 4);
 RAILBUS_ASSERT(attributes_flags, offsetof(railbus_attributes, flags) == 6);
@@ -1919,6 +1975,8 @@ RAILBUS_ASSERT(attributes_origin_channel, offsetof(railbus_attributes, origin_ch
 RAILBUS_ASSERT(attributes_origin_incarnation, offsetof(railbus_attributes, origin_incarnation) == 48);
 RAILBUS_ASSERT(attributes_origin_position, offsetof(railbus_attributes, origin_position) == 56);
 RAILBUS_ASSERT(attributes_origin_attempts, offsetof(railbus_attributes, origin_attempts) == 64);
+RAILBUS_ASSERT(attributes_sequence_publisher, offsetof(railbus_attributes, sequence_publisher) == 72);
+RAILBUS_ASSERT(attributes_sequence_number, offsetof(railbus_attributes, sequence_number) == 80);
 RAILBUS_ASSERT(sender_options, sizeof(railbus_sender_options) == 40);
 RAILBUS_ASSERT(sender_options_struct_size, offsetof(railbus_sender_options, struct_size) == 0);
 RAILBUS_ASSERT(sender_options_flags, offsetof(railbus_sender_options, flags) == 4);
@@ -1927,12 +1985,13 @@ RAILBUS_ASSERT(sender_options_name_bytes, offsetof(railbus_sender_options, name_
 RAILBUS_ASSERT(sender_options_wait, offsetof(railbus_sender_options, wait) == 24);
 RAILBUS_ASSERT(sender_options_reserved, offsetof(railbus_sender_options, reserved) == 28);
 RAILBUS_ASSERT(sender_options_spin_ns, offsetof(railbus_sender_options, spin_ns) == 32);
-RAILBUS_ASSERT(sender_stats, sizeof(railbus_sender_stats) == 32);
+RAILBUS_ASSERT(sender_stats, sizeof(railbus_sender_stats) == 40);
 RAILBUS_ASSERT(sender_stats_struct_size, offsetof(railbus_sender_stats, struct_size) == 0);
 RAILBUS_ASSERT(sender_stats_reserved, offsetof(railbus_sender_stats, reserved) == 4);
 RAILBUS_ASSERT(sender_stats_events, offsetof(railbus_sender_stats, events) == 8);
 RAILBUS_ASSERT(sender_stats_dropped, offsetof(railbus_sender_stats, dropped) == 16);
 RAILBUS_ASSERT(sender_stats_payload_max, offsetof(railbus_sender_stats, payload_max) == 24);
+RAILBUS_ASSERT(sender_stats_resume_point, offsetof(railbus_sender_stats, resume_point) == 32);
 RAILBUS_ASSERT(reader_options, sizeof(railbus_reader_options) == 48);
 RAILBUS_ASSERT(reader_options_struct_size, offsetof(railbus_reader_options, struct_size) == 0);
 RAILBUS_ASSERT(reader_options_flags, offsetof(railbus_reader_options, flags) == 4);

@@ -1,7 +1,7 @@
 //! Events as C sees them, and what travels with their payloads.
 
-use railbus::ring::frame::{ORIGIN, REPLAYED, STAMPED, TRACED};
-use railbus::{Attributes, Event, Origin, TraceContext};
+use railbus::ring::frame::{ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
+use railbus::{Attributes, Event, Origin, Sequence, TraceContext};
 
 use crate::result::{Failure, railbus_error};
 use crate::shell::guarded;
@@ -15,9 +15,13 @@ pub const RAILBUS_HAS_TRACE: u8 = 2;
 pub const RAILBUS_HAS_ORIGIN: u8 = 4;
 /// The event was replayed from a journal.
 pub const RAILBUS_REPLAYED: u8 = 8;
+/// The event carries the number that its publisher gave it.
+pub const RAILBUS_HAS_SEQUENCE: u8 = 16;
 
 const _: () = assert!(RAILBUS_HAS_TIME == STAMPED && RAILBUS_HAS_TRACE == TRACED);
-const _: () = assert!(RAILBUS_HAS_ORIGIN == ORIGIN && RAILBUS_REPLAYED == REPLAYED);
+const _: () = assert!(
+    RAILBUS_HAS_ORIGIN == ORIGIN && RAILBUS_REPLAYED == REPLAYED && RAILBUS_HAS_SEQUENCE == SEQUENCED
+);
 
 /// An event. Its bytes lie in the ring itself, or in the reader's own buffer if that is lossy, and must not be
 /// written. How long they stay is said by the function that gave it. This struct does not grow.
@@ -65,7 +69,7 @@ pub struct railbus_attributes {
     /// Type id, for the reader's use.
     pub type_id: u16,
     /// Which of the following are meant: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`, `RAILBUS_HAS_ORIGIN`,
-    /// `RAILBUS_REPLAYED`, or-ed together.
+    /// `RAILBUS_HAS_SEQUENCE`, `RAILBUS_REPLAYED`, or-ed together.
     pub flags: u8,
     /// W3C trace flags: 1 is sampled.
     pub trace_flags: u8,
@@ -83,6 +87,10 @@ pub struct railbus_attributes {
     pub origin_position: u64,
     /// Dead letter: how often it was delivered in vain.
     pub origin_attempts: u64,
+    /// Numbered event: its publisher, a hash of the name.
+    pub sequence_publisher: u64,
+    /// Numbered event: its number.
+    pub sequence_number: u64,
 }
 
 sized!(railbus_attributes);
@@ -94,7 +102,11 @@ impl railbus_attributes {
             return Ok(None);
         }
         let from = sized::read(given)?;
-        let known = RAILBUS_HAS_TIME | RAILBUS_HAS_TRACE | RAILBUS_HAS_ORIGIN | RAILBUS_REPLAYED;
+        let known = RAILBUS_HAS_TIME
+            | RAILBUS_HAS_TRACE
+            | RAILBUS_HAS_ORIGIN
+            | RAILBUS_HAS_SEQUENCE
+            | RAILBUS_REPLAYED;
         if from.flags & !known != 0 {
             return Err(Failure::invalid(format!("attributes {:#x}: unknown ones among them", from.flags)));
         }
@@ -113,6 +125,8 @@ impl railbus_attributes {
                 position: from.origin_position,
                 attempts: from.origin_attempts,
             }),
+            sequence: has(RAILBUS_HAS_SEQUENCE)
+                .then_some(Sequence { publisher: from.sequence_publisher, number: from.sequence_number }),
             replayed: has(RAILBUS_REPLAYED),
             ..Attributes::default()
         }))
@@ -134,7 +148,7 @@ impl railbus_event {
     }
 }
 
-/// Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin.
+/// Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin, number.
 /// What its `flags` do not name is zero.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_event_attributes(
@@ -165,6 +179,8 @@ pub unsafe extern "C" fn railbus_event_attributes(
             origin_incarnation: origin.incarnation,
             origin_position: origin.position,
             origin_attempts: origin.attempts,
+            sequence_publisher: event.sequence().map_or(0, |sequence| sequence.publisher),
+            sequence_number: event.sequence().map_or(0, |sequence| sequence.number),
         };
         sized::write(attributes, &filled)
     })

@@ -124,10 +124,10 @@ fn layouts() -> Vec<Layout> {
         railbus_bytes { bytes, count }
         railbus_attributes {
             struct_size, type_id, flags, trace_flags, published_ns, trace_id, span_id, origin_channel,
-            origin_incarnation, origin_position, origin_attempts,
+            origin_incarnation, origin_position, origin_attempts, sequence_publisher, sequence_number,
         }
         railbus_sender_options { struct_size, flags, name, name_bytes, wait, reserved, spin_ns }
-        railbus_sender_stats { struct_size, reserved, events, dropped, payload_max }
+        railbus_sender_stats { struct_size, reserved, events, dropped, payload_max, resume_point }
         railbus_reader_options { struct_size, flags, name, name_bytes, wait, start, spin_ns, position }
         railbus_reader_stats { struct_size, reserved, events, lost, position }
         railbus_strided {

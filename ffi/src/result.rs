@@ -25,6 +25,8 @@ pub const RAILBUS_LOST: i32 = 5;
 /// The last publisher has left and everything was read. Only for readers and workers opened with
 /// `RAILBUS_UNTIL_CLOSED`.
 pub const RAILBUS_CLOSED: i32 = 6;
+/// The channel has a numbered event of this publisher with this number, or a higher one, already: it was left out.
+pub const RAILBUS_PUBLISHED_BEFORE: i32 = 7;
 
 /// An argument is out of its range, or contradicts another.
 pub const RAILBUS_INVALID: i32 = -1;
@@ -68,8 +70,10 @@ pub const RAILBUS_CLAIM: i32 = -19;
 pub const RAILBUS_WRONG_VERSION: i32 = -20;
 /// A signal interrupted the wait.
 pub const RAILBUS_INTERRUPTED: i32 = -21;
+/// The sender does not number its events: open it with a name and `RAILBUS_SEQUENCED`.
+pub const RAILBUS_NOT_SEQUENCED: i32 = -22;
 /// A bug in railbus: it panicked. The handle can only be closed.
-pub const RAILBUS_PANIC: i32 = -22;
+pub const RAILBUS_PANIC: i32 = -23;
 
 /// Bytes of `railbus_error.message`.
 pub const RAILBUS_MESSAGE_BYTES: usize = 256;
@@ -167,6 +171,7 @@ impl From<SendError> for Failure {
             SendError::Forked => RAILBUS_FORKED,
             SendError::Corrupt(_) => RAILBUS_CORRUPT,
             SendError::Interrupted => RAILBUS_INTERRUPTED,
+            SendError::NotSequenced => RAILBUS_NOT_SEQUENCED,
             _ => RAILBUS_IO,
         };
         Failure::new(code, error.to_string())
@@ -223,6 +228,7 @@ pub extern "C" fn railbus_describe(code: i32) -> *const c_char {
         RAILBUS_DROPPED => c"dropped: the channel is full",
         RAILBUS_LOST => c"events were lost",
         RAILBUS_CLOSED => c"the last publisher has left",
+        RAILBUS_PUBLISHED_BEFORE => c"it was published before",
         RAILBUS_INVALID => c"an argument is invalid",
         RAILBUS_NOT_FOUND => c"not found",
         RAILBUS_EXISTS => c"it exists already",
@@ -244,6 +250,7 @@ pub extern "C" fn railbus_describe(code: i32) -> *const c_char {
         RAILBUS_CLAIM => c"a claim is open, or missing",
         RAILBUS_WRONG_VERSION => c"header and library are of different versions",
         RAILBUS_INTERRUPTED => c"interrupted by a signal",
+        RAILBUS_NOT_SEQUENCED => c"the sender does not number its events",
         RAILBUS_PANIC => c"a bug in railbus: it panicked",
         _ => c"not a result of railbus",
     };

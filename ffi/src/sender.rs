@@ -10,9 +10,10 @@ use railbus::{Attributes, Kind, Producer, Publisher, SendError, SendOptions, Top
 use crate::bus::out;
 use crate::channel::{channel, railbus_channel};
 use crate::event::{bytes, railbus_attributes, railbus_bytes};
+use crate::info::RAILBUS_NONE;
 use crate::result::{
-    Failure, RAILBUS_CLAIM, RAILBUS_FULL, RAILBUS_OK, RAILBUS_TIMED_OUT, RAILBUS_TOO_LONG, railbus_error,
-    send_failed,
+    Failure, RAILBUS_CLAIM, RAILBUS_FULL, RAILBUS_OK, RAILBUS_PUBLISHED_BEFORE, RAILBUS_TIMED_OUT,
+    RAILBUS_TOO_LONG, railbus_error, send_failed,
 };
 use crate::shell::{self, Body, CLAIMED, Pool, READY, Shell, guarded};
 use crate::sized::{self, sized};
@@ -22,6 +23,9 @@ use crate::wait::{RAILBUS_FOREVER, wait};
 /// Sender option: evict a live reader that has held this sender back, without moving, for longer than the channel's
 /// `stuck_after_ns`. Durable subscriptions are never evicted. Needs the rights of a consumer.
 pub const RAILBUS_EVICT_STUCK: u32 = 1;
+/// Sender option: this sender numbers its events itself, under its name, which it must have and shares with no other
+/// live one: see `railbus_publish_numbered`.
+pub const RAILBUS_SEQUENCED: u32 = 2;
 
 /// Whoever publishes: a stream's publisher, a topic's, or a queue's producer. Used by one thread at a time, not after
 /// `fork`.
@@ -77,7 +81,7 @@ macro_rules! with_sender {
 pub struct railbus_sender_options {
     /// Size of this struct in bytes.
     pub struct_size: u32,
-    /// `RAILBUS_EVICT_STUCK` or 0.
+    /// `RAILBUS_EVICT_STUCK` and `RAILBUS_SEQUENCED`, or-ed together.
     pub flags: u32,
     /// A name for observers, at most 64 bytes; may be NULL.
     pub name: *const c_char,
@@ -105,6 +109,9 @@ pub struct railbus_sender_stats {
     pub dropped: u64,
     /// Largest payload in bytes that the channel takes, without a trace context or origin.
     pub payload_max: u64,
+    /// `RAILBUS_SEQUENCED`: the number of the last event that the channel has of this sender's name, 0 if none: where a
+    /// publisher that was killed goes on. `RAILBUS_NONE` otherwise.
+    pub resume_point: u64,
 }
 
 sized!(railbus_sender_options, railbus_sender_stats);
@@ -126,7 +133,7 @@ pub unsafe extern "C" fn railbus_sender_open(
         // SAFETY: by the contract of the header.
         let channel = unsafe { self::channel(channel) }?;
         let given = sized::read(options)?;
-        if given.flags & !RAILBUS_EVICT_STUCK != 0 {
+        if given.flags & !(RAILBUS_EVICT_STUCK | RAILBUS_SEQUENCED) != 0 {
             return Err(Failure::invalid(format!(
                 "sender options {:#x}: unknown ones among them",
                 given.flags
@@ -137,7 +144,7 @@ pub unsafe extern "C" fn railbus_sender_open(
             name: unsafe { text("the sender's name", given.name, given.name_bytes) }?.to_owned(),
             wait: wait(given.wait, given.spin_ns)?,
             evict_stuck: given.flags & RAILBUS_EVICT_STUCK != 0,
-            ..SendOptions::default()
+            sequenced: given.flags & RAILBUS_SEQUENCED != 0,
         };
         let sender = match channel.header().kind {
             Kind::Stream => AnySender::Stream(channel.publisher(&options)?),
@@ -283,6 +290,67 @@ fn claim<'a, R: Outlet>(
             sender.claim_with_timeout(payload_bytes, &attributes, Duration::from_nanos(timeout_ns))
         }
     }
+}
+
+/// Publishes event `number` of this sender's name, as `railbus_publish_with` does. Numbers count up from 1, with gaps or
+/// without.
+///
+/// The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name and
+/// publishes everything anew from its resume point (`railbus_sender_statistics`), or from before it, leaves out nothing
+/// and publishes nothing twice. (In a queue or topic whose other producers have gone round the whole ring in between, the
+/// one event that was in work may come twice, with the same number.) Readers find name and number by
+/// `railbus_event_attributes`.
+///
+/// Returns `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`, and what
+/// `railbus_publish` does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_publish_numbered(
+    sender: *mut railbus_sender,
+    number: u64,
+    payload: *const c_void,
+    payload_bytes: usize,
+    attributes: *const railbus_attributes,
+    timeout_ns: u64,
+    position: *mut u64,
+    error: *mut railbus_error,
+) -> i32 {
+    let handle = sender.cast::<Shell<SenderBody>>();
+    // SAFETY: by the contract of the header.
+    let Some(body) = (unsafe { shell::ready(handle) }) else {
+        // SAFETY: as above.
+        return unsafe { shell::refusal(handle) }.tell(error);
+    };
+    if payload_bytes > isize::MAX as usize || (payload.is_null() && payload_bytes > 0) {
+        return bad_payload(payload_bytes, error);
+    }
+    // SAFETY: the caller vouches for the bytes; their number was checked.
+    let payload = unsafe { bytes(payload.cast(), payload_bytes) };
+    let publish = || {
+        let attributes = match railbus_attributes::read(attributes) {
+            Ok(attributes) => attributes.unwrap_or_default(),
+            Err(failure) => return failure.tell(error),
+        };
+        let published = with_sender!(&mut body.sender, sender => match timeout_ns {
+            RAILBUS_FOREVER => sender.publish_numbered(number, payload, &attributes),
+            timeout_ns => {
+                let timeout = Duration::from_nanos(timeout_ns);
+                sender.publish_numbered_timeout(number, payload, &attributes, timeout)
+            }
+        });
+        match published {
+            Ok(Some(at)) => {
+                if !position.is_null() {
+                    // SAFETY: the caller's place.
+                    unsafe { position.write(at) };
+                }
+                RAILBUS_OK
+            }
+            Ok(None) => RAILBUS_PUBLISHED_BEFORE,
+            Err(failed) => send_failed(failed, error),
+        }
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, publish) }
 }
 
 /// Publishes copies of `count` payloads, in order. A batch costs one commit (stream), or one step of the shared tail
@@ -677,6 +745,7 @@ pub unsafe extern "C" fn railbus_sender_statistics(
             events: sender.events(),
             dropped: sender.dropped(),
             payload_max: sender.payload_max() as u64,
+            resume_point: sender.resume_point().unwrap_or(RAILBUS_NONE),
         });
         sized::write(stats, &filled)
     })

@@ -44,8 +44,8 @@ pub struct railbus_worker_options {
     pub name_bytes: usize,
     /// How to wait for events: one of `RAILBUS_WAIT_`.
     pub wait: u32,
-    /// How many events to take from the ring at once, 1 to 64; 0 is 1. More is faster with one worker, and less fair
-    /// between several, because what one has taken no other can.
+    /// How many events to take from the ring at once, 1 to 64. More is faster with one worker, and less fair between
+    /// several, because what one has taken no other can. 0, the default, follows the load.
     pub grab: u32,
     /// How long to poll first, in ns.
     pub spin_ns: u64,
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn railbus_worker_open(
             name: unsafe { text("the worker's name", given.name, given.name_bytes) }?.to_owned(),
             wait: wait(given.wait, given.spin_ns)?,
             until_closed: given.flags & RAILBUS_UNTIL_CLOSED != 0,
-            grab: given.grab.max(1),
+            grab: given.grab,
         };
         // SAFETY: the place was checked.
         unsafe { shell::open(channel.worker(&options)?, out) };
