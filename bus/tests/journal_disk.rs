@@ -285,6 +285,24 @@ fn a_retired_segment_is_used_again_under_a_fresh_header() {
     assert_eq!(spares(place.path()).len(), RETIRED_MAX);
 }
 
+#[test]
+fn a_pipeline_that_is_dropped_stops_its_helper_and_leaves_nothing_half_made() {
+    let place = tempfile::tempdir().unwrap();
+    let journal = Journal::open(place.path());
+    for options in [&ways()[0], &ways()[3]] {
+        let (mut pipeline, _) = journal.pipeline(options);
+        prepare(&mut pipeline, 1);
+        // With a segment to write to there is no hurry: at its pace this takes four seconds.
+        let large = SegmentHeader { segment_bytes: 256 << 20, ..header(2) };
+        pipeline.prepare(&large, b"").unwrap();
+        children::eventually("begun", || !spares(place.path()).is_empty());
+        drop(pipeline);
+        assert!(spares(place.path()).is_empty());
+        assert_eq!(journal.files.segments().unwrap(), [1]);
+        journal.files.remove(1).unwrap();
+    }
+}
+
 fn spares(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "tmp")).collect()
@@ -476,4 +494,81 @@ fn where_io_uring_is_refused_that_is_said_and_the_journal_writes_all_the_same() 
     assert!(writer.finish().success());
     let files = Files::open(place.path()).unwrap();
     assert_eq!(read(&files, 1, FIRST, SECTOR_BYTES), [3; SECTOR_BYTES]);
+}
+
+/// An ext4 of so many MiB in a file, mounted where nobody else sees it: in a mount namespace of a thread, with which
+/// it goes, even when the test is killed. Prints why and does nothing where that is not allowed.
+fn on_a_small_disk(mebibytes: u64, test: impl FnOnce(&Path) + Send + 'static) {
+    let run = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).output();
+        let output = output.map_err(|error| format!("{program}: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if output.status.success() { Ok(()) } else { Err(format!("{program}: {text}")) }
+    };
+    let inside = move || {
+        let place = tempfile::tempdir().unwrap();
+        let mounted = (|| {
+            let image = place.path().join("image");
+            let disk = place.path().join("disk");
+            std::fs::File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
+            std::fs::create_dir(&disk).unwrap();
+            let (image, disk_text) = (image.to_str().unwrap(), disk.to_str().unwrap());
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).map_err(|error| error.to_string())?;
+            run("mount", &["--make-rprivate", "/"])?;
+            run("mkfs.ext4", &["-q", "-F", "-m", "0", image])?;
+            run("mount", &["-o", "loop", image, disk_text])?;
+            Ok::<PathBuf, String>(disk)
+        })();
+        match mounted {
+            Ok(disk) => {
+                test(&disk);
+                run("umount", &[disk.to_str().unwrap()]).unwrap();
+            }
+            Err(why) => println!("skipped: a file system of its own needs root and loop devices ({why})"),
+        }
+    };
+    std::thread::spawn(inside).join().unwrap();
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_room_for_what_is_there() {
+    on_a_small_disk(24, |disk| {
+        for (number, options) in ways().iter().enumerate() {
+            let path = disk.join(format!("way{number}"));
+            let journal = Journal::open(&path);
+            let (mut pipeline, report) = journal.pipeline(options);
+            println!("{report}");
+            let mut last = 0;
+            let refused = loop {
+                pipeline.prepare(&header(last + 1), b"").unwrap();
+                let ended = ends(&mut pipeline, 1).remove(0);
+                assert_eq!(ended.begun, Begun::Prepare { segment: last + 1 });
+                match ended.result {
+                    Ok(()) => {
+                        pipeline.close(last);
+                        last += 1;
+                    }
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(refused.kind(), io::ErrorKind::StorageFull, "{refused}");
+            assert!((3..20).contains(&last), "{last} segments of {SEGMENT_BYTES} B");
+            assert!(spares(&path).is_empty());
+            // The blocks of a segment are its own: a full disk does not stop writes to it.
+            pipeline.staging(0).fill(1);
+            pipeline.write(last, SEGMENT_BYTES - BLOCK_BYTES_MAX as u64, 0, BLOCK_BYTES_MAX).unwrap();
+            pipeline.sync(last).unwrap();
+            for completion in ends(&mut pipeline, 2) {
+                completion.result.unwrap();
+            }
+            // Nor does it stop the next way from being opened; and where a segment goes there is room for another.
+            drop(pipeline);
+            let (mut pipeline, _) = journal.pipeline(options);
+            pipeline.close(1);
+            journal.files.remove(1).unwrap();
+            prepare(&mut pipeline, last + 1);
+            drop((pipeline, journal));
+            std::fs::remove_dir_all(&path).unwrap();
+        }
+    });
 }
