@@ -5,6 +5,7 @@
 //! tests.
 
 mod children;
+mod mounts;
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -496,43 +497,13 @@ fn where_io_uring_is_refused_that_is_said_and_the_journal_writes_all_the_same() 
     assert_eq!(read(&files, 1, FIRST, SECTOR_BYTES), [3; SECTOR_BYTES]);
 }
 
-/// An ext4 of so many MiB in a file, mounted where nobody else sees it: in a mount namespace of a thread, with which
-/// it goes, even when the test is killed. Prints why and does nothing where that is not allowed.
-fn on_a_small_disk(mebibytes: u64, test: impl FnOnce(&Path) + Send + 'static) {
-    let run = |program: &str, arguments: &[&str]| {
-        let output = std::process::Command::new(program).args(arguments).output();
-        let output = output.map_err(|error| format!("{program}: {error}"))?;
-        let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if output.status.success() { Ok(()) } else { Err(format!("{program}: {text}")) }
-    };
-    let inside = move || {
-        let place = tempfile::tempdir().unwrap();
-        let mounted = (|| {
-            let image = place.path().join("image");
-            let disk = place.path().join("disk");
-            std::fs::File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
-            std::fs::create_dir(&disk).unwrap();
-            let (image, disk_text) = (image.to_str().unwrap(), disk.to_str().unwrap());
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).map_err(|error| error.to_string())?;
-            run("mount", &["--make-rprivate", "/"])?;
-            run("mkfs.ext4", &["-q", "-F", "-m", "0", image])?;
-            run("mount", &["-o", "loop", image, disk_text])?;
-            Ok::<PathBuf, String>(disk)
-        })();
-        match mounted {
-            Ok(disk) => {
-                test(&disk);
-                run("umount", &[disk.to_str().unwrap()]).unwrap();
-            }
-            Err(why) => println!("skipped: a file system of its own needs root and loop devices ({why})"),
-        }
-    };
-    std::thread::spawn(inside).join().unwrap();
-}
-
 #[test]
 fn a_full_disk_is_told_and_leaves_room_for_what_is_there() {
-    on_a_small_disk(24, |disk| {
+    mounts::apart(|place| {
+        let image = place.join("image");
+        mounts::make_ext4(&image, 24)?;
+        let mounted = mounts::Mounted::at(&image, &place.join("disk"), false)?;
+        let disk = mounted.path();
         for (number, options) in ways().iter().enumerate() {
             let path = disk.join(format!("way{number}"));
             let journal = Journal::open(&path);
@@ -570,5 +541,6 @@ fn a_full_disk_is_told_and_leaves_room_for_what_is_there() {
             drop((pipeline, journal));
             std::fs::remove_dir_all(&path).unwrap();
         }
+        Ok(())
     });
 }
