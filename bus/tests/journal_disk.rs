@@ -5,6 +5,7 @@
 //! tests.
 
 mod children;
+mod mounts;
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -285,6 +286,24 @@ fn a_retired_segment_is_used_again_under_a_fresh_header() {
     assert_eq!(spares(place.path()).len(), RETIRED_MAX);
 }
 
+#[test]
+fn a_pipeline_that_is_dropped_stops_its_helper_and_leaves_nothing_half_made() {
+    let place = tempfile::tempdir().unwrap();
+    let journal = Journal::open(place.path());
+    for options in [&ways()[0], &ways()[3]] {
+        let (mut pipeline, _) = journal.pipeline(options);
+        prepare(&mut pipeline, 1);
+        // With a segment to write to there is no hurry: at its pace this takes four seconds.
+        let large = SegmentHeader { segment_bytes: 256 << 20, ..header(2) };
+        pipeline.prepare(&large, b"").unwrap();
+        children::eventually("begun", || !spares(place.path()).is_empty());
+        drop(pipeline);
+        assert!(spares(place.path()).is_empty());
+        assert_eq!(journal.files.segments().unwrap(), [1]);
+        journal.files.remove(1).unwrap();
+    }
+}
+
 fn spares(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "tmp")).collect()
@@ -476,4 +495,52 @@ fn where_io_uring_is_refused_that_is_said_and_the_journal_writes_all_the_same() 
     assert!(writer.finish().success());
     let files = Files::open(place.path()).unwrap();
     assert_eq!(read(&files, 1, FIRST, SECTOR_BYTES), [3; SECTOR_BYTES]);
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_room_for_what_is_there() {
+    mounts::apart(|place| {
+        let image = place.join("image");
+        mounts::make_ext4(&image, 24)?;
+        let mounted = mounts::Mounted::at(&image, &place.join("disk"), false)?;
+        let disk = mounted.path();
+        for (number, options) in ways().iter().enumerate() {
+            let path = disk.join(format!("way{number}"));
+            let journal = Journal::open(&path);
+            let (mut pipeline, report) = journal.pipeline(options);
+            println!("{report}");
+            let mut last = 0;
+            let refused = loop {
+                pipeline.prepare(&header(last + 1), b"").unwrap();
+                let ended = ends(&mut pipeline, 1).remove(0);
+                assert_eq!(ended.begun, Begun::Prepare { segment: last + 1 });
+                match ended.result {
+                    Ok(()) => {
+                        pipeline.close(last);
+                        last += 1;
+                    }
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(refused.kind(), io::ErrorKind::StorageFull, "{refused}");
+            assert!((3..20).contains(&last), "{last} segments of {SEGMENT_BYTES} B");
+            assert!(spares(&path).is_empty());
+            // The blocks of a segment are its own: a full disk does not stop writes to it.
+            pipeline.staging(0).fill(1);
+            pipeline.write(last, SEGMENT_BYTES - BLOCK_BYTES_MAX as u64, 0, BLOCK_BYTES_MAX).unwrap();
+            pipeline.sync(last).unwrap();
+            for completion in ends(&mut pipeline, 2) {
+                completion.result.unwrap();
+            }
+            // Nor does it stop the next way from being opened; and where a segment goes there is room for another.
+            drop(pipeline);
+            let (mut pipeline, _) = journal.pipeline(options);
+            pipeline.close(1);
+            journal.files.remove(1).unwrap();
+            prepare(&mut pipeline, last + 1);
+            drop((pipeline, journal));
+            std::fs::remove_dir_all(&path).unwrap();
+        }
+        Ok(())
+    });
 }

@@ -74,15 +74,20 @@ impl Pace {
             }
             // Relaxed: two numbers that steer a pace; nothing is published through them.
             let consumed = self.consumed_bytes.load(Ordering::Relaxed) - consumed_at_begin;
-            let by_time = began.elapsed().as_nanos() * u128::from(PACE_BASE_BYTES_PER_S) / 1_000_000_000;
-            let allowed = u128::from(PACE_START_BYTES) + by_time + 2 * u128::from(consumed);
-            if u128::from(zeroed) <= allowed || self.urgent.load(Ordering::Relaxed) {
+            if zeroed <= allowed_bytes(began.elapsed(), consumed) || self.urgent.load(Ordering::Relaxed) {
                 return true;
             }
             let waited = self.changed.wait_timeout(stop, NAP_MAX);
             stop = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+}
+
+/// As many bytes may be zeroed after `elapsed`, in which the writer has written `consumed` bytes.
+fn allowed_bytes(elapsed: Duration, consumed: u64) -> u64 {
+    let by_time = elapsed.as_nanos() * u128::from(PACE_BASE_BYTES_PER_S) / 1_000_000_000;
+    let by_time = u64::try_from(by_time).unwrap_or(u64::MAX);
+    consumed.saturating_mul(2).saturating_add(PACE_START_BYTES).saturating_add(by_time)
 }
 
 /// The helper thread of a pipeline. Dropped, it ends after the block it is writing, and removes what is half-made.
@@ -241,4 +246,36 @@ fn finish(files: &Files, order: &Order, spare: &str, file: &File) -> io::Result<
     write_whole(file, pages, 0)?;
     file.sync_all()?;
     files.adopt_spare(spare, order.header.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::format::SEGMENT_BYTES_DEFAULT;
+
+    #[test]
+    fn zeros_keep_ahead_of_any_writer_and_are_slow_for_an_idle_one() {
+        // However fast the writer is: at half of its segment the next one may be ready, and never later.
+        assert!(allowed_bytes(Duration::ZERO, SEGMENT_BYTES_DEFAULT / 2) >= SEGMENT_BYTES_DEFAULT);
+        for percent in 0..50 {
+            let consumed = SEGMENT_BYTES_DEFAULT * percent / 100;
+            assert!(allowed_bytes(Duration::ZERO, consumed) >= 2 * consumed);
+        }
+        let idle_for = |seconds| allowed_bytes(Duration::from_secs(seconds), 0);
+        assert_eq!(idle_for(1), PACE_START_BYTES + PACE_BASE_BYTES_PER_S);
+        assert_eq!(allowed_bytes(Duration::MAX, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_writer_without_a_segment_is_not_kept_waiting_and_a_stop_is_heeded() {
+        let pace = Pace::default();
+        pace.urgent.store(true, Ordering::Relaxed);
+        assert!(pace.wait(u64::MAX, Instant::now(), 0));
+        pace.urgent.store(false, Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| pace.wait(u64::MAX, Instant::now(), 0));
+            *pace.stop.lock().unwrap() = true;
+            assert!(!waiting.join().unwrap());
+        });
+    }
 }

@@ -77,13 +77,13 @@ impl Segments {
     pub(super) fn admit(&mut self, prepared: Prepared) -> (Option<usize>, Completion) {
         let segment = prepared.segment;
         self.preparing.retain(|&number| number != segment);
-        let placed = prepared.result.and_then(|file| self.place(segment, file));
+        // Where the table is full it is there all the same, and is opened when it is first written.
+        let (place, result) = match prepared.result {
+            Ok(file) => (self.place(segment, file).ok(), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
         self.set_urgency();
-        let begun = Begun::Prepare { segment };
-        match placed {
-            Ok(place) => (Some(place), Completion { begun, result: Ok(()) }),
-            Err(error) => (None, Completion { begun, result: Err(error) }),
-        }
+        (place, Completion { begun: Begun::Prepare { segment }, result })
     }
 
     /// The segment at a place.

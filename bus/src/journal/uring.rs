@@ -291,12 +291,11 @@ impl Uring {
     fn take_prepared(&mut self, ended: &mut Vec<Completion>) {
         while self.segments.preparing() {
             let Ok(prepared) = self.prepared.try_recv() else { return };
-            let (place, mut completion) = self.segments.admit(prepared);
+            let (place, completion) = self.segments.admit(prepared);
             if let Some(place) = place
-                && let Err(error) = self.register(place)
+                && self.register(place).is_err()
             {
-                self.let_go(place);
-                completion.result = Err(error);
+                self.let_go(place); // The first write opens it, and tells if that fails too.
             }
             ended.push(completion);
         }

@@ -1,0 +1,239 @@
+//! Cuts of the power, on a real ext4: what is durable is there afterwards.
+//!
+//! The journal writes through the real pipelines to an ext4 on a disk that logs every write and every flush
+//! (`logged_disk`). For each flush, two disks are made as a cut might leave them: nothing of what was written after it,
+//! and some of its sectors. Each is mounted, so that ext4 recovers, and then looked at. A pass says nothing about disks
+//! that lie about flushes.
+//!
+//! The same disk, made to hold back writes, shows that the lock of a killed writer is not free while one is in flight.
+
+mod children;
+mod logged_disk;
+mod mounts;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use logged_disk::{Cuts, LoggedDisk, Server};
+use mounts::Mounted;
+use railbus::Error;
+use railbus::journal::disk::{self, Disk, DiskOptions};
+use railbus::journal::files::Files;
+use railbus::journal::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, SECTOR_BYTES, SegmentHeader};
+use railbus::journal::lock::PATIENCE;
+use railbus::journal::stage_memory::StageMemory;
+use railbus::journal::store::{Begun, Completion, Pipeline, Store};
+
+const DISK_MEBIBYTES: u64 = 24;
+const SEGMENT_BYTES: u64 = BLOCKS_OFFSET + 4 * BLOCK_BYTES_MAX as u64;
+
+fn header(number: u64) -> SegmentHeader {
+    SegmentHeader {
+        number,
+        segment_id: 1000 + number,
+        incarnation: 1,
+        epoch: 1,
+        segment_bytes: SEGMENT_BYTES,
+        ..SegmentHeader::default()
+    }
+}
+
+fn open(path: &Path, options: &DiskOptions) -> (Arc<Files>, Disk) {
+    let files = Arc::new(Files::create(path).unwrap());
+    let lock = Arc::new(files.lock(PATIENCE).unwrap());
+    let memory = StageMemory::anonymous(6).unwrap();
+    let (pipeline, report) = disk::open(&files, &lock, memory, options).unwrap();
+    println!("{report}");
+    (files, pipeline)
+}
+
+fn ends(pipeline: &mut Disk, count: usize) -> Vec<Completion> {
+    let mut ended = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while ended.len() < count {
+        assert!(Instant::now() < deadline, "{count} things were begun, these have ended: {ended:?}");
+        pipeline.complete(Some(Duration::from_millis(50)), &mut ended).unwrap();
+    }
+    for completion in &ended {
+        completion.result.as_ref().unwrap();
+    }
+    ended
+}
+
+/// Numbers that look random and are the same each time.
+fn dice(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    }
+}
+
+/// Calls `look` with the flush, and with the disk as it was left, mounted, for at most `most` flushes.
+fn after_each_cut(place: &Path, mut cuts: Cuts, most: usize, mut look: impl FnMut(usize, &Path)) {
+    let flushes = cuts.flushes();
+    let step = flushes.len().div_ceil(most).max(1);
+    println!("{} flushes, each {step}th is a cut", flushes.len());
+    let image = place.join("cut");
+    let directory = place.join("after");
+    for &flush in flushes.iter().step_by(step) {
+        let mut die = dice(flush as u64);
+        let odds = die() % 100;
+        let lefts = [cuts.after(flush, || false), cuts.after(flush, || die() % 100 < odds)];
+        for left in lefts {
+            std::fs::write(&image, left).unwrap();
+            let mounted = Mounted::at(&image, &directory, false).expect("ext4 recovers");
+            look(flush, mounted.path());
+        }
+    }
+}
+
+/// As many cuts as `make test` has time for.
+fn cuts_max() -> usize {
+    if std::env::var_os("RAILBUS_DEEP").is_some() { usize::MAX } else { 30 }
+}
+
+/// What the pipeline has promised, and how long the log was then.
+enum Promise {
+    Segment(u64),
+    Block { segment: u64, offset: u64, fill: u8 },
+}
+
+#[test]
+fn what_a_pipeline_calls_durable_survives_every_cut() {
+    for io_uring in [true, false] {
+        let server = Server::start(DISK_MEBIBYTES);
+        mounts::apart(move |place| {
+            let logged = LoggedDisk::mount(place, server)?;
+            let options = DiskOptions { depth: 4, io_uring, ..DiskOptions::default() };
+            let mut promises: Vec<(u64, Promise)> = Vec::new();
+            let (files, mut pipeline) = open(&logged.path().join("journal"), &options);
+            let prepare = |pipeline: &mut Disk, promises: &mut Vec<_>, segment| {
+                pipeline.prepare(&header(segment), b"page").unwrap();
+                ends(pipeline, 1);
+                promises.push((logged.now(), Promise::Segment(segment)));
+            };
+            for segment in 1..7u64 {
+                prepare(&mut pipeline, &mut promises, segment);
+                for turn in 0..4u64 {
+                    // Four sectors, one in each block's place, then one sync for all.
+                    let fill = (segment * 16 + turn) as u8;
+                    for block in 0..4 {
+                        pipeline.staging(block)[..SECTOR_BYTES].fill(fill);
+                        let offset = block_offset(block as u64, turn);
+                        pipeline.write(segment, offset, block, SECTOR_BYTES).unwrap();
+                    }
+                    ends(&mut pipeline, 4);
+                    pipeline.sync(segment).unwrap();
+                    ends(&mut pipeline, 1);
+                    let now = logged.now();
+                    promises.extend((0..4).map(|block| {
+                        (now, Promise::Block { segment, offset: block_offset(block, turn), fill })
+                    }));
+                }
+                pipeline.close(segment);
+                if segment == 3 {
+                    // From here on segments 1 to 3 may be gone, or another's; their promises end.
+                    promises.clear();
+                    for old in 1..=3 {
+                        files.retire(old).unwrap();
+                    }
+                }
+            }
+            drop((pipeline, files));
+            let end = logged.now();
+            let mut kept = 0;
+            after_each_cut(place, logged.unplug(end), cuts_max(), |flush, disk| {
+                let path = disk.join("journal");
+                for (_, promise) in promises.iter().filter(|(made, _)| *made <= flush as u64) {
+                    check(&Files::open(&path).unwrap(), promise, flush);
+                    kept += 1;
+                }
+                // Whatever has a segment's name is a segment, from its first moment.
+                let Ok(files) = Files::open(&path) else { return };
+                for segment in files.segments().unwrap() {
+                    let header = SegmentHeader::decode(&read(&files, segment, 0)).unwrap();
+                    assert_eq!((header.number, files.length(segment).unwrap()), (segment, SEGMENT_BYTES));
+                }
+            });
+            println!("{} promises were kept {kept} times", promises.len());
+            assert!(kept > 100);
+            Ok(())
+        });
+    }
+}
+
+fn block_offset(block: u64, turn: u64) -> u64 {
+    BLOCKS_OFFSET + block * BLOCK_BYTES_MAX as u64 + turn * SECTOR_BYTES as u64
+}
+
+fn read(files: &Files, segment: u64, offset: u64) -> Vec<u8> {
+    let mut bytes = vec![0; SECTOR_BYTES];
+    assert_eq!(files.read_at(segment, offset, &mut bytes).unwrap(), SECTOR_BYTES);
+    bytes
+}
+
+fn check(files: &Files, promise: &Promise, flush: usize) {
+    match *promise {
+        Promise::Segment(segment) => {
+            let decoded = SegmentHeader::decode(&read(files, segment, 0)).unwrap();
+            assert_eq!(decoded, header(segment), "cut at {flush} of the log");
+        }
+        Promise::Block { segment, offset, fill } => {
+            let found = read(files, segment, offset);
+            assert!(
+                found == [fill; SECTOR_BYTES],
+                "segment {segment} at {offset}, cut at {flush} of the log"
+            );
+        }
+    }
+}
+
+/// Entry of the child processes.
+#[test]
+#[ignore = "runs in child processes only"]
+fn child() {
+    let Some((role, path)) = children::role() else { return };
+    if role == logged_disk::ROLE {
+        return logged_disk::serve(&path);
+    }
+    let (_files, mut pipeline) = open(&path, &DiskOptions { depth: 4, ..DiskOptions::default() });
+    pipeline.prepare(&header(1), b"").unwrap();
+    ends(&mut pipeline, 1);
+    children::say(b"ready");
+    let mut ended = Vec::new();
+    for turn in 0u64.. {
+        let offset = BLOCKS_OFFSET + (turn % 16) * SECTOR_BYTES as u64;
+        pipeline.write(1, offset, 0, SECTOR_BYTES).unwrap();
+        pipeline.complete(None, &mut ended).unwrap();
+        assert!(matches!(ended.pop().unwrap().begun, Begun::Write { .. }));
+    }
+}
+
+#[test]
+fn the_lock_of_a_killed_writer_is_not_free_while_a_write_of_it_is_in_flight() {
+    let server = Server::start(DISK_MEBIBYTES);
+    mounts::apart(|place| {
+        let logged = LoggedDisk::mount(place, server)?;
+        let path = logged.path().join("journal");
+        let mut writer = children::Actor::start("write", &path);
+        writer.expect("ready");
+        let files = Files::open(&path).unwrap();
+        logged.hold();
+        children::eventually("held back", || logged.holds());
+        writer.kill();
+        // The process is gone, its write is not.
+        let refused = files.lock(Duration::from_millis(100)).unwrap_err();
+        assert!(matches!(refused, Error::Busy { .. }), "{refused}");
+        assert!(refused.to_string().contains(&format!("on behalf of process {}", writer.pid())), "{refused}");
+        let before = logged.now();
+        logged.release();
+        let lock = files.lock(PATIENCE).unwrap();
+        assert!(logged.now() > before, "the write has ended before the lock was free");
+        drop(lock);
+        Ok(())
+    });
+}
