@@ -20,3 +20,27 @@ pub mod staging;
 pub mod store;
 pub mod uring;
 pub mod writer;
+pub mod blocks;
+pub mod events;
+pub mod format;
+pub mod index;
+pub mod reader;
+pub mod replay;
+pub mod segment_file;
+pub mod store;
+
+pub use events::{Events, Item, Recorded};
+pub use reader::{Extent, Journal, Seek, SegmentInfo};
+pub use replay::{Replay, ReplayOptions, Speed, Until};
+
+/// The records of a compressed block, into `plain`.
+fn unpack(
+    header: &format::BlockHeader,
+    _stored: &[u8],
+    _plain: &mut Vec<u8>,
+) -> Result<(), format::Flaw> {
+    match header.codec {
+        format::Codec::None => Ok(()),
+        _ => Err(format::Flaw::Nonsense("compression that this build does not know")),
+    }
+}

@@ -1,0 +1,41 @@
+//! `railbus journal`: what can be done with a journal on disk. One file a verb.
+
+mod cat;
+mod json;
+pub(crate) mod print;
+mod selection;
+mod verify;
+pub(crate) mod when;
+
+use crate::failure::Outcome;
+pub(crate) use selection::SelectionArgs;
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus journal cat JOURNAL/demo/ticks --json --from 2026-01-31T12:00:00Z
+  railbus journal verify JOURNAL/demo/ticks
+
+A journal is a directory, JOURNAL/BUS/CHANNEL. Everything here but repair, index and prune only reads, also while \
+the journal is being written.";
+
+/// Look at journals, check, repair, index, prune and export them
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct JournalArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    Cat(cat::CatArgs),
+    Verify(verify::VerifyArgs),
+}
+
+/// Runs a verb.
+pub(crate) fn run(args: &JournalArgs) -> Outcome {
+    match &args.verb {
+        Verb::Cat(args) => cat::run(args),
+        Verb::Verify(args) => verify::run(args),
+    }
+}
