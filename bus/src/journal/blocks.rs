@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, SECTOR_BYTES,
 };
+use super::reader::walk;
 use super::segment_file::{self as segments, Found, Segment};
 use crate::error::{Error, Result};
 
@@ -74,6 +75,8 @@ pub struct Blocks {
     channel_id: [u8; 16],
     /// The segment that is read; `None` while it is not there yet.
     segment: Option<Segment>,
+    /// Its seal, once it was seen.
+    seal: Option<(BlockHeader, u64)>,
     /// Where the next block is.
     next: Place,
     link: Option<Link>,
@@ -100,6 +103,7 @@ impl Blocks {
             directory: directory.to_owned(),
             channel_id,
             segment: None,
+            seal: None,
             next: place,
             link: None,
             leaped: false,
@@ -157,6 +161,11 @@ impl Blocks {
                     None => continue,
                 }
             }
+            if let Some((header, blocks_end)) = self.seal
+                && blocks_end == self.next.offset
+            {
+                return self.take(header);
+            }
             match self.fetch()? {
                 Ok(header) => return self.take(header),
                 Err(flaw) => match self.at_hole(flaw)? {
@@ -181,13 +190,14 @@ impl Blocks {
             return Err(Error::corrupt(what, "it belongs to another channel than the others; move it away"));
         }
         segment.advise_sequential();
+        self.seal = segment.seal()?.map(|(header, seal)| (header, seal.blocks_end));
         self.segment = Some(segment);
         (self.from, self.to) = (0, 0);
         Ok(true)
     }
 
     fn close(&mut self) {
-        self.segment = None;
+        (self.segment, self.seal) = (None, None);
         (self.from, self.to) = (0, 0);
     }
 
@@ -223,13 +233,17 @@ impl Blocks {
 
     /// Takes the block in the buffer.
     fn take(&mut self, header: BlockHeader) -> Result<Next> {
+        if header.kind == BlockKind::Seal && self.seal.is_none_or(|(seal, _)| seal != header) {
+            return Err(self.corrupt("there is a seal, which belongs at the end of the file"));
+        }
         if let Err(why) = self.check_link(&header) {
             return Err(self.corrupt(&why));
         }
         let place = self.next;
         let bytes = header.block_bytes as usize;
         let records = self.from + BLOCK_HEADER_BYTES;
-        self.stored = records..records + header.stored_bytes as usize;
+        // A seal is elsewhere in the file, and has no records.
+        self.stored = if header.kind == BlockKind::Seal { 0..0 } else { records..records + header.stored_bytes as usize };
         self.link = Some(Link {
             sequence: header.sequence,
             checksum: header.header_checksum,
@@ -240,9 +254,8 @@ impl Blocks {
         self.looks = 0;
         self.durable_position = self.durable_position.max(header.durable_position);
         if header.kind == BlockKind::Seal {
-            self.segment = None;
+            self.close();
             self.next = Place { segment: place.segment + 1, offset: BLOCKS_OFFSET };
-            (self.from, self.to) = (0, 0);
         } else {
             self.next.offset += bytes as u64;
             self.from += bytes;
@@ -274,6 +287,12 @@ impl Blocks {
     fn at_hole(&mut self, flaw: Flaw) -> Result<Hole> {
         let Some(segment) = &self.segment else { return Ok(Hole::End) };
         self.looks += 1;
+        let seal = segment.seal()?.map(|(header, seal)| (header, seal.blocks_end));
+        if seal != self.seal {
+            // It came, or recovery has moved it.
+            self.seal = seal;
+            return Ok(Hole::Filled);
+        }
         if !self.looks.is_power_of_two() {
             return Ok(Hole::End);
         }
@@ -313,17 +332,19 @@ impl Blocks {
                 None => return Ok(false),
             },
         };
+        // A seal that ends a journal in order vouches for all before it.
+        if segment.seal()?.is_some_and(|(header, seal)| seal.last || header.durable_position > position) {
+            return Ok(true);
+        }
         for number in segments::list(&self.directory)?.into_iter().rev() {
             if number <= self.next.segment {
                 break;
             }
             let Ok(Some(later)) = Segment::open(&self.directory, number) else { continue };
-            let mut offset = BLOCKS_OFFSET;
-            while let Found::Block(header) = later.look(offset)? {
-                if header.durable_position > position {
-                    return Ok(true);
-                }
-                offset += u64::from(header.block_bytes);
+            let mut told = later.seal()?.map_or(0, |(header, _)| header.durable_position);
+            walk(&later, |_, header| told = told.max(header.durable_position))?;
+            if told > position {
+                return Ok(true);
             }
         }
         let tells = |header: &BlockHeader| header.sequence > next && header.durable_position > position;

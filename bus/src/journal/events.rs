@@ -4,8 +4,10 @@
 //! blocks. Reading ends for now where the journal ends for now; the next call looks again.
 
 use super::blocks::{Blocks, Missing, Next, Place};
-use super::format::{BlockHeader, Codec, Flaw, Gap, RECORD_HEADER_BYTES, RecordHeader, RecordKind, record_bytes};
-use crate::channel::Kind;
+use super::format::{
+    BlockHeader, BlockKind, Codec, FirstPiece, Flaw, Gap, PIECE_OF_STATE, PositionUnit, RECORD_HEADER_BYTES,
+    RecordHeader, RecordKind, record_bytes,
+};
 use crate::error::{Error, Result};
 use crate::event::{Event, Located};
 use crate::ring::frame;
@@ -128,8 +130,9 @@ pub(super) struct Bounds {
 #[derive(Debug, Default)]
 struct Pieces {
     bytes: Vec<u8>,
-    /// Bytes it will have; `None` when no event is begun.
+    /// Bytes it will have; `None` when no record is begun.
     whole: Option<usize>,
+    kind: Option<RecordKind>,
     position: u64,
     word: u64,
 }
@@ -138,7 +141,7 @@ struct Pieces {
 #[derive(Debug)]
 pub struct Events {
     blocks: Blocks,
-    kind: Kind,
+    unit: PositionUnit,
     /// Where in the block's records the next one is, and where they end.
     at: usize,
     end: usize,
@@ -162,10 +165,10 @@ pub struct Events {
 
 impl Events {
     /// Events and gaps from `from` on; `blocks` begins before it.
-    pub(super) fn new(blocks: Blocks, kind: Kind, from: Bounds) -> Events {
+    pub(super) fn new(blocks: Blocks, from: Bounds) -> Events {
         Events {
             blocks,
-            kind,
+            unit: PositionUnit::default(),
             at: 0,
             end: 0,
             base_position: 0,
@@ -232,7 +235,11 @@ impl Events {
         let (mut at, mut events) = (0, 0);
         while at < records.len() {
             let (record, body) = RecordHeader::decode(&records[at..]).map_err(|flaw| self.nonsense(flaw))?;
-            events += u64::from(matches!(record.kind, RecordKind::Event | RecordKind::Last));
+            events += u64::from(match record.kind {
+                RecordKind::Event => true,
+                RecordKind::Last => record.flags & PIECE_OF_STATE == 0,
+                _ => false,
+            });
             at += record_bytes(body.len());
         }
         Ok(events)
@@ -282,10 +289,20 @@ impl Events {
                     self.take_piece(&header, body_at..body_at + bytes)?;
                     self.at += record_bytes(bytes);
                     if header.kind == RecordKind::Last && self.pieces.whole.take().is_some() {
-                        self.count();
-                        if self.is_behind(self.pieces.position, self.time(&header), 0) {
-                            return Ok(Found::Pieced(self.time(&header)));
+                        let time_ns = self.time(&header);
+                        let wanted = match self.pieces.kind {
+                            Some(RecordKind::Event) => {
+                                self.count();
+                                self.is_behind(self.pieces.position, time_ns, 0)
+                            }
+                            _ => states,
+                        };
+                        if wanted {
+                            return Ok(Found::Pieced(time_ns));
                         }
+                    } else if header.kind == RecordKind::Last && header.flags & PIECE_OF_STATE == 0 {
+                        // Its beginning lies before where reading began.
+                        self.count();
                     }
                     continue;
                 }
@@ -327,7 +344,10 @@ impl Events {
             // A writer that died in the middle of an event: what there was of it is no event.
             self.pieces.whole = None;
         }
-        (self.at, self.end) = (0, header.records_bytes as usize);
+        // Only blocks of records have any; a seal's body is something else.
+        let end = if header.kind == BlockKind::Records { header.records_bytes as usize } else { 0 };
+        (self.at, self.end) = (0, end);
+        self.unit = header.unit;
         (self.base_position, self.base_time_ns) = (header.first_position, header.base_time_ns);
         (self.epoch, self.block) = (header.epoch, place);
         self.block_end_position = header.end_position;
@@ -346,22 +366,22 @@ impl Events {
         let Events { blocks, plain, is_compressed, pieces, .. } = self;
         let records = if *is_compressed { &plain[..] } else { blocks.stored() };
         let mut piece = &records[body];
-        let flaw = if header.kind == RecordKind::First {
-            match piece.split_first_chunk::<8>() {
-                Some((length, beginning)) => {
+        let flaw = match header.kind {
+            RecordKind::First => match FirstPiece::decode(piece) {
+                Ok((first, beginning)) => {
                     piece = beginning;
-                    let whole = u64::from_le_bytes(*length);
-                    let word = frame::header(whole as u32, header.type_id, header.flags);
+                    let whole = first.body_bytes as usize;
+                    let word = frame::header(first.body_bytes, header.type_id, header.flags);
                     pieces.bytes.clear();
-                    pieces.bytes.reserve(RESERVE_BYTES.min(whole as usize));
-                    (pieces.position, pieces.word, pieces.whole) = (position, word, Some(whole as usize));
-                    let sound = whole <= u32::MAX.into() && frame::is_event(word, u32::MAX.into());
+                    pieces.bytes.reserve(RESERVE_BYTES.min(whole));
+                    (pieces.kind, pieces.whole) = (Some(first.kind), Some(whole));
+                    (pieces.position, pieces.word) = (position, word);
+                    let sound = first.kind != RecordKind::Event || frame::is_event(word, u32::MAX.into());
                     (!sound).then_some(Flaw::Nonsense("an event that no publisher writes"))
                 }
-                None => Some(Flaw::Short),
-            }
-        } else {
-            None
+                Err(flaw) => Some(flaw),
+            },
+            _ => None,
         };
         // After a seek the first piece may lie before: then the others are passed over.
         let flaw = flaw.or_else(|| {
@@ -392,7 +412,10 @@ impl Events {
                 Ok(Some(Item::Event(Recorded { position, end_position, time_ns, word, body })))
             }
             Found::Pieced(time_ns) => {
-                let Pieces { position, word, .. } = self.pieces;
+                let Pieces { position, word, kind, .. } = self.pieces;
+                if let Some(kind) = kind.filter(|&kind| kind != RecordKind::Event) {
+                    return Ok(Some(Item::State { kind, position, time_ns, body: &self.pieces.bytes }));
+                }
                 let end_position = self.end_of(position, frame::body_bytes(word));
                 self.position = end_position;
                 let body = &self.pieces.bytes[..];
@@ -418,10 +441,7 @@ impl Events {
     }
 
     fn end_of(&self, position: u64, body_bytes: u32) -> u64 {
-        match self.kind {
-            Kind::Stream => position + frame::frame_bytes(body_bytes.into()),
-            Kind::Queue | Kind::Topic => position + 1,
-        }
+        self.unit.end(position, body_bytes.into())
     }
 
     /// The block's checksums fit, and yet its records make no sense.

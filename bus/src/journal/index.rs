@@ -18,7 +18,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::format::{BLOCKS_OFFSET, BlockKind, SEGMENT_BYTES_MAX, checksum, checksum_more};
+use super::format::{BLOCKS_OFFSET, SECTOR_BYTES, SEGMENT_BYTES_MAX, checksum, checksum_more};
 use super::reader::walk;
 use super::segment_file::{Found, Segment, index_name};
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ pub struct Index {
     pub segment_id: u64,
     /// The segment's number.
     pub number: u64,
-    /// Bytes of the segment that the entries cover: all up to the end of its seal.
+    /// Bytes of the segment that the entries cover: all up to the end of its blocks.
     pub covered_bytes: u64,
     entries: Vec<Entry>,
 }
@@ -160,7 +160,7 @@ pub fn load(segment: &Segment) -> Result<Option<Index>> {
 
 /// Whether the block that an entry names is there.
 pub(super) fn is_true(segment: &Segment, entry: &Entry) -> bool {
-    let at_sector = entry.offset >= BLOCKS_OFFSET && entry.offset.is_multiple_of(super::format::SECTOR_BYTES as u64);
+    let at_sector = entry.offset >= BLOCKS_OFFSET && entry.offset.is_multiple_of(SECTOR_BYTES as u64);
     let found = if at_sector { segment.look(entry.offset).ok() } else { None };
     let Some(Found::Block(block)) = found else { return false };
     (block.sequence, block.header_checksum) == (entry.sequence, entry.header_checksum)
@@ -188,10 +188,7 @@ pub fn build(directory: &Path, number: u64, anew: bool) -> Result<Built> {
     }
     let mut index =
         Index { segment_id: segment.header.segment_id, number, covered_bytes: 0, entries: Vec::new() };
-    let mut is_sealed = false;
-    walk(&segment, |offset, block| {
-        is_sealed = block.kind == BlockKind::Seal;
-        index.covered_bytes = offset + u64::from(block.block_bytes);
+    let end = walk(&segment, |offset, block| {
         if index.entries.last().is_none_or(|last| offset >= last.offset + EVERY_BYTES) {
             index.entries.push(Entry {
                 offset,
@@ -203,7 +200,8 @@ pub fn build(directory: &Path, number: u64, anew: bool) -> Result<Built> {
             });
         }
     })?;
-    if !is_sealed {
+    index.covered_bytes = end;
+    if segment.seal()?.is_none_or(|(_, seal)| seal.blocks_end != end) {
         return Ok(Built::NotSealed);
     }
     let path = directory.join(index_name(number));

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::{Blocks, Place};
 use super::events::{Bounds, Events};
-use super::format::{BLOCKS_OFFSET, BlockHeader, BlockKind, SegmentHeader};
+use super::format::{BLOCKS_OFFSET, BlockHeader, BlockKind, SECTOR_BYTES, SegmentHeader};
 use super::index;
 use super::segment_file::{self as segments, Found, Segment};
 use crate::channel::Header;
@@ -66,7 +66,7 @@ pub struct Extent {
     pub events_end: u64,
     /// The last block: its segment, and its own number.
     pub last: (Place, u64),
-    /// Whether the last block seals its segment: the writer has ended in order, or was recovered from.
+    /// Whether its segment is sealed behind it: the writer has ended in order, or was recovered from.
     pub is_sealed: bool,
 }
 
@@ -146,7 +146,7 @@ impl Journal {
         let oldest = self.segment(oldest)?;
         let Some(first) = oldest.first_block()? else { return Ok(None) };
         let segment = self.segment(newest)?;
-        let (offset, last, durable_position) = self.last_block(&segment)?;
+        let (offset, last, durable_position, is_sealed) = self.last_block(&segment)?;
         let place = Place { segment: newest, offset };
         let events_end = last.events_before + self.count(place)?;
         Ok(Some(Extent {
@@ -158,7 +158,7 @@ impl Journal {
             events_before: first.events_before,
             events_end,
             last: (place, last.sequence),
-            is_sealed: last.kind == BlockKind::Seal,
+            is_sealed,
         }))
     }
 
@@ -167,7 +167,6 @@ impl Journal {
     /// # Errors
     /// [`Error::Invalid`] when the position is not in the journal: older than what is kept, or beyond its end.
     pub fn events(&self, seek: Seek) -> Result<Events> {
-        let kind = self.channel.kind;
         let (target, from) = match seek {
             Seek::Beginning => (Target::Position(0), Bounds::default()),
             Seek::Position(position) => {
@@ -189,7 +188,7 @@ impl Journal {
                 1 => self.beginning(),
                 _ => Blocks::at(&self.directory, self.channel.channel_id, place),
             };
-            return Ok(Events::new(blocks, kind, from));
+            return Ok(Events::new(blocks, from));
         };
         if let Seek::Position(position) = seek {
             self.check_retained(position, oldest)?;
@@ -200,7 +199,7 @@ impl Journal {
             Place { segment: 1, offset: BLOCKS_OFFSET } => self.beginning(),
             place => Blocks::at(&self.directory, self.channel.channel_id, place),
         };
-        let events = Events::new(blocks, kind, from);
+        let events = Events::new(blocks, from);
         match seek {
             Seek::Position(position) => self.check_reached(events, position),
             _ => Ok(events),
@@ -291,21 +290,13 @@ impl Journal {
             let named = entries[..at].iter().rev().find(|entry| index::is_true(&segment, entry));
             return Ok(Place { segment: number, offset: named.map_or(best, |entry| entry.offset) });
         }
-        // Without: bisect, where it is known which blocks belong to the journal: those before the next segment's.
-        let next = Segment::open(&self.directory, number + 1)?;
-        let Some(next) = next.map(|next| next.first_block()).transpose()?.flatten() else {
-            return self.walk_before(&segment, target);
-        };
-        let (mut low, mut high) = (BLOCKS_OFFSET, segment.length()?);
+        // Without: bisect, where a seal tells which blocks belong to the journal. Others may be left of a torn tail.
+        let Some((_, seal)) = segment.seal()? else { return self.walk_before(&segment, target) };
+        let (mut low, mut high) = (BLOCKS_OFFSET, seal.blocks_end);
         while high - low > BISECT_BYTES {
-            let middle = (low + (high - low) / 2).next_multiple_of(super::format::SECTOR_BYTES as u64);
-            let found = segment.find(middle, high, |header| {
-                header.sequence < next.sequence && header.end_position <= next.first_position
-            })?;
-            match found {
-                Some((offset, header)) if target.is_after(&header) => {
-                    (low, best) = (offset, offset);
-                }
+            let middle = (low + (high - low) / 2).next_multiple_of(SECTOR_BYTES as u64);
+            match segment.find(middle, high, |_| true)? {
+                Some((offset, header)) if target.is_after(&header) => (low, best) = (offset, offset),
                 _ => high = middle,
             }
         }
@@ -325,25 +316,33 @@ impl Journal {
     /// Events that end in the block at a place.
     fn count(&self, place: Place) -> Result<u64> {
         let blocks = Blocks::at(&self.directory, self.channel.channel_id, place);
-        Events::new(blocks, self.channel.kind, Bounds::default()).count_block()
+        Events::new(blocks, Bounds::default()).count_block()
     }
 
-    /// Where the last block of the newest segment is, its header, and the largest durable position.
-    fn last_block(&self, segment: &Segment) -> Result<(u64, BlockHeader, u64)> {
+    /// Where the last block of the newest segment is, its header, the largest durable position, and whether it is
+    /// sealed behind it.
+    fn last_block(&self, segment: &Segment) -> Result<(u64, BlockHeader, u64, bool)> {
         let mut last = (BLOCKS_OFFSET, BlockHeader::default(), 0);
-        walk(segment, |offset, header| last = (offset, *header, header.durable_position.max(last.2)))?;
-        Ok(last)
+        let end = walk(segment, |offset, header| last = (offset, *header, header.durable_position.max(last.2)))?;
+        let (offset, header, durable) = last;
+        let seal = segment.seal()?.filter(|(_, seal)| seal.blocks_end == end);
+        let told = seal.map_or(durable, |(seal, _)| seal.durable_position.max(durable));
+        Ok((offset, header, told, seal.is_some()))
     }
 }
 
 /// Bytes that are read through rather than bisected.
 const BISECT_BYTES: u64 = 1 << 20;
 
-/// Calls `see` with every block's offset and header, up to the seal or the end.
-pub(super) fn walk(segment: &Segment, mut see: impl FnMut(u64, &BlockHeader)) -> Result<()> {
+/// Calls `see` with every block's offset and header, up to the seal or the end. Returns where the blocks end.
+pub(super) fn walk(segment: &Segment, mut see: impl FnMut(u64, &BlockHeader)) -> Result<u64> {
+    let end = segment.seal()?.map_or(u64::MAX, |(_, seal)| seal.blocks_end);
     let mut offset = BLOCKS_OFFSET;
     let mut before: Option<BlockHeader> = None;
-    while let Found::Block(header) = segment.look(offset)? {
+    while offset < end
+        && let Found::Block(header) = segment.look(offset)?
+        && header.kind != BlockKind::Seal
+    {
         let follows = |before: BlockHeader| {
             header.sequence == before.sequence + 1 && header.previous_checksum == before.header_checksum
         };
@@ -351,13 +350,10 @@ pub(super) fn walk(segment: &Segment, mut see: impl FnMut(u64, &BlockHeader)) ->
             break;
         }
         see(offset, &header);
-        if header.kind == BlockKind::Seal {
-            break;
-        }
         offset += u64::from(header.block_bytes);
         before = Some(header);
     }
-    Ok(())
+    Ok(offset)
 }
 
 /// What is looked for.

@@ -9,7 +9,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::format::{
-    BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, Flaw, SECTOR_BYTES, SegmentHeader,
+    BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, SECTOR_BYTES, Seal,
+    SegmentHeader, seal_offset,
 };
 use crate::channel::{FileRole, Header};
 use crate::error::{Error, Result};
@@ -166,6 +167,18 @@ impl Segment {
             Ok(_) => Found::Nothing(Flaw::Nonsense("a block of an earlier use of the file")),
             Err(flaw) => Found::Nothing(flaw),
         }
+    }
+
+    /// The segment's seal, if there is a valid one: its header, and what it says.
+    pub fn seal(&self) -> Result<Option<(BlockHeader, Seal)>> {
+        let mut block = [0; SECTOR_BYTES];
+        let read = self.read_at(seal_offset(self.header.segment_bytes), &mut block)?;
+        let Found::Block(header) = self.judge(&block[..read]) else { return Ok(None) };
+        if header.kind != BlockKind::Seal || header.check_body(&block[..read]).is_err() {
+            return Ok(None);
+        }
+        let body = &block[BLOCK_HEADER_BYTES..][..header.stored_bytes as usize];
+        Ok(Seal::decode(body, self.header.segment_bytes).ok().map(|seal| (header, seal)))
     }
 
     /// The first block's header, if there is one.
