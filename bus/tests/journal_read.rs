@@ -80,7 +80,10 @@ fn everything_is_read_in_order_for_every_kind() -> Result<()> {
         assert_eq!((extent.events_before, extent.events_end, extent.is_sealed), (0, 240, false));
         hand.seal(true);
         let extent = Journal::open(directory.path())?.extent()?.expect("blocks");
-        assert_eq!((extent.events_end, extent.is_sealed, extent.durable_position), (240, true, hand.position));
+        assert_eq!(
+            (extent.events_end, extent.is_sealed, extent.durable_position),
+            (240, true, hand.position)
+        );
         assert_eq!(all(directory.path(), Seek::Beginning)?, events_of(&written), "{kind}, sealed");
     }
     Ok(())
@@ -158,7 +161,8 @@ fn an_index_that_lies_is_not_believed() -> Result<()> {
 #[test]
 fn pieces_are_put_together_across_blocks_and_segments() -> Result<()> {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut hand = Hand::new(directory.path(), Kind::Stream);
+    let header = journal_hand::channel_header(Kind::Stream);
+    let mut hand = Hand::of(directory.path(), header, 1 << 20);
     let small = (hand.event(b"small"), b"small".to_vec());
     let large: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
     let position = hand.position;
@@ -176,8 +180,9 @@ fn pieces_are_put_together_across_blocks_and_segments() -> Result<()> {
         [Seen::State(RecordKind::Acks, b"of a queue".to_vec()), Seen::State(RecordKind::Cursors, Vec::new())];
     let whole = Seen::Event(position, large);
     let expected = [&[event(&small), whole.clone(), event(&after)], &states[..], &[event(&last)]].concat();
-    assert_eq!(all(directory.path(), Seek::Beginning)?, expected);
-    assert_eq!(all(directory.path(), Seek::Position(position))?, expected[1..]);
+    // Not assert_eq: nobody reads 400 kB of difference.
+    assert!(all(directory.path(), Seek::Beginning)? == expected);
+    assert!(all(directory.path(), Seek::Position(position))? == expected[1..]);
     // Begun behind its first piece, it is passed over whole.
     assert_eq!(all(directory.path(), Seek::Position(position + 8))?, expected[2..]);
     assert_eq!(all(directory.path(), Seek::Event(2))?[0], event(&after));
@@ -248,7 +253,11 @@ fn a_recycled_segment_is_gone_for_its_reader() -> Result<()> {
     let seen = rest(&mut behind)?;
     assert_eq!(seen.last(), events_of(&written).last());
     let journal = Journal::open(directory.path())?;
-    assert_eq!(rest(&mut journal.events(Seek::Beginning)?)?, events_of(&written[12..]), "old blocks are foreign");
+    assert_eq!(
+        rest(&mut journal.events(Seek::Beginning)?)?,
+        events_of(&written[12..]),
+        "old blocks are foreign"
+    );
     Ok(())
 }
 
@@ -304,7 +313,8 @@ fn a_reader_at_the_end_sees_what_comes_in_whatever_order_it_is_written() -> Resu
 /// Where the first segment's blocks end.
 fn hand_end(hand: &Hand) -> u64 {
     let journal = Journal::open(&hand.directory).expect("a journal");
-    let segment = railbus::journal::segment_file::Segment::open(journal.directory(), 1).expect("open").expect("there");
+    let segment =
+        railbus::journal::segment_file::Segment::open(journal.directory(), 1).expect("open").expect("there");
     let mut offset = railbus::journal::format::BLOCKS_OFFSET;
     while let railbus::journal::segment_file::Found::Block(block) = segment.look(offset).expect("read") {
         offset += u64::from(block.block_bytes);
@@ -436,7 +446,8 @@ fn a_replay_takes_what_it_is_asked_for() -> Result<()> {
         }
         Ok(positions)
     };
-    let options = || ReplayOptions { from: Seek::Position(5), to: Some(Until::Position(12)), ..Default::default() };
+    let options =
+        || ReplayOptions { from: Seek::Position(5), to: Some(Until::Position(12)), ..Default::default() };
     assert_eq!(positions(options(), 100)?, (5..12).collect::<Vec<_>>());
     let typed = ReplayOptions { type_ids: vec![0, 2], ..options() };
     assert_eq!(positions(typed, 100)?, [5, 6, 8, 9, 11]);

@@ -13,6 +13,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::files::segment_name;
 use super::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, SECTOR_BYTES,
 };
@@ -153,7 +154,7 @@ impl Blocks {
     ///
     /// # Errors
     /// [`Error::Corrupt`] names the place; [`Error::Io`], [`Error::NotAllowed`].
-    pub fn next(&mut self) -> Result<Next> {
+    pub fn next_block(&mut self) -> Result<Next> {
         loop {
             if self.segment.is_none() && !self.open()? {
                 match self.leap()? {
@@ -219,7 +220,8 @@ impl Blocks {
         if keep < BLOCK_BYTES_MAX {
             self.buffer.copy_within(self.from..self.from + keep, 0);
             self.from = 0;
-            let read = segment.read_at(self.next.offset + keep as u64, &mut self.buffer[keep..keep + CHUNK_BYTES])?;
+            let read = segment
+                .read_at(self.next.offset + keep as u64, &mut self.buffer[keep..keep + CHUNK_BYTES])?;
             self.to = keep + read;
             if let Ok(header) = judge(segment, &self.buffer[..self.to]) {
                 return Ok(Ok(header));
@@ -243,7 +245,11 @@ impl Blocks {
         let bytes = header.block_bytes as usize;
         let records = self.from + BLOCK_HEADER_BYTES;
         // A seal is elsewhere in the file, and has no records.
-        self.stored = if header.kind == BlockKind::Seal { 0..0 } else { records..records + header.stored_bytes as usize };
+        self.stored = if header.kind == BlockKind::Seal {
+            0..0
+        } else {
+            records..records + header.stored_bytes as usize
+        };
         self.link = Some(Link {
             sequence: header.sequence,
             checksum: header.header_checksum,
@@ -268,10 +274,15 @@ impl Blocks {
         let expected = link.sequence.wrapping_add(1);
         if !self.leaped {
             if header.sequence != expected {
-                return Err(format!("it is block {} of the journal where block {expected} belongs", header.sequence));
+                return Err(format!(
+                    "it is block {} of the journal where block {expected} belongs",
+                    header.sequence
+                ));
             }
             if header.previous_checksum != link.checksum {
-                return Err("it does not continue the block before it: the chain of checksums is broken".to_owned());
+                return Err(
+                    "it does not continue the block before it: the chain of checksums is broken".to_owned()
+                );
             }
         }
         if header.first_position < link.end_position || header.base_time_ns < link.time_ns {
@@ -391,7 +402,7 @@ impl Blocks {
             format!(
                 "the block at byte {} of {} ({when})",
                 place.offset,
-                self.directory.join(segments::segment_name(place.segment)).display()
+                self.directory.join(segment_name(place.segment)).display()
             ),
             format!(
                 "{why}. `railbus journal verify` tells what is affected, `railbus journal repair --quarantine` \

@@ -4,6 +4,7 @@
 //! blocks. Reading ends for now where the journal ends for now; the next call looks again.
 
 use super::blocks::{Blocks, Missing, Next, Place};
+use super::compress::decompress;
 use super::format::{
     BlockHeader, BlockKind, Codec, FirstPiece, Flaw, Gap, PIECE_OF_STATE, PositionUnit, RECORD_HEADER_BYTES,
     RecordHeader, RecordKind, record_bytes,
@@ -229,7 +230,7 @@ impl Events {
 
     /// How many events end in the next block.
     pub(super) fn count_block(mut self) -> Result<u64> {
-        let Next::Block(header, place) = self.blocks.next()? else { return Ok(0) };
+        let Next::Block(header, place) = self.blocks.next_block()? else { return Ok(0) };
         self.enter(&header, place)?;
         let records = &self.records()[..self.end];
         let (mut at, mut events) = (0, 0);
@@ -260,7 +261,7 @@ impl Events {
         loop {
             if self.at >= self.end {
                 self.position = self.position.max(self.block_end_position);
-                match self.blocks.next()? {
+                match self.blocks.next_block()? {
                     Next::End => return Ok(Found::End),
                     Next::Missing(missing) => {
                         self.pieces.whole = None;
@@ -352,9 +353,11 @@ impl Events {
         (self.epoch, self.block) = (header.epoch, place);
         self.block_end_position = header.end_position;
         self.events = Some(header.events_before);
-        self.is_compressed = header.codec != Codec::None;
+        self.is_compressed = header.codec != Codec::None && end > 0;
         if self.is_compressed {
-            let unpacked = super::unpack(header, self.blocks.stored(), &mut self.plain);
+            // At most a block: the header was checked.
+            self.plain.resize(end, 0);
+            let unpacked = decompress(header.codec, self.blocks.stored(), &mut self.plain);
             unpacked.map_err(|flaw| self.nonsense(flaw))?;
         }
         Ok(())
@@ -426,7 +429,12 @@ impl Events {
                 let position = self.position_of(&header);
                 let body = body_at..body_at + header.body_bytes as usize;
                 if header.kind != RecordKind::Gap {
-                    return Ok(Some(Item::State { kind: header.kind, position, time_ns, body: &self.records()[body] }));
+                    return Ok(Some(Item::State {
+                        kind: header.kind,
+                        position,
+                        time_ns,
+                        body: &self.records()[body],
+                    }));
                 }
                 let gap = Gap::decode(&self.records()[body]).map_err(|flaw| self.nonsense(flaw))?;
                 self.position = self.position.max(gap.to);

@@ -18,9 +18,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::files::index_name;
 use super::format::{BLOCKS_OFFSET, SECTOR_BYTES, SEGMENT_BYTES_MAX, checksum, checksum_more};
 use super::reader::walk;
-use super::segment_file::{Found, Segment, index_name};
+use super::segment_file::{Found, Segment};
 use crate::error::{Error, Result};
 
 /// Bytes of segment between two entries, at least.
@@ -78,7 +79,9 @@ impl Index {
         }
         bytes.resize(HEADER_BYTES, 0);
         for entry in &self.entries {
-            for word in [entry.offset, entry.first_position, entry.time_ns, entry.events_before, entry.sequence] {
+            for word in
+                [entry.offset, entry.first_position, entry.time_ns, entry.events_before, entry.sequence]
+            {
                 bytes.extend_from_slice(&word.to_le_bytes());
             }
             bytes.extend_from_slice(&entry.header_checksum.to_le_bytes());

@@ -6,10 +6,13 @@
 
 pub mod block;
 pub mod blocking;
+pub mod blocks;
 pub mod compress;
 pub mod disk;
+pub mod events;
 pub mod files;
 pub mod format;
+pub mod index;
 pub mod lock;
 mod prepare;
 pub mod probe;
@@ -25,22 +28,16 @@ pub mod events;
 pub mod format;
 pub mod index;
 pub mod reader;
+pub mod recovery;
 pub mod replay;
 pub mod segment_file;
+mod segments;
+pub mod stage_memory;
+pub mod staging;
 pub mod store;
+pub mod uring;
+pub mod writer;
 
 pub use events::{Events, Item, Recorded};
 pub use reader::{Extent, Journal, Seek, SegmentInfo};
 pub use replay::{Replay, ReplayOptions, Speed, Until};
-
-/// The records of a compressed block, into `plain`.
-fn unpack(
-    header: &format::BlockHeader,
-    _stored: &[u8],
-    _plain: &mut Vec<u8>,
-) -> Result<(), format::Flaw> {
-    match header.codec {
-        format::Codec::None => Ok(()),
-        _ => Err(format::Flaw::Nonsense("compression that this build does not know")),
-    }
-}

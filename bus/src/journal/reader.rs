@@ -139,6 +139,14 @@ impl Journal {
         Ok(found)
     }
 
+    /// The header of its oldest block; `None` while it holds none.
+    pub fn first_block(&self) -> Result<Option<BlockHeader>> {
+        match self.used()?.first() {
+            Some(&oldest) => self.segment(oldest)?.first_block(),
+            None => Ok(None),
+        }
+    }
+
     /// How far it goes now; `None` while it holds no block. Looks through the newest segment.
     pub fn extent(&self) -> Result<Option<Extent>> {
         let numbers = self.used()?;
@@ -323,7 +331,8 @@ impl Journal {
     /// sealed behind it.
     fn last_block(&self, segment: &Segment) -> Result<(u64, BlockHeader, u64, bool)> {
         let mut last = (BLOCKS_OFFSET, BlockHeader::default(), 0);
-        let end = walk(segment, |offset, header| last = (offset, *header, header.durable_position.max(last.2)))?;
+        let end =
+            walk(segment, |offset, header| last = (offset, *header, header.durable_position.max(last.2)))?;
         let (offset, header, durable) = last;
         let seal = segment.seal()?.filter(|(_, seal)| seal.blocks_end == end);
         let told = seal.map_or(durable, |(seal, _)| seal.durable_position.max(durable));

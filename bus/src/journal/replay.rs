@@ -140,9 +140,10 @@ impl Pace {
     /// Begins with the first event that comes.
     pub fn new(speed: Speed) -> Result<Pace> {
         match speed {
-            Speed::Times(factor) if !(1e-6..=1e6).contains(&factor) => {
-                Err(Error::invalid(format!("speed {factor}"), "must be 0.000001 to 1000000 times the recorded"))
-            }
+            Speed::Times(factor) if !(1e-6..=1e6).contains(&factor) => Err(Error::invalid(
+                format!("speed {factor}"),
+                "must be 0.000001 to 1000000 times the recorded",
+            )),
             Speed::Rate(rate) if !(1e-3..=1e9).contains(&rate) => {
                 Err(Error::invalid(format!("rate {rate}"), "must be 0.001 to 1000000000 events a second"))
             }
@@ -281,7 +282,8 @@ mod tests {
         let first = pace.deadline(0).unwrap_or_default();
         assert_eq!([pace.deadline(5), pace.deadline(5)], [Some(first + 1_000_000), Some(first + 2_000_000)]);
         assert_eq!(Pace::new(Speed::Max)?.deadline(3), None);
-        for bad in [Speed::Times(0.0), Speed::Times(f64::NAN), Speed::Rate(-1.0), Speed::Rate(f64::INFINITY)] {
+        for bad in [Speed::Times(0.0), Speed::Times(f64::NAN), Speed::Rate(-1.0), Speed::Rate(f64::INFINITY)]
+        {
             assert!(matches!(Pace::new(bad), Err(Error::Invalid { .. })), "{bad:?}");
         }
         Ok(())
@@ -292,6 +294,9 @@ mod tests {
         let deadline = clock::monotonic_ns() + 300_000;
         assert!(wait_until(deadline, || true).is_some() && clock::monotonic_ns() >= deadline);
         assert_eq!(wait_until(u64::MAX, || false), None);
-        assert_eq!(wait_until(clock::monotonic_ns() - 1, || panic!("not asked")).map(|late| late > 0), Some(true));
+        assert_eq!(
+            wait_until(clock::monotonic_ns() - 1, || panic!("not asked")).map(|late| late > 0),
+            Some(true)
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::files::{segment_name, segment_number};
 use super::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, SECTOR_BYTES, Seal,
     SegmentHeader, seal_offset,
@@ -15,22 +16,6 @@ use super::format::{
 use crate::channel::{FileRole, Header};
 use crate::error::{Error, Result};
 use crate::layout::HEADER_BYTES;
-
-/// The name of a segment's file.
-pub fn segment_name(number: u64) -> String {
-    format!("{number:020}.seg")
-}
-
-/// The name of a segment's index.
-pub fn index_name(number: u64) -> String {
-    format!("{number:020}.idx")
-}
-
-/// The number that a file name stands for, if it is a segment's.
-fn segment_number(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 20)?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
-}
 
 /// The numbers of the segments in a journal's directory, ascending.
 pub fn list(directory: &Path) -> Result<Vec<u64>> {

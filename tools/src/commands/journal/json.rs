@@ -79,6 +79,7 @@ pub(crate) fn reason(gap: &Gap) -> &'static str {
         GapReason::DiskFull => "disk-full",
         GapReason::StagingLost => "staging-lost",
         GapReason::NotRecorded => "not-recorded",
+        GapReason::Quarantined => "quarantined",
     }
 }
 

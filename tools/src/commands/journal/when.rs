@@ -54,7 +54,10 @@ fn join(seconds: u64, fraction: &str) -> Result<u64, String> {
         return Err(format!("{fraction:?}: at most nine digits behind the point"));
     }
     let ns: u64 = format!("{fraction:0<9}").parse().map_err(|_| EXPECTED.to_owned())?;
-    seconds.checked_mul(1_000_000_000).and_then(|all| all.checked_add(ns)).ok_or_else(|| "too late".to_owned())
+    seconds
+        .checked_mul(1_000_000_000)
+        .and_then(|all| all.checked_add(ns))
+        .ok_or_else(|| "too late".to_owned())
 }
 
 fn parse_date(text: &str) -> Result<u64, String> {
@@ -68,7 +71,8 @@ fn parse_date(text: &str) -> Result<u64, String> {
         _ => numbers::<3>(time, ':'),
     };
     let ([year, month, day], [hour, minute, second]) = (date, time.ok_or_else(wrong)?);
-    if !(1970..=2554).contains(&year) || !(1..=12).contains(&month) || day == 0 || day > days_of(year, month) {
+    if !(1970..=2554).contains(&year) || !(1..=12).contains(&month) || day == 0 || day > days_of(year, month)
+    {
         return Err(format!("{text}: no such day"));
     }
     if hour > 23 || minute > 59 || second > 60 {
@@ -113,7 +117,9 @@ mod tests {
         assert_eq!(parse_seek("@1.5"), Ok(Seek::Time(1_500_000_000)));
         assert_eq!(parse_until("0"), Ok(Until::Position(0)));
         assert!(matches!(parse_seek("-10m"), Ok(Seek::Time(ns)) if ns < realtime_ns() - 599_000_000_000));
-        for bad in ["", "-", "now", "@", "@-1", "1.5", "2026", "2026-13-01", "2026-02-29", "2026-1-1T25:00", "-5x"] {
+        for bad in
+            ["", "-", "now", "@", "@-1", "1.5", "2026", "2026-13-01", "2026-02-29", "2026-1-1T25:00", "-5x"]
+        {
             assert!(parse_seek(bad).is_err(), "{bad}");
         }
         assert!(parse_until("end").is_err());
@@ -121,7 +127,9 @@ mod tests {
 
     #[test]
     fn dates_agree_with_what_is_printed() {
-        for ns in [0, 951_782_400, 1_767_225_599, 4_107_542_400, 18_446_744_073].map(|s: u64| s * 1_000_000_000) {
+        for ns in
+            [0, 951_782_400, 1_767_225_599, 4_107_542_400, 18_446_744_073].map(|s: u64| s * 1_000_000_000)
+        {
             assert_eq!(parse_date(&date_text(ns)), Ok(ns), "{}", date_text(ns));
         }
         assert_eq!(parse_date("1970-01-01"), Ok(0));

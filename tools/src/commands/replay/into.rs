@@ -54,12 +54,7 @@ struct Into<'a> {
 }
 
 impl Into<'_> {
-    fn publish<R: Outlet>(
-        mut self,
-        mut sender: Sender<R>,
-        journal: &Journal,
-        mut replay: Replay,
-    ) -> Outcome {
+    fn publish<R: Outlet>(mut self, mut sender: Sender<R>, journal: &Journal, mut replay: Replay) -> Outcome {
         let mut progress = self.args.progress(journal, false);
         while !self.args.is_enough(progress.events()) && !interrupt::is_asked() {
             let Some(due) = replay.next_due()? else { break };
