@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use railbus::channel::{FileRole, Header};
 use railbus::journal::format::{
     BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, FirstPiece, Gap, PIECE_OF_STATE, PositionUnit,
-    RecordHeader, RecordKind, SECTOR_BYTES, SEGMENT_BYTES_MIN, Seal, SegmentHeader, checksum, seal_offset,
-    sectors,
+    RecordHeader, RecordKind, SECTOR_BYTES, Seal, SegmentHeader, checksum, seal_offset, sectors,
 };
 use railbus::ring::frame;
 use railbus::{Bus, ChannelOptions, Kind};
+
+/// Size of a segment unless a test wants another.
+const SEGMENT_BYTES: u64 = 268 << 10;
 
 /// The header of a channel that is made for it, and goes again.
 pub(crate) fn channel_header(kind: Kind) -> Header {
@@ -56,7 +58,7 @@ pub(crate) struct Hand {
 impl Hand {
     /// A journal with its first segment, in `directory`.
     pub(crate) fn new(directory: &Path, kind: Kind) -> Hand {
-        Hand::of(directory, channel_header(kind), SEGMENT_BYTES_MIN)
+        Hand::of(directory, channel_header(kind), SEGMENT_BYTES)
     }
 
     pub(crate) fn of(directory: &Path, channel: Header, segment_bytes: u64) -> Hand {
