@@ -214,7 +214,9 @@ impl Blocks {
         {
             return Ok(Err(flaw));
         }
-        self.buffer.resize(CHUNK_BYTES + BLOCK_BYTES_MAX, 0);
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; CHUNK_BYTES + BLOCK_BYTES_MAX];
+        }
         let keep = if self.looks == 0 { self.to - self.from } else { 0 };
         // What was read already is a copy away; only the end of a chunk is kept, less than a block.
         if keep < BLOCK_BYTES_MAX {

@@ -81,6 +81,8 @@ pub struct SegmentInfo {
     pub file_bytes: u64,
     /// Its first block, if it has one.
     pub first: Option<BlockHeader>,
+    /// Where its blocks end, if it is sealed.
+    pub sealed_bytes: Option<u64>,
 }
 
 /// A journal that is open for reading. See the [module](self).
@@ -134,7 +136,9 @@ impl Journal {
         for number in segments::list(&self.directory)? {
             let Some(segment) = Segment::open(&self.directory, number)? else { continue };
             let (file_bytes, first) = (segment.length()?, segment.first_block()?);
-            found.push(SegmentInfo { path: segment.path, header: segment.header, file_bytes, first });
+            let sealed_bytes = segment.seal()?.map(|(_, seal)| seal.blocks_end);
+            let Segment { path, header, .. } = segment;
+            found.push(SegmentInfo { path, header, file_bytes, first, sealed_bytes });
         }
         Ok(found)
     }

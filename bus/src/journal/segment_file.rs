@@ -183,7 +183,7 @@ impl Segment {
         mut is_wanted: impl FnMut(&BlockHeader) -> bool,
     ) -> Result<Option<(u64, BlockHeader)>> {
         let mut chunk = vec![0; 1 << 20];
-        let mut block = Vec::new();
+        let mut block = vec![0; BLOCK_BYTES_MAX];
         let mut at = from;
         while at < to {
             let most = chunk.len().min(usize::try_from(to - at).unwrap_or(usize::MAX));
@@ -204,8 +204,7 @@ impl Segment {
     }
 
     /// Whether the block's bytes agree with its checksum.
-    fn is_whole(&self, offset: u64, header: &BlockHeader, block: &mut Vec<u8>) -> Result<bool> {
-        block.resize(BLOCK_BYTES_MAX, 0);
+    fn is_whole(&self, offset: u64, header: &BlockHeader, block: &mut [u8]) -> Result<bool> {
         let bytes = header.block_bytes as usize;
         let read = self.read_at(offset, &mut block[..bytes])?;
         Ok(header.check_body(&block[..read]).is_ok())

@@ -1,9 +1,16 @@
 //! `railbus journal`: what can be done with a journal on disk. One file a verb.
 
 mod cat;
+mod index;
+mod info;
 mod json;
+mod ls;
 pub(crate) mod print;
+mod prune;
+mod repair;
 mod selection;
+mod stats;
+mod tail;
 mod verify;
 pub(crate) mod when;
 
@@ -28,14 +35,28 @@ pub(crate) struct JournalArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    Ls(ls::LsArgs),
+    Info(info::InfoArgs),
     Cat(cat::CatArgs),
+    Tail(tail::TailArgs),
     Verify(verify::VerifyArgs),
+    Repair(repair::RepairArgs),
+    Index(index::IndexArgs),
+    Prune(prune::PruneArgs),
+    Stats(stats::StatsArgs),
 }
 
 /// Runs a verb.
 pub(crate) fn run(args: &JournalArgs) -> Outcome {
     match &args.verb {
+        Verb::Ls(args) => ls::run(args),
+        Verb::Info(args) => info::run(args),
         Verb::Cat(args) => cat::run(args),
+        Verb::Tail(args) => tail::run(args),
         Verb::Verify(args) => verify::run(args),
+        Verb::Repair(args) => repair::run(args),
+        Verb::Index(args) => index::run(args),
+        Verb::Prune(args) => prune::run(args),
+        Verb::Stats(args) => stats::run(args),
     }
 }
