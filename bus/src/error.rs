@@ -30,6 +30,12 @@ pub enum Error {
         /// Where it would be.
         path: PathBuf,
     },
+    /// A directory holds no journal.
+    #[error("there is no journal in {path}; name its directory, JOURNAL/BUS/CHANNEL (see `railbus journal ls JOURNAL`)", path = path.display())]
+    NoJournal {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It exists and was to be made anew.
     #[error("{what} exists already ({path}); attach to it, or remove it with `railbus rm`", path = path.display())]
     Exists {
@@ -131,7 +137,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Invalid { .. } => 2,
-            Error::NotFound { .. } => 3,
+            Error::NotFound { .. } | Error::NoJournal { .. } => 3,
             Error::NotAllowed { .. } => 4,
             Error::Layout { .. } | Error::Corrupt { .. } => 5,
             Error::NoSpace { .. } | Error::NoHugePages { .. } => 6,

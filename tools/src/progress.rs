@@ -41,6 +41,16 @@ impl Progress {
         }
     }
 
+    /// Counts, and shows it now and then: for what counts singly and often.
+    #[inline]
+    pub(crate) fn count(&mut self, events: u64, bytes: u64) {
+        self.events += events;
+        self.bytes += bytes;
+        if self.bar.is_some() && self.events.is_multiple_of(4096) {
+            self.add(0, 0);
+        }
+    }
+
     /// Events so far.
     pub(crate) fn events(&self) -> u64 {
         self.events

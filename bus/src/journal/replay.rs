@@ -1,0 +1,302 @@
+//! Replay: a journal's events again, all or some, as fast as they can be read or at a pace.
+//!
+//! The pace is kept against absolute deadlines: the first event is due when it is handed out first, every other as
+//! much later as it was recorded later (divided by the speed), or as its number says (at a rate). Who is late once
+//! does not stay late. Times are the journaller's: one for each batch it drained, so events of one batch are due at
+//! once.
+//!
+//! ```no_run
+//! # fn main() -> railbus::Result<()> {
+//! use railbus::journal::{Item, Journal, Replay, ReplayOptions, Speed};
+//!
+//! let journal = Journal::open("/var/lib/railbus/demo/ticks")?;
+//! let mut replay = Replay::new(&journal, ReplayOptions { speed: Speed::Times(1.0), ..Default::default() })?;
+//! while let Some(due) = replay.next_due()? {
+//!     due.wait();
+//!     if let Item::Event(event) = due.item {
+//!         println!("{:?}", event.payload());
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use std::time::Duration;
+
+use super::events::{Events, Item};
+use super::reader::{Journal, Seek};
+use crate::error::{Error, Result};
+use crate::os::clock;
+
+/// The last of a wait is spun: a sleep ends late by what waking takes.
+const SPIN_NS: u64 = 60_000;
+/// The longest sleep before the caller is asked whether to go on.
+const SLICE_NS: u64 = 20_000_000;
+
+/// How fast.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as it goes.
+    Max,
+    /// So many times as fast as it was recorded.
+    Times(f64),
+    /// So many events a second, whatever their times.
+    Rate(f64),
+}
+
+/// Where a replay ends; what lies there is not part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Before this position.
+    Position(u64),
+    /// Before what was recorded at this time or later, in ns of CLOCK_REALTIME.
+    Time(u64),
+}
+
+/// What to replay, and how.
+#[derive(Debug, Clone)]
+pub struct ReplayOptions {
+    /// Where to begin.
+    pub from: Seek,
+    /// Where to end; otherwise where the journal ends.
+    pub to: Option<Until>,
+    /// Only events of these type ids; empty for all.
+    pub type_ids: Vec<u16>,
+    /// How fast.
+    pub speed: Speed,
+    /// Again and again, without end.
+    pub repeat: bool,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> ReplayOptions {
+        ReplayOptions {
+            from: Seek::Beginning,
+            to: None,
+            type_ids: Vec::new(),
+            speed: Speed::Max,
+            repeat: false,
+        }
+    }
+}
+
+/// An item, and when it is due.
+#[derive(Debug)]
+pub struct Due<'a> {
+    /// The event or gap.
+    pub item: Item<'a>,
+    /// When, in ns of CLOCK_MONOTONIC; `None` at once.
+    pub deadline_ns: Option<u64>,
+}
+
+impl Due<'_> {
+    /// Waits until it is due. Returns by how much it is late, in ns.
+    pub fn wait(&self) -> u64 {
+        self.wait_while(|| true).unwrap_or(0)
+    }
+
+    /// Waits until it is due, asking every 20 ms at the latest whether to go on. `None` when told not to.
+    pub fn wait_while(&self, goes_on: impl FnMut() -> bool) -> Option<u64> {
+        match self.deadline_ns {
+            Some(deadline_ns) => wait_until(deadline_ns, goes_on),
+            None => Some(0),
+        }
+    }
+}
+
+/// Sleeps until shortly before `deadline_ns` (CLOCK_MONOTONIC), spins the rest, and returns by how much it is late.
+/// Asks every 20 ms at the latest whether to go on; `None` when told not to.
+pub fn wait_until(deadline_ns: u64, mut goes_on: impl FnMut() -> bool) -> Option<u64> {
+    loop {
+        let now = clock::monotonic_ns();
+        let left = match deadline_ns.checked_sub(now) {
+            None | Some(0) => return Some(now - deadline_ns),
+            Some(left) => left,
+        };
+        if !goes_on() {
+            return None;
+        }
+        if left > SPIN_NS {
+            std::thread::sleep(Duration::from_nanos((left - SPIN_NS).min(SLICE_NS)));
+            continue;
+        }
+        while clock::monotonic_ns() < deadline_ns {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Tells when events are due.
+#[derive(Debug)]
+pub struct Pace {
+    speed: Speed,
+    /// When the first was handed out (CLOCK_MONOTONIC), and when it was recorded (CLOCK_REALTIME).
+    began: Option<(u64, u64)>,
+    /// Events so far.
+    count: u64,
+}
+
+impl Pace {
+    /// Begins with the first event that comes.
+    pub fn new(speed: Speed) -> Result<Pace> {
+        match speed {
+            Speed::Times(factor) if !(1e-6..=1e6).contains(&factor) => Err(Error::invalid(
+                format!("speed {factor}"),
+                "must be 0.000001 to 1000000 times the recorded",
+            )),
+            Speed::Rate(rate) if !(1e-3..=1e9).contains(&rate) => {
+                Err(Error::invalid(format!("rate {rate}"), "must be 0.001 to 1000000000 events a second"))
+            }
+            _ => Ok(Pace { speed, began: None, count: 0 }),
+        }
+    }
+
+    /// When the next event, recorded at `time_ns`, is due; `None` at once.
+    #[inline]
+    pub fn deadline(&mut self, time_ns: u64) -> Option<u64> {
+        if self.speed == Speed::Max {
+            return None;
+        }
+        let &mut (started, first) = self.began.get_or_insert_with(|| (clock::monotonic_ns(), time_ns));
+        let after_ns = match self.speed {
+            Speed::Max => return None,
+            Speed::Times(factor) => time_ns.saturating_sub(first) as f64 / factor,
+            Speed::Rate(rate) => self.count as f64 * (1e9 / rate),
+        };
+        self.count += 1;
+        Some(started.saturating_add(after_ns as u64))
+    }
+
+    /// The next event is the first again.
+    pub fn restart(&mut self) {
+        (self.began, self.count) = (None, 0);
+    }
+}
+
+/// A replay under way. See the [module](self).
+#[derive(Debug)]
+pub struct Replay {
+    journal: Journal,
+    options: ReplayOptions,
+    events: Events,
+    pace: Pace,
+    /// Whether this pass has found anything: a loop over nothing ends.
+    found: bool,
+    passes: u64,
+}
+
+impl Replay {
+    /// Finds the beginning.
+    ///
+    /// # Errors
+    /// As [`Journal::events`]; [`Error::Invalid`] for a speed out of range.
+    pub fn new(journal: &Journal, options: ReplayOptions) -> Result<Replay> {
+        let pace = Pace::new(options.speed)?;
+        let events = journal.events(options.from)?;
+        Ok(Replay { journal: journal.clone(), options, events, pace, found: false, passes: 0 })
+    }
+
+    /// The next event or gap, and when it is due; `None` at the end. Does not wait.
+    ///
+    /// # Errors
+    /// As [`Events::next_event`].
+    pub fn next_due(&mut self) -> Result<Option<Due<'_>>> {
+        loop {
+            if self.advance()? {
+                break;
+            }
+            if !self.options.repeat || !self.found {
+                return Ok(None);
+            }
+            self.events = self.journal.events(self.options.from)?;
+            self.pace.restart();
+            self.found = false;
+            self.passes += 1;
+        }
+        self.found = true;
+        // What `advance` found, handed out.
+        let Some(item) = self.events.again()? else { return Ok(None) };
+        let deadline_ns = match item {
+            Item::Event(event) => self.pace.deadline(event.time_ns),
+            _ => None,
+        };
+        Ok(Some(Due { item, deadline_ns }))
+    }
+
+    /// Goes to the next item that is part of the replay. Returns whether there is one.
+    fn advance(&mut self) -> Result<bool> {
+        let Replay { options, events, .. } = self;
+        while let Some(item) = events.next_event()? {
+            let (position, time_ns) = match item {
+                Item::Event(event) => (event.position, event.time_ns),
+                Item::Gap { gap, time_ns } => (gap.from, time_ns),
+                Item::Missing { from, .. } => (from, 0),
+                Item::State { .. } => continue,
+            };
+            let is_over = match options.to {
+                None => false,
+                Some(Until::Position(end)) => position >= end,
+                Some(Until::Time(end)) => time_ns >= end,
+            };
+            if is_over {
+                return Ok(false);
+            }
+            let is_wanted = match item {
+                Item::Event(event) => {
+                    options.type_ids.is_empty() || options.type_ids.contains(&event.type_id())
+                }
+                _ => true,
+            };
+            if is_wanted {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Everything before this position was replayed or passed over.
+    pub fn position(&self) -> u64 {
+        self.events.position()
+    }
+
+    /// How often the replay has begun again.
+    pub fn passes(&self) -> u64 {
+        self.passes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_absolute() -> Result<()> {
+        let mut pace = Pace::new(Speed::Times(2.0))?;
+        let first = pace.deadline(1_000_000_000).unwrap_or_default();
+        assert_eq!(pace.deadline(1_000_000_000), Some(first));
+        assert_eq!(pace.deadline(1_000_000_500), Some(first + 250));
+        assert_eq!(pace.deadline(900), Some(first), "time that goes back");
+        pace.restart();
+        assert!(pace.deadline(7) >= Some(first));
+        let mut pace = Pace::new(Speed::Rate(1000.0))?;
+        let first = pace.deadline(0).unwrap_or_default();
+        assert_eq!([pace.deadline(5), pace.deadline(5)], [Some(first + 1_000_000), Some(first + 2_000_000)]);
+        assert_eq!(Pace::new(Speed::Max)?.deadline(3), None);
+        for bad in [Speed::Times(0.0), Speed::Times(f64::NAN), Speed::Rate(-1.0), Speed::Rate(f64::INFINITY)]
+        {
+            assert!(matches!(Pace::new(bad), Err(Error::Invalid { .. })), "{bad:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_or_when_told() {
+        let deadline = clock::monotonic_ns() + 300_000;
+        assert!(wait_until(deadline, || true).is_some() && clock::monotonic_ns() >= deadline);
+        assert_eq!(wait_until(u64::MAX, || false), None);
+        assert_eq!(
+            wait_until(clock::monotonic_ns() - 1, || panic!("not asked")).map(|late| late > 0),
+            Some(true)
+        );
+    }
+}

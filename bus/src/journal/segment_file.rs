@@ -1,0 +1,225 @@
+//! The segment files of a journal directory, for reading: which there are, and what stands at a place of one.
+//!
+//! Read with `pread`, not mapped: a file that somebody cuts short is then a short read, never a SIGBUS. Nothing here
+//! decides what a bad block means; see [`super::blocks`].
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::files::{segment_name, segment_number};
+use super::format::{
+    BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, SECTOR_BYTES, Seal,
+    SegmentHeader, seal_offset,
+};
+use crate::channel::{FileRole, Header};
+use crate::error::{Error, Result};
+use crate::layout::HEADER_BYTES;
+
+/// The numbers of the segments in a journal's directory, ascending.
+pub fn list(directory: &Path) -> Result<Vec<u64>> {
+    let fail = |error: io::Error| match error.kind() {
+        ErrorKind::NotFound => no_journal(directory),
+        ErrorKind::NotADirectory => Error::invalid(
+            format!("journal {}", directory.display()),
+            "it is a file; a journal is a directory, JOURNAL/BUS/CHANNEL",
+        ),
+        _ => Error::io("list", directory, error),
+    };
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        numbers.extend(name.to_str().and_then(segment_number));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// There is no journal in this directory.
+pub fn no_journal(directory: &Path) -> Error {
+    Error::NoJournal { path: directory.to_owned() }
+}
+
+/// A segment file that is open for reading.
+#[derive(Debug)]
+pub struct Segment {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What its first page says.
+    pub header: SegmentHeader,
+    file: File,
+}
+
+/// What stands where a block should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A header of this segment; the body is unchecked.
+    Block(BlockHeader),
+    /// No block, or one of an earlier use of the file.
+    Nothing(Flaw),
+}
+
+impl Segment {
+    /// Opens segment `number`, and checks its first page. `None` when there is no such file, or one that is not
+    /// ready: it holds nothing but zeros so far, or is shorter than its two header pages.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] and [`Error::Layout`] for a first page that is not of this journal, [`Error::Io`].
+    pub fn open(directory: &Path, number: u64) -> Result<Option<Segment>> {
+        let path = directory.join(segment_name(number));
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|error| Error::io("open", &path, error))?,
+        };
+        let mut page = [0; SECTOR_BYTES];
+        let read = read_full(&file, 0, &mut page).map_err(|error| Error::io("read", &path, error))?;
+        let header = match SegmentHeader::decode(&page[..read]) {
+            Ok(header) => header,
+            Err(Flaw::Empty | Flaw::Short) => return Ok(None),
+            Err(flaw) => {
+                let what = format!("segment file {}", path.display());
+                return Err(Error::corrupt(what, format!("its first page: {flaw}")));
+            }
+        };
+        if header.number != number {
+            let why = format!("its first page says that it is segment {}; it was renamed", header.number);
+            return Err(Error::corrupt(format!("segment file {}", path.display()), why));
+        }
+        Ok(Some(Segment { path, header, file }))
+    }
+
+    /// The channel's header page, as it was when the segment was prepared.
+    pub fn channel(&self) -> Result<Header> {
+        let mut page = Box::new([0; HEADER_BYTES]);
+        let read = self.read_at(SECTOR_BYTES as u64, &mut page[..])?;
+        if read < HEADER_BYTES {
+            let what = format!("segment file {}", self.path.display());
+            return Err(Error::corrupt(what, format!("it has only {} bytes", SECTOR_BYTES + read)));
+        }
+        Header::decode(&page, FileRole::Ring, &self.path)
+    }
+
+    /// Reads from `offset` on; fewer bytes than asked for only at the end of the file.
+    pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize> {
+        read_full(&self.file, offset, bytes).map_err(|error| Error::io("read", &self.path, error))
+    }
+
+    /// Bytes of the file.
+    pub fn length(&self) -> Result<u64> {
+        let about = self.file.metadata().map_err(|error| Error::io("examine", &self.path, error))?;
+        Ok(about.len())
+    }
+
+    /// Tells the kernel that the file is read from front to back.
+    pub fn advise_sequential(&self) {
+        // A hint: nothing depends on it.
+        let _ = nix::fcntl::posix_fadvise(
+            &self.file,
+            0,
+            0,
+            nix::fcntl::PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL,
+        );
+    }
+
+    /// Whether this file is not the journal's segment of its number any more: it was removed, replaced, or is used
+    /// again for another segment.
+    pub fn is_stale(&self) -> Result<bool> {
+        let fail = |error| Error::io("examine", &self.path, error);
+        let here = self.file.metadata().map_err(fail)?;
+        let there = match std::fs::metadata(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+            about => about.map_err(fail)?,
+        };
+        let mut page = [0; SECTOR_BYTES];
+        let read = self.read_at(0, &mut page)?;
+        let now = SegmentHeader::decode(&page[..read]).ok();
+        Ok((here.dev(), here.ino()) != (there.dev(), there.ino())
+            || now.is_some_and(|now| now.segment_id != self.header.segment_id))
+    }
+
+    /// What stands at `offset`.
+    pub fn look(&self, offset: u64) -> Result<Found> {
+        let mut bytes = [0; BLOCK_HEADER_BYTES];
+        let read = self.read_at(offset, &mut bytes)?;
+        Ok(self.judge(&bytes[..read]))
+    }
+
+    /// What `bytes` are as the beginning of a block of this segment.
+    pub fn judge(&self, bytes: &[u8]) -> Found {
+        match BlockHeader::decode(bytes) {
+            Ok(header) if header.segment_id == self.header.segment_id => Found::Block(header),
+            Ok(_) => Found::Nothing(Flaw::Nonsense("a block of an earlier use of the file")),
+            Err(flaw) => Found::Nothing(flaw),
+        }
+    }
+
+    /// The segment's seal, if there is a valid one: its header, and what it says.
+    pub fn seal(&self) -> Result<Option<(BlockHeader, Seal)>> {
+        let mut block = [0; SECTOR_BYTES];
+        let read = self.read_at(seal_offset(self.header.segment_bytes), &mut block)?;
+        let Found::Block(header) = self.judge(&block[..read]) else { return Ok(None) };
+        if header.kind != BlockKind::Seal || header.check_body(&block[..read]).is_err() {
+            return Ok(None);
+        }
+        let body = &block[BLOCK_HEADER_BYTES..][..header.stored_bytes as usize];
+        Ok(Seal::decode(body, self.header.segment_bytes).ok().map(|seal| (header, seal)))
+    }
+
+    /// The first block's header, if there is one.
+    pub fn first_block(&self) -> Result<Option<BlockHeader>> {
+        Ok(match self.look(BLOCKS_OFFSET)? {
+            Found::Block(header) => Some(header),
+            Found::Nothing(_) => None,
+        })
+    }
+
+    /// The first whole block, checksum included, that starts in `from..to`, for which `is_wanted`; where, and its
+    /// header. Looks at every sector.
+    pub fn find(
+        &self,
+        from: u64,
+        to: u64,
+        mut is_wanted: impl FnMut(&BlockHeader) -> bool,
+    ) -> Result<Option<(u64, BlockHeader)>> {
+        let mut chunk = vec![0; 1 << 20];
+        let mut block = vec![0; BLOCK_BYTES_MAX];
+        let mut at = from;
+        while at < to {
+            let most = chunk.len().min(usize::try_from(to - at).unwrap_or(usize::MAX));
+            let read = self.read_at(at, &mut chunk[..most.next_multiple_of(SECTOR_BYTES)])?;
+            for (i, sector) in chunk[..read.min(most)].chunks(SECTOR_BYTES).enumerate() {
+                let Found::Block(header) = self.judge(sector) else { continue };
+                let offset = at + (i * SECTOR_BYTES) as u64;
+                if is_wanted(&header) && self.is_whole(offset, &header, &mut block)? {
+                    return Ok(Some((offset, header)));
+                }
+            }
+            if read < most {
+                break;
+            }
+            at += most as u64;
+        }
+        Ok(None)
+    }
+
+    /// Whether the block's bytes agree with its checksum.
+    fn is_whole(&self, offset: u64, header: &BlockHeader, block: &mut [u8]) -> Result<bool> {
+        let bytes = header.block_bytes as usize;
+        let read = self.read_at(offset, &mut block[..bytes])?;
+        Ok(header.check_body(&block[..read]).is_ok())
+    }
+}
+
+fn read_full(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}

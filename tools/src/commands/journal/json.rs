@@ -1,0 +1,87 @@
+//! Journal items as JSON, one object a line. Written by hand: a journal has many.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use railbus::journal::Recorded;
+use railbus::journal::format::{Gap, GapReason};
+use std::io::Write;
+
+/// Appends `{"position":..,"time_ns":..,"type_id":..,"flags":..,"payload":"BASE64"}` and what its flags bring.
+pub(crate) fn append_event(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
+    // Writing to a Vec does not fail.
+    let _ = write!(
+        out,
+        "{{\"position\":{},\"time_ns\":{},\"type_id\":{},\"flags\":{}",
+        recorded.position,
+        recorded.time_ns,
+        recorded.type_id(),
+        recorded.flags()
+    );
+    if recorded.flags() != 0 {
+        append_extensions(recorded, out);
+    }
+    out.extend_from_slice(b",\"payload\":\"");
+    let payload = recorded.payload();
+    let begin = out.len();
+    out.resize(begin + payload.len().div_ceil(3) * 4, 0);
+    let written = BASE64_STANDARD.encode_slice(payload, &mut out[begin..]).unwrap_or(0);
+    out.truncate(begin + written);
+    out.extend_from_slice(b"\"}\n");
+}
+
+fn append_extensions(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
+    let event = recorded.event();
+    if let Some(ns) = event.published_ns() {
+        let _ = write!(out, ",\"published_ns\":{ns}");
+    }
+    if let Some(trace) = event.trace() {
+        let trace_id = crate::framing::hex(&trace.trace_id);
+        let span_id = crate::framing::hex(&trace.span_id);
+        let _ = write!(
+            out,
+            ",\"trace\":{{\"trace_id\":\"{trace_id}\",\"span_id\":\"{span_id}\",\"flags\":{}}}",
+            trace.flags
+        );
+    }
+    if let Some(origin) = event.origin() {
+        let _ = write!(
+            out,
+            ",\"origin\":{{\"channel\":\"{}\",\"incarnation\":{},\"position\":{},\"attempts\":{}}}",
+            crate::framing::hex(&origin.channel.to_le_bytes()),
+            origin.incarnation,
+            origin.position,
+            origin.attempts
+        );
+    }
+}
+
+/// Appends `{"gap":"REASON","from":..,"to":..,"events":..,"time_ns":..}`; `events` is null when nobody knows.
+pub(crate) fn append_gap(
+    reason: &str,
+    from: u64,
+    to: u64,
+    events: u64,
+    time_ns: Option<u64>,
+    out: &mut Vec<u8>,
+) {
+    let events = if events == u64::MAX { "null".to_owned() } else { events.to_string() };
+    let time_ns = time_ns.map_or("null".to_owned(), |ns| ns.to_string());
+    let _ = writeln!(
+        out,
+        "{{\"gap\":\"{reason}\",\"from\":{from},\"to\":{to},\"events\":{events},\"time_ns\":{time_ns}}}"
+    );
+}
+
+/// One word for why events are missing.
+pub(crate) fn reason(gap: &Gap) -> &'static str {
+    match gap.reason {
+        GapReason::Overrun => "overrun",
+        GapReason::DiskFull => "disk-full",
+        GapReason::StagingLost => "staging-lost",
+        GapReason::NotRecorded => "not-recorded",
+        GapReason::Quarantined => "quarantined",
+    }
+}
+
+/// The same word for segments that are gone.
+pub(crate) const REMOVED: &str = "removed";

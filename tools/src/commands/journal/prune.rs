@@ -1,0 +1,101 @@
+//! `railbus journal prune`: removes the oldest segments.
+
+use super::when::parse_until;
+use crate::failure::Outcome;
+use crate::output::{print, print_json};
+use crate::units::parse_bytes;
+use railbus::Error;
+use railbus::journal::files::Files;
+use railbus::journal::store::Store;
+use railbus::journal::{Journal, SegmentInfo, Until};
+use railbus::os::pages::bytes_text;
+use serde_json::json;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus journal prune JOURNAL/demo/ticks --before -7d --dry-run
+  railbus journal prune JOURNAL/demo/ticks --before 2026-01-01
+  railbus journal prune JOURNAL/demo/ticks --keep 10GiB
+
+Only whole segments go, oldest first, and only those that hold nothing that is to be kept. The newest two stay in any \
+case, so this may be done beside a writer (which does the same by its own retention).";
+
+/// Remove the oldest segments of a journal
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct PruneArgs {
+    /// The journal's directory, JOURNAL/BUS/CHANNEL
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// What is older than this may go: a position or a time (see `railbus journal cat --help`)
+    #[arg(long, value_name = "WHERE", group = "what", value_parser = parse_until, allow_hyphen_values = true)]
+    before: Option<Until>,
+    /// Keep at most so many bytes of segments
+    #[arg(long, value_name = "SIZE", group = "what", value_parser = parse_bytes)]
+    keep: Option<u64>,
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prunes.
+pub(crate) fn run(args: &PruneArgs) -> Outcome {
+    let journal = Journal::open(&args.directory)?;
+    let segments = journal.segments()?;
+    let doomed = args.doomed(&segments);
+    if !args.dry_run {
+        let files = Files::open(&args.directory)?;
+        for segment in doomed {
+            let number = segment.header.number;
+            files.remove(number).map_err(|error| Error::io("remove", &segment.path, error))?;
+        }
+    }
+    let bytes: u64 = doomed.iter().map(|segment| segment.file_bytes).sum();
+    let first = segments[doomed.len()..].iter().find_map(|segment| segment.first);
+    if args.json {
+        let numbers: Vec<u64> = doomed.iter().map(|segment| segment.header.number).collect();
+        return print_json(&json!({
+            "removed": numbers,
+            "bytes": bytes,
+            "dry_run": args.dry_run,
+            "first_position": first.map(|block| block.first_position),
+        }));
+    }
+    let verb = if args.dry_run { "would go" } else { "removed" };
+    print(&format!(
+        "{} segments {verb}, {}; the journal begins at position {}\n",
+        doomed.len(),
+        bytes_text(bytes),
+        first.map_or_else(|| "-".to_owned(), |block| block.first_position.to_string()),
+    ))
+}
+
+impl PruneArgs {
+    /// The segments that may go: a beginning of the journal.
+    fn doomed<'a>(&self, segments: &'a [SegmentInfo]) -> &'a [SegmentInfo] {
+        // Those in preparation do not count.
+        let used = segments.iter().take_while(|segment| segment.first.is_some()).count();
+        let mut left: u64 = segments.iter().map(|segment| segment.file_bytes).sum();
+        let mut count = 0;
+        while count + 2 < used {
+            let (segment, next) = (&segments[count], &segments[count + 1]);
+            let is_old = self.before.is_some_and(|before| match (before, next.first) {
+                (_, None) => false,
+                (Until::Position(position), Some(next)) => next.first_position <= position,
+                (Until::Time(time_ns), Some(next)) => next.base_time_ns <= time_ns,
+            });
+            let is_much = self.keep.is_some_and(|keep| left > keep);
+            if segment.sealed_bytes.is_none() || !(is_old || is_much) {
+                break;
+            }
+            left -= segment.file_bytes;
+            count += 1;
+        }
+        &segments[..count]
+    }
+}

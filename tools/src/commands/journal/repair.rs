@@ -1,0 +1,98 @@
+//! `railbus journal repair`: what the next writer would do anyway, now; and, if asked, puts corrupt segments aside.
+
+use crate::failure::{Outcome, note};
+use crate::output::{print, print_json};
+use railbus::journal::Journal;
+use railbus::journal::files::{Files, QUARANTINE, segment_name};
+use railbus::journal::lock::PATIENCE;
+use railbus::journal::recovery::{self, Recovered, Repair};
+use railbus::os::clock::realtime_ns;
+use serde_json::json;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus journal repair JOURNAL/demo/ticks                cuts a torn tail off
+  railbus journal repair JOURNAL/demo/ticks --quarantine   and puts aside what is corrupt
+
+Nobody needs this for a torn tail: the next writer cuts it off itself. Corruption (damage to what had been durable) is \
+never repaired unasked: without --quarantine nothing is changed, the place is named, and the exit code is 5. With it, \
+the segments from the corrupt place on move to the directory quarantine, and a gap is recorded in their place.";
+
+/// Cut a torn tail off, and put corrupt segments aside
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RepairArgs {
+    /// The journal's directory, JOURNAL/BUS/CHANNEL
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Move corrupt segments out of the way; a gap is recorded in their place
+    #[arg(long)]
+    quarantine: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Repairs.
+pub(crate) fn run(args: &RepairArgs) -> Outcome {
+    let directory = &args.directory;
+    if !args.quarantine {
+        // Recovery throws away what nothing vouches for; a person is told first what it is.
+        Journal::open(directory)?;
+    }
+    let files = Files::open(directory)?;
+    let _lock = files.lock(PATIENCE)?;
+    let repaired = match args.quarantine {
+        true => recovery::repair(&files, directory, realtime_ns())?,
+        false => Repair { corruption: None, quarantined: Vec::new(), shortened: None, gap: None },
+    };
+    let recovered = recovery::recover(&files, directory)?;
+    if args.json {
+        return print_json(&json!({
+            "journal": directory.display().to_string(),
+            "quarantined": repaired.quarantined,
+            "shortened": repaired.shortened,
+            "gap": repaired.gap.map(|gap| json!({ "from": gap.from, "to": gap.to, "events": known(gap.events) })),
+            "cut_from": recovered.cut.map(|cut| cut.from),
+            "torn_bytes": recovered.torn_bytes,
+            "end_position": recovered.end_position,
+            "events": recovered.events,
+        }));
+    }
+    print(&text(&repaired, &recovered))?;
+    if recovered.cut.is_some_and(|cut| cut.may_be_acknowledged) {
+        note("what was cut may include events that were acknowledged, if the disk lost what it had promised");
+    }
+    Ok(())
+}
+
+/// A number of events, if anybody knows it.
+fn known(events: u64) -> Option<u64> {
+    Some(events).filter(|&events| events != u64::MAX)
+}
+
+fn text(repaired: &Repair, recovered: &Recovered) -> String {
+    let mut text = String::new();
+    for &segment in &repaired.quarantined {
+        text.push_str(&format!("{} is in {QUARANTINE} now\n", segment_name(segment)));
+    }
+    if let Some(segment) = repaired.shortened {
+        text.push_str(&format!("{} ends before its corrupt place now\n", segment_name(segment)));
+    }
+    if let Some(gap) = repaired.gap {
+        let events = known(gap.events).map_or_else(|| "some".to_owned(), |events| events.to_string());
+        text.push_str(&format!(
+            "a gap is recorded: {events} events, positions {} up to {}\n",
+            gap.from, gap.to
+        ));
+    }
+    if let Some(cut) = recovered.cut {
+        text.push_str(&format!(
+            "cut at position {}, {} B behind it were torn\n",
+            cut.from, recovered.torn_bytes
+        ));
+    }
+    text.push_str(&format!("the journal is sound up to position {}\n", recovered.end_position));
+    text
+}

@@ -1,0 +1,39 @@
+//! Which part of a journal: the arguments that cat, replay and export share.
+
+use super::when::{parse_seek, parse_until};
+use railbus::journal::{Journal, Replay, ReplayOptions, Seek, Speed, Until};
+use std::path::PathBuf;
+
+/// Which events of which journal.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SelectionArgs {
+    /// The journal's directory, JOURNAL/BUS/CHANNEL
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Where to begin: a position, a UTC time (2026-01-31T12:34:56Z), @SECONDS since 1970, -10m (ago), oldest, end
+    #[arg(long, value_name = "WHERE", default_value = "oldest", value_parser = parse_seek, allow_hyphen_values = true)]
+    pub(crate) from: Seek,
+    /// Where to end; what lies there is not part of it [default: the journal's end]
+    #[arg(long, value_name = "WHERE", value_parser = parse_until, allow_hyphen_values = true)]
+    pub(crate) to: Option<Until>,
+    /// Only events of this type id; may be given again
+    #[arg(long = "type", value_name = "ID")]
+    pub(crate) types: Vec<u16>,
+    /// Stop after so many events
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+}
+
+impl SelectionArgs {
+    /// What to replay.
+    pub(crate) fn options(&self, speed: Speed, repeat: bool) -> ReplayOptions {
+        ReplayOptions { from: self.from, to: self.to, type_ids: self.types.clone(), speed, repeat }
+    }
+
+    /// Opens the journal, and finds the beginning.
+    pub(crate) fn replay(&self, speed: Speed, repeat: bool) -> railbus::Result<(Journal, Replay)> {
+        let journal = Journal::open(&self.directory)?;
+        let replay = Replay::new(&journal, self.options(speed, repeat))?;
+        Ok((journal, replay))
+    }
+}

@@ -1,0 +1,113 @@
+//! Replay into a channel.
+
+use super::ReplayArgs;
+use super::lateness::Lateness;
+use crate::commands::journal::print::tell_item;
+use crate::failure::{Failure, Outcome, note};
+use crate::interrupt;
+use crate::open;
+use railbus::journal::{Item, Journal, Recorded, Replay};
+use railbus::outlet::Outlet;
+use railbus::sender::Sender;
+use railbus::{Attributes, Channel, ChannelName, Kind, SendError, SendOptions};
+use std::time::Duration;
+
+/// How long one attempt waits for room before it looks for a request to finish.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Publishes what `replay` brings.
+pub(super) fn run(
+    args: &ReplayArgs,
+    journal: &Journal,
+    replay: Replay,
+    target: &ChannelName,
+    lateness: &mut Lateness,
+) -> Outcome {
+    let channel = open::channel(target)?;
+    refuse_itself(journal, &channel)?;
+    let options = SendOptions { name: "replay".to_owned(), ..SendOptions::default() };
+    let sink = Into { args, target, lateness, told: false };
+    match channel.header().kind {
+        Kind::Stream => sink.publish(channel.publisher(&options)?, journal, replay),
+        Kind::Topic => sink.publish(channel.topic_publisher(&options)?, journal, replay),
+        Kind::Queue => sink.publish(channel.producer(&options)?, journal, replay),
+    }
+}
+
+/// A journal that is replayed into what it records would never end.
+fn refuse_itself(journal: &Journal, channel: &Channel) -> Outcome {
+    if journal.channel().channel_id != channel.header().channel_id {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{} is the channel that {} records: it would be fed with itself; replay into another channel",
+        channel.name(),
+        journal.directory().display()
+    )))
+}
+
+struct Into<'a> {
+    args: &'a ReplayArgs,
+    target: &'a ChannelName,
+    lateness: &'a mut Lateness,
+    told: bool,
+}
+
+impl Into<'_> {
+    fn publish<R: Outlet>(mut self, mut sender: Sender<R>, journal: &Journal, mut replay: Replay) -> Outcome {
+        let mut progress = self.args.progress(journal, false);
+        while !self.args.is_enough(progress.events()) && !interrupt::is_asked() {
+            let Some(due) = replay.next_due()? else { break };
+            match due.wait_while(|| !interrupt::is_asked()) {
+                Some(late_ns) if due.deadline_ns.is_some() => self.lateness.note(late_ns),
+                Some(_) => {}
+                None => break,
+            }
+            let Item::Event(event) = &due.item else {
+                tell_item(&due.item);
+                continue;
+            };
+            if !self.put(&mut sender, event)? {
+                break;
+            }
+            progress.count(1, event.end_position - event.position);
+            self.lateness.count();
+        }
+        Ok(())
+    }
+
+    /// Publishes one event, waiting for room. Returns whether to go on.
+    fn put<R: Outlet>(&mut self, sender: &mut Sender<R>, recorded: &Recorded<'_>) -> Result<bool, Failure> {
+        let event = recorded.event();
+        let attributes = Attributes {
+            type_id: event.type_id(),
+            trace: event.trace(),
+            published_ns: event.published_ns(),
+            origin: event.origin(),
+            replayed: true,
+        };
+        loop {
+            match sender.publish_with_timeout(event.payload(), &attributes, PATIENCE) {
+                Ok(_) => return Ok(true),
+                Err(SendError::TimedOut | SendError::NoWorker) => {
+                    if interrupt::is_asked() {
+                        return Ok(false);
+                    }
+                    if !std::mem::replace(&mut self.told, true) {
+                        let target = self.target;
+                        note(&format!("{target} is full; waiting (see `railbus info {target}`)"));
+                    }
+                }
+                Err(SendError::TooLong { bytes, max }) => {
+                    return Err(Failure::usage(format!(
+                        "the event at position {} has {bytes} bytes, {} takes at most {max}: create it with a larger \
+                         --capacity or --slot-bytes",
+                        event.position(),
+                        self.target
+                    )));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

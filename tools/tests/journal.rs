@@ -1,0 +1,188 @@
+//! `railbus journal` and `railbus replay` on journals written by hand.
+
+#[path = "../../bus/tests/journal_hand/mod.rs"]
+mod journal_hand;
+mod program;
+
+use journal_hand::Hand;
+use program::Base;
+use railbus::Kind;
+use railbus::journal::format::{Gap, GapReason};
+use railbus::ring::frame::{REPLAYED, STAMPED};
+use serde_json::Value;
+use std::os::unix::fs::FileExt;
+
+/// A small journal of a topic: three events, a gap, two events.
+fn small(base: &Base) -> (Hand, String) {
+    let directory = base.path().join("journal/demo/ticks");
+    let mut hand = Hand::new(&directory, Kind::Topic);
+    hand.event(b"one");
+    hand.time_ns += 1_500_000_000;
+    hand.event_of(7, 0, b"two\nlines");
+    let mut stamped = 1234u64.to_le_bytes().to_vec();
+    stamped.extend_from_slice(b"\xff three");
+    hand.event_of(0, STAMPED | REPLAYED, &stamped);
+    hand.block();
+    hand.gap(Gap { from: 3, to: 6, events: 3, reason: GapReason::DiskFull });
+    hand.event(b"seven");
+    hand.time_ns += 500_000_000;
+    hand.event_of(7, 0, b"eight");
+    hand.block();
+    (hand, directory.display().to_string())
+}
+
+#[test]
+fn cat_prints_four_forms_and_tells_of_gaps() {
+    let base = Base::new();
+    let (_, directory) = small(&base);
+    let json = base.fine(&format!("journal cat {directory} --json"));
+    let golden = "\
+{\"position\":0,\"time_ns\":1000000000,\"type_id\":0,\"flags\":0,\"payload\":\"b25l\"}
+{\"position\":1,\"time_ns\":2500000000,\"type_id\":7,\"flags\":0,\"payload\":\"dHdvCmxpbmVz\"}
+{\"position\":2,\"time_ns\":2500000000,\"type_id\":0,\"flags\":9,\"published_ns\":1234,\"payload\":\"/yB0aHJlZQ==\"}
+{\"gap\":\"disk-full\",\"from\":3,\"to\":6,\"events\":3,\"time_ns\":2500000000}
+{\"position\":6,\"time_ns\":2500000000,\"type_id\":0,\"flags\":0,\"payload\":\"c2V2ZW4=\"}
+{\"position\":7,\"time_ns\":3000000000,\"type_id\":7,\"flags\":0,\"payload\":\"ZWlnaHQ=\"}
+";
+    assert_eq!(json, golden);
+    for line in json.lines() {
+        serde_json::from_str::<Value>(line).expect("JSON");
+    }
+    let output = base.run(&format!("journal cat {directory}"));
+    assert_eq!(output.stdout, b"one\ntwo\nlines\n\xff three\nseven\neight\n");
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(told, "railbus: 3 events missing (disk-full): positions 3 up to 6\n");
+    assert_eq!(base.run(&format!("journal cat {directory} --raw --to 3")).stdout, b"onetwo\nlines\xff three");
+    let framed = base.run(&format!("journal cat {directory} --length-prefixed --from 6 -n 1"));
+    assert_eq!(framed.stdout, b"\x05\0\0\0seven");
+    for (part, lines) in [
+        ("--from @2.6", "eight\n"),
+        ("--from 1970-01-01T00:00:01.000000001Z --type 7", "two\nlines\neight\n"),
+        ("--to 1970-01-01T00:00:02Z", "one\n"),
+        ("--from end", ""),
+        ("--from 2 --to 3 -n 5", "\u{fffd} three\n"),
+        ("--from -1h", ""),
+    ] {
+        let output = base.run(&format!("journal cat {directory} {part}"));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), lines, "{part}");
+        assert!(output.status.success(), "{part}");
+    }
+}
+
+#[test]
+fn replay_prints_and_refuses_to_feed_itself() {
+    let base = Base::new();
+    let (_, directory) = small(&base);
+    let raw = base.run(&format!("replay {directory} --to-stdout raw"));
+    assert_eq!(raw.stdout, b"onetwo\nlines\xff threeseveneight");
+    let json = base.run(&format!("replay {directory} --to-stdout json --speed 10x"));
+    assert_eq!(json.stdout, base.run(&format!("journal cat {directory} --json")).stdout);
+    let told = String::from_utf8(json.stderr).expect("text");
+    assert!(told.contains("replayed 5 events in ") && told.contains("late by p50 "), "{told}");
+    let quiet = base.run(&format!("replay {directory} --to-stdout lines --rate 1000 --from 6 --quiet"));
+    assert_eq!((quiet.stdout, quiet.stderr), (b"seven\neight\n".to_vec(), Vec::new()));
+    let looped = base.run(&format!("replay {directory} --to-stdout lines --loop --from 6 -n 5"));
+    assert_eq!(looped.stdout, b"seven\neight\nseven\neight\nseven\n");
+    for usage in
+        ["--to-stdout xml", "--to-stdout raw --into a/b", "", "--to-stdout raw --speed 2", "--from x"]
+    {
+        assert_eq!(base.fails(&format!("replay {directory} {usage}")).0, 2, "{usage}");
+    }
+    // Into another channel of another kind, marked.
+    base.fine("create demo/again --kind stream --capacity 64KiB");
+    let subscriber = base.start("sub demo/again --json -n 5");
+    base.await_live("demo/again", "consumer", 1);
+    let output = base.run(&format!("replay {directory} --into demo/again"));
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(subscriber.fine()).expect("text");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((&lines[0]["payload"], &lines[1]["type_id"]), (&"one".into(), &7.into()));
+    assert_eq!(lines[2]["published_ns"], 1234);
+    // Into a channel whose events are too small.
+    base.fine("create demo/small --kind topic --slots 64 --slot-bytes 64");
+    let (mut hand, _) = small(&Base::new());
+    let large = base.path().join("journal/demo/large");
+    hand = Hand::of(&large, hand.channel.clone(), hand.segment.segment_bytes);
+    hand.event(&[1; 500]);
+    hand.block();
+    let (code, told) = base.fails(&format!("replay {} --into demo/small", large.display()));
+    assert!(code == 2 && told.contains("500 bytes"), "{code} {told}");
+    assert_eq!(base.fails(&format!("replay {directory} --into demo/none")).0, 3);
+}
+
+#[test]
+fn a_channel_is_not_fed_with_its_own_journal() {
+    let base = Base::new();
+    base.fine("create demo/ticks --kind stream");
+    let channel =
+        railbus::Bus::at(base.path(), "demo").and_then(|bus| bus.attach("ticks")).expect("attached");
+    let directory = base.path().join("journal/demo/ticks");
+    let mut hand = Hand::of(&directory, channel.header().clone(), 1 << 20);
+    hand.event(b"one");
+    hand.block();
+    let (code, told) = base.fails(&format!("replay {} --into demo/ticks", directory.display()));
+    assert!(code == 2 && told.contains("fed with itself"), "{code} {told}");
+}
+
+#[test]
+fn verify_says_what_is_there_torn_and_corrupt() {
+    let base = Base::new();
+    let (mut hand, directory) = small(&base);
+    hand.durable = hand.position;
+    hand.event(b"nine");
+    let nine = hand.block();
+    let verified = base.json(&format!("journal verify {directory} --json"));
+    let expected: Value = serde_json::json!({
+        "journal": directory, "segments": 1, "events": 6, "bytes": 8192 + 3 * 4096, "gaps": 1,
+        "first_position": 0, "first_time_ns": 1_000_000_000u64, "last_position": 8,
+        "last_time_ns": 3_000_000_000u64, "end_position": 9, "durable_position": 8, "torn_bytes": 0,
+        "corrupt": [],
+    });
+    assert_eq!(verified, expected);
+    assert!(base.fine(&format!("journal verify {directory}")).starts_with("6 events in 1 segments, "));
+    // The last block is torn: it was not durable.
+    hand.file(1).write_all_at(b"x", nine.offset + 4000).expect("harmed");
+    let torn = base.json(&format!("journal verify {directory} --json"));
+    assert_eq!(
+        (&torn["events"], &torn["last_position"], &torn["corrupt"]),
+        (&5.into(), &7.into(), &serde_json::json!([]))
+    );
+    assert!(torn["torn_bytes"].as_u64() > Some(0), "{torn}");
+    hand.write(&nine);
+    // The one before it was durable.
+    hand.file(1).write_all_at(b"x", nine.offset - 4096 + 200).expect("harmed");
+    let output = base.run(&format!("journal verify {directory} --json"));
+    assert_eq!(output.status.code(), Some(5));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("00000000000000000001.seg") && told.contains("position 3"), "{told}");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let corrupt = &json["corrupt"][0];
+    assert_eq!(
+        (&corrupt["segment"], &corrupt["offset"], &corrupt["position"]),
+        (&1.into(), &12288.into(), &3.into())
+    );
+    // What was before it is printed, and then the place is named.
+    let output = base.run(&format!("journal cat {directory}"));
+    assert_eq!((output.stdout, output.status.code()), (b"one\ntwo\nlines\n\xff three\n".to_vec(), Some(5)));
+    let output = base.run(&format!("replay {directory} --to-stdout raw"));
+    assert_eq!((output.stdout, output.status.code()), (b"onetwo\nlines\xff three".to_vec(), Some(5)));
+}
+
+#[test]
+fn what_is_no_journal_has_its_exit_code() {
+    let base = Base::new();
+    let empty = base.path().join("empty");
+    std::fs::create_dir(&empty).expect("made");
+    let foreign = base.path().join("foreign");
+    std::fs::create_dir(&foreign).expect("made");
+    std::fs::write(foreign.join("00000000000000000001.seg"), vec![7u8; 9000]).expect("written");
+    let file = base.path().join("file");
+    std::fs::write(&file, "text").expect("written");
+    for verb in ["journal cat", "journal verify", "replay --to-stdout raw"] {
+        for (path, code) in [("empty", 3), ("none", 3), ("foreign", 5), ("file", 2)] {
+            let (got, told) = base.fails(&format!("{verb} {}", base.path().join(path).display()));
+            assert_eq!(got, code, "{verb} {path}: {told}");
+            assert_eq!(told.lines().count(), 1, "{verb} {path}: {told}");
+        }
+    }
+}
