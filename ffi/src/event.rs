@@ -128,7 +128,6 @@ impl railbus_attributes {
             sequence: has(RAILBUS_HAS_SEQUENCE)
                 .then_some(Sequence { publisher: from.sequence_publisher, number: from.sequence_number }),
             replayed: has(RAILBUS_REPLAYED),
-            ..Attributes::default()
         }))
     }
 }
