@@ -184,7 +184,7 @@ impl Assembler {
                     position: record.position,
                     kind: first.kind,
                     type_id: record.type_id,
-                    flags: record.flags,
+                    flags: record.flags & !PIECE_OF_STATE,
                     body_bytes: first.body_bytes as usize,
                 });
                 self.check_length(false)?;

@@ -553,7 +553,7 @@ impl FirstPiece {
     }
 }
 
-/// Flag of a middle or last piece: the whole is a state, not an event. No event has it.
+/// Flag of a piece: the whole is a state, not an event. No event has it.
 pub const PIECE_OF_STATE: u8 = 0x80;
 
 /// The header of a record.

@@ -49,7 +49,8 @@ pub struct StageBlock {
 
 const _: () = assert!(size_of::<StageBlock>() == 64);
 
-/// The state words of a writer's staging blocks.
+/// The state words of a writer's staging blocks; clones are the same ones.
+#[derive(Clone)]
 pub struct StageWords {
     blocks: NonNull<StageBlock>,
     count: usize,

@@ -204,8 +204,8 @@ pub struct Writer<P: Pipeline> {
     written: u64,
     durable: u64,
     durable_since_ns: u64,
-    /// An event that staging did not hold as a whole: position, end.
-    unkept: Option<(u64, u64)>,
+    /// Position of an event that staging did not hold as a whole, until it is written.
+    unkept: Option<u64>,
     rotated: bool,
     finished: bool,
     poison: Option<Poison>,
@@ -439,9 +439,10 @@ impl<P: Pipeline> Writer<P> {
     }
 
     fn open_block(&mut self, record: &Put<'_>) -> std::result::Result<(), Full> {
-        if self.free.is_empty() && self.partial.is_some() && self.in_flight == 0 && self.ready.is_empty() {
-            // The event is larger than staging: what is written of it cannot be kept for a successor as well.
-            self.unkept = self.partial.map(|partial| (partial.position, u64::MAX));
+        if self.free.is_empty() && self.in_flight == 0 && self.ready.is_empty() {
+            // What is held is written. Either its event is larger than staging, and cannot be kept for a successor as a
+            // whole, or it was dropped.
+            self.unkept = self.partial.map(|partial| partial.position).or(self.unkept);
             self.free_held();
         }
         let block = self.free.pop().ok_or(Full)?;
@@ -546,7 +547,7 @@ impl<P: Pipeline> Writer<P> {
     /// Everything before this position is in staging or written: a successor finds it, the ring need not keep it.
     pub fn kept(&self) -> u64 {
         match self.unkept {
-            Some((position, _)) => position.min(self.end),
+            Some(position) => position.min(self.end),
             None => self.end,
         }
     }
@@ -808,8 +809,7 @@ impl<P: Pipeline> Writer<P> {
         let any = !ended.is_empty();
         let mut taken = completed.map_err(|error| self.poison("wait for", 0, &error));
         for completion in ended.drain(..) {
-            let this = self.take(completion, now_ns);
-            taken = taken.and(this);
+            taken = taken.and_then(|()| self.take(completion, now_ns)); // nothing counts after a failure
         }
         self.ended = ended;
         taken.map(|()| any)

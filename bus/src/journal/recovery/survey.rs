@@ -125,6 +125,8 @@ pub(super) struct Survey {
     pub(super) states: States,
     pub(super) gaps: u64,
     pub(super) bytes: u64,
+    /// The next record may go on with one whose first piece was not looked at, or was pruned.
+    began_unseen: bool,
 }
 
 impl Segment {
@@ -267,6 +269,7 @@ pub(super) fn survey(store: &dyn Store, checks: Checks) -> io::Result<Survey> {
         states: States::default(),
         gaps: 0,
         bytes: 0,
+        began_unseen: true,
     };
     let hole = survey.follow(store, checks)?;
     if let Some(hole) = hole {
@@ -375,6 +378,7 @@ impl Survey {
             }
         }
         self.bytes += seal.blocks_end;
+        self.began_unseen = true;
         self.segments[index].end_offset = seal.blocks_end;
         self.link = Link::behind(&last, 0, 0);
         None
@@ -457,9 +461,10 @@ impl Survey {
         let content = block::content(header, records)?;
         for record in block::Records::new(header, records) {
             let record = record?;
-            if record.kind.continues() && !assembler.is_pending() && header.sequence > 0 && self.bytes == 0 {
-                continue; // the journal was pruned within this record
+            if record.kind.continues() && self.began_unseen {
+                continue;
             }
+            self.began_unseen = false;
             let kind = match record.kind {
                 RecordKind::First => FirstPiece::decode(record.body)?.0.kind,
                 kind => kind,
@@ -521,11 +526,12 @@ impl Survey {
 
     /// The states that no walked block had are where the seals say.
     fn find_states(&mut self, store: &dyn Store) -> io::Result<()> {
-        for segment in self.segments[..self.used].iter().rev() {
-            let (Ok(header), Some((_, seal))) = (segment.header, segment.seal) else { continue };
+        let used = &self.segments[..self.used];
+        for index in (0..used.len()).rev() {
+            let Some((_, seal)) = used[index].seal else { continue };
             for (kind, offset) in seal.states.into_iter().enumerate() {
                 if offset != 0 && self.states[kind].is_none() {
-                    self.states[kind] = read_state(store, &header, offset, seal.blocks_end, kind)?;
+                    self.states[kind] = read_state(store, &used[index..], offset, kind)?;
                 }
             }
             if self.states.iter().all(Option::is_some) {
@@ -557,36 +563,55 @@ fn has_any_block(store: &dyn Store, number: u64) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The newest state of a kind in the blocks from `offset` on; `None` if its last piece is in another segment: an older
-/// one does as well.
+/// The newest state of a kind in the first segment, in the blocks from `offset` on; its last pieces may be in further
+/// ones. `None` if they were cut: an older state does as well.
 fn read_state(
     store: &dyn Store,
-    segment: &SegmentHeader,
+    segments: &[Segment],
     mut offset: u64,
-    end: u64,
     kind: usize,
 ) -> io::Result<Option<State>> {
-    let mut window = Window::new(store, segment.number, end);
     let (mut states, mut scratch, mut assembler) = (States::default(), Vec::new(), Assembler::new());
-    while offset < end && (states[kind].is_none() || assembler.is_pending()) {
-        let Ok(header) = BlockHeader::decode(window.at(offset, SECTOR_BYTES)?) else { return Ok(None) };
-        if !is_of(&header, segment) {
-            return Ok(None);
+    for (index, segment) in segments.iter().enumerate() {
+        let (Ok(header), Ok(first)) = (segment.header, segments[0].header) else { break };
+        if index > 0 && (!assembler.is_pending() || header.epoch != first.epoch) {
+            break;
         }
-        let bytes = window.at(offset, header.block_bytes as usize)?;
-        let Ok(records) = block::open(&header, bytes, &mut scratch) else { return Ok(None) };
-        for record in block::Records::new(&header, records) {
-            let Ok(record) = record else { return Ok(None) };
-            if record.kind.continues() && !assembler.is_pending() {
-                continue;
+        let mut window = Window::new(store, header.number, segment.end_offset);
+        while offset < segment.end_offset && (index == 0 || assembler.is_pending()) {
+            let Ok(block) = BlockHeader::decode(window.at(offset, SECTOR_BYTES)?) else { return Ok(None) };
+            if !is_of(&block, &header) {
+                return Ok(None);
             }
-            match assembler.push(record, header.unit) {
-                Ok(Some(whole)) => take_state(&mut states, &whole),
-                Ok(None) => {}
-                Err(_) => return Ok(None),
+            let bytes = window.at(offset, block.block_bytes as usize)?;
+            let Ok(records) = block::open(&block, bytes, &mut scratch) else { return Ok(None) };
+            if take_states(&block, records, &mut assembler, &mut states).is_err() {
+                return Ok(None);
+            }
+            offset += u64::from(block.block_bytes);
+            if states[kind].is_some() && !assembler.is_pending() {
+                break;
             }
         }
-        offset += u64::from(header.block_bytes);
+        offset = BLOCKS_OFFSET;
     }
     Ok(states[kind].take())
+}
+
+fn take_states(
+    block: &BlockHeader,
+    records: &[u8],
+    assembler: &mut Assembler,
+    states: &mut States,
+) -> Result<(), Flaw> {
+    for record in block::Records::new(block, records) {
+        let record = record?;
+        if record.kind.continues() && !assembler.is_pending() {
+            continue; // of a record that began before
+        }
+        if let Some(whole) = assembler.push(record, block.unit)? {
+            take_state(states, &whole);
+        }
+    }
+    Ok(())
 }

@@ -28,10 +28,12 @@ impl<'a> Window<'a> {
         let wanted = (bytes as u64).min(self.end.saturating_sub(offset)) as usize;
         let inside = offset >= self.start && offset + wanted as u64 <= self.start + self.valid as u64;
         if !inside {
-            self.buffer.resize(WINDOW_BYTES, 0);
             // The first read is small: often a page is all that is wanted.
             let ahead = if self.valid == 0 && self.start == 0 { 4 * SECTOR_BYTES } else { WINDOW_BYTES };
             let most = (self.end.saturating_sub(offset)).min(ahead.max(wanted) as u64) as usize;
+            if self.buffer.len() < most {
+                self.buffer = vec![0; most.max(ahead.min(self.end as usize))];
+            }
             self.valid = self.store.read_at(self.segment, offset, &mut self.buffer[..most])?;
             self.start = offset;
         }

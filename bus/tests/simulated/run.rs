@@ -1,0 +1,610 @@
+//! One seed: sessions of a writer with random options, events and failures, each ended by a crash, each recovered,
+//! and after each the whole history compared.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use railbus::Error;
+use railbus::journal::block::{self, Assembler};
+use railbus::journal::format::{
+    BLOCKS_OFFSET, Codec, Gap, GapReason, PositionUnit, RecordKind, SECTOR_BYTES, SegmentHeader,
+};
+use railbus::journal::recovery::{self, Checks, Recovered};
+use railbus::journal::staging::StageWords;
+use railbus::journal::store::{Begun, Completion, Pipeline, Store};
+use railbus::journal::writer::{Identity, SyncPolicy, Writer, WriterOptions};
+use railbus::ring::frame;
+
+use crate::simulated::disk::{Disk, Faults, SimulatedPipeline};
+use crate::simulated::oracle::{self, Entry};
+use crate::simulated::random::Random;
+
+/// What is done wrong on purpose, to see that the oracle sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// Nothing.
+    None,
+    /// Syncs end well, and nothing was synced.
+    NoSync,
+    /// Writes end well before they are done.
+    EarlyAck,
+    /// Only the newest segment is synced; for the others it is only said.
+    OldSegmentsUnsynced,
+    /// Failed writes end well.
+    HiddenErrors,
+    /// Recovery does not make durable what it found.
+    NoSyncInRecovery,
+    /// Recovery takes what the cache shows for what the disk holds.
+    TrustsCache,
+}
+
+/// The pipeline, with the mutation.
+#[derive(Debug)]
+struct Mutant {
+    inner: SimulatedPipeline,
+    mutation: Mutation,
+    said: Vec<Completion>,
+    newest: u64,
+}
+
+impl Pipeline for Mutant {
+    fn depth(&self) -> usize {
+        self.inner.depth()
+    }
+
+    fn staging(&mut self, block: usize) -> &mut [u8] {
+        self.inner.staging(block)
+    }
+
+    fn staging_blocks(&self) -> usize {
+        self.inner.staging_blocks()
+    }
+
+    fn write(&mut self, segment: u64, offset: u64, block: usize, bytes: usize) -> io::Result<()> {
+        self.newest = self.newest.max(segment);
+        if self.mutation == Mutation::EarlyAck {
+            self.said.push(Completion { begun: Begun::Write { block }, result: Ok(()) });
+        }
+        self.inner.write(segment, offset, block, bytes)
+    }
+
+    fn sync(&mut self, segment: u64) -> io::Result<()> {
+        if self.mutation == Mutation::NoSync
+            || (self.mutation == Mutation::OldSegmentsUnsynced && segment < self.newest)
+        {
+            self.said.push(Completion { begun: Begun::Sync { segment }, result: Ok(()) });
+            return Ok(());
+        }
+        self.inner.sync(segment)
+    }
+
+    fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
+        self.inner.prepare(header, channel_page)
+    }
+
+    fn close(&mut self, segment: u64) {
+        self.inner.close(segment);
+    }
+
+    fn complete(&mut self, timeout: Option<Duration>, ended: &mut Vec<Completion>) -> io::Result<()> {
+        let already = ended.len();
+        self.inner.complete(timeout, ended)?;
+        match self.mutation {
+            Mutation::EarlyAck => ended.retain(|completion| !matches!(completion.begun, Begun::Write { .. })),
+            Mutation::HiddenErrors => {
+                for completion in &mut ended[already..] {
+                    completion.result = Ok(());
+                }
+            }
+            _ => {}
+        }
+        ended.append(&mut self.said);
+        Ok(())
+    }
+}
+
+/// The store, with the mutation.
+struct MutantStore<'a>(&'a Disk, Mutation);
+
+impl Store for MutantStore<'_> {
+    fn segments(&self) -> io::Result<Vec<u64>> {
+        self.0.segments()
+    }
+    fn length(&self, segment: u64) -> io::Result<u64> {
+        self.0.length(segment)
+    }
+    fn read_at(&self, segment: u64, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(segment, offset, bytes)
+    }
+    fn write_at(&self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(segment, offset, bytes)
+    }
+    fn sync(&self, segment: u64) -> io::Result<()> {
+        if self.1 == Mutation::NoSyncInRecovery { Ok(()) } else { self.0.sync(segment) }
+    }
+    fn create(&self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
+        self.0.create(header, channel_page)
+    }
+    fn remove(&self, segment: u64) -> io::Result<()> {
+        self.0.remove(segment)
+    }
+    fn quarantine(&self, segment: u64) -> io::Result<()> {
+        self.0.quarantine(segment)
+    }
+    fn reads_the_disk(&self) -> bool {
+        self.1 == Mutation::TrustsCache || self.0.reads_the_disk()
+    }
+}
+
+/// Whose journal it is.
+pub(crate) fn identity(unit: PositionUnit, seed: u64) -> Identity {
+    let header = SegmentHeader {
+        channel_id: *b"a channel's name",
+        incarnation: 3,
+        created_ns: 1_000,
+        owner: 1000,
+        ring_group: 1001,
+        ring_mode: 0o640,
+        acks_group: 1002,
+        acks_mode: 0o660,
+        unit,
+        ..SegmentHeader::default()
+    };
+    let channel_page = vec![0xA5; SECTOR_BYTES].into_boxed_slice();
+    Identity { header, channel_page, path: "simulated".into(), id_seed: seed }
+}
+
+struct Run {
+    random: Random,
+    disk: Disk,
+    mutation: Mutation,
+    unit: PositionUnit,
+    options: WriterOptions,
+    /// Everything that was appended and is not known to be cut.
+    appended: Vec<Entry>,
+    /// Everything before this position must be there.
+    promised: u64,
+    now_ns: u64,
+    time_ns: u64,
+    /// The newest time in the journal when the session began.
+    floor_ns: u64,
+}
+
+/// How a session ended.
+struct Ended {
+    written: u64,
+    durable: u64,
+    kept: u64,
+    leftovers: Vec<Entry>,
+}
+
+/// Runs a seed. An error says what went wrong.
+pub(crate) fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let disk = Disk::new(random.next());
+    disk.set_ways(random.once_in(3), random.once_in(2));
+    let block_bytes = SECTOR_BYTES * random.pick(&[1, 1, 2, 4]);
+    let room = SECTOR_BYTES as u64 * random.below(12);
+    let options = WriterOptions {
+        sync: random.pick(&[
+            SyncPolicy::Always,
+            SyncPolicy::Always,
+            SyncPolicy::Interval(Duration::from_nanos(5_000)),
+            SyncPolicy::Never,
+        ]),
+        segment_bytes: BLOCKS_OFFSET + (block_bytes + SECTOR_BYTES) as u64 + room,
+        block_bytes,
+        codec: random.pick(&[Codec::None, Codec::None, Codec::None, Codec::Lz4, Codec::Zstd]),
+        linger: Duration::from_nanos(random.below(2_000)),
+        mark_after: Duration::from_nanos(random.below(5_000)),
+        segments_ahead: 1 + random.index(2),
+    };
+    let unit = random.pick(&[PositionUnit::Bytes, PositionUnit::Events]);
+    let sessions = 1 + random.below(4);
+    let mut run = Run {
+        random,
+        disk,
+        mutation,
+        unit,
+        options,
+        appended: Vec::new(),
+        promised: 0,
+        now_ns: 0,
+        time_ns: 0,
+        floor_ns: 0,
+    };
+    for _ in 0..sessions {
+        let recovered = run.recover(None)?;
+        let ended = run.session(&recovered)?;
+        run.crash(&ended)?;
+    }
+    run.recover(None).map(|_| ())
+}
+
+impl Run {
+    fn crash(&mut self, ended: &Ended) -> Result<(), String> {
+        if self.random.once_in(2) {
+            self.disk.cut_power();
+            self.promised = self.promised.max(ended.durable);
+            return Ok(());
+        }
+        self.disk.restart();
+        self.promised = self.promised.max(ended.written);
+        // A successor takes over what was in staging; it is not hurt by a second crash before it could.
+        self.recover(Some(ended))?;
+        if self.random.once_in(2) {
+            self.disk.cut_power();
+        }
+        Ok(())
+    }
+
+    /// Recovers, with failures and crashes on the way, and checks what is there then.
+    fn recover(&mut self, left: Option<&Ended>) -> Result<Recovered, String> {
+        let path = Path::new("simulated");
+        let mut tries = 0;
+        let recovered = loop {
+            let hard = tries < 6 && self.random.once_in(3);
+            let faults = if hard { self.faults_of_recovery() } else { Faults::default() };
+            self.disk.set_faults(faults);
+            let result = recovery::recover(&MutantStore(&self.disk, self.mutation), path);
+            match result {
+                Ok(recovered) if !self.disk.has_crashed() => break recovered,
+                Err(Error::Corrupt { why, .. }) => return Err(format!("called corrupt: {why}")),
+                Err(error) if !hard => return Err(format!("recovery failed on a good disk: {error}")),
+                _ if self.random.once_in(2) => {
+                    if left.is_some() {
+                        self.disk.restart(); // what a successor may count on
+                    } else {
+                        self.disk.cut_power();
+                    }
+                }
+                _ => self.disk.restart(),
+            }
+            tries += 1;
+        };
+        self.disk.set_faults(Faults::default());
+        self.check(&recovered, left)?;
+        Ok(recovered)
+    }
+
+    fn faults_of_recovery(&mut self) -> Faults {
+        Faults {
+            read: self.random.pick(&[0, 0, 40]),
+            write: self.random.pick(&[0, 0, 5]),
+            sync: self.random.pick(&[0, 0, 3]),
+            crash_after: self.random.once_in(2).then(|| self.random.below(60)),
+            ..Faults::default()
+        }
+    }
+
+    fn check(&mut self, recovered: &Recovered, left: Option<&Ended>) -> Result<(), String> {
+        let path = Path::new("simulated");
+        let found = oracle::read(&self.disk)?;
+        let kept = oracle::is_prefix(&found, &self.appended, self.promised)?;
+        let end = found.iter().map(|entry| entry.end_position).max().unwrap_or(0);
+        // Pieces of an event that is cut may reach behind a jump, but never behind an event.
+        let next = self.appended[kept..].iter().find(|entry| !entry.is_state());
+        if recovered.end_position < end || next.is_some_and(|next| next.position < recovered.end_position) {
+            return Err(format!("recovered up to {}, and read up to {end}", recovered.end_position));
+        }
+        let events = found.iter().filter(|entry| entry.kind == RecordKind::Event).count() as u64;
+        if recovered.events != events {
+            return Err(format!("recovered {} events, and read {events}", recovered.events));
+        }
+        for (index, kind) in RecordKind::STATES.into_iter().enumerate() {
+            let newest = found.iter().rfind(|entry| entry.kind == kind);
+            let whole = newest.is_none_or(|entry| entry.body.len() < self.options.block_bytes - 200);
+            let same =
+                newest.map(|entry| &entry.body) == recovered.states[index].as_ref().map(|state| &state.body);
+            if whole && !same {
+                return Err(format!("the newest {kind:?} was not found"));
+            }
+        }
+        if let Some(ended) = left {
+            check_leftovers(&found, &self.appended, recovered.end_position, ended)?;
+        }
+        let before = self.disk.contents();
+        let again =
+            recovery::recover(&self.disk, path).map_err(|error| format!("recovering twice: {error}"))?;
+        // The epoch may be the same once more: what the one before left was removed.
+        if (again.start.segment, again.start.link) != (recovered.start.segment, recovered.start.link)
+            || again.states != recovered.states
+            || again.cut.is_some()
+        {
+            let brief = |one: &Recovered| {
+                format!(
+                    "{:?} {:?} {:?}",
+                    one.start,
+                    one.cut,
+                    one.states.each_ref().map(|state| state.as_ref().map(|state| state.position))
+                )
+            };
+            return Err(format!("recovering twice differs: {}, then {}", brief(recovered), brief(&again)));
+        }
+        if self.disk.contents() != before {
+            return Err("recovering twice changes the disk".into());
+        }
+        let report = recovery::examine(&self.disk, path, Checks::FULL).map_err(|error| error.to_string())?;
+        if report.corrupt.is_some()
+            || report.events != events
+            || report.end_position != recovered.end_position
+        {
+            return Err(format!("verify says {report:?}"));
+        }
+        self.appended.truncate(kept);
+        self.promised = recovered.end_position;
+        Ok(())
+    }
+
+    fn session(&mut self, recovered: &Recovered) -> Result<Ended, String> {
+        let blocks = 4 + self.random.index(6);
+        let depth = 1 + self.random.index(5);
+        let mut inner = SimulatedPipeline::new(&self.disk, blocks, depth, self.random.next());
+        inner.lazy = self.random.once_in(3);
+        inner.strict = self.mutation == Mutation::None;
+        let words = StageWords::heap(blocks);
+        let pipeline = Mutant { inner, mutation: self.mutation, said: Vec::new(), newest: 0 };
+        let identity = identity(self.unit, self.random.next());
+        let mut writer =
+            Writer::new(pipeline, words.clone(), recovered.start, identity, self.options.clone())
+                .map_err(|error| format!("no writer: {error}"))?;
+        let faults = if self.random.once_in(3) {
+            Faults {
+                write: self.random.pick(&[0, 0, 60]),
+                sync: self.random.pick(&[0, 0, 20]),
+                prepare: self.random.pick(&[0, 0, 10]),
+                no_space: self.random.pick(&[0, 0, 2]),
+                ..Faults::default()
+            }
+        } else {
+            Faults::default()
+        };
+        self.disk.set_faults(faults);
+        let may_fail = faults.write + faults.sync + faults.prepare > 0;
+        self.floor_ns = recovered.start.link.time_ns;
+        self.time_ns = self.time_ns.max(self.floor_ns);
+        let sizes = self.random.pick(&[100, 100, 3_000, 3 * self.options.block_bytes as u64]);
+        let (mut written, mut durable) = (recovered.end_position, recovered.end_position);
+        let mut failed = None;
+        // As many steps as make about 300 KiB.
+        for _ in 0..self.random.below((300_000 / (sizes + 100)).clamp(10, 100)) {
+            let step = self.step(&mut writer, sizes);
+            let step = step.and_then(|()| self.turn(&mut writer));
+            if let Err(error) = step {
+                failed = Some(error);
+                break;
+            }
+            if writer.durable() < durable || writer.written() < written || writer.durable() > writer.written()
+            {
+                return Err("positions that go back".into());
+            }
+            (written, durable) = (writer.written(), writer.durable());
+        }
+        if failed.is_none() && self.random.once_in(4) {
+            match writer.finish(self.now_ns) {
+                Ok(()) if writer.durable() != writer.end() => return Err("finished, and not durable".into()),
+                Ok(()) | Err(Error::NoSpace { .. }) => {}
+                Err(error) => failed = Some(error.to_string()),
+            }
+        }
+        if let Some(error) = failed {
+            if !may_fail {
+                return Err(format!("the writer failed on a good disk: {error}"));
+            }
+            let still = writer.turn(self.now_ns, Duration::ZERO).err().map(|error| error.to_string());
+            if still != Some(error)
+                || writer
+                    .append(frame::header(1, 0, 0), u64::MAX - 20, end(self.unit, u64::MAX - 20, 1), b"x", 0)
+                    .is_ok()
+            {
+                return Err("a poisoned writer that goes on".into());
+            }
+        }
+        let (written, durable, kept) = (writer.written(), writer.durable(), writer.kept());
+        let mut pipeline = writer.into_pipeline();
+        pipeline.inner.stop();
+        let leftovers = leftovers(&words, &pipeline.inner, self.unit)?;
+        Ok(Ended { written, durable, kept, leftovers })
+    }
+
+    /// Appends something. An error is the writer's poison.
+    fn step(&mut self, writer: &mut Writer<Mutant>, sizes: u64) -> Result<(), String> {
+        for _ in 0..self.random.below(6) {
+            self.time_ns += self.random.pick(&[0, 1, 1_000, 6_000_000_000]);
+            match self.random.below(40) {
+                0 => self.append_gap(writer)?,
+                1 => self.append_state(writer, sizes)?,
+                _ => self.append_event(writer, sizes)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn append_event(&mut self, writer: &mut Writer<Mutant>, sizes: u64) -> Result<(), String> {
+        let bytes = self.random.below(sizes + 1) as usize;
+        let body = self.body(bytes);
+        let jump = match self.random.below(100) {
+            0 => 5 << 32,
+            1..20 => 8 * self.random.below(100),
+            _ => 0,
+        };
+        let position = writer.end() + jump;
+        let flags = if bytes >= 8 && self.random.once_in(4) { frame::STAMPED } else { 0 };
+        let type_id = self.random.next() as u16;
+        let word = frame::header(bytes as u32, type_id, flags);
+        let end_position = end(self.unit, position, bytes as u64);
+        // An older time counts as the newest so far.
+        let said_ns = self.time_ns - self.random.pick(&[0, 0, self.time_ns / 2]);
+        let mut tries = 0;
+        while writer.append(word, position, end_position, &body, said_ns).is_err() {
+            self.turn(writer)?;
+            tries += 1;
+            if tries > 200 {
+                return self.drop_event(writer, position, end_position);
+            }
+        }
+        let time_ns = self.newest_time(said_ns);
+        let kind = RecordKind::Event;
+        self.appended.push(Entry { position, end_position, time_ns, kind, type_id, flags, body });
+        Ok(())
+    }
+
+    /// The policy for a full disk: drop, and say so.
+    fn drop_event(&mut self, writer: &mut Writer<Mutant>, from: u64, to: u64) -> Result<(), String> {
+        let gap = Gap { from, to, events: 1, reason: GapReason::DiskFull };
+        for _ in 0..50 {
+            if writer.append_gap(&gap, self.time_ns).is_ok() {
+                self.note_gap(&gap);
+                return Ok(());
+            }
+            self.turn(writer)?;
+        }
+        self.disk.set_faults(Faults::default()); // somebody made room
+        for _ in 0..2_000 {
+            self.now_ns += 200_000_000;
+            self.turn(writer)?;
+            if writer.append_gap(&gap, self.time_ns).is_ok() {
+                self.note_gap(&gap);
+                return Ok(());
+            }
+        }
+        Err("staging stays full on a good disk".into())
+    }
+
+    fn append_gap(&mut self, writer: &mut Writer<Mutant>) -> Result<(), String> {
+        let from = writer.end() + 8 * self.random.below(3);
+        let to = from + self.random.pick(&[8, 64, 9 << 32]);
+        let gap = Gap { from, to, events: u64::MAX, reason: GapReason::Overrun };
+        for _ in 0..200 {
+            if writer.append_gap(&gap, self.time_ns).is_ok() {
+                self.note_gap(&gap);
+                return Ok(());
+            }
+            self.turn(writer)?;
+        }
+        Ok(())
+    }
+
+    fn note_gap(&mut self, gap: &Gap) {
+        let time_ns = self.newest_time(self.time_ns);
+        self.appended.push(Entry {
+            position: gap.from,
+            end_position: gap.to,
+            time_ns,
+            kind: RecordKind::Gap,
+            type_id: 0,
+            flags: 0,
+            body: gap.encode().to_vec(),
+        });
+    }
+
+    fn append_state(&mut self, writer: &mut Writer<Mutant>, sizes: u64) -> Result<(), String> {
+        let kind = self.random.pick(&RecordKind::STATES);
+        let bytes = self.random.below(sizes + 1) as usize;
+        let body = self.body(bytes);
+        let position = writer.end();
+        let mut tries = 0;
+        while writer.append_state(kind, &body, self.time_ns).is_err() {
+            self.turn(writer)?;
+            tries += 1;
+            if tries > 200 {
+                self.disk.set_faults(Faults { no_space: 0, ..Faults::default() });
+                self.now_ns += 200_000_000;
+            }
+            if tries > 2_000 {
+                return Err("staging stays full on a good disk".into());
+            }
+        }
+        let time_ns = self.newest_time(self.time_ns);
+        self.appended.push(Entry {
+            position,
+            end_position: position,
+            time_ns,
+            kind,
+            type_id: 0,
+            flags: 0,
+            body,
+        });
+        Ok(())
+    }
+
+    fn turn(&mut self, writer: &mut Writer<Mutant>) -> Result<(), String> {
+        self.now_ns += self.random.below(3_000);
+        let wait = Duration::from_nanos(self.random.below(2));
+        writer.turn(self.now_ns, wait).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn newest_time(&self, said_ns: u64) -> u64 {
+        self.appended.last().map_or(said_ns, |last| last.time_ns.max(said_ns)).max(self.floor_ns)
+    }
+
+    fn body(&mut self, bytes: usize) -> Vec<u8> {
+        let (word, dull) = (self.random.next(), self.random.once_in(2));
+        let mut body = vec![0; bytes];
+        if dull {
+            body.fill(word as u8);
+        } else {
+            let mut random = Random::new(word);
+            for chunk in body.chunks_mut(8) {
+                chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]);
+            }
+        }
+        body
+    }
+}
+
+fn end(unit: PositionUnit, position: u64, bytes: u64) -> u64 {
+    match unit {
+        PositionUnit::Bytes => position.saturating_add(frame::frame_bytes(bytes)),
+        PositionUnit::Events => position + 1,
+    }
+}
+
+/// What a successor finds in staging.
+fn leftovers(
+    words: &StageWords,
+    pipeline: &SimulatedPipeline,
+    unit: PositionUnit,
+) -> Result<Vec<Entry>, String> {
+    let mut assembler = Assembler::new();
+    let mut found = Vec::new();
+    for left in words.leftovers() {
+        for record in left.records(unit, pipeline.staging_bytes(left.block)) {
+            let record = record.map_err(|flaw| format!("in staging: {flaw}"))?;
+            if record.kind.continues() && !assembler.is_pending() {
+                continue;
+            }
+            let whole: Option<block::Record<'_>> =
+                assembler.push(record, unit).map_err(|flaw| format!("in staging: {flaw}"))?;
+            found.extend(whole.as_ref().map(Entry::of));
+        }
+    }
+    Ok(found)
+}
+
+/// After a kill: the journal, and behind it what is in staging, is all that was kept.
+fn check_leftovers(
+    found: &[Entry],
+    appended: &[Entry],
+    journal_end: u64,
+    ended: &Ended,
+) -> Result<(), String> {
+    let events = |entries: &[Entry], from: u64| -> Vec<Entry> {
+        entries.iter().filter(|entry| !entry.is_state() && entry.position >= from).cloned().collect()
+    };
+    let mut both = events(found, 0);
+    both.extend(events(&ended.leftovers, journal_end));
+    let all = events(appended, 0);
+    for (i, entry) in all.iter().enumerate() {
+        if entry.end_position <= ended.kept && both.get(i) != Some(entry) {
+            let has = both.get(i).map_or_else(|| "nothing".into(), Entry::brief);
+            return Err(format!(
+                "kept before {}: {}, and a successor finds {has}",
+                ended.kept,
+                entry.brief()
+            ));
+        }
+    }
+    Ok(())
+}
