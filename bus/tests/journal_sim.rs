@@ -9,11 +9,16 @@
 
 mod simulated;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use simulated::run::{Mutation, run};
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
@@ -63,7 +68,13 @@ fn no_crash_loses_what_was_promised() {
 /// Mutation gate: each of these mistakes is seen within a few hundred seeds.
 #[test]
 fn a_writer_or_recovery_that_cheats_is_found_out() {
-    std::panic::set_hook(Box::new(|_| {})); // mutants may panic; this test program's other test prints its own
+    // Mutants may panic, which need not be told.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !QUIET.get() {
+            hook(panic);
+        }
+    }));
     for mutation in [
         Mutation::NoSync,
         Mutation::EarlyAck,
@@ -72,7 +83,9 @@ fn a_writer_or_recovery_that_cheats_is_found_out() {
         Mutation::NoSyncInRecovery,
         Mutation::TrustsCache,
     ] {
+        QUIET.set(true);
         let found = (1..3_000).find_map(|seed| outcome(seed, mutation).err().map(|why| (seed, why)));
+        QUIET.set(false);
         let (seed, why) = found.unwrap_or_else(|| panic!("{mutation:?} went unnoticed"));
         println!("{mutation:?}: seed {seed}: {why}");
     }
