@@ -8,6 +8,7 @@ pub(crate) mod create;
 pub(crate) mod evict;
 pub(crate) mod info;
 pub(crate) mod journal;
+pub(crate) mod journald;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod publish;

@@ -1,0 +1,437 @@
+//! `railbus journald`: records channels to disk until it is told to stop.
+//!
+//! A thread of the library records (`railbus::Recorders`); this loop decides what. It makes lost channels again, opens
+//! the journal of every channel that fits a pattern, looks for new ones whenever a bus directory changes, lets go of
+//! those that were removed, and tells systemd and the terminal how it goes.
+//!
+//! One channel's trouble is its own: it is said, and the others are recorded. A channel that cannot be opened is tried
+//! again every second; one whose disk has failed is not, until the daemon is told to reload or starts anew.
+
+mod config;
+mod notify;
+mod pattern;
+mod status;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use crate::failure::{Failure, Outcome, note, say};
+use crate::output::print;
+use crate::{interrupt, open};
+use config::{Config, Flags, Settings};
+use notify::Notify;
+use pattern::Pattern;
+use railbus::journal::{self, RecorderStatus};
+use railbus::os::lock;
+use railbus::{Bus, ChannelName, Error, JournalState, RecorderOptions, Recorders};
+use status::StatusLine;
+use watch::Watch;
+
+const EXAMPLES: &str = "\
+Examples:
+  railbus journald --journal /var/lib/railbus/journal --channels 'demo/*' --sync always
+  railbus journald --journal DIR --channels demo/ticks --channels 'other/*' --sync interval=10ms --core 3
+  railbus journald --journal DIR --channels '*/*' --mode lossy --max-bytes 10GiB --max-age 7d
+  railbus journald --config /etc/railbus/journald.toml
+
+Prints `ready` when it records. SIGTERM and SIGINT: what was published is written, made durable and sealed, exit code 0 \
+(1 when a channel's journal had failed). SIGHUP: reads the config again. Channels that were lost with their shared \
+memory are made again from their journals at the start. tools/dist/ has a commented config, a systemd unit and a \
+tmpfiles entry.";
+
+/// Record channels to disk
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct JournaldArgs {
+    /// Directory of all journals, on a local disk; each channel's is JOURNAL/BUS/CHANNEL
+    #[arg(long, value_name = "DIR")]
+    journal: Option<PathBuf>,
+    /// Channels by name or pattern ('demo/*'), those included that are made later; can be repeated
+    #[arg(long, value_name = "PATTERN")]
+    channels: Vec<Pattern>,
+    /// A TOML file with all this, and more for single channels; flags win over its defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Core that the recording thread is pinned to
+    #[arg(long, value_name = "N")]
+    core: Option<usize>,
+    /// Do not make lost channels again
+    #[arg(long)]
+    no_restore: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// How often the loop looks around.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often a channel that could not be opened is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// A recording thread that has not gone round for this long is stuck in the disk: the watchdog is not fed.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+static RELOAD: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn reload(_signal: libc::c_int) {
+    // Relaxed: the flag orders nothing else.
+    RELOAD.store(true, Ordering::Relaxed);
+}
+
+/// Records until SIGTERM.
+pub(crate) fn run(args: &JournaldArgs) -> Outcome {
+    let flags = Flags {
+        config: args.config.clone(),
+        journal: args.journal.clone(),
+        channels: args.channels.clone(),
+        core: args.core,
+        no_restore: args.no_restore,
+        settings: args.settings.clone(),
+    };
+    let config = Config::load(&flags)?;
+    interrupt::catch();
+    let action = SigAction::new(SigHandler::Handler(reload), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler stores to an atomic and nothing else. SIGHUP can be caught, so there is no error.
+    let _ = unsafe { sigaction(Signal::SIGHUP, &action) };
+    let _lock = lock_directory(&config.journal)?;
+    let mut daemon = Daemon::new(config)?;
+    daemon.restore_lost();
+    daemon.scan();
+    if let Some(failure) = daemon.nothing_recorded() {
+        return Err(failure);
+    }
+    daemon.await_recording();
+    print("ready\n")?;
+    daemon.notify.tell(&format!("READY=1\nSTATUS={}", daemon.summary()));
+    while !interrupt::is_asked() {
+        if RELOAD.swap(false, Ordering::Relaxed) {
+            daemon.reload(&flags);
+        }
+        daemon.look();
+        std::thread::sleep(LOOK_EVERY);
+    }
+    daemon.notify.tell("STOPPING=1\nSTATUS=draining");
+    daemon.stop()
+}
+
+/// The lock that keeps a second daemon out of the directory of journals, for as long as it is open.
+fn lock_directory(journal: &Path) -> Result<std::fs::File, Failure> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(journal)
+        .map_err(|error| Error::io("make the directory", journal, error))?;
+    let path = journal.join(".journald");
+    let failed = |action, error| Error::io(action, &path, error);
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_CLOEXEC);
+    let mut file = options.open(&path).map_err(|error| failed("open", error))?;
+    // A daemon that was killed keeps its lock for a moment.
+    for try_ in 0..100 {
+        if lock::try_lock(file.as_fd(), 0).map_err(|error| failed("lock", error))? {
+            file.set_len(0)
+                .and_then(|()| writeln!(file, "{}", std::process::id()))
+                .map_err(|error| failed("write", error))?;
+            return Ok(file);
+        }
+        if try_ < 99 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    let holder = std::fs::read_to_string(&path).unwrap_or_default();
+    let error = Error::Busy {
+        what: format!("the journal directory {}", journal.display()),
+        why: format!("process {} records to it: one daemon for one directory", holder.trim()),
+    };
+    Err(error.into())
+}
+
+/// What is known of a channel that fits.
+#[derive(Debug)]
+enum Known {
+    /// It is recorded like this.
+    Recorded(RecorderOptions),
+    /// Its disk has failed: nothing is tried before a reload.
+    Failed,
+    /// It could not be opened.
+    Refused { text: String, code: u8, next: Instant },
+}
+
+struct Daemon {
+    config: Config,
+    base: PathBuf,
+    recorders: Recorders,
+    known: BTreeMap<ChannelName, Known>,
+    watch: Watch,
+    notify: Notify,
+    line: StatusLine,
+    fed: Instant,
+    failed_ever: bool,
+}
+
+impl Daemon {
+    fn new(config: Config) -> Result<Daemon, Failure> {
+        let base = open::base()?;
+        Ok(Daemon {
+            recorders: Recorders::start(config.core)?,
+            watch: Watch::new(&base),
+            base,
+            config,
+            known: BTreeMap::new(),
+            notify: Notify::from_environment(),
+            line: StatusLine::new(),
+            fed: Instant::now(),
+            failed_ever: false,
+        })
+    }
+
+    /// Says a line without spoiling the status line.
+    fn say(&self, text: &str) {
+        self.line.aside(|| note(text));
+    }
+
+    fn complain(&self, text: &str) {
+        self.line.aside(|| say(text));
+    }
+
+    /// Makes the lost channels that fit again.
+    fn restore_lost(&mut self) {
+        if !self.config.restore {
+            return;
+        }
+        let lost = match journal::lost(&self.base, &self.config.journal) {
+            Ok(lost) => lost,
+            Err(error) => return self.complain(&format!("cannot look for lost channels: {error}")),
+        };
+        for name in lost {
+            if !self.config.wants(&name) {
+                continue;
+            }
+            let bus = Bus::at(&self.base, name.bus());
+            match bus.and_then(|bus| journal::restore(&bus, name.channel(), &self.config.journal)) {
+                Ok(restored) => self.say(&restored.to_string()),
+                // With its queue, by an earlier one.
+                Err(Error::Exists { .. }) => {}
+                Err(error) => self.refuse(name, &error, "cannot be made again"),
+            }
+        }
+    }
+
+    fn refuse(&mut self, name: ChannelName, error: &Error, what: &str) {
+        let text = format!("{name} {what}: {error}");
+        let is_new = !matches!(self.known.get(&name), Some(Known::Refused { text: old, .. }) if *old == text);
+        if is_new {
+            self.complain(&text);
+        }
+        let next = Instant::now() + RETRY_EVERY;
+        self.known.insert(name, Known::Refused { text, code: error.exit_code(), next });
+    }
+
+    /// Looks for channels that fit and are not recorded, and records them.
+    fn scan(&mut self) {
+        self.watch.note();
+        let names =
+            self.watch.channels(|bus| self.config.channels.iter().any(|pattern| pattern.fits_bus(bus)));
+        let now = Instant::now();
+        for name in names {
+            if !self.config.wants(&name) {
+                continue;
+            }
+            match self.known.get(&name) {
+                Some(Known::Recorded(_) | Known::Failed) => continue,
+                Some(Known::Refused { next, .. }) if now < *next => continue,
+                _ => self.record(name),
+            }
+        }
+    }
+
+    fn record(&mut self, name: ChannelName) {
+        let options = self.config.options(&name);
+        let channel = Bus::at(&self.base, name.bus()).and_then(|bus| bus.attach(name.channel()));
+        let report =
+            channel.and_then(|channel| self.recorders.record(&channel, &self.config.journal, &options));
+        match report {
+            Ok(report) => {
+                self.say(&format!("{name}: recording; {report}"));
+                self.known.insert(name, Known::Recorded(options));
+            }
+            // It was removed again meanwhile.
+            Err(Error::NotFound { .. }) if !name.paths(&self.base).ring.exists() => {
+                self.known.remove(&name);
+            }
+            Err(error) => self.refuse(name, &error, "is not recorded"),
+        }
+    }
+
+    /// The failure to end with when there is something to record, and none of it could be.
+    fn nothing_recorded(&self) -> Option<Failure> {
+        let refused: Vec<(&str, u8)> = self
+            .known
+            .values()
+            .filter_map(|known| match known {
+                Known::Refused { text, code, .. } => Some((text.as_str(), *code)),
+                _ => None,
+            })
+            .collect();
+        let (_, code) = *refused.first()?;
+        let text = match refused.len() {
+            1 => "the only channel that fits cannot be recorded".to_owned(),
+            count => format!("none of the {count} channels that fit can be recorded"),
+        };
+        (refused.len() == self.known.len()).then_some(Failure::Told { text, code })
+    }
+
+    /// Waits until every recording has gone round once.
+    fn await_recording(&self) {
+        let recorded = self.known.values().filter(|known| matches!(known, Known::Recorded(_))).count();
+        let patience = Instant::now() + Duration::from_secs(10);
+        while self.recorders.statuses().len() < recorded
+            && Instant::now() < patience
+            && !interrupt::is_asked()
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whatever is to be done now and then.
+    fn look(&mut self) {
+        let statuses = self.recorders.statuses();
+        for status in &statuses {
+            if let Some(error) = &status.error
+                && matches!(self.known.get(&status.channel), Some(Known::Recorded(_)))
+            {
+                self.complain(&format!("{}: {error}; it is not recorded any more", status.channel));
+                self.known.insert(status.channel.clone(), Known::Failed);
+                self.failed_ever = true;
+            }
+            if status.removed {
+                self.let_go(&status.channel, "was removed: its journal is drained and sealed");
+            }
+        }
+        let is_retry_due = self.known.values().any(|known| match known {
+            Known::Refused { next, .. } => Instant::now() >= *next,
+            _ => false,
+        });
+        if self.watch.has_changed() || is_retry_due {
+            self.scan();
+        }
+        if let Some(limit) = self.notify.watchdog()
+            && self.fed.elapsed() >= limit / 4
+            && self.recorders.silence() < STUCK_AFTER.min(limit)
+        {
+            self.fed = Instant::now();
+            self.notify.tell(&format!("WATCHDOG=1\nSTATUS={}", self.summary()));
+        }
+        self.line.show(&statuses);
+    }
+
+    /// Drains, seals and forgets a channel.
+    fn let_go(&mut self, name: &ChannelName, why: &str) {
+        match self.recorders.stop_one(name) {
+            Ok(()) => self.say(&format!("{name} {why}")),
+            Err(error) => self.complain(&format!("{name} {why}, and that failed: {error}")),
+        }
+        self.known.remove(name);
+    }
+
+    /// Reads the config again, and applies what changed.
+    fn reload(&mut self, flags: &Flags) {
+        let now_us = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+            .map_or(0, |time| time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1000);
+        self.notify.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now_us}"));
+        match Config::load(flags) {
+            Err(failure) => {
+                failure.tell();
+                self.complain("the config was not reloaded: everything goes on as before");
+            }
+            Ok(new) if new.journal != self.config.journal || new.core != self.config.core => {
+                self.complain(
+                    "another journal directory, or core, needs a restart: everything goes on as before",
+                );
+            }
+            Ok(new) => {
+                self.config = new;
+                self.apply();
+                self.say("the config was reloaded");
+            }
+        }
+        self.notify.tell(&format!("READY=1\nSTATUS={}", self.summary()));
+    }
+
+    fn apply(&mut self) {
+        let known: Vec<ChannelName> = self.known.keys().cloned().collect();
+        for name in known {
+            let new = self.config.options(&name);
+            match self.known.get(&name) {
+                Some(Known::Recorded(_)) if !self.config.wants(&name) => {
+                    self.let_go(&name, "is not named any more: its journal is drained and sealed");
+                }
+                Some(Known::Recorded(old)) if *old != new => {
+                    if old.clone() == adjusted(&new, old) {
+                        self.recorders.adjust(&name, &new);
+                        self.known.insert(name, Known::Recorded(new));
+                    } else {
+                        // The ring holds what is published meanwhile.
+                        self.let_go(&name, "is recorded in another way from now on");
+                        self.record(name);
+                    }
+                }
+                Some(Known::Recorded(_)) => {}
+                // Another try for what had failed.
+                _ => {
+                    let _ = self.recorders.stop_one(&name);
+                    self.known.remove(&name);
+                }
+            }
+        }
+        self.scan();
+    }
+
+    fn summary(&self) -> String {
+        let recorded = self.known.values().filter(|known| matches!(known, Known::Recorded(_))).count();
+        let others = self.known.len() - recorded;
+        match others {
+            0 => format!("recording {recorded} channels"),
+            _ => format!("recording {recorded} channels, {others} cannot be recorded"),
+        }
+    }
+
+    fn stop(self) -> Outcome {
+        let Daemon { recorders, line, failed_ever, .. } = self;
+        line.clear();
+        let mut failed = failed_ever;
+        for status in recorders.stop() {
+            let RecorderStatus { channel, state, error, end, .. } = status;
+            match (state, error) {
+                (JournalState::Stopped, _) => note(&format!("{channel}: sealed at position {end}")),
+                // It was said when it happened.
+                (JournalState::Poisoned, _) if failed_ever => {}
+                (_, error) => {
+                    failed = true;
+                    let error = error.unwrap_or_else(|| "its thread has ended without a word".to_owned());
+                    say(&format!("{channel}: {error}"));
+                }
+            }
+        }
+        match failed {
+            true => Err(Failure::new("not everything was recorded")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// `new` with what may change while a channel is recorded as it is in `old`: equal to `old` when nothing else changed.
+fn adjusted(new: &RecorderOptions, old: &RecorderOptions) -> RecorderOptions {
+    RecorderOptions {
+        retention: old.retention,
+        when_full: old.when_full,
+        state_every: old.state_every,
+        ..new.clone()
+    }
+}

@@ -1,0 +1,59 @@
+//! Notices that a bus directory has changed: a channel was made, or removed.
+//!
+//! Names appear and disappear in directories, whose times of change tell of it: asking for them costs a system call for
+//! each bus, some twenty times a second.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use railbus::channel::directory::{list_buses, list_channels};
+use railbus::{ChannelName, Result};
+use std::os::unix::fs::MetadataExt;
+
+/// However quiet it is, this often everything is looked through.
+const ANYWAY: Duration = Duration::from_secs(2);
+
+/// What the directories looked like.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    base: PathBuf,
+    seen: Vec<(PathBuf, i64, i64, u64)>,
+    when: Instant,
+}
+
+impl Watch {
+    /// Has seen nothing yet.
+    pub(crate) fn new(base: &Path) -> Watch {
+        Watch { base: base.to_owned(), seen: Vec::new(), when: Instant::now() }
+    }
+
+    fn look(&self) -> Vec<(PathBuf, i64, i64, u64)> {
+        let mut paths = vec![self.base.clone()];
+        // A base directory that cannot be listed has no buses to watch.
+        paths.extend(list_buses(&self.base).unwrap_or_default().iter().map(|bus| self.base.join(bus)));
+        let stamp = |path: PathBuf| {
+            let about = std::fs::metadata(&path).ok()?;
+            Some((path, about.mtime(), about.mtime_nsec(), about.ino()))
+        };
+        paths.into_iter().filter_map(stamp).collect()
+    }
+
+    /// Remembers what is there now. To be called before it is looked through.
+    pub(crate) fn note(&mut self) {
+        self.seen = self.look();
+        self.when = Instant::now();
+    }
+
+    /// Whether anything has changed since.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.when.elapsed() >= ANYWAY || self.look() != self.seen
+    }
+
+    /// The channels of the buses that are wanted.
+    pub(crate) fn channels(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<ChannelName> {
+        let buses = list_buses(&self.base).unwrap_or_default();
+        let channels = |bus: &String| -> Result<Vec<ChannelName>> { list_channels(&self.base, bus) };
+        // A bus that disappears meanwhile has no channels.
+        buses.iter().filter(|bus| is_wanted(bus)).flat_map(|bus| channels(bus).unwrap_or_default()).collect()
+    }
+}
