@@ -6,8 +6,18 @@ CARGO ?= cargo
 RUST_WANTED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RAILBUS := target/release/railbus
 
+# The C library: where its files go, as cargo-c has them. PROFILE=debug installs an unoptimised one, for the tests.
+PROFILE ?= release
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+# Before 1.0 every minor version is an ABI of its own.
+ABI := $(shell echo $(VERSION) | awk -F. '{ print $$1 == 0 ? $$1 "." $$2 : $$1 }')
+# What the static library needs: `cargo rustc --package railbus-ffi --lib -- --print native-static-libs`.
+LIBS_PRIVATE := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test test-deep bench doctor layout header golden fmt lint install clean tools-present fmt-present \
+.PHONY: help all build demo test test-deep bench doctor layout header golden library fmt lint install install-library test-tools clean tools-present fmt-present \
 	layout-fresh
 
 help: ## this list
@@ -19,16 +29,19 @@ all: build ## what `build` does
 build: tools-present ## the program, optimised: target/release/railbus
 	$(CARGO) build --release --package railbus-tools
 
+library: tools-present ## the C library: target/release/librailbus.so and librailbus.a
+	$(CARGO) build --package railbus-ffi --lib $(if $(filter release,$(PROFILE)),--release)
+
 demo: build ## the main job on real input, with real kills, and latency beside the limit (30 s)
 	@$(RAILBUS) demo
 
-test: fmt-present ## format, lints and all tests (some minutes)
+test: fmt-present test-tools ## format, lints and all tests (some minutes)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
 	@$(MAKE) --no-print-directory layout-fresh
 	$(CARGO) test --workspace --no-fail-fast
 
-test-deep: fmt-present ## the same with deeper models and thousands of kills (an hour)
+test-deep: fmt-present test-tools ## the same with deeper models and thousands of kills (an hour)
 	RAILBUS_DEEP=1 $(CARGO) test --workspace --no-fail-fast --release
 
 bench: build ## latency and throughput of the three kinds on this machine, beside its limits
@@ -61,13 +74,23 @@ lint: fmt-present ## format and lints only
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 
-install: build ## the program and its completions, under PREFIX (/usr/local), below DESTDIR if set
+install: build install-library ## program, completions and C library, under PREFIX (/usr/local), below DESTDIR if set
 	install -D -m 755 $(RAILBUS) $(DESTDIR)$(PREFIX)/bin/railbus
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(RAILBUS) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/railbus
 	$(RAILBUS) completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_railbus
 	$(RAILBUS) completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/railbus.fish
+
+install-library: library ## only the C library: static and shared, header, pkg-config file
+	install -D -m 755 target/$(PROFILE)/librailbus.so $(DESTDIR)$(LIBDIR)/librailbus.so.$(VERSION)
+	ln -sf librailbus.so.$(VERSION) $(DESTDIR)$(LIBDIR)/librailbus.so.$(ABI)
+	ln -sf librailbus.so.$(VERSION) $(DESTDIR)$(LIBDIR)/librailbus.so
+	install -D -m 644 target/$(PROFILE)/librailbus.a $(DESTDIR)$(LIBDIR)/librailbus.a
+	install -D -m 644 ffi/include/railbus.h $(DESTDIR)$(INCLUDEDIR)/railbus.h
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+		-e 's|@LIBS_PRIVATE@|$(LIBS_PRIVATE)|' ffi/railbus.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/railbus.pc
 
 clean: ## removes everything that was built
 	rm -rf target
@@ -85,6 +108,17 @@ tools-present:
 		if test "$$(id -u)" = 0 && command -v apt-get > /dev/null; then \
 			apt-get update -qq && apt-get install -y -qq gcc libc6-dev; \
 		else echo "there is no C linker (cc): run \`sudo apt-get install gcc libc6-dev\`" >&2; exit 1; fi; }
+
+# The tests of the C library want these; tests that cannot have them say so, and are skipped.
+test-tools: tools-present
+	@missing=; command -v valgrind > /dev/null || missing="$$missing valgrind"; \
+		command -v pkg-config > /dev/null || missing="$$missing pkg-config"; \
+		command -v c++ > /dev/null || missing="$$missing g++"; \
+		command -v objdump > /dev/null || missing="$$missing binutils"; \
+		test -z "$$missing" || { \
+		if test "$$(id -u)" = 0 && command -v apt-get > /dev/null; then \
+			apt-get update -qq && apt-get install -y -qq $$missing; \
+		else echo "some tests of the C library will be skipped: run \`sudo apt-get install$$missing\`" >&2; fi; }
 
 fmt-present: tools-present
 	@{ $(CARGO) fmt --version && $(CARGO) clippy --version; } > /dev/null 2>&1 || { \

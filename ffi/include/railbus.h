@@ -1841,8 +1841,6 @@ int32_t railbus_channel_evict(const struct railbus_channel *channel,
 }  // extern "C"
 #endif  // __cplusplus
 
-#endif  /* RAILBUS_H */
-
 /* Initialisers: the size, and zero for everything else. */
 
 #define RAILBUS_BUS_OPTIONS_INIT \
@@ -2084,3 +2082,5 @@ RAILBUS_ASSERT(repaired_buried, offsetof(railbus_repaired, buried) == 8);
 RAILBUS_ASSERT(repaired_unsettled, offsetof(railbus_repaired, unsettled) == 16);
 RAILBUS_ASSERT(repaired_aborted, offsetof(railbus_repaired, aborted) == 24);
 RAILBUS_ASSERT(repaired_redone, offsetof(railbus_repaired, redone) == 32);
+
+#endif  /* RAILBUS_H */
