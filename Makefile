@@ -82,15 +82,17 @@ install: build install-library ## program, completions and C library, under PREF
 	$(RAILBUS) completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_railbus
 	$(RAILBUS) completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/railbus.fish
 
-install-library: library ## only the C library: static and shared, header, pkg-config file
+install-library: library ## only the C library: static and shared, header, pkg-config files
 	install -D -m 755 target/$(PROFILE)/librailbus.so $(DESTDIR)$(LIBDIR)/librailbus.so.$(VERSION)
 	ln -sf librailbus.so.$(VERSION) $(DESTDIR)$(LIBDIR)/librailbus.so.$(ABI)
 	ln -sf librailbus.so.$(VERSION) $(DESTDIR)$(LIBDIR)/librailbus.so
 	install -D -m 644 target/$(PROFILE)/librailbus.a $(DESTDIR)$(LIBDIR)/librailbus.a
 	install -D -m 644 ffi/include/railbus.h $(DESTDIR)$(INCLUDEDIR)/railbus.h
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
-	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
-		-e 's|@LIBS_PRIVATE@|$(LIBS_PRIVATE)|' ffi/railbus.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/railbus.pc
+	for name in railbus railbus-static; do \
+		sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+			-e 's|@VERSION@|$(VERSION)|; s|@LIBS_PRIVATE@|$(LIBS_PRIVATE)|' \
+			ffi/$$name.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/$$name.pc || exit; done
 
 clean: ## removes everything that was built
 	rm -rf target

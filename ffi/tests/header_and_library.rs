@@ -112,35 +112,21 @@ fn make_install_puts_library_header_and_pkg_config_file_in_place() {
 
     let config = |args: &[&str]| {
         let mut command = Command::new("pkg-config");
-        command.env("PKG_CONFIG_PATH", library.join("pkgconfig")).args(args).arg("railbus");
+        command.env("PKG_CONFIG_PATH", library.join("pkgconfig")).args(args);
         run(&mut command).split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(config(&["--modversion"]), [version]);
+    assert_eq!(config(&["--modversion", "railbus", "railbus-static"]), [version, version]);
     let example = root().join("bindings/c/examples/worker.c");
-    for is_static in [false, true] {
+    for package in ["railbus", "railbus-static"] {
         let base = support::base();
         let program = base.path().join("program");
         let mut compiler = Command::new("cc");
-        compiler
-            .arg("-std=c99")
-            .args(STRICT)
-            .args(config(&["--cflags"]))
-            .arg(&example)
-            .arg("-o")
-            .arg(&program);
-        if is_static {
-            // Both libraries are in one directory, and the linker prefers the shared one unless told.
-            let flags = config(&["--static", "--libs"]).into_iter();
-            compiler.args(
-                flags.map(|flag| if flag == "-lrailbus" { "-l:librailbus.a".to_owned() } else { flag }),
-            );
-        } else {
-            compiler.args(config(&["--libs"]));
-        }
+        compiler.arg("-std=c99").args(STRICT).args(config(&["--cflags", package])).arg(&example);
+        compiler.arg("-o").arg(&program).args(config(&["--libs", package]));
         run(&mut compiler);
         let mut worker = Command::new(&program);
         worker.args(["bus", "jobs", "one"]).env("RAILBUS_DIR", base.path().join("buses"));
-        if !is_static {
+        if package == "railbus" {
             worker.env("LD_LIBRARY_PATH", &library);
         }
         // Buses must be on tmpfs, and are here: the base directory is in /dev/shm.
