@@ -8,6 +8,7 @@
 //! The same disk, made to hold back writes, shows that the lock of a killed writer is not free while one is in flight.
 
 mod children;
+mod journals;
 mod logged_disk;
 mod mounts;
 
@@ -20,10 +21,15 @@ use mounts::Mounted;
 use railbus::Error;
 use railbus::journal::disk::{self, Disk, DiskOptions};
 use railbus::journal::files::Files;
-use railbus::journal::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, SECTOR_BYTES, SegmentHeader};
-use railbus::journal::lock::PATIENCE;
+use railbus::journal::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, PositionUnit, SECTOR_BYTES, SegmentHeader};
+use railbus::journal::lock::{Lock, PATIENCE};
+use railbus::journal::recovery::{Recovered, recover};
 use railbus::journal::stage_memory::StageMemory;
+use railbus::journal::staging::StageWords;
 use railbus::journal::store::{Begun, Completion, Pipeline, Store};
+use railbus::journal::writer::{Identity, Writer, WriterOptions};
+use railbus::os::clock;
+use railbus::ring::frame;
 
 const DISK_MEBIBYTES: u64 = 24;
 const SEGMENT_BYTES: u64 = BLOCKS_OFFSET + 4 * BLOCK_BYTES_MAX as u64;
@@ -164,6 +170,120 @@ fn what_a_pipeline_calls_durable_survives_every_cut() {
             Ok(())
         });
     }
+}
+
+/// Events with positions 0, 1, 2, ..., each of another length and content.
+fn event(position: u64) -> Vec<u8> {
+    let mut die = dice(position + 1);
+    let length = match die() % 20 {
+        0 => die() % 100_000, // larger than a block
+        1..5 => die() % 5000,
+        _ => die() % 100,
+    };
+    (0..length).map(|index| (position * 31 + index) as u8).collect()
+}
+
+/// Recovers the journal in `path`, and checks that this has an end.
+fn recovered(path: &Path) -> (Arc<Files>, Arc<Lock>, Recovered) {
+    let files = Arc::new(Files::create(path).unwrap());
+    let lock = Arc::new(files.lock(PATIENCE).unwrap());
+    let first = recover(&*files, path).unwrap();
+    let again = recover(&*files, path).unwrap();
+    assert_eq!(again.end_position, first.end_position, "{first:?}, then {again:?}");
+    assert_eq!((again.torn_bytes, again.cut), (0, None), "{first:?}, then {again:?}");
+    (files, lock, again)
+}
+
+/// Goes on writing a journal that was recovered.
+fn writer(path: &Path, (files, lock, recovered): (Arc<Files>, Arc<Lock>, Recovered)) -> Writer<Disk> {
+    let memory = StageMemory::anonymous(6).unwrap();
+    let (pipeline, _) = disk::open(&files, &lock, memory, &DiskOptions::default()).unwrap();
+    let template = SegmentHeader { incarnation: 1, unit: PositionUnit::Events, ..SegmentHeader::default() };
+    let identity = Identity::new(template, &[7; SECTOR_BYTES], path).unwrap();
+    let options = WriterOptions { segment_bytes: 1 << 20, block_bytes: 64 << 10, ..WriterOptions::default() };
+    let words = StageWords::heap(6);
+    Writer::new(pipeline, words, recovered.start, identity, options).unwrap()
+}
+
+/// Appends an event, however long the disk takes.
+fn append(writer: &mut Writer<Disk>, position: u64, body: &[u8], mut progress: impl FnMut(u64)) {
+    let word = frame::header(body.len() as u32, 0, 0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while writer.append(word, position, position + 1, body, clock::realtime_ns()).is_err() {
+        assert!(Instant::now() < deadline, "no room in staging for a minute");
+        progress(writer.turn(clock::monotonic_ns(), Duration::from_millis(10)).unwrap().durable);
+    }
+}
+
+#[test]
+fn what_the_writer_calls_durable_is_recovered_after_every_cut() {
+    let server = Server::start(DISK_MEBIBYTES);
+    mounts::apart(|place| {
+        let logged = LoggedDisk::mount(place, server)?;
+        let path = logged.path().join("journal");
+        let events: Vec<Vec<u8>> = (0..1000).map(event).collect();
+        // Lengths of the log, and what was durable by then.
+        let mut promises: Vec<(u64, u64)> = Vec::new();
+        let mut position = 0;
+        for run in 0..3 {
+            let durable = promises.last().map_or(0, |&(_, durable)| durable);
+            let journal = recovered(&path);
+            // A run that does not finish may leave less than it has appended, and not less than it has promised.
+            assert!((durable..=position).contains(&journal.2.end_position), "{:?}", journal.2);
+            position = journal.2.end_position;
+            let mut writer = writer(&path, journal);
+            let mut promise = |durable| {
+                if promises.last().is_none_or(|&(_, before)| durable > before) {
+                    promises.push((logged.now(), durable));
+                }
+            };
+            let mut die = dice(run + 1);
+            for _ in 0..300 {
+                append(&mut writer, position, &events[position as usize], &mut promise);
+                position += 1;
+                if die().is_multiple_of(4) {
+                    let wait = Duration::from_micros(die() % 500);
+                    promise(writer.turn(clock::monotonic_ns(), wait).unwrap().durable);
+                }
+            }
+            if run == 1 {
+                writer.finish(clock::monotonic_ns()).unwrap();
+                promise(writer.durable());
+            }
+        }
+        let end = logged.now();
+        println!("{} promises, {position} events", promises.len());
+        let mut cuts = 0;
+        after_each_cut(place, logged.unplug(end), cuts_max(), |flush, disk| {
+            let path = disk.join("journal");
+            let kept = promises.iter().take_while(|(made, _)| *made <= flush as u64).last();
+            let durable = kept.map_or(0, |&(_, durable)| durable);
+            let journal = recovered(&path);
+            let end = journal.2.end_position;
+            assert!(end >= durable, "cut at {flush} of the log: {durable} was durable; {:?}", journal.2);
+            let check = |end: u64| {
+                let found = journals::held(&path).events;
+                assert_eq!(found.len() as u64, end, "cut at {flush} of the log");
+                for (expected, (position, body)) in found.iter().enumerate() {
+                    let same = *position == expected as u64 && *body == events[expected];
+                    assert!(same, "event {expected}, found as {position}; cut at {flush} of the log");
+                }
+            };
+            check(end);
+            // And it goes on from there.
+            cuts += 1;
+            if cuts % 8 == 0 {
+                let mut writer = writer(&path, journal);
+                for position in end..end + 10 {
+                    append(&mut writer, position, &events[position as usize], |_| {});
+                }
+                writer.finish(clock::monotonic_ns()).unwrap();
+                check(end + 10);
+            }
+        });
+        assert!(promises.len() > 30, "{promises:?}");
+        Ok(())
+    });
 }
 
 fn block_offset(block: u64, turn: u64) -> u64 {

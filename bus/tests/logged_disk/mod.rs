@@ -38,8 +38,8 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 /// In the log in place of an offset: a flush.
 const FLUSH: u64 = u64::MAX;
 
-/// The serving process and its files: `image`, the disk before the log; `log`; `held` while writes are held back;
-/// `waiting` once one was.
+/// The serving process and its files: `image`, the disk before the log; `log`; `mounted` once it is; `held` while
+/// writes are held back; `waiting` once one was.
 pub(crate) struct Server {
     process: Actor,
     files: tempfile::TempDir,
@@ -91,6 +91,10 @@ pub(crate) fn serve(files: &Path) {
         children::stay();
         std::process::exit(0);
     });
+    // Before it is mounted there is nothing to be read.
+    while !files.join("mounted").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let session = Session::from_fd(served, fuse.into(), SessionACL::Owner, Config::default());
     session.and_then(Session::run).unwrap();
 }
@@ -110,6 +114,7 @@ impl LoggedDisk {
         fs::create_dir(&directory).unwrap();
         let fuse = server.descriptor()?;
         let fuse = Mounted::fuse(fuse, &directory)?;
+        File::create(server.files.path().join("mounted")).unwrap();
         let mut disk = LoggedDisk { mounted: None, fuse: Some(fuse), server };
         let file = directory.join(NAME);
         let device = mounts::output("losetup", &["--direct-io=on", "--show", "-f", text(&file)])?;
