@@ -311,6 +311,13 @@ impl Cuts {
         entries(&self.log, 0).filter_map(flush).collect()
     }
 
+    /// Length of the log at the last moment before the next flush behind the one that ends at `flush`. What was promised
+    /// by then must not depend on that next flush.
+    pub(crate) fn last_moment(&self, flush: usize) -> u64 {
+        let unflushed = entries(&self.log, flush).take_while(|(offset, ..)| *offset != FLUSH);
+        unflushed.last().map_or(flush, |(_, _, end)| end) as u64
+    }
+
     /// The disk when the power goes after the flush that ends at `flush`, and of each 4 KiB written from there to the
     /// next flush `stays` says whether they are there (smaller pieces are more than ext4 itself survives: its
     /// superblock has two sectors). Flushes must be asked for in ascending order.
