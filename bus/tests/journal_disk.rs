@@ -379,6 +379,8 @@ fn child() {
     match role.as_str() {
         "write without end" => write_without_end(&path, &ways()[0]),
         "write without end, no io_uring" => write_without_end(&path, &ways()[3]),
+        "fork" => fork_and_stay(&path, &ways()[0]),
+        "fork, no io_uring" => fork_and_stay(&path, &ways()[3]),
         "refuse io_uring" => refused(&path),
         other => panic!("no role {other:?}"),
     }
@@ -449,6 +451,41 @@ fn after_sigkill_the_lock_is_free_when_nothing_is_in_flight_any_more() {
             }
             drop(lock);
         }
+    }
+}
+
+/// Opens the journal and forks a child that outlives this process, and drops what it inherited first.
+fn fork_and_stay(path: &Path, options: &DiskOptions) {
+    let journal = Journal::open(path);
+    let (mut pipeline, _) = journal.pipeline(options);
+    prepare(&mut pipeline, 1);
+    // SAFETY: the child has one thread, and what it calls takes no lock of another.
+    if let nix::unistd::ForkResult::Child = unsafe { nix::unistd::fork() }.unwrap() {
+        let refused = pipeline.write(1, FIRST, 0, SECTOR_BYTES).and(pipeline.sync(1));
+        drop((pipeline, journal));
+        children::say(if refused.is_err() { b"forked" } else { b"wrote in the child" });
+        children::stay();
+        // SAFETY: _exit has no preconditions.
+        unsafe { libc::_exit(0) };
+    }
+    // The parent's is not disturbed.
+    pipeline.write(1, FIRST, 0, SECTOR_BYTES).unwrap();
+    ends(&mut pipeline, 1)[0].result.as_ref().unwrap();
+    children::stay();
+}
+
+#[test]
+fn a_forked_child_does_not_keep_the_lock_of_its_dead_parent() {
+    for role in ["fork", "fork, no io_uring"] {
+        let place = tempfile::tempdir().unwrap();
+        let mut writer = children::Actor::start(role, place.path());
+        writer.expect("forked");
+        let files = Files::open(place.path()).unwrap();
+        assert!(files.writer().unwrap().is_some(), "the parent has it, whatever its child did");
+        writer.kill();
+        // The child stays until its standard input ends, which is with `writer`.
+        drop(files.lock(PATIENCE).unwrap());
+        drop(writer);
     }
 }
 

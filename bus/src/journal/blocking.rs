@@ -18,6 +18,7 @@ use super::prepare::Prepared;
 use super::segments::{SYNCS_MAX, Segments, invalid, too_many, write_whole};
 use super::stage_memory::StageMemory;
 use super::store::{Begun, Completion, Pipeline};
+use crate::os::fork::ForkGuard;
 
 /// The pipeline. Dropped, it finishes what was begun first, however long the disk takes.
 pub struct Blocking {
@@ -30,6 +31,7 @@ pub struct Blocking {
     writes: usize,
     syncs: usize,
     depth: usize,
+    guard: ForkGuard,
     _lock: Arc<Lock>,
 }
 
@@ -59,6 +61,7 @@ impl Blocking {
         depth: usize,
         direct: bool,
     ) -> io::Result<Blocking> {
+        let guard = ForkGuard::current()?;
         let (tell, ended) = channel();
         let (orders, to_do): (_, Receiver<Order>) = channel();
         let tell_prepared = tell.clone();
@@ -82,11 +85,15 @@ impl Blocking {
             writes: 0,
             syncs: 0,
             depth: depth.max(1),
+            guard,
             _lock: lock,
         })
     }
 
     fn order(&self, order: Order) -> io::Result<()> {
+        if self.guard.is_forked() {
+            return Err(io::Error::other("this journal was opened before fork(), and is the parent's"));
+        }
         let gone = || io::Error::other("the thread that writes to the disk has ended");
         self.orders.as_ref().and_then(|orders| orders.send(order).ok()).ok_or_else(gone)
     }
@@ -220,6 +227,9 @@ impl Pipeline for Blocking {
 
 impl Drop for Blocking {
     fn drop(&mut self) {
+        if self.guard.is_forked() {
+            return; // The thread is the parent's.
+        }
         self.orders = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // A panic of the thread was reported by it.

@@ -9,7 +9,8 @@
 //! lock, of a process that is gone. The holder writes its process id into the file, for the message of whoever comes
 //! second; nothing else is concluded from it.
 //!
-//! What it leaves out: `fork`. A child that does not exec keeps the description, and so the lock, until it ends.
+//! `fork` children give the lock's descriptor and the ring's up at once, so a child that outlives its parent does not
+//! keep the journal from the next writer. What that leaves out is said in `os/fork_window.rs`.
 
 use std::fs::File;
 use std::io;
@@ -22,6 +23,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
+use crate::os::fork_window::Hidden;
 use crate::os::{lock as byte_lock, process};
 
 /// Name of the lock's file in the journal directory.
@@ -34,7 +36,7 @@ const BYTE: u64 = 0;
 /// The right to write to a journal directory, until the last reference to it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    file: Hidden<File>,
     path: PathBuf,
 }
 
@@ -46,7 +48,8 @@ impl Lock {
     pub(super) fn take(directory: BorrowedFd<'_>, path: &Path, patience: Duration) -> Result<Lock> {
         let path = path.join(LOCK_NAME);
         let failed = |action, error: io::Error| Error::io(action, &path, error);
-        let file = open(directory, OFlag::O_RDWR | OFlag::O_CREAT).map_err(|error| failed("open", error))?;
+        let file = Hidden::open(|| open(directory, OFlag::O_RDWR | OFlag::O_CREAT));
+        let file = file.map_err(|error| failed("open", error))?;
         let deadline = Instant::now() + patience;
         while !byte_lock::try_lock(file.as_fd(), BYTE).map_err(|error| failed("lock", error))? {
             if Instant::now() >= deadline {

@@ -29,6 +29,7 @@ use super::files::Files;
 use super::format::{BLOCK_BYTES_MAX, SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader};
 use super::segments::write_whole;
 use super::stage_memory::StageMemory;
+use crate::os::fork::ForkGuard;
 
 /// Zeros written without looking at the pace, in bytes.
 const PACE_START_BYTES: u64 = 4 << 20;
@@ -95,6 +96,7 @@ pub(super) struct Helper {
     pace: Arc<Pace>,
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
+    guard: ForkGuard,
 }
 
 impl Helper {
@@ -104,6 +106,7 @@ impl Helper {
         direct: bool,
         ended: impl Fn(Prepared) + Send + 'static,
     ) -> io::Result<Helper> {
+        let guard = ForkGuard::current()?;
         let (orders, to_do): (_, Receiver<Order>) = channel();
         let pace = Arc::new(Pace::default());
         let theirs = pace.clone();
@@ -118,7 +121,7 @@ impl Helper {
             }
         };
         let thread = std::thread::Builder::new().name("railbus-prepare".into()).spawn(work)?;
-        Ok(Helper { pace, orders: Some(orders), thread: Some(thread) })
+        Ok(Helper { pace, orders: Some(orders), thread: Some(thread), guard })
     }
 
     /// Asks for a segment.
@@ -143,6 +146,9 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
+        if self.guard.is_forked() {
+            return; // The thread is the parent's, and so is what it holds.
+        }
         *self.pace.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.pace.changed.notify_all();
         self.orders = None;

@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::slice;
 
 use super::format::{BLOCK_BYTES_MAX, SECTOR_BYTES};
+use crate::os::fork::ForkGuard;
 use crate::os::mapping::page_bytes;
 
 /// The most blocks: they are registered with io_uring as one buffer, which may have 1 GiB.
@@ -125,6 +126,7 @@ fn check(blocks: usize) -> io::Result<()> {
 struct Area {
     base: NonNull<u8>,
     bytes: usize,
+    guard: ForkGuard,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread.
@@ -150,6 +152,7 @@ impl Area {
     }
 
     fn reserve(bytes: usize, more: libc::c_int) -> io::Result<Area> {
+        let guard = ForkGuard::current()?;
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | more;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
@@ -158,7 +161,7 @@ impl Area {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(found.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Area { base, bytes })
+        Ok(Area { base, bytes, guard })
     }
 
     /// Not inherited, and every page there: a page that cannot be had is an error now and no signal later.
@@ -197,6 +200,9 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
+        if self.guard.is_forked() {
+            return; // It was not inherited: something else may be there.
+        }
         // SAFETY: the range is ours, and its users are gone with the StageMemory that kept it.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }

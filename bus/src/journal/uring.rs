@@ -31,6 +31,7 @@ use super::segments::{OPEN_MAX, SYNCS_MAX, Segments, invalid, progress, too_many
 use super::stage_memory::StageMemory;
 use super::store::{Begun, Completion, Pipeline};
 use crate::os::eventfd::EventFd;
+use crate::os::fork_window::Hidden;
 
 /// Slot of the lock in the table of registered files; segments follow.
 const LOCK_SLOT: u32 = 0;
@@ -71,7 +72,7 @@ pub struct UringReport {
 /// Dropped, it waits for what is in flight, but not longer than 10 s; the lock stays taken until the kernel is done.
 pub struct Uring {
     // Dropped first: then nothing is in flight any more that uses what follows.
-    ring: IoUring,
+    ring: Hidden<IoUring>,
     begun: bool,
     fixed_memory: bool,
     segments: Segments,
@@ -115,18 +116,18 @@ pub fn probe() -> io::Result<()> {
 }
 
 /// A ring that nobody may use before [`begin`], and why it has fewer flags than it should.
-fn make_ring(entries: u32) -> io::Result<(IoUring, Option<String>)> {
+fn make_ring(entries: u32) -> io::Result<(Hidden<IoUring>, Option<String>)> {
     let mut builder = IoUring::builder();
     builder.dontfork().setup_r_disabled();
     let mut best = builder.clone();
     best.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
-    let (ring, plain) = match best.build(entries) {
+    let (ring, plain) = match Hidden::open(|| best.build(entries)) {
         Ok(ring) => (ring, None),
         // Before Linux 6.1.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             let why =
                 format!("this kernel knows no SINGLE_ISSUER and DEFER_TASKRUN ({error}); Linux 6.1 does");
-            (builder.build(entries)?, Some(why))
+            (Hidden::open(|| builder.build(entries))?, Some(why))
         }
         Err(error) => return Err(error),
     };
@@ -219,6 +220,9 @@ impl Uring {
 
     /// At the first use: from here on the ring belongs to the calling thread.
     fn begin(&mut self) -> io::Result<()> {
+        if self.ring.is_forked() {
+            return Err(io::Error::other("this journal was opened before fork(), and is the parent's"));
+        }
         if self.begun {
             return Ok(());
         }
@@ -469,6 +473,9 @@ impl Pipeline for Uring {
     }
 
     fn close(&mut self, segment: u64) {
+        if self.ring.is_forked() {
+            return;
+        }
         let Some(place) = self.segments.find(segment) else { return };
         self.closing[place] = true;
         if self.uses[place] == 0 {
@@ -504,6 +511,9 @@ impl Pipeline for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
+        if self.ring.is_forked() {
+            return;
+        }
         let deadline = Instant::now() + DROP_WAIT;
         let mut ended = Vec::new();
         while self.writes_in_flight > 0 || self.syncs.iter().any(Option::is_some) {

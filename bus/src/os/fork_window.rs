@@ -16,11 +16,17 @@
 //! A new child has the descriptor for the moment until its handler ran: a lock given up just then is free a little
 //! later.
 //!
+//! [`HiddenFd`] is for those microseconds; [`Hidden`] is for what has a descriptor for a long time, as the journal's lock
+//! and its io_uring have.
+//!
 //! What it leaves out: children made by the bare `clone` system call or `_Fork`, which run no fork handlers; they
 //! copy what happens to be open at that moment. `posix_spawn` children copy it too, until their `exec`, which is
 //! at once.
 
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -61,7 +67,8 @@ impl HiddenFd {
         let guard =
             ForkGuard::current().map_err(|error| Error::io("watch for forks", "this process", error))?;
         let window = Window::enter(guard);
-        window.install_handlers()?;
+        let installed = window.install_handlers();
+        installed.map_err(|error| Error::io("install fork handlers in", "this process", error))?;
         let Some(slot) = TABLE.iter().position(|entry| entry.load(Ordering::Relaxed) == NONE) else {
             return Err(Error::Busy {
                 what: "attaching".into(),
@@ -121,6 +128,64 @@ impl Drop for HiddenFd {
     }
 }
 
+/// Something with a descriptor of its own that `fork` children close, for as long as it lives. In a child it is not to
+/// be used, and dropping it there does nothing: see [`is_forked`](Self::is_forked).
+#[derive(Debug)]
+pub(crate) struct Hidden<T: AsRawFd> {
+    value: ManuallyDrop<T>,
+    /// Its entry of `TABLE`.
+    slot: usize,
+    guard: ForkGuard,
+}
+
+impl<T: AsRawFd> Hidden<T> {
+    /// Opens it by `open`, which should be quick and must not fork.
+    pub(crate) fn open(open: impl FnOnce() -> io::Result<T>) -> io::Result<Hidden<T>> {
+        let guard = ForkGuard::current()?;
+        let window = Window::enter(guard);
+        window.install_handlers()?;
+        let Some(slot) = TABLE.iter().position(|entry| entry.load(Ordering::Relaxed) == NONE) else {
+            return Err(io::Error::other(format!(
+                "{OPEN_MAX} descriptors are hidden from fork children already"
+            )));
+        };
+        let value = open()?;
+        TABLE[slot].store(value.as_raw_fd(), Ordering::Relaxed);
+        Ok(Hidden { value: ManuallyDrop::new(value), slot, guard })
+    }
+
+    /// Whether this is a `fork` child of the process that opened it.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.guard.is_forked()
+    }
+}
+
+impl<T: AsRawFd> Deref for Hidden<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: AsRawFd> DerefMut for Hidden<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T: AsRawFd> Drop for Hidden<T> {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            return; // Its descriptor was closed, and may be another's by now.
+        }
+        let _window = Window::enter(self.guard);
+        TABLE[self.slot].store(NONE, Ordering::Relaxed);
+        // SAFETY: dropped once, here, and not used after.
+        unsafe { ManuallyDrop::drop(&mut self.value) };
+    }
+}
+
 /// Proof that no fork happens and no other thread opens or closes.
 struct Window;
 
@@ -151,7 +216,7 @@ impl Window {
         LOCK.store(0, Ordering::Release);
     }
 
-    fn install_handlers(&self) -> Result<()> {
+    fn install_handlers(&self) -> io::Result<()> {
         if INSTALLED.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -160,8 +225,7 @@ impl Window {
         // SAFETY: the three functions take no arguments, do not unwind, and are what fork handlers may be.
         let result = unsafe { pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
         if result != 0 {
-            let error = std::io::Error::from_raw_os_error(result);
-            return Err(Error::io("install fork handlers in", "this process", error));
+            return Err(io::Error::from_raw_os_error(result));
         }
         INSTALLED.store(true, Ordering::Relaxed);
         Ok(())
@@ -240,12 +304,14 @@ mod tests {
     #[test]
     fn a_fork_child_has_no_hidden_descriptor_and_the_parent_keeps_it() {
         let hidden = HiddenFd::open(some_fd).unwrap();
+        let mut long = Hidden::open(|| tempfile::tempfile_in("/dev/shm")).unwrap();
         let plain = some_fd().unwrap();
         // SAFETY: the child makes one system call and leaves by _exit.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
                 let right =
                     !is_open(hidden.as_fd().as_raw_fd()) && is_open(plain.as_raw_fd()) && hidden.is_forked();
+                let right = right && !is_open(long.as_raw_fd()) && long.is_forked();
                 // SAFETY: _exit has no preconditions.
                 unsafe { libc::_exit(i32::from(!right)) }
             }
@@ -255,6 +321,7 @@ mod tests {
         }
         assert!(is_open(hidden.as_fd().as_raw_fd()));
         assert!(!hidden.is_forked());
+        io::Write::write_all(&mut *long, b"still ours").unwrap();
     }
 
     #[test]

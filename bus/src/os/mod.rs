@@ -6,7 +6,7 @@
 pub mod clock;
 pub mod eventfd;
 pub mod fork;
-mod fork_window;
+pub(crate) mod fork_window;
 pub mod futex;
 pub mod hugetlb;
 pub mod life;

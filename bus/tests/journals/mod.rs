@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use railbus::journal::block::{self, Assembler, Records};
 use railbus::journal::files::Files;
 use railbus::journal::format::{
-    BLOCK_BYTES_MAX, BLOCKS_OFFSET, BlockHeader, BlockKind, Gap, RecordKind, SECTOR_BYTES, SegmentHeader,
+    BLOCK_BYTES_MAX, BLOCKS_OFFSET, BlockHeader, BlockKind, Gap, RecordKind, SECTOR_BYTES, Seal,
+    SegmentHeader, seal_offset,
 };
 use railbus::journal::recovery::{Checks, examine};
 use railbus::journal::store::Store;
@@ -78,7 +79,8 @@ pub(crate) fn held(directory: &Path) -> Held {
             epoch = owner.epoch;
         }
         let mut offset = BLOCKS_OFFSET;
-        loop {
+        let end = blocks_end(&files, segment, &owner);
+        while offset < end {
             let read = files.read_at(segment, offset, &mut bytes).expect("a block");
             let Ok(header) = BlockHeader::decode(&bytes[..read]) else { break };
             if header.segment_id != owner.segment_id || header.kind == BlockKind::Seal {
@@ -101,4 +103,19 @@ pub(crate) fn held(directory: &Path) -> Held {
     }
     assert!(held.events.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, without duplicates");
     held
+}
+
+/// Where the blocks of a segment end, as its seal says: behind that there may be blocks that recovery has cut off.
+fn blocks_end(files: &Files, segment: u64, owner: &SegmentHeader) -> u64 {
+    let mut sector = vec![0; SECTOR_BYTES];
+    let read =
+        files.read_at(segment, seal_offset(owner.segment_bytes), &mut sector).expect("the last sector");
+    match BlockHeader::decode(&sector[..read]) {
+        Ok(header) if header.kind == BlockKind::Seal && header.segment_id == owner.segment_id => {
+            let mut scratch = Vec::new();
+            let body = block::open(&header, &sector, &mut scratch).expect("a sound seal");
+            Seal::decode(body, owner.segment_bytes).expect("a sound seal").blocks_end
+        }
+        _ => owner.segment_bytes,
+    }
 }

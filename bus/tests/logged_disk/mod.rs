@@ -38,8 +38,8 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 /// In the log in place of an offset: a flush.
 const FLUSH: u64 = u64::MAX;
 
-/// The serving process and its files: `image`, the disk before the log; `log`; `held` while writes are held back;
-/// `waiting` once one was.
+/// The serving process and its files: `image`, the disk before the log; `log`; `mounted` once it is; `held` while
+/// writes are held back; `waiting` once one was.
 pub(crate) struct Server {
     process: Actor,
     files: tempfile::TempDir,
@@ -91,6 +91,10 @@ pub(crate) fn serve(files: &Path) {
         children::stay();
         std::process::exit(0);
     });
+    // Before it is mounted there is nothing to be read.
+    while !files.join("mounted").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let session = Session::from_fd(served, fuse.into(), SessionACL::Owner, Config::default());
     session.and_then(Session::run).unwrap();
 }
@@ -110,6 +114,7 @@ impl LoggedDisk {
         fs::create_dir(&directory).unwrap();
         let fuse = server.descriptor()?;
         let fuse = Mounted::fuse(fuse, &directory)?;
+        File::create(server.files.path().join("mounted")).unwrap();
         let mut disk = LoggedDisk { mounted: None, fuse: Some(fuse), server };
         let file = directory.join(NAME);
         let device = mounts::output("losetup", &["--direct-io=on", "--show", "-f", text(&file)])?;
@@ -304,6 +309,13 @@ impl Cuts {
     pub(crate) fn flushes(&self) -> Vec<usize> {
         let flush = |(offset, _, end)| (offset == FLUSH).then_some(end);
         entries(&self.log, 0).filter_map(flush).collect()
+    }
+
+    /// Length of the log at the last moment before the next flush behind the one that ends at `flush`. What was promised
+    /// by then must not depend on that next flush.
+    pub(crate) fn last_moment(&self, flush: usize) -> u64 {
+        let unflushed = entries(&self.log, flush).take_while(|(offset, ..)| *offset != FLUSH);
+        unflushed.last().map_or(flush, |(_, _, end)| end) as u64
     }
 
     /// The disk when the power goes after the flush that ends at `flush`, and of each 4 KiB written from there to the
