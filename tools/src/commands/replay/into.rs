@@ -85,6 +85,7 @@ impl Into<'_> {
             published_ns: event.published_ns(),
             origin: event.origin(),
             replayed: true,
+            sequence: event.sequence(),
         };
         loop {
             match sender.publish_with_timeout(event.payload(), &attributes, PATIENCE) {
