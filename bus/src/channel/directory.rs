@@ -233,6 +233,9 @@ fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
     if let Some(data) = data {
         unlink_data(&data)?;
     }
+    if ring {
+        crate::journal::note_removal(paths);
+    }
     unlink(&paths.journal)?;
     unlink(&paths.stage)?;
     let acks = unlink(&paths.acks)?;

@@ -26,13 +26,16 @@ use crate::journal::format::{
 };
 use crate::journal::intake::{Intake, Joined};
 use crate::journal::lock::{Lock, PATIENCE};
+use crate::journal::numbers::Numbers;
 use crate::journal::options::{Io, RecorderOptions};
 use crate::journal::recording::{Parts, Recording};
 use crate::journal::recovery::{Recovered, recover};
+use crate::journal::restore::events_from;
 use crate::journal::shared::Page;
 use crate::journal::stage::Stage;
 use crate::journal::stage_memory::StageMemory;
 use crate::journal::staging::{Leftover, StageBlock, StageWords};
+use crate::journal::state::Sequences;
 use crate::journal::store::Store;
 use crate::journal::writer::{Identity, Start, SyncPolicy, Writer, WriterOptions};
 use crate::os::clock;
@@ -199,6 +202,7 @@ pub(crate) fn open(
     let wanted = recovered.header.is_some().then_some(recovered.end_position);
     let (intake, joined) = Intake::join(channel, wanted, options.lossy)?;
     report.lossy = intake.is_lossy();
+    let numbers = numbers(&locked, &recovered)?;
     let (start, gap) = begin(channel, &recovered, wanted, joined);
     if let Some(gap) = &gap {
         page.note_gap(gap);
@@ -235,8 +239,26 @@ pub(crate) fn open(
         page,
         gap,
         time_ns: start.link.time_ns.max(clock::realtime_ns()),
+        numbers,
     };
     Ok((Recording::new(parts), report))
+}
+
+/// The last numbers of the publishers that number their events: the newest record of them, and the events since.
+pub(crate) fn numbers(locked: &Locked, recovered: &Recovered) -> Result<Numbers> {
+    let state = RecordKind::Sequences.state_index().and_then(|i| recovered.states.get(i));
+    let Some(state) = state.and_then(|state| state.as_ref()) else { return Ok(Numbers::default()) };
+    let recorded = Sequences::decode(&state.body).ok_or_else(|| {
+        Error::corrupt(
+            format!("the journal {}", locked.directory.display()),
+            "the newest record of sequences",
+        )
+    })?;
+    let mut numbers = Numbers::recorded(recorded);
+    events_from(&*locked.files, &locked.directory, state.position, &mut |_, word, body| {
+        numbers.note(word, body)
+    })?;
+    Ok(numbers)
 }
 
 /// Where the writer begins, and what is missing between there and the first event it will get.

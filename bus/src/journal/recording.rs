@@ -23,13 +23,16 @@ use crate::journal::doorbell::{Announced, Sleep};
 use crate::journal::files::Files;
 use crate::journal::format::{Gap, GapReason, RecordKind};
 use crate::journal::intake::{Intake, Taken};
+use crate::journal::numbers::Numbers;
 use crate::journal::options::{RecorderOptions, WhenFull};
 use crate::journal::retention::{Keeper, Stand};
 use crate::journal::shared::{JournalState, Page};
 use crate::journal::state::{Acks, Cursors};
 use crate::journal::writer::{Full, Progress, Writer};
+use crate::memory::Mapped;
 use crate::os::clock;
 use crate::ring::frame;
+use crate::ring::sequence::Sequences;
 use crate::ring::word::Slots;
 
 /// Bytes taken from a ring in one round, so that many channels share a thread fairly and blocks are sent off soon.
@@ -83,6 +86,8 @@ pub(crate) struct Recording {
     next_state_ns: u64,
     acks: Option<Acks>,
     cursors: Option<Cursors>,
+    numbers: Numbers,
+    table: Sequences<Mapped>,
     keeper: Keeper,
     removed: bool,
 }
@@ -98,12 +103,14 @@ pub(crate) struct Parts {
     pub(crate) page: Page,
     pub(crate) gap: Option<Gap>,
     pub(crate) time_ns: u64,
+    pub(crate) numbers: Numbers,
 }
 
 impl Recording {
     pub(crate) fn new(parts: Parts) -> Recording {
-        let Parts { channel, options, directory, writer, files, intake, page, gap, time_ns } = parts;
+        let Parts { channel, options, directory, writer, files, intake, page, gap, time_ns, numbers } = parts;
         let skip_until = writer.end();
+        let table = Sequences::new(intake.member().memories.ring, channel.header().producers_max as usize);
         page.set_state(JournalState::Recording);
         Recording {
             channel,
@@ -127,6 +134,8 @@ impl Recording {
             next_state_ns: 0,
             acks: None,
             cursors: None,
+            numbers,
+            table,
             keeper: Keeper::default(),
             removed: false,
         }
@@ -174,6 +183,7 @@ impl Recording {
         if progress.rotated {
             // Each segment can speak for itself, so that older ones can go.
             (self.acks, self.cursors, self.next_state_ns) = (None, None, 0);
+            self.numbers.forget_saved();
         }
         let told = (progress.written, progress.durable);
         let moved = took > 0 || told != std::mem::replace(&mut self.told, told);
@@ -225,12 +235,18 @@ impl Recording {
             }
             // SAFETY: the intake is asked for another event only after this one is staged or dropped.
             let body = unsafe { event.body() };
+            self.numbers.expect(event.header, body, &self.table);
+            if !self.record_new_number() {
+                self.pending = Some(event);
+                break;
+            }
             let staged =
                 self.writer.append(event.header, event.position, event.end_position, body, self.time_ns);
             if let Err(Full) = staged {
                 self.pending = Some(event);
                 break;
             }
+            self.numbers.note(event.header, body);
             let body_bytes = u64::from(frame::body_bytes(event.header));
             taken += 1;
             since_release += 1;
@@ -311,6 +327,16 @@ impl Recording {
         true
     }
 
+    /// Records a publisher that numbers its events and is new, before its first event. False while there is no room.
+    fn record_new_number(&mut self) -> bool {
+        let Some(state) = self.numbers.urgent() else { return true };
+        let recorded = self.writer.append_state(RecordKind::Sequences, &state.encode(), self.time_ns).is_ok();
+        if recorded {
+            self.numbers.saved();
+        }
+        recorded
+    }
+
     /// Whether events are to be dropped now.
     fn drops(&self) -> bool {
         self.no_space && self.options.when_full == WhenFull::Drop
@@ -350,6 +376,11 @@ impl Recording {
             && self.writer.append_state(RecordKind::Cursors, &cursors.encode(), self.time_ns).is_ok()
         {
             self.cursors = Some(cursors);
+        }
+        if let Some(state) = self.numbers.unsaved()
+            && self.writer.append_state(RecordKind::Sequences, &state.encode(), self.time_ns).is_ok()
+        {
+            self.numbers.saved();
         }
         let header = self.channel.header();
         if header.kind != Kind::Queue {
@@ -426,6 +457,11 @@ impl Recording {
         self.record_states(now_ns);
         self.writer.finish(now_ns)?;
         self.tell();
+        // Nothing is in it that a successor would need; while this process has it mapped, its name is all that goes. A
+        // channel that was removed may have a successor of its name by now, whose staging it would be.
+        if !self.channel.is_removed().unwrap_or(true) {
+            let _ = std::fs::remove_file(&self.channel.paths().stage);
+        }
         self.page.set_state(JournalState::Stopped);
         Ok(())
     }

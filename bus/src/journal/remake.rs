@@ -13,12 +13,13 @@
 use crate::bus::{Bus, Channel, initialise};
 use crate::channel::{self, ChannelName, ChannelOptions, Header, Kind, Maps, Overflow, Permissions};
 use crate::error::{Error, Result};
-use crate::journal::state::Cursors;
+use crate::journal::state::{Cursors, Sequences};
 use crate::layout;
 use crate::member::Memories;
 use crate::memory::{Edge, Memory};
 use crate::ring::frame;
 use crate::ring::registry::{JOURNALLER, ROLE_SUBSCRIBER, ROLE_TAP, Registry};
+use crate::ring::sequence as ring;
 use crate::ring::word::{Slots, done, seq};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) end: u64,
     /// Its durable subscriptions.
     pub(crate) cursors: Cursors,
+    /// How far its publishers are that number their events.
+    pub(crate) sequences: Sequences,
     /// What was not done, of a queue; less than a ring, all before `end`.
     pub(crate) unfinished: Vec<Unfinished>,
 }
@@ -91,6 +94,15 @@ impl Plan {
         // SAFETY: the maps outlive these copies, and the creator has all of them writable.
         let memories = unsafe { Memories::of(maps) };
         self.register(&memories)?;
+        let table = ring::Sequences::new(memories.ring, self.header.producers_max as usize);
+        for (name, last) in &self.sequences.0 {
+            if table.enter(padded(name), *last).is_none() {
+                return Err(Error::corrupt(
+                    format!("the journal of {}", self.header.name),
+                    "it has more publishers that number their events than the channel has places for",
+                ));
+            }
+        }
         let slots = match self.header.kind {
             Kind::Queue => Slots::new(self.header.slots, self.header.slot_bytes),
             _ => return Ok(()),
@@ -122,18 +134,9 @@ impl Plan {
             ));
         }
         for (i, cursor) in self.cursors.0.iter().enumerate() {
-            let mut padded = [0u8; 64];
-            let bytes = cursor.name.as_bytes();
-            let length = bytes.len().min(64);
-            padded[..length].copy_from_slice(&bytes[..length]);
-            let name = std::array::from_fn(|word| {
-                let mut long = [0; 8];
-                long.copy_from_slice(&padded[word * 8..][..8]);
-                u64::from_le_bytes(long)
-            });
             let role = if cursor.is_tap { ROLE_TAP } else { ROLE_SUBSCRIBER };
             let behind = (cursor.position < self.end).then_some(cursor.position);
-            registry.restore(1 + i, role, name, self.end, behind);
+            registry.restore(1 + i, role, padded(&cursor.name), self.end, behind);
         }
         Ok(())
     }
@@ -163,6 +166,18 @@ impl Plan {
         memories.done.store(slots.done_offset(event.ticket), redo, Edge::Done);
         Ok(())
     }
+}
+
+/// A name as shared words have it.
+fn padded(name: &str) -> [u64; 8] {
+    let mut padded = [0u8; 64];
+    let length = name.len().min(64);
+    padded[..length].copy_from_slice(&name.as_bytes()[..length]);
+    std::array::from_fn(|word| {
+        let mut long = [0; 8];
+        long.copy_from_slice(&padded[word * 8..][..8]);
+        u64::from_le_bytes(long)
+    })
 }
 
 #[cfg(test)]
@@ -195,11 +210,19 @@ mod tests {
             permissions: Permissions::default(),
             end,
             cursors: Cursors(cursors),
+            sequences: Sequences(vec![("feed".into(), 77)]),
             unfinished: events,
         };
         let channel = plan.make(&bus, &ChannelName::new("b", "c").unwrap()).unwrap();
         let now = channel.header();
         assert_eq!((now.channel_id, now.incarnation), (header.channel_id, header.incarnation + 1));
+        let numbered = SendOptions { name: "feed".into(), sequenced: true, ..SendOptions::default() };
+        let resumed = match kind {
+            Kind::Stream => channel.publisher(&numbered).unwrap().resume_point(),
+            Kind::Topic => channel.topic_publisher(&numbered).unwrap().resume_point(),
+            Kind::Queue => channel.producer(&numbered).unwrap().resume_point(),
+        };
+        assert_eq!(resumed, Some(77));
         assert_eq!((now.capacity_bytes, now.first_position), (header.capacity_bytes, end));
         (base, channel)
     }

@@ -18,7 +18,7 @@ use crate::journal::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, RecordKind, SECTOR_BYTES,
     SegmentHeader,
 };
-use crate::journal::opening::{Locked, REMOVED, directory_of, take_over};
+use crate::journal::opening::{Locked, REMOVED, directory_of, numbers, take_over};
 use crate::journal::options::RecorderOptions;
 use crate::journal::recovery::Recovered;
 use crate::journal::remake::{Plan, Unfinished};
@@ -233,12 +233,13 @@ fn plan(
         acks_group: Some(owner.acks_group),
         acks_mode: owner.acks_mode,
     };
-    Ok(Plan { header, permissions, end, cursors, unfinished })
+    let sequences = numbers(locked, recovered)?.state();
+    Ok(Plan { header, permissions, end, cursors, sequences, unfinished })
 }
 
 /// Calls `take` with position, header word and body of every event from `from` on, in order; of a journal that was just
 /// recovered.
-fn events_from(
+pub(crate) fn events_from(
     store: &dyn Store,
     directory: &Path,
     from: u64,

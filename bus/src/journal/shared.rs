@@ -14,13 +14,18 @@
 //! its lock speaks of the dead. Gaps are stored before a position moves past them, so that nobody takes a position
 //! that moved past a gap for a promise about what is missing.
 
+use std::fs::OpenOptions;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::bus::Channel;
+use crate::channel::ChannelPaths;
 use crate::error::{Error, Result};
 use crate::journal::companion::{self, Companion};
 use crate::journal::format::{Gap, GapReason};
+use crate::journal::lock;
+use crate::journal::opening::REMOVED;
 use crate::layout::journal as layout;
 use crate::memory::{Edge, Mapped, Memory};
 use crate::os::fork::ForkGuard;
@@ -118,6 +123,27 @@ impl Promise {
             Promise::Written => layout::WRITTEN,
             Promise::Durable => layout::DURABLE,
         }
+    }
+}
+
+/// Leaves a note in the journal's directory that the channel was removed on purpose, so that it is not taken for lost and
+/// made again. Best effort: whoever may remove a channel need not have a right to its journal.
+pub(crate) fn note_removal(paths: &ChannelPaths) {
+    use std::os::unix::ffi::OsStringExt;
+    let Ok(Some(file)) = companion::open(&paths.journal, false) else { return };
+    let found = Companion::read(&file, layout::PAGE_MAGIC).ok().flatten();
+    if found.is_none_or(|found| found.file_bytes != layout::PAGE_BYTES as u64) {
+        return;
+    }
+    let mut directory = vec![0; layout::DIRECTORY_BYTES];
+    if file.read_exact_at(&mut directory, (layout::HEADER_BYTES + layout::DIRECTORY) as u64).is_err() {
+        return;
+    }
+    directory.truncate(directory.iter().position(|&byte| byte == 0).unwrap_or(0));
+    let directory = PathBuf::from(std::ffi::OsString::from_vec(directory));
+    if directory.join(lock::LOCK_NAME).exists() {
+        // Never through a link, and never over a file: the path was written by others.
+        let _ = OpenOptions::new().write(true).create_new(true).open(directory.join(REMOVED));
     }
 }
 

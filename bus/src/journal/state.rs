@@ -1,10 +1,11 @@
-//! What a journal keeps of a channel beside its events: which events of a queue are not done yet, and where the
-//! durable subscriptions stand. Both are snapshots of shared words, taken now and then: a missed one only means that
+//! What a journal keeps of a channel beside its events: which events of a queue are not done yet, where the durable
+//! subscriptions stand, and (`numbers.rs`) how far the publishers are that number their events. The first two are snapshots of shared words, taken now and then: a missed one only means that
 //! something is delivered again.
 //!
 //! ```text
-//! Acks     lowest 8 | upto 8 | runs 4 | 0 4 | run ...        run      varint skip | varint length | attempts 1
-//! Cursors  count 4 | 0 4 | cursor ...                        cursor   position 8 | role 1 | name bytes 1 | name
+//! Acks     lowest 8 | upto 8 | runs 4 | 0 4 | run ...   run   varint skip | varint length | attempts 1
+//! Cursors  count 8 | cursor ...            cursor   position 8 | role 1 | name bytes 1 | name
+//! Sequences count 8 | sequence ...         sequence last 8 | name bytes 1 | name
 //! ```
 //!
 //! [`Acks`]: every ticket from `lowest` up to `upto` that lies in a run is unfinished, the others are done; tickets
@@ -262,6 +263,46 @@ fn read_cursor<M: Memory>(memories: &Memories, registry: &Registry<M>, index: us
     (name != JOURNALLER).then(|| Cursor { name: name.to_owned(), position, is_tap })
 }
 
+/// The last number of every publisher that numbers its events: the body of a `Sequences` record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sequences(
+    /// By name.
+    pub Vec<(String, u64)>,
+);
+
+impl Sequences {
+    /// Encodes them: at most 64 of at most 73 bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = (self.0.len() as u64).to_le_bytes().to_vec();
+        for (name, last) in &self.0 {
+            bytes.extend_from_slice(&last.to_le_bytes());
+            let name = &name.as_bytes()[..name.len().min(64)];
+            bytes.push(name.len() as u8);
+            bytes.extend_from_slice(name);
+        }
+        bytes
+    }
+
+    /// Decodes and checks them; `None` for what no journaller writes.
+    pub fn decode(mut body: &[u8]) -> Option<Sequences> {
+        let bytes = &mut body;
+        let count = u64::from_le_bytes(take(bytes)?);
+        if count > layout::SEQUENCES_MAX as u64 {
+            return None;
+        }
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let last = u64::from_le_bytes(take(bytes)?);
+            let [length] = take(bytes)?;
+            let (name, rest) = bytes.split_at_checked(length as usize)?;
+            *bytes = rest;
+            let name = std::str::from_utf8(name).ok().filter(|name| (1..=64).contains(&name.len()))?;
+            all.push((name.to_owned(), last));
+        }
+        bytes.is_empty().then_some(Sequences(all))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,7 +349,9 @@ mod tests {
             let cursors =
                 names.into_iter().map(|(name, position, is_tap)| Cursor { name, position, is_tap }).collect();
             let cursors = Cursors(cursors);
+            let sequences = Sequences(cursors.0.iter().map(|one| (one.name.clone(), one.position)).collect());
             prop_assert_eq!(Cursors::decode(&cursors.encode()), Some(cursors));
+            prop_assert_eq!(Sequences::decode(&sequences.encode()), Some(sequences));
         }
 
         #[test]
@@ -316,7 +359,7 @@ mod tests {
             if let Some(acks) = Acks::decode(&bytes) {
                 prop_assert!(acks.runs.iter().all(|run| run.first >= acks.lowest && run.first < acks.upto));
             }
-            let _ = Cursors::decode(&bytes);
+            let _ = (Cursors::decode(&bytes), Sequences::decode(&bytes));
         }
     }
 }

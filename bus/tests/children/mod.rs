@@ -79,6 +79,19 @@ impl Actor {
         assert_eq!(self.hear(), word);
     }
 
+    /// Expects the child to say `word` in the end, whatever it says before.
+    pub(crate) fn expect_last(&mut self, word: &str) {
+        while self.hear() != word {}
+    }
+
+    /// Whether it has ended, by itself, and well.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some_and(|status| {
+            assert!(status.success(), "{status}");
+            true
+        })
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> i32 {
         self.child.id() as i32
