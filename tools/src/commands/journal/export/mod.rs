@@ -132,6 +132,7 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
     }
     let started = Instant::now();
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::metadata(directory).map_err(|error| Error::io("make a file in", directory, error))?;
     let file = tempfile::Builder::new().prefix(".railbus-export-").tempfile_in(directory);
     let file = file.map_err(|error| Error::io("make a file in", directory, error))?;
     let write = file.as_file().try_clone().map_err(|error| Error::io("write", path, error))?;
