@@ -39,6 +39,7 @@ test: fmt-present test-tools ## format, lints and all tests (some minutes)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
 	@$(MAKE) --no-print-directory layout-fresh
+	@sh tools/tests/venv.sh > /dev/null || echo "without Python's packages, the tests of exported files are skipped" >&2
 	$(CARGO) test --workspace --no-fail-fast
 
 test-deep: fmt-present test-tools ## the same with deeper models and thousands of kills (an hour)

@@ -53,6 +53,13 @@ fn append_extensions(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
             origin.attempts
         );
     }
+    if let Some(sequence) = event.sequence() {
+        let _ = write!(
+            out,
+            ",\"sequence\":{{\"publisher\":{},\"number\":{}}}",
+            sequence.publisher, sequence.number
+        );
+    }
 }
 
 /// Appends `{"gap":"REASON","from":..,"to":..,"events":..,"time_ns":..}`; `events` is null when nobody knows.

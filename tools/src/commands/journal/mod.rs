@@ -1,6 +1,7 @@
 //! `railbus journal`: what can be done with a journal on disk. One file a verb.
 
 mod cat;
+mod export;
 mod index;
 mod info;
 mod json;
@@ -44,6 +45,7 @@ enum Verb {
     Index(index::IndexArgs),
     Prune(prune::PruneArgs),
     Stats(stats::StatsArgs),
+    Export(export::ExportArgs),
 }
 
 /// Runs a verb.
@@ -58,5 +60,6 @@ pub(crate) fn run(args: &JournalArgs) -> Outcome {
         Verb::Index(args) => index::run(args),
         Verb::Prune(args) => prune::run(args),
         Verb::Stats(args) => stats::run(args),
+        Verb::Export(args) => export::run(args),
     }
 }

@@ -65,7 +65,7 @@ pub(crate) fn tell_item(item: &Item<'_>) {
 }
 
 /// Says on stderr that events are missing.
-fn tell(reason: &str, from: u64, to: u64, events: u64) {
+pub(crate) fn tell(reason: &str, from: u64, to: u64, events: u64) {
     let events = match events {
         u64::MAX => "events".to_owned(),
         1 => "1 event".to_owned(),

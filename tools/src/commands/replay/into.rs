@@ -84,6 +84,7 @@ impl Into<'_> {
             trace: event.trace(),
             published_ns: event.published_ns(),
             origin: event.origin(),
+            sequence: event.sequence(),
             replayed: true,
             sequence: event.sequence(),
         };
