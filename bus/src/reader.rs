@@ -194,6 +194,7 @@ impl<R: Inlet> Reader<R> {
             let body = self.member.memories.data.address(body_offset);
             let located = Located { body, header, position };
             if !frame::is_plain(header) {
+                self.count_extensions(header);
                 self.measure(located);
             }
             self.held.push(located);
@@ -297,8 +298,11 @@ impl<R: Inlet> Reader<R> {
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
             let located = Located { body, header, position };
-            if !frame::is_plain(header) && self.ring.is_protected() {
-                self.measure(located);
+            if !frame::is_plain(header) {
+                self.count_extensions(header);
+                if self.ring.is_protected() {
+                    self.measure(located);
+                }
             }
             return Ok(Some(located));
         }
@@ -352,6 +356,12 @@ impl<R: Inlet> Reader<R> {
         // processor twice as long from one event to the next.
         self.events = opaque(self.events + 1);
         self.bytes += frame::body_bytes(header) as u64;
+    }
+
+    /// What an event carries beside its payload does not count as payload.
+    #[cold]
+    fn count_extensions(&mut self, header: u64) {
+        self.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
     }
 
     /// Publishes the cursor and wakes producers that wait for room.

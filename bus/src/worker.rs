@@ -340,6 +340,8 @@ impl Worker {
             let ticket = Ticket { position: taken.ticket, attempt: taken.attempt, header };
             if taken.attempt == 0 || self.is_redelivered(taken, ticket) {
                 self.count(header);
+                // What an event carries beside its payload does not count as payload.
+                self.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
                 self.measure(ticket);
                 return Ok(Some(ticket));
             }

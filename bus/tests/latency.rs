@@ -127,6 +127,8 @@ fn check(channel: &Channel, names: [&str; 3], brackets: [Brackets; 3]) {
         let one = of(&latencies, &info, name);
         brackets.enclose(&one.received);
         assert_eq!((one.unmeasured, one.done.is_none()), (0, true));
+        let counted = info.participants.iter().find(|one| one.name == *name).unwrap();
+        assert_eq!(counted.bytes, counted.events * 8, "payload bytes, without the stamps");
         let late = *name == "late";
         if late {
             assert!(one.received.quantile(0.001).unwrap() >= MS - SLACK_NS, "{name}");
