@@ -204,7 +204,9 @@ impl<'a> Event<'a> {
         self.flags() & REPLAYED != 0
     }
 
-    /// When it was published, in ns of CLOCK_REALTIME, if the channel or publisher stamps.
+    /// When it was published, in ns of CLOCK_REALTIME, if the channel or publisher stamps: to some tens of ns, but
+    /// somebody who sets the clock is noticed up to a ms later ([`crate::os::stamp`]). For an event written in place
+    /// it is when it was claimed.
     pub fn published_ns(&self) -> Option<u64> {
         (self.flags() & STAMPED != 0).then(|| word(self.body(), 0))
     }

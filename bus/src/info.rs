@@ -1,6 +1,6 @@
 //! What an observer sees of a channel: a snapshot that disturbs nobody.
 //!
-//! Both files are mapped read-only, nobody is registered and no lock is taken: life is asked for, never claimed. The
+//! The files are mapped read-only, nobody is registered and no lock is taken: life is asked for, never claimed. The
 //! words of a snapshot are read one after the other while participants go on, so that they may be a few events
 //! apart. Everything in shared memory was written by others: names are decoded lossily, counts are bounded by the
 //! geometry that was checked at attach, and differences saturate.
@@ -14,8 +14,9 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use crate::bus::Channel;
-use crate::channel::{ChannelName, ChannelPaths, Header, Kind, Role};
+use crate::channel::{ChannelName, ChannelPaths, Header, Kind, Maps, Role};
 use crate::error::{Error, Result};
+use crate::latency::{Latencies, Measures, Observed, measures};
 use crate::layout;
 use crate::member::{Kernel, Memories, TELLING};
 use crate::memory::{Edge, Mapped, Memory};
@@ -73,6 +74,8 @@ pub struct Access {
 pub struct Positions {
     /// The next position to be published (stream), or to be won by a producer.
     pub published: u64,
+    /// How many events were published ever (in a queue or topic, those that a dead producer left unpublished too).
+    pub events: u64,
     /// The oldest position that is retained.
     pub oldest: u64,
     /// Queue: the next ticket to be taken by a worker.
@@ -167,6 +170,8 @@ pub struct Participant {
     pub side: Side,
     /// Its entry there.
     pub index: usize,
+    /// Counts the registrations in this entry: with side and index it names this participant for ever.
+    pub generation: u64,
     /// What it does.
     pub role: ParticipantRole,
     /// Its name, may be empty.
@@ -197,6 +202,10 @@ pub struct Participant {
     pub bytes: u64,
     /// Readers: events lost to overrun; producers: events dropped.
     pub lost: u64,
+    /// Producers: how often they found no room.
+    pub blocked: u64,
+    /// Consumers: whether they measure latencies.
+    pub measures: Measures,
     /// How long ago it attached, in ns.
     pub attached_ns: u64,
     /// How long ago it last noted the time, in ns: when it waits, every ms; when it is busy, now and then.
@@ -214,25 +223,90 @@ impl Channel {
     /// # Errors
     /// [`Error::NotFound`] if the channel was removed, [`Error::NotAllowed`], [`Error::Io`].
     pub fn info(&self) -> Result<Info> {
+        self.observe()?.info()
+    }
+
+    /// The latencies that the consumers of a stamped channel measured over the last five minutes; `None` for others.
+    ///
+    /// # Errors
+    /// As [`Self::info`]; [`Error::Corrupt`] when the file with the histograms is not this channel's.
+    pub fn latencies(&self) -> Result<Option<Latencies>> {
+        self.observe()?.latencies()
+    }
+
+    /// An observer, for those who look again and again: it keeps the channel mapped.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn observe(&self) -> Result<Observer> {
         let maps = self.map(Role::Observer)?;
-        // SAFETY: the maps outlive this function's use of the memories, and nothing is stored through them.
+        // SAFETY: the observer keeps the maps beside the memories, and stores nothing through them.
         let memories = unsafe { Memories::of(&maps) };
-        let peers = Kernel::of(self)?;
-        let view = View { header: self.header(), memories: &memories, peers: &peers };
+        let pages = maps.pages()?;
+        Ok(Observer {
+            channel: self.clone(),
+            memories,
+            peers: Kernel::of(self)?,
+            pages,
+            latency: None,
+            _maps: maps,
+        })
+    }
+}
+
+/// Looks at a channel again and again, with everything mapped read-only. It disturbs nobody; see the [module](self).
+#[derive(Debug)]
+pub struct Observer {
+    channel: Channel,
+    memories: Memories,
+    peers: Kernel,
+    pages: PageReport,
+    latency: Option<Observed>,
+    _maps: Maps,
+}
+
+impl Observer {
+    /// What is observed.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Whether the channel was removed, or removed and made anew, since it was opened.
+    pub fn is_removed(&self) -> Result<bool> {
+        self.channel.is_removed()
+    }
+
+    /// As [`Channel::latencies`].
+    pub fn latencies(&mut self) -> Result<Option<Latencies>> {
+        if self.latency.is_none() {
+            self.latency = Observed::open(&self.channel)?;
+        }
+        match &mut self.latency {
+            Some(observed) => observed.latencies(&self.channel).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Channel::info`].
+    pub fn info(&self) -> Result<Info> {
+        let Observer { channel, memories, peers, .. } = self;
+        let header = channel.header();
+        let view = View { header, memories, peers };
         let mut positions = view.positions();
         let mut participants = view.participants(&positions);
         view.judge_stuck(&mut participants);
-        positions.depth = depth(self.header().kind, &positions, &participants);
+        positions.depth = depth(header.kind, &positions, &participants);
+        let attached = channel.attached();
         Ok(Info {
-            name: self.name().clone(),
-            header: self.header().clone(),
-            paths: self.paths().clone(),
-            pages: maps.pages()?,
-            total_bytes: self.header().lengths().map_or(0, |lengths| {
+            name: channel.name().clone(),
+            header: header.clone(),
+            paths: channel.paths().clone(),
+            pages: self.pages.clone(),
+            total_bytes: header.lengths().map_or(0, |lengths| {
                 lengths.ring.saturating_add(lengths.acks).saturating_add(lengths.data.unwrap_or(0))
             }),
-            ring_access: access(self.attached().ring_file(), &self.paths().ring)?,
-            acks_access: access(self.attached().acks_file(), &self.paths().acks)?,
+            ring_access: access(attached.ring_file(), &channel.paths().ring)?,
+            acks_access: access(attached.acks_file(), &channel.paths().acks)?,
             positions,
             counters: Counters {
                 dropped: memories.ring.load(layout::DROPPED, Edge::Plain),
@@ -274,10 +348,11 @@ impl View<'_> {
         if self.header.kind == Kind::Stream {
             let anchors = anchor::read(ring, 1000).map(|anchors| (anchors.floor, anchors.recent));
             let (floor, recent) = anchors.unwrap_or_default();
-            let published =
-                self.committed_since(recent.position).map_or(recent.position, |(end, _)| end.position);
+            let end =
+                self.committed_since(recent.position).map_or(Place { count: 0, ..recent }, |(end, _)| end);
             return Positions {
-                published,
+                published: end.position,
+                events: recent.count.saturating_add(end.count),
                 oldest: floor.position,
                 head: None,
                 depth: 0,
@@ -291,6 +366,7 @@ impl View<'_> {
         let tail = ring.load(layout::TAIL, Edge::Tail);
         Positions {
             published: tail,
+            events: tail.saturating_sub(self.header.first_position),
             oldest: tail.saturating_sub(self.header.slots).max(self.header.first_position),
             head,
             depth: 0,
@@ -381,7 +457,8 @@ impl View<'_> {
     ) -> Option<Participant> {
         let memory = self.memory(side);
         let load = |field| memory.load(layout::entry(index) + field, Edge::Plain);
-        let status = registry::status(memory.load(layout::entry(index) + layout::STATE, Edge::State));
+        let state = memory.load(layout::entry(index) + layout::STATE, Edge::State);
+        let status = registry::status(state);
         let policy = load(layout::POLICY);
         let durable = policy & registry::DURABLE != 0;
         let life = match status {
@@ -419,6 +496,7 @@ impl View<'_> {
         Some(Participant {
             side,
             index,
+            generation: state >> 8,
             role,
             name: self.name(side, index),
             pid: ids as u32,
@@ -435,6 +513,8 @@ impl View<'_> {
             events,
             bytes,
             lost: load(layout::LOST),
+            blocked: load(layout::BLOCKED),
+            measures: measures(load(layout::MEASURES)),
             attached_ns: ago(layout::ATTACHED_NS),
             seen_ns: ago(layout::SEEN_NS),
             waits: (wait_since != 0 && life == Life::Live).then(|| Waits {

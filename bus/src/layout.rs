@@ -14,6 +14,10 @@
 //! +data_offset  frames or slots                        +done_offset  done words (8 B a slot; queues only)
 //! ```
 //!
+//! A stamped channel has a third file, `NAME.latency`: a header page, then a slice of [`SLICE_BYTES`] for each entry of
+//! the consumer registry, in which that consumer keeps its latency histograms. It is sparse: a consumer allocates its
+//! slice when it registers.
+//!
 //! Offsets in the control block and the registry count from the control block, not from the file. All words are
 //! little-endian `u64` unless their size says otherwise, and every word that is written after creation is written
 //! with 64-bit atomic operations. [`FINGERPRINT`] hashes the whole definition; it is stored in every header and a
@@ -71,7 +75,7 @@ fields! {
     MAGIC: 0, 8, "creator, last", "`RAILBUS1`; zero until the file is complete";
     LAYOUT_FINGERPRINT: 8, 8, "creator", "hash of this layout";
     LAYOUT_VERSION: 16, 4, "creator", "layout version, for messages";
-    FILE_ROLE: 20, 4, "creator", "1 `.ring`, 2 `.acks`";
+    FILE_ROLE: 20, 4, "creator", "1 `.ring`, 2 `.acks`, 3 `.latency`";
     KIND: 24, 4, "creator", "1 stream, 2 queue, 3 topic";
     BACKING: 28, 4, "creator", "pages behind the data: 1 hugetlbfs file, 2 2 MiB pages of tmpfs, 3 ordinary pages";
     CHANNEL_ID: 32, 16, "creator", "random identity of the channel, the same in both files";
@@ -133,10 +137,11 @@ fields! {
     POSITION: 16, 8, "owner", "stream publisher: the position that EVENTS and BYTES belong to; u64::MAX while they change";
     EVENTS: 24, 8, "owner", "events published, or received";
     LOST: 32, 8, "owner", "readers: events lost to overrun; producers: events dropped";
-    BLOCKED: 40, 8, "owner", "how often the owner found no room, or no event";
+    BLOCKED: 40, 8, "owner", "producers: how often there was no room";
     BYTES: 48, 8, "owner", "payload bytes published, or received";
     JOINED: 56, 8, "owner; registrar", "1 once it receives what is published; a durable cursor stands, and outlives its owner, from then on";
     BEHIND: 64, 8, "owner; creator", "durable readers: 1 + the position they really stand at, when what lies between that and the cursor is in the journal only; else 0";
+    MEASURES: 72, 8, "owner", "consumers of a stamped channel: 1 measures latency; 2 no space, 3 not allowed, 4 no such file: it does not";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
     TID: 140, 4, "registrar", "thread that made the handle";
@@ -247,6 +252,45 @@ pub mod journal {
     const _: () = assert!(ERROR + ERROR_BYTES == DIRECTORY && DIRECTORY + DIRECTORY_BYTES <= HEADER_BYTES);
 }
 
+fields! {
+    /// The start of a series of latencies. A slice of `.latency` holds two: publish-to-receive, and (workers) take-to-done.
+    SERIES;
+    SERIES_OWNER: 0, 8, "owner, last", "STATE of the registry entry whose owner measures here, 0 if nobody does";
+    SERIES_CLOCK: 8, 8, "owner", "its clock: 1 the processor's counter, 2 CLOCK_REALTIME read each time";
+    SERIES_UNMEASURED: 16, 8, "owner", "events without a usable time: replayed, or stamped in the future";
+    SERIES_STEPS: 24, 8, "owner", "how often CLOCK_REALTIME was set while it measured";
+    SERIES_COUNT: 32, 8, "owner", "events measured since it registered";
+    SERIES_SUM_NS: 40, 8, "owner", "the sum of their latencies, in ns";
+}
+
+fields! {
+    /// An interval of a series: the latencies recorded in 30 s, in the bucket layout of HdrHistogram with two digits.
+    INTERVAL;
+    INTERVAL_NUMBER: 0, 8, "owner", "CLOCK_MONOTONIC / 30 s, plus 1; 0 while the counts are being cleared";
+    INTERVAL_MAX_NS: 8, 8, "owner", "the largest of its latencies";
+    INTERVAL_COUNTS: 128, 18432, "owner", "4608 counts of 4 bytes: how many latencies fell into each bucket";
+}
+
+/// Buckets of a latency histogram: two significant digits, 1 ns to 2^42 ns (73 min).
+pub const BUCKETS: usize = 4608;
+/// Size of an interval.
+pub const INTERVAL_BYTES: usize = INTERVAL_COUNTS + BUCKETS * 4;
+/// Intervals of a series: five minutes, and the one that is being filled.
+pub const INTERVALS: usize = 11;
+/// How long an interval is, in ns.
+pub const INTERVAL_NS: u64 = 30_000_000_000;
+/// Where the intervals of a series start.
+pub const SERIES_INTERVALS: usize = 2 * LINE_BYTES;
+/// Size of a series: 50 pages.
+pub const SERIES_BYTES: usize = 204_800;
+/// Size of a consumer's slice of `.latency`.
+pub const SLICE_BYTES: usize = 2 * SERIES_BYTES;
+
+/// Offset, in `.latency`, of the slice of the consumer in entry `index`.
+pub const fn slice(index: usize) -> usize {
+    HEADER_BYTES + index * SLICE_BYTES
+}
+
 /// Words at the start of a slot: its sequence word.
 pub const SLOT_SEQ: usize = 0;
 /// Words at the start of a slot: length, type and flags of the event.
@@ -306,9 +350,20 @@ const fn hash_tables(mut hash: u64, tables: &[&[Field]]) -> u64 {
 }
 
 const fn fingerprint() -> u64 {
-    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY, SEQUENCE];
-    let sizes =
-        [LINE_BYTES, HEADER_BYTES, CONTROL_BYTES, ENTRY_BYTES, SLOT_BODY, VERSION as usize, SEQUENCES_MAX];
+    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY, SEQUENCE, SERIES, INTERVAL];
+    let sizes = [
+        LINE_BYTES,
+        HEADER_BYTES,
+        CONTROL_BYTES,
+        ENTRY_BYTES,
+        SLOT_BODY,
+        VERSION as usize,
+        SEQUENCES_MAX,
+        SERIES_INTERVALS,
+        INTERVALS,
+        INTERVAL_NS as usize,
+        SERIES_BYTES,
+    ];
     let mut hash = hash_tables(fnv1a(b"railbus"), &tables);
     let mut s = 0;
     while s < sizes.len() {
@@ -342,8 +397,12 @@ const _: () = assert!(well_formed(RING_CONTROL, CONTROL_BYTES));
 const _: () = assert!(well_formed(ACKS_CONTROL, CONTROL_BYTES));
 const _: () = assert!(well_formed(ENTRY, ENTRY_BYTES));
 const _: () = assert!(well_formed(SEQUENCE, SEQUENCE_BYTES));
+const _: () = assert!(well_formed(SERIES, SERIES_INTERVALS));
+const _: () = assert!(well_formed(INTERVAL, INTERVAL_BYTES));
+const _: () = assert!(SERIES_INTERVALS + INTERVALS * INTERVAL_BYTES <= SERIES_BYTES);
+const _: () = assert!(INTERVAL_BYTES.is_multiple_of(LINE_BYTES) && SERIES_BYTES.is_multiple_of(HEADER_BYTES));
 const _: () = assert!(ANCHOR_ENTRIES + 64 <= PRODUCERS_HIGH && ANCHOR_INDEX.is_multiple_of(LINE_BYTES));
-const _: () = assert!(BEHIND + 8 <= LINE_BYTES && STATE == LINE_BYTES);
+const _: () = assert!(MEASURES + 8 <= LINE_BYTES && STATE == LINE_BYTES);
 const _: () = assert!(CONTROL_BYTES.is_multiple_of(LINE_BYTES) && HEADER_BYTES.is_multiple_of(LINE_BYTES));
 const _: () = assert!(cfg!(target_endian = "little"), "railbus shares little-endian words");
 
@@ -365,6 +424,13 @@ pub fn to_markdown() -> String {
          A journalled channel also has `NAME.journal` (how far the journal is; its journaller holds byte 2^40 while it\n\
          lives) and `NAME.stage` (what is on its way to the disk), which only the journaller writes.\n",
     );
+    let _ = writeln!(
+        text,
+        "\n`NAME.latency`, of stamped channels only (consumers write, everybody reads; sparse): header page, then from\n\
+         {HEADER_BYTES} on {SLICE_BYTES} bytes for each entry of the consumer registry: the series of publish-to-receive, \
+         and at\n{SERIES_BYTES} that of take-to-done. A series has {INTERVALS} intervals of {INTERVAL_BYTES} bytes from \
+         {SERIES_INTERVALS} on; interval n is kept in place\n(n mod {INTERVALS})."
+    );
     let tables = [
         ("Header page", HEADER),
         ("Control block of .ring", RING_CONTROL),
@@ -374,6 +440,8 @@ pub fn to_markdown() -> String {
         ("Header page of .journal and .stage", journal::HEADER),
         ("Words of .journal, from 4096 on", journal::PAGE),
         ("Words of a staging block in .stage, 64 bytes each from 4096 on", journal::BLOCK),
+        ("Series of .latency", SERIES),
+        ("Interval of a series", INTERVAL),
     ];
     for (title, table) in tables {
         let _ = writeln!(

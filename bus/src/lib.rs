@@ -57,6 +57,7 @@ pub mod event;
 pub mod info;
 pub mod inlet;
 pub mod journal;
+pub mod latency;
 pub mod layout;
 mod member;
 pub mod memory;

@@ -144,6 +144,12 @@ impl Mapped {
         unsafe { self.base.add(at) }
     }
 
+    /// The part of the region from byte `at` on, a multiple of 8.
+    pub fn part(&self, at: usize) -> Mapped {
+        assert!(at <= self.bytes && at.is_multiple_of(8));
+        Mapped { base: self.address(at), bytes: self.bytes - at, light: self.light }
+    }
+
     /// Size of the region in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes

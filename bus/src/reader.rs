@@ -13,9 +13,11 @@ use crate::bridge::Watch;
 use crate::error::RecvError;
 use crate::event::{Event, Located};
 use crate::inlet::{Found, Inlet};
+use crate::latency::Recorder;
 use crate::layout;
 use crate::member::{Member, SharedFutex};
 use crate::opaque::opaque;
+use crate::ring::frame;
 use crate::ring::park::{Sleeper, Waker};
 use crate::ring::registry;
 use crate::wait::{Idle, Pace, Step, Wait, Waiting};
@@ -39,6 +41,8 @@ pub struct Reader<R: Inlet> {
     lost: u64,
     pace: Pace,
     idle: Idle,
+    /// On stamped channels, whose events take the slow path.
+    latency: Option<Box<Recorder>>,
 }
 
 impl<R: Inlet> Reader<R> {
@@ -60,6 +64,7 @@ impl<R: Inlet> Reader<R> {
             lost: 0,
             pace: Pace::default(),
             idle: Idle::default(),
+            latency: Recorder::open(&member, false),
             member,
         }
     }
@@ -187,7 +192,12 @@ impl<R: Inlet> Reader<R> {
             }
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
-            self.held.push(Located { body, header, position });
+            let located = Located { body, header, position };
+            if !frame::is_plain(header) {
+                self.count_extensions(header);
+                self.measure(located);
+            }
+            self.held.push(located);
         }
         if !self.member.stands() {
             self.held.clear();
@@ -287,7 +297,14 @@ impl<R: Inlet> Reader<R> {
             }
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
-            return Ok(Some(Located { body, header, position }));
+            let located = Located { body, header, position };
+            if !frame::is_plain(header) {
+                self.count_extensions(header);
+                if self.ring.is_protected() {
+                    self.measure(located);
+                }
+            }
+            return Ok(Some(located));
         }
         self.receive_rarely(found)
     }
@@ -318,7 +335,19 @@ impl<R: Inlet> Reader<R> {
     #[cold]
     fn poll_copy(&mut self) -> Result<Option<Located>, RecvError> {
         let found = self.ring.poll_copy(&mut self.copy);
-        Ok(self.receive(found)?.map(|located| Located { body: self.copy.as_ptr().cast(), ..located }))
+        let Some(located) = self.receive(found)? else { return Ok(None) };
+        let located = Located { body: self.copy.as_ptr().cast(), ..located };
+        self.measure(located);
+        Ok(Some(located))
+    }
+
+    /// Records how long an event took to come here, on a stamped channel.
+    #[cold]
+    fn measure(&mut self, located: Located) {
+        if let Some(latency) = &mut self.latency {
+            // SAFETY: it was checked, and is not released before this handle is used again.
+            latency.received(unsafe { Event::new(located) });
+        }
     }
 
     #[inline(always)]
@@ -326,7 +355,13 @@ impl<R: Inlet> Reader<R> {
         // Told to observers when the cursor is. One by one: as a pair they would be added as a vector, which takes the
         // processor twice as long from one event to the next.
         self.events = opaque(self.events + 1);
-        self.bytes += crate::ring::frame::body_bytes(header) as u64;
+        self.bytes += frame::body_bytes(header) as u64;
+    }
+
+    /// What an event carries beside its payload does not count as payload.
+    #[cold]
+    fn count_extensions(&mut self, header: u64) {
+        self.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
     }
 
     /// Publishes the cursor and wakes producers that wait for room.

@@ -22,8 +22,8 @@ use crate::member::{Member, Memories, SharedFutex};
 use crate::memory::{Edge, Mapped, Memory};
 use crate::opaque::opaque;
 use crate::operate::StuckReader;
-use crate::os::clock;
 use crate::os::fork::ForkGuard;
+use crate::os::stamp::StampClock;
 use crate::outlet::{Outlet, Repair};
 use crate::ring::frame::{self, STAMPED};
 use crate::ring::park::{Sleeper, Waker};
@@ -48,10 +48,13 @@ pub struct Sender<R: Outlet> {
     wakes: u32,
     wait: Wait,
     overflow: Overflow,
-    stamp: bool,
+    /// The clock of the stamps, if the channel is stamped.
+    stamp: Option<StampClock>,
     /// The reader in the way, watched in order to evict it; `None` unless the sender was opened to do so.
     stuck: Option<StuckReader>,
     dropped: u64,
+    /// How often there was no room.
+    blocked: u64,
     /// Events and payload bytes published by this handle.
     events: u64,
     bytes: u64,
@@ -93,9 +96,10 @@ impl<R: Outlet> Sender<R> {
             wakes,
             wait,
             overflow: header.overflow,
-            stamp: header.stamp,
+            stamp: header.stamp.then(StampClock::new),
             dropped: 0,
             numbers: Numbers::of(&member, &options.name),
+            blocked: 0,
             events: 0,
             bytes: 0,
             told: ring.position_committed(),
@@ -341,8 +345,9 @@ impl<R: Outlet> Sender<R> {
         timeout: Option<Duration>,
     ) -> Result<Claim<'_, R>, SendError> {
         let mut attributes = *attributes;
-        if self.stamp && attributes.published_ns.is_none() {
-            attributes.published_ns = Some(clock::realtime_ns());
+        let stamps = self.stamp.is_some() && attributes.published_ns.is_none();
+        if stamps {
+            attributes.published_ns = Some(0);
         }
         let flags = attributes.flags();
         let extension_bytes = frame::extension_bytes(flags);
@@ -354,6 +359,10 @@ impl<R: Outlet> Sender<R> {
             (Err(refused), Some(Duration::ZERO)) => self.claim_at_once(body_bytes as u64, refused)?,
             (Err(refused), timeout) => self.claim_waiting(body_bytes as u64, refused, timeout)?,
         };
+        if let Some(clock) = self.stamp.as_mut().filter(|_| stamps) {
+            // After the wait for room, as where events are copied in.
+            attributes.published_ns = Some(clock.now_ns());
+        }
         let mut at = self.member.memories.data.address(self.ring.body_offset(claim));
         attributes.write(|bytes| {
             // SAFETY: the claim has room for the extensions that the flags announce, and they are written in order.
@@ -414,6 +423,7 @@ impl<R: Outlet> Sender<R> {
                 Ok(claim) => claim,
                 Err(refused) => {
                     // Somebody who publishes only in batches must get past the dead, too: by the next call.
+                    self.note_blocked();
                     self.ring.repair(refused, &self.member.peers);
                     break;
                 }
@@ -443,7 +453,7 @@ impl<R: Outlet> Sender<R> {
 
     /// Largest payload, in bytes, that the channel takes (without a trace context or origin).
     pub fn payload_max(&self) -> usize {
-        self.ring.body_max() as usize - if self.stamp { frame::extension_bytes(STAMPED) } else { 0 }
+        self.ring.body_max() as usize - if self.stamp.is_some() { frame::extension_bytes(STAMPED) } else { 0 }
     }
 
     /// How many live readers (subscribers, workers, taps) have joined: they receive what is published from now on.
@@ -455,7 +465,7 @@ impl<R: Outlet> Sender<R> {
     /// The header word of an event without attributes, or why there is none.
     #[inline(always)]
     fn plain_header(&self, payload_bytes: usize) -> Result<u64, SendError> {
-        let flags = if self.stamp { STAMPED } else { 0 };
+        let flags = if self.stamp.is_some() { STAMPED } else { 0 };
         let body_bytes = self.check(payload_bytes, frame::extension_bytes(flags))?;
         Ok(frame::header(body_bytes, 0, flags))
     }
@@ -483,8 +493,8 @@ impl<R: Outlet> Sender<R> {
     #[inline(always)]
     fn fill(&mut self, claim: R::Claim, header: u64, payload: &[u8]) {
         let mut at = self.member.memories.data.address(self.ring.body_offset(claim));
-        if self.stamp {
-            let now = clock::realtime_ns().to_le_bytes();
+        if let Some(clock) = &mut self.stamp {
+            let now = clock.now_ns().to_le_bytes();
             // SAFETY: the claim's body has room for the stamp and the payload (see `check`).
             unsafe { copy(now.as_ptr(), at, now.len()) };
             // SAFETY: as above.
@@ -537,10 +547,20 @@ impl<R: Outlet> Sender<R> {
     #[cold]
     fn claim_at_once(&mut self, body_bytes: u64, refused: R::Refused) -> Result<R::Claim, SendError> {
         self.member.seen();
-        self.claim_past_the_dead(body_bytes, refused).map_err(|(_, repair)| match repair {
-            Repair::NeedsWorker if self.has_no_worker() => SendError::NoWorker,
-            _ => SendError::Full,
+        self.claim_past_the_dead(body_bytes, refused).map_err(|(_, repair)| {
+            self.note_blocked();
+            match repair {
+                Repair::NeedsWorker if self.has_no_worker() => SendError::NoWorker,
+                _ => SendError::Full,
+            }
         })
+    }
+
+    /// Tells observers that there was no room.
+    #[cold]
+    fn note_blocked(&mut self) {
+        self.blocked += 1;
+        self.member.note(layout::BLOCKED, self.blocked);
     }
 
     /// Repairs what is in the way, and claims again, as long as that helps: a repair passes over one of the dead, or
@@ -577,6 +597,7 @@ impl<R: Outlet> Sender<R> {
                 if let Ok(claim) = self.claim_past_the_dead(body_bytes, refused) {
                     return Ok(claim);
                 }
+                self.note_blocked();
                 self.dropped += 1;
                 self.member.note(layout::LOST, self.dropped);
                 // Counted for the channel too; other producers count in the same word. No order is needed.
@@ -593,6 +614,7 @@ impl<R: Outlet> Sender<R> {
         refused: R::Refused,
         timeout: Option<Duration>,
     ) -> Result<R::Claim, SendError> {
+        self.note_blocked();
         let mut waiting = Waiting::new(self.wait, timeout);
         let mut sleeper = Sleeper::default();
         let mut refused = refused;

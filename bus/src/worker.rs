@@ -14,6 +14,7 @@ use crate::bus::Channel;
 use crate::error::RecvError;
 use crate::event::{Attributes, Event, Located, Origin};
 use crate::inlet::ORPHANS_MAX;
+use crate::latency::Recorder;
 use crate::layout;
 use crate::member::{Kernel, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
@@ -91,6 +92,8 @@ pub struct Worker {
     /// Events after which this worker looks around, and how many it lets pass before the next look.
     look_at: u64,
     look_every: u64,
+    /// On stamped channels, whose events take the slow path.
+    latency: Option<Box<Recorder>>,
 }
 
 /// Sweeps what the dead owner of a worker's registry entry left. For registering.
@@ -152,6 +155,7 @@ impl Worker {
             idle: Idle::default(),
             look_at: 1,
             look_every: 1,
+            latency: Recorder::open(&member, true),
             member,
         }
     }
@@ -240,6 +244,9 @@ impl Worker {
             return false;
         }
         let held = self.core.done(ticket.position);
+        if !frame::is_plain(ticket.header) {
+            self.measure_done(ticket, held);
+        }
         let own = self.member.memories.acks;
         self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
         held
@@ -333,8 +340,28 @@ impl Worker {
             let ticket = Ticket { position: taken.ticket, attempt: taken.attempt, header };
             if taken.attempt == 0 || self.is_redelivered(taken, ticket) {
                 self.count(header);
+                // What an event carries beside its payload does not count as payload.
+                self.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
+                self.measure(ticket);
                 return Ok(Some(ticket));
             }
+        }
+    }
+
+    /// Records how long an event took to come here, on a stamped channel.
+    fn measure(&mut self, ticket: Ticket) {
+        let located = self.locate(ticket);
+        if let Some(latency) = &mut self.latency {
+            // SAFETY: it was checked, and stays in this worker's hands.
+            latency.taken(unsafe { Event::new(located) });
+        }
+    }
+
+    /// Records how long an event was in hand, on a stamped channel.
+    #[cold]
+    fn measure_done(&mut self, ticket: Ticket, held: bool) {
+        if let Some(latency) = self.latency.as_mut().filter(|_| held) {
+            latency.done(ticket.position);
         }
     }
 

@@ -436,6 +436,8 @@ fn small_tmpfs(base: &Path) -> Outcome {
     let options = ChannelOptions::new(Kind::Queue).slots(1024).slot_bytes(1024);
     let made: Vec<bool> = names.iter().map(|name| create(base, name, &options, &nothing).is_ok()).collect();
     assert_eq!(made, [true, true, false, false]);
+    let bus = railbus::Bus::at(base, "demo")?;
+    let stamped = bus.create("stamped", &small().stamp(true))?;
     // Fill what is left: what exists goes on working, because nothing is allocated late.
     let filler = File::create(base.join("filler"))?;
     let zeros = [0u8; 4096];
@@ -454,6 +456,14 @@ fn small_tmpfs(base: &Path) -> Outcome {
         }
     }
     assert!(matches!(create(base, &names[2], &small(), &nothing), Err(Error::NoSpace { .. })));
+    // Nor is a histogram that finds no room: its consumer works without, and says so.
+    let mut subscriber = stamped.subscriber(&Default::default())?;
+    stamped.publisher(&Default::default())?.publish(b"event")?;
+    assert_eq!(&*subscriber.recv()?, b"event");
+    let measures = stamped.info()?.participants.last().map(|one| one.measures);
+    assert_eq!(measures, Some(railbus::latency::Measures::NoSpace));
+    assert_eq!(stamped.latencies()?.map(|all| all.consumers.len()), Some(0));
+    drop(subscriber);
     remove(base, &names[0])?;
     create(base, &names[2], &small(), &nothing)?;
     Ok(())

@@ -26,12 +26,15 @@ fn child() {
         Kind::Stream => options.capacity_bytes(1 << 16),
         _ => options.slots(1024).slot_bytes(128),
     };
-    let name = kind.to_string();
-    bus.create(&name, &options).unwrap();
-    for forbid in [false, true] {
-        // A process of its own, whose exit ends the filter, too.
-        let mut actor = forked(|| move_events(&bus, &name, kind, forbid));
-        assert_eq!(actor.wait(), End::Finished);
+    // Stamped, each event is timed and counted in its consumer's histogram, too.
+    for stamp in [false, true] {
+        let name = format!("{kind}-{stamp}");
+        bus.create(&name, &options.clone().stamp(stamp)).unwrap();
+        for forbid in [false, true] {
+            // A process of its own, whose exit ends the filter, too.
+            let mut actor = forked(|| move_events(&bus, &name, kind, forbid));
+            assert_eq!(actor.wait(), End::Finished);
+        }
     }
     // The filter bites: the same process with one system call too many is killed for it.
     let caught = std::panic::catch_unwind(|| {

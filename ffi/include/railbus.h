@@ -40,7 +40,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0x6fe0238233e48d55ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0x283ad5270de4d15cULL
 
 /**
  * Version of the library that this header belongs to.

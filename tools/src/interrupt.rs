@@ -3,7 +3,7 @@
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
@@ -29,4 +29,16 @@ pub(crate) fn catch() {
 /// Whether somebody asked to finish.
 pub(crate) fn is_asked() -> bool {
     ASKED.load(Ordering::Relaxed)
+}
+
+/// Sleeps until `deadline`; false when somebody asked to finish.
+pub(crate) fn sleep_until(deadline: Instant) -> bool {
+    while !is_asked() {
+        match deadline.checked_duration_since(Instant::now()) {
+            None | Some(Duration::ZERO) => return true,
+            // A signal ends the sleep early only in the thread that it meets.
+            Some(left) => std::thread::sleep(left.min(LOOK_EVERY)),
+        }
+    }
+    false
 }

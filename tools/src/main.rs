@@ -10,6 +10,7 @@ mod doctor;
 mod failure;
 mod framing;
 mod interrupt;
+mod observe;
 mod open;
 mod output;
 mod progress;
@@ -46,6 +47,8 @@ enum Verb {
     Create(commands::create::CreateArgs),
     Ls(commands::ls::LsArgs),
     Info(commands::info::InfoArgs),
+    Stat(commands::stat::StatArgs),
+    Hist(commands::hist::HistArgs),
     #[command(visible_alias = "publish")]
     Pub(commands::publish::PublishArgs),
     #[command(visible_alias = "subscribe")]
@@ -80,6 +83,8 @@ fn main() -> ExitCode {
         Verb::Create(args) => commands::create::run(args),
         Verb::Ls(args) => commands::ls::run(args),
         Verb::Info(args) => commands::info::run(args),
+        Verb::Hist(args) => commands::hist::run(args),
+        Verb::Stat(args) => commands::stat::run(args),
         Verb::Pub(args) => commands::publish::run(args),
         Verb::Sub(args) => commands::subscribe::run(args),
         Verb::Tap(args) => commands::tap::run(args),

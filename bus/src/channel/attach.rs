@@ -279,12 +279,28 @@ impl Attached {
         let (file, path) = match which {
             FileRole::Ring => (&self.ring.file, &self.paths.ring),
             FileRole::Acks => (&self.acks.file, &self.paths.acks),
+            FileRole::Latency => return self.latency_file(write),
         };
         let again = format!("/proc/self/fd/{}", file.as_raw_fd());
         OpenOptions::new().read(true).write(write).open(again).map_err(|error| match is_refusal(&error) {
             true => refusal("open for writing", path),
             false => Error::io("open again", path, error),
         })
+    }
+
+    /// Opens `.latency`, which stamped channels have, and checks that it belongs to this channel.
+    pub(crate) fn latency_file(&self, write: bool) -> Result<File> {
+        let path = &self.paths.latency;
+        let opened = open(path, write)?;
+        if write && !opened.writable {
+            return Err(refusal("measure latency in", path));
+        }
+        let header = Header::decode(&*read_page(&opened.file, path)?, FileRole::Latency, path)?;
+        if header != self.header {
+            return Err(Error::corrupt(path.display().to_string(), "it belongs to another channel"));
+        }
+        check_length(&opened.file, path, self.header.latency_bytes())?;
+        Ok(opened.file)
     }
 
     /// Whether the channel was removed since it was opened. Somebody who has just registered asks, and starts
@@ -381,7 +397,13 @@ impl Region {
         Region { mapping: None, skip: 0, bytes: 0 }
     }
 
-    fn of(file: &File, path: &Path, range: (u64, u64), writable: bool, alignment: usize) -> Result<Region> {
+    pub(crate) fn of(
+        file: &File,
+        path: &Path,
+        range: (u64, u64),
+        writable: bool,
+        alignment: usize,
+    ) -> Result<Region> {
         let (offset, bytes) = range;
         let page = page_bytes() as u64;
         let start = offset & !(page - 1);

@@ -1,6 +1,6 @@
 //! Making a channel, which no process ever sees half-made.
 //!
-//! Both files, and the data file on hugetlbfs if there is one, are built without names (`O_TMPFILE`): if
+//! All files, `.latency` and the data file on hugetlbfs where there are such, are built without names (`O_TMPFILE`): if
 //! their creator dies, the kernel takes everything back. The complete files get their names under the lock of
 //! the bus, `.ring` last and without replacing anything: that link is the commit, so of many creators exactly
 //! one wins. What a creator leaves behind that dies between the links is described in [`super::directory`].
@@ -77,7 +77,7 @@ pub fn create(
         make_bus(base, channel.bus())?;
         refuse_existing(channel, &paths)?;
         let built = build(channel, &paths, options, init);
-        match built.and_then(|created| commit(&created.attached).map(|()| created)) {
+        match built.and_then(|built| commit(&built).map(|()| built.created)) {
             // Somebody has pruned the bus, which was empty, just when we were about to use it.
             Err(Error::NotFound { .. }) if attempts < 10 => attempts += 1,
             result => return result,
@@ -161,13 +161,19 @@ fn refuse_existing(channel: &ChannelName, paths: &ChannelPaths) -> Result<()> {
     }
 }
 
+/// A channel whose files have no names yet.
+struct Built {
+    created: Created,
+    latency: Option<File>,
+}
+
 /// Builds the files of a channel, out of sight.
 fn build(
     channel: &ChannelName,
     paths: &ChannelPaths,
     options: &ChannelOptions,
     init: &dyn Fn(&Maps) -> Result<()>,
-) -> Result<Created> {
+) -> Result<Built> {
     let id = options.channel_id.map_or_else(random_id, Ok);
     let id = id.map_err(|error| Error::io("read random bytes for", &paths.ring, error))?;
     let mut header = Header::plan(channel.channel(), options, id)?;
@@ -194,6 +200,15 @@ fn build(
     }
     write_header(&ring, &paths.ring, FileRole::Ring, &header)?;
     write_header(&acks, &paths.acks, FileRole::Acks, &header)?;
+    let latency = if header.stamp { Some(make(&paths.latency)?) } else { None };
+    if let Some(latency) = &latency {
+        // A hole but for its header: each consumer allocates its own part.
+        set_length(latency, &paths.latency, header.latency_bytes())?;
+        reserve_or_explain(latency, &paths.latency, 0, layout::HEADER_BYTES as u64)?;
+        give(latency, &paths.latency, owner, acks_group, acks_mode)?;
+        write_header(latency, &paths.latency, FileRole::Latency, &header)?;
+        write_magic(latency, &paths.latency)?;
+    }
     let own = |file: File| OpenedFile { file, writable: true };
     let (name, paths) = (channel.clone(), paths.clone());
     let attached =
@@ -203,7 +218,7 @@ fn build(
     let locked = maps.locked.clone();
     write_magic(&attached.acks.file, &attached.paths.acks)?;
     write_magic(&attached.ring.file, &attached.paths.ring)?;
-    Ok(Created { attached, pages: PageReport { locked, ..data.pages } })
+    Ok(Built { created: Created { attached, pages: PageReport { locked, ..data.pages } }, latency })
 }
 
 /// Sets owner, group and mode of a file, whatever the umask.
@@ -235,7 +250,8 @@ fn write_magic(file: &File, path: &Path) -> Result<()> {
 }
 
 /// Gives the files their names, `.ring` last. Undone when that fails.
-fn commit(attached: &Attached) -> Result<()> {
+fn commit(built: &Built) -> Result<()> {
+    let attached = &built.created.attached;
     let paths = &attached.paths;
     make_bus(paths.directory.parent().unwrap_or(Path::new(".")), attached.name.bus())?;
     let lock = BusLock::take(&paths.directory, LOCK_WAIT)?;
@@ -245,6 +261,9 @@ fn commit(attached: &Attached) -> Result<()> {
         link(&attached.acks.file, &paths.acks)?;
         if let (Some(file), Some(path)) = (&attached.data, &attached.header.data_path) {
             link(&file.file, path)?;
+        }
+        if let Some(latency) = &built.latency {
+            link(latency, &paths.latency)?;
         }
         link(&attached.ring.file, &paths.ring)
     })();

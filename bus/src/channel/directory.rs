@@ -5,10 +5,11 @@
 //! an order that leaves something recognisable wherever their maker is killed:
 //!
 //! ```text
-//! creation   .acks linked   data file linked   .ring linked: from here on the channel exists
-//! removal    .ring unlinked: the channel is gone   data file, .journal, .stage unlinked   .acks unlinked
+//! creation   .acks linked   data file, .latency linked   .ring linked: from here on the channel exists
+//! removal    .ring unlinked: the channel is gone   data file, .journal, .stage, .latency unlinked   .acks unlinked
 //! ```
 //!
+//! (Few channels have a data file of their own, and only stamped ones `.latency`.)
 //! So an `.acks` without its `.ring`, seen under the lock, was left by a dead process; it names the data file
 //! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away.
 
@@ -238,6 +239,7 @@ fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
     }
     unlink(&paths.journal)?;
     unlink(&paths.stage)?;
+    unlink(&paths.latency)?;
     let acks = unlink(&paths.acks)?;
     Ok(ring || acks)
 }

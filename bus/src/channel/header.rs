@@ -1,6 +1,6 @@
 //! The header of a channel: what its creator decided, once and for all.
 //!
-//! Both files of a channel begin with the same header; how it lies in their first page is in [`super::page`]. A
+//! All files of a channel begin with the same header; how it lies in their first page is in [`super::page`]. A
 //! decoded header has been checked, so that its offsets and lengths can be used without further checks once
 //! [`Header::lengths`] agree with the files.
 
@@ -14,13 +14,15 @@ use crate::os::random::hex;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Which of a channel's two files it is.
+/// Which of a channel's files it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileRole {
     /// `.ring`, written by producers.
     Ring,
     /// `.acks`, written by consumers.
     Acks,
+    /// `.latency`, written by consumers; stamped channels have one.
+    Latency,
 }
 
 impl FileRole {
@@ -28,6 +30,7 @@ impl FileRole {
         match self {
             FileRole::Ring => 1,
             FileRole::Acks => 2,
+            FileRole::Latency => 3,
         }
     }
 }
@@ -159,6 +162,11 @@ impl Header {
         let acks_end =
             if self.done_offset > 0 { self.done_offset.checked_add(self.done_bytes())? } else { acks_end };
         Some(Lengths { ring, acks: round_up(acks_end, page)?, data })
+    }
+
+    /// Length of `.latency`, most of it a hole; 0 unless the channel is stamped.
+    pub fn latency_bytes(&self) -> u64 {
+        if self.stamp { layout::slice(self.consumers_max as usize) as u64 } else { 0 }
     }
 
     /// The address alignment at which the data can have huge pages.

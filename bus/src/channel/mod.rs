@@ -1,7 +1,7 @@
 //! A channel as files: making it, finding it, mapping it.
 //!
 //! A channel `BUS/NAME` is two files in the directory `BUS`: `NAME.ring`, which producers write, and
-//! `NAME.acks`, which consumers write. Their modes are the access control: each role maps only what it needs
+//! `NAME.acks`, which consumers write (and, if it is stamped, `NAME.latency`, where consumers measure). Their modes are the access control: each role maps only what it needs
 //! for writing, and everything else read-only. [`create()`] builds both out of sight and commits them under
 //! their names at once; [`attach()`] opens and checks them; [`Attached::map`] gives a role its memory. The
 //! protocols that run in that memory are elsewhere.

@@ -58,7 +58,8 @@ impl ChannelName {
         let acks = directory.join(format!("{}.acks", self.channel));
         let journal = directory.join(format!("{}.journal", self.channel));
         let stage = directory.join(format!("{}.stage", self.channel));
-        ChannelPaths { directory, ring, acks, journal, stage }
+        let latency = directory.join(format!("{}.latency", self.channel));
+        ChannelPaths { directory, ring, acks, journal, stage, latency }
     }
 }
 
@@ -92,6 +93,8 @@ pub struct ChannelPaths {
     pub journal: PathBuf,
     /// What the journaller has in hand, if there is one.
     pub stage: PathBuf,
+    /// Where consumers of a stamped channel measure latencies.
+    pub latency: PathBuf,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! "no system call" may stand on a hot path.
 
 pub mod clock;
+pub mod counter;
 pub mod eventfd;
 pub mod fork;
 pub(crate) mod fork_window;
@@ -18,3 +19,4 @@ pub mod pages;
 pub mod process;
 pub mod random;
 pub mod smaps;
+pub mod stamp;

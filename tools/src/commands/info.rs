@@ -9,6 +9,8 @@ use crate::units::{date_text, time_text};
 use railbus::ChannelName;
 use railbus::Kind;
 use railbus::info::{Info, Participant};
+use railbus::latency::Measures;
+use railbus::os::counter;
 use railbus::os::pages::{Backing, Locked, bytes_text};
 use railbus::ring::peers::Side;
 use serde_json::{Value, json};
@@ -41,7 +43,8 @@ pub(crate) fn run(args: &InfoArgs) -> Outcome {
     if args.json { print_json(&object(&info)) } else { print(&report(&info)) }
 }
 
-fn backing_text(backing: Backing) -> &'static str {
+/// One word.
+pub(crate) fn backing_text(backing: Backing) -> &'static str {
     match backing {
         Backing::Hugetlb => "hugetlbfs",
         Backing::ShmHuge => "tmpfs-huge",
@@ -49,7 +52,8 @@ fn backing_text(backing: Backing) -> &'static str {
     }
 }
 
-fn side_text(side: Side) -> &'static str {
+/// A member of this side, as `railbus evict` names it.
+pub(crate) fn side_text(side: Side) -> &'static str {
     match side {
         Side::Producers => "producer",
         Side::Consumers => "consumer",
@@ -133,6 +137,8 @@ fn participant(one: &Participant) -> Value {
         "events": one.events,
         "bytes": one.bytes,
         "lost": one.lost,
+        "full": one.blocked,
+        "measures": one.measures.as_str(),
         "attached_ns": one.attached_ns,
         "seen_ns": one.seen_ns,
         "waiting": one.waits.map(|waits| json!({ "for_ns": waits.for_ns, "position": waits.position })),
@@ -180,6 +186,9 @@ fn report(info: &Info) -> String {
     }
     let _ = write!(policy, ", stuck after {}", time_text(header.stuck_after_ns));
     line("policy", policy);
+    if header.stamp {
+        line("latency", latency_text(info));
+    }
     let positions = &info.positions;
     let mut text_of = format!("published {}, oldest {}", positions.published, positions.oldest);
     if let Some(head) = positions.head {
@@ -227,6 +236,21 @@ fn report(info: &Info) -> String {
     text
 }
 
+/// Who measures, and with which clock.
+fn latency_text(info: &Info) -> String {
+    let consumers = || info.participants.iter().filter(|one| one.side == Side::Consumers);
+    let measuring = consumers().filter(|one| one.measures == Measures::Yes).count();
+    let clock = match counter::distrust() {
+        None => "by the processor's counter".to_owned(),
+        Some(why) => format!("by the kernel's clock ({why})"),
+    };
+    format!(
+        "{measuring} of {} consumers measure, {clock}; see `railbus hist {}`",
+        consumers().count(),
+        info.name
+    )
+}
+
 fn notes(one: &Participant) -> String {
     let mut notes = Vec::new();
     if let Some(stuck_ns) = one.stuck_ns {
@@ -240,6 +264,12 @@ fn notes(one: &Participant) -> String {
     }
     if one.lost > 0 {
         notes.push(format!("{} lost", one.lost));
+    }
+    if one.blocked > 0 {
+        notes.push(format!("no room {} times", one.blocked));
+    }
+    if !matches!(one.measures, Measures::Yes | Measures::Unstamped) {
+        notes.push(format!("measures no latency: {}", one.measures.as_str()));
     }
     if one.durable {
         notes.push("durable".to_owned());

@@ -6,6 +6,7 @@
 pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod evict;
+pub(crate) mod hist;
 pub(crate) mod info;
 pub(crate) mod journal;
 pub(crate) mod journald;
@@ -15,6 +16,7 @@ pub(crate) mod publish;
 pub(crate) mod repair;
 pub(crate) mod replay;
 pub(crate) mod rm;
+pub(crate) mod stat;
 pub(crate) mod subscribe;
 pub(crate) mod tap;
 pub(crate) mod work;

@@ -81,7 +81,11 @@ const READ_NS_MAX: u64 = 200;
 
 fn step(measured: Clock) -> Check {
     let Clock { step_ns, read_ns } = measured;
-    let found = format!("moves in steps of {step_ns} ns, a reading takes {read_ns} ns (measured)");
+    let stamps = match railbus::os::counter::distrust() {
+        None => "stamps of events are read from the processor's counter".to_owned(),
+        Some(why) => format!("stamps of events are read from the kernel's clock, too: {why}"),
+    };
+    let found = format!("moves in steps of {step_ns} ns, a reading takes {read_ns} ns (measured); {stamps}");
     if step_ns == 0 {
         return STEP
             .unknown("the monotonic clock did not move in 20000 readings", "dmesg | grep -i clocksource");

@@ -1,0 +1,170 @@
+//! A series of histograms in shared memory: one writer, any number of readers, nobody waits.
+//!
+//! The interval that is being filled is at place (number mod intervals); when the next one begins, the writer clears
+//! the oldest and goes on there. The interval's number is a sequence lock around that:
+//!
+//! ```text
+//! writer   number = 0;  fence OVERWRITE;  counts = 0;  number = n (STATE);   count += 1 ...
+//! reader   n = number (STATE);  copy the counts;  fence VALIDATE;  number == n?
+//! ```
+//!
+//! Within an interval counts only grow, each by plain stores of its one writer, so that a copy of them holds each event
+//! that was recorded before the copy began, perhaps some of those recorded meanwhile, and nothing else: intervals that
+//! were over by then are exact. A copy during
+//! which the interval was taken for another is thrown away.
+//!
+//! Two counts of 32 bits share a word. They stop at their largest value, which takes 143 million events a second.
+
+use crate::layout::{
+    BUCKETS, INTERVAL_BYTES, INTERVAL_COUNTS, INTERVAL_MAX_NS, INTERVAL_NS, INTERVAL_NUMBER, INTERVALS,
+    SERIES_CLOCK, SERIES_COUNT, SERIES_INTERVALS, SERIES_OWNER, SERIES_STEPS, SERIES_SUM_NS,
+    SERIES_UNMEASURED,
+};
+use crate::memory::{Edge, Memory};
+
+use super::buckets;
+
+/// How large a series is: [`Shape::REAL`], or a small one for models of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// How many intervals there are.
+    pub intervals: usize,
+    /// How many buckets each has; values beyond the last are counted in it.
+    pub buckets: usize,
+}
+
+impl Shape {
+    /// That of the layout.
+    pub const REAL: Shape = Shape { intervals: INTERVALS, buckets: BUCKETS };
+
+    const fn interval(self, number: u64) -> usize {
+        SERIES_INTERVALS + (number % self.intervals as u64) as usize * INTERVAL_BYTES
+    }
+
+    const fn words(self) -> usize {
+        self.buckets.div_ceil(2)
+    }
+}
+
+/// The number of the interval at this moment of CLOCK_MONOTONIC; never 0.
+#[inline(always)]
+pub fn number(monotonic_ns: u64) -> u64 {
+    monotonic_ns / INTERVAL_NS + 1
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub struct Writer<M> {
+    memory: M,
+    shape: Shape,
+    /// The interval that is being filled, and where it is.
+    number: u64,
+    at: usize,
+    count: u64,
+    sum_ns: u64,
+    max_ns: u64,
+}
+
+impl<M: Memory> Writer<M> {
+    /// Takes a series over from whoever had it before, and empties it. `owner` is not 0, and `clock` is what
+    /// [`SERIES_CLOCK`] will say.
+    pub fn begin(memory: M, shape: Shape, owner: u64, clock: u64) -> Writer<M> {
+        memory.store(SERIES_OWNER, 0, Edge::Plain);
+        // OVERWRITE: who sees anything that follows sees that the former owner's series is over.
+        memory.fence(Edge::Overwrite);
+        for n in 0..shape.intervals as u64 {
+            memory.store(shape.interval(n) + INTERVAL_NUMBER, 0, Edge::Plain);
+        }
+        for field in [SERIES_UNMEASURED, SERIES_STEPS, SERIES_COUNT, SERIES_SUM_NS] {
+            memory.store(field, 0, Edge::Plain);
+        }
+        memory.store(SERIES_CLOCK, clock, Edge::Plain);
+        // STATE: who sees the owner sees its series, and nothing of the one before.
+        memory.store(SERIES_OWNER, owner, Edge::State);
+        Writer { memory, shape, number: 0, at: 0, count: 0, sum_ns: 0, max_ns: 0 }
+    }
+
+    /// Records one value in the interval `number`, or in the latest one if that is later.
+    #[inline]
+    pub fn record(&mut self, number: u64, value_ns: u64) {
+        if number > self.number {
+            self.turn(number);
+        }
+        let index = buckets::index(value_ns).min(self.shape.buckets - 1);
+        let at = self.at + INTERVAL_COUNTS + index / 2 * 8;
+        let shift = index % 2 * 32;
+        // Plain, here and below: nobody else writes them, and readers take each for itself.
+        let word = self.memory.load(at, Edge::Plain);
+        if (word >> shift) as u32 != u32::MAX {
+            self.memory.store(at, word + (1 << shift), Edge::Plain);
+        }
+        if value_ns > self.max_ns {
+            self.max_ns = value_ns;
+            self.memory.store(self.at + INTERVAL_MAX_NS, value_ns, Edge::Plain);
+        }
+        self.count = self.count.wrapping_add(1);
+        self.sum_ns = self.sum_ns.wrapping_add(value_ns);
+        self.memory.store(SERIES_COUNT, self.count, Edge::Plain);
+        self.memory.store(SERIES_SUM_NS, self.sum_ns, Edge::Plain);
+    }
+
+    /// Begins an interval. Takes about a microsecond, every 30 s.
+    #[cold]
+    fn turn(&mut self, number: u64) {
+        (self.number, self.at, self.max_ns) = (number, self.shape.interval(number), 0);
+        self.memory.store(self.at + INTERVAL_NUMBER, 0, Edge::Plain);
+        // OVERWRITE: pairs with the fence in `copy`.
+        self.memory.fence(Edge::Overwrite);
+        self.memory.store(self.at + INTERVAL_MAX_NS, 0, Edge::Plain);
+        for word in 0..self.shape.words() {
+            self.memory.store(self.at + INTERVAL_COUNTS + word * 8, 0, Edge::Plain);
+        }
+        // STATE: who sees the number sees the counts cleared.
+        self.memory.store(self.at + INTERVAL_NUMBER, number, Edge::State);
+    }
+
+    /// Tells observers of events that could not be measured.
+    #[cold]
+    pub fn tell_unmeasured(&mut self, events: u64, steps: u64) {
+        self.memory.store(SERIES_UNMEASURED, events, Edge::Plain);
+        self.memory.store(SERIES_STEPS, steps, Edge::Plain);
+    }
+}
+
+/// What a reader copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// How often each bucket was met, in all intervals that were wanted.
+    pub counts: Vec<u64>,
+    /// The largest value of these intervals.
+    pub max_ns: u64,
+}
+
+/// Adds up the intervals from `oldest` to `newest`. An interval that is taken for another meanwhile is left out: it
+/// is not among the last any more.
+pub fn copy<M: Memory>(memory: &M, shape: Shape, oldest: u64, newest: u64) -> Copied {
+    let mut all = Copied { counts: vec![0; shape.buckets], max_ns: 0 };
+    let mut words = Vec::with_capacity(shape.words());
+    for place in 0..shape.intervals as u64 {
+        let at = shape.interval(place);
+        // STATE: pairs with the store in `turn`.
+        let number = memory.load(at + INTERVAL_NUMBER, Edge::State);
+        if number == 0 || number < oldest || number > newest {
+            continue;
+        }
+        words.clear();
+        words
+            .extend((0..shape.words()).map(|word| memory.load(at + INTERVAL_COUNTS + word * 8, Edge::Plain)));
+        let max_ns = memory.load(at + INTERVAL_MAX_NS, Edge::Plain);
+        // VALIDATE: pairs with the fence in `turn`: a count of a later interval shows that the number has changed.
+        memory.fence(Edge::Validate);
+        if memory.load(at + INTERVAL_NUMBER, Edge::Plain) != number {
+            continue;
+        }
+        for (i, count) in all.counts.iter_mut().enumerate() {
+            *count += words[i / 2] >> (i % 2 * 32) & u64::from(u32::MAX);
+        }
+        all.max_ns = all.max_ns.max(max_ns);
+    }
+    all
+}

@@ -1,0 +1,272 @@
+//! Looking at channels again and again.
+
+use super::Wanted;
+use super::cores::core_of;
+use super::view::{ChannelView, LatencyView, ParticipantView};
+use crate::commands::info::{backing_text, side_text};
+use railbus::channel::directory::{list_buses, list_channels};
+use railbus::info::{Info, Life, Observer, Participant};
+use railbus::latency::{Distribution, Latencies};
+use railbus::os::clock::monotonic_ns;
+use railbus::ring::peers::Side;
+use railbus::{Bus, ChannelName, Error};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// One look at all channels that are wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Sampled {
+    /// In the order of their names.
+    pub(crate) channels: Vec<ChannelView>,
+    /// Those that could not be looked at, and why.
+    pub(crate) failed: Vec<(ChannelName, Error)>,
+}
+
+/// Looks at channels. Holds each one mapped from its first look on.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    base: PathBuf,
+    wanted: Vec<Wanted>,
+    watched: BTreeMap<ChannelName, Watched>,
+}
+
+/// A channel, and what it was at the last look.
+#[derive(Debug)]
+struct Watched {
+    observer: Observer,
+    high_water: u64,
+    last: Option<Look>,
+    /// When the number of published events last changed.
+    published_ns: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Look {
+    at_ns: u64,
+    events: u64,
+    participants: BTreeMap<Key, Seen>,
+}
+
+/// Side, entry and generation: nobody else ever has the same.
+type Key = (bool, usize, u64);
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    events: u64,
+    bytes: u64,
+    progress: [u64; 4],
+    changed_ns: Option<u64>,
+}
+
+impl Sampler {
+    /// Looks at the channels of `wanted`, or at all when that is empty.
+    pub(crate) fn new(base: &Path, wanted: &[Wanted]) -> Sampler {
+        Sampler { base: base.to_owned(), wanted: wanted.to_vec(), watched: BTreeMap::new() }
+    }
+
+    /// Looks. Takes about 0.1 ms for a channel, and 10 ms more for one with somebody who may be stuck.
+    ///
+    /// # Errors
+    /// When a bus or channel that was asked for by name is not there, or the directory cannot be read. What else is
+    /// wrong with a channel is in [`Sampled::failed`].
+    pub(crate) fn sample(&mut self) -> Result<Sampled, Error> {
+        let names = self.names()?;
+        self.watched.retain(|name, _| names.contains(name));
+        let mut sampled = Sampled::default();
+        for name in names {
+            match self.look(&name) {
+                Ok(view) => sampled.channels.push(view),
+                // Removed since it was listed.
+                Err(Error::NotFound { .. }) if !self.is_named(&name) => {
+                    self.watched.remove(&name);
+                }
+                Err(error) => {
+                    self.watched.remove(&name);
+                    sampled.failed.push((name, error));
+                }
+            }
+        }
+        Ok(sampled)
+    }
+
+    fn is_named(&self, name: &ChannelName) -> bool {
+        self.wanted.contains(&Wanted::Channel(name.clone()))
+    }
+
+    /// The channels that are wanted, each once, in order.
+    fn names(&self) -> Result<Vec<ChannelName>, Error> {
+        let mut names = Vec::new();
+        if self.wanted.is_empty() {
+            for bus in list_buses(&self.base)? {
+                match list_channels(&self.base, &bus) {
+                    // Removed since it was listed.
+                    Err(Error::NotFound { .. }) => {}
+                    channels => names.extend(channels?),
+                }
+            }
+        }
+        for wanted in &self.wanted {
+            match wanted {
+                Wanted::Bus(bus) => names.extend(list_channels(&self.base, bus)?),
+                Wanted::Channel(name) => names.push(name.clone()),
+            }
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn look(&mut self, name: &ChannelName) -> Result<ChannelView, Error> {
+        let watched = match self.watched.remove(name) {
+            Some(watched) if !watched.observer.is_removed()? => watched,
+            _ => {
+                let observer = Bus::at(&self.base, name.bus())?.attach(name.channel())?.observe()?;
+                Watched { observer, high_water: 0, last: None, published_ns: None }
+            }
+        };
+        self.watched.entry(name.clone()).or_insert(watched).look()
+    }
+}
+
+impl Watched {
+    fn look(&mut self) -> Result<ChannelView, Error> {
+        let info = self.observer.info()?;
+        // What cannot be read is as if it were not there: the consumers say why in `measures`.
+        let latencies = self.observer.latencies().ok().flatten().unwrap_or_default();
+        let at_ns = monotonic_ns();
+        let positions = &info.positions;
+        self.high_water = self.high_water.max(positions.depth);
+        let last = self.last.as_ref();
+        let seconds = last.map(|last| at_ns.saturating_sub(last.at_ns).max(1) as f64 / 1e9);
+        let rate = |now: u64, before: u64| Some(now.saturating_sub(before) as f64 / seconds?);
+        if last.is_some_and(|last| last.events != positions.events) {
+            self.published_ns = Some(at_ns);
+        }
+        let mut seen = BTreeMap::new();
+        let mut participants = Vec::new();
+        let mut bytes_published = 0;
+        for one in &info.participants {
+            let key = (one.side == Side::Consumers, one.index, one.generation);
+            let before = last.and_then(|last| last.participants.get(&key)).copied();
+            let now = seen_now(one, before, at_ns);
+            seen.insert(key, now);
+            // Who came since the last look began at 0.
+            let (events_before, bytes_before) = before.map_or((0, 0), |before| (before.events, before.bytes));
+            if one.side == Side::Producers {
+                bytes_published += one.bytes.saturating_sub(bytes_before);
+            }
+            let rates = (rate(one.events, events_before), rate(one.bytes, bytes_before));
+            participants.push(participant(one, rates, now.changed_ns, at_ns, &latencies));
+        }
+        let events_per_second = last.and_then(|last| rate(positions.events, last.events));
+        let bytes_per_second = rate(bytes_published, 0);
+        self.last = Some(Look { at_ns, events: positions.events, participants: seen });
+        Ok(self.view(&info, &latencies, (events_per_second, bytes_per_second), at_ns, participants))
+    }
+
+    fn view(
+        &self,
+        info: &Info,
+        latencies: &Latencies,
+        (events_per_second, bytes_per_second): (Option<f64>, Option<f64>),
+        at_ns: u64,
+        participants: Vec<ParticipantView>,
+    ) -> ChannelView {
+        let Info { header, positions, counters, .. } = info;
+        let live =
+            |side: &str| participants.iter().filter(|one| one.side == side && one.state == "live").count();
+        let (received, done) = (latencies.received(), latencies.done());
+        ChannelView {
+            channel: info.name.to_string(),
+            kind: header.kind.to_string(),
+            stamp: header.stamp,
+            backing: backing_text(info.pages.got),
+            page_bytes: info.pages.page_bytes,
+            capacity: positions.capacity,
+            depth: positions.depth,
+            depth_percent: positions.depth as f64 * 100.0 / positions.capacity.max(1) as f64,
+            high_water: self.high_water,
+            lag: participants.iter().filter_map(|one| one.lag).max(),
+            published: positions.published,
+            events: positions.events,
+            events_per_second,
+            bytes_per_second,
+            full: participants.iter().fold(0, |sum, one| sum.saturating_add(one.full)),
+            dropped: counters.dropped,
+            lost: participants.iter().fold(0, |sum, one| sum.saturating_add(one.lost)),
+            redelivered: counters.redelivered,
+            dead_lettered: counters.dead_lettered,
+            producers: live("producer"),
+            consumers: live("consumer"),
+            stuck: participants.iter().filter(|one| one.stuck_ns.is_some()).count(),
+            progress_age_ns: self.published_ns.map(|then| at_ns - then),
+            written_lag: None,
+            durable_lag: None,
+            latency_ns: LatencyView::of(&received),
+            done_ns: LatencyView::of(&done),
+            participants,
+            received,
+            done,
+        }
+    }
+}
+
+fn seen_now(one: &Participant, before: Option<Seen>, at_ns: u64) -> Seen {
+    let progress = [one.events, one.cursor.unwrap_or(0), one.position.unwrap_or(0), one.in_hand];
+    let changed_ns = match before {
+        Some(before) if before.progress == progress => before.changed_ns,
+        Some(_) => Some(at_ns),
+        // At the first look nobody can tell.
+        None => None,
+    };
+    Seen { events: one.events, bytes: one.bytes, progress, changed_ns }
+}
+
+fn participant(
+    one: &Participant,
+    (events_per_second, bytes_per_second): (Option<f64>, Option<f64>),
+    changed_ns: Option<u64>,
+    at_ns: u64,
+    latencies: &Latencies,
+) -> ParticipantView {
+    let is_producer = one.side == Side::Producers;
+    let measured = latencies.consumers.iter().find(|measured| {
+        !is_producer && measured.index == one.index && measured.generation == one.generation
+    });
+    let received = measured.map_or_else(Distribution::default, |measured| measured.received.clone());
+    let done = measured.and_then(|measured| measured.done.clone()).unwrap_or_default();
+    ParticipantView {
+        who: format!("{}:{}", side_text(one.side), one.index),
+        side: side_text(one.side),
+        index: one.index,
+        generation: one.generation,
+        role: one.role.as_str(),
+        name: one.name.clone(),
+        pid: one.pid,
+        tid: one.tid,
+        core: core_of(one),
+        state: one.life.as_str(),
+        durable: one.durable,
+        lossy: one.lossy,
+        events: one.events,
+        bytes: one.bytes,
+        events_per_second,
+        bytes_per_second,
+        lag: one.lag.filter(|_| one.life != Life::Evicted && one.life != Life::Dead),
+        in_hand: one.in_hand,
+        full: one.blocked,
+        dropped: if is_producer { one.lost } else { 0 },
+        lost: if is_producer { 0 } else { one.lost },
+        waiting_ns: one.waits.map(|waits| waits.for_ns),
+        seen_ns: one.seen_ns,
+        progress_age_ns: changed_ns.map(|then| at_ns - then),
+        stuck_ns: one.stuck_ns,
+        measures: one.measures.as_str(),
+        latency_ns: LatencyView::of(&received),
+        done_ns: LatencyView::of(&done),
+        unmeasured: measured.map_or(0, |measured| measured.unmeasured),
+        clock_steps: measured.map_or(0, |measured| measured.clock_steps),
+        received,
+        done,
+    }
+}

@@ -1,0 +1,75 @@
+//! Numbers in a few characters.
+
+/// A rate or count: `0`, `7.3`, `950`, `12.3k`, `4.5M`.
+pub(crate) fn count_text(value: f64) -> String {
+    match value {
+        ..0.05 => "0".to_owned(),
+        ..9.95 => format!("{value:.1}"),
+        ..999.5 => format!("{value:.0}"),
+        ..999_950.0 => format!("{:.1}k", value / 1e3),
+        ..999_950_000.0 => format!("{:.1}M", value / 1e6),
+        ..999_950_000_000.0 => format!("{:.1}G", value / 1e9),
+        _ => format!("{:.1}T", value / 1e12),
+    }
+}
+
+/// A rate that may not be known yet.
+pub(crate) fn rate_text(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), count_text)
+}
+
+/// A time: `850n`, `12.3u`, `4.5m`, `2.0s`, `3min`.
+pub(crate) fn ns_text(ns: u64) -> String {
+    let value = ns as f64;
+    match ns {
+        0..1000 => format!("{ns}n"),
+        1000..999_950 => format!("{:.1}u", value / 1e3),
+        999_950..999_950_000 => format!("{:.1}m", value / 1e6),
+        999_950_000..120_000_000_000 => format!("{:.1}s", value / 1e9),
+        120_000_000_000..7_200_000_000_000 => format!("{:.0}min", value / 60e9),
+        _ => format!("{:.1}h", value / 3600e9),
+    }
+}
+
+/// A time that may not be known.
+pub(crate) fn age_text(ns: Option<u64>) -> String {
+    ns.map_or_else(|| "-".to_owned(), ns_text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.04, "0"),
+            (7.25, "7.2"),
+            (999.4, "999"),
+            (999.6, "1.0k"),
+            (12_345.0, "12.3k"),
+            (999_960.0, "1.0M"),
+            (4.5e9, "4.5G"),
+        ] {
+            assert_eq!(count_text(value), text);
+        }
+        assert!(count_text(f64::MAX).ends_with('T') && rate_text(None) == "-");
+    }
+
+    #[test]
+    fn times_are_short() {
+        for (ns, text) in [
+            (0, "0n"),
+            (999, "999n"),
+            (12_345, "12.3u"),
+            (999_960, "1.0m"),
+            (4_500_000, "4.5m"),
+            (2_000_000_000, "2.0s"),
+            (180_000_000_000, "3min"),
+        ] {
+            assert_eq!(ns_text(ns), text);
+        }
+        assert!(ns_text(u64::MAX).ends_with('h'));
+    }
+}
