@@ -54,6 +54,7 @@ from railbus.errors import (
     NotAllowedError,
     NotFoundError,
     NotHeldError,
+    NotSequencedError,
     NoWorkerError,
     PanicError,
     PeerGoneError,
@@ -71,6 +72,7 @@ from railbus.records import (
     ReaderStats,
     Repaired,
     SenderStats,
+    Sequence,
     TraceContext,
     WorkerStats,
 )
@@ -81,8 +83,8 @@ __all__ = [
     "Bus", "BusyError", "Channel", "ChannelHeader", "ChannelInfo", "Claim", "ClaimError", "Closed",
     "ClosedHandleError", "CorruptError", "Empty", "Error", "Event", "EvictedError", "ExistsError", "ForkedError",
     "Full", "InUseError", "InvalidError", "IoError", "Job", "LayoutError", "Lost", "NoHugePagesError", "NoSpaceError",
-    "NoWorkerError", "NotAllowedError", "NotFoundError", "NotHeldError", "Origin", "PanicError", "Participant",
-    "PeerGoneError", "Producer", "Publisher", "ReaderStats", "Repaired", "SenderStats", "Subscriber", "TimedOut",
+    "NoWorkerError", "NotAllowedError", "NotFoundError", "NotHeldError", "NotSequencedError", "Origin", "PanicError", "Participant",
+    "PeerGoneError", "Producer", "Publisher", "ReaderStats", "Repaired", "SenderStats", "Sequence", "Subscriber", "TimedOut",
     "TooLongError", "TraceContext", "View", "Worker", "WorkerStats", "WrongLengthError", "WrongVersionError",
     "layout_fingerprint", "version",
 ]

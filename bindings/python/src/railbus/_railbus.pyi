@@ -18,6 +18,7 @@ from railbus.records import (
     ReaderStats,
     Repaired,
     SenderStats,
+    Sequence,
     Side,
     Start,
     TraceContext,
@@ -54,6 +55,7 @@ class _SenderOptions(TypedDict, total=False):
     wait: Wait
     spin_ns: int
     evict_stuck: bool
+    sequenced: bool
 
 class _SubscriberOptions(TypedDict, total=False):
     name: str | None
@@ -92,6 +94,7 @@ class Bus:
 
 @disjoint_base
 class Channel:
+    def __init__(self) -> None: ...
     @property
     def bus(self) -> Bus: ...
     @property
@@ -143,6 +146,16 @@ class Sender(Handle):
         replayed: bool = False,
         timeout: float | None = None,
     ) -> int | None: ...
+    def publish_numbered(
+        self,
+        event_number: int,
+        payload: Buffer,
+        *,
+        type_id: int = 0,
+        published_ns: int | None = None,
+        trace: TraceContext | tuple[bytes, bytes, int] | None = None,
+        timeout: float | None = None,
+    ) -> int | None: ...
     def publish_batch(
         self, payloads: Iterable[Buffer] | Buffer, timeout: float | None = None, *, lengths: Buffer | None = None
     ) -> int: ...
@@ -169,6 +182,7 @@ class Publisher(Sender):
         wait: Wait = "default",
         spin_ns: int = 0,
         evict_stuck: bool = False,
+        sequenced: bool = False,
     ) -> None: ...
 
 class Producer(Sender):
@@ -180,10 +194,12 @@ class Producer(Sender):
         wait: Wait = "default",
         spin_ns: int = 0,
         evict_stuck: bool = False,
+        sequenced: bool = False,
     ) -> None: ...
 
 @disjoint_base
 class Claim:
+    def __init__(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -223,6 +239,8 @@ class InPlace:
     def trace(self) -> TraceContext | None: ...
     @property
     def origin(self) -> Origin | None: ...
+    @property
+    def sequence(self) -> Sequence | None: ...
     def copy(self) -> Event: ...
 
 @disjoint_base
@@ -244,6 +262,7 @@ class Subscriber(Handle):
     def recv_event(self, timeout: float | None = None) -> Event: ...
     def view(self, timeout: float | None = None) -> View: ...
     def recv_batch(self, events_max: int = 1024, timeout: float | None = None) -> list[bytes]: ...
+    def recv_event_batch(self, events_max: int = 1024, timeout: float | None = None) -> list[Event]: ...
     def drain_into(
         self,
         array: Buffer,
@@ -266,6 +285,7 @@ class Subscriber(Handle):
 
 @disjoint_base
 class View(InPlace):
+    def __init__(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -282,7 +302,7 @@ class Worker(Handle):
         *,
         name: str | None = None,
         until_closed: bool = False,
-        grab: int = 1,
+        grab: int = 0,
         wait: Wait = "default",
         spin_ns: int = 0,
     ) -> None: ...
@@ -302,6 +322,7 @@ class Worker(Handle):
 
 @disjoint_base
 class Job(InPlace):
+    def __init__(self) -> None: ...
     def done(self) -> None: ...
     def retry(self) -> None: ...
     def __enter__(self) -> Self: ...

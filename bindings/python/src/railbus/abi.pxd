@@ -17,6 +17,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_DROPPED
         RAILBUS_LOST
         RAILBUS_CLOSED
+        RAILBUS_PUBLISHED_BEFORE
         RAILBUS_INVALID
         RAILBUS_NOT_FOUND
         RAILBUS_EXISTS
@@ -38,6 +39,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_CLAIM
         RAILBUS_WRONG_VERSION
         RAILBUS_INTERRUPTED
+        RAILBUS_NOT_SEQUENCED
         RAILBUS_PANIC
 
         RAILBUS_WAIT_DEFAULT
@@ -66,7 +68,9 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_HAS_TRACE
         RAILBUS_HAS_ORIGIN
         RAILBUS_REPLAYED
+        RAILBUS_HAS_SEQUENCE
         RAILBUS_EVICT_STUCK
+        RAILBUS_SEQUENCED
         RAILBUS_DURABLE
         RAILBUS_LOSSY
         RAILBUS_UNTIL_CLOSED
@@ -185,6 +189,8 @@ cdef extern from "railbus.h" nogil:
         uint64_t origin_incarnation
         uint64_t origin_position
         uint64_t origin_attempts
+        uint64_t sequence_publisher
+        uint64_t sequence_number
 
     ctypedef struct railbus_sender_options:
         uint32_t struct_size
@@ -203,6 +209,7 @@ cdef extern from "railbus.h" nogil:
         uint64_t events
         uint64_t dropped
         uint64_t payload_max
+        uint64_t resume_point
 
     ctypedef struct railbus_reader_options:
         uint32_t struct_size
@@ -343,6 +350,9 @@ cdef extern from "railbus.h" nogil:
     int32_t railbus_publish_with(railbus_sender *sender, const void *payload, size_t payload_bytes,
                                  const railbus_attributes *attributes, uint64_t timeout_ns,
                                  uint64_t *position, railbus_error *error)
+    int32_t railbus_publish_numbered(railbus_sender *sender, uint64_t number, const void *payload,
+                                     size_t payload_bytes, const railbus_attributes *attributes,
+                                     uint64_t timeout_ns, uint64_t *position, railbus_error *error)
     int32_t railbus_publish_batch(railbus_sender *sender, const railbus_bytes *payloads, size_t count,
                                   uint64_t timeout_ns, size_t *published, railbus_error *error)
     int32_t railbus_publish_strided(railbus_sender *sender, const void *payloads, size_t stride_bytes,

@@ -204,10 +204,17 @@ class WrongVersionError(Error, ImportError):
     symbol = "WRONG_VERSION"
 
 
+class NotSequencedError(Error):
+    """The publisher does not number its events: open it with a name and ``sequenced``."""
+
+    code = -22
+    symbol = "NOT_SEQUENCED"
+
+
 class PanicError(Error, RuntimeError):
     """A bug in railbus: it panicked. The handle can only be closed. Please report it."""
 
-    code = -22
+    code = -23
     symbol = "PANIC"
 
 
@@ -224,7 +231,7 @@ _BY_CODE: dict[int, type[Error]] = {
         TimedOut, Empty, Full, Lost, Closed, InvalidError, NotFoundError, ExistsError, NotAllowedError, LayoutError,
         CorruptError, NoSpaceError, NoHugePagesError, BusyError, PeerGoneError, ForkedError, IoError, EvictedError,
         TooLongError, NoWorkerError, ClosedHandleError, WrongLengthError, NotHeldError, ClaimError,
-        WrongVersionError, PanicError,
+        WrongVersionError, NotSequencedError, PanicError,
     )
 }
 

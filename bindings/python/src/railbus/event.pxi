@@ -20,6 +20,12 @@ cdef object read_origin(railbus_attributes *attributes):
         attributes.origin_attempts)
 
 
+cdef object read_sequence(railbus_attributes *attributes):
+    if attributes.flags & RAILBUS_HAS_SEQUENCE == 0:
+        return None
+    return _records.Sequence(attributes.sequence_publisher, attributes.sequence_number)
+
+
 cdef object read_time(railbus_attributes *attributes):
     return attributes.published_ns if attributes.flags & RAILBUS_HAS_TIME else None
 
@@ -40,7 +46,7 @@ cdef object copy_event(const railbus_event *event):
     return _records.Event(
         PyBytes_FromStringAndSize(<const char *>event.payload, event.payload_bytes), event.position, event.type_id,
         event.attempt, read_time(&attributes), read_trace(&attributes), read_origin(&attributes),
-        event.flags & RAILBUS_REPLAYED != 0)
+        read_sequence(&attributes), event.flags & RAILBUS_REPLAYED != 0)
 
 
 @cython.no_gc_clear
@@ -148,6 +154,14 @@ cdef class InPlace:
         self.must_be_readable()
         read_attributes(&self.event, &attributes)
         return read_origin(&attributes)
+
+    @property
+    def sequence(self):
+        """The Sequence that its publisher gave it (``publish_numbered``), or None."""
+        cdef railbus_attributes attributes
+        self.must_be_readable()
+        read_attributes(&self.event, &attributes)
+        return read_sequence(&attributes)
 
     def copy(self):
         """A copy of everything, as an Event."""

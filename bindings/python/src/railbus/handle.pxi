@@ -114,6 +114,7 @@ cdef enum What:
     TAKE_BATCH
     PUBLISH
     PUBLISH_WITH
+    PUBLISH_NUMBERED
     CLAIM
     PUBLISH_BATCH
     PUBLISH_STRIDED
@@ -128,6 +129,7 @@ cdef struct Call:
     size_t stride
     uint32_t *lengths
     railbus_attributes *attributes
+    uint64_t number
     # Results: how many events, jobs or payloads so far, and the position of the one published.
     size_t done
     uint64_t position
@@ -157,6 +159,9 @@ cdef int32_t step(Call *call, uint64_t timeout_ns) noexcept nogil:
     elif call.what == PUBLISH_WITH:
         return railbus_publish_with(<railbus_sender *>call.handle, call.at, call.count, call.attributes, timeout_ns,
                                     &call.position, &call.error)
+    elif call.what == PUBLISH_NUMBERED:
+        return railbus_publish_numbered(<railbus_sender *>call.handle, call.number, call.at, call.count,
+                                        call.attributes, timeout_ns, &call.position, &call.error)
     elif call.what == CLAIM:
         return railbus_claim(<railbus_sender *>call.handle, call.count, call.attributes, timeout_ns, &call.at,
                              &call.error)
@@ -271,8 +276,8 @@ cdef class Handle:
         return 0
 
     cdef int32_t run(self, Call *call, uint64_t timeout_ns) except? -1000:
-        """Makes a call, and waits if it has to. Returns OK, EMPTY, FULL, TIMED_OUT, DROPPED or CLOSED; raises what
-        else there is."""
+        """Makes a call, and waits if it has to. Returns OK or another ordinary answer; raises what is none,
+        and Lost."""
         if self.state != FREE:
             self.not_now()
         cdef int32_t result = step(call, min(timeout_ns, self.attached_ns))

@@ -165,11 +165,26 @@ cdef class Subscriber(Handle):
 
         Raises Lost, Closed, EvictedError, ForkedError, CorruptError.
         """
+        cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
+        payloads = [
+            PyBytes_FromStringAndSize(<const char *>self.events[i].payload, self.events[i].payload_bytes)
+            for i in range(count)
+        ]
+        self.copied(count)
+        return payloads
+
+    def recv_event_batch(self, events_max=1024, timeout=None):
+        """As ``recv_batch``, but returns Events: payloads with their positions and what travelled with them."""
+        cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
+        events = [copy_event(&self.events[i]) for i in range(count)]
+        self.copied(count)
+        return events
+
+    cdef size_t next_batch(self, object events_max, uint64_t timeout_ns) except? 1:
+        """Receives into ``events``."""
         cdef Call call
-        cdef int32_t result
-        cdef size_t i, room = number(events_max, "events_max", 1 << 24)
         cdef railbus_event *events
-        cdef uint64_t timeout_ns = nanoseconds(timeout)
+        cdef size_t room = number(events_max, "events_max", 1 << 24)
         if room == 0:
             raise _errors.InvalidError("events_max = 0: must be at least 1")
         if self.state != FREE:
@@ -185,17 +200,15 @@ cdef class Subscriber(Handle):
         call.at = self.events
         call.count = room
         call.done = 0
-        result = self.run(&call, timeout_ns)
-        if result == RAILBUS_CLOSED:
-            raise failure(result, &call.error)
-        payloads = [
-            PyBytes_FromStringAndSize(<const char *>self.events[i].payload, self.events[i].payload_bytes)
-            for i in range(call.done)
-        ]
-        # Copied, nobody needs them in place. A durable cursor moves behind them when the next ones are asked for.
-        if call.done != 0 and not self.durable:
+        if self.run(&call, timeout_ns) == RAILBUS_CLOSED:
+            raise failure(RAILBUS_CLOSED, &call.error)
+        return call.done
+
+    cdef int copied(self, size_t count) except -1:
+        """Copied, nobody needs them in place. A durable cursor moves behind them when the next ones are asked for."""
+        if count != 0 and not self.durable:
             railbus_release(self.handle, NULL)
-        return payloads
+        return 0
 
     def drain_into(self, array, timeout=None, *, lengths=None, positions=None, type_ids=None, published_ns=None):
         """Copies events that are there into the rows of an array, and returns how many.

@@ -39,6 +39,14 @@ class Origin(NamedTuple):
     """How often it was delivered in vain."""
 
 
+class Sequence(NamedTuple):
+    """The number that a publisher gave an event."""
+
+    publisher: int
+    """A hash of the publisher's name."""
+    number: int
+
+
 class Event(NamedTuple):
     """An event that was copied out of its channel, with what travelled with it."""
 
@@ -50,6 +58,7 @@ class Event(NamedTuple):
     published_ns: int | None = None
     trace: TraceContext | None = None
     origin: Origin | None = None
+    sequence: Sequence | None = None
     replayed: bool = False
 
 
@@ -186,6 +195,8 @@ class SenderStats:
     events: int
     dropped: int
     payload_max: int
+    resume_point: int | None
+    """``sequenced``: the number of the last event that the channel has of this name, 0 if none."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ cdef class Sender(Handle):
     # What may still write the ring.
     cdef Claim claimed
 
-    cdef int open(self, Channel channel, object name, object wait, object spin_ns, bint evict_stuck) except -1:
+    cdef int open(self, Channel channel, object name, object wait, object spin_ns, bint evict_stuck,
+                  bint sequenced) except -1:
         cdef railbus_sender_options options
         cdef railbus_error error
         cdef railbus_channel *opened_from
@@ -50,7 +51,7 @@ cdef class Sender(Handle):
             raise TypeError("a handle is opened once")
         memset(&options, 0, sizeof(options))
         options.struct_size = sizeof(options)
-        options.flags = RAILBUS_EVICT_STUCK if evict_stuck else 0
+        options.flags = (RAILBUS_EVICT_STUCK if evict_stuck else 0) | (RAILBUS_SEQUENCED if sequenced else 0)
         self.set_waiting(wait, spin_ns, &options.wait, &options.spin_ns)
         encoded = text(name if name is not None else "", "name")
         options.name = encoded
@@ -63,7 +64,10 @@ cdef class Sender(Handle):
         self.handle = handle
         self._channel = channel
         self.drops = channel.header.overflow == RAILBUS_OVERFLOW_DROP_NEWEST
-        self.options = {"name": name, "wait": wait, "spin_ns": spin_ns, "evict_stuck": bool(evict_stuck)}
+        self.options = {
+            "name": name, "wait": wait, "spin_ns": spin_ns, "evict_stuck": bool(evict_stuck),
+            "sequenced": bool(sequenced),
+        }
         return 0
 
     def __dealloc__(self):
@@ -163,6 +167,41 @@ cdef class Sender(Handle):
         finally:
             PyBuffer_Release(&buffer)
 
+    def publish_numbered(self, event_number, payload, *, type_id=0, published_ns=None, trace=None, timeout=None):
+        """Publishes event ``event_number`` of this publisher's name, as ``publish_with`` does, and returns its position; None
+        if the channel has this number, or a higher one, already. Numbers count up from 1, with gaps or without.
+
+        The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name
+        and publishes everything anew from its resume point (``stats().resume_point``), or from before it, leaves out
+        nothing and publishes nothing twice. (In a queue or topic whose other publishers have gone round the whole ring
+        in between, the one event that was in work may come twice, with the same number.)
+
+        Where the creator chose to drop the newest, and the channel is full, Full is raised. Raises NotSequencedError
+        if it was not opened with ``sequenced``, and what ``publish`` raises.
+        """
+        cdef railbus_attributes attributes
+        cdef Call call
+        cdef Py_buffer buffer
+        cdef int32_t result
+        cdef uint64_t timeout_ns = nanoseconds(timeout)
+        write_attributes(&attributes, type_id, published_ns, trace, None, False)
+        call.number = number(event_number, "the number", FOREVER)
+        PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
+        try:
+            call.what = PUBLISH_NUMBERED
+            call.handle = self.handle
+            call.at = buffer.buf
+            call.count = buffer.len
+            call.attributes = &attributes
+            result = self.run_or_drop(&call, timeout_ns)
+        finally:
+            PyBuffer_Release(&buffer)
+        if result == RAILBUS_PUBLISHED_BEFORE:
+            return None
+        if result == RAILBUS_DROPPED:
+            result = RAILBUS_FULL
+        return self.told(result, &call)
+
     cdef int32_t run_or_drop(self, Call *call, uint64_t timeout_ns) except? -1000:
         """Runs a call; without a timeout it does what the channel's creator chose."""
         cdef int32_t result
@@ -255,7 +294,7 @@ cdef class Sender(Handle):
         cdef int32_t result = railbus_sender_statistics(self.handle, &stats, &error)
         if result != RAILBUS_OK:
             self.failed(result, &error)
-        return _records.SenderStats(stats.events, stats.dropped, stats.payload_max)
+        return _records.SenderStats(stats.events, stats.dropped, stats.payload_max, some(stats.resume_point))
 
 
 cdef extern from "Python.h":
@@ -270,24 +309,27 @@ cdef class Publisher(Sender):
 
     ``name`` is for observers. ``wait`` is how to wait for room: "default" polls for 50 us, then sleeps; "spin" polls
     without end; "yield" and "park" poll for ``spin_ns``, then yield or sleep. With ``evict_stuck`` a live reader that
-    has held this publisher back, without moving, for longer than the channel's ``stuck_after_ns`` is evicted.
+    has held this publisher back, without moving, for longer than the channel's ``stuck_after_ns`` is evicted. With
+    ``sequenced`` it numbers its events under its name: see ``publish_numbered``.
 
     Raises BusyError while a stream has another live publisher; InvalidError for a queue, NotAllowedError.
     """
 
-    def __init__(self, Channel channel not None, *, name=None, wait="default", spin_ns=0, evict_stuck=False):
+    def __init__(self, Channel channel not None, *, name=None, wait="default", spin_ns=0, evict_stuck=False,
+                 sequenced=False):
         if channel.header.kind == RAILBUS_QUEUE:
             raise _errors.InvalidError(f"the channel {channel.name!r} is a queue: open a Producer")
-        self.open(channel, name, wait, spin_ns, evict_stuck)
+        self.open(channel, name, wait, spin_ns, evict_stuck, sequenced)
 
 
 cdef class Producer(Sender):
     """Produces into a queue. Options and errors are those of Publisher."""
 
-    def __init__(self, Channel channel not None, *, name=None, wait="default", spin_ns=0, evict_stuck=False):
+    def __init__(self, Channel channel not None, *, name=None, wait="default", spin_ns=0, evict_stuck=False,
+                 sequenced=False):
         if channel.header.kind != RAILBUS_QUEUE:
             raise _errors.InvalidError(f"the channel {channel.name!r} is a {channel.kind}: open a Publisher")
-        self.open(channel, name, wait, spin_ns, evict_stuck)
+        self.open(channel, name, wait, spin_ns, evict_stuck, sequenced)
 
 
 cdef enum:

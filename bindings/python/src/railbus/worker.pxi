@@ -8,7 +8,7 @@ cdef class Worker(Handle):
     what it held.
 
     ``name`` is for observers. ``grab`` is how many events to take from the ring at once, 1 to 64: more is faster with
-    one worker, and less fair between several. ``wait`` and ``spin_ns`` are as for Subscriber.
+    one worker, and less fair between several; 0 follows the load. ``wait`` and ``spin_ns`` are as for Subscriber.
 
     Raises InvalidError if the channel is not a queue; BusyError when no place is left; NotAllowedError.
     """
@@ -18,7 +18,7 @@ cdef class Worker(Handle):
     cdef Py_ssize_t looked_at
     cdef bint until_closed
 
-    def __init__(self, Channel channel not None, *, name=None, until_closed=False, grab=1, wait="default", spin_ns=0):
+    def __init__(self, Channel channel not None, *, name=None, until_closed=False, grab=0, wait="default", spin_ns=0):
         cdef railbus_worker_options options
         cdef railbus_error error
         cdef railbus_channel *opened_from
@@ -31,8 +31,6 @@ cdef class Worker(Handle):
         if until_closed:
             options.flags |= RAILBUS_UNTIL_CLOSED
         options.grab = number(grab, "grab", 0xFFFFFFFF)
-        if options.grab == 0:
-            raise _errors.InvalidError("grab = 0: must be from 1 to 64")
         self.set_waiting(wait, spin_ns, &options.wait, &options.spin_ns)
         encoded = text(name if name is not None else "", "name")
         options.name = encoded
