@@ -17,7 +17,8 @@ ABI := $(shell echo $(VERSION) | awk -F. '{ print $$1 == 0 ? $$1 "." $$2 : $$1 }
 LIBS_PRIVATE := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test test-deep bench doctor layout header golden library fmt lint install install-library test-tools clean tools-present fmt-present \
+include bindings/python/rules.mk
+.PHONY: help all build demo python test test-deep bench doctor layout header golden library fmt lint install install-library test-tools clean tools-present fmt-present \
 	layout-fresh
 
 help: ## this list
@@ -38,18 +39,23 @@ demo: build ## the main job on real input, with real kills, and latency beside t
 test: fmt-present test-tools ## format, lints and all tests (some minutes)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
-	@$(MAKE) --no-print-directory layout-fresh
+	@$(MAKE) --no-print-directory layout-fresh python-ready
 	@sh tools/tests/venv.sh > /dev/null || echo "without Python's packages, the tests of exported files are skipped" >&2
 	$(CARGO) test --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory python-test
 
 test-deep: fmt-present test-tools ## the same with deeper models and thousands of kills (an hour)
+	@$(MAKE) --no-print-directory python-ready
 	RAILBUS_DEEP=1 $(CARGO) test --workspace --no-fail-fast --release
+	@$(MAKE) --no-print-directory python-test-deep
 
 bench: build ## latency and throughput of the three kinds on this machine, beside its limits
 	@for kind in stream topic queue; do for payload in 8 56 256; do \
 		$(RAILBUS) bench latency --kind $$kind --payload $$payload || exit; \
 		$(RAILBUS) bench throughput --kind $$kind --payload $$payload || exit; done; done
 	$(CARGO) bench --package railbus-benches
+
+python: python-ready ## the Python package, in a venv of its own: target/venv
 
 doctor: build ## what on this machine costs latency, or stands in the way of huge pages
 	@$(RAILBUS) doctor

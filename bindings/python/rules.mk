@@ -1,0 +1,38 @@
+# The Python package: a venv with what its tests need, the package built into it, and its conformance program.
+# Included by the Makefile.
+
+PYTHON ?= python3
+VENV := target/venv
+PYTHON_SOURCES := $(shell find bindings/python/src bindings/python/setup.py bindings/python/pyproject.toml \
+	ffi/src ffi/include bus/src Cargo.toml bus/Cargo.toml ffi/Cargo.toml -type f -not -path '*/__pycache__/*')
+CONFORMANCE := target/conformance/python
+
+# pip tells by the interpreter that made it whether a venv can be used at all.
+$(VENV)/tools.stamp: bindings/python/requirements-test.txt
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || { \
+		echo "the Python bindings need $(PYTHON) 3.10 or newer with venv: install python3, python3-venv and python3-dev," >&2; \
+		echo "or name another: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(VENV)/package.stamp: $(VENV)/tools.stamp $(PYTHON_SOURCES)
+	CARGO="$(CARGO)" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+		--no-deps --force-reinstall ./bindings/python
+	@touch $@
+
+$(CONFORMANCE): bindings/python/rules.mk
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nexec "%s" -B "%s" "$$@"\n' "$(CURDIR)/$(VENV)/bin/python" \
+		"$(CURDIR)/bindings/python/conformance.py" > $@.new
+	@chmod 755 $@.new
+	@mv $@.new $@
+
+.PHONY: python-ready python-test python-test-deep
+python-ready: tools-present $(VENV)/package.stamp $(CONFORMANCE)
+
+python-test: python-ready
+	cd bindings/python && PYTHONDONTWRITEBYTECODE=1 ../../$(VENV)/bin/python -m pytest -q -m "not deep"
+
+python-test-deep: python-ready
+	cd bindings/python && PYTHONDONTWRITEBYTECODE=1 ../../$(VENV)/bin/python -m pytest -q

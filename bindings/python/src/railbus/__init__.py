@@ -1,0 +1,90 @@
+"""Events between processes of one Linux host at the speed of the cache-coherence protocol.
+
+A bus is a named set of channels in shared memory. A channel is a stream (one publisher at a time, every subscriber
+gets every event), a topic (many publishers, every subscriber sees one order) or a queue (many producers, each event
+goes to one worker, which says when it is done). Any process may be killed at any instruction, and the others go on.
+
+    import railbus
+
+    bus = railbus.Bus("prices")
+    ticks = bus.create_or_attach("ticks", "stream", capacity_bytes=1 << 20)
+
+    with ticks.publisher() as publisher:            # in one process
+        publisher.publish(b"hello")
+
+    with ticks.subscriber() as subscriber:          # in another
+        for payload in subscriber:
+            print(payload)
+
+docs/PYTHON.md of the project has the rules for threads, ``fork`` and views.
+"""
+
+from railbus._railbus import (
+    Bus,
+    Channel,
+    Claim,
+    Job,
+    Producer,
+    Publisher,
+    Subscriber,
+    View,
+    Worker,
+    layout_fingerprint,
+    version,
+)
+from railbus.errors import (
+    BusyError,
+    ClaimError,
+    Closed,
+    ClosedHandleError,
+    CorruptError,
+    Empty,
+    Error,
+    EvictedError,
+    ExistsError,
+    ForkedError,
+    Full,
+    InUseError,
+    InvalidError,
+    IoError,
+    LayoutError,
+    Lost,
+    NoHugePagesError,
+    NoSpaceError,
+    NotAllowedError,
+    NotFoundError,
+    NotHeldError,
+    NotSequencedError,
+    NoWorkerError,
+    PanicError,
+    PeerGoneError,
+    TimedOut,
+    TooLongError,
+    WrongLengthError,
+    WrongVersionError,
+)
+from railbus.records import (
+    ChannelHeader,
+    ChannelInfo,
+    Event,
+    Origin,
+    Participant,
+    ReaderStats,
+    Repaired,
+    SenderStats,
+    Sequence,
+    TraceContext,
+    WorkerStats,
+)
+
+__version__ = version()
+
+__all__ = [
+    "Bus", "BusyError", "Channel", "ChannelHeader", "ChannelInfo", "Claim", "ClaimError", "Closed",
+    "ClosedHandleError", "CorruptError", "Empty", "Error", "Event", "EvictedError", "ExistsError", "ForkedError",
+    "Full", "InUseError", "InvalidError", "IoError", "Job", "LayoutError", "Lost", "NoHugePagesError", "NoSpaceError",
+    "NoWorkerError", "NotAllowedError", "NotFoundError", "NotHeldError", "NotSequencedError", "Origin", "PanicError", "Participant",
+    "PeerGoneError", "Producer", "Publisher", "ReaderStats", "Repaired", "SenderStats", "Sequence", "Subscriber", "TimedOut",
+    "TooLongError", "TraceContext", "View", "Worker", "WorkerStats", "WrongLengthError", "WrongVersionError",
+    "layout_fingerprint", "version",
+]

@@ -1,0 +1,242 @@
+"""What goes wrong, as exceptions.
+
+Every exception of railbus is an :class:`Error` with the ``code`` of the C ABI and its name as ``symbol``. Its text
+says what failed, on which object, why, and what to do. Some are also what Python programs already catch:
+:class:`TimedOut` is a :class:`TimeoutError`, :class:`Closed` an :class:`EOFError`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Error(Exception):
+    """Something that railbus refuses or that failed. ``code`` is the result of the C ABI, ``symbol`` its name."""
+
+    code: ClassVar[int] = 0
+    symbol: ClassVar[str] = "ERROR"
+
+
+class TimedOut(Error, TimeoutError):
+    """The timeout passed: no event came, or there was no room."""
+
+    code = 3
+    symbol = "TIMED_OUT"
+
+
+class Empty(TimedOut):
+    """There is no event now (timeout 0)."""
+
+    code = 1
+    symbol = "EMPTY"
+
+
+class Full(TimedOut):
+    """There is no room now (timeout 0); nothing was published."""
+
+    code = 2
+    symbol = "FULL"
+
+
+class Lost(Error):
+    """Events are missing: exactly ``events`` of them, from position ``first`` up to (not including) ``end``.
+
+    The subscriber goes on behind them: call again.
+    """
+
+    code = 5
+    symbol = "LOST"
+
+    def __init__(self, message: str, first: int = 0, end: int = 0, events: int = 0) -> None:
+        super().__init__(message, first, end, events)
+        self.first = first
+        self.end = end
+        self.events = events
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Closed(Error, EOFError):
+    """The last publisher has left and everything was read. Only with ``until_closed``."""
+
+    code = 6
+    symbol = "CLOSED"
+
+
+class InvalidError(Error, ValueError):
+    """An argument is out of its range, or contradicts another."""
+
+    code = -1
+    symbol = "INVALID"
+
+
+class NotFoundError(Error, LookupError):
+    """There is no such channel or participant."""
+
+    code = -2
+    symbol = "NOT_FOUND"
+
+
+class ExistsError(Error):
+    """It exists and was to be made anew, or is of another kind or size."""
+
+    code = -3
+    symbol = "EXISTS"
+
+
+class NotAllowedError(Error, PermissionError):
+    """The rights of this process do not allow it."""
+
+    code = -4
+    symbol = "NOT_ALLOWED"
+
+
+class LayoutError(Error):
+    """The channel was made by a railbus with another layout of shared memory."""
+
+    code = -5
+    symbol = "LAYOUT"
+
+
+class CorruptError(Error):
+    """Shared memory or a file holds what no correct peer writes."""
+
+    code = -6
+    symbol = "CORRUPT"
+
+
+class NoSpaceError(Error, MemoryError):
+    """Memory, or space on the file system, is not there."""
+
+    code = -7
+    symbol = "NO_SPACE"
+
+
+class NoHugePagesError(Error, MemoryError):
+    """Huge pages were required and cannot be had."""
+
+    code = -8
+    symbol = "NO_HUGE_PAGES"
+
+
+class BusyError(Error):
+    """Somebody holds what there is one of: the stream's publisher, a durable name, the last place."""
+
+    code = -9
+    symbol = "BUSY"
+
+
+class PeerGoneError(Error):
+    """A peer that is needed has died or left."""
+
+    code = -10
+    symbol = "PEER_GONE"
+
+
+class ForkedError(Error, RuntimeError):
+    """The handle was made before ``fork``: open the channel again in the child."""
+
+    code = -11
+    symbol = "FORKED"
+
+
+class IoError(Error, OSError):
+    """The operating system refused for another reason."""
+
+    code = -12
+    symbol = "IO"
+
+
+class EvictedError(Error):
+    """This participant was evicted; what it held may have gone to another. Open it again."""
+
+    code = -13
+    symbol = "EVICTED"
+
+
+class TooLongError(Error, ValueError):
+    """The event is larger than this channel takes."""
+
+    code = -14
+    symbol = "TOO_LONG"
+
+
+class NoWorkerError(Error):
+    """The queue is full and no worker is alive to take events."""
+
+    code = -15
+    symbol = "NO_WORKER"
+
+
+class ClosedHandleError(Error, ValueError):
+    """The handle was closed."""
+
+    code = -16
+    symbol = "CLOSED_HANDLE"
+
+
+class WrongLengthError(Error, ValueError):
+    """An event does not fit the place that it was to be copied to. It stays first in line."""
+
+    code = -17
+    symbol = "WRONG_LENGTH"
+
+
+class NotHeldError(Error):
+    """The worker does not hold the job: it is done, was handed back, or is another worker's."""
+
+    code = -18
+    symbol = "NOT_HELD"
+
+
+class ClaimError(Error):
+    """The publisher's claim is in the way (or missing): leave its ``with`` block first."""
+
+    code = -19
+    symbol = "CLAIM"
+
+
+class WrongVersionError(Error, ImportError):
+    """The extension and the library in it are of different versions: build the package anew."""
+
+    code = -20
+    symbol = "WRONG_VERSION"
+
+
+class NotSequencedError(Error):
+    """The publisher does not number its events: open it with a name and ``sequenced``."""
+
+    code = -22
+    symbol = "NOT_SEQUENCED"
+
+
+class PanicError(Error, RuntimeError):
+    """A bug in railbus: it panicked. The handle can only be closed. Please report it."""
+
+    code = -23
+    symbol = "PANIC"
+
+
+class InUseError(Error, RuntimeError):
+    """Another thread (or a signal handler) is waiting in this handle: each thread opens its own."""
+
+    code = -100
+    symbol = "IN_USE"
+
+
+_BY_CODE: dict[int, type[Error]] = {
+    kind.code: kind
+    for kind in (
+        TimedOut, Empty, Full, Lost, Closed, InvalidError, NotFoundError, ExistsError, NotAllowedError, LayoutError,
+        CorruptError, NoSpaceError, NoHugePagesError, BusyError, PeerGoneError, ForkedError, IoError, EvictedError,
+        TooLongError, NoWorkerError, ClosedHandleError, WrongLengthError, NotHeldError, ClaimError,
+        WrongVersionError, NotSequencedError, PanicError,
+    )
+}
+
+
+def from_code(code: int, message: str) -> Error:
+    """The exception for a result of the C ABI that is not an answer."""
+    kind = _BY_CODE.get(code)
+    return kind(message) if kind is not None else Error(f"{message} (railbus result {code})")

@@ -1,0 +1,378 @@
+# Subscriber and its View.
+
+cdef class Subscriber(Handle):
+    """Receives what a stream's or topic's publishers publish, or, as a tap, sees every event of a queue.
+
+    ``for payload in subscriber`` and ``async for`` give payloads until the last publisher has left, if it was opened
+    ``until_closed``, and without end otherwise.
+
+    ``name`` is for observers, or the identity of a ``durable`` subscription, which outlives its owner: its cursor
+    holds events back until the name comes again. A ``lossy`` subscriber loses events, exactly reported by Lost,
+    rather than ever hold a publisher back. ``start`` is "live" (behind everything published so far), "oldest"
+    (retained), or a position; a durable subscription that exists resumes instead. ``wait`` is how to wait for events:
+    "default" polls for 50 us, then sleeps; "spin" polls without end; "yield" and "park" poll for ``spin_ns``, then
+    yield or sleep.
+
+    What was received is released, and acknowledged, by the next call that receives, ``release`` or ``close``.
+
+    Raises BusyError when the durable name is in use or no place is left; InvalidError when the position to start at
+    is not retained, among others; NotAllowedError, CorruptError.
+    """
+
+    cdef railbus_reader *handle
+    cdef View view_open
+    cdef bint until_closed
+    cdef bint durable
+    # Room for what recv_batch gets.
+    cdef railbus_event *events
+    cdef size_t events_room
+
+    def __init__(self, Channel channel not None, *, name=None, durable=False, lossy=False, start="live",
+                 until_closed=False, wait="default", spin_ns=0):
+        cdef railbus_reader_options options
+        cdef railbus_error error
+        cdef railbus_channel *opened_from
+        cdef railbus_reader *handle = NULL
+        cdef int32_t result
+        if self.handle != NULL:
+            raise TypeError("a handle is opened once")
+        memset(&options, 0, sizeof(options))
+        options.struct_size = sizeof(options)
+        if durable:
+            options.flags |= RAILBUS_DURABLE
+        if lossy:
+            options.flags |= RAILBUS_LOSSY
+        if until_closed:
+            options.flags |= RAILBUS_UNTIL_CLOSED
+        if start == "live":
+            options.start = RAILBUS_START_LIVE
+        elif start == "oldest":
+            options.start = RAILBUS_START_OLDEST
+        elif isinstance(start, str):
+            raise _errors.InvalidError(f"start = {start!r}: must be 'live', 'oldest' or a position")
+        else:
+            options.start = RAILBUS_START_POSITION
+            options.position = number(start, "start", FOREVER)
+        self.set_waiting(wait, spin_ns, &options.wait, &options.spin_ns)
+        encoded = text(name if name is not None else "", "name")
+        options.name = encoded
+        options.name_bytes = len(encoded)
+        opened_from = channel.use()
+        with nogil:
+            result = railbus_reader_open(opened_from, &options, &handle, &error)
+        channel.unuse()
+        check(result, &error)
+        self.handle = handle
+        self._channel = channel
+        self.until_closed = until_closed
+        self.durable = durable
+        self.options = {
+            "name": name, "durable": bool(durable), "lossy": bool(lossy), "start": start,
+            "until_closed": bool(until_closed), "wait": wait, "spin_ns": spin_ns,
+        }
+
+    def __dealloc__(self):
+        railbus_bridge_close(self.bridge, NULL)
+        railbus_reader_close(self.handle, NULL)
+        free(self.events)
+
+    def __repr__(self):
+        state = "" if self.handle != NULL else ", closed"
+        return f"<Subscriber of {self._channel.name!r}{state}>"
+
+    cdef bint is_open(self) noexcept:
+        return self.handle != NULL
+
+    cdef int close_now(self) except -1:
+        cdef railbus_reader *handle = self.handle
+        if self.view_open is not None:
+            self.view_open.leave("the subscriber cannot be closed")
+        self.handle = NULL
+        self.close_bridge()
+        railbus_reader_close(handle, NULL)
+        return 0
+
+    cdef int not_now(self) except -1:
+        if self.state == VIEWED:
+            if not self.view_open.left:
+                raise BufferError("a view of this subscriber is open: leave its with block first")
+            self.view_open.leave("the subscriber cannot go on")
+            return 0
+        return Handle.not_now(self)
+
+    def recv(self, timeout=None):
+        """Receives the next event's payload, copied to bytes.
+
+        Waits at most ``timeout`` seconds, or without end; 0 does not wait. A wait is ended by Ctrl-C, and other
+        threads run meanwhile.
+
+        Raises Empty (timeout 0), TimedOut, Lost, Closed, EvictedError, ForkedError, CorruptError.
+        """
+        cdef railbus_event event
+        self.next(&event, FOREVER if timeout is None else nanoseconds(timeout))
+        return PyBytes_FromStringAndSize(<const char *>event.payload, event.payload_bytes)
+
+    def try_recv(self):
+        """Receives the next event's payload if there is one, and returns None otherwise. Never waits."""
+        cdef railbus_event event
+        cdef railbus_error error
+        if self.state != FREE:
+            self.not_now()
+        cdef int32_t result = railbus_receive(self.handle, 0, &event, &error)
+        if result == RAILBUS_OK:
+            return PyBytes_FromStringAndSize(<const char *>event.payload, event.payload_bytes)
+        if result == RAILBUS_EMPTY:
+            return None
+        self.failed(result, &error)
+
+    def recv_event(self, timeout=None):
+        """As ``recv``, but returns an Event: the payload with its position and what travelled with it."""
+        cdef railbus_event event
+        self.next(&event, nanoseconds(timeout))
+        return copy_event(&event)
+
+    cdef int next(self, railbus_event *event, uint64_t timeout_ns) except -1:
+        cdef Call call
+        cdef int32_t result
+        if self.state != FREE:
+            self.not_now()
+        result = railbus_receive(self.handle, min(timeout_ns, self.attached_ns), event, &call.error)
+        if result == RAILBUS_OK:
+            return 0
+        call.what = RECEIVE
+        call.handle = self.handle
+        call.at = event
+        result = self.settle(&call, result, timeout_ns)
+        if result != RAILBUS_OK:
+            raise failure(result, &call.error)
+        return 0
+
+    def view(self, timeout=None):
+        """The next event in place, without a copy: ``with subscriber.view() as event: ...``. See View.
+
+        It is received when the ``with`` block begins, waiting as ``recv`` does, and released when it ends.
+        """
+        cdef View view = View.__new__(View)
+        view.owner = self
+        view.timeout_ns = nanoseconds(timeout)
+        return view
+
+    def recv_batch(self, events_max=1024, timeout=None):
+        """Receives up to ``events_max`` payloads that are there, as a list of bytes.
+
+        Waits at most ``timeout`` seconds for the first one, or without end; the list is empty if the timeout passed. 0
+        does not wait. A lossy subscriber gets one at a time.
+
+        Raises Lost, Closed, EvictedError, ForkedError, CorruptError.
+        """
+        cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
+        payloads = [
+            PyBytes_FromStringAndSize(<const char *>self.events[i].payload, self.events[i].payload_bytes)
+            for i in range(count)
+        ]
+        self.copied(count)
+        return payloads
+
+    def recv_event_batch(self, events_max=1024, timeout=None):
+        """As ``recv_batch``, but returns Events: payloads with their positions and what travelled with them."""
+        cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
+        events = [copy_event(&self.events[i]) for i in range(count)]
+        self.copied(count)
+        return events
+
+    cdef size_t next_batch(self, object events_max, uint64_t timeout_ns) except? 1:
+        """Receives into ``events``."""
+        cdef Call call
+        cdef railbus_event *events
+        cdef size_t room = number(events_max, "events_max", 1 << 24)
+        if room == 0:
+            raise _errors.InvalidError("events_max = 0: must be at least 1")
+        if self.state != FREE:
+            self.not_now()
+        if room > self.events_room:
+            events = <railbus_event *>realloc(self.events, room * sizeof(railbus_event))
+            if events == NULL:
+                raise MemoryError()
+            self.events = events
+            self.events_room = room
+        call.what = RECEIVE_BATCH
+        call.handle = self.handle
+        call.at = self.events
+        call.count = room
+        call.done = 0
+        if self.run(&call, timeout_ns) == RAILBUS_CLOSED:
+            raise failure(RAILBUS_CLOSED, &call.error)
+        return call.done
+
+    cdef int copied(self, size_t count) except -1:
+        """Copied, nobody needs them in place. A durable cursor moves behind them when the next ones are asked for."""
+        if count != 0 and not self.durable:
+            railbus_release(self.handle, NULL)
+        return 0
+
+    def drain_into(self, array, timeout=None, *, lengths=None, positions=None, type_ids=None, published_ns=None):
+        """Copies events that are there into the rows of an array, and returns how many.
+
+        ``array`` is writable and C-contiguous, and its first axis counts events: a structured numpy array, one of shape
+        (events, bytes), a bytearray's memoryview cast to that, ... Without ``lengths`` every payload must have exactly
+        the size of a row; with it, an array of uint32, payloads may be shorter, and ``lengths[i]`` tells how long.
+        ``positions`` (uint64), ``type_ids`` (uint16) and ``published_ns`` (uint64, 0 if unknown) are filled if given.
+
+        Waits at most ``timeout`` seconds for the first event, or without end; 0 is returned if the timeout passed. 0
+        does not wait.
+
+        Raises WrongLengthError for an event that does not fit, which stays first in line; Lost, Closed,
+        EvictedError, ForkedError, CorruptError, InvalidError.
+        """
+        cdef Call call
+        cdef railbus_strided to
+        cdef _Places rows, extra
+        cdef int32_t result
+        cdef uint64_t timeout_ns = FOREVER if timeout is None else nanoseconds(timeout)
+        rows = places_of(array, True, "the array")
+        if rows.count == 0:
+            return 0
+        memset(&to, 0, sizeof(to))
+        to.struct_size = sizeof(to)
+        to.payloads = rows.at
+        to.stride_bytes = rows.stride
+        to.events_max = rows.count
+        held = None
+        if lengths is not None or positions is not None or type_ids is not None or published_ns is not None:
+            held = []
+            if lengths is not None:
+                extra = numbers_of(lengths, 4, rows.count, True, "lengths")
+                to.lengths = <uint32_t *>extra.at
+                held.append(extra)
+            if positions is not None:
+                extra = numbers_of(positions, 8, rows.count, True, "positions")
+                to.positions = <uint64_t *>extra.at
+                held.append(extra)
+            if type_ids is not None:
+                extra = numbers_of(type_ids, 2, rows.count, True, "type_ids")
+                to.type_ids = <uint16_t *>extra.at
+                held.append(extra)
+            if published_ns is not None:
+                extra = numbers_of(published_ns, 8, rows.count, True, "published_ns")
+                to.published_ns = <uint64_t *>extra.at
+                held.append(extra)
+        call.what = RECEIVE_INTO
+        call.handle = self.handle
+        call.at = &to
+        call.done = 0
+        result = self.run(&call, timeout_ns)
+        if result == RAILBUS_CLOSED:
+            raise failure(result, &call.error)
+        return call.done
+
+    def release(self):
+        """Releases what was received, and publishes the cursor at once: a durable subscription resumes behind it."""
+        cdef railbus_error error
+        if self.state != FREE:
+            self.not_now()
+        cdef int32_t result = railbus_release(self.handle, &error)
+        if result != RAILBUS_OK:
+            self.failed(result, &error)
+
+    def stats(self):
+        """What this handle has done, as a ReaderStats. No system call."""
+        cdef railbus_error error
+        cdef railbus_reader_stats stats
+        if self.state == WAITING or self.state == CLOSING:
+            self.not_now()
+        memset(&stats, 0, sizeof(stats))
+        stats.struct_size = sizeof(stats)
+        cdef int32_t result = railbus_reader_statistics(self.handle, &stats, &error)
+        if result != RAILBUS_OK:
+            self.failed(result, &error)
+        return _records.ReaderStats(stats.events, stats.lost, stats.position)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef railbus_event event
+        try:
+            self.next(&event, FOREVER)
+        except _errors.Closed:
+            raise StopIteration from None
+        return PyBytes_FromStringAndSize(<const char *>event.payload, event.payload_bytes)
+
+    def recv_async(self, timeout=None):
+        """As ``recv``, to be awaited in an asyncio event loop, which goes on meanwhile."""
+        return _aio.receive(self, self.try_recv, self._look, timeout)
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        return _aio.step(self, self.try_recv, self._look)
+
+    def _look(self):
+        """A poll that lasts long enough to find out whether all publishers have left."""
+        try:
+            return self.recv(1e-4 if self.until_closed else 0)
+        except _errors.TimedOut:
+            return None
+
+    def _arm(self):
+        """Makes the descriptor readable when there is something."""
+        cdef railbus_error error
+        if self.state != FREE:
+            self.not_now()
+        if self.handle == NULL or self.bridge == NULL:
+            raise self.closed_error()
+        check(railbus_bridge_arm_reader(self.bridge, self.handle, &error), &error)
+
+
+cdef class View(InPlace):
+    """The event of a ``with subscriber.view() as event`` block, where it lies in shared memory, read-only.
+
+    ``event.data`` is a memoryview of it, released when the block ends. ``memoryview(event)`` and
+    ``numpy.frombuffer(event, dtype)`` look at it, too; if such a buffer outlives the block, BufferError is raised and
+    the event stays in place, holding the publisher back, until the buffer is gone and the subscriber is used again.
+    ``event.copy()`` is an Event of its own.
+    """
+
+    cdef Subscriber owner
+    cdef uint64_t timeout_ns
+    cdef bint used
+    # The block has ended.
+    cdef bint left
+
+    def __init__(self):
+        raise TypeError("views are made by Subscriber.view")
+
+    def __enter__(self):
+        if self.used:
+            raise BufferError("a view is entered once: call view() again")
+        self.owner.next(&self.event, self.timeout_ns)
+        self.used = True
+        self.readable = True
+        self.owner.view_open = self
+        self.owner.state = VIEWED
+        return self
+
+    def __exit__(self, kind, exception, traceback):
+        self.left = True
+        if not self.readable:
+            return
+        if kind is None:
+            self.leave("it stays in place")
+        else:
+            try:
+                self.leave("")
+            except BufferError:
+                # The exception is worth more. The event stays in place, and the subscriber says so when it is used.
+                pass
+
+    cdef str why_unreadable(self):
+        if not self.used:
+            return "the view is not open: use it as `with subscriber.view() as event:`"
+        return InPlace.why_unreadable(self)
+
+    cdef int leave(self, str what) except -1:
+        self.give_up(what)
+        self.owner.view_open = None
+        self.owner.state = FREE
+        return 0

@@ -1,0 +1,465 @@
+# Publisher and Producer: one class underneath, since the C ABI has one sender.
+
+cdef int write_attributes(railbus_attributes *attributes, object type_id, object published_ns, object trace,
+                          object origin, bint replayed) except -1:
+    """What is to travel with a payload."""
+    memset(attributes, 0, sizeof(railbus_attributes))
+    attributes.struct_size = sizeof(railbus_attributes)
+    attributes.type_id = number(type_id, "type_id", 0xFFFF)
+    if published_ns is not None:
+        attributes.flags |= RAILBUS_HAS_TIME
+        attributes.published_ns = number(published_ns, "published_ns", FOREVER)
+    if trace is not None:
+        trace_id, span_id, trace_flags = trace
+        trace_id, span_id = bytes(trace_id), bytes(span_id)
+        if len(trace_id) != 16 or len(span_id) != 8:
+            raise _errors.InvalidError(
+                f"trace has ids of {len(trace_id)} and {len(span_id)} bytes: must be 16 and 8")
+        attributes.flags |= RAILBUS_HAS_TRACE
+        memcpy(attributes.trace_id, PyBytes_AsString(trace_id), 16)
+        memcpy(attributes.span_id, PyBytes_AsString(span_id), 8)
+        attributes.trace_flags = number(trace_flags, "trace flags", 0xFF)
+    if origin is not None:
+        channel, incarnation, position, attempts = origin
+        attributes.flags |= RAILBUS_HAS_ORIGIN
+        attributes.origin_channel = number(channel, "the origin's channel", FOREVER)
+        attributes.origin_incarnation = number(incarnation, "the origin's incarnation", FOREVER)
+        attributes.origin_position = number(position, "the origin's position", FOREVER)
+        attributes.origin_attempts = number(attempts, "the origin's attempts", FOREVER)
+    if replayed:
+        attributes.flags |= RAILBUS_REPLAYED
+    return 0
+
+
+cdef class Sender(Handle):
+    """What Publisher and Producer share."""
+
+    cdef railbus_sender *handle
+    # The creator chose to drop the newest: publishing without a timeout never waits.
+    cdef bint drops
+    # What may still write the ring.
+    cdef Claim claimed
+
+    cdef int open(self, Channel channel, object name, object wait, object spin_ns, bint evict_stuck,
+                  bint sequenced) except -1:
+        cdef railbus_sender_options options
+        cdef railbus_error error
+        cdef railbus_channel *opened_from
+        cdef railbus_sender *handle = NULL
+        cdef int32_t result
+        if self.handle != NULL:
+            raise TypeError("a handle is opened once")
+        memset(&options, 0, sizeof(options))
+        options.struct_size = sizeof(options)
+        options.flags = (RAILBUS_EVICT_STUCK if evict_stuck else 0) | (RAILBUS_SEQUENCED if sequenced else 0)
+        self.set_waiting(wait, spin_ns, &options.wait, &options.spin_ns)
+        encoded = text(name if name is not None else "", "name")
+        options.name = encoded
+        options.name_bytes = len(encoded)
+        opened_from = channel.use()
+        with nogil:
+            result = railbus_sender_open(opened_from, &options, &handle, &error)
+        channel.unuse()
+        check(result, &error)
+        self.handle = handle
+        self._channel = channel
+        self.drops = channel.header.overflow == RAILBUS_OVERFLOW_DROP_NEWEST
+        self.options = {
+            "name": name, "wait": wait, "spin_ns": spin_ns, "evict_stuck": bool(evict_stuck),
+            "sequenced": bool(sequenced),
+        }
+        return 0
+
+    def __dealloc__(self):
+        railbus_sender_close(self.handle, NULL)
+
+    def __repr__(self):
+        state = "" if self.handle != NULL else ", closed"
+        return f"<{type(self).__name__} of {self._channel.name!r}{state}>"
+
+    cdef bint is_open(self) noexcept:
+        return self.handle != NULL
+
+    cdef int close_now(self) except -1:
+        cdef railbus_sender *handle = self.handle
+        if self.claimed is not None:
+            self.claimed.end(0, False)
+        self.handle = NULL
+        railbus_sender_close(handle, NULL)
+        return 0
+
+    def publish(self, payload, timeout=None):
+        """Publishes a copy of a bytes-like object, and returns its position.
+
+        Waits for room: at most ``timeout`` seconds, or without end. 0 does not wait. Without a timeout, where the
+        channel's creator chose to drop the newest, a full channel drops the event, counts it, and None is returned.
+
+        Raises Full (timeout 0), TimedOut, TooLongError, NoWorkerError, ForkedError: nothing was published then.
+        """
+        cdef uint64_t timeout_ns = FOREVER
+        if timeout is not None:
+            timeout_ns = nanoseconds(timeout)
+        if PyBytes_CheckExact(payload):
+            return self.publish_at(PyBytes_AsString(payload), len(<bytes>payload), timeout_ns, False)
+        return self.publish_buffer(payload, timeout_ns, False)
+
+    def try_publish(self, payload):
+        """Publishes a copy if there is room, and returns its position; None if the channel is full. Never waits."""
+        if PyBytes_CheckExact(payload):
+            return self.publish_at(PyBytes_AsString(payload), len(<bytes>payload), 0, True)
+        return self.publish_buffer(payload, 0, True)
+
+    cdef object publish_buffer(self, object payload, uint64_t timeout_ns, bint full_is_none):
+        cdef Py_buffer buffer
+        PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
+        try:
+            return self.publish_at(buffer.buf, buffer.len, timeout_ns, full_is_none)
+        finally:
+            PyBuffer_Release(&buffer)
+
+    cdef object publish_at(self, const void *payload, size_t count, uint64_t timeout_ns, bint full_is_none):
+        cdef Call call
+        cdef uint64_t first_ns = timeout_ns
+        cdef int32_t result
+        if self.state != FREE:
+            self.not_now()
+        if not self.drops or timeout_ns != FOREVER:
+            first_ns = min(timeout_ns, self.attached_ns)
+        result = railbus_publish(self.handle, payload, count, first_ns, &call.position, &call.error)
+        if result == RAILBUS_OK:
+            return call.position
+        if result == RAILBUS_FULL and full_is_none:
+            return None
+        call.what = PUBLISH
+        call.handle = self.handle
+        call.at = <void *>payload
+        call.count = count
+        return self.told(self.settle(&call, result, timeout_ns), &call)
+
+    cdef object told(self, int32_t result, Call *call):
+        """What publishing returns or raises."""
+        if result == RAILBUS_OK:
+            return call.position
+        if result == RAILBUS_DROPPED:
+            return None
+        raise failure(result, &call.error)
+
+    def publish_with(self, payload, *, type_id=0, published_ns=None, trace=None, origin=None, replayed=False,
+                     timeout=None):
+        """As ``publish``, with what shall travel with the payload.
+
+        ``type_id`` is a number below 65536 for the reader's use; ``published_ns`` a time in ns since 1970, in place
+        of the channel's own stamp; ``trace`` a TraceContext; ``origin`` an Origin.
+        """
+        cdef railbus_attributes attributes
+        cdef Call call
+        cdef Py_buffer buffer
+        cdef uint64_t timeout_ns = nanoseconds(timeout)
+        write_attributes(&attributes, type_id, published_ns, trace, origin, replayed)
+        PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
+        try:
+            call.what = PUBLISH_WITH
+            call.handle = self.handle
+            call.at = buffer.buf
+            call.count = buffer.len
+            call.attributes = &attributes
+            return self.told(self.run_or_drop(&call, timeout_ns), &call)
+        finally:
+            PyBuffer_Release(&buffer)
+
+    def publish_numbered(self, event_number, payload, *, type_id=0, published_ns=None, trace=None, timeout=None):
+        """Publishes event ``event_number`` of this publisher's name, as ``publish_with`` does, and returns its position; None
+        if the channel has this number, or a higher one, already. Numbers count up from 1, with gaps or without.
+
+        The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name
+        and publishes everything anew from its resume point (``stats().resume_point``), or from before it, leaves out
+        nothing and publishes nothing twice. (In a queue or topic whose other publishers have gone round the whole ring
+        in between, the one event that was in work may come twice, with the same number.)
+
+        Where the creator chose to drop the newest, and the channel is full, Full is raised. Raises NotSequencedError
+        if it was not opened with ``sequenced``, and what ``publish`` raises.
+        """
+        cdef railbus_attributes attributes
+        cdef Call call
+        cdef Py_buffer buffer
+        cdef int32_t result
+        cdef uint64_t timeout_ns = nanoseconds(timeout)
+        write_attributes(&attributes, type_id, published_ns, trace, None, False)
+        call.number = number(event_number, "the number", FOREVER)
+        PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
+        try:
+            call.what = PUBLISH_NUMBERED
+            call.handle = self.handle
+            call.at = buffer.buf
+            call.count = buffer.len
+            call.attributes = &attributes
+            result = self.run_or_drop(&call, timeout_ns)
+        finally:
+            PyBuffer_Release(&buffer)
+        if result == RAILBUS_PUBLISHED_BEFORE:
+            return None
+        if result == RAILBUS_DROPPED:
+            result = RAILBUS_FULL
+        return self.told(result, &call)
+
+    cdef int32_t run_or_drop(self, Call *call, uint64_t timeout_ns) except? -1000:
+        """Runs a call; without a timeout it does what the channel's creator chose."""
+        cdef int32_t result
+        if not self.drops or timeout_ns != FOREVER:
+            return self.run(call, timeout_ns)
+        if self.state != FREE:
+            self.not_now()
+        result = step(call, FOREVER)
+        if result < 0:
+            self.failed(result, &call.error)
+        return result
+
+    def publish_batch(self, payloads, timeout=None, *, lengths=None):
+        """Publishes copies of many payloads, in order, and returns how many were published.
+
+        ``payloads`` is a list, tuple or other iterable of bytes-like objects, or a C-contiguous array whose first axis
+        counts events: a structured numpy array, or one of shape (events, bytes) and the like. With ``lengths``, an
+        array of uint32, row i of the array is published up to ``lengths[i]`` bytes.
+
+        Waits for room for all of them: at most ``timeout`` seconds, or without end; fewer were published only if the
+        timeout passed. 0 publishes as many as there is room for. A batch waits also where single events would be
+        dropped.
+
+        Raises TooLongError, with none published, if one payload is too long; NoWorkerError, ForkedError, InvalidError.
+        """
+        cdef uint64_t timeout_ns = nanoseconds(timeout)
+        cdef Call call
+        cdef _Payloads list_of
+        cdef _Places rows, limits = None
+        call.handle = self.handle
+        call.done = 0
+        call.lengths = NULL
+        if isinstance(payloads, (str, bytes, bytearray)):
+            raise TypeError("publish_batch takes a list of payloads, or an array with a payload in each row; "
+                            "publish takes one payload")
+        if isinstance(payloads, (list, tuple)) or not has_buffer(payloads):
+            if lengths is not None:
+                raise TypeError("lengths go with an array of payloads")
+            list_of = payloads_of(payloads)
+            call.what = PUBLISH_BATCH
+            call.at = list_of.bytes
+            call.count = list_of.count
+        else:
+            rows = places_of(payloads, False, "payloads")
+            call.what = PUBLISH_STRIDED
+            call.at = rows.at
+            call.stride = rows.stride
+            call.count = rows.count
+            if lengths is not None:
+                limits = numbers_of(lengths, 4, rows.count, False, "lengths")
+                call.lengths = <uint32_t *>limits.at
+        if call.count != 0:
+            self.run(&call, timeout_ns)
+        return call.done
+
+    def claim(self, payload_bytes, timeout=None, *, type_id=0, published_ns=None, trace=None, origin=None,
+              replayed=False):
+        """Room for a payload, to be written in place: ``with publisher.claim(64) as claim: claim.data[:] = ...``.
+
+        The claim is made when the ``with`` block begins, waiting as ``publish`` does, and committed when it ends, or
+        aborted if it ends by an exception. Where the creator chose to drop the newest, and the channel is full, Full
+        is raised. In between, other calls of this handle raise ClaimError. See Claim.
+        """
+        cdef Claim claim = Claim.__new__(Claim)
+        claim.owner = self
+        claim.count = number(payload_bytes, "payload_bytes", (<uint64_t>1) << 62)
+        claim.timeout_ns = nanoseconds(timeout)
+        write_attributes(&claim.attributes, type_id, published_ns, trace, origin, replayed)
+        return claim
+
+    def readers(self):
+        """How many live readers (subscribers, workers, taps) have joined. A system call for each."""
+        cdef railbus_error error
+        cdef size_t readers = 0
+        if self.state != FREE:
+            self.not_now()
+        cdef int32_t result = railbus_sender_readers(self.handle, &readers, &error)
+        if result != RAILBUS_OK:
+            self.failed(result, &error)
+        return readers
+
+    def stats(self):
+        """What this handle has done, as a SenderStats. No system call."""
+        cdef railbus_error error
+        cdef railbus_sender_stats stats
+        if self.state != FREE:
+            self.not_now()
+        memset(&stats, 0, sizeof(stats))
+        stats.struct_size = sizeof(stats)
+        cdef int32_t result = railbus_sender_statistics(self.handle, &stats, &error)
+        if result != RAILBUS_OK:
+            self.failed(result, &error)
+        return _records.SenderStats(stats.events, stats.dropped, stats.payload_max, some(stats.resume_point))
+
+
+cdef extern from "Python.h":
+    int PyObject_CheckBuffer(object)
+
+cdef bint has_buffer(object payloads):
+    return PyObject_CheckBuffer(payloads) != 0
+
+
+cdef class Publisher(Sender):
+    """Publishes to a stream (of which there is one publisher at a time) or a topic.
+
+    ``name`` is for observers. ``wait`` is how to wait for room: "default" polls for 50 us, then sleeps; "spin" polls
+    without end; "yield" and "park" poll for ``spin_ns``, then yield or sleep. With ``evict_stuck`` a live reader that
+    has held this publisher back, without moving, for longer than the channel's ``stuck_after_ns`` is evicted. With
+    ``sequenced`` it numbers its events under its name: see ``publish_numbered``.
+
+    Raises BusyError while a stream has another live publisher; InvalidError for a queue, NotAllowedError.
+    """
+
+    def __init__(self, Channel channel not None, *, name=None, wait="default", spin_ns=0, evict_stuck=False,
+                 sequenced=False):
+        if channel.header.kind == RAILBUS_QUEUE:
+            raise _errors.InvalidError(f"the channel {channel.name!r} is a queue: open a Producer")
+        self.open(channel, name, wait, spin_ns, evict_stuck, sequenced)
+
+
+cdef class Producer(Sender):
+    """Produces into a queue. Options and errors are those of Publisher."""
+
+    def __init__(self, Channel channel not None, *, name=None, wait="default", spin_ns=0, evict_stuck=False,
+                 sequenced=False):
+        if channel.header.kind != RAILBUS_QUEUE:
+            raise _errors.InvalidError(f"the channel {channel.name!r} is a {channel.kind}: open a Publisher")
+        self.open(channel, name, wait, spin_ns, evict_stuck, sequenced)
+
+
+cdef enum:
+    UNMADE = 0
+    OPEN = 1
+    # The block has ended, but something still looks at the memory: aborted when it no longer does.
+    ABANDONED = 2
+    ENDED = 3
+
+
+@cython.no_gc_clear
+cdef class Claim:
+    """Room for a payload in shared memory: a writable buffer, from the begin of its ``with`` block to the end.
+
+    ``claim.data`` is a memoryview of it; ``numpy.frombuffer(claim, dtype)`` works, too. The bytes are what the ring
+    held before. Write them with ordinary stores, not by asynchronous I/O. Nobody sees them before they are committed,
+    and nobody may write them any more then: a buffer that outlives the block is a BufferError, and nothing is
+    published.
+    """
+
+    cdef Sender owner
+    cdef railbus_attributes attributes
+    cdef uint64_t timeout_ns
+    cdef size_t count
+    cdef void *memory
+    cdef int stage
+    cdef Py_ssize_t exports
+    cdef object looked_at
+    cdef object _position
+
+    def __init__(self):
+        raise TypeError("claims are made by Publisher.claim")
+
+    def __enter__(self):
+        cdef Call call
+        cdef int32_t result
+        if self.stage != UNMADE:
+            raise _errors.ClaimError("a claim is made once: call claim() again")
+        call.what = CLAIM
+        call.handle = self.owner.handle
+        call.count = self.count
+        call.attributes = &self.attributes
+        result = self.owner.run_or_drop(&call, self.timeout_ns)
+        if result == RAILBUS_DROPPED:
+            result = RAILBUS_FULL
+        if result != RAILBUS_OK:
+            raise failure(result, &call.error)
+        self.memory = call.at
+        self.stage = OPEN
+        self.owner.claimed = self
+        return self
+
+    def __exit__(self, kind, exception, traceback):
+        if self.stage != OPEN:
+            return
+        if kind is None:
+            self.end(self.count, True)
+        else:
+            try:
+                self.end(0, False)
+            except BufferError:
+                # The exception is worth more. The claim is aborted when nothing looks at it any more.
+                pass
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if self.stage != OPEN:
+            raise BufferError("the claim is not open: its memory belongs to others")
+        PyBuffer_FillInfo(buffer, self, self.memory, self.count, 0, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        self.exports -= 1
+        if self.exports == 0 and self.stage == ABANDONED:
+            self.stage = ENDED
+            self.owner.claimed = None
+            railbus_abort(self.owner.handle, NULL)
+
+    def __len__(self):
+        return self.count
+
+    @property
+    def data(self):
+        """The claimed memory, as a writable memoryview that is released with the claim."""
+        if self.looked_at is None:
+            self.looked_at = memoryview(self)
+        return self.looked_at
+
+    @property
+    def position(self):
+        """The position of the committed event; None before."""
+        return self._position
+
+    def commit(self, payload_bytes=None):
+        """Publishes the first ``payload_bytes`` bytes (all, if not given) at once, and returns the position."""
+        if self.stage != OPEN:
+            raise _errors.ClaimError("the claim is not open")
+        cdef size_t count = self.count
+        if payload_bytes is not None:
+            count = number(payload_bytes, "payload_bytes", (<uint64_t>1) << 62)
+            if count > self.count:
+                raise _errors.TooLongError(f"{count} bytes are to be committed, {self.count} were claimed")
+        self.end(count, True)
+        return self._position
+
+    def abort(self):
+        """Gives the claim back. Nothing of it was ever visible."""
+        if self.stage != OPEN:
+            raise _errors.ClaimError("the claim is not open")
+        self.end(0, False)
+
+    cdef int end(self, size_t count, bint commit) except -1:
+        cdef railbus_error error
+        cdef uint64_t position = 0
+        cdef int32_t result
+        if self.looked_at is not None:
+            self.looked_at.release()
+            self.looked_at = None
+        if self.exports != 0:
+            self.stage = ABANDONED
+            raise BufferError(
+                f"{self.exports} buffer(s) (memoryview, numpy array, ...) can still write the claimed memory: nothing "
+                f"is published, and the claim is aborted when they are gone; delete them before the block ends")
+        self.stage = ENDED
+        self.owner.claimed = None
+        if commit:
+            result = railbus_commit(self.owner.handle, count, &position, &error)
+            if result == RAILBUS_OK:
+                self._position = position
+        else:
+            result = railbus_abort(self.owner.handle, &error)
+        if result != RAILBUS_OK:
+            self.owner.failed(result, &error)
+        return 0
