@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes the Python environment that opens exported files, target/venv, unless it is there, and prints its python.
+# Makes the Python environment that opens exported files, target/export-venv, unless it is there, and prints its python.
 # Fails, and says why, where Python or its packages cannot be had.
 set -eu
 cd "$(dirname "$0")/../.."
-venv=target/venv
+venv=target/export-venv
 wanted=$(cksum < tools/tests/requirements.txt)
 if ! test "$(cat $venv/made-for 2> /dev/null)" = "$wanted"; then
 	mkdir -p target
-	exec 9> target/.venv-lock
+	exec 9> target/.export-venv-lock
 	flock 9
 	if ! test "$(cat $venv/made-for 2> /dev/null)" = "$wanted"; then
 		rm -rf $venv
