@@ -65,7 +65,10 @@ fn nothing_published_between_the_restore_and_the_journallers_start_is_missing() 
     for kind in [Kind::Stream, Kind::Topic, Kind::Queue] {
         let place = Place::new();
         let channel = place.bus().create("c", &small(kind)).expect("a channel");
-        Recorder::start(&channel, place.journal(), &quick()).expect("a recorder").stop().expect("a clean end");
+        Recorder::start(&channel, place.journal(), &quick())
+            .expect("a recorder")
+            .stop()
+            .expect("a clean end");
         lose(&place);
         let channel = restore(&place.bus(), "c", place.journal()).expect("made again").channel;
         let options = SendOptions::default();
@@ -92,7 +95,10 @@ fn nothing_published_between_the_restore_and_the_journallers_start_is_missing() 
             }
         }
         assert!(published >= 256);
-        Recorder::start(&channel, place.journal(), &quick()).expect("a recorder").stop().expect("a clean end");
+        Recorder::start(&channel, place.journal(), &quick())
+            .expect("a recorder")
+            .stop()
+            .expect("a clean end");
         let held = held(&place.directory("c"));
         assert!(held.gaps.is_empty() && held.events.len() as u64 == published, "{kind}");
     }
@@ -215,7 +221,8 @@ fn child() {
 /// The ring is gone, the staging is not: what was only there gets into the journal before the channel is made again.
 #[test]
 fn staging_that_outlived_the_channel_is_taken_over() {
-    let shm = tempfile::Builder::new().prefix("railbus-restore-").tempdir_in("/dev/shm").expect("a directory");
+    let shm =
+        tempfile::Builder::new().prefix("railbus-restore-").tempdir_in("/dev/shm").expect("a directory");
     let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     std::os::unix::fs::symlink(disk.path(), shm.path().join("journal")).expect("a link");
     let bus = Bus::at(shm.path().join("shm"), "b").expect("a bus");

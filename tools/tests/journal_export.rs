@@ -1,7 +1,7 @@
 //! Exported files opened by the programs of others: the Python packages `mcap` and `pyarrow`, and Python's own `csv`
 //! and `json`. Each prints what it read as one line of JSON an event, which must be what the journal holds.
 //!
-//! The packages are installed once by `venv.sh` into target/venv. Where that is impossible, the test says so and is
+//! The packages are installed once by `venv.sh` into target/export-venv. Where that is impossible, the test says so and is
 //! skipped.
 
 #[path = "../../bus/tests/journal_hand/mod.rs"]
