@@ -371,8 +371,9 @@ impl Recording {
         let memories = self.intake.member().memories;
         self.time_ns = self.time_ns.max(clock::realtime_ns());
         let cursors = Cursors::read(&memories, &self.channel);
+        // The first record comes even when there are none: a journal whose channel was never published to says whose it
+        // is, too.
         if self.cursors.as_ref() != Some(&cursors)
-            && (self.cursors.is_some() || !cursors.0.is_empty())
             && self.writer.append_state(RecordKind::Cursors, &cursors.encode(), self.time_ns).is_ok()
         {
             self.cursors = Some(cursors);

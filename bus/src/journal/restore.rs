@@ -8,6 +8,7 @@
 //! A channel that was removed on purpose is not lost: removing leaves a note in the journal's directory ([`lost`] looks
 //! for it). Nor is one lost whose journal ends in a part that is corrupt: that is an error, with the place named.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::bus::{Bus, Channel};
@@ -28,6 +29,9 @@ use crate::journal::store::Store;
 use crate::journal::writer::Identity;
 use crate::layout::HEADER_BYTES;
 use crate::ring::frame;
+
+/// The file that names the newest incarnation of a channel that was made again.
+const INCARNATION: &str = "incarnation";
 
 /// A channel that was made again.
 #[derive(Debug)]
@@ -139,7 +143,7 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
         return Err(Error::Exists { what: format!("channel {name}"), path: paths.ring });
     }
     let locked = Locked::open(&directory)?;
-    let owner = locked.owner()?.ok_or_else(none)?;
+    let mut owner = locked.owner()?.ok_or_else(none)?;
     let mut recovered = locked.recover()?;
     let stage = Stage::find(paths.stage.clone(), owner.channel_id, owner.incarnation)?;
     let (header, page) = channel_of(&locked, &directory)?;
@@ -148,11 +152,14 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
         return Err(Error::corrupt(directory.display().to_string(), why));
     }
     let mut taken_over = 0;
-    if let Some(stage) = stage {
+    if let Some((stage, incarnation)) = stage {
+        // The journaller may have died before it had written anything of its incarnation.
+        owner.incarnation = incarnation;
         let identity = Identity::new(owner, &page, &directory)?;
         let options = RecorderOptions { segment_bytes: owner.segment_bytes, ..RecorderOptions::default() };
         taken_over = take_over(&locked, &mut recovered, &stage, &identity, owner.unit, &options)?;
     }
+    owner.incarnation = owner.incarnation.max(read_incarnation(&directory)?);
     if let Some(letters) = &header.dead_letters {
         let letters = ChannelName::new(name.bus(), letters)?;
         let is_there = letters.paths(bus.base()).ring.exists();
@@ -162,7 +169,7 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
     }
     let plan = plan(&locked, &directory, header, &owner, &recovered)?;
     let (subscriptions, unfinished) = (plan.cursors.0.len(), plan.unfinished.len());
-    // What is left of the lost incarnation is of no use to the next one.
+    write_incarnation(&directory, plan.header.incarnation + 1)?;
     let channel = plan.make(bus, name)?;
     Ok(Restored {
         channel,
@@ -172,6 +179,32 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
         torn_bytes: recovered.torn_bytes,
         taken_over,
     })
+}
+
+/// The newest incarnation that was begun, as [`write_incarnation`] noted it; 0 if none was.
+fn read_incarnation(directory: &Path) -> Result<u64> {
+    let path = directory.join(INCARNATION);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| {
+            Error::corrupt(
+                path.display().to_string(),
+                "it must hold a number; remove it if you know the channel is new",
+            )
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+/// Notes, durably, that an incarnation is begun, before anybody can see one of its positions: should it be lost before its
+/// first segment is written, no later one has its number.
+fn write_incarnation(directory: &Path, incarnation: u64) -> Result<()> {
+    let (path, new) = (directory.join(INCARNATION), directory.join("incarnation.tmp"));
+    let fail = |error| Error::io("write", &path, error);
+    let mut file = std::fs::File::create(&new).map_err(fail)?;
+    writeln!(file, "{incarnation}").and_then(|()| file.sync_all()).map_err(fail)?;
+    std::fs::rename(&new, &path).map_err(fail)?;
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
 }
 
 /// The channel's header page in the newest segment that has one: decoded, and as it is.

@@ -76,16 +76,21 @@ impl Stage {
         Stage::map(file, path, fresh)
     }
 
-    /// The staging of a channel that is lost, if its memory is still there. The caller holds the lock of its journal.
-    pub(crate) fn find(path: PathBuf, channel_id: [u8; 16], incarnation: u64) -> Result<Option<Stage>> {
+    /// The staging of a channel that is lost, and its incarnation, if its memory is still there and no older than
+    /// `incarnation`. The caller holds the lock of its journal.
+    pub(crate) fn find(
+        path: PathBuf,
+        channel_id: [u8; 16],
+        incarnation: u64,
+    ) -> Result<Option<(Stage, u64)>> {
         let Some(file) = companion::open(&path, true)? else { return Ok(None) };
         let found =
             Companion::read(&file, layout::STAGE_MAGIC).map_err(|error| Error::io("read", &path, error))?;
-        let is_its = |found: &Companion| found.channel_id == channel_id && found.incarnation == incarnation;
-        if found.filter(is_sound).is_some_and(|found| is_its(&found)) {
-            return Stage::map(file, path, false).map(Some);
+        let is_its = |found: &Companion| found.channel_id == channel_id && found.incarnation >= incarnation;
+        match found.filter(|found| is_sound(found) && is_its(found)) {
+            Some(found) => Ok(Some((Stage::map(file, path, false)?, found.incarnation))),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     fn map(file: File, path: PathBuf, fresh: bool) -> Result<Stage> {
