@@ -901,20 +901,6 @@ typedef struct railbus_sender_options {
 } railbus_sender_options;
 
 /**
- * Bytes somewhere in the caller's memory. This struct does not grow.
- */
-typedef struct railbus_bytes {
-    /**
-     * Where; NULL only if there are none.
-     */
-    const uint8_t *bytes;
-    /**
-     * How many.
-     */
-    size_t count;
-} railbus_bytes;
-
-/**
  * What a sender has done. Initialise `struct_size` before it is filled.
  */
 typedef struct railbus_sender_stats {
@@ -944,6 +930,20 @@ typedef struct railbus_sender_stats {
      */
     uint64_t resume_point;
 } railbus_sender_stats;
+
+/**
+ * Bytes somewhere in the caller's memory. This struct does not grow.
+ */
+typedef struct railbus_bytes {
+    /**
+     * Where; NULL only if there are none.
+     */
+    const uint8_t *bytes;
+    /**
+     * How many.
+     */
+    size_t count;
+} railbus_bytes;
 
 /**
  * How a reader behaves. Initialise it with `RAILBUS_READER_OPTIONS_INIT`; zero is the default of everything.
@@ -982,6 +982,32 @@ typedef struct railbus_reader_options {
      */
     uint64_t position;
 } railbus_reader_options;
+
+/**
+ * What a reader has done. Initialise `struct_size` before it is filled.
+ */
+typedef struct railbus_reader_stats {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * Events received by this handle.
+     */
+    uint64_t events;
+    /**
+     * Events lost by this handle to overrun.
+     */
+    uint64_t lost;
+    /**
+     * The position of the next event.
+     */
+    uint64_t position;
+} railbus_reader_stats;
 
 /**
  * Where to copy events to: one every `stride_bytes`. Initialise it with `RAILBUS_STRIDED_INIT`.
@@ -1024,32 +1050,6 @@ typedef struct railbus_strided {
      */
     uint64_t *published_ns;
 } railbus_strided;
-
-/**
- * What a reader has done. Initialise `struct_size` before it is filled.
- */
-typedef struct railbus_reader_stats {
-    /**
-     * Size of this struct in bytes.
-     */
-    uint32_t struct_size;
-    /**
-     * Zero.
-     */
-    uint32_t reserved;
-    /**
-     * Events received by this handle.
-     */
-    uint64_t events;
-    /**
-     * Events lost by this handle to overrun.
-     */
-    uint64_t lost;
-    /**
-     * The position of the next event.
-     */
-    uint64_t position;
-} railbus_reader_stats;
 
 /**
  * How a worker behaves. Initialise it with `RAILBUS_WORKER_OPTIONS_INIT`; zero is the default of everything.
@@ -1478,6 +1478,21 @@ int32_t railbus_sender_open(const struct railbus_channel *channel,
 int32_t railbus_sender_close(struct railbus_sender *sender, struct railbus_error *error);
 
 /**
+ * Counts the live readers (subscribers, workers, taps) that have joined: they receive what is published from now on.
+ * A system call for each.
+ */
+int32_t railbus_sender_readers(struct railbus_sender *sender,
+                               size_t *readers,
+                               struct railbus_error *error);
+
+/**
+ * Fills `stats` with what this sender has done. No system call.
+ */
+int32_t railbus_sender_statistics(struct railbus_sender *sender,
+                                  struct railbus_sender_stats *stats,
+                                  struct railbus_error *error);
+
+/**
  * Publishes a copy of `payload_bytes` bytes.
  *
  * Waits at most `timeout_ns` for room: 0 does not wait, `RAILBUS_FOREVER` does what the channel's creator chose. The
@@ -1592,21 +1607,6 @@ int32_t railbus_commit(struct railbus_sender *sender,
 int32_t railbus_abort(struct railbus_sender *sender, struct railbus_error *error);
 
 /**
- * Counts the live readers (subscribers, workers, taps) that have joined: they receive what is published from now on.
- * A system call for each.
- */
-int32_t railbus_sender_readers(struct railbus_sender *sender,
-                               size_t *readers,
-                               struct railbus_error *error);
-
-/**
- * Fills `stats` with what this sender has done. No system call.
- */
-int32_t railbus_sender_statistics(struct railbus_sender *sender,
-                                  struct railbus_sender_stats *stats,
-                                  struct railbus_error *error);
-
-/**
  * Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which sees every event and
  * takes none.
  *
@@ -1637,6 +1637,20 @@ int32_t railbus_receive(struct railbus_reader *reader,
                         uint64_t timeout_ns,
                         struct railbus_event *event,
                         struct railbus_error *error);
+
+/**
+ * Releases everything this reader has given out, and publishes its cursor at once: a durable subscription resumes
+ * behind it. Payloads must not be read any more.
+ */
+int32_t railbus_release(struct railbus_reader *reader,
+                        struct railbus_error *error);
+
+/**
+ * Fills `stats` with what this reader has done. No system call; releases nothing.
+ */
+int32_t railbus_reader_statistics(struct railbus_reader *reader,
+                                  struct railbus_reader_stats *stats,
+                                  struct railbus_error *error);
 
 /**
  * Receives up to `events_max` events that are there, in place, and held together: all payloads may be read until the
@@ -1671,20 +1685,6 @@ int32_t railbus_receive_into(struct railbus_reader *reader,
                              uint64_t timeout_ns,
                              size_t *count,
                              struct railbus_error *error);
-
-/**
- * Releases everything this reader has given out, and publishes its cursor at once: a durable subscription resumes
- * behind it. Payloads must not be read any more.
- */
-int32_t railbus_release(struct railbus_reader *reader,
-                        struct railbus_error *error);
-
-/**
- * Fills `stats` with what this reader has done. No system call; releases nothing.
- */
-int32_t railbus_reader_statistics(struct railbus_reader *reader,
-                                  struct railbus_reader_stats *stats,
-                                  struct railbus_error *error);
 
 /**
  * Opens a worker of the channel, which must be a queue.

@@ -16,15 +16,31 @@ use crate::channel::{railbus_channel_header, railbus_channel_options};
 use crate::event::{railbus_attributes, railbus_bytes, railbus_event};
 use crate::info::{railbus_channel_info, railbus_participant};
 use crate::operate::railbus_repaired;
-use crate::reader::{railbus_reader_options, railbus_reader_stats, railbus_strided};
+use crate::reader::{railbus_reader_options, railbus_reader_stats};
+use crate::receive_batch::railbus_strided;
 use crate::result::railbus_error;
 use crate::sender::{railbus_sender_options, railbus_sender_stats};
 use crate::worker::{railbus_job, railbus_worker_options, railbus_worker_stats};
 
 /// The order in which a reader of the header meets things.
-const SOURCES: [&str; 13] = [
-    "result", "abi", "text", "wait", "bus", "channel", "event", "sender", "reader", "worker", "bridge",
-    "info", "operate",
+const SOURCES: [&str; 17] = [
+    "result",
+    "abi",
+    "text",
+    "wait",
+    "bus",
+    "channel",
+    "event",
+    "sender",
+    "publish",
+    "publish_batch",
+    "claim",
+    "reader",
+    "receive_batch",
+    "worker",
+    "bridge",
+    "info",
+    "operate",
 ];
 
 /// One field of a struct, as Rust lays it out.

@@ -1,0 +1,194 @@
+//! Publishing one event: by copy, with attributes, with a number.
+
+use std::ffi::c_void;
+use std::time::Duration;
+
+use railbus::SendError;
+use railbus::outlet::Outlet;
+use railbus::sender::Sender;
+
+use crate::claim::claim;
+use crate::event::{bytes, railbus_attributes};
+use crate::result::{
+    Failure, RAILBUS_FULL, RAILBUS_OK, RAILBUS_PUBLISHED_BEFORE, RAILBUS_TIMED_OUT, railbus_error,
+    send_failed,
+};
+use crate::sender::{AnySender, SenderBody, railbus_sender, with_sender};
+use crate::shell::{self, Shell};
+use crate::wait::RAILBUS_FOREVER;
+
+/// Publishes a copy of `payload_bytes` bytes.
+///
+/// Waits at most `timeout_ns` for room: 0 does not wait, `RAILBUS_FOREVER` does what the channel's creator chose. The
+/// event's position goes to `position`, which may be NULL.
+///
+/// Returns `RAILBUS_FULL` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_DROPPED`, `RAILBUS_TOO_LONG`,
+/// `RAILBUS_NO_WORKER`, `RAILBUS_FORKED`. Nothing was published then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_publish(
+    sender: *mut railbus_sender,
+    payload: *const c_void,
+    payload_bytes: usize,
+    timeout_ns: u64,
+    position: *mut u64,
+    error: *mut railbus_error,
+) -> i32 {
+    let handle = sender.cast::<Shell<SenderBody>>();
+    // SAFETY: by the contract of the header.
+    let Some(body) = (unsafe { shell::ready(handle) }) else {
+        // SAFETY: as above.
+        return unsafe { shell::refusal(handle) }.tell(error);
+    };
+    if payload_bytes > isize::MAX as usize || (payload.is_null() && payload_bytes > 0) {
+        return bad_payload(payload_bytes, error);
+    }
+    // SAFETY: the caller vouches for the bytes; their number was checked.
+    let payload = unsafe { bytes(payload.cast(), payload_bytes) };
+    let publish = || match with_sender!(&mut body.sender, sender => publish(sender, payload, timeout_ns)) {
+        Ok(at) => {
+            if !position.is_null() {
+                // SAFETY: the caller's place.
+                unsafe { position.write(at) };
+            }
+            RAILBUS_OK
+        }
+        Err(failed) => send_failed(failed, error),
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, publish) }
+}
+
+#[inline(always)]
+fn publish<R: Outlet>(sender: &mut Sender<R>, payload: &[u8], timeout_ns: u64) -> Result<u64, SendError> {
+    match timeout_ns {
+        0 => sender.try_publish(payload),
+        RAILBUS_FOREVER => sender.publish(payload),
+        timeout_ns => match sender.try_publish(payload) {
+            Err(SendError::Full | SendError::NoWorker) => {
+                sender.publish_timeout(payload, Duration::from_nanos(timeout_ns))
+            }
+            done => done,
+        },
+    }
+}
+
+/// As `railbus_publish`, with a type id, trace context, time or origin; `attributes` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_publish_with(
+    sender: *mut railbus_sender,
+    payload: *const c_void,
+    payload_bytes: usize,
+    attributes: *const railbus_attributes,
+    timeout_ns: u64,
+    position: *mut u64,
+    error: *mut railbus_error,
+) -> i32 {
+    let handle = sender.cast::<Shell<SenderBody>>();
+    // SAFETY: by the contract of the header.
+    let Some(body) = (unsafe { shell::ready(handle) }) else {
+        // SAFETY: as above.
+        return unsafe { shell::refusal(handle) }.tell(error);
+    };
+    if payload_bytes > isize::MAX as usize || (payload.is_null() && payload_bytes > 0) {
+        return bad_payload(payload_bytes, error);
+    }
+    // SAFETY: the caller vouches for the bytes; their number was checked.
+    let payload = unsafe { bytes(payload.cast(), payload_bytes) };
+    let publish = || {
+        let attributes = match railbus_attributes::read(attributes) {
+            Ok(attributes) => attributes,
+            Err(failure) => return failure.tell(error),
+        };
+        let claimed = with_sender!(&mut body.sender, sender => claim(
+            sender,
+            payload.len(),
+            attributes.as_ref(),
+            timeout_ns,
+        )
+        .map(|mut claim| {
+            claim.copy_from_slice(payload);
+            claim.commit()
+        }));
+        match claimed {
+            Ok(at) => {
+                if !position.is_null() {
+                    // SAFETY: the caller's place.
+                    unsafe { position.write(at) };
+                }
+                RAILBUS_OK
+            }
+            Err(failed) => send_failed(failed, error),
+        }
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, publish) }
+}
+
+/// Publishes event `number` of this sender's name, as `railbus_publish_with` does. Numbers count up from 1, with gaps or
+/// without.
+///
+/// The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name and
+/// publishes everything anew from its resume point (`railbus_sender_statistics`), or from before it, leaves out nothing
+/// and publishes nothing twice. (In a queue or topic whose other producers have gone round the whole ring in between, the
+/// one event that was in work may come twice, with the same number.) Readers find name and number by
+/// `railbus_event_attributes`.
+///
+/// Returns `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`, and what
+/// `railbus_publish` does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_publish_numbered(
+    sender: *mut railbus_sender,
+    number: u64,
+    payload: *const c_void,
+    payload_bytes: usize,
+    attributes: *const railbus_attributes,
+    timeout_ns: u64,
+    position: *mut u64,
+    error: *mut railbus_error,
+) -> i32 {
+    let handle = sender.cast::<Shell<SenderBody>>();
+    // SAFETY: by the contract of the header.
+    let Some(body) = (unsafe { shell::ready(handle) }) else {
+        // SAFETY: as above.
+        return unsafe { shell::refusal(handle) }.tell(error);
+    };
+    if payload_bytes > isize::MAX as usize || (payload.is_null() && payload_bytes > 0) {
+        return bad_payload(payload_bytes, error);
+    }
+    // SAFETY: the caller vouches for the bytes; their number was checked.
+    let payload = unsafe { bytes(payload.cast(), payload_bytes) };
+    let publish = || {
+        let attributes = match railbus_attributes::read(attributes) {
+            Ok(attributes) => attributes.unwrap_or_default(),
+            Err(failure) => return failure.tell(error),
+        };
+        let published = with_sender!(&mut body.sender, sender => match timeout_ns {
+            RAILBUS_FOREVER => sender.publish_numbered(number, payload, &attributes),
+            timeout_ns => {
+                let timeout = Duration::from_nanos(timeout_ns);
+                sender.publish_numbered_timeout(number, payload, &attributes, timeout)
+            }
+        });
+        match published {
+            Ok(Some(at)) => {
+                if !position.is_null() {
+                    // SAFETY: the caller's place.
+                    unsafe { position.write(at) };
+                }
+                RAILBUS_OK
+            }
+            Ok(None) => RAILBUS_PUBLISHED_BEFORE,
+            Err(failed) => send_failed(failed, error),
+        }
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, publish) }
+}
+
+#[cold]
+pub(crate) fn bad_payload(payload_bytes: usize, error: *mut railbus_error) -> i32 {
+    Failure::invalid(format!("a payload of {payload_bytes} bytes at NULL, or of no possible size"))
+        .tell(error)
+}
+
+const _: () = assert!(RAILBUS_FULL > 0 && RAILBUS_TIMED_OUT > 0, "ordinary answers are positive");

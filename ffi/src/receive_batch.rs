@@ -1,0 +1,300 @@
+//! Receiving many events at once: in place, or into the caller's memory.
+
+use std::ffi::c_void;
+use std::time::Duration;
+
+use railbus::inlet::Inlet;
+use railbus::reader::Reader;
+use railbus::{Event, RecvError};
+
+use crate::event::railbus_event;
+use crate::reader::{
+    AnyReader, Pending, ReaderBody, no_place, railbus_reader, receive, receive_otherwise, with_reader,
+};
+use crate::result::{
+    Failure, RAILBUS_EMPTY, RAILBUS_OK, RAILBUS_WRONG_LENGTH, railbus_error, receive_failed,
+};
+use crate::shell::{self, PENDING, READY, Shell};
+use crate::sized::{self, sized};
+
+/// Where to copy events to: one every `stride_bytes`. Initialise it with `RAILBUS_STRIDED_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_strided {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Payload i goes to `payloads + i * stride_bytes`.
+    pub payloads: *mut c_void,
+    /// The largest payload that fits, and the distance of two.
+    pub stride_bytes: usize,
+    /// How many events there is room for.
+    pub events_max: usize,
+    /// Bytes of each payload. If NULL, every payload must have exactly `stride_bytes`.
+    pub lengths: *mut u32,
+    /// Position of each event; may be NULL.
+    pub positions: *mut u64,
+    /// Type id of each event; may be NULL.
+    pub type_ids: *mut u16,
+    /// When each event was published, in ns of CLOCK_REALTIME, 0 if it does not say; may be NULL.
+    pub published_ns: *mut u64,
+}
+
+sized!(railbus_strided);
+
+/// Receives up to `events_max` events that are there, in place, and held together: all payloads may be read until the
+/// next call on this reader that receives, releases or closes. A lossy reader, which reads copies, gets one at a time.
+///
+/// Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets how many there are, in any case. What
+/// interrupts a batch (a loss, say) is the answer of the next call.
+///
+/// A publisher has to wait for what is held: call again, or `railbus_release`, soon.
+///
+/// Returns what `railbus_receive` does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_receive_batch(
+    reader: *mut railbus_reader,
+    events: *mut railbus_event,
+    events_max: usize,
+    timeout_ns: u64,
+    count: *mut usize,
+    error: *mut railbus_error,
+) -> i32 {
+    if count.is_null() || events.is_null() || events_max == 0 {
+        return no_place(error);
+    }
+    // SAFETY: the caller's place.
+    unsafe { count.write(0) };
+    let handle = reader.cast::<Shell<ReaderBody>>();
+    // SAFETY: by the contract of the header.
+    let Some(body) = (unsafe { shell::ready(handle) }) else {
+        // SAFETY: as above.
+        let (result, found) = unsafe { receive_otherwise(handle, events, events_max, error) };
+        // SAFETY: the caller's place.
+        unsafe { count.write(found) };
+        return result;
+    };
+    let receive = || {
+        let held = std::mem::replace(&mut body.holds_batch, true);
+        let result = with_reader!(&mut body.reader, reader => {
+            if held {
+                reader.acknowledge();
+            }
+            receive_batch(reader, events, events_max, timeout_ns)
+        });
+        match result {
+            Ok(0) => RAILBUS_EMPTY,
+            Ok(found) => {
+                // SAFETY: the caller's place.
+                unsafe { count.write(found) };
+                RAILBUS_OK
+            }
+            Err(failed) => receive_failed(failed, error),
+        }
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, receive) }
+}
+
+fn receive_batch<R: Inlet>(
+    reader: &mut Reader<R>,
+    events: *mut railbus_event,
+    events_max: usize,
+    timeout_ns: u64,
+) -> Result<usize, RecvError> {
+    let batch = match timeout_ns {
+        0 => reader.batch(events_max)?,
+        timeout_ns => reader.batch_timeout(events_max, Duration::from_nanos(timeout_ns))?,
+    };
+    let count = batch.len();
+    for (i, event) in batch.iter().enumerate() {
+        // SAFETY: the caller's array has room for `events_max`.
+        unsafe { events.add(i).write(railbus_event::of(event, 0)) };
+    }
+    // Held until the next call: dropping it would release the events.
+    std::mem::forget(batch);
+    Ok(count)
+}
+
+/// Copies up to `to->events_max` events that are there into the caller's memory, and releases them. `count` gets how
+/// many, in any case.
+///
+/// Waits at most `timeout_ns` for the first one: 0 does not wait. An event that does not fit ends the call, and
+/// `RAILBUS_WRONG_LENGTH` is the answer of the next one, unless that is `railbus_receive` or `railbus_receive_batch`:
+/// these give it out. What else interrupts (a loss, say) is the answer of the next call, too.
+///
+/// Returns what `railbus_receive` does, and `RAILBUS_WRONG_LENGTH`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_receive_into(
+    reader: *mut railbus_reader,
+    to: *const railbus_strided,
+    timeout_ns: u64,
+    count: *mut usize,
+    error: *mut railbus_error,
+) -> i32 {
+    if count.is_null() || to.is_null() {
+        return no_place(error);
+    }
+    // SAFETY: the caller's place.
+    unsafe { count.write(0) };
+    let handle = reader.cast::<Shell<ReaderBody>>();
+    // SAFETY: by the contract of the header; what is pending is handled below.
+    let body = unsafe { shell::in_state(handle, READY).or_else(|| shell::in_state(handle, PENDING)) };
+    let Some(body) = body else {
+        // SAFETY: as above.
+        return unsafe { shell::refusal(handle) }.tell(error);
+    };
+    let receive = || {
+        let to = match sized::read(to).and_then(Target::new) {
+            Ok(to) => to,
+            Err(failure) => return failure.tell(error),
+        };
+        // SAFETY: open, and this thread's.
+        let body: &mut ReaderBody = unsafe { &mut *body };
+        if body.pending.is_some() {
+            return copy_pending(handle, body, &to, count, error);
+        }
+        let (found, end) = with_reader!(&mut body.reader, reader => receive_into(reader, &to, timeout_ns));
+        // SAFETY: the caller's place.
+        unsafe { count.write(found) };
+        match end {
+            End::Full => RAILBUS_OK,
+            End::Empty if found == 0 => RAILBUS_EMPTY,
+            End::Empty => RAILBUS_OK,
+            End::Failed(failed) if found == 0 => receive_failed(failed, error),
+            End::Failed(failed) => {
+                body.pending = Some(Pending::Failed(failed));
+                // SAFETY: open, and this thread's.
+                unsafe { shell::set_state(handle, PENDING) };
+                RAILBUS_OK
+            }
+            End::DoesNotFit(event) => {
+                body.pending = Some(Pending::Event(event));
+                // SAFETY: open, and this thread's.
+                unsafe { shell::set_state(handle, PENDING) };
+                if found == 0 { to.wrong_length(&event).tell(error) } else { RAILBUS_OK }
+            }
+        }
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, receive) }
+}
+
+/// Why copying ended.
+enum End {
+    Full,
+    Empty,
+    Failed(RecvError),
+    DoesNotFit(railbus_event),
+}
+
+fn receive_into<R: Inlet>(reader: &mut Reader<R>, to: &Target, timeout_ns: u64) -> (usize, End) {
+    for i in 0..to.0.events_max {
+        let timeout_ns = if i == 0 { timeout_ns } else { 0 };
+        match receive(reader, timeout_ns) {
+            Ok(Some(event)) => {
+                if !to.put(i, &event) {
+                    return (i, End::DoesNotFit(railbus_event::of(event, 0)));
+                }
+            }
+            Ok(None) => return (i, End::Empty),
+            Err(failed) => return (i, End::Failed(failed)),
+        }
+    }
+    (to.0.events_max, End::Full)
+}
+
+/// What an earlier call could not copy.
+#[cold]
+fn copy_pending(
+    handle: *mut Shell<ReaderBody>,
+    body: &mut ReaderBody,
+    to: &Target,
+    count: *mut usize,
+    error: *mut railbus_error,
+) -> i32 {
+    let result = match &body.pending {
+        Some(Pending::Event(event)) => {
+            // SAFETY: the event was given by this reader, which has not been asked for another since.
+            let found = unsafe {
+                Event::from_parts(
+                    event.payload,
+                    event.payload_bytes,
+                    event.type_id,
+                    event.flags,
+                    event.position,
+                )
+            };
+            if !to.put(0, &found) {
+                return to.wrong_length(event).tell(error);
+            }
+            // SAFETY: the caller's place.
+            unsafe { count.write(1) };
+            RAILBUS_OK
+        }
+        Some(Pending::Failed(failed)) => receive_failed(*failed, error),
+        None => RAILBUS_EMPTY,
+    };
+    body.pending = None;
+    // SAFETY: open, and this thread's.
+    unsafe { shell::set_state(handle, READY) };
+    result
+}
+
+/// A strided buffer that was checked.
+struct Target(railbus_strided);
+
+impl Target {
+    fn new(to: railbus_strided) -> Result<Target, Failure> {
+        let all = to.stride_bytes.checked_mul(to.events_max).filter(|&all| all <= isize::MAX as usize);
+        if all.is_none() || (to.payloads.is_null() && all != Some(0)) || to.events_max == 0 {
+            return Err(Failure::invalid(format!(
+                "room for {} payloads, {} bytes apart, at {:p}",
+                to.events_max, to.stride_bytes, to.payloads
+            )));
+        }
+        Ok(Target(to))
+    }
+
+    /// Copies event `i`, if it fits.
+    #[inline(always)]
+    fn put(&self, i: usize, event: &Event<'_>) -> bool {
+        let to = &self.0;
+        let payload = event.payload();
+        if payload.len() > to.stride_bytes || (to.lengths.is_null() && payload.len() != to.stride_bytes) {
+            return false;
+        }
+        let place = to.payloads.cast::<u8>().wrapping_add(i * to.stride_bytes);
+        // SAFETY: the caller vouches for `events_max` places of `stride_bytes`; none of them lies in the ring.
+        unsafe { payload.as_ptr().copy_to_nonoverlapping(place, payload.len()) };
+        if !to.lengths.is_null() {
+            // SAFETY: as above, for the lengths.
+            unsafe { to.lengths.add(i).write(payload.len() as u32) };
+        }
+        if !to.positions.is_null() {
+            // SAFETY: as above, for the positions.
+            unsafe { to.positions.add(i).write(event.position()) };
+        }
+        if !to.type_ids.is_null() {
+            // SAFETY: as above, for the type ids.
+            unsafe { to.type_ids.add(i).write(event.type_id()) };
+        }
+        if !to.published_ns.is_null() {
+            // SAFETY: as above, for the times.
+            unsafe { to.published_ns.add(i).write(event.published_ns().unwrap_or(0)) };
+        }
+        true
+    }
+
+    fn wrong_length(&self, event: &railbus_event) -> Failure {
+        let (bytes, stride_bytes) = (event.payload_bytes, self.0.stride_bytes);
+        let wanted = if self.0.lengths.is_null() { "exactly" } else { "at most" };
+        let why = format!(
+            "the event at {} has {bytes} bytes, the buffer takes {wanted} {stride_bytes}: railbus_receive gives it \
+             out",
+            event.position
+        );
+        Failure::new(RAILBUS_WRONG_LENGTH, why)
+    }
+}
