@@ -248,6 +248,36 @@ fn segments_are_closed_and_opened_again(journal: &Journal, pipeline: &mut Disk) 
 }
 
 #[test]
+fn the_kernels_workers_are_kept_on_their_processors_and_waits_may_be_endless() {
+    let place = tempfile::tempdir().unwrap();
+    let journal = Journal::open(place.path());
+    let allowed = railbus::os::process::allowed_cpus().unwrap();
+    let on = |cpu| DiskOptions { worker_cpus: Some(vec![cpu]), ..ways()[0].clone() };
+    let (mut pipeline, report) = journal.pipeline(&on(allowed[0]));
+    prepare(&mut pipeline, 1);
+    pipeline.staging(0)[..SECTOR_BYTES].fill(1);
+    pipeline.write(1, FIRST, 0, SECTOR_BYTES).unwrap();
+    for limit in [None, Some(Duration::MAX)] {
+        pipeline.sync(1).unwrap();
+        let mut ended = Vec::new();
+        while !ended.iter().any(|one: &Completion| one.begun == Begun::Sync { segment: 1 }) {
+            pipeline.complete(limit, &mut ended).unwrap();
+        }
+    }
+    drop(pipeline);
+    if !report.io_uring {
+        return println!("skipped the rest: {report}");
+    }
+    let (mut pipeline, _) = journal.pipeline(&on(1 << 20));
+    let refused = pipeline.prepare(&header(2), b"").unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{refused}");
+    let memory = StageMemory::anonymous(1).unwrap();
+    let none = DiskOptions { depth: 0, ..ways()[0].clone() };
+    let refused = disk::open(&journal.files, &journal.lock, memory, &none).err().unwrap();
+    assert!(matches!(refused, Error::Invalid { .. }), "{refused}");
+}
+
+#[test]
 fn a_retired_segment_is_used_again_under_a_fresh_header() {
     use std::os::unix::fs::MetadataExt;
     let place = tempfile::tempdir().unwrap();

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use logged_disk::{Cuts, LoggedDisk, Server};
 use mounts::Mounted;
+use railbus::Error;
 use railbus::journal::disk::{self, Disk, DiskOptions};
-use railbus::journal::files::Files;
+use railbus::journal::files::{Files, segment_name};
 use railbus::journal::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, PositionUnit, SECTOR_BYTES, SegmentHeader};
 use railbus::journal::lock::{Lock, PATIENCE};
 use railbus::journal::recovery::{Recovered, recover};
@@ -286,6 +287,37 @@ fn what_the_writer_calls_durable_is_recovered_after_every_cut() {
             }
         });
         assert!(promises.len() > 30, "{promises:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_disk_that_fails_stops_the_writer_for_good() {
+    let server = Server::start(DISK_MEBIBYTES);
+    mounts::apart(|place| {
+        let logged = LoggedDisk::mount(place, server)?;
+        let path = logged.path().join("journal");
+        let mut writer = writer(&path, recovered(&path));
+        append(&mut writer, 0, b"before", |_| {});
+        let durable = writer.flush(clock::monotonic_ns()).unwrap().durable;
+        assert_eq!(durable, 1);
+        // The next segment is there: what fails is a write or a sync.
+        let mut segments = 0;
+        children::eventually("two segments", || {
+            writer.turn(clock::monotonic_ns(), Duration::from_millis(1)).unwrap();
+            segments += usize::from(path.join(segment_name(2)).exists());
+            segments > 10
+        });
+        logged.fail();
+        append(&mut writer, 1, b"after", |_| {});
+        let failed = writer.flush(clock::monotonic_ns()).unwrap_err();
+        println!("{failed}");
+        assert!(matches!(failed, Error::Io { .. }) && failed.to_string().contains("1.seg"), "{failed}");
+        for _ in 0..3 {
+            let again = writer.turn(clock::monotonic_ns(), Duration::ZERO).unwrap_err();
+            assert_eq!(again.to_string(), failed.to_string());
+        }
+        assert_eq!(writer.durable(), durable, "what failed is not durable");
         Ok(())
     });
 }

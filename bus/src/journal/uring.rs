@@ -486,21 +486,17 @@ impl Pipeline for Uring {
     fn complete(&mut self, timeout: Option<Duration>, ended: &mut Vec<Completion>) -> io::Result<()> {
         self.begin()?;
         let before = ended.len();
+        // None: no limit, or one so far away that it is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             self.listen()?;
-            self.enter(None)?;
-            self.reap(ended)?;
-            self.take_prepared(ended);
-            let time_is_over = timeout.is_some() && deadline.is_none_or(|at| Instant::now() >= at);
-            if ended.len() > before || !self.waiting() || time_is_over {
-                break;
-            }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            self.enter(Some(left))?;
+            let time_is_over = left == Some(Duration::ZERO);
+            let wait = self.waiting() && !time_is_over;
+            self.enter(wait.then_some(left))?;
             self.reap(ended)?;
             self.take_prepared(ended);
-            if ended.len() > before {
+            if ended.len() > before || !self.waiting() || time_is_over {
                 break;
             }
         }

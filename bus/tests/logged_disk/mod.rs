@@ -39,7 +39,7 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 const FLUSH: u64 = u64::MAX;
 
 /// The serving process and its files: `image`, the disk before the log; `log`; `mounted` once it is; `held` while
-/// writes are held back; `waiting` once one was.
+/// writes are held back; `waiting` once one was; `failing` when it is to fail.
 pub(crate) struct Server {
     process: Actor,
     files: tempfile::TempDir,
@@ -143,6 +143,11 @@ impl LoggedDisk {
     /// Whether it has held back a write.
     pub(crate) fn holds(&self) -> bool {
         self.file("waiting").exists()
+    }
+
+    /// Answers every write and flush with EIO from now on.
+    pub(crate) fn fail(&self) {
+        File::create(self.file("failing")).unwrap();
     }
 
     /// Lets writes go on.
@@ -265,6 +270,9 @@ impl Filesystem for Served {
             File::create(self.files.join("waiting")).unwrap();
             std::thread::sleep(Duration::from_millis(1));
         }
+        if self.files.join("failing").exists() {
+            return reply.error(Errno::EIO);
+        }
         let mut all = self.bytes.lock().unwrap();
         match all.get_mut(offset as usize..offset as usize + bytes.len()) {
             Some(place) => place.copy_from_slice(bytes),
@@ -275,6 +283,9 @@ impl Filesystem for Served {
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        if self.files.join("failing").exists() {
+            return reply.error(Errno::EIO);
+        }
         // Requests come one at a time, and every write before this one was answered.
         self.note(FLUSH, &[]);
         reply.ok();
