@@ -8,7 +8,7 @@ use super::{finish_block, next_header, seal_sector, secure};
 use crate::journal::block::Link;
 use crate::journal::format::{
     BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Gap, GapReason, RecordHeader, RecordKind,
-    SECTOR_BYTES, Seal, SegmentHeader, record_bytes, seal_offset,
+    SECTOR_BYTES, Seal, SegmentHeader, page_checksum, record_bytes, seal_offset,
 };
 use crate::journal::store::Store;
 use crate::journal::writer::random_id;
@@ -49,7 +49,10 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
     let corrupt = &survey.segments[index];
     let keeps = corruption.offset > BLOCKS_OFFSET && corrupt.end_offset > BLOCKS_OFFSET;
     let kept = if keeps { index + 1 } else { index };
-    let template = survey.segments.iter().find_map(|segment| Some((segment.number, segment.header.ok()?)));
+    // The newest segment that is sound says whose journal it is; at worst, one with a harmed page does.
+    let sound = survey.segments.iter().rev().filter(|segment| segment.page_flaw.is_none());
+    let template =
+        sound.chain(&survey.segments).find_map(|segment| Some((segment.number, segment.header.ok()?)));
     let mut page = vec![0; SECTOR_BYTES];
     if let Some((number, _)) = template {
         store.read_at(number, SECTOR_BYTES as u64, &mut page)?;
@@ -73,14 +76,15 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
     }
     if let Some((_, template)) = template {
         let number = match kept.checked_sub(1) {
-            Some(last) => survey.segments[last].number + 1,
+            Some(last) => survey.segments[last].number.saturating_add(1),
             None => survey.segments[0].number,
         };
         let header = SegmentHeader {
             number,
             segment_id: random_id()?,
-            epoch: survey.epoch + 1,
+            epoch: survey.epoch.saturating_add(1),
             created_ns: time_ns,
+            page_checksum: page_checksum(&page),
             ..template
         };
         let gap = Gap {
