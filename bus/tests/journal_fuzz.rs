@@ -281,7 +281,7 @@ fn recover_or_repair(files: &Files, entries: &[Entry], wanted: &Verdict, unseen:
         );
     }
     let mut left = oracle::read(&disk).unwrap_or_else(|why| panic!("{harm:?}: {why}"));
-    left.retain(|entry| !(entry.kind == RecordKind::Gap && !entries.contains(entry)));
+    left.retain(|entry| entry.kind != RecordKind::Gap || entries.contains(entry));
     oracle::is_prefix(&left, entries, end).unwrap_or_else(|why| panic!("{harm:?}: {why}"));
 }
 
