@@ -21,7 +21,7 @@ use railbus::journal::recovery::{self, Checks, Report};
 use railbus::journal::store::Store;
 use railbus::journal::writer::{SyncPolicy, WriterOptions};
 
-use simulated::disk::Disk;
+use simulated::disk::{Disk, Faults};
 use simulated::oracle::{self, Entry};
 use simulated::plain::{Scribe, small};
 use simulated::random::Random;
@@ -483,4 +483,48 @@ fn no_length_is_believed() {
         "{} B at once",
         LARGEST.load(Ordering::Relaxed)
     );
+}
+
+/// A repair may be killed anywhere, by a power cut too, and is then run again.
+#[test]
+fn a_repair_can_be_killed_anywhere() {
+    let (files, entries) = journal(true);
+    let parts = parts(&files);
+    let path = Path::new("fuzz");
+    let in_second = |inside: bool| {
+        let place = |part: &&Part| part.segment == 2 && (part.offset > BLOCKS_OFFSET) == inside;
+        *parts.iter().find(place).expect("a block")
+    };
+    // In the middle of a segment, of which the beginning is kept; and in its header, with which all of it goes.
+    for (part, byte) in [(in_second(true), in_second(true).offset + 200), (in_second(false), 20)] {
+        let harmed = Harm::Bit { segment: 2, byte, bit: 1 }.apply(&files);
+        kill_repairs(&harmed, &entries, part.start, path);
+    }
+}
+
+fn kill_repairs(harmed: &Files, entries: &[Entry], start: u64, path: &Path) {
+    let mut steps = 0;
+    loop {
+        let disk = Disk::holding(harmed);
+        disk.set_faults(Faults { crash_after: Some(steps), ..Faults::default() });
+        let first = recovery::repair(&disk, path, 1);
+        let crashed = disk.has_crashed();
+        disk.cut_power();
+        assert_eq!(first.is_err(), crashed, "{first:?}");
+        let second = recovery::repair(&disk, path, 2).expect("a repair");
+        assert!(crashed || second.corruption.is_none(), "once is enough");
+        let recovered = recovery::recover(&disk, path).expect("a repaired journal");
+        let read = oracle::read(&disk).expect("a repaired journal");
+        let gap = read.last().expect("the gap");
+        assert_eq!((gap.kind, gap.position), (RecordKind::Gap, start), "after {steps} steps");
+        assert_eq!(gap.end_position, recovered.end_position);
+        let kept = oracle::is_prefix(&read[..read.len() - 1], entries, start);
+        kept.unwrap_or_else(|why| panic!("after {steps} steps: {why}"));
+        assert!(disk.quarantined().contains(&3), "segment 3 was moved, not removed");
+        if !crashed {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 20, "only {steps} steps: is the crash still injected?");
 }
