@@ -273,7 +273,7 @@ impl Link {
     /// The link behind a block in which `events` events end, the last of its records being of `time_ns`.
     pub fn behind(header: &BlockHeader, events: u64, time_ns: u64) -> Link {
         Link {
-            sequence: header.sequence + 1,
+            sequence: header.sequence.saturating_add(1),
             checksum: header.header_checksum,
             end_position: header.end_position,
             events: header.events_before.saturating_add(events),

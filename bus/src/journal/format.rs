@@ -177,6 +177,16 @@ pub struct SegmentHeader {
     pub acks_mode: u32,
     /// What positions count.
     pub unit: PositionUnit,
+    /// [`page_checksum`] of the channel's header page; 0 when nobody computed it.
+    pub page_checksum: u32,
+}
+
+/// The checksum of a channel's header page, of which there may be fewer bytes than a sector: the rest is zeros.
+pub fn page_checksum(page: &[u8]) -> u32 {
+    let mut sector = [0; SECTOR_BYTES];
+    let bytes = page.len().min(SECTOR_BYTES);
+    sector[..bytes].copy_from_slice(&page[..bytes]);
+    checksum(&sector)
 }
 
 impl SegmentHeader {
@@ -200,6 +210,7 @@ impl SegmentHeader {
         put(bytes, 92, self.acks_group.to_le_bytes());
         put(bytes, 96, self.acks_mode.to_le_bytes());
         put(bytes, 100, [self.unit as u8]);
+        put(bytes, 104, self.page_checksum.to_le_bytes());
         let sum = checksum(&bytes[..SECTOR_BYTES - 4]);
         put(bytes, SECTOR_BYTES - 4, sum.to_le_bytes());
         page
@@ -231,6 +242,7 @@ impl SegmentHeader {
             acks_group: u32_at(bytes, 92),
             acks_mode: u32_at(bytes, 96),
             unit: PositionUnit::decode(bytes[100])?,
+            page_checksum: u32_at(bytes, 104),
         };
         let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
         if !sizes.contains(&header.segment_bytes) || !header.segment_bytes.is_multiple_of(SECTOR_BYTES as u64)

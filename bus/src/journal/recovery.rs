@@ -143,7 +143,7 @@ pub fn recover_checked(store: &dyn Store, path: &Path, checks: Checks) -> Result
     secure(store, &survey, survey.used).map_err(failed)?;
     let (mut link, mut segment) = (survey.link, 1);
     if let Some(last) = survey.segments[..survey.used].last() {
-        segment = last.number + 1;
+        segment = last.number.saturating_add(1);
         if survey.unsealed {
             link = seal(store, last, &survey).map_err(failed)?;
         }
@@ -151,7 +151,7 @@ pub fn recover_checked(store: &dyn Store, path: &Path, checks: Checks) -> Result
         segment = first.number;
     }
     Ok(Recovered {
-        start: Start { segment, epoch: survey.epoch + 1, link },
+        start: Start { segment, epoch: survey.epoch.saturating_add(1), link },
         header: survey.segments[..survey.used].last().and_then(|segment| segment.header.ok()),
         first_position: survey.first_position,
         end_position: link.end_position,

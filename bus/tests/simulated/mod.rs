@@ -3,5 +3,6 @@
 
 pub(crate) mod disk;
 pub(crate) mod oracle;
+pub(crate) mod plain;
 pub(crate) mod random;
 pub(crate) mod run;

@@ -78,6 +78,10 @@ pub(crate) fn read(disk: &Disk) -> Result<Vec<Entry>, String> {
             }
             let records = block::open(&header, &bytes, &mut scratch).map_err(at)?;
             for record in Records::new(&header, records) {
+                let goes_on = record.as_ref().is_ok_and(|record| record.kind.continues());
+                if goes_on && entries.is_empty() && !assembler.is_pending() {
+                    continue; // pruned within this record
+                }
                 if let Some(whole) = assembler.push(record.map_err(at)?, header.unit).map_err(at)? {
                     entries.push(Entry::of(&whole));
                 }

@@ -167,6 +167,8 @@ struct Run {
     promised: u64,
     now_ns: u64,
     time_ns: u64,
+    /// Events that were pruned.
+    pruned: u64,
     /// The newest time in the journal when the session began.
     floor_ns: u64,
 }
@@ -213,9 +215,14 @@ pub(crate) fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
         now_ns: 0,
         time_ns: 0,
         floor_ns: 0,
+        pruned: 0,
     };
     for _ in 0..sessions {
-        let recovered = run.recover(None)?;
+        let mut recovered = run.recover(None)?;
+        if run.random.once_in(3) {
+            run.prune()?;
+            recovered = run.recover(None)?;
+        }
         let ended = run.session(&recovered)?;
         run.crash(&ended)?;
     }
@@ -289,6 +296,7 @@ impl Run {
             return Err(format!("recovered up to {}, and read up to {end}", recovered.end_position));
         }
         let events = found.iter().filter(|entry| entry.kind == RecordKind::Event).count() as u64;
+        let events = self.pruned + events;
         if recovered.events != events {
             return Err(format!("recovered {} events, and read {events}", recovered.events));
         }
@@ -334,6 +342,24 @@ impl Run {
         }
         self.appended.truncate(kept);
         self.promised = recovered.end_position;
+        Ok(())
+    }
+
+    /// Retention: removes the oldest segments, but never the last.
+    fn prune(&mut self) -> Result<(), String> {
+        let numbers = self.disk.segments().map_err(|error| error.to_string())?;
+        for &number in &numbers[..self.random.index(numbers.len().max(1))] {
+            self.disk.remove(number).map_err(|error| error.to_string())?;
+        }
+        let left = oracle::read(&self.disk)?;
+        let Some(behind) = self.appended.len().checked_sub(left.len()) else {
+            return Err("pruning makes more records".into());
+        };
+        if self.appended[behind..] != left {
+            return Err("pruning changes what is left".into());
+        }
+        let gone = self.appended.drain(..behind);
+        self.pruned += gone.filter(|entry| entry.kind == RecordKind::Event).count() as u64;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use super::{finish_block, next_header, seal_sector, secure};
 use crate::journal::block::Link;
 use crate::journal::format::{
     BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Gap, GapReason, RecordHeader, RecordKind,
-    SECTOR_BYTES, Seal, SegmentHeader, record_bytes, seal_offset,
+    SECTOR_BYTES, Seal, SegmentHeader, page_checksum, record_bytes, seal_offset,
 };
 use crate::journal::store::Store;
 use crate::journal::writer::random_id;
@@ -30,9 +30,7 @@ pub struct Repair {
 /// Repairs a corrupt journal, of which the caller holds the lock: every segment behind the corrupt place is moved out
 /// of the way, the one it is in is ended before it, and a gap is recorded that reaches as far as anything is known.
 ///
-/// It may be killed anywhere and run again. (Killed between the last move and the recording of the gap, when nothing
-/// of the corrupt segment could be kept, it leaves a journal that opens, in which the gap is only seen by the
-/// positions.)
+/// It may be killed anywhere and run again.
 ///
 /// # Errors
 /// `Io` when the disk fails.
@@ -49,20 +47,23 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
     let corrupt = &survey.segments[index];
     let keeps = corruption.offset > BLOCKS_OFFSET && corrupt.end_offset > BLOCKS_OFFSET;
     let kept = if keeps { index + 1 } else { index };
-    let template = survey.segments.iter().find_map(|segment| Some((segment.number, segment.header.ok()?)));
+    // The newest segment that is sound says whose journal it is; at worst, one with a harmed page does.
+    let sound = survey.segments.iter().rev().filter(|segment| segment.page_flaw.is_none());
+    let template =
+        sound.chain(&survey.segments).find_map(|segment| Some((segment.number, segment.header.ok()?)));
     let mut page = vec![0; SECTOR_BYTES];
     if let Some((number, _)) = template {
         store.read_at(number, SECTOR_BYTES as u64, &mut page)?;
     }
     let mut repair =
         Repair { corruption: Some(corruption), quarantined: Vec::new(), shortened: None, gap: None };
-    for segment in survey.segments[kept..].iter().rev() {
-        store.quarantine(segment.number)?;
-        repair.quarantined.push(segment.number);
-    }
-    secure(store, survey, kept)?;
-    // The segment with the gap comes before the seal that it follows: until that is there, the journal is as corrupt
-    // as it was, and the repair is begun again.
+    let gap = Gap {
+        from: survey.link.end_position,
+        to: survey.known_end,
+        events: u64::MAX,
+        reason: GapReason::Quarantined,
+    };
+    // Behind a segment that is kept in part, the chain goes on from a seal that is written last of all.
     let mut link = survey.link;
     let mut own_seal = None;
     if keeps && let Ok(header) = corrupt.header {
@@ -71,26 +72,37 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
         link = behind;
         own_seal = Some((header, sector));
     }
-    if let Some((_, template)) = template {
-        let number = match kept.checked_sub(1) {
-            Some(last) => survey.segments[last].number + 1,
-            None => survey.segments[0].number,
-        };
-        let header = SegmentHeader {
-            number,
-            segment_id: random_id()?,
-            epoch: survey.epoch + 1,
+    let recorder = template.filter(|_| gap.to > gap.from).map(|(_, header)| GapRecorder {
+        template: SegmentHeader {
+            epoch: survey.epoch.saturating_add(1),
             created_ns: time_ns,
-            ..template
-        };
-        let gap = Gap {
-            from: survey.link.end_position,
-            to: survey.known_end,
-            events: u64::MAX,
-            reason: GapReason::Quarantined,
-        };
-        record_gap(store, &header, &page, link, &gap, time_ns)?;
+            page_checksum: page_checksum(&page),
+            ..header
+        },
+        page,
+        link,
+        gap,
+        time_ns,
+    });
+    let number_of = |index: usize| survey.segments[index].number;
+    let place = kept.checked_sub(1).map_or(number_of(0), |last| number_of(last).saturating_add(1));
+    let behind_all = number_of(survey.segments.len() - 1).saturating_add(1);
+    // While segments go, the evidence goes with them that anything is missing: so the gap is first recorded behind
+    // them all. Until the last step, whatever is left of this is corrupt, and the repair is begun again.
+    if let Some(recorder) = recorder.as_ref().filter(|_| behind_all != place) {
+        recorder.record(store, behind_all)?;
+    }
+    for segment in survey.segments[kept..].iter().rev() {
+        store.quarantine(segment.number)?;
+        repair.quarantined.push(segment.number);
+    }
+    secure(store, survey, kept)?;
+    if let Some(recorder) = recorder {
+        recorder.record(store, place)?;
         repair.gap = Some(gap);
+        if behind_all != place {
+            store.remove(behind_all)?;
+        }
     }
     if let Some((header, sector)) = own_seal {
         store.write_at(header.number, seal_offset(header.segment_bytes), &sector)?;
@@ -100,7 +112,23 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
     Ok(repair)
 }
 
-/// Makes a segment that holds nothing but the gap.
+/// Makes segments that hold nothing but the gap.
+struct GapRecorder {
+    template: SegmentHeader,
+    page: Vec<u8>,
+    link: Link,
+    gap: Gap,
+    time_ns: u64,
+}
+
+impl GapRecorder {
+    fn record(&self, store: &dyn Store, number: u64) -> io::Result<()> {
+        let header = SegmentHeader { number, segment_id: random_id()?, ..self.template };
+        record_gap(store, &header, &self.page, self.link, &self.gap, self.time_ns)
+    }
+}
+
+/// Makes one of them.
 fn record_gap(
     store: &dyn Store,
     segment: &SegmentHeader,

@@ -14,7 +14,7 @@ use std::io;
 use crate::journal::block::{self, Assembler, Link, Record};
 use crate::journal::format::{
     BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, FirstPiece, Flaw, RecordKind, SECTOR_BYTES,
-    Seal, SegmentHeader, seal_offset,
+    Seal, SegmentHeader, page_checksum, seal_offset,
 };
 use crate::journal::store::Store;
 
@@ -71,6 +71,8 @@ pub type States = [Option<State>; RecordKind::STATES.len()];
 pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) header: Result<SegmentHeader, Flaw>,
+    /// The channel's header page is not what the segment's header says.
+    pub(super) page_flaw: Option<Flaw>,
     first: Result<BlockHeader, Flaw>,
     pub(super) seal: Option<(BlockHeader, Seal)>,
     scan: Option<Scan>,
@@ -137,6 +139,7 @@ impl Segment {
         let mut segment = Segment {
             number,
             header: SegmentHeader::decode(&pages),
+            page_flaw: None,
             first: pages.get(BLOCKS_OFFSET as usize..).ok_or(Flaw::Short).and_then(BlockHeader::decode),
             seal: None,
             scan: None,
@@ -144,9 +147,13 @@ impl Segment {
             end_offset: BLOCKS_OFFSET,
             states: [0; RecordKind::STATES.len()],
         };
+        if segment.header.is_ok_and(|header| header.number != number) {
+            segment.header = Err(Flaw::Nonsense("the header of another segment"));
+        }
         if let Ok(header) = segment.header {
-            if header.number != number {
-                segment.header = Err(Flaw::Nonsense("the header of another segment"));
+            let page = pages.get(SECTOR_BYTES..2 * SECTOR_BYTES).unwrap_or(&[]);
+            if header.page_checksum != 0 && header.page_checksum != page_checksum(page) {
+                segment.page_flaw = Some(Flaw::Checksum);
             }
             segment.seal = read_seal(store, &header)?;
         }
@@ -292,10 +299,14 @@ impl Survey {
         for index in 0..self.segments.len() {
             let segment = &self.segments[index];
             let hole = |offset, flaw| Ok(Some(Hole { index, offset, flaw, impossible: false }));
+            let seal = segment.seal;
             let header = match segment.header {
                 Ok(header) => header,
                 Err(flaw) => return hole(0, flaw),
             };
+            if let Some(flaw) = segment.page_flaw {
+                return hole(SECTOR_BYTES as u64, flaw);
+            }
             if index > 0 && segment.number != self.segments[index - 1].number + 1 {
                 return hole(0, Flaw::Nonsense("the segment before it is missing"));
             }
@@ -312,10 +323,12 @@ impl Survey {
             if assembler.is_pending() && header.epoch != self.epoch_before(index) {
                 assembler.reset(); // its predecessor died within a record
             }
-            let found = if index >= self.unproven || checks.full {
-                self.walk(store, index, &header, checks, &mut assembler)?
-            } else {
-                self.step_over(index, &header, checks)
+            // Without its seal, a segment is walked for the place where it breaks.
+            let found = match seal {
+                Some(seal) if index < self.unproven && !checks.full => {
+                    self.step_over(index, &header, &seal, checks)
+                }
+                _ => self.walk(store, index, &header, checks, &mut assembler)?,
             };
             if found.is_some() {
                 self.torn_event = assembler.is_pending();
@@ -355,15 +368,17 @@ impl Survey {
     }
 
     /// Judges a segment by its header, its first block and its seal.
-    fn step_over(&mut self, index: usize, header: &SegmentHeader, checks: Checks) -> Option<Hole> {
+    fn step_over(
+        &mut self,
+        index: usize,
+        header: &SegmentHeader,
+        (last, seal): &(BlockHeader, Seal),
+        checks: Checks,
+    ) -> Option<Hole> {
         let segment = &self.segments[index];
         let hole = |offset, flaw| Some(Hole { index, offset, flaw, impossible: false });
-        let end = seal_offset(header.segment_bytes);
-        let Some((last, seal)) = segment.seal else {
-            return hole(end, Flaw::Nonsense("a segment without its seal, and others behind it"));
-        };
         if seal.blocks_end == BLOCKS_OFFSET {
-            if let Err(flaw) = self.check_link(&last, checks) {
+            if let Err(flaw) = self.check_link(last, checks) {
                 return hole(BLOCKS_OFFSET, flaw);
             }
         } else {
@@ -380,7 +395,7 @@ impl Survey {
         self.bytes += seal.blocks_end;
         self.began_unseen = true;
         self.segments[index].end_offset = seal.blocks_end;
-        self.link = Link::behind(&last, 0, 0);
+        self.link = Link::behind(last, 0, 0);
         None
     }
 
@@ -487,7 +502,7 @@ impl Survey {
         let behind = &self.segments[index..];
         let vouched = behind.iter().any(|segment| segment.seal.is_some_and(|(_, seal)| seal.last));
         let lost_start = index == 0 && offset <= BLOCKS_OFFSET && self.segments[0].number > 1;
-        let header_lost = offset == 0 && {
+        let header_lost = offset < BLOCKS_OFFSET && {
             let mut blocks = behind.iter().any(Segment::has_blocks);
             for segment in behind.iter().filter(|segment| segment.header.is_err()) {
                 blocks |= has_any_block(store, segment.number)?;

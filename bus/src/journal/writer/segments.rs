@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::Error;
-use crate::journal::format::{SECTOR_BYTES, SegmentHeader};
+use crate::journal::format::{SECTOR_BYTES, SegmentHeader, page_checksum};
 use crate::journal::store::Pipeline;
 
 /// How long to wait after the disk was full before asking again, in ns.
@@ -99,6 +99,7 @@ impl Segments {
             number: prepared.number,
             segment_id: prepared.id,
             created_ns: self.identity.header.created_ns.max(time_ns),
+            page_checksum: page_checksum(&self.identity.channel_page),
             ..self.identity.header
         };
         self.preparing = Some(prepared);
