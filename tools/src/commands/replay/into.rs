@@ -86,7 +86,6 @@ impl Into<'_> {
             origin: event.origin(),
             sequence: event.sequence(),
             replayed: true,
-            sequence: event.sequence(),
         };
         loop {
             match sender.publish_with_timeout(event.payload(), &attributes, PATIENCE) {
