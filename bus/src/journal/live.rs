@@ -51,7 +51,8 @@ pub enum Behind {
 /// How to follow a channel.
 #[derive(Debug, Clone)]
 pub struct FollowOptions {
-    /// Where to begin. A durable name that exists resumes instead.
+    /// Where to begin in the journal; what the journal does not have yet, follows in any case. A durable name that
+    /// exists resumes instead.
     pub from: Seek,
     /// What to do when it falls behind in the ring.
     pub behind: Behind,
