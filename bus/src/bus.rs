@@ -456,6 +456,14 @@ impl Channel {
 
     /// As [`Self::subscriber`]; but what it has still to read may lie in the journal only, see [`Reader::behind`].
     pub(crate) fn subscriber_behind(&self, options: &SubscribeOptions) -> Result<Subscriber> {
+        self.try_subscriber(options)?.map_err(|error| self.explain(error))
+    }
+
+    /// As [`Self::subscriber_behind`]; says by itself that the position to start at is not in the ring.
+    pub(crate) fn try_subscriber(
+        &self,
+        options: &SubscribeOptions,
+    ) -> Result<std::result::Result<Subscriber, JoinError>> {
         self.expect(Kind::Stream, "subscriber")?;
         let who = self.introduction(options, ROLE_SUBSCRIBER)?;
         let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
@@ -468,9 +476,10 @@ impl Channel {
             Some(cursor) => core.resume(cursor),
             None => core.join(options.start),
         };
-        joined.map_err(|error| self.explain(error))?;
-        let inlet = StreamInlet { core, lossy: options.lossy };
-        Ok(Reader::new(inlet, member, options.wait, options.until_closed, live))
+        Ok(joined.map(|()| {
+            let inlet = StreamInlet { core, lossy: options.lossy };
+            Reader::new(inlet, member, options.wait, options.until_closed, live)
+        }))
     }
 
     /// Refuses a durable subscription that would silently skip what is in the journal only.
@@ -499,6 +508,14 @@ impl Channel {
 
     /// As [`Self::topic_subscriber`]; but what it has still to read may lie in the journal only.
     pub(crate) fn topic_subscriber_behind(&self, options: &SubscribeOptions) -> Result<TopicSubscriber> {
+        self.try_topic_subscriber(options)?.map_err(|error| self.explain(error))
+    }
+
+    /// As [`Self::topic_subscriber_behind`]; says by itself that the position to start at is not in the ring.
+    pub(crate) fn try_topic_subscriber(
+        &self,
+        options: &SubscribeOptions,
+    ) -> Result<std::result::Result<TopicSubscriber, JoinError>> {
         self.expect(Kind::Topic, "topic subscriber")?;
         self.slot_reader(options, ROLE_SUBSCRIBER)
     }
@@ -513,10 +530,14 @@ impl Channel {
                 "a queue's slots are not marked for lossy readers; use a topic",
             ));
         }
-        self.in_the_ring(self.slot_reader(options, ROLE_TAP)?)
+        self.in_the_ring(self.slot_reader(options, ROLE_TAP)?.map_err(|error| self.explain(error))?)
     }
 
-    fn slot_reader(&self, options: &SubscribeOptions, role: u64) -> Result<Reader<SlotInlet>> {
+    fn slot_reader(
+        &self,
+        options: &SubscribeOptions,
+        role: u64,
+    ) -> Result<std::result::Result<Reader<SlotInlet>, JoinError>> {
         if role == ROLE_TAP && options.start != Start::Live {
             return Err(Error::invalid(
                 "start of a tap",
@@ -534,11 +555,15 @@ impl Channel {
         match member.registered.resumed {
             Some(cursor) if role == ROLE_TAP => core.resume(cursor),
             Some(cursor) => core.resume_before_tail(cursor),
-            None => core.join(options.start, options.lossy).map_err(|error| self.explain(error))?,
+            None => {
+                if let Err(error) = core.join(options.start, options.lossy) {
+                    return Ok(Err(error));
+                }
+            }
         }
         let inlet = SlotInlet { core, lossy: options.lossy };
         let live = is_live(options, &member);
-        Ok(Reader::new(inlet, member, options.wait, options.until_closed, live))
+        Ok(Ok(Reader::new(inlet, member, options.wait, options.until_closed, live)))
     }
 
     /// A worker of this queue.

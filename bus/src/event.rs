@@ -166,8 +166,13 @@ impl<'a> Event<'a> {
         Event { located: Located { body, header, position }, borrowed: PhantomData }
     }
 
+    /// Where it lies.
+    pub(crate) fn located(&self) -> Located {
+        self.located
+    }
+
     #[inline(always)]
-    fn body(&self) -> &'a [u8] {
+    pub(crate) fn body(&self) -> &'a [u8] {
         let bytes = frame::body_bytes(self.located.header) as usize;
         // SAFETY: by the contract of `new`.
         unsafe { std::slice::from_raw_parts(self.located.body, bytes) }
@@ -191,6 +196,11 @@ impl<'a> Event<'a> {
     #[inline(always)]
     pub fn type_id(&self) -> u16 {
         frame::type_id(self.located.header)
+    }
+
+    /// Its header word; see [`crate::ring::frame`].
+    pub(crate) fn header_word(&self) -> u64 {
+        self.located.header
     }
 
     /// Its flags; see [`crate::ring::frame`].

@@ -394,6 +394,32 @@ fn damage_is_known_from_a_later_segment_or_a_last_seal() -> Result<()> {
 }
 
 #[test]
+fn blocks_may_reach_the_seal_and_the_seal_may_come_after_what_follows() -> Result<()> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let header = journal_hand::channel_header(Kind::Stream);
+    let mut hand = Hand::of(directory.path(), header, 8192 + 4 * 4096);
+    let mut events = Journal::open(directory.path())?.events(Seek::Beginning)?;
+    for payload in [b"one", b"two", b"six"] {
+        hand.event(payload);
+        hand.block();
+    }
+    assert_eq!(rest(&mut events)?.len(), 3);
+    // The reader stands where the seal will be, and is told by the next segment that something was durable here.
+    hand.durable = hand.position;
+    let seal = hand.seal(false);
+    let sector = seal.bytes.clone();
+    hand.file(1).write_all_at(&vec![0; sector.len()], seal.offset).expect("harmed");
+    hand.begin_segment();
+    hand.event(b"ten");
+    hand.durable = hand.position;
+    hand.block();
+    hand.write(&seal);
+    assert_eq!(rest(&mut events)?.len(), 1);
+    assert_eq!(all(directory.path(), Seek::Beginning)?.len(), 4);
+    Ok(())
+}
+
+#[test]
 fn what_a_cut_left_behind_its_seal_is_not_read() -> Result<()> {
     let directory = tempfile::tempdir().expect("a directory");
     let mut hand = Hand::new(directory.path(), Kind::Stream);

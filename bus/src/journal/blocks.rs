@@ -238,6 +238,10 @@ impl Blocks {
     /// Takes the block in the buffer.
     fn take(&mut self, header: BlockHeader) -> Result<Next> {
         if header.kind == BlockKind::Seal && self.seal.is_none_or(|(seal, _)| seal != header) {
+            // Blocks may reach up to where the seal is; then it is met before it is looked for.
+            self.seal = self.read_seal()?;
+        }
+        if header.kind == BlockKind::Seal && self.seal != Some((header, self.next.offset)) {
             return Err(self.corrupt("there is a seal, which belongs at the end of the file"));
         }
         if let Err(why) = self.check_link(&header) {
@@ -271,6 +275,12 @@ impl Blocks {
         Ok(Next::Block(header, place))
     }
 
+    /// The segment's seal, and where it says that the blocks end.
+    fn read_seal(&self) -> Result<Option<(BlockHeader, u64)>> {
+        let seal = self.segment.as_ref().map_or(Ok(None), Segment::seal)?;
+        Ok(seal.map(|(header, seal)| (header, seal.blocks_end)))
+    }
+
     fn check_link(&self, header: &BlockHeader) -> std::result::Result<(), String> {
         let Some(link) = self.link else { return Ok(()) };
         let expected = link.sequence.wrapping_add(1);
@@ -300,7 +310,7 @@ impl Blocks {
     fn at_hole(&mut self, flaw: Flaw) -> Result<Hole> {
         let Some(segment) = &self.segment else { return Ok(Hole::End) };
         self.looks += 1;
-        let seal = segment.seal()?.map(|(header, seal)| (header, seal.blocks_end));
+        let seal = self.read_seal()?;
         if seal != self.seal {
             // It came, or recovery has moved it.
             self.seal = seal;
@@ -319,7 +329,12 @@ impl Blocks {
             self.searched = true;
             return Ok(Hole::End);
         }
-        // Those who write have gone on since the hole was seen: it may be filled by now.
+        // Those who write have gone on since the hole was seen: by now it may be filled, or sealed.
+        let seal = self.read_seal()?;
+        if seal != self.seal {
+            self.seal = seal;
+            return Ok(Hole::Filled);
+        }
         let now = segment.look(self.next.offset)?;
         if let Found::Block(_) = now
             && let Ok(_) = self.fetch()?

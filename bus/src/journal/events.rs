@@ -9,6 +9,7 @@ use super::format::{
     BlockHeader, BlockKind, Codec, FirstPiece, Flaw, Gap, PIECE_OF_STATE, PositionUnit, RECORD_HEADER_BYTES,
     RecordHeader, RecordKind, record_bytes,
 };
+use crate::channel::Kind;
 use crate::error::{Error, Result};
 use crate::event::{Event, Located};
 use crate::ring::frame;
@@ -59,6 +60,16 @@ impl<'a> Recorded<'a> {
         let located = Located { body: self.body.as_ptr(), header: self.word, position: self.position };
         // SAFETY: the word's length is the body's, which is borrowed for 'a.
         unsafe { Event::new(located) }
+    }
+}
+
+impl<'a> Recorded<'a> {
+    /// An event that came from the channel of `kind`, at `time_ns`, as it would be recorded.
+    pub fn live(event: &Event<'a>, kind: Kind, time_ns: u64) -> Recorded<'a> {
+        let unit = if kind == Kind::Stream { PositionUnit::Bytes } else { PositionUnit::Events };
+        let (position, body) = (event.position(), event.body());
+        let end_position = unit.end(position, body.len() as u64);
+        Recorded { position, end_position, time_ns, word: event.header_word(), body }
     }
 }
 
@@ -185,6 +196,11 @@ impl Events {
             events: None,
             last: Found::End,
         }
+    }
+
+    /// Passes over what lies before `position`.
+    pub(super) fn begin_at(&mut self, position: u64) {
+        self.from.position = position;
     }
 
     /// The next event, gap or state; `None` at the end for now: the next call looks again. Reads a MiB at a time,

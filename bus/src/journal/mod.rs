@@ -17,6 +17,7 @@ pub mod files;
 pub mod format;
 pub mod index;
 pub(crate) mod intake;
+pub mod live;
 pub mod lock;
 pub(crate) mod numbers;
 pub mod opening;
@@ -43,6 +44,7 @@ pub mod uring;
 pub mod writer;
 
 pub use events::{Events, Item, Recorded};
+pub use live::{Behind, FollowOptions, Followed, Follower, Source};
 pub use opening::{OpenReport, directory_of};
 pub use options::{Io, RecorderOptions, Retention, WhenFull};
 pub use reader::{Extent, Journal, Seek, SegmentInfo};

@@ -115,6 +115,16 @@ impl Journal {
         Err(segments::no_journal(&directory))
     }
 
+    /// As [`Self::open`], of a channel that is being recorded: there may be no segment yet.
+    pub(super) fn of_channel(directory: PathBuf, channel: &Header) -> Result<Journal> {
+        match Journal::open(&directory) {
+            Err(Error::NoJournal { .. }) => {
+                Ok(Journal { directory, channel: channel.clone(), latest: SegmentHeader::default() })
+            }
+            opened => opened,
+        }
+    }
+
     /// Its directory.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -216,6 +226,14 @@ impl Journal {
             Seek::Position(position) => self.check_reached(events, position),
             _ => Ok(events),
         }
+    }
+
+    /// Its events from `position` on, which the journal may not have reached yet.
+    pub(super) fn events_from(&self, position: u64) -> Result<Events> {
+        let end = self.extent()?.map_or(0, |extent| extent.end_position);
+        let mut events = self.events(Seek::Position(position.min(end)))?;
+        events.begin_at(position);
+        Ok(events)
     }
 
     fn beginning(&self) -> Blocks {
