@@ -1,0 +1,145 @@
+package railbus
+
+// The bus: a named set of channels.
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"runtime"
+	"strings"
+	"sync"
+	"unsafe"
+)
+
+// Bus is a named set of channels. It may be used by several goroutines at once.
+type Bus struct {
+	// Calls hold it for reading, Close for writing.
+	mutex   sync.RWMutex
+	handle  *C.railbus_bus
+	cleanup runtime.Cleanup
+}
+
+// Open opens the bus of this name. Nothing is made on disk before a channel is. Close it when it is no longer needed.
+//
+// A name has 1 to 100 bytes of UTF-8 without "/" and control characters, and does not start with a dot. The directory
+// of all buses is $RAILBUS_DIR, or else /dev/shm/railbus.
+func Open(name string) (*Bus, error) { return OpenIn("", name) }
+
+// OpenIn opens a bus below another directory, which must be on tmpfs.
+func OpenIn(directory, name string) (*Bus, error) {
+	bus := new(Bus)
+	var told C.railbus_error
+	cname, bytes := text(name)
+	in, inBytes := text(directory)
+	if err := failed(C.railbus_go_bus_open(cname, bytes, in, inBytes, &bus.handle, &told), &told); err != nil {
+		return nil, err
+	}
+	bus.cleanup = runtime.AddCleanup(bus, func(handle *C.railbus_bus) { C.railbus_bus_close(handle, nil) }, bus.handle)
+	return bus, nil
+}
+
+// Close closes the bus. Its channels stay open. A second Close returns [ErrClosed].
+func (bus *Bus) Close() error {
+	bus.mutex.Lock()
+	defer bus.mutex.Unlock()
+	if bus.handle == nil {
+		return closed("bus")
+	}
+	bus.cleanup.Stop()
+	var told C.railbus_error
+	result := C.railbus_bus_close(bus.handle, &told)
+	bus.handle = nil
+	return failed(result, &told)
+}
+
+// List returns the names of the bus's channels, sorted.
+func (bus *Bus) List() ([]string, error) {
+	bus.mutex.RLock()
+	defer bus.mutex.RUnlock()
+	if bus.handle == nil {
+		return nil, closed("bus")
+	}
+	room := make([]byte, 4096)
+	for {
+		var told C.railbus_error
+		var needed C.size_t
+		place := (*C.char)(unsafe.Pointer(unsafe.SliceData(room)))
+		result := C.railbus_bus_list(bus.handle, place, C.size_t(len(room)), &needed, &told)
+		if result == C.RAILBUS_WRONG_LENGTH {
+			// Others may make channels in the meantime.
+			room = make([]byte, 2*int(needed))
+			continue
+		}
+		if err := failed(result, &told); err != nil {
+			return nil, err
+		}
+		if needed == 0 {
+			return nil, nil
+		}
+		return strings.Split(string(room[:needed-1]), "\x00"), nil
+	}
+}
+
+// Remove removes a channel. Those who have it open keep it until they leave, but nobody finds it any more.
+func (bus *Bus) Remove(channel string) error {
+	bus.mutex.RLock()
+	defer bus.mutex.RUnlock()
+	if bus.handle == nil {
+		return closed("bus")
+	}
+	var told C.railbus_error
+	name, bytes := text(channel)
+	return failed(C.railbus_bus_remove(bus.handle, name, bytes, &told), &told)
+}
+
+// Create makes a channel: it allocates and faults in all its memory, about 0.3 s for a GiB. A channel of the name that
+// exists is an error, [ErrExists].
+func (bus *Bus) Create(name string, options ChannelOptions) (*Channel, error) {
+	return bus.make(name, &options, 0)
+}
+
+// CreateOrAttach attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
+// It is an error, [ErrExists], when it is there but of another kind or size.
+func (bus *Bus) CreateOrAttach(name string, options ChannelOptions) (*Channel, error) {
+	return bus.make(name, &options, 1)
+}
+
+func (bus *Bus) make(name string, options *ChannelOptions, attachToo C.int) (*Channel, error) {
+	given, err := options.given()
+	if err != nil {
+		return nil, err
+	}
+	bus.mutex.RLock()
+	defer bus.mutex.RUnlock()
+	if bus.handle == nil {
+		return nil, closed("bus")
+	}
+	var told C.railbus_error
+	var handle *C.railbus_channel
+	cname, bytes := text(name)
+	dead, deadBytes := text(options.DeadLetters)
+	result := C.railbus_go_channel_make(bus.handle, cname, bytes, &given, dead, deadBytes, attachToo, &handle, &told)
+	if err := failed(result, &told); err != nil {
+		return nil, err
+	}
+	return newChannel(handle)
+}
+
+// Attach attaches to a channel that exists.
+func (bus *Bus) Attach(name string) (*Channel, error) {
+	bus.mutex.RLock()
+	defer bus.mutex.RUnlock()
+	if bus.handle == nil {
+		return nil, closed("bus")
+	}
+	var told C.railbus_error
+	var handle *C.railbus_channel
+	cname, bytes := text(name)
+	if err := failed(C.railbus_channel_attach(bus.handle, cname, bytes, &handle, &told), &told); err != nil {
+		return nil, err
+	}
+	return newChannel(handle)
+}

@@ -1,0 +1,197 @@
+package railbus
+
+// Errors: a [Code] for each way to fail, and [Error], which says in words what failed, where, and what to do.
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// Code is a result of the library that is not success. It is an error itself, to be compared with errors.Is:
+//
+//	if errors.Is(err, railbus.ErrLost) { ... }
+//
+// Some are also what the standard library calls them: [ErrNotFound] is fs.ErrNotExist, [ErrExists] is fs.ErrExist,
+// [ErrNotAllowed] is fs.ErrPermission, [ErrClosed] is fs.ErrClosed, [ErrTimedOut] is os.ErrDeadlineExceeded and
+// [ErrEnded] is io.EOF.
+type Code int32
+
+// Ordinary answers of a bus at work.
+const (
+	// ErrEmpty says that there is no event now. Only the functions that begin with Try return it.
+	ErrEmpty Code = C.RAILBUS_EMPTY
+	// ErrFull says that there is no room now. Only the functions that begin with Try return it.
+	ErrFull Code = C.RAILBUS_FULL
+	// ErrTimedOut says that a limit of time passed. Waits that a context ends return the context's error instead.
+	ErrTimedOut Code = C.RAILBUS_TIMED_OUT
+	// ErrDropped says that the channel was full, that its creator chose to drop the newest, and that this event was
+	// counted as dropped.
+	ErrDropped Code = C.RAILBUS_DROPPED
+	// ErrLost says that a lossy reader lost events: those of [Error.Lost]. The next call goes on behind them.
+	ErrLost Code = C.RAILBUS_LOST
+	// ErrEnded says that the last publisher has left and that everything was read. Only readers and workers opened with
+	// UntilClosed get it.
+	ErrEnded Code = C.RAILBUS_CLOSED
+)
+
+// Errors.
+const (
+	// ErrInvalid says that an argument is out of its range, or contradicts another.
+	ErrInvalid Code = C.RAILBUS_INVALID
+	// ErrNotFound says that there is no such channel or participant.
+	ErrNotFound Code = C.RAILBUS_NOT_FOUND
+	// ErrExists says that something exists that was to be made anew, or is of another kind or size.
+	ErrExists Code = C.RAILBUS_EXISTS
+	// ErrNotAllowed says that the rights of this process do not allow it.
+	ErrNotAllowed Code = C.RAILBUS_NOT_ALLOWED
+	// ErrLayout says that the channel was made by another layout of railbus.
+	ErrLayout Code = C.RAILBUS_LAYOUT
+	// ErrCorrupt says that shared memory or a file holds what no correct peer writes.
+	ErrCorrupt Code = C.RAILBUS_CORRUPT
+	// ErrNoSpace says that memory or space is not there.
+	ErrNoSpace Code = C.RAILBUS_NO_SPACE
+	// ErrNoHugePages says that huge pages were required and cannot be had.
+	ErrNoHugePages Code = C.RAILBUS_NO_HUGE_PAGES
+	// ErrBusy says that somebody holds what there is one of: the stream's publisher, a durable name, the last place.
+	ErrBusy Code = C.RAILBUS_BUSY
+	// ErrPeerGone says that a peer that is needed has died or left.
+	ErrPeerGone Code = C.RAILBUS_PEER_GONE
+	// ErrForked says that the handle was made before a fork. Go programs do not come by it.
+	ErrForked Code = C.RAILBUS_FORKED
+	// ErrIO says that the operating system refused for another reason.
+	ErrIO Code = C.RAILBUS_IO
+	// ErrEvicted says that this participant was evicted. Open it again.
+	ErrEvicted Code = C.RAILBUS_EVICTED
+	// ErrTooLong says that the event is larger than the channel takes.
+	ErrTooLong Code = C.RAILBUS_TOO_LONG
+	// ErrNoWorker says that the queue is full and that no worker is alive to take events.
+	ErrNoWorker Code = C.RAILBUS_NO_WORKER
+	// ErrClosed says that the handle was closed.
+	ErrClosed Code = C.RAILBUS_CLOSED_HANDLE
+	// ErrWrongLength says that a buffer is too small, or of another size than the event.
+	ErrWrongLength Code = C.RAILBUS_WRONG_LENGTH
+	// ErrNotHeld says that this worker does not hold the event: it is done, was handed back, or is another worker's.
+	ErrNotHeld Code = C.RAILBUS_NOT_HELD
+	// ErrClaim says that an open claim is in the way, or that the claim is no longer open.
+	ErrClaim Code = C.RAILBUS_CLAIM
+	// ErrWrongVersion says that the library is of another version than the header this package was compiled with.
+	ErrWrongVersion Code = C.RAILBUS_WRONG_VERSION
+	// ErrInterrupted says that a signal interrupted a wait.
+	ErrInterrupted Code = C.RAILBUS_INTERRUPTED
+	// ErrPanic says that railbus has a bug. The handle can only be closed.
+	ErrPanic Code = C.RAILBUS_PANIC
+)
+
+var symbols = map[Code]string{
+	0:        "OK",
+	ErrEmpty: "EMPTY", ErrFull: "FULL", ErrTimedOut: "TIMED_OUT", ErrDropped: "DROPPED", ErrLost: "LOST",
+	ErrEnded: "CLOSED", ErrInvalid: "INVALID", ErrNotFound: "NOT_FOUND", ErrExists: "EXISTS",
+	ErrNotAllowed: "NOT_ALLOWED", ErrLayout: "LAYOUT", ErrCorrupt: "CORRUPT", ErrNoSpace: "NO_SPACE",
+	ErrNoHugePages: "NO_HUGE_PAGES", ErrBusy: "BUSY", ErrPeerGone: "PEER_GONE", ErrForked: "FORKED", ErrIO: "IO",
+	ErrEvicted: "EVICTED", ErrTooLong: "TOO_LONG", ErrNoWorker: "NO_WORKER", ErrClosed: "CLOSED_HANDLE",
+	ErrWrongLength: "WRONG_LENGTH", ErrNotHeld: "NOT_HELD", ErrClaim: "CLAIM", ErrWrongVersion: "WRONG_VERSION",
+	ErrInterrupted: "INTERRUPTED", ErrPanic: "PANIC",
+}
+
+// String returns the name the code has in railbus.h, without RAILBUS_ in front: "TIMED_OUT".
+func (code Code) String() string {
+	if symbol, known := symbols[code]; known {
+		return symbol
+	}
+	return fmt.Sprintf("CODE_%d", int32(code))
+}
+
+// Error returns a few words, such as "railbus: there is no room now".
+func (code Code) Error() string {
+	return "railbus: " + C.GoString(C.railbus_describe(C.int32_t(code)))
+}
+
+// Is says whether the code is what the standard library calls target; see [Code].
+func (code Code) Is(target error) bool {
+	switch code {
+	case ErrNotFound:
+		return target == fs.ErrNotExist
+	case ErrExists:
+		return target == fs.ErrExist
+	case ErrNotAllowed:
+		return target == fs.ErrPermission
+	case ErrClosed:
+		return target == fs.ErrClosed
+	case ErrTimedOut:
+		return target == os.ErrDeadlineExceeded
+	case ErrEnded:
+		return target == io.EOF
+	}
+	return false
+}
+
+// Gap tells which events a lossy reader lost.
+type Gap struct {
+	// From is the first position that is missing.
+	From uint64
+	// To is the first position behind the gap.
+	To uint64
+	// Events is how many events the gap holds.
+	Events uint64
+}
+
+// Error says in words what a [Code] says in one. All errors of this package are of this type, or a bare Code where there
+// is nothing to add, or the error of the context that ended a wait. Get it with errors.As.
+type Error struct {
+	// Code tells the failures apart.
+	Code Code
+	// Message says what failed, on which object, why, and what to do.
+	Message string
+	// Lost is what is missing, if Code is [ErrLost].
+	Lost Gap
+}
+
+// Error returns the message.
+func (failure *Error) Error() string { return "railbus: " + failure.Message }
+
+// Unwrap returns the code, for errors.Is and errors.As.
+func (failure *Error) Unwrap() error { return failure.Code }
+
+// failed makes an error of a result that is neither success nor one of the frequent answers, and of what the library
+// says about it.
+func failed(result C.int32_t, told *C.railbus_error) error {
+	switch Code(result) {
+	case 0:
+		return nil
+	case ErrEmpty:
+		return ErrEmpty
+	case ErrFull:
+		return ErrFull
+	case ErrTimedOut:
+		if told.code != result {
+			return ErrTimedOut
+		}
+	}
+	if told.code != result {
+		return Code(result)
+	}
+	// What was told of this failure must not be taken for what is told of the next.
+	told.code = 0
+	return &Error{
+		Code:    Code(result),
+		Message: C.GoString(&told.message[0]),
+		Lost:    Gap{uint64(told.lost_from), uint64(told.lost_to), uint64(told.lost_events)},
+	}
+}
+
+// closed is the error of a call on a handle that was closed.
+func closed(name string) error {
+	return &Error{Code: ErrClosed, Message: "the " + name + " was closed"}
+}
+
+// invalid is the error of an argument that does not even get to the library.
+func invalid(format string, parts ...any) error {
+	return &Error{Code: ErrInvalid, Message: fmt.Sprintf(format, parts...)}
+}

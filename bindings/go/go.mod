@@ -1,0 +1,3 @@
+module railbus
+
+go 1.24

@@ -1,0 +1,247 @@
+package railbus
+
+// Looking at a channel, and helping it: snapshots, repair, eviction.
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"time"
+)
+
+// None stands in place of a number that does not apply.
+const None uint64 = C.RAILBUS_NONE
+
+// Side is a side of a channel.
+type Side uint32
+
+// The sides.
+const (
+	// Producers are those who publish.
+	Producers Side = C.RAILBUS_PRODUCERS
+	// Consumers are those who receive.
+	Consumers Side = C.RAILBUS_CONSUMERS
+)
+
+// Role is what a participant does.
+type Role uint32
+
+// The roles.
+const (
+	// RoleProducer publishes to a stream or topic, or produces into a queue.
+	RoleProducer Role = C.RAILBUS_ROLE_PRODUCER
+	// RoleSubscriber reads a stream or topic.
+	RoleSubscriber Role = C.RAILBUS_ROLE_SUBSCRIBER
+	// RoleWorker takes events from a queue.
+	RoleWorker Role = C.RAILBUS_ROLE_WORKER
+	// RoleTap reads a queue without taking.
+	RoleTap Role = C.RAILBUS_ROLE_TAP
+)
+
+// Life is how a participant is.
+type Life uint32
+
+// The states of life.
+const (
+	// Alive: its process lives.
+	Alive Life = C.RAILBUS_LIVE
+	// Dead: it died; what it left is repaired by whoever meets it.
+	Dead Life = C.RAILBUS_DEAD
+	// Held: a durable subscription without an owner; its cursor holds events back.
+	Held Life = C.RAILBUS_HELD
+	// Evicted: it lives but was evicted, and is told when it next looks.
+	Evicted Life = C.RAILBUS_LIFE_EVICTED
+)
+
+// Snapshot is how a channel was at a moment. Positions are bytes in a stream, tickets in a queue or topic.
+type Snapshot struct {
+	// MemoryLocked says whether all mappings are locked in memory.
+	MemoryLocked bool
+	// Published is the next position to be published, and Oldest the oldest that is retained.
+	Published, Oldest uint64
+	// Head, of a queue, is the next ticket to be taken; else None.
+	Head uint64
+	// Depth is what waits: not taken yet (queue), or not read yet by the slowest reader that holds producers back.
+	// Capacity is the most that fits.
+	Depth, Capacity uint64
+	// Unfinished, of a queue, is how many events no worker has done yet; else None.
+	Unfinished uint64
+	// Dropped is how many events were dropped because the channel was full; Redelivered and DeadLettered, of a queue, how
+	// many were delivered again and became dead letters.
+	Dropped, Redelivered, DeadLettered uint64
+	// TotalBytes is the length of all files of the channel.
+	TotalBytes uint64
+	// PageBytes is the size of the pages behind the data in this process, HugeBytes how much of it is in huge pages.
+	PageBytes, HugeBytes uint64
+	// RingUID, RingGID and RingMode are the rights of the file that producers write.
+	RingUID, RingGID, RingMode uint32
+	// AcksUID, AcksGID and AcksMode are the rights of the file that consumers write.
+	AcksUID, AcksGID, AcksMode uint32
+	// Participants are those who are registered.
+	Participants []Participant
+}
+
+// Participant is somebody who is registered with a channel. Numbers that do not apply are [None].
+type Participant struct {
+	// Side and Index are what Evict takes.
+	Side  Side
+	Index uint32
+	// Role is what it does, and Life how it is.
+	Role Role
+	Life Life
+	// Durable and Lossy are a reader's options.
+	Durable, Lossy bool
+	// Name is what it was opened with.
+	Name string
+	// PID is its process, which started StartTime clock ticks after the machine; TID the thread that opened it.
+	PID, TID  int
+	StartTime uint64
+	// Cursor, of a reader: everything before was read. Lag is how far that is behind what is published.
+	Cursor, Lag uint64
+	// Position, of a stream's publisher, is the next position it writes.
+	Position uint64
+	// InHand is how many tickets are claimed and not finished.
+	InHand uint64
+	// Events and Bytes count what was published or received.
+	Events, Bytes uint64
+	// Lost counts events lost to overrun by a reader, or dropped by a producer.
+	Lost uint64
+	// AttachedNS and SeenNS are how long ago it was opened, and last noted the time, in ns.
+	AttachedNS, SeenNS uint64
+	// WaitingNS is for how long it has been waiting for room, in ns, and WaitingFor which position it waits for.
+	WaitingNS, WaitingFor uint64
+	// StuckNS is for how long it has not moved though others wait for it, in ns.
+	StuckNS uint64
+}
+
+// Snapshot looks at the channel and at those who are registered. It registers nobody and disturbs nobody. It needs the
+// right to read both files, and takes some system calls for each participant, and 10 ms when somebody may be stuck.
+func (channel *Channel) Snapshot() (Snapshot, error) {
+	room := make([]C.railbus_participant, 16)
+	for {
+		info := C.railbus_channel_info{struct_size: C.sizeof_railbus_channel_info}
+		var count C.size_t
+		var result C.int32_t
+		err := channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {
+			result = C.railbus_channel_inspect(handle, &info, &room[0], C.size_t(len(room)), &count, told)
+			return result
+		})
+		if result == C.RAILBUS_WRONG_LENGTH {
+			room = make([]C.railbus_participant, 2*int(count))
+			continue
+		}
+		if err != nil {
+			return Snapshot{}, err
+		}
+		return snapshot(&info, room[:count]), nil
+	}
+}
+
+func snapshot(info *C.railbus_channel_info, found []C.railbus_participant) Snapshot {
+	snapshot := Snapshot{
+		MemoryLocked: info.memory_locked != 0,
+		Published:    uint64(info.published),
+		Oldest:       uint64(info.oldest),
+		Head:         uint64(info.head),
+		Depth:        uint64(info.depth),
+		Capacity:     uint64(info.capacity),
+		Unfinished:   uint64(info.unfinished),
+		Dropped:      uint64(info.dropped),
+		Redelivered:  uint64(info.redelivered),
+		DeadLettered: uint64(info.dead_lettered),
+		TotalBytes:   uint64(info.total_bytes),
+		PageBytes:    uint64(info.page_bytes),
+		HugeBytes:    uint64(info.huge_bytes),
+		RingUID:      uint32(info.ring_uid),
+		RingGID:      uint32(info.ring_gid),
+		RingMode:     uint32(info.ring_mode),
+		AcksUID:      uint32(info.acks_uid),
+		AcksGID:      uint32(info.acks_gid),
+		AcksMode:     uint32(info.acks_mode),
+	}
+	for i := range found {
+		one := &found[i]
+		snapshot.Participants = append(snapshot.Participants, Participant{
+			Side:       Side(one.side),
+			Index:      uint32(one.index),
+			Role:       Role(one.role),
+			Life:       Life(one.life),
+			Durable:    one.flags&C.RAILBUS_DURABLE != 0,
+			Lossy:      one.flags&C.RAILBUS_LOSSY != 0,
+			Name:       C.GoString(&one.name[0]),
+			PID:        int(one.pid),
+			TID:        int(one.tid),
+			StartTime:  uint64(one.start_time),
+			Cursor:     uint64(one.cursor),
+			Lag:        uint64(one.lag),
+			Position:   uint64(one.position),
+			InHand:     uint64(one.in_hand),
+			Events:     uint64(one.events),
+			Bytes:      uint64(one.bytes),
+			Lost:       uint64(one.lost),
+			AttachedNS: uint64(one.attached_ns),
+			SeenNS:     uint64(one.seen_ns),
+			WaitingNS:  uint64(one.waiting_ns),
+			WaitingFor: uint64(one.waiting_for),
+			StuckNS:    uint64(one.stuck_ns),
+		})
+	}
+	return snapshot
+}
+
+// Repaired is what a repair did.
+type Repaired struct {
+	// Skipped counts sides that this process may not write, and that were left alone.
+	Skipped uint32
+	// Buried counts registry entries of dead participants that were freed, Unsettled those that could not be freed yet.
+	Buried, Unsettled uint64
+	// Aborted, of a topic, counts tickets of dead publishers that were marked as carrying no event.
+	Aborted uint64
+	// Redone, of a queue, counts events of dead workers that were handed back.
+	Redone uint64
+}
+
+// Repair frees the entries of all dead participants, after repairing what they left. Nobody needs this: whoever waits
+// repairs what is in the way. Durable subscriptions are not touched. Safe at any time.
+func (channel *Channel) Repair() (Repaired, error) {
+	found := C.railbus_repaired{struct_size: C.sizeof_railbus_repaired}
+	err := channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {
+		return C.railbus_channel_repair(handle, &found, told)
+	})
+	return Repaired{
+		Skipped:   uint32(found.skipped),
+		Buried:    uint64(found.buried),
+		Unsettled: uint64(found.unsettled),
+		Aborted:   uint64(found.aborted),
+		Redone:    uint64(found.redone),
+	}, err
+}
+
+// Outcome is what became of a participant that was evicted.
+type Outcome uint32
+
+// The outcomes.
+const (
+	// EvictedTold: the reader holds nobody back any more, and is told when it next looks.
+	EvictedTold Outcome = C.RAILBUS_EVICTED_TOLD
+	// EvictedForgotten: a durable subscription without an owner is forgotten.
+	EvictedForgotten Outcome = C.RAILBUS_EVICTED_FORGOTTEN
+	// EvictedKilled: the process was killed.
+	EvictedKilled Outcome = C.RAILBUS_EVICTED_KILLED
+	// EvictedDead: its process had died before.
+	EvictedDead Outcome = C.RAILBUS_EVICTED_DEAD
+)
+
+// Evict fences a participant that lives but does not move: a reader is told, and holds nobody back any more; the process
+// of a producer or worker, which writes in place, is killed with SIGKILL, and may take up to timeout to be gone. A durable
+// subscription without an owner is forgotten. Side and index are those of a [Participant].
+func (channel *Channel) Evict(side Side, index uint32, timeout time.Duration) (Outcome, error) {
+	var outcome C.uint32_t
+	err := channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {
+		limit := C.uint64_t(max(timeout, 0))
+		return C.railbus_channel_evict(handle, C.uint32_t(side), C.uint32_t(index), limit, &outcome, told)
+	})
+	return Outcome(outcome), err
+}

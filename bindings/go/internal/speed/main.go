@@ -1,0 +1,31 @@
+// Command speed measures this package, each figure beside its limit in the same run:
+//
+//	speed calls        single calls, and batches, of one goroutine, beside a call of C that does nothing
+//	speed roundtrip    two processes answer each other, beside two goroutines that do so by Go channels
+//	speed rate         one process publishes, another receives, beside a Go channel between two goroutines
+//
+// Everything is measured in blocks that are shorter than a time slice of the scheduler, and the table says the fastest
+// and the middle one: on a machine that others use, the fastest is what the code costs.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	what := map[string]func() error{"calls": calls}
+	asked := "calls"
+	if len(os.Args) > 1 {
+		asked = os.Args[1]
+	}
+	run, known := what[asked]
+	if !known {
+		fmt.Fprintln(os.Stderr, "speed: calls, roundtrip or rate, not", asked)
+		os.Exit(2)
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "speed:", err)
+		os.Exit(1)
+	}
+}

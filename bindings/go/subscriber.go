@@ -1,0 +1,362 @@
+package railbus
+
+// Receiving without taking: a subscriber of a stream or topic, a tap of a queue.
+
+/*
+#include "shim.h"
+
+#cgo noescape railbus_go_receive
+#cgo nocallback railbus_go_receive
+#cgo noescape railbus_go_receive_batch
+#cgo nocallback railbus_go_receive_batch
+#cgo noescape railbus_go_receive_into
+#cgo nocallback railbus_go_receive_into
+*/
+import "C"
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"runtime"
+	"unsafe"
+)
+
+// Start is where a subscriber starts. A durable subscription that exists resumes instead.
+type Start struct {
+	from     uint32
+	position uint64
+}
+
+var (
+	// Live starts behind everything published so far. It is the zero value.
+	Live = Start{C.RAILBUS_START_LIVE, 0}
+	// Oldest starts at the oldest event that is retained.
+	Oldest = Start{C.RAILBUS_START_OLDEST, 0}
+)
+
+// At starts at a position, which must be retained and the start of an event.
+func At(position uint64) Start { return Start{C.RAILBUS_START_POSITION, position} }
+
+// SubscriberOptions is how a subscriber behaves. Zero is the default of everything.
+type SubscriberOptions struct {
+	// Name is for observers, or the identity of a durable subscription; at most 64 bytes.
+	Name string
+	// Wait is how to wait for events.
+	Wait Wait
+	// Start is where to start.
+	Start Start
+	// Durable makes the subscription outlive its owner. Its cursor holds events back until the name comes again.
+	Durable bool
+	// Lossy loses events, exactly reported, rather than ever hold a publisher back.
+	Lossy bool
+	// UntilClosed ends receiving with [ErrEnded] when the last publisher has left and everything was read.
+	UntilClosed bool
+}
+
+// SubscriberStats is what a subscriber has done.
+type SubscriberStats struct {
+	// Events is how many events it received, and Lost how many it lost to overrun.
+	Events, Lost uint64
+	// Position is that of the next event.
+	Position uint64
+}
+
+// Subscriber receives events. An event it gives out lies in shared memory, and may be used until the next call on the
+// subscriber that receives, releases or closes. So it is for one goroutine; the others may call Close and Stats.
+type Subscriber struct {
+	gate
+	handle *C.railbus_reader
+}
+
+// Subscriber opens a subscriber of the channel, which must be a stream or topic. [ErrBusy] says that the durable name is
+// in use or no place is left.
+func (channel *Channel) Subscriber(options SubscriberOptions) (*Subscriber, error) {
+	if channel.header.Kind == Queue {
+		return nil, invalid("%s/%s is a queue: open a Worker of it, or a Tap to look on", channel.header.Bus,
+			channel.header.Name)
+	}
+	return channel.reader(&options)
+}
+
+// Tap opens a subscriber of a queue that sees every event and takes none.
+func (channel *Channel) Tap(options SubscriberOptions) (*Subscriber, error) {
+	if channel.header.Kind != Queue {
+		return nil, invalid("%s/%s is a %v: open a Subscriber of it", channel.header.Bus, channel.header.Name,
+			channel.header.Kind)
+	}
+	return channel.reader(&options)
+}
+
+func (channel *Channel) reader(options *SubscriberOptions) (*Subscriber, error) {
+	spinNS, err := options.Wait.spinNS()
+	if err != nil {
+		return nil, err
+	}
+	var flags C.uint32_t
+	if options.Durable {
+		flags |= C.RAILBUS_DURABLE
+	}
+	if options.Lossy {
+		flags |= C.RAILBUS_LOSSY
+	}
+	if options.UntilClosed {
+		flags |= C.RAILBUS_UNTIL_CLOSED
+	}
+	name, bytes := text(options.Name)
+	subscriber := new(Subscriber)
+	err = channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {
+		wait, start := C.uint32_t(options.Wait.Mode), C.uint32_t(options.Start.from)
+		position := C.uint64_t(options.Start.position)
+		return C.railbus_go_reader_open(handle, flags, name, bytes, wait, spinNS, start, position,
+			&subscriber.handle, told)
+	})
+	if err != nil {
+		return nil, err
+	}
+	closeIt := func(handle *C.railbus_reader) { C.railbus_reader_close(handle, nil) }
+	subscriber.opened("subscriber", runtime.AddCleanup(subscriber, closeIt, subscriber.handle))
+	return subscriber, nil
+}
+
+// Close closes the subscriber: what it gave out must not be used any more, and what was received is acknowledged. Another
+// goroutine that waits for events gets [ErrClosed] within some 50 ms. A second Close returns ErrClosed.
+func (subscriber *Subscriber) Close() error {
+	return subscriber.close(func() C.int32_t {
+		handle := subscriber.handle
+		subscriber.handle = nil
+		return C.railbus_reader_close(handle, &subscriber.told)
+	})
+}
+
+// Recv receives the next event, in place. It waits until ctx is done, and returns the context's error then.
+//
+// [ErrLost] tells of events that a lossy subscriber lost, and [ErrEnded] of the end, for one opened with UntilClosed.
+// [ErrEvicted] says that it held others up for too long.
+func (subscriber *Subscriber) Recv(ctx context.Context) (Event, error) {
+	limit, err := firstLimit(ctx)
+	if err != nil {
+		return Event{}, err
+	}
+	for {
+		var event [1]Event
+		subscriber.mutex.Lock()
+		result := C.railbus_go_receive(subscriber.handle, limit, words(event[:]), &subscriber.told)
+		if result == C.RAILBUS_OK {
+			subscriber.mutex.Unlock()
+			return event[0], nil
+		}
+		if limit, err = subscriber.next(ctx, result); err != nil {
+			return Event{}, err
+		}
+	}
+}
+
+// TryRecv does as Recv without ever waiting: [ErrEmpty] says that there is no event now.
+func (subscriber *Subscriber) TryRecv() (Event, error) {
+	var event [1]Event
+	subscriber.mutex.Lock()
+	result := C.railbus_go_receive(subscriber.handle, 0, words(event[:]), &subscriber.told)
+	var err error
+	if result != C.RAILBUS_OK {
+		err = subscriber.failure(result)
+	}
+	subscriber.mutex.Unlock()
+	return event[0], err
+}
+
+// RecvBatch receives up to len(events) events that are there, in place, and returns how many. It waits for the first one,
+// as Recv does. All of them may be used until the next call that receives, releases or closes; a publisher has to wait
+// for as long if the ring is full. A lossy subscriber, which reads copies, gets one at a time.
+func (subscriber *Subscriber) RecvBatch(ctx context.Context, events []Event) (int, error) {
+	limit, err := firstLimit(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		subscriber.mutex.Lock()
+		answer := C.railbus_go_receive_batch(subscriber.handle, words(events), C.size_t(len(events)), limit,
+			&subscriber.told)
+		if answer.result == C.RAILBUS_OK {
+			subscriber.mutex.Unlock()
+			return int(answer.value), nil
+		}
+		if limit, err = subscriber.next(ctx, answer.result); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// TryRecvBatch does as RecvBatch without ever waiting: [ErrEmpty] says that there is no event now.
+func (subscriber *Subscriber) TryRecvBatch(events []Event) (int, error) {
+	subscriber.mutex.Lock()
+	answer := C.railbus_go_receive_batch(subscriber.handle, words(events), C.size_t(len(events)), 0, &subscriber.told)
+	var err error
+	if answer.result != C.RAILBUS_OK {
+		err = subscriber.failure(answer.result)
+	}
+	subscriber.mutex.Unlock()
+	return int(answer.value), err
+}
+
+// Buffer is where RecvInto copies events to. It belongs to the caller throughout.
+type Buffer struct {
+	// Payloads takes payload i at Payloads[i*Stride:].
+	Payloads []byte
+	// Stride is the largest payload that fits, and the distance of two.
+	Stride int
+	// Lengths takes the bytes of each payload. If nil, every payload must have exactly Stride bytes.
+	Lengths []uint32
+	// Positions takes the position of each event, if not nil.
+	Positions []uint64
+	// TypeIDs takes the type id of each event, if not nil.
+	TypeIDs []uint16
+	// PublishedNS takes when each event was published, in ns since 1970, 0 if it does not say; if not nil.
+	PublishedNS []uint64
+}
+
+// Payload returns the payload of event i.
+func (buffer *Buffer) Payload(i int) []byte {
+	bytes := buffer.Stride
+	if buffer.Lengths != nil {
+		bytes = int(buffer.Lengths[i])
+	}
+	return buffer.Payloads[i*buffer.Stride:][:bytes:bytes]
+}
+
+// room is for how many events there is room: in Payloads, and in each of the others that is there.
+func (buffer *Buffer) room() (int, error) {
+	if buffer.Stride <= 0 {
+		return 0, invalid("a stride of %d bytes: must be positive", buffer.Stride)
+	}
+	room := len(buffer.Payloads) / buffer.Stride
+	if buffer.Lengths != nil {
+		room = min(room, len(buffer.Lengths))
+	}
+	if buffer.Positions != nil {
+		room = min(room, len(buffer.Positions))
+	}
+	if buffer.TypeIDs != nil {
+		room = min(room, len(buffer.TypeIDs))
+	}
+	if buffer.PublishedNS != nil {
+		room = min(room, len(buffer.PublishedNS))
+	}
+	if room == 0 {
+		return 0, invalid("a buffer without room for an event of %d bytes", buffer.Stride)
+	}
+	return room, nil
+}
+
+// RecvInto copies events that are there to the buffer, as many as there is room for, releases them, and returns how many.
+// It waits for the first one, as Recv does. The buffer's slices are not made longer or shorter.
+//
+// An event that does not fit ends the call; the next one returns [ErrWrongLength], unless that is Recv or RecvBatch: these
+// give it out.
+func (subscriber *Subscriber) RecvInto(ctx context.Context, to *Buffer) (int, error) {
+	room, err := to.room()
+	if err != nil {
+		return 0, err
+	}
+	limit, err := firstLimit(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		subscriber.mutex.Lock()
+		answer := subscriber.receiveInto(to, room, limit)
+		if answer.result == C.RAILBUS_OK {
+			subscriber.mutex.Unlock()
+			return int(answer.value), nil
+		}
+		if limit, err = subscriber.next(ctx, answer.result); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// TryRecvInto does as RecvInto without ever waiting: [ErrEmpty] says that there is no event now.
+func (subscriber *Subscriber) TryRecvInto(to *Buffer) (int, error) {
+	room, err := to.room()
+	if err != nil {
+		return 0, err
+	}
+	subscriber.mutex.Lock()
+	answer := subscriber.receiveInto(to, room, 0)
+	if answer.result != C.RAILBUS_OK {
+		err = subscriber.failure(answer.result)
+	}
+	subscriber.mutex.Unlock()
+	return int(answer.value), err
+}
+
+func (subscriber *Subscriber) receiveInto(to *Buffer, room int, limit C.uint64_t) C.railbus_go_answer {
+	return C.railbus_go_receive_into(subscriber.handle, bytesOf(to.Payloads), C.size_t(to.Stride), C.size_t(room),
+		(*C.uint32_t)(unsafe.Pointer(unsafe.SliceData(to.Lengths))),
+		(*C.uint64_t)(unsafe.Pointer(unsafe.SliceData(to.Positions))),
+		(*C.uint16_t)(unsafe.Pointer(unsafe.SliceData(to.TypeIDs))),
+		(*C.uint64_t)(unsafe.Pointer(unsafe.SliceData(to.PublishedNS))),
+		limit, &subscriber.told)
+}
+
+// Events iterates over the events as they come, each to be used in the body of the loop only, until ctx is done or the
+// channel has ended (with UntilClosed):
+//
+//	for event, err := range subscriber.Events(ctx) {
+//		if err != nil { ... }
+//		use(event.Payload())
+//	}
+//
+// An error comes with an Event without a payload. After [ErrLost] the loop goes on with the event behind the gap; any
+// other error, that of ctx among them, is the last thing it gets. At [ErrEnded] it just ends.
+func (subscriber *Subscriber) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for {
+			event, err := subscriber.Recv(ctx)
+			if errors.Is(err, ErrEnded) {
+				return
+			}
+			if !yield(event, err) || (err != nil && !errors.Is(err, ErrLost)) {
+				return
+			}
+		}
+	}
+}
+
+// Batches iterates as Events does, over batches of up to most events: one call into the library each. The slice is used
+// again for the next batch.
+func (subscriber *Subscriber) Batches(ctx context.Context, most int) iter.Seq2[[]Event, error] {
+	return func(yield func([]Event, error) bool) {
+		if most <= 0 {
+			yield(nil, invalid("batches of %d events: must be positive", most))
+			return
+		}
+		events := make([]Event, most)
+		for {
+			count, err := subscriber.RecvBatch(ctx, events)
+			if errors.Is(err, ErrEnded) {
+				return
+			}
+			if !yield(events[:count], err) || (err != nil && !errors.Is(err, ErrLost)) {
+				return
+			}
+		}
+	}
+}
+
+// Release releases everything the subscriber has given out, and publishes its cursor at once: a durable subscription
+// resumes behind it. The events must not be used any more.
+func (subscriber *Subscriber) Release() error {
+	subscriber.mutex.Lock()
+	defer subscriber.mutex.Unlock()
+	return subscriber.failure(C.railbus_release(subscriber.handle, &subscriber.told))
+}
+
+// Stats returns what this subscriber has done. It releases nothing.
+func (subscriber *Subscriber) Stats() (SubscriberStats, error) {
+	subscriber.mutex.Lock()
+	defer subscriber.mutex.Unlock()
+	stats := C.railbus_reader_stats{struct_size: C.sizeof_railbus_reader_stats}
+	err := subscriber.failure(C.railbus_reader_statistics(subscriber.handle, &stats, &subscriber.told))
+	return SubscriberStats{uint64(stats.events), uint64(stats.lost), uint64(stats.position)}, err
+}
