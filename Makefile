@@ -17,7 +17,7 @@ ABI := $(shell echo $(VERSION) | awk -F. '{ print $$1 == 0 ? $$1 "." $$2 : $$1 }
 LIBS_PRIVATE := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test test-deep bench doctor layout header golden library fmt lint install install-library test-tools clean tools-present fmt-present \
+.PHONY: help all build demo test test-deep bench doctor layout header golden library fmt lint install install-library test-tools test-go go-conformance clean tools-present fmt-present \
 	layout-fresh
 
 help: ## this list
@@ -35,14 +35,26 @@ library: tools-present ## the C library: target/release/librailbus.so and librai
 demo: build ## the main job on real input, with real kills, and latency beside the limit (30 s)
 	@$(RAILBUS) demo
 
-test: fmt-present test-tools ## format, lints and all tests (some minutes)
+test: fmt-present test-tools go-conformance ## format, lints and all tests (some minutes)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
 	@$(MAKE) --no-print-directory layout-fresh
 	$(CARGO) test --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory test-go
 
-test-deep: fmt-present test-tools ## the same with deeper models and thousands of kills (an hour)
+test-deep: fmt-present test-tools go-conformance ## the same with deeper models and thousands of kills (an hour)
 	RAILBUS_DEEP=1 $(CARGO) test --workspace --no-fail-fast --release
+	@$(MAKE) --no-print-directory test-go GO_TESTS=test-deep
+
+# The Go package is left out, with the reason, where there is no Go (or pkg-config) and root does not install it.
+GO_TESTS ?= test
+test-go: tools-present ## the tests of the Go package
+	@if $(MAKE) --no-print-directory --silent -C bindings/go go-present; then \
+		$(MAKE) --no-print-directory -C bindings/go $(GO_TESTS); \
+		else echo "SKIPPED: the tests of the Go package, for the reason above" >&2; fi
+
+go-conformance: tools-present
+	@$(MAKE) --no-print-directory test-go GO_TESTS=conformance
 
 bench: build ## latency and throughput of the three kinds on this machine, beside its limits
 	@for kind in stream topic queue; do for payload in 8 56 256; do \

@@ -39,6 +39,9 @@ const (
 	// ErrEnded says that the last publisher has left and that everything was read. Only readers and workers opened with
 	// UntilClosed get it.
 	ErrEnded Code = C.RAILBUS_CLOSED
+	// ErrPublishedBefore says that the channel has a numbered event of this publisher with this number, or a higher one,
+	// already: it was left out.
+	ErrPublishedBefore Code = C.RAILBUS_PUBLISHED_BEFORE
 )
 
 // Errors.
@@ -85,6 +88,8 @@ const (
 	ErrWrongVersion Code = C.RAILBUS_WRONG_VERSION
 	// ErrInterrupted says that a signal interrupted a wait.
 	ErrInterrupted Code = C.RAILBUS_INTERRUPTED
+	// ErrNotSequenced says that the publisher does not number its events: open it with a name and Sequenced.
+	ErrNotSequenced Code = C.RAILBUS_NOT_SEQUENCED
 	// ErrPanic says that railbus has a bug. The handle can only be closed.
 	ErrPanic Code = C.RAILBUS_PANIC
 )
@@ -97,7 +102,8 @@ var symbols = map[Code]string{
 	ErrNoHugePages: "NO_HUGE_PAGES", ErrBusy: "BUSY", ErrPeerGone: "PEER_GONE", ErrForked: "FORKED", ErrIO: "IO",
 	ErrEvicted: "EVICTED", ErrTooLong: "TOO_LONG", ErrNoWorker: "NO_WORKER", ErrClosed: "CLOSED_HANDLE",
 	ErrWrongLength: "WRONG_LENGTH", ErrNotHeld: "NOT_HELD", ErrClaim: "CLAIM", ErrWrongVersion: "WRONG_VERSION",
-	ErrInterrupted: "INTERRUPTED", ErrPanic: "PANIC",
+	ErrInterrupted: "INTERRUPTED", ErrPanic: "PANIC", ErrPublishedBefore: "PUBLISHED_BEFORE",
+	ErrNotSequenced: "NOT_SEQUENCED",
 }
 
 // String returns the name the code has in railbus.h, without RAILBUS_ in front: "TIMED_OUT".

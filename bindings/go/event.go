@@ -42,6 +42,8 @@ const (
 	HasOrigin Has = C.RAILBUS_HAS_ORIGIN
 	// HasReplayed: a mark that it was replayed from a journal.
 	HasReplayed Has = C.RAILBUS_REPLAYED
+	// HasSequence: the number that its publisher gave it.
+	HasSequence Has = C.RAILBUS_HAS_SEQUENCE
 )
 
 // Trace is a W3C trace context.
@@ -66,6 +68,14 @@ type Origin struct {
 	Attempts uint64
 }
 
+// Sequence is the number of a numbered event.
+type Sequence struct {
+	// Publisher identifies the publisher: a hash of its name.
+	Publisher uint64
+	// Number is the number it gave the event.
+	Number uint64
+}
+
 // Attributes is what travels with a payload.
 type Attributes struct {
 	// TypeID is for the reader's use.
@@ -78,6 +88,8 @@ type Attributes struct {
 	Trace Trace
 	// Origin is where a dead letter comes from.
 	Origin Origin
+	// Sequence is read only: PublishNumbered gives numbers.
+	Sequence Sequence
 }
 
 // Payload returns the bytes of the event where they lie, aligned to 8; never nil. Do not write to them.
@@ -121,6 +133,7 @@ func (event Event) Attributes() Attributes {
 		Position:    uint64(found.origin_position),
 		Attempts:    uint64(found.origin_attempts),
 	}
+	attributes.Sequence = Sequence{uint64(found.sequence_publisher), uint64(found.sequence_number)}
 	return attributes
 }
 

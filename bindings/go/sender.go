@@ -9,6 +9,8 @@ package railbus
 #cgo nocallback railbus_go_publish
 #cgo noescape railbus_go_publish_with
 #cgo nocallback railbus_go_publish_with
+#cgo noescape railbus_go_publish_numbered
+#cgo nocallback railbus_go_publish_numbered
 #cgo noescape railbus_go_publish_strided
 #cgo nocallback railbus_go_publish_strided
 */
@@ -29,12 +31,18 @@ type SenderOptions struct {
 	// EvictStuck evicts a live reader that has held this sender back, without moving, for longer than the channel's
 	// StuckAfter. Durable subscriptions are never evicted. Needs the rights of a consumer.
 	EvictStuck bool
+	// Sequenced makes this a publisher that numbers its events itself, with PublishNumbered, under Name, which it must have
+	// and shares with no other live one.
+	Sequenced bool
 }
 
 // SenderStats is what a publisher or producer has done.
 type SenderStats struct {
 	// Events is how many events it published, and Dropped how many it dropped because the channel was full.
 	Events, Dropped uint64
+	// ResumePoint, of a sequenced one, is the number of the last event that the channel has of its name, 0 if none: where
+	// a publisher that was killed goes on. Else it is [None].
+	ResumePoint uint64
 }
 
 // sender is what Publisher and Producer have in common. Its methods are theirs.
@@ -92,7 +100,10 @@ func (sender *sender) open(channel *Channel, options *SenderOptions) error {
 	}
 	var flags C.uint32_t
 	if options.EvictStuck {
-		flags = C.RAILBUS_EVICT_STUCK
+		flags |= C.RAILBUS_EVICT_STUCK
+	}
+	if options.Sequenced {
+		flags |= C.RAILBUS_SEQUENCED
 	}
 	name, bytes := text(options.Name)
 	sender.payloadMax = channel.header.PayloadMax
@@ -203,6 +214,38 @@ func (sender *sender) TryPublishWith(payload []byte, attributes Attributes) (pos
 	return uint64(answer.value), err
 }
 
+// PublishNumbered publishes event number of this publisher's name, as PublishWith does. Numbers count up from 1, with gaps
+// or without.
+//
+// The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name and
+// publishes everything anew from its resume point (see Stats), or from before it, leaves out nothing and publishes nothing
+// twice. (In a queue or topic whose other producers have gone round the whole ring in between, the one event that was in
+// work may come twice, with the same number.)
+//
+// [ErrPublishedBefore] says that the channel has this number already, [ErrNotSequenced] that the publisher was not opened
+// with Sequenced.
+func (sender *sender) PublishNumbered(
+	ctx context.Context, number uint64, payload []byte, attributes Attributes,
+) (position uint64, err error) {
+	given := attributes.given()
+	limit, err := sender.firstLimit(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		sender.mutex.Lock()
+		answer := C.railbus_go_publish_numbered(sender.handle, C.uint64_t(number), bytesOf(payload),
+			C.size_t(len(payload)), &given, limit, &sender.told)
+		if answer.result == C.RAILBUS_OK {
+			sender.mutex.Unlock()
+			return uint64(answer.value), nil
+		}
+		if limit, err = sender.next(ctx, answer.result); err != nil {
+			return 0, err
+		}
+	}
+}
+
 // PublishStrided publishes copies of the payloads that lie in one buffer, stride bytes apart: the fastest way to publish
 // many. Payload i has lengths[i] bytes; if lengths is nil, all have stride bytes and fill the buffer.
 //
@@ -300,7 +343,7 @@ func (sender *sender) Stats() (SenderStats, error) {
 	defer sender.mutex.Unlock()
 	stats := C.railbus_sender_stats{struct_size: C.sizeof_railbus_sender_stats}
 	err := sender.failure(C.railbus_sender_statistics(sender.handle, &stats, &sender.told))
-	return SenderStats{uint64(stats.events), uint64(stats.dropped)}, err
+	return SenderStats{uint64(stats.events), uint64(stats.dropped), uint64(stats.resume_point)}, err
 }
 
 // bytesOf is where a payload is; NULL for none.

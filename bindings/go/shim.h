@@ -35,6 +35,16 @@ static inline railbus_go_answer railbus_go_publish_with(railbus_sender *sender, 
     return answer;
 }
 
+static inline railbus_go_answer railbus_go_publish_numbered(railbus_sender *sender, uint64_t number,
+                                                            const uint8_t *payload, size_t payload_bytes,
+                                                            const railbus_attributes *attributes,
+                                                            uint64_t timeout_ns, railbus_error *error) {
+    railbus_go_answer answer = {0, 0};
+    answer.result = railbus_publish_numbered(sender, number, payload, payload_bytes, attributes, timeout_ns,
+                                             &answer.value, error);
+    return answer;
+}
+
 static inline railbus_go_answer railbus_go_publish_batch(railbus_sender *sender, const uint64_t *payloads,
                                                          size_t count, uint64_t timeout_ns, railbus_error *error) {
     railbus_go_answer answer = {0, 0};

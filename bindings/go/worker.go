@@ -29,8 +29,8 @@ type WorkerOptions struct {
 	Name string
 	// Wait is how to wait for events.
 	Wait Wait
-	// Grab is how many events to take from the ring at once, 1 to 64; 0 is 1. More is faster with one worker, and less
-	// fair between several, because what one has taken no other can.
+	// Grab is how many events to take from the ring at once, 1 to 64. More is faster with one worker, and less fair
+	// between several, because what one has taken no other can. 0 follows the load.
 	Grab uint32
 	// UntilClosed ends taking with [ErrEnded] when the last producer has left and everything was done.
 	UntilClosed bool
