@@ -55,7 +55,7 @@ func (bus *Bus) Close() error {
 	return failed(result, &told)
 }
 
-// List returns the names of the bus's channels, sorted.
+// List returns the names of the bus's channels, sorted. [ErrNotFound] says that nobody has made a channel yet.
 func (bus *Bus) List() ([]string, error) {
 	bus.mutex.RLock()
 	defer bus.mutex.RUnlock()
