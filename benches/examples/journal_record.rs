@@ -26,7 +26,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let disk = tempfile::tempdir_in(&directory)?;
     let options = match kind {
         Kind::Stream => ChannelOptions::new(kind).capacity_bytes(16 << 20),
-        _ => ChannelOptions::new(kind).slots(1 << 16).slot_bytes((bytes + 16).next_power_of_two().max(64) as u64),
+        _ => ChannelOptions::new(kind)
+            .slots(1 << 16)
+            .slot_bytes((bytes + 16).next_power_of_two().max(64) as u64),
     };
     let channel = Bus::at(base.path(), "bench")?.create("c", &options)?;
     let recorder =
@@ -73,7 +75,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(durable) = durable {
         println!("durable {:.2} M/s", rate(durable));
     }
-    println!("{:.2} CPU seconds a GB, {} gaps, {} recorded", used / gigabytes, positions.gaps, positions.events);
+    println!(
+        "{:.2} CPU seconds a GB, {} gaps, {} recorded",
+        used / gigabytes,
+        positions.gaps,
+        positions.events
+    );
     recorder.stop()?;
     Ok(())
 }
