@@ -57,7 +57,8 @@ pub const STAGING_BLOCKS_MIN: usize = 3;
 pub struct WriterOptions {
     /// When what is written is made durable.
     pub sync: SyncPolicy,
-    /// Size of the segment files in bytes, a multiple of 4 KiB.
+    /// Size of the segment files in bytes, a multiple of 4 KiB. The first are smaller: 4 MiB, and each four times as
+    /// large as the one before.
     pub segment_bytes: u64,
     /// The largest block in bytes, a multiple of 4 KiB, at most [`BLOCK_BYTES_MAX`].
     pub block_bytes: usize,
@@ -148,6 +149,8 @@ struct Flight {
 struct Current {
     number: u64,
     id: u64,
+    /// Where its seal goes: nothing else reaches beyond it.
+    seal_offset: u64,
     offset: u64,
     states: [u64; RecordKind::STATES.len()],
 }
@@ -688,7 +691,7 @@ impl<P: Pipeline> Writer<P> {
 
     /// The segment that has room for so many bytes; a new one if need be. `None` when it is not there yet.
     fn segment_for(&mut self, bytes: u64) -> Result<Option<Current>> {
-        let fits = |current: &Current| current.offset + bytes <= seal_offset(self.options.segment_bytes);
+        let fits = |current: &Current| current.offset + bytes <= current.seal_offset;
         if let Some(current) = self.current {
             if fits(&current) {
                 return Ok(Some(current));
@@ -701,6 +704,7 @@ impl<P: Pipeline> Writer<P> {
         self.current = self.segments.take().map(|prepared| Current {
             number: prepared.number,
             id: prepared.id,
+            seal_offset: seal_offset(prepared.bytes),
             offset: BLOCKS_OFFSET,
             states: [0; RecordKind::STATES.len()],
         });
@@ -718,7 +722,7 @@ impl<P: Pipeline> Writer<P> {
         };
         let staging = self.pipeline.staging(CONTROL);
         staging[BLOCK_HEADER_BYTES..][..Seal::BYTES].copy_from_slice(&seal.encode());
-        self.begin_control(header, seal_offset(self.options.segment_bytes), current)
+        self.begin_control(header, current.seal_offset, current)
     }
 
     /// A mark says on the disk what is durable, when nothing else comes to say it.
@@ -736,9 +740,7 @@ impl<P: Pipeline> Writer<P> {
     }
 
     fn wants_mark(&self) -> bool {
-        let fits = |current: Current| {
-            current.offset + (SECTOR_BYTES as u64) <= seal_offset(self.options.segment_bytes)
-        };
+        let fits = |current: Current| current.offset + (SECTOR_BYTES as u64) <= current.seal_offset;
         self.link.durable_position < self.durable
             && self.durable == self.end
             && self.flights.is_empty()

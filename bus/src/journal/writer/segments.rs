@@ -13,10 +13,13 @@ use crate::journal::store::Pipeline;
 /// How long to wait after the disk was full before asking again, in ns.
 const RETRY_NS: u64 = 100_000_000;
 
+/// Size of a writer's first segment, unless all are smaller.
+const FIRST_BYTES: u64 = 4 << 20;
+
 /// Whose journal it is: what the writer puts at the beginning of each segment.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The segments' header. The writer sets `number`, `segment_id`, `epoch`, `segment_bytes`, and `created_ns` from
+    /// The segments' header. The writer sets `number`, `segment_id`, `epoch`, and `created_ns` from
     /// the second segment on.
     pub header: SegmentHeader,
     /// The channel's header page: one sector.
@@ -56,12 +59,14 @@ pub(in crate::journal) fn random_id() -> io::Result<u64> {
 pub(super) struct Prepared {
     pub(super) number: u64,
     pub(super) id: u64,
+    pub(super) bytes: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Segments {
     identity: Identity,
     next_number: u64,
+    next_bytes: u64,
     asked: u64,
     ready: VecDeque<Prepared>,
     preparing: Option<Prepared>,
@@ -72,6 +77,8 @@ pub(super) struct Segments {
 impl Segments {
     pub(super) fn new(identity: Identity, first: u64, ahead: usize) -> Segments {
         Segments {
+            // A journal is there in some ms, and one that stays small takes little of the disk.
+            next_bytes: identity.header.segment_bytes.min(FIRST_BYTES),
             identity,
             next_number: first,
             asked: 0,
@@ -93,11 +100,12 @@ impl Segments {
             return Ok(());
         }
         self.asked += 1;
-        let prepared =
-            Prepared { number: self.next_number, id: mix(self.identity.id_seed.wrapping_add(self.asked)) };
+        let id = mix(self.identity.id_seed.wrapping_add(self.asked));
+        let prepared = Prepared { number: self.next_number, id, bytes: self.next_bytes };
         let header = SegmentHeader {
             number: prepared.number,
             segment_id: prepared.id,
+            segment_bytes: prepared.bytes,
             created_ns: self.identity.header.created_ns.max(time_ns),
             page_checksum: page_checksum(&self.identity.channel_page),
             ..self.identity.header
@@ -118,6 +126,7 @@ impl Segments {
             Ok(()) => {
                 self.retry_at_ns = None;
                 self.next_number += 1;
+                self.next_bytes = (4 * prepared.bytes).min(self.identity.header.segment_bytes);
                 self.ready.push_back(prepared);
                 Ok(())
             }
