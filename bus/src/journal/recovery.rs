@@ -8,6 +8,8 @@
 //! moves the segments from there on out of the way and records the gap.
 
 mod repair;
+mod segment;
+mod states;
 mod survey;
 mod window;
 
@@ -24,8 +26,10 @@ use super::writer::Start;
 use crate::{Error, Result};
 
 pub use repair::{Repair, repair};
-pub use survey::{Checks, Corruption, State, States};
-use survey::{Segment, Survey, survey};
+use segment::Segment;
+pub use states::{State, States};
+pub use survey::{Checks, Corruption};
+use survey::{Survey, survey};
 
 /// What recovery found, and where a writer goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
