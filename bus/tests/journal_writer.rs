@@ -449,6 +449,9 @@ fn a_hole_below_a_mark_is_corruption() {
         let report =
             recovery::examine(&Disk::holding(&files), Path::new("marked"), Checks::QUICK).expect("it reads");
         assert_eq!(report.corrupt.is_some(), marked, "{report:?}");
+        if let Some(cut) = report.cut {
+            assert_eq!((cut.from, cut.to), (0, scribe.writer.end()), "the range, by the word of the header");
+        }
         let doubt = report.cut.is_some_and(|cut| cut.may_be_acknowledged);
         assert_eq!(doubt, !marked, "what is cut may have been acknowledged, and that is said");
     }
