@@ -8,6 +8,8 @@
 //! moves the segments from there on out of the way and records the gap.
 
 mod repair;
+mod segment;
+mod states;
 mod survey;
 mod window;
 
@@ -24,8 +26,10 @@ use super::writer::Start;
 use crate::{Error, Result};
 
 pub use repair::{Repair, repair};
-pub use survey::{Checks, Corruption, State, States};
-use survey::{Segment, Survey, survey};
+use segment::Segment;
+pub use states::{State, States};
+pub use survey::{Checks, Corruption};
+use survey::{Survey, survey};
 
 /// What recovery found, and where a writer goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,9 @@ pub struct Recovered {
 pub struct Cut {
     /// Everything before this position is kept.
     pub from: u64,
+    /// As far as the headers of blocks behind the cut say, nothing at or behind this position was written; `from` when
+    /// none is left to say anything.
+    pub to: u64,
     /// Whether some of it may have been acknowledged as durable. No disk that keeps its promises loses such; but the
     /// blocks that are left cannot prove that none was: a sync whose position no later block carries leaves no trace.
     pub may_be_acknowledged: bool,
@@ -93,8 +100,11 @@ pub struct Report {
 
 impl Survey {
     fn cut(&self) -> Option<Cut> {
-        (self.torn_bytes > 0 || self.torn_event)
-            .then_some(Cut { from: self.link.end_position, may_be_acknowledged: self.torn_bytes > 0 })
+        (self.torn_bytes > 0 || self.torn_event).then_some(Cut {
+            from: self.link.end_position,
+            to: self.known_end.max(self.link.end_position),
+            may_be_acknowledged: self.torn_bytes > 0,
+        })
     }
 }
 

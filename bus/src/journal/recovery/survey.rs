@@ -11,14 +11,14 @@
 
 use std::io;
 
-use crate::journal::block::{self, Assembler, Link, Record};
+use super::segment::{Segment, has_any_block, is_of, is_unused, scan};
+use super::states::{States, read_state, take_state};
+use super::window::Window;
+use crate::journal::block::{self, Assembler, Link};
 use crate::journal::format::{
-    BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, FirstPiece, Flaw, RecordKind, SECTOR_BYTES,
-    Seal, SegmentHeader, page_checksum, seal_offset,
+    BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, RecordKind, SECTOR_BYTES, Seal, SegmentHeader, seal_offset,
 };
 use crate::journal::store::Store;
-
-use super::window::Window;
 
 /// What to look at, and how closely.
 #[derive(Debug, Clone, Copy)]
@@ -50,47 +50,6 @@ pub struct Corruption {
     pub flaw: Flaw,
     /// The durable position that some block carries.
     pub durable_position: u64,
-}
-
-/// A record that says how things stand, as recovery found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// It speaks of everything before this position.
-    pub position: u64,
-    /// When it was recorded, ns of CLOCK_REALTIME.
-    pub time_ns: u64,
-    /// Its body.
-    pub body: Vec<u8>,
-}
-
-/// The newest states, by [`RecordKind::state_index`].
-pub type States = [Option<State>; RecordKind::STATES.len()];
-
-/// A segment as its first and last pages show it.
-#[derive(Debug)]
-pub(super) struct Segment {
-    pub(super) number: u64,
-    pub(super) header: Result<SegmentHeader, Flaw>,
-    /// The channel's header page is not what the segment's header says.
-    pub(super) page_flaw: Option<Flaw>,
-    first: Result<BlockHeader, Flaw>,
-    pub(super) seal: Option<(BlockHeader, Seal)>,
-    scan: Option<Scan>,
-    /// Where the blocks begin that are not known to be on disk.
-    pub(super) unproven_offset: Option<u64>,
-    /// Where its valid blocks end.
-    pub(super) end_offset: u64,
-    /// Where the newest states are, as in [`Seal::states`], as far as its blocks were walked.
-    pub(super) states: [u64; RecordKind::STATES.len()],
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Scan {
-    durable_position: u64,
-    end_position: u64,
-    /// Where the last trace of this segment's use ends; 0 when there is none.
-    trace_end: u64,
-    blocks: u64,
 }
 
 /// Where the chain breaks.
@@ -129,109 +88,8 @@ pub(super) struct Survey {
     pub(super) bytes: u64,
     /// The next record may go on with one whose first piece was not looked at, or was pruned.
     began_unseen: bool,
-}
-
-impl Segment {
-    fn load(store: &dyn Store, number: u64) -> io::Result<Segment> {
-        let mut pages = vec![0; BLOCKS_OFFSET as usize + SECTOR_BYTES];
-        let got = store.read_at(number, 0, &mut pages)?;
-        pages.truncate(got);
-        let mut segment = Segment {
-            number,
-            header: SegmentHeader::decode(&pages),
-            page_flaw: None,
-            first: pages.get(BLOCKS_OFFSET as usize..).ok_or(Flaw::Short).and_then(BlockHeader::decode),
-            seal: None,
-            scan: None,
-            unproven_offset: None,
-            end_offset: BLOCKS_OFFSET,
-            states: [0; RecordKind::STATES.len()],
-        };
-        if segment.header.is_ok_and(|header| header.number != number) {
-            segment.header = Err(Flaw::Nonsense("the header of another segment"));
-        }
-        if let Ok(header) = segment.header {
-            let page = pages.get(SECTOR_BYTES..2 * SECTOR_BYTES).unwrap_or(&[]);
-            if header.page_checksum != 0 && header.page_checksum != page_checksum(page) {
-                segment.page_flaw = Some(Flaw::Checksum);
-            }
-            segment.seal = read_seal(store, &header)?;
-        }
-        Ok(segment)
-    }
-
-    /// Whether everything in it was durable, as far as the seal and the durable position say.
-    fn is_vouched_for(&self, durable_position: u64) -> bool {
-        self.seal.is_some_and(|(header, seal)| seal.last || durable_position > header.end_position)
-    }
-
-    fn has_blocks(&self) -> bool {
-        self.seal.is_some() || self.scan.is_some_and(|scan| scan.blocks > 0)
-    }
-}
-
-/// The seal of a segment, if it has one.
-fn read_seal(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Option<(BlockHeader, Seal)>> {
-    let mut sector = vec![0; SECTOR_BYTES];
-    let got = store.read_at(segment.number, seal_offset(segment.segment_bytes), &mut sector)?;
-    sector.truncate(got);
-    Ok(decode_seal(&sector, segment).ok())
-}
-
-fn decode_seal(sector: &[u8], segment: &SegmentHeader) -> Result<(BlockHeader, Seal), Flaw> {
-    let header = BlockHeader::decode(sector)?;
-    if header.kind != BlockKind::Seal || !is_of(&header, segment) {
-        return Err(Flaw::Nonsense("not the segment's seal"));
-    }
-    header.check_body(sector)?;
-    let body = sector.get(BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + header.stored_bytes as usize);
-    Ok((header, Seal::decode(body.ok_or(Flaw::Short)?, segment.segment_bytes)?))
-}
-
-fn is_of(header: &BlockHeader, segment: &SegmentHeader) -> bool {
-    header.segment_id == segment.segment_id
-        && header.epoch == segment.epoch
-        && header.incarnation == segment.incarnation
-        && header.unit == segment.unit
-}
-
-/// Looks at the whole segment, sector by sector, also behind holes.
-fn scan(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Scan> {
-    let end = seal_offset(segment.segment_bytes);
-    let mut window = Window::new(store, segment.number, end);
-    let mut scan = Scan::default();
-    let (mut foreign, mut bytes_end) = (false, 0);
-    let mut offset = BLOCKS_OFFSET;
-    while offset < end {
-        let sector = window.at(offset, SECTOR_BYTES)?;
-        if sector.is_empty() {
-            break;
-        }
-        let next = offset + SECTOR_BYTES as u64;
-        let Ok(header) = BlockHeader::decode(sector) else {
-            if sector.iter().any(|&byte| byte != 0) {
-                bytes_end = next;
-            }
-            offset = next;
-            continue;
-        };
-        let block_end = offset + u64::from(header.block_bytes);
-        if header.segment_id == segment.segment_id {
-            // Its header alone is proof: it was written at once, by our writer.
-            scan.durable_position = scan.durable_position.max(header.durable_position);
-            scan.end_position = scan.end_position.max(header.end_position);
-            scan.trace_end = scan.trace_end.max(block_end);
-            scan.blocks += 1;
-        } else {
-            foreign = true;
-        }
-        let whole = header.check_body(window.at(offset, header.block_bytes as usize)?).is_ok();
-        offset = if whole { block_end } else { next };
-    }
-    if !foreign {
-        scan.trace_end = scan.trace_end.max(bytes_end);
-    }
-    Ok(scan)
+    /// Segment and block in which the last state, or large record, began.
+    state_began: (usize, u64),
 }
 
 /// Looks at all of a journal.
@@ -277,6 +135,7 @@ pub(super) fn survey(store: &dyn Store, checks: Checks) -> io::Result<Survey> {
         gaps: 0,
         bytes: 0,
         began_unseen: true,
+        state_began: (0, 0),
     };
     let hole = survey.follow(store, checks)?;
     if let Some(hole) = hole {
@@ -284,12 +143,6 @@ pub(super) fn survey(store: &dyn Store, checks: Checks) -> io::Result<Survey> {
     }
     survey.find_states(store)?;
     Ok(survey)
-}
-
-/// Prepared by a writer that says in the seal before that it needed no more: nothing was written to it.
-fn is_unused(segments: &[Segment], index: usize) -> bool {
-    let Some(before) = index.checked_sub(1).and_then(|before| segments[before].seal) else { return false };
-    before.1.last && segments[index].header.is_ok_and(|header| header.epoch == before.0.epoch)
 }
 
 impl Survey {
@@ -480,14 +333,14 @@ impl Survey {
                 continue;
             }
             self.began_unseen = false;
-            let kind = match record.kind {
-                RecordKind::First => FirstPiece::decode(record.body)?.0.kind,
-                kind => kind,
-            };
-            if let Some(state) = kind.state_index() {
-                self.segments[index].states[state] = offset;
+            if record.kind == RecordKind::First || record.kind.state_index().is_some() {
+                self.state_began = (index, offset);
             }
             if let Some(whole) = assembler.push(record, header.unit)? {
+                if let Some(state) = whole.kind.state_index() {
+                    let (index, offset) = self.state_began;
+                    self.segments[index].states[state] = offset;
+                }
                 take_state(&mut self.states, &whole);
                 self.gaps += u64::from(whole.kind == RecordKind::Gap);
             }
@@ -546,7 +399,13 @@ impl Survey {
             let Some((_, seal)) = used[index].seal else { continue };
             for (kind, offset) in seal.states.into_iter().enumerate() {
                 if offset != 0 && self.states[kind].is_none() {
-                    self.states[kind] = read_state(store, &used[index..], offset, kind)?;
+                    let segments = &used[index..];
+                    let mut state = read_state(store, segments, offset, kind, true)?;
+                    if state.is_none() {
+                        // The newest one was cut: there may be an older one before it.
+                        state = read_state(store, segments, BLOCKS_OFFSET, kind, false)?;
+                    }
+                    self.states[kind] = state;
                 }
             }
             if self.states.iter().all(Option::is_some) {
@@ -555,78 +414,4 @@ impl Survey {
         }
         Ok(())
     }
-}
-
-fn take_state(states: &mut States, record: &Record<'_>) {
-    if let Some(kind) = record.kind.state_index() {
-        states[kind] =
-            Some(State { position: record.position, time_ns: record.time_ns, body: record.body.to_vec() });
-    }
-}
-
-/// Whether there is a block of anybody's in a segment whose header is lost.
-fn has_any_block(store: &dyn Store, number: u64) -> io::Result<bool> {
-    let end = store.length(number)?;
-    let mut window = Window::new(store, number, end);
-    let mut offset = BLOCKS_OFFSET;
-    while offset < end {
-        if BlockHeader::decode(window.at(offset, SECTOR_BYTES)?).is_ok() {
-            return Ok(true);
-        }
-        offset += SECTOR_BYTES as u64;
-    }
-    Ok(false)
-}
-
-/// The newest state of a kind in the first segment, in the blocks from `offset` on; its last pieces may be in further
-/// ones. `None` if they were cut: an older state does as well.
-fn read_state(
-    store: &dyn Store,
-    segments: &[Segment],
-    mut offset: u64,
-    kind: usize,
-) -> io::Result<Option<State>> {
-    let (mut states, mut scratch, mut assembler) = (States::default(), Vec::new(), Assembler::new());
-    for (index, segment) in segments.iter().enumerate() {
-        let (Ok(header), Ok(first)) = (segment.header, segments[0].header) else { break };
-        if index > 0 && (!assembler.is_pending() || header.epoch != first.epoch) {
-            break;
-        }
-        let mut window = Window::new(store, header.number, segment.end_offset);
-        while offset < segment.end_offset && (index == 0 || assembler.is_pending()) {
-            let Ok(block) = BlockHeader::decode(window.at(offset, SECTOR_BYTES)?) else { return Ok(None) };
-            if !is_of(&block, &header) {
-                return Ok(None);
-            }
-            let bytes = window.at(offset, block.block_bytes as usize)?;
-            let Ok(records) = block::open(&block, bytes, &mut scratch) else { return Ok(None) };
-            if take_states(&block, records, &mut assembler, &mut states).is_err() {
-                return Ok(None);
-            }
-            offset += u64::from(block.block_bytes);
-            if states[kind].is_some() && !assembler.is_pending() {
-                break;
-            }
-        }
-        offset = BLOCKS_OFFSET;
-    }
-    Ok(states[kind].take())
-}
-
-fn take_states(
-    block: &BlockHeader,
-    records: &[u8],
-    assembler: &mut Assembler,
-    states: &mut States,
-) -> Result<(), Flaw> {
-    for record in block::Records::new(block, records) {
-        let record = record?;
-        if record.kind.continues() && !assembler.is_pending() {
-            continue; // of a record that began before
-        }
-        if let Some(whole) = assembler.push(record, block.unit)? {
-            take_state(states, &whole);
-        }
-    }
-    Ok(())
 }
