@@ -43,6 +43,8 @@ pub struct Reader<R: Inlet> {
     idle: Idle,
     /// On stamped channels, whose events take the slow path.
     latency: Option<Box<Recorder>>,
+    /// Whether dropping it leaves the cursor where it is, because what was received last may not have been kept.
+    keeps_unacknowledged: bool,
 }
 
 impl<R: Inlet> Reader<R> {
@@ -65,6 +67,7 @@ impl<R: Inlet> Reader<R> {
             pace: Pace::default(),
             idle: Idle::default(),
             latency: Recorder::open(&member, false),
+            keeps_unacknowledged: false,
             member,
         }
     }
@@ -96,6 +99,11 @@ impl<R: Inlet> Reader<R> {
             Some(located) => Ok(Some(located)),
             None => self.poll_slowly(),
         }
+    }
+
+    /// From now on dropping this reader does not acknowledge what it received last.
+    pub(crate) fn keep_unacknowledged(&mut self) {
+        self.keeps_unacknowledged = true;
     }
 
     /// Steps over what dead publishers left. Some system calls.
@@ -442,6 +450,9 @@ impl<R: Inlet> Reader<R> {
 
 impl<R: Inlet> Drop for Reader<R> {
     fn drop(&mut self) {
+        if self.keeps_unacknowledged {
+            return;
+        }
         // What was handed out has been looked at. A producer that waits for more than this finds out that its
         // reader has left when its time slice ends.
         self.acknowledge();

@@ -87,10 +87,21 @@ impl Intake {
         };
         let open = |start| -> Result<Ring> {
             let options = options(start);
+            // An event may have been taken and not staged when this ends: it stays for the next journaller.
             Ok(match header.kind {
-                Kind::Stream => Ring::Stream(Box::new(channel.subscriber(&options)?)),
-                Kind::Topic => Ring::Slots(Box::new(channel.topic_subscriber(&options)?)),
-                Kind::Queue => Ring::Slots(Box::new(channel.tap(&options)?)),
+                Kind::Stream => {
+                    let mut reader = channel.subscriber(&options)?;
+                    reader.keep_unacknowledged();
+                    Ring::Stream(Box::new(reader))
+                }
+                kind => {
+                    let mut reader = match kind {
+                        Kind::Topic => channel.topic_subscriber(&options)?,
+                        _ => channel.tap(&options)?,
+                    };
+                    reader.keep_unacknowledged();
+                    Ring::Slots(Box::new(reader))
+                }
             })
         };
         let ring = match (header.kind, wanted) {

@@ -481,15 +481,21 @@ impl View {
         match class {
             5 => Error::corrupt(what, text),
             6 => Error::NoSpace { what, why: text },
-            4 => {
-                Error::NotAllowed { action: "write the journal, told by", path: self.path.clone(), why: text }
+            4 => Error::NotAllowed {
+                action: "go on with the journal of which tells",
+                path: self.path.clone(),
+                why: text,
+            },
+            7 => Error::PeerGone { what, why: format!("it has failed: {text}") },
+            _ => {
+                let kind = if errno == 0 {
+                    std::io::ErrorKind::Other
+                } else {
+                    std::io::Error::from_raw_os_error(errno).kind()
+                };
+                let source = std::io::Error::new(kind, text);
+                Error::Io { action: "go on with the journal of which tells", path: self.path.clone(), source }
             }
-            _ if errno != 0 => {
-                let source = std::io::Error::from_raw_os_error(errno);
-                let source = std::io::Error::new(source.kind(), format!("{source}: {text}"));
-                Error::Io { action: "write the journal, told by", path: self.path.clone(), source }
-            }
-            _ => Error::PeerGone { what, why: format!("it has failed: {text}") },
         }
     }
 

@@ -138,6 +138,28 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a command whose output was arranged.
+    pub(crate) fn of(mut command: Command) -> Running {
+        Running { child: Some(command.spawn().expect("the program starts")), file: None }
+    }
+
+    /// The next line of its standard output, which is a pipe; byte by byte, so that nothing is taken that comes later.
+    pub(crate) fn read_line(&mut self) -> String {
+        let output = self.child().stdout.as_mut().expect("a pipe");
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while !line.ends_with(b"\n") && output.read(&mut byte).expect("read") > 0 {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).expect("text")
+    }
+
+    /// Waits for its end: how it ended, and what it said on stderr.
+    pub(crate) fn end(self) -> (ExitStatus, String) {
+        let output = self.finish();
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     pub(crate) fn child(&mut self) -> &mut Child {
         self.child.as_mut().expect("not waited for yet")
     }

@@ -1,0 +1,214 @@
+//! The daemon as scripts and systemd use it: real processes, real signals, a real journal.
+
+mod program;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use program::{Base, Running, eventually};
+
+/// A journal directory on disk.
+fn disk() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory")
+}
+
+/// Starts the daemon, with its standard error in a file, and waits until it is ready.
+fn journald(base: &Base, journal: &Path, more: &str) -> Running {
+    let line =
+        format!("journald --journal {} --segment-bytes 1MiB --staging-bytes 2MiB {more}", journal.display());
+    let mut daemon = base.start(&line);
+    assert_eq!(daemon.read_line(), "ready\n");
+    daemon
+}
+
+fn lines(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|number| format!("line {number}\n").into_bytes()).collect()
+}
+
+/// What a journal holds, as lines.
+fn held(base: &Base, directory: &Path) -> Vec<u8> {
+    let output = base.run(&format!("replay {} --to-stdout lines", directory.display()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn await_recorded(base: &Base, channel: &str) {
+    eventually(&format!("{channel} is recorded"), || {
+        base.participants(channel, "live").iter().any(|one| one["name"] == ".journal")
+    });
+}
+
+#[test]
+fn it_records_what_fits_and_channels_made_later_and_seals_at_sigterm() {
+    let (base, disk) = (Base::new(), disk());
+    base.fine("create demo/ticks --kind stream --capacity 64KiB");
+    base.fine("create other/ticks --kind stream --capacity 64KiB");
+    let mut daemon = journald(&base, disk.path(), "--channels demo/* --sync always");
+    let sent = lines(20_000);
+    base.fine_fed("pub demo/ticks", &sent);
+    base.fine_fed("pub other/ticks", b"not recorded\n");
+    base.fine("create demo/late --kind topic --slots 64");
+    base.fine_fed("pub demo/late", &lines(1000));
+    await_recorded(&base, "demo/late");
+    base.fine("create demo/gone --kind stream");
+    base.fine_fed("pub demo/gone", b"the last words\n");
+    await_recorded(&base, "demo/gone");
+    base.fine("rm --force demo/gone");
+    daemon.signal(libc::SIGTERM);
+    let (status, errors) = daemon.end();
+    assert!(status.success(), "{errors}");
+    assert!(held(&base, &disk.path().join("demo/ticks")) == sent);
+    assert!(held(&base, &disk.path().join("demo/late")).ends_with(b"line 999\n"));
+    assert_eq!(held(&base, &disk.path().join("demo/gone")), b"the last words\n");
+    assert!(!disk.path().join("other").exists());
+    let report = base.json(&format!("journal verify {} --json", disk.path().join("demo/ticks").display()));
+    assert_eq!(report["events"], 20_000, "{report}");
+    assert_eq!(report["torn_bytes"], 0, "{report}");
+}
+
+#[test]
+fn one_daemon_writes_to_a_directory_and_the_second_is_told_who() {
+    let (base, disk) = (Base::new(), disk());
+    let mut daemon = journald(&base, disk.path(), "--channels demo/*");
+    let (code, errors) =
+        base.fails(&format!("journald --journal {} --channels demo/*", disk.path().display()));
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.contains(&format!("process {}", daemon.pid())), "{errors}");
+    daemon.signal(libc::SIGINT);
+    assert!(daemon.end().0.success());
+    // The lock goes with it.
+    let mut daemon = journald(&base, disk.path(), "--channels demo/*");
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.end().0.success());
+}
+
+#[test]
+fn a_killed_daemon_is_replaced_without_a_loss_and_a_lost_channel_is_made_again() {
+    let (base, disk) = (Base::new(), disk());
+    base.fine("create demo/ticks --kind stream --capacity 64KiB");
+    base.fine("create demo/jobs --kind queue");
+    let mut all = Vec::new();
+    for round in 0..4 {
+        let mut daemon = journald(&base, disk.path(), "--channels demo/*");
+        let sent = lines(5000 + round);
+        base.fine_fed("pub demo/ticks", &sent);
+        all.extend(sent);
+        daemon.signal(libc::SIGKILL);
+        daemon.end();
+    }
+    base.fine_fed("pub demo/jobs", &lines(10));
+    let done = base.fine("work demo/jobs -n 4");
+    assert_eq!(done.lines().count(), 4);
+    let mut daemon = journald(&base, disk.path(), "--channels demo/*");
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.end().0.success());
+    assert!(held(&base, &disk.path().join("demo/ticks")) == all);
+    std::fs::remove_dir_all(base.path().join("demo")).expect("the bus is lost");
+    let mut daemon = journald(&base, disk.path(), "--channels demo/*");
+    let info = base.json("info demo/ticks --json");
+    assert_eq!(info["incarnation"], 2, "{info}");
+    base.fine_fed("pub demo/ticks", b"after the loss\n");
+    all.extend(b"after the loss\n");
+    daemon.signal(libc::SIGTERM);
+    let (status, errors) = daemon.end();
+    assert!(status.success() && errors.contains("made again"), "{errors}");
+    assert!(held(&base, &disk.path().join("demo/ticks")) == all);
+}
+
+#[test]
+fn a_reload_applies_the_config_and_a_bad_one_changes_nothing() {
+    let (base, disk) = (Base::new(), disk());
+    for channel in ["demo/a", "demo/b", "demo/c"] {
+        base.fine(&format!("create {channel} --kind stream --capacity 64KiB"));
+    }
+    let config = base.file("journald.toml");
+    let write = |channels: &str, more: &str| {
+        let text = format!(
+            "journal = {:?}\nchannels = [{channels}]\n[defaults]\nsegment-bytes = \"1MiB\"\n{more}",
+            disk.path()
+        );
+        std::fs::write(&config, text).expect("a config");
+    };
+    write("\"demo/a\", \"demo/b\"", "");
+    let mut daemon = base.start(&format!("journald --config {}", config.display()));
+    assert_eq!(daemon.read_line(), "ready\n");
+    base.fine_fed("pub demo/a", b"one\n");
+    write("\"demo/[\", nonsense", "");
+    daemon.signal(libc::SIGHUP);
+    std::thread::sleep(Duration::from_millis(100));
+    await_recorded(&base, "demo/a");
+    write(
+        "\"demo/a\", \"demo/c\"",
+        "sync = \"interval=5ms\"\n[[channel]]\nmatch = \"demo/c\"\nmax-age = \"1h\"",
+    );
+    daemon.signal(libc::SIGHUP);
+    await_recorded(&base, "demo/c");
+    eventually("demo/b is let go", || base.participants("demo/b", "live").is_empty());
+    await_recorded(&base, "demo/a");
+    base.fine_fed("pub demo/a", b"two\n");
+    base.fine_fed("pub demo/c", b"three\n");
+    daemon.signal(libc::SIGTERM);
+    let (status, errors) = daemon.end();
+    assert!(status.success() && errors.contains("not reloaded"), "{errors}");
+    assert_eq!(held(&base, &disk.path().join("demo/a")), b"one\ntwo\n");
+    assert_eq!(held(&base, &disk.path().join("demo/c")), b"three\n");
+}
+
+#[test]
+fn systemd_is_told_and_its_watchdog_fed() {
+    let (base, disk) = (Base::new(), disk());
+    base.fine("create demo/ticks --kind stream --capacity 64KiB");
+    let path: PathBuf = base.file("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let hear = |word: &str| {
+        let mut bytes = [0; 4096];
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            let read = socket.recv(&mut bytes).expect("a datagram");
+            let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            if text.lines().any(|line| line.starts_with(word)) {
+                return;
+            }
+        }
+        panic!("never told {word}");
+    };
+    let line = format!("journald --journal {} --channels demo/* --segment-bytes 1MiB", disk.path().display());
+    let mut command = base.command(&line);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut daemon = Running::of(command);
+    for word in ["READY=1", "WATCHDOG=1", "WATCHDOG=1"] {
+        hear(word);
+    }
+    daemon.signal(libc::SIGHUP);
+    for word in ["RELOADING=1", "READY=1"] {
+        hear(word);
+    }
+    daemon.signal(libc::SIGTERM);
+    hear("STOPPING=1");
+    assert!(daemon.end().0.success());
+}
+
+#[test]
+fn what_cannot_be_recorded_is_told_with_an_exit_code() {
+    let (base, disk) = (Base::new(), disk());
+    let journal = disk.path().display();
+    for (line, code, word) in [
+        (format!("journald --journal {journal}"), 2, "--channels"),
+        ("journald --channels demo/*".to_owned(), 2, "--journal"),
+        (format!("journald --journal {journal} --channels demo"), 2, "BUS/CHANNEL"),
+        (format!("journald --journal {journal} --channels demo/* --sync often"), 2, "interval"),
+        (format!("journald --journal {journal} --channels demo/* --segment-bytes 1KiB"), 2, "segments"),
+        ("journald --config /does/not/exist".to_owned(), 3, "/does/not/exist"),
+        ("journald --journal /proc/nowhere --channels demo/*".to_owned(), 3, "/proc"),
+    ] {
+        let (found, errors) = base.fails(&line);
+        assert!(found == code && errors.contains(word), "{line}: {found} {errors}");
+    }
+    // The only channel that fits is a queue, and lossy.
+    base.fine("create demo/jobs --kind queue");
+    let (code, errors) = base.fails(&format!("journald --journal {journal} --channels demo/* --mode lossy"));
+    assert!(code == 2 && errors.contains("lossy"), "{code} {errors}");
+}
