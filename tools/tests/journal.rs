@@ -186,3 +186,142 @@ fn what_is_no_journal_has_its_exit_code() {
         }
     }
 }
+
+#[test]
+fn ls_info_stats_and_tail_tell_what_is_there() {
+    let base = Base::new();
+    let (_hand, directory) = small(&base);
+    let journals = base.path().join("journal").display().to_string();
+    let listed = base.fine(&format!("journal ls {journals}"));
+    let golden = "\
+CHANNEL     KIND   EVENTS  FILES  SIZE     LAST                  WRITER
+demo/ticks  topic  5       1      268 KiB  1970-01-01 00:00:02Z  -
+";
+    assert_eq!(listed, golden);
+    let json = base.json(&format!("journal ls {journals} --json"));
+    let one = &json["journals"][0];
+    assert_eq!((&one["events"], &one["end_position"], &one["writer"]), (&5.into(), &8.into(), &Value::Null));
+    assert!(base.fine(&format!("journal ls {directory}")).starts_with("no journals in "));
+    assert_eq!(base.fails("journal ls /none/such").0, 3);
+
+    let info = base.fine(&format!("journal info {directory}"));
+    for part in ["the topic \"ticks\"", "5 events, positions 0 up to 8", "nobody writes", "open"] {
+        assert!(info.contains(part), "{part} is not in {info}");
+    }
+    let info = base.json(&format!("journal info {directory} --json"));
+    assert_eq!(
+        (&info["kind"], &info["sealed"], &info["segments"][0]["number"]),
+        (&"topic".into(), &false.into(), &1.into())
+    );
+
+    let stats = base.json(&format!("journal stats {directory} --json"));
+    assert_eq!(
+        (&stats["events"], &stats["gaps"], &stats["events_missing"]),
+        (&5.into(), &1.into(), &3.into())
+    );
+    assert_eq!(stats["by_type"][1], serde_json::json!({ "type_id": 7, "events": 2, "payload_bytes": 14 }));
+    let golden = "\
+5 events, 29 B of payload, in 2.0 s
+payloads of 3 to 9 B, half of them up to 5, 99 % up to 9
+2 events a second, at most 3
+1 gaps, 3 events missing
+TYPE  EVENTS  PAYLOAD
+0     3       15 B
+7     2       14 B
+";
+    assert_eq!(base.fine(&format!("journal stats {directory}")), golden);
+
+    for (count, text) in [("-n 1", "eight\n"), ("-n 2", "seven\neight\n"), ("-n 0", "")] {
+        let tail = base.run(&format!("journal tail {directory} {count}"));
+        assert_eq!(String::from_utf8_lossy(&tail.stdout), text, "{count}");
+    }
+    assert_eq!(
+        base.run(&format!("journal tail {directory} --json")).stdout,
+        base.run(&format!("journal cat {directory} --json")).stdout
+    );
+}
+
+/// A journal of five segments of a stream, 600 events.
+fn segmented(base: &Base) -> (Hand, String) {
+    let directory = base.path().join("journal/demo/many");
+    let mut hand = Hand::new(&directory, Kind::Stream);
+    for segment in 0..5u64 {
+        for block in 0..6u64 {
+            for event in 0..20u64 {
+                hand.time_ns += 1_000_000;
+                hand.event(&[block as u8; 100][..(event * 5) as usize]);
+            }
+            hand.block();
+            hand.durable = hand.position;
+        }
+        if segment < 4 {
+            hand.rotate();
+        }
+    }
+    (hand, directory.display().to_string())
+}
+
+#[test]
+fn index_and_prune_change_nothing_that_is_kept() {
+    let base = Base::new();
+    let (hand, directory) = segmented(&base);
+    let all = base.fine(&format!("journal cat {directory} --json"));
+    assert_eq!(
+        base.fine(&format!("journal index {directory}")),
+        "4 indexes written, 0 were there, 1 segments are not sealed yet\n"
+    );
+    assert_eq!(
+        base.json(&format!("journal index {directory} --json"))["present"],
+        serde_json::json!([1, 2, 3, 4])
+    );
+    assert_eq!(base.fine(&format!("journal cat {directory} --json")), all);
+    assert!(base.fine(&format!("journal info {directory}")).contains(", indexed"));
+    let lines: Vec<&str> = all.lines().collect();
+    // The third segment begins with event 240; what is before may go, but not the newest two segments.
+    let third: Value = serde_json::from_str(lines[240]).expect("JSON");
+    let position = third["position"].as_u64().expect("a number");
+    let dry = base.fine(&format!("journal prune {directory} --before {} --dry-run", position + 1));
+    assert_eq!(dry, format!("2 segments would go, 536 KiB; the journal begins at position {position}\n"));
+    assert_eq!(base.fine(&format!("journal cat {directory} --json")), all);
+    let pruned = base.json(&format!("journal prune {directory} --before {position} --json"));
+    assert_eq!(
+        (&pruned["removed"], &pruned["first_position"]),
+        (&serde_json::json!([1, 2]), &position.into())
+    );
+    let rest = base.fine(&format!("journal cat {directory} --json"));
+    assert_eq!(rest.lines().collect::<Vec<_>>(), lines[240..]);
+    let (code, told) = base.fails(&format!("journal cat {directory} --from 0"));
+    assert!(code == 2 && told.contains(&format!("begins at position {position}")), "{code} {told}");
+    assert!(base.fine(&format!("journal prune {directory} --keep 0")).starts_with("1 segments removed"));
+    assert_eq!(base.fails(&format!("journal prune {directory}")).0, 2);
+    let verified = base.json(&format!("journal verify {directory} --json"));
+    assert_eq!((&verified["events"], &verified["corrupt"]), (&240.into(), &serde_json::json!([])));
+    assert!(!hand.path(1).exists() && hand.path(4).exists());
+}
+
+#[test]
+fn repair_cuts_a_torn_tail_and_quarantines_only_when_asked() {
+    let base = Base::new();
+    let (mut hand, directory) = segmented(&base);
+    hand.event(b"torn");
+    let torn = hand.make(railbus::journal::format::BlockKind::Records);
+    hand.file(torn.segment).write_all_at(&torn.bytes[..600], torn.offset).expect("written");
+    hand.file(torn.segment).write_all_at(b"x", torn.offset + 300).expect("written");
+    let told = base.run(&format!("journal repair {directory}"));
+    assert!(told.status.success(), "{told:?}");
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("cut at position ") && told.contains("the journal is sound up to"), "{told}");
+    assert_eq!(base.json(&format!("journal verify {directory} --json"))["torn_bytes"], 0);
+    // Segment 3 in its middle.
+    hand.file(3).write_all_at(b"damaged", 8192 + 3 * 4096 + 500).expect("harmed");
+    let (code, told) = base.fails(&format!("journal repair {directory}"));
+    assert!(code == 5 && told.contains("--quarantine"), "{code} {told}");
+    let repaired = base.json(&format!("journal repair {directory} --quarantine --json"));
+    assert_eq!(repaired["shortened"], 3, "{repaired}");
+    let text = base.fine(&format!("journal cat {directory} --json"));
+    let gap: Vec<&str> = text.lines().filter(|line| line.contains("\"gap\":\"quarantined\"")).collect();
+    assert_eq!(gap.len(), 1, "{text}");
+    assert!(text.lines().count() < 600);
+    assert_eq!(base.json(&format!("journal verify {directory} --json"))["corrupt"], serde_json::json!([]));
+    assert!(base.path().join("journal/demo/many/quarantine").is_dir());
+}

@@ -199,8 +199,8 @@ impl Follower {
     /// Follows `channel` from `journal`, which must be its own.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the journal is another channel's, or does not reach back to where to begin;
-    /// [`Error::Busy`] when the durable name is in use.
+    /// [`Error::Invalid`] when the journal is another channel's, or does not reach back to where to begin (that it lies
+    /// beyond the channel's end is told by the first receive); [`Error::Busy`] when the durable name is in use.
     pub fn new(channel: &Channel, journal: &Journal, options: &FollowOptions) -> Result<Follower> {
         let header = channel.header();
         if journal.channel().channel_id != header.channel_id {
@@ -232,9 +232,18 @@ impl Follower {
             returns: 0,
         };
         if !(options.durable && follower.resume()?) {
-            let events = journal.events(options.from)?;
-            follower.position = events.position();
-            follower.events = Some(Box::new(events));
+            match options.from {
+                // Whoever has read the ring may be ahead of the journal.
+                Seek::Position(position) if !journal.is_before(position)? => {
+                    follower.events = Some(Box::new(journal.events_from(position)?));
+                    follower.position = position;
+                }
+                from => {
+                    let events = journal.events(from)?;
+                    follower.position = events.position();
+                    follower.events = Some(Box::new(events));
+                }
+            }
         }
         Ok(follower)
     }
@@ -507,15 +516,20 @@ impl Follower {
         })
     }
 
-    /// The ring does not continue the journal.
+    /// The ring does not have what follows, and never will.
     fn unusable(&self, error: JoinError) -> Error {
-        let why = match error {
-            JoinError::Corrupt => "its frames do not follow each other".to_owned(),
-            JoinError::TooOld(oldest) => format!("the oldest that it retains is {oldest}"),
-            JoinError::Beyond(end) => format!("it ends at {end}: it was made anew without its journal"),
-            JoinError::NoBoundary => "no event starts there: it was made anew without its journal".to_owned(),
-        };
-        Error::corrupt(format!("channel {} at position {}", self.channel.name(), self.position), why)
+        let what = format!("position {} to follow {} from", self.position, self.channel.name());
+        match error {
+            JoinError::TooOld(oldest) => Error::invalid(what, format!("the oldest retained is {oldest}")),
+            JoinError::Beyond(end) => {
+                Error::invalid(what, format!("the channel ends at {end}; it may have been made anew since"))
+            }
+            JoinError::NoBoundary => Error::invalid(what, "no event starts there"),
+            JoinError::Corrupt => Error::corrupt(
+                format!("channel {}", self.channel.name()),
+                "its frames do not follow each other",
+            ),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod block;
 pub mod blocking;
 pub mod blocks;
+pub mod checkpoint;
 pub(crate) mod companion;
 pub mod compress;
 pub mod disk;
@@ -43,6 +44,7 @@ pub mod store;
 pub mod uring;
 pub mod writer;
 
+pub use checkpoint::{Checkpoint, Saved};
 pub use events::{Events, Item, Recorded};
 pub use live::{Behind, FollowOptions, Followed, Follower, Source};
 pub use opening::{OpenReport, directory_of};

@@ -236,6 +236,11 @@ impl Journal {
         Ok(events)
     }
 
+    /// Whether the journal begins behind `position`.
+    pub(super) fn is_before(&self, position: u64) -> Result<bool> {
+        Ok(self.first_block()?.is_some_and(|first| position < first.first_position))
+    }
+
     fn beginning(&self) -> Blocks {
         Blocks::at_beginning(&self.directory, self.channel.channel_id)
     }

@@ -5,6 +5,7 @@
 
 mod into;
 mod lateness;
+mod live;
 
 use crate::commands::journal::SelectionArgs;
 use crate::commands::journal::print::ItemPrinter;
@@ -47,8 +48,14 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
     /// Again and again
-    #[arg(long = "loop")]
+    #[arg(long = "loop", conflicts_with = "then_live")]
     repeat: bool,
+    /// After the journal, go on with what the channel brings, without a gap and without a duplicate; needs --to-stdout
+    #[arg(long, conflicts_with_all = ["into", "to"])]
+    then_live: bool,
+    /// With --then-live: end when the last publisher has left and everything is printed
+    #[arg(long, requires = "then_live")]
+    until_closed: bool,
     /// No progress on the terminal, and no report
     #[arg(short, long)]
     quiet: bool,
@@ -124,13 +131,19 @@ fn to_stdout(
 ) -> Outcome {
     let mut printer = ItemPrinter::new(print);
     let mut progress = args.progress(journal, std::io::stdout().is_terminal());
+    // Before the first event: what cannot be followed is not begun.
+    let channel = if args.then_live { Some(live::channel_of(journal)?) } else { None };
     let outcome = loop {
         if args.is_enough(printer.events()) || interrupt::is_asked() {
             break Ok(());
         }
         let due = match replay.next_due() {
             Ok(Some(due)) => due,
-            Ok(None) => break Ok(()),
+            Ok(None) => {
+                let Some(channel) = &channel else { break Ok(()) };
+                let position = replay.position();
+                break live::follow(args, journal, channel, position, &mut printer, &mut progress);
+            }
             Err(error) => break Err(error.into()),
         };
         if let Some(deadline_ns) = due.deadline_ns {

@@ -31,7 +31,7 @@ impl ItemPrinter {
         match item {
             Item::Event(event) => {
                 self.events += 1;
-                progress.count(1, event.body.len() as u64);
+                progress.count(1, event.end_position - event.position);
                 match self.print {
                     Print::Json => append_event(event, out),
                     print => print.append(&event.event(), None, out),

@@ -5,7 +5,7 @@ use crate::output::{print, print_json};
 use railbus::journal::Journal;
 use railbus::journal::files::{Files, QUARANTINE, segment_name};
 use railbus::journal::lock::PATIENCE;
-use railbus::journal::recovery::{self, Recovered, Repair};
+use railbus::journal::recovery::{self, Checks, Recovered, Repair};
 use railbus::os::clock::realtime_ns;
 use serde_json::json;
 use std::path::PathBuf;
@@ -45,6 +45,10 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
     let _lock = files.lock(PATIENCE)?;
     let repaired = match args.quarantine {
         true => recovery::repair(&files, directory, realtime_ns())?,
+        // A writer looks at the newest segment and at what vouches for the others; here, everything is looked at.
+        false if let Some(corruption) = recovery::examine(&files, directory, Checks::FULL)?.corrupt => {
+            return Err(recovery::corrupt(directory, &corruption).into());
+        }
         false => Repair { corruption: None, quarantined: Vec::new(), shortened: None, gap: None },
     };
     let recovered = recovery::recover(&files, directory)?;

@@ -30,6 +30,11 @@ impl SelectionArgs {
         ReplayOptions { from: self.from, to: self.to, type_ids: self.types.clone(), speed, repeat }
     }
 
+    /// Whether events of this type are asked for.
+    pub(crate) fn is_wanted(&self, type_id: u16) -> bool {
+        self.types.is_empty() || self.types.contains(&type_id)
+    }
+
     /// Opens the journal, and finds the beginning.
     pub(crate) fn replay(&self, speed: Speed, repeat: bool) -> railbus::Result<(Journal, Replay)> {
         let journal = Journal::open(&self.directory)?;

@@ -10,6 +10,7 @@ use railbus::journal::{Item, Journal, Recorded, Replay};
 use railbus::outlet::Outlet;
 use railbus::sender::Sender;
 use railbus::{Attributes, Channel, ChannelName, Kind, SendError, SendOptions};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long one attempt waits for room before it looks for a request to finish.
@@ -36,7 +37,12 @@ pub(super) fn run(
 
 /// A journal that is replayed into what it records would never end.
 fn refuse_itself(journal: &Journal, channel: &Channel) -> Outcome {
-    if journal.channel().channel_id != channel.header().channel_id {
+    // What the target's journaller says; the identity says it, too, unless somebody has copied directories around.
+    let recorded = channel.journal_positions().ok().map(|positions| positions.directory);
+    let same = |one: &Path| one.canonicalize().ok();
+    let is_recorded_here =
+        recorded.is_some_and(|to| same(&to).is_some() && same(&to) == same(journal.directory()));
+    if journal.channel().channel_id != channel.header().channel_id && !is_recorded_here {
         return Ok(());
     }
     Err(Failure::usage(format!(

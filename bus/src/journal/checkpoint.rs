@@ -1,0 +1,367 @@
+//! A consumer's state and the position it is of, stored together: exactly once.
+//!
+//! An event is delivered at least once. Whoever keeps its state *and* the position before which everything is in that
+//! state as one thing, and goes on from there, has applied each exactly once, whenever it was killed.
+//!
+//! ```no_run
+//! # fn main() -> railbus::Result<()> {
+//! # let channel: railbus::Channel = todo!();
+//! use railbus::journal::{FollowOptions, Followed, Seek};
+//!
+//! let mut checkpoint = channel.checkpoint("sum")?; // in its journal's directory
+//! let (mut sum, from) = match checkpoint.load()? {
+//!     Some(saved) => (u64::from_le_bytes(saved.state.try_into().unwrap_or_default()), Seek::Position(saved.position)),
+//!     None => (0, Seek::Beginning),
+//! };
+//! let mut follower = channel.follow(&FollowOptions { from, ..Default::default() })?;
+//! loop {
+//!     if let Followed::Event(event) = follower.recv()? {
+//!         sum += event.payload().len() as u64;
+//!     }
+//!     checkpoint.save(follower.position(), &sum.to_le_bytes())?; // as often as is worth it
+//! }
+//! # }
+//! ```
+//!
+//! There are two files, `checkpoints/NAME.a` and `NAME.b` in the journal's directory; each save replaces the older:
+//!
+//! ```text
+//! magic 0 "RBCHECK1" | version 8 u32 | zero 12 | number 16 | position 24 | channel id 32 | state bytes 48
+//! | time 56, ns | incarnation 64 | zeros 72 | CRC-32C of the state 120 u32 | CRC-32C of the header 124 u32 | state
+//! ```
+//!
+//! A save is written beside its name, synced, renamed, and the directory synced: killed anywhere, or cut off from its
+//! power, there is the old one or the new one. Loading takes the newest that is whole. One process at a time uses a
+//! name, which a lock on its directory entry `NAME.lock` proves.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use super::format::checksum;
+use crate::bus::Channel;
+use crate::channel::Header as ChannelHeader;
+use crate::channel::name::check_name;
+use crate::error::{Error, Result};
+use crate::os::{clock, lock};
+
+/// Directory of the checkpoints, in a journal's directory.
+pub const CHECKPOINTS: &str = "checkpoints";
+const MAGIC: [u8; 8] = *b"RBCHECK1";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 128;
+/// The largest state.
+pub const STATE_BYTES_MAX: u64 = 4 << 30;
+
+/// What was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// Everything before this position is in the state.
+    pub position: u64,
+    /// The state.
+    pub state: Vec<u8>,
+    /// Which save of this name it was, from 1.
+    pub number: u64,
+    /// When it was saved, in ns of CLOCK_REALTIME.
+    pub time_ns: u64,
+    /// The incarnation of the channel that the position is of.
+    pub incarnation: u64,
+}
+
+/// The checkpoints of one name. See the [module](self).
+#[derive(Debug)]
+pub struct Checkpoint {
+    directory: PathBuf,
+    name: String,
+    channel_id: [u8; 16],
+    incarnation: u64,
+    /// Where that incarnation begins, if the channel itself was asked.
+    first_position: Option<u64>,
+    /// The number of the newest; 0 for none.
+    number: u64,
+    /// Which of the two files is the newest.
+    newest: usize,
+    _lock: File,
+}
+
+impl Channel {
+    /// The checkpoints called `name` in the directory of this channel's journal. Takes the name for this process.
+    ///
+    /// # Errors
+    /// [`Error::PeerGone`] when nothing has ever recorded this channel; else as [`Checkpoint::open`].
+    pub fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
+        let &ChannelHeader { channel_id, incarnation, first_position, .. } = self.header();
+        let directory = self.journal_positions()?.directory;
+        Checkpoint::of(&directory, channel_id, incarnation, Some(first_position), name)
+    }
+}
+
+impl Checkpoint {
+    /// The checkpoints called `name` in the journal's directory. Takes the name for this process.
+    ///
+    /// # Errors
+    /// [`Error::NoJournal`], [`Error::Busy`] while another handle uses the name, [`Error::NotAllowed`],
+    /// [`Error::Invalid`] for a name that is none.
+    pub fn open(journal: impl AsRef<Path>, name: &str) -> Result<Checkpoint> {
+        let opened = super::Journal::open(journal.as_ref())?;
+        let (channel_id, incarnation) = (opened.channel().channel_id, opened.latest().incarnation);
+        Checkpoint::of(journal.as_ref(), channel_id, incarnation, None, name)
+    }
+
+    fn of(
+        journal: &Path,
+        channel_id: [u8; 16],
+        incarnation: u64,
+        first_position: Option<u64>,
+        name: &str,
+    ) -> Result<Checkpoint> {
+        check_name("checkpoint", name)?;
+        let directory = journal.join(CHECKPOINTS);
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(Error::io("make the directory", &directory, error));
+            }
+            Err(_) => {}
+            Ok(()) => sync_directory(journal)?,
+        }
+        let path = directory.join(format!("{name}.lock"));
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = opened.map_err(|error| Error::io("open", &path, error))?;
+        if !lock::try_lock(file.as_fd(), 0).map_err(|error| Error::io("lock", &path, error))? {
+            return Err(Error::Busy {
+                what: format!("checkpoint {name} of {}", journal.display()),
+                why: "another consumer uses it; end that one, or choose another name".to_owned(),
+            });
+        }
+        let mut checkpoint = Checkpoint {
+            directory,
+            name: name.to_owned(),
+            channel_id,
+            incarnation,
+            first_position,
+            number: 0,
+            newest: 1,
+            _lock: file,
+        };
+        if let Some((which, saved)) = checkpoint.find_newest()? {
+            (checkpoint.newest, checkpoint.number) = (which, saved.number);
+        }
+        Ok(checkpoint)
+    }
+
+    /// The newest that is whole; `None` when nothing was saved yet.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when there is one and none is whole, or when the channel was lost and made again, and the
+    /// checkpoint has seen more than its journal (see [`Channel::checkpoint`], which knows); [`Error::Io`].
+    pub fn load(&self) -> Result<Option<Saved>> {
+        if let Some((_, saved)) = self.find_newest()? {
+            return self.check_incarnation(saved).map(Some);
+        }
+        for which in 0..2 {
+            let path = self.path(which);
+            if let Content::Damaged(why) = read(&path, self.channel_id)? {
+                let why = format!("{why}, and there is no other; remove it to begin anew");
+                return Err(Error::corrupt(format!("checkpoint {}", path.display()), why));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A channel that was lost with its memory is made again where its journal ends. Who had seen more has seen what
+    /// nobody else will, and other events have these positions now.
+    fn check_incarnation(&self, saved: Saved) -> Result<Saved> {
+        let Some(first) = self.first_position else { return Ok(saved) };
+        if saved.incarnation >= self.incarnation || saved.position <= first {
+            return Ok(saved);
+        }
+        Err(Error::corrupt(
+            format!("checkpoint {} of {}", self.name, self.directory.display()),
+            format!(
+                "it is of position {} in incarnation {} of the channel, which was lost and made again from position {first}                  on: events that it has seen were not durable. Remove it to begin anew, and save only what                  `wait_durable` has vouched for",
+                saved.position, saved.incarnation
+            ),
+        ))
+    }
+
+    /// Saves `state`, in which everything before `position` is. Durable on return: two syncs.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Io`]: then what was saved before is still there. [`Error::Invalid`] for a state of
+    /// more than [`STATE_BYTES_MAX`].
+    pub fn save(&mut self, position: u64, state: &[u8]) -> Result<()> {
+        if state.len() as u64 > STATE_BYTES_MAX {
+            let why = format!("a state has at most {STATE_BYTES_MAX} bytes");
+            return Err(Error::invalid(format!("state of {} bytes", state.len()), why));
+        }
+        let which = 1 - self.newest;
+        let path = self.path(which);
+        let header = Header {
+            number: self.number + 1,
+            position,
+            channel_id: self.channel_id,
+            state_bytes: state.len() as u64,
+            time_ns: clock::realtime_ns(),
+            incarnation: self.incarnation,
+            state_checksum: checksum(state),
+        };
+        let beside = self.directory.join(format!("{}.tmp", self.name));
+        let written = write(&beside, &header.encode(), state).and_then(|()| fs::rename(&beside, &path));
+        written.map_err(|error| Error::io("write", &path, error))?;
+        sync_directory(&self.directory)?;
+        (self.newest, self.number) = (which, header.number);
+        Ok(())
+    }
+
+    fn path(&self, which: usize) -> PathBuf {
+        self.directory.join(format!("{}.{}", self.name, ["a", "b"][which]))
+    }
+
+    /// Which file is the newest whole one, and its header.
+    fn find_newest(&self) -> Result<Option<(usize, Saved)>> {
+        let mut newest: Option<(usize, Saved)> = None;
+        for which in 0..2 {
+            if let Content::Whole(saved) = read(&self.path(which), self.channel_id)?
+                && newest.as_ref().is_none_or(|(_, newest)| newest.number < saved.number)
+            {
+                newest = Some((which, saved));
+            }
+        }
+        Ok(newest)
+    }
+}
+
+/// The positions of all checkpoints of a journal, by name: what retention should keep. Damaged ones are left out.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::NotAllowed`].
+pub fn positions(journal: &super::Journal) -> Result<Vec<(String, u64)>> {
+    let directory = journal.directory().join(CHECKPOINTS);
+    let entries = match fs::read_dir(&directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| Error::io("list", &directory, error))?,
+    };
+    let mut found: Vec<(String, u64, u64)> = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| Error::io("list", &directory, error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(name) = name.and_then(|name| name.strip_suffix(".a").or_else(|| name.strip_suffix(".b")))
+        else {
+            continue;
+        };
+        let Content::Whole(saved) = read(&path, journal.channel().channel_id)? else { continue };
+        match found.iter_mut().find(|(known, ..)| known == name) {
+            Some(known) if known.1 < saved.number => (known.1, known.2) = (saved.number, saved.position),
+            Some(_) => {}
+            None => found.push((name.to_owned(), saved.number, saved.position)),
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(name, _, position)| (name, position)).collect())
+}
+
+struct Header {
+    number: u64,
+    position: u64,
+    channel_id: [u8; 16],
+    state_bytes: u64,
+    time_ns: u64,
+    incarnation: u64,
+    state_checksum: u32,
+}
+
+impl Header {
+    fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(0, &MAGIC);
+        put(8, &VERSION.to_le_bytes());
+        put(16, &self.number.to_le_bytes());
+        put(24, &self.position.to_le_bytes());
+        put(32, &self.channel_id);
+        put(48, &self.state_bytes.to_le_bytes());
+        put(56, &self.time_ns.to_le_bytes());
+        put(64, &self.incarnation.to_le_bytes());
+        put(120, &self.state_checksum.to_le_bytes());
+        let sum = checksum(&bytes[..HEADER_BYTES - 4]);
+        bytes[HEADER_BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8; HEADER_BYTES]) -> std::result::Result<Header, &'static str> {
+        let long = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        if bytes[..8] != MAGIC {
+            return Err("it is no checkpoint");
+        }
+        if word(8) != VERSION {
+            return Err("it was written by another version");
+        }
+        if checksum(&bytes[..HEADER_BYTES - 4]) != word(HEADER_BYTES - 4) {
+            return Err("its header's checksum differs");
+        }
+        Ok(Header {
+            number: long(16),
+            position: long(24),
+            channel_id: bytes[32..].first_chunk().copied().unwrap_or_default(),
+            state_bytes: long(48),
+            time_ns: long(56),
+            incarnation: long(64),
+            state_checksum: word(120),
+        })
+    }
+}
+
+/// What a file holds.
+enum Content {
+    Absent,
+    Whole(Saved),
+    Damaged(&'static str),
+}
+
+fn read(path: &Path, channel_id: [u8; 16]) -> Result<Content> {
+    let fail = |error| Error::io("read", path, error);
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Content::Absent),
+        file => file.map_err(fail)?,
+    };
+    let mut bytes = [0; HEADER_BYTES];
+    match file.read_exact(&mut bytes) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            return Ok(Content::Damaged("it is cut short"));
+        }
+        read => read.map_err(fail)?,
+    }
+    let header = match Header::decode(&bytes) {
+        Ok(header) => header,
+        Err(why) => return Ok(Content::Damaged(why)),
+    };
+    if header.channel_id != channel_id {
+        return Ok(Content::Damaged("it is of another channel"));
+    }
+    // The length is the file's before it is believed.
+    let length = file.metadata().map_err(fail)?.len();
+    if header.state_bytes > STATE_BYTES_MAX || length != HEADER_BYTES as u64 + header.state_bytes {
+        return Ok(Content::Damaged("it has another length than it says"));
+    }
+    let mut state = Vec::new();
+    file.read_to_end(&mut state).map_err(fail)?;
+    if checksum(&state) != header.state_checksum {
+        return Ok(Content::Damaged("its state's checksum differs"));
+    }
+    let Header { number, position, time_ns, incarnation, .. } = header;
+    Ok(Content::Whole(Saved { position, state, number, time_ns, incarnation }))
+}
+
+fn write(path: &Path, header: &[u8], state: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(header)?;
+    file.write_all(state)?;
+    file.sync_all()
+}
+
+fn sync_directory(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| Error::io("sync", path, error))
+}

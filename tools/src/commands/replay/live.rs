@@ -1,0 +1,61 @@
+//! `--then-live`: after the journal, what the channel brings.
+
+use super::ReplayArgs;
+use crate::commands::journal::print::ItemPrinter;
+use crate::failure::{Failure, Outcome};
+use crate::interrupt;
+use crate::open;
+use crate::progress::Progress;
+use railbus::journal::{Behind, FollowOptions, Followed, Follower, Item, Journal, Recorded, Seek};
+use railbus::os::clock::realtime_ns;
+use railbus::{Bus, Channel, Kind};
+
+/// The channel that a journal records: `JOURNAL/BUS/CHANNEL` names it.
+pub(super) fn channel_of(journal: &Journal) -> Result<Channel, Failure> {
+    let directory = journal.directory();
+    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    let bus = directory.parent().and_then(|bus| bus.file_name()).and_then(|bus| bus.to_str());
+    let bus =
+        bus.ok_or_else(|| Failure::usage("--then-live needs a journal directory JOURNAL/BUS/CHANNEL"))?;
+    Ok(Bus::at(open::base()?, bus)?.attach(&journal.channel().name)?)
+}
+
+/// Prints what follows `position`, until the output is closed or a signal comes.
+pub(super) fn follow(
+    args: &ReplayArgs,
+    journal: &Journal,
+    channel: &Channel,
+    position: u64,
+    printer: &mut ItemPrinter,
+    progress: &mut Progress,
+) -> Outcome {
+    let kind = channel.header().kind;
+    // A printer that is slow holds nobody, where it may.
+    let behind = if kind == Kind::Queue { Behind::Hold } else { Behind::ReadJournal };
+    let from = Seek::Position(position);
+    let name = "replay".to_owned();
+    let options =
+        FollowOptions { from, behind, name, until_closed: args.until_closed, ..FollowOptions::default() };
+    let mut follower = Follower::new(channel, journal, &options)?;
+    while !args.is_enough(printer.events()) && !interrupt::is_asked() {
+        let mut followed = follower.try_recv()?;
+        if followed.is_none() {
+            printer.flush()?;
+            followed = follower.recv_timeout(interrupt::LOOK_EVERY)?;
+        }
+        match followed {
+            Some(Followed::Event(event)) => {
+                let recorded = Recorded::live(&event, kind, realtime_ns());
+                if args.selection.is_wanted(recorded.type_id()) {
+                    printer.item(&Item::Event(recorded), progress)?;
+                }
+            }
+            Some(Followed::Lost { from, to, events }) => {
+                printer.item(&Item::Missing { from, to, events }, progress)?;
+            }
+            Some(Followed::Closed) => break,
+            None => {}
+        }
+    }
+    Ok(())
+}
