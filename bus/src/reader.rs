@@ -22,6 +22,9 @@ use crate::ring::park::{Sleeper, Waker};
 use crate::ring::registry;
 use crate::wait::{Idle, Pace, Step, Wait, Waiting};
 
+/// Observers are told at least this often, counted in events that took the slow path.
+const TELL_EVERY: u64 = 64;
+
 /// A registered reader of a channel. See the [module](self).
 #[derive(Debug)]
 pub struct Reader<R: Inlet> {
@@ -38,6 +41,8 @@ pub struct Reader<R: Inlet> {
     held: Vec<Located>,
     events: u64,
     bytes: u64,
+    /// The events that observers know of.
+    told: u64,
     lost: u64,
     pace: Pace,
     idle: Idle,
@@ -63,6 +68,7 @@ impl<R: Inlet> Reader<R> {
             held: Vec::new(),
             events: 0,
             bytes: 0,
+            told: 0,
             lost: 0,
             pace: Pace::default(),
             idle: Idle::default(),
@@ -219,6 +225,7 @@ impl<R: Inlet> Reader<R> {
     pub fn acknowledge(&mut self) {
         if !self.member.is_forked() {
             self.release();
+            self.tell();
         }
     }
 
@@ -312,6 +319,9 @@ impl<R: Inlet> Reader<R> {
                     self.measure(located);
                 }
             }
+            if self.events - self.told >= TELL_EVERY {
+                self.tell();
+            }
             return Ok(Some(located));
         }
         self.receive_rarely(found)
@@ -334,6 +344,7 @@ impl<R: Inlet> Reader<R> {
                 self.release();
                 if self.pace.empty(self.events) {
                     self.idle.restart();
+                    self.tell();
                 }
                 Ok(None)
             }
@@ -376,10 +387,17 @@ impl<R: Inlet> Reader<R> {
     #[inline(always)]
     fn release(&mut self) {
         if self.ring.acknowledge() {
-            self.member.note(layout::EVENTS, self.events);
-            self.member.note(layout::BYTES, self.bytes);
+            self.tell();
             self.wake();
         }
+    }
+
+    /// Tells observers how far this reader has come.
+    #[inline(always)]
+    fn tell(&mut self) {
+        self.told = self.events;
+        self.member.note(layout::EVENTS, self.events);
+        self.member.note(layout::BYTES, self.bytes);
     }
 
     fn wake(&mut self) {

@@ -42,3 +42,8 @@ pub(crate) fn sleep_until(deadline: Instant) -> bool {
     }
     false
 }
+
+/// As if a signal had asked: the program's other threads finish.
+pub(crate) fn ask() {
+    ASKED.store(true, Ordering::Relaxed);
+}

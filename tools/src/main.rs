@@ -10,11 +10,14 @@ mod doctor;
 mod failure;
 mod framing;
 mod interrupt;
+mod metrics;
 mod observe;
 mod open;
 mod output;
 mod progress;
+mod top;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -48,6 +51,8 @@ enum Verb {
     Ls(commands::ls::LsArgs),
     Info(commands::info::InfoArgs),
     Stat(commands::stat::StatArgs),
+    Top(top::TopArgs),
+    Metrics(metrics::MetricsArgs),
     Hist(commands::hist::HistArgs),
     #[command(visible_alias = "publish")]
     Pub(commands::publish::PublishArgs),
@@ -56,6 +61,7 @@ enum Verb {
     Tap(commands::tap::TapArgs),
     Work(commands::work::WorkArgs),
     Journald(commands::journald::JournaldArgs),
+    Watch(watch::WatchArgs),
     Repair(commands::repair::RepairArgs),
     Evict(commands::evict::EvictArgs),
     Journal(commands::journal::JournalArgs),
@@ -83,6 +89,8 @@ fn main() -> ExitCode {
         Verb::Create(args) => commands::create::run(args),
         Verb::Ls(args) => commands::ls::run(args),
         Verb::Info(args) => commands::info::run(args),
+        Verb::Metrics(args) => metrics::run(args),
+        Verb::Top(args) => top::run(args),
         Verb::Hist(args) => commands::hist::run(args),
         Verb::Stat(args) => commands::stat::run(args),
         Verb::Pub(args) => commands::publish::run(args),
@@ -90,6 +98,7 @@ fn main() -> ExitCode {
         Verb::Tap(args) => commands::tap::run(args),
         Verb::Work(args) => commands::work::run(args),
         Verb::Journald(args) => commands::journald::run(args),
+        Verb::Watch(args) => watch::run(args),
         Verb::Repair(args) => commands::repair::run(args),
         Verb::Evict(args) => commands::evict::run(args),
         Verb::Journal(args) => commands::journal::run(args),

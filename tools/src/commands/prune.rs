@@ -74,7 +74,7 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
 }
 
 /// The files of channels that hold what somebody may still want.
-fn holding(base: &Path, bus: &str) -> Result<HashSet<PathBuf>, Failure> {
+pub(crate) fn holding(base: &Path, bus: &str) -> Result<HashSet<PathBuf>, Failure> {
     let bus = Bus::at(base, bus)?;
     let holds = |info: &Info| {
         info.positions.unfinished.is_some_and(|unfinished| unfinished > 0)

@@ -6,6 +6,7 @@ use super::view::{ChannelView, LatencyView, ParticipantView};
 use crate::commands::info::{backing_text, side_text};
 use railbus::channel::directory::{list_buses, list_channels};
 use railbus::info::{Info, Life, Observer, Participant};
+use railbus::journal::shared::{JournalPositions, JournalState};
 use railbus::latency::{Distribution, Latencies};
 use railbus::os::clock::monotonic_ns;
 use railbus::ring::peers::Side;
@@ -164,6 +165,18 @@ impl Watched {
         Ok(self.view(&info, &latencies, (events_per_second, bytes_per_second), at_ns, participants))
     }
 
+    /// How far the channel's journal is, if it has one.
+    fn journal(&self) -> Option<JournalPositions> {
+        let channel = self.observer.channel();
+        let known = channel.journal_positions().ok()?;
+        if known.state == JournalState::Recording {
+            return Some(known);
+        }
+        // Another journaller may have come since: whoever attaches anew sees it.
+        let anew = channel.bus().attach(channel.name().channel()).and_then(|anew| anew.journal_positions());
+        Some(anew.unwrap_or(known))
+    }
+
     fn view(
         &self,
         info: &Info,
@@ -176,6 +189,7 @@ impl Watched {
         let live =
             |side: &str| participants.iter().filter(|one| one.side == side && one.state == "live").count();
         let (received, done) = (latencies.received(), latencies.done());
+        let journal = self.journal();
         ChannelView {
             channel: info.name.to_string(),
             kind: header.kind.to_string(),
@@ -200,8 +214,9 @@ impl Watched {
             consumers: live("consumer"),
             stuck: participants.iter().filter(|one| one.stuck_ns.is_some()).count(),
             progress_age_ns: self.published_ns.map(|then| at_ns - then),
-            written_lag: None,
-            durable_lag: None,
+            written_lag: journal.as_ref().map(|journal| positions.published.saturating_sub(journal.written)),
+            durable_lag: journal.as_ref().map(|journal| positions.published.saturating_sub(journal.durable)),
+            journal: journal.map(|journal| journal.state.as_str()),
             latency_ns: LatencyView::of(&received),
             done_ns: LatencyView::of(&done),
             participants,

@@ -53,6 +53,8 @@ pub(crate) struct ChannelView {
     pub(crate) stuck: usize,
     /// How long ago something was last published, while this observer looked; `null` if nothing was.
     pub(crate) progress_age_ns: Option<u64>,
+    /// What the journal does: recording, ...; `null` without a journal.
+    pub(crate) journal: Option<&'static str>,
     /// How far the journal's writing is behind; `null` without a journal.
     pub(crate) written_lag: Option<u64>,
     /// How far what is durable is behind; `null` without a journal.

@@ -1,0 +1,77 @@
+//! Who is known to be stuck, so that each is told once, and once more when it moves again.
+
+use crate::observe::{ChannelView, ParticipantView};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Channel, side and entry, generation: nobody else ever has the same (but for a channel that was made anew).
+type Key = (String, String, u64);
+
+/// Somebody who is, or was, stuck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) channel: String,
+    pub(crate) who: String,
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    /// For how long it was stuck when it was last looked at.
+    pub(crate) stuck_ns: u64,
+}
+
+/// Who is known to be stuck.
+#[derive(Debug, Default)]
+pub(crate) struct Alarms {
+    known: BTreeMap<Key, Known>,
+}
+
+/// What a look has shown.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    new: Vec<Key>,
+    /// Who is not stuck any more, and still there.
+    pub(crate) moving: Vec<Known>,
+}
+
+impl Seen {
+    /// Whether it was not stuck at the look before.
+    pub(crate) fn is_new(&self, channel: &ChannelView, one: &ParticipantView) -> bool {
+        self.new.contains(&key(channel, one))
+    }
+}
+
+impl Alarms {
+    /// Whether it has been stuck for longer than `patience`.
+    pub(crate) fn is_stuck(one: &ParticipantView, patience: Duration) -> bool {
+        one.stuck_ns.is_some_and(|ns| u128::from(ns) >= patience.as_nanos())
+    }
+
+    /// Compares a look with the one before.
+    pub(crate) fn see(&mut self, channels: &[ChannelView], patience: Duration) -> Seen {
+        let mut seen = Seen::default();
+        let mut known = BTreeMap::new();
+        for channel in channels {
+            for one in &channel.participants {
+                let key = key(channel, one);
+                let before = self.known.remove(&key);
+                match (one.stuck_ns.filter(|_| Alarms::is_stuck(one, patience)), before) {
+                    (Some(stuck_ns), before) => {
+                        if before.is_none() {
+                            seen.new.push(key.clone());
+                        }
+                        let (channel, who) = (channel.channel.clone(), one.who.clone());
+                        let (name, pid) = (one.name.clone(), one.pid);
+                        known.insert(key, Known { channel, who, name, pid, stuck_ns });
+                    }
+                    (None, Some(before)) if one.state == "live" => seen.moving.push(before),
+                    (None, _) => {}
+                }
+            }
+        }
+        self.known = known;
+        seen
+    }
+}
+
+fn key(channel: &ChannelView, one: &ParticipantView) -> Key {
+    (channel.channel.clone(), one.who.clone(), one.generation)
+}
