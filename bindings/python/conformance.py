@@ -128,7 +128,8 @@ def create(keys: Keys, handles: ExitStack) -> str:
 
 def publish(keys: Keys, handles: ExitStack) -> str:
     channel = keys.attach(handles)
-    publisher = handles.enter_context(channel.producer() if channel.kind == "queue" else channel.publisher())
+    publisher: Publisher | Producer = channel.producer() if channel.kind == "queue" else channel.publisher()
+    handles.enter_context(publisher)
     sizes = [channel.payload_max if word == "max" else int(word) for word in keys.text("sizes", "8").split(",")]
     mode, batch, seed = keys.text("mode", "copy"), keys.number("batch", 16), keys.number("seed")
     tally = Tally(keys.flag("attributes"))

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import railbus
 from railbus import Bus, Channel, Producer, Publisher
-from railbus.records import Kind
+from railbus.records import Kind, Overflow
 
 EIGHT = bytes(range(8))
 
@@ -101,9 +101,9 @@ class Dropped(Exception):
     """An event was dropped."""
 
 
-def full(kind: Kind, timeout: float | None, **options: object) -> Callable[[Place], None]:
+def full(kind: Kind, timeout: float | None, overflow: Overflow = "block") -> Callable[[Place], None]:
     def probe(place: Place) -> None:
-        channel = place.make(kind, **options)
+        channel = place.make(kind, overflow=overflow)
         with channel.subscriber(), channel.publisher() as publisher:
             fill(publisher, timeout)
 

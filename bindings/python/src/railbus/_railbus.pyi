@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from os import PathLike
 from types import TracebackType
-from typing import Any, Coroutine, Literal, TypedDict
+from typing import Any, Coroutine, Literal, Protocol, TypedDict
 
 from typing_extensions import Buffer, Self, Unpack, disjoint_base
 
@@ -25,6 +25,14 @@ from railbus.records import (
     Wait,
     WorkerStats,
 )
+
+class _Array(Protocol):
+    """A numpy array: a Buffer, which its types say from Python 3.12 on only."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+_Buffer = Buffer | _Array
 
 class _ChannelOptions(TypedDict, total=False):
     capacity_bytes: int | None
@@ -133,11 +141,11 @@ class Handle:
 
 @disjoint_base
 class Sender(Handle):
-    def publish(self, payload: Buffer, timeout: float | None = None) -> int | None: ...
-    def try_publish(self, payload: Buffer) -> int | None: ...
+    def publish(self, payload: _Buffer, timeout: float | None = None) -> int | None: ...
+    def try_publish(self, payload: _Buffer) -> int | None: ...
     def publish_with(
         self,
-        payload: Buffer,
+        payload: _Buffer,
         *,
         type_id: int = 0,
         published_ns: int | None = None,
@@ -149,7 +157,7 @@ class Sender(Handle):
     def publish_numbered(
         self,
         event_number: int,
-        payload: Buffer,
+        payload: _Buffer,
         *,
         type_id: int = 0,
         published_ns: int | None = None,
@@ -157,7 +165,7 @@ class Sender(Handle):
         timeout: float | None = None,
     ) -> int | None: ...
     def publish_batch(
-        self, payloads: Iterable[Buffer] | Buffer, timeout: float | None = None, *, lengths: Buffer | None = None
+        self, payloads: Iterable[_Buffer] | _Buffer, timeout: float | None = None, *, lengths: _Buffer | None = None
     ) -> int: ...
     def claim(
         self,
@@ -265,13 +273,13 @@ class Subscriber(Handle):
     def recv_event_batch(self, events_max: int = 1024, timeout: float | None = None) -> list[Event]: ...
     def drain_into(
         self,
-        array: Buffer,
+        array: _Buffer,
         timeout: float | None = None,
         *,
-        lengths: Buffer | None = None,
-        positions: Buffer | None = None,
-        type_ids: Buffer | None = None,
-        published_ns: Buffer | None = None,
+        lengths: _Buffer | None = None,
+        positions: _Buffer | None = None,
+        type_ids: _Buffer | None = None,
+        published_ns: _Buffer | None = None,
     ) -> int: ...
     def release(self) -> None: ...
     def stats(self) -> ReaderStats: ...

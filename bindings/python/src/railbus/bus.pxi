@@ -127,7 +127,7 @@ cdef class Bus:
             self.leaving = handle
 
     def channels(self):
-        """The names of its channels, sorted."""
+        """The names of its channels, sorted. Raises NotFoundError if none was ever made."""
         cdef railbus_error error
         cdef size_t needed = 0
         cdef int32_t result

@@ -1,0 +1,21 @@
+"""What the tests run in processes of their own."""
+
+from __future__ import annotations
+
+import railbus
+
+
+def count_and_add(subscriber: railbus.Subscriber, results: railbus.Publisher) -> None:
+    """Sums what it receives until the last publisher has left."""
+    total = count = 0
+    for payload in subscriber:
+        total += int.from_bytes(payload, "little")
+        count += 1
+    results.publish(total.to_bytes(8, "little") + count.to_bytes(8, "little"))
+
+
+def double(worker: railbus.Worker, results: railbus.Publisher) -> None:
+    """Works on everything there is."""
+    for job in worker:
+        with job:
+            results.publish((2 * int.from_bytes(job.payload, "little")).to_bytes(8, "little"))

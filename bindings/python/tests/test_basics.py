@@ -1,0 +1,248 @@
+"""Publishing and receiving, in all kinds of channels."""
+
+from __future__ import annotations
+
+import pytest
+
+import railbus
+from railbus import Bus, Channel, Origin, TraceContext
+
+
+@pytest.mark.parametrize("kind", ["stream", "topic"])
+def test_every_subscriber_gets_every_event_in_order(bus: Bus, kind: railbus.records.Kind) -> None:
+    channel = bus.create("channel", kind)
+    payloads = [bytes([i]) * i for i in range(100)]
+    with channel.subscriber() as one, channel.subscriber() as other, channel.publisher() as publisher:
+        for payload in payloads:
+            assert publisher.publish(payload) is not None
+        assert [one.recv() for _ in payloads] == payloads
+        assert [other.recv(0) for _ in payloads] == payloads
+
+
+def test_each_event_of_a_queue_goes_to_one_worker(queue: Channel) -> None:
+    with queue.producer() as producer, queue.worker(grab=1) as one, queue.worker(grab=1) as other:
+        for i in range(10):
+            producer.publish(bytes([i]))
+        got = []
+        for i in range(10):
+            with (one, other)[i % 2].take() as job:
+                assert job.attempt == 1
+                got.append(job.payload)
+        assert sorted(got) == [bytes([i]) for i in range(10)]
+        assert one.try_take() is None and other.try_take() is None
+
+
+def test_a_tap_sees_a_queue_and_takes_nothing(queue: Channel) -> None:
+    with queue.subscriber() as tap, queue.producer() as producer, queue.worker() as worker:
+        producer.publish(b"seen twice")
+        assert tap.recv() == b"seen twice"
+        worker.take().done()
+
+
+def test_a_job_that_fails_is_delivered_again_and_becomes_a_dead_letter(bus: Bus) -> None:
+    channel = bus.create("work", "queue", max_attempts=2, dead_letters="graveyard")
+    assert channel.describe().dead_letters == "graveyard"
+    with channel.producer() as producer, channel.worker() as worker:
+        position = producer.publish(b"hard")
+        for attempt in (1, 2):
+            with pytest.raises(ZeroDivisionError), worker.take() as job:
+                assert job.attempt == attempt
+                assert 1 / 0
+        assert worker.try_take() is None
+    with bus.attach("graveyard").worker() as gravedigger:
+        letter = gravedigger.take()
+        header = channel.describe()
+        assert letter.origin == Origin(
+            int.from_bytes(header.channel_id[:8], "little"), header.incarnation, position or 0, 2)
+        letter.done()
+
+
+def test_what_a_worker_leaves_in_hand_goes_to_another(queue: Channel) -> None:
+    with queue.producer() as producer:
+        producer.publish_batch([b"a", b"b", b"c"])
+        with queue.worker() as worker:
+            assert [job.payload for job in worker.take_batch()] == [b"a", b"b", b"c"]
+            assert worker.stats().in_hand == 3
+        with queue.worker() as worker:
+            jobs = [worker.take(1) for _ in range(3)]
+            assert sorted((job.payload, job.attempt) for job in jobs) == [(b"a", 2), (b"b", 2), (b"c", 2)]
+            worker.retry(jobs[:1])
+            worker.done(jobs[1:])
+            worker.take(1).done()
+            with pytest.raises(railbus.NotHeldError):
+                jobs[1].done()
+            assert worker.stats() == railbus.WorkerStats(events=4, in_hand=0)
+
+
+def test_what_travels_with_a_payload(bus: Bus) -> None:
+    channel = bus.create("channel", "topic", slots=64, slot_bytes=256)
+    trace = TraceContext(bytes(range(16)), bytes(range(8)), 1)
+    with channel.subscriber() as subscriber, channel.publisher() as publisher:
+        publisher.publish_with(b"traced", type_id=65535, published_ns=12345, trace=trace)
+        publisher.publish_with(b"origin", origin=(1, 2, 3, 4), replayed=True)
+        with publisher.claim(4, type_id=7, published_ns=2**64 - 1) as claim:
+            claim.data[:] = b"1234"
+        publisher.publish(b"plain")
+        with subscriber.view() as event:
+            assert (event.type_id, event.published_ns, event.trace, event.origin) == (65535, 12345, trace, None)
+        event_2 = subscriber.recv_event()
+        assert event_2.origin == Origin(1, 2, 3, 4) and event_2.replayed and event_2.trace is None
+        assert subscriber.recv_event()[2:5] == (7, 0, 2**64 - 1)
+        assert subscriber.recv_event() == railbus.Event(b"plain", 3)
+
+
+def test_stamped_events_tell_when_they_were_published(bus: Bus) -> None:
+    channel = bus.create("channel", "stream", stamp=True)
+    with channel.subscriber() as subscriber, channel.publisher() as publisher:
+        publisher.publish(b"1")
+        publisher.publish(b"2")
+        first, second = (subscriber.recv_event().published_ns for _ in range(2))
+        assert first is not None and second is not None and 0 < first <= second
+
+
+def test_a_publisher_that_numbers_its_events_goes_on_where_it_left(stream: Channel) -> None:
+    with stream.subscriber() as subscriber:
+        with stream.publisher(name="writer", sequenced=True) as publisher:
+            assert publisher.stats().resume_point == 0
+            assert publisher.publish_numbered(1, b"one") == 0
+            assert publisher.publish_numbered(1, b"one") is None
+        with stream.publisher(name="writer", sequenced=True) as publisher:
+            assert publisher.stats().resume_point == 1
+            assert publisher.publish_numbered(1, b"one") is None
+            assert publisher.publish_numbered(2, b"two") is not None
+        events = [subscriber.recv_event(0), subscriber.recv_event(0)]
+        numbers = [event.sequence.number for event in events if event.sequence]
+        assert ([event.payload for event in events], numbers) == ([b"one", b"two"], [1, 2])
+        with stream.publisher() as publisher, pytest.raises(railbus.NotSequencedError):
+            publisher.publish_numbered(3, b"three")
+
+
+def test_a_full_channel(small_stream: Channel) -> None:
+    with small_stream.subscriber() as subscriber, small_stream.publisher() as publisher:
+        published = 0
+        while publisher.try_publish(bytes(64)) is not None:
+            published += 1
+        with pytest.raises(railbus.Full):
+            publisher.publish(bytes(64), 0)
+        with pytest.raises(railbus.TimedOut) as error:
+            publisher.publish(bytes(64), 0.001)
+        assert type(error.value) is railbus.TimedOut
+        assert [subscriber.recv(0) for _ in range(published)] == [bytes(64)] * published
+        assert subscriber.try_recv() is None
+        publisher.publish(bytes(64), 1)
+        assert publisher.stats() == railbus.SenderStats(published + 1, 0, small_stream.payload_max, None)
+
+
+@pytest.mark.parametrize("kind", ["stream", "topic"])
+def test_dropping_the_newest_is_told_by_none(bus: Bus, kind: railbus.records.Kind) -> None:
+    size = {"capacity_bytes": 4096} if kind == "stream" else {"slots": 64}
+    channel = bus.create("channel", kind, overflow="drop-newest", **size)  # type: ignore[arg-type]
+    with channel.subscriber(), channel.publisher() as publisher:
+        while publisher.publish(bytes(64)) is not None:
+            pass
+        assert publisher.stats().dropped == 1
+        with pytest.raises(railbus.Full), publisher.claim(64):
+            pass
+        with pytest.raises(railbus.TimedOut):
+            publisher.publish(bytes(64), 0.001)
+
+
+def test_a_lossy_subscriber_learns_what_it_lost(small_stream: Channel) -> None:
+    with small_stream.subscriber(lossy=True) as subscriber, small_stream.publisher() as publisher:
+        for i in range(1000):
+            publisher.publish(i.to_bytes(8, "little"))
+        with pytest.raises(railbus.Lost) as lost:
+            subscriber.recv()
+        got = subscriber.recv_event()
+        assert int.from_bytes(got.payload, "little") == lost.value.events
+        assert (lost.value.first, lost.value.end) == (0, got.position)
+        assert subscriber.stats().lost == lost.value.events
+
+
+def test_iteration_ends_when_the_last_publisher_has_left(stream: Channel, queue: Channel) -> None:
+    with stream.subscriber(until_closed=True) as subscriber, queue.worker(until_closed=True) as worker:
+        with stream.publisher() as publisher, queue.producer() as producer:
+            publisher.publish_batch([b"1", b"2"])
+            producer.publish_batch([b"3", b"4"])
+        assert list(subscriber) == [b"1", b"2"]
+        with pytest.raises(railbus.Closed):
+            subscriber.recv()
+        with pytest.raises(railbus.Closed):
+            subscriber.recv_batch()
+        got = []
+        for job in worker:
+            with job:
+                got.append(job.payload)
+        assert got == [b"3", b"4"]
+
+
+def test_a_durable_subscription_resumes_behind_what_it_acknowledged(stream: Channel) -> None:
+    with stream.subscriber(name="books", durable=True) as subscriber, stream.publisher() as publisher:
+        publisher.publish_batch([b"1", b"2", b"3"])
+        assert subscriber.recv() == b"1"
+        subscriber.release()
+        with pytest.raises(railbus.BusyError):
+            stream.subscriber(name="books", durable=True)
+    with stream.subscriber(name="books", durable=True) as subscriber:
+        assert subscriber.recv_batch(1) == [b"2"]
+    with stream.subscriber(name="books", durable=True) as subscriber:
+        assert subscriber.recv(0) == b"3"
+    held = [who for who in stream.inspect().participants if who.life == "held"]
+    assert [(who.name, who.durable) for who in held] == [("books", True)]
+    assert stream.evict("consumers", held[0].index) == "forgotten"
+
+
+def test_where_a_subscriber_starts(stream: Channel) -> None:
+    with stream.publisher() as publisher:
+        positions = [publisher.publish(bytes([i])) for i in range(3)]
+        with stream.subscriber(start="oldest") as subscriber:
+            assert subscriber.recv(0) == b"\0"
+        with stream.subscriber(start=positions[1] or 0) as subscriber:
+            assert subscriber.recv_event(0)[:2] == (b"\1", positions[1])
+            assert subscriber.stats() == railbus.ReaderStats(events=1, lost=0, position=positions[2] or 0)
+        with stream.subscriber() as subscriber, pytest.raises(railbus.Empty):
+            subscriber.recv(0)
+
+
+def test_a_bus_and_its_channels(bus: Bus) -> None:
+    with pytest.raises(railbus.NotFoundError):
+        bus.channels()
+    channel = bus.create("ä 漢字 🚌", "stream", capacity_bytes=8192, numa_node=None)
+    same = bus.attach("ä 漢字 🚌")
+    assert same.describe() == channel.describe() == bus.create_or_attach(channel.name, "stream").describe()
+    header = channel.describe()
+    assert (header.bus, header.name, header.kind, header.capacity_bytes) == (bus.name, "ä 漢字 🚌", "stream", 8192)
+    assert header.payload_max == channel.payload_max and len(header.channel_id) == 16
+    bus.create("a", "queue", slots=128)
+    assert bus.channels() == ["a", "ä 漢字 🚌"]
+    bus.remove("a")
+    assert bus.channels() == ["ä 漢字 🚌"]
+    bus.remove(channel.name)
+    assert bus.channels() == []
+    assert "ä 漢字 🚌" in repr(channel) and "test" in repr(bus)
+
+
+def test_a_snapshot_shows_who_is_there(stream: Channel) -> None:
+    with stream.subscriber(name="reader") as subscriber, stream.publisher(name="writer") as publisher:
+        assert publisher.readers() == 1
+        publisher.publish(b"12345678")
+        info = stream.inspect()
+        assert info.depth == info.published > 0 and info.head is None
+        who = {who.name: who for who in info.participants}
+        assert (who["reader"].role, who["reader"].life, who["reader"].lag) == ("subscriber", "live", info.depth)
+        assert (who["writer"].role, who["writer"].position, who["writer"].cursor) == ("producer", 16, None)
+        assert stream.evict("consumers", who["reader"].index) == "told"
+        with pytest.raises(railbus.EvictedError):
+            subscriber.recv()
+    assert stream.repair().unsettled == 0
+
+
+@pytest.mark.parametrize("wait", ["spin", "yield", "park"])
+def test_every_way_to_wait(stream: Channel, wait: railbus.records.Wait) -> None:
+    options: dict[str, int] = {} if wait == "spin" else {"spin_ns": 1000}
+    with stream.subscriber(wait=wait, **options) as subscriber:  # type: ignore[arg-type]
+        with pytest.raises(railbus.TimedOut):
+            subscriber.recv(0.001)
+        with stream.publisher(wait=wait, **options) as publisher:  # type: ignore[arg-type]
+            publisher.publish(b"1")
+            assert subscriber.recv(1) == b"1"
