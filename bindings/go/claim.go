@@ -22,6 +22,7 @@ import (
 //
 // Other readers see nothing of it before Commit; if the process dies with the claim open, nobody ever does.
 type Claim struct {
+	// nil for a claim that was not made.
 	sender  *sender
 	serial  uint64
 	payload uintptr
@@ -96,40 +97,47 @@ func (claim Claim) Commit(payloadBytes int) (position uint64, err error) {
 	if payloadBytes < 0 {
 		return 0, invalid("a payload of %d bytes", payloadBytes)
 	}
-	sender := claim.sender
-	sender.mutex.Lock()
-	defer sender.mutex.Unlock()
-	if err := claim.check(); err != nil {
+	if err := claim.lock(); err != nil {
 		return 0, err
 	}
+	sender := claim.sender
 	answer := C.railbus_go_commit(sender.handle, C.size_t(payloadBytes), &sender.told)
-	if answer.result != C.RAILBUS_OK {
-		return 0, sender.failure(answer.result)
-	}
-	sender.claimed = false
-	return uint64(answer.value), nil
+	sender.claimed = answer.result != C.RAILBUS_OK
+	err = sender.failure(answer.result)
+	sender.mutex.Unlock()
+	return uint64(answer.value), err
 }
 
 // Abort gives the claim back. Nothing of it was ever visible. After a Commit it returns [ErrClaim] and does nothing, so
 // it may be deferred.
 func (claim Claim) Abort() error {
-	sender := claim.sender
-	sender.mutex.Lock()
-	defer sender.mutex.Unlock()
-	if err := claim.check(); err != nil {
+	if err := claim.lock(); err != nil {
 		return err
 	}
+	sender := claim.sender
 	sender.claimed = false
-	return sender.failure(C.railbus_abort(sender.handle, &sender.told))
+	err := sender.failure(C.railbus_abort(sender.handle, &sender.told))
+	sender.mutex.Unlock()
+	return err
 }
 
-// check refuses a claim that was ended; the mutex is held.
-func (claim Claim) check() error {
+// lock takes the sender's mutex, unless the claim was ended.
+func (claim Claim) lock() error {
+	sender := claim.sender
+	if sender == nil {
+		return errClaimEnded
+	}
+	sender.mutex.Lock()
 	switch {
-	case !claim.sender.isOpen:
-		return closed(claim.sender.name)
-	case !claim.sender.claimed || claim.sender.claims != claim.serial:
-		return &Error{Code: ErrClaim, Message: "the claim was committed or aborted before"}
+	case !sender.isOpen:
+		sender.mutex.Unlock()
+		return closed(sender.name)
+	case !sender.claimed || sender.claims != claim.serial:
+		sender.mutex.Unlock()
+		return errClaimEnded
 	}
 	return nil
 }
+
+// Made once, because a deferred Abort after Commit meets it each time.
+var errClaimEnded = &Error{Code: ErrClaim, Message: "the claim was committed or aborted before, or there was none"}

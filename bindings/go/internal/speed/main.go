@@ -11,21 +11,43 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 )
 
-func main() {
-	what := map[string]func() error{"calls": calls}
+func main() { os.Exit(measured()) }
+
+// measured returns the exit code.
+func measured() int {
+	what := map[string]func() error{"calls": calls, "roundtrip": roundTrip, "rate": rate, "peer": peer}
 	asked := "calls"
+	if _, given := os.LookupEnv("RAILBUS_DIR"); !given {
+		directory, err := os.MkdirTemp("/dev/shm", "railbus-speed-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "speed:", err)
+			return 1
+		}
+		defer os.RemoveAll(directory)
+		os.Setenv("RAILBUS_DIR", directory)
+		interrupted := make(chan os.Signal, 1)
+		signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
+		go func() {
+			<-interrupted
+			os.RemoveAll(directory)
+			os.Exit(130)
+		}()
+	}
 	if len(os.Args) > 1 {
 		asked = os.Args[1]
 	}
 	run, known := what[asked]
 	if !known {
 		fmt.Fprintln(os.Stderr, "speed: calls, roundtrip or rate, not", asked)
-		os.Exit(2)
+		return 2
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "speed:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
