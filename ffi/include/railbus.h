@@ -6,12 +6,12 @@
  * room, events lost), or a negative one for an error. The last argument is a struct of the caller's, or NULL, that
  * gets the reason in words.
  *
- * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge) are made by
- * an open function and closed by theirs. Each is one thing of its own: closing a channel closes nothing that was
+ * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge,
+ * railbus_recorder, railbus_replay) are made by an open or start function and closed by theirs. Each is one thing of its own: closing a channel closes nothing that was
  * opened from it. A handle that was closed is told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of
  * its type were closed after it and it is used for another; this finds mistakes, do not rely on it.
  *
- * Threads. A sender, reader or worker is used by one thread at a time; it may go from thread to thread. Buses,
+ * Threads. A sender, reader, worker or replay is used by one thread at a time; it may go from thread to thread. Buses,
  * channels and bridges may be used by several threads at once, but by none while they are closed.
  *
  * Fork. A child has none of its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
@@ -21,7 +21,12 @@
  * handler's flag, Python, a Go context) waits in slices of, say, 50 ms, and calls again on RAILBUS_TIMED_OUT.
  *
  * Views. What a reader gives out lies in shared memory until the next call on that reader that receives, releases or
- * closes; what a worker took, until it is done, handed back, or the worker closed. The memory is read-only.
+ * closes; what a worker took, until it is done, handed back, or the worker closed. The memory is read-only. What a replay
+ * gives out lies in this process, until the next call on it.
+ *
+ * Journals. A recorder in a program, or the daemon `railbus journald`, writes what is published to disk. Positions say how
+ * far it is: publish, then railbus_wait_durable; or both as one, railbus_publish_durable. railbus_replay_open reads a
+ * journal; a reader with `follow` begins there and goes on into the ring.
  *
  * Structs that begin with struct_size are initialised with their INIT macros, and may grow in later versions. Text is
  * UTF-8, given as a pointer and a number of bytes, or RAILBUS_ZERO_TERMINATED in its place.
@@ -96,12 +101,17 @@
 #define RAILBUS_PUBLISHED_BEFORE 7
 
 /**
+ * A replay has come to its end.
+ */
+#define RAILBUS_END 8
+
+/**
  * An argument is out of its range, or contradicts another.
  */
 #define RAILBUS_INVALID -1
 
 /**
- * No such bus, channel or participant.
+ * No such bus, channel, participant or journal.
  */
 #define RAILBUS_NOT_FOUND -2
 
@@ -376,6 +386,23 @@
 #define RAILBUS_SEQUENCED 2
 
 /**
+ * A reader does not read the journal. The default.
+ */
+#define RAILBUS_FOLLOW_NOT 0
+
+/**
+ * A reader begins in the channel's journal, and goes on into the ring. In the ring it holds publishers back like any
+ * reader that is not lossy.
+ */
+#define RAILBUS_FOLLOW_HOLD 1
+
+/**
+ * A reader begins in the channel's journal, and goes on into the ring. It never holds a publisher back: overrun in the
+ * ring, it reads on from the journal. Not durable, and not for queues.
+ */
+#define RAILBUS_FOLLOW_READ_JOURNAL 2
+
+/**
  * Reader option: the subscription outlives its owner. Its cursor holds events back until the name comes again.
  */
 #define RAILBUS_DURABLE 1
@@ -405,6 +432,11 @@
  * Start: at `position`, which must be retained and the start of an event.
  */
 #define RAILBUS_START_POSITION 2
+
+/**
+ * Start: at the first event recorded at `time_ns` or later. Only for readers that follow the journal.
+ */
+#define RAILBUS_START_TIME 3
 
 /**
  * In place of a number that does not apply.
@@ -482,6 +514,96 @@
 #define RAILBUS_EVICTED_DEAD 4
 
 /**
+ * Journal: its journaller is recovering what is there.
+ */
+#define RAILBUS_JOURNAL_STARTING 1
+
+/**
+ * Journal: it records.
+ */
+#define RAILBUS_JOURNAL_RECORDING 2
+
+/**
+ * Journal: its journaller was told to stop, and writes what it still has.
+ */
+#define RAILBUS_JOURNAL_DRAINING 3
+
+/**
+ * Journal: its journaller has stopped; everything it took is durable.
+ */
+#define RAILBUS_JOURNAL_STOPPED 4
+
+/**
+ * Journal: the disk failed; nothing more is recorded until a journaller starts anew.
+ */
+#define RAILBUS_JOURNAL_POISONED 5
+
+/**
+ * Journal: its journaller has died; the next one goes on.
+ */
+#define RAILBUS_JOURNAL_DEAD 6
+
+/**
+ * Sync: what is written is made durable at once, as fast as the disk can. The default.
+ */
+#define RAILBUS_SYNC_ALWAYS 0
+
+/**
+ * Sync: every `sync_interval_ns`.
+ */
+#define RAILBUS_SYNC_INTERVAL 1
+
+/**
+ * Sync: when the journal stops. A machine that dies may take what was written before.
+ */
+#define RAILBUS_SYNC_NEVER 2
+
+/**
+ * Compression of a journal: none. The default.
+ */
+#define RAILBUS_CODEC_NONE 0
+
+/**
+ * Compression of a journal: LZ4.
+ */
+#define RAILBUS_CODEC_LZ4 1
+
+/**
+ * Compression of a journal: Zstandard.
+ */
+#define RAILBUS_CODEC_ZSTD 2
+
+/**
+ * Recorder option: lose events, exactly recorded as a gap, rather than ever hold a publisher back. Not for queues.
+ */
+#define RAILBUS_RECORD_LOSSY 1
+
+/**
+ * Recorder option: while the disk is full, let events go, recorded as a gap; otherwise publishers wait.
+ */
+#define RAILBUS_RECORD_DROP_WHEN_FULL 2
+
+/**
+ * Where a replay begins or ends: with the journal. The default.
+ */
+#define RAILBUS_AT_JOURNAL 0
+
+/**
+ * Where a replay begins or ends: at a position.
+ */
+#define RAILBUS_AT_POSITION 1
+
+/**
+ * Where a replay begins or ends: at what was recorded at a time, in ns of CLOCK_REALTIME, or later.
+ */
+#define RAILBUS_AT_TIME 2
+
+/**
+ * Replay option: again and again, without end.
+ */
+#define RAILBUS_REPEAT 1
+
+/**
  * A file descriptor that becomes readable when there is something to receive. A thread of the library waits in the
  * reader's place, and adds its wake-up to the latency: readers that count nanoseconds poll.
  *
@@ -506,6 +628,17 @@ typedef struct railbus_channel railbus_channel;
  * not after `fork`.
  */
 typedef struct railbus_reader railbus_reader;
+
+/**
+ * Records a channel, in a thread of this process. May be stopped by any thread.
+ */
+typedef struct railbus_recorder railbus_recorder;
+
+/**
+ * A replay under way. Used by one thread at a time, not after `fork`. It only reads the journal's files, also while they
+ * are being written, and holds nobody back.
+ */
+typedef struct railbus_replay railbus_replay;
 
 /**
  * Whoever publishes: a stream's publisher, a topic's, or a queue's producer. Used by one thread at a time, not after
@@ -542,7 +675,7 @@ typedef struct railbus_error {
      */
     uint64_t lost_to;
     /**
-     * `RAILBUS_LOST`: how many events the gap holds.
+     * `RAILBUS_LOST`: how many events the gap holds; `RAILBUS_NONE` if it is in a journal and nobody knows.
      */
     uint64_t lost_events;
     /**
@@ -981,6 +1114,19 @@ typedef struct railbus_reader_options {
      * With `RAILBUS_START_POSITION`: where.
      */
     uint64_t position;
+    /**
+     * With `RAILBUS_START_TIME`: when, in ns of CLOCK_REALTIME.
+     */
+    uint64_t time_ns;
+    /**
+     * Whether to begin in the channel's journal: one of `RAILBUS_FOLLOW_`. Then `RAILBUS_START_OLDEST` is the journal's
+     * oldest event, and a position may be any that is in the journal.
+     */
+    uint32_t follow;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
 } railbus_reader_options;
 
 /**
@@ -1333,6 +1479,162 @@ typedef struct railbus_repaired {
     uint64_t redone;
 } railbus_repaired;
 
+/**
+ * How far the journal of a channel is. Initialise `struct_size` before it is filled. A position here is exclusive:
+ * everything before it is in the journal.
+ */
+typedef struct railbus_journal {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * One of `RAILBUS_JOURNAL_`.
+     */
+    uint32_t state;
+    /**
+     * Everything before this survives the death of any process.
+     */
+    uint64_t written;
+    /**
+     * Everything before this survives the death of the machine.
+     */
+    uint64_t durable;
+    /**
+     * Everything before this was taken from the ring.
+     */
+    uint64_t end;
+    /**
+     * The oldest position in the journal.
+     */
+    uint64_t first;
+    /**
+     * When the journaller started, in ns of CLOCK_REALTIME.
+     */
+    uint64_t started_ns;
+    /**
+     * Events recorded since then.
+     */
+    uint64_t events;
+    /**
+     * Their bytes.
+     */
+    uint64_t bytes;
+    /**
+     * Gaps since then: lossy overruns, a full disk, what a dead journaller lost.
+     */
+    uint64_t gaps;
+    /**
+     * Events in those gaps, as far as they could be counted.
+     */
+    uint64_t lost;
+    /**
+     * The journaller's process.
+     */
+    uint32_t pid;
+    /**
+     * Whether the disk is full at the moment: 0 or 1.
+     */
+    uint32_t no_space;
+    /**
+     * Where the journal is: what `railbus_replay_open` takes. Zero-terminated.
+     */
+    char directory[1024];
+    /**
+     * What poisoned it; empty if nothing did. UTF-8, zero-terminated.
+     */
+    char failure[512];
+} railbus_journal;
+
+/**
+ * How a channel is to be recorded. Initialise it with `RAILBUS_RECORDER_OPTIONS_INIT`; zero is the default of everything.
+ */
+typedef struct railbus_recorder_options {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * `RAILBUS_RECORD_LOSSY` and `RAILBUS_RECORD_DROP_WHEN_FULL`, or-ed together.
+     */
+    uint32_t flags;
+    /**
+     * When what is written is made durable: one of `RAILBUS_SYNC_`.
+     */
+    uint32_t sync;
+    /**
+     * Compression: one of `RAILBUS_CODEC_`.
+     */
+    uint32_t codec;
+    /**
+     * With `RAILBUS_SYNC_INTERVAL`: how often, in ns; at least 1.
+     */
+    uint64_t sync_interval_ns;
+    /**
+     * Size of a segment file in bytes: a multiple of 4096, 272 KiB to 64 GiB; 0 is 256 MiB.
+     */
+    uint64_t segment_bytes;
+    /**
+     * How much may be taken from the ring and not yet be written, in bytes: a multiple of 256 KiB, 1 MiB to 1 GiB; 0 is
+     * 16 MiB. A stall of the disk costs this much, and then the ring, before a publisher feels it.
+     */
+    uint64_t staging_bytes;
+    /**
+     * Remove the oldest segments while there are more bytes than this; 0 keeps everything.
+     */
+    uint64_t keep_bytes;
+    /**
+     * Remove segments that were recorded longer ago than this, in ns; 0 keeps everything.
+     */
+    uint64_t keep_ns;
+} railbus_recorder_options;
+
+/**
+ * What to replay, and how fast. Initialise it with `RAILBUS_REPLAY_OPTIONS_INIT`; zero is the default of everything.
+ */
+typedef struct railbus_replay_options {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * `RAILBUS_REPEAT`, or 0.
+     */
+    uint32_t flags;
+    /**
+     * What `from` is: one of `RAILBUS_AT_`.
+     */
+    uint32_t from_what;
+    /**
+     * What `to` is: one of `RAILBUS_AT_`.
+     */
+    uint32_t to_what;
+    /**
+     * The position or time to begin at. A position must be in the journal; the first event at or behind it is the first.
+     */
+    uint64_t from;
+    /**
+     * The position or time to end at, which is not part of it.
+     */
+    uint64_t to;
+    /**
+     * Only events of these type ids; NULL for all.
+     */
+    const uint16_t *type_ids;
+    /**
+     * How many type ids there are.
+     */
+    size_t type_ids_count;
+    /**
+     * How many times as fast as recorded, 0.000001 to 1000000; 0 is as fast as it goes. Not with `rate`.
+     */
+    double speed;
+    /**
+     * Events a second, 0.001 to 1000000000, whatever their times; 0 is as `speed` says.
+     */
+    double rate;
+} railbus_replay_options;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1610,9 +1912,15 @@ int32_t railbus_abort(struct railbus_sender *sender, struct railbus_error *error
  * Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which sees every event and
  * takes none.
  *
+ * With `follow` it begins in the channel's journal, wherever that is, and goes on into the ring, without a gap and without
+ * a duplicate. Such a reader gives out one event at a time, waits in the journal by looking again every half
+ * millisecond, and cannot be armed by a bridge. It may also answer `RAILBUS_PEER_GONE`, when what comes next is in neither
+ * the ring nor the journal and the journaller is dead, and what the disk said.
+ *
  * `options` may be NULL. Close it with `railbus_reader_close`. Returns `RAILBUS_BUSY` when the durable name is in use
  * or no place is left; `RAILBUS_INVALID` when the position to start at is not retained, among others;
- * `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
+ * `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`; and with `follow`, `RAILBUS_PEER_GONE` when nothing has ever recorded this
+ * channel.
  */
 int32_t railbus_reader_open(const struct railbus_channel *channel,
                             const struct railbus_reader_options *options,
@@ -1837,6 +2145,145 @@ int32_t railbus_channel_evict(const struct railbus_channel *channel,
                               uint32_t *outcome,
                               struct railbus_error *error);
 
+/**
+ * Fills `journal` with how far the journal of this channel is, and what it does. Some system calls.
+ *
+ * Returns `RAILBUS_PEER_GONE` when nothing has ever recorded this channel.
+ */
+int32_t railbus_journal_positions(const struct railbus_channel *channel,
+                                  struct railbus_journal *journal,
+                                  struct railbus_error *error);
+
+/**
+ * Waits until the event at `position`, as publishing told it, is in the channel's journal so that it survives the death
+ * of any process; at most `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
+ * everything is written: it is beyond `position`.
+ *
+ * Returns what `railbus_wait_durable` does.
+ */
+int32_t railbus_wait_written(const struct railbus_channel *channel,
+                             uint64_t position,
+                             uint64_t timeout_ns,
+                             uint64_t *reached,
+                             struct railbus_error *error);
+
+/**
+ * Waits until the event at `position`, as publishing told it, is in the channel's journal so that it survives the death
+ * of the machine; at most `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
+ * everything is durable: it is beyond `position`.
+ *
+ * A journal of the sync policy `RAILBUS_SYNC_NEVER` makes nothing durable before it stops: wait for written there.
+ *
+ * Returns `RAILBUS_TIMED_OUT`; `RAILBUS_PEER_GONE` at once when nothing records this channel, when its journaller has
+ * died or stopped, or when the event is in a gap of the journal; what the disk said (`RAILBUS_IO`, `RAILBUS_NO_SPACE`,
+ * `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`) at once when the journal has failed; `RAILBUS_FORKED`.
+ */
+int32_t railbus_wait_durable(const struct railbus_channel *channel,
+                             uint64_t position,
+                             uint64_t timeout_ns,
+                             uint64_t *reached,
+                             struct railbus_error *error);
+
+/**
+ * Publishes a copy of `payload_bytes` bytes, as `railbus_publish_with` does, and waits until the event is durable in the
+ * channel's journal: `timeout_ns` in all. `attributes` may be NULL.
+ *
+ * `position`, which may be NULL, tells how far it came whatever the answer is: `RAILBUS_NONE` when nothing was
+ * published, and the event's position when it was, even if the wait failed. Then whether the event will be durable is
+ * not known: do not publish it again, but call `railbus_wait_durable`.
+ *
+ * Returns what `railbus_publish` and `railbus_wait_durable` do.
+ */
+int32_t railbus_publish_durable(struct railbus_sender *sender,
+                                const void *payload,
+                                size_t payload_bytes,
+                                const struct railbus_attributes *attributes,
+                                uint64_t timeout_ns,
+                                uint64_t *position,
+                                struct railbus_error *error);
+
+/**
+ * Recovers the channel's journal below the directory `journal` (it is `JOURNAL/BUS/CHANNEL`), or begins one, and records
+ * from now on, in a thread of this process. Takes as long as recovery, and the first segment file, take.
+ *
+ * `journal_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. End it with `railbus_recorder_stop`. What a process
+ * that dies had taken and not written is kept for the next recorder.
+ *
+ * Returns `RAILBUS_BUSY` while another journaller records the channel, or writes to the directory; `RAILBUS_CORRUPT`
+ * names what is damaged; `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
+ */
+int32_t railbus_recorder_start(const struct railbus_channel *channel,
+                               const char *journal,
+                               size_t journal_bytes,
+                               const struct railbus_recorder_options *options,
+                               struct railbus_recorder **recorder,
+                               struct railbus_error *error);
+
+/**
+ * Stops recording, and closes the handle: what was published before is written, made durable and sealed. Waits for the
+ * disk. NULL is ignored.
+ *
+ * Returns what has poisoned the journal, if so; the handle is closed all the same. In a `fork` child, where nothing
+ * records, `RAILBUS_FORKED`.
+ */
+int32_t railbus_recorder_stop(struct railbus_recorder *recorder,
+                              struct railbus_error *error);
+
+/**
+ * Opens the journal in `directory` (`JOURNAL/BUS/CHANNEL`) for reading, and finds where to begin. Whatever the journal's
+ * size, that takes milliseconds.
+ *
+ * `directory_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. Close it with `railbus_replay_close`.
+ *
+ * Returns `RAILBUS_NOT_FOUND` when there is no journal; `RAILBUS_INVALID` when the position is older than what is kept,
+ * or beyond the end, among others; `RAILBUS_CORRUPT`, `RAILBUS_LAYOUT`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
+ */
+int32_t railbus_replay_open(const char *directory,
+                            size_t directory_bytes,
+                            const struct railbus_replay_options *options,
+                            struct railbus_replay **replay,
+                            struct railbus_error *error);
+
+/**
+ * Closes a replay; what it gave out must not be read any more. NULL is ignored.
+ */
+int32_t railbus_replay_close(struct railbus_replay *replay, struct railbus_error *error);
+
+/**
+ * Gives out the next event of a replay, in place: its payload may be read until the next call on this replay.
+ *
+ * Waits at most `timeout_ns` until it is due: 0 does not wait. Reading the file is not counted. `recorded_ns`, which may
+ * be NULL, gets when it was recorded, in ns of CLOCK_REALTIME.
+ *
+ * Returns `RAILBUS_END` at the end, after which more may come if the journal is still being written: the next call looks
+ * again; `RAILBUS_EMPTY` (timeout 0) and `RAILBUS_TIMED_OUT` when the next event is not due yet; `RAILBUS_LOST` for a
+ * gap in the journal (`lost_events` is `RAILBUS_NONE` when nobody knows how many): the next call goes on behind it;
+ * `RAILBUS_CORRUPT` with the place named, `RAILBUS_IO`, `RAILBUS_FORKED`.
+ */
+int32_t railbus_replay_next(struct railbus_replay *replay,
+                            uint64_t timeout_ns,
+                            struct railbus_event *event,
+                            uint64_t *recorded_ns,
+                            struct railbus_error *error);
+
+/**
+ * Gives out up to `events_max` events of a replay that are due, held together: all payloads may be read until the next
+ * call on this replay. A batch of many bytes may end earlier.
+ *
+ * Waits at most `timeout_ns` until the first one is due: 0 does not wait. `count` gets how many there are, in any case.
+ * `recorded_ns`, which may be NULL, has room for `events_max` times as `railbus_replay_next` gives them. What interrupts
+ * a batch (a gap, say) is the answer of the next call.
+ *
+ * Returns what `railbus_replay_next` does.
+ */
+int32_t railbus_replay_batch(struct railbus_replay *replay,
+                             struct railbus_event *events,
+                             uint64_t *recorded_ns,
+                             size_t events_max,
+                             uint64_t timeout_ns,
+                             size_t *count,
+                             struct railbus_error *error);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -1862,7 +2309,7 @@ int32_t railbus_channel_evict(const struct railbus_channel *channel,
     {sizeof(railbus_sender_stats), 0, 0, 0, 0, 0}
 
 #define RAILBUS_READER_OPTIONS_INIT \
-    {sizeof(railbus_reader_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0, 0}
+    {sizeof(railbus_reader_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0, 0, 0, 0, 0}
 
 #define RAILBUS_READER_STATS_INIT \
     {sizeof(railbus_reader_stats), 0, 0, 0, 0}
@@ -1881,6 +2328,15 @@ int32_t railbus_channel_evict(const struct railbus_channel *channel,
 
 #define RAILBUS_REPAIRED_INIT \
     {sizeof(railbus_repaired), 0, 0, 0, 0, 0}
+
+#define RAILBUS_JOURNAL_INIT \
+    {sizeof(railbus_journal), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}}
+
+#define RAILBUS_RECORDER_OPTIONS_INIT \
+    {sizeof(railbus_recorder_options), 0, 0, 0, 0, 0, 0, 0, 0}
+
+#define RAILBUS_REPLAY_OPTIONS_INIT \
+    {sizeof(railbus_replay_options), 0, 0, 0, 0, 0, NULL, 0, 0, 0}
 
 /* The structs are laid out as the library was compiled: the compiler checks it here. */
 #ifdef __cplusplus
@@ -1990,7 +2446,7 @@ RAILBUS_ASSERT(sender_stats_events, offsetof(railbus_sender_stats, events) == 8)
 RAILBUS_ASSERT(sender_stats_dropped, offsetof(railbus_sender_stats, dropped) == 16);
 RAILBUS_ASSERT(sender_stats_payload_max, offsetof(railbus_sender_stats, payload_max) == 24);
 RAILBUS_ASSERT(sender_stats_resume_point, offsetof(railbus_sender_stats, resume_point) == 32);
-RAILBUS_ASSERT(reader_options, sizeof(railbus_reader_options) == 48);
+RAILBUS_ASSERT(reader_options, sizeof(railbus_reader_options) == 64);
 RAILBUS_ASSERT(reader_options_struct_size, offsetof(railbus_reader_options, struct_size) == 0);
 RAILBUS_ASSERT(reader_options_flags, offsetof(railbus_reader_options, flags) == 4);
 RAILBUS_ASSERT(reader_options_name, offsetof(railbus_reader_options, name) == 8);
@@ -1999,6 +2455,9 @@ RAILBUS_ASSERT(reader_options_wait, offsetof(railbus_reader_options, wait) == 24
 RAILBUS_ASSERT(reader_options_start, offsetof(railbus_reader_options, start) == 28);
 RAILBUS_ASSERT(reader_options_spin_ns, offsetof(railbus_reader_options, spin_ns) == 32);
 RAILBUS_ASSERT(reader_options_position, offsetof(railbus_reader_options, position) == 40);
+RAILBUS_ASSERT(reader_options_time_ns, offsetof(railbus_reader_options, time_ns) == 48);
+RAILBUS_ASSERT(reader_options_follow, offsetof(railbus_reader_options, follow) == 56);
+RAILBUS_ASSERT(reader_options_reserved, offsetof(railbus_reader_options, reserved) == 60);
 RAILBUS_ASSERT(reader_stats, sizeof(railbus_reader_stats) == 32);
 RAILBUS_ASSERT(reader_stats_struct_size, offsetof(railbus_reader_stats, struct_size) == 0);
 RAILBUS_ASSERT(reader_stats_reserved, offsetof(railbus_reader_stats, reserved) == 4);
@@ -2082,5 +2541,42 @@ RAILBUS_ASSERT(repaired_buried, offsetof(railbus_repaired, buried) == 8);
 RAILBUS_ASSERT(repaired_unsettled, offsetof(railbus_repaired, unsettled) == 16);
 RAILBUS_ASSERT(repaired_aborted, offsetof(railbus_repaired, aborted) == 24);
 RAILBUS_ASSERT(repaired_redone, offsetof(railbus_repaired, redone) == 32);
+RAILBUS_ASSERT(journal, sizeof(railbus_journal) == 1624);
+RAILBUS_ASSERT(journal_struct_size, offsetof(railbus_journal, struct_size) == 0);
+RAILBUS_ASSERT(journal_state, offsetof(railbus_journal, state) == 4);
+RAILBUS_ASSERT(journal_written, offsetof(railbus_journal, written) == 8);
+RAILBUS_ASSERT(journal_durable, offsetof(railbus_journal, durable) == 16);
+RAILBUS_ASSERT(journal_end, offsetof(railbus_journal, end) == 24);
+RAILBUS_ASSERT(journal_first, offsetof(railbus_journal, first) == 32);
+RAILBUS_ASSERT(journal_started_ns, offsetof(railbus_journal, started_ns) == 40);
+RAILBUS_ASSERT(journal_events, offsetof(railbus_journal, events) == 48);
+RAILBUS_ASSERT(journal_bytes, offsetof(railbus_journal, bytes) == 56);
+RAILBUS_ASSERT(journal_gaps, offsetof(railbus_journal, gaps) == 64);
+RAILBUS_ASSERT(journal_lost, offsetof(railbus_journal, lost) == 72);
+RAILBUS_ASSERT(journal_pid, offsetof(railbus_journal, pid) == 80);
+RAILBUS_ASSERT(journal_no_space, offsetof(railbus_journal, no_space) == 84);
+RAILBUS_ASSERT(journal_directory, offsetof(railbus_journal, directory) == 88);
+RAILBUS_ASSERT(journal_failure, offsetof(railbus_journal, failure) == 1112);
+RAILBUS_ASSERT(recorder_options, sizeof(railbus_recorder_options) == 56);
+RAILBUS_ASSERT(recorder_options_struct_size, offsetof(railbus_recorder_options, struct_size) == 0);
+RAILBUS_ASSERT(recorder_options_flags, offsetof(railbus_recorder_options, flags) == 4);
+RAILBUS_ASSERT(recorder_options_sync, offsetof(railbus_recorder_options, sync) == 8);
+RAILBUS_ASSERT(recorder_options_codec, offsetof(railbus_recorder_options, codec) == 12);
+RAILBUS_ASSERT(recorder_options_sync_interval_ns, offsetof(railbus_recorder_options, sync_interval_ns) == 16);
+RAILBUS_ASSERT(recorder_options_segment_bytes, offsetof(railbus_recorder_options, segment_bytes) == 24);
+RAILBUS_ASSERT(recorder_options_staging_bytes, offsetof(railbus_recorder_options, staging_bytes) == 32);
+RAILBUS_ASSERT(recorder_options_keep_bytes, offsetof(railbus_recorder_options, keep_bytes) == 40);
+RAILBUS_ASSERT(recorder_options_keep_ns, offsetof(railbus_recorder_options, keep_ns) == 48);
+RAILBUS_ASSERT(replay_options, sizeof(railbus_replay_options) == 64);
+RAILBUS_ASSERT(replay_options_struct_size, offsetof(railbus_replay_options, struct_size) == 0);
+RAILBUS_ASSERT(replay_options_flags, offsetof(railbus_replay_options, flags) == 4);
+RAILBUS_ASSERT(replay_options_from_what, offsetof(railbus_replay_options, from_what) == 8);
+RAILBUS_ASSERT(replay_options_to_what, offsetof(railbus_replay_options, to_what) == 12);
+RAILBUS_ASSERT(replay_options_from, offsetof(railbus_replay_options, from) == 16);
+RAILBUS_ASSERT(replay_options_to, offsetof(railbus_replay_options, to) == 24);
+RAILBUS_ASSERT(replay_options_type_ids, offsetof(railbus_replay_options, type_ids) == 32);
+RAILBUS_ASSERT(replay_options_type_ids_count, offsetof(railbus_replay_options, type_ids_count) == 40);
+RAILBUS_ASSERT(replay_options_speed, offsetof(railbus_replay_options, speed) == 48);
+RAILBUS_ASSERT(replay_options_rate, offsetof(railbus_replay_options, rate) == 56);
 
 #endif  /* RAILBUS_H */

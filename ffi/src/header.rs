@@ -15,15 +15,18 @@ use crate::bus::railbus_bus_options;
 use crate::channel::{railbus_channel_header, railbus_channel_options};
 use crate::event::{railbus_attributes, railbus_bytes, railbus_event};
 use crate::info::{railbus_channel_info, railbus_participant};
+use crate::journal::railbus_journal;
 use crate::operate::railbus_repaired;
 use crate::reader::{railbus_reader_options, railbus_reader_stats};
 use crate::receive_batch::railbus_strided;
+use crate::recorder::railbus_recorder_options;
+use crate::replay::railbus_replay_options;
 use crate::result::railbus_error;
 use crate::sender::{railbus_sender_options, railbus_sender_stats};
 use crate::worker::{railbus_job, railbus_worker_options, railbus_worker_stats};
 
 /// The order in which a reader of the header meets things.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 21] = [
     "result",
     "abi",
     "text",
@@ -35,12 +38,16 @@ const SOURCES: [&str; 17] = [
     "publish",
     "publish_batch",
     "claim",
+    "follow",
     "reader",
     "receive_batch",
     "worker",
     "bridge",
     "info",
     "operate",
+    "journal",
+    "recorder",
+    "replay",
 ];
 
 /// One field of a struct, as Rust lays it out.
@@ -71,7 +78,7 @@ macro_rules! zeros {
         })+
     };
 }
-zeros!(u8, u16, u32, u64, usize, i8, i32);
+zeros!(u8, u16, u32, u64, usize, i8, i32, f64);
 
 impl<T> Zero for *const T {
     fn zero() -> String {
@@ -144,7 +151,9 @@ fn layouts() -> Vec<Layout> {
         }
         railbus_sender_options { struct_size, flags, name, name_bytes, wait, reserved, spin_ns }
         railbus_sender_stats { struct_size, reserved, events, dropped, payload_max, resume_point }
-        railbus_reader_options { struct_size, flags, name, name_bytes, wait, start, spin_ns, position }
+        railbus_reader_options {
+            struct_size, flags, name, name_bytes, wait, start, spin_ns, position, time_ns, follow, reserved,
+        }
         railbus_reader_stats { struct_size, reserved, events, lost, position }
         railbus_strided {
             struct_size, reserved, payloads, stride_bytes, events_max, lengths, positions, type_ids, published_ns,
@@ -162,6 +171,16 @@ fn layouts() -> Vec<Layout> {
             bytes, lost, attached_ns, seen_ns, waiting_ns, waiting_for, stuck_ns, name,
         }
         railbus_repaired { struct_size, skipped, buried, unsettled, aborted, redone }
+        railbus_journal {
+            struct_size, state, written, durable, end, first, started_ns, events, bytes, gaps, lost, pid, no_space,
+            directory, failure,
+        }
+        railbus_recorder_options {
+            struct_size, flags, sync, codec, sync_interval_ns, segment_bytes, staging_bytes, keep_bytes, keep_ns,
+        }
+        railbus_replay_options {
+            struct_size, flags, from_what, to_what, from, to, type_ids, type_ids_count, speed, rate,
+        }
     }
 }
 
@@ -173,12 +192,12 @@ const PREAMBLE: &str = r#"/*
  * room, events lost), or a negative one for an error. The last argument is a struct of the caller's, or NULL, that
  * gets the reason in words.
  *
- * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge) are made by
- * an open function and closed by theirs. Each is one thing of its own: closing a channel closes nothing that was
+ * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge,
+ * railbus_recorder, railbus_replay) are made by an open or start function and closed by theirs. Each is one thing of its own: closing a channel closes nothing that was
  * opened from it. A handle that was closed is told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of
  * its type were closed after it and it is used for another; this finds mistakes, do not rely on it.
  *
- * Threads. A sender, reader or worker is used by one thread at a time; it may go from thread to thread. Buses,
+ * Threads. A sender, reader, worker or replay is used by one thread at a time; it may go from thread to thread. Buses,
  * channels and bridges may be used by several threads at once, but by none while they are closed.
  *
  * Fork. A child has none of its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
@@ -188,7 +207,12 @@ const PREAMBLE: &str = r#"/*
  * handler's flag, Python, a Go context) waits in slices of, say, 50 ms, and calls again on RAILBUS_TIMED_OUT.
  *
  * Views. What a reader gives out lies in shared memory until the next call on that reader that receives, releases or
- * closes; what a worker took, until it is done, handed back, or the worker closed. The memory is read-only.
+ * closes; what a worker took, until it is done, handed back, or the worker closed. The memory is read-only. What a replay
+ * gives out lies in this process, until the next call on it.
+ *
+ * Journals. A recorder in a program, or the daemon `railbus journald`, writes what is published to disk. Positions say how
+ * far it is: publish, then railbus_wait_durable; or both as one, railbus_publish_durable. railbus_replay_open reads a
+ * journal; a reader with `follow` begins there and goes on into the ring.
  *
  * Structs that begin with struct_size are initialised with their INIT macros, and may grow in later versions. Text is
  * UTF-8, given as a pointer and a number of bytes, or RAILBUS_ZERO_TERMINATED in its place.

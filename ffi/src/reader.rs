@@ -11,7 +11,9 @@ use railbus::{Event, Kind, RecvError, Start, SubscribeOptions, Subscriber, Topic
 use crate::bus::out;
 use crate::channel::{channel, railbus_channel};
 use crate::event::railbus_event;
-use crate::result::{Failure, RAILBUS_EMPTY, RAILBUS_OK, railbus_error, receive_failed};
+use crate::follow::{Failed, Following, RAILBUS_FOLLOW_NOT};
+use crate::receive_batch::receive_batch;
+use crate::result::{Failure, RAILBUS_EMPTY, RAILBUS_OK, railbus_error};
 use crate::shell::{self, Body, PENDING, Pool, READY, Shell, guarded};
 use crate::sized::{self, sized};
 use crate::text::text;
@@ -31,6 +33,8 @@ pub const RAILBUS_START_LIVE: u32 = 0;
 pub const RAILBUS_START_OLDEST: u32 = 1;
 /// Start: at `position`, which must be retained and the start of an event.
 pub const RAILBUS_START_POSITION: u32 = 2;
+/// Start: at the first event recorded at `time_ns` or later. Only for readers that follow the journal.
+pub const RAILBUS_START_TIME: u32 = 3;
 
 /// Whoever receives without taking: a subscriber of a stream or topic, a tap of a queue. Used by one thread at a time,
 /// not after `fork`.
@@ -42,12 +46,13 @@ pub struct railbus_reader {
 pub(crate) enum AnyReader {
     Stream(Subscriber),
     Slots(TopicSubscriber),
+    Following(Box<Following>),
 }
 
 /// What a call came upon but could not give out: the next call does (state PENDING).
 pub(crate) enum Pending {
     Event(railbus_event),
-    Failed(RecvError),
+    Failed(Failure),
 }
 
 pub(crate) struct ReaderBody {
@@ -73,6 +78,7 @@ macro_rules! with_reader {
         match $any {
             AnyReader::Stream($reader) => $run,
             AnyReader::Slots($reader) => $run,
+            AnyReader::Following($reader) => $run,
         }
     };
 }
@@ -99,6 +105,13 @@ pub struct railbus_reader_options {
     pub spin_ns: u64,
     /// With `RAILBUS_START_POSITION`: where.
     pub position: u64,
+    /// With `RAILBUS_START_TIME`: when, in ns of CLOCK_REALTIME.
+    pub time_ns: u64,
+    /// Whether to begin in the channel's journal: one of `RAILBUS_FOLLOW_`. Then `RAILBUS_START_OLDEST` is the journal's
+    /// oldest event, and a position may be any that is in the journal.
+    pub follow: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// What a reader has done. Initialise `struct_size` before it is filled.
@@ -122,9 +135,15 @@ sized!(railbus_reader_options, railbus_reader_stats);
 /// Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which sees every event and
 /// takes none.
 ///
+/// With `follow` it begins in the channel's journal, wherever that is, and goes on into the ring, without a gap and without
+/// a duplicate. Such a reader gives out one event at a time, waits in the journal by looking again every half
+/// millisecond, and cannot be armed by a bridge. It may also answer `RAILBUS_PEER_GONE`, when what comes next is in neither
+/// the ring nor the journal and the journaller is dead, and what the disk said.
+///
 /// `options` may be NULL. Close it with `railbus_reader_close`. Returns `RAILBUS_BUSY` when the durable name is in use
 /// or no place is left; `RAILBUS_INVALID` when the position to start at is not retained, among others;
-/// `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
+/// `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`; and with `follow`, `RAILBUS_PEER_GONE` when nothing has ever recorded this
+/// channel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_reader_open(
     channel: *const railbus_channel,
@@ -150,9 +169,14 @@ pub unsafe extern "C" fn railbus_reader_open(
             durable: given.flags & RAILBUS_DURABLE != 0,
             lossy: given.flags & RAILBUS_LOSSY != 0,
             start: match given.start {
+                _ if given.follow != RAILBUS_FOLLOW_NOT => Start::Live,
                 RAILBUS_START_LIVE => Start::Live,
                 RAILBUS_START_OLDEST => Start::Oldest,
                 RAILBUS_START_POSITION => Start::Position(given.position),
+                RAILBUS_START_TIME => {
+                    let why = "start RAILBUS_START_TIME is for readers that follow the journal: set `follow`";
+                    return Err(Failure::invalid(why));
+                }
                 other => {
                     return Err(Failure::invalid(format!("start {other}: must be one of RAILBUS_START_")));
                 }
@@ -161,6 +185,9 @@ pub unsafe extern "C" fn railbus_reader_open(
             until_closed: given.flags & RAILBUS_UNTIL_CLOSED != 0,
         };
         let reader = match channel.header().kind {
+            _ if given.follow != RAILBUS_FOLLOW_NOT => {
+                AnyReader::Following(Box::new(Following::open(channel, &given, options)?))
+            }
             Kind::Stream => AnyReader::Stream(channel.subscriber(&options)?),
             Kind::Topic => AnyReader::Slots(channel.topic_subscriber(&options)?),
             Kind::Queue => AnyReader::Slots(channel.tap(&options)?),
@@ -201,29 +228,78 @@ pub unsafe extern "C" fn railbus_receive(
     if event.is_null() {
         return no_place(error);
     }
-    let receive = || match with_reader!(&mut body.reader, reader => receive(reader, timeout_ns)) {
-        Ok(Some(found)) => {
-            // SAFETY: the caller's place.
-            unsafe { event.write(railbus_event::of(found, 0)) };
-            RAILBUS_OK
-        }
-        Ok(None) => RAILBUS_EMPTY,
-        Err(failed) => receive_failed(failed, error),
+    let receive = || {
+        with_reader!(&mut body.reader, reader => match reader.next(timeout_ns) {
+            Ok(Some(found)) => {
+                // SAFETY: the caller's place.
+                unsafe { event.write(railbus_event::of(found, 0)) };
+                RAILBUS_OK
+            }
+            Ok(None) => RAILBUS_EMPTY,
+            Err(failed) => failed.answer(error),
+        })
     };
     // SAFETY: the handle is open and this thread's.
     unsafe { shell::on(handle, error, receive) }
 }
 
-/// Receives, waiting as asked.
-#[inline(always)]
-pub(crate) fn receive<R: Inlet>(
-    reader: &mut Reader<R>,
-    timeout_ns: u64,
-) -> Result<Option<Event<'_>>, RecvError> {
-    match timeout_ns {
-        0 => reader.try_recv(),
-        // RAILBUS_FOREVER is 584 years.
-        timeout_ns => reader.recv_timeout(Duration::from_nanos(timeout_ns)).map(Some),
+/// What gives out events, from the ring or from the journal.
+pub(crate) trait Source {
+    type Failed: Failed;
+
+    /// Receives, waiting as asked.
+    fn next(&mut self, timeout_ns: u64) -> Result<Option<Event<'_>>, Self::Failed>;
+
+    /// Receives up to `events_max` events, which are held until the next call.
+    fn next_batch(
+        &mut self,
+        events: *mut railbus_event,
+        events_max: usize,
+        timeout_ns: u64,
+    ) -> Result<usize, Self::Failed>;
+}
+
+impl<R: Inlet> Source for Reader<R> {
+    type Failed = RecvError;
+
+    #[inline(always)]
+    fn next(&mut self, timeout_ns: u64) -> Result<Option<Event<'_>>, RecvError> {
+        match timeout_ns {
+            0 => self.try_recv(),
+            // RAILBUS_FOREVER is 584 years.
+            timeout_ns => self.recv_timeout(Duration::from_nanos(timeout_ns)).map(Some),
+        }
+    }
+
+    #[inline(always)]
+    fn next_batch(
+        &mut self,
+        events: *mut railbus_event,
+        events_max: usize,
+        timeout_ns: u64,
+    ) -> Result<usize, RecvError> {
+        receive_batch(self, events, events_max, timeout_ns)
+    }
+}
+
+impl Source for Box<Following> {
+    type Failed = Failure;
+
+    fn next(&mut self, timeout_ns: u64) -> Result<Option<Event<'_>>, Failure> {
+        self.receive(timeout_ns)
+    }
+
+    /// One at a time: the next may lie where this one does.
+    fn next_batch(
+        &mut self,
+        events: *mut railbus_event,
+        _: usize,
+        timeout_ns: u64,
+    ) -> Result<usize, Failure> {
+        let Some(event) = self.receive(timeout_ns)? else { return Ok(0) };
+        // SAFETY: the caller's array has room for one.
+        unsafe { events.write(railbus_event::of(event, 0)) };
+        Ok(1)
     }
 }
 
@@ -280,7 +356,13 @@ pub unsafe extern "C" fn railbus_reader_statistics(
 pub(crate) unsafe fn watch(reader: *const railbus_reader) -> Result<Watch, Failure> {
     // SAFETY: by the contract.
     let body = unsafe { open_body(reader.cast_mut().cast()) }?;
-    Ok(with_reader!(&body.reader, reader => reader.watch()))
+    match &body.reader {
+        AnyReader::Stream(reader) => Ok(reader.watch()),
+        AnyReader::Slots(reader) => Ok(reader.watch()),
+        AnyReader::Following(_) => Err(Failure::invalid(
+            "a reader that follows the journal cannot be armed: receive with a timeout instead",
+        )),
+    }
 }
 
 /// # Safety
@@ -324,7 +406,7 @@ pub(crate) unsafe fn receive_otherwise(
             unsafe { events.write(event) };
             (RAILBUS_OK, 1)
         }
-        Some(Pending::Failed(failed)) => (receive_failed(failed, error), 0),
+        Some(Pending::Failed(failed)) => (failed.answer(error), 0),
         None => (RAILBUS_EMPTY, 0),
     }
 }

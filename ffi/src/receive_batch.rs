@@ -8,12 +8,11 @@ use railbus::reader::Reader;
 use railbus::{Event, RecvError};
 
 use crate::event::railbus_event;
+use crate::follow::Failed;
 use crate::reader::{
-    AnyReader, Pending, ReaderBody, no_place, railbus_reader, receive, receive_otherwise, with_reader,
+    AnyReader, Pending, ReaderBody, Source, no_place, railbus_reader, receive_otherwise, with_reader,
 };
-use crate::result::{
-    Failure, RAILBUS_EMPTY, RAILBUS_OK, RAILBUS_WRONG_LENGTH, railbus_error, receive_failed,
-};
+use crate::result::{Failure, RAILBUS_EMPTY, RAILBUS_OK, RAILBUS_WRONG_LENGTH, railbus_error};
 use crate::shell::{self, PENDING, READY, Shell};
 use crate::sized::{self, sized};
 
@@ -77,27 +76,26 @@ pub unsafe extern "C" fn railbus_receive_batch(
     };
     let receive = || {
         let held = std::mem::replace(&mut body.holds_batch, true);
-        let result = with_reader!(&mut body.reader, reader => {
+        with_reader!(&mut body.reader, reader => {
             if held {
                 reader.acknowledge();
             }
-            receive_batch(reader, events, events_max, timeout_ns)
-        });
-        match result {
-            Ok(0) => RAILBUS_EMPTY,
-            Ok(found) => {
-                // SAFETY: the caller's place.
-                unsafe { count.write(found) };
-                RAILBUS_OK
+            match reader.next_batch(events, events_max, timeout_ns) {
+                Ok(0) => RAILBUS_EMPTY,
+                Ok(found) => {
+                    // SAFETY: the caller's place.
+                    unsafe { count.write(found) };
+                    RAILBUS_OK
+                }
+                Err(failed) => failed.answer(error),
             }
-            Err(failed) => receive_failed(failed, error),
-        }
+        })
     };
     // SAFETY: the handle is open and this thread's.
     unsafe { shell::on(handle, error, receive) }
 }
 
-fn receive_batch<R: Inlet>(
+pub(crate) fn receive_batch<R: Inlet>(
     reader: &mut Reader<R>,
     events: *mut railbus_event,
     events_max: usize,
@@ -162,7 +160,7 @@ pub unsafe extern "C" fn railbus_receive_into(
             End::Full => RAILBUS_OK,
             End::Empty if found == 0 => RAILBUS_EMPTY,
             End::Empty => RAILBUS_OK,
-            End::Failed(failed) if found == 0 => receive_failed(failed, error),
+            End::Failed(failed) if found == 0 => failed.answer(error),
             End::Failed(failed) => {
                 body.pending = Some(Pending::Failed(failed));
                 // SAFETY: open, and this thread's.
@@ -185,21 +183,21 @@ pub unsafe extern "C" fn railbus_receive_into(
 enum End {
     Full,
     Empty,
-    Failed(RecvError),
+    Failed(Failure),
     DoesNotFit(railbus_event),
 }
 
-fn receive_into<R: Inlet>(reader: &mut Reader<R>, to: &Target, timeout_ns: u64) -> (usize, End) {
+fn receive_into(reader: &mut impl Source, to: &Target, timeout_ns: u64) -> (usize, End) {
     for i in 0..to.0.events_max {
         let timeout_ns = if i == 0 { timeout_ns } else { 0 };
-        match receive(reader, timeout_ns) {
+        match reader.next(timeout_ns) {
             Ok(Some(event)) => {
                 if !to.put(i, &event) {
                     return (i, End::DoesNotFit(railbus_event::of(event, 0)));
                 }
             }
             Ok(None) => return (i, End::Empty),
-            Err(failed) => return (i, End::Failed(failed)),
+            Err(failed) => return (i, End::Failed(failed.keep())),
         }
     }
     (to.0.events_max, End::Full)
@@ -233,7 +231,7 @@ fn copy_pending(
             unsafe { count.write(1) };
             RAILBUS_OK
         }
-        Some(Pending::Failed(failed)) => receive_failed(*failed, error),
+        Some(Pending::Failed(failed)) => failed.tell(error),
         None => RAILBUS_EMPTY,
     };
     body.pending = None;

@@ -27,10 +27,12 @@ pub const RAILBUS_LOST: i32 = 5;
 pub const RAILBUS_CLOSED: i32 = 6;
 /// The channel has a numbered event of this publisher with this number, or a higher one, already: it was left out.
 pub const RAILBUS_PUBLISHED_BEFORE: i32 = 7;
+/// A replay has come to its end.
+pub const RAILBUS_END: i32 = 8;
 
 /// An argument is out of its range, or contradicts another.
 pub const RAILBUS_INVALID: i32 = -1;
-/// No such bus, channel or participant.
+/// No such bus, channel, participant or journal.
 pub const RAILBUS_NOT_FOUND: i32 = -2;
 /// It exists and was to be made anew, or is of another kind or size.
 pub const RAILBUS_EXISTS: i32 = -3;
@@ -93,7 +95,7 @@ pub struct railbus_error {
     pub lost_from: u64,
     /// `RAILBUS_LOST`: the first position behind the gap.
     pub lost_to: u64,
-    /// `RAILBUS_LOST`: how many events the gap holds.
+    /// `RAILBUS_LOST`: how many events the gap holds; `RAILBUS_NONE` if it is in a journal and nobody knows.
     pub lost_events: u64,
     /// What failed, on which object, why, and what to do. UTF-8, zero-terminated, cut if too long.
     pub message: [c_char; RAILBUS_MESSAGE_BYTES],
@@ -142,7 +144,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let code = match &error {
             Error::Invalid { .. } => RAILBUS_INVALID,
-            Error::NotFound { .. } => RAILBUS_NOT_FOUND,
+            Error::NotFound { .. } | Error::NoJournal { .. } => RAILBUS_NOT_FOUND,
             Error::Exists { .. } => RAILBUS_EXISTS,
             Error::NotAllowed { .. } => RAILBUS_NOT_ALLOWED,
             Error::Layout { .. } => RAILBUS_LAYOUT,
@@ -229,6 +231,7 @@ pub extern "C" fn railbus_describe(code: i32) -> *const c_char {
         RAILBUS_LOST => c"events were lost",
         RAILBUS_CLOSED => c"the last publisher has left",
         RAILBUS_PUBLISHED_BEFORE => c"it was published before",
+        RAILBUS_END => c"the replay has ended",
         RAILBUS_INVALID => c"an argument is invalid",
         RAILBUS_NOT_FOUND => c"not found",
         RAILBUS_EXISTS => c"it exists already",

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use railbus::outlet::{SlotOutlet, StreamOutlet};
 use railbus::sender::Claim;
-use railbus::{Kind, Producer, Publisher, SendOptions, TopicPublisher};
+use railbus::{Channel, Kind, Producer, Publisher, SendOptions, TopicPublisher};
 
 use crate::bus::out;
 use crate::channel::{channel, railbus_channel};
@@ -47,6 +47,8 @@ pub(crate) struct SenderBody {
     /// While this is there (state CLAIMED), nobody touches the sender but through it.
     pub(crate) claim: Option<AnyClaim>,
     pub(crate) sender: AnySender,
+    /// Whose journal is waited for.
+    pub(crate) channel: Channel,
 }
 
 impl Body for SenderBody {
@@ -149,7 +151,7 @@ pub unsafe extern "C" fn railbus_sender_open(
             Kind::Queue => AnySender::Queue(channel.producer(&options)?),
         };
         // SAFETY: the place was checked.
-        unsafe { shell::open(SenderBody { claim: None, sender }, out) };
+        unsafe { shell::open(SenderBody { claim: None, sender, channel: channel.clone() }, out) };
         Ok(())
     })
 }

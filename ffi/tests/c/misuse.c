@@ -71,6 +71,8 @@ static void call_all(int32_t expected, railbus_bus *b, railbus_channel *c, railb
     railbus_reader_stats received = RAILBUS_READER_STATS_INIT;
     railbus_worker_stats worked = RAILBUS_WORKER_STATS_INIT;
     railbus_strided to = RAILBUS_STRIDED_INIT;
+    railbus_journal journal = RAILBUS_JOURNAL_INIT;
+    railbus_recorder *recorder;
     railbus_channel *channel;
     railbus_sender *new_sender;
     railbus_reader *new_reader;
@@ -126,6 +128,11 @@ static void call_all(int32_t expected, railbus_bus *b, railbus_channel *c, railb
     EXPECT(expected, railbus_bridge_arm_reader(g, r, &error));
     EXPECT(expected, railbus_bridge_arm_worker(g, w, &error));
     EXPECT(expected, railbus_bridge_drain(g, &error));
+    EXPECT(expected, railbus_journal_positions(c, &journal, &error));
+    EXPECT(expected, railbus_wait_written(c, 0, 0, NULL, &error));
+    EXPECT(expected, railbus_wait_durable(c, 0, 0, NULL, &error));
+    EXPECT(expected, railbus_recorder_start(c, "/nowhere", ZT, NULL, &recorder, &error));
+    EXPECT(expected, railbus_publish_durable(s, "x", 1, NULL, 0, NULL, &error));
 }
 
 static void wrong_sizes(void) {
@@ -275,6 +282,9 @@ static void wrong_arguments(void) {
 }
 
 int main(void) {
+    railbus_replay *replay;
+    railbus_event event;
+    size_t count;
     call_all(RAILBUS_INVALID, NULL, NULL, NULL, NULL, NULL, NULL);
     open_all();
     wrong_sizes();
@@ -285,6 +295,17 @@ int main(void) {
     call_all(RAILBUS_CLOSED_HANDLE, (railbus_bus *)stream, (railbus_channel *)bus, (railbus_sender *)reader,
              (railbus_reader *)sender, (railbus_worker *)reader, (railbus_bridge *)worker);
     CLOSED(railbus_reader_close((railbus_reader *)sender, &error));
+    CLOSED(railbus_recorder_stop((railbus_recorder *)sender, &error));
+    CLOSED(railbus_replay_close((railbus_replay *)sender, &error));
+    CLOSED(railbus_replay_next((railbus_replay *)reader, 0, &event, NULL, &error));
+    CLOSED(railbus_replay_batch((railbus_replay *)reader, &event, NULL, 1, 0, &count, &error));
+    INVALID(railbus_replay_next(NULL, 0, &event, NULL, &error));
+    INVALID(railbus_replay_next(NULL, 0, NULL, NULL, &error));
+    INVALID(railbus_replay_batch(NULL, &event, NULL, 0, 0, &count, &error));
+    INVALID(railbus_replay_batch(NULL, &event, NULL, 1, 0, &count, &error));
+    EXPECT(RAILBUS_NOT_FOUND, railbus_replay_open("/nowhere", ZT, NULL, &replay, &error));
+    OK(railbus_replay_close(NULL, &error));
+    OK(railbus_recorder_stop(NULL, &error));
 
     /* Closed handles, also when others were opened and closed since. */
     railbus_bus *closed_bus = bus;
