@@ -62,7 +62,7 @@ fn child() {
         "record" => {
             let channel = Bus::at(&base, "market").unwrap().attach("orders").unwrap();
             let options = RecorderOptions { segment_bytes: 1 << 20, ..RecorderOptions::default() };
-            let _recorder = Recorder::start(&channel, &journal_of(&base), &options).unwrap();
+            let _recorder = Recorder::start(&channel, journal_of(&base), &options).unwrap();
             say(b"recording");
             children::stay();
         }
