@@ -8,14 +8,14 @@ fn the_commands_of_the_readme_work() {
     let text = std::fs::read_to_string(format!("{root}/README.md")).expect("README.md");
     let blocks: Vec<&str> =
         text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let commands = blocks.iter().find(|block| block.contains("railbus create")).expect("a block of commands");
+    let commands: String = blocks.iter().copied().filter(|block| block.contains("railbus create")).collect();
     let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
     let work = tempfile::tempdir().expect("a directory");
     std::fs::copy(format!("{root}/README.md"), work.path().join("README.md")).expect("a copy");
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_railbus"));
     let path = format!("{}:{}", program.parent().expect("a directory").display(), env!("PATH"));
     let output = Command::new("bash")
-        .args(["-e", "-o", "pipefail", "-c", commands])
+        .args(["-e", "-o", "pipefail", "-c", &commands])
         .current_dir(work.path())
         .env("PATH", path)
         .env("RAILBUS_DIR", base.path())
@@ -24,4 +24,5 @@ fn the_commands_of_the_readme_work() {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{commands}\n{out}\n{err}");
     assert!(out.contains("1\n2\n3\n"), "the worker prints the jobs:\n{out}\n{err}");
+    assert!(out.contains("1000 events in 1 segments") && out.contains("\n1000\n"), "the journal:\n{out}\n{err}");
 }
