@@ -35,6 +35,8 @@ struct Script {
     open: Vec<Op>,
     ended: Vec<Completion>,
     closed: Vec<u64>,
+    /// Sizes of the segments asked for.
+    asked_bytes: Vec<u64>,
     /// Preparations end at once, and well.
     prepares: bool,
 }
@@ -74,6 +76,7 @@ impl Pipeline for Scripted {
 
     fn prepare(&mut self, header: &SegmentHeader, _channel_page: &[u8]) -> io::Result<()> {
         let mut script = self.script.borrow_mut();
+        script.asked_bytes.push(header.segment_bytes);
         if script.prepares {
             script
                 .ended
@@ -455,6 +458,29 @@ fn a_hole_below_a_mark_is_corruption() {
         let doubt = report.cut.is_some_and(|cut| cut.may_be_acknowledged);
         assert_eq!(doubt, !marked, "what is cut may have been acknowledged, and that is said");
     }
+}
+
+#[test]
+fn segments_grow_to_their_size_and_each_is_sealed_in_its_own_last_sector() {
+    let block_bytes = 64 << 10;
+    let sync = SyncPolicy::Never;
+    let options = WriterOptions { segment_bytes: 40 << 20, block_bytes, sync, ..WriterOptions::default() };
+    let mut stage = Stage::new(options, 8, 6);
+    let mut seals = Vec::new();
+    while seals.len() < 3 {
+        stage.append(block_bytes - 1_000).expect("room");
+        stage.turn();
+        for op in stage.open() {
+            if let Op::Write { segment, offset, kind: BlockKind::Seal, .. } = op {
+                seals.push((segment, offset));
+            }
+            stage.end(op);
+        }
+        stage.turn_after(1_000_000);
+    }
+    let sizes = [4 << 20, 16 << 20, 40 << 20];
+    assert_eq!(stage.script.borrow().asked_bytes[..4], [sizes[0], sizes[1], sizes[2], sizes[2]]);
+    assert_eq!(seals, [1, 2, 3].map(|number| (number, seal_offset(sizes[number as usize - 1]))));
 }
 
 #[test]
