@@ -326,9 +326,9 @@ fn old_segments_go_and_the_journal_begins_later() {
         assert!(Instant::now() < deadline, "{} segments", segments());
         std::thread::sleep(Duration::from_millis(10));
     }
+    recorder.stop().expect("a clean end");
     let first = channel.journal_positions().expect("positions").first;
     assert!(first > 0 && first < last);
-    recorder.stop().expect("a clean end");
     let journal = held(&place.directory("c"));
     assert_eq!(journal.events.first().map(|(position, _)| *position), Some(first));
     assert_eq!(journal.events.last().map(|(position, _)| *position), Some(last));
