@@ -125,7 +125,6 @@ impl<R: Inlet> Reader<R> {
     }
 
     /// Notes where the subscription really stands; `None` once it has caught up.
-    #[allow(dead_code, reason = "for whoever reads on from the journal")]
     pub(crate) fn set_behind(&self, position: Option<u64>) {
         self.member.note(layout::BEHIND, position.map_or(0, |position| position + 1));
     }

@@ -5,11 +5,11 @@ mod journals;
 use std::time::{Duration, Instant};
 
 use journals::{Place, held, quick, small};
-use railbus::journal::format::GapReason;
-use railbus::journal::{Io, WhenFull};
+use railbus::journal::format::{Codec, GapReason};
+use railbus::journal::{Io, Retention, WhenFull};
 use railbus::{
-    Channel, Error, JournalState, Kind, Overflow, Recorder, RecorderOptions, SendError, SendOptions,
-    SyncPolicy,
+    Channel, Error, JournalState, Kind, Overflow, Recorder, RecorderOptions, Recorders, SendError,
+    SendOptions, SyncPolicy,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -242,4 +242,94 @@ fn options_out_of_range_are_refused() {
     // Nothing is left behind that would be in the way of a good one.
     let good = RecorderOptions { when_full: WhenFull::Drop, ..quick() };
     Recorder::start(&queue, place.journal(), &good).expect("a recorder").stop().expect("a clean end");
+}
+
+#[test]
+fn compressed_blocks_hold_the_same() {
+    for codec in [Codec::Lz4, Codec::Zstd] {
+        let place = Place::new();
+        let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
+        let options = RecorderOptions { codec, ..quick() };
+        let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
+        let mut publish = publisher(&channel);
+        let sent: Vec<_> = (0..20_000)
+            .map(|number| {
+                let payload = event(number, 300);
+                (publish(&payload, LONG).expect("room"), payload)
+            })
+            .collect();
+        recorder.stop().expect("a clean end");
+        let held = held(&place.directory("c"));
+        assert!(held.gaps.is_empty() && held.events == sent, "{} of {}", held.events.len(), sent.len());
+    }
+}
+
+#[test]
+fn many_channels_share_a_few_threads_and_each_is_let_go_by_itself() {
+    let place = Place::new();
+    let recorders = Recorders::start(None).expect("a thread");
+    let options = RecorderOptions { segment_bytes: 1 << 20, staging_bytes: 1 << 20, ..quick() };
+    let names: Vec<String> = (0..70).map(|number| format!("c{number}")).collect();
+    let channels: Vec<Channel> =
+        names.iter().map(|name| place.bus().create(name, &small(Kind::Stream)).expect("a channel")).collect();
+    for channel in &channels {
+        recorders.record(channel, place.journal(), &options).expect("it is recorded");
+    }
+    let mut senders: Vec<_> = channels
+        .iter()
+        .map(|channel| channel.publisher(&SendOptions::default()).expect("a publisher"))
+        .collect();
+    for number in 0..200u64 {
+        for sender in &mut senders {
+            sender.publish_timeout(&number.to_le_bytes(), LONG).expect("room");
+        }
+    }
+    // A quiet thread sleeps, and an event wakes it.
+    std::thread::sleep(Duration::from_millis(100));
+    for sender in &mut senders {
+        sender.publish_durable(b"the last one", LONG).expect("durable");
+    }
+    assert!(recorders.silence() < LONG);
+    recorders.stop_one(channels[3].name()).expect("a clean end");
+    assert_eq!(recorders.statuses().len(), 69);
+    for status in recorders.stop() {
+        assert_eq!((status.state, status.events), (JournalState::Stopped, 201), "{status:?}");
+    }
+    for name in &names {
+        assert_eq!(held(&place.directory(name)).events.len(), 201);
+    }
+}
+
+#[test]
+fn old_segments_go_and_the_journal_begins_later() {
+    let place = Place::new();
+    let channel = place.bus().create("c", &small(Kind::Topic)).expect("a channel");
+    let retention = Retention { max_bytes: Some(3 << 20), ..Retention::default() };
+    let options = RecorderOptions { retention, ..quick() };
+    let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
+    let mut publish = publisher(&channel);
+    let segments = || {
+        let files = std::fs::read_dir(place.directory("c")).expect("the journal");
+        files
+            .filter(|file| {
+                file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|e| e == "seg"))
+            })
+            .count()
+    };
+    let mut last = 0;
+    for number in 0..100_000 {
+        last = publish(&event(number, 100), LONG).expect("room");
+    }
+    channel.wait_durable(last, LONG).expect("durable");
+    let deadline = Instant::now() + LONG;
+    while segments() > 5 || channel.journal_positions().expect("positions").first == 0 {
+        assert!(Instant::now() < deadline, "{} segments", segments());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    recorder.stop().expect("a clean end");
+    let first = channel.journal_positions().expect("positions").first;
+    assert!(first > 0 && first < last);
+    let journal = held(&place.directory("c"));
+    assert_eq!(journal.events.first().map(|(position, _)| *position), Some(first));
+    assert_eq!(journal.events.last().map(|(position, _)| *position), Some(last));
 }

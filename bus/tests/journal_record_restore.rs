@@ -150,6 +150,36 @@ fn a_queues_unfinished_events_are_delivered_again_and_its_finished_ones_are_not(
 }
 
 #[test]
+fn what_a_queue_held_before_its_journal_began_is_in_it() {
+    let place = Place::new();
+    let queue = place.bus().create("c", &small(Kind::Queue)).expect("a queue");
+    let mut producer = queue.producer(&SendOptions::default()).expect("a producer");
+    let mut worker = queue.worker(&Default::default()).expect("a worker");
+    for number in 0..300u64 {
+        producer.publish(&number.to_le_bytes()).expect("room");
+        if number < 200 {
+            worker.take().expect("a job").done();
+        }
+    }
+    let recorder = Recorder::start(&queue, place.journal(), &quick()).expect("a recorder");
+    // The 200th is in hand, and is not done.
+    std::mem::forget(worker.take().expect("a job"));
+    producer.publish(&300u64.to_le_bytes()).expect("room");
+    recorder.stop().expect("a clean end");
+    let told = queue.wait_durable(100, Duration::ZERO).map(drop);
+    assert!(told.is_err(), "it was done before the journal began: {told:?}");
+    lose(&place);
+    let restored = restore(&place.bus(), "c", place.journal()).expect("made again");
+    assert_eq!((restored.unfinished, restored.first_position), (101, 301));
+    let mut worker = restored.channel.worker(&Default::default()).expect("a worker");
+    for number in 200..=300u64 {
+        let job = worker.try_take().expect("a sound queue").expect("a job");
+        assert_eq!(job[..8], number.to_le_bytes());
+        job.done();
+    }
+}
+
+#[test]
 fn durable_subscriptions_and_numbering_publishers_resume() {
     let place = Place::new();
     let topic = place.bus().create("c", &small(Kind::Topic)).expect("a topic");

@@ -10,6 +10,7 @@
 //! join the ring        at the end of the journal; what lies between is a gap, and is recorded as one
 //! ```
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,17 +31,21 @@ use crate::journal::numbers::Numbers;
 use crate::journal::options::{Io, RecorderOptions};
 use crate::journal::recording::{Parts, Recording};
 use crate::journal::recovery::{Recovered, recover};
+use crate::journal::remake::Unfinished;
 use crate::journal::restore::events_from;
 use crate::journal::shared::Page;
 use crate::journal::stage::Stage;
 use crate::journal::stage_memory::StageMemory;
 use crate::journal::staging::{Leftover, StageBlock, StageWords};
-use crate::journal::state::Sequences;
+use crate::journal::state::{Acks, Sequences};
 use crate::journal::store::Store;
 use crate::journal::writer::{Identity, Start, SyncPolicy, Writer, WriterOptions};
+use crate::layout;
+use crate::memory::{Edge, Memory};
 use crate::os::clock;
 use crate::os::random::hex;
 use crate::ring::frame;
+use crate::ring::word::{Slots, seq};
 
 /// Blocks of the writer that takes over.
 const TAKE_OVER_BLOCKS: usize = 8;
@@ -203,13 +208,14 @@ pub(crate) fn open(
     let (intake, joined) = Intake::join(channel, wanted, options.lossy)?;
     report.lossy = intake.is_lossy();
     let numbers = numbers(&locked, &recovered)?;
-    let (start, gap) = begin(channel, &recovered, wanted, joined);
+    let backlog = backlog(channel, &intake, wanted, joined);
+    let (start, gap) = begin(channel, &recovered, wanted, joined, &backlog);
     if let Some(gap) = &gap {
         page.note_gap(gap);
         report.gap = Some((gap.from, gap.to));
-    } else if wanted.is_none() && joined.at > header.first_position {
+    } else if wanted.is_none() && start.link.end_position > header.first_position {
         // Not in the journal, and so not for it to tell; but nobody may take it for recorded.
-        let (from, to) = (header.first_position, joined.at);
+        let (from, to) = (header.first_position, start.link.end_position);
         page.note_gap(&Gap { from, to, events: u64::MAX, reason: GapReason::NotRecorded });
         report.gap = Some((from, to));
     }
@@ -238,6 +244,7 @@ pub(crate) fn open(
         intake,
         page,
         gap,
+        backlog,
         time_ns: start.link.time_ns.max(clock::realtime_ns()),
         numbers,
     };
@@ -267,19 +274,61 @@ fn begin(
     recovered: &Recovered,
     wanted: Option<u64>,
     joined: Joined,
+    backlog: &VecDeque<Unfinished>,
 ) -> (Start, Option<Gap>) {
+    let first = backlog.front().map_or(joined.at, |event| event.ticket);
     let Some(end) = wanted else {
-        let link = Link { end_position: joined.at, ..Link::default() };
+        let link = Link { end_position: first, ..Link::default() };
         return (Start { link, ..recovered.start }, None);
     };
-    let gap = (joined.at > end).then(|| Gap {
+    let gap = (first > end).then(|| Gap {
         from: end,
-        to: joined.at,
-        events: if channel.header().kind == Kind::Stream { u64::MAX } else { joined.at - end },
+        to: first,
+        events: if channel.header().kind == Kind::Stream { u64::MAX } else { first - end },
         // A cursor that stood has held everything for a journaller who had it in hand, and lost it.
         reason: if joined.resumed { GapReason::StagingLost } else { GapReason::NotRecorded },
     });
     (recovered.start, gap)
+}
+
+/// What a queue holds before the first event that its tap will get, is not done, and is not in the journal: it could
+/// not be made again without it. An event that is not done stays where it is, so a copy of one that was not done after it
+/// was made is whole.
+fn backlog(channel: &Channel, intake: &Intake, wanted: Option<u64>, joined: Joined) -> VecDeque<Unfinished> {
+    let header = channel.header();
+    let mut backlog = VecDeque::new();
+    if header.kind != Kind::Queue {
+        return backlog;
+    }
+    let slots = Slots::new(header.slots, header.slot_bytes);
+    let body_max = slots.slot_bytes() - layout::SLOT_BODY as u64;
+    let memories = intake.member().memories;
+    let from = wanted.unwrap_or(0).max(joined.at.saturating_sub(slots.count));
+    let acks = |ticket| Acks::read(&memories, slots, ticket, ticket + 1);
+    for ticket in from..joined.at {
+        let at = slots.offset(ticket);
+        // PUBLISH: as in the readers.
+        let seen = memories.data.load(at + layout::SLOT_SEQ, Edge::Publish);
+        let header = memories.data.load(at + layout::SLOT_META, Edge::Plain);
+        let attempts = acks(ticket).unfinished(ticket);
+        if seen != slots.state(ticket, seq::PUBLISHED)
+            || !frame::is_event(header, body_max)
+            || attempts.is_none()
+        {
+            continue;
+        }
+        let bytes = frame::body_bytes(header) as usize;
+        let words =
+            (0..bytes.div_ceil(8)).map(|i| memories.data.load(at + layout::SLOT_BODY + i * 8, Edge::Plain));
+        let mut body: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        body.truncate(bytes);
+        // VALIDATE: had its slot been used again, it would be done by now.
+        memories.done.fence(Edge::Validate);
+        if let Some(attempts) = acks(ticket).unfinished(ticket) {
+            backlog.push_back(Unfinished { ticket, header, body, attempts });
+        }
+    }
+    backlog
 }
 
 /// The channel must be the one that the journal goes on with.

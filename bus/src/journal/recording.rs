@@ -12,6 +12,7 @@
 //! publishers wait (gating), or this reader is overrun and records what it missed (lossy). A full disk is the same,
 //! unless the policy is to drop.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::journal::format::{Gap, GapReason, RecordKind};
 use crate::journal::intake::{Intake, Taken};
 use crate::journal::numbers::Numbers;
 use crate::journal::options::{RecorderOptions, WhenFull};
+use crate::journal::remake::Unfinished;
 use crate::journal::retention::{Keeper, Stand};
 use crate::journal::shared::{JournalState, Page};
 use crate::journal::state::{Acks, Cursors};
@@ -71,6 +73,10 @@ pub(crate) struct Recording {
     pending: Option<Taken>,
     /// What is missing and has not been recorded yet.
     gap: Option<Gap>,
+    /// What a queue held before the first event that its tap gets.
+    backlog: VecDeque<Unfinished>,
+    /// Where the tap had joined: what lies before is the backlog's.
+    joined_at: u64,
     /// Events before this position are in the journal already.
     skip_until: u64,
     /// CLOCK_REALTIME of the last batch.
@@ -102,14 +108,27 @@ pub(crate) struct Parts {
     pub(crate) intake: Intake,
     pub(crate) page: Page,
     pub(crate) gap: Option<Gap>,
+    pub(crate) backlog: VecDeque<Unfinished>,
     pub(crate) time_ns: u64,
     pub(crate) numbers: Numbers,
 }
 
 impl Recording {
     pub(crate) fn new(parts: Parts) -> Recording {
-        let Parts { channel, options, directory, writer, files, intake, page, gap, time_ns, numbers } = parts;
-        let skip_until = writer.end();
+        let Parts {
+            channel,
+            options,
+            directory,
+            writer,
+            files,
+            intake,
+            page,
+            gap,
+            backlog,
+            time_ns,
+            numbers,
+        } = parts;
+        let (skip_until, intake_at) = (writer.end(), intake.position());
         let table = Sequences::new(intake.member().memories.ring, channel.header().producers_max as usize);
         page.set_state(JournalState::Recording);
         Recording {
@@ -122,6 +141,8 @@ impl Recording {
             page,
             pending: None,
             gap,
+            backlog,
+            joined_at: intake_at,
             skip_until,
             time_ns,
             events: 0,
@@ -209,6 +230,9 @@ impl Recording {
         if !self.record_gap() {
             return if self.drops() { self.drop_events() } else { Ok(0) };
         }
+        if !self.backlog.is_empty() && !self.take_backlog() {
+            return Ok(0);
+        }
         let (mut taken, mut bytes, mut since_release) = (0u64, 0u64, 0u32);
         // The ring keeps an event that the staging does not hold as a whole, until it is written.
         if self.pending.is_none() && self.writer.kept() < self.writer.end() {
@@ -267,6 +291,38 @@ impl Recording {
             taken += self.drop_events()?;
         }
         Ok(taken)
+    }
+
+    /// Stages what a queue held before its tap had joined. What is missing between was done, or carries no event. False
+    /// while there is no room.
+    fn take_backlog(&mut self) -> bool {
+        self.time_ns = self.time_ns.max(clock::realtime_ns());
+        while let Some(event) = self.backlog.pop_front() {
+            let end = event.ticket + 1;
+            if !self.skip_to(event.ticket)
+                || self.writer.append(event.header, event.ticket, end, &event.body, self.time_ns).is_err()
+            {
+                self.backlog.push_front(event);
+                return false;
+            }
+            self.events += 1;
+            self.bytes += event.body.len() as u64;
+        }
+        self.skip_to(self.joined_at)
+    }
+
+    /// Records that nothing is recorded up to `position`. False while there is no room.
+    fn skip_to(&mut self, position: u64) -> bool {
+        let end = self.writer.end();
+        if position <= end {
+            return true;
+        }
+        let gap = Gap { from: end, to: position, events: position - end, reason: GapReason::NotRecorded };
+        let recorded = self.writer.append_gap(&gap, self.time_ns).is_ok();
+        if recorded {
+            self.page.note_gap(&gap);
+        }
+        recorded
     }
 
     /// The next event that is not in the journal yet.

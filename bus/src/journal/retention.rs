@@ -103,3 +103,106 @@ fn look(store: &dyn Store, segment: u64) -> std::io::Result<Known> {
     };
     Ok(Known { bytes: store.length(segment)?, begins })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::format::{
+        BlockKind, PositionUnit, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT, SegmentHeader,
+    };
+    use std::io;
+
+    /// Segments 1 to 5: number n begins at position 100 n, and at second n; each has 1000 bytes.
+    struct Five;
+
+    impl Store for Five {
+        fn segments(&self) -> io::Result<Vec<u64>> {
+            Ok((1..=5).collect())
+        }
+
+        fn length(&self, _segment: u64) -> io::Result<u64> {
+            Ok(1000)
+        }
+
+        fn read_at(&self, segment: u64, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+            let own = SegmentHeader {
+                number: segment,
+                segment_id: segment,
+                incarnation: 1,
+                epoch: 1,
+                segment_bytes: SEGMENT_BYTES_DEFAULT,
+                ..SegmentHeader::default()
+            };
+            let mut page = [0; SECTOR_BYTES];
+            if offset == 0 {
+                page = *own.encode();
+            } else {
+                let block = BlockHeader {
+                    kind: BlockKind::Records,
+                    block_bytes: SECTOR_BYTES as u32,
+                    segment_id: segment,
+                    first_position: 100 * segment,
+                    end_position: 100 * segment + 100,
+                    base_time_ns: segment * 1_000_000_000,
+                    incarnation: 1,
+                    epoch: 1,
+                    unit: PositionUnit::Events,
+                    ..BlockHeader::default()
+                };
+                block.encode(&mut page);
+            }
+            let length = bytes.len().min(page.len());
+            bytes[..length].copy_from_slice(&page[..length]);
+            Ok(length)
+        }
+
+        fn write_at(&self, _segment: u64, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync(&self, _segment: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn create(&self, _header: &SegmentHeader, _channel_page: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn remove(&self, _segment: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn quarantine(&self, _segment: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    fn removable(retention: Retention, durable: u64, unread: u64) -> Vec<u64> {
+        let stand = Stand { now_ns: 10_000_000_000, durable, unread };
+        Keeper::default().removable(&Five, &retention, stand).unwrap()
+    }
+
+    #[test]
+    fn what_is_too_large_or_old_or_read_goes_from_the_oldest_on() {
+        let nothing = Retention::default();
+        assert_eq!(removable(nothing, 600, u64::MAX), [0u64; 0]);
+        let large = Retention { max_bytes: Some(3000), ..nothing };
+        assert_eq!(removable(large, 600, u64::MAX), [1, 2]);
+        let old = Retention { max_age: Some(Duration::from_millis(6500)), ..nothing };
+        // Everything in the second was recorded before the third began, at 3 s: 7 s ago.
+        assert_eq!(removable(old, 600, u64::MAX), [1, 2]);
+        let read = Retention { consumed: true, ..nothing };
+        assert_eq!(removable(read, 600, 399), [1, 2]);
+        assert_eq!(removable(read, 600, 400), [1, 2, 3]);
+        assert_eq!(removable(read, 600, u64::MAX), [1, 2, 3, 4], "never the one in use");
+    }
+
+    #[test]
+    fn what_is_unread_or_not_durable_stays() {
+        let all = Retention { max_bytes: Some(0), ..Retention::default() };
+        assert_eq!(removable(all, 600, u64::MAX), [1, 2, 3, 4]);
+        assert_eq!(removable(all, 350, u64::MAX), [1, 2]);
+        assert_eq!(removable(all, 600, 250), [1]);
+        assert_eq!(removable(Retention { keep_unread: false, ..all }, 600, 250), [1, 2, 3, 4]);
+    }
+}

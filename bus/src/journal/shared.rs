@@ -1,7 +1,7 @@
 //! `NAME.journal`: how far the journal of a channel is, for everybody to see.
 //!
 //! One page of words in the bus directory, which only the channel's journaller writes; everybody else maps it
-//! read-only ([`View`]). A position in it is exclusive: everything *before* it is written, durable, or taken from the
+//! read-only (`View`). A position in it is exclusive: everything *before* it is written, durable, or taken from the
 //! ring. The journaller stores a position, counts `wake` up and wakes who sleeps on it; who waits reads `wake`, then
 //! the position, then sleeps a bounded slice: a wake is never missed, and a journaller that is killed between the two
 //! costs a slice.
