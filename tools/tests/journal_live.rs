@@ -12,7 +12,10 @@ fn disk() -> tempfile::TempDir {
 
 /// Starts the daemon, and waits until it records.
 fn journald(base: &Base, journal: &tempfile::TempDir) -> Running {
-    let line = format!("journald --journal {} --channels demo/* --sync always", journal.path().display());
+    let line = format!(
+        "journald --journal {} --channels demo/* --sync always --segment-bytes 4MiB",
+        journal.path().display()
+    );
     let mut daemon = base.start(&line);
     let output = daemon.child().stdout.take().expect("a pipe");
     let ready = BufReader::new(output).lines().map_while(Result::ok).any(|line| line == "ready");

@@ -5,7 +5,7 @@
 //!
 //! **Where no valid block stands** is either the end, where the writer may be writing at this moment, or damage.
 //! The rule is recovery's: if any later block knows of a durable position beyond the hole, the hole was durable once,
-//! and it is damage. Otherwise it is the end for now: a later look may find more. So that looking again and again
+//! and it is damage. (Such a block's header, which has a checksum of its own, is enough to be believed.) Otherwise it is the end for now: a later look may find more. So that looking again and again
 //! at the end is cheap, what lies beyond is searched through at the first look, and then ever more rarely.
 //!
 //! **Segments that are gone** (retention removed or recycled them while this reader was behind, or somebody put them into
@@ -355,7 +355,7 @@ impl Blocks {
         let position = match self.known() {
             Some(link) => link.end_position,
             // What is not there ends before the first block that is.
-            None => match segment.find(behind, end, |header| header.sequence > next)? {
+            None => match segment.find(behind, end, false, |header| header.sequence > next)? {
                 Some((_, first)) => first.first_position.saturating_sub(1),
                 None => return Ok(false),
             },
@@ -376,7 +376,7 @@ impl Blocks {
             }
         }
         let tells = |header: &BlockHeader| header.sequence > next && header.durable_position > position;
-        Ok(segment.find(behind, end, tells)?.is_some())
+        Ok(segment.find(behind, end, false, tells)?.is_some())
     }
 
     /// The segment to be read is not there. If later ones are, with blocks in them, leaps to the first of these.

@@ -330,7 +330,7 @@ impl Journal {
         let (mut low, mut high) = (BLOCKS_OFFSET, seal.blocks_end);
         while high - low > BISECT_BYTES {
             let middle = (low + (high - low) / 2).next_multiple_of(SECTOR_BYTES as u64);
-            match segment.find(middle, high, |_| true)? {
+            match segment.find(middle, high, true, |_| true)? {
                 Some((offset, header)) if target.is_after(&header) => (low, best) = (offset, offset),
                 _ => high = middle,
             }

@@ -174,12 +174,13 @@ impl Segment {
         })
     }
 
-    /// The first whole block, checksum included, that starts in `from..to`, for which `is_wanted`; where, and its
-    /// header. Looks at every sector.
+    /// The first block that starts in `from..to`, for which `is_wanted`; where, and its header. Looks at every sector.
+    /// With `whole`, only a block whose body fits its checksum.
     pub fn find(
         &self,
         from: u64,
         to: u64,
+        whole: bool,
         mut is_wanted: impl FnMut(&BlockHeader) -> bool,
     ) -> Result<Option<(u64, BlockHeader)>> {
         let mut chunk = vec![0; 1 << 20];
@@ -191,7 +192,7 @@ impl Segment {
             for (i, sector) in chunk[..read.min(most)].chunks(SECTOR_BYTES).enumerate() {
                 let Found::Block(header) = self.judge(sector) else { continue };
                 let offset = at + (i * SECTOR_BYTES) as u64;
-                if is_wanted(&header) && self.is_whole(offset, &header, &mut block)? {
+                if is_wanted(&header) && (!whole || self.is_whole(offset, &header, &mut block)?) {
                     return Ok(Some((offset, header)));
                 }
             }
