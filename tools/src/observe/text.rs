@@ -4,6 +4,7 @@
 pub(crate) fn count_text(value: f64) -> String {
     match value {
         ..0.05 => "0".to_owned(),
+        ..999.5 if value.fract() == 0.0 => format!("{value}"),
         ..9.95 => format!("{value:.1}"),
         ..999.5 => format!("{value:.0}"),
         ..999_950.0 => format!("{:.1}k", value / 1e3),
@@ -45,6 +46,7 @@ mod tests {
         for (value, text) in [
             (0.0, "0"),
             (0.04, "0"),
+            (7.0, "7"),
             (7.25, "7.2"),
             (999.4, "999"),
             (999.6, "1.0k"),
