@@ -1,5 +1,6 @@
-"""What railbus costs in Python: single calls, round trips between two processes, batches into arrays. Beside them, in
-the same run, what Python programs use otherwise: multiprocessing.Pipe and Queue, pyzmq over ipc.
+"""What railbus costs in Python: single calls, round trips between two processes, batches into arrays.
+
+In the same run, what Python programs use otherwise: multiprocessing.Pipe and Queue, pyzmq over ipc.
 
     target/venv/bin/python bindings/python/bench.py [--quick] [--json] [--cpus 0,1]
 """
@@ -41,7 +42,7 @@ def best_ns(run: Callable[[], None], events: int, rounds: int) -> float:
 
 
 def bench_calls(bus: Bus, rounds: int) -> dict[str, float]:
-    """One process that publishes and receives by turns, 500 events at a time: no other process's cache is asked."""
+    """One process that publishes and receives 500 events by turns: no other core's cache is asked."""
     channel = bus.create("calls", "stream", capacity_bytes=1 << 20)
     count = 500
     with channel.subscriber() as subscriber, channel.publisher() as publisher:
@@ -68,10 +69,13 @@ def bench_calls(bus: Bus, rounds: int) -> dict[str, float]:
         found: dict[str, list[float]] = {}
         for _ in range(rounds):
             for name, run in [
-                ("publish", publish_all), ("recv", recv_all),
+                ("publish", publish_all),
+                ("recv", recv_all),
                 ("publish_batch", lambda: _all(publisher.publish_batch(rows), count)),
                 ("drain_into", lambda: _all(subscriber.drain_into(rows), count)),
-                ("", publish_all), ("view", view_all), ("loop", nothing),
+                ("", publish_all),
+                ("view", view_all),
+                ("loop", nothing),
             ]:
                 found.setdefault(name, []).append(best_ns(run, count, 1))
     best = {name: min(times_) for name, times_ in found.items()}
@@ -170,6 +174,7 @@ def bench_round_trip(bus: Bus, directory: str, kind: str, rounds: int, cpu: int 
             def ask(payload: bytes = _PAYLOAD) -> None:
                 socket.send(payload)
                 socket.recv()
+
         process = _SPAWN.Process(target=echo, args=(kind, ends, cpu))
         process.start()
         if kind == "railbus":
@@ -216,7 +221,9 @@ def bench_drain(bus: Bus, batches: int, cpu: int | None) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a second or two, to see that it works")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--cpus", metavar="A,B", help="pin this process and the other one")
@@ -230,7 +237,9 @@ def main() -> int:
         with Bus("bench") as bus:
             result: dict[str, dict[str, float]] = {"calls": bench_calls(bus, rounds)}
             for kind, share in [("railbus", 1), ("pipe", 5), ("queue", 10), ("zmq", 10)]:
-                result[f"round_trip_{kind}"] = bench_round_trip(bus, base, kind, max(rounds // share, 5), there)
+                result[f"round_trip_{kind}"] = bench_round_trip(
+                    bus, base, kind, max(rounds // share, 5), there
+                )
             result["drain"] = bench_drain(bus, 20 * rounds, there)
     finally:
         shutil.rmtree(base)

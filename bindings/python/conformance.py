@@ -1,75 +1,24 @@
-"""The conformance program of Python: plays the roles of bindings/golden/README.md. The probes are in
-conformance_probes.py."""
+"""The conformance program of Python: plays the roles of bindings/golden/README.md.
+
+The role ``probe`` is in conformance_probes.py, the ways to receive in conformance_receive.py.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import struct
 import sys
 import time
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import NoReturn
 
 import railbus
+from conformance_payload import WAIT, Tally, attributes_of, payload_of
 from conformance_probes import run_probes
-from railbus import Bus, Channel, Event, Job, Producer, Publisher, Subscriber, TraceContext
-
-WAIT = 20.0
-"""Seconds that every wait lasts at most, unless said otherwise."""
-
-_SHIFTED = [bytes((byte + by) % 256 for byte in range(256)) for by in range(256)]
-
-
-def payload_of(size: int, event: int, seed: int) -> bytes:
-    """Byte j of event i: (131 i + 7 j + (j >> 8) + 17 seed) mod 256."""
-    row = bytes(7 * j % 256 for j in range(256))
-    first = (131 * event + 17 * seed) % 256
-    rows = (row.translate(_SHIFTED[(first + high) % 256]) for high in range((size + 255) // 256))
-    return b"".join(rows)[:size]
-
-
-def attributes_of(event: int) -> tuple[int, int, TraceContext]:
-    """Type id, publish time and trace of an event."""
-    trace_id = bytes((event + k) % 256 for k in range(16))
-    span_id = bytes((event + 100 + k) % 256 for k in range(8))
-    return event % 65536, 1000000007 * event + 1, TraceContext(trace_id, span_id, event % 2)
-
-
-class Tally:
-    """Digests of what was published or received."""
-
-    def __init__(self, with_attributes: bool) -> None:
-        self.with_attributes = with_attributes
-        self.events = 0
-        self.first = 0
-        self.last = 0
-        self.digest = 0
-        self.sum = 0
-
-    def add(
-        self, payload: bytes, position: int, type_id: int = 0, published_ns: int | None = None,
-        trace: TraceContext | None = None,
-    ) -> None:
-        record = struct.pack("<I", len(payload)) + payload
-        if self.with_attributes:
-            trace = trace or TraceContext(bytes(16), bytes(8), 0)
-            record += struct.pack("<HQ16s8sB", type_id, published_ns or 0, *trace)
-        if self.events == 0:
-            self.first = position
-        self.last = position
-        self.events += 1
-        self.digest = zlib.crc32(record, self.digest)
-        self.sum = (self.sum + zlib.crc32(record)) % 2**64
-
-    def add_event(self, event: Event | Job) -> None:
-        self.add(event.payload, event.position, event.type_id, event.published_ns, event.trace)
-
-    def words(self) -> str:
-        return f"events={self.events} first={self.first} last={self.last} digest={self.digest} sum={self.sum}"
+from conformance_receive import bridge, into, receive
+from railbus import Bus, Channel, Producer, Publisher
 
 
 def say(line: str) -> None:
@@ -121,16 +70,20 @@ def create(keys: Keys, handles: ExitStack) -> str:
         overflow=keys.text("overflow", "block"),  # type: ignore[arg-type]
         first_position=keys.number("first_position"),
     )
-    header = handles.enter_context(channel).describe()
-    capacity = header.capacity_bytes
-    return f"done payload_max={header.payload_max} capacity={capacity} slots={header.slots} slot_bytes={header.slot_bytes}"
+    made = handles.enter_context(channel).describe()
+    return (
+        f"done payload_max={made.payload_max} capacity={made.capacity_bytes} "
+        f"slots={made.slots} slot_bytes={made.slot_bytes}"
+    )
 
 
 def publish(keys: Keys, handles: ExitStack) -> str:
     channel = keys.attach(handles)
     publisher: Publisher | Producer = channel.producer() if channel.kind == "queue" else channel.publisher()
     handles.enter_context(publisher)
-    sizes = [channel.payload_max if word == "max" else int(word) for word in keys.text("sizes", "8").split(",")]
+    sizes = [
+        channel.payload_max if word == "max" else int(word) for word in keys.text("sizes", "8").split(",")
+    ]
     mode, batch, seed = keys.text("mode", "copy"), keys.number("batch", 16), keys.number("seed")
     tally = Tally(keys.flag("attributes"))
     say("ready")
@@ -146,7 +99,8 @@ def publish(keys: Keys, handles: ExitStack) -> str:
                 position = publisher.publish(payload, WAIT)
             else:
                 position = publisher.publish_with(
-                    payload, type_id=type_id, published_ns=published_ns, trace=trace, timeout=WAIT)
+                    payload, type_id=type_id, published_ns=published_ns, trace=trace, timeout=WAIT
+                )
             assert position is not None
             tally.add(payload, position, type_id, published_ns, trace)
     elif mode == "claim":
@@ -180,7 +134,11 @@ def publish_claims(
 
 
 def publish_batches(
-    publisher: Publisher | Producer, payloads: list[tuple[int, bytes]], batch: int, stride: int | None, tally: Tally
+    publisher: Publisher | Producer,
+    payloads: list[tuple[int, bytes]],
+    batch: int,
+    stride: int | None,
+    tally: Tally,
 ) -> None:
     for at in range(0, len(payloads), batch):
         some = [payload for _, payload in payloads[at : at + batch]]
@@ -190,7 +148,8 @@ def publish_batches(
             rows = bytearray(b"".join(payload.ljust(stride, b"\0") for payload in some))
             lengths = memoryview(struct.pack(f"{len(some)}I", *map(len, some))).cast("I")
             published = publisher.publish_batch(
-                memoryview(rows).cast("B", (len(some), stride)), WAIT, lengths=lengths)
+                memoryview(rows).cast("B", (len(some), stride)), WAIT, lengths=lengths
+            )
         if published != len(some):
             raise railbus.TimedOut(f"{published} of {len(some)} payloads were published in {WAIT} s")
         for payload in some:
@@ -202,7 +161,10 @@ def subscribe(keys: Keys, handles: ExitStack) -> str:
     start = keys.text("start", "live")
     durable, until_closed = keys.flag("durable"), keys.flag("until_closed")
     subscriber = channel.subscriber(
-        name=keys.given.get("name"), durable=durable, lossy=keys.flag("lossy"), until_closed=until_closed,
+        name=keys.given.get("name"),
+        durable=durable,
+        lossy=keys.flag("lossy"),
+        until_closed=until_closed,
         start=start if start in ("live", "oldest") else int(start),  # type: ignore[arg-type]
     )
     handles.enter_context(subscriber)
@@ -230,79 +192,6 @@ def subscribe(keys: Keys, handles: ExitStack) -> str:
     if durable:
         subscriber.release()
     return f"done {tally.words()} lost={lost}"
-
-
-def receive(
-    subscriber: Subscriber, mode: str, batch: int, events: int, is_open_end: bool
-) -> Iterator[Event | int]:
-    """Events, and how many were lost in between, until there were so many."""
-    seen = 0
-    while seen < events:
-        left = events - seen
-        some: list[Event | int]
-        try:
-            if mode == "view":
-                with subscriber.view(WAIT) as view:
-                    some = [view.copy()]
-            elif mode == "batch" and (is_open_end or seen == 0 or left <= batch):
-                some = list(subscriber.recv_event_batch(min(batch, left), WAIT))
-            elif mode == "batch":
-                some = [Event(payload, 0) for payload in subscriber.recv_batch(min(batch, left), WAIT)]
-            elif is_open_end or seen == 0 or left == 1:
-                some = [subscriber.recv_event(WAIT)]
-            else:
-                some = [Event(subscriber.recv(WAIT), 0)]
-            if not some:
-                raise railbus.TimedOut("no event came")
-            seen += len(some)
-        except railbus.Lost as lost:
-            some = [lost.events]
-            seen += lost.events
-        except railbus.Closed:
-            return
-        yield from some
-
-
-def into(subscriber: Subscriber, batch: int, stride: int, events: int) -> Iterator[Event | int]:
-    rows = memoryview(bytearray(batch * stride)).cast("B", (batch, stride))
-    flat = rows.cast("B")
-    lengths, positions = memoryview(bytearray(4 * batch)).cast("I"), memoryview(bytearray(8 * batch)).cast("Q")
-    type_ids, times = memoryview(bytearray(2 * batch)).cast("H"), memoryview(bytearray(8 * batch)).cast("Q")
-    seen = 0
-    while seen < events:
-        some = min(batch, events - seen)
-        try:
-            count = subscriber.drain_into(
-                flat[: some * stride].cast("B", (some, stride)), WAIT, lengths=lengths, positions=positions,
-                type_ids=type_ids, published_ns=times)
-        except railbus.Lost as lost:
-            seen += lost.events
-            yield lost.events
-            continue
-        except railbus.Closed:
-            return
-        if count == 0:
-            raise railbus.TimedOut("no event came")
-        seen += count
-        for i in range(count):
-            payload = bytes(flat[i * stride : i * stride + lengths[i]])
-            yield Event(payload, positions[i], type_ids[i], published_ns=times[i] or None)
-
-
-def bridge(subscriber: Subscriber, events: int) -> Iterator[Event | int]:
-    async def payloads() -> list[tuple[bytes, int]]:
-        got: list[tuple[bytes, int]] = []
-        while len(got) < events:
-            # The position of an event is the subscriber's before it is received: there are no gaps in these channels.
-            position = subscriber.stats().position
-            try:
-                got.append((await subscriber.recv_async(WAIT), position))
-            except railbus.Closed:
-                break
-        return got
-
-    for payload, position in asyncio.run(payloads()):
-        yield Event(payload, position)
 
 
 def work(keys: Keys, handles: ExitStack) -> str:
@@ -344,8 +233,10 @@ def work(keys: Keys, handles: ExitStack) -> str:
                 origin_positions = (origin_positions + job.origin.position) % 2**64
             done.append(job)
         worker.done(done)
-    return (f"done events={tally.events} sum={tally.sum} retried={retried + refused} attempts={attempts} "
-            f"origins={origins} origin_positions={origin_positions}")
+    return (
+        f"done events={tally.events} sum={tally.sum} retried={retried + refused} attempts={attempts} "
+        f"origins={origins} origin_positions={origin_positions}"
+    )
 
 
 def attach(keys: Keys, handles: ExitStack) -> str:
@@ -371,8 +262,10 @@ def inspect(keys: Keys, handles: ExitStack) -> str:
     channel = keys.attach(handles)
     info = channel.inspect()
     live = [who.side for who in info.participants if who.life == "live"]
-    return (f"done kind={channel.kind} published={info.published} depth={info.depth} "
-            f"producers={live.count('producers')} consumers={live.count('consumers')}")
+    return (
+        f"done kind={channel.kind} published={info.published} depth={info.depth} "
+        f"producers={live.count('producers')} consumers={live.count('consumers')}"
+    )
 
 
 def resources() -> tuple[int, int]:
@@ -392,7 +285,7 @@ def churn(keys: Keys, handles: ExitStack) -> str:
         if i == opens // 10:
             before = resources()
         churn_once(channel, events if i + 1 == opens else 0)
-    descriptors, kib = (max(now - then, 0) for now, then in zip(resources(), before))
+    descriptors, kib = (max(now - then, 0) for now, then in zip(resources(), before, strict=True))
     return f"done descriptors={descriptors} rss_kib={kib}"
 
 
@@ -420,7 +313,10 @@ def must_be(received: bytes, published: bytes) -> None:
 ROLES = {
     "create": (create, "kind capacity slots slot_bytes stamp max_attempts overflow first_position"),
     "publish": (publish, "events sizes start seed mode batch hold_claim attributes wait"),
-    "subscribe": (subscribe, "events mode batch stride name durable lossy until_closed start slow_us attributes"),
+    "subscribe": (
+        subscribe,
+        "events mode batch stride name durable lossy until_closed start slow_us attributes",
+    ),
     "work": (work, "events mode batch name until_closed slow_us attributes retry refuse hold"),
     "attach": (attach, "as"),
     "inspect": (inspect, ""),

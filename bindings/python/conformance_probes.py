@@ -24,7 +24,9 @@ class Place:
     def make(self, kind: Kind, name: str | None = None, **options: object) -> Channel:
         """A small channel, removed afterwards."""
         name = self.probe if name is None else name
-        size: dict[str, object] = {"capacity_bytes": 4096} if kind == "stream" else {"slots": 64, "slot_bytes": 64}
+        size: dict[str, object] = (
+            {"capacity_bytes": 4096} if kind == "stream" else {"slots": 64, "slot_bytes": 64}
+        )
         channel = self.bus.create(name, kind, **{**size, **options})  # type: ignore[arg-type]
         self.handles.callback(self.bus.remove, name)
         return self.handles.enter_context(channel)

@@ -10,8 +10,8 @@ CONFORMANCE := target/conformance/python
 # pip tells by the interpreter that made it whether a venv can be used at all.
 $(VENV)/tools.stamp: bindings/python/requirements-test.txt
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || { \
-		echo "the Python bindings need $(PYTHON) 3.10 or newer with venv: install python3, python3-venv and python3-dev," >&2; \
-		echo "or name another: make PYTHON=..." >&2; exit 1; }
+		echo "the Python bindings need $(PYTHON) 3.10 or newer: install python3, python3-venv and" >&2; \
+		echo "python3-dev, or name another: make PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

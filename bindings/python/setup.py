@@ -1,10 +1,12 @@
 """Builds the extension: librailbus.a by cargo, then the Cython module around it, statically linked.
 
-The result needs nothing but libc on the machine it runs on. It is built inside a checkout of the project, since the
-Rust sources are there; what is built on the way goes to the checkout's `target`, nothing into the source tree.
+The result needs nothing but libc on the machine it runs on. It is built inside a checkout of the project,
+since the Rust sources are there; what is built on the way goes to the checkout's `target`, nothing into the
+source tree.
 
-A wheel is for the Python that built it. With RAILBUS_ABI3=1 it is for every CPython from 3.11 on, by the stable ABI,
-in which every call takes about twice as long: publishing 64 B 73 ns in place of 38, receiving 54 in place of 34.
+A wheel is for the Python that built it. With RAILBUS_ABI3=1 it is for every CPython from 3.11 on, by the
+stable ABI, in which every call takes about twice as long: publishing 64 B 73 ns in place of 38, receiving 54
+in place of 34.
 """
 
 import json
@@ -24,7 +26,7 @@ ABI3 = os.environ.get("RAILBUS_ABI3") == "1"
 TARGET = ROOT / "target" / ("python-abi3" if ABI3 else "python")
 
 if not (ROOT / "ffi" / "Cargo.toml").is_file():
-    sys.exit(f"railbus is built inside a checkout of the project, and {ROOT} is none: use pip on bindings/python there")
+    sys.exit(f"railbus is built inside a checkout of the project, and {ROOT} is none")
 TARGET.mkdir(parents=True, exist_ok=True)
 os.chdir(HERE)
 
@@ -41,8 +43,16 @@ def static_library() -> str:
     """Builds librailbus.a, and tells where it is: that is cargo's configuration."""
     cargo = os.environ.get("CARGO") or shutil.which("cargo")
     if cargo is None:
-        sys.exit("railbus is built with Rust, and there is no cargo in $PATH: install Rust with rustup, then try again")
-    command = [cargo, "build", "--release", "--package", "railbus-ffi", "--message-format", "json-render-diagnostics"]
+        sys.exit("railbus is built with Rust, and there is no cargo in $PATH: install it with rustup")
+    command = [
+        cargo,
+        "build",
+        "--release",
+        "--package",
+        "railbus-ffi",
+        "--message-format",
+        "json-render-diagnostics",
+    ]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
         sys.exit(f"`{' '.join(command)}` failed")
@@ -77,10 +87,17 @@ def extensions() -> list[Extension]:
         extra_compile_args=["-O2"],
         # Hidden, the library's symbols meet no other railbus in the process; libgcc is in it, too.
         extra_link_args=[
-            "-Wl,--exclude-libs,ALL", "-Wl,--strip-debug", "-static-libgcc", "-lpthread", "-ldl", "-lm",
+            "-Wl,--exclude-libs,ALL",
+            "-Wl,--strip-debug",
+            "-static-libgcc",
+            "-lpthread",
+            "-ldl",
+            "-lm",
         ],
     )
-    return list(cythonize([extension], build_dir=os.path.relpath(TARGET / "cython", HERE), include_path=["src"]))
+    return list(
+        cythonize([extension], build_dir=os.path.relpath(TARGET / "cython", HERE), include_path=["src"])
+    )
 
 
 setup(

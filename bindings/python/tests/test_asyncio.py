@@ -95,13 +95,16 @@ def test_one_loop_waits_for_many(bus: Bus) -> None:
         told = [bus.create(f"told-{i}", "stream", capacity_bytes=4096) for i in range(4)]
         echoes = [
             asyncio.create_task(echo(one.subscriber(until_closed=True), other.publisher()))
-            for one, other in zip(asked, told)
+            for one, other in zip(asked, told, strict=True)
         ]
         publishers, subscribers = [one.publisher() for one in asked], [one.subscriber() for one in told]
         for turn in range(5):
             for publisher in publishers:
                 publisher.publish(bytes([turn]))
-            assert await asyncio.gather(*(one.recv_async(HANG) for one in subscribers)) == [bytes([turn]) + b"!"] * 4
+            assert (
+                await asyncio.gather(*(one.recv_async(HANG) for one in subscribers))
+                == [bytes([turn]) + b"!"] * 4
+            )
         for publisher in publishers:
             publisher.close()
         await asyncio.gather(*echoes)
@@ -146,6 +149,18 @@ def test_a_loss_and_an_eviction_are_met_in_a_loop(small_stream: Channel) -> None
             await asyncio.sleep(0.01)
             who = next(who for who in small_stream.inspect().participants if who.role == "subscriber")
             small_stream.evict("consumers", who.index)
+            await waiting
+
+    run(main)
+
+
+def test_closing_ends_the_wait_of_a_task(stream: Channel) -> None:
+    async def main() -> None:
+        subscriber = stream.subscriber()
+        waiting = asyncio.create_task(subscriber.recv_async())
+        await asyncio.sleep(0.01)
+        subscriber.close()
+        with pytest.raises(railbus.ClosedHandleError):
             await waiting
 
     run(main)

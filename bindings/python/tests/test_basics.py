@@ -53,7 +53,8 @@ def test_a_job_that_fails_is_delivered_again_and_becomes_a_dead_letter(bus: Bus)
         letter = gravedigger.take()
         header = channel.describe()
         assert letter.origin == Origin(
-            int.from_bytes(header.channel_id[:8], "little"), header.incarnation, position or 0, 2)
+            int.from_bytes(header.channel_id[:8], "little"), header.incarnation, position or 0, 2
+        )
         letter.done()
 
 
@@ -84,7 +85,12 @@ def test_what_travels_with_a_payload(bus: Bus) -> None:
             claim.data[:] = b"1234"
         publisher.publish(b"plain")
         with subscriber.view() as event:
-            assert (event.type_id, event.published_ns, event.trace, event.origin) == (65535, 12345, trace, None)
+            assert (event.type_id, event.published_ns, event.trace, event.origin) == (
+                65535,
+                12345,
+                trace,
+                None,
+            )
         event_2 = subscriber.recv_event()
         assert event_2.origin == Origin(1, 2, 3, 4) and event_2.replayed and event_2.trace is None
         assert subscriber.recv_event()[2:5] == (7, 0, 2**64 - 1)
@@ -211,7 +217,12 @@ def test_a_bus_and_its_channels(bus: Bus) -> None:
     same = bus.attach("ä 漢字 🚌")
     assert same.describe() == channel.describe() == bus.create_or_attach(channel.name, "stream").describe()
     header = channel.describe()
-    assert (header.bus, header.name, header.kind, header.capacity_bytes) == (bus.name, "ä 漢字 🚌", "stream", 8192)
+    assert (header.bus, header.name, header.kind, header.capacity_bytes) == (
+        bus.name,
+        "ä 漢字 🚌",
+        "stream",
+        8192,
+    )
     assert header.payload_max == channel.payload_max and len(header.channel_id) == 16
     bus.create("a", "queue", slots=128)
     assert bus.channels() == ["a", "ä 漢字 🚌"]
@@ -229,7 +240,11 @@ def test_a_snapshot_shows_who_is_there(stream: Channel) -> None:
         info = stream.inspect()
         assert info.depth == info.published > 0 and info.head is None
         who = {who.name: who for who in info.participants}
-        assert (who["reader"].role, who["reader"].life, who["reader"].lag) == ("subscriber", "live", info.depth)
+        assert (who["reader"].role, who["reader"].life, who["reader"].lag) == (
+            "subscriber",
+            "live",
+            info.depth,
+        )
         assert (who["writer"].role, who["writer"].position, who["writer"].cursor) == ("producer", 16, None)
         assert stream.evict("consumers", who["reader"].index) == "told"
         with pytest.raises(railbus.EvictedError):

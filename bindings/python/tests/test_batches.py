@@ -15,7 +15,7 @@ from railbus import Bus, Channel
 TICK = numpy.dtype([("time", "<u8"), ("price", "<f8"), ("size", "<u4"), ("flags", "<u4")])
 
 
-def ticks(count: int) -> "numpy.ndarray[tuple[int], numpy.dtype[numpy.void]]":
+def ticks(count: int) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.void]]:
     made = numpy.zeros(count, TICK)
     made["time"] = numpy.arange(count)
     made["price"] = numpy.arange(count) / 4
@@ -61,7 +61,12 @@ def test_rows_of_any_shape_go_through(stream: Channel) -> None:
 
 def test_lists_of_anything_bytes_like_go_through(stream: Channel) -> None:
     payloads: list[Buffer] = [
-        b"bytes", bytearray(b"bytearray"), memoryview(b"memoryview"), numpy.arange(3), array.array("d", [1.5]), b"",
+        b"bytes",
+        bytearray(b"bytearray"),
+        memoryview(b"memoryview"),
+        numpy.arange(3),
+        array.array("d", [1.5]),
+        b"",
     ]
     forms: list[Iterable[Buffer]] = [payloads, tuple(payloads), iter(payloads)]
     for form in forms:
@@ -128,13 +133,28 @@ BAD: list[tuple[type[Exception], Callable[[railbus.Subscriber, railbus.Publisher
     (TypeError, lambda subscriber, publisher: publisher.publish_batch([b""], lengths=numpy.zeros(1, "u4"))),
     (TypeError, lambda subscriber, publisher: publisher.publish_batch(7)),  # type: ignore[arg-type]
     (TypeError, lambda subscriber, publisher: subscriber.drain_into([1, 2])),  # type: ignore[arg-type]
-    (railbus.InvalidError, lambda subscriber, publisher: publisher.publish_batch(numpy.zeros((4, 8))[:, ::2])),
+    (
+        railbus.InvalidError,
+        lambda subscriber, publisher: publisher.publish_batch(numpy.zeros((4, 8))[:, ::2]),
+    ),
     (railbus.InvalidError, lambda subscriber, publisher: publisher.publish_batch(numpy.array(1.0))),
     (railbus.InvalidError, lambda subscriber, publisher: subscriber.drain_into(bytes(8))),
-    (railbus.InvalidError, lambda subscriber, publisher: subscriber.drain_into(numpy.zeros(4), lengths=numpy.zeros(3, "u4"))),
-    (railbus.InvalidError, lambda subscriber, publisher: subscriber.drain_into(numpy.zeros(4), lengths=numpy.zeros(4, "u8"))),
-    (railbus.InvalidError, lambda subscriber, publisher: subscriber.drain_into(numpy.zeros(4), positions=numpy.zeros(4, "f8"))),
-    (railbus.InvalidError, lambda subscriber, publisher: subscriber.drain_into(numpy.zeros(4), type_ids=bytes(8))),
+    (
+        railbus.InvalidError,
+        lambda subscriber, publisher: subscriber.drain_into(numpy.zeros(4), lengths=numpy.zeros(3, "u4")),
+    ),
+    (
+        railbus.InvalidError,
+        lambda subscriber, publisher: subscriber.drain_into(numpy.zeros(4), lengths=numpy.zeros(4, "u8")),
+    ),
+    (
+        railbus.InvalidError,
+        lambda subscriber, publisher: subscriber.drain_into(numpy.zeros(4), positions=numpy.zeros(4, "f8")),
+    ),
+    (
+        railbus.InvalidError,
+        lambda subscriber, publisher: subscriber.drain_into(numpy.zeros(4), type_ids=bytes(8)),
+    ),
     (railbus.InvalidError, lambda subscriber, publisher: subscriber.recv_batch(0)),
     (railbus.InvalidError, lambda subscriber, publisher: subscriber.recv_batch(-1)),
     (TypeError, lambda subscriber, publisher: subscriber.recv_batch(1.5)),  # type: ignore[arg-type]

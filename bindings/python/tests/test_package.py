@@ -20,28 +20,42 @@ DOCUMENT = ROOT / "docs" / "PYTHON.md"
 def run(*arguments: str | Path, **environment: str) -> str:
     """Runs Python, and returns what it printed."""
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], env={**os.environ, **environment}, text=True, timeout=3 * HANG,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, **environment},
+        text=True,
+        timeout=3 * HANG,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 def elf(*arguments: str) -> str:
     assert _railbus.__file__ is not None
-    return subprocess.run(["readelf", *arguments, "--wide", _railbus.__file__], check=True, text=True,
-                          stdout=subprocess.PIPE).stdout
+    return subprocess.run(
+        ["readelf", *arguments, "--wide", _railbus.__file__], check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
 
 
 def test_the_extension_needs_nothing_but_libc() -> None:
     needed = set(re.findall(r"\(NEEDED\).*\[(.+)\]", elf("--dynamic")))
-    assert needed <= {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "ld-linux-x86-64.so.2",
-                      "ld-linux-aarch64.so.1"}
+    assert needed <= {
+        "libc.so.6",
+        "libm.so.6",
+        "libpthread.so.0",
+        "libdl.so.2",
+        "ld-linux-x86-64.so.2",
+        "ld-linux-aarch64.so.1",
+    }
 
 
 def test_the_extension_hides_the_library_in_it() -> None:
     symbols = [line.split() for line in elf("--dyn-syms").splitlines()]
     defined = {words[7] for words in symbols if len(words) == 8 and words[6] not in ("UND", "Ndx")}
-    assert {name for name in defined if "railbus" in name and not name.startswith("__pyx")} == {"PyInit__railbus"}
+    assert {name for name in defined if "railbus" in name and not name.startswith("__pyx")} == {
+        "PyInit__railbus"
+    }
 
 
 def test_the_demo_works_and_leaves_nothing(bus: Bus) -> None:
@@ -65,6 +79,21 @@ def test_the_benchmark_runs(bus: Bus) -> None:
 
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+
+
+@pytest.mark.deep
+def test_one_wheel_for_all_pythons_works_the_same(bus: Bus, tmp_path: Path) -> None:
+    here = ROOT / "bindings" / "python"
+    build: list[str | Path] = ["--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir", tmp_path, here]
+    run("-m", "pip", "wheel", *build, RAILBUS_ABI3="1")
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "-cp311-abi3-" in wheel.name
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path / "site", wheel)
+    tests = [here / "tests" / name for name in ("test_basics.py", "test_views.py", "test_batches.py")]
+    printed = run(
+        "-m", "pytest", "-q", "-c", here / "pyproject.toml", *tests, PYTHONPATH=str(tmp_path / "site")
+    )
+    assert "passed" in printed and "failed" not in printed
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

@@ -22,7 +22,11 @@ SPAWN = multiprocessing.get_context("spawn")
 
 def test_a_spawned_process_gets_a_handle_of_its_own(bus: Bus, topic: Channel) -> None:
     numbers = bus.create("numbers", "stream", capacity_bytes=4096)
-    with topic.subscriber() as answers, numbers.subscriber(until_closed=True) as mine, topic.publisher() as results:
+    with (
+        topic.subscriber() as answers,
+        numbers.subscriber(until_closed=True) as mine,
+        topic.publisher() as results,
+    ):
         child = SPAWN.Process(target=spawned.count_and_add, args=(mine, results))
         child.start()
         # Mine does not read: closed, it holds the publisher back no longer.
@@ -42,7 +46,9 @@ def test_a_spawned_process_gets_a_handle_of_its_own(bus: Bus, topic: Channel) ->
 def test_a_pool_of_workers(topic: Channel, queue: Channel) -> None:
     with topic.subscriber() as answers, queue.producer() as producer:
         workers = [
-            SPAWN.Process(target=spawned.double, args=(queue.worker(until_closed=True, name=f"w{i}"), topic.publisher()))
+            SPAWN.Process(
+                target=spawned.double, args=(queue.worker(until_closed=True, name=f"w{i}"), topic.publisher())
+            )
             for i in range(2)
         ]
         for worker in workers:
@@ -100,9 +106,17 @@ def test_a_forked_child_is_refused_and_harms_nothing(stream: Channel, queue: Cha
         publisher.publish(b"1")
         producer.publish(b"2")
         calls: list[Callable[[], object]] = [
-            lambda: publisher.publish(b"x"), lambda: publisher.publish_batch([b"x"]), lambda: producer.publish(b"x", 1),
-            subscriber.recv, subscriber.try_recv, lambda: subscriber.recv_batch(4, 0), worker.take, worker.try_take,
-            lambda: publisher.claim(8).__enter__(), lambda: subscriber.view().__enter__(), lambda: next(subscriber),
+            lambda: publisher.publish(b"x"),
+            lambda: publisher.publish_batch([b"x"]),
+            lambda: producer.publish(b"x", 1),
+            subscriber.recv,
+            subscriber.try_recv,
+            lambda: subscriber.recv_batch(4, 0),
+            worker.take,
+            worker.try_take,
+            lambda: publisher.claim(8).__enter__(),
+            lambda: subscriber.view().__enter__(),
+            lambda: next(subscriber),
         ]
         for call in calls:
             assert in_child(call) == 42
@@ -119,11 +133,20 @@ def test_a_forked_child_is_refused_and_harms_nothing(stream: Channel, queue: Cha
         assert in_child(afresh) == 0
 
 
-@pytest.mark.parametrize("what", ["subscriber.recv()", "worker.take()", "next(iter(subscriber))",
-                                  "subscriber.view().__enter__()", "subscriber.drain_into(bytearray(64))",
-                                  "fill(lambda: publisher.publish(bytes(64)))",
-                                  "fill(lambda: publisher.publish_batch([bytes(64)] * 9))",
-                                  "fill(lambda: publisher.claim(64).__enter__())", "asyncio.run(wait())"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "subscriber.recv()",
+        "worker.take()",
+        "next(iter(subscriber))",
+        "subscriber.view().__enter__()",
+        "subscriber.drain_into(bytearray(64))",
+        "fill(lambda: publisher.publish(bytes(64)))",
+        "fill(lambda: publisher.publish_batch([bytes(64)] * 9))",
+        "fill(lambda: publisher.claim(64).__enter__())",
+        "asyncio.run(wait())",
+    ],
+)
 def test_ctrl_c_ends_every_wait(small_stream: Channel, queue: Channel, what: str) -> None:
     """How soon is for the benchmarks to say."""
     program = f"""

@@ -1,4 +1,4 @@
-"""The stubs say what is there, everything is documented, and the project's own Python code is strictly typed."""
+"""The stubs say what is there, everything is documented, and all Python code is formatted and typed."""
 
 from __future__ import annotations
 
@@ -22,22 +22,32 @@ railbus\.records\.(Kind|Overflow|Pages|Side|Wait)
 """
 
 
-def mypy(module: str, *arguments: str | Path) -> None:
+def run(module: str, *arguments: str | Path) -> None:
     environment = {**os.environ, "MYPY_CACHE_DIR": str(TARGET / "mypy")}
-    run = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)], cwd=HERE, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert run.returncode == 0, run.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=HERE,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_everything_is_formatted_and_linted() -> None:
+    run("ruff", "format", "--check", "--no-cache")
+    run("ruff", "check", "--no-cache")
 
 
 def test_everything_is_strictly_typed() -> None:
-    mypy("mypy")
+    run("mypy")
 
 
 def test_the_stubs_say_what_is_there() -> None:
     allowed = TARGET / "stubtest-allowed"
     allowed.write_text(ALLOWED)
-    mypy("mypy.stubtest", "railbus", "--allowlist", allowed, "--ignore-unused-allowlist")
+    run("mypy.stubtest", "railbus", "--allowlist", allowed, "--ignore-unused-allowlist")
 
 
 def test_everything_public_is_documented() -> None:
@@ -46,7 +56,9 @@ def test_everything_public_is_documented() -> None:
         thing = getattr(railbus, name)
         if not inspect.getdoc(thing):
             missing.append(name)
-        for member, value in vars(thing).items() if inspect.isclass(thing) and not hasattr(thing, "code") else []:
+        for member, value in (
+            vars(thing).items() if inspect.isclass(thing) and not hasattr(thing, "code") else []
+        ):
             is_described = inspect.getdoc(value) or member.startswith("_") or not callable(value)
             if not is_described or (type(value).__name__ == "getset_descriptor" and not value.__doc__):
                 missing.append(f"{name}.{member}")

@@ -24,8 +24,13 @@ def test_a_view_shows_an_event_in_place(stream: Channel) -> None:
                 data[0] = 1
         with pytest.raises(ValueError):
             data[0]
-        for use in (lambda: event.data, lambda: event.payload, lambda: memoryview(event), lambda: event.trace,
-                    lambda: event.copy()):
+        for use in (
+            lambda: event.data,
+            lambda: event.payload,
+            lambda: memoryview(event),
+            lambda: event.trace,
+            lambda: event.copy(),
+        ):
             with pytest.raises(BufferError):
                 use()
         assert event.position == 0
@@ -49,8 +54,16 @@ def test_a_view_is_used_with_a_with_block(stream: Channel) -> None:
             pass
 
 
-@pytest.mark.parametrize("look", [memoryview, numpy.frombuffer, lambda event: numpy.frombuffer(event.data)[1:],
-                                  lambda event: numpy.asarray(event.data), lambda event: event.data[2:]])
+@pytest.mark.parametrize(
+    "look",
+    [
+        memoryview,
+        numpy.frombuffer,
+        lambda event: numpy.frombuffer(event.data)[1:],
+        lambda event: numpy.asarray(event.data),
+        lambda event: event.data[2:],
+    ],
+)
 def test_a_buffer_cannot_outlive_its_slot(small_stream: Channel, look: object) -> None:
     with small_stream.subscriber() as subscriber, small_stream.publisher() as publisher:
         publisher.publish(bytes(range(64)))
@@ -86,7 +99,7 @@ def test_an_exception_in_a_block_is_not_masked(stream: Channel) -> None:
 def test_a_buffer_outlives_everything_else(stream: Channel) -> None:
     """Only the array is left: it keeps the subscriber, and so the memory."""
 
-    def leave() -> "numpy.ndarray[tuple[int], numpy.dtype[numpy.uint8]]":
+    def leave() -> numpy.ndarray[tuple[int], numpy.dtype[numpy.uint8]]:
         subscriber, publisher = stream.subscriber(), stream.publisher()
         publisher.publish(b"remains")
         try:

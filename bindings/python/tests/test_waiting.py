@@ -35,7 +35,9 @@ class Waiter(threading.Thread):
 
 
 @contextmanager
-def waiting(handle: railbus.Subscriber | railbus.Worker | railbus.Publisher, run: Callable[[], object]) -> Iterator[Waiter]:
+def waiting(
+    handle: railbus.Subscriber | railbus.Worker | railbus.Publisher, run: Callable[[], object]
+) -> Iterator[Waiter]:
     """A thread that waits in a handle: others that try to use it are refused."""
     waiter = Waiter(run)
     while waiter.is_alive():
@@ -117,12 +119,30 @@ def test_closed_handles_are_refused(stream: Channel, queue: Channel) -> None:
         handle.close()
         assert handle.closed and "closed" in repr(handle)
     calls: list[Callable[[], object]] = [
-        subscriber.recv, subscriber.try_recv, subscriber.recv_batch, subscriber.recv_event, subscriber.release,
-        subscriber.stats, lambda: next(subscriber), lambda: subscriber.drain_into(bytearray(8)), subscriber.__enter__,
-        lambda: subscriber.view().__enter__(), lambda: publisher.publish(b"", 0), lambda: publisher.publish(bytearray()),
-        lambda: publisher.try_publish(b""), lambda: publisher.publish_with(b""), lambda: publisher.publish_batch([b""]),
-        lambda: publisher.claim(8).__enter__(), publisher.readers, publisher.stats, lambda: producer.publish(b""),
-        lambda: publisher.publish_numbered(1, b""), worker.take, worker.try_take, worker.take_batch, worker.stats,
+        subscriber.recv,
+        subscriber.try_recv,
+        subscriber.recv_batch,
+        subscriber.recv_event,
+        subscriber.release,
+        subscriber.stats,
+        lambda: next(subscriber),
+        lambda: subscriber.drain_into(bytearray(8)),
+        subscriber.__enter__,
+        lambda: subscriber.view().__enter__(),
+        lambda: publisher.publish(b"", 0),
+        lambda: publisher.publish(bytearray()),
+        lambda: publisher.try_publish(b""),
+        lambda: publisher.publish_with(b""),
+        lambda: publisher.publish_batch([b""]),
+        lambda: publisher.claim(8).__enter__(),
+        publisher.readers,
+        publisher.stats,
+        lambda: producer.publish(b""),
+        lambda: publisher.publish_numbered(1, b""),
+        worker.take,
+        worker.try_take,
+        worker.take_batch,
+        worker.stats,
     ]
     for call in calls:
         with pytest.raises(railbus.ClosedHandleError, match="closed"):

@@ -1,8 +1,9 @@
 """Events between processes of one Linux host at the speed of the cache-coherence protocol.
 
-A bus is a named set of channels in shared memory. A channel is a stream (one publisher at a time, every subscriber
-gets every event), a topic (many publishers, every subscriber sees one order) or a queue (many producers, each event
-goes to one worker, which says when it is done). Any process may be killed at any instruction, and the others go on.
+A bus is a named set of channels in shared memory. A channel is a stream (one publisher at a time, every
+subscriber gets every event), a topic (many publishers, every subscriber sees one order) or a queue (many
+producers, each event goes to one worker, which says when it is done). Any process may be killed at any
+instruction, and the others go on.
 
     import railbus
 
@@ -80,11 +81,55 @@ from railbus.records import (
 __version__ = version()
 
 __all__ = [
-    "Bus", "BusyError", "Channel", "ChannelHeader", "ChannelInfo", "Claim", "ClaimError", "Closed",
-    "ClosedHandleError", "CorruptError", "Empty", "Error", "Event", "EvictedError", "ExistsError", "ForkedError",
-    "Full", "InUseError", "InvalidError", "IoError", "Job", "LayoutError", "Lost", "NoHugePagesError", "NoSpaceError",
-    "NoWorkerError", "NotAllowedError", "NotFoundError", "NotHeldError", "NotSequencedError", "Origin", "PanicError", "Participant",
-    "PeerGoneError", "Producer", "Publisher", "ReaderStats", "Repaired", "SenderStats", "Sequence", "Subscriber", "TimedOut",
-    "TooLongError", "TraceContext", "View", "Worker", "WorkerStats", "WrongLengthError", "WrongVersionError",
-    "layout_fingerprint", "version",
+    "Bus",
+    "BusyError",
+    "Channel",
+    "ChannelHeader",
+    "ChannelInfo",
+    "Claim",
+    "ClaimError",
+    "Closed",
+    "ClosedHandleError",
+    "CorruptError",
+    "Empty",
+    "Error",
+    "Event",
+    "EvictedError",
+    "ExistsError",
+    "ForkedError",
+    "Full",
+    "InUseError",
+    "InvalidError",
+    "IoError",
+    "Job",
+    "LayoutError",
+    "Lost",
+    "NoHugePagesError",
+    "NoSpaceError",
+    "NoWorkerError",
+    "NotAllowedError",
+    "NotFoundError",
+    "NotHeldError",
+    "NotSequencedError",
+    "Origin",
+    "PanicError",
+    "Participant",
+    "PeerGoneError",
+    "Producer",
+    "Publisher",
+    "ReaderStats",
+    "Repaired",
+    "SenderStats",
+    "Sequence",
+    "Subscriber",
+    "TimedOut",
+    "TooLongError",
+    "TraceContext",
+    "View",
+    "Worker",
+    "WorkerStats",
+    "WrongLengthError",
+    "WrongVersionError",
+    "layout_fingerprint",
+    "version",
 ]

@@ -11,11 +11,15 @@ from railbus.demo import demo
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``python -m railbus``."""
-    parser = argparse.ArgumentParser(prog="python -m railbus", description="Events between processes: a demonstration.")
+    parser = argparse.ArgumentParser(
+        prog="python -m railbus", description="Events between processes: a demonstration."
+    )
     parser.add_argument("--version", action="version", version=f"railbus {railbus.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     with_demo = commands.add_parser("demo", help="publish and receive between two processes (some seconds)")
-    with_demo.add_argument("--events", type=int, default=200_000, help="how many, one at a time; default 200,000")
+    with_demo.add_argument(
+        "--events", type=int, default=200_000, help="how many, one at a time; default 200,000"
+    )
     given = parser.parse_args(arguments)
     if not 1 <= given.events <= 10_000_000:
         parser.error("--events must be from 1 to 10,000,000")

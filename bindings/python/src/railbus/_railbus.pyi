@@ -1,9 +1,9 @@
 """Types of the compiled part; what things do is said in their docstrings."""
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from os import PathLike
 from types import TracebackType
-from typing import Any, Coroutine, Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 from typing_extensions import Buffer, Self, Unpack, disjoint_base
 
@@ -165,7 +165,11 @@ class Sender(Handle):
         timeout: float | None = None,
     ) -> int | None: ...
     def publish_batch(
-        self, payloads: Iterable[_Buffer] | _Buffer, timeout: float | None = None, *, lengths: _Buffer | None = None
+        self,
+        payloads: Iterable[_Buffer] | _Buffer,
+        timeout: float | None = None,
+        *,
+        lengths: _Buffer | None = None,
     ) -> int: ...
     def claim(
         self,

@@ -1,13 +1,15 @@
 # cython: language_level=3, binding=True, auto_pickle=False, cdivision=True, autotestdict=False
 """The compiled part of railbus: everything that touches the C ABI.
 
-One extension module, so that librailbus is in the process once. Its parts are in the .pxi files, each with what it
-promises at its top:
+One extension module, so that librailbus is in the process once. Its parts are in the .pxi files, each with
+what it promises at its top:
 
     handle.pxi    what all handles share: results to exceptions, timeouts, waiting in slices
-    bus.pxi       Bus, Channel
+    bus.pxi       Bus
+    channel.pxi   Channel
     event.pxi     what View and Job share: an event in place, and the buffers that look at it
-    sender.pxi    Publisher, Producer, Claim
+    sender.pxi    Publisher, Producer
+    claim.pxi     Claim
     reader.pxi    Subscriber, View
     worker.pxi    Worker, Job
     arrays.pxi    arrays and lists as batches of payloads
@@ -34,8 +36,10 @@ from railbus import records as _records
 
 include "handle.pxi"
 include "bus.pxi"
+include "channel.pxi"
 include "event.pxi"
 include "arrays.pxi"
 include "sender.pxi"
+include "claim.pxi"
 include "reader.pxi"
 include "worker.pxi"

@@ -1,14 +1,15 @@
 """Waiting in an asyncio event loop, over the eventfd bridge.
 
-The handle's descriptor becomes readable when there is something to receive: poll, arm, wait for the descriptor,
-drain, and again. Wake-ups may be spurious. The loop also looks up now and then: the last publisher's leaving, or an
-eviction, wakes nobody.
+The handle's descriptor becomes readable when there is something to receive: poll, arm, wait for the
+descriptor, drain, and again. Wake-ups may be spurious. The loop also looks up now and then: the last
+publisher's leaving, or an eviction, wakes nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from railbus.errors import Closed, InvalidError, TimedOut
 

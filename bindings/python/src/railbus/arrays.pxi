@@ -1,4 +1,12 @@
-# Arrays and lists as batches of payloads: what the buffer protocol tells becomes a base, a stride and a count.
+# Arrays and lists as batches of payloads: what the buffer protocol tells becomes a base, a stride and a
+# count.
+
+cdef extern from "Python.h":
+    int PyObject_CheckBuffer(object)
+
+cdef bint has_buffer(object payloads):
+    return PyObject_CheckBuffer(payloads) != 0
+
 
 cdef class _Places:
     """A buffer whose first axis counts events: row i is payload i."""
@@ -22,7 +30,8 @@ cdef _Places places_of(object array, bint writable, str what):
         PyObject_GetBuffer(array, &places.buffer, flags)
     except (BufferError, ValueError) as error:
         raise _errors.InvalidError(
-            f"{what} must be a {'writable ' if writable else ''}C-contiguous array, one event in each row: {error}"
+            f"{what} must be a {'writable ' if writable else ''}C-contiguous array, one event in each row: "
+            f"{error}"
         ) from None
     places.held = True
     if places.buffer.ndim < 1:
@@ -37,8 +46,8 @@ cdef _Places numbers_of(object array, size_t itemsize, size_t count, bint writab
     """Looks at an array of `count` unsigned numbers."""
     cdef _Places places = _Places.__new__(_Places)
     cdef int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
-    cdef str wanted = (f"{what} must be a {'writable ' if writable else ''}C-contiguous array of at least {count} "
-                       f"uint{8 * itemsize}")
+    cdef str kind = "writable C-contiguous" if writable else "C-contiguous"
+    cdef str wanted = f"{what} must be a {kind} array of at least {count} uint{8 * itemsize}"
     try:
         PyObject_GetBuffer(array, &places.buffer, flags)
     except (TypeError, BufferError, ValueError) as error:
@@ -48,7 +57,8 @@ cdef _Places numbers_of(object array, size_t itemsize, size_t count, bint writab
     if (places.buffer.ndim != 1 or <size_t>places.buffer.itemsize != itemsize
             or format.lstrip("@=<") not in ("H", "I", "L", "Q", "N")):
         raise _errors.InvalidError(
-            f"{wanted}, not of {places.buffer.ndim} axes of {places.buffer.itemsize} bytes, format {format!r}")
+            f"{wanted}, not of {places.buffer.ndim} axes of {places.buffer.itemsize} bytes, format "
+            f"{format!r}")
     if <size_t>places.buffer.shape[0] < count:
         raise _errors.InvalidError(f"{wanted}, not {places.buffer.shape[0]}")
     places.at = places.buffer.buf

@@ -80,7 +80,9 @@ def _wait_for_reader(publisher: railbus.Publisher) -> None:
             raise SystemExit("nobody subscribes: the other process has died")
 
 
-def _run(what: str, target: Callable[..., None], subject: Any, count: int, receive: Callable[[], bytearray]) -> float:
+def _run(
+    what: str, target: Callable[..., None], subject: Any, count: int, receive: Callable[[], bytearray]
+) -> float:
     """Starts the publishing process, receives everything here, compares the hashes, and tells the rate."""
     mine, theirs = _SPAWN.Pipe()
     process = _SPAWN.Process(target=target, args=(subject, count, theirs))
@@ -112,7 +114,10 @@ def demo(count: int) -> int:
         bus = stack.enter_context(Bus(name))
         stack.callback(shutil.rmtree, os.path.join(bus.directory, name), ignore_errors=True)
         print(f"railbus {railbus.__version__}: events of {SIZE} bytes from one Python process to another\n")
-        with bus.create("single", "stream", capacity_bytes=1 << 20) as channel, channel.subscriber() as subscriber:
+        with (
+            bus.create("single", "stream", capacity_bytes=1 << 20) as channel,
+            channel.subscriber() as subscriber,
+        ):
 
             def receive() -> bytearray:
                 got = bytearray()
@@ -121,7 +126,10 @@ def demo(count: int) -> int:
                 return got
 
             single = _run("railbus publish, recv", one_by_one, channel, few, receive)
-        with bus.create("batch", "stream", capacity_bytes=1 << 20) as channel, channel.subscriber() as subscriber:
+        with (
+            bus.create("batch", "stream", capacity_bytes=1 << 20) as channel,
+            channel.subscriber() as subscriber,
+        ):
 
             def drain() -> bytearray:
                 got = bytearray(many * SIZE)
@@ -149,5 +157,8 @@ def demo(count: int) -> int:
         pipe = _run("multiprocessing.Pipe send_bytes, recv_bytes", through_a_pipe, there, few, from_pipe)
         here.close()
         there.close()
-    print(f"\nOne at a time {single / pipe:.1f} times the rate of the pipe, in batches {batched / pipe:.0f} times.")
+    print(
+        f"\nOne at a time {single / pipe:.1f} times the rate of the pipe, "
+        f"in batches {batched / pipe:.0f} times."
+    )
     return 0

@@ -1,7 +1,7 @@
 """What goes wrong, as exceptions.
 
-Every exception of railbus is an :class:`Error` with the ``code`` of the C ABI and its name as ``symbol``. Its text
-says what failed, on which object, why, and what to do. Some are also what Python programs already catch:
+Every exception of railbus is an :class:`Error` with the ``code`` of the C ABI and its name as ``symbol``. Its
+text says what failed, on which object, why, and what to do. Some are also what Python programs already catch:
 :class:`TimedOut` is a :class:`TimeoutError`, :class:`Closed` an :class:`EOFError`.
 """
 
@@ -11,7 +11,8 @@ from typing import ClassVar
 
 
 class Error(Exception):
-    """Something that railbus refuses or that failed. ``code`` is the result of the C ABI, ``symbol`` its name."""
+    """Something that railbus refuses or that failed. ``code`` is the result of the C ABI, ``symbol`` its
+    name."""
 
     code: ClassVar[int] = 0
     symbol: ClassVar[str] = "ERROR"
@@ -228,10 +229,33 @@ class InUseError(Error, RuntimeError):
 _BY_CODE: dict[int, type[Error]] = {
     kind.code: kind
     for kind in (
-        TimedOut, Empty, Full, Lost, Closed, InvalidError, NotFoundError, ExistsError, NotAllowedError, LayoutError,
-        CorruptError, NoSpaceError, NoHugePagesError, BusyError, PeerGoneError, ForkedError, IoError, EvictedError,
-        TooLongError, NoWorkerError, ClosedHandleError, WrongLengthError, NotHeldError, ClaimError,
-        WrongVersionError, NotSequencedError, PanicError,
+        TimedOut,
+        Empty,
+        Full,
+        Lost,
+        Closed,
+        InvalidError,
+        NotFoundError,
+        ExistsError,
+        NotAllowedError,
+        LayoutError,
+        CorruptError,
+        NoSpaceError,
+        NoHugePagesError,
+        BusyError,
+        PeerGoneError,
+        ForkedError,
+        IoError,
+        EvictedError,
+        TooLongError,
+        NoWorkerError,
+        ClosedHandleError,
+        WrongLengthError,
+        NotHeldError,
+        ClaimError,
+        WrongVersionError,
+        NotSequencedError,
+        PanicError,
     )
 }
 

@@ -1,8 +1,8 @@
 # What View and Job share: an event in place, and the buffers that look at it.
 #
-# The payload lies in shared memory and stays there only as long as the view is open, or the job in hand. So every
-# buffer that is made of it (memoryview, numpy array, ...) is counted, by __getbuffer__ and __releasebuffer__, and the
-# place is not given up while one exists: BufferError.
+# The payload lies in shared memory and stays there only as long as the view is open, or the job in hand. So
+# every buffer that is made of it (memoryview, numpy array, ...) is counted, by __getbuffer__ and
+# __releasebuffer__, and the place is not given up while one exists: BufferError.
 
 cdef object read_trace(railbus_attributes *attributes):
     if attributes.flags & RAILBUS_HAS_TRACE == 0:
@@ -44,8 +44,9 @@ cdef object copy_event(const railbus_event *event):
     cdef railbus_attributes attributes
     read_attributes(event, &attributes)
     return _records.Event(
-        PyBytes_FromStringAndSize(<const char *>event.payload, event.payload_bytes), event.position, event.type_id,
-        event.attempt, read_time(&attributes), read_trace(&attributes), read_origin(&attributes),
+        PyBytes_FromStringAndSize(<const char *>event.payload, event.payload_bytes), event.position,
+        event.type_id, event.attempt, read_time(&attributes), read_trace(&attributes),
+        read_origin(&attributes),
         read_sequence(&attributes), event.flags & RAILBUS_REPLAYED != 0)
 
 
@@ -53,8 +54,8 @@ cdef object copy_event(const railbus_event *event):
 cdef class InPlace:
     """An event where it lies in shared memory: supports the buffer protocol, read-only.
 
-    ``memoryview(event)`` and ``numpy.frombuffer(event, dtype)`` look at the payload without a copy. Each counts, and
-    the place is not given up while one exists.
+    ``memoryview(event)`` and ``numpy.frombuffer(event, dtype)`` look at the payload without a copy. Each
+    counts, and the place is not given up while one exists.
     """
 
     cdef railbus_event event

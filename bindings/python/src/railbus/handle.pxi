@@ -1,9 +1,9 @@
 # What all handles share: results become exceptions, seconds become nanoseconds, and waits are slices.
 #
-# A call is made attached to the interpreter first: it polls for at most ATTACHED_NS, which costs no switch of threads
-# when the other side answers soon. Only then the GIL is dropped, for slices of SLICE_NS, between which signal
-# handlers run: Ctrl-C ends every wait within SLICE_NS. The C ABI wants one thread at a time in a handle; the GIL sees
-# to that while a call is attached, and `state` while it waits.
+# A call is made attached to the interpreter first: it polls for at most ATTACHED_NS, which costs no switch of
+# threads when the other side answers soon. Only then the GIL is dropped, for slices of SLICE_NS, between
+# which signal handlers run: Ctrl-C ends every wait within SLICE_NS. The C ABI wants one thread at a time in a
+# handle; the GIL sees to that while a call is attached, and `state` while it waits.
 
 cdef extern from "time.h" nogil:
     ctypedef long time_t
@@ -60,9 +60,11 @@ cdef uint64_t nanoseconds(object timeout) except? 1:
     try:
         seconds = timeout
     except TypeError:
-        raise TypeError(f"timeout must be a number of seconds or None, not {type(timeout).__name__}") from None
+        raise TypeError(
+            f"timeout must be a number of seconds or None, not {type(timeout).__name__}") from None
     if not seconds >= 0:
-        raise _errors.InvalidError(f"timeout {timeout!r}: must be at least 0 seconds, or None to wait without end")
+        raise _errors.InvalidError(
+            f"timeout {timeout!r}: must be at least 0 seconds, or None to wait without end")
     if seconds >= 1e10:
         return FOREVER
     cdef uint64_t ns = <uint64_t>(seconds * 1e9)
@@ -101,7 +103,8 @@ cdef bytes text(object value, str name):
 
 
 cdef dict WAITS = {
-    "default": RAILBUS_WAIT_DEFAULT, "spin": RAILBUS_WAIT_SPIN, "yield": RAILBUS_WAIT_YIELD, "park": RAILBUS_WAIT_PARK,
+    "default": RAILBUS_WAIT_DEFAULT, "spin": RAILBUS_WAIT_SPIN, "yield": RAILBUS_WAIT_YIELD,
+    "park": RAILBUS_WAIT_PARK,
 }
 
 
@@ -138,40 +141,42 @@ cdef struct Call:
 
 cdef int32_t step(Call *call, uint64_t timeout_ns) noexcept nogil:
     """One try."""
+    cdef railbus_reader *reader = <railbus_reader *>call.handle
+    cdef railbus_worker *worker = <railbus_worker *>call.handle
+    cdef railbus_sender *sender = <railbus_sender *>call.handle
     cdef size_t done = 0
     cdef int32_t result
     if call.what == RECEIVE:
-        return railbus_receive(<railbus_reader *>call.handle, timeout_ns, <railbus_event *>call.at, &call.error)
+        return railbus_receive(reader, timeout_ns, <railbus_event *>call.at, &call.error)
     elif call.what == RECEIVE_BATCH:
-        return railbus_receive_batch(<railbus_reader *>call.handle, <railbus_event *>call.at, call.count, timeout_ns,
-                                     &call.done, &call.error)
+        return railbus_receive_batch(
+            reader, <railbus_event *>call.at, call.count, timeout_ns, &call.done, &call.error)
     elif call.what == RECEIVE_INTO:
-        return railbus_receive_into(<railbus_reader *>call.handle, <railbus_strided *>call.at, timeout_ns, &call.done,
-                                    &call.error)
+        return railbus_receive_into(
+            reader, <railbus_strided *>call.at, timeout_ns, &call.done, &call.error)
     elif call.what == TAKE:
-        return railbus_take(<railbus_worker *>call.handle, timeout_ns, <railbus_job *>call.at, &call.error)
+        return railbus_take(worker, timeout_ns, <railbus_job *>call.at, &call.error)
     elif call.what == TAKE_BATCH:
-        return railbus_take_batch(<railbus_worker *>call.handle, <railbus_job *>call.at, call.count, timeout_ns,
-                                  &call.done, &call.error)
+        return railbus_take_batch(
+            worker, <railbus_job *>call.at, call.count, timeout_ns, &call.done, &call.error)
     elif call.what == PUBLISH:
-        return railbus_publish(<railbus_sender *>call.handle, call.at, call.count, timeout_ns, &call.position,
-                               &call.error)
+        return railbus_publish(sender, call.at, call.count, timeout_ns, &call.position, &call.error)
     elif call.what == PUBLISH_WITH:
-        return railbus_publish_with(<railbus_sender *>call.handle, call.at, call.count, call.attributes, timeout_ns,
-                                    &call.position, &call.error)
+        return railbus_publish_with(
+            sender, call.at, call.count, call.attributes, timeout_ns, &call.position, &call.error)
     elif call.what == PUBLISH_NUMBERED:
-        return railbus_publish_numbered(<railbus_sender *>call.handle, call.number, call.at, call.count,
-                                        call.attributes, timeout_ns, &call.position, &call.error)
+        return railbus_publish_numbered(
+            sender, call.number, call.at, call.count, call.attributes, timeout_ns, &call.position,
+            &call.error)
     elif call.what == CLAIM:
-        return railbus_claim(<railbus_sender *>call.handle, call.count, call.attributes, timeout_ns, &call.at,
-                             &call.error)
+        return railbus_claim(sender, call.count, call.attributes, timeout_ns, &call.at, &call.error)
     elif call.what == PUBLISH_BATCH:
-        result = railbus_publish_batch(<railbus_sender *>call.handle, <railbus_bytes *>call.at, call.count, timeout_ns,
-                                       &done, &call.error)
+        result = railbus_publish_batch(
+            sender, <railbus_bytes *>call.at, call.count, timeout_ns, &done, &call.error)
         call.at = <railbus_bytes *>call.at + done
     else:
-        result = railbus_publish_strided(<railbus_sender *>call.handle, call.at, call.stride, call.lengths, call.count,
-                                         timeout_ns, &done, &call.error)
+        result = railbus_publish_strided(
+            sender, call.at, call.stride, call.lengths, call.count, timeout_ns, &done, &call.error)
         call.at = <uint8_t *>call.at + done * call.stride
         if call.lengths != NULL:
             call.lengths += done
@@ -184,9 +189,9 @@ cdef int32_t step(Call *call, uint64_t timeout_ns) noexcept nogil:
 cdef class Handle:
     """What publishers, subscribers and workers share.
 
-    A handle is one registered participant. It is used by one thread at a time: while a thread waits in it, calls of
-    others raise InUseError, but ``close``, which ends the wait. It is not used after ``fork``. It can be pickled:
-    whoever unpickles it opens a handle of the same options in its own process.
+    A handle is one registered participant. It is used by one thread at a time: while a thread waits in it,
+    calls of others raise InUseError, but ``close``, which ends the wait. It is not used after ``fork``. It
+    can be pickled: whoever unpickles it opens a handle of the same options in its own process.
     """
 
     cdef Channel _channel
@@ -309,7 +314,8 @@ cdef class Handle:
                 with nogil:
                     result = step(call, slice_ns)
                 if result != RAILBUS_TIMED_OUT:
-                    # Even if close() came meanwhile: what was received is given out, and the next call closes.
+                    # Even if close() came meanwhile: what was received is given out, and the next call
+                    # closes.
                     return result
                 if self.state == CLOSING:
                     self.state = FREE
@@ -333,7 +339,8 @@ cdef class Handle:
             raise _errors.InUseError(
                 f"another task is waiting in this {type(self).__name__.lower()}: each task opens its own")
         if self.bridge == NULL:
-            check(railbus_bridge_open(self._channel.open_handle(), &self.bridge, &self.descriptor, &error), &error)
+            check(railbus_bridge_open(
+                self._channel.open_handle(), &self.bridge, &self.descriptor, &error), &error)
         self.awaited = True
         return self.descriptor
 

@@ -3,20 +3,20 @@
 cdef class Subscriber(Handle):
     """Receives what a stream's or topic's publishers publish, or, as a tap, sees every event of a queue.
 
-    ``for payload in subscriber`` and ``async for`` give payloads until the last publisher has left, if it was opened
-    ``until_closed``, and without end otherwise.
+    ``for payload in subscriber`` and ``async for`` give payloads until the last publisher has left, if it was
+    opened ``until_closed``, and without end otherwise.
 
-    ``name`` is for observers, or the identity of a ``durable`` subscription, which outlives its owner: its cursor
-    holds events back until the name comes again. A ``lossy`` subscriber loses events, exactly reported by Lost,
-    rather than ever hold a publisher back. ``start`` is "live" (behind everything published so far), "oldest"
-    (retained), or a position; a durable subscription that exists resumes instead. ``wait`` is how to wait for events:
-    "default" polls for 50 us, then sleeps; "spin" polls without end; "yield" and "park" poll for ``spin_ns``, then
-    yield or sleep.
+    ``name`` is for observers, or the identity of a ``durable`` subscription, which outlives its owner: its
+    cursor holds events back until the name comes again. A ``lossy`` subscriber loses events, exactly reported
+    by Lost, rather than ever hold a publisher back. ``start`` is "live" (behind everything published so far),
+    "oldest" (retained), or a position; a durable subscription that exists resumes instead. ``wait`` is how to
+    wait for events: "default" polls for 50 us, then sleeps; "spin" polls without end; "yield" and "park" poll
+    for ``spin_ns``, then yield or sleep.
 
     What was received is released, and acknowledged, by the next call that receives, ``release`` or ``close``.
 
-    Raises BusyError when the durable name is in use or no place is left; InvalidError when the position to start at
-    is not retained, among others; NotAllowedError, CorruptError.
+    Raises BusyError when the durable name is in use or no place is left; InvalidError when the position to
+    start at is not retained, among others; NotAllowedError, CorruptError.
     """
 
     cdef railbus_reader *handle
@@ -103,8 +103,8 @@ cdef class Subscriber(Handle):
     def recv(self, timeout=None):
         """Receives the next event's payload, copied to bytes.
 
-        Waits at most ``timeout`` seconds, or without end; 0 does not wait. A wait is ended by Ctrl-C, and other
-        threads run meanwhile.
+        Waits at most ``timeout`` seconds, or without end; 0 does not wait. A wait is ended by Ctrl-C, and
+        other threads run meanwhile.
 
         Raises Empty (timeout 0), TimedOut, Lost, Closed, EvictedError, ForkedError, CorruptError.
         """
@@ -160,8 +160,8 @@ cdef class Subscriber(Handle):
     def recv_batch(self, events_max=1024, timeout=None):
         """Receives up to ``events_max`` payloads that are there, as a list of bytes.
 
-        Waits at most ``timeout`` seconds for the first one, or without end; the list is empty if the timeout passed. 0
-        does not wait. A lossy subscriber gets one at a time.
+        Waits at most ``timeout`` seconds for the first one, or without end; the list is empty if the timeout
+        passed. 0 does not wait. A lossy subscriber gets one at a time.
 
         Raises Lost, Closed, EvictedError, ForkedError, CorruptError.
         """
@@ -174,7 +174,8 @@ cdef class Subscriber(Handle):
         return payloads
 
     def recv_event_batch(self, events_max=1024, timeout=None):
-        """As ``recv_batch``, but returns Events: payloads with their positions and what travelled with them."""
+        """As ``recv_batch``, but returns Events: payloads with their positions and what travelled with
+        them."""
         cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
         events = [copy_event(&self.events[i]) for i in range(count)]
         self.copied(count)
@@ -205,21 +206,24 @@ cdef class Subscriber(Handle):
         return call.done
 
     cdef int copied(self, size_t count) except -1:
-        """Copied, nobody needs them in place. A durable cursor moves behind them when the next ones are asked for."""
+        """Copied, nobody needs them in place. A durable cursor moves behind them when the next ones are asked
+        for."""
         if count != 0 and not self.durable:
             railbus_release(self.handle, NULL)
         return 0
 
-    def drain_into(self, array, timeout=None, *, lengths=None, positions=None, type_ids=None, published_ns=None):
+    def drain_into(self, array, timeout=None, *, lengths=None, positions=None, type_ids=None,
+                   published_ns=None):
         """Copies events that are there into the rows of an array, and returns how many.
 
-        ``array`` is writable and C-contiguous, and its first axis counts events: a structured numpy array, one of shape
-        (events, bytes), a bytearray's memoryview cast to that, ... Without ``lengths`` every payload must have exactly
-        the size of a row; with it, an array of uint32, payloads may be shorter, and ``lengths[i]`` tells how long.
-        ``positions`` (uint64), ``type_ids`` (uint16) and ``published_ns`` (uint64, 0 if unknown) are filled if given.
+        ``array`` is writable and C-contiguous, and its first axis counts events: a structured numpy array,
+        one of shape (events, bytes), a bytearray's memoryview cast to that, ... Without ``lengths`` every
+        payload must have exactly the size of a row; with it, an array of uint32, payloads may be shorter, and
+        ``lengths[i]`` tells how long. ``positions`` (uint64), ``type_ids`` (uint16) and ``published_ns``
+        (uint64, 0 if unknown) are filled if given.
 
-        Waits at most ``timeout`` seconds for the first event, or without end; 0 is returned if the timeout passed. 0
-        does not wait.
+        Waits at most ``timeout`` seconds for the first event, or without end; 0 is returned if the timeout
+        passed. 0 does not wait.
 
         Raises WrongLengthError for an event that does not fit, which stays first in line; Lost, Closed,
         EvictedError, ForkedError, CorruptError, InvalidError.
@@ -266,7 +270,8 @@ cdef class Subscriber(Handle):
         return call.done
 
     def release(self):
-        """Releases what was received, and publishes the cursor at once: a durable subscription resumes behind it."""
+        """Releases what was received, and publishes the cursor at once: a durable subscription resumes behind
+        it."""
         cdef railbus_error error
         if self.state != FREE:
             self.not_now()
@@ -329,9 +334,9 @@ cdef class View(InPlace):
     """The event of a ``with subscriber.view() as event`` block, where it lies in shared memory, read-only.
 
     ``event.data`` is a memoryview of it, released when the block ends. ``memoryview(event)`` and
-    ``numpy.frombuffer(event, dtype)`` look at it, too; if such a buffer outlives the block, BufferError is raised and
-    the event stays in place, holding the publisher back, until the buffer is gone and the subscriber is used again.
-    ``event.copy()`` is an Event of its own.
+    ``numpy.frombuffer(event, dtype)`` look at it, too; if such a buffer outlives the block, BufferError is
+    raised and the event stays in place, holding the publisher back, until the buffer is gone and the
+    subscriber is used again. ``event.copy()`` is an Event of its own.
     """
 
     cdef Subscriber owner
@@ -363,7 +368,8 @@ cdef class View(InPlace):
             try:
                 self.leave("")
             except BufferError:
-                # The exception is worth more. The event stays in place, and the subscriber says so when it is used.
+                # The exception is worth more. The event stays in place, and the subscriber says so when it is
+                # used.
                 pass
 
     cdef str why_unreadable(self):

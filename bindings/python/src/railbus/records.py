@@ -7,13 +7,13 @@ Positions are byte offsets in a stream, tickets in a queue or topic. Times are i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Union
+from typing import Literal, NamedTuple
 
 Kind = Literal["stream", "queue", "topic"]
 Overflow = Literal["block", "drop-newest", "lossy-readers"]
 Pages = Literal["auto", "2mib", "1gib", "ordinary"]
 Wait = Literal["default", "spin", "yield", "park"]
-Start = Union[Literal["live", "oldest"], int]
+Start = Literal["live", "oldest"] | int
 Side = Literal["producers", "consumers"]
 
 
@@ -94,7 +94,8 @@ class ChannelHeader:
     first_position: int
     created_ns: int
     incarnation: int
-    """Counts re-creations of the same identity. (channel_id, incarnation, position) is an event's own for ever."""
+    """Counts re-creations of the same identity. (channel_id, incarnation, position) is an event's own for
+    ever."""
     channel_id: bytes
 
 

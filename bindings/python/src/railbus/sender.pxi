@@ -91,10 +91,12 @@ cdef class Sender(Handle):
     def publish(self, payload, timeout=None):
         """Publishes a copy of a bytes-like object, and returns its position.
 
-        Waits for room: at most ``timeout`` seconds, or without end. 0 does not wait. Without a timeout, where the
-        channel's creator chose to drop the newest, a full channel drops the event, counts it, and None is returned.
+        Waits for room: at most ``timeout`` seconds, or without end. 0 does not wait. Without a timeout, where
+        the channel's creator chose to drop the newest, a full channel drops the event, counts it, and None is
+        returned.
 
-        Raises Full (timeout 0), TimedOut, TooLongError, NoWorkerError, ForkedError: nothing was published then.
+        Raises Full (timeout 0), TimedOut, TooLongError, NoWorkerError, ForkedError: nothing was published
+        then.
         """
         cdef uint64_t timeout_ns = FOREVER
         if timeout is not None:
@@ -104,7 +106,8 @@ cdef class Sender(Handle):
         return self.publish_buffer(payload, timeout_ns, False)
 
     def try_publish(self, payload):
-        """Publishes a copy if there is room, and returns its position; None if the channel is full. Never waits."""
+        """Publishes a copy if there is room, and returns its position; None if the channel is full. Never
+        waits."""
         if PyBytes_CheckExact(payload):
             return self.publish_at(PyBytes_AsString(payload), len(<bytes>payload), 0, True)
         return self.publish_buffer(payload, 0, True)
@@ -148,8 +151,8 @@ cdef class Sender(Handle):
                      timeout=None):
         """As ``publish``, with what shall travel with the payload.
 
-        ``type_id`` is a number below 65536 for the reader's use; ``published_ns`` a time in ns since 1970, in place
-        of the channel's own stamp; ``trace`` a TraceContext; ``origin`` an Origin.
+        ``type_id`` is a number below 65536 for the reader's use; ``published_ns`` a time in ns since 1970, in
+        place of the channel's own stamp; ``trace`` a TraceContext; ``origin`` an Origin.
         """
         cdef railbus_attributes attributes
         cdef Call call
@@ -167,17 +170,20 @@ cdef class Sender(Handle):
         finally:
             PyBuffer_Release(&buffer)
 
-    def publish_numbered(self, event_number, payload, *, type_id=0, published_ns=None, trace=None, timeout=None):
-        """Publishes event ``event_number`` of this publisher's name, as ``publish_with`` does, and returns its position; None
-        if the channel has this number, or a higher one, already. Numbers count up from 1, with gaps or without.
+    def publish_numbered(self, event_number, payload, *, type_id=0, published_ns=None, trace=None,
+                         timeout=None):
+        """Publishes event ``event_number`` of this publisher's name, as ``publish_with`` does, and returns
+        its position; None if the channel has this number, or a higher one, already. Numbers count up from 1,
+        with gaps or without.
 
-        The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name
-        and publishes everything anew from its resume point (``stats().resume_point``), or from before it, leaves out
-        nothing and publishes nothing twice. (In a queue or topic whose other publishers have gone round the whole ring
-        in between, the one event that was in work may come twice, with the same number.)
+        The number is kept in the channel: a publisher that is killed at any instruction, opens again under
+        its name and publishes everything anew from its resume point (``stats().resume_point``), or from
+        before it, leaves out nothing and publishes nothing twice. (In a queue or topic whose other publishers
+        have gone round the whole ring in between, the one event that was in work may come twice, with the
+        same number.)
 
-        Where the creator chose to drop the newest, and the channel is full, Full is raised. Raises NotSequencedError
-        if it was not opened with ``sequenced``, and what ``publish`` raises.
+        Where the creator chose to drop the newest, and the channel is full, Full is raised. Raises
+        NotSequencedError if it was not opened with ``sequenced``, and what ``publish`` raises.
         """
         cdef railbus_attributes attributes
         cdef Call call
@@ -217,20 +223,22 @@ cdef class Sender(Handle):
     def publish_batch(self, payloads, timeout=None, *, lengths=None):
         """Publishes copies of many payloads, in order, and returns how many were published.
 
-        ``payloads`` is a list, tuple or other iterable of bytes-like objects, or a C-contiguous array whose first axis
-        counts events: a structured numpy array, or one of shape (events, bytes) and the like. With ``lengths``, an
-        array of uint32, row i of the array is published up to ``lengths[i]`` bytes.
+        ``payloads`` is a list, tuple or other iterable of bytes-like objects, or a C-contiguous array whose
+        first axis counts events: a structured numpy array, or one of shape (events, bytes) and the like. With
+        ``lengths``, an array of uint32, row i of the array is published up to ``lengths[i]`` bytes.
 
-        Waits for room for all of them: at most ``timeout`` seconds, or without end; fewer were published only if the
-        timeout passed. 0 publishes as many as there is room for. A batch waits also where single events would be
-        dropped.
+        Waits for room for all of them: at most ``timeout`` seconds, or without end; fewer were published only
+        if the timeout passed. 0 publishes as many as there is room for. A batch waits also where single
+        events would be dropped.
 
-        Raises TooLongError, with none published, if one payload is too long; NoWorkerError, ForkedError, InvalidError.
+        Raises TooLongError, with none published, if one payload is too long; NoWorkerError, ForkedError,
+        InvalidError.
         """
         cdef uint64_t timeout_ns = nanoseconds(timeout)
         cdef Call call
         cdef _Payloads list_of
-        cdef _Places rows, limits = None
+        cdef _Places rows, limits
+        cdef bytes kept = None
         call.handle = self.handle
         call.done = 0
         call.lengths = NULL
@@ -252,18 +260,21 @@ cdef class Sender(Handle):
             call.count = rows.count
             if lengths is not None:
                 limits = numbers_of(lengths, 4, rows.count, False, "lengths")
-                call.lengths = <uint32_t *>limits.at
+                # A copy: another thread may change them while this one waits, and they were checked.
+                kept = PyBytes_FromStringAndSize(<const char *>limits.at, 4 * rows.count)
+                call.lengths = <uint32_t *>PyBytes_AsString(kept)
         if call.count != 0:
             self.run(&call, timeout_ns)
         return call.done
 
     def claim(self, payload_bytes, timeout=None, *, type_id=0, published_ns=None, trace=None, origin=None,
               replayed=False):
-        """Room for a payload, to be written in place: ``with publisher.claim(64) as claim: claim.data[:] = ...``.
+        """Room for a payload, to be written in place: ``with publisher.claim(64) as claim: claim.data[:] =
+        ...``.
 
-        The claim is made when the ``with`` block begins, waiting as ``publish`` does, and committed when it ends, or
-        aborted if it ends by an exception. Where the creator chose to drop the newest, and the channel is full, Full
-        is raised. In between, other calls of this handle raise ClaimError. See Claim.
+        The claim is made when the ``with`` block begins, waiting as ``publish`` does, and committed when it
+        ends, or aborted if it ends by an exception. Where the creator chose to drop the newest, and the
+        channel is full, Full is raised. In between, other calls of this handle raise ClaimError. See Claim.
         """
         cdef Claim claim = Claim.__new__(Claim)
         claim.owner = self
@@ -297,20 +308,14 @@ cdef class Sender(Handle):
         return _records.SenderStats(stats.events, stats.dropped, stats.payload_max, some(stats.resume_point))
 
 
-cdef extern from "Python.h":
-    int PyObject_CheckBuffer(object)
-
-cdef bint has_buffer(object payloads):
-    return PyObject_CheckBuffer(payloads) != 0
-
-
 cdef class Publisher(Sender):
     """Publishes to a stream (of which there is one publisher at a time) or a topic.
 
-    ``name`` is for observers. ``wait`` is how to wait for room: "default" polls for 50 us, then sleeps; "spin" polls
-    without end; "yield" and "park" poll for ``spin_ns``, then yield or sleep. With ``evict_stuck`` a live reader that
-    has held this publisher back, without moving, for longer than the channel's ``stuck_after_ns`` is evicted. With
-    ``sequenced`` it numbers its events under its name: see ``publish_numbered``.
+    ``name`` is for observers. ``wait`` is how to wait for room: "default" polls for 50 us, then sleeps;
+    "spin" polls without end; "yield" and "park" poll for ``spin_ns``, then yield or sleep. With
+    ``evict_stuck`` a live reader that has held this publisher back, without moving, for longer than the
+    channel's ``stuck_after_ns`` is evicted. With ``sequenced`` it numbers its events under its name: see
+    ``publish_numbered``.
 
     Raises BusyError while a stream has another live publisher; InvalidError for a queue, NotAllowedError.
     """
@@ -330,136 +335,3 @@ cdef class Producer(Sender):
         if channel.header.kind != RAILBUS_QUEUE:
             raise _errors.InvalidError(f"the channel {channel.name!r} is a {channel.kind}: open a Publisher")
         self.open(channel, name, wait, spin_ns, evict_stuck, sequenced)
-
-
-cdef enum:
-    UNMADE = 0
-    OPEN = 1
-    # The block has ended, but something still looks at the memory: aborted when it no longer does.
-    ABANDONED = 2
-    ENDED = 3
-
-
-@cython.no_gc_clear
-cdef class Claim:
-    """Room for a payload in shared memory: a writable buffer, from the begin of its ``with`` block to the end.
-
-    ``claim.data`` is a memoryview of it; ``numpy.frombuffer(claim, dtype)`` works, too. The bytes are what the ring
-    held before. Write them with ordinary stores, not by asynchronous I/O. Nobody sees them before they are committed,
-    and nobody may write them any more then: a buffer that outlives the block is a BufferError, and nothing is
-    published.
-    """
-
-    cdef Sender owner
-    cdef railbus_attributes attributes
-    cdef uint64_t timeout_ns
-    cdef size_t count
-    cdef void *memory
-    cdef int stage
-    cdef Py_ssize_t exports
-    cdef object looked_at
-    cdef object _position
-
-    def __init__(self):
-        raise TypeError("claims are made by Publisher.claim")
-
-    def __enter__(self):
-        cdef Call call
-        cdef int32_t result
-        if self.stage != UNMADE:
-            raise _errors.ClaimError("a claim is made once: call claim() again")
-        call.what = CLAIM
-        call.handle = self.owner.handle
-        call.count = self.count
-        call.attributes = &self.attributes
-        result = self.owner.run_or_drop(&call, self.timeout_ns)
-        if result == RAILBUS_DROPPED:
-            result = RAILBUS_FULL
-        if result != RAILBUS_OK:
-            raise failure(result, &call.error)
-        self.memory = call.at
-        self.stage = OPEN
-        self.owner.claimed = self
-        return self
-
-    def __exit__(self, kind, exception, traceback):
-        if self.stage != OPEN:
-            return
-        if kind is None:
-            self.end(self.count, True)
-        else:
-            try:
-                self.end(0, False)
-            except BufferError:
-                # The exception is worth more. The claim is aborted when nothing looks at it any more.
-                pass
-
-    def __getbuffer__(self, Py_buffer *buffer, int flags):
-        if self.stage != OPEN:
-            raise BufferError("the claim is not open: its memory belongs to others")
-        PyBuffer_FillInfo(buffer, self, self.memory, self.count, 0, flags)
-        self.exports += 1
-
-    def __releasebuffer__(self, Py_buffer *buffer):
-        self.exports -= 1
-        if self.exports == 0 and self.stage == ABANDONED:
-            self.stage = ENDED
-            self.owner.claimed = None
-            railbus_abort(self.owner.handle, NULL)
-
-    def __len__(self):
-        return self.count
-
-    @property
-    def data(self):
-        """The claimed memory, as a writable memoryview that is released with the claim."""
-        if self.looked_at is None:
-            self.looked_at = memoryview(self)
-        return self.looked_at
-
-    @property
-    def position(self):
-        """The position of the committed event; None before."""
-        return self._position
-
-    def commit(self, payload_bytes=None):
-        """Publishes the first ``payload_bytes`` bytes (all, if not given) at once, and returns the position."""
-        if self.stage != OPEN:
-            raise _errors.ClaimError("the claim is not open")
-        cdef size_t count = self.count
-        if payload_bytes is not None:
-            count = number(payload_bytes, "payload_bytes", (<uint64_t>1) << 62)
-            if count > self.count:
-                raise _errors.TooLongError(f"{count} bytes are to be committed, {self.count} were claimed")
-        self.end(count, True)
-        return self._position
-
-    def abort(self):
-        """Gives the claim back. Nothing of it was ever visible."""
-        if self.stage != OPEN:
-            raise _errors.ClaimError("the claim is not open")
-        self.end(0, False)
-
-    cdef int end(self, size_t count, bint commit) except -1:
-        cdef railbus_error error
-        cdef uint64_t position = 0
-        cdef int32_t result
-        if self.looked_at is not None:
-            self.looked_at.release()
-            self.looked_at = None
-        if self.exports != 0:
-            self.stage = ABANDONED
-            raise BufferError(
-                f"{self.exports} buffer(s) (memoryview, numpy array, ...) can still write the claimed memory: nothing "
-                f"is published, and the claim is aborted when they are gone; delete them before the block ends")
-        self.stage = ENDED
-        self.owner.claimed = None
-        if commit:
-            result = railbus_commit(self.owner.handle, count, &position, &error)
-            if result == RAILBUS_OK:
-                self._position = position
-        else:
-            result = railbus_abort(self.owner.handle, &error)
-        if result != RAILBUS_OK:
-            self.owner.failed(result, &error)
-        return 0

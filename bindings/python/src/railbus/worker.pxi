@@ -3,12 +3,13 @@
 cdef class Worker(Handle):
     """Takes events from a queue: each is handled by one worker, which says when it is done.
 
-    ``for job in worker`` and ``async for`` give jobs until the last producer has left and everything is done, if it
-    was opened ``until_closed``, and without end otherwise. Delivery is at least once: if a worker dies, another gets
-    what it held.
+    ``for job in worker`` and ``async for`` give jobs until the last producer has left and everything is done,
+    if it was opened ``until_closed``, and without end otherwise. Delivery is at least once: if a worker dies,
+    another gets what it held.
 
-    ``name`` is for observers. ``grab`` is how many events to take from the ring at once, 1 to 64: more is faster with
-    one worker, and less fair between several; 0 follows the load. ``wait`` and ``spin_ns`` are as for Subscriber.
+    ``name`` is for observers. ``grab`` is how many events to take from the ring at once, 1 to 64: more is
+    faster with one worker, and less fair between several; 0 follows the load. ``wait`` and ``spin_ns`` are as
+    for Subscriber.
 
     Raises InvalidError if the channel is not a queue; BusyError when no place is left; NotAllowedError.
     """
@@ -18,7 +19,8 @@ cdef class Worker(Handle):
     cdef Py_ssize_t looked_at
     cdef bint until_closed
 
-    def __init__(self, Channel channel not None, *, name=None, until_closed=False, grab=0, wait="default", spin_ns=0):
+    def __init__(self, Channel channel not None, *, name=None, until_closed=False, grab=0, wait="default",
+                 spin_ns=0):
         cdef railbus_worker_options options
         cdef railbus_error error
         cdef railbus_channel *opened_from
@@ -62,15 +64,16 @@ cdef class Worker(Handle):
         cdef railbus_worker *handle = self.handle
         if self.looked_at != 0:
             raise BufferError(
-                f"buffers (memoryview, numpy array, ...) still look at {self.looked_at} job(s): the worker cannot be "
-                f"closed; delete them first")
+                f"buffers (memoryview, numpy array, ...) still look at {self.looked_at} job(s): the worker "
+                f"cannot be closed; delete them first")
         self.handle = NULL
         self.close_bridge()
         railbus_worker_close(handle, NULL)
         return 0
 
     def take(self, timeout=None):
-        """Takes the next event: it is this worker's, beside others it may hold, until it is done or handed back.
+        """Takes the next event: it is this worker's, beside others it may hold, until it is done or handed
+        back.
 
         Waits at most ``timeout`` seconds, or without end; 0 does not wait.
 
@@ -113,8 +116,8 @@ cdef class Worker(Handle):
     def take_batch(self, jobs_max=64, timeout=None):
         """Takes up to ``jobs_max`` events that are there, as a list of jobs.
 
-        Waits at most ``timeout`` seconds for the first one, or without end; the list is empty if the timeout passed. 0
-        does not wait. Raises Closed, EvictedError, ForkedError, CorruptError.
+        Waits at most ``timeout`` seconds for the first one, or without end; the list is empty if the timeout
+        passed. 0 does not wait. Raises Closed, EvictedError, ForkedError, CorruptError.
         """
         cdef Call call
         cdef Job job
@@ -244,10 +247,10 @@ cdef class Worker(Handle):
 cdef class Job(InPlace):
     """An event in a worker's hands, where it lies in shared memory, read-only.
 
-    Say ``done()`` or ``retry()``, or use it as ``with worker.take() as job``: done when the block ends, handed back if
-    it ends by an exception. A job that is neither is handed back when the worker closes or dies. ``job.payload`` is a
-    copy; ``job.data`` and ``numpy.frombuffer(job, dtype)`` look at it in place, and must be gone when it is done
-    (BufferError, and the job stays in hand).
+    Say ``done()`` or ``retry()``, or use it as ``with worker.take() as job``: done when the block ends,
+    handed back if it ends by an exception. A job that is neither is handed back when the worker closes or
+    dies. ``job.payload`` is a copy; ``job.data`` and ``numpy.frombuffer(job, dtype)`` look at it in place,
+    and must be gone when it is done (BufferError, and the job stays in hand).
     """
 
     cdef Worker owner
@@ -290,15 +293,17 @@ cdef class Job(InPlace):
     def done(self):
         """Says that the event is done: it will not be delivered again, and may not be read any more.
 
-        Raises NotHeldError if the worker does not hold it (any more), BufferError if something still looks at it.
+        Raises NotHeldError if the worker does not hold it (any more), BufferError if something still looks at
+        it.
         """
         self.settle(True)
 
     def retry(self):
-        """Hands the event back: it is delivered again, to this worker or another, with its attempts counted, or
-        becomes a dead letter.
+        """Hands the event back: it is delivered again, to this worker or another, with its attempts counted,
+        or becomes a dead letter.
 
-        Raises NotHeldError if the worker does not hold it (any more), BufferError if something still looks at it.
+        Raises NotHeldError if the worker does not hold it (any more), BufferError if something still looks at
+        it.
         """
         self.settle(False)
 
