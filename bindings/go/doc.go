@@ -34,8 +34,13 @@
 // # Goroutines
 //
 // Handles may go from thread to thread; runtime.LockOSThread is not needed. A Bus, Channel, Bridge, Publisher, Producer or
-// Worker may be used by several goroutines, which take turns. A Subscriber is for one, because receiving takes back what was
-// given out before; but another may close it.
+// Worker may be used by several goroutines, which take turns. A Subscriber or Replay is for one, because each call takes back what
+// the last one gave out; but another may close it.
+//
+// # Journals
+//
+// A [Recorder] keeps what is published on disk; [Channel.WaitDurable] waits until an event is there; a [Replay] reads it, and a
+// subscriber with Follow goes on from there into the ring.
 //
 // # Closing
 //

@@ -24,6 +24,7 @@ func TestTheProgramOfTheGuideRuns(t *testing.T) {
 	}
 	here := must(os.Getwd())(t)
 	directory := t.TempDir()
+	t.Cleanup(func() { os.RemoveAll(filepath.Join(os.Getenv("RAILBUS_DIR"), "demo")) })
 	check(t, os.WriteFile(filepath.Join(directory, "main.go"), []byte(programs[0]), 0o644))
 	for _, command := range []string{
 		"go mod init guide",

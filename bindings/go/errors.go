@@ -20,7 +20,7 @@ import (
 //
 // Some are also what the standard library calls them: [ErrNotFound] is fs.ErrNotExist, [ErrExists] is fs.ErrExist,
 // [ErrNotAllowed] is fs.ErrPermission, [ErrClosed] is fs.ErrClosed, [ErrTimedOut] is os.ErrDeadlineExceeded and
-// [ErrEnded] is io.EOF.
+// [ErrEnded] and [ErrEndOfJournal] are io.EOF.
 type Code int32
 
 // Ordinary answers of a bus at work.
@@ -42,13 +42,15 @@ const (
 	// ErrPublishedBefore says that the channel has a numbered event of this publisher with this number, or a higher one,
 	// already: it was left out.
 	ErrPublishedBefore Code = C.RAILBUS_PUBLISHED_BEFORE
+	// ErrEndOfJournal says that a replay has come to its end.
+	ErrEndOfJournal Code = C.RAILBUS_END
 )
 
 // Errors.
 const (
 	// ErrInvalid says that an argument is out of its range, or contradicts another.
 	ErrInvalid Code = C.RAILBUS_INVALID
-	// ErrNotFound says that there is no such channel or participant.
+	// ErrNotFound says that there is no such channel, participant or journal.
 	ErrNotFound Code = C.RAILBUS_NOT_FOUND
 	// ErrExists says that something exists that was to be made anew, or is of another kind or size.
 	ErrExists Code = C.RAILBUS_EXISTS
@@ -103,7 +105,7 @@ var symbols = map[Code]string{
 	ErrEvicted: "EVICTED", ErrTooLong: "TOO_LONG", ErrNoWorker: "NO_WORKER", ErrClosed: "CLOSED_HANDLE",
 	ErrWrongLength: "WRONG_LENGTH", ErrNotHeld: "NOT_HELD", ErrClaim: "CLAIM", ErrWrongVersion: "WRONG_VERSION",
 	ErrInterrupted: "INTERRUPTED", ErrPanic: "PANIC", ErrPublishedBefore: "PUBLISHED_BEFORE",
-	ErrNotSequenced: "NOT_SEQUENCED",
+	ErrNotSequenced: "NOT_SEQUENCED", ErrEndOfJournal: "END",
 }
 
 // String returns the name the code has in railbus.h, without RAILBUS_ in front: "TIMED_OUT".
@@ -132,7 +134,7 @@ func (code Code) Is(target error) bool {
 		return target == fs.ErrClosed
 	case ErrTimedOut:
 		return target == os.ErrDeadlineExceeded
-	case ErrEnded:
+	case ErrEnded, ErrEndOfJournal:
 		return target == io.EOF
 	}
 	return false
@@ -144,7 +146,7 @@ type Gap struct {
 	From uint64
 	// To is the first position behind the gap.
 	To uint64
-	// Events is how many events the gap holds.
+	// Events is how many events the gap holds; [None] if it is in a journal and nobody knows.
 	Events uint64
 }
 

@@ -10,14 +10,17 @@ import (
 	"railbus"
 )
 
-// open is a channel of the bus "examples".
+// open is a new channel of the bus "examples".
 func open(name string, options railbus.ChannelOptions) *railbus.Channel {
 	bus, err := railbus.Open("examples")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer bus.Close()
-	channel, err := bus.CreateOrAttach(name, options)
+	if err := bus.Remove(name); err != nil && !errors.Is(err, railbus.ErrNotFound) {
+		log.Fatal(err)
+	}
+	channel, err := bus.Create(name, options)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -37,6 +40,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer bus.Remove("ticks")
 	defer ticks.Close()
 
 	subscriber, err := ticks.Subscriber(railbus.SubscriberOptions{}) // usually in another process

@@ -146,6 +146,22 @@ static inline int32_t railbus_go_retry(railbus_worker *worker, const uint64_t *j
     return railbus_retry(worker, (const railbus_job *)jobs, count, error);
 }
 
+static inline int32_t railbus_go_replay_next(railbus_replay *replay, uint64_t timeout_ns, uint64_t *event,
+                                             uint64_t *recorded_ns, railbus_error *error) {
+    return railbus_replay_next(replay, timeout_ns, (railbus_event *)event, recorded_ns, error);
+}
+
+static inline railbus_go_answer railbus_go_replay_batch(railbus_replay *replay, uint64_t *events,
+                                                        uint64_t *recorded_ns, size_t events_max,
+                                                        uint64_t timeout_ns, railbus_error *error) {
+    railbus_go_answer answer = {0, 0};
+    size_t count = 0;
+    answer.result = railbus_replay_batch(replay, (railbus_event *)events, recorded_ns, events_max, timeout_ns, &count,
+                                         error);
+    answer.value = count;
+    return answer;
+}
+
 /* The following are not on the hot path; they are here because names are Go memory, which no struct may point to. */
 
 static inline int32_t railbus_go_bus_open(const char *name, size_t name_bytes, const char *directory,
@@ -184,7 +200,8 @@ static inline int32_t railbus_go_sender_open(const railbus_channel *channel, uin
 
 static inline int32_t railbus_go_reader_open(const railbus_channel *channel, uint32_t flags, const char *name,
                                              size_t name_bytes, uint32_t wait, uint64_t spin_ns, uint32_t start,
-                                             uint64_t position, railbus_reader **reader, railbus_error *error) {
+                                             uint64_t position, uint64_t time_ns, uint32_t follow,
+                                             railbus_reader **reader, railbus_error *error) {
     railbus_reader_options options = RAILBUS_READER_OPTIONS_INIT;
     options.flags = flags;
     options.name = name;
@@ -193,6 +210,8 @@ static inline int32_t railbus_go_reader_open(const railbus_channel *channel, uin
     options.spin_ns = spin_ns;
     options.start = start;
     options.position = position;
+    options.time_ns = time_ns;
+    options.follow = follow;
     return railbus_reader_open(channel, &options, reader, error);
 }
 
@@ -207,6 +226,16 @@ static inline int32_t railbus_go_worker_open(const railbus_channel *channel, uin
     options.spin_ns = spin_ns;
     options.grab = grab;
     return railbus_worker_open(channel, &options, worker, error);
+}
+
+static inline int32_t railbus_go_replay_open(const char *directory, size_t directory_bytes,
+                                             railbus_replay_options *options, const uint16_t *type_ids,
+                                             size_t type_ids_count, railbus_replay **replay, railbus_error *error) {
+    options->type_ids = type_ids_count > 0 ? type_ids : NULL;
+    options->type_ids_count = type_ids_count;
+    int32_t result = railbus_replay_open(directory, directory_bytes, options, replay, error);
+    options->type_ids = NULL;
+    return result;
 }
 
 #endif

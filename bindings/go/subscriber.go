@@ -19,24 +19,43 @@ import (
 	"errors"
 	"iter"
 	"runtime"
+	"time"
 	"unsafe"
 )
 
 // Start is where a subscriber starts. A durable subscription that exists resumes instead.
 type Start struct {
-	from     uint32
-	position uint64
+	from  uint32
+	value uint64
 }
 
 var (
 	// Live starts behind everything published so far. It is the zero value.
 	Live = Start{C.RAILBUS_START_LIVE, 0}
-	// Oldest starts at the oldest event that is retained.
+	// Oldest starts at the oldest event that is retained; in the journal, for a subscriber that follows it.
 	Oldest = Start{C.RAILBUS_START_OLDEST, 0}
 )
 
 // At starts at a position, which must be retained and the start of an event.
 func At(position uint64) Start { return Start{C.RAILBUS_START_POSITION, position} }
+
+// Since starts at the first event recorded at a time or later, for a subscriber that follows the journal.
+func Since(when time.Time) Start { return Start{C.RAILBUS_START_TIME, uint64(max(when.UnixNano(), 0))} }
+
+// Follow is whether a subscriber begins in the channel's journal.
+type Follow uint32
+
+// The ways to follow a journal.
+const (
+	// FollowNot does not read the journal.
+	FollowNot Follow = C.RAILBUS_FOLLOW_NOT
+	// FollowHold begins in the journal and goes on into the ring, without a gap and without a duplicate. In the ring it
+	// holds publishers back like any subscriber that is not lossy.
+	FollowHold Follow = C.RAILBUS_FOLLOW_HOLD
+	// FollowReadJournal does so too, and never holds a publisher back: overrun in the ring, it reads on from the journal. Not
+	// durable, and not for queues.
+	FollowReadJournal Follow = C.RAILBUS_FOLLOW_READ_JOURNAL
+)
 
 // SubscriberOptions is how a subscriber behaves. Zero is the default of everything.
 type SubscriberOptions struct {
@@ -52,6 +71,11 @@ type SubscriberOptions struct {
 	Lossy bool
 	// UntilClosed ends receiving with [ErrEnded] when the last publisher has left and everything was read.
 	UntilClosed bool
+	// Follow begins in the channel's journal, wherever that is. Then Start may be any position that is in the journal. Such a
+	// subscriber gives out one event at a time, waits in the journal by looking again every half millisecond, and cannot
+	// be armed by a bridge. [ErrPeerGone] says that what comes next is in neither the ring nor the journal and the
+	// journaller is dead, or, when it is opened, that nothing has ever recorded this channel.
+	Follow Follow
 }
 
 // SubscriberStats is what a subscriber has done.
@@ -107,9 +131,14 @@ func (channel *Channel) reader(options *SubscriberOptions) (*Subscriber, error) 
 	subscriber := new(Subscriber)
 	err = channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {
 		wait, start := C.uint32_t(options.Wait.Mode), C.uint32_t(options.Start.from)
-		position := C.uint64_t(options.Start.position)
-		return C.railbus_go_reader_open(handle, flags, name, bytes, wait, spinNS, start, position,
-			&subscriber.handle, told)
+		var position, since C.uint64_t
+		if options.Start.from == C.RAILBUS_START_TIME {
+			since = C.uint64_t(options.Start.value)
+		} else {
+			position = C.uint64_t(options.Start.value)
+		}
+		return C.railbus_go_reader_open(handle, flags, name, bytes, wait, spinNS, start, position, since,
+			C.uint32_t(options.Follow), &subscriber.handle, told)
 	})
 	if err != nil {
 		return nil, err

@@ -6,9 +6,12 @@ package railbus_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -37,8 +40,16 @@ func TestMain(m *testing.M) {
 
 // inDirectory runs with a directory for buses that is nobody else's, and removes it.
 func inDirectory(run func() int) int {
-	directory, err := os.MkdirTemp("/dev/shm", "railbus-go-")
-	if err != nil {
+	// What earlier runs left, that ended in a panic or were killed.
+	left, _ := filepath.Glob("/dev/shm/railbus-go-*")
+	for _, directory := range left {
+		pid := strings.TrimPrefix(directory, "/dev/shm/railbus-go-")
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+			os.RemoveAll(directory)
+		}
+	}
+	directory := fmt.Sprintf("/dev/shm/railbus-go-%d", os.Getpid())
+	if err := os.Mkdir(directory, 0o700); err != nil {
 		fmt.Fprintln(os.Stderr, "cannot make a directory for the tests:", err)
 		return 1
 	}
@@ -73,7 +84,12 @@ func newBus(t testing.TB) *railbus.Bus {
 	return bus
 }
 
-func busName(t testing.TB) string { return strings.NewReplacer("/", "-", "#", "-").Replace(t.Name()) }
+// busName is the name of the test's own bus, which is removed at its end.
+func busName(t testing.TB) string {
+	name := strings.NewReplacer("/", "-", "#", "-").Replace(t.Name())
+	t.Cleanup(func() { os.RemoveAll(filepath.Join(os.Getenv("RAILBUS_DIR"), name)) })
+	return name
+}
 
 // newChannel is a channel of the test's own.
 func newChannel(t testing.TB, options railbus.ChannelOptions) *railbus.Channel {
