@@ -26,6 +26,8 @@ from railbus._railbus import (
     Job,
     Producer,
     Publisher,
+    Recorder,
+    Replay,
     Subscriber,
     View,
     Worker,
@@ -63,6 +65,7 @@ from railbus.errors import (
     WrongLengthError,
     WrongVersionError,
 )
+from railbus.journal import End, JournalPositions, Recorded
 from railbus.records import (
     ChannelHeader,
     ChannelInfo,
@@ -81,10 +84,10 @@ __version__ = version()
 
 __all__ = [
     "Bus", "BusyError", "Channel", "ChannelHeader", "ChannelInfo", "Claim", "ClaimError", "Closed",
-    "ClosedHandleError", "CorruptError", "Empty", "Error", "Event", "EvictedError", "ExistsError", "ForkedError",
-    "Full", "InUseError", "InvalidError", "IoError", "Job", "LayoutError", "Lost", "NoHugePagesError", "NoSpaceError",
+    "ClosedHandleError", "CorruptError", "Empty", "End", "Error", "Event", "EvictedError", "ExistsError", "ForkedError",
+    "Full", "InUseError", "InvalidError", "IoError", "Job", "JournalPositions", "LayoutError", "Lost", "NoHugePagesError", "NoSpaceError",
     "NoWorkerError", "NotAllowedError", "NotFoundError", "NotHeldError", "NotSequencedError", "Origin", "PanicError", "Participant",
-    "PeerGoneError", "Producer", "Publisher", "ReaderStats", "Repaired", "SenderStats", "Sequence", "Subscriber", "TimedOut",
+    "PeerGoneError", "Producer", "Publisher", "ReaderStats", "Recorded", "Recorder", "Repaired", "Replay", "SenderStats", "Sequence", "Subscriber", "TimedOut",
     "TooLongError", "TraceContext", "View", "Worker", "WorkerStats", "WrongLengthError", "WrongVersionError",
     "layout_fingerprint", "version",
 ]

@@ -7,6 +7,7 @@ from typing import Any, Coroutine, Literal, Protocol, TypedDict
 
 from typing_extensions import Buffer, Self, Unpack, disjoint_base
 
+from railbus.journal import Codec, Follow, JournalPositions, Recorded, Sync
 from railbus.records import (
     ChannelHeader,
     ChannelInfo,
@@ -73,6 +74,19 @@ class _SubscriberOptions(TypedDict, total=False):
     until_closed: bool
     wait: Wait
     spin_ns: int
+    follow: Follow | None
+    from_time_ns: int | None
+
+class _RecorderOptions(TypedDict, total=False):
+    sync: Sync
+    sync_interval: float | None
+    codec: Codec
+    lossy: bool
+    drop_when_full: bool
+    segment_bytes: int
+    staging_bytes: int
+    keep_bytes: int | None
+    keep_seconds: float | None
 
 class _WorkerOptions(TypedDict, total=False):
     name: str | None
@@ -114,6 +128,10 @@ class Channel:
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...
     def close(self) -> None: ...
+    def journal(self) -> JournalPositions: ...
+    def recorder(self, directory: str | PathLike[str], **options: Unpack[_RecorderOptions]) -> Recorder: ...
+    def wait_written(self, position: int, timeout: float | None = None) -> int: ...
+    def wait_durable(self, position: int, timeout: float | None = None) -> int: ...
     def publisher(self, **options: Unpack[_SenderOptions]) -> Publisher: ...
     def subscriber(self, **options: Unpack[_SubscriberOptions]) -> Subscriber: ...
     def producer(self, **options: Unpack[_SenderOptions]) -> Producer: ...
@@ -153,6 +171,17 @@ class Sender(Handle):
         origin: Origin | tuple[int, int, int, int] | None = None,
         replayed: bool = False,
         timeout: float | None = None,
+    ) -> int | None: ...
+    def publish_durable(
+        self,
+        payload: Buffer,
+        timeout: float | None = None,
+        *,
+        type_id: int = 0,
+        published_ns: int | None = None,
+        trace: TraceContext | tuple[bytes, bytes, int] | None = None,
+        origin: Origin | tuple[int, int, int, int] | None = None,
+        replayed: bool = False,
     ) -> int | None: ...
     def publish_numbered(
         self,
@@ -264,6 +293,8 @@ class Subscriber(Handle):
         until_closed: bool = False,
         wait: Wait = "default",
         spin_ns: int = 0,
+        follow: Follow | None = None,
+        from_time_ns: int | None = None,
     ) -> None: ...
     def recv(self, timeout: float | None = None) -> bytes: ...
     def try_recv(self) -> bytes | None: ...
@@ -340,3 +371,62 @@ class Job(InPlace):
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+@disjoint_base
+class Recorder:
+    def __init__(
+        self,
+        channel: Channel,
+        directory: str | PathLike[str],
+        *,
+        sync: Sync = "always",
+        sync_interval: float | None = None,
+        codec: Codec = "none",
+        lossy: bool = False,
+        drop_when_full: bool = False,
+        segment_bytes: int = 0,
+        staging_bytes: int = 0,
+        keep_bytes: int | None = None,
+        keep_seconds: float | None = None,
+    ) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+
+@disjoint_base
+class Replay:
+    @property
+    def directory(self) -> str: ...
+    @property
+    def closed(self) -> bool: ...
+    def __init__(
+        self,
+        directory: str | PathLike[str],
+        *,
+        from_position: int | None = None,
+        from_time_ns: int | None = None,
+        to_position: int | None = None,
+        to_time_ns: int | None = None,
+        type_ids: Iterable[int] | None = None,
+        speed: float | None = None,
+        rate: float | None = None,
+        repeat: bool = False,
+    ) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+    def close(self) -> None: ...
+    def recv(self, timeout: float | None = None) -> Recorded: ...
+    def recv_batch(self, events_max: int = 1024, timeout: float | None = None) -> list[Recorded]: ...
+    def drain_into(
+        self,
+        array: Buffer,
+        timeout: float | None = None,
+        *,
+        lengths: Buffer | None = None,
+        positions: Buffer | None = None,
+        type_ids: Buffer | None = None,
+        recorded_ns: Buffer | None = None,
+    ) -> int: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Recorded: ...

@@ -11,6 +11,7 @@ promises at its top:
     reader.pxi    Subscriber, View
     worker.pxi    Worker, Job
     arrays.pxi    arrays and lists as batches of payloads
+    journal.pxi   Recorder, Replay, waiting until an event is durable
 """
 
 cimport cython
@@ -25,11 +26,13 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset, strlen
 
 from railbus.abi cimport *
+from railbus.abi_journal cimport *
 
 import os as _os
 
 from railbus import aio as _aio
 from railbus import errors as _errors
+from railbus import journal as _journal
 from railbus import records as _records
 
 include "handle.pxi"
@@ -39,3 +42,4 @@ include "arrays.pxi"
 include "sender.pxi"
 include "reader.pxi"
 include "worker.pxi"
+include "journal.pxi"

@@ -220,6 +220,8 @@ cdef extern from "railbus.h" nogil:
         uint32_t start
         uint64_t spin_ns
         uint64_t position
+        uint64_t time_ns
+        uint32_t follow
 
     ctypedef struct railbus_strided:
         uint32_t struct_size

@@ -356,6 +356,31 @@ cdef class Channel:
         """Largest payload in bytes, without a trace context or origin."""
         return self.header.payload_max
 
+    def journal(self):
+        """How far the journal of this channel is, as a JournalPositions. Some system calls.
+
+        Raises PeerGoneError when nothing has ever recorded this channel.
+        """
+        return journal_of(self)
+
+    def recorder(self, directory, **options):
+        """Records this channel, in a thread of this process: ``Recorder(channel, directory, **options)``."""
+        return Recorder(self, directory, **options)
+
+    def wait_written(self, position, timeout=None):
+        """As ``wait_durable``, but waits until the event survives the death of any process."""
+        return wait_for(self, number(position, "position", FOREVER), nanoseconds(timeout), False)
+
+    def wait_durable(self, position, timeout=None):
+        """Waits until the event at ``position`` is in the journal so that it survives the death of the machine.
+
+        Waits at most ``timeout`` seconds, or without end; 0 looks once. Returns the position before which everything
+        is durable. Raises TimedOut; PeerGoneError at once when nothing records this channel, when its recorder has
+        died or stopped, or when the event is in a gap of the journal; IoError, NoSpaceError and others at once when
+        the disk has failed. With the sync policy "never" nothing is durable before the journal stops.
+        """
+        return wait_for(self, number(position, "position", FOREVER), nanoseconds(timeout), True)
+
     def publisher(self, **options):
         """Opens a publisher of this stream or topic: ``Publisher(channel, **options)``."""
         return Publisher(self, **options)

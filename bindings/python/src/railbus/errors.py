@@ -15,6 +15,8 @@ class Error(Exception):
 
     code: ClassVar[int] = 0
     symbol: ClassVar[str] = "ERROR"
+    position: int | None = None
+    """Of ``publish_durable``: the event's, if it was published."""
 
 
 class TimedOut(Error, TimeoutError):

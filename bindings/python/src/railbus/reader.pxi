@@ -13,6 +13,12 @@ cdef class Subscriber(Handle):
     "default" polls for 50 us, then sleeps; "spin" polls without end; "yield" and "park" poll for ``spin_ns``, then
     yield or sleep.
 
+    With ``follow`` it begins in the channel's journal, and goes on into the ring without a gap and without a duplicate:
+    ``start`` "oldest" is the journal's oldest event, a position any that is in the journal, and ``from_time_ns`` (in
+    place of ``start``) what was recorded then or later. In the ring, "hold" holds publishers back like any subscriber;
+    "journal" holds nobody, and reads on from the journal when it was overrun. Such a subscriber gets one event at a
+    time, and is not for asyncio.
+
     What was received is released, and acknowledged, by the next call that receives, ``release`` or ``close``.
 
     Raises BusyError when the durable name is in use or no place is left; InvalidError when the position to start at
@@ -28,7 +34,7 @@ cdef class Subscriber(Handle):
     cdef size_t events_room
 
     def __init__(self, Channel channel not None, *, name=None, durable=False, lossy=False, start="live",
-                 until_closed=False, wait="default", spin_ns=0):
+                 until_closed=False, wait="default", spin_ns=0, follow=None, from_time_ns=None):
         cdef railbus_reader_options options
         cdef railbus_error error
         cdef railbus_channel *opened_from
@@ -53,6 +59,11 @@ cdef class Subscriber(Handle):
         else:
             options.start = RAILBUS_START_POSITION
             options.position = number(start, "start", FOREVER)
+        if follow is not None:
+            options.follow = choice(follow, "follow", FOLLOWS)
+        if from_time_ns is not None:
+            options.start = RAILBUS_START_TIME
+            options.time_ns = number(from_time_ns, "from_time_ns", FOREVER)
         self.set_waiting(wait, spin_ns, &options.wait, &options.spin_ns)
         encoded = text(name if name is not None else "", "name")
         options.name = encoded
@@ -68,7 +79,8 @@ cdef class Subscriber(Handle):
         self.durable = durable
         self.options = {
             "name": name, "durable": bool(durable), "lossy": bool(lossy), "start": start,
-            "until_closed": bool(until_closed), "wait": wait, "spin_ns": spin_ns,
+            "until_closed": bool(until_closed), "wait": wait, "spin_ns": spin_ns, "follow": follow,
+            "from_time_ns": from_time_ns,
         }
 
     def __dealloc__(self):

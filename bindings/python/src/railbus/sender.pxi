@@ -167,6 +167,16 @@ cdef class Sender(Handle):
         finally:
             PyBuffer_Release(&buffer)
 
+    def publish_durable(self, payload, timeout=None, **attributes):
+        """Publishes, and waits until the event is durable in the channel's journal: ``timeout`` seconds in all. Takes
+        the keywords of ``publish_with``, and returns the event's position.
+
+        Raises what ``publish`` does: nothing was published then, and the exception's ``position`` is None. And what
+        ``Channel.wait_durable`` does: then it was published at the exception's ``position``, and whether it will be
+        durable is not known. Do not publish it again, but wait again.
+        """
+        return publish_and_wait(self, payload, timeout, attributes)
+
     def publish_numbered(self, event_number, payload, *, type_id=0, published_ns=None, trace=None, timeout=None):
         """Publishes event ``event_number`` of this publisher's name, as ``publish_with`` does, and returns its position; None
         if the channel has this number, or a higher one, already. Numbers count up from 1, with gaps or without.
