@@ -20,7 +20,7 @@ import (
 //
 // Some are also what the standard library calls them: [ErrNotFound] is fs.ErrNotExist, [ErrExists] is fs.ErrExist,
 // [ErrNotAllowed] is fs.ErrPermission, [ErrClosed] is fs.ErrClosed, [ErrTimedOut] is os.ErrDeadlineExceeded and
-// [ErrEnded] is io.EOF.
+// [ErrEnded] and [ErrEnd] are io.EOF.
 type Code int32
 
 // Ordinary answers of a bus at work.
@@ -42,6 +42,8 @@ const (
 	// ErrPublishedBefore says that the channel has a numbered event of this publisher with this number, or a higher one,
 	// already: it was left out.
 	ErrPublishedBefore Code = C.RAILBUS_PUBLISHED_BEFORE
+	// ErrEnd says that a replay has come to its end.
+	ErrEnd Code = C.RAILBUS_END
 )
 
 // Errors.
@@ -103,7 +105,7 @@ var symbols = map[Code]string{
 	ErrEvicted: "EVICTED", ErrTooLong: "TOO_LONG", ErrNoWorker: "NO_WORKER", ErrClosed: "CLOSED_HANDLE",
 	ErrWrongLength: "WRONG_LENGTH", ErrNotHeld: "NOT_HELD", ErrClaim: "CLAIM", ErrWrongVersion: "WRONG_VERSION",
 	ErrInterrupted: "INTERRUPTED", ErrPanic: "PANIC", ErrPublishedBefore: "PUBLISHED_BEFORE",
-	ErrNotSequenced: "NOT_SEQUENCED",
+	ErrNotSequenced: "NOT_SEQUENCED", ErrEnd: "END",
 }
 
 // String returns the name the code has in railbus.h, without RAILBUS_ in front: "TIMED_OUT".
@@ -132,7 +134,7 @@ func (code Code) Is(target error) bool {
 		return target == fs.ErrClosed
 	case ErrTimedOut:
 		return target == os.ErrDeadlineExceeded
-	case ErrEnded:
+	case ErrEnded, ErrEnd:
 		return target == io.EOF
 	}
 	return false

@@ -49,6 +49,8 @@ type SenderStats struct {
 type sender struct {
 	gate
 	handle *C.railbus_sender
+	// Whose journal PublishDurable waits for.
+	channel *Channel
 	// Largest payload, and whether events that find no room are dropped.
 	payloadMax int
 	drops      bool
@@ -106,6 +108,7 @@ func (sender *sender) open(channel *Channel, options *SenderOptions) error {
 		flags |= C.RAILBUS_SEQUENCED
 	}
 	name, bytes := text(options.Name)
+	sender.channel = channel
 	sender.payloadMax = channel.header.PayloadMax
 	sender.drops = channel.header.Overflow == OverflowDropNewest
 	sender.batch = new(batchMemory)

@@ -184,7 +184,8 @@ static inline int32_t railbus_go_sender_open(const railbus_channel *channel, uin
 
 static inline int32_t railbus_go_reader_open(const railbus_channel *channel, uint32_t flags, const char *name,
                                              size_t name_bytes, uint32_t wait, uint64_t spin_ns, uint32_t start,
-                                             uint64_t position, railbus_reader **reader, railbus_error *error) {
+                                             uint64_t at, uint32_t follow, railbus_reader **reader,
+                                             railbus_error *error) {
     railbus_reader_options options = RAILBUS_READER_OPTIONS_INIT;
     options.flags = flags;
     options.name = name;
@@ -192,7 +193,9 @@ static inline int32_t railbus_go_reader_open(const railbus_channel *channel, uin
     options.wait = wait;
     options.spin_ns = spin_ns;
     options.start = start;
-    options.position = position;
+    options.position = at;
+    options.time_ns = at;
+    options.follow = follow;
     return railbus_reader_open(channel, &options, reader, error);
 }
 

@@ -52,6 +52,8 @@ type SubscriberOptions struct {
 	Lossy bool
 	// UntilClosed ends receiving with [ErrEnded] when the last publisher has left and everything was read.
 	UntilClosed bool
+	// Follow is whether to begin in the channel's journal.
+	Follow Follow
 }
 
 // SubscriberStats is what a subscriber has done.
@@ -109,7 +111,7 @@ func (channel *Channel) reader(options *SubscriberOptions) (*Subscriber, error) 
 		wait, start := C.uint32_t(options.Wait.Mode), C.uint32_t(options.Start.from)
 		position := C.uint64_t(options.Start.position)
 		return C.railbus_go_reader_open(handle, flags, name, bytes, wait, spinNS, start, position,
-			&subscriber.handle, told)
+			C.uint32_t(options.Follow), &subscriber.handle, told)
 	})
 	if err != nil {
 		return nil, err
