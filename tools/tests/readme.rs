@@ -24,5 +24,8 @@ fn the_commands_of_the_readme_work() {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{commands}\n{out}\n{err}");
     assert!(out.contains("1\n2\n3\n"), "the worker prints the jobs:\n{out}\n{err}");
-    assert!(out.contains("1000 events in 1 segments") && out.contains("\n1000\n"), "the journal:\n{out}\n{err}");
+    assert!(
+        out.contains("1000 events in 1 segments") && out.contains("\n1000\n"),
+        "the journal:\n{out}\n{err}"
+    );
 }
