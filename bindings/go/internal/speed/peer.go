@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -39,14 +40,22 @@ func await(word *atomic.Uint64, value uint64) {
 	}
 }
 
-// pin ties this process's goroutine to a processor of its own, if there are two.
-func pin(which int) error {
-	processors, err := railbus.Processors()
-	if err != nil || len(processors) < 2 {
-		return err
+// processors are those this program may run on, before it is tied to one: the other process would inherit that.
+var processors, _ = railbus.Processors()
+
+// pin ties this goroutine to a processor of its own, if there are two.
+func pin() (unpin func(), err error) {
+	if given, is := os.LookupEnv("RAILBUS_SPEED_PROCESSOR"); is {
+		processor, err := strconv.Atoi(given)
+		if err != nil {
+			return nil, err
+		}
+		return railbus.Pin(processor)
 	}
-	_, err = railbus.Pin(processors[which])
-	return err
+	if len(processors) < 2 {
+		return func() {}, nil
+	}
+	return railbus.Pin(processors[0])
 }
 
 // channels are the two streams between the processes.
@@ -83,6 +92,9 @@ func receiveFrom(name string) (*railbus.Subscriber, error) {
 func withPeer(part string, run func() error) error {
 	command := exec.Command("/proc/self/exe", "peer", part)
 	command.Stderr = os.Stderr
+	if len(processors) > 1 {
+		command.Env = append(os.Environ(), fmt.Sprintf("RAILBUS_SPEED_PROCESSOR=%d", processors[1]))
+	}
 	// This goroutine keeps its thread, whose end would be the signal.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -104,7 +116,7 @@ func withPeer(part string, run func() error) error {
 
 // peer plays a part in another process, until it is killed.
 func peer() error {
-	if err := pin(1); err != nil {
+	if _, err := pin(); err != nil {
 		return err
 	}
 	switch part := os.Args[2]; part {
