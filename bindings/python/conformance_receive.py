@@ -34,8 +34,9 @@ def receive(
                 raise railbus.TimedOut("no event came")
             seen += len(some)
         except railbus.Lost as lost:
-            some = [lost.events]
-            seen += lost.events
+            # A ring always knows.
+            some = [lost.events or 0]
+            seen += lost.events or 0
         except railbus.Closed:
             return
         yield from some
@@ -62,8 +63,8 @@ def into(subscriber: Subscriber, batch: int, stride: int, events: int) -> Iterat
                 published_ns=times,
             )
         except railbus.Lost as lost:
-            seen += lost.events
-            yield lost.events
+            seen += lost.events or 0
+            yield lost.events or 0
             continue
         except railbus.Closed:
             return

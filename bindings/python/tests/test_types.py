@@ -18,7 +18,7 @@ TARGET = ROOT / "target" / "python"
 ALLOWED = r"""
 railbus\._railbus\.\w+\.__buffer__
 railbus\._railbus\.(Channel|Claim|Job|View)\.__init__
-railbus\.records\.(Kind|Overflow|Pages|Side|Wait)
+railbus\.records\.(Codec|Follow|Kind|Overflow|Pages|Side|Sync|Wait)
 """
 
 

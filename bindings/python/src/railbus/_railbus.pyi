@@ -10,7 +10,10 @@ from typing_extensions import Buffer, Self, Unpack, disjoint_base
 from railbus.records import (
     ChannelHeader,
     ChannelInfo,
+    Codec,
     Event,
+    Follow,
+    Journal,
     Kind,
     Origin,
     Overflow,
@@ -21,6 +24,7 @@ from railbus.records import (
     Sequence,
     Side,
     Start,
+    Sync,
     TraceContext,
     Wait,
     WorkerStats,
@@ -70,9 +74,32 @@ class _SubscriberOptions(TypedDict, total=False):
     durable: bool
     lossy: bool
     start: Start
+    start_time_ns: int | None
+    follow: Follow | None
     until_closed: bool
     wait: Wait
     spin_ns: int
+
+class _RecorderOptions(TypedDict, total=False):
+    lossy: bool
+    drop_when_full: bool
+    sync: Sync
+    sync_interval_ns: int
+    codec: Codec
+    segment_bytes: int
+    staging_bytes: int
+    keep_bytes: int
+    keep_ns: int
+
+class _ReplayOptions(TypedDict, total=False):
+    start: int | None
+    start_time_ns: int | None
+    end: int | None
+    end_time_ns: int | None
+    type_ids: Iterable[int] | None
+    speed: float | None
+    rate: float | None
+    repeat: bool
 
 class _WorkerOptions(TypedDict, total=False):
     name: str | None
@@ -119,6 +146,11 @@ class Channel:
     def producer(self, **options: Unpack[_SenderOptions]) -> Producer: ...
     def worker(self, **options: Unpack[_WorkerOptions]) -> Worker: ...
     def describe(self) -> ChannelHeader: ...
+    def journal(self) -> Journal: ...
+    def wait_written(self, position: int, timeout: float | None = None) -> int: ...
+    def wait_durable(self, position: int, timeout: float | None = None) -> int: ...
+    def record(self, directory: str | PathLike[str], **options: Unpack[_RecorderOptions]) -> Recorder: ...
+    def replay(self, **options: Unpack[_ReplayOptions]) -> Replay: ...
     def inspect(self) -> ChannelInfo: ...
     def repair(self) -> Repaired: ...
     def evict(
@@ -128,19 +160,22 @@ class Channel:
 @disjoint_base
 class Handle:
     @property
-    def channel(self) -> Channel: ...
-    @property
     def closed(self) -> bool: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...
     def close(self) -> None: ...
+
+@disjoint_base
+class Member(Handle):
+    @property
+    def channel(self) -> Channel: ...
     def _awaiting(self) -> int: ...
     def _awaited(self) -> None: ...
     def _drain(self) -> None: ...
     def _hurried(self) -> bool: ...
 
 @disjoint_base
-class Sender(Handle):
+class Sender(Member):
     def publish(self, payload: _Buffer, timeout: float | None = None) -> int | None: ...
     def try_publish(self, payload: _Buffer) -> int | None: ...
     def publish_with(
@@ -164,6 +199,15 @@ class Sender(Handle):
         trace: TraceContext | tuple[bytes, bytes, int] | None = None,
         timeout: float | None = None,
     ) -> int | None: ...
+    def publish_durable(
+        self,
+        payload: _Buffer,
+        timeout: float | None = None,
+        *,
+        type_id: int = 0,
+        published_ns: int | None = None,
+        trace: TraceContext | tuple[bytes, bytes, int] | None = None,
+    ) -> int: ...
     def publish_batch(
         self,
         payloads: Iterable[_Buffer] | _Buffer,
@@ -256,7 +300,7 @@ class InPlace:
     def copy(self) -> Event: ...
 
 @disjoint_base
-class Subscriber(Handle):
+class Subscriber(Member):
     def __init__(
         self,
         channel: Channel,
@@ -265,6 +309,8 @@ class Subscriber(Handle):
         durable: bool = False,
         lossy: bool = False,
         start: Start = "live",
+        start_time_ns: int | None = None,
+        follow: Follow | None = None,
         until_closed: bool = False,
         wait: Wait = "default",
         spin_ns: int = 0,
@@ -307,7 +353,7 @@ class View(InPlace):
     ) -> None: ...
 
 @disjoint_base
-class Worker(Handle):
+class Worker(Member):
     def __init__(
         self,
         channel: Channel,
@@ -344,3 +390,50 @@ class Job(InPlace):
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+@disjoint_base
+class Recorder:
+    @property
+    def channel(self) -> Channel: ...
+    def __init__(
+        self,
+        channel: Channel,
+        directory: str | PathLike[str],
+        *,
+        lossy: bool = False,
+        drop_when_full: bool = False,
+        sync: Sync = "always",
+        sync_interval_ns: int = 0,
+        codec: Codec = "none",
+        segment_bytes: int = 0,
+        staging_bytes: int = 0,
+        keep_bytes: int = 0,
+        keep_ns: int = 0,
+    ) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+    def stop(self) -> None: ...
+
+@disjoint_base
+class Replay(Handle):
+    @property
+    def directory(self) -> str: ...
+    def __init__(
+        self,
+        directory: str | PathLike[str],
+        *,
+        start: int | None = None,
+        start_time_ns: int | None = None,
+        end: int | None = None,
+        end_time_ns: int | None = None,
+        type_ids: Iterable[int] | None = None,
+        speed: float | None = None,
+        rate: float | None = None,
+        repeat: bool = False,
+    ) -> None: ...
+    def recv(self, timeout: float | None = None) -> bytes: ...
+    def recv_event(self, timeout: float | None = None) -> Event: ...
+    def recv_batch(self, events_max: int = 1024, timeout: float | None = None) -> list[bytes]: ...
+    def recv_event_batch(self, events_max: int = 1024, timeout: float | None = None) -> list[Event]: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Event: ...

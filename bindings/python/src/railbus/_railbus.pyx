@@ -5,6 +5,7 @@ One extension module, so that librailbus is in the process once. Its parts are i
 what it promises at its top:
 
     handle.pxi    what all handles share: results to exceptions, timeouts, waiting in slices
+    member.pxi    what participants of a channel share
     bus.pxi       Bus
     channel.pxi   Channel
     event.pxi     what View and Job share: an event in place, and the buffers that look at it
@@ -12,6 +13,8 @@ what it promises at its top:
     claim.pxi     Claim
     reader.pxi    Subscriber, View
     worker.pxi    Worker, Job
+    journal.pxi   Recorder, and how far a journal is
+    replay.pxi    Replay
     arrays.pxi    arrays and lists as batches of payloads
 """
 
@@ -35,6 +38,7 @@ from railbus import errors as _errors
 from railbus import records as _records
 
 include "handle.pxi"
+include "member.pxi"
 include "bus.pxi"
 include "channel.pxi"
 include "event.pxi"
@@ -43,3 +47,5 @@ include "sender.pxi"
 include "claim.pxi"
 include "reader.pxi"
 include "worker.pxi"
+include "journal.pxi"
+include "replay.pxi"

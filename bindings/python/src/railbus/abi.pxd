@@ -18,6 +18,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_LOST
         RAILBUS_CLOSED
         RAILBUS_PUBLISHED_BEFORE
+        RAILBUS_END
         RAILBUS_INVALID
         RAILBUS_NOT_FOUND
         RAILBUS_EXISTS
@@ -77,6 +78,28 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_START_LIVE
         RAILBUS_START_OLDEST
         RAILBUS_START_POSITION
+        RAILBUS_START_TIME
+        RAILBUS_FOLLOW_NOT
+        RAILBUS_FOLLOW_HOLD
+        RAILBUS_FOLLOW_READ_JOURNAL
+        RAILBUS_JOURNAL_STARTING
+        RAILBUS_JOURNAL_RECORDING
+        RAILBUS_JOURNAL_DRAINING
+        RAILBUS_JOURNAL_STOPPED
+        RAILBUS_JOURNAL_POISONED
+        RAILBUS_JOURNAL_DEAD
+        RAILBUS_SYNC_ALWAYS
+        RAILBUS_SYNC_INTERVAL
+        RAILBUS_SYNC_NEVER
+        RAILBUS_CODEC_NONE
+        RAILBUS_CODEC_LZ4
+        RAILBUS_CODEC_ZSTD
+        RAILBUS_RECORD_LOSSY
+        RAILBUS_RECORD_DROP_WHEN_FULL
+        RAILBUS_AT_JOURNAL
+        RAILBUS_AT_POSITION
+        RAILBUS_AT_TIME
+        RAILBUS_REPEAT
         RAILBUS_PRODUCERS
         RAILBUS_CONSUMERS
         RAILBUS_ROLE_PRODUCER
@@ -103,6 +126,10 @@ cdef extern from "railbus.h" nogil:
     ctypedef struct railbus_worker:
         pass
     ctypedef struct railbus_bridge:
+        pass
+    ctypedef struct railbus_recorder:
+        pass
+    ctypedef struct railbus_replay:
         pass
 
     ctypedef struct railbus_error:
@@ -220,6 +247,8 @@ cdef extern from "railbus.h" nogil:
         uint32_t start
         uint64_t spin_ns
         uint64_t position
+        uint64_t time_ns
+        uint32_t follow
 
     ctypedef struct railbus_strided:
         uint32_t struct_size
@@ -254,6 +283,46 @@ cdef extern from "railbus.h" nogil:
         uint32_t struct_size
         uint64_t events
         uint64_t in_hand
+
+    ctypedef struct railbus_journal:
+        uint32_t struct_size
+        uint32_t state
+        uint64_t written
+        uint64_t durable
+        uint64_t end
+        uint64_t first
+        uint64_t started_ns
+        uint64_t events
+        uint64_t bytes
+        uint64_t gaps
+        uint64_t lost
+        uint32_t pid
+        uint32_t no_space
+        char directory[1024]
+        char failure[512]
+
+    ctypedef struct railbus_recorder_options:
+        uint32_t struct_size
+        uint32_t flags
+        uint32_t sync
+        uint32_t codec
+        uint64_t sync_interval_ns
+        uint64_t segment_bytes
+        uint64_t staging_bytes
+        uint64_t keep_bytes
+        uint64_t keep_ns
+
+    ctypedef struct railbus_replay_options:
+        uint32_t struct_size
+        uint32_t flags
+        uint32_t from_what
+        uint32_t to_what
+        uint64_t from_ "from"
+        uint64_t to
+        const uint16_t *type_ids
+        size_t type_ids_count
+        double speed
+        double rate
 
     ctypedef struct railbus_channel_info:
         uint32_t struct_size
@@ -399,3 +468,25 @@ cdef extern from "railbus.h" nogil:
     int32_t railbus_bridge_arm_worker(const railbus_bridge *bridge, const railbus_worker *worker,
                                       railbus_error *error)
     int32_t railbus_bridge_drain(const railbus_bridge *bridge, railbus_error *error)
+
+    int32_t railbus_journal_positions(const railbus_channel *channel, railbus_journal *journal,
+                                      railbus_error *error)
+    int32_t railbus_wait_written(const railbus_channel *channel, uint64_t position, uint64_t timeout_ns,
+                                 uint64_t *reached, railbus_error *error)
+    int32_t railbus_wait_durable(const railbus_channel *channel, uint64_t position, uint64_t timeout_ns,
+                                 uint64_t *reached, railbus_error *error)
+    int32_t railbus_publish_durable(railbus_sender *sender, const void *payload, size_t payload_bytes,
+                                    const railbus_attributes *attributes, uint64_t timeout_ns,
+                                    uint64_t *position, railbus_error *error)
+    int32_t railbus_recorder_start(const railbus_channel *channel, const char *journal, size_t journal_bytes,
+                                   const railbus_recorder_options *options, railbus_recorder **recorder,
+                                   railbus_error *error)
+    int32_t railbus_recorder_stop(railbus_recorder *recorder, railbus_error *error)
+    int32_t railbus_replay_open(const char *directory, size_t directory_bytes,
+                                const railbus_replay_options *options, railbus_replay **replay,
+                                railbus_error *error)
+    int32_t railbus_replay_close(railbus_replay *replay, railbus_error *error)
+    int32_t railbus_replay_next(railbus_replay *replay, uint64_t timeout_ns, railbus_event *event,
+                                uint64_t *recorded_ns, railbus_error *error)
+    int32_t railbus_replay_batch(railbus_replay *replay, railbus_event *events, uint64_t *recorded_ns,
+                                 size_t events_max, uint64_t timeout_ns, size_t *count, railbus_error *error)

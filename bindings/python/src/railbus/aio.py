@@ -17,6 +17,8 @@ _Found = TypeVar("_Found")
 
 _LOOK_UP_S = 0.1
 """How late a wait learns what wakes nobody."""
+_PACE_S = 0.001
+"""How often a subscriber that follows a journal looks, which nothing can wake."""
 
 
 class _Awaitable(Protocol):
@@ -50,6 +52,12 @@ async def receive(
             left = _LOOK_UP_S if end is None else min(_LOOK_UP_S, end - loop.time())
             if left <= 0:
                 raise TimedOut("the timeout passed")
+            if descriptor < 0:
+                await asyncio.sleep(min(_PACE_S, left))
+                found = look()
+                if found is not None:
+                    return found
+                continue
             handle._arm()
             ready: asyncio.Future[bool] = loop.create_future()
             timer = loop.call_later(left, _set, ready, False)

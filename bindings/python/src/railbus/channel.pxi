@@ -123,6 +123,69 @@ cdef class Channel:
             created_ns=header.created_ns, incarnation=header.incarnation,
             channel_id=PyBytes_FromStringAndSize(<char *>header.channel_id, 16))
 
+    def journal(self):
+        """How far the journal of this channel is, and what it does, as a Journal. Some system calls.
+
+        Raises PeerGoneError when nothing has ever recorded this channel.
+        """
+        return read_journal(self.open_handle())
+
+    def wait_written(self, position, timeout=None):
+        """Waits until the event at ``position``, as publishing told it, is in the channel's journal so that
+        it survives the death of any process. Returns the position before which everything is written.
+
+        At most ``timeout`` seconds, or without end; 0 looks once. Raises what ``wait_durable`` does.
+        """
+        return self.wait_for_journal(number(position, "position", FOREVER), nanoseconds(timeout), False)
+
+    def wait_durable(self, position, timeout=None):
+        """Waits until the event at ``position``, as publishing told it, is in the channel's journal so that
+        it survives the death of the machine. Returns the position before which everything is durable.
+
+        At most ``timeout`` seconds, or without end; 0 looks once. A journal of the sync policy "never" makes
+        nothing durable before it stops: wait for written there.
+
+        Raises TimedOut; PeerGoneError at once when nothing records this channel, when its journaller has died
+        or stopped, or when the event is in a gap of the journal; IoError, NoSpaceError, NotAllowedError or
+        CorruptError at once when the journal has failed; ForkedError.
+        """
+        return self.wait_for_journal(number(position, "position", FOREVER), nanoseconds(timeout), True)
+
+    cdef object wait_for_journal(self, uint64_t position, uint64_t timeout_ns, bint durable):
+        cdef railbus_channel *handle
+        cdef railbus_error error
+        cdef uint64_t slice_ns, now_ns, reached = 0
+        cdef uint64_t deadline_ns = FOREVER
+        cdef int32_t result
+        if timeout_ns != FOREVER:
+            deadline_ns = monotonic_ns() + timeout_ns
+        while True:
+            slice_ns = SLICE_NS
+            if deadline_ns != FOREVER:
+                now_ns = monotonic_ns()
+                slice_ns = min(slice_ns, deadline_ns - now_ns) if deadline_ns > now_ns else 0
+            handle = self.use()
+            with nogil:
+                if durable:
+                    result = railbus_wait_durable(handle, position, slice_ns, &reached, &error)
+                else:
+                    result = railbus_wait_written(handle, position, slice_ns, &reached, &error)
+            self.unuse()
+            if result == RAILBUS_OK:
+                return reached
+            if result != RAILBUS_TIMED_OUT or slice_ns == 0:
+                raise failure(result, &error)
+            PyErr_CheckSignals()
+
+    def record(self, directory, **options):
+        """Records the channel in a thread of this process, below ``directory``: ``Recorder(channel,
+        directory, **options)``."""
+        return Recorder(self, directory, **options)
+
+    def replay(self, **options):
+        """Replays the channel's journal, wherever that is: ``Replay(directory, **options)``."""
+        return Replay(self.journal().directory, **options)
+
     def inspect(self):
         """A snapshot of the channel and of those who are registered, as a ChannelInfo. Disturbs nobody.
 

@@ -121,8 +121,8 @@ cdef class Claim:
             self.stage = ABANDONED
             raise BufferError(
                 f"{self.exports} buffer(s) (memoryview, numpy array, ...) can still write the claimed "
-                f"memory: nothing is published, and the claim is aborted when they are gone; delete them before "
-                f"the block ends")
+                f"memory: nothing is published, and the claim is aborted when they are gone; delete them "
+                f"before the block ends")
         self.stage = ENDED
         self.owner.claimed = None
         if commit:

@@ -16,6 +16,8 @@ class Error(Exception):
 
     code: ClassVar[int] = 0
     symbol: ClassVar[str] = "ERROR"
+    position: int | None = None
+    """``publish_durable``: where the event was published, though the wait failed. Do not publish it again."""
 
 
 class TimedOut(Error, TimeoutError):
@@ -42,13 +44,14 @@ class Full(TimedOut):
 class Lost(Error):
     """Events are missing: exactly ``events`` of them, from position ``first`` up to (not including) ``end``.
 
-    The subscriber goes on behind them: call again.
+    ``events`` is None for a gap in a journal when nobody knows how many. The subscriber, or replay, goes on
+    behind them: call again.
     """
 
     code = 5
     symbol = "LOST"
 
-    def __init__(self, message: str, first: int = 0, end: int = 0, events: int = 0) -> None:
+    def __init__(self, message: str, first: int = 0, end: int = 0, events: int | None = 0) -> None:
         super().__init__(message, first, end, events)
         self.first = first
         self.end = end
@@ -65,6 +68,13 @@ class Closed(Error, EOFError):
     symbol = "CLOSED"
 
 
+class End(Error, EOFError):
+    """A replay has come to its end. If the journal is still being written, the next call looks again."""
+
+    code = 8
+    symbol = "END"
+
+
 class InvalidError(Error, ValueError):
     """An argument is out of its range, or contradicts another."""
 
@@ -73,7 +83,7 @@ class InvalidError(Error, ValueError):
 
 
 class NotFoundError(Error, LookupError):
-    """There is no such channel or participant."""
+    """There is no such bus, channel, participant or journal."""
 
     code = -2
     symbol = "NOT_FOUND"
@@ -234,6 +244,7 @@ _BY_CODE: dict[int, type[Error]] = {
         Full,
         Lost,
         Closed,
+        End,
         InvalidError,
         NotFoundError,
         ExistsError,

@@ -42,7 +42,7 @@ cdef object failure(int32_t code, railbus_error *error):
         return _errors.from_code(code, railbus_describe(code).decode())
     message = error.message[:strlen(error.message)].decode("utf-8", "replace")
     if code == RAILBUS_LOST:
-        return _errors.Lost(message, error.lost_from, error.lost_to, error.lost_events)
+        return _errors.Lost(message, error.lost_from, error.lost_to, some(error.lost_events))
     return _errors.from_code(code, message)
 
 
@@ -118,9 +118,16 @@ cdef enum What:
     PUBLISH
     PUBLISH_WITH
     PUBLISH_NUMBERED
+    PUBLISH_DURABLE
     CLAIM
     PUBLISH_BATCH
     PUBLISH_STRIDED
+    REPLAY
+    REPLAY_BATCH
+
+# A result of `step` alone: it was published, and is not durable yet.
+cdef enum:
+    PUBLISHED = 1000
 
 cdef struct Call:
     What what
@@ -133,6 +140,8 @@ cdef struct Call:
     uint32_t *lengths
     railbus_attributes *attributes
     uint64_t number
+    # Where to tell when events were recorded.
+    uint64_t *recorded_ns
     # Results: how many events, jobs or payloads so far, and the position of the one published.
     size_t done
     uint64_t position
@@ -168,6 +177,18 @@ cdef int32_t step(Call *call, uint64_t timeout_ns) noexcept nogil:
         return railbus_publish_numbered(
             sender, call.number, call.at, call.count, call.attributes, timeout_ns, &call.position,
             &call.error)
+    elif call.what == PUBLISH_DURABLE:
+        result = railbus_publish_durable(
+            sender, call.at, call.count, call.attributes, timeout_ns, &call.position, &call.error)
+        return PUBLISHED if result == RAILBUS_TIMED_OUT and call.position != RAILBUS_NONE else result
+    elif call.what == REPLAY:
+        return railbus_replay_next(
+            <railbus_replay *>call.handle, timeout_ns, <railbus_event *>call.at, call.recorded_ns,
+            &call.error)
+    elif call.what == REPLAY_BATCH:
+        return railbus_replay_batch(
+            <railbus_replay *>call.handle, <railbus_event *>call.at, call.recorded_ns, call.count, timeout_ns,
+            &call.done, &call.error)
     elif call.what == CLAIM:
         return railbus_claim(sender, call.count, call.attributes, timeout_ns, &call.at, &call.error)
     elif call.what == PUBLISH_BATCH:
@@ -187,27 +208,17 @@ cdef int32_t step(Call *call, uint64_t timeout_ns) noexcept nogil:
 
 
 cdef class Handle:
-    """What publishers, subscribers and workers share.
+    """What publishers, subscribers, workers and replays share.
 
-    A handle is one registered participant. It is used by one thread at a time: while a thread waits in it,
-    calls of others raise InUseError, but ``close``, which ends the wait. It is not used after ``fork``. It
-    can be pickled: whoever unpickles it opens a handle of the same options in its own process.
+    A handle is used by one thread at a time: while a thread waits in it, calls of others raise InUseError,
+    but ``close``, which ends the wait. It is not used after ``fork``. It can be pickled: whoever unpickles it
+    opens a handle of the same options in its own process.
     """
 
-    cdef Channel _channel
     cdef dict options
     cdef int state
     # How long a call polls with the GIL held.
     cdef uint64_t attached_ns
-    cdef railbus_bridge *bridge
-    cdef int descriptor
-    cdef bint awaited
-    cdef unsigned int hurried
-
-    @property
-    def channel(self):
-        """The channel that this was opened from."""
-        return self._channel
 
     @property
     def closed(self):
@@ -221,9 +232,6 @@ cdef class Handle:
 
     def __exit__(self, *exception):
         self.close()
-
-    def __reduce__(self):
-        return _reopen, (type(self), self._channel, self.options)
 
     def close(self):
         """Leaves the channel. Closing again does nothing.
@@ -239,14 +247,6 @@ cdef class Handle:
         return False
 
     cdef int close_now(self) except -1:
-        return 0
-
-    cdef int close_bridge(self) except -1:
-        cdef railbus_bridge *bridge = self.bridge
-        self.bridge = NULL
-        if bridge != NULL:
-            with nogil:
-                railbus_bridge_close(bridge, NULL)
         return 0
 
     cdef object closed_error(self):
@@ -325,40 +325,3 @@ cdef class Handle:
         finally:
             if self.state == WAITING:
                 self.state = FREE
-
-    # For asyncio: see aio.py.
-
-    def _awaiting(self):
-        """Begins a wait in an event loop; returns the descriptor to wait for."""
-        cdef railbus_error error
-        if self.state != FREE:
-            self.not_now()
-        if not self.is_open():
-            raise self.closed_error()
-        if self.awaited:
-            raise _errors.InUseError(
-                f"another task is waiting in this {type(self).__name__.lower()}: each task opens its own")
-        if self.bridge == NULL:
-            check(railbus_bridge_open(
-                self._channel.open_handle(), &self.bridge, &self.descriptor, &error), &error)
-        self.awaited = True
-        return self.descriptor
-
-    def _awaited(self):
-        """Ends such a wait."""
-        self.awaited = False
-
-    def _drain(self):
-        """Makes the descriptor unreadable again."""
-        if self.bridge != NULL:
-            railbus_bridge_drain(self.bridge, NULL)
-
-    def _hurried(self):
-        """Counts events that were there at once; whether it is time to let other tasks run."""
-        self.hurried += 1
-        return self.hurried % 64 == 0
-
-
-def _reopen(kind, channel, options):
-    """Opens a pickled handle anew."""
-    return kind(channel, **options)

@@ -1,6 +1,9 @@
 # Subscriber and its View.
 
-cdef class Subscriber(Handle):
+cdef dict FOLLOWS = {"hold": RAILBUS_FOLLOW_HOLD, "read-journal": RAILBUS_FOLLOW_READ_JOURNAL}
+
+
+cdef class Subscriber(Member):
     """Receives what a stream's or topic's publishers publish, or, as a tap, sees every event of a queue.
 
     ``for payload in subscriber`` and ``async for`` give payloads until the last publisher has left, if it was
@@ -13,22 +16,29 @@ cdef class Subscriber(Handle):
     wait for events: "default" polls for 50 us, then sleeps; "spin" polls without end; "yield" and "park" poll
     for ``spin_ns``, then yield or sleep.
 
+    With ``follow`` it begins in the channel's journal, wherever that is, and goes on into the ring without a gap
+    or a duplicate. "hold" holds publishers back in the ring like any subscriber; "read-journal" never does, and
+    reads on from the journal if it was overrun. "oldest" is the journal's oldest event then, a position may be
+    any in the journal, and ``start_time_ns`` starts at the first event recorded then or later.
+
     What was received is released, and acknowledged, by the next call that receives, ``release`` or ``close``.
 
     Raises BusyError when the durable name is in use or no place is left; InvalidError when the position to
-    start at is not retained, among others; NotAllowedError, CorruptError.
+    start at is not retained, among others; NotAllowedError, CorruptError; with ``follow``, PeerGoneError when
+    nothing has ever recorded this channel.
     """
 
     cdef railbus_reader *handle
     cdef View view_open
     cdef bint until_closed
     cdef bint durable
+    cdef bint follows
     # Room for what recv_batch gets.
     cdef railbus_event *events
     cdef size_t events_room
 
     def __init__(self, Channel channel not None, *, name=None, durable=False, lossy=False, start="live",
-                 until_closed=False, wait="default", spin_ns=0):
+                 start_time_ns=None, follow=None, until_closed=False, wait="default", spin_ns=0):
         cdef railbus_reader_options options
         cdef railbus_error error
         cdef railbus_channel *opened_from
@@ -44,7 +54,12 @@ cdef class Subscriber(Handle):
             options.flags |= RAILBUS_LOSSY
         if until_closed:
             options.flags |= RAILBUS_UNTIL_CLOSED
-        if start == "live":
+        if start_time_ns is not None:
+            if start != "live":
+                raise _errors.InvalidError("start and start_time_ns: one of them, please")
+            options.start = RAILBUS_START_TIME
+            options.time_ns = number(start_time_ns, "start_time_ns", FOREVER)
+        elif start == "live":
             options.start = RAILBUS_START_LIVE
         elif start == "oldest":
             options.start = RAILBUS_START_OLDEST
@@ -53,6 +68,8 @@ cdef class Subscriber(Handle):
         else:
             options.start = RAILBUS_START_POSITION
             options.position = number(start, "start", FOREVER)
+        if follow is not None:
+            options.follow = choice(follow, "follow", FOLLOWS)
         self.set_waiting(wait, spin_ns, &options.wait, &options.spin_ns)
         encoded = text(name if name is not None else "", "name")
         options.name = encoded
@@ -66,9 +83,14 @@ cdef class Subscriber(Handle):
         self._channel = channel
         self.until_closed = until_closed
         self.durable = durable
+        self.follows = follow is not None
+        if self.follows:
+            # It may read a file, or wait for a journaller: never with the GIL held longer than it must.
+            self.attached_ns = 0
         self.options = {
             "name": name, "durable": bool(durable), "lossy": bool(lossy), "start": start,
-            "until_closed": bool(until_closed), "wait": wait, "spin_ns": spin_ns,
+            "start_time_ns": start_time_ns, "follow": follow, "until_closed": bool(until_closed), "wait": wait,
+            "spin_ns": spin_ns,
         }
 
     def __dealloc__(self):
@@ -82,6 +104,9 @@ cdef class Subscriber(Handle):
 
     cdef bint is_open(self) noexcept:
         return self.handle != NULL
+
+    cdef bint is_armable(self) noexcept:
+        return not self.follows
 
     cdef int close_now(self) except -1:
         cdef railbus_reader *handle = self.handle
@@ -98,7 +123,7 @@ cdef class Subscriber(Handle):
                 raise BufferError("a view of this subscriber is open: leave its with block first")
             self.view_open.leave("the subscriber cannot go on")
             return 0
-        return Handle.not_now(self)
+        return Member.not_now(self)
 
     def recv(self, timeout=None):
         """Receives the next event's payload, copied to bytes.

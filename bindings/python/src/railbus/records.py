@@ -14,6 +14,9 @@ Overflow = Literal["block", "drop-newest", "lossy-readers"]
 Pages = Literal["auto", "2mib", "1gib", "ordinary"]
 Wait = Literal["default", "spin", "yield", "park"]
 Start = Literal["live", "oldest"] | int
+Follow = Literal["hold", "read-journal"]
+Sync = Literal["always", "interval", "never"]
+Codec = Literal["none", "lz4", "zstd"]
 Side = Literal["producers", "consumers"]
 
 
@@ -60,6 +63,8 @@ class Event(NamedTuple):
     origin: Origin | None = None
     sequence: Sequence | None = None
     replayed: bool = False
+    recorded_ns: int | None = None
+    """``Replay``: when it was recorded."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,37 @@ class ChannelInfo:
     acks_gid: int
     acks_mode: int
     participants: tuple[Participant, ...]
+
+
+@dataclass(frozen=True)
+class Journal:
+    """How far the journal of a channel is. Positions are exclusive: what is before them is in the journal."""
+
+    state: Literal["starting", "recording", "draining", "stopped", "poisoned", "dead", "unknown"]
+    """``poisoned``: the disk failed; ``dead``: its journaller has died, and the next one goes on."""
+    written: int
+    """Everything before this survives the death of any process."""
+    durable: int
+    """Everything before this survives the death of the machine."""
+    end: int
+    """Everything before this was taken from the ring."""
+    first: int
+    """The oldest position in the journal."""
+    started_ns: int
+    events: int
+    """Recorded since then."""
+    bytes: int
+    gaps: int
+    """Since then: lossy overruns, a full disk, what a dead journaller lost."""
+    lost: int
+    """Events in those gaps, as far as they could be counted."""
+    pid: int
+    no_space: bool
+    """Whether the disk is full at the moment."""
+    directory: str
+    """What ``Replay`` takes."""
+    failure: str | None
+    """What poisoned it."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ cdef int write_attributes(railbus_attributes *attributes, object type_id, object
     return 0
 
 
-cdef class Sender(Handle):
+cdef class Sender(Member):
     """What Publisher and Producer share."""
 
     cdef railbus_sender *handle
@@ -207,6 +207,48 @@ cdef class Sender(Handle):
         if result == RAILBUS_DROPPED:
             result = RAILBUS_FULL
         return self.told(result, &call)
+
+    def publish_durable(self, payload, timeout=None, *, type_id=0, published_ns=None, trace=None):
+        """Publishes a copy, waits until the event is durable in the channel's journal, and returns its
+        position.
+
+        ``timeout`` seconds in all. It waits also where events would be dropped. The channel must be open.
+
+        Raises what ``publish`` and ``Channel.wait_durable`` do. If the exception has a ``position``, the
+        event was published there, and whether it will be durable is not known: do not publish it again, but
+        call ``Channel.wait_durable``.
+        """
+        cdef railbus_attributes attributes
+        cdef Call call
+        cdef Py_buffer buffer
+        cdef int32_t result
+        cdef uint64_t timeout_ns = nanoseconds(timeout)
+        cdef uint64_t started_ns = monotonic_ns()
+        write_attributes(&attributes, type_id, published_ns, trace, None, False)
+        self._channel.open_handle()
+        PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
+        call.position = RAILBUS_NONE
+        try:
+            call.what = PUBLISH_DURABLE
+            call.handle = self.handle
+            call.at = buffer.buf
+            call.count = buffer.len
+            call.attributes = &attributes
+            result = self.run(&call, timeout_ns)
+            if result == RAILBUS_OK:
+                return call.position
+            if result != PUBLISHED:
+                raise failure(result, &call.error)
+            if timeout_ns != FOREVER:
+                timeout_ns -= min(timeout_ns, monotonic_ns() - started_ns)
+            self._channel.wait_for_journal(call.position, timeout_ns, True)
+            return call.position
+        except _errors.Error as error:
+            if call.position != RAILBUS_NONE:
+                error.position = call.position
+            raise
+        finally:
+            PyBuffer_Release(&buffer)
 
     cdef int32_t run_or_drop(self, Call *call, uint64_t timeout_ns) except? -1000:
         """Runs a call; without a timeout it does what the channel's creator chose."""

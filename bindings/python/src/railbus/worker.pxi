@@ -1,6 +1,6 @@
 # Worker and its Jobs.
 
-cdef class Worker(Handle):
+cdef class Worker(Member):
     """Takes events from a queue: each is handled by one worker, which says when it is done.
 
     ``for job in worker`` and ``async for`` give jobs until the last producer has left and everything is done,

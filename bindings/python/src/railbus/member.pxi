@@ -1,0 +1,69 @@
+# Member: a handle that is a participant of a channel, and how an event loop waits for it.
+
+cdef class Member(Handle):
+    """What publishers, subscribers and workers share: each is one registered participant of a channel."""
+
+    cdef Channel _channel
+    cdef railbus_bridge *bridge
+    cdef int descriptor
+    cdef bint awaited
+    cdef unsigned int hurried
+
+    @property
+    def channel(self):
+        """The channel that this was opened from."""
+        return self._channel
+
+    def __reduce__(self):
+        return _reopen, (type(self), self._channel, self.options)
+
+    cdef bint is_armable(self) noexcept:
+        """Whether a bridge can wait in its place."""
+        return True
+
+    cdef int close_bridge(self) except -1:
+        cdef railbus_bridge *bridge = self.bridge
+        self.bridge = NULL
+        if bridge != NULL:
+            with nogil:
+                railbus_bridge_close(bridge, NULL)
+        return 0
+
+    # For asyncio: see aio.py.
+
+    def _awaiting(self):
+        """Begins a wait in an event loop; returns the descriptor to wait for, -1 if there can be none."""
+        cdef railbus_error error
+        if self.state != FREE:
+            self.not_now()
+        if not self.is_open():
+            raise self.closed_error()
+        if self.awaited:
+            raise _errors.InUseError(
+                f"another task is waiting in this {type(self).__name__.lower()}: each task opens its own")
+        if not self.is_armable():
+            self.descriptor = -1
+        elif self.bridge == NULL:
+            check(railbus_bridge_open(
+                self._channel.open_handle(), &self.bridge, &self.descriptor, &error), &error)
+        self.awaited = True
+        return self.descriptor
+
+    def _awaited(self):
+        """Ends such a wait."""
+        self.awaited = False
+
+    def _drain(self):
+        """Makes the descriptor unreadable again."""
+        if self.bridge != NULL:
+            railbus_bridge_drain(self.bridge, NULL)
+
+    def _hurried(self):
+        """Counts events that were there at once; whether it is time to let other tasks run."""
+        self.hurried += 1
+        return self.hurried % 64 == 0
+
+
+def _reopen(kind, channel, options):
+    """Opens a pickled handle anew."""
+    return kind(channel, **options)

@@ -1,0 +1,192 @@
+# Replay: what a journal holds, as it was recorded, or faster.
+
+cdef class Replay(Handle):
+    """The events of a journal, in order: ``for event in Replay(directory)``. It only reads files, also while
+    they are being written, and holds nobody back.
+
+    ``directory`` is the channel's own, ``JOURNAL/BUS/CHANNEL``, as ``Channel.journal().directory`` tells it.
+    It begins with the journal, or at ``start`` (a position) or ``start_time_ns``, and ends with the journal,
+    or before ``end`` or ``end_time_ns``. ``type_ids`` picks events of these types. ``speed`` is how many
+    times as fast as recorded, ``rate`` how many events a second; as fast as it goes if neither is given. With
+    ``repeat`` it begins again at the end, without end.
+
+    Iteration gives Events, with ``recorded_ns``, and ends at the end of the journal. A gap in the journal
+    raises Lost, once; going on continues behind it.
+
+    Raises NotFoundError when there is no journal; InvalidError when the position is older than what is kept,
+    or beyond the end, among others; CorruptError, LayoutError, NotAllowedError, IoError.
+    """
+
+    cdef railbus_replay *handle
+    cdef readonly str directory
+    """Where the journal is."""
+    cdef railbus_event *events
+    cdef uint64_t *recorded
+    cdef size_t room
+
+    def __init__(self, directory, *, start=None, start_time_ns=None, end=None, end_time_ns=None,
+                 type_ids=None, speed=None, rate=None, repeat=False):
+        cdef railbus_replay_options options
+        cdef railbus_replay *handle = NULL
+        cdef railbus_error error
+        cdef int32_t result
+        cdef size_t i
+        cdef bytes packed
+        if self.handle != NULL:
+            raise TypeError("a handle is opened once")
+        memset(&options, 0, sizeof(options))
+        options.struct_size = sizeof(options)
+        options.flags = RAILBUS_REPEAT if repeat else 0
+        read_limit(start, start_time_ns, "start", &options.from_what, &options.from_)
+        read_limit(end, end_time_ns, "end", &options.to_what, &options.to)
+        if type_ids is not None:
+            type_ids = tuple(type_ids)
+            numbers = [int(number(one, "a type id", 0xFFFF)) for one in type_ids]
+            packed = b"".join([one.to_bytes(2, "little") for one in numbers])
+            if not type_ids:
+                raise _errors.InvalidError("type_ids is empty: no event would be replayed; None is all")
+            options.type_ids = <const uint16_t *>PyBytes_AsString(packed)
+            options.type_ids_count = len(type_ids)
+        options.speed = read_rate(speed, "speed")
+        options.rate = read_rate(rate, "rate")
+        encoded = _os.fsencode(directory)
+        cdef const char *where = encoded
+        cdef size_t count = len(encoded)
+        with nogil:
+            result = railbus_replay_open(where, count, &options, &handle, &error)
+        check(result, &error)
+        self.handle = handle
+        self.directory = _os.fsdecode(directory)
+        self.options = {
+            "start": start, "start_time_ns": start_time_ns, "end": end, "end_time_ns": end_time_ns,
+            "type_ids": type_ids, "speed": speed, "rate": rate, "repeat": bool(repeat),
+        }
+
+    def __dealloc__(self):
+        railbus_replay_close(self.handle, NULL)
+        free(self.events)
+        free(self.recorded)
+
+    def __repr__(self):
+        return f"<Replay of {self.directory!r}{'' if self.handle != NULL else ', closed'}>"
+
+    def __reduce__(self):
+        return _reopen, (type(self), self.directory, self.options)
+
+    cdef bint is_open(self) noexcept:
+        return self.handle != NULL
+
+    cdef int close_now(self) except -1:
+        cdef railbus_replay *handle = self.handle
+        self.handle = NULL
+        railbus_replay_close(handle, NULL)
+        return 0
+
+    def recv(self, timeout=None):
+        """The payload of the next event, copied to bytes. See ``recv_event``."""
+        cdef railbus_event event
+        cdef uint64_t recorded_ns = 0
+        self.next(&event, &recorded_ns, nanoseconds(timeout))
+        return PyBytes_FromStringAndSize(<const char *>event.payload, event.payload_bytes)
+
+    def recv_event(self, timeout=None):
+        """The next Event, with ``recorded_ns``.
+
+        Waits at most ``timeout`` seconds until it is due, or without end; 0 does not wait. Reading the file
+        is not counted.
+
+        Raises End at the end, after which more may come if the journal is still being written; Empty (timeout
+        0), TimedOut, Lost, CorruptError, IoError, ForkedError.
+        """
+        cdef railbus_event event
+        cdef uint64_t recorded_ns = 0
+        self.next(&event, &recorded_ns, nanoseconds(timeout))
+        return copy_event(&event)._replace(recorded_ns=recorded_ns)
+
+    cdef int next(self, railbus_event *event, uint64_t *recorded_ns, uint64_t timeout_ns) except -1:
+        cdef Call call
+        cdef int32_t result
+        call.what = REPLAY
+        call.handle = self.handle
+        call.at = event
+        call.recorded_ns = recorded_ns
+        result = self.run(&call, timeout_ns)
+        if result != RAILBUS_OK:
+            raise failure(result, &call.error)
+        return 0
+
+    def recv_batch(self, events_max=1024, timeout=None):
+        """The payloads of up to ``events_max`` events that are due, as a list of bytes. See
+        ``recv_event_batch``."""
+        cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
+        return [
+            PyBytes_FromStringAndSize(<const char *>self.events[i].payload, self.events[i].payload_bytes)
+            for i in range(count)
+        ]
+
+    def recv_event_batch(self, events_max=1024, timeout=None):
+        """Up to ``events_max`` Events that are due.
+
+        Waits at most ``timeout`` seconds until the first one is due, or without end; the list is empty if the
+        timeout passed. 0 does not wait. Raises End, Lost, CorruptError, IoError, ForkedError.
+        """
+        cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
+        return [copy_event(&self.events[i])._replace(recorded_ns=self.recorded[i]) for i in range(count)]
+
+    cdef size_t next_batch(self, object events_max, uint64_t timeout_ns) except? 1:
+        cdef Call call
+        cdef size_t room = number(events_max, "events_max", 1 << 24)
+        if room == 0:
+            raise _errors.InvalidError("events_max = 0: must be at least 1")
+        if self.state != FREE:
+            self.not_now()
+        if room > self.room:
+            free(self.events)
+            free(self.recorded)
+            self.room = 0
+            self.events = <railbus_event *>malloc(room * sizeof(railbus_event))
+            self.recorded = <uint64_t *>malloc(room * sizeof(uint64_t))
+            if self.events == NULL or self.recorded == NULL:
+                raise MemoryError()
+            self.room = room
+        call.what = REPLAY_BATCH
+        call.handle = self.handle
+        call.at = self.events
+        call.recorded_ns = self.recorded
+        call.count = room
+        call.done = 0
+        if self.run(&call, timeout_ns) == RAILBUS_END:
+            raise failure(RAILBUS_END, &call.error)
+        return call.done
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        try:
+            return self.recv_event()
+        except _errors.End:
+            raise StopIteration from None
+
+
+cdef int read_limit(object position, object time_ns, str name, uint32_t *what, uint64_t *where) except -1:
+    """Where a replay begins or ends."""
+    if position is not None and time_ns is not None:
+        raise _errors.InvalidError(f"{name} and {name}_time_ns: one of them, please")
+    if position is not None:
+        what[0] = RAILBUS_AT_POSITION
+        where[0] = number(position, name, FOREVER)
+    elif time_ns is not None:
+        what[0] = RAILBUS_AT_TIME
+        where[0] = number(time_ns, f"{name}_time_ns", FOREVER)
+    return 0
+
+
+cdef double read_rate(object value, str name) except? -1:
+    """How fast; 0 if it was not said."""
+    if value is None:
+        return 0
+    cdef double rate = value
+    if not rate > 0:
+        raise _errors.InvalidError(f"{name} {value!r}: must be more than 0, or None for as fast as it goes")
+    return rate

@@ -1,0 +1,236 @@
+"""Journals: recording, waiting until durable, replaying, and following the journal into the ring."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import railbus
+from conftest import HANG
+from railbus import Bus, Channel, Recorder, Replay
+
+
+@pytest.fixture
+def journals() -> Iterator[Path]:
+    """Not on tmpfs, where the disk is not asked."""
+    with tempfile.TemporaryDirectory(prefix="railbus-python-test-", dir="/var/tmp") as directory:
+        yield Path(directory)
+
+
+def record(channel: Channel, journals: Path) -> Recorder:
+    return channel.record(journals, segment_bytes=1 << 20, staging_bytes=1 << 20)
+
+
+def test_what_was_recorded_is_replayed(stream: Channel, journals: Path) -> None:
+    with record(stream, journals) as recorder, stream.publisher() as publisher:
+        assert recorder.channel is stream
+        before = time.time_ns()
+        trace = railbus.TraceContext(bytes(range(16)), bytes(range(8)), 1)
+        positions = [publisher.publish_with(bytes([i]) * i, type_id=i % 3, trace=trace) for i in range(100)]
+        assert positions[-1] is not None
+        reached = stream.wait_durable(positions[-1], HANG)
+        assert reached > positions[-1] and stream.wait_written(positions[-1], 0) >= reached
+        journal = stream.journal()
+        assert (journal.state, journal.events, journal.failure) == ("recording", 100, None)
+        assert journal.directory == str(journals / stream.bus.name / stream.name)
+    assert stream.journal().state == "stopped"
+    with stream.replay() as replay:
+        events = list(replay)
+        with pytest.raises(railbus.End):
+            replay.recv_event()
+    assert [event.payload for event in events] == [bytes([i]) * i for i in range(100)]
+    assert [event.position for event in events] == positions
+    assert all(event.trace == trace and before <= (event.recorded_ns or 0) for event in events)
+    with Replay(journal.directory, start=positions[10], end=positions[20], type_ids=[1]) as replay:
+        assert [event.position for event in replay] == [positions[i] for i in range(10, 20) if i % 3 == 1]
+        assert pickle.loads(pickle.dumps(replay)).recv() == bytes([10]) * 10
+    with Replay(Path(journal.directory)) as replay:
+        batch = replay.recv_event_batch(60)
+        assert batch == events[: len(batch)] and len(batch) == 60
+        assert replay.recv_batch(1000) == [event.payload for event in events[60:]]
+        with pytest.raises(railbus.End):
+            replay.recv_batch()
+    with Replay(journal.directory, repeat=True) as replay:
+        assert [replay.recv() for _ in range(150)] == [events[i % 100].payload for i in range(150)]
+    since = events[50].recorded_ns
+    with Replay(journal.directory, start_time_ns=since) as replay:
+        assert (next(replay).recorded_ns or 0) >= (since or 0)
+
+
+def test_a_replay_can_be_paced_and_waited_for(stream: Channel, journals: Path) -> None:
+    with record(stream, journals), stream.publisher() as publisher:
+        publisher.publish_batch([b"1", b"2", b"3"])
+    with stream.replay(rate=0.001) as replay:
+        assert replay.recv() == b"1"
+        with pytest.raises(railbus.Empty):
+            replay.recv(0)
+        with pytest.raises(railbus.TimedOut):
+            replay.recv(0.06)
+        assert replay.recv_batch(1, 0.001) == []
+        waiter = threading.Thread(target=lambda: pytest.raises(railbus.ClosedHandleError, replay.recv))
+        waiter.start()
+        while True:
+            try:
+                replay.recv_batch(1, 0)
+            except railbus.InUseError:
+                break
+        replay.close()
+        waiter.join(HANG)
+        assert replay.closed and not waiter.is_alive()
+        with pytest.raises(railbus.ClosedHandleError):
+            replay.recv()
+
+
+def test_publishing_waits_until_it_is_durable(queue: Channel, journals: Path) -> None:
+    with queue.producer() as producer:
+        with record(queue, journals):
+            positions = [producer.publish_durable(bytes([i]), HANG, type_id=7) for i in range(3)]
+            assert positions == [0, 1, 2] and queue.journal().durable >= 3
+        # Nobody makes it durable, but it was published.
+        with pytest.raises(railbus.PeerGoneError) as error:
+            producer.publish_durable(b"4", HANG)
+        assert error.value.position == 3
+        with pytest.raises(railbus.TooLongError) as too_long:
+            producer.publish_durable(bytes(queue.payload_max + 1), HANG)
+        assert too_long.value.position is None
+    with queue.replay() as replay:
+        assert [(event.payload, event.type_id) for event in replay] == [(bytes([i]), 7) for i in range(3)]
+
+
+def test_without_a_journal(stream: Channel, journals: Path) -> None:
+    for call in (
+        stream.journal,
+        stream.replay,
+        lambda: stream.wait_durable(0),
+        lambda: stream.wait_written(0, 1),
+    ):
+        with pytest.raises(railbus.PeerGoneError):
+            call()
+    with pytest.raises(railbus.PeerGoneError):
+        stream.subscriber(follow="hold")
+    with pytest.raises(railbus.NotFoundError):
+        Replay(journals / "missing")
+
+
+@pytest.mark.parametrize("follow", ["hold", "read-journal"])
+def test_a_follower_goes_from_the_journal_into_the_ring(
+    small_stream: Channel, journals: Path, follow: railbus.records.Follow
+) -> None:
+    sent = [i.to_bytes(8, "little") for i in range(3000)]
+    with record(small_stream, journals), small_stream.publisher() as publisher:
+        assert publisher.publish_batch(sent[:1000], HANG) == 1000
+        with small_stream.subscriber(follow=follow, start="oldest") as subscriber:
+            others = threading.Thread(target=publisher.publish_batch, args=(sent[1000:], HANG))
+            others.start()
+            got = [subscriber.recv(HANG) for _ in range(1500)]
+            while len(got) < 3000:
+                got += subscriber.recv_batch(100, HANG)
+            others.join(HANG)
+            assert got == sent
+            with pytest.raises(railbus.TimedOut):
+                subscriber.recv(0.001)
+
+            async def wait() -> bytes:
+                waiting = asyncio.create_task(subscriber.recv_async(HANG))
+                await asyncio.sleep(0.01)
+                publisher.publish(b"in a loop")
+                return await waiting
+
+            assert asyncio.run(wait()) == b"in a loop"
+        publisher.publish_durable(b"early", HANG)
+        since = time.time_ns()
+        publisher.publish_durable(b"late", HANG)
+        with small_stream.subscriber(follow=follow, start_time_ns=since) as subscriber:
+            assert subscriber.recv(HANG) == b"late"
+
+
+def test_a_killed_recorder_is_followed_by_another(stream: Channel, journals: Path) -> None:
+    program = f"""
+import railbus, time
+channel = railbus.Bus("test").attach("stream")
+recorder = channel.record({str(journals)!r}, segment_bytes=1 << 20)
+with channel.publisher() as publisher:
+    for i in range(100):
+        publisher.publish_durable(i.to_bytes(8, "little"))
+print("durable", flush=True)
+time.sleep(1000)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "durable\n"
+        with pytest.raises(railbus.BusyError):
+            record(stream, journals)
+        process.kill()
+    assert stream.journal().state == "dead"
+    with record(stream, journals), stream.publisher() as publisher:
+        publisher.publish_durable((100).to_bytes(8, "little"), HANG)
+    with stream.replay() as replay:
+        assert [int.from_bytes(event.payload, "little") for event in replay] == list(range(101))
+
+
+def test_damage_is_named(stream: Channel, journals: Path) -> None:
+    with record(stream, journals), stream.publisher() as publisher:
+        publisher.publish_batch([b"harmed__" * 100] * 50)
+        publisher.publish_durable(b"last", HANG)
+    directory = Path(stream.journal().directory)
+    payload = b"harmed__" * 100
+    (segment,) = (path for path in directory.glob("*.seg") if payload in path.read_bytes())
+    with open(segment, "r+b") as file:
+        file.seek(file.read().index(payload) + 500)
+        file.write(b"\xff")
+    with stream.replay() as replay, pytest.raises(railbus.CorruptError, match=segment.name):
+        list(replay)
+
+
+@pytest.mark.parametrize(
+    "word,options",
+    [
+        ("start", {"start": 0, "start_time_ns": 1}),
+        ("end", {"end": 0, "end_time_ns": 1}),
+        ("type_ids", {"type_ids": []}),
+        ("type id", {"type_ids": [65536]}),
+        ("speed", {"speed": 0}),
+        ("rate", {"rate": -1}),
+        ("rate", {"rate": float("nan")}),
+        ("speed", {"speed": 1, "rate": 1}),
+        ("", {"start": 1 << 50}),
+    ],
+)
+def test_mistakes_with_replays(stream: Channel, journals: Path, word: str, options: dict[str, float]) -> None:
+    with record(stream, journals), stream.publisher() as publisher:
+        publisher.publish(b"1")
+    with pytest.raises(railbus.InvalidError, match=word or "position"):
+        stream.replay(**options)  # type: ignore[arg-type]
+
+
+def test_mistakes_with_recorders(stream: Channel, bus: Bus, journals: Path) -> None:
+    for word, options in [
+        ("sync", {"sync": "often"}),
+        ("codec", {"codec": "zip"}),
+        ("segment_bytes", {"segment_bytes": -1}),
+        ("segment", {"segment_bytes": 5000}),
+        ("interval", {"sync": "interval"}),
+    ]:
+        with pytest.raises(railbus.InvalidError, match=word):
+            stream.record(journals, **options)  # type: ignore[arg-type]
+    with record(stream, journals) as recorder:
+        recorder.stop()
+        recorder.stop()
+        with pytest.raises(railbus.ClosedHandleError):
+            recorder.__enter__()
+    with pytest.raises(railbus.InvalidError):
+        stream.subscriber(follow="hold", lossy=True)
+    with pytest.raises(railbus.InvalidError, match="start"):
+        stream.subscriber(follow="hold", start="oldest", start_time_ns=1)
+    with pytest.raises(railbus.InvalidError, match="follow"):
+        stream.subscriber(follow="journal")  # type: ignore[arg-type]
+    assert os.listdir(journals) == [bus.name]
