@@ -20,7 +20,7 @@ def replayed(journal: str, mode: str, batch: int, type_ids: list[int] | None) ->
             except railbus.End:
                 return tally, lost
             except railbus.Lost as gap:
-                lost += gap.events
+                lost += gap.events or 0
                 continue
             if not some:
                 raise railbus.TimedOut("no event came")
