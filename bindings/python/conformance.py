@@ -18,6 +18,7 @@ import railbus
 from conformance_payload import WAIT, Tally, attributes_of, payload_of
 from conformance_probes import run_probes
 from conformance_receive import bridge, into, receive
+from conformance_replay import replayed
 from railbus import Bus, Channel, Producer, Publisher
 
 
@@ -310,6 +311,16 @@ def must_be(received: bytes, published: bytes) -> None:
         raise railbus.CorruptError("another event than was published")
 
 
+def replay(keys: Keys, handles: ExitStack) -> str:
+    del handles  # it opens nothing that the driver may want to stay open
+    mode, type_ids = keys.text("mode", "next"), keys.text("type_ids", "")
+    if mode not in ("next", "batch"):
+        usage(f"no mode {mode!r}")
+    wanted = [int(word) for word in type_ids.split(",")] if type_ids else None
+    tally, lost = replayed(keys.text("journal", ""), mode, keys.number("batch", 16), wanted)
+    return f"done {tally.words()} lost={lost}"
+
+
 ROLES = {
     "create": (create, "kind capacity slots slot_bytes stamp max_attempts overflow first_position"),
     "publish": (publish, "events sizes start seed mode batch hold_claim attributes wait"),
@@ -321,6 +332,7 @@ ROLES = {
     "attach": (attach, "as"),
     "inspect": (inspect, ""),
     "churn": (churn, "opens events"),
+    "replay": (replay, "journal mode batch type_ids"),
 }
 
 

@@ -3,6 +3,7 @@
 mod payload;
 mod probes;
 mod receive;
+mod replay;
 mod send;
 
 use std::collections::BTreeMap;
@@ -62,7 +63,7 @@ impl From<RecvError> for Failed {
 fn error_symbol(error: &Error) -> &'static str {
     match error {
         Error::Invalid { .. } => "INVALID",
-        Error::NotFound { .. } => "NOT_FOUND",
+        Error::NotFound { .. } | Error::NoJournal { .. } => "NOT_FOUND",
         Error::Exists { .. } => "EXISTS",
         Error::NotAllowed { .. } => "NOT_ALLOWED",
         Error::Layout { .. } => "LAYOUT",
@@ -144,6 +145,7 @@ fn main() {
         "attach" => "as",
         "inspect" | "probe" => "",
         "churn" => "opens events",
+        "replay" => "journal mode batch type_ids",
         _ => usage(&format!("unknown role {role:?}")),
     };
     let is_known = |key: &&String| {
@@ -161,6 +163,7 @@ fn main() {
         "attach" => attach(&arguments),
         "inspect" => inspect(&arguments),
         "churn" => churn(&arguments),
+        "replay" => replay::replay(&arguments),
         _ => probes::run(&arguments, &names),
     };
     if let Err(Failed(symbol, text)) = result {

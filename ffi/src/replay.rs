@@ -286,7 +286,7 @@ impl Answer {
         match self {
             Answer::Event(..) => RAILBUS_OK,
             Answer::NotDue(code) => code,
-            Answer::End => RAILBUS_END,
+            Answer::End => Failure::new(RAILBUS_END, "the replay has ended").tell(error),
             Answer::Failed(failure) => failure.tell(error),
         }
     }

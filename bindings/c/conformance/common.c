@@ -65,6 +65,7 @@ const char *symbol(int32_t result) {
         {RAILBUS_LOST, "LOST"},
         {RAILBUS_CLOSED, "CLOSED"},
         {RAILBUS_PUBLISHED_BEFORE, "PUBLISHED_BEFORE"},
+        {RAILBUS_END, "END"},
         {RAILBUS_INVALID, "INVALID"},
         {RAILBUS_NOT_FOUND, "NOT_FOUND"},
         {RAILBUS_EXISTS, "EXISTS"},

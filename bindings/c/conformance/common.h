@@ -57,5 +57,6 @@ int role_publish(void);
 int role_subscribe(void);
 int role_work(void);
 int role_churn(void);
+int role_replay(void);
 
 #endif

@@ -117,6 +117,8 @@ int main(int count, char **values) {
         return role_inspect();
     if (strcmp(role, "churn") == 0)
         return role_churn();
+    if (strcmp(role, "replay") == 0)
+        return role_replay();
     if (strcmp(role, "probe") == 0)
         return probes(count - 2, values + 2);
     fprintf(stderr, "unknown role '%s'; see bindings/golden/README.md\n", role);

@@ -61,6 +61,7 @@ var roles = map[string]role{
 	"attach":    {"as", playAttach},
 	"inspect":   {"", playInspect},
 	"churn":     {"opens events", playChurn},
+	"replay":    {"journal mode batch type_ids", playReplay},
 }
 
 func main() {

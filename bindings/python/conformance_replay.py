@@ -1,0 +1,28 @@
+"""The role ``replay`` of the conformance program."""
+
+from __future__ import annotations
+
+import railbus
+from conformance_payload import WAIT, Tally
+
+
+def replayed(journal: str, mode: str, batch: int, type_ids: list[int] | None) -> tuple[Tally, int]:
+    """What is in a journal, and how many events it lacks."""
+    tally = Tally(True)
+    lost = 0
+    with railbus.Replay(journal, type_ids=type_ids) as replay:
+        while True:
+            try:
+                if mode == "next":
+                    some = [replay.recv_event(WAIT)]
+                else:
+                    some = replay.recv_event_batch(batch, WAIT)
+            except railbus.End:
+                return tally, lost
+            except railbus.Lost as gap:
+                lost += gap.events or 0
+                continue
+            if not some:
+                raise railbus.TimedOut("no event came")
+            for event in some:
+                tally.add_event(event)
