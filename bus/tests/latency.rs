@@ -453,6 +453,33 @@ proptest! {
 }
 
 #[test]
+fn who_takes_the_place_of_another_begins_anew() {
+    let (_base, bus) = bus();
+    let channel = bus.create("jobs", &stamped(Kind::Queue)).unwrap();
+    let mut producer = channel.producer(&SendOptions::default()).unwrap();
+    for round in 1..=3u64 {
+        let mut worker = channel.worker(&WorkOptions::default()).unwrap();
+        for _ in 0..round * 10 {
+            producer.publish(b"job").unwrap();
+            worker.take().unwrap().done();
+        }
+        let all = latencies(&channel);
+        let info = channel.info().unwrap();
+        assert_eq!((all.consumers.len(), all.consumers[0].index), (1, 0));
+        assert_eq!(all.consumers[0].generation, info.participants.last().unwrap().generation);
+        assert_eq!((all.received().count(), all.done().count()), (round * 10, round * 10));
+        assert_eq!(all.consumers[0].received.measured, round * 10);
+        drop(worker);
+        // A tap in a worker's place has no events in hand, and none of the worker's.
+        let tap = channel.tap(&SubscribeOptions::default()).unwrap();
+        let all = latencies(&channel);
+        assert_eq!((all.received().count(), all.done().count()), (0, 0));
+        assert!(all.consumers[0].done.is_none());
+        drop(tap);
+    }
+}
+
+#[test]
 fn intervals_are_numbered_from_one() {
     assert_eq!((number(0), number(INTERVAL_NS - 1), number(INTERVAL_NS)), (1, 1, 2));
 }

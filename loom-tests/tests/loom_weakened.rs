@@ -7,7 +7,7 @@
 use railbus::memory::Edge;
 use railbus::ring::stream_subscriber::From;
 use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, used_ends};
-use railbus_loom_tests::models::{park, queue, registration, stream, topic};
+use railbus_loom_tests::models::{latency, park, queue, registration, stream, topic};
 
 use End::{Fence, LightFence, Load, Store, Update};
 
@@ -51,6 +51,10 @@ fn table() -> Vec<(Edge, End, Fate)> {
         (Edge::Overwrite, Fence, Caught(Lives(3, topic::lossy))),
         (Edge::Validate, Fence, Caught(Lives(3, topic::lossy))),
         (Edge::Validate, Fence, Caught(Lives(2, |weak| stream::lossy(weak, false)))),
+        (Edge::Overwrite, Fence, Caught(Lives(3, latency::turn))),
+        (Edge::Validate, Fence, Caught(Lives(3, latency::turn))),
+        (Edge::Overwrite, Fence, Caught(Lives(3, latency::take_over))),
+        (Edge::Validate, Fence, Caught(Lives(3, latency::take_over))),
         (Edge::Announce, Store, Caught(Lives(3, queue::skip_among_the_living))),
         (
             Edge::Announce,
@@ -80,6 +84,10 @@ fn table() -> Vec<(Edge, End, Fate)> {
         (Edge::Done, Update, Caught(Lives(3, queue::dead_then_lap))),
         (Edge::State, Store, Caught(Lives(3, registration::name_is_known))),
         (Edge::State, Load, Caught(Lives(3, registration::name_is_known))),
+        (Edge::State, Store, Caught(Lives(3, latency::turn))),
+        (Edge::State, Load, Caught(Lives(3, latency::turn))),
+        (Edge::State, Store, Caught(Lives(3, latency::take_over))),
+        (Edge::State, Load, Caught(Lives(3, latency::take_over))),
         (
             Edge::State,
             Update,

@@ -16,7 +16,7 @@ use crate::os::clock;
 use crate::os::mapping::page_bytes;
 
 use super::buckets;
-use super::series::{Shape, copy, number};
+use super::series::{Shape, number, observe};
 
 /// Whether a consumer measures latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,21 +260,8 @@ fn memory(file: &File, channel: &Channel, region: &mut Option<Region>, at: usize
 
 /// The owner of a series, and what it has measured.
 fn distribution(memory: &Mapped, oldest: u64, newest: u64) -> Option<(u64, Distribution)> {
-    for _ in 0..10 {
-        // STATE: pairs with the store in `Writer::begin`.
-        let owner = memory.load(layout::SERIES_OWNER, Edge::State);
-        if owner == 0 {
-            break;
-        }
-        let copied = copy(memory, Shape::REAL, oldest, newest);
-        let measured = memory.load(layout::SERIES_COUNT, Edge::Plain);
-        let sum_ns = memory.load(layout::SERIES_SUM_NS, Edge::Plain);
-        // VALIDATE: pairs with the fence in `Writer::begin`.
-        memory.fence(Edge::Validate);
-        if memory.load(layout::SERIES_OWNER, Edge::Plain) == owner {
-            let (counts, max_ns) = (copied.counts, copied.max_ns);
-            return Some((owner, Distribution { counts, max_ns, measured, sum_ns }));
-        }
-    }
-    None
+    // Taken over while it was looked at: the next owner has it soon.
+    let seen = (0..10).find_map(|_| observe(memory, Shape::REAL, oldest, newest))?;
+    let (counts, max_ns) = (seen.copied.counts, seen.copied.max_ns);
+    Some((seen.owner, Distribution { counts, max_ns, measured: seen.count, sum_ns: seen.sum_ns }))
 }

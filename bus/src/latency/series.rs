@@ -168,3 +168,31 @@ pub fn copy<M: Memory>(memory: &M, shape: Shape, oldest: u64, newest: u64) -> Co
     }
     all
 }
+
+/// What a series says, and of whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// [`SERIES_OWNER`].
+    pub owner: u64,
+    /// The intervals that were wanted.
+    pub copied: Copied,
+    /// [`SERIES_COUNT`].
+    pub count: u64,
+    /// [`SERIES_SUM_NS`].
+    pub sum_ns: u64,
+}
+
+/// As [`copy`], of one owner: `None` when there is none, or the series was taken over meanwhile.
+pub fn observe<M: Memory>(memory: &M, shape: Shape, oldest: u64, newest: u64) -> Option<Observed> {
+    // STATE: pairs with the store in `Writer::begin`.
+    let owner = memory.load(SERIES_OWNER, Edge::State);
+    if owner == 0 {
+        return None;
+    }
+    let copied = copy(memory, shape, oldest, newest);
+    let count = memory.load(SERIES_COUNT, Edge::Plain);
+    let sum_ns = memory.load(SERIES_SUM_NS, Edge::Plain);
+    // VALIDATE: pairs with the fence in `Writer::begin`: a word of a later owner shows that the owner has changed.
+    memory.fence(Edge::Validate);
+    (memory.load(SERIES_OWNER, Edge::Plain) == owner).then_some(Observed { owner, copied, count, sum_ns })
+}

@@ -50,6 +50,7 @@ pub fn registry_words(words: Words, high: usize, entries: usize) -> Words {
             (layout::STATE, 0),
             (layout::POLICY, 0),
             (layout::JOINED, 0),
+            (layout::BEHIND, 0),
             (layout::NAME, 0),
         ];
         let words = shared.into_iter().fold(words, |words, (at, value)| words.shared(entry + at, value));

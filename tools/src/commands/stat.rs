@@ -54,7 +54,7 @@ pub(crate) fn run(args: &StatArgs) -> Outcome {
         if !interrupt::sleep_until(next) {
             return Ok(());
         }
-        let sampled = sampler.sample()?;
+        let sampled = if args.watch { sampler.sample_what_is_there()? } else { sampler.sample()? };
         for (name, why) in &sampled.failed {
             note(&format!("{name}: {why}"));
         }

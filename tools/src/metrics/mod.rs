@@ -62,7 +62,7 @@ pub(crate) fn run(args: &MetricsArgs) -> Outcome {
     let (listener, address) = listen(&args.listen)?;
     let mut sampler = Sampler::new(&base, &args.wanted);
     let shared: Shared = Arc::default();
-    show(&shared, look(&mut sampler)?)?;
+    show(&shared, sampler.sample_what_is_there()?)?;
     interrupt::catch();
     if !address.ip().is_loopback() {
         note(&format!(
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &MetricsArgs) -> Outcome {
                 if !interrupt::sleep_until(next) {
                     return Ok(());
                 }
-                show(&shared, look(&mut sampler)?)?;
+                show(&shared, sampler.sample_what_is_there()?)?;
             }
         });
         let served = server::serve(listener, &shared, || looking.is_finished());
@@ -110,14 +110,6 @@ fn listen(text: &str) -> Result<(TcpListener, SocketAddr), Failure> {
     })?;
     let address = listener.local_addr().map_err(|error| Error::io("examine", text, error))?;
     Ok((listener, address))
-}
-
-/// Looks. A bus that is not there yet, or not any more, has no channels.
-fn look(sampler: &mut Sampler) -> Result<Sampled, Failure> {
-    match sampler.sample() {
-        Err(Error::NotFound { .. }) => Ok(Sampled::default()),
-        sampled => Ok(sampled?),
-    }
 }
 
 fn show(shared: &Shared, sampled: Sampled) -> Outcome {

@@ -90,6 +90,17 @@ impl Sampler {
         Ok(sampled)
     }
 
+    /// As [`Self::sample`], but a bus that is not there yet, or not any more, has no channels: for those who stay.
+    pub(crate) fn sample_what_is_there(&mut self) -> Result<Sampled, Error> {
+        match self.sample() {
+            Err(Error::NotFound { .. }) => {
+                self.watched.clear();
+                Ok(Sampled::default())
+            }
+            sampled => sampled,
+        }
+    }
+
     fn is_named(&self, name: &ChannelName) -> bool {
         self.wanted.contains(&Wanted::Channel(name.clone()))
     }

@@ -81,7 +81,7 @@ fn live(
         if Instant::now() >= next {
             next = Instant::now() + interval;
             if !state.is_paused() {
-                state.see(sampler.sample()?);
+                state.see(sampler.sample_what_is_there()?);
             }
         }
     }

@@ -140,11 +140,9 @@ struct Watcher<'a> {
 impl Watcher<'_> {
     /// Looks at all channels and acts. Returns how many are stuck.
     fn look(&mut self) -> Result<usize, Failure> {
-        let sampled = match self.sampler.sample() {
-            // A bus that comes later is watched then.
-            Err(Error::NotFound { .. }) if !self.args.once => Sampled::default(),
-            sampled => sampled?,
-        };
+        // A bus that comes later is watched then.
+        let sampled =
+            if self.args.once { self.sampler.sample()? } else { self.sampler.sample_what_is_there()? };
         for (name, why) in &sampled.failed {
             self.fail(&name.to_string(), why)?;
         }
