@@ -420,6 +420,53 @@ fn blocks_may_reach_the_seal_and_the_seal_may_come_after_what_follows() -> Resul
 }
 
 #[test]
+fn long_segments_are_read_ahead_and_their_ends_met_again() -> Result<()> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let header = journal_hand::channel_header(Kind::Stream);
+    let mut hand = Hand::of(directory.path(), header, 24 << 20);
+    let mut events = Journal::open(directory.path())?.events(Seek::Beginning)?;
+    let (mut written, mut seen) = (Vec::new(), Vec::new());
+    let mut size = 1u64;
+    for segment in 0..3 {
+        for block in 0..150u64 {
+            for _ in 0..3 {
+                size = size.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let payload = vec![size as u8; (size >> 33) as usize % 70_000];
+                written.push((hand.event(&payload), payload.len(), size as u8));
+            }
+            hand.block();
+            hand.durable = hand.position;
+            // Now and then it has caught up, so that what was read ahead is older than the file.
+            if block % 40 == 39 || segment == 1 && block % 7 == 0 {
+                while let Some(item) = events.next_event()? {
+                    let Item::Event(event) = item else { panic!("{item:?}") };
+                    let payload = event.payload();
+                    let first = payload.first().copied().unwrap_or(0);
+                    assert!(payload.iter().all(|&byte| byte == first));
+                    seen.push((event.position, payload.len(), first));
+                }
+            }
+        }
+        if segment < 2 {
+            hand.rotate();
+        }
+    }
+    let mut again = Journal::open(directory.path())?.events(Seek::Beginning)?;
+    let mut count = 0;
+    while let Some(item) = again.next_event()? {
+        let Item::Event(event) = item else { panic!("{item:?}") };
+        assert_eq!((event.position, event.payload().len()), (written[count].0, written[count].1));
+        count += 1;
+    }
+    assert_eq!(count, written.len());
+    let same = |(seen, written): (&(u64, usize, u8), &(u64, usize, u8))| {
+        seen.0 == written.0 && seen.1 == written.1 && (seen.1 == 0 || seen.2 == written.2)
+    };
+    assert!(seen.len() > 1200 && seen.iter().zip(&written).all(same), "{}", seen.len());
+    Ok(())
+}
+
+#[test]
 fn what_a_cut_left_behind_its_seal_is_not_read() -> Result<()> {
     let directory = tempfile::tempdir().expect("a directory");
     let mut hand = Hand::new(directory.path(), Kind::Stream);

@@ -1,7 +1,7 @@
 //! The blocks of a journal, one after the other, across its segments, also while a writer appends.
 //!
 //! Every block's checksums are checked, and that it follows the one before it (number, checksum, position, time).
-//! Blocks are read a MiB at a time into one buffer and looked at there.
+//! Blocks are read a MiB at a time into a buffer, and looked at there; see `read_ahead.rs`.
 //!
 //! **Where no valid block stands** is either the end, where the writer may be writing at this moment, or damage.
 //! The rule is recovery's: if any later block knows of a durable position beyond the hole, the hole was durable once,
@@ -17,12 +17,11 @@ use super::files::segment_name;
 use super::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, SECTOR_BYTES,
 };
+use super::read_ahead::{self, CHUNK_BYTES, HEAD_BYTES, ReadAhead};
 use super::reader::walk;
 use super::segment_file::{self as segments, Found, Segment};
 use crate::error::{Error, Result};
 
-/// Bytes read at once.
-const CHUNK_BYTES: usize = 1 << 20;
 /// How far a search at the tail looks: farther than a writer writes ahead of its oldest unfinished write.
 const AHEAD_BYTES: u64 = 8 << 20;
 
@@ -84,6 +83,7 @@ pub struct Blocks {
     /// Whether the next block need not follow the link: segments between are missing.
     leaped: bool,
     buffer: Vec<u8>,
+    ahead: ReadAhead,
     /// The bytes of the file at `next.offset` begin here in the buffer ...
     from: usize,
     /// ... and go up to here.
@@ -109,6 +109,7 @@ impl Blocks {
             link: None,
             leaped: false,
             buffer: Vec::new(),
+            ahead: ReadAhead::default(),
             from: 0,
             to: 0,
             stored: 0..0,
@@ -215,24 +216,48 @@ impl Blocks {
             return Ok(Err(flaw));
         }
         if self.buffer.is_empty() {
-            self.buffer = vec![0; CHUNK_BYTES + BLOCK_BYTES_MAX];
+            self.buffer = read_ahead::buffer();
         }
-        let keep = if self.looks == 0 { self.to - self.from } else { 0 };
-        // What was read already is a copy away; only the end of a chunk is kept, less than a block.
-        if keep < BLOCK_BYTES_MAX {
-            self.buffer.copy_within(self.from..self.from + keep, 0);
-            self.from = 0;
-            let read = segment
-                .read_at(self.next.offset + keep as u64, &mut self.buffer[keep..keep + CHUNK_BYTES])?;
-            self.to = keep + read;
-            if let Ok(header) = judge(segment, &self.buffer[..self.to]) {
+        // Only the end of a chunk is kept, less than a block: a copy is cheaper than reading it again.
+        if self.looks == 0 && self.to - self.from < BLOCK_BYTES_MAX {
+            self.read_on()?;
+            if let Some(segment) = &self.segment
+                && let Ok(header) = judge(segment, &self.buffer[self.from..self.to])
+            {
                 return Ok(Ok(header));
             }
         }
-        // What was kept may be older than what the file holds now.
-        self.from = 0;
-        self.to = segment.read_at(self.next.offset, &mut self.buffer[..BLOCK_BYTES_MAX])?;
-        Ok(judge(segment, &self.buffer[..self.to]))
+        // What was kept, or read ahead, may be older than what the file holds now.
+        let Some(segment) = &self.segment else { return Ok(Err(Flaw::Empty)) };
+        let block = HEAD_BYTES..HEAD_BYTES + BLOCK_BYTES_MAX;
+        self.from = HEAD_BYTES;
+        self.to = HEAD_BYTES + segment.read_at(self.next.offset, &mut self.buffer[block])?;
+        Ok(judge(segment, &self.buffer[self.from..self.to]))
+    }
+
+    /// Reads the next chunk behind what is in the buffer, of which the unused rest is kept.
+    fn read_on(&mut self) -> Result<()> {
+        let Some(segment) = &self.segment else { return Ok(()) };
+        let keep = self.to - self.from;
+        let at = self.next.offset + keep as u64;
+        let begin = HEAD_BYTES - keep;
+        let read = match self.ahead.take((self.next.segment, at)) {
+            Some((mut buffer, read)) => {
+                let read = read.map_err(|error| Error::io("read", &segment.path, error))?;
+                buffer[begin..HEAD_BYTES].copy_from_slice(&self.buffer[self.from..self.to]);
+                self.ahead.keep(std::mem::replace(&mut self.buffer, buffer));
+                read
+            }
+            None => {
+                self.buffer.copy_within(self.from..self.to, begin);
+                segment.read_at(at, &mut self.buffer[HEAD_BYTES..])?
+            }
+        };
+        (self.from, self.to) = (begin, HEAD_BYTES + read);
+        if read == CHUNK_BYTES {
+            self.ahead.order(segment.file(), (self.next.segment, at + read as u64));
+        }
+        Ok(())
     }
 
     /// Takes the block in the buffer.

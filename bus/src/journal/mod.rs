@@ -25,6 +25,7 @@ pub mod opening;
 pub mod options;
 mod prepare;
 pub mod probe;
+mod read_ahead;
 pub mod reader;
 pub mod recorder;
 pub(crate) mod recording;

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::files::{segment_name, segment_number};
 use super::format::{
@@ -48,7 +49,7 @@ pub struct Segment {
     pub path: PathBuf,
     /// What its first page says.
     pub header: SegmentHeader,
-    file: File,
+    file: Arc<File>,
 }
 
 /// What stands where a block should.
@@ -86,7 +87,7 @@ impl Segment {
             let why = format!("its first page says that it is segment {}; it was renamed", header.number);
             return Err(Error::corrupt(format!("segment file {}", path.display()), why));
         }
-        Ok(Some(Segment { path, header, file }))
+        Ok(Some(Segment { path, header, file: Arc::new(file) }))
     }
 
     /// The channel's header page, as it was when the segment was prepared.
@@ -105,6 +106,11 @@ impl Segment {
         read_full(&self.file, offset, bytes).map_err(|error| Error::io("read", &self.path, error))
     }
 
+    /// The file, to be read elsewhere.
+    pub(super) fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
     /// Bytes of the file.
     pub fn length(&self) -> Result<u64> {
         let about = self.file.metadata().map_err(|error| Error::io("examine", &self.path, error))?;
@@ -115,7 +121,7 @@ impl Segment {
     pub fn advise_sequential(&self) {
         // A hint: nothing depends on it.
         let _ = nix::fcntl::posix_fadvise(
-            &self.file,
+            &*self.file,
             0,
             0,
             nix::fcntl::PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL,
@@ -212,7 +218,7 @@ impl Segment {
     }
 }
 
-fn read_full(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_full(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
     let mut done = 0;
     while done < bytes.len() {
         match file.read_at(&mut bytes[done..], offset + done as u64) {
