@@ -18,6 +18,9 @@ pub(crate) fn print_json(value: &Value) -> Outcome {
 /// Block of output bytes that is written without waiting for more.
 const BLOCK_BYTES: usize = 256 << 10;
 
+/// Bytes that are not worth a copy.
+const DIRECT_BYTES: usize = 32 << 10;
+
 /// Standard output for events: gathered in a buffer, and written in full when [`EventOutput::flush`] returns.
 pub(crate) struct EventOutput {
     out: io::StdoutLock<'static>,
@@ -28,6 +31,16 @@ pub(crate) struct EventOutput {
 impl EventOutput {
     pub(crate) fn new() -> EventOutput {
         EventOutput { out: io::stdout().lock(), buffer: Vec::with_capacity(BLOCK_BYTES) }
+    }
+
+    /// Appends bytes; many at once are written as they lie, behind what was gathered.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if bytes.len() < DIRECT_BYTES {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.flush()?;
+        self.out.write_all(bytes).map_err(output_failed)
     }
 
     /// Writes if a block is full.

@@ -33,6 +33,7 @@ impl ItemPrinter {
                 self.events += 1;
                 progress.count(1, event.end_position - event.position);
                 match self.print {
+                    Print::Raw => self.output.append(event.payload())?,
                     Print::Json => append_event(event, out),
                     print => print.append(&event.event(), None, out),
                 }
