@@ -108,13 +108,7 @@ impl Header {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let too_large = || Error::invalid("capacity", "does not fit this machine's addresses");
         let capacity_bytes = options.data_capacity_bytes();
-        let data_bytes = round_up(capacity_bytes, page_bytes() as u64).ok_or_else(too_large)?;
-        let producers_end = layout::ring_end(options.producers() as usize) as u64;
-        let consumers_end = layout::registry_end(options.consumers() as usize) as u64;
-        let is_queue = options.kind == Kind::Queue;
-        let done_bytes = if is_queue { options.slot_count() * 8 } else { 0 };
-        let done_offset = round_up(consumers_end, alignment(done_bytes)).filter(|_| is_queue).unwrap_or(0);
-        Ok(Header {
+        let mut header = Header {
             kind: options.kind,
             backing: Backing::Ordinary,
             channel_id,
@@ -125,10 +119,10 @@ impl Header {
             capacity_bytes,
             slots: options.slot_count(),
             slot_bytes: options.slot_size_bytes(),
-            data_offset: round_up(producers_end, alignment(data_bytes)).ok_or_else(too_large)?,
-            data_bytes,
+            data_offset: 0,
+            data_bytes: 0,
             page_bytes: page_bytes() as u64,
-            done_offset,
+            done_offset: 0,
             producers_max: options.producers(),
             consumers_max: options.consumers(),
             stamp: options.stamp,
@@ -140,12 +134,27 @@ impl Header {
             name: name.to_owned(),
             dead_letters: options.dead_letters.clone(),
             data_path: None,
-        })
+        };
+        header.place().ok_or_else(too_large)?;
+        Ok(header)
+    }
+
+    /// Sets where things lie in the files of a channel of these sizes. `None` when they fit no file.
+    pub(super) fn place(&mut self) -> Option<()> {
+        let page = page_bytes() as u64;
+        let producers_end = layout::ring_end(self.producers_max as usize) as u64;
+        let consumers_end = layout::registry_end(self.consumers_max as usize) as u64;
+        let in_ring = self.data_path.is_none();
+        self.data_bytes = round_up(self.capacity_bytes, if in_ring { page } else { self.page_bytes })?;
+        self.data_offset = if in_ring { round_up(producers_end, alignment(self.data_bytes))? } else { 0 };
+        let is_queue = self.kind == Kind::Queue;
+        self.done_offset = if is_queue { round_up(consumers_end, alignment(self.done_bytes()))? } else { 0 };
+        Some(())
     }
 
     /// Bytes of the done words; 0 unless a queue.
     pub fn done_bytes(&self) -> u64 {
-        if self.kind == Kind::Queue { self.slots * 8 } else { 0 }
+        if self.kind == Kind::Queue { self.slots.saturating_mul(8) } else { 0 }
     }
 
     /// How long the channel's files are, exactly. `None` only before [`Header::decode`] has checked the

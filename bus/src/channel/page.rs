@@ -79,17 +79,35 @@ impl Header {
             }
             other => return Err(corrupt(format!("not a railbus file: it starts with {other:#018x}"))),
         }
-        let (found, found_version) =
-            (fields.long(layout::LAYOUT_FINGERPRINT), fields.word(layout::LAYOUT_VERSION));
-        if found != layout::FINGERPRINT {
-            return Err(Error::Layout {
-                path: path.to_owned(),
-                found,
-                found_version,
-                expected: layout::FINGERPRINT,
-                expected_version: layout::VERSION,
-            });
+        if fields.long(layout::LAYOUT_FINGERPRINT) != layout::FINGERPRINT {
+            return Err(another_layout(&fields, path));
         }
+        let header = Header::checked(page, role, path)?;
+        header.validate().map_err(&corrupt)?;
+        Ok(header)
+    }
+
+    /// Reads and checks the header page of a channel's `.ring` as a journal keeps it: also one that a build with another
+    /// layout made, as long as the page itself is of this version. What it says of where things lay in the channel's
+    /// files is replaced by where they would lie now.
+    pub(crate) fn decode_recorded(page: &Page, path: &Path) -> Result<Header> {
+        let fields = Fields(page);
+        if fields.long(layout::MAGIC) != layout::MAGIC_VALUE {
+            return Err(Error::corrupt(path.display().to_string(), "it holds no channel's header page"));
+        }
+        if fields.word(layout::LAYOUT_VERSION) != layout::VERSION {
+            return Err(another_layout(&fields, path));
+        }
+        let mut header = Header::checked(page, FileRole::Ring, path)?;
+        header.place().ok_or_else(|| Error::corrupt(path.display().to_string(), "its sizes fit no file"))?;
+        header.validate().map_err(|why| Error::corrupt(path.display().to_string(), why))?;
+        Ok(header)
+    }
+
+    /// What the page says, if its checksum and its role are right.
+    fn checked(page: &Page, role: FileRole, path: &Path) -> Result<Header> {
+        let corrupt = |why: String| Error::corrupt(path.display().to_string(), why);
+        let fields = Fields(page);
         let (stored, computed) = (fields.long(layout::HEADER_CHECKSUM), checksum(page));
         if stored != computed {
             return Err(corrupt(format!(
@@ -100,9 +118,7 @@ impl Header {
         if code != role.code() {
             return Err(corrupt(format!("FILE_ROLE is {code}, expected {} ({role:?})", role.code())));
         }
-        let header = Header::from_fields(&fields).map_err(&corrupt)?;
-        header.validate().map_err(&corrupt)?;
-        Ok(header)
+        Header::from_fields(&fields).map_err(&corrupt)
     }
 
     fn from_fields(fields: &Fields) -> std::result::Result<Header, String> {
@@ -257,6 +273,16 @@ impl Header {
     }
 }
 
+fn another_layout(fields: &Fields, path: &Path) -> Error {
+    Error::Layout {
+        path: path.to_owned(),
+        found: fields.long(layout::LAYOUT_FINGERPRINT),
+        found_version: fields.word(layout::LAYOUT_VERSION),
+        expected: layout::FINGERPRINT,
+        expected_version: layout::VERSION,
+    }
+}
+
 fn checksum(page: &Page) -> u64 {
     layout::fnv1a(&page[layout::LAYOUT_FINGERPRINT..layout::HEADER_CHECKSUM])
 }
@@ -334,6 +360,27 @@ mod tests {
         for header in samples()? {
             assert_eq!(decode(&header.encode(FileRole::Ring))?, header);
             assert!(header.lengths().is_some());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_in_a_journal_may_be_of_another_layout() -> Result<()> {
+        for header in samples()? {
+            let mut page = header.encode(FileRole::Ring);
+            page[layout::MAGIC..][..8].copy_from_slice(&layout::MAGIC_VALUE.to_le_bytes());
+            page[layout::LAYOUT_FINGERPRINT] ^= 1;
+            page[layout::DATA_OFFSET] ^= 0x10;
+            let sum = checksum(&page);
+            page[layout::HEADER_CHECKSUM..][..8].copy_from_slice(&sum.to_le_bytes());
+            let read = |page: &Page| Header::decode_recorded(page, Path::new(PATH));
+            assert!(matches!(decode(&page), Err(Error::Layout { .. })));
+            assert_eq!(read(&page)?, header);
+            page[layout::LAYOUT_VERSION] ^= 2;
+            assert!(matches!(read(&page), Err(Error::Layout { .. })), "another version of the page itself");
+            page[layout::LAYOUT_VERSION] ^= 2;
+            page[layout::KIND] ^= 1;
+            assert!(matches!(read(&page), Err(Error::Corrupt { .. })));
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, SECTOR_BYTES, Seal,
     SegmentHeader, seal_offset,
 };
-use crate::channel::{FileRole, Header};
+use crate::channel::Header;
 use crate::error::{Error, Result};
 use crate::layout::HEADER_BYTES;
 
@@ -98,7 +98,7 @@ impl Segment {
             let what = format!("segment file {}", self.path.display());
             return Err(Error::corrupt(what, format!("it has only {} bytes", SECTOR_BYTES + read)));
         }
-        Header::decode(&page, FileRole::Ring, &self.path)
+        Header::decode_recorded(&page, &self.path)
     }
 
     /// Reads from `offset` on; fewer bytes than asked for only at the end of the file.
