@@ -79,7 +79,10 @@ pub use bus::{
 pub use channel::{ChannelName, ChannelOptions, Kind, Overflow, Permissions};
 pub use error::{Error, RecvError, Result, SendError};
 pub use event::{Attributes, Event, Origin, Sequence, TraceContext};
-pub use journal::{JournalPositions, JournalState, Recorder, RecorderOptions, Recorders, SyncPolicy};
+pub use journal::{
+    Checkpoint, FollowOptions, Followed, Follower, Journal, JournalPositions, JournalState, Recorder,
+    RecorderOptions, Recorders, Replay, ReplayOptions, SyncPolicy,
+};
 pub use os::pages::{PageReport, Pages};
 pub use ring::stream_subscriber::From as Start;
 pub use wait::Wait;

@@ -467,6 +467,31 @@ fn long_segments_are_read_ahead_and_their_ends_met_again() -> Result<()> {
 }
 
 #[test]
+fn a_journal_of_100_gb_is_opened_and_sought_without_reading_it() -> Result<()> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let header = journal_hand::channel_header(Kind::Stream);
+    // Sparse: 400 segments of 256 MiB, of which next to nothing is written.
+    let mut hand = Hand::of(directory.path(), header, 256 << 20);
+    let written = sample(&mut hand, 400, 3, 4);
+    let bytes: u64 =
+        (1..=400).map(|number| std::fs::metadata(hand.path(number)).expect("a file").len()).sum();
+    assert!(bytes >= 100 << 30);
+    let started = std::time::Instant::now();
+    let mut looks = 0u32;
+    for (i, (position, time_ns, _)) in written.iter().enumerate().step_by(97) {
+        let journal = Journal::open(directory.path())?;
+        for seek in [Seek::Time(*time_ns), Seek::Position(*position), Seek::Event(i as u64)] {
+            let mut events = journal.events(seek)?;
+            let first = events.next_event()?.map(|item| seen(&item));
+            assert_eq!(first, Some(events_of(&written[i..=i]).remove(0)), "{seek:?}");
+            looks += 1;
+        }
+    }
+    println!("{:?} for opening, seeking and reading an event", started.elapsed() / looks);
+    Ok(())
+}
+
+#[test]
 fn what_a_cut_left_behind_its_seal_is_not_read() -> Result<()> {
     let directory = tempfile::tempdir().expect("a directory");
     let mut hand = Hand::new(directory.path(), Kind::Stream);
