@@ -38,12 +38,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::format::checksum;
 use crate::bus::Channel;
 use crate::channel::Header as ChannelHeader;
 use crate::channel::name::check_name;
 use crate::error::{Error, Result};
+use crate::os::fork_window::Hidden;
 use crate::os::{clock, lock};
 
 /// Directory of the checkpoints, in a journal's directory.
@@ -82,7 +84,7 @@ pub struct Checkpoint {
     number: u64,
     /// Which of the two files is the newest.
     newest: usize,
-    _lock: File,
+    _lock: Hidden<File>,
 }
 
 impl Channel {
@@ -96,6 +98,10 @@ impl Channel {
         Checkpoint::of(&directory, channel_id, incarnation, Some(first_position), name)
     }
 }
+
+/// A lock is asked for this often, a ms apart: that of a consumer that has just ended may be held a moment longer, by a
+/// child of its between `fork` and `exec`.
+const TRIES: u32 = 100;
 
 impl Checkpoint {
     /// The checkpoints called `name` in the journal's directory. Takes the name for this process.
@@ -126,13 +132,19 @@ impl Checkpoint {
             Ok(()) => sync_directory(journal)?,
         }
         let path = directory.join(format!("{name}.lock"));
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = opened.map_err(|error| Error::io("open", &path, error))?;
-        if !lock::try_lock(file.as_fd(), 0).map_err(|error| Error::io("lock", &path, error))? {
-            return Err(Error::Busy {
-                what: format!("checkpoint {name} of {}", journal.display()),
-                why: "another consumer uses it; end that one, or choose another name".to_owned(),
-            });
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = Hidden::open(|| options.open(&path)).map_err(|error| Error::io("open", &path, error))?;
+        let mut tries = TRIES;
+        while !lock::try_lock(file.as_fd(), 0).map_err(|error| Error::io("lock", &path, error))? {
+            tries -= 1;
+            if tries == 0 {
+                return Err(Error::Busy {
+                    what: format!("checkpoint {name} of {}", journal.display()),
+                    why: "another consumer uses it; end that one, or choose another name".to_owned(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
         let mut checkpoint = Checkpoint {
             directory,

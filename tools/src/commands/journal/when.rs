@@ -117,9 +117,7 @@ mod tests {
         assert_eq!(parse_seek("@1.5"), Ok(Seek::Time(1_500_000_000)));
         assert_eq!(parse_until("0"), Ok(Until::Position(0)));
         assert!(matches!(parse_seek("-10m"), Ok(Seek::Time(ns)) if ns < realtime_ns() - 599_000_000_000));
-        for bad in
-            ["", "-", "now", "@", "@-1", "1.5", "2026-13-01", "2026-02-29", "2026-1-1T25:00", "-5x"]
-        {
+        for bad in ["", "-", "now", "@", "@-1", "1.5", "2026-13-01", "2026-02-29", "2026-1-1T25:00", "-5x"] {
             assert!(parse_seek(bad).is_err(), "{bad}");
         }
         assert!(parse_until("end").is_err());
