@@ -7,6 +7,7 @@
 //! [`Worker::take`] gives a [`Job`], which is handed back if it is dropped without [`Job::done`]. For several events
 //! in hand at once there are tickets: [`Worker::take_ticket`], [`Worker::event`], [`Worker::done`].
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use crate::bridge::Watch;
@@ -167,9 +168,9 @@ impl Worker {
     #[inline(always)]
     pub fn try_take(&mut self) -> Result<Option<Job<'_>>, RecvError> {
         if let Some(ticket) = self.poll_easily() {
-            return Ok(Some(Job { worker: self, ticket, finished: false }));
+            return Ok(Some(Job { worker: self, ticket }));
         }
-        Ok(self.take_ticket_slowly()?.map(|ticket| Job { worker: self, ticket, finished: false }))
+        Ok(self.take_ticket_slowly()?.map(|ticket| Job { worker: self, ticket }))
     }
 
     /// The next event, waiting for it without end.
@@ -179,19 +180,19 @@ impl Worker {
     #[inline(always)]
     pub fn take(&mut self) -> Result<Job<'_>, RecvError> {
         if let Some(ticket) = self.poll_easily() {
-            return Ok(Job { worker: self, ticket, finished: false });
+            return Ok(Job { worker: self, ticket });
         }
         let ticket = self.wait(None)?;
-        Ok(Job { worker: self, ticket, finished: false })
+        Ok(Job { worker: self, ticket })
     }
 
     /// The next event, waiting at most `timeout`.
     pub fn take_timeout(&mut self, timeout: Duration) -> Result<Job<'_>, RecvError> {
         if let Some(ticket) = self.poll_easily() {
-            return Ok(Job { worker: self, ticket, finished: false });
+            return Ok(Job { worker: self, ticket });
         }
         let ticket = self.wait(Some(timeout))?;
-        Ok(Job { worker: self, ticket, finished: false })
+        Ok(Job { worker: self, ticket })
     }
 
     /// The next event as a ticket, if there is one: it stays in this worker's hands, beside others, until
@@ -245,7 +246,7 @@ impl Worker {
         }
         let held = self.core.done(ticket.position);
         if !frame::is_plain(ticket.header) {
-            self.measure_done(ticket, held);
+            self.measure_done(ticket.position, held);
         }
         let own = self.member.memories.acks;
         self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
@@ -357,11 +358,13 @@ impl Worker {
         }
     }
 
-    /// Records how long an event was in hand, on a stamped channel.
+    /// Records how long an event was in hand, on a stamped channel. Apart, and without the ticket: what is handed to it
+    /// in memory is kept in memory all the way.
     #[cold]
-    fn measure_done(&mut self, ticket: Ticket, held: bool) {
+    #[inline(never)]
+    fn measure_done(&mut self, position: u64, held: bool) {
         if let Some(latency) = self.latency.as_mut().filter(|_| held) {
-            latency.done(ticket.position);
+            latency.done(position);
         }
     }
 
@@ -541,7 +544,6 @@ impl Drop for Worker {
 pub struct Job<'a> {
     worker: &'a mut Worker,
     ticket: Ticket,
-    finished: bool,
 }
 
 impl Job<'_> {
@@ -564,18 +566,19 @@ impl Job<'_> {
 
     /// Says that the event is done.
     #[inline(always)]
-    pub fn done(mut self) {
-        self.finished = true;
-        self.worker.done(self.ticket);
+    pub fn done(self) {
+        // Without a drop at the end, also in case of a panic, the job stays in registers.
+        let mut job = ManuallyDrop::new(self);
+        let ticket = job.ticket;
+        job.worker.done(ticket);
     }
 
     /// Hands the event back for redelivery.
     pub fn retry(self) {}
 
     /// Keeps the event in the worker's hands and returns its ticket.
-    pub fn keep(mut self) -> Ticket {
-        self.finished = true;
-        self.ticket
+    pub fn keep(self) -> Ticket {
+        ManuallyDrop::new(self).ticket
     }
 }
 
@@ -590,8 +593,6 @@ impl std::ops::Deref for Job<'_> {
 
 impl Drop for Job<'_> {
     fn drop(&mut self) {
-        if !self.finished {
-            self.worker.retry(self.ticket);
-        }
+        self.worker.retry(self.ticket);
     }
 }
