@@ -12,12 +12,12 @@
 //!
 //! **The pace.** The writer asks for segment k+1 when it begins k, and needs it when k is full. Zeros written at full
 //! speed would take the disk from the writer, so the helper lets itself go on only while
-//! `zeroed <= START + BASE * time + 2 * what the writer has written since it asked`: it is done when k is half full,
-//! however fast that is, and an idle writer costs [`PACE_BASE_BYTES_PER_S`]. When the writer has no segment to write
+//! `zeroed <= START + BASE * time + 2 * what the writer has written since it asked` (times the growth, where k+1 is larger
+//! than k): it is done when k is half full, however fast that is, and an idle writer costs [`PACE_BASE_BYTES_PER_S`]. When the writer has no segment to write
 //! to (the first of all, or it was faster than the disk can zero), there is nobody to spare, and it goes at full speed.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,10 +27,12 @@ use std::time::{Duration, Instant};
 
 use super::files::Files;
 use super::format::{BLOCK_BYTES_MAX, SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader};
-use super::segments::write_whole;
+use super::segments::{progress, write_whole};
 use super::stage_memory::StageMemory;
 use crate::os::fork::ForkGuard;
 
+/// Blocks of zeros of one call.
+const ZERO_BLOCKS: usize = 8;
 /// Zeros written without looking at the pace, in bytes.
 const PACE_START_BYTES: u64 = 4 << 20;
 /// The pace while the writer is idle, in bytes per second.
@@ -67,7 +69,7 @@ struct Pace {
 
 impl Pace {
     /// Waits until `zeroed` bytes are not too many; false when the helper should end.
-    fn wait(&self, zeroed: u64, began: Instant, consumed_at_begin: u64) -> bool {
+    fn wait(&self, zeroed: u64, began: Instant, consumed_at_begin: u64, growth: u64) -> bool {
         let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if *stop {
@@ -75,7 +77,8 @@ impl Pace {
             }
             // Relaxed: two numbers that steer a pace; nothing is published through them.
             let consumed = self.consumed_bytes.load(Ordering::Relaxed) - consumed_at_begin;
-            if zeroed <= allowed_bytes(began.elapsed(), consumed) || self.urgent.load(Ordering::Relaxed) {
+            let allowed = allowed_bytes(began.elapsed(), consumed.saturating_mul(growth));
+            if zeroed <= allowed || self.urgent.load(Ordering::Relaxed) {
                 return true;
             }
             let waited = self.changed.wait_timeout(stop, NAP_MAX);
@@ -111,9 +114,13 @@ impl Helper {
         let pace = Arc::new(Pace::default());
         let theirs = pace.clone();
         let work = move || {
+            let mut last_bytes = u64::MAX;
             for order in to_do {
+                let growth = (order.header.segment_bytes / last_bytes).max(1);
+                last_bytes = order.header.segment_bytes;
                 let (began, consumed) = (Instant::now(), theirs.consumed_bytes.load(Ordering::Relaxed));
-                let result = make(&files, &order, direct, &|zeroed| theirs.wait(zeroed, began, consumed));
+                let go_on = |zeroed| theirs.wait(zeroed, began, consumed, growth);
+                let result = make(&files, &order, direct, &go_on);
                 if matches!(&result, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
                     return; // Stopped: nobody listens any more.
                 }
@@ -215,11 +222,33 @@ fn zero_fill(file: &File, bytes: u64, direct: bool, go_on: &dyn Fn(u64) -> bool)
         if !go_on(at) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let length = (bytes - at).min(BLOCK_BYTES_MAX as u64);
-        write_whole(file, &zeros[..length as usize], at)?;
+        let length = (bytes - at).min((ZERO_BLOCKS * BLOCK_BYTES_MAX) as u64);
+        write_zeros(file, zeros, length, at)?;
         at += length;
         if !direct && at.is_multiple_of(BUFFERED_SYNC_BYTES) {
             file.sync_data()?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes `bytes` zeros at `at`: one block of them, named several times. A call has more than one block in flight that way,
+/// and a disk takes them at several times the speed.
+fn write_zeros(file: &File, zeros: &[u8], bytes: u64, at: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes {
+        let mut rest = bytes - done;
+        let slices: [IoSlice<'_>; ZERO_BLOCKS] = std::array::from_fn(|_| {
+            let length = rest.min(zeros.len() as u64);
+            rest -= length;
+            IoSlice::new(&zeros[..length as usize])
+        });
+        let offset =
+            libc::off_t::try_from(at + done).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+        match nix::sys::uio::pwritev(file, &slices, offset) {
+            Ok(written) => done = progress(done as usize, written, bytes as usize)? as u64,
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
@@ -276,10 +305,10 @@ mod tests {
     fn a_writer_without_a_segment_is_not_kept_waiting_and_a_stop_is_heeded() {
         let pace = Pace::default();
         pace.urgent.store(true, Ordering::Relaxed);
-        assert!(pace.wait(u64::MAX, Instant::now(), 0));
+        assert!(pace.wait(u64::MAX, Instant::now(), 0, 1));
         pace.urgent.store(false, Ordering::Relaxed);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| pace.wait(u64::MAX, Instant::now(), 0));
+            let waiting = scope.spawn(|| pace.wait(u64::MAX, Instant::now(), 0, 1));
             *pace.stop.lock().unwrap() = true;
             assert!(!waiting.join().unwrap());
         });
