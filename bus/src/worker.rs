@@ -82,6 +82,9 @@ pub struct Worker {
     /// How many events are taken from the ring at once, and whether that follows the load.
     grab: u32,
     grab_follows_load: bool,
+    /// How many the next take may ask for: one after an empty poll. To look beyond the event that was waited for would
+    /// take the next slot's line away from the producer that is about to write it.
+    eager: u32,
     max_attempts: u32,
     dead_letters: Option<Box<Sender<SlotOutlet<false>>>>,
     letters_full_until_ns: u64,
@@ -145,6 +148,7 @@ impl Worker {
             until_closed,
             grab: grab.clamp(1, TAKE_MAX),
             // A death counts an attempt for all that was in hand: with one attempt, that must be one event.
+            eager: 1,
             grab_follows_load: grab == 0 && header.max_attempts != 1,
             max_attempts: header.max_attempts,
             dead_letters: dead_letters.map(Box::new),
@@ -295,7 +299,8 @@ impl Worker {
         if self.member.is_forked() {
             return None;
         }
-        let ticket = self.core.take_easily(self.grab)?;
+        let ticket = self.core.take_easily(self.eager)?;
+        self.eager = self.grab;
         let header = self.core.header(ticket);
         if frame::is_plain(header) && frame::body_bytes(header) as u64 <= self.core.body_max() {
             self.count(header);
@@ -322,11 +327,12 @@ impl Worker {
         }
         loop {
             let taken = if self.letters_full_until_ns == 0 {
-                self.core.take(self.grab)
+                self.core.take(self.eager)
             } else {
                 self.take_while_letters_are_full()
             };
             let Some(taken) = taken else {
+                self.eager = 1;
                 self.tell();
                 if self.pace.empty(self.events) {
                     self.idle.restart();
