@@ -147,8 +147,8 @@ impl Worker {
             wait,
             until_closed,
             grab: grab.clamp(1, TAKE_MAX),
+            eager: grab.clamp(1, TAKE_MAX),
             // A death counts an attempt for all that was in hand: with one attempt, that must be one event.
-            eager: 1,
             grab_follows_load: grab == 0 && header.max_attempts != 1,
             max_attempts: header.max_attempts,
             dead_letters: dead_letters.map(Box::new),
