@@ -64,7 +64,18 @@ fn start_watch(base: &Base, arguments: &str) -> Running {
     Running::of(command)
 }
 
+/// Whether a process has a handler for SIGTERM.
+fn catches_sigterm(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("caught signals");
+    let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask");
+    caught & 1 << (libc::SIGTERM - 1) != 0
+}
+
+/// Ends `watch` by SIGTERM, which ends a process that does not catch it yet in another way. It looks at least once before.
 fn ends_well(mut watch: Running) {
+    let pid = watch.pid();
+    eventually("it catches SIGTERM", || catches_sigterm(pid));
     watch.signal(libc::SIGTERM);
     assert!(watch.status().success());
 }

@@ -9,6 +9,8 @@
 
 use std::time::{Duration, Instant};
 
+use railbus::os::clock::monotonic_ns;
+use railbus::os::counter::distrust;
 use serde::{Deserialize, Serialize};
 
 /// Where ticks come from.
@@ -35,7 +37,7 @@ pub struct Clock {
 impl Clock {
     /// Chooses and calibrates a clock. Blocks for about 50 ms.
     pub fn calibrate() -> Clock {
-        if !counter_is_steady() {
+        if distrust().is_some() {
             return Clock { source: Source::Monotonic, ns_per_tick: 1.0, step_ns: 0.0 }.with_step();
         }
         let ns_per_tick = counter_period_ns().unwrap_or_else(|| {
@@ -108,13 +110,6 @@ fn paired_reading() -> (u64, Instant) {
     (best.1, best.2)
 }
 
-fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a local timespec; CLOCK_MONOTONIC exists on every Linux, so the call cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn counter() -> u64 {
@@ -148,29 +143,6 @@ fn counter_period_ns() -> Option<f64> {
 #[cfg(not(target_arch = "aarch64"))]
 fn counter_period_ns() -> Option<f64> {
     None
-}
-
-#[cfg(target_arch = "x86_64")]
-fn counter_is_steady() -> bool {
-    use std::arch::x86_64::__cpuid;
-    const INVARIANT_TSC: u32 = 1 << 8;
-    const POWER_LEAF: u32 = 0x8000_0007;
-    if __cpuid(0x8000_0000).eax < POWER_LEAF || __cpuid(POWER_LEAF).edx & INVARIANT_TSC == 0 {
-        return false;
-    }
-    let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-    let clocksource = std::fs::read_to_string(path).unwrap_or_default();
-    !["hpet", "acpi_pm", "refined-jiffies", "jiffies"].contains(&clocksource.trim())
-}
-
-#[cfg(target_arch = "aarch64")]
-fn counter_is_steady() -> bool {
-    true
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn counter_is_steady() -> bool {
-    false
 }
 
 #[cfg(test)]
