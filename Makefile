@@ -40,6 +40,7 @@ demo: build ## the main job on real input, with real kills, and latency beside t
 test: fmt-present test-tools go-conformance ## format, lints and all tests (some minutes)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --quiet
 	@$(MAKE) --no-print-directory layout-fresh python-ready
 	@sh tools/tests/venv.sh > /dev/null || echo "without Python's packages, the tests of exported files are skipped" >&2
 	$(CARGO) test --workspace --no-fail-fast

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use children::{Actor, say};
 use order_book::{Order, OrderBook};
-use railbus::journal::{Checkpoint, Journal, checkpoint};
+use railbus::journal::{Checkpoint, Journal, Retention, checkpoint};
 use railbus::{Bus, ChannelOptions, Error, Kind, Recorder, RecorderOptions, Result, SendOptions};
 
 /// Orders of the test.
@@ -105,6 +105,7 @@ fn the_last_two_are_kept_and_the_newest_whole_one_is_loaded() -> Result<()> {
     checkpoint.save(0, b"")?;
     drop(checkpoint);
     let journal = Journal::open(&directory)?;
+    // The older of the two counts: it is what is left if the newer is harmed.
     assert_eq!(checkpoint::positions(&journal)?, [("sum".to_owned(), 0)]);
     // Whatever is done to the newest, the one before it is there.
     let files = [directory.join("checkpoints/sum.a"), directory.join("checkpoints/sum.b")];
@@ -246,4 +247,38 @@ fn an_order_book_ends_the_same_whoever_is_killed() {
     let kept = std::fs::read(base.join(".book")).unwrap();
     assert!(OrderBook::decode(&kept) == Some(expected), "another book than without {kills} kills");
     println!("{kills} kills");
+}
+
+#[test]
+fn retention_spares_what_a_checkpoint_has_still_to_read() -> Result<()> {
+    let place = Place::new();
+    let channel = place.bus().create("orders", &ChannelOptions::new(Kind::Stream))?;
+    let retention = Retention { max_bytes: Some(3 << 20), ..Retention::default() };
+    let options = RecorderOptions { segment_bytes: 1 << 20, retention, ..RecorderOptions::default() };
+    let recorder = Recorder::start(&channel, place.disk.path(), &options)?;
+    let mut publisher = channel.publisher(&SendOptions::default())?;
+    let mut checkpoint = channel.checkpoint("sum")?;
+    let mut fill = |megabytes| {
+        let last = (0..megabytes * 1024).map(|_| publisher.publish(&[7; 1000])).last().unwrap()?;
+        channel.wait_durable(last, Duration::from_secs(60))?;
+        Ok::<u64, Error>(last)
+    };
+    let middle = fill(2)?;
+    checkpoint.save(middle, b"an early state")?;
+    checkpoint.save(middle, b"a state")?;
+    fill(10)?;
+    // The recorder looks around four times a second.
+    std::thread::sleep(Duration::from_secs(1));
+    let first = channel.journal_positions()?.first;
+    assert!(first <= middle, "{first} is behind the checkpoint at {middle}");
+    let end = fill(1)?;
+    checkpoint.save(end, b"a later state")?;
+    checkpoint.save(end, b"a later state")?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while channel.journal_positions()?.first <= middle {
+        assert!(Instant::now() < deadline, "nothing is removed");
+        fill(1)?;
+    }
+    recorder.stop()?;
+    Ok(())
 }

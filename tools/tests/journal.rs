@@ -283,6 +283,13 @@ fn index_and_prune_change_nothing_that_is_kept() {
     let dry = base.fine(&format!("journal prune {directory} --before {} --dry-run", position + 1));
     assert_eq!(dry, format!("2 segments would go, 536 KiB; the journal begins at position {position}\n"));
     assert_eq!(base.fine(&format!("journal cat {directory} --json")), all);
+    // A consumer's checkpoint in the second segment keeps it; the older of its two saves counts.
+    let mut checkpoint = railbus::journal::Checkpoint::open(&directory, "sum").expect("a checkpoint");
+    checkpoint.save(position - 1, b"state").expect("saved");
+    checkpoint.save(position + 100, b"later").expect("saved");
+    let dry = base.json(&format!("journal prune {directory} --before {position} --dry-run --json"));
+    assert_eq!((&dry["removed"], &dry["kept_for_checkpoint"]), (&serde_json::json!([1]), &"sum".into()));
+    checkpoint.save(position, b"state").expect("saved");
     let pruned = base.json(&format!("journal prune {directory} --before {position} --json"));
     assert_eq!(
         (&pruned["removed"], &pruned["first_position"]),
@@ -292,7 +299,10 @@ fn index_and_prune_change_nothing_that_is_kept() {
     assert_eq!(rest.lines().collect::<Vec<_>>(), lines[240..]);
     let (code, told) = base.fails(&format!("journal cat {directory} --from 0"));
     assert!(code == 2 && told.contains(&format!("begins at position {position}")), "{code} {told}");
-    assert!(base.fine(&format!("journal prune {directory} --keep 0")).starts_with("1 segments removed"));
+    let kept = base.json(&format!("journal prune {directory} --keep 0 --json"));
+    assert_eq!((&kept["removed"], &kept["kept_for_checkpoint"]), (&serde_json::json!([]), &"sum".into()));
+    let ignoring = base.fine(&format!("journal prune {directory} --keep 0 --ignore-checkpoints"));
+    assert!(ignoring.starts_with("1 segments removed"), "{ignoring}");
     assert_eq!(base.fails(&format!("journal prune {directory}")).0, 2);
     let verified = base.json(&format!("journal verify {directory} --json"));
     assert_eq!((&verified["events"], &verified["corrupt"]), (&240.into(), &serde_json::json!([])));

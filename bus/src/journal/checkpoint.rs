@@ -34,12 +34,16 @@
 //! power, there is the old one or the new one. Loading takes the newest that is whole. One process at a time uses a
 //! name, which a lock on its directory entry `NAME.lock` proves.
 
+mod file;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::file::{Content, Header};
 use super::format::checksum;
 use crate::bus::Channel;
 use crate::channel::Header as ChannelHeader;
@@ -50,9 +54,6 @@ use crate::os::{clock, lock};
 
 /// Directory of the checkpoints, in a journal's directory.
 pub const CHECKPOINTS: &str = "checkpoints";
-const MAGIC: [u8; 8] = *b"RBCHECK1";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 128;
 /// The largest state.
 pub const STATE_BYTES_MAX: u64 = 4 << 30;
 
@@ -173,7 +174,7 @@ impl Checkpoint {
         }
         for which in 0..2 {
             let path = self.path(which);
-            if let Content::Damaged(why) = read(&path, self.channel_id)? {
+            if let Content::Damaged(why) = file::read(&path, self.channel_id)? {
                 let why = format!("{why}, and there is no other; remove it to begin anew");
                 return Err(Error::corrupt(format!("checkpoint {}", path.display()), why));
             }
@@ -191,7 +192,9 @@ impl Checkpoint {
         Err(Error::corrupt(
             format!("checkpoint {} of {}", self.name, self.directory.display()),
             format!(
-                "it is of position {} in incarnation {} of the channel, which was lost and made again from position {first}                  on: events that it has seen were not durable. Remove it to begin anew, and save only what                  `wait_durable` has vouched for",
+                "it is of position {} in incarnation {} of the channel, which was lost and made again from position {first} \
+                 on: events that it has seen were not durable. Remove it to begin anew, and save only what \
+                 `wait_durable` has vouched for",
                 saved.position, saved.incarnation
             ),
         ))
@@ -219,7 +222,7 @@ impl Checkpoint {
             state_checksum: checksum(state),
         };
         let beside = self.directory.join(format!("{}.tmp", self.name));
-        let written = write(&beside, &header.encode(), state).and_then(|()| fs::rename(&beside, &path));
+        let written = file::write(&beside, &header.encode(), state).and_then(|()| fs::rename(&beside, &path));
         written.map_err(|error| Error::io("write", &path, error))?;
         sync_directory(&self.directory)?;
         (self.newest, self.number) = (which, header.number);
@@ -234,7 +237,7 @@ impl Checkpoint {
     fn find_newest(&self) -> Result<Option<(usize, Saved)>> {
         let mut newest: Option<(usize, Saved)> = None;
         for which in 0..2 {
-            if let Content::Whole(saved) = read(&self.path(which), self.channel_id)?
+            if let Content::Whole(saved) = file::read(&self.path(which), self.channel_id)?
                 && newest.as_ref().is_none_or(|(_, newest)| newest.number < saved.number)
             {
                 newest = Some((which, saved));
@@ -244,17 +247,23 @@ impl Checkpoint {
     }
 }
 
-/// The positions of all checkpoints of a journal, by name: what retention should keep. Damaged ones are left out.
+/// The positions of all checkpoints of a journal, by name: what retention should keep. Of the two saves of a name the older
+/// counts, which is what is left should the newer be damaged. Damaged ones are left out.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::NotAllowed`].
 pub fn positions(journal: &super::Journal) -> Result<Vec<(String, u64)>> {
-    let directory = journal.directory().join(CHECKPOINTS);
+    positions_in(journal.directory(), journal.channel().channel_id)
+}
+
+/// [`positions`] of the journal of that channel in a directory. Reads the headers only.
+pub(crate) fn positions_in(journal: &Path, channel_id: [u8; 16]) -> Result<Vec<(String, u64)>> {
+    let directory = journal.join(CHECKPOINTS);
     let entries = match fs::read_dir(&directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|error| Error::io("list", &directory, error))?,
     };
-    let mut found: Vec<(String, u64, u64)> = Vec::new();
+    let mut found = BTreeMap::new();
     for entry in entries {
         let path = entry.map_err(|error| Error::io("list", &directory, error))?.path();
         let name = path.file_name().and_then(|name| name.to_str());
@@ -262,115 +271,11 @@ pub fn positions(journal: &super::Journal) -> Result<Vec<(String, u64)>> {
         else {
             continue;
         };
-        let Content::Whole(saved) = read(&path, journal.channel().channel_id)? else { continue };
-        match found.iter_mut().find(|(known, ..)| known == name) {
-            Some(known) if known.1 < saved.number => (known.1, known.2) = (saved.number, saved.position),
-            Some(_) => {}
-            None => found.push((name.to_owned(), saved.number, saved.position)),
-        }
+        let Content::Whole((header, _)) = file::open(&path, channel_id)? else { continue };
+        let position: &mut u64 = found.entry(name.to_owned()).or_insert(header.position);
+        *position = header.position.min(*position);
     }
-    found.sort();
-    Ok(found.into_iter().map(|(name, _, position)| (name, position)).collect())
-}
-
-struct Header {
-    number: u64,
-    position: u64,
-    channel_id: [u8; 16],
-    state_bytes: u64,
-    time_ns: u64,
-    incarnation: u64,
-    state_checksum: u32,
-}
-
-impl Header {
-    fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
-        put(0, &MAGIC);
-        put(8, &VERSION.to_le_bytes());
-        put(16, &self.number.to_le_bytes());
-        put(24, &self.position.to_le_bytes());
-        put(32, &self.channel_id);
-        put(48, &self.state_bytes.to_le_bytes());
-        put(56, &self.time_ns.to_le_bytes());
-        put(64, &self.incarnation.to_le_bytes());
-        put(120, &self.state_checksum.to_le_bytes());
-        let sum = checksum(&bytes[..HEADER_BYTES - 4]);
-        bytes[HEADER_BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
-        bytes
-    }
-
-    fn decode(bytes: &[u8; HEADER_BYTES]) -> std::result::Result<Header, &'static str> {
-        let long = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        if bytes[..8] != MAGIC {
-            return Err("it is no checkpoint");
-        }
-        if word(8) != VERSION {
-            return Err("it was written by another version");
-        }
-        if checksum(&bytes[..HEADER_BYTES - 4]) != word(HEADER_BYTES - 4) {
-            return Err("its header's checksum differs");
-        }
-        Ok(Header {
-            number: long(16),
-            position: long(24),
-            channel_id: bytes[32..].first_chunk().copied().unwrap_or_default(),
-            state_bytes: long(48),
-            time_ns: long(56),
-            incarnation: long(64),
-            state_checksum: word(120),
-        })
-    }
-}
-
-/// What a file holds.
-enum Content {
-    Absent,
-    Whole(Saved),
-    Damaged(&'static str),
-}
-
-fn read(path: &Path, channel_id: [u8; 16]) -> Result<Content> {
-    let fail = |error| Error::io("read", path, error);
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Content::Absent),
-        file => file.map_err(fail)?,
-    };
-    let mut bytes = [0; HEADER_BYTES];
-    match file.read_exact(&mut bytes) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            return Ok(Content::Damaged("it is cut short"));
-        }
-        read => read.map_err(fail)?,
-    }
-    let header = match Header::decode(&bytes) {
-        Ok(header) => header,
-        Err(why) => return Ok(Content::Damaged(why)),
-    };
-    if header.channel_id != channel_id {
-        return Ok(Content::Damaged("it is of another channel"));
-    }
-    // The length is the file's before it is believed.
-    let length = file.metadata().map_err(fail)?.len();
-    if header.state_bytes > STATE_BYTES_MAX || length != HEADER_BYTES as u64 + header.state_bytes {
-        return Ok(Content::Damaged("it has another length than it says"));
-    }
-    let mut state = Vec::new();
-    file.read_to_end(&mut state).map_err(fail)?;
-    if checksum(&state) != header.state_checksum {
-        return Ok(Content::Damaged("its state's checksum differs"));
-    }
-    let Header { number, position, time_ns, incarnation, .. } = header;
-    Ok(Content::Whole(Saved { position, state, number, time_ns, incarnation }))
-}
-
-fn write(path: &Path, header: &[u8], state: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    file.write_all(header)?;
-    file.write_all(state)?;
-    file.sync_all()
+    Ok(found.into_iter().collect())
 }
 
 fn sync_directory(path: &Path) -> Result<()> {

@@ -117,7 +117,7 @@ impl Files {
         lock::holder(self.directory.as_fd())
     }
 
-    /// Takes a segment out of the journal and keeps its file for [`prepare`] to use again, unless there are
+    /// Takes a segment out of the journal and keeps its file for `prepare` to use again, unless there are
     /// [`RETIRED_MAX`] already or it has holes: then it is removed. Readers that have it open see foreign blocks when
     /// it is used again, which they recognise by the segment's id.
     pub fn retire(&self, segment: u64) -> io::Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! A journal is a directory per channel (`JOURNAL/BUS/CHANNEL/`) of **segment files** of **blocks** of **records**.
 //! One writer at a time, which holds the directory's lock, appends; any number of readers read, also while it writes.
-//! `docs/JOURNAL.md` describes the bytes; [`format`] defines them.
+//! `docs/JOURNAL.md` describes the bytes; [`mod@format`] defines them.
 
 pub mod block;
 pub mod blocking;

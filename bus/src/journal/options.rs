@@ -38,10 +38,10 @@ pub struct Retention {
     pub max_bytes: Option<u64>,
     /// Remove what was recorded longer ago.
     pub max_age: Option<Duration>,
-    /// Remove what every durable subscription has read, and of a queue: what is done.
+    /// Remove what every durable subscription has read and every checkpoint has behind it, and of a queue: what is done.
     pub consumed: bool,
-    /// Whether size and age spare what a durable subscription has still to read, and unfinished events of a queue. Yes
-    /// unless said otherwise; then one that never comes back keeps the journal for ever.
+    /// Whether size and age spare what a durable subscription, or a consumer with a checkpoint, has still to read, and
+    /// unfinished events of a queue. Yes unless said otherwise; then one that never comes back keeps the journal for ever.
     pub keep_unread: bool,
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::bus::Channel;
 use crate::channel::Kind;
 use crate::error::{Error, RecvError, Result};
+use crate::journal::checkpoint;
 use crate::journal::disk::Disk;
 use crate::journal::doorbell::{Announced, Sleep};
 use crate::journal::files::Files;
@@ -468,6 +469,10 @@ impl Recording {
         if self.channel.header().kind == Kind::Queue {
             unread = unread.min(self.acks.as_ref().map_or(0, |acks| acks.lowest));
         }
+        // Where a checkpoint cannot be read, it may need everything.
+        let checkpoints = checkpoint::positions_in(&self.directory, self.channel.header().channel_id);
+        unread =
+            checkpoints.map_or(0, |all| all.iter().map(|&(_, position)| position).fold(unread, u64::min));
         let stand = Stand { now_ns: clock::realtime_ns(), durable: self.writer.durable(), unread };
         let failed = |error| Error::io("look for segments to remove in", &self.directory, error);
         let removable =

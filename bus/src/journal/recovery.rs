@@ -1,6 +1,6 @@
 //! Recovery: brings a journal that was left in any state to one that a writer can go on from, or refuses.
 //!
-//! [`survey`](survey) says what is there; [`recover`] then removes what is behind the cut (newest segment first),
+//! `survey` says what is there; [`recover`] then removes what is behind the cut (newest segment first),
 //! makes what is before it durable, and ends it with a seal. Each step leaves a journal that recovery judges in the
 //! same way, so it may be killed anywhere and run again; running it twice changes nothing.
 //!

@@ -26,7 +26,8 @@ pub(crate) struct Stand {
     pub(crate) now_ns: u64,
     /// Everything before this is durable.
     pub(crate) durable: u64,
-    /// The lowest position that a durable subscription has still to read, or that is not done; `u64::MAX` for none.
+    /// The lowest position that a durable subscription or a checkpoint has still to read, or that is not done;
+    /// `u64::MAX` for none.
     pub(crate) unread: u64,
 }
 

@@ -197,6 +197,10 @@ pub struct LatencyArgs {
     /// Write the distribution in HdrHistogram's text format, and the limit's to FILE with .limit.hgrm
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
+    /// Record the events of the way there meanwhile, in a journal of its own below DIR, which is removed afterwards;
+    /// compare with a run without. It needs a third core, or is felt
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
     /// Whether the limit is a futex ping-pong: `bench wake`.
     #[arg(skip)]
     pub futex_limit: bool,
@@ -431,6 +435,7 @@ impl WakeArgs {
             common: self.common.clone(),
             rate: None,
             hgrm: self.hgrm.clone(),
+            journal: None,
             futex_limit: true,
         })
     }
@@ -489,6 +494,9 @@ impl LatencyArgs {
                 let why = "the bare words hold one event at a time; an open loop needs a ring";
                 return Err(Error::invalid("--rate with --kind limit", why));
             }
+        }
+        if self.channel.ring.kind == Kind::Limit && self.journal.is_some() {
+            return Err(Error::invalid("--journal with --kind limit", "the limit has no channel to record"));
         }
         if self.channel.ring.kind == Kind::Limit && self.channel.ring.payload != 8 {
             return Err(Error::invalid("--payload with --kind limit", "a bare word has 8 bytes"));
@@ -604,6 +612,7 @@ mod tests {
             ("latency --rate NaN", "--rate NaN"),
             ("latency --kind limit --rate 1000", "bare words"),
             ("latency --kind limit --payload 16", "--payload"),
+            ("latency --kind limit --journal x", "--journal"),
             ("latency --seconds 0", "--seconds 0"),
             ("latency --seconds NaN", "--seconds NaN"),
             ("latency --cores 9999", "core 9999"),

@@ -5,11 +5,11 @@
 //! supervisor leaves that is itself killed is an ordinary bus that nobody uses.
 
 use std::any::Any;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use railbus::error::{Error, Result};
-use railbus::{Bus, ChannelOptions, Pages};
+use railbus::{Bus, ChannelOptions, Pages, Recorder, RecorderOptions};
 
 use super::args::{Kind, PagesWanted, RingArgs};
 use super::transport::Lane;
@@ -78,6 +78,24 @@ pub fn prepare(args: &RingArgs, lanes: &[Lane]) -> Result<Stage> {
         Error::invalid(format!("$RAILBUS_DIR {}", path.display()), "the benchmark needs a path in UTF-8")
     })?;
     Ok(Stage { channel, capacity_bytes, pages, keep: Some(Box::new(made)) })
+}
+
+impl Stage {
+    /// The same, with the events of the way there recorded in a journal below `directory`, until it is dropped.
+    pub fn recorded(mut self, directory: &Path) -> Result<Stage> {
+        let journal = tempfile::Builder::new().prefix("railbus-bench-").tempdir_in(directory);
+        let journal = journal.map_err(|error| Error::io("make a directory in", directory, error))?;
+        let made = self.keep.take();
+        let bus = Path::new(&self.channel);
+        let (base, name) = (bus.parent(), bus.file_name().and_then(|name| name.to_str()));
+        if let (Some(base), Some(name)) = (base, name) {
+            let channel = Bus::at(base, name)?.attach(Lane::There.channel())?;
+            let recorder = Recorder::start(&channel, journal.path(), &RecorderOptions::default())?;
+            // Dropped in this order: the recorder ends before its channel and its journal go.
+            self.keep = Some(Box::new((recorder, made, journal)));
+        }
+        Ok(self)
+    }
 }
 
 /// Number and size of the slots: by default as many as fit [`DEFAULT_BYTES`], within 64 and 1024, each the smallest

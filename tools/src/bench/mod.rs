@@ -81,8 +81,14 @@ pub fn run(args: &BenchArgs) -> u8 {
 fn run_latency(args: &LatencyArgs) -> Result<()> {
     args.check()?;
     let run = Run::begin(&args.common, 2)?;
-    let (measured, stage) =
-        latency::measure(&run, args, || channel::prepare(&args.channel.ring, &[Lane::There, Lane::Back]))?;
+    let stage = || {
+        let stage = channel::prepare(&args.channel.ring, &[Lane::There, Lane::Back])?;
+        match &args.journal {
+            Some(directory) => stage.recorded(directory),
+            None => Ok(stage),
+        }
+    };
+    let (measured, stage) = latency::measure(&run, args, stage)?;
     let (report, channel, limit) =
         report::of_latency(args, run, &measured, &stage).ok_or_else(nothing_measured)?;
     if let Some(path) = &args.hgrm {

@@ -1,10 +1,11 @@
 //! `railbus journal prune`: removes the oldest segments.
 
 use super::when::parse_until;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, note};
 use crate::output::{print, print_json};
 use crate::units::parse_bytes;
 use railbus::Error;
+use railbus::journal::checkpoint;
 use railbus::journal::files::Files;
 use railbus::journal::store::Store;
 use railbus::journal::{Journal, SegmentInfo, Until};
@@ -19,7 +20,8 @@ Examples:
   railbus journal prune JOURNAL/demo/ticks --keep 10GiB
 
 Only whole segments go, oldest first, and only those that hold nothing that is to be kept. The newest two stay in any \
-case, so this may be done beside a writer (which does the same by its own retention).";
+case, so this may be done beside a writer (which does the same by its own retention). What a consumer with a checkpoint \
+has still to read stays, too, unless --ignore-checkpoints is given.";
 
 /// Remove the oldest segments of a journal
 #[derive(Debug, clap::Args)]
@@ -35,6 +37,9 @@ pub(crate) struct PruneArgs {
     /// Keep at most so many bytes of segments
     #[arg(long, value_name = "SIZE", group = "what", value_parser = parse_bytes)]
     keep: Option<u64>,
+    /// Remove also what consumers with a checkpoint have still to read
+    #[arg(long)]
+    ignore_checkpoints: bool,
     /// Say what would go, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -47,7 +52,11 @@ pub(crate) struct PruneArgs {
 pub(crate) fn run(args: &PruneArgs) -> Outcome {
     let journal = Journal::open(&args.directory)?;
     let segments = journal.segments()?;
-    let doomed = args.doomed(&segments);
+    let wanted = args.doomed(&segments, u64::MAX);
+    let checkpoints = if args.ignore_checkpoints { Vec::new() } else { checkpoint::positions(&journal)? };
+    let behind = checkpoints.iter().min_by_key(|(_, position)| *position);
+    let doomed = args.doomed(&segments, behind.map_or(u64::MAX, |(_, position)| *position));
+    let kept_for = behind.filter(|_| doomed.len() < wanted.len());
     if !args.dry_run {
         let files = Files::open(&args.directory)?;
         for segment in doomed {
@@ -64,7 +73,14 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
             "bytes": bytes,
             "dry_run": args.dry_run,
             "first_position": first.map(|block| block.first_position),
+            "kept_for_checkpoint": kept_for.map(|(name, _)| name),
         }));
+    }
+    if let Some((name, position)) = kept_for {
+        note(&format!(
+            "{} segments stay: checkpoint {name} is at position {position} (--ignore-checkpoints removes them)",
+            wanted.len() - doomed.len()
+        ));
     }
     let verb = if args.dry_run { "would go" } else { "removed" };
     print(&format!(
@@ -76,8 +92,8 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
 }
 
 impl PruneArgs {
-    /// The segments that may go: a beginning of the journal.
-    fn doomed<'a>(&self, segments: &'a [SegmentInfo]) -> &'a [SegmentInfo] {
+    /// The segments that may go: a beginning of the journal, before position `unread`.
+    fn doomed<'a>(&self, segments: &'a [SegmentInfo], unread: u64) -> &'a [SegmentInfo] {
         // Those in preparation do not count.
         let used = segments.iter().take_while(|segment| segment.first.is_some()).count();
         let mut left: u64 = segments.iter().map(|segment| segment.file_bytes).sum();
@@ -90,7 +106,8 @@ impl PruneArgs {
                 (Until::Time(time_ns), Some(next)) => next.base_time_ns <= time_ns,
             });
             let is_much = self.keep.is_some_and(|keep| left > keep);
-            if segment.sealed_bytes.is_none() || !(is_old || is_much) {
+            let is_read = next.first.is_some_and(|next| next.first_position <= unread);
+            if segment.sealed_bytes.is_none() || !is_read || !(is_old || is_much) {
                 break;
             }
             left -= segment.file_bytes;
