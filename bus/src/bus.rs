@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::channel::{
     self, Attached, ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Maps, Opened, Overflow,
 };
+use crate::diversion::{self, Diversion};
 use crate::error::{Error, Result};
 use crate::inlet::{Inlet, SlotInlet, StreamInlet};
 use crate::journal::shared::View;
@@ -101,10 +102,11 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::Invalid`], [`Error::NoSpace`], [`Error::NoHugePages`] when they are required,
-    /// [`Error::NotAllowed`].
+    /// [`Error::NotAllowed`]; [`Error::NotFound`] for a channel to divert to that is not there.
     pub fn create(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         let full = ChannelName::new(&self.name, name)?;
         let options = &self.with_dead_letters(name, options)?;
+        diversion::check(self, name, options)?;
         let created = channel::create(&self.base, &full, options, &|maps| initialise(maps, options))?;
         Channel::new(self, created.attached, Some(created.pages))
     }
@@ -125,6 +127,7 @@ impl Bus {
     pub fn create_or_attach(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         let full = ChannelName::new(&self.name, name)?;
         let options = &self.with_dead_letters(name, options)?;
+        diversion::check(self, name, options)?;
         match channel::create_or_attach(&self.base, &full, options, &|maps| initialise(maps, options))? {
             Opened::Created(created) => Channel::new(self, created.attached, Some(created.pages)),
             Opened::Found(attached) => Channel::new(self, attached, None),
@@ -391,6 +394,7 @@ impl Channel {
     pub fn publisher(&self, options: &SendOptions) -> Result<Publisher> {
         self.expect(Kind::Stream, "publisher")?;
         self.check_eviction(options)?;
+        let diversion = Diversion::open(self, options)?;
         let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
         let Memories { ring, acks, data, .. } = member.memories;
         let header = self.header();
@@ -410,26 +414,36 @@ impl Channel {
             )
         })?;
         Sequences::new(ring, header.producers_max as usize).settle_before(core.place().position);
-        Ok(Sender::new(StreamOutlet::new(core), member, options, u32::MAX >> 1))
+        let core = core.with_watermarks(header.marks());
+        Ok(Sender::new(StreamOutlet::new(core), member, options, u32::MAX >> 1, diversion))
     }
 
     /// A publisher of this topic.
     pub fn topic_publisher(&self, options: &SendOptions) -> Result<TopicPublisher> {
         self.expect(Kind::Topic, "topic publisher")?;
         // Every subscriber wants every event.
-        self.slot_sender(options, u32::MAX >> 1)
+        self.slot_sender(options, u32::MAX >> 1, Diversion::open(self, options)?)
     }
 
     /// A producer of this queue.
     pub fn producer(&self, options: &SendOptions) -> Result<Producer> {
         self.expect(Kind::Queue, "producer")?;
-        self.slot_sender(options, 1)
+        self.slot_sender(options, 1, Diversion::open(self, options)?)
+    }
+
+    /// A sender of a slot ring that diverts nothing itself, whatever the channel's policy.
+    pub(crate) fn slot_sender_undiverted<const TOPIC: bool>(
+        &self,
+        options: &SendOptions,
+    ) -> Result<Sender<SlotOutlet<TOPIC>>> {
+        self.slot_sender(options, if TOPIC { u32::MAX >> 1 } else { 1 }, None)
     }
 
     fn slot_sender<const TOPIC: bool>(
         &self,
         options: &SendOptions,
         wakes: u32,
+        diversion: Option<Box<Diversion>>,
     ) -> Result<Sender<SlotOutlet<TOPIC>>> {
         self.check_eviction(options)?;
         let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
@@ -442,7 +456,8 @@ impl Channel {
         let index = member.registered.index;
         let core =
             SlotProducer::<_, TOPIC>::new(ring, acks, data, done, index, self.slots(), producers, consumers);
-        Ok(Sender::new(SlotOutlet::new(core), member, options, wakes))
+        let core = core.with_limits(self.header().marks(), self.header().credits);
+        Ok(Sender::new(SlotOutlet::new(core), member, options, wakes, diversion))
     }
 
     /// A subscriber of this stream.

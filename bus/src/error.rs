@@ -179,7 +179,8 @@ impl Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// There is no room: the slowest reader, or worker, is a whole ring behind. Nothing was published.
+    /// There is no room: the slowest reader, or worker, is a whole ring behind, or this producer is out of credits.
+    /// Nothing was published. [`Sender::refusal`](crate::sender::Sender::refusal) tells who is in the way.
     #[error("the channel is full")]
     Full,
     /// There is no room, events wait to be taken, and the channel has no live worker.
@@ -198,9 +199,16 @@ pub enum SendError {
         /// The most this channel takes.
         max: usize,
     },
-    /// The channel's policy is to drop the newest when full: the event was counted as dropped.
-    #[error("dropped: the channel is full and its policy is to drop the newest")]
+    /// The channel's policy is to drop the newest when full, or to divert it and the other channel has no room either
+    /// (or its slots are too small): the event was counted as dropped.
+    #[error("dropped: the channel is full")]
     Dropped,
+    /// The channel's policy is to divert what finds no room: the event is in the other channel, and not in this one.
+    #[error("diverted: the channel is full, the event is at position {position} of the one it diverts to")]
+    Diverted {
+        /// Its position there.
+        position: u64,
+    },
     /// This participant was evicted; attach again.
     #[error("this participant was evicted; attach again")]
     Evicted,

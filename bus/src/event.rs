@@ -41,7 +41,7 @@ impl TraceContext {
     }
 }
 
-/// Where a dead letter comes from.
+/// Where a dead letter, or a diverted event, comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Origin {
     /// First 8 bytes of the queue's channel id.
@@ -49,9 +49,9 @@ pub struct Origin {
     /// Its incarnation.
     pub incarnation: u64,
     /// The event's position there. (channel, incarnation, position) identifies it for ever, so that a letter that
-    /// was delivered twice can be told.
+    /// was delivered twice can be told. A diverted event has none there: this is how far that channel was.
     pub position: u64,
-    /// How often it was delivered in vain.
+    /// How often it was delivered in vain; 0 for a diverted event.
     pub attempts: u64,
 }
 

@@ -22,10 +22,12 @@ use crate::member::{Kernel, Memories, TELLING};
 use crate::memory::{Edge, Mapped, Memory};
 use crate::os::clock;
 use crate::os::pages::PageReport;
+use crate::refusal::{self, Blocker};
 use crate::ring::anchor::{self, POSITION_MAX, Place};
 use crate::ring::frame;
 use crate::ring::gates::NO_GATE;
 use crate::ring::peers::{Peers, Side};
+use crate::ring::pressure;
 use crate::ring::registry::{self, Status};
 use crate::ring::stream_subscriber::walk_each;
 use crate::ring::word::{self, Slots, done};
@@ -54,6 +56,11 @@ pub struct Info {
     pub positions: Positions,
     /// Events that took a side road.
     pub counters: Counters,
+    /// Whether producers are under pressure, as those found it who published or asked last; `None` without watermarks.
+    pub pressure: Option<PressureSeen>,
+    /// What holds producers back most: the slowest reliable reader, or the oldest event of a queue that is not done.
+    /// `None` when nothing does.
+    pub held_by: Option<Blocker>,
     /// Everybody who is registered: producers first, each side by index.
     pub participants: Vec<Participant>,
 }
@@ -95,10 +102,21 @@ pub struct Positions {
 pub struct Counters {
     /// Dropped because the channel was full.
     pub dropped: u64,
+    /// Published in the channel that this one diverts to, because it was full.
+    pub diverted: u64,
     /// Delivered again (queue).
     pub redelivered: u64,
     /// Moved to the dead-letter queue.
     pub dead_lettered: u64,
+}
+
+/// What producers know of the pressure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PressureSeen {
+    /// Whether they are under pressure.
+    pub is_high: bool,
+    /// How often that has changed.
+    pub changes: u64,
 }
 
 /// What a participant does.
@@ -310,9 +328,15 @@ impl Observer {
             positions,
             counters: Counters {
                 dropped: memories.ring.load(layout::DROPPED, Edge::Plain),
+                diverted: memories.ring.load(layout::DIVERTED, Edge::Plain),
                 redelivered: memories.acks.load(layout::REDELIVERED, Edge::Plain),
                 dead_lettered: memories.acks.load(layout::DEAD_LETTERED, Edge::Plain),
             },
+            pressure: header.watermarks.map(|_| {
+                let changes = pressure::load(&memories.ring);
+                PressureSeen { is_high: pressure::is_high(changes), changes }
+            }),
+            held_by: view.held_by(&positions, &participants),
             participants,
         })
     }
@@ -425,6 +449,23 @@ impl View<'_> {
         self.done_word(t) == self.slots().state(t, done::DONE)
     }
 
+    fn held_by(&self, positions: &Positions, participants: &[Participant]) -> Option<Blocker> {
+        let view =
+            refusal::View { header: self.header, memories: self.memories, published: positions.published };
+        let holding = participants.iter().filter(|one| matches!(one.life, Life::Live | Life::Held));
+        let slowest = holding.filter_map(|one| Some((one.cursor?, one.index))).min();
+        let oldest = positions.unfinished.filter(|&count| count > 0);
+        let oldest = oldest.and_then(|_| self.retained(positions.published).find(|&t| !self.is_done(t)));
+        let blocker = match (oldest, slowest) {
+            (Some(oldest), slowest) if slowest.is_none_or(|(cursor, _)| oldest <= cursor) => {
+                view.event(oldest)
+            }
+            (_, Some((_, index))) => view.reader(index),
+            _ => return None,
+        };
+        Some(blocker).filter(|blocker| *blocker != Blocker::Gone)
+    }
+
     fn participants(&self, positions: &Positions) -> Vec<Participant> {
         let taken = self.taken_by_worker(positions.published);
         let mut participants = Vec::new();
@@ -526,11 +567,7 @@ impl View<'_> {
     }
 
     fn name(&self, side: Side, index: usize) -> String {
-        let at = layout::entry(index) + layout::NAME;
-        let words = (0..8).map(|i| self.memory(side).load(at + i * 8, Edge::Plain));
-        let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).take_while(|&byte| byte != 0).collect();
-        // Whoever prints it must not be steered by it.
-        String::from_utf8_lossy(&bytes).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+        refusal::name_of(self.memory(side), index)
     }
 
     /// Tickets that the claim word of an entry announces, that were won and are not finished.

@@ -93,13 +93,17 @@ fields! {
     PRODUCERS_MAX: 128, 4, "creator", "entries in the producer registry";
     CONSUMERS_MAX: 132, 4, "creator", "entries in the consumer registry";
     FLAGS: 136, 8, "creator", "channel flags";
-    OVERFLOW: 144, 4, "creator", "what `publish` does when full: 1 block, 2 drop the newest, 3 nothing: readers are lossy";
+    OVERFLOW: 144, 4, "creator", "what `publish` does when full: 1 block, 2 drop the newest, 3 nothing: readers are lossy, 4 divert";
     MAX_ATTEMPTS: 148, 4, "creator", "deliveries of a queue event before it is a dead letter, 0 without limit";
     STUCK_AFTER_NS: 152, 8, "creator", "when a participant others wait for counts as stuck";
     FIRST_POSITION: 160, 8, "creator", "position of the first event";
     CHANNEL_NAME: 192, 128, "creator", "UTF-8, zero-padded";
     DEAD_LETTERS: 320, 128, "creator", "name of the dead-letter queue in the same bus, or empty";
     DATA_PATH: 448, 512, "creator", "file on hugetlbfs that holds the data, or empty when `.ring` does";
+    HIGH_WATERMARK: 1216, 4, "creator", "percent of the capacity from which on producers are under pressure, 0 for never";
+    LOW_WATERMARK: 1220, 4, "creator", "percent of the capacity from which on they are not any more";
+    CREDITS: 1224, 4, "creator", "queue, topic: unfinished events that one producer may have in the ring, 0 without limit";
+    DIVERT_TO: 1280, 128, "creator", "name of the channel in the same bus that takes what finds no room, or empty";
     HEADER_CHECKSUM: 4088, 8, "creator", "FNV-1a of the bytes from `LAYOUT_FINGERPRINT` up to here";
 }
 
@@ -114,6 +118,8 @@ fields! {
     ANCHOR_ENTRIES: 512, 64, "publisher", "stream: two entries of floor position, floor count, recent position, recent count";
     PRODUCERS_HIGH: 640, 8, "producers", "registry entries that were ever used";
     DROPPED: 768, 8, "producers", "events dropped because the channel was full";
+    DIVERTED: 776, 8, "producers", "events that went to the other channel because this one was full";
+    PRESSURE: 896, 8, "producers", "counts changes of the pressure: odd from the high watermark to the low one";
 }
 
 fields! {

@@ -52,6 +52,7 @@ pub mod bridge;
 pub mod bus;
 pub mod channel;
 mod copy;
+mod diversion;
 pub mod error;
 pub mod event;
 pub mod info;
@@ -66,6 +67,7 @@ pub mod operate;
 pub mod os;
 pub mod outlet;
 pub mod reader;
+pub mod refusal;
 pub mod ring;
 pub mod sender;
 mod wait;
@@ -84,6 +86,7 @@ pub use journal::{
     RecorderOptions, Recorders, Replay, ReplayOptions, SyncPolicy,
 };
 pub use os::pages::{PageReport, Pages};
+pub use refusal::Refusal;
 pub use ring::stream_subscriber::From as Start;
 pub use wait::Wait;
 pub use worker::{Job, Ticket, Worker};

@@ -16,6 +16,26 @@ pub enum Repair {
     NeedsWorker,
 }
 
+/// What is in a producer's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The reader in this consumer entry; `None` when it has moved on meanwhile.
+    Reader(Option<usize>),
+    /// Queue: this event is not done.
+    NotDone(u64),
+    /// Topic: the event at this position is being written.
+    Unpublished(u64),
+    /// So many events of the producer's own are unfinished as it has credits: the oldest of them.
+    OutOfCredits {
+        /// How many credits it has.
+        credits: usize,
+        /// The oldest unfinished event.
+        oldest: u64,
+        /// The reader that holds that back (topic).
+        reader: Option<usize>,
+    },
+}
+
 /// The producing end of a ring. Implemented by the three kinds; not for users to implement.
 pub trait Outlet {
     /// Room for one event.
@@ -49,8 +69,12 @@ pub trait Outlet {
     fn body_max(&self) -> u64;
     /// Repairs what refused a claim, if its owner is dead.
     fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair;
-    /// Everything of this handle is committed up to here. Not meaningful where each event is told.
+    /// The next position: a stream's events are committed up to here.
     fn position_committed(&self) -> u64;
+    /// Measures the pressure anew, and says whether the channel is under pressure.
+    fn look_at_pressure(&mut self) -> bool;
+    /// What refused a claim, as far as the ring knows.
+    fn obstacle(&self, refused: Self::Refused) -> Obstacle;
     /// The position that everybody waits for when a claim is refused, for observers.
     fn blocked_at(&self, refused: Self::Refused) -> u64;
     /// The consumer entry of the reader that is in the way, if it is a reader.
@@ -141,6 +165,14 @@ impl Outlet for StreamOutlet {
         self.core.place().position
     }
 
+    fn look_at_pressure(&mut self) -> bool {
+        self.core.look_at_pressure()
+    }
+
+    fn obstacle(&self, refused: Self::Refused) -> Obstacle {
+        Obstacle::Reader(self.gate(refused).or_else(|| self.core.slowest().entry))
+    }
+
     fn blocked_at(&self, _refused: Self::Refused) -> u64 {
         self.core.place().position
     }
@@ -171,11 +203,19 @@ impl<const TOPIC: bool> SlotOutlet<TOPIC> {
         SlotOutlet { core, won: Tickets { first: 0, count: 0 }, wanted: 0, body_max }
     }
 
+    /// The oldest own ticket that has not given its credit back.
+    fn oldest_unfinished(&self) -> u64 {
+        self.core.credits().and_then(|(_, oldest)| oldest).unwrap_or_else(|| self.core.tail())
+    }
+
+    /// Claims for a batch, and where credits are counted.
     #[cold]
-    fn claim_in_batch(&mut self) -> Result<u64, slot_producer::Refused> {
+    fn claim_counted(&mut self) -> Result<u64, slot_producer::Refused> {
         if self.won.count == 0 {
             // Not more than a few at a time, so that a batch does not keep readers of its first events waiting.
-            self.won = self.core.claim(self.wanted.min(64) as u32)?;
+            let wanted = self.core.credit(self.wanted.clamp(1, 64) as u32)?;
+            self.won = self.core.claim(wanted)?;
+            self.core.spend(self.won);
         }
         let ticket = self.won.first;
         self.won = Tickets { first: ticket + 1, count: self.won.count - 1 };
@@ -191,8 +231,8 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
 
     #[inline(always)]
     fn claim(&mut self, _body_bytes: u64) -> Result<u64, Self::Refused> {
-        if self.wanted > 0 || self.won.count > 0 {
-            return self.claim_in_batch();
+        if self.wanted > 0 || self.won.count > 0 || self.core.has_credits() {
+            return self.claim_counted();
         }
         self.core.claim(1).map(|tickets| tickets.first)
     }
@@ -246,25 +286,47 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
     fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair {
         match refused {
             slot_producer::Refused::NotDone(_) => Repair::NeedsWorker,
+            slot_producer::Refused::OutOfCredits if !TOPIC => Repair::NeedsWorker,
             _ if self.core.repair(refused, peers) => Repair::Retry,
             _ => Repair::Wait,
         }
     }
 
     fn position_committed(&self) -> u64 {
-        0
+        self.core.tail()
     }
 
     fn blocked_at(&self, refused: Self::Refused) -> u64 {
         match refused {
             slot_producer::Refused::NotDone(t) | slot_producer::Refused::NotPublished(t) => t,
             slot_producer::Refused::Gate(_) => self.core.tail(),
+            slot_producer::Refused::OutOfCredits => self.oldest_unfinished(),
+        }
+    }
+
+    fn look_at_pressure(&mut self) -> bool {
+        self.core.look_at_pressure()
+    }
+
+    fn obstacle(&self, refused: Self::Refused) -> Obstacle {
+        match refused {
+            slot_producer::Refused::NotDone(t) => Obstacle::NotDone(t),
+            slot_producer::Refused::NotPublished(t) => Obstacle::Unpublished(t),
+            slot_producer::Refused::Gate(reader) => Obstacle::Reader(Some(reader)),
+            slot_producer::Refused::OutOfCredits => Obstacle::OutOfCredits {
+                credits: self.core.credits().map_or(0, |(credits, _)| credits),
+                oldest: self.oldest_unfinished(),
+                reader: self.gate(refused),
+            },
         }
     }
 
     fn gate(&self, refused: Self::Refused) -> Option<usize> {
         match refused {
             slot_producer::Refused::Gate(reader) => Some(reader),
+            slot_producer::Refused::OutOfCredits if TOPIC => {
+                self.core.slowest(self.oldest_unfinished()).entry
+            }
             _ => None,
         }
     }

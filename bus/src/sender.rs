@@ -5,8 +5,9 @@
 //! ([`Sender::publish_batch`]).
 //!
 //! What happens when there is no room is the caller's choice per call: [`Sender::try_publish`] says so at once,
-//! [`Sender::publish_timeout`] waits, and [`Sender::publish`] does what the channel's creator chose: block, or drop
-//! the newest and count it.
+//! [`Sender::publish_timeout`] waits, and [`Sender::publish`] does what the channel's creator chose: block, drop the
+//! newest and count it, or divert it to another channel. [`Sender::refusal`] then tells who was in the way, and
+//! [`Sender::is_under_pressure`] that there will soon be no room.
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use bytemuck::NoUninit;
 use crate::bus::{Channel, SendOptions};
 use crate::channel::Overflow;
 use crate::copy::copy;
+use crate::diversion::Diversion;
 use crate::error::SendError;
-use crate::event::{Attributes, Sequence};
+use crate::event::{Attributes, Origin, Sequence};
 use crate::layout;
 use crate::member::{Member, Memories, SharedFutex};
 use crate::memory::{Edge, Mapped, Memory};
@@ -25,8 +27,10 @@ use crate::operate::StuckReader;
 use crate::os::fork::ForkGuard;
 use crate::os::stamp::StampClock;
 use crate::outlet::{Outlet, Repair};
+use crate::refusal::{Refusal, View};
 use crate::ring::frame::{self, STAMPED};
 use crate::ring::park::{Sleeper, Waker};
+use crate::ring::pressure;
 use crate::ring::registry;
 use crate::ring::sequence::Sequences;
 use crate::wait::{Step, Wait, Waiting};
@@ -52,9 +56,14 @@ pub struct Sender<R: Outlet> {
     stamp: Option<StampClock>,
     /// The reader in the way, watched in order to evict it; `None` unless the sender was opened to do so.
     stuck: Option<StuckReader>,
+    /// Where events go that find no room, if the channel's policy is to divert them.
+    diversion: Option<Box<Diversion>>,
+    diverted: u64,
     dropped: u64,
     /// How often there was no room.
     blocked: u64,
+    /// What was in the way the last time.
+    refused: Option<R::Refused>,
     /// Events and payload bytes published by this handle.
     events: u64,
     bytes: u64,
@@ -86,18 +95,28 @@ impl Numbers {
 }
 
 impl<R: Outlet> Sender<R> {
-    pub(crate) fn new(ring: R, member: Member, options: &SendOptions, wakes: u32) -> Sender<R> {
+    pub(crate) fn new(
+        ring: R,
+        member: Member,
+        options: &SendOptions,
+        wakes: u32,
+        diversion: Option<Box<Diversion>>,
+    ) -> Sender<R> {
         let header = member.channel.header();
         let wait = options.wait;
+        let is_never_easy = header.stamp || header.credits > 0;
         Sender {
-            easy: if header.stamp { member.guard.never() } else { member.guard },
+            easy: if is_never_easy { member.guard.never() } else { member.guard },
             stuck: options.evict_stuck.then(StuckReader::default),
             waker: Waker::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
             wakes,
             wait,
             overflow: header.overflow,
             stamp: header.stamp.then(StampClock::new),
+            diversion,
+            diverted: 0,
             dropped: 0,
+            refused: None,
             numbers: Numbers::of(&member, &options.name),
             blocked: 0,
             events: 0,
@@ -131,8 +150,9 @@ impl<R: Outlet> Sender<R> {
         Ok(self.put(claim, header, payload))
     }
 
-    /// Publishes a copy of `payload` as the channel's policy says: waits for room without end, or drops the event
-    /// when there is none, counts it, and returns [`SendError::Dropped`].
+    /// Publishes a copy of `payload` as the channel's policy says: waits for room without end; or, when there is none,
+    /// drops the event, counts it, and returns [`SendError::Dropped`]; or publishes it in the channel that this one
+    /// diverts to, counts it, and returns [`SendError::Diverted`].
     #[inline]
     pub fn publish(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         match self.put_easily(payload) {
@@ -148,7 +168,10 @@ impl<R: Outlet> Sender<R> {
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
-            Err(refused) => self.claim_by_policy(body_bytes, refused)?,
+            Err(refused) => match self.claim_by_policy(body_bytes, refused) {
+                Ok(claim) => claim,
+                Err(error) => return Err(self.divert(error, payload, &Attributes::default())),
+            },
         };
         Ok(self.put(claim, header, payload))
     }
@@ -186,9 +209,15 @@ impl<R: Outlet> Sender<R> {
 
     /// Publishes a copy of `payload` with a type id, trace context, time or origin, waiting as [`Self::publish`] does.
     pub fn publish_with(&mut self, payload: &[u8], attributes: &Attributes) -> Result<u64, SendError> {
-        let mut claim = self.claim_with(payload.len(), attributes)?;
-        claim.copy_from_slice(payload);
-        Ok(claim.commit())
+        match self.claim_with(payload.len(), attributes) {
+            Ok(mut claim) => {
+                claim.copy_from_slice(payload);
+                return Ok(claim.commit());
+            }
+            Err(SendError::Full) => {}
+            Err(error) => return Err(error),
+        }
+        Err(self.divert(SendError::Full, payload, attributes))
     }
 
     /// As [`Self::publish_with`], but says at once when there is no room.
@@ -224,7 +253,8 @@ impl<R: Outlet> Sender<R> {
     /// The number is kept in the channel, so that a publisher which is killed at any instruction, opens again under its
     /// name and publishes everything anew leaves out nothing and publishes nothing twice. (In a queue or topic whose
     /// other producers have gone round the whole ring in between, the one event that was in work may come twice, with
-    /// the same number.) As long as the channel exists; with a journal also when it is made again.
+    /// the same number.) As long as the channel exists; with a journal also when it is made again. It is never diverted:
+    /// where others would be, it waits.
     ///
     /// # Errors
     /// [`SendError::NotSequenced`]; otherwise as [`Self::publish`].
@@ -263,6 +293,8 @@ impl<R: Outlet> Sender<R> {
             return Ok(None);
         }
         let sequence = Some(Sequence { publisher: numbers.publisher, number });
+        let waits = self.overflow == Overflow::Divert && timeout.is_none();
+        let timeout = if waits { Some(Duration::MAX) } else { timeout };
         let mut claim = self.claim_inner(payload.len(), &Attributes { sequence, ..*attributes }, timeout)?;
         claim.copy_from_slice(payload);
         let position = claim.position();
@@ -280,6 +312,8 @@ impl<R: Outlet> Sender<R> {
     }
 
     /// Claims room for a payload of `payload_bytes` to be written in place, waiting as [`Self::publish`] does.
+    ///
+    /// What is written in place cannot be diverted: on a channel that diverts, this says [`SendError::Full`] at once.
     ///
     /// The bytes are what the ring held before. Fill them with ordinary stores and then [`Claim::commit`]; dropping
     /// the claim aborts it. Asynchronous I/O into a claim may land after the claim, or the process, is gone: copy.
@@ -380,7 +414,7 @@ impl<R: Outlet> Sender<R> {
         })
     }
 
-    /// Publishes copies of all payloads, in order, waiting for room without end. Readers may see them a few at a
+    /// Publishes copies of all payloads, in order, waiting for room without end, whatever the channel's policy. Readers may see them a few at a
     /// time. On an error the number of those already published is in the result.
     pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), (usize, SendError)> {
         for payload in payloads {
@@ -394,7 +428,9 @@ impl<R: Outlet> Sender<R> {
                     let sent = match self.overflow {
                         Overflow::Block | Overflow::LossyReaders => self.publish(payload),
                         // A batch waits also where single events would be dropped: it says how far it came.
-                        Overflow::DropNewest => self.publish_timeout(payload, Duration::MAX),
+                        Overflow::DropNewest | Overflow::Divert => {
+                            self.publish_timeout(payload, Duration::MAX)
+                        }
                     };
                     sent.map_err(|error| (published, error))?;
                     1
@@ -423,7 +459,7 @@ impl<R: Outlet> Sender<R> {
                 Ok(claim) => claim,
                 Err(refused) => {
                     // Somebody who publishes only in batches must get past the dead, too: by the next call.
-                    self.note_blocked();
+                    self.note_blocked(refused);
                     self.ring.repair(refused, &self.member.peers);
                     break;
                 }
@@ -449,6 +485,34 @@ impl<R: Outlet> Sender<R> {
     /// Events dropped by this handle because the channel was full.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Events of this handle that went to the channel that this one diverts to.
+    pub fn diverted(&self) -> u64 {
+        self.diverted
+    }
+
+    /// Whether the channel is under pressure: from when its depth reaches the high watermark until it is down to the low
+    /// one ([`ChannelOptions::watermarks`](crate::ChannelOptions::watermarks); never without). While it is not: two
+    /// loads of words that rarely change. While it is, this measures the depth, so that it is seen to fall also when
+    /// nobody publishes: a look at every reader and, in a queue, at each event published since the last look.
+    ///
+    /// The first event that brings the depth to the high mark raises the pressure, whoever publishes it, before its
+    /// call returns. A hint, in time for slowing down; it holds nobody back.
+    #[inline]
+    pub fn is_under_pressure(&mut self) -> bool {
+        !self.member.is_forked()
+            && pressure::is_high(pressure::load(&self.member.memories.ring))
+            && self.ring.look_at_pressure()
+    }
+
+    /// Why there was no room, the last time that a call of this handle found none: who was in the way, and how far
+    /// behind it is now. `None` when there always was room. Takes a microsecond or so, and no system call.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let refused = self.refused.filter(|_| !self.member.is_forked())?;
+        let Member { channel, memories, .. } = &self.member;
+        let view = View { header: channel.header(), memories, published: self.ring.position_committed() };
+        Some(Refusal::of(self.ring.obstacle(refused), &view))
     }
 
     /// Largest payload, in bytes, that the channel takes (without a trace context or origin).
@@ -547,8 +611,8 @@ impl<R: Outlet> Sender<R> {
     #[cold]
     fn claim_at_once(&mut self, body_bytes: u64, refused: R::Refused) -> Result<R::Claim, SendError> {
         self.member.seen();
-        self.claim_past_the_dead(body_bytes, refused).map_err(|(_, repair)| {
-            self.note_blocked();
+        self.claim_past_the_dead(body_bytes, refused).map_err(|(refused, repair)| {
+            self.note_blocked(refused);
             match repair {
                 Repair::NeedsWorker if self.has_no_worker() => SendError::NoWorker,
                 _ => SendError::Full,
@@ -558,7 +622,8 @@ impl<R: Outlet> Sender<R> {
 
     /// Tells observers that there was no room.
     #[cold]
-    fn note_blocked(&mut self) {
+    fn note_blocked(&mut self, refused: R::Refused) {
+        self.refused = Some(refused);
         self.blocked += 1;
         self.member.note(layout::BLOCKED, self.blocked);
     }
@@ -592,18 +657,52 @@ impl<R: Outlet> Sender<R> {
         match self.overflow {
             // With lossy readers only a topic's slot that is being written refuses, for a moment.
             Overflow::Block | Overflow::LossyReaders => self.claim_waiting(body_bytes, refused, None),
-            Overflow::DropNewest => {
+            Overflow::DropNewest | Overflow::Divert => {
                 // Repaired first, so that a dead reader does not make the channel drop for ever.
-                if let Ok(claim) = self.claim_past_the_dead(body_bytes, refused) {
-                    return Ok(claim);
-                }
-                self.note_blocked();
-                self.dropped += 1;
-                self.member.note(layout::LOST, self.dropped);
-                // Counted for the channel too; other producers count in the same word. No order is needed.
-                self.member.memories.ring.fetch_add(layout::DROPPED, 1, Edge::Plain);
-                Err(SendError::Dropped)
+                let (refused, _) = match self.claim_past_the_dead(body_bytes, refused) {
+                    Ok(claim) => return Ok(claim),
+                    Err(refused) => refused,
+                };
+                self.note_blocked(refused);
+                Err(if self.overflow == Overflow::Divert { SendError::Full } else { self.drop_one() })
             }
+        }
+    }
+
+    /// Counts an event that is lost for want of room.
+    fn drop_one(&mut self) -> SendError {
+        self.dropped += 1;
+        self.member.note(layout::LOST, self.dropped);
+        // Counted for the channel too; other producers count in the same word. No order is needed.
+        self.member.memories.ring.fetch_add(layout::DROPPED, 1, Edge::Plain);
+        SendError::Dropped
+    }
+
+    /// After `error`: where that is a want of room, publishes the event in the channel that this one diverts to.
+    #[cold]
+    fn divert(&mut self, error: SendError, payload: &[u8], attributes: &Attributes) -> SendError {
+        let Some(diversion) = self.diversion.as_mut().filter(|_| error == SendError::Full) else {
+            return error;
+        };
+        let header = self.member.channel.header();
+        let mut attributes = *attributes;
+        if let Some(clock) = &mut self.stamp {
+            attributes.published_ns.get_or_insert_with(|| clock.now_ns());
+        }
+        attributes.origin.get_or_insert(Origin {
+            channel: header.channel_word(),
+            incarnation: header.incarnation,
+            position: self.ring.position_committed(),
+            attempts: 0,
+        });
+        match diversion.try_publish_with(payload, &attributes) {
+            Ok(position) => {
+                self.diverted += 1;
+                // As `DROPPED`.
+                self.member.memories.ring.fetch_add(layout::DIVERTED, 1, Edge::Plain);
+                SendError::Diverted { position }
+            }
+            Err(_) => self.drop_one(),
         }
     }
 
@@ -614,7 +713,7 @@ impl<R: Outlet> Sender<R> {
         refused: R::Refused,
         timeout: Option<Duration>,
     ) -> Result<R::Claim, SendError> {
-        self.note_blocked();
+        self.note_blocked(refused);
         let mut waiting = Waiting::new(self.wait, timeout);
         let mut sleeper = Sleeper::default();
         let mut refused = refused;
@@ -622,6 +721,7 @@ impl<R: Outlet> Sender<R> {
             match waiting.step() {
                 Step::Poll => {}
                 Step::TimedOut => {
+                    self.refused = Some(refused);
                     let hopeless = self.ring.repair(refused, &self.member.peers) == Repair::NeedsWorker;
                     break Err(if hopeless && self.has_no_worker() {
                         SendError::NoWorker

@@ -77,6 +77,9 @@ pub struct Worker {
     core: SlotWorker<crate::memory::Mapped>,
     member: Member,
     waker: Waker,
+    /// How many producers to wake when there is room: one takes it; but of those that wait for a credit of their own
+    /// nobody knows which.
+    space_wakes: u32,
     wait: Wait,
     until_closed: bool,
     /// How many events are taken from the ring at once, and whether that follows the load.
@@ -144,6 +147,7 @@ impl Worker {
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
+            space_wakes: if member.channel.header().credits > 0 { u32::MAX >> 1 } else { 1 },
             wait,
             until_closed,
             grab: grab.clamp(1, TAKE_MAX),
@@ -253,7 +257,7 @@ impl Worker {
             self.measure_done(ticket.position, held);
         }
         let own = self.member.memories.acks;
-        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
+        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || self.space_wakes);
         held
     }
 
@@ -400,7 +404,6 @@ impl Worker {
         }
         let Some(mut letters) = self.dead_letters.take() else { return true };
         let header = self.member.channel.header();
-        let channel_word = u64::from_le_bytes(std::array::from_fn(|i| header.channel_id[i]));
         // SAFETY: the event is in this worker's hands, and its header was checked.
         let event: Event<'_> = unsafe { Event::new(self.locate(ticket)) };
         let attributes = Attributes {
@@ -410,7 +413,7 @@ impl Worker {
             replayed: event.is_replayed(),
             sequence: event.sequence(),
             origin: Some(event.origin().unwrap_or(Origin {
-                channel: channel_word,
+                channel: header.channel_word(),
                 incarnation: header.incarnation,
                 position: taken.ticket,
                 // Putting it back while the dead-letter queue was full counted, too.

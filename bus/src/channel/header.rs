@@ -11,6 +11,7 @@ use crate::layout;
 use crate::os::mapping::{page_bytes, round_up};
 use crate::os::pages::{Backing, HUGE_2M};
 use crate::os::random::hex;
+use crate::ring::pressure::Watermarks;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,6 +89,12 @@ pub struct Header {
     pub lock_memory: bool,
     /// What `publish` does when there is no room.
     pub overflow: Overflow,
+    /// The queue or topic of the same bus that takes what finds no room.
+    pub divert_to: Option<String>,
+    /// The high and the low watermark, in percent of the capacity.
+    pub watermarks: Option<(u32, u32)>,
+    /// Unfinished events that one producer may have in the ring, 0 without limit.
+    pub credits: u32,
     /// Deliveries of a queue's event before it is a dead letter, 0 without limit.
     pub max_attempts: u32,
     /// When a participant others wait for counts as stuck, in ns.
@@ -128,6 +135,9 @@ impl Header {
             stamp: options.stamp,
             lock_memory: options.lock_memory,
             overflow: options.overflow,
+            divert_to: options.divert_to.clone(),
+            watermarks: options.watermarks,
+            credits: options.credits,
             max_attempts: options.max_attempts,
             stuck_after_ns: nanoseconds(options.stuck_after),
             first_position: options.first_position,
@@ -181,6 +191,17 @@ impl Header {
     /// The address alignment at which the data can have huge pages.
     pub(crate) fn data_alignment(&self) -> u64 {
         if self.data_path.is_some() { self.page_bytes } else { alignment(self.data_bytes) }
+    }
+
+    /// The first 8 bytes of the identity, as an event's origin has them.
+    pub(crate) fn channel_word(&self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|i| self.channel_id[i]))
+    }
+
+    /// The marks of the pressure, in bytes of a stream, events of a slot ring.
+    pub(crate) fn marks(&self) -> Option<Watermarks> {
+        let capacity = if self.kind == Kind::Stream { self.capacity_bytes } else { self.slots };
+        self.watermarks.map(|(high, low)| Watermarks::new(capacity, high, low))
     }
 
     /// Name of the data file on hugetlbfs: tied to the identity, so that nothing else is ever taken or

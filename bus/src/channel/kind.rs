@@ -69,6 +69,8 @@ pub enum Overflow {
     DropNewest,
     /// There always is room: the channel takes lossy readers only, who lose the oldest.
     LossyReaders,
+    /// It publishes the event in another channel of the bus, and counts it; drops it when that is full as well.
+    Divert,
 }
 
 impl Overflow {
@@ -78,6 +80,7 @@ impl Overflow {
             Overflow::Block => 1,
             Overflow::DropNewest => 2,
             Overflow::LossyReaders => 3,
+            Overflow::Divert => 4,
         }
     }
 
@@ -87,6 +90,7 @@ impl Overflow {
             1 => Some(Overflow::Block),
             2 => Some(Overflow::DropNewest),
             3 => Some(Overflow::LossyReaders),
+            4 => Some(Overflow::Divert),
             _ => None,
         }
     }
@@ -98,6 +102,7 @@ impl fmt::Display for Overflow {
             Overflow::Block => "block",
             Overflow::DropNewest => "drop-newest",
             Overflow::LossyReaders => "lossy-readers",
+            Overflow::Divert => "divert",
         })
     }
 }
@@ -110,9 +115,10 @@ impl FromStr for Overflow {
             "block" => Ok(Overflow::Block),
             "drop-newest" => Ok(Overflow::DropNewest),
             "lossy-readers" => Ok(Overflow::LossyReaders),
+            "divert" => Ok(Overflow::Divert),
             _ => Err(Error::invalid(
                 format!("overflow {text:?}"),
-                "must be block, drop-newest or lossy-readers",
+                "must be block, drop-newest, divert or lossy-readers",
             )),
         }
     }
@@ -128,7 +134,7 @@ mod tests {
             assert_eq!(kind.to_string().parse::<Kind>()?, kind);
             assert_eq!(Kind::from_code(kind.code()), Some(kind));
         }
-        for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::LossyReaders] {
+        for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::LossyReaders, Overflow::Divert] {
             assert_eq!(overflow.to_string().parse::<Overflow>()?, overflow);
             assert_eq!(Overflow::from_code(overflow.code()), Some(overflow));
         }

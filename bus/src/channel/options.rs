@@ -81,6 +81,9 @@ pub struct ChannelOptions {
     pub(crate) numa_node: Option<u32>,
     pub(crate) lock_memory: bool,
     pub(crate) overflow: Overflow,
+    pub(crate) divert_to: Option<String>,
+    pub(crate) watermarks: Option<(u32, u32)>,
+    pub(crate) credits: u32,
     pub(crate) max_attempts: u32,
     pub(crate) dead_letters: Option<String>,
     pub(crate) stuck_after: Duration,
@@ -106,6 +109,9 @@ impl ChannelOptions {
             numa_node: None,
             lock_memory: true,
             overflow: Overflow::Block,
+            divert_to: None,
+            watermarks: None,
+            credits: 0,
             max_attempts: 0,
             dead_letters: None,
             stuck_after: Duration::from_secs(1),
@@ -144,6 +150,12 @@ impl ChannelOptions {
         lock_memory: bool => lock_memory;
         /// What `publish` does when there is no room; it waits unless told not to.
         overflow: Overflow => overflow;
+        /// Name of the queue or topic in the same bus that takes what finds no room, with
+        /// [`Overflow::Divert`]. It is made before this channel.
+        divert_to: Option<String> => divert_to;
+        /// Unfinished events that one producer of a queue or topic may have in the ring (a queue's: not done; a topic's:
+        /// not read by every reliable reader), at most the slots; 0, the default, is without limit.
+        credits: u32 => credits;
         /// Deliveries of a queue's event before it is a dead letter, at most 63; 0, the default, is without limit.
         max_attempts: u32 => max_attempts;
         /// Name of the queue in the same bus that takes dead letters.
@@ -160,6 +172,14 @@ impl ChannelOptions {
         incarnation: u64 => incarnation;
         /// Position of the first event: a multiple of 8 for a stream, else any ticket.
         first_position: u64 => first_position;
+    }
+
+    /// From which depth on producers are told that they are under pressure
+    /// ([`Sender::is_under_pressure`](crate::sender::Sender::is_under_pressure)), and from which depth on that they are
+    /// not any more, in percent of the capacity: 0 to 100, `low` below `high`. Nobody is told anything unless said.
+    pub fn watermarks(mut self, high_percent: u32, low_percent: u32) -> ChannelOptions {
+        self.watermarks = Some((high_percent, low_percent));
+        self
     }
 
     /// Checks every value against its range, and values against each other.
@@ -231,6 +251,7 @@ impl ChannelOptions {
                 ));
             }
         }
+        self.check_overload()?;
         if self.incarnation == 0 {
             return Err(Error::invalid("incarnation 0", "incarnations count from 1"));
         }
@@ -246,6 +267,45 @@ impl ChannelOptions {
             }
         }
         self.numa_node.map_or(Ok(()), numa::check_node)
+    }
+
+    fn check_overload(&self) -> Result<()> {
+        let kind = self.kind;
+        if let Some((high, low)) = self.watermarks
+            && !is_watermarks(high, low)
+        {
+            let what = format!("watermarks {high} and {low} percent");
+            return Err(Error::invalid(
+                what,
+                "the high one must be 1 to 100, the low one 0 to 99 and below it",
+            ));
+        }
+        if self.watermarks.is_some() && self.overflow == Overflow::LossyReaders {
+            return Err(Error::invalid("watermarks", "lossy readers never hold a producer back"));
+        }
+        if self.credits > 0 && kind == Kind::Stream {
+            let why = "a stream has one publisher, from whom nobody needs protection; take a queue or topic";
+            return Err(Error::invalid(format!("credits {}", self.credits), why));
+        }
+        if u64::from(self.credits) > self.slot_count() {
+            let why = format!("must be 0 to {}, the slots", self.slot_count());
+            return Err(Error::invalid(format!("credits {}", self.credits), why));
+        }
+        if self.credits > 0 && self.overflow == Overflow::LossyReaders {
+            return Err(Error::invalid("credits", "lossy readers never hold a producer back"));
+        }
+        match (&self.divert_to, self.overflow) {
+            (Some(name), Overflow::Divert) => check_name("channel to divert to", name),
+            (None, Overflow::Divert) => Err(Error::invalid(
+                "overflow divert",
+                "name the queue or topic that takes what finds no room",
+            )),
+            (Some(name), other) => {
+                let what = format!("channel to divert to {name:?}");
+                Err(Error::invalid(what, format!("nothing is diverted with overflow {other}")))
+            }
+            (None, _) => Ok(()),
+        }
     }
 
     /// Bytes of event data: the product of slots and their size, which [`check`](Self::check) bounds to 2^44.
@@ -273,6 +333,11 @@ impl ChannelOptions {
     pub(crate) fn consumers(&self) -> u32 {
         self.consumers_max.unwrap_or(PARTICIPANTS_DEFAULT)
     }
+}
+
+/// Whether these percents may be the watermarks of a channel.
+pub(super) fn is_watermarks(high: u32, low: u32) -> bool {
+    (1..=100).contains(&high) && low < high
 }
 
 fn power_of_two(what: &str, value: u64, range: RangeInclusive<u64>, text: fn(u64) -> String) -> Result<()> {
@@ -323,6 +388,16 @@ mod tests {
             (queue().stuck_after(Duration::ZERO), "1 ms"),
             (queue().dead_letters(Some("x".into())), "limit of attempts"),
             (queue().dead_letters(Some("a/b".into())).max_attempts(2), "'/'"),
+            (queue().watermarks(101, 50), "1 to 100"),
+            (queue().watermarks(50, 50), "below it"),
+            (queue().watermarks(0, 0), "1 to 100"),
+            (queue().credits(1025), "0 to 1024"),
+            (stream().credits(1), "one publisher"),
+            (stream().credits(1).overflow(Overflow::LossyReaders), "one publisher"),
+            (stream().watermarks(80, 50).overflow(Overflow::LossyReaders), "lossy"),
+            (queue().overflow(Overflow::Divert), "name the queue or topic"),
+            (queue().divert_to(Some("other".into())), "overflow block"),
+            (queue().divert_to(Some("a/b".into())).overflow(Overflow::Divert), "'/'"),
             (queue().incarnation(0), "from 1"),
             (queue().numa_node(Some(4000)), "4000"),
             (queue().pages(Pages::Ordinary).require_huge(true), "required"),

@@ -60,6 +60,11 @@ impl Header {
         put(layout::CHANNEL_NAME, self.name.as_bytes());
         put(layout::DEAD_LETTERS, self.dead_letters.as_deref().unwrap_or_default().as_bytes());
         put(layout::DATA_PATH, data_path.as_bytes());
+        let (high, low) = self.watermarks.unwrap_or_default();
+        put(layout::HIGH_WATERMARK, &high.to_le_bytes());
+        put(layout::LOW_WATERMARK, &low.to_le_bytes());
+        put(layout::CREDITS, &self.credits.to_le_bytes());
+        put(layout::DIVERT_TO, self.divert_to.as_deref().unwrap_or_default().as_bytes());
         let checksum = checksum(&page);
         page[layout::HEADER_CHECKSUM..][..8].copy_from_slice(&checksum.to_le_bytes());
         page
@@ -151,6 +156,12 @@ impl Header {
             stamp: flags & FLAG_STAMP != 0,
             lock_memory: flags & FLAG_LOCK_MEMORY != 0,
             overflow: Overflow::from_code(overflow).ok_or_else(|| unknown("OVERFLOW", overflow))?,
+            divert_to: text("DIVERT_TO", fields.bytes::<128>(layout::DIVERT_TO))?,
+            watermarks: match (fields.word(layout::HIGH_WATERMARK), fields.word(layout::LOW_WATERMARK)) {
+                (0, 0) => None,
+                marks => Some(marks),
+            },
+            credits: fields.word(layout::CREDITS),
             max_attempts: fields.word(layout::MAX_ATTEMPTS),
             stuck_after_ns: fields.long(layout::STUCK_AFTER_NS),
             first_position: fields.long(layout::FIRST_POSITION),
@@ -259,6 +270,24 @@ impl Header {
             demand(self.done_offset == 0, "DONE_OFFSET", self.done_offset, "0 unless a queue")?;
             demand(self.max_attempts == 0, "MAX_ATTEMPTS", self.max_attempts.into(), "0 unless a queue")?;
         }
+        let (high, low) = self.watermarks.unwrap_or((100, 0));
+        demand(
+            options::is_watermarks(high, low),
+            "HIGH_WATERMARK",
+            high.into(),
+            "1 to 100, above LOW_WATERMARK",
+        )?;
+        demand(
+            u64::from(self.credits) <= self.slots,
+            "CREDITS",
+            self.credits.into(),
+            "0 for a stream, else at most SLOTS",
+        )?;
+        if self.divert_to.is_some() != (self.overflow == Overflow::Divert) {
+            return Err(format!("DIVERT_TO is {:?} with overflow {}", self.divert_to, self.overflow));
+        }
+        let divert_to = self.divert_to.as_deref().map(|name| check_name("DIVERT_TO", name));
+        divert_to.unwrap_or(Ok(())).map_err(|error| error.to_string())?;
         demand(self.incarnation > 0, "INCARNATION", self.incarnation, "at least 1")?;
         let stuck_after = Duration::from_nanos(self.stuck_after_ns);
         demand(
@@ -340,9 +369,12 @@ mod tests {
     fn samples() -> Result<Vec<Header>> {
         let queue =
             ChannelOptions::new(Kind::Queue).slots(1 << 20).numa_node(Some(0)).max_attempts(3).stamp(true);
+        let queue = queue.watermarks(80, 0).overflow(Overflow::Divert).divert_to(Some("spill".to_owned()));
         let mut all = vec![
             header(&ChannelOptions::new(Kind::Stream).first_position(u64::MAX - 7))?,
-            header(&ChannelOptions::new(Kind::Topic).slots(64).slot_bytes(64).lock_memory(false))?,
+            header(
+                &ChannelOptions::new(Kind::Topic).slots(64).slot_bytes(64).lock_memory(false).credits(64),
+            )?,
             header(&queue.dead_letters(Some("dead".to_owned())))?,
         ];
         let mut huge = header(&ChannelOptions::new(Kind::Stream))?;
@@ -419,7 +451,7 @@ mod tests {
 
     #[test]
     fn resealed_lies_are_found() -> Result<()> {
-        let lies: [(usize, &[u8]); 14] = [
+        let lies: [(usize, &[u8]); 19] = [
             (layout::KIND, &9u32.to_le_bytes()),
             (layout::BACKING, &0u32.to_le_bytes()),
             (layout::BACKING, &1u32.to_le_bytes()),
@@ -434,6 +466,11 @@ mod tests {
             (layout::FLAGS, &u64::MAX.to_le_bytes()),
             (layout::CHANNEL_NAME, b"../../etc/passwd\0"),
             (layout::DATA_PATH, b"/etc/passwd\0"),
+            (layout::HIGH_WATERMARK, &101u32.to_le_bytes()),
+            (layout::LOW_WATERMARK, &100u32.to_le_bytes()),
+            (layout::CREDITS, &u32::MAX.to_le_bytes()),
+            (layout::DIVERT_TO, b"../spill\0"),
+            (layout::OVERFLOW, &5u32.to_le_bytes()),
         ];
         for (at, bytes) in lies {
             for header in samples()? {
@@ -453,7 +490,7 @@ mod tests {
     proptest! {
         #[test]
         fn random_bytes_never_panic(
-            at in 0usize..960,
+            at in 0usize..1408,
             bytes in proptest::collection::vec(any::<u8>(), 1..64),
             which in 0usize..4,
         ) {

@@ -62,6 +62,8 @@ impl Plan {
             .numa_node(header.numa_node)
             .lock_memory(header.lock_memory)
             .overflow(header.overflow)
+            .divert_to(header.divert_to.clone())
+            .credits(header.credits)
             .max_attempts(header.max_attempts)
             .dead_letters(header.dead_letters.clone())
             .stuck_after(Duration::from_nanos(header.stuck_after_ns))
@@ -70,6 +72,9 @@ impl Plan {
             .channel_id(Some(header.channel_id))
             .incarnation(header.incarnation + 1)
             .first_position(self.end);
+        if let Some((high, low)) = header.watermarks {
+            options = options.watermarks(high, low);
+        }
         options = match header.kind {
             Kind::Stream => options.capacity_bytes(header.capacity_bytes),
             _ => options.slots(header.slots).slot_bytes(header.slot_bytes),

@@ -160,11 +160,11 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
         taken_over = take_over(&locked, &mut recovered, &stage, &identity, owner.unit, &options)?;
     }
     owner.incarnation = owner.incarnation.max(read_incarnation(&directory)?);
-    if let Some(letters) = &header.dead_letters {
-        let letters = ChannelName::new(name.bus(), letters)?;
-        let is_there = letters.paths(bus.base()).ring.exists();
-        if !is_there && depth > 0 && has_segments(&directory_of(journal, &letters)).unwrap_or(false) {
-            restore_named(bus, &letters, journal, depth - 1)?;
+    for other in header.dead_letters.iter().chain(&header.divert_to) {
+        let other = ChannelName::new(name.bus(), other)?;
+        let is_there = other.paths(bus.base()).ring.exists();
+        if !is_there && depth > 0 && has_segments(&directory_of(journal, &other)).unwrap_or(false) {
+            restore_named(bus, &other, journal, depth - 1)?;
         }
     }
     let plan = plan(&locked, &directory, header, &owner, &recovered)?;

@@ -7,6 +7,7 @@
 //! | [`peers`] | the one question asked of the operating system: is that participant dead? |
 //! | [`registry`] | how participants enter, leave and are swept |
 //! | [`gates`] | the cursors a producer must not overrun |
+//! | [`pressure`], [`credits`] | whether a channel fills up; how much of it one producer may fill |
 //! | [`anchor`] | the stream's two remembered places: where its history begins, and where it recently was |
 //! | [`stream_publisher`], [`stream_subscriber`] | the stream |
 //! | [`slot_producer`], [`slot_worker`], [`slot_reader`] | the slot ring: pushing, taking, reading by cursor |
@@ -15,11 +16,13 @@
 //! | [`park`] | sleeping and waking without a cost to the waker |
 
 pub mod anchor;
+pub mod credits;
 pub mod frame;
 pub mod gates;
 pub mod orphan;
 pub mod park;
 pub mod peers;
+pub mod pressure;
 pub mod registry;
 pub mod sequence;
 pub mod slot_producer;

@@ -15,14 +15,20 @@
 //! `min(cursors, that tail) + slots` may be won. A joiner stores its cursor, fences, and starts at the tail it then
 //! reads: a scan that missed it had read no later tail (JOIN).
 //!
+//! **Watermarks and credits** cost nothing where there are none. With watermarks, the one comparison of the fast path also
+//! stops where the depth may come to the high mark (see [`crate::ring::pressure`]). With credits, the caller asks
+//! [`SlotProducer::credit`] before each claim, and does not claim easily (see [`crate::ring::credits`]).
+//!
 //! One claim range is open per producer; the claim word keeps announcing it until the next claim.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
-use crate::ring::gates::Gates;
+use crate::ring::credits::Credits;
+use crate::ring::gates::{Gates, Lowest};
 use crate::ring::orphan;
 use crate::ring::peers::{Peers, Side};
-use crate::ring::word::{NO_CLAIM, Slots, claim, seq};
+use crate::ring::pressure::{Pressure, Watermarks};
+use crate::ring::word::{NO_CLAIM, Slots, claim, done, seq};
 
 /// How far ahead free tickets are looked for: done words come eight to a cache line.
 const LOOK_AHEAD: u64 = 32;
@@ -47,6 +53,8 @@ pub enum Refused {
     NotPublished(u64),
     /// The reader in this consumer entry is a ring behind.
     Gate(usize),
+    /// As many events of this producer are unfinished as it has credits.
+    OutOfCredits,
 }
 
 /// A producer's private state. `TOPIC` chooses between the two kinds of slot ring.
@@ -65,8 +73,16 @@ pub struct SlotProducer<M, const TOPIC: bool> {
     free_until: u64,
     /// Tickets below this overrun no gate.
     gate_limit: u64,
-    /// Minimum of the two, so that the fast path compares once.
+    /// Cuts the fast path short where the depth may come to the high watermark.
+    pressure: Pressure,
+    /// Minimum of these (a topic's free slots are looked at one by one), so that the fast path compares once.
     ready_until: u64,
+    /// Queue: tickets below this are known to be done.
+    done_until: u64,
+    /// How many own tickets may be unfinished; `None` without limit.
+    credits: Option<Credits>,
+    /// Topic: every gate is known to be past the tickets below this.
+    passed: u64,
     announced: bool,
 }
 
@@ -94,9 +110,58 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             gates: Gates::new(consumers),
             free_until: 0,
             gate_limit: 0,
+            pressure: Pressure::new(None),
             ready_until: 0,
+            done_until: 0,
+            credits: None,
+            passed: 0,
             announced: false,
         }
+    }
+
+    /// The same, telling the pressure, and with so many credits; 0 is without limit.
+    pub fn with_limits(self, marks: Option<Watermarks>, credits: u32) -> Self {
+        let credits = (credits > 0).then(|| Credits::new(credits));
+        SlotProducer { pressure: Pressure::new(marks), credits, ..self }
+    }
+
+    /// Whether [`Self::credit`] is to be asked before each claim.
+    #[inline(always)]
+    pub fn has_credits(&self) -> bool {
+        self.credits.is_some()
+    }
+
+    /// How many of `wanted` tickets this producer may claim now: at least one.
+    pub fn credit(&mut self, wanted: u32) -> Result<u32, Refused> {
+        let SlotProducer { done, slots, credits, passed, .. } = self;
+        let Some(credits) = credits else { return Ok(wanted) };
+        let available = if TOPIC {
+            let known = *passed;
+            match credits.available(wanted, |t| t < known) {
+                0 => {
+                    // CURSOR: a look at every reader, only when all credits are used up.
+                    let tail = self.ring.load(layout::TAIL, Edge::Tail);
+                    *passed = self.gates.lowest(&self.acks, tail).position;
+                    credits.available(wanted, |t| t < *passed)
+                }
+                some => some,
+            }
+        } else {
+            credits.available(wanted, |t| is_done(done, *slots, t))
+        };
+        if available == 0 { Err(Refused::OutOfCredits) } else { Ok(available) }
+    }
+
+    /// Accounts for what was claimed, at most what [`Self::credit`] allowed.
+    pub fn spend(&mut self, won: Tickets) {
+        if let Some(credits) = &mut self.credits {
+            (0..won.count as u64).for_each(|i| credits.spend(won.first + i));
+        }
+    }
+
+    /// How many credits there are, and the oldest ticket that has not given its credit back; `None` without credits.
+    pub fn credits(&self) -> Option<(usize, Option<u64>)> {
+        self.credits.as_ref().map(|credits| (credits.count(), credits.oldest()))
     }
 
     /// Claims up to `wanted` tickets (at least one, at most 65535 and the ring). Every ticket must then be
@@ -159,7 +224,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     fn is_ready(&self, first: u64, wanted: u32) -> bool {
         if TOPIC {
             // No look-ahead: reading the slots ahead would share lines that are about to be written.
-            wanted == 1 && first < self.gate_limit && self.is_free(first)
+            wanted == 1 && first < self.ready_until && self.is_free(first)
         } else {
             // A tail that no producer wrote may be anything: it must not wrap around to look ready.
             first.saturating_add(wanted as u64) <= self.ready_until
@@ -185,8 +250,40 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         } else if first.saturating_add(wanted) > self.free_until {
             self.free_until = self.done_slots(first, wanted.max(LOOK_AHEAD))?;
         }
-        self.ready_until = self.free_until.min(self.gate_limit);
-        Ok(self.ready_until.saturating_sub(first).min(wanted) as u32)
+        let count = self.free_until.min(self.gate_limit).saturating_sub(first).min(wanted);
+        if self.pressure.is_due(first + count) {
+            self.measure_pressure(first + count);
+        }
+        let limit = self.gate_limit.min(self.pressure.until);
+        self.ready_until = if TOPIC { limit } else { limit.min(self.free_until) };
+        Ok(count as u32)
+    }
+
+    fn measure_pressure(&mut self, end: u64) -> bool {
+        let SlotProducer { ring, acks, done, slots, gates, done_until, .. } = self;
+        self.pressure.look(ring, || {
+            let mut lowest = gates.lowest(acks, end).position;
+            if !TOPIC {
+                // Tickets stay done. A look at each, once; and none at those that the ring has forgotten.
+                *done_until = (*done_until).max(end.saturating_sub(slots.count));
+                while *done_until < end && is_done(done, *slots, *done_until) {
+                    *done_until += 1;
+                }
+                lowest = lowest.min(*done_until);
+            }
+            (lowest, end.max(ring.load(layout::TAIL, Edge::Tail)))
+        })
+    }
+
+    /// Measures the pressure anew. The next claim looks at the cursors.
+    pub fn look_at_pressure(&mut self) -> bool {
+        self.ready_until = 0;
+        self.measure_pressure(self.tail())
+    }
+
+    /// The slowest reader that holds ticket `t`, or one before it, back.
+    pub fn slowest(&self, t: u64) -> Lowest {
+        self.gates.lowest(&self.acks, t.saturating_add(1))
     }
 
     fn rescan(&mut self, first: u64) -> Result<(), Refused> {
@@ -194,6 +291,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         self.ring.fence(Edge::Join);
         let lowest = self.gates.lowest(&self.acks, first);
         self.gate_limit = lowest.position.saturating_add(self.slots.count);
+        self.ready_until = self.ready_until.min(self.gate_limit);
         match lowest.entry {
             Some(reader) if self.gate_limit <= first => Err(Refused::Gate(reader)),
             _ => Ok(()),
@@ -282,8 +380,14 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             Refused::NotPublished(t) => {
                 orphan::abort_orphan(&self.ring, &self.data, self.slots, self.producers, t, peers)
             }
+            Refused::OutOfCredits if TOPIC => {
+                let oldest = self.credits().and_then(|(_, oldest)| oldest).unwrap_or(0);
+                self.slowest(oldest).entry.is_some_and(|reader| {
+                    self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
+                })
+            }
             // Done words belong to the workers: only a live one can repair them.
-            Refused::NotDone(_) => false,
+            Refused::NotDone(_) | Refused::OutOfCredits => false,
         }
     }
 
@@ -291,4 +395,11 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     pub fn tail(&self) -> u64 {
         self.ring.load(layout::TAIL, Edge::Tail)
     }
+}
+
+/// Whether ticket `t` of a queue is done: by its done word, or because the word has moved on.
+fn is_done<M: Memory>(done_words: &M, slots: Slots, t: u64) -> bool {
+    // DONE: only counted; whoever wins the slot looks again.
+    let word = done_words.load(slots.done_offset(t), Edge::Done);
+    word == slots.state(t, done::DONE) || slots.is_newer(word, t)
 }

@@ -21,8 +21,9 @@ use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::anchor::{self, History, Place};
 use crate::ring::frame;
-use crate::ring::gates::Gates;
+use crate::ring::gates::{Gates, Lowest};
 use crate::ring::peers::{Peers, Side};
+use crate::ring::pressure::{Pressure, Watermarks};
 use crate::ring::stream_subscriber::walk;
 
 /// A claimed frame: where its header word goes.
@@ -72,7 +73,9 @@ pub struct StreamPublisher<M> {
     written: Place,
     batch: Option<Batch>,
     limit: u64,
-    /// A frame that ends at or before this position needs neither padding nor a rescan.
+    /// Cuts the easy path short where the depth may come to the high watermark.
+    pressure: Pressure,
+    /// A frame that ends at or before this position needs neither padding nor a rescan, nor a look at the pressure.
     room_until: u64,
     /// The same, but 0 while a batch is open.
     easy_until: u64,
@@ -115,10 +118,16 @@ impl<M: Memory> StreamPublisher<M> {
             written: end,
             batch: None,
             limit: end.position,
+            pressure: Pressure::new(None),
             room_until: end.position,
             easy_until: end.position,
             mask: capacity - 1,
         })
+    }
+
+    /// The same, telling the pressure.
+    pub fn with_watermarks(self, marks: Option<Watermarks>) -> Self {
+        StreamPublisher { pressure: Pressure::new(marks), ..self }
     }
 
     /// Where the next event will be committed, and how many were before it.
@@ -171,13 +180,15 @@ impl<M: Memory> StreamPublisher<M> {
         let to_end = self.capacity - (position & (self.capacity - 1));
         let padding = if frame_bytes > to_end { to_end } else { 0 };
         let need = padding + frame_bytes + frame::HEADER;
-        if position + need > self.limit {
+        let end = position + padding + frame_bytes;
+        if position + need > self.limit || self.pressure.is_due(end) {
             self.flush();
             if let Some(reader) = self.rescan(need) {
                 return Err(Refused::Gate(reader));
             }
         }
-        self.room_until = ((position | self.mask) + 1).min(self.limit - frame::HEADER);
+        self.room_until =
+            ((position | self.mask) + 1).min(self.limit - frame::HEADER).min(self.pressure.until);
         self.easy_until = if self.batch.is_none() { self.room_until } else { 0 };
         Ok(Claim { start: position + padding, padding, body_bytes })
     }
@@ -200,11 +211,25 @@ impl<M: Memory> StreamPublisher<M> {
         let limit = lowest.position.saturating_add(self.capacity);
         self.limit = limit.min(here.position + need.max(stride));
         (self.room_until, self.easy_until) = (here.position, here.position);
+        let slowest = first.position.min(lowest.position);
+        self.pressure.look(&self.ring, || (slowest, here.position + need - frame::HEADER));
         if here.position + need <= self.limit {
             None
         } else {
             Some(lowest.entry.or(first.entry).unwrap_or(usize::MAX))
         }
+    }
+
+    /// Measures the pressure anew. The next claim looks at the cursors.
+    pub fn look_at_pressure(&mut self) -> bool {
+        let here = self.place().position;
+        (self.room_until, self.easy_until) = (self.written.position, self.written.position);
+        self.pressure.look(&self.ring, || (self.gates.lowest(&self.acks, here).position, here))
+    }
+
+    /// The slowest reader that holds events back, and where it is.
+    pub fn slowest(&self) -> Lowest {
+        self.gates.lowest(&self.acks, self.place().position)
     }
 
     /// Byte offset in the data where a claim's body starts.
