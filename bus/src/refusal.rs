@@ -189,11 +189,13 @@ impl View<'_> {
         let word = self.memories.done.load(slots.done_offset(position), Edge::Plain);
         if word == slots.free_for(position) {
             let slot = self.memories.data.load(slots.offset(position) + layout::SLOT_SEQ, Edge::Plain);
-            return if slots.is_finished(slot, position) {
-                Blocker::Waiting { position }
-            } else {
-                self.unpublished(position)
-            };
+            if !slots.is_finished(slot, position) {
+                return self.unpublished(position);
+            }
+            // What a worker has just taken, only its claim word tells.
+            let taken = self.memories.acks.load(layout::HEAD, Edge::Plain) > position;
+            let taker = taken.then(|| self.claimant(Side::Consumers, position)).flatten();
+            return taker.map_or(Blocker::Waiting { position }, |peer| Blocker::Taken { position, peer });
         }
         match word::kind(word) {
             _ if !slots.is_of(word, position) => Blocker::Gone,
@@ -212,15 +214,20 @@ impl View<'_> {
         if slots.is_finished(slot, position) || slots.is_newer(slot, position) {
             return Blocker::Gone;
         }
-        let claims = |&index: &usize| {
-            let claim = self.memories.ring.load(layout::entry(index) + layout::CLAIM, Edge::Plain);
-            word::covers(claim, position)
+        Blocker::Unpublished { position, peer: self.claimant(Side::Producers, position) }
+    }
+
+    /// Who announces the ticket.
+    fn claimant(&self, side: Side, ticket: u64) -> Option<Peer> {
+        let (memory, entries) = match side {
+            Side::Producers => (&self.memories.ring, self.header.producers_max),
+            Side::Consumers => (&self.memories.acks, self.header.consumers_max),
         };
-        let writer = (0..self.header.producers_max as usize).find(claims);
-        Blocker::Unpublished {
-            position,
-            peer: writer.map(|index| Peer::of(self.memories, Side::Producers, index)),
-        }
+        let claims = |&index: &usize| {
+            word::covers(memory.load(layout::entry(index) + layout::CLAIM, Edge::Plain), ticket)
+        };
+        let index = (0..entries as usize).find(claims)?;
+        Some(Peer::of(self.memories, side, index))
     }
 }
 

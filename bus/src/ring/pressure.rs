@@ -18,8 +18,8 @@
 //! needed.
 //!
 //! **No rise is missed.** While the pressure is low, a producer goes on without a look only as far as the high mark above
-//! the lowest position that it saw; the true one is not lower. While it is high, only by the distance of the marks: for
-//! the pressure to fall and to rise again in between, more than that has to be published.
+//! the lowest position that it saw; the true one is not lower. While it is high, by less than the distance of
+//! the marks: for the pressure to fall and to rise again, so much has to be published.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
@@ -96,7 +96,7 @@ impl Pressure {
         self.until = match (stands, now) {
             // Another was faster: its measurement counts, and the next event looks again.
             (false, _) => 0,
-            (true, true) => end.saturating_add(marks.high - marks.low),
+            (true, true) => end.saturating_add(marks.high - marks.low - 1),
             (true, false) => end.saturating_sub(depth).saturating_add(marks.high - 1),
         };
         now

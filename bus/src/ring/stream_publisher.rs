@@ -211,13 +211,11 @@ impl<M: Memory> StreamPublisher<M> {
         let limit = lowest.position.saturating_add(self.capacity);
         self.limit = limit.min(here.position + need.max(stride));
         (self.room_until, self.easy_until) = (here.position, here.position);
-        let slowest = first.position.min(lowest.position);
-        self.pressure.look(&self.ring, || (slowest, here.position + need - frame::HEADER));
-        if here.position + need <= self.limit {
-            None
-        } else {
-            Some(lowest.entry.or(first.entry).unwrap_or(usize::MAX))
-        }
+        let (end, fits) = (here.position + need - frame::HEADER, here.position + need <= self.limit);
+        // Where the floor is in the way, the ring is full before the slowest reader is a whole ring behind.
+        let slowest = if fits { first.position } else { end.saturating_sub(self.capacity) };
+        self.pressure.look(&self.ring, || (slowest, end));
+        if fits { None } else { Some(lowest.entry.or(first.entry).unwrap_or(usize::MAX)) }
     }
 
     /// Measures the pressure anew. The next claim looks at the cursors.

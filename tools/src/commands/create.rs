@@ -14,6 +14,9 @@ Examples:
   railbus create demo/ticks --kind stream --capacity 4MiB
   railbus create demo/jobs --kind queue --slots 1024 --slot-bytes 256 --max-attempts 3
   railbus create demo/prices --kind topic --stamp --if-missing
+  railbus create demo/orders --kind queue --high-watermark 80 --low-watermark 50 --credits 256
+  railbus create demo/spill --kind queue --slots 65536 --slot-bytes 512
+  railbus create demo/prices2 --kind topic --overflow divert --divert-to spill
   railbus create demo/open --producers-mode 664 --consumers-mode 666 --consumers-group users
 
 A producer needs to write NAME.ring and to read NAME.acks; a consumer the reverse.";
@@ -47,9 +50,21 @@ pub(crate) struct CreateArgs {
     /// Do not lock the channel in memory
     #[arg(long)]
     no_lock: bool,
-    /// What publishing does when there is no room: block or drop-newest
+    /// What publishing does when there is no room: block, drop-newest, or divert (needs --divert-to)
     #[arg(long, default_value = "block", value_name = "POLICY")]
     overflow: Overflow,
+    /// Name of the queue or topic in the same bus that takes what finds no room; it must be there
+    #[arg(long, value_name = "NAME", requires = "overflow")]
+    divert_to: Option<String>,
+    /// Percent of the capacity from which on producers are told to slow down
+    #[arg(long, value_name = "PERCENT", requires = "low_watermark")]
+    high_watermark: Option<u32>,
+    /// Percent of the capacity down to which they are told so
+    #[arg(long, value_name = "PERCENT", requires = "high_watermark")]
+    low_watermark: Option<u32>,
+    /// Unfinished events that one producer of a queue or topic may have in the ring; 0 is without limit
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    credits: u32,
     /// Deliveries of a queue's event before it goes to the dead-letter queue; 0 is without limit
     #[arg(long, default_value_t = 0, value_name = "N")]
     max_attempts: u32,
@@ -140,6 +155,8 @@ pub(crate) fn run(args: &CreateArgs) -> Outcome {
         .numa_node(args.numa_node)
         .lock_memory(!args.no_lock)
         .overflow(args.overflow)
+        .divert_to(args.divert_to.clone())
+        .credits(args.credits)
         .max_attempts(args.max_attempts)
         .dead_letters(args.dead_letters.clone())
         .stuck_after(args.stuck_after)
@@ -151,6 +168,9 @@ pub(crate) fn run(args: &CreateArgs) -> Outcome {
             acks_group: args.consumers_group,
             acks_mode: args.consumers_mode,
         });
+    if let (Some(high), Some(low)) = (args.high_watermark, args.low_watermark) {
+        options = options.watermarks(high, low);
+    }
     let bus = open::bus_of(&args.channel)?;
     let channel = if args.if_missing {
         bus.create_or_attach(args.channel.channel(), &options)?

@@ -78,6 +78,10 @@ fn object(info: &Info) -> Value {
         "producers_max": header.producers_max,
         "consumers_max": header.consumers_max,
         "overflow": header.overflow.to_string(),
+        "divert_to": header.divert_to,
+        "high_watermark": header.watermarks.map(|(high, _)| high),
+        "low_watermark": header.watermarks.map(|(_, low)| low),
+        "credits": header.credits,
         "max_attempts": header.max_attempts,
         "dead_letters": header.dead_letters,
         "stamp": header.stamp,
@@ -112,9 +116,13 @@ fn object(info: &Info) -> Value {
         },
         "counters": {
             "dropped": info.counters.dropped,
+            "diverted": info.counters.diverted,
             "redelivered": info.counters.redelivered,
             "dead_lettered": info.counters.dead_lettered,
         },
+        "under_pressure": info.pressure.map(|seen| seen.is_high),
+        "pressure_changes": info.pressure.map(|seen| seen.changes),
+        "held_by": info.held_by.as_ref().map(ToString::to_string),
         "participants": info.participants.iter().map(participant).collect::<Vec<_>>(),
     })
 }
@@ -175,6 +183,15 @@ fn report(info: &Info) -> String {
     line("id", format!("{}, incarnation {}", hex(&header.channel_id), header.incarnation));
     line("created", format!("{} by process {}", date_text(header.created_ns), header.creator_pid));
     let mut policy = format!("overflow {}", header.overflow);
+    if let Some(other) = &header.divert_to {
+        let _ = write!(policy, " to {}/{other}", info.name.bus());
+    }
+    if let Some((high, low)) = header.watermarks {
+        let _ = write!(policy, ", watermarks {high}% and {low}%");
+    }
+    if header.credits > 0 {
+        let _ = write!(policy, ", {} credits a producer", header.credits);
+    }
     if header.max_attempts > 0 {
         let _ = write!(policy, ", {} attempts", header.max_attempts);
     }
@@ -203,13 +220,22 @@ fn report(info: &Info) -> String {
     if let Some(unfinished) = positions.unfinished {
         let _ = write!(waiting, ", {unfinished} not done");
     }
+    if let Some(seen) = info.pressure {
+        let _ = match seen.is_high {
+            true => write!(waiting, "; UNDER PRESSURE, {} changes", seen.changes),
+            false => write!(waiting, "; no pressure, {} changes", seen.changes),
+        };
+    }
     line("depth", waiting);
+    if let Some(blocker) = &info.held_by {
+        line("held by", blocker.to_string());
+    }
     let counters = &info.counters;
     line(
         "counters",
         format!(
-            "{} dropped, {} redelivered, {} dead letters",
-            counters.dropped, counters.redelivered, counters.dead_lettered
+            "{} dropped, {} diverted, {} redelivered, {} dead letters",
+            counters.dropped, counters.diverted, counters.redelivered, counters.dead_lettered
         ),
     );
     if info.participants.is_empty() {

@@ -224,7 +224,8 @@ impl<'a, R: Outlet> Pump<'a, R> {
                 continue;
             }
             let batch = &payloads[done..done + due];
-            let count = if self.args.type_id.is_some() || self.overflow == Overflow::DropNewest {
+            let singly = matches!(self.overflow, Overflow::DropNewest | Overflow::Divert);
+            let count = if self.args.type_id.is_some() || singly {
                 self.publish_one(batch[0])?;
                 1
             } else {
@@ -260,20 +261,20 @@ impl<'a, R: Outlet> Pump<'a, R> {
         let attributes = Attributes::typed(self.args.type_id.unwrap_or(0));
         let waited = Instant::now();
         loop {
-            let sent = if self.overflow == Overflow::DropNewest {
+            let sent = if matches!(self.overflow, Overflow::DropNewest | Overflow::Divert) {
                 self.sender.publish_with(payload, &attributes)
             } else {
                 let patience = self.args.timeout.unwrap_or(Duration::from_secs(2));
                 self.sender.publish_with_timeout(payload, &attributes, patience)
             };
             match sent {
-                // What is dropped is counted by the channel, and told at the end.
-                Ok(_) | Err(SendError::Dropped) => return Ok(()),
+                // What is dropped or diverted is counted by the channel, and told at the end.
+                Ok(_) | Err(SendError::Dropped | SendError::Diverted { .. }) => return Ok(()),
                 Err(SendError::TimedOut | SendError::NoWorker) if self.args.timeout.is_none() => {
                     self.tell_waiting(sent.err());
                 }
                 Err(SendError::TimedOut) => {
-                    let what = format!("room in {}", self.args.channel);
+                    let what = format!("room in {}: {}", self.args.channel, self.refusal(None));
                     let after_ms = waited.elapsed().as_millis() as u64;
                     return Err(Error::TimedOut { what, after_ms }.into());
                 }
@@ -284,12 +285,18 @@ impl<'a, R: Outlet> Pump<'a, R> {
 
     fn tell_waiting(&mut self, why: Option<SendError>) {
         if !std::mem::replace(&mut self.told_waiting, true) {
-            let why = match why {
-                Some(SendError::NoWorker) => "no worker is alive to take events",
-                _ => "a subscriber or worker is behind",
-            };
+            let why = self.refusal(why);
             let channel = &self.args.channel;
             note(&format!("{channel} is full, {why}; waiting (see `railbus info {channel}`)"));
+        }
+    }
+
+    /// Who is in the way.
+    fn refusal(&self, why: Option<SendError>) -> String {
+        match (why, self.sender.refusal()) {
+            (Some(SendError::NoWorker), _) => "no worker is alive to take events".to_owned(),
+            (_, Some(refusal)) => refusal.to_string(),
+            (_, None) => "a subscriber or worker is behind".to_owned(),
         }
     }
 
@@ -310,14 +317,18 @@ impl<'a, R: Outlet> Pump<'a, R> {
     }
 
     fn finish(self) -> Outcome {
-        let dropped = self.sender.dropped();
+        let (dropped, diverted) = (self.sender.dropped(), self.sender.diverted());
+        let (events, channel) = (self.progress.events(), &self.args.channel);
+        let why = self.refusal(None);
+        if diverted > 0 {
+            note(&format!("{diverted} of {events} events were diverted: {channel} was full ({why})"));
+        }
         if dropped == 0 {
             return Ok(());
         }
         Err(Failure::new(format!(
-            "{dropped} of {} events were dropped: {} was full, and its policy is drop-newest",
-            self.progress.events(),
-            self.args.channel
+            "{dropped} of {events} events were dropped: {channel} was full ({why}), and its policy is {}",
+            self.overflow
         )))
     }
 }

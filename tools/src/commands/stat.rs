@@ -133,7 +133,11 @@ fn channel_row(channel: &ChannelView) -> [String; 16] {
         p99,
         p999,
         max,
-        if channel.stuck > 0 { format!("{} stuck", channel.stuck) } else { "ok".to_owned() },
+        match (channel.stuck, channel.under_pressure) {
+            (0, Some(true)) => "pressure".to_owned(),
+            (0, _) => "ok".to_owned(),
+            (stuck, _) => format!("{stuck} stuck"),
+        },
     ]
 }
 

@@ -59,7 +59,7 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         vec![("channel", channel.channel.clone()), ("kind", channel.kind.clone())]
     };
     type Value = fn(&ChannelView) -> Option<f64>;
-    let gauges: [(&str, &str, Value); 12] = [
+    let gauges: [(&str, &str, Value); 13] = [
         ("depth", "What waits: bytes of a stream, events of a queue or topic", |c| Some(c.depth as f64)),
         ("capacity", "The most that fits, as depth", |c| Some(c.capacity as f64)),
         ("high_water", "The largest depth since this exporter began", |c| Some(c.high_water as f64)),
@@ -72,6 +72,9 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         ("page_bytes", "Page size behind the data", |c| Some(c.page_bytes as f64)),
         ("journal_written_lag", "How far the journal's writing is behind, as depth", |c| {
             Some(c.written_lag? as f64)
+        }),
+        ("under_pressure", "1 from the high watermark to the low one, as producers last found it", |c| {
+            Some(f64::from(u8::from(c.under_pressure?)))
         }),
         ("journal_durable_lag", "How far what is durable is behind, as depth", |c| {
             Some(c.durable_lag? as f64)
@@ -86,9 +89,10 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         }
     }
     type Count = fn(&ChannelView) -> u64;
-    let counters: [(&str, &str, Count); 4] = [
+    let counters: [(&str, &str, Count); 5] = [
         ("events", "Events published", |c| c.events),
         ("dropped", "Events dropped because there was no room", |c| c.dropped),
+        ("diverted", "Events published in another channel because there was no room", |c| c.diverted),
         ("redelivered", "Events delivered again", |c| c.redelivered),
         ("dead_lettered", "Events moved to the dead-letter queue", |c| c.dead_lettered),
     ];

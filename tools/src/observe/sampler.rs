@@ -218,6 +218,8 @@ impl Watched {
             bytes_per_second,
             full: participants.iter().fold(0, |sum, one| sum.saturating_add(one.full)),
             dropped: counters.dropped,
+            diverted: counters.diverted,
+            under_pressure: info.pressure.map(|seen| seen.is_high),
             lost: participants.iter().fold(0, |sum, one| sum.saturating_add(one.lost)),
             redelivered: counters.redelivered,
             dead_lettered: counters.dead_lettered,

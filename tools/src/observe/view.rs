@@ -39,6 +39,10 @@ pub(crate) struct ChannelView {
     pub(crate) full: u64,
     /// Events dropped because there was no room.
     pub(crate) dropped: u64,
+    /// Events published in the channel that this one diverts to, because there was no room.
+    pub(crate) diverted: u64,
+    /// Whether producers are under pressure, as they last found it; `null` without watermarks.
+    pub(crate) under_pressure: Option<bool>,
     /// Events that the readers that are attached lost to overrun.
     pub(crate) lost: u64,
     /// Events delivered again.

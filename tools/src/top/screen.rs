@@ -165,13 +165,19 @@ fn facts(channel: &ChannelView, palette: Palette) -> Vec<Line<'static>> {
             },
         ),
         format!(
-            "depth {} ({:.1}%), high water {}, full {}, dropped {}, lost {}",
+            "depth {} ({:.1}%), high water {}, full {}, dropped {}, lost {}{}{}",
             amount(channel.depth),
             channel.depth_percent,
             amount(channel.high_water),
             count_text(channel.full as f64),
             count_text(channel.dropped as f64),
             count_text(channel.lost as f64),
+            if channel.diverted > 0 {
+                format!(", diverted {}", count_text(channel.diverted as f64))
+            } else {
+                String::new()
+            },
+            if channel.under_pressure == Some(true) { ", UNDER PRESSURE" } else { "" },
         ),
     ];
     if channel.kind == "queue" {
