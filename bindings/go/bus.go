@@ -121,7 +121,9 @@ func (bus *Bus) make(name string, options *ChannelOptions, attachToo C.int) (*Ch
 	var handle *C.railbus_channel
 	cname, bytes := text(name)
 	dead, deadBytes := text(options.DeadLetters)
-	result := C.railbus_go_channel_make(bus.handle, cname, bytes, &given, dead, deadBytes, attachToo, &handle, &told)
+	other, otherBytes := text(options.DivertTo)
+	result := C.railbus_go_channel_make(bus.handle, cname, bytes, &given, dead, deadBytes, other, otherBytes, attachToo,
+		&handle, &told)
 	if err := failed(result, &told); err != nil {
 		return nil, err
 	}

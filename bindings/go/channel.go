@@ -50,6 +50,9 @@ const (
 	OverflowBlock Overflow = C.RAILBUS_OVERFLOW_BLOCK
 	// OverflowDropNewest drops the event that finds no room, counts it, and answers [ErrDropped].
 	OverflowDropNewest Overflow = C.RAILBUS_OVERFLOW_DROP_NEWEST
+	// OverflowDivert publishes the event that finds no room in another channel, counts it, and answers [ErrDiverted]; it
+	// drops and counts it when that is full as well.
+	OverflowDivert Overflow = C.RAILBUS_OVERFLOW_DIVERT
 	// OverflowLossyReaders means that there always is room: the channel takes lossy readers only, who lose the oldest.
 	OverflowLossyReaders Overflow = C.RAILBUS_OVERFLOW_LOSSY_READERS
 )
@@ -115,6 +118,13 @@ type ChannelOptions struct {
 	// DeadLetters, of a queue with MaxAttempts: the queue of the same bus that takes dead letters. Empty is the queue's
 	// name with ".dead" behind it. It is made if it is missing.
 	DeadLetters string
+	// DivertTo, with OverflowDivert: the queue or topic of the same bus that takes what finds no room. It must be there.
+	DivertTo string
+	// HighWatermark and LowWatermark are the percents of the capacity between which [SenderStats].UnderPressure changes; 0
+	// and 0 is never.
+	HighWatermark, LowWatermark uint32
+	// Credits, of a queue or topic: unfinished events that one producer may have in the ring; 0 is without limit.
+	Credits uint32
 	// Access is who may open the channel.
 	Access Access
 	// StuckAfter is when a participant that others wait for counts as stuck: 1 ms to 24 h; 0 is 1 s.
@@ -141,6 +151,9 @@ func (options *ChannelOptions) given() (C.railbus_channel_options, error) {
 	given.consumers_max = C.uint32_t(options.ConsumersMax)
 	given.pages = C.uint32_t(options.Pages)
 	given.max_attempts = C.uint32_t(options.MaxAttempts)
+	given.high_watermark = C.uint32_t(options.HighWatermark)
+	given.low_watermark = C.uint32_t(options.LowWatermark)
+	given.credits = C.uint32_t(options.Credits)
 	given.ring_mode = C.uint32_t(options.Access.RingMode)
 	given.acks_mode = C.uint32_t(options.Access.AcksMode)
 	given.stuck_after_ns = C.uint64_t(options.StuckAfter)
@@ -200,6 +213,12 @@ type Header struct {
 	MaxAttempts int
 	// DeadLetters is the name of the queue that takes dead letters; empty if there is none.
 	DeadLetters string
+	// DivertTo is the name of the channel that takes what finds no room; empty if there is none.
+	DivertTo string
+	// HighWatermark and LowWatermark are the percents of the capacity between which producers are under pressure.
+	HighWatermark, LowWatermark int
+	// Credits are the unfinished events that one producer may have in the ring; 0 is without limit.
+	Credits int
 	// StuckAfter is when a participant that others wait for counts as stuck.
 	StuckAfter time.Duration
 	// FirstPosition is the position of the first event.
@@ -247,6 +266,10 @@ func newChannel(handle *C.railbus_channel) (*Channel, error) {
 		ConsumersMax:  int(header.consumers_max),
 		MaxAttempts:   int(header.max_attempts),
 		DeadLetters:   C.GoString(&header.dead_letters[0]),
+		DivertTo:      C.GoString(&header.divert_to[0]),
+		HighWatermark: int(header.high_watermark),
+		LowWatermark:  int(header.low_watermark),
+		Credits:       int(header.credits),
 		StuckAfter:    time.Duration(header.stuck_after_ns),
 		FirstPosition: uint64(header.first_position),
 		Created:       time.Unix(0, int64(header.created_ns)),

@@ -66,7 +66,7 @@ func (sender *sender) claim(ctx context.Context, payloadBytes int, given *C.rail
 	if payloadBytes < 0 {
 		return Claim{}, invalid("a claim of %d bytes", payloadBytes)
 	}
-	limit, err := sender.firstLimit(ctx)
+	limit, err := sender.firstLimitHere(ctx)
 	if err != nil {
 		return Claim{}, err
 	}

@@ -34,6 +34,9 @@ const (
 	// ErrDropped says that the channel was full, that its creator chose to drop the newest, and that this event was
 	// counted as dropped.
 	ErrDropped Code = C.RAILBUS_DROPPED
+	// ErrDiverted says that the channel was full, that its creator chose to divert, and that this event is in the other
+	// channel.
+	ErrDiverted Code = C.RAILBUS_DIVERTED
 	// ErrLost says that a lossy reader lost events: those of [Error.Lost]. The next call goes on behind them.
 	ErrLost Code = C.RAILBUS_LOST
 	// ErrEnded says that the last publisher has left and that everything was read. Only readers and workers opened with
@@ -105,7 +108,7 @@ var symbols = map[Code]string{
 	ErrEvicted: "EVICTED", ErrTooLong: "TOO_LONG", ErrNoWorker: "NO_WORKER", ErrClosed: "CLOSED_HANDLE",
 	ErrWrongLength: "WRONG_LENGTH", ErrNotHeld: "NOT_HELD", ErrClaim: "CLAIM", ErrWrongVersion: "WRONG_VERSION",
 	ErrInterrupted: "INTERRUPTED", ErrPanic: "PANIC", ErrPublishedBefore: "PUBLISHED_BEFORE",
-	ErrNotSequenced: "NOT_SEQUENCED", ErrEndOfJournal: "END",
+	ErrNotSequenced: "NOT_SEQUENCED", ErrEndOfJournal: "END", ErrDiverted: "DIVERTED",
 }
 
 // String returns the name the code has in railbus.h, without RAILBUS_ in front: "TIMED_OUT".

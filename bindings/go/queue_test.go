@@ -154,6 +154,41 @@ func TestDroppedEventsAreToldAndCounted(t *testing.T) {
 	}
 }
 
+func TestEventsWithoutRoomAreDivertedAndPressureIsTold(t *testing.T) {
+	bus, producer, _ := queue(t, railbus.ChannelOptions{Slots: 64})
+	if err := producer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	must(bus.Create("spill", railbus.ChannelOptions{Kind: railbus.Queue, Slots: 64, SlotBytes: 512}))(t)
+	channel := must(bus.Create("full", railbus.ChannelOptions{
+		Kind: railbus.Queue, Slots: 64, Overflow: railbus.OverflowDivert, DivertTo: "spill", HighWatermark: 75,
+		LowWatermark: 25, Credits: 64,
+	}))(t)
+	header := channel.Header()
+	if header.DivertTo != "spill" || header.HighWatermark != 75 || header.LowWatermark != 25 || header.Credits != 64 {
+		t.Errorf("the header is %+v", header)
+	}
+	producer = must(channel.Producer(railbus.SenderOptions{}))(t)
+	defer producer.Close()
+	for i := range 64 {
+		if stats := must(producer.Stats())(t); stats.UnderPressure != (i >= 48) {
+			t.Fatalf("with %d events the stats are %+v", i, stats)
+		}
+		must(producer.Publish(background, []byte("kept")))(t)
+	}
+	if _, err := producer.Publish(background, []byte("diverted")); !errors.Is(err, railbus.ErrDiverted) {
+		t.Errorf("into a full channel: %v", err)
+	}
+	soon, cancel := context.WithTimeout(background, time.Millisecond)
+	defer cancel()
+	if _, err := producer.Claim(soon, 8); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a claim in a full channel: %v", err)
+	}
+	if stats := must(producer.Stats())(t); stats.Events != 64 || stats.Diverted != 1 || stats.Dropped != 0 {
+		t.Errorf("the stats are %+v", stats)
+	}
+}
+
 // Several goroutines publish through one handle, and several take from one: nothing is lost and nothing doubled.
 func TestGoroutinesTakeTurns(t *testing.T) {
 	const goroutines, each = 4, 500

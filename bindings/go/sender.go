@@ -40,6 +40,10 @@ type SenderOptions struct {
 type SenderStats struct {
 	// Events is how many events it published, and Dropped how many it dropped because the channel was full.
 	Events, Dropped uint64
+	// Diverted is how many events went to the channel that this one diverts to.
+	Diverted uint64
+	// UnderPressure is true from when the channel's depth reaches the high watermark until it is down to the low one.
+	UnderPressure bool
 	// ResumePoint, of a sequenced one, is the number of the last event that the channel has of its name, 0 if none: where
 	// a publisher that was killed goes on. Else it is [None].
 	ResumePoint uint64
@@ -49,9 +53,10 @@ type SenderStats struct {
 type sender struct {
 	gate
 	handle *C.railbus_sender
-	// Largest payload, and whether events that find no room are dropped.
+	// Largest payload, and whether events that find no room are dropped, or diverted.
 	payloadMax int
 	drops      bool
+	diverts    bool
 	// Counts claims, so that one that was ended is told from the one that is open.
 	claims  uint64
 	claimed bool
@@ -108,6 +113,7 @@ func (sender *sender) open(channel *Channel, options *SenderOptions) error {
 	name, bytes := text(options.Name)
 	sender.payloadMax = channel.header.PayloadMax
 	sender.drops = channel.header.Overflow == OverflowDropNewest
+	sender.diverts = channel.header.Overflow == OverflowDivert
 	sender.batch = new(batchMemory)
 	return channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {
 		wait := C.uint32_t(options.Wait.Mode)
@@ -149,7 +155,7 @@ func (sender *sender) PayloadMax() int { return sender.payloadMax }
 //
 // While the channel is full it waits for room until ctx is done, and returns the context's error then, joined with
 // [ErrNoWorker] if a queue has nobody to take events; or returns [ErrDropped] if the channel's creator chose to drop the
-// newest. A payload larger than PayloadMax is [ErrTooLong].
+// newest, or [ErrDiverted] if to divert; numbered events and claims are never diverted, and wait. A payload larger than PayloadMax is [ErrTooLong].
 func (sender *sender) Publish(ctx context.Context, payload []byte) (position uint64, err error) {
 	limit, err := sender.firstLimit(ctx)
 	if err != nil {
@@ -228,7 +234,7 @@ func (sender *sender) PublishNumbered(
 	ctx context.Context, number uint64, payload []byte, attributes Attributes,
 ) (position uint64, err error) {
 	given := attributes.given()
-	limit, err := sender.firstLimit(ctx)
+	limit, err := sender.firstLimitHere(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -320,8 +326,17 @@ func countStrided(payloads []byte, stride int, lengths []uint32) (int, error) {
 
 // firstLimit is the timeout of the first call that publishes one event.
 func (sender *sender) firstLimit(ctx context.Context) (C.uint64_t, error) {
-	if sender.drops {
+	if sender.diverts {
 		// What the creator chose, which is never to wait.
+		return C.RAILBUS_FOREVER, ctx.Err()
+	}
+	return sender.firstLimitHere(ctx)
+}
+
+// firstLimitHere is the same for what is never diverted, but waits instead: claims and numbered events.
+func (sender *sender) firstLimitHere(ctx context.Context) (C.uint64_t, error) {
+	if sender.drops {
+		// As above.
 		return C.RAILBUS_FOREVER, ctx.Err()
 	}
 	return firstLimit(ctx)
@@ -343,7 +358,10 @@ func (sender *sender) Stats() (SenderStats, error) {
 	defer sender.mutex.Unlock()
 	stats := C.railbus_sender_stats{struct_size: C.sizeof_railbus_sender_stats}
 	err := sender.failure(C.railbus_sender_statistics(sender.handle, &stats, &sender.told))
-	return SenderStats{uint64(stats.events), uint64(stats.dropped), uint64(stats.resume_point)}, err
+	return SenderStats{
+		Events: uint64(stats.events), Dropped: uint64(stats.dropped), Diverted: uint64(stats.diverted),
+		UnderPressure: stats.under_pressure != 0, ResumePoint: uint64(stats.resume_point),
+	}, err
 }
 
 // bytesOf is where a payload is; NULL for none.

@@ -174,15 +174,18 @@ static inline int32_t railbus_go_bus_open(const char *name, size_t name_bytes, c
 
 static inline int32_t railbus_go_channel_make(const railbus_bus *bus, const char *name, size_t name_bytes,
                                               railbus_channel_options *options, const char *dead_letters,
-                                              size_t dead_letters_bytes, int attach_too, railbus_channel **channel,
-                                              railbus_error *error) {
+                                              size_t dead_letters_bytes, const char *divert_to, size_t divert_to_bytes,
+                                              int attach_too, railbus_channel **channel, railbus_error *error) {
     options->struct_size = sizeof *options;
     options->dead_letters = dead_letters;
     options->dead_letters_bytes = dead_letters_bytes;
+    options->divert_to = divert_to;
+    options->divert_to_bytes = divert_to_bytes;
     int32_t result = attach_too
                          ? railbus_channel_create_or_attach(bus, name, name_bytes, options, channel, error)
                          : railbus_channel_create(bus, name, name_bytes, options, channel, error);
     options->dead_letters = NULL;
+    options->divert_to = NULL;
     return result;
 }
 

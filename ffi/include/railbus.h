@@ -45,7 +45,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0x283ad5270de4d15cULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0xce180218b0bbcfb9ULL
 
 /**
  * Version of the library that this header belongs to.
@@ -79,7 +79,8 @@
 #define RAILBUS_TIMED_OUT 3
 
 /**
- * The channel is full and its creator chose to drop the newest: the event was counted as dropped.
+ * The channel is full and its creator chose to drop the newest, or to divert it where there is no room either: the
+ * event was counted as dropped.
  */
 #define RAILBUS_DROPPED 4
 
@@ -104,6 +105,11 @@
  * A replay has come to its end.
  */
 #define RAILBUS_END 8
+
+/**
+ * The channel is full and its creator chose to divert: the event is in the other channel, and not in this one.
+ */
+#define RAILBUS_DIVERTED 9
 
 /**
  * An argument is out of its range, or contradicts another.
@@ -287,6 +293,12 @@
  * Overflow: there always is room. The channel takes lossy readers only, who lose the oldest.
  */
 #define RAILBUS_OVERFLOW_LOSSY_READERS 3
+
+/**
+ * Overflow: publishing with `RAILBUS_FOREVER` publishes the event in another channel, and counts it; drops and counts
+ * it when that is full as well.
+ */
+#define RAILBUS_OVERFLOW_DIVERT 4
 
 /**
  * Pages: huge ones if they can be had, for data of at least 2 MiB. The default.
@@ -808,6 +820,31 @@ typedef struct railbus_channel_options {
      * With `RAILBUS_WITH_CHANNEL_ID`: the identity, when this re-creates a channel; random otherwise.
      */
     uint8_t channel_id[16];
+    /**
+     * Percent of the capacity from which on producers are told that they are under pressure; 0 is never.
+     */
+    uint32_t high_watermark;
+    /**
+     * Percent of the capacity, less than that, down to which they are told so.
+     */
+    uint32_t low_watermark;
+    /**
+     * Queue, topic: unfinished events that one producer may have in the ring; 0 is without limit.
+     */
+    uint32_t credits;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * With `RAILBUS_OVERFLOW_DIVERT`: the queue or topic of the same bus that takes what finds no room; it must be
+     * there, and have larger slots.
+     */
+    const char *divert_to;
+    /**
+     * Bytes of `divert_to`, or `RAILBUS_ZERO_TERMINATED`.
+     */
+    size_t divert_to_bytes;
 } railbus_channel_options;
 
 /**
@@ -907,6 +944,26 @@ typedef struct railbus_channel_header {
      * Name of the queue that takes its dead letters, zero-terminated; empty if none.
      */
     char dead_letters[104];
+    /**
+     * Name of the channel that takes what finds no room, zero-terminated; empty if none.
+     */
+    char divert_to[104];
+    /**
+     * Percent of the capacity from which on producers are under pressure; 0 is never.
+     */
+    uint32_t high_watermark;
+    /**
+     * Percent of the capacity down to which they are.
+     */
+    uint32_t low_watermark;
+    /**
+     * Unfinished events that one producer may have in the ring; 0 is without limit.
+     */
+    uint32_t credits;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
 } railbus_channel_header;
 
 /**
@@ -1042,9 +1099,10 @@ typedef struct railbus_sender_stats {
      */
     uint32_t struct_size;
     /**
-     * Zero.
+     * Whether the channel is under pressure: from when its depth reaches the high watermark until it is down to the low
+     * one. 0 or 1.
      */
-    uint32_t reserved;
+    uint32_t under_pressure;
     /**
      * Events published by this handle.
      */
@@ -1062,6 +1120,10 @@ typedef struct railbus_sender_stats {
      * publisher that was killed goes on. `RAILBUS_NONE` otherwise.
      */
     uint64_t resume_point;
+    /**
+     * Events of this handle that went to the channel that this one diverts to.
+     */
+    uint64_t diverted;
 } railbus_sender_stats;
 
 /**
@@ -1801,7 +1863,8 @@ int32_t railbus_sender_statistics(struct railbus_sender *sender,
  * event's position goes to `position`, which may be NULL.
  *
  * Returns `RAILBUS_FULL` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_DROPPED`, `RAILBUS_TOO_LONG`,
- * `RAILBUS_NO_WORKER`, `RAILBUS_FORKED`. Nothing was published then.
+ * `RAILBUS_NO_WORKER`, `RAILBUS_FORKED`: nothing was published then. `RAILBUS_DIVERTED`: it was published in the channel
+ * that this one diverts to, and `position` is its position there.
  */
 int32_t railbus_publish(struct railbus_sender *sender,
                         const void *payload,
@@ -1831,7 +1894,7 @@ int32_t railbus_publish_with(struct railbus_sender *sender,
  * one event that was in work may come twice, with the same number.) Readers find name and number by
  * `railbus_event_attributes`.
  *
- * Returns `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`, and what
+ * It is never diverted: it waits where others would be. Returns `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`, and what
  * `railbus_publish` does.
  */
 int32_t railbus_publish_numbered(struct railbus_sender *sender,
@@ -1883,7 +1946,7 @@ int32_t railbus_publish_strided(struct railbus_sender *sender,
  * `railbus_abort`. Until then no other call on this sender is allowed (`RAILBUS_CLAIM`), but closing. Waits as
  * `railbus_publish` does. `attributes` may be NULL.
  *
- * Returns what `railbus_publish` does.
+ * Returns what `railbus_publish` does; but what is written in place is not diverted: `RAILBUS_FULL` instead.
  */
 int32_t railbus_claim(struct railbus_sender *sender,
                       size_t payload_bytes,
@@ -2294,10 +2357,10 @@ int32_t railbus_replay_batch(struct railbus_replay *replay,
     {sizeof(railbus_bus_options), RAILBUS_ABI_VERSION, RAILBUS_LAYOUT_FINGERPRINT, NULL, RAILBUS_ZERO_TERMINATED}
 
 #define RAILBUS_CHANNEL_OPTIONS_INIT \
-    {sizeof(railbus_channel_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, {0}}
+    {sizeof(railbus_channel_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, {0}, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED}
 
 #define RAILBUS_CHANNEL_HEADER_INIT \
-    {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}}
+    {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}, {0}, 0, 0, 0, 0}
 
 #define RAILBUS_ATTRIBUTES_INIT \
     {sizeof(railbus_attributes), 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0}
@@ -2306,7 +2369,7 @@ int32_t railbus_replay_batch(struct railbus_replay *replay,
     {sizeof(railbus_sender_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0}
 
 #define RAILBUS_SENDER_STATS_INIT \
-    {sizeof(railbus_sender_stats), 0, 0, 0, 0, 0}
+    {sizeof(railbus_sender_stats), 0, 0, 0, 0, 0, 0}
 
 #define RAILBUS_READER_OPTIONS_INIT \
     {sizeof(railbus_reader_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0, 0, 0, 0, 0}
@@ -2359,7 +2422,7 @@ RAILBUS_ASSERT(bus_options_abi_version, offsetof(railbus_bus_options, abi_versio
 RAILBUS_ASSERT(bus_options_layout_fingerprint, offsetof(railbus_bus_options, layout_fingerprint) == 8);
 RAILBUS_ASSERT(bus_options_directory, offsetof(railbus_bus_options, directory) == 16);
 RAILBUS_ASSERT(bus_options_directory_bytes, offsetof(railbus_bus_options, directory_bytes) == 24);
-RAILBUS_ASSERT(channel_options, sizeof(railbus_channel_options) == 136);
+RAILBUS_ASSERT(channel_options, sizeof(railbus_channel_options) == 168);
 RAILBUS_ASSERT(channel_options_struct_size, offsetof(railbus_channel_options, struct_size) == 0);
 RAILBUS_ASSERT(channel_options_kind, offsetof(railbus_channel_options, kind) == 4);
 RAILBUS_ASSERT(channel_options_flags, offsetof(railbus_channel_options, flags) == 8);
@@ -2383,7 +2446,13 @@ RAILBUS_ASSERT(channel_options_dead_letters_bytes, offsetof(railbus_channel_opti
 RAILBUS_ASSERT(channel_options_first_position, offsetof(railbus_channel_options, first_position) == 104);
 RAILBUS_ASSERT(channel_options_incarnation, offsetof(railbus_channel_options, incarnation) == 112);
 RAILBUS_ASSERT(channel_options_channel_id, offsetof(railbus_channel_options, channel_id) == 120);
-RAILBUS_ASSERT(channel_header, sizeof(railbus_channel_header) == 440);
+RAILBUS_ASSERT(channel_options_high_watermark, offsetof(railbus_channel_options, high_watermark) == 136);
+RAILBUS_ASSERT(channel_options_low_watermark, offsetof(railbus_channel_options, low_watermark) == 140);
+RAILBUS_ASSERT(channel_options_credits, offsetof(railbus_channel_options, credits) == 144);
+RAILBUS_ASSERT(channel_options_reserved, offsetof(railbus_channel_options, reserved) == 148);
+RAILBUS_ASSERT(channel_options_divert_to, offsetof(railbus_channel_options, divert_to) == 152);
+RAILBUS_ASSERT(channel_options_divert_to_bytes, offsetof(railbus_channel_options, divert_to_bytes) == 160);
+RAILBUS_ASSERT(channel_header, sizeof(railbus_channel_header) == 560);
 RAILBUS_ASSERT(channel_header_struct_size, offsetof(railbus_channel_header, struct_size) == 0);
 RAILBUS_ASSERT(channel_header_kind, offsetof(railbus_channel_header, kind) == 4);
 RAILBUS_ASSERT(channel_header_overflow, offsetof(railbus_channel_header, overflow) == 8);
@@ -2407,6 +2476,11 @@ RAILBUS_ASSERT(channel_header_channel_id, offsetof(railbus_channel_header, chann
 RAILBUS_ASSERT(channel_header_bus, offsetof(railbus_channel_header, bus) == 128);
 RAILBUS_ASSERT(channel_header_name, offsetof(railbus_channel_header, name) == 232);
 RAILBUS_ASSERT(channel_header_dead_letters, offsetof(railbus_channel_header, dead_letters) == 336);
+RAILBUS_ASSERT(channel_header_divert_to, offsetof(railbus_channel_header, divert_to) == 440);
+RAILBUS_ASSERT(channel_header_high_watermark, offsetof(railbus_channel_header, high_watermark) == 544);
+RAILBUS_ASSERT(channel_header_low_watermark, offsetof(railbus_channel_header, low_watermark) == 548);
+RAILBUS_ASSERT(channel_header_credits, offsetof(railbus_channel_header, credits) == 552);
+RAILBUS_ASSERT(channel_header_reserved, offsetof(railbus_channel_header, reserved) == 556);
 RAILBUS_ASSERT(event, sizeof(railbus_event) == 24);
 RAILBUS_ASSERT(event_payload, offsetof(railbus_event, payload) == 0);
 RAILBUS_ASSERT(event_position, offsetof(railbus_event, position) == 8);
@@ -2439,13 +2513,14 @@ RAILBUS_ASSERT(sender_options_name_bytes, offsetof(railbus_sender_options, name_
 RAILBUS_ASSERT(sender_options_wait, offsetof(railbus_sender_options, wait) == 24);
 RAILBUS_ASSERT(sender_options_reserved, offsetof(railbus_sender_options, reserved) == 28);
 RAILBUS_ASSERT(sender_options_spin_ns, offsetof(railbus_sender_options, spin_ns) == 32);
-RAILBUS_ASSERT(sender_stats, sizeof(railbus_sender_stats) == 40);
+RAILBUS_ASSERT(sender_stats, sizeof(railbus_sender_stats) == 48);
 RAILBUS_ASSERT(sender_stats_struct_size, offsetof(railbus_sender_stats, struct_size) == 0);
-RAILBUS_ASSERT(sender_stats_reserved, offsetof(railbus_sender_stats, reserved) == 4);
+RAILBUS_ASSERT(sender_stats_under_pressure, offsetof(railbus_sender_stats, under_pressure) == 4);
 RAILBUS_ASSERT(sender_stats_events, offsetof(railbus_sender_stats, events) == 8);
 RAILBUS_ASSERT(sender_stats_dropped, offsetof(railbus_sender_stats, dropped) == 16);
 RAILBUS_ASSERT(sender_stats_payload_max, offsetof(railbus_sender_stats, payload_max) == 24);
 RAILBUS_ASSERT(sender_stats_resume_point, offsetof(railbus_sender_stats, resume_point) == 32);
+RAILBUS_ASSERT(sender_stats_diverted, offsetof(railbus_sender_stats, diverted) == 40);
 RAILBUS_ASSERT(reader_options, sizeof(railbus_reader_options) == 64);
 RAILBUS_ASSERT(reader_options_struct_size, offsetof(railbus_reader_options, struct_size) == 0);
 RAILBUS_ASSERT(reader_options_flags, offsetof(railbus_reader_options, flags) == 4);

@@ -26,6 +26,9 @@ pub const RAILBUS_OVERFLOW_BLOCK: u32 = 1;
 pub const RAILBUS_OVERFLOW_DROP_NEWEST: u32 = 2;
 /// Overflow: there always is room. The channel takes lossy readers only, who lose the oldest.
 pub const RAILBUS_OVERFLOW_LOSSY_READERS: u32 = 3;
+/// Overflow: publishing with `RAILBUS_FOREVER` publishes the event in another channel, and counts it; drops and counts
+/// it when that is full as well.
+pub const RAILBUS_OVERFLOW_DIVERT: u32 = 4;
 
 /// Pages: huge ones if they can be had, for data of at least 2 MiB. The default.
 pub const RAILBUS_PAGES_AUTO: u32 = 0;
@@ -121,6 +124,19 @@ pub struct railbus_channel_options {
     pub incarnation: u64,
     /// With `RAILBUS_WITH_CHANNEL_ID`: the identity, when this re-creates a channel; random otherwise.
     pub channel_id: [u8; 16],
+    /// Percent of the capacity from which on producers are told that they are under pressure; 0 is never.
+    pub high_watermark: u32,
+    /// Percent of the capacity, less than that, down to which they are told so.
+    pub low_watermark: u32,
+    /// Queue, topic: unfinished events that one producer may have in the ring; 0 is without limit.
+    pub credits: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// With `RAILBUS_OVERFLOW_DIVERT`: the queue or topic of the same bus that takes what finds no room; it must be
+    /// there, and have larger slots.
+    pub divert_to: *const c_char,
+    /// Bytes of `divert_to`, or `RAILBUS_ZERO_TERMINATED`.
+    pub divert_to_bytes: usize,
 }
 
 /// What a channel's creator decided. Initialise `struct_size` before it is filled.
@@ -174,6 +190,16 @@ pub struct railbus_channel_header {
     pub name: [c_char; 104],
     /// Name of the queue that takes its dead letters, zero-terminated; empty if none.
     pub dead_letters: [c_char; 104],
+    /// Name of the channel that takes what finds no room, zero-terminated; empty if none.
+    pub divert_to: [c_char; 104],
+    /// Percent of the capacity from which on producers are under pressure; 0 is never.
+    pub high_watermark: u32,
+    /// Percent of the capacity down to which they are.
+    pub low_watermark: u32,
+    /// Unfinished events that one producer may have in the ring; 0 is without limit.
+    pub credits: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 sized!(railbus_channel_options, railbus_channel_header);
@@ -214,6 +240,7 @@ impl railbus_channel_options {
             .require_huge(has(RAILBUS_REQUIRE_HUGE))
             .lock_memory(!has(RAILBUS_NO_MEMORY_LOCK))
             .numa_node(has(RAILBUS_ON_NUMA_NODE).then_some(self.numa_node))
+            .credits(self.credits)
             .max_attempts(self.max_attempts)
             .first_position(self.first_position)
             .incarnation(self.incarnation.max(1))
@@ -247,6 +274,14 @@ impl railbus_channel_options {
         let dead_letters = unsafe { text("dead_letters", self.dead_letters, self.dead_letters_bytes) }?;
         if !dead_letters.is_empty() {
             options = options.dead_letters(Some(dead_letters.to_owned()));
+        }
+        // SAFETY: as above.
+        let divert_to = unsafe { text("divert_to", self.divert_to, self.divert_to_bytes) }?;
+        if !divert_to.is_empty() {
+            options = options.divert_to(Some(divert_to.to_owned()));
+        }
+        if (self.high_watermark, self.low_watermark) != (0, 0) {
+            options = options.watermarks(self.high_watermark, self.low_watermark);
         }
         Ok(options)
     }
@@ -348,6 +383,7 @@ pub unsafe extern "C" fn railbus_channel_describe(
             Kind::Queue | Kind::Topic => from.slot_bytes - layout::SLOT_BODY as u64,
         };
         let stamp_bytes = if from.stamp { frame::extension_bytes(frame::STAMPED) as u64 } else { 0 };
+        let (high_watermark, low_watermark) = from.watermarks.unwrap_or_default();
         let filled = railbus_channel_header {
             struct_size: 0,
             kind: from.kind.code(),
@@ -372,6 +408,11 @@ pub unsafe extern "C" fn railbus_channel_describe(
             bus: array(channel.name().bus()),
             name: array(channel.name().channel()),
             dead_letters: array(from.dead_letters.as_deref().unwrap_or("")),
+            divert_to: array(from.divert_to.as_deref().unwrap_or("")),
+            high_watermark,
+            low_watermark,
+            credits: from.credits,
+            reserved: 0,
         };
         sized::write(header, &filled)
     })

@@ -24,7 +24,7 @@ use crate::wait::RAILBUS_FOREVER;
 /// `railbus_abort`. Until then no other call on this sender is allowed (`RAILBUS_CLAIM`), but closing. Waits as
 /// `railbus_publish` does. `attributes` may be NULL.
 ///
-/// Returns what `railbus_publish` does.
+/// Returns what `railbus_publish` does; but what is written in place is not diverted: `RAILBUS_FULL` instead.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_claim(
     sender: *mut railbus_sender,

@@ -136,12 +136,14 @@ fn layouts() -> Vec<Layout> {
         railbus_channel_options {
             struct_size, kind, flags, overflow, capacity_bytes, slots, slot_bytes, producers_max, consumers_max,
             pages, numa_node, max_attempts, ring_mode, acks_mode, owner, ring_group, acks_group, stuck_after_ns,
-            dead_letters, dead_letters_bytes, first_position, incarnation, channel_id,
+            dead_letters, dead_letters_bytes, first_position, incarnation, channel_id, high_watermark, low_watermark,
+            credits, reserved, divert_to, divert_to_bytes,
         }
         railbus_channel_header {
             struct_size, kind, overflow, stamp, payload_max, capacity_bytes, slots, slot_bytes, page_bytes,
             huge_pages, numa_node, producers_max, consumers_max, max_attempts, creator_pid, stuck_after_ns,
             first_position, created_ns, incarnation, channel_id, bus, name, dead_letters,
+            divert_to, high_watermark, low_watermark, credits, reserved,
         }
         railbus_event { payload, position, payload_bytes, type_id, flags, attempt }
         railbus_bytes { bytes, count }
@@ -150,7 +152,7 @@ fn layouts() -> Vec<Layout> {
             origin_incarnation, origin_position, origin_attempts, sequence_publisher, sequence_number,
         }
         railbus_sender_options { struct_size, flags, name, name_bytes, wait, reserved, spin_ns }
-        railbus_sender_stats { struct_size, reserved, events, dropped, payload_max, resume_point }
+        railbus_sender_stats { struct_size, under_pressure, events, dropped, payload_max, resume_point, diverted }
         railbus_reader_options {
             struct_size, flags, name, name_bytes, wait, start, spin_ns, position, time_ns, follow, reserved,
         }

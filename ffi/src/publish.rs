@@ -7,11 +7,10 @@ use railbus::SendError;
 use railbus::outlet::Outlet;
 use railbus::sender::Sender;
 
-use crate::claim::claim;
 use crate::event::{bytes, railbus_attributes};
 use crate::result::{
-    Failure, RAILBUS_FULL, RAILBUS_OK, RAILBUS_PUBLISHED_BEFORE, RAILBUS_TIMED_OUT, railbus_error,
-    send_failed,
+    Failure, RAILBUS_DIVERTED, RAILBUS_FULL, RAILBUS_OK, RAILBUS_PUBLISHED_BEFORE, RAILBUS_TIMED_OUT,
+    railbus_error, send_failed,
 };
 use crate::sender::{AnySender, SenderBody, railbus_sender, with_sender};
 use crate::shell::{self, Shell};
@@ -23,7 +22,8 @@ use crate::wait::RAILBUS_FOREVER;
 /// event's position goes to `position`, which may be NULL.
 ///
 /// Returns `RAILBUS_FULL` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_DROPPED`, `RAILBUS_TOO_LONG`,
-/// `RAILBUS_NO_WORKER`, `RAILBUS_FORKED`. Nothing was published then.
+/// `RAILBUS_NO_WORKER`, `RAILBUS_FORKED`: nothing was published then. `RAILBUS_DIVERTED`: it was published in the channel
+/// that this one diverts to, and `position` is its position there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_publish(
     sender: *mut railbus_sender,
@@ -44,18 +44,31 @@ pub unsafe extern "C" fn railbus_publish(
     }
     // SAFETY: the caller vouches for the bytes; their number was checked.
     let payload = unsafe { bytes(payload.cast(), payload_bytes) };
-    let publish = || match with_sender!(&mut body.sender, sender => publish(sender, payload, timeout_ns)) {
-        Ok(at) => {
-            if !position.is_null() {
-                // SAFETY: the caller's place.
-                unsafe { position.write(at) };
-            }
-            RAILBUS_OK
-        }
-        Err(failed) => send_failed(failed, error),
+    let publish = || {
+        let published = with_sender!(&mut body.sender, sender => publish(sender, payload, timeout_ns));
+        // SAFETY: the caller's places.
+        unsafe { tell(published, position, error) }
     };
     // SAFETY: the handle is open and this thread's.
     unsafe { shell::on(handle, error, publish) }
+}
+
+/// Tells the caller where an event went, or why it did not.
+///
+/// # Safety
+/// `position` and `error` are the caller's places, or NULL.
+#[inline(always)]
+unsafe fn tell(published: Result<u64, SendError>, position: *mut u64, error: *mut railbus_error) -> i32 {
+    let (at, result) = match published {
+        Ok(at) => (at, RAILBUS_OK),
+        Err(SendError::Diverted { position }) => (position, RAILBUS_DIVERTED),
+        Err(failed) => return send_failed(failed, error),
+    };
+    if !position.is_null() {
+        // SAFETY: by the contract.
+        unsafe { position.write(at) };
+    }
+    if result == RAILBUS_OK { RAILBUS_OK } else { send_failed(SendError::Diverted { position: at }, error) }
 }
 
 #[inline(always)]
@@ -99,26 +112,16 @@ pub unsafe extern "C" fn railbus_publish_with(
             Ok(attributes) => attributes,
             Err(failure) => return failure.tell(error),
         };
-        let claimed = with_sender!(&mut body.sender, sender => claim(
-            sender,
-            payload.len(),
-            attributes.as_ref(),
-            timeout_ns,
-        )
-        .map(|mut claim| {
-            claim.copy_from_slice(payload);
-            claim.commit()
-        }));
-        match claimed {
-            Ok(at) => {
-                if !position.is_null() {
-                    // SAFETY: the caller's place.
-                    unsafe { position.write(at) };
-                }
-                RAILBUS_OK
+        let published = with_sender!(&mut body.sender, sender => match (&attributes, timeout_ns) {
+            (None, _) => publish(sender, payload, timeout_ns),
+            (Some(attributes), 0) => sender.try_publish_with(payload, attributes),
+            (Some(attributes), RAILBUS_FOREVER) => sender.publish_with(payload, attributes),
+            (Some(attributes), timeout_ns) => {
+                sender.publish_with_timeout(payload, attributes, Duration::from_nanos(timeout_ns))
             }
-            Err(failed) => send_failed(failed, error),
-        }
+        });
+        // SAFETY: the caller's places.
+        unsafe { tell(published, position, error) }
     };
     // SAFETY: the handle is open and this thread's.
     unsafe { shell::on(handle, error, publish) }
@@ -133,7 +136,7 @@ pub unsafe extern "C" fn railbus_publish_with(
 /// one event that was in work may come twice, with the same number.) Readers find name and number by
 /// `railbus_event_attributes`.
 ///
-/// Returns `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`, and what
+/// It is never diverted: it waits where others would be. Returns `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`, and what
 /// `railbus_publish` does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_publish_numbered(

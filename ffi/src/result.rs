@@ -17,7 +17,8 @@ pub const RAILBUS_FULL: i32 = 2;
 /// The timeout passed: no event came, or there was no room. Leaves the error struct alone when it was waiting for
 /// events or room.
 pub const RAILBUS_TIMED_OUT: i32 = 3;
-/// The channel is full and its creator chose to drop the newest: the event was counted as dropped.
+/// The channel is full and its creator chose to drop the newest, or to divert it where there is no room either: the
+/// event was counted as dropped.
 pub const RAILBUS_DROPPED: i32 = 4;
 /// Events are missing, exactly those from `lost_from` up to `lost_to` of the error struct. The next call goes on
 /// behind them.
@@ -29,6 +30,8 @@ pub const RAILBUS_CLOSED: i32 = 6;
 pub const RAILBUS_PUBLISHED_BEFORE: i32 = 7;
 /// A replay has come to its end.
 pub const RAILBUS_END: i32 = 8;
+/// The channel is full and its creator chose to divert: the event is in the other channel, and not in this one.
+pub const RAILBUS_DIVERTED: i32 = 9;
 
 /// An argument is out of its range, or contradicts another.
 pub const RAILBUS_INVALID: i32 = -1;
@@ -169,6 +172,7 @@ impl From<SendError> for Failure {
             SendError::TimedOut => RAILBUS_TIMED_OUT,
             SendError::TooLong { .. } => RAILBUS_TOO_LONG,
             SendError::Dropped => RAILBUS_DROPPED,
+            SendError::Diverted { .. } => RAILBUS_DIVERTED,
             SendError::Evicted => RAILBUS_EVICTED,
             SendError::Forked => RAILBUS_FORKED,
             SendError::Corrupt(_) => RAILBUS_CORRUPT,
@@ -228,6 +232,7 @@ pub extern "C" fn railbus_describe(code: i32) -> *const c_char {
         RAILBUS_FULL => c"there is no room now",
         RAILBUS_TIMED_OUT => c"the timeout passed",
         RAILBUS_DROPPED => c"dropped: the channel is full",
+        RAILBUS_DIVERTED => c"diverted: the channel is full",
         RAILBUS_LOST => c"events were lost",
         RAILBUS_CLOSED => c"the last publisher has left",
         RAILBUS_PUBLISHED_BEFORE => c"it was published before",

@@ -100,8 +100,9 @@ pub struct railbus_sender_options {
 pub struct railbus_sender_stats {
     /// Size of this struct in bytes.
     pub struct_size: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Whether the channel is under pressure: from when its depth reaches the high watermark until it is down to the low
+    /// one. 0 or 1.
+    pub under_pressure: u32,
     /// Events published by this handle.
     pub events: u64,
     /// Events dropped by this handle because the channel was full.
@@ -111,6 +112,8 @@ pub struct railbus_sender_stats {
     /// `RAILBUS_SEQUENCED`: the number of the last event that the channel has of this sender's name, 0 if none: where a
     /// publisher that was killed goes on. `RAILBUS_NONE` otherwise.
     pub resume_point: u64,
+    /// Events of this handle that went to the channel that this one diverts to.
+    pub diverted: u64,
 }
 
 sized!(railbus_sender_options, railbus_sender_stats);
@@ -208,11 +211,12 @@ pub unsafe extern "C" fn railbus_sender_statistics(
     guarded(error, || {
         let filled = with_sender!(&mut body.sender, sender => railbus_sender_stats {
             struct_size: 0,
-            reserved: 0,
+            under_pressure: sender.is_under_pressure().into(),
             events: sender.events(),
             dropped: sender.dropped(),
             payload_max: sender.payload_max() as u64,
             resume_point: sender.resume_point().unwrap_or(RAILBUS_NONE),
+            diverted: sender.diverted(),
         });
         sized::write(stats, &filled)
     })

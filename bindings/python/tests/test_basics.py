@@ -153,6 +153,31 @@ def test_dropping_the_newest_is_told_by_none(bus: Bus, kind: railbus.records.Kin
             publisher.publish(bytes(64), 0.001)
 
 
+def test_what_finds_no_room_is_diverted_and_pressure_is_told(bus: Bus) -> None:
+    spill = bus.create("spill", "queue", slots=64, slot_bytes=512)
+    channel = bus.create(
+        "jobs", "queue", slots=64, overflow="divert", divert_to="spill", watermarks=(75, 25), credits=64
+    )
+    header = channel.describe()
+    assert (header.overflow, header.divert_to) == ("divert", "spill")
+    assert (header.watermarks, header.credits) == ((75, 25), 64)
+    with channel.producer() as producer, spill.worker() as worker:
+        for i in range(64):
+            assert producer.stats().under_pressure is (i >= 48)
+            assert producer.publish(b"here") is not None
+        assert producer.publish(b"there") is None
+        assert producer.publish_with(b"there, too", type_id=7) is None
+        with pytest.raises(railbus.Full), producer.claim(8):
+            pass
+        stats = producer.stats()
+        assert (stats.events, stats.diverted, stats.dropped, stats.under_pressure) == (64, 2, 0, True)
+        for payload, type_id in [(b"there", 0), (b"there, too", 7)]:
+            with worker.take(1) as job:
+                assert (bytes(job.data), job.type_id) == (payload, type_id)
+    with pytest.raises(railbus.InvalidError, match="below it"):
+        bus.create("bad", "queue", watermarks=(10, 10))
+
+
 def test_a_lossy_subscriber_learns_what_it_lost(small_stream: Channel) -> None:
     with small_stream.subscriber(lossy=True) as subscriber, small_stream.publisher() as publisher:
         for i in range(1000):

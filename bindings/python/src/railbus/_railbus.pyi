@@ -48,6 +48,9 @@ class _ChannelOptions(TypedDict, total=False):
     consumers_max: int | None
     max_attempts: int | None
     dead_letters: str | None
+    divert_to: str | None
+    watermarks: tuple[int, int] | None
+    credits: int | None
     pages: Pages | None
     require_huge: bool | None
     lock_memory: bool | None

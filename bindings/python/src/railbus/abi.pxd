@@ -15,6 +15,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_FULL
         RAILBUS_TIMED_OUT
         RAILBUS_DROPPED
+        RAILBUS_DIVERTED
         RAILBUS_LOST
         RAILBUS_CLOSED
         RAILBUS_PUBLISHED_BEFORE
@@ -53,6 +54,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_OVERFLOW_BLOCK
         RAILBUS_OVERFLOW_DROP_NEWEST
         RAILBUS_OVERFLOW_LOSSY_READERS
+        RAILBUS_OVERFLOW_DIVERT
         RAILBUS_PAGES_AUTO
         RAILBUS_PAGES_2MIB
         RAILBUS_PAGES_1GIB
@@ -170,6 +172,12 @@ cdef extern from "railbus.h" nogil:
         uint64_t first_position
         uint64_t incarnation
         uint8_t channel_id[16]
+        uint32_t high_watermark
+        uint32_t low_watermark
+        uint32_t credits
+        uint32_t reserved
+        const char *divert_to
+        size_t divert_to_bytes
 
     ctypedef struct railbus_channel_header:
         uint32_t struct_size
@@ -195,6 +203,11 @@ cdef extern from "railbus.h" nogil:
         char bus[104]
         char name[104]
         char dead_letters[104]
+        char divert_to[104]
+        uint32_t high_watermark
+        uint32_t low_watermark
+        uint32_t credits
+        uint32_t reserved
 
     ctypedef struct railbus_event:
         const uint8_t *payload
@@ -233,10 +246,12 @@ cdef extern from "railbus.h" nogil:
 
     ctypedef struct railbus_sender_stats:
         uint32_t struct_size
+        uint32_t under_pressure
         uint64_t events
         uint64_t dropped
         uint64_t payload_max
         uint64_t resume_point
+        uint64_t diverted
 
     ctypedef struct railbus_reader_options:
         uint32_t struct_size

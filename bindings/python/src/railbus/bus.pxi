@@ -5,6 +5,7 @@ cdef dict OVERFLOWS = {
     "block": RAILBUS_OVERFLOW_BLOCK,
     "drop-newest": RAILBUS_OVERFLOW_DROP_NEWEST,
     "lossy-readers": RAILBUS_OVERFLOW_LOSSY_READERS,
+    "divert": RAILBUS_OVERFLOW_DIVERT,
 }
 cdef dict PAGES = {
     "auto": RAILBUS_PAGES_AUTO, "2mib": RAILBUS_PAGES_2MIB, "1gib": RAILBUS_PAGES_1GIB,
@@ -169,8 +170,12 @@ cdef class Bus:
         - ``capacity_bytes``: of a stream, a power of two from 4 KiB to 1 TiB; 4 MiB if not given.
         - ``slots``, ``slot_bytes``: of a queue or topic, powers of two from 64 to 2**24, and from 64 to 2**20
           (with 16 bytes of header); 1024 and 256 if not given.
-        - ``overflow``: when it is full, "block" (the default), "drop-newest", or "lossy-readers" (there
-          always is room; it takes lossy subscribers only).
+        - ``overflow``: when it is full, "block" (the default), "drop-newest", "divert", or "lossy-readers"
+          (there always is room; it takes lossy subscribers only).
+        - ``divert_to``: the queue or topic of this bus that takes what finds no room, with "divert".
+        - ``watermarks``: (high, low), percents of the capacity between which ``stats().under_pressure`` of
+          publishers and producers changes.
+        - ``credits``: of a queue or topic, how many unfinished events one producer may have in the ring.
         - ``stamp``: whether events carry the time they were published at.
         - ``producers_max``, ``consumers_max``: at once, 1 to 255; 64 if not given.
         - ``max_attempts``, ``dead_letters``: deliveries before an event of a queue goes to the queue of this
@@ -221,7 +226,7 @@ cdef class Bus:
 cdef object read_channel_options(railbus_channel_options *options, dict given):
     """Fills in the keywords; returns what must stay alive until the options were used."""
     cdef uint64_t U32 = 0xFFFFFFFF
-    cdef object kept = None
+    cdef list kept = []
     # An explicit None is as good as nothing.
     given = {name: value for name, value in given.items() if value is not None}
     if given.pop("stamp", False):
@@ -256,9 +261,20 @@ cdef object read_channel_options(railbus_channel_options *options, dict given):
         options.flags |= RAILBUS_WITH_ACKS_GROUP
         options.acks_group = number(given.pop("acks_group"), "acks_group", U32)
     if "dead_letters" in given:
-        kept = text(given.pop("dead_letters"), "dead_letters")
-        options.dead_letters = kept
-        options.dead_letters_bytes = len(kept)
+        letters = text(given.pop("dead_letters"), "dead_letters")
+        kept.append(letters)
+        options.dead_letters = letters
+        options.dead_letters_bytes = len(letters)
+    if "divert_to" in given:
+        other = text(given.pop("divert_to"), "divert_to")
+        kept.append(other)
+        options.divert_to = other
+        options.divert_to_bytes = len(other)
+    if "watermarks" in given:
+        high, low = given.pop("watermarks")
+        options.high_watermark = number(high, "the high watermark", U32)
+        options.low_watermark = number(low, "the low watermark", U32)
+    options.credits = number(given.pop("credits", 0), "credits", U32)
     if "channel_id" in given:
         identity = bytes(given.pop("channel_id"))
         if len(identity) != 16:

@@ -109,6 +109,7 @@ cdef class Channel:
         """What the channel's creator decided, as a ChannelHeader. No system call."""
         cdef railbus_channel_header *header = &self.header
         dead_letters = header.dead_letters.decode()
+        divert_to = header.divert_to.decode()
         return _records.ChannelHeader(
             bus=header.bus.decode(), name=self.name, kind=self.kind,
             overflow=word_of(OVERFLOWS, header.overflow), stamp=header.stamp != 0,
@@ -121,7 +122,10 @@ cdef class Channel:
             creator_pid=header.creator_pid, stuck_after_ns=header.stuck_after_ns,
             first_position=header.first_position,
             created_ns=header.created_ns, incarnation=header.incarnation,
-            channel_id=PyBytes_FromStringAndSize(<char *>header.channel_id, 16))
+            channel_id=PyBytes_FromStringAndSize(<char *>header.channel_id, 16),
+            divert_to=divert_to or None,
+            watermarks=(header.high_watermark, header.low_watermark) if header.high_watermark else None,
+            credits=header.credits)
 
     def journal(self):
         """How far the journal of this channel is, and what it does, as a Journal. Some system calls.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Kind = Literal["stream", "queue", "topic"]
-Overflow = Literal["block", "drop-newest", "lossy-readers"]
+Overflow = Literal["block", "drop-newest", "lossy-readers", "divert"]
 Pages = Literal["auto", "2mib", "1gib", "ordinary"]
 Wait = Literal["default", "spin", "yield", "park"]
 Start = Literal["live", "oldest"] | int
@@ -102,6 +102,12 @@ class ChannelHeader:
     """Counts re-creations of the same identity. (channel_id, incarnation, position) is an event's own for
     ever."""
     channel_id: bytes
+    divert_to: str | None = None
+    """Name of the channel that takes what finds no room."""
+    watermarks: tuple[int, int] | None = None
+    """The high and the low one, in percent of the capacity."""
+    credits: int = 0
+    """Unfinished events that one producer may have in the ring; 0 is without limit."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +240,10 @@ class SenderStats:
     payload_max: int
     resume_point: int | None
     """``sequenced``: the number of the last event that the channel has of this name, 0 if none."""
+    diverted: int = 0
+    """Events that went to the channel that this one diverts to."""
+    under_pressure: bool = False
+    """From when the channel's depth reaches the high watermark until it is down to the low one."""
 
 
 @dataclass(frozen=True)

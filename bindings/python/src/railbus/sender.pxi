@@ -35,8 +35,10 @@ cdef class Sender(Member):
     """What Publisher and Producer share."""
 
     cdef railbus_sender *handle
-    # The creator chose to drop the newest: publishing without a timeout never waits.
+    # The creator chose to drop the newest, or to divert it: publishing without a timeout never waits.
     cdef bint drops
+    # To divert it: but never a numbered one.
+    cdef bint diverts
     # What may still write the ring.
     cdef Claim claimed
 
@@ -63,7 +65,8 @@ cdef class Sender(Member):
         check(result, &error)
         self.handle = handle
         self._channel = channel
-        self.drops = channel.header.overflow == RAILBUS_OVERFLOW_DROP_NEWEST
+        self.diverts = channel.header.overflow == RAILBUS_OVERFLOW_DIVERT
+        self.drops = self.diverts or channel.header.overflow == RAILBUS_OVERFLOW_DROP_NEWEST
         self.options = {
             "name": name, "wait": wait, "spin_ns": spin_ns, "evict_stuck": bool(evict_stuck),
             "sequenced": bool(sequenced),
@@ -93,7 +96,7 @@ cdef class Sender(Member):
 
         Waits for room: at most ``timeout`` seconds, or without end. 0 does not wait. Without a timeout, where
         the channel's creator chose to drop the newest, a full channel drops the event, counts it, and None is
-        returned.
+        returned; where to divert, the event goes to the other channel, is counted, and None is returned, too.
 
         Raises Full (timeout 0), TimedOut, TooLongError, NoWorkerError, ForkedError: nothing was published
         then.
@@ -143,7 +146,7 @@ cdef class Sender(Member):
         """What publishing returns or raises."""
         if result == RAILBUS_OK:
             return call.position
-        if result == RAILBUS_DROPPED:
+        if result == RAILBUS_DROPPED or result == RAILBUS_DIVERTED:
             return None
         raise failure(result, &call.error)
 
@@ -182,8 +185,8 @@ cdef class Sender(Member):
         have gone round the whole ring in between, the one event that was in work may come twice, with the
         same number.)
 
-        Where the creator chose to drop the newest, and the channel is full, Full is raised. Raises
-        NotSequencedError if it was not opened with ``sequenced``, and what ``publish`` raises.
+        Where the creator chose to drop the newest, and the channel is full, Full is raised; where to divert,
+        it waits. Raises NotSequencedError if it was not opened with ``sequenced``, and what ``publish`` raises.
         """
         cdef railbus_attributes attributes
         cdef Call call
@@ -199,7 +202,10 @@ cdef class Sender(Member):
             call.at = buffer.buf
             call.count = buffer.len
             call.attributes = &attributes
-            result = self.run_or_drop(&call, timeout_ns)
+            if self.diverts:
+                result = self.run(&call, timeout_ns)
+            else:
+                result = self.run_or_drop(&call, timeout_ns)
         finally:
             PyBuffer_Release(&buffer)
         if result == RAILBUS_PUBLISHED_BEFORE:
@@ -315,8 +321,8 @@ cdef class Sender(Member):
         ...``.
 
         The claim is made when the ``with`` block begins, waiting as ``publish`` does, and committed when it
-        ends, or aborted if it ends by an exception. Where the creator chose to drop the newest, and the
-        channel is full, Full is raised. In between, other calls of this handle raise ClaimError. See Claim.
+        ends, or aborted if it ends by an exception. Where the creator chose to drop the newest or to divert,
+        and the channel is full, Full is raised. In between, other calls of this handle raise ClaimError. See Claim.
         """
         cdef Claim claim = Claim.__new__(Claim)
         claim.owner = self
@@ -347,7 +353,8 @@ cdef class Sender(Member):
         cdef int32_t result = railbus_sender_statistics(self.handle, &stats, &error)
         if result != RAILBUS_OK:
             self.failed(result, &error)
-        return _records.SenderStats(stats.events, stats.dropped, stats.payload_max, some(stats.resume_point))
+        return _records.SenderStats(stats.events, stats.dropped, stats.payload_max, some(stats.resume_point),
+                                    stats.diverted, stats.under_pressure != 0)
 
 
 cdef class Publisher(Sender):
