@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"railbus"
 )
@@ -155,20 +156,19 @@ func TestDroppedEventsAreToldAndCounted(t *testing.T) {
 }
 
 func TestEventsWithoutRoomAreDivertedAndPressureIsTold(t *testing.T) {
-	bus, producer, _ := queue(t, railbus.ChannelOptions{Slots: 64})
-	if err := producer.Close(); err != nil {
-		t.Fatal(err)
-	}
-	must(bus.Create("spill", railbus.ChannelOptions{Kind: railbus.Queue, Slots: 64, SlotBytes: 512}))(t)
+	bus := newBus(t)
+	spill := must(bus.Create("spill", railbus.ChannelOptions{Kind: railbus.Queue, Slots: 64, SlotBytes: 512}))(t)
+	defer spill.Close()
 	channel := must(bus.Create("full", railbus.ChannelOptions{
 		Kind: railbus.Queue, Slots: 64, Overflow: railbus.OverflowDivert, DivertTo: "spill", HighWatermark: 75,
 		LowWatermark: 25, Credits: 64,
 	}))(t)
+	defer channel.Close()
 	header := channel.Header()
 	if header.DivertTo != "spill" || header.HighWatermark != 75 || header.LowWatermark != 25 || header.Credits != 64 {
 		t.Errorf("the header is %+v", header)
 	}
-	producer = must(channel.Producer(railbus.SenderOptions{}))(t)
+	producer := must(channel.Producer(railbus.SenderOptions{}))(t)
 	defer producer.Close()
 	for i := range 64 {
 		if stats := must(producer.Stats())(t); stats.UnderPressure != (i >= 48) {

@@ -456,7 +456,11 @@ impl Channel {
         let index = member.registered.index;
         let core =
             SlotProducer::<_, TOPIC>::new(ring, acks, data, done, index, self.slots(), producers, consumers);
-        let core = core.with_limits(self.header().marks(), self.header().credits);
+        let mut core = core.with_limits(self.header().marks(), self.header().credits);
+        if self.header().watermarks.is_some() {
+            // Here, rather than on the way of its first event.
+            core.look_at_pressure();
+        }
         Ok(Sender::new(SlotOutlet::new(core), member, options, wakes, diversion))
     }
 

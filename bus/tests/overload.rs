@@ -270,6 +270,30 @@ fn pressure_outlives_the_publisher_that_found_it() {
     assert_eq!(channel.info().unwrap().pressure.map(|seen| seen.changes), Some(2));
 }
 
+/// What a producer of a large queue has to catch up with takes it some events, and not one very long one.
+#[test]
+fn a_producer_that_comes_back_learns_of_the_pressure() {
+    let (_base, bus) = bus();
+    let options = small(Kind::Queue).slots(1 << 16).watermarks(50, 0);
+    let channel = bus.create("q", &options).unwrap();
+    let mut worker = channel.worker(&WorkOptions::default()).unwrap();
+    let [mut idle, mut busy] = [0, 1].map(|_| channel.producer(&SendOptions::default()).unwrap());
+    for _ in 0..1 << 16 {
+        busy.publish(b"x").unwrap();
+        worker.take().unwrap().done();
+    }
+    drop(busy);
+    // From the depth of 0 to just below the mark, and then to the mark, by one who has missed it all.
+    for _ in 1..1 << 15 {
+        idle.try_publish(b"x").unwrap();
+    }
+    assert!(!idle.is_under_pressure());
+    idle.try_publish(b"x").unwrap();
+    assert!(idle.is_under_pressure());
+    (0..1 << 15).for_each(|_| worker.take().unwrap().done());
+    assert!(!idle.is_under_pressure());
+}
+
 // ---- credits ----
 
 #[test]

@@ -62,6 +62,7 @@ const char *symbol(int32_t result) {
         {RAILBUS_FULL, "FULL"},
         {RAILBUS_TIMED_OUT, "TIMED_OUT"},
         {RAILBUS_DROPPED, "DROPPED"},
+        {RAILBUS_DIVERTED, "DIVERTED"},
         {RAILBUS_LOST, "LOST"},
         {RAILBUS_CLOSED, "CLOSED"},
         {RAILBUS_PUBLISHED_BEFORE, "PUBLISHED_BEFORE"},

@@ -20,6 +20,8 @@
 //! **No rise is missed.** While the pressure is low, a producer goes on without a look only as far as the high mark above
 //! the lowest position that it saw; the true one is not lower. While it is high, by less than the distance of
 //! the marks: for the pressure to fall and to rise again, so much has to be published.
+//! Only a reader that joins at older events is not seen before the next look, nor, in a queue, what others have published
+//! meanwhile when that is very much.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};

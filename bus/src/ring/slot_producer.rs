@@ -32,6 +32,8 @@ use crate::ring::word::{NO_CLAIM, Slots, claim, done, seq};
 
 /// How far ahead free tickets are looked for: done words come eight to a cache line.
 const LOOK_AHEAD: u64 = 32;
+/// Most done words that an event looks at for the pressure: some ten microseconds.
+const DONE_A_LOOK: u64 = 1 << 14;
 /// How many slots ahead a publisher asks to own.
 const PREFETCH: u64 = 2;
 
@@ -259,26 +261,46 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         Ok(count as u32)
     }
 
-    fn measure_pressure(&mut self, end: u64) -> bool {
-        let SlotProducer { ring, acks, done, slots, gates, done_until, .. } = self;
+    /// Measures the depth up to `end` on the way of an event.
+    #[cold]
+    fn measure_pressure(&mut self, end: u64) {
+        if TOPIC || self.count_done(end, DONE_A_LOOK) {
+            self.judge_pressure(end);
+        } else {
+            // Others have published that much since the last look: the next event goes on with it.
+            self.pressure.until = end;
+        }
+    }
+
+    fn judge_pressure(&mut self, end: u64) -> bool {
+        let SlotProducer { ring, acks, gates, done_until, .. } = self;
         self.pressure.look(ring, || {
-            let mut lowest = gates.lowest(acks, end).position;
-            if !TOPIC {
-                // Tickets stay done. A look at each, once; and none at those that the ring has forgotten.
-                *done_until = (*done_until).max(end.saturating_sub(slots.count));
-                while *done_until < end && is_done(done, *slots, *done_until) {
-                    *done_until += 1;
-                }
-                lowest = lowest.min(*done_until);
-            }
+            let lowest = gates.lowest(acks, end).position;
+            let lowest = if TOPIC { lowest } else { lowest.min(*done_until) };
             (lowest, end.max(ring.load(layout::TAIL, Edge::Tail)))
         })
     }
 
-    /// Measures the pressure anew. The next claim looks at the cursors.
+    /// Looks on from where it was to the oldest ticket before `end` that is not done, `most` words at most. Tickets stay
+    /// done: each is looked at once, and not at all when the ring has forgotten it. Returns whether it came there.
+    fn count_done(&mut self, end: u64, most: u64) -> bool {
+        let from = self.done_until.max(end.saturating_sub(self.slots.count));
+        let to = end.min(from.saturating_add(most));
+        self.done_until = from;
+        while self.done_until < to && is_done(&self.done, self.slots, self.done_until) {
+            self.done_until += 1;
+        }
+        self.done_until < to || to == end
+    }
+
+    /// Measures the pressure anew, however many tickets that takes a look at. The next claim looks at the cursors.
     pub fn look_at_pressure(&mut self) -> bool {
         self.ready_until = 0;
-        self.measure_pressure(self.tail())
+        let end = self.tail();
+        if !TOPIC {
+            self.count_done(end, self.slots.count);
+        }
+        self.judge_pressure(end)
     }
 
     /// The slowest reader that holds ticket `t`, or one before it, back.
