@@ -64,6 +64,9 @@ fn child() {
     }
 }
 
+/// Receives one event, if there is one soon, and hands it on; returns whether there was one.
+type Receive = dyn FnMut(&mut dyn FnMut(&[u8])) -> bool;
+
 /// Publishes as fast as it can, as long as it lives.
 fn flood<R: Outlet>(mut sender: Sender<R>) {
     say(b"floods");
@@ -535,7 +538,7 @@ fn each_event_is_once_in_one_of_the_two_channels() {
             let id = u64::from_le_bytes(payload.try_into().unwrap());
             *seen.entry(id).or_insert(0u32) += 1;
         };
-        let mut from_here: Box<dyn FnMut(&mut dyn FnMut(&[u8])) -> bool> = if kind == Kind::Topic {
+        let mut from_here: Box<Receive> = if kind == Kind::Topic {
             let mut reader = channel.topic_subscriber(&SubscribeOptions::default()).unwrap();
             Box::new(move |count| match reader.recv_timeout(Duration::from_micros(20)) {
                 Ok(event) => {
