@@ -9,8 +9,8 @@ use children::{Actor, role, say, stay};
 use journals::{Place, held, quick, small};
 use railbus::journal::{lost, restore};
 use railbus::{
-    Attributes, Bus, ChannelOptions, Error, Kind, Recorder, RecorderOptions, SendOptions, Start,
-    SubscribeOptions,
+    Attributes, Bus, ChannelOptions, Error, Kind, Overflow, Recorder, RecorderOptions, SendError,
+    SendOptions, Start, SubscribeOptions,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -147,6 +147,38 @@ fn a_queues_unfinished_events_are_delivered_again_and_its_finished_ones_are_not(
     }
     let numbers: Vec<u64> = unfinished.iter().map(|&(number, _)| number).collect();
     assert_eq!(got, numbers);
+}
+
+#[test]
+fn what_a_channel_does_under_overload_is_made_again_with_the_channel_it_diverts_to() {
+    let place = Place::new();
+    let spill = place.bus().create("spill", &small(Kind::Queue).slot_bytes(256)).expect("a queue");
+    let options = small(Kind::Topic).watermarks(70, 30).credits(100).overflow(Overflow::Divert);
+    let topic = place.bus().create("news", &options.divert_to(Some("spill".into()))).expect("a topic");
+    let recorders = [&topic, &spill]
+        .map(|channel| Recorder::start(channel, place.journal(), &quick()).expect("a recorder"));
+    let mut reader = topic.topic_subscriber(&SubscribeOptions::default()).expect("a subscriber");
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).expect("a publisher");
+    for number in 0..102u64 {
+        let sent = publisher.publish(&number.to_le_bytes());
+        assert!(sent.is_ok() || matches!(sent, Err(SendError::Diverted { .. })), "{sent:?}");
+    }
+    assert_eq!(publisher.diverted(), 2);
+    assert!(reader.try_recv().expect("a sound topic").is_some());
+    recorders.map(|recorder| recorder.stop().expect("a clean end"));
+    lose(&place);
+    let restored = restore(&place.bus(), "news", place.journal()).expect("made again");
+    let header = restored.channel.header();
+    assert_eq!((header.watermarks, header.credits, header.overflow), (Some((70, 30)), 100, Overflow::Divert));
+    assert_eq!(header.divert_to.as_deref(), Some("spill"));
+    restored.channel.topic_publisher(&SendOptions::default()).expect("a publisher, here and there");
+    let spill = place.bus().attach("spill").expect("what it diverts to is there again");
+    let mut worker = spill.worker(&Default::default()).expect("a worker");
+    for number in 100..102u64 {
+        let job = worker.try_take().expect("a sound queue").expect("what was diverted");
+        assert_eq!(*job, number.to_le_bytes());
+        job.done();
+    }
 }
 
 #[test]
