@@ -184,7 +184,9 @@ func TestEventsWithoutRoomAreDivertedAndPressureIsTold(t *testing.T) {
 	if _, err := producer.Claim(soon, 8); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a claim in a full channel: %v", err)
 	}
-	if stats := must(producer.Stats())(t); stats.Events != 64 || stats.Diverted != 1 || stats.Dropped != 0 {
+	stats := must(producer.Stats())(t)
+	if stats.Events != 64 || stats.Diverted != 1 || stats.Dropped != 0 ||
+		stats.Refusal != "all 64 credits of this producer are used up: event 0 waits for a worker to take it" {
 		t.Errorf("the stats are %+v", stats)
 	}
 }

@@ -44,6 +44,9 @@ type SenderStats struct {
 	Diverted uint64
 	// UnderPressure is true from when the channel's depth reaches the high watermark until it is down to the low one.
 	UnderPressure bool
+	// Refusal says why there was no room, the last time that there was none: who was in the way, and how far behind it is
+	// now. Empty if there always was room.
+	Refusal string
 	// ResumePoint, of a sequenced one, is the number of the last event that the channel has of its name, 0 if none: where
 	// a publisher that was killed goes on. Else it is [None].
 	ResumePoint uint64
@@ -361,6 +364,7 @@ func (sender *sender) Stats() (SenderStats, error) {
 	return SenderStats{
 		Events: uint64(stats.events), Dropped: uint64(stats.dropped), Diverted: uint64(stats.diverted),
 		UnderPressure: stats.under_pressure != 0, ResumePoint: uint64(stats.resume_point),
+		Refusal: C.GoString(&stats.refusal[0]),
 	}, err
 }
 

@@ -1124,6 +1124,11 @@ typedef struct railbus_sender_stats {
      * Events of this handle that went to the channel that this one diverts to.
      */
     uint64_t diverted;
+    /**
+     * Why there was no room, the last time that this handle found none: who was in the way, and how far behind it is
+     * now. Zero-terminated, cut if too long; empty if there always was room.
+     */
+    char refusal[256];
 } railbus_sender_stats;
 
 /**
@@ -2369,7 +2374,7 @@ int32_t railbus_replay_batch(struct railbus_replay *replay,
     {sizeof(railbus_sender_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0}
 
 #define RAILBUS_SENDER_STATS_INIT \
-    {sizeof(railbus_sender_stats), 0, 0, 0, 0, 0, 0}
+    {sizeof(railbus_sender_stats), 0, 0, 0, 0, 0, 0, {0}}
 
 #define RAILBUS_READER_OPTIONS_INIT \
     {sizeof(railbus_reader_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0, 0, 0, 0, 0}
@@ -2513,7 +2518,7 @@ RAILBUS_ASSERT(sender_options_name_bytes, offsetof(railbus_sender_options, name_
 RAILBUS_ASSERT(sender_options_wait, offsetof(railbus_sender_options, wait) == 24);
 RAILBUS_ASSERT(sender_options_reserved, offsetof(railbus_sender_options, reserved) == 28);
 RAILBUS_ASSERT(sender_options_spin_ns, offsetof(railbus_sender_options, spin_ns) == 32);
-RAILBUS_ASSERT(sender_stats, sizeof(railbus_sender_stats) == 48);
+RAILBUS_ASSERT(sender_stats, sizeof(railbus_sender_stats) == 304);
 RAILBUS_ASSERT(sender_stats_struct_size, offsetof(railbus_sender_stats, struct_size) == 0);
 RAILBUS_ASSERT(sender_stats_under_pressure, offsetof(railbus_sender_stats, under_pressure) == 4);
 RAILBUS_ASSERT(sender_stats_events, offsetof(railbus_sender_stats, events) == 8);
@@ -2521,6 +2526,7 @@ RAILBUS_ASSERT(sender_stats_dropped, offsetof(railbus_sender_stats, dropped) == 
 RAILBUS_ASSERT(sender_stats_payload_max, offsetof(railbus_sender_stats, payload_max) == 24);
 RAILBUS_ASSERT(sender_stats_resume_point, offsetof(railbus_sender_stats, resume_point) == 32);
 RAILBUS_ASSERT(sender_stats_diverted, offsetof(railbus_sender_stats, diverted) == 40);
+RAILBUS_ASSERT(sender_stats_refusal, offsetof(railbus_sender_stats, refusal) == 48);
 RAILBUS_ASSERT(reader_options, sizeof(railbus_reader_options) == 64);
 RAILBUS_ASSERT(reader_options_struct_size, offsetof(railbus_reader_options, struct_size) == 0);
 RAILBUS_ASSERT(reader_options_flags, offsetof(railbus_reader_options, flags) == 4);

@@ -152,7 +152,7 @@ fn layouts() -> Vec<Layout> {
             origin_incarnation, origin_position, origin_attempts, sequence_publisher, sequence_number,
         }
         railbus_sender_options { struct_size, flags, name, name_bytes, wait, reserved, spin_ns }
-        railbus_sender_stats { struct_size, under_pressure, events, dropped, payload_max, resume_point, diverted }
+        railbus_sender_stats { struct_size, under_pressure, events, dropped, payload_max, resume_point, diverted, refusal }
         railbus_reader_options {
             struct_size, flags, name, name_bytes, wait, start, spin_ns, position, time_ns, follow, reserved,
         }

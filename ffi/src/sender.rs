@@ -12,7 +12,7 @@ use crate::info::RAILBUS_NONE;
 use crate::result::{Failure, railbus_error};
 use crate::shell::{self, Body, Pool, Shell, guarded};
 use crate::sized::{self, sized};
-use crate::text::text;
+use crate::text::{array, text};
 use crate::wait::wait;
 
 /// Sender option: evict a live reader that has held this sender back, without moving, for longer than the channel's
@@ -114,6 +114,9 @@ pub struct railbus_sender_stats {
     pub resume_point: u64,
     /// Events of this handle that went to the channel that this one diverts to.
     pub diverted: u64,
+    /// Why there was no room, the last time that this handle found none: who was in the way, and how far behind it is
+    /// now. Zero-terminated, cut if too long; empty if there always was room.
+    pub refusal: [c_char; 256],
 }
 
 sized!(railbus_sender_options, railbus_sender_stats);
@@ -217,6 +220,7 @@ pub unsafe extern "C" fn railbus_sender_statistics(
             payload_max: sender.payload_max() as u64,
             resume_point: sender.resume_point().unwrap_or(RAILBUS_NONE),
             diverted: sender.diverted(),
+            refusal: array(&sender.refusal().map(|refusal| refusal.to_string()).unwrap_or_default()),
         });
         sized::write(stats, &filled)
     })

@@ -252,6 +252,7 @@ cdef extern from "railbus.h" nogil:
         uint64_t payload_max
         uint64_t resume_point
         uint64_t diverted
+        char refusal[256]
 
     ctypedef struct railbus_reader_options:
         uint32_t struct_size

@@ -244,6 +244,8 @@ class SenderStats:
     """Events that went to the channel that this one diverts to."""
     under_pressure: bool = False
     """From when the channel's depth reaches the high watermark until it is down to the low one."""
+    refusal: str | None = None
+    """Why there was no room, the last time that there was none: who was in the way, and how far behind now."""
 
 
 @dataclass(frozen=True)

@@ -353,8 +353,10 @@ cdef class Sender(Member):
         cdef int32_t result = railbus_sender_statistics(self.handle, &stats, &error)
         if result != RAILBUS_OK:
             self.failed(result, &error)
+        # Names of others may have been cut in the middle of a character.
+        refusal = stats.refusal.decode(errors="replace")
         return _records.SenderStats(stats.events, stats.dropped, stats.payload_max, some(stats.resume_point),
-                                    stats.diverted, stats.under_pressure != 0)
+                                    stats.diverted, stats.under_pressure != 0, refusal or None)
 
 
 cdef class Publisher(Sender):
