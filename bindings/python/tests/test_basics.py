@@ -137,9 +137,13 @@ def test_a_full_channel(small_stream: Channel) -> None:
         assert subscriber.try_recv() is None
         publisher.publish(bytes(64), 1)
         stats = publisher.stats()
-        assert (stats.events, stats.dropped, stats.payload_max) == (published + 1, 0, small_stream.payload_max)
+        assert (stats.events, stats.dropped, stats.payload_max) == (
+            published + 1,
+            0,
+            small_stream.payload_max,
+        )
         assert (stats.resume_point, stats.diverted, stats.under_pressure) == (None, 0, False)
-        assert stats.refusal == "what was in the way has gone"
+        assert stats.refusal is not None and stats.refusal.startswith("consumer:0 (process ")
 
 
 @pytest.mark.parametrize("kind", ["stream", "topic"])
@@ -173,7 +177,10 @@ def test_what_finds_no_room_is_diverted_and_pressure_is_told(bus: Bus) -> None:
         with pytest.raises(railbus.Full), producer.claim(8):
             pass
         stats = producer.stats()
-        assert stats.refusal == "all 64 credits of this producer are used up: event 0 waits for a worker to take it"
+        assert (
+            stats.refusal
+            == "all 64 credits of this producer are used up: event 0 waits for a worker to take it"
+        )
         assert (stats.events, stats.diverted, stats.dropped, stats.under_pressure) == (64, 2, 0, True)
         for payload, type_id in [(b"there", 0), (b"there, too", 7)]:
             with worker.take(1) as job:
