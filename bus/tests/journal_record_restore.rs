@@ -165,7 +165,7 @@ fn what_a_channel_does_under_overload_is_made_again_with_the_channel_it_diverts_
     }
     assert_eq!(publisher.diverted(), 2);
     assert!(reader.try_recv().expect("a sound topic").is_some());
-    recorders.map(|recorder| recorder.stop().expect("a clean end"));
+    recorders.into_iter().for_each(|recorder| recorder.stop().expect("a clean end"));
     lose(&place);
     let restored = restore(&place.bus(), "news", place.journal()).expect("made again");
     let header = restored.channel.header();

@@ -245,7 +245,7 @@ class SenderStats:
     under_pressure: bool = False
     """From when the channel's depth reaches the high watermark until it is down to the low one."""
     refusal: str | None = None
-    """Why there was no room, the last time that there was none: who was in the way, and how far behind now."""
+    """Why there was no room, the last time that there was none: who was in the way, how far behind now."""
 
 
 @dataclass(frozen=True)
