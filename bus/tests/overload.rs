@@ -230,19 +230,18 @@ fn skim<R: Inlet>(reader: &mut Reader<R>, count: u8) -> u64 {
     reader.position()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_pressure_is_the_hysteresis_of_the_depth(
-        kind in prop_oneof![Just(Kind::Stream), Just(Kind::Topic), Just(Kind::Queue)],
+#[test]
+fn the_pressure_is_the_hysteresis_of_the_depth() {
+    let kinds = prop_oneof![Just(Kind::Stream), Just(Kind::Topic), Just(Kind::Queue)];
+    let firsts = prop_oneof![Just(0u64), Just(64 * 5 - 3), 1u64..1 << 40];
+    let config = ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(
+        kind in kinds,
         high in 1u32..=100,
         low in 0u32..100,
-        first in prop_oneof![Just(0u64), Just(64 * 5 - 3), 1u64..1 << 40],
+        first in firsts,
         steps in stories(),
-    ) {
-        story(kind, (high, low % high), first, &steps);
-    }
+    )| story(kind, (high, low % high), first, &steps));
 }
 
 #[test]
