@@ -227,6 +227,7 @@ pub(crate) fn not_found(channel: &ChannelName, paths: ChannelPaths) -> Error {
 
 /// Removes what there is of a channel, `.ring` first; says whether there was anything.
 fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
+    super::replace::clear(paths)?;
     let data = [(&paths.ring, FileRole::Ring), (&paths.acks, FileRole::Acks)]
         .into_iter()
         .find_map(|(path, role)| read_header(path, role).ok()?.data_path);
@@ -250,7 +251,7 @@ pub(crate) fn clear_half_made(paths: &ChannelPaths, _lock: &BusLock) -> Result<(
 }
 
 /// Unlinks a name; says whether it was there.
-fn unlink(path: &Path) -> Result<bool> {
+pub(super) fn unlink(path: &Path) -> Result<bool> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -260,7 +261,7 @@ fn unlink(path: &Path) -> Result<bool> {
 
 /// Unlinks a data file, which a header named: only where that name means what it says. A header decodes only
 /// if the name is made from the channel's identity; here the file must lie on hugetlbfs, too.
-fn unlink_data(path: &Path) -> Result<()> {
+pub(super) fn unlink_data(path: &Path) -> Result<()> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
@@ -273,7 +274,7 @@ fn unlink_data(path: &Path) -> Result<()> {
     }
 }
 
-fn read_header(path: &Path, role: FileRole) -> Result<Header> {
+pub(super) fn read_header(path: &Path, role: FileRole) -> Result<Header> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
     let file = options.open(path).map_err(|error| Error::io("open", path, error))?;
