@@ -150,7 +150,8 @@ impl DeadLetters {
     }
 
     /// Publishes letters again in the queues they come from, without their origin: as they were, to be delivered
-    /// anew. At least once; see the [module](self). Waits for room for `timeout` at most, each.
+    /// anew. At least once; see the [module](self). Waits for room for `timeout` at most, once for each queue; letters for which
+    /// there is none are left.
     ///
     /// With `dry_run` nothing is changed, and what would be is returned.
     ///
@@ -166,17 +167,18 @@ impl DeadLetters {
                     .map(|home| Some(Home { queue: home.name().to_string(), position: None }))
             });
         }
-        let mut producers: Vec<(String, Producer)> = Vec::new();
+        let mut producers: Vec<(String, Producer, Duration)> = Vec::new();
         self.each(select, &homes, &mut |event| {
             let home = match homes.find(event.origin()) {
                 Ok(home) => home,
                 Err(why) => return Ok(Err(why)),
             };
             let name = home.name().to_string();
-            if !producers.iter().any(|(known, _)| *known == name) {
-                producers.push((name.clone(), home.producer(&sending())?));
+            if !producers.iter().any(|(known, ..)| *known == name) {
+                producers.push((name.clone(), home.producer(&sending())?, timeout));
             }
-            let Some((_, producer)) = producers.iter_mut().find(|(known, _)| *known == name) else {
+            let Some((_, producer, patience)) = producers.iter_mut().find(|(known, ..)| *known == name)
+            else {
                 return Ok(Err("its queue is gone".to_owned()));
             };
             let attributes = Attributes {
@@ -186,9 +188,14 @@ impl DeadLetters {
                 sequence: event.sequence(),
                 ..Attributes::default()
             };
-            Ok(match publish(producer, event.payload(), &attributes, timeout) {
+            Ok(match publish(producer, event.payload(), &attributes, *patience) {
                 Ok(position) => Ok(Some(Home { queue: name, position: Some(position) })),
-                Err(error) => Err(error.to_string()),
+                Err(error) => {
+                    // Waited for once: a queue may be full of events that wait to become dead letters, for which there
+                    // is no room as long as these stay.
+                    *patience = Duration::ZERO;
+                    Err(error.to_string())
+                }
             })
         })
     }

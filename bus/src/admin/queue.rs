@@ -245,11 +245,17 @@ pub(super) fn publish(
     timeout: Duration,
 ) -> Result<u64> {
     let started = Instant::now();
+    let mut tries = 0u32;
     loop {
         match producer.try_publish_with(payload, attributes) {
             Ok(position) => return Ok(position),
             Err(SendError::Full | SendError::NoWorker) if started.elapsed() < timeout => {
-                std::thread::sleep(Duration::from_millis(1));
+                // Others wait for the same room, and are quick.
+                match tries {
+                    0..1000 => std::thread::yield_now(),
+                    _ => std::thread::sleep(Duration::from_micros(20)),
+                }
+                tries += 1;
             }
             Err(SendError::Full | SendError::NoWorker) => {
                 let what = format!("room in {}", producer.channel().name());

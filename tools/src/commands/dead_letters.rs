@@ -80,7 +80,7 @@ struct LsArgs {
 struct RetryArgs {
     #[command(flatten)]
     act: ActArgs,
-    /// How long to wait for room in the queue, for each letter
+    /// How long to wait for room in a queue that is full
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_time)]
     timeout: Duration,
 }
