@@ -49,6 +49,27 @@ fn ptrace(request: libc::c_uint, pid: Pid) -> bool {
     unsafe { libc::ptrace(request, pid.as_raw(), null, null) == 0 }
 }
 
+/// Whether the actor is stopped before a system call that gives or takes a name.
+fn is_naming(pid: Pid) -> bool {
+    // op, architecture, two pointers, and before a call its number.
+    let mut info = [0u64; 16];
+    let bytes = size_of_val(&info);
+    // SAFETY: the kernel writes at most so many bytes.
+    let got = unsafe {
+        libc::ptrace(
+            libc::PTRACE_GET_SYSCALL_INFO,
+            pid.as_raw(),
+            bytes,
+            info.as_mut_ptr().cast::<libc::c_void>(),
+        )
+    };
+    assert!(got > 0, "Linux 5.3");
+    let names = [libc::SYS_linkat, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_unlinkat];
+    #[cfg(target_arch = "x86_64")]
+    let names = [&names[..], &[libc::SYS_link, libc::SYS_rename, libc::SYS_unlink]].concat();
+    info[0] & 0xFF == 1 && names.contains(&(info[3] as libc::c_long))
+}
+
 /// Waits for the actor; true if it has stopped, false if it has ended, well or by SIGKILL.
 fn stopped(pid: Pid) -> bool {
     let mut status = 0;
@@ -63,9 +84,9 @@ fn stopped(pid: Pid) -> bool {
     false
 }
 
-/// Runs the script up to the `stops`-th stop at a system call, `steps` instructions on, and kills it. Returns how many
-/// stops there were, if it came to its end before.
-fn run(base: &Path, scene: &Scene, stops: usize, steps: usize) -> Option<usize> {
+/// Runs the script up to the `stops`-th stop at a system call, `steps` instructions on, and kills it. Returns for each stop
+/// whether a name was about to be given or taken, if it came to its end before.
+fn run(base: &Path, scene: &Scene, stops: usize, steps: usize) -> Option<Vec<bool>> {
     let directory = tempfile::tempdir_in(base).unwrap();
     let bus = Bus::at(directory.path(), "b").unwrap();
     (scene.1)(&bus);
@@ -79,12 +100,17 @@ fn run(base: &Path, scene: &Scene, stops: usize, steps: usize) -> Option<usize> 
     // It is waited for here.
     std::mem::forget(actor);
     assert!(stopped(pid));
-    let mut seen = 0;
+    // SAFETY: reads and writes no memory of this process.
+    assert_eq!(
+        unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid.as_raw(), 0, libc::PTRACE_O_TRACESYSGOOD) },
+        0
+    );
+    let mut seen = Vec::new();
     let mut ended = false;
-    while seen < stops && !ended {
+    while seen.len() < stops && !ended {
         assert!(ptrace(libc::PTRACE_SYSCALL, pid));
         ended = !stopped(pid);
-        seen += 1;
+        seen.push(!ended && is_naming(pid));
     }
     for _ in 0..steps {
         if ended {
@@ -98,16 +124,22 @@ fn run(base: &Path, scene: &Scene, stops: usize, steps: usize) -> Option<usize> 
         assert!(!stopped(pid));
     }
     (scene.3)(&bus);
-    (ended && seen < stops).then_some(seen)
+    (ended && seen.len() < stops).then_some(seen)
 }
 
-/// Kills at every stop, or at some of them where there are many: the last ones, where things are put in place, and a sample.
+/// Kills at every stop; or, where there are many, at a sample of them, and around each at which names change.
 fn every_point(base: &Path, scene: &Scene) -> usize {
     let all = run(base, scene, usize::MAX, 0).expect("it comes to its end");
-    let mut points: Vec<usize> = (0..all).collect();
-    if !deep() && all > 150 {
-        points.retain(|point| point % (all / 50) == 0 || point + 70 > all);
+    let is_naming = |at: usize| all.get(at).copied().unwrap_or(false);
+    let all_points = all.len();
+    let mut points: Vec<usize> = (1..=all_points).collect();
+    if !deep() && all_points > 150 {
+        // Stop n is the n-th: before it, at it, behind the call.
+        points.retain(|point| {
+            point % (all_points / 60) == 0 || (0..3).any(|i| is_naming((point + 1).wrapping_sub(i)))
+        });
     }
+    let all = all_points;
     let mut kills = 0;
     for &point in &points {
         // Some instructions on, a few or many: different for each point, and the same in each run.
