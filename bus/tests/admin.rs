@@ -1,6 +1,8 @@
 //! Changing a live bus: under load the counts add up, what is unsafe is refused with its reason, and a dry run changes
 //! no byte.
 
+mod journals;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Barrier;
@@ -8,9 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use railbus::admin::{SeekTo, Select};
+use railbus::journal::{FollowOptions, Followed};
 use railbus::{
-    Bus, Channel, ChannelOptions, Error, Kind, RecvError, SendError, SendOptions, Start, SubscribeOptions,
-    WorkOptions,
+    Bus, Channel, ChannelOptions, Error, Kind, Recorder, RecvError, SendError, SendOptions, Start,
+    SubscribeOptions, WorkOptions,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -566,4 +569,51 @@ fn a_durable_subscription_of_a_harmed_stream_is_an_error() {
     assert_eq!(stream.subscriptions().unwrap()[0].position, 0, "it stays");
     let late = SubscribeOptions { start: Start::Live, ..SubscribeOptions::default() };
     assert!(stream.subscriber(&late).is_err());
+}
+
+#[test]
+fn a_subscription_goes_back_to_what_the_journal_alone_has_and_reads_on_from_there() {
+    for kind in [Kind::Stream, Kind::Topic] {
+        let place = journals::Place::new();
+        let channel = place.bus().create("c", &small(kind)).unwrap();
+        let recorder = Recorder::start(&channel, place.journal(), &journals::quick()).unwrap();
+        let _ = read(&channel, "audit", 0);
+        let mut publish = publisher(&channel);
+        let deadline = Instant::now() + LONG;
+        for i in 0..1000u64 {
+            while !publish(i) {
+                read(&channel, "audit", 100);
+                assert!(Instant::now() < deadline);
+            }
+        }
+        let _ = read(&channel, "audit", 100);
+        recorder.stop().unwrap();
+        let cursor = channel.subscriptions().unwrap()[0].position;
+        let wanted = if kind == Kind::Stream { 160 } else { 10 };
+        let refused = said(channel.seek_subscription("audit", SeekTo::Position(wanted * 100_000), false));
+        assert!(refused.contains("ends at"), "{refused}");
+        if kind == Kind::Stream {
+            let refused = said(channel.seek_subscription("audit", SeekTo::Position(168), false));
+            assert!(refused.contains("no event starts there, the next one at 176"), "{refused}");
+        }
+        let moved = channel.seek_subscription("audit", SeekTo::Position(wanted), false).unwrap();
+        assert_eq!((moved.from, moved.to, moved.from_journal), (cursor, wanted, true));
+        let refused = said(channel.skip_subscription("audit", 1, false));
+        assert!(refused.contains("reads on from the journal"), "{refused}");
+        let options = FollowOptions { name: "audit".into(), durable: true, ..FollowOptions::default() };
+        let mut follower = channel.follow(&options).unwrap();
+        for expected in 10..1000 {
+            match follower.recv_timeout(LONG).unwrap() {
+                Some(Followed::Event(event)) => assert_eq!(number(&event), expected, "{kind}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(follower);
+        // Forward again, over what lies in the journal; and to a time before everything.
+        let moved = channel.seek_subscription("audit", SeekTo::Time(0), false).unwrap();
+        assert_eq!((moved.to, moved.from_journal), (0, true));
+        let moved = channel.seek_subscription("audit", SeekTo::Live, false).unwrap();
+        assert_eq!((moved.from, moved.from_journal), (0, false));
+        assert_eq!(read(&channel, "audit", 10).0, []);
+    }
 }

@@ -17,7 +17,7 @@
 //!
 //! **Further back**, to what the channel's journal alone has, the cursor stays where it is and holds what follows; the
 //! subscription says where it really stands (`BEHIND`), as one that was restored from the journal does: a
-//! [`Follower`](crate::Follower) of its name reads on from there.
+//! [`Follower`](crate::Follower) of its name reads on from there. Not so a tap: followers of queues have no such names.
 
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ impl Channel {
             return Ok(moved);
         }
         let is_in_ring = kind != Kind::Queue && held.behind.is_none() && wanted >= oldest;
-        if !is_in_ring && self.is_recorded(wanted, held.cursor)? {
+        if !is_in_ring && kind != Kind::Queue && self.is_recorded(wanted, held.cursor)? {
             return Ok(held.fall_behind(wanted));
         }
         held.refuse_behind("go back")?;
