@@ -101,10 +101,8 @@ fn run(base: &Path, scene: &Scene, stops: usize, steps: usize) -> Option<Vec<boo
     std::mem::forget(actor);
     assert!(stopped(pid));
     // SAFETY: reads and writes no memory of this process.
-    assert_eq!(
-        unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid.as_raw(), 0, libc::PTRACE_O_TRACESYSGOOD) },
-        0
-    );
+    let set = unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid.as_raw(), 0, libc::PTRACE_O_TRACESYSGOOD) };
+    assert_eq!(set, 0);
     let mut seen = Vec::new();
     let mut ended = false;
     while seen.len() < stops && !ended {

@@ -11,7 +11,8 @@
 //!
 //! (Few channels have a data file of their own, and only stamped ones `.latency`.)
 //! So an `.acks` without its `.ring`, seen under the lock, was left by a dead process; it names the data file
-//! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away.
+//! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away. What making a channel
+//! anew leaves is described in `replace.rs`.
 
 use super::header::{FileRole, Header};
 use super::name::{ChannelName, ChannelPaths, check_name};
@@ -348,7 +349,8 @@ pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<P
 /// Locks every life byte of both files, or says that somebody has one (`None`). Missing files have none.
 fn fence(paths: &ChannelPaths) -> Result<Option<Vec<File>>> {
     let mut fences = Vec::new();
-    for path in [&paths.ring, &paths.acks] {
+    // The last is where consumers are if somebody was killed while it made the channel anew.
+    for path in [&paths.ring, &paths.acks, &super::replace::beside(&paths.acks, super::replace::OLD)] {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
         let file = match options.open(path) {

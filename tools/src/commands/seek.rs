@@ -18,7 +18,7 @@ Examples:
   railbus seek demo/ticks --subscription audit --to=-10m --yes  needs a journal, which knows times
 
 Only while nobody holds the subscription. Back only to what the ring still has; or, where a journal has it, to \
-there: then its owner must read on from the journal (a Follower, `railbus replay --follow`). A topic's events before \
+there: then its owner must read on from the journal (`Channel::follow` in a program). A topic's events before \
 where it stood may be overwritten before they are read: what is lost is reported then. A queue's tap goes \
 forward only.";
 
