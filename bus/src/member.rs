@@ -223,10 +223,12 @@ impl Member {
         if channel.is_removed()? {
             // The name may belong to another channel by now: a handle to this one would meet nobody.
             registry.leave(&registered, durable);
-            return Err(Error::NotFound {
-                what: channel.name().to_string(),
-                path: channel.paths().ring.clone(),
-            });
+            let (what, path) = (channel.name().to_string(), channel.paths().ring.clone());
+            if path.exists() {
+                let why = "it was made anew, or removed and created again, meanwhile; attach again".to_owned();
+                return Err(Error::Busy { what: format!("channel {what}"), why });
+            }
+            return Err(Error::NotFound { what, path });
         }
         if sequence == Some(None) {
             registry.leave(&registered, durable);

@@ -386,7 +386,7 @@ fn dead_letters_are_retried_and_dropped_under_load_and_none_is_lost() {
                     continue;
                 };
                 let number = number(&job);
-                if number % 5 == 0 && seen.insert(number) {
+                if number.is_multiple_of(5) && seen.insert(number) {
                     job.retry();
                 } else {
                     done.push(number);
