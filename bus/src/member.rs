@@ -225,7 +225,8 @@ impl Member {
             registry.leave(&registered, durable);
             let (what, path) = (channel.name().to_string(), channel.paths().ring.clone());
             if path.exists() {
-                let why = "it was made anew, or removed and created again, meanwhile; attach again".to_owned();
+                let why =
+                    "it was made anew, or removed and created again, meanwhile; attach again".to_owned();
                 return Err(Error::Busy { what: format!("channel {what}"), why });
             }
             return Err(Error::NotFound { what, path });

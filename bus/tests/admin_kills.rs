@@ -39,6 +39,7 @@ const SCENES: &[Scene] = &[
     ("retries dead letters", letters, retry, check_letters),
     ("makes a stream anew", stream_subscription, |bus| resize(bus, "s"), check_resized_stream),
     ("makes a queue anew", queue, |bus| resize(bus, "q"), check_resized_queue),
+    ("makes a queue anew, which is removed", queue, |bus| resize(bus, "q"), check_removed),
 ];
 
 // ---- killing ----
@@ -187,6 +188,11 @@ fn who_makes_a_stream_anew_dies_anywhere() {
 #[test]
 fn who_makes_a_queue_anew_dies_anywhere() {
     drive("makes a queue anew");
+}
+
+#[test]
+fn what_a_dead_one_left_of_a_new_queue_goes_with_it() {
+    drive("makes a queue anew, which is removed");
 }
 
 // ---- the scenes ----
@@ -373,7 +379,9 @@ fn check_resized_queue(bus: &Bus) {
     let queue = check_resized(bus, "q", 5);
     assert_eq!(drain(&queue), [0, 1, 2, 3, 4, 5]);
     go_on(&queue);
-    // And removing one whose replacement was killed leaves nothing.
+}
+
+fn check_removed(bus: &Bus) {
     bus.remove("q").unwrap();
     bus.remove("q.dead").unwrap();
     let left = std::fs::read_dir(bus.base().join("b")).unwrap();
