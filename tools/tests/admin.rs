@@ -255,6 +255,8 @@ fn an_export_makes_the_same_channels_again() {
         "create demo/jobs --kind queue --slots 128 --slot-bytes 512 --max-attempts 3 --dead-letters bin",
         "create demo/prices --kind topic --producers-max 3 --no-lock --producers-mode 640 --consumers-mode 660",
         "create demo/large --capacity 4MiB --pages ordinary",
+        "create demo/spill --kind queue",
+        "create demo/calm --kind queue --high-watermark 80 --low-watermark 50 --credits 16 --overflow divert --divert-to spill",
     ] {
         base.fine(line);
     }
@@ -272,10 +274,10 @@ fn an_export_makes_the_same_channels_again() {
         infos.map(same).collect()
     };
     let before = infos("demo");
-    assert_eq!(before.len(), 8);
+    assert_eq!(before.len(), 10);
     let toml = base.fine("export-config demo");
     let shell = base.fine("export-config demo --format sh");
-    assert_eq!(toml.matches("\n\n").count(), 8);
+    assert_eq!(toml.matches("\n\n").count(), 10);
     let file = base.file("demo.toml");
     std::fs::write(&file, &toml).expect("written");
     base.fine("rm demo --all");

@@ -17,7 +17,7 @@ use crate::layout;
 use crate::memory::{Edge, Memory};
 
 use super::look::{Where, copy, unfinished};
-use super::queue::{Taker, channel_word, publish, sending};
+use super::queue::{Taker, publish, sending};
 use super::span::slots_of;
 
 /// Which letters.
@@ -310,7 +310,7 @@ struct Homes {
 
 impl Homes {
     fn of(letters: &DeadLetters) -> Result<Homes> {
-        let id = |channel: &Channel| channel_word(&channel.header().channel_id);
+        let id = |channel: &Channel| channel.header().channel_word();
         if let Some(queue) = &letters.of {
             return Ok(Homes { of: Some(id(queue)), queues: vec![(id(queue), queue.clone())] });
         }

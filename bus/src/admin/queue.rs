@@ -214,18 +214,13 @@ impl Channel {
             replayed: event.is_replayed(),
             sequence: event.sequence(),
             origin: Some(event.origin().unwrap_or(Origin {
-                channel: channel_word(&header.channel_id),
+                channel: header.channel_word(),
                 incarnation: header.incarnation,
                 position: event.position(),
                 attempts: u64::from(attempt),
             })),
         }
     }
-}
-
-/// What stands for a channel's identity in an [`Origin`].
-pub(super) fn channel_word(id: &[u8; 16]) -> u64 {
-    u64::from_le_bytes(std::array::from_fn(|i| id[i]))
 }
 
 fn memories_of(taker: &Taker) -> Mapped {

@@ -465,6 +465,8 @@ pub(crate) fn options_of(info: &Info, resize: &Resize) -> ChannelOptions {
         .dead_letters(header.dead_letters.clone())
         .stuck_after(Duration::from_nanos(header.stuck_after_ns))
         .stamp(header.stamp)
+        .divert_to(header.divert_to.clone())
+        .credits(header.credits)
         .permissions(Permissions {
             owner: Some(info.ring_access.uid),
             ring_group: Some(info.ring_access.gid),
@@ -474,6 +476,9 @@ pub(crate) fn options_of(info: &Info, resize: &Resize) -> ChannelOptions {
         })
         .channel_id(Some(header.channel_id))
         .incarnation(header.incarnation + 1);
+    if let Some((high, low)) = header.watermarks {
+        options = options.watermarks(high, low);
+    }
     // What does not belong to the kind is refused when the options are checked.
     let is_stream = header.kind == Kind::Stream;
     let own = |value: u64, is_own: bool| is_own.then_some(value);

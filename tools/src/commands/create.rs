@@ -1,5 +1,6 @@
 //! `railbus create`: makes a channel and says which pages it got.
 
+use crate::commands::export_config::named_first;
 use crate::failure::{Failure, Outcome};
 use crate::output::{print, print_json};
 use crate::units::{parse_bytes, parse_mode, parse_time};
@@ -200,13 +201,15 @@ fn from_file(args: &CreateArgs, file: &Path) -> Result<Vec<Table>, Failure> {
         let (if_missing, json) = (args.if_missing || line.args.if_missing, args.json || line.args.json);
         tables.push(Table { name: channel, args: CreateArgs { if_missing, json, ..line.args } });
     }
-    // Dead-letter queues first, or they would be made as their queue would have them.
-    let letters: Vec<ChannelName> = tables
-        .iter()
-        .filter_map(|one| ChannelName::new(one.name.bus(), one.args.dead_letters.as_deref()?).ok())
-        .collect();
-    tables.sort_by_key(|one| !letters.contains(&one.name));
-    Ok(tables)
+    // Or a dead-letter queue would be made as its queue would have it.
+    Ok(named_first(
+        tables,
+        |one| one.name.clone(),
+        |one| {
+            let others = [&one.args.dead_letters, &one.args.divert_to].into_iter().flatten();
+            others.filter_map(|other| ChannelName::new(one.name.bus(), other.clone()).ok()).collect()
+        },
+    ))
 }
 
 fn create(name: &ChannelName, args: &CreateArgs) -> Outcome {

@@ -19,7 +19,7 @@ Examples:
   railbus create --from demo.toml              makes them again, here or on another machine
   railbus export-config demo/jobs --format sh  as a line for a shell
 
-Dead-letter queues come before the queues that use them. Owner and groups are written only where they are not those of \
+Channels come behind those that they name, such as dead-letter queues. Owner and groups are written only where they are not those of \
 whoever exports.";
 
 /// Print what would create the same channels again
@@ -72,13 +72,30 @@ pub(crate) fn run(args: &ExportConfigArgs) -> Outcome {
     print(&text)
 }
 
-/// Dead-letter queues first.
-fn in_order(infos: &[Info]) -> impl Iterator<Item = &Info> {
-    let letters: HashSet<&str> =
-        infos.iter().filter_map(|info| info.header.dead_letters.as_deref()).collect();
-    let (first, rest): (Vec<&Info>, Vec<&Info>) =
-        infos.iter().partition(|info| letters.contains(info.name.channel()));
-    first.into_iter().chain(rest)
+/// Every channel behind those that it names: where dead letters go, and what finds no room.
+fn in_order(infos: &[Info]) -> Vec<&Info> {
+    let names = |info: &&Info| {
+        let header = &info.header;
+        let others = [&header.dead_letters, &header.divert_to].into_iter().flatten();
+        others.filter_map(|other| ChannelName::new(info.name.bus(), other).ok()).collect()
+    };
+    named_first(infos.iter().collect(), |info| info.name.clone(), names)
+}
+
+/// Puts every item behind those among them that it names. Those that name each other stay as they are.
+pub(crate) fn named_first<T>(
+    mut left: Vec<T>,
+    name: impl Fn(&T) -> ChannelName,
+    names: impl Fn(&T) -> Vec<ChannelName>,
+) -> Vec<T> {
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waiting: HashSet<ChannelName> = left.iter().map(&name).collect();
+        let is_free = |item: &T| !names(item).iter().any(|other| waiting.contains(other));
+        let next = left.iter().position(is_free).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 fn options(info: &Info) -> Vec<(&'static str, Value)> {
@@ -105,6 +122,16 @@ fn options(info: &Info) -> Vec<(&'static str, Value)> {
     }
     if header.overflow != Overflow::Block {
         all.push(("overflow", Value::Text(header.overflow.to_string())));
+    }
+    if let Some(other) = &header.divert_to {
+        all.push(("divert-to", Value::Text(other.clone())));
+    }
+    if let Some((high, low)) = header.watermarks {
+        all.push(("high-watermark", Value::Number(high.into())));
+        all.push(("low-watermark", Value::Number(low.into())));
+    }
+    if header.credits > 0 {
+        all.push(("credits", Value::Number(header.credits.into())));
     }
     if header.max_attempts > 0 {
         all.push(("max-attempts", Value::Number(header.max_attempts.into())));
@@ -185,6 +212,17 @@ mod tests {
             let text = exact_time(ns);
             assert_eq!(parse_time(&text).map(|time| time.as_nanos()), Ok(u128::from(ns)), "{text}");
         }
+    }
+
+    #[test]
+    fn who_is_named_comes_first() {
+        let name = |text: &&str| ChannelName::new("b", text[..1].to_owned()).unwrap();
+        let names =
+            |text: &&str| text[1..].chars().map(|c| ChannelName::new("b", c.to_string()).unwrap()).collect();
+        let order = |items: &[&'static str]| named_first(items.to_vec(), name, names);
+        assert_eq!(order(&["ab", "bc", "c", "dx"]), ["c", "bc", "ab", "dx"]);
+        assert_eq!(order(&["ab", "ba", "cc"]), ["ab", "ba", "cc"]);
+        assert!(order(&[]).is_empty());
     }
 
     #[test]
