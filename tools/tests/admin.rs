@@ -255,7 +255,7 @@ fn an_export_makes_the_same_channels_again() {
         "create demo/jobs --kind queue --slots 128 --slot-bytes 512 --max-attempts 3 --dead-letters bin",
         "create demo/prices --kind topic --producers-max 3 --no-lock --producers-mode 640 --consumers-mode 660",
         "create demo/large --capacity 4MiB --pages ordinary",
-        "create demo/spill --kind queue",
+        "create demo/spill --kind queue --slot-bytes 512",
         "create demo/calm --kind queue --high-watermark 80 --low-watermark 50 --credits 16 --overflow divert --divert-to spill",
     ] {
         base.fine(line);

@@ -342,19 +342,24 @@ impl Channel {
         Ok(())
     }
 
-    /// A dead letter is larger than the event it was.
+    /// A dead letter, or a diverted event, is larger than the event it was.
     fn refuse_small_letters(&self, options: &ChannelOptions) -> Result<()> {
-        let Some(name) = &self.header().dead_letters else { return Ok(()) };
-        let letters = self.bus().attach(name)?;
-        if letters.header().slot_bytes > options.slot_size_bytes() {
-            return Ok(());
+        let header = self.header();
+        for name in [&header.dead_letters, &header.divert_to].into_iter().flatten() {
+            let other = self.bus().attach(name)?;
+            let grows = options.slot_size_bytes() > header.slot_bytes;
+            if grows && other.header().slot_bytes <= options.slot_size_bytes() {
+                let why = format!(
+                    "{} takes its dead letters or diverted events, and has slots of {} bytes, which must be larger than \
+                     these: resize that first",
+                    other.name(),
+                    other.header().slot_bytes
+                );
+                let what = format!("slots of {} bytes", options.slot_size_bytes());
+                return Err(Error::invalid(what, why));
+            }
         }
-        let why = format!(
-            "its dead-letter queue {} has slots of {} bytes, which must be larger than these: resize that first",
-            letters.name(),
-            letters.header().slot_bytes
-        );
-        Err(Error::invalid(format!("slots of {} bytes", options.slot_size_bytes()), why))
+        Ok(())
     }
 
     /// Writes what is carried over into the new channel, which nobody sees yet.

@@ -182,7 +182,7 @@ impl Channel {
             let why = format!("neither the ring nor a journal has it; {}", range());
             return Err(Error::invalid(what(wanted), why));
         }
-        held.back(self, wanted)
+        held.back(self, wanted, if to == SeekTo::Oldest { Start::Oldest } else { Start::Position(wanted) })
     }
 
     /// The oldest position that a subscription can go back to.
@@ -309,12 +309,16 @@ impl Held {
         Ok(Moved { to: end, ..self.moved(&span) })
     }
 
-    fn back(&self, channel: &Channel, wanted: u64) -> Result<Moved> {
+    /// Moves back to `wanted`; a stream's oldest place may move on until it is held.
+    fn back(&self, channel: &Channel, mut wanted: u64, start: Start) -> Result<Moved> {
         let is_stream = channel.header().kind == Kind::Stream;
         let gate = match self.member {
-            Some(_) if is_stream => Some(gate_at(channel, wanted)?),
+            Some(_) if is_stream => Some(gate_at(channel, start)?),
             _ => None,
         };
+        if let Some(gate) = &gate {
+            wanted = gate.position();
+        }
         if is_stream && gate.is_none() {
             // A dry run holds nothing, and only looks.
             let floor = channel.oldest(&self.memories)?;
@@ -370,13 +374,9 @@ impl Held {
     }
 }
 
-/// A subscriber that holds a stream at `position`.
-fn gate_at(channel: &Channel, position: u64) -> Result<Subscriber> {
-    let options = SubscribeOptions {
-        name: ADMINISTRATOR.to_owned(),
-        start: Start::Position(position),
-        ..SubscribeOptions::default()
-    };
+/// A subscriber that holds a stream from `start` on.
+fn gate_at(channel: &Channel, start: Start) -> Result<Subscriber> {
+    let options = SubscribeOptions { name: ADMINISTRATOR.to_owned(), start, ..SubscribeOptions::default() };
     let started = std::time::Instant::now();
     loop {
         // Places are taken and left by others; a moment's patience is enough.
