@@ -241,6 +241,9 @@ fn what_does_not_fit_is_refused_unless_it_is_given_up() {
         .resize(&Resize { slot_bytes: Some(512), ..Resize::default() }, false)
         .unwrap();
     assert_eq!(queue.resize(&large, false).unwrap().channel.header().slot_bytes, 256);
+    let small = Resize { slot_bytes: Some(256), ..Resize::default() };
+    let refused = bus.attach("q.dead").unwrap().resize(&small, false).unwrap_err().to_string();
+    assert!(refused.contains("b/q sends its dead letters"), "{refused}");
 }
 
 #[test]

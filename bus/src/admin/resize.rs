@@ -359,6 +359,23 @@ impl Channel {
                 return Err(Error::invalid(what, why));
             }
         }
+        if options.slot_size_bytes() >= header.slot_bytes {
+            return Ok(());
+        }
+        for user in self.bus().channels()? {
+            // What cannot be attached to sends nothing.
+            let Ok(user) = self.bus().attach(user.channel()) else { continue };
+            let names = [&user.header().dead_letters, &user.header().divert_to].into_iter().flatten();
+            let is_user = names.into_iter().any(|name| *name == header.name);
+            if is_user && user.header().slot_bytes >= options.slot_size_bytes() {
+                let why = format!(
+                    "{} sends its dead letters or diverted events here, and has slots of {} bytes: these must be larger",
+                    user.name(),
+                    user.header().slot_bytes
+                );
+                return Err(Error::invalid(format!("slots of {} bytes", options.slot_size_bytes()), why));
+            }
+        }
         Ok(())
     }
 
