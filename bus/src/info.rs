@@ -436,9 +436,10 @@ impl View<'_> {
         (self.positions().published, events, bytes)
     }
 
-    /// The tickets whose words the ring still holds.
+    /// The tickets whose words the ring holds: also those before its first position, which a channel that was made anew
+    /// may have taken over from the one before it. The others among these say that they are done.
     fn retained(&self, tail: u64) -> std::ops::Range<u64> {
-        tail.saturating_sub(self.header.slots).max(self.header.first_position.min(tail))..tail
+        tail.saturating_sub(self.header.slots)..tail
     }
 
     fn done_word(&self, t: u64) -> u64 {

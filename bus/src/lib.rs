@@ -48,6 +48,7 @@
 //! [`Bus`] and [`Channel`] open things; [`sender`], [`reader`] and [`worker`] are the handles; [`ring`] has the
 //! protocols, generic over [`memory`]; [`layout`] defines every shared byte; [`os`] is what is asked of Linux.
 
+pub mod admin;
 pub mod bridge;
 pub mod bus;
 pub mod channel;

@@ -201,7 +201,7 @@ impl Member {
         let durable = identity.policy & registry::DURABLE != 0;
         let sequenced = identity.policy & registry::SEQUENCED != 0;
         if durable || sequenced {
-            lock_names(&locks)?;
+            lock_names(&locks, channel)?;
         }
         let mut registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
         for _ in 0..RETRIES {
@@ -216,14 +216,20 @@ impl Member {
         if durable || sequenced {
             locks.release_janitor(layout::NAMES_LOCK);
         }
-        let registered = registered.map_err(|refused| explain(refused, channel, side, &registry))?;
+        let registered = registered.map_err(|refused| match is_made_anew(&locks) {
+            true => made_anew(channel),
+            false => explain(refused, channel, side, &registry),
+        })?;
         if channel.is_removed()? {
             // The name may belong to another channel by now: a handle to this one would meet nobody.
             registry.leave(&registered, durable);
-            return Err(Error::NotFound {
-                what: channel.name().to_string(),
-                path: channel.paths().ring.clone(),
-            });
+            let (what, path) = (channel.name().to_string(), channel.paths().ring.clone());
+            if path.exists() {
+                let why =
+                    "it was made anew, or removed and created again, meanwhile; attach again".to_owned();
+                return Err(Error::Busy { what: format!("channel {what}"), why });
+            }
+            return Err(Error::NotFound { what, path });
         }
         if sequence == Some(None) {
             registry.leave(&registered, durable);
@@ -441,14 +447,27 @@ fn identity(who: &Introduction) -> Result<Identity> {
 }
 
 /// Registering a durable name is rare and quick: a wait of more than a second means that a registrant is stopped.
-fn lock_names(locks: &FileLocks) -> Result<()> {
-    for _ in 0..1000 {
+fn lock_names(locks: &FileLocks, channel: &Channel) -> Result<()> {
+    for tries in 0..1000 {
         if locks.try_janitor(layout::NAMES_LOCK) {
             return Ok(());
+        }
+        if tries >= RETRIES && is_made_anew(locks) {
+            return Err(made_anew(channel));
         }
         std::thread::sleep(Duration::from_millis(1));
     }
     Err(Error::TimedOut { what: "another process that registers a durable name".into(), after_ms: 1000 })
+}
+
+/// Whether somebody holds every lock of the channel, also those that no participant has, because it is being made anew.
+fn is_made_anew(locks: &FileLocks) -> bool {
+    locks.is_life_held(layout::NAMES_LOCK)
+}
+
+fn made_anew(channel: &Channel) -> Error {
+    let why = "an administrator is making it anew at this moment (`railbus resize`); attach again";
+    Error::Busy { what: format!("channel {}", channel.name()), why: why.to_owned() }
 }
 
 fn explain(refused: Refused, channel: &Channel, side: Side, registry: &Registry<Mapped>) -> Error {

@@ -5,6 +5,7 @@
 
 mod bench;
 mod commands;
+mod confirm;
 mod demo;
 mod doctor;
 mod failure;
@@ -64,6 +65,12 @@ enum Verb {
     Watch(watch::WatchArgs),
     Repair(commands::repair::RepairArgs),
     Evict(commands::evict::EvictArgs),
+    Purge(commands::purge::PurgeArgs),
+    Skip(commands::skip::SkipArgs),
+    Seek(commands::seek::SeekArgs),
+    DeadLetters(commands::dead_letters::DeadLettersArgs),
+    Resize(commands::resize::ResizeArgs),
+    ExportConfig(commands::export_config::ExportConfigArgs),
     Journal(commands::journal::JournalArgs),
     Replay(commands::replay::ReplayArgs),
     Rm(commands::rm::RmArgs),
@@ -101,6 +108,12 @@ fn main() -> ExitCode {
         Verb::Watch(args) => watch::run(args),
         Verb::Repair(args) => commands::repair::run(args),
         Verb::Evict(args) => commands::evict::run(args),
+        Verb::Purge(args) => commands::purge::run(args),
+        Verb::Skip(args) => commands::skip::run(args),
+        Verb::Seek(args) => commands::seek::run(args),
+        Verb::DeadLetters(args) => commands::dead_letters::run(args),
+        Verb::Resize(args) => commands::resize::run(args),
+        Verb::ExportConfig(args) => commands::export_config::run(args),
         Verb::Journal(args) => commands::journal::run(args),
         Verb::Replay(args) => commands::replay::run(args),
         Verb::Rm(args) => commands::rm::run(args),

@@ -96,7 +96,7 @@ fn a_stuck_subscriber_is_shown_evicted_and_told() {
     });
     assert!(base.fine("info demo/ticks").contains("STUCK"));
     assert_eq!(base.json("ls --json")["channels"][0]["stuck"], 1);
-    let json = base.json("evict demo/ticks slow --json");
+    let json = base.json("evict demo/ticks slow --yes --json");
     assert_eq!((&json["who"], &json["outcome"]), (&"consumer:0".into(), &"told".into()));
     publisher.fine();
     writer.join().expect("a thread").expect("written");
@@ -135,13 +135,13 @@ fn a_worker_and_a_producer_are_evicted_by_killing_exactly_them() {
     base.await_live("demo/jobs", "producer", 1);
     // Stopped processes die of SIGKILL, too.
     worker.signal(libc::SIGSTOP);
-    assert!(base.fine("evict demo/jobs tired").contains("was killed"));
+    assert!(base.fine("evict demo/jobs tired --yes").contains("was killed"));
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&worker.status()), Some(libc::SIGKILL));
-    assert_eq!(base.json("evict demo/jobs producer:0 --json")["outcome"], "killed");
+    assert_eq!(base.json("evict demo/jobs producer:0 --yes --json")["outcome"], "killed");
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&producer.status()), Some(libc::SIGKILL));
     assert_eq!(base.participants("demo/jobs", "live").len(), 0);
     assert_eq!(base.participants("demo/jobs", "dead").len(), 2);
-    assert!(base.fine("evict demo/jobs tired").contains("had died before"));
+    assert!(base.fine("evict demo/jobs tired --yes").contains("had died before"));
     let json = base.json("repair demo/jobs --json");
     assert_eq!(json["buried"], serde_json::json!(["producer:0", "consumer:0"]));
     assert!(base.json("info demo/jobs --json")["participants"].as_array().is_some_and(Vec::is_empty));
@@ -315,6 +315,12 @@ fn every_command_has_help_with_examples() {
         "work",
         "repair",
         "evict",
+        "purge",
+        "skip",
+        "seek",
+        "dead-letters",
+        "resize",
+        "export-config",
         "rm",
         "prune",
         "doctor",

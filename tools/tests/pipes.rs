@@ -132,7 +132,7 @@ fn a_durable_subscription_resumes_where_it_ended() {
     assert_eq!(base.fine("sub demo/ticks --name audit --durable -n 5"), numbers(11..=15));
     assert_eq!(base.fine("sub demo/ticks --name audit --durable --until-closed"), numbers(16..=30));
     // Forgotten, it holds nobody back any more.
-    assert!(base.fine("evict demo/ticks audit").contains("forgotten"));
+    assert!(base.fine("evict demo/ticks audit --yes").contains("forgotten"));
     assert!(base.participants("demo/ticks", "held").is_empty());
 }
 

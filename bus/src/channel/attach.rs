@@ -8,6 +8,7 @@
 use super::directory::{check_file_system, not_found, read_page};
 use super::header::{FileRole, Header};
 use super::name::{ChannelName, ChannelPaths};
+use super::replace::{OLD, beside};
 use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES};
 use crate::memory::Mapped;
@@ -19,7 +20,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a participant does with a channel.
@@ -97,14 +98,21 @@ fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Resu
         let why = format!("it was made as channel {:?}; a channel cannot be renamed", header.name);
         return Err(Error::corrupt(paths.ring.display().to_string(), why).into());
     }
-    let acks = open(&paths.acks, true).map_err(|error| match error {
+    let mut paths = paths.clone();
+    let mut acks = open(&paths.acks, true).map_err(|error| match error {
         Error::NotFound { .. } => {
             let why = format!("{} is missing; remove the channel with `railbus rm`", paths.acks.display());
             Attempt::Again(Error::corrupt(format!("channel {channel}"), why))
         }
         error => Attempt::Failed(error),
     })?;
-    let other = Header::decode(&*read_page(&acks.file, &paths.acks)?, FileRole::Acks, &paths.acks)?;
+    let mut other = Header::decode(&*read_page(&acks.file, &paths.acks)?, FileRole::Acks, &paths.acks)?;
+    if header != other
+        && let Some((old, again)) = open_old(&header, &paths.acks, FileRole::Acks)
+    {
+        (acks, other) = (again, header.clone());
+        paths.acks = old;
+    }
     if header != other {
         let why =
             "its two files belong to different channels; remove the channel with `railbus rm`".to_owned();
@@ -124,7 +132,16 @@ fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Resu
         }
         _ => None,
     };
-    Ok(Attached { header, name: channel.clone(), paths: paths.clone(), ring, acks, data })
+    Ok(Attached { header, name: channel.clone(), paths, ring, acks, data })
+}
+
+/// The file that belongs to `header` under the second name that it has while its channel is made anew, or for good if whoever
+/// did that was killed before it was committed.
+fn open_old(header: &Header, path: &Path, role: FileRole) -> Option<(PathBuf, Opened)> {
+    let path = beside(path, OLD);
+    let opened = open(&path, true).ok()?;
+    let found = Header::decode(&*read_page(&opened.file, &path).ok()?, role, &path).ok()?;
+    (found == *header).then_some((path, opened))
 }
 
 /// Opens a file for reading and writing, or else for reading.
@@ -290,8 +307,19 @@ impl Attached {
 
     /// Opens `.latency`, which stamped channels have, and checks that it belongs to this channel.
     pub(crate) fn latency_file(&self, write: bool) -> Result<File> {
-        let path = &self.paths.latency;
-        let opened = open(path, write)?;
+        let mut path = self.paths.latency.clone();
+        let mut opened = open(&path, write)?;
+        let is_own = |opened: &Opened, path: &Path| {
+            let page = read_page(&opened.file, path).ok();
+            page.and_then(|page| Header::decode(&page, FileRole::Latency, path).ok()).as_ref()
+                == Some(&self.header)
+        };
+        if !is_own(&opened, &path)
+            && let Some((old, again)) = open_old(&self.header, &path, FileRole::Latency)
+        {
+            (path, opened) = (old, again);
+        }
+        let path = &path;
         if write && !opened.writable {
             return Err(refusal("measure latency in", path));
         }

@@ -162,13 +162,13 @@ fn refuse_existing(channel: &ChannelName, paths: &ChannelPaths) -> Result<()> {
 }
 
 /// A channel whose files have no names yet.
-struct Built {
-    created: Created,
-    latency: Option<File>,
+pub(super) struct Built {
+    pub(super) created: Created,
+    pub(super) latency: Option<File>,
 }
 
 /// Builds the files of a channel, out of sight.
-fn build(
+pub(super) fn build(
     channel: &ChannelName,
     paths: &ChannelPaths,
     options: &ChannelOptions,
@@ -273,7 +273,7 @@ fn commit(built: &Built) -> Result<()> {
     linked
 }
 
-fn link(file: &File, path: &Path) -> Result<()> {
+pub(super) fn link(file: &File, path: &Path) -> Result<()> {
     let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
     linkat(AT_FDCWD, nameless.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW).map_err(|error| {
         match error {

@@ -11,7 +11,8 @@
 //!
 //! (Few channels have a data file of their own, and only stamped ones `.latency`.)
 //! So an `.acks` without its `.ring`, seen under the lock, was left by a dead process; it names the data file
-//! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away.
+//! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away. What making a channel
+//! anew leaves is described in `replace.rs`.
 
 use super::header::{FileRole, Header};
 use super::name::{ChannelName, ChannelPaths, check_name};
@@ -227,6 +228,7 @@ pub(crate) fn not_found(channel: &ChannelName, paths: ChannelPaths) -> Error {
 
 /// Removes what there is of a channel, `.ring` first; says whether there was anything.
 fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
+    super::replace::clear(paths)?;
     let data = [(&paths.ring, FileRole::Ring), (&paths.acks, FileRole::Acks)]
         .into_iter()
         .find_map(|(path, role)| read_header(path, role).ok()?.data_path);
@@ -250,7 +252,7 @@ pub(crate) fn clear_half_made(paths: &ChannelPaths, _lock: &BusLock) -> Result<(
 }
 
 /// Unlinks a name; says whether it was there.
-fn unlink(path: &Path) -> Result<bool> {
+pub(super) fn unlink(path: &Path) -> Result<bool> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -260,7 +262,7 @@ fn unlink(path: &Path) -> Result<bool> {
 
 /// Unlinks a data file, which a header named: only where that name means what it says. A header decodes only
 /// if the name is made from the channel's identity; here the file must lie on hugetlbfs, too.
-fn unlink_data(path: &Path) -> Result<()> {
+pub(super) fn unlink_data(path: &Path) -> Result<()> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
@@ -273,7 +275,7 @@ fn unlink_data(path: &Path) -> Result<()> {
     }
 }
 
-fn read_header(path: &Path, role: FileRole) -> Result<Header> {
+pub(super) fn read_header(path: &Path, role: FileRole) -> Result<Header> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
     let file = options.open(path).map_err(|error| Error::io("open", path, error))?;
@@ -347,7 +349,8 @@ pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<P
 /// Locks every life byte of both files, or says that somebody has one (`None`). Missing files have none.
 fn fence(paths: &ChannelPaths) -> Result<Option<Vec<File>>> {
     let mut fences = Vec::new();
-    for path in [&paths.ring, &paths.acks] {
+    // The last is where consumers are if somebody was killed while it made the channel anew.
+    for path in [&paths.ring, &paths.acks, &super::replace::beside(&paths.acks, super::replace::OLD)] {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
         let file = match options.open(path) {

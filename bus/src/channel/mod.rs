@@ -15,6 +15,7 @@ pub mod kind;
 pub mod name;
 pub mod options;
 pub mod page;
+pub(crate) mod replace;
 
 pub use attach::{Attached, Maps, Region, Role, attach};
 pub use create::{Created, Opened, create, create_or_attach};

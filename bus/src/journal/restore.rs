@@ -198,7 +198,7 @@ fn read_incarnation(directory: &Path) -> Result<u64> {
 
 /// Notes, durably, that an incarnation is begun, before anybody can see one of its positions: should it be lost before its
 /// first segment is written, no later one has its number.
-fn write_incarnation(directory: &Path, incarnation: u64) -> Result<()> {
+pub(crate) fn write_incarnation(directory: &Path, incarnation: u64) -> Result<()> {
     let (path, new) = (directory.join(INCARNATION), directory.join("incarnation.tmp"));
     let fail = |error| Error::io("write", &path, error);
     let mut file = std::fs::File::create(&new).map_err(fail)?;

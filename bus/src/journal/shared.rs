@@ -129,22 +129,25 @@ impl Promise {
 /// Leaves a note in the journal's directory that the channel was removed on purpose, so that it is not taken for lost and
 /// made again. Best effort: whoever may remove a channel need not have a right to its journal.
 pub(crate) fn note_removal(paths: &ChannelPaths) {
-    use std::os::unix::ffi::OsStringExt;
-    let Ok(Some(file)) = companion::open(&paths.journal, false) else { return };
-    let found = Companion::read(&file, layout::PAGE_MAGIC).ok().flatten();
-    if found.is_none_or(|found| found.file_bytes != layout::PAGE_BYTES as u64) {
-        return;
-    }
-    let mut directory = vec![0; layout::DIRECTORY_BYTES];
-    if file.read_exact_at(&mut directory, (layout::HEADER_BYTES + layout::DIRECTORY) as u64).is_err() {
-        return;
-    }
-    directory.truncate(directory.iter().position(|&byte| byte == 0).unwrap_or(0));
-    let directory = PathBuf::from(std::ffi::OsString::from_vec(directory));
-    if directory.join(lock::LOCK_NAME).exists() {
+    if let Some(directory) = journal_of(paths) {
         // Never through a link, and never over a file: the path was written by others.
         let _ = OpenOptions::new().write(true).create_new(true).open(directory.join(REMOVED));
     }
+}
+
+/// The directory of the journal that a channel has, or had in an earlier incarnation, as far as its files tell.
+pub(crate) fn journal_of(paths: &ChannelPaths) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let file = companion::open(&paths.journal, false).ok()??;
+    let found = Companion::read(&file, layout::PAGE_MAGIC).ok()??;
+    if found.file_bytes != layout::PAGE_BYTES as u64 {
+        return None;
+    }
+    let mut directory = vec![0; layout::DIRECTORY_BYTES];
+    file.read_exact_at(&mut directory, (layout::HEADER_BYTES + layout::DIRECTORY) as u64).ok()?;
+    directory.truncate(directory.iter().position(|&byte| byte == 0).unwrap_or(0));
+    let directory = PathBuf::from(std::ffi::OsString::from_vec(directory));
+    directory.join(lock::LOCK_NAME).exists().then_some(directory)
 }
 
 /// The words of a mapped `NAME.journal`.

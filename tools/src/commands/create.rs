@@ -1,12 +1,15 @@
 //! `railbus create`: makes a channel and says which pages it got.
 
+use crate::commands::export_config::named_first;
 use crate::failure::{Failure, Outcome};
 use crate::output::{print, print_json};
 use crate::units::{parse_bytes, parse_mode, parse_time};
 use crate::{framing, open};
+use clap::Parser as _;
 use nix::unistd::{Group, User};
-use railbus::{ChannelName, ChannelOptions, Kind, Overflow, Pages, Permissions};
+use railbus::{ChannelName, ChannelOptions, Error, Kind, Overflow, Pages, Permissions};
 use serde_json::json;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
@@ -17,6 +20,7 @@ Examples:
   railbus create demo/orders --kind queue --high-watermark 80 --low-watermark 50 --credits 256
   railbus create demo/spill --kind queue --slots 65536 --slot-bytes 512
   railbus create demo/prices2 --kind topic --overflow divert --divert-to spill
+  railbus create --from demo.toml             as `railbus export-config` wrote it
   railbus create demo/open --producers-mode 664 --consumers-mode 666 --consumers-group users
 
 A producer needs to write NAME.ring and to read NAME.acks; a consumer the reverse.";
@@ -26,7 +30,11 @@ A producer needs to write NAME.ring and to read NAME.acks; a consumer the revers
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CreateArgs {
     /// The channel, as BUS/CHANNEL
-    channel: ChannelName,
+    #[arg(required_unless_present = "from")]
+    channel: Option<ChannelName>,
+    /// Make the channels in this file: a table for each, `["BUS/CHANNEL"]`, with these options by their names
+    #[arg(long, value_name = "FILE", conflicts_with = "channel")]
+    from: Option<PathBuf>,
     /// stream: one publisher, many subscribers; queue: each event to one worker; topic: many publishers, one order
     #[arg(long, default_value = "stream", value_name = "stream|queue|topic")]
     kind: Kind,
@@ -140,8 +148,71 @@ fn parse_group(text: &str) -> Result<u32, String> {
     text.parse().ok().or_else(by_name).ok_or_else(|| format!("there is no group {text:?}"))
 }
 
-/// Creates the channel.
+/// Creates the channel, or those in a file.
 pub(crate) fn run(args: &CreateArgs) -> Outcome {
+    match (&args.from, &args.channel) {
+        (Some(file), _) => from_file(args, file)?.iter().try_for_each(|one| create(&one.name, &one.args)),
+        (None, Some(name)) => create(name, args),
+        (None, None) => Err(Failure::usage("which channel, as BUS/CHANNEL?")),
+    }
+}
+
+/// A table of a file.
+struct Table {
+    name: ChannelName,
+    args: CreateArgs,
+}
+
+/// A table is read as the command line that it stands for.
+#[derive(Debug, clap::Parser)]
+#[command(name = "railbus create", disable_help_flag = true)]
+struct Line {
+    #[command(flatten)]
+    args: CreateArgs,
+}
+
+/// The channels in a file, all of them read before the first is made.
+fn from_file(args: &CreateArgs, file: &Path) -> Result<Vec<Table>, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| Error::io("read", file, error))?;
+    let wrong = |what: String| Failure::usage(format!("{}: {what}", file.display()));
+    let document: toml::Table = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let mut tables = Vec::new();
+    for (name, value) in &document {
+        let channel: ChannelName = name.parse().map_err(|error: Error| wrong(error.to_string()))?;
+        let Some(table) = value.as_table() else {
+            return Err(wrong(format!("{name}: expected a table, as [{name:?}]")));
+        };
+        let mut words = vec!["railbus create".to_owned(), name.clone()];
+        for (key, value) in table {
+            match value {
+                toml::Value::Boolean(true) => words.push(format!("--{key}")),
+                toml::Value::Boolean(false) => {}
+                toml::Value::String(text) => words.push(format!("--{key}={text}")),
+                toml::Value::Integer(number) => words.push(format!("--{key}={number}")),
+                other => {
+                    return Err(wrong(format!("{name}: {key} is {}", other.type_str())));
+                }
+            }
+        }
+        let line = Line::try_parse_from(words).map_err(|error| wrong(format!("[{name:?}] {error}")))?;
+        if line.args.from.is_some() {
+            return Err(wrong(format!("{name}: from is not for a file")));
+        }
+        let (if_missing, json) = (args.if_missing || line.args.if_missing, args.json || line.args.json);
+        tables.push(Table { name: channel, args: CreateArgs { if_missing, json, ..line.args } });
+    }
+    // Or a dead-letter queue would be made as its queue would have it.
+    Ok(named_first(
+        tables,
+        |one| one.name.clone(),
+        |one| {
+            let others = [&one.args.dead_letters, &one.args.divert_to].into_iter().flatten();
+            others.filter_map(|other| ChannelName::new(one.name.bus(), other.clone()).ok()).collect()
+        },
+    ))
+}
+
+fn create(name: &ChannelName, args: &CreateArgs) -> Outcome {
     let mut options = args.geometry.apply(ChannelOptions::new(args.kind));
     if let Some(most) = args.producers_max {
         options = options.producers_max(most);
@@ -171,19 +242,19 @@ pub(crate) fn run(args: &CreateArgs) -> Outcome {
     if let (Some(high), Some(low)) = (args.high_watermark, args.low_watermark) {
         options = options.watermarks(high, low);
     }
-    let bus = open::bus_of(&args.channel)?;
+    let bus = open::bus_of(name)?;
     let channel = if args.if_missing {
-        bus.create_or_attach(args.channel.channel(), &options)?
+        bus.create_or_attach(name.channel(), &options)?
     } else {
-        bus.create(args.channel.channel(), &options)?
+        bus.create(name.channel(), &options)?
     };
     let header = channel.header();
     let Some(pages) = channel.created() else {
-        return tell_found(args, &channel);
+        return tell_found(name, args, &channel);
     };
     if args.json {
         return print_json(&json!({
-            "channel": args.channel.to_string(),
+            "channel": name.to_string(),
             "created": true,
             "kind": header.kind.to_string(),
             "capacity_bytes": header.capacity_bytes,
@@ -194,18 +265,18 @@ pub(crate) fn run(args: &CreateArgs) -> Outcome {
             "dead_letters": header.dead_letters,
         }));
     }
-    print(&format!("{}: {}, {pages}\n", args.channel, shape(&channel)))
+    print(&format!("{}: {}, {pages}\n", name, shape(&channel)))
 }
 
-fn tell_found(args: &CreateArgs, channel: &railbus::Channel) -> Result<(), Failure> {
+fn tell_found(name: &ChannelName, args: &CreateArgs, channel: &railbus::Channel) -> Result<(), Failure> {
     if args.json {
         let (kind, capacity_bytes) = (channel.header().kind.to_string(), channel.header().capacity_bytes);
-        let name = args.channel.to_string();
+        let name = name.to_string();
         return print_json(
             &json!({ "channel": name, "created": false, "kind": kind, "capacity_bytes": capacity_bytes }),
         );
     }
-    print(&format!("{}: {}, was there already\n", args.channel, shape(channel)))
+    print(&format!("{}: {}, was there already\n", name, shape(channel)))
 }
 
 /// The kind, and for slot rings their geometry.

@@ -1,14 +1,15 @@
 //! `railbus evict`: fences a participant that lives but does not move.
 
 use crate::commands::repair::who;
+use crate::confirm::ConfirmArgs;
 use crate::failure::{Failure, Outcome};
 use crate::open;
 use crate::output::{print, print_json};
 use crate::units::parse_time;
-use railbus::info::Info;
+use railbus::info::{Info, Life, ParticipantRole};
 use railbus::operate::Evicted;
 use railbus::ring::peers::Side;
-use railbus::{ChannelName, Error};
+use railbus::{Channel, ChannelName, Error};
 use serde_json::json;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ Examples:
   railbus evict demo/ticks consumer:2      a reader holds nobody back any more, and is told
   railbus evict demo/jobs producer:0       a producer or worker is killed: it writes in place
   railbus evict demo/ticks audit           by its name; also forgets a durable subscription
+  railbus evict demo/jobs consumer:1 --yes for scripts; --dry-run says who it is
 
 Exactly the process that registered is killed, never one that has its pid now.";
 
@@ -32,6 +34,8 @@ pub(crate) struct EvictArgs {
     /// How long to wait for a killed process to go
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_time)]
     timeout: Duration,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -41,8 +45,19 @@ pub(crate) struct EvictArgs {
 pub(crate) fn run(args: &EvictArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
     let (side, index) = find(&args.who, &channel.info()?)?;
-    let evicted = channel.evict(side, index, args.timeout)?;
     let who = who(side, index);
+    let would =
+        || Ok(format!("{} {who}: would be evicted: {}\n", args.channel, fate(&channel, side, index)?));
+    if args.confirm.dry_run {
+        let text = would()?;
+        return match args.json {
+            true => print_json(&json!({ "channel": args.channel.to_string(), "who": who, "dry_run": true })),
+            false => print(&text),
+        };
+    }
+    fate(&channel, side, index)?;
+    args.confirm.ask(would)?;
+    let evicted = channel.evict(side, index, args.timeout)?;
     let (what, told) = match evicted {
         Evicted::Told => ("told", "evicted: it holds nobody back, and is told when it next looks".to_owned()),
         Evicted::Forgotten => ("forgotten", "forgotten: nobody was behind it".to_owned()),
@@ -53,6 +68,26 @@ pub(crate) fn run(args: &EvictArgs) -> Outcome {
         return print_json(&json!({ "channel": args.channel.to_string(), "who": who, "outcome": what }));
     }
     print(&format!("{} {who}: {told}\n", args.channel))
+}
+
+/// What would become of a participant.
+fn fate(channel: &Channel, side: Side, index: usize) -> Result<String, Failure> {
+    let info = channel.info()?;
+    let found = info.participants.iter().find(|one| one.side == side && one.index == index);
+    let one = found.ok_or_else(|| Error::NotFound {
+        what: format!("participant {} of {}", who(side, index), info.name),
+        path: info.paths.ring.clone(),
+    })?;
+    let name = if one.name.is_empty() { String::new() } else { format!(" ({})", one.name) };
+    let role = one.role.as_str();
+    Ok(match (one.life, one.role) {
+        (Life::Dead, _) => format!("the {role}{name} has died before"),
+        (Life::Held, _) => format!("the durable subscription{name} is forgotten"),
+        (_, ParticipantRole::Subscriber | ParticipantRole::Tap) => {
+            format!("the {role}{name} in process {} is told", one.pid)
+        }
+        _ => format!("process {}, a {role}{name}, is killed", one.pid),
+    })
 }
 
 fn find(text: &str, info: &Info) -> Result<(Side, usize), Failure> {

@@ -5,7 +5,9 @@
 
 pub(crate) mod completions;
 pub(crate) mod create;
+pub(crate) mod dead_letters;
 pub(crate) mod evict;
+pub(crate) mod export_config;
 pub(crate) mod hist;
 pub(crate) mod info;
 pub(crate) mod journal;
@@ -13,9 +15,13 @@ pub(crate) mod journald;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod publish;
+pub(crate) mod purge;
 pub(crate) mod repair;
 pub(crate) mod replay;
+pub(crate) mod resize;
 pub(crate) mod rm;
+pub(crate) mod seek;
+pub(crate) mod skip;
 pub(crate) mod stat;
 pub(crate) mod subscribe;
 pub(crate) mod tap;

@@ -1,0 +1,342 @@
+//! Dead letters: looking at them, publishing them again where they came from, and dropping them.
+//!
+//! A dead-letter queue is a queue like any other, whose events carry their origin: which channel, which position,
+//! how often it was delivered. Several queues may share one. Looking takes nothing. To retry or drop a letter the
+//! administrator takes it as a worker does; letters before it that it does not mean go back in the end.
+//!
+//! **At least once**: a letter is published again first, and finished after. Killed in between, it is still a letter,
+//! and may be published twice.
+
+use std::time::Duration;
+
+use crate::bus::{Channel, Producer};
+use crate::channel::Kind;
+use crate::error::{Error, Result};
+use crate::event::{Attributes, Event, Located, Origin, Sequence, TraceContext};
+use crate::layout;
+use crate::memory::{Edge, Memory};
+
+use super::look::{Where, copy, unfinished};
+use super::queue::{Taker, publish, sending};
+use super::span::slots_of;
+
+/// Which letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Select {
+    /// All of them.
+    All,
+    /// The one at this position of the dead-letter queue.
+    Position(u64),
+}
+
+/// A dead letter, copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Its position in the dead-letter queue.
+    pub position: u64,
+    /// Where it comes from; `None` for what somebody published there directly.
+    pub origin: Option<Origin>,
+    /// The queue of this bus that it comes from, if that is there.
+    pub queue: Option<String>,
+    /// Whether a worker of the dead-letter queue has it in hand.
+    pub in_hand: bool,
+    /// When the event was published first, if it was stamped: ns of CLOCK_REALTIME.
+    pub published_ns: Option<u64>,
+    /// Its type id.
+    pub type_id: u16,
+    /// Its trace context.
+    pub trace: Option<TraceContext>,
+    /// The number its publisher gave it.
+    pub sequence: Option<Sequence>,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// Where a letter was published again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// The queue that it came from.
+    pub queue: String,
+    /// Its position there now; `None` in a dry run.
+    pub position: Option<u64>,
+}
+
+/// A letter that was retried or dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Its position in the dead-letter queue.
+    pub position: u64,
+    /// Where it is now, if it was published again.
+    pub home: Option<Home>,
+}
+
+/// Where a letter goes, or why it stays.
+type Fate = std::result::Result<Option<Home>, String>;
+
+/// What [`DeadLetters::retry`] or [`DeadLetters::drop_letters`] did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retried {
+    /// The letters that are none any more.
+    pub letters: Vec<Settled>,
+    /// Letters that were meant and are left, and why.
+    pub left: Vec<(u64, String)>,
+}
+
+/// The dead letters of a queue, or of all queues that share a dead-letter queue.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    letters: Channel,
+    /// The queue whose letters are meant; `None` for all.
+    of: Option<Channel>,
+}
+
+impl Channel {
+    /// The dead letters of this queue; or, if it has no dead-letter queue, those in this queue itself.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no queue; those of attaching to the dead-letter queue.
+    pub fn dead_letters(&self) -> Result<DeadLetters> {
+        if self.header().kind != Kind::Queue {
+            let why = format!("it is a {}; only a queue has them", self.header().kind);
+            return Err(Error::invalid(format!("dead letters of {}", self.name()), why));
+        }
+        Ok(match &self.header().dead_letters {
+            Some(name) => DeadLetters { letters: self.bus().attach(name)?, of: Some(self.clone()) },
+            None => DeadLetters { letters: self.clone(), of: None },
+        })
+    }
+}
+
+impl DeadLetters {
+    /// The dead-letter queue.
+    pub fn channel(&self) -> &Channel {
+        &self.letters
+    }
+
+    /// The letters that are there, oldest first, copied. Takes nothing, registers nowhere.
+    ///
+    /// # Errors
+    /// As [`Channel::info`].
+    pub fn list(&self) -> Result<Vec<Letter>> {
+        let (memories, _maps) = self.letters.look()?;
+        let slots = slots_of(&self.letters);
+        let homes = Homes::of(self)?;
+        let mut letters = Vec::new();
+        for one in unfinished(&self.letters, &memories, u64::MAX) {
+            if one.place == Where::Unpublished {
+                continue;
+            }
+            let Some(body) = copy(&memories, slots, &one) else { continue };
+            let located = Located { body: body.as_ptr().cast(), header: one.header, position: one.ticket };
+            // SAFETY: the copy has the bytes that the header, which was checked, tells of, and outlives the event.
+            let event: Event<'_> = unsafe { Event::new(located) };
+            let origin = event.origin();
+            if !homes.is_meant(origin) {
+                continue;
+            }
+            letters.push(Letter {
+                position: one.ticket,
+                origin,
+                queue: homes.find(origin).ok().map(|home| home.name().to_string()),
+                in_hand: one.place == Where::InHand,
+                published_ns: event.published_ns(),
+                type_id: event.type_id(),
+                trace: event.trace(),
+                sequence: event.sequence(),
+                payload: event.payload().to_vec(),
+            });
+        }
+        Ok(letters)
+    }
+
+    /// Publishes letters again in the queues they come from, without their origin: as they were, to be delivered
+    /// anew. At least once; see the [module](self). Waits for room for `timeout` at most, once for each queue; letters for which
+    /// there is none are left.
+    ///
+    /// With `dry_run` nothing is changed, and what would be is returned.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the one that was named is not there; [`Error::NotAllowed`]; [`Error::Busy`] when no
+    /// place is left in either queue.
+    pub fn retry(&self, select: Select, timeout: Duration, dry_run: bool) -> Result<Retried> {
+        let homes = Homes::of(self)?;
+        if dry_run {
+            return self.would(select, &|letter| {
+                homes
+                    .find(letter.origin)
+                    .map(|home| Some(Home { queue: home.name().to_string(), position: None }))
+            });
+        }
+        let mut producers: Vec<(String, Producer, Duration)> = Vec::new();
+        self.each(select, &homes, &mut |event| {
+            let home = match homes.find(event.origin()) {
+                Ok(home) => home,
+                Err(why) => return Ok(Err(why)),
+            };
+            let name = home.name().to_string();
+            if !producers.iter().any(|(known, ..)| *known == name) {
+                producers.push((name.clone(), home.producer(&sending())?, timeout));
+            }
+            let Some((_, producer, patience)) = producers.iter_mut().find(|(known, ..)| *known == name)
+            else {
+                return Ok(Err("its queue is gone".to_owned()));
+            };
+            let attributes = Attributes {
+                type_id: event.type_id(),
+                trace: event.trace(),
+                replayed: event.is_replayed(),
+                sequence: event.sequence(),
+                ..Attributes::default()
+            };
+            Ok(match publish(producer, event.payload(), &attributes, *patience) {
+                Ok(position) => Ok(Some(Home { queue: name, position: Some(position) })),
+                Err(error) => {
+                    // Waited for once: a queue may be full of events that wait to become dead letters, for which there
+                    // is no room as long as these stay.
+                    *patience = Duration::ZERO;
+                    Err(error.to_string())
+                }
+            })
+        })
+    }
+
+    /// Drops letters.
+    ///
+    /// With `dry_run` nothing is changed, and what would be is returned.
+    ///
+    /// # Errors
+    /// As [`Self::retry`].
+    pub fn drop_letters(&self, select: Select, dry_run: bool) -> Result<Retried> {
+        if dry_run {
+            return self.would(select, &|_| Ok(None));
+        }
+        self.each(select, &Homes::of(self)?, &mut |_| Ok(Ok(None)))
+    }
+
+    fn not_found(&self, position: u64) -> Error {
+        let what = match &self.of {
+            Some(queue) => format!("dead letter {position} of {} in {}", queue.name(), self.letters.name()),
+            None => format!("dead letter {position} in {}", self.letters.name()),
+        };
+        Error::NotFound { what, path: self.letters.paths().ring.clone() }
+    }
+
+    fn would(&self, select: Select, outcome: &dyn Fn(&Letter) -> Fate) -> Result<Retried> {
+        let mut would = Retried::default();
+        let is_meant = |letter: &Letter| match select {
+            Select::All => true,
+            Select::Position(position) => letter.position == position,
+        };
+        for letter in self.list()?.iter().filter(|letter| is_meant(letter)) {
+            match outcome(letter) {
+                _ if letter.in_hand => would.left.push((letter.position, IN_HAND.to_owned())),
+                Ok(home) => would.letters.push(Settled { position: letter.position, home }),
+                Err(why) => would.left.push((letter.position, why)),
+            }
+        }
+        self.found(select, would)
+    }
+
+    fn found(&self, select: Select, retried: Retried) -> Result<Retried> {
+        match select {
+            Select::Position(position) if retried.letters.is_empty() && retried.left.is_empty() => {
+                Err(self.not_found(position))
+            }
+            _ => Ok(retried),
+        }
+    }
+
+    /// Takes the letters that are meant, does something with each, and finishes it if that went well.
+    fn each(
+        &self,
+        select: Select,
+        homes: &Homes,
+        act: &mut dyn FnMut(&Event<'_>) -> Result<Fate>,
+    ) -> Result<Retried> {
+        self.letters.repair()?;
+        let (memories, _maps) = self.letters.look()?;
+        let tail = memories.ring.load(layout::TAIL, Edge::Tail);
+        let end = match select {
+            Select::All => tail,
+            Select::Position(position) => tail.min(position.saturating_add(1)),
+        };
+        let mut taker = Taker::register(&self.letters)?;
+        let mut retried = Retried::default();
+        // What is in this process's hands and not meant; it goes back in the end, or it would be taken again.
+        let mut others = Vec::new();
+        while let Some(taken) = taker.next(end) {
+            let event = taker.event(taken)?;
+            let is_selected = match select {
+                Select::All => true,
+                Select::Position(position) => taken.ticket == position,
+            };
+            if !is_selected || !homes.is_meant(event.origin()) {
+                others.push(taken);
+                continue;
+            }
+            match act(&event)? {
+                Ok(home) => {
+                    taker.finish(taken);
+                    retried.letters.push(Settled { position: taken.ticket, home });
+                }
+                Err(why) => {
+                    others.push(taken);
+                    retried.left.push((taken.ticket, why));
+                }
+            }
+        }
+        for taken in others {
+            taker.give_back(taken);
+        }
+        drop(taker);
+        // What workers of the dead-letter queue have in hand.
+        for letter in self.list()?.iter().filter(|letter| letter.in_hand && letter.position < end) {
+            if select == Select::All || select == Select::Position(letter.position) {
+                retried.left.push((letter.position, IN_HAND.to_owned()));
+            }
+        }
+        self.found(select, retried)
+    }
+}
+
+const IN_HAND: &str = "a worker of the dead-letter queue has it in hand";
+
+/// The queues that letters come from.
+struct Homes {
+    /// The one whose letters are meant, if not all are.
+    of: Option<u64>,
+    queues: Vec<(u64, Channel)>,
+}
+
+impl Homes {
+    fn of(letters: &DeadLetters) -> Result<Homes> {
+        let id = |channel: &Channel| channel.header().channel_word();
+        if let Some(queue) = &letters.of {
+            return Ok(Homes { of: Some(id(queue)), queues: vec![(id(queue), queue.clone())] });
+        }
+        let bus = letters.letters.bus();
+        let queues = bus.channels()?.into_iter().filter_map(|name| {
+            // What cannot be attached to cannot be published to.
+            let channel = bus.attach(name.channel()).ok()?;
+            let is_home = channel.header().dead_letters.as_deref() == Some(letters.letters.name().channel());
+            is_home.then(|| (id(&channel), channel))
+        });
+        Ok(Homes { of: None, queues: queues.collect() })
+    }
+
+    /// Whether a letter of this origin is one of those that were asked for.
+    fn is_meant(&self, origin: Option<Origin>) -> bool {
+        self.of.is_none() || origin.map(|origin| origin.channel) == self.of
+    }
+
+    fn find(&self, origin: Option<Origin>) -> std::result::Result<&Channel, String> {
+        let origin = origin.ok_or("it has no origin: it was published there directly")?;
+        let found = self.queues.iter().find(|(id, _)| *id == origin.channel);
+        found.map(|(_, channel)| channel).ok_or_else(|| {
+            format!(
+                "the queue that it comes from (id {:016x}) is not on this bus",
+                origin.channel.swap_bytes()
+            )
+        })
+    }
+}

@@ -1,0 +1,366 @@
+//! Taking a queue's events out of the way: all that wait, or the next few.
+//!
+//! The administrator registers as a worker, without that worker's dead-letter queue: an event that was delivered too
+//! often is in its hands like any other. It takes one event at a time, as workers do, and finishes it. Killed in
+//! between, that one event is delivered again; what was finished is gone.
+//!
+//! Nothing is taken that was published after the administrator looked at the queue's end: should one come into its
+//! hands, because another worker was faster, it goes back as it was.
+
+use std::time::{Duration, Instant};
+
+use crate::bus::{Channel, Producer, SendOptions};
+use crate::channel::{Kind, Role};
+use crate::error::{Error, Result, SendError};
+use crate::event::{Attributes, Event, Located, Origin};
+use crate::layout;
+use crate::member::{Introduction, Member, Memories, SharedFutex};
+use crate::memory::{Edge, Mapped, Memory};
+use crate::ring::frame;
+use crate::ring::park::Waker;
+use crate::ring::peers::Side;
+use crate::ring::registry::ROLE_WORKER;
+use crate::ring::slot_worker::{SlotWorker, Taken};
+use crate::ring::word::{self, Slots, done};
+use crate::wait::Wait;
+use crate::worker::sweep_entry;
+
+use super::ADMINISTRATOR;
+use super::look::{Where, unfinished};
+use super::span::{payload_bytes, slots_of};
+use super::subscription::{Moved, SeekTo};
+
+/// How long to wait for a producer that is just writing the event at the head.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What [`Channel::purge`] did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Purged {
+    /// A queue's events that were finished.
+    pub events: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// A queue's events in the hands of workers, which were left.
+    pub in_hand: u64,
+    /// A queue's events that could not be taken, because a live producer is writing them, or one before them.
+    pub unpublished: u64,
+    /// Durable subscriptions that were moved to the end.
+    pub moved: Vec<Moved>,
+    /// Durable subscriptions that were left, and why.
+    pub left: Vec<(String, String)>,
+}
+
+/// What [`Channel::skip_events`] did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Skipped {
+    /// Positions of the events, in the order in which they were taken.
+    pub positions: Vec<u64>,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// The queue that they went to, if they became dead letters.
+    pub dead_letters: Option<String>,
+}
+
+impl Channel {
+    /// Discards everything that waits in this channel at this moment: a queue's events, and what the durable
+    /// subscriptions that nobody holds have not read. What is in the hands of workers, what held subscriptions have
+    /// still to read, and the journaller's part is left, and said. Dead letters are not touched.
+    ///
+    /// With `dry_run` nothing is changed, and what would be is returned.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] without the right to consume; [`Error::Busy`] when no place for a worker is left;
+    /// [`Error::Corrupt`].
+    pub fn purge(&self, dry_run: bool) -> Result<Purged> {
+        let mut purged = Purged::default();
+        if self.header().kind == Kind::Queue {
+            self.purge_queue(&mut purged, dry_run)?;
+        }
+        for standing in self.subscriptions()? {
+            if let Some(pid) = standing.owner {
+                purged.left.push((standing.name, format!("process {pid} holds it")));
+                continue;
+            }
+            match self.seek_subscription(&standing.name, SeekTo::Live, dry_run) {
+                Ok(moved) => purged.moved.push(moved),
+                // Resumed, or forgotten, in this moment.
+                Err(error @ (Error::Busy { .. } | Error::NotFound { .. })) => {
+                    purged.left.push((standing.name, error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(purged)
+    }
+
+    fn purge_queue(&self, purged: &mut Purged, dry_run: bool) -> Result<()> {
+        let (memories, _maps) = self.look()?;
+        let end = memories.ring.load(layout::TAIL, Edge::Tail);
+        if dry_run {
+            for one in unfinished(self, &memories, end) {
+                match one.place {
+                    Where::Waiting => {
+                        purged.events += 1;
+                        purged.bytes += payload_bytes(one.header);
+                    }
+                    Where::InHand => purged.in_hand += 1,
+                    Where::Unpublished => purged.unpublished += 1,
+                }
+            }
+            return Ok(());
+        }
+        // What dead workers had in hand waits from now on.
+        self.repair()?;
+        let mut taker = Taker::register(self)?;
+        while let Some(taken) = taker.next(end) {
+            let bytes = taker.event(taken)?.payload().len() as u64;
+            taker.finish(taken);
+            purged.events += 1;
+            purged.bytes += bytes;
+        }
+        drop(taker);
+        for one in unfinished(self, &memories, end) {
+            match one.place {
+                Where::InHand => purged.in_hand += 1,
+                Where::Waiting | Where::Unpublished => purged.unpublished += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next `events` events that wait in this queue, those that were handed back first, and finishes them;
+    /// or, `to_dead_letters`, publishes them to the dead-letter queue before. Fewer, if there are fewer.
+    ///
+    /// Killed between publishing and finishing, the event is delivered again, too: its origin tells.
+    ///
+    /// With `dry_run` nothing is changed, and what would be is returned.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no queue, or has no dead letters; [`Error::NotAllowed`]; [`Error::Busy`] when
+    /// no place for a worker is left; [`Error::TimedOut`] when the dead-letter queue stays full for `timeout`: what
+    /// was skipped by then is skipped.
+    pub fn skip_events(
+        &self,
+        events: u64,
+        to_dead_letters: bool,
+        timeout: Duration,
+        dry_run: bool,
+    ) -> Result<Skipped> {
+        if self.header().kind != Kind::Queue {
+            let why = format!("a {} has subscriptions: name the one that is to skip", self.header().kind);
+            return Err(Error::invalid(format!("skipping in {}", self.name()), why));
+        }
+        let letters = if to_dead_letters { Some(self.letters_name()?) } else { None };
+        let (memories, _maps) = self.look()?;
+        let end = memories.ring.load(layout::TAIL, Edge::Tail);
+        let mut skipped = Skipped { dead_letters: letters.clone(), ..Skipped::default() };
+        if dry_run {
+            // Those handed back come first: they have the lower positions.
+            let waiting =
+                unfinished(self, &memories, end).into_iter().filter(|one| one.place == Where::Waiting);
+            for one in waiting.take(usize::try_from(events).unwrap_or(usize::MAX)) {
+                skipped.positions.push(one.ticket);
+                skipped.bytes += payload_bytes(one.header);
+            }
+            return Ok(skipped);
+        }
+        self.repair()?;
+        let mut letters = match &letters {
+            Some(name) => Some(self.bus().attach(name)?.producer(&sending())?),
+            None => None,
+        };
+        let mut taker = Taker::register(self)?;
+        while (skipped.positions.len() as u64) < events
+            && let Some(taken) = taker.next(end)
+        {
+            let event = taker.event(taken)?;
+            let bytes = event.payload().len() as u64;
+            if let Some(letters) = &mut letters {
+                let attributes = self.letter_of(&event, taken.attempt);
+                publish(letters, event.payload(), &attributes, timeout)?;
+                memories_of(&taker).fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
+            }
+            taker.finish(taken);
+            skipped.positions.push(taken.ticket);
+            skipped.bytes += bytes;
+        }
+        Ok(skipped)
+    }
+
+    /// Maps everything read-only.
+    pub(super) fn look(&self) -> Result<(Memories, crate::channel::Maps)> {
+        let maps = self.map(Role::Observer)?;
+        // SAFETY: the maps are returned with the memories, and dropped after them; nothing is stored.
+        let memories = unsafe { Memories::of(&maps) };
+        Ok((memories, maps))
+    }
+
+    pub(super) fn letters_name(&self) -> Result<String> {
+        self.header().dead_letters.clone().ok_or_else(|| {
+            Error::invalid(
+                format!("dead letters of {}", self.name()),
+                "it has no dead-letter queue: it was created without --max-attempts",
+            )
+        })
+    }
+
+    /// What a dead letter says of the event it was.
+    fn letter_of(&self, event: &Event<'_>, attempt: u8) -> Attributes {
+        let header = self.header();
+        Attributes {
+            type_id: event.type_id(),
+            trace: event.trace(),
+            published_ns: event.published_ns(),
+            replayed: event.is_replayed(),
+            sequence: event.sequence(),
+            origin: Some(event.origin().unwrap_or(Origin {
+                channel: header.channel_word(),
+                incarnation: header.incarnation,
+                position: event.position(),
+                attempts: u64::from(attempt),
+            })),
+        }
+    }
+}
+
+fn memories_of(taker: &Taker) -> Mapped {
+    taker.member.memories.acks
+}
+
+/// How an administrator publishes.
+pub(super) fn sending() -> SendOptions {
+    SendOptions { name: ADMINISTRATOR.to_owned(), wait: Wait::Spin, ..SendOptions::default() }
+}
+
+/// Publishes, waiting for room for `timeout` at most, whatever the channel's overflow policy: nothing is dropped.
+pub(super) fn publish(
+    producer: &mut Producer,
+    payload: &[u8],
+    attributes: &Attributes,
+    timeout: Duration,
+) -> Result<u64> {
+    let started = Instant::now();
+    let mut tries = 0u32;
+    loop {
+        match producer.try_publish_with(payload, attributes) {
+            Ok(position) => return Ok(position),
+            Err(SendError::Full | SendError::NoWorker) if started.elapsed() < timeout => {
+                // Others wait for the same room, and are quick.
+                match tries {
+                    0..1000 => std::thread::yield_now(),
+                    _ => std::thread::sleep(Duration::from_micros(20)),
+                }
+                tries += 1;
+            }
+            Err(SendError::Full | SendError::NoWorker) => {
+                let what = format!("room in {}", producer.channel().name());
+                return Err(Error::TimedOut { what, after_ms: timeout.as_millis() as u64 });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// An administrator at work in a queue. What it holds when it is dropped is handed back.
+pub(super) struct Taker {
+    core: SlotWorker<Mapped>,
+    slots: Slots,
+    waker: Waker,
+    // After the core, which hands back what it holds.
+    member: Member,
+}
+
+impl Taker {
+    pub(super) fn register(channel: &Channel) -> Result<Taker> {
+        let who = Introduction { policy: ROLE_WORKER, name: ADMINISTRATOR.to_owned() };
+        let member = Member::register(channel, Side::Consumers, &who, |memories, peers, index| {
+            sweep_entry(channel, memories, peers, index)
+        })?;
+        let Memories { ring, acks, data, done } = member.memories;
+        let slots = slots_of(channel);
+        let header = channel.header();
+        let (producers, consumers) = (header.producers_max as usize, header.consumers_max as usize);
+        let index = member.registered.index;
+        let core = SlotWorker::new(ring, acks, data, done, index, slots, producers, consumers);
+        Ok(Taker { core, slots, waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED), member })
+    }
+
+    /// The next event before `end` that waits. `None` when there is none, or a live producer is in the way and stays.
+    pub(super) fn next(&mut self, end: u64) -> Option<Taken> {
+        let mut stuck_since: Option<Instant> = None;
+        loop {
+            let taken = if self.has_redo(end) {
+                self.core.take(1)
+            } else if self.member.memories.acks.load(layout::HEAD, Edge::Head) < end {
+                self.core.take_without_redo(1)
+            } else {
+                return None;
+            };
+            match taken {
+                Some(taken) if taken.ticket < end => return Some(taken),
+                // Another worker was faster with what was seen.
+                Some(taken) => self.give_back(taken),
+                None => {
+                    let Some(ticket) = self.core.stuck_behind() else { continue };
+                    if self.core.skip_orphan(ticket, &self.member.peers) {
+                        continue;
+                    }
+                    if stuck_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                        return None;
+                    }
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+        }
+    }
+
+    /// Whether an event before `end` was handed back and waits.
+    fn has_redo(&self, end: u64) -> bool {
+        let Memories { acks, done: words, .. } = self.member.memories;
+        let head = acks.load(layout::HEAD, Edge::Head).min(end);
+        (head.saturating_sub(self.slots.count)..head).any(|t| {
+            let seen = words.load(self.slots.done_offset(t), Edge::Done);
+            self.slots.is_of(seen, t) && word::kind(seen) == done::REDO
+        })
+    }
+
+    /// The event, in place, as long as it is held.
+    pub(super) fn event(&self, taken: Taken) -> Result<Event<'_>> {
+        let header = self.core.header(taken.ticket);
+        if !frame::is_event(header, self.core.body_max()) {
+            return Err(Error::corrupt(
+                format!("event {} of {}", taken.ticket, self.member.channel.name()),
+                "no producer writes it; remove the channel",
+            ));
+        }
+        let body = self.member.memories.data.address(self.core.body_offset(taken.ticket));
+        // SAFETY: the event is in this worker's hands, which needs this handle mutably to let it go; its header was
+        // checked.
+        Ok(unsafe { Event::new(Located { body, header, position: taken.ticket }) })
+    }
+
+    /// The event is done.
+    pub(super) fn finish(&mut self, taken: Taken) {
+        self.core.done(taken.ticket);
+        let own = self.member.memories.acks;
+        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
+    }
+
+    /// The event goes back: as it was, if it was never marked as taken; otherwise with its attempts counted.
+    pub(super) fn give_back(&mut self, taken: Taken) {
+        let seen = self.member.memories.done.load(self.slots.done_offset(taken.ticket), Edge::Done);
+        if self.slots.is_of(seen, taken.ticket) {
+            self.core.retry(taken.ticket);
+        } else {
+            self.core.put_back(taken);
+        }
+    }
+}
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        if !self.member.is_forked() {
+            self.core.hand_back();
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Putting a new incarnation of a channel in the place of the old one: at every moment one of the two is there, whole.
+//!
+//! A channel is several files, and a rename replaces one. So the old files that go before `.ring` keep a second name
+//! for the time being, where [`attach()`](super::attach()) finds them as long as `.ring` is the old one:
+//!
+//! ```text
+//! NAME.acks+ NAME.latency+ NAME.ring+   the new files, complete, and the new data file under its own name
+//! NAME.acks~ NAME.latency~              a second name of the old files
+//! NAME.acks+ -> NAME.acks               from here on an old .ring goes with NAME.acks~
+//! NAME.ring+ -> NAME.ring               the COMMIT: now the new files go together
+//! the old data file, NAME.latency~, NAME.acks~ unlinked
+//! ```
+//!
+//! Whoever is killed in between leaves names that harm nobody: those with `+` belong to nothing, those with `~` either
+//! to the old channel, which is then still *the* channel, or to nobody. The next replacement tidies them up, and so does removing the
+//! channel. All of it happens under the lock of the bus.
+//!
+//! The caller holds a [`Fence`]: every life byte and every janitor byte of the old files, so that nobody takes part in the
+//! old channel, or registers, sweeps or evicts there, meanwhile.
+
+use super::attach::{Attached, Maps};
+use super::create::{Built, Created, build, link};
+use super::directory::{BusLock, LOCK_WAIT, read_header, unlink, unlink_data};
+use super::header::FileRole;
+use super::name::ChannelPaths;
+use super::options::ChannelOptions;
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::os::lock;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// A name beside `path`.
+pub(crate) fn beside(path: &Path, mark: char) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(mark.to_string());
+    PathBuf::from(name)
+}
+
+/// Every lock of a channel that there is.
+#[derive(Debug)]
+pub(crate) struct Fence(#[allow(dead_code, reason = "held for its locks")] [File; 2]);
+
+impl Fence {
+    /// Takes all life bytes and all janitor bytes of both files, or says that somebody has one (`None`). The life byte that no
+    /// entry has tells those who find no place why ([`layout::NAMES_LOCK`]).
+    pub(crate) fn try_take(attached: &Attached) -> Result<Option<Fence>> {
+        let open = |which| attached.reopen(which, true);
+        let files = [open(FileRole::Ring)?, open(FileRole::Acks)?];
+        let paths = [&attached.paths.ring, &attached.paths.acks];
+        for first in [layout::LIFE_LOCK, layout::JANITOR_LOCK] {
+            for (file, path) in files.iter().zip(paths) {
+                for byte in first..=first + layout::NAMES_LOCK as u64 {
+                    let locked = lock::try_lock(file.as_fd(), byte);
+                    if !locked.map_err(|error| Error::io("lock", path, error))? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        Ok(Some(Fence(files)))
+    }
+}
+
+/// A channel that was built to take the place of another one.
+pub(crate) struct Replacement {
+    built: Built,
+}
+
+impl Replacement {
+    /// Builds it, out of sight. `init` as for creating.
+    pub(crate) fn build(
+        old: &Attached,
+        options: &ChannelOptions,
+        init: &dyn Fn(&Maps) -> Result<()>,
+    ) -> Result<Replacement> {
+        let paths = old.name.paths(old.paths.directory.parent().unwrap_or(Path::new(".")));
+        Ok(Replacement { built: build(&old.name, &paths, options, init)? })
+    }
+
+    /// Puts it in the place of `old`. Killed, or failing, anywhere, either the old one is there or the new one.
+    pub(crate) fn commit(self, old: &Attached, _fence: &Fence) -> Result<Created> {
+        let new = &self.built.created.attached;
+        let paths = &new.paths;
+        let _lock = BusLock::take(&paths.directory, LOCK_WAIT)?;
+        if old.is_removed()? {
+            let why = "it was removed, or made anew, meanwhile; look again";
+            return Err(Error::Busy { what: format!("channel {}", old.name), why: why.to_owned() });
+        }
+        tidy(paths)?;
+        let prepared = self.prepare(old);
+        if let Err(error) = prepared {
+            // As if killed there; nobody else has the lock.
+            let _ = tidy(paths);
+            return Err(error);
+        }
+        // COMMIT.
+        rename(&beside(&paths.ring, NEW), &paths.ring)?;
+        // What is left over now harms nobody; if it cannot be cleared away, the next one tries again.
+        let _ = tidy(paths);
+        Ok(self.built.created)
+    }
+
+    fn prepare(&self, old: &Attached) -> Result<()> {
+        let new = &self.built.created.attached;
+        let paths = &new.paths;
+        link(&new.acks.file, &beside(&paths.acks, NEW))?;
+        if let Some(latency) = &self.built.latency {
+            link(latency, &beside(&paths.latency, NEW))?;
+        }
+        link(&new.ring.file, &beside(&paths.ring, NEW))?;
+        // Behind the names that lead to it, so that it is never there without them.
+        if let (Some(file), Some(path)) = (&new.data, &new.header.data_path) {
+            link(&file.file, path)?;
+        }
+        link(&old.acks.file, &beside(&paths.acks, OLD))?;
+        if self.built.latency.is_some() {
+            match std::fs::hard_link(&paths.latency, beside(&paths.latency, OLD)) {
+                // Somebody removed it; nobody measured there.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                result => result.map_err(|error| Error::io("name", &paths.latency, error))?,
+            }
+            rename(&beside(&paths.latency, NEW), &paths.latency)?;
+        }
+        rename(&beside(&paths.acks, NEW), &paths.acks)
+    }
+}
+
+const NEW: char = '+';
+/// The mark of the second name of an old file.
+pub(crate) const OLD: char = '~';
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).map_err(|error| Error::io("put in place", to, error))
+}
+
+/// Clears away what a killed replacement left: rolls back what it had not committed. The lock of the bus is held, and there is
+/// no participant of the channel, or no channel.
+fn tidy(paths: &ChannelPaths) -> Result<()> {
+    let (old_acks, old_latency) = (beside(&paths.acks, OLD), beside(&paths.latency, OLD));
+    let ring = read_header(&paths.ring, FileRole::Ring).ok();
+    let is_current = |path: &Path, role| {
+        let found = read_header(path, role).ok();
+        (ring.is_some() && found == ring, found.and_then(|header| header.data_path))
+    };
+    let data = ring.as_ref().and_then(|header| header.data_path.clone());
+    // The data file of whatever goes, before the name that leads to it.
+    let unlink_other = |found: Option<PathBuf>| match found {
+        Some(path) if Some(&path) != data.as_ref() => unlink_data(&path),
+        _ => Ok(()),
+    };
+    if is_current(&old_latency, FileRole::Latency).0 {
+        rename(&old_latency, &paths.latency)?;
+    }
+    if is_current(&old_acks, FileRole::Acks).0 {
+        // Not committed. The new acks name the new data.
+        unlink_other(is_current(&paths.acks, FileRole::Acks).1)?;
+        // Two names of one file, when it was killed before the rename: that does nothing.
+        rename(&old_acks, &paths.acks)?;
+    }
+    unlink_other(is_current(&old_acks, FileRole::Acks).1)?;
+    let new_ring = beside(&paths.ring, NEW);
+    unlink_other(is_current(&new_ring, FileRole::Ring).1)?;
+    unlink(&new_ring)?;
+    unlink(&beside(&paths.latency, NEW))?;
+    unlink(&beside(&paths.acks, NEW))?;
+    unlink(&old_latency)?;
+    unlink(&old_acks)?;
+    Ok(())
+}
+
+/// Clears away the names that a killed replacement left, before the channel itself is removed. The lock of the bus is held.
+pub(crate) fn clear(paths: &ChannelPaths) -> Result<()> {
+    let marked = |path: &Path| [beside(path, NEW), beside(path, OLD)].iter().any(|path| path.exists());
+    if marked(&paths.acks) || marked(&paths.latency) || marked(&paths.ring) { tidy(paths) } else { Ok(()) }
+}
