@@ -11,7 +11,7 @@ use bytemuck::AnyBitPattern;
 use crate::layout;
 use crate::ring::frame::{self, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 
-/// A W3C trace context, carried unchanged from publisher to reader.
+/// A W3C trace context, carried unchanged from publisher to reader. Its text form is in [`crate::traceparent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TraceContext {
     /// The trace.

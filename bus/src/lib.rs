@@ -71,6 +71,7 @@ pub mod reader;
 pub mod refusal;
 pub mod ring;
 pub mod sender;
+pub mod traceparent;
 mod wait;
 pub mod worker;
 

@@ -9,7 +9,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use railbus::Event;
+use railbus::{Event, TraceContext};
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 
@@ -139,6 +139,9 @@ fn object_of(event: &Event<'_>, attempt: Option<u32>) -> Value {
         let trace =
             json!({ "trace_id": hex(&trace.trace_id), "span_id": hex(&trace.span_id), "flags": trace.flags });
         object.insert("trace".into(), trace);
+        if let Some(text) = traceparent(event) {
+            object.insert("traceparent".into(), text.into());
+        }
     }
     if let Some(origin) = event.origin() {
         let origin = json!({
@@ -152,6 +155,11 @@ fn object_of(event: &Event<'_>, attempt: Option<u32>) -> Value {
         Err(_) => object.insert("payload_base64".into(), BASE64_STANDARD.encode(event.payload()).into()),
     };
     Value::Object(object)
+}
+
+/// The event's trace context as W3C writes it, if it names a trace.
+pub(crate) fn traceparent(event: &Event<'_>) -> Option<String> {
+    event.trace().filter(TraceContext::is_valid).map(|trace| trace.to_string())
 }
 
 /// Lower-case hexadecimal.

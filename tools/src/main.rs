@@ -17,6 +17,8 @@ mod open;
 mod output;
 mod progress;
 mod top;
+#[cfg(feature = "otlp")]
+mod trace;
 mod units;
 mod watch;
 
@@ -54,6 +56,8 @@ enum Verb {
     Stat(commands::stat::StatArgs),
     Top(top::TopArgs),
     Metrics(metrics::MetricsArgs),
+    #[cfg(feature = "otlp")]
+    Trace(trace::TraceArgs),
     Hist(commands::hist::HistArgs),
     #[command(visible_alias = "publish")]
     Pub(commands::publish::PublishArgs),
@@ -97,6 +101,8 @@ fn main() -> ExitCode {
         Verb::Ls(args) => commands::ls::run(args),
         Verb::Info(args) => commands::info::run(args),
         Verb::Metrics(args) => metrics::run(args),
+        #[cfg(feature = "otlp")]
+        Verb::Trace(args) => trace::run(args),
         Verb::Top(args) => top::run(args),
         Verb::Hist(args) => commands::hist::run(args),
         Verb::Stat(args) => commands::stat::run(args),

@@ -11,7 +11,9 @@ use crate::progress::Progress;
 use crate::units::{parse_bytes, parse_time};
 use railbus::outlet::Outlet;
 use railbus::sender::Sender;
-use railbus::{Attributes, ChannelName, ChannelOptions, Error, Kind, Overflow, SendError, SendOptions};
+use railbus::{
+    Attributes, ChannelName, ChannelOptions, Error, Kind, Overflow, SendError, SendOptions, TraceContext,
+};
 use std::io::{ErrorKind, IsTerminal, Read};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ Examples:
   railbus pub demo/ticks --chunk 1400 --wait-subscribers 1 < FILE
   railbus pub demo/ticks --raw < FILE                           events as large as is useful
   railbus pub demo/jobs --lines --rate 1000 --timeout 5s < jobs.txt
+  railbus pub demo/ticks --traceparent \"$TRACEPARENT\" < FILE    carries a W3C trace context
   railbus pub demo/new --create --kind topic --type-id 7 < lines.txt
 
 Exit code 0 says that all of the input is published; 7 that a queue is full and has no live worker, 8 \
@@ -51,6 +54,9 @@ pub(crate) struct PublishArgs {
     /// Type id of the events, 0 to 65535
     #[arg(long, value_name = "ID")]
     type_id: Option<u16>,
+    /// W3C trace context of the events: the span that publishes them, as VERSION-TRACE_ID-SPAN_ID-FLAGS
+    #[arg(long, visible_alias = "trace", value_name = "CONTEXT")]
+    traceparent: Option<TraceContext>,
     /// Begin when so many subscribers, workers or taps are attached
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     wait_subscribers: usize,
@@ -138,6 +144,7 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
 struct Pump<'a, R: Outlet> {
     args: &'a PublishArgs,
     sender: Sender<R>,
+    attributes: Attributes,
     overflow: Overflow,
     cut: Cut,
     progress: Progress,
@@ -154,7 +161,9 @@ impl<'a, R: Outlet> Pump<'a, R> {
         // Somebody who types sees what is typed.
         let progress = Progress::begin(!args.quiet && !stdin.is_terminal(), total_bytes);
         let started = Instant::now();
-        Ok(Pump { args, sender, overflow, cut, progress, started, told_waiting: false })
+        let trace = args.traceparent;
+        let attributes = Attributes { trace, ..Attributes::typed(args.type_id.unwrap_or(0)) };
+        Ok(Pump { args, sender, attributes, overflow, cut, progress, started, told_waiting: false })
     }
 
     fn run(mut self) -> Outcome {
@@ -225,7 +234,7 @@ impl<'a, R: Outlet> Pump<'a, R> {
             }
             let batch = &payloads[done..done + due];
             let singly = matches!(self.overflow, Overflow::DropNewest | Overflow::Divert);
-            let count = if self.args.type_id.is_some() || singly {
+            let count = if self.attributes != Attributes::default() || singly {
                 self.publish_one(batch[0])?;
                 1
             } else {
@@ -258,7 +267,7 @@ impl<'a, R: Outlet> Pump<'a, R> {
 
     /// Publishes one event, waiting for room as the channel and the arguments say.
     fn publish_one(&mut self, payload: &[u8]) -> Outcome {
-        let attributes = Attributes::typed(self.args.type_id.unwrap_or(0));
+        let attributes = self.attributes;
         let waited = Instant::now();
         loop {
             let sent = if matches!(self.overflow, Overflow::DropNewest | Overflow::Divert) {

@@ -21,8 +21,8 @@ Examples:
   railbus work demo/jobs --exec 'gzip > out.$RAILBUS_POSITION.gz'
   railbus work demo/jobs.dead --json              dead letters, with their origin
 
-A command gets the payload on its standard input, and RAILBUS_POSITION, RAILBUS_ATTEMPT and \
-RAILBUS_TYPE_ID in its environment. If it fails, the event is handed back for redelivery. Ends with exit \
+A command gets the payload on its standard input, and RAILBUS_POSITION, RAILBUS_ATTEMPT, \
+RAILBUS_TYPE_ID and, of an event with a trace context, TRACEPARENT in its environment. If it fails, the event is handed back for redelivery. Ends with exit \
 code 0 at -n, --until-closed, SIGINT, SIGTERM, or when the output is closed; what was not done by then is \
 handed back.";
 
@@ -153,7 +153,13 @@ fn run_command(
     ticket: Ticket,
 ) -> Result<std::process::ExitStatus, Failure> {
     let failed = |error| Failure::from(Error::io("run a command in", "/bin/sh", error));
-    let mut child = Command::new("/bin/sh")
+    let mut shell = Command::new("/bin/sh");
+    match crate::framing::traceparent(event) {
+        Some(text) => shell.env("TRACEPARENT", text),
+        // Ours would be taken for the event's.
+        None => shell.env_remove("TRACEPARENT"),
+    };
+    let mut child = shell
         .args(["-c", command])
         .env("RAILBUS_POSITION", event.position().to_string())
         .env("RAILBUS_ATTEMPT", ticket.attempt().to_string())

@@ -42,6 +42,9 @@ fn append_extensions(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
             ",\"trace\":{{\"trace_id\":\"{trace_id}\",\"span_id\":\"{span_id}\",\"flags\":{}}}",
             trace.flags
         );
+        if let Some(text) = crate::framing::traceparent(&event) {
+            let _ = write!(out, ",\"traceparent\":\"{text}\"");
+        }
     }
     if let Some(origin) = event.origin() {
         let _ = write!(
