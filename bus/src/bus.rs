@@ -540,15 +540,9 @@ impl Channel {
     }
 
     /// A reader that sees every event of this queue and takes none. It gates the producers as a topic's subscriber
-    /// does; a queue has no lossy taps.
+    /// does, unless it is lossy: then it copies what is there, and is told what was overwritten before.
     pub fn tap(&self, options: &SubscribeOptions) -> Result<Tap> {
         self.expect(Kind::Queue, "tap")?;
-        if options.lossy {
-            return Err(Error::invalid(
-                "lossy tap",
-                "a queue's slots are not marked for lossy readers; use a topic",
-            ));
-        }
         self.in_the_ring(self.slot_reader(options, ROLE_TAP)?.map_err(|error| self.explain(error))?)
     }
 
@@ -571,6 +565,9 @@ impl Channel {
         let Memories { ring, acks, data, .. } = member.memories;
         let producers = self.header().producers_max as usize;
         let mut core = SlotReader::new(ring, acks, data, member.registered.index, self.slots(), producers);
+        if role == ROLE_TAP {
+            core = core.of_queue();
+        }
         match member.registered.resumed {
             Some(cursor) if role == ROLE_TAP => core.resume(cursor),
             Some(cursor) => core.resume_before_tail(cursor),

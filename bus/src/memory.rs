@@ -26,9 +26,9 @@ pub enum Edge {
     /// Join and rescan (Dekker): a joiner stores its cursor, then reads the anchor (or tail) again; a producer
     /// stores the anchor (or reads the tail), then scans the cursors. One of them sees the other.
     Join,
-    /// Lossy reading, the writer's end: the floor (or a busy sequence word) is stored before any byte is overwritten.
+    /// Lossy reading, the writer's end: the floor (a busy sequence word, the tail) is stored before any byte is overwritten.
     Overwrite,
-    /// Lossy reading, the reader's end: the bytes are copied before the floor (or sequence word) is read again.
+    /// Lossy reading, the reader's end: the bytes are copied before the floor (sequence word, tail) is read again.
     Validate,
     /// A claim word is stored before its tickets can be won, and before it moves on, after everything done under
     /// it; a reaper that sees the newer claim sees what was published under the older.

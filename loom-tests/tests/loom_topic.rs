@@ -28,7 +28,12 @@ fn join_a_queue_as_a_tap() {
 
 #[test]
 fn a_lossy_reader_sees_nothing_torn_or_corrupt() {
-    explore(3, || topic::lossy(None));
+    explore(3, || topic::lossy::<true>(None));
+}
+
+#[test]
+fn a_lossy_tap_sees_nothing_torn_or_corrupt() {
+    explore(3, || topic::lossy::<false>(None));
 }
 
 #[test]

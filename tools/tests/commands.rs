@@ -195,7 +195,6 @@ fn exit_codes_tell_what_is_the_matter() {
         (2, "create demo/x --producers-mode 777", "666"),
         (2, "sub demo/ticks --durable", "--name"),
         (2, "sub demo/ticks --raw --json", "cannot be used with"),
-        (2, "sub demo/jobs --lossy", "topic"),
         (2, "tap demo/ticks", "not a queue"),
         (2, "work demo/ticks", "not a queue"),
         (2, "pub demo/ticks --chunk 0", "at least one byte"),

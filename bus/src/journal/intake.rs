@@ -72,7 +72,7 @@ impl Intake {
         if lossy && header.kind == Kind::Queue {
             return Err(Error::invalid(
                 format!("lossy journal of {}", channel.name()),
-                "a queue has no lossy readers; let its journal gate",
+                "what a queue carries is to be done: let its journal gate",
             ));
         }
         // A channel for lossy readers only has no others.

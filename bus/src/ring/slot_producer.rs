@@ -9,7 +9,7 @@
 //!
 //! A queue's ticket is free when the done word says that the slot's previous ticket is done. A topic has no done
 //! words: its ticket is free when the slot's previous ticket is published or aborted, and every cursor is past it.
-//! A topic also marks a slot BUSY before it overwrites it, for lossy readers.
+//! A topic also marks a slot BUSY before it overwrites it, for lossy readers; a queue's look at the tail.
 //!
 //! **The gate limit** (queues have gates too: taps): read the tail, fence, scan the cursors; tickets below
 //! `min(cursors, that tail) + slots` may be won. A joiner stores its cursor, fences, and starts at the tail it then
@@ -193,9 +193,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             // TAIL.
             let next = first + count as u64;
             if self.ring.compare_exchange(layout::TAIL, first, next, Edge::Tail).is_ok() {
-                if TOPIC {
-                    self.mark_busy(first, count);
-                }
+                self.begin_overwriting(first, count);
                 return Ok(Tickets { first, count });
             }
         }
@@ -214,9 +212,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         if self.ring.compare_exchange(layout::TAIL, first, first + 1, Edge::Tail).is_err() {
             return None; // `claim` goes on, and takes the announcement back if it must.
         }
-        if TOPIC {
-            self.mark_busy(first, 1);
-        }
+        self.begin_overwriting(first, 1);
         Some(first)
     }
 
@@ -341,13 +337,18 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         if t == first { Err(Refused::NotPublished(first.wrapping_sub(self.slots.count))) } else { Ok(t) }
     }
 
-    fn mark_busy(&self, first: u64, count: u32) {
-        for t in first..first + count as u64 {
-            // PUBLISH: who sees the busy word sees its ticket won. A lossy reader that is lapped looks where the
-            // tail is, and a tail from before this lap would look like corruption.
-            self.data.store(self.seq_at(t), self.slots.state(t, seq::BUSY), Edge::Publish);
+    /// Lets lossy readers know that these slots are about to be written.
+    #[inline(always)]
+    fn begin_overwriting(&self, first: u64, count: u32) {
+        if TOPIC {
+            for t in first..first + count as u64 {
+                // PUBLISH: who sees the busy word sees its ticket won. A lossy reader that is lapped looks where the
+                // tail is, and a tail from before this lap would look like corruption.
+                self.data.store(self.seq_at(t), self.slots.state(t, seq::BUSY), Edge::Publish);
+            }
         }
-        // OVERWRITE: the busy words come before any byte of the new events; pairs with VALIDATE in lossy readers.
+        // OVERWRITE: the busy words, in a queue the tail, come before any byte of the new events; pairs with VALIDATE
+        // in lossy readers. No instruction on x86.
         self.data.fence(Edge::Overwrite);
     }
 

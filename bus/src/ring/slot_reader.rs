@@ -7,8 +7,8 @@
 //! them as a lossy one would, until it reaches the tickets that are protected.
 //!
 //! A *lossy* reader copies the slot and looks at the sequence word again: producers mark a slot BUSY before they
-//! overwrite it, so an unchanged word proves the copy whole. A queue's producers do not: a tap joins live and
-//! reliably, or resumes, and never copies.
+//! overwrite it, so an unchanged word proves the copy whole. A queue's producers do not: a lossy tap looks at the tail
+//! instead, which moves before a slot of the next lap is written ([`SlotReader::of_queue`]).
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
@@ -53,6 +53,8 @@ pub struct SlotReader<M> {
     protected_from: u64,
     /// Protected tickets before this may be read without publishing the cursor.
     easy_until: u64,
+    /// Whether a copy is proved whole by the tail.
+    by_tail: bool,
 }
 
 impl<M: Memory> SlotReader<M> {
@@ -70,7 +72,13 @@ impl<M: Memory> SlotReader<M> {
             published: NO_GATE,
             protected_from: u64::MAX,
             easy_until: 0,
+            by_tail: false,
         }
+    }
+
+    /// The same for a queue, whose producers do not mark the slots that they overwrite.
+    pub fn of_queue(self) -> Self {
+        SlotReader { by_tail: true, ..self }
     }
 
     /// The next ticket to be read.
@@ -202,7 +210,7 @@ impl<M: Memory> SlotReader<M> {
             // VALIDATE: pairs with OVERWRITE: had any word above come from a newer event, its BUSY is seen here.
             self.data.fence(Edge::Validate);
             // PUBLISH: a newer word brings the tail that `skip` looks at.
-            if self.data.load(at + layout::SLOT_SEQ, Edge::Publish) != word {
+            if self.data.load(at + layout::SLOT_SEQ, Edge::Publish) != word || self.is_lapped(t) {
                 return self.skip(t);
             }
             if !frame::is_event(header, most) {
@@ -212,6 +220,12 @@ impl<M: Memory> SlotReader<M> {
             return Poll::Event(t, header);
         }
         Poll::Corrupt
+    }
+
+    /// Whether the slot of ticket `t`, which was read before a fence, may be of a queue's next lap.
+    fn is_lapped(&self, t: u64) -> bool {
+        // VALIDATE: the next lap's ticket was won before any word of it was written (OVERWRITE).
+        self.by_tail && self.ring.load(layout::TAIL, Edge::Tail) > t.saturating_add(self.slots.count)
     }
 
     /// Resumes in the middle of the ring, or where protection begins.

@@ -98,14 +98,29 @@ pub fn join_live<const TOPIC: bool>(weak: Weak) {
     assert!(seen.iter().all(|event| event.0 == event.1));
 }
 
-/// A lossy reader while the producer laps: no event is torn, what is lost is reported, nothing is called corrupt.
-pub fn lossy(weak: Weak) {
-    let rig = SlotRig::new(Shape { weak, producers: 1, payload_words: true, ..Shape::default() }, false);
-    let mut producer = rig.producer::<true>(0, &Actor::immortal());
-    assert!(producer.push(0).is_some());
+/// A lossy reader (of a topic) or tap (of a queue, whose events a worker takes) while the producer laps: no event is
+/// torn, what is lost is reported, nothing is called corrupt.
+pub fn lossy<const TOPIC: bool>(weak: Weak) {
+    let consumers = if TOPIC { 0 } else { 2 };
+    let shape = Shape { weak, producers: 1, consumers, payload_words: true, ..Shape::default() };
+    let rig = SlotRig::new(shape, !TOPIC);
+    let mut producer = rig.producer::<TOPIC>(0, &Actor::immortal());
+    let mut worker = (!TOPIC).then(|| rig.worker(0, &Actor::immortal()));
+    let mut push = move |value| {
+        let pushed = producer.push(value);
+        if let (Some(worker), Some(t)) = (&mut worker, pushed) {
+            assert_eq!(worker.inner.take(1).map(|taken| taken.ticket), Some(t));
+            assert!(worker.inner.done(t));
+        }
+        pushed.is_some()
+    };
+    assert!(push(0));
     let reading = rig.clone();
     let lossy = thread::spawn(move || {
-        let mut reader = reading.reader(0, &Actor::immortal());
+        let mut reader = reading.reader(if TOPIC { 0 } else { 1 }, &Actor::immortal());
+        if !TOPIC {
+            reader.inner = reader.inner.of_queue();
+        }
         reader.inner.join(From::Oldest, true).expect("oldest");
         let mut copy = Vec::new();
         let mut next = reader.inner.position();
@@ -127,7 +142,7 @@ pub fn lossy(weak: Weak) {
         }
     });
     for value in 1..4 {
-        assert!(producer.push(value).is_some(), "nobody gates");
+        assert!(push(value), "nobody gates");
     }
     lossy.join().unwrap();
 }

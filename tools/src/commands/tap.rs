@@ -3,15 +3,16 @@
 use crate::commands::subscribe::{ReadingArgs, print_events};
 use crate::failure::Outcome;
 use crate::{interrupt, open};
-use railbus::ChannelName;
+use railbus::{ChannelName, SubscribeOptions};
 
 const EXAMPLES: &str = "\
 Examples:
   railbus tap demo/jobs                          what comes from now on
   railbus tap demo/jobs --json -n 10
   railbus tap demo/jobs --name audit --durable   resumes under its name
+  railbus tap demo/jobs --lossy                  holds nobody up; losses are told
 
-A tap holds producers up when it is a whole ring behind, as a subscriber of a topic does.";
+A tap that is not lossy holds producers up when it is a whole ring behind, as a subscriber of a topic does.";
 
 /// Print every event of a queue without taking any
 #[derive(Debug, clap::Args)]
@@ -21,11 +22,15 @@ pub(crate) struct TapArgs {
     channel: ChannelName,
     #[command(flatten)]
     reading: ReadingArgs,
+    /// Lose events, and say so, rather than hold a producer up
+    #[arg(long, conflicts_with = "durable")]
+    lossy: bool,
 }
 
 /// Prints events.
 pub(crate) fn run(args: &TapArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
     interrupt::catch();
-    print_events(channel.tap(&args.reading.options())?, &args.channel, &args.reading)
+    let options = SubscribeOptions { lossy: args.lossy, ..args.reading.options() };
+    print_events(channel.tap(&options)?, &args.channel, &args.reading)
 }

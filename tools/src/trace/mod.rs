@@ -184,35 +184,50 @@ struct Exporter<'a> {
 }
 
 impl Exporter<'_> {
+    /// Whether all spans are made that were asked for, or nobody would send more.
+    fn is_complete(&self) -> bool {
+        self.args.count.is_some_and(|n| self.made >= n) || self.queue.is_broken()
+    }
+
     fn is_enough(&self) -> bool {
-        interrupt::is_asked() || self.queue.is_broken() || self.args.count.is_some_and(|n| self.made >= n)
+        interrupt::is_asked() || self.is_complete()
     }
 
     /// Looks at the channels in turn, until it is asked to finish, or all are gone.
     fn follow(&mut self, mut sources: Vec<Box<dyn Source>>) -> Outcome {
         /// Events of one channel before the next has its turn.
         const TURN: usize = 256;
+        /// Events of one channel that are read when it is time to end: somebody may go on publishing.
+        const LAST: usize = 1 << 16;
         if !self.args.quiet {
             let names: Vec<String> = self.args.channels.iter().map(ToString::to_string).collect();
             note(&format!("tracing {}", names.join(", ")));
         }
         let mut next = Instant::now();
         while !self.is_enough() {
-            let mut events = 0;
-            for source in &mut sources {
-                let looked = source.look(TURN, &mut |maker, event| {
-                    self.put(|args| maker.span(event, Hop::Delivered(now_ns()), args.all, args.sample));
-                    !self.is_enough()
-                })?;
-                events += looked.events;
-                self.lost += looked.lost;
-            }
-            if events == 0 {
+            if self.look(&mut sources, TURN)? == 0 {
                 next = (next + self.args.poll).max(Instant::now());
                 interrupt::sleep_until(next);
             }
         }
-        Ok(())
+        self.look(&mut sources, LAST).map(|_| ())
+    }
+
+    /// Makes spans of what is there now, at most `most` events of each channel; returns of how many.
+    fn look(&mut self, sources: &mut [Box<dyn Source>], most: usize) -> Result<usize, Failure> {
+        let mut events = 0;
+        for source in sources {
+            if self.is_complete() {
+                break;
+            }
+            let looked = source.look(most, &mut |maker, event| {
+                self.put(|args| maker.span(event, Hop::Delivered(now_ns()), args.all, args.sample));
+                !self.is_complete()
+            })?;
+            events += looked.events;
+            self.lost += looked.lost;
+        }
+        Ok(events)
     }
 
     /// Reads a journal to its end. A full queue holds the reading up: what is on disk can wait.
@@ -226,6 +241,7 @@ impl Exporter<'_> {
             };
             let event = recorded.event();
             while self.queue.is_full() && !self.is_enough() {
+                // The thread that sends is at it.
                 interrupt::sleep_until(Instant::now() + interrupt::LOOK_EVERY);
             }
             let hop = Hop::Recorded(recorded.time_ns);
