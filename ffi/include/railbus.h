@@ -7,12 +7,13 @@
  * gets the reason in words.
  *
  * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge,
- * railbus_recorder, railbus_replay) are made by an open or start function and closed by theirs. Each is one thing of its own: closing a channel closes nothing that was
- * opened from it. A handle that was closed is told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of
- * its type were closed after it and it is used for another; this finds mistakes, do not rely on it.
+ * railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function and closed by theirs.
+ * Each is one thing of its own: closing a channel closes nothing that was opened from it. A handle that was closed is
+ * told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of its type were closed after it and it is used for
+ * another; this finds mistakes, do not rely on it.
  *
- * Threads. A sender, reader, worker or replay is used by one thread at a time; it may go from thread to thread. Buses,
- * channels and bridges may be used by several threads at once, but by none while they are closed.
+ * Threads. A sender, reader, worker, replay or checkpoint is used by one thread at a time; it may go from thread to
+ * thread. Buses, channels and bridges may be used by several threads at once, but by none while they are closed.
  *
  * Fork. A child has none of its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
  *
@@ -616,6 +617,21 @@
 #define RAILBUS_REPEAT 1
 
 /**
+ * `railbus_checkpoint_call`: takes a name, and tells what was saved last.
+ */
+#define RAILBUS_CHECKPOINT_OPEN 1
+
+/**
+ * `railbus_checkpoint_call`: saves a state and its position.
+ */
+#define RAILBUS_CHECKPOINT_SAVE 2
+
+/**
+ * `railbus_checkpoint_call`: gives the name back. NULL is ignored.
+ */
+#define RAILBUS_CHECKPOINT_CLOSE 3
+
+/**
  * A file descriptor that becomes readable when there is something to receive. A thread of the library waits in the
  * reader's place, and adds its wake-up to the latency: readers that count nanoseconds poll.
  *
@@ -634,6 +650,11 @@ typedef struct railbus_bus railbus_bus;
  * be used by several threads at once.
  */
 typedef struct railbus_channel railbus_channel;
+
+/**
+ * The checkpoints of one name, which is this process's while it is open. Used by one thread at a time, not after `fork`.
+ */
+typedef struct railbus_checkpoint railbus_checkpoint;
 
 /**
  * Whoever receives without taking: a subscriber of a stream or topic, a tap of a queue. Used by one thread at a time,
@@ -1702,6 +1723,44 @@ typedef struct railbus_replay_options {
     double rate;
 } railbus_replay_options;
 
+/**
+ * What is saved: a consumer's state, and the position that it is of. Initialise it with `RAILBUS_SAVED_INIT`.
+ */
+typedef struct railbus_saved {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The position to go on at: the effect of everything before it is in the state.
+     */
+    uint64_t position;
+    /**
+     * The state; NULL when it is empty.
+     */
+    const void *state;
+    /**
+     * Its bytes, up to 4 GiB.
+     */
+    size_t state_bytes;
+    /**
+     * Which save of this name it was, from 1; 0 when nothing was saved yet. Told, not taken.
+     */
+    uint64_t number;
+    /**
+     * When it was saved, in ns of CLOCK_REALTIME. Told, not taken.
+     */
+    uint64_t time_ns;
+    /**
+     * The incarnation of the channel that the position is of. Told, not taken.
+     */
+    uint64_t incarnation;
+} railbus_saved;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -2352,6 +2411,30 @@ int32_t railbus_replay_batch(struct railbus_replay *replay,
                              size_t *count,
                              struct railbus_error *error);
 
+/**
+ * Saves a consumer's state with the position it is of, so that both come back together: killed at any moment, the
+ * consumer resumes with an old pair or a new one. They lie in the directory of the channel's journal, under `name`.
+ *
+ * `RAILBUS_CHECKPOINT_OPEN` takes `name` (`name_bytes` may be `RAILBUS_ZERO_TERMINATED`) for this process, makes the
+ * handle and fills `saved`: `number` is 0 when nothing was saved yet, and `state` may be read until the next call on
+ * the handle. Subscribe at `position` (`RAILBUS_START_POSITION`, following the journal) to go on.
+ * `RAILBUS_CHECKPOINT_SAVE` saves the `position`, `state` and `state_bytes` of `saved`, durably: two syncs. If it
+ * fails, what was saved before is still there. `RAILBUS_CHECKPOINT_CLOSE` closes the handle.
+ * `channel` and `name` are for opening only: NULL and 0 otherwise; so is `saved`, which closing does not look at.
+ *
+ * Returns `RAILBUS_PEER_GONE` when nothing has ever recorded the channel; `RAILBUS_BUSY` while another uses the name;
+ * `RAILBUS_CORRUPT` when what was saved is damaged, or when the channel was lost with its memory and made anew, and
+ * the state has seen what its journal has not; `RAILBUS_NOT_FOUND`, `RAILBUS_NO_SPACE`, `RAILBUS_NOT_ALLOWED`,
+ * `RAILBUS_IO`, `RAILBUS_FORKED`.
+ */
+int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
+                                uint32_t operation,
+                                const struct railbus_channel *channel,
+                                const char *name,
+                                size_t name_bytes,
+                                struct railbus_saved *saved,
+                                struct railbus_error *error);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -2405,6 +2488,9 @@ int32_t railbus_replay_batch(struct railbus_replay *replay,
 
 #define RAILBUS_REPLAY_OPTIONS_INIT \
     {sizeof(railbus_replay_options), 0, 0, 0, 0, 0, NULL, 0, 0, 0}
+
+#define RAILBUS_SAVED_INIT \
+    {sizeof(railbus_saved), 0, 0, NULL, 0, 0, 0, 0}
 
 /* The structs are laid out as the library was compiled: the compiler checks it here. */
 #ifdef __cplusplus
@@ -2659,5 +2745,14 @@ RAILBUS_ASSERT(replay_options_type_ids, offsetof(railbus_replay_options, type_id
 RAILBUS_ASSERT(replay_options_type_ids_count, offsetof(railbus_replay_options, type_ids_count) == 40);
 RAILBUS_ASSERT(replay_options_speed, offsetof(railbus_replay_options, speed) == 48);
 RAILBUS_ASSERT(replay_options_rate, offsetof(railbus_replay_options, rate) == 56);
+RAILBUS_ASSERT(saved, sizeof(railbus_saved) == 56);
+RAILBUS_ASSERT(saved_struct_size, offsetof(railbus_saved, struct_size) == 0);
+RAILBUS_ASSERT(saved_reserved, offsetof(railbus_saved, reserved) == 4);
+RAILBUS_ASSERT(saved_position, offsetof(railbus_saved, position) == 8);
+RAILBUS_ASSERT(saved_state, offsetof(railbus_saved, state) == 16);
+RAILBUS_ASSERT(saved_state_bytes, offsetof(railbus_saved, state_bytes) == 24);
+RAILBUS_ASSERT(saved_number, offsetof(railbus_saved, number) == 32);
+RAILBUS_ASSERT(saved_time_ns, offsetof(railbus_saved, time_ns) == 40);
+RAILBUS_ASSERT(saved_incarnation, offsetof(railbus_saved, incarnation) == 48);
 
 #endif  /* RAILBUS_H */

@@ -13,6 +13,7 @@ use railbus::layout;
 
 use crate::bus::railbus_bus_options;
 use crate::channel::{railbus_channel_header, railbus_channel_options};
+use crate::checkpoint::railbus_saved;
 use crate::event::{railbus_attributes, railbus_bytes, railbus_event};
 use crate::info::{railbus_channel_info, railbus_participant};
 use crate::journal::railbus_journal;
@@ -26,7 +27,7 @@ use crate::sender::{railbus_sender_options, railbus_sender_stats};
 use crate::worker::{railbus_job, railbus_worker_options, railbus_worker_stats};
 
 /// The order in which a reader of the header meets things.
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 22] = [
     "result",
     "abi",
     "text",
@@ -48,6 +49,7 @@ const SOURCES: [&str; 21] = [
     "journal",
     "recorder",
     "replay",
+    "checkpoint",
 ];
 
 /// One field of a struct, as Rust lays it out.
@@ -183,6 +185,7 @@ fn layouts() -> Vec<Layout> {
         railbus_replay_options {
             struct_size, flags, from_what, to_what, from, to, type_ids, type_ids_count, speed, rate,
         }
+        railbus_saved { struct_size, reserved, position, state, state_bytes, number, time_ns, incarnation }
     }
 }
 
@@ -195,12 +198,13 @@ const PREAMBLE: &str = r#"/*
  * gets the reason in words.
  *
  * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge,
- * railbus_recorder, railbus_replay) are made by an open or start function and closed by theirs. Each is one thing of its own: closing a channel closes nothing that was
- * opened from it. A handle that was closed is told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of
- * its type were closed after it and it is used for another; this finds mistakes, do not rely on it.
+ * railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function and closed by theirs.
+ * Each is one thing of its own: closing a channel closes nothing that was opened from it. A handle that was closed is
+ * told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of its type were closed after it and it is used for
+ * another; this finds mistakes, do not rely on it.
  *
- * Threads. A sender, reader, worker or replay is used by one thread at a time; it may go from thread to thread. Buses,
- * channels and bridges may be used by several threads at once, but by none while they are closed.
+ * Threads. A sender, reader, worker, replay or checkpoint is used by one thread at a time; it may go from thread to
+ * thread. Buses, channels and bridges may be used by several threads at once, but by none while they are closed.
  *
  * Fork. A child has none of its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
  *
@@ -265,6 +269,8 @@ fn trailer() -> String {
                 (name, "struct_size") => format!("sizeof({name})"),
                 ("railbus_bus_options", "abi_version") => "RAILBUS_ABI_VERSION".into(),
                 ("railbus_bus_options", "layout_fingerprint") => "RAILBUS_LAYOUT_FINGERPRINT".into(),
+                // Bytes of the caller's, and no text.
+                ("railbus_saved", "state_bytes") => "0".into(),
                 (_, name) if name.ends_with("_bytes") && is_text(layout, name) => {
                     "RAILBUS_ZERO_TERMINATED".into()
                 }

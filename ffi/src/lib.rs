@@ -20,6 +20,7 @@ pub mod abi;
 pub mod bridge;
 pub mod bus;
 pub mod channel;
+pub mod checkpoint;
 pub mod claim;
 pub mod event;
 pub mod follow;

@@ -332,6 +332,119 @@ static void follow(uint32_t kind, const char *name, uint32_t how) {
     OK(railbus_channel_close(channel, &error));
 }
 
+/* What the consumer of `crash` keeps: how many events it has seen, and their sum. */
+typedef struct {
+    uint64_t seen, sum;
+} sums;
+
+/*
+ * A consumer that adds up what a stream carried, saves after every 10th event, and is killed after it has changed its state
+ * and before it saves it: when it has seen `dies` events, if it gets so far.
+ */
+static void add_up(uint64_t dies) {
+    railbus_bus *own;
+    railbus_channel *channel;
+    railbus_checkpoint *checkpoint;
+    railbus_reader *reader;
+    railbus_reader_options options = RAILBUS_READER_OPTIONS_INIT;
+    railbus_saved saved = RAILBUS_SAVED_INIT;
+    railbus_event event;
+    sums now = {0, 0};
+    OK(railbus_bus_open("bus", ZT, NULL, &own, &error));
+    OK(railbus_channel_attach(own, "sums", ZT, &channel, &error));
+    OK(railbus_checkpoint_call(&checkpoint, RAILBUS_CHECKPOINT_OPEN, channel, "sums", ZT, &saved, &error));
+    if (saved.number > 0) {
+        CHECK(saved.state_bytes == sizeof now);
+        memcpy(&now, saved.state, sizeof now);
+    }
+    options.start = RAILBUS_START_POSITION;
+    options.position = saved.position;
+    options.follow = RAILBUS_FOLLOW_HOLD;
+    OK(railbus_reader_open(channel, &options, &reader, &error));
+    while (now.seen < EVENTS) {
+        /* Where to go on is where the next event stands. */
+        OK(railbus_receive(reader, LONG, &event, &error));
+        if (now.seen % 10 == 0 && now.seen > 0) {
+            saved.position = event.position;
+            saved.state = &now;
+            saved.state_bytes = sizeof now;
+            OK(railbus_checkpoint_call(&checkpoint, RAILBUS_CHECKPOINT_SAVE, NULL, NULL, 0, &saved, &error));
+        }
+        uint64_t value;
+        memcpy(&value, event.payload, sizeof value);
+        now.sum += value;
+        if (++now.seen == dies)
+            raise(SIGKILL);
+    }
+    CHECK(now.sum == (uint64_t)EVENTS * (EVENTS - 1) / 2);
+    _exit(0);
+}
+
+#define OPENED(place, name) railbus_checkpoint_call(place, RAILBUS_CHECKPOINT_OPEN, channel, name, ZT, &saved, &error)
+#define SAVED(what) railbus_checkpoint_call(&checkpoint, RAILBUS_CHECKPOINT_SAVE, NULL, NULL, 0, what, &error)
+#define CLOSED() railbus_checkpoint_call(&checkpoint, RAILBUS_CHECKPOINT_CLOSE, NULL, NULL, 0, NULL, &error)
+
+static void checkpoints(void) {
+    railbus_channel *channel = make("sums", RAILBUS_STREAM);
+    railbus_checkpoint *checkpoint, *other;
+    railbus_saved saved = RAILBUS_SAVED_INIT;
+    railbus_sender *sender;
+    uint64_t position = 0;
+    EXPECT(RAILBUS_PEER_GONE, OPENED(&checkpoint, "c"));
+    railbus_recorder *recorder = record(channel);
+    OK(railbus_sender_open(channel, NULL, &sender, &error));
+    for (uint64_t i = 0; i < EVENTS; i++)
+        position = publish(sender, i, 0);
+    OK(railbus_wait_durable(channel, position, LONG, NULL, &error));
+    int kills = 0, status;
+    for (uint64_t dies = 5; dies < EVENTS; dies += 137, kills++) {
+        pid_t child = fork();
+        if (child == 0)
+            add_up(dies);
+        CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    }
+    CHECK(kills > 6);
+    pid_t child = fork();
+    if (child == 0)
+        add_up(0);
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+    /* What it saved last; a name is one handle's at a time. */
+    OK(railbus_checkpoint_call(&checkpoint, RAILBUS_CHECKPOINT_OPEN, channel, "sums", 4, &saved, &error));
+    CHECK(saved.number > 90 && saved.position > 0 && saved.time_ns > 0 && saved.incarnation == 1);
+    CHECK(saved.state_bytes == sizeof(sums) && ((const sums *)saved.state)->seen == EVENTS - 10);
+    uint64_t number = saved.number;
+    EXPECT(RAILBUS_BUSY, OPENED(&other, "sums"));
+    CHECK(other == NULL && saved.number == 0 && saved.state == NULL);
+    /* An empty state is one, too. */
+    OK(SAVED(&saved));
+    child = fork();
+    if (child == 0)
+        _exit(SAVED(&saved) == RAILBUS_FORKED ? 0 : 1);
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    OK(CLOSED());
+    EXPECT(RAILBUS_CLOSED_HANDLE, SAVED(&saved));
+    EXPECT(RAILBUS_CLOSED_HANDLE, CLOSED());
+    OK(OPENED(&checkpoint, "sums"));
+    CHECK(saved.number == number + 1 && saved.state == NULL && saved.state_bytes == 0);
+
+    /* What may be wrong. */
+    saved.state_bytes = 1;
+    EXPECT(RAILBUS_INVALID, SAVED(&saved));
+    EXPECT(RAILBUS_INVALID, SAVED(NULL));
+    EXPECT(RAILBUS_INVALID, railbus_checkpoint_call(&checkpoint, 9, NULL, NULL, 0, &saved, &error));
+    EXPECT(RAILBUS_INVALID, railbus_checkpoint_call(NULL, RAILBUS_CHECKPOINT_SAVE, NULL, NULL, 0, &saved, &error));
+    EXPECT(RAILBUS_INVALID, OPENED(NULL, "c"));
+    EXPECT(RAILBUS_INVALID, OPENED(&other, "../c"));
+    EXPECT(RAILBUS_INVALID, railbus_checkpoint_call(&other, RAILBUS_CHECKPOINT_OPEN, channel, "c", ZT, NULL, &error));
+    saved.struct_size = 0;
+    EXPECT(RAILBUS_INVALID, SAVED(&saved));
+    OK(CLOSED());
+    OK(railbus_sender_close(sender, &error));
+    OK(railbus_recorder_stop(recorder, &error));
+    OK(railbus_channel_close(channel, &error));
+}
+
 /* A journaller that is killed: who waits is told, and not kept waiting. */
 static void journaller_dies(void) {
     railbus_channel *channel = make("dies", RAILBUS_STREAM);
@@ -379,6 +492,7 @@ int main(int count, char **values) {
     follow(RAILBUS_STREAM, "on", RAILBUS_FOLLOW_READ_JOURNAL);
     follow(RAILBUS_TOPIC, "topic-on", RAILBUS_FOLLOW_READ_JOURNAL);
     journaller_dies();
+    checkpoints();
     OK(railbus_bus_close(bus, &error));
     puts("recorded, replayed and followed");
     return 0;

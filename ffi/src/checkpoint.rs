@@ -1,0 +1,207 @@
+//! Checkpoints: the state of a consumer, saved together with the position it is of.
+//!
+//! One function with three operations: the ABI is to stay small, and this is no hot path.
+
+use std::ffi::{c_char, c_void};
+
+use railbus::Checkpoint;
+use railbus::os::fork::ForkGuard;
+
+use crate::bus::out;
+use crate::channel::{channel, railbus_channel};
+use crate::event::bytes;
+use crate::result::{Failure, RAILBUS_FORKED, RAILBUS_IO, RAILBUS_OK, railbus_error};
+use crate::shell::{self, Body, Pool, Shell, guarded};
+use crate::sized::{self, sized};
+use crate::text::text;
+
+/// `railbus_checkpoint_call`: takes a name, and tells what was saved last.
+pub const RAILBUS_CHECKPOINT_OPEN: u32 = 1;
+/// `railbus_checkpoint_call`: saves a state and its position.
+pub const RAILBUS_CHECKPOINT_SAVE: u32 = 2;
+/// `railbus_checkpoint_call`: gives the name back. NULL is ignored.
+pub const RAILBUS_CHECKPOINT_CLOSE: u32 = 3;
+
+/// The checkpoints of one name, which is this process's while it is open. Used by one thread at a time, not after `fork`.
+pub struct railbus_checkpoint {
+    _shell: Shell<CheckpointBody>,
+}
+
+struct CheckpointBody {
+    checkpoint: Checkpoint,
+    forked: ForkGuard,
+    /// What the caller looks at.
+    state: Vec<u8>,
+}
+
+impl Body for CheckpointBody {
+    const MAGIC: u64 = u64::from_be_bytes(*b"rlb-chk\0");
+    const NAME: &'static str = "checkpoint";
+
+    fn pool() -> &'static Pool<CheckpointBody> {
+        static POOL: Pool<CheckpointBody> = Pool::new();
+        &POOL
+    }
+}
+
+/// What is saved: a consumer's state, and the position that it is of. Initialise it with `RAILBUS_SAVED_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct railbus_saved {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The position to go on at: the effect of everything before it is in the state.
+    pub position: u64,
+    /// The state; NULL when it is empty.
+    pub state: *const c_void,
+    /// Its bytes, up to 4 GiB.
+    pub state_bytes: usize,
+    /// Which save of this name it was, from 1; 0 when nothing was saved yet. Told, not taken.
+    pub number: u64,
+    /// When it was saved, in ns of CLOCK_REALTIME. Told, not taken.
+    pub time_ns: u64,
+    /// The incarnation of the channel that the position is of. Told, not taken.
+    pub incarnation: u64,
+}
+
+sized!(railbus_saved);
+
+/// Saves a consumer's state with the position it is of, so that both come back together: killed at any moment, the
+/// consumer resumes with an old pair or a new one. They lie in the directory of the channel's journal, under `name`.
+///
+/// `RAILBUS_CHECKPOINT_OPEN` takes `name` (`name_bytes` may be `RAILBUS_ZERO_TERMINATED`) for this process, makes the
+/// handle and fills `saved`: `number` is 0 when nothing was saved yet, and `state` may be read until the next call on
+/// the handle. Subscribe at `position` (`RAILBUS_START_POSITION`, following the journal) to go on.
+/// `RAILBUS_CHECKPOINT_SAVE` saves the `position`, `state` and `state_bytes` of `saved`, durably: two syncs. If it
+/// fails, what was saved before is still there. `RAILBUS_CHECKPOINT_CLOSE` closes the handle.
+/// `channel` and `name` are for opening only: NULL and 0 otherwise; so is `saved`, which closing does not look at.
+///
+/// Returns `RAILBUS_PEER_GONE` when nothing has ever recorded the channel; `RAILBUS_BUSY` while another uses the name;
+/// `RAILBUS_CORRUPT` when what was saved is damaged, or when the channel was lost with its memory and made anew, and
+/// the state has seen what its journal has not; `RAILBUS_NOT_FOUND`, `RAILBUS_NO_SPACE`, `RAILBUS_NOT_ALLOWED`,
+/// `RAILBUS_IO`, `RAILBUS_FORKED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_checkpoint_call(
+    checkpoint: *mut *mut railbus_checkpoint,
+    operation: u32,
+    channel: *const railbus_channel,
+    name: *const c_char,
+    name_bytes: usize,
+    saved: *mut railbus_saved,
+    error: *mut railbus_error,
+) -> i32 {
+    if operation == RAILBUS_CHECKPOINT_OPEN {
+        // SAFETY: by the contract of the header.
+        return guarded(error, || unsafe { open(checkpoint, channel, name, name_bytes, saved) });
+    }
+    if checkpoint.is_null() {
+        return Failure::invalid("the place of the checkpoint is NULL").tell(error);
+    }
+    // SAFETY: the caller's place, filled by opening.
+    let handle = unsafe { checkpoint.read() }.cast::<Shell<CheckpointBody>>();
+    match operation {
+        // SAFETY: by the contract of the header.
+        RAILBUS_CHECKPOINT_SAVE => unsafe { save(handle, saved, error) },
+        // SAFETY: as above.
+        RAILBUS_CHECKPOINT_CLOSE => unsafe { shell::close(handle, error, |_| {}) },
+        other => {
+            let why = format!("checkpoint operation {other}: must be one of RAILBUS_CHECKPOINT_");
+            Failure::invalid(why).tell(error)
+        }
+    }
+}
+
+/// # Safety
+/// As the header has it.
+unsafe fn open(
+    checkpoint: *mut *mut railbus_checkpoint,
+    channel: *const railbus_channel,
+    name: *const c_char,
+    name_bytes: usize,
+    saved: *mut railbus_saved,
+) -> Result<(), Failure> {
+    let out = out(checkpoint, "checkpoint")?;
+    // A place that cannot be filled is found before the name is taken.
+    sized::write(saved, &NOTHING)?;
+    // SAFETY: by the contract.
+    let name = unsafe { text("the checkpoint's name", name, name_bytes) }?;
+    // SAFETY: as above.
+    let channel = unsafe { self::channel(channel) }?;
+    let forked = ForkGuard::current()
+        .map_err(|error| Failure::new(RAILBUS_IO, format!("cannot watch for forks: {error}")))?;
+    let checkpoint = channel.checkpoint(name)?;
+    let mut body = CheckpointBody { checkpoint, forked, state: Vec::new() };
+    if let Some(found) = body.checkpoint.load()? {
+        body.state = found.state;
+        let state = if body.state.is_empty() { std::ptr::null() } else { body.state.as_ptr().cast() };
+        let filled = railbus_saved {
+            position: found.position,
+            state,
+            state_bytes: body.state.len(),
+            number: found.number,
+            time_ns: found.time_ns,
+            incarnation: found.incarnation,
+            ..NOTHING
+        };
+        sized::write(saved, &filled)?;
+    }
+    // SAFETY: the place was checked. Moving the body does not move the state.
+    unsafe { shell::open(body, out) };
+    Ok(())
+}
+
+const NOTHING: railbus_saved = railbus_saved {
+    struct_size: 0,
+    reserved: 0,
+    position: 0,
+    state: std::ptr::null(),
+    state_bytes: 0,
+    number: 0,
+    time_ns: 0,
+    incarnation: 0,
+};
+
+/// # Safety
+/// As the header has it.
+unsafe fn save(
+    handle: *mut Shell<CheckpointBody>,
+    saved: *const railbus_saved,
+    error: *mut railbus_error,
+) -> i32 {
+    // SAFETY: by the contract.
+    let Some(body) = (unsafe { shell::ready(handle) }) else {
+        // SAFETY: as above.
+        return unsafe { shell::refusal(handle) }.tell(error);
+    };
+    let save = || {
+        // SAFETY: by the contract.
+        let saved = unsafe { save_now(body, saved) };
+        saved.map_or_else(|failure| failure.tell(error), |()| RAILBUS_OK)
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { shell::on(handle, error, save) }
+}
+
+/// # Safety
+/// The state is there.
+unsafe fn save_now(body: &mut CheckpointBody, saved: *const railbus_saved) -> Result<(), Failure> {
+    if saved.is_null() {
+        return Err(Failure::invalid("the railbus_saved to save is NULL"));
+    }
+    let given = sized::read(saved)?;
+    if body.forked.is_forked() {
+        let why = "this checkpoint was opened before fork(): its name is the parent's";
+        return Err(Failure::new(RAILBUS_FORKED, why));
+    }
+    if given.state_bytes > isize::MAX as usize || (given.state.is_null() && given.state_bytes > 0) {
+        return Err(Failure::invalid(format!("a state of {} bytes at {:p}", given.state_bytes, given.state)));
+    }
+    // SAFETY: by the contract; their number was checked. It may be what opening gave out.
+    let state = unsafe { bytes(given.state.cast(), given.state_bytes) };
+    body.checkpoint.save(given.position, state)?;
+    // What opening gave out is given back by now.
+    body.state = Vec::new();
+    Ok(())
+}
