@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -302,5 +306,101 @@ func TestWhatWasWrittenSurvivesAKill(t *testing.T) {
 	}
 	if events < 200 {
 		t.Errorf("%d events are in the journal, 200 were said to be", events)
+	}
+}
+
+func init() { roles["adder"] = adder }
+
+// adder adds up the type ids of events, saves after every 10th, and is killed after it has changed its state and before it
+// saves it: when it has seen as many events as it is told. It says the sum of all.
+func adder(arguments []string) error {
+	dies, err := strconv.Atoi(arguments[1])
+	if err != nil {
+		return err
+	}
+	channel, err := attachTo(arguments[0])
+	if err != nil {
+		return err
+	}
+	checkpoint, saved, err := channel.Checkpoint("sum")
+	if err != nil {
+		return err
+	}
+	var seen, sum int
+	if saved.Number > 0 {
+		if _, err := fmt.Sscan(string(saved.State), &seen, &sum); err != nil {
+			return err
+		}
+	}
+	options := railbus.SubscriberOptions{Start: railbus.At(saved.Position), Follow: railbus.FollowHold}
+	subscriber, err := channel.Subscriber(options)
+	if err != nil {
+		return err
+	}
+	for seen < 100 {
+		event, err := subscriber.Recv(context.Background())
+		if err != nil {
+			return err
+		}
+		if seen%10 == 0 {
+			if err := checkpoint.Save(event.Position(), fmt.Append(nil, seen, " ", sum)); err != nil {
+				return err
+			}
+		}
+		sum += int(event.TypeID())
+		if seen++; seen == dies {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			hang()
+		}
+	}
+	fmt.Println(sum)
+	return nil
+}
+
+func TestAConsumerThatIsKilledGoesOnWithTheStateAndPositionItSaved(t *testing.T) {
+	channel, _, _, positions := recorded(t, railbus.ChannelOptions{Kind: railbus.Stream})
+	for _, dies := range []int{3, 10, 11, 45, 99} {
+		killed := start(t, "adder", busName(t), strconv.Itoa(dies))
+		err := killed.Wait()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("the consumer that dies at event %d: %v", dies, err)
+		}
+	}
+	last := start(t, "adder", busName(t), "0")
+	last.says(t, "150")
+	check(t, last.Wait())
+	checkpoint, saved, err := channel.Checkpoint("sum")
+	check(t, err)
+	defer checkpoint.Close()
+	if string(saved.State) != "90 133" || saved.Position != positions[90] || saved.Incarnation != 1 || saved.When.IsZero() {
+		t.Errorf("saved is %q at %d, %+v", saved.State, saved.Position, saved)
+	}
+	if _, _, err := channel.Checkpoint("sum"); !errors.Is(err, railbus.ErrBusy) {
+		t.Errorf("a name that is in use: %v", err)
+	}
+	if _, _, err := channel.Checkpoint("../sum"); !errors.Is(err, railbus.ErrInvalid) {
+		t.Errorf("a name that is none: %v", err)
+	}
+	check(t, checkpoint.Save(7, nil))
+	check(t, checkpoint.Close())
+	if err := checkpoint.Close(); !errors.Is(err, railbus.ErrClosed) {
+		t.Errorf("a second Close: %v", err)
+	}
+	if err := checkpoint.Save(8, nil); !errors.Is(err, railbus.ErrClosed) {
+		t.Errorf("a Save after Close: %v", err)
+	}
+	again, empty, err := channel.Checkpoint("sum")
+	check(t, err)
+	check(t, again.Close())
+	if len(empty.State) != 0 || empty.Position != 7 || empty.Number != saved.Number+1 {
+		t.Errorf("an empty state is %+v", empty)
+	}
+	bus := newBus(t)
+	other := must(bus.Create("other", railbus.ChannelOptions{Kind: railbus.Stream}))(t)
+	defer other.Close()
+	defer bus.Remove("other")
+	if _, _, err := other.Checkpoint("sum"); !errors.Is(err, railbus.ErrPeerGone) {
+		t.Errorf("a channel that nothing has recorded: %v", err)
 	}
 }

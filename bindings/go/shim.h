@@ -241,4 +241,13 @@ static inline int32_t railbus_go_replay_open(const char *directory, size_t direc
     return result;
 }
 
+static inline int32_t railbus_go_checkpoint_save(railbus_checkpoint *checkpoint, uint64_t position,
+                                                 const uint8_t *state, size_t state_bytes, railbus_error *error) {
+    railbus_saved saved = RAILBUS_SAVED_INIT;
+    saved.position = position;
+    saved.state = state;
+    saved.state_bytes = state_bytes;
+    return railbus_checkpoint_call(&checkpoint, RAILBUS_CHECKPOINT_SAVE, NULL, NULL, 0, &saved, error);
+}
+
 #endif

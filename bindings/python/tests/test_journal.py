@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy
 import pytest
 
 import railbus
@@ -234,3 +236,120 @@ def test_mistakes_with_recorders(stream: Channel, bus: Bus, journals: Path) -> N
     with pytest.raises(railbus.InvalidError, match="follow"):
         stream.subscriber(follow="journal")  # type: ignore[arg-type]
     assert os.listdir(journals) == [bus.name]
+
+
+def test_a_replay_fills_arrays(stream: Channel, journals: Path) -> None:
+    with record(stream, journals), stream.publisher() as publisher:
+        for i in range(1000):
+            publisher.publish_with(numpy.array([i, i * i], "<u8"), type_id=i % 7, published_ns=i + 1)
+        publisher.publish(b"short")
+        publisher.publish(numpy.array([1, 2], "<u8"))
+    rows = numpy.zeros((64, 2), "<u8")
+    ids, positions = numpy.zeros(64, "<u2"), numpy.zeros(64, "<u8")
+    published, recorded = numpy.zeros(64, "<u8"), numpy.zeros(64, "<u8")
+    with stream.replay() as replay, stream.replay() as slowly:
+        seen = 0
+        while seen < 1000:
+            count = replay.drain_into(
+                rows, 0, positions=positions, type_ids=ids, published_ns=published, recorded_ns=recorded
+            )
+            for i in range(count):
+                event = next(slowly)
+                assert event.payload == rows[i].tobytes() and event.position == positions[i]
+                assert (event.type_id, event.published_ns) == (ids[i], published[i])
+                assert event.recorded_ns == recorded[i]
+            seen += count
+        # What does not fit stays first in line, whoever asks, and what comes behind it follows.
+        for _ in range(2):
+            with pytest.raises(railbus.WrongLengthError, match="5 bytes, a row of the array 16"):
+                replay.drain_into(rows)
+        lengths = numpy.zeros(64, "<u4")
+        assert replay.drain_into(rows, lengths=lengths) >= 1
+        assert lengths[0] == 5 and rows[0].tobytes()[:5] == b"short"
+    with stream.replay() as replay:
+        narrow = numpy.zeros((2000, 2), "<u8")
+        seen = 0
+        while seen < 1000:
+            seen += replay.drain_into(narrow, 0)
+        assert seen == 1000
+        assert replay.recv() == b"short"
+        assert replay.recv_batch(10, 0) == [numpy.array([1, 2], "<u8").tobytes()]
+        with pytest.raises(railbus.End):
+            replay.drain_into(narrow)
+        with pytest.raises(railbus.InvalidError):
+            replay.drain_into(narrow, recorded_ns=lengths)
+        replay.close()
+        with pytest.raises(railbus.ClosedHandleError):
+            replay.drain_into(narrow)
+
+
+def test_what_an_array_had_no_place_for_is_gone_when_the_replay_is_closed(
+    stream: Channel, journals: Path
+) -> None:
+    with record(stream, journals), stream.publisher() as publisher:
+        publisher.publish_batch([b"12345678", b"1", b"2"])
+    with stream.replay() as replay:
+        assert replay.drain_into(numpy.zeros(3, "<u8"), 0) == 1
+        replay.close()
+        for call in (replay.recv, replay.recv_batch):
+            with pytest.raises(railbus.ClosedHandleError):
+                call()
+
+
+ADDER = """
+import os, signal, sys
+import railbus
+
+dies = int(sys.argv[1])
+channel = railbus.Bus("test").attach("stream")
+with channel.checkpoint("sum") as checkpoint:
+    saved = checkpoint.saved
+    seen, total = map(int, saved.state.split()) if saved else (0, 0)
+    start = saved.position if saved else 0
+    with channel.subscriber(start=start, follow="hold") as subscriber:
+        while seen < 1000:
+            event = subscriber.recv_event(60)
+            if seen % 10 == 0:
+                checkpoint.save(event.position, b"%d %d" % (seen, total))
+            total += int(event.payload)
+            seen += 1
+            if seen == dies:
+                os.kill(os.getpid(), signal.SIGKILL)
+print(total)
+"""
+
+
+def test_a_consumer_that_is_killed_goes_on_with_the_state_and_position_it_saved(
+    stream: Channel, journals: Path
+) -> None:
+    with pytest.raises(railbus.PeerGoneError):
+        stream.checkpoint("sum")
+    with record(stream, journals), stream.publisher() as publisher:
+        for i in range(1000):
+            position = publisher.publish(b"%d" % i)
+        stream.wait_durable(position or 0, HANG)
+        for dies in (5, 10, 111, 112, 500, 999):
+            killed = subprocess.run([sys.executable, "-c", ADDER, str(dies)], timeout=HANG)
+            assert killed.returncode == -signal.SIGKILL
+        done = subprocess.run([sys.executable, "-c", ADDER, "0"], timeout=HANG, capture_output=True)
+        assert done.stdout == b"499500\n", done.stderr
+        with stream.checkpoint("sum") as checkpoint:
+            saved = checkpoint.saved
+            assert saved is not None and saved.state == b"990 %d" % sum(range(990))
+            assert saved.incarnation == 1 and saved.time_ns > 0
+            with pytest.raises(railbus.BusyError):
+                stream.checkpoint("sum")
+            checkpoint.save(7, bytearray(b"x"))
+            with pytest.raises(TypeError):
+                checkpoint.save(7, "text")  # type: ignore[arg-type]
+            with pytest.raises(railbus.InvalidError):
+                checkpoint.save(-1, b"")
+        assert checkpoint.closed
+        with pytest.raises(railbus.ClosedHandleError):
+            checkpoint.save(7, b"")
+        with stream.checkpoint("sum") as again:
+            assert again.saved is not None
+            assert (again.saved.state, again.saved.position) == (b"x", 7)
+            assert again.saved.number == saved.number + 1
+        with pytest.raises(railbus.InvalidError):
+            stream.checkpoint("../sum")

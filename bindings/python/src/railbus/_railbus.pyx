@@ -15,6 +15,7 @@ what it promises at its top:
     worker.pxi    Worker, Job
     journal.pxi   Recorder, and how far a journal is
     replay.pxi    Replay
+    checkpoint.pxi    Checkpoint
     arrays.pxi    arrays and lists as batches of payloads
 """
 
@@ -49,3 +50,4 @@ include "reader.pxi"
 include "worker.pxi"
 include "journal.pxi"
 include "replay.pxi"
+include "checkpoint.pxi"

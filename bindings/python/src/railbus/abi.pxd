@@ -100,6 +100,9 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_RECORD_DROP_WHEN_FULL
         RAILBUS_AT_JOURNAL
         RAILBUS_AT_POSITION
+        RAILBUS_CHECKPOINT_OPEN
+        RAILBUS_CHECKPOINT_SAVE
+        RAILBUS_CHECKPOINT_CLOSE
         RAILBUS_AT_TIME
         RAILBUS_REPEAT
         RAILBUS_PRODUCERS
@@ -132,6 +135,8 @@ cdef extern from "railbus.h" nogil:
     ctypedef struct railbus_recorder:
         pass
     ctypedef struct railbus_replay:
+        pass
+    ctypedef struct railbus_checkpoint:
         pass
 
     ctypedef struct railbus_error:
@@ -328,6 +333,15 @@ cdef extern from "railbus.h" nogil:
         uint64_t keep_bytes
         uint64_t keep_ns
 
+    ctypedef struct railbus_saved:
+        uint32_t struct_size
+        uint64_t position
+        const void *state
+        size_t state_bytes
+        uint64_t number
+        uint64_t time_ns
+        uint64_t incarnation
+
     ctypedef struct railbus_replay_options:
         uint32_t struct_size
         uint32_t flags
@@ -501,6 +515,9 @@ cdef extern from "railbus.h" nogil:
     int32_t railbus_replay_open(const char *directory, size_t directory_bytes,
                                 const railbus_replay_options *options, railbus_replay **replay,
                                 railbus_error *error)
+    int32_t railbus_checkpoint_call(railbus_checkpoint **checkpoint, uint32_t operation,
+                                    const railbus_channel *channel, const char *name, size_t name_bytes,
+                                    railbus_saved *saved, railbus_error *error)
     int32_t railbus_replay_close(railbus_replay *replay, railbus_error *error)
     int32_t railbus_replay_next(railbus_replay *replay, uint64_t timeout_ns, railbus_event *event,
                                 uint64_t *recorded_ns, railbus_error *error)

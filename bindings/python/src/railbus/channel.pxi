@@ -190,6 +190,11 @@ cdef class Channel:
         """Replays the channel's journal, wherever that is: ``Replay(directory, **options)``."""
         return Replay(self.journal().directory, **options)
 
+    def checkpoint(self, name):
+        """The consumer's state that is saved under ``name`` beside the channel's journal:
+        ``Checkpoint(channel, name)``."""
+        return Checkpoint(self, name)
+
     def inspect(self):
         """A snapshot of the channel and of those who are registered, as a ChannelInfo. Disturbs nobody.
 

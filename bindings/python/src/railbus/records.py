@@ -185,6 +185,21 @@ class ChannelInfo:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """What a checkpoint has saved."""
+
+    state: bytes
+    position: int
+    """Everything before this is in the state: go on here."""
+    number: int
+    """Which save of its name it was, from 1."""
+    time_ns: int
+    """When, in ns since 1970."""
+    incarnation: int
+    """Of the channel, that the position is of."""
+
+
+@dataclass(frozen=True)
 class Journal:
     """How far the journal of a channel is. Positions are exclusive: what is before them is in the journal."""
 

@@ -23,6 +23,10 @@ cdef class Replay(Handle):
     cdef railbus_event *events
     cdef uint64_t *recorded
     cdef size_t room
+    # Where the last batch begins in them; and what an array had no place for: the next call begins with that.
+    cdef size_t base
+    cdef size_t left_at
+    cdef size_t left
 
     def __init__(self, directory, *, start=None, start_time_ns=None, end=None, end_time_ns=None,
                  type_ids=None, speed=None, rate=None, repeat=False):
@@ -79,6 +83,7 @@ cdef class Replay(Handle):
     cdef int close_now(self) except -1:
         cdef railbus_replay *handle = self.handle
         self.handle = NULL
+        self.left = 0
         railbus_replay_close(handle, NULL)
         return 0
 
@@ -106,6 +111,14 @@ cdef class Replay(Handle):
     cdef int next(self, railbus_event *event, uint64_t *recorded_ns, uint64_t timeout_ns) except -1:
         cdef Call call
         cdef int32_t result
+        if self.left != 0:
+            if self.state != FREE:
+                self.not_now()
+            event[0] = self.events[self.left_at]
+            recorded_ns[0] = self.recorded[self.left_at]
+            self.left_at += 1
+            self.left -= 1
+            return 0
         call.what = REPLAY
         call.handle = self.handle
         call.at = event
@@ -119,8 +132,9 @@ cdef class Replay(Handle):
         """The payloads of up to ``events_max`` events that are due, as a list of bytes. See
         ``recv_event_batch``."""
         cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
+        cdef railbus_event *events = self.events + self.base
         return [
-            PyBytes_FromStringAndSize(<const char *>self.events[i].payload, self.events[i].payload_bytes)
+            PyBytes_FromStringAndSize(<const char *>events[i].payload, events[i].payload_bytes)
             for i in range(count)
         ]
 
@@ -131,7 +145,69 @@ cdef class Replay(Handle):
         timeout passed. 0 does not wait. Raises End, Lost, CorruptError, IoError, ForkedError.
         """
         cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
-        return [copy_event(&self.events[i])._replace(recorded_ns=self.recorded[i]) for i in range(count)]
+        cdef railbus_event *events = self.events + self.base
+        cdef uint64_t *recorded = self.recorded + self.base
+        return [copy_event(&events[i])._replace(recorded_ns=recorded[i]) for i in range(count)]
+
+    def drain_into(self, array, timeout=None, *, lengths=None, positions=None, type_ids=None,
+                   published_ns=None, recorded_ns=None):
+        """Copies events that are due into the rows of an array, and returns how many.
+
+        ``array``, ``lengths``, ``positions``, ``type_ids`` and ``published_ns`` are what they are for
+        ``Subscriber.drain_into``; ``recorded_ns`` (uint64) is when each was recorded. A call may fill fewer
+        rows than there are events: 0 is returned only if the timeout passed.
+
+        Waits at most ``timeout`` seconds until the first one is due, or without end. 0 does not wait.
+
+        Raises WrongLengthError for an event that does not fit, which stays first in line; End, Lost,
+        CorruptError, IoError, ForkedError, InvalidError.
+        """
+        cdef _Places rows = places_of(array, True, "the array")
+        cdef _Places lengths_at = None, positions_at = None, types_at = None, published_at = None
+        cdef _Places recorded_at = None
+        cdef railbus_attributes attributes
+        cdef railbus_event *event
+        cdef size_t i = 0, count
+        if rows.count == 0:
+            return 0
+        if lengths is not None:
+            lengths_at = numbers_of(lengths, 4, rows.count, True, "lengths")
+        if positions is not None:
+            positions_at = numbers_of(positions, 8, rows.count, True, "positions")
+        if type_ids is not None:
+            types_at = numbers_of(type_ids, 2, rows.count, True, "type_ids")
+        if published_ns is not None:
+            published_at = numbers_of(published_ns, 8, rows.count, True, "published_ns")
+        if recorded_ns is not None:
+            recorded_at = numbers_of(recorded_ns, 8, rows.count, True, "recorded_ns")
+        count = self.next_batch(min(rows.count, <size_t>1 << 24), nanoseconds(timeout))
+        while i < count:
+            event = &self.events[self.base + i]
+            if event.payload_bytes > rows.stride or (lengths is None and event.payload_bytes != rows.stride):
+                break
+            memcpy(<uint8_t *>rows.at + i * rows.stride, event.payload, event.payload_bytes)
+            if lengths is not None:
+                (<uint32_t *>lengths_at.at)[i] = event.payload_bytes
+            if positions is not None:
+                (<uint64_t *>positions_at.at)[i] = event.position
+            if type_ids is not None:
+                (<uint16_t *>types_at.at)[i] = event.type_id
+            if published_ns is not None:
+                read_attributes(event, &attributes)
+                (<uint64_t *>published_at.at)[i] = attributes.published_ns
+            if recorded_ns is not None:
+                (<uint64_t *>recorded_at.at)[i] = self.recorded[self.base + i]
+            i += 1
+        if i < count:
+            self.left_at = self.base + i
+            self.left += count - i
+            if i == 0:
+                event = &self.events[self.left_at]
+                raise _errors.WrongLengthError(
+                    f"the event at position {event.position} has {event.payload_bytes} bytes, a row of the "
+                    f"array {rows.stride}"
+                    + ("" if lengths is not None else ": give lengths, or an array of the right size"))
+        return i
 
     cdef size_t next_batch(self, object events_max, uint64_t timeout_ns) except? 1:
         cdef Call call
@@ -140,6 +216,13 @@ cdef class Replay(Handle):
             raise _errors.InvalidError("events_max = 0: must be at least 1")
         if self.state != FREE:
             self.not_now()
+        if self.left != 0:
+            room = min(room, self.left)
+            self.base = self.left_at
+            self.left_at += room
+            self.left -= room
+            return room
+        self.base = 0
         if room > self.room:
             free(self.events)
             free(self.recorded)
