@@ -42,7 +42,8 @@ test: fmt-present test-tools go-conformance ## format, lints and all tests (some
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --quiet
 	@$(MAKE) --no-print-directory layout-fresh python-ready
-	@sh tools/tests/venv.sh > /dev/null || echo "without Python's packages, the tests of exported files are skipped" >&2
+	@sh bindings/python/venv.sh tools/tests/requirements.txt > /dev/null || \
+		echo "without Python's packages, the tests of exported files, metrics and spans are skipped" >&2
 	$(CARGO) test --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory python-test
 	@$(MAKE) --no-print-directory test-go

@@ -7,13 +7,8 @@ PYTHON_SOURCES := $(shell find bindings/python/src bindings/python/setup.py bind
 	ffi/src ffi/include bus/src Cargo.toml bus/Cargo.toml ffi/Cargo.toml -type f -not -path '*/__pycache__/*')
 CONFORMANCE := target/conformance/python
 
-# pip tells by the interpreter that made it whether a venv can be used at all.
-$(VENV)/tools.stamp: bindings/python/requirements-test.txt
-	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || { \
-		echo "the Python bindings need $(PYTHON) 3.10 or newer: install python3, python3-venv and" >&2; \
-		echo "python3-dev, or name another: make PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+$(VENV)/tools.stamp: bindings/python/requirements-test.txt bindings/python/venv.sh
+	@PYTHON="$(PYTHON)" sh bindings/python/venv.sh $< > /dev/null
 	@touch $@
 
 $(VENV)/package.stamp: $(VENV)/tools.stamp $(PYTHON_SOURCES)

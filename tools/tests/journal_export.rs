@@ -1,7 +1,7 @@
 //! Exported files opened by the programs of others: the Python packages `mcap` and `pyarrow`, and Python's own `csv`
 //! and `json`. Each prints what it read as one line of JSON an event, which must be what the journal holds.
 //!
-//! The packages are installed once by `venv.sh` into target/export-venv. Where that is impossible, the test says so and is
+//! The packages are installed once, into target/venv. Where that is impossible, the test says so and is
 //! skipped.
 
 #[path = "../../bus/tests/journal_hand/mod.rs"]
@@ -21,14 +21,8 @@ use std::process::Command;
 
 /// The interpreter that has the packages.
 fn python() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/venv.sh");
-    let made = Command::new("sh").arg(script).output().expect("sh runs");
-    if made.status.success() {
-        return Some(PathBuf::from(String::from_utf8_lossy(&made.stdout).trim()));
-    }
-    let why = String::from_utf8_lossy(&made.stderr).into_owned();
-    println!("skipped: Python's packages cannot be installed here: {why}");
-    None
+    let python = program::python();
+    python.inspect_err(|why| println!("skipped: Python's packages cannot be installed here: {why}")).ok()
 }
 
 /// What a program prints, line by line.

@@ -7,7 +7,7 @@ use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions, WorkOpti
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -88,31 +88,6 @@ fn scene(base: &Base) -> impl Sized {
     (publisher, reader, producer, worker)
 }
 
-/// A Python that has Prometheus' client, or why there is none.
-fn python() -> Result<PathBuf, String> {
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prometheus-client");
-    let python = venv.join("bin/python");
-    let has_client = |python: &Path| {
-        Command::new(python)
-            .args(["-c", "import prometheus_client.openmetrics.parser"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    if has_client(Path::new("python3")) {
-        return Ok("python3".into());
-    }
-    if !has_client(&python) {
-        let run = |command: &mut Command| {
-            let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            if output.status.success() { Ok(()) } else { Err(said) }
-        };
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "prometheus-client>=0.20"]))?;
-    }
-    Ok(python)
-}
-
 const PARSE: &str = "
 import json, sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -159,7 +134,7 @@ fn prometheus_parses_it_and_finds_what_stat_shows() {
         "{head}"
     );
     assert!(text.ends_with("# EOF\n"), "{text}");
-    let python = match python() {
+    let python = match program::python() {
         Ok(python) => python,
         Err(why) => return eprintln!("skipped: no Python with prometheus-client here: {why}"),
     };

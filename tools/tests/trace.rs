@@ -17,7 +17,6 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -496,13 +495,10 @@ print(json.dumps({'trace': span.trace_id.hex(), 'parent': span.parent_span_id.he
     'flags': span.flags, 'kind': span.kind, 'start': span.start_time_unix_nano,
     'attributes': {one.key: one.value.string_value or one.value.int_value for one in span.attributes}}))
 ";
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/venv.sh");
-    let made = Command::new("sh").arg(script).output().expect("sh runs");
-    if !made.status.success() {
-        let why = String::from_utf8_lossy(&made.stderr).into_owned();
-        return println!("skipped: Python's packages cannot be installed here: {why}");
-    }
-    let python = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    let python = match program::python() {
+        Ok(python) => python,
+        Err(why) => return println!("skipped: Python's packages cannot be installed here: {why}"),
+    };
     let base = Base::new();
     base.fine("create demo/ticks --kind stream --stamp --capacity 64KiB");
     let collector = Collector::fine();

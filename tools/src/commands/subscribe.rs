@@ -84,7 +84,8 @@ pub(crate) struct OutputArgs {
     /// Each payload behind its length, a 32-bit little-endian integer
     #[arg(long)]
     length_prefixed: bool,
-    /// A JSON object a line: position, type_id, published_ns, and payload (text) or payload_base64
+    /// A JSON object a line: position, type_id, published_ns, traceparent if it has one, and payload (text) or
+    /// payload_base64
     #[arg(long)]
     json: bool,
 }

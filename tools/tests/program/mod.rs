@@ -221,6 +221,18 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The interpreter of the project's Python environment, with the packages that these tests need; or why there is none.
+pub(crate) fn python() -> Result<PathBuf, String> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new("sh");
+    command.arg(here.join("../bindings/python/venv.sh")).arg(here.join("tests/requirements.txt"));
+    let made = command.stdin(Stdio::null()).output().expect("sh runs");
+    if made.status.success() {
+        return Ok(PathBuf::from(String::from_utf8_lossy(&made.stdout).trim()));
+    }
+    Err(String::from_utf8_lossy(&made.stderr).into_owned())
+}
+
 /// Bytes without a pattern that a ring's size could hide.
 pub(crate) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
