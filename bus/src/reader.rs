@@ -13,7 +13,7 @@ use crate::bridge::Watch;
 use crate::error::RecvError;
 use crate::event::{Event, Located};
 use crate::inlet::{Found, Inlet};
-use crate::latency::Recorder;
+use crate::latency::{Measures, Recorder};
 use crate::layout;
 use crate::member::{Member, SharedFutex};
 use crate::opaque::opaque;
@@ -105,6 +105,13 @@ impl<R: Inlet> Reader<R> {
             Some(located) => Ok(Some(located)),
             None => self.poll_slowly(),
         }
+    }
+
+    /// From now on this reader's latencies are not measured: for one that looks on at a pace of its own, whose lateness
+    /// would be taken for the channel's.
+    pub fn leave_unmeasured(&mut self) {
+        self.latency = None;
+        self.member.note(layout::MEASURES, Measures::Unstamped.code());
     }
 
     /// From now on dropping this reader does not acknowledge what it received last.

@@ -137,6 +137,8 @@ fn a_worker_that_only_polls_repairs_what_the_dead_left() {
 fn polling_a_queue(bus: &Bus) {
     let queue = bus.create("q", &options(Kind::Queue)).unwrap();
     let mut worker = queue.worker(&WorkOptions::default()).unwrap();
+    let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
+    let mut tap = queue.tap(&lossy).unwrap();
     die_with(|| {
         let mut producer = queue.producer(&SendOptions::default()).unwrap();
         std::mem::forget(producer.claim(8).unwrap());
@@ -151,6 +153,8 @@ fn polling_a_queue(bus: &Bus) {
         }
         None => false,
     });
+    until("the event behind the orphan, at a lossy tap", || tap.try_recv().unwrap().is_some());
+    drop(tap);
     producer.publish(&event(2, 16)).unwrap();
     die_with(|| {
         let mut worker = queue.worker(&WorkOptions::default()).unwrap();

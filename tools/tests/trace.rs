@@ -198,6 +198,12 @@ fn every_sampled_hop_of_the_three_kinds_is_a_span_with_its_parent_times_and_attr
         base.fine_fed(&sampled, b"one\nthree\n");
     }
     eventually("six spans have come", || collector.spans().len() >= 6);
+    // That it polls is not taken for the channel's latency.
+    let stat = base.json("stat --json --interval 50ms");
+    assert!(
+        stat.as_array()
+            .is_some_and(|all| all.len() == 3 && all.iter().all(|one| one["latency_ns"].is_null()))
+    );
     let (code, errors) = end(exporter);
     assert_eq!(code, 0, "{errors}");
     assert!(errors.contains("6 of 6 spans are delivered; 6 events were without"), "{errors}");

@@ -21,7 +21,7 @@ use super::series::{Shape, number, observe};
 /// Whether a consumer measures latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measures {
-    /// The channel is not stamped, or this is no consumer.
+    /// The channel is not stamped, or this is no consumer, or one that only looks on.
     Unstamped,
     /// It does.
     Yes,

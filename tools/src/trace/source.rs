@@ -68,7 +68,9 @@ fn open_one(name: &ChannelName) -> Result<Box<dyn Source>, Failure> {
     let channel = open::channel(name)?;
     let maker = Maker::of_channel(name.to_string(), &channel);
     let options = SubscribeOptions { name: "trace".to_owned(), lossy: true, ..SubscribeOptions::default() };
-    fn boxed<R: Inlet + 'static>(name: &ChannelName, maker: Maker, reader: Reader<R>) -> Box<dyn Source> {
+    fn boxed<R: Inlet + 'static>(name: &ChannelName, maker: Maker, mut reader: Reader<R>) -> Box<dyn Source> {
+        // It polls: that it is late says nothing of the channel.
+        reader.leave_unmeasured();
         Box::new(Channel { name: name.clone(), maker, reader })
     }
     Ok(match channel.header().kind {
