@@ -36,6 +36,8 @@ pub struct Watch {
     pub(crate) position: Option<u64>,
     /// How many redeliveries a worker has seen announced.
     pub(crate) redo_seen: u64,
+    /// Whether a worker may not take what lies at the head, for now: it looks again after a slice.
+    pub(crate) barred: bool,
 }
 
 #[derive(Debug, Default)]
@@ -158,7 +160,7 @@ impl Look {
 }
 
 fn run(shared: &Shared, look: &Look) {
-    let mut sleeper = Sleeper::default();
+    let (mut sleeper, mut turn) = (Sleeper::default(), Sleeper::default());
     loop {
         let mut state = shared.lock();
         while state.armed.is_none() && !state.stopped {
@@ -169,8 +171,11 @@ fn run(shared: &Shared, look: &Look) {
         }
         let Some(watch) = state.armed else { continue };
         drop(state);
-        let mut ready = look.is_ready(watch);
-        if !ready {
+        let mut ready = !watch.barred && look.is_ready(watch);
+        if watch.barred {
+            look.memories.sleep_for_turn(&mut turn, SLICE_NS, || false);
+            ready = true;
+        } else if !ready {
             look.memories.sleep_for_events(&mut sleeper, SLICE_NS, || look.is_ready(watch));
             ready = look.is_ready(watch) || look.is_stuck(watch);
         }

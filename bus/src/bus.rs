@@ -22,6 +22,7 @@ use crate::outlet::{SlotOutlet, StreamOutlet};
 use crate::reader::Reader;
 use crate::ring::anchor::POSITION_MAX;
 use crate::ring::peers::Side;
+use crate::ring::levels::{IN_HAND_MAX, Place};
 use crate::ring::registry::{
     DURABLE, LOSSY, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER, SEQUENCED,
 };
@@ -290,8 +291,36 @@ pub struct WorkOptions {
     pub until_closed: bool,
     /// How many events to take from the ring at once, 1 to 64: more is faster with one worker, and less fair
     /// between several, because what one has taken no other can. 0, the default, follows the load: 16 while this
-    /// worker is the only one and takes more than 256 events a ms, otherwise 1.
+    /// worker is the only one and takes more than 256 events a ms, otherwise 1 (and 1 by the rules of a priority, a bound
+    /// or a keyed queue). Never more than [`Self::in_hand_max`] leaves room for.
     pub grab: u32,
+    /// Priority level: 0, the default, is served first. A worker of a lower level, 1 to 255, gets events only while every
+    /// worker of the levels above it is saturated (it has [`Self::in_hand_max`] events in hand; opened without a bound:
+    /// an event of its last take is not done), or does not move: it has neither taken nor waited nor polled for longer
+    /// than the channel's `stuck_after`, at least 100 ms. [`ring::levels`](crate::ring::levels) says which words decide.
+    ///
+    /// A worker that waits for its turn is woken when one above it, that has a bound, becomes saturated or leaves;
+    /// otherwise it finds out within 8 ms (a worker above that has no bound, is stopped, or dies). Through a
+    /// [`Bridge`](crate::Bridge) it looks every 4 ms; and a worker that waits by a bridge and does not poll for longer
+    /// than `stuck_after` counts as one that does not move.
+    pub priority: u8,
+    /// Most events in this worker's hands at once, 1 to 65535: taking more is refused with
+    /// [`RecvError::HandsFull`](crate::RecvError::HandsFull). 0, the default, is no bound on level 0 and 1 on the levels
+    /// below.
+    pub in_hand_max: u32,
+}
+
+impl WorkOptions {
+    fn place(&self) -> Result<Place> {
+        let most = if self.in_hand_max == 0 && self.priority > 0 { 1 } else { self.in_hand_max };
+        match u16::try_from(most) {
+            Ok(in_hand_max) => Ok(Place { level: self.priority, in_hand_max }),
+            Err(_) => {
+                let what = format!("in_hand_max {most}");
+                Err(Error::invalid(what, format!("must be 1 to {IN_HAND_MAX}, or 0 for the default")))
+            }
+        }
+    }
 }
 
 /// A channel that is open. Cheap to clone; clones share the open files.
@@ -589,6 +618,7 @@ impl Channel {
     /// process may not produce into their queue.
     pub fn worker(&self, options: &WorkOptions) -> Result<Worker> {
         self.expect(Kind::Queue, "worker")?;
+        let place = options.place()?;
         let letters = match &self.header().dead_letters {
             Some(name) => {
                 let channel = self.bus().attach(name)?;
@@ -600,11 +630,11 @@ impl Channel {
             }
             None => None,
         };
-        let who = Introduction { policy: ROLE_WORKER, name: options.name.clone() };
+        let who = Introduction { policy: ROLE_WORKER | place.policy(), name: options.name.clone() };
         let member = Member::register(self, Side::Consumers, &who, |memories, peers, index| {
             sweep_entry(self, memories, peers, index)
         })?;
-        Ok(Worker::new(member, options.wait, options.until_closed, options.grab, letters))
+        Ok(Worker::new(member, options.wait, options.until_closed, options.grab, place, letters))
     }
 
     fn explain(&self, error: JoinError) -> Error {

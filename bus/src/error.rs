@@ -259,6 +259,9 @@ pub enum RecvError {
     /// A signal interrupted the wait, and the caller asked to be told.
     #[error("interrupted by a signal")]
     Interrupted,
+    /// This worker has as many events in hand as it was opened for; it must finish one first.
+    #[error("as many events in hand as this worker was opened for (in_hand_max): finish one, or hand it back")]
+    HandsFull,
 }
 
 impl From<SendError> for Error {

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use bytemuck::AnyBitPattern;
 
 use crate::layout;
-use crate::ring::frame::{self, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
+use crate::ring::frame::{self, KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 
 /// A W3C trace context, carried unchanged from publisher to reader. Its text form is in [`crate::traceparent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -239,6 +239,12 @@ impl<'a> Event<'a> {
         (self.flags() & SEQUENCED != 0).then(|| Sequence::decode(&self.body()[at..]))
     }
 
+    /// Its key, if it has one: a queue made with [`ChannelOptions::keyed`](crate::ChannelOptions::keyed) works on events
+    /// with one key one after the other, in order.
+    pub fn key(&self) -> Option<u64> {
+        (self.flags() & KEYED != 0).then(|| word(self.body(), frame::key_offset(self.flags())))
+    }
+
     /// The payload as a value of a plain type, copied. `None` when the size differs.
     #[inline(always)]
     pub fn pod<T: AnyBitPattern>(&self) -> Option<T> {
@@ -288,6 +294,15 @@ pub struct Attributes {
     /// The number of an event that was numbered elsewhere: a dead letter's, a replayed event's. A publisher's own
     /// numbers are given with [`Sender::publish_numbered`](crate::sender::Sender::publish_numbered).
     pub sequence: Option<Sequence>,
+    /// The event's key: whatever number stands for what must stay in order, or [`key_of`] its bytes. It takes 8 bytes
+    /// beside the payload.
+    pub key: Option<u64>,
+}
+
+/// A key for these bytes: their 64-bit FNV-1a, the same in every release, language and process. Different bytes share a
+/// key about once in 2^64 pairs: their events then keep each other's order, too.
+pub fn key_of(bytes: &[u8]) -> u64 {
+    layout::fnv1a(bytes)
 }
 
 impl Attributes {
@@ -296,12 +311,18 @@ impl Attributes {
         Attributes { type_id, ..Attributes::default() }
     }
 
+    /// An event with this key.
+    pub fn keyed(key: u64) -> Attributes {
+        Attributes { key: Some(key), ..Attributes::default() }
+    }
+
     pub(crate) fn flags(&self) -> u8 {
         (self.published_ns.is_some() as u8 * STAMPED)
             | (self.trace.is_some() as u8 * TRACED)
             | (self.origin.is_some() as u8 * ORIGIN)
             | (self.replayed as u8 * REPLAYED)
             | (self.sequence.is_some() as u8 * SEQUENCED)
+            | (self.key.is_some() as u8 * KEYED)
     }
 
     /// Writes the extensions in their order.
@@ -317,6 +338,9 @@ impl Attributes {
         }
         if let Some(sequence) = &self.sequence {
             put(&sequence.encode());
+        }
+        if let Some(key) = self.key {
+            put(&key.to_le_bytes());
         }
     }
 }

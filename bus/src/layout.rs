@@ -132,6 +132,8 @@ fields! {
     CONSUMERS_HIGH: 512, 8, "consumers", "registry entries that were ever used";
     REDELIVERED: 640, 8, "workers", "queue: events delivered again";
     DEAD_LETTERED: 648, 8, "workers", "queue: events moved to the dead-letter queue";
+    LEVELS_WAKE: 768, 8, "workers", "queue: futex of workers that wait for their turn behind those of a higher level (low 32 bits)";
+    LEVELS_PARKED: 896, 8, "workers", "epoch: workers that went to sleep waiting for their turn";
 }
 
 fields! {
@@ -148,6 +150,7 @@ fields! {
     JOINED: 56, 8, "owner; registrar", "1 once it receives what is published; a durable cursor stands, and outlives its owner, from then on";
     BEHIND: 64, 8, "owner; creator", "durable readers: 1 + the position they really stand at, when what lies between that and the cursor is in the journal only; else 0";
     MEASURES: 72, 8, "owner", "consumers of a stamped channel: 1 measures latency; 2 no space, 3 not allowed, 4 no such file: it does not";
+    IN_HAND: 96, 8, "owner", "workers with a bound: events in hand; u64::MAX once it takes no more";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
     TID: 140, 4, "registrar", "thread that made the handle";
@@ -408,7 +411,7 @@ const _: () = assert!(well_formed(INTERVAL, INTERVAL_BYTES));
 const _: () = assert!(SERIES_INTERVALS + INTERVALS * INTERVAL_BYTES <= SERIES_BYTES);
 const _: () = assert!(INTERVAL_BYTES.is_multiple_of(LINE_BYTES) && SERIES_BYTES.is_multiple_of(HEADER_BYTES));
 const _: () = assert!(ANCHOR_ENTRIES + 64 <= PRODUCERS_HIGH && ANCHOR_INDEX.is_multiple_of(LINE_BYTES));
-const _: () = assert!(MEASURES + 8 <= LINE_BYTES && STATE == LINE_BYTES);
+const _: () = assert!(IN_HAND + 8 <= LINE_BYTES && STATE == LINE_BYTES);
 const _: () = assert!(CONTROL_BYTES.is_multiple_of(LINE_BYTES) && HEADER_BYTES.is_multiple_of(LINE_BYTES));
 const _: () = assert!(cfg!(target_endian = "little"), "railbus shares little-endian words");
 

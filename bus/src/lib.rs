@@ -82,7 +82,7 @@ pub use bus::{
 };
 pub use channel::{ChannelName, ChannelOptions, Kind, Overflow, Permissions};
 pub use error::{Error, RecvError, Result, SendError};
-pub use event::{Attributes, Event, Origin, Sequence, TraceContext};
+pub use event::{Attributes, Event, Origin, Sequence, TraceContext, key_of};
 pub use journal::{
     Checkpoint, FollowOptions, Followed, Follower, Journal, JournalPositions, JournalState, Recorder,
     RecorderOptions, Recorders, Replay, ReplayOptions, SyncPolicy,

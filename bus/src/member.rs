@@ -58,6 +58,18 @@ impl Memories {
         sleeper.sleep(&self.acks, &self.ring, &SharedFutex(self.ring), words, slice_ns, is_ready);
     }
 
+    /// Sleeps as a worker that waits for its turn behind those of higher levels; `is_ready` looks whether it has come once
+    /// the sleeper is announced.
+    pub(crate) fn sleep_for_turn(
+        self,
+        sleeper: &mut Sleeper,
+        slice_ns: u64,
+        is_ready: impl FnOnce() -> bool,
+    ) {
+        let words = (layout::LEVELS_WAKE, layout::LEVELS_PARKED);
+        sleeper.sleep(&self.acks, &self.acks, &SharedFutex(self.acks), words, slice_ns, is_ready);
+    }
+
     /// Sleeps as a producer that waits for room; `is_ready` looks for it once the sleeper is announced.
     pub(crate) fn sleep_for_space(
         self,

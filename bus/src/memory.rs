@@ -41,6 +41,9 @@ pub enum Edge {
     Publish,
     /// A done word is stored after the worker's last access to the slot; who sees it may reuse the slot.
     Done,
+    /// Keyed queues (Dekker): an event is put aside, then the one before it is looked at again; an event is done, then
+    /// the next is looked at. One of them sees the other.
+    Aside,
     /// A registry entry is written before its state makes it valid.
     State,
     /// Park and wake (Dekker): a sleeper announces itself, then looks at the ring again; a waker changes the ring,

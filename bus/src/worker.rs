@@ -7,6 +7,8 @@
 //! [`Worker::take`] gives a [`Job`], which is handed back if it is dropped without [`Job::done`]. For several events
 //! in hand at once there are tickets: [`Worker::take_ticket`], [`Worker::event`], [`Worker::done`].
 
+mod rules;
+
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
@@ -21,15 +23,18 @@ use crate::member::{Kernel, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
 use crate::opaque::opaque;
 use crate::os::clock;
+use crate::os::fork::ForkGuard;
 use crate::outlet::SlotOutlet;
 use crate::ring::frame;
+use crate::ring::levels::Place;
 use crate::ring::orphan::{Sweeper, Swept};
-use crate::ring::park::{Sleeper, Waker};
+use crate::ring::park::Waker;
 use crate::ring::registry;
 use crate::ring::slot_worker::{SlotWorker, TAKE_MAX, Taken};
 use crate::ring::word::Slots;
 use crate::sender::Sender;
 use crate::wait::{Idle, Pace, Step, Wait, Waiting};
+use rules::{Rules, Sleepers};
 
 /// Most events between two looks at the clock; fewer when each takes its time.
 const LOOK_EVERY_MAX: u64 = 256;
@@ -91,6 +96,12 @@ pub struct Worker {
     max_attempts: u32,
     dead_letters: Option<Box<Sender<SlotOutlet<false>>>>,
     letters_full_until_ns: u64,
+    /// Whether takes make a detour: by the rules, or because the dead-letter queue was full a moment ago.
+    detours: bool,
+    /// Priorities and the order of keys.
+    rules: Option<Box<Rules>>,
+    /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
+    easy: ForkGuard,
     swept_ns: u64,
     events: u64,
     bytes: u64,
@@ -129,9 +140,11 @@ impl Worker {
         wait: Wait,
         until_closed: bool,
         grab: u32,
+        place: Place,
         dead_letters: Option<Sender<SlotOutlet<false>>>,
     ) -> Worker {
         member.joined();
+        let rules = Rules::of(place, &member);
         let header = member.channel.header();
         let Memories { ring, acks, data, done } = member.memories;
         let core = SlotWorker::new(
@@ -153,10 +166,13 @@ impl Worker {
             grab: grab.clamp(1, TAKE_MAX),
             eager: grab.clamp(1, TAKE_MAX),
             // A death counts an attempt for all that was in hand: with one attempt, that must be one event.
-            grab_follows_load: grab == 0 && header.max_attempts != 1,
+            grab_follows_load: grab == 0 && header.max_attempts != 1 && rules.is_none(),
             max_attempts: header.max_attempts,
             dead_letters: dead_letters.map(Box::new),
             letters_full_until_ns: 0,
+            detours: rules.is_some(),
+            easy: if rules.is_some() { member.guard.never() } else { member.guard },
+            rules,
             swept_ns: 0,
             events: 0,
             bytes: 0,
@@ -223,7 +239,7 @@ impl Worker {
 
     /// What a [`crate::bridge::Bridge`] is to be armed with.
     pub fn watch(&self) -> Watch {
-        Watch { position: None, redo_seen: self.core.redo_seen() }
+        Watch { position: None, redo_seen: self.core.redo_seen(), barred: self.is_barred() }
     }
 
     /// As [`Self::take_ticket`], waiting at most `timeout`.
@@ -249,8 +265,8 @@ impl Worker {
     /// Says that an event is done: it will not be delivered again. False when this worker does not hold it.
     #[inline(always)]
     pub fn done(&mut self, ticket: Ticket) -> bool {
-        if self.member.is_forked() {
-            return false;
+        if self.easy.is_forked() {
+            return self.done_by_rules(ticket);
         }
         let held = self.core.done(ticket.position);
         if !frame::is_plain(ticket.header) {
@@ -264,7 +280,11 @@ impl Worker {
     /// Hands an event back: it is delivered again, to this worker or another, with its attempts counted. False
     /// when this worker does not hold it.
     pub fn retry(&mut self, ticket: Ticket) -> bool {
-        !self.member.is_forked() && self.core.retry(ticket.position)
+        let held = !self.member.is_forked() && self.core.retry(ticket.position);
+        if held {
+            self.handed_back();
+        }
+        held
     }
 
     /// How many events are in this worker's hands.
@@ -300,7 +320,7 @@ impl Worker {
     /// The next event where nothing is in the way.
     #[inline(always)]
     fn poll_easily(&mut self) -> Option<Ticket> {
-        if self.member.is_forked() {
+        if self.easy.is_forked() {
             return None;
         }
         let ticket = self.core.take_easily(self.eager)?;
@@ -330,11 +350,7 @@ impl Worker {
             return Err(RecvError::Forked);
         }
         loop {
-            let taken = if self.letters_full_until_ns == 0 {
-                self.core.take(self.eager)
-            } else {
-                self.take_while_letters_are_full()
-            };
+            let taken = if self.detours { self.take_by_rules()? } else { self.core.take(self.eager) };
             let Some(taken) = taken else {
                 self.eager = 1;
                 self.tell();
@@ -384,14 +400,13 @@ impl Worker {
         self.member.note(layout::BYTES, self.bytes);
     }
 
-    /// The dead-letter queue was full a moment ago: fresh events go on, those handed back wait.
-    #[cold]
-    fn take_while_letters_are_full(&mut self) -> Option<Taken> {
-        if clock::coarse_ns() >= self.letters_full_until_ns {
+    /// Whether the dead-letter queue was full a moment ago: fresh events go on, those handed back wait.
+    fn letters_full(&mut self) -> bool {
+        if self.letters_full_until_ns != 0 && clock::coarse_ns() >= self.letters_full_until_ns {
             self.letters_full_until_ns = 0;
-            return self.core.take(self.grab);
+            self.detours = self.rules.is_some();
         }
-        self.core.take_without_redo(self.grab)
+        self.letters_full_until_ns != 0
     }
 
     /// Whether an event that was delivered before is to be delivered again: otherwise it has become a dead letter,
@@ -412,6 +427,7 @@ impl Worker {
             published_ns: event.published_ns(),
             replayed: event.is_replayed(),
             sequence: event.sequence(),
+            key: event.key(),
             origin: Some(event.origin().unwrap_or(Origin {
                 channel: header.channel_word(),
                 incarnation: header.incarnation,
@@ -426,11 +442,13 @@ impl Worker {
         self.dead_letters = Some(letters);
         if written {
             self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
-            self.core.done(taken.ticket);
+            self.finish(taken.ticket);
         } else {
             // Full: the event waits where it is.
             self.core.put_back(taken);
+            self.handed_back();
             self.letters_full_until_ns = clock::coarse_ns() + SWEEP_EVERY_NS;
+            self.detours = true;
         }
         false
     }
@@ -468,6 +486,7 @@ impl Worker {
             return;
         }
         self.swept_ns = now;
+        self.look_again_by_rules();
         let dead: Vec<usize> = self.member.dead_of_own_side().collect();
         for index in dead {
             // Under the entry's janitor lock: one worker repairs, the others go on. What cannot be settled yet, or
@@ -503,7 +522,7 @@ impl Worker {
             return Ok(ticket);
         }
         let mut waiting = Waiting::new(self.wait, timeout);
-        let mut sleeper = Sleeper::default();
+        let mut sleepers = Sleepers::default();
         loop {
             match waiting.step() {
                 Step::Poll => {}
@@ -517,12 +536,7 @@ impl Worker {
                     waiting.be_patient(self.is_alone() && !self.until_closed);
                 }
                 Step::Sleep(slice_ns) => {
-                    let mut polled = Ok(None);
-                    self.member.memories.sleep_for_events(&mut sleeper, slice_ns, || {
-                        polled = self.poll();
-                        !matches!(polled, Ok(None))
-                    });
-                    if let Some(ticket) = polled? {
+                    if let Some(ticket) = self.sleep(&mut sleepers, slice_ns)? {
                         return Ok(ticket);
                     }
                 }
@@ -543,6 +557,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         if !self.member.is_forked() {
             self.core.hand_back();
+            self.leave_by_rules();
         }
     }
 }

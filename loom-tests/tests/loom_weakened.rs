@@ -7,7 +7,7 @@
 use railbus::memory::Edge;
 use railbus::ring::stream_subscriber::From;
 use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, used_ends};
-use railbus_loom_tests::models::{latency, park, queue, registration, stream, topic};
+use railbus_loom_tests::models::{keyed, latency, park, queue, registration, stream, topic};
 
 use End::{Fence, LightFence, Load, Store, Update};
 
@@ -84,6 +84,9 @@ fn table() -> Vec<(Edge, End, Fate)> {
         (Edge::Done, Store, Caught(Lives(3, queue::one_to_one))),
         (Edge::Done, Load, Caught(Lives(3, queue::one_to_one))),
         (Edge::Done, Update, Caught(Lives(3, queue::dead_then_lap))),
+        (Edge::Aside, Fence, Caught(Lives(3, keyed::two_workers))),
+        (Edge::Done, Load, Caught(Lives(3, keyed::two_workers))),
+        (Edge::Done, Store, Caught(Lives(3, keyed::two_workers))),
         (Edge::State, Store, Caught(Lives(3, registration::name_is_known))),
         (Edge::State, Load, Caught(Lives(3, registration::name_is_known))),
         (Edge::State, Store, Caught(Lives(3, latency::turn))),
@@ -181,7 +184,8 @@ fn every_edge_is_in_the_table() {
         Edge::Tail => Some(Edge::Head),
         Edge::Head => Some(Edge::Publish),
         Edge::Publish => Some(Edge::Done),
-        Edge::Done => Some(Edge::State),
+        Edge::Done => Some(Edge::Aside),
+        Edge::Aside => Some(Edge::State),
         Edge::State => Some(Edge::Park),
         Edge::Park => Some(Edge::Wake),
         Edge::Wake => None,

@@ -85,6 +85,8 @@ pub struct Header {
     pub consumers_max: u32,
     /// Whether events carry the time they were published at.
     pub stamp: bool,
+    /// Whether a queue's events with the same key are worked on one after the other, in order.
+    pub keyed: bool,
     /// Whether processes lock the channel in memory where they may.
     pub lock_memory: bool,
     /// What `publish` does when there is no room.
@@ -133,6 +135,7 @@ impl Header {
             producers_max: options.producers(),
             consumers_max: options.consumers(),
             stamp: options.stamp,
+            keyed: options.keyed,
             lock_memory: options.lock_memory,
             overflow: options.overflow,
             divert_to: options.divert_to.clone(),

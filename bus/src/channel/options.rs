@@ -88,6 +88,7 @@ pub struct ChannelOptions {
     pub(crate) dead_letters: Option<String>,
     pub(crate) stuck_after: Duration,
     pub(crate) stamp: bool,
+    pub(crate) keyed: bool,
     pub(crate) permissions: Permissions,
     pub(crate) channel_id: Option<[u8; 16]>,
     pub(crate) incarnation: u64,
@@ -116,6 +117,7 @@ impl ChannelOptions {
             dead_letters: None,
             stuck_after: Duration::from_secs(1),
             stamp: false,
+            keyed: false,
             permissions: Permissions::default(),
             channel_id: None,
             incarnation: 1,
@@ -164,6 +166,9 @@ impl ChannelOptions {
         stuck_after: Duration => stuck_after;
         /// Whether events carry the time they were published at.
         stamp: bool => stamp;
+        /// Whether a queue's events with the same key are worked on one after the other, in order: an event with a key is
+        /// handed out only when all earlier ones with that key are done. Events without a key are free.
+        keyed: bool => keyed;
         /// Owner, groups and modes of the files.
         permissions: Permissions => permissions;
         /// The channel's identity, when it re-creates one; random unless said.
@@ -228,6 +233,10 @@ impl ChannelOptions {
                 "attempts and dead letters",
                 format!("only a queue redelivers, this is a {kind}"),
             ));
+        }
+        if kind != Kind::Queue && self.keyed {
+            let why = format!("only a queue hands events to workers, this is a {kind}: its events are in order anyway");
+            return Err(Error::invalid("keyed", why));
         }
         if self.max_attempts > ATTEMPT_MAX as u32 {
             return Err(Error::invalid(
@@ -379,6 +388,7 @@ mod tests {
             (stream().producers_max(2), "topic"),
             (stream().first_position(4), "multiples of 8"),
             (stream().max_attempts(2), "only a queue"),
+            (stream().keyed(true), "only a queue"),
             (queue().capacity_bytes(4096), "slots"),
             (queue().slots(0), "64 to 16777216"),
             (queue().slots(u64::MAX).slot_bytes(u64::MAX), "64 to"),

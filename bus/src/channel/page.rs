@@ -18,6 +18,9 @@ use std::time::Duration;
 pub const FLAG_STAMP: u64 = 1;
 /// Channel flag: processes lock the channel in memory where they may.
 pub const FLAG_LOCK_MEMORY: u64 = 2;
+/// Channel flag: a queue's events with the same key are worked on one after the other.
+pub const FLAG_KEYED: u64 = 16;
+const FLAGS_KNOWN: u64 = FLAG_STAMP | FLAG_LOCK_MEMORY | FLAG_KEYED;
 
 /// A header page.
 pub type Page = [u8; HEADER_BYTES];
@@ -27,8 +30,10 @@ impl Header {
     pub fn encode(&self, role: FileRole) -> Box<Page> {
         let mut page = Box::new([0u8; HEADER_BYTES]);
         let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
-        let flags =
-            if self.stamp { FLAG_STAMP } else { 0 } | if self.lock_memory { FLAG_LOCK_MEMORY } else { 0 };
+        let flag = |is_set: bool, flag: u64| if is_set { flag } else { 0 };
+        let flags = flag(self.stamp, FLAG_STAMP)
+            | flag(self.lock_memory, FLAG_LOCK_MEMORY)
+            | flag(self.keyed, FLAG_KEYED);
         let node = self.numa_node.and_then(|node| i32::try_from(node).ok()).unwrap_or(-1);
         let data_path =
             self.data_path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
@@ -132,7 +137,7 @@ impl Header {
         let backing = fields.word(layout::BACKING);
         let overflow = fields.word(layout::OVERFLOW);
         let flags = fields.long(layout::FLAGS);
-        if flags & !(FLAG_STAMP | FLAG_LOCK_MEMORY) != 0 {
+        if flags & !FLAGS_KNOWN != 0 {
             return Err(format!("FLAGS has unknown bits: {flags:#x}"));
         }
         let node = fields.word(layout::NUMA_NODE) as i32;
@@ -154,6 +159,7 @@ impl Header {
             producers_max: fields.word(layout::PRODUCERS_MAX),
             consumers_max: fields.word(layout::CONSUMERS_MAX),
             stamp: flags & FLAG_STAMP != 0,
+            keyed: flags & FLAG_KEYED != 0,
             lock_memory: flags & FLAG_LOCK_MEMORY != 0,
             overflow: Overflow::from_code(overflow).ok_or_else(|| unknown("OVERFLOW", overflow))?,
             divert_to: text("DIVERT_TO", fields.bytes::<128>(layout::DIVERT_TO))?,

@@ -68,6 +68,7 @@ impl Plan {
             .dead_letters(header.dead_letters.clone())
             .stuck_after(Duration::from_nanos(header.stuck_after_ns))
             .stamp(header.stamp)
+            .keyed(header.keyed)
             .permissions(self.permissions.clone())
             .channel_id(Some(header.channel_id))
             .incarnation(header.incarnation + 1)

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The body is the extensions that the flags name (publish time 8 B, trace context 32 B, origin 32 B,
-//! sequence 16 B; in this order), then the payload. In a stream the header word is the commit flag: zero means "nothing here yet". A
+//! sequence 16 B, key 8 B; in this order), then the payload. In a stream the header word is the commit flag: zero means "nothing here yet". A
 //! padding frame fills the ring up to its end and carries no event.
 
 /// Bytes of the header word.
@@ -26,7 +26,9 @@ pub const ORIGIN: u8 = 4;
 pub const REPLAYED: u8 = 8;
 /// Flag: the body holds the 16-byte sequence that its publisher gave it.
 pub const SEQUENCED: u8 = 16;
-const KNOWN_FLAGS: u8 = STAMPED | TRACED | ORIGIN | REPLAYED | SEQUENCED;
+/// Flag: the body holds the 8-byte key of the event.
+pub const KEYED: u8 = 32;
+const KNOWN_FLAGS: u8 = STAMPED | TRACED | ORIGIN | REPLAYED | SEQUENCED | KEYED;
 
 /// Bytes of extensions that `flags` announce.
 #[inline(always)]
@@ -35,6 +37,13 @@ pub const fn extension_bytes(flags: u8) -> usize {
         + ((flags & TRACED) as usize >> 1) * 32
         + ((flags & ORIGIN) as usize >> 2) * 32
         + ((flags & SEQUENCED) as usize >> 4) * 16
+        + ((flags & KEYED) as usize >> 5) * 8
+}
+
+/// Where the key lies in the body of an event with these flags, in bytes: behind the other extensions.
+#[inline(always)]
+pub const fn key_offset(flags: u8) -> usize {
+    extension_bytes(flags & (KEYED - 1))
 }
 
 /// A committed header word. `body_bytes` is at most `u32::MAX`.
@@ -107,7 +116,8 @@ mod tests {
         assert!(!is_event(header(39, 0, STAMPED | TRACED), 100), "a body shorter than its extensions");
         assert!(is_event(header(40, 0, STAMPED | TRACED), 100));
         assert!(!is_event(0, 100) && !is_event(padding(64), 100) && !is_event(word & !COMMITTED, 2000));
-        assert!(!is_event(header(0, 0, 32), 100), "an unknown flag");
+        assert!(!is_event(header(0, 0, 64), 100), "an unknown flag");
+        assert!(!is_event(header(7, 0, KEYED), 100) && is_event(header(8, 0, KEYED), 100));
     }
 
     #[test]
@@ -115,5 +125,7 @@ mod tests {
         assert_eq!([0, 1, 8, 9].map(frame_bytes), [8, 16, 16, 24]);
         assert_eq!(frame_bytes(body_bytes(padding(64)) as u64), 64);
         assert_eq!(extension_bytes(STAMPED | TRACED | ORIGIN | REPLAYED), 72);
+        assert_eq!((key_offset(KNOWN_FLAGS), extension_bytes(KNOWN_FLAGS)), (88, 96));
+        assert_eq!(key_offset(KEYED | REPLAYED), 0);
     }
 }

@@ -11,6 +11,8 @@
 //! | [`anchor`] | the stream's two remembered places: where its history begins, and where it recently was |
 //! | [`stream_publisher`], [`stream_subscriber`] | the stream |
 //! | [`slot_producer`], [`slot_worker`], [`slot_reader`] | the slot ring: pushing, taking, reading by cursor |
+//! | [`key_order`] | which unfinished events of a keyed queue carry which key |
+//! | [`levels`] | whose turn it is among workers of several priorities |
 //! | [`orphan`] | proof that a ticket's owner is dead, and repair |
 //! | [`sequence`] | the numbers of named publishers |
 //! | [`park`] | sleeping and waking without a cost to the waker |
@@ -19,6 +21,8 @@ pub mod anchor;
 pub mod credits;
 pub mod frame;
 pub mod gates;
+pub mod key_order;
+pub mod levels;
 pub mod orphan;
 pub mod park;
 pub mod peers;

@@ -11,6 +11,10 @@
 //! "held". Before the claim word moves on, every ticket still held is marked TAKEN in its done word, which names
 //! the worker: from then on that says "held".
 
+mod keyed;
+
+pub use keyed::DoneInOrder;
+
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::orphan::{Sweeper, is_orphan};
@@ -292,13 +296,21 @@ impl<M: Memory> SlotWorker<M> {
         if taken.attempt > 0 {
             return self.retry(taken.ticket);
         }
-        if self.release(taken.ticket).is_none() {
+        let put = self.leave_for_later(taken.ticket);
+        if put {
+            self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+        }
+        put
+    }
+
+    /// Puts an event back that was never handed out, without saying so to anybody.
+    fn leave_for_later(&mut self, ticket: u64) -> bool {
+        if self.release(ticket).is_none() {
             return false;
         }
-        let word = self.slots.held(taken.ticket, done::REDO, 0, 0);
+        let word = self.slots.held(ticket, done::REDO, 0, 0);
         // DONE: as in `retry`.
-        self.done.store(self.slots.done_offset(taken.ticket), word, Edge::Done);
-        self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+        self.done.store(self.slots.done_offset(ticket), word, Edge::Done);
         true
     }
 
@@ -366,6 +378,11 @@ impl<M: Memory> SlotWorker<M> {
             self.done.load(self.slots.done_offset(t), Edge::Done) == self.slots.state(t, done::DONE)
         };
         (tail.saturating_sub(self.slots.count)..tail).filter(|t| !is_done(t)).count() as u64
+    }
+
+    /// Whether an event that was taken from the ring has still to be handed out.
+    pub fn has_waiting(&self) -> bool {
+        self.waiting != 0
     }
 
     /// How many events are held.

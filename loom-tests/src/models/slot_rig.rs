@@ -6,12 +6,13 @@ use railbus::layout;
 use railbus::memory::{Edge, Memory};
 use railbus::ring::frame;
 use railbus::ring::gates::NO_GATE;
+use railbus::ring::key_order::KeyOrder;
 use railbus::ring::orphan::Sweeper;
 use railbus::ring::peers::Peers;
 use railbus::ring::registry;
 use railbus::ring::slot_producer::SlotProducer;
 use railbus::ring::slot_reader::{Poll, SlotReader};
-use railbus::ring::slot_worker::SlotWorker;
+use railbus::ring::slot_worker::{SlotWorker, Taken};
 use railbus::ring::word::Slots;
 
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
@@ -38,6 +39,8 @@ pub struct Shape {
     pub registry: bool,
     /// Whether the payload is atomic words, for lossy readers, instead of cells.
     pub payload_words: bool,
+    /// Whether the payload is a key word and a cell behind it.
+    pub keyed: bool,
 }
 
 /// A registry that nobody has used yet.
@@ -60,6 +63,7 @@ pub fn registry_words(words: Words, high: usize, entries: usize) -> Words {
             layout::BLOCKED,
             layout::BYTES,
             layout::WAIT_SINCE_NS,
+            layout::IN_HAND,
             layout::PID,
             layout::START_TIME,
             layout::ATTACHED_NS,
@@ -122,6 +126,9 @@ impl SlotRig {
             let data = data.shared(at + layout::SLOT_SEQ, 0).shared(at + layout::SLOT_META, 0);
             match shape.payload_words {
                 true => data.shared(at + layout::SLOT_BODY, 0).shared(at + layout::SLOT_BODY + 8, 0),
+                false if shape.keyed => {
+                    data.shared(at + layout::SLOT_BODY, 0).cell(at + layout::SLOT_BODY + 8)
+                }
                 false => data.cell(at + layout::SLOT_BODY),
             }
         });
@@ -229,6 +236,21 @@ impl<const TOPIC: bool> RigProducer<TOPIC> {
         }
     }
 
+    /// Writes and publishes ticket `t` with a key.
+    pub fn fill_keyed(&mut self, t: u64, key: u64, value: u64) {
+        let at = self.inner.body_offset(t);
+        self.data.store(at, key, Edge::Plain);
+        self.data.write_cell(at + 8, value);
+        self.inner.publish(t, frame::header(16, value as u16, frame::KEYED));
+    }
+
+    /// One attempt to push an event with a key; the ticket.
+    pub fn push_keyed(&mut self, key: u64, value: u64) -> Option<u64> {
+        let t = self.inner.claim(1).ok()?.first;
+        self.fill_keyed(t, key, value);
+        Some(t)
+    }
+
     /// Writes ticket `t`'s payload without publishing it.
     pub fn write_only(&mut self, t: u64, value: u64) {
         self.data.write_cell(self.inner.body_offset(t), value);
@@ -269,6 +291,19 @@ impl RigWorker {
     /// Finishes a ticket, on the fast path first.
     pub fn done(&mut self, ticket: u64) -> bool {
         self.inner.done(ticket)
+    }
+
+    /// One attempt to take in the order of keys; what was taken, and the payload.
+    pub fn take_in_order(&mut self, order: &mut KeyOrder, most: u32) -> Option<(Taken, u64)> {
+        let taken = self.inner.take_in_order(order, most, u8::MAX)?;
+        Some((taken, self.read_keyed(taken.ticket)))
+    }
+
+    /// The payload of a ticket in hand that has a key.
+    pub fn read_keyed(&self, ticket: u64) -> u64 {
+        let value = self.data.read_cell(self.inner.body_offset(ticket) + 8);
+        assert_eq!(frame::type_id(self.inner.header(ticket)), value as u16);
+        value
     }
 
     /// Whether somebody said that there is something to redo.

@@ -91,6 +91,7 @@ impl Into<'_> {
             published_ns: event.published_ns(),
             origin: event.origin(),
             sequence: event.sequence(),
+            key: event.key(),
             replayed: true,
         };
         loop {

@@ -1,0 +1,128 @@
+//! Taking from a keyed queue: as from any, but an event whose key is in work, or waits, is put aside.
+//!
+//! ```text
+//! take:  an event handed back, or put aside, that may run:   CAS done[t]: REDO -> TAKEN(me)
+//!        else  win a ticket t from the head;   may it run?   hand it out
+//!                                              else          done[t] = REDO; fence; may it run now?
+//! done:  done[t] = DONE; fence;  was the next with its key put aside?   count the hint up, wake a worker
+//! ```
+//!
+//! An event that is put aside belongs to nobody: whoever comes first when it may run takes it, nobody's death or pause
+//! holds it up, and no attempt is counted for it. It waits in its slot, as everything that is handed back does.
+//!
+//! **Nobody waits in a circle.** An event waits for earlier ones only. The earliest unfinished event of a key is in a
+//! live worker's hands, or in a dead one's (and handed back by the sweep), or says REDO and may run. **Nobody waits for
+//! ever** (ASIDE): whoever puts `t` aside stores REDO, fences, and looks at the event before it again; whoever finishes
+//! that stores DONE, fences, and looks whether the next was put aside. One of them sees the other. A worker that is killed
+//! or stopped between its DONE and the hint is made up for by the sweep after its death, and by every worker's look
+//! about each ms of waiting.
+
+use super::{SlotWorker, Taken};
+use crate::layout;
+use crate::memory::{Edge, Memory};
+use crate::ring::key_order::{KeyOrder, View};
+use crate::ring::word::done;
+
+/// What became of [`SlotWorker::done_in_order`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DoneInOrder {
+    /// Whether the event was in this worker's hands.
+    pub held: bool,
+    /// Whether another event may run now that could not before: somebody should be woken for it.
+    pub frees: bool,
+}
+
+impl<M: Memory> SlotWorker<M> {
+    /// As [`Self::take`], in the order of the keys. Events that were delivered `attempts_below` times or more are passed
+    /// over, and so are, therefore, later ones with their keys.
+    pub fn take_in_order(
+        &mut self,
+        order: &mut KeyOrder,
+        most: u32,
+        attempts_below: u8,
+    ) -> Option<Taken> {
+        loop {
+            while self.waiting != 0 {
+                let taken = self.hand_out();
+                if order.may_run(&self.view(), taken.ticket) || self.put_aside(order, taken.ticket) {
+                    return Some(taken);
+                }
+            }
+            // DONE: as in `take`.
+            let hint = self.acks.load(layout::REDO_HINT, Edge::Done);
+            if hint != self.redo_seen || order.is_to_look() {
+                if let Some(taken) = self.take_runnable(order, attempts_below) {
+                    return Some(taken);
+                }
+                self.redo_seen = hint;
+            }
+            if order.is_full() {
+                self.retract();
+                return None;
+            }
+            let taken = self.take_fresh(most)?;
+            self.hand_out_again(taken.ticket);
+        }
+    }
+
+    /// As [`Self::done`], and finds out whether the next event with the same key waits for this one.
+    pub fn done_in_order(&mut self, order: &mut KeyOrder, ticket: u64) -> DoneInOrder {
+        if !self.holds(ticket) {
+            return DoneInOrder { held: false, frees: false };
+        }
+        // Before it is done: then the slot is another's.
+        let key = self.view().key(ticket);
+        let held = self.done(ticket);
+        let Some(key) = key.filter(|_| held) else { return DoneInOrder { held, frees: false } };
+        // ASIDE: the DONE comes before the look at the next one's word.
+        self.done.fence(Edge::Aside);
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        let frees = order.next_waits(&self.view(), head, key, ticket);
+        if frees {
+            // After the DONE; as after a REDO in `retry`.
+            self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+        }
+        DoneInOrder { held, frees }
+    }
+
+    fn view(&self) -> View<'_, M> {
+        View { data: &self.data, done: &self.done, slots: self.slots }
+    }
+
+    /// Puts a ticket aside that was won and not handed out. True when it may run after all, and is in hand again.
+    fn put_aside(&mut self, order: &mut KeyOrder, ticket: u64) -> bool {
+        self.leave_for_later(ticket);
+        order.put_aside();
+        // ASIDE: the REDO comes before the second look at the events before it.
+        self.done.fence(Edge::Aside);
+        let aside = self.slots.held(ticket, done::REDO, 0, 0);
+        let again = order.may_run(&self.view(), ticket) && self.pick_up(ticket, aside, 0);
+        if again {
+            order.picked_up();
+        }
+        again
+    }
+
+    fn take_runnable(&mut self, order: &mut KeyOrder, attempts_below: u8) -> Option<Taken> {
+        loop {
+            let head = self.acks.load(layout::HEAD, Edge::Head);
+            let (ticket, seen) = order.runnable(&self.view(), head, attempts_below)?;
+            let attempt = crate::ring::word::attempt(seen);
+            if self.pick_up(ticket, seen, attempt) {
+                return Some(Taken { ticket, attempt });
+            }
+            // Another worker was faster: each such loss is its progress.
+        }
+    }
+
+    /// Takes a ticket that says REDO. It may run: who takes it hands it out, so that its TAKEN word never comes again.
+    fn pick_up(&mut self, ticket: u64, seen: u64, attempt: u8) -> bool {
+        let held = self.slots.held(ticket, done::TAKEN, attempt, self.index as u8);
+        // DONE: as in `take_redo`.
+        let won = self.done.compare_exchange(self.slots.done_offset(ticket), seen, held, Edge::Done).is_ok();
+        if won {
+            self.taken.push(Taken { ticket, attempt });
+        }
+        won
+    }
+}

@@ -1,0 +1,246 @@
+//! The rules that some workers take by: priorities, a bound on what is in hand, and the order of keys. See
+//! [`WorkOptions`](crate::WorkOptions) and [`ChannelOptions::keyed`](crate::ChannelOptions::keyed).
+//!
+//! A worker with rules takes the slow path always; one without never comes here.
+//!
+//! **Who wakes whom.** A worker whose turn it is not sleeps on a futex of its own side, `LEVELS_WAKE`, and is woken when
+//! a worker above it becomes saturated or leaves. That one must have been opened with a bound; a plain worker wakes
+//! nobody, and neither does one that is stopped or killed: those are found out at the end of a slice of sleep, 8 ms at
+//! most. When its turn has come a worker sleeps where all do, on the producers' futex; if it is woken there and its turn
+//! has gone, it passes the wake on. A worker whose `done` lets the next event of its key run, or that hands an event
+//! back, wakes another, on the producers' futex, too. It cannot count that one up: a wake that falls between a sleeper's
+//! last look and its sleep is lost, and made up for at the end of the slice.
+
+use super::{TAKE_MAX, Taken, Ticket, Worker};
+use crate::error::RecvError;
+use crate::layout;
+use crate::member::{Member, SharedFutex};
+use crate::memory::{Edge, Mapped, Memory};
+use crate::os::clock;
+use crate::ring::frame;
+use crate::ring::key_order::KeyOrder;
+use crate::ring::levels::{Levels, Place};
+use crate::ring::park::{Futex, Sleeper, Waker};
+use crate::ring::slot_worker::DoneInOrder;
+use crate::ring::word::Slots;
+
+/// In [`layout::IN_HAND`]: takes no more.
+const NO_MORE: u64 = u64::MAX;
+
+/// Wakes sleepers of the own side that sleep on the producers' futex, which the own side cannot count up.
+#[derive(Debug)]
+struct Nudge {
+    last_seen: u64,
+}
+
+impl Nudge {
+    /// Wakes up to `asked` workers, if any may sleep. The caller has just stored what they are to find.
+    fn wake(&mut self, member: &Member, asked: u32) {
+        let (ring, acks) = (member.memories.ring, member.memories.acks);
+        // PARK: what was stored comes before the look at `parked`.
+        acks.fence(Edge::Park);
+        let parked = acks.load(layout::CONSUMERS_PARKED, Edge::Plain);
+        if parked != self.last_seen && SharedFutex(ring).wake(layout::EVENTS_WAKE, asked) < asked {
+            self.last_seen = parked;
+        }
+    }
+}
+
+/// A worker's rules, and its private state by them.
+#[derive(Debug)]
+pub(super) struct Rules {
+    place: Place,
+    /// In a keyed queue.
+    order: Option<KeyOrder>,
+    stuck_after_ns: u64,
+    /// What observers and workers of lower levels were told last.
+    told_in_hand: u64,
+    levels: Waker,
+    nudge: Nudge,
+}
+
+impl Rules {
+    /// The rules for a worker of this place, if there are any.
+    pub(super) fn of(place: Place, member: &Member) -> Option<Box<Rules>> {
+        let header = member.channel.header();
+        (header.keyed || place != Place::default()).then(|| {
+            Box::new(Rules {
+                place,
+                order: header.keyed.then(KeyOrder::new),
+                stuck_after_ns: header.stuck_after_ns,
+                told_in_hand: 0,
+                levels: Waker::new(layout::LEVELS_WAKE, layout::LEVELS_PARKED),
+                nudge: Nudge { last_seen: u64::MAX },
+            })
+        })
+    }
+
+    fn is_turn(&self, member: &Member) -> bool {
+        if self.place.level == 0 {
+            return true;
+        }
+        let header = member.channel.header();
+        let levels = Levels {
+            acks: &member.memories.acks,
+            done: &member.memories.done,
+            slots: Slots::new(header.slots, header.slot_bytes),
+            consumers: header.consumers_max as usize,
+            stuck_after_ns: self.stuck_after_ns,
+        };
+        levels.is_turn_of(self.place.level, clock::coarse_ns())
+    }
+
+    fn tell_in_hand(&mut self, member: &Member, in_hand: u64) {
+        if self.place.in_hand_max == 0 || in_hand == self.told_in_hand {
+            return;
+        }
+        let bound = self.place.in_hand_max as u64;
+        let is_news = in_hand >= bound && self.told_in_hand < bound;
+        self.told_in_hand = in_hand;
+        member.note(layout::IN_HAND, in_hand);
+        if is_news {
+            let own: Mapped = member.memories.acks;
+            self.levels.wake(&own, &own, &SharedFutex(own), || i32::MAX as u32);
+        }
+    }
+}
+
+impl Worker {
+    /// The next event by the rules.
+    #[cold]
+    pub(super) fn take_by_rules(&mut self) -> Result<Option<Taken>, RecvError> {
+        let letters_full = self.letters_full();
+        let Some(rules) = &mut self.rules else {
+            return Ok(if letters_full {
+                self.core.take_without_redo(self.grab)
+            } else {
+                self.core.take(self.grab)
+            });
+        };
+        let mut most = self.grab;
+        if rules.place.in_hand_max > 0 && !self.core.has_waiting() {
+            let room = (rules.place.in_hand_max as usize).saturating_sub(self.core.in_hand());
+            if room == 0 {
+                return Err(RecvError::HandsFull);
+            }
+            most = most.min(room.min(TAKE_MAX as usize) as u32);
+        }
+        if !self.core.has_waiting() && !rules.is_turn(&self.member) {
+            self.core.retract();
+            return Ok(None);
+        }
+        let taken = match &mut rules.order {
+            Some(order) => {
+                let attempts_below = if letters_full { self.max_attempts as u8 } else { u8::MAX };
+                self.core.take_in_order(order, most, attempts_below)
+            }
+            None if letters_full => self.core.take_without_redo(most),
+            None => self.core.take(most),
+        };
+        if taken.is_some() {
+            self.member.seen();
+            rules.tell_in_hand(&self.member, self.core.in_hand() as u64);
+        }
+        Ok(taken)
+    }
+
+    /// As [`Worker::done`], where something is to be done beside it.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn done_by_rules(&mut self, ticket: Ticket) -> bool {
+        if self.member.is_forked() {
+            return false;
+        }
+        let held = self.finish(ticket.position);
+        if !frame::is_plain(ticket.header) {
+            self.measure_done(ticket.position, held);
+        }
+        let own = self.member.memories.acks;
+        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
+        held
+    }
+
+    /// Finishes an event in the core, by the rules if there are any.
+    pub(super) fn finish(&mut self, position: u64) -> bool {
+        let Some(rules) = &mut self.rules else { return self.core.done(position) };
+        let done = match &mut rules.order {
+            Some(order) => self.core.done_in_order(order, position),
+            None => DoneInOrder { held: self.core.done(position), frees: false },
+        };
+        rules.tell_in_hand(&self.member, self.core.in_hand() as u64);
+        if done.frees {
+            rules.nudge.wake(&self.member, 1);
+        }
+        done.held
+    }
+
+    /// After an event was handed back.
+    pub(super) fn handed_back(&mut self) {
+        if let Some(rules) = &mut self.rules {
+            rules.tell_in_hand(&self.member, self.core.in_hand() as u64);
+            rules.nudge.wake(&self.member, 1);
+        }
+    }
+
+    /// Before this worker leaves: those behind it need not wait for it.
+    pub(super) fn leave_by_rules(&mut self) {
+        if let Some(rules) = &mut self.rules {
+            rules.tell_in_hand(&self.member, NO_MORE);
+            rules.nudge.wake(&self.member, 1);
+        }
+    }
+
+    /// Looks for what may run, whatever was announced: now and then.
+    pub(super) fn look_again_by_rules(&mut self) {
+        if let Some(order) = self.rules.as_mut().and_then(|rules| rules.order.as_mut()) {
+            order.look_again();
+        }
+    }
+
+    /// Whether this worker may not take what lies at the head: others are before it, or too many events wait for earlier
+    /// ones.
+    pub(super) fn is_barred(&self) -> bool {
+        self.rules.as_ref().is_some_and(|rules| {
+            rules.order.as_ref().is_some_and(KeyOrder::is_full) || !rules.is_turn(&self.member)
+        })
+    }
+
+    /// Sleeps where the rules say.
+    pub(super) fn sleep(
+        &mut self,
+        sleepers: &mut Sleepers,
+        slice_ns: u64,
+    ) -> Result<Option<Ticket>, RecvError> {
+        let memories = self.member.memories;
+        let waits_for_turn = self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member));
+        let mut polled = Ok(None);
+        let look = || {
+            polled = self.poll();
+            !matches!(polled, Ok(None))
+        };
+        if waits_for_turn {
+            memories.sleep_for_turn(&mut sleepers.turn, slice_ns, look);
+            return polled;
+        }
+        memories.sleep_for_events(&mut sleepers.events, slice_ns, look);
+        if !matches!(polled, Ok(None)) {
+            return polled;
+        }
+        let polled = self.poll();
+        if matches!(polled, Ok(None))
+            && self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member))
+            && let Some(rules) = &mut self.rules
+        {
+            // It was this worker that was woken, and another should have been.
+            rules.nudge.wake(&self.member, i32::MAX as u32);
+        }
+        polled
+    }
+}
+
+/// A worker's sleep: for events, or for its turn.
+#[derive(Debug, Default)]
+pub(super) struct Sleepers {
+    events: Sleeper,
+    turn: Sleeper,
+}
