@@ -21,8 +21,8 @@ use crate::os::pages::PageReport;
 use crate::outlet::{SlotOutlet, StreamOutlet};
 use crate::reader::Reader;
 use crate::ring::anchor::POSITION_MAX;
+use crate::ring::levels::{IN_HAND_MAX, Rank};
 use crate::ring::peers::Side;
-use crate::ring::levels::{IN_HAND_MAX, Place};
 use crate::ring::registry::{
     DURABLE, LOSSY, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER, SEQUENCED,
 };
@@ -311,10 +311,10 @@ pub struct WorkOptions {
 }
 
 impl WorkOptions {
-    fn place(&self) -> Result<Place> {
+    fn rank(&self) -> Result<Rank> {
         let most = if self.in_hand_max == 0 && self.priority > 0 { 1 } else { self.in_hand_max };
         match u16::try_from(most) {
-            Ok(in_hand_max) => Ok(Place { level: self.priority, in_hand_max }),
+            Ok(in_hand_max) => Ok(Rank { level: self.priority, in_hand_max }),
             Err(_) => {
                 let what = format!("in_hand_max {most}");
                 Err(Error::invalid(what, format!("must be 1 to {IN_HAND_MAX}, or 0 for the default")))
@@ -618,7 +618,7 @@ impl Channel {
     /// process may not produce into their queue.
     pub fn worker(&self, options: &WorkOptions) -> Result<Worker> {
         self.expect(Kind::Queue, "worker")?;
-        let place = options.place()?;
+        let rank = options.rank()?;
         let letters = match &self.header().dead_letters {
             Some(name) => {
                 let channel = self.bus().attach(name)?;
@@ -630,11 +630,11 @@ impl Channel {
             }
             None => None,
         };
-        let who = Introduction { policy: ROLE_WORKER | place.policy(), name: options.name.clone() };
+        let who = Introduction { policy: ROLE_WORKER | rank.policy(), name: options.name.clone() };
         let member = Member::register(self, Side::Consumers, &who, |memories, peers, index| {
             sweep_entry(self, memories, peers, index)
         })?;
-        Ok(Worker::new(member, options.wait, options.until_closed, options.grab, place, letters))
+        Ok(Worker::new(member, options.wait, options.until_closed, options.grab, rank, letters))
     }
 
     fn explain(&self, error: JoinError) -> Error {

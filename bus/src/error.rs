@@ -260,7 +260,9 @@ pub enum RecvError {
     #[error("interrupted by a signal")]
     Interrupted,
     /// This worker has as many events in hand as it was opened for; it must finish one first.
-    #[error("as many events in hand as this worker was opened for (in_hand_max): finish one, or hand it back")]
+    #[error(
+        "as many events in hand as this worker was opened for (in_hand_max): finish one, or hand it back"
+    )]
     HandsFull,
 }
 

@@ -26,6 +26,7 @@ use crate::refusal::{self, Blocker};
 use crate::ring::anchor::{self, POSITION_MAX, Place};
 use crate::ring::frame;
 use crate::ring::gates::NO_GATE;
+use crate::ring::levels::Rank;
 use crate::ring::peers::{Peers, Side};
 use crate::ring::pressure;
 use crate::ring::registry::{self, Status};
@@ -214,6 +215,10 @@ pub struct Participant {
     pub lag: Option<u64>,
     /// Workers and slot-ring producers: tickets claimed and not finished.
     pub in_hand: u64,
+    /// Workers: their priority level; 0, which all others have, is served first.
+    pub priority: u8,
+    /// Workers that were opened with a bound: how many events they take in hand at most.
+    pub in_hand_max: Option<u32>,
     /// Events published or received.
     pub events: u64,
     /// Their payload bytes.
@@ -535,6 +540,7 @@ impl View<'_> {
         } else {
             (None, load(layout::EVENTS), load(layout::BYTES))
         };
+        let rank = if role == ParticipantRole::Worker { Rank::of(policy) } else { Rank::default() };
         Some(Participant {
             side,
             index,
@@ -554,6 +560,8 @@ impl View<'_> {
                 + taken.get(index).filter(|_| side == Side::Consumers).unwrap_or(&0),
             events,
             bytes,
+            priority: rank.level,
+            in_hand_max: Some(u32::from(rank.in_hand_max)).filter(|&most| most > 0),
             lost: load(layout::LOST),
             blocked: load(layout::BLOCKED),
             measures: measures(load(layout::MEASURES)),

@@ -26,7 +26,7 @@ use crate::os::clock;
 use crate::os::fork::ForkGuard;
 use crate::outlet::SlotOutlet;
 use crate::ring::frame;
-use crate::ring::levels::Place;
+use crate::ring::levels::Rank;
 use crate::ring::orphan::{Sweeper, Swept};
 use crate::ring::park::Waker;
 use crate::ring::registry;
@@ -140,11 +140,11 @@ impl Worker {
         wait: Wait,
         until_closed: bool,
         grab: u32,
-        place: Place,
+        rank: Rank,
         dead_letters: Option<Sender<SlotOutlet<false>>>,
     ) -> Worker {
         member.joined();
-        let rules = Rules::of(place, &member);
+        let rules = Rules::of(rank, &member);
         let header = member.channel.header();
         let Memories { ring, acks, data, done } = member.memories;
         let core = SlotWorker::new(

@@ -181,12 +181,15 @@ fn a_worker_that_sleeps_is_woken_when_the_event_in_front_is_done_elsewhere() {
 
 // ---- stories ----
 
+/// A worker, and what it has in hand.
+type Working = (Worker, Vec<(Ticket, u64)>);
+
 /// What the model knows.
 struct Story {
     channel: Channel,
     producer: Producer,
     next: u64,
-    workers: Vec<Option<(Worker, Vec<(Ticket, u64)>)>>,
+    workers: Vec<Option<Working>>,
     /// Deliveries so far of each event that waits.
     waiting: BTreeMap<u64, u32>,
     /// What each worker may have in hand.

@@ -141,7 +141,10 @@ impl Worker {
                 !is_before || log.finished.contains(&earlier),
                 "{value} was handed out before {earlier} was done"
             );
-            assert!(!is_before || !log.held.contains_key(&earlier), "{earlier} is in hand, and so is {value}");
+            assert!(
+                !is_before || !log.held.contains_key(&earlier),
+                "{earlier} is in hand, and so is {value}"
+            );
         }
         *log.handed_out.entry(value).or_default() += 1;
         log.held.insert(value, self.id);
@@ -307,7 +310,8 @@ fn without_the_rule_the_log_shows_it() {
         work(&world, &Participant::immortal(), 1, 1);
         judge(&world, 0, &"without the rule");
     };
-    let failure = std::panic::catch_unwind(story).expect_err("a later event was handed out, and nobody noticed");
+    let failure =
+        std::panic::catch_unwind(story).expect_err("a later event was handed out, and nobody noticed");
     let text = failure.downcast_ref::<String>().expect("a message");
     assert!(text.contains("before 0 was done"), "{text}");
 }

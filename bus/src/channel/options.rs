@@ -235,7 +235,9 @@ impl ChannelOptions {
             ));
         }
         if kind != Kind::Queue && self.keyed {
-            let why = format!("only a queue hands events to workers, this is a {kind}: its events are in order anyway");
+            let why = format!(
+                "only a queue hands events to workers, this is a {kind}: its events are in order anyway"
+            );
             return Err(Error::invalid("keyed", why));
         }
         if self.max_attempts > ATTEMPT_MAX as u32 {

@@ -191,13 +191,7 @@ impl KeyOrder {
     }
 
     /// Whether the next event with `key` behind ticket `t` was put aside: it waits for `t`, and for nothing else.
-    pub(super) fn next_waits<M: Memory>(
-        &mut self,
-        view: &View<'_, M>,
-        head: u64,
-        key: u64,
-        t: u64,
-    ) -> bool {
+    pub(super) fn next_waits<M: Memory>(&mut self, view: &View<'_, M>, head: u64, key: u64, t: u64) -> bool {
         self.extend(view, head);
         let behind = Open { key: Some(key), ticket: t.saturating_add(1) };
         let first = self.open.partition_point(|open| *open < behind);

@@ -31,24 +31,24 @@ pub const STILL_NS_MIN: u64 = 100_000_000;
 const LEVEL_SHIFT: u32 = 16;
 const BOUND_SHIFT: u32 = 32;
 
-/// What a worker's policy word says of its place. The default is that of a plain worker.
+/// What a worker's policy word says of its rank. The default is that of a plain worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct Rank {
     /// 0 is served first.
     pub level: u8,
     /// Events in hand from which on it is saturated, and takes no more; 0 for one that was opened without a bound.
     pub in_hand_max: u16,
 }
 
-impl Place {
+impl Rank {
     /// The bits of the policy word.
     pub const fn policy(self) -> u64 {
         (self.level as u64) << LEVEL_SHIFT | (self.in_hand_max as u64) << BOUND_SHIFT
     }
 
-    /// The place in a policy word.
-    pub const fn of(policy: u64) -> Place {
-        Place { level: (policy >> LEVEL_SHIFT) as u8, in_hand_max: (policy >> BOUND_SHIFT) as u16 }
+    /// The rank in a policy word.
+    pub const fn of(policy: u64) -> Rank {
+        Rank { level: (policy >> LEVEL_SHIFT) as u8, in_hand_max: (policy >> BOUND_SHIFT) as u16 }
     }
 }
 
@@ -83,19 +83,19 @@ impl<M: Memory> Levels<'_, M> {
         if status(state) != Status::Active || policy & 0xFF != ROLE_WORKER {
             return false;
         }
-        let place = Place::of(policy);
-        if place.level >= level {
+        let rank = Rank::of(policy);
+        if rank.level >= level {
             return false;
         }
         let seen_ns = self.acks.load(entry + layout::SEEN_NS, Edge::Plain);
         let is_still = now_ns.saturating_sub(seen_ns) > self.stuck_after_ns.max(STILL_NS_MIN);
-        !is_still && !self.is_saturated(entry, place)
+        !is_still && !self.is_saturated(entry, rank)
     }
 
-    fn is_saturated(&self, entry: usize, place: Place) -> bool {
-        if place.in_hand_max > 0 {
+    fn is_saturated(&self, entry: usize, rank: Rank) -> bool {
+        if rank.in_hand_max > 0 {
             // Plain: a hint; what is in hand is the queue's own affair.
-            return self.acks.load(entry + layout::IN_HAND, Edge::Plain) >= place.in_hand_max as u64;
+            return self.acks.load(entry + layout::IN_HAND, Edge::Plain) >= rank.in_hand_max as u64;
         }
         let claim = self.acks.load(entry + layout::CLAIM, Edge::Announce);
         let head = self.acks.load(layout::HEAD, Edge::Head);
@@ -115,9 +115,9 @@ mod tests {
     #[test]
     fn a_place_travels_in_a_policy_word() {
         for (level, in_hand_max) in [(0, 0), (0, 7), (255, 65_535), (3, 1)] {
-            let place = Place { level, in_hand_max };
-            let policy = place.policy();
-            assert_eq!(Place::of(policy | ROLE_WORKER | 0xF << 8), place);
+            let rank = Rank { level, in_hand_max };
+            let policy = rank.policy();
+            assert_eq!(Rank::of(policy | ROLE_WORKER | 0xF << 8), rank);
             assert_eq!(policy & 0xFFFF, 0, "the role and the policy bits are others'");
         }
     }

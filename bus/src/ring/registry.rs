@@ -288,8 +288,14 @@ impl<M: Memory> Registry<M> {
             m.store(entry + layout::JOINED, 0, Edge::Plain);
             m.store(entry + layout::BEHIND, 0, Edge::Plain);
         }
-        let counts =
-            [layout::EVENTS, layout::LOST, layout::BLOCKED, layout::BYTES, layout::WAIT_SINCE_NS, layout::IN_HAND];
+        let counts = [
+            layout::EVENTS,
+            layout::LOST,
+            layout::BLOCKED,
+            layout::BYTES,
+            layout::WAIT_SINCE_NS,
+            layout::IN_HAND,
+        ];
         for offset in counts {
             m.store(entry + offset, 0, Edge::Plain);
         }

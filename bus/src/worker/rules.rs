@@ -19,7 +19,7 @@ use crate::memory::{Edge, Mapped, Memory};
 use crate::os::clock;
 use crate::ring::frame;
 use crate::ring::key_order::KeyOrder;
-use crate::ring::levels::{Levels, Place};
+use crate::ring::levels::{Levels, Rank};
 use crate::ring::park::{Futex, Sleeper, Waker};
 use crate::ring::slot_worker::DoneInOrder;
 use crate::ring::word::Slots;
@@ -49,7 +49,7 @@ impl Nudge {
 /// A worker's rules, and its private state by them.
 #[derive(Debug)]
 pub(super) struct Rules {
-    place: Place,
+    rank: Rank,
     /// In a keyed queue.
     order: Option<KeyOrder>,
     stuck_after_ns: u64,
@@ -60,12 +60,12 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// The rules for a worker of this place, if there are any.
-    pub(super) fn of(place: Place, member: &Member) -> Option<Box<Rules>> {
+    /// The rules for a worker of this rank, if there are any.
+    pub(super) fn of(rank: Rank, member: &Member) -> Option<Box<Rules>> {
         let header = member.channel.header();
-        (header.keyed || place != Place::default()).then(|| {
+        (header.keyed || rank != Rank::default()).then(|| {
             Box::new(Rules {
-                place,
+                rank,
                 order: header.keyed.then(KeyOrder::new),
                 stuck_after_ns: header.stuck_after_ns,
                 told_in_hand: 0,
@@ -76,7 +76,7 @@ impl Rules {
     }
 
     fn is_turn(&self, member: &Member) -> bool {
-        if self.place.level == 0 {
+        if self.rank.level == 0 {
             return true;
         }
         let header = member.channel.header();
@@ -87,14 +87,14 @@ impl Rules {
             consumers: header.consumers_max as usize,
             stuck_after_ns: self.stuck_after_ns,
         };
-        levels.is_turn_of(self.place.level, clock::coarse_ns())
+        levels.is_turn_of(self.rank.level, clock::coarse_ns())
     }
 
     fn tell_in_hand(&mut self, member: &Member, in_hand: u64) {
-        if self.place.in_hand_max == 0 || in_hand == self.told_in_hand {
+        if self.rank.in_hand_max == 0 || in_hand == self.told_in_hand {
             return;
         }
-        let bound = self.place.in_hand_max as u64;
+        let bound = self.rank.in_hand_max as u64;
         let is_news = in_hand >= bound && self.told_in_hand < bound;
         self.told_in_hand = in_hand;
         member.note(layout::IN_HAND, in_hand);
@@ -118,8 +118,8 @@ impl Worker {
             });
         };
         let mut most = self.grab;
-        if rules.place.in_hand_max > 0 && !self.core.has_waiting() {
-            let room = (rules.place.in_hand_max as usize).saturating_sub(self.core.in_hand());
+        if rules.rank.in_hand_max > 0 && !self.core.has_waiting() {
+            let room = (rules.rank.in_hand_max as usize).saturating_sub(self.core.in_hand());
             if room == 0 {
                 return Err(RecvError::HandsFull);
             }

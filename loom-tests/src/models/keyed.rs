@@ -41,7 +41,8 @@ struct Clerk {
 
 impl Shop {
     fn new(weak: Weak, consumers: usize) -> Shop {
-        let rig = SlotRig::new(Shape { weak, producers: 1, consumers, keyed: true, ..Shape::default() }, true);
+        let rig =
+            SlotRig::new(Shape { weak, producers: 1, consumers, keyed: true, ..Shape::default() }, true);
         let account = Words::new(None).cell(0).share();
         let mut producer = rig.producer::<false>(0, &Actor::immortal());
         for value in 1..=2 {

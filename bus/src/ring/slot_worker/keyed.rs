@@ -35,12 +35,7 @@ pub struct DoneInOrder {
 impl<M: Memory> SlotWorker<M> {
     /// As [`Self::take`], in the order of the keys. Events that were delivered `attempts_below` times or more are passed
     /// over, and so are, therefore, later ones with their keys.
-    pub fn take_in_order(
-        &mut self,
-        order: &mut KeyOrder,
-        most: u32,
-        attempts_below: u8,
-    ) -> Option<Taken> {
+    pub fn take_in_order(&mut self, order: &mut KeyOrder, most: u32, attempts_below: u8) -> Option<Taken> {
         loop {
             while self.waiting != 0 {
                 let taken = self.hand_out();
