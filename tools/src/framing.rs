@@ -150,6 +150,9 @@ fn object_of(event: &Event<'_>, attempt: Option<u32>) -> Value {
         });
         object.insert("origin".into(), origin);
     }
+    if let Some(key) = event.key() {
+        object.insert("key".into(), key.into());
+    }
     match std::str::from_utf8(event.payload()) {
         Ok(text) => object.insert("payload".into(), text.into()),
         Err(_) => object.insert("payload_base64".into(), BASE64_STANDARD.encode(event.payload()).into()),

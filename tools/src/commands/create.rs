@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   railbus create demo/ticks --kind stream --capacity 4MiB
   railbus create demo/jobs --kind queue --slots 1024 --slot-bytes 256 --max-attempts 3
+  railbus create demo/orders --kind queue --keyed
   railbus create demo/prices --kind topic --stamp --if-missing
   railbus create demo/orders --kind queue --high-watermark 80 --low-watermark 50 --credits 256
   railbus create demo/spill --kind queue --slots 65536 --slot-bytes 512
@@ -85,6 +86,9 @@ pub(crate) struct CreateArgs {
     /// Stamp every event with the time it was published at
     #[arg(long)]
     stamp: bool,
+    /// Queue: work on events with the same key one after the other, in order (see `pub --key-field`)
+    #[arg(long)]
+    keyed: bool,
     /// Owner of both files, as name or uid (needs CAP_CHOWN)
     #[arg(long, value_name = "USER", value_parser = parse_user)]
     owner: Option<u32>,
@@ -232,6 +236,7 @@ fn create(name: &ChannelName, args: &CreateArgs) -> Outcome {
         .dead_letters(args.dead_letters.clone())
         .stuck_after(args.stuck_after)
         .stamp(args.stamp)
+        .keyed(args.keyed)
         .permissions(Permissions {
             owner: args.owner,
             ring_group: args.producers_group,

@@ -85,6 +85,7 @@ fn object(info: &Info) -> Value {
         "max_attempts": header.max_attempts,
         "dead_letters": header.dead_letters,
         "stamp": header.stamp,
+        "keyed": header.keyed,
         "stuck_after_ns": header.stuck_after_ns,
         "first_position": header.first_position,
         "pages": {
@@ -142,6 +143,8 @@ fn participant(one: &Participant) -> Value {
         "position": one.position,
         "lag": one.lag,
         "in_hand": one.in_hand,
+        "priority": one.priority,
+        "in_hand_max": one.in_hand_max,
         "events": one.events,
         "bytes": one.bytes,
         "lost": one.lost,
@@ -200,6 +203,9 @@ fn report(info: &Info) -> String {
     }
     if header.stamp {
         policy.push_str(", stamped");
+    }
+    if header.keyed {
+        policy.push_str(", keyed");
     }
     let _ = write!(policy, ", stuck after {}", time_text(header.stuck_after_ns));
     line("policy", policy);
@@ -285,8 +291,13 @@ fn notes(one: &Participant) -> String {
     if let Some(waits) = &one.waits {
         notes.push(format!("waits for room at {} for {}", waits.position, time_text(waits.for_ns)));
     }
-    if one.in_hand > 0 {
-        notes.push(format!("{} in hand", one.in_hand));
+    if one.priority > 0 {
+        notes.push(format!("level {}", one.priority));
+    }
+    match one.in_hand_max {
+        Some(most) => notes.push(format!("{} of {most} in hand", one.in_hand)),
+        None if one.in_hand > 0 => notes.push(format!("{} in hand", one.in_hand)),
+        None => {}
     }
     if one.lost > 0 {
         notes.push(format!("{} lost", one.lost));

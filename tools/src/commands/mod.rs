@@ -15,6 +15,7 @@ pub(crate) mod journald;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod publish;
+mod publish_key;
 pub(crate) mod purge;
 pub(crate) mod repair;
 pub(crate) mod replay;

@@ -4,6 +4,7 @@
 //! trickles is published at once, and a file in large batches.
 
 use crate::commands::create::GeometryArgs;
+use crate::commands::publish_key::KeyArgs;
 use crate::failure::{Failure, Outcome, note};
 use crate::framing::{Cut, CutError};
 use crate::open;
@@ -25,6 +26,7 @@ Examples:
   railbus pub demo/ticks --raw < FILE                           events as large as is useful
   railbus pub demo/jobs --lines --rate 1000 --timeout 5s < jobs.txt
   railbus pub demo/ticks --traceparent \"$TRACEPARENT\" < FILE    carries a W3C trace context
+  railbus pub demo/orders --key-field 2 < orders.txt            to a keyed queue: in order by customer
   railbus pub demo/new --create --kind topic --type-id 7 < lines.txt
 
 Exit code 0 says that all of the input is published; 7 that a queue is full and has no live worker, 8 \
@@ -57,6 +59,8 @@ pub(crate) struct PublishArgs {
     /// W3C trace context of the events: the span that publishes them, as VERSION-TRACE_ID-SPAN_ID-FLAGS
     #[arg(long, visible_alias = "trace", value_name = "CONTEXT")]
     traceparent: Option<TraceContext>,
+    #[command(flatten)]
+    key: KeyArgs,
     /// Begin when so many subscribers, workers or taps are attached
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     wait_subscribers: usize,
@@ -233,8 +237,10 @@ impl<'a, R: Outlet> Pump<'a, R> {
                 continue;
             }
             let batch = &payloads[done..done + due];
-            let singly = matches!(self.overflow, Overflow::DropNewest | Overflow::Divert);
-            let count = if self.attributes != Attributes::default() || singly {
+            let singly = matches!(self.overflow, Overflow::DropNewest | Overflow::Divert)
+                || self.attributes != Attributes::default()
+                || self.args.key.is_given();
+            let count = if singly {
                 self.publish_one(batch[0])?;
                 1
             } else {
@@ -267,7 +273,8 @@ impl<'a, R: Outlet> Pump<'a, R> {
 
     /// Publishes one event, waiting for room as the channel and the arguments say.
     fn publish_one(&mut self, payload: &[u8]) -> Outcome {
-        let attributes = self.attributes;
+        let key = self.args.key.of(payload, self.progress.events() + 1)?;
+        let attributes = Attributes { key, ..self.attributes };
         let waited = Instant::now();
         loop {
             let sent = if matches!(self.overflow, Overflow::DropNewest | Overflow::Divert) {

@@ -19,6 +19,8 @@ Examples:
   railbus work demo/jobs --lines                  prints each event, then it is done
   railbus work demo/jobs --until-closed > OUT     ends when no producer is left and all is done
   railbus work demo/jobs --exec 'gzip > out.$RAILBUS_POSITION.gz'
+  railbus work demo/jobs --in-hand 8 --exec ./do   the first choice; beside it, for what it cannot take:
+  railbus work demo/jobs --priority 1 --exec ./do
   railbus work demo/jobs.dead --json              dead letters, with their origin
 
 A command gets the payload on its standard input, and RAILBUS_POSITION, RAILBUS_ATTEMPT, \
@@ -48,6 +50,13 @@ pub(crate) struct WorkArgs {
     /// A name for `railbus info`
     #[arg(long, default_value = "", hide_default_value = true)]
     name: String,
+    /// Priority level: 0 is served first; lower levels, 1 to 255, get events only while every worker above them has
+    /// as many in hand as it may, or does not move
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    priority: u8,
+    /// Most events in this worker's hands, 1 to 65535 [default: no bound; 1 below level 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    in_hand: Option<u32>,
     /// End when the last producer has left and every event is done
     #[arg(long)]
     until_closed: bool,
@@ -62,8 +71,13 @@ pub(crate) struct WorkArgs {
 /// Works.
 pub(crate) fn run(args: &WorkArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
-    let options =
-        WorkOptions { name: args.name.clone(), until_closed: args.until_closed, ..WorkOptions::default() };
+    let options = WorkOptions {
+        name: args.name.clone(),
+        until_closed: args.until_closed,
+        priority: args.priority,
+        in_hand_max: args.in_hand.unwrap_or(0),
+        ..WorkOptions::default()
+    };
     interrupt::catch();
     let mut worker = channel.worker(&options)?;
     let mut output = EventOutput::new();

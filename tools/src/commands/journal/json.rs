@@ -63,6 +63,9 @@ fn append_extensions(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
             sequence.publisher, sequence.number
         );
     }
+    if let Some(key) = event.key() {
+        let _ = write!(out, ",\"key\":{key}");
+    }
 }
 
 /// Appends `{"gap":"REASON","from":..,"to":..,"events":..,"time_ns":..}`; `events` is null when nobody knows.
