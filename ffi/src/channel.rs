@@ -55,6 +55,8 @@ pub const RAILBUS_WITH_RING_GROUP: u32 = 32;
 pub const RAILBUS_WITH_ACKS_GROUP: u32 = 64;
 /// Channel option: `channel_id` is meant.
 pub const RAILBUS_WITH_CHANNEL_ID: u32 = 128;
+/// Channel option: a queue's events with the same key are worked on one after the other, in order.
+pub const RAILBUS_KEYED: u32 = 256;
 
 /// A channel that is open. It takes no part yet: senders, readers and workers are opened from it, and outlive it. May
 /// be used by several threads at once.
@@ -198,8 +200,8 @@ pub struct railbus_channel_header {
     pub low_watermark: u32,
     /// Unfinished events that one producer may have in the ring; 0 is without limit.
     pub credits: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Whether a queue's events with the same key are worked on one after the other: 0 or 1.
+    pub keyed: u32,
 }
 
 sized!(railbus_channel_options, railbus_channel_header);
@@ -225,7 +227,7 @@ impl railbus_channel_options {
             RAILBUS_PAGES_ORDINARY => Pages::Ordinary,
             other => return Err(Failure::invalid(format!("pages {other}: must be one of RAILBUS_PAGES_"))),
         };
-        if self.flags >= RAILBUS_WITH_CHANNEL_ID << 1 {
+        if self.flags >= RAILBUS_KEYED << 1 {
             return Err(Failure::invalid(format!(
                 "channel options {:#x}: unknown ones among them",
                 self.flags
@@ -237,6 +239,7 @@ impl railbus_channel_options {
             .overflow(overflow)
             .pages(pages)
             .stamp(has(RAILBUS_STAMP))
+            .keyed(has(RAILBUS_KEYED))
             .require_huge(has(RAILBUS_REQUIRE_HUGE))
             .lock_memory(!has(RAILBUS_NO_MEMORY_LOCK))
             .numa_node(has(RAILBUS_ON_NUMA_NODE).then_some(self.numa_node))
@@ -412,7 +415,7 @@ pub unsafe extern "C" fn railbus_channel_describe(
             high_watermark,
             low_watermark,
             credits: from.credits,
-            reserved: 0,
+            keyed: from.keyed.into(),
         };
         sized::write(header, &filled)
     })

@@ -1,6 +1,6 @@
 //! Events as C sees them, and what travels with their payloads.
 
-use railbus::ring::frame::{ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
+use railbus::ring::frame::{KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 use railbus::{Attributes, Event, Origin, Sequence, TraceContext};
 
 use crate::result::{Failure, railbus_error};
@@ -17,8 +17,10 @@ pub const RAILBUS_HAS_ORIGIN: u8 = 4;
 pub const RAILBUS_REPLAYED: u8 = 8;
 /// The event carries the number that its publisher gave it.
 pub const RAILBUS_HAS_SEQUENCE: u8 = 16;
+/// The event carries a key.
+pub const RAILBUS_HAS_KEY: u8 = 32;
 
-const _: () = assert!(RAILBUS_HAS_TIME == STAMPED && RAILBUS_HAS_TRACE == TRACED);
+const _: () = assert!(RAILBUS_HAS_TIME == STAMPED && RAILBUS_HAS_TRACE == TRACED && RAILBUS_HAS_KEY == KEYED);
 const _: () = assert!(
     RAILBUS_HAS_ORIGIN == ORIGIN && RAILBUS_REPLAYED == REPLAYED && RAILBUS_HAS_SEQUENCE == SEQUENCED
 );
@@ -69,7 +71,7 @@ pub struct railbus_attributes {
     /// Type id, for the reader's use.
     pub type_id: u16,
     /// Which of the following are meant: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`, `RAILBUS_HAS_ORIGIN`,
-    /// `RAILBUS_HAS_SEQUENCE`, `RAILBUS_REPLAYED`, or-ed together.
+    /// `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_REPLAYED`, or-ed together.
     pub flags: u8,
     /// W3C trace flags: 1 is sampled.
     pub trace_flags: u8,
@@ -91,6 +93,9 @@ pub struct railbus_attributes {
     pub sequence_publisher: u64,
     /// Numbered event: its number.
     pub sequence_number: u64,
+    /// Event with a key: a queue with `RAILBUS_KEYED` works on events with one key one after the other, in order. Of
+    /// bytes, take their 64-bit FNV-1a, as the command line does.
+    pub key: u64,
 }
 
 sized!(railbus_attributes);
@@ -106,6 +111,7 @@ impl railbus_attributes {
             | RAILBUS_HAS_TRACE
             | RAILBUS_HAS_ORIGIN
             | RAILBUS_HAS_SEQUENCE
+            | RAILBUS_HAS_KEY
             | RAILBUS_REPLAYED;
         if from.flags & !known != 0 {
             return Err(Failure::invalid(format!("attributes {:#x}: unknown ones among them", from.flags)));
@@ -128,6 +134,7 @@ impl railbus_attributes {
             sequence: has(RAILBUS_HAS_SEQUENCE)
                 .then_some(Sequence { publisher: from.sequence_publisher, number: from.sequence_number }),
             replayed: has(RAILBUS_REPLAYED),
+            key: has(RAILBUS_HAS_KEY).then_some(from.key),
         }))
     }
 }
@@ -147,8 +154,8 @@ impl railbus_event {
     }
 }
 
-/// Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin, number.
-/// What its `flags` do not name is zero.
+/// Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin,
+/// number, key. What its `flags` do not name is zero.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_event_attributes(
     event: *const railbus_event,
@@ -180,6 +187,7 @@ pub unsafe extern "C" fn railbus_event_attributes(
             origin_attempts: origin.attempts,
             sequence_publisher: event.sequence().map_or(0, |sequence| sequence.publisher),
             sequence_number: event.sequence().map_or(0, |sequence| sequence.number),
+            key: event.key().unwrap_or(0),
         };
         sized::write(attributes, &filled)
     })

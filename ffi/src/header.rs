@@ -145,13 +145,13 @@ fn layouts() -> Vec<Layout> {
             struct_size, kind, overflow, stamp, payload_max, capacity_bytes, slots, slot_bytes, page_bytes,
             huge_pages, numa_node, producers_max, consumers_max, max_attempts, creator_pid, stuck_after_ns,
             first_position, created_ns, incarnation, channel_id, bus, name, dead_letters,
-            divert_to, high_watermark, low_watermark, credits, reserved,
+            divert_to, high_watermark, low_watermark, credits, keyed,
         }
         railbus_event { payload, position, payload_bytes, type_id, flags, attempt }
         railbus_bytes { bytes, count }
         railbus_attributes {
             struct_size, type_id, flags, trace_flags, published_ns, trace_id, span_id, origin_channel,
-            origin_incarnation, origin_position, origin_attempts, sequence_publisher, sequence_number,
+            origin_incarnation, origin_position, origin_attempts, sequence_publisher, sequence_number, key,
         }
         railbus_sender_options { struct_size, flags, name, name_bytes, wait, reserved, spin_ns }
         railbus_sender_stats { struct_size, under_pressure, events, dropped, payload_max, resume_point, diverted, refusal }
@@ -162,7 +162,9 @@ fn layouts() -> Vec<Layout> {
         railbus_strided {
             struct_size, reserved, payloads, stride_bytes, events_max, lengths, positions, type_ids, published_ns,
         }
-        railbus_worker_options { struct_size, flags, name, name_bytes, wait, grab, spin_ns }
+        railbus_worker_options {
+            struct_size, flags, name, name_bytes, wait, grab, spin_ns, priority, in_hand_max,
+        }
         railbus_worker_stats { struct_size, reserved, events, in_hand }
         railbus_job { event, token }
         railbus_channel_info {

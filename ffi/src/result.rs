@@ -194,6 +194,7 @@ impl From<RecvError> for Failure {
             RecvError::Forked => RAILBUS_FORKED,
             RecvError::Corrupt(_) => RAILBUS_CORRUPT,
             RecvError::Interrupted => RAILBUS_INTERRUPTED,
+            RecvError::HandsFull => RAILBUS_BUSY,
             _ => RAILBUS_IO,
         };
         let lost = match error {

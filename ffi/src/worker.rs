@@ -49,6 +49,12 @@ pub struct railbus_worker_options {
     pub grab: u32,
     /// How long to poll first, in ns.
     pub spin_ns: u64,
+    /// Priority level, 0 to 255: 0 is served first; a lower level gets events only while every worker above it has as many
+    /// in hand as it may, or does not move.
+    pub priority: u32,
+    /// Most events in this worker's hands, 1 to 65535: a take beyond returns `RAILBUS_BUSY`. 0 is no bound on level 0,
+    /// and 1 on the levels below.
+    pub in_hand_max: u32,
 }
 
 /// What a worker has done. Initialise `struct_size` before it is filled.
@@ -102,7 +108,11 @@ pub unsafe extern "C" fn railbus_worker_open(
         if given.grab > 64 {
             return Err(Failure::invalid(format!("grab {}: must be 0 to 64", given.grab)));
         }
+        let priority = u8::try_from(given.priority)
+            .map_err(|_| Failure::invalid(format!("priority {}: must be 0 to 255", given.priority)))?;
         let options = WorkOptions {
+            priority,
+            in_hand_max: given.in_hand_max,
             // SAFETY: as above.
             name: unsafe { text("the worker's name", given.name, given.name_bytes) }?.to_owned(),
             wait: wait(given.wait, given.spin_ns)?,
@@ -127,7 +137,8 @@ pub unsafe extern "C" fn railbus_worker_close(worker: *mut railbus_worker, error
 ///
 /// Waits at most `timeout_ns`: 0 does not wait.
 ///
-/// Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_CLOSED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+/// Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_CLOSED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`,
+/// `RAILBUS_BUSY` when as many events are in hand as `in_hand_max` allows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_take(
     worker: *mut railbus_worker,
