@@ -101,6 +101,8 @@ type ChannelOptions struct {
 	Overflow Overflow
 	// Stamp makes events carry the time they were published at.
 	Stamp bool
+	// Keyed, of a queue: events with the same key (Attributes.Key) are worked on one after the other, in order.
+	Keyed bool
 	// ProducersMax is how many producers there may be at once, 1 to 255; 0 is 64. A stream has one.
 	ProducersMax uint32
 	// ConsumersMax is how many consumers there may be at once, 1 to 255; 0 is 64.
@@ -165,6 +167,7 @@ func (options *ChannelOptions) given() (C.railbus_channel_options, error) {
 		}
 	}
 	flag(options.Stamp, C.RAILBUS_STAMP)
+	flag(options.Keyed, C.RAILBUS_KEYED)
 	flag(options.RequireHuge, C.RAILBUS_REQUIRE_HUGE)
 	flag(options.NoMemoryLock, C.RAILBUS_NO_MEMORY_LOCK)
 	number := func(number *uint32, field *C.uint32_t, meant C.uint32_t) {
@@ -196,6 +199,8 @@ type Header struct {
 	Overflow Overflow
 	// Stamp says whether events carry the time they were published at.
 	Stamp bool
+	// Keyed says whether a queue's events with the same key are worked on one after the other, in order.
+	Keyed bool
 	// PayloadMax is the largest payload in bytes, without a trace context or origin.
 	PayloadMax int
 	// CapacityBytes is the bytes of event data.
@@ -255,6 +260,7 @@ func newChannel(handle *C.railbus_channel) (*Channel, error) {
 		Kind:          Kind(header.kind),
 		Overflow:      Overflow(header.overflow),
 		Stamp:         header.stamp != 0,
+		Keyed:         header.keyed != 0,
 		PayloadMax:    int(header.payload_max),
 		CapacityBytes: uint64(header.capacity_bytes),
 		Slots:         uint64(header.slots),

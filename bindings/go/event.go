@@ -44,6 +44,8 @@ const (
 	HasReplayed Has = C.RAILBUS_REPLAYED
 	// HasSequence: the number that its publisher gave it.
 	HasSequence Has = C.RAILBUS_HAS_SEQUENCE
+	// HasKey: a key.
+	HasKey Has = C.RAILBUS_HAS_KEY
 )
 
 // Trace is a W3C trace context.
@@ -90,6 +92,9 @@ type Attributes struct {
 	Origin Origin
 	// Sequence is read only: PublishNumbered gives numbers.
 	Sequence Sequence
+	// Key is the event's key: a queue made with Keyed works on events with one key one after the other, in order. Of bytes,
+	// take their 64-bit FNV-1a, as hash/fnv and the command line do.
+	Key uint64
 }
 
 // Payload returns the bytes of the event where they lie, aligned to 8; never nil. Do not write to them.
@@ -134,6 +139,7 @@ func (event Event) Attributes() Attributes {
 		Attempts:    uint64(found.origin_attempts),
 	}
 	attributes.Sequence = Sequence{uint64(found.sequence_publisher), uint64(found.sequence_number)}
+	attributes.Key = uint64(found.key)
 	return attributes
 }
 
@@ -149,6 +155,7 @@ func (attributes *Attributes) given() C.railbus_attributes {
 		origin_incarnation: C.uint64_t(attributes.Origin.Incarnation),
 		origin_position:    C.uint64_t(attributes.Origin.Position),
 		origin_attempts:    C.uint64_t(attributes.Origin.Attempts),
+		key:                C.uint64_t(attributes.Key),
 	}
 	*(*[16]byte)(unsafe.Pointer(&given.trace_id)) = attributes.Trace.TraceID
 	*(*[8]byte)(unsafe.Pointer(&given.span_id)) = attributes.Trace.SpanID

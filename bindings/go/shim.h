@@ -220,6 +220,7 @@ static inline int32_t railbus_go_reader_open(const railbus_channel *channel, uin
 
 static inline int32_t railbus_go_worker_open(const railbus_channel *channel, uint32_t flags, const char *name,
                                              size_t name_bytes, uint32_t wait, uint64_t spin_ns, uint32_t grab,
+                                             uint32_t priority, uint32_t in_hand_max,
                                              railbus_worker **worker, railbus_error *error) {
     railbus_worker_options options = RAILBUS_WORKER_OPTIONS_INIT;
     options.flags = flags;
@@ -228,6 +229,8 @@ static inline int32_t railbus_go_worker_open(const railbus_channel *channel, uin
     options.wait = wait;
     options.spin_ns = spin_ns;
     options.grab = grab;
+    options.priority = priority;
+    options.in_hand_max = in_hand_max;
     return railbus_worker_open(channel, &options, worker, error);
 }
 

@@ -32,6 +32,12 @@ type WorkerOptions struct {
 	// Grab is how many events to take from the ring at once, 1 to 64. More is faster with one worker, and less fair
 	// between several, because what one has taken no other can. 0 follows the load.
 	Grab uint32
+	// Priority is the worker's level: 0 is served first. A worker of a lower level, 1 to 255, gets events only while every
+	// worker above it has as many in hand as it may, or does not move.
+	Priority uint8
+	// InHandMax is the most events in the worker's hands, 1 to 65535; taking more returns [ErrBusy]. 0 is no bound on level
+	// 0, and 1 on the levels below.
+	InHandMax uint32
 	// UntilClosed ends taking with [ErrEnded] when the last producer has left and everything was done.
 	UntilClosed bool
 }
@@ -73,7 +79,8 @@ func (channel *Channel) Worker(options WorkerOptions) (*Worker, error) {
 	worker := new(Worker)
 	err = channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {
 		wait, grab := C.uint32_t(options.Wait.Mode), C.uint32_t(options.Grab)
-		return C.railbus_go_worker_open(handle, flags, name, bytes, wait, spinNS, grab, &worker.handle, told)
+		level, most := C.uint32_t(options.Priority), C.uint32_t(options.InHandMax)
+		return C.railbus_go_worker_open(handle, flags, name, bytes, wait, spinNS, grab, level, most, &worker.handle, told)
 	})
 	if err != nil {
 		return nil, err

@@ -45,6 +45,7 @@ class _ChannelOptions(TypedDict, total=False):
     slot_bytes: int | None
     overflow: Overflow | None
     stamp: bool | None
+    keyed: bool | None
     producers_max: int | None
     consumers_max: int | None
     max_attempts: int | None
@@ -111,6 +112,8 @@ class _WorkerOptions(TypedDict, total=False):
     grab: int
     wait: Wait
     spin_ns: int
+    priority: int
+    in_hand_max: int
 
 def version() -> str: ...
 def layout_fingerprint() -> int: ...
@@ -192,6 +195,7 @@ class Sender(Member):
         trace: TraceContext | tuple[bytes, bytes, int] | None = None,
         origin: Origin | tuple[int, int, int, int] | None = None,
         replayed: bool = False,
+        key: int | None = None,
         timeout: float | None = None,
     ) -> int | None: ...
     def publish_numbered(
@@ -202,6 +206,7 @@ class Sender(Member):
         type_id: int = 0,
         published_ns: int | None = None,
         trace: TraceContext | tuple[bytes, bytes, int] | None = None,
+        key: int | None = None,
         timeout: float | None = None,
     ) -> int | None: ...
     def publish_durable(
@@ -212,6 +217,7 @@ class Sender(Member):
         type_id: int = 0,
         published_ns: int | None = None,
         trace: TraceContext | tuple[bytes, bytes, int] | None = None,
+        key: int | None = None,
     ) -> int: ...
     def publish_batch(
         self,
@@ -230,6 +236,7 @@ class Sender(Member):
         trace: TraceContext | tuple[bytes, bytes, int] | None = None,
         origin: Origin | tuple[int, int, int, int] | None = None,
         replayed: bool = False,
+        key: int | None = None,
     ) -> Claim: ...
     def readers(self) -> int: ...
     def stats(self) -> SenderStats: ...
@@ -302,6 +309,8 @@ class InPlace:
     def origin(self) -> Origin | None: ...
     @property
     def sequence(self) -> Sequence | None: ...
+    @property
+    def key(self) -> int | None: ...
     def copy(self) -> Event: ...
 
 @disjoint_base
@@ -368,6 +377,8 @@ class Worker(Member):
         grab: int = 0,
         wait: Wait = "default",
         spin_ns: int = 0,
+        priority: int = 0,
+        in_hand_max: int = 0,
     ) -> None: ...
     def take(self, timeout: float | None = None) -> Job: ...
     def try_take(self) -> Job | None: ...

@@ -67,11 +67,13 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_WITH_RING_GROUP
         RAILBUS_WITH_ACKS_GROUP
         RAILBUS_WITH_CHANNEL_ID
+        RAILBUS_KEYED
         RAILBUS_HAS_TIME
         RAILBUS_HAS_TRACE
         RAILBUS_HAS_ORIGIN
         RAILBUS_REPLAYED
         RAILBUS_HAS_SEQUENCE
+        RAILBUS_HAS_KEY
         RAILBUS_EVICT_STUCK
         RAILBUS_SEQUENCED
         RAILBUS_DURABLE
@@ -212,7 +214,7 @@ cdef extern from "railbus.h" nogil:
         uint32_t high_watermark
         uint32_t low_watermark
         uint32_t credits
-        uint32_t reserved
+        uint32_t keyed
 
     ctypedef struct railbus_event:
         const uint8_t *payload
@@ -236,6 +238,7 @@ cdef extern from "railbus.h" nogil:
         uint64_t origin_attempts
         uint64_t sequence_publisher
         uint64_t sequence_number
+        uint64_t key
 
     ctypedef struct railbus_sender_options:
         uint32_t struct_size
@@ -295,6 +298,8 @@ cdef extern from "railbus.h" nogil:
         uint32_t wait
         uint32_t grab
         uint64_t spin_ns
+        uint32_t priority
+        uint32_t in_hand_max
 
     ctypedef struct railbus_job:
         railbus_event event

@@ -177,6 +177,8 @@ cdef class Bus:
           publishers and producers changes.
         - ``credits``: of a queue or topic, how many unfinished events one producer may have in the ring.
         - ``stamp``: whether events carry the time they were published at.
+        - ``keyed``: of a queue, whether events with the same ``key`` (``publish_with``) are worked on one after
+          the other, in order.
         - ``producers_max``, ``consumers_max``: at once, 1 to 255; 64 if not given.
         - ``max_attempts``, ``dead_letters``: deliveries before an event of a queue goes to the queue of this
           name (the queue's own name with ".dead" behind it if not given); without limit if not given.
@@ -231,6 +233,8 @@ cdef object read_channel_options(railbus_channel_options *options, dict given):
     given = {name: value for name, value in given.items() if value is not None}
     if given.pop("stamp", False):
         options.flags |= RAILBUS_STAMP
+    if given.pop("keyed", False):
+        options.flags |= RAILBUS_KEYED
     if given.pop("require_huge", False):
         options.flags |= RAILBUS_REQUIRE_HUGE
     if not given.pop("lock_memory", True):

@@ -125,7 +125,7 @@ cdef class Channel:
             channel_id=PyBytes_FromStringAndSize(<char *>header.channel_id, 16),
             divert_to=divert_to or None,
             watermarks=(header.high_watermark, header.low_watermark) if header.high_watermark else None,
-            credits=header.credits)
+            credits=header.credits, keyed=header.keyed != 0)
 
     def journal(self):
         """How far the journal of this channel is, and what it does, as a Journal. Some system calls.

@@ -26,6 +26,10 @@ cdef object read_sequence(railbus_attributes *attributes):
     return _records.Sequence(attributes.sequence_publisher, attributes.sequence_number)
 
 
+cdef object read_key(railbus_attributes *attributes):
+    return attributes.key if attributes.flags & RAILBUS_HAS_KEY else None
+
+
 cdef object read_time(railbus_attributes *attributes):
     return attributes.published_ns if attributes.flags & RAILBUS_HAS_TIME else None
 
@@ -47,7 +51,7 @@ cdef object copy_event(const railbus_event *event):
         PyBytes_FromStringAndSize(<const char *>event.payload, event.payload_bytes), event.position,
         event.type_id, event.attempt, read_time(&attributes), read_trace(&attributes),
         read_origin(&attributes),
-        read_sequence(&attributes), event.flags & RAILBUS_REPLAYED != 0)
+        read_sequence(&attributes), event.flags & RAILBUS_REPLAYED != 0, None, read_key(&attributes))
 
 
 @cython.no_gc_clear
@@ -163,6 +167,14 @@ cdef class InPlace:
         self.must_be_readable()
         read_attributes(&self.event, &attributes)
         return read_sequence(&attributes)
+
+    @property
+    def key(self):
+        """Its key, or None."""
+        cdef railbus_attributes attributes
+        self.must_be_readable()
+        read_attributes(&self.event, &attributes)
+        return read_key(&attributes)
 
     def copy(self):
         """A copy of everything, as an Event."""

@@ -65,6 +65,7 @@ class Event(NamedTuple):
     replayed: bool = False
     recorded_ns: int | None = None
     """``Replay``: when it was recorded."""
+    key: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ class ChannelHeader:
     """The high and the low one, in percent of the capacity."""
     credits: int = 0
     """Unfinished events that one producer may have in the ring; 0 is without limit."""
+    keyed: bool = False
+    """Queue: whether events with the same key are worked on one after the other, in order."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 # Publisher and Producer: one class underneath, since the C ABI has one sender.
 
 cdef int write_attributes(railbus_attributes *attributes, object type_id, object published_ns, object trace,
-                          object origin, bint replayed) except -1:
+                          object origin, bint replayed, object key) except -1:
     """What is to travel with a payload."""
     memset(attributes, 0, sizeof(railbus_attributes))
     attributes.struct_size = sizeof(railbus_attributes)
@@ -28,6 +28,9 @@ cdef int write_attributes(railbus_attributes *attributes, object type_id, object
         attributes.origin_attempts = number(attempts, "the origin's attempts", FOREVER)
     if replayed:
         attributes.flags |= RAILBUS_REPLAYED
+    if key is not None:
+        attributes.flags |= RAILBUS_HAS_KEY
+        attributes.key = number(key, "key", FOREVER)
     return 0
 
 
@@ -151,17 +154,18 @@ cdef class Sender(Member):
         raise failure(result, &call.error)
 
     def publish_with(self, payload, *, type_id=0, published_ns=None, trace=None, origin=None, replayed=False,
-                     timeout=None):
+                     key=None, timeout=None):
         """As ``publish``, with what shall travel with the payload.
 
         ``type_id`` is a number below 65536 for the reader's use; ``published_ns`` a time in ns since 1970, in
-        place of the channel's own stamp; ``trace`` a TraceContext; ``origin`` an Origin.
+        place of the channel's own stamp; ``trace`` a TraceContext; ``origin`` an Origin; ``key`` a number
+        below 2**64: a queue made with ``keyed`` works on events with one key one after the other, in order.
         """
         cdef railbus_attributes attributes
         cdef Call call
         cdef Py_buffer buffer
         cdef uint64_t timeout_ns = nanoseconds(timeout)
-        write_attributes(&attributes, type_id, published_ns, trace, origin, replayed)
+        write_attributes(&attributes, type_id, published_ns, trace, origin, replayed, key)
         PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
         try:
             call.what = PUBLISH_WITH
@@ -173,7 +177,7 @@ cdef class Sender(Member):
         finally:
             PyBuffer_Release(&buffer)
 
-    def publish_numbered(self, event_number, payload, *, type_id=0, published_ns=None, trace=None,
+    def publish_numbered(self, event_number, payload, *, type_id=0, published_ns=None, trace=None, key=None,
                          timeout=None):
         """Publishes event ``event_number`` of this publisher's name, as ``publish_with`` does, and returns
         its position; None if the channel has this number, or a higher one, already. Numbers count up from 1,
@@ -193,7 +197,7 @@ cdef class Sender(Member):
         cdef Py_buffer buffer
         cdef int32_t result
         cdef uint64_t timeout_ns = nanoseconds(timeout)
-        write_attributes(&attributes, type_id, published_ns, trace, None, False)
+        write_attributes(&attributes, type_id, published_ns, trace, None, False, key)
         call.number = number(event_number, "the number", FOREVER)
         PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
         try:
@@ -214,7 +218,7 @@ cdef class Sender(Member):
             result = RAILBUS_FULL
         return self.told(result, &call)
 
-    def publish_durable(self, payload, timeout=None, *, type_id=0, published_ns=None, trace=None):
+    def publish_durable(self, payload, timeout=None, *, type_id=0, published_ns=None, trace=None, key=None):
         """Publishes a copy, waits until the event is durable in the channel's journal, and returns its
         position.
 
@@ -230,7 +234,7 @@ cdef class Sender(Member):
         cdef int32_t result
         cdef uint64_t timeout_ns = nanoseconds(timeout)
         cdef uint64_t started_ns = monotonic_ns()
-        write_attributes(&attributes, type_id, published_ns, trace, None, False)
+        write_attributes(&attributes, type_id, published_ns, trace, None, False, key)
         self._channel.open_handle()
         PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
         call.position = RAILBUS_NONE
@@ -316,7 +320,7 @@ cdef class Sender(Member):
         return call.done
 
     def claim(self, payload_bytes, timeout=None, *, type_id=0, published_ns=None, trace=None, origin=None,
-              replayed=False):
+              replayed=False, key=None):
         """Room for a payload, to be written in place: ``with publisher.claim(64) as claim: claim.data[:] =
         ...``.
 
@@ -328,7 +332,7 @@ cdef class Sender(Member):
         claim.owner = self
         claim.count = number(payload_bytes, "payload_bytes", (<uint64_t>1) << 62)
         claim.timeout_ns = nanoseconds(timeout)
-        write_attributes(&claim.attributes, type_id, published_ns, trace, origin, replayed)
+        write_attributes(&claim.attributes, type_id, published_ns, trace, origin, replayed, key)
         return claim
 
     def readers(self):

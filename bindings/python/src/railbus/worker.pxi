@@ -8,8 +8,10 @@ cdef class Worker(Member):
     another gets what it held.
 
     ``name`` is for observers. ``grab`` is how many events to take from the ring at once, 1 to 64: more is
-    faster with one worker, and less fair between several; 0 follows the load. ``wait`` and ``spin_ns`` are as
-    for Subscriber.
+    faster with one worker, and less fair between several; 0 follows the load. ``priority`` 0 is served first;
+    a worker of a lower level, 1 to 255, gets events only while every worker above it has as many in hand as it
+    may, or does not move. ``in_hand_max``: the most events in hand, beyond which taking raises BusyError; 0 is
+    no bound on level 0, and 1 on the levels below. ``wait`` and ``spin_ns`` are as for Subscriber.
 
     Raises InvalidError if the channel is not a queue; BusyError when no place is left; NotAllowedError.
     """
@@ -20,7 +22,7 @@ cdef class Worker(Member):
     cdef bint until_closed
 
     def __init__(self, Channel channel not None, *, name=None, until_closed=False, grab=0, wait="default",
-                 spin_ns=0):
+                 spin_ns=0, priority=0, in_hand_max=0):
         cdef railbus_worker_options options
         cdef railbus_error error
         cdef railbus_channel *opened_from
@@ -33,6 +35,8 @@ cdef class Worker(Member):
         if until_closed:
             options.flags |= RAILBUS_UNTIL_CLOSED
         options.grab = number(grab, "grab", 0xFFFFFFFF)
+        options.priority = number(priority, "priority", 0xFFFFFFFF)
+        options.in_hand_max = number(in_hand_max, "in_hand_max", 0xFFFFFFFF)
         self.set_waiting(wait, spin_ns, &options.wait, &options.spin_ns)
         encoded = text(name if name is not None else "", "name")
         options.name = encoded
@@ -47,6 +51,7 @@ cdef class Worker(Member):
         self.until_closed = until_closed
         self.options = {
             "name": name, "until_closed": bool(until_closed), "grab": grab, "wait": wait, "spin_ns": spin_ns,
+            "priority": priority, "in_hand_max": in_hand_max,
         }
 
     def __dealloc__(self):
