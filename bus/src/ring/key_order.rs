@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! open    (key 7, ticket 12) (key 7, ticket 31) (key 9, ticket 15) ...      some may be done by now: dropped when met
-//! may_run(31)?   is done[12] DONE                 runnable?   the first unfinished of each key, if it says REDO
+//! may_run(31)?   is done[12] DONE                 ready   the first unfinished of each key that says REDO
 //! ```
 //!
 //! **Why reading a slot that others may overwrite is sound.** A slot is overwritten only when its event is done. If it is
@@ -30,6 +30,9 @@ pub const ASIDE_MAX: usize = 256;
 
 /// The list is cleaned when it has grown to twice what was left, and this.
 const SLACK: usize = 64;
+
+/// More tickets at once are put into the list by sorting it.
+const FEW: u64 = 64;
 
 /// The words that tell.
 #[derive(Debug)]
@@ -77,6 +80,9 @@ pub struct KeyOrder {
     /// Everything before this ticket was looked at.
     until: u64,
     open: Vec<Open>,
+    /// Tickets that may run and said REDO when they were last looked for, with that word; the oldest last. Who may run may
+    /// always: only somebody else may have taken it.
+    ready: Vec<(u64, u64)>,
     /// How long the list may grow before it is cleaned.
     clean_at: usize,
     /// Events that waited for earlier ones when they were last counted.
@@ -119,6 +125,7 @@ impl KeyOrder {
     fn extend<M: Memory>(&mut self, view: &View<'_, M>, to: u64) {
         // What lies a whole ring back is done: its slot has been won again, or will not be looked at.
         let from = self.until.max(to.saturating_sub(view.slots.count));
+        let are_many = to.saturating_sub(from) > FEW;
         for ticket in from..to {
             let word = view.done_word(ticket);
             if view.is_done(ticket, word) {
@@ -128,9 +135,12 @@ impl KeyOrder {
             let seen = view.data.load(view.slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
             if seen == view.slots.state(ticket, seq::PUBLISHED) {
                 let open = Open { key: view.key(ticket), ticket };
-                let at = self.open.partition_point(|other| *other < open);
-                self.open.insert(at, open);
+                let at = if are_many { None } else { Some(self.open.partition_point(|other| *other < open)) };
+                self.open.insert(at.unwrap_or(self.open.len()), open);
             }
+        }
+        if are_many {
+            self.open.sort();
         }
         self.until = self.until.max(to);
         if self.open.len() >= self.clean_at {
@@ -157,18 +167,11 @@ impl KeyOrder {
         may
     }
 
-    /// The oldest event before `head` that was handed back, or put aside, after fewer than `attempts_below` deliveries,
-    /// and may run; with its done word.
-    pub(super) fn runnable<M: Memory>(
-        &mut self,
-        view: &View<'_, M>,
-        head: u64,
-        attempts_below: u8,
-    ) -> Option<(u64, u64)> {
+    /// Looks for events before `head` that were handed back, or put aside, and may run.
+    pub(super) fn look<M: Memory>(&mut self, view: &View<'_, M>, head: u64) {
         self.extend(view, head);
-        let mut found: Option<(u64, u64)> = None;
-        let mut last_key = None;
-        let mut aside = 0;
+        let (ready, mut last_key, mut aside) = (&mut self.ready, None, 0);
+        ready.clear();
         self.open.retain(|open| {
             let word = view.done_word(open.ticket);
             if view.is_done(open.ticket, word) {
@@ -177,29 +180,43 @@ impl KeyOrder {
             let is_first = open.key.is_none() || open.key != last_key;
             last_key = open.key;
             if view.slots.is_of(word, open.ticket) && word::kind(word) == done::REDO {
-                aside += !is_first as usize;
-                let is_older = found.is_none_or(|(ticket, _)| open.ticket < ticket);
-                if is_first && is_older && word::attempt(word) < attempts_below {
-                    found = Some((open.ticket, word));
+                if is_first {
+                    ready.push((open.ticket, word));
+                } else {
+                    aside += 1;
                 }
             }
             true
         });
-        (self.aside, self.look) = (aside, found.is_some());
+        ready.sort_unstable_by_key(|&(ticket, _)| std::cmp::Reverse(ticket));
+        (self.aside, self.look) = (aside, false);
         self.clean_at = 2 * self.open.len() + SLACK;
-        found
     }
 
-    /// Whether the next event with `key` behind ticket `t` was put aside: it waits for `t`, and for nothing else.
+    /// The oldest event that may run, as far as [`Self::look`] has seen, and was delivered fewer than `attempts_below`
+    /// times; with the done word to take it from.
+    pub(super) fn next_ready(&mut self, attempts_below: u8) -> Option<(u64, u64)> {
+        let at = self.ready.iter().rposition(|&(_, word)| word::attempt(word) < attempts_below)?;
+        Some(self.ready.remove(at))
+    }
+
+    /// Whether the next event with `key` behind ticket `t`, which is done, was put aside: it waited for `t`, and is ready.
     pub(super) fn next_waits<M: Memory>(&mut self, view: &View<'_, M>, head: u64, key: u64, t: u64) -> bool {
         self.extend(view, head);
         let behind = Open { key: Some(key), ticket: t.saturating_add(1) };
         let first = self.open.partition_point(|open| *open < behind);
         for open in self.open[first..].iter().take_while(|open| open.key == Some(key)) {
             let word = view.done_word(open.ticket);
-            if !view.is_done(open.ticket, word) {
-                return word::kind(word) == done::REDO && view.slots.is_of(word, open.ticket);
+            if view.is_done(open.ticket, word) {
+                continue;
             }
+            let waits = word::kind(word) == done::REDO && view.slots.is_of(word, open.ticket);
+            if waits {
+                self.aside = self.aside.saturating_sub(1);
+                let at = self.ready.partition_point(|&(ticket, _)| ticket > open.ticket);
+                self.ready.insert(at, (open.ticket, word));
+            }
+            return waits;
         }
         false
     }

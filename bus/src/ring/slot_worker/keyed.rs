@@ -21,7 +21,7 @@ use super::{SlotWorker, Taken};
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::key_order::{KeyOrder, View};
-use crate::ring::word::done;
+use crate::ring::word::{self, done};
 
 /// What became of [`SlotWorker::done_in_order`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +46,16 @@ impl<M: Memory> SlotWorker<M> {
             // DONE: as in `take`.
             let hint = self.acks.load(layout::REDO_HINT, Edge::Done);
             if hint != self.redo_seen || order.is_to_look() {
-                if let Some(taken) = self.take_runnable(order, attempts_below) {
-                    return Some(taken);
-                }
+                let head = self.acks.load(layout::HEAD, Edge::Head);
+                order.look(&self.view(), head);
                 self.redo_seen = hint;
+            }
+            while let Some((ticket, seen)) = order.next_ready(attempts_below) {
+                let attempt = word::attempt(seen);
+                // Where it fails another worker was faster.
+                if self.pick_up(ticket, seen, attempt) {
+                    return Some(Taken { ticket, attempt });
+                }
             }
             if order.is_full() {
                 self.retract();
@@ -74,8 +80,11 @@ impl<M: Memory> SlotWorker<M> {
         let head = self.acks.load(layout::HEAD, Edge::Head);
         let frees = order.next_waits(&self.view(), head, key, ticket);
         if frees {
-            // After the DONE; as after a REDO in `retry`.
-            self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+            // After the DONE; as after a REDO in `retry`. This worker knows already.
+            let before = self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+            if before == self.redo_seen {
+                self.redo_seen = before.wrapping_add(1);
+            }
         }
         DoneInOrder { held, frees }
     }
@@ -86,7 +95,9 @@ impl<M: Memory> SlotWorker<M> {
 
     /// Puts a ticket aside that was won and not handed out. True when it may run after all, and is in hand again.
     fn put_aside(&mut self, order: &mut KeyOrder, ticket: u64) -> bool {
-        self.leave_for_later(ticket);
+        if !self.leave_for_later(ticket) {
+            return false;
+        }
         order.put_aside();
         // ASIDE: the REDO comes before the second look at the events before it.
         self.done.fence(Edge::Aside);
@@ -96,18 +107,6 @@ impl<M: Memory> SlotWorker<M> {
             order.picked_up();
         }
         again
-    }
-
-    fn take_runnable(&mut self, order: &mut KeyOrder, attempts_below: u8) -> Option<Taken> {
-        loop {
-            let head = self.acks.load(layout::HEAD, Edge::Head);
-            let (ticket, seen) = order.runnable(&self.view(), head, attempts_below)?;
-            let attempt = crate::ring::word::attempt(seen);
-            if self.pick_up(ticket, seen, attempt) {
-                return Some(Taken { ticket, attempt });
-            }
-            // Another worker was faster: each such loss is its progress.
-        }
     }
 
     /// Takes a ticket that says REDO. It may run: who takes it hands it out, so that its TAKEN word never comes again.
