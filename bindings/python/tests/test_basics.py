@@ -297,3 +297,41 @@ def test_every_way_to_wait(stream: Channel, wait: railbus.records.Wait) -> None:
         with stream.publisher(wait=wait, **options) as publisher:  # type: ignore[arg-type]
             publisher.publish(b"1")
             assert subscriber.recv(1) == b"1"
+
+
+def test_events_of_a_key_are_worked_on_one_after_the_other(bus: Bus) -> None:
+    channel = bus.create("keyed", "queue", keyed=True)
+    assert channel.describe().keyed and not bus.create("plain", "queue").describe().keyed
+    with channel.producer() as producer, channel.worker() as one, channel.worker() as two:
+        producer.publish_with(b"1", key=7)
+        producer.publish_with(b"2", key=7)
+        with producer.claim(1, key=2**64 - 1) as claim:
+            claim.data[:] = b"3"
+        producer.publish(b"4")
+        first = one.take(0)
+        assert (bytes(first), first.key, first.copy().key) == (b"1", 7, 7)
+        third, fourth = two.take(0), two.take(0)
+        assert [(bytes(job), job.key) for job in (third, fourth)] == [(b"3", 2**64 - 1), (b"4", None)]
+        assert two.try_take() is None
+        first.done()
+        second = two.take(0)
+        assert bytes(second) == b"2"
+        two.done([second, third, fourth])
+
+
+def test_a_worker_of_a_lower_level_gets_what_the_one_above_cannot_take(bus: Bus) -> None:
+    channel = bus.create("levels", "queue", stuck_after_ns=600 * 10**9)
+    with channel.producer() as producer, channel.worker(in_hand_max=1) as high:
+        with channel.worker(priority=1) as low:
+            for number in range(3):
+                producer.publish(bytes([number]))
+            assert low.try_take() is None
+            job = high.take(0)
+            with pytest.raises(railbus.BusyError):
+                high.take(0)
+            low.take(0).done()
+            job.done()
+            assert low.try_take() is None
+            high.take(0).done()
+    with pytest.raises(railbus.InvalidError):
+        channel.worker(priority=256)
