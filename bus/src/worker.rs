@@ -266,7 +266,7 @@ impl Worker {
     #[inline(always)]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.easy.is_forked() {
-            return self.done_by_rules(ticket);
+            return self.done_by_rules(ticket.position, ticket.header);
         }
         let held = self.core.done(ticket.position);
         if !frame::is_plain(ticket.header) {

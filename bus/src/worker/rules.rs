@@ -144,16 +144,17 @@ impl Worker {
         Ok(taken)
     }
 
-    /// As [`Worker::done`], where something is to be done beside it.
+    /// As [`Worker::done`], where something is to be done beside it. Without the ticket: what is handed to it in memory is
+    /// kept in memory all the way.
     #[cold]
     #[inline(never)]
-    pub(super) fn done_by_rules(&mut self, ticket: Ticket) -> bool {
+    pub(super) fn done_by_rules(&mut self, position: u64, header: u64) -> bool {
         if self.member.is_forked() {
             return false;
         }
-        let held = self.finish(ticket.position);
-        if !frame::is_plain(ticket.header) {
-            self.measure_done(ticket.position, held);
+        let held = self.finish(position);
+        if !frame::is_plain(header) {
+            self.measure_done(position, held);
         }
         let own = self.member.memories.acks;
         self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
