@@ -101,7 +101,8 @@ fn together(base: &std::path::Path) {
         for kind in KINDS {
             let directory = tempfile::tempdir_in(base).unwrap();
             let bus = Bus::at(directory.path(), "bus").unwrap();
-            let channel = bus.create("c", &options(kind, 0)).unwrap();
+            let keyed = kind == Kind::Queue && seed & 1 == 0;
+            let channel = bus.create("c", &options(kind, 0).keyed(keyed)).unwrap();
             let harm = Harm::of(&channel);
             let use_it = |seed: u64| {
                 let bytes = random_bytes(seed, 4096);

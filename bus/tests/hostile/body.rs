@@ -140,9 +140,18 @@ impl Harm {
             layout::CONSUMERS_PARKED,
             layout::REDO_HINT,
             layout::CONSUMERS_HIGH,
+            layout::LEVELS_WAKE,
+            layout::LEVELS_PARKED,
         ];
-        let entry_words =
-            [layout::CLAIM, layout::CURSOR, layout::STATE, layout::POLICY, layout::NAME, layout::PID];
+        let entry_words = [
+            layout::CLAIM,
+            layout::CURSOR,
+            layout::STATE,
+            layout::POLICY,
+            layout::NAME,
+            layout::PID,
+            layout::IN_HAND,
+        ];
         let entry = layout::entry(dice.below(4));
         match dice.below(8) {
             0 | 1 => (&self.ring, control + ring_words[dice.below(ring_words.len())]),
@@ -179,7 +188,8 @@ pub(crate) fn options(kind: Kind, first_position: u64) -> ChannelOptions {
 pub(crate) fn harmed_ring(bus: &Bus, name: &str, kind: Kind, data: &[u8]) {
     let mut dice = Dice::new(data);
     let first = if dice.byte() & 1 == 0 { 0 } else { 1 << 40 };
-    let channel = bus.create(name, &options(kind, first)).expect("a channel");
+    let keyed = kind == Kind::Queue && dice.byte() & 1 == 0;
+    let channel = bus.create(name, &options(kind, first).keyed(keyed)).expect("a channel");
     let harm = Harm::of(&channel);
     let mut user = User::new(channel);
     while dice.is_fresh() {
@@ -272,7 +282,12 @@ impl User {
             }
             (Kind::Queue, _) => {
                 let grab = 1 + dice.below(5) as u32;
-                let working = WorkOptions { wait, grab, ..WorkOptions::default() };
+                let (priority, in_hand_max) = match dice.below(4) {
+                    0 => (1, 3),
+                    1 => (0, 2),
+                    _ => (0, 0),
+                };
+                let working = WorkOptions { wait, grab, priority, in_hand_max, ..WorkOptions::default() };
                 if leave {
                     self.tickets.clear();
                 }
@@ -331,7 +346,9 @@ fn send<R: Outlet>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
         }
         3 => drop(sender.try_claim(bytes)),
         4 => {
-            let attributes = Attributes { trace: Some(TraceContext::default()), ..Attributes::typed(7) };
+            let key = (dice.byte() & 1 == 0).then(|| dice.below(3) as u64);
+            let trace = (dice.byte() & 1 == 0).then(TraceContext::default);
+            let attributes = Attributes { trace, key, ..Attributes::typed(7) };
             let _ = sender.try_publish_with(payload, &attributes);
         }
         _ => {
