@@ -46,7 +46,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0xce180218b0bbcfb9ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0xf9e29644fcb96571ULL
 
 /**
  * Version of the library that this header belongs to.
@@ -362,6 +362,11 @@
 #define RAILBUS_WITH_CHANNEL_ID 128
 
 /**
+ * Channel option: a queue's events with the same key are worked on one after the other, in order.
+ */
+#define RAILBUS_KEYED 256
+
+/**
  * The event carries the time it was published at.
  */
 #define RAILBUS_HAS_TIME 1
@@ -385,6 +390,11 @@
  * The event carries the number that its publisher gave it.
  */
 #define RAILBUS_HAS_SEQUENCE 16
+
+/**
+ * The event carries a key.
+ */
+#define RAILBUS_HAS_KEY 32
 
 /**
  * Sender option: evict a live reader that has held this sender back, without moving, for longer than the channel's
@@ -982,9 +992,9 @@ typedef struct railbus_channel_header {
      */
     uint32_t credits;
     /**
-     * Zero.
+     * Whether a queue's events with the same key are worked on one after the other: 0 or 1.
      */
-    uint32_t reserved;
+    uint32_t keyed;
 } railbus_channel_header;
 
 /**
@@ -1032,7 +1042,7 @@ typedef struct railbus_attributes {
     uint16_t type_id;
     /**
      * Which of the following are meant: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`, `RAILBUS_HAS_ORIGIN`,
-     * `RAILBUS_HAS_SEQUENCE`, `RAILBUS_REPLAYED`, or-ed together.
+     * `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_REPLAYED`, or-ed together.
      */
     uint8_t flags;
     /**
@@ -1075,6 +1085,11 @@ typedef struct railbus_attributes {
      * Numbered event: its number.
      */
     uint64_t sequence_number;
+    /**
+     * Event with a key: a queue with `RAILBUS_KEYED` works on events with one key one after the other, in order. Of
+     * bytes, take their 64-bit FNV-1a, as the command line does.
+     */
+    uint64_t key;
 } railbus_attributes;
 
 /**
@@ -1318,6 +1333,16 @@ typedef struct railbus_worker_options {
      * How long to poll first, in ns.
      */
     uint64_t spin_ns;
+    /**
+     * Priority level, 0 to 255: 0 is served first; a lower level gets events only while every worker above it has as many
+     * in hand as it may, or does not move.
+     */
+    uint32_t priority;
+    /**
+     * Most events in this worker's hands, 1 to 65535: a take beyond returns `RAILBUS_BUSY`. 0 is no bound on level 0,
+     * and 1 on the levels below.
+     */
+    uint32_t in_hand_max;
 } railbus_worker_options;
 
 /**
@@ -1881,8 +1906,8 @@ int32_t railbus_channel_describe(const struct railbus_channel *channel,
                                  struct railbus_error *error);
 
 /**
- * Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin, number.
- * What its `flags` do not name is zero.
+ * Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin,
+ * number, key. What its `flags` do not name is zero.
  */
 int32_t railbus_event_attributes(const struct railbus_event *event,
                                  struct railbus_attributes *attributes,
@@ -2143,7 +2168,8 @@ int32_t railbus_worker_close(struct railbus_worker *worker, struct railbus_error
  *
  * Waits at most `timeout_ns`: 0 does not wait.
  *
- * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_CLOSED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+ * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_CLOSED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`,
+ * `RAILBUS_BUSY` when as many events are in hand as `in_hand_max` allows.
  */
 int32_t railbus_take(struct railbus_worker *worker,
                      uint64_t timeout_ns,
@@ -2451,7 +2477,7 @@ int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
     {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}, {0}, 0, 0, 0, 0}
 
 #define RAILBUS_ATTRIBUTES_INIT \
-    {sizeof(railbus_attributes), 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0}
+    {sizeof(railbus_attributes), 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, 0}
 
 #define RAILBUS_SENDER_OPTIONS_INIT \
     {sizeof(railbus_sender_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0}
@@ -2469,7 +2495,7 @@ int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
     {sizeof(railbus_strided), 0, NULL, 0, 0, NULL, NULL, NULL, NULL}
 
 #define RAILBUS_WORKER_OPTIONS_INIT \
-    {sizeof(railbus_worker_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0}
+    {sizeof(railbus_worker_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0, 0, 0}
 
 #define RAILBUS_WORKER_STATS_INIT \
     {sizeof(railbus_worker_stats), 0, 0, 0}
@@ -2571,7 +2597,7 @@ RAILBUS_ASSERT(channel_header_divert_to, offsetof(railbus_channel_header, divert
 RAILBUS_ASSERT(channel_header_high_watermark, offsetof(railbus_channel_header, high_watermark) == 544);
 RAILBUS_ASSERT(channel_header_low_watermark, offsetof(railbus_channel_header, low_watermark) == 548);
 RAILBUS_ASSERT(channel_header_credits, offsetof(railbus_channel_header, credits) == 552);
-RAILBUS_ASSERT(channel_header_reserved, offsetof(railbus_channel_header, reserved) == 556);
+RAILBUS_ASSERT(channel_header_keyed, offsetof(railbus_channel_header, keyed) == 556);
 RAILBUS_ASSERT(event, sizeof(railbus_event) == 24);
 RAILBUS_ASSERT(event_payload, offsetof(railbus_event, payload) == 0);
 RAILBUS_ASSERT(event_position, offsetof(railbus_event, position) == 8);
@@ -2582,7 +2608,7 @@ RAILBUS_ASSERT(event_attempt, offsetof(railbus_event, attempt) == 23);
 RAILBUS_ASSERT(bytes, sizeof(railbus_bytes) == 16);
 RAILBUS_ASSERT(bytes_bytes, offsetof(railbus_bytes, bytes) == 0);
 RAILBUS_ASSERT(bytes_count, offsetof(railbus_bytes, count) == 8);
-RAILBUS_ASSERT(attributes, sizeof(railbus_attributes) == 88);
+RAILBUS_ASSERT(attributes, sizeof(railbus_attributes) == 96);
 RAILBUS_ASSERT(attributes_struct_size, offsetof(railbus_attributes, struct_size) == 0);
 RAILBUS_ASSERT(attributes_type_id, offsetof(railbus_attributes, type_id) == 4);
 RAILBUS_ASSERT(attributes_flags, offsetof(railbus_attributes, flags) == 6);
@@ -2596,6 +2622,7 @@ RAILBUS_ASSERT(attributes_origin_position, offsetof(railbus_attributes, origin_p
 RAILBUS_ASSERT(attributes_origin_attempts, offsetof(railbus_attributes, origin_attempts) == 64);
 RAILBUS_ASSERT(attributes_sequence_publisher, offsetof(railbus_attributes, sequence_publisher) == 72);
 RAILBUS_ASSERT(attributes_sequence_number, offsetof(railbus_attributes, sequence_number) == 80);
+RAILBUS_ASSERT(attributes_key, offsetof(railbus_attributes, key) == 88);
 RAILBUS_ASSERT(sender_options, sizeof(railbus_sender_options) == 40);
 RAILBUS_ASSERT(sender_options_struct_size, offsetof(railbus_sender_options, struct_size) == 0);
 RAILBUS_ASSERT(sender_options_flags, offsetof(railbus_sender_options, flags) == 4);
@@ -2641,7 +2668,7 @@ RAILBUS_ASSERT(strided_lengths, offsetof(railbus_strided, lengths) == 32);
 RAILBUS_ASSERT(strided_positions, offsetof(railbus_strided, positions) == 40);
 RAILBUS_ASSERT(strided_type_ids, offsetof(railbus_strided, type_ids) == 48);
 RAILBUS_ASSERT(strided_published_ns, offsetof(railbus_strided, published_ns) == 56);
-RAILBUS_ASSERT(worker_options, sizeof(railbus_worker_options) == 40);
+RAILBUS_ASSERT(worker_options, sizeof(railbus_worker_options) == 48);
 RAILBUS_ASSERT(worker_options_struct_size, offsetof(railbus_worker_options, struct_size) == 0);
 RAILBUS_ASSERT(worker_options_flags, offsetof(railbus_worker_options, flags) == 4);
 RAILBUS_ASSERT(worker_options_name, offsetof(railbus_worker_options, name) == 8);
@@ -2649,6 +2676,8 @@ RAILBUS_ASSERT(worker_options_name_bytes, offsetof(railbus_worker_options, name_
 RAILBUS_ASSERT(worker_options_wait, offsetof(railbus_worker_options, wait) == 24);
 RAILBUS_ASSERT(worker_options_grab, offsetof(railbus_worker_options, grab) == 28);
 RAILBUS_ASSERT(worker_options_spin_ns, offsetof(railbus_worker_options, spin_ns) == 32);
+RAILBUS_ASSERT(worker_options_priority, offsetof(railbus_worker_options, priority) == 40);
+RAILBUS_ASSERT(worker_options_in_hand_max, offsetof(railbus_worker_options, in_hand_max) == 44);
 RAILBUS_ASSERT(worker_stats, sizeof(railbus_worker_stats) == 24);
 RAILBUS_ASSERT(worker_stats_struct_size, offsetof(railbus_worker_stats, struct_size) == 0);
 RAILBUS_ASSERT(worker_stats_reserved, offsetof(railbus_worker_stats, reserved) == 4);
