@@ -186,6 +186,7 @@ impl DeadLetters {
                 trace: event.trace(),
                 replayed: event.is_replayed(),
                 sequence: event.sequence(),
+                key: event.key(),
                 ..Attributes::default()
             };
             Ok(match publish(producer, event.payload(), &attributes, *patience) {

@@ -213,6 +213,7 @@ impl Channel {
             published_ns: event.published_ns(),
             replayed: event.is_replayed(),
             sequence: event.sequence(),
+            key: event.key(),
             origin: Some(event.origin().unwrap_or(Origin {
                 channel: header.channel_word(),
                 incarnation: header.incarnation,

@@ -487,6 +487,7 @@ pub(crate) fn options_of(info: &Info, resize: &Resize) -> ChannelOptions {
         .dead_letters(header.dead_letters.clone())
         .stuck_after(Duration::from_nanos(header.stuck_after_ns))
         .stamp(header.stamp)
+        .keyed(header.keyed)
         .divert_to(header.divert_to.clone())
         .credits(header.credits)
         .permissions(Permissions {

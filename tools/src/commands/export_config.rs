@@ -143,6 +143,9 @@ fn options(info: &Info) -> Vec<(&'static str, Value)> {
     if header.stamp {
         all.push(("stamp", Value::Flag));
     }
+    if header.keyed {
+        all.push(("keyed", Value::Flag));
+    }
     let (own, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     if info.ring_access.uid != own {
         all.push(("owner", Value::Text(info.ring_access.uid.to_string())));
