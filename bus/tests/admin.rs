@@ -206,16 +206,21 @@ fn a_queue_is_purged_and_skipped_under_load_and_the_counts_add_up() {
             let mut seen = Vec::new();
             begun.wait();
             while !stop.load(Ordering::Relaxed) {
-                if !finish(&mut worker, &mut seen) {
-                    std::thread::yield_now();
-                }
+                // Slowly: there is to be something to purge.
+                finish(&mut worker, &mut seen);
+                std::thread::sleep(Duration::from_micros(20));
             }
             seen
         });
         begun.wait();
         let _end = Ends(&stop, true);
         let (mut purged, mut skipped) = (0, 0);
-        for round in 0..40 {
+        let deadline = Instant::now() + LONG;
+        for round in 0u64.. {
+            if round >= 40 && purged > 0 && skipped > 0 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{purged} purged, {skipped} skipped");
             let events = queue.purge(false).unwrap();
             assert!(events.events <= 64 && events.bytes == events.events * 8, "{events:?}");
             purged += events.events;
@@ -233,7 +238,6 @@ fn a_queue_is_purged_and_skipped_under_load_and_the_counts_add_up() {
         let distinct: HashSet<u64> = seen.iter().copied().collect();
         assert_eq!(distinct.len(), seen.len(), "delivered twice");
         assert_eq!(published, seen.len() as u64 + purged + skipped, "{purged} purged, {skipped} skipped");
-        assert!(purged > 0);
     });
     assert_eq!(queue.info().unwrap().positions.unfinished, Some(0));
 }

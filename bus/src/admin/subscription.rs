@@ -310,24 +310,13 @@ impl Held {
     }
 
     /// Moves back to `wanted`; a stream's oldest place may move on until it is held.
-    fn back(&self, channel: &Channel, mut wanted: u64, start: Start) -> Result<Moved> {
+    fn back(&self, channel: &Channel, wanted: u64, start: Start) -> Result<Moved> {
         let is_stream = channel.header().kind == Kind::Stream;
-        let gate = match self.member {
-            Some(_) if is_stream => Some(gate_at(channel, start)?),
-            _ => None,
-        };
-        if let Some(gate) = &gate {
-            wanted = gate.position();
+        if is_stream && self.member.is_none() {
+            return self.look_back(channel, wanted, start);
         }
-        if is_stream && gate.is_none() {
-            // A dry run holds nothing, and only looks.
-            let floor = channel.oldest(&self.memories)?;
-            let before = span::walk(channel, &self.memories, &self.peers, floor, wanted, u64::MAX)?;
-            if before.to != wanted {
-                let what = format!("position {wanted} of {}", channel.name());
-                return Err(Error::invalid(what, "no event starts there"));
-            }
-        }
+        let gate = if is_stream { Some(gate_at(channel, start)?) } else { None };
+        let wanted = gate.as_ref().map_or(wanted, |gate| gate.position());
         let span = span::walk(channel, &self.memories, &self.peers, wanted, self.cursor, u64::MAX)?;
         if self.member.is_some() {
             self.store(wanted);
@@ -336,6 +325,31 @@ impl Held {
         }
         drop(gate);
         Ok(Moved { from: self.cursor, to: wanted, ..self.moved(&span) })
+    }
+
+    /// What a stream's [`Self::back`] would do. A dry run holds nothing: the publisher may overwrite what it walks over.
+    fn look_back(&self, channel: &Channel, mut wanted: u64, start: Start) -> Result<Moved> {
+        let walk = |from, to| span::walk(channel, &self.memories, &self.peers, from, to, u64::MAX);
+        for _ in 0..1000 {
+            let floor = channel.oldest(&self.memories)?;
+            if start == Start::Oldest {
+                wanted = floor.min(self.cursor);
+            }
+            let walked = walk(floor, wanted).and_then(|before| Ok((before, walk(wanted, self.cursor)?)));
+            // VALIDATE: as a lossy reader does: what was walked over is whole if the floor has not passed it.
+            self.memories.data.fence(Edge::Validate);
+            if channel.oldest(&self.memories)? != floor {
+                continue;
+            }
+            let (before, span) = walked?;
+            if before.to != wanted {
+                let what = format!("position {wanted} of {}", channel.name());
+                return Err(Error::invalid(what, "no event starts there"));
+            }
+            return Ok(Moved { from: self.cursor, to: wanted, ..self.moved(&span) });
+        }
+        let why = "its publisher is faster than this can follow; try again";
+        Err(Error::Busy { what: format!("stream {}", channel.name()), why: why.to_owned() })
     }
 
     /// Stands before what the ring has: the cursor stays, and holds what follows.
