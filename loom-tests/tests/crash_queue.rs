@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use railbus::layout;
 use railbus::memory::{Edge, Memory};
+use railbus::ring::fence::{self, Fenced, Stores};
 use railbus::ring::frame;
 use railbus::ring::peers::Side;
 use railbus::ring::registry::{self, Identity, Registered};
@@ -42,6 +43,7 @@ struct Log {
 #[derive(Clone)]
 struct World {
     channel: CrashChannel,
+    stores: Stores,
     log: Rc<RefCell<Log>>,
 }
 
@@ -62,7 +64,13 @@ struct Worker {
 
 impl World {
     fn new(start: u64, producers: usize, consumers: usize) -> World {
-        World { channel: CrashChannel::slot_ring(SLOTS, start, producers, consumers), log: Rc::default() }
+        let stores = Stores::Restart { area: 0 };
+        World::storing(stores, start, producers, consumers)
+    }
+
+    fn storing(stores: Stores, start: u64, producers: usize, consumers: usize) -> World {
+        let channel = CrashChannel::slot_ring(SLOTS, start, producers, consumers);
+        World { channel, stores, log: Rc::default() }
     }
 
     /// `None` when a dead participant's entry cannot be used yet.
@@ -85,7 +93,8 @@ impl World {
     }
 
     fn worker(&self, who: &Rc<Participant>) -> Option<Worker> {
-        let identity = Identity { policy: registry::ROLE_WORKER, ..Identity::default() };
+        let fence = self.stores.open();
+        let identity = Identity { policy: registry::ROLE_WORKER, fence, ..Identity::default() };
         let c = &self.channel;
         let registered = c.register(Side::Consumers, who, &identity).ok()?;
         let data = CrashMemory::read_only(&c.data, who);
@@ -98,7 +107,8 @@ impl World {
             c.slots,
             c.producers,
             c.consumers,
-        );
+        )
+        .with(self.stores);
         Some(Worker { inner, data, world: self.clone(), registered, who: who.clone() })
     }
 }

@@ -12,11 +12,13 @@
 //! | [`stream_publisher`], [`stream_subscriber`] | the stream |
 //! | [`slot_producer`], [`slot_worker`], [`slot_reader`] | the slot ring: pushing, taking, reading by cursor |
 //! | [`orphan`] | proof that a ticket's owner is dead, and repair |
+//! | [`fence`] | taking a worker's events away while it lives |
 //! | [`sequence`] | the numbers of named publishers |
 //! | [`park`] | sleeping and waking without a cost to the waker |
 
 pub mod anchor;
 pub mod credits;
+pub mod fence;
 pub mod frame;
 pub mod gates;
 pub mod orphan;

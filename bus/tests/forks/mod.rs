@@ -232,6 +232,19 @@ impl Memory for Deadly {
         self.0.fetch_add(at, value, edge)
     }
 
+    fn store_if(
+        &self,
+        at: usize,
+        value: u64,
+        edge: Edge,
+        guard: &Self,
+        guard_at: usize,
+        area: isize,
+    ) -> bool {
+        step();
+        self.0.store_if(at, value, edge, &guard.0, guard_at, area)
+    }
+
     fn fence(&self, edge: Edge) {
         self.0.fence(edge);
     }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use railbus::layout;
 use railbus::memory::{Edge, Memory};
+use railbus::ring::fence::Stores;
 use railbus::ring::frame;
 use railbus::ring::gates::NO_GATE;
 use railbus::ring::orphan::Sweeper;
@@ -38,6 +39,17 @@ pub struct Shape {
     pub registry: bool,
     /// Whether the payload is atomic words, for lossy readers, instead of cells.
     pub payload_words: bool,
+    /// How workers store done words; entry 0 is one that may be evicted, if so said.
+    pub swap: bool,
+    /// Whether the worker in entry 0 is evicted in this model.
+    pub evicts: bool,
+}
+
+impl Shape {
+    /// How workers store done words.
+    pub fn stores(self) -> Stores {
+        if self.swap { Stores::Swap } else { Stores::Restart { area: 0 } }
+    }
 }
 
 /// A registry that nobody has used yet.
@@ -51,6 +63,7 @@ pub fn registry_words(words: Words, high: usize, entries: usize) -> Words {
             (layout::POLICY, 0),
             (layout::JOINED, 0),
             (layout::BEHIND, 0),
+            (layout::FENCE, 0),
             (layout::NAME, 0),
         ];
         let words = shared.into_iter().fold(words, |words, (at, value)| words.shared(entry + at, value));
@@ -106,10 +119,16 @@ impl SlotRig {
                 let acks = acks.fixed(layout::CONSUMERS_HIGH, shape.consumers as u64);
                 (0..shape.consumers).fold(acks, |acks, i| {
                     let entry = layout::entry(i);
-                    let acks = acks
-                        .silent(entry + layout::JOINED)
-                        .fixed(entry + layout::STATE, ACTIVE)
-                        .fixed(entry + layout::POLICY, registry::ROLE_TAP);
+                    let acks = acks.silent(entry + layout::JOINED);
+                    let acks = match shape.evicts && i == 0 {
+                        true => acks
+                            .shared(entry + layout::STATE, ACTIVE)
+                            .shared(entry + layout::FENCE, shape.stores().open()),
+                        false => acks
+                            .fixed(entry + layout::STATE, ACTIVE)
+                            .fixed(entry + layout::FENCE, shape.stores().open()),
+                    };
+                    let acks = acks.fixed(entry + layout::POLICY, registry::ROLE_TAP);
                     if i >= shape.consumers - shape.gates {
                         acks.fixed(entry + layout::CLAIM, 0).shared(entry + layout::CURSOR, NO_GATE)
                     } else {
@@ -166,7 +185,8 @@ impl SlotRig {
                 self.slots(),
                 self.shape.producers,
                 self.shape.consumers,
-            ),
+            )
+            .with(self.shape.stores()),
             acks: LoomMemory::read_only(&self.acks, actor),
             data,
         }
