@@ -59,6 +59,8 @@ pub struct SlotWorker<M> {
     stores: Stores,
     /// A store was refused: nothing is held any more, and nothing is taken.
     refused: bool,
+    /// What was held was handed back after that.
+    resigned: bool,
 }
 
 impl<M: Memory> SlotWorker<M> {
@@ -92,6 +94,7 @@ impl<M: Memory> SlotWorker<M> {
             redo_from: 0,
             stores: Stores::Swap,
             refused: false,
+            resigned: false,
         }
     }
 
@@ -430,9 +433,11 @@ impl<M: Memory> SlotWorker<M> {
     /// that was done. From then on it takes nothing.
     #[cold]
     pub fn resign<P: Peers>(&mut self, peers: &P) {
-        if self.refused && fence::of(&self.acks, self.index) == fence::SWEPT {
+        if self.resigned {
             return;
         }
+        // Also where others have swept: it may have won a ticket since.
+        self.resigned = true;
         self.refuse();
         // STATE: as whoever evicts; this worker's own thread is in no sequence.
         self.acks.store(layout::entry(self.index) + layout::FENCE, fence::CLOSED, Edge::State);

@@ -4,18 +4,18 @@ use std::rc::Rc;
 
 use railbus::layout;
 use railbus::memory::{Edge, Memory};
-use railbus::ring::fence::Stores;
+use railbus::ring::fence::{self, Fenced, Stores};
 use railbus::ring::frame;
 use railbus::ring::gates::NO_GATE;
 use railbus::ring::orphan::Sweeper;
 use railbus::ring::peers::Peers;
-use railbus::ring::registry;
+use railbus::ring::registry::{self, Locks, Registry};
 use railbus::ring::slot_producer::SlotProducer;
 use railbus::ring::slot_reader::{Poll, SlotReader};
 use railbus::ring::slot_worker::SlotWorker;
 use railbus::ring::word::Slots;
 
-use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
+use crate::loom_memory::{Actor, LoomMemory, LoomPeers, Weak, Words};
 
 /// Slots of the ring.
 pub const SLOTS: u64 = 2;
@@ -81,6 +81,25 @@ pub fn registry_words(words: Words, high: usize, entries: usize) -> Words {
         let words = silent.into_iter().fold(words, |words, at| words.silent(entry + at));
         (1..8).fold(words, |words, i| words.silent(entry + layout::NAME + i * 8))
     })
+}
+
+/// Locks of a registry in which nobody registers.
+struct NoLocks;
+
+impl Locks for NoLocks {
+    fn try_janitor(&self, _: usize) -> bool {
+        true
+    }
+
+    fn release_janitor(&self, _: usize) {}
+
+    fn try_life(&self, _: usize) -> bool {
+        unreachable!("nobody registers")
+    }
+
+    fn is_life_held(&self, _: usize) -> bool {
+        true
+    }
 }
 
 /// The files of a slot ring.
@@ -206,6 +225,24 @@ impl SlotRig {
             ),
             data,
         }
+    }
+
+    /// Evicts the worker in entry 0, whose actor is `victim`.
+    pub fn evict(&self, actor: &Rc<Actor>, victim: &Rc<Actor>) {
+        let acks = LoomMemory::writable(&self.acks, actor);
+        let registry = Registry::new(acks.clone(), self.shape.consumers, layout::CONSUMERS_HIGH);
+        let quiesce = || {
+            victim.quiesce();
+            Ok::<(), std::convert::Infallible>(())
+        };
+        let sweep = || self.sweep(actor, &LoomPeers::default(), Some(0));
+        let fenced = fence::evict(&registry, &NoLocks, &acks, 0, ACTIVE, quiesce, sweep);
+        assert_eq!(fenced, Ok(Fenced::Settled));
+    }
+
+    /// Whether the worker in entry 0 was evicted, and something of its may be left.
+    pub fn is_closed(&self, actor: &Rc<Actor>) -> bool {
+        fence::of(&LoomMemory::read_only(&self.acks, actor), 0) == fence::CLOSED
     }
 
     /// Sweeps as `actor`; whether nothing of the worker in entry `dead` is left.
