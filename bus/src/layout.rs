@@ -148,7 +148,7 @@ fields! {
     JOINED: 56, 8, "owner; registrar", "1 once it receives what is published; a durable cursor stands, and outlives its owner, from then on";
     BEHIND: 64, 8, "owner; creator", "durable readers: 1 + the position they really stand at, when what lies between that and the cursor is in the journal only; else 0";
     MEASURES: 72, 8, "owner", "consumers of a stamped channel: 1 measures latency; 2 no space, 3 not allowed, 4 no such file: it does not";
-    FENCE: 80, 8, "registrar; janitor; owner", "workers: 1 open, stores done words by compare-and-swap; 2 open, by restartable sequences; 3 closing; 4 closed: what it held goes to others; 5 and has gone; 0 nobody's";
+    FENCE: 80, 8, "registrar; janitor; owner", "workers: 1 open, stores done words by compare-and-swap; 2 open, by restartable sequences; 3 closing; 4 closed: what it held goes to others; 5 and has gone (both with closings << 8); 0 nobody's";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
     TID: 140, 4, "registrar", "thread that made the handle";

@@ -530,14 +530,14 @@ impl Worker {
             return;
         }
         let acks = self.member.memories.acks;
-        for index in
-            (0..self.member.registry().used()).filter(|&index| fence::of(&acks, index) == fence::CLOSED)
-        {
+        for index in 0..self.member.registry().used() {
+            let closed = fence::of(&acks, index);
             // Whoever evicted it has not handed back everything, or is about to.
-            if index != self.member.registered.index
+            if fence::kind(closed) == fence::CLOSED
+                && index != self.member.registered.index
                 && self.core.sweeper().sweep(&self.member.peers, Some(index)).unsettled == 0
             {
-                fence::settle(&acks, index);
+                fence::settle(&acks, index, closed);
             }
         }
         let dead: Vec<usize> = self.member.dead_of_own_side().collect();

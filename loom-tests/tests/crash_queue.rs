@@ -194,9 +194,10 @@ impl Worker {
         }
         self.inner.sweeper().sweep(&channel.peers(), None);
         let acks = CrashMemory::writable(&channel.acks, &self.who);
-        for index in (0..channel.consumers).filter(|&index| fence::of(&acks, index) == fence::CLOSED) {
-            if channel.sweep(&self.who, index) {
-                fence::settle(&acks, index);
+        for index in 0..channel.consumers {
+            let closed = fence::of(&acks, index);
+            if fence::kind(closed) == fence::CLOSED && channel.sweep(&self.who, index) {
+                fence::settle(&acks, index, closed);
             }
         }
         for index in 0..channel.consumers {

@@ -179,7 +179,7 @@ fn a_stopped_worker_is_evicted_another_does_its_event_and_its_own_done_is_refuse
         worker.signal(libc::SIGCONT);
         let (code, said) = failed("work", worker.finish());
         assert!(code == 7 && said.contains("evicted while it had 1 events in hand"), "{code} {said}");
-        assert_eq!(base.json("info demo/jobs --json")["unfinished"], 0);
+        assert_eq!(base.json("info demo/jobs --json")["positions"]["unfinished"], 0);
     }
 }
 

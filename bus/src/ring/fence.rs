@@ -18,7 +18,8 @@
 //!
 //! Where it swaps there is nothing to wait for: its fence goes from open to CLOSED. Whoever evicts holds the entry's
 //! janitor lock, so that the entry has the same owner all the time. Killed anywhere, it leaves an entry that the next one
-//! to evict goes on with; once it is CLOSED, any worker does. The owner that finds itself evicted closes the fence, and
+//! to evict goes on with; once it is CLOSED, any worker does. The word counts closings, so that nobody calls SWEPT what was
+//! closed again after the sweep had begun. The owner that finds itself evicted closes the fence, and
 //! sweeps, itself: it knows best that it is in no sequence.
 //!
 //! A ticket that the evicted worker wins when it comes back (it had looked at the head before) is handed back as soon
@@ -37,9 +38,9 @@ pub const SWAPS: u64 = 1;
 pub const RESTARTS: u64 = 2;
 /// Closed to the owner, which may still be in a sequence.
 pub const CLOSING: u64 = 3;
-/// The owner stores nothing any more; what it held is to be handed back.
+/// The owner stores nothing any more; what it held is to be handed back. With the count of closings above it.
 pub const CLOSED: u64 = 4;
-/// What it held was handed back.
+/// What it held was handed back. With the same count.
 pub const SWEPT: u64 = 5;
 
 /// How a worker stores its words.
@@ -72,16 +73,42 @@ pub fn of<M: Memory>(acks: &M, index: usize) -> u64 {
     acks.load(layout::entry(index) + layout::FENCE, Edge::State)
 }
 
+/// What a fence word says without the count of closings.
+#[inline(always)]
+pub const fn kind(fence: u64) -> u64 {
+    fence & 0xFF
+}
+
 /// Whether the worker in entry `index` was evicted, and stores nothing any more: its claim and its TAKEN words count no
 /// more than a dead one's. To be asked after its word was seen: a later owner has opened the fence before it stored one.
 #[inline(always)]
 pub fn is_closed<M: Memory>(acks: &M, index: usize) -> bool {
-    matches!(of(acks, index), CLOSED | SWEPT)
+    matches!(kind(of(acks, index)), CLOSED | SWEPT)
 }
 
-/// Says that everything was handed back, unless something new has come up.
-pub fn settle<M: Memory>(acks: &M, index: usize) {
-    let _ = acks.compare_exchange(layout::entry(index) + layout::FENCE, CLOSED, SWEPT, Edge::State);
+/// Closes the fence of entry `index` once more, and returns what it says then. By whoever knows that its owner is in no
+/// sequence, and that there may be something to hand back.
+pub fn close<M: Memory>(acks: &M, index: usize) -> u64 {
+    let at = layout::entry(index) + layout::FENCE;
+    let mut seen = of(acks, index);
+    // It begins at the owner's generation, so that no two owners' words are the same.
+    let generation = acks.load(layout::entry(index) + layout::STATE, Edge::State) >> 8;
+    let count = |seen: u64| if seen >> 8 == 0 { generation << 16 } else { seen >> 8 };
+    loop {
+        let closed = (count(seen) + 1) << 8 | CLOSED;
+        // STATE: what the owner stored is visible to who sees this.
+        match acks.compare_exchange(at, seen, closed, Edge::State) {
+            Ok(_) => return closed,
+            Err(found) => seen = found,
+        }
+    }
+}
+
+/// Says that everything was handed back since the fence said `closed`, unless it was closed once more meanwhile: then what
+/// has come up since may not have been met by the sweep.
+pub fn settle<M: Memory>(acks: &M, index: usize, closed: u64) {
+    let swept = closed & !0xFF | SWEPT;
+    let _ = acks.compare_exchange(layout::entry(index) + layout::FENCE, closed, swept, Edge::State);
 }
 
 /// What became of an eviction.
@@ -143,11 +170,11 @@ fn evict_locked<M: Memory, E>(
     if of(acks, index) == CLOSING {
         quiesce()?;
     }
-    // STATE: what the owner stored is visible to who sees this; also where it was swept before: once more.
-    acks.store(at, CLOSED, Edge::State);
+    // Also where it was swept before: once more.
+    let closed = close(acks, index);
     if !sweep() {
         return Ok(Fenced::Unsettled);
     }
-    settle(acks, index);
+    settle(acks, index, closed);
     Ok(Fenced::Settled)
 }

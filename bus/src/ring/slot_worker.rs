@@ -439,10 +439,10 @@ impl<M: Memory> SlotWorker<M> {
         // Also where others have swept: it may have won a ticket since.
         self.resigned = true;
         self.refuse();
-        // STATE: as whoever evicts; this worker's own thread is in no sequence.
-        self.acks.store(layout::entry(self.index) + layout::FENCE, fence::CLOSED, Edge::State);
+        // This worker's own thread is in no sequence.
+        let closed = fence::close(&self.acks, self.index);
         if self.sweeper().sweep(peers, Some(self.index)).unsettled == 0 {
-            fence::settle(&self.acks, self.index);
+            fence::settle(&self.acks, self.index, closed);
         }
     }
 

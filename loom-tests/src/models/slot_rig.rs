@@ -242,7 +242,7 @@ impl SlotRig {
 
     /// Whether the worker in entry 0 was evicted, and something of its may be left.
     pub fn is_closed(&self, actor: &Rc<Actor>) -> bool {
-        fence::of(&LoomMemory::read_only(&self.acks, actor), 0) == fence::CLOSED
+        fence::kind(fence::of(&LoomMemory::read_only(&self.acks, actor), 0)) == fence::CLOSED
     }
 
     /// Sweeps as `actor`; whether nothing of the worker in entry `dead` is left.
