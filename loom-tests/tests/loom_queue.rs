@@ -9,6 +9,7 @@ use railbus_loom_tests::models::queue;
 #[test]
 fn one_to_one() {
     explore(3, || queue::one_to_one(None));
+    explore(3, || queue::one_to_one_swapping(None));
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn table() -> Vec<(Edge, End, Fate)> {
         (Edge::Done, Store, Caught(Lives(3, queue::one_to_one))),
         (Edge::Done, Load, Caught(Lives(3, queue::one_to_one))),
         (Edge::Done, Update, Caught(Lives(3, queue::dead_then_lap))),
+        (Edge::Done, Update, Caught(Lives(3, queue::one_to_one_swapping))),
         (Edge::State, Store, Caught(Lives(3, registration::name_is_known))),
         (Edge::State, Load, Caught(Lives(3, registration::name_is_known))),
         (Edge::State, Store, Caught(Lives(3, latency::turn))),

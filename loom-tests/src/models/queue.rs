@@ -37,7 +37,16 @@ fn take_all(worker: &mut RigWorker, log: &Log) {
 
 /// One producer, one worker, more events than slots.
 pub fn one_to_one(weak: Weak) {
-    let rig = SlotRig::new(shape(weak, 1, 1), true);
+    one_to_one_storing(weak, false);
+}
+
+/// The same, with a worker that stores done words by compare-and-swap.
+pub fn one_to_one_swapping(weak: Weak) {
+    one_to_one_storing(weak, true);
+}
+
+fn one_to_one_storing(weak: Weak, swap: bool) {
+    let rig = SlotRig::new(Shape { swap, ..shape(weak, 1, 1) }, true);
     let log = Log::default();
     let mut producer = rig.producer::<false>(0, &Actor::immortal());
     assert!(producer.push(1).is_some());
