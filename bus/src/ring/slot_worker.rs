@@ -388,17 +388,21 @@ impl<M: Memory> SlotWorker<M> {
     #[inline(always)]
     fn settle(&mut self, ticket: u64, from: u64, to: u64) -> bool {
         let at = self.slots.done_offset(ticket);
-        let stored = match self.stores {
-            Stores::Restart { area } => {
-                let fence_at = layout::entry(self.index) + layout::FENCE;
-                self.done.store_if(at, to, Edge::Done, &self.acks, fence_at, area)
+        if let Stores::Restart { area } = self.stores {
+            let fence_at = layout::entry(self.index) + layout::FENCE;
+            if self.done.store_if(at, to, Edge::Done, &self.acks, fence_at, area) {
+                return true;
             }
-            Stores::Swap => self.done.compare_exchange(at, from, to, Edge::Done).is_ok(),
-        };
-        if !stored {
-            self.refuse();
+        } else if self.swap(at, from, to) {
+            return true;
         }
-        stored
+        self.refuse();
+        false
+    }
+
+    #[inline(never)]
+    fn swap(&self, at: usize, from: u64, to: u64) -> bool {
+        self.done.compare_exchange(at, from, to, Edge::Done).is_ok()
     }
 
     /// Forgets everything that is held, and takes nothing any more. What was not handed out is put back as it was, where
