@@ -315,9 +315,9 @@ fn evicted_worker(stage: &mut Stage<'_>) {
         finish_all(&mut other, 0);
     }
     finish_all(&mut other, 10);
-    for n in 0..published as usize {
+    for (n, &times) in times.iter().enumerate().take(published as usize) {
         let by_it = (shared.get(EVENTS + n) == FINISHED) as u64;
-        assert_eq!(times[n] + by_it, 1, "event {n}: finished by the other, and {by_it} times by the actor");
+        assert_eq!(times + by_it, 1, "event {n}: finished by the other, and {by_it} times by the actor");
     }
     assert_eq!(channel.info().unwrap().positions.unfinished, Some(0));
 }
