@@ -51,8 +51,9 @@ pub(crate) fn run(args: &EvictArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
     let (side, index) = find(&args.who, &channel.info()?)?;
     let who = who(side, index);
-    let would =
-        || Ok(format!("{} {who}: would be evicted: {}\n", args.channel, fate(&channel, side, index, args.kill)?));
+    let would = || {
+        Ok(format!("{} {who}: would be evicted: {}\n", args.channel, fate(&channel, side, index, args.kill)?))
+    };
     if args.confirm.dry_run {
         let text = would()?;
         return match args.json {
