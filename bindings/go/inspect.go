@@ -232,11 +232,13 @@ const (
 	EvictedKilled Outcome = C.RAILBUS_EVICTED_KILLED
 	// EvictedDead: its process had died before.
 	EvictedDead Outcome = C.RAILBUS_EVICTED_DEAD
+	// EvictedFenced: the worker's events are handed to others, and what it says of them is refused with ErrEvicted.
+	EvictedFenced Outcome = C.RAILBUS_EVICTED_FENCED
 )
 
-// Evict fences a participant that lives but does not move: a reader is told, and holds nobody back any more; the process
-// of a producer or worker, which writes in place, is killed with SIGKILL, and may take up to timeout to be gone. A durable
-// subscription without an owner is forgotten. Side and index are those of a [Participant].
+// Evict fences a participant that lives but does not move: a reader is told, and holds nobody back any more; a worker's
+// events are handed to others, and what it says of them is refused; the process of a producer, which writes in place, is
+// killed with SIGKILL, and may take up to timeout to be gone. A durable subscription without an owner is forgotten. Side and index are those of a [Participant].
 func (channel *Channel) Evict(side Side, index uint32, timeout time.Duration) (Outcome, error) {
 	var outcome C.uint32_t
 	err := channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {

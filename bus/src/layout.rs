@@ -150,6 +150,7 @@ fields! {
     JOINED: 56, 8, "owner; registrar", "1 once it receives what is published; a durable cursor stands, and outlives its owner, from then on";
     BEHIND: 64, 8, "owner; creator", "durable readers: 1 + the position they really stand at, when what lies between that and the cursor is in the journal only; else 0";
     MEASURES: 72, 8, "owner", "consumers of a stamped channel: 1 measures latency; 2 no space, 3 not allowed, 4 no such file: it does not";
+    FENCE: 80, 8, "registrar; janitor; owner", "workers: 1 open, stores done words by compare-and-swap; 2 open, by restartable sequences; 3 closing; 4 closed: what it held goes to others; 5 and has gone (both with closings << 8); 0 nobody's";
     IN_HAND: 96, 8, "owner", "workers with a bound: events in hand; u64::MAX once it takes no more";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
@@ -411,6 +412,7 @@ const _: () = assert!(well_formed(INTERVAL, INTERVAL_BYTES));
 const _: () = assert!(SERIES_INTERVALS + INTERVALS * INTERVAL_BYTES <= SERIES_BYTES);
 const _: () = assert!(INTERVAL_BYTES.is_multiple_of(LINE_BYTES) && SERIES_BYTES.is_multiple_of(HEADER_BYTES));
 const _: () = assert!(ANCHOR_ENTRIES + 64 <= PRODUCERS_HIGH && ANCHOR_INDEX.is_multiple_of(LINE_BYTES));
+const _: () = assert!(FENCE + 8 <= IN_HAND);
 const _: () = assert!(IN_HAND + 8 <= LINE_BYTES && STATE == LINE_BYTES);
 const _: () = assert!(CONTROL_BYTES.is_multiple_of(LINE_BYTES) && HEADER_BYTES.is_multiple_of(LINE_BYTES));
 const _: () = assert!(cfg!(target_endian = "little"), "railbus shares little-endian words");

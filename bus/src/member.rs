@@ -14,10 +14,12 @@ use crate::os::fork::ForkGuard;
 use crate::os::futex;
 use crate::os::life::{Life, LifeClaim, Liveness, Probe};
 use crate::os::{membarrier, process};
+use crate::ring::fence;
 use crate::ring::park::{Futex, Sleeper};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Identity, Locks, Refused, Registered, Registry, Status};
 use crate::ring::sequence::Sequences;
+use crate::worker;
 
 /// A refusal is asked again this often, a ms apart: the locks of a process that was just killed, or of a child
 /// between fork and exec, go a moment later.
@@ -346,12 +348,14 @@ impl Member {
         (0..registry.used()).filter(is_live).count()
     }
 
-    /// How many active entries of the own side are wanted, by their policy word. The dead that nobody has met yet count.
+    /// How many active or evicted entries of the own side are wanted, by their policy word. The dead that nobody has met
+    /// yet count.
     pub(crate) fn count_own(&self, is_wanted: impl Fn(u64) -> bool) -> usize {
         let registry = self.registry();
         let policy = |index| self.own.load(layout::entry(index) + layout::POLICY, Edge::Plain);
         let is_counted = |&index: &usize| {
-            registry::status(registry.state(index)) == Status::Active && is_wanted(policy(index))
+            matches!(registry::status(registry.state(index)), Status::Active | Status::Evicted)
+                && is_wanted(policy(index))
         };
         (0..registry.used()).filter(is_counted).count()
     }
@@ -455,6 +459,7 @@ fn identity(who: &Introduction) -> Result<Identity> {
             word.copy_from_slice(&padded[i * 8..][..8]);
             u64::from_le_bytes(word)
         }),
+        fence: if who.policy & 0xFF == registry::ROLE_WORKER { worker::stores().open() } else { fence::NONE },
     })
 }
 

@@ -9,6 +9,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use crate::os::rseq;
+use crate::ring::fence::RESTARTS;
+
 /// A happens-before edge of the protocols: a store that publishes and the load that relies on it, or a pair of
 /// fences. The name is written at both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,6 +106,11 @@ pub trait Memory: Clone {
     fn compare_exchange(&self, at: usize, current: u64, new: u64, edge: Edge) -> Result<u64, u64>;
     /// Adds and returns the value before.
     fn fetch_add(&self, at: usize, value: u64, edge: Edge) -> u64;
+    /// Stores the word at byte offset `at` if the one at `guard_at` of `guard` is [`RESTARTS`], and says whether it did.
+    /// The two are one step to whoever has changed the guard and seen this thread off its processor after that. `area` is
+    /// what [`rseq::offset`] gave.
+    fn store_if(&self, at: usize, value: u64, edge: Edge, guard: &Self, guard_at: usize, area: isize)
+    -> bool;
     /// A fence.
     fn fence(&self, edge: Edge);
     /// A fence that the other side's membarrier makes unnecessary: nothing but a barrier to the compiler where
@@ -186,6 +194,15 @@ impl Memory for Mapped {
     #[inline(always)]
     fn fetch_add(&self, at: usize, value: u64, edge: Edge) -> u64 {
         self.word(at).fetch_add(value, edge.update())
+    }
+
+    #[inline(always)]
+    fn store_if(&self, at: usize, value: u64, _: Edge, guard: &Self, guard_at: usize, area: isize) -> bool {
+        const OPEN: i8 = RESTARTS as i8;
+        let (word, guard) = (self.word(at).as_ptr(), guard.word(guard_at).as_ptr());
+        // SAFETY: both words are in bounds and mapped, this one writable (`word`, `new`); whoever has an `area` has it from
+        // the system. The store is a release, whatever the edge.
+        unsafe { rseq::store_if::<OPEN>(word, value, guard, area) }
     }
 
     #[inline(always)]

@@ -4,9 +4,10 @@
 //! at the moment, and for those who want to see it done.
 //!
 //! [`Channel::evict`] fences a participant that lives but does not move. A *reader* is evicted by a word in its
-//! registry entry: it holds nobody back from then on, and its next call says so. A *producer* or a *worker* writes
-//! in place, and a flag cannot stop a copy that is under way: its process is killed, with SIGKILL, and exactly that
-//! process, whatever its pid means by now.
+//! registry entry: it holds nobody back from then on, and its next call says so. So is a *worker*, whose events are handed
+//! to others at once; each of its stores is made only while its fence is open ([`crate::ring::fence`]). A *producer* copies
+//! into the ring in place, and no word can stop a copy that is under way: its process is killed, with SIGKILL, and exactly
+//! that process, whatever its pid means by now. [`Channel::kill`] does that to workers, too.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::member::{FileLocks, Kernel, Memories, registry_of};
 use crate::memory::{Edge, Mapped, Memory};
 use crate::os::clock;
 use crate::os::process::{self, Killed};
+use crate::os::quiesce::quiesce;
+use crate::ring::fence::{self, Fenced};
 use crate::ring::orphan::abort_orphan;
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Status};
@@ -47,6 +50,11 @@ pub enum Evicted {
     Told,
     /// A durable subscription without an owner is forgotten.
     Forgotten,
+    /// The worker's events are handed to others, its `done` is refused, and it is told when it next looks.
+    Fenced {
+        /// Events that were handed back, also by others who died: what waits to be delivered again.
+        events: u64,
+    },
     /// The process was killed, and its lock is gone.
     Killed {
         /// Its pid.
@@ -120,14 +128,32 @@ impl Channel {
         (first..tail).filter(is_unfinished).filter(abort).count() as u64
     }
 
-    /// Evicts the participant in entry `index` of `side`. Readers are told; producers and workers are killed, and
-    /// waited for at most `timeout`.
+    /// Evicts the participant in entry `index` of `side`. Readers are told; a worker's events are handed to others, and its
+    /// `done` refused from then on; a producer is killed, and waited for at most `timeout`.
+    ///
+    /// A worker whose system has restartable sequences must be seen off its processor, which takes some ms at most, unless
+    /// it runs at a real-time priority. Evicting one again hands back what it may have won meanwhile.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the entry is free; [`Error::Invalid`] for this process itself; [`Error::NotAllowed`]
-    /// without the right to write the side's file, or to kill; [`Error::TimedOut`] if the participant has not gone;
-    /// [`Error::Busy`] if somebody else is changing the entry.
+    /// [`Error::NotFound`] if the entry is free; [`Error::Invalid`] for a producer of this process itself, and for a worker
+    /// in another PID namespace, or where this process may not run; [`Error::NotAllowed`] without the right to write the
+    /// side's file, or to kill; [`Error::TimedOut`] if the participant has not gone, or a worker not made place (it is
+    /// evicted by then, and told when it next looks; evict it again); [`Error::Busy`] if somebody else is changing the
+    /// entry, or a live participant announces the same events.
     pub fn evict(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
+        self.evict_or_kill(side, index, timeout, false)
+    }
+
+    /// Kills the process of the producer or worker in entry `index` of `side`, with SIGKILL, and waits at most `timeout`
+    /// until it has gone. What it held is handed to others by whoever meets it. A reader is evicted.
+    ///
+    /// # Errors
+    /// As [`Channel::evict`] for a producer.
+    pub fn kill(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
+        self.evict_or_kill(side, index, timeout, true)
+    }
+
+    fn evict_or_kill(&self, side: Side, index: usize, timeout: Duration, kill: bool) -> Result<Evicted> {
         let write =
             self.attached().map_as(false, side == Side::Consumers && self.attached().acks.writable)?;
         // SAFETY: the maps outlive the memories; only `.acks` is written, and only where it is mapped writable.
@@ -166,6 +192,18 @@ impl Channel {
             return Ok(Evicted::Dead);
         }
         let (pid, start_time) = (word(layout::PID) as u32, word(layout::START_TIME));
+        let is_worker = side == Side::Consumers && fence::of(memory, index) != fence::NONE;
+        if is_worker && !kill {
+            return self.fence(&memories, &peers, (index, state), (pid, start_time), timeout).map_err(
+                |error| {
+                    if let Error::Busy { why, .. } = error {
+                        Error::Busy { what: what(), why }
+                    } else {
+                        error
+                    }
+                },
+            );
+        }
         if registry.state(index) != state {
             let why = "it changed hands just now; look again with `railbus info`";
             return Err(Error::Busy { what: what(), why: why.to_owned() });
@@ -189,6 +227,54 @@ impl Channel {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(if killed == Killed::Now { Evicted::Killed { pid } } else { Evicted::Dead })
+    }
+
+    /// Evicts the worker in entry `index` with this state word, of the process with this pid and start time.
+    fn fence(
+        &self,
+        memories: &Memories,
+        peers: &Kernel,
+        (index, state): (usize, u64),
+        (pid, start_time): (u32, u64),
+        timeout: Duration,
+    ) -> Result<Evicted> {
+        let started = Instant::now();
+        let locks = FileLocks::open(self, Side::Consumers)?;
+        let registry = registry_of(memories, self, Side::Consumers);
+        let acks = memories.acks;
+        let busy = |why: &str| Error::Busy { what: String::new(), why: why.to_owned() };
+        if fence::of(&acks, index) == fence::RESTARTS {
+            // What cannot be done is to be found before anything is changed.
+            quiesce(pid, start_time, timeout)?;
+        }
+        let mut events = 0;
+        let mut sweep = || loop {
+            let swept = sweep_entry_of(self, memories, peers, index);
+            events = swept.redone;
+            if swept.unsettled == 0 {
+                return true;
+            }
+            if started.elapsed() >= timeout {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let quiesce = || match quiesce(pid, start_time, timeout.saturating_sub(started.elapsed())) {
+            // It has died since.
+            Err(_) if peers.is_dead(Side::Consumers, index) => Ok(()),
+            other => other,
+        };
+        match fence::evict(&registry, &locks, &acks, index, state, quiesce, &mut sweep)? {
+            Fenced::Settled => Ok(Evicted::Fenced { events }),
+            Fenced::Unsettled => Err(busy(
+                "it is evicted, but a live worker announces the same events, or their producer lives and does not \
+                 publish them; they are handed on when it moves",
+            )),
+            Fenced::Changed => Err(busy("it changed hands just now; look again with `railbus info`")),
+            Fenced::Busy => {
+                Err(busy("somebody else is registering or sweeping there at this moment; try again"))
+            }
+        }
     }
 
     fn side_path(&self, side: Side) -> &std::path::Path {

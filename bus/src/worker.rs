@@ -6,10 +6,16 @@
 //!
 //! [`Worker::take`] gives a [`Job`], which is handed back if it is dropped without [`Job::done`]. For several events
 //! in hand at once there are tickets: [`Worker::take_ticket`], [`Worker::event`], [`Worker::done`].
+//!
+//! A worker may be **evicted** ([`Channel::evict`]) while it is stopped, hangs, or works for too long: what it holds goes to
+//! others. From then on its `done` is refused (it returns false), and the next take says [`RecvError::Evicted`]; open
+//! another worker to go on. What an evicted worker still reads of an event may be overwritten meanwhile: only a `done` that
+//! was not refused says that the work counted.
 
 mod rules;
 
 use std::mem::ManuallyDrop;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::bridge::Watch;
@@ -22,9 +28,10 @@ use crate::layout;
 use crate::member::{Kernel, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
 use crate::opaque::opaque;
-use crate::os::clock;
 use crate::os::fork::ForkGuard;
+use crate::os::{clock, rseq};
 use crate::outlet::SlotOutlet;
+use crate::ring::fence::{self, Stores};
 use crate::ring::frame;
 use crate::ring::levels::Rank;
 use crate::ring::orphan::{Sweeper, Swept};
@@ -114,6 +121,17 @@ pub struct Worker {
     latency: Option<Box<Recorder>>,
 }
 
+/// How this process's workers store done words: in restartable sequences where the system has them, unless the environment
+/// says `RAILBUS_FENCE=swap`.
+pub(crate) fn stores() -> Stores {
+    static ASKED: OnceLock<bool> = OnceLock::new();
+    let swap = *ASKED.get_or_init(|| std::env::var_os("RAILBUS_FENCE").is_some_and(|how| how == "swap"));
+    match rseq::offset() {
+        Some(area) if !swap => Stores::Restart { area },
+        _ => Stores::Swap,
+    }
+}
+
 /// Sweeps what the dead owner of a worker's registry entry left. For registering.
 pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> bool {
     sweep_entry_of(channel, memories, peers, index).unsettled == 0
@@ -156,7 +174,8 @@ impl Worker {
             Slots::new(header.slots, header.slot_bytes),
             header.producers_max as usize,
             header.consumers_max as usize,
-        );
+        )
+        .with(stores());
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
@@ -262,7 +281,8 @@ impl Worker {
         Some(unsafe { Event::new(self.locate(ticket)) })
     }
 
-    /// Says that an event is done: it will not be delivered again. False when this worker does not hold it.
+    /// Says that an event is done: it will not be delivered again. False when this worker does not hold it, or was evicted
+    /// ([`Worker::is_evicted`]): then the event goes to another worker, and the work does not count.
     #[inline(always)]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.easy.is_forked() {
@@ -272,19 +292,43 @@ impl Worker {
         if !frame::is_plain(ticket.header) {
             self.measure_done(ticket.position, held);
         }
+        if !held {
+            self.give_way();
+        }
         let own = self.member.memories.acks;
         self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || self.space_wakes);
         held
     }
 
     /// Hands an event back: it is delivered again, to this worker or another, with its attempts counted. False
-    /// when this worker does not hold it.
+    /// when this worker does not hold it, or was evicted.
     pub fn retry(&mut self, ticket: Ticket) -> bool {
-        let held = !self.member.is_forked() && self.core.retry(ticket.position);
+        if self.member.is_forked() {
+            return false;
+        }
+        let held = self.core.retry(ticket.position);
         if held {
             self.handed_back();
+        } else {
+            self.give_way();
         }
         held
+    }
+
+    /// Whether this worker was evicted: nothing that it does counts any more.
+    pub fn is_evicted(&self) -> bool {
+        !self.member.is_forked() && (self.core.is_fenced() || !self.member.stands())
+    }
+
+    /// An evicted worker closes its fence and hands back what it held, if nobody has done so yet; whether it is evicted.
+    #[cold]
+    #[inline(never)]
+    fn give_way(&mut self) -> bool {
+        let evicted = self.is_evicted();
+        if evicted {
+            self.core.resign(&self.member.peers);
+        }
+        evicted
     }
 
     /// How many events are in this worker's hands.
@@ -326,7 +370,9 @@ impl Worker {
         let ticket = self.core.take_easily(self.eager)?;
         self.eager = self.grab;
         let header = self.core.header(ticket);
-        if frame::is_plain(header) && frame::body_bytes(header) as u64 <= self.core.body_max() {
+        let sound = frame::is_plain(header) && frame::body_bytes(header) as u64 <= self.core.body_max();
+        // The fence after the header: that of another lap is not taken for this event's.
+        if sound && !self.core.is_fenced() {
             self.count(header);
             return Some(Ticket { position: ticket, attempt: 0, header });
         }
@@ -350,6 +396,10 @@ impl Worker {
             return Err(RecvError::Forked);
         }
         loop {
+            if self.core.is_fenced() {
+                self.give_way();
+                return Err(RecvError::Evicted);
+            }
             let taken = if self.detours { self.take_by_rules()? } else { self.core.take(self.eager) };
             let Some(taken) = taken else {
                 self.eager = 1;
@@ -360,6 +410,10 @@ impl Worker {
                 return Ok(None);
             };
             let header = self.core.header(taken.ticket);
+            if self.core.is_fenced() {
+                self.core.hand_out_again(taken.ticket);
+                continue;
+            }
             if !frame::is_event(header, self.core.body_max()) {
                 // It stays in hand: nobody can make sense of it.
                 return Err(RecvError::Corrupt("an event that no producer writes; remove the channel"));
@@ -453,7 +507,7 @@ impl Worker {
         false
     }
 
-    /// Whether this is the only worker.
+    /// Whether this is the only worker. One that was evicted counts until it has gone: what it held may come back late.
     fn is_alone(&self) -> bool {
         self.member.count_own(|policy| policy & 0xFF == registry::ROLE_WORKER) == 1
     }
@@ -487,6 +541,22 @@ impl Worker {
         }
         self.swept_ns = now;
         self.look_again_by_rules();
+        if !self.member.stands() {
+            // Its evictor has not come to close the fence: the next poll says it.
+            self.give_way();
+            return;
+        }
+        let acks = self.member.memories.acks;
+        for index in 0..self.member.registry().used() {
+            let closed = fence::of(&acks, index);
+            // Whoever evicted it has not handed back everything, or is about to.
+            if fence::kind(closed) == fence::CLOSED
+                && index != self.member.registered.index
+                && self.core.sweeper().sweep(&self.member.peers, Some(index)).unsettled == 0
+            {
+                fence::settle(&acks, index, closed);
+            }
+        }
         let dead: Vec<usize> = self.member.dead_of_own_side().collect();
         for index in dead {
             // Under the entry's janitor lock: one worker repairs, the others go on. What cannot be settled yet, or
@@ -555,7 +625,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if !self.member.is_forked() {
+        if !self.member.is_forked() && !self.give_way() {
             self.core.hand_back();
             self.leave_by_rules();
         }
@@ -588,13 +658,14 @@ impl Job<'_> {
         self.ticket.position
     }
 
-    /// Says that the event is done.
+    /// Says that the event is done. False when the worker was evicted: then the event goes to another, and the work does
+    /// not count. The next take says so, too.
     #[inline(always)]
-    pub fn done(self) {
+    pub fn done(self) -> bool {
         // Without a drop at the end, also in case of a panic, the job stays in registers.
         let mut job = ManuallyDrop::new(self);
         let ticket = job.ticket;
-        job.worker.done(ticket);
+        job.worker.done(ticket)
     }
 
     /// Hands the event back for redelivery.

@@ -218,7 +218,7 @@ fn a_durable_subscription_is_held_and_can_be_forgotten() {
 }
 
 #[test]
-fn a_worker_is_evicted_by_killing_its_process_and_never_another() {
+fn a_worker_is_killed_when_asked_and_never_another_process() {
     let (base, bus) = base();
     let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
     let mut producer = queue.producer(&SendOptions::default()).unwrap();
@@ -233,7 +233,7 @@ fn a_worker_is_evicted_by_killing_its_process_and_never_another() {
     }
     let worker = start("takes three", base.path());
     let pid = worker.pid() as u32;
-    assert_eq!(queue.evict(Side::Consumers, 0, SOON).unwrap(), Evicted::Killed { pid });
+    assert_eq!(queue.kill(Side::Consumers, 0, SOON).unwrap(), Evicted::Killed { pid });
     assert_eq!(lives(&queue), [Life::Live, Life::Dead]);
     assert_eq!(queue.evict(Side::Consumers, 0, SOON).unwrap(), Evicted::Dead);
     let mut heir = queue.worker(&WorkOptions::default()).unwrap();

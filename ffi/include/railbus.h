@@ -46,7 +46,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0xf9e29644fcb96571ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0x0cb98c6dca590774ULL
 
 /**
  * Version of the library that this header belongs to.
@@ -520,6 +520,11 @@
  * Evicted: the reader holds nobody back any more, and is told when it next looks.
  */
 #define RAILBUS_EVICTED_TOLD 1
+
+/**
+ * Evicted: the worker's events are handed to others, its `railbus_done` is refused, and it is told when it next looks.
+ */
+#define RAILBUS_EVICTED_FENCED 5
 
 /**
  * Evicted: a durable subscription without an owner is forgotten.
@@ -2193,7 +2198,8 @@ int32_t railbus_take_batch(struct railbus_worker *worker,
 /**
  * Says that `count` events are done: they will not be delivered again, and may not be read any more.
  *
- * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are done.
+ * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are done. Returns `RAILBUS_EVICTED` if
+ * this worker was evicted, and one of them goes to another: what was done with it does not count.
  */
 int32_t railbus_done(struct railbus_worker *worker,
                      const struct railbus_job *jobs,
@@ -2204,7 +2210,8 @@ int32_t railbus_done(struct railbus_worker *worker,
  * Hands `count` events back: each is delivered again, to this worker or another, with its attempts counted, or
  * becomes a dead letter. They may not be read any more.
  *
- * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are handed back.
+ * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are handed back. Returns
+ * `RAILBUS_EVICTED` if this worker was evicted: they go to others anyway.
  */
 int32_t railbus_retry(struct railbus_worker *worker,
                       const struct railbus_job *jobs,
@@ -2281,14 +2288,14 @@ int32_t railbus_channel_repair(const struct railbus_channel *channel,
                                struct railbus_error *error);
 
 /**
- * Fences a participant that lives but does not move: a reader is told, and holds nobody back any more; the process of
- * a sender or worker, which writes in place, is killed with SIGKILL. A durable subscription without an owner is
- * forgotten.
+ * Fences a participant that lives but does not move: a reader is told, and holds nobody back any more; a worker's
+ * events are handed to others, and what it says of them is refused with `RAILBUS_EVICTED`; the process of a sender, which
+ * writes in place, is killed with SIGKILL. A durable subscription without an owner is forgotten.
  *
  * `side` and `index` are those of a `railbus_participant`. `outcome`, which may be NULL, gets one of
- * `RAILBUS_EVICTED_`. A killed process may take up to `timeout_ns` to be gone.
+ * `RAILBUS_EVICTED_`. A killed process may take up to `timeout_ns` to be gone, a running worker to make place.
  *
- * Returns `RAILBUS_NOT_FOUND` if nobody is there, `RAILBUS_INVALID` for this process itself, `RAILBUS_NOT_ALLOWED`,
+ * Returns `RAILBUS_NOT_FOUND` if nobody is there, `RAILBUS_INVALID` for a sender of this process itself, `RAILBUS_NOT_ALLOWED`,
  * `RAILBUS_TIMED_OUT`, `RAILBUS_BUSY`.
  */
 int32_t railbus_channel_evict(const struct railbus_channel *channel,

@@ -13,6 +13,8 @@ use crate::sized::{self, sized};
 
 /// Evicted: the reader holds nobody back any more, and is told when it next looks.
 pub const RAILBUS_EVICTED_TOLD: u32 = 1;
+/// Evicted: the worker's events are handed to others, its `railbus_done` is refused, and it is told when it next looks.
+pub const RAILBUS_EVICTED_FENCED: u32 = 5;
 /// Evicted: a durable subscription without an owner is forgotten.
 pub const RAILBUS_EVICTED_FORGOTTEN: u32 = 2;
 /// Evicted: the process was killed.
@@ -65,14 +67,14 @@ pub unsafe extern "C" fn railbus_channel_repair(
     })
 }
 
-/// Fences a participant that lives but does not move: a reader is told, and holds nobody back any more; the process of
-/// a sender or worker, which writes in place, is killed with SIGKILL. A durable subscription without an owner is
-/// forgotten.
+/// Fences a participant that lives but does not move: a reader is told, and holds nobody back any more; a worker's
+/// events are handed to others, and what it says of them is refused with `RAILBUS_EVICTED`; the process of a sender, which
+/// writes in place, is killed with SIGKILL. A durable subscription without an owner is forgotten.
 ///
 /// `side` and `index` are those of a `railbus_participant`. `outcome`, which may be NULL, gets one of
-/// `RAILBUS_EVICTED_`. A killed process may take up to `timeout_ns` to be gone.
+/// `RAILBUS_EVICTED_`. A killed process may take up to `timeout_ns` to be gone, a running worker to make place.
 ///
-/// Returns `RAILBUS_NOT_FOUND` if nobody is there, `RAILBUS_INVALID` for this process itself, `RAILBUS_NOT_ALLOWED`,
+/// Returns `RAILBUS_NOT_FOUND` if nobody is there, `RAILBUS_INVALID` for a sender of this process itself, `RAILBUS_NOT_ALLOWED`,
 /// `RAILBUS_TIMED_OUT`, `RAILBUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_evict(
@@ -96,6 +98,7 @@ pub unsafe extern "C" fn railbus_channel_evict(
         let channel = unsafe { self::channel(channel) }?;
         let evicted = match channel.evict(side, index as usize, Duration::from_nanos(timeout_ns))? {
             Evicted::Told => RAILBUS_EVICTED_TOLD,
+            Evicted::Fenced { .. } => RAILBUS_EVICTED_FENCED,
             Evicted::Forgotten => RAILBUS_EVICTED_FORGOTTEN,
             Evicted::Killed { .. } => RAILBUS_EVICTED_KILLED,
             Evicted::Dead => RAILBUS_EVICTED_DEAD,

@@ -232,7 +232,8 @@ pub unsafe extern "C" fn railbus_take_batch(
 
 /// Says that `count` events are done: they will not be delivered again, and may not be read any more.
 ///
-/// Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are done.
+/// Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are done. Returns `RAILBUS_EVICTED` if
+/// this worker was evicted, and one of them goes to another: what was done with it does not count.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_done(
     worker: *mut railbus_worker,
@@ -247,7 +248,8 @@ pub unsafe extern "C" fn railbus_done(
 /// Hands `count` events back: each is delivered again, to this worker or another, with its attempts counted, or
 /// becomes a dead letter. They may not be read any more.
 ///
-/// Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are handed back.
+/// Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are handed back. Returns
+/// `RAILBUS_EVICTED` if this worker was evicted: they go to others anyway.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_retry(
     worker: *mut railbus_worker,
@@ -290,6 +292,7 @@ unsafe fn finish(
         }
         match stranger {
             None => RAILBUS_OK,
+            Some(_) if worker.is_evicted() => receive_failed(RecvError::Evicted, error),
             Some(position) => not_held(position, error),
         }
     };

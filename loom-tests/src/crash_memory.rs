@@ -16,6 +16,7 @@ use std::rc::Rc;
 use railbus::layout;
 use railbus::memory::{Edge, Memory};
 use railbus::ring::anchor::Place;
+use railbus::ring::fence::{self, Fenced, RESTARTS};
 use railbus::ring::gates::NO_GATE;
 use railbus::ring::orphan::Sweeper;
 use railbus::ring::peers::{Peers, Side};
@@ -35,6 +36,7 @@ pub struct Participant {
     interrupted_at: RefCell<Option<Interruption>>,
     busy_at_joins: RefCell<Option<Box<dyn FnMut()>>>,
     dead: Cell<bool>,
+    blind: Cell<bool>,
 }
 
 impl Participant {
@@ -79,6 +81,11 @@ impl Participant {
     /// How many accesses it has made.
     pub fn accesses(&self) -> u32 {
         self.accesses.get()
+    }
+
+    /// Its stores do not look at the guard: a mistake, planted.
+    pub fn go_blind(&self) {
+        self.blind.set(true);
     }
 
     /// Whether its interruption is still to come.
@@ -190,6 +197,16 @@ impl Memory for CrashMemory {
         let found = self.words.get(at);
         self.write(at, found.wrapping_add(value));
         found
+    }
+
+    fn store_if(&self, at: usize, value: u64, _: Edge, guard: &Self, guard_at: usize, _: isize) -> bool {
+        // One step: who is stopped in the middle of it begins again.
+        self.who.access();
+        let open = guard.words.get(guard_at) == RESTARTS;
+        if open || self.who.blind.get() {
+            self.write(at, value);
+        }
+        open || self.who.blind.get()
     }
 
     fn fence(&self, edge: Edge) {
@@ -385,6 +402,18 @@ impl CrashChannel {
             consumers: self.consumers,
         };
         sweeper.sweep(&self.peers(), Some(index)).unsettled == 0
+    }
+
+    /// Evicts the live worker in entry `index`.
+    pub fn fence(&self, who: &Rc<Participant>, index: usize) -> Fenced {
+        let registry = self.registry(Side::Consumers, who);
+        let (acks, locks) = (CrashMemory::writable(&self.acks, who), self.locks_for(Side::Consumers, who));
+        // Nobody else runs: the worker is inside of no step.
+        let quiesce = || Ok::<(), std::convert::Infallible>(());
+        let state = registry.state(index);
+        let sweep = || self.sweep(who, index);
+        fence::evict(&registry, &locks, &acks, index, state, quiesce, sweep)
+            .unwrap_or_else(|never| match never {})
     }
 
     /// Registers `who`, sweeping dead consumers' entries.

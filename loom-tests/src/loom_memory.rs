@@ -24,12 +24,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool as StdBool, AtomicU32 as StdU32, Ordering as StdOrdering};
-use std::sync::{Arc, Mutex};
 
 use loom::cell::UnsafeCell;
+use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use railbus::memory::{Edge, Memory};
+use railbus::ring::fence::RESTARTS;
 use railbus::ring::peers::{Peers, Side};
 
 /// An end of an edge.
@@ -57,7 +59,7 @@ pub struct Weakened {
 }
 
 /// Ends that any model has used in this process.
-static USED: Mutex<Vec<(Edge, End)>> = Mutex::new(Vec::new());
+static USED: std::sync::Mutex<Vec<(Edge, End)>> = std::sync::Mutex::new(Vec::new());
 
 /// Ends that any model has used in this process so far.
 pub fn used_ends() -> Vec<(Edge, End)> {
@@ -133,6 +135,9 @@ pub struct Actor {
     fuse: StdU32,
     dead: AtomicBool,
     killed: Arc<StdBool>,
+    /// Held inside a [`Memory::store_if`].
+    step: Mutex<()>,
+    is_blind: bool,
 }
 
 impl Actor {
@@ -143,7 +148,27 @@ impl Actor {
 
     /// Killed before its access number `accesses` (counted from 0); says so in `killed`.
     pub fn mortal(accesses: u32, killed: &Arc<StdBool>) -> Rc<Actor> {
-        Rc::new(Actor { fuse: StdU32::new(accesses), dead: AtomicBool::new(false), killed: killed.clone() })
+        Rc::new(Actor::new(accesses, killed, false))
+    }
+
+    /// Never killed, but its guarded stores do not look at the guard: a mistake, planted.
+    pub fn blind() -> Rc<Actor> {
+        Rc::new(Actor::new(u32::MAX, &Arc::default(), true))
+    }
+
+    fn new(accesses: u32, killed: &Arc<StdBool>, is_blind: bool) -> Actor {
+        Actor {
+            fuse: StdU32::new(accesses),
+            dead: AtomicBool::new(false),
+            killed: killed.clone(),
+            step: Mutex::new(()),
+            is_blind,
+        }
+    }
+
+    /// Waits until it is in no guarded store, as whoever evicts it does.
+    pub fn quiesce(&self) {
+        drop(self.step.lock().expect("nobody panics inside"));
     }
 
     fn burn(&self) {
@@ -233,7 +258,32 @@ impl LoomMemory {
 
     fn word(&self, at: usize) -> &Word {
         self.actor.burn();
+        self.find(at)
+    }
+
+    fn find(&self, at: usize) -> &Word {
         self.words.words.get(&at).unwrap_or_else(|| panic!("the model has no word at {at}"))
+    }
+
+    fn load_now(&self, at: usize, edge: Edge) -> u64 {
+        match self.find(at) {
+            Word::Shared(word, race) => {
+                race.store(0, Ordering::Relaxed);
+                word.load(self.ordering(edge, End::Load, edge.load()))
+            }
+            Word::Fixed(value) => *value,
+            Word::Silent => 0,
+            _ => panic!("a load of the word at {at}, which the model does not share"),
+        }
+    }
+
+    fn store_now(&self, at: usize, value: u64, edge: Edge) {
+        assert!(self.writable, "a store at {at} through a read-only mapping");
+        match self.find(at) {
+            Word::Shared(word, _) => word.store(value, self.ordering(edge, End::Store, edge.store())),
+            Word::Silent => {}
+            _ => panic!("a store to the word at {at}, which does not change in this model"),
+        }
     }
 
     fn word_to_write(&self, at: usize) -> &Word {
@@ -280,23 +330,13 @@ impl LoomMemory {
 
 impl Memory for LoomMemory {
     fn load(&self, at: usize, edge: Edge) -> u64 {
-        match self.word(at) {
-            Word::Shared(word, race) => {
-                race.store(0, Ordering::Relaxed);
-                word.load(self.ordering(edge, End::Load, edge.load()))
-            }
-            Word::Fixed(value) => *value,
-            Word::Silent => 0,
-            _ => panic!("a load of the word at {at}, which the model does not share"),
-        }
+        self.actor.burn();
+        self.load_now(at, edge)
     }
 
     fn store(&self, at: usize, value: u64, edge: Edge) {
-        match self.word_to_write(at) {
-            Word::Shared(word, _) => word.store(value, self.ordering(edge, End::Store, edge.store())),
-            Word::Silent => {}
-            _ => panic!("a store to the word at {at}, which does not change in this model"),
-        }
+        self.actor.burn();
+        self.store_now(at, value, edge);
     }
 
     fn compare_exchange(&self, at: usize, current: u64, new: u64, edge: Edge) -> Result<u64, u64> {
@@ -306,6 +346,19 @@ impl Memory for LoomMemory {
 
     fn fetch_add(&self, at: usize, value: u64, edge: Edge) -> u64 {
         self.atomic(at).fetch_add(value, self.ordering(edge, End::Update, edge.update()))
+    }
+
+    fn store_if(&self, at: usize, value: u64, edge: Edge, guard: &Self, guard_at: usize, _: isize) -> bool {
+        self.actor.burn();
+        // One step to whoever waits for its end. The kernel sends a thread that is stopped inside of it back to its
+        // beginning, which is the same to everybody: it has not begun.
+        let step = self.actor.step.lock().expect("nobody panics inside");
+        let open = guard.load_now(guard_at, Edge::State) == RESTARTS || self.actor.is_blind;
+        if open {
+            self.store_now(at, value, edge);
+        }
+        drop(step);
+        open
     }
 
     fn fence(&self, edge: Edge) {

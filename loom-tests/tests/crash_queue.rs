@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use railbus::layout;
 use railbus::memory::{Edge, Memory};
+use railbus::ring::fence::{self, Fenced, Stores};
 use railbus::ring::frame;
 use railbus::ring::peers::Side;
 use railbus::ring::registry::{self, Identity, Registered};
@@ -37,11 +38,14 @@ struct Log {
     delivered: BTreeMap<u64, u32>,
     /// How often each value was handed back by a live worker.
     handed_back: BTreeMap<u64, u32>,
+    /// How often somebody was told that each value is done.
+    done: BTreeMap<u64, u32>,
 }
 
 #[derive(Clone)]
 struct World {
     channel: CrashChannel,
+    stores: Stores,
     log: Rc<RefCell<Log>>,
 }
 
@@ -62,7 +66,13 @@ struct Worker {
 
 impl World {
     fn new(start: u64, producers: usize, consumers: usize) -> World {
-        World { channel: CrashChannel::slot_ring(SLOTS, start, producers, consumers), log: Rc::default() }
+        let stores = Stores::Restart { area: 0 };
+        World::storing(stores, start, producers, consumers)
+    }
+
+    fn storing(stores: Stores, start: u64, producers: usize, consumers: usize) -> World {
+        let channel = CrashChannel::slot_ring(SLOTS, start, producers, consumers);
+        World { channel, stores, log: Rc::default() }
     }
 
     /// `None` when a dead participant's entry cannot be used yet.
@@ -85,7 +95,8 @@ impl World {
     }
 
     fn worker(&self, who: &Rc<Participant>) -> Option<Worker> {
-        let identity = Identity { policy: registry::ROLE_WORKER, ..Identity::default() };
+        let fence = self.stores.open();
+        let identity = Identity { policy: registry::ROLE_WORKER, fence, ..Identity::default() };
         let c = &self.channel;
         let registered = c.register(Side::Consumers, who, &identity).ok()?;
         let data = CrashMemory::read_only(&c.data, who);
@@ -98,7 +109,8 @@ impl World {
             c.slots,
             c.producers,
             c.consumers,
-        );
+        )
+        .with(self.stores);
         Some(Worker { inner, data, world: self.clone(), registered, who: who.clone() })
     }
 }
@@ -160,8 +172,9 @@ impl Worker {
 
     fn finish(&mut self, taken: Option<Taken>) {
         if let Some(taken) = taken {
-            self.read(taken.ticket);
+            let value = self.read(taken.ticket);
             assert!(self.inner.done(taken.ticket));
+            *self.world.log.borrow_mut().done.entry(value).or_default() += 1;
         }
     }
 
@@ -180,6 +193,13 @@ impl Worker {
             self.inner.skip_orphan(t, &channel.peers());
         }
         self.inner.sweeper().sweep(&channel.peers(), None);
+        let acks = CrashMemory::writable(&channel.acks, &self.who);
+        for index in 0..channel.consumers {
+            let closed = fence::of(&acks, index);
+            if fence::kind(closed) == fence::CLOSED && channel.sweep(&self.who, index) {
+                fence::settle(&acks, index, closed);
+            }
+        }
         for index in 0..channel.consumers {
             if index != self.registered.index {
                 channel.bury(Side::Consumers, &self.who, index);
@@ -394,4 +414,217 @@ fn a_repair_inside_every_step_of_a_live_producer() {
             }
         },
     );
+}
+
+// ---- eviction ----
+
+/// What a worker that may be evicted finds.
+enum Found {
+    Nothing,
+    Event(Taken, u64),
+    Evicted,
+}
+
+impl Worker {
+    /// Takes as the handles do, which look at the fence when they have looked at the event.
+    fn take_warily(&mut self, most: u32) -> Found {
+        let easy = self.inner.take_easily(most).map(|ticket| Taken { ticket, attempt: 0 });
+        let Some(taken) = easy.or_else(|| self.inner.take(most)) else {
+            return if self.inner.is_fenced() { self.resign() } else { Found::Nothing };
+        };
+        let value = self.data.load(self.inner.body_offset(taken.ticket), Edge::Plain);
+        let header = self.inner.header(taken.ticket);
+        if self.inner.is_fenced() {
+            self.inner.hand_out_again(taken.ticket);
+            return self.resign();
+        }
+        assert_eq!(value as u16, frame::type_id(header), "another lap's event is handed out");
+        *self.world.log.borrow_mut().delivered.entry(value).or_default() += 1;
+        Found::Event(taken, value)
+    }
+
+    fn resign(&mut self) -> Found {
+        self.inner.resign(&self.world.channel.peers());
+        assert!(!self.inner.done(0) && self.inner.in_hand() == 0);
+        Found::Evicted
+    }
+
+    /// Says that an event is done; false when that is refused.
+    fn done_warily(&mut self, (taken, value): (Taken, u64)) -> bool {
+        let done = self.inner.done(taken.ticket);
+        if done {
+            *self.world.log.borrow_mut().done.entry(value).or_default() += 1;
+        } else {
+            self.resign();
+        }
+        done
+    }
+}
+
+/// The life of a worker that may be evicted at any moment: takes one and several, holds some over later takes, finishes
+/// out of order, hands back one.
+fn work_warily(world: &World, who: &Rc<Participant>) {
+    let Some(mut worker) = world.worker(who) else { return };
+    let mut held = Vec::new();
+    for round in 0..7 {
+        match worker.take_warily(1 + round % 3) {
+            Found::Nothing => {}
+            Found::Event(taken, value) => held.push((taken, value)),
+            Found::Evicted => break,
+        }
+        if round % 3 == 1 && !held.is_empty() && !worker.done_warily(held.remove(0)) {
+            break;
+        }
+        if round == 5
+            && let Some((taken, value)) = held.pop()
+        {
+            *world.log.borrow_mut().handed_back.entry(value).or_default() += 1;
+            if !worker.inner.retry(taken.ticket) {
+                worker.resign();
+                break;
+            }
+        }
+    }
+    if worker.inner.is_fenced() {
+        worker.resign();
+    } else {
+        let mut log = world.log.borrow_mut();
+        held.iter().for_each(|(_, value)| *log.handed_back.entry(*value).or_default() += 1);
+        drop(log);
+        worker.inner.hand_back();
+    }
+    world.channel.leave(Side::Consumers, who, &worker.registered, false);
+}
+
+/// Evicts every worker that can be, and goes on for laps with another.
+fn evict_and_lap(world: &World, who: &Rc<Participant>) {
+    let acks = CrashMemory::writable(&world.channel.acks, who);
+    for index in 0..world.channel.consumers {
+        if matches!(fence::of(&acks, index), fence::SWAPS | fence::RESTARTS) {
+            // A registrant is in the way: it has taken nothing yet.
+            let fenced = world.channel.fence(who, index);
+            assert!(matches!(fenced, Fenced::Settled | Fenced::Changed | Fenced::Busy), "{fenced:?}");
+        }
+    }
+    let (Some(mut worker), Some(mut producer)) = (world.worker(who), world.producer(who)) else {
+        panic!("there are places");
+    };
+    worker.drain();
+    for value in 2000..2000 + 2 * SLOTS + 1 {
+        if !producer.push(value) {
+            // Who could not be evicted yet holds something.
+            break;
+        }
+        if value % 2 == 0 {
+            worker.drain();
+        }
+    }
+    worker.drain();
+    producer.inner.retract();
+    world.channel.leave(Side::Producers, who, &producer.registered, false);
+    world.channel.leave(Side::Consumers, who, &worker.registered, false);
+}
+
+/// Each event that was published is done exactly once, whoever says so.
+fn judge_done(world: &World, what: &dyn std::fmt::Debug) {
+    judge(world, 1, what);
+    let log = world.log.borrow();
+    for value in log.published.keys() {
+        assert_eq!(log.done.get(value), Some(&1), "how often {value} was done: {what:?}");
+    }
+}
+
+const STORES: [Stores; 2] = [Stores::Swap, Stores::Restart { area: 0 }];
+
+/// A worker is evicted before its access `k`, others go on for laps, and it comes back. Whether it came to that access.
+fn evicted_at(stores: Stores, start: u64, waiting: u64, k: u32, blind: bool) -> bool {
+    let world = World::storing(stores, start, 4, 4);
+    let mut warm = world.producer(&Participant::immortal()).expect("an entry");
+    (0..waiting).for_each(|value| assert!(warm.push(value)));
+    warm.inner.retract();
+    let its = world.clone();
+    let victim = Participant::interrupted_at(k, move || evict_and_lap(&its, &Participant::immortal()));
+    if blind {
+        victim.go_blind();
+    }
+    work_warily(&world, &victim);
+    victim.kill();
+    judge_done(&world, &(stores, start, waiting, k));
+    !victim.is_yet_to_be_interrupted()
+}
+
+#[test]
+fn a_worker_is_evicted_at_every_access_and_comes_back() {
+    let mut runs = 0;
+    for stores in STORES {
+        for start in STARTS {
+            for waiting in 0..=SLOTS {
+                runs += (0..).take_while(|&k| evicted_at(stores, start, waiting, k, false)).count();
+            }
+        }
+    }
+    assert!(runs > 2000, "{runs} runs");
+}
+
+#[test]
+fn without_a_look_at_the_fence_a_late_store_is_noticed() {
+    let noticed = (0..100).filter(|&k| {
+        let run = || evicted_at(STORES[1], STARTS[1], SLOTS, k, true);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+    });
+    assert!(noticed.count() >= 3, "the model does not see what fences are for");
+}
+
+/// Whoever evicts is killed before its access `k`. Then another evicts again, or nobody does.
+fn evictor_dies_at(stores: Stores, start: u64, k: u32, again: bool) -> bool {
+    let world = World::storing(stores, start, 4, 4);
+    let mut warm = world.producer(&Participant::immortal()).expect("an entry");
+    (0..SLOTS).for_each(|value| assert!(warm.push(value)));
+    warm.inner.retract();
+    let who = Participant::immortal();
+    let mut victim = world.worker(&who).expect("an entry");
+    let held: Vec<_> = (0..3)
+        .filter_map(|_| match victim.take_warily(2) {
+            Found::Event(taken, value) => Some((taken, value)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(held.len(), 3);
+    let index = victim.registered.index;
+    let evictor = Participant::dying_at(Some(k));
+    evictor.live(|| world.channel.fence(&evictor, index));
+    if again {
+        assert_eq!(world.channel.fence(&Participant::immortal(), index), Fenced::Settled);
+        evict_and_lap(&world, &Participant::immortal());
+        assert!(!victim.done_warily(held[0]), "it was handed on");
+    } else {
+        // What it held is finished by it, or handed back by it, or by those who find it closed.
+        for &one in &held {
+            if !victim.done_warily(one) {
+                break;
+            }
+        }
+    }
+    if victim.inner.is_fenced() {
+        victim.resign();
+    } else {
+        victim.inner.hand_back();
+    }
+    world.channel.leave(Side::Consumers, &who, &victim.registered, false);
+    who.kill();
+    judge_done(&world, &(stores, start, k, again));
+    evictor.is_dead()
+}
+
+#[test]
+fn whoever_evicts_dies_at_every_access() {
+    let mut runs = 0;
+    for stores in STORES {
+        for start in STARTS {
+            for again in [true, false] {
+                runs += (0..).take_while(|&k| evictor_dies_at(stores, start, k, again)).count();
+            }
+        }
+    }
+    assert!(runs > 200, "{runs} runs");
 }

@@ -3,12 +3,13 @@
 //! A pass does not prove what needs load buffering, more than the bounded number of preemptions (3 unless a test
 //! says otherwise; `RAILBUS_DEEP=1` adds one), more than four threads, or more than three laps of two slots.
 
-use railbus_loom_tests::loom_memory::{explore, explore_deaths};
+use railbus_loom_tests::loom_memory::{explore, explore_deaths, failure};
 use railbus_loom_tests::models::queue;
 
 #[test]
 fn one_to_one() {
     explore(3, || queue::one_to_one(None));
+    explore(3, || queue::one_to_one_swapping(None));
 }
 
 #[test]
@@ -64,4 +65,19 @@ fn a_retried_slot_is_lapped_after_both_reads() {
 #[test]
 fn a_dead_workers_slot_is_lapped_after_its_read() {
     explore(2, || queue::dead_then_lap(None));
+}
+
+#[test]
+fn an_evicted_worker_comes_back() {
+    for swap in [true, false] {
+        explore(2, move || queue::evicted(None, swap, false));
+    }
+}
+
+#[test]
+fn an_evicted_worker_that_does_not_look_is_noticed() {
+    let why = failure(|| explore(2, || queue::evicted(None, false, true)));
+    let why = why.expect("a late store is noticed");
+    println!("noticed: {why}");
+    assert!(!why.contains("the model has no word"), "{why}");
 }

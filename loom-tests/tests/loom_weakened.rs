@@ -87,6 +87,7 @@ fn table() -> Vec<(Edge, End, Fate)> {
         (Edge::Aside, Fence, Caught(Lives(3, keyed::two_workers))),
         (Edge::Done, Load, Caught(Lives(3, keyed::two_workers))),
         (Edge::Done, Store, Caught(Lives(3, keyed::two_workers))),
+        (Edge::Done, Update, Caught(Lives(3, queue::one_to_one_swapping))),
         (Edge::State, Store, Caught(Lives(3, registration::name_is_known))),
         (Edge::State, Load, Caught(Lives(3, registration::name_is_known))),
         (Edge::State, Store, Caught(Lives(3, latency::turn))),

@@ -126,7 +126,7 @@ fn a_publisher_may_evict_who_holds_it_up_but_not_the_durable() {
 }
 
 #[test]
-fn a_worker_and_a_producer_are_evicted_by_killing_exactly_them() {
+fn a_worker_and_a_producer_are_killed_exactly_them() {
     let base = Base::new();
     base.fine("create demo/jobs --kind queue");
     let mut worker = base.start("work demo/jobs --name tired");
@@ -135,7 +135,7 @@ fn a_worker_and_a_producer_are_evicted_by_killing_exactly_them() {
     base.await_live("demo/jobs", "producer", 1);
     // Stopped processes die of SIGKILL, too.
     worker.signal(libc::SIGSTOP);
-    assert!(base.fine("evict demo/jobs tired --yes").contains("was killed"));
+    assert!(base.fine("evict demo/jobs tired --kill --yes").contains("was killed"));
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&worker.status()), Some(libc::SIGKILL));
     assert_eq!(base.json("evict demo/jobs producer:0 --yes --json")["outcome"], "killed");
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&producer.status()), Some(libc::SIGKILL));
@@ -149,6 +149,38 @@ fn a_worker_and_a_producer_are_evicted_by_killing_exactly_them() {
     assert_eq!(base.fails("evict demo/jobs consumer:0").0, 3);
     assert_eq!(base.fails("evict demo/jobs consumer:99999").0, 3);
     assert_eq!(base.fails("evict demo/jobs nobody").0, 3);
+}
+
+#[test]
+fn a_stopped_worker_is_evicted_another_does_its_event_and_its_own_done_is_refused() {
+    for way in ["rseq", "swap"] {
+        let base = Base::new();
+        base.fine("create demo/jobs --kind queue");
+        base.fine_fed("pub demo/jobs", b"one\ntwo\n");
+        // It stops itself with the event in hand.
+        let mut command = base.command("work demo/jobs --name tired --exec");
+        let mut worker = base.spawn(command.arg("kill -STOP $PPID").env("RAILBUS_FENCE", way));
+        let pid = worker.pid();
+        let stopped = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.contains(") T ")
+        };
+        eventually("it is stopped", stopped);
+        let json = base.json("evict demo/jobs tired --yes --json");
+        assert_eq!((&json["who"], &json["outcome"]), (&"consumer:0".into(), &"fenced".into()));
+        assert_eq!(base.participants("demo/jobs", "evicted").len(), 1);
+        let done = base.fine("work demo/jobs --json --until-closed");
+        let attempts: Vec<_> = done
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["attempt"].clone())
+            .collect();
+        assert_eq!(attempts.iter().filter(|&one| *one == 2).count(), 1, "{done}");
+        assert_eq!(attempts.len(), 2, "{done}");
+        worker.signal(libc::SIGCONT);
+        let (code, said) = failed("work", worker.finish());
+        assert!(code == 7 && said.contains("evicted while it had 1 events in hand"), "{code} {said}");
+        assert_eq!(base.json("info demo/jobs --json")["positions"]["unfinished"], 0);
+    }
 }
 
 #[test]

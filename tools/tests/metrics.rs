@@ -83,7 +83,11 @@ fn scene(base: &Base) -> impl Sized {
     }
     for n in 0..20 {
         let job = worker.take().expect("an event");
-        if n % 5 == 0 { job.retry() } else { job.done() }
+        if n % 5 == 0 {
+            job.retry();
+        } else {
+            job.done();
+        }
     }
     (publisher, reader, producer, worker)
 }

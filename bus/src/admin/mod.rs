@@ -2,10 +2,10 @@
 //!
 //! | what | how it is safe |
 //! |---|---|
-//! | [`Channel::purge`], [`Channel::skip_events`] | takes events as a worker does, and finishes them |
-//! | [`Channel::skip_subscription`], [`Channel::seek_subscription`] | owns the subscription for the moment, and stores its cursor once |
-//! | [`Channel::dead_letters`] | looks read-only; retries and drops as a worker of the dead-letter queue |
-//! | [`Channel::resize`](crate::Channel::resize) | makes the channel anew while every place in it is locked |
+//! | [`purge`](crate::Channel::purge), [`skip_events`](crate::Channel::skip_events) | takes events as a worker does, and finishes them |
+//! | [`skip_subscription`](crate::Channel::skip_subscription), [`seek_subscription`](crate::Channel::seek_subscription) | owns the subscription for the moment, and stores its cursor once |
+//! | [`dead_letters`](crate::Channel::dead_letters) | looks read-only; retries and drops as a worker of the dead-letter queue |
+//! | [`resize`](crate::Channel::resize)(crate::Channel::resize) | makes the channel anew while every place in it is locked |
 //!
 //! **Two administrators at once, and one that is killed anywhere**, need nothing of their own: an administrator *is* a
 //! participant while it acts, registered under its life lock. What a killed one had in hand is handed back by whoever

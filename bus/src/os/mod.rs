@@ -17,6 +17,8 @@ pub mod membarrier;
 pub mod numa;
 pub mod pages;
 pub mod process;
+pub mod quiesce;
 pub mod random;
+pub mod rseq;
 pub mod smaps;
 pub mod stamp;

@@ -14,11 +14,13 @@
 //! | [`key_order`] | which unfinished events of a keyed queue carry which key |
 //! | [`levels`] | whose turn it is among workers of several priorities |
 //! | [`orphan`] | proof that a ticket's owner is dead, and repair |
+//! | [`fence`] | taking a worker's events away while it lives |
 //! | [`sequence`] | the numbers of named publishers |
 //! | [`park`] | sleeping and waking without a cost to the waker |
 
 pub mod anchor;
 pub mod credits;
+pub mod fence;
 pub mod frame;
 pub mod gates;
 pub mod key_order;

@@ -11,12 +11,15 @@
 //! and none can appear, because a ticket is won once. A loser that announces the ticket in passing, or is stopped
 //! while it does, only delays the proof.
 //!
+//! A worker that was evicted and stores nothing any more ([`crate::ring::fence`]) counts as dead in all of this.
+//!
 //! **Repair** is one compare-and-swap from the value seen, so any number of repairers may run, and die, at any
 //! point. Consumers cannot write the producers' file: they use the proof alone and step over the ticket. A topic's
 //! producer marks it ABORTED when it needs the slot. A worker hands a dead worker's events back as REDO.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
+use crate::ring::fence;
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{Status, status};
 use crate::ring::word::{self, NO_CLAIM, Slots, covers, done, seq};
@@ -32,7 +35,9 @@ pub fn is_announced<M: Memory, P: Peers>(memory: &M, side: Side, entries: usize,
     (0..used).any(|index| {
         // ANNOUNCE: pairs with the stores of claim words.
         let claim = memory.load(layout::entry(index) + layout::CLAIM, Edge::Announce);
-        covers(claim, t) && !peers.is_dead(side, index)
+        // The fence after the claim: it is that of the claim's owner, or of a later one, which has it open.
+        let fenced = || side == Side::Consumers && fence::is_closed(memory, index);
+        covers(claim, t) && !fenced() && !peers.is_dead(side, index)
     })
 }
 
@@ -79,6 +84,9 @@ pub fn abort_orphan<M: Memory, P: Peers>(
         && data.compare_exchange(at, seen, slots.state(t, seq::ABORTED), Edge::Publish).is_ok()
 }
 
+/// How often a sweep looks at a word that changes under its hands.
+const LOOKS_MAX: u32 = 4;
+
 /// What a sweep of the workers' side found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -109,9 +117,9 @@ pub struct Sweeper<'a, M> {
 }
 
 impl<M: Memory> Sweeper<'_, M> {
-    /// Repairs every ticket that a dead worker left unfinished. Anybody with the right to write the consumers' file
-    /// may do this at any time. With `dead`, the registry entry of a worker known to be dead, the result also says
-    /// whether anything of that worker's is left.
+    /// Repairs every ticket that a dead, or fenced, worker left unfinished. Anybody with the right to write the consumers'
+    /// file may do this at any time. With `dead`, the registry entry of a worker known to be dead or fenced, the result
+    /// also says whether anything of that worker's is left.
     pub fn sweep<P: Peers>(&self, peers: &P, dead: Option<usize>) -> Swept {
         // HEAD: whoever took the tickets below had announced them before.
         let head = self.acks.load(layout::HEAD, Edge::Head);
@@ -120,7 +128,15 @@ impl<M: Memory> Sweeper<'_, M> {
         let claim =
             dead.map_or(NO_CLAIM, |i| self.acks.load(layout::entry(i) + layout::CLAIM, Edge::Announce));
         for t in head.saturating_sub(self.slots.count)..head {
-            self.repair(t, claim, peers, &mut swept);
+            // A word that somebody changes meanwhile is looked at again.
+            let mut looks = 0;
+            while !self.repair(t, claim, peers, &mut swept) {
+                looks += 1;
+                if looks == LOOKS_MAX {
+                    swept.unsettled += dead.is_some() as u64;
+                    break;
+                }
+            }
         }
         if swept.redone > 0 {
             // A hint that there is something to redo. A sweeper killed before this line leaves its own registry
@@ -130,17 +146,18 @@ impl<M: Memory> Sweeper<'_, M> {
         swept
     }
 
-    fn repair<P: Peers>(&self, t: u64, claim: u64, peers: &P, swept: &mut Swept) {
+    /// Whether ticket `t` needs no second look.
+    fn repair<P: Peers>(&self, t: u64, claim: u64, peers: &P, swept: &mut Swept) -> bool {
         let slots = self.slots;
         let at = slots.done_offset(t);
         let seen = self.done.load(at, Edge::Done);
         let repaired = if seen == slots.free_for(t) {
             if is_announced(self.acks, Side::Consumers, self.consumers, t, peers) {
                 swept.unsettled += covers(claim, t) as u64;
-                return;
+                return true;
             }
             if self.done.load(at, Edge::Done) != seen {
-                return; // Finished, or marked TAKEN, in the meantime.
+                return false; // Finished, or marked TAKEN, in the meantime.
             }
             let event = self.data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
             if event == slots.state(t, seq::PUBLISHED) {
@@ -151,34 +168,36 @@ impl<M: Memory> Sweeper<'_, M> {
                 slots.state(t, done::DONE)
             } else {
                 swept.unsettled += covers(claim, t) as u64;
-                return;
+                return true;
             }
         } else if slots.is_of(seen, t) && word::kind(seen) == done::TAKEN {
             let worker = word::worker(seen) as usize;
             // The entry cannot have a new owner: it is swept before it is used again.
-            if !self.is_dead_worker(worker, peers) {
-                return;
+            if !self.is_gone_worker(worker, peers) {
+                return true;
             }
             slots.held(t, done::REDO, word::attempt(seen) + 1, 0)
         } else {
             if slots.is_of(seen, t) && word::kind(seen) == done::REDO {
                 swept.redone += 1; // Handed back already, perhaps by somebody who died before saying so.
             }
-            return;
+            return true;
         };
         // From the value seen: idempotent, and harmless if anybody was faster.
-        if self.done.compare_exchange(at, seen, repaired, Edge::Done).is_ok()
-            && word::kind(repaired) == done::REDO
-        {
-            swept.redone += 1;
+        if self.done.compare_exchange(at, seen, repaired, Edge::Done).is_err() {
+            return false;
         }
+        swept.redone += (word::kind(repaired) == done::REDO) as u64;
+        true
     }
 
-    fn is_dead_worker<P: Peers>(&self, index: usize, peers: &P) -> bool {
+    fn is_gone_worker<P: Peers>(&self, index: usize, peers: &P) -> bool {
         if index >= self.consumers {
             return false;
         }
         let state = self.acks.load(layout::entry(index) + layout::STATE, Edge::State);
-        status(state) == Status::Free || peers.is_dead(Side::Consumers, index)
+        status(state) == Status::Free
+            || fence::is_closed(self.acks, index)
+            || peers.is_dead(Side::Consumers, index)
     }
 }

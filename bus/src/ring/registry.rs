@@ -109,6 +109,8 @@ pub struct Identity {
     pub now_ns: u64,
     /// UTF-8, zero-padded; all zero for none.
     pub name: [u64; 8],
+    /// What the entry's fence says at first; see [`crate::ring::fence`].
+    pub fence: u64,
 }
 
 /// A successful registration.
@@ -283,6 +285,8 @@ impl<M: Memory> Registry<M> {
             // seen: a reaper or producer that finds these words must see what the last owner did before.
             m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
             m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
+            // ANNOUNCE: who sees the last owner's claim gone, or this one's words, sees its fence.
+            m.store(entry + layout::FENCE, who.fence, Edge::Announce);
             // STATE: no cursor or claim of the last owner is left when this generation is seen.
             m.store(entry + layout::STATE, with(generation, FILLING), Edge::State);
             m.store(entry + layout::JOINED, 0, Edge::Plain);
@@ -366,8 +370,8 @@ impl<M: Memory> Registry<M> {
     }
 
     /// Evicts a reader: its cursor gates nobody from now on, and its owner, if it lives, is told so when it next
-    /// looks. Not for producers and workers, which write in place and must be killed instead. Returns false when
-    /// the entry does not hold a reader, or somebody else is changing it.
+    /// looks. Not for workers, see [`crate::ring::fence`], nor for producers, which write in place and must be killed
+    /// instead. Returns false when the entry does not hold a reader, or somebody else is changing it.
     pub fn evict<L: Locks>(&self, locks: &L, index: usize) -> bool {
         if !locks.try_janitor(index) {
             return false;
@@ -376,17 +380,15 @@ impl<M: Memory> Registry<M> {
         let reader = matches!(self.policy(index) & 0xFF, ROLE_SUBSCRIBER | ROLE_TAP);
         let evicted = reader
             && matches!(status(state), Status::Active | Status::Held)
-            && self
-                .memory
-                .compare_exchange(
-                    layout::entry(index) + layout::STATE,
-                    state,
-                    with(state, EVICTED),
-                    Edge::State,
-                )
-                .is_ok();
+            && self.mark_evicted(index, state);
         locks.release_janitor(index);
         evicted
+    }
+
+    /// Marks the entry, whose janitor lock is held, as evicted, if its state word is still `state`.
+    pub(crate) fn mark_evicted(&self, index: usize, state: u64) -> bool {
+        let at = layout::entry(index) + layout::STATE;
+        self.memory.compare_exchange(at, state, with(state, EVICTED), Edge::State).is_ok()
     }
 
     /// Frees the entry of a dead participant, unless it holds a durable name. Returns whether the entry is free of

@@ -10,6 +10,8 @@
 //! While a ticket is covered by the worker's claim word, its done word stays untouched: the claim is what says
 //! "held". Before the claim word moves on, every ticket still held is marked TAKEN in its done word, which names
 //! the worker: from then on that says "held".
+//!
+//! Every store to a done word goes through a fence ([`crate::ring::fence`]): a worker that was evicted stores nothing.
 
 mod keyed;
 
@@ -17,6 +19,7 @@ pub use keyed::DoneInOrder;
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
+use crate::ring::fence::{self, Stores};
 use crate::ring::orphan::{Sweeper, is_orphan};
 use crate::ring::peers::Peers;
 use crate::ring::word::{self, NO_CLAIM, Slots, claim, done, seq};
@@ -56,6 +59,12 @@ pub struct SlotWorker<M> {
     taken: Vec<Taken>,
     redo_seen: u64,
     redo_from: u64,
+    /// How done words are stored.
+    stores: Stores,
+    /// A store was refused: nothing is held any more, and nothing is taken.
+    refused: bool,
+    /// What was held was handed back after that.
+    resigned: bool,
 }
 
 impl<M: Memory> SlotWorker<M> {
@@ -87,12 +96,23 @@ impl<M: Memory> SlotWorker<M> {
             taken: Vec::with_capacity(2 * TAKE_MAX as usize),
             redo_seen: 0,
             redo_from: 0,
+            stores: Stores::Swap,
+            refused: false,
+            resigned: false,
         }
+    }
+
+    /// The same worker, which stores done words as the fence of its entry says ([`Stores::open`]).
+    pub fn with(self, stores: Stores) -> Self {
+        SlotWorker { stores, ..self }
     }
 
     /// The next event, taking up to `most` (at least 1) from the ring at once when none is at hand.
     #[inline(always)]
     pub fn take(&mut self, most: u32) -> Option<Taken> {
+        if self.refused {
+            return None;
+        }
         if self.waiting != 0 {
             return Some(self.hand_out());
         }
@@ -133,15 +153,19 @@ impl<M: Memory> SlotWorker<M> {
         won.then(|| self.hand_out().ticket)
     }
 
-    /// Puts the event that [`Self::take_easily`] gave last back in the row of those to be handed out.
+    /// Puts a fresh event that was given last back in the row of those to be handed out.
     pub fn hand_out_again(&mut self, ticket: u64) {
-        let bit = 1 << ticket.wrapping_sub(self.first);
-        debug_assert!(self.held & bit != 0 && self.waiting & bit == 0);
-        self.waiting |= bit;
+        let bit = ticket.wrapping_sub(self.first);
+        if bit < 64 {
+            self.waiting |= self.held & 1 << bit;
+        }
     }
 
     /// As [`Self::take`], passing over events that were handed back.
     pub fn take_without_redo(&mut self, most: u32) -> Option<Taken> {
+        if self.refused {
+            return None;
+        }
         if self.waiting != 0 { Some(self.hand_out()) } else { self.take_fresh(most) }
     }
 
@@ -185,11 +209,15 @@ impl<M: Memory> SlotWorker<M> {
                 return None;
             }
             if !self.win(head, count as u32, events) {
+                if self.refused {
+                    return None;
+                }
                 continue;
             }
             for i in 0..count {
-                if events & 1 << i == 0 {
-                    self.finish(head.wrapping_add(i));
+                let t = head.wrapping_add(i);
+                if events & 1 << i == 0 && !self.finish(t, self.slots.free_for(t)) {
+                    return None;
                 }
             }
             if events != 0 {
@@ -202,7 +230,9 @@ impl<M: Memory> SlotWorker<M> {
     #[inline(always)]
     fn win(&mut self, head: u64, count: u32, events: u64) -> bool {
         debug_assert_eq!(self.waiting, 0, "everything at hand is handed out first");
-        self.mark_held();
+        if self.held != 0 && !self.mark_held() {
+            return false;
+        }
         let entry = layout::entry(self.index);
         // ANNOUNCE: before the tickets can be won; and everything finished, or marked TAKEN, under the last claim
         // is visible to who sees this one.
@@ -217,17 +247,20 @@ impl<M: Memory> SlotWorker<M> {
         won
     }
 
-    /// Marks every ticket that the claim word alone says is held: the claim word is about to move on.
+    /// Marks every ticket that the claim word alone says is held: the claim word is about to move on. False when refused.
     #[inline(always)]
-    fn mark_held(&mut self) {
+    fn mark_held(&mut self) -> bool {
         while self.held != 0 {
             let ticket = self.nth(self.held.trailing_zeros());
             self.held &= self.held - 1;
             let word = self.slots.held(ticket, done::TAKEN, 0, self.index as u8);
             // DONE: ordered before the claim word moves on by ANNOUNCE; the edge is for repairers of TAKEN.
-            self.done.store(self.slots.done_offset(ticket), word, Edge::Done);
+            if !self.settle(ticket, self.slots.free_for(ticket), word) {
+                return false;
+            }
             self.taken.push(Taken { ticket, attempt: 0 });
         }
+        true
     }
 
     /// Takes back an announcement that holds nothing.
@@ -254,6 +287,9 @@ impl<M: Memory> SlotWorker<M> {
             if !self.slots.is_of(seen, t) || word::kind(seen) != done::REDO {
                 continue;
             }
+            if self.is_fenced() {
+                return None; // It would have to be handed back at once, an attempt more.
+            }
             let attempt = word::attempt(seen);
             let held = self.slots.held(t, done::TAKEN, attempt, self.index as u8);
             // DONE: one of the takers wins; the last holder's accesses are before the REDO it or a repairer stored.
@@ -268,22 +304,30 @@ impl<M: Memory> SlotWorker<M> {
         None
     }
 
-    /// Says that an event is done. False when this worker does not hold it.
+    /// Says that an event is done. False when this worker does not hold it, or does not any more: it was evicted.
     #[inline(always)]
     pub fn done(&mut self, ticket: u64) -> bool {
-        let held = self.release_announced(ticket) || self.release_taken(ticket).is_some();
-        if held {
-            self.finish(ticket);
+        if self.release_announced(ticket) {
+            return self.finish(ticket, self.slots.free_for(ticket));
         }
-        held
+        self.done_taken(ticket)
     }
 
-    /// Hands an event back: it is delivered again, with its attempt counted. False when this worker does not hold it.
+    #[inline(never)]
+    fn done_taken(&mut self, ticket: u64) -> bool {
+        let Some(attempt) = self.release_taken(ticket) else { return false };
+        self.finish(ticket, self.taken_word(ticket, attempt))
+    }
+
+    /// Hands an event back: it is delivered again, with its attempt counted. False when this worker does not hold it,
+    /// or does not any more.
     pub fn retry(&mut self, ticket: u64) -> bool {
-        let Some(attempt) = self.release(ticket) else { return false };
+        let Some((attempt, from)) = self.release(ticket) else { return false };
         let word = self.slots.held(ticket, done::REDO, attempt + 1, 0);
         // DONE: this worker's accesses to the slot are before it.
-        self.done.store(self.slots.done_offset(ticket), word, Edge::Done);
+        if !self.settle(ticket, from, word) {
+            return false;
+        }
         // After the REDO. Killed between the two: the sweep that follows this worker's death counts again.
         self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
         true
@@ -303,20 +347,26 @@ impl<M: Memory> SlotWorker<M> {
         put
     }
 
-    /// Puts an event back that was never handed out, without saying so to anybody.
+    /// Puts an event back that was never handed out, without saying so to anybody. False when this worker does not hold
+    /// it, or does not any more.
     fn leave_for_later(&mut self, ticket: u64) -> bool {
-        if self.release(ticket).is_none() {
-            return false;
-        }
+        let Some((_, from)) = self.release(ticket) else { return false };
         let word = self.slots.held(ticket, done::REDO, 0, 0);
         // DONE: as in `retry`.
-        self.done.store(self.slots.done_offset(ticket), word, Edge::Done);
-        true
+        self.settle(ticket, from, word)
     }
 
-    /// Forgets a held ticket and returns its attempt.
-    fn release(&mut self, ticket: u64) -> Option<u8> {
-        if self.release_announced(ticket) { Some(0) } else { self.release_taken(ticket) }
+    /// Forgets a held ticket; its attempt, and the done word that says it is held.
+    fn release(&mut self, ticket: u64) -> Option<(u8, u64)> {
+        if self.release_announced(ticket) {
+            return Some((0, self.slots.free_for(ticket)));
+        }
+        let attempt = self.release_taken(ticket)?;
+        Some((attempt, self.taken_word(ticket, attempt)))
+    }
+
+    fn taken_word(&self, ticket: u64, attempt: u8) -> u64 {
+        self.slots.held(ticket, done::TAKEN, attempt, self.index as u8)
     }
 
     /// Forgets a ticket that the claim word alone says is held.
@@ -332,16 +382,82 @@ impl<M: Memory> SlotWorker<M> {
     }
 
     /// Forgets a ticket whose done word says that it is held.
-    #[inline(never)]
     fn release_taken(&mut self, ticket: u64) -> Option<u8> {
         let i = self.taken.iter().position(|taken| taken.ticket == ticket)?;
         Some(self.taken.swap_remove(i).attempt)
     }
 
     #[inline(always)]
-    fn finish(&mut self, ticket: u64) {
+    fn finish(&mut self, ticket: u64, from: u64) -> bool {
         // DONE: pairs with the producer's load: all accesses to the slot are before it.
-        self.done.store(self.slots.done_offset(ticket), self.slots.state(ticket, done::DONE), Edge::Done);
+        self.settle(ticket, from, self.slots.state(ticket, done::DONE))
+    }
+
+    /// Replaces the done word `from`, which says that this worker holds the ticket. False when the fence is closed, or the
+    /// event was handed on.
+    #[inline(always)]
+    fn settle(&mut self, ticket: u64, from: u64, to: u64) -> bool {
+        let at = self.slots.done_offset(ticket);
+        if let Stores::Restart { area } = self.stores {
+            let fence_at = layout::entry(self.index) + layout::FENCE;
+            if self.done.store_if(at, to, Edge::Done, &self.acks, fence_at, area) {
+                return true;
+            }
+        } else if self.swap(at, from, to) {
+            return true;
+        }
+        self.refuse();
+        false
+    }
+
+    #[inline(never)]
+    fn swap(&self, at: usize, from: u64, to: u64) -> bool {
+        self.done.compare_exchange(at, from, to, Edge::Done).is_ok()
+    }
+
+    /// Forgets everything that is held, and takes nothing any more. What was not handed out is put back as it was, where
+    /// nobody else has seen to that; the rest is for a sweep.
+    #[cold]
+    #[inline(never)]
+    fn refuse(&mut self) {
+        while self.waiting != 0 {
+            let ticket = self.nth(self.waiting.trailing_zeros());
+            self.waiting &= self.waiting - 1;
+            let (at, from) = (self.slots.done_offset(ticket), self.slots.free_for(ticket));
+            let word = self.slots.held(ticket, done::REDO, 0, 0);
+            // DONE: as in `retry`. From the word that says it is held, which needs no fence.
+            if self.done.compare_exchange(at, from, word, Edge::Done).is_ok() {
+                self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+            }
+        }
+        self.held = 0;
+        self.taken.clear();
+        self.refused = true;
+        // No hint says this: the fast path finds something to be redone for ever.
+        self.redo_seen = u64::MAX;
+    }
+
+    /// Whether this worker was evicted: what it held is another's, or will be.
+    #[inline(always)]
+    pub fn is_fenced(&self) -> bool {
+        fence::of(&self.acks, self.index) >= fence::CLOSING
+    }
+
+    /// To be called by a worker that finds itself evicted: closes its fence for good and hands back what it held, unless
+    /// that was done. From then on it takes nothing.
+    #[cold]
+    pub fn resign<P: Peers>(&mut self, peers: &P) {
+        if self.resigned {
+            return;
+        }
+        // Also where others have swept: it may have won a ticket since.
+        self.resigned = true;
+        self.refuse();
+        // This worker's own thread is in no sequence.
+        let closed = fence::close(&self.acks, self.index);
+        if self.sweeper().sweep(peers, Some(self.index)).unsettled == 0 {
+            fence::settle(&self.acks, self.index, closed);
+        }
     }
 
     /// Hands back everything held, counting the attempt of what was handed out, and retracts the claim. For leaving.
@@ -390,11 +506,12 @@ impl<M: Memory> SlotWorker<M> {
         self.held.count_ones() as usize + self.taken.len()
     }
 
-    /// Byte offset in the data of ticket `t`'s meta word.
+    /// Ticket `t`'s meta word.
     #[inline(always)]
     pub fn header(&self, ticket: u64) -> u64 {
-        // Plain: the ticket was seen published.
-        self.data.load(self.slots.offset(ticket) + layout::SLOT_META, Edge::Plain)
+        // PUBLISH: the ticket was seen published; but if this worker was evicted, and this is the word of a later lap, its
+        // fence is closed when it is looked at after this.
+        self.data.load(self.slots.offset(ticket) + layout::SLOT_META, Edge::Publish)
     }
 
     /// Byte offset in the data of ticket `t`'s body.
@@ -420,11 +537,11 @@ impl<M: Memory> SlotWorker<M> {
     /// Steps over ticket `t` at the head if its producer is dead. The proof is enough; the producers' file is not
     /// written. Returns whether the head has moved past `t`.
     pub fn skip_orphan<P: Peers>(&mut self, t: u64, peers: &P) -> bool {
-        if !is_orphan(&self.ring, &self.data, self.slots, self.producers, t, peers) {
+        if self.refused || !is_orphan(&self.ring, &self.data, self.slots, self.producers, t, peers) {
             return self.acks.load(layout::HEAD, Edge::Head) > t;
         }
         if self.win(t, 1, 0) {
-            self.finish(t);
+            self.finish(t, self.slots.free_for(t));
         }
         true
     }

@@ -156,8 +156,11 @@ impl Worker {
         if !frame::is_plain(header) {
             self.measure_done(position, held);
         }
+        if !held {
+            self.give_way();
+        }
         let own = self.member.memories.acks;
-        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
+        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || self.space_wakes);
         held
     }
 

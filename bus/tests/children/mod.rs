@@ -50,9 +50,14 @@ pub(crate) struct Actor {
 impl Actor {
     /// Starts this test program again, in `role`. It must have an ignored test `child` that looks at [`role`].
     pub(crate) fn start(role: &str, file: &Path) -> Actor {
+        Actor::start_with(role, file, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_with(role: &str, file: &Path, environment: &[(&str, &str)]) -> Actor {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
-        command.env(ROLE, role).env(FILE, file);
+        command.env(ROLE, role).env(FILE, file).envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());

@@ -19,8 +19,11 @@ use railbus::channel::{self, ChannelName, Header, Maps, Region, Role};
 use railbus::layout;
 use railbus::memory::{Edge, Mapped, Memory};
 use railbus::os::life::{FileId, Life, LifeClaim, Liveness, Probe};
+use railbus::os::quiesce::quiesce;
+use railbus::os::{process, rseq};
+use railbus::ring::fence::{self, Fenced, Stores};
 use railbus::ring::peers::{Peers, Side};
-use railbus::ring::registry::{Identity, Locks, Registered, Registry};
+use railbus::ring::registry::{Identity, Locks, ROLE_WORKER, Registered, Registry};
 use railbus::ring::word::Slots;
 
 /// Whether the long versions were asked for.
@@ -232,6 +235,19 @@ impl Memory for Deadly {
         self.0.fetch_add(at, value, edge)
     }
 
+    fn store_if(
+        &self,
+        at: usize,
+        value: u64,
+        edge: Edge,
+        guard: &Self,
+        guard_at: usize,
+        area: isize,
+    ) -> bool {
+        step();
+        self.0.store_if(at, value, edge, &guard.0, guard_at, area)
+    }
+
     fn fence(&self, edge: Edge) {
         self.0.fence(edge);
     }
@@ -241,7 +257,7 @@ impl Memory for Deadly {
     }
 }
 
-struct DeadlyLocks(RefCell<LifeClaim>);
+pub(crate) struct DeadlyLocks(RefCell<LifeClaim>);
 
 impl Locks for DeadlyLocks {
     fn try_janitor(&self, index: usize) -> bool {
@@ -292,8 +308,15 @@ pub(crate) struct Part {
     pub(crate) peers: Kernel,
     pub(crate) registered: Registered,
     pub(crate) registry: Registry<Deadly>,
+    /// How it stores done words, if it is a worker.
+    pub(crate) stores: Stores,
     _life: Life,
     _maps: Maps,
+}
+
+/// How workers store done words here.
+pub(crate) fn best_stores() -> Stores {
+    rseq::offset().map_or(Stores::Swap, |area| Stores::Restart { area })
 }
 
 /// A name as registry entries have it.
@@ -306,6 +329,18 @@ pub(crate) fn name(text: &str) -> [u64; 8] {
 impl Part {
     /// Registers on `side` with these policy bits, sweeping as a worker does. `None` when no place is free.
     pub(crate) fn register(base: &Path, full: &str, side: Side, policy: u64, called: &str) -> Option<Part> {
+        Part::register_storing(base, full, side, policy, called, best_stores())
+    }
+
+    /// The same, of a worker that stores done words so.
+    pub(crate) fn register_storing(
+        base: &Path,
+        full: &str,
+        side: Side,
+        policy: u64,
+        called: &str,
+        stores: Stores,
+    ) -> Option<Part> {
         let full: ChannelName = full.parse().expect("a name");
         let attached = channel::attach(base, &full).expect("attach");
         let role = if side == Side::Producers { Role::Producer } else { Role::Consumer };
@@ -333,7 +368,16 @@ impl Part {
             ),
         };
         let locks = DeadlyLocks(RefCell::new(claim.expect("a claim")));
-        let who = Identity { policy, name: name(called), pid_tid: 1, ..Identity::default() };
+        let is_worker = policy & 0xFF == ROLE_WORKER;
+        let pid = process::pid();
+        let who = Identity {
+            policy,
+            name: name(called),
+            pid_tid: pid as u64,
+            start_time: if is_worker { process::start_time_ticks(pid).expect("a time") } else { 0 },
+            fence: if is_worker { stores.open() } else { 0 },
+            ..Identity::default()
+        };
         let is_queue = header.done_offset != 0;
         let registered = registry
             .register(&locks, &who, |index| {
@@ -344,7 +388,19 @@ impl Part {
             .ok()?;
         step();
         let life = locks.0.into_inner().into_life().expect("a life");
-        Some(Part { ring, acks, data, done, header, peers, registered, registry, _life: life, _maps: maps })
+        Some(Part {
+            ring,
+            acks,
+            data,
+            done,
+            header,
+            peers,
+            registered,
+            registry,
+            stores,
+            _life: life,
+            _maps: maps,
+        })
     }
 
     pub(crate) fn slots(&self) -> Slots {
@@ -357,6 +413,27 @@ impl Part {
 
     pub(crate) fn consumers(&self) -> usize {
         self.header.consumers_max as usize
+    }
+
+    /// Evicts the worker in entry `index`, each step of which may be the last.
+    pub(crate) fn evict(&self, base: &Path, full: &str, index: usize) -> Fenced {
+        let full: ChannelName = full.parse().expect("a name");
+        let attached = channel::attach(base, &full).expect("attach");
+        let id = FileId::of(attached.acks_file()).expect("an id");
+        let claim = LifeClaim::open(attached.paths.acks.clone(), id).expect("a claim");
+        let locks = DeadlyLocks(RefCell::new(claim));
+        let pid = self.acks.load(layout::entry(index) + layout::PID, Edge::Plain) as u32;
+        let start_time = self.acks.load(layout::entry(index) + layout::START_TIME, Edge::Plain);
+        let quiesce = || {
+            step();
+            quiesce(pid, start_time, std::time::Duration::from_secs(60))
+        };
+        let sweep = || {
+            let sweeper = sweeper(&self.ring, &self.acks, &self.data, &self.done, &self.header);
+            sweeper.sweep(&self.peers, Some(index)).unsettled == 0
+        };
+        let state = self.registry.state(index);
+        fence::evict(&self.registry, &locks, &self.acks, index, state, quiesce, sweep).expect("evicted")
     }
 
     /// Writes a body: in two steps, so that it can be torn.

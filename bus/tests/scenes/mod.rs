@@ -131,7 +131,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Forks the actor. While it is stopped, `disturb` runs.
-    fn act(&mut self, script: impl FnOnce(&Path, &Shared), mut disturb: impl FnMut()) {
+    pub(crate) fn act(&mut self, script: impl FnOnce(&Path, &Shared), mut disturb: impl FnMut()) {
         self.shared.clear();
         let (base, shared, stop_at, kill_at) = (self.base, self.shared, self.stop_at, self.kill_at);
         let mut actor = forked(|| {
@@ -161,7 +161,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn channel(&mut self, kind: Kind) -> railbus::Channel {
+    pub(crate) fn channel(&mut self, kind: Kind) -> railbus::Channel {
         self.create(kind, 64)
     }
 
@@ -177,7 +177,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-const CHANNEL: &str = "bus/c";
+pub(crate) const CHANNEL: &str = "bus/c";
 
 fn sending() -> SendOptions {
     SendOptions::default()
@@ -598,7 +598,7 @@ fn take_to_the_end(worker: &mut Worker, seen: &mut Vec<u64>) {
     }
 }
 
-fn worker_of(part: &Part) -> SlotWorker<crate::forks::Deadly> {
+pub(crate) fn worker_of(part: &Part) -> SlotWorker<crate::forks::Deadly> {
     SlotWorker::new(
         part.ring,
         part.acks,
@@ -609,6 +609,7 @@ fn worker_of(part: &Part) -> SlotWorker<crate::forks::Deadly> {
         part.producers(),
         part.consumers(),
     )
+    .with(part.stores)
 }
 
 fn queue_worker(stage: &mut Stage<'_>) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use loom::thread;
+use railbus::ring::frame;
 
 use super::slot_rig::{RigWorker, SLOTS, Shape, SlotRig};
 use crate::loom_memory::{Actor, LoomPeers, Weak};
@@ -36,7 +37,16 @@ fn take_all(worker: &mut RigWorker, log: &Log) {
 
 /// One producer, one worker, more events than slots.
 pub fn one_to_one(weak: Weak) {
-    let rig = SlotRig::new(shape(weak, 1, 1), true);
+    one_to_one_storing(weak, false);
+}
+
+/// The same, with a worker that stores done words by compare-and-swap.
+pub fn one_to_one_swapping(weak: Weak) {
+    one_to_one_storing(weak, true);
+}
+
+fn one_to_one_storing(weak: Weak, swap: bool) {
+    let rig = SlotRig::new(Shape { swap, ..shape(weak, 1, 1) }, true);
     let log = Log::default();
     let mut producer = rig.producer::<false>(0, &Actor::immortal());
     assert!(producer.push(1).is_some());
@@ -389,4 +399,56 @@ pub fn dead_then_lap(weak: Weak) {
     first.join().unwrap();
     sweep.join().unwrap();
     again.join().unwrap();
+}
+
+/// A worker is evicted at any moment while it takes, holds and finishes two events; another takes what it held, the
+/// producer laps, and it comes back. Each event is done once, whoever says so. `swap`: how the worker stores; `blind`: it
+/// does not look at its fence, a mistake that must be noticed.
+pub fn evicted(weak: Weak, swap: bool, blind: bool) {
+    let rig = SlotRig::new(Shape { swap, evicts: true, ..shape(weak, 1, 2) }, true);
+    let log = Log::default();
+    let mut producer = rig.producer::<false>(0, &Actor::immortal());
+    assert!(producer.push(0).is_some() && producer.push(1).is_some());
+    let victim = if blind { Actor::blind() } else { Actor::immortal() };
+    let (taking, its, actor) = (rig.clone(), log.clone(), victim.clone());
+    let working = thread::spawn(move || {
+        let peers = LoomPeers::default();
+        let mut worker = taking.worker(0, &actor).inner;
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let Some(ticket) = worker.take_easily(1).or_else(|| worker.take(1).map(|taken| taken.ticket))
+            else {
+                break;
+            };
+            let value = frame::type_id(worker.header(ticket)) as u64;
+            if worker.is_fenced() {
+                worker.hand_out_again(ticket);
+                return worker.resign(&peers);
+            }
+            held.push((ticket, value));
+        }
+        for (ticket, value) in held {
+            if !worker.done(ticket) {
+                return worker.resign(&peers);
+            }
+            its.borrow_mut().push(value);
+        }
+        worker.retract();
+    });
+    let operator = Actor::immortal();
+    rig.evict(&operator, &victim);
+    let mut other = rig.worker(1, &operator);
+    take_all(&mut other, &log);
+    // It laps, if everything is done.
+    let pushed: Vec<u64> = [2, 3].into_iter().filter(|&value| producer.push(value).is_some()).collect();
+    working.join().unwrap();
+    take_all(&mut other, &log);
+    // As the other does every ms: its own claim was in the way of the victim's sweep.
+    if rig.is_closed(&operator) {
+        assert!(rig.sweep(&operator, &LoomPeers::default(), Some(0)));
+        take_all(&mut other, &log);
+    }
+    log.borrow_mut().sort();
+    assert_eq!(*log.borrow(), [&[0, 1], &pushed[..]].concat(), "each is done once");
+    go_on(&rig, 0, &mut other);
 }

@@ -4,18 +4,19 @@ use std::rc::Rc;
 
 use railbus::layout;
 use railbus::memory::{Edge, Memory};
+use railbus::ring::fence::{self, Fenced, Stores};
 use railbus::ring::frame;
 use railbus::ring::gates::NO_GATE;
 use railbus::ring::key_order::KeyOrder;
 use railbus::ring::orphan::Sweeper;
 use railbus::ring::peers::Peers;
-use railbus::ring::registry;
+use railbus::ring::registry::{self, Locks, Registry};
 use railbus::ring::slot_producer::SlotProducer;
 use railbus::ring::slot_reader::{Poll, SlotReader};
 use railbus::ring::slot_worker::{SlotWorker, Taken};
 use railbus::ring::word::Slots;
 
-use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
+use crate::loom_memory::{Actor, LoomMemory, LoomPeers, Weak, Words};
 
 /// Slots of the ring.
 pub const SLOTS: u64 = 2;
@@ -41,6 +42,17 @@ pub struct Shape {
     pub payload_words: bool,
     /// Whether the payload is a key word and a cell behind it.
     pub keyed: bool,
+    /// How workers store done words; entry 0 is one that may be evicted, if so said.
+    pub swap: bool,
+    /// Whether the worker in entry 0 is evicted in this model.
+    pub evicts: bool,
+}
+
+impl Shape {
+    /// How workers store done words.
+    pub fn stores(self) -> Stores {
+        if self.swap { Stores::Swap } else { Stores::Restart { area: 0 } }
+    }
 }
 
 /// A registry that nobody has used yet.
@@ -54,6 +66,7 @@ pub fn registry_words(words: Words, high: usize, entries: usize) -> Words {
             (layout::POLICY, 0),
             (layout::JOINED, 0),
             (layout::BEHIND, 0),
+            (layout::FENCE, 0),
             (layout::NAME, 0),
         ];
         let words = shared.into_iter().fold(words, |words, (at, value)| words.shared(entry + at, value));
@@ -72,6 +85,25 @@ pub fn registry_words(words: Words, high: usize, entries: usize) -> Words {
         let words = silent.into_iter().fold(words, |words, at| words.silent(entry + at));
         (1..8).fold(words, |words, i| words.silent(entry + layout::NAME + i * 8))
     })
+}
+
+/// Locks of a registry in which nobody registers.
+struct NoLocks;
+
+impl Locks for NoLocks {
+    fn try_janitor(&self, _: usize) -> bool {
+        true
+    }
+
+    fn release_janitor(&self, _: usize) {}
+
+    fn try_life(&self, _: usize) -> bool {
+        unreachable!("nobody registers")
+    }
+
+    fn is_life_held(&self, _: usize) -> bool {
+        true
+    }
 }
 
 /// The files of a slot ring.
@@ -110,10 +142,16 @@ impl SlotRig {
                 let acks = acks.fixed(layout::CONSUMERS_HIGH, shape.consumers as u64);
                 (0..shape.consumers).fold(acks, |acks, i| {
                     let entry = layout::entry(i);
-                    let acks = acks
-                        .silent(entry + layout::JOINED)
-                        .fixed(entry + layout::STATE, ACTIVE)
-                        .fixed(entry + layout::POLICY, registry::ROLE_TAP);
+                    let acks = acks.silent(entry + layout::JOINED);
+                    let acks = match shape.evicts && i == 0 {
+                        true => acks
+                            .shared(entry + layout::STATE, ACTIVE)
+                            .shared(entry + layout::FENCE, shape.stores().open()),
+                        false => acks
+                            .fixed(entry + layout::STATE, ACTIVE)
+                            .fixed(entry + layout::FENCE, shape.stores().open()),
+                    };
+                    let acks = acks.fixed(entry + layout::POLICY, registry::ROLE_TAP);
                     if i >= shape.consumers - shape.gates {
                         acks.fixed(entry + layout::CLAIM, 0).shared(entry + layout::CURSOR, NO_GATE)
                     } else {
@@ -173,7 +211,8 @@ impl SlotRig {
                 self.slots(),
                 self.shape.producers,
                 self.shape.consumers,
-            ),
+            )
+            .with(self.shape.stores()),
             acks: LoomMemory::read_only(&self.acks, actor),
             data,
         }
@@ -193,6 +232,24 @@ impl SlotRig {
             ),
             data,
         }
+    }
+
+    /// Evicts the worker in entry 0, whose actor is `victim`.
+    pub fn evict(&self, actor: &Rc<Actor>, victim: &Rc<Actor>) {
+        let acks = LoomMemory::writable(&self.acks, actor);
+        let registry = Registry::new(acks.clone(), self.shape.consumers, layout::CONSUMERS_HIGH);
+        let quiesce = || {
+            victim.quiesce();
+            Ok::<(), std::convert::Infallible>(())
+        };
+        let sweep = || self.sweep(actor, &LoomPeers::default(), Some(0));
+        let fenced = fence::evict(&registry, &NoLocks, &acks, 0, ACTIVE, quiesce, sweep);
+        assert_eq!(fenced, Ok(Fenced::Settled));
+    }
+
+    /// Whether the worker in entry 0 was evicted, and something of its may be left.
+    pub fn is_closed(&self, actor: &Rc<Actor>) -> bool {
+        fence::kind(fence::of(&LoomMemory::read_only(&self.acks, actor), 0)) == fence::CLOSED
     }
 
     /// Sweeps as `actor`; whether nothing of the worker in entry `dead` is left.

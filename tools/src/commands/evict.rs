@@ -17,13 +17,15 @@ const EXAMPLES: &str = "\
 Examples:
   railbus info demo/ticks                  shows who is STUCK, as producer:N or consumer:N
   railbus evict demo/ticks consumer:2      a reader holds nobody back any more, and is told
-  railbus evict demo/jobs producer:0       a producer or worker is killed: it writes in place
+  railbus evict demo/jobs consumer:0       a worker's events go to others at once; it is told, its `done` refused
+  railbus evict demo/jobs producer:0       a producer is killed: it copies in place, and nothing less stops that
+  railbus evict demo/jobs consumer:0 --kill   the worker's process is killed
   railbus evict demo/ticks audit           by its name; also forgets a durable subscription
   railbus evict demo/jobs consumer:1 --yes for scripts; --dry-run says who it is
 
 Exactly the process that registered is killed, never one that has its pid now.";
 
-/// Evict a participant: tell a reader that it is out, kill a producer or worker
+/// Evict a participant: a reader or worker is out and told so, a producer is killed
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct EvictArgs {
@@ -31,7 +33,10 @@ pub(crate) struct EvictArgs {
     channel: ChannelName,
     /// Who: producer:N, consumer:N, or its name
     who: String,
-    /// How long to wait for a killed process to go
+    /// Kill a worker's process, rather than fence it
+    #[arg(long)]
+    kill: bool,
+    /// How long to wait for a killed process to go, or for a running worker to make place
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_time)]
     timeout: Duration,
     #[command(flatten)]
@@ -46,8 +51,9 @@ pub(crate) fn run(args: &EvictArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
     let (side, index) = find(&args.who, &channel.info()?)?;
     let who = who(side, index);
-    let would =
-        || Ok(format!("{} {who}: would be evicted: {}\n", args.channel, fate(&channel, side, index)?));
+    let would = || {
+        Ok(format!("{} {who}: would be evicted: {}\n", args.channel, fate(&channel, side, index, args.kill)?))
+    };
     if args.confirm.dry_run {
         let text = would()?;
         return match args.json {
@@ -55,11 +61,18 @@ pub(crate) fn run(args: &EvictArgs) -> Outcome {
             false => print(&text),
         };
     }
-    fate(&channel, side, index)?;
+    fate(&channel, side, index, args.kill)?;
     args.confirm.ask(would)?;
-    let evicted = channel.evict(side, index, args.timeout)?;
+    let evicted = match args.kill {
+        true => channel.kill(side, index, args.timeout)?,
+        false => channel.evict(side, index, args.timeout)?,
+    };
     let (what, told) = match evicted {
         Evicted::Told => ("told", "evicted: it holds nobody back, and is told when it next looks".to_owned()),
+        Evicted::Fenced { events } => (
+            "fenced",
+            format!("evicted: {events} events wait for other workers; it is told when it next looks"),
+        ),
         Evicted::Forgotten => ("forgotten", "forgotten: nobody was behind it".to_owned()),
         Evicted::Killed { pid } => ("killed", format!("process {pid} was killed, and is gone")),
         Evicted::Dead => ("dead", "had died before; whoever meets what it left repairs it".to_owned()),
@@ -71,7 +84,7 @@ pub(crate) fn run(args: &EvictArgs) -> Outcome {
 }
 
 /// What would become of a participant.
-fn fate(channel: &Channel, side: Side, index: usize) -> Result<String, Failure> {
+fn fate(channel: &Channel, side: Side, index: usize, kill: bool) -> Result<String, Failure> {
     let info = channel.info()?;
     let found = info.participants.iter().find(|one| one.side == side && one.index == index);
     let one = found.ok_or_else(|| Error::NotFound {
@@ -85,6 +98,9 @@ fn fate(channel: &Channel, side: Side, index: usize) -> Result<String, Failure> 
         (Life::Held, _) => format!("the durable subscription{name} is forgotten"),
         (_, ParticipantRole::Subscriber | ParticipantRole::Tap) => {
             format!("the {role}{name} in process {} is told", one.pid)
+        }
+        (_, ParticipantRole::Worker) if !kill => {
+            format!("the events of the {role}{name} in process {} go to others, and it is told", one.pid)
         }
         _ => format!("process {}, a {role}{name}, is killed", one.pid),
     })

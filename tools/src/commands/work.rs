@@ -26,7 +26,7 @@ Examples:
 A command gets the payload on its standard input, and RAILBUS_POSITION, RAILBUS_ATTEMPT, \
 RAILBUS_TYPE_ID and, of an event with a trace context, TRACEPARENT in its environment. If it fails, the event is handed back for redelivery. Ends with exit \
 code 0 at -n, --until-closed, SIGINT, SIGTERM, or when the output is closed; what was not done by then is \
-handed back.";
+handed back. An evicted worker ends with exit code 7: what it had in hand is done by others.";
 
 /// Most events in this worker's hands: others shall have some, too.
 const HANDS: usize = 32;
@@ -135,11 +135,9 @@ fn print(
         next = if tickets.len() < most { worker.take_ticket().unwrap_or(None) } else { None };
     }
     output.flush()?;
-    for ticket in &tickets {
-        worker.done(*ticket);
-    }
-    progress.add(tickets.len() as u64, bytes);
-    Ok(())
+    let done = tickets.iter().filter(|&&ticket| worker.done(ticket)).count();
+    progress.add(done as u64, bytes);
+    if worker.is_evicted() { Err(evicted(tickets.len() - done)) } else { Ok(()) }
 }
 
 /// Runs the command for the event in hand.
@@ -148,7 +146,9 @@ fn execute(worker: &mut Worker, ticket: Ticket, command: &str, progress: &mut Pr
     let bytes = event.payload().len() as u64;
     let status = run_command(command, &event, ticket)?;
     if status.success() {
-        worker.done(ticket);
+        if !worker.done(ticket) && worker.is_evicted() {
+            return Err(evicted(1));
+        }
         progress.add(1, bytes);
         return Ok(());
     }
@@ -159,6 +159,20 @@ fn execute(worker: &mut Worker, ticket: Ticket, command: &str, progress: &mut Pr
         std::thread::sleep(AFTER_FAILURE);
     }
     Ok(())
+}
+
+/// What was worked on counts as not done, and is done again by another.
+fn evicted(events: usize) -> Failure {
+    match Failure::from(RecvError::Evicted) {
+        Failure::Told { code, .. } if events > 0 => Failure::Told {
+            text: format!(
+                "this worker was evicted while it had {events} events in hand: they go, or went, to other workers, and \
+                 what was done here does not count"
+            ),
+            code,
+        },
+        failure => failure,
+    }
 }
 
 fn run_command(

@@ -91,6 +91,9 @@ impl Happening {
             Evicted::Told => {
                 "evicted: it holds nobody up any more, and is told when it next looks".to_owned()
             }
+            Evicted::Fenced { events } => {
+                format!("evicted: {events} events wait for other workers; it is told when it next looks")
+            }
             Evicted::Forgotten => "evicted: it had died".to_owned(),
             Evicted::Killed { pid } => format!("evicted: process {pid} was killed"),
             Evicted::Dead => "evicted: it had died before".to_owned(),

@@ -38,9 +38,9 @@ Examples:
   railbus watch --prune-after 1h                   remove channels that nobody has used for an hour
 
 Stuck is who lives, holds others up, and has not moved for longer than the channel's stuck-after: a fact about the \
-ring, not a verdict. Policies: alarm tells it; evict tells a reader that it is out, and KILLS the process of a worker or \
-producer, whose events are handed to others; skip-to-live evicts readers, which lose what they have not read and \
-come back live, and never kills. Durable subscriptions are never evicted.
+ring, not a verdict. Policies: alarm tells it; evict tells a reader or worker that it is out (a worker's events are handed \
+to others, and its done is refused), and KILLS the process of a producer; skip-to-live evicts readers, which lose what they have not read and \
+come back live, and nobody else. Durable subscriptions are never evicted.
 
 The command gets RAILBUS_EVENT (stuck, moves, evicted, repaired, pruned, failed), RAILBUS_TEXT, RAILBUS_CHANNEL, \
 RAILBUS_WHO, RAILBUS_PID and RAILBUS_STUCK_NS.";

@@ -8,9 +8,9 @@ use std::str::FromStr;
 pub(crate) enum Policy {
     /// It is told.
     Alarm,
-    /// It is told, and evicted: a reader is told, a worker or producer killed.
+    /// It is told, and evicted: a reader is told, a worker fenced, a producer killed.
     Evict,
-    /// It is told, and a reader evicted: it loses what it has not read, and may come back live. Nobody is killed.
+    /// It is told, and a reader evicted: it loses what it has not read, and may come back live. Nobody else is touched.
     SkipToLive,
 }
 

@@ -82,7 +82,11 @@ impl Base {
 
     /// Starts it with pipes at its output.
     pub(crate) fn start(&self, line: &str) -> Running {
-        let mut command = self.command(line);
+        self.spawn(&mut self.command(line))
+    }
+
+    /// Starts this command.
+    pub(crate) fn spawn(&self, command: &mut Command) -> Running {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Running { child: Some(command.spawn().expect("the program starts")), file: None }
     }

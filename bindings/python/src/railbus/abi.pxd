@@ -121,6 +121,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_EVICTED_FORGOTTEN
         RAILBUS_EVICTED_KILLED
         RAILBUS_EVICTED_DEAD
+        RAILBUS_EVICTED_FENCED
 
     ctypedef struct railbus_bus:
         pass

@@ -21,7 +21,7 @@ cdef dict LIFE_NAMES = {
 }
 cdef dict OUTCOMES = {
     RAILBUS_EVICTED_TOLD: "told", RAILBUS_EVICTED_FORGOTTEN: "forgotten", RAILBUS_EVICTED_KILLED: "killed",
-    RAILBUS_EVICTED_DEAD: "dead",
+    RAILBUS_EVICTED_DEAD: "dead", RAILBUS_EVICTED_FENCED: "fenced",
 }
 
 

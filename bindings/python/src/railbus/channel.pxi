@@ -254,12 +254,12 @@ cdef class Channel:
         """Fences a participant that lives but does not move, by the ``side`` and ``index`` that ``inspect``
         told.
 
-        A reader is told, and holds nobody back any more ("told"); the process of a publisher or worker, which
-        writes in place, is killed with SIGKILL ("killed"), which may take ``timeout`` seconds; a durable
-        subscription without an owner is forgotten ("forgotten"). Returns this word, or "dead" if it had died
-        before.
+        A reader is told, and holds nobody back any more ("told"); a worker's events are handed to others, and
+        its ``done`` raises EvictedError ("fenced"); the process of a publisher, which writes in place, is killed
+        with SIGKILL ("killed"), which may take ``timeout`` seconds; a durable subscription without an owner is
+        forgotten ("forgotten"). Returns this word, or "dead" if it had died before.
 
-        Raises NotFoundError if nobody is there, InvalidError for this process itself, NotAllowedError,
+        Raises NotFoundError if nobody is there, InvalidError for a publisher of this process itself, NotAllowedError,
         TimedOut, BusyError.
         """
         cdef railbus_channel *handle

@@ -36,7 +36,7 @@ impl<M: Memory> SlotWorker<M> {
     /// As [`Self::take`], in the order of the keys. Events that were delivered `attempts_below` times or more are passed
     /// over, and so are, therefore, later ones with their keys.
     pub fn take_in_order(&mut self, order: &mut KeyOrder, most: u32, attempts_below: u8) -> Option<Taken> {
-        loop {
+        while !self.refused {
             while self.waiting != 0 {
                 let taken = self.hand_out();
                 if order.may_run(&self.view(), taken.ticket) || self.put_aside(order, taken.ticket) {
@@ -64,6 +64,7 @@ impl<M: Memory> SlotWorker<M> {
             let taken = self.take_fresh(most)?;
             self.hand_out_again(taken.ticket);
         }
+        None
     }
 
     /// As [`Self::done`], and finds out whether the next event with the same key waits for this one.
@@ -111,6 +112,9 @@ impl<M: Memory> SlotWorker<M> {
 
     /// Takes a ticket that says REDO. It may run: who takes it hands it out, so that its TAKEN word never comes again.
     fn pick_up(&mut self, ticket: u64, seen: u64, attempt: u8) -> bool {
+        if self.is_fenced() {
+            return false; // It would have to be handed back at once, an attempt more.
+        }
         let held = self.slots.held(ticket, done::TAKEN, attempt, self.index as u8);
         // DONE: as in `take_redo`.
         let won = self.done.compare_exchange(self.slots.done_offset(ticket), seen, held, Edge::Done).is_ok();
