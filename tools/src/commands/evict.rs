@@ -6,10 +6,10 @@ use crate::failure::{Failure, Outcome};
 use crate::open;
 use crate::output::{print, print_json};
 use crate::units::parse_time;
-use railbus::info::{Info, Life, ParticipantRole};
+use railbus::info::{Info, Life, Participant, ParticipantRole};
 use railbus::operate::Evicted;
 use railbus::ring::peers::Side;
-use railbus::{Channel, ChannelName, Error};
+use railbus::{Channel, ChannelName};
 use serde_json::json;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ Exactly the process that registered is killed, never one that has its pid now.";
 pub(crate) struct EvictArgs {
     /// The channel, as BUS/CHANNEL
     channel: ChannelName,
-    /// Who: producer:N, consumer:N, or its name
+    /// Who: producer:N, consumer:N, its name, or its process id
     who: String,
     /// Kill a worker's process, rather than fence it
     #[arg(long)]
@@ -83,14 +83,19 @@ pub(crate) fn run(args: &EvictArgs) -> Outcome {
     print(&format!("{} {who}: {told}\n", args.channel))
 }
 
+fn nobody(who: &str, info: &Info) -> Failure {
+    let text = format!(
+        "{} has no participant {who:?}: name it as `railbus info {}` does, such as consumer:0, by its name or process id",
+        info.name, info.name
+    );
+    Failure::Told { text, code: 3 }
+}
+
 /// What would become of a participant.
 fn fate(channel: &Channel, side: Side, index: usize, kill: bool) -> Result<String, Failure> {
     let info = channel.info()?;
     let found = info.participants.iter().find(|one| one.side == side && one.index == index);
-    let one = found.ok_or_else(|| Error::NotFound {
-        what: format!("participant {} of {}", who(side, index), info.name),
-        path: info.paths.ring.clone(),
-    })?;
+    let one = found.ok_or_else(|| nobody(&who(side, index), &info))?;
     let name = if one.name.is_empty() { String::new() } else { format!(" ({})", one.name) };
     let role = one.role.as_str();
     Ok(match (one.life, one.role) {
@@ -118,15 +123,18 @@ fn find(text: &str, info: &Info) -> Result<(Side, usize), Failure> {
     if let Some(found) = by_index {
         return Ok(found);
     }
-    let named: Vec<(Side, usize)> =
-        info.participants.iter().filter(|one| one.name == text).map(|one| (one.side, one.index)).collect();
+    let those = |is_meant: &dyn Fn(&Participant) -> bool| -> Vec<(Side, usize)> {
+        info.participants.iter().filter(|one| is_meant(one)).map(|one| (one.side, one.index)).collect()
+    };
+    let mut named = those(&|one| one.name == text);
+    if named.is_empty()
+        && let Ok(pid) = text.parse::<u32>()
+    {
+        named = those(&|one| one.pid == pid);
+    }
     match named[..] {
         [one] => Ok(one),
-        [] => Err(Error::NotFound {
-            what: format!("participant {text:?} of {}", info.name),
-            path: info.paths.ring.clone(),
-        }
-        .into()),
+        [] => Err(nobody(text, info)),
         _ => {
             let all: Vec<String> = named.iter().map(|&(side, index)| who(side, index)).collect();
             Err(Failure::usage(format!(
