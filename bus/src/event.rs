@@ -316,6 +316,19 @@ impl Attributes {
         Attributes { key: Some(key), ..Attributes::default() }
     }
 
+    /// All that `event` carries, for publishing it elsewhere: with its own origin where it has one, else with `origin`.
+    pub(crate) fn of(event: &Event<'_>, origin: Origin) -> Attributes {
+        Attributes {
+            type_id: event.type_id(),
+            trace: event.trace(),
+            published_ns: event.published_ns(),
+            replayed: event.is_replayed(),
+            sequence: event.sequence(),
+            key: event.key(),
+            origin: Some(event.origin().unwrap_or(origin)),
+        }
+    }
+
     pub(crate) fn flags(&self) -> u8 {
         (self.published_ns.is_some() as u8 * STAMPED)
             | (self.trace.is_some() as u8 * TRACED)

@@ -475,21 +475,14 @@ impl Worker {
         let header = self.member.channel.header();
         // SAFETY: the event is in this worker's hands, and its header was checked.
         let event: Event<'_> = unsafe { Event::new(self.locate(ticket)) };
-        let attributes = Attributes {
-            type_id: event.type_id(),
-            trace: event.trace(),
-            published_ns: event.published_ns(),
-            replayed: event.is_replayed(),
-            sequence: event.sequence(),
-            key: event.key(),
-            origin: Some(event.origin().unwrap_or(Origin {
-                channel: header.channel_word(),
-                incarnation: header.incarnation,
-                position: taken.ticket,
-                // Putting it back while the dead-letter queue was full counted, too.
-                attempts: (taken.attempt as u64).min(self.max_attempts as u64),
-            })),
+        let origin = Origin {
+            channel: header.channel_word(),
+            incarnation: header.incarnation,
+            position: taken.ticket,
+            // Putting it back while the dead-letter queue was full counted, too.
+            attempts: (taken.attempt as u64).min(self.max_attempts as u64),
         };
+        let attributes = Attributes::of(&event, origin);
         // Published before it is done: killed between the two, it is delivered as a dead letter once more, and its
         // origin tells.
         let written = letters.try_publish_with(event.payload(), &attributes).is_ok();

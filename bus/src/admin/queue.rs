@@ -207,20 +207,13 @@ impl Channel {
     /// What a dead letter says of the event it was.
     fn letter_of(&self, event: &Event<'_>, attempt: u8) -> Attributes {
         let header = self.header();
-        Attributes {
-            type_id: event.type_id(),
-            trace: event.trace(),
-            published_ns: event.published_ns(),
-            replayed: event.is_replayed(),
-            sequence: event.sequence(),
-            key: event.key(),
-            origin: Some(event.origin().unwrap_or(Origin {
-                channel: header.channel_word(),
-                incarnation: header.incarnation,
-                position: event.position(),
-                attempts: u64::from(attempt),
-            })),
-        }
+        let origin = Origin {
+            channel: header.channel_word(),
+            incarnation: header.incarnation,
+            position: event.position(),
+            attempts: u64::from(attempt),
+        };
+        Attributes::of(event, origin)
     }
 }
 
