@@ -386,11 +386,16 @@ impl Member {
         (0..registry.used()).filter(is_ready).count()
     }
 
-    /// How many participants have ever registered on the other side.
+    /// How many participants have ever registered on the other side. One that is still filling its entry in, and so does
+    /// not hold its life lock yet, has not.
     pub(crate) fn others_ever(&self) -> u64 {
         let registry = registry_of(&self.memories, &self.channel, self.other_side());
         // Generations count an entry's registrations.
-        (0..registry.used()).fold(0, |sum: u64, index| sum.wrapping_add(registry.state(index) >> 8))
+        let registrations = |index| {
+            let state = registry.state(index);
+            (state >> 8).wrapping_sub(u64::from(registry::status(state) == Status::Filling))
+        };
+        (0..registry.used()).map(registrations).fold(0, u64::wrapping_add)
     }
 
     fn other_side(&self) -> Side {

@@ -421,7 +421,8 @@ impl<R: Inlet> Reader<R> {
     #[cold]
     fn probe(&mut self) -> Result<Option<Located>, RecvError> {
         self.member.seen();
-        let closed = self.until_closed && self.publishers_left() && self.had_publisher();
+        // In this order: one that registers between the two looks has not left.
+        let closed = self.until_closed && self.had_publisher() && self.publishers_left();
         if !self.ring.repair(&self.member.peers) && closed {
             // What the last publisher did, it did before it was seen to have left.
             return self.poll()?.map(Some).ok_or(RecvError::Closed);
@@ -521,5 +522,70 @@ impl<R: Inlet> Drop for Batch<'_, R> {
     fn drop(&mut self) {
         self.reader.held.clear();
         self.reader.acknowledge();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use crate::bus::{Bus, SendOptions, SubscribeOptions};
+    use crate::channel::{ChannelOptions, Kind, Role};
+    use crate::error::RecvError;
+    use crate::member::{FileLocks, Memories, registry_of};
+    use crate::ring::peers::Side;
+    use crate::ring::registry::{self, Identity, Locks};
+
+    /// Locks of a registrant that is held up just before it takes its life lock.
+    struct HeldUp<F>(FileLocks, RefCell<F>);
+
+    impl<F: FnMut()> Locks for HeldUp<F> {
+        fn try_janitor(&self, index: usize) -> bool {
+            self.0.try_janitor(index)
+        }
+
+        fn release_janitor(&self, index: usize) {
+            self.0.release_janitor(index);
+        }
+
+        fn try_life(&self, index: usize) -> bool {
+            (self.1.borrow_mut())();
+            self.0.try_life(index)
+        }
+
+        fn is_life_held(&self, index: usize) -> bool {
+            self.0.is_life_held(index)
+        }
+    }
+
+    #[test]
+    fn a_publisher_that_is_registering_has_not_left() -> crate::Result<()> {
+        let base = tempfile::tempdir_in("/dev/shm").map_err(|e| crate::Error::io("make", "/dev/shm", e))?;
+        let channel = Bus::at(base.path(), "b")?.create("t", &ChannelOptions::new(Kind::Topic).slots(64))?;
+        // An earlier one has left an entry behind.
+        drop(channel.topic_publisher(&SendOptions::default())?);
+        let options = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+        let mut reader = channel.topic_subscriber(&options)?;
+        let maps = channel.map(Role::Producer)?;
+        // SAFETY: the maps are dropped after the memories.
+        let memories = unsafe { Memories::of(&maps) };
+        let registry = registry_of(&memories, &channel, Side::Producers);
+        let locks = FileLocks::open(&channel, Side::Producers)?;
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            // Long enough for some probes.
+            assert_eq!(reader.recv_timeout(Duration::from_millis(20)).err(), Some(RecvError::TimedOut));
+        };
+        let locks = HeldUp(locks, RefCell::new(look));
+        let who = Identity { policy: registry::ROLE_PRODUCER, ..Identity::default() };
+        let registered = registry.register(&locks, &who, |_| true).expect("there is room");
+        registry.leave(&registered, false);
+        drop(locks);
+        assert_eq!(looks, 1);
+        // It came, and has left.
+        assert_eq!(reader.recv_timeout(Duration::from_secs(60)).err(), Some(RecvError::Closed));
+        Ok(())
     }
 }
