@@ -2,15 +2,12 @@
 //! writes makes the same channels again.
 
 mod program;
+mod pty;
 
-use nix::pty::openpty;
 use program::{Base, eventually, numbers};
 use railbus::{Bus, ChannelOptions, Kind, SubscribeOptions, WorkOptions};
 use serde_json::Value;
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// A queue with five events, and a stream with five that a durable subscription has not read.
@@ -64,24 +61,8 @@ fn without_a_terminal_and_without_yes_they_refuse_and_a_dry_run_changes_nothing(
 }
 
 /// Runs a command in a terminal of its own, answers its question, and returns its exit code and what was on the screen.
-fn answered(mut command: Command, answer: &str) -> (Option<i32>, String) {
-    let pty = openpty(None, None).expect("a pseudo-terminal");
-    let again = || pty.slave.try_clone().expect("a descriptor");
-    command.stdin(again()).stdout(again()).stderr(again()).env("TERM", "xterm");
-    let fd = pty.slave.as_raw_fd();
-    let own = move || {
-        nix::unistd::setsid()?;
-        // SAFETY: the descriptor is the terminal that this process was given; it becomes its own.
-        if unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) } < 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec there are two system calls, and nothing is allocated.
-    unsafe { command.pre_exec(own) };
-    let mut child = command.spawn().expect("the program starts");
-    drop((command, pty.slave));
-    let mut screen = File::from(pty.master);
+fn answered(command: Command, answer: &str) -> (Option<i32>, String) {
+    let (mut child, mut screen) = pty::start(command, (24, 80));
     let mut keys = screen.try_clone().expect("a descriptor");
     let (mut shown, mut bytes) = (String::new(), [0; 4096]);
     let mut asked = false;

@@ -1,14 +1,12 @@
 //! `railbus top` in a real pseudo-terminal: what is on the screen, and what the keys do.
 
 mod program;
+mod pty;
 
-use nix::pty::{Winsize, openpty};
 use program::{Base, eventually};
 use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 
@@ -22,26 +20,8 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(mut command: Command, rows: u16, columns: u16) -> Terminal {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(&size, None).expect("a pseudo-terminal");
-        let slave: OwnedFd = pty.slave;
-        let again = || slave.try_clone().expect("a descriptor");
-        command.stdin(again()).stdout(again()).stderr(again()).env("TERM", "xterm-256color");
-        let fd = slave.as_raw_fd();
-        let own = move || {
-            nix::unistd::setsid()?;
-            // SAFETY: the descriptor is the terminal that this process was given; it becomes its own.
-            if unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) } < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        };
-        // SAFETY: between fork and exec there are two system calls, and nothing is allocated.
-        unsafe { command.pre_exec(own) };
-        let child = command.spawn().expect("the program starts");
-        drop((command, slave));
-        let keys = File::from(pty.master);
+    fn start(command: Command, rows: u16, columns: u16) -> Terminal {
+        let (child, keys) = pty::start(command, (rows, columns));
         let mut output = keys.try_clone().expect("a descriptor");
         let screen = Arc::new(Mutex::new(vt100::Parser::new(
             rows.try_into().expect("rows"),
