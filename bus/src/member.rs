@@ -2,6 +2,7 @@
 //! peers. Every handle owns one.
 
 use std::cell::RefCell;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::bus::Channel;
@@ -13,13 +14,12 @@ use crate::os::clock;
 use crate::os::fork::ForkGuard;
 use crate::os::futex;
 use crate::os::life::{Life, LifeClaim, Liveness, Probe};
-use crate::os::{membarrier, process};
-use crate::ring::fence;
+use crate::os::{membarrier, process, rseq};
+use crate::ring::fence::{self, Stores};
 use crate::ring::park::{Futex, Sleeper};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Identity, Locks, Refused, Registered, Registry, Status};
 use crate::ring::sequence::Sequences;
-use crate::worker;
 
 /// A refusal is asked again this often, a ms apart: the locks of a process that was just killed, or of a child
 /// between fork and exec, go a moment later.
@@ -443,6 +443,17 @@ pub(crate) fn registry_of(memories: &Memories, channel: &Channel, side: Side) ->
     }
 }
 
+/// How this process's workers store done words: in restartable sequences where the system has them, unless the environment
+/// says `RAILBUS_FENCE=swap`.
+pub(crate) fn stores() -> Stores {
+    static ASKED: OnceLock<bool> = OnceLock::new();
+    let swap = *ASKED.get_or_init(|| std::env::var_os("RAILBUS_FENCE").is_some_and(|how| how == "swap"));
+    match rseq::offset() {
+        Some(area) if !swap => Stores::Restart { area },
+        _ => Stores::Swap,
+    }
+}
+
 fn identity(who: &Introduction) -> Result<Identity> {
     let bytes = who.name.as_bytes();
     if bytes.len() > 64 || bytes.contains(&0) {
@@ -464,7 +475,7 @@ fn identity(who: &Introduction) -> Result<Identity> {
             word.copy_from_slice(&padded[i * 8..][..8]);
             u64::from_le_bytes(word)
         }),
-        fence: if who.policy & 0xFF == registry::ROLE_WORKER { worker::stores().open() } else { fence::NONE },
+        fence: if who.policy & 0xFF == registry::ROLE_WORKER { stores().open() } else { fence::NONE },
     })
 }
 

@@ -15,7 +15,6 @@
 mod rules;
 
 use std::mem::ManuallyDrop;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::bridge::Watch;
@@ -25,13 +24,13 @@ use crate::event::{Attributes, Event, Located, Origin};
 use crate::inlet::ORPHANS_MAX;
 use crate::latency::Recorder;
 use crate::layout;
-use crate::member::{Kernel, Member, Memories, SharedFutex};
+use crate::member::{self, Kernel, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
 use crate::opaque::opaque;
+use crate::os::clock;
 use crate::os::fork::ForkGuard;
-use crate::os::{clock, rseq};
 use crate::outlet::SlotOutlet;
-use crate::ring::fence::{self, Stores};
+use crate::ring::fence;
 use crate::ring::frame;
 use crate::ring::levels::Rank;
 use crate::ring::orphan::{Sweeper, Swept};
@@ -121,17 +120,6 @@ pub struct Worker {
     latency: Option<Box<Recorder>>,
 }
 
-/// How this process's workers store done words: in restartable sequences where the system has them, unless the environment
-/// says `RAILBUS_FENCE=swap`.
-pub(crate) fn stores() -> Stores {
-    static ASKED: OnceLock<bool> = OnceLock::new();
-    let swap = *ASKED.get_or_init(|| std::env::var_os("RAILBUS_FENCE").is_some_and(|how| how == "swap"));
-    match rseq::offset() {
-        Some(area) if !swap => Stores::Restart { area },
-        _ => Stores::Swap,
-    }
-}
-
 /// Sweeps what the dead owner of a worker's registry entry left. For registering.
 pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> bool {
     sweep_entry_of(channel, memories, peers, index).unsettled == 0
@@ -175,7 +163,7 @@ impl Worker {
             header.producers_max as usize,
             header.consumers_max as usize,
         )
-        .with(stores());
+        .with(member::stores());
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),

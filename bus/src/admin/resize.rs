@@ -476,42 +476,27 @@ impl State {
 /// The options that make a channel like the one that was looked at, but for its identity and first position.
 pub(crate) fn options_of(info: &Info, resize: &Resize) -> ChannelOptions {
     let header = &info.header;
-    let mut options = ChannelOptions::new(header.kind)
-        .consumers_max(resize.consumers_max.unwrap_or(header.consumers_max))
-        .producers_max(resize.producers_max.unwrap_or(header.producers_max))
-        .pages(pages_of(header))
-        .numa_node(header.numa_node)
-        .lock_memory(header.lock_memory)
-        .overflow(header.overflow)
-        .max_attempts(header.max_attempts)
-        .dead_letters(header.dead_letters.clone())
-        .stuck_after(Duration::from_nanos(header.stuck_after_ns))
-        .stamp(header.stamp)
-        .keyed(header.keyed)
-        .divert_to(header.divert_to.clone())
-        .credits(header.credits)
-        .permissions(Permissions {
-            owner: Some(info.ring_access.uid),
-            ring_group: Some(info.ring_access.gid),
-            ring_mode: info.ring_access.mode & 0o666,
-            acks_group: Some(info.acks_access.gid),
-            acks_mode: info.acks_access.mode & 0o666,
-        })
-        .channel_id(Some(header.channel_id))
-        .incarnation(header.incarnation + 1);
-    if let Some((high, low)) = header.watermarks {
-        options = options.watermarks(high, low);
+    let mut options = header.next_incarnation().pages(pages_of(header)).permissions(Permissions {
+        owner: Some(info.ring_access.uid),
+        ring_group: Some(info.ring_access.gid),
+        ring_mode: info.ring_access.mode & 0o666,
+        acks_group: Some(info.acks_access.gid),
+        acks_mode: info.acks_access.mode & 0o666,
+    });
+    if let Some(most) = resize.consumers_max {
+        options = options.consumers_max(most);
+    }
+    if let Some(most) = resize.producers_max {
+        options = options.producers_max(most);
     }
     // What does not belong to the kind is refused when the options are checked.
-    let is_stream = header.kind == Kind::Stream;
-    let own = |value: u64, is_own: bool| is_own.then_some(value);
-    if let Some(bytes) = resize.capacity_bytes.or(own(header.capacity_bytes, is_stream)) {
+    if let Some(bytes) = resize.capacity_bytes {
         options = options.capacity_bytes(bytes);
     }
-    if let Some(slots) = resize.slots.or(own(header.slots, !is_stream)) {
+    if let Some(slots) = resize.slots {
         options = options.slots(slots);
     }
-    if let Some(bytes) = resize.slot_bytes.or(own(header.slot_bytes, !is_stream)) {
+    if let Some(bytes) = resize.slot_bytes {
         options = options.slot_bytes(bytes);
     }
     options

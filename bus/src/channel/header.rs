@@ -152,6 +152,65 @@ impl Header {
         Ok(header)
     }
 
+    /// What makes such a channel again, as the next incarnation of the same identity. Pages, permissions and the first
+    /// position are the caller's.
+    pub(crate) fn next_incarnation(&self) -> ChannelOptions {
+        // Named one by one, so that none that is added is forgotten here.
+        let Header {
+            kind,
+            channel_id,
+            incarnation,
+            numa_node,
+            capacity_bytes,
+            slots,
+            slot_bytes,
+            producers_max,
+            consumers_max,
+            stamp,
+            keyed,
+            lock_memory,
+            overflow,
+            ref divert_to,
+            watermarks,
+            credits,
+            max_attempts,
+            stuck_after_ns,
+            ref dead_letters,
+            backing: _,
+            created_ns: _,
+            creator_pid: _,
+            data_offset: _,
+            data_bytes: _,
+            page_bytes: _,
+            done_offset: _,
+            first_position: _,
+            name: _,
+            data_path: _,
+        } = *self;
+        let mut options = ChannelOptions::new(kind)
+            .channel_id(Some(channel_id))
+            .incarnation(incarnation + 1)
+            .numa_node(numa_node)
+            .producers_max(producers_max)
+            .consumers_max(consumers_max)
+            .stamp(stamp)
+            .keyed(keyed)
+            .lock_memory(lock_memory)
+            .overflow(overflow)
+            .divert_to(divert_to.clone())
+            .credits(credits)
+            .max_attempts(max_attempts)
+            .stuck_after(Duration::from_nanos(stuck_after_ns))
+            .dead_letters(dead_letters.clone());
+        if let Some((high, low)) = watermarks {
+            options = options.watermarks(high, low);
+        }
+        match kind {
+            Kind::Stream => options.capacity_bytes(capacity_bytes),
+            _ => options.slots(slots).slot_bytes(slot_bytes),
+        }
+    }
+
     /// Sets where things lie in the files of a channel of these sizes. `None` when they fit no file.
     pub(super) fn place(&mut self) -> Option<()> {
         let page = page_bytes() as u64;

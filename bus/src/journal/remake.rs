@@ -21,7 +21,6 @@ use crate::ring::frame;
 use crate::ring::registry::{JOURNALLER, ROLE_SUBSCRIBER, ROLE_TAP, Registry};
 use crate::ring::sequence as ring;
 use crate::ring::word::{Slots, done, seq};
-use std::time::Duration;
 
 /// An event of a queue that was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,32 +54,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     fn options(&self) -> ChannelOptions {
-        let header = &self.header;
-        let mut options = ChannelOptions::new(header.kind)
-            .consumers_max(header.consumers_max)
-            .producers_max(header.producers_max)
-            .numa_node(header.numa_node)
-            .lock_memory(header.lock_memory)
-            .overflow(header.overflow)
-            .divert_to(header.divert_to.clone())
-            .credits(header.credits)
-            .max_attempts(header.max_attempts)
-            .dead_letters(header.dead_letters.clone())
-            .stuck_after(Duration::from_nanos(header.stuck_after_ns))
-            .stamp(header.stamp)
-            .keyed(header.keyed)
-            .permissions(self.permissions.clone())
-            .channel_id(Some(header.channel_id))
-            .incarnation(header.incarnation + 1)
-            .first_position(self.end);
-        if let Some((high, low)) = header.watermarks {
-            options = options.watermarks(high, low);
-        }
-        options = match header.kind {
-            Kind::Stream => options.capacity_bytes(header.capacity_bytes),
-            _ => options.slots(header.slots).slot_bytes(header.slot_bytes),
-        };
-        options
+        let options = self.header.next_incarnation();
+        options.permissions(self.permissions.clone()).first_position(self.end)
     }
 
     /// Makes the channel. Its dead-letter queue is for the caller to have made.
