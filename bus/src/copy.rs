@@ -3,8 +3,14 @@
 //! A `memcpy` of a length the compiler does not know is a call and a few unpredictable branches; next to an event
 //! of 8 bytes that is most of the cost. Up to 64 bytes are copied as two overlapping halves; larger copies go to
 //! `memcpy`, which is good at them.
+//!
+//! The halves are copied word by word. An application changes fields of its event and publishes it at once: a wider
+//! load would cover bytes that are still in the store buffer, from several stores, and would wait until these have
+//! left it, which is behind all that was written to the ring before.
 
 use std::ptr::{copy_nonoverlapping, read_unaligned, write_unaligned};
+
+use crate::opaque::opaque;
 
 /// Copies `count` bytes from `from` to `to`.
 ///
@@ -12,25 +18,33 @@ use std::ptr::{copy_nonoverlapping, read_unaligned, write_unaligned};
 /// Both ranges are valid for `count` bytes and do not overlap.
 #[inline(always)]
 pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, count: usize) {
-    /// Copies `size_of::<W>()..=2 * size_of::<W>()` bytes as two words that overlap.
+    /// Copies `N..=2 * N` words' bytes as two halves of `N` words that overlap.
     #[inline(always)]
-    unsafe fn halves<W: Copy>(from: *const u8, to: *mut u8, count: usize) {
-        let last = count - size_of::<W>();
-        // SAFETY: the caller's ranges hold at least one W, at their start and at their end.
-        let (first_word, last_word) =
-            unsafe { (read_unaligned(from.cast::<W>()), read_unaligned(from.add(last).cast::<W>())) };
-        // SAFETY: as above.
-        unsafe { write_unaligned(to.cast::<W>(), first_word) };
-        // SAFETY: as above.
-        unsafe { write_unaligned(to.add(last).cast::<W>(), last_word) };
+    unsafe fn halves<const N: usize>(from: *const u8, to: *mut u8, count: usize) {
+        let last = count - 8 * N;
+        // SAFETY: the caller's ranges hold at least N words, at their start and at their end.
+        let word = |at: usize| opaque(unsafe { read_unaligned(from.add(at).cast::<u64>()) });
+        let starts: [usize; N] = std::array::from_fn(|i| 8 * i);
+        let (first_words, last_words) = (starts.map(word), starts.map(|at| word(last + at)));
+        for (i, (first_word, last_word)) in first_words.into_iter().zip(last_words).enumerate() {
+            // SAFETY: as above.
+            unsafe { write_unaligned(to.add(8 * i).cast::<u64>(), first_word) };
+            // SAFETY: as above.
+            unsafe { write_unaligned(to.add(last + 8 * i).cast::<u64>(), last_word) };
+        }
     }
     // SAFETY: each arm copies exactly `count` bytes, which the caller vouches for.
     unsafe {
         match count {
-            8..=16 => halves::<u64>(from, to, count),
-            17..=32 => halves::<u128>(from, to, count),
-            33..=64 => halves::<[u128; 2]>(from, to, count),
-            4..=7 => halves::<u32>(from, to, count),
+            8..=16 => halves::<1>(from, to, count),
+            17..=32 => halves::<2>(from, to, count),
+            33..=64 => halves::<4>(from, to, count),
+            4..=7 => {
+                let (first, last) = (from.cast::<u32>(), from.add(count - 4).cast::<u32>());
+                let (first, last) = (read_unaligned(first), read_unaligned(last));
+                write_unaligned(to.cast::<u32>(), first);
+                write_unaligned(to.add(count - 4).cast::<u32>(), last);
+            }
             _ => copy_nonoverlapping(from, to, count),
         }
     }

@@ -20,6 +20,7 @@ use crate::ring::park::{Futex, Sleeper};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Identity, Locks, Refused, Registered, Registry, Status};
 use crate::ring::sequence::Sequences;
+use crate::ring::tally::Tally;
 
 /// A refusal is asked again this often, a ms apart: the locks of a process that was just killed, or of a child
 /// between fork and exec, go a moment later.
@@ -301,14 +302,20 @@ impl Member {
         self.own.store(self.entry + field, value, Edge::Plain);
     }
 
+    /// Tells observers how much was handed over.
+    #[inline(always)]
+    pub(crate) fn note_tally(&self, tally: Tally) {
+        self.note(layout::EVENTS, tally.events);
+        self.note(layout::BYTES, tally.bytes);
+    }
+
     /// Tells observers counts together with the position they belong to: a sequence lock whose sequence is the position.
-    pub(crate) fn tell(&self, position: u64, events: u64, bytes: u64) {
+    pub(crate) fn tell(&self, position: u64, tally: Tally) {
         let at = self.entry + layout::POSITION;
         self.own.store(at, TELLING, Edge::Plain);
         // OVERWRITE: who sees a count that follows sees that it is being changed.
         self.own.fence(Edge::Overwrite);
-        self.note(layout::EVENTS, events);
-        self.note(layout::BYTES, bytes);
+        self.note_tally(tally);
         // STATE: who sees the position sees its counts.
         self.own.store(at, position, Edge::State);
     }

@@ -1,9 +1,11 @@
 //! What the three kinds of ring have in common for those who put events in.
 
 use crate::memory::Mapped;
+use crate::ring::frame;
 use crate::ring::peers::Peers;
 use crate::ring::slot_producer::{self, SlotProducer, Tickets};
 use crate::ring::stream_publisher::{self, StreamPublisher};
+use crate::ring::tally::Tally;
 
 /// What came of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub trait Outlet {
     fn commit(&mut self, claim: Self::Claim, header: u64);
     /// Gives the room back.
     fn abort(&mut self, claim: Self::Claim);
+    /// What was committed through this end.
+    fn tally(&self) -> Tally;
     /// Largest body in bytes.
     fn body_max(&self) -> u64;
     /// Repairs what refused a claim, if its owner is dead.
@@ -148,6 +152,11 @@ impl Outlet for StreamOutlet {
         // Nothing was visible; the next claim takes the same room.
     }
 
+    #[inline(always)]
+    fn tally(&self) -> Tally {
+        self.core.tally()
+    }
+
     fn body_max(&self) -> u64 {
         self.core.body_max()
     }
@@ -195,12 +204,13 @@ pub struct SlotOutlet<const TOPIC: bool> {
     wanted: usize,
     /// Largest body in bytes.
     body_max: u64,
+    tally: Tally,
 }
 
 impl<const TOPIC: bool> SlotOutlet<TOPIC> {
     pub(crate) fn new(core: SlotProducer<Mapped, TOPIC>) -> Self {
         let body_max = core.body_max();
-        SlotOutlet { core, won: Tickets { first: 0, count: 0 }, wanted: 0, body_max }
+        SlotOutlet { core, won: Tickets { first: 0, count: 0 }, wanted: 0, body_max, tally: Tally::default() }
     }
 
     /// The oldest own ticket that has not given its credit back.
@@ -246,6 +256,7 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
     #[inline(always)]
     fn commit_easily(&mut self, ticket: u64, header: u64) {
         self.core.publish(ticket, header);
+        self.tally.add(frame::body_bytes(header) as u64);
     }
 
     fn begin_batch(&mut self, events: usize) {
@@ -273,6 +284,12 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
     #[inline(always)]
     fn commit(&mut self, ticket: u64, header: u64) {
         self.core.publish(ticket, header);
+        self.tally.add(frame::payload_bytes(header) as u64);
+    }
+
+    #[inline(always)]
+    fn tally(&self) -> Tally {
+        self.tally
     }
 
     fn abort(&mut self, ticket: u64) {

@@ -16,10 +16,10 @@ use crate::inlet::{Found, Inlet};
 use crate::latency::{Measures, Recorder};
 use crate::layout;
 use crate::member::{Member, SharedFutex};
-use crate::opaque::opaque;
 use crate::ring::frame;
 use crate::ring::park::{Sleeper, Waker};
 use crate::ring::registry;
+use crate::ring::tally::Tally;
 use crate::wait::{Idle, Pace, Step, Wait, Waiting};
 
 /// Observers are told at least this often, counted in events that took the slow path.
@@ -39,8 +39,7 @@ pub struct Reader<R: Inlet> {
     copy: Vec<u64>,
     /// What an open batch holds.
     held: Vec<Located>,
-    events: u64,
-    bytes: u64,
+    tally: Tally,
     /// The events that observers know of.
     told: u64,
     lost: u64,
@@ -66,8 +65,7 @@ impl<R: Inlet> Reader<R> {
             publishers_before,
             copy: Vec::new(),
             held: Vec::new(),
-            events: 0,
-            bytes: 0,
+            tally: Tally::default(),
             told: 0,
             lost: 0,
             pace: Pace::default(),
@@ -247,7 +245,7 @@ impl<R: Inlet> Reader<R> {
 
     /// Events received by this handle.
     pub fn events(&self) -> u64 {
-        self.events
+        self.tally.events
     }
 
     /// Events lost by this handle to overrun.
@@ -263,7 +261,8 @@ impl<R: Inlet> Reader<R> {
 
     /// Whether there was a publisher since this handle joined, or joined with a past to read.
     fn had_publisher(&self) -> bool {
-        self.events > 0 || self.publishers_before.is_none_or(|before| self.member.others_ever() != before)
+        self.tally.events > 0
+            || self.publishers_before.is_none_or(|before| self.member.others_ever() != before)
     }
 
     #[inline(always)]
@@ -325,7 +324,7 @@ impl<R: Inlet> Reader<R> {
                     self.measure(located);
                 }
             }
-            if self.events - self.told >= TELL_EVERY {
+            if self.tally.events - self.told >= TELL_EVERY {
                 self.tell();
             }
             return Ok(Some(located));
@@ -348,7 +347,7 @@ impl<R: Inlet> Reader<R> {
             _ => {
                 // A publisher may be waiting for exactly the room that a lazy cursor holds back.
                 self.release();
-                if self.pace.empty(self.events) {
+                if self.pace.empty(self.tally.events) {
                     self.idle.restart();
                     self.tell();
                 }
@@ -377,16 +376,14 @@ impl<R: Inlet> Reader<R> {
 
     #[inline(always)]
     fn count(&mut self, header: u64) {
-        // Told to observers when the cursor is. One by one: as a pair they would be added as a vector, which takes the
-        // processor twice as long from one event to the next.
-        self.events = opaque(self.events + 1);
-        self.bytes += frame::body_bytes(header) as u64;
+        // Told to observers when the cursor is.
+        self.tally.add(frame::body_bytes(header) as u64);
     }
 
     /// What an event carries beside its payload does not count as payload.
     #[cold]
     fn count_extensions(&mut self, header: u64) {
-        self.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
+        self.tally.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
     }
 
     /// Publishes the cursor and wakes producers that wait for room.
@@ -401,9 +398,8 @@ impl<R: Inlet> Reader<R> {
     /// Tells observers how far this reader has come.
     #[inline(always)]
     fn tell(&mut self) {
-        self.told = self.events;
-        self.member.note(layout::EVENTS, self.events);
-        self.member.note(layout::BYTES, self.bytes);
+        self.told = self.tally.events;
+        self.member.note_tally(self.tally);
     }
 
     fn wake(&mut self) {

@@ -26,7 +26,6 @@ use crate::error::SendError;
 use crate::event::Attributes;
 use crate::layout;
 use crate::member::{Member, Memories, SharedFutex};
-use crate::opaque::opaque;
 use crate::operate::StuckReader;
 use crate::os::fork::ForkGuard;
 use crate::os::stamp::StampClock;
@@ -62,9 +61,6 @@ pub struct Sender<R: Outlet> {
     blocked: u64,
     /// What was in the way the last time.
     refused: Option<R::Refused>,
-    /// Events and payload bytes published by this handle.
-    events: u64,
-    bytes: u64,
     /// The position that observers were told last, where they are not told each event.
     told: u64,
     /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
@@ -98,8 +94,6 @@ impl<R: Outlet> Sender<R> {
             refused: None,
             numbers: Numbers::of(&member, &options.name),
             blocked: 0,
-            events: 0,
-            bytes: 0,
             told: ring.position_committed(),
             ring,
             member,
@@ -164,7 +158,7 @@ impl<R: Outlet> Sender<R> {
         // commit; the payload is the caller's own memory.
         unsafe { copy(payload.as_ptr(), at, payload.len()) };
         self.ring.commit_easily(claim, frame::header(payload.len() as u32, 0, 0));
-        self.published(1, payload.len() as u64);
+        self.published(1);
         Some(self.ring.position(claim))
     }
 
@@ -272,7 +266,7 @@ impl<R: Outlet> Sender<R> {
             published += 1;
         }
         self.ring.end_batch();
-        self.published(published as u64, payloads[..published].iter().map(|p| p.as_ref().len() as u64).sum());
+        self.published(published as u64);
         self.tell();
         Ok(published)
     }
@@ -283,12 +277,13 @@ impl<R: Outlet> Sender<R> {
 
     /// Events published by this handle; 0 in a fork child.
     pub fn events(&self) -> u64 {
-        if self.member.is_forked() { 0 } else { self.events }
+        if self.member.is_forked() { 0 } else { self.ring.tally().events }
     }
 
     /// Largest payload, in bytes, that the channel takes (without a trace context or origin).
     pub fn payload_max(&self) -> usize {
-        self.ring.body_max() as usize - if self.stamp.is_some() { frame::extension_bytes(STAMPED) } else { 0 }
+        let stamp_bytes = if self.stamp.is_some() { frame::extension_bytes(STAMPED) } else { 0 };
+        (self.ring.body_max() as usize).saturating_sub(stamp_bytes)
     }
 
     /// How many live readers (subscribers, workers, taps) have joined: they receive what is published from now on.
@@ -310,18 +305,18 @@ impl<R: Outlet> Sender<R> {
         if self.member.is_forked() {
             return Err(SendError::Forked);
         }
-        let body_bytes = payload_bytes + extension_bytes;
-        let max = (self.ring.body_max()).min(u32::MAX as u64) as usize;
-        if body_bytes > max {
-            return Err(SendError::TooLong { bytes: payload_bytes, max: max - extension_bytes });
+        let body_max = self.ring.body_max().min(u32::MAX as u64) as usize;
+        // Of a small slot the extensions may be more than there is.
+        match body_max.checked_sub(extension_bytes) {
+            Some(max) if payload_bytes <= max => Ok((payload_bytes + extension_bytes) as u32),
+            max => Err(SendError::TooLong { bytes: payload_bytes, max: max.unwrap_or(0) }),
         }
-        Ok(body_bytes as u32)
     }
 
     #[inline(always)]
     fn put(&mut self, claim: R::Claim, header: u64, payload: &[u8]) -> u64 {
         self.fill(claim, header, payload);
-        self.published(1, payload.len() as u64);
+        self.published(1);
         self.ring.position(claim)
     }
 
@@ -341,16 +336,13 @@ impl<R: Outlet> Sender<R> {
         self.ring.commit(claim, header);
     }
 
-    /// After events have become visible: counts them and wakes readers.
+    /// After `events` events have become visible: wakes readers.
     #[inline(always)]
-    fn published(&mut self, events: u64, bytes: u64) {
-        // One by one, as in `Reader::count`.
-        self.events = opaque(self.events + events);
-        self.bytes += bytes;
+    fn published(&mut self, events: u64) {
         if R::TELLS_EACH {
-            self.member.note(layout::BYTES, self.bytes);
-            self.member.note(layout::EVENTS, self.events);
-            if self.events.is_multiple_of(SEEN_EVERY) {
+            let tally = self.ring.tally();
+            self.member.note_tally(tally);
+            if tally.events.is_multiple_of(SEEN_EVERY) {
                 self.member.seen();
             }
         }
@@ -376,7 +368,7 @@ impl<R: Outlet> Sender<R> {
 
     fn tell_now(&mut self, position: u64) {
         self.told = position;
-        self.member.tell(position, self.events, self.bytes);
+        self.member.tell(position, self.ring.tally());
     }
 }
 

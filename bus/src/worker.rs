@@ -26,7 +26,6 @@ use crate::latency::Recorder;
 use crate::layout;
 use crate::member::{self, Kernel, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
-use crate::opaque::opaque;
 use crate::os::clock;
 use crate::os::fork::ForkGuard;
 use crate::outlet::SlotOutlet;
@@ -37,6 +36,7 @@ use crate::ring::orphan::{Sweeper, Swept};
 use crate::ring::park::Waker;
 use crate::ring::registry;
 use crate::ring::slot_worker::{SlotWorker, TAKE_MAX, Taken};
+use crate::ring::tally::Tally;
 use crate::ring::word::Slots;
 use crate::sender::Sender;
 use crate::wait::{Idle, Pace, Step, Wait, Waiting};
@@ -109,8 +109,7 @@ pub struct Worker {
     /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
     easy: ForkGuard,
     swept_ns: u64,
-    events: u64,
-    bytes: u64,
+    tally: Tally,
     pace: Pace,
     idle: Idle,
     /// Events after which this worker looks around, and how many it lets pass before the next look.
@@ -181,8 +180,7 @@ impl Worker {
             easy: if rules.is_some() { member.guard.never() } else { member.guard },
             rules,
             swept_ns: 0,
-            events: 0,
-            bytes: 0,
+            tally: Tally::default(),
             pace: Pace::default(),
             idle: Idle::default(),
             look_at: 1,
@@ -326,7 +324,7 @@ impl Worker {
 
     /// Events taken by this handle, redeliveries included.
     pub fn events(&self) -> u64 {
-        self.events
+        self.tally.events
     }
 
     /// Whether every producer has left, after at least one was there.
@@ -371,9 +369,8 @@ impl Worker {
 
     #[inline(always)]
     fn count(&mut self, header: u64) {
-        self.events = opaque(self.events + 1);
-        self.bytes += frame::body_bytes(header) as u64;
-        if self.events >= self.look_at {
+        self.tally.add(frame::body_bytes(header) as u64);
+        if self.tally.events >= self.look_at {
             self.look_by_the_way();
         }
     }
@@ -392,7 +389,7 @@ impl Worker {
             let Some(taken) = taken else {
                 self.eager = 1;
                 self.tell();
-                if self.pace.empty(self.events) {
+                if self.pace.empty(self.tally.events) {
                     self.idle.restart();
                 }
                 return Ok(None);
@@ -410,7 +407,7 @@ impl Worker {
             if taken.attempt == 0 || self.is_redelivered(taken, ticket) {
                 self.count(header);
                 // What an event carries beside its payload does not count as payload.
-                self.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
+                self.tally.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
                 self.measure(ticket);
                 return Ok(Some(ticket));
             }
@@ -438,8 +435,7 @@ impl Worker {
 
     /// Tells observers how far this worker has come.
     fn tell(&self) {
-        self.member.note(layout::EVENTS, self.events);
-        self.member.note(layout::BYTES, self.bytes);
+        self.member.note_tally(self.tally);
     }
 
     /// Whether the dead-letter queue was full a moment ago: fresh events go on, those handed back wait.
@@ -503,7 +499,7 @@ impl Worker {
             self.look_every * SWEEP_EVERY_NS / passed_ns
         };
         self.look_every = look_every.clamp(1, LOOK_EVERY_MAX);
-        self.look_at = self.events + self.look_every;
+        self.look_at = self.tally.events + self.look_every;
         self.look_around(false);
         if self.grab_follows_load {
             // Several at once from a queue that is busy, where nobody else could take them.

@@ -42,6 +42,42 @@ fn a_stream_carries_every_size_in_order_around_the_ring() {
     assert!(matches!(subscriber.recv_timeout(Duration::from_millis(3)), Err(RecvError::TimedOut)));
 }
 
+/// Lengths near the end of the numbers, as an underflow in the caller makes them, are refused by every way in.
+#[test]
+fn a_claim_of_absurd_length_is_refused() {
+    fn refuse<O: railbus::outlet::Outlet>(mut sender: railbus::sender::Sender<O>) {
+        let traced = Attributes { trace: Some(TraceContext::default()), ..Attributes::default() };
+        for bytes in (0..64).map(|less| usize::MAX - less).chain([1 << 62, u32::MAX as usize, 1 << 32]) {
+            let refused = |result: Result<_, SendError>| {
+                assert!(
+                    matches!(result, Err(SendError::TooLong { bytes: said, .. }) if said == bytes),
+                    "{bytes}"
+                );
+            };
+            refused(sender.claim(bytes).map(|_| ()));
+            refused(sender.try_claim(bytes).map(|_| ()));
+            refused(sender.claim_with(bytes, &traced).map(|_| ()));
+        }
+        assert_eq!(sender.publish(b"after"), Ok(0));
+    }
+    let (_base, bus) = bus();
+    for stamp in [false, true] {
+        let name = |kind: Kind| format!("{kind}{stamp}");
+        let create = |kind: Kind| {
+            let options = ChannelOptions::new(kind).stamp(stamp);
+            let options = match kind {
+                Kind::Stream => options.capacity_bytes(4096),
+                Kind::Queue | Kind::Topic => options.slots(64).slot_bytes(64),
+            };
+            bus.create(&name(kind), &options).unwrap()
+        };
+        let options = SendOptions::default();
+        refuse(create(Kind::Stream).publisher(&options).unwrap());
+        refuse(create(Kind::Queue).producer(&options).unwrap());
+        refuse(create(Kind::Topic).topic_publisher(&options).unwrap());
+    }
+}
+
 #[test]
 fn a_full_stream_refuses_and_goes_on_when_read() {
     let (_base, bus) = bus();

@@ -64,6 +64,12 @@ pub const fn body_bytes(word: u64) -> u32 {
     word as u32
 }
 
+/// Bytes of the body behind its extensions.
+#[inline(always)]
+pub const fn payload_bytes(word: u64) -> u32 {
+    body_bytes(word) - extension_bytes(flags(word)) as u32
+}
+
 /// The type id.
 #[inline(always)]
 pub const fn type_id(word: u64) -> u16 {

@@ -36,4 +36,5 @@ pub mod slot_reader;
 pub mod slot_worker;
 pub mod stream_publisher;
 pub mod stream_subscriber;
+pub mod tally;
 pub mod word;

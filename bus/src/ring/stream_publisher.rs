@@ -3,12 +3,15 @@
 //! ```text
 //! data:  ... | header payload | header payload | 0 | older laps ...
 //!                                                ^ position: always an explicitly zeroed header
-//! publish: room for the padding, the frame and the header after it?   (cached limit; rescan when short)
-//!          zero the next header; write the payload; store the header (COMMIT)
+//! claim:   room for the padding, the frame and the header after it?   (cached limit; rescan when short)
+//!          zero the next header
+//! commit:  (the payload is written) store the header (COMMIT)
 //! ```
 //!
 //! The next header is zeroed before a frame is committed, so a walk along the frames ends at `position` whenever
-//! the publisher dies. A frame never straddles the end of the ring: a padding frame fills it up, and is committed
+//! the publisher dies. It is zeroed when the frame is claimed, not between payload and header: stores leave a core in
+//! order, and those that go to one line in a row leave it together. For the same reason what each event changes of the
+//! private state lies in one line and is changed last. A frame never straddles the end of the ring: a padding frame fills it up, and is committed
 //! after the frame behind it, so that both appear at once. A batch is written behind an uncommitted first header
 //! and appears when that is stored.
 //!
@@ -25,6 +28,13 @@ use crate::ring::gates::{Gates, Lowest};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::pressure::{Pressure, Watermarks};
 use crate::ring::stream_subscriber::walk;
+use crate::ring::tally::Tally;
+
+/// How far ahead of its frames, in bytes, a publisher asks to own a line, so that several are fetched from the readers
+/// at once. Not while a reader is closer behind than this, where it would only be in the way of the one event that
+/// counts; and not for frames of less than [`LINE`], which are written no faster than lines come (*near*).
+const PREFETCH: u64 = 512;
+const LINE: u64 = 64;
 
 /// A claimed frame: where its header word goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,27 +70,31 @@ struct Batch {
     committed: Place,
 }
 
-/// The publisher's private state.
+/// The publisher's private state; first the line that each event changes.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct StreamPublisher<M> {
-    ring: M,
-    acks: M,
-    data: M,
-    capacity: u64,
-    gates: Gates,
-    history: History,
     /// What is written; all of it is committed unless a batch is open.
     written: Place,
-    batch: Option<Batch>,
-    limit: u64,
-    /// Cuts the easy path short where the depth may come to the high watermark.
-    pressure: Pressure,
+    tally: Tally,
     /// A frame that ends at or before this position needs neither padding nor a rescan, nor a look at the pressure.
     room_until: u64,
     /// The same, but 0 while a batch is open.
     easy_until: u64,
     /// The capacity less one.
     mask: u64,
+    /// Whether to ask for lines ahead.
+    is_behind: bool,
+    ring: M,
+    acks: M,
+    data: M,
+    capacity: u64,
+    gates: Gates,
+    history: History,
+    batch: Option<Batch>,
+    limit: u64,
+    /// Cuts the easy path short where the depth may come to the high watermark.
+    pressure: Pressure,
 }
 
 impl<M: Memory> StreamPublisher<M> {
@@ -109,19 +123,21 @@ impl<M: Memory> StreamPublisher<M> {
         // STATE: no counts are told before it; see `Sender::tell`.
         ring.store(layout::entry(index) + layout::POSITION, end.position, Edge::State);
         Some(StreamPublisher {
+            written: end,
+            tally: Tally::default(),
+            room_until: end.position,
+            easy_until: end.position,
+            mask: capacity - 1,
+            is_behind: false,
             ring,
             acks,
             data,
             capacity,
             gates: Gates::new(consumers),
             history: History::resume(anchors),
-            written: end,
             batch: None,
             limit: end.position,
             pressure: Pressure::new(None),
-            room_until: end.position,
-            easy_until: end.position,
-            mask: capacity - 1,
         })
     }
 
@@ -135,6 +151,12 @@ impl<M: Memory> StreamPublisher<M> {
         self.batch.map_or(self.written, |batch| batch.committed)
     }
 
+    /// What this publisher has written; all of it is committed unless a batch is open.
+    #[inline(always)]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
     /// Largest body, in bytes, that a frame may have.
     pub fn body_max(&self) -> u64 {
         frame::frame_max(self.capacity) - frame::HEADER
@@ -145,29 +167,46 @@ impl<M: Memory> StreamPublisher<M> {
     #[inline(always)]
     pub fn claim(&mut self, body_bytes: u64) -> Result<Claim, Refused> {
         let start = self.written.position;
-        if body_bytes <= self.capacity && start + frame::frame_bytes(body_bytes) <= self.room_until {
-            return Ok(Claim { start, padding: 0, body_bytes });
+        if body_bytes <= self.mask && start + frame::frame_bytes(body_bytes) <= self.room_until {
+            return Ok(self.begin(Claim { start, padding: 0, body_bytes }));
         }
         self.claim_slowly(body_bytes)
+    }
+
+    /// Puts the walk's end behind a frame that is about to be written.
+    #[inline(always)]
+    fn begin(&self, claim: Claim) -> Claim {
+        // The walk must end here: the next header is empty before this frame exists. COMMIT orders it.
+        self.store_header(claim.start + frame::frame_bytes(claim.body_bytes), 0, Edge::Plain);
+        claim
     }
 
     /// Claims room where neither padding, nor a look at the cursors, nor an open batch is in the way.
     #[inline(always)]
     pub fn claim_easily(&mut self, body_bytes: u64) -> Option<Claim> {
         let start = self.written.position;
-        // No frame larger than allowed ends before `easy_until`: the limit never runs that far ahead.
-        let easy = start + frame::frame_bytes(body_bytes) <= self.easy_until;
-        easy.then_some(Claim { start, padding: 0, body_bytes })
+        // No frame larger than allowed ends before `easy_until`: the limit never runs that far ahead. The first
+        // comparison keeps the sum from wrapping.
+        let easy = body_bytes <= self.mask && start + frame::frame_bytes(body_bytes) <= self.easy_until;
+        easy.then(|| self.begin(Claim { start, padding: 0, body_bytes }))
     }
 
-    /// Commits what [`Self::claim_easily`] claimed.
+    /// Commits all of what [`Self::claim_easily`] claimed, without extensions.
     #[inline(always)]
     pub fn commit_easily(&mut self, claim: Claim, header: u64) {
-        let next = claim.start + frame::frame_bytes(frame::body_bytes(header) as u64);
-        // The walk must end here, as in `commit`.
-        self.store_header(next, 0, Edge::Plain);
-        self.written = Place { position: next, count: self.written.count + 1 };
+        debug_assert_eq!((frame::body_bytes(header) as u64, frame::flags(header)), (claim.body_bytes, 0));
         self.show(claim.start, header);
+        self.count(claim.start + frame::frame_bytes(claim.body_bytes), claim.body_bytes);
+    }
+
+    /// Steps over a frame that was written.
+    #[inline(always)]
+    fn count(&mut self, next: u64, payload_bytes: u64) {
+        self.written = Place { position: next, count: self.written.count + 1 };
+        self.tally.add(payload_bytes);
+        if self.is_behind {
+            self.data.prefetch_write(((next + PREFETCH) & self.mask) as usize);
+        }
     }
 
     #[cold]
@@ -190,7 +229,7 @@ impl<M: Memory> StreamPublisher<M> {
         self.room_until =
             ((position | self.mask) + 1).min(self.limit - frame::HEADER).min(self.pressure.until);
         self.easy_until = if self.batch.is_none() { self.room_until } else { 0 };
-        Ok(Claim { start: position + padding, padding, body_bytes })
+        Ok(self.begin(Claim { start: position + padding, padding, body_bytes }))
     }
 
     /// Looks at the cursors anew. Returns the reader in the way if `need` more bytes do not fit.
@@ -201,6 +240,7 @@ impl<M: Memory> StreamPublisher<M> {
         let first = self.gates.lowest(&self.acks, here.position);
         self.history.note(here, stride);
         self.history.raise((here.position + need + stride).saturating_sub(self.capacity), first.position);
+        self.is_behind = first.position + PREFETCH <= here.position && need >= LINE + frame::HEADER;
         self.history.publish(&self.ring);
         // JOIN: the places are published before the cursors are read. A joiner stores its cursor, fences, and
         // reads the index again: either this scan sees its cursor, or it sees these places and starts at them.
@@ -245,8 +285,10 @@ impl<M: Memory> StreamPublisher<M> {
         let next = claim.start + frame::frame_bytes(body);
         let position = self.written.position;
         debug_assert_eq!(position + claim.padding, claim.start);
-        // The walk must end here: the next header is empty before this frame exists. COMMIT orders it.
-        self.store_header(next, 0, Edge::Plain);
+        if body < claim.body_bytes {
+            // The walk must end here, as in `begin`.
+            self.store_header(next, 0, Edge::Plain);
+        }
         let (committed, word) = if claim.padding == 0 {
             (self.written, header)
         } else {
@@ -254,7 +296,7 @@ impl<M: Memory> StreamPublisher<M> {
             self.store_header(claim.start, header, Edge::Plain);
             (self.written, frame::padding(claim.padding))
         };
-        self.written = Place { position: next, count: committed.count + 1 };
+        self.count(next, frame::payload_bytes(header) as u64);
         match self.batch {
             None if batch => {
                 self.batch = Some(Batch { word, committed });

@@ -140,7 +140,7 @@ impl<R: Outlet> Claim<'_, R> {
             return 0; // The claim belongs to the parent.
         }
         self.sender.ring.commit(claim, self.header - unused);
-        self.sender.published(1, self.payload.len() as u64 - unused);
+        self.sender.published(1);
         self.sender.ring.position(claim)
     }
 
