@@ -34,8 +34,11 @@ use crate::ring::word::{NO_CLAIM, Slots, claim, done, seq};
 const LOOK_AHEAD: u64 = 32;
 /// Most done words that an event looks at for the pressure: some ten microseconds.
 const DONE_A_LOOK: u64 = 1 << 14;
-/// How many slots ahead a publisher asks to own.
-const PREFETCH: u64 = 2;
+/// How many slots ahead a publisher asks to own. The more, the more lines are on their way to it at once, which counts
+/// where the cores are far apart; a queue's worker that keeps up is then robbed of lines, where they are near.
+const fn prefetch(topic: bool) -> u64 {
+    if topic { 4 } else { 2 }
+}
 
 /// Tickets that were won.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -384,7 +387,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         self.data.store(self.slots.offset(t) + layout::SLOT_META, header, Edge::Plain);
         // PUBLISH: pairs with the loads of readers and workers: the slot's bytes are before it.
         self.data.store(self.seq_at(t), self.slots.state(t, seq::PUBLISHED), Edge::Publish);
-        self.data.prefetch_write(self.slots.offset(t.wrapping_add(PREFETCH)));
+        self.data.prefetch_write(self.slots.offset(t.wrapping_add(prefetch(TOPIC))));
     }
 
     /// Gives up ticket `t`: readers step over it.
