@@ -157,7 +157,8 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the one that was named is not there; [`Error::NotAllowed`]; [`Error::Busy`] when no
-    /// place is left in either queue.
+    /// place is left in either queue; [`Error::PeerGone`] if this administrator is evicted meanwhile: what was retried by
+    /// then is, and the letter it was at may be, and still be a letter.
     pub fn retry(&self, select: Select, timeout: Duration, dry_run: bool) -> Result<Retried> {
         let homes = Homes::of(self)?;
         if dry_run {
@@ -168,7 +169,7 @@ impl DeadLetters {
             });
         }
         let mut producers: Vec<(String, Producer, Duration)> = Vec::new();
-        self.each(select, &homes, &mut |event| {
+        self.each(select, &homes, &mut |event, taker| {
             let home = match homes.find(event.origin()) {
                 Ok(home) => home,
                 Err(why) => return Ok(Err(why)),
@@ -189,7 +190,7 @@ impl DeadLetters {
                 key: event.key(),
                 ..Attributes::default()
             };
-            Ok(match publish(producer, event.payload(), &attributes, *patience) {
+            Ok(match publish(producer, event.payload(), &attributes, *patience, taker) {
                 Ok(position) => Ok(Some(Home { queue: name, position: Some(position) })),
                 Err(error) => {
                     // Waited for once: a queue may be full of events that wait to become dead letters, for which there
@@ -211,7 +212,7 @@ impl DeadLetters {
         if dry_run {
             return self.would(select, &|_| Ok(None));
         }
-        self.each(select, &Homes::of(self)?, &mut |_| Ok(Ok(None)))
+        self.each(select, &Homes::of(self)?, &mut |_, _| Ok(Ok(None)))
     }
 
     fn not_found(&self, position: u64) -> Error {
@@ -252,7 +253,7 @@ impl DeadLetters {
         &self,
         select: Select,
         homes: &Homes,
-        act: &mut dyn FnMut(&Event<'_>) -> Result<Fate>,
+        act: &mut dyn FnMut(&Event<'_>, &Taker) -> Result<Fate>,
     ) -> Result<Retried> {
         self.letters.repair()?;
         let (memories, _maps) = self.letters.look()?;
@@ -265,8 +266,9 @@ impl DeadLetters {
         let mut retried = Retried::default();
         // What is in this process's hands and not meant; it goes back in the end, or it would be taken again.
         let mut others = Vec::new();
-        while let Some(taken) = taker.next(end) {
-            let event = taker.event(taken)?;
+        while let Some(taken) = taker.next(end)? {
+            let copied = taker.copy(taken)?;
+            let event = copied.event();
             let is_selected = match select {
                 Select::All => true,
                 Select::Position(position) => taken.ticket == position,
@@ -275,9 +277,9 @@ impl DeadLetters {
                 others.push(taken);
                 continue;
             }
-            match act(&event)? {
+            match act(&event, &taker)? {
                 Ok(home) => {
-                    taker.finish(taken);
+                    taker.finish(taken)?;
                     retried.letters.push(Settled { position: taken.ticket, home });
                 }
                 Err(why) => {

@@ -6,6 +6,10 @@
 //!
 //! Nothing is taken that was published after the administrator looked at the queue's end: should one come into its
 //! hands, because another worker was faster, it goes back as it was.
+//!
+//! Like any worker it may be evicted, while it waits for room in a dead-letter queue or is stopped. So what it publishes
+//! is a copy that was whole when it was made, and an event counts as finished only if its fence was still open. It tells
+//! that it moves as long as it does, also while it waits.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +21,7 @@ use crate::layout;
 use crate::member::{Introduction, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Mapped, Memory};
 use crate::ring::frame;
-use crate::ring::park::Waker;
+use crate::ring::park::{Futex, Waker};
 use crate::ring::peers::Side;
 use crate::ring::registry::ROLE_WORKER;
 use crate::ring::slot_worker::{SlotWorker, Taken};
@@ -70,7 +74,7 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::NotAllowed`] without the right to consume; [`Error::Busy`] when no place for a worker is left;
-    /// [`Error::Corrupt`].
+    /// [`Error::PeerGone`] if this administrator is evicted meanwhile: what was discarded by then is; [`Error::Corrupt`].
     pub fn purge(&self, dry_run: bool) -> Result<Purged> {
         let mut purged = Purged::default();
         if self.header().kind == Kind::Queue {
@@ -112,9 +116,9 @@ impl Channel {
         // What dead workers had in hand waits from now on.
         self.repair()?;
         let mut taker = Taker::register(self)?;
-        while let Some(taken) = taker.next(end) {
-            let bytes = taker.event(taken)?.payload().len() as u64;
-            taker.finish(taken);
+        while let Some(taken) = taker.next(end)? {
+            let bytes = payload_bytes(taker.header(taken)?);
+            taker.finish(taken)?;
             purged.events += 1;
             purged.bytes += bytes;
         }
@@ -137,8 +141,8 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::Invalid`] for what is no queue, or has no dead letters; [`Error::NotAllowed`]; [`Error::Busy`] when
-    /// no place for a worker is left; [`Error::TimedOut`] when the dead-letter queue stays full for `timeout`: what
-    /// was skipped by then is skipped.
+    /// no place for a worker is left; [`Error::TimedOut`] when the dead-letter queue stays full for `timeout`, and
+    /// [`Error::PeerGone`] if this administrator is evicted meanwhile: what was skipped by then is skipped.
     pub fn skip_events(
         &self,
         events: u64,
@@ -171,16 +175,17 @@ impl Channel {
         };
         let mut taker = Taker::register(self)?;
         while (skipped.positions.len() as u64) < events
-            && let Some(taken) = taker.next(end)
+            && let Some(taken) = taker.next(end)?
         {
-            let event = taker.event(taken)?;
-            let bytes = event.payload().len() as u64;
+            let bytes = payload_bytes(taker.header(taken)?);
             if let Some(letters) = &mut letters {
+                let copied = taker.copy(taken)?;
+                let event = copied.event();
                 let attributes = self.letter_of(&event, taken.attempt);
-                publish(letters, event.payload(), &attributes, timeout)?;
-                memories_of(&taker).fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
+                publish(letters, event.payload(), &attributes, timeout, &taker)?;
+                taker.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
             }
-            taker.finish(taken);
+            taker.finish(taken)?;
             skipped.positions.push(taken.ticket);
             skipped.bytes += bytes;
         }
@@ -217,25 +222,24 @@ impl Channel {
     }
 }
 
-fn memories_of(taker: &Taker) -> Mapped {
-    taker.member.memories.acks
-}
-
 /// How an administrator publishes.
 pub(super) fn sending() -> SendOptions {
     SendOptions { name: ADMINISTRATOR.to_owned(), wait: Wait::Spin, ..SendOptions::default() }
 }
 
-/// Publishes, waiting for room for `timeout` at most, whatever the channel's overflow policy: nothing is dropped.
+/// Publishes, waiting for room for `timeout` at most, whatever the channel's overflow policy: nothing is dropped, and
+/// nothing is published once `taker` is evicted.
 pub(super) fn publish(
     producer: &mut Producer,
     payload: &[u8],
     attributes: &Attributes,
     timeout: Duration,
+    taker: &Taker,
 ) -> Result<u64> {
     let started = Instant::now();
     let mut tries = 0u32;
     loop {
+        taker.go_on()?;
         match producer.try_publish_with(payload, attributes) {
             Ok(position) => return Ok(position),
             Err(SendError::Full | SendError::NoWorker) if started.elapsed() < timeout => {
@@ -255,11 +259,33 @@ pub(super) fn publish(
     }
 }
 
+/// An event in an administrator's hands, copied.
+pub(super) struct Copied {
+    body: Vec<u64>,
+    header: u64,
+    position: u64,
+}
+
+impl Copied {
+    /// The event.
+    pub(super) fn event(&self) -> Event<'_> {
+        let body = self.body.as_ptr().cast();
+        // SAFETY: the copy has the bytes that the header, which was checked, tells of, and is borrowed.
+        unsafe { Event::new(Located { body, header: self.header, position: self.position }) }
+    }
+}
+
 /// An administrator at work in a queue. What it holds when it is dropped is handed back.
 pub(super) struct Taker {
     core: SlotWorker<Mapped>,
     slots: Slots,
     waker: Waker,
+    /// No event is at or behind this; the end that the producers tell may be anything.
+    end_max: u64,
+    /// Up to where the done words were looked at for events that were handed back, and whether anything was taken since
+    /// that began.
+    looked_to: u64,
+    has_taken: bool,
     // After the core, which hands back what it holds.
     member: Member,
 }
@@ -275,69 +301,151 @@ impl Taker {
         let header = channel.header();
         let (producers, consumers) = (header.producers_max as usize, header.consumers_max as usize);
         let index = member.registered.index;
-        let core = SlotWorker::new(ring, acks, data, done, index, slots, producers, consumers);
-        Ok(Taker { core, slots, waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED), member })
-    }
-
-    /// The next event before `end` that waits. `None` when there is none, or a live producer is in the way and stays.
-    pub(super) fn next(&mut self, end: u64) -> Option<Taken> {
-        let mut stuck_since: Option<Instant> = None;
-        loop {
-            let taken = if self.has_redo(end) {
-                self.core.take(1)
-            } else if self.member.memories.acks.load(layout::HEAD, Edge::Head) < end {
-                self.core.take_without_redo(1)
-            } else {
-                return None;
-            };
-            match taken {
-                Some(taken) if taken.ticket < end => return Some(taken),
-                // Another worker was faster with what was seen.
-                Some(taken) => self.give_back(taken),
-                None => {
-                    let Some(ticket) = self.core.stuck_behind() else { continue };
-                    if self.core.skip_orphan(ticket, &self.member.peers) {
-                        continue;
-                    }
-                    if stuck_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
-                        return None;
-                    }
-                    std::thread::sleep(Duration::from_micros(200));
-                }
-            }
-        }
-    }
-
-    /// Whether an event before `end` was handed back and waits.
-    fn has_redo(&self, end: u64) -> bool {
-        let Memories { acks, done: words, .. } = self.member.memories;
-        let head = acks.load(layout::HEAD, Edge::Head).min(end);
-        (head.saturating_sub(self.slots.count)..head).any(|t| {
-            let seen = words.load(self.slots.done_offset(t), Edge::Done);
-            self.slots.is_of(seen, t) && word::kind(seen) == done::REDO
+        Ok(Taker {
+            core: SlotWorker::new(ring, acks, data, done, index, slots, producers, consumers),
+            slots,
+            waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
+            end_max: acks.load(layout::HEAD, Edge::Head).saturating_add(slots.count),
+            looked_to: 0,
+            has_taken: false,
+            member,
         })
     }
 
-    /// The event, in place, as long as it is held.
-    pub(super) fn event(&self, taken: Taken) -> Result<Event<'_>> {
+    fn is_evicted(&self) -> bool {
+        self.core.is_fenced() || !self.member.stands()
+    }
+
+    /// Tells observers that this administrator moves, and finds out whether what it does still counts.
+    pub(super) fn go_on(&self) -> Result<()> {
+        self.member.seen();
+        if self.is_evicted() {
+            return Err(Error::PeerGone {
+                what: format!("the place of this administrator in {}", self.member.channel.name()),
+                why: "it was evicted, by an operator or `railbus watch`; what it had in hand goes to others, what it \
+                      finished before is finished: look, and try again"
+                    .to_owned(),
+            });
+        }
+        if self.core.has_refused() {
+            let what = format!("the done words of {}", self.member.channel.name());
+            return Err(Error::corrupt(
+                what,
+                "one that says what is in hand was changed; remove the channel",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The next event before `end` that waits, those that were handed back first. `None` when there is none, or a live
+    /// producer is in the way and stays.
+    ///
+    /// One pass over the done words for all calls, and as many more as events are handed back meanwhile.
+    pub(super) fn next(&mut self, end: u64) -> Result<Option<Taken>> {
+        let end = end.min(self.end_max);
+        let mut stuck_since: Option<Instant> = None;
+        loop {
+            self.go_on()?;
+            if let Some(taken) = self.next_handed_back(end) {
+                return Ok(Some(taken));
+            }
+            if self.member.memories.acks.load(layout::HEAD, Edge::Head) < end {
+                match self.core.take_without_redo(1) {
+                    Some(taken) if taken.ticket < end => {
+                        self.has_taken = true;
+                        return Ok(Some(taken));
+                    }
+                    // Another worker was faster with what was seen.
+                    Some(taken) => {
+                        self.give_back(taken);
+                        continue;
+                    }
+                    None => {}
+                }
+                self.go_on()?;
+                let stuck = self.core.stuck_behind();
+                if stuck.is_some_and(|ticket| self.core.skip_orphan(ticket, &self.member.peers)) {
+                    continue;
+                }
+                if stuck_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_micros(200));
+                    continue;
+                }
+            }
+            if !self.has_taken {
+                return Ok(None);
+            }
+            // What was passed over may have been handed back since.
+            (self.looked_to, self.has_taken) = (0, false);
+        }
+    }
+
+    /// An event before `end` that was handed back, or put aside. Whatever the hint says: it is counted up a moment later,
+    /// and by nobody for what is put aside.
+    fn next_handed_back(&mut self, end: u64) -> Option<Taken> {
+        let Memories { acks, done: words, .. } = self.member.memories;
+        let head = acks.load(layout::HEAD, Edge::Head);
+        let oldest = head.saturating_sub(self.slots.count);
+        let mut looked_to = self.looked_to.max(oldest);
+        let mut found = None;
+        while found.is_none() && looked_to < head.min(end) {
+            let ticket = looked_to;
+            looked_to += 1;
+            let seen = words.load(self.slots.done_offset(ticket), Edge::Done);
+            let waits = self.slots.is_of(seen, ticket) && word::kind(seen) == done::REDO;
+            let attempt = word::attempt(seen);
+            if waits && self.core.pick_up(ticket, seen, attempt) {
+                self.has_taken = true;
+                found = Some(Taken { ticket, attempt });
+            }
+        }
+        self.looked_to = looked_to;
+        found
+    }
+
+    /// The header word of an event in hand: it tells of a body that lies in the slot.
+    pub(super) fn header(&self, taken: Taken) -> Result<u64> {
         let header = self.core.header(taken.ticket);
+        // That of another lap is not taken for this event's.
+        self.go_on()?;
         if !frame::is_event(header, self.core.body_max()) {
             return Err(Error::corrupt(
                 format!("event {} of {}", taken.ticket, self.member.channel.name()),
                 "no producer writes it; remove the channel",
             ));
         }
-        let body = self.member.memories.data.address(self.core.body_offset(taken.ticket));
-        // SAFETY: the event is in this worker's hands, which needs this handle mutably to let it go; its header was
-        // checked.
-        Ok(unsafe { Event::new(Located { body, header, position: taken.ticket }) })
+        Ok(header)
+    }
+
+    /// A copy of an event in hand: what it lies in may be another's before the copy is used.
+    pub(super) fn copy(&self, taken: Taken) -> Result<Copied> {
+        let header = self.header(taken)?;
+        let data = self.member.memories.data;
+        let at = self.core.body_offset(taken.ticket);
+        let words = frame::body_bytes(header).div_ceil(8) as usize;
+        let body = (0..words).map(|i| data.load(at + i * 8, Edge::Plain)).collect();
+        // VALIDATE: the slot is used again only after the fence was closed, so the copy is whole if it still is open.
+        data.fence(Edge::Validate);
+        self.go_on()?;
+        Ok(Copied { body, header, position: taken.ticket })
     }
 
     /// The event is done.
-    pub(super) fn finish(&mut self, taken: Taken) {
-        self.core.done(taken.ticket);
-        let own = self.member.memories.acks;
-        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || 1);
+    pub(super) fn finish(&mut self, taken: Taken) -> Result<()> {
+        let is_done = self.core.done(taken.ticket);
+        let Memories { ring, acks, .. } = self.member.memories;
+        if self.member.channel.header().keyed {
+            // DONE: after the DONE. The next event with its key may have been put aside; whoever did that is told.
+            acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+            SharedFutex(ring).wake(layout::EVENTS_WAKE, 1);
+        }
+        self.waker.wake(&acks, &ring, &SharedFutex(acks), || 1);
+        if is_done {
+            return Ok(());
+        }
+        self.go_on()?;
+        let what = format!("event {} of {}", taken.ticket, self.member.channel.name());
+        Err(Error::corrupt(what, "it was in hand, and is not any more; remove the channel"))
     }
 
     /// The event goes back: as it was, if it was never marked as taken; otherwise with its attempts counted.
@@ -353,7 +461,12 @@ impl Taker {
 
 impl Drop for Taker {
     fn drop(&mut self) {
-        if !self.member.is_forked() {
+        if self.member.is_forked() {
+            return;
+        }
+        if self.is_evicted() {
+            self.core.resign(&self.member.peers);
+        } else {
             self.core.hand_back();
         }
     }

@@ -443,6 +443,12 @@ impl<M: Memory> SlotWorker<M> {
         fence::of(&self.acks, self.index) >= fence::CLOSING
     }
 
+    /// Whether a store was refused, because this worker was evicted or a word that says what it holds was harmed: it holds
+    /// nothing any more, and takes nothing.
+    pub fn has_refused(&self) -> bool {
+        self.refused
+    }
+
     /// To be called by a worker that finds itself evicted: closes its fence for good and hands back what it held, unless
     /// that was done. From then on it takes nothing.
     #[cold]

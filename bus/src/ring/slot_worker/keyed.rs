@@ -111,7 +111,7 @@ impl<M: Memory> SlotWorker<M> {
     }
 
     /// Takes a ticket that says REDO. It may run: who takes it hands it out, so that its TAKEN word never comes again.
-    fn pick_up(&mut self, ticket: u64, seen: u64, attempt: u8) -> bool {
+    pub(crate) fn pick_up(&mut self, ticket: u64, seen: u64, attempt: u8) -> bool {
         if self.is_fenced() {
             return false; // It would have to be handed back at once, an attempt more.
         }
