@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::bus::Channel;
 use crate::channel::{Kind, Maps};
 use crate::error::{Error, Result};
+use crate::info::Participant;
 use crate::layout;
 use crate::member::{FileLocks, Kernel, Memories, registry_of};
 use crate::memory::{Edge, Mapped, Memory};
@@ -21,7 +22,7 @@ use crate::os::clock;
 use crate::os::process::{self, Killed};
 use crate::os::quiesce::quiesce;
 use crate::ring::fence::{self, Fenced};
-use crate::ring::orphan::abort_orphan;
+use crate::ring::orphan::{Swept, abort_orphan};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Status};
 use crate::ring::word::Slots;
@@ -100,10 +101,7 @@ impl Channel {
                 }
                 let mut redone = 0;
                 let swept = registry.bury(&locks, index, |index| {
-                    if side == Side::Producers || self.header().kind != Kind::Queue {
-                        return true;
-                    }
-                    let swept = sweep_entry_of(self, &memories, &peers, index);
+                    let swept = self.sweep_for_burial(&memories, &peers, side, index);
                     redone = swept.redone;
                     swept.unsettled == 0
                 });
@@ -112,6 +110,14 @@ impl Channel {
             }
         }
         Ok(repaired)
+    }
+
+    /// Hands back what the dead owner of an entry held, if it was a queue's worker.
+    fn sweep_for_burial(&self, memories: &Memories, peers: &Kernel, side: Side, index: usize) -> Swept {
+        match side == Side::Consumers && self.header().kind == Kind::Queue {
+            true => sweep_entry_of(self, memories, peers, index),
+            false => Swept::default(),
+        }
     }
 
     fn abort_orphans(&self, memories: &Memories, peers: &Kernel) -> u64 {
@@ -128,7 +134,8 @@ impl Channel {
         (first..tail).filter(is_unfinished).filter(abort).count() as u64
     }
 
-    /// Evicts the participant in entry `index` of `side`. Readers are told; a worker's events are handed to others, and its
+    /// Evicts the participant that is in entry `index` of `side` now, whoever that is; [`Channel::evict_exactly`] evicts one
+    /// that was seen. Readers are told; a worker's events are handed to others, and its
     /// `done` refused from then on; a producer is killed, and waited for at most `timeout`.
     ///
     /// A worker whose system has restartable sequences must be seen off its processor, which takes some ms at most, unless
@@ -141,7 +148,16 @@ impl Channel {
     /// evicted by then, and told when it next looks; evict it again); [`Error::Busy`] if somebody else is changing the
     /// entry, or a live participant announces the same events.
     pub fn evict(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
-        self.evict_or_kill(side, index, timeout, false)
+        self.evict_or_kill(side, (index, None), timeout, false)
+    }
+
+    /// As [`Channel::evict`], the very participant that [`Channel::info`] has shown: never another one that has its entry by
+    /// now, as a participant that leaves makes place for the next.
+    ///
+    /// # Errors
+    /// As [`Channel::evict`]; [`Error::Busy`] if the entry is another's by now.
+    pub fn evict_exactly(&self, one: &Participant, timeout: Duration) -> Result<Evicted> {
+        self.evict_or_kill(one.side, (one.index, Some(one.generation)), timeout, false)
     }
 
     /// Kills the process of the producer or worker in entry `index` of `side`, with SIGKILL, and waits at most `timeout`
@@ -150,10 +166,25 @@ impl Channel {
     /// # Errors
     /// As [`Channel::evict`] for a producer.
     pub fn kill(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
-        self.evict_or_kill(side, index, timeout, true)
+        self.evict_or_kill(side, (index, None), timeout, true)
     }
 
-    fn evict_or_kill(&self, side: Side, index: usize, timeout: Duration, kill: bool) -> Result<Evicted> {
+    /// As [`Channel::kill`], the very participant that [`Channel::info`] has shown.
+    ///
+    /// # Errors
+    /// As [`Channel::kill`]; [`Error::Busy`] if the entry is another's by now.
+    pub fn kill_exactly(&self, one: &Participant, timeout: Duration) -> Result<Evicted> {
+        self.evict_or_kill(one.side, (one.index, Some(one.generation)), timeout, true)
+    }
+
+    /// With a generation, only the participant of this generation.
+    fn evict_or_kill(
+        &self,
+        side: Side,
+        (index, generation): (usize, Option<u64>),
+        timeout: Duration,
+        kill: bool,
+    ) -> Result<Evicted> {
         let write =
             self.attached().map_as(false, side == Side::Consumers && self.attached().acks.writable)?;
         // SAFETY: the maps outlive the memories; only `.acks` is written, and only where it is mapped writable.
@@ -165,6 +196,14 @@ impl Channel {
         let Some(state) = state.filter(|&state| registry::status(state) != Status::Free) else {
             return Err(Error::NotFound { what: what(), path: self.side_path(side).to_owned() });
         };
+        let changed_hands = || {
+            let why = "it changed hands just now; look again with `railbus info`";
+            Err(Error::Busy { what: what(), why: why.to_owned() })
+        };
+        // From here on it is this state's owner, or nobody.
+        if generation.is_some_and(|generation| registry::generation(state) != generation) {
+            return changed_hands();
+        }
         let peers = Kernel::of(self)?;
         let memory = if side == Side::Producers { &memories.ring } else { &memories.acks };
         let word = |field| memory.load(layout::entry(index) + field, Edge::Plain);
@@ -178,13 +217,19 @@ impl Channel {
                 });
             }
             let locks = FileLocks::open(self, side)?;
-            if registry::status(state) != Status::Evicted && !registry.evict(&locks, index) {
+            if registry::status(state) != Status::Evicted && !registry.evict(&locks, index, state) {
+                if registry.state(index) != state {
+                    return changed_hands();
+                }
                 let why = "somebody else is registering or sweeping there at this moment; try again";
                 return Err(Error::Busy { what: what(), why: why.to_owned() });
             }
             let lives = !peers.is_dead(side, index);
             if !lives {
-                registry.bury(&locks, index, |_| true);
+                // If it is another's by now, who has died: what that one left is not to be lost.
+                registry.bury(&locks, index, |index| {
+                    self.sweep_for_burial(&memories, &peers, side, index).unsettled == 0
+                });
             }
             return Ok(if lives { Evicted::Told } else { Evicted::Forgotten });
         }
@@ -204,9 +249,10 @@ impl Channel {
                 },
             );
         }
+        // VALIDATE: whose process it is was read before the second look at whose entry it is.
+        memory.fence(Edge::Validate);
         if registry.state(index) != state {
-            let why = "it changed hands just now; look again with `railbus info`";
-            return Err(Error::Busy { what: what(), why: why.to_owned() });
+            return changed_hands();
         }
         let started = Instant::now();
         let killed = process::kill_exactly(pid, start_time, timeout)?;
@@ -299,14 +345,17 @@ impl StuckReader {
     pub(crate) fn watch(&mut self, channel: &Channel, acks: &Mapped, index: usize) {
         let load = |field| acks.load(layout::entry(index) + field, Edge::Plain);
         let now_ns = clock::monotonic_ns();
-        let seen = Some((index, [layout::STATE, layout::CURSOR, layout::EVENTS].map(load)));
+        let state = load(layout::STATE);
+        let seen = Some((index, [state, load(layout::CURSOR), load(layout::EVENTS)]));
         if self.seen != seen {
             (self.seen, self.since_ns) = (seen, now_ns);
         }
         let is_stuck = now_ns.saturating_sub(self.since_ns) > channel.header().stuck_after_ns;
         if is_stuck && load(layout::POLICY) & registry::DURABLE == 0 {
             // The producer's own maps of `.acks` are read-only: this one is for the occasion.
-            let _ = channel.evict(Side::Consumers, index, Duration::ZERO);
+            // It takes a while, in which this reader may leave and another one come.
+            let generation = registry::generation(state);
+            let _ = channel.evict_or_kill(Side::Consumers, (index, Some(generation)), Duration::ZERO, false);
             self.since_ns = now_ns;
         }
     }

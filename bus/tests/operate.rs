@@ -314,3 +314,56 @@ fn a_live_subscriber_waits_for_the_first_publisher_of_a_used_channel() {
         }
     }
 }
+
+#[test]
+fn only_the_participant_that_was_seen_is_evicted() {
+    let (base, bus) = base();
+    let only = |channel: &Channel, side| {
+        let participants = channel.info().unwrap().participants;
+        participants.into_iter().find(|one| one.side == side).expect("somebody is there")
+    };
+    let is_refused = |outcome: railbus::Result<Evicted>| {
+        let said = outcome.expect_err("it is another").to_string();
+        assert!(said.contains("changed hands"), "{said}");
+    };
+    // A reader that has left made place for a durable one.
+    let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let gone = stream.subscriber(&named("screen", false)).unwrap();
+    let seen = only(&stream, Side::Consumers);
+    drop(gone);
+    let mut audit = stream.subscriber(&named("audit", true)).unwrap();
+    assert_eq!(only(&stream, Side::Consumers).index, seen.index);
+    is_refused(stream.evict_exactly(&seen, SOON));
+    is_refused(stream.kill_exactly(&seen, SOON));
+    stream.publisher(&SendOptions::default()).unwrap().publish(b"kept").unwrap();
+    assert_eq!(&*audit.try_recv().unwrap().unwrap(), b"kept");
+    assert_eq!(stream.evict_exactly(&only(&stream, Side::Consumers), SOON).unwrap(), Evicted::Told);
+
+    // A worker that has left, and one that was killed, made place for others.
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    for _ in 0..20 {
+        producer.publish(b"job").unwrap();
+    }
+    drop(queue.worker(&WorkOptions::default()).unwrap());
+    let mut worker = queue.worker(&WorkOptions::default()).unwrap();
+    let seen = only(&queue, Side::Consumers);
+    drop(worker.take().unwrap());
+    drop(worker);
+    let mut killed = start("takes three", base.path());
+    is_refused(queue.evict_exactly(&seen, SOON));
+    is_refused(queue.kill_exactly(&seen, SOON));
+    let seen = only(&queue, Side::Consumers);
+    killed.kill();
+    assert_eq!(queue.repair().unwrap().buried, [(Side::Consumers, seen.index)]);
+    let heir = start("takes three", base.path());
+    assert_eq!(only(&queue, Side::Consumers).index, seen.index);
+    is_refused(queue.kill_exactly(&seen, SOON));
+    assert_eq!(lives(&queue), [Life::Live, Life::Live]);
+    let seen = only(&queue, Side::Consumers);
+    assert_eq!(queue.kill_exactly(&seen, SOON).unwrap(), Evicted::Killed { pid: heir.pid() as u32 });
+    // Nobody is there any more.
+    queue.repair().unwrap();
+    assert!(matches!(queue.evict_exactly(&seen, SOON), Err(Error::NotFound { .. })));
+    drop(producer);
+}

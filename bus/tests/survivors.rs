@@ -232,7 +232,8 @@ fn evict(base: &std::path::Path, name: &str) {
     let acks = unsafe { maps.acks.memory(false) };
     let id = FileId::of(attached.acks_file()).unwrap();
     let locks = Operator(LifeClaim::open(attached.paths.acks.clone(), id).unwrap().into());
-    assert!(Registry::new(acks, 64, railbus::layout::CONSUMERS_HIGH).evict(&locks, 0));
+    let registry = Registry::new(acks, 64, railbus::layout::CONSUMERS_HIGH);
+    assert!(registry.evict(&locks, 0, registry.state(0)));
 }
 
 #[test]

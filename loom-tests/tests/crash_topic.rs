@@ -265,7 +265,8 @@ fn entries_survive_any_two_deaths() {
         }
         if let Ok(registered) = channel.register(Side::Consumers, who, &identity) {
             let locks = channel.locks_for(Side::Consumers, who);
-            channel.registry(Side::Consumers, who).evict(&locks, 1 - registered.index);
+            let (registry, other) = (channel.registry(Side::Consumers, who), 1 - registered.index);
+            registry.evict(&locks, other, registry.state(other));
             channel.leave(Side::Consumers, who, &registered, false);
         }
     };

@@ -32,6 +32,11 @@ fn leaving_evicting_and_burying_race() {
 }
 
 #[test]
+fn only_the_reader_that_was_seen_is_evicted() {
+    explore(3, || registration::evict_whom_it_saw(None));
+}
+
+#[test]
 fn a_durable_name_in_use_is_known_with_its_entry() {
     explore(3, || registration::name_is_known(None));
 }

@@ -71,6 +71,12 @@ pub const fn status(state: u64) -> Status {
     }
 }
 
+/// The generation in a state word: it counts the registrations in its entry.
+#[inline(always)]
+pub const fn generation(state: u64) -> u64 {
+    state >> 8
+}
+
 /// Whether the entry at `entry` holds a durable name whose owner has joined: from then on its cursor is where the
 /// subscription stands, and outlives it. Before that the cursor is a passing one of the join, which nobody could resume
 /// at.
@@ -289,6 +295,8 @@ impl<M: Memory> Registry<M> {
             m.store(entry + layout::FENCE, who.fence, Edge::Announce);
             // STATE: no cursor or claim of the last owner is left when this generation is seen.
             m.store(entry + layout::STATE, with(generation, FILLING), Edge::State);
+            // OVERWRITE: who sees a word that follows sees that the entry has changed hands.
+            m.fence(Edge::Overwrite);
             m.store(entry + layout::JOINED, 0, Edge::Plain);
             m.store(entry + layout::BEHIND, 0, Edge::Plain);
         }
@@ -369,14 +377,15 @@ impl<M: Memory> Registry<M> {
         self.memory.load(layout::entry(registered.index) + layout::STATE, Edge::Plain) == registered.state
     }
 
-    /// Evicts a reader: its cursor gates nobody from now on, and its owner, if it lives, is told so when it next
-    /// looks. Not for workers, see [`crate::ring::fence`], nor for producers, which write in place and must be killed
-    /// instead. Returns false when the entry does not hold a reader, or somebody else is changing it.
-    pub fn evict<L: Locks>(&self, locks: &L, index: usize) -> bool {
+    /// Evicts the reader whose state word is `state`: its cursor gates nobody from now on, and its owner, if it lives, is
+    /// told so when it next looks. Not for workers, see [`crate::ring::fence`], nor for producers, which write in place and
+    /// must be killed instead. Returns false when the entry has another state by now, does not hold a reader, or somebody
+    /// else is changing it.
+    pub fn evict<L: Locks>(&self, locks: &L, index: usize, state: u64) -> bool {
         if !locks.try_janitor(index) {
             return false;
         }
-        let state = self.state(index);
+        // Under the lock the policy belongs to the state, if that is still the one given.
         let reader = matches!(self.policy(index) & 0xFF, ROLE_SUBSCRIBER | ROLE_TAP);
         let evicted = reader
             && matches!(status(state), Status::Active | Status::Held)

@@ -273,7 +273,7 @@ pub fn leave_evict_bury(weak: Weak) {
     let evicting = desk.clone();
     let two = thread::spawn(move || {
         let locks = LoomLocks { table: evicting.locks.clone(), me: 1 };
-        evicting.registry(&evicting.locks.actors[1]).evict(&locks, 0)
+        evicting.registry(&evicting.locks.actors[1]).evict(&locks, 0, first.state)
     });
     let locks = LoomLocks { table: desk.locks.clone(), me: 2 };
     desk.registry(&desk.locks.actors[2]).bury(&locks, 0, |_| true);
@@ -284,6 +284,24 @@ pub fn leave_evict_bury(weak: Weak) {
         assert_eq!(publisher.push(value), Some(value), "nobody gates");
     }
     assert!(desk.register(3, registry::ROLE_SUBSCRIBER).is_some(), "the entry is free again");
+}
+
+/// A subscriber leaves and another registers in its entry, while an operator evicts the one it has seen: the other stays.
+pub fn evict_whom_it_saw(weak: Weak) {
+    let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
+    let rig = SlotRig::new(Shape { registry: true, ..shape }, false);
+    let desk = Desk { rig, side: Side::Consumers, entries: 1, locks: LockTable::new(1, &actors(3)) };
+    let first = desk.register(0, registry::ROLE_SUBSCRIBER).expect("the entry is free");
+    let changing = desk.clone();
+    let one = thread::spawn(move || {
+        changing.leave(0, &first);
+        changing.register(1, registry::ROLE_SUBSCRIBER)
+    });
+    let locks = LoomLocks { table: desk.locks.clone(), me: 2 };
+    let registry = desk.registry(&desk.locks.actors[2]);
+    let evicted = registry.evict(&locks, 0, first.state);
+    let Some(second) = one.join().unwrap() else { return }; // It met the operator's lock.
+    assert!(registry.stands(&second), "evicted in place of another: {evicted}");
 }
 
 /// Who sees that an entry is in use sees whose: a second registrant of a durable name that has seen the first's entry

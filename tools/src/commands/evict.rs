@@ -6,10 +6,10 @@ use crate::failure::{Failure, Outcome};
 use crate::open;
 use crate::output::{print, print_json};
 use crate::units::parse_time;
+use railbus::ChannelName;
 use railbus::info::{Info, Life, Participant, ParticipantRole};
 use railbus::operate::Evicted;
 use railbus::ring::peers::Side;
-use railbus::{Channel, ChannelName};
 use serde_json::json;
 use std::time::Duration;
 
@@ -49,11 +49,10 @@ pub(crate) struct EvictArgs {
 /// Evicts.
 pub(crate) fn run(args: &EvictArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
-    let (side, index) = find(&args.who, &channel.info()?)?;
-    let who = who(side, index);
-    let would = || {
-        Ok(format!("{} {who}: would be evicted: {}\n", args.channel, fate(&channel, side, index, args.kill)?))
-    };
+    let info = channel.info()?;
+    let one = find(&args.who, &info)?;
+    let who = who(one.side, one.index);
+    let would = || Ok(format!("{} {who}: would be evicted: {}\n", args.channel, fate(one, args.kill)));
     if args.confirm.dry_run {
         let text = would()?;
         return match args.json {
@@ -61,11 +60,11 @@ pub(crate) fn run(args: &EvictArgs) -> Outcome {
             false => print(&text),
         };
     }
-    fate(&channel, side, index, args.kill)?;
     args.confirm.ask(would)?;
+    // Whoever was shown, though others may have come while the question was open.
     let evicted = match args.kill {
-        true => channel.kill(side, index, args.timeout)?,
-        false => channel.evict(side, index, args.timeout)?,
+        true => channel.kill_exactly(one, args.timeout)?,
+        false => channel.evict_exactly(one, args.timeout)?,
     };
     let (what, told) = match evicted {
         Evicted::Told => ("told", "evicted: it holds nobody back, and is told when it next looks".to_owned()),
@@ -92,13 +91,10 @@ fn nobody(who: &str, info: &Info) -> Failure {
 }
 
 /// What would become of a participant.
-fn fate(channel: &Channel, side: Side, index: usize, kill: bool) -> Result<String, Failure> {
-    let info = channel.info()?;
-    let found = info.participants.iter().find(|one| one.side == side && one.index == index);
-    let one = found.ok_or_else(|| nobody(&who(side, index), &info))?;
+fn fate(one: &Participant, kill: bool) -> String {
     let name = if one.name.is_empty() { String::new() } else { format!(" ({})", one.name) };
     let role = one.role.as_str();
-    Ok(match (one.life, one.role) {
+    match (one.life, one.role) {
         (Life::Dead, _) => format!("the {role}{name} has died before"),
         (Life::Held, _) => format!("the durable subscription{name} is forgotten"),
         (_, ParticipantRole::Subscriber | ParticipantRole::Tap) => {
@@ -108,24 +104,25 @@ fn fate(channel: &Channel, side: Side, index: usize, kill: bool) -> Result<Strin
             format!("the events of the {role}{name} in process {} go to others, and it is told", one.pid)
         }
         _ => format!("process {}, a {role}{name}, is killed", one.pid),
-    })
+    }
 }
 
-fn find(text: &str, info: &Info) -> Result<(Side, usize), Failure> {
+fn find<'a>(text: &str, info: &'a Info) -> Result<&'a Participant, Failure> {
     let by_index = text.split_once(':').and_then(|(side, index)| {
         let side = match side {
             "producer" => Side::Producers,
             "consumer" => Side::Consumers,
             _ => return None,
         };
-        Some((side, index.parse().ok()?))
+        Some((side, index.parse::<usize>().ok()?))
     });
-    if let Some(found) = by_index {
-        return Ok(found);
-    }
-    let those = |is_meant: &dyn Fn(&Participant) -> bool| -> Vec<(Side, usize)> {
-        info.participants.iter().filter(|one| is_meant(one)).map(|one| (one.side, one.index)).collect()
+    let those = |is_meant: &dyn Fn(&Participant) -> bool| -> Vec<&'a Participant> {
+        info.participants.iter().filter(|one| is_meant(one)).collect()
     };
+    if let Some(place) = by_index {
+        let found = those(&|one| (one.side, one.index) == place);
+        return found.first().copied().ok_or_else(|| nobody(text, info));
+    }
     let mut named = those(&|one| one.name == text);
     if named.is_empty()
         && let Ok(pid) = text.parse::<u32>()
@@ -136,7 +133,7 @@ fn find(text: &str, info: &Info) -> Result<(Side, usize), Failure> {
         [one] => Ok(one),
         [] => Err(nobody(text, info)),
         _ => {
-            let all: Vec<String> = named.iter().map(|&(side, index)| who(side, index)).collect();
+            let all: Vec<String> = named.iter().map(|one| who(one.side, one.index)).collect();
             Err(Failure::usage(format!(
                 "{} participants are called {text:?}: {}; name one",
                 all.len(),

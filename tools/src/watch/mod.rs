@@ -196,10 +196,10 @@ impl Watcher<'_> {
         let is_it =
             |now: &&Participant| (now.side, now.index, now.generation) == (side, one.index, one.generation);
         let info = channel.info()?;
-        if info.participants.iter().find(is_it).is_none_or(|now| now.stuck_ns.is_none()) {
+        let Some(now) = info.participants.iter().find(is_it).filter(|now| now.stuck_ns.is_some()) else {
             return Ok(None);
-        }
-        channel.evict(side, one.index, EVICTION_TIMEOUT).map(Some)
+        };
+        channel.evict_exactly(now, EVICTION_TIMEOUT).map(Some)
     }
 
     fn repair(&mut self, view: &ChannelView) -> Outcome {
