@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use journals::{Place, held, quick};
 use railbus::admin::Resize;
+use railbus::channel::Role;
+use railbus::layout;
+use railbus::memory::{Edge, Memory};
+use railbus::ring::frame;
 use railbus::{
     Bus, Channel, ChannelOptions, Error, Kind, Recorder, RecvError, SendError, SendOptions, SubscribeOptions,
     WorkOptions,
@@ -312,4 +316,38 @@ fn a_full_ring_stays_full_and_a_larger_one_has_room() {
     publish(&larger, 64..128);
     assert_eq!(full(&larger), Some(SendError::Full));
     assert_eq!(read(&larger, "audit", 1000), (0..128).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_end_that_no_publisher_has_reached_is_corrupt_and_makes_no_endless_walk() {
+    let (base, bus) = base();
+    let channel = bus.create("s", &small(Kind::Stream)).unwrap();
+    read(&channel, "audit", 0);
+    publish(&channel, 0..3);
+    let attached = railbus::channel::attach(base.path(), &"b/s".parse().unwrap()).unwrap();
+    let maps = attached.map(Role::Producer).unwrap();
+    // SAFETY: the maps outlive the memories, and are a producer's, who may write both.
+    let (ring, data) = unsafe { (maps.ring.memory(false), maps.data.memory(false)) };
+    // A ring full of frames, from whose starts the empty header at byte 8 is never met, and an end that stands there.
+    for at in (0..4096).step_by(16) {
+        data.store(at, frame::header(8, 0, 0), Edge::Commit);
+        data.store(at + 8, 0, Edge::Plain);
+    }
+    let end = (1u64 << 60) + 8;
+    for entry in [0, 32] {
+        for word in [0, 16] {
+            ring.store(layout::ANCHOR_ENTRIES + entry + word, end, Edge::Plain);
+        }
+    }
+    ring.store(layout::ANCHOR_FLOOR, end, Edge::Anchor);
+    drop(maps);
+    for dry_run in [true, false] {
+        let (told, hear) = std::sync::mpsc::channel();
+        let channel = channel.clone();
+        let resize =
+            Resize { capacity_bytes: Some(8192), wait: Duration::from_secs(10), ..Resize::default() };
+        std::thread::spawn(move || told.send(channel.resize(&resize, dry_run).map(|_| ())));
+        let outcome = hear.recv_timeout(Duration::from_secs(60)).expect("it ends");
+        assert!(matches!(outcome, Err(Error::Corrupt { .. })), "{outcome:?}");
+    }
 }

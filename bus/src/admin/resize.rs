@@ -238,6 +238,10 @@ impl Channel {
     /// A stream's events between two cursors.
     fn frames(&self, memories: &Memories, from: u64, end: u64) -> Result<Vec<Kept>> {
         let capacity = self.header().capacity_bytes;
+        // The cursor has held the publisher back: what is further away is no end that it has reached.
+        if end - from > capacity {
+            return Err(corrupt(self));
+        }
         let mut events = Vec::new();
         let mut at = from;
         while at < end {

@@ -43,18 +43,18 @@ struct Thread {
 /// # Errors
 /// [`Error::Invalid`] if `/proc` does not show the process (it runs in another PID namespace, or `/proc` hides it), or if
 /// this process may not run where one of its threads does; [`Error::TimedOut`] if a thread does not make place, because it
-/// runs at a real-time priority; [`Error::Io`].
+/// runs at a real-time priority, or if the process starts and ends threads all the time; [`Error::Io`].
 pub fn quiesce(pid: u32, start_time_ticks: u64, timeout: Duration) -> Result<()> {
-    let failed = |error| Error::io("look at the threads of", format!("/proc/{pid}/task"), error);
+    let started = Instant::now();
     if !is_there(pid, start_time_ticks)? {
         return Ok(());
     }
-    let threads = threads_of(pid).map_err(failed)?;
+    let threads = threads_of(pid, (started, timeout))?;
     let pending: Vec<Thread> = threads.into_iter().filter(|thread| !sleeps(pid, thread.tid)).collect();
     if pending.is_empty() {
         return Ok(());
     }
-    visit(pid, pending, timeout)
+    visit(pid, pending, (started, timeout))
 }
 
 /// Whether this very process is there. What `/proc` does not show may well be there.
@@ -76,37 +76,55 @@ fn elsewhere(pid: u32) -> Error {
     )
 }
 
-/// All threads of the process. Read until two readings agree with each other and with the kernel's count: the directory may
-/// leave threads out while others end.
-fn threads_of(pid: u32) -> io::Result<Vec<Thread>> {
-    let mut before = Vec::new();
+/// All threads of the process. Read until two readings agree with each other and with the kernel's count, as the directory
+/// may leave threads out while others end; twice at least, however little time there is.
+fn threads_of(pid: u32, (started, timeout): (Instant, Duration)) -> Result<Vec<Thread>> {
+    let failed = |error| Error::io("look at the threads of", format!("/proc/{pid}/task"), error);
+    let mut before = read_tids(pid).map_err(failed)?;
     loop {
-        let mut tids = Vec::new();
-        match fs::read_dir(format!("/proc/{pid}/task")) {
-            Ok(entries) => {
-                for entry in entries {
-                    let name = entry?.file_name();
-                    tids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
-                }
-            }
-            Err(error) if is_gone(&error) => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        }
-        tids.sort_unstable();
+        let tids = read_tids(pid).map_err(failed)?;
         // The first thread may have ended before the others.
-        let Some(leader) = stat(pid, pid as i32)? else { return Ok(Vec::new()) };
+        let Some(leader) = stat(pid, pid as i32).map_err(failed)? else { return Ok(Vec::new()) };
         if tids == before && leader.threads == tids.len() {
             break;
+        }
+        if started.elapsed() >= timeout {
+            return Err(Error::TimedOut {
+                what: format!(
+                    "two looks at the threads of process {pid} that agree (it starts and ends them all the time; stop it \
+                     with SIGSTOP, and try again)"
+                ),
+                after_ms: millis(timeout),
+            });
         }
         before = tids;
     }
     let mut threads = Vec::new();
     for tid in before {
-        if let Some(stat) = stat(pid, tid)?.filter(|stat| !stat.has_ended) {
+        if let Some(stat) = stat(pid, tid).map_err(failed)?.filter(|stat| !stat.has_ended) {
             threads.push(Thread { tid, processor: stat.processor });
         }
     }
     Ok(threads)
+}
+
+/// Those that the directory shows, in order; none if the process has gone.
+fn read_tids(pid: u32) -> io::Result<Vec<i32>> {
+    let entries = match fs::read_dir(format!("/proc/{pid}/task")) {
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut tids = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        tids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    tids.sort_unstable();
+    Ok(tids)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn is_gone(error: &io::Error) -> bool {
@@ -155,8 +173,7 @@ fn sleeps(pid: u32, tid: i32) -> bool {
 
 /// Sends a helper to the processors of these threads. It is a thread of its own, because only threads move, and because a
 /// thread at a real-time priority may keep it waiting for ever.
-fn visit(pid: u32, pending: Vec<Thread>, timeout: Duration) -> Result<()> {
-    let started = Instant::now();
+fn visit(pid: u32, pending: Vec<Thread>, (started, timeout): (Instant, Duration)) -> Result<()> {
     let everywhere = sched_getaffinity(Pid::from_raw(0))
         .map_err(|error| Error::io("read the processors of", "/proc/self", error.into()))?;
     let (helper, is_over) = (AtomicI32::new(0), AtomicBool::new(false));
@@ -183,7 +200,7 @@ fn visit(pid: u32, pending: Vec<Thread>, timeout: Duration) -> Result<()> {
                         "a thread of process {pid} to make place for a moment (does it run at a real-time priority? \
                          stop it with SIGSTOP, and try again)"
                     ),
-                    after_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+                    after_ms: millis(timeout),
                 })
             }
         }
@@ -259,6 +276,30 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_come_and_go_all_the_time_do_not_hold_it_up_for_ever() {
+        let stop = AtomicBool::new(false);
+        let pid = process::pid();
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let short = || thread::sleep(Duration::from_micros(200));
+                        thread::spawn(short).join().unwrap();
+                    }
+                });
+            }
+            let begun = Instant::now();
+            let mut outcome = Ok(Vec::new());
+            // As often as it sees the same threads twice at once.
+            while outcome.is_ok() && begun.elapsed() < SOON {
+                outcome = threads_of(pid, (begun, Duration::ZERO));
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(matches!(outcome, Err(Error::TimedOut { .. })), "{outcome:?}");
+        });
+    }
+
+    #[test]
     fn a_helper_sees_every_thread_of_its_own_process() {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -271,9 +312,10 @@ mod tests {
             }
             let pid = process::pid();
             for _ in 0..20 {
-                let threads = threads_of(pid).unwrap();
+                let soon = (Instant::now(), SOON);
+                let threads = threads_of(pid, soon).unwrap();
                 assert!(threads.len() >= 4, "{threads:?}");
-                visit(pid, threads, SOON).unwrap();
+                visit(pid, threads, soon).unwrap();
             }
             quiesce(pid, process::start_time_ticks(pid).unwrap(), SOON).unwrap();
             stop.store(true, Ordering::Relaxed);
@@ -302,7 +344,8 @@ mod tests {
             let pid = process::pid();
             for _ in 0..500 {
                 guard.store(3, Ordering::SeqCst);
-                visit(pid, threads_of(pid).unwrap(), SOON).unwrap();
+                let soon = (Instant::now(), SOON);
+                visit(pid, threads_of(pid, soon).unwrap(), soon).unwrap();
                 word.store(0, Ordering::SeqCst);
                 for _ in 0..2000 {
                     assert_eq!(word.load(Ordering::Relaxed), 0, "a late store");
