@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use railbus::admin::{Select, Skipped};
+use railbus::channel::Role;
 use railbus::info::Participant;
+use railbus::layout;
+use railbus::memory::{Edge, Memory};
 use railbus::ring::peers::Side;
 use railbus::{
     Attributes, Bridge, Bus, Channel, ChannelOptions, Error, Kind, Producer, SendOptions, WorkOptions,
@@ -197,4 +200,24 @@ fn what_is_handed_back_meanwhile_is_purged_too() {
     assert_eq!((purged.events, purged.in_hand, purged.unpublished), (SLOTS - 10, 4, 0));
     drop(worker);
     assert_eq!(queue.purge(false).unwrap().events, 4);
+}
+
+#[test]
+fn a_purge_looks_at_each_event_once_and_at_no_more_than_a_ring_has() {
+    let (base, _, _dead) = full_letters(small());
+    let bus = Bus::at(base.path(), "b").unwrap();
+    let queue = bus.create("large", &ChannelOptions::new(Kind::Queue).slots(1 << 17).slot_bytes(64)).unwrap();
+    let mut large = producer(&queue);
+    (0..1 << 17).for_each(|n| put(&mut large, n, None));
+    drop(large);
+    let purge =
+        |queue: &Channel| apart(queue, |queue| queue.purge(false)).recv_timeout(LONG).expect("it ends");
+    assert_eq!(purge(&queue).unwrap().events, 1 << 17);
+    // A producer that runs wild says that there is far more.
+    let attached = railbus::channel::attach(base.path(), &"b/large".parse().unwrap()).unwrap();
+    let maps = attached.map(Role::Producer).unwrap();
+    // SAFETY: the maps outlive the memory, and are a producer's, who may write it.
+    let ring = unsafe { maps.ring.memory(false) };
+    ring.store(layout::TAIL, 1 << 40, Edge::Tail);
+    assert_eq!(purge(&queue).unwrap().events, 0);
 }
