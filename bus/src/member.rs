@@ -336,8 +336,12 @@ impl Member {
         self.own.load(self.entry + layout::STATE, Edge::Plain) == self.registered.state
     }
 
-    /// Whether any wanted participant of the other side lives; `None` when none was ever registered.
+    /// Whether any wanted participant of the other side lives; `None` when none was ever registered, and in a fork child,
+    /// which cannot look.
     pub(crate) fn others_live(&self, is_wanted: impl Fn(u64) -> bool) -> Option<bool> {
+        if self.is_forked() {
+            return None;
+        }
         let ever = registry_of(&self.memories, &self.channel, self.other_side()).used() > 0;
         ever.then(|| self.count_others(is_wanted) > 0)
     }
@@ -375,8 +379,11 @@ impl Member {
     }
 
     /// How many live participants of the other side have joined. The journaller does not count: it reads everything,
-    /// and is nobody whom a publisher would wait for.
+    /// and is nobody whom a publisher would wait for. 0 in a fork child, which cannot look.
     pub(crate) fn count_joined(&self) -> usize {
+        if self.is_forked() {
+            return 0;
+        }
         let side = self.other_side();
         let registry = registry_of(&self.memories, &self.channel, side);
         let is_ready = |&index: &usize| {

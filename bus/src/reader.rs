@@ -109,7 +109,9 @@ impl<R: Inlet> Reader<R> {
     /// would be taken for the channel's.
     pub fn leave_unmeasured(&mut self) {
         self.latency = None;
-        self.member.note(layout::MEASURES, Measures::Unstamped.code());
+        if !self.member.is_forked() {
+            self.member.note(layout::MEASURES, Measures::Unstamped.code());
+        }
     }
 
     /// From now on dropping this reader does not acknowledge what it received last.
@@ -254,7 +256,7 @@ impl<R: Inlet> Reader<R> {
     }
 
     /// Whether every publisher has left, after at least one was there. A system call for each. What they published
-    /// last may still be unread.
+    /// last may still be unread. False in a fork child.
     pub fn publishers_left(&self) -> bool {
         self.member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) == Some(false)
     }

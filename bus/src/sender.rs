@@ -244,6 +244,9 @@ impl<R: Outlet> Sender<R> {
     ///
     /// A batch costs one commit (stream), or one step of the shared tail (queue, topic), for many events.
     pub fn try_publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<usize, SendError> {
+        if payloads.is_empty() {
+            return if self.member.is_forked() { Err(SendError::Forked) } else { Ok(0) };
+        }
         for payload in payloads {
             self.plain_header(payload.as_ref().len())?;
         }
@@ -287,7 +290,7 @@ impl<R: Outlet> Sender<R> {
     }
 
     /// How many live readers (subscribers, workers, taps) have joined: they receive what is published from now on.
-    /// A system call for each.
+    /// A system call for each. 0 in a fork child.
     pub fn readers(&self) -> usize {
         self.member.count_joined()
     }

@@ -267,6 +267,62 @@ fn a_durable_subscription_resumes_and_holds() {
     publisher.publish(b"more").unwrap();
 }
 
+/// It had joined at the oldest of a ring that was full, and leaves before it has read to where it joined.
+#[test]
+fn a_durable_topic_subscription_that_resumes_on_the_way_loses_nothing_newer_than_its_join() {
+    let (_base, bus) = bus();
+    let durable = SubscribeOptions { name: "audit".into(), durable: true, ..from_oldest() };
+    let topic = bus.create("t", &ChannelOptions::new(Kind::Topic).slots(64)).unwrap();
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+    let mut number = 0..u64::MAX;
+    let mut publish = |count: usize| {
+        for number in number.by_ref().take(count) {
+            publisher.try_publish(&number.to_le_bytes()).unwrap();
+        }
+    };
+    publish(65);
+    drop(topic.topic_subscriber(&durable).unwrap());
+    // The publisher has looked at the cursors before: it goes on, but not over what is newer than the join.
+    publish(40);
+    let mut resumed = topic.topic_subscriber(&durable).unwrap();
+    let mut seen = Vec::new();
+    let mut lost = 0;
+    loop {
+        match resumed.try_recv() {
+            Ok(Some(event)) => seen.push(event.pod::<u64>().unwrap()),
+            Ok(None) => break,
+            Err(RecvError::Lost { from, to, events }) => {
+                assert!(to <= 65 && events == to - from, "lost from {from} to {to}");
+                lost += events;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(seen, (1 + lost..105).collect::<Vec<_>>());
+    assert_eq!(lost, 40, "what the publisher has overwritten, and no more");
+}
+
+/// Each by whoever comes first; what one worker is given rises, and together they are given all in order.
+#[test]
+fn fresh_events_are_taken_in_the_order_they_were_published() {
+    let (_base, bus) = bus();
+    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
+    let mut producers: Vec<_> = (0..2).map(|_| queue.producer(&SendOptions::default()).unwrap()).collect();
+    let options = WorkOptions { grab: 1, ..WorkOptions::default() };
+    let mut workers: Vec<_> = (0..3).map(|_| queue.worker(&options).unwrap()).collect();
+    let (mut published, mut taken) = (0..u64::MAX, 0..);
+    for round in 0..500usize {
+        for number in published.by_ref().take(1 + round * 7 % 50) {
+            producers[number as usize / 3 % 2].publish(&number.to_le_bytes()).unwrap();
+        }
+        for (turn, number) in taken.by_ref().take(1 + round * 7 % 50).enumerate() {
+            let job = workers[(round + turn) % 3].try_take().unwrap().unwrap();
+            assert_eq!(job.event().pod::<u64>(), Some(number));
+            assert!(job.done());
+        }
+    }
+}
+
 #[test]
 fn queue_events_are_retried_and_become_dead_letters() {
     let (_base, bus) = bus();

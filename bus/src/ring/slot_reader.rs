@@ -4,7 +4,8 @@
 //! A *reliable* reader's cursor gates the producers; it reads in place. **Joining**: store the tail as cursor, fence, read the
 //! tail again and start there. A producer whose scan missed the cursor had read no later tail, and lets itself go
 //! at most a ring beyond it (JOIN). Earlier tickets may still be in their slots; a reader that wants them reads
-//! them as a lossy one would, until it reaches the tickets that are protected.
+//! them as a lossy one would, until it reaches the tickets that are protected. What it loses on the way lies before the
+//! tail it joined at, also when it leaves or dies and its durable name resumes.
 //!
 //! A *lossy* reader copies the slot and looks at the sequence word again: producers mark a slot BUSY before they
 //! overwrite it, so an unchanged word proves the copy whole. A queue's producers do not: a lossy tap looks at the tail
@@ -228,12 +229,15 @@ impl<M: Memory> SlotReader<M> {
         self.by_tail && self.ring.load(layout::TAIL, Edge::Tail) > t.saturating_add(self.slots.count)
     }
 
-    /// Resumes in the middle of the ring, or where protection begins.
+    /// Resumes in the middle of the ring if this reader is lossy: it would be overrun again at once elsewhere. A reliable
+    /// one resumes at the oldest ticket that no producer has overwritten. That is never beyond the tail it had joined at,
+    /// from which on all is promised: a producer that goes on by a look at the cursors before the join stops a ring
+    /// behind that tail.
     fn skip(&mut self, lost: u64) -> Poll {
         let tail = self.ring.load(layout::TAIL, Edge::Tail);
-        let middle = tail.saturating_sub(self.slots.count / 2);
-        // Never beyond what the cursor protects: those events are promised.
-        let to = if self.protected_from == u64::MAX { middle } else { middle.min(self.protected_from) };
+        let is_lossy = self.protected_from == u64::MAX;
+        let kept = if is_lossy { self.slots.count / 2 } else { self.slots.count };
+        let to = tail.saturating_sub(kept).min(self.protected_from);
         if to <= lost {
             // The slot is of a newer lap, so the tail is at least a lap ahead.
             return Poll::Corrupt;

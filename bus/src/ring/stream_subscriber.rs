@@ -24,13 +24,18 @@ use crate::ring::frame;
 use crate::ring::gates::NO_GATE;
 
 /// Where to start.
+///
+/// A stream's reliable subscriber receives every event from its start on. A topic's receives every event that is
+/// published from its join on; those from an older start to the join it receives as long as they are there: publishers
+/// that had looked at the cursors before the join may overwrite them, up to a ring behind the join, before it comes to
+/// them. It is told which (`Lost`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
     /// Behind the last event that is committed now.
     Live,
-    /// At the oldest event that is retained for sure.
+    /// At the oldest event that is retained at the join. A tap cannot.
     Oldest,
-    /// At this position, which must be retained and the start of an event.
+    /// At this position, which must be retained and the start of an event, or the end. A tap cannot.
     Position(u64),
 }
 

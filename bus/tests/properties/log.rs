@@ -89,6 +89,7 @@ impl<'a> Log<'a> {
         }
         assert!(self.readers.count() >= 64, "nobody was in the way, and there was no room");
         self.readers.read_all();
+        self.readers.join_at_old_positions();
         for sender in &mut self.senders {
             if let Some(servant) = sender.take() {
                 servant.leave();

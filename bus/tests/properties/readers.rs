@@ -245,6 +245,17 @@ impl<'a> Readers<'a> {
         }
     }
 
+    /// The first reader joins here and there, at what is retained and what is not, and reads to the end.
+    pub(crate) fn join_at_old_positions(&mut self) {
+        for amount in (12..112).step_by(13) {
+            if self.followers[0].servant.is_some() {
+                self.follow(0, 1, 0);
+            }
+            self.join(0, 2, amount);
+            self.read_to_the_end(0);
+        }
+    }
+
     /// Everybody who is still there reads to the end.
     pub(crate) fn read_all(&mut self) {
         (0..self.followers.len()).for_each(|which| self.read_to_the_end(which));

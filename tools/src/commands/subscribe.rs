@@ -41,7 +41,8 @@ pub(crate) struct SubscribeArgs {
     /// Lose events, and say so, rather than hold a publisher up
     #[arg(long, conflicts_with = "durable")]
     lossy: bool,
-    /// Where to start: live, oldest, or a position
+    /// Where to start: live, oldest, or a position. On a topic, publishers may still overwrite what was published before
+    /// the start of this command until it is read; what is lost is told
     #[arg(long, default_value = "live", value_name = "WHERE", value_parser = parse_start)]
     from: Start,
 }
