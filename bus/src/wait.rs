@@ -42,7 +42,8 @@ const PROBE_EVERY_NS: u64 = 1_000_000;
 const FIRST_SLICE_NS: u64 = 1_000_000;
 const SLICE_NS: u64 = 8_000_000;
 /// Who only waits for events, and whom no death concerns as long as nothing comes, sleeps this long at a time when
-/// nothing has come for [`LONG_NS`]. What comes wakes it, unless its publisher is killed just before the wake.
+/// nothing has come for [`LONG_NS`]: an eighth of the wake-ups. What comes wakes it, unless its publisher is killed
+/// between making it visible and the wake; and a worker that was the only one learns of another at the end of a slice.
 const LONG_SLICE_NS: u64 = 64_000_000;
 const LONG_NS: u64 = 1_000_000_000;
 /// Polls between two looks at the clock. The first that many are tight: a reply that takes no longer than a few

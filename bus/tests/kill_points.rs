@@ -131,6 +131,26 @@ fn a_topic_subscriber_pauses_and_dies_anywhere() {
 }
 
 #[test]
+fn a_worker_dies_while_it_steps_over_what_a_dead_producer_left() {
+    drive("worker behind orphans");
+}
+
+#[test]
+fn a_tap_dies_while_it_steps_over_what_a_dead_producer_left() {
+    drive("tap behind orphans");
+}
+
+#[test]
+fn a_topic_subscriber_dies_while_it_steps_over_what_a_dead_publisher_left() {
+    drive("topic subscriber behind orphans");
+}
+
+#[test]
+fn a_topic_publisher_dies_while_it_aborts_what_a_dead_publisher_left() {
+    drive("topic publisher over orphans");
+}
+
+#[test]
 fn no_scene_is_forgotten() {
-    assert_eq!(SCENES.len(), 9);
+    assert_eq!(SCENES.len(), 13);
 }

@@ -78,6 +78,14 @@ fn a_stopped_topic_subscriber_still_gates() {
 }
 
 #[test]
+fn who_stops_while_it_repairs_and_continues_later_repairs_nothing_wrongly() {
+    drive("worker behind orphans");
+    drive("tap behind orphans");
+    drive("topic subscriber behind orphans");
+    drive("topic publisher over orphans");
+}
+
+#[test]
 fn every_scene_is_played() {
-    assert_eq!(SCENES.len(), 9);
+    assert_eq!(SCENES.len(), 13);
 }

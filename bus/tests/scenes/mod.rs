@@ -5,6 +5,8 @@
 //! worker had taken and not finished is delivered again, once; and the survivors go on for several laps.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+mod orphans;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::forks::{End, Part, Shared, arm, event, forked, number, pause, steps};
-use railbus::inlet::Inlet;
+use railbus::inlet::{Inlet, SlotInlet};
 use railbus::outlet::Outlet;
 use railbus::reader::Reader;
 use railbus::ring::peers::Side;
@@ -51,6 +53,8 @@ const BEGUN: usize = 1;
 const ACKED: usize = 2;
 /// How many accesses a script that has come to its end has made.
 pub(crate) const STEPS: usize = 3;
+/// How many tickets of the dead the actor has repaired.
+const REPAIRED: usize = 4;
 const EVENTS: usize = 8;
 
 // What an actor that works says of an event, in word EVENTS + its number.
@@ -87,6 +91,10 @@ pub(crate) const SCENES: &[(&str, Scene, u64)] = &[
     ("queue tap", queue_tap, 6),
     ("topic publisher", topic_publisher, 3),
     ("topic subscriber", topic_subscriber, 6),
+    ("worker behind orphans", orphans::worker, 6),
+    ("tap behind orphans", orphans::tap, 6),
+    ("topic subscriber behind orphans", orphans::topic_subscriber, 6),
+    ("topic publisher over orphans", orphans::topic_publisher, 3),
 ];
 
 /// The scene with this name, and how many variants it has.
@@ -622,21 +630,26 @@ fn queue_worker(stage: &mut Stage<'_>) {
     let mut seen = Vec::new();
     let shared = stage.shared;
     stage.act(work, || {
-        // What a stopped worker holds is not handed out; the rest is.
         if let Some(other) = &mut other {
-            while let Ok(job) = other.take_timeout(Duration::from_millis(12)) {
-                let n = number(&job);
-                assert_eq!(
-                    shared.get(EVENTS + n as usize),
-                    0,
-                    "event {n} is in the hands of a stopped worker"
-                );
-                seen.push(n);
-                job.done();
-            }
+            take_beside(shared, other, &mut seen);
         }
     });
-    let mut other = other.unwrap_or_else(|| channel.worker(&working()).unwrap());
+    let other = other.unwrap_or_else(|| channel.worker(&working()).unwrap());
+    go_on_working(stage, producer, other, seen);
+}
+
+/// Takes what there is beside a stopped worker: what that one holds is not handed out; the rest is.
+fn take_beside(shared: &Shared, other: &mut Worker, seen: &mut Vec<u64>) {
+    while let Ok(job) = other.take_timeout(Duration::from_millis(12)) {
+        let n = number(&job);
+        assert_eq!(shared.get(EVENTS + n as usize), 0, "event {n} is in the hands of a stopped worker");
+        seen.push(n);
+        job.done();
+    }
+}
+
+/// After the end of an actor that worked on the first 28 events: another goes on for laps, and does the rest.
+fn go_on_working(stage: &Stage<'_>, mut producer: railbus::Producer, mut other: Worker, mut seen: Vec<u64>) {
     for n in 28..28 + 3 * SLOTS {
         publish(&mut producer, OLD, n, 1, || take_some(&mut other, &mut seen));
     }
@@ -731,17 +744,9 @@ fn sweeping_registrant(stage: &mut Stage<'_>) {
         }
     });
     assert_eq!(first.wait(), End::Finished);
-    let mut seen = vec![0];
     stage.act(work, || ());
-    let mut other = patiently(|| channel.worker(&working()));
-    for n in 28..28 + 3 * SLOTS {
-        publish(&mut producer, OLD, n, 1, || take_some(&mut other, &mut seen));
-    }
-    drop(producer);
-    take_to_the_end(&mut other, &mut seen);
-    let mut times = vec![0u64; 28 + 3 * SLOTS as usize];
-    seen.iter().for_each(|&n| times[n as usize] += 1);
-    check_deliveries(stage, &times);
+    let other = patiently(|| channel.worker(&working()));
+    go_on_working(stage, producer, other, vec![0]);
 }
 
 fn queue_tap(stage: &mut Stage<'_>) {
@@ -764,7 +769,18 @@ fn queue_tap(stage: &mut Stage<'_>) {
     );
     let named = SubscribeOptions { name: "durable".into(), durable: true, ..SubscribeOptions::default() };
     let resumed = durable.then(|| Follower::new(patiently(|| channel.tap(&named))));
-    // The worker goes on beside, so that only the taps can be in the way.
+    go_on_tapping(stage, producer, worker, published, other, resumed);
+}
+
+/// After the end of a tap: the others go on. A worker goes on beside, so that only the taps can be in the way.
+fn go_on_tapping(
+    stage: &Stage<'_>,
+    mut producer: railbus::Producer,
+    worker: Worker,
+    published: u64,
+    mut other: Follower<SlotInlet>,
+    resumed: Option<Follower<SlotInlet>>,
+) {
     let finished = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -788,8 +804,8 @@ fn topic_publisher(stage: &mut Stage<'_>) {
     let channel = stage.channel(Kind::Topic);
     let subscribe = |lossy| SubscribeOptions { lossy, ..SubscribeOptions::default() };
     let mut one = Follower::new(channel.topic_subscriber(&subscribe(false)).unwrap());
-    let mut two = Follower::new(channel.topic_subscriber(&subscribe(false)).unwrap());
-    let mut lossy = Follower::new(channel.topic_subscriber(&subscribe(true)).unwrap());
+    let two = Follower::new(channel.topic_subscriber(&subscribe(false)).unwrap());
+    let lossy = Follower::new(channel.topic_subscriber(&subscribe(true)).unwrap());
     let mut other = channel.topic_publisher(&sending()).unwrap();
     publish(&mut other, OLD, 0, 40, || ());
     one.drain();
@@ -803,6 +819,18 @@ fn topic_publisher(stage: &mut Stage<'_>) {
             one.drain();
         }
     });
+    go_on_publishing(stage, &channel, other, published, [one, two, lossy]);
+}
+
+/// After the end of an actor that published: the others go on, and every subscriber has seen the same.
+fn go_on_publishing(
+    stage: &Stage<'_>,
+    channel: &railbus::Channel,
+    mut other: railbus::TopicPublisher,
+    published: u64,
+    followers: [Follower<SlotInlet>; 3],
+) {
+    let [mut one, mut two, mut lossy] = followers;
     let mut new = channel.topic_publisher(&sending()).unwrap();
     for n in 0..3 * SLOTS {
         publish(&mut new, NEW, n, 1, || {
@@ -860,9 +888,18 @@ fn read_slots(base: &Path, shared: &Shared, role: u64, durable: bool, start: Sta
     }
     let mut copy = Vec::new();
     for round in 0..12 {
-        let protected = core.is_protected();
-        let poll = if protected { core.poll() } else { core.poll_lossy(&mut copy) };
-        let slot_reader::Poll::Event(ticket, header) = poll else { break };
+        let mut poll = || {
+            loop {
+                let protected = core.is_protected();
+                let poll = if protected { core.poll() } else { core.poll_lossy(&mut copy) };
+                let over = poll == slot_reader::Poll::Empty && core.is_stuck();
+                if !(over && core.skip_orphan(&part.peers)) {
+                    return (poll, protected);
+                }
+                shared.add(REPAIRED, 1);
+            }
+        };
+        let (slot_reader::Poll::Event(ticket, header), protected) = poll() else { break };
         let bytes = frame::body_bytes(header) as usize;
         let body = if protected {
             part.read(core.body_offset(ticket), bytes)
