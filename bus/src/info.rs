@@ -21,6 +21,7 @@ use crate::layout;
 use crate::member::{Kernel, Memories, TELLING};
 use crate::memory::{Edge, Mapped, Memory};
 use crate::os::clock;
+use crate::os::fork::ForkGuard;
 use crate::os::pages::PageReport;
 use crate::refusal::{self, Blocker};
 use crate::ring::anchor::{self, POSITION_MAX, Place};
@@ -266,7 +267,9 @@ impl Channel {
         // SAFETY: the observer keeps the maps beside the memories, and stores nothing through them.
         let memories = unsafe { Memories::of(&maps) };
         let pages = maps.pages()?;
+        let guard = ForkGuard::current().map_err(|e| Error::io("notice forks of", &self.paths().ring, e))?;
         Ok(Observer {
+            guard,
             channel: self.clone(),
             memories,
             peers: Kernel::of(self)?,
@@ -280,6 +283,7 @@ impl Channel {
 /// Looks at a channel again and again, with everything mapped read-only. It disturbs nobody; see the [module](self).
 #[derive(Debug)]
 pub struct Observer {
+    guard: ForkGuard,
     channel: Channel,
     memories: Memories,
     peers: Kernel,
@@ -299,8 +303,13 @@ impl Observer {
         self.channel.is_removed()
     }
 
-    /// As [`Channel::latencies`].
+    fn check(&self) -> Result<()> {
+        if self.guard.is_forked() { Err(Error::Forked) } else { Ok(()) }
+    }
+
+    /// As [`Channel::latencies`]; [`Error::Forked`].
     pub fn latencies(&mut self) -> Result<Option<Latencies>> {
+        self.check()?;
         if self.latency.is_none() {
             self.latency = Observed::open(&self.channel)?;
         }
@@ -310,8 +319,9 @@ impl Observer {
         }
     }
 
-    /// As [`Channel::info`].
+    /// As [`Channel::info`]; [`Error::Forked`].
     pub fn info(&self) -> Result<Info> {
+        self.check()?;
         let Observer { channel, memories, peers, .. } = self;
         let header = channel.header();
         let view = View { header, memories, peers };

@@ -18,7 +18,7 @@ use railbus::outlet::Outlet;
 use railbus::reader::Reader;
 use railbus::sender::Sender;
 use railbus::{
-    Attributes, Bus, Channel, ChannelOptions, Kind, Pages, RecvError, SendError, SendOptions,
+    Attributes, Bus, Channel, ChannelOptions, Error, Kind, Pages, RecvError, SendError, SendOptions,
     SubscribeOptions, Ticket, WorkOptions, Worker,
 };
 
@@ -170,6 +170,23 @@ fn go_on<O: Outlet, I: Inlet>(channel: &Channel, sender: Sender<O>, readers: Vec
     }
 }
 
+/// An observer refuses, too; what the channel opens in the child is the child's own.
+fn observe(channel: &Channel) {
+    let mut observer = channel.observe().unwrap();
+    in_fork(channel, || {
+        assert!(matches!(observer.info(), Err(Error::Forked)));
+        assert!(matches!(observer.latencies(), Err(Error::Forked)));
+        assert_eq!(channel.info().unwrap().positions.events, 7);
+    });
+    assert_eq!(observer.info().unwrap().positions.events, 7);
+}
+
+/// A child opens the channel again, like any other process.
+fn a_child_has_handles_of_its_own(channel: &Channel, publish: impl Fn() -> railbus::Result<u64>) {
+    assert_eq!(forked(|| assert!(publish().is_ok())).wait(), End::Finished);
+    assert_eq!(channel.info().unwrap().positions.events, 8);
+}
+
 fn numbering() -> SendOptions {
     SendOptions { name: "numbers".into(), sequenced: true, ..SendOptions::default() }
 }
@@ -183,11 +200,19 @@ fn readers<I: Inlet>(open: impl Fn(&SubscribeOptions) -> railbus::Result<Reader<
 fn stream(channel: &Channel) {
     let readers = readers(|options| channel.subscriber(options));
     go_on(channel, channel.publisher(&numbering()).unwrap(), readers);
+    observe(channel);
+    a_child_has_handles_of_its_own(channel, || {
+        Ok(channel.publisher(&SendOptions::default())?.publish(&event(7, 32))?)
+    });
 }
 
 fn topic(channel: &Channel) {
     let readers = readers(|options| channel.topic_subscriber(options));
     go_on(channel, channel.topic_publisher(&numbering()).unwrap(), readers);
+    observe(channel);
+    a_child_has_handles_of_its_own(channel, || {
+        Ok(channel.topic_publisher(&SendOptions::default())?.publish(&event(7, 32))?)
+    });
 }
 
 fn queue(channel: &Channel) {
