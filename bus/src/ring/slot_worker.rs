@@ -449,7 +449,7 @@ impl<M: Memory> SlotWorker<M> {
         self.refused
     }
 
-    /// To be called by a worker that finds itself evicted: closes its fence for good and hands back what it held, unless
+    /// To be called by a worker that finds itself evicted, or refused without that: closes its fence for good and hands back what it held, unless
     /// that was done. From then on it takes nothing.
     #[cold]
     pub fn resign<P: Peers>(&mut self, peers: &P) {
@@ -538,6 +538,20 @@ impl<M: Memory> SlotWorker<M> {
         let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
         let unpublished = !self.slots.is_finished(word, head) && !self.slots.is_newer(word, head);
         (unpublished && self.ring.load(layout::TAIL, Edge::Tail) > head).then_some(head)
+    }
+
+    /// Whether head, tail and the slot at the head may be as they are. No participant that keeps to the rules leaves them
+    /// otherwise: then nothing at the head is ever found, whatever is published. Reads the tail, as
+    /// [`Self::stuck_behind`].
+    pub fn is_head_sound(&self) -> bool {
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        // PUBLISH, TAIL: a producer comes round to the head's slot, in word or tail, after it was done, and so after the
+        // head had moved on.
+        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        let tail = self.ring.load(layout::TAIL, Edge::Tail);
+        let is_near = head <= tail && tail - head <= self.slots.count;
+        let is_sound = is_near && !self.slots.is_newer(word, head);
+        is_sound || self.acks.load(layout::HEAD, Edge::Head) != head
     }
 
     /// Steps over ticket `t` at the head if its producer is dead. The proof is enough; the producers' file is not
