@@ -53,6 +53,15 @@ const GRAB: u32 = 16;
 /// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
 
+/// What became of a dead letter.
+enum Letter {
+    Written,
+    /// The dead-letter queue is full.
+    NoRoom,
+    /// The worker was evicted, and what it has read may be anything.
+    Evicted,
+}
+
 /// Names an event in a worker's hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket {
@@ -484,7 +493,8 @@ impl Worker {
         }
         let Some(mut letters) = self.dead_letters.take() else { return true };
         let header = self.member.channel.header();
-        // SAFETY: the event is in this worker's hands, and its header was checked.
+        // SAFETY: the event is in this worker's hands, and its header was checked; if it is evicted by now, the slot holds
+        // other bytes, which are not published.
         let event: Event<'_> = unsafe { Event::new(self.locate(ticket)) };
         let origin = Origin {
             channel: header.channel_word(),
@@ -494,21 +504,48 @@ impl Worker {
             attempts: (taken.attempt as u64).min(self.max_attempts as u64),
         };
         let attributes = Attributes::of(&event, origin);
-        // Published before it is done: killed between the two, it is delivered as a dead letter once more, and its
-        // origin tells.
-        let written = letters.try_publish_with(event.payload(), &attributes).is_ok();
+        let letter = self.write_letter(&mut letters, &event, &attributes);
         self.dead_letters = Some(letters);
-        if written {
-            self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
-            self.finish(taken.ticket);
-        } else {
-            // Full: the event waits where it is.
-            self.core.put_back(taken);
-            self.handed_back();
-            self.letters_full_until_ns = clock::coarse_ns() + SWEEP_EVERY_NS;
-            self.detours = true;
+        match letter {
+            Letter::Written => {
+                self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
+                self.finish(taken.ticket);
+            }
+            Letter::NoRoom => {
+                // The event waits where it is.
+                self.core.put_back(taken);
+                self.handed_back();
+                self.letters_full_until_ns = clock::coarse_ns() + SWEEP_EVERY_NS;
+                self.detours = true;
+            }
+            // The next look at the fence says it.
+            Letter::Evicted => {}
         }
         false
+    }
+
+    /// Publishes an event in hand in the dead-letter queue. Before it is done: killed between the two, it is delivered as a
+    /// dead letter once more, and its origin tells.
+    fn write_letter(
+        &self,
+        letters: &mut Sender<SlotOutlet<false>>,
+        event: &Event<'_>,
+        attributes: &Attributes,
+    ) -> Letter {
+        let payload = event.payload();
+        let Ok(mut claim) = letters.claim_with_timeout(payload.len(), attributes, Duration::ZERO) else {
+            return Letter::NoRoom;
+        };
+        claim.copy_from_slice(payload);
+        // VALIDATE: the copying comes before the look at the fence. Once that is closed the event goes to others, and its
+        // slot to the next lap.
+        self.member.memories.data.fence(Edge::Validate);
+        if self.core.is_fenced() {
+            claim.abort();
+            return Letter::Evicted;
+        }
+        claim.commit();
+        Letter::Written
     }
 
     /// Whether this is the only worker. One that was evicted counts until it has gone: what it held may come back late.
