@@ -344,7 +344,9 @@ impl Worker {
     /// What a worker that has given way is told.
     fn why_given_way(&self) -> RecvError {
         match self.is_harmed {
-            true => RecvError::Corrupt("a word of the worker's was changed by somebody else; remove the channel"),
+            true => {
+                RecvError::Corrupt("a word of the worker's was changed by somebody else; remove the channel")
+            }
             false => RecvError::Evicted,
         }
     }
@@ -613,7 +615,9 @@ impl Worker {
     fn probe(&mut self) -> Result<Option<Ticket>, RecvError> {
         self.look_around(true);
         if !self.core.is_head_sound() {
-            return Err(RecvError::Corrupt("the queue's head or tail was changed by somebody else; remove the channel"));
+            return Err(RecvError::Corrupt(
+                "the queue's head or tail was changed by somebody else; remove the channel",
+            ));
         }
         let mut repaired = false;
         // A producer may have died with a whole batch in its hands. Bounded, because the tail is not to be trusted.

@@ -15,14 +15,14 @@ use railbus::channel::header::FileRole;
 use railbus::channel::{ChannelName, Header};
 use railbus::inlet::Inlet;
 use railbus::layout;
-use railbus::ring::word::{Slots, seq};
 use railbus::outlet::Outlet;
 use railbus::reader::Reader;
+use railbus::ring::word::{Slots, seq};
 use railbus::sender::Sender;
 use railbus::{
-    Attributes, Bus, Channel, ChannelOptions, Event, Kind, Pages, Producer, Publisher, RecvError, SendOptions, Start,
-    SubscribeOptions, Subscriber, Tap, TopicPublisher, TopicSubscriber, TraceContext, Wait, WorkOptions,
-    Worker,
+    Attributes, Bus, Channel, ChannelOptions, Event, Kind, Pages, Producer, Publisher, RecvError,
+    SendOptions, Start, SubscribeOptions, Subscriber, Tap, TopicPublisher, TopicSubscriber, TraceContext,
+    Wait, WorkOptions, Worker,
 };
 
 /// Long enough for a probe of the peers and a sleep.
@@ -89,12 +89,7 @@ impl Harm {
             |path: &Path| OpenOptions::new().read(true).write(true).open(path).expect("a channel's file");
         let (ring, acks) = (open(&channel.paths().ring), open(&channel.paths().acks));
         let bytes = |file: &File| file.metadata().expect("a channel's file").len();
-        Harm {
-            lengths: (bytes(&ring), bytes(&acks)),
-            ring,
-            acks,
-            header: channel.header().clone(),
-        }
+        Harm { lengths: (bytes(&ring), bytes(&acks)), ring, acks, header: channel.header().clone() }
     }
 
     /// Harms one word. `targets` chooses where: control blocks, registries, data or done words.
@@ -192,7 +187,8 @@ impl Harm {
             }
             // Any word behind a header: control block, registry, table of sequences, done words, data.
             any => {
-                let (file, bytes) = if any == 8 { (&self.ring, ring_bytes) } else { (&self.acks, acks_bytes) };
+                let (file, bytes) =
+                    if any == 8 { (&self.ring, ring_bytes) } else { (&self.acks, acks_bytes) };
                 (file, control + dice.below((bytes as usize - control) / 8) * 8)
             }
         }

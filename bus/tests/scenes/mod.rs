@@ -816,10 +816,8 @@ fn bury(base: &Path, shared: &Shared) {
     );
     for round in 0..POISON + 6 {
         let Some(taken) = core.take(1 + round as u32 % 3) else { return };
-        let body = part.read(
-            core.body_offset(taken.ticket),
-            frame::body_bytes(core.header(taken.ticket)) as usize,
-        );
+        let body =
+            part.read(core.body_offset(taken.ticket), frame::body_bytes(core.header(taken.ticket)) as usize);
         let n = number(&body) as usize;
         shared.set(EVENTS + n, TAKEN);
         if u32::from(taken.attempt) < MAX_ATTEMPTS {
