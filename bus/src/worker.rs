@@ -334,6 +334,7 @@ impl Worker {
             if self.member.stands() {
                 self.is_harmed = true;
                 self.member.give_up();
+                self.core.redeem();
             }
             self.easy = self.member.guard.never();
             self.core.resign(&self.member.peers);

@@ -22,6 +22,7 @@ use crate::memory::{Edge, Memory};
 use crate::ring::fence::{self, Stores};
 use crate::ring::orphan::{Sweeper, is_orphan};
 use crate::ring::peers::Peers;
+use crate::ring::registry::{Status, status};
 use crate::ring::word::{self, NO_CLAIM, Slots, claim, done, seq};
 
 /// Most tickets of one take: one bit each in a word.
@@ -63,6 +64,8 @@ pub struct SlotWorker<M> {
     stores: Stores,
     /// A store was refused: nothing is held any more, and nothing is taken.
     refused: bool,
+    /// Which one.
+    refused_at: Option<Taken>,
     /// What was held was handed back after that.
     resigned: bool,
 }
@@ -98,6 +101,7 @@ impl<M: Memory> SlotWorker<M> {
             redo_from: 0,
             stores: Stores::Swap,
             refused: false,
+            refused_at: None,
             resigned: false,
         }
     }
@@ -406,8 +410,15 @@ impl<M: Memory> SlotWorker<M> {
         } else if self.swap(at, from, to) {
             return true;
         }
-        self.refuse();
+        self.refuse_at(ticket, from);
         false
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_at(&mut self, ticket: u64, from: u64) {
+        self.refused_at = Some(Taken { ticket, attempt: word::attempt(from) });
+        self.refuse();
     }
 
     #[inline(never)]
@@ -447,6 +458,48 @@ impl<M: Memory> SlotWorker<M> {
     /// nothing any more, and takes nothing.
     pub fn has_refused(&self) -> bool {
         self.refused
+    }
+
+    /// To be called by a worker that was refused though nobody has evicted it. Somebody has changed the word that said what
+    /// it held: if no worker writes such a word, no sweep can tell whose it is, and the event is handed back here.
+    #[cold]
+    pub fn redeem(&mut self) {
+        let Some(Taken { ticket, attempt }) = self.refused_at.take() else { return };
+        let (slots, at) = (self.slots, self.slots.done_offset(ticket));
+        let seen = self.done.load(at, Edge::Done);
+        // HEAD: whoever stores a word of the next lap has taken it from the head before.
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        if seen == slots.free_for(ticket)
+            || self.is_anybodys(seen, ticket)
+            || head > ticket.saturating_add(slots.count)
+        {
+            return;
+        }
+        let event = self.data.load(slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
+        let is_event = event == slots.state(ticket, seq::PUBLISHED);
+        let word = match is_event {
+            true => slots.held(ticket, done::REDO, attempt + 1, 0),
+            false => slots.state(ticket, done::DONE),
+        };
+        // DONE: as in `retry`.
+        if self.done.compare_exchange(at, seen, word, Edge::Done).is_ok() && is_event {
+            self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+        }
+    }
+
+    /// Whether this is a done word of ticket `t` as workers store them, and whoever it says holds it may be there.
+    fn is_anybodys(&self, word: u64, t: u64) -> bool {
+        let worker = word::worker(word) as usize;
+        match word::kind(word) {
+            _ if !self.slots.is_of(word, t) => false,
+            done::DONE => word == self.slots.state(t, done::DONE),
+            done::REDO => true,
+            done::TAKEN if worker < self.consumers => {
+                let state = self.acks.load(layout::entry(worker) + layout::STATE, Edge::State);
+                status(state) != Status::Free
+            }
+            _ => false,
+        }
     }
 
     /// To be called by a worker that finds itself evicted, or refused without that: closes its fence for good and hands back what it held, unless
