@@ -60,6 +60,7 @@ fn a_stopped_producers_ticket_is_not_skipped() {
 fn a_stopped_workers_event_is_not_handed_out() {
     drive("queue worker");
     drive("registrant that sweeps a dead worker");
+    drive("worker that buries");
 }
 
 #[test]
@@ -79,5 +80,5 @@ fn a_stopped_topic_subscriber_still_gates() {
 
 #[test]
 fn every_scene_is_played() {
-    assert_eq!(SCENES.len(), 9);
+    assert_eq!(SCENES.len(), 10);
 }
