@@ -502,8 +502,8 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// To be called by a worker that finds itself evicted, or refused without that: closes its fence for good and hands back what it held, unless
-    /// that was done. From then on it takes nothing.
+    /// To be called by a worker that finds itself evicted, or refused without that: closes its fence for good and hands back
+    /// what it held, unless that was done. From then on it takes nothing.
     #[cold]
     pub fn resign<P: Peers>(&mut self, peers: &P) {
         if self.resigned {
