@@ -336,6 +336,12 @@ impl Member {
         self.own.load(self.entry + layout::STATE, Edge::Plain) == self.registered.state
     }
 
+    /// Gives the entry up, as if it had been evicted: whoever registers there next, or buries it, sweeps first.
+    pub(crate) fn give_up(&self) {
+        // Whoever evicts it at this moment does the same.
+        self.registry().mark_evicted(self.registered.index, self.registered.state);
+    }
+
     /// Whether any wanted participant of the other side lives; `None` when none was ever registered, and in a fork child,
     /// which cannot look.
     pub(crate) fn others_live(&self, is_wanted: impl Fn(u64) -> bool) -> Option<bool> {

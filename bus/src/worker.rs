@@ -11,6 +11,10 @@
 //! others. From then on its `done` is refused (it returns false), and the next take says [`RecvError::Evicted`]; open
 //! another worker to go on. What an evicted worker still reads of an event may be overwritten meanwhile: only a `done` that
 //! was not refused says that the work counted.
+//!
+//! A worker whose done words are refused although nobody has evicted it works on memory that somebody has harmed. It gives
+//! up its place, as if it had been evicted, so that others get what it held; from then on its takes say
+//! [`RecvError::Corrupt`].
 
 mod rules;
 
@@ -48,6 +52,15 @@ const LOOK_EVERY_MAX: u64 = 256;
 const GRAB: u32 = 16;
 /// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
+
+/// What became of a dead letter.
+enum Letter {
+    Written,
+    /// The dead-letter queue is full.
+    NoRoom,
+    /// The worker was evicted, and what it has read may be anything.
+    Evicted,
+}
 
 /// Names an event in a worker's hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,6 +130,8 @@ pub struct Worker {
     look_every: u64,
     /// On stamped channels, whose events take the slow path.
     latency: Option<Box<Recorder>>,
+    /// It has given up its place because the channel's files were harmed.
+    is_harmed: bool,
 }
 
 /// Sweeps what the dead owner of a worker's registry entry left. For registering.
@@ -186,6 +201,7 @@ impl Worker {
             look_at: 1,
             look_every: 1,
             latency: Recorder::open(&member, true),
+            is_harmed: false,
             member,
         }
     }
@@ -268,7 +284,8 @@ impl Worker {
     }
 
     /// Says that an event is done: it will not be delivered again. False when this worker does not hold it, or was evicted
-    /// ([`Worker::is_evicted`]): then the event goes to another worker, and the work does not count.
+    /// ([`Worker::is_evicted`]): then the event goes to another worker, and the work does not count. False, too, when the
+    /// channel turns out to be corrupt, as the next take says.
     #[inline(always)]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.easy.is_forked() {
@@ -303,18 +320,36 @@ impl Worker {
 
     /// Whether this worker was evicted: nothing that it does counts any more.
     pub fn is_evicted(&self) -> bool {
-        !self.member.is_forked() && (self.core.is_fenced() || !self.member.stands())
+        !self.is_harmed && !self.member.is_forked() && (self.core.is_fenced() || !self.member.stands())
     }
 
-    /// An evicted worker closes its fence and hands back what it held, if nobody has done so yet; whether it is evicted.
+    /// A worker that was evicted, or that was refused though nobody has evicted it, closes its fence and hands back what it
+    /// held, if nobody has done so yet. Whether it is such a one.
     #[cold]
     #[inline(never)]
     fn give_way(&mut self) -> bool {
-        let evicted = self.is_evicted();
-        if evicted {
+        let given_up = !self.member.stands() || self.core.is_fenced() || self.core.has_refused();
+        if given_up {
+            // Whoever evicts it has changed its state before its fence, and its fence before its words.
+            if self.member.stands() {
+                self.is_harmed = true;
+                self.member.give_up();
+                self.core.redeem();
+            }
+            self.easy = self.member.guard.never();
             self.core.resign(&self.member.peers);
         }
-        evicted
+        given_up
+    }
+
+    /// What a worker that has given way is told.
+    fn why_given_way(&self) -> RecvError {
+        match self.is_harmed {
+            true => {
+                RecvError::Corrupt("a word of the worker's was changed by somebody else; remove the channel")
+            }
+            false => RecvError::Evicted,
+        }
     }
 
     /// How many events are in this worker's hands.
@@ -383,10 +418,14 @@ impl Worker {
         loop {
             if self.core.is_fenced() {
                 self.give_way();
-                return Err(RecvError::Evicted);
+                return Err(self.why_given_way());
             }
             let taken = if self.detours { self.take_by_rules()? } else { self.core.take(self.eager) };
             let Some(taken) = taken else {
+                if self.core.has_refused() {
+                    self.give_way();
+                    return Err(self.why_given_way());
+                }
                 self.eager = 1;
                 self.tell();
                 if self.pace.empty(self.tally.events) {
@@ -457,7 +496,8 @@ impl Worker {
         }
         let Some(mut letters) = self.dead_letters.take() else { return true };
         let header = self.member.channel.header();
-        // SAFETY: the event is in this worker's hands, and its header was checked.
+        // SAFETY: the event is in this worker's hands, and its header was checked; if it is evicted by now, the slot holds
+        // other bytes, which are not published.
         let event: Event<'_> = unsafe { Event::new(self.locate(ticket)) };
         let origin = Origin {
             channel: header.channel_word(),
@@ -467,21 +507,48 @@ impl Worker {
             attempts: (taken.attempt as u64).min(self.max_attempts as u64),
         };
         let attributes = Attributes::of(&event, origin);
-        // Published before it is done: killed between the two, it is delivered as a dead letter once more, and its
-        // origin tells.
-        let written = letters.try_publish_with(event.payload(), &attributes).is_ok();
+        let letter = self.write_letter(&mut letters, &event, &attributes);
         self.dead_letters = Some(letters);
-        if written {
-            self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
-            self.finish(taken.ticket);
-        } else {
-            // Full: the event waits where it is.
-            self.core.put_back(taken);
-            self.handed_back();
-            self.letters_full_until_ns = clock::coarse_ns() + SWEEP_EVERY_NS;
-            self.detours = true;
+        match letter {
+            Letter::Written => {
+                self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
+                self.finish(taken.ticket);
+            }
+            Letter::NoRoom => {
+                // The event waits where it is.
+                self.core.put_back(taken);
+                self.handed_back();
+                self.letters_full_until_ns = clock::coarse_ns() + SWEEP_EVERY_NS;
+                self.detours = true;
+            }
+            // The next look at the fence says it.
+            Letter::Evicted => {}
         }
         false
+    }
+
+    /// Publishes an event in hand in the dead-letter queue. Before it is done: killed between the two, it is delivered as a
+    /// dead letter once more, and its origin tells.
+    fn write_letter(
+        &self,
+        letters: &mut Sender<SlotOutlet<false>>,
+        event: &Event<'_>,
+        attributes: &Attributes,
+    ) -> Letter {
+        let payload = event.payload();
+        let Ok(mut claim) = letters.claim_with_timeout(payload.len(), attributes, Duration::ZERO) else {
+            return Letter::NoRoom;
+        };
+        claim.copy_from_slice(payload);
+        // VALIDATE: the copying comes before the look at the fence. Once that is closed the event goes to others, and its
+        // slot to the next lap.
+        self.member.memories.data.fence(Edge::Validate);
+        if self.core.is_fenced() {
+            claim.abort();
+            return Letter::Evicted;
+        }
+        claim.commit();
+        Letter::Written
     }
 
     /// Whether this is the only worker. One that was evicted counts until it has gone: what it held may come back late.
@@ -548,6 +615,11 @@ impl Worker {
     #[cold]
     fn probe(&mut self) -> Result<Option<Ticket>, RecvError> {
         self.look_around(true);
+        if !self.core.is_head_sound() {
+            return Err(RecvError::Corrupt(
+                "the queue's head or tail was changed by somebody else; remove the channel",
+            ));
+        }
         let mut repaired = false;
         // A producer may have died with a whole batch in its hands. Bounded, because the tail is not to be trusted.
         for _ in 0..ORPHANS_MAX {
@@ -605,6 +677,8 @@ impl Drop for Worker {
         if !self.member.is_forked() && !self.give_way() {
             self.core.hand_back();
             self.leave_by_rules();
+            // It may have been refused just now.
+            self.give_way();
         }
     }
 }
@@ -635,8 +709,8 @@ impl Job<'_> {
         self.ticket.position
     }
 
-    /// Says that the event is done. False when the worker was evicted: then the event goes to another, and the work does
-    /// not count. The next take says so, too.
+    /// Says that the event is done. False when the worker was evicted, or the channel is corrupt: then the event goes to
+    /// another, and the work does not count. The next take says so, too.
     #[inline(always)]
     pub fn done(self) -> bool {
         // Without a drop at the end, also in case of a panic, the job stays in registers.

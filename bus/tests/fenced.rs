@@ -10,7 +10,7 @@ mod forks;
 mod scenes;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use children::{Actor, eventually, role, say, stay};
@@ -61,6 +61,7 @@ fn child() {
             say(format!("{stops} stops").as_bytes());
         }
         "evictor dies" => evictors_die(&base),
+        "writes a dead letter" => write_a_dead_letter(&base),
         other => panic!("no role {other}"),
     }
 }
@@ -161,6 +162,88 @@ fn a_stopped_workers_events_go_to_another_and_its_late_done_is_refused() {
         assert!(victim.finish().success());
         queue.repair().unwrap();
         assert!(!life(Life::Evicted) && !life(Life::Dead), "its place is free");
+        assert_eq!(queue.info().unwrap().positions.unfinished, Some(0));
+    }
+}
+
+// ---- stopped while it writes a dead letter ----
+
+/// Bytes of an event that spans several pages.
+const LETTER_BYTES: usize = 3 * PAGE_BYTES;
+const PAGE_BYTES: usize = 4096;
+/// The page that nobody can read before this process was stopped.
+static BARRED: AtomicUsize = AtomicUsize::new(0);
+
+/// A thread has come to the barred page: opens it, and stops the process.
+extern "C" fn stop_at_the_bar(_signal: libc::c_int) {
+    // SAFETY: the page is a whole one of a mapping that stays, and was readable.
+    let opened =
+        unsafe { libc::mprotect(BARRED.load(Ordering::SeqCst) as *mut _, PAGE_BYTES, libc::PROT_READ) };
+    // SAFETY: no preconditions.
+    let stopped = opened == 0 && unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) } == 0;
+    if !stopped {
+        // SAFETY: no preconditions.
+        unsafe { libc::_exit(9) };
+    }
+}
+
+/// Hands an event back as often as may be, takes it once more, and is stopped in the middle of copying it to the
+/// dead-letter queue.
+fn write_a_dead_letter(base: &Path) {
+    let queue = Bus::at(base, "bus").unwrap().attach("c").unwrap();
+    let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+    let ticket = worker.take_ticket_timeout(SOON).unwrap();
+    let body = worker.event(ticket).unwrap().payload().as_ptr() as usize;
+    // A page of the payload alone, not the first: half of the event is copied by then.
+    let page = body.next_multiple_of(PAGE_BYTES) + PAGE_BYTES;
+    assert!(page + PAGE_BYTES <= body + LETTER_BYTES);
+    BARRED.store(page, Ordering::SeqCst);
+    assert!(worker.retry(ticket));
+    let handler: extern "C" fn(libc::c_int) = stop_at_the_bar;
+    // SAFETY: the handler makes system calls only.
+    assert_ne!(unsafe { libc::signal(libc::SIGSEGV, handler as libc::sighandler_t) }, libc::SIG_ERR);
+    // SAFETY: a page of the mapping of the ring, which is read only; whoever reads it comes to the handler.
+    assert_eq!(unsafe { libc::mprotect(page as *mut _, PAGE_BYTES, libc::PROT_NONE) }, 0);
+    say(b"writes");
+    assert_eq!(worker.take_timeout(SOON).map(|job| job.position()).unwrap_err(), RecvError::Evicted);
+    say(b"refused");
+    stay();
+}
+
+/// What it had copied, and what it copies when it comes back, is of two events: neither may become a letter.
+#[test]
+fn a_worker_evicted_while_it_writes_a_dead_letter_writes_none() {
+    for way in WAYS {
+        let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+        let bus = Bus::at(base.path(), "bus").unwrap();
+        let options = ChannelOptions::new(Kind::Queue).slots(SLOTS).slot_bytes(4 * PAGE_BYTES as u64);
+        let options = options.lock_memory(false).pages(railbus::Pages::Ordinary).max_attempts(1);
+        let queue = bus.create("c", &options).unwrap();
+        let mut producer = queue.producer(&SendOptions::default()).unwrap();
+        producer.publish(&event(0, LETTER_BYTES)).unwrap();
+        let mut victim = Actor::start_with("writes a dead letter", base.path(), way);
+        victim.expect("writes");
+        eventually("it is stopped", || is_stopped(victim.pid()));
+        let index = entry_of(&queue, victim.pid() as u32).unwrap();
+        let evicted = queue.evict(Side::Consumers, index, SOON);
+        assert!(matches!(evicted, Ok(Evicted::Fenced { events: 1 })), "{evicted:?}");
+        // Another writes the letter, and works on for more than a lap.
+        let mut heir = queue.worker(&WorkOptions::default()).unwrap();
+        for n in 1..2 * SLOTS {
+            producer.publish_timeout(&event(n, LETTER_BYTES), SOON).unwrap();
+            let job = heir.take_timeout(SOON).unwrap();
+            assert_eq!(number(&job), n);
+            assert!(job.done());
+        }
+        // SAFETY: the pid is of our own child, which was not waited for yet.
+        assert_eq!(unsafe { libc::kill(victim.pid(), libc::SIGCONT) }, 0);
+        victim.expect("refused");
+        let mut undertaker = bus.attach("c.dead").unwrap().worker(&WorkOptions::default()).unwrap();
+        let job = undertaker.take_timeout(SOON).unwrap();
+        assert_eq!((number(&job), job.event().origin().unwrap().position), (0, 0));
+        assert!(job.done());
+        assert!(undertaker.try_take().unwrap().is_none(), "one letter");
+        assert!(victim.finish().success());
         assert_eq!(queue.info().unwrap().positions.unfinished, Some(0));
     }
 }

@@ -111,6 +111,11 @@ fn a_registrant_dies_while_it_sweeps_what_a_dead_worker_left() {
 }
 
 #[test]
+fn a_worker_dies_anywhere_while_it_writes_dead_letters() {
+    drive("worker that buries");
+}
+
+#[test]
 fn a_tap_dies_anywhere() {
     drive("queue tap");
 }
@@ -152,5 +157,5 @@ fn a_topic_publisher_dies_while_it_aborts_what_a_dead_publisher_left() {
 
 #[test]
 fn no_scene_is_forgotten() {
-    assert_eq!(SCENES.len(), 13);
+    assert_eq!(SCENES.len(), 14);
 }

@@ -60,6 +60,7 @@ fn a_stopped_producers_ticket_is_not_skipped() {
 fn a_stopped_workers_event_is_not_handed_out() {
     drive("queue worker");
     drive("registrant that sweeps a dead worker");
+    drive("worker that buries");
 }
 
 #[test]
@@ -87,5 +88,5 @@ fn who_stops_while_it_repairs_and_continues_later_repairs_nothing_wrongly() {
 
 #[test]
 fn every_scene_is_played() {
-    assert_eq!(SCENES.len(), 13);
+    assert_eq!(SCENES.len(), 14);
 }

@@ -185,6 +185,35 @@ fn a_stopped_worker_is_evicted_another_does_its_event_and_its_own_done_is_refuse
 }
 
 #[test]
+fn a_worker_whose_words_were_harmed_ends_as_corrupt_and_another_does_its_event() {
+    for way in ["rseq", "swap"] {
+        let base = Base::new();
+        base.fine("create demo/jobs --kind queue");
+        base.fine_fed("pub demo/jobs", b"one\ntwo\n");
+        let bus = railbus::Bus::at(base.path(), "demo").expect("the bus");
+        let queue = bus.attach("jobs").expect("the queue");
+        let entry = railbus::layout::HEADER_BYTES + railbus::layout::entry(0);
+        // Its fence, as with restartable sequences; and the done word of the event in hand, which another consumer calls
+        // handed back.
+        let (at, word) = match railbus::os::rseq::offset() {
+            Some(_) if way == "rseq" => (entry + railbus::layout::FENCE, r"\0\0\0\0\0\0\0\0"),
+            _ => (queue.header().done_offset as usize, r"\001\0\001\0\0\0\0\0"),
+        };
+        let acks = queue.paths().acks.display();
+        let harm = format!("printf '{word}' | dd of='{acks}' bs=1 seek={at} conv=notrunc 2> /dev/null");
+        let mut command = base.command("work demo/jobs --timeout 60s -n 1 --exec");
+        let worker = base.spawn(command.arg(harm).env("RAILBUS_FENCE", way));
+        let (code, said) = failed("work", worker.finish());
+        assert!(code == 5 && said.contains("corrupt"), "{way}: {code} {said}");
+        let done = base.fine("work demo/jobs --lines -n 2 --timeout 60s");
+        let mut lines: Vec<_> = done.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["one", "two"], "{way}");
+        assert_eq!(base.json("info demo/jobs --json")["positions"]["unfinished"], 0);
+    }
+}
+
+#[test]
 fn rm_refuses_what_is_used_and_prune_keeps_what_holds_something() {
     let base = Base::new();
     for line in ["demo/used", "demo/unused", "demo/jobs --kind queue", "demo/audited", "old/unused"] {

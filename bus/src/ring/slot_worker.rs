@@ -22,6 +22,7 @@ use crate::memory::{Edge, Memory};
 use crate::ring::fence::{self, Stores};
 use crate::ring::orphan::{Sweeper, is_orphan};
 use crate::ring::peers::Peers;
+use crate::ring::registry::{Status, status};
 use crate::ring::word::{self, NO_CLAIM, Slots, claim, done, seq};
 
 /// Most tickets of one take: one bit each in a word.
@@ -63,6 +64,8 @@ pub struct SlotWorker<M> {
     stores: Stores,
     /// A store was refused: nothing is held any more, and nothing is taken.
     refused: bool,
+    /// Which one.
+    refused_at: Option<Taken>,
     /// What was held was handed back after that.
     resigned: bool,
 }
@@ -98,6 +101,7 @@ impl<M: Memory> SlotWorker<M> {
             redo_from: 0,
             stores: Stores::Swap,
             refused: false,
+            refused_at: None,
             resigned: false,
         }
     }
@@ -406,8 +410,15 @@ impl<M: Memory> SlotWorker<M> {
         } else if self.swap(at, from, to) {
             return true;
         }
-        self.refuse();
+        self.refuse_at(ticket, from);
         false
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_at(&mut self, ticket: u64, from: u64) {
+        self.refused_at = Some(Taken { ticket, attempt: word::attempt(from) });
+        self.refuse();
     }
 
     #[inline(never)]
@@ -449,8 +460,50 @@ impl<M: Memory> SlotWorker<M> {
         self.refused
     }
 
-    /// To be called by a worker that finds itself evicted: closes its fence for good and hands back what it held, unless
-    /// that was done. From then on it takes nothing.
+    /// To be called by a worker that was refused though nobody has evicted it. Somebody has changed the word that said what
+    /// it held: if no worker writes such a word, no sweep can tell whose it is, and the event is handed back here.
+    #[cold]
+    pub fn redeem(&mut self) {
+        let Some(Taken { ticket, attempt }) = self.refused_at.take() else { return };
+        let (slots, at) = (self.slots, self.slots.done_offset(ticket));
+        let seen = self.done.load(at, Edge::Done);
+        // HEAD: whoever stores a word of the next lap has taken it from the head before.
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        if seen == slots.free_for(ticket)
+            || self.is_anybodys(seen, ticket)
+            || head > ticket.saturating_add(slots.count)
+        {
+            return;
+        }
+        let event = self.data.load(slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
+        let is_event = event == slots.state(ticket, seq::PUBLISHED);
+        let word = match is_event {
+            true => slots.held(ticket, done::REDO, attempt + 1, 0),
+            false => slots.state(ticket, done::DONE),
+        };
+        // DONE: as in `retry`.
+        if self.done.compare_exchange(at, seen, word, Edge::Done).is_ok() && is_event {
+            self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+        }
+    }
+
+    /// Whether this is a done word of ticket `t` as workers store them, and whoever it says holds it may be there.
+    fn is_anybodys(&self, word: u64, t: u64) -> bool {
+        let worker = word::worker(word) as usize;
+        match word::kind(word) {
+            _ if !self.slots.is_of(word, t) => false,
+            done::DONE => word == self.slots.state(t, done::DONE),
+            done::REDO => true,
+            done::TAKEN if worker < self.consumers => {
+                let state = self.acks.load(layout::entry(worker) + layout::STATE, Edge::State);
+                status(state) != Status::Free
+            }
+            _ => false,
+        }
+    }
+
+    /// To be called by a worker that finds itself evicted, or refused without that: closes its fence for good and hands back
+    /// what it held, unless that was done. From then on it takes nothing.
     #[cold]
     pub fn resign<P: Peers>(&mut self, peers: &P) {
         if self.resigned {
@@ -538,6 +591,20 @@ impl<M: Memory> SlotWorker<M> {
         let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
         let unpublished = !self.slots.is_finished(word, head) && !self.slots.is_newer(word, head);
         (unpublished && self.ring.load(layout::TAIL, Edge::Tail) > head).then_some(head)
+    }
+
+    /// Whether head, tail and the slot at the head may be as they are. No participant that keeps to the rules leaves them
+    /// otherwise: then nothing at the head is ever found, whatever is published. Reads the tail, as
+    /// [`Self::stuck_behind`].
+    pub fn is_head_sound(&self) -> bool {
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        // PUBLISH, TAIL: a producer comes round to the head's slot, in word or tail, after it was done, and so after the
+        // head had moved on.
+        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        let tail = self.ring.load(layout::TAIL, Edge::Tail);
+        let is_near = head <= tail && tail - head <= self.slots.count;
+        let is_sound = is_near && !self.slots.is_newer(word, head);
+        is_sound || self.acks.load(layout::HEAD, Edge::Head) != head
     }
 
     /// Steps over ticket `t` at the head if its producer is dead. The proof is enough; the producers' file is not

@@ -17,11 +17,12 @@ use railbus::inlet::Inlet;
 use railbus::layout;
 use railbus::outlet::Outlet;
 use railbus::reader::Reader;
+use railbus::ring::word::{Slots, seq};
 use railbus::sender::Sender;
 use railbus::{
-    Attributes, Bus, Channel, ChannelOptions, Event, Kind, Pages, Producer, Publisher, SendOptions, Start,
-    SubscribeOptions, Subscriber, Tap, TopicPublisher, TopicSubscriber, TraceContext, Wait, WorkOptions,
-    Worker,
+    Attributes, Bus, Channel, ChannelOptions, Event, Kind, Pages, Producer, Publisher, RecvError,
+    SendOptions, Start, SubscribeOptions, Subscriber, Tap, TopicPublisher, TopicSubscriber, TraceContext,
+    Wait, WorkOptions, Worker,
 };
 
 /// Long enough for a probe of the peers and a sleep.
@@ -77,6 +78,8 @@ impl Dice<'_> {
 pub(crate) struct Harm {
     ring: File,
     acks: File,
+    /// Of both, in bytes.
+    lengths: (u64, u64),
     header: Header,
 }
 
@@ -84,11 +87,9 @@ impl Harm {
     pub(crate) fn of(channel: &Channel) -> Harm {
         let open =
             |path: &Path| OpenOptions::new().read(true).write(true).open(path).expect("a channel's file");
-        Harm {
-            ring: open(&channel.paths().ring),
-            acks: open(&channel.paths().acks),
-            header: channel.header().clone(),
-        }
+        let (ring, acks) = (open(&channel.paths().ring), open(&channel.paths().acks));
+        let bytes = |file: &File| file.metadata().expect("a channel's file").len();
+        Harm { lengths: (bytes(&ring), bytes(&acks)), ring, acks, header: channel.header().clone() }
     }
 
     /// Harms one word. `targets` chooses where: control blocks, registries, data or done words.
@@ -116,8 +117,23 @@ impl Harm {
         let _ = file.write_all_at(&new.to_le_bytes(), at as u64);
     }
 
+    /// Whether an event lies at the head of a queue, published, for whoever takes next.
+    fn has_event_at_head(&self) -> bool {
+        let word = |file: &File, at: u64| {
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, at).is_ok().then(|| u64::from_le_bytes(bytes))
+        };
+        let slots = Slots::new(self.header.slots, self.header.slot_bytes);
+        let head = word(&self.acks, (layout::HEADER_BYTES + layout::HEAD) as u64);
+        head.is_some_and(|head| {
+            let at = self.header.data_offset + (slots.offset(head) + layout::SLOT_SEQ) as u64;
+            word(&self.ring, at) == Some(slots.state(head, seq::PUBLISHED))
+        })
+    }
+
     fn target(&self, dice: &mut Dice<'_>) -> (&File, usize) {
         let control = layout::HEADER_BYTES;
+        let (ring_bytes, acks_bytes) = self.lengths;
         let ring_words = [
             layout::TAIL,
             layout::EVENTS_WAKE,
@@ -153,7 +169,7 @@ impl Harm {
             layout::IN_HAND,
         ];
         let entry = layout::entry(dice.below(4));
-        match dice.below(8) {
+        match dice.below(10) {
             0 | 1 => (&self.ring, control + ring_words[dice.below(ring_words.len())]),
             2 => (&self.acks, control + acks_words[dice.below(acks_words.len())]),
             3 => (&self.ring, control + entry + entry_words[dice.below(entry_words.len())]),
@@ -165,9 +181,15 @@ impl Harm {
                 let slot = dice.below(self.header.slots as usize) * self.header.slot_bytes as usize;
                 (&self.ring, self.header.data_offset as usize + slot + dice.below(2) * 8)
             }
-            _ => {
+            7 => {
                 let word = dice.below(self.header.capacity_bytes as usize / 8) * 8;
                 (&self.ring, self.header.data_offset as usize + word)
+            }
+            // Any word behind a header: control block, registry, table of sequences, done words, data.
+            any => {
+                let (file, bytes) =
+                    if any == 8 { (&self.ring, ring_bytes) } else { (&self.acks, acks_bytes) };
+                (file, control + dice.below((bytes as usize - control) / 8) * 8)
             }
         }
     }
@@ -176,6 +198,7 @@ impl Harm {
 /// The options of the channels that are harmed: small, so that every word matters.
 pub(crate) fn options(kind: Kind, first_position: u64) -> ChannelOptions {
     let options = ChannelOptions::new(kind).lock_memory(false).pages(Pages::Ordinary).consumers_max(6);
+    let options = options.watermarks(80, 40);
     let options = options.first_position(first_position & !7);
     match kind {
         Kind::Stream => options.capacity_bytes(4096),
@@ -191,7 +214,7 @@ pub(crate) fn harmed_ring(bus: &Bus, name: &str, kind: Kind, data: &[u8]) {
     let keyed = kind == Kind::Queue && dice.byte() & 1 == 0;
     let channel = bus.create(name, &options(kind, first).keyed(keyed)).expect("a channel");
     let harm = Harm::of(&channel);
-    let mut user = User::new(channel);
+    let mut user = User::alone(channel);
     while dice.is_fresh() {
         if dice.byte() & 3 == 0 {
             harm.harm(&mut dice);
@@ -207,11 +230,14 @@ pub(crate) struct User {
     publisher: Option<Publisher>,
     subscribers: [Option<Subscriber>; 2],
     producer: Option<Producer>,
-    worker: Option<Worker>,
+    /// And whether it takes whatever lies at the head.
+    worker: Option<(Worker, bool)>,
     tap: Option<Tap>,
     topic_publisher: Option<TopicPublisher>,
     topic_subscribers: [Option<TopicSubscriber>; 2],
     tickets: Vec<railbus::Ticket>,
+    /// Of a user that is alone: what lies at the head, it must get, or an error.
+    watch: Option<Harm>,
     /// What was read, so that no read is optimised away.
     pub(crate) sum: u64,
 }
@@ -228,14 +254,23 @@ impl User {
             topic_publisher: None,
             topic_subscribers: [None, None],
             tickets: Vec::new(),
+            watch: None,
             sum: 0,
         }
+    }
+
+    /// For a channel that nobody else uses, or harms but between two uses.
+    pub(crate) fn alone(channel: Channel) -> User {
+        let watch = (channel.header().kind == Kind::Queue).then(|| Harm::of(&channel));
+        User { watch, ..User::new(channel) }
     }
 
     /// One use of one handle.
     pub(crate) fn act(&mut self, dice: &mut Dice<'_>) {
         let wait = if dice.byte() & 7 == 0 { Wait::Park { spin: Duration::ZERO } } else { Wait::Spin };
-        let sending = SendOptions { wait, ..SendOptions::default() };
+        let sequenced = dice.byte() & 7 == 0;
+        let name = if sequenced { "numbers".to_owned() } else { String::new() };
+        let sending = SendOptions { wait, sequenced, name, ..SendOptions::default() };
         let reading = subscribe(dice, wait);
         let leave = dice.byte() & 31 == 0;
         match (self.channel.header().kind, dice.byte() & 1) {
@@ -291,9 +326,11 @@ impl User {
                 if leave {
                     self.tickets.clear();
                 }
-                let worker = kept(&mut self.worker, leave, || self.channel.worker(&working));
-                if let Some(worker) = worker {
-                    add(&mut self.sum, work(worker, &mut self.tickets, dice));
+                let takes_any = priority == 0 && !self.channel.header().keyed;
+                let open = || Ok((self.channel.worker(&working)?, takes_any));
+                if let Some((worker, takes_any)) = kept(&mut self.worker, leave, open) {
+                    let watch = self.watch.as_ref().filter(|_| *takes_any);
+                    add(&mut self.sum, work(worker, &mut self.tickets, watch, dice));
                 }
             }
         }
@@ -331,10 +368,16 @@ fn send<R: Outlet>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
         _ => dice.below(49),
     };
     let payload = &payload[..bytes];
-    match dice.below(6) {
+    match dice.below(8) {
         0 => {
             let _ = sender.publish_timeout(payload, MOMENT);
         }
+        // Refused by those that do not number.
+        6 => {
+            let number = sender.resume_point().map_or(1, |last| last.wrapping_add(1));
+            let _ = sender.publish_numbered_timeout(number, payload, &Attributes::default(), MOMENT);
+        }
+        7 => _ = (sender.is_under_pressure(), sender.refusal()),
         1 => {
             let _ = sender.try_publish_batch(&[payload, &payload[..bytes / 2], &[]]);
         }
@@ -384,16 +427,38 @@ fn read<R: Inlet>(reader: &mut Reader<R>, dice: &mut Dice<'_>) -> u64 {
     }
 }
 
-fn work(worker: &mut Worker, tickets: &mut Vec<railbus::Ticket>, dice: &mut Dice<'_>) -> u64 {
+fn work(
+    worker: &mut Worker,
+    tickets: &mut Vec<railbus::Ticket>,
+    watch: Option<&Harm>,
+    dice: &mut Dice<'_>,
+) -> u64 {
+    let waits = watch.is_some_and(Harm::has_event_at_head);
+    let nothing = |how| {
+        assert!(!waits, "an event lies at the head, and a worker gets neither it nor an error from {how}");
+        0
+    };
     match dice.below(6) {
-        0 => worker.take_timeout(MOMENT).map_or(0, |job| {
-            let sum = sum(&job.event());
-            job.done();
-            sum
-        }),
-        1 => worker.try_take().map_or(0, |job| job.map_or(0, |job| sum(&job.event()))),
+        0 => match worker.take_timeout(MOMENT) {
+            Ok(job) => {
+                let sum = sum(&job.event());
+                job.done();
+                sum
+            }
+            Err(RecvError::TimedOut) => nothing("take_timeout"),
+            Err(_) => 0,
+        },
+        1 => match worker.try_take() {
+            Ok(Some(job)) => sum(&job.event()),
+            Ok(None) => nothing("try_take"),
+            Err(_) => 0,
+        },
         2 | 3 => {
-            tickets.extend(worker.take_ticket().unwrap_or(None));
+            match worker.take_ticket() {
+                Ok(Some(ticket)) => tickets.push(ticket),
+                Ok(None) => _ = nothing("take_ticket"),
+                Err(_) => {}
+            }
             tickets.iter().filter_map(|&ticket| worker.event(ticket)).fold(0, |all, event| all ^ sum(&event))
         }
         4 => tickets.pop().map_or(0, |ticket| worker.done(ticket).into()),

@@ -88,6 +88,7 @@ pub(crate) const SCENES: &[(&str, Scene, u64)] = &[
     ("queue producer", queue_producer, 3),
     ("queue worker", queue_worker, 6),
     ("registrant that sweeps a dead worker", sweeping_registrant, 3),
+    ("worker that buries", burying_worker, 6),
     ("queue tap", queue_tap, 6),
     ("topic publisher", topic_publisher, 3),
     ("topic subscriber", topic_subscriber, 6),
@@ -747,6 +748,107 @@ fn sweeping_registrant(stage: &mut Stage<'_>) {
     stage.act(work, || ());
     let other = patiently(|| channel.worker(&working()));
     go_on_working(stage, producer, other, vec![0]);
+}
+
+/// Events that were delivered as often as may be: each becomes a dead letter.
+const POISON: u64 = 6;
+const MAX_ATTEMPTS: u32 = 2;
+
+/// A worker dies while it writes dead letters, and with events in hand that are not to be buried yet.
+fn burying_worker(stage: &mut Stage<'_>) {
+    stage.kind = Kind::Queue;
+    let slots = |bytes| ChannelOptions::new(Kind::Queue).slots(SLOTS).slot_bytes(bytes).lock_memory(false);
+    let first = stage.first(Kind::Queue);
+    let letters = stage.bus.create("letters", &slots(256).first_position(first)).expect("a channel");
+    let options = slots(128).first_position(first).max_attempts(MAX_ATTEMPTS);
+    let queue = stage.bus.create("c", &options.dead_letters(Some("letters".into()))).expect("a channel");
+    let mut producer = queue.producer(&sending()).unwrap();
+    publish(&mut producer, OLD, 0, POISON, || ());
+    let mut worker = queue.worker(&WorkOptions::default()).unwrap();
+    for _ in 0..POISON * MAX_ATTEMPTS as u64 {
+        worker.take_timeout(HANG).expect("poison").retry();
+    }
+    // Half of the time the others are there from the beginning.
+    let worker = (stage.variant >= 3).then_some(worker);
+    publish(&mut producer, OLD, POISON, 28 - POISON, || ());
+    stage.act(bury, || ());
+    let mut other = worker.unwrap_or_else(|| queue.worker(&working()).unwrap());
+    let mut seen = Vec::new();
+    for n in 28..28 + 3 * SLOTS {
+        publish(&mut producer, OLD, n, 1, || take_some(&mut other, &mut seen));
+    }
+    drop(producer);
+    drop(other);
+    take_to_the_end(&mut queue.worker(&working()).unwrap(), &mut seen);
+    let mut times = vec![0u64; 28 + 3 * SLOTS as usize];
+    seen.iter().for_each(|&n| times[n as usize] += 1);
+    let (poison, fresh) = times.split_at(POISON as usize);
+    assert!(poison.iter().all(|&times| times == 0), "delivered more than {MAX_ATTEMPTS} times");
+    // As if the poison had been done: its end is a letter.
+    let times: Vec<u64> = (0..POISON).map(|n| letter_due(stage, n)).chain(fresh.iter().copied()).collect();
+    check_deliveries(stage, &times);
+    let mut undertaker = letters.worker(&working()).unwrap();
+    let mut written = Vec::new();
+    take_to_the_end(&mut undertaker, &mut written);
+    for n in 0..POISON {
+        let letters = written.iter().filter(|&&letter| letter == n).count() as u64;
+        // Killed between the letter and the done, it is written once more.
+        let most = 1 + u64::from(stage.shared.get(EVENTS + n as usize) == FINISHING);
+        assert!((1..=most).contains(&letters), "{letters} letters of event {n}, at most {most}");
+    }
+    assert!(written.iter().all(|&letter| letter < POISON), "{written:?}");
+}
+
+/// How often somebody else than the actor had to end event `n`.
+fn letter_due(stage: &Stage<'_>, n: u64) -> u64 {
+    u64::from(stage.shared.get(EVENTS + n as usize) != FINISHED)
+}
+
+/// Takes what was handed back, and buries it in the order in which a worker does; works on the rest, and leaves some open.
+fn bury(base: &Path, shared: &Shared) {
+    let part = Part::register(base, CHANNEL, Side::Consumers, ROLE_WORKER, "").expect("a place");
+    let grave = Part::register(base, "bus/letters", Side::Producers, ROLE_PRODUCER, "").expect("a place");
+    let mut core = worker_of(&part);
+    let mut letters = SlotProducer::<_, false>::new(
+        grave.ring,
+        grave.acks,
+        grave.data,
+        grave.done,
+        grave.registered.index,
+        grave.slots(),
+        grave.producers(),
+        grave.consumers(),
+    );
+    for round in 0..POISON + 6 {
+        let Some(taken) = core.take(1 + round as u32 % 3) else { return };
+        let body =
+            part.read(core.body_offset(taken.ticket), frame::body_bytes(core.header(taken.ticket)) as usize);
+        let n = number(&body) as usize;
+        shared.set(EVENTS + n, TAKEN);
+        if u32::from(taken.attempt) < MAX_ATTEMPTS {
+            if round % 3 == 0 {
+                shared.set(EVENTS + n, FINISHING);
+                assert!(core.done(taken.ticket));
+                shared.set(EVENTS + n, FINISHED);
+            }
+            continue;
+        }
+        let claim = letters.claim(1).expect("room").first;
+        grave.write(letters.body_offset(claim), &body);
+        assert!(!core.is_fenced());
+        shared.set(EVENTS + n, FINISHING);
+        letters.publish(claim, frame::header(body.len() as u32, 0, 0));
+        assert!(core.done(taken.ticket));
+        shared.set(EVENTS + n, FINISHED);
+    }
+    core.hand_back();
+    // What was handed back is not in hand any more.
+    for n in 0..28 {
+        if shared.get(EVENTS + n) == TAKEN {
+            shared.set(EVENTS + n, 0);
+        }
+    }
+    part.registry.leave(&part.registered, false);
 }
 
 fn queue_tap(stage: &mut Stage<'_>) {

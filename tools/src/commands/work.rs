@@ -26,7 +26,7 @@ Examples:
 A command gets the payload on its standard input, and RAILBUS_POSITION, RAILBUS_ATTEMPT, \
 RAILBUS_TYPE_ID and, of an event with a trace context, TRACEPARENT in its environment. If it fails, the event is handed back for redelivery. Ends with exit \
 code 0 at -n, --until-closed, SIGINT, SIGTERM, or when the output is closed; what was not done by then is \
-handed back. An evicted worker ends with exit code 7: what it had in hand is done by others.";
+handed back. An evicted worker ends with exit code 7, one that finds the channel corrupt with 5: what it had in hand is done by others.";
 
 /// Most events in this worker's hands: others shall have some, too.
 const HANDS: usize = 32;
@@ -146,10 +146,12 @@ fn execute(worker: &mut Worker, ticket: Ticket, command: &str, progress: &mut Pr
     let bytes = event.payload().len() as u64;
     let status = run_command(command, &event, ticket)?;
     if status.success() {
-        if !worker.done(ticket) && worker.is_evicted() {
+        if worker.done(ticket) {
+            progress.add(1, bytes);
+        } else if worker.is_evicted() {
             return Err(evicted(1));
         }
-        progress.add(1, bytes);
+        // If it is not done for another reason, the next take says it.
         return Ok(());
     }
     worker.retry(ticket);
