@@ -392,6 +392,10 @@ fn completions_for_the_usual_shells() {
     {
         let script = base.fine(&format!("completions {shell}"));
         assert!(script.contains(word) && script.contains("wait-subscribers"), "{shell}");
+        assert!(script.contains("dead-letters") && script.contains("version"), "{shell}");
+        for hidden in ["demo-actor", "bench,worker", "One process of a measurement"] {
+            assert!(!script.contains(hidden), "{shell} offers {hidden}");
+        }
     }
     let script = base.file("bash");
     std::fs::write(&script, base.fine("completions bash")).expect("written");
