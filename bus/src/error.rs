@@ -277,11 +277,15 @@ impl From<SendError> for Error {
         let text = error.to_string();
         match error {
             SendError::TooLong { .. } => Error::invalid("event", text),
+            SendError::NotSequenced => Error::invalid("number of an event", text),
             SendError::TimedOut => Error::TimedOut { what: "room in the channel".into(), after_ms: 0 },
             SendError::Forked => Error::Forked,
             SendError::Corrupt(why) => Error::corrupt("channel", why),
             SendError::NoWorker => Error::PeerGone { what: "the channel's last worker".into(), why: text },
-            _ => Error::Busy { what: "channel".into(), why: text },
+            SendError::Evicted => evicted(),
+            SendError::Full | SendError::Dropped | SendError::Diverted { .. } => {
+                Error::Busy { what: "all room in the channel".into(), why: text }
+            }
         }
     }
 }
@@ -294,9 +298,16 @@ impl From<RecvError> for Error {
             RecvError::Forked => Error::Forked,
             RecvError::Corrupt(why) => Error::corrupt("channel", why),
             RecvError::Closed => Error::PeerGone { what: "the last publisher".into(), why: text },
-            _ => Error::Busy { what: "channel".into(), why: text },
+            RecvError::Evicted => evicted(),
+            RecvError::Lost { .. } => Error::Busy { what: "the place of unread events".into(), why: text },
+            RecvError::HandsFull => Error::Busy { what: "every hand of this worker".into(), why: text },
         }
     }
+}
+
+fn evicted() -> Error {
+    let why = "it was evicted, by an operator or because it held others up; attach again";
+    Error::PeerGone { what: "this participant".into(), why: why.into() }
 }
 
 #[cfg(test)]
@@ -312,6 +323,14 @@ mod tests {
         let missing = Error::io("open", "/p", io::Error::from_raw_os_error(libc::ENOENT));
         assert_eq!(missing.to_string(), "cannot open: the path does not exist (/p)");
         assert_eq!(missing.exit_code(), 3);
+    }
+
+    #[test]
+    fn who_was_evicted_is_not_told_that_something_is_taken() {
+        for error in [Error::from(SendError::Evicted), Error::from(RecvError::Evicted)] {
+            assert_eq!(error.exit_code(), 7);
+            assert!(error.to_string().starts_with("this participant is gone: it was evicted"), "{error}");
+        }
     }
 
     #[test]

@@ -79,12 +79,12 @@ pub(crate) fn send_failed(channel: &ChannelName, error: SendError) -> Failure {
 
 /// Why nothing comes from `channel`.
 pub(crate) fn receive_failed(channel: &ChannelName, error: RecvError) -> Failure {
-    let (text, code) = match error {
-        RecvError::Evicted => (evicted("consumer", channel), 7),
-        RecvError::Corrupt(why) => (corrupt(channel, why), 5),
-        error => (format!("{channel}: {error}"), Error::from(error).exit_code()),
+    let text = match error {
+        RecvError::Evicted => evicted("consumer", channel),
+        RecvError::Corrupt(why) => corrupt(channel, why),
+        error => format!("{channel}: {error}"),
     };
-    Failure::Told { text, code }
+    Failure::Told { text, code: Error::from(error).exit_code() }
 }
 
 fn evicted(who: &str, channel: &ChannelName) -> String {
@@ -115,7 +115,7 @@ mod tests {
         for (failure, code, words) in [
             (
                 send_failed(&channel, SendError::Evicted),
-                1,
+                7,
                 ["publisher of demo/ticks was evicted", "start it again"],
             ),
             (
