@@ -20,7 +20,7 @@ LIBS_PRIVATE := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 include bindings/python/rules.mk
 .PHONY: help all build demo python test test-deep bench doctor layout header golden library fmt lint install install-library \
 	test-tools test-go go-conformance clean tools-present fmt-present \
-	layout-fresh
+	layout-fresh fuzz-builds
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -49,10 +49,14 @@ test: fmt-present test-tools go-conformance ## format, lints and all tests (some
 	@$(MAKE) --no-print-directory test-go
 
 test-deep: fmt-present test-tools go-conformance ## the same with deeper models and thousands of kills (an hour)
-	@$(MAKE) --no-print-directory python-ready
+	@$(MAKE) --no-print-directory python-ready fuzz-builds
 	RAILBUS_DEEP=1 $(CARGO) test --workspace --no-fail-fast --release
 	@$(MAKE) --no-print-directory python-test-deep
 	@$(MAKE) --no-print-directory test-go GO_TESTS=test-deep
+
+# The fuzz targets are a workspace of their own, which nothing else builds; to run them needs a nightly compiler.
+fuzz-builds: tools-present
+	$(CARGO) check --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 
 # The Go package is left out, with the reason, where there is no Go (or pkg-config) and root does not install it.
 GO_TESTS ?= test

@@ -91,8 +91,6 @@ const (
 	ErrClaim Code = C.RAILBUS_CLAIM
 	// ErrWrongVersion says that the library is of another version than the header this package was compiled with.
 	ErrWrongVersion Code = C.RAILBUS_WRONG_VERSION
-	// ErrInterrupted says that a signal interrupted a wait.
-	ErrInterrupted Code = C.RAILBUS_INTERRUPTED
 	// ErrNotSequenced says that the publisher does not number its events: open it with a name and Sequenced.
 	ErrNotSequenced Code = C.RAILBUS_NOT_SEQUENCED
 	// ErrPanic says that railbus has a bug. The handle can only be closed.
@@ -107,7 +105,7 @@ var symbols = map[Code]string{
 	ErrNoHugePages: "NO_HUGE_PAGES", ErrBusy: "BUSY", ErrPeerGone: "PEER_GONE", ErrForked: "FORKED", ErrIO: "IO",
 	ErrEvicted: "EVICTED", ErrTooLong: "TOO_LONG", ErrNoWorker: "NO_WORKER", ErrClosed: "CLOSED_HANDLE",
 	ErrWrongLength: "WRONG_LENGTH", ErrNotHeld: "NOT_HELD", ErrClaim: "CLAIM", ErrWrongVersion: "WRONG_VERSION",
-	ErrInterrupted: "INTERRUPTED", ErrPanic: "PANIC", ErrPublishedBefore: "PUBLISHED_BEFORE",
+	ErrPanic: "PANIC", ErrPublishedBefore: "PUBLISHED_BEFORE",
 	ErrNotSequenced: "NOT_SEQUENCED", ErrEndOfJournal: "END", ErrDiverted: "DIVERTED",
 }
 

@@ -22,10 +22,10 @@ pub enum Error {
         /// Its range, or the contradiction.
         why: String,
     },
-    /// No such bus, channel or participant.
-    #[error("{what} does not exist ({path}); create it with `railbus create`, or check $RAILBUS_DIR", path = path.display())]
+    /// No such bus, channel, participant or file.
+    #[error("{what} does not exist ({path}){advice}", path = path.display(), advice = how_to_have(what))]
     NotFound {
-        /// What was looked for.
+        /// What was looked for: "channel demo/ticks", "bus demo"; of those the text says how to have them.
         what: String,
         /// Where it would be.
         path: PathBuf,
@@ -101,11 +101,11 @@ pub enum Error {
         why: String,
     },
     /// A deadline passed.
-    #[error("timed out after {after_ms} ms waiting for {what}")]
+    #[error("timed out{after} waiting for {what}", after = after(*after_ms))]
     TimedOut {
         /// What was waited for.
         what: String,
-        /// For how long, in ms.
+        /// For how long, in ms; 0 if that was not at all, or is not known.
         after_ms: u64,
     },
     /// A peer that is needed has died or left.
@@ -166,13 +166,25 @@ impl Error {
                 path,
                 why: format!("{source}; ask the owner for the right, or run as another user"),
             },
-            Some(libc::ENOENT) => Error::NotFound { what: format!("the file to {action}"), path },
+            Some(libc::ENOENT) => Error::NotFound { what: format!("cannot {action}: the path"), path },
             Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => {
                 Error::NoSpace { what: path.display().to_string(), why: format!("{source} (to {action})") }
             }
             _ => Error::Io { action, path, source },
         }
     }
+}
+
+/// What to do about what was not found, if that is what one creates.
+fn how_to_have(what: &str) -> &'static str {
+    match what.split(' ').next() {
+        Some("channel" | "bus") => "; create it with `railbus create`, or check $RAILBUS_DIR",
+        _ => "",
+    }
+}
+
+fn after(after_ms: u64) -> String {
+    if after_ms == 0 { String::new() } else { format!(" after {after_ms} ms") }
 }
 
 /// Why an event was not published. Small, because it is made on the hot path.
@@ -218,9 +230,6 @@ pub enum SendError {
     /// Shared words hold what no correct peer writes.
     #[error("the channel is corrupt: {0}")]
     Corrupt(&'static str),
-    /// A signal interrupted the wait, and the caller asked to be told.
-    #[error("interrupted by a signal")]
-    Interrupted,
     /// The handle was not opened to number its events.
     #[error("this publisher does not number its events: open it with a name, and `sequenced`")]
     NotSequenced,
@@ -256,9 +265,6 @@ pub enum RecvError {
     /// Shared words hold what no correct peer writes.
     #[error("the channel is corrupt: {0}")]
     Corrupt(&'static str),
-    /// A signal interrupted the wait, and the caller asked to be told.
-    #[error("interrupted by a signal")]
-    Interrupted,
     /// This worker has as many events in hand as it was opened for; it must finish one first.
     #[error(
         "as many events in hand as this worker was opened for (in_hand_max): finish one, or hand it back"
@@ -271,11 +277,15 @@ impl From<SendError> for Error {
         let text = error.to_string();
         match error {
             SendError::TooLong { .. } => Error::invalid("event", text),
+            SendError::NotSequenced => Error::invalid("number of an event", text),
             SendError::TimedOut => Error::TimedOut { what: "room in the channel".into(), after_ms: 0 },
             SendError::Forked => Error::Forked,
             SendError::Corrupt(why) => Error::corrupt("channel", why),
             SendError::NoWorker => Error::PeerGone { what: "the channel's last worker".into(), why: text },
-            _ => Error::Busy { what: "channel".into(), why: text },
+            SendError::Evicted => evicted(),
+            SendError::Full | SendError::Dropped | SendError::Diverted { .. } => {
+                Error::Busy { what: "all room in the channel".into(), why: text }
+            }
         }
     }
 }
@@ -288,7 +298,46 @@ impl From<RecvError> for Error {
             RecvError::Forked => Error::Forked,
             RecvError::Corrupt(why) => Error::corrupt("channel", why),
             RecvError::Closed => Error::PeerGone { what: "the last publisher".into(), why: text },
-            _ => Error::Busy { what: "channel".into(), why: text },
+            RecvError::Evicted => evicted(),
+            RecvError::Lost { .. } => Error::Busy { what: "the place of unread events".into(), why: text },
+            RecvError::HandsFull => Error::Busy { what: "every hand of this worker".into(), why: text },
         }
+    }
+}
+
+fn evicted() -> Error {
+    let why = "it was evicted, by an operator or because it held others up; attach again";
+    Error::PeerGone { what: "this participant".into(), why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_create_is_said_of_channels_only() {
+        let text = |what: &str| Error::NotFound { what: what.into(), path: "/p".into() }.to_string();
+        assert!(text("channel demo/ticks").contains("railbus create"));
+        assert!(text("bus demo").contains("$RAILBUS_DIR"));
+        assert_eq!(text("consumer:3 of demo/ticks"), "consumer:3 of demo/ticks does not exist (/p)");
+        let missing = Error::io("open", "/p", io::Error::from_raw_os_error(libc::ENOENT));
+        assert_eq!(missing.to_string(), "cannot open: the path does not exist (/p)");
+        assert_eq!(missing.exit_code(), 3);
+    }
+
+    #[test]
+    fn who_was_evicted_is_not_told_that_something_is_taken() {
+        for error in [Error::from(SendError::Evicted), Error::from(RecvError::Evicted)] {
+            assert_eq!(error.exit_code(), 7);
+            assert!(error.to_string().starts_with("this participant is gone: it was evicted"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_not_known_is_not_told() {
+        assert_eq!(Error::from(RecvError::TimedOut).to_string(), "timed out waiting for an event");
+        assert_eq!(Error::from(SendError::TimedOut).to_string(), "timed out waiting for room in the channel");
+        let known = Error::TimedOut { what: "an event of demo/ticks".into(), after_ms: 20 };
+        assert_eq!(known.to_string(), "timed out after 20 ms waiting for an event of demo/ticks");
     }
 }

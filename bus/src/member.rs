@@ -233,7 +233,7 @@ impl Member {
         }
         let registered = registered.map_err(|refused| match is_made_anew(&locks) {
             true => made_anew(channel),
-            false => explain(refused, channel, side, &registry),
+            false => explain(refused, channel, side, &registry, &who.name),
         })?;
         if channel.is_removed()? {
             // The name may belong to another channel by now: a handle to this one would meet nobody.
@@ -523,7 +523,13 @@ fn made_anew(channel: &Channel) -> Error {
     Error::Busy { what: format!("channel {}", channel.name()), why: why.to_owned() }
 }
 
-fn explain(refused: Refused, channel: &Channel, side: Side, registry: &Registry<Mapped>) -> Error {
+fn explain(
+    refused: Refused,
+    channel: &Channel,
+    side: Side,
+    registry: &Registry<Mapped>,
+    name: &str,
+) -> Error {
     let (who, entries) = match side {
         Side::Producers => ("publishers", channel.header().producers_max),
         Side::Consumers => ("consumers", channel.header().consumers_max),
@@ -547,8 +553,8 @@ fn explain(refused: Refused, channel: &Channel, side: Side, registry: &Registry<
             ),
         },
         Refused::NameTaken(index) => Error::Busy {
-            what: format!("the name in {channel}"),
-            why: format!("process {} uses it", registry.pid(index)),
+            what: format!("the name {name:?} in {channel}"),
+            why: format!("process {} uses it; end that one, or choose another name", registry.pid(index)),
         },
     }
 }

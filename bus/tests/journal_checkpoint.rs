@@ -168,6 +168,56 @@ fn a_checkpoint_that_has_seen_more_than_the_journal_of_a_lost_channel_is_refused
 }
 
 #[test]
+fn a_checkpoint_of_a_lost_incarnation_is_refused_however_often_the_channel_was_made_again() -> Result<()> {
+    let place = Place::new();
+    let directory = recorded(&place);
+    let channel = place.bus().attach("orders")?;
+    let end = channel.journal_positions()?.end;
+    channel.checkpoint("behind")?.save(end, b"")?;
+    channel.checkpoint("ahead")?.save(end + 16, b"")?;
+    drop(channel);
+    for incarnation in 2..=4u64 {
+        // What a reboot does.
+        std::fs::remove_dir_all(place.base.path().join("market")).expect("the files of the bus");
+        let channel = railbus::journal::restore(&place.bus(), "orders", place.disk.path())?.channel;
+        assert_eq!(channel.header().incarnation, incarnation);
+        // It comes to positions far behind both checkpoints, except that incarnation 3 leaves nothing at all.
+        if incarnation != 3 {
+            let recorder = Recorder::start(&channel, place.disk.path(), &RecorderOptions::default())?;
+            let mut publisher = channel.publisher(&SendOptions::default())?;
+            let position = (0..100).map(|_| publisher.publish(b"another")).last().expect("events")?;
+            channel.wait_durable(position, Duration::from_secs(60))?;
+            recorder.stop()?;
+            assert!(channel.header().first_position < end + 16 || incarnation > 2);
+            let positions = channel.journal_positions()?;
+            assert!(positions.end > end + 16);
+            let own = format!("of{incarnation}");
+            channel.checkpoint(&own)?.save(positions.end, b"")?;
+            assert_eq!(
+                Checkpoint::open(&directory, &own)?.load()?.map(|saved| saved.incarnation),
+                Some(incarnation)
+            );
+            let refused = channel.checkpoint("ahead")?.load();
+            assert!(
+                matches!(&refused, Err(Error::Corrupt { why, .. }) if why.contains("incarnation 2")),
+                "{refused:?}"
+            );
+            assert_eq!(channel.checkpoint("behind")?.load()?.map(|saved| saved.position), Some(end));
+            if incarnation == 4 {
+                assert!(channel.checkpoint("of2")?.load()?.is_some(), "all of it was durable");
+            }
+        }
+        let refused = Checkpoint::open(&directory, "ahead")?.load();
+        assert!(
+            matches!(&refused, Err(Error::Corrupt { why, .. }) if why.contains("not durable")),
+            "{refused:?}"
+        );
+        assert!(Checkpoint::open(&directory, "behind")?.load()?.is_some());
+    }
+    Ok(())
+}
+
+#[test]
 fn a_saver_that_is_killed_leaves_what_it_said_or_the_next() -> Result<()> {
     let place = Place::new();
     let directory = recorded(&place);

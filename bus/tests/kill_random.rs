@@ -393,8 +393,6 @@ fn topic(base: &Path, moments: &mut Moments, most: u64) -> u64 {
         assert!(start_of_hang.elapsed() < HANG);
         std::thread::sleep(Duration::from_micros(100));
     }
-    // Both count as readers before they have joined: nothing is published for a while yet.
-    std::thread::sleep(Duration::from_millis(20));
     let start = |place: usize| match place {
         0 | 1 => forked(|| {
             let mut publisher = patiently(|| channel.topic_publisher(&SendOptions::default()));

@@ -183,7 +183,6 @@ fn each_side_repairs_with_its_own_rights(bus: &Bus) {
     while watch.readers() == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    std::thread::sleep(Duration::from_millis(20));
     as_user(PRODUCER, || {
         let mut producer = bus.attach("queue").unwrap().producer(&SendOptions::default()).unwrap();
         let topic = bus.attach("topic").unwrap();
@@ -249,8 +248,6 @@ fn parked_without_membarrier(base: &Path, reader_refused: bool, publisher_refuse
         while publisher.readers() == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        // It counts as a reader a little before it has joined.
-        std::thread::sleep(Duration::from_millis(50));
         for n in 0..ROUNDS {
             publisher.publish(&event(n, 16)).unwrap();
             let job = worker.take_timeout(HANG).unwrap();

@@ -213,11 +213,6 @@
 #define RAILBUS_WRONG_VERSION -20
 
 /**
- * A signal interrupted the wait.
- */
-#define RAILBUS_INTERRUPTED -21
-
-/**
  * The sender does not number its events: open it with a name and `RAILBUS_SEQUENCED`.
  */
 #define RAILBUS_NOT_SEQUENCED -22

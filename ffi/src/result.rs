@@ -73,8 +73,6 @@ pub const RAILBUS_NOT_HELD: i32 = -18;
 pub const RAILBUS_CLAIM: i32 = -19;
 /// The header and the library are of different versions.
 pub const RAILBUS_WRONG_VERSION: i32 = -20;
-/// A signal interrupted the wait.
-pub const RAILBUS_INTERRUPTED: i32 = -21;
 /// The sender does not number its events: open it with a name and `RAILBUS_SEQUENCED`.
 pub const RAILBUS_NOT_SEQUENCED: i32 = -22;
 /// A bug in railbus: it panicked. The handle can only be closed.
@@ -176,7 +174,6 @@ impl From<SendError> for Failure {
             SendError::Evicted => RAILBUS_EVICTED,
             SendError::Forked => RAILBUS_FORKED,
             SendError::Corrupt(_) => RAILBUS_CORRUPT,
-            SendError::Interrupted => RAILBUS_INTERRUPTED,
             SendError::NotSequenced => RAILBUS_NOT_SEQUENCED,
             _ => RAILBUS_IO,
         };
@@ -193,7 +190,6 @@ impl From<RecvError> for Failure {
             RecvError::Evicted => RAILBUS_EVICTED,
             RecvError::Forked => RAILBUS_FORKED,
             RecvError::Corrupt(_) => RAILBUS_CORRUPT,
-            RecvError::Interrupted => RAILBUS_INTERRUPTED,
             RecvError::HandsFull => RAILBUS_BUSY,
             _ => RAILBUS_IO,
         };
@@ -258,7 +254,6 @@ pub extern "C" fn railbus_describe(code: i32) -> *const c_char {
         RAILBUS_NOT_HELD => c"this worker does not hold the event",
         RAILBUS_CLAIM => c"a claim is open, or missing",
         RAILBUS_WRONG_VERSION => c"header and library are of different versions",
-        RAILBUS_INTERRUPTED => c"interrupted by a signal",
         RAILBUS_NOT_SEQUENCED => c"the sender does not number its events",
         RAILBUS_PANIC => c"a bug in railbus: it panicked",
         _ => c"not a result of railbus",

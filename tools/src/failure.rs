@@ -1,6 +1,6 @@
 //! How a command fails: one line on stderr, and one of the program's stable exit codes.
 
-use railbus::{Error, RecvError, SendError};
+use railbus::{ChannelName, Error, RecvError, SendError};
 use std::io::{self, ErrorKind};
 
 /// What a command returns.
@@ -66,21 +66,35 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<SendError> for Failure {
-    fn from(error: SendError) -> Failure {
-        // The hot path's errors say what matters in one phrase; `Error` knows the exit code.
-        Failure::Told { text: error.to_string(), code: Error::from(error).exit_code() }
-    }
+/// Why nothing was published to `channel`. The hot path's errors say what matters in one phrase, not where; [`Error`]
+/// knows the exit code.
+pub(crate) fn send_failed(channel: &ChannelName, error: SendError) -> Failure {
+    let text = match error {
+        SendError::Evicted => evicted("publisher", channel),
+        SendError::Corrupt(why) => corrupt(channel, why),
+        error => format!("{channel}: {error}"),
+    };
+    Failure::Told { text, code: Error::from(error).exit_code() }
 }
 
-impl From<RecvError> for Failure {
-    fn from(error: RecvError) -> Failure {
-        let code = match error {
-            RecvError::Evicted => 7,
-            error => Error::from(error).exit_code(),
-        };
-        Failure::Told { text: error.to_string(), code }
-    }
+/// Why nothing comes from `channel`.
+pub(crate) fn receive_failed(channel: &ChannelName, error: RecvError) -> Failure {
+    let text = match error {
+        RecvError::Evicted => evicted("consumer", channel),
+        RecvError::Corrupt(why) => corrupt(channel, why),
+        error => format!("{channel}: {error}"),
+    };
+    Failure::Told { text, code: Error::from(error).exit_code() }
+}
+
+fn evicted(who: &str, channel: &ChannelName) -> String {
+    format!(
+        "this {who} of {channel} was evicted, by an operator or because it held others up; start it again"
+    )
+}
+
+fn corrupt(channel: &ChannelName, why: &str) -> String {
+    format!("{channel} is corrupt: {why}; remove it with `railbus rm {channel}`, and create it again")
 }
 
 /// A failed write to standard output.
@@ -88,5 +102,46 @@ pub(crate) fn output_failed(error: io::Error) -> Failure {
     match error.kind() {
         ErrorKind::BrokenPipe => Failure::Closed,
         _ => Error::io("write to", "standard output", error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_hot_path_says_is_told_with_the_channel_and_what_to_do() {
+        let channel: ChannelName = "demo/ticks".parse().expect("a name");
+        for (failure, code, words) in [
+            (
+                send_failed(&channel, SendError::Evicted),
+                7,
+                ["publisher of demo/ticks was evicted", "start it again"],
+            ),
+            (
+                receive_failed(&channel, RecvError::Evicted),
+                7,
+                ["consumer of demo/ticks was evicted", "start it again"],
+            ),
+            (
+                send_failed(&channel, SendError::Corrupt("x")),
+                5,
+                ["demo/ticks is corrupt: x", "railbus rm demo/ticks"],
+            ),
+            (
+                receive_failed(&channel, RecvError::Corrupt("x")),
+                5,
+                ["is corrupt: x", "railbus rm demo/ticks"],
+            ),
+            (
+                send_failed(&channel, SendError::TooLong { bytes: 9, max: 8 }),
+                2,
+                ["demo/ticks: the event has 9", "--slot-bytes"],
+            ),
+            (receive_failed(&channel, RecvError::TimedOut), 8, ["demo/ticks: timed out", "an event"]),
+        ] {
+            let Failure::Told { text, code: found } = failure else { panic!("{words:?}") };
+            assert!(found == code && words.iter().all(|word| text.contains(word)), "{found} {text}");
+        }
     }
 }

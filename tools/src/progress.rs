@@ -1,6 +1,8 @@
-//! How far a long transfer is, on stderr, if that is a terminal: never in a pipe or a log.
+//! How far a long transfer is, and how much it was in the end, on stderr, if that is a terminal: never in a pipe or a log.
 
+use crate::failure::note;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use railbus::os::pages::bytes_text;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -54,6 +56,21 @@ impl Progress {
     /// Events so far.
     pub(crate) fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Their bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Ends, with what was counted as the last line on stderr, if it is wanted and that is a terminal: "17 events (3 KiB)
+    /// from demo/ticks".
+    pub(crate) fn tell(self, wanted: bool, about: &str) {
+        let (events, bytes) = (self.events, self.bytes);
+        drop(self);
+        if wanted && std::io::stderr().is_terminal() {
+            note(&format!("{events} events ({}) {about}", bytes_text(bytes)));
+        }
     }
 }
 

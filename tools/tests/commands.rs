@@ -288,6 +288,20 @@ fn exit_codes_tell_what_is_the_matter() {
     assert!(code == 1 && said.contains("3 bytes before the end of event 2; the 1 before"), "{code} {said}");
     let output = base.command("ls").env("RAILBUS_DIR", "").output().expect("it runs");
     assert_eq!(failed("ls", output).0, 2);
+    // What to create is said of what one creates, and of nothing else.
+    let (code, said) = base.fails("demo /nonexistent");
+    assert!(code == 3 && said.contains("/nonexistent") && !said.contains("railbus create"), "{code} {said}");
+    let output = base.command("create demo/x").env("RAILBUS_DIR", "/proc/x").output().expect("it runs");
+    let (code, said) = failed("create", output);
+    assert!(code == 3 && said.contains("cannot make the directory") && said.contains("/proc/x"), "{said}");
+    assert!(!said.contains("`railbus create`"), "{said}");
+    let mut held = base.start("sub demo/ticks --name audit --durable");
+    base.await_live("demo/ticks", "consumer", 1);
+    let (code, said) = base.fails("sub demo/ticks --name audit --durable");
+    assert!(code == 1 && said.contains("the name \"audit\" in demo/ticks is taken"), "{code} {said}");
+    assert!(said.contains("choose another name"), "{said}");
+    held.signal(libc::SIGINT);
+    assert!(held.status().success());
 }
 
 #[test]
@@ -310,6 +324,7 @@ fn damaged_files_are_corrupt_and_can_be_removed() {
         for line in ["info demo/ticks", "sub demo/ticks -n 1", "pub demo/ticks"] {
             let (code, said) = base.fails(line);
             assert!(code == 5, "{damage}: {line}: {code}: {said}");
+            assert!(said.contains("railbus rm demo/ticks") || damage == "layout", "{damage}: {line}: {said}");
         }
         let json = base.json("ls --json");
         assert!(json["channels"][0]["error"].is_string(), "{json}");
@@ -406,6 +421,10 @@ fn completions_for_the_usual_shells() {
     {
         let script = base.fine(&format!("completions {shell}"));
         assert!(script.contains(word) && script.contains("wait-subscribers"), "{shell}");
+        assert!(script.contains("dead-letters") && script.contains("version"), "{shell}");
+        for hidden in ["demo-actor", "bench,worker", "One process of a measurement"] {
+            assert!(!script.contains(hidden), "{shell} offers {hidden}");
+        }
     }
     let script = base.file("bash");
     std::fs::write(&script, base.fine("completions bash")).expect("written");

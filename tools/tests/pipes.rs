@@ -298,7 +298,19 @@ fn what_is_dropped_is_told_and_is_no_success() {
     let (code, said) = program::failed("pub", output);
     assert!(code == 1 && said.contains("36 of 100 events were dropped"), "{code} {said}");
     assert_eq!(base.json("info demo/jobs --json")["counters"]["dropped"], 36);
-    assert_eq!(base.fine("work demo/jobs --until-closed"), numbers(1..=64));
+    // The counts are of one run, and are there whether it succeeds or not.
+    let output = base.feed("pub demo/jobs --json", b"one\nthree\n");
+    let counts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let of = |dropped, bytes| {
+        serde_json::json!({
+            "channel": "demo/jobs", "events": 2, "bytes": bytes, "dropped": dropped, "diverted": 0,
+        })
+    };
+    assert_eq!((output.status.code(), counts), (Some(1), of(2, 8)));
+    base.fine("work demo/jobs -n 2");
+    let output = base.fine_fed("pub demo/jobs --json", b"65\n66\n");
+    assert_eq!(output.parse::<serde_json::Value>().expect("JSON"), of(0, 4));
+    assert_eq!(base.fine("work demo/jobs --until-closed"), numbers(3..=66));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The README's shell commands, run as a newcomer would: copied, in order, with the program in `$PATH`.
+//! The README's shell commands, run as a newcomer would: copied, in order, where the program is in `target/release`. They
+//! leave no file and no channel behind.
 
 use std::process::Command;
 
@@ -13,11 +14,13 @@ fn the_commands_of_the_readme_work() {
     let work = tempfile::tempdir().expect("a directory");
     std::fs::copy(format!("{root}/README.md"), work.path().join("README.md")).expect("a copy");
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_railbus"));
-    let path = format!("{}:{}", program.parent().expect("a directory").display(), env!("PATH"));
+    // As after `make demo`.
+    let built = work.path().join("target/release");
+    std::fs::create_dir_all(&built).expect("a directory");
+    std::os::unix::fs::symlink(program, built.join("railbus")).expect("a link");
     let output = Command::new("bash")
         .args(["-e", "-o", "pipefail", "-c", &commands])
         .current_dir(work.path())
-        .env("PATH", path)
         .env("RAILBUS_DIR", base.path())
         .output()
         .expect("bash");
@@ -28,4 +31,19 @@ fn the_commands_of_the_readme_work() {
         out.contains("1000 events in 1 segments") && out.contains("\n1000\n"),
         "the journal:\n{out}\n{err}"
     );
+    let mut left: Vec<_> = std::fs::read_dir(work.path())
+        .expect("a list")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["README.md", "target"]);
+    // An empty bus stays, as its owner has made it.
+    let channels = program_says(program, base.path(), "ls");
+    assert!(!channels.contains("demo/"), "{channels}");
+}
+
+fn program_says(program: &std::path::Path, base: &std::path::Path, line: &str) -> String {
+    let output = Command::new(program).arg(line).env("RAILBUS_DIR", base).output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

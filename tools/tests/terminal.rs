@@ -268,3 +268,28 @@ fn a_channel_that_is_removed_meanwhile_is_said_to_be_gone() {
     terminal.press("q");
     assert!(terminal.ends().success());
 }
+
+#[test]
+fn what_was_published_and_read_is_counted_in_the_last_line() {
+    let base = Base::new();
+    base.fine("create demo/ticks");
+    base.fine("create demo/jobs --kind queue");
+    for channel in ["demo/ticks", "demo/jobs"] {
+        let mut terminal = Terminal::start(base.command(&format!("pub {channel} -n 2")), 24, 80);
+        terminal.press("one\nthree\n");
+        assert!(terminal.ends().success());
+        terminal.shows(&["one", &format!("railbus: 2 events (8 B) to {channel}")]);
+    }
+    for (line, told) in [
+        ("sub demo/ticks --from oldest -n 2", Some("railbus: 2 events (8 B) from demo/ticks")),
+        ("tap demo/jobs -n 0", Some("railbus: 0 events (0 B) from demo/jobs")),
+        ("work demo/jobs -n 1", Some("railbus: 1 events (3 B) of demo/jobs done")),
+        ("work demo/jobs -n 1 --quiet", None),
+    ] {
+        let mut terminal = Terminal::start(base.command(line), 24, 80);
+        assert!(terminal.ends().success());
+        let text = terminal.text();
+        let last = text.lines().rfind(|line| !line.is_empty()).unwrap_or_default();
+        assert!(told.map_or(last == "three", |told| last == told), "{line}: {text}");
+    }
+}

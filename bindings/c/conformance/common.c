@@ -87,7 +87,6 @@ const char *symbol(int32_t result) {
         {RAILBUS_NOT_HELD, "NOT_HELD"},
         {RAILBUS_CLAIM, "CLAIM"},
         {RAILBUS_WRONG_VERSION, "WRONG_VERSION"},
-        {RAILBUS_INTERRUPTED, "INTERRUPTED"},
         {RAILBUS_NOT_SEQUENCED, "NOT_SEQUENCED"},
         {RAILBUS_PANIC, "PANIC"},
     };

@@ -23,7 +23,7 @@ use crate::channel::replace::{Fence, Replacement};
 use crate::channel::{ChannelOptions, Header, Kind, Maps, Permissions};
 use crate::error::{Error, Result};
 use crate::info::{Info, Life};
-use crate::journal::{JournalState, journal_of, write_incarnation};
+use crate::journal::{JournalState, incarnations, journal_of};
 use crate::layout;
 use crate::member::Memories;
 use crate::memory::{Edge, Memory};
@@ -154,7 +154,7 @@ impl Channel {
         })?;
         if let Some(directory) = journal {
             // Before anybody can see a position of it: should it be lost before it is recorded, no later one has its number.
-            write_incarnation(&directory, incarnation)?;
+            incarnations::note(&directory, incarnation - 1, incarnation, first_position)?;
         }
         let created = replacement.commit(self.attached(), &fence)?;
         let channel = Channel::new(self.bus(), created.attached, Some(created.pages))?;

@@ -67,12 +67,23 @@ pub fn attach(base: &Path, channel: &ChannelName) -> Result<Attached> {
     for _ in 0..20 {
         last = match attach_once(channel, &paths) {
             Err(Attempt::Again(error)) => error,
-            Err(Attempt::Failed(error)) => return Err(error),
+            Err(Attempt::Failed(error)) => return Err(advise(channel, error)),
             Ok(attached) => return Ok(attached),
         };
         std::thread::sleep(Duration::from_millis(1));
     }
-    Err(last)
+    Err(advise(channel, last))
+}
+
+/// Says what to do about files that are harmed, whatever it was that showed it.
+fn advise(channel: &ChannelName, error: Error) -> Error {
+    match error {
+        Error::Corrupt { what, why } => Error::Corrupt {
+            what,
+            why: format!("{why}; remove the channel with `railbus rm {channel}`, and create it again"),
+        },
+        error => error,
+    }
 }
 
 enum Attempt {
@@ -101,7 +112,7 @@ fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Resu
     let mut paths = paths.clone();
     let mut acks = open(&paths.acks, true).map_err(|error| match error {
         Error::NotFound { .. } => {
-            let why = format!("{} is missing; remove the channel with `railbus rm`", paths.acks.display());
+            let why = format!("{} is missing", paths.acks.display());
             Attempt::Again(Error::corrupt(format!("channel {channel}"), why))
         }
         error => Attempt::Failed(error),
@@ -114,8 +125,7 @@ fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Resu
         paths.acks = old;
     }
     if header != other {
-        let why =
-            "its two files belong to different channels; remove the channel with `railbus rm`".to_owned();
+        let why = "its two files belong to different channels".to_owned();
         return Err(Attempt::Again(Error::corrupt(format!("channel {channel}"), why)));
     }
     let lengths = header.lengths();
@@ -194,9 +204,7 @@ fn check_length(file: &File, path: &Path, expected: u64) -> Result<()> {
         return Ok(());
     }
     let state = if found < expected { "truncated" } else { "too long" };
-    let why = format!(
-        "it is {state}: {found} bytes, its header says {expected}; remove the channel with `railbus rm`"
-    );
+    let why = format!("it is {state}: {found} bytes, its header says {expected}");
     Err(Error::corrupt(path.display().to_string(), why))
 }
 

@@ -83,9 +83,7 @@ impl Header {
         match fields.long(layout::MAGIC) {
             layout::MAGIC_VALUE => {}
             0 => {
-                return Err(corrupt(
-                    "its creation was never finished; remove it with `railbus rm`".to_owned(),
-                ));
+                return Err(corrupt("its creation was never finished".to_owned()));
             }
             other => return Err(corrupt(format!("not a railbus file: it starts with {other:#018x}"))),
         }

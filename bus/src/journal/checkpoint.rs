@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use self::file::{Content, Header};
 use super::format::checksum;
+use super::incarnations::{self, Begun};
 use crate::bus::Channel;
 use crate::channel::Header as ChannelHeader;
 use crate::channel::name::check_name;
@@ -78,9 +79,10 @@ pub struct Checkpoint {
     directory: PathBuf,
     name: String,
     channel_id: [u8; 16],
+    /// The incarnation that saves are of.
     incarnation: u64,
-    /// Where that incarnation begins, if the channel itself was asked.
-    first_position: Option<u64>,
+    /// Where the incarnations up to it began that anything is known to have been recorded of.
+    begun: Vec<Begun>,
     /// The number of the newest; 0 for none.
     number: u64,
     /// Which of the two files is the newest.
@@ -96,7 +98,10 @@ impl Channel {
     pub fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
         let &ChannelHeader { channel_id, incarnation, first_position, .. } = self.header();
         let directory = self.journal_positions()?.directory;
-        Checkpoint::of(&directory, channel_id, incarnation, Some(first_position), name)
+        let mut begun = incarnations::read(&directory)?;
+        begun.retain(|begun| begun.incarnation < incarnation);
+        begun.push(Begun { incarnation, first_position: Some(first_position) });
+        Checkpoint::of(&directory, channel_id, incarnation, begun, name)
     }
 }
 
@@ -112,26 +117,30 @@ impl Checkpoint {
     /// [`Error::Invalid`] for a name that is none.
     pub fn open(journal: impl AsRef<Path>, name: &str) -> Result<Checkpoint> {
         let opened = super::Journal::open(journal.as_ref())?;
-        let (channel_id, incarnation) = (opened.channel().channel_id, opened.latest().incarnation);
-        Checkpoint::of(journal.as_ref(), channel_id, incarnation, None, name)
+        let (channel_id, recorded) = (opened.channel().channel_id, opened.latest().incarnation);
+        let mut begun = incarnations::read(journal.as_ref())?;
+        let incarnation = begun.last().map_or(recorded, |newest| newest.incarnation.max(recorded));
+        // Whether anybody has ever seen a later one, only the channel knows.
+        begun.retain(|begun| begun.incarnation <= recorded);
+        Checkpoint::of(journal.as_ref(), channel_id, incarnation, begun, name)
     }
 
     fn of(
         journal: &Path,
         channel_id: [u8; 16],
         incarnation: u64,
-        first_position: Option<u64>,
+        begun: Vec<Begun>,
         name: &str,
     ) -> Result<Checkpoint> {
         check_name("checkpoint", name)?;
         let directory = journal.join(CHECKPOINTS);
-        match fs::create_dir(&directory) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(Error::io("make the directory", &directory, error));
-            }
-            Err(_) => {}
-            Ok(()) => sync_directory(journal)?,
+        if let Err(error) = fs::create_dir(&directory)
+            && error.kind() != ErrorKind::AlreadyExists
+        {
+            return Err(Error::io("make the directory", &directory, error));
         }
+        // Also if it was there: whoever made it may have been killed before this.
+        sync_directory(journal)?;
         let path = directory.join(format!("{name}.lock"));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -152,7 +161,7 @@ impl Checkpoint {
             name: name.to_owned(),
             channel_id,
             incarnation,
-            first_position,
+            begun,
             number: 0,
             newest: 1,
             _lock: file,
@@ -166,8 +175,9 @@ impl Checkpoint {
     /// The newest that is whole; `None` when nothing was saved yet.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when there is one and none is whole, or when the channel was lost and made again, and the
-    /// checkpoint has seen more than its journal (see [`Channel::checkpoint`], which knows); [`Error::Io`].
+    /// [`Error::Corrupt`] when there is one and none is whole, or when the channel was lost and made again, once or often, and
+    /// the checkpoint has seen more than its journal had then; [`Error::Io`]. An incarnation that has recorded nothing yet only
+    /// [`Channel::checkpoint`] knows.
     pub fn load(&self) -> Result<Option<Saved>> {
         if let Some((_, saved)) = self.find_newest()? {
             return self.check_incarnation(saved).map(Some);
@@ -183,19 +193,20 @@ impl Checkpoint {
     }
 
     /// A channel that was lost with its memory is made again where its journal ends. Who had seen more has seen what
-    /// nobody else will, and other events have these positions now.
+    /// nobody else will, and other events have these positions now: of the next incarnation, or of any later one.
     fn check_incarnation(&self, saved: Saved) -> Result<Saved> {
-        let Some(first) = self.first_position else { return Ok(saved) };
-        if saved.incarnation >= self.incarnation || saved.position <= first {
+        let later = self.begun.iter().filter(|begun| begun.incarnation > saved.incarnation);
+        let lost = later.filter_map(|begun| Some((begun.incarnation, begun.first_position?)));
+        let Some((next, first)) = { lost }.find(|&(_, first)| first < saved.position) else {
             return Ok(saved);
-        }
+        };
         Err(Error::corrupt(
             format!("checkpoint {} of {}", self.name, self.directory.display()),
             format!(
                 "it is of position {} in incarnation {} of the channel, which was lost and made again from position {first} \
-                 on: events that it has seen were not durable. Remove it to begin anew, and save only what \
-                 `wait_durable` has vouched for",
-                saved.position, saved.incarnation
+                 on (incarnation {next}): events that it has seen were not durable, and others have their positions now. \
+                 Remove {}.a and {}.b there to begin anew, and save only what `wait_durable` has vouched for",
+                saved.position, saved.incarnation, self.name, self.name
             ),
         ))
     }

@@ -8,7 +8,6 @@
 //! A channel that was removed on purpose is not lost: removing leaves a note in the journal's directory ([`lost`] looks
 //! for it). Nor is one lost whose journal ends in a part that is corrupt: that is an error, with the place named.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::bus::{Bus, Channel};
@@ -19,6 +18,7 @@ use crate::journal::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, RecordKind, SECTOR_BYTES,
     SegmentHeader,
 };
+use crate::journal::incarnations;
 use crate::journal::opening::{Locked, REMOVED, directory_of, numbers, take_over};
 use crate::journal::options::RecorderOptions;
 use crate::journal::recovery::Recovered;
@@ -29,9 +29,6 @@ use crate::journal::store::Store;
 use crate::journal::writer::Identity;
 use crate::layout::HEADER_BYTES;
 use crate::ring::frame;
-
-/// The file that names the newest incarnation of a channel that was made again.
-const INCARNATION: &str = "incarnation";
 
 /// A channel that was made again.
 #[derive(Debug)]
@@ -159,7 +156,10 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
         let options = RecorderOptions { segment_bytes: owner.segment_bytes, ..RecorderOptions::default() };
         taken_over = take_over(&locked, &mut recovered, &stage, &identity, owner.unit, &options)?;
     }
-    owner.incarnation = owner.incarnation.max(read_incarnation(&directory)?);
+    // Those that were begun after the last one recorded have left nothing; their numbers are used all the same.
+    let recorded = owner.incarnation;
+    let begun = incarnations::read(&directory)?.last().map_or(0, |begun| begun.incarnation);
+    owner.incarnation = recorded.max(begun);
     for other in header.dead_letters.iter().chain(&header.divert_to) {
         let other = ChannelName::new(name.bus(), other)?;
         let is_there = other.paths(bus.base()).ring.exists();
@@ -169,7 +169,7 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
     }
     let plan = plan(&locked, &directory, header, &owner, &recovered)?;
     let (subscriptions, unfinished) = (plan.cursors.0.len(), plan.unfinished.len());
-    write_incarnation(&directory, plan.header.incarnation + 1)?;
+    incarnations::note(&directory, recorded, plan.header.incarnation + 1, plan.end)?;
     let channel = plan.make(bus, name)?;
     Ok(Restored {
         channel,
@@ -179,32 +179,6 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
         torn_bytes: recovered.torn_bytes,
         taken_over,
     })
-}
-
-/// The newest incarnation that was begun, as [`write_incarnation`] noted it; 0 if none was.
-fn read_incarnation(directory: &Path) -> Result<u64> {
-    let path = directory.join(INCARNATION);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            Error::corrupt(
-                path.display().to_string(),
-                "it must hold a number; remove it if you know the channel is new",
-            )
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(Error::io("read", path, error)),
-    }
-}
-
-/// Notes, durably, that an incarnation is begun, before anybody can see one of its positions: should it be lost before its
-/// first segment is written, no later one has its number.
-pub(crate) fn write_incarnation(directory: &Path, incarnation: u64) -> Result<()> {
-    let (path, new) = (directory.join(INCARNATION), directory.join("incarnation.tmp"));
-    let fail = |error| Error::io("write", &path, error);
-    let mut file = std::fs::File::create(&new).map_err(fail)?;
-    writeln!(file, "{incarnation}").and_then(|()| file.sync_all()).map_err(fail)?;
-    std::fs::rename(&new, &path).map_err(fail)?;
-    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
 }
 
 /// The channel's header page in the newest segment that has one: decoded, and as it is.

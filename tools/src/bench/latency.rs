@@ -217,7 +217,7 @@ fn lead<T: Transport, P: Pace>(
             bare_after_ns,
             value: channel.trimmed_ns(),
             limit: (limit_before_ns + limit_after_ns) / 2.0,
-            samples: channel.next - first,
+            events: channel.next - first,
         };
         if let Some((_, of_channel, of_limit)) = found.iter_mut().find(|found| found.0 == block.bin()) {
             channel.record(of_channel, clock);

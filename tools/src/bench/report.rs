@@ -47,7 +47,7 @@ pub struct LatencyReport {
     pub kind: Kind,
     /// Bytes per event.
     pub payload_bytes: usize,
-    /// Round trips in `rtt_ns`.
+    /// Round trips in `rtt_ns`: those that were stamped. `events` of `bins` and `overall` counts all.
     pub samples: u64,
     /// Round trips over the channel, of the blocks in `bin`.
     pub rtt_ns: Percentiles,
@@ -275,7 +275,7 @@ pub fn of_throughput(
         ratio: found.ratio,
         ratio_range: found.ratio_range,
         bin,
-        samples: found.samples,
+        samples: found.events,
         producers: args.producers,
         consumers: args.consumers,
         batch: args.batch,

@@ -80,8 +80,8 @@ pub struct Block {
     pub value: f64,
     /// The physical limit of the same, from the measurements before and after the block.
     pub limit: f64,
-    /// Samples, or events, in the block.
-    pub samples: u64,
+    /// Events in the block: round trips, or one way; stamped or not.
+    pub events: u64,
 }
 
 impl Block {
@@ -101,8 +101,8 @@ impl Block {
 pub struct Medians {
     /// How many blocks there are, over all repetitions.
     pub blocks: usize,
-    /// Samples, or events, in them.
-    pub samples: u64,
+    /// Events in them: round trips, or one way; stamped or not.
+    pub events: u64,
     /// Median over repetitions of the median value.
     pub value: f64,
     /// The same of the limit.
@@ -126,7 +126,7 @@ pub fn medians(repetitions: &[Vec<Block>], wanted: impl Fn(&Block) -> bool) -> O
     let ratios = each(Block::ratio);
     Some(Medians {
         blocks: chosen.iter().map(Vec::len).sum(),
-        samples: chosen.iter().flatten().map(|block| block.samples).sum(),
+        events: chosen.iter().flatten().map(|block| block.events).sum(),
         value: median(each(|block| block.value))?,
         limit: median(each(|block| block.limit))?,
         ratio_range: ratios.iter().fold((f64::MAX, f64::MIN), |(low, high), &r| (low.min(r), high.max(r))),
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     fn block(bare: (f64, f64), value: f64, limit: f64) -> Block {
-        Block { bare_before_ns: bare.0, bare_after_ns: bare.1, value, limit, samples: 10 }
+        Block { bare_before_ns: bare.0, bare_after_ns: bare.1, value, limit, events: 10 }
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         ];
         assert_eq!(reported_bin(&repetitions), Bin::Near);
         let found = medians(&repetitions, |block| block.bin() == Bin::Near).expect("there are near blocks");
-        assert_eq!((found.blocks, found.samples), (3, 30));
+        assert_eq!((found.blocks, found.events), (3, 30));
         assert_eq!(found.ratio, (1.25 + 1.4) / 2.0);
         assert_eq!(found.ratio_range, (1.25, 1.4));
         assert_eq!(medians(&repetitions, |block| block.bin() == Bin::Close), None);

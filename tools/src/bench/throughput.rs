@@ -355,7 +355,7 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<LeaderResult>
             bare_after_ns: after.0,
             value: rate,
             limit: (before.1 + after.1) / 2.0,
-            samples: count * plan.producers as u64,
+            events: count * plan.producers as u64,
         });
         before = after;
     }

@@ -1,7 +1,7 @@
 //! `railbus completions`: a script that completes this program's command lines in a shell.
 
 use crate::failure::{Outcome, output_failed};
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use std::io::Write;
 
@@ -22,6 +22,20 @@ pub(crate) struct CompletionsArgs {
 /// Prints the script.
 pub(crate) fn run(args: &CompletionsArgs) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::Program::command(), "railbus", &mut script);
+    let mut program = visible(&crate::Program::command()).version(env!("CARGO_PKG_VERSION"));
+    clap_complete::generate(args.shell, &mut program, "railbus", &mut script);
     std::io::stdout().lock().write_all(&script).map_err(output_failed)
+}
+
+/// A command without the ones below it that are none of the user's: the scripts would offer those, too.
+fn visible(command: &Command) -> Command {
+    let below = || command.get_subcommands();
+    if below().next().is_none() {
+        return command.clone();
+    }
+    Command::new(command.get_name().to_owned())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .visible_aliases(command.get_visible_aliases().map(str::to_owned))
+        .args(command.get_arguments())
+        .subcommands(below().filter(|command| !command.is_hide_set()).map(visible))
 }

@@ -59,7 +59,8 @@ pub(crate) struct CreateArgs {
     /// Do not lock the channel in memory
     #[arg(long)]
     no_lock: bool,
-    /// What publishing does when there is no room: block, drop-newest, or divert (needs --divert-to)
+    /// What publishing does when there is no room: block, drop-newest, divert (needs --divert-to), or lossy-readers
+    /// (no subscriber holds a publisher up; those that are too slow lose events)
     #[arg(long, default_value = "block", value_name = "POLICY")]
     overflow: Overflow,
     /// Name of the queue or topic in the same bus that takes what finds no room; it must be there

@@ -5,9 +5,10 @@
 
 use crate::commands::create::GeometryArgs;
 use crate::commands::publish_key::KeyArgs;
-use crate::failure::{Failure, Outcome, note};
+use crate::failure::{Failure, Outcome, note, send_failed};
 use crate::framing::{Cut, CutError};
 use crate::open;
+use crate::output::print_json;
 use crate::progress::Progress;
 use crate::units::{parse_bytes, parse_time};
 use railbus::outlet::Outlet;
@@ -15,6 +16,7 @@ use railbus::sender::Sender;
 use railbus::{
     Attributes, ChannelName, ChannelOptions, Error, Kind, Overflow, SendError, SendOptions, TraceContext,
 };
+use serde_json::json;
 use std::io::{ErrorKind, IsTerminal, Read};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -27,6 +29,7 @@ Examples:
   railbus pub demo/jobs --lines --rate 1000 --timeout 5s < jobs.txt
   railbus pub demo/ticks --traceparent \"$TRACEPARENT\" < FILE    carries a W3C trace context
   railbus pub demo/orders --key-field 2 < orders.txt            to a keyed queue: in order by customer
+  railbus pub demo/ticks --json < FILE                          prints what was published, in the end
   railbus pub demo/new --create --kind topic --type-id 7 < lines.txt
 
 Exit code 0 says that all of the input is published; 7 that a queue is full and has no live worker, 8 \
@@ -81,7 +84,11 @@ pub(crate) struct PublishArgs {
     kind: Kind,
     #[command(flatten)]
     geometry: GeometryArgs,
-    /// No progress on the terminal
+    /// In the end print a JSON object: channel, events and bytes of the input that were handled, and how many of the
+    /// events were dropped or diverted
+    #[arg(long)]
+    json: bool,
+    /// No progress and no counts on the terminal
     #[arg(short, long)]
     quiet: bool,
 }
@@ -171,6 +178,11 @@ impl<'a, R: Outlet> Pump<'a, R> {
     }
 
     fn run(mut self) -> Outcome {
+        let outcome = self.pump();
+        self.finish(outcome)
+    }
+
+    fn pump(&mut self) -> Outcome {
         self.await_subscribers()?;
         self.started = Instant::now();
         let mut input = std::io::stdin().lock();
@@ -202,7 +214,7 @@ impl<'a, R: Outlet> Pump<'a, R> {
             buffer.copy_within(used..filled, 0);
             filled -= used;
         }
-        self.finish()
+        Ok(())
     }
 
     /// Events that may still be published.
@@ -244,7 +256,11 @@ impl<'a, R: Outlet> Pump<'a, R> {
                 self.publish_one(batch[0])?;
                 1
             } else {
-                match self.sender.try_publish_batch(batch)? {
+                match self
+                    .sender
+                    .try_publish_batch(batch)
+                    .map_err(|error| send_failed(&self.args.channel, error))?
+                {
                     0 => {
                         self.publish_one(batch[0])?;
                         1
@@ -294,7 +310,7 @@ impl<'a, R: Outlet> Pump<'a, R> {
                     let after_ms = waited.elapsed().as_millis() as u64;
                     return Err(Error::TimedOut { what, after_ms }.into());
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(send_failed(&self.args.channel, error)),
             }
         }
     }
@@ -332,19 +348,32 @@ impl<'a, R: Outlet> Pump<'a, R> {
         }
     }
 
-    fn finish(self) -> Outcome {
+    /// Tells what was done, however it ended.
+    fn finish(self, outcome: Outcome) -> Outcome {
         let (dropped, diverted) = (self.sender.dropped(), self.sender.diverted());
-        let (events, channel) = (self.progress.events(), &self.args.channel);
+        let (events, bytes, channel) = (self.progress.events(), self.progress.bytes(), &self.args.channel);
         let why = self.refusal(None);
+        self.progress.tell(!self.args.quiet, &format!("to {channel}"));
+        let printed = match self.args.json {
+            true => print_json(&json!({
+                "channel": channel.to_string(),
+                "events": events,
+                "bytes": bytes,
+                "dropped": dropped,
+                "diverted": diverted,
+            })),
+            false => Ok(()),
+        };
         if diverted > 0 {
             note(&format!("{diverted} of {events} events were diverted: {channel} was full ({why})"));
         }
-        if dropped == 0 {
-            return Ok(());
+        outcome?;
+        if dropped > 0 {
+            return Err(Failure::new(format!(
+                "{dropped} of {events} events were dropped: {channel} was full ({why}), and its policy is {}",
+                self.overflow
+            )));
         }
-        Err(Failure::new(format!(
-            "{dropped} of {events} events were dropped: {channel} was full ({why}), and its policy is {}",
-            self.overflow
-        )))
+        printed
     }
 }

@@ -3,7 +3,7 @@
 //! Events are held in the ring until they are written out: what a durable subscription has acknowledged was
 //! printed. Killed between the two, it prints some events again: at least once.
 
-use crate::failure::{Failure, Outcome, note};
+use crate::failure::{Failure, Outcome, note, receive_failed};
 use crate::framing::Print;
 use crate::interrupt;
 use crate::open;
@@ -67,7 +67,7 @@ pub(crate) struct ReadingArgs {
     /// Fail when no event comes for this long
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     timeout: Option<Duration>,
-    /// No progress on the terminal
+    /// No progress and no counts on the terminal
     #[arg(short, long)]
     quiet: bool,
 }
@@ -160,7 +160,7 @@ pub(crate) fn print_events<R: Inlet>(
                 last_event = Instant::now();
                 continue;
             }
-            Err(Step::Recv(error)) => match ended(error) {
+            Err(Step::Recv(error)) => match ended(error, channel) {
                 Some(outcome) => break outcome,
                 None => continue,
             },
@@ -184,14 +184,14 @@ pub(crate) fn print_events<R: Inlet>(
                 }
             }
             Err(error) => {
-                if let Some(outcome) = ended(error) {
+                if let Some(outcome) = ended(error, channel) {
                     break outcome;
                 }
             }
         }
     };
     let lost = reader.lost();
-    drop(progress);
+    progress.tell(!args.quiet, &format!("from {channel}"));
     if lost > 0 {
         note(&format!("{lost} events were lost in all: this subscriber was overrun"));
     }
@@ -228,13 +228,13 @@ fn print_batch<R: Inlet>(
 }
 
 /// The outcome if an error ends the subscription; a loss is told, and does not.
-fn ended(error: RecvError) -> Option<Outcome> {
+fn ended(error: RecvError, channel: &ChannelName) -> Option<Outcome> {
     match error {
         RecvError::Lost { .. } => {
-            note(&error.to_string());
+            note(&format!("{channel}: {error}"));
             None
         }
         RecvError::Closed => Some(Ok(())),
-        error => Some(Err(error.into())),
+        error => Some(Err(receive_failed(channel, error))),
     }
 }

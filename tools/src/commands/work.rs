@@ -4,7 +4,7 @@
 //! delivered to another worker.
 
 use crate::commands::subscribe::OutputArgs;
-use crate::failure::{Failure, Outcome, note};
+use crate::failure::{Failure, Outcome, note, receive_failed};
 use crate::output::EventOutput;
 use crate::progress::Progress;
 use crate::units::parse_time;
@@ -63,7 +63,7 @@ pub(crate) struct WorkArgs {
     /// Fail when no event comes for this long
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     timeout: Option<Duration>,
-    /// No progress on the terminal
+    /// No progress and no counts on the terminal
     #[arg(short, long)]
     quiet: bool,
 }
@@ -82,6 +82,13 @@ pub(crate) fn run(args: &WorkArgs) -> Outcome {
     let mut worker = channel.worker(&options)?;
     let mut output = EventOutput::new();
     let mut progress = Progress::begin(!args.quiet && !std::io::stdout().is_terminal(), None);
+    let outcome = take(&mut worker, args, &mut output, &mut progress);
+    progress.tell(!args.quiet, &format!("of {} done", args.channel));
+    outcome
+}
+
+/// Takes events until it is to end.
+fn take(worker: &mut Worker, args: &WorkArgs, output: &mut EventOutput, progress: &mut Progress) -> Outcome {
     let mut last_event = Instant::now();
     loop {
         let left = args.count.map_or(u64::MAX, |count| count.saturating_sub(progress.events()));
@@ -99,14 +106,14 @@ pub(crate) fn run(args: &WorkArgs) -> Outcome {
                 continue;
             }
             Err(RecvError::Closed) => return Ok(()),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(receive_failed(&args.channel, error)),
         };
         last_event = Instant::now();
         match &args.exec {
-            Some(command) => execute(&mut worker, first, command, &mut progress)?,
+            Some(command) => execute(worker, first, command, &args.channel, progress)?,
             None => {
                 let most = HANDS.min(usize::try_from(left).unwrap_or(usize::MAX));
-                print(&mut worker, first, most, args, &mut output, &mut progress)?;
+                print(worker, first, most, args, output, progress)?;
             }
         }
     }
@@ -137,11 +144,17 @@ fn print(
     output.flush()?;
     let done = tickets.iter().filter(|&&ticket| worker.done(ticket)).count();
     progress.add(done as u64, bytes);
-    if worker.is_evicted() { Err(evicted(tickets.len() - done)) } else { Ok(()) }
+    if worker.is_evicted() { Err(evicted(&args.channel, tickets.len() - done)) } else { Ok(()) }
 }
 
 /// Runs the command for the event in hand.
-fn execute(worker: &mut Worker, ticket: Ticket, command: &str, progress: &mut Progress) -> Outcome {
+fn execute(
+    worker: &mut Worker,
+    ticket: Ticket,
+    command: &str,
+    channel: &ChannelName,
+    progress: &mut Progress,
+) -> Outcome {
     let Some(event) = worker.event(ticket) else { return Ok(()) };
     let bytes = event.payload().len() as u64;
     let status = run_command(command, &event, ticket)?;
@@ -149,7 +162,7 @@ fn execute(worker: &mut Worker, ticket: Ticket, command: &str, progress: &mut Pr
         if worker.done(ticket) {
             progress.add(1, bytes);
         } else if worker.is_evicted() {
-            return Err(evicted(1));
+            return Err(evicted(channel, 1));
         }
         // If it is not done for another reason, the next take says it.
         return Ok(());
@@ -164,12 +177,12 @@ fn execute(worker: &mut Worker, ticket: Ticket, command: &str, progress: &mut Pr
 }
 
 /// What was worked on counts as not done, and is done again by another.
-fn evicted(events: usize) -> Failure {
-    match Failure::from(RecvError::Evicted) {
+fn evicted(channel: &ChannelName, events: usize) -> Failure {
+    match receive_failed(channel, RecvError::Evicted) {
         Failure::Told { code, .. } if events > 0 => Failure::Told {
             text: format!(
-                "this worker was evicted while it had {events} events in hand: they go, or went, to other workers, and \
-                 what was done here does not count"
+                "this worker of {channel} was evicted while it had {events} events in hand: they go, or went, to other \
+                 workers, and what was done here does not count; start it again"
             ),
             code,
         },

@@ -3,7 +3,7 @@
 use super::actor::Role;
 use super::say;
 use super::stage::Stage;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, receive_failed, send_failed};
 use crate::framing::hex;
 use railbus::os::pages::bytes_text;
 use railbus::{Channel, ChannelOptions, Error, Kind, RecvError, SendOptions, SubscribeOptions};
@@ -97,7 +97,7 @@ pub(crate) fn publish(channel: &Channel, path: &Path) -> Result<Report, Failure>
         while !rest.is_empty() {
             let size = sizes.next().unwrap_or(EVENT_BYTES).min(rest.len());
             let (payload, after) = rest.split_at(size);
-            publisher.publish(payload)?;
+            publisher.publish(payload).map_err(|error| send_failed(channel.name(), error))?;
             bytes += size as u64;
             rest = after;
         }
@@ -119,7 +119,7 @@ pub(crate) fn subscribe(channel: &Channel) -> Result<Report, Failure> {
                 bytes += event.payload().len() as u64;
             }
             Err(RecvError::Closed) => break,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(receive_failed(channel.name(), error)),
         }
     }
     let nanoseconds = started.map_or(0, |started| started.elapsed().as_nanos() as u64);

@@ -8,7 +8,7 @@ use super::actor::Role;
 use super::ledger::{self, GENERATIONS, JOBS, Ledger, Pace};
 use super::say;
 use super::stage::Stage;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, receive_failed, send_failed};
 use crate::units::time_text;
 use bytemuck::{Pod, Zeroable};
 use railbus::{Channel, ChannelOptions, Kind, RecvError, SendOptions, WorkOptions};
@@ -174,7 +174,9 @@ pub(crate) fn produce(channel: &Channel, seat: usize, generation: usize) -> Resu
     let mut pace = Pace::begin(&books, seat);
     let mut number = 0;
     while number < JOBS && books.stop().load(Relaxed) == 0 {
-        producer.publish_pod(&Job { generation: generation as u64, number })?;
+        producer
+            .publish_pod(&Job { generation: generation as u64, number })
+            .map_err(|error| send_failed(channel.name(), error))?;
         number += 1;
         books.published(generation).store(number, Relaxed);
         pace.step();
@@ -194,10 +196,11 @@ pub(crate) fn work(channel: &Channel, seat: usize) -> Result<Report, Failure> {
         match worker.take_ticket_timeout(Duration::MAX) {
             Ok(ticket) => hands.push(ticket),
             Err(RecvError::Closed) => return Ok(Report { jobs }),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(receive_failed(channel.name(), error)),
         }
         while hands.len() < HANDS
-            && let Some(ticket) = worker.take_ticket()?
+            && let Some(ticket) =
+                worker.take_ticket().map_err(|error| receive_failed(channel.name(), error))?
         {
             hands.push(ticket);
         }

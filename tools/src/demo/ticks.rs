@@ -6,7 +6,7 @@
 use super::actor::Role;
 use super::say;
 use super::stage::Stage;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, receive_failed, send_failed};
 use crate::framing::hex;
 use bytemuck::{Pod, Zeroable};
 use railbus::{Channel, ChannelOptions, Kind, RecvError, SendOptions, SubscribeOptions};
@@ -124,7 +124,7 @@ pub(crate) fn publish(channel: &Channel, number: u32, ticks: u64) -> Result<Repo
     for _ in 0..ticks {
         let tick = market.next();
         hash.update(bytemuck::bytes_of(&tick));
-        publisher.publish_pod(&tick)?;
+        publisher.publish_pod(&tick).map_err(|error| send_failed(channel.name(), error))?;
     }
     let nanoseconds = started.elapsed().as_nanos() as u64;
     Ok(Report { of_publisher: vec![hex(&hash.finalize())], of_all: String::new(), ticks, nanoseconds })
@@ -141,7 +141,7 @@ pub(crate) fn subscribe(channel: &Channel) -> Result<Report, Failure> {
         let event = match subscriber.recv() {
             Ok(event) => event,
             Err(RecvError::Closed) => break,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(receive_failed(channel.name(), error)),
         };
         started.get_or_insert_with(Instant::now);
         let position = event.position();

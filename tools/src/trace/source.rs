@@ -1,7 +1,7 @@
 //! Channels as the exporter reads them: one interface for the readers of the three kinds.
 
 use super::span::Maker;
-use crate::failure::{Failure, note};
+use crate::failure::{Failure, note, receive_failed};
 use crate::open;
 use railbus::inlet::Inlet;
 use railbus::reader::Reader;
@@ -49,10 +49,7 @@ impl<R: Inlet> Source for Channel<R> {
                     }
                     looked.lost = looked.lost.saturating_add(events);
                 }
-                Err(error) => {
-                    let Failure::Told { text, code } = Failure::from(error) else { continue };
-                    return Err(Failure::Told { text: format!("{}: {text}", self.name), code });
-                }
+                Err(error) => return Err(receive_failed(&self.name, error)),
             }
         }
         Ok(looked)

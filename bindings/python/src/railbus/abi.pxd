@@ -40,7 +40,6 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_NOT_HELD
         RAILBUS_CLAIM
         RAILBUS_WRONG_VERSION
-        RAILBUS_INTERRUPTED
         RAILBUS_NOT_SEQUENCED
         RAILBUS_PANIC
 

@@ -3,7 +3,7 @@
 use super::ReplayArgs;
 use super::lateness::Lateness;
 use crate::commands::journal::print::tell_item;
-use crate::failure::{Failure, Outcome, note};
+use crate::failure::{Failure, Outcome, note, send_failed};
 use crate::interrupt;
 use crate::open;
 use railbus::journal::{Item, Journal, Recorded, Replay};
@@ -114,7 +114,7 @@ impl Into<'_> {
                         self.target
                     )));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(send_failed(self.target, error)),
             }
         }
     }
