@@ -406,16 +406,11 @@ impl Member {
         (0..registry.used()).filter(is_ready).count()
     }
 
-    /// How many participants have ever registered on the other side. One that is still filling its entry in, and so does
-    /// not hold its life lock yet, has not.
+    /// How many participants have ever registered on the other side. One that is still filling its entry in has not.
     pub(crate) fn others_ever(&self) -> u64 {
         let registry = registry_of(&self.memories, &self.channel, self.other_side());
-        // Generations count an entry's registrations.
-        let registrations = |index| {
-            let state = registry.state(index);
-            (state >> 8).wrapping_sub(u64::from(registry::status(state) == Status::Filling))
-        };
-        (0..registry.used()).map(registrations).fold(0, u64::wrapping_add)
+        (0..registry.used())
+            .fold(0, |sum, index| sum.wrapping_add(registry::registrations(registry.state(index))))
     }
 
     fn other_side(&self) -> Side {

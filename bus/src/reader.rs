@@ -528,17 +528,20 @@ mod tests {
     use std::cell::RefCell;
     use std::time::Duration;
 
-    use crate::bus::{Bus, SendOptions, SubscribeOptions};
+    use super::Reader;
+    use crate::bus::{Bus, Channel, SendOptions, SubscribeOptions};
     use crate::channel::{ChannelOptions, Kind, Role};
     use crate::error::RecvError;
+    use crate::inlet::SlotInlet;
     use crate::member::{FileLocks, Memories, registry_of};
+    use crate::memory::Mapped;
     use crate::ring::peers::Side;
-    use crate::ring::registry::{self, Identity, Locks};
+    use crate::ring::registry::{self, Identity, Locks, Registry};
 
-    /// Locks of a registrant that is held up just before it takes its life lock.
+    /// Locks of a registrant that is held up just before it takes its life lock, and gets it only where that says so.
     struct HeldUp<F>(FileLocks, RefCell<F>);
 
-    impl<F: FnMut()> Locks for HeldUp<F> {
+    impl<F: FnMut() -> bool> Locks for HeldUp<F> {
         fn try_janitor(&self, index: usize) -> bool {
             self.0.try_janitor(index)
         }
@@ -548,8 +551,7 @@ mod tests {
         }
 
         fn try_life(&self, index: usize) -> bool {
-            (self.1.borrow_mut())();
-            self.0.try_life(index)
+            (self.1.borrow_mut())() && self.0.try_life(index)
         }
 
         fn is_life_held(&self, index: usize) -> bool {
@@ -557,33 +559,86 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_publisher_that_is_registering_has_not_left() -> crate::Result<()> {
+    /// A topic that a publisher has left, and a subscriber that waits for the next one to come and go.
+    fn with_waiting_subscriber(
+        then: impl FnOnce(Channel, Registry<Mapped>, Reader<SlotInlet>) -> crate::Result<()>,
+    ) -> crate::Result<()> {
         let base = tempfile::tempdir_in("/dev/shm").map_err(|e| crate::Error::io("make", "/dev/shm", e))?;
-        let channel = Bus::at(base.path(), "b")?.create("t", &ChannelOptions::new(Kind::Topic).slots(64))?;
+        let options = ChannelOptions::new(Kind::Topic).slots(64).producers_max(1);
+        let channel = Bus::at(base.path(), "b")?.create("t", &options)?;
         // An earlier one has left an entry behind.
         drop(channel.topic_publisher(&SendOptions::default())?);
         let options = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
-        let mut reader = channel.topic_subscriber(&options)?;
+        let reader = channel.topic_subscriber(&options)?;
         let maps = channel.map(Role::Producer)?;
         // SAFETY: the maps are dropped after the memories.
         let memories = unsafe { Memories::of(&maps) };
-        let registry = registry_of(&memories, &channel, Side::Producers);
-        let locks = FileLocks::open(&channel, Side::Producers)?;
-        let mut looks = 0;
-        let look = || {
-            looks += 1;
-            // Long enough for some probes.
-            assert_eq!(reader.recv_timeout(Duration::from_millis(20)).err(), Some(RecvError::TimedOut));
-        };
-        let locks = HeldUp(locks, RefCell::new(look));
-        let who = Identity { policy: registry::ROLE_PRODUCER, ..Identity::default() };
-        let registered = registry.register(&locks, &who, |_| true).expect("there is room");
-        registry.leave(&registered, false);
-        drop(locks);
-        assert_eq!(looks, 1);
-        // It came, and has left.
-        assert_eq!(reader.recv_timeout(Duration::from_secs(60)).err(), Some(RecvError::Closed));
-        Ok(())
+        then(channel.clone(), registry_of(&memories, &channel, Side::Producers), reader)
+    }
+
+    /// Still waits. Long enough for some probes.
+    fn waits(reader: &mut Reader<SlotInlet>) {
+        assert_eq!(reader.recv_timeout(Duration::from_millis(20)).err(), Some(RecvError::TimedOut));
+    }
+
+    const PUBLISHER: Identity = Identity {
+        policy: registry::ROLE_PRODUCER,
+        pid_tid: 0,
+        start_time: 0,
+        now_ns: 0,
+        name: [0; 8],
+        fence: 0,
+    };
+
+    #[test]
+    fn a_publisher_that_is_registering_has_not_left() -> crate::Result<()> {
+        with_waiting_subscriber(|channel, registry, mut reader| {
+            let mut looks = 0;
+            let look = || {
+                looks += 1;
+                waits(&mut reader);
+                true
+            };
+            let locks = HeldUp(FileLocks::open(&channel, Side::Producers)?, RefCell::new(look));
+            let registered = registry.register(&locks, &PUBLISHER, |_| true).expect("there is room");
+            registry.leave(&registered, false);
+            drop(locks);
+            assert_eq!(looks, 1);
+            // It came, and has left.
+            assert_eq!(reader.recv_timeout(Duration::from_secs(60)).err(), Some(RecvError::Closed));
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_publisher_that_dies_while_it_registers_has_never_come() -> crate::Result<()> {
+        with_waiting_subscriber(|channel, registry, mut reader| {
+            let open = || FileLocks::open(&channel, Side::Producers);
+            let die = || {
+                let locks = HeldUp(open()?, RefCell::new(|| false));
+                assert!(registry.register(&locks, &PUBLISHER, |_| true).is_err(), "it never gets its lock");
+                crate::Result::Ok(())
+            };
+            die()?;
+            waits(&mut reader);
+            // It is buried, or another uses its entry, and dies there, too.
+            assert_eq!(channel.repair()?.buried, [(Side::Producers, 0)]);
+            waits(&mut reader);
+            die()?;
+            die()?;
+            waits(&mut reader);
+            let locks = HeldUp(
+                open()?,
+                RefCell::new(|| {
+                    waits(&mut reader);
+                    true
+                }),
+            );
+            let registered = registry.register(&locks, &PUBLISHER, |_| true).expect("there is room");
+            registry.leave(&registered, false);
+            drop(locks);
+            assert_eq!(reader.recv_timeout(Duration::from_secs(60)).err(), Some(RecvError::Closed));
+            Ok(())
+        })
     }
 }

@@ -13,6 +13,9 @@
 //! used again, only after a full sweep that follows the death: a word that names a dead worker never comes to look
 //! alive because its entry was given to another.
 //!
+//! The state word counts, as its generation, those who came as far as ACTIVE. Who dies, or is refused its life lock, while it
+//! is FILLING leaves a generation that the next one uses: nobody has ever held it.
+//!
 //! Ticket repairs need none of these locks; see [`crate::ring::orphan`].
 
 use crate::layout;
@@ -84,6 +87,12 @@ pub(crate) fn is_standing<M: Memory>(memory: &M, entry: usize) -> bool {
     // STATE: pairs with the readers' store when they have joined.
     memory.load(entry + layout::JOINED, Edge::State) != 0
         && memory.load(entry + layout::POLICY, Edge::Plain) & DURABLE != 0
+}
+
+/// How many participants were ever valid in the entry with this state word. One that is still filling it in, and so does
+/// not hold its life lock yet, or has died there, was not.
+pub const fn registrations(state: u64) -> u64 {
+    (state >> 8).wrapping_sub(matches!(status(state), Status::Filling) as u64)
 }
 
 const fn with(state: u64, status: u64) -> u64 {
@@ -284,7 +293,9 @@ impl<M: Memory> Registry<M> {
     ) -> Option<Registered> {
         let m = &self.memory;
         let entry = layout::entry(index);
-        let generation = (state | 0xFF).wrapping_add(1);
+        // One that was never valid is filled in anew: generations count those that were.
+        let generation =
+            if status(state) == Status::Filling { state & !0xFF } else { (state | 0xFF).wrapping_add(1) };
         // A durable subscription stays ACTIVE while it changes hands: its cursor must gate all the time.
         if resumed.is_none() {
             // ANNOUNCE, CURSOR: as if the last owner had stored them, whose leave or death this registrant has
@@ -413,7 +424,9 @@ impl<M: Memory> Registry<M> {
             let entry = layout::entry(index);
             self.memory.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
             self.memory.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
-            self.memory.store(entry + layout::STATE, with(state, FREE), Edge::State);
+            // Who never came to be valid does not count.
+            let last = if status(state) == Status::Filling { state.wrapping_sub(0x100) } else { state };
+            self.memory.store(entry + layout::STATE, with(last, FREE), Edge::State);
         }
         locks.release_janitor(index);
         swept
