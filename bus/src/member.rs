@@ -431,6 +431,13 @@ impl Member {
         })
     }
 
+    /// Hands back, by `sweep`, what an evicted worker of the own side held whose fence is closed.
+    pub(crate) fn go_on_evicting(&self, index: usize, sweep: impl FnOnce() -> bool) -> Result<()> {
+        let locks = FileLocks::open(&self.channel, self.side)?;
+        fence::go_on(&locks, &self.own, index, sweep);
+        Ok(())
+    }
+
     /// Frees the entry of a dead participant of the own side after `sweep`.
     pub(crate) fn bury(&self, index: usize, sweep: impl FnMut(usize) -> bool) -> Result<bool> {
         let locks = FileLocks::open(&self.channel, self.side)?;

@@ -592,13 +592,12 @@ impl Worker {
         }
         let acks = self.member.memories.acks;
         for index in 0..self.member.registry().used() {
-            let closed = fence::of(&acks, index);
             // Whoever evicted it has not handed back everything, or is about to.
-            if fence::kind(closed) == fence::CLOSED
-                && index != self.member.registered.index
-                && self.core.sweeper().sweep(&self.member.peers, Some(index)).unsettled == 0
-            {
-                fence::settle(&acks, index, closed);
+            let closed = fence::kind(fence::of(&acks, index)) == fence::CLOSED;
+            if closed && index != self.member.registered.index {
+                let _ = self.member.go_on_evicting(index, || {
+                    self.core.sweeper().sweep(&self.member.peers, Some(index)).unsettled == 0
+                });
             }
         }
         let dead: Vec<usize> = self.member.dead_of_own_side().collect();

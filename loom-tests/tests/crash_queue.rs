@@ -19,7 +19,7 @@ use railbus::ring::peers::Side;
 use railbus::ring::registry::{self, Identity, Registered};
 use railbus::ring::slot_producer::SlotProducer;
 use railbus::ring::slot_worker::{SlotWorker, Taken};
-use railbus::ring::word::done;
+use railbus::ring::word::{ATTEMPT_MAX, done};
 use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
 use railbus_loom_tests::loom_memory::is_deep;
 
@@ -194,11 +194,9 @@ impl Worker {
         }
         self.inner.sweeper().sweep(&channel.peers(), None);
         let acks = CrashMemory::writable(&channel.acks, &self.who);
+        let locks = channel.locks_for(Side::Consumers, &self.who);
         for index in 0..channel.consumers {
-            let closed = fence::of(&acks, index);
-            if fence::kind(closed) == fence::CLOSED && channel.sweep(&self.who, index) {
-                fence::settle(&acks, index, closed);
-            }
+            fence::go_on(&locks, &acks, index, || channel.sweep(&self.who, index));
         }
         for index in 0..channel.consumers {
             if index != self.registered.index {
@@ -627,4 +625,101 @@ fn whoever_evicts_dies_at_every_access() {
         }
     }
     assert!(runs > 200, "{runs} runs");
+}
+
+// ---- words that come again ----
+
+/// Why somebody sweeps while another worker's word comes again.
+#[derive(Debug, Clone, Copy)]
+enum Reason {
+    /// Another has died, too.
+    Dead,
+    /// Another was evicted by somebody who died before it had handed back everything.
+    Closed,
+}
+
+/// Attempts stay at the most, so that a worker's TAKEN word comes again when another has its entry and its event. A worker
+/// looks around; before its access `k`, what it may have seen is buried, and comes again under a live owner: that is not
+/// taken away. Whether it came to that access.
+fn word_recurs_at(stores: Stores, start: u64, reason: Reason, k: u32) -> bool {
+    let world = World::storing(stores, start, 2, 4);
+    let mut warm = world.producer(&Participant::immortal()).expect("an entry");
+    assert!(warm.push(1));
+    warm.inner.retract();
+    let other = Participant::immortal();
+    let index = world.worker(&other).expect("an entry").registered.index;
+    match reason {
+        Reason::Dead => other.kill(),
+        Reason::Closed => {
+            let evictor = (0..).map(|k| Participant::dying_at(Some(k))).find(|evictor| {
+                evictor.live(|| world.channel.fence(evictor, index));
+                fence::kind(fence::of(&CrashMemory::read_only(&world.channel.acks, &other), index))
+                    == fence::CLOSED
+            });
+            assert!(evictor.is_some_and(|evictor| evictor.is_dead()));
+        }
+    }
+    let dead = Participant::immortal();
+    let mut worker = world.worker(&dead).expect("an entry");
+    let mut taken = worker.take(1).expect("an event");
+    while taken.attempt < ATTEMPT_MAX {
+        worker.hand_back(Some(taken), true);
+        taken = worker.take(1).expect("the same event");
+    }
+    let (index, ticket) = (worker.registered.index, taken.ticket);
+    dead.kill();
+    let heir: Rc<RefCell<Option<(Worker, Taken)>>> = Rc::default();
+    let (its, has) = (world.clone(), heir.clone());
+    let looker = Participant::interrupted_at(k, move || {
+        if !its.channel.bury(Side::Consumers, &Participant::immortal(), index) {
+            return; // Somebody is about to.
+        }
+        let mut worker = its.worker(&Participant::immortal()).expect("an entry");
+        *has.borrow_mut() = worker.take(1).map(|taken| (worker, taken));
+    });
+    let mut worker = world.worker(&looker).expect("an entry");
+    worker.repair();
+    worker.drain();
+    if let Some((mut heir, taken)) = heir.take() {
+        assert_eq!((taken.ticket, taken.attempt), (ticket, ATTEMPT_MAX));
+        heir.finish(Some(taken));
+        heir.who.kill();
+    }
+    other.kill();
+    looker.kill();
+    judge_done(&world, &(stores, start, reason, k));
+    !looker.is_yet_to_be_interrupted()
+}
+
+#[test]
+fn a_word_that_comes_again_is_its_new_owners() {
+    let mut runs = 0;
+    for stores in STORES {
+        for start in STARTS {
+            for reason in [Reason::Dead, Reason::Closed] {
+                runs += (0..).take_while(|&k| word_recurs_at(stores, start, reason, k)).count();
+            }
+        }
+    }
+    assert!(runs > 1000, "{runs} runs");
+}
+
+/// A word that a worker holds is harmed, which its store finds out: the rest of what it held is handed back when it leaves.
+#[test]
+fn who_was_refused_leaves_nothing_behind() {
+    let world = World::storing(Stores::Swap, 0, 2, 2);
+    let mut warm = world.producer(&Participant::immortal()).expect("an entry");
+    (0..3).for_each(|value| assert!(warm.push(value)));
+    let who = Participant::immortal();
+    let mut worker = world.worker(&who).expect("an entry");
+    let taken: Vec<_> = std::iter::from_fn(|| worker.take(1)).collect();
+    assert_eq!(taken.len(), 3);
+    let at = world.channel.slots.done_offset(taken[1].ticket);
+    let held = world.channel.done.get(at);
+    world.channel.done.set(at, held ^ 1);
+    assert!(!worker.inner.done(taken[1].ticket));
+    world.channel.done.set(at, held);
+    worker.inner.hand_back();
+    world.channel.leave(Side::Consumers, &who, &worker.registered, false);
+    judge(&world, 1, &"after a refusal");
 }

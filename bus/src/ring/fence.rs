@@ -18,7 +18,7 @@
 //!
 //! Where it swaps there is nothing to wait for: its fence goes from open to CLOSED. Whoever evicts holds the entry's
 //! janitor lock, so that the entry has the same owner all the time. Killed anywhere, it leaves an entry that the next one
-//! to evict goes on with; once it is CLOSED, any worker does. The word counts closings, so that nobody calls SWEPT what was
+//! to evict goes on with; once it is CLOSED, any worker does ([`go_on`]), under the same lock. The word counts closings, so that nobody calls SWEPT what was
 //! closed again after the sweep had begun. The owner that finds itself evicted closes the fence, and
 //! sweeps, itself: it knows best that it is in no sequence.
 //!
@@ -109,6 +109,19 @@ pub fn close<M: Memory>(acks: &M, index: usize) -> u64 {
 pub fn settle<M: Memory>(acks: &M, index: usize, closed: u64) {
     let swept = closed & !0xFF | SWEPT;
     let _ = acks.compare_exchange(layout::entry(index) + layout::FENCE, closed, swept, Edge::State);
+}
+
+/// Hands back what the evicted worker in entry `index` held, where its fence is closed and whoever evicted it has not come to
+/// the end of that. `sweep` as in [`evict`]. Does nothing where somebody else is at it.
+pub fn go_on<M: Memory, L: Locks>(locks: &L, acks: &M, index: usize, sweep: impl FnOnce() -> bool) {
+    if !locks.try_janitor(index) {
+        return;
+    }
+    let closed = of(acks, index);
+    if kind(closed) == CLOSED && sweep() {
+        settle(acks, index, closed);
+    }
+    locks.release_janitor(index);
 }
 
 /// What became of an eviction.

@@ -14,7 +14,9 @@
 //! A worker that was evicted and stores nothing any more ([`crate::ring::fence`]) counts as dead in all of this.
 //!
 //! **Repair** is one compare-and-swap from the value seen, so any number of repairers may run, and die, at any
-//! point. Consumers cannot write the producers' file: they use the proof alone and step over the ticket. A topic's
+//! point. But attempts do not count beyond their maximum, so that a word which says TAKEN may come again: when another has
+//! the same entry and the same event. Therefore such a word is replaced only under its entry's janitor lock, which keeps
+//! others out of the entry from the look at its owner to the end of the swap; or by the owner itself. Consumers cannot write the producers' file: they use the proof alone and step over the ticket. A topic's
 //! producer marks it ABORTED when it needs the slot. A worker hands a dead worker's events back as REDO.
 
 use crate::layout;
@@ -117,9 +119,10 @@ pub struct Sweeper<'a, M> {
 }
 
 impl<M: Memory> Sweeper<'_, M> {
-    /// Repairs every ticket that a dead, or fenced, worker left unfinished. Anybody with the right to write the consumers'
-    /// file may do this at any time. With `dead`, the registry entry of a worker known to be dead or fenced, the result
-    /// also says whether anything of that worker's is left.
+    /// Repairs every ticket that nobody announces, because its worker is dead or fenced. Anybody with the right to write
+    /// the consumers' file may do this at any time. With `dead`, the registry entry of a worker known to be dead or fenced,
+    /// also those that are marked TAKEN by it, and the result says whether anything of that worker's is left: the caller
+    /// holds the entry's janitor lock, or is its owner.
     pub fn sweep<P: Peers>(&self, peers: &P, dead: Option<usize>) -> Swept {
         // HEAD: whoever took the tickets below had announced them before.
         let head = self.acks.load(layout::HEAD, Edge::Head);
@@ -130,7 +133,7 @@ impl<M: Memory> Sweeper<'_, M> {
         for t in head.saturating_sub(self.slots.count)..head {
             // A word that somebody changes meanwhile is looked at again.
             let mut looks = 0;
-            while !self.repair(t, claim, peers, &mut swept) {
+            while !self.repair(t, dead, claim, peers, &mut swept) {
                 looks += 1;
                 if looks == LOOKS_MAX {
                     swept.unsettled += dead.is_some() as u64;
@@ -147,7 +150,14 @@ impl<M: Memory> Sweeper<'_, M> {
     }
 
     /// Whether ticket `t` needs no second look.
-    fn repair<P: Peers>(&self, t: u64, claim: u64, peers: &P, swept: &mut Swept) -> bool {
+    fn repair<P: Peers>(
+        &self,
+        t: u64,
+        dead: Option<usize>,
+        claim: u64,
+        peers: &P,
+        swept: &mut Swept,
+    ) -> bool {
         let slots = self.slots;
         let at = slots.done_offset(t);
         let seen = self.done.load(at, Edge::Done);
@@ -172,8 +182,8 @@ impl<M: Memory> Sweeper<'_, M> {
             }
         } else if slots.is_of(seen, t) && word::kind(seen) == done::TAKEN {
             let worker = word::worker(seen) as usize;
-            // The entry cannot have a new owner: it is swept before it is used again.
-            if !self.is_gone_worker(worker, peers) {
+            // Another's is for a sweep under the lock of that entry. This one's has no new owner before the end of this.
+            if dead != Some(worker) || !self.is_gone_worker(worker, peers) {
                 return true;
             }
             slots.held(t, done::REDO, word::attempt(seen) + 1, 0)
@@ -183,7 +193,7 @@ impl<M: Memory> Sweeper<'_, M> {
             }
             return true;
         };
-        // From the value seen: idempotent, and harmless if anybody was faster.
+        // From the value seen: idempotent, and harmless if anybody was faster. What nobody had marked yet never comes again.
         if self.done.compare_exchange(at, seen, repaired, Edge::Done).is_err() {
             return false;
         }

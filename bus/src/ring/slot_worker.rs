@@ -21,7 +21,7 @@ use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::fence::{self, Stores};
 use crate::ring::orphan::{Sweeper, is_orphan};
-use crate::ring::peers::Peers;
+use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{Status, status};
 use crate::ring::word::{self, NO_CLAIM, Slots, claim, done, seq};
 
@@ -35,6 +35,15 @@ pub struct Taken {
     pub ticket: u64,
     /// Deliveries before this one.
     pub attempt: u8,
+}
+
+/// Peers that nobody can be asked about: nobody is dead.
+struct Unknown;
+
+impl Peers for Unknown {
+    fn is_dead(&self, _: Side, _: usize) -> bool {
+        false
+    }
 }
 
 /// A worker's private state.
@@ -338,8 +347,7 @@ impl<M: Memory> SlotWorker<M> {
     }
 
     /// Puts an event back for another time. One that was never handed out goes back as it was; otherwise the attempt
-    /// is counted, so that the word that said TAKEN never comes again: a sweeper that is about to replace it, because
-    /// this worker has left by then, must not meet it under the next owner of this registry entry.
+    /// is counted.
     pub fn put_back(&mut self, taken: Taken) -> bool {
         if taken.attempt > 0 {
             return self.retry(taken.ticket);
@@ -519,7 +527,8 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// Hands back everything held, counting the attempt of what was handed out, and retracts the claim. For leaving.
+    /// Hands back everything held, counting the attempt of what was handed out, and retracts the claim. For leaving, also
+    /// after a refusal without an eviction, which only a harmed word brings about.
     pub fn hand_back(&mut self) {
         while self.waiting != 0 {
             let ticket = self.nth(self.waiting.trailing_zeros());
@@ -530,6 +539,10 @@ impl<M: Memory> SlotWorker<M> {
         }
         while let Some(taken) = self.taken.last().copied() {
             self.retry(taken.ticket);
+        }
+        if self.refused {
+            // What it had marked is in nobody's row any more, and nobody sweeps for who has left. No word on the dead is needed.
+            self.resign(&Unknown);
         }
         self.retract();
     }
