@@ -29,6 +29,9 @@ import (
 //		}
 //	}
 //
+// After about 100 ms of nothing WaitFor returns all the same: the TryRecv or TryTake that follows meets what wakes nobody,
+// such as a worker that was killed with an event in hand, or the last publisher's leaving.
+//
 // It may be used by several goroutines at once, but waits for one thing at a time.
 type Bridge struct {
 	// Calls hold it for reading, Close for writing.

@@ -9,7 +9,9 @@
 //! ```
 //!
 //! An event that comes between the last `try_recv` and `arm` is seen by the bridge's first look. A wake-up may be
-//! spurious. The bridge adds the wake-up of its own thread to the latency, a few tens of microseconds; readers that
+//! spurious, and about every 100 ms there is one that is: what a peer's death or an eviction means for the reader, the
+//! reader finds out itself, at its next empty poll. So an event that a killed worker had in hand, or the end of a stream, is
+//! met within that time by those who wait on bridges only. The bridge adds the wake-up of its own thread to the latency, a few tens of microseconds; readers that
 //! count nanoseconds poll.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,12 +24,16 @@ use crate::error::{Error, Result};
 use crate::layout;
 use crate::member::Memories;
 use crate::memory::{Edge, Memory};
+use crate::os::clock;
 use crate::os::eventfd::EventFd;
 use crate::ring::park::Sleeper;
 use crate::ring::word::Slots;
 
 /// The bridge looks again this often while armed: a reader may have to step over what a dead peer left.
 const SLICE_NS: u64 = 4_000_000;
+
+/// The descriptor becomes readable at least this often while armed: the reader looks after its peers then.
+const LOOK_UP_NS: u64 = 100_000_000;
 
 /// What a reader or worker waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +46,16 @@ pub struct Watch {
     pub(crate) barred: bool,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Armed {
+    watch: Watch,
+    /// When the reader is to look up.
+    until_ns: u64,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    armed: Option<Watch>,
+    armed: Option<Armed>,
     stopped: bool,
 }
 
@@ -96,9 +109,10 @@ impl Bridge {
         Ok(Bridge { shared, thread: Some(thread) })
     }
 
-    /// Makes the descriptor readable as soon as there is something for whoever watches. One watch at a time.
+    /// Makes the descriptor readable as soon as there is something for whoever watches, in 100 ms otherwise. One watch at
+    /// a time.
     pub fn arm(&self, watch: Watch) {
-        self.shared.lock().armed = Some(watch);
+        self.shared.lock().armed = Some(Armed { watch, until_ns: clock::monotonic_ns() + LOOK_UP_NS });
         self.shared.changed.notify_one();
     }
 
@@ -169,7 +183,7 @@ fn run(shared: &Shared, look: &Look) {
         if state.stopped {
             return;
         }
-        let Some(watch) = state.armed else { continue };
+        let Some(Armed { watch, until_ns }) = state.armed else { continue };
         drop(state);
         let mut ready = !watch.barred && look.is_ready(watch);
         if watch.barred {
@@ -177,11 +191,11 @@ fn run(shared: &Shared, look: &Look) {
             ready = true;
         } else if !ready {
             look.memories.sleep_for_events(&mut sleeper, SLICE_NS, || look.is_ready(watch));
-            ready = look.is_ready(watch) || look.is_stuck(watch);
+            ready = look.is_ready(watch) || look.is_stuck(watch) || clock::monotonic_ns() >= until_ns;
         }
         if ready {
             let mut state = shared.lock();
-            if state.armed == Some(watch) {
+            if state.armed.is_some_and(|armed| armed.watch == watch) {
                 state.armed = None;
             }
             drop(state);

@@ -242,6 +242,7 @@ impl<R: Inlet> Reader<R> {
 
     /// What a [`crate::bridge::Bridge`] is to be armed with.
     pub fn watch(&self) -> Watch {
+        self.idle.rest();
         Watch { position: Some(self.ring.position()), redo_seen: 0, barred: false }
     }
 

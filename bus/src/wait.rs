@@ -5,6 +5,7 @@
 //! empty poll ("slip"): its polling would take the line away from the publisher that is about to write it; a reader
 //! that waits for single events polls tightly.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::os::clock;
@@ -203,8 +204,8 @@ const EMPTY_POLLS_A_LOOK: u32 = 16;
 /// left would be in its way for ever otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct Idle {
-    polls: u32,
-    next_probe_ns: u64,
+    polls: Cell<u32>,
+    next_probe_ns: Cell<u64>,
 }
 
 impl Idle {
@@ -214,19 +215,30 @@ impl Idle {
         *self = Idle::default();
     }
 
+    /// The handle is not polled again before something wakes its owner, who waits elsewhere. If it is empty then, that one
+    /// poll asks the clock.
+    pub(crate) fn rest(&self) {
+        self.polls.set(EMPTY_POLLS_A_LOOK - 1);
+        if self.next_probe_ns.get() == 0 {
+            self.next_probe_ns.set(clock::coarse_ns() + PROBE_EVERY_NS);
+        }
+    }
+
     /// A poll has found nothing. Whether a probe is due: at the first ticks of the coarse clock (1 to 10 ms) without
     /// an event, and at each tick after that.
     #[inline]
     pub(crate) fn is_due(&mut self) -> bool {
-        self.polls += 1;
-        if self.polls < EMPTY_POLLS_A_LOOK {
+        let polls = self.polls.get_mut();
+        *polls += 1;
+        if *polls < EMPTY_POLLS_A_LOOK {
             return false;
         }
-        self.polls = 0;
+        *polls = 0;
         let now = clock::coarse_ns();
-        let due = self.next_probe_ns != 0 && now >= self.next_probe_ns;
-        if due || self.next_probe_ns == 0 {
-            self.next_probe_ns = now + PROBE_EVERY_NS;
+        let next_probe_ns = self.next_probe_ns.get_mut();
+        let due = *next_probe_ns != 0 && now >= *next_probe_ns;
+        if due || *next_probe_ns == 0 {
+            *next_probe_ns = now + PROBE_EVERY_NS;
         }
         due
     }
@@ -277,6 +289,18 @@ mod tests {
             while !idle.is_due() {}
             assert!(!idle.is_due(), "not at each poll");
         }
+    }
+
+    #[test]
+    fn a_handle_whose_owner_waits_elsewhere_probes_at_its_next_empty_poll() {
+        let mut idle = Idle::default();
+        for _ in 0..3 {
+            idle.rest();
+            std::thread::sleep(Duration::from_nanos(20 * PROBE_EVERY_NS));
+            assert!(idle.is_due());
+        }
+        idle.restart();
+        assert!(!idle.is_due(), "it found something");
     }
 
     #[test]

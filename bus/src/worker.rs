@@ -260,6 +260,7 @@ impl Worker {
 
     /// What a [`crate::bridge::Bridge`] is to be armed with.
     pub fn watch(&self) -> Watch {
+        self.idle.rest();
         Watch { position: None, redo_seen: self.core.redo_seen(), barred: self.is_barred() }
     }
 

@@ -15,8 +15,9 @@ use crate::worker::{self, railbus_worker};
 /// A file descriptor that becomes readable when there is something to receive. A thread of the library waits in the
 /// reader's place, and adds its wake-up to the latency: readers that count nanoseconds poll.
 ///
-/// Receive until `RAILBUS_EMPTY`, arm the bridge, wait for the descriptor, drain the bridge, and again. May be used by
-/// several threads at once.
+/// Receive until `RAILBUS_EMPTY`, arm the bridge, wait for the descriptor, drain the bridge, and again. An armed bridge's
+/// descriptor also becomes readable after about 100 ms of nothing: the receive that follows meets what wakes nobody, such as
+/// a worker that was killed with an event in hand, or the last publisher's leaving. May be used by several threads at once.
 pub struct railbus_bridge {
     _shell: Shell<Bridge>,
 }
