@@ -386,18 +386,20 @@ fn a_durable_subscriber_killed_while_it_joins_is_not_resumed_where_nothing_is_pr
 /// A busy publisher with another reader that keeps up moves its places between any two steps of a joiner.
 #[test]
 fn a_joiner_is_not_starved_by_a_busy_publisher() {
-    let channel = CrashChannel::stream(CAPACITY, Place { position: 0, count: 0 }, 2);
-    let steady = Participant::immortal();
-    let mut keeper = Subscriber::new(&channel, &steady, subscriber_policy());
-    keeper.inner.join(From::Oldest).expect("joins");
-    let publishing = Participant::immortal();
-    let mut publisher = Publisher::take_over(&channel, &publishing);
-    let joining = Participant::busy_at_joins(move || {
-        publisher.publish(5, 0, false, 0);
-        keeper.read(u64::MAX);
-    });
-    let mut joiner = Subscriber::new(&channel, &joining, subscriber_policy());
-    joiner.inner.join(From::Oldest).expect("a joiner needs one look, not a quiet publisher");
+    for start in STARTS {
+        let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 2);
+        let steady = Participant::immortal();
+        let mut keeper = Subscriber::new(&channel, &steady, subscriber_policy());
+        keeper.inner.join(From::Oldest).expect("joins");
+        let publishing = Participant::immortal();
+        let mut publisher = Publisher::take_over(&channel, &publishing);
+        let joining = Participant::busy_at_joins(move || {
+            publisher.publish(5, 0, false, 0);
+            keeper.read(u64::MAX);
+        });
+        let mut joiner = Subscriber::new(&channel, &joining, subscriber_policy());
+        joiner.inner.join(From::Oldest).expect("a joiner needs one look, not a quiet publisher");
+    }
 }
 
 /// Payload words that look like a frame's header and, every other one, like the end of the stream: they tempt

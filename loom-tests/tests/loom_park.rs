@@ -20,3 +20,8 @@ fn two_wakers() {
 fn two_sleepers() {
     explore(2, || park::two_sleepers(None));
 }
+
+#[test]
+fn a_nudge() {
+    explore(4, || park::nudged(None));
+}

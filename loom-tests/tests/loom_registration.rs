@@ -40,3 +40,13 @@ fn only_the_reader_that_was_seen_is_evicted() {
 fn a_durable_name_in_use_is_known_with_its_entry() {
     explore(3, || registration::name_is_known(None));
 }
+
+#[test]
+fn an_evicted_workers_entry_changes_hands_and_its_event_stays() {
+    explore(3, || registration::an_evicted_workers_entry_changes_hands(None));
+}
+
+#[test]
+fn a_numbering_name_is_known_with_its_entry() {
+    explore(3, || registration::sequence_is_known(None));
+}

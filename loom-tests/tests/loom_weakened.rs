@@ -3,6 +3,10 @@
 //! The table lists every end that the protocols use, with the model that catches it, or with the reason why no model
 //! of loom can: those reasons are then the only argument for the ordering. A pass does not prove that each *single*
 //! access of an edge needs its ordering: an end is weakened everywhere at once.
+//!
+//! The journal's doorbell has no model of its own: it does in many channels what a sleeper does in one (announces itself in
+//! each; one barrier and one fence, PARK, for all; looks at each; sleeps), so that with each channel it stands as the rows of
+//! PARK and WAKE say; more announcements before the fence take nothing from any of them.
 
 use railbus::memory::Edge;
 use railbus::ring::stream_subscriber::From;
@@ -100,11 +104,62 @@ fn table() -> Vec<(Edge, End, Fate)> {
             Unseen(
                 Lives(3, registration::leave_evict_bury),
                 "Whoever acts on an entry that was left has seen its life lock dropped, which comes after the leave; \
-                 nobody relies on what came before an eviction; and whoever relies on an entry below the high-water \
-                 mark has it through TAIL, HEAD or JOIN.",
+                 an evicted reader's entry tells nothing but that its cursor gates nobody (what an evicted worker's \
+                 tells is the next row's); and whoever relies on an entry below the high-water mark has it through \
+                 TAIL, HEAD or JOIN.",
             ),
         ),
+        (Edge::State, Update, Caught(Lives(2, |weak| queue::evicted(weak, false, false)))),
+        (
+            Edge::State,
+            Load,
+            Unseen(
+                Lives(2, |weak| queue::evicted(weak, false, false)),
+                "The owner that finds its fence closed only gives up, and what it reads of a later lap has the closing \
+                 before it by PUBLISH; who goes on with an eviction has it from who began it by the janitor lock, or by \
+                 an update. Who sweeps for another and meets a closed fence replaces words that the evicted one may have \
+                 stored before: the acquire puts its swap after that store, where loom's swaps are anyway.",
+            ),
+        ),
+        (
+            Edge::Announce,
+            Store,
+            Unseen(
+                Lives(2, |weak| queue::evicted(weak, false, false)),
+                "As where nobody is evicted: the swap finds the newest done word.",
+            ),
+        ),
+        (
+            Edge::Announce,
+            Load,
+            Unseen(
+                Lives(2, |weak| queue::evicted(weak, false, false)),
+                "As the store: the other end of the same pair.",
+            ),
+        ),
+        (Edge::Head, Load, Caught(Lives(3, registration::an_evicted_workers_entry_changes_hands))),
+        (Edge::Head, Update, Caught(Lives(3, registration::an_evicted_workers_entry_changes_hands))),
+        (
+            Edge::State,
+            Store,
+            Unseen(
+                Lives(3, registration::an_evicted_workers_entry_changes_hands),
+                "A new owner's open fence counts for the tickets that it won: who sees one won (HEAD, in the rows \
+                 above) sees the fence that was opened before.",
+            ),
+        ),
+        (
+            Edge::Announce,
+            Store,
+            Unseen(
+                Lives(3, registration::an_evicted_workers_entry_changes_hands),
+                "As STATE there: HEAD brings the claim and the fence.",
+            ),
+        ),
+        (Edge::State, Store, Caught(Lives(3, registration::sequence_is_known))),
+        (Edge::State, Load, Caught(Lives(3, registration::sequence_is_known))),
         (Edge::Park, Fence, Caught(Lives(3, park::one_sleeper))),
+        (Edge::Park, Fence, Caught(Lives(3, park::nudged))),
         (Edge::Park, LightFence, Caught(Lives(3, park::one_sleeper))),
         (
             Edge::Park,

@@ -96,7 +96,7 @@ impl Sleep {
             self.short = true;
         }
         // PARK: the announcements come before the second look.
-        std::sync::atomic::fence(Ordering::SeqCst);
+        std::sync::atomic::fence(Edge::Park.fence());
     }
 
     /// Sleeps until something is published, the bell rings, or `most` has passed; a slice at most.

@@ -67,6 +67,34 @@ impl Waker {
     }
 }
 
+/// The private state of one that wakes sleepers of its own side, on a futex word of the other side, which it cannot count
+/// up: either it sees the announcement, and wakes, or the sleeper's second look finds what it stored. A wake that falls
+/// between that look and the sleep is lost, and so are those that follow before the sleeper announces itself anew: made up
+/// for at the end of the slice.
+#[derive(Debug)]
+pub struct Nudge {
+    wake_at: usize,
+    parked_at: usize,
+    last_seen: u64,
+}
+
+impl Nudge {
+    /// Wakes on `wake_at` of the other side's file when `parked_at` in the own file has moved.
+    pub fn new(wake_at: usize, parked_at: usize) -> Nudge {
+        Nudge { wake_at, parked_at, last_seen: u64::MAX }
+    }
+
+    /// Wakes up to `asked` sleepers, if any may sleep. The caller has just stored what they are to find.
+    pub fn wake<M: Memory, F: Futex>(&mut self, own: &M, futex: &F, asked: u32) {
+        // PARK: what was stored comes before the look at `parked`.
+        own.fence(Edge::Park);
+        let parked = own.load(self.parked_at, Edge::Plain);
+        if parked != self.last_seen && futex.wake(self.wake_at, asked) < asked {
+            self.last_seen = parked;
+        }
+    }
+}
+
 /// A sleeper's private state, for one wait of several slices.
 #[derive(Debug, Default)]
 pub struct Sleeper {

@@ -302,8 +302,8 @@ impl<M: Memory> Registry<M> {
             // seen: a reaper or producer that finds these words must see what the last owner did before.
             m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
             m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
-            // ANNOUNCE: who sees the last owner's claim gone, or this one's words, sees its fence.
-            m.store(entry + layout::FENCE, who.fence, Edge::Announce);
+            // STATE: as the state word. Who sees a ticket won by this owner, whose claim it is, sees its fence too (HEAD).
+            m.store(entry + layout::FENCE, who.fence, Edge::State);
             // STATE: no cursor or claim of the last owner is left when this generation is seen.
             m.store(entry + layout::STATE, with(generation, FILLING), Edge::State);
             // OVERWRITE: who sees a word that follows sees that the entry has changed hands.

@@ -15,35 +15,21 @@ use super::{TAKE_MAX, Taken, Ticket, Worker};
 use crate::error::RecvError;
 use crate::layout;
 use crate::member::{Member, SharedFutex};
-use crate::memory::{Edge, Mapped, Memory};
+use crate::memory::Mapped;
 use crate::os::clock;
 use crate::ring::frame;
 use crate::ring::key_order::KeyOrder;
 use crate::ring::levels::{Levels, Rank};
-use crate::ring::park::{Futex, Sleeper, Waker};
+use crate::ring::park::{Nudge, Sleeper, Waker};
 use crate::ring::slot_worker::DoneInOrder;
 use crate::ring::word::Slots;
 
 /// In [`layout::IN_HAND`]: takes no more.
 const NO_MORE: u64 = u64::MAX;
 
-/// Wakes sleepers of the own side that sleep on the producers' futex, which the own side cannot count up.
-#[derive(Debug)]
-struct Nudge {
-    last_seen: u64,
-}
-
-impl Nudge {
-    /// Wakes up to `asked` workers, if any may sleep. The caller has just stored what they are to find.
-    fn wake(&mut self, member: &Member, asked: u32) {
-        let (ring, acks) = (member.memories.ring, member.memories.acks);
-        // PARK: what was stored comes before the look at `parked`.
-        acks.fence(Edge::Park);
-        let parked = acks.load(layout::CONSUMERS_PARKED, Edge::Plain);
-        if parked != self.last_seen && SharedFutex(ring).wake(layout::EVENTS_WAKE, asked) < asked {
-            self.last_seen = parked;
-        }
-    }
+/// Wakes up to `asked` workers, if any may sleep, where all do. The caller has just stored what they are to find.
+fn wake(nudge: &mut Nudge, member: &Member, asked: u32) {
+    nudge.wake(&member.memories.acks, &SharedFutex(member.memories.ring), asked);
 }
 
 /// A worker's rules, and its private state by them.
@@ -70,7 +56,7 @@ impl Rules {
                 stuck_after_ns: header.stuck_after_ns,
                 told_in_hand: 0,
                 levels: Waker::new(layout::LEVELS_WAKE, layout::LEVELS_PARKED),
-                nudge: Nudge { last_seen: u64::MAX },
+                nudge: Nudge::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
             })
         })
     }
@@ -173,7 +159,7 @@ impl Worker {
         };
         rules.tell_in_hand(&self.member, self.core.in_hand() as u64);
         if done.frees {
-            rules.nudge.wake(&self.member, 1);
+            wake(&mut rules.nudge, &self.member, 1);
         }
         done.held
     }
@@ -182,7 +168,7 @@ impl Worker {
     pub(super) fn handed_back(&mut self) {
         if let Some(rules) = &mut self.rules {
             rules.tell_in_hand(&self.member, self.core.in_hand() as u64);
-            rules.nudge.wake(&self.member, 1);
+            wake(&mut rules.nudge, &self.member, 1);
         }
     }
 
@@ -190,7 +176,7 @@ impl Worker {
     pub(super) fn leave_by_rules(&mut self) {
         if let Some(rules) = &mut self.rules {
             rules.tell_in_hand(&self.member, NO_MORE);
-            rules.nudge.wake(&self.member, 1);
+            wake(&mut rules.nudge, &self.member, 1);
         }
     }
 
@@ -236,7 +222,7 @@ impl Worker {
             && let Some(rules) = &mut self.rules
         {
             // It was this worker that was woken, and another should have been.
-            rules.nudge.wake(&self.member, i32::MAX as u32);
+            wake(&mut rules.nudge, &self.member, i32::MAX as u32);
         }
         polled
     }

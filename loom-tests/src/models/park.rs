@@ -1,12 +1,13 @@
 //! Models of parking: no wake-up is lost. A futex wait here has no time limit, so that a lost wake-up is a deadlock,
 //! which loom reports.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use railbus::memory::{Edge, Memory};
-use railbus::ring::park::{Futex, Sleeper, Waker};
+use railbus::ring::park::{Futex, Nudge, Sleeper, Waker};
 
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
 
@@ -54,6 +55,23 @@ impl Futex for LoomFutex {
 
     fn barrier(&self) -> bool {
         // Loom has no membarrier: both sides fence.
+        false
+    }
+}
+
+/// Counts calls that wake nobody.
+#[derive(Default)]
+struct Calls(Cell<u32>);
+
+impl Futex for Calls {
+    fn wait(&self, _: usize, _: u32, _: u64) {}
+
+    fn wake(&self, _: usize, _: u32) -> u32 {
+        self.0.set(self.0.get() + 1);
+        0
+    }
+
+    fn barrier(&self) -> bool {
         false
     }
 }
@@ -118,6 +136,36 @@ pub fn one_sleeper(weak: Weak) {
     });
     bench.wake_after(2, 1);
     sleeper.join().unwrap();
+}
+
+/// Somebody of the sleeper's own side stores something and nudges, without a word to count up: either the sleeper finds that
+/// at its second look, or it is called.
+pub fn nudged(weak: Weak) {
+    const STORED: usize = 8;
+    let acks = Words::new(weak).shared(PARKED, 0).shared(STORED, 0).share();
+    let bench = Bench::new(weak);
+    let own = LoomMemory::writable(&acks, &Actor::immortal());
+    let mut nudge = Nudge::new(WAKE, PARKED);
+    // Calls nobody, and knows by that who is not there.
+    nudge.wake(&own, &bench.futex(), 1);
+    let (its, sleeping) = (acks.clone(), bench.clone());
+    let sleeper = thread::spawn(move || {
+        let actor = Actor::immortal();
+        let own = LoomMemory::writable(&its, &actor);
+        let ring = LoomMemory::read_only(&sleeping.wakers, &actor);
+        let mut found = false;
+        let look = || {
+            found = own.load(STORED, Edge::Done) != 0;
+            found
+        };
+        Sleeper::default().sleep(&own, &ring, &sleeping.futex(), (WAKE, PARKED), 0, look);
+        found
+    });
+    own.store(STORED, 1, Edge::Done);
+    let calls = Calls::default();
+    nudge.wake(&own, &calls, 1);
+    let found = sleeper.join().unwrap();
+    assert!(found || calls.0.get() == 1, "a nudge is lost");
 }
 
 /// One sleeper, two wakers.

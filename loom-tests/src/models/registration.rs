@@ -8,13 +8,15 @@ use std::sync::atomic::AtomicBool;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use railbus::layout;
+use railbus::ring::fence::{self, Fenced};
 use railbus::ring::peers::{Peers, Side};
 use railbus::ring::registry::{self, Identity, Locks, Registered, Registry};
+use railbus::ring::sequence::Sequences;
 use railbus::ring::slot_producer::Refused;
 use railbus::ring::stream_subscriber::From;
 
 use super::slot_rig::{SLOTS, Shape, SlotRig};
-use crate::loom_memory::{Actor, LoomMemory, Weak};
+use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
 
 /// The byte locks of one side: 0 is free, else the holder's number plus one. Taking and dropping a lock carry
 /// happens-before, as the kernel's do; a dead holder's lock is free.
@@ -102,7 +104,9 @@ impl Desk {
         let locks = LoomLocks { table: self.locks.clone(), me };
         let mut name = [0; 8];
         name[0] = policy & registry::DURABLE;
-        let identity = Identity { policy, name, ..Identity::default() };
+        let is_worker = policy & 0xFF == registry::ROLE_WORKER;
+        let fence = if is_worker { self.rig.stores().open() } else { fence::NONE };
+        let identity = Identity { policy, name, fence, ..Identity::default() };
         self.registry(actor).register(&locks, &identity, |_| true).ok()
     }
 
@@ -320,5 +324,62 @@ pub fn name_is_known(weak: Weak) {
     if registry::status(seen) == registry::Status::Active {
         assert!(desk.register(1, policy).is_none(), "the name is taken, and its owner lives");
     }
+    one.join().unwrap();
+}
+
+/// A worker was evicted and has left; another registers in its entry and works, while somebody sweeps: the fence of the one
+/// before is not taken for this one's.
+pub fn an_evicted_workers_entry_changes_hands(weak: Weak) {
+    let shape = Shape { weak, producers: 1, consumers: 2, ..Shape::default() };
+    let mut rig = SlotRig::new(Shape { registry: true, ..shape }, true);
+    rig.ring = SlotRig::new(shape, true).ring;
+    let locks = LockTable::new(2, &actors(3));
+    let desk = Desk { rig: rig.clone(), side: Side::Consumers, entries: 2, locks };
+    let evicted = desk.register(0, registry::ROLE_WORKER).expect("the entry is free");
+    let sweeper = &desk.locks.actors[2];
+    let acks = LoomMemory::writable(&rig.acks, sweeper);
+    let janitor = LoomLocks { table: desk.locks.clone(), me: 2 };
+    let quiesce = || Ok::<(), std::convert::Infallible>(());
+    let sweep = || rig.sweep(sweeper, &desk.peers(), Some(0));
+    let fenced = fence::evict(&desk.registry(sweeper), &janitor, &acks, 0, evicted.state, quiesce, sweep);
+    assert_eq!(fenced, Ok(Fenced::Settled));
+    desk.leave(0, &evicted);
+    assert_eq!(desk.register(2, registry::ROLE_WORKER).map(|other| other.index), Some(1));
+    assert!(rig.producer::<false>(0, &Actor::immortal()).push(1).is_some());
+    let entering = desk.clone();
+    let working = thread::spawn(move || {
+        let registered = entering.register(1, registry::ROLE_WORKER).expect("the entry is free again");
+        assert_eq!(registered.index, 0);
+        let mut worker = entering.rig.worker(0, &entering.locks.actors[1]);
+        let (ticket, value) = worker.take(1).expect("nobody else takes");
+        assert!(worker.done(ticket));
+        value
+    });
+    rig.sweep(sweeper, &desk.peers(), None);
+    assert_eq!(working.join().unwrap(), 1);
+    assert_eq!(rig.worker(1, sweeper).take(1), None, "it was done by who had it");
+}
+
+/// Who sees that an entry of the table of sequences is used sees whose, and what number comes next.
+pub fn sequence_is_known(weak: Weak) {
+    let at = layout::sequences(1);
+    let words = (0..layout::SEQUENCES_MAX).fold(Words::new(weak), |words, index| {
+        let entry = at + index * layout::SEQUENCE_BYTES;
+        if index > 0 {
+            return words.fixed(entry + layout::SEQUENCE_USED, 0);
+        }
+        let fields =
+            [layout::SEQUENCE_USED, layout::SEQUENCE_LAST, layout::SEQUENCE_NEXT, layout::SEQUENCE_AT];
+        let names = (0..8).map(|i| layout::SEQUENCE_NAME + i * 8);
+        names.chain(fields).fold(words, |words, field| words.shared(entry + field, 0))
+    });
+    let words = words.share();
+    let entering = words.clone();
+    let one = thread::spawn(move || {
+        let table = Sequences::new(LoomMemory::writable(&entering, &Actor::immortal()), 1);
+        assert_eq!(table.enter([7; 8], 41), Some(0));
+    });
+    let table = Sequences::new(LoomMemory::read_only(&words, &Actor::immortal()), 1);
+    assert!(table.entries().all(|entry| entry == ([7; 8], 41)));
     one.join().unwrap();
 }

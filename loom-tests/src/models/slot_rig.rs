@@ -174,6 +174,11 @@ impl SlotRig {
         SlotRig { ring: ring.share(), acks: acks.share(), data: data.share(), done: done.share(), shape }
     }
 
+    /// How workers store done words.
+    pub fn stores(&self) -> Stores {
+        self.shape.stores()
+    }
+
     /// Geometry.
     pub fn slots(&self) -> Slots {
         Slots::new(SLOTS, SLOT_BYTES)
