@@ -554,7 +554,7 @@ impl View<'_> {
         Some(Participant {
             side,
             index,
-            generation: state >> 8,
+            generation: registry::generation(state),
             role,
             name: self.name(side, index),
             pid: ids as u32,

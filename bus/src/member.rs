@@ -410,7 +410,7 @@ impl Member {
     pub(crate) fn others_ever(&self) -> u64 {
         let registry = registry_of(&self.memories, &self.channel, self.other_side());
         (0..registry.used())
-            .fold(0, |sum, index| sum.wrapping_add(registry::registrations(registry.state(index))))
+            .fold(0, |sum, index| sum.wrapping_add(registry::generation(registry.state(index))))
     }
 
     fn other_side(&self) -> Side {

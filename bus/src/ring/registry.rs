@@ -74,10 +74,11 @@ pub const fn status(state: u64) -> Status {
     }
 }
 
-/// The generation in a state word: it counts the registrations in its entry.
+/// The generation in a state word: it counts those who were ever valid in its entry. One that is still filling it in, and so
+/// does not hold its life lock yet, or has died there, was not, and is never taken for the one that is valid after it.
 #[inline(always)]
 pub const fn generation(state: u64) -> u64 {
-    state >> 8
+    (state >> 8).wrapping_sub(matches!(status(state), Status::Filling) as u64)
 }
 
 /// Whether the entry at `entry` holds a durable name whose owner has joined: from then on its cursor is where the
@@ -87,12 +88,6 @@ pub(crate) fn is_standing<M: Memory>(memory: &M, entry: usize) -> bool {
     // STATE: pairs with the readers' store when they have joined.
     memory.load(entry + layout::JOINED, Edge::State) != 0
         && memory.load(entry + layout::POLICY, Edge::Plain) & DURABLE != 0
-}
-
-/// How many participants were ever valid in the entry with this state word. One that is still filling it in, and so does
-/// not hold its life lock yet, or has died there, was not.
-pub const fn registrations(state: u64) -> u64 {
-    (state >> 8).wrapping_sub(matches!(status(state), Status::Filling) as u64)
 }
 
 const fn with(state: u64, status: u64) -> u64 {
