@@ -18,8 +18,8 @@
 //!
 //! Where it swaps there is nothing to wait for: its fence goes from open to CLOSED. Whoever evicts holds the entry's
 //! janitor lock, so that the entry has the same owner all the time. Killed anywhere, it leaves an entry that the next one
-//! to evict goes on with; once it is CLOSED, any worker does ([`go_on`]), under the same lock. The word counts closings, so that nobody calls SWEPT what was
-//! closed again after the sweep had begun. The owner that finds itself evicted closes the fence, and
+//! to evict goes on with; once it is CLOSED, any worker does ([`go_on`]), under the same lock. The word
+//! counts closings, so that nobody calls SWEPT what was closed again after the sweep had begun. The owner that finds itself evicted closes the fence, and
 //! sweeps, itself: it knows best that it is in no sequence.
 //!
 //! A ticket that the evicted worker wins when it comes back (it had looked at the head before) is handed back as soon
