@@ -13,6 +13,9 @@
 //! reader finds out itself, at its next empty poll. So an event that a killed worker had in hand, or the end of a stream, is
 //! met within that time by those who wait on bridges only. The bridge adds the wake-up of its own thread to the latency, a few tens of microseconds; readers that
 //! count nanoseconds poll.
+//!
+//! A bridge belongs to the process that made it: in a `fork` child, which has no such thread, it does nothing and never
+//! becomes readable for the child's sake.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -26,6 +29,7 @@ use crate::member::Memories;
 use crate::memory::{Edge, Memory};
 use crate::os::clock;
 use crate::os::eventfd::EventFd;
+use crate::os::fork::ForkGuard;
 use crate::ring::park::Sleeper;
 use crate::ring::word::Slots;
 
@@ -78,6 +82,7 @@ impl Shared {
 pub struct Bridge {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    guard: ForkGuard,
 }
 
 impl Bridge {
@@ -86,6 +91,8 @@ impl Bridge {
         let maps = channel.map(Role::Consumer)?;
         let eventfd =
             EventFd::new().map_err(|error| Error::io("make an eventfd for", &channel.paths().ring, error))?;
+        let guard = ForkGuard::current()
+            .map_err(|error| Error::io("guard against a fork", &channel.paths().ring, error))?;
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), eventfd });
         let header = channel.header();
         let (kind, slots) = (header.kind, (header.slots, header.slot_bytes));
@@ -106,20 +113,25 @@ impl Bridge {
         });
         let thread =
             spawned.map_err(|error| Error::io("start a thread for", &channel.paths().ring, error))?;
-        Ok(Bridge { shared, thread: Some(thread) })
+        Ok(Bridge { shared, thread: Some(thread), guard })
     }
 
     /// Makes the descriptor readable as soon as there is something for whoever watches, in 100 ms otherwise. One watch at
     /// a time.
     pub fn arm(&self, watch: Watch) {
+        if self.guard.is_forked() {
+            return;
+        }
         self.shared.lock().armed = Some(Armed { watch, until_ns: clock::monotonic_ns() + LOOK_UP_NS });
         self.shared.changed.notify_one();
     }
 
     /// Makes the descriptor unreadable again, after it was seen readable.
     pub fn drain(&self) {
-        // An eventfd that was not counted up has nothing to drain.
-        let _ = self.shared.eventfd.drain();
+        // What the parent's descriptor counts is for the parent. One that was not counted up has nothing to drain.
+        if !self.guard.is_forked() {
+            let _ = self.shared.eventfd.drain();
+        }
     }
 }
 
@@ -131,6 +143,11 @@ impl AsFd for Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
+        if self.guard.is_forked() {
+            // The thread is the parent's, and so may be the lock.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         self.shared.lock().stopped = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take() {

@@ -18,8 +18,8 @@ use railbus::outlet::Outlet;
 use railbus::reader::Reader;
 use railbus::sender::Sender;
 use railbus::{
-    Attributes, Bus, Channel, ChannelOptions, Error, Kind, Pages, RecvError, SendError, SendOptions,
-    SubscribeOptions, Ticket, WorkOptions, Worker,
+    Attributes, Bridge, Bus, Channel, ChannelOptions, Error, Kind, Pages, RecvError, SendError, SendOptions,
+    SubscribeOptions, Ticket, Watch, WorkOptions, Worker,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -181,6 +181,17 @@ fn observe(channel: &Channel) {
     assert_eq!(observer.info().unwrap().positions.events, 7);
 }
 
+/// A bridge does nothing in a child, which may drop it: its thread is the parent's.
+fn refuse_bridging(channel: &Channel, watch: Watch) {
+    let mut bridge = Some(Bridge::new(channel).unwrap());
+    in_fork(channel, || {
+        let bridge = bridge.take().expect("there");
+        bridge.arm(watch);
+        bridge.drain();
+    });
+    bridge.expect("there").arm(watch);
+}
+
 /// A child opens the channel again, like any other process.
 fn a_child_has_handles_of_its_own(channel: &Channel, publish: impl Fn() -> railbus::Result<u64>) {
     assert_eq!(forked(|| assert!(publish().is_ok())).wait(), End::Finished);
@@ -199,6 +210,7 @@ fn readers<I: Inlet>(open: impl Fn(&SubscribeOptions) -> railbus::Result<Reader<
 
 fn stream(channel: &Channel) {
     let readers = readers(|options| channel.subscriber(options));
+    refuse_bridging(channel, readers[0].watch());
     go_on(channel, channel.publisher(&numbering()).unwrap(), readers);
     observe(channel);
     a_child_has_handles_of_its_own(channel, || {
@@ -217,6 +229,7 @@ fn topic(channel: &Channel) {
 
 fn queue(channel: &Channel) {
     let mut worker = Some(channel.worker(&WorkOptions::default()).unwrap());
+    refuse_bridging(channel, worker.as_mut().expect("there").watch());
     let taps = readers(|options| channel.tap(options));
     go_on(channel, channel.producer(&numbering()).unwrap(), taps);
     // The seven events that this published are there.
