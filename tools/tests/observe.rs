@@ -8,6 +8,8 @@ use railbus::latency::Distribution;
 use railbus::{Bus, Channel, ChannelOptions, Kind, Overflow, RecvError, SendError, SendOptions};
 use railbus::{SubscribeOptions, WorkOptions};
 use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn bus(base: &Base) -> Bus {
@@ -385,29 +387,39 @@ fn dead_letters_rates_and_watching_are_shown() {
     base.fine("create demo/ticks --stamp --capacity 64KiB");
     let mut publisher = base.start_fed("pub demo/ticks");
     let mut input = publisher.child().stdin.take().expect("a pipe");
-    let watching = base.start_to_file("stat demo/ticks --watch --json --interval 30ms");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let feeding = {
+        let is_over = Arc::clone(&is_over);
+        // All the time, so that some come between any two looks.
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                std::io::Write::write_all(&mut input, b"event\n").expect("it reads");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        })
+    };
     let _reader = base.start_to_file("sub demo/ticks --name screen");
     base.await_live("demo/ticks", "consumer", 1);
     base.await_live("demo/ticks", "producer", 1);
     eventually("a rate and a latency are shown", || {
-        std::io::Write::write_all(&mut input, b"event\n").expect("it reads");
         let shown = stat(&base, "demo/ticks");
         shown["events_per_second"].as_f64().is_some_and(|rate| rate > 0.0)
             && shown["bytes_per_second"].as_f64().is_some_and(|rate| rate > 0.0)
             && shown["latency_ns"]["p50"].as_u64() > Some(0)
             && participant(&shown, "screen")["progress_age_ns"].is_u64()
     });
-    let mut watching = watching;
+    let mut watching = base.start("stat demo/ticks --watch --json --interval 30ms");
+    let mut lines = watching.read_line() + &watching.read_line();
     watching.signal(libc::SIGTERM);
-    let lines = String::from_utf8(watching.fine()).expect("text");
-    assert!(lines.lines().count() > 1, "{lines}");
+    lines.push_str(&String::from_utf8(watching.fine()).expect("text"));
     for line in lines.lines() {
         let all: Value = serde_json::from_str(line).expect("an array on each line");
         assert_eq!(all[0]["channel"], "demo/ticks");
     }
     let table = base.fine("stat demo/ticks --interval 20ms");
     assert!(table.contains("CHANNEL") && table.contains("screen") && table.contains("producer:0"), "{table}");
-    drop(input);
+    is_over.store(true, Ordering::Relaxed);
+    feeding.join().expect("no panic");
     publisher.fine();
 }
 
