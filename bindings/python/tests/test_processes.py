@@ -150,7 +150,9 @@ def test_a_forked_child_is_refused_and_harms_nothing(stream: Channel, queue: Cha
 def test_ctrl_c_ends_every_wait(small_stream: Channel, queue: Channel, what: str) -> None:
     """How soon is for the benchmarks to say."""
     program = f"""
-import asyncio, railbus
+import asyncio, railbus, signal
+# Whoever runs the tests in the background of a shell ignores it, and so would this process.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 bus = railbus.Bus("test")
 subscriber = bus.attach("small").subscriber()
 reader = bus.attach("small").subscriber()
