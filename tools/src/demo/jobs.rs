@@ -173,7 +173,12 @@ pub(crate) fn produce(channel: &Channel, seat: usize, generation: usize) -> Resu
     }
     let mut pace = Pace::begin(&books, seat);
     let mut number = 0;
-    while number < JOBS && books.stop().load(Relaxed) == 0 {
+    while books.stop().load(Relaxed) == 0 {
+        if number == JOBS {
+            // The books are full. It stays all the same: the others end when no producer is left.
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
         producer
             .publish_pod(&Job { generation: generation as u64, number })
             .map_err(|error| send_failed(channel.name(), error))?;

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 /// Most generations of producers.
 pub(crate) const GENERATIONS: usize = 8;
 /// Most jobs of a generation.
-pub(crate) const JOBS: u64 = 16 << 20;
+pub(crate) const JOBS: u64 = 64 << 20;
 /// Seats of participants.
 pub(crate) const SEATS: usize = 4;
 /// Most windows of time.
