@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::forks::{End, Part, Shared, arm, event, forked, number, pause, steps};
+use crate::forks::{Deadly, End, Part, Shared, arm, event, forked, number, pause, steps};
 use railbus::inlet::{Inlet, SlotInlet};
 use railbus::outlet::Outlet;
 use railbus::reader::Reader;
@@ -535,16 +535,7 @@ fn queue_producer(stage: &mut Stage<'_>) {
 /// Singles, an abort, a claim of several with one aborted in the middle, and a claim that is left open.
 fn push_slots<const TOPIC: bool>(base: &Path, shared: &Shared) {
     let part = Part::register(base, CHANNEL, Side::Producers, ROLE_PRODUCER, "").expect("a place");
-    let mut core = SlotProducer::<_, TOPIC>::new(
-        part.ring,
-        part.acks,
-        part.data,
-        part.done,
-        part.registered.index,
-        part.slots(),
-        part.producers(),
-        part.consumers(),
-    );
+    let mut core = producer_of::<TOPIC>(&part);
     let mut next = 0;
     let mut put = |core: &mut SlotProducer<_, TOPIC>, ticket: u64| {
         let bytes = 16 + next as usize * 7 % 90;
@@ -607,7 +598,20 @@ fn take_to_the_end(worker: &mut Worker, seen: &mut Vec<u64>) {
     }
 }
 
-pub(crate) fn worker_of(part: &Part) -> SlotWorker<crate::forks::Deadly> {
+fn producer_of<const TOPIC: bool>(part: &Part) -> SlotProducer<Deadly, TOPIC> {
+    SlotProducer::new(
+        part.ring,
+        part.acks,
+        part.data,
+        part.done,
+        part.registered.index,
+        part.slots(),
+        part.producers(),
+        part.consumers(),
+    )
+}
+
+pub(crate) fn worker_of(part: &Part) -> SlotWorker<Deadly> {
     SlotWorker::new(
         part.ring,
         part.acks,
@@ -809,16 +813,7 @@ fn bury(base: &Path, shared: &Shared) {
     let part = Part::register(base, CHANNEL, Side::Consumers, ROLE_WORKER, "").expect("a place");
     let grave = Part::register(base, "bus/letters", Side::Producers, ROLE_PRODUCER, "").expect("a place");
     let mut core = worker_of(&part);
-    let mut letters = SlotProducer::<_, false>::new(
-        grave.ring,
-        grave.acks,
-        grave.data,
-        grave.done,
-        grave.registered.index,
-        grave.slots(),
-        grave.producers(),
-        grave.consumers(),
-    );
+    let mut letters = producer_of::<false>(&grave);
     for round in 0..POISON + 6 {
         let Some(taken) = core.take(1 + round as u32 % 3) else { return };
         let body =

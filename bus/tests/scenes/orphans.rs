@@ -8,31 +8,17 @@ use crate::forks::{End, Part, Shared, event, forked, number};
 use railbus::ring::frame;
 use railbus::ring::peers::Side;
 use railbus::ring::registry::{ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
-use railbus::ring::slot_producer::SlotProducer;
 use railbus::ring::stream_subscriber::From as Start;
 use railbus::{Kind, SubscribeOptions, WorkOptions};
 
 use super::{
     ACTOR, BEGUN, CHANNEL, COMMITTED, EVENTS, FINISHED, FINISHING, Follower, MILLION, OLD, REPAIRED, SLOTS,
     Stage, TAKEN, disturb_by_publishing, go_on_publishing, go_on_reading, go_on_tapping, go_on_working,
-    patiently, publish, read_slots, sending, take_beside, take_some, worker_of, working,
+    patiently, producer_of, publish, read_slots, sending, take_beside, take_some, worker_of, working,
 };
 
 /// Tickets that the dead producer had won.
 const WON: u64 = 3;
-
-fn producer_of<const TOPIC: bool>(part: &Part) -> SlotProducer<crate::forks::Deadly, TOPIC> {
-    SlotProducer::new(
-        part.ring,
-        part.acks,
-        part.data,
-        part.done,
-        part.registered.index,
-        part.slots(),
-        part.producers(),
-        part.consumers(),
-    )
-}
 
 /// A producer wins three tickets, publishes event `number` with the second, and is dead.
 fn die_with_open_tickets<const TOPIC: bool>(base: &Path, number: u64) {
