@@ -2,7 +2,7 @@
 //! so that it hardly depends on where the host puts them, and a change of some instructions can be seen.
 //!
 //! `rounds [BYTES ...]`: ns per event, the tenth percentile and the median of 20,000 rounds of 64 events. A round's
-//! share of reading the clock, about 0.3 ns an event, is in it.
+//! share of reading the clock, about 0.3 ns an event, is in it. One at a time, then in batches.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -25,7 +25,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("{:<7} {:>5} {:>18} {:>18}", "kind", "bytes", "publish p10 p50", "receive p10 p50");
+    println!(
+        "{:<7} {:>5} {:>16} {:>16} {:>16} {:>16}",
+        "kind", "bytes", "publish p10 p50", "receive p10 p50", "batch: publish", "receive"
+    );
     for bytes in sizes {
         let temporary = TemporaryBus::new();
         rounds("stream", stream(&temporary), bytes);
@@ -36,17 +39,25 @@ fn main() -> ExitCode {
 }
 
 fn rounds<O: Outlet, R: Take>(kind: &str, mut pair: Pair<O, R>, bytes: usize) {
-    let payload = vec![7u8; bytes];
+    let payloads = vec![vec![7u8; bytes]; ROUND as usize];
+    let single = times(&mut pair, |pair| publish_round(pair, black_box(&payloads[0])), receive_round);
+    let batch = times(&mut pair, |pair| publish_batch(pair, black_box(&payloads)), receive_batch);
+    let [publish, receive, publish_batch, receive_batch] = [single.0, single.1, batch.0, batch.1];
+    println!("{kind:<7} {bytes:>5} {publish:>16} {receive:>16} {publish_batch:>16} {receive_batch:>16}");
+}
+
+/// Percentiles of what a round of publishing takes, and one of receiving.
+fn times<P>(pair: &mut P, publish: impl Fn(&mut P), receive: impl Fn(&mut P)) -> (String, String) {
     let (mut publishing, mut receiving) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        publish_round(&mut pair, black_box(&payload));
+        publish(pair);
         let published = Instant::now();
-        receive_round(&mut pair);
+        receive(pair);
         publishing.push(published - start);
         receiving.push(published.elapsed());
     }
-    println!("{kind:<7} {bytes:>5} {:>18} {:>18}", percentiles(publishing), percentiles(receiving));
+    (percentiles(publishing), percentiles(receiving))
 }
 
 fn percentiles(mut times: Vec<Duration>) -> String {
@@ -67,4 +78,14 @@ fn receive_round<O: Outlet, R: Take>(pair: &mut Pair<O, R>) {
     for _ in 0..ROUND {
         black_box(pair.receiver.take_one());
     }
+}
+
+#[inline(never)]
+fn publish_batch<O: Outlet, R>(pair: &mut Pair<O, R>, payloads: &[Vec<u8>]) {
+    assert_eq!(pair.sender.try_publish_batch(payloads), Ok(payloads.len()));
+}
+
+#[inline(never)]
+fn receive_batch<O: Outlet, R: Take>(pair: &mut Pair<O, R>) {
+    assert_eq!(pair.receiver.take_batch(ROUND as usize), ROUND as usize);
 }

@@ -69,8 +69,8 @@ func (memory *batchMemory) gather(payloads [][]byte) int {
 	return min(len(payloads), chunkEvents)
 }
 
-// PublishBatch publishes copies of the payloads, in order. A batch costs one call and one commit for many events; readers
-// may see it a few at a time.
+// PublishBatch publishes copies of the payloads, in order. A batch costs one call for many events; readers may see it a few
+// at a time.
 //
 // It waits for room for all of them, also where single events would be dropped, and returns how many were published, in
 // any case. If one is too long, none is published.

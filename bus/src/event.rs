@@ -121,6 +121,11 @@ pub(crate) struct Located {
     pub(crate) position: u64,
 }
 
+impl Located {
+    /// No event.
+    pub(crate) const NOWHERE: Located = Located { body: std::ptr::null(), header: 0, position: 0 };
+}
+
 // SAFETY: it locates bytes that are only read; whoever makes an `Event` of it vouches for how long they are there, on
 // whatever thread.
 unsafe impl Send for Located {}

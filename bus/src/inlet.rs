@@ -41,6 +41,8 @@ pub trait Inlet {
     /// The next event, in place, where that takes no more than a few comparisons: its position, header, and the
     /// byte offset of its body. Releases those before it.
     fn poll_easily(&mut self) -> Option<(u64, u64, usize)>;
+    /// Shows up to `most` of the next events, as far as [`Self::poll_easily`] gets them; how many.
+    fn poll_all_easily(&mut self, most: usize, each: impl FnMut(u64, u64, usize)) -> usize;
     /// The next event, in place; releases those before it.
     fn poll(&mut self) -> Found;
     /// The next event, in place, without releasing those before it.
@@ -85,6 +87,11 @@ impl Inlet for StreamInlet {
     fn poll_easily(&mut self) -> Option<(u64, u64, usize)> {
         let frame = self.core.poll_easily()?;
         Some((frame.position, frame.header, self.core.body_offset(frame)))
+    }
+
+    #[inline(always)]
+    fn poll_all_easily(&mut self, most: usize, mut each: impl FnMut(u64, u64, usize)) -> usize {
+        self.core.poll_all_easily(most, |frame, body_offset| each(frame.position, frame.header, body_offset))
     }
 
     #[inline(always)]
@@ -155,6 +162,11 @@ impl Inlet for SlotInlet {
     fn poll_easily(&mut self) -> Option<(u64, u64, usize)> {
         let (ticket, header) = self.core.poll_easily()?;
         Some((ticket, header, self.core.body_offset(ticket)))
+    }
+
+    #[inline(always)]
+    fn poll_all_easily(&mut self, most: usize, each: impl FnMut(u64, u64, usize)) -> usize {
+        self.core.poll_all_easily(most, each)
     }
 
     #[inline(always)]

@@ -55,15 +55,22 @@ pub trait Outlet {
     fn claim_easily(&mut self, body_bytes: u64) -> Option<Self::Claim>;
     /// As [`Self::commit`], of what [`Self::claim_easily`] claimed.
     fn commit_easily(&mut self, claim: Self::Claim, header: u64);
+    /// Publishes `payloads`, without extensions, until one is not easily published or it is no better than one by one;
+    /// how many. `put` puts a payload at a byte offset in the data.
+    fn publish_all_easily<'a>(
+        &mut self,
+        payloads: impl Iterator<Item = &'a [u8]>,
+        put: impl Fn(usize, &[u8]),
+    ) -> usize;
     /// Prepares for `events` events that are published together.
     fn begin_batch(&mut self, events: usize);
-    /// Ends a batch: everything committed is visible.
+    /// Ends a batch.
     fn end_batch(&mut self);
     /// Byte offset in the data where the claim's body goes.
     fn body_offset(&self, claim: Self::Claim) -> usize;
     /// The event's position.
     fn position(&self, claim: Self::Claim) -> u64;
-    /// Makes the event visible (in a batch: by its end).
+    /// Makes the event visible.
     fn commit(&mut self, claim: Self::Claim, header: u64);
     /// Gives the room back.
     fn abort(&mut self, claim: Self::Claim);
@@ -89,17 +96,13 @@ pub trait Outlet {
 #[derive(Debug)]
 pub struct StreamOutlet {
     pub(crate) core: StreamPublisher<Mapped>,
-    batching: bool,
 }
 
 impl StreamOutlet {
     pub(crate) fn new(core: StreamPublisher<Mapped>) -> StreamOutlet {
-        StreamOutlet { core, batching: false }
+        StreamOutlet { core }
     }
 }
-
-/// Bytes after which a batch is shown early, so that readers can begin with it.
-const SHOW_BYTES: u64 = 4096;
 
 impl Outlet for StreamOutlet {
     type Claim = stream_publisher::Claim;
@@ -121,14 +124,18 @@ impl Outlet for StreamOutlet {
         self.core.commit_easily(claim, header);
     }
 
-    fn begin_batch(&mut self, _events: usize) {
-        self.batching = true;
+    #[inline(always)]
+    fn publish_all_easily<'a>(
+        &mut self,
+        payloads: impl Iterator<Item = &'a [u8]>,
+        put: impl Fn(usize, &[u8]),
+    ) -> usize {
+        self.core.publish_all_easily(payloads, put)
     }
 
-    fn end_batch(&mut self) {
-        self.batching = false;
-        self.core.flush();
-    }
+    fn begin_batch(&mut self, _events: usize) {}
+
+    fn end_batch(&mut self) {}
 
     #[inline(always)]
     fn body_offset(&self, claim: Self::Claim) -> usize {
@@ -142,10 +149,7 @@ impl Outlet for StreamOutlet {
 
     #[inline(always)]
     fn commit(&mut self, claim: Self::Claim, header: u64) {
-        self.core.commit(claim, header, self.batching);
-        if self.batching && self.core.batch_bytes() >= SHOW_BYTES {
-            self.core.flush();
-        }
+        self.core.commit(claim, header);
     }
 
     fn abort(&mut self, _claim: Self::Claim) {
@@ -257,6 +261,16 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
     fn commit_easily(&mut self, ticket: u64, header: u64) {
         self.core.publish(ticket, header);
         self.tally.add(frame::body_bytes(header) as u64);
+    }
+
+    /// None: a batch wins its tickets together.
+    #[inline(always)]
+    fn publish_all_easily<'a>(
+        &mut self,
+        _payloads: impl Iterator<Item = &'a [u8]>,
+        _put: impl Fn(usize, &[u8]),
+    ) -> usize {
+        0
     }
 
     fn begin_batch(&mut self, events: usize) {

@@ -7,8 +7,11 @@
 //! The cursor that others see follows lazily. A durable subscription that is killed therefore sees again the
 //! events since its cursor was last published: at least once. [`Reader::acknowledge`] publishes it at once.
 
+mod batch;
+
 use std::time::Duration;
 
+use self::batch::Held;
 use crate::bridge::Watch;
 use crate::error::RecvError;
 use crate::event::{Event, Located};
@@ -21,6 +24,8 @@ use crate::ring::park::{Sleeper, Waker};
 use crate::ring::registry;
 use crate::ring::tally::Tally;
 use crate::wait::{Idle, Pace, Step, Wait, Waiting};
+
+pub use self::batch::Batch;
 
 /// Observers are told at least this often, counted in events that took the slow path.
 const TELL_EVERY: u64 = 64;
@@ -38,7 +43,7 @@ pub struct Reader<R: Inlet> {
     /// A lossy reader's copy of the event it handed out last.
     copy: Vec<u64>,
     /// What an open batch holds.
-    held: Vec<Located>,
+    held: Held,
     tally: Tally,
     /// The events that observers know of.
     told: u64,
@@ -64,7 +69,7 @@ impl<R: Inlet> Reader<R> {
             until_closed,
             publishers_before,
             copy: Vec::new(),
-            held: Vec::new(),
+            held: Held::default(),
             tally: Tally::default(),
             told: 0,
             lost: 0,
@@ -165,65 +170,6 @@ impl<R: Inlet> Reader<R> {
         let located = self.wait(Some(timeout))?;
         // SAFETY: as in `try_recv`.
         Ok(unsafe { Event::new(located) })
-    }
-
-    /// Up to `most` events that are there now, held together: all are released when the batch is dropped. A lossy
-    /// reader, which reads copies, gets one at a time. Never blocks.
-    ///
-    /// What interrupts a batch (a loss, corruption) is reported by the next call.
-    pub fn batch(&mut self, most: usize) -> Result<Batch<'_, R>, RecvError> {
-        self.check()?;
-        self.held.clear();
-        if !self.ring.is_protected() {
-            let polled = self.poll_copy()?;
-            self.held.extend(polled);
-        }
-        self.hold(most)?;
-        if self.held.is_empty() {
-            // Nothing is held, so the ordinary poll may release, and say what is the matter.
-            let mut polled = self.poll()?;
-            if polled.is_none() {
-                polled = self.look_when_idle()?;
-            }
-            self.held.extend(polled);
-        }
-        Ok(Batch { reader: self })
-    }
-
-    /// As [`Self::batch`], waiting at most `timeout` for the first event.
-    pub fn batch_timeout(&mut self, most: usize, timeout: Duration) -> Result<Batch<'_, R>, RecvError> {
-        self.check()?;
-        self.held.clear();
-        let first = match self.poll()? {
-            Some(located) => located,
-            None => self.wait(Some(timeout))?,
-        };
-        self.held.push(first);
-        self.hold(most)?;
-        Ok(Batch { reader: self })
-    }
-
-    /// Adds events that are there now to those held, up to `most`.
-    fn hold(&mut self, most: usize) -> Result<(), RecvError> {
-        while self.held.len() < most && self.ring.is_protected() {
-            let Found::Event { position, header, body_offset } = self.ring.poll_held() else { break };
-            if !self.member.stands() {
-                break; // The next call says so, as in `receive`.
-            }
-            self.count(header);
-            let body = self.member.memories.data.address(body_offset);
-            let located = Located { body, header, position };
-            if !frame::is_plain(header) {
-                self.count_extensions(header);
-                self.measure(located);
-            }
-            self.held.push(located);
-        }
-        if !self.member.stands() {
-            self.held.clear();
-            return Err(RecvError::Evicted);
-        }
-        Ok(())
     }
 
     /// Publishes the cursor at once: everything received so far is released, and a durable subscription resumes
@@ -480,47 +426,6 @@ impl<R: Inlet> Drop for Reader<R> {
         // What was handed out has been looked at. A producer that waits for more than this finds out that its
         // reader has left when its time slice ends.
         self.acknowledge();
-    }
-}
-
-/// Events held together; see [`Reader::batch`]. All are released when it is dropped.
-#[derive(Debug)]
-pub struct Batch<'a, R: Inlet> {
-    reader: &'a mut Reader<R>,
-}
-
-impl<R: Inlet> Batch<'_, R> {
-    /// How many events it holds.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.reader.held.len()
-    }
-
-    /// Whether it holds none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.reader.held.is_empty()
-    }
-
-    /// Event `index` of the batch.
-    #[inline]
-    pub fn get(&self, index: usize) -> Option<Event<'_>> {
-        // SAFETY: neither is the cursor published, nor the copy overwritten, before the batch is dropped.
-        self.reader.held.get(index).map(|&located| unsafe { Event::new(located) })
-    }
-
-    /// The events, in order.
-    #[inline]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Event<'_>> {
-        // SAFETY: as in `get`.
-        self.reader.held.iter().map(|&located| unsafe { Event::new(located) })
-    }
-}
-
-impl<R: Inlet> Drop for Batch<'_, R> {
-    fn drop(&mut self) {
-        self.reader.held.clear();
-        self.reader.acknowledge();
     }
 }
 

@@ -212,16 +212,14 @@ impl<R: Outlet> Sender<R> {
         Ok(claim.commit())
     }
 
-    /// Publishes copies of all payloads, in order, waiting for room without end, whatever the channel's policy. Readers may see them a few at a
-    /// time. On an error the number of those already published is in the result.
+    /// Publishes copies of all payloads, in order, waiting for room without end, whatever the channel's policy. Readers
+    /// may see them a few at a time. On an error the number of those already published is in the result.
     pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), (usize, SendError)> {
-        for payload in payloads {
-            self.plain_header(payload.as_ref().len()).map_err(|error| (0, error))?;
-        }
+        self.check_batch(payloads).map_err(|error| (0, error))?;
         let mut published = 0;
         while published < payloads.len() {
-            published += match self.try_publish_batch(&payloads[published..]) {
-                Ok(0) => {
+            published += match self.put_batch(&payloads[published..]) {
+                0 => {
                     let payload = payloads[published].as_ref();
                     let sent = match self.overflow {
                         Overflow::Block | Overflow::LossyReaders => self.publish(payload),
@@ -233,8 +231,7 @@ impl<R: Outlet> Sender<R> {
                     sent.map_err(|error| (published, error))?;
                     1
                 }
-                Ok(count) => count,
-                Err(error) => return Err((published, error)),
+                count => count,
             };
         }
         Ok(())
@@ -242,36 +239,58 @@ impl<R: Outlet> Sender<R> {
 
     /// Publishes copies of as many payloads as there is room for, in order, and returns how many.
     ///
-    /// A batch costs one commit (stream), or one step of the shared tail (queue, topic), for many events.
+    /// A batch costs one look for sleeping readers and, in a queue or topic, one step of the shared tail for up to 64
+    /// events.
     pub fn try_publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<usize, SendError> {
-        if payloads.is_empty() {
-            return if self.member.is_forked() { Err(SendError::Forked) } else { Ok(0) };
+        self.check_batch(payloads)?;
+        Ok(self.put_batch(payloads))
+    }
+
+    fn check_batch<P: AsRef<[u8]>>(&self, payloads: &[P]) -> Result<(), SendError> {
+        match payloads.iter().map(|payload| payload.as_ref().len()).max() {
+            Some(longest) => self.plain_header(longest).map(|_| ()),
+            None if self.member.is_forked() => Err(SendError::Forked),
+            None => Ok(()),
         }
-        for payload in payloads {
-            self.plain_header(payload.as_ref().len())?;
-        }
+    }
+
+    /// Publishes as many payloads as there is room for; how many. They have been checked.
+    fn put_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> usize {
         self.ring.begin_batch(payloads.len());
         let mut published = 0;
-        for payload in payloads {
-            let payload = payload.as_ref();
+        loop {
+            published += self.put_batch_easily(&payloads[published..]);
+            let Some(payload) = payloads.get(published).map(AsRef::as_ref) else { break };
             // Cannot fail: checked above.
             let Ok(header) = self.plain_header(payload.len()) else { break };
-            let claim = match self.ring.claim(frame::body_bytes(header) as u64) {
-                Ok(claim) => claim,
+            self.tell();
+            match self.ring.claim(frame::body_bytes(header) as u64) {
+                Ok(claim) => self.fill(claim, header, payload),
                 Err(refused) => {
                     // Somebody who publishes only in batches must get past the dead, too: by the next call.
                     self.note_blocked(refused);
                     self.ring.repair(refused, &self.member.peers);
                     break;
                 }
-            };
-            self.fill(claim, header, payload);
+            }
             published += 1;
         }
         self.ring.end_batch();
         self.published(published as u64);
-        self.tell();
-        Ok(published)
+        published
+    }
+
+    /// Publishes the first of `payloads`, as far as nothing is in the way; how many.
+    #[inline(always)]
+    fn put_batch_easily<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> usize {
+        if self.easy.is_forked() {
+            return 0;
+        }
+        let data = self.member.memories.data;
+        self.ring.publish_all_easily(payloads.iter().map(AsRef::as_ref), |body_offset, payload| {
+            // SAFETY: as in `put_easily`.
+            unsafe { copy(payload.as_ptr(), data.address(body_offset), payload.len()) };
+        })
     }
 
     pub(crate) fn channel(&self) -> &Channel {

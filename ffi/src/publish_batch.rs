@@ -13,8 +13,8 @@ use crate::sender::{AnySender, SenderBody, railbus_sender, with_sender};
 use crate::shell::{self, Shell};
 use crate::wait::RAILBUS_FOREVER;
 
-/// Publishes copies of `count` payloads, in order. A batch costs one commit (stream), or one step of the shared tail
-/// (queue, topic), for many events; readers may see it a few at a time.
+/// Publishes copies of `count` payloads, in order. A batch costs one look for sleeping readers and, in a queue or
+/// topic, one step of the shared tail for up to 64 events; readers may see it a few at a time.
 ///
 /// Waits at most `timeout_ns` for room for all of them: 0 publishes as many as there is room for. `published`, which
 /// may be NULL, gets how many were, in any case. A batch waits also where single events would be dropped.

@@ -34,7 +34,7 @@ fn stream_life(channel: &CrashChannel, who: &Rc<Participant>) {
         let claim = publisher.claim(24).expect("there is room");
         data.store(publisher.body_offset(claim), number, Edge::Plain);
         table.begin(own, claim.position(), number);
-        publisher.commit(claim, frame::header(24, 0, 0), false);
+        publisher.commit(claim, frame::header(24, 0, 0));
         table.end(own, number);
     }
 }

@@ -42,23 +42,21 @@ impl Publisher {
     }
 
     /// Publishes one event of `words` words that all hold its number; claims `spare` words more than it commits.
-    fn publish(&mut self, words: u64, spare: u64, batch: bool, batched: u64) -> bool {
+    fn publish(&mut self, words: u64, spare: u64) -> bool {
         for _ in 0..4 {
             // The fast path first, as the handles do.
-            let easy = if batch { None } else { self.inner.claim_easily((words + spare) * 8) };
+            let easy = self.inner.claim_easily((words + spare) * 8);
             match easy.map_or_else(|| self.inner.claim((words + spare) * 8), Ok) {
                 Ok(claim) => {
                     let at = self.inner.body_offset(claim);
-                    // A refused claim flushes the batch, so what is open is asked for only now.
-                    let number =
-                        self.inner.place().count + if self.inner.is_batching() { batched } else { 0 };
+                    let number = self.inner.place().count;
                     for i in 0..(words + spare) as usize {
                         self.data.store(at + i * 8, number, Edge::Plain);
                     }
                     let header = frame::header(words as u32 * 8, 7, 0);
                     match easy {
                         Some(_) => self.inner.commit_easily(claim, header),
-                        None => self.inner.commit(claim, header, batch),
+                        None => self.inner.commit(claim, header),
                     }
                     return true;
                 }
@@ -71,6 +69,24 @@ impl Publisher {
             }
         }
         false
+    }
+}
+
+impl Publisher {
+    /// Publishes a batch of events of so many words each, as far as there is room.
+    fn publish_batch(&mut self, words: &[usize]) {
+        let numbers = self.inner.place().count..;
+        let payloads: Vec<_> =
+            numbers.zip(words).map(|(number, &words)| number.to_le_bytes().repeat(words)).collect();
+        let data = self.data.clone();
+        let easy = self.inner.publish_all_easily(payloads.iter().map(Vec::as_slice), |at, payload| {
+            for (i, word) in payload.as_chunks().0.iter().enumerate() {
+                data.store(at + i * 8, u64::from_le_bytes(*word), Edge::Plain);
+            }
+        });
+        for &words in &words[easy..] {
+            self.publish(words as u64, 0);
+        }
     }
 }
 
@@ -126,13 +142,10 @@ fn subscriber_policy() -> u64 {
 fn publish_all_kinds(channel: &CrashChannel, who: &Rc<Participant>, reader: &RefCell<Subscriber>) {
     let mut publisher = Publisher::take_over(channel, who);
     for round in 0..3 {
-        publisher.publish(1, 2, false, 0);
-        publisher.publish(4 - round, 0, false, 0);
+        publisher.publish(1, 2);
+        publisher.publish(4 - round, 0);
         reader.borrow_mut().read(u64::MAX);
-        publisher.publish(1, 0, true, 0);
-        publisher.publish(2, 1, true, 1);
-        publisher.publish(1, 0, true, 2);
-        publisher.inner.flush();
+        publisher.publish_batch(&[1, 2, 1]);
         reader.borrow_mut().read(1 + round);
     }
 }
@@ -160,7 +173,7 @@ fn a_successor_goes_on_wherever_two_publishers_die() {
                 reader.borrow_mut().read(u64::MAX);
                 assert_eq!(reader.borrow().inner.place(), publisher.inner.place(), "{first} {second:?}");
                 for n in 0..40 {
-                    assert!(publisher.publish(1 + n % 5, n % 2, false, 0), "room after {first} {second:?}");
+                    assert!(publisher.publish(1 + n % 5, n % 2), "room after {first} {second:?}");
                     assert_eq!(reader.borrow_mut().read(u64::MAX), 1);
                 }
                 runs += 1;
@@ -192,13 +205,11 @@ fn what_was_committed_is_read_and_what_was_not_is_not() {
                 let mut publisher = Publisher::take_over(&channel, &one);
                 for n in 0..3 {
                     begun.set(n + 1);
-                    publisher.publish(1 + n, 0, false, 0);
+                    publisher.publish(1 + n, 0);
                     committed.set(publisher.inner.place().count);
                 }
                 begun.set(5);
-                publisher.publish(1, 0, true, 0);
-                publisher.publish(1, 0, true, 1);
-                publisher.inner.flush();
+                publisher.publish_batch(&[1, 1]);
                 committed.set(publisher.inner.place().count);
             });
             let read = reader.read(u64::MAX);
@@ -220,7 +231,7 @@ fn a_joiner_that_dies_anywhere_stops_nobody() {
                 let publishing = Participant::immortal();
                 let mut publisher = Publisher::take_over(&channel, &publishing);
                 for n in 0..3 {
-                    assert!(publisher.publish(1 + n % 2, 0, false, 0));
+                    assert!(publisher.publish(1 + n % 2, 0));
                 }
                 let joining = Participant::dying_at(Some(k));
                 joining.live(|| {
@@ -231,14 +242,14 @@ fn a_joiner_that_dies_anywhere_stops_nobody() {
                 let dead = joining.is_dead();
                 joining.kill();
                 for n in 0..30 {
-                    assert!(publisher.publish(1 + n % 3, 0, false, 0), "stopped by a joiner killed at {k}");
+                    assert!(publisher.publish(1 + n % 3, 0), "stopped by a joiner killed at {k}");
                 }
                 // The dead joiner's entry is used again: it is the only one.
                 let next = Participant::immortal();
                 let mut reader = Subscriber::new(&channel, &next, subscriber_policy());
                 reader.inner.join(From::Live).expect("the end is retained");
                 assert_eq!(reader.inner.place(), publisher.inner.place());
-                assert!(publisher.publish(1, 0, false, 0));
+                assert!(publisher.publish(1, 0));
                 assert_eq!(reader.read(u64::MAX), 1);
                 if !dead {
                     break;
@@ -256,13 +267,13 @@ fn join_with_a_publisher_inside(from: From, publish: u64) {
             let publishing = Participant::immortal();
             let publisher = Rc::new(RefCell::new(Publisher::take_over(&channel, &publishing)));
             for n in 0..9 {
-                assert!(publisher.borrow_mut().publish(1 + n % 3, 0, false, 0));
+                assert!(publisher.borrow_mut().publish(1 + n % 3, 0));
             }
             let inside = publisher.clone();
             let joining = Participant::interrupted_at(k, move || {
                 for n in 0..publish {
                     // May be refused by the joiner's own cursor.
-                    inside.borrow_mut().publish(1 + n % 4, 0, false, 0);
+                    inside.borrow_mut().publish(1 + n % 4, 0);
                 }
             });
             let mut reader = Subscriber::new(&channel, &joining, subscriber_policy());
@@ -270,7 +281,7 @@ fn join_with_a_publisher_inside(from: From, publish: u64) {
             reader.read(u64::MAX);
             assert_eq!(reader.inner.place(), publisher.borrow().inner.place(), "interrupted at {k}");
             for n in 0..20 {
-                assert!(publisher.borrow_mut().publish(1 + n % 5, 0, false, 0), "interrupted at {k}");
+                assert!(publisher.borrow_mut().publish(1 + n % 5, 0), "interrupted at {k}");
                 if reader.read(u64::MAX) == 0 {
                     panic!("an event was not seen");
                 }
@@ -304,7 +315,7 @@ fn a_durable_cursor_below_the_floor_is_resumed() {
             {
                 let mut publisher = Publisher::take_over(&channel, &warm);
                 for _ in 0..9 {
-                    assert!(publisher.publish(1, 0, false, 0));
+                    assert!(publisher.publish(1, 0));
                 }
             }
             // The joiner's whole life, inside every step of the publisher: it joins at the floor and is killed.
@@ -319,7 +330,7 @@ fn a_durable_cursor_below_the_floor_is_resumed() {
             });
             let mut publisher = Publisher::take_over(&channel, &publishing);
             for _ in 0..9 {
-                publisher.publish(2, 0, false, 0);
+                publisher.publish(2, 0);
             }
             let Some(place) = place.get() else { continue };
             let next = Participant::immortal();
@@ -349,11 +360,11 @@ fn a_durable_subscriber_killed_while_it_joins_is_not_resumed_where_nothing_is_pr
                 let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 2);
                 let publishing = Participant::immortal();
                 let publisher = Rc::new(RefCell::new(Publisher::take_over(&channel, &publishing)));
-                (0..9).for_each(|_| assert!(publisher.borrow_mut().publish(1, 0, false, 0)));
+                (0..9).for_each(|_| assert!(publisher.borrow_mut().publish(1, 0)));
                 let busy = publisher.clone();
                 let inside_it = move || {
                     for _ in 0..9 {
-                        busy.borrow_mut().publish(2, 0, false, 0);
+                        busy.borrow_mut().publish(2, 0);
                     }
                 };
                 let joining = Participant::interrupted_and_dying(inside, inside_it, k);
@@ -372,7 +383,7 @@ fn a_durable_subscriber_killed_while_it_joins_is_not_resumed_where_nothing_is_pr
                 reader.read(u64::MAX);
                 assert_eq!(reader.inner.place(), publisher.borrow().inner.place());
                 for n in 0..20 {
-                    assert!(publisher.borrow_mut().publish(1 + n % 5, 0, false, 0), "{inside} {k}");
+                    assert!(publisher.borrow_mut().publish(1 + n % 5, 0), "{inside} {k}");
                     assert_eq!(reader.read(u64::MAX), 1);
                 }
                 if survived {
@@ -394,7 +405,7 @@ fn a_joiner_is_not_starved_by_a_busy_publisher() {
         let publishing = Participant::immortal();
         let mut publisher = Publisher::take_over(&channel, &publishing);
         let joining = Participant::busy_at_joins(move || {
-            publisher.publish(5, 0, false, 0);
+            publisher.publish(5, 0);
             keeper.read(u64::MAX);
         });
         let mut joiner = Subscriber::new(&channel, &joining, subscriber_policy());
@@ -416,7 +427,7 @@ fn publish_tempting(publisher: &mut Publisher, words: u64) {
     for i in 0..words as usize {
         publisher.data.store(at + i * 8, tempting(i, number), Edge::Plain);
     }
-    publisher.inner.commit(claim, frame::header(words as u32 * 8, number as u16, 0), false);
+    publisher.inner.commit(claim, frame::header(words as u32 * 8, number as u16, 0));
 }
 
 /// Runs the publisher inside every step of a lossy subscriber that joins and reads: no event is torn, no event is

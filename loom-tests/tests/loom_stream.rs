@@ -19,8 +19,13 @@ fn gate() {
 }
 
 #[test]
-fn a_batch_appears_at_once_and_a_short_commit_leaves_nothing() {
-    explore(4, || stream::batch_and_short_commit(None));
+fn what_is_seen_of_a_batch_is_whole() {
+    explore(4, || stream::batch(None));
+}
+
+#[test]
+fn a_short_commit_leaves_nothing() {
+    explore(4, || stream::short_commit(None));
 }
 
 #[test]

@@ -445,7 +445,7 @@ impl Channel {
                 data.store(at + i * 8, word, Edge::Plain);
             }
             starts.push((event.position, claim.position()));
-            publisher.commit(claim, event.header, false);
+            publisher.commit(claim, event.header);
         }
         let end = publisher.place().position;
         for (index, cursor) in state.cursors.iter().enumerate() {

@@ -142,17 +142,40 @@ impl<M: Memory> SlotReader<M> {
         if t >= self.easy_until || !self.is_protected() {
             return None;
         }
+        let header = self.plain(t, self.body_max())?;
+        self.position = t + 1;
+        Some((t, header))
+    }
+
+    /// Shows up to `most` of the next events, as far as [`Self::poll_easily`] gets them, with the byte offsets of their
+    /// bodies; how many.
+    #[inline(always)]
+    pub fn poll_all_easily(&mut self, most: usize, mut each: impl FnMut(u64, u64, usize)) -> usize {
+        if !self.is_protected() {
+            return 0;
+        }
+        let (first, body_max) = (self.position, self.body_max());
+        let end = self.easy_until.min(first.saturating_add(most as u64));
+        let mut t = first;
+        while t < end {
+            let Some(header) = self.plain(t, body_max) else { break };
+            each(t, header, self.body_offset(t));
+            t += 1;
+        }
+        self.position = t;
+        (t - first) as usize
+    }
+
+    /// The header of ticket `t` if it is published, without flags, and of at most `body_max` bytes.
+    #[inline(always)]
+    fn plain(&self, t: u64, body_max: u64) -> Option<u64> {
         // PUBLISH: as in `poll_held`.
         let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
         if word != self.slots.state(t, seq::PUBLISHED) {
             return None;
         }
         let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
-        if !frame::is_plain(header) || frame::body_bytes(header) as u64 > self.body_max() {
-            return None;
-        }
-        self.position = t + 1;
-        Some((t, header))
+        (frame::is_plain(header) && frame::body_bytes(header) as u64 <= body_max).then_some(header)
     }
 
     /// The next event, in place. Those before it are released: the cursor may pass them.

@@ -11,9 +11,8 @@
 //! The next header is zeroed before a frame is committed, so a walk along the frames ends at `position` whenever
 //! the publisher dies. It is zeroed when the frame is claimed, not between payload and header: stores leave a core in
 //! order, and those that go to one line in a row leave it together. For the same reason what each event changes of the
-//! private state lies in one line and is changed last. A frame never straddles the end of the ring: a padding frame fills it up, and is committed
-//! after the frame behind it, so that both appear at once. A batch is written behind an uncommitted first header
-//! and appears when that is stored.
+//! private state lies in one line and is changed last. A frame never straddles the end of the ring: a padding frame
+//! fills it up, and is committed after the frame behind it, so that both appear at once.
 //!
 //! **Limit.** The publisher may write up to `min(gates, floor) + capacity`. At a rescan it notes where it is,
 //! raises the floor as far as it needs (never above a gate), publishes both places, fences, and reads the cursors:
@@ -61,37 +60,89 @@ pub enum Refused {
     Gate(usize),
 }
 
-/// An open batch.
+/// The part of the private state that each event changes or looks at: a line.
 #[derive(Debug, Clone, Copy)]
-struct Batch {
-    /// Its first header word, which is stored last.
-    word: u64,
-    /// Where that goes, which is where everything before it is committed.
-    committed: Place,
-}
-
-/// The publisher's private state; first the line that each event changes.
-#[derive(Debug)]
 #[repr(C, align(64))]
-pub struct StreamPublisher<M> {
-    /// What is written; all of it is committed unless a batch is open.
+struct Front {
+    /// What is committed.
     written: Place,
     tally: Tally,
     /// A frame that ends at or before this position needs neither padding nor a rescan, nor a look at the pressure.
-    room_until: u64,
-    /// The same, but 0 while a batch is open.
     easy_until: u64,
     /// The capacity less one.
     mask: u64,
     /// Whether to ask for lines ahead.
     is_behind: bool,
+}
+
+impl Front {
+    /// Claims room where that takes a comparison or two, and puts the walk's end behind it.
+    #[inline(always)]
+    fn claim<M: Memory>(&self, data: &M, body_bytes: u64) -> Option<Claim> {
+        let start = self.written.position;
+        // No frame larger than allowed ends before `easy_until`: the limit never runs that far ahead. The first
+        // comparison keeps the sum from wrapping.
+        let easy = body_bytes <= self.mask && start + frame::frame_bytes(body_bytes) <= self.easy_until;
+        easy.then(|| self.begin(data, Claim { start, padding: 0, body_bytes }))
+    }
+
+    /// Puts the walk's end behind a frame that is about to be written.
+    #[inline(always)]
+    fn begin<M: Memory>(&self, data: &M, claim: Claim) -> Claim {
+        // The walk must end here: the next header is empty before this frame exists. COMMIT orders it.
+        let end = claim.start + frame::frame_bytes(claim.body_bytes);
+        self.store_header(data, end, 0, Edge::Plain);
+        claim
+    }
+
+    /// Commits all of a claim without padding, with a header without extensions.
+    #[inline(always)]
+    fn commit<M: Memory>(&mut self, data: &M, claim: Claim, header: u64) {
+        debug_assert_eq!((frame::body_bytes(header) as u64, frame::flags(header)), (claim.body_bytes, 0));
+        self.show(data, claim.start, header);
+        self.count(data, claim.start + frame::frame_bytes(claim.body_bytes), claim.body_bytes);
+    }
+
+    #[inline(always)]
+    fn show<M: Memory>(&self, data: &M, position: u64, word: u64) {
+        // COMMIT: pairs with the load in the subscriber's `poll`: who sees this word sees the bytes and the empty
+        // header behind them.
+        self.store_header(data, position, word, Edge::Commit);
+    }
+
+    #[inline(always)]
+    fn store_header<M: Memory>(&self, data: &M, position: u64, word: u64, edge: Edge) {
+        data.store((position & self.mask) as usize, word, edge);
+    }
+
+    /// Steps over a frame that was written.
+    #[inline(always)]
+    fn count<M: Memory>(&mut self, data: &M, next: u64, payload_bytes: u64) {
+        self.written = Place { position: next, count: self.written.count + 1 };
+        self.tally.add(payload_bytes);
+        if self.is_behind {
+            data.prefetch_write(((next + PREFETCH) & self.mask) as usize);
+        }
+    }
+
+    /// Byte offset in the data where a claim's body starts.
+    #[inline(always)]
+    fn body_offset(&self, claim: Claim) -> usize {
+        (claim.start & self.mask) as usize + frame::HEADER as usize
+    }
+}
+
+/// The publisher's private state.
+#[derive(Debug)]
+#[repr(C)]
+pub struct StreamPublisher<M> {
+    front: Front,
     ring: M,
     acks: M,
     data: M,
     capacity: u64,
     gates: Gates,
     history: History,
-    batch: Option<Batch>,
     limit: u64,
     /// Cuts the easy path short where the depth may come to the high watermark.
     pressure: Pressure,
@@ -123,19 +174,19 @@ impl<M: Memory> StreamPublisher<M> {
         // STATE: no counts are told before it; see `Sender::tell`.
         ring.store(layout::entry(index) + layout::POSITION, end.position, Edge::State);
         Some(StreamPublisher {
-            written: end,
-            tally: Tally::default(),
-            room_until: end.position,
-            easy_until: end.position,
-            mask: capacity - 1,
-            is_behind: false,
+            front: Front {
+                written: end,
+                tally: Tally::default(),
+                easy_until: end.position,
+                mask: capacity - 1,
+                is_behind: false,
+            },
             ring,
             acks,
             data,
             capacity,
             gates: Gates::new(consumers),
             history: History::resume(anchors),
-            batch: None,
             limit: end.position,
             pressure: Pressure::new(None),
         })
@@ -148,13 +199,13 @@ impl<M: Memory> StreamPublisher<M> {
 
     /// Where the next event will be committed, and how many were before it.
     pub fn place(&self) -> Place {
-        self.batch.map_or(self.written, |batch| batch.committed)
+        self.front.written
     }
 
-    /// What this publisher has written; all of it is committed unless a batch is open.
+    /// What this publisher has committed.
     #[inline(always)]
     pub fn tally(&self) -> Tally {
-        self.tally
+        self.front.tally
     }
 
     /// Largest body, in bytes, that a frame may have.
@@ -166,47 +217,42 @@ impl<M: Memory> StreamPublisher<M> {
     /// making another or by doing nothing.
     #[inline(always)]
     pub fn claim(&mut self, body_bytes: u64) -> Result<Claim, Refused> {
-        let start = self.written.position;
-        if body_bytes <= self.mask && start + frame::frame_bytes(body_bytes) <= self.room_until {
-            return Ok(self.begin(Claim { start, padding: 0, body_bytes }));
+        match self.claim_easily(body_bytes) {
+            Some(claim) => Ok(claim),
+            None => self.claim_slowly(body_bytes),
         }
-        self.claim_slowly(body_bytes)
     }
 
-    /// Puts the walk's end behind a frame that is about to be written.
-    #[inline(always)]
-    fn begin(&self, claim: Claim) -> Claim {
-        // The walk must end here: the next header is empty before this frame exists. COMMIT orders it.
-        self.store_header(claim.start + frame::frame_bytes(claim.body_bytes), 0, Edge::Plain);
-        claim
-    }
-
-    /// Claims room where neither padding, nor a look at the cursors, nor an open batch is in the way.
+    /// Claims room where neither padding nor a look at the cursors is in the way.
     #[inline(always)]
     pub fn claim_easily(&mut self, body_bytes: u64) -> Option<Claim> {
-        let start = self.written.position;
-        // No frame larger than allowed ends before `easy_until`: the limit never runs that far ahead. The first
-        // comparison keeps the sum from wrapping.
-        let easy = body_bytes <= self.mask && start + frame::frame_bytes(body_bytes) <= self.easy_until;
-        easy.then(|| self.begin(Claim { start, padding: 0, body_bytes }))
+        self.front.claim(&self.data, body_bytes)
     }
 
     /// Commits all of what [`Self::claim_easily`] claimed, without extensions.
     #[inline(always)]
     pub fn commit_easily(&mut self, claim: Claim, header: u64) {
-        debug_assert_eq!((frame::body_bytes(header) as u64, frame::flags(header)), (claim.body_bytes, 0));
-        self.show(claim.start, header);
-        self.count(claim.start + frame::frame_bytes(claim.body_bytes), claim.body_bytes);
+        self.front.commit(&self.data, claim, header);
     }
 
-    /// Steps over a frame that was written.
+    /// Publishes `payloads`, without extensions, until one is not as easy as for [`Self::claim_easily`]; how many.
+    /// `put` puts a payload at a byte offset in the data.
     #[inline(always)]
-    fn count(&mut self, next: u64, payload_bytes: u64) {
-        self.written = Place { position: next, count: self.written.count + 1 };
-        self.tally.add(payload_bytes);
-        if self.is_behind {
-            self.data.prefetch_write(((next + PREFETCH) & self.mask) as usize);
+    pub fn publish_all_easily<'a>(
+        &mut self,
+        payloads: impl Iterator<Item = &'a [u8]>,
+        put: impl Fn(usize, &[u8]),
+    ) -> usize {
+        let data = self.data.clone();
+        // A copy, which the compiler may keep in registers; it is put back also when an iterator panics.
+        let mut back = PutBack { front: self.front, to: &mut self.front };
+        let before = back.front.written.count;
+        for payload in payloads {
+            let Some(claim) = back.front.claim(&data, payload.len() as u64) else { break };
+            put(back.front.body_offset(claim), payload);
+            back.front.commit(&data, claim, frame::header(payload.len() as u32, 0, 0));
         }
+        (back.front.written.count - before) as usize
     }
 
     #[cold]
@@ -215,21 +261,19 @@ impl<M: Memory> StreamPublisher<M> {
             return Err(Refused::TooLong);
         }
         let frame_bytes = frame::frame_bytes(body_bytes);
-        let position = self.written.position;
+        let position = self.front.written.position;
         let to_end = self.capacity - (position & (self.capacity - 1));
         let padding = if frame_bytes > to_end { to_end } else { 0 };
         let need = padding + frame_bytes + frame::HEADER;
         let end = position + padding + frame_bytes;
-        if position + need > self.limit || self.pressure.is_due(end) {
-            self.flush();
-            if let Some(reader) = self.rescan(need) {
-                return Err(Refused::Gate(reader));
-            }
+        if (position + need > self.limit || self.pressure.is_due(end))
+            && let Some(reader) = self.rescan(need)
+        {
+            return Err(Refused::Gate(reader));
         }
-        self.room_until =
-            ((position | self.mask) + 1).min(self.limit - frame::HEADER).min(self.pressure.until);
-        self.easy_until = if self.batch.is_none() { self.room_until } else { 0 };
-        Ok(self.begin(Claim { start: position + padding, padding, body_bytes }))
+        self.front.easy_until =
+            ((position | self.front.mask) + 1).min(self.limit - frame::HEADER).min(self.pressure.until);
+        Ok(self.front.begin(&self.data, Claim { start: position + padding, padding, body_bytes }))
     }
 
     /// Looks at the cursors anew. Returns the reader in the way if `need` more bytes do not fit.
@@ -240,7 +284,7 @@ impl<M: Memory> StreamPublisher<M> {
         let first = self.gates.lowest(&self.acks, here.position);
         self.history.note(here, stride);
         self.history.raise((here.position + need + stride).saturating_sub(self.capacity), first.position);
-        self.is_behind = first.position + PREFETCH <= here.position && need >= LINE + frame::HEADER;
+        self.front.is_behind = first.position + PREFETCH <= here.position && need >= LINE + frame::HEADER;
         self.history.publish(&self.ring);
         // JOIN: the places are published before the cursors are read. A joiner stores its cursor, fences, and
         // reads the index again: either this scan sees its cursor, or it sees these places and starts at them.
@@ -250,7 +294,7 @@ impl<M: Memory> StreamPublisher<M> {
         // A joiner's cursor may briefly lie below what it will start from: the limit may then be below `position`.
         let limit = lowest.position.saturating_add(self.capacity);
         self.limit = limit.min(here.position + need.max(stride));
-        (self.room_until, self.easy_until) = (here.position, here.position);
+        self.front.easy_until = here.position;
         let (end, fits) = (here.position + need - frame::HEADER, here.position + need <= self.limit);
         // Where the floor is in the way, the ring is full before the slowest reader is a whole ring behind.
         let slowest = if fits { first.position } else { end.saturating_sub(self.capacity) };
@@ -261,7 +305,7 @@ impl<M: Memory> StreamPublisher<M> {
     /// Measures the pressure anew. The next claim looks at the cursors.
     pub fn look_at_pressure(&mut self) -> bool {
         let here = self.place().position;
-        (self.room_until, self.easy_until) = (self.written.position, self.written.position);
+        self.front.easy_until = here;
         self.pressure.look(&self.ring, || (self.gates.lowest(&self.acks, here).position, here))
     }
 
@@ -273,82 +317,50 @@ impl<M: Memory> StreamPublisher<M> {
     /// Byte offset in the data where a claim's body starts.
     #[inline(always)]
     pub fn body_offset(&self, claim: Claim) -> usize {
-        (claim.start & self.mask) as usize + frame::HEADER as usize
+        self.front.body_offset(claim)
     }
 
     /// Commits a claim whose body has been written, with `header` as its header word (whose length may be shorter
-    /// than what was claimed). With `batch` it stays invisible until [`Self::flush`].
+    /// than what was claimed).
     #[inline(always)]
-    pub fn commit(&mut self, claim: Claim, header: u64, batch: bool) {
+    pub fn commit(&mut self, claim: Claim, header: u64) {
         debug_assert!(frame::body_bytes(header) as u64 <= claim.body_bytes);
+        let (front, data) = (&mut self.front, &self.data);
         let body = frame::body_bytes(header) as u64;
         let next = claim.start + frame::frame_bytes(body);
-        let position = self.written.position;
+        let position = front.written.position;
         debug_assert_eq!(position + claim.padding, claim.start);
         if body < claim.body_bytes {
             // The walk must end here, as in `begin`.
-            self.store_header(next, 0, Edge::Plain);
+            front.store_header(data, next, 0, Edge::Plain);
         }
-        let (committed, word) = if claim.padding == 0 {
-            (self.written, header)
+        let word = if claim.padding == 0 {
+            header
         } else {
             // Invisible as long as the padding before it is.
-            self.store_header(claim.start, header, Edge::Plain);
-            (self.written, frame::padding(claim.padding))
+            front.store_header(data, claim.start, header, Edge::Plain);
+            frame::padding(claim.padding)
         };
-        self.count(next, frame::payload_bytes(header) as u64);
-        match self.batch {
-            None if batch => {
-                self.batch = Some(Batch { word, committed });
-                self.easy_until = 0;
-            }
-            None => self.show(position, word),
-            Some(_) => {
-                // Behind the batch's first header, which is still empty.
-                self.store_header(position, word, Edge::Plain);
-                if !batch {
-                    self.flush();
-                }
-            }
-        }
-    }
-
-    /// Makes an open batch visible.
-    #[inline(always)]
-    pub fn flush(&mut self) {
-        if let Some(Batch { word, committed }) = self.batch.take() {
-            self.easy_until = self.room_until;
-            self.show(committed.position, word);
-        }
-    }
-
-    /// Whether a batch is open.
-    #[inline(always)]
-    pub fn is_batching(&self) -> bool {
-        self.batch.is_some()
-    }
-
-    /// Bytes written since the batch was opened.
-    #[inline(always)]
-    pub fn batch_bytes(&self) -> u64 {
-        self.written.position - self.place().position
-    }
-
-    #[inline(always)]
-    fn show(&mut self, position: u64, word: u64) {
-        // COMMIT: pairs with the load in the subscriber's `poll`: who sees this word sees the bytes, the frames
-        // behind it in the batch, and the empty header at the end.
-        self.store_header(position, word, Edge::Commit);
-    }
-
-    #[inline(always)]
-    fn store_header(&self, position: u64, word: u64, edge: Edge) {
-        self.data.store((position & self.mask) as usize, word, edge);
+        front.show(data, position, word);
+        front.count(data, next, frame::payload_bytes(header) as u64);
     }
 
     /// Passes over the reader in the way if it is dead and holds no durable name. True: try again.
     pub fn pass_over_dead<P: Peers>(&mut self, reader: usize, peers: &P) -> bool {
         reader != usize::MAX
             && self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
+    }
+}
+
+/// Puts the copy of a publisher's [`Front`] back when it is dropped.
+struct PutBack<'a> {
+    front: Front,
+    to: &'a mut Front,
+}
+
+impl Drop for PutBack<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.to = self.front;
     }
 }

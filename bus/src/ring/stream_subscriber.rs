@@ -140,13 +140,50 @@ pub struct StreamSubscriber<M> {
     place: Place,
     /// What the cursor word says.
     published: u64,
-    /// Events before this position may be read without publishing the cursor; 0 for lossy subscribers.
-    easy_until: u64,
+    easy: Easy,
     lossy: bool,
+}
+
+/// What the easy way to the next event needs to know.
+#[derive(Debug, Clone, Copy)]
+struct Easy {
+    /// Events before this position may be read without publishing the cursor; 0 for lossy subscribers.
+    until: u64,
     /// The capacity less one.
     mask: u64,
     /// Bytes of the last frame that was polled easily: what the next is expected to take.
     expected_bytes: u64,
+}
+
+impl Easy {
+    /// The event at `position`, the next, and where the one behind it starts.
+    #[inline(always)]
+    fn look<M: Memory>(&mut self, data: &M, position: u64) -> Option<(Frame, u64)> {
+        let offset = position & self.mask;
+        // COMMIT: as in `poll_held`.
+        let header = data.load(offset as usize, Edge::Commit);
+        let frame_bytes = frame::frame_bytes(frame::body_bytes(header) as u64);
+        // Where the next frame starts depends on this header, and so would every read on the one before it. Most
+        // frames are as long as the last: then the processor goes on without waiting for the header.
+        let expected = position + opaque(self.expected_bytes);
+        let next = if frame_bytes == self.expected_bytes {
+            expected
+        } else {
+            self.expected_bytes = frame_bytes;
+            position + frame_bytes
+        };
+        // Nothing easy reaches beyond the end of the lap.
+        if next > self.until || !frame::is_plain(header) {
+            return None;
+        }
+        Some((Frame { position, header }, next))
+    }
+
+    /// Byte offset in the data of a frame's body.
+    #[inline(always)]
+    fn body_offset(&self, frame: Frame) -> usize {
+        (frame.position & self.mask) as usize + frame::HEADER as usize
+    }
 }
 
 impl<M: Memory> StreamSubscriber<M> {
@@ -161,10 +198,8 @@ impl<M: Memory> StreamSubscriber<M> {
             capacity,
             place: Place::default(),
             published: NO_GATE,
-            easy_until: 0,
+            easy: Easy { until: 0, mask: capacity - 1, expected_bytes: 0 },
             lossy,
-            mask: capacity - 1,
-            expected_bytes: 0,
         }
     }
 
@@ -285,26 +320,23 @@ impl<M: Memory> StreamSubscriber<M> {
     /// The next event, in place, where it is there, carries no flags, and the cursor need not be published.
     #[inline(always)]
     pub fn poll_easily(&mut self) -> Option<Frame> {
-        let position = self.place.position;
-        let offset = position & self.mask;
-        // COMMIT: as in `poll_held`.
-        let header = self.data.load(offset as usize, Edge::Commit);
-        let frame_bytes = frame::frame_bytes(frame::body_bytes(header) as u64);
-        // Where the next frame starts depends on this header, and so would every read on the one before it. Most
-        // frames are as long as the last: then the processor goes on without waiting for the header.
-        let expected = position + opaque(self.expected_bytes);
-        let next = if frame_bytes == self.expected_bytes {
-            expected
-        } else {
-            self.expected_bytes = frame_bytes;
-            position + frame_bytes
-        };
-        // Nothing easy reaches beyond the end of the lap.
-        if next > self.easy_until || !frame::is_plain(header) {
-            return None;
-        }
+        let (frame, next) = self.easy.look(&self.data, self.place.position)?;
         self.place = Place { position: next, count: self.place.count + 1 };
-        Some(Frame { position, header })
+        Some(frame)
+    }
+
+    /// Shows up to `most` of the next events, as far as [`Self::poll_easily`] gets them, with the byte offsets of their
+    /// bodies; how many.
+    #[inline(always)]
+    pub fn poll_all_easily(&mut self, most: usize, mut each: impl FnMut(Frame, usize)) -> usize {
+        let (mut position, mut count) = (self.place.position, 0);
+        while count < most {
+            let Some((frame, next)) = self.easy.look(&self.data, position) else { break };
+            each(frame, self.body_offset(frame));
+            (position, count) = (next, count + 1);
+        }
+        self.place = Place { position, count: self.place.count + count as u64 };
+        count
     }
 
     /// The next event, in place. The event before it is released: the cursor may pass it.
@@ -370,14 +402,14 @@ impl<M: Memory> StreamSubscriber<M> {
     /// Frames that end before the next eighth of the ring, and before the end of the lap, are easy.
     #[inline(always)]
     fn renew_easy_until(&mut self, cursor: u64) {
-        let lap_end = (self.place.position | self.mask).saturating_add(1);
-        self.easy_until = cursor.saturating_add(self.capacity / 8).min(lap_end);
+        let lap_end = (self.place.position | self.easy.mask).saturating_add(1);
+        self.easy.until = cursor.saturating_add(self.capacity / 8).min(lap_end);
     }
 
     /// Byte offset in the data of a frame's body.
     #[inline(always)]
     pub fn body_offset(&self, frame: Frame) -> usize {
-        (frame.position & self.mask) as usize + frame::HEADER as usize
+        self.easy.body_offset(frame)
     }
 
     /// The next event of a lossy subscriber, copied into `copy` (whole words; the body's bytes are the first
