@@ -52,7 +52,8 @@ pub struct Reader<R: Inlet> {
     idle: Idle,
     /// On stamped channels, whose events take the slow path.
     latency: Option<Box<Recorder>>,
-    /// Whether dropping it leaves the cursor where it is, because what was received last may not have been kept.
+    /// Whether dropping it, or finding nothing, leaves the cursor where it is, because what was received last may not
+    /// have been kept.
     keeps_unacknowledged: bool,
 }
 
@@ -119,7 +120,7 @@ impl<R: Inlet> Reader<R> {
         }
     }
 
-    /// From now on dropping this reader does not acknowledge what it received last.
+    /// From now on what this reader received, or stepped over, is not acknowledged when it is dropped or finds nothing.
     pub(crate) fn keep_unacknowledged(&mut self) {
         self.keeps_unacknowledged = true;
     }
@@ -295,7 +296,9 @@ impl<R: Inlet> Reader<R> {
             }
             _ => {
                 // A publisher may be waiting for exactly the room that a lazy cursor holds back.
-                self.release();
+                if !self.keeps_unacknowledged {
+                    self.release();
+                }
                 if self.pace.empty(self.tally.events) {
                     self.idle.restart();
                     self.tell();

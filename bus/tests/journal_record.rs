@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use journals::{Place, held, quick, small};
 use railbus::journal::format::{Codec, GapReason};
 use railbus::journal::{Io, Retention, WhenFull};
+use railbus::outlet::Outlet;
+use railbus::sender::Sender;
 use railbus::{
     Channel, Error, JournalState, Kind, Overflow, Recorder, RecorderOptions, Recorders, SendError,
     SendOptions, SyncPolicy,
@@ -332,4 +334,55 @@ fn old_segments_go_and_the_journal_begins_later() {
     let journal = held(&place.directory("c"));
     assert_eq!(journal.events.first().map(|(position, _)| *position), Some(first));
     assert_eq!(journal.events.last().map(|(position, _)| *position), Some(last));
+}
+
+/// Takes tickets and gives them up, and waits until the journaller's cursor has passed them. Returns where that is.
+fn give_up<O: Outlet>(channel: &Channel, sender: &mut Sender<O>, tickets: u64) -> u64 {
+    let deadline = Instant::now() + LONG;
+    let pause = || {
+        assert!(Instant::now() < deadline, "the journaller holds what carries no event");
+        std::thread::sleep(Duration::from_micros(200));
+    };
+    for _ in 0..tickets {
+        while sender.try_claim(8).map(drop).is_err() {
+            pause();
+        }
+    }
+    let end = sender.try_claim(8).map(|claim| claim.position()).expect("room") + 1;
+    let cursor = || {
+        let info = channel.info().expect("information");
+        info.participants.iter().find(|one| one.name == ".journal").and_then(|one| one.cursor)
+    };
+    while cursor() != Some(end) {
+        pause();
+    }
+    end
+}
+
+#[test]
+fn tickets_that_were_given_up_are_no_gap_to_the_next_journaller() {
+    for (kind, tickets) in [(Kind::Topic, 1), (Kind::Topic, 1000), (Kind::Queue, 1)] {
+        let place = Place::new();
+        let channel = place.bus().create("c", &small(kind)).expect("a channel");
+        let mut publish = publisher(&channel);
+        let record = || Recorder::start(&channel, place.journal(), &quick()).expect("a recorder");
+        let recorder = record();
+        let mut positions = vec![publish(b"first", LONG).expect("room")];
+        channel.wait_written(positions[0], LONG).expect("written");
+        let options = SendOptions::default();
+        let end = match kind {
+            Kind::Topic => give_up(&channel, &mut channel.topic_publisher(&options).expect("one"), tickets),
+            _ => give_up(&channel, &mut channel.producer(&options).expect("one"), tickets),
+        };
+        recorder.stop().expect("a clean end");
+        let recorder = record();
+        assert_eq!(recorder.report().gap, None, "{kind}");
+        positions.push(publish(b"second", LONG).expect("room"));
+        assert_eq!(positions[1], end);
+        channel.wait_written(end, LONG).expect("written");
+        recorder.stop().expect("a clean end");
+        let held = held(&place.directory("c"));
+        assert!(held.gaps.is_empty(), "{:?}", held.gaps);
+        assert_eq!(held.events.iter().map(|(position, _)| *position).collect::<Vec<_>>(), positions);
+    }
 }

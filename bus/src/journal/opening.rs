@@ -209,7 +209,9 @@ pub(crate) fn open(
     report.lossy = intake.is_lossy();
     let numbers = numbers(&locked, &recovered)?;
     let backlog = backlog(channel, &intake, wanted, joined);
+    let skipped = page.skipped(recovered.end_position);
     let (start, gap) = begin(channel, &recovered, wanted, joined, &backlog);
+    let gap = gap.filter(|gap| !joined.resumed || gap.to > skipped);
     if let Some(gap) = &gap {
         page.note_gap(gap);
         report.gap = Some((gap.from, gap.to));

@@ -78,6 +78,8 @@ pub(crate) struct Recording {
     backlog: VecDeque<Unfinished>,
     /// Where the tap had joined: what lies before is the backlog's.
     joined_at: u64,
+    /// Where the intake was when everything before was let go of.
+    let_go_at: u64,
     /// Events before this position are in the journal already.
     skip_until: u64,
     /// CLOCK_REALTIME of the last batch.
@@ -144,6 +146,7 @@ impl Recording {
             gap,
             backlog,
             joined_at: intake_at,
+            let_go_at: intake_at,
             skip_until,
             time_ns,
             events: 0,
@@ -191,6 +194,7 @@ impl Recording {
         let now_ns = clock::monotonic_ns();
         if took == 0 && now_ns >= self.next_probe_ns {
             self.next_probe_ns = now_ns + PROBE_EVERY_NS;
+            // The next round lets go of what this steps over.
             self.intake.step_over_the_dead();
         }
         if now_ns >= self.next_state_ns {
@@ -282,16 +286,30 @@ impl Recording {
                 break;
             }
         }
+        if self.pending.is_none() && self.writer.kept() >= self.writer.end() {
+            self.let_go();
+        }
         if taken > 0 {
-            if self.pending.is_none() && self.writer.kept() >= self.writer.end() {
-                self.intake.release();
-            }
             self.page.count(self.events, self.bytes);
         }
         if self.pending.is_some() && self.drops() {
             taken += self.drop_events()?;
         }
         Ok(taken)
+    }
+
+    /// Lets the ring have the room of everything that was taken, all of which is staged. A dead or a living producer may
+    /// have given up the positions behind the last event.
+    fn let_go(&mut self) {
+        let (end, at) = (self.writer.end(), self.intake.position());
+        if at == self.let_go_at || self.gap.is_some() {
+            return;
+        }
+        if at > end && !self.intake.is_lossy() {
+            self.page.note_skipped(end, at);
+        }
+        self.let_go_at = at;
+        self.intake.release();
     }
 
     /// Stages what a queue held before its tap had joined. What is missing between was done, or carries no event. False

@@ -291,6 +291,22 @@ impl Page {
         self.words.store(layout::NO_SPACE, full.into(), Edge::Plain);
     }
 
+    /// Says that from `from`, the end of the journal, to `to` no position carries an event: before the cursor passes
+    /// them, after which nobody could tell. The words outlive this journaller.
+    pub(crate) fn note_skipped(&self, from: u64, to: u64) {
+        // STATE: whoever finds an end finds its beginning.
+        self.words.store(layout::SKIPPED_TO, 0, Edge::State);
+        self.words.store(layout::SKIPPED_FROM, from, Edge::State);
+        self.words.store(layout::SKIPPED_TO, to, Edge::State);
+    }
+
+    /// The first position behind `end`, where the journal ends, that may have carried an event, as far as the journaller
+    /// before this one has said.
+    pub(crate) fn skipped(&self, end: u64) -> u64 {
+        let to = self.words.load(layout::SKIPPED_TO, Edge::State);
+        if self.words.load(layout::SKIPPED_FROM, Edge::State) <= end { end.max(to) } else { end }
+    }
+
     /// Notes a gap, before any position moves past it. A gap that continues the last one extends it.
     pub(crate) fn note_gap(&self, gap: &Gap) {
         let words = &self.words;
