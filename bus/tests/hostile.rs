@@ -75,6 +75,7 @@ fn child() {
         "together" => together(&base),
         "each word" => each_word(&base),
         "gives up" => give_up(&base),
+        "passed" => passed(&base),
         other => panic!("no role {other:?}"),
     }
 }
@@ -227,6 +228,45 @@ fn harm_one_word(bus: &Bus, is_acks: bool, at: usize, value: u64) {
             }
         }
     }
+}
+
+/// The head says that events were taken which nobody has: they come all the same, and the queue ends empty.
+#[test]
+fn events_that_a_harmed_head_has_passed_are_handed_out() {
+    for way in WAYS {
+        let base = tempfile::tempdir_in("/dev/shm").unwrap();
+        let mut driver = Actor::start_with("passed", base.path(), way);
+        driver.expect("all came");
+        assert!(driver.finish().success());
+    }
+}
+
+fn passed(base: &std::path::Path) {
+    for head in 2..=6u64 {
+        let directory = tempfile::tempdir_in(base).unwrap();
+        let queue = Bus::at(directory.path(), "bus").unwrap().create("c", &options(Kind::Queue, 0)).unwrap();
+        let mut producer = queue.producer(&SendOptions::default()).unwrap();
+        for n in 0..6u8 {
+            producer.publish(&[n]).unwrap();
+        }
+        let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+        let held = worker.take_ticket().unwrap().unwrap();
+        let file = OpenOptions::new().write(true).open(&queue.paths().acks).unwrap();
+        file.write_all_at(&head.to_le_bytes(), (layout::HEADER_BYTES + layout::HEAD) as u64).unwrap();
+        let mut came: Vec<u8> = (1..6)
+            .map(|_| {
+                let job = worker.take_timeout(SOON).unwrap_or_else(|error| panic!("head {head}: {error}"));
+                let number = job[0];
+                assert!(job.done());
+                number
+            })
+            .collect();
+        came.sort_unstable();
+        assert_eq!(came, [1, 2, 3, 4, 5], "head {head}");
+        assert!(worker.done(held));
+        assert_eq!(queue.info().unwrap().positions.unfinished, Some(0));
+    }
+    say(b"all came");
 }
 
 /// What a worker does not see before it has worked: its fence is harmed, or the done word of what it holds. It says so,

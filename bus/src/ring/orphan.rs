@@ -19,6 +19,8 @@
 //! others out of the entry from the look at its owner to the end of the swap; or by the owner itself. Consumers cannot write the producers' file: they use the proof alone and step over the ticket. A topic's
 //! producer marks it ABORTED when it needs the slot. A worker hands a dead worker's events back as REDO.
 
+use std::ops::Range;
+
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::fence;
@@ -124,13 +126,35 @@ impl<M: Memory> Sweeper<'_, M> {
     /// also those that are marked TAKEN by it, and the result says whether anything of that worker's is left: the caller
     /// holds the entry's janitor lock, or is its owner.
     pub fn sweep<P: Peers>(&self, peers: &P, dead: Option<usize>) -> Swept {
-        // HEAD: whoever took the tickets below had announced them before.
-        let head = self.acks.load(layout::HEAD, Edge::Head);
-        let mut swept = Swept::default();
+        let tickets = self.tickets();
         // ANNOUNCE: the dead worker's last range; its other tickets are marked TAKEN.
         let claim =
             dead.map_or(NO_CLAIM, |i| self.acks.load(layout::entry(i) + layout::CLAIM, Edge::Announce));
-        for t in head.saturating_sub(self.slots.count)..head {
+        self.sweep_tickets(tickets, peers, dead, claim)
+    }
+
+    /// The tickets that were taken and may be unfinished.
+    pub fn tickets(&self) -> Range<u64> {
+        // HEAD: whoever took the tickets below had announced them before.
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        head.saturating_sub(self.slots.count)..head
+    }
+
+    /// As [`Self::sweep`] of some of [`Self::tickets`], where nobody has died: finds what is nobody's although nobody may
+    /// leave it so, behind a head that was harmed.
+    pub fn audit<P: Peers>(&self, tickets: Range<u64>, peers: &P) -> Swept {
+        self.sweep_tickets(tickets, peers, None, NO_CLAIM)
+    }
+
+    fn sweep_tickets<P: Peers>(
+        &self,
+        tickets: Range<u64>,
+        peers: &P,
+        dead: Option<usize>,
+        claim: u64,
+    ) -> Swept {
+        let mut swept = Swept::default();
+        for t in tickets {
             // A word that somebody changes meanwhile is looked at again.
             let mut looks = 0;
             while !self.repair(t, dead, claim, peers, &mut swept) {
