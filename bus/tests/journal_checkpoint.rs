@@ -14,7 +14,7 @@ use railbus::journal::{Checkpoint, Journal, Retention, checkpoint};
 use railbus::{Bus, ChannelOptions, Error, Kind, Recorder, RecorderOptions, Result, SendOptions};
 
 /// Orders of the test.
-const ORDERS: u64 = 60_000;
+const ORDERS: u64 = if cfg!(debug_assertions) { 60_000 } else { 600_000 };
 
 /// Where the processes of a test meet: buses in shared memory, and beside them a file that names the journal.
 fn journal_of(base: &Path) -> PathBuf {
