@@ -81,6 +81,12 @@ impl Pace {
         }
         run > 0
     }
+
+    /// Whether the next empty polls are to be slow.
+    #[inline(always)]
+    pub(crate) fn is_slipping(&self) -> bool {
+        self.slips > 0
+    }
 }
 
 /// What to do before the next poll.
@@ -140,6 +146,13 @@ impl Waiting {
     /// Since when this wait has been long enough to be worth telling, 0 if it has not.
     pub(crate) fn since_ns(&self) -> u64 {
         if self.next_probe_ns == 0 { 0 } else { self.started_ns }
+    }
+
+    /// Whether the next poll need not look at more than what comes as a rule: all but the one behind a look at the clock.
+    /// The sooner one follows the other, the sooner it sees what has come.
+    #[inline(always)]
+    pub(crate) fn is_quick(&self) -> bool {
+        self.polls != 0
     }
 
     /// One step.
