@@ -1,10 +1,10 @@
 //! Copying small payloads without a call.
 //!
 //! A `memcpy` of a length the compiler does not know is a call and a few unpredictable branches; next to an event
-//! of 8 bytes that is most of the cost. Up to 64 bytes are copied as two overlapping halves; larger copies go to
-//! `memcpy`, which is good at them.
+//! of 8 bytes that is most of the cost. Up to 64 bytes are copied as two overlapping halves, up to 512 as two ends and what
+//! lies between; larger copies go to `memcpy`, which is good at them.
 //!
-//! The halves are copied word by word. An application changes fields of its event and publishes it at once: a wider
+//! Halves and ends are copied word by word. An application changes fields of its event and publishes it at once: a wider
 //! load would cover bytes that are still in the store buffer, from several stores, and would wait until these have
 //! left it, which is behind all that was written to the ring before.
 
@@ -33,12 +33,34 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, count: usize) {
             unsafe { write_unaligned(to.add(last + 8 * i).cast::<u64>(), last_word) };
         }
     }
+    /// Copies `N` words.
+    #[inline(always)]
+    unsafe fn words<const N: usize>(from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's ranges hold N words.
+        let words: [u64; N] =
+            std::array::from_fn(|i| opaque(unsafe { read_unaligned(from.add(8 * i).cast::<u64>()) }));
+        for (i, word) in words.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { write_unaligned(to.add(8 * i).cast::<u64>(), word) };
+        }
+    }
     // SAFETY: each arm copies exactly `count` bytes, which the caller vouches for.
     unsafe {
         match count {
             8..=16 => halves::<1>(from, to, count),
             17..=32 => halves::<2>(from, to, count),
             33..=64 => halves::<4>(from, to, count),
+            129..=512 => {
+                words::<8>(from, to);
+                let mut at = 64;
+                // The last of these may reach into the end, which comes after.
+                while at < count - 64 {
+                    let wide = read_unaligned(from.add(at).cast::<u128>());
+                    write_unaligned(to.add(at).cast::<u128>(), wide);
+                    at += 16;
+                }
+                words::<8>(from.add(count - 64), to.add(count - 64));
+            }
             4..=7 => {
                 let (first, last) = (from.cast::<u32>(), from.add(count - 4).cast::<u32>());
                 let (first, last) = (read_unaligned(first), read_unaligned(last));
@@ -54,10 +76,10 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, count: usize) {
 mod tests {
     #[test]
     fn every_small_length_is_copied_exactly() {
-        let from: Vec<u8> = (1..=200).collect();
-        for count in 0..150 {
+        let from: Vec<u8> = (0..600).map(|i| (i % 251) as u8 + 1).collect();
+        for count in (0..150).chain(240..280).chain(490..530) {
             for shift in 0..9 {
-                let mut to = [0u8; 200];
+                let mut to = [0u8; 600];
                 // SAFETY: both arrays are longer than shift + count.
                 unsafe { super::copy(from[shift..].as_ptr(), to[3..].as_mut_ptr(), count) };
                 assert_eq!(&to[3..3 + count], &from[shift..shift + count]);
