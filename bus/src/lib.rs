@@ -49,6 +49,7 @@
 //! protocols, generic over [`memory`]; [`layout`] defines every shared byte; [`os`] is what is asked of Linux.
 
 pub mod admin;
+mod audit;
 pub mod bridge;
 pub mod bus;
 pub mod channel;

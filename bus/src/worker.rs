@@ -19,9 +19,9 @@
 mod rules;
 
 use std::mem::ManuallyDrop;
-use std::ops::Range;
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::bridge::Watch;
 use crate::bus::Channel;
 use crate::error::RecvError;
@@ -53,10 +53,6 @@ const LOOK_EVERY_MAX: u64 = 256;
 const GRAB: u32 = 16;
 /// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
-/// An idle worker begins to look through the queue for what is nobody's at most this often, and looks at so many tickets
-/// at once: some microseconds.
-const AUDIT_EVERY_NS: u64 = 1_000_000_000;
-const AUDIT_MOST: u64 = 4096;
 
 /// What became of a dead letter.
 enum Letter {
@@ -127,10 +123,7 @@ pub struct Worker {
     /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
     easy: ForkGuard,
     swept_ns: u64,
-    /// What an idle worker still has to look through, when it began to, and how many events it had received then.
-    audit: Range<u64>,
-    audited_ns: u64,
-    audited: Option<u64>,
+    audit: Audit,
     tally: Tally,
     pace: Pace,
     idle: Idle,
@@ -204,9 +197,7 @@ impl Worker {
             easy: if rules.is_some() { member.guard.never() } else { member.guard },
             rules,
             swept_ns: 0,
-            audit: 0..0,
-            audited_ns: 0,
-            audited: None,
+            audit: Audit::default(),
             tally: Tally::default(),
             pace: Pace::default(),
             idle: Idle::default(),
@@ -632,7 +623,7 @@ impl Worker {
                 "the queue's head or tail was changed by somebody else; remove the channel",
             ));
         }
-        self.audit();
+        self.audit.step(&self.core.sweeper(), &self.member.peers, self.tally.events);
         let mut repaired = false;
         // A producer may have died with a whole batch in its hands. Bounded, because the tail is not to be trusted.
         for _ in 0..ORPHANS_MAX {
@@ -646,24 +637,6 @@ impl Worker {
             return self.poll()?.map(Some).ok_or(RecvError::Closed);
         }
         self.poll()
-    }
-
-    /// For an idle worker: looks once, some at a time, for events that the queue has neither kept nor given to anybody.
-    /// Only somebody who harmed the head can have left any. Hands them out again.
-    fn audit(&mut self) {
-        if self.audit.is_empty() {
-            let now_ns = clock::coarse_ns();
-            if self.audited == Some(self.tally.events)
-                || now_ns.saturating_sub(self.audited_ns) < AUDIT_EVERY_NS
-            {
-                return;
-            }
-            (self.audited, self.audited_ns) = (Some(self.tally.events), now_ns);
-            self.audit = self.core.sweeper().tickets();
-        }
-        let end = self.audit.end.min(self.audit.start.saturating_add(AUDIT_MOST));
-        self.core.sweeper().audit(self.audit.start..end, &self.member.peers);
-        self.audit.start = end;
     }
 
     #[cold]
