@@ -38,8 +38,8 @@ pub(crate) enum Role {
     FileSubscriber,
     /// Publishes ticks: which publisher, and how many.
     TickPublisher(u32, u64),
-    /// Receives the ticks of all publishers.
-    TickSubscriber,
+    /// Receives the ticks of all publishers: how many.
+    TickSubscriber(u64),
     /// Produces numbered jobs: its seat and its generation.
     JobProducer(usize, usize),
     /// Works on them: its seat.
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &ActorArgs) -> Outcome {
         Role::FilePublisher(path) => report(&file::publish(&channel, path)?),
         Role::FileSubscriber => report(&file::subscribe(&channel)?),
         Role::TickPublisher(publisher, ticks) => report(&ticks::publish(&channel, *publisher, *ticks)?),
-        Role::TickSubscriber => report(&ticks::subscribe(&channel)?),
+        Role::TickSubscriber(ticks) => report(&ticks::subscribe(&channel, *ticks)?),
         Role::JobProducer(seat, generation) => report(&jobs::produce(&channel, *seat, *generation)?),
         Role::JobWorker(seat) => report(&jobs::work(&channel, *seat)?),
     }

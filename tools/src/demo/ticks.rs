@@ -12,7 +12,7 @@ use bytemuck::{Pod, Zeroable};
 use railbus::{Channel, ChannelOptions, Kind, RecvError, SendOptions, SubscribeOptions};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const CHANNEL: &str = "ticks";
 const PUBLISHERS: usize = 2;
@@ -85,7 +85,7 @@ pub(crate) fn play(stage: &mut Stage, ticks: u64) -> Outcome {
         say(&format!("   pages   {pages}"))?;
     }
     for i in 0..SUBSCRIBERS {
-        stage.start("tick subscriber", 1 + 2 * i, CHANNEL, Role::TickSubscriber, None)?;
+        stage.start("tick subscriber", 1 + 2 * i, CHANNEL, Role::TickSubscriber(total), None)?;
     }
     for i in 0..PUBLISHERS {
         stage.start("tick publisher", 2 * i, CHANNEL, Role::TickPublisher(i as u32, ticks), None)?;
@@ -118,7 +118,7 @@ pub(crate) fn publish(channel: &Channel, number: u32, ticks: u64) -> Result<Repo
     let mut publisher = channel
         .topic_publisher(&SendOptions { name: format!("exchange {number}"), ..SendOptions::default() })?;
     while publisher.readers() < SUBSCRIBERS {
-        std::thread::sleep(std::time::Duration::from_micros(100));
+        std::thread::sleep(Duration::from_micros(100));
     }
     let (mut market, mut hash, started) = (Market::open(number), Sha256::new(), Instant::now());
     for _ in 0..ticks {
@@ -130,8 +130,8 @@ pub(crate) fn publish(channel: &Channel, number: u32, ticks: u64) -> Result<Repo
     Ok(Report { of_publisher: vec![hex(&hash.finalize())], of_all: String::new(), ticks, nanoseconds })
 }
 
-/// A subscriber.
-pub(crate) fn subscribe(channel: &Channel) -> Result<Report, Failure> {
+/// A subscriber, of so many ticks.
+pub(crate) fn subscribe(channel: &Channel, ticks: u64) -> Result<Report, Failure> {
     let mut subscriber =
         channel.topic_subscriber(&SubscribeOptions { until_closed: true, ..SubscribeOptions::default() })?;
     let mut all = Sha256::new();
@@ -140,7 +140,12 @@ pub(crate) fn subscribe(channel: &Channel) -> Result<Report, Failure> {
     loop {
         let event = match subscriber.recv() {
             Ok(event) => event,
-            Err(RecvError::Closed) => break,
+            Err(RecvError::Closed) if next.iter().sum::<u64>() >= ticks => break,
+            // On a busy processor one publisher may be through before the other has come.
+            Err(RecvError::Closed) => {
+                std::thread::sleep(Duration::from_micros(100));
+                continue;
+            }
             Err(error) => return Err(receive_failed(channel.name(), error)),
         };
         started.get_or_insert_with(Instant::now);
