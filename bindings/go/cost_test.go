@@ -175,8 +175,10 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	topic := newChannel(t, railbus.ChannelOptions{Kind: railbus.Topic, Slots: 64})
 	stream, _, _ := queue2(t)
+	// Once: it remembers each call until the test ends.
+	name := busName(t)
 	round := func() {
-		bus := must(railbus.Open(busName(t)))(t)
+		bus := must(railbus.Open(name))(t)
 		channel := must(bus.Attach("channel"))(t)
 		publisher := must(topic.Publisher(railbus.SenderOptions{}))(t)
 		subscriber := must(topic.Subscriber(railbus.SubscriberOptions{}))(t)
