@@ -80,9 +80,10 @@ impl Front {
     #[inline(always)]
     fn claim<M: Memory>(&self, data: &M, body_bytes: u64) -> Option<Claim> {
         let start = self.written.position;
-        // No frame larger than allowed ends before `easy_until`: the limit never runs that far ahead. The first
-        // comparison keeps the sum from wrapping.
-        let easy = body_bytes <= self.mask && start + frame::frame_bytes(body_bytes) <= self.easy_until;
+        // No frame larger than half the ring ends before `easy_until`: the limit never runs that far ahead. The first
+        // comparison keeps the sum from wrapping, and a body that is longer than a header can tell from a huge ring.
+        let easy = body_bytes <= self.mask & u32::MAX as u64
+            && start + frame::frame_bytes(body_bytes) <= self.easy_until;
         easy.then(|| self.begin(data, Claim { start, padding: 0, body_bytes }))
     }
 
@@ -362,5 +363,28 @@ impl Drop for PutBack<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         *self.to = self.front;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Mapped;
+
+    #[test]
+    fn what_a_header_cannot_tell_is_not_easy_in_a_huge_ring() {
+        let mut words = [0u64; 2];
+        // SAFETY: the words outlive it, and nothing else uses them.
+        let data = unsafe { Mapped::new(words.as_mut_ptr().cast(), 16, false) };
+        let front = Front {
+            written: Place::default(),
+            tally: Tally::default(),
+            easy_until: 1 << 39,
+            mask: (1 << 40) - 1,
+            is_behind: false,
+        };
+        assert_eq!(front.claim(&data, u32::MAX as u64 + 1), None);
+        assert_eq!(front.claim(&data, u64::MAX), None);
+        assert!(front.claim(&data, 0).is_some());
     }
 }
