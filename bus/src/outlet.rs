@@ -57,15 +57,18 @@ pub trait Outlet {
     fn commit_easily(&mut self, claim: Self::Claim, header: u64);
     /// Publishes `payloads`, without extensions, until one is not easily published or it is no better than one by one;
     /// how many. `put` puts a payload at a byte offset in the data.
+    #[inline(always)]
     fn publish_all_easily<'a>(
         &mut self,
-        payloads: impl Iterator<Item = &'a [u8]>,
-        put: impl Fn(usize, &[u8]),
-    ) -> usize;
+        _payloads: impl Iterator<Item = &'a [u8]>,
+        _put: impl Fn(usize, &[u8]),
+    ) -> usize {
+        0
+    }
     /// Prepares for `events` events that are published together.
-    fn begin_batch(&mut self, events: usize);
+    fn begin_batch(&mut self, _events: usize) {}
     /// Ends a batch.
-    fn end_batch(&mut self);
+    fn end_batch(&mut self) {}
     /// Byte offset in the data where the claim's body goes.
     fn body_offset(&self, claim: Self::Claim) -> usize;
     /// The event's position.
@@ -132,10 +135,6 @@ impl Outlet for StreamOutlet {
     ) -> usize {
         self.core.publish_all_easily(payloads, put)
     }
-
-    fn begin_batch(&mut self, _events: usize) {}
-
-    fn end_batch(&mut self) {}
 
     #[inline(always)]
     fn body_offset(&self, claim: Self::Claim) -> usize {
@@ -261,16 +260,6 @@ impl<const TOPIC: bool> Outlet for SlotOutlet<TOPIC> {
     fn commit_easily(&mut self, ticket: u64, header: u64) {
         self.core.publish(ticket, header);
         self.tally.add(frame::body_bytes(header) as u64);
-    }
-
-    /// None: a batch wins its tickets together.
-    #[inline(always)]
-    fn publish_all_easily<'a>(
-        &mut self,
-        _payloads: impl Iterator<Item = &'a [u8]>,
-        _put: impl Fn(usize, &[u8]),
-    ) -> usize {
-        0
     }
 
     fn begin_batch(&mut self, events: usize) {

@@ -210,8 +210,7 @@ pub(crate) fn open(
     let numbers = numbers(&locked, &recovered)?;
     let backlog = backlog(channel, &intake, wanted, joined);
     let skipped = page.skipped(recovered.end_position);
-    let (start, gap) = begin(channel, &recovered, wanted, joined, &backlog);
-    let gap = gap.filter(|gap| !joined.resumed || gap.to > skipped);
+    let (start, gap) = begin(channel, &recovered, wanted, joined, skipped, &backlog);
     if let Some(gap) = &gap {
         page.note_gap(gap);
         report.gap = Some((gap.from, gap.to));
@@ -270,12 +269,14 @@ pub(crate) fn numbers(locked: &Locked, recovered: &Recovered) -> Result<Numbers>
     Ok(numbers)
 }
 
-/// Where the writer begins, and what is missing between there and the first event it will get.
+/// Where the writer begins, and what is missing between there and the first event it will get. Of a cursor that stood,
+/// nothing is before `skipped`.
 fn begin(
     channel: &Channel,
     recovered: &Recovered,
     wanted: Option<u64>,
     joined: Joined,
+    skipped: u64,
     backlog: &VecDeque<Unfinished>,
 ) -> (Start, Option<Gap>) {
     let first = backlog.front().map_or(joined.at, |event| event.ticket);
@@ -283,7 +284,7 @@ fn begin(
         let link = Link { end_position: first, ..Link::default() };
         return (Start { link, ..recovered.start }, None);
     };
-    let gap = (first > end).then(|| Gap {
+    let gap = (first > if joined.resumed { skipped } else { end }).then(|| Gap {
         from: end,
         to: first,
         events: if channel.header().kind == Kind::Stream { u64::MAX } else { first - end },
