@@ -7,8 +7,10 @@
 //! registry entry: it holds nobody back from then on, and its next call says so. So is a *worker*, whose events are handed
 //! to others at once; each of its stores is made only while its fence is open ([`crate::ring::fence`]). A *producer* copies
 //! into the ring in place, and no word can stop a copy that is under way: its process is killed, with SIGKILL, and exactly
-//! that process, whatever its pid means by now. [`Channel::kill`] does that to workers, too.
+//! that process, whatever its pid means by now, and only if it holds the participant's lock: a pid in a shared file is
+//! another user's word. [`Channel::kill`] does that to workers, too.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::bus::Channel;
@@ -19,6 +21,7 @@ use crate::layout;
 use crate::member::{FileLocks, Kernel, Memories, registry_of};
 use crate::memory::{Edge, Mapped, Memory};
 use crate::os::clock;
+use crate::os::life::{holds_life, smallest_mapping_bytes};
 use crate::os::process::{self, Killed};
 use crate::os::quiesce::quiesce;
 use crate::ring::fence::{self, Fenced};
@@ -27,6 +30,9 @@ use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Status};
 use crate::ring::word::Slots;
 use crate::worker::sweep_entry_of;
+
+/// How long the lock of a process that has ended may take to go.
+const GONE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What [`Channel::repair`] did.
 #[derive(Debug, Default)]
@@ -255,10 +261,13 @@ impl Channel {
             return changed_hands();
         }
         let started = Instant::now();
-        let killed = process::kill_exactly(pid, start_time, timeout)?;
-        // The lock goes with the address space, which may take a moment after the process has ended.
+        let prove = || self.prove_life(side, index, pid);
+        let killed = process::kill_proven(pid, start_time, timeout, prove)?;
+        // The lock goes with the address space, which may take a moment after the process has ended. A process that was
+        // gone before is perhaps none of the channel's: nobody waits long for what its entry says.
+        let patience = if killed == Killed::Now { timeout } else { timeout.min(GONE_PATIENCE) };
         while !peers.is_dead(side, index) && registry.state(index) == state {
-            if started.elapsed() >= timeout {
+            if started.elapsed() >= patience {
                 return Err(match killed {
                     Killed::Now => Error::TimedOut { what: what(), after_ms: timeout.as_millis() as u64 },
                     Killed::Before => Error::invalid(
@@ -273,6 +282,37 @@ impl Channel {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(if killed == Killed::Now { Evicted::Killed { pid } } else { Evicted::Dead })
+    }
+
+    /// Proves that process `pid` is the participant in entry `index`. The pid was written by others: only the mapping
+    /// that holds the participant's lock says whose it is.
+    fn prove_life(&self, side: Side, index: usize, pid: u32) -> Result<()> {
+        let (file, id) = match side {
+            Side::Producers => (self.attached().ring_file(), self.ring_id()),
+            Side::Consumers => (self.attached().acks_file(), self.acks_id()),
+        };
+        let page_bytes = smallest_mapping_bytes(file.as_fd(), self.side_path(side))?;
+        let what = || format!("process {pid}");
+        match holds_life(pid, id, index, page_bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let why = format!(
+                    "the entry of participant {index} of the {} of {} names it, but it does not hold that \
+                     participant's lock; nothing was killed. Either that participant runs in another PID namespace \
+                     (a container; evict it from there), or somebody has written a wrong process into the channel",
+                    side_text(side),
+                    self.name()
+                );
+                Err(Error::invalid(what(), why))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                let why = "this process may not read its maps, which prove that it is the participant; \
+                           nothing was killed. Do it as that user or as root (with CAP_SYS_PTRACE)"
+                    .to_owned();
+                Err(Error::NotAllowed { action: "examine", path: format!("/proc/{pid}/maps").into(), why })
+            }
+            Err(error) => Err(Error::io("read", format!("/proc/{pid}/maps"), error)),
+        }
     }
 
     /// Evicts the worker in entry `index` with this state word, of the process with this pid and start time.

@@ -4,6 +4,7 @@ mod children;
 
 use children::{Actor, eventually, role, say, stay};
 use railbus::info::{Life, ParticipantRole};
+use railbus::layout;
 use railbus::operate::Evicted;
 use railbus::ring::peers::Side;
 use railbus::{
@@ -36,6 +37,12 @@ fn child() {
             say(b"holds");
             stay();
             drop(claim);
+        }
+        "reads the topic" => {
+            let subscriber = attach("t").topic_subscriber(&named("child", false)).unwrap();
+            say(b"holds");
+            stay();
+            drop(subscriber);
         }
         "subscribes" => {
             let subscriber = attach("s").subscriber(&named("child", false)).unwrap();
@@ -375,4 +382,34 @@ fn only_the_participant_that_was_seen_is_evicted() {
     queue.repair().unwrap();
     assert!(matches!(queue.evict_exactly(&seen, SOON), Err(Error::NotFound { .. })));
     drop(producer);
+}
+
+/// Whoever may write a channel's files can write any pid and start time into an entry.
+#[test]
+fn a_process_that_does_not_hold_the_participants_lock_is_never_killed() {
+    let (base, bus) = base();
+    let topic = bus.create("t", &ChannelOptions::new(Kind::Topic).slots(64)).unwrap();
+    bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
+    let mut producer = start("claims", base.path());
+    // One that has nothing to do with the channel, and one that takes part in another way.
+    let mut stranger = start("subscribes", base.path());
+    let mut reader = start("reads the topic", base.path());
+    let ring = std::fs::OpenOptions::new().write(true).open(base.path().join("test/t.ring")).unwrap();
+    let forge = |pid: u32| {
+        use std::os::unix::fs::FileExt;
+        let start = railbus::os::process::start_time_ticks(pid).unwrap();
+        let entry = (layout::HEADER_BYTES + layout::entry(0)) as u64;
+        ring.write_all_at(&pid.to_le_bytes(), entry + layout::PID as u64).unwrap();
+        ring.write_all_at(&start.to_le_bytes(), entry + layout::START_TIME as u64).unwrap();
+    };
+    for victim in [&mut stranger, &mut reader] {
+        forge(victim.pid() as u32);
+        let error = topic.evict(Side::Producers, 0, SOON).unwrap_err();
+        assert!(matches!(&error, Error::Invalid { why, .. } if why.contains("nothing was killed")), "{error}");
+        assert!(!victim.has_ended());
+    }
+    let pid = producer.pid() as u32;
+    forge(pid);
+    assert_eq!(topic.evict(Side::Producers, 0, SOON).unwrap(), Evicted::Killed { pid });
+    producer.kill();
 }

@@ -23,7 +23,7 @@ use crate::channel::replace::{Fence, Replacement};
 use crate::channel::{ChannelOptions, Header, Kind, Maps, Permissions};
 use crate::error::{Error, Result};
 use crate::info::{Info, Life};
-use crate::journal::{JournalState, incarnations, journal_of};
+use crate::journal::{JournalNamed, JournalState, incarnations};
 use crate::layout;
 use crate::member::Memories;
 use crate::memory::{Edge, Memory};
@@ -152,9 +152,9 @@ impl Channel {
             initialise(maps, &options)?;
             self.fill(maps, &options, &state)
         })?;
-        if let Some(directory) = journal {
+        if let Some(journal) = journal {
             // Before anybody can see a position of it: should it be lost before it is recorded, no later one has its number.
-            incarnations::note(&directory, incarnation - 1, incarnation, first_position)?;
+            journal.write(|at| incarnations::note(at, incarnation - 1, incarnation, first_position))?;
         }
         let created = replacement.commit(self.attached(), &fence)?;
         let channel = Channel::new(self.bus(), created.attached, Some(created.pages))?;
@@ -178,8 +178,8 @@ impl Channel {
         }
     }
 
-    /// The journal's directory, if it has one. Its journaller must have written everything it took.
-    fn quiet_journal(&self) -> Result<Option<std::path::PathBuf>> {
+    /// Its journal, if it has one. Its journaller must have written everything it took.
+    fn quiet_journal(&self) -> Result<Option<JournalNamed>> {
         match self.journal_positions() {
             Ok(journal) if journal.state != JournalState::Stopped => {
                 let why = format!(
@@ -192,7 +192,7 @@ impl Channel {
             Ok(_) | Err(Error::PeerGone { .. }) => {}
             Err(error) => return Err(error),
         }
-        Ok(journal_of(&self.name().paths(self.bus().base())))
+        Ok(JournalNamed::by(&self.name().paths(self.bus().base())))
     }
 
     /// Finishes what dead publishers that number their events left open, as their successors would.

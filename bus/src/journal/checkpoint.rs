@@ -40,6 +40,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -143,7 +144,7 @@ impl Checkpoint {
         sync_directory(journal)?;
         let path = directory.join(format!("{name}.lock"));
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let file = Hidden::open(|| options.open(&path)).map_err(|error| Error::io("open", &path, error))?;
         let mut tries = TRIES;
         while !lock::try_lock(file.as_fd(), 0).map_err(|error| Error::io("lock", &path, error))? {

@@ -83,7 +83,12 @@ pub(crate) fn note(directory: &Path, follows: u64, incarnation: u64, first_posit
     }
     let (path, new) = (directory.join(NAME), directory.join(NEW_NAME));
     let fail = |error| Error::io("write", &path, error);
-    let mut file = File::create(&new).map_err(fail)?;
+    // Whatever a killed writer left, or somebody put there, is not written through.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    let mut file = File::create_new(&new).map_err(fail)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
     std::fs::rename(&new, &path).map_err(fail)?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)

@@ -15,7 +15,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ use crate::os::{lock as byte_lock, process};
 pub const LOCK_NAME: &str = "lock";
 /// How long to wait for the lock of a process that has just been killed.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+/// Its mode: nobody but its owner may open it, as whoever may read a file may hold a shared lock on it.
+const MODE: u32 = 0o600;
 /// The byte that is locked.
 const BYTE: u64 = 0;
 
@@ -50,6 +52,9 @@ impl Lock {
         let failed = |action, error: io::Error| Error::io(action, &path, error);
         let file = Hidden::open(|| open(directory, OFlag::O_RDWR | OFlag::O_CREAT));
         let file = file.map_err(|error| failed("open", error))?;
+        // Whoever may read the file could hold a shared lock on it, and keep every writer out. Not ours to change where
+        // another user made it.
+        let _ = file.set_permissions(std::fs::Permissions::from_mode(MODE));
         let deadline = Instant::now() + patience;
         while !byte_lock::try_lock(file.as_fd(), BYTE).map_err(|error| failed("lock", error))? {
             if Instant::now() >= deadline {
@@ -94,11 +99,13 @@ impl AsFd for Lock {
     }
 }
 
-/// Whether somebody holds the lock of a directory, and who, for people. Needs no right to write.
+/// Whether somebody holds the lock of a directory, and who, for people. Who may not open the lock's file is told that
+/// nobody does: he can change nothing there either.
 pub(super) fn holder(directory: BorrowedFd<'_>) -> io::Result<Option<String>> {
     let file = match open(directory, OFlag::O_RDONLY) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
         Err(error) => return Err(error),
     };
     let held = byte_lock::is_locked(file.as_fd(), BYTE)?;
@@ -107,7 +114,7 @@ pub(super) fn holder(directory: BorrowedFd<'_>) -> io::Result<Option<String>> {
 
 fn open(directory: BorrowedFd<'_>, flags: OFlag) -> io::Result<File> {
     let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let fd: OwnedFd = openat(directory, LOCK_NAME, flags, Mode::from_bits_truncate(0o644))?;
+    let fd: OwnedFd = openat(directory, LOCK_NAME, flags, Mode::from_bits_truncate(MODE))?;
     Ok(File::from(fd))
 }
 

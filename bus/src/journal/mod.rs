@@ -56,5 +56,5 @@ pub use recorder::{Recorder, RecorderStatus, Recorders};
 pub use replay::{Replay, ReplayOptions, Speed, Until};
 pub use restore::{Restored, lost, restore};
 pub use shared::{JournalPositions, JournalState};
-pub(crate) use shared::{journal_of, note_removal};
+pub(crate) use shared::{JournalNamed, note_removal};
 pub use writer::SyncPolicy;

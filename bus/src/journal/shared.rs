@@ -16,7 +16,7 @@
 
 use std::fs::OpenOptions;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::bus::Channel;
@@ -28,6 +28,7 @@ use crate::journal::lock;
 use crate::journal::opening::REMOVED;
 use crate::layout::journal as layout;
 use crate::memory::{Edge, Mapped, Memory};
+use crate::os::act_as;
 use crate::os::fork::ForkGuard;
 use crate::os::life::{FileId, Life, LifeClaim, Liveness, Probe};
 use crate::os::mapping::{Mapping, page_bytes};
@@ -129,25 +130,72 @@ impl Promise {
 /// Leaves a note in the journal's directory that the channel was removed on purpose, so that it is not taken for lost and
 /// made again. Best effort: whoever may remove a channel need not have a right to its journal.
 pub(crate) fn note_removal(paths: &ChannelPaths) {
-    if let Some(directory) = journal_of(paths) {
-        // Never through a link, and never over a file: the path was written by others.
-        let _ = OpenOptions::new().write(true).create_new(true).open(directory.join(REMOVED));
+    if let Some(journal) = JournalNamed::by(paths) {
+        // Never through a link, and never over a file.
+        let _ = journal.write(|directory| {
+            let path = directory.join(REMOVED);
+            let made = OpenOptions::new().write(true).create_new(true).open(&path);
+            made.map(|_| ()).map_err(|error| Error::io("create", &path, error))
+        });
     }
 }
 
-/// The directory of the journal that a channel has, or had in an earlier incarnation, as far as its files tell.
-pub(crate) fn journal_of(paths: &ChannelPaths) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    let file = companion::open(&paths.journal, false).ok()??;
-    let found = Companion::read(&file, layout::PAGE_MAGIC).ok()??;
-    if found.file_bytes != layout::PAGE_BYTES as u64 {
-        return None;
+/// The directory of a channel's journal, as `NAME.journal` names it, and the user whose word that is.
+#[derive(Debug)]
+pub(crate) struct JournalNamed {
+    directory: PathBuf,
+    /// Who may write the file that names it.
+    owner: (u32, u32),
+    /// Whether this process's user or root wrote the name, and nobody else can have.
+    is_own_word: bool,
+}
+
+impl JournalNamed {
+    /// The journal that a channel has, or had in an earlier incarnation, as far as its files tell.
+    pub(crate) fn by(paths: &ChannelPaths) -> Option<JournalNamed> {
+        use std::os::unix::ffi::OsStringExt;
+        let file = companion::open(&paths.journal, false).ok()??;
+        let about = file.metadata().ok()?;
+        let found = Companion::read(&file, layout::PAGE_MAGIC).ok()??;
+        if found.file_bytes != layout::PAGE_BYTES as u64 {
+            return None;
+        }
+        let mut directory = vec![0; layout::DIRECTORY_BYTES];
+        file.read_exact_at(&mut directory, (layout::HEADER_BYTES + layout::DIRECTORY) as u64).ok()?;
+        directory.truncate(directory.iter().position(|&byte| byte == 0).unwrap_or(0));
+        let directory = PathBuf::from(std::ffi::OsString::from_vec(directory));
+        directory.join(lock::LOCK_NAME).exists().then_some(JournalNamed {
+            directory,
+            owner: (about.uid(), about.gid()),
+            is_own_word: act_as::is_own_word(&about),
+        })
     }
-    let mut directory = vec![0; layout::DIRECTORY_BYTES];
-    file.read_exact_at(&mut directory, (layout::HEADER_BYTES + layout::DIRECTORY) as u64).ok()?;
-    directory.truncate(directory.iter().position(|&byte| byte == 0).unwrap_or(0));
-    let directory = PathBuf::from(std::ffi::OsString::from_vec(directory));
-    directory.join(lock::LOCK_NAME).exists().then_some(directory)
+
+    /// Writes into the directory. Where another user named it, root writes with that user's rights: so nothing is
+    /// written that he could not write himself.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] where another user named it and this process is not root; those of `write`.
+    pub(crate) fn write(&self, write: impl FnOnce(&Path) -> Result<()> + Send) -> Result<()> {
+        if self.is_own_word {
+            return write(&self.directory);
+        }
+        let (uid, gid) = self.owner;
+        let refused = || Error::NotAllowed {
+            action: "write into the journal directory",
+            path: self.directory.clone(),
+            why: format!(
+                "user {uid} wrote that the channel's journal is there, and this process is user {}; do it as that \
+                 user, or as root, which then uses that user's rights",
+                act_as::user()
+            ),
+        };
+        match act_as::as_user(uid, gid, || write(&self.directory)) {
+            Ok(written) => written,
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(refused()),
+            Err(error) => Err(Error::io("start a thread for", &self.directory, error)),
+        }
+    }
 }
 
 /// The words of a mapped `NAME.journal`.

@@ -147,7 +147,7 @@ impl LifeClaim {
             check_identity(fd, &path, expected)?;
             lock::unlock_range(fd, JANITOR_LOCK, NAMES_LOCK as u64 + 1)
                 .map_err(|error| Error::io("unlock", &path, error))?;
-            map_life(fd, page_bytes).map_err(|error| Error::io("map", &path, error))
+            map_life(fd, index, page_bytes).map_err(|error| Error::io("map", &path, error))
         })?;
         Ok(Life { page, page_bytes, index, guard })
     }
@@ -324,7 +324,7 @@ fn check_identity(fd: BorrowedFd<'_>, path: &Path, expected: FileId) -> Result<(
 }
 
 /// Bytes of the smallest mapping of the file; an error on a file system whose locks are not to be trusted.
-fn smallest_mapping_bytes(fd: BorrowedFd<'_>, path: &Path) -> Result<usize> {
+pub(crate) fn smallest_mapping_bytes(fd: BorrowedFd<'_>, path: &Path) -> Result<usize> {
     // SAFETY: statfs is a plain structure of integers, for which zero is a valid value.
     let mut status: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open and the pointer valid for writing one structure.
@@ -346,12 +346,55 @@ fn smallest_mapping_bytes(fd: BorrowedFd<'_>, path: &Path) -> Result<usize> {
     }
 }
 
-/// Maps one page of the file that nobody can access and no `fork` copies.
-fn map_life(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<NonNull<libc::c_void>> {
+/// Where entry `index` has its page of the file: each entry has another one, so that `/proc/PID/maps` tells whose
+/// life a mapping is. It may lie beyond the end of the file, as nobody ever accesses it.
+fn life_page_offset(index: usize, page_bytes: usize) -> u64 {
+    index as u64 * page_bytes as u64
+}
+
+/// Whether process `pid` holds the life of entry `index` of the file: whether it maps that entry's page, shared and
+/// without any access. Nobody but the process itself can make such a mapping. `pid` is looked up in the `/proc` of
+/// this process, so it is of the PID namespace that this `/proc` shows. Several system calls; reads all of
+/// `/proc/PID/maps`.
+///
+/// # Errors
+/// `PermissionDenied` without the right to look into that process (another user's, or one that is not dumpable),
+/// `NotFound` if `/proc` shows no such process.
+pub fn holds_life(pid: u32, file: FileId, index: usize, page_bytes: usize) -> io::Result<bool> {
+    let maps = std::fs::read(format!("/proc/{pid}/maps")).map_err(|error| match error.raw_os_error() {
+        Some(libc::ESRCH) => io::Error::from(io::ErrorKind::NotFound),
+        _ => error,
+    })?;
+    let offset = life_page_offset(index, page_bytes);
+    Ok(maps.split(|&byte| byte == b'\n').any(|line| is_life_mapping(line, file, offset)))
+}
+
+/// Whether a line of `/proc/PID/maps` is a mapping that [`map_life`] made: `start-end ---s offset major:minor inode`.
+fn is_life_mapping(line: &[u8], file: FileId, offset: u64) -> bool {
+    let mut fields = line.split(|&byte| byte == b' ').filter(|field| !field.is_empty());
+    let mut next = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
+    let (Some(_), Some("---s"), Some(at), Some(device), Some(inode)) =
+        (next(), next(), next(), next(), next())
+    else {
+        return false;
+    };
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let Some((major, minor)) = device.split_once(':') else { return false };
+    number(at) == Some(offset)
+        && number(major) == Some(nix::sys::stat::major(file.device))
+        && number(minor) == Some(nix::sys::stat::minor(file.device))
+        && inode.parse() == Ok(file.inode)
+}
+
+/// Maps the page of entry `index`, which nobody can access and no `fork` copies.
+fn map_life(fd: BorrowedFd<'_>, index: usize, bytes: usize) -> io::Result<NonNull<libc::c_void>> {
     // NORESERVE: on hugetlbfs the page must not count against the reserved ones; it is never touched.
     let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
+    let offset = life_page_offset(index, bytes);
     // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
-    let address = unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, fd.as_raw_fd(), 0) };
+    let address = unsafe {
+        libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, fd.as_raw_fd(), offset as libc::off_t)
+    };
     if address == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }

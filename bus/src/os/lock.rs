@@ -52,12 +52,33 @@ pub fn unlock_range(fd: BorrowedFd<'_>, first: u64, bytes: u64) -> io::Result<()
     Ok(())
 }
 
-/// Whether a description *other than this one* holds a lock on `byte`. A read-only descriptor will do. One system
-/// call.
+/// Whether a description *other than this one* holds the exclusive lock on `byte`. A read-only descriptor will do, but a
+/// lock that was taken through one does not count: shared locks, which whoever may read the file can take, are not seen.
+/// One system call.
 pub fn is_locked(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
-    let mut answer = request(libc::F_WRLCK, byte, 1)?;
+    // Asks for a shared lock, which only exclusive ones are in the way of.
+    is_in_the_way(fd, libc::F_RDLCK, byte)
+}
+
+/// The same for any lock, shared ones included: what [`try_lock`] is refused for.
+pub fn is_locked_or_shared(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
+    is_in_the_way(fd, libc::F_WRLCK, byte)
+}
+
+fn is_in_the_way(fd: BorrowedFd<'_>, kind: libc::c_int, byte: u64) -> io::Result<bool> {
+    let mut answer = request(kind, byte, 1)?;
     fcntl(fd, FcntlArg::F_OFD_GETLK(&mut answer))?;
     Ok(libc::c_int::from(answer.l_type) != libc::F_UNLCK)
+}
+
+/// Takes a shared lock on `byte`, if no other description holds the exclusive one: `Ok(false)` if one does. The
+/// descriptor must be open for reading. One system call.
+pub fn try_share(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
+    match fcntl(fd, FcntlArg::F_OFD_SETLK(&request(libc::F_RDLCK, byte, 1)?)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +121,20 @@ mod tests {
         assert!(!is_locked(owner.as_fd(), LIFE_LOCK).unwrap(), "the owner's own description says free");
         drop(owner);
         assert!(!is_locked(asker.as_fd(), LIFE_LOCK).unwrap());
+    }
+
+    #[test]
+    fn a_readers_shared_lock_is_in_the_way_and_counts_for_nothing_else() {
+        let file = file();
+        let (owner, stranger) = (writable(&file), File::open(file.path()).unwrap());
+        assert!(try_share(stranger.as_fd(), 5).unwrap());
+        assert!(!try_lock(owner.as_fd(), 5).unwrap(), "the kernel grants no exclusive lock beside it");
+        assert!(!is_locked(owner.as_fd(), 5).unwrap() && is_locked_or_shared(owner.as_fd(), 5).unwrap());
+        assert!(try_share(owner.as_fd(), 5).unwrap(), "shared ones go together");
+        drop(stranger);
+        assert!(try_lock(owner.as_fd(), 5).unwrap());
+        let stranger = File::open(file.path()).unwrap();
+        assert!(!try_share(stranger.as_fd(), 5).unwrap() && is_locked(stranger.as_fd(), 5).unwrap());
     }
 
     #[test]

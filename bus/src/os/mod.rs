@@ -3,6 +3,7 @@
 //! Nothing here knows of rings or channels. Every function says whether it makes system calls; what is marked
 //! "no system call" may stand on a hot path.
 
+pub mod act_as;
 pub mod clock;
 pub mod counter;
 pub mod eventfd;

@@ -94,6 +94,20 @@ pub enum Killed {
 /// [`Error::Invalid`] for the caller itself or a number that is no pid, [`Error::NotAllowed`] without the right to
 /// kill it, [`Error::TimedOut`] if it has not ended (it may sleep in the kernel; the signal stays pending).
 pub fn kill_exactly(pid: u32, start_time_ticks: u64, timeout: Duration) -> Result<Killed> {
+    kill_proven(pid, start_time_ticks, timeout, || Ok(()))
+}
+
+/// As [`kill_exactly`], a process of which `prove` says, while the pidfd pins it, that it is the one to be killed. A
+/// pid and a start time that others have written down prove nothing.
+///
+/// # Errors
+/// As [`kill_exactly`], and those of `prove`: then nothing was killed.
+pub fn kill_proven(
+    pid: u32,
+    start_time_ticks: u64,
+    timeout: Duration,
+    prove: impl FnOnce() -> Result<()>,
+) -> Result<Killed> {
     let process = || format!("process {pid}");
     let failed = |action, error: io::Error| Error::io(action, format!("/proc/{pid}"), error);
     let number = i32::try_from(pid).ok().filter(|&number| number > 0);
@@ -124,6 +138,12 @@ pub fn kill_exactly(pid: u32, start_time_ticks: u64, timeout: Duration) -> Resul
     if has_ended(&pidfd, Duration::ZERO).map_err(|error| failed("wait for", error))? {
         return Ok(Killed::Before); // A zombie: ended, but not waited for by its parent.
     }
+    let proof = prove();
+    // What `/proc` showed was of this process only if it has not ended by now: its pid was its own all the time.
+    if has_ended(&pidfd, Duration::ZERO).map_err(|error| failed("wait for", error))? {
+        return Ok(Killed::Before);
+    }
+    proof?;
     match send_kill(&pidfd) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(Killed::Before),

@@ -8,16 +8,14 @@
 //! again every second; one whose disk has failed is not, until the daemon is told to reload or starts anew.
 
 mod config;
+mod directory;
 mod notify;
 mod pattern;
 mod status;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,7 +28,6 @@ use config::{Config, Flags, Settings};
 use notify::Notify;
 use pattern::Pattern;
 use railbus::journal::{self, RecorderStatus};
-use railbus::os::lock;
 use railbus::{Bus, ChannelName, Error, JournalState, RecorderOptions, Recorders};
 use status::StatusLine;
 use watch::Watch;
@@ -99,7 +96,7 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     let action = SigAction::new(SigHandler::Handler(reload), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler stores to an atomic and nothing else. SIGHUP can be caught, so there is no error.
     let _ = unsafe { sigaction(Signal::SIGHUP, &action) };
-    let _lock = lock_directory(&config.journal)?;
+    let _lock = directory::lock(&config.journal)?;
     let mut daemon = Daemon::new(config)?;
     daemon.restore_lost();
     daemon.scan();
@@ -118,38 +115,6 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     }
     daemon.notify.tell("STOPPING=1\nSTATUS=draining");
     daemon.stop()
-}
-
-/// The lock that keeps a second daemon out of the directory of journals, for as long as it is open.
-fn lock_directory(journal: &Path) -> Result<std::fs::File, Failure> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(journal)
-        .map_err(|error| Error::io("make the directory", journal, error))?;
-    let path = journal.join(".journald");
-    let failed = |action, error| Error::io(action, &path, error);
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_CLOEXEC);
-    let mut file = options.open(&path).map_err(|error| failed("open", error))?;
-    // A daemon that was killed keeps its lock for a moment.
-    for try_ in 0..100 {
-        if lock::try_lock(file.as_fd(), 0).map_err(|error| failed("lock", error))? {
-            file.set_len(0)
-                .and_then(|()| writeln!(file, "{}", std::process::id()))
-                .map_err(|error| failed("write", error))?;
-            return Ok(file);
-        }
-        if try_ < 99 {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-    let holder = std::fs::read_to_string(&path).unwrap_or_default();
-    let error = Error::Busy {
-        what: format!("the journal directory {}", journal.display()),
-        why: format!("process {} records to it: one daemon for one directory", holder.trim()),
-    };
-    Err(error.into())
 }
 
 /// What is known of a channel that fits.
