@@ -405,7 +405,10 @@ fn a_process_that_does_not_hold_the_participants_lock_is_never_killed() {
     for victim in [&mut stranger, &mut reader] {
         forge(victim.pid() as u32);
         let error = topic.evict(Side::Producers, 0, SOON).unwrap_err();
-        assert!(matches!(&error, Error::Invalid { why, .. } if why.contains("nothing was killed")), "{error}");
+        assert!(
+            matches!(&error, Error::Invalid { why, .. } if why.contains("nothing was killed")),
+            "{error}"
+        );
         assert!(!victim.has_ended());
     }
     let pid = producer.pid() as u32;

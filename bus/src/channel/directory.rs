@@ -19,18 +19,22 @@ use super::name::{ChannelName, ChannelPaths, check_name};
 use super::page::Page;
 use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES};
+use crate::os::act_as;
 use crate::os::hugetlb::is_hugetlbfs;
 use crate::os::lock;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long creation and removal wait for the lock of a bus.
+/// How long creation and removal wait for the lock of a bus, unless [`limit_lock_wait`] says less.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
 const LOCK_NAME: &str = ".lock";
 
@@ -141,6 +145,46 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// The longest that this process waits for a bus lock, in ms.
+static LOCK_WAIT_MS: AtomicU64 = AtomicU64::new(LOCK_WAIT.as_millis() as u64);
+/// For how long after a lock could not be had others of the same kind are only tried, not waited for.
+const HELD_FOR: Duration = Duration::from_secs(5);
+
+/// Makes this process wait for the lock of a bus for at most `patience`, instead of [`LOCK_WAIT`]: for daemons that look
+/// after the buses of many users. Whoever owns a bus may hold its lock for as long as he likes.
+pub fn limit_lock_wait(patience: Duration) {
+    LOCK_WAIT_MS.store(patience.as_millis() as u64, Ordering::Relaxed);
+}
+
+/// Locks that could not be had lately, by bus, and by owner where that is another user: so that however many buses a user
+/// makes and however many channels he has there, he makes this process wait once.
+static HELD: Mutex<BTreeMap<Holder, Instant>> = Mutex::new(BTreeMap::new());
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    User(u32),
+    Bus(PathBuf),
+}
+
+impl Holder {
+    fn of(directory: &Path) -> Holder {
+        match std::fs::metadata(directory) {
+            Ok(about) if about.uid() != act_as::user() && about.uid() != 0 => Holder::User(about.uid()),
+            _ => Holder::Bus(directory.to_owned()),
+        }
+    }
+
+    fn has_held(&self) -> bool {
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, since| since.elapsed() < HELD_FOR);
+        held.contains_key(self)
+    }
+
+    fn note(self) {
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).insert(self, Instant::now());
+    }
+}
+
 /// The lock of a bus directory, held while names appear or disappear in it. Released when dropped, or by the
 /// kernel.
 pub(crate) struct BusLock {
@@ -148,9 +192,13 @@ pub(crate) struct BusLock {
 }
 
 impl BusLock {
-    /// Waits for the lock, at most for `patience`.
+    /// Waits for the lock, at most for `patience` and for what [`limit_lock_wait`] says. Where the same lock, or one of
+    /// the same other user, could not be had a few seconds ago, it is only tried.
     pub(crate) fn take(directory: &Path, patience: Duration) -> Result<BusLock> {
         let path = directory.join(LOCK_NAME);
+        let holder = Holder::of(directory);
+        let limit = Duration::from_millis(LOCK_WAIT_MS.load(Ordering::Relaxed));
+        let patience = if holder.has_held() { Duration::ZERO } else { patience.min(limit) };
         let started = Instant::now();
         loop {
             let file = open_lock(directory, &path)?;
@@ -161,6 +209,9 @@ impl BusLock {
                         "the lock of {}, which another process creates or removes channels under",
                         path.display()
                     );
+                    if !patience.is_zero() {
+                        holder.note();
+                    }
                     return Err(Error::TimedOut { what, after_ms: patience.as_millis() as u64 });
                 }
                 std::thread::sleep(pause);
@@ -408,6 +459,11 @@ mod tests {
         let held = BusLock::take(&bus, LOCK_WAIT)?;
         let refused = BusLock::take(&bus, Duration::from_millis(20)).map(|_| ());
         assert!(matches!(refused, Err(Error::TimedOut { after_ms: 20, .. })));
+        // Whoever held it so long is not waited for again, but the lock is had at once when it is free.
+        let started = Instant::now();
+        let refused = BusLock::take(&bus, LOCK_WAIT).map(|_| ());
+        assert!(matches!(refused, Err(Error::TimedOut { after_ms: 0, .. })));
+        assert!(started.elapsed() < LOCK_WAIT);
         drop(held);
         BusLock::take(&bus, Duration::ZERO)?;
         Ok(())

@@ -144,7 +144,13 @@ impl Checkpoint {
         sync_directory(journal)?;
         let path = directory.join(format!("{name}.lock"));
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW);
         let file = Hidden::open(|| options.open(&path)).map_err(|error| Error::io("open", &path, error))?;
         let mut tries = TRIES;
         while !lock::try_lock(file.as_fd(), 0).map_err(|error| Error::io("lock", &path, error))? {

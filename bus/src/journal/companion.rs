@@ -17,6 +17,7 @@ use crate::bus::Channel;
 use crate::channel::directory::{BusLock, LOCK_WAIT, check_file_system};
 use crate::error::{Error, Result};
 use crate::layout::journal as layout;
+use crate::os::act_as;
 use crate::os::hugetlb::nameless;
 use crate::os::pages::bytes_text;
 
@@ -112,7 +113,9 @@ pub(crate) fn open_or_make(
     let _lock = BusLock::take(directory, LOCK_WAIT)?;
     if let Some(file) = open(path, true)? {
         let found = Companion::read(&file, wanted.magic).map_err(|error| Error::io("read", path, error))?;
-        if found.is_some_and(|found| found.is_of(channel) && keep(&found)) {
+        let about = file.metadata().map_err(|error| Error::io("examine", path, error))?;
+        // One that another user may write, or truncate under us, is none of ours.
+        if act_as::is_own_word(&about) && found.is_some_and(|found| found.is_of(channel) && keep(&found)) {
             return Ok((file, false));
         }
         std::fs::remove_file(path).map_err(|error| Error::io("replace", path, error))?;

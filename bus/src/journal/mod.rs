@@ -55,6 +55,6 @@ pub use reader::{Extent, Journal, Seek, SegmentInfo};
 pub use recorder::{Recorder, RecorderStatus, Recorders};
 pub use replay::{Replay, ReplayOptions, Speed, Until};
 pub use restore::{Restored, lost, restore};
-pub use shared::{JournalPositions, JournalState};
 pub(crate) use shared::{JournalNamed, note_removal};
+pub use shared::{JournalPositions, JournalState};
 pub use writer::SyncPolicy;

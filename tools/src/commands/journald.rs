@@ -71,6 +71,8 @@ pub(crate) struct JournaldArgs {
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often a channel that could not be opened is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How long the lock of a bus is waited for: its owner may hold it for as long as he likes.
+const LOCK_WAIT: Duration = Duration::from_millis(250);
 /// A recording thread that has not gone round for this long is stuck in the disk: the watchdog is not fed.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
@@ -97,6 +99,7 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     // SAFETY: the handler stores to an atomic and nothing else. SIGHUP can be caught, so there is no error.
     let _ = unsafe { sigaction(Signal::SIGHUP, &action) };
     let _lock = directory::lock(&config.journal)?;
+    railbus::channel::directory::limit_lock_wait(LOCK_WAIT);
     let mut daemon = Daemon::new(config)?;
     daemon.restore_lost();
     daemon.scan();
@@ -175,9 +178,10 @@ impl Daemon {
             Err(error) => return self.complain(&format!("cannot look for lost channels: {error}")),
         };
         for name in lost {
-            if !self.config.wants(&name) {
+            if !self.config.wants(&name) || interrupt::is_asked() {
                 continue;
             }
+            self.feed();
             let bus = Bus::at(&self.base, name.bus());
             match bus.and_then(|bus| journal::restore(&bus, name.channel(), &self.config.journal)) {
                 Ok(restored) => self.say(&restored.to_string()),
@@ -207,6 +211,10 @@ impl Daemon {
         for name in names {
             if !self.config.wants(&name) {
                 continue;
+            }
+            self.feed();
+            if interrupt::is_asked() {
+                return;
             }
             match self.known.get(&name) {
                 Some(Known::Recorded(_) | Known::Failed) => continue,
@@ -286,6 +294,12 @@ impl Daemon {
         if self.watch.has_changed() || is_retry_due {
             self.scan();
         }
+        self.feed();
+        self.line.show(&statuses);
+    }
+
+    /// Tells systemd that this loop goes round and that the threads record.
+    fn feed(&mut self) {
         if let Some(limit) = self.notify.watchdog()
             && self.fed.elapsed() >= limit / 4
             && self.recorders.silence() < STUCK_AFTER.min(limit)
@@ -293,7 +307,6 @@ impl Daemon {
             self.fed = Instant::now();
             self.notify.tell(&format!("WATCHDOG=1\nSTATUS={}", self.summary()));
         }
-        self.line.show(&statuses);
     }
 
     /// Drains, seals and forgets a channel.

@@ -45,8 +45,12 @@ come back live, and nobody else. Durable subscriptions are never evicted.
 The command gets RAILBUS_EVENT (stuck, moves, evicted, repaired, pruned, failed), RAILBUS_TEXT, RAILBUS_CHANNEL, \
 RAILBUS_WHO, RAILBUS_PID and RAILBUS_STUCK_NS.";
 
-/// How long an eviction waits for a killed process to go.
-const EVICTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an eviction waits for a killed process to go; it is tried again at the next look.
+const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long what is done at one look may take for the buses of one user. The rest waits for the next look.
+const ACTING_MAX: Duration = Duration::from_secs(2);
+/// How long the lock of a bus is waited for.
+const LOCK_WAIT: Duration = Duration::from_millis(250);
 /// The exit code of `--once` when somebody is stuck.
 const STUCK: u8 = 9;
 
@@ -94,6 +98,7 @@ pub(crate) fn run(args: &WatchArgs) -> Outcome {
         return Err(Failure::usage("--once sees nobody for no time at all: use `railbus prune`"));
     }
     interrupt::catch();
+    directory::limit_lock_wait(LOCK_WAIT);
     let base = open::base()?;
     let mut watcher = Watcher {
         args,
@@ -104,6 +109,7 @@ pub(crate) fn run(args: &WatchArgs) -> Outcome {
         failing_now: BTreeSet::new(),
         unused_since: BTreeMap::new(),
         hand: Hand::new(args.exec.clone()),
+        spent: BTreeMap::new(),
     };
     let mut next = Instant::now();
     loop {
@@ -135,6 +141,8 @@ struct Watcher<'a> {
     /// Since when nobody uses a channel.
     unused_since: BTreeMap<String, Instant>,
     hand: Hand,
+    /// How long acting at this look has taken, by the owner of the bus.
+    spent: BTreeMap<u32, Duration>,
 }
 
 impl Watcher<'_> {
@@ -157,17 +165,33 @@ impl Watcher<'_> {
                 if seen.is_new(channel, one) {
                     self.tell(Happening::stuck(channel, one))?;
                 }
-                self.act(channel, one)?;
+                self.within_budget(channel, |this| this.act(channel, one))?;
             }
             if !self.args.no_repair && channel.participants.iter().any(|one| one.state == "dead") {
-                self.repair(channel)?;
+                self.within_budget(channel, |this| this.repair(channel))?;
             }
         }
+        self.spent.clear();
         if let Some(after) = self.args.prune_after {
             self.prune(&sampled, after)?;
         }
         self.failing = std::mem::take(&mut self.failing_now);
         Ok(stuck)
+    }
+
+    /// Acts on a channel, unless the buses of its owner have taken enough time at this look: what one user's channels do
+    /// keeps nobody else's waiting.
+    fn within_budget(&mut self, channel: &ChannelView, act: impl FnOnce(&mut Self) -> Outcome) -> Outcome {
+        use std::os::unix::fs::MetadataExt;
+        let bus = channel.channel.split('/').next().unwrap_or_default();
+        let owner = std::fs::metadata(self.base.join(bus)).map_or(0, |about| about.uid());
+        if self.spent.get(&owner).is_some_and(|spent| *spent >= ACTING_MAX) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let outcome = act(self);
+        *self.spent.entry(owner).or_default() += started.elapsed();
+        outcome
     }
 
     fn policy(&self, channel: &str) -> Policy {
@@ -249,7 +273,13 @@ impl Watcher<'_> {
         for bus in buses {
             let paths: BTreeSet<PathBuf> =
                 due.iter().filter(|name| name.bus() == bus).map(|name| name.paths(&self.base).ring).collect();
-            let holding = holding(&self.base, bus)?;
+            let holding = match holding(&self.base, bus) {
+                Err(why) => {
+                    self.fail(bus, &why)?;
+                    continue;
+                }
+                Ok(holding) => holding,
+            };
             let is_kept = |path: &Path| {
                 let ring = path.with_extension("ring");
                 holding.contains(&ring) || !paths.contains(&ring)

@@ -70,7 +70,8 @@ fn check(journal: &Path) -> Result<(), Failure> {
         return Err(refused(journal, &why).into());
     }
     if about.mode() & 0o002 != 0 {
-        let why = "every user may write there; take that right away with `chmod o-w`, or name another directory";
+        let why =
+            "every user may write there; take that right away with `chmod o-w`, or name another directory";
         return Err(refused(journal, why).into());
     }
     Ok(())
