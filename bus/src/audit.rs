@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::memory::Mapped;
+use crate::memory::Trusted;
 use crate::os::clock;
 use crate::ring::orphan::Sweeper;
 use crate::ring::peers::Peers;
@@ -28,7 +28,7 @@ pub(crate) struct Audit {
 
 impl Audit {
     /// One step, by a worker that has received so many events and finds nothing. What is nobody's is handed out again.
-    pub(crate) fn step<P: Peers>(&mut self, sweeper: &Sweeper<'_, Mapped>, peers: &P, events: u64) {
+    pub(crate) fn step<P: Peers>(&mut self, sweeper: &Sweeper<'_, Trusted>, peers: &P, events: u64) {
         if self.tickets.is_empty() {
             let now_ns = clock::coarse_ns();
             if self.events == Some(events) || now_ns.saturating_sub(self.began_ns) < EVERY_NS {

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::latency::{Latencies, Measures, Observed, measures};
 use crate::layout;
 use crate::member::{Kernel, Memories, TELLING};
-use crate::memory::{Edge, Mapped, Memory};
+use crate::memory::{Edge, Memory, Trusted};
 use crate::os::clock;
 use crate::os::fork::ForkGuard;
 use crate::os::pages::PageReport;
@@ -498,7 +498,7 @@ impl View<'_> {
         participants
     }
 
-    fn memory(&self, side: Side) -> &Mapped {
+    fn memory(&self, side: Side) -> &Trusted {
         match side {
             Side::Producers => &self.memories.ring,
             Side::Consumers => &self.memories.acks,

@@ -1,6 +1,6 @@
 //! What streams, topics and a queue's tap have in common for those who read by cursor.
 
-use crate::memory::Mapped;
+use crate::memory::Trusted;
 use crate::ring::frame;
 use crate::ring::peers::Peers;
 use crate::ring::slot_reader::{self, SlotReader};
@@ -62,7 +62,7 @@ pub trait Inlet {
 /// A stream's reading end.
 #[derive(Debug)]
 pub struct StreamInlet {
-    pub(crate) core: StreamSubscriber<Mapped>,
+    pub(crate) core: StreamSubscriber<Trusted>,
     pub(crate) lossy: bool,
 }
 
@@ -134,7 +134,7 @@ impl Inlet for StreamInlet {
 /// A slot ring's reading end.
 #[derive(Debug)]
 pub struct SlotInlet {
-    pub(crate) core: SlotReader<Mapped>,
+    pub(crate) core: SlotReader<Trusted>,
     pub(crate) lossy: bool,
 }
 

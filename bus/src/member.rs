@@ -9,7 +9,7 @@ use crate::bus::Channel;
 use crate::channel::{Maps, Region, Role};
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::memory::{Edge, Mapped, Memory};
+use crate::memory::{Edge, Memory, Trusted};
 use crate::os::clock;
 use crate::os::fork::ForkGuard;
 use crate::os::futex;
@@ -32,10 +32,10 @@ pub(crate) const TELLING: u64 = u64::MAX;
 /// The memories of a channel, as this process maps them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memories {
-    pub(crate) ring: Mapped,
-    pub(crate) acks: Mapped,
-    pub(crate) data: Mapped,
-    pub(crate) done: Mapped,
+    pub(crate) ring: Trusted,
+    pub(crate) acks: Trusted,
+    pub(crate) data: Trusted,
+    pub(crate) done: Trusted,
 }
 
 impl Memories {
@@ -44,7 +44,7 @@ impl Memories {
     pub(crate) unsafe fn of(maps: &Maps) -> Memories {
         let light = membarrier::register();
         // SAFETY: by the contract of this function, as for the other three.
-        let of = |region: &Region| unsafe { region.memory(light) };
+        let of = |region: &Region| unsafe { region.trusted(light) };
         Memories { ring: of(&maps.ring), acks: of(&maps.acks), data: of(&maps.data), done: of(&maps.done) }
     }
 }
@@ -146,7 +146,7 @@ impl Locks for FileLocks {
 
 /// Sleeping on a word of the peers' file and waking sleepers on a word of the own.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SharedFutex(pub(crate) Mapped);
+pub(crate) struct SharedFutex(pub(crate) Trusted);
 
 impl Futex for SharedFutex {
     fn wait(&self, at: usize, expected: u32, slice_ns: u64) {
@@ -175,7 +175,7 @@ pub(crate) struct Member {
     pub(crate) registered: Registered,
     /// Where the own registry entry is in the own file.
     entry: usize,
-    own: Mapped,
+    own: Trusted,
     side: Side,
     durable: bool,
     pub(crate) guard: ForkGuard,
@@ -283,13 +283,13 @@ impl Member {
         self.guard.is_forked()
     }
 
-    pub(crate) fn registry(&self) -> Registry<Mapped> {
+    pub(crate) fn registry(&self) -> Registry<Trusted> {
         registry_of(&self.memories, &self.channel, self.side)
     }
 
     /// The other side's file.
     #[inline(always)]
-    pub(crate) fn others(&self) -> &Mapped {
+    pub(crate) fn others(&self) -> &Trusted {
         match self.side {
             Side::Producers => &self.memories.acks,
             Side::Consumers => &self.memories.ring,
@@ -454,7 +454,7 @@ impl Drop for Member {
     }
 }
 
-pub(crate) fn registry_of(memories: &Memories, channel: &Channel, side: Side) -> Registry<Mapped> {
+pub(crate) fn registry_of(memories: &Memories, channel: &Channel, side: Side) -> Registry<Trusted> {
     match side {
         Side::Producers => {
             Registry::new(memories.ring, channel.header().producers_max as usize, layout::PRODUCERS_HIGH)
@@ -529,7 +529,7 @@ fn explain(
     refused: Refused,
     channel: &Channel,
     side: Side,
-    registry: &Registry<Mapped>,
+    registry: &Registry<Trusted>,
     name: &str,
 ) -> Error {
     let (who, entries) = match side {

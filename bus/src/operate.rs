@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::info::Participant;
 use crate::layout;
 use crate::member::{FileLocks, Kernel, Memories, registry_of};
-use crate::memory::{Edge, Mapped, Memory};
+use crate::memory::{Edge, Memory, Trusted};
 use crate::os::clock;
 use crate::os::life::{holds_life, smallest_mapping_bytes};
 use crate::os::process::{self, Killed};
@@ -382,7 +382,7 @@ pub(crate) struct StuckReader {
 impl StuckReader {
     /// Looks at the live reader in entry `index`, and evicts it if it has not moved for too long and is not
     /// durable. Called about every ms while it holds a producer back; what fails is tried again then.
-    pub(crate) fn watch(&mut self, channel: &Channel, acks: &Mapped, index: usize) {
+    pub(crate) fn watch(&mut self, channel: &Channel, acks: &Trusted, index: usize) {
         let load = |field| acks.load(layout::entry(index) + field, Edge::Plain);
         let now_ns = clock::monotonic_ns();
         let state = load(layout::STATE);

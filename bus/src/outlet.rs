@@ -1,6 +1,6 @@
 //! What the three kinds of ring have in common for those who put events in.
 
-use crate::memory::Mapped;
+use crate::memory::Trusted;
 use crate::ring::frame;
 use crate::ring::peers::Peers;
 use crate::ring::slot_producer::{self, SlotProducer, Tickets};
@@ -98,11 +98,11 @@ pub trait Outlet {
 /// A stream's producing end.
 #[derive(Debug)]
 pub struct StreamOutlet {
-    pub(crate) core: StreamPublisher<Mapped>,
+    pub(crate) core: StreamPublisher<Trusted>,
 }
 
 impl StreamOutlet {
-    pub(crate) fn new(core: StreamPublisher<Mapped>) -> StreamOutlet {
+    pub(crate) fn new(core: StreamPublisher<Trusted>) -> StreamOutlet {
         StreamOutlet { core }
     }
 }
@@ -200,7 +200,7 @@ impl Outlet for StreamOutlet {
 /// A slot ring's producing end: a queue's, or a topic's.
 #[derive(Debug)]
 pub struct SlotOutlet<const TOPIC: bool> {
-    pub(crate) core: SlotProducer<Mapped, TOPIC>,
+    pub(crate) core: SlotProducer<Trusted, TOPIC>,
     /// Tickets won for a batch and not handed out yet.
     won: Tickets,
     /// Events the batch still wants.
@@ -211,7 +211,7 @@ pub struct SlotOutlet<const TOPIC: bool> {
 }
 
 impl<const TOPIC: bool> SlotOutlet<TOPIC> {
-    pub(crate) fn new(core: SlotProducer<Mapped, TOPIC>) -> Self {
+    pub(crate) fn new(core: SlotProducer<Trusted, TOPIC>) -> Self {
         let body_max = core.body_max();
         SlotOutlet { core, won: Tickets { first: 0, count: 0 }, wanted: 0, body_max, tally: Tally::default() }
     }

@@ -443,7 +443,7 @@ mod tests {
     use crate::error::RecvError;
     use crate::inlet::SlotInlet;
     use crate::member::{FileLocks, Memories, registry_of};
-    use crate::memory::Mapped;
+    use crate::memory::Trusted;
     use crate::ring::peers::Side;
     use crate::ring::registry::{self, Identity, Locks, Registry};
 
@@ -470,7 +470,7 @@ mod tests {
 
     /// A topic that a publisher has left, and a subscriber that waits for the next one to come and go.
     fn with_waiting_subscriber(
-        then: impl FnOnce(Channel, Registry<Mapped>, Reader<SlotInlet>) -> crate::Result<()>,
+        then: impl FnOnce(Channel, Registry<Trusted>, Reader<SlotInlet>) -> crate::Result<()>,
     ) -> crate::Result<()> {
         let base = tempfile::tempdir_in("/dev/shm").map_err(|e| crate::Error::io("make", "/dev/shm", e))?;
         let options = ChannelOptions::new(Kind::Topic).slots(64).producers_max(1);

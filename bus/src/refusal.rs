@@ -10,7 +10,7 @@ use std::fmt;
 use crate::channel::{Header, Kind};
 use crate::layout;
 use crate::member::Memories;
-use crate::memory::{Edge, Mapped, Memory};
+use crate::memory::{Edge, Memory, Trusted};
 use crate::os::pages::bytes_text;
 use crate::outlet::Obstacle;
 use crate::ring::peers::Side;
@@ -232,7 +232,7 @@ impl View<'_> {
 }
 
 /// The name in an entry. Whoever prints it must not be steered by it.
-pub(crate) fn name_of(memory: &Mapped, index: usize) -> String {
+pub(crate) fn name_of(memory: &Trusted, index: usize) -> String {
     let at = layout::entry(index) + layout::NAME;
     let words = (0..8).map(|i| memory.load(at + i * 8, Edge::Plain));
     let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).take_while(|&byte| byte != 0).collect();

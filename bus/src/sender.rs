@@ -63,8 +63,13 @@ pub struct Sender<R: Outlet> {
     refused: Option<R::Refused>,
     /// The position that observers were told last, where they are not told each event.
     told: u64,
-    /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
+    /// The member's guard; one that tells every address space for a fork when nothing is ever easy, and while a claim is
+    /// open.
     easy: ForkGuard,
+    /// What [`Self::easy`] is while no claim is open.
+    usual: ForkGuard,
+    /// The claim that is open, or was forgotten without its destructor.
+    open: Option<R::Claim>,
     /// What this handle's name numbers its events with.
     numbers: Option<Numbers>,
 }
@@ -80,8 +85,11 @@ impl<R: Outlet> Sender<R> {
         let header = member.channel.header();
         let wait = options.wait;
         let is_never_easy = header.stamp || header.credits > 0;
+        let usual = if is_never_easy { member.guard.never() } else { member.guard };
         Sender {
-            easy: if is_never_easy { member.guard.never() } else { member.guard },
+            easy: usual,
+            usual,
+            open: None,
             stuck: options.evict_stuck.then(StuckReader::default),
             waker: Waker::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
             wakes,
@@ -114,7 +122,7 @@ impl<R: Outlet> Sender<R> {
     #[inline(never)]
     fn try_publish_slowly(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         let header = self.plain_header(payload.len())?;
-        self.tell();
+        self.prepare();
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
@@ -137,7 +145,7 @@ impl<R: Outlet> Sender<R> {
     #[inline(never)]
     fn publish_slowly(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         let header = self.plain_header(payload.len())?;
-        self.tell();
+        self.prepare();
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
@@ -165,7 +173,7 @@ impl<R: Outlet> Sender<R> {
     /// Publishes a copy of `payload`, waiting at most `timeout` for room.
     pub fn publish_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<u64, SendError> {
         let header = self.plain_header(payload.len())?;
-        self.tell();
+        self.prepare();
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
@@ -256,27 +264,26 @@ impl<R: Outlet> Sender<R> {
 
     /// Publishes as many payloads as there is room for; how many. They have been checked.
     fn put_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> usize {
-        self.ring.begin_batch(payloads.len());
+        let batch = OpenBatch::begin(self, payloads.len());
+        let sender = &mut *batch.sender;
         let mut published = 0;
         loop {
-            published += self.put_batch_easily(&payloads[published..]);
+            published += sender.put_batch_easily(&payloads[published..]);
             let Some(payload) = payloads.get(published).map(AsRef::as_ref) else { break };
-            // Cannot fail: checked above.
-            let Ok(header) = self.plain_header(payload.len()) else { break };
-            self.tell();
-            match self.ring.claim(frame::body_bytes(header) as u64) {
-                Ok(claim) => self.fill(claim, header, payload),
+            // Fails only where the payload is longer than when it was checked: it is published by itself, and refused.
+            let Ok(header) = sender.plain_header(payload.len()) else { break };
+            sender.tell();
+            match sender.ring.claim(frame::body_bytes(header) as u64) {
+                Ok(claim) => sender.fill(claim, header, payload),
                 Err(refused) => {
                     // Somebody who publishes only in batches must get past the dead, too: by the next call.
-                    self.note_blocked(refused);
-                    self.ring.repair(refused, &self.member.peers);
+                    sender.note_blocked(refused);
+                    sender.ring.repair(refused, &sender.member.peers);
                     break;
                 }
             }
             published += 1;
         }
-        self.ring.end_batch();
-        self.published(published as u64);
         published
     }
 
@@ -374,6 +381,27 @@ impl<R: Outlet> Sender<R> {
         });
     }
 
+    /// Before a claim that is not easy.
+    #[inline]
+    fn prepare(&mut self) {
+        if self.open.is_some() {
+            self.abort_forgotten();
+        }
+        self.tell();
+    }
+
+    /// Gives up a claim whose destructor did not run ([`std::mem::forget`]). Nobody can write it any more: it borrowed
+    /// this handle. No other room was claimed since, because nothing is easy while a claim is open.
+    #[cold]
+    fn abort_forgotten(&mut self) {
+        self.easy = self.usual;
+        if let Some(claim) = self.open.take().filter(|_| !self.member.is_forked()) {
+            self.ring.abort(claim);
+            // Readers may wait behind it.
+            self.published(1);
+        }
+    }
+
     /// Tells observers how far this publisher has come, where it does not at each event. They add what they find
     /// committed behind that position, which must therefore be retained: it is renewed on the slow path that every
     /// eighth of the ring takes.
@@ -396,8 +424,33 @@ impl<R: Outlet> Sender<R> {
 
 impl<R: Outlet> Drop for Sender<R> {
     fn drop(&mut self) {
+        self.abort_forgotten();
         if !R::TELLS_EACH && !self.member.is_forked() {
             self.tell_now(self.ring.position_committed());
         }
+    }
+}
+
+/// A batch that is being published. It is ended also when a caller's [`AsRef`] panics in the middle: what was claimed for
+/// it is given up, and readers are woken for what is visible.
+struct OpenBatch<'a, R: Outlet> {
+    sender: &'a mut Sender<R>,
+    events_before: u64,
+}
+
+impl<'a, R: Outlet> OpenBatch<'a, R> {
+    fn begin(sender: &'a mut Sender<R>, events: usize) -> Self {
+        sender.prepare();
+        let events_before = sender.ring.tally().events;
+        sender.ring.begin_batch(events);
+        OpenBatch { sender, events_before }
+    }
+}
+
+impl<R: Outlet> Drop for OpenBatch<'_, R> {
+    fn drop(&mut self) {
+        self.sender.ring.end_batch();
+        let published = self.sender.ring.tally().events - self.events_before;
+        self.sender.published(published);
     }
 }

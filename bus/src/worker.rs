@@ -40,7 +40,7 @@ use crate::ring::levels::Rank;
 use crate::ring::orphan::{Sweeper, Swept};
 use crate::ring::park::Waker;
 use crate::ring::registry;
-use crate::ring::slot_worker::{SlotWorker, TAKE_MAX, Taken};
+use crate::ring::slot_worker::{Delivery, FIRST_DELIVERY, SlotWorker, TAKE_MAX, Taken};
 use crate::ring::tally::Tally;
 use crate::ring::word::Slots;
 use crate::sender::Sender;
@@ -54,6 +54,9 @@ const GRAB: u32 = 16;
 /// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
 
+/// The top byte of a header word.
+const TOP_BYTE: u64 = 0xFF << 56;
+
 /// What became of a dead letter.
 enum Letter {
     Written,
@@ -63,11 +66,12 @@ enum Letter {
     Evicted,
 }
 
-/// Names an event in a worker's hands.
+/// Names an event in a worker's hands, by one delivery. A copy that was kept after the event was handed back names
+/// nothing, also when the same worker gets the event again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket {
     position: u64,
-    attempt: u8,
+    delivery: Delivery,
     /// The header word that was checked: the one in the ring may be changed by a producer that runs wild.
     header: u64,
 }
@@ -80,26 +84,30 @@ impl Ticket {
 
     /// Which delivery this is, counted from 1; it stays at 64.
     pub fn attempt(self) -> u32 {
-        self.attempt as u32 + 1
+        self.delivery as u8 as u32 + 1
     }
 
-    /// Position, attempt and header word, from which [`Self::from_words`] makes the same ticket.
+    /// Position, attempt and a token, from which [`Self::from_words`] makes the same ticket.
     #[inline]
     pub fn words(self) -> (u64, u32, u64) {
-        (self.position, self.attempt(), self.header)
+        // The top byte of an event's header is always the same: the high byte of the delivery goes there.
+        let token = self.header & !TOP_BYTE | (self.delivery as u64 >> 8) << 56;
+        (self.position, self.attempt(), token)
     }
 
     /// The ticket of these words. A worker knows what it holds: a ticket that was never given out names nothing.
     #[inline]
-    pub fn from_words(position: u64, attempt: u32, header: u64) -> Ticket {
-        Ticket { position, attempt: attempt.clamp(1, 64) as u8 - 1, header }
+    pub fn from_words(position: u64, attempt: u32, token: u64) -> Ticket {
+        let attempt = attempt.clamp(1, 64) as Delivery - 1;
+        let delivery = attempt | ((token >> 56) as Delivery) << 8;
+        Ticket { position, delivery, header: token & !TOP_BYTE | frame::COMMITTED }
     }
 }
 
 /// A registered worker of a queue. See the [module](self).
 #[derive(Debug)]
 pub struct Worker {
-    core: SlotWorker<crate::memory::Mapped>,
+    core: SlotWorker<crate::memory::Trusted>,
     member: Member,
     waker: Waker,
     /// How many producers to wake when there is room: one takes it; but of those that wait for a credit of their own
@@ -280,7 +288,7 @@ impl Worker {
     pub fn event(&self, ticket: Ticket) -> Option<Event<'_>> {
         // The header was checked when the ticket was made, but perhaps by a worker of another queue.
         let sound = frame::is_event(ticket.header, self.core.body_max());
-        if self.member.is_forked() || !sound || !self.core.holds(ticket.position) {
+        if self.member.is_forked() || !sound || !self.core.holds_delivery(ticket.position, ticket.delivery) {
             return None;
         }
         // SAFETY: held, so nobody overwrites it; the body that the header tells lies in the slot.
@@ -293,9 +301,9 @@ impl Worker {
     #[inline(always)]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.easy.is_forked() {
-            return self.done_by_rules(ticket.position, ticket.header);
+            return self.done_by_rules(ticket.position, ticket.delivery, ticket.header);
         }
-        let held = self.core.done(ticket.position);
+        let held = self.core.done_delivery(ticket.position, ticket.delivery);
         if !frame::is_plain(ticket.header) {
             self.measure_done(ticket.position, held);
         }
@@ -313,7 +321,8 @@ impl Worker {
         if self.member.is_forked() {
             return false;
         }
-        let held = self.core.retry(ticket.position);
+        let held =
+            self.core.holds_delivery(ticket.position, ticket.delivery) && self.core.retry(ticket.position);
         if held {
             self.handed_back();
         } else {
@@ -399,7 +408,7 @@ impl Worker {
         // The fence after the header: that of another lap is not taken for this event's.
         if sound && !self.core.is_fenced() {
             self.count(header);
-            return Some(Ticket { position: ticket, attempt: 0, header });
+            return Some(Ticket { position: ticket, delivery: FIRST_DELIVERY, header });
         }
         // To be handed out by the slow path, which looks closer.
         self.core.hand_out_again(ticket);
@@ -446,7 +455,8 @@ impl Worker {
                 // It stays in hand: nobody can make sense of it.
                 return Err(RecvError::Corrupt("an event that no producer writes; remove the channel"));
             }
-            let ticket = Ticket { position: taken.ticket, attempt: taken.attempt, header };
+            let delivery = self.core.delivery_of(taken);
+            let ticket = Ticket { position: taken.ticket, delivery, header };
             if taken.attempt == 0 || self.is_redelivered(taken, ticket) {
                 self.count(header);
                 // What an event carries beside its payload does not count as payload.
@@ -516,7 +526,7 @@ impl Worker {
         match letter {
             Letter::Written => {
                 self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
-                self.finish(taken.ticket);
+                self.finish(ticket.position, ticket.delivery);
             }
             Letter::NoRoom => {
                 // The event waits where it is.

@@ -165,7 +165,8 @@ impl Worker {
         self.data.load(self.inner.body_offset(taken.ticket), Edge::Plain);
         self.world.log.borrow_mut().finished.insert(value);
         self.world.log.borrow_mut().held.remove(&value);
-        assert!(self.inner.done_in_order(&mut self.order, taken.ticket).held);
+        let delivery = self.inner.delivery_of(taken);
+        assert!(self.inner.done_in_order(&mut self.order, taken.ticket, delivery).held);
     }
 
     fn hand_back(&mut self, taken: Option<Taken>) {

@@ -19,7 +19,7 @@ use crate::error::{Error, Result, SendError};
 use crate::event::{Attributes, Event, Located, Origin};
 use crate::layout;
 use crate::member::{Introduction, Member, Memories, SharedFutex};
-use crate::memory::{Edge, Mapped, Memory};
+use crate::memory::{Edge, Memory, Trusted};
 use crate::ring::frame;
 use crate::ring::park::{Futex, Waker};
 use crate::ring::peers::Side;
@@ -277,7 +277,7 @@ impl Copied {
 
 /// An administrator at work in a queue. What it holds when it is dropped is handed back.
 pub(super) struct Taker {
-    core: SlotWorker<Mapped>,
+    core: SlotWorker<Trusted>,
     slots: Slots,
     waker: Waker,
     /// No event is at or behind this; the end that the producers tell may be anything.

@@ -11,7 +11,7 @@ use super::name::{ChannelName, ChannelPaths};
 use super::replace::{OLD, beside};
 use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES};
-use crate::memory::Mapped;
+use crate::memory::{Mapped, Trusted};
 use crate::os::hugetlb::is_hugetlbfs;
 use crate::os::mapping::{Mapping, page_bytes, round_up};
 use crate::os::pages::{Backing, HUGE_2M, Locked, Numa, PageReport, bytes_text};
@@ -462,20 +462,32 @@ impl Region {
         self.mapping.as_ref().is_some_and(Mapping::writable)
     }
 
-    /// The region as memory for the protocols. `light` says that this process is registered for membarrier.
+    /// The region as memory that checks every offset. `light` says that this process is registered for membarrier.
     ///
     /// # Safety
     /// The region is kept as long as any copy of the memory is used, and nothing is stored into a region that
     /// is not [`writable`](Region::writable).
     pub unsafe fn memory(&self, light: bool) -> Mapped {
-        let base = match &self.mapping {
-            // SAFETY: `skip + bytes` is at most the length of the mapping, by construction.
-            Some(mapping) => unsafe { mapping.base().as_ptr().add(self.skip) },
-            None => std::ptr::without_provenance_mut(8),
-        };
         // SAFETY: mapped as long as the region is kept, which the caller promises; aligned, because offsets
         // in files are multiples of 8 and mappings of pages. An empty region has no word that could be
         // accessed.
-        unsafe { Mapped::new(base, self.bytes, light) }
+        unsafe { Mapped::new(self.base(), self.bytes, light) }
+    }
+
+    /// As [`Region::memory`], for the handles of this crate.
+    ///
+    /// # Safety
+    /// As for [`Region::memory`], and as [`Trusted::trusted`] says of offsets.
+    pub(crate) unsafe fn trusted(&self, light: bool) -> Trusted {
+        // SAFETY: as in `memory`, and by the contract.
+        unsafe { Trusted::trusted(self.base(), self.bytes, light) }
+    }
+
+    fn base(&self) -> *mut u8 {
+        match &self.mapping {
+            // SAFETY: `skip + bytes` is at most the length of the mapping, by construction.
+            Some(mapping) => unsafe { mapping.base().as_ptr().add(self.skip) },
+            None => std::ptr::without_provenance_mut(8),
+        }
     }
 }

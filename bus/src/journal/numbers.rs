@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::event::{Event, Located, Sequence};
 use crate::journal::state::Sequences as Recorded;
-use crate::memory::Mapped;
+use crate::memory::Trusted;
 use crate::ring::frame::{self, SEQUENCED};
 use crate::ring::sequence::Sequences;
 
@@ -52,14 +52,14 @@ impl Numbers {
 
     /// Looks at an event that is about to be recorded.
     #[inline]
-    pub(crate) fn expect(&mut self, header: u64, body: &[u8], table: &Sequences<Mapped>) {
+    pub(crate) fn expect(&mut self, header: u64, body: &[u8], table: &Sequences<Trusted>) {
         if frame::flags(header) & SEQUENCED != 0 {
             self.expect_numbered(header, body, table);
         }
     }
 
     #[cold]
-    fn expect_numbered(&mut self, header: u64, body: &[u8], table: &Sequences<Mapped>) {
+    fn expect_numbered(&mut self, header: u64, body: &[u8], table: &Sequences<Trusted>) {
         let Some(Sequence { publisher, number }) = number_of(header, body) else { return };
         if self.known.contains_key(&publisher) || self.foreign.contains(&publisher) {
             return;

@@ -32,7 +32,7 @@ use crate::journal::retention::{Keeper, Stand};
 use crate::journal::shared::{JournalState, Page};
 use crate::journal::state::{Acks, Cursors};
 use crate::journal::writer::{Full, Progress, Writer};
-use crate::memory::Mapped;
+use crate::memory::Trusted;
 use crate::os::clock;
 use crate::ring::frame;
 use crate::ring::sequence::Sequences;
@@ -96,7 +96,7 @@ pub(crate) struct Recording {
     acks: Option<Acks>,
     cursors: Option<Cursors>,
     numbers: Numbers,
-    table: Sequences<Mapped>,
+    table: Sequences<Trusted>,
     keeper: Keeper,
     removed: bool,
 }

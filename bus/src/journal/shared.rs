@@ -27,7 +27,7 @@ use crate::journal::format::{Gap, GapReason};
 use crate::journal::lock;
 use crate::journal::opening::REMOVED;
 use crate::layout::journal as layout;
-use crate::memory::{Edge, Mapped, Memory};
+use crate::memory::{Edge, Memory, Trusted};
 use crate::os::act_as;
 use crate::os::fork::ForkGuard;
 use crate::os::life::{FileId, Life, LifeClaim, Liveness, Probe};
@@ -199,21 +199,21 @@ impl JournalNamed {
 }
 
 /// The words of a mapped `NAME.journal`.
-fn words(mapping: &Mapping) -> Mapped {
+fn words(mapping: &Mapping) -> Trusted {
     // SAFETY: the file has two pages, of which the second holds the words; it is mapped whole.
     let at = unsafe { mapping.base().as_ptr().add(layout::HEADER_BYTES) };
     // SAFETY: the owner of the mapping keeps it as long as the words, and only the journaller stores.
-    unsafe { Mapped::new(at, layout::PAGE_BYTES - layout::HEADER_BYTES, false) }
+    unsafe { Trusted::trusted(at, layout::PAGE_BYTES - layout::HEADER_BYTES, false) }
 }
 
-fn read_text(words: &Mapped, at: usize, bytes: usize) -> Vec<u8> {
+fn read_text(words: &Trusted, at: usize, bytes: usize) -> Vec<u8> {
     let mut text: Vec<u8> =
         (0..bytes / 8).flat_map(|i| words.load(at + i * 8, Edge::Plain).to_le_bytes()).collect();
     text.truncate(text.iter().position(|&byte| byte == 0).unwrap_or(bytes));
     text
 }
 
-fn write_text(words: &Mapped, at: usize, bytes: usize, text: &[u8]) {
+fn write_text(words: &Trusted, at: usize, bytes: usize, text: &[u8]) {
     let mut padded = vec![0u8; bytes];
     let length = text.len().min(bytes - 1);
     padded[..length].copy_from_slice(&text[..length]);
@@ -227,7 +227,7 @@ fn write_text(words: &Mapped, at: usize, bytes: usize, text: &[u8]) {
 /// The journaller's end of `NAME.journal`. There is one in the world: it holds the lock.
 #[derive(Debug)]
 pub(crate) struct Page {
-    words: Mapped,
+    words: Trusted,
     reason_of_poison: bool,
     // The lock goes after the last word was stored.
     _life: Life,
@@ -420,7 +420,7 @@ impl Page {
 /// Everybody else's end of `NAME.journal`: read-only.
 #[derive(Debug)]
 pub(crate) struct View {
-    words: Mapped,
+    words: Trusted,
     probe: std::sync::Mutex<Probe>,
     guard: ForkGuard,
     name: String,

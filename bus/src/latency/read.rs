@@ -11,7 +11,7 @@ use crate::bus::Channel;
 use crate::channel::Region;
 use crate::error::{Error, Result};
 use crate::layout::{self, INTERVALS};
-use crate::memory::{Edge, Mapped, Memory};
+use crate::memory::{Edge, Memory, Trusted};
 use crate::os::clock;
 use crate::os::mapping::page_bytes;
 
@@ -242,7 +242,7 @@ impl Observed {
 }
 
 /// The memory of the series at `at`, if it is allocated.
-fn memory(file: &File, channel: &Channel, region: &mut Option<Region>, at: usize) -> Result<Option<Mapped>> {
+fn memory(file: &File, channel: &Channel, region: &mut Option<Region>, at: usize) -> Result<Option<Trusted>> {
     let path = &channel.paths().latency;
     if region.is_none() {
         let mut owner = [0; 8];
@@ -255,11 +255,11 @@ fn memory(file: &File, channel: &Channel, region: &mut Option<Region>, at: usize
     }
     // SAFETY: the region stays in its place as long as the observer, which the memory does not outlive, and nothing is
     // stored through it.
-    Ok(region.as_ref().map(|region| unsafe { region.memory(false) }))
+    Ok(region.as_ref().map(|region| unsafe { region.trusted(false) }))
 }
 
 /// The owner of a series, and what it has measured.
-fn distribution(memory: &Mapped, oldest: u64, newest: u64) -> Option<(u64, Distribution)> {
+fn distribution(memory: &Trusted, oldest: u64, newest: u64) -> Option<(u64, Distribution)> {
     // Taken over while it was looked at: the next owner has it soon.
     let seen = (0..10).find_map(|_| observe(memory, Shape::REAL, oldest, newest))?;
     let (counts, max_ns) = (seen.copied.counts, seen.copied.max_ns);

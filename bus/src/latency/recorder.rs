@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layout;
 use crate::member::Member;
-use crate::memory::Mapped;
+use crate::memory::Trusted;
 use crate::os::mapping::page_bytes;
 use crate::os::stamp::StampClock;
 
@@ -21,7 +21,7 @@ const IN_HAND: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Recorder {
     clock: StampClock,
-    received: Writer<Mapped>,
+    received: Writer<Trusted>,
     done: Option<InHand>,
     unmeasured: u64,
     steps_told: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Recorder {
 /// What a worker has in hand, and since when.
 #[derive(Debug)]
 struct InHand {
-    done: Writer<Mapped>,
+    done: Writer<Trusted>,
     /// By the lowest bits of their position: position and CLOCK_MONOTONIC.
     taken: Box<[(u64, u64); IN_HAND]>,
 }
@@ -64,7 +64,7 @@ impl Recorder {
         reserve_or_explain(&file, path, range.0, range.1)?;
         let region = Region::of(&file, path, range, true, page_bytes())?;
         // SAFETY: the region is kept beside the writers that use the memory, and is mapped writable.
-        let memory = unsafe { region.memory(false) };
+        let memory = unsafe { region.trusted(false) };
         let clock = StampClock::new();
         let by = if clock.is_by_counter() { 1 } else { 2 };
         let begin = |memory| Writer::begin(memory, Shape::REAL, state, by);

@@ -15,7 +15,7 @@ impl<R: Inlet> Reader<R> {
     /// What interrupts a batch (a loss, corruption) is reported by the next call.
     pub fn batch(&mut self, most: usize) -> Result<Batch<'_, R>, RecvError> {
         self.check()?;
-        self.held.clear();
+        self.release_forgotten();
         if !self.ring.is_protected() {
             let polled = self.poll_copy()?;
             self.held.extend(polled);
@@ -35,7 +35,7 @@ impl<R: Inlet> Reader<R> {
     /// As [`Self::batch`], waiting at most `timeout` for the first event.
     pub fn batch_timeout(&mut self, most: usize, timeout: Duration) -> Result<Batch<'_, R>, RecvError> {
         self.check()?;
-        self.held.clear();
+        self.release_forgotten();
         let first = match self.poll()? {
             Some(located) => located,
             None => self.wait(Some(timeout))?,
@@ -43,6 +43,15 @@ impl<R: Inlet> Reader<R> {
         self.held.extend(Some(first));
         self.hold(most)?;
         Ok(Batch { reader: self })
+    }
+
+    /// Releases what a batch held whose destructor did not run ([`std::mem::forget`]).
+    #[inline]
+    fn release_forgotten(&mut self) {
+        if !self.held.events().is_empty() {
+            self.held.clear();
+            self.acknowledge();
+        }
     }
 
     /// Adds events that are there now to those held, up to `most`.

@@ -37,6 +37,26 @@ pub struct Taken {
     pub attempt: u8,
 }
 
+/// Which delivery of an event a worker has in hand: the attempt in the low byte. Attempts stop at
+/// [`word::ATTEMPT_MAX`], so the high byte counts this worker's takes of events that were delivered before.
+pub type Delivery = u16;
+
+/// The first delivery of an event.
+pub const FIRST_DELIVERY: Delivery = 0;
+
+/// A held ticket whose done word says TAKEN.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    ticket: u64,
+    delivery: Delivery,
+}
+
+impl Held {
+    fn attempt(self) -> u8 {
+        self.delivery as u8
+    }
+}
+
 /// Peers that nobody can be asked about: nobody is dead.
 struct Unknown;
 
@@ -66,7 +86,9 @@ pub struct SlotWorker<M> {
     waiting: u64,
     announced: bool,
     /// Held tickets whose done word says TAKEN.
-    taken: Vec<Taken>,
+    taken: Vec<Held>,
+    /// Counts takes of events that were delivered before; it wraps.
+    redeliveries: u8,
     redo_seen: u64,
     redo_from: u64,
     /// How done words are stored.
@@ -106,6 +128,7 @@ impl<M: Memory> SlotWorker<M> {
             waiting: 0,
             announced: false,
             taken: Vec::with_capacity(2 * TAKE_MAX as usize),
+            redeliveries: 0,
             redo_seen: 0,
             redo_from: 0,
             stores: Stores::Swap,
@@ -271,7 +294,7 @@ impl<M: Memory> SlotWorker<M> {
             if !self.settle(ticket, self.slots.free_for(ticket), word) {
                 return false;
             }
-            self.taken.push(Taken { ticket, attempt: 0 });
+            self.taken.push(Held { ticket, delivery: FIRST_DELIVERY });
         }
         true
     }
@@ -308,13 +331,30 @@ impl<M: Memory> SlotWorker<M> {
             // DONE: one of the takers wins; the last holder's accesses are before the REDO it or a repairer stored.
             if self.done.compare_exchange(at, seen, held, Edge::Done).is_ok() {
                 self.redo_from = t.wrapping_add(1);
-                let taken = Taken { ticket: t, attempt };
-                self.taken.push(taken);
-                return Some(taken);
+                return Some(self.hold_again(t, attempt));
             }
         }
         self.redo_seen = hint;
         None
+    }
+
+    /// Notes that a ticket was taken that had been put back, and says which delivery it is.
+    fn hold_again(&mut self, ticket: u64, attempt: u8) -> Taken {
+        if attempt > 0 {
+            self.redeliveries = self.redeliveries.wrapping_add(1);
+        }
+        let taken = Taken { ticket, attempt };
+        self.taken.push(Held { ticket, delivery: self.delivery_of(taken) });
+        taken
+    }
+
+    /// Which delivery the event is that was taken last.
+    #[inline(always)]
+    pub fn delivery_of(&self, taken: Taken) -> Delivery {
+        if taken.attempt == 0 {
+            return FIRST_DELIVERY;
+        }
+        taken.attempt as Delivery | (self.redeliveries as Delivery) << 8
     }
 
     /// Says that an event is done. False when this worker does not hold it, or does not any more: it was evicted.
@@ -323,11 +363,24 @@ impl<M: Memory> SlotWorker<M> {
         if self.release_announced(ticket) {
             return self.finish(ticket, self.slots.free_for(ticket));
         }
-        self.done_taken(ticket)
+        self.done_taken(ticket, None)
+    }
+
+    /// As [`Self::done`], and false, too, when the event is in hand by another delivery.
+    #[inline(always)]
+    pub fn done_delivery(&mut self, ticket: u64, delivery: Delivery) -> bool {
+        // What the claim word alone says is held has never been delivered before: no older delivery can be meant.
+        if self.release_announced(ticket) {
+            return self.finish(ticket, self.slots.free_for(ticket));
+        }
+        self.done_taken(ticket, Some(delivery))
     }
 
     #[inline(never)]
-    fn done_taken(&mut self, ticket: u64) -> bool {
+    fn done_taken(&mut self, ticket: u64, delivery: Option<Delivery>) -> bool {
+        if delivery.is_some_and(|delivery| !self.holds_delivery(ticket, delivery)) {
+            return false;
+        }
         let Some(attempt) = self.release_taken(ticket) else { return false };
         self.finish(ticket, self.taken_word(ticket, attempt))
     }
@@ -395,8 +448,8 @@ impl<M: Memory> SlotWorker<M> {
 
     /// Forgets a ticket whose done word says that it is held.
     fn release_taken(&mut self, ticket: u64) -> Option<u8> {
-        let i = self.taken.iter().position(|taken| taken.ticket == ticket)?;
-        Some(self.taken.swap_remove(i).attempt)
+        let i = self.taken.iter().position(|held| held.ticket == ticket)?;
+        Some(self.taken.swap_remove(i).attempt())
     }
 
     #[inline(always)]
@@ -537,8 +590,8 @@ impl<M: Memory> SlotWorker<M> {
         while self.held != 0 {
             self.retry(self.nth(self.held.trailing_zeros()));
         }
-        while let Some(taken) = self.taken.last().copied() {
-            self.retry(taken.ticket);
+        while let Some(held) = self.taken.last().copied() {
+            self.retry(held.ticket);
         }
         if self.refused {
             // What it had marked is in nobody's row any more, and nobody sweeps for who has left. No word on the dead is needed.
@@ -556,7 +609,15 @@ impl<M: Memory> SlotWorker<M> {
     #[inline(always)]
     pub fn holds(&self, ticket: u64) -> bool {
         let bit = ticket.wrapping_sub(self.first);
-        bit < 64 && self.held & 1 << bit != 0 || self.taken.iter().any(|taken| taken.ticket == ticket)
+        bit < 64 && self.held & 1 << bit != 0 || self.taken.iter().any(|held| held.ticket == ticket)
+    }
+
+    /// Whether this worker holds `ticket` by this delivery.
+    #[inline(always)]
+    pub fn holds_delivery(&self, ticket: u64, delivery: Delivery) -> bool {
+        let bit = ticket.wrapping_sub(self.first);
+        bit < 64 && self.held & 1 << bit != 0
+            || self.taken.iter().any(|held| held.ticket == ticket && held.delivery == delivery)
     }
 
     /// How many tickets that were won by producers are not done. A look at every done word: not for the fast path.

@@ -24,7 +24,8 @@ impl<R: Outlet> Sender<R> {
     /// What is written in place cannot be diverted: on a channel that diverts, this says [`SendError::Full`] at once.
     ///
     /// The bytes are what the ring held before. Fill them with ordinary stores and then [`Claim::commit`]; dropping
-    /// the claim aborts it. Asynchronous I/O into a claim may land after the claim, or the process, is gone: copy.
+    /// the claim aborts it. A claim that is forgotten ([`std::mem::forget`]) is aborted when this handle is used next, or
+    /// dropped; until then readers of a queue or topic wait for it, as for any claim that is being written. Asynchronous I/O into a claim may land after the claim, or the process, is gone: copy.
     #[inline]
     pub fn claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
         match self.claim_easily(payload_bytes) {
@@ -70,6 +71,7 @@ impl<R: Outlet> Sender<R> {
     #[inline(always)]
     pub(super) fn claimed(&mut self, claim: R::Claim, payload_bytes: usize) -> Claim<'_, R> {
         let at = self.member.memories.data.address(self.ring.body_offset(claim));
+        self.open(claim);
         Claim {
             header: frame::header(payload_bytes as u32, 0, 0),
             // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches before it is
@@ -78,6 +80,19 @@ impl<R: Outlet> Sender<R> {
             claim: Some(claim),
             sender: self,
         }
+    }
+
+    /// Notes that a claim is open. The next use of this handle finds it if its destructor does not run.
+    #[inline(always)]
+    fn open(&mut self, claim: R::Claim) {
+        self.open = Some(claim);
+        self.easy = self.member.guard.never();
+    }
+
+    #[inline(always)]
+    fn close(&mut self) {
+        self.open = None;
+        self.easy = self.usual;
     }
 
     pub(super) fn claim_inner(
@@ -94,7 +109,7 @@ impl<R: Outlet> Sender<R> {
         let flags = attributes.flags();
         let extension_bytes = frame::extension_bytes(flags);
         let body_bytes = self.check(payload_bytes, extension_bytes)?;
-        self.tell();
+        self.prepare();
         let claim = match (self.ring.claim(body_bytes as u64), timeout) {
             (Ok(claim), _) => claim,
             (Err(refused), None) => self.claim_by_policy(body_bytes as u64, refused)?,
@@ -112,6 +127,7 @@ impl<R: Outlet> Sender<R> {
             // SAFETY: as above.
             at = unsafe { at.add(bytes.len()) };
         });
+        self.open(claim);
         Ok(Claim {
             header: frame::header(body_bytes, attributes.type_id, flags),
             // SAFETY: the payload follows the extensions inside the claimed room, which nobody else touches until
@@ -136,6 +152,7 @@ impl<R: Outlet> Claim<'_, R> {
     pub fn commit_bytes(mut self, payload_bytes: usize) -> u64 {
         let unused = self.payload.len().saturating_sub(payload_bytes) as u64;
         let Some(claim) = self.claim.take() else { return 0 };
+        self.sender.close();
         if self.sender.member.is_forked() {
             return 0; // The claim belongs to the parent.
         }
@@ -155,9 +172,9 @@ impl<R: Outlet> Claim<'_, R> {
 
 impl<R: Outlet> Drop for Claim<'_, R> {
     fn drop(&mut self) {
-        if let Some(claim) = self.claim.take()
-            && !self.sender.member.is_forked()
-        {
+        let Some(claim) = self.claim.take() else { return };
+        self.sender.close();
+        if !self.sender.member.is_forked() {
             self.sender.ring.abort(claim);
         }
     }

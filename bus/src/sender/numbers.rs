@@ -7,14 +7,14 @@ use crate::channel::Overflow;
 use crate::error::SendError;
 use crate::event::{Attributes, Sequence};
 use crate::member::Member;
-use crate::memory::Mapped;
+use crate::memory::Trusted;
 use crate::outlet::Outlet;
 use crate::ring::sequence::Sequences;
 
 /// The sequence of a named publisher.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    table: Sequences<Mapped>,
+    table: Sequences<Trusted>,
     index: usize,
     /// What stands for the name in its events.
     publisher: u64,

@@ -15,13 +15,13 @@ use super::{TAKE_MAX, Taken, Ticket, Worker};
 use crate::error::RecvError;
 use crate::layout;
 use crate::member::{Member, SharedFutex};
-use crate::memory::Mapped;
+use crate::memory::Trusted;
 use crate::os::clock;
 use crate::ring::frame;
 use crate::ring::key_order::KeyOrder;
 use crate::ring::levels::{Levels, Rank};
 use crate::ring::park::{Nudge, Sleeper, Waker};
-use crate::ring::slot_worker::DoneInOrder;
+use crate::ring::slot_worker::{Delivery, DoneInOrder};
 use crate::ring::word::Slots;
 
 /// In [`layout::IN_HAND`]: takes no more.
@@ -85,7 +85,7 @@ impl Rules {
         self.told_in_hand = in_hand;
         member.note(layout::IN_HAND, in_hand);
         if is_news {
-            let own: Mapped = member.memories.acks;
+            let own: Trusted = member.memories.acks;
             self.levels.wake(&own, &own, &SharedFutex(own), || i32::MAX as u32);
         }
     }
@@ -134,11 +134,11 @@ impl Worker {
     /// kept in memory all the way.
     #[cold]
     #[inline(never)]
-    pub(super) fn done_by_rules(&mut self, position: u64, header: u64) -> bool {
+    pub(super) fn done_by_rules(&mut self, position: u64, delivery: Delivery, header: u64) -> bool {
         if self.member.is_forked() {
             return false;
         }
-        let held = self.finish(position);
+        let held = self.finish(position, delivery);
         if !frame::is_plain(header) {
             self.measure_done(position, held);
         }
@@ -151,11 +151,11 @@ impl Worker {
     }
 
     /// Finishes an event in the core, by the rules if there are any.
-    pub(super) fn finish(&mut self, position: u64) -> bool {
-        let Some(rules) = &mut self.rules else { return self.core.done(position) };
+    pub(super) fn finish(&mut self, position: u64, delivery: Delivery) -> bool {
+        let Some(rules) = &mut self.rules else { return self.core.done_delivery(position, delivery) };
         let done = match &mut rules.order {
-            Some(order) => self.core.done_in_order(order, position),
-            None => DoneInOrder { held: self.core.done(position), frees: false },
+            Some(order) => self.core.done_in_order(order, position, delivery),
+            None => DoneInOrder { held: self.core.done_delivery(position, delivery), frees: false },
         };
         rules.tell_in_hand(&self.member, self.core.in_hand() as u64);
         if done.frees {

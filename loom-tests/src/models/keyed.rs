@@ -86,7 +86,8 @@ impl Clerk {
     }
 
     fn finish(&mut self, taken: Taken) {
-        assert!(self.worker.inner.done_in_order(&mut self.order, taken.ticket).held);
+        let delivery = self.worker.inner.delivery_of(taken);
+        assert!(self.worker.inner.done_in_order(&mut self.order, taken.ticket, delivery).held);
     }
 
     /// Takes and finishes up to `most`.

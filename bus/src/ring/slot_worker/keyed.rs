@@ -17,7 +17,7 @@
 //! or stopped between its DONE and the hint is made up for by the sweep after its death, and by every worker's look
 //! about each ms of waiting.
 
-use super::{SlotWorker, Taken};
+use super::{Delivery, SlotWorker, Taken};
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::key_order::{KeyOrder, View};
@@ -67,9 +67,9 @@ impl<M: Memory> SlotWorker<M> {
         None
     }
 
-    /// As [`Self::done`], and finds out whether the next event with the same key waits for this one.
-    pub fn done_in_order(&mut self, order: &mut KeyOrder, ticket: u64) -> DoneInOrder {
-        if !self.holds(ticket) {
+    /// As [`Self::done_delivery`], and finds out whether the next event with the same key waits for this one.
+    pub fn done_in_order(&mut self, order: &mut KeyOrder, ticket: u64, delivery: Delivery) -> DoneInOrder {
+        if !self.holds_delivery(ticket, delivery) {
             return DoneInOrder { held: false, frees: false };
         }
         // Before it is done: then the slot is another's.
@@ -119,7 +119,7 @@ impl<M: Memory> SlotWorker<M> {
         // DONE: as in `take_redo`.
         let won = self.done.compare_exchange(self.slots.done_offset(ticket), seen, held, Edge::Done).is_ok();
         if won {
-            self.taken.push(Taken { ticket, attempt });
+            self.hold_again(ticket, attempt);
         }
         won
     }

@@ -1,0 +1,283 @@
+//! What safe code may do to a handle that no careful program does: panic in the middle of a batch, forget a guard, keep an
+//! old ticket. No event that was acknowledged is lost, nobody is held up for longer than until the handle is used next, and
+//! nothing is finished that its owner did not finish.
+//!
+//! What a pass does not prove: that a handle that is never used again is noticed. A claim that was forgotten, on a handle
+//! that lives and does nothing more, cannot be told from one that is being written.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use railbus::{
+    Bus, Channel, ChannelOptions, Kind, Pages, Producer, RecvError, SendError, SendOptions, SubscribeOptions,
+    Ticket, WorkOptions, Worker,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+const BATCH: u32 = 8;
+
+fn channel(kind: Kind) -> (tempfile::TempDir, Channel) {
+    let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+    let options = ChannelOptions::new(kind).lock_memory(false).pages(Pages::Ordinary);
+    let channel = Bus::at(base.path(), "bus").unwrap().create("c", &options).unwrap();
+    (base, channel)
+}
+
+fn closing() -> WorkOptions {
+    WorkOptions { until_closed: true, ..WorkOptions::default() }
+}
+
+/// A payload that panics when it is looked at for the `panics_at`-th time, counted over all of a batch.
+struct Trap<'a> {
+    looks: &'a Cell<u32>,
+    panics_at: u32,
+}
+
+impl AsRef<[u8]> for Trap<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.looks.set(self.looks.get() + 1);
+        assert_ne!(self.looks.get(), self.panics_at, "a fault of the caller's");
+        b"trap"
+    }
+}
+
+/// Publishes a batch that panics at the `panics_at`-th look; false when it did not come so far.
+fn panics(publish: impl FnOnce(&[Trap<'_>]), panics_at: u32) -> bool {
+    let looks = Cell::new(0);
+    let batch: Vec<_> = (0..BATCH).map(|_| Trap { looks: &looks, panics_at }).collect();
+    catch_unwind(AssertUnwindSafe(|| publish(&batch))).is_err()
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_queues_batch_loses_nothing_that_is_acknowledged_later() {
+    for panics_at in 1.. {
+        let (_base, queue) = channel(Kind::Queue);
+        let mut producer = queue.producer(&SendOptions::default()).unwrap();
+        let mut worker = queue.worker(&closing()).unwrap();
+        if !panics(|batch| producer.publish_batch(batch).unwrap(), panics_at) {
+            assert!(panics_at > 2 * BATCH, "each payload is looked at twice");
+            return;
+        }
+        let mut published = BTreeSet::new();
+        for i in 0..20u32 {
+            let body = i.to_le_bytes();
+            published.insert(match i % 4 {
+                0 => producer.publish(&body).unwrap(),
+                1 => producer.publish_timeout(&body, SOON).unwrap(),
+                2 => producer.claim(0).unwrap().commit(),
+                _ => producer.try_publish(&body).unwrap(),
+            });
+        }
+        drop(producer);
+        let mut seen = BTreeSet::new();
+        let end = loop {
+            match worker.take_timeout(SOON) {
+                Ok(job) => {
+                    if &*job != b"trap" {
+                        seen.insert(job.position());
+                    }
+                    assert!(job.done());
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((end, seen), (RecvError::Closed, published), "panicked at look {panics_at}");
+    }
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_batch_holds_no_reader_up() {
+    let subscribe = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+    for panics_at in [1, BATCH, BATCH + 1, BATCH + 3, 2 * BATCH] {
+        let visible = panics_at.saturating_sub(BATCH + 1);
+        let (_base, topic) = channel(Kind::Topic);
+        let mut reader = topic.topic_subscriber(&subscribe).unwrap();
+        let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+        assert!(panics(|batch| drop(publisher.try_publish_batch(batch)), panics_at));
+        // The reader waits behind nothing, though the publisher does nothing more.
+        for _ in 0..visible {
+            assert_eq!(&*reader.try_recv().unwrap().expect("it is visible"), b"trap");
+        }
+        topic.topic_publisher(&SendOptions::default()).unwrap().publish(b"next").unwrap();
+        assert_eq!(&*reader.try_recv().unwrap().expect("nothing is before it"), b"next", "{panics_at}");
+        drop(publisher);
+
+        let (_base, stream) = channel(Kind::Stream);
+        let mut reader = stream.subscriber(&subscribe).unwrap();
+        let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+        assert!(panics(|batch| publisher.publish_batch(batch).unwrap(), panics_at));
+        publisher.publish(b"next").unwrap();
+        drop(publisher);
+        let mut count = 0;
+        while &*reader.recv().unwrap() == b"trap" {
+            count += 1;
+        }
+        // What was visible before the panic stays.
+        assert!(count <= visible, "{count} of {visible}");
+        assert_eq!(reader.recv().unwrap_err(), RecvError::Closed);
+    }
+}
+
+/// A payload that is longer at each look.
+struct Growing(Cell<usize>);
+
+impl AsRef<[u8]> for Growing {
+    fn as_ref(&self) -> &[u8] {
+        self.0.set(self.0.get() + 4000);
+        &[7; 16_000][..self.0.get().min(16_000)]
+    }
+}
+
+#[test]
+fn a_payload_that_grows_between_two_looks_is_refused() {
+    let (_base, queue) = channel(Kind::Queue);
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    let max = producer.payload_max();
+    let grows = Growing(Cell::new(max.saturating_sub(4000)));
+    let (published, error) = producer.publish_batch(&[grows]).unwrap_err();
+    assert!(published == 0 && matches!(error, SendError::TooLong { .. }), "{error}");
+    producer.publish(b"next").unwrap();
+    assert_eq!(&*queue.worker(&closing()).unwrap().take().unwrap(), b"next");
+}
+
+/// Uses a producer whose claim was forgotten.
+type Use = fn(&mut Producer);
+
+#[test]
+fn a_forgotten_claim_is_given_up_by_the_next_use_of_its_handle() {
+    let uses: [(&str, Use); 6] = [
+        ("publish", |producer| drop(producer.publish(b"own").unwrap())),
+        ("publish_timeout", |producer| drop(producer.publish_timeout(b"own", SOON).unwrap())),
+        ("batch", |producer| producer.publish_batch(&[b"own"]).unwrap()),
+        ("try_batch", |producer| assert_eq!(producer.try_publish_batch(&[b"own"]).unwrap(), 1)),
+        ("claim", |producer| {
+            let mut claim = producer.claim(3).unwrap();
+            claim.copy_from_slice(b"own");
+            claim.commit();
+        }),
+        ("publish_with", |producer| drop(producer.publish_with(b"own", &Default::default()).unwrap())),
+    ];
+    for (name, use_it) in uses {
+        let (_base, queue) = channel(Kind::Queue);
+        let mut worker = queue.worker(&closing()).unwrap();
+        let mut forgetful = queue.producer(&SendOptions::default()).unwrap();
+        let mut other = queue.producer(&SendOptions::default()).unwrap();
+        std::mem::forget(forgetful.claim(8).unwrap());
+        other.publish(b"behind").unwrap();
+        use_it(&mut forgetful);
+        for expected in [b"behind".as_slice(), b"own"] {
+            let job = worker.try_take().unwrap().unwrap_or_else(|| panic!("{name}: nothing is in the way"));
+            assert_eq!(&*job, expected, "{name}");
+            assert!(job.done());
+        }
+        // Dropping the handle is a use of it, too.
+        std::mem::forget(forgetful.try_claim(8).unwrap());
+        other.publish(b"last").unwrap();
+        drop(forgetful);
+        assert_eq!(&*worker.try_take().unwrap().expect("nothing is in the way"), b"last", "{name}");
+    }
+}
+
+#[test]
+fn a_forgotten_claim_of_a_stream_or_topic_leaves_nothing_in_the_way() {
+    let (_base, stream) = channel(Kind::Stream);
+    let mut reader = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    std::mem::forget(publisher.claim(8).unwrap());
+    publisher.publish(b"next").unwrap();
+    assert_eq!(&*reader.try_recv().unwrap().unwrap(), b"next");
+
+    let (_base, topic) = channel(Kind::Topic);
+    let mut reader = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+    for _ in 0..5000 {
+        std::mem::forget(publisher.claim(8).unwrap());
+        publisher.publish(b"next").unwrap();
+        assert_eq!(&*reader.try_recv().unwrap().expect("nothing is in the way"), b"next");
+    }
+}
+
+#[test]
+fn forgotten_jobs_and_batches_are_as_if_they_were_kept() {
+    let (_base, queue) = channel(Kind::Queue);
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    let mut worker = queue.worker(&WorkOptions { grab: 1, ..closing() }).unwrap();
+    producer.publish(b"job").unwrap();
+    std::mem::forget(worker.take().unwrap());
+    assert_eq!(worker.in_hand(), 1);
+    drop(worker);
+    let mut worker = queue.worker(&closing()).unwrap();
+    let job = worker.take().unwrap();
+    assert_eq!((&*job, job.attempt()), (&b"job"[..], 2));
+    assert!(job.done());
+
+    let (_base, topic) = channel(Kind::Topic);
+    let mut reader = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+    for round in 0..5000u32 {
+        publisher.publish_timeout(&round.to_le_bytes(), SOON).unwrap();
+        let batch = reader.batch(4).unwrap();
+        assert_eq!(batch.get(0).unwrap().pod::<u32>(), Some(round));
+        std::mem::forget(batch);
+    }
+}
+
+/// Takes the event that was just handed back.
+fn again(worker: &mut Worker) -> Ticket {
+    worker.take_ticket_timeout(SOON).unwrap()
+}
+
+#[test]
+fn a_stale_copy_of_a_ticket_does_nothing_to_a_later_delivery() {
+    let (_base, queue) = channel(Kind::Queue);
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    producer.publish(b"precious").unwrap();
+    let mut worker = queue.worker(&closing()).unwrap();
+    let mut stale = worker.take_ticket_timeout(SOON).unwrap();
+    // Attempts are counted up to 64 only.
+    for delivery in 2..200u32 {
+        assert!(worker.retry(stale));
+        let ticket = again(&mut worker);
+        assert_eq!((ticket.position(), ticket.attempt()), (stale.position(), delivery.min(64)));
+        for copy in [stale, ticket_of_words(stale)] {
+            assert!(worker.event(copy).is_none(), "delivery {delivery}");
+            assert!(!worker.done(copy) && !worker.retry(copy), "delivery {delivery}");
+        }
+        for copy in [ticket, ticket_of_words(ticket)] {
+            assert_eq!(worker.event(copy).unwrap().payload(), b"precious");
+        }
+        assert_eq!(worker.in_hand(), 1);
+        stale = ticket;
+    }
+    // Nor one of a worker that has gone.
+    drop(worker);
+    let mut heir = queue.worker(&closing()).unwrap();
+    let ticket = again(&mut heir);
+    assert!(!heir.done(stale) && heir.event(stale).is_none());
+    assert!(heir.done(ticket_of_words(ticket)) && !heir.done(ticket));
+    drop(producer);
+    assert_eq!(heir.take_timeout(SOON).unwrap_err(), RecvError::Closed);
+}
+
+#[test]
+fn a_stale_copy_of_a_ticket_of_a_keyed_queue_does_nothing_either() {
+    let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+    let options = ChannelOptions::new(Kind::Queue).lock_memory(false).keyed(true);
+    let queue = Bus::at(base.path(), "bus").unwrap().create("c", &options).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    producer.publish_with(b"precious", &railbus::Attributes::keyed(1)).unwrap();
+    let mut worker = queue.worker(&closing()).unwrap();
+    let stale = worker.take_ticket_timeout(SOON).unwrap();
+    assert!(worker.retry(stale));
+    let ticket = again(&mut worker);
+    assert!(!worker.done(stale) && worker.in_hand() == 1);
+    assert!(worker.done(ticket));
+}
+
+fn ticket_of_words(ticket: Ticket) -> Ticket {
+    let (position, attempt, token) = ticket.words();
+    Ticket::from_words(position, attempt, token)
+}
