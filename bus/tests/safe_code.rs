@@ -96,7 +96,7 @@ fn a_panic_in_the_middle_of_a_batch_holds_no_reader_up() {
         let (_base, topic) = channel(Kind::Topic);
         let mut reader = topic.topic_subscriber(&subscribe).unwrap();
         let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
-        assert!(panics(|batch| drop(publisher.try_publish_batch(batch)), panics_at));
+        assert!(panics(|batch| _ = publisher.try_publish_batch(batch), panics_at));
         // The reader waits behind nothing, though the publisher does nothing more.
         for _ in 0..visible {
             assert_eq!(&*reader.try_recv().unwrap().expect("it is visible"), b"trap");
@@ -149,8 +149,8 @@ type Use = fn(&mut Producer);
 #[test]
 fn a_forgotten_claim_is_given_up_by_the_next_use_of_its_handle() {
     let uses: [(&str, Use); 6] = [
-        ("publish", |producer| drop(producer.publish(b"own").unwrap())),
-        ("publish_timeout", |producer| drop(producer.publish_timeout(b"own", SOON).unwrap())),
+        ("publish", |producer| _ = producer.publish(b"own").unwrap()),
+        ("publish_timeout", |producer| _ = producer.publish_timeout(b"own", SOON).unwrap()),
         ("batch", |producer| producer.publish_batch(&[b"own"]).unwrap()),
         ("try_batch", |producer| assert_eq!(producer.try_publish_batch(&[b"own"]).unwrap(), 1)),
         ("claim", |producer| {
@@ -158,7 +158,7 @@ fn a_forgotten_claim_is_given_up_by_the_next_use_of_its_handle() {
             claim.copy_from_slice(b"own");
             claim.commit();
         }),
-        ("publish_with", |producer| drop(producer.publish_with(b"own", &Default::default()).unwrap())),
+        ("publish_with", |producer| _ = producer.publish_with(b"own", &Default::default()).unwrap()),
     ];
     for (name, use_it) in uses {
         let (_base, queue) = channel(Kind::Queue);
