@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::channel::{
-    self, Attached, ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Maps, Opened, Overflow,
+    self, Attached, ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Maps, Opened, Overflow, Owner,
 };
 use crate::diversion::{self, Diversion};
 use crate::error::{Error, Result};
@@ -69,6 +69,7 @@ pub type Tap = Reader<SlotInlet>;
 pub struct Bus {
     base: PathBuf,
     name: String,
+    owner: Owner,
 }
 
 impl Bus {
@@ -77,11 +78,24 @@ impl Bus {
         Bus::at(channel::directory::base_directory()?, name)
     }
 
-    /// The bus `name` under the directory `base`, which must be on tmpfs.
+    /// The bus `name` under the directory `base`, which must be on tmpfs. Whose channels it takes part in, `$RAILBUS_OWNER`
+    /// says; see [`Owner`].
     pub fn at(base: impl Into<PathBuf>, name: &str) -> Result<Bus> {
         // Checks the name; any channel name will do.
         ChannelName::new(name, "any")?;
-        Ok(Bus { base: base.into(), name: name.to_owned() })
+        Ok(Bus { base: base.into(), name: name.to_owned(), owner: Owner::from_environment()? })
+    }
+
+    /// The same bus, used where it belongs to this owner.
+    #[must_use]
+    pub fn owned_by(mut self, owner: Owner) -> Bus {
+        self.owner = owner;
+        self
+    }
+
+    /// Whose channels are used.
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner
     }
 
     /// Its name.
@@ -96,6 +110,7 @@ impl Bus {
 
     /// Its channels, sorted by name.
     pub fn channels(&self) -> Result<Vec<ChannelName>> {
+        self.owner.check_base(&self.base)?;
         channel::directory::list_channels(&self.base, &self.name)
     }
 
@@ -105,6 +120,7 @@ impl Bus {
     /// [`Error::Exists`], [`Error::Invalid`], [`Error::NoSpace`], [`Error::NoHugePages`] when they are required,
     /// [`Error::NotAllowed`]; [`Error::NotFound`] for a channel to divert to that is not there.
     pub fn create(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
+        self.owner.check_base(&self.base)?;
         let full = ChannelName::new(&self.name, name)?;
         let options = &self.with_dead_letters(name, options)?;
         diversion::check(self, name, options)?;
@@ -117,6 +133,7 @@ impl Bus {
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotAllowed`], [`Error::Layout`], [`Error::Corrupt`].
     pub fn attach(&self, name: &str) -> Result<Channel> {
+        self.owner.check_base(&self.base)?;
         let attached = channel::attach(&self.base, &ChannelName::new(&self.name, name)?)?;
         Channel::new(self, attached, None)
     }
@@ -126,6 +143,7 @@ impl Bus {
     /// # Errors
     /// As [`Self::create`] and [`Self::attach`]; [`Error::Exists`] when it is there but of another kind or size.
     pub fn create_or_attach(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
+        self.owner.check_base(&self.base)?;
         let full = ChannelName::new(&self.name, name)?;
         let options = &self.with_dead_letters(name, options)?;
         diversion::check(self, name, options)?;
@@ -137,6 +155,7 @@ impl Bus {
 
     /// Removes a channel. Processes that are attached keep it until they leave, but nobody finds it any more.
     pub fn remove(&self, name: &str) -> Result<()> {
+        self.owner.check_base(&self.base)?;
         channel::directory::remove(&self.base, &ChannelName::new(&self.name, name)?)
     }
 

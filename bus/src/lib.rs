@@ -81,7 +81,7 @@ pub use bus::{
     Bus, Channel, Producer, Publisher, SendOptions, SubscribeOptions, Subscriber, Tap, TopicPublisher,
     TopicSubscriber, WorkOptions,
 };
-pub use channel::{ChannelName, ChannelOptions, Kind, Overflow, Permissions};
+pub use channel::{ChannelName, ChannelOptions, Kind, Overflow, Owner, Permissions};
 pub use error::{Error, RecvError, Result, SendError};
 pub use event::{Attributes, Event, Origin, Sequence, TraceContext, key_of};
 pub use journal::{

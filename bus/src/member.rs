@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::bus::Channel;
 use crate::channel::{Maps, Region, Role};
 use crate::error::{Error, Result};
+use crate::journal::intake::JOURNALLER;
 use crate::layout;
 use crate::memory::{Edge, Memory, Trusted};
 use crate::os::clock;
@@ -206,6 +207,11 @@ impl Member {
             Side::Producers => Role::Producer,
             Side::Consumers => Role::Consumer,
         };
+        if who.name != JOURNALLER {
+            let attached = channel.attached();
+            let own = if side == Side::Producers { attached.ring_file() } else { attached.acks_file() };
+            channel.bus().owner().check_channel(attached, own)?;
+        }
         let maps = channel.map(role)?;
         // SAFETY: the maps are kept beside the memories, and are dropped after them; each side writes its own file.
         let memories = unsafe { Memories::of(&maps) };

@@ -745,7 +745,8 @@ typedef struct railbus_bus_options {
      */
     uint64_t layout_fingerprint;
     /**
-     * The directory of all buses, on tmpfs; NULL is `$RAILBUS_DIR`, or else `/dev/shm/railbus`.
+     * The directory of all buses, on tmpfs; NULL is `$RAILBUS_DIR`, or else `/dev/shm/railbus`. It, and channels that this
+     * process takes part in, must belong to its user, to root, or to the user in `$RAILBUS_OWNER`.
      */
     const char *directory;
     /**

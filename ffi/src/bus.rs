@@ -36,7 +36,8 @@ pub struct railbus_bus_options {
     pub abi_version: u32,
     /// `RAILBUS_LAYOUT_FINGERPRINT` of the header; 0 is not checked.
     pub layout_fingerprint: u64,
-    /// The directory of all buses, on tmpfs; NULL is `$RAILBUS_DIR`, or else `/dev/shm/railbus`.
+    /// The directory of all buses, on tmpfs; NULL is `$RAILBUS_DIR`, or else `/dev/shm/railbus`. It, and channels that this
+    /// process takes part in, must belong to its user, to root, or to the user in `$RAILBUS_OWNER`.
     pub directory: *const c_char,
     /// Bytes of `directory`, or `RAILBUS_ZERO_TERMINATED`.
     pub directory_bytes: usize,

@@ -1,12 +1,22 @@
 //! Opening channels for the commands.
 
 use railbus::channel::directory::base_directory;
-use railbus::{Bus, Channel, ChannelName, Result};
+use railbus::{Bus, Channel, ChannelName, Owner, Result};
 use std::path::PathBuf;
 
-/// The directory of all buses: `$RAILBUS_DIR`, or the default.
+/// Whose channel a command takes part in.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(crate) struct OwnerArgs {
+    /// Take part although the channel belongs to this user, by name or number, or to `any` [default: yourself or root]
+    #[arg(long, value_name = "USER")]
+    owner: Option<Owner>,
+}
+
+/// The directory of all buses: `$RAILBUS_DIR`, or the default. It must be the user's own or root's, or `$RAILBUS_OWNER`'s.
 pub(crate) fn base() -> Result<PathBuf> {
-    base_directory()
+    let base = base_directory()?;
+    Owner::from_environment()?.check_base(&base)?;
+    Ok(base)
 }
 
 /// The bus that a channel is on.
@@ -14,7 +24,18 @@ pub(crate) fn bus_of(name: &ChannelName) -> Result<Bus> {
     Bus::at(base()?, name.bus())
 }
 
-/// Attaches to a channel.
+/// Attaches to a channel, to look at it or to look after it, whoever owns it.
 pub(crate) fn channel(name: &ChannelName) -> Result<Channel> {
-    bus_of(name)?.attach(name.channel())
+    bus_of(name)?.owned_by(Owner::Anybody).attach(name.channel())
+}
+
+/// Attaches to a channel to take part in it, whose owner may have been named.
+pub(crate) fn channel_of(name: &ChannelName, owner: OwnerArgs) -> Result<Channel> {
+    bus_for(name, owner)?.attach(name.channel())
+}
+
+/// The bus of a channel to take part in.
+pub(crate) fn bus_for(name: &ChannelName, owner: OwnerArgs) -> Result<Bus> {
+    let bus = bus_of(name)?;
+    Ok(owner.owner.map_or(bus.clone(), |owner| bus.owned_by(owner)))
 }

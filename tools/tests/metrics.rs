@@ -375,3 +375,68 @@ fn a_browser_draws_the_charts_with_the_values_of_stat() {
     }
     server.ends_well();
 }
+
+#[test]
+fn clients_that_never_send_or_read_keep_nobody_waiting() {
+    let base = Base::new();
+    let _scene = scene(&base);
+    let server = Server::start(&base, "");
+    let mut slow = Vec::new();
+    for i in 0..200 {
+        let mut stream = TcpStream::connect(&server.address).expect("connected");
+        if i % 2 == 0 {
+            // Asks again and again, and reads nothing.
+            let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+            let _ = stream.write_all(request.repeat(20).as_bytes());
+        }
+        slow.push(stream);
+    }
+    assert!(server.ask("GET /metrics").1.contains("railbus_depth"));
+    server.ends_well();
+}
+
+#[test]
+fn a_page_of_another_host_name_is_not_answered() {
+    let base = Base::new();
+    let server = Server::start(&base, "--allow-host bus.example");
+    let ask = |host: &str| {
+        let mut stream = TcpStream::connect(&server.address).expect("connected");
+        write!(stream, "GET /stat.json HTTP/1.1\r\nHost: {host}\r\n\r\n").expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        text
+    };
+    assert!(ask("evil.example:9464").starts_with("HTTP/1.1 421 "));
+    for host in ["localhost:1", "127.0.0.1", "[::1]:9464", "bus.example"] {
+        assert!(ask(host).starts_with("HTTP/1.1 200 "), "{host}");
+    }
+}
+
+#[test]
+fn other_users_see_only_channels_that_everybody_may_read_unless_they_bring_the_token() {
+    use railbus::os::act_as;
+    if act_as::user() != 0 {
+        println!("skipped: only root can act for two users");
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let base = Base::new();
+    base.fine("create demo/private --capacity 64KiB");
+    base.fine("create demo/public --capacity 64KiB --producers-mode 644 --consumers-mode 644");
+    std::fs::write(base.file("token"), "0123456789abcdef0123\n").expect("written");
+    let server = Server::start(&base, &format!("--token-file {}", base.file("token").display()));
+    let ask = |user: u32, more: &str| {
+        let connect = || TcpStream::connect(&server.address).expect("connected");
+        let mut stream = act_as::as_user(user, user, connect).expect("root may");
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n{more}\r\n").expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        text
+    };
+    let sees = |text: &str| (text.contains("demo/private"), text.contains("demo/public"));
+    assert_eq!(sees(&ask(0, "")), (true, true));
+    assert_eq!(sees(&ask(NOBODY, "")), (false, true));
+    assert_eq!(sees(&ask(NOBODY, "Authorization: Bearer 0123456789abcdef0123\r\n")), (true, true));
+    let wrong = ask(NOBODY, "Authorization: Bearer 0123456789abcdef0124\r\n");
+    assert!(wrong.starts_with("HTTP/1.1 401 ") && sees(&wrong) == (false, false), "{wrong}");
+}

@@ -11,7 +11,9 @@ use railbus::os::{act_as, lock};
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 /// Another user, who has no rights here.
@@ -132,4 +134,122 @@ fn a_page_that_another_user_can_write_or_truncate_is_not_the_journallers() {
     daemon.signal(libc::SIGTERM);
     assert!(daemon.end().0.success());
     assert_eq!(owner, 0, "it was made anew");
+}
+
+/// The program as another user; `None` where that user cannot run it.
+fn as_nobody(base: &Base, line: &str) -> Option<Command> {
+    let mut command = base.command(line);
+    command.uid(NOBODY).gid(NOBODY);
+    let mut probe = base.command("--version");
+    let can_run = probe.uid(NOBODY).gid(NOBODY).output().is_ok_and(|output| output.status.success());
+    if !can_run {
+        println!("skipped: another user cannot run the program in the target directory");
+    }
+    can_run.then_some(command)
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A base directory for everybody, in which another user has made `bank/orders` for everybody.
+fn taken_bank() -> Option<Base> {
+    if !is_root() {
+        return None;
+    }
+    let base = Base::new();
+    std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o1777)).expect("it is ours");
+    let line = "create bank/orders --kind stream --capacity 64KiB --producers-mode 666 --consumers-mode 666";
+    let output = as_nobody(&base, line)?.output().expect("it starts");
+    assert!(output.status.success(), "{}", text(&output));
+    Some(base)
+}
+
+#[test]
+fn who_makes_a_bus_first_does_not_get_what_others_publish_there() {
+    let Some(base) = taken_bank() else { return };
+    for line in
+        ["pub bank/orders", "sub bank/orders -n 1 --timeout 1ms", "pub bank/orders --create --capacity 64KiB"]
+    {
+        let (code, errors) = base.fails(line);
+        assert!(code == 4 && errors.contains("--owner 65534"), "{line}: {code}: {errors}");
+    }
+    base.fine_fed("pub bank/orders --owner 65534 -q", b"expected\n");
+    let output =
+        base.command("pub bank/orders -q").env("RAILBUS_OWNER", "65534").output().expect("it starts");
+    assert!(output.status.success(), "{}", text(&output));
+    // Its owner, and who only looks, need nothing.
+    let output = as_nobody(&base, "pub bank/orders -q").expect("it ran before").output().expect("it starts");
+    assert!(output.status.success(), "{}", text(&output));
+    base.fine("info bank/orders");
+    base.fine("rm bank/orders");
+}
+
+#[test]
+fn a_channel_for_a_group_of_ours_is_taken_and_one_for_everybody_is_not() {
+    if !is_root() {
+        return;
+    }
+    let base = Base::new();
+    base.fine("create shop/q --kind queue --slots 64 --producers-mode 660 --consumers-mode 660");
+    base.fine("create shop/open --kind queue --slots 64 --producers-mode 666 --consumers-mode 666");
+    for name in ["q.ring", "q.acks", "open.ring", "open.acks"] {
+        chown(base.path().join("shop").join(name), Some(NOBODY), Some(0)).expect("root may");
+    }
+    base.fine_fed("pub shop/q -q", b"job\n");
+    let (code, errors) = base.fails("pub shop/open");
+    assert!(code == 4 && errors.contains("--owner"), "{code}: {errors}");
+}
+
+#[test]
+fn a_base_directory_of_another_user_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let base = Base::new();
+    base.fine("create demo/ticks --capacity 64KiB");
+    chown(base.path(), Some(NOBODY), None).expect("root may");
+    for line in ["ls", "info demo/ticks", "pub demo/ticks", "create demo/new", "prune", "watch --once"] {
+        let (code, errors) = base.fails(line);
+        assert!(code == 4 && errors.contains("belongs to user 65534"), "{line}: {code}: {errors}");
+    }
+    let output = base.command("ls").env("RAILBUS_OWNER", "65534").output().expect("it starts");
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn a_bus_that_is_a_link_is_no_bus() {
+    let (base, disk) = (Base::new(), disk());
+    base.fine("create bank/orders --capacity 64KiB");
+    std::os::unix::fs::symlink(base.path().join("bank"), base.path().join("evil")).expect("a link");
+    assert!(!base.fine("ls").contains("evil"));
+    for line in ["info evil/orders", "pub evil/orders", "create evil/new", "rm evil/orders"] {
+        let (_, errors) = base.fails(line);
+        assert!(errors.contains("symbolic link"), "{line}: {errors}");
+    }
+    let mut daemon = base.start(&format!("journald --journal {} --channels */*", disk.path().display()));
+    assert_eq!(daemon.read_line(), "ready\n");
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.end().0.success());
+    assert!(disk.path().join("bank/orders").exists() && !disk.path().join("evil").exists());
+}
+
+#[test]
+fn another_users_channel_of_the_same_name_does_not_get_the_journal() {
+    let disk = disk();
+    let Some(base) = taken_bank() else { return };
+    // The journal is of root's channel of that name.
+    let before = Base::new();
+    before.fine("create bank/orders --capacity 64KiB");
+    let line = format!("journald --journal {} --channels */*", disk.path().display());
+    let mut daemon = before.start(&line);
+    assert_eq!(daemon.read_line(), "ready\n");
+    before.fine_fed("pub bank/orders -q", b"of the bank\n");
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.end().0.success());
+
+    let (code, errors) = base.fails(&line);
+    assert!(code == 4 && errors.contains("belongs to user 65534, and its journal"), "{code}: {errors}");
+    let line = format!("replay {} --to-stdout lines -q", disk.path().join("bank/orders").display());
+    assert_eq!(base.fine(&line), "of the bank\n", "it is where it was");
 }

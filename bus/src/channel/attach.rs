@@ -5,7 +5,7 @@
 //! [`Attached::map`] then gives a role its mappings: what it need not write is mapped read-only, whatever the
 //! rights.
 
-use super::directory::{check_file_system, not_found, read_page};
+use super::directory::{check_file_system, not_found, read_page, refuse_link};
 use super::header::{FileRole, Header};
 use super::name::{ChannelName, ChannelPaths};
 use super::replace::{OLD, beside};
@@ -99,6 +99,7 @@ impl From<Error> for Attempt {
 }
 
 fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Result<Attached, Attempt> {
+    refuse_link(&paths.directory)?;
     let ring = open(&paths.ring, true).map_err(|error| match error {
         Error::NotFound { .. } => not_found(channel, paths.clone()),
         error => error,

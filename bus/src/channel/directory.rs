@@ -55,6 +55,7 @@ pub fn make_bus(base: &Path, bus: &str) -> Result<PathBuf> {
     let path = base.join(bus);
     for _ in 0..100 {
         make_directory(base, 0o1777)?;
+        refuse_link(&path)?;
         make_directory(&path, 0o755)?;
         match File::open(&path) {
             // Pruned again already.
@@ -64,6 +65,18 @@ pub fn make_bus(base: &Path, bus: &str) -> Result<PathBuf> {
         }
     }
     Err(Error::Busy { what: format!("bus {bus}"), why: "other processes keep removing it".to_owned() })
+}
+
+/// Refuses a bus that is a symbolic link: whoever made it could give his channels, and their journals, the names of
+/// another bus, or have another bus used under a second name.
+pub(crate) fn refuse_link(directory: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(directory) {
+        Ok(about) if about.is_symlink() => {
+            let why = "it is a symbolic link, which may lead to any other bus; a bus is a directory. Remove the link";
+            Err(Error::invalid(format!("bus {}", directory.display()), why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes a directory that appears with its mode, whatever the umask, or finds it there.
@@ -117,7 +130,12 @@ pub fn list_buses(base: &Path) -> Result<Vec<String>> {
         io::ErrorKind::NotFound => Ok(Vec::new()),
         _ => Err(Error::io("list", base, error)),
     })?;
-    Ok(names.into_iter().filter(|name| check_name("bus", name).is_ok() && base.join(name).is_dir()).collect())
+    Ok(names.into_iter().filter(|name| check_name("bus", name).is_ok() && is_bus(&base.join(name))).collect())
+}
+
+/// A directory, and no link to one.
+fn is_bus(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|about| about.is_dir())
 }
 
 /// The channels of a bus, sorted.
@@ -129,6 +147,7 @@ pub fn list_channels(base: &Path, bus: &str) -> Result<Vec<ChannelName>> {
 fn with_suffix(base: &Path, bus: &str, suffix: &str) -> Result<Vec<String>> {
     check_name("bus name", bus)?;
     let path = base.join(bus);
+    refuse_link(&path)?;
     let names = names(&path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::NotFound { what: format!("bus {bus}"), path: path.clone() },
         _ => Error::io("list", &path, error),
@@ -195,6 +214,7 @@ impl BusLock {
     /// Waits for the lock, at most for `patience` and for what [`limit_lock_wait`] says. Where the same lock, or one of
     /// the same other user, could not be had a few seconds ago, it is only tried.
     pub(crate) fn take(directory: &Path, patience: Duration) -> Result<BusLock> {
+        refuse_link(directory)?;
         let path = directory.join(LOCK_NAME);
         let holder = Holder::of(directory);
         let limit = Duration::from_millis(LOCK_WAIT_MS.load(Ordering::Relaxed));

@@ -14,6 +14,7 @@ pub mod header;
 pub mod kind;
 pub mod name;
 pub mod options;
+pub mod owner;
 pub mod page;
 pub(crate) mod replace;
 
@@ -23,3 +24,4 @@ pub use header::{FileRole, Header};
 pub use kind::{Kind, Overflow};
 pub use name::{ChannelName, ChannelPaths};
 pub use options::{ChannelOptions, Permissions};
+pub use owner::Owner;

@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ use crate::journal::store::Store;
 use crate::journal::writer::{Identity, Start, SyncPolicy, Writer, WriterOptions};
 use crate::layout;
 use crate::memory::{Edge, Memory};
+use crate::os::act_as;
 use crate::os::clock;
 use crate::os::random::hex;
 use crate::ring::frame;
@@ -169,6 +171,29 @@ impl Locked {
     }
 }
 
+/// Refuses a channel of another user than the one whose channel the journal is of: whoever makes a bus first, while its
+/// owner has none, is not to go on with that owner's journal, nor to have it set aside.
+fn refuse_another_users(channel: &Channel, locked: &Locked, directory: &Path) -> Result<()> {
+    let path = &channel.paths().ring;
+    let about = channel.attached().ring_file().metadata();
+    let found = about.map_err(|error| Error::io("examine", path, error))?.uid();
+    let Some(journal) = locked.owner()?.filter(|journal| journal.owner != found) else { return Ok(()) };
+    // A restored channel that could not be given away is this process's own, and root's is trusted.
+    if found == act_as::user() || found == 0 || directory.join(REMOVED).exists() {
+        return Ok(());
+    }
+    Err(Error::NotAllowed {
+        action: "record",
+        path: path.clone(),
+        why: format!(
+            "it belongs to user {found}, and its journal {} to user {}; remove the channel, or move that directory away \
+             if the channel is the right one",
+            directory.display(),
+            journal.owner
+        ),
+    })
+}
+
 /// Opens the journal of `channel` below `journal`.
 pub(crate) fn open(
     channel: &Channel,
@@ -181,6 +206,7 @@ pub(crate) fn open(
     let mut report = OpenReport { directory: directory.clone(), ..OpenReport::default() };
     let mut locked = Locked::open(&directory)?;
     let header = channel.header();
+    refuse_another_users(channel, &locked, &directory)?;
     if let Some(owner) = locked.owner()?.filter(|owner| owner.channel_id != header.channel_id) {
         let aside = move_aside(&directory, &owner)?;
         // The lock went with the directory.

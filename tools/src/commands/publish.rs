@@ -7,7 +7,7 @@ use crate::commands::create::GeometryArgs;
 use crate::commands::publish_key::KeyArgs;
 use crate::failure::{Failure, Outcome, note, send_failed};
 use crate::framing::{Cut, CutError};
-use crate::open;
+use crate::open::{self, OwnerArgs};
 use crate::output::print_json;
 use crate::progress::Progress;
 use crate::units::{parse_bytes, parse_time};
@@ -48,6 +48,8 @@ const READ_BYTES: usize = 1 << 20;
 pub(crate) struct PublishArgs {
     /// The channel, as BUS/CHANNEL
     channel: ChannelName,
+    #[command(flatten)]
+    owner: OwnerArgs,
     #[command(flatten)]
     framing: InputArgs,
     /// Stop after so many events
@@ -138,9 +140,9 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
     }
     let channel = if args.create {
         let options = args.geometry.apply(ChannelOptions::new(args.kind));
-        open::bus_of(&args.channel)?.create_or_attach(args.channel.channel(), &options)?
+        open::bus_for(&args.channel, args.owner)?.create_or_attach(args.channel.channel(), &options)?
     } else {
-        open::channel(&args.channel)?
+        open::channel_of(&args.channel, args.owner)?
     };
     let options =
         SendOptions { name: args.name.clone(), evict_stuck: args.evict_stuck, ..SendOptions::default() };

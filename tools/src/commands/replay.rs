@@ -12,6 +12,7 @@ use crate::commands::journal::print::ItemPrinter;
 use crate::failure::{Failure, Outcome};
 use crate::framing::Print;
 use crate::interrupt;
+use crate::open::OwnerArgs;
 use crate::progress::Progress;
 use lateness::Lateness;
 use railbus::ChannelName;
@@ -33,6 +34,8 @@ Ends with exit code 0 at the end of the journal, at -n, SIGINT, SIGTERM, or when
 #[command(after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("target").required(true))]
 pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    owner: OwnerArgs,
     #[command(flatten)]
     selection: SelectionArgs,
     /// Print the events: raw, lines, json or length-prefixed
@@ -132,7 +135,7 @@ fn to_stdout(
     let mut printer = ItemPrinter::new(print);
     let mut progress = args.progress(journal, std::io::stdout().is_terminal());
     // Before the first event: what cannot be followed is not begun.
-    let channel = if args.then_live { Some(live::channel_of(journal)?) } else { None };
+    let channel = if args.then_live { Some(live::channel_of(journal, args.owner)?) } else { None };
     let outcome = loop {
         if args.is_enough(printer.events()) || interrupt::is_asked() {
             break Ok(());

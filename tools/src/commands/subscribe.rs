@@ -6,7 +6,7 @@
 use crate::failure::{Failure, Outcome, note, receive_failed};
 use crate::framing::Print;
 use crate::interrupt;
-use crate::open;
+use crate::open::{self, OwnerArgs};
 use crate::output::EventOutput;
 use crate::progress::Progress;
 use crate::units::parse_time;
@@ -50,6 +50,8 @@ pub(crate) struct SubscribeArgs {
 /// What all that read by cursor have in common.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReadingArgs {
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Stop after so many events
@@ -116,7 +118,7 @@ fn parse_start(text: &str) -> Result<Start, String> {
 /// Prints events.
 pub(crate) fn run(args: &SubscribeArgs) -> Outcome {
     let reading = &args.reading;
-    let channel = open::channel(&args.channel)?;
+    let channel = open::channel_of(&args.channel, reading.owner)?;
     let options = SubscribeOptions { lossy: args.lossy, start: args.from, ..reading.options() };
     interrupt::catch();
     match channel.header().kind {

@@ -29,7 +29,7 @@ pub(crate) struct TapArgs {
 
 /// Prints events.
 pub(crate) fn run(args: &TapArgs) -> Outcome {
-    let channel = open::channel(&args.channel)?;
+    let channel = open::channel_of(&args.channel, args.reading.owner)?;
     interrupt::catch();
     let options = SubscribeOptions { lossy: args.lossy, ..args.reading.options() };
     print_events(channel.tap(&options)?, &args.channel, &args.reading)

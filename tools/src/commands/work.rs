@@ -5,10 +5,11 @@
 
 use crate::commands::subscribe::OutputArgs;
 use crate::failure::{Failure, Outcome, note, receive_failed};
+use crate::interrupt;
+use crate::open::{self, OwnerArgs};
 use crate::output::EventOutput;
 use crate::progress::Progress;
 use crate::units::parse_time;
-use crate::{interrupt, open};
 use railbus::{ChannelName, Error, Event, RecvError, Ticket, WorkOptions, Worker};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::{Command, Stdio};
@@ -40,6 +41,8 @@ pub(crate) struct WorkArgs {
     /// The queue, as BUS/CHANNEL
     channel: ChannelName,
     #[command(flatten)]
+    owner: OwnerArgs,
+    #[command(flatten)]
     output: OutputArgs,
     /// Run CMD in a shell for each event, rather than print it
     #[arg(long, value_name = "CMD", conflicts_with_all = ["lines", "raw", "length_prefixed", "json"])]
@@ -70,7 +73,7 @@ pub(crate) struct WorkArgs {
 
 /// Works.
 pub(crate) fn run(args: &WorkArgs) -> Outcome {
-    let channel = open::channel(&args.channel)?;
+    let channel = open::channel_of(&args.channel, args.owner)?;
     let options = WorkOptions {
         name: args.name.clone(),
         until_closed: args.until_closed,

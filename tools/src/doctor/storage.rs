@@ -70,7 +70,8 @@ fn shared_memory(facts: &Facts) -> Check {
 
 const BUS_DIRECTORY: Topic = Topic {
     id: "storage.bus_directory",
-    why: "$RAILBUS_DIR must be on tmpfs: elsewhere memory is written to a disk, and locks may lie.",
+    why: "$RAILBUS_DIR must be on tmpfs: elsewhere memory is written to a disk, and locks may lie. Whoever can \
+          rearrange it gets what others publish.",
 };
 
 fn bus_directory(bus: &Directory) -> Check {
@@ -81,6 +82,12 @@ fn bus_directory(bus: &Directory) -> Check {
         Ok(kind) => return BUS_DIRECTORY.fail(format!("{path} is on {kind}"), move_it),
         Err(reason) => return BUS_DIRECTORY.fail(reason.clone(), move_it),
     };
+    if let Some(why) = &bus.untrusted {
+        return BUS_DIRECTORY.fail(
+            why.clone(),
+            format!("install -d -m 1777 -o root -g root {path} (as root), and remove links there"),
+        );
+    }
     let state = if bus.exists { "exists" } else { "is made when first needed" };
     let room = bytes_text(bus.free_bytes);
     let limited = bus.total_bytes != 0;
@@ -262,6 +269,7 @@ mod tests {
         assert_eq!(bus(|bus| bus.free_bytes = 0).status, Status::Fail);
         assert_eq!(bus(|bus| bus.writable = false).status, Status::Warn);
         assert_eq!(bus(|bus| (bus.writable, bus.exists) = (false, false)).status, Status::Fail);
+        assert_eq!(bus(|bus| bus.untrusted = Some("another user's".into())).status, Status::Fail);
         assert_eq!(bus(|bus| bus.exists = false).status, Status::Ok);
         assert_eq!(bus(|bus| bus.kind = Ok("hugetlbfs".into())).status, Status::Fail);
     }

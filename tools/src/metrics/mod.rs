@@ -5,6 +5,7 @@
 //! other file, no other host). Nobody can change anything through it. It listens on loopback unless told otherwise.
 
 mod openmetrics;
+mod peer;
 mod server;
 
 use crate::failure::{Failure, Outcome, note};
@@ -13,8 +14,10 @@ use crate::observe::{Sampled, Sampler, Wanted};
 use crate::open;
 use crate::output::print;
 use crate::units::parse_time;
+use peer::Rules;
 use railbus::Error;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,10 +27,12 @@ Examples:
   railbus metrics demo --listen 127.0.0.1:9500
   railbus metrics --listen '[::1]:0'               a free port; it is printed
   curl -s http://127.0.0.1:9464/metrics | grep railbus_depth
+  railbus metrics --token-file /etc/railbus/token  another user's Prometheus, with `authorization: credentials_file`
 
 / is a page with live charts, /metrics OpenMetrics text for Prometheus, /stat.json what `railbus stat --json` \
-prints. Ends with exit code 0 at SIGINT or SIGTERM. Whoever can reach the address can read it: an address that is \
-not loopback is told aloud.";
+prints. Ends with exit code 0 at SIGINT or SIGTERM. Your own processes and root's, on this host, see every channel; \
+others see those that every user may read (mode 644 and more), or all with the token of --token-file. An address that \
+is not loopback is told aloud.";
 
 /// Serve metrics for Prometheus, and a page with live charts
 #[derive(Debug, clap::Args)]
@@ -41,13 +46,26 @@ pub(crate) struct MetricsArgs {
     /// How often to look at the channels
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_time)]
     interval: Duration,
+    /// A file with the token that shows every channel to whoever brings it (Authorization: Bearer, or ?token=)
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// A host name that clients may ask under, besides addresses and localhost; may be given again
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
 }
 
 /// What was seen last, as it is handed out.
-#[derive(Debug, Default)]
-pub(crate) struct Latest {
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Texts {
     openmetrics: String,
     json: String,
+}
+
+/// What was seen last, for those who see everything and for everybody.
+#[derive(Debug, Default)]
+pub(crate) struct Latest {
+    all: Texts,
+    public: Texts,
 }
 
 /// Shared by the thread that looks and the server.
@@ -58,6 +76,10 @@ pub(crate) fn run(args: &MetricsArgs) -> Outcome {
     if args.interval < Duration::from_millis(50) || args.interval > Duration::from_secs(3600) {
         return Err(Failure::usage("--interval: must be 50ms to 1h"));
     }
+    let rules = Rules {
+        hosts: args.allow_host.iter().map(|host| host.to_ascii_lowercase()).collect(),
+        token: args.token_file.as_deref().map(read_token).transpose()?,
+    };
     let base = open::base()?;
     let (listener, address) = listen(&args.listen)?;
     let mut sampler = Sampler::new(&base, &args.wanted);
@@ -66,7 +88,8 @@ pub(crate) fn run(args: &MetricsArgs) -> Outcome {
     interrupt::catch();
     if !address.ip().is_loopback() {
         note(&format!(
-            "{address} is not loopback: whoever can reach it can read the names and rates of all channels"
+            "{address} is not loopback: whoever can reach it can read the names and rates of all channels that every \
+             user may read, and with the token of all"
         ));
     }
     print(&format!("http://{address}/ and http://{address}/metrics\n"))?;
@@ -82,7 +105,7 @@ pub(crate) fn run(args: &MetricsArgs) -> Outcome {
                 show(&shared, sampler.sample_what_is_there()?)?;
             }
         });
-        let served = server::serve(listener, &shared, || looking.is_finished());
+        let served = server::serve(listener, &shared, rules, || looking.is_finished());
         // Either ends when somebody asks both to; a failure to look ends the server, too.
         interrupt::ask();
         let looked =
@@ -112,10 +135,33 @@ fn listen(text: &str) -> Result<(TcpListener, SocketAddr), Failure> {
     Ok((listener, address))
 }
 
-fn show(shared: &Shared, sampled: Sampled) -> Outcome {
-    let json =
-        serde_json::to_string(&sampled.channels).map_err(|error| Failure::new(format!("JSON: {error}")))?;
-    let openmetrics = openmetrics::text(&sampled);
-    *shared.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Latest { openmetrics, json });
+fn show(shared: &Shared, mut sampled: Sampled) -> Outcome {
+    let texts = |sampled: &Sampled| -> Result<Texts, Failure> {
+        let json = serde_json::to_string(&sampled.channels);
+        let json = json.map_err(|error| Failure::new(format!("JSON: {error}")))?;
+        Ok(Texts { openmetrics: openmetrics::text(sampled), json })
+    };
+    let all = texts(&sampled)?;
+    // Whether everybody may read what cannot be looked at is not known.
+    sampled.failed.clear();
+    sampled.channels.retain(|channel| channel.is_public);
+    let public = texts(&sampled)?;
+    *shared.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Latest { all, public });
     Ok(())
+}
+
+/// Reads the token that lets a client see every channel.
+fn read_token(path: &std::path::Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+    let token = text.trim();
+    if token.len() < 16
+        || token.contains(|character: char| character.is_whitespace() || "&#+%".contains(character))
+    {
+        return Err(Failure::usage(format!(
+            "--token-file {}: a token has at least 16 characters, without spaces and `&#+%`; \
+             `openssl rand -hex 16` makes one",
+            path.display()
+        )));
+    }
+    Ok(token.to_owned())
 }

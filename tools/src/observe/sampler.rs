@@ -233,10 +233,18 @@ impl Watched {
             latency_ns: LatencyView::of(&received),
             done_ns: LatencyView::of(&done),
             participants,
+            is_public: is_public(info),
             received,
             done,
         }
     }
+}
+
+/// Whether every user may read the channel's files, and reach them.
+fn is_public(info: &Info) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let bus = std::fs::metadata(&info.paths.directory).map_or(0, |about| about.mode());
+    info.ring_access.mode & info.acks_access.mode & 0o004 != 0 && bus & 0o001 != 0
 }
 
 fn seen_now(one: &Participant, before: Option<Seen>, at_ns: u64) -> Seen {

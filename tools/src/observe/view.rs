@@ -69,6 +69,9 @@ pub(crate) struct ChannelView {
     pub(crate) done_ns: Option<LatencyView>,
     /// Who takes part: producers first.
     pub(crate) participants: Vec<ParticipantView>,
+    /// Whether every user may read it.
+    #[serde(skip)]
+    pub(crate) is_public: bool,
     /// The distributions themselves.
     #[serde(skip)]
     pub(crate) received: Distribution,

@@ -24,7 +24,7 @@ pub(super) fn run(
     target: &ChannelName,
     lateness: &mut Lateness,
 ) -> Outcome {
-    let channel = open::channel(target)?;
+    let channel = open::channel_of(target, args.owner)?;
     refuse_itself(journal, &channel)?;
     let options = SendOptions { name: "replay".to_owned(), ..SendOptions::default() };
     let sink = Into { args, target, lateness, told: false };

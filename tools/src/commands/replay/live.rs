@@ -4,20 +4,21 @@ use super::ReplayArgs;
 use crate::commands::journal::print::ItemPrinter;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
-use crate::open;
+use crate::open::{self, OwnerArgs};
 use crate::progress::Progress;
 use railbus::journal::{Behind, FollowOptions, Followed, Follower, Item, Journal, Recorded, Seek};
 use railbus::os::clock::realtime_ns;
-use railbus::{Bus, Channel, Kind};
+use railbus::{Channel, ChannelName, Kind};
 
 /// The channel that a journal records: `JOURNAL/BUS/CHANNEL` names it.
-pub(super) fn channel_of(journal: &Journal) -> Result<Channel, Failure> {
+pub(super) fn channel_of(journal: &Journal, owner: OwnerArgs) -> Result<Channel, Failure> {
     let directory = journal.directory();
     let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
     let bus = directory.parent().and_then(|bus| bus.file_name()).and_then(|bus| bus.to_str());
     let bus =
         bus.ok_or_else(|| Failure::usage("--then-live needs a journal directory JOURNAL/BUS/CHANNEL"))?;
-    Ok(Bus::at(open::base()?, bus)?.attach(&journal.channel().name)?)
+    let name = ChannelName::new(bus, journal.channel().name.clone())?;
+    Ok(open::channel_of(&name, owner)?)
 }
 
 /// Prints what follows `position`, until the output is closed or a signal comes.

@@ -2,6 +2,7 @@
 
 use nix::sys::statfs::statfs;
 use nix::unistd::{AccessFlags, access};
+use railbus::Owner;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
@@ -27,6 +28,8 @@ pub(crate) struct Directory {
     pub(crate) total_bytes: u64,
     /// Bytes that this user may still use there.
     pub(crate) free_bytes: u64,
+    /// Why buses there could be another user's, if they could.
+    pub(crate) untrusted: Option<String>,
 }
 
 /// Looks at `path` without changing anything.
@@ -45,6 +48,7 @@ pub(crate) fn look(path: &Path) -> Directory {
         kind: Err(String::new()),
         total_bytes: 0,
         free_bytes: 0,
+        untrusted: untrusted(path),
     };
     match statfs(&directory.nearest) {
         Ok(found) => {
@@ -59,6 +63,18 @@ pub(crate) fn look(path: &Path) -> Directory {
         directory.kind = Err(format!("{} is not a directory", path.display()));
     }
     directory
+}
+
+/// Whether another user can rearrange the directory, and links in the place of buses.
+fn untrusted(path: &Path) -> Option<String> {
+    if let Err(error) = Owner::from_environment().and_then(|owner| owner.check_base(path)) {
+        return Some(error.to_string());
+    }
+    let links = fs::read_dir(path).ok()?.flatten();
+    let links = links.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    let names: Vec<String> = links.map(|entry| entry.path().display().to_string()).take(10).collect();
+    let why = "symbolic links in the place of buses, which are not used";
+    (!names.is_empty()).then(|| format!("{why}: {}", names.join(", ")))
 }
 
 /// Whether this user may make files in `path`.
