@@ -23,11 +23,15 @@ $(CONFORMANCE): bindings/python/rules.mk
 	@chmod 755 $@.new
 	@mv $@.new $@
 
-.PHONY: python-ready python-test python-test-deep
+.PHONY: python-ready python-test python-test-deep python-test-sanitized
 python-ready: tools-present $(VENV)/package.stamp $(CONFORMANCE)
 
 python-test: python-ready
 	cd bindings/python && PYTHONDONTWRITEBYTECODE=1 ../../$(VENV)/bin/python -m pytest -q -m "not deep"
 
-python-test-deep: python-ready
+python-test-deep: python-ready python-test-sanitized
 	cd bindings/python && PYTHONDONTWRITEBYTECODE=1 ../../$(VENV)/bin/python -m pytest -q
+
+# The lifetimes of the extension under AddressSanitizer, and in a debug interpreter where there is one.
+python-test-sanitized: python-ready
+	CARGO="$(CARGO)" sh bindings/python/sanitized.sh

@@ -23,7 +23,9 @@ from setuptools.command.build_ext import build_ext
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 ABI3 = os.environ.get("RAILBUS_ABI3") == "1"
-TARGET = ROOT / "target" / ("python-abi3" if ABI3 else "python")
+# For sanitized.sh: a build of its own under AddressSanitizer, or for another interpreter.
+SANITIZE = os.environ.get("RAILBUS_SANITIZE")
+TARGET = ROOT / "target" / (f"python-{SANITIZE}" if SANITIZE else "python-abi3" if ABI3 else "python")
 
 if not (ROOT / "ffi" / "Cargo.toml").is_file():
     sys.exit(f"railbus is built inside a checkout of the project, and {ROOT} is none")
@@ -84,11 +86,13 @@ def extensions() -> list[Extension]:
         include_dirs=[str(ROOT / "ffi" / "include")],
         define_macros=[("Py_LIMITED_API", "0x030B0000")] if ABI3 else [],
         py_limited_api=ABI3,
-        extra_compile_args=["-O2"],
+        extra_compile_args=["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address"]
+        if SANITIZE == "address"
+        else ["-O2"],
         # Hidden, the library's symbols meet no other railbus in the process; libgcc is in it, too.
         extra_link_args=[
             "-Wl,--exclude-libs,ALL",
-            "-Wl,--strip-debug",
+            *(["-fsanitize=address"] if SANITIZE == "address" else ["-Wl,--strip-debug"]),
             "-static-libgcc",
             "-lpthread",
             "-ldl",

@@ -8,12 +8,18 @@ fn every_test_that_the_guarantees_name_exists() {
     let text = std::fs::read_to_string(root.join("docs/GUARANTEES.md")).expect("docs/GUARANTEES.md");
     let mut named = 0;
     for quoted in text.split('`').skip(1).step_by(2) {
-        let Some((file, test)) = quoted.split_once(".rs::") else { continue };
-        let path = root.join(format!("{file}.rs"));
+        let Some((file, test)) = quoted.split_once("::") else { continue };
+        // How a test is declared, and what any test of such a file has.
+        let (declared, any) = match file.rsplit_once('.') {
+            Some((_, "rs")) => (format!("fn {test}()"), "#[test]"),
+            Some((_, "py")) => (format!("def {test}("), "def test_"),
+            Some((_, "go")) => (format!("func {test}("), "func Test"),
+            _ => continue,
+        };
+        let path = root.join(file);
         let source =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let found =
-            if test == "*" { source.contains("#[test]") } else { source.contains(&format!("fn {test}()")) };
+        let found = if test == "*" { source.contains(any) } else { source.contains(&declared) };
         assert!(found, "docs/GUARANTEES.md names {quoted}, which does not exist");
         named += 1;
     }

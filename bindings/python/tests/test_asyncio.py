@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 import railbus
 from conftest import HANG
 from railbus import Bus, Channel
+
+Kind = Literal["stream", "topic", "queue"]
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -81,6 +83,46 @@ def test_a_wait_can_time_out_or_be_cancelled_and_loses_nothing(stream: Channel) 
             assert await subscriber.recv_async() == b"1"
             with pytest.raises(railbus.TimedOut):
                 await subscriber.recv_async(0.01)
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", ["stream", "topic", "queue"])
+@pytest.mark.parametrize("how", ["cancelled after a turn", "timeout of 0"])
+def test_a_cancelled_receive_has_received_nothing(bus: Bus, kind: Kind, how: str) -> None:
+    number_of_events = 1000
+    channel = bus.create("channel", kind) if kind == "stream" else bus.create("channel", kind, slots=2048)
+
+    async def main() -> None:
+        got: list[int] = []
+        if kind == "queue":
+            worker, producer = channel.worker(), channel.producer()
+            producer.publish_batch([b"%d" % i for i in range(number_of_events)])
+        else:
+            subscriber, publisher = channel.subscriber(), channel.publisher()
+            publisher.publish_batch([b"%d" % i for i in range(number_of_events)])
+
+        async def receive() -> int:
+            if kind != "queue":
+                return int(await subscriber.recv_async())
+            with await worker.take_async() as job:
+                return int(job.payload)
+
+        for _ in range(20 * number_of_events):
+            task = asyncio.ensure_future(receive())
+            if how == "timeout of 0":
+                # As asyncio.timeout(0), which Python 3.10 has not: cancelled where it first awaits.
+                asyncio.get_running_loop().call_soon(task.cancel)
+            else:
+                await asyncio.sleep(0)
+                task.cancel()
+            try:
+                got.append(await task)
+            except asyncio.CancelledError:
+                pass
+            if len(got) == number_of_events:
+                break
+        assert got == list(range(number_of_events))
 
     run(main)
 

@@ -5,6 +5,7 @@ One extension module, so that librailbus is in the process once. Its parts are i
 what it promises at its top:
 
     handle.pxi    what all handles share: results to exceptions, timeouts, waiting in slices
+    payload.pxi   what may be a payload: bytes, and arrays of anything but pointers
     member.pxi    what participants of a channel share
     bus.pxi       Bus
     channel.pxi   Channel
@@ -21,7 +22,7 @@ what it promises at its top:
 
 cimport cython
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE,
     PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AsString, PyBytes_CheckExact, PyBytes_FromStringAndSize
@@ -29,16 +30,19 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset, strlen
+from posix.unistd cimport write as write_descriptor
 
 from railbus.abi cimport *
 
 import os as _os
+from weakref import ref as _weakref
 
 from railbus import aio as _aio
 from railbus import errors as _errors
 from railbus import records as _records
 
 include "handle.pxi"
+include "payload.pxi"
 include "member.pxi"
 include "bus.pxi"
 include "channel.pxi"

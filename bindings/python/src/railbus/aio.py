@@ -3,6 +3,8 @@
 The handle's descriptor becomes readable when there is something to receive: poll, arm, wait for the
 descriptor, drain, and again. Wake-ups may be spurious. The loop also looks up now and then: the last
 publisher's leaving, or an eviction, wakes nobody.
+
+There is no await between receiving an event and returning it: a cancelled receive has received nothing.
 """
 
 from __future__ import annotations
@@ -38,11 +40,13 @@ async def receive(
     """What ``poll`` finds, as soon as it finds something. ``look`` is a more patient poll."""
     if timeout is not None and not timeout >= 0:
         raise InvalidError(f"timeout {timeout!r}: must be at least 0 seconds, or None to wait without end")
+    if handle._hurried():
+        # A channel that is never empty must not starve the other tasks.
+        await asyncio.sleep(0)
+    # From here on, what was found is returned at once. A task is cancelled where it awaits, and what it had
+    # received by then would be lost.
     found = poll()
     if found is not None:
-        if handle._hurried():
-            # A channel that is never empty must not starve the other tasks.
-            await asyncio.sleep(0)
         return found
     loop = asyncio.get_running_loop()
     end = None if timeout is None else loop.time() + timeout

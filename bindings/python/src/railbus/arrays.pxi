@@ -27,7 +27,7 @@ cdef _Places places_of(object array, bint writable, str what):
     cdef _Places places = _Places.__new__(_Places)
     cdef int flags = PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0)
     try:
-        PyObject_GetBuffer(array, &places.buffer, flags)
+        get_payload(array, &places.buffer, flags)
     except (BufferError, ValueError) as error:
         raise _errors.InvalidError(
             f"{what} must be a {'writable ' if writable else ''}C-contiguous array, one event in each row: "
@@ -102,7 +102,7 @@ cdef _Payloads payloads_of(object sequence):
             payloads.buffers = <Py_buffer *>malloc(payloads.count * sizeof(Py_buffer))
             if payloads.buffers == NULL:
                 raise MemoryError()
-        PyObject_GetBuffer(item, &payloads.buffers[payloads.buffers_held], PyBUF_SIMPLE)
+        get_payload(item, &payloads.buffers[payloads.buffers_held])
         payloads.bytes[i].bytes = <const uint8_t *>payloads.buffers[payloads.buffers_held].buf
         payloads.bytes[i].count = payloads.buffers[payloads.buffers_held].len
         payloads.buffers_held += 1

@@ -94,7 +94,7 @@ cdef class Checkpoint:
         cdef int32_t result
         cdef uint64_t at = number(position, "position", FOREVER)
         self.look()
-        PyObject_GetBuffer(state, &buffer, PyBUF_SIMPLE)
+        get_payload(state, &buffer)
         memset(&saved, 0, sizeof(saved))
         saved.struct_size = sizeof(saved)
         saved.position = at

@@ -26,6 +26,7 @@ cdef class Claim:
     cdef void *memory
     cdef int stage
     cdef Py_ssize_t exports
+    # A weak reference to the memoryview that `data` gave.
     cdef object looked_at
     cdef object _position
 
@@ -48,8 +49,14 @@ cdef class Claim:
             raise failure(result, &call.error)
         self.memory = call.at
         self.stage = OPEN
-        self.owner.claimed = self
+        self.owner.claimed = <void *>self
         return self
+
+    def __dealloc__(self):
+        # Its block was never left, and nothing can look at it: it is given back.
+        cdef Sender owner = self.owner
+        if owner is not None and owner.claimed == <void *>self:
+            self.give_back()
 
     def __exit__(self, kind, exception, traceback):
         if self.stage != OPEN:
@@ -72,9 +79,14 @@ cdef class Claim:
     def __releasebuffer__(self, Py_buffer *buffer):
         self.exports -= 1
         if self.exports == 0 and self.stage == ABANDONED:
-            self.stage = ENDED
-            self.owner.claimed = None
-            railbus_abort(self.owner.handle, NULL)
+            self.give_back()
+
+    cdef int give_back(self) except -1:
+        cdef Sender owner = self.owner
+        self.stage = ENDED
+        owner.claimed = NULL
+        railbus_abort(owner.handle, NULL)
+        return owner.nothing_looks_now()
 
     def __len__(self):
         return self.count
@@ -82,9 +94,11 @@ cdef class Claim:
     @property
     def data(self):
         """The claimed memory, as a writable memoryview that is released with the claim."""
-        if self.looked_at is None:
-            self.looked_at = memoryview(self)
-        return self.looked_at
+        cdef object data = self.looked_at() if self.looked_at is not None else None
+        if data is None:
+            data = memoryview(self)
+            self.looked_at = _weakref(data)
+        return data
 
     @property
     def position(self):
@@ -114,9 +128,8 @@ cdef class Claim:
         cdef railbus_error error
         cdef uint64_t position = 0
         cdef int32_t result
-        if self.looked_at is not None:
-            self.looked_at.release()
-            self.looked_at = None
+        cdef Sender owner = self.owner
+        self.looked_at = release_data(self.looked_at)
         if self.exports != 0:
             self.stage = ABANDONED
             raise BufferError(
@@ -124,13 +137,13 @@ cdef class Claim:
                 f"memory: nothing is published, and the claim is aborted when they are gone; delete them "
                 f"before the block ends")
         self.stage = ENDED
-        self.owner.claimed = None
+        owner.claimed = NULL
         if commit:
-            result = railbus_commit(self.owner.handle, count, &position, &error)
+            result = railbus_commit(owner.handle, count, &position, &error)
             if result == RAILBUS_OK:
                 self._position = position
         else:
-            result = railbus_abort(self.owner.handle, &error)
+            result = railbus_abort(owner.handle, &error)
         if result != RAILBUS_OK:
-            self.owner.failed(result, &error)
+            owner.failed(result, &error)
         return 0

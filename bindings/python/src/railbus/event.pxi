@@ -2,7 +2,8 @@
 #
 # The payload lies in shared memory and stays there only as long as the view is open, or the job in hand. So
 # every buffer that is made of it (memoryview, numpy array, ...) is counted, by __getbuffer__ and
-# __releasebuffer__, and the place is not given up while one exists: BufferError.
+# __releasebuffer__, and the place is not given up while one exists: BufferError. The garbage collector may
+# release buffers of a cycle at any time, so what __releasebuffer__ needs is never cleared (no_gc_clear).
 
 cdef object read_trace(railbus_attributes *attributes):
     if attributes.flags & RAILBUS_HAS_TRACE == 0:
@@ -54,6 +55,19 @@ cdef object copy_event(const railbus_event *event):
         read_sequence(&attributes), event.flags & RAILBUS_REPLAYED != 0, None, read_key(&attributes))
 
 
+cdef object release_data(object reference):
+    """Releases the memoryview that `data` gave, if there is one: it is ours. What was made of it counts on its
+    own. Returns the reference if it could not be released."""
+    cdef object data = reference() if reference is not None else None
+    if data is not None:
+        try:
+            data.release()
+        except BufferError:
+            # Something looks at this memoryview, and is counted.
+            return reference
+    return None
+
+
 @cython.no_gc_clear
 cdef class InPlace:
     """An event where it lies in shared memory: supports the buffer protocol, read-only.
@@ -65,6 +79,7 @@ cdef class InPlace:
     cdef railbus_event event
     cdef bint readable
     cdef Py_ssize_t exports
+    # A weak reference to the memoryview that `data` gave: a strong one would be a cycle.
     cdef object looked_at
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
@@ -93,10 +108,7 @@ cdef class InPlace:
 
     cdef int give_up(self, str what) except -1:
         """Makes the payload unreadable; raises BufferError if something still looks at it."""
-        if self.looked_at is not None:
-            # The memoryview that `data` gave is ours to release. What was made of it counts on its own.
-            self.looked_at.release()
-            self.looked_at = None
+        self.looked_at = release_data(self.looked_at)
         if self.exports != 0:
             raise BufferError(
                 f"{self.exports} buffer(s) (memoryview, numpy array, ...) still look at the event: {what}; "
@@ -107,9 +119,11 @@ cdef class InPlace:
     @property
     def data(self):
         """The payload in place, as a read-only memoryview that is released with the event."""
-        if self.looked_at is None:
-            self.looked_at = memoryview(self)
-        return self.looked_at
+        cdef object data = self.looked_at() if self.looked_at is not None else None
+        if data is None:
+            data = memoryview(self)
+            self.looked_at = _weakref(data)
+        return data
 
     @property
     def payload(self):

@@ -29,6 +29,10 @@ cdef enum:
     # A view of the reader is open, or something still looks at it.
     VIEWED = 3
 
+# Lifetimes. A View, a Job and a Claim hold their handle; the handle has only a borrowed pointer to them, which
+# they clear when they are freed. So there is no cycle, and a frame that dies frees everything at once. A method
+# that may drop the last reference to an object keeps one of its own until it has returned.
+
 
 cdef uint64_t monotonic_ns() noexcept nogil:
     cdef timespec now
@@ -217,6 +221,8 @@ cdef class Handle:
 
     cdef dict options
     cdef int state
+    # To be closed as soon as nothing looks at its memory any more.
+    cdef bint closing
     # How long a call polls with the GIL held.
     cdef uint64_t attached_ns
 
@@ -230,18 +236,49 @@ cdef class Handle:
             raise self.closed_error()
         return self
 
-    def __exit__(self, *exception):
-        self.close()
+    def __exit__(self, kind, exception, traceback):
+        try:
+            self.close()
+        except BufferError:
+            if kind is None:
+                raise
+            # The exception is worth more. The handle is closed when nothing looks at its memory any more.
+            self.closing = True
 
     def close(self):
         """Leaves the channel. Closing again does nothing.
 
-        If another thread waits in this handle, its wait ends with ClosedHandleError, within 50 ms.
+        If another thread waits in this handle, its wait ends with ClosedHandleError, within 50 ms. Raises
+        BufferError while something still looks at the handle's memory.
         """
+        self.shut()
+
+    cdef int shut(self) except -1:
         if self.state == WAITING or self.state == CLOSING:
             self.state = CLOSING
-            return
-        self.close_now()
+            return 0
+        return self.close_now()
+
+    cdef int nothing_looks_now(self) except -1:
+        """The last buffer is gone: closes the handle if it waited for that."""
+        if self.closing:
+            self.closing = False
+            self.shut()
+        return 0
+
+    cdef void begin_copy(self) noexcept:
+        """Before Python objects are made of events in place: the garbage collector may run, and with it code
+        that uses this handle, or closes it."""
+        if self.state == CLOSING:
+            self.closing = True
+        self.state = WAITING
+
+    cdef void end_copy(self) noexcept:
+        if self.closing:
+            self.closing = False
+            self.state = CLOSING
+        elif self.state == WAITING:
+            self.state = FREE
 
     cdef bint is_open(self) noexcept:
         return False

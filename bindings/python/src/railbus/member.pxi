@@ -23,6 +23,12 @@ cdef class Member(Handle):
 
     cdef int close_bridge(self) except -1:
         cdef railbus_bridge *bridge = self.bridge
+        cdef uint64_t one = 1
+        if self.awaited and bridge != NULL:
+            # An event loop watches the descriptor, whose number must not become another's before it has
+            # stopped. Counted up, it wakes the task, and `_awaited` closes the bridge.
+            write_descriptor(self.descriptor, &one, sizeof(one))
+            return 0
         self.bridge = NULL
         if bridge != NULL:
             with nogil:
@@ -52,6 +58,8 @@ cdef class Member(Handle):
     def _awaited(self):
         """Ends such a wait."""
         self.awaited = False
+        if not self.is_open():
+            self.close_bridge()
 
     def _drain(self):
         """Makes the descriptor unreadable again."""
@@ -59,7 +67,7 @@ cdef class Member(Handle):
             railbus_bridge_drain(self.bridge, NULL)
 
     def _hurried(self):
-        """Counts events that were there at once; whether it is time to let other tasks run."""
+        """Counts the receives; whether it is time to let other tasks run."""
         self.hurried += 1
         return self.hurried % 64 == 0
 

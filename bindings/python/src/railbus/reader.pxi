@@ -29,7 +29,8 @@ cdef class Subscriber(Member):
     """
 
     cdef railbus_reader *handle
-    cdef View view_open
+    # The open View: borrowed, it clears this when its block ends or it is freed.
+    cdef void *view_open
     cdef bint until_closed
     cdef bint durable
     cdef bint follows
@@ -109,19 +110,24 @@ cdef class Subscriber(Member):
         return not self.follows
 
     cdef int close_now(self) except -1:
-        cdef railbus_reader *handle = self.handle
-        if self.view_open is not None:
-            self.view_open.leave("the subscriber cannot be closed")
+        cdef railbus_reader *handle
+        cdef View view
+        if self.view_open != NULL:
+            view = <View>self.view_open
+            view.leave("the subscriber cannot be closed")
+        handle = self.handle
         self.handle = NULL
         self.close_bridge()
         railbus_reader_close(handle, NULL)
         return 0
 
     cdef int not_now(self) except -1:
+        cdef View view
         if self.state == VIEWED:
-            if not self.view_open.left:
+            view = <View>self.view_open
+            if not view.left:
                 raise BufferError("a view of this subscriber is open: leave its with block first")
-            self.view_open.leave("the subscriber cannot go on")
+            view.leave("the subscriber cannot go on")
             return 0
         return Member.not_now(self)
 
@@ -191,10 +197,14 @@ cdef class Subscriber(Member):
         Raises Lost, Closed, EvictedError, ForkedError, CorruptError.
         """
         cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
-        payloads = [
-            PyBytes_FromStringAndSize(<const char *>self.events[i].payload, self.events[i].payload_bytes)
-            for i in range(count)
-        ]
+        self.begin_copy()
+        try:
+            payloads = [
+                PyBytes_FromStringAndSize(<const char *>self.events[i].payload, self.events[i].payload_bytes)
+                for i in range(count)
+            ]
+        finally:
+            self.end_copy()
         self.copied(count)
         return payloads
 
@@ -202,7 +212,11 @@ cdef class Subscriber(Member):
         """As ``recv_batch``, but returns Events: payloads with their positions and what travelled with
         them."""
         cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
-        events = [copy_event(&self.events[i]) for i in range(count)]
+        self.begin_copy()
+        try:
+            events = [copy_event(&self.events[i]) for i in range(count)]
+        finally:
+            self.end_copy()
         self.copied(count)
         return events
 
@@ -355,13 +369,15 @@ cdef class Subscriber(Member):
         check(railbus_bridge_arm_reader(self.bridge, self.handle, &error), &error)
 
 
+@cython.no_gc_clear
 cdef class View(InPlace):
     """The event of a ``with subscriber.view() as event`` block, where it lies in shared memory, read-only.
 
     ``event.data`` is a memoryview of it, released when the block ends. ``memoryview(event)`` and
     ``numpy.frombuffer(event, dtype)`` look at it, too; if such a buffer outlives the block, BufferError is
     raised and the event stays in place, holding the publisher back, until the buffer is gone and the
-    subscriber is used again. ``event.copy()`` is an Event of its own.
+    subscriber is used again. An exception that leaves the block is not replaced by the BufferError.
+    ``event.copy()`` is an Event of its own.
     """
 
     cdef Subscriber owner
@@ -374,14 +390,32 @@ cdef class View(InPlace):
         raise TypeError("views are made by Subscriber.view")
 
     def __enter__(self):
+        cdef Subscriber owner = self.owner
         if self.used:
             raise BufferError("a view is entered once: call view() again")
-        self.owner.next(&self.event, self.timeout_ns)
+        owner.next(&self.event, self.timeout_ns)
         self.used = True
         self.readable = True
-        self.owner.view_open = self
-        self.owner.state = VIEWED
+        if owner.state == CLOSING:
+            # Another thread called close() while this one waited.
+            owner.closing = True
+        owner.view_open = <void *>self
+        owner.state = VIEWED
         return self
+
+    def __dealloc__(self):
+        # Its block was never left, and nothing can look at it.
+        cdef Subscriber owner = self.owner
+        if owner is not None and owner.view_open == <void *>self:
+            owner.view_open = NULL
+            owner.state = FREE
+            owner.nothing_looks_now()
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        self.exports -= 1
+        if self.exports == 0 and self.left and self.readable:
+            # The last buffer that outlived the block.
+            self.leave("")
 
     def __exit__(self, kind, exception, traceback):
         self.left = True
@@ -403,7 +437,10 @@ cdef class View(InPlace):
         return InPlace.why_unreadable(self)
 
     cdef int leave(self, str what) except -1:
+        cdef Subscriber owner = self.owner
         self.give_up(what)
-        self.owner.view_open = None
-        self.owner.state = FREE
-        return 0
+        if owner.view_open != <void *>self:
+            return 0
+        owner.view_open = NULL
+        owner.state = FREE
+        return owner.nothing_looks_now()

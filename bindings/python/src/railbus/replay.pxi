@@ -133,10 +133,14 @@ cdef class Replay(Handle):
         ``recv_event_batch``."""
         cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
         cdef railbus_event *events = self.events + self.base
-        return [
-            PyBytes_FromStringAndSize(<const char *>events[i].payload, events[i].payload_bytes)
-            for i in range(count)
-        ]
+        self.begin_copy()
+        try:
+            return [
+                PyBytes_FromStringAndSize(<const char *>events[i].payload, events[i].payload_bytes)
+                for i in range(count)
+            ]
+        finally:
+            self.end_copy()
 
     def recv_event_batch(self, events_max=1024, timeout=None):
         """Up to ``events_max`` Events that are due.
@@ -147,7 +151,11 @@ cdef class Replay(Handle):
         cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
         cdef railbus_event *events = self.events + self.base
         cdef uint64_t *recorded = self.recorded + self.base
-        return [copy_event(&events[i])._replace(recorded_ns=recorded[i]) for i in range(count)]
+        self.begin_copy()
+        try:
+            return [copy_event(&events[i])._replace(recorded_ns=recorded[i]) for i in range(count)]
+        finally:
+            self.end_copy()
 
     def drain_into(self, array, timeout=None, *, lengths=None, positions=None, type_ids=None,
                    published_ns=None, recorded_ns=None):

@@ -42,8 +42,8 @@ cdef class Sender(Member):
     cdef bint drops
     # To divert it: but never a numbered one.
     cdef bint diverts
-    # What may still write the ring.
-    cdef Claim claimed
+    # The Claim that may still write the ring: borrowed, it clears this when it ends or is freed.
+    cdef void *claimed
 
     cdef int open(self, Channel channel, object name, object wait, object spin_ns, bint evict_stuck,
                   bint sequenced) except -1:
@@ -87,9 +87,12 @@ cdef class Sender(Member):
         return self.handle != NULL
 
     cdef int close_now(self) except -1:
-        cdef railbus_sender *handle = self.handle
-        if self.claimed is not None:
-            self.claimed.end(0, False)
+        cdef railbus_sender *handle
+        cdef Claim claim
+        if self.claimed != NULL:
+            claim = <Claim>self.claimed
+            claim.end(0, False)
+        handle = self.handle
         self.handle = NULL
         railbus_sender_close(handle, NULL)
         return 0
@@ -120,7 +123,7 @@ cdef class Sender(Member):
 
     cdef object publish_buffer(self, object payload, uint64_t timeout_ns, bint full_is_none):
         cdef Py_buffer buffer
-        PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
+        get_payload(payload, &buffer)
         try:
             return self.publish_at(buffer.buf, buffer.len, timeout_ns, full_is_none)
         finally:
@@ -166,7 +169,7 @@ cdef class Sender(Member):
         cdef Py_buffer buffer
         cdef uint64_t timeout_ns = nanoseconds(timeout)
         write_attributes(&attributes, type_id, published_ns, trace, origin, replayed, key)
-        PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
+        get_payload(payload, &buffer)
         try:
             call.what = PUBLISH_WITH
             call.handle = self.handle
@@ -199,7 +202,7 @@ cdef class Sender(Member):
         cdef uint64_t timeout_ns = nanoseconds(timeout)
         write_attributes(&attributes, type_id, published_ns, trace, None, False, key)
         call.number = number(event_number, "the number", FOREVER)
-        PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
+        get_payload(payload, &buffer)
         try:
             call.what = PUBLISH_NUMBERED
             call.handle = self.handle
@@ -236,7 +239,7 @@ cdef class Sender(Member):
         cdef uint64_t started_ns = monotonic_ns()
         write_attributes(&attributes, type_id, published_ns, trace, None, False, key)
         self._channel.open_handle()
-        PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE)
+        get_payload(payload, &buffer)
         call.position = RAILBUS_NONE
         try:
             call.what = PUBLISH_DURABLE

@@ -249,17 +249,21 @@ cdef class Worker(Member):
         check(railbus_bridge_arm_worker(self.bridge, self.handle, &error), &error)
 
 
+@cython.no_gc_clear
 cdef class Job(InPlace):
     """An event in a worker's hands, where it lies in shared memory, read-only.
 
     Say ``done()`` or ``retry()``, or use it as ``with worker.take() as job``: done when the block ends,
-    handed back if it ends by an exception. A job that is neither is handed back when the worker closes or
-    dies. ``job.payload`` is a copy; ``job.data`` and ``numpy.frombuffer(job, dtype)`` look at it in place,
-    and must be gone when it is done (BufferError, and the job stays in hand).
+    handed back if it ends by an exception (as soon as no buffer looks at it). A job that is neither is
+    handed back when the worker closes or dies. ``job.payload`` is a copy; ``job.data`` and
+    ``numpy.frombuffer(job, dtype)`` look at it in place, and must be gone when it is done (BufferError, and
+    the job stays in hand).
     """
 
     cdef Worker owner
     cdef railbus_job job
+    # Its block was left by an exception while something looked at it.
+    cdef bint left
 
     def __init__(self):
         raise TypeError("jobs are made by Worker.take")
@@ -280,9 +284,15 @@ cdef class Job(InPlace):
         self.exports += 1
 
     def __releasebuffer__(self, Py_buffer *buffer):
+        cdef Worker owner = self.owner
         self.exports -= 1
         if self.exports == 0:
-            self.owner.looked_at -= 1
+            owner.looked_at -= 1
+            if self.left and self.readable and owner.state == FREE and owner.handle != NULL:
+                self.readable = False
+                railbus_retry(owner.handle, &self.job, 1, NULL)
+            if owner.looked_at == 0:
+                owner.nothing_looks_now()
 
     cdef int must_be_readable(self) except -1:
         if self.owner.handle == NULL:
@@ -341,5 +351,6 @@ cdef class Job(InPlace):
             try:
                 self.settle(False)
             except BufferError:
-                # The exception is worth more. The job stays in hand until the worker closes.
-                pass
+                # The exception is worth more. The job is handed back when nothing looks at it any more; if
+                # another thread waits in the worker then, when that closes.
+                self.left = True
