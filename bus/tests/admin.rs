@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use railbus::admin::{SeekTo, Select};
 use railbus::journal::{FollowOptions, Followed};
 use railbus::{
-    Bus, Channel, ChannelOptions, Error, Kind, Recorder, RecvError, SendError, SendOptions, Start,
+    Bus, Channel, ChannelOptions, Error, Kind, Overflow, Recorder, RecvError, SendError, SendOptions, Start,
     SubscribeOptions, WorkOptions,
 };
 
@@ -496,7 +496,8 @@ fn queues_that_share_their_dead_letters_keep_them_apart() {
     assert_eq!((retried.letters.len(), retried.left.len()), (2, 1));
     assert!(retried.left[0].1.contains("no origin"), "{retried:?}");
     bus.remove("two").unwrap();
-    assert_eq!(all.drop_letters(Select::All, false).unwrap().letters.len(), 1);
+    let dropped = all.drop_letters(Select::All, false).unwrap();
+    assert!(dropped.letters.is_empty() && dropped.left.len() == 1, "a stray is no letter: {dropped:?}");
     let mut worker = one.worker(&WorkOptions::default()).unwrap();
     let mut got = Vec::new();
     while let Some(job) = worker.try_take().unwrap() {
@@ -505,6 +506,40 @@ fn queues_that_share_their_dead_letters_keep_them_apart() {
         job.done();
     }
     assert_eq!(got, [102, 100, 101]);
+}
+
+#[test]
+fn events_that_are_no_dead_letters_are_neither_dropped_nor_retried() {
+    let (_base, bus) = base();
+    let live = bus.create("live", &small(Kind::Queue)).unwrap();
+    let mut publish = publisher(&live);
+    (0..3).for_each(|i| assert!(publish(i)));
+    assert!(said(live.dead_letters()).contains("it has no dead-letter queue, and is none"));
+    // A queue that others divert to holds events with an origin; that alone does not make it a dead-letter queue.
+    let spill = bus.create("spill", &small(Kind::Queue).slot_bytes(256)).unwrap();
+    let diverting = small(Kind::Queue).overflow(Overflow::Divert).divert_to(Some("spill".into()));
+    let full = bus.create("full", &diverting).unwrap();
+    let mut producer = full.producer(&SendOptions::default()).unwrap();
+    while !matches!(producer.publish(b"x"), Err(SendError::Diverted { .. })) {}
+    assert!(said(spill.dead_letters()).contains("is none"));
+    // Nor does it make these events dead letters once it is one.
+    let options = small(Kind::Queue).max_attempts(1).dead_letters(Some("spill".into()));
+    let failing = bus.create("failing", &options).unwrap();
+    assert!(publisher(&failing)(7));
+    failing.skip_events(1, true, LONG, false).unwrap();
+    spill.producer(&SendOptions::default()).unwrap().publish(b"stray").unwrap();
+    let letters = spill.dead_letters().unwrap();
+    for dry_run in [true, false] {
+        let dropped = letters.drop_letters(Select::All, dry_run).unwrap();
+        assert_eq!((dropped.letters.len(), dropped.left.len()), (1, 2), "{dropped:?}");
+        assert!(dropped.left[0].1.contains("diverted") && dropped.left[1].1.contains("no origin"));
+    }
+    let mut worker = live.worker(&WorkOptions::default()).unwrap();
+    for i in 0..3 {
+        let job = worker.try_take().unwrap().unwrap();
+        assert_eq!((number(&job), job.attempt()), (i, 1), "as it was");
+        job.done();
+    }
 }
 
 /// Every byte of every file below `path`.

@@ -91,19 +91,23 @@ pub struct DeadLetters {
 }
 
 impl Channel {
-    /// The dead letters of this queue; or, if it has no dead-letter queue, those in this queue itself.
+    /// The dead letters of this queue; or, if it has no dead-letter queue and is one itself, those in it. It is one if
+    /// a queue of its bus names it as such, or if it holds an event that was delivered in vain elsewhere.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no queue; those of attaching to the dead-letter queue.
+    /// [`Error::Invalid`] for what is no queue, and for a queue that neither has a dead-letter queue nor is one: its
+    /// events are no dead letters. Those of attaching to the dead-letter queue.
     pub fn dead_letters(&self) -> Result<DeadLetters> {
         if self.header().kind != Kind::Queue {
             let why = format!("it is a {}; only a queue has them", self.header().kind);
             return Err(Error::invalid(format!("dead letters of {}", self.name()), why));
         }
-        Ok(match &self.header().dead_letters {
-            Some(name) => DeadLetters { letters: self.bus().attach(name)?, of: Some(self.clone()) },
-            None => DeadLetters { letters: self.clone(), of: None },
-        })
+        if let Some(name) = &self.header().dead_letters {
+            return Ok(DeadLetters { letters: self.bus().attach(name)?, of: Some(self.clone()) });
+        }
+        let letters = DeadLetters { letters: self.clone(), of: None };
+        letters.refuse_other_queues()?;
+        Ok(letters)
     }
 }
 
@@ -111,6 +115,20 @@ impl DeadLetters {
     /// The dead-letter queue.
     pub fn channel(&self) -> &Channel {
         &self.letters
+    }
+
+    /// Refuses a queue whose events are to be worked on, not to be examined.
+    fn refuse_other_queues(&self) -> Result<()> {
+        let homes = Homes::of(self)?;
+        if !homes.queues.is_empty() || self.list()?.iter().any(|letter| homes.is_letter(letter.origin)) {
+            return Ok(());
+        }
+        let (name, bus) = (self.letters.name(), self.letters.bus().name());
+        let why = format!(
+            "it has no dead-letter queue, and is none: no queue of bus {bus} sends its dead letters there. A queue has \
+             one if it is created with --max-attempts; `railbus purge` and `railbus skip` discard what waits in {name}"
+        );
+        Err(Error::invalid(format!("dead letters of {name}"), why))
     }
 
     /// The letters that are there, oldest first, copied. Takes nothing, registers nowhere.
@@ -202,17 +220,19 @@ impl DeadLetters {
         })
     }
 
-    /// Drops letters.
+    /// Drops letters. Events of the dead-letter queue that did not come there as dead letters, because somebody
+    /// published them there directly or they were diverted, are left.
     ///
     /// With `dry_run` nothing is changed, and what would be is returned.
     ///
     /// # Errors
     /// As [`Self::retry`].
     pub fn drop_letters(&self, select: Select, dry_run: bool) -> Result<Retried> {
+        let homes = Homes::of(self)?;
         if dry_run {
-            return self.would(select, &|_| Ok(None));
+            return self.would(select, &|letter| homes.drop(letter.origin));
         }
-        self.each(select, &Homes::of(self)?, &mut |_, _| Ok(Ok(None)))
+        self.each(select, &homes, &mut |event, _| Ok(homes.drop(event.origin())))
     }
 
     fn not_found(&self, position: u64) -> Error {
@@ -303,28 +323,32 @@ impl DeadLetters {
 }
 
 const IN_HAND: &str = "a worker of the dead-letter queue has it in hand";
+const STRAY: &str = "it has no origin: it was published there directly";
 
 /// The queues that letters come from.
 struct Homes {
     /// The one whose letters are meant, if not all are.
     of: Option<u64>,
     queues: Vec<(u64, Channel)>,
+    /// Whether a channel of the bus diverts to the dead-letter queue what finds no room.
+    is_diverted_to: bool,
 }
 
 impl Homes {
     fn of(letters: &DeadLetters) -> Result<Homes> {
         let id = |channel: &Channel| channel.header().channel_word();
         if let Some(queue) = &letters.of {
-            return Ok(Homes { of: Some(id(queue)), queues: vec![(id(queue), queue.clone())] });
+            let queues = vec![(id(queue), queue.clone())];
+            return Ok(Homes { of: Some(id(queue)), queues, is_diverted_to: false });
         }
-        let bus = letters.letters.bus();
-        let queues = bus.channels()?.into_iter().filter_map(|name| {
-            // What cannot be attached to cannot be published to.
-            let channel = bus.attach(name.channel()).ok()?;
-            let is_home = channel.header().dead_letters.as_deref() == Some(letters.letters.name().channel());
-            is_home.then(|| (id(&channel), channel))
-        });
-        Ok(Homes { of: None, queues: queues.collect() })
+        let (bus, name) = (letters.letters.bus(), letters.letters.name().channel());
+        // What cannot be attached to cannot be published to.
+        let channels = bus.channels()?.into_iter().filter_map(|name| bus.attach(name.channel()).ok());
+        let channels: Vec<Channel> = channels.collect();
+        let is_diverted_to = channels.iter().any(|one| one.header().divert_to.as_deref() == Some(name));
+        let is_home = |channel: &Channel| channel.header().dead_letters.as_deref() == Some(name);
+        let queues = channels.into_iter().filter(is_home).map(|channel| (id(&channel), channel)).collect();
+        Ok(Homes { of: None, queues, is_diverted_to })
     }
 
     /// Whether a letter of this origin is one of those that were asked for.
@@ -332,8 +356,26 @@ impl Homes {
         self.of.is_none() || origin.map(|origin| origin.channel) == self.of
     }
 
+    /// Whether an event of this origin came as a dead letter. A diverted event has an origin, too, and no attempts; so
+    /// has one that `skip_events` made a letter before it was delivered to anybody.
+    fn is_letter(&self, origin: Option<Origin>) -> bool {
+        origin.is_some_and(|origin| {
+            let is_known = self.queues.iter().any(|(id, _)| *id == origin.channel);
+            origin.attempts > 0 || is_known || !self.queues.is_empty() && !self.is_diverted_to
+        })
+    }
+
+    /// That a letter may be dropped, or why it is left.
+    fn drop(&self, origin: Option<Origin>) -> Fate {
+        match self.is_letter(origin) {
+            true => Ok(None),
+            false if origin.is_none() => Err(format!("{STRAY}; `railbus skip` or `railbus purge` discards it")),
+            false => Err("it was diverted to this queue, and is no dead letter".to_owned()),
+        }
+    }
+
     fn find(&self, origin: Option<Origin>) -> std::result::Result<&Channel, String> {
-        let origin = origin.ok_or("it has no origin: it was published there directly")?;
+        let origin = origin.ok_or(STRAY)?;
         let found = self.queues.iter().find(|(id, _)| *id == origin.channel);
         found.map(|(_, channel)| channel).ok_or_else(|| {
             format!(
