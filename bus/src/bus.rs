@@ -114,7 +114,8 @@ impl Bus {
         channel::directory::list_channels(&self.base, &self.name)
     }
 
-    /// Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
+    /// Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB. What was made on the way to a
+    /// failure, directories and a dead-letter queue, is removed again.
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::Invalid`], [`Error::NoSpace`], [`Error::NoHugePages`] when they are required,
@@ -122,10 +123,12 @@ impl Bus {
     pub fn create(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         self.owner.check_base(&self.base)?;
         let full = ChannelName::new(&self.name, name)?;
-        let options = &self.with_dead_letters(name, options)?;
+        let options = &self.name_dead_letters(name, options)?;
         diversion::check(self, name, options)?;
-        let created = channel::create(&self.base, &full, options, &|maps| initialise(maps, options))?;
-        Channel::new(self, created.attached, Some(created.pages))
+        self.beside_dead_letters(&full, options, || {
+            let created = channel::create(&self.base, &full, options, &|maps| initialise(maps, options))?;
+            Channel::new(self, created.attached, Some(created.pages))
+        })
     }
 
     /// Attaches to a channel.
@@ -145,12 +148,14 @@ impl Bus {
     pub fn create_or_attach(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         self.owner.check_base(&self.base)?;
         let full = ChannelName::new(&self.name, name)?;
-        let options = &self.with_dead_letters(name, options)?;
+        let options = &self.name_dead_letters(name, options)?;
         diversion::check(self, name, options)?;
-        match channel::create_or_attach(&self.base, &full, options, &|maps| initialise(maps, options))? {
-            Opened::Created(created) => Channel::new(self, created.attached, Some(created.pages)),
-            Opened::Found(attached) => Channel::new(self, attached, None),
-        }
+        self.beside_dead_letters(&full, options, || {
+            match channel::create_or_attach(&self.base, &full, options, &|maps| initialise(maps, options))? {
+                Opened::Created(created) => Channel::new(self, created.attached, Some(created.pages)),
+                Opened::Found(attached) => Channel::new(self, attached, None),
+            }
+        })
     }
 
     /// Removes a channel. Processes that are attached keep it until they leave, but nobody finds it any more.
@@ -159,25 +164,61 @@ impl Bus {
         channel::directory::remove(&self.base, &ChannelName::new(&self.name, name)?)
     }
 
-    /// Names the dead-letter queue of a queue that limits attempts (`NAME.dead` unless the options name one), and
-    /// makes it: like the queue itself, with room for the origin.
-    fn with_dead_letters(&self, name: &str, options: &ChannelOptions) -> Result<ChannelOptions> {
+    /// Names the dead-letter queue of a queue that limits attempts: `NAME.dead` unless the options name one.
+    fn name_dead_letters(&self, name: &str, options: &ChannelOptions) -> Result<ChannelOptions> {
         let mut options = options.clone();
         options.check()?;
         if options.kind() != Kind::Queue || options.max_attempts == 0 {
             return Ok(options);
         }
-        let letters_name = options.dead_letters.get_or_insert_with(|| format!("{name}.dead")).clone();
+        let letters_name = options.dead_letters.get_or_insert_with(|| format!("{name}.dead"));
         if letters_name == name {
             return Err(Error::invalid(format!("dead-letter queue of {name}"), "a queue cannot be its own"));
         }
-        let full = ChannelName::new(&self.name, letters_name)?;
+        Ok(options)
+    }
+
+    /// Makes the channel `full` by `make`, and before that its dead-letter queue, if it has one that is not there.
+    /// That one is removed again if the channel is refused.
+    fn beside_dead_letters(
+        &self,
+        full: &ChannelName,
+        options: &ChannelOptions,
+        make: impl FnOnce() -> Result<Channel>,
+    ) -> Result<Channel> {
+        let letters = options.dead_letters.as_ref().filter(|_| options.max_attempts > 0);
+        let letters = letters.filter(|_| options.kind() == Kind::Queue);
+        let Some(letters) = letters else { return make() };
+        let letters = ChannelName::new(&self.name, letters.clone())?;
+        let ring = full.paths(&self.base).ring;
+        let missing = channel::directory::missing_directories(&self.base, &self.name);
+        // What is there already is found or refused below, and has its dead-letter queue.
+        let made = !ring.exists() && self.make_dead_letters(&letters, options)?;
+        let channel = make();
+        match &channel {
+            Ok(channel) if channel.created().is_some() => {
+                // Another creator that was refused may have removed it.
+                self.make_dead_letters(&letters, options)?;
+            }
+            Err(_) if made && !ring.exists() => {
+                // The error that is told is the one that refused the channel.
+                let _ = channel::directory::remove(&self.base, &letters);
+                channel::directory::unmake_bus(&self.base, &self.name, &missing);
+            }
+            _ => {}
+        }
+        channel
+    }
+
+    /// Makes a dead-letter queue like the queue itself, with room for the origin; or checks the one that is there, and
+    /// returns false.
+    fn make_dead_letters(&self, full: &ChannelName, options: &ChannelOptions) -> Result<bool> {
         let mut letters = ChannelOptions::new(Kind::Queue).slots(options.slot_count());
         letters = letters.slot_bytes(options.slot_size_bytes() * 2).permissions(options.permissions.clone());
-        match channel::create(&self.base, &full, &letters, &|_| Ok(())) {
-            Ok(_) => Ok(options),
+        match channel::create(&self.base, full, &letters, &|_| Ok(())) {
+            Ok(_) => Ok(true),
             Err(Error::Exists { .. }) => {
-                let found = channel::attach(&self.base, &full)?.header;
+                let found = channel::attach(&self.base, full)?.header;
                 if found.kind != Kind::Queue || found.slot_bytes <= options.slot_size_bytes() {
                     return Err(Error::invalid(
                         format!("dead-letter queue {full}"),
@@ -187,7 +228,7 @@ impl Bus {
                         ),
                     ));
                 }
-                Ok(options)
+                Ok(false)
             }
             Err(error) => Err(error),
         }

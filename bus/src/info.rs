@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::bus::Channel;
 use crate::channel::{ChannelName, ChannelPaths, Header, Kind, Maps, Role};
 use crate::error::{Error, Result};
+use crate::journal::intake::JOURNALLER;
 use crate::latency::{Latencies, Measures, Observed, measures};
 use crate::layout;
 use crate::member::{Kernel, Memories, TELLING};
@@ -238,6 +239,13 @@ pub struct Participant {
     pub waits: Option<Waits>,
     /// For how long it has not moved, if it is stuck.
     pub stuck_ns: Option<u64>,
+}
+
+impl Participant {
+    /// Whether it is the journaller of its channel, or the place that is kept for one.
+    pub fn is_journaller(&self) -> bool {
+        self.durable && self.side == Side::Consumers && self.name == JOURNALLER
+    }
 }
 
 impl Channel {

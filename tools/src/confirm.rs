@@ -1,7 +1,8 @@
-//! Asking before a live bus is changed.
+//! Asking before something is lost, or a live bus is changed.
 //!
 //! On a terminal a command says what it would do and asks; `--yes` does not ask; without a terminal and without `--yes`
-//! it refuses, so that no script changes by accident what it meant to look at. `--dry-run` only says.
+//! it refuses, so that no script changes by accident what it meant to look at. `--dry-run` only says. Commands that
+//! usually lose nothing (`rm`, `prune`, `journal prune`) ask only if something would be lost.
 
 use crate::failure::{Failure, Outcome};
 use std::io::{IsTerminal, Write};
@@ -18,22 +19,29 @@ pub(crate) struct ConfirmArgs {
 }
 
 impl ConfirmArgs {
+    /// As [`Self::ask`], for what keeps every byte: without a terminal it goes on.
+    pub(crate) fn ask_at_terminal(&self, what: impl FnOnce() -> Result<String, Failure>) -> Outcome {
+        let has_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if has_terminal { self.ask(what) } else { Ok(()) }
+    }
+
     /// Lets the command go on, or not. `what` says what it will do, in lines.
     pub(crate) fn ask(&self, what: impl FnOnce() -> Result<String, Failure>) -> Outcome {
         if self.yes {
             return Ok(());
         }
-        let input = std::io::stdin();
-        if !input.is_terminal() || !std::io::stderr().is_terminal() {
+        let (input, mut output) = (std::io::stdin(), std::io::stderr());
+        let what = what()?;
+        if !input.is_terminal() || !output.is_terminal() {
+            // The refusal below says the same in short.
+            let _ = output.write_all(what.as_bytes());
             return Err(Failure::usage(
-                "this changes a live bus, and there is no terminal to ask at: say --yes, or --dry-run to see what it \
-                 would do",
+                "nothing was changed: this needs a confirmation, and there is no terminal to ask at; say --yes to do \
+                 it, or --dry-run to see what it would do",
             ));
         }
-        let question = format!("{}type yes to do it: ", what()?);
-        let mut output = std::io::stderr();
         // Who cannot be asked has not agreed.
-        let asked = output.write_all(question.as_bytes()).and_then(|()| output.flush());
+        let asked = write!(output, "{what}type yes to do it: ").and_then(|()| output.flush());
         let mut answer = String::new();
         let answered = asked.and_then(|()| std::io::BufRead::read_line(&mut input.lock(), &mut answer));
         match answered {

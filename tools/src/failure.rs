@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 pub(crate) type Outcome = Result<(), Failure>;
 
 /// Why a command ends.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Failure {
     /// Whoever read the output has closed it: nothing went wrong, and nothing is to be said.
     Closed,
@@ -34,6 +34,14 @@ impl Failure {
     /// The arguments do not fit each other or the channel: exit code 2.
     pub(crate) fn usage(text: impl Into<String>) -> Failure {
         Failure::Told { text: text.into(), code: 2 }
+    }
+
+    /// What it says.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Failure::Closed => "",
+            Failure::Told { text, .. } => text,
+        }
     }
 
     /// Prints the failure and returns the exit code.

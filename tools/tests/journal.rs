@@ -301,7 +301,12 @@ fn index_and_prune_change_nothing_that_is_kept() {
     assert!(code == 2 && told.contains(&format!("begins at position {position}")), "{code} {told}");
     let kept = base.json(&format!("journal prune {directory} --keep 0 --json"));
     assert_eq!((&kept["removed"], &kept["kept_for_checkpoint"]), (&serde_json::json!([]), &"sum".into()));
-    let ignoring = base.fine(&format!("journal prune {directory} --keep 0 --ignore-checkpoints"));
+    let unread = format!("journal prune {directory} --keep 0 --ignore-checkpoints");
+    let (code, said) = base.fails(&unread);
+    assert!(code == 2 && said.contains("--yes") && said.contains("checkpoint sum at position"), "{said}");
+    assert_eq!(base.json(&format!("{unread} --dry-run --json"))["removed"], serde_json::json!([3]));
+    assert!(hand.path(3).exists(), "it was asked, and not told to");
+    let ignoring = base.fine(&format!("{unread} --yes"));
     assert!(ignoring.starts_with("1 segments removed"), "{ignoring}");
     assert_eq!(base.fails(&format!("journal prune {directory}")).0, 2);
     let verified = base.json(&format!("journal verify {directory} --json"));

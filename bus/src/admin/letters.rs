@@ -369,7 +369,9 @@ impl Homes {
     fn drop(&self, origin: Option<Origin>) -> Fate {
         match self.is_letter(origin) {
             true => Ok(None),
-            false if origin.is_none() => Err(format!("{STRAY}; `railbus skip` or `railbus purge` discards it")),
+            false if origin.is_none() => {
+                Err(format!("{STRAY}; `railbus skip` or `railbus purge` discards it"))
+            }
             false => Err("it was diverted to this queue, and is no dead letter".to_owned()),
         }
     }

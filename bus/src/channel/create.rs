@@ -7,7 +7,7 @@
 
 use super::attach::{Attached, Maps, Opened as OpenedFile, attach};
 use super::backing::{self, reserve_or_explain, set_length};
-use super::directory::{BusLock, LOCK_WAIT, clear_half_made, make_bus};
+use super::directory::{BusLock, LOCK_WAIT, clear_half_made, make_bus, missing_directories, unmake_bus};
 use super::header::{FileRole, Header};
 use super::name::{ChannelName, ChannelPaths};
 use super::options::{ChannelOptions, Permissions};
@@ -60,7 +60,8 @@ impl Opened {
 ///
 /// # Errors
 /// [`Error::Invalid`] options; [`Error::Exists`]; [`Error::NoSpace`]; [`Error::NoHugePages`] if they are
-/// required; [`Error::NotAllowed`]; [`Error::TimedOut`] waiting for the lock.
+/// required; [`Error::NotAllowed`]; [`Error::TimedOut`] waiting for the lock. Directories that were made for the
+/// channel are removed again.
 pub fn create(
     base: &Path,
     channel: &ChannelName,
@@ -71,6 +72,20 @@ pub fn create(
     if options.dead_letters.as_deref() == Some(channel.channel()) {
         return Err(Error::invalid(format!("dead-letter queue of {channel}"), "a queue cannot be its own"));
     }
+    let missing = missing_directories(base, channel.bus());
+    let created = create_in_bus(base, channel, options, init);
+    if created.is_err() {
+        unmake_bus(base, channel.bus(), &missing);
+    }
+    created
+}
+
+fn create_in_bus(
+    base: &Path,
+    channel: &ChannelName,
+    options: &ChannelOptions,
+    init: &dyn Fn(&Maps) -> Result<()>,
+) -> Result<Created> {
     let paths = channel.paths(base);
     let mut attempts = 0;
     loop {

@@ -49,18 +49,24 @@ pub fn base_directory() -> Result<PathBuf> {
     }
 }
 
-/// The directory of a bus, made with the base directory if missing. Refuses file systems that are not tmpfs.
+/// The directory of a bus, made with the base directory if missing. Refuses file systems that are not tmpfs, before
+/// anything is made there.
 pub fn make_bus(base: &Path, bus: &str) -> Result<PathBuf> {
     check_name("bus name", bus)?;
     let path = base.join(bus);
     for _ in 0..100 {
-        make_directory(base, 0o1777)?;
-        refuse_link(&path)?;
-        make_directory(&path, 0o755)?;
-        match File::open(&path) {
-            // Pruned again already.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("open", &path, error)),
+        let there = nearest_directory(&path);
+        match OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(&there) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("open", &there, error)),
+            Ok(directory) => check_file_system(&directory, &path)?,
+        }
+        let outcome = make_directory(base, 0o1777).and_then(|()| refuse_link(&path));
+        let outcome = outcome.and_then(|()| make_directory(&path, 0o755));
+        match outcome.and_then(|()| File::open(&path).map_err(|error| Error::io("open", &path, error))) {
+            // Pruned again already, or unmade by a creator that was refused.
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
             Ok(directory) => return check_file_system(&directory, &path).map(|()| path),
         }
     }
@@ -77,6 +83,49 @@ pub(crate) fn refuse_link(directory: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The directory itself, or the nearest one above it that is there: what is made below it lies on its file system.
+fn nearest_directory(path: &Path) -> PathBuf {
+    let mut there = path;
+    while !there.is_dir() {
+        match there.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => there = parent,
+            _ => return PathBuf::from("."),
+        }
+    }
+    there.to_owned()
+}
+
+/// The directories that [`make_bus`] would make: the bus's own and those above it, inner ones first.
+pub(crate) fn missing_directories(base: &Path, bus: &str) -> Vec<PathBuf> {
+    let bus = base.join(bus);
+    let missing = bus.ancestors().take_while(|one| !one.as_os_str().is_empty() && !one.exists());
+    missing.map(Path::to_owned).collect()
+}
+
+/// Removes directories that were made for a channel that was refused, inner ones first, as far as nobody else has put
+/// anything there. What cannot be removed stays.
+pub(crate) fn unmake_bus(base: &Path, bus: &str, made: &[PathBuf]) {
+    let bus = base.join(bus);
+    for path in made {
+        if *path == bus && names(path).is_ok_and(|names| names == [LOCK_NAME]) {
+            let Ok(_held) = BusLock::take(path, Duration::from_millis(100)) else { return };
+            // Others that wait for the lock notice that its file is gone and make the bus again.
+            if !is_unused(path) || unlink(&path.join(LOCK_NAME)).is_err() {
+                return;
+            }
+        }
+        // Refused by the kernel unless it is empty.
+        if std::fs::remove_dir(path).is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether there is no more than the lock in a bus's directory. The lock is held.
+fn is_unused(bus: &Path) -> bool {
+    names(bus).is_ok_and(|names| names.iter().all(|name| name == LOCK_NAME))
 }
 
 /// Makes a directory that appears with its mode, whatever the umask, or finds it there.
@@ -408,9 +457,8 @@ pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<P
             Err(error) => pruned.failed.push((channel, error)),
         }
     }
-    let only_lock = self::names(&directory).is_ok_and(|names| names.iter().all(|name| name == LOCK_NAME));
     // Others that wait for the lock notice that its file is gone and make the bus anew.
-    if only_lock && unlink(&directory.join(LOCK_NAME)).is_ok() {
+    if is_unused(&directory) && unlink(&directory.join(LOCK_NAME)).is_ok() {
         pruned.bus_removed = std::fs::remove_dir(&directory).is_ok();
     }
     drop(held);

@@ -12,6 +12,7 @@ pub(crate) mod hist;
 pub(crate) mod info;
 pub(crate) mod journal;
 pub(crate) mod journald;
+mod loss;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod publish;

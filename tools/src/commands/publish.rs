@@ -139,11 +139,21 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
         return Err(Failure::usage("--rate: must be 0.001 to 1000000000 events a second"));
     }
     let channel = if args.create {
-        let options = args.geometry.apply(ChannelOptions::new(args.kind));
+        // A queue that is made for events with keys is one that respects them.
+        let keyed = args.kind == Kind::Queue && args.key.is_given();
+        let options = args.geometry.apply(ChannelOptions::new(args.kind)).keyed(keyed);
         open::bus_for(&args.channel, args.owner)?.create_or_attach(args.channel.channel(), &options)?
     } else {
         open::channel_of(&args.channel, args.owner)?
     };
+    let header = channel.header();
+    if header.kind == Kind::Queue && !header.keyed && args.key.is_given() {
+        return Err(Failure::usage(format!(
+            "{} is not keyed, so its workers would take events with the same key at the same time and in any order: \
+             publish without --key and --key-field, or create the queue with --keyed",
+            args.channel
+        )));
+    }
     let options =
         SendOptions { name: args.name.clone(), evict_stuck: args.evict_stuck, ..SendOptions::default() };
     let overflow = channel.header().overflow;

@@ -1,86 +1,167 @@
 //! `railbus rm`: removes channels.
 
+use crate::commands::loss::Loss;
+use crate::confirm::ConfirmArgs;
 use crate::failure::{Failure, Outcome};
 use crate::open;
+use crate::output::{print, print_json};
 use railbus::channel::directory;
 use railbus::info::Life;
-use railbus::{Bus, ChannelName, Error};
+use railbus::{Bus, Channel, ChannelName, Error};
+use serde_json::{Value, json};
+use std::fmt::Write;
 
 const EXAMPLES: &str = "\
 Examples:
   railbus rm demo/ticks
-  railbus rm demo/ticks demo/jobs
+  railbus rm demo/ticks demo/jobs --dry-run      what would be lost
+  railbus rm demo/jobs --yes         also its events that are not done
   railbus rm --force demo/ticks      although somebody is attached
   railbus rm demo --all              every channel of a bus
 
-Processes that are attached keep the channel's memory until they leave, but nobody finds it any more.";
+It asks if something would be lost: a queue's events that are not done, or what a durable subscription has not read. \
+--force does not ask, and says what was lost. Processes that are attached keep the channel's memory until they leave, \
+but nobody finds it any more.";
 
-/// Remove channels
+/// Remove channels; asks if events would be lost that are not done, or not read by a durable subscription
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RmArgs {
     /// Channels, as BUS/CHANNEL; with --all, buses
     #[arg(required = true, value_name = "CHANNEL")]
     names: Vec<String>,
-    /// Also when live processes are attached
-    #[arg(short, long)]
+    /// Also when live processes are attached, and whatever is lost
+    #[arg(short, long, conflicts_with = "dry_run")]
     force: bool,
     /// Every channel of the buses named
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
-/// Removes what is named; goes on after a failure, and reports the last one.
+/// A channel that is to go.
+struct Doomed {
+    name: ChannelName,
+    loss: Loss,
+}
+
+/// Removes what is named. What must not be removed is left and told; the rest is removed all the same.
 pub(crate) fn run(args: &RmArgs) -> Outcome {
-    let mut outcome = Ok(());
+    let (mut doomed, mut failures) = (Vec::new(), Vec::new());
     for name in &args.names {
-        if let Err(failure) = remove_named(args, name)
-            && let Err(before) = std::mem::replace(&mut outcome, Err(failure))
-        {
-            before.tell();
+        match channels_of(args, name) {
+            Err(failure) => failures.push((name.clone(), failure)),
+            Ok(channels) => {
+                for name in channels {
+                    match look(&name, args.force) {
+                        Ok(loss) => doomed.push(Doomed { name, loss }),
+                        Err(failure) => failures.push((name.to_string(), failure)),
+                    }
+                }
+            }
         }
     }
-    outcome
+    let dry_run = args.confirm.dry_run;
+    if !dry_run && !args.force && doomed.iter().any(|one| !one.loss.is_nothing()) {
+        args.confirm.ask(|| Ok(report(&doomed, true)))?;
+    }
+    let mut removed = Vec::new();
+    for one in doomed {
+        match if dry_run { Ok(()) } else { remove(&one.name) } {
+            Ok(()) => removed.push(one),
+            Err(failure) => failures.push((one.name.to_string(), failure)),
+        }
+    }
+    if args.all && !dry_run {
+        for bus in &args.names {
+            if let Err(failure) = clear(bus) {
+                failures.push((bus.clone(), failure));
+            }
+        }
+    }
+    tell(args, &removed, &failures)
 }
 
-fn remove_named(args: &RmArgs, name: &str) -> Outcome {
-    if !args.all {
-        return remove(&name.parse::<ChannelName>()?, args.force);
-    }
-    let base = open::base()?;
-    let channels = Bus::at(&base, name)?.channels()?;
-    channels.iter().try_for_each(|channel| remove(channel, args.force))?;
-    // The empty bus, too; whoever makes a channel there meanwhile keeps it.
-    directory::prune(&base, name, |_| true)?;
-    Ok(())
+fn channels_of(args: &RmArgs, name: &str) -> Result<Vec<ChannelName>, Failure> {
+    if args.all { Ok(Bus::at(open::base()?, name)?.channels()?) } else { Ok(vec![name.parse()?]) }
 }
 
-fn remove(name: &ChannelName, force: bool) -> Outcome {
-    if !force {
-        refuse_used(name)?;
+/// What dead creators left in the bus, and the bus itself if it is empty; whoever makes a channel there meanwhile keeps
+/// it.
+fn clear(bus: &str) -> Outcome {
+    match directory::prune(&open::base()?, bus, |_| true) {
+        Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    open::bus_of(name)?.remove(name.channel())?;
-    Ok(())
 }
 
-fn refuse_used(name: &ChannelName) -> Outcome {
-    let info = match open::channel(name).and_then(|channel| channel.info()) {
-        Ok(info) => info,
-        Err(error @ Error::NotFound { .. }) => return Err(error.into()),
-        // What cannot be opened is not used by anybody who could go on.
-        Err(_) => return Ok(()),
-    };
-    let live: Vec<String> = info
-        .participants
-        .iter()
-        .filter(|one| one.life == Life::Live)
-        .map(|one| format!("{} {}", one.role.as_str(), one.pid))
-        .collect();
-    if live.is_empty() {
-        return Ok(());
+fn remove(name: &ChannelName) -> Outcome {
+    Ok(open::bus_of(name)?.remove(name.channel())?)
+}
+
+/// What would be lost with a channel. Refuses one that is used, unless it is to be removed by force.
+fn look(name: &ChannelName, force: bool) -> Result<Loss, Failure> {
+    let looked = open::channel(name).and_then(|channel| {
+        let user = if force { None } else { user_of(&channel)? };
+        Ok((user, Loss::of(&channel)?))
+    });
+    match looked {
+        Ok((None, loss)) => Ok(loss),
+        Ok((Some(users), _)) => {
+            Err(Failure::new(format!("{name} is in use by {users}: stop them, or remove it with --force")))
+        }
+        Err(error @ Error::NotFound { .. }) => Err(error.into()),
+        Err(error @ Error::NotAllowed { .. }) if !force => Err(Failure::Told {
+            text: format!("{error}; so nobody can say what would be lost: --force removes it all the same"),
+            code: error.exit_code(),
+        }),
+        // What cannot be opened is not used by anybody who could go on, and holds nothing that anybody could read.
+        Err(_) => Ok(Loss::default()),
     }
-    Err(Failure::new(format!(
-        "{name} is in use by {}: stop them, or remove it with --force",
-        live.join(", ")
-    )))
+}
+
+/// The live participants, if there are any.
+fn user_of(channel: &Channel) -> railbus::Result<Option<String>> {
+    let info = channel.info()?;
+    let live = info.participants.iter().filter(|one| one.life == Life::Live);
+    let live: Vec<String> = live.map(|one| format!("{} {}", one.role.as_str(), one.pid)).collect();
+    Ok(Some(live.join(", ")).filter(|live| !live.is_empty()))
+}
+
+fn report(channels: &[Doomed], would: bool) -> String {
+    let mut text = String::new();
+    for Doomed { name, loss } in channels {
+        let _ = writeln!(text, "{name}: {}", if would { "would be removed" } else { "removed" });
+        text.push_str(&loss.lines(name));
+    }
+    text
+}
+
+/// Says what was removed, and what was left; the last failure decides the exit code.
+fn tell(args: &RmArgs, removed: &[Doomed], failures: &[(String, Failure)]) -> Outcome {
+    let dry_run = args.confirm.dry_run;
+    if args.json {
+        let object = |one: &Doomed| {
+            let mut object = one.loss.object();
+            object["channel"] = one.name.to_string().into();
+            object
+        };
+        let failed = failures.iter().map(|(name, failure)| json!({ "channel": name, "why": failure.text() }));
+        print_json(&json!({
+            "dry_run": dry_run,
+            "removed": removed.iter().map(object).collect::<Vec<Value>>(),
+            "failed": failed.collect::<Vec<Value>>(),
+        }))?;
+    } else {
+        print(&report(removed, dry_run))?;
+    }
+    let Some(((_, last), others)) = failures.split_last() else { return Ok(()) };
+    for (_, failure) in others {
+        failure.tell();
+    }
+    Err(last.clone())
 }

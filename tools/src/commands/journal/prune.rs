@@ -1,6 +1,7 @@
 //! `railbus journal prune`: removes the oldest segments.
 
 use super::when::parse_until;
+use crate::confirm::ConfirmArgs;
 use crate::failure::{Outcome, note};
 use crate::output::{print, print_json};
 use crate::units::parse_bytes;
@@ -21,7 +22,7 @@ Examples:
 
 Only whole segments go, oldest first, and only those that hold nothing that is to be kept. The newest two stay in any \
 case, so this may be done beside a writer (which does the same by its own retention). What a consumer with a checkpoint \
-has still to read stays, too, unless --ignore-checkpoints is given.";
+has still to read stays, too, unless --ignore-checkpoints is given; then this asks before it removes that.";
 
 /// Remove the oldest segments of a journal
 #[derive(Debug, clap::Args)]
@@ -40,9 +41,8 @@ pub(crate) struct PruneArgs {
     /// Remove also what consumers with a checkpoint have still to read
     #[arg(long)]
     ignore_checkpoints: bool,
-    /// Say what would go, and remove nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -53,11 +53,25 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
     let journal = Journal::open(&args.directory)?;
     let segments = journal.segments()?;
     let wanted = args.doomed(&segments, u64::MAX);
-    let checkpoints = if args.ignore_checkpoints { Vec::new() } else { checkpoint::positions(&journal)? };
+    let checkpoints = checkpoint::positions(&journal)?;
     let behind = checkpoints.iter().min_by_key(|(_, position)| *position);
-    let doomed = args.doomed(&segments, behind.map_or(u64::MAX, |(_, position)| *position));
-    let kept_for = behind.filter(|_| doomed.len() < wanted.len());
-    if !args.dry_run {
+    let read = args.doomed(&segments, behind.map_or(u64::MAX, |(_, position)| *position));
+    let unread = behind.filter(|_| read.len() < wanted.len());
+    let (doomed, kept_for) = if args.ignore_checkpoints { (wanted, None) } else { (read, unread) };
+    if let Some((name, position)) = unread
+        && doomed.len() > read.len()
+        && !args.confirm.dry_run
+    {
+        args.confirm.ask(|| {
+            Ok(format!(
+                "{} segments would go, of which the consumer with checkpoint {name} at position {position} has still to \
+                 read {}\n",
+                doomed.len(),
+                doomed.len() - read.len()
+            ))
+        })?;
+    }
+    if !args.confirm.dry_run {
         let files = Files::open(&args.directory)?;
         for segment in doomed {
             let number = segment.header.number;
@@ -71,7 +85,7 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
         return print_json(&json!({
             "removed": numbers,
             "bytes": bytes,
-            "dry_run": args.dry_run,
+            "dry_run": args.confirm.dry_run,
             "first_position": first.map(|block| block.first_position),
             "kept_for_checkpoint": kept_for.map(|(name, _)| name),
         }));
@@ -82,7 +96,7 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
             wanted.len() - doomed.len()
         ));
     }
-    let verb = if args.dry_run { "would go" } else { "removed" };
+    let verb = if args.confirm.dry_run { "would go" } else { "removed" };
     print(&format!(
         "{} segments {verb}, {}; the journal begins at position {}\n",
         doomed.len(),

@@ -1,11 +1,12 @@
 //! `railbus journal repair`: what the next writer would do anyway, now; and, if asked, puts corrupt segments aside.
 
+use crate::confirm::ConfirmArgs;
 use crate::failure::{Outcome, note};
 use crate::output::{print, print_json};
 use railbus::journal::Journal;
 use railbus::journal::files::{Files, QUARANTINE, segment_name};
 use railbus::journal::lock::PATIENCE;
-use railbus::journal::recovery::{self, Checks, Recovered, Repair};
+use railbus::journal::recovery::{self, Checks, Recovered, Repair, Report};
 use railbus::os::clock::realtime_ns;
 use serde_json::json;
 use std::path::PathBuf;
@@ -15,9 +16,12 @@ Examples:
   railbus journal repair JOURNAL/demo/ticks                cuts a torn tail off
   railbus journal repair JOURNAL/demo/ticks --quarantine   and puts aside what is corrupt
 
+  railbus journal repair JOURNAL/demo/ticks --quarantine --dry-run
+
 Nobody needs this for a torn tail: the next writer cuts it off itself. Corruption (damage to what had been durable) is \
 never repaired unasked: without --quarantine nothing is changed, the place is named, and the exit code is 5. With it, \
-the segments from the corrupt place on move to the directory quarantine, and a gap is recorded in their place.";
+the segments from the corrupt place on move to the directory quarantine, and a gap is recorded in their place. On a \
+terminal it asks before. Their bytes are kept, so a script needs no --yes.";
 
 /// Cut a torn tail off, and put corrupt segments aside
 #[derive(Debug, clap::Args)]
@@ -29,6 +33,8 @@ pub(crate) struct RepairArgs {
     /// Move corrupt segments out of the way; a gap is recorded in their place
     #[arg(long)]
     quarantine: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -42,6 +48,15 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
         Journal::open(directory)?;
     }
     let files = Files::open(directory)?;
+    if args.confirm.dry_run {
+        return would(args, &recovery::examine(&files, directory, Checks::FULL)?);
+    }
+    if args.quarantine {
+        let report = recovery::examine(&files, directory, Checks::FULL)?;
+        if report.corrupt.is_some() {
+            args.confirm.ask_at_terminal(|| Ok(would_text(args, &report)))?;
+        }
+    }
     let _lock = files.lock(PATIENCE)?;
     let repaired = match args.quarantine {
         true => recovery::repair(&files, directory, realtime_ns())?,
@@ -55,6 +70,7 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
     if args.json {
         return print_json(&json!({
             "journal": directory.display().to_string(),
+            "dry_run": false,
             "quarantined": repaired.quarantined,
             "shortened": repaired.shortened,
             "gap": repaired.gap.map(|gap| json!({ "from": gap.from, "to": gap.to, "events": known(gap.events) })),
@@ -69,6 +85,40 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
         note("what was cut may include events that were acknowledged, if the disk lost what it had promised");
     }
     Ok(())
+}
+
+/// What a repair would do. Nothing is locked or changed.
+fn would(args: &RepairArgs, report: &Report) -> Outcome {
+    match &report.corrupt {
+        Some(corruption) if !args.quarantine => Err(recovery::corrupt(&args.directory, corruption).into()),
+        _ if args.json => print_json(&json!({
+            "journal": args.directory.display().to_string(),
+            "dry_run": true,
+            "quarantined_from": report.corrupt.map(|corruption| corruption.segment),
+            "corrupt_position": report.corrupt.map(|corruption| corruption.position),
+            "cut_from": report.cut.map(|cut| cut.from),
+            "torn_bytes": report.torn_bytes,
+            "end_position": report.end_position,
+        })),
+        _ => print(&would_text(args, report)),
+    }
+}
+
+fn would_text(args: &RepairArgs, report: &Report) -> String {
+    let directory = args.directory.display();
+    match (&report.corrupt, report.cut) {
+        (Some(corruption), _) => format!(
+            "{directory}: what follows position {} in {} and behind it would move to {QUARANTINE}, and a gap would be \
+             recorded in its place\n",
+            corruption.position,
+            segment_name(corruption.segment)
+        ),
+        (None, Some(cut)) => format!(
+            "{directory}: it would be cut at position {}, {} B behind it are torn\n",
+            cut.from, report.torn_bytes
+        ),
+        (None, None) => format!("{directory}: it is sound up to position {}\n", report.end_position),
+    }
 }
 
 /// A number of events, if anybody knows it.
