@@ -3,6 +3,8 @@
 //! A bus is a directory under `$RAILBUS_DIR` (default `/dev/shm/railbus`); a channel is a pair of files in it. A
 //! [`Channel`] is open but takes no part: its methods make the handles that do.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -14,8 +16,9 @@ use crate::error::{Error, Result};
 use crate::inlet::{Inlet, SlotInlet, StreamInlet};
 use crate::journal::shared::View;
 use crate::layout;
-use crate::member::{FileLocks, Introduction, Member, Memories};
+use crate::member::{Introduction, Member, Memories};
 use crate::memory::{Edge, Memory};
+use crate::operate::StuckReader;
 use crate::os::life::FileId;
 use crate::os::pages::PageReport;
 use crate::outlet::{SlotOutlet, StreamOutlet};
@@ -78,12 +81,15 @@ impl Bus {
         Bus::at(channel::directory::base_directory()?, name)
     }
 
-    /// The bus `name` under the directory `base`, which must be on tmpfs. Whose channels it takes part in, `$RAILBUS_OWNER`
-    /// says; see [`Owner`].
+    /// The bus `name` under the directory `base`, which must be on tmpfs. A relative `base` is taken from the present
+    /// working directory, once: the program may change that later. Whose channels it takes part in, `$RAILBUS_OWNER` says;
+    /// see [`Owner`].
     pub fn at(base: impl Into<PathBuf>, name: &str) -> Result<Bus> {
         // Checks the name; any channel name will do.
         ChannelName::new(name, "any")?;
-        Ok(Bus { base: base.into(), name: name.to_owned(), owner: Owner::from_environment()? })
+        let base = base.into();
+        let base = std::path::absolute(&base).map_err(|error| Error::io("find", &base, error))?;
+        Ok(Bus { base, name: name.to_owned(), owner: Owner::from_environment()? })
     }
 
     /// The same bus, used where it belongs to this owner.
@@ -103,7 +109,7 @@ impl Bus {
         &self.name
     }
 
-    /// The directory of all buses that this one is in.
+    /// The directory of all buses that this one is in; absolute.
     pub fn base(&self) -> &Path {
         &self.base
     }
@@ -447,16 +453,35 @@ impl Channel {
         self.inner.attached.map(role)
     }
 
-    pub(crate) fn is_removed(&self) -> Result<bool> {
-        self.inner.attached.is_removed()
+    /// Whether the channel was removed since it was opened: its file has no name any more. What has its name now, if
+    /// anything, is another channel. One system call; participants ask now and then, see
+    /// [`RecvError::Removed`](crate::RecvError::Removed).
+    ///
+    /// # Errors
+    /// [`Error::Io`] where nobody can tell.
+    pub fn is_removed(&self) -> Result<bool> {
+        let (file, path, id) = self.side_file(Side::Producers);
+        match nix::sys::stat::fstat(file) {
+            Ok(about) if (FileId { device: about.st_dev, inode: about.st_ino }) == id => {
+                Ok(about.st_nlink == 0)
+            }
+            // Other code of this process has closed the descriptor. Then only the name can tell.
+            _ => match std::fs::symlink_metadata(path) {
+                Ok(about) => Ok(FileId::from(&about) != id),
+                // In another root directory, as after chroot, nothing that is here would be found.
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(self.bus().base().is_dir()),
+                Err(error) => Err(Error::io("examine", path, error)),
+            },
+        }
     }
 
-    pub(crate) fn ring_id(&self) -> FileId {
-        self.inner.ring_id
-    }
-
-    pub(crate) fn acks_id(&self) -> FileId {
-        self.inner.acks_id
+    /// The file of one side, as it was opened: where it was found, and which it is.
+    pub(crate) fn side_file(&self, side: Side) -> (&File, &Path, FileId) {
+        let Inner { attached, ring_id, acks_id, .. } = &*self.inner;
+        match side {
+            Side::Producers => (attached.ring_file(), &attached.paths.ring, *ring_id),
+            Side::Consumers => (attached.acks_file(), &attached.paths.acks, *acks_id),
+        }
     }
 
     fn expect(&self, kind: Kind, handle: &str) -> Result<()> {
@@ -467,9 +492,9 @@ impl Channel {
         Err(Error::invalid(format!("{handle} of {}", self.name()), format!("it is a {found}, not a {kind}")))
     }
 
-    /// Evicting is a consumer's right.
-    fn check_eviction(&self, options: &SendOptions) -> Result<()> {
-        if options.evict_stuck { FileLocks::open(self, Side::Consumers).map(drop) } else { Ok(()) }
+    /// What a sender needs that evicts stuck readers, which is a consumer's right.
+    fn stuck_reader(&self, options: &SendOptions) -> Result<Option<StuckReader>> {
+        options.evict_stuck.then(|| StuckReader::open(self)).transpose()
     }
 
     fn slots(&self) -> Slots {
@@ -482,7 +507,7 @@ impl Channel {
     /// [`Error::Busy`] while another publisher lives; [`Error::NotAllowed`]; [`Error::Corrupt`].
     pub fn publisher(&self, options: &SendOptions) -> Result<Publisher> {
         self.expect(Kind::Stream, "publisher")?;
-        self.check_eviction(options)?;
+        let stuck = self.stuck_reader(options)?;
         let diversion = Diversion::open(self, options)?;
         let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
         let Memories { ring, acks, data, .. } = member.memories;
@@ -504,7 +529,7 @@ impl Channel {
         })?;
         Sequences::new(ring, header.producers_max as usize).settle_before(core.place().position);
         let core = core.with_watermarks(header.marks());
-        Ok(Sender::new(StreamOutlet::new(core), member, options, u32::MAX >> 1, diversion))
+        Ok(Sender::new(StreamOutlet::new(core), member, options, u32::MAX >> 1, diversion, stuck))
     }
 
     /// A publisher of this topic.
@@ -534,7 +559,7 @@ impl Channel {
         wakes: u32,
         diversion: Option<Box<Diversion>>,
     ) -> Result<Sender<SlotOutlet<TOPIC>>> {
-        self.check_eviction(options)?;
+        let stuck = self.stuck_reader(options)?;
         let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
         let Memories { ring, acks, data, done } = member.memories;
         let (producers, consumers) =
@@ -550,7 +575,7 @@ impl Channel {
             // Here, rather than on the way of its first event.
             core.look_at_pressure();
         }
-        Ok(Sender::new(SlotOutlet::new(core), member, options, wakes, diversion))
+        Ok(Sender::new(SlotOutlet::new(core), member, options, wakes, diversion, stuck))
     }
 
     /// A subscriber of this stream.

@@ -224,6 +224,13 @@ pub enum SendError {
     /// This participant was evicted; attach again.
     #[error("this participant was evicted; attach again")]
     Evicted,
+    /// The channel was removed while this participant was attached. Nobody finds it any more; what is published under its
+    /// name now is another channel's. Nothing was published.
+    #[error("the channel was removed while this participant was attached; attach again")]
+    Removed,
+    /// Somebody is in the way who may be dead, or is to be evicted, and this publisher cannot make sure of it: why.
+    #[error("cannot deal with who is in the way: {0}")]
+    CannotRepair(&'static str),
     /// The handle was inherited over `fork`: attach again in the child.
     #[error("this handle was made before fork(): attach again in the child")]
     Forked,
@@ -259,6 +266,13 @@ pub enum RecvError {
     /// This participant was evicted; what it held may have been handed to another. Attach again.
     #[error("this participant was evicted; attach again")]
     Evicted,
+    /// The channel was removed while this participant was attached, and everything in it was read. Nobody finds it any
+    /// more: nothing new will come.
+    #[error("the channel was removed while this participant was attached; attach again")]
+    Removed,
+    /// What a dead participant left is in the way, or may be, and this one cannot repair it: why.
+    #[error("cannot repair what a dead participant may have left: {0}")]
+    CannotRepair(&'static str),
     /// The handle was inherited over `fork`: attach again in the child.
     #[error("this handle was made before fork(): attach again in the child")]
     Forked,
@@ -283,6 +297,8 @@ impl From<SendError> for Error {
             SendError::Corrupt(why) => Error::corrupt("channel", why),
             SendError::NoWorker => Error::PeerGone { what: "the channel's last worker".into(), why: text },
             SendError::Evicted => evicted(),
+            SendError::Removed => removed(),
+            SendError::CannotRepair(why) => may_not("deal with who is in the way in", why),
             SendError::Full | SendError::Dropped | SendError::Diverted { .. } => {
                 Error::Busy { what: "all room in the channel".into(), why: text }
             }
@@ -299,6 +315,8 @@ impl From<RecvError> for Error {
             RecvError::Corrupt(why) => Error::corrupt("channel", why),
             RecvError::Closed => Error::PeerGone { what: "the last publisher".into(), why: text },
             RecvError::Evicted => evicted(),
+            RecvError::Removed => removed(),
+            RecvError::CannotRepair(why) => may_not("repair what a dead participant may have left in", why),
             RecvError::Lost { .. } => Error::Busy { what: "the place of unread events".into(), why: text },
             RecvError::HandsFull => Error::Busy { what: "every hand of this worker".into(), why: text },
         }
@@ -308,6 +326,37 @@ impl From<RecvError> for Error {
 fn evicted() -> Error {
     let why = "it was evicted, by an operator or because it held others up; attach again";
     Error::PeerGone { what: "this participant".into(), why: why.into() }
+}
+
+fn removed() -> Error {
+    let why = "it was removed while this participant was attached, and what has its name now is another channel; attach again";
+    Error::PeerGone { what: "the channel".into(), why: why.into() }
+}
+
+fn may_not(action: &'static str, why: &str) -> Error {
+    Error::NotAllowed { action, path: "the channel".into(), why: why.to_owned() }
+}
+
+/// Why a handle cannot tell any more whether its peers live.
+pub(crate) const BLIND: &str = "other code of this process has closed its descriptors of the channel's files, and they cannot be \
+    opened again, so that it cannot tell who is dead; open the handle again";
+
+/// Why a handle's locks do not work any more, for the errors of the hot path, which hold no text of their own.
+pub(crate) fn why_not_locked(error: &Error) -> &'static str {
+    match error {
+        Error::NotAllowed { .. } => {
+            "its descriptor of the channel's file was closed by other code of this process, which may not open it again; \
+             open the handle again as a user who may"
+        }
+        Error::NotFound { .. } | Error::Busy { .. } => {
+            "its descriptor of the channel's file was closed by other code of this process, and the file has lost its name; \
+             open the handle again"
+        }
+        Error::Io { source, .. } if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            "the channel's file must be opened again, and there are too many open files; raise the limit (ulimit -n)"
+        }
+        _ => "the system refuses its locks on the channel's file; open the handle again",
+    }
 }
 
 #[cfg(test)]

@@ -58,6 +58,9 @@ pub const VERSION: u32 = 1;
 pub const LIFE_LOCK: u64 = 1 << 40;
 /// `JANITOR_LOCK + entry` is held by whoever registers in, sweeps or frees that registry entry.
 pub const JANITOR_LOCK: u64 = 1 << 41;
+/// This bit of [`CONSUMERS_PARKED`] says that the channel was removed. Publishers load that word after each event, so that they
+/// take a closer look at once. It proves nothing: what they find then counts.
+pub const REMOVED_MARK: u64 = 1 << 63;
 
 macro_rules! fields {
     ($(#[$about:meta])* $table:ident; $($name:ident: $offset:expr, $bytes:expr, $writer:literal, $meaning:literal;)+) => {
@@ -127,7 +130,7 @@ fields! {
     ACKS_CONTROL;
     HEAD: 0, 8, "workers", "queue: the next ticket to be taken";
     SPACE_WAKE: 128, 8, "consumers", "futex of producers that wait for space (low 32 bits)";
-    CONSUMERS_PARKED: 256, 8, "consumers", "epoch: consumers that went to sleep waiting for events";
+    CONSUMERS_PARKED: 256, 8, "consumers; remover", "epoch: consumers that went to sleep waiting for events; bit 63: the channel was removed";
     REDO_HINT: 384, 8, "workers", "queue: counts events handed back for redelivery";
     CONSUMERS_HIGH: 512, 8, "consumers", "registry entries that were ever used";
     REDELIVERED: 640, 8, "workers", "queue: events delivered again";

@@ -1,7 +1,7 @@
 //! A registered participant of a channel: its maps, its registry entry, its proof of life, and its view of the
 //! peers. Every handle owns one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -91,15 +91,28 @@ impl Memories {
 pub(crate) struct Kernel {
     producers: RefCell<Probe>,
     consumers: RefCell<Probe>,
+    /// Whether it could not say, since somebody looked.
+    is_blind: Cell<bool>,
 }
 
 impl Kernel {
     pub(crate) fn of(channel: &Channel) -> Result<Kernel> {
         Ok(Kernel {
-            producers: RefCell::new(Probe::open(&channel.paths().ring, channel.ring_id())?),
-            consumers: RefCell::new(Probe::open(&channel.paths().acks, channel.acks_id())?),
+            producers: RefCell::new(probe(channel, Side::Producers)?),
+            consumers: RefCell::new(probe(channel, Side::Consumers)?),
+            is_blind: Cell::new(false),
         })
     }
+
+    /// Whether a question since the last look had no answer: then a dead peer may be taken for a live one.
+    pub(crate) fn was_blind(&self) -> bool {
+        self.is_blind.take()
+    }
+}
+
+fn probe(channel: &Channel, side: Side) -> Result<Probe> {
+    let (file, path, id) = channel.side_file(side);
+    Probe::open_again(file, path, id)
 }
 
 impl Peers for Kernel {
@@ -108,40 +121,90 @@ impl Peers for Kernel {
             Side::Producers => &self.producers,
             Side::Consumers => &self.consumers,
         };
-        probe.borrow_mut().life(index) == Liveness::Dead
+        let life = probe.borrow_mut().life(index);
+        if life == Liveness::Unknown {
+            self.is_blind.set(true);
+        }
+        life == Liveness::Dead
     }
 }
 
 /// A description of one side's file, for its locks.
-pub(crate) struct FileLocks(RefCell<LifeClaim>);
+///
+/// It is made from the file that the channel has open, not by path: it works in another working directory, and after the
+/// channel was removed. One that is kept from attaching on works after the process has given up its rights, too.
+#[derive(Debug)]
+pub(crate) struct FileLocks {
+    claim: RefCell<LifeClaim>,
+    /// Why the kernel could not be asked, the first time since somebody looked.
+    failed: RefCell<Option<Error>>,
+}
 
 impl FileLocks {
     pub(crate) fn open(channel: &Channel, side: Side) -> Result<FileLocks> {
-        let claim = match side {
-            Side::Producers => LifeClaim::open(&channel.paths().ring, channel.ring_id())?,
-            Side::Consumers => LifeClaim::open(&channel.paths().acks, channel.acks_id())?,
-        };
-        Ok(FileLocks(RefCell::new(claim)))
+        Ok(FileLocks { claim: RefCell::new(claim(channel, side)?), failed: RefCell::default() })
     }
+
+    /// Uses the locks for `work`. Opens the description again first if code of this process has closed it.
+    ///
+    /// # Errors
+    /// Those of opening it again, and of the locks that `work` asked for.
+    pub(crate) fn with<T>(
+        &self,
+        channel: &Channel,
+        side: Side,
+        work: impl FnOnce(&FileLocks) -> T,
+    ) -> Result<T> {
+        if !self.claim.borrow().is_intact() {
+            let again = claim(channel, side)?;
+            *self.claim.borrow_mut() = again;
+        }
+        let done = work(self);
+        self.check().map(|()| done)
+    }
+
+    /// The first error since the last look.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.failed.borrow_mut().take().map_or(Ok(()), Err)
+    }
+
+    fn into_life(self) -> Result<Life> {
+        self.claim.into_inner().into_life()
+    }
+
+    /// The answer, or `otherwise` where there is none; why is kept.
+    fn answer(&self, asked: Result<bool>, otherwise: bool) -> bool {
+        asked.unwrap_or_else(|error| {
+            self.failed.borrow_mut().get_or_insert(error);
+            otherwise
+        })
+    }
+}
+
+fn claim(channel: &Channel, side: Side) -> Result<LifeClaim> {
+    let (file, path, id) = channel.side_file(side);
+    LifeClaim::open_again(file, path, id)
 }
 
 impl Locks for FileLocks {
     fn try_janitor(&self, index: usize) -> bool {
-        self.0.borrow().try_janitor(index).unwrap_or(false)
+        self.answer(self.claim.borrow().try_janitor(index), false)
     }
 
     fn release_janitor(&self, index: usize) {
         // A lock that cannot be given back goes with the description.
-        let _ = self.0.borrow().release_janitor(index);
+        let released = self.claim.borrow().release_janitor(index);
+        self.answer(released.map(|()| true), false);
     }
 
     fn try_life(&self, index: usize) -> bool {
-        self.0.borrow_mut().try_life(index).unwrap_or(false)
+        let taken = self.claim.borrow_mut().try_life(index);
+        self.answer(taken, false)
     }
 
     fn is_life_held(&self, index: usize) -> bool {
         // What cannot be asked is alive.
-        self.0.borrow().is_life_locked(index).unwrap_or(true)
+        self.answer(self.claim.borrow().is_life_locked(index), true)
     }
 }
 
@@ -182,6 +245,8 @@ pub(crate) struct Member {
     pub(crate) guard: ForkGuard,
     /// The own entry in the table of sequences, if the name numbers its events.
     pub(crate) sequence: Option<usize>,
+    /// What a worker repairs with: opened when it registered, because it may have no right to do so later.
+    locks: Option<FileLocks>,
     // The life lock goes before the maps, but after everything that `Drop` writes.
     _life: Life,
     _maps: Maps,
@@ -219,6 +284,8 @@ impl Member {
         let locks = FileLocks::open(channel, side)?;
         let registry = registry_of(&memories, channel, side);
         let identity = identity(who)?;
+        let repairs = identity.policy & 0xFF == registry::ROLE_WORKER;
+        let kept = repairs.then(|| FileLocks::open(channel, side)).transpose()?;
         let durable = identity.policy & registry::DURABLE != 0;
         let sequenced = identity.policy & registry::SEQUENCED != 0;
         if durable || sequenced {
@@ -237,9 +304,12 @@ impl Member {
         if durable || sequenced {
             locks.release_janitor(layout::NAMES_LOCK);
         }
-        let registered = registered.map_err(|refused| match is_made_anew(&locks) {
-            true => made_anew(channel),
-            false => explain(refused, channel, side, &registry, &who.name),
+        // An error of the locks is why it was refused, whatever the registry says.
+        let asked = locks.check();
+        let registered = registered.map_err(|refused| match (asked, is_made_anew(&locks)) {
+            (Err(error), _) => error,
+            (Ok(()), true) => made_anew(channel),
+            (Ok(()), false) => explain(refused, channel, side, &registry, &who.name),
         })?;
         if channel.is_removed()? {
             // The name may belong to another channel by now: a handle to this one would meet nobody.
@@ -259,7 +329,7 @@ impl Member {
                 why: format!("{} names are in it, and stay; use one of them", layout::SEQUENCES_MAX),
             });
         }
-        let life = locks.0.into_inner().into_life()?;
+        let life = locks.into_life()?;
         let guard = life.guard();
         let channel = channel.clone();
         let own = match side {
@@ -278,6 +348,7 @@ impl Member {
             durable,
             guard,
             sequence: sequence.flatten(),
+            locks: kept,
             _life: life,
             _maps: maps,
         })
@@ -340,6 +411,33 @@ impl Member {
     #[inline(always)]
     pub(crate) fn stands(&self) -> bool {
         self.own.load(self.entry + layout::STATE, Edge::Plain) == self.registered.state
+    }
+
+    /// Whether the channel was removed. A consumer that finds out tells publishers, who look at the mark more often than at the
+    /// file. One system call.
+    #[cold]
+    pub(crate) fn is_removed(&self) -> bool {
+        // What cannot be told is not removed.
+        if self.is_forked() || !self.channel.is_removed().unwrap_or(false) {
+            return false;
+        }
+        if self.side == Side::Consumers {
+            let mut seen = self.own.load(layout::CONSUMERS_PARKED, Edge::Park);
+            while seen & layout::REMOVED_MARK == 0 {
+                let marked = seen | layout::REMOVED_MARK;
+                // PARK: as the announcement of a sleeper, so that the next event's publisher takes the slow path.
+                match self.own.compare_exchange(layout::CONSUMERS_PARKED, seen, marked, Edge::Park) {
+                    Ok(_) => break,
+                    Err(found) => seen = found,
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether somebody has marked the channel as removed.
+    pub(crate) fn is_marked_removed(&self) -> bool {
+        self.memories.acks.load(layout::CONSUMERS_PARKED, Edge::Plain) & layout::REMOVED_MARK != 0
     }
 
     /// Gives the entry up, as if it had been evicted: whoever registers there next, or buries it, sweeps first.
@@ -437,17 +535,21 @@ impl Member {
         })
     }
 
-    /// Hands back, by `sweep`, what an evicted worker of the own side held whose fence is closed.
+    /// Hands back, by `sweep`, what an evicted worker of the own side held whose fence is closed. For workers.
     pub(crate) fn go_on_evicting(&self, index: usize, sweep: impl FnOnce() -> bool) -> Result<()> {
-        let locks = FileLocks::open(&self.channel, self.side)?;
-        fence::go_on(&locks, &self.own, index, sweep);
-        Ok(())
+        self.with_locks(|locks| fence::go_on(locks, &self.own, index, sweep))
     }
 
-    /// Frees the entry of a dead participant of the own side after `sweep`.
+    /// Frees the entry of a dead participant of the own side after `sweep`. For workers.
     pub(crate) fn bury(&self, index: usize, sweep: impl FnMut(usize) -> bool) -> Result<bool> {
-        let locks = FileLocks::open(&self.channel, self.side)?;
-        Ok(self.registry().bury(&locks, index, sweep))
+        self.with_locks(|locks| self.registry().bury(locks, index, sweep))
+    }
+
+    fn with_locks<T>(&self, work: impl FnOnce(&FileLocks) -> T) -> Result<T> {
+        match &self.locks {
+            Some(locks) => locks.with(&self.channel, self.side, work),
+            None => FileLocks::open(&self.channel, self.side)?.with(&self.channel, self.side, work),
+        }
     }
 }
 

@@ -111,6 +111,10 @@ impl Channel {
                     redone = swept.redone;
                     swept.unsettled == 0
                 });
+                if let Err(error) = locks.check() {
+                    repaired.skipped.push((side, error));
+                    break;
+                }
                 repaired.redone = repaired.redone.max(redone);
                 if swept { &mut repaired.buried } else { &mut repaired.unsettled }.push((side, index));
             }
@@ -183,9 +187,25 @@ impl Channel {
         self.evict_or_kill(one.side, (one.index, Some(one.generation)), timeout, true)
     }
 
-    /// With a generation, only the participant of this generation.
     fn evict_or_kill(
         &self,
+        side: Side,
+        who: (usize, Option<u64>),
+        timeout: Duration,
+        kill: bool,
+    ) -> Result<Evicted> {
+        let peers = Kernel::of(self)?;
+        // Killing takes no lock, and needs no right to write the file.
+        let locks = (side == Side::Consumers && self.attached().acks.writable)
+            .then(|| FileLocks::open(self, side))
+            .transpose()?;
+        self.evict_with((&peers, locks.as_ref()), side, who, timeout, kill)
+    }
+
+    /// With a generation, only the participant of this generation.
+    fn evict_with(
+        &self,
+        (peers, locks): (&Kernel, Option<&FileLocks>),
         side: Side,
         (index, generation): (usize, Option<u64>),
         timeout: Duration,
@@ -210,7 +230,7 @@ impl Channel {
         if generation.is_some_and(|generation| registry::generation(state) != generation) {
             return changed_hands();
         }
-        let peers = Kernel::of(self)?;
+        let locks = || locks.ok_or_else(|| self.may_not_evict());
         let memory = if side == Side::Producers { &memories.ring } else { &memories.acks };
         let word = |field| memory.load(layout::entry(index) + field, Edge::Plain);
         let is_reader = matches!(word(layout::POLICY) & 0xFF, registry::ROLE_SUBSCRIBER | registry::ROLE_TAP);
@@ -222,8 +242,9 @@ impl Channel {
                     why: why.into(),
                 });
             }
-            let locks = FileLocks::open(self, side)?;
-            if registry::status(state) != Status::Evicted && !registry.evict(&locks, index, state) {
+            let locks = locks()?;
+            if registry::status(state) != Status::Evicted && !registry.evict(locks, index, state) {
+                locks.check()?;
                 if registry.state(index) != state {
                     return changed_hands();
                 }
@@ -233,9 +254,10 @@ impl Channel {
             let lives = !peers.is_dead(side, index);
             if !lives {
                 // If it is another's by now, who has died: what that one left is not to be lost.
-                registry.bury(&locks, index, |index| {
-                    self.sweep_for_burial(&memories, &peers, side, index).unsettled == 0
+                registry.bury(locks, index, |index| {
+                    self.sweep_for_burial(&memories, peers, side, index).unsettled == 0
                 });
+                locks.check()?;
             }
             return Ok(if lives { Evicted::Told } else { Evicted::Forgotten });
         }
@@ -245,15 +267,12 @@ impl Channel {
         let (pid, start_time) = (word(layout::PID) as u32, word(layout::START_TIME));
         let is_worker = side == Side::Consumers && fence::of(memory, index) != fence::NONE;
         if is_worker && !kill {
-            return self.fence(&memories, &peers, (index, state), (pid, start_time), timeout).map_err(
-                |error| {
-                    if let Error::Busy { why, .. } = error {
-                        Error::Busy { what: what(), why }
-                    } else {
-                        error
-                    }
-                },
-            );
+            let tools = (peers, locks()?);
+            let fenced = self.fence(&memories, tools, (index, state), (pid, start_time), timeout);
+            return fenced.map_err(|error| match error {
+                Error::Busy { why, .. } => Error::Busy { what: what(), why },
+                error => error,
+            });
         }
         // VALIDATE: whose process it is was read before the second look at whose entry it is.
         memory.fence(Edge::Validate);
@@ -287,11 +306,8 @@ impl Channel {
     /// Proves that process `pid` is the participant in entry `index`. The pid was written by others: only the mapping
     /// that holds the participant's lock says whose it is.
     fn prove_life(&self, side: Side, index: usize, pid: u32) -> Result<()> {
-        let (file, id) = match side {
-            Side::Producers => (self.attached().ring_file(), self.ring_id()),
-            Side::Consumers => (self.attached().acks_file(), self.acks_id()),
-        };
-        let page_bytes = smallest_mapping_bytes(file.as_fd(), self.side_path(side))?;
+        let (file, path, id) = self.side_file(side);
+        let page_bytes = smallest_mapping_bytes(file.as_fd(), path)?;
         let what = || format!("process {pid}");
         match holds_life(pid, id, index, page_bytes) {
             Ok(true) => Ok(()),
@@ -319,13 +335,12 @@ impl Channel {
     fn fence(
         &self,
         memories: &Memories,
-        peers: &Kernel,
+        (peers, locks): (&Kernel, &FileLocks),
         (index, state): (usize, u64),
         (pid, start_time): (u32, u64),
         timeout: Duration,
     ) -> Result<Evicted> {
         let started = Instant::now();
-        let locks = FileLocks::open(self, Side::Consumers)?;
         let registry = registry_of(memories, self, Side::Consumers);
         let acks = memories.acks;
         let busy = |why: &str| Error::Busy { what: String::new(), why: why.to_owned() };
@@ -350,7 +365,9 @@ impl Channel {
             Err(_) if peers.is_dead(Side::Consumers, index) => Ok(()),
             other => other,
         };
-        match fence::evict(&registry, &locks, &acks, index, state, quiesce, &mut sweep)? {
+        let fenced = fence::evict(&registry, locks, &acks, index, state, quiesce, &mut sweep)?;
+        locks.check()?;
+        match fenced {
             Fenced::Settled => Ok(Evicted::Fenced { events }),
             Fenced::Unsettled => Err(busy(
                 "it is evicted, but a live worker announces the same events, or their producer lives and does not \
@@ -363,6 +380,11 @@ impl Channel {
         }
     }
 
+    fn may_not_evict(&self) -> Error {
+        let why = "evicting is a consumer's right: it writes this file; run as a user who may".to_owned();
+        Error::NotAllowed { action: "evict through", path: self.paths().acks.clone(), why }
+    }
+
     fn side_path(&self, side: Side) -> &std::path::Path {
         match side {
             Side::Producers => &self.paths().ring,
@@ -372,17 +394,33 @@ impl Channel {
 }
 
 /// A producer's watch over the reader that holds it back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StuckReader {
+    /// What it evicts with: opened with the sender, because the process may have no right to do so later.
+    locks: FileLocks,
     /// Entry, state word, cursor and events of the reader when it was last seen to have moved.
     seen: Option<(usize, [u64; 3])>,
     since_ns: u64,
 }
 
 impl StuckReader {
+    /// Opens what evicting takes.
+    pub(crate) fn open(channel: &Channel) -> Result<StuckReader> {
+        Ok(StuckReader { locks: FileLocks::open(channel, Side::Consumers)?, seen: None, since_ns: 0 })
+    }
+
     /// Looks at the live reader in entry `index`, and evicts it if it has not moved for too long and is not
-    /// durable. Called about every ms while it holds a producer back; what fails is tried again then.
-    pub(crate) fn watch(&mut self, channel: &Channel, acks: &Trusted, index: usize) {
+    /// durable. Called about every ms while it holds a producer back; what another one is changing is tried again then.
+    ///
+    /// # Errors
+    /// Why it cannot be evicted.
+    pub(crate) fn watch(
+        &mut self,
+        channel: &Channel,
+        peers: &Kernel,
+        acks: &Trusted,
+        index: usize,
+    ) -> Result<()> {
         let load = |field| acks.load(layout::entry(index) + field, Edge::Plain);
         let now_ns = clock::monotonic_ns();
         let state = load(layout::STATE);
@@ -391,12 +429,19 @@ impl StuckReader {
             (self.seen, self.since_ns) = (seen, now_ns);
         }
         let is_stuck = now_ns.saturating_sub(self.since_ns) > channel.header().stuck_after_ns;
-        if is_stuck && load(layout::POLICY) & registry::DURABLE == 0 {
-            // The producer's own maps of `.acks` are read-only: this one is for the occasion.
-            // It takes a while, in which this reader may leave and another one come.
-            let generation = registry::generation(state);
-            let _ = channel.evict_or_kill(Side::Consumers, (index, Some(generation)), Duration::ZERO, false);
-            self.since_ns = now_ns;
+        if !is_stuck || load(layout::POLICY) & registry::DURABLE != 0 {
+            return Ok(());
+        }
+        self.since_ns = now_ns;
+        // The producer's own maps of `.acks` are read-only: another one is made for the occasion.
+        // It takes a while, in which this reader may leave and another one come.
+        let who = (index, Some(registry::generation(state)));
+        let evicted = self.locks.with(channel, Side::Consumers, |locks| {
+            channel.evict_with((peers, Some(locks)), Side::Consumers, who, Duration::ZERO, false)
+        });
+        match evicted? {
+            Err(error @ (Error::NotAllowed { .. } | Error::Io { .. } | Error::NoSpace { .. })) => Err(error),
+            _ => Ok(()),
         }
     }
 }

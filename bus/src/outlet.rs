@@ -65,6 +65,8 @@ pub trait Outlet {
     ) -> usize {
         0
     }
+    /// From the next claim on, at most `bytes` go by before one is not easy, as far as this kind counts them.
+    fn ease(&mut self, _bytes: u64) {}
     /// Prepares for `events` events that are published together.
     fn begin_batch(&mut self, _events: usize) {}
     /// Ends a batch.
@@ -134,6 +136,10 @@ impl Outlet for StreamOutlet {
         put: impl Fn(usize, &[u8]),
     ) -> usize {
         self.core.publish_all_easily(payloads, put)
+    }
+
+    fn ease(&mut self, bytes: u64) {
+        self.core.ease(bytes);
     }
 
     #[inline(always)]

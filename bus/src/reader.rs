@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use self::batch::Held;
 use crate::bridge::Watch;
-use crate::error::RecvError;
+use crate::error::{BLIND, RecvError};
 use crate::event::{Event, Located};
 use crate::inlet::{Found, Inlet};
 use crate::latency::{Measures, Recorder};
@@ -209,6 +209,12 @@ impl<R: Inlet> Reader<R> {
         self.member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) == Some(false)
     }
 
+    /// Whether the channel was removed, which a wait also says by [`RecvError::Removed`]. One system call. False in a fork
+    /// child.
+    pub fn is_removed(&self) -> bool {
+        self.member.is_removed()
+    }
+
     /// Whether there was a publisher since this handle joined, or joined with a past to read.
     fn had_publisher(&self) -> bool {
         self.tally.events > 0
@@ -375,7 +381,12 @@ impl<R: Inlet> Reader<R> {
             // What the last publisher did, it did before it was seen to have left.
             return self.poll()?.map(Some).ok_or(RecvError::Closed);
         }
-        self.poll()
+        match self.poll()? {
+            // What was published before the removal was seen is read first.
+            None if self.member.is_removed() => self.poll()?.map(Some).ok_or(RecvError::Removed),
+            None if self.member.peers.was_blind() => Err(RecvError::CannotRepair(BLIND)),
+            polled => Ok(polled),
+        }
     }
 
     #[cold]

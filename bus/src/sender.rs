@@ -11,6 +11,7 @@
 
 mod claim;
 mod numbers;
+mod outlook;
 mod room;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use bytemuck::NoUninit;
 
 use self::numbers::Numbers;
+use self::outlook::Outlook;
 use crate::bus::{Channel, SendOptions};
 use crate::channel::Overflow;
 use crate::copy::copy;
@@ -35,9 +37,6 @@ use crate::ring::park::Waker;
 use crate::wait::Wait;
 
 pub use self::claim::Claim;
-
-/// Operations between two notes of the time, for observers.
-const SEEN_EVERY: u64 = 1024;
 
 /// A registered producer of a channel. See the [module](self).
 #[derive(Debug)]
@@ -63,6 +62,8 @@ pub struct Sender<R: Outlet> {
     refused: Option<R::Refused>,
     /// The position that observers were told last, where they are not told each event.
     told: u64,
+    /// When to look up from publishing.
+    outlook: Outlook,
     /// The member's guard; one that tells every address space for a fork when nothing is ever easy, and while a claim is
     /// open.
     easy: ForkGuard,
@@ -81,6 +82,7 @@ impl<R: Outlet> Sender<R> {
         options: &SendOptions,
         wakes: u32,
         diversion: Option<Box<Diversion>>,
+        stuck: Option<StuckReader>,
     ) -> Sender<R> {
         let header = member.channel.header();
         let wait = options.wait;
@@ -90,7 +92,7 @@ impl<R: Outlet> Sender<R> {
             easy: usual,
             usual,
             open: None,
-            stuck: options.evict_stuck.then(StuckReader::default),
+            stuck,
             waker: Waker::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
             wakes,
             wait,
@@ -103,6 +105,7 @@ impl<R: Outlet> Sender<R> {
             numbers: Numbers::of(&member, &options.name),
             blocked: 0,
             told: ring.position_committed(),
+            outlook: Outlook::default(),
             ring,
             member,
         }
@@ -121,8 +124,8 @@ impl<R: Outlet> Sender<R> {
 
     #[inline(never)]
     fn try_publish_slowly(&mut self, payload: &[u8]) -> Result<u64, SendError> {
-        let header = self.plain_header(payload.len())?;
         self.prepare();
+        let header = self.plain_header(payload.len())?;
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
@@ -144,8 +147,8 @@ impl<R: Outlet> Sender<R> {
 
     #[inline(never)]
     fn publish_slowly(&mut self, payload: &[u8]) -> Result<u64, SendError> {
-        let header = self.plain_header(payload.len())?;
         self.prepare();
+        let header = self.plain_header(payload.len())?;
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
@@ -172,8 +175,8 @@ impl<R: Outlet> Sender<R> {
 
     /// Publishes a copy of `payload`, waiting at most `timeout` for room.
     pub fn publish_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<u64, SendError> {
-        let header = self.plain_header(payload.len())?;
         self.prepare();
+        let header = self.plain_header(payload.len())?;
         let body_bytes = frame::body_bytes(header) as u64;
         let claim = match self.ring.claim(body_bytes) {
             Ok(claim) => claim,
@@ -334,6 +337,9 @@ impl<R: Outlet> Sender<R> {
         if self.member.is_forked() {
             return Err(SendError::Forked);
         }
+        if self.outlook.is_removed() {
+            return Err(SendError::Removed);
+        }
         let body_max = self.ring.body_max().min(u32::MAX as u64) as usize;
         // Of a small slot the extensions may be more than there is.
         match body_max.checked_sub(extension_bytes) {
@@ -371,14 +377,17 @@ impl<R: Outlet> Sender<R> {
         if R::TELLS_EACH {
             let tally = self.ring.tally();
             self.member.note_tally(tally);
-            if tally.events.is_multiple_of(SEEN_EVERY) {
-                self.member.seen();
+            if self.outlook.is_due(tally.events) {
+                self.look_up(tally.events);
             }
         }
         let Memories { ring, acks, .. } = &self.member.memories;
-        self.waker.wake(ring, acks, &SharedFutex(*ring), || {
+        let moved = self.waker.wake(ring, acks, &SharedFutex(*ring), || {
             self.wakes.saturating_mul(events.min(u32::MAX as u64) as u32)
         });
+        if moved {
+            self.look_after_waking();
+        }
     }
 
     /// Before a claim that is not easy.
@@ -410,6 +419,10 @@ impl<R: Outlet> Sender<R> {
             return;
         }
         let position = self.ring.position_committed();
+        if self.outlook.is_due(position) {
+            self.look_up(position);
+            self.ring.ease(self.outlook.ease());
+        }
         if position - self.told >= self.member.channel.header().capacity_bytes / 16 {
             self.tell_now(position);
             self.member.seen();

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::audit::Audit;
 use crate::bridge::Watch;
 use crate::bus::Channel;
-use crate::error::RecvError;
+use crate::error::{BLIND, RecvError, why_not_locked};
 use crate::event::{Attributes, Event, Located, Origin};
 use crate::inlet::ORPHANS_MAX;
 use crate::latency::Recorder;
@@ -142,6 +142,8 @@ pub struct Worker {
     latency: Option<Box<Recorder>>,
     /// It has given up its place because the channel's files were harmed.
     is_harmed: bool,
+    /// Why the last look around could not hand on what a dead worker held.
+    cannot_repair: Option<&'static str>,
 }
 
 /// Sweeps what the dead owner of a worker's registry entry left. For registering.
@@ -213,6 +215,7 @@ impl Worker {
             look_every: 1,
             latency: Recorder::open(&member, true),
             is_harmed: false,
+            cannot_repair: None,
             member,
         }
     }
@@ -363,6 +366,12 @@ impl Worker {
             }
             false => RecvError::Evicted,
         }
+    }
+
+    /// Whether the channel was removed, which a wait also says by [`RecvError::Removed`]. One system call. False in a fork
+    /// child.
+    pub fn is_removed(&self) -> bool {
+        self.member.is_removed()
     }
 
     /// How many events are in this worker's hands.
@@ -605,23 +614,28 @@ impl Worker {
             return;
         }
         let acks = self.member.memories.acks;
+        let mut failed = Ok(());
         for index in 0..self.member.registry().used() {
             // Whoever evicted it has not handed back everything, or is about to.
             let closed = fence::kind(fence::of(&acks, index)) == fence::CLOSED;
             if closed && index != self.member.registered.index {
-                let _ = self.member.go_on_evicting(index, || {
+                let gone_on = self.member.go_on_evicting(index, || {
                     self.core.sweeper().sweep(&self.member.peers, Some(index)).unsettled == 0
                 });
+                failed = failed.and(gone_on);
             }
         }
         let dead: Vec<usize> = self.member.dead_of_own_side().collect();
         for index in dead {
             // Under the entry's janitor lock: one worker repairs, the others go on. What cannot be settled yet, or
-            // be locked, is met again in a ms.
-            let _ = self.member.bury(index, |index| {
+            // another one has locked, is met again in a ms.
+            let buried = self.member.bury(index, |index| {
                 self.core.sweeper().sweep(&self.member.peers, Some(index)).unsettled == 0
             });
+            failed = failed.and(buried.map(|_| ()));
         }
+        let blind = self.member.peers.was_blind().then_some(BLIND);
+        self.cannot_repair = failed.err().map(|error| why_not_locked(&error)).or(blind);
     }
 
     /// Repairs what the dead left, and finds out whether there is anything to wait for.
@@ -646,7 +660,16 @@ impl Worker {
         if !repaired && self.until_closed && self.producers_left() && self.is_finished() {
             return self.poll()?.map(Some).ok_or(RecvError::Closed);
         }
-        self.poll()
+        let polled = self.poll()?;
+        if polled.is_some() {
+            return Ok(polled);
+        }
+        if let Some(why) = self.cannot_repair {
+            // Others may be able to; this one would wait in silence for events that it can never hand out.
+            return Err(RecvError::CannotRepair(why));
+        }
+        // What was published before the removal was seen is taken first.
+        if self.member.is_removed() { self.poll()?.map(Some).ok_or(RecvError::Removed) } else { Ok(None) }
     }
 
     #[cold]

@@ -331,7 +331,7 @@ fn open_lock(directory: &Path, path: &Path) -> Result<File> {
     })
 }
 
-/// Removes a channel. Participants that are attached keep their memory and see no new peers. Waits for the
+/// Removes a channel. Participants that are attached keep their memory, read what is left in it, and are told that it was removed. Waits for the
 /// lock of the bus, at most [`LOCK_WAIT`].
 pub fn remove(base: &Path, channel: &ChannelName) -> Result<()> {
     let paths = channel.paths(base);
@@ -352,7 +352,11 @@ fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
     let data = [(&paths.ring, FileRole::Ring), (&paths.acks, FileRole::Acks)]
         .into_iter()
         .find_map(|(path, role)| read_header(path, role).ok()?.data_path);
+    let acks_file = open_to_mark(&paths.acks);
     let ring = unlink(&paths.ring)?;
+    if let Some(file) = acks_file {
+        mark_removed(&file);
+    }
     if let Some(data) = data {
         unlink_data(&data)?;
     }
@@ -364,6 +368,24 @@ fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
     unlink(&paths.latency)?;
     let acks = unlink(&paths.acks)?;
     Ok(ring || acks)
+}
+
+fn open_to_mark(path: &Path) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
+    options.open(path).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()))
+}
+
+/// Tells publishers that are attached, who load this word after each event. Where it cannot be written, or is changed by a
+/// sleeper at the same moment, they find out a little later by themselves: that is no error. The file is not mapped for it:
+/// its owner may cut it short.
+fn mark_removed(file: &File) {
+    let at = (HEADER_BYTES + layout::CONSUMERS_PARKED) as u64;
+    let mut word = [0; 8];
+    if file.read_exact_at(&mut word, at).is_ok() {
+        let marked = u64::from_le_bytes(word) | layout::REMOVED_MARK;
+        let _ = file.write_all_at(&marked.to_le_bytes(), at);
+    }
 }
 
 /// Clears away what a dead creator or remover left of a channel. The lock is held and there is no `.ring`.

@@ -21,15 +21,16 @@
 //! What it leaves out: children made by the bare `clone` system call while a [`LifeClaim`] is open keep its
 //! description (`fork_window.rs`).
 
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 
 use nix::sys::stat::fstat;
 
+use super::descriptor::{self, open_again};
 use super::fork::{ForkGuard, page_bytes};
 use super::fork_window::HiddenFd;
 use super::lock;
@@ -50,6 +51,12 @@ impl FileId {
     pub fn of(fd: impl AsFd) -> io::Result<FileId> {
         let status = fstat(fd)?;
         Ok(FileId { device: status.st_dev, inode: status.st_ino })
+    }
+}
+
+impl From<&Metadata> for FileId {
+    fn from(about: &Metadata) -> FileId {
+        FileId { device: about.dev(), inode: about.ino() }
     }
 }
 
@@ -94,6 +101,27 @@ impl LifeClaim {
             Ok(file)
         })?;
         Ok(LifeClaim { file, path, expected, life: None, page_bytes })
+    }
+
+    /// As [`Self::open`], of the file that `opened` is open on, also when its name is gone; `path` is where it was found.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_again(opened: impl AsFd, path: impl Into<PathBuf>, expected: FileId) -> Result<LifeClaim> {
+        let path = path.into();
+        let mut page_bytes = 0;
+        let file = HiddenFd::open(|| {
+            let file = open_again(opened.as_fd(), &path, expected, true);
+            let file = file.map_err(|error| Error::io("open", &path, error))?;
+            page_bytes = smallest_mapping_bytes(file.as_fd(), &path)?;
+            Ok(file)
+        })?;
+        Ok(LifeClaim { file, path, expected, life: None, page_bytes })
+    }
+
+    /// Whether the descriptor is still the one that was opened: code of the same process may have closed or replaced it.
+    pub fn is_intact(&self) -> bool {
+        self.file.is_intact()
     }
 
     /// Takes the janitor lock of entry `index`: the right to sweep, register in and free it. `false` if another
@@ -241,6 +269,19 @@ impl Probe {
         Ok(Probe { fd: file.into_raw_fd(), path, expected })
     }
 
+    /// As [`Self::open`], of the file that `opened` is open on, also when its name is gone; `path` is where it was found.
+    ///
+    /// # Errors
+    /// As [`LifeClaim::open`].
+    pub fn open_again(opened: impl AsFd, path: impl AsRef<Path>, expected: FileId) -> Result<Probe> {
+        let path = path.as_ref();
+        let path = std::path::absolute(path).map_err(|error| Error::io("find", path, error))?;
+        let file = open_again(opened.as_fd(), &path, expected, false);
+        let file = file.map_err(|error| Error::io("open", &path, error))?;
+        smallest_mapping_bytes(file.as_fd(), &path)?;
+        Ok(Probe { fd: file.into_raw_fd(), path, expected })
+    }
+
     /// Whether the participant in entry `index` lives. Two system calls, about 0.7 us; two more for a death, about
     /// 1.1 us; and a few when the descriptor must be opened again.
     pub fn life(&mut self, index: usize) -> Liveness {
@@ -307,7 +348,9 @@ impl Drop for Probe {
 /// Opens without creating, following a last symbolic link or blocking on whatever may be there.
 fn open_file(path: &Path, write: bool) -> io::Result<OwnedFd> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    OpenOptions::new().read(true).write(write).custom_flags(flags).open(path).map(OwnedFd::from)
+    let mut options = OpenOptions::new();
+    options.read(true).write(write).custom_flags(flags);
+    descriptor::open(&options, path).map(OwnedFd::from)
 }
 
 fn check_identity(fd: BorrowedFd<'_>, path: &Path, expected: FileId) -> Result<()> {

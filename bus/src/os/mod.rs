@@ -6,6 +6,7 @@
 pub mod act_as;
 pub mod clock;
 pub mod counter;
+pub mod descriptor;
 pub mod eventfd;
 pub mod fork;
 pub(crate) mod fork_window;

@@ -46,15 +46,24 @@ impl Waker {
         Waker { wake_at, parked_at, last_seen: u64::MAX }
     }
 
-    /// Wakes up to `asked` sleepers if there may be any. The caller has just changed the ring.
+    /// Wakes up to `asked` sleepers if there may be any, and says whether there might have been. The caller has just changed
+    /// the ring.
     #[inline(always)]
-    pub fn wake<M: Memory, F: Futex>(&mut self, own: &M, peers: &M, futex: &F, asked: impl FnOnce() -> u32) {
+    pub fn wake<M: Memory, F: Futex>(
+        &mut self,
+        own: &M,
+        peers: &M,
+        futex: &F,
+        asked: impl FnOnce() -> u32,
+    ) -> bool {
         // PARK: the change of the ring comes before the look at `parked`; the sleeper's membarrier sees to it.
         own.light_fence(Edge::Park);
         let parked = peers.load(self.parked_at, Edge::Plain);
-        if parked != self.last_seen {
+        let moved = parked != self.last_seen;
+        if moved {
             self.wake_slowly(own, futex, asked(), parked);
         }
+        moved
     }
 
     #[cold]

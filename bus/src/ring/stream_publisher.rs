@@ -145,6 +145,8 @@ pub struct StreamPublisher<M> {
     gates: Gates,
     history: History,
     limit: u64,
+    /// How many bytes may go by the easy path before its owner is to take the slow one.
+    ease_bytes: u64,
     /// Cuts the easy path short where the depth may come to the high watermark.
     pressure: Pressure,
 }
@@ -189,6 +191,7 @@ impl<M: Memory> StreamPublisher<M> {
             gates: Gates::new(consumers),
             history: History::resume(anchors),
             limit: end.position,
+            ease_bytes: u64::MAX,
             pressure: Pressure::new(None),
         })
     }
@@ -196,6 +199,11 @@ impl<M: Memory> StreamPublisher<M> {
     /// The same, telling the pressure.
     pub fn with_watermarks(self, marks: Option<Watermarks>) -> Self {
         StreamPublisher { pressure: Pressure::new(marks), ..self }
+    }
+
+    /// From the next slow path on, at most `bytes` go by before the one after it.
+    pub fn ease(&mut self, bytes: u64) {
+        self.ease_bytes = bytes;
     }
 
     /// Where the next event will be committed, and how many were before it.
@@ -272,8 +280,10 @@ impl<M: Memory> StreamPublisher<M> {
         {
             return Err(Refused::Gate(reader));
         }
-        self.front.easy_until =
-            ((position | self.front.mask) + 1).min(self.limit - frame::HEADER).min(self.pressure.until);
+        self.front.easy_until = ((position | self.front.mask) + 1)
+            .min(self.limit - frame::HEADER)
+            .min(self.pressure.until)
+            .min(end.saturating_add(self.ease_bytes));
         Ok(self.front.begin(&self.data, Claim { start: position + padding, padding, body_bytes }))
     }
 

@@ -108,8 +108,8 @@ impl<R: Outlet> Sender<R> {
         }
         let flags = attributes.flags();
         let extension_bytes = frame::extension_bytes(flags);
-        let body_bytes = self.check(payload_bytes, extension_bytes)?;
         self.prepare();
+        let body_bytes = self.check(payload_bytes, extension_bytes)?;
         let claim = match (self.ring.claim(body_bytes as u64), timeout) {
             (Ok(claim), _) => claim,
             (Err(refused), None) => self.claim_by_policy(body_bytes as u64, refused)?,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Sender;
 use crate::channel::Overflow;
-use crate::error::SendError;
+use crate::error::{BLIND, SendError, why_not_locked};
 use crate::event::{Attributes, Origin};
 use crate::layout;
 use crate::member::Member;
@@ -59,7 +59,7 @@ impl<R: Outlet> Sender<R> {
         body_bytes: u64,
         refused: R::Refused,
     ) -> Result<R::Claim, SendError> {
-        self.member.seen();
+        self.look_while_full()?;
         self.claim_past_the_dead(body_bytes, refused).map_err(|(refused, repair)| {
             self.note_blocked(refused);
             match repair {
@@ -111,6 +111,7 @@ impl<R: Outlet> Sender<R> {
             // With lossy readers only a topic's slot that is being written refuses, for a moment.
             Overflow::Block | Overflow::LossyReaders => self.claim_waiting(body_bytes, refused, None),
             Overflow::DropNewest | Overflow::Divert => {
+                self.look_while_full()?;
                 // Repaired first, so that a dead reader does not make the channel drop for ever.
                 let (refused, _) = match self.claim_past_the_dead(body_bytes, refused) {
                     Ok(claim) => return Ok(claim),
@@ -188,7 +189,16 @@ impl<R: Outlet> Sender<R> {
                         Err((again, _)) => refused = again,
                     }
                     if let (Some(stuck), Some(reader)) = (&mut self.stuck, self.ring.gate(refused)) {
-                        stuck.watch(&self.member.channel, &self.member.memories.acks, reader);
+                        let Member { channel, peers, memories, .. } = &self.member;
+                        if let Err(error) = stuck.watch(channel, peers, &memories.acks, reader) {
+                            break Err(SendError::CannotRepair(why_not_locked(&error)));
+                        }
+                    }
+                    if self.member.is_removed() {
+                        break Err(self.outlook.removed());
+                    }
+                    if self.member.peers.was_blind() {
+                        break Err(SendError::CannotRepair(BLIND));
                     }
                     self.member.seen();
                     self.member.note(layout::WAIT_SINCE_NS, waiting.since_ns());
