@@ -91,6 +91,9 @@ const (
 	ErrClaim Code = C.RAILBUS_CLAIM
 	// ErrWrongVersion says that the library is of another version than the header this package was compiled with.
 	ErrWrongVersion Code = C.RAILBUS_WRONG_VERSION
+	// ErrRemoved says that the channel was removed while this participant was attached, and that everything in it was read.
+	// Nobody finds it any more: attach again.
+	ErrRemoved Code = C.RAILBUS_REMOVED
 	// ErrNotSequenced says that the publisher does not number its events: open it with a name and Sequenced.
 	ErrNotSequenced Code = C.RAILBUS_NOT_SEQUENCED
 	// ErrPanic says that railbus has a bug. The handle can only be closed.
@@ -106,7 +109,7 @@ var symbols = map[Code]string{
 	ErrEvicted: "EVICTED", ErrTooLong: "TOO_LONG", ErrNoWorker: "NO_WORKER", ErrClosed: "CLOSED_HANDLE",
 	ErrWrongLength: "WRONG_LENGTH", ErrNotHeld: "NOT_HELD", ErrClaim: "CLAIM", ErrWrongVersion: "WRONG_VERSION",
 	ErrPanic: "PANIC", ErrPublishedBefore: "PUBLISHED_BEFORE",
-	ErrNotSequenced: "NOT_SEQUENCED", ErrEndOfJournal: "END", ErrDiverted: "DIVERTED",
+	ErrNotSequenced: "NOT_SEQUENCED", ErrEndOfJournal: "END", ErrDiverted: "DIVERTED", ErrRemoved: "REMOVED",
 }
 
 // String returns the name the code has in railbus.h, without RAILBUS_ in front: "TIMED_OUT".

@@ -159,6 +159,26 @@ def evicted(place: Place) -> None:
         subscriber.recv(0)
 
 
+def removed_reader(place: Place) -> None:
+    with place.make("stream").subscriber() as subscriber:
+        place.bus.remove(place.probe)
+        subscriber.recv(60)
+
+
+def removed_worker(place: Place) -> None:
+    with place.make("queue").worker() as worker:
+        place.bus.remove(place.probe)
+        worker.take(60)
+
+
+def removed_sender(place: Place) -> None:
+    with place.make("topic").publisher() as publisher:
+        place.bus.remove(place.probe)
+        # One may be on its way.
+        for _ in range(2):
+            publisher.publish(EIGHT)
+
+
 def receive(kind: Kind, timeout: float) -> Callable[[Place], None]:
     def probe(place: Place) -> None:
         channel = place.make(kind)
@@ -257,6 +277,9 @@ PROBES: dict[str, Callable[[Place], object]] = {
     "not_held": not_held,
     "claim_open": claim_open,
     "evicted": evicted,
+    "removed_reader": removed_reader,
+    "removed_worker": removed_worker,
+    "removed_sender": removed_sender,
     "closed_sender": closed_sender,
     "closed_reader": closed_reader,
     "closed_worker": closed_worker,

@@ -415,7 +415,8 @@ impl<R: Outlet> Sender<R> {
     /// committed behind that position, which must therefore be retained: it is renewed on the slow path that every
     /// eighth of the ring takes.
     fn tell(&mut self) {
-        if R::TELLS_EACH {
+        // In a fork child the maps are not there.
+        if R::TELLS_EACH || self.member.is_forked() {
             return;
         }
         let position = self.ring.position_committed();

@@ -165,6 +165,7 @@ impl Probe {
                 channel.evict(Side::Consumers, index, Duration::ZERO)?;
                 Ok(reader.try_recv().map(drop)?)
             }
+            "removed_reader" | "removed_worker" | "removed_sender" => self.removed(&self.name),
             "forked" => self.fork(),
             "claim_open" | "closed_sender" | "closed_reader" | "closed_worker" | "closed_channel"
             | "closed_bus" => Err(Failed("UNSUPPORTED", String::new())),
@@ -196,6 +197,32 @@ impl Probe {
         sender.publish(&payload)?;
         let event = reader.receive()?;
         if *event == *payload { Ok(()) } else { Err(Failed("CORRUPT", "another payload".into())) }
+    }
+
+    /// Removes the channel under a participant.
+    fn removed(&self, who: &str) -> Result<(), Failed> {
+        let long = Duration::from_secs(60);
+        let channel = self.make(Kind::Queue)?;
+        let remove = || self.bus.remove(&self.name);
+        match who {
+            "removed_reader" => {
+                let mut reader = channel.tap(&SubscribeOptions::default())?;
+                remove()?;
+                Ok(reader.recv_timeout(long).map(drop)?)
+            }
+            "removed_worker" => {
+                let mut worker = channel.worker(&WorkOptions::default())?;
+                remove()?;
+                Ok(worker.take_timeout(long).map(drop)?)
+            }
+            _ => {
+                let mut sender = channel.producer(&SendOptions::default())?;
+                remove()?;
+                // One may be on its way.
+                let _ = sender.try_publish(ONE);
+                Ok(sender.try_publish(ONE).map(drop)?)
+            }
+        }
     }
 
     fn fork(&self) -> Result<(), Failed> {

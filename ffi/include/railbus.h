@@ -213,6 +213,12 @@
 #define RAILBUS_WRONG_VERSION -20
 
 /**
+ * The channel was removed while this participant was attached, and everything in it was read: nobody finds it any more.
+ * Attach again.
+ */
+#define RAILBUS_REMOVED -21
+
+/**
  * The sender does not number its events: open it with a name and `RAILBUS_SEQUENCED`.
  */
 #define RAILBUS_NOT_SEQUENCED -22
@@ -2093,7 +2099,7 @@ int32_t railbus_reader_close(struct railbus_reader *reader, struct railbus_error
  * receives, releases or closes.
  *
  * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_LOST`, `RAILBUS_CLOSED`, `RAILBUS_EVICTED`,
- * `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+ * `RAILBUS_REMOVED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
  */
 int32_t railbus_receive(struct railbus_reader *reader,
                         uint64_t timeout_ns,

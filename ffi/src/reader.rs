@@ -211,7 +211,7 @@ pub unsafe extern "C" fn railbus_reader_close(reader: *mut railbus_reader, error
 /// receives, releases or closes.
 ///
 /// Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_LOST`, `RAILBUS_CLOSED`, `RAILBUS_EVICTED`,
-/// `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+/// `RAILBUS_REMOVED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_receive(
     reader: *mut railbus_reader,

@@ -73,6 +73,9 @@ pub const RAILBUS_NOT_HELD: i32 = -18;
 pub const RAILBUS_CLAIM: i32 = -19;
 /// The header and the library are of different versions.
 pub const RAILBUS_WRONG_VERSION: i32 = -20;
+/// The channel was removed while this participant was attached, and everything in it was read: nobody finds it any more.
+/// Attach again.
+pub const RAILBUS_REMOVED: i32 = -21;
 /// The sender does not number its events: open it with a name and `RAILBUS_SEQUENCED`.
 pub const RAILBUS_NOT_SEQUENCED: i32 = -22;
 /// A bug in railbus: it panicked. The handle can only be closed.
@@ -172,6 +175,8 @@ impl From<SendError> for Failure {
             SendError::Dropped => RAILBUS_DROPPED,
             SendError::Diverted { .. } => RAILBUS_DIVERTED,
             SendError::Evicted => RAILBUS_EVICTED,
+            SendError::Removed => RAILBUS_REMOVED,
+            SendError::CannotRepair(_) => RAILBUS_NOT_ALLOWED,
             SendError::Forked => RAILBUS_FORKED,
             SendError::Corrupt(_) => RAILBUS_CORRUPT,
             SendError::NotSequenced => RAILBUS_NOT_SEQUENCED,
@@ -188,6 +193,8 @@ impl From<RecvError> for Failure {
             RecvError::TimedOut => RAILBUS_TIMED_OUT,
             RecvError::Closed => RAILBUS_CLOSED,
             RecvError::Evicted => RAILBUS_EVICTED,
+            RecvError::Removed => RAILBUS_REMOVED,
+            RecvError::CannotRepair(_) => RAILBUS_NOT_ALLOWED,
             RecvError::Forked => RAILBUS_FORKED,
             RecvError::Corrupt(_) => RAILBUS_CORRUPT,
             RecvError::HandsFull => RAILBUS_BUSY,
@@ -247,6 +254,7 @@ pub extern "C" fn railbus_describe(code: i32) -> *const c_char {
         RAILBUS_FORKED => c"the handle was made before fork()",
         RAILBUS_IO => c"an operating system call failed",
         RAILBUS_EVICTED => c"this participant was evicted",
+        RAILBUS_REMOVED => c"the channel was removed",
         RAILBUS_TOO_LONG => c"the event is too long for the channel",
         RAILBUS_NO_WORKER => c"the queue is full and has no live worker",
         RAILBUS_CLOSED_HANDLE => c"the handle is closed, or of another type",

@@ -87,6 +87,7 @@ const char *symbol(int32_t result) {
         {RAILBUS_NOT_HELD, "NOT_HELD"},
         {RAILBUS_CLAIM, "CLAIM"},
         {RAILBUS_WRONG_VERSION, "WRONG_VERSION"},
+        {RAILBUS_REMOVED, "REMOVED"},
         {RAILBUS_NOT_SEQUENCED, "NOT_SEQUENCED"},
         {RAILBUS_PANIC, "PANIC"},
     };

@@ -313,6 +313,32 @@ static int32_t evicted(void) {
     return receive_for(0);
 }
 
+static void remove_it(void) {
+    must(railbus_bus_remove(bus, name, RAILBUS_ZERO_TERMINATED, &error), &error, "remove");
+}
+
+static int32_t removed_reader(void) {
+    make(RAILBUS_STREAM);
+    read_too();
+    remove_it();
+    return receive_for(WAIT_NS);
+}
+
+static int32_t removed_worker(void) {
+    railbus_job job;
+    make(RAILBUS_QUEUE);
+    work_too();
+    remove_it();
+    return railbus_take(worker, WAIT_NS, &job, &error);
+}
+
+static int32_t removed_sender(void) {
+    send_to(RAILBUS_TOPIC);
+    remove_it();
+    publish_one(0); /* It may be on its way. */
+    return publish_one(0);
+}
+
 static int32_t closed_sender(void) {
     send_to(RAILBUS_STREAM);
     must(railbus_sender_close(sender, &error), &error, "close");
@@ -383,7 +409,9 @@ static const struct {
     PROBE(dropped),          PROBE(no_worker),
     PROBE(lost),             PROBE(closed),
     PROBE(not_held),         PROBE(claim_open),
-    PROBE(evicted),          PROBE(closed_sender),
+    PROBE(evicted),          PROBE(removed_reader),
+    PROBE(removed_worker),   PROBE(removed_sender),
+    PROBE(closed_sender),
     PROBE(closed_reader),    PROBE(closed_worker),
     PROBE(closed_channel),   PROBE(closed_bus),
     PROBE(forked),

@@ -285,6 +285,29 @@ var probes = map[string]func(*probing) error{
 		_, err := reader.TryRecv()
 		return err
 	},
+	"removed_reader": func(probe *probing) error {
+		probe.make(railbus.Stream)
+		reader := probe.reader(railbus.SubscriberOptions{})
+		must(0, probe.bus.Remove(probe.name))
+		_, err := soon(reader.Recv)
+		return err
+	},
+	"removed_worker": func(probe *probing) error {
+		probe.make(railbus.Queue)
+		worker := probe.worker()
+		must(0, probe.bus.Remove(probe.name))
+		_, err := soon(worker.Take)
+		return err
+	},
+	"removed_sender": func(probe *probing) error {
+		probe.make(railbus.Topic)
+		sender := probe.sender()
+		must(0, probe.bus.Remove(probe.name))
+		// One may be on its way.
+		sender.TryPublish(eight)
+		_, err := sender.TryPublish(eight)
+		return err
+	},
 	"closed_sender": func(probe *probing) error {
 		probe.make(railbus.Stream)
 		sender := probe.sender()

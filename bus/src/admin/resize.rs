@@ -165,6 +165,10 @@ impl Channel {
     fn quiet(&self, wait: Duration) -> Result<Fence> {
         let started = Instant::now();
         loop {
+            if self.is_removed()? {
+                let why = "it was removed, or made anew, meanwhile; attach again".to_owned();
+                return Err(Error::Busy { what: format!("channel {}", self.name()), why });
+            }
             if let Some(fence) = Fence::try_take(self.attached())? {
                 return Ok(fence);
             }

@@ -85,7 +85,7 @@ impl Replacement {
         let paths = &new.paths;
         let _lock = BusLock::take(&paths.directory, LOCK_WAIT)?;
         if old.is_removed()? {
-            let why = "it was removed, or made anew, meanwhile; look again";
+            let why = "it was removed, or made anew, meanwhile; attach again";
             return Err(Error::Busy { what: format!("channel {}", old.name), why: why.to_owned() });
         }
         tidy(paths)?;

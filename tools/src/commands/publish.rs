@@ -11,15 +11,20 @@ use crate::open::{self, OwnerArgs};
 use crate::output::print_json;
 use crate::progress::Progress;
 use crate::units::{parse_bytes, parse_time};
+use nix::poll::{PollFd, PollFlags, poll};
 use railbus::outlet::Outlet;
 use railbus::sender::Sender;
 use railbus::{
     Attributes, ChannelName, ChannelOptions, Error, Kind, Overflow, SendError, SendOptions, TraceContext,
 };
 use serde_json::json;
-use std::io::{ErrorKind, IsTerminal, Read};
+use std::io::IsTerminal;
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+
+/// How often a look goes to the channel while no input comes, in ms.
+const LOOK_EVERY_MS: u16 = 100;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -190,23 +195,24 @@ impl<'a, R: Outlet> Pump<'a, R> {
     }
 
     fn run(mut self) -> Outcome {
-        let outcome = self.pump();
+        // The last events may have gone to nobody.
+        let outcome = self.pump().and_then(|()| self.check_removed());
         self.finish(outcome)
     }
 
     fn pump(&mut self) -> Outcome {
         self.await_subscribers()?;
         self.started = Instant::now();
-        let mut input = std::io::stdin().lock();
         let mut buffer = vec![0u8; READ_BYTES.max(2 * self.cut.input_bytes(self.sender.payload_max()))];
         let (mut filled, mut at_end) = (0, false);
         let mut found = Vec::with_capacity(BATCH_EVENTS);
         while !at_end && self.left() > 0 {
-            match input.read(&mut buffer[filled..]) {
+            self.await_input()?;
+            match nix::unistd::read(std::io::stdin(), &mut buffer[filled..]) {
                 Ok(0) => at_end = true,
                 Ok(count) => filled += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io("read", "standard input", error).into()),
+                Err(nix::Error::EINTR) => continue,
+                Err(error) => return Err(Error::io("read", "standard input", error.into()).into()),
             }
             let mut used = 0;
             loop {
@@ -234,8 +240,31 @@ impl<'a, R: Outlet> Pump<'a, R> {
         self.args.count.map_or(u64::MAX, |count| count.saturating_sub(self.progress.events()))
     }
 
+    /// Waits for input. A channel that is removed meanwhile ends it: there may be no input, and so no event, for a long time.
+    fn await_input(&self) -> Outcome {
+        let stdin = std::io::stdin();
+        loop {
+            let mut waits = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut waits, LOOK_EVERY_MS) {
+                Ok(0) => self.check_removed()?,
+                // What is wrong with the input, reading says.
+                Ok(_) => return Ok(()),
+                Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(Error::io("wait for", "standard input", error.into()).into()),
+            }
+        }
+    }
+
+    fn check_removed(&self) -> Outcome {
+        match self.sender.is_removed() {
+            true => Err(send_failed(&self.args.channel, SendError::Removed)),
+            false => Ok(()),
+        }
+    }
+
     fn await_subscribers(&self) -> Outcome {
         while self.sender.readers() < self.args.wait_subscribers {
+            self.check_removed()?;
             if self.args.timeout.is_some_and(|timeout| self.started.elapsed() >= timeout) {
                 let what = format!(
                     "{} subscribers of {} ({} are attached)",

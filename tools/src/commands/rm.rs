@@ -20,8 +20,8 @@ Examples:
   railbus rm demo --all              every channel of a bus
 
 It asks if something would be lost: a queue's events that are not done, or what a durable subscription has not read. \
---force does not ask, and says what was lost. Processes that are attached keep the channel's memory until they leave, \
-but nobody finds it any more.";
+--force does not ask, and says what was lost. Nobody finds the channel any more. Processes that are attached read what is \
+left in it, and end with exit code 7: its publishers at the next event, its readers and workers when they wait.";
 
 /// Remove channels; asks if events would be lost that are not done, or not read by a durable subscription
 #[derive(Debug, clap::Args)]

@@ -40,6 +40,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_NOT_HELD
         RAILBUS_CLAIM
         RAILBUS_WRONG_VERSION
+        RAILBUS_REMOVED
         RAILBUS_NOT_SEQUENCED
         RAILBUS_PANIC
 

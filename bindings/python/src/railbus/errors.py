@@ -166,6 +166,13 @@ class EvictedError(Error):
     symbol = "EVICTED"
 
 
+class RemovedError(Error):
+    """The channel was removed while this participant was attached, and everything in it was read. Attach again."""
+
+    code = -21
+    symbol = "REMOVED"
+
+
 class TooLongError(Error, ValueError):
     """The event is larger than this channel takes."""
 
@@ -258,6 +265,7 @@ _BY_CODE: dict[int, type[Error]] = {
         ForkedError,
         IoError,
         EvictedError,
+        RemovedError,
         TooLongError,
         NoWorkerError,
         ClosedHandleError,
