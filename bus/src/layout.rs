@@ -237,6 +237,7 @@ pub mod journal {
         NO_SPACE: 336, 8, "journaller", "1 while the disk is full";
         SKIPPED_FROM: 344, 8, "journaller", "where the journal ended when its cursor passed positions that carry no event";
         SKIPPED_TO: 352, 8, "journaller", "the first position behind those; 0 while the two are being changed";
+        CRASHES: 360, 8, "journaller", "how often a recorder of this channel has panicked";
         GAPS: 384, 8, "journaller", "how many gaps there were since it started";
         GAP: 392, 384, "journaller", "the last 16 gaps: first missing position, first behind it, reason";
         ERROR: 1024, 512, "journaller", "poisoned: what happened, UTF-8, zero-padded";

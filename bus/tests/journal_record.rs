@@ -11,7 +11,7 @@ use railbus::outlet::Outlet;
 use railbus::sender::Sender;
 use railbus::{
     Channel, Error, JournalState, Kind, Overflow, Recorder, RecorderOptions, Recorders, SendError,
-    SendOptions, SyncPolicy,
+    SendOptions, SubscribeOptions, SyncPolicy,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -157,6 +157,111 @@ fn large_events_go_in_pieces() {
     recorder.stop().expect("a clean end");
     let held = held(&place.directory("c"));
     assert!(held.events == sent && held.gaps.is_empty(), "{} of {}", held.events.len(), sent.len());
+}
+
+/// A durable cursor moves, segments end and publishers that number their events appear while large events are half
+/// staged: states are due among their pieces, and wait.
+#[test]
+fn states_wait_while_large_events_are_staged() {
+    let place = Place::new();
+    let options = railbus::ChannelOptions::new(Kind::Stream).capacity_bytes(16 << 20);
+    let channel = place.bus().create("c", &options).expect("a channel");
+    let options = RecorderOptions {
+        staging_bytes: 1 << 20,
+        state_every: Duration::from_micros(100),
+        depth: 1,
+        ..quick()
+    };
+    let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
+    let named = SubscribeOptions { name: "moves".into(), durable: true, ..SubscribeOptions::default() };
+    let mut subscriber = channel.subscriber(&named).expect("a subscriber");
+    let numbered = SendOptions { name: "numbers".into(), sequenced: true, ..SendOptions::default() };
+    let mut sender = channel.publisher(&numbered).expect("a publisher");
+    let mut sent = Vec::new();
+    let reads = std::thread::spawn(move || {
+        for _ in 0..60 {
+            subscriber.recv_timeout(LONG).expect("an event");
+        }
+    });
+    for number in 0..60u64 {
+        // Some are larger than all staging.
+        let payload = event(number, if number % 10 == 9 { 4_000_000 } else { 900_000 });
+        let position = sender.publish_timeout(&payload, LONG).expect("room");
+        sent.push((position, payload));
+    }
+    reads.join().expect("it reads all");
+    let last = sent.last().expect("events").0;
+    channel.wait_durable(last, LONG).expect("durable");
+    let status = recorder.status().expect("a status");
+    assert!(status.error.is_none() && !status.crashed, "{status:?}");
+    recorder.stop().expect("a clean end");
+    let held = held(&place.directory("c"));
+    let held_payloads = held.events.iter().map(|(position, body)| (*position, &body[body.len() - 8..]));
+    let sent_payloads = sent.iter().map(|(position, payload)| (*position, &payload[payload.len() - 8..]));
+    assert!(
+        held_payloads.eq(sent_payloads) && held.gaps.is_empty(),
+        "{} of {}",
+        held.events.len(),
+        sent.len()
+    );
+    assert!(held.states > 2, "states were recorded: {}", held.states);
+}
+
+/// Waits until a recorder of the channel says that it has panicked.
+fn await_crash(recorders: &Recorders, channel: &Channel) {
+    let begin = Instant::now();
+    let crashed = || recorders.statuses().iter().any(|one| one.channel == *channel.name() && one.crashed);
+    while !crashed() {
+        assert!(begin.elapsed() < LONG, "{:?}", recorders.statuses());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A recorder that panics says so to everybody who waits, other channels go on, and started anew it has lost nothing;
+/// also when the whole thread panics.
+#[test]
+fn a_recorder_that_panics_says_so_and_started_anew_it_has_lost_nothing() {
+    for whole_thread in [false, true] {
+        let place = Place::new();
+        let recorders = Recorders::start(None).expect("a thread");
+        let channels =
+            ["one", "other"].map(|name| place.bus().create(name, &small(Kind::Stream)).expect("one"));
+        let [one, other] = &channels;
+        for channel in &channels {
+            recorders.record(channel, place.journal(), &quick()).expect("it is recorded");
+        }
+        let mut sender = one.publisher(&SendOptions::default()).expect("a publisher");
+        sender.publish_durable(b"before", LONG).expect("durable");
+        match whole_thread {
+            false => recorders.crash(one.name()),
+            true => recorders.crash_thread(one.name()),
+        }
+        await_crash(&recorders, one);
+        let position = sender.publish(b"meanwhile").expect("room");
+        let error = one.wait_durable(position, LONG).expect_err("nothing records it");
+        assert!(matches!(error, Error::PeerGone { .. }), "{error}");
+        if whole_thread {
+            await_crash(&recorders, other);
+            recorders.stop_one(other.name()).expect("it is forgotten");
+            recorders.record(other, place.journal(), &quick()).expect("it is recorded again");
+        } else {
+            assert!(error.to_string().contains("panicked"), "{error}");
+            assert_eq!(one.journal_positions().expect("positions").crashes, 1);
+        }
+        let mut others = other.publisher(&SendOptions::default()).expect("a publisher");
+        others.publish_durable(b"recorded", LONG).expect("durable");
+        recorders.stop_one(one.name()).expect("it is forgotten");
+        assert!(recorders.statuses().iter().all(|status| status.channel != *one.name()));
+        recorders.record(one, place.journal(), &quick()).expect("it is recorded again");
+        one.wait_durable(position, LONG).expect("nothing is lost");
+        assert!(recorders.silence() < LONG);
+        for status in recorders.stop() {
+            assert!(status.error.is_none() && !status.crashed, "{status:?}");
+        }
+        let events = held(&place.directory("one")).events;
+        let payloads: Vec<&[u8]> = events.iter().map(|(_, body)| &body[..]).collect();
+        assert_eq!(payloads, [&b"before"[..], b"meanwhile"]);
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use railbus::journal::format::{
-    BLOCK_BYTES_MAX, BLOCKS_OFFSET, BlockHeader, BlockKind, Codec, PositionUnit, SECTOR_BYTES, SegmentHeader,
-    seal_offset,
+    BLOCK_BYTES_MAX, BLOCKS_OFFSET, BlockHeader, BlockKind, Codec, PositionUnit, RecordKind, SECTOR_BYTES,
+    SegmentHeader, seal_offset,
 };
 use railbus::journal::recovery::{self, Checks};
 use railbus::journal::staging::StageWords;
@@ -296,6 +296,27 @@ fn writes_in_flight_and_staging_are_bounded_and_full_is_said() {
     assert_eq!(stage.append(3_900), Ok(()), "a block is free");
     stage.settle();
     assert_eq!(stage.writer.written(), 6);
+}
+
+#[test]
+fn states_wait_for_the_end_of_a_large_event() {
+    let mut stage = Stage::new(options(SyncPolicy::Never), 3, 1);
+    let state = |stage: &mut Stage| stage.writer.append_state(RecordKind::Cursors, b"where they stand", 1);
+    assert_eq!(stage.append(20_000), Err(Full), "two blocks of it are staged");
+    assert!(stage.writer.is_within(0) && !stage.writer.is_within(1));
+    assert_eq!(state(&mut stage), Err(Full), "not among its pieces");
+    let mut tries = 0;
+    while stage.append(20_000).is_err() {
+        assert_eq!(state(&mut stage), Err(Full));
+        stage.settle();
+        tries += 1;
+        assert!(tries < 100);
+    }
+    assert!(!stage.writer.is_within(0));
+    stage.settle();
+    assert_eq!(state(&mut stage), Ok(()), "behind its last piece");
+    stage.settle();
+    assert_eq!(stage.writer.written(), 1);
 }
 
 #[test]

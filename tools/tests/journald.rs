@@ -212,3 +212,46 @@ fn what_cannot_be_recorded_is_told_with_an_exit_code() {
     let (code, errors) = base.fails(&format!("journald --journal {journal} --channels demo/* --mode lossy"));
     assert!(code == 2 && errors.contains("lossy"), "{code} {errors}");
 }
+
+/// A recorder that panics is started again, and when it goes on panicking the daemon seals the other channels, says why
+/// and ends with exit code 1; `info` and `stat` tell of it. The fault is put in by a debug build on request.
+#[test]
+fn a_recorder_that_panics_again_and_again_ends_the_daemon_and_is_told() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    for asked in ["demo/bad", "thread:demo/bad"] {
+        let (base, disk) = (Base::new(), disk());
+        for name in ["bad", "good"] {
+            base.fine(&format!("create demo/{name} --kind stream --capacity 64KiB"));
+        }
+        let line = format!(
+            "journald --journal {} --channels demo/* --segment-bytes 1MiB --staging-bytes 2MiB",
+            disk.path().display()
+        );
+        let mut daemon = base.spawn(base.command(&line).env("RAILBUS_TEST_CRASH_RECORDER", asked));
+        assert_eq!(daemon.read_line(), "ready\n");
+        let (status, errors) = daemon.end();
+        assert_eq!(status.code(), Some(1), "{errors}");
+        assert!(errors.contains("demo/bad: the recorder of demo/bad is gone: it has panicked"), "{errors}");
+        assert!(errors.contains("its recorder is started again in 500 ms"), "{errors}");
+        assert!(errors.contains("the recorder of demo/bad panics again and again"), "{errors}");
+        if asked == "demo/bad" {
+            assert!(errors.contains("demo/good: sealed at position"), "{errors}");
+            let info = base.json("info demo/bad --json");
+            assert_eq!(
+                (&info["journal"]["crashes"], &info["journal"]["state"]),
+                (&4.into(), &"poisoned".into())
+            );
+            assert!(base.fine("info demo/bad").contains("ITS RECORDER HAS PANICKED"));
+            let stat = base.fine("stat demo/bad --interval 10ms --json");
+            assert!(stat.contains("\"journal_crashes\":4"), "{stat}");
+        }
+        let mut again = journald(&base, disk.path(), "--channels demo/* --sync always");
+        base.fine_fed("pub demo/bad", b"recorded after all\n");
+        again.signal(libc::SIGTERM);
+        let (status, errors) = again.end();
+        assert!(status.success(), "{errors}");
+        assert_eq!(held(&base, &disk.path().join("demo/bad")), b"recorded after all\n");
+    }
+}

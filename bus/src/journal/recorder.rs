@@ -6,9 +6,13 @@
 //!
 //! A thread gives each of its recordings its round in turn. It polls while there is something to do, waits for the disk
 //! when everything depends on that, and sleeps, announced to the publishers of all its channels, when all are quiet.
-//! A recording that fails is poisoned, alone; the others go on.
+//! A recording that fails is poisoned, alone; the others go on. So is one whose own code panics: its status says
+//! [`crashed`](RecorderStatus::crashed), and it may be opened again. A thread that ends by a panic of its own says the
+//! same of all its recordings, and gets no further ones.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -62,6 +66,9 @@ pub struct RecorderStatus {
     pub removed: bool,
     /// What poisoned it.
     pub error: Option<String>,
+    /// Whether it was not the disk or the channel that failed, but the recorder itself, which panicked. What it had in
+    /// hand is kept: a recorder that is started anew goes on.
+    pub crashed: bool,
     /// How it was opened.
     pub report: OpenReport,
 }
@@ -70,6 +77,8 @@ enum Command {
     Add(Box<Recording>, OpenReport),
     Adjust(ChannelName, Box<RecorderOptions>),
     Stop(ChannelName, mpsc::Sender<Result<()>>),
+    Crash(ChannelName),
+    CrashThread,
 }
 
 #[derive(Debug, Default)]
@@ -78,8 +87,45 @@ struct Shared {
     statuses: Mutex<BTreeMap<ChannelName, RecorderStatus>>,
     bell: Bell,
     stop: AtomicBool,
+    /// The thread has ended by a panic: nobody obeys commands any more. Changed under the lock of `commands`.
+    dead: AtomicBool,
     /// CLOCK_MONOTONIC when the thread last went round.
     seen_ns: AtomicU64,
+}
+
+impl Shared {
+    /// Sends a command; false, and the command is dropped, when the thread has ended by a panic.
+    fn send(&self, command: Command) -> bool {
+        let mut commands = lock(&self.commands);
+        if self.is_dead() {
+            return false;
+        }
+        commands.push(command);
+        drop(commands);
+        self.bell.ring();
+        true
+    }
+
+    /// Whether the thread has ended by a panic. Relaxed: whoever sends a command looks under the lock of the commands.
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// The thread has panicked, outside of any one recording: its recordings have gone with it.
+    fn die(&self, why: &str) {
+        let commands = {
+            let mut commands = lock(&self.commands);
+            self.dead.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *commands)
+        };
+        // Whoever waits for an answer gets none, and learns so.
+        drop(commands);
+        for status in lock(&self.statuses).values_mut().filter(|status| status.error.is_none()) {
+            status.state = JournalState::Poisoned;
+            status.error = Some(crash_error(&status.channel, why).to_string());
+            status.crashed = true;
+        }
+    }
 }
 
 impl std::fmt::Debug for Command {
@@ -88,6 +134,8 @@ impl std::fmt::Debug for Command {
             Command::Add(..) => "Add",
             Command::Adjust(..) => "Adjust",
             Command::Stop(..) => "Stop",
+            Command::Crash(..) => "Crash",
+            Command::CrashThread => "CrashThread",
         })
     }
 }
@@ -95,6 +143,39 @@ impl std::fmt::Debug for Command {
 /// What a panic elsewhere does not make less true.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does a step of a recording. A panic in it is an error of this recording alone; the second value says so.
+fn guarded<T>(
+    recording: &mut Recording,
+    step: impl FnOnce(&mut Recording) -> Result<T>,
+) -> std::result::Result<T, (Error, bool)> {
+    match catch_unwind(AssertUnwindSafe(|| step(recording))) {
+        Ok(result) => result.map_err(|error| (error, false)),
+        Err(panic) => Err((crash_error(recording.channel.name(), &panic_text(&*panic)), true)),
+    }
+}
+
+fn thread_gone() -> Error {
+    Error::PeerGone {
+        what: "the journal's thread".into(),
+        why: "it has panicked; what it had in hand is kept for the next journaller, so try again".into(),
+    }
+}
+
+fn crash_error(channel: &ChannelName, why: &str) -> Error {
+    Error::PeerGone {
+        what: format!("the recorder of {channel}"),
+        why: format!(
+            "it has panicked: {why}. What it had in hand is kept for the next recorder; please report this fault"
+        ),
+    }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason was given").to_owned()
 }
 
 /// A thread that records.
@@ -116,8 +197,8 @@ impl Thread {
                 let go = pinned.is_ok();
                 // Whoever started this waits for the answer.
                 let _ = told.send(pinned);
-                if go {
-                    run(&for_thread);
+                if go && let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&for_thread))) {
+                    for_thread.die(&panic_text(&*panic));
                 }
             })
             .map_err(|error| Error::io("start a thread for", "the journal", error))?;
@@ -130,14 +211,29 @@ impl Thread {
         }
     }
 
-    fn send(&self, command: Command) {
-        lock(&self.shared.commands).push(command);
-        self.shared.bell.ring();
+    /// Sends a command; false when the thread has ended by a panic.
+    fn send(&self, command: Command) -> bool {
+        self.shared.send(command)
+    }
+
+    fn is_dead(&self) -> bool {
+        self.shared.is_dead()
+    }
+
+    /// Hands it a recording, of which there is a status from now on. False when the thread has ended by a panic.
+    fn add(&self, recording: Recording, report: &OpenReport) -> bool {
+        let status = status_of(&recording, report, JournalState::Recording, None);
+        let name = status.channel.clone();
+        lock(&self.shared.statuses).insert(name.clone(), status);
+        let sent = self.send(Command::Add(Box::new(recording), report.clone()));
+        if !sent {
+            lock(&self.shared.statuses).remove(&name);
+        }
+        sent
     }
 
     fn channels(&self) -> usize {
-        let waiting = lock(&self.shared.commands).iter().filter(|c| matches!(c, Command::Add(..))).count();
-        lock(&self.shared.statuses).len() + waiting
+        lock(&self.shared.statuses).len()
     }
 
     /// Stops it: everything is drained and sealed. The statuses tell what came of it.
@@ -146,10 +242,7 @@ impl Thread {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.bell.ring();
         match self.handle.take().map(JoinHandle::join) {
-            Some(Err(_)) => Err(Error::PeerGone {
-                what: "the journal's thread".into(),
-                why: "it has panicked; what it had in hand is kept for the next journaller".into(),
-            }),
+            Some(Err(_)) => Err(thread_gone()),
             _ => Ok(()),
         }
     }
@@ -175,6 +268,27 @@ struct Held {
     recording: Recording,
     report: OpenReport,
     round: Round,
+    /// What has failed, and whether that was a panic. It is poisoned in the next turn of the loop.
+    trouble: Option<(Error, bool)>,
+}
+
+impl Held {
+    /// Gives the recording a round; `None` when it fails, or has failed.
+    fn round(&mut self, wait: Duration) -> Option<Round> {
+        if self.trouble.is_some() {
+            return None;
+        }
+        match guarded(&mut self.recording, |recording| recording.round(wait)) {
+            Ok(round) => {
+                self.round = round;
+                Some(round)
+            }
+            Err(trouble) => {
+                self.trouble = Some(trouble);
+                None
+            }
+        }
+    }
 }
 
 fn run(shared: &Shared) {
@@ -192,21 +306,16 @@ fn run(shared: &Shared) {
             break;
         }
         let mut moved = false;
-        let mut failed = Vec::new();
         // The disk is waited for only where there is one to wait for.
         let alone = held.len() == 1;
-        for (i, one) in held.iter_mut().enumerate() {
+        for one in &mut held {
             let wait = if alone && one.round.in_flight { DISK_SLICE } else { Duration::ZERO };
-            match one.recording.round(wait) {
-                Ok(round) => {
-                    moved |= round.moved;
-                    one.round = round;
-                }
-                Err(error) => failed.push((i, error)),
-            }
+            moved |= one.round(wait).is_some_and(|round| round.moved);
         }
-        for (i, error) in failed.into_iter().rev() {
-            poison(shared, held.swap_remove(i), &error);
+        for i in (0..held.len()).rev() {
+            if let Some(trouble) = held[i].trouble.take() {
+                poison(shared, held.swap_remove(i), &trouble);
+            }
         }
         let now_ns = clock::monotonic_ns();
         shared.seen_ns.store(now_ns, Ordering::Relaxed);
@@ -225,11 +334,8 @@ fn run(shared: &Shared) {
             // With several, one of those that wait is waited for, each in its turn.
             if !alone {
                 turn = turn.wrapping_add(1);
-                if let Some(one) = held.iter_mut().filter(|one| one.round.in_flight).nth(turn % waiting)
-                    && let Ok(round) = one.recording.round(DISK_SLICE)
-                {
-                    // An error comes again in the next round.
-                    one.round = round;
+                if let Some(one) = held.iter_mut().filter(|one| one.round.in_flight).nth(turn % waiting) {
+                    one.round(DISK_SLICE);
                 }
             }
             continue;
@@ -257,15 +363,14 @@ fn sleep(shared: &Shared, held: &mut [Held], bell: u32) {
     // The second look: whoever publishes from here on sees the announcement.
     let mut most = SLEEP_MAX;
     for one in held.iter_mut() {
-        match one.recording.round(Duration::ZERO) {
-            Ok(round) if !round.moved && !round.in_flight => {
-                one.round = round;
+        match one.round(Duration::ZERO) {
+            Some(round) if !round.moved && !round.in_flight => {
                 if let Some(due_ns) = round.due_ns {
                     let now_ns = clock::monotonic_ns();
                     most = most.min(Duration::from_nanos(due_ns.saturating_sub(now_ns)));
                 }
             }
-            // Something to do, or an error that comes again in the next round.
+            // Something to do, or to say that it has failed.
             _ => return,
         }
     }
@@ -276,7 +381,7 @@ fn obey(shared: &Shared, held: &mut Vec<Held>, command: Command) {
     match command {
         Command::Add(recording, report) => {
             let round = Round { moved: false, in_flight: false, due_ns: None };
-            held.push(Held { recording: *recording, report, round });
+            held.push(Held { recording: *recording, report, round, trouble: None });
             tell_all(shared, held);
         }
         Command::Adjust(name, options) => {
@@ -293,27 +398,42 @@ fn obey(shared: &Shared, held: &mut Vec<Held>, command: Command) {
             // Whoever asked may have given up.
             let _ = answer.send(result);
         }
+        Command::Crash(name) => {
+            for one in held.iter_mut().filter(|one| *one.recording.channel.name() == name) {
+                let crash = guarded(&mut one.recording, |_| -> Result<()> { panic!("a test asked for it") });
+                one.trouble = crash.err();
+            }
+        }
+        Command::CrashThread => panic!("a test asked for it"),
     }
 }
 
 fn finish(shared: &Shared, mut one: Held) -> Result<()> {
-    match one.recording.finish() {
+    let finished = match one.trouble.take() {
+        Some(trouble) => Err(trouble),
+        None => guarded(&mut one.recording, Recording::finish),
+    };
+    match finished {
         Ok(()) => {
             tell(shared, &one, JournalState::Stopped, None);
             Ok(())
         }
-        Err(error) => {
-            let text = error.to_string();
-            one.recording.poison(&error);
-            tell(shared, &one, JournalState::Poisoned, Some(text));
-            Err(error)
+        Err(trouble) => {
+            poison(shared, one, &trouble);
+            Err(trouble.0)
         }
     }
 }
 
-fn poison(shared: &Shared, mut one: Held, error: &Error) {
-    one.recording.poison(error);
-    tell(shared, &one, JournalState::Poisoned, Some(error.to_string()));
+/// Gives a recording up: everybody who waits for it is told why.
+fn poison(shared: &Shared, mut one: Held, (error, crashed): &(Error, bool)) {
+    // A recorder that has panicked may do so again.
+    let _ = guarded(&mut one.recording, |recording| {
+        recording.poison(error, *crashed);
+        Ok(())
+    });
+    tell(shared, &one, JournalState::Poisoned, Some((error.to_string(), *crashed)));
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(one)));
 }
 
 fn tell_all(shared: &Shared, held: &[Held]) {
@@ -322,11 +442,21 @@ fn tell_all(shared: &Shared, held: &[Held]) {
     }
 }
 
-fn tell(shared: &Shared, one: &Held, state: JournalState, error: Option<String>) {
-    let (written, durable, end, events, bytes, no_space) = one.recording.figures();
-    let status = RecorderStatus {
-        channel: one.recording.channel.name().clone(),
-        directory: one.recording.directory().to_owned(),
+fn tell(shared: &Shared, one: &Held, state: JournalState, trouble: Option<(String, bool)>) {
+    let status = status_of(&one.recording, &one.report, state, trouble);
+    lock(&shared.statuses).insert(status.channel.clone(), status);
+}
+
+fn status_of(
+    recording: &Recording,
+    report: &OpenReport,
+    state: JournalState,
+    trouble: Option<(String, bool)>,
+) -> RecorderStatus {
+    let (written, durable, end, events, bytes, no_space) = recording.figures();
+    RecorderStatus {
+        channel: recording.channel.name().clone(),
+        directory: recording.directory().to_owned(),
         state,
         written,
         durable,
@@ -334,11 +464,11 @@ fn tell(shared: &Shared, one: &Held, state: JournalState, error: Option<String>)
         events,
         bytes,
         no_space,
-        removed: one.recording.is_removed(),
-        error,
-        report: one.report.clone(),
-    };
-    lock(&shared.statuses).insert(status.channel.clone(), status);
+        removed: recording.is_removed(),
+        crashed: trouble.as_ref().is_some_and(|(_, crashed)| *crashed),
+        error: trouble.map(|(error, _)| error),
+        report: report.clone(),
+    }
 }
 
 /// Records one channel, in a thread of this process, until it is stopped or dropped.
@@ -393,7 +523,9 @@ impl Recorder {
     ) -> Result<Recorder> {
         let thread = Thread::start(core)?;
         let (recording, report) = opening::open(channel, journal.as_ref(), options)?;
-        thread.send(Command::Add(Box::new(recording), report.clone()));
+        if !thread.add(recording, &report) {
+            return Err(thread_gone());
+        }
         Ok(Recorder { thread, channel: channel.name().clone(), report })
     }
 
@@ -445,17 +577,27 @@ impl Recorders {
     pub fn record(&self, channel: &Channel, journal: &Path, options: &RecorderOptions) -> Result<OpenReport> {
         let (recording, report) = opening::open(channel, journal, options)?;
         let mut threads = lock(&self.threads);
-        let at = match threads.iter().position(|thread| thread.channels() < CHANNELS_A_THREAD) {
+        // One that has died goes with the last of its recordings that was not started anew.
+        for thread in threads.iter().filter(|thread| thread.is_dead()) {
+            lock(&thread.shared.statuses).remove(channel.name());
+        }
+        threads.retain(|thread| !thread.is_dead() || !lock(&thread.shared.statuses).is_empty());
+        let takes = |thread: &Thread| !thread.is_dead() && thread.channels() < CHANNELS_A_THREAD;
+        let at = match threads.iter().position(takes) {
             Some(at) => at,
             None => {
-                threads.push(Thread::start(None)?);
+                let core = self.core.filter(|_| threads.iter().all(Thread::is_dead));
+                threads.push(Thread::start(core)?);
                 threads.len() - 1
             }
         };
-        threads[at].send(Command::Add(Box::new(recording), report.clone()));
-        Ok(report)
+        match threads[at].add(recording, &report) {
+            true => Ok(report),
+            false => Err(thread_gone()),
+        }
     }
 
+    /// The thread that records a channel, or is about to.
     fn thread_of(&self, name: &ChannelName) -> Option<Arc<Shared>> {
         let threads = lock(&self.threads);
         let found = threads.iter().find(|thread| lock(&thread.shared.statuses).contains_key(name));
@@ -466,8 +608,23 @@ impl Recorders {
     /// `options` needs a new start.
     pub fn adjust(&self, name: &ChannelName, options: &RecorderOptions) {
         if let Some(shared) = self.thread_of(name) {
-            lock(&shared.commands).push(Command::Adjust(name.clone(), Box::new(options.clone())));
-            shared.bell.ring();
+            shared.send(Command::Adjust(name.clone(), Box::new(options.clone())));
+        }
+    }
+
+    /// Makes the recorder of a channel panic, as an unforeseen fault would: for tests of what comes of that.
+    #[doc(hidden)]
+    pub fn crash(&self, name: &ChannelName) {
+        if let Some(shared) = self.thread_of(name) {
+            shared.send(Command::Crash(name.clone()));
+        }
+    }
+
+    /// Makes a recording thread itself panic, outside of any one recording.
+    #[doc(hidden)]
+    pub fn crash_thread(&self, name: &ChannelName) {
+        if let Some(shared) = self.thread_of(name) {
+            shared.send(Command::CrashThread);
         }
     }
 
@@ -478,9 +635,8 @@ impl Recorders {
     pub fn stop_one(&self, name: &ChannelName) -> Result<()> {
         let Some(shared) = self.thread_of(name) else { return Ok(()) };
         let (answer, answers) = mpsc::channel();
-        lock(&shared.commands).push(Command::Stop(name.clone(), answer));
-        shared.bell.ring();
-        // A thread that has gone has drained.
+        // A thread that has died has nothing to stop, and drops the command; one that has gone has drained.
+        shared.send(Command::Stop(name.clone(), answer));
         let result = answers.recv().unwrap_or(Ok(()));
         lock(&shared.statuses).remove(name);
         result
@@ -501,7 +657,9 @@ impl Recorders {
     pub fn silence(&self) -> Duration {
         let now_ns = clock::monotonic_ns();
         let threads = lock(&self.threads);
-        let oldest = threads.iter().map(|thread| thread.shared.seen_ns.load(Ordering::Relaxed)).min();
+        // Those that have died are no news to the watchdog: their recordings say so, and others go on with them.
+        let alive = threads.iter().filter(|thread| !thread.is_dead());
+        let oldest = alive.map(|thread| thread.shared.seen_ns.load(Ordering::Relaxed)).min();
         Duration::from_nanos(now_ns.saturating_sub(oldest.unwrap_or(now_ns)))
     }
 

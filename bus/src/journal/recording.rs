@@ -99,6 +99,8 @@ pub(crate) struct Recording {
     table: Sequences<Trusted>,
     keeper: Keeper,
     removed: bool,
+    /// It ends: nothing more is taken but the event that is in hand.
+    ending: bool,
 }
 
 /// What a recording is made of; see `opening.rs`.
@@ -163,6 +165,7 @@ impl Recording {
             table,
             keeper: Keeper::default(),
             removed: false,
+            ending: false,
         }
     }
 
@@ -247,6 +250,7 @@ impl Recording {
         while bytes < ROUND_BYTES {
             let event = match self.pending.take() {
                 Some(event) => event,
+                None if self.ending => break,
                 None => {
                     if since_release >= RELEASE_EVERY {
                         since_release = 0;
@@ -264,10 +268,13 @@ impl Recording {
             }
             // SAFETY: the intake is asked for another event only after this one is staged or dropped.
             let body = unsafe { event.body() };
-            self.numbers.expect(event.header, body, &self.table);
-            if !self.record_new_number() {
-                self.pending = Some(event);
-                break;
+            // A state cannot stand among the pieces of an event: it came before the first one.
+            if !self.writer.is_within(event.position) {
+                self.numbers.expect(event.header, body, &self.table);
+                if !self.record_new_number() {
+                    self.pending = Some(event);
+                    break;
+                }
             }
             let staged =
                 self.writer.append(event.header, event.position, event.end_position, body, self.time_ns);
@@ -529,9 +536,11 @@ impl Recording {
                 break;
             }
             let is_empty = took == 0 && self.pending.is_none() && self.gap.is_none();
-            if is_empty || now_ns >= until_ns {
+            if is_empty {
                 break;
             }
+            // What is in hand is recorded whole, however long that takes.
+            self.ending |= now_ns >= until_ns;
         }
         let now_ns = clock::monotonic_ns();
         self.record_states(now_ns);
@@ -546,10 +555,10 @@ impl Recording {
         Ok(())
     }
 
-    /// The disk, or the channel, has failed: everybody who waits is told at once.
-    pub(crate) fn poison(&mut self, error: &Error) {
+    /// The disk, the channel, or the recorder itself has failed: everybody who waits is told at once.
+    pub(crate) fn poison(&mut self, error: &Error, crashed: bool) {
         self.tell();
-        self.page.poison(error);
+        self.page.poison(error, crashed);
     }
 
     /// Written, durable, end, events, bytes, and whether the disk is full.

@@ -107,6 +107,8 @@ pub struct JournalPositions {
     pub lost: u64,
     /// Whether the disk is full at the moment.
     pub no_space: bool,
+    /// How often a recorder of this channel has panicked since the channel was made, or made again.
+    pub crashes: u64,
     /// What poisoned it.
     pub error: Option<String>,
 }
@@ -392,12 +394,17 @@ impl Page {
         }
     }
 
-    /// Says that the disk failed. Nothing changes that but another journaller.
-    pub(crate) fn poison(&mut self, error: &Error) {
+    /// Says that the disk failed, or, when it `crashed`, the recorder itself. Nothing changes that but another
+    /// journaller.
+    pub(crate) fn poison(&mut self, error: &Error, crashed: bool) {
         if self.reason_of_poison {
             return;
         }
         self.reason_of_poison = true;
+        if crashed {
+            let before = self.words.load(layout::CRASHES, Edge::Plain);
+            self.words.store(layout::CRASHES, before.saturating_add(1), Edge::Plain);
+        }
         let errno = match error {
             Error::Io { source, .. } => source.raw_os_error().unwrap_or(0),
             _ => 0,
@@ -605,6 +612,7 @@ impl View {
             gaps: self.words.load(layout::GAPS, Edge::State),
             lost: word(layout::LOST),
             no_space: word(layout::NO_SPACE) != 0,
+            crashes: word(layout::CRASHES),
             error: (state == JournalState::Poisoned).then(|| self.poison().to_string()),
         }
     }

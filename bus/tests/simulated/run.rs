@@ -13,7 +13,7 @@ use railbus::journal::format::{
 use railbus::journal::recovery::{self, Checks, Recovered};
 use railbus::journal::staging::StageWords;
 use railbus::journal::store::{Begun, Completion, Pipeline, Store};
-use railbus::journal::writer::{Identity, SyncPolicy, Writer, WriterOptions};
+use railbus::journal::writer::{Identity, STAGING_BLOCKS_MIN, SyncPolicy, Writer, WriterOptions};
 use railbus::ring::frame;
 
 use crate::simulated::disk::{Disk, Faults, SimulatedPipeline};
@@ -37,6 +37,8 @@ pub(crate) enum Mutation {
     NoSyncInRecovery,
     /// Recovery takes what the cache shows for what the disk holds.
     TrustsCache,
+    /// The writer puts states among the pieces of a large event.
+    StatesAmongPieces,
 }
 
 /// The pipeline, with the mutation.
@@ -201,6 +203,7 @@ pub(crate) fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
         linger: Duration::from_nanos(random.below(2_000)),
         mark_after: Duration::from_nanos(random.below(5_000)),
         segments_ahead: 1 + random.index(2),
+        states_wait: mutation != Mutation::StatesAmongPieces,
     };
     let unit = random.pick(&[PositionUnit::Bytes, PositionUnit::Events]);
     let sessions = 1 + random.below(4);
@@ -364,7 +367,9 @@ impl Run {
     }
 
     fn session(&mut self, recovered: &Recovered) -> Result<Ended, String> {
-        let blocks = 4 + self.random.index(6);
+        // The fewest a writer works with, and a few more: large events find all of them in use.
+        let fewest = STAGING_BLOCKS_MIN + usize::from(self.options.codec != Codec::None);
+        let blocks = fewest + self.random.index(7);
         let depth = 1 + self.random.index(5);
         let mut inner = SimulatedPipeline::new(&self.disk, blocks, depth, self.random.next());
         inner.lazy = self.random.once_in(3);
@@ -390,7 +395,8 @@ impl Run {
         let may_fail = faults.write + faults.sync + faults.prepare > 0;
         self.floor_ns = recovered.start.link.time_ns;
         self.time_ns = self.time_ns.max(self.floor_ns);
-        let sizes = self.random.pick(&[100, 100, 3_000, 3 * self.options.block_bytes as u64]);
+        let block_bytes = self.options.block_bytes as u64;
+        let sizes = self.random.pick(&[100, 100, 3_000, 3 * block_bytes, 14 * block_bytes]);
         let (mut written, mut durable) = (recovered.end_position, recovered.end_position);
         let mut failed = None;
         // As many steps as make about 300 KiB.
@@ -464,6 +470,9 @@ impl Run {
         let said_ns = self.time_ns - self.random.pick(&[0, 0, self.time_ns / 2]);
         let mut tries = 0;
         while writer.append(word, position, end_position, &body, said_ns).is_err() {
+            if self.random.once_in(3) {
+                self.try_state(writer, position)?;
+            }
             self.turn(writer)?;
             tries += 1;
             if tries > 200 {
@@ -473,6 +482,22 @@ impl Run {
         let time_ns = self.newest_time(said_ns);
         let kind = RecordKind::Event;
         self.appended.push(Entry { position, end_position, time_ns, kind, type_id, flags, body });
+        Ok(())
+    }
+
+    /// What a recorder does while an event waits for staging: a cursor has moved, or a segment has begun, and a state is
+    /// due. It is appended, or refused because pieces of the event came before it.
+    fn try_state(&mut self, writer: &mut Writer<Mutant>, waits_at: u64) -> Result<(), String> {
+        let is_within = writer.is_within(waits_at);
+        let kind = self.random.pick(&RecordKind::STATES);
+        let bytes = self.random.index(100);
+        let (body, position) = (self.body(bytes), writer.end());
+        if writer.append_state(kind, &body, self.time_ns).is_ok() {
+            self.note_state(kind, position, body);
+            if is_within && self.mutation == Mutation::None {
+                return Err("a state among the pieces of an event".into());
+            }
+        }
         Ok(())
     }
 
@@ -542,17 +567,14 @@ impl Run {
                 return Err("staging stays full on a good disk".into());
             }
         }
-        let time_ns = self.newest_time(self.time_ns);
-        self.appended.push(Entry {
-            position,
-            end_position: position,
-            time_ns,
-            kind,
-            type_id: 0,
-            flags: 0,
-            body,
-        });
+        self.note_state(kind, position, body);
         Ok(())
+    }
+
+    fn note_state(&mut self, kind: RecordKind, position: u64, body: Vec<u8>) {
+        let time_ns = self.newest_time(self.time_ns);
+        let end_position = position;
+        self.appended.push(Entry { position, end_position, time_ns, kind, type_id: 0, flags: 0, body });
     }
 
     fn turn(&mut self, writer: &mut Writer<Mutant>) -> Result<(), String> {

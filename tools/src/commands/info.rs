@@ -9,6 +9,7 @@ use crate::units::{date_text, time_text};
 use railbus::ChannelName;
 use railbus::Kind;
 use railbus::info::{Info, Participant};
+use railbus::journal::JournalPositions;
 use railbus::latency::Measures;
 use railbus::os::counter;
 use railbus::os::pages::{Backing, Locked, bytes_text};
@@ -39,8 +40,44 @@ pub(crate) struct InfoArgs {
 
 /// Prints the snapshot.
 pub(crate) fn run(args: &InfoArgs) -> Outcome {
-    let info = open::channel(&args.channel)?.info()?;
-    if args.json { print_json(&object(&info)) } else { print(&report(&info)) }
+    let channel = open::channel(&args.channel)?;
+    let info = channel.info()?;
+    // A channel without a journal has none to tell of.
+    let journal = channel.journal_positions().ok();
+    match args.json {
+        true => print_json(&object(&info, journal.as_ref())),
+        false => print(&report(&info, journal.as_ref())),
+    }
+}
+
+/// What there is to say of the channel's journal.
+fn journal_object(journal: &JournalPositions) -> Value {
+    json!({
+        "state": journal.state.as_str(),
+        "directory": journal.directory.display().to_string(),
+        "pid": journal.pid,
+        "written": journal.written,
+        "durable": journal.durable,
+        "crashes": journal.crashes,
+        "error": journal.error,
+    })
+}
+
+/// The same in a line.
+fn journal_text(journal: &JournalPositions) -> String {
+    let mut text = format!(
+        "{} to {}, durable up to {}",
+        journal.state.as_str(),
+        journal.directory.display(),
+        journal.durable
+    );
+    if journal.crashes > 0 {
+        let _ = write!(text, "; ITS RECORDER HAS PANICKED, {} times", journal.crashes);
+    }
+    if let Some(error) = &journal.error {
+        let _ = write!(text, "; {error}");
+    }
+    text
 }
 
 /// One word.
@@ -60,7 +97,7 @@ pub(crate) fn side_text(side: Side) -> &'static str {
     }
 }
 
-fn object(info: &Info) -> Value {
+fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
     let header = &info.header;
     let place =
         |place: railbus::ring::anchor::Place| json!({ "position": place.position, "events": place.count });
@@ -105,6 +142,7 @@ fn object(info: &Info) -> Value {
             "ring_access": access(info.ring_access),
             "acks_access": access(info.acks_access),
         },
+        "journal": journal.map(journal_object),
         "positions": {
             "published": info.positions.published,
             "oldest": info.positions.oldest,
@@ -157,7 +195,7 @@ fn participant(one: &Participant) -> Value {
     })
 }
 
-fn report(info: &Info) -> String {
+fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     let header = &info.header;
     let amount = |value: u64| match header.kind {
         Kind::Stream => bytes_text(value),
@@ -244,6 +282,9 @@ fn report(info: &Info) -> String {
             counters.dropped, counters.diverted, counters.redelivered, counters.dead_lettered
         ),
     );
+    if let Some(journal) = journal {
+        line("journal", journal_text(journal));
+    }
     if info.participants.is_empty() {
         line("participants", "none".to_owned());
         return text;

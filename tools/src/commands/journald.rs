@@ -5,9 +5,11 @@
 //! those that were removed, and tells systemd and the terminal how it goes.
 //!
 //! One channel's trouble is its own: it is said, and the others are recorded. A channel that cannot be opened is tried
-//! again every second; one whose disk has failed is not, until the daemon is told to reload or starts anew.
+//! again every second; one whose disk has failed is not, until the daemon is told to reload or starts anew. A recorder
+//! that has panicked is started again, and when that goes on the daemon ends with exit code 1 (`crashes.rs`).
 
 mod config;
+mod crashes;
 mod directory;
 mod notify;
 mod pattern;
@@ -25,6 +27,7 @@ use crate::failure::{Failure, Outcome, note, say};
 use crate::output::print;
 use crate::{interrupt, open};
 use config::{Config, Flags, Settings};
+use crashes::Crashes;
 use notify::Notify;
 use pattern::Pattern;
 use railbus::journal::{self, RecorderStatus};
@@ -40,7 +43,8 @@ Examples:
   railbus journald --config /etc/railbus/journald.toml
 
 Prints `ready` when it records. SIGTERM and SIGINT: what was published is written, made durable and sealed, exit code 0 \
-(1 when a channel's journal had failed). SIGHUP: reads the config again. Channels that were lost with their shared \
+(1 when a channel's journal had failed). A recorder that panics is started again after half a second, then one, then two; \
+the fourth time within ten minutes the daemon seals the other channels and ends with exit code 1. SIGHUP: reads the config again. Channels that were lost with their shared \
 memory are made again from their journals at the start. tools/dist/ has a commented config, a systemd unit and a \
 tmpfiles entry.";
 
@@ -109,7 +113,7 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     daemon.await_recording();
     print("ready\n")?;
     daemon.notify.tell(&format!("READY=1\nSTATUS={}", daemon.summary()));
-    while !interrupt::is_asked() {
+    while !interrupt::is_asked() && daemon.hopeless.is_none() {
         if RELOAD.swap(false, Ordering::Relaxed) {
             daemon.reload(&flags);
         }
@@ -117,7 +121,12 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
         std::thread::sleep(LOOK_EVERY);
     }
     daemon.notify.tell("STOPPING=1\nSTATUS=draining");
-    daemon.stop()
+    let hopeless = daemon.hopeless.take();
+    let stopped = daemon.stop();
+    match hopeless {
+        Some(text) => Err(Failure::new(text)),
+        None => stopped,
+    }
 }
 
 /// What is known of a channel that fits.
@@ -141,6 +150,10 @@ struct Daemon {
     line: StatusLine,
     fed: Instant,
     failed_ever: bool,
+    /// The recorders that have panicked.
+    crashes: BTreeMap<ChannelName, Crashes>,
+    /// Why the daemon ends although nobody asked it to.
+    hopeless: Option<String>,
 }
 
 impl Daemon {
@@ -156,6 +169,8 @@ impl Daemon {
             line: StatusLine::new(),
             fed: Instant::now(),
             failed_ever: false,
+            crashes: BTreeMap::new(),
+            hopeless: None,
         })
     }
 
@@ -232,6 +247,7 @@ impl Daemon {
         match report {
             Ok(report) => {
                 self.say(&format!("{name}: recording; {report}"));
+                crash_for_a_test(&self.recorders, &name);
                 self.known.insert(name, Known::Recorded(options));
             }
             // It was removed again meanwhile.
@@ -279,6 +295,10 @@ impl Daemon {
             if let Some(error) = &status.error
                 && matches!(self.known.get(&status.channel), Some(Known::Recorded(_)))
             {
+                if status.crashed {
+                    self.crashed(&status.channel, error);
+                    continue;
+                }
                 self.complain(&format!("{}: {error}; it is not recorded any more", status.channel));
                 self.known.insert(status.channel.clone(), Known::Failed);
                 self.failed_ever = true;
@@ -306,6 +326,29 @@ impl Daemon {
         {
             self.fed = Instant::now();
             self.notify.tell(&format!("WATCHDOG=1\nSTATUS={}", self.summary()));
+        }
+    }
+
+    /// A recorder has panicked: it is started again later, or the daemon ends.
+    fn crashed(&mut self, name: &ChannelName, error: &str) {
+        let now = Instant::now();
+        let text = format!("{name}: {error}");
+        // Forgets it: what it had in hand is kept, and nothing is left to be drained.
+        let _ = self.recorders.stop_one(name);
+        let next = self.crashes.entry(name.clone()).or_default().note(now);
+        match next {
+            Some(next) => {
+                let pause_ms = next.saturating_duration_since(now).as_millis();
+                self.complain(&format!("{text}; its recorder is started again in {pause_ms} ms"));
+                self.known.insert(name.clone(), Known::Refused { text, code: 1, next });
+            }
+            None => {
+                self.complain(&format!("{text}; its recorder was started again too often"));
+                self.known.insert(name.clone(), Known::Failed);
+                self.failed_ever = true;
+                let hopeless = format!("the recorder of {name} panics again and again, so journald ends");
+                self.hopeless.get_or_insert(hopeless);
+            }
         }
     }
 
@@ -411,5 +454,18 @@ fn adjusted(new: &RecorderOptions, old: &RecorderOptions) -> RecorderOptions {
         when_full: old.when_full,
         state_every: old.state_every,
         ..new.clone()
+    }
+}
+
+/// In debug builds only: the recorder of the channel that the environment names panics, so that a test sees what comes
+/// of that. `thread:NAME` stands for the whole thread.
+fn crash_for_a_test(recorders: &Recorders, name: &ChannelName) {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    match std::env::var("RAILBUS_TEST_CRASH_RECORDER") {
+        Ok(asked) if asked == name.to_string() => recorders.crash(name),
+        Ok(asked) if asked == format!("thread:{name}") => recorders.crash_thread(name),
+        _ => {}
     }
 }

@@ -89,12 +89,15 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         }
     }
     type Count = fn(&ChannelView) -> u64;
-    let counters: [(&str, &str, Count); 5] = [
+    let counters: [(&str, &str, Count); 6] = [
         ("events", "Events published", |c| c.events),
         ("dropped", "Events dropped because there was no room", |c| c.dropped),
         ("diverted", "Events published in another channel because there was no room", |c| c.diverted),
         ("redelivered", "Events delivered again", |c| c.redelivered),
         ("dead_lettered", "Events moved to the dead-letter queue", |c| c.dead_lettered),
+        ("journal_crashes", "How often a recorder of the channel has panicked", |c| {
+            c.journal_crashes.unwrap_or(0)
+        }),
     ];
     for (name, help, value) in counters {
         let family = families.counter(name, help);

@@ -229,6 +229,7 @@ impl Watched {
             progress_age_ns: self.published_ns.map(|then| at_ns - then),
             written_lag: journal.as_ref().map(|journal| positions.published.saturating_sub(journal.written)),
             durable_lag: journal.as_ref().map(|journal| positions.published.saturating_sub(journal.durable)),
+            journal_crashes: journal.as_ref().map(|journal| journal.crashes),
             journal: journal.map(|journal| journal.state.as_str()),
             latency_ns: LatencyView::of(&received),
             done_ns: LatencyView::of(&done),

@@ -59,6 +59,8 @@ pub(crate) struct ChannelView {
     pub(crate) progress_age_ns: Option<u64>,
     /// What the journal does: recording, ...; `null` without a journal.
     pub(crate) journal: Option<&'static str>,
+    /// How often a recorder of this channel has panicked; `null` without a journal.
+    pub(crate) journal_crashes: Option<u64>,
     /// How far the journal's writing is behind; `null` without a journal.
     pub(crate) written_lag: Option<u64>,
     /// How far what is durable is behind; `null` without a journal.

@@ -13,10 +13,13 @@ impl<P: Pipeline> Writer<P> {
     /// Copies an event into staging: its header word, its position, the position behind it, its body, and the time of
     /// its recording (ns of CLOCK_REALTIME; an older one than before counts as the newest so far).
     ///
-    /// An event larger than a block goes in pieces: after `Full` the same call goes on where it stopped.
+    /// An event larger than a block goes in pieces: after `Full` the same call goes on where it stopped. Until it has
+    /// ended, or [`append_gap`](Self::append_gap) has dropped it, no other record may be appended;
+    /// [`is_within`](Self::is_within) tells.
     ///
     /// # Panics
-    /// When the position is before [`end`](Self::end): the recorder's books are wrong.
+    /// When the position is before [`end`](Self::end), or when another record is unfinished: the recorder's books are
+    /// wrong.
     #[inline]
     pub fn append(
         &mut self,
@@ -58,6 +61,9 @@ impl<P: Pipeline> Writer<P> {
     }
 
     /// Records how things stand at [`end`](Self::end); `kind` is one of [`RecordKind::STATES`].
+    ///
+    /// A state waits for the end of a large event of which [`append`](Self::append) took only some pieces: until then
+    /// this returns `Full`. A state larger than a block goes in pieces itself: after `Full` the same call goes on.
     pub fn append_state(
         &mut self,
         kind: RecordKind,
@@ -65,6 +71,9 @@ impl<P: Pipeline> Writer<P> {
         time_ns: u64,
     ) -> std::result::Result<(), Full> {
         assert!(kind.state_index().is_some(), "a kind of state");
+        if self.partial.is_some_and(|partial| partial.kind != kind) && self.options.states_wait {
+            return Err(Full);
+        }
         let record = Put {
             kind,
             type_id: 0,
@@ -75,6 +84,11 @@ impl<P: Pipeline> Writer<P> {
             body,
         };
         self.append_record(&record, self.end)
+    }
+
+    /// Whether some pieces of the event at `position` are staged, and others are not: no state can be appended now.
+    pub fn is_within(&self, position: u64) -> bool {
+        self.partial.is_some_and(|partial| partial.position == position && partial.kind == RecordKind::Event)
     }
 
     #[inline(always)]

@@ -28,6 +28,9 @@ pub struct WriterOptions {
     pub mark_after: Duration,
     /// How many segments to have ready ahead of the one in use.
     pub segments_ahead: usize,
+    /// Whether states wait for the end of a large event. Only a test that shows that this matters turns it off.
+    #[doc(hidden)]
+    pub states_wait: bool,
 }
 
 impl Default for WriterOptions {
@@ -40,6 +43,7 @@ impl Default for WriterOptions {
             linger: Duration::from_micros(50),
             mark_after: Duration::from_millis(10),
             segments_ahead: 1,
+            states_wait: true,
         }
     }
 }
