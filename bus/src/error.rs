@@ -68,6 +68,14 @@ pub enum Error {
         /// Our version.
         expected_version: u32,
     },
+    /// Another version of railbus wrote something that this one does not understand. Nothing was changed.
+    #[error("{what} is of another version of railbus: {why}")]
+    Version {
+        /// The journal or file.
+        what: String,
+        /// What is not understood, and which version to use.
+        why: String,
+    },
     /// Shared bytes are not what they must be.
     #[error("{what} is corrupt: {why}")]
     Corrupt {
@@ -139,7 +147,7 @@ impl Error {
             Error::Invalid { .. } => 2,
             Error::NotFound { .. } | Error::NoJournal { .. } => 3,
             Error::NotAllowed { .. } => 4,
-            Error::Layout { .. } | Error::Corrupt { .. } => 5,
+            Error::Layout { .. } | Error::Version { .. } | Error::Corrupt { .. } => 5,
             Error::NoSpace { .. } | Error::NoHugePages { .. } => 6,
             Error::PeerGone { .. } => 7,
             Error::TimedOut { .. } => 8,

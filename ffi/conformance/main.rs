@@ -66,7 +66,7 @@ fn error_symbol(error: &Error) -> &'static str {
         Error::NotFound { .. } | Error::NoJournal { .. } => "NOT_FOUND",
         Error::Exists { .. } => "EXISTS",
         Error::NotAllowed { .. } => "NOT_ALLOWED",
-        Error::Layout { .. } => "LAYOUT",
+        Error::Layout { .. } | Error::Version { .. } => "LAYOUT",
         Error::Corrupt { .. } => "CORRUPT",
         Error::NoSpace { .. } => "NO_SPACE",
         Error::NoHugePages { .. } => "NO_HUGE_PAGES",

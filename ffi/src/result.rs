@@ -151,7 +151,7 @@ impl From<Error> for Failure {
             Error::NotFound { .. } | Error::NoJournal { .. } => RAILBUS_NOT_FOUND,
             Error::Exists { .. } => RAILBUS_EXISTS,
             Error::NotAllowed { .. } => RAILBUS_NOT_ALLOWED,
-            Error::Layout { .. } => RAILBUS_LAYOUT,
+            Error::Layout { .. } | Error::Version { .. } => RAILBUS_LAYOUT,
             Error::Corrupt { .. } => RAILBUS_CORRUPT,
             Error::NoSpace { .. } => RAILBUS_NO_SPACE,
             Error::NoHugePages { .. } => RAILBUS_NO_HUGE_PAGES,

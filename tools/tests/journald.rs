@@ -255,3 +255,77 @@ fn a_recorder_that_panics_again_and_again_ends_the_daemon_and_is_told() {
         assert_eq!(held(&base, &disk.path().join("demo/bad")), b"recorded after all\n");
     }
 }
+
+/// A journal that a newer railbus went on with: refused with exit code 5, by whatever command, and not a byte changes.
+#[test]
+fn a_journal_of_a_newer_version_is_refused_by_every_command_and_stays() {
+    let (base, disk) = (Base::new(), disk());
+    base.fine("create demo/ticks --kind stream --capacity 1MiB");
+    let mut daemon = journald(&base, disk.path(), "--channels demo/* --sync always");
+    base.fine_fed("pub demo/ticks", &lines(1000));
+    daemon.signal(libc::SIGTERM);
+    let (status, errors) = daemon.end();
+    assert!(status.success(), "{errors}");
+    let directory = disk.path().join("demo/ticks");
+    for entry in std::fs::read_dir(&directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            age(&path);
+        }
+    }
+    let before = segments(&directory);
+    let at = directory.display();
+    let daemon = format!("journald --journal {} --channels demo/*", disk.path().display());
+    let commands = [
+        format!("journal verify {at}"),
+        format!("journal info {at}"),
+        format!("journal cat {at}"),
+        format!("journal repair {at}"),
+        format!("journal repair {at} --quarantine"),
+        format!("journal prune {at} --keep 0"),
+        format!("journal index {at}"),
+        format!("replay {at} --to-stdout lines"),
+        daemon.clone(),
+    ];
+    for line in &commands {
+        let (code, errors) = base.fails(line);
+        assert_eq!(code, 5, "{line}: {errors}");
+        assert!(
+            errors.contains("version 2; railbus") && errors.contains("reads version 1"),
+            "{line}: {errors}"
+        );
+        assert!(segments(&directory) == before, "{line} changed the journal");
+    }
+    // The channel is lost: it is not made again from what is not understood.
+    for name in ["ticks.ring", "ticks.acks"] {
+        std::fs::remove_file(base.path().join("demo").join(name)).expect("removed");
+    }
+    let (code, errors) = base.fails(&daemon);
+    assert_eq!(code, 5, "{errors}");
+    assert!(segments(&directory) == before, "making the channel again changed the journal");
+}
+
+/// The segments of a journal, byte for byte.
+fn segments(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let segments = paths.filter(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    segments.map(|path| (path.clone(), std::fs::read(path).expect("a segment"))).collect()
+}
+
+/// Makes a segment, and every block in it, one of format version 2.
+fn age(path: &Path) {
+    let mut content = std::fs::read(path).expect("a segment");
+    let sign = |bytes: &mut [u8]| {
+        let at = bytes.len() - 4;
+        let sum = railbus::journal::format::checksum(&bytes[..at]);
+        bytes[at..].copy_from_slice(&sum.to_le_bytes());
+    };
+    content[8] = 2;
+    sign(&mut content[..4096]);
+    for sector in content.chunks_mut(4096).skip(2).filter(|sector| sector.starts_with(b"RBLK")) {
+        sector[4] = 2;
+        sign(&mut sector[..128]);
+    }
+    std::fs::write(path, content).expect("written");
+}

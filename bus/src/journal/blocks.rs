@@ -170,6 +170,9 @@ impl Blocks {
             }
             match self.fetch()? {
                 Ok(header) => return self.take(header),
+                Err(flaw) if flaw.is_of_another_version() => {
+                    return Err(self.of_another_version(self.next, flaw));
+                }
                 Err(flaw) => match self.at_hole(flaw)? {
                     Hole::End => return Ok(Next::End),
                     Hole::Filled => {}
@@ -424,6 +427,15 @@ impl Blocks {
             return Ok(Some(Next::Missing(Missing { from, to, events_before })));
         }
         Ok(Some(Next::End))
+    }
+
+    /// Another version of railbus wrote what stands at a place.
+    pub(super) fn of_another_version(&self, place: Place, flaw: Flaw) -> Error {
+        let path = self.directory.join(segment_name(place.segment));
+        Error::Version {
+            what: format!("the block at byte {} of {}", place.offset, path.display()),
+            why: flaw.to_string(),
+        }
     }
 
     /// Names the next place as corrupt.

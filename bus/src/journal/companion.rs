@@ -99,6 +99,33 @@ pub(crate) fn open(path: &Path, write: bool) -> Result<Option<File>> {
     }
 }
 
+/// Refuses the staging of a channel that another version of railbus left: it may hold events that are nowhere else.
+///
+/// # Errors
+/// [`Error::Version`]; [`Error::Io`].
+pub(crate) fn check_version(file: &File, path: &Path, channel_id: [u8; 16]) -> Result<()> {
+    let mut bytes = [0; layout::CHANNEL_ID + 16];
+    match file.read_exact_at(&mut bytes, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+        read => read.map_err(|error| Error::io("read", path, error))?,
+    }
+    let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let is_staging = word(layout::MAGIC) == layout::STAGE_MAGIC && bytes[layout::CHANNEL_ID..] == channel_id;
+    let found = word(layout::LAYOUT_FINGERPRINT);
+    if !is_staging || found == layout::FINGERPRINT {
+        return Ok(());
+    }
+    Err(Error::Version {
+        what: format!("the staging {}", path.display()),
+        why: format!(
+            "its layout is {found:#x}, and that of railbus {} is {:#x}. It holds what a journaller that was killed had in \
+             hand: start the railbus that wrote it once and stop it in order, or remove the file and lose that",
+            env!("CARGO_PKG_VERSION"),
+            layout::FINGERPRINT
+        ),
+    })
+}
+
 /// Opens the file at `path` if it is `keep`, or makes it as `wanted` in its place. Says whether it was made.
 ///
 /// The caller is the only journaller of the channel. Waits for the lock of the bus, at most [`LOCK_WAIT`].
@@ -117,6 +144,9 @@ pub(crate) fn open_or_make(
         // One that another user may write, or truncate under us, is none of ours.
         if act_as::is_own_word(&about) && found.is_some_and(|found| found.is_of(channel) && keep(&found)) {
             return Ok((file, false));
+        }
+        if found.is_none() && wanted.magic == layout::STAGE_MAGIC {
+            check_version(&file, path, wanted.channel_id)?;
         }
         std::fs::remove_file(path).map_err(|error| Error::io("replace", path, error))?;
     }

@@ -470,6 +470,9 @@ impl Events {
 
     /// The block's checksums fit, and yet its records make no sense.
     fn nonsense(&self, flaw: Flaw) -> Error {
+        if flaw.is_of_another_version() {
+            return self.blocks.of_another_version(self.block, flaw);
+        }
         let why = format!("its checksum fits, but at byte {} of its records there is: {flaw}", self.at);
         self.blocks.corrupt_at(self.block, &why)
     }

@@ -104,9 +104,23 @@ pub enum Flaw {
     /// It does not begin with the magic number.
     #[error("no magic number")]
     Magic,
-    /// It was written by another version.
-    #[error("format version {0}, this program reads {VERSION}")]
+    /// Its checksum fits, and it is of another version of the format.
+    #[error(
+        "format version {0}; railbus {program} reads version {VERSION}: use the railbus that wrote it, or a newer one",
+        program = env!("CARGO_PKG_VERSION")
+    )]
     Version(u32),
+    /// Its checksum fits, and something in it is of a kind that came with a newer railbus.
+    #[error(
+        "{what} {value}, which railbus {program} does not know: use the railbus that wrote it, or a newer one",
+        program = env!("CARGO_PKG_VERSION")
+    )]
+    Unknown {
+        /// What is not known.
+        what: &'static str,
+        /// What stands there.
+        value: u32,
+    },
     /// The checksum of the header differs.
     #[error("the header's checksum differs")]
     HeaderChecksum,
@@ -116,6 +130,13 @@ pub enum Flaw {
     /// The checksums fit, and yet no writer writes this.
     #[error("{0}")]
     Nonsense(&'static str),
+}
+
+impl Flaw {
+    /// Whether nothing is damaged: another version of railbus wrote this. It must be refused, and never be changed.
+    pub const fn is_of_another_version(&self) -> bool {
+        matches!(self, Flaw::Version(_) | Flaw::Unknown { .. })
+    }
 }
 
 /// What positions count.
@@ -143,7 +164,7 @@ impl PositionUnit {
         match value {
             0 => Ok(PositionUnit::Bytes),
             1 => Ok(PositionUnit::Events),
-            _ => Err(Flaw::Nonsense("an unknown unit of positions")),
+            _ => Err(Flaw::Unknown { what: "unit of positions", value: value.into() }),
         }
     }
 }
@@ -222,11 +243,11 @@ impl SegmentHeader {
         if u64_at(bytes, 0) != SEGMENT_MAGIC {
             return Err(if bytes.iter().all(|&byte| byte == 0) { Flaw::Empty } else { Flaw::Magic });
         }
-        if u32_at(bytes, 8) != VERSION {
-            return Err(Flaw::Version(u32_at(bytes, 8)));
-        }
         if checksum(&bytes[..SECTOR_BYTES - 4]) != u32_at(bytes, SECTOR_BYTES - 4) {
             return Err(Flaw::HeaderChecksum);
+        }
+        if u32_at(bytes, 8) != VERSION {
+            return Err(Flaw::Version(u32_at(bytes, 8)));
         }
         let header = SegmentHeader {
             number: u64_at(bytes, 16),
@@ -370,13 +391,13 @@ impl BlockHeader {
             1 => BlockKind::Records,
             2 => BlockKind::Mark,
             3 => BlockKind::Seal,
-            _ => return Err(Flaw::Nonsense("an unknown kind of block")),
+            kind => return Err(Flaw::Unknown { what: "kind of block", value: kind.into() }),
         };
         let codec = match bytes[6] {
             0 => Codec::None,
             1 => Codec::Lz4,
             2 => Codec::Zstd,
-            _ => return Err(Flaw::Nonsense("an unknown compression")),
+            codec => return Err(Flaw::Unknown { what: "compression", value: codec.into() }),
         };
         let header = BlockHeader {
             kind,
@@ -400,6 +421,15 @@ impl BlockHeader {
             header_checksum,
         };
         header.check()
+    }
+
+    /// The id of the segment that a block belongs to, also of a block that another version wrote: every version has it
+    /// here, and the header's magic number and checksum where they are. `None` when the checksum differs.
+    pub fn segment_id_of(block: &[u8]) -> Option<u64> {
+        let bytes = block.get(..BLOCK_HEADER_BYTES)?;
+        let is_whole = u32_at(bytes, 0) == BLOCK_MAGIC
+            && checksum(&bytes[..BLOCK_HEADER_BYTES - 4]) == u32_at(bytes, BLOCK_HEADER_BYTES - 4);
+        is_whole.then(|| u64_at(bytes, 24))
     }
 
     fn check(self) -> Result<BlockHeader, Flaw> {
@@ -461,7 +491,7 @@ impl Seal {
     /// Decodes and checks a seal's body, for a segment of that size.
     pub fn decode(body: &[u8], segment_bytes: u64) -> Result<Seal, Flaw> {
         if body.len() != Self::BYTES {
-            return Err(Flaw::Nonsense("a seal of another length"));
+            return Err(Flaw::Unknown { what: "length of a seal", value: body.len() as u32 });
         }
         let seal = Seal {
             blocks_end: u64_at(body, 0),
@@ -472,10 +502,10 @@ impl Seal {
             offset.is_multiple_of(SECTOR_BYTES as u64)
                 && (BLOCKS_OFFSET..=seal_offset(segment_bytes)).contains(&offset)
         };
-        if body[8] > 1
-            || !is_offset(seal.blocks_end)
-            || seal.states.iter().any(|&at| at != 0 && !is_offset(at))
-        {
+        if body[8] > 1 {
+            return Err(Flaw::Unknown { what: "ending of a segment", value: body[8].into() });
+        }
+        if !is_offset(seal.blocks_end) || seal.states.iter().any(|&at| at != 0 && !is_offset(at)) {
             return Err(Flaw::Nonsense("a seal that points outside of its segment"));
         }
         Ok(seal)
@@ -528,7 +558,7 @@ impl RecordKind {
             6 => RecordKind::Acks,
             7 => RecordKind::Cursors,
             8 => RecordKind::Sequences,
-            _ => return Err(Flaw::Nonsense("an unknown kind of record")),
+            kind => return Err(Flaw::Unknown { what: "kind of record", value: kind.into() }),
         })
     }
 }
@@ -669,7 +699,7 @@ impl Gap {
     /// Decodes and checks a gap's body.
     pub fn decode(body: &[u8]) -> Result<Gap, Flaw> {
         if body.len() != Self::BYTES {
-            return Err(Flaw::Nonsense("a gap of another length"));
+            return Err(Flaw::Unknown { what: "length of a gap", value: body.len() as u32 });
         }
         let reason = match u32_at(body, 24) {
             1 => GapReason::Overrun,
@@ -677,7 +707,7 @@ impl Gap {
             3 => GapReason::StagingLost,
             4 => GapReason::NotRecorded,
             5 => GapReason::Quarantined,
-            _ => return Err(Flaw::Nonsense("an unknown reason for a gap")),
+            reason => return Err(Flaw::Unknown { what: "reason of a gap", value: reason }),
         };
         let gap = Gap { from: u64_at(body, 0), to: u64_at(body, 8), events: u64_at(body, 16), reason };
         if gap.to < gap.from {

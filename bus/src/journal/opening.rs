@@ -134,8 +134,15 @@ impl Locked {
         for segment in self.files.segments().map_err(failed)?.into_iter().rev() {
             let mut page = vec![0; SECTOR_BYTES];
             self.files.read_at(segment, 0, &mut page).map_err(failed)?;
-            if let Ok(header) = SegmentHeader::decode(&page) {
-                return Ok(Some(header));
+            match SegmentHeader::decode(&page) {
+                Ok(header) => return Ok(Some(header)),
+                Err(flaw) if flaw.is_of_another_version() => {
+                    return Err(Error::Version {
+                        what: format!("journal {}", self.directory.display()),
+                        why: format!("segment {segment}: {flaw}. Nothing was changed"),
+                    });
+                }
+                Err(_) => {}
             }
         }
         Ok(None)

@@ -134,7 +134,8 @@ pub fn examine(store: &dyn Store, path: &Path, checks: Checks) -> Result<Report>
 /// Recovers a journal, of which the caller holds the lock. `path` is for messages.
 ///
 /// # Errors
-/// `Corrupt` with the place named, nothing being changed; `Io` when the disk fails: recovery can be run again.
+/// `Corrupt` with the place named, or `Version` when another version of railbus wrote what is not understood, nothing being
+/// changed; `Io` when the disk fails: recovery can be run again.
 pub fn recover(store: &dyn Store, path: &Path) -> Result<Recovered> {
     recover_checked(store, path, Checks::QUICK)
 }
@@ -173,9 +174,18 @@ pub fn recover_checked(store: &dyn Store, path: &Path, checks: Checks) -> Result
     })
 }
 
-/// The error for a corrupt journal.
+/// The error for a corrupt journal, or for one that another version of railbus wrote.
 pub fn corrupt(path: &Path, corruption: &Corruption) -> Error {
     let Corruption { segment, offset, position, flaw, durable_position } = corruption;
+    if flaw.is_of_another_version() {
+        return Error::Version {
+            what: format!("journal {}", path.display()),
+            why: format!(
+                "segment {segment} ({segment:020}.seg) at offset {offset}, behind position {position}: {flaw}. Nothing \
+                 was changed"
+            ),
+        };
+    }
     Error::corrupt(
         format!("journal {}", path.display()),
         format!(

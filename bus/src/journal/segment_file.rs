@@ -42,6 +42,14 @@ pub fn no_journal(directory: &Path) -> Error {
     Error::NoJournal { path: directory.to_owned() }
 }
 
+/// A block that says nothing of this segment.
+const EARLIER_USE: Flaw = Flaw::Nonsense("a block of an earlier use of the file");
+
+/// Another version of railbus wrote something in a segment file.
+pub(super) fn of_another_version(path: &Path, flaw: Flaw) -> Error {
+    Error::Version { what: format!("segment file {}", path.display()), why: flaw.to_string() }
+}
+
 /// A segment file that is open for reading.
 #[derive(Debug)]
 pub struct Segment {
@@ -78,6 +86,7 @@ impl Segment {
         let header = match SegmentHeader::decode(&page[..read]) {
             Ok(header) => header,
             Err(Flaw::Empty | Flaw::Short) => return Ok(None),
+            Err(flaw) if flaw.is_of_another_version() => return Err(of_another_version(&path, flaw)),
             Err(flaw) => {
                 let what = format!("segment file {}", path.display());
                 return Err(Error::corrupt(what, format!("its first page: {flaw}")));
@@ -155,7 +164,13 @@ impl Segment {
     pub fn judge(&self, bytes: &[u8]) -> Found {
         match BlockHeader::decode(bytes) {
             Ok(header) if header.segment_id == self.header.segment_id => Found::Block(header),
-            Ok(_) => Found::Nothing(Flaw::Nonsense("a block of an earlier use of the file")),
+            Ok(_) => Found::Nothing(EARLIER_USE),
+            Err(flaw)
+                if flaw.is_of_another_version()
+                    && BlockHeader::segment_id_of(bytes) != Some(self.header.segment_id) =>
+            {
+                Found::Nothing(EARLIER_USE)
+            }
             Err(flaw) => Found::Nothing(flaw),
         }
     }
@@ -164,18 +179,31 @@ impl Segment {
     pub fn seal(&self) -> Result<Option<(BlockHeader, Seal)>> {
         let mut block = [0; SECTOR_BYTES];
         let read = self.read_at(seal_offset(self.header.segment_bytes), &mut block)?;
-        let Found::Block(header) = self.judge(&block[..read]) else { return Ok(None) };
+        let header = match self.judge(&block[..read]) {
+            Found::Block(header) => header,
+            Found::Nothing(flaw) if flaw.is_of_another_version() => {
+                return Err(of_another_version(&self.path, flaw));
+            }
+            Found::Nothing(_) => return Ok(None),
+        };
         if header.kind != BlockKind::Seal || header.check_body(&block[..read]).is_err() {
             return Ok(None);
         }
         let body = &block[BLOCK_HEADER_BYTES..][..header.stored_bytes as usize];
-        Ok(Seal::decode(body, self.header.segment_bytes).ok().map(|seal| (header, seal)))
+        match Seal::decode(body, self.header.segment_bytes) {
+            Ok(seal) => Ok(Some((header, seal))),
+            Err(flaw) if flaw.is_of_another_version() => Err(of_another_version(&self.path, flaw)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The first block's header, if there is one.
     pub fn first_block(&self) -> Result<Option<BlockHeader>> {
         Ok(match self.look(BLOCKS_OFFSET)? {
             Found::Block(header) => Some(header),
+            Found::Nothing(flaw) if flaw.is_of_another_version() => {
+                return Err(of_another_version(&self.path, flaw));
+            }
             Found::Nothing(_) => None,
         })
     }

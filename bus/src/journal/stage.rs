@@ -45,7 +45,8 @@ impl Stage {
     /// with as many blocks as it has. The caller is the channel's only journaller.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::NoSpace`], [`Error::NotAllowed`].
+    /// [`Error::Invalid`], [`Error::NoSpace`], [`Error::NotAllowed`]; [`Error::Version`] for one that another version of
+    /// railbus left.
     pub(crate) fn open(channel: &Channel, blocks: usize) -> Result<Stage> {
         Stage::open_or_make(channel, blocks, is_sound)
     }
@@ -86,6 +87,9 @@ impl Stage {
         let Some(file) = companion::open(&path, true)? else { return Ok(None) };
         let found =
             Companion::read(&file, layout::STAGE_MAGIC).map_err(|error| Error::io("read", &path, error))?;
+        if found.is_none() {
+            companion::check_version(&file, &path, channel_id)?;
+        }
         let is_its = |found: &Companion| found.channel_id == channel_id && found.incarnation >= incarnation;
         match found.filter(|found| is_sound(found) && is_its(found)) {
             Some(found) => Ok(Some((Stage::map(file, path, false)?, found.incarnation))),

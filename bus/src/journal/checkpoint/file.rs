@@ -41,17 +41,18 @@ impl Header {
         bytes
     }
 
-    fn decode(bytes: &[u8; HEADER_BYTES]) -> std::result::Result<Header, &'static str> {
+    /// Decodes it; an error says what is wrong, or names the other version that wrote it.
+    fn decode(bytes: &[u8; HEADER_BYTES]) -> std::result::Result<Header, Wrong> {
         let long = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         if bytes[..8] != MAGIC {
-            return Err("it is no checkpoint");
-        }
-        if word(8) != VERSION {
-            return Err("it was written by another version");
+            return Err(Wrong::Damaged("it is no checkpoint"));
         }
         if checksum(&bytes[..HEADER_BYTES - 4]) != word(HEADER_BYTES - 4) {
-            return Err("its header's checksum differs");
+            return Err(Wrong::Damaged("its header's checksum differs"));
+        }
+        if word(8) != VERSION {
+            return Err(Wrong::Version(word(8)));
         }
         Ok(Header {
             number: long(16),
@@ -65,6 +66,12 @@ impl Header {
     }
 }
 
+/// What is wrong with a header.
+enum Wrong {
+    Damaged(&'static str),
+    Version(u32),
+}
+
 /// What a file holds.
 pub(super) enum Content<T> {
     Absent,
@@ -73,6 +80,9 @@ pub(super) enum Content<T> {
 }
 
 /// Opens a save and reads its header.
+///
+/// # Errors
+/// [`Error::Version`] for a save of another version, which must not be written over; [`Error::Io`].
 pub(super) fn open(path: &Path, channel_id: [u8; 16]) -> Result<Content<(Header, File)>> {
     let fail = |error| Error::io("read", path, error);
     let mut file = match File::open(path) {
@@ -88,7 +98,17 @@ pub(super) fn open(path: &Path, channel_id: [u8; 16]) -> Result<Content<(Header,
     }
     let header = match Header::decode(&bytes) {
         Ok(header) => header,
-        Err(why) => return Ok(Content::Damaged(why)),
+        Err(Wrong::Damaged(why)) => return Ok(Content::Damaged(why)),
+        Err(Wrong::Version(found)) => {
+            return Err(Error::Version {
+                what: format!("checkpoint {}", path.display()),
+                why: format!(
+                    "its format is version {found}, and railbus {} reads version {VERSION}: use the railbus that wrote it, \
+                     or a newer one",
+                    env!("CARGO_PKG_VERSION")
+                ),
+            });
+        }
     };
     if header.channel_id != channel_id {
         return Ok(Content::Damaged("it is of another channel"));

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::survey::{Checks, Corruption, Survey, survey};
-use super::{finish_block, next_header, seal_sector, secure};
+use super::{corrupt, finish_block, next_header, seal_sector, secure};
 use crate::journal::block::Link;
 use crate::journal::format::{
     BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Gap, GapReason, RecordHeader, RecordKind,
@@ -33,19 +33,22 @@ pub struct Repair {
 /// It may be killed anywhere and run again.
 ///
 /// # Errors
-/// `Io` when the disk fails.
+/// `Version` when another version of railbus wrote what is not understood: nothing is changed. `Io` when the disk fails.
 pub fn repair(store: &dyn Store, path: &Path, time_ns: u64) -> Result<Repair> {
     let survey = survey(store, Checks::FULL).map_err(|error| Error::io("read", path, error))?;
     let Some(corruption) = survey.corrupt else {
         return Ok(Repair { corruption: None, quarantined: Vec::new(), shortened: None, gap: None });
     };
+    if corruption.flaw.is_of_another_version() {
+        return Err(corrupt(path, &corruption));
+    }
     repair_at(store, &survey, corruption, time_ns).map_err(|error| Error::io("repair", path, error))
 }
 
 fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns: u64) -> io::Result<Repair> {
     let index = survey.corrupt_index;
-    let corrupt = &survey.segments[index];
-    let keeps = corruption.offset > BLOCKS_OFFSET && corrupt.end_offset > BLOCKS_OFFSET;
+    let harmed = &survey.segments[index];
+    let keeps = corruption.offset > BLOCKS_OFFSET && harmed.end_offset > BLOCKS_OFFSET;
     let kept = if keeps { index + 1 } else { index };
     // The newest segment that is sound says whose journal it is; at worst, one with a harmed page does.
     let sound = survey.segments.iter().rev().filter(|segment| segment.page_flaw.is_none());
@@ -66,8 +69,8 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
     // Behind a segment that is kept in part, the chain goes on from a seal that is written last of all.
     let mut link = survey.link;
     let mut own_seal = None;
-    if keeps && let Ok(header) = corrupt.header {
-        let seal = Seal { blocks_end: corrupt.end_offset, last: true, states: corrupt.states };
+    if keeps && let Ok(header) = harmed.header {
+        let seal = Seal { blocks_end: harmed.end_offset, last: true, states: harmed.states };
         let (sector, behind) = seal_sector(&header, &link, &seal, link.end_position);
         link = behind;
         own_seal = Some((header, sector));

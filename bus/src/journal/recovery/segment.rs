@@ -18,6 +18,8 @@ pub(super) struct Segment {
     pub(super) page_flaw: Option<Flaw>,
     pub(super) first: Result<BlockHeader, Flaw>,
     pub(super) seal: Option<(BlockHeader, Seal)>,
+    /// Where another version of railbus wrote a block or the seal, and what is not understood.
+    pub(super) foreign_version: Option<(u64, Flaw)>,
     pub(super) scan: Option<Scan>,
     /// Where the blocks begin that are not known to be on disk.
     pub(super) unproven_offset: Option<u64>,
@@ -34,6 +36,8 @@ pub(super) struct Scan {
     /// Where the last trace of this segment's use ends; 0 when there is none.
     pub(super) trace_end: u64,
     pub(super) blocks: u64,
+    /// The first block of this segment that another version wrote, and what is not understood.
+    pub(super) foreign_version: Option<(u64, Flaw)>,
 }
 
 impl Segment {
@@ -47,6 +51,7 @@ impl Segment {
             page_flaw: None,
             first: pages.get(BLOCKS_OFFSET as usize..).ok_or(Flaw::Short).and_then(BlockHeader::decode),
             seal: None,
+            foreign_version: None,
             scan: None,
             unproven_offset: None,
             end_offset: BLOCKS_OFFSET,
@@ -60,7 +65,13 @@ impl Segment {
             if header.page_checksum != 0 && header.page_checksum != page_checksum(page) {
                 segment.page_flaw = Some(Flaw::Checksum);
             }
-            segment.seal = read_seal(store, &header)?;
+            match read_seal(store, &header)? {
+                Ok(seal) => segment.seal = Some(seal),
+                Err(flaw) if flaw.is_of_another_version() => {
+                    segment.foreign_version = Some((seal_offset(header.segment_bytes), flaw));
+                }
+                Err(_) => {}
+            }
         }
         Ok(segment)
     }
@@ -75,22 +86,32 @@ impl Segment {
     }
 }
 
-/// The seal of a segment, if it has one.
-fn read_seal(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Option<(BlockHeader, Seal)>> {
+/// The seal of a segment, or why it has none.
+fn read_seal(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Result<(BlockHeader, Seal), Flaw>> {
     let mut sector = vec![0; SECTOR_BYTES];
     let got = store.read_at(segment.number, seal_offset(segment.segment_bytes), &mut sector)?;
     sector.truncate(got);
-    Ok(decode_seal(&sector, segment).ok())
+    Ok(decode_seal(&sector, segment))
 }
 
 fn decode_seal(sector: &[u8], segment: &SegmentHeader) -> Result<(BlockHeader, Seal), Flaw> {
-    let header = BlockHeader::decode(sector)?;
+    let header = decode_of(sector, segment)?;
     if header.kind != BlockKind::Seal || !is_of(&header, segment) {
         return Err(Flaw::Nonsense("not the segment's seal"));
     }
     header.check_body(sector)?;
     let body = sector.get(BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + header.stored_bytes as usize);
     Ok((header, Seal::decode(body.ok_or(Flaw::Short)?, segment.segment_bytes)?))
+}
+
+/// Decodes a block's header. One of another version that belongs to another use of the file is only foreign.
+pub(super) fn decode_of(sector: &[u8], segment: &SegmentHeader) -> Result<BlockHeader, Flaw> {
+    BlockHeader::decode(sector).map_err(|flaw| match flaw.is_of_another_version() {
+        true if BlockHeader::segment_id_of(sector) != Some(segment.segment_id) => {
+            Flaw::Nonsense("a block of another segment")
+        }
+        _ => flaw,
+    })
 }
 
 pub(super) fn is_of(header: &BlockHeader, segment: &SegmentHeader) -> bool {
@@ -113,12 +134,19 @@ pub(super) fn scan(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Sca
             break;
         }
         let next = offset + SECTOR_BYTES as u64;
-        let Ok(header) = BlockHeader::decode(sector) else {
-            if sector.iter().any(|&byte| byte != 0) {
-                bytes_end = next;
+        let header = match decode_of(sector, segment) {
+            Ok(header) => header,
+            Err(flaw) => {
+                if flaw.is_of_another_version() {
+                    scan.foreign_version.get_or_insert((offset, flaw));
+                }
+                foreign |= BlockHeader::segment_id_of(sector).is_some_and(|id| id != segment.segment_id);
+                if sector.iter().any(|&byte| byte != 0) {
+                    bytes_end = next;
+                }
+                offset = next;
+                continue;
             }
-            offset = next;
-            continue;
         };
         let block_end = offset + u64::from(header.block_bytes);
         if header.segment_id == segment.segment_id {

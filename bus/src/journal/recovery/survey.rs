@@ -11,7 +11,7 @@
 
 use std::io;
 
-use super::segment::{Segment, has_any_block, is_of, is_unused, scan};
+use super::segment::{Segment, decode_of, has_any_block, is_of, is_unused, scan};
 use super::states::{States, read_state, take_state};
 use super::window::Window;
 use crate::journal::block::{self, Assembler, Link};
@@ -37,7 +37,8 @@ impl Checks {
     pub const FULL: Checks = Checks { full: true, chain: true };
 }
 
-/// A place where the journal is corrupt.
+/// A place where the journal is corrupt, or where another version of railbus wrote what is not understood
+/// ([`Flaw::is_of_another_version`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Corruption {
     /// The segment.
@@ -108,6 +109,7 @@ pub(super) fn survey(store: &dyn Store, checks: Checks) -> io::Result<Survey> {
         if let (Ok(header), false) = (segment.header, unused) {
             let scan = scan(store, &header)?;
             durable_position = durable_position.max(scan.durable_position);
+            segment.foreign_version = scan.foreign_version.or(segment.foreign_version);
             segment.scan = Some(scan);
         }
     }
@@ -311,7 +313,7 @@ impl Survey {
         segment: &SegmentHeader,
         checks: Checks,
     ) -> Result<BlockHeader, Flaw> {
-        let header = BlockHeader::decode(sector)?;
+        let header = decode_of(sector, segment)?;
         if !is_of(&header, segment) || header.kind == BlockKind::Seal {
             return Err(Flaw::Nonsense("a block of another segment"));
         }
@@ -365,6 +367,13 @@ impl Survey {
         let scans = behind.iter().filter_map(|segment| segment.scan.map(|scan| scan.end_position));
         let seals = behind.iter().filter_map(|segment| segment.seal.map(|(header, _)| header.end_position));
         self.known_end = scans.chain(seals).fold(self.durable_position.max(position), u64::max);
+        if let Some((segment, offset, flaw)) = foreign_version(behind, &hole) {
+            let durable_position = self.durable_position;
+            self.corrupt = Some(Corruption { segment, offset, position, flaw, durable_position });
+            self.corrupt_index = index;
+            self.torn_event = false;
+            return Ok(());
+        }
         if self.durable_position > position
             || vouched
             || impossible
@@ -414,4 +423,18 @@ impl Survey {
         }
         Ok(())
     }
+}
+
+/// Where, from a hole on, something is that another version of railbus wrote. What is not understood is never called
+/// torn: it may hold what was acknowledged.
+fn foreign_version(behind: &[Segment], hole: &Hole) -> Option<(u64, u64, Flaw)> {
+    let (first, rest) = behind.split_first()?;
+    if hole.flaw.is_of_another_version() {
+        return Some((first.number, hole.offset, hole.flaw));
+    }
+    let place = |segment: &Segment| {
+        let header = segment.header.err().filter(Flaw::is_of_another_version).map(|flaw| (0, flaw));
+        header.or(segment.foreign_version).map(|(offset, flaw)| (segment.number, offset, flaw))
+    };
+    place(first).or_else(|| rest.iter().find_map(place))
 }
