@@ -44,8 +44,10 @@ const LOOK_UP_NS: u64 = 100_000_000;
 pub struct Watch {
     /// The position it has got to; a worker's is the head of the queue, whatever that is.
     pub(crate) position: Option<u64>,
-    /// How many redeliveries a worker has seen announced.
+    /// What a worker has seen of the events that wait to be delivered again.
     pub(crate) redo_seen: u64,
+    /// When the first of them may be taken.
+    pub(crate) redo_due_ns: u64,
     /// Whether a worker may not take what lies at the head, for now: it looks again after a slice.
     pub(crate) barred: bool,
 }
@@ -174,7 +176,10 @@ impl Look {
             return data.load((position & (self.capacity_bytes - 1)) as usize, Edge::Commit) != 0
                 || ring.load(layout::ANCHOR_FLOOR, Edge::Plain) > position;
         };
-        let redo = self.kind == Kind::Queue && acks.load(layout::REDO_HINT, Edge::Done) != watch.redo_seen;
+        // INDEX: as a worker does.
+        let redo = self.kind == Kind::Queue
+            && (acks.load(layout::REDO_ROOT, Edge::Index) != watch.redo_seen
+                || watch.redo_due_ns <= clock::host_ns());
         let position = watch.position.unwrap_or_else(|| acks.load(layout::HEAD, Edge::Head));
         let word = data.load(slots.offset(position) + layout::SLOT_SEQ, Edge::Publish);
         redo && watch.position.is_none()

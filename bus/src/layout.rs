@@ -11,7 +11,7 @@
 //! +4096       control block (1 KiB)                    +4096       control block (1 KiB)
 //! +5120       producer registry (256 B each)           +5120       consumer registry (256 B each)
 //!             sequences (64 entries of 128 B)
-//! +data_offset  frames or slots                        +done_offset  done words (8 B a slot; queues only)
+//! +data_offset  frames or slots                        +done_offset  done words, then the index of what waits (queues only)
 //! ```
 //!
 //! A stamped channel has a third file, `NAME.latency`: a header page, then a slice of [`SLICE_BYTES`] for each entry of
@@ -115,6 +115,7 @@ fields! {
     RING_CONTROL;
     TAIL: 0, 8, "producers", "queue, topic: the next ticket to be won";
     EVENTS_WAKE: 128, 8, "producers", "futex of consumers that wait for events (low 32 bits)";
+    READERS_WAKE: 136, 8, "producers", "queue: futex of taps and bridges, each of which is to learn of every event (low 32 bits)";
     PRODUCERS_PARKED: 256, 8, "producers", "epoch: producers that went to sleep waiting for space";
     ANCHOR_INDEX: 384, 8, "publisher", "stream: which anchor entry is current (its lowest bit); counts updates";
     ANCHOR_FLOOR: 392, 8, "publisher", "stream: lowest position that is intact and will stay so";
@@ -131,12 +132,14 @@ fields! {
     HEAD: 0, 8, "workers", "queue: the next ticket to be taken";
     SPACE_WAKE: 128, 8, "consumers", "futex of producers that wait for space (low 32 bits)";
     CONSUMERS_PARKED: 256, 8, "consumers; remover", "epoch: consumers that went to sleep waiting for events; bit 63: the channel was removed";
-    REDO_HINT: 384, 8, "workers", "queue: counts events handed back for redelivery";
+    READERS_PARKED: 264, 8, "consumers", "queue: epoch: taps and bridges that went to sleep; counted up before CONSUMERS_PARKED";
+    REDO_ROOT: 384, 8, "workers", "queue: root of the index of events that wait to be delivered again (a node of it)";
     CONSUMERS_HIGH: 512, 8, "consumers", "registry entries that were ever used";
     REDELIVERED: 640, 8, "workers", "queue: events delivered again";
     DEAD_LETTERED: 648, 8, "workers", "queue: events moved to the dead-letter queue";
     LEVELS_WAKE: 768, 8, "workers", "queue: futex of workers that wait for their turn behind those of a higher level (low 32 bits)";
     LEVELS_PARKED: 896, 8, "workers", "epoch: workers that went to sleep waiting for their turn";
+    LOOKED_NS: 904, 8, "workers", "queue: when a worker last asked which others are dead, ns of the host's CLOCK_MONOTONIC";
 }
 
 fields! {
@@ -314,6 +317,21 @@ pub const SLOT_META: usize = 8;
 /// Where the body starts in a slot.
 pub const SLOT_BODY: usize = 16;
 
+/// Children of a node in the index of events that wait to be delivered again.
+pub const REDO_FANOUT: u64 = 64;
+
+/// Bytes from `DONE_OFFSET` on in a queue of so many slots: a done word for each slot, then for each slot the time from
+/// which on its event is delivered again, then the nodes over those, level by level, without the root.
+pub const fn done_bytes(slots: u64) -> u64 {
+    let mut words = slots.saturating_mul(2);
+    let mut nodes = slots.div_ceil(REDO_FANOUT);
+    while nodes > 1 {
+        words = words.saturating_add(nodes);
+        nodes = nodes.div_ceil(REDO_FANOUT);
+    }
+    words.saturating_mul(8)
+}
+
 /// Offset of a registry entry from the start of the control block.
 #[inline(always)]
 pub const fn entry(index: usize) -> usize {
@@ -479,6 +497,10 @@ pub fn to_markdown() -> String {
          | {SLOT_SEQ} | 8 | `SLOT_SEQ` | sequence word: lap << 16 \\| kind (old, busy, published, aborted) |\n\
          | {SLOT_META} | 8 | `SLOT_META` | header word: length, type id, flags |\n\
          | {SLOT_BODY} | rest | `SLOT_BODY` | extensions, then payload |\n\n\
+         ## From DONE_OFFSET on\n\nA done word for each slot: lap << 16 \\| worker << 8 \\| attempt << 2 \\| kind (done, redo, taken). Then the index of events\n\
+         that wait to be delivered again: a leaf for each slot, 0 or the time from which on its event may be taken, in ns of the\n\
+         host's CLOCK_MONOTONIC; then nodes over {REDO_FANOUT} leaves or nodes each, level by level; the root is `REDO_ROOT`. A node is\n\
+         (1 + the earliest time below >> 18, or 0) << 20 \\| a count of its changes.\n\n\
          ## Frame of a stream\n\nA header word (as `SLOT_META`, with the committed bit), extensions, payload, padded to 8 bytes.\n"
     );
     text

@@ -47,6 +47,9 @@ pub enum Edge {
     /// Keyed queues (Dekker): an event is put aside, then the one before it is looked at again; an event is done, then
     /// the next is looked at. One of them sees the other.
     Aside,
+    /// The index of events that wait to be delivered again: a done word says REDO before its leaf tells so, and what is below
+    /// a node is stored before the node; a node is read before what is below it, when it is renewed.
+    Index,
     /// A registry entry is written before its state makes it valid.
     State,
     /// Park and wake (Dekker): a sleeper announces itself, then looks at the ring again; a waker changes the ring,

@@ -190,7 +190,7 @@ impl<R: Inlet> Reader<R> {
     /// What a [`crate::bridge::Bridge`] is to be armed with.
     pub fn watch(&self) -> Watch {
         self.idle.rest();
-        Watch { position: Some(self.ring.position()), redo_seen: 0, barred: false }
+        Watch { position: Some(self.ring.position()), redo_seen: 0, redo_due_ns: u64::MAX, barred: false }
     }
 
     /// Events received by this handle.

@@ -39,6 +39,7 @@ use crate::ring::frame;
 use crate::ring::levels::Rank;
 use crate::ring::orphan::{Sweeper, Swept};
 use crate::ring::park::Waker;
+use crate::ring::redo::Backoff;
 use crate::ring::registry;
 use crate::ring::slot_worker::{Delivery, FIRST_DELIVERY, SlotWorker, TAKE_MAX, Taken};
 use crate::ring::tally::Tally;
@@ -51,8 +52,10 @@ use rules::{Rules, Sleepers};
 const LOOK_EVERY_MAX: u64 = 256;
 /// How many events a worker that is alone takes at once when more than [`LOOK_EVERY_MAX`] pass in a ms.
 const GRAB: u32 = 16;
-/// A busy worker looks for dead ones this often, and retries a full dead-letter queue this often.
+/// A busy worker looks for dead ones this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
+/// An event waits this long in its slot while the dead-letter queue is full, before that is tried again.
+const LETTER_AGAIN_NS: u64 = 10_000_000;
 
 /// The top byte of a header word.
 const TOP_BYTE: u64 = 0xFF << 56;
@@ -123,9 +126,6 @@ pub struct Worker {
     eager: u32,
     max_attempts: u32,
     dead_letters: Option<Box<Sender<SlotOutlet<false>>>>,
-    letters_full_until_ns: u64,
-    /// Whether takes make a detour: by the rules, or because the dead-letter queue was full a moment ago.
-    detours: bool,
     /// Priorities and the order of keys.
     rules: Option<Box<Rules>>,
     /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
@@ -162,6 +162,8 @@ pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Ker
         slots: Slots::new(header.slots, header.slot_bytes),
         producers: header.producers_max as usize,
         consumers: header.consumers_max as usize,
+        now_ns: clock::host_ns(),
+        backoff: Backoff::of(header.max_attempts),
     };
     sweeper.sweep(peers, Some(index))
 }
@@ -189,7 +191,8 @@ impl Worker {
             header.producers_max as usize,
             header.consumers_max as usize,
         )
-        .with(member::stores());
+        .with(member::stores())
+        .with_backoff(Backoff::of(header.max_attempts));
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
@@ -202,8 +205,6 @@ impl Worker {
             grab_follows_load: grab == 0 && header.max_attempts != 1 && rules.is_none(),
             max_attempts: header.max_attempts,
             dead_letters: dead_letters.map(Box::new),
-            letters_full_until_ns: 0,
-            detours: rules.is_some(),
             easy: if rules.is_some() { member.guard.never() } else { member.guard },
             rules,
             swept_ns: 0,
@@ -275,7 +276,12 @@ impl Worker {
     /// What a [`crate::bridge::Bridge`] is to be armed with.
     pub fn watch(&self) -> Watch {
         self.idle.rest();
-        Watch { position: None, redo_seen: self.core.redo_seen(), barred: self.is_barred() }
+        Watch {
+            position: None,
+            redo_seen: self.core.redo_seen(),
+            redo_due_ns: self.core.redo_due_ns(),
+            barred: self.is_barred(),
+        }
     }
 
     /// As [`Self::take_ticket`], waiting at most `timeout`.
@@ -318,14 +324,17 @@ impl Worker {
         held
     }
 
-    /// Hands an event back: it is delivered again, to this worker or another, with its attempts counted. False
-    /// when this worker does not hold it, or was evicted.
+    /// Hands an event back: it is delivered again, to this worker or another, with its attempts counted. The first time
+    /// that is at once; after its second attempt it waits for about 1 ms, then for twice as long each time, for 1 s at most,
+    /// and others go on. False when this worker does not hold it, or was evicted.
     pub fn retry(&mut self, ticket: Ticket) -> bool {
         if self.member.is_forked() {
             return false;
         }
-        let held =
-            self.core.holds_delivery(ticket.position, ticket.delivery) && self.core.retry(ticket.position);
+        let backoff = Backoff::of(self.max_attempts);
+        let due_ns = |ticket, attempts| backoff.due_ns(clock::host_ns(), ticket, attempts);
+        let held = self.core.holds_delivery(ticket.position, ticket.delivery)
+            && self.core.retry(ticket.position, due_ns);
         if held {
             self.handed_back();
         } else {
@@ -353,7 +362,7 @@ impl Worker {
                 self.core.redeem();
             }
             self.easy = self.member.guard.never();
-            self.core.resign(&self.member.peers);
+            self.core.resign(&self.member.peers, clock::host_ns());
         }
         given_up
     }
@@ -442,7 +451,10 @@ impl Worker {
                 self.give_way();
                 return Err(self.why_given_way());
             }
-            let taken = if self.detours { self.take_by_rules()? } else { self.core.take(self.eager) };
+            let taken = match self.rules {
+                Some(_) => self.take_by_rules()?,
+                None => self.core.take(self.eager, clock::host_ns),
+            };
             let Some(taken) = taken else {
                 if self.core.has_refused() {
                     self.give_way();
@@ -500,15 +512,6 @@ impl Worker {
         self.member.note_tally(self.tally);
     }
 
-    /// Whether the dead-letter queue was full a moment ago: fresh events go on, those handed back wait.
-    fn letters_full(&mut self) -> bool {
-        if self.letters_full_until_ns != 0 && clock::coarse_ns() >= self.letters_full_until_ns {
-            self.letters_full_until_ns = 0;
-            self.detours = self.rules.is_some();
-        }
-        self.letters_full_until_ns != 0
-    }
-
     /// Whether an event that was delivered before is to be delivered again: otherwise it has become a dead letter,
     /// or waits until there is room for it.
     #[cold]
@@ -539,10 +542,8 @@ impl Worker {
             }
             Letter::NoRoom => {
                 // The event waits where it is.
-                self.core.put_back(taken);
+                self.core.put_back(taken, |_, _| clock::host_ns() + LETTER_AGAIN_NS);
                 self.handed_back();
-                self.letters_full_until_ns = clock::coarse_ns() + SWEEP_EVERY_NS;
-                self.detours = true;
             }
             // The next look at the fence says it.
             Letter::Evicted => {}
@@ -590,6 +591,9 @@ impl Worker {
         };
         self.look_every = look_every.clamp(1, LOOK_EVERY_MAX);
         self.look_at = self.tally.events + self.look_every;
+        if self.core.redo_due_ns() <= clock::host_ns() {
+            self.core.look_again();
+        }
         self.look_around(false);
         if self.grab_follows_load {
             // Several at once from a queue that is busy, where nobody else could take them.
@@ -620,7 +624,7 @@ impl Worker {
             let closed = fence::kind(fence::of(&acks, index)) == fence::CLOSED;
             if closed && index != self.member.registered.index {
                 let gone_on = self.member.go_on_evicting(index, || {
-                    self.core.sweeper().sweep(&self.member.peers, Some(index)).unsettled == 0
+                    self.core.sweeper(clock::host_ns()).sweep(&self.member.peers, Some(index)).unsettled == 0
                 });
                 failed = failed.and(gone_on);
             }
@@ -630,7 +634,7 @@ impl Worker {
             // Under the entry's janitor lock: one worker repairs, the others go on. What cannot be settled yet, or
             // another one has locked, is met again in a ms.
             let buried = self.member.bury(index, |index| {
-                self.core.sweeper().sweep(&self.member.peers, Some(index)).unsettled == 0
+                self.core.sweeper(clock::host_ns()).sweep(&self.member.peers, Some(index)).unsettled == 0
             });
             failed = failed.and(buried.map(|_| ()));
         }
@@ -647,7 +651,7 @@ impl Worker {
                 "the queue's head or tail was changed by somebody else; remove the channel",
             ));
         }
-        self.audit.step(&self.core.sweeper(), &self.member.peers, self.tally.events);
+        self.audit.step(&self.core.sweeper(clock::host_ns()), &self.member.peers, self.tally.events);
         let mut repaired = false;
         // A producer may have died with a whole batch in its hands. Bounded, because the tail is not to be trusted.
         for _ in 0..ORPHANS_MAX {

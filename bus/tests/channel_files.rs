@@ -120,7 +120,7 @@ fn every_kind_is_created_attached_and_mapped() -> Outcome {
             );
             assert_eq!(maps.acks.bytes(), layout::entry(header.consumers_max as usize));
             assert_eq!(maps.data.bytes() as u64, header.data_bytes);
-            let done = if kind == Kind::Queue { header.slots * 8 } else { 0 };
+            let done = if kind == Kind::Queue { layout::done_bytes(header.slots) } else { 0 };
             assert_eq!(maps.done.bytes() as u64, done);
         }
         let last = producer.data.bytes() - 8;

@@ -21,6 +21,7 @@ use railbus::os::rseq;
 use railbus::ring::fence::{Fenced, Stores};
 use railbus::ring::frame;
 use railbus::ring::peers::Side;
+use railbus::ring::redo::{AT_ONCE, DELAY_NS_MAX};
 use railbus::ring::registry::{ROLE_TAP, ROLE_WORKER};
 use railbus::ring::slot_worker::Taken;
 use railbus::{Bus, Channel, ChannelOptions, Error, Kind, RecvError, SendOptions, WorkOptions, Worker};
@@ -413,7 +414,9 @@ fn work_warily(base: &Path, shared: &Shared, stores: Stores) {
     let mut held: Vec<(Taken, usize)> = Vec::new();
     for round in 0..7 {
         let easy = if round % 2 == 0 { core.take_easily(1) } else { None };
-        let taken = easy.map(|ticket| Taken { ticket, attempt: 0 }).or_else(|| core.take(1 + round % 3));
+        let taken = easy
+            .map(|ticket| Taken { ticket, attempt: 0 })
+            .or_else(|| core.take(1 + round % 3, || DELAY_NS_MAX));
         if let Some(taken) = taken {
             let bytes = frame::body_bytes(core.header(taken.ticket)) as usize;
             let body = part.read(core.body_offset(taken.ticket), bytes.min(112));
@@ -432,17 +435,17 @@ fn work_warily(base: &Path, shared: &Shared, stores: Stores) {
         }
         if round == 5
             && let Some((taken, _)) = held.pop()
-            && !core.retry(taken.ticket)
+            && !core.retry(taken.ticket, |_, _| AT_ONCE)
         {
             break;
         }
     }
     if core.is_fenced() {
-        core.resign(&part.peers);
+        core.resign(&part.peers, 0);
     } else {
         core.hand_back();
         if core.is_fenced() {
-            core.resign(&part.peers);
+            core.resign(&part.peers, 0);
         }
     }
     part.registry.leave(&part.registered, false);

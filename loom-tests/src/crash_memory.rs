@@ -20,6 +20,7 @@ use railbus::ring::fence::{self, Fenced, RESTARTS};
 use railbus::ring::gates::NO_GATE;
 use railbus::ring::orphan::Sweeper;
 use railbus::ring::peers::{Peers, Side};
+use railbus::ring::redo::Backoff;
 use railbus::ring::registry::{Identity, Locks, Refused, Registered, Registry};
 use railbus::ring::word::{Slots, done, seq};
 
@@ -324,7 +325,7 @@ impl CrashChannel {
             ring: CrashWords::new(layout::ring_end(producers) - layout::HEADER_BYTES),
             acks: CrashWords::new(layout::entry(consumers)),
             data: CrashWords::new(data_bytes as usize),
-            done: CrashWords::new(slots.count as usize * 8),
+            done: CrashWords::new(layout::done_bytes(slots.count) as usize),
             locks: LockTable::default(),
             producers,
             consumers,
@@ -400,6 +401,8 @@ impl CrashChannel {
             slots: self.slots,
             producers: self.producers,
             consumers: self.consumers,
+            now_ns: 0,
+            backoff: Backoff::of(0),
         };
         sweeper.sweep(&self.peers(), Some(index)).unsettled == 0
     }

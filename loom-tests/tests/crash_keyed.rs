@@ -17,6 +17,7 @@ use railbus::memory::{Edge, Memory};
 use railbus::ring::frame;
 use railbus::ring::key_order::KeyOrder;
 use railbus::ring::peers::Side;
+use railbus::ring::redo::{AT_ONCE, DELAY_NS_MAX};
 use railbus::ring::registry::{self, Identity, Registered};
 use railbus::ring::slot_producer::SlotProducer;
 use railbus::ring::slot_worker::{SlotWorker, Taken};
@@ -127,9 +128,9 @@ fn key_of(value: u64) -> Option<u64> {
 impl Worker {
     fn take(&mut self, most: u32) -> Option<Taken> {
         let taken = if self.world.in_order {
-            self.inner.take_in_order(&mut self.order, most, u8::MAX)?
+            self.inner.take_in_order(&mut self.order, most, || DELAY_NS_MAX)?
         } else {
-            self.inner.take(most)?
+            self.inner.take(most, || DELAY_NS_MAX)?
         };
         // The taking has ended; these accesses of the log are nobody's.
         let value = self.value(taken.ticket);
@@ -174,12 +175,12 @@ impl Worker {
         let value = self.value(taken.ticket);
         *self.world.log.borrow_mut().handed_back.entry(value).or_default() += 1;
         self.world.log.borrow_mut().held.remove(&value);
-        assert!(self.inner.retry(taken.ticket));
+        assert!(self.inner.retry(taken.ticket, |_, _| AT_ONCE));
     }
 
     fn repair(&mut self) {
         let channel = self.world.channel.clone();
-        self.inner.sweeper().sweep(&channel.peers(), None);
+        self.inner.sweeper(0).sweep(&channel.peers(), None);
         for index in 0..channel.consumers {
             if index != self.registered.index {
                 channel.bury(Side::Consumers, &self.who, index);

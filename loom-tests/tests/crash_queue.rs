@@ -16,6 +16,7 @@ use railbus::memory::{Edge, Memory};
 use railbus::ring::fence::{self, Fenced, Stores};
 use railbus::ring::frame;
 use railbus::ring::peers::Side;
+use railbus::ring::redo::{AT_ONCE, DELAY_NS_MAX};
 use railbus::ring::registry::{self, Identity, Registered};
 use railbus::ring::slot_producer::SlotProducer;
 use railbus::ring::slot_worker::{SlotWorker, Taken};
@@ -155,7 +156,7 @@ impl Worker {
         let easy = self.inner.take_easily(most);
         let taken = match easy {
             Some(ticket) => Taken { ticket, attempt: 0 },
-            None => self.inner.take(most)?,
+            None => self.inner.take(most, || DELAY_NS_MAX)?,
         };
         let value = self.read(taken.ticket);
         *self.world.log.borrow_mut().delivered.entry(value).or_default() += 1;
@@ -182,7 +183,11 @@ impl Worker {
         if let Some(taken) = taken {
             let value = self.read(taken.ticket);
             *self.world.log.borrow_mut().handed_back.entry(value).or_default() += 1;
-            assert!(if counted { self.inner.retry(taken.ticket) } else { self.inner.put_back(taken) });
+            assert!(if counted {
+                self.inner.retry(taken.ticket, |_, _| AT_ONCE)
+            } else {
+                self.inner.put_back(taken, |_, _| AT_ONCE)
+            });
         }
     }
 
@@ -192,7 +197,7 @@ impl Worker {
         if let Some(t) = self.inner.stuck_behind() {
             self.inner.skip_orphan(t, &channel.peers());
         }
-        self.inner.sweeper().sweep(&channel.peers(), None);
+        self.inner.sweeper(0).sweep(&channel.peers(), None);
         let acks = CrashMemory::writable(&channel.acks, &self.who);
         let locks = channel.locks_for(Side::Consumers, &self.who);
         for index in 0..channel.consumers {
@@ -427,7 +432,7 @@ impl Worker {
     /// Takes as the handles do, which look at the fence when they have looked at the event.
     fn take_warily(&mut self, most: u32) -> Found {
         let easy = self.inner.take_easily(most).map(|ticket| Taken { ticket, attempt: 0 });
-        let Some(taken) = easy.or_else(|| self.inner.take(most)) else {
+        let Some(taken) = easy.or_else(|| self.inner.take(most, || DELAY_NS_MAX)) else {
             return if self.inner.is_fenced() { self.resign() } else { Found::Nothing };
         };
         let value = self.data.load(self.inner.body_offset(taken.ticket), Edge::Plain);
@@ -442,7 +447,7 @@ impl Worker {
     }
 
     fn resign(&mut self) -> Found {
-        self.inner.resign(&self.world.channel.peers());
+        self.inner.resign(&self.world.channel.peers(), 0);
         assert!(!self.inner.done(0) && self.inner.in_hand() == 0);
         Found::Evicted
     }
@@ -477,7 +482,7 @@ fn work_warily(world: &World, who: &Rc<Participant>) {
             && let Some((taken, value)) = held.pop()
         {
             *world.log.borrow_mut().handed_back.entry(value).or_default() += 1;
-            if !worker.inner.retry(taken.ticket) {
+            if !worker.inner.retry(taken.ticket, |_, _| AT_ONCE) {
                 worker.resign();
                 break;
             }

@@ -63,6 +63,11 @@ fn a_retried_slot_is_lapped_after_both_reads() {
 }
 
 #[test]
+fn events_that_wait_are_found_once_each() {
+    explore(2, || queue::index(None));
+}
+
+#[test]
 fn a_dead_workers_slot_is_lapped_after_its_read() {
     explore(2, || queue::dead_then_lap(None));
 }

@@ -46,6 +46,17 @@ fn table() -> Vec<(Edge, End, Fate)> {
                  JOIN fence: that fence acquires them.",
             ),
         ),
+        (Edge::Index, Update, Caught(Lives(2, queue::index))),
+        (Edge::Index, Load, Caught(Lives(2, queue::index))),
+        (
+            Edge::Index,
+            Store,
+            Unseen(
+                Lives(2, queue::index),
+                "A leaf is found by way of the nodes above it, whose renewal comes after it and releases it, too. Who \
+                 comes to it another way looks at the done word again.",
+            ),
+        ),
         (Edge::Anchor, Store, Caught(Lives(2, |weak| stream::join(weak, From::Oldest)))),
         (Edge::Anchor, Load, Caught(Lives(2, |weak| stream::join(weak, From::Oldest)))),
         (Edge::Join, Fence, Caught(Lives(2, |weak| stream::join(weak, From::Oldest)))),

@@ -20,9 +20,11 @@ use crate::event::{Attributes, Event, Located, Origin};
 use crate::layout;
 use crate::member::{Introduction, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory, Trusted};
+use crate::os::clock;
 use crate::ring::frame;
 use crate::ring::park::{Futex, Waker};
 use crate::ring::peers::Side;
+use crate::ring::redo::{AT_ONCE, Redo};
 use crate::ring::registry::ROLE_WORKER;
 use crate::ring::slot_worker::{SlotWorker, Taken};
 use crate::ring::word::{self, Slots, done};
@@ -435,8 +437,9 @@ impl Taker {
         let is_done = self.core.done(taken.ticket);
         let Memories { ring, acks, .. } = self.member.memories;
         if self.member.channel.header().keyed {
-            // DONE: after the DONE. The next event with its key may have been put aside; whoever did that is told.
-            acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+            // After the DONE. The next event with its key may have been put aside; whoever did that is told.
+            let done = &self.member.memories.done;
+            Redo { acks: &acks, done, slots: self.slots }.touch();
             SharedFutex(ring).wake(layout::EVENTS_WAKE, 1);
         }
         self.waker.wake(&acks, &ring, &SharedFutex(acks), || 1);
@@ -452,9 +455,9 @@ impl Taker {
     pub(super) fn give_back(&mut self, taken: Taken) {
         let seen = self.member.memories.done.load(self.slots.done_offset(taken.ticket), Edge::Done);
         if self.slots.is_of(seen, taken.ticket) {
-            self.core.retry(taken.ticket);
+            self.core.retry(taken.ticket, |_, _| AT_ONCE);
         } else {
-            self.core.put_back(taken);
+            self.core.put_back(taken, |_, _| AT_ONCE);
         }
     }
 }
@@ -465,7 +468,7 @@ impl Drop for Taker {
             return;
         }
         if self.is_evicted() {
-            self.core.resign(&self.member.peers);
+            self.core.resign(&self.member.peers, clock::host_ns());
         } else {
             self.core.hand_back();
         }

@@ -27,9 +27,11 @@ use crate::journal::{JournalNamed, JournalState, incarnations};
 use crate::layout;
 use crate::member::Memories;
 use crate::memory::{Edge, Memory};
+use crate::os::clock;
 use crate::os::pages::{Backing, HUGE_1G, Pages};
 use crate::ring::anchor::Place;
 use crate::ring::frame;
+use crate::ring::redo::Redo;
 use crate::ring::registry::{JOURNALLER, ROLE_SUBSCRIBER, ROLE_TAP, Registry};
 use crate::ring::sequence::{Sequences, is_published};
 use crate::ring::stream_publisher::StreamPublisher;
@@ -417,9 +419,10 @@ impl Channel {
                 memories.done.store(slots.done_offset(t), redo, Edge::Done);
             }
         }
-        // A hint to every worker that there is something to deliver again.
-        let redone = state.events.iter().filter(|event| event.attempts.is_some()).count() as u64;
-        memories.acks.store(layout::REDO_HINT, redone, Edge::Plain);
+        let waiting: Vec<u64> =
+            state.events.iter().filter(|e| e.attempts.is_some()).map(|e| e.position).collect();
+        let redo = Redo { acks: &memories.acks, done: &memories.done, slots };
+        redo.announce_in_order(waiting.into_iter(), clock::host_ns());
         Ok(())
     }
 

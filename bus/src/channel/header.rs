@@ -224,9 +224,9 @@ impl Header {
         Some(())
     }
 
-    /// Bytes of the done words; 0 unless a queue.
+    /// Bytes of the done words and the index behind them; 0 unless a queue.
     pub fn done_bytes(&self) -> u64 {
-        if self.kind == Kind::Queue { self.slots.saturating_mul(8) } else { 0 }
+        if self.kind == Kind::Queue { layout::done_bytes(self.slots) } else { 0 }
     }
 
     /// How long the channel's files are, exactly. `None` only before [`Header::decode`] has checked the

@@ -17,7 +17,9 @@ use crate::journal::state::{Cursors, Sequences};
 use crate::layout;
 use crate::member::Memories;
 use crate::memory::{Edge, Memory};
+use crate::os::clock;
 use crate::ring::frame;
+use crate::ring::redo::Redo;
 use crate::ring::registry::{JOURNALLER, ROLE_SUBSCRIBER, ROLE_TAP, Registry};
 use crate::ring::sequence as ring;
 use crate::ring::word::{Slots, done, seq};
@@ -91,8 +93,8 @@ impl Plan {
         for event in &self.unfinished {
             self.put(&memories, slots, event)?;
         }
-        // A hint to every worker that there is something to deliver again.
-        memories.acks.store(layout::REDO_HINT, self.unfinished.len() as u64, Edge::Plain);
+        let redo = Redo { acks: &memories.acks, done: &memories.done, slots };
+        redo.announce_in_order(self.unfinished.iter().map(|event| event.ticket), clock::host_ns());
         Ok(())
     }
 

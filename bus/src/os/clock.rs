@@ -5,6 +5,7 @@
 //! without time spent suspended, and may be compared between processes of one host.
 
 use std::mem::MaybeUninit;
+use std::sync::OnceLock;
 
 fn read_ns(clock: libc::clockid_t) -> u64 {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
@@ -29,6 +30,36 @@ pub fn monotonic_ns() -> u64 {
 #[inline]
 pub fn coarse_ns() -> u64 {
     read_ns(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// CLOCK_MONOTONIC of the host in ns: the same for processes in different time namespaces (containers), so that a time may
+/// be left for others. No system call but at the first call of a process.
+#[inline]
+pub fn host_ns() -> u64 {
+    monotonic_ns().wrapping_sub(namespace_offset_ns())
+}
+
+/// What this process's time namespace adds to CLOCK_MONOTONIC of the host, modulo 2^64; 0 if the kernel has no such
+/// namespaces, or does not tell.
+fn namespace_offset_ns() -> u64 {
+    static OFFSET: OnceLock<u64> = OnceLock::new();
+    *OFFSET.get_or_init(|| {
+        let namespace = |name| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
+        // The file tells of the namespace of the children, which is another only after `unshare` without `exec`.
+        if namespace("time") != namespace("time_for_children") {
+            return 0;
+        }
+        let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+        monotonic_offset_ns(&offsets).unwrap_or(0)
+    })
+}
+
+/// The offset of CLOCK_MONOTONIC in `/proc/PID/timens_offsets`: lines of clock, seconds, and nanoseconds.
+fn monotonic_offset_ns(offsets: &str) -> Option<u64> {
+    let mut words = offsets.lines().find(|line| line.starts_with("monotonic"))?.split_whitespace().skip(1);
+    let seconds: i64 = words.next()?.parse().ok()?;
+    let ns: i64 = words.next()?.parse().ok()?;
+    Some(seconds.wrapping_mul(1_000_000_000).wrapping_add(ns) as u64)
 }
 
 /// CLOCK_REALTIME in ns since 1970-01-01 UTC; may jump when somebody sets the clock. No system call.
@@ -62,6 +93,16 @@ mod tests {
         while coarse_ns() < before {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn the_offset_of_a_time_namespace_is_read() {
+        let offsets = "monotonic           10    500\nboottime             0         0\n";
+        assert_eq!(monotonic_offset_ns(offsets), Some(10_000_000_500));
+        assert_eq!(monotonic_offset_ns("monotonic  -2 0\n"), Some((-2_000_000_000i64) as u64));
+        assert_eq!(monotonic_offset_ns(""), None);
+        // Where the tests run there is no offset as a rule.
+        assert!(host_ns().wrapping_add(namespace_offset_ns()) <= monotonic_ns());
     }
 
     #[test]

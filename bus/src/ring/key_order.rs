@@ -22,6 +22,7 @@
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::frame;
+use crate::ring::redo::{self, Redo};
 use crate::ring::word::{self, Slots, done, seq};
 
 /// No fresh event is taken while so many wait for earlier ones with their keys: a bound on what each look costs. Events
@@ -37,6 +38,8 @@ const FEW: u64 = 64;
 /// The words that tell.
 #[derive(Debug)]
 pub struct View<'a, M> {
+    /// The consumers' file.
+    pub acks: &'a M,
     /// The slots.
     pub data: &'a M,
     /// The done words.
@@ -80,8 +83,8 @@ pub struct KeyOrder {
     /// Everything before this ticket was looked at.
     until: u64,
     open: Vec<Open>,
-    /// Tickets that may run and said REDO when they were last looked for, with that word; the oldest last. Who may run may
-    /// always: only somebody else may have taken it.
+    /// Tickets that may run now and said REDO when they were last looked for, with that word; the oldest last. Who may run
+    /// may always: only somebody else may have taken it.
     ready: Vec<(u64, u64)>,
     /// How long the list may grow before it is cleaned.
     clean_at: usize,
@@ -167,9 +170,12 @@ impl KeyOrder {
         may
     }
 
-    /// Looks for events before `head` that were handed back, or put aside, and may run.
-    pub(super) fn look<M: Memory>(&mut self, view: &View<'_, M>, head: u64) {
+    /// Looks for events before `head` that were handed back, or put aside, and may run. Returns when the first of those may
+    /// run that have still to wait, `u64::MAX` for never.
+    pub(super) fn look<M: Memory>(&mut self, view: &View<'_, M>, head: u64, now_ns: impl Fn() -> u64) -> u64 {
         self.extend(view, head);
+        let redo = Redo { acks: view.acks, done: view.done, slots: view.slots };
+        let (mut now, mut first_due_ns) = (None, u64::MAX);
         let (ready, mut last_key, mut aside) = (&mut self.ready, None, 0);
         ready.clear();
         self.open.retain(|open| {
@@ -181,7 +187,12 @@ impl KeyOrder {
             last_key = open.key;
             if view.slots.is_of(word, open.ticket) && word::kind(word) == done::REDO {
                 if is_first {
-                    ready.push((open.ticket, word));
+                    let due_ns = redo.due(open.ticket);
+                    if due_ns <= redo::AT_ONCE || redo::is_ripe(due_ns, *now.get_or_insert_with(&now_ns)) {
+                        ready.push((open.ticket, word));
+                    } else {
+                        first_due_ns = first_due_ns.min(due_ns);
+                    }
                 } else {
                     aside += 1;
                 }
@@ -191,13 +202,12 @@ impl KeyOrder {
         ready.sort_unstable_by_key(|&(ticket, _)| std::cmp::Reverse(ticket));
         (self.aside, self.look) = (aside, false);
         self.clean_at = 2 * self.open.len() + SLACK;
+        first_due_ns
     }
 
-    /// The oldest event that may run, as far as [`Self::look`] has seen, and was delivered fewer than `attempts_below`
-    /// times; with the done word to take it from.
-    pub(super) fn next_ready(&mut self, attempts_below: u8) -> Option<(u64, u64)> {
-        let at = self.ready.iter().rposition(|&(_, word)| word::attempt(word) < attempts_below)?;
-        Some(self.ready.remove(at))
+    /// The oldest event that may run, as far as [`Self::look`] has seen; with the done word to take it from.
+    pub(super) fn next_ready(&mut self) -> Option<(u64, u64)> {
+        self.ready.pop()
     }
 
     /// Whether the next event with `key` behind ticket `t`, which is done, was put aside: it waited for `t`, and is ready.

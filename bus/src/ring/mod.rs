@@ -29,6 +29,7 @@ pub mod orphan;
 pub mod park;
 pub mod peers;
 pub mod pressure;
+pub mod redo;
 pub mod registry;
 pub mod sequence;
 pub mod slot_producer;

@@ -25,6 +25,7 @@ use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::fence;
 use crate::ring::peers::{Peers, Side};
+use crate::ring::redo::{Backoff, Redo};
 use crate::ring::registry::{Status, status};
 use crate::ring::word::{self, NO_CLAIM, Slots, covers, done, seq};
 
@@ -118,6 +119,10 @@ pub struct Sweeper<'a, M> {
     pub producers: usize,
     /// Entries of the consumers' registry.
     pub consumers: usize,
+    /// The time by the clock of those who hand back, and how long what is handed back waits.
+    pub now_ns: u64,
+    /// See [`Self::now_ns`].
+    pub backoff: Backoff,
 }
 
 impl<M: Memory> Sweeper<'_, M> {
@@ -166,9 +171,9 @@ impl<M: Memory> Sweeper<'_, M> {
             }
         }
         if swept.redone > 0 {
-            // A hint that there is something to redo. A sweeper killed before this line leaves its own registry
-            // entry to be swept for, which counts again.
-            self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+            // One that is in the index already may run only now: the dead worker has finished the one before it. A sweeper
+            // killed before this line leaves its own registry entry to be swept for, which comes by here again.
+            self.redo().touch();
         }
         swept
     }
@@ -213,7 +218,9 @@ impl<M: Memory> Sweeper<'_, M> {
             slots.held(t, done::REDO, word::attempt(seen) + 1, 0)
         } else {
             if slots.is_of(seen, t) && word::kind(seen) == done::REDO {
-                swept.redone += 1; // Handed back already, perhaps by somebody who died before saying so.
+                swept.redone += 1;
+                // Handed back already, perhaps by somebody who died before saying so.
+                self.redo().ensure(t, self.due_ns(t, seen));
             }
             return true;
         };
@@ -221,8 +228,21 @@ impl<M: Memory> Sweeper<'_, M> {
         if self.done.compare_exchange(at, seen, repaired, Edge::Done).is_err() {
             return false;
         }
-        swept.redone += (word::kind(repaired) == done::REDO) as u64;
+        if word::kind(repaired) == done::REDO {
+            swept.redone += 1;
+            // A sweeper killed before this line leaves its own registry entry to be swept for, which comes by here again.
+            self.redo().announce(t, self.due_ns(t, repaired));
+        }
         true
+    }
+
+    fn redo(&self) -> Redo<'_, M> {
+        Redo { acks: self.acks, done: self.done, slots: self.slots }
+    }
+
+    /// From when on ticket `t` with this done word may be taken.
+    fn due_ns(&self, t: u64, redo: u64) -> u64 {
+        self.backoff.due_ns(self.now_ns, t, word::attempt(redo))
     }
 
     fn is_gone_worker<P: Peers>(&self, index: usize, peers: &P) -> bool {

@@ -1,11 +1,15 @@
 //! Taking from a queue: each event goes to one worker, which says when it is done.
 //!
 //! ```text
-//! take:  an event handed back (REDO), if the hint moved:  CAS done[t]: REDO -> TAKEN(me)
+//! take:  an event handed back (REDO) whose time has come:  CAS done[t]: REDO -> TAKEN(me)
 //!        else  h = head;  seq[h..] published?  mark TAKEN what is still held;  announce h;  CAS head: h -> h + n
 //! done:  done[t] = DONE                       (DONE: the slot may be reused)
-//! retry: done[t] = REDO, attempt + 1          (another worker, or this one, gets it again)
+//! retry: done[t] = REDO, attempt + 1          (another worker, or this one, gets it again, from a time on)
 //! ```
+//!
+//! Which events were handed back, and when their times come, is in an index ([`crate::ring::redo`]). A worker looks at its
+//! root only, as long as that does not change and no time has come. Between two events that were handed back, and
+//! after it has handed one back, it takes a fresh one, if there is any: neither sort holds up the other.
 //!
 //! While a ticket is covered by the worker's claim word, its done word stays untouched: the claim is what says
 //! "held". Before the claim word moves on, every ticket still held is marked TAKEN in its done word, which names
@@ -13,6 +17,7 @@
 //!
 //! Every store to a done word goes through a fence ([`crate::ring::fence`]): a worker that was evicted stores nothing.
 
+mod hand;
 mod keyed;
 
 pub use keyed::DoneInOrder;
@@ -22,8 +27,10 @@ use crate::memory::{Edge, Memory};
 use crate::ring::fence::{self, Stores};
 use crate::ring::orphan::{Sweeper, is_orphan};
 use crate::ring::peers::{Peers, Side};
+use crate::ring::redo::{AT_ONCE, Backoff, Next, Redo};
 use crate::ring::registry::{Status, status};
 use crate::ring::word::{self, NO_CLAIM, Slots, claim, done, seq};
+use hand::Hand;
 
 /// Most tickets of one take: one bit each in a word.
 pub const TAKE_MAX: u32 = 64;
@@ -44,18 +51,10 @@ pub type Delivery = u16;
 /// The first delivery of an event.
 pub const FIRST_DELIVERY: Delivery = 0;
 
-/// A held ticket whose done word says TAKEN.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    ticket: u64,
-    delivery: Delivery,
-}
-
-impl Held {
-    fn attempt(self) -> u8 {
-        self.delivery as u8
-    }
-}
+/// How many events that others are taking, too, one take tries for.
+const REDO_LOOKS: u32 = 64;
+/// No root of the index is this.
+const UNSEEN: u64 = u64::MAX;
 
 /// Peers that nobody can be asked about: nobody is dead.
 struct Unknown;
@@ -86,11 +85,17 @@ pub struct SlotWorker<M> {
     waiting: u64,
     announced: bool,
     /// Held tickets whose done word says TAKEN.
-    taken: Vec<Held>,
+    taken: Hand,
     /// Counts takes of events that were delivered before; it wraps.
     redeliveries: u8,
+    /// The root of the index of events that wait, when this worker last looked at it.
     redo_seen: u64,
-    redo_from: u64,
+    /// When the first of them may be taken, as far as that root told; `u64::MAX` for never.
+    redo_due_ns: u64,
+    /// Whether a fresh event has its turn: the last one had been handed back.
+    fresh_first: bool,
+    /// How long what a sweep hands back waits.
+    backoff: Backoff,
     /// How done words are stored.
     stores: Stores,
     /// A store was refused: nothing is held any more, and nothing is taken.
@@ -127,10 +132,12 @@ impl<M: Memory> SlotWorker<M> {
             held: 0,
             waiting: 0,
             announced: false,
-            taken: Vec::with_capacity(2 * TAKE_MAX as usize),
+            taken: Hand::default(),
             redeliveries: 0,
             redo_seen: 0,
-            redo_from: 0,
+            redo_due_ns: u64::MAX,
+            fresh_first: false,
+            backoff: Backoff::of(0),
             stores: Stores::Swap,
             refused: false,
             refused_at: None,
@@ -143,19 +150,39 @@ impl<M: Memory> SlotWorker<M> {
         SlotWorker { stores, ..self }
     }
 
-    /// The next event, taking up to `most` (at least 1) from the ring at once when none is at hand.
+    /// The same worker, which hands back what others held to wait so long.
+    pub fn with_backoff(self, backoff: Backoff) -> Self {
+        SlotWorker { backoff, ..self }
+    }
+
+    /// The next event, taking up to `most` (at least 1) from the ring at once when none is at hand. `now_ns` tells the time
+    /// by the clock of those who hand back; it is asked only while events wait to be delivered again.
     #[inline(always)]
-    pub fn take(&mut self, most: u32) -> Option<Taken> {
+    pub fn take(&mut self, most: u32, now_ns: impl FnOnce() -> u64) -> Option<Taken> {
         if self.refused {
             return None;
         }
         if self.waiting != 0 {
             return Some(self.hand_out());
         }
-        // DONE: pairs with the counting after a REDO is stored. A hint: reading it late only delays.
-        if self.acks.load(layout::REDO_HINT, Edge::Done) != self.redo_seen
-            && let Some(taken) = self.take_redo()
+        // INDEX: a hint here; reading it late only delays.
+        let root = self.acks.load(layout::REDO_ROOT, Edge::Index);
+        if root != self.redo_seen || self.redo_due_ns != u64::MAX {
+            return self.take_either(most, now_ns());
+        }
+        self.take_fresh(most)
+    }
+
+    /// An event that was handed back, or a fresh one: by turns, where there are both.
+    #[cold]
+    fn take_either(&mut self, most: u32, now_ns: u64) -> Option<Taken> {
+        if std::mem::take(&mut self.fresh_first)
+            && let Some(taken) = self.take_fresh(most)
         {
+            return Some(taken);
+        }
+        if let Some(taken) = self.take_redo(now_ns) {
+            self.fresh_first = true;
             return Some(taken);
         }
         self.take_fresh(most)
@@ -169,7 +196,8 @@ impl<M: Memory> SlotWorker<M> {
         if self.waiting != 0 {
             return Some(self.hand_out().ticket);
         }
-        if self.held != 0 || self.acks.load(layout::REDO_HINT, Edge::Done) != self.redo_seen {
+        // INDEX: as in `take`. What may be taken only later, `look_again` tells when its time has come.
+        if self.held != 0 || self.acks.load(layout::REDO_ROOT, Edge::Index) != self.redo_seen {
             return None;
         }
         // HEAD, PUBLISH: as in `take_fresh`; ANNOUNCE and HEAD: in `win`.
@@ -294,7 +322,7 @@ impl<M: Memory> SlotWorker<M> {
             if !self.settle(ticket, self.slots.free_for(ticket), word) {
                 return false;
             }
-            self.taken.push(Held { ticket, delivery: FIRST_DELIVERY });
+            self.taken.add(ticket, FIRST_DELIVERY);
         }
         true
     }
@@ -309,43 +337,51 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
+    /// The first event that was handed back, if its time has come.
     #[cold]
-    fn take_redo(&mut self) -> Option<Taken> {
-        let hint = self.acks.load(layout::REDO_HINT, Edge::Done);
-        let head = self.acks.load(layout::HEAD, Edge::Head);
-        let oldest = head.saturating_sub(self.slots.count);
-        let length = head - oldest;
-        let start = if (oldest..head).contains(&self.redo_from) { self.redo_from } else { oldest };
-        for i in 0..length {
-            let t = oldest + (start - oldest + i) % length;
-            let at = self.slots.done_offset(t);
-            let seen = self.done.load(at, Edge::Done);
-            if !self.slots.is_of(seen, t) || word::kind(seen) != done::REDO {
-                continue;
-            }
+    fn take_redo(&mut self, now_ns: u64) -> Option<Taken> {
+        // Others may be faster with each that is found; what remains is there at the next call.
+        for _ in 0..REDO_LOOKS {
+            let (next, root) = self.redo().next(now_ns);
+            let (slot, due_ns) = match next {
+                Next::Ripe(slot, due_ns) => (slot, due_ns),
+                Next::Later(due_ns) => {
+                    (self.redo_seen, self.redo_due_ns) = (root, due_ns);
+                    return None;
+                }
+                Next::Nothing => {
+                    (self.redo_seen, self.redo_due_ns) = (root, u64::MAX);
+                    return None;
+                }
+            };
             if self.is_fenced() {
                 return None; // It would have to be handed back at once, an attempt more.
             }
+            let head = self.acks.load(layout::HEAD, Edge::Head);
+            let t = self.slots.last_in(slot, head);
+            let seen = self.done.load(self.slots.done_offset(t), Edge::Done);
             let attempt = word::attempt(seen);
-            let held = self.slots.held(t, done::TAKEN, attempt, self.index as u8);
-            // DONE: one of the takers wins; the last holder's accesses are before the REDO it or a repairer stored.
-            if self.done.compare_exchange(at, seen, held, Edge::Done).is_ok() {
-                self.redo_from = t.wrapping_add(1);
-                return Some(self.hold_again(t, attempt));
+            let waits = self.slots.is_of(seen, t) && word::kind(seen) == done::REDO;
+            let won = waits && self.win_redo(t, seen, attempt);
+            // Also where another was faster, or has died on the way: nobody is to come here in vain.
+            self.redo().withdraw(t, due_ns);
+            if won {
+                return Some(Taken { ticket: t, attempt });
             }
         }
-        self.redo_seen = hint;
         None
     }
 
-    /// Notes that a ticket was taken that had been put back, and says which delivery it is.
-    fn hold_again(&mut self, ticket: u64, attempt: u8) -> Taken {
-        if attempt > 0 {
-            self.redeliveries = self.redeliveries.wrapping_add(1);
+    /// Takes a ticket that says REDO; false where another worker was faster.
+    fn win_redo(&mut self, ticket: u64, seen: u64, attempt: u8) -> bool {
+        let held = self.slots.held(ticket, done::TAKEN, attempt, self.index as u8);
+        // DONE: one of the takers wins; the last holder's accesses are before the REDO it or a repairer stored.
+        let won = self.done.compare_exchange(self.slots.done_offset(ticket), seen, held, Edge::Done).is_ok();
+        if won {
+            self.redeliveries = self.redeliveries.wrapping_add((attempt > 0) as u8);
+            self.taken.add(ticket, self.delivery_of(Taken { ticket, attempt }));
         }
-        let taken = Taken { ticket, attempt };
-        self.taken.push(Held { ticket, delivery: self.delivery_of(taken) });
-        taken
+        won
     }
 
     /// Which delivery the event is that was taken last.
@@ -355,6 +391,20 @@ impl<M: Memory> SlotWorker<M> {
             return FIRST_DELIVERY;
         }
         taken.attempt as Delivery | (self.redeliveries as Delivery) << 8
+    }
+
+    fn redo(&self) -> Redo<'_, M> {
+        Redo { acks: &self.acks, done: &self.done, slots: self.slots }
+    }
+
+    /// When the first event that was handed back may be taken, as far as this worker has seen; `u64::MAX` for never.
+    pub fn redo_due_ns(&self) -> u64 {
+        self.redo_due_ns
+    }
+
+    /// The next take looks for events that were handed back, whatever has changed.
+    pub fn look_again(&mut self) {
+        self.redo_seen = UNSEEN;
     }
 
     /// Says that an event is done. False when this worker does not hold it, or does not any more: it was evicted.
@@ -385,29 +435,33 @@ impl<M: Memory> SlotWorker<M> {
         self.finish(ticket, self.taken_word(ticket, attempt))
     }
 
-    /// Hands an event back: it is delivered again, with its attempt counted. False when this worker does not hold it,
-    /// or does not any more.
-    pub fn retry(&mut self, ticket: u64) -> bool {
+    /// Hands an event back: it is delivered again, with its attempt counted, from the time on that `due_ns` tells of the
+    /// ticket and its attempts. False when this worker does not hold it, or does not any more.
+    pub fn retry(&mut self, ticket: u64, due_ns: impl FnOnce(u64, u8) -> u64) -> bool {
         let Some((attempt, from)) = self.release(ticket) else { return false };
-        let word = self.slots.held(ticket, done::REDO, attempt + 1, 0);
+        let attempts = (attempt + 1).min(word::ATTEMPT_MAX);
+        let word = self.slots.held(ticket, done::REDO, attempts, 0);
+        let due_ns = due_ns(ticket, attempts);
+        self.redo().prepare(ticket, due_ns);
         // DONE: this worker's accesses to the slot are before it.
         if !self.settle(ticket, from, word) {
             return false;
         }
-        // After the REDO. Killed between the two: the sweep that follows this worker's death counts again.
-        self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+        // After the REDO. Killed between the two: the sweep that follows this worker's death announces it.
+        self.redo().announce(ticket, due_ns);
+        self.fresh_first = true;
         true
     }
 
-    /// Puts an event back for another time. One that was never handed out goes back as it was; otherwise the attempt
-    /// is counted.
-    pub fn put_back(&mut self, taken: Taken) -> bool {
+    /// Puts an event back for another time. One that was never handed out goes back as it was, to be taken at once;
+    /// otherwise as [`Self::retry`].
+    pub fn put_back(&mut self, taken: Taken, due_ns: impl FnOnce(u64, u8) -> u64) -> bool {
         if taken.attempt > 0 {
-            return self.retry(taken.ticket);
+            return self.retry(taken.ticket, due_ns);
         }
         let put = self.leave_for_later(taken.ticket);
         if put {
-            self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+            self.redo().announce(taken.ticket, AT_ONCE);
         }
         put
     }
@@ -448,8 +502,7 @@ impl<M: Memory> SlotWorker<M> {
 
     /// Forgets a ticket whose done word says that it is held.
     fn release_taken(&mut self, ticket: u64) -> Option<u8> {
-        let i = self.taken.iter().position(|held| held.ticket == ticket)?;
-        Some(self.taken.swap_remove(i).attempt())
+        self.taken.remove(ticket).map(|delivery| delivery as u8)
     }
 
     #[inline(always)]
@@ -499,14 +552,14 @@ impl<M: Memory> SlotWorker<M> {
             let word = self.slots.held(ticket, done::REDO, 0, 0);
             // DONE: as in `retry`. From the word that says it is held, which needs no fence.
             if self.done.compare_exchange(at, from, word, Edge::Done).is_ok() {
-                self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+                self.redo().announce(ticket, AT_ONCE);
             }
         }
         self.held = 0;
         self.taken.clear();
         self.refused = true;
-        // No hint says this: the fast path finds something to be redone for ever.
-        self.redo_seen = u64::MAX;
+        // No root is this: the fast path always ends here.
+        self.redo_seen = UNSEEN;
     }
 
     /// Whether this worker was evicted: what it held is another's, or will be.
@@ -544,7 +597,7 @@ impl<M: Memory> SlotWorker<M> {
         };
         // DONE: as in `retry`.
         if self.done.compare_exchange(at, seen, word, Edge::Done).is_ok() && is_event {
-            self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+            self.redo().announce(ticket, AT_ONCE);
         }
     }
 
@@ -564,9 +617,9 @@ impl<M: Memory> SlotWorker<M> {
     }
 
     /// To be called by a worker that finds itself evicted, or refused without that: closes its fence for good and hands back
-    /// what it held, unless that was done. From then on it takes nothing.
+    /// what it held, unless that was done. From then on it takes nothing. What is handed back waits as from `now_ns` on.
     #[cold]
-    pub fn resign<P: Peers>(&mut self, peers: &P) {
+    pub fn resign<P: Peers>(&mut self, peers: &P, now_ns: u64) {
         if self.resigned {
             return;
         }
@@ -575,32 +628,33 @@ impl<M: Memory> SlotWorker<M> {
         self.refuse();
         // This worker's own thread is in no sequence.
         let closed = fence::close(&self.acks, self.index);
-        if self.sweeper().sweep(peers, Some(self.index)).unsettled == 0 {
+        if self.sweeper(now_ns).sweep(peers, Some(self.index)).unsettled == 0 {
             fence::settle(&self.acks, self.index, closed);
         }
     }
 
-    /// Hands back everything held, counting the attempt of what was handed out, and retracts the claim. For leaving, also
-    /// after a refusal without an eviction, which only a harmed word brings about.
+    /// Hands back everything held, to be taken at once, counting the attempt of what was handed out, and retracts the claim.
+    /// For leaving, also after a refusal without an eviction, which only a harmed word brings about.
     pub fn hand_back(&mut self) {
+        let due_ns = |_, _| AT_ONCE;
         while self.waiting != 0 {
             let ticket = self.nth(self.waiting.trailing_zeros());
-            self.put_back(Taken { ticket, attempt: 0 });
+            self.put_back(Taken { ticket, attempt: 0 }, due_ns);
         }
         while self.held != 0 {
-            self.retry(self.nth(self.held.trailing_zeros()));
+            self.retry(self.nth(self.held.trailing_zeros()), due_ns);
         }
-        while let Some(held) = self.taken.last().copied() {
-            self.retry(held.ticket);
+        while let Some(ticket) = self.taken.any() {
+            self.retry(ticket, due_ns);
         }
         if self.refused {
             // What it had marked is in nobody's row any more, and nobody sweeps for who has left. No word on the dead is needed.
-            self.resign(&Unknown);
+            self.resign(&Unknown, 0);
         }
         self.retract();
     }
 
-    /// How many redeliveries this worker has seen announced.
+    /// The root of the index of events that wait, when this worker last looked at it.
     pub fn redo_seen(&self) -> u64 {
         self.redo_seen
     }
@@ -609,15 +663,14 @@ impl<M: Memory> SlotWorker<M> {
     #[inline(always)]
     pub fn holds(&self, ticket: u64) -> bool {
         let bit = ticket.wrapping_sub(self.first);
-        bit < 64 && self.held & 1 << bit != 0 || self.taken.iter().any(|held| held.ticket == ticket)
+        bit < 64 && self.held & 1 << bit != 0 || self.taken.delivery(ticket).is_some()
     }
 
     /// Whether this worker holds `ticket` by this delivery.
     #[inline(always)]
     pub fn holds_delivery(&self, ticket: u64, delivery: Delivery) -> bool {
         let bit = ticket.wrapping_sub(self.first);
-        bit < 64 && self.held & 1 << bit != 0
-            || self.taken.iter().any(|held| held.ticket == ticket && held.delivery == delivery)
+        bit < 64 && self.held & 1 << bit != 0 || self.taken.delivery(ticket) == Some(delivery)
     }
 
     /// How many tickets that were won by producers are not done. A look at every done word: not for the fast path.
@@ -693,9 +746,11 @@ impl<M: Memory> SlotWorker<M> {
         true
     }
 
-    /// What repairs the tickets that dead workers left.
-    pub fn sweeper(&self) -> Sweeper<'_, M> {
+    /// What repairs the tickets that dead workers left. What it hands back waits as from `now_ns` on.
+    pub fn sweeper(&self, now_ns: u64) -> Sweeper<'_, M> {
         Sweeper {
+            now_ns,
+            backoff: self.backoff,
             ring: &self.ring,
             acks: &self.acks,
             data: &self.data,

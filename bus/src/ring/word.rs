@@ -84,6 +84,12 @@ impl Slots {
         self.index(t) * 8
     }
 
+    /// The last ticket before `end` that lives in this slot. In the first lap there may be none: then one that was never won.
+    pub fn last_in(self, slot: usize, end: u64) -> u64 {
+        let last = end.wrapping_sub(1);
+        last.wrapping_sub(last.wrapping_sub(slot as u64) & self.mask)
+    }
+
     #[inline(always)]
     fn lap(self, t: u64) -> u64 {
         ((t >> self.shift) + 1) & LAP_MASK
@@ -181,6 +187,19 @@ mod tests {
         }
         assert_ne!(slots.free_for(8), 0);
         assert!(!slots.is_settled_before(0, 8));
+    }
+
+    #[test]
+    fn the_last_ticket_of_a_slot_lies_in_it_and_before_the_end() {
+        let slots = Slots::new(8, 64);
+        for end in [8, 9, 15, 16, 1000] {
+            for slot in 0..8 {
+                let t = slots.last_in(slot, end);
+                assert!(slots.index(t) == slot && t < end && t + 8 >= end, "{slot} before {end}: {t}");
+            }
+        }
+        // Nothing was ever in the last slot.
+        assert_eq!(slots.index(slots.last_in(7, 3)), 7);
     }
 
     #[test]

@@ -95,14 +95,7 @@ impl Worker {
     /// The next event by the rules.
     #[cold]
     pub(super) fn take_by_rules(&mut self) -> Result<Option<Taken>, RecvError> {
-        let letters_full = self.letters_full();
-        let Some(rules) = &mut self.rules else {
-            return Ok(if letters_full {
-                self.core.take_without_redo(self.grab)
-            } else {
-                self.core.take(self.grab)
-            });
-        };
+        let Some(rules) = &mut self.rules else { return Ok(self.core.take(self.eager, clock::host_ns)) };
         let mut most = self.grab;
         if rules.rank.in_hand_max > 0 && !self.core.has_waiting() {
             let room = (rules.rank.in_hand_max as usize).saturating_sub(self.core.in_hand());
@@ -116,12 +109,8 @@ impl Worker {
             return Ok(None);
         }
         let taken = match &mut rules.order {
-            Some(order) => {
-                let attempts_below = if letters_full { self.max_attempts as u8 } else { u8::MAX };
-                self.core.take_in_order(order, most, attempts_below)
-            }
-            None if letters_full => self.core.take_without_redo(most),
-            None => self.core.take(most),
+            Some(order) => self.core.take_in_order(order, most, clock::host_ns),
+            None => self.core.take(most, clock::host_ns),
         };
         if taken.is_some() {
             self.member.seen();
@@ -202,6 +191,14 @@ impl Worker {
         slice_ns: u64,
     ) -> Result<Option<Ticket>, RecvError> {
         let memories = self.member.memories;
+        // Not beyond the time from which on an event that was handed back may be taken.
+        let slice_ns = match self.core.redo_due_ns() {
+            u64::MAX => slice_ns,
+            due_ns => slice_ns.min(due_ns.saturating_sub(clock::host_ns())),
+        };
+        if slice_ns == 0 {
+            return self.poll();
+        }
         let waits_for_turn = self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member));
         let mut polled = Ok(None);
         let look = || {

@@ -469,6 +469,8 @@ fn sweeper<'a>(
         slots: Slots::new(header.slots, header.slot_bytes),
         producers: header.producers_max as usize,
         consumers: header.consumers_max as usize,
+        now_ns: 0,
+        backoff: railbus::ring::redo::Backoff::of(0),
     }
 }
 

@@ -154,7 +154,7 @@ impl Harm {
             layout::HEAD,
             layout::SPACE_WAKE,
             layout::CONSUMERS_PARKED,
-            layout::REDO_HINT,
+            layout::REDO_ROOT,
             layout::CONSUMERS_HIGH,
             layout::LEVELS_WAKE,
             layout::LEVELS_PARKED,
@@ -175,7 +175,9 @@ impl Harm {
             3 => (&self.ring, control + entry + entry_words[dice.below(entry_words.len())]),
             4 => (&self.acks, control + entry + entry_words[dice.below(entry_words.len())]),
             5 if self.header.done_offset != 0 => {
-                (&self.acks, self.header.done_offset as usize + dice.below(self.header.slots as usize) * 8)
+                // Done words, or the index of what waits.
+                let words = layout::done_bytes(self.header.slots) as usize / 8;
+                (&self.acks, self.header.done_offset as usize + dice.below(words) * 8)
             }
             6 if self.header.slots != 0 => {
                 let slot = dice.below(self.header.slots as usize) * self.header.slot_bytes as usize;

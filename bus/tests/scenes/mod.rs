@@ -21,6 +21,7 @@ use railbus::inlet::{Inlet, SlotInlet};
 use railbus::outlet::Outlet;
 use railbus::reader::Reader;
 use railbus::ring::peers::Side;
+use railbus::ring::redo::{AT_ONCE, DELAY_NS_MAX};
 use railbus::ring::registry::{DURABLE, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
 use railbus::ring::slot_producer::SlotProducer;
 use railbus::ring::slot_reader::{self, SlotReader};
@@ -690,7 +691,7 @@ fn work(base: &Path, shared: &Shared) {
         number(&part.read(core.body_offset(taken.ticket), bytes)) as usize
     };
     let take = |core: &mut SlotWorker<_>, most: u32| {
-        let taken = core.take(most)?;
+        let taken = core.take(most, || DELAY_NS_MAX)?;
         let n = read(core, taken);
         shared.set(EVENTS + n, TAKEN);
         Some((taken, n))
@@ -710,11 +711,11 @@ fn work(base: &Path, shared: &Shared) {
     }
     if let Some(&(taken, n)) = held.first() {
         shared.set(EVENTS + n, 0);
-        core.retry(taken.ticket);
+        core.retry(taken.ticket, |_, _| AT_ONCE);
     }
     if let Some(&(taken, n)) = held.get(1) {
         shared.set(EVENTS + n, 0);
-        core.put_back(taken);
+        core.put_back(taken, |_, _| AT_ONCE);
     }
     for most in [1, 3] {
         let Some(one) = take(&mut core, most) else { return };
@@ -743,13 +744,13 @@ fn sweeping_registrant(stage: &mut Stage<'_>) {
         let part = Part::register(base, CHANNEL, Side::Consumers, ROLE_WORKER, "").expect("a place");
         let mut core = worker_of(&part);
         for most in [1, 2, 4, 4] {
-            let taken = core.take(most).expect("an event");
+            let taken = core.take(most, || DELAY_NS_MAX).expect("an event");
             if most == 1 {
                 core.done(taken.ticket);
             }
         }
         for _ in 0..5 {
-            core.take(4).expect("an event");
+            core.take(4, || DELAY_NS_MAX).expect("an event");
         }
     });
     assert_eq!(first.wait(), End::Finished);
@@ -819,7 +820,7 @@ fn bury(base: &Path, shared: &Shared) {
     let mut core = worker_of(&part);
     let mut letters = producer_of::<false>(&grave);
     for round in 0..POISON + 6 {
-        let Some(taken) = core.take(1 + round as u32 % 3) else { return };
+        let Some(taken) = core.take(1 + round as u32 % 3, || DELAY_NS_MAX) else { return };
         let body =
             part.read(core.body_offset(taken.ticket), frame::body_bytes(core.header(taken.ticket)) as usize);
         let n = number(&body) as usize;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::forks::{End, Part, Shared, event, forked, number};
 use railbus::ring::frame;
 use railbus::ring::peers::Side;
+use railbus::ring::redo::DELAY_NS_MAX;
 use railbus::ring::registry::{ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
 use railbus::ring::stream_subscriber::From as Start;
 use railbus::{Kind, SubscribeOptions, WorkOptions};
@@ -67,7 +68,7 @@ fn work(base: &Path, shared: &Shared) {
     let mut core = worker_of(&part);
     for round in 0..10 {
         let taken = loop {
-            if let Some(taken) = core.take(2) {
+            if let Some(taken) = core.take(2, || DELAY_NS_MAX) {
                 break taken;
             }
             let Some(ticket) = core.stuck_behind() else { return };

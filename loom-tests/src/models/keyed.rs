@@ -11,9 +11,10 @@ use std::sync::atomic::AtomicBool;
 
 use loom::thread;
 use railbus::ring::key_order::KeyOrder;
+use railbus::ring::redo::AT_ONCE;
 use railbus::ring::slot_worker::Taken;
 
-use super::slot_rig::{RigWorker, Shape, SlotRig};
+use super::slot_rig::{RigWorker, Shape, SlotRig, later};
 use crate::loom_memory::{Actor, LoomMemory, LoomPeers, Weak, Words};
 
 const KEY: u64 = 7;
@@ -73,9 +74,9 @@ impl Shop {
 impl Clerk {
     fn take(&mut self) -> Option<Taken> {
         let taken = if self.in_order {
-            self.worker.inner.take_in_order(&mut self.order, 1, u8::MAX)
+            self.worker.inner.take_in_order(&mut self.order, 1, later)
         } else {
-            self.worker.inner.take(1)
+            self.worker.inner.take(1, later)
         };
         self.found_nothing = taken.is_none();
         let taken = taken?;
@@ -140,7 +141,7 @@ pub fn retry(weak: Weak) {
     let first = thread::spawn(move || {
         let mut clerk = its.clerk(0, &Actor::immortal(), true);
         if let Some(taken) = clerk.take() {
-            assert!(clerk.worker.inner.retry(taken.ticket));
+            assert!(clerk.worker.inner.retry(taken.ticket, |_, _| AT_ONCE));
         }
         clerk.work(1);
     });
@@ -179,7 +180,7 @@ pub fn batch_then_lap(weak: Weak) {
     let its = shop.clone();
     let first = thread::spawn(move || {
         let mut clerk = its.clerk(0, &Actor::immortal(), true);
-        let taken = clerk.worker.inner.take_in_order(&mut clerk.order, 2, u8::MAX);
+        let taken = clerk.worker.inner.take_in_order(&mut clerk.order, 2, later);
         let Some(taken) = taken else { return };
         clerk.log.borrow_mut().push(clerk.worker.read_keyed(taken.ticket));
         clerk.account.write_cell(0, taken.ticket);

@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicBool;
 
 use loom::thread;
 use railbus::ring::frame;
+use railbus::ring::redo::{AT_ONCE, Next, Redo};
 
-use super::slot_rig::{RigWorker, SLOTS, Shape, SlotRig};
-use crate::loom_memory::{Actor, LoomPeers, Weak};
+use super::slot_rig::{RigWorker, SLOTS, Shape, SlotRig, later};
+use crate::loom_memory::{Actor, LoomMemory, LoomPeers, Weak};
 
 type Log = Rc<RefCell<Vec<u64>>>;
 
@@ -342,7 +343,7 @@ pub fn retry_then_lap(weak: Weak) {
     let back = thread::spawn(move || {
         let mut worker = first.worker(0, &Actor::immortal());
         let (ticket, _) = worker.take(1).expect("nobody else takes fresh events");
-        assert!(worker.inner.retry(ticket));
+        assert!(worker.inner.retry(ticket, |_, _| AT_ONCE));
     });
     let second = rig.clone();
     let again = thread::spawn(move || {
@@ -416,20 +417,21 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
         let mut worker = taking.worker(0, &actor).inner;
         let mut held = Vec::new();
         for _ in 0..2 {
-            let Some(ticket) = worker.take_easily(1).or_else(|| worker.take(1).map(|taken| taken.ticket))
+            let Some(ticket) =
+                worker.take_easily(1).or_else(|| worker.take(1, later).map(|taken| taken.ticket))
             else {
                 break;
             };
             let value = frame::type_id(worker.header(ticket)) as u64;
             if worker.is_fenced() {
                 worker.hand_out_again(ticket);
-                return worker.resign(&peers);
+                return worker.resign(&peers, 0);
             }
             held.push((ticket, value));
         }
         for (ticket, value) in held {
             if !worker.done(ticket) {
-                return worker.resign(&peers);
+                return worker.resign(&peers, 0);
             }
             its.borrow_mut().push(value);
         }
@@ -451,4 +453,36 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
     log.borrow_mut().sort();
     assert_eq!(*log.borrow(), [&[0, 1], &pushed[..]].concat(), "each is done once");
     go_on(&rig, 0, &mut other);
+}
+
+/// Two announce events in the index of what waits, while another takes what it finds there: each event is found once.
+pub fn index(weak: Weak) {
+    let rig = SlotRig::new(shape(weak, 1, 3), true);
+    let actor = Actor::immortal();
+    let mut producer = rig.producer::<false>(0, &actor);
+    assert!(producer.push(1).is_some() && producer.push(2).is_some());
+    let mut holders = [rig.worker(0, &actor), rig.worker(1, &actor)];
+    let tickets: Vec<u64> =
+        holders.iter_mut().map(|worker| worker.take(1).expect("nobody else takes").0).collect();
+    let [mut one, mut two] = holders;
+    let ticket = tickets[0];
+    let other = thread::spawn(move || assert!(one.inner.retry(ticket, |_, _| AT_ONCE)));
+    let taking = rig.clone();
+    let taker = thread::spawn(move || {
+        let mut worker = taking.worker(2, &Actor::immortal());
+        let found = worker.inner.take(1, later).map(|taken| taken.ticket);
+        (worker, found)
+    });
+    assert!(two.inner.retry(tickets[1], |_, _| AT_ONCE));
+    other.join().unwrap();
+    let (mut worker, found) = taker.join().unwrap();
+    let mut found: Vec<u64> = found.into_iter().collect();
+    while let Some(taken) = worker.inner.take(1, later) {
+        found.push(taken.ticket);
+    }
+    found.sort_unstable();
+    assert_eq!(found, tickets);
+    let (acks, done) = (LoomMemory::read_only(&rig.acks, &actor), LoomMemory::read_only(&rig.done, &actor));
+    let redo = Redo { acks: &acks, done: &done, slots: rig.slots() };
+    assert_eq!(redo.next(later()).0, Next::Nothing);
 }

@@ -10,6 +10,7 @@ use railbus::ring::gates::NO_GATE;
 use railbus::ring::key_order::KeyOrder;
 use railbus::ring::orphan::Sweeper;
 use railbus::ring::peers::Peers;
+use railbus::ring::redo::{Backoff, DELAY_NS_MAX};
 use railbus::ring::registry::{self, Locks, Registry};
 use railbus::ring::slot_producer::SlotProducer;
 use railbus::ring::slot_reader::{Poll, SlotReader};
@@ -134,7 +135,7 @@ impl SlotRig {
         // A lossy reader's word, where no consumer is modelled.
         let acks = Words::new(weak)
             .silent(layout::entry(0) + layout::JOINED)
-            .with(|acks| if queue { acks.shared(layout::HEAD, 0).shared(layout::REDO_HINT, 0) } else { acks })
+            .with(|acks| if queue { acks.shared(layout::HEAD, 0).shared(layout::REDO_ROOT, 0) } else { acks })
             .with(|acks| {
                 if shape.registry {
                     return registry_words(acks, layout::CONSUMERS_HIGH, shape.consumers);
@@ -170,7 +171,8 @@ impl SlotRig {
                 false => data.cell(at + layout::SLOT_BODY),
             }
         });
-        let done = (0..SLOTS as usize).fold(Words::new(weak), |done, i| done.shared(i * 8, 0));
+        // The done words, then the leaves of the index of what waits; its root is in `.acks`.
+        let done = (0..2 * SLOTS as usize).fold(Words::new(weak), |done, i| done.shared(i * 8, 0));
         SlotRig { ring: ring.share(), acks: acks.share(), data: data.share(), done: done.share(), shape }
     }
 
@@ -271,6 +273,8 @@ impl SlotRig {
             slots: self.slots(),
             producers: self.shape.producers,
             consumers: self.shape.consumers,
+            now_ns: 0,
+            backoff: Backoff::of(0),
         };
         sweeper.sweep(peers, dead).unsettled == 0
     }
@@ -330,6 +334,11 @@ impl<const TOPIC: bool> RigProducer<TOPIC> {
     }
 }
 
+/// A time at which everything that was handed back may be taken.
+pub fn later() -> u64 {
+    DELAY_NS_MAX
+}
+
 /// A worker that reads payloads.
 pub struct RigWorker {
     /// The protocol's.
@@ -345,7 +354,7 @@ impl RigWorker {
         let easy = if most == 1 { self.inner.take_easily(1) } else { None };
         let ticket = match easy {
             Some(ticket) => ticket,
-            None => self.inner.take(most)?.ticket,
+            None => self.inner.take(most, later)?.ticket,
         };
         Some((ticket, self.read(ticket)))
     }
@@ -357,7 +366,7 @@ impl RigWorker {
 
     /// One attempt to take in the order of keys; what was taken, and the payload.
     pub fn take_in_order(&mut self, order: &mut KeyOrder, most: u32) -> Option<(Taken, u64)> {
-        let taken = self.inner.take_in_order(order, most, u8::MAX)?;
+        let taken = self.inner.take_in_order(order, most, later)?;
         Some((taken, self.read_keyed(taken.ticket)))
     }
 
@@ -370,7 +379,7 @@ impl RigWorker {
 
     /// Whether somebody said that there is something to redo.
     pub fn hint_moved(&self) -> bool {
-        self.acks.load(layout::REDO_HINT, Edge::Done) != 0
+        self.acks.load(layout::REDO_ROOT, Edge::Index) != 0
     }
 
     /// The payload of a ticket in hand.

@@ -12,7 +12,7 @@ use railbus::ring::slot_producer::Refused;
 use railbus::ring::slot_reader::Poll;
 use railbus::ring::stream_subscriber::From;
 
-use super::slot_rig::{RigProducer, SLOTS, Shape, SlotRig};
+use super::slot_rig::{RigProducer, SLOTS, Shape, SlotRig, later};
 use crate::loom_memory::{Actor, LoomPeers, Weak};
 
 type Log = Rc<RefCell<Vec<u64>>>;
@@ -109,7 +109,7 @@ pub fn lossy<const TOPIC: bool>(weak: Weak) {
     let mut push = move |value| {
         let pushed = producer.push(value);
         if let (Some(worker), Some(t)) = (&mut worker, pushed) {
-            assert_eq!(worker.inner.take(1).map(|taken| taken.ticket), Some(t));
+            assert_eq!(worker.inner.take(1, later).map(|taken| taken.ticket), Some(t));
             assert!(worker.inner.done(t));
         }
         pushed.is_some()

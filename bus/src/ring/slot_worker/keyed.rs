@@ -33,9 +33,14 @@ pub struct DoneInOrder {
 }
 
 impl<M: Memory> SlotWorker<M> {
-    /// As [`Self::take`], in the order of the keys. Events that were delivered `attempts_below` times or more are passed
-    /// over, and so are, therefore, later ones with their keys.
-    pub fn take_in_order(&mut self, order: &mut KeyOrder, most: u32, attempts_below: u8) -> Option<Taken> {
+    /// As [`Self::take`], in the order of the keys. Where an event that was handed back waits for its time, later ones with
+    /// its key wait, too.
+    pub fn take_in_order(
+        &mut self,
+        order: &mut KeyOrder,
+        most: u32,
+        now_ns: impl Fn() -> u64,
+    ) -> Option<Taken> {
         while !self.refused {
             while self.waiting != 0 {
                 let taken = self.hand_out();
@@ -43,17 +48,28 @@ impl<M: Memory> SlotWorker<M> {
                     return Some(taken);
                 }
             }
-            // DONE: as in `take`.
-            let hint = self.acks.load(layout::REDO_HINT, Edge::Done);
-            if hint != self.redo_seen || order.is_to_look() {
+            // INDEX: as in `take`.
+            let root = self.acks.load(layout::REDO_ROOT, Edge::Index);
+            if root != self.redo_seen
+                || order.is_to_look()
+                || (self.redo_due_ns != u64::MAX && self.redo_due_ns <= now_ns())
+            {
                 let head = self.acks.load(layout::HEAD, Edge::Head);
-                order.look(&self.view(), head);
-                self.redo_seen = hint;
+                self.redo_due_ns = order.look(&self.view(), head, &now_ns);
+                self.redo_seen = root;
             }
-            while let Some((ticket, seen)) = order.next_ready(attempts_below) {
+            if std::mem::take(&mut self.fresh_first)
+                && !order.is_full()
+                && let Some(taken) = self.take_fresh(most)
+            {
+                self.hand_out_again(taken.ticket);
+                continue;
+            }
+            while let Some((ticket, seen)) = order.next_ready() {
                 let attempt = word::attempt(seen);
                 // Where it fails another worker was faster.
                 if self.pick_up(ticket, seen, attempt) {
+                    self.fresh_first = true;
                     return Some(Taken { ticket, attempt });
                 }
             }
@@ -82,16 +98,16 @@ impl<M: Memory> SlotWorker<M> {
         let frees = order.next_waits(&self.view(), head, key, ticket);
         if frees {
             // After the DONE; as after a REDO in `retry`. This worker knows already.
-            let before = self.acks.fetch_add(layout::REDO_HINT, 1, Edge::Done);
+            let (before, after) = self.redo().touch();
             if before == self.redo_seen {
-                self.redo_seen = before.wrapping_add(1);
+                self.redo_seen = after;
             }
         }
         DoneInOrder { held, frees }
     }
 
     fn view(&self) -> View<'_, M> {
-        View { data: &self.data, done: &self.done, slots: self.slots }
+        View { acks: &self.acks, data: &self.data, done: &self.done, slots: self.slots }
     }
 
     /// Puts a ticket aside that was won and not handed out. True when it may run after all, and is in hand again.
@@ -115,11 +131,10 @@ impl<M: Memory> SlotWorker<M> {
         if self.is_fenced() {
             return false; // It would have to be handed back at once, an attempt more.
         }
-        let held = self.slots.held(ticket, done::TAKEN, attempt, self.index as u8);
-        // DONE: as in `take_redo`.
-        let won = self.done.compare_exchange(self.slots.done_offset(ticket), seen, held, Edge::Done).is_ok();
-        if won {
-            self.hold_again(ticket, attempt);
+        let due_ns = self.redo().due(ticket);
+        let won = self.win_redo(ticket, seen, attempt);
+        if won && due_ns != 0 {
+            self.redo().withdraw(ticket, due_ns);
         }
         won
     }
