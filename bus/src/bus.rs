@@ -8,6 +8,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::channel::name::NAME_BYTES_MAX;
+use crate::channel::options::SLOT_BYTES;
 use crate::channel::{
     self, Attached, ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Maps, Opened, Overflow, Owner,
 };
@@ -20,7 +22,7 @@ use crate::member::{Introduction, Member, Memories};
 use crate::memory::{Edge, Memory};
 use crate::operate::StuckReader;
 use crate::os::life::FileId;
-use crate::os::pages::PageReport;
+use crate::os::pages::{PageReport, bytes_text};
 use crate::outlet::{SlotOutlet, StreamOutlet};
 use crate::reader::Reader;
 use crate::ring::anchor::POSITION_MAX;
@@ -38,6 +40,9 @@ use crate::ring::word::{Slots, seq};
 use crate::sender::Sender;
 use crate::wait::Wait;
 use crate::worker::{Worker, sweep_entry};
+
+/// Places in a dead-letter queue for producers that are no workers: administrators.
+const LETTERS_SPARE: u32 = 8;
 
 /// A stream's publisher: one at a time.
 pub type Publisher = Sender<StreamOutlet>;
@@ -177,7 +182,26 @@ impl Bus {
         if options.kind() != Kind::Queue || options.max_attempts == 0 {
             return Ok(options);
         }
-        let letters_name = options.dead_letters.get_or_insert_with(|| format!("{name}.dead"));
+        let derived = format!("{name}.dead");
+        if options.dead_letters.is_none() && derived.len() > NAME_BYTES_MAX {
+            let why = format!(
+                "its dead-letter queue would be {derived:?}, and a name has at most {NAME_BYTES_MAX} bytes; name that queue \
+                 (--dead-letters), or choose a shorter name"
+            );
+            return Err(Error::invalid(format!("queue {name:?} with a limit of attempts"), why));
+        }
+        let slot_bytes_max = *SLOT_BYTES.end();
+        if options.slot_size_bytes() * 2 > slot_bytes_max {
+            let why = format!(
+                "the slots of its dead-letter queue are twice as large, for the origin, and slots have at most {}; a queue \
+                 with a limit of attempts has slots of at most {}",
+                bytes_text(slot_bytes_max),
+                bytes_text(slot_bytes_max / 2)
+            );
+            let what = format!("slots of {} with a limit of attempts", bytes_text(options.slot_size_bytes()));
+            return Err(Error::invalid(what, why));
+        }
+        let letters_name = options.dead_letters.get_or_insert(derived);
         if letters_name == name {
             return Err(Error::invalid(format!("dead-letter queue of {name}"), "a queue cannot be its own"));
         }
@@ -221,6 +245,10 @@ impl Bus {
     fn make_dead_letters(&self, full: &ChannelName, options: &ChannelOptions) -> Result<bool> {
         let mut letters = ChannelOptions::new(Kind::Queue).slots(options.slot_count());
         letters = letters.slot_bytes(options.slot_size_bytes() * 2).permissions(options.permissions.clone());
+        // Each worker is a producer there, and administrators come to it.
+        let workers = options.consumers().saturating_add(LETTERS_SPARE).min(layout::ENTRIES_MAX as u32);
+        let most = workers.max(letters.producers());
+        letters = letters.producers_max(most);
         match channel::create(&self.base, full, &letters, &|_| Ok(())) {
             Ok(_) => Ok(true),
             Err(Error::Exists { .. }) => {
@@ -707,11 +735,9 @@ impl Channel {
         let letters = match &self.header().dead_letters {
             Some(name) => {
                 let channel = self.bus().attach(name)?;
-                Some(channel.producer(&SendOptions {
-                    name: options.name.clone(),
-                    wait: Wait::Spin,
-                    ..SendOptions::default()
-                })?)
+                let sending =
+                    SendOptions { name: options.name.clone(), wait: Wait::Spin, ..SendOptions::default() };
+                Some(channel.producer(&sending).map_err(|error| self.explain_letters(&channel, error))?)
             }
             None => None,
         };
@@ -720,6 +746,17 @@ impl Channel {
             sweep_entry(self, memories, peers, index)
         })?;
         Ok(Worker::new(member, options.wait, options.until_closed, options.grab, rank, letters))
+    }
+
+    /// Why a worker of this queue may not come: it needs a place as a producer of the dead-letter queue.
+    fn explain_letters(&self, letters: &Channel, error: Error) -> Error {
+        match error {
+            Error::Busy { why, .. } => Error::Busy {
+                what: format!("every place in {}, the dead-letter queue of {}", letters.name(), self.name()),
+                why: format!("each worker of a queue with a limit of attempts needs one there: {why}"),
+            },
+            error => error,
+        }
     }
 
     fn explain(&self, error: JoinError) -> Error {

@@ -5,7 +5,7 @@
 //! ([`SendError`], [`RecvError`]).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A result of the control plane.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -23,7 +23,7 @@ pub enum Error {
         why: String,
     },
     /// No such bus, channel, participant or file.
-    #[error("{what} does not exist ({path}){advice}", path = path.display(), advice = how_to_have(what))]
+    #[error("{what} does not exist ({path}){advice}", path = path.display(), advice = how_to_have(what, path))]
     NotFound {
         /// What was looked for: "channel demo/ticks", "bus demo"; of those the text says how to have them.
         what: String,
@@ -128,7 +128,7 @@ pub enum Error {
     #[error("this handle was made before fork(): open the channel again in the child")]
     Forked,
     /// An operating system call failed for another reason.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
+    #[error("cannot {action} {path}: {source}{advice}", path = path.display(), advice = what_to_raise(source))]
     Io {
         /// The verb: "map", "lock".
         action: &'static str,
@@ -169,7 +169,12 @@ impl Error {
     pub fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Error {
         let path = path.into();
         match source.raw_os_error() {
-            Some(libc::EACCES | libc::EPERM | libc::EROFS) => Error::NotAllowed {
+            Some(libc::EROFS) => Error::NotAllowed {
+                action,
+                path,
+                why: format!("{source}; mount it writable, or use a directory on another file system"),
+            },
+            Some(libc::EACCES | libc::EPERM) => Error::NotAllowed {
                 action,
                 path,
                 why: format!("{source}; ask the owner for the right, or run as another user"),
@@ -184,9 +189,31 @@ impl Error {
 }
 
 /// What to do about what was not found, if that is what one creates.
-fn how_to_have(what: &str) -> &'static str {
-    match what.split(' ').next() {
-        Some("channel" | "bus") => "; create it with `railbus create`, or check $RAILBUS_DIR",
+fn how_to_have(what: &str, path: &Path) -> String {
+    // BASE/BUS, or BASE/BUS/CHANNEL.ring
+    let above = match what.split(' ').next() {
+        Some("bus") => 1,
+        Some("channel") => 2,
+        _ => return String::new(),
+    };
+    match path.ancestors().nth(above).filter(|base| !base.as_os_str().is_empty()) {
+        Some(base) if !base.exists() => format!(
+            "; the directory of all buses, {}, does not exist: check $RAILBUS_DIR, or create the channel with `railbus \
+             create`",
+            base.display()
+        ),
+        _ => "; create it with `railbus create`, or check $RAILBUS_DIR".to_owned(),
+    }
+}
+
+/// Which limit to raise, if the system's reason is one.
+fn what_to_raise(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EMFILE) => {
+            "; this process may open no more files: raise its limit (`ulimit -n`, LimitNOFILE= of a systemd unit)"
+        }
+        Some(libc::ENFILE) => "; the system may open no more files: raise it with `sysctl fs.file-max`",
+        Some(libc::EFBIG) => "; raise the limit of file sizes (`ulimit -f`, LimitFSIZE= of a systemd unit)",
         _ => "",
     }
 }
@@ -377,9 +404,27 @@ mod tests {
         assert!(text("channel demo/ticks").contains("railbus create"));
         assert!(text("bus demo").contains("$RAILBUS_DIR"));
         assert_eq!(text("consumer:3 of demo/ticks"), "consumer:3 of demo/ticks does not exist (/p)");
+        let lost =
+            Error::NotFound { what: "channel demo/x".into(), path: "/no-such-base/demo/x.ring".into() };
+        assert!(
+            lost.to_string().contains("the directory of all buses, /no-such-base, does not exist"),
+            "{lost}"
+        );
         let missing = Error::io("open", "/p", io::Error::from_raw_os_error(libc::ENOENT));
         assert_eq!(missing.to_string(), "cannot open: the path does not exist (/p)");
         assert_eq!(missing.exit_code(), 3);
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_is_named_with_what_raises_it() {
+        let text = |code| Error::io("open", "/p", io::Error::from_raw_os_error(code)).to_string();
+        assert!(text(libc::EMFILE).contains("`ulimit -n`"), "{}", text(libc::EMFILE));
+        assert!(text(libc::ENFILE).contains("fs.file-max"), "{}", text(libc::ENFILE));
+        let read_only = Error::io("create", "/p", io::Error::from_raw_os_error(libc::EROFS));
+        assert_eq!(read_only.exit_code(), 4);
+        assert!(read_only.to_string().contains("mount it writable"), "{read_only}");
+        assert!(!read_only.to_string().contains("ask the owner"), "{read_only}");
+        assert!(text(libc::EACCES).contains("ask the owner"), "{}", text(libc::EACCES));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::bus::Channel;
-use crate::channel::{Maps, Region, Role};
+use crate::channel::{Kind, Maps, Region, Role};
 use crate::error::{Error, Result};
 use crate::journal::intake::JOURNALLER;
 use crate::layout;
@@ -640,13 +640,16 @@ fn explain(
     registry: &Registry<Trusted>,
     name: &str,
 ) -> Error {
-    let (who, entries) = match side {
-        Side::Producers => ("publishers", channel.header().producers_max),
-        Side::Consumers => ("consumers", channel.header().consumers_max),
+    let header = channel.header();
+    let (who, option, entries) = match (side, header.kind) {
+        (Side::Producers, Kind::Queue) => ("producers", "--producers-max", header.producers_max),
+        (Side::Producers, _) => ("publishers", "--producers-max", header.producers_max),
+        (Side::Consumers, Kind::Queue) => ("workers and taps", "--consumers-max", header.consumers_max),
+        (Side::Consumers, _) => ("subscribers", "--consumers-max", header.consumers_max),
     };
     let channel = channel.name();
     match refused {
-        Refused::Full if entries == 1 => {
+        Refused::Full if side == Side::Producers && header.kind == Kind::Stream => {
             let pid = registry.pid(0);
             Error::Busy {
                 what: format!("the publisher of {channel}"),
@@ -655,13 +658,19 @@ fn explain(
                 ),
             }
         }
-        Refused::Full => Error::Busy {
-            what: format!("every place for {who} of {channel}"),
-            why: format!(
-                "{entries} are registered; see `railbus info {channel}`, or create it with a larger --{}-max",
-                if side == Side::Producers { "producers" } else { "consumers" }
-            ),
-        },
+        Refused::Full => {
+            let held = match entries {
+                1 => format!("1 is registered, by process {}", registry.pid(0)),
+                entries => format!("{entries} are registered"),
+            };
+            Error::Busy {
+                what: format!("every place for {who} of {channel}"),
+                why: format!(
+                    "it was created for at most {entries} ({option}), and {held}; see `railbus info {channel}`, end one \
+                     of them, or `railbus resize` it with a larger {option}"
+                ),
+            }
+        }
         Refused::NameTaken(index) => Error::Busy {
             what: format!("the name {name:?} in {channel}"),
             why: format!("process {} uses it; end that one, or choose another name", registry.pid(index)),

@@ -7,6 +7,7 @@
 //! raw               the payloads and nothing between them
 //! ```
 
+use crate::units::whole;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use railbus::{Event, TraceContext};
@@ -129,9 +130,9 @@ impl Print {
 
 fn object_of(event: &Event<'_>, attempt: Option<u32>) -> Value {
     let mut object = Map::new();
-    object.insert("position".into(), event.position().into());
+    object.insert("position".into(), whole(event.position()));
     object.insert("type_id".into(), event.type_id().into());
-    object.insert("published_ns".into(), event.published_ns().into());
+    object.insert("published_ns".into(), event.published_ns().map(whole).into());
     if let Some(attempt) = attempt {
         object.insert("attempt".into(), attempt.into());
     }
@@ -146,12 +147,12 @@ fn object_of(event: &Event<'_>, attempt: Option<u32>) -> Value {
     if let Some(origin) = event.origin() {
         let origin = json!({
             "channel": hex(&origin.channel.to_le_bytes()), "incarnation": origin.incarnation,
-            "position": origin.position, "attempts": origin.attempts,
+            "position": whole(origin.position), "attempts": origin.attempts,
         });
         object.insert("origin".into(), origin);
     }
     if let Some(key) = event.key() {
-        object.insert("key".into(), key.into());
+        object.insert("key".into(), whole(key));
     }
     match std::str::from_utf8(event.payload()) {
         Ok(text) => object.insert("payload".into(), text.into()),

@@ -93,7 +93,16 @@ Examples:
   railbus bench jitter --seconds 10";
 
 fn main() -> ExitCode {
-    let program = Program::parse();
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(told) if told.use_stderr() => told.exit(),
+        // Help and version are output like any other: what cannot be written is an error.
+        Err(told) => {
+            let text = told.render();
+            let written = output::print(&text.ansi().to_string());
+            return ExitCode::from(written.map_or_else(|failure| failure.tell(), |()| 0));
+        }
+    };
     let outcome = match &program.verb {
         Verb::Demo(args) => demo::run(args),
         Verb::DemoActor(args) => demo::actor::run(args),

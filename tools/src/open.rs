@@ -1,5 +1,6 @@
 //! Opening channels for the commands.
 
+use crate::failure::note;
 use railbus::channel::directory::base_directory;
 use railbus::{Bus, Channel, ChannelName, Owner, Result};
 use std::path::PathBuf;
@@ -16,6 +17,16 @@ pub(crate) struct OwnerArgs {
 pub(crate) fn base() -> Result<PathBuf> {
     let base = base_directory()?;
     Owner::from_environment()?.check_base(&base)?;
+    Ok(base)
+}
+
+/// As [`base`], for commands that show what is there: says that there is nothing because $RAILBUS_DIR names no
+/// directory.
+pub(crate) fn base_to_look_at() -> Result<PathBuf> {
+    let base = base()?;
+    if std::env::var_os("RAILBUS_DIR").is_some() && !base.exists() {
+        note(&format!("$RAILBUS_DIR is {}, and there is no such directory", base.display()));
+    }
     Ok(base)
 }
 

@@ -30,7 +30,11 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
         unit => return Err(format!("unknown unit {unit:?}: use us, ms, s, m, h or d")),
     };
     let number: f64 = digits.parse().map_err(|_| "expected a time such as 5, 0.5s or 500ms".to_owned())?;
-    Duration::try_from_secs_f64(number * factor).map_err(|_| "must be a time that is not negative".to_owned())
+    match number * factor {
+        seconds if seconds < 0.0 => Err("must be a time that is not negative".to_owned()),
+        seconds => Duration::try_from_secs_f64(seconds)
+            .map_err(|_| format!("too long a time: at most {}s", u64::MAX)),
+    }
 }
 
 /// Parses permission bits in octal: `660`, `0o640`.
@@ -52,6 +56,21 @@ pub(crate) fn time_text(ns: u64) -> String {
         ..7200e9 => format!("{:.0} min", ns / 60e9),
         _ => format!("{:.1} h", ns / 3600e9),
     }
+}
+
+/// UTC from ns since 1970, for programs: `2026-01-31T12:34:56.000000001Z`. Exact where a JSON number may not be.
+pub(crate) fn exact_time(ns: u64) -> String {
+    let text = date_text(ns).replace(' ', "T");
+    format!("{}.{:09}Z", text.trim_end_matches('Z'), ns % 1_000_000_000)
+}
+
+/// The largest whole number that every reader of JSON keeps: JavaScript and jq before 1.7 read numbers as 64-bit
+/// floats.
+pub(crate) const JSON_NUMBER_MAX: u64 = 1 << 53;
+
+/// A whole number in JSON: as a number up to [`JSON_NUMBER_MAX`], as a string above.
+pub(crate) fn whole(number: u64) -> serde_json::Value {
+    if number <= JSON_NUMBER_MAX { number.into() } else { number.to_string().into() }
 }
 
 /// UTC from ns since 1970: `2026-01-31 12:34:56Z`.
@@ -97,6 +116,10 @@ mod tests {
         for bad in ["", "s", "-1", "NaN", "inf", "5 s", "1w", "1e300"] {
             assert!(parse_time(bad).is_err(), "{bad}");
         }
+        for large in ["18446744073709551616s", "99999999999999999999s", "1e300", "1e300h"] {
+            assert!(parse_time(large).is_err_and(|why| why.contains("too long")), "{large}");
+        }
+        assert!(parse_time("-1").is_err_and(|why| why.contains("not negative")));
         assert_eq!(time_text(850), "850 ns");
         assert_eq!(time_text(4_500_000_000), "4.5 s");
     }
@@ -115,6 +138,8 @@ mod tests {
         assert_eq!(date_text(0), "1970-01-01 00:00:00Z");
         assert_eq!(date_text(951_782_400_000_000_000), "2000-02-29 00:00:00Z");
         assert_eq!(date_text(1_767_225_599_000_000_000), "2025-12-31 23:59:59Z");
+        assert_eq!(exact_time(1_767_225_599_000_000_001), "2025-12-31T23:59:59.000000001Z");
+        assert_eq!((whole(1 << 53), whole((1 << 53) + 1)), ((1u64 << 53).into(), "9007199254740993".into()));
         // The last moment that fits.
         assert!(date_text(u64::MAX).starts_with("2554-07-21"));
     }

@@ -134,8 +134,8 @@ fn verify_says_what_is_there_torn_and_corrupt() {
     let verified = base.json(&format!("journal verify {directory} --json"));
     let expected: Value = serde_json::json!({
         "journal": directory, "segments": 1, "events": 6, "bytes": 8192 + 3 * 4096, "gaps": 1,
-        "first_position": 0, "first_time_ns": 1_000_000_000u64, "last_position": 8,
-        "last_time_ns": 3_000_000_000u64, "end_position": 9, "durable_position": 8, "torn_bytes": 0,
+        "first_position": 0, "first_time_ns": 1_000_000_000u64, "first_time": "1970-01-01T00:00:01.000000000Z", "last_position": 8,
+        "last_time_ns": 3_000_000_000u64, "last_time": "1970-01-01T00:00:03.000000000Z", "end_position": 9, "durable_position": 8, "torn_bytes": 0,
         "corrupt": [],
     });
     assert_eq!(verified, expected);

@@ -69,6 +69,7 @@ pub fn create(
     init: &dyn Fn(&Maps) -> Result<()>,
 ) -> Result<Created> {
     options.check()?;
+    refuse_tilde(channel)?;
     if options.dead_letters.as_deref() == Some(channel.channel()) {
         return Err(Error::invalid(format!("dead-letter queue of {channel}"), "a queue cannot be its own"));
     }
@@ -78,6 +79,18 @@ pub fn create(
         unmake_bus(base, channel.bus(), &missing);
     }
     created
+}
+
+/// A journal keeps what it sets aside under the channel's name with `~` and a number: a channel of such a name would be
+/// taken for that, and not be made again from its journal. Channels that older versions made can still be opened.
+fn refuse_tilde(channel: &ChannelName) -> Result<()> {
+    for (what, name) in [("bus name", channel.bus()), ("channel name", channel.channel())] {
+        if name.contains('~') {
+            let why = "a name of a new channel has no '~' in it: journals use it for what they set aside";
+            return Err(Error::invalid(format!("{what} {name:?}"), why));
+        }
+    }
+    Ok(())
 }
 
 fn create_in_bus(

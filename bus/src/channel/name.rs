@@ -1,7 +1,8 @@
 //! Names of buses and channels, and the paths they stand for.
 //!
 //! A name is also a file name, so it is 1 to 100 bytes of UTF-8 without `/`, NUL or other control characters,
-//! and does not start with a dot: names with a dot in front belong to railbus itself.
+//! and does not start with a dot: names with a dot in front belong to railbus itself. A channel that is created has no
+//! `~` in its name either, which journals use (see `create.rs`).
 
 use crate::error::{Error, Result};
 use std::fmt;

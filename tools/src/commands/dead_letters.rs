@@ -5,7 +5,7 @@ use crate::confirm::ConfirmArgs;
 use crate::failure::{Failure, Outcome};
 use crate::open;
 use crate::output::{print, print_json};
-use crate::units::{parse_time, time_text};
+use crate::units::{parse_time, time_text, whole};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use railbus::ChannelName;
@@ -174,7 +174,7 @@ fn object(letter: &Letter) -> Value {
             "position": origin.position,
         })),
         "in_hand": letter.in_hand,
-        "published_ns": letter.published_ns,
+        "published_ns": letter.published_ns.map(whole),
         "age_ns": letter.published_ns.map(|ns| realtime_ns().saturating_sub(ns)),
         "type_id": letter.type_id,
         "bytes": letter.payload.len(),

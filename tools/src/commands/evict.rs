@@ -123,11 +123,17 @@ fn find<'a>(text: &str, info: &'a Info) -> Result<&'a Participant, Failure> {
         let found = those(&|one| (one.side, one.index) == place);
         return found.first().copied().ok_or_else(|| nobody(text, info));
     }
-    let mut named = those(&|one| one.name == text);
+    // Whoever has died, or was evicted, is meant only if nobody else has that name.
+    let current = |one: &Participant| matches!(one.life, Life::Live | Life::Held);
+    let prefer_current = |named: Vec<&'a Participant>| {
+        let (now, gone): (Vec<_>, Vec<_>) = named.into_iter().partition(|one| current(one));
+        if now.is_empty() { gone } else { now }
+    };
+    let mut named = prefer_current(those(&|one| one.name == text));
     if named.is_empty()
         && let Ok(pid) = text.parse::<u32>()
     {
-        named = those(&|one| one.pid == pid);
+        named = prefer_current(those(&|one| one.pid == pid));
     }
     match named[..] {
         [one] => Ok(one),

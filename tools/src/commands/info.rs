@@ -5,7 +5,7 @@ use crate::failure::Outcome;
 use crate::framing::hex;
 use crate::open;
 use crate::output::{print, print_json};
-use crate::units::{date_text, time_text};
+use crate::units::{date_text, exact_time, time_text};
 use railbus::ChannelName;
 use railbus::Kind;
 use railbus::info::{Info, Participant};
@@ -108,6 +108,7 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
         "id": hex(&header.channel_id),
         "incarnation": header.incarnation,
         "created_ns": header.created_ns,
+        "created": exact_time(header.created_ns),
         "creator_pid": header.creator_pid,
         "capacity_bytes": header.capacity_bytes,
         "slots": header.slots,

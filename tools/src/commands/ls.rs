@@ -32,7 +32,7 @@ pub(crate) struct LsArgs {
 
 /// Lists the channels.
 pub(crate) fn run(args: &LsArgs) -> Outcome {
-    let base = open::base()?;
+    let base = open::base_to_look_at()?;
     let buses = match &args.bus {
         Some(bus) => vec![bus.clone()],
         None => list_buses(&base)?,

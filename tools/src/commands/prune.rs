@@ -44,7 +44,7 @@ pub(crate) struct PruneArgs {
 
 /// Prunes.
 pub(crate) fn run(args: &PruneArgs) -> Outcome {
-    let base = open::base()?;
+    let base = open::base_to_look_at()?;
     let buses = match &args.bus {
         Some(bus) => vec![bus.clone()],
         None => list_buses(&base)?,

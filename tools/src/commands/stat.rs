@@ -46,7 +46,7 @@ pub(crate) fn run(args: &StatArgs) -> Outcome {
         return Err(Failure::usage("--interval: must be 10ms to 1h"));
     }
     interrupt::catch();
-    let mut sampler = Sampler::new(&open::base()?, &args.wanted);
+    let mut sampler = Sampler::new(&open::base_to_look_at()?, &args.wanted);
     let mut next = Instant::now();
     refuse_named(args, sampler.sample()?)?;
     loop {

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &MetricsArgs) -> Outcome {
         hosts: args.allow_host.iter().map(|host| host.to_ascii_lowercase()).collect(),
         token: args.token_file.as_deref().map(read_token).transpose()?,
     };
-    let base = open::base()?;
+    let base = open::base_to_look_at()?;
     let (listener, address) = listen(&args.listen)?;
     let mut sampler = Sampler::new(&base, &args.wanted);
     let shared: Shared = Arc::default();

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &TopArgs) -> Outcome {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::usage("top needs a terminal; for a pipe there is `railbus stat --watch`"));
     }
-    let mut sampler = Sampler::new(&open::base()?, &args.wanted);
+    let mut sampler = Sampler::new(&open::base_to_look_at()?, &args.wanted);
     let mut state = State::new(args.wanted.clone());
     state.see(sampler.sample()?);
     interrupt::catch();

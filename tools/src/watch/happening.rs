@@ -2,7 +2,7 @@
 
 use super::alarms::Known;
 use crate::observe::{ChannelView, ParticipantView};
-use crate::units::{date_text, time_text};
+use crate::units::{date_text, exact_time, time_text};
 use railbus::operate::Evicted;
 use railbus::os::clock::realtime_ns;
 use serde_json::json;
@@ -146,6 +146,7 @@ impl Happening {
     pub(crate) fn json(&self) -> String {
         let object = json!({
             "time_ns": self.at_ns,
+            "time": exact_time(self.at_ns),
             "event": self.what.as_str(),
             "channel": self.channel,
             "who": self.who,

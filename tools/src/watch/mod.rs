@@ -99,7 +99,7 @@ pub(crate) fn run(args: &WatchArgs) -> Outcome {
     }
     interrupt::catch();
     directory::limit_lock_wait(LOCK_WAIT);
-    let base = open::base()?;
+    let base = open::base_to_look_at()?;
     let mut watcher = Watcher {
         args,
         sampler: Sampler::new(&base, &args.wanted),

@@ -1,10 +1,11 @@
 //! `railbus journal info`: one journal, its channel and its segments.
 
+use super::print::tell_truncated;
 use crate::commands::ls::align;
 use crate::failure::Outcome;
 use crate::framing::hex;
 use crate::output::{print, print_json};
-use crate::units::{date_text, time_text};
+use crate::units::{date_text, exact_time, time_text};
 use railbus::Error;
 use railbus::journal::files::{Files, index_name};
 use railbus::journal::{Extent, Journal, SegmentInfo};
@@ -36,6 +37,7 @@ pub(crate) fn run(args: &InfoArgs) -> Outcome {
     let directory = &args.directory;
     let journal = Journal::open(directory)?;
     let segments = journal.segments()?;
+    tell_truncated(&journal)?;
     let extent = journal.extent()?;
     let writer = Files::open(directory)?.writer().map_err(|error| Error::io("ask", directory, error))?;
     if args.json {
@@ -58,8 +60,10 @@ fn object(
             "epoch": one.header.epoch,
             "incarnation": one.header.incarnation,
             "created_ns": one.header.created_ns,
+            "created": exact_time(one.header.created_ns),
             "first_position": one.first.map(|block| block.first_position),
             "first_time_ns": one.first.map(|block| block.base_time_ns),
+            "first_time": one.first.map(|block| exact_time(block.base_time_ns)),
             "events_before": one.first.map(|block| block.events_before),
             "sealed_bytes": one.sealed_bytes,
             "indexed": is_indexed(one),
@@ -79,7 +83,9 @@ fn object(
         "end_position": extent.map(|extent| extent.end_position),
         "durable_position": extent.map(|extent| extent.durable_position),
         "first_time_ns": extent.map(|extent| extent.first_time_ns),
+        "first_time": extent.map(|extent| exact_time(extent.first_time_ns)),
         "last_time_ns": extent.map(|extent| extent.last_time_ns),
+        "last_time": extent.map(|extent| exact_time(extent.last_time_ns)),
         "sealed": extent.map(|extent| extent.is_sealed),
         "segments": segments.iter().map(segment).collect::<Vec<_>>(),
     })

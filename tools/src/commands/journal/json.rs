@@ -1,9 +1,13 @@
 //! Journal items as JSON, one object a line. Written by hand: a journal has many.
+//!
+//! Whole numbers above 2^53, as are all times of the last decades, are strings: many readers of JSON would round them.
 
+use crate::units::JSON_NUMBER_MAX;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use railbus::journal::Recorded;
 use railbus::journal::format::{Gap, GapReason};
+use std::fmt;
 use std::io::Write;
 
 /// Appends `{"position":..,"time_ns":..,"type_id":..,"flags":..,"payload":"BASE64"}` and what its flags bring.
@@ -12,8 +16,8 @@ pub(crate) fn append_event(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
     let _ = write!(
         out,
         "{{\"position\":{},\"time_ns\":{},\"type_id\":{},\"flags\":{}",
-        recorded.position,
-        recorded.time_ns,
+        Whole(recorded.position),
+        Whole(recorded.time_ns),
         recorded.type_id(),
         recorded.flags()
     );
@@ -32,7 +36,7 @@ pub(crate) fn append_event(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
 fn append_extensions(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
     let event = recorded.event();
     if let Some(ns) = event.published_ns() {
-        let _ = write!(out, ",\"published_ns\":{ns}");
+        let _ = write!(out, ",\"published_ns\":{}", Whole(ns));
     }
     if let Some(trace) = event.trace() {
         let trace_id = crate::framing::hex(&trace.trace_id);
@@ -52,7 +56,7 @@ fn append_extensions(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
             ",\"origin\":{{\"channel\":\"{}\",\"incarnation\":{},\"position\":{},\"attempts\":{}}}",
             crate::framing::hex(&origin.channel.to_le_bytes()),
             origin.incarnation,
-            origin.position,
+            Whole(origin.position),
             origin.attempts
         );
     }
@@ -60,11 +64,12 @@ fn append_extensions(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
         let _ = write!(
             out,
             ",\"sequence\":{{\"publisher\":{},\"number\":{}}}",
-            sequence.publisher, sequence.number
+            Whole(sequence.publisher),
+            Whole(sequence.number)
         );
     }
     if let Some(key) = event.key() {
-        let _ = write!(out, ",\"key\":{key}");
+        let _ = write!(out, ",\"key\":{}", Whole(key));
     }
 }
 
@@ -78,11 +83,21 @@ pub(crate) fn append_gap(
     out: &mut Vec<u8>,
 ) {
     let events = if events == u64::MAX { "null".to_owned() } else { events.to_string() };
-    let time_ns = time_ns.map_or("null".to_owned(), |ns| ns.to_string());
+    let time_ns = time_ns.map_or("null".to_owned(), |ns| Whole(ns).to_string());
+    let (from, to) = (Whole(from), Whole(to));
     let _ = writeln!(
         out,
         "{{\"gap\":\"{reason}\",\"from\":{from},\"to\":{to},\"events\":{events},\"time_ns\":{time_ns}}}"
     );
+}
+
+/// A whole number as JSON: see [`crate::units::whole`].
+struct Whole(u64);
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 <= JSON_NUMBER_MAX { write!(f, "{}", self.0) } else { write!(f, "\"{}\"", self.0) }
+    }
 }
 
 /// One word for why events are missing.

@@ -3,7 +3,7 @@
 use crate::commands::ls::align;
 use crate::failure::Outcome;
 use crate::output::{print, print_json};
-use crate::units::date_text;
+use crate::units::{date_text, exact_time};
 use railbus::Error;
 use railbus::journal::files::Files;
 use railbus::journal::{Extent, Journal};
@@ -109,7 +109,9 @@ fn object(row: &Row) -> Value {
         "first_position": found.extent.map(|extent| extent.first_position),
         "end_position": found.extent.map(|extent| extent.end_position),
         "first_time_ns": found.extent.map(|extent| extent.first_time_ns),
+        "first_time": found.extent.map(|extent| exact_time(extent.first_time_ns)),
         "last_time_ns": found.extent.map(|extent| extent.last_time_ns),
+        "last_time": found.extent.map(|extent| exact_time(extent.last_time_ns)),
         "writer": found.writer,
     })
 }

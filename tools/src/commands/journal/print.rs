@@ -5,7 +5,7 @@ use crate::failure::{Outcome, note};
 use crate::framing::Print;
 use crate::output::EventOutput;
 use crate::progress::Progress;
-use railbus::journal::Item;
+use railbus::journal::{Item, Journal};
 
 /// Prints items, and counts.
 pub(crate) struct ItemPrinter {
@@ -54,6 +54,21 @@ impl ItemPrinter {
     pub(crate) fn flush(&mut self) -> Outcome {
         self.output.flush()
     }
+}
+
+/// Says on stderr which segment files are shorter than they were made: an interrupted copy, whose end would be taken for
+/// the journal's.
+pub(crate) fn tell_truncated(journal: &Journal) -> railbus::Result<()> {
+    for one in journal.segments()?.iter().filter(|one| one.file_bytes < one.header.segment_bytes) {
+        note(&format!(
+            "{} is truncated: it has {} bytes of {}, as after a copy that was interrupted; the events behind that are \
+             missing here",
+            one.path.display(),
+            one.file_bytes,
+            one.header.segment_bytes
+        ));
+    }
+    Ok(())
 }
 
 /// Says on stderr what an item that is no event means.

@@ -1,5 +1,6 @@
 //! Which part of a journal: the arguments that cat, replay and export share.
 
+use super::print::tell_truncated;
 use super::when::{parse_seek, parse_until};
 use railbus::journal::{Journal, Replay, ReplayOptions, Seek, Speed, Until};
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ pub(crate) struct SelectionArgs {
     /// The journal's directory, JOURNAL/BUS/CHANNEL
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
-    /// Where to begin: a position, a UTC time (2026-01-31T12:34:56Z), @SECONDS since 1970, -10m (ago), oldest, end
+    /// Where to begin: a position, a time (2026-01-31T12:34:56Z, or with +02:00), @SECONDS since 1970, -10m (ago), oldest, end
     #[arg(long, value_name = "WHERE", default_value = "oldest", value_parser = parse_seek, allow_hyphen_values = true)]
     pub(crate) from: Seek,
     /// Where to end; what lies there is not part of it [default: the journal's end]
@@ -38,6 +39,7 @@ impl SelectionArgs {
     /// Opens the journal, and finds the beginning.
     pub(crate) fn replay(&self, speed: Speed, repeat: bool) -> railbus::Result<(Journal, Replay)> {
         let journal = Journal::open(&self.directory)?;
+        tell_truncated(&journal)?;
         let replay = Replay::new(&journal, self.options(speed, repeat))?;
         Ok((journal, replay))
     }

@@ -6,7 +6,7 @@ use crate::failure::Outcome;
 use crate::interrupt;
 use crate::output::{print, print_json};
 use crate::progress::Progress;
-use crate::units::time_text;
+use crate::units::{exact_time, time_text};
 use hdrhistogram::Histogram;
 use railbus::journal::{Item, Speed};
 use railbus::os::pages::bytes_text;
@@ -120,7 +120,9 @@ impl Counts {
             "p99": self.quantile(0.99),
             "largest": self.quantile(1.0),
             "first_time_ns": self.first_ns,
+            "first_time": self.first_ns.map(exact_time),
             "last_time_ns": self.first_ns.map(|_| self.last_ns),
+            "last_time": self.first_ns.map(|_| exact_time(self.last_ns)),
             "events_per_second": self.rate(),
             "peak_events_per_second": self.second.2,
             "gaps": self.gaps,

@@ -1,7 +1,7 @@
 //! `railbus journal tail`: the last events, and with `-f` those that come.
 
 use super::cat::FormArgs;
-use super::print::ItemPrinter;
+use super::print::{ItemPrinter, tell_truncated};
 use crate::failure::Outcome;
 use crate::interrupt;
 use crate::progress::Progress;
@@ -40,6 +40,7 @@ pub(crate) struct TailArgs {
 /// Prints.
 pub(crate) fn run(args: &TailArgs) -> Outcome {
     let journal = Journal::open(&args.directory)?;
+    tell_truncated(&journal)?;
     let seek = match journal.extent()? {
         Some(extent) if args.count > 0 => Seek::Event(extent.events_end.saturating_sub(args.count)),
         Some(_) => Seek::End,

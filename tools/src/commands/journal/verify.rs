@@ -3,8 +3,10 @@
 //! The judgement is recovery's own ([`railbus::journal::recovery::examine`]), so what is called torn here is what the
 //! next writer cuts off, and what is called corrupt is what it refuses.
 
+use super::print::tell_truncated;
 use crate::failure::Outcome;
 use crate::output::{print, print_json};
+use crate::units::exact_time;
 use railbus::Error;
 use railbus::journal::files::{Files, segment_name};
 use railbus::journal::recovery::{self, Checks, Corruption, Report};
@@ -58,6 +60,9 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
         Err(error) if report.corrupt.is_none() => return Err(error.into()),
         journal => journal,
     };
+    if let Ok(journal) = &journal {
+        tell_truncated(journal)?;
+    }
     let (events, last) = journal.and_then(|journal| ends(&journal, &report)).unwrap_or((report.events, None));
     if args.json {
         print_json(&object(directory, &report, events, last))?;
@@ -97,8 +102,10 @@ fn object(directory: &Path, report: &Report, events: u64, last: Option<u64>) -> 
         "gaps": report.gaps,
         "first_position": report.first_position,
         "first_time_ns": report.first_time_ns,
+        "first_time": exact_time(report.first_time_ns),
         "last_position": last,
         "last_time_ns": report.last_time_ns,
+        "last_time": exact_time(report.last_time_ns),
         "end_position": report.end_position,
         "durable_position": report.durable_position,
         "torn_bytes": report.torn_bytes,

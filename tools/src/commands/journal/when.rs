@@ -4,16 +4,20 @@
 //! 81920                     a position
 //! oldest, end               its ends
 //! 2026-01-31T12:34:56.5Z    a time in UTC; also with a space, or without the time of day
+//! 2026-01-31T14:34:56+02:00 a time of another zone
 //! @1769862896.5             seconds since 1970
 //! -10m                      so long before now: 500ms, 30s, 10m, 2h
 //! ```
+//!
+//! A journal's times reach from 1970 to 2554. One before or after means the first or last of them: everything there is
+//! lies behind or before it.
 
 use crate::units::parse_time;
 use railbus::journal::{Seek, Until};
 use railbus::os::clock::realtime_ns;
 
-const EXPECTED: &str =
-    "expected a position, oldest, end, a UTC time such as 2026-01-31T12:34:56Z, @SECONDS since 1970, or -10m";
+const EXPECTED: &str = "expected a position, oldest, end, a time such as 2026-01-31T12:34:56Z or 2026-01-31T14:34:56+02:00 (UTC unless it \
+     says otherwise), @SECONDS since 1970, or -10m";
 
 /// A place to begin at.
 pub(crate) fn parse_seek(text: &str) -> Result<Seek, String> {
@@ -38,32 +42,42 @@ pub(crate) fn parse_until(text: &str) -> Result<Until, String> {
 /// A time, in ns of CLOCK_REALTIME.
 fn parse_when(text: &str) -> Result<u64, String> {
     if let Some(ago) = text.strip_prefix('-') {
-        let ago = parse_time(ago).map_err(|_| EXPECTED.to_owned())?;
+        let ago = match parse_time(ago) {
+            Err(why) if why.starts_with("too long") => return Ok(0),
+            ago => ago.map_err(|_| EXPECTED.to_owned())?,
+        };
         return Ok(realtime_ns().saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)));
     }
     if let Some(seconds) = text.strip_prefix('@') {
-        let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
-        let whole: u64 = whole.parse().map_err(|_| EXPECTED.to_owned())?;
-        return join(whole, fraction);
+        let (before, digits) = seconds.strip_prefix('-').map_or((false, seconds), |digits| (true, digits));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        if whole.is_empty() || !whole.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(EXPECTED.to_owned());
+        }
+        // What does not fit is later than everything.
+        let ns = join(whole.parse().unwrap_or(i64::MAX), fraction)?;
+        return Ok(if before { 0 } else { ns });
     }
     parse_date(text)
 }
 
-fn join(seconds: u64, fraction: &str) -> Result<u64, String> {
+/// The moment, or the nearest that a journal can have.
+fn join(seconds: i64, fraction: &str) -> Result<u64, String> {
     if fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{fraction:?}: at most nine digits behind the point"));
     }
     let ns: u64 = format!("{fraction:0<9}").parse().map_err(|_| EXPECTED.to_owned())?;
-    seconds
-        .checked_mul(1_000_000_000)
-        .and_then(|all| all.checked_add(ns))
-        .ok_or_else(|| "too late".to_owned())
+    match u64::try_from(seconds) {
+        Err(_) => Ok(0),
+        Ok(seconds) => Ok(seconds.saturating_mul(1_000_000_000).saturating_add(ns)),
+    }
 }
 
 fn parse_date(text: &str) -> Result<u64, String> {
     let wrong = || EXPECTED.to_owned();
-    let text = text.strip_suffix(['Z', 'z']).unwrap_or(text);
     let (date, time) = text.split_once(['T', 't', ' ']).unwrap_or((text, "00:00:00"));
+    let date = date.strip_suffix(['Z', 'z']).filter(|_| !text.contains(':')).unwrap_or(date);
+    let (time, offset) = split_offset(time)?;
     let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
     let date = numbers::<3>(date, '-').ok_or_else(wrong)?;
     let time = match time.matches(':').count() {
@@ -71,19 +85,44 @@ fn parse_date(text: &str) -> Result<u64, String> {
         _ => numbers::<3>(time, ':'),
     };
     let ([year, month, day], [hour, minute, second]) = (date, time.ok_or_else(wrong)?);
-    if !(1970..=2554).contains(&year) || !(1..=12).contains(&month) || day == 0 || day > days_of(year, month)
-    {
+    if year > 9999 {
+        return Err(format!("{text}: a year has four digits"));
+    }
+    if !(1..=12).contains(&month) || day == 0 || day > days_of(year, month) {
         return Err(format!("{text}: no such day"));
     }
     if hour > 23 || minute > 59 || second > 60 {
         return Err(format!("{text}: no such time of day"));
     }
-    // Days since 1970, in eras of 400 years that begin in March: as in `units::date_text`.
+    // Days since 1970, in eras of 400 years that begin in March: as in `units::date_text`. One era more, so that no year
+    // is negative.
+    let year = year + 400;
     let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
     let (era, of_era) = (year / 400, year % 400);
     let of_year = (153 * month + 2) / 5 + day - 1;
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    join(days * 86_400 + hour * 3600 + minute * 60 + second, fraction)
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+    let days = days as i64 - 719_468 - 146_097;
+    join(days * 86_400 + (hour * 3600 + minute * 60 + second) as i64 - offset, fraction)
+}
+
+/// A time of day without its zone, and how many seconds that is ahead of UTC: `Z`, `+02:00`, `-0530`, `+02`, or nothing.
+fn split_offset(time: &str) -> Result<(&str, i64), String> {
+    if let Some(time) = time.strip_suffix(['Z', 'z']) {
+        return Ok((time, 0));
+    }
+    let Some(at) = time.rfind(['+', '-']) else { return Ok((time, 0)) };
+    let (time, zone) = time.split_at(at);
+    let (sign, digits) = (if zone.starts_with('-') { -1 } else { 1 }, &zone[1..]);
+    let parts = match digits.len() {
+        2 => numbers::<1>(digits, ':').map(|[hours]| [hours, 0]),
+        4 if digits.is_ascii() => numbers::<2>(&format!("{}:{}", &digits[..2], &digits[2..]), ':'),
+        5 => numbers::<2>(digits, ':'),
+        _ => None,
+    };
+    match parts {
+        Some([hours @ 0..=23, minutes @ 0..=59]) => Ok((time, sign * (hours * 3600 + minutes * 60) as i64)),
+        _ => Err(format!("{zone}: a zone is Z, or how far it is ahead of UTC, such as +02:00 or -05:30")),
+    }
 }
 
 fn days_of(year: u64, month: u64) -> u64 {
@@ -117,7 +156,8 @@ mod tests {
         assert_eq!(parse_seek("@1.5"), Ok(Seek::Time(1_500_000_000)));
         assert_eq!(parse_until("0"), Ok(Until::Position(0)));
         assert!(matches!(parse_seek("-10m"), Ok(Seek::Time(ns)) if ns < realtime_ns() - 599_000_000_000));
-        for bad in ["", "-", "now", "@", "@-1", "1.5", "2026-13-01", "2026-02-29", "2026-1-1T25:00", "-5x"] {
+        for bad in ["", "-", "now", "@", "@1e300", "1.5", "2026-13-01", "2026-02-29", "2026-1-1T25:00", "-5x"]
+        {
             assert!(parse_seek(bad).is_err(), "{bad}");
         }
         assert!(parse_until("end").is_err());
@@ -133,6 +173,48 @@ mod tests {
         assert_eq!(parse_date("1970-01-01"), Ok(0));
         assert_eq!(parse_date("1970-01-01T00:01"), Ok(60_000_000_000));
         assert_eq!(parse_date("1970-01-01T00:00:00.000000001Z"), Ok(1));
-        assert!(parse_date("9999-01-01").is_err() && parse_date("1970-01-01T00:00:00.0000000001").is_err());
+        assert!(parse_date("1970-01-01T00:00:00.0000000001").is_err());
+    }
+
+    #[test]
+    fn times_before_and_after_all_there_are_mean_the_first_and_the_last() {
+        for early in
+            ["1969-12-31", "1969-12-31T23:59:59Z", "0000-01-01", "1970-01-01T01:00+02:00", "@-1", "@-1.5"]
+        {
+            assert_eq!(parse_seek(early), Ok(Seek::Time(0)), "{early}");
+        }
+        for late in
+            ["9999-12-31", "9999-12-31T23:59:59Z", "2600-01-01", "@99999999999999999999", "@99999999999"]
+        {
+            assert_eq!(parse_seek(late), Ok(Seek::Time(u64::MAX)), "{late}");
+        }
+        for (wrong, why) in [
+            ("10000-01-01", "four digits"),
+            ("2026-02-30", "no such day"),
+            ("2026-01-01T24:01", "time of day"),
+        ] {
+            assert!(parse_date(wrong).is_err_and(|text| text.contains(why)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_zone_says_how_far_it_is_ahead_of_utc() {
+        let utc = parse_date("2026-01-01T10:00:00Z");
+        for same in [
+            "2026-01-01T12:00:00+02:00",
+            "2026-01-01 12:00+0200",
+            "2026-01-01T12:00+02",
+            "2026-01-01T04:30:00.0-05:30",
+            "2026-01-01T10:00:00",
+            "2026-01-01T10:00:00-00:00",
+            "2025-12-31T23:00:00-11:00",
+        ] {
+            assert_eq!(parse_date(same), utc, "{same}");
+        }
+        for wrong in
+            ["2026-01-01T12:00+24:00", "2026-01-01T12:00+2", "2026-01-01T12:00+02:60", "2026-01-01T12:00+ab"]
+        {
+            assert!(parse_date(wrong).is_err_and(|text| text.contains("a zone is Z")), "{wrong}");
+        }
     }
 }

@@ -20,11 +20,11 @@ const SCHEMA: &str = r#"{
   "title": "railbus.Event",
   "type": "object",
   "properties": {
-    "position": { "type": "integer" },
-    "time_ns": { "type": "integer" },
+    "position": { "type": ["integer", "string"] },
+    "time_ns": { "type": ["integer", "string"] },
     "type_id": { "type": "integer" },
     "flags": { "type": "integer" },
-    "published_ns": { "type": "integer" },
+    "published_ns": { "type": ["integer", "string"] },
     "payload": { "type": "string", "contentEncoding": "base64" }
   }
 }"#;
@@ -35,10 +35,10 @@ const GAP_SCHEMA: &str = r#"{
   "type": "object",
   "properties": {
     "gap": { "type": "string" },
-    "from": { "type": "integer" },
-    "to": { "type": "integer" },
+    "from": { "type": ["integer", "string"] },
+    "to": { "type": ["integer", "string"] },
     "events": { "type": ["integer", "null"] },
-    "time_ns": { "type": ["integer", "null"] }
+    "time_ns": { "type": ["integer", "string", "null"] }
   }
 }"#;
 

@@ -20,7 +20,7 @@ use super::SelectionArgs;
 use crate::failure::{Failure, Outcome, note};
 use crate::interrupt;
 use crate::progress::Progress;
-use crate::units::time_text;
+use crate::units::{time_text, whole};
 use railbus::Error;
 use railbus::journal::{Item, Journal, Recorded, Speed};
 use serde_json::{Value, json as json_value};
@@ -97,10 +97,10 @@ impl Absence {
     fn object(&self) -> Value {
         json_value!({
             "gap": self.reason,
-            "from": self.from,
-            "to": self.to,
+            "from": whole(self.from),
+            "to": whole(self.to),
             "events": Some(self.events).filter(|&events| events != u64::MAX),
-            "time_ns": self.time_ns,
+            "time_ns": self.time_ns.map(whole),
         })
     }
 }
