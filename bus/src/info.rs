@@ -280,7 +280,7 @@ impl Channel {
             guard,
             channel: self.clone(),
             memories,
-            peers: Kernel::of(self)?,
+            peers: Kernel::of(self, &memories)?,
             pages,
             latency: None,
             _maps: maps,

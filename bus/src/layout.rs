@@ -158,6 +158,7 @@ fields! {
     MEASURES: 72, 8, "owner", "consumers of a stamped channel: 1 measures latency; 2 no space, 3 not allowed, 4 no such file: it does not";
     FENCE: 80, 8, "registrar; janitor; owner", "workers: 1 open, stores done words by compare-and-swap; 2 open, by restartable sequences; 3 closing; 4 closed: what it held goes to others; 5 and has gone (both with closings << 8); 0 nobody's";
     IN_HAND: 96, 8, "owner", "workers with a bound: events in hand; u64::MAX once it takes no more";
+    PROOF: 104, 8, "registrar; owner to leave", "0: the life byte is exclusively locked; else the inode of the PID namespace in which PID and START_TIME prove the life, as strangers hold shared locks on the byte";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
     TID: 140, 4, "registrar", "thread that made the handle";
@@ -437,7 +438,7 @@ const _: () = assert!(SERIES_INTERVALS + INTERVALS * INTERVAL_BYTES <= SERIES_BY
 const _: () = assert!(INTERVAL_BYTES.is_multiple_of(LINE_BYTES) && SERIES_BYTES.is_multiple_of(HEADER_BYTES));
 const _: () = assert!(ANCHOR_ENTRIES + 64 <= PRODUCERS_HIGH && ANCHOR_INDEX.is_multiple_of(LINE_BYTES));
 const _: () = assert!(FENCE + 8 <= IN_HAND);
-const _: () = assert!(IN_HAND + 8 <= LINE_BYTES && STATE == LINE_BYTES);
+const _: () = assert!(PROOF + 8 <= LINE_BYTES && STATE == LINE_BYTES);
 const _: () = assert!(CONTROL_BYTES.is_multiple_of(LINE_BYTES) && HEADER_BYTES.is_multiple_of(LINE_BYTES));
 const _: () = assert!(cfg!(target_endian = "little"), "railbus shares little-endian words");
 

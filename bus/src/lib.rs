@@ -68,6 +68,7 @@ mod opaque;
 pub mod operate;
 pub mod os;
 pub mod outlet;
+mod proof;
 pub mod reader;
 pub mod refusal;
 pub mod ring;

@@ -16,6 +16,7 @@ use crate::os::fork::ForkGuard;
 use crate::os::futex;
 use crate::os::life::{Life, LifeClaim, Liveness, Probe};
 use crate::os::{membarrier, process, rseq};
+use crate::proof;
 use crate::ring::fence::{self, Stores};
 use crate::ring::park::{Futex, Sleeper};
 use crate::ring::peers::{Peers, Side};
@@ -93,11 +94,15 @@ pub(crate) struct Kernel {
     consumers: RefCell<Probe>,
     /// Whether it could not say, since somebody looked.
     is_blind: Cell<bool>,
+    /// Where entries say how their owners' lives are proven.
+    memories: Memories,
 }
 
 impl Kernel {
-    pub(crate) fn of(channel: &Channel) -> Result<Kernel> {
+    /// The memories' maps are kept as long as this.
+    pub(crate) fn of(channel: &Channel, memories: &Memories) -> Result<Kernel> {
         Ok(Kernel {
+            memories: *memories,
             producers: RefCell::new(probe(channel, Side::Producers)?),
             consumers: RefCell::new(probe(channel, Side::Consumers)?),
             is_blind: Cell::new(false),
@@ -117,15 +122,16 @@ fn probe(channel: &Channel, side: Side) -> Result<Probe> {
 
 impl Peers for Kernel {
     fn is_dead(&self, side: Side, index: usize) -> bool {
-        let probe = match side {
-            Side::Producers => &self.producers,
-            Side::Consumers => &self.consumers,
+        let (probe, memory) = match side {
+            Side::Producers => (&self.producers, &self.memories.ring),
+            Side::Consumers => (&self.consumers, &self.memories.acks),
         };
-        let life = probe.borrow_mut().life(index);
+        let mut probe = probe.borrow_mut();
+        let life = probe.life(index);
         if life == Liveness::Unknown {
             self.is_blind.set(true);
         }
-        life == Liveness::Dead
+        life == Liveness::Dead && !proof::lives_by_process(memory, index, || probe.is_life_shared(index))
     }
 }
 
@@ -136,13 +142,43 @@ impl Peers for Kernel {
 #[derive(Debug)]
 pub(crate) struct FileLocks {
     claim: RefCell<LifeClaim>,
+    /// Where entries say how their owners' lives are proven: that side's file, and how many entries it has. Without it,
+    /// whoever holds a shared lock is taken for alive.
+    proofs: Option<(Trusted, usize)>,
     /// Why the kernel could not be asked, the first time since somebody looked.
     failed: RefCell<Option<Error>>,
 }
 
 impl FileLocks {
     pub(crate) fn open(channel: &Channel, side: Side) -> Result<FileLocks> {
-        Ok(FileLocks { claim: RefCell::new(claim(channel, side)?), failed: RefCell::default() })
+        let claim = RefCell::new(claim(channel, side)?);
+        Ok(FileLocks { claim, proofs: None, failed: RefCell::default() })
+    }
+
+    /// The same with the words that prove lives. The memories' maps are kept as long as this.
+    pub(crate) fn open_beside(channel: &Channel, side: Side, memories: &Memories) -> Result<FileLocks> {
+        let (memory, entries) = match side {
+            Side::Producers => (memories.ring, channel.header().producers_max),
+            Side::Consumers => (memories.acks, channel.header().consumers_max),
+        };
+        Ok(FileLocks { proofs: Some((memory, entries as usize)), ..FileLocks::open(channel, side)? })
+    }
+
+    /// Takes a shared lock on a life byte that strangers have a shared lock on, and says in the entry that the process is
+    /// to be looked at.
+    fn share_life(&self, claim: &mut LifeClaim, index: usize) -> Result<bool> {
+        let (Some((memory, _)), Some(namespace)) = (self.proofs, process::pid_namespace()) else {
+            return Ok(false);
+        };
+        let proof = layout::entry(index) + layout::PROOF;
+        // Plain: before the lock, whose system call orders it, so that nobody who sees the lock alone takes it for a
+        // stranger's.
+        memory.store(proof, namespace, Edge::Plain);
+        let taken = claim.try_shared_life(index);
+        if !matches!(taken, Ok(true)) {
+            memory.store(proof, 0, Edge::Plain);
+        }
+        taken
     }
 
     /// Uses the locks for `work`. Opens the description again first if code of this process has closed it.
@@ -198,13 +234,28 @@ impl Locks for FileLocks {
     }
 
     fn try_life(&self, index: usize) -> bool {
-        let taken = self.claim.borrow_mut().try_life(index);
+        let mut claim = self.claim.borrow_mut();
+        let taken = claim.try_life(index).and_then(|taken| match (taken, self.proofs) {
+            (true, Some((memory, _))) => {
+                // What an earlier owner said of itself.
+                memory.store(layout::entry(index) + layout::PROOF, 0, Edge::Plain);
+                Ok(true)
+            }
+            (false, Some(_)) if !claim.is_life_locked(index)? => self.share_life(&mut claim, index),
+            (taken, _) => Ok(taken),
+        });
         self.answer(taken, false)
     }
 
     fn is_life_held(&self, index: usize) -> bool {
         // What cannot be asked is alive.
-        self.answer(self.claim.borrow().is_life_locked(index), true)
+        let claim = self.claim.borrow();
+        let is_shared = || claim.is_life_shared(index).unwrap_or(true);
+        let is_proven = || match self.proofs {
+            Some((memory, entries)) => index < entries && proof::lives_by_process(&memory, index, is_shared),
+            None => is_shared(),
+        };
+        self.answer(claim.is_life_locked(index).map(|is_locked| is_locked || is_proven()), true)
     }
 }
 
@@ -280,12 +331,12 @@ impl Member {
         let maps = channel.map(role)?;
         // SAFETY: the maps are kept beside the memories, and are dropped after them; each side writes its own file.
         let memories = unsafe { Memories::of(&maps) };
-        let peers = Kernel::of(channel)?;
-        let locks = FileLocks::open(channel, side)?;
+        let peers = Kernel::of(channel, &memories)?;
+        let locks = FileLocks::open_beside(channel, side, &memories)?;
         let registry = registry_of(&memories, channel, side);
         let identity = identity(who)?;
         let repairs = identity.policy & 0xFF == registry::ROLE_WORKER;
-        let kept = repairs.then(|| FileLocks::open(channel, side)).transpose()?;
+        let kept = repairs.then(|| FileLocks::open_beside(channel, side, &memories)).transpose()?;
         let durable = identity.policy & registry::DURABLE != 0;
         let sequenced = identity.policy & registry::SEQUENCED != 0;
         if durable || sequenced {
@@ -548,7 +599,11 @@ impl Member {
     fn with_locks<T>(&self, work: impl FnOnce(&FileLocks) -> T) -> Result<T> {
         match &self.locks {
             Some(locks) => locks.with(&self.channel, self.side, work),
-            None => FileLocks::open(&self.channel, self.side)?.with(&self.channel, self.side, work),
+            None => FileLocks::open_beside(&self.channel, self.side, &self.memories)?.with(
+                &self.channel,
+                self.side,
+                work,
+            ),
         }
     }
 }
@@ -558,6 +613,11 @@ impl Drop for Member {
         // In a fork child the maps are not there.
         if !self.is_forked() {
             self.registry().leave(&self.registered, self.durable);
+            if self.word(layout::PROOF) != 0 {
+                // The process may live on, and strangers may keep the byte locked. Nobody else has the entry before this
+                // life is given up, not even of one that was evicted.
+                self.note(layout::PROOF, 0);
+            }
         }
     }
 }

@@ -86,12 +86,12 @@ impl Channel {
         let maps = self.attached().map_as(may(Side::Producers), may(Side::Consumers))?;
         // SAFETY: the maps outlive the memories, and a side is written only where it is mapped writable.
         let memories = unsafe { Memories::of(&maps) };
-        let peers = Kernel::of(self)?;
+        let peers = Kernel::of(self, &memories)?;
         if may(Side::Producers) && self.header().kind == Kind::Topic && is_data_writable(&maps) {
             repaired.aborted = self.abort_orphans(&memories, &peers);
         }
         for side in [Side::Producers, Side::Consumers] {
-            let locks = match FileLocks::open(self, side) {
+            let locks = match FileLocks::open_beside(self, side, &memories) {
                 Ok(locks) if may(side) => locks,
                 Ok(_) => continue,
                 Err(error) => {
@@ -194,10 +194,13 @@ impl Channel {
         timeout: Duration,
         kill: bool,
     ) -> Result<Evicted> {
-        let peers = Kernel::of(self)?;
+        let maps = self.attached().map_as(false, false)?;
+        // SAFETY: the maps outlive the memories, of which nothing is written.
+        let memories = unsafe { Memories::of(&maps) };
+        let peers = Kernel::of(self, &memories)?;
         // Killing takes no lock, and needs no right to write the file.
         let locks = (side == Side::Consumers && self.attached().acks.writable)
-            .then(|| FileLocks::open(self, side))
+            .then(|| FileLocks::open_beside(self, side, &memories))
             .transpose()?;
         self.evict_with((&peers, locks.as_ref()), side, who, timeout, kill)
     }

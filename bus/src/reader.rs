@@ -496,6 +496,13 @@ mod tests {
         then(channel.clone(), registry_of(&memories, &channel, Side::Producers), reader)
     }
 
+    /// The locks of the producers' side, on maps that stay for the test.
+    fn locks_of(channel: &Channel) -> crate::Result<FileLocks> {
+        let maps = Box::leak(Box::new(channel.map(Role::Producer)?));
+        // SAFETY: the maps are never dropped.
+        FileLocks::open_beside(channel, Side::Producers, &unsafe { Memories::of(maps) })
+    }
+
     /// Still waits. Long enough for some probes.
     fn waits(reader: &mut Reader<SlotInlet>) {
         assert_eq!(reader.recv_timeout(Duration::from_millis(20)).err(), Some(RecvError::TimedOut));
@@ -519,7 +526,7 @@ mod tests {
                 waits(&mut reader);
                 true
             };
-            let locks = HeldUp(FileLocks::open(&channel, Side::Producers)?, RefCell::new(look));
+            let locks = HeldUp(locks_of(&channel)?, RefCell::new(look));
             let registered = registry.register(&locks, &PUBLISHER, |_| true).expect("there is room");
             registry.leave(&registered, false);
             drop(locks);
@@ -533,7 +540,7 @@ mod tests {
     #[test]
     fn a_publisher_that_dies_while_it_registers_has_never_come() -> crate::Result<()> {
         with_waiting_subscriber(|channel, registry, mut reader| {
-            let open = || FileLocks::open(&channel, Side::Producers);
+            let open = || locks_of(&channel);
             let die = || {
                 let locks = HeldUp(open()?, RefCell::new(|| false));
                 assert!(registry.register(&locks, &PUBLISHER, |_| true).is_err(), "it never gets its lock");

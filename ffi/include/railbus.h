@@ -46,7 +46,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0x0cb98c6dca590774ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0xa037075fd0be0282ULL
 
 /**
  * Version of the library that this header belongs to.

@@ -270,7 +270,7 @@ impl Held {
         let load = |field, edge| memories.acks.load(layout::entry(index) + field, edge);
         Ok(Held {
             memories,
-            peers: Kernel::of(channel)?,
+            peers: Kernel::of(channel, &memories)?,
             index,
             name: name.to_owned(),
             cursor: load(layout::CURSOR, Edge::Cursor),

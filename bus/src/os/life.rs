@@ -15,6 +15,9 @@
 //! drops the lock before the process can be waited for. A process that dumps core is alive until the dump is
 //! written, and so is one whose memory another process is just reading through `/proc`.
 //!
+//! Only exclusive locks count, which need the right to write the file. A shared lock, which whoever may read it can take, is
+//! in the way of an exclusive one all the same: what a participant does then is said in `proof.rs`.
+//!
 //! [`Probe`] asks. It has a description of its own that never locks, because a description is told that its own
 //! locks are free. It answers [`Liveness::Dead`] only when the kernel said so of the right file.
 //!
@@ -140,16 +143,32 @@ impl LifeClaim {
         self.ask(index, "ask for locks of", |fd| lock::is_locked(fd, LIFE_LOCK + index as u64))
     }
 
+    /// Whether another description holds a lock of any kind on the life byte of entry `index`. Two system calls.
+    pub fn is_life_shared(&self, index: usize) -> Result<bool> {
+        self.ask(index, "ask for locks of", |fd| lock::is_locked_or_shared(fd, LIFE_LOCK + index as u64))
+    }
+
+    /// Takes a shared lock on the life byte of entry `index`, beside strangers that may only read the file; `false` if
+    /// another has it exclusively. It proves a life only together with what the entry says of the process. Two system
+    /// calls.
+    pub fn try_shared_life(&mut self, index: usize) -> Result<bool> {
+        self.take_life(index, lock::try_share)
+    }
+
     /// Takes the life byte of entry `index`; `false` if another has it. A claim takes one life at most. Two system
     /// calls.
     pub fn try_life(&mut self, index: usize) -> Result<bool> {
+        self.take_life(index, lock::try_lock)
+    }
+
+    fn take_life(&mut self, index: usize, lock: fn(BorrowedFd<'_>, u64) -> io::Result<bool>) -> Result<bool> {
         if let Some(taken) = self.life.filter(|&taken| taken != index) {
             return Err(Error::invalid(
                 format!("entry {index}"),
                 format!("this claim has taken entry {taken}"),
             ));
         }
-        let taken = self.ask(index, "lock", |fd| lock::try_lock(fd, LIFE_LOCK + index as u64))?;
+        let taken = self.ask(index, "lock", |fd| lock(fd, LIFE_LOCK + index as u64))?;
         if taken {
             self.life = Some(index);
         }
@@ -288,7 +307,15 @@ impl Probe {
         self.ask(LIFE_LOCK, index)
     }
 
-    /// The same for the janitor byte: [`Liveness::Alive`] while somebody holds it.
+    /// Whether anybody holds a lock of any kind on the life byte of entry `index`, shared ones included, which whoever may
+    /// read the file can take. What cannot be asked is locked.
+    pub fn is_life_shared(&mut self, index: usize) -> bool {
+        let is_intact = self.is_intact() || self.reopen();
+        let locked = lock::is_locked_or_shared(self.borrow(), LIFE_LOCK + index as u64);
+        !is_intact || locked.unwrap_or(true) || !self.is_intact()
+    }
+
+    /// As [`Self::life`] for the janitor byte: [`Liveness::Alive`] while somebody holds it.
     pub fn janitor(&mut self, index: usize) -> Liveness {
         self.ask(JANITOR_LOCK, index)
     }

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -47,6 +48,29 @@ fn start_time_in(stat: &[u8]) -> Option<u64> {
     let command_end = stat.iter().rposition(|&byte| byte == b')')?;
     let after = std::str::from_utf8(&stat[command_end + 1..]).ok()?;
     after.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+/// The PID namespace of this process, as the inode of its file, if `/proc` shows that namespace: then a pid in it is the
+/// same process for everybody who gets the same answer. A few system calls.
+pub fn pid_namespace() -> Option<u64> {
+    let shown = fs::read_link("/proc/self").ok()?;
+    if shown.to_str()?.parse() != Ok(self::pid()) {
+        return None; // It shows another namespace.
+    }
+    fs::metadata("/proc/self/ns/pid").ok().map(|about| about.ino())
+}
+
+/// Whether the process that started at `start_time_ticks` under this pid has not ended. One that cannot be looked at, as
+/// `/proc` hides it, counts as alive. About 20 us.
+pub fn lives(pid: u32, start_time_ticks: u64) -> bool {
+    let Some(number) = i32::try_from(pid).ok().filter(|&number| number > 0) else { return false };
+    let pidfd = match open_pidfd(number) {
+        Ok(pidfd) => pidfd,
+        // Not there; what cannot be asked otherwise is alive.
+        Err(error) => return error.raw_os_error() != Some(libc::ESRCH),
+    };
+    let is_another = self::start_time_ticks(pid).is_ok_and(|found| found != start_time_ticks);
+    !is_another && !has_ended(&pidfd, Duration::ZERO).unwrap_or(false)
 }
 
 /// The processor this thread runs on now. No system call (vdso).
@@ -245,7 +269,10 @@ mod tests {
         let mut child = Sleeper::start();
         let start = start_time_ticks(child.0.id()).unwrap();
         let timeout = Duration::from_secs(60);
+        assert!(lives(child.0.id(), start) && !lives(child.0.id(), start + 1) && !lives(0, start));
+        assert!(pid_namespace().is_some());
         assert_eq!(kill_exactly(child.0.id(), start, timeout).unwrap(), Killed::Now);
+        assert!(!lives(child.0.id(), start), "a zombie has ended");
         assert_eq!(kill_exactly(child.0.id(), start, timeout).unwrap(), Killed::Before, "a zombie has ended");
         let status = child.0.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL));
