@@ -238,13 +238,13 @@ pub mod journal {
         EVENTS: 312, 8, "journaller", "events recorded since it started";
         BYTES: 320, 8, "journaller", "their bytes";
         LOST: 328, 8, "journaller", "events that are missing since it started, as far as they could be counted";
-        NO_SPACE: 336, 8, "journaller", "1 while the disk is full";
+        NO_SPACE: 336, 8, "journaller", "what is missing: 1 room on the disk, 2 descriptors, 3 memory; else 0";
         SKIPPED_FROM: 344, 8, "journaller", "where the journal ended when its cursor passed positions that carry no event";
         SKIPPED_TO: 352, 8, "journaller", "the first position behind those; 0 while the two are being changed";
         CRASHES: 360, 8, "journaller", "how often a recorder of this channel has panicked";
         GAPS: 384, 8, "journaller", "how many gaps there were since it started";
         GAP: 392, 384, "journaller", "the last 16 gaps: first missing position, first behind it, reason";
-        ERROR: 1024, 512, "journaller", "poisoned: what happened, UTF-8, zero-padded";
+        ERROR: 1024, 512, "journaller", "what poisoned it, or what is tried again, UTF-8, zero-padded";
         DIRECTORY: 1536, 1024, "journaller", "the journal's directory, zero-padded";
     }
 

@@ -7,7 +7,10 @@
 
 use std::fmt;
 
+use crate::bus::Channel;
 use crate::channel::{Header, Kind};
+use crate::journal::JournalState;
+use crate::journal::intake::JOURNALLER;
 use crate::layout;
 use crate::member::Memories;
 use crate::memory::{Edge, Memory, Trusted};
@@ -120,17 +123,21 @@ pub struct Refusal {
     pub blocker: Blocker,
     /// How many credits the producer has, if these were used up; `None` when the ring was full.
     pub out_of_credits: Option<usize>,
+    /// Why the channel's journal does not go on, if it is the journaller that is in the way and there is a reason: the
+    /// disk is full, the journaller has died.
+    pub journal: Option<String>,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.out_of_credits {
-            None => write!(f, "{}", self.blocker),
-            Some(1) => write!(f, "the 1 credit of this producer is used up: {}", self.blocker),
+            None => write!(f, "{}", self.blocker)?,
+            Some(1) => write!(f, "the 1 credit of this producer is used up: {}", self.blocker)?,
             Some(credits) => {
-                write!(f, "all {credits} credits of this producer are used up: {}", self.blocker)
+                write!(f, "all {credits} credits of this producer are used up: {}", self.blocker)?;
             }
         }
+        self.journal.as_ref().map_or(Ok(()), |why| write!(f, "; {why}"))
     }
 }
 
@@ -149,7 +156,28 @@ impl Refusal {
                 (blocker, Some(credits))
             }
         };
-        Refusal { blocker, out_of_credits }
+        Refusal { blocker, out_of_credits, journal: None }
+    }
+
+    /// Whether the channel's journaller is in the way.
+    pub(crate) fn is_by_journaller(&self) -> bool {
+        matches!(&self.blocker, Blocker::Reader { peer, .. } if peer.name == JOURNALLER)
+    }
+}
+
+/// Why the journal of a channel does not take events, as far as its page tells; `None` when it is only slow. Some system
+/// calls.
+pub(crate) fn journal_trouble(channel: &Channel) -> Option<String> {
+    let journal = channel.journal_positions().ok()?;
+    let place = journal.directory.display();
+    match (journal.state, journal.shortage) {
+        (JournalState::Dead, _) => Some("its journaller has died: start it again".to_owned()),
+        (JournalState::Stopped, _) => Some("its journaller was stopped: start it again".to_owned()),
+        (JournalState::Poisoned, _) => {
+            Some(format!("its journal has failed: {}", journal.error.unwrap_or_default()))
+        }
+        (_, Some(shortage)) => Some(format!("its journal in {place} waits: {}", shortage.advice())),
+        (_, None) => None,
     }
 }
 

@@ -8,13 +8,17 @@ mod mounts;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use children::{Actor, eventually, role, say, stay};
 use journals::{held, quick, small};
 use mounts::{Mounted, apart, make_ext4};
+use railbus::journal::files::Files;
 use railbus::journal::format::GapReason;
-use railbus::journal::{Io, WhenFull};
+use railbus::journal::store::Store;
+use railbus::journal::{Io, Retention, WhenFull};
 use railbus::{
     Bus, Channel, ChannelOptions, Error, JournalState, Kind, Recorder, RecorderOptions, SendError,
     SendOptions,
@@ -197,6 +201,44 @@ fn a_full_disk_lets_events_go_when_it_is_told_to_and_says_which() {
         assert_eq!(held.gaps.iter().map(|gap| gap.events).sum::<u64>(), missing.len() as u64);
         Ok(())
     });
+}
+
+/// Retention, and somebody who removes the same segments at the same time.
+#[test]
+fn retention_beside_other_removers_stops_nothing() {
+    let shm =
+        tempfile::Builder::new().prefix("railbus-trouble-").tempdir_in("/dev/shm").expect("a directory");
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let channel = stream(shm.path());
+    let retention = Retention { max_bytes: Some(1 << 20), ..Retention::default() };
+    let recorder = Recorder::start(&channel, disk.path(), &RecorderOptions { retention, ..quick() })
+        .expect("a recorder");
+    let directory = disk.path().join("b").join("c");
+    let mut publisher = channel.publisher(&SendOptions::default()).expect("a publisher");
+    let stop = Arc::new(AtomicBool::new(false));
+    let remover = {
+        let (directory, stop) = (directory.clone(), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let files = Files::open(&directory).expect("the journal");
+            while !stop.load(Ordering::Relaxed) {
+                let segments = files.segments().expect("a list");
+                // The two newest are in use.
+                for &segment in segments.iter().rev().skip(3) {
+                    let _ = files.remove(segment);
+                }
+            }
+        })
+    };
+    for number in 0..30_000 {
+        publisher.publish_timeout(&event(number), LONG).expect("it goes on");
+    }
+    let last = publisher.publish_durable(&event(30_000), LONG).expect("durable");
+    stop.store(true, Ordering::Relaxed);
+    remover.join().expect("it ends");
+    let positions = channel.journal_positions().expect("positions");
+    assert_eq!(positions.state, JournalState::Recording);
+    assert!(positions.durable > last && recorder.status().is_some_and(|status| status.error.is_none()));
+    recorder.stop().expect("a clean end");
 }
 
 /// Freezes a file system: every write to it waits until it is thawed, which happens on drop at the latest.

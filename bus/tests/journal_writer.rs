@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use railbus::journal::Shortage;
 use railbus::journal::format::{
     BLOCK_BYTES_MAX, BLOCKS_OFFSET, BlockHeader, BlockKind, Codec, PositionUnit, RecordKind, SECTOR_BYTES,
     SegmentHeader, seal_offset,
@@ -39,6 +40,8 @@ struct Script {
     asked_bytes: Vec<u64>,
     /// Preparations end at once, and well.
     prepares: bool,
+    /// Writes end at once, for want of room.
+    refuses: bool,
 }
 
 /// A pipeline in which nothing ends by itself, but for preparations if the script says so.
@@ -65,6 +68,11 @@ impl Pipeline for Scripted {
     fn write(&mut self, segment: u64, offset: u64, block: usize, bytes: usize) -> io::Result<()> {
         let header = BlockHeader::decode(&self.staging[block]).expect("a block");
         let (kind, durable) = (header.kind, header.durable_position);
+        if self.script.borrow().refuses {
+            let result = Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            self.script.borrow_mut().ended.push(Completion { begun: Begun::Write { block }, result });
+            return Ok(());
+        }
         self.script.borrow_mut().open.push(Op::Write { segment, offset, block, bytes, kind, durable });
         Ok(())
     }
@@ -204,7 +212,7 @@ fn a_single_event_at_rest_is_written_and_synced_at_once() {
     };
     assert!(stage.writer.is_busy());
     stage.end(write);
-    assert_eq!(stage.turn(), Progress { written: 1, durable: 0, no_space: false, rotated: false });
+    assert_eq!(stage.turn(), Progress { written: 1, durable: 0, shortage: None, rotated: false });
     assert_eq!(stage.open(), [Op::Sync { segment: 1 }]);
     stage.end(Op::Sync { segment: 1 });
     assert_eq!(stage.turn().durable, 1);
@@ -223,7 +231,7 @@ fn one_sync_covers_what_was_written_when_it_began_and_the_next_all_the_rest() {
     for write in stage.writes() {
         stage.end(write);
     }
-    assert_eq!(stage.turn(), Progress { written: 3, durable: 0, no_space: false, rotated: false });
+    assert_eq!(stage.turn(), Progress { written: 3, durable: 0, shortage: None, rotated: false });
     assert_eq!(stage.syncs(), [1], "one at a time");
     stage.end(Op::Sync { segment: 1 });
     assert_eq!(stage.turn().durable, 1, "not what was written after it began");
@@ -385,16 +393,86 @@ fn a_full_disk_is_no_poison_and_is_asked_again() {
             }
         }
     }
-    assert!(progress.no_space, "{progress:?}");
+    assert_eq!(progress.shortage, Some(Shortage::Space));
     assert_eq!(stage.append(1), Err(Full));
     assert!(stage.writer.flush(stage.now_ns).is_err_and(|error| error.exit_code() == 6), "no space");
     let retry_at_ns = stage.writer.deadline_ns(stage.now_ns).expect("it is asked again");
     assert!(retry_at_ns > stage.now_ns && retry_at_ns <= stage.now_ns + 100_000_000);
     stage.script.borrow_mut().prepares = true; // somebody made room
-    assert!(!stage.turn_after(200_000_000).no_space);
+    assert_eq!(stage.turn_after(200_000_000).shortage, None);
     stage.settle();
     assert_eq!(stage.writer.durable(), stage.writer.end());
     stage.append(1).expect("room");
+}
+
+#[test]
+fn a_write_that_finds_no_room_is_written_again_and_nothing_overtakes_it() {
+    for errno in [libc::ENOSPC, libc::EDQUOT, libc::EMFILE, libc::ENOMEM] {
+        let mut stage = Stage::new(options(SyncPolicy::Always), 8, 4);
+        stage.block();
+        stage.block();
+        let [first, second] = stage.writes()[..] else { panic!("two writes") };
+        stage.end(second);
+        stage.end_with(first, Err(io::Error::from_raw_os_error(errno)));
+        let progress = stage.turn();
+        assert_eq!((progress.written, progress.durable), (0, 0), "the second is behind a hole");
+        assert!(progress.shortage.is_some());
+        // Nothing new is begun, staging fills, and nobody spins.
+        while stage.append(3_900).is_ok() {
+            stage.turn_after(1_000_000);
+        }
+        assert_eq!(stage.writes(), [], "not before it is time");
+        let retry_at_ns = stage.writer.deadline_ns(stage.now_ns).expect("it is tried again");
+        assert!(retry_at_ns > stage.now_ns);
+        assert!(stage.writer.flush(stage.now_ns).is_err_and(|error| error.exit_code() == 6), "no space");
+        stage.turn_after(100_000_000);
+        assert_eq!(stage.writes(), [first], "the same bytes at the same place");
+        // Refused once more, and then written.
+        stage.end_with(first, Err(io::Error::from_raw_os_error(errno)));
+        assert!(stage.turn().shortage.is_some());
+        stage.turn_after(100_000_000);
+        stage.end(first);
+        let progress = stage.turn();
+        assert_eq!((progress.written, progress.shortage), (2, None));
+        stage.settle();
+        assert_eq!(stage.writer.written(), stage.writer.end());
+        stage.writer.flush(stage.now_ns).expect("a disk with room");
+    }
+}
+
+#[test]
+fn a_seal_that_finds_no_room_is_no_poison_and_no_clean_end() {
+    let mut stage = Stage::new(options(SyncPolicy::Always), 8, 4);
+    stage.block();
+    stage.settle();
+    stage.script.borrow_mut().refuses = true;
+    for _ in 0..2 {
+        assert!(stage.writer.finish(stage.now_ns).is_err_and(|error| error.exit_code() == 6));
+    }
+    assert_eq!(stage.writer.durable(), 1, "what was told stays true");
+}
+
+#[test]
+fn a_segment_waits_for_descriptors_as_for_room() {
+    let mut stage = Stage::new(options(SyncPolicy::Always), 8, 4);
+    stage.script.borrow_mut().prepares = false;
+    for _ in 0..40 {
+        if stage.append(3_900).is_err() {
+            break;
+        }
+        stage.turn_after(1_000_000);
+        for op in stage.open() {
+            match op {
+                Op::Prepare { .. } => stage.end_with(op, Err(io::Error::from_raw_os_error(libc::EMFILE))),
+                op => stage.end(op),
+            }
+        }
+    }
+    assert_eq!(stage.turn().shortage, Some(Shortage::Descriptors));
+    stage.script.borrow_mut().prepares = true; // somebody closed files
+    assert_eq!(stage.turn_after(200_000_000).shortage, None);
+    stage.settle();
+    assert_eq!(stage.writer.durable(), stage.writer.end());
 }
 
 #[test]

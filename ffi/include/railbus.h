@@ -1697,7 +1697,7 @@ typedef struct railbus_recorder_options {
     uint64_t segment_bytes;
     /**
      * How much may be taken from the ring and not yet be written, in bytes: a multiple of 256 KiB, 1 MiB to 1 GiB; 0 is
-     * 16 MiB. A stall of the disk costs this much, and then the ring, before a publisher feels it.
+     * sized to the channel, as four of its rings, 1 to 16 MiB. A stall of the disk costs this much, and then the ring, before a publisher feels it.
      */
     uint64_t staging_bytes;
     /**

@@ -71,7 +71,7 @@ pub struct railbus_recorder_options {
     /// Size of a segment file in bytes: a multiple of 4096, 272 KiB to 64 GiB; 0 is 256 MiB.
     pub segment_bytes: u64,
     /// How much may be taken from the ring and not yet be written, in bytes: a multiple of 256 KiB, 1 MiB to 1 GiB; 0 is
-    /// 16 MiB. A stall of the disk costs this much, and then the ring, before a publisher feels it.
+    /// sized to the channel, as four of its rings, 1 to 16 MiB. A stall of the disk costs this much, and then the ring, before a publisher feels it.
     pub staging_bytes: u64,
     /// Remove the oldest segments while there are more bytes than this; 0 keeps everything.
     pub keep_bytes: u64,

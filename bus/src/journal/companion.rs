@@ -157,7 +157,11 @@ pub(crate) fn open_or_make(
     check_file_system(&file, path)?;
     file.set_permissions(PermissionsExt::from_mode(mode))
         .map_err(|error| Error::io("set the mode of", path, error))?;
-    reserve(&file, path, wanted.file_bytes)?;
+    // Between the words and the blocks of a staging is a hole, so that the blocks begin at a large page.
+    let words_bytes = layout::HEADER_BYTES as u64 + wanted.blocks * layout::BLOCK_WORDS_BYTES as u64;
+    let head_bytes = if wanted.blocks == 0 { wanted.file_bytes } else { words_bytes };
+    reserve(&file, path, 0, head_bytes)?;
+    reserve(&file, path, wanted.blocks_offset, wanted.file_bytes - wanted.blocks_offset)?;
     let header = wanted.encode();
     file.write_all_at(&header[8..], 8).map_err(|error| Error::io("write", path, error))?;
     file.write_all_at(&header[..8], 0).map_err(|error| Error::io("write", path, error))?;
@@ -167,13 +171,16 @@ pub(crate) fn open_or_make(
     Ok((file, true))
 }
 
-/// Gives the file its length and its memory, so that touching it never fails later.
-fn reserve(file: &File, path: &Path, bytes: u64) -> Result<()> {
-    let length = libc::off_t::try_from(bytes)
-        .map_err(|_| Error::invalid("staging", format!("{} do not fit a file", bytes_text(bytes))))?;
+/// Gives a part of the file its memory, and the file its length, so that touching it never fails later.
+fn reserve(file: &File, path: &Path, from: u64, bytes: u64) -> Result<()> {
+    let number = |bytes: u64| {
+        libc::off_t::try_from(bytes)
+            .map_err(|_| Error::invalid("staging", format!("{} do not fit a file", bytes_text(bytes))))
+    };
+    let (from, length) = (number(from)?, number(bytes)?);
     loop {
         // SAFETY: allocates blocks of an open file that nobody else has; touches no memory of this process.
-        let result = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) };
+        let result = unsafe { libc::posix_fallocate(file.as_raw_fd(), from, length) };
         match result {
             0 => return Ok(()),
             libc::EINTR => {}

@@ -69,6 +69,11 @@ pub struct DiskReport {
     pub missed: Vec<Missed>,
 }
 
+/// Whether a file system needs room for each write, also into a file whose blocks it has.
+pub fn copies_on_write(filesystem: &str) -> bool {
+    matches!(filesystem, "btrfs" | "zfs" | "bcachefs")
+}
+
 impl fmt::Display for DiskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.io_uring { "io_uring" } else { "pwrite and fdatasync in a thread" })?;
@@ -77,6 +82,11 @@ impl fmt::Display for DiskReport {
             None => write!(f, ", through the page cache")?,
         }
         write!(f, ", {} in flight, on {}", self.depth, self.filesystem)?;
+        if copies_on_write(&self.filesystem) {
+            f.write_str(
+                ", which copies on each write: when it is full, also what was prepared cannot be written",
+            )?;
+        }
         for missed in &self.missed {
             write!(f, "; no {}: {}", missed.rung, missed.why)?;
         }

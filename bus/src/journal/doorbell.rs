@@ -15,8 +15,6 @@ use crate::os::{clock, membarrier};
 
 /// The kernel takes this many futexes at once.
 pub(crate) const CHANNELS_MAX: usize = 127;
-/// The longest sleep.
-const SLICE: Duration = Duration::from_millis(8);
 /// The longest sleep where a wake may be missed.
 const SHORT_SLICE: Duration = Duration::from_millis(1);
 
@@ -99,9 +97,9 @@ impl Sleep {
         std::sync::atomic::fence(Edge::Park.fence());
     }
 
-    /// Sleeps until something is published, the bell rings, or `most` has passed; a slice at most.
+    /// Sleeps until something is published, the bell rings, or `most` has passed.
     pub(crate) fn sleep(self, most: Duration) {
-        let slice = most.min(if self.short { SHORT_SLICE } else { SLICE });
+        let slice = if self.short { most.min(SHORT_SLICE) } else { most };
         let deadline_ns = clock::monotonic_ns() + slice.as_nanos() as u64;
         let deadline = libc::timespec {
             tv_sec: (deadline_ns / 1_000_000_000) as libc::time_t,

@@ -28,6 +28,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::format::{SECTOR_BYTES, SegmentHeader};
 use super::lock::{self, Lock};
 use super::prepare;
+use super::shortage::Shortage;
 use super::store::Store;
 use crate::error::{Error, Result};
 
@@ -141,7 +142,11 @@ impl Files {
     /// A retired segment file of exactly this size, if there is one.
     pub(super) fn used_spare(&self, bytes: u64, direct: bool) -> io::Result<Option<(String, File)>> {
         for name in self.names()?.into_iter().filter(|name| spare_number(name, USED_PREFIX).is_some()) {
-            let file = self.open_at(&name, writing(direct))?;
+            let file = match self.open_at(&name, writing(direct)) {
+                // What is no file of ours, or has just gone, is no spare.
+                Err(error) if Shortage::of(&error).is_none() => continue,
+                file => file?,
+            };
             if file.metadata()?.len() == bytes {
                 return Ok(Some((name, file)));
             }
@@ -164,7 +169,10 @@ impl Files {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name} exists already")));
         }
         self.rename(spare, &name)?;
-        self.sync_directory()
+        self.sync_directory().inspect_err(|_| {
+            // It is made again under this name. What cannot be taken back now is refused then.
+            let _ = self.rename(&name, spare);
+        })
     }
 
     /// Whether a segment of this number is there.

@@ -67,7 +67,8 @@ impl Lock {
         }
         let lock = Lock { file, path };
         lock.verify(directory)?;
-        lock.sign().map_err(|error| Error::io("write", &lock.path, error))?;
+        // It only names the holder, for people; a full disk may refuse it.
+        let _ = lock.sign();
         Ok(lock)
     }
 
@@ -87,9 +88,9 @@ impl Lock {
 
     fn sign(&self) -> io::Result<()> {
         let pid = process::pid();
-        let text = format!("{pid} {}\n", process::start_time_ticks(pid).unwrap_or(0));
-        self.file.set_len(0)?;
-        self.file.write_all_at(text.as_bytes(), 0)
+        let text = format!("{pid} {}", process::start_time_ticks(pid).unwrap_or(0));
+        // Always as long, so that the file keeps the one block that it has, also on a full disk.
+        self.file.write_all_at(format!("{text:<62}\n").as_bytes(), 0)
     }
 }
 

@@ -35,6 +35,7 @@ use crate::journal::recovery::{Recovered, recover};
 use crate::journal::remake::Unfinished;
 use crate::journal::restore::events_from;
 use crate::journal::shared::Page;
+use crate::journal::shortage::Shortage;
 use crate::journal::stage::Stage;
 use crate::journal::stage_memory::StageMemory;
 use crate::journal::staging::{Leftover, StageBlock, StageWords};
@@ -77,10 +78,15 @@ pub struct OpenReport {
     pub moved_aside: Option<PathBuf>,
     /// Whether it is lossy, because it was asked to be, or because the channel has no other readers.
     pub lossy: bool,
+    /// What it waits for; then nothing is recorded yet, and nothing else is known.
+    pub waits_for: Option<Shortage>,
 }
 
 impl std::fmt::Display for OpenReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(shortage) = self.waits_for {
+            return write!(f, "not recorded yet: {}", shortage.advice());
+        }
         write!(f, "{} events up to {}, by {}", self.events, self.end, self.disk)?;
         if self.lossy {
             write!(f, "; lossy")?;
@@ -156,6 +162,7 @@ impl Locked {
         start: Start,
         identity: Identity,
         options: &RecorderOptions,
+        first_segment_bytes: u64,
     ) -> Result<(Writer<Disk>, String)> {
         let disk_options = DiskOptions {
             depth: options.depth,
@@ -170,6 +177,7 @@ impl Locked {
         let writer_options = WriterOptions {
             sync: options.sync,
             segment_bytes: options.segment_bytes,
+            first_segment_bytes,
             codec: options.codec,
             linger: options.linger,
             ..WriterOptions::default()
@@ -201,11 +209,22 @@ fn refuse_another_users(channel: &Channel, locked: &Locked, directory: &Path) ->
     })
 }
 
-/// Opens the journal of `channel` below `journal`.
+/// As the word of `NAME.journal` has the policy.
+pub(crate) fn sync_word(options: &RecorderOptions) -> u64 {
+    match options.sync {
+        SyncPolicy::Always => u64::MAX,
+        SyncPolicy::Interval(interval) => interval.as_nanos() as u64,
+        SyncPolicy::Never => 0,
+    }
+}
+
+/// Opens the journal of `channel` below `journal`. `dropped` is what was read and let go before, for want of room: it
+/// becomes a gap.
 pub(crate) fn open(
     channel: &Channel,
     journal: &Path,
     options: &RecorderOptions,
+    dropped: Option<Gap>,
 ) -> Result<(Recording, OpenReport)> {
     options.check()?;
     let journal = std::path::absolute(journal).map_err(|error| Error::io("find", journal, error))?;
@@ -220,21 +239,16 @@ pub(crate) fn open(
         locked = Locked::open(&directory)?;
         report.moved_aside = Some(aside);
     }
-    let sync = match options.sync {
-        SyncPolicy::Always => u64::MAX,
-        SyncPolicy::Interval(interval) => interval.as_nanos() as u64,
-        SyncPolicy::Never => 0,
-    };
-    let page = Page::claim(channel, &directory, sync)?;
+    let page = Page::claim(channel, &directory, sync_word(options))?;
     let unit = if header.kind == Kind::Stream { PositionUnit::Bytes } else { PositionUnit::Events };
     let identity = identity(channel, &directory, unit)?;
     let mut recovered = locked.recover()?;
     (report.torn_bytes, report.cut) =
         (recovered.torn_bytes, recovered.cut.map(|cut| (cut.from, cut.may_be_acknowledged)));
-    let mut stage = Stage::open(channel, options.blocks())?;
+    let mut stage = Stage::open(channel, options.blocks(channel.header()))?;
     report.taken_over = take_over(&locked, &mut recovered, &stage, &identity, unit, options)?;
-    if stage.blocks() != options.blocks() {
-        stage = Stage::make(channel, options.blocks())?;
+    if stage.blocks() != options.blocks(channel.header()) {
+        stage = Stage::make(channel, options.blocks(channel.header()))?;
     }
     check_incarnation(channel, &recovered)?;
     let wanted = recovered.header.is_some().then_some(recovered.end_position);
@@ -244,6 +258,7 @@ pub(crate) fn open(
     let backlog = backlog(channel, &intake, wanted, joined);
     let skipped = page.skipped(recovered.end_position);
     let (start, gap) = begin(channel, &recovered, wanted, joined, skipped, &backlog);
+    let gap = gap.map(|gap| explained(gap, dropped));
     if let Some(gap) = &gap {
         page.note_gap(gap);
         report.gap = Some((gap.from, gap.to));
@@ -258,7 +273,8 @@ pub(crate) fn open(
     // them for itself, and refers to them through this memory only.
     let memory = unsafe { StageMemory::new(stage.base(), stage.blocks(), Box::new(stage.keeper())) };
     let memory = memory.map_err(|error| Error::io("use", stage.path(), error))?;
-    let (writer, disk) = locked.writer(memory, stage.state_words(), start, identity, options)?;
+    let first_bytes = options.first_segment_bytes(header);
+    let (writer, disk) = locked.writer(memory, stage.state_words(), start, identity, options, first_bytes)?;
     report.disk = disk;
     // Nothing says any more that the channel was removed: it is here.
     match std::fs::remove_file(directory.join(REMOVED)) {
@@ -325,6 +341,19 @@ fn begin(
         reason: if joined.resumed { GapReason::StagingLost } else { GapReason::NotRecorded },
     });
     (recovered.start, gap)
+}
+
+/// The gap in front of a journal that is opened, as far as it is known that its events were dropped for want of room.
+fn explained(gap: Gap, dropped: Option<Gap>) -> Gap {
+    match dropped {
+        Some(dropped) if dropped.to > gap.from => {
+            // Positions between that carry no event are no loss.
+            let is_all = dropped.from >= gap.from && dropped.to >= gap.to && gap.events == u64::MAX;
+            let events = if is_all { dropped.events } else { gap.events };
+            Gap { events, reason: GapReason::DiskFull, ..gap }
+        }
+        _ => gap,
+    }
 }
 
 /// What a queue holds before the first event that its tap will get, is not done, and is not in the journal: it could
@@ -464,7 +493,14 @@ pub(crate) fn take_over(
             .map_err(|error| Error::io("get memory to take over", stage.path(), error))?;
         let heap = StageWords::heap(TAKE_OVER_BLOCKS);
         let options = RecorderOptions { sync: SyncPolicy::Always, ..options.clone() };
-        let (mut writer, _) = locked.writer(memory, heap, start, identity.clone(), &options)?;
+        let (mut writer, _) = locked.writer(
+            memory,
+            heap,
+            start,
+            identity.clone(),
+            &options,
+            options.segment_bytes.min(4 << 20),
+        )?;
         events = append_leftovers(&mut writer, stage, &leftovers, unit)?;
         writer.finish(clock::monotonic_ns())?;
         drop(writer);
@@ -528,7 +564,7 @@ fn append_again(writer: &mut Writer<Disk>, record: &Record<'_>) -> Result<u64> {
             return Ok(events);
         }
         let progress = writer.turn(clock::monotonic_ns(), Duration::from_millis(10))?;
-        if progress.no_space {
+        if progress.shortage.is_some() {
             return Err(Error::NoSpace {
                 what: "what a killed journaller had in hand".into(),
                 why:

@@ -2,12 +2,21 @@
 
 use std::time::Duration;
 
+use crate::channel::Header;
 use crate::error::{Error, Result};
 use crate::journal::SyncPolicy;
 use crate::journal::format::{
-    BLOCK_BYTES_MAX, Codec, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    BLOCK_BYTES_MAX, BLOCKS_OFFSET, Codec, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN,
 };
 use crate::journal::stage;
+
+/// The least and the most staging of a journal whose size nobody has said.
+const STAGING_MIN: u64 = 1 << 20;
+const STAGING_MAX: u64 = 16 << 20;
+/// The smallest first segment, in which the largest block has its place, and the largest.
+const FIRST_SEGMENT_MIN: u64 = BLOCKS_OFFSET + (BLOCK_BYTES_MAX + SECTOR_BYTES) as u64;
+const FIRST_SEGMENT_MAX: u64 = 4 << 20;
 
 /// What to do while the disk is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,8 +81,9 @@ pub struct RecorderOptions {
     pub codec: Codec,
     /// Size of a segment file in bytes: a multiple of 4 KiB, 272 KiB to 64 GiB; 256 MiB unless said.
     pub segment_bytes: u64,
-    /// How much may be staged: taken from the ring and not yet written. Multiples of 256 KiB, 1 MiB to 1 GiB; 16 MiB
-    /// unless said. A stall of the disk costs this much, and then the ring, before a publisher feels it.
+    /// How much may be staged: taken from the ring and not yet written. Multiples of 256 KiB, 1 MiB to 1 GiB. 0, unless
+    /// said: sized to the channel, as four of its rings, 1 to 16 MiB. A stall of the disk costs this much, and then the
+    /// ring, before a publisher feels it.
     pub staging_bytes: u64,
     /// Writes in flight at most, 1 to 64; 6 unless said.
     pub depth: usize,
@@ -97,7 +107,7 @@ impl Default for RecorderOptions {
             when_full: WhenFull::Block,
             codec: Codec::None,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
-            staging_bytes: 16 << 20,
+            staging_bytes: 0,
             depth: 6,
             linger: Duration::from_micros(100),
             io: Io::Auto,
@@ -120,8 +130,9 @@ impl RecorderOptions {
         }
         let unit = BLOCK_BYTES_MAX as u64;
         let blocks = (self.staging_bytes / unit) as usize;
-        if !self.staging_bytes.is_multiple_of(unit)
-            || !(stage::BLOCKS_MIN..=stage::BLOCKS_MAX).contains(&blocks)
+        if self.staging_bytes != 0
+            && (!self.staging_bytes.is_multiple_of(unit)
+                || !(stage::BLOCKS_MIN..=stage::BLOCKS_MAX).contains(&blocks))
         {
             return Err(Error::invalid(
                 format!("staging of {} bytes", self.staging_bytes),
@@ -138,7 +149,26 @@ impl RecorderOptions {
         Ok(())
     }
 
-    pub(crate) fn blocks(&self) -> usize {
-        (self.staging_bytes / BLOCK_BYTES_MAX as u64) as usize
+    /// Takes over what may change while a channel is recorded: retention, what to do when the disk is full, how often
+    /// states are recorded.
+    pub(crate) fn adjust(&mut self, new: &RecorderOptions) {
+        self.retention = new.retention;
+        self.when_full = new.when_full;
+        self.state_every = new.state_every;
+    }
+
+    /// Staging blocks of a journal of this channel.
+    pub(crate) fn blocks(&self, channel: &Header) -> usize {
+        let bytes = match self.staging_bytes {
+            0 => channel.capacity_bytes.saturating_mul(4).clamp(STAGING_MIN, STAGING_MAX),
+            bytes => bytes,
+        };
+        (bytes / BLOCK_BYTES_MAX as u64) as usize
+    }
+
+    /// Size of the first segment of a journal of this channel: small for a small channel, of which there may be many.
+    pub(crate) fn first_segment_bytes(&self, channel: &Header) -> u64 {
+        let wanted = channel.capacity_bytes.saturating_mul(4).clamp(FIRST_SEGMENT_MIN, FIRST_SEGMENT_MAX);
+        wanted.next_multiple_of(4096).min(self.segment_bytes)
     }
 }

@@ -1,4 +1,4 @@
-//! Segments are made before they are needed, by a helper thread at a low pace.
+//! Segments are made before they are needed, by the threads of a pool (`prepare/pool.rs`), at a low pace.
 //!
 //! A file that is only allocated takes writes at a third of the speed and with stalls of tens of ms, because each
 //! block's first write changes the file's map. So a segment is either **zero-filled** or a retired one **used again**:
@@ -16,20 +16,19 @@
 //! than k): it is done when k is half full, however fast that is, and an idle writer costs [`PACE_BASE_BYTES_PER_S`]. When the writer has no segment to write
 //! to (the first of all, or it was faster than the disk can zero), there is nobody to spare, and it goes at full speed.
 
+mod pool;
+
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::ops::Deref;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::files::Files;
 use super::format::{BLOCK_BYTES_MAX, SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader};
 use super::segments::{progress, write_whole};
 use super::stage_memory::StageMemory;
-use crate::os::fork::ForkGuard;
+pub(super) use pool::Helper;
 
 /// Blocks of zeros of one call.
 const ZERO_BLOCKS: usize = 8;
@@ -37,8 +36,6 @@ const ZERO_BLOCKS: usize = 8;
 const PACE_START_BYTES: u64 = 4 << 20;
 /// The pace while the writer is idle, in bytes per second.
 const PACE_BASE_BYTES_PER_S: u64 = 64 << 20;
-/// The longest nap of the helper: as late it may notice that the writer has become faster.
-const NAP_MAX: Duration = Duration::from_millis(2);
 /// Through the page cache, zeros are handed to the disk after so many bytes, not all at the end.
 const BUFFERED_SYNC_BYTES: u64 = 8 << 20;
 
@@ -55,38 +52,6 @@ struct Order {
     channel_page: Vec<u8>,
 }
 
-/// What the writer tells the helper while it works.
-#[derive(Default)]
-struct Pace {
-    /// Bytes that the writer has begun to write, ever.
-    consumed_bytes: AtomicU64,
-    /// The writer has nothing to write to.
-    urgent: AtomicBool,
-    /// The pipeline is being dropped.
-    stop: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Pace {
-    /// Waits until `zeroed` bytes are not too many; false when the helper should end.
-    fn wait(&self, zeroed: u64, began: Instant, consumed_at_begin: u64, growth: u64) -> bool {
-        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if *stop {
-                return false;
-            }
-            // Relaxed: two numbers that steer a pace; nothing is published through them.
-            let consumed = self.consumed_bytes.load(Ordering::Relaxed) - consumed_at_begin;
-            let allowed = allowed_bytes(began.elapsed(), consumed.saturating_mul(growth));
-            if zeroed <= allowed || self.urgent.load(Ordering::Relaxed) {
-                return true;
-            }
-            let waited = self.changed.wait_timeout(stop, NAP_MAX);
-            stop = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-}
-
 /// As many bytes may be zeroed after `elapsed`, in which the writer has written `consumed` bytes.
 fn allowed_bytes(elapsed: Duration, consumed: u64) -> u64 {
     let by_time = elapsed.as_nanos() * u128::from(PACE_BASE_BYTES_PER_S) / 1_000_000_000;
@@ -94,82 +59,17 @@ fn allowed_bytes(elapsed: Duration, consumed: u64) -> u64 {
     consumed.saturating_mul(2).saturating_add(PACE_START_BYTES).saturating_add(by_time)
 }
 
-/// The helper thread of a pipeline. Dropped, it ends after the block it is writing, and removes what is half-made.
-pub(super) struct Helper {
-    pace: Arc<Pace>,
-    orders: Option<Sender<Order>>,
-    thread: Option<JoinHandle<()>>,
-    guard: ForkGuard,
-}
-
-impl Helper {
-    /// Starts it. `ended` is called in its thread for every order.
-    pub(super) fn start(
-        files: Arc<Files>,
-        direct: bool,
-        ended: impl Fn(Prepared) + Send + 'static,
-    ) -> io::Result<Helper> {
-        let guard = ForkGuard::current()?;
-        let (orders, to_do): (_, Receiver<Order>) = channel();
-        let pace = Arc::new(Pace::default());
-        let theirs = pace.clone();
-        let work = move || {
-            let mut last_bytes = u64::MAX;
-            for order in to_do {
-                let growth = (order.header.segment_bytes / last_bytes).max(1);
-                last_bytes = order.header.segment_bytes;
-                let (began, consumed) = (Instant::now(), theirs.consumed_bytes.load(Ordering::Relaxed));
-                let go_on = |zeroed| theirs.wait(zeroed, began, consumed, growth);
-                let result = make(&files, &order, direct, &go_on);
-                if matches!(&result, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
-                    return; // Stopped: nobody listens any more.
-                }
-                ended(Prepared { segment: order.header.number, result });
-            }
-        };
-        let thread = std::thread::Builder::new().name("railbus-prepare".into()).spawn(work)?;
-        Ok(Helper { pace, orders: Some(orders), thread: Some(thread), guard })
-    }
-
-    /// Asks for a segment.
-    pub(super) fn order(&self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
-        check(header, channel_page)?;
-        let order = Order { header: *header, channel_page: channel_page.to_vec() };
-        let gone = || io::Error::other("the thread that prepares segments has ended");
-        self.orders.as_ref().and_then(|orders| orders.send(order).ok()).ok_or_else(gone)
-    }
-
-    /// The writer writes so many bytes.
-    pub(super) fn consumed(&self, bytes: u64) {
-        self.pace.consumed_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Whether the writer has nothing to write to until an order is done.
-    pub(super) fn urgent(&self, urgent: bool) {
-        self.pace.urgent.store(urgent, Ordering::Relaxed);
-        self.pace.changed.notify_all();
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        if self.guard.is_forked() {
-            return; // The thread is the parent's, and so is what it holds.
-        }
-        *self.pace.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.pace.changed.notify_all();
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // A panic of the helper was reported by its thread.
-        }
-    }
-}
-
 /// Makes a segment in the caller's thread, at full speed, through the page cache.
 pub(super) fn make_now(files: &Files, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
     check(header, channel_page)?;
     let order = Order { header: *header, channel_page: channel_page.to_vec() };
-    make(files, &order, false, &|_| true).map(drop)
+    let mut making = Making::new(files, order, false);
+    let mut memory = None;
+    loop {
+        if let Step::Ended(result) = making.step(&mut memory) {
+            return result.map(drop);
+        }
+    }
 }
 
 fn check(header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
@@ -190,46 +90,88 @@ fn check(header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// `go_on(zeroed)` is asked before each write of zeros; false interrupts.
-fn make(files: &Files, order: &Order, direct: bool, go_on: &dyn Fn(u64) -> bool) -> io::Result<File> {
-    let number = order.header.number;
-    if files.has_segment(number)? {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("segment {number} exists already")));
-    }
-    if let Some((name, file)) = files.used_spare(order.header.segment_bytes, direct)? {
-        finish(files, order, &name, &file)?;
-        return Ok(file);
-    }
-    let (name, file) = files.new_spare(number, direct)?;
-    let made = zero_fill(&file, order.header.segment_bytes, direct, go_on)
-        .and_then(|()| finish(files, order, &name, &file));
-    match made {
-        Ok(()) => Ok(file),
-        Err(error) => {
-            // Its blocks are wanted elsewhere. If even this fails, the next writer removes it.
-            let _ = files.remove_spare(&name);
-            Err(error)
-        }
-    }
+/// A segment on its way.
+struct Making<F> {
+    files: F,
+    order: Order,
+    direct: bool,
+    /// The spare that is being filled with zeros, its name, and how many it has.
+    filling: Option<(File, String, u64)>,
 }
 
-fn zero_fill(file: &File, bytes: u64, direct: bool, go_on: &dyn Fn(u64) -> bool) -> io::Result<()> {
-    allocate(file, bytes)?;
-    let mut zeros = StageMemory::anonymous(1)?;
-    let zeros = zeros.block(0);
-    let mut at = 0;
-    while at < bytes {
-        if !go_on(at) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        let length = (bytes - at).min((ZERO_BLOCKS * BLOCK_BYTES_MAX) as u64);
-        write_zeros(file, zeros, length, at)?;
-        at += length;
-        if !direct && at.is_multiple_of(BUFFERED_SYNC_BYTES) {
-            file.sync_data()?;
+/// What a step came to.
+enum Step {
+    /// There is more to do.
+    GoOn,
+    /// The segment is there, or will not be; then nothing is left of it.
+    Ended(io::Result<File>),
+}
+
+impl<F: Deref<Target = Files>> Making<F> {
+    fn new(files: F, order: Order, direct: bool) -> Making<F> {
+        Making { files, order, direct, filling: None }
+    }
+
+    fn segment(&self) -> u64 {
+        self.order.header.number
+    }
+
+    fn zeroed_bytes(&self) -> u64 {
+        self.filling.as_ref().map_or(0, |&(.., zeroed)| zeroed)
+    }
+
+    /// Writes some zeros, and the headers after the last. `memory` is a block of zeros between two steps.
+    fn step(&mut self, memory: &mut Option<StageMemory>) -> Step {
+        match self.try_step(memory) {
+            Ok(None) => Step::GoOn,
+            Ok(Some(file)) => Step::Ended(Ok(file)),
+            Err(error) => {
+                self.abandon();
+                Step::Ended(Err(error))
+            }
         }
     }
-    Ok(())
+
+    fn try_step(&mut self, memory: &mut Option<StageMemory>) -> io::Result<Option<File>> {
+        let files = &*self.files;
+        let memory = match memory {
+            Some(memory) => memory,
+            none => none.insert(StageMemory::anonymous(1)?),
+        };
+        let header = &self.order.header;
+        let Some((file, name, zeroed)) = &mut self.filling else {
+            if files.has_segment(header.number)? {
+                let why = format!("segment {} exists already", header.number);
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+            }
+            if let Some((name, file)) = files.used_spare(header.segment_bytes, self.direct)? {
+                finish(files, &self.order, &name, &file, memory)?;
+                return Ok(Some(file));
+            }
+            let (name, file) = files.new_spare(header.number, self.direct)?;
+            let (file, ..) = self.filling.insert((file, name, 0));
+            allocate(file, header.segment_bytes)?;
+            return Ok(None);
+        };
+        let length = (header.segment_bytes - *zeroed).min((ZERO_BLOCKS * BLOCK_BYTES_MAX) as u64);
+        write_zeros(file, memory.block(0), length, *zeroed)?;
+        *zeroed += length;
+        if !self.direct && zeroed.is_multiple_of(BUFFERED_SYNC_BYTES) {
+            file.sync_data()?;
+        }
+        if *zeroed < header.segment_bytes {
+            return Ok(None);
+        }
+        finish(files, &self.order, name, file, memory)?;
+        Ok(self.filling.take().map(|(file, ..)| file))
+    }
+
+    /// Removes what is half-made: its blocks are wanted elsewhere. If even this fails, the next writer removes it.
+    fn abandon(&mut self) {
+        if let Some((_, name, _)) = self.filling.take() {
+            let _ = self.files.remove_spare(&name);
+        }
+    }
 }
 
 /// Writes `bytes` zeros at `at`: one block of them, named several times. A call has more than one block in flight that way,
@@ -273,12 +215,19 @@ fn allocate(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// Headers, durable; then the name, durable.
-fn finish(files: &Files, order: &Order, spare: &str, file: &File) -> io::Result<()> {
-    let mut memory = StageMemory::anonymous(1)?;
+fn finish(
+    files: &Files,
+    order: &Order,
+    spare: &str,
+    file: &File,
+    memory: &mut StageMemory,
+) -> io::Result<()> {
     let pages = &mut memory.block(0)[..2 * SECTOR_BYTES];
     pages[..SECTOR_BYTES].copy_from_slice(&order.header.encode()[..]);
     pages[SECTOR_BYTES..][..order.channel_page.len()].copy_from_slice(&order.channel_page);
-    write_whole(file, pages, 0)?;
+    let written = write_whole(file, pages, 0);
+    pages.fill(0);
+    written?;
     file.sync_all()?;
     files.adopt_spare(spare, order.header.number)
 }
@@ -299,18 +248,5 @@ mod tests {
         let idle_for = |seconds| allowed_bytes(Duration::from_secs(seconds), 0);
         assert_eq!(idle_for(1), PACE_START_BYTES + PACE_BASE_BYTES_PER_S);
         assert_eq!(allowed_bytes(Duration::MAX, u64::MAX), u64::MAX);
-    }
-
-    #[test]
-    fn a_writer_without_a_segment_is_not_kept_waiting_and_a_stop_is_heeded() {
-        let pace = Pace::default();
-        pace.urgent.store(true, Ordering::Relaxed);
-        assert!(pace.wait(u64::MAX, Instant::now(), 0, 1));
-        pace.urgent.store(false, Ordering::Relaxed);
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| pace.wait(u64::MAX, Instant::now(), 0, 1));
-            *pace.stop.lock().unwrap() = true;
-            assert!(!waiting.join().unwrap());
-        });
     }
 }

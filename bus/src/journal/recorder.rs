@@ -25,13 +25,15 @@ use crate::channel::ChannelName;
 use crate::error::{Error, Result};
 use crate::journal::doorbell::{Bell, Sleep};
 use crate::journal::opening::{self, OpenReport};
-use crate::journal::options::RecorderOptions;
-use crate::journal::recording::{Recording, Round};
+use crate::journal::options::{RecorderOptions, WhenFull};
+use crate::journal::recording::{Figures, Round};
 use crate::journal::shared::JournalState;
+use crate::journal::shortage::Shortage;
+use crate::journal::waiting::{self, Opened};
 use crate::os::clock;
 
-/// Channels that one thread records at most.
-const CHANNELS_A_THREAD: usize = 64;
+/// Channels that one thread records at most: it sleeps on a word of each, and the kernel takes 128 words at once.
+const CHANNELS_A_THREAD: usize = 120;
 /// How long a thread polls after something has moved, before it sleeps.
 const SPIN_NS: u64 = 50_000;
 /// Processor pauses between two polls that find nothing: publishers and readers need the lines that polling takes away.
@@ -40,6 +42,9 @@ const PAUSES: u32 = 32;
 const DISK_SLICE: Duration = Duration::from_micros(50);
 /// The longest sleep: something may have to be done although nothing was published.
 const SLEEP_MAX: Duration = Duration::from_millis(8);
+/// The longest sleep of a thread whose channels have all been quiet for [`QUIET_NS`].
+const QUIET_SLEEP_MAX: Duration = Duration::from_millis(64);
+const QUIET_NS: u64 = 1_000_000_000;
 
 /// How a recording stands.
 #[derive(Debug, Clone)]
@@ -60,8 +65,15 @@ pub struct RecorderStatus {
     pub events: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Whether the disk is full at the moment.
-    pub no_space: bool,
+    /// Events that are missing since it was opened, as far as they could be counted: a lossy journal was overrun, or the
+    /// disk was full and the policy is to drop.
+    pub lost: u64,
+    /// What it waits for at the moment: room on the disk, descriptors, memory.
+    pub shortage: Option<Shortage>,
+    /// Whether it lets events go at the moment, because the disk is full and the policy says so.
+    pub drops: bool,
+    /// What went wrong last and is tried again, such as the removal of an old segment.
+    pub warning: Option<String>,
     /// Whether the channel has been removed.
     pub removed: bool,
     /// What poisoned it.
@@ -74,7 +86,7 @@ pub struct RecorderStatus {
 }
 
 enum Command {
-    Add(Box<Recording>, OpenReport),
+    Add(Opened, OpenReport),
     Adjust(ChannelName, Box<RecorderOptions>),
     Stop(ChannelName, mpsc::Sender<Result<()>>),
     Crash(ChannelName),
@@ -147,12 +159,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Does a step of a recording. A panic in it is an error of this recording alone; the second value says so.
 fn guarded<T>(
-    recording: &mut Recording,
-    step: impl FnOnce(&mut Recording) -> Result<T>,
+    work: &mut Opened,
+    step: impl FnOnce(&mut Opened) -> Result<T>,
 ) -> std::result::Result<T, (Error, bool)> {
-    match catch_unwind(AssertUnwindSafe(|| step(recording))) {
+    match catch_unwind(AssertUnwindSafe(|| step(work))) {
         Ok(result) => result.map_err(|error| (error, false)),
-        Err(panic) => Err((crash_error(recording.channel.name(), &panic_text(&*panic)), true)),
+        Err(panic) => Err((crash_error(work.channel().name(), &panic_text(&*panic)), true)),
     }
 }
 
@@ -221,11 +233,11 @@ impl Thread {
     }
 
     /// Hands it a recording, of which there is a status from now on. False when the thread has ended by a panic.
-    fn add(&self, recording: Recording, report: &OpenReport) -> bool {
-        let status = status_of(&recording, report, JournalState::Recording, None);
+    fn add(&self, work: Opened, report: &OpenReport) -> bool {
+        let status = status_of(&work, report, work.state(), None);
         let name = status.channel.clone();
         lock(&self.shared.statuses).insert(name.clone(), status);
-        let sent = self.send(Command::Add(Box::new(recording), report.clone()));
+        let sent = self.send(Command::Add(work, report.clone()));
         if !sent {
             lock(&self.shared.statuses).remove(&name);
         }
@@ -263,9 +275,9 @@ fn pin(core: usize) -> Result<()> {
         .map_err(|error| Error::invalid(format!("core {core}"), format!("{error}; see `railbus doctor`")))
 }
 
-/// One recording in a thread's hands.
+/// One recording in a thread's hands, or one that waits for room to be opened.
 struct Held {
-    recording: Recording,
+    work: Opened,
     report: OpenReport,
     round: Round,
     /// What has failed, and whether that was a panic. It is poisoned in the next turn of the loop.
@@ -278,7 +290,7 @@ impl Held {
         if self.trouble.is_some() {
             return None;
         }
-        match guarded(&mut self.recording, |recording| recording.round(wait)) {
+        match guarded(&mut self.work, |work| work.round(wait)) {
             Ok(round) => {
                 self.round = round;
                 Some(round)
@@ -286,6 +298,32 @@ impl Held {
             Err(trouble) => {
                 self.trouble = Some(trouble);
                 None
+            }
+        }
+    }
+}
+
+impl Held {
+    fn new(work: Opened, report: OpenReport) -> Held {
+        let round = Round { moved: false, in_flight: false, due_ns: None };
+        Held { work, report, round, trouble: None }
+    }
+}
+
+/// Opens the journals for which there may be room now. That happens in the recording thread: it is rare, and the other
+/// channels of a full disk wait as well.
+fn open_waiting(shared: &Shared, held: &mut Vec<Held>) {
+    for i in (0..held.len()).rev() {
+        if !held[i].work.is_time_to_open() {
+            continue;
+        }
+        let Held { work, report, .. } = held.swap_remove(i);
+        let mut status = status_of(&work, &report, JournalState::Poisoned, None);
+        match work.open() {
+            Ok((work, report)) => held.push(Held::new(work, report)),
+            Err(error) => {
+                status.error = Some(error.to_string());
+                lock(&shared.statuses).insert(status.channel.clone(), status);
             }
         }
     }
@@ -317,6 +355,7 @@ fn run(shared: &Shared) {
                 poison(shared, held.swap_remove(i), &trouble);
             }
         }
+        open_waiting(shared, &mut held);
         let now_ns = clock::monotonic_ns();
         shared.seen_ns.store(now_ns, Ordering::Relaxed);
         if moved {
@@ -345,7 +384,8 @@ fn run(shared: &Shared) {
             continue;
         }
         tell_all(shared, &held);
-        sleep(shared, &mut held, bell);
+        let is_quiet = now_ns.saturating_sub(moved_ns) > QUIET_NS;
+        sleep(shared, &mut held, bell, if is_quiet { QUIET_SLEEP_MAX } else { SLEEP_MAX });
     }
     for one in held {
         // The status tells; the thread ends here.
@@ -354,14 +394,13 @@ fn run(shared: &Shared) {
 }
 
 /// Sleeps until something is published in any of the channels, or is due.
-fn sleep(shared: &Shared, held: &mut [Held], bell: u32) {
+fn sleep(shared: &Shared, held: &mut [Held], bell: u32, mut most: Duration) {
     let mut sleep = Sleep::new(&shared.bell, bell);
     for one in held.iter_mut() {
-        one.recording.announce(&mut sleep);
+        one.work.announce(&mut sleep);
     }
     sleep.settle();
     // The second look: whoever publishes from here on sees the announcement.
-    let mut most = SLEEP_MAX;
     for one in held.iter_mut() {
         match one.round(Duration::ZERO) {
             Some(round) if !round.moved && !round.in_flight => {
@@ -379,18 +418,17 @@ fn sleep(shared: &Shared, held: &mut [Held], bell: u32) {
 
 fn obey(shared: &Shared, held: &mut Vec<Held>, command: Command) {
     match command {
-        Command::Add(recording, report) => {
-            let round = Round { moved: false, in_flight: false, due_ns: None };
-            held.push(Held { recording: *recording, report, round, trouble: None });
+        Command::Add(work, report) => {
+            held.push(Held::new(work, report));
             tell_all(shared, held);
         }
         Command::Adjust(name, options) => {
-            for one in held.iter_mut().filter(|one| *one.recording.channel.name() == name) {
-                one.recording.adjust(&options);
+            for one in held.iter_mut().filter(|one| *one.work.channel().name() == name) {
+                one.work.adjust(&options);
             }
         }
         Command::Stop(name, answer) => {
-            let at = held.iter().position(|one| *one.recording.channel.name() == name);
+            let at = held.iter().position(|one| *one.work.channel().name() == name);
             let result = match at {
                 Some(i) => finish(shared, held.swap_remove(i)),
                 None => Ok(()),
@@ -399,8 +437,8 @@ fn obey(shared: &Shared, held: &mut Vec<Held>, command: Command) {
             let _ = answer.send(result);
         }
         Command::Crash(name) => {
-            for one in held.iter_mut().filter(|one| *one.recording.channel.name() == name) {
-                let crash = guarded(&mut one.recording, |_| -> Result<()> { panic!("a test asked for it") });
+            for one in held.iter_mut().filter(|one| *one.work.channel().name() == name) {
+                let crash = guarded(&mut one.work, |_| -> Result<()> { panic!("a test asked for it") });
                 one.trouble = crash.err();
             }
         }
@@ -411,7 +449,7 @@ fn obey(shared: &Shared, held: &mut Vec<Held>, command: Command) {
 fn finish(shared: &Shared, mut one: Held) -> Result<()> {
     let finished = match one.trouble.take() {
         Some(trouble) => Err(trouble),
-        None => guarded(&mut one.recording, Recording::finish),
+        None => guarded(&mut one.work, Opened::finish),
     };
     match finished {
         Ok(()) => {
@@ -428,8 +466,8 @@ fn finish(shared: &Shared, mut one: Held) -> Result<()> {
 /// Gives a recording up: everybody who waits for it is told why.
 fn poison(shared: &Shared, mut one: Held, (error, crashed): &(Error, bool)) {
     // A recorder that has panicked may do so again.
-    let _ = guarded(&mut one.recording, |recording| {
-        recording.poison(error, *crashed);
+    let _ = guarded(&mut one.work, |work| {
+        work.poison(error, *crashed);
         Ok(())
     });
     tell(shared, &one, JournalState::Poisoned, Some((error.to_string(), *crashed)));
@@ -438,33 +476,36 @@ fn poison(shared: &Shared, mut one: Held, (error, crashed): &(Error, bool)) {
 
 fn tell_all(shared: &Shared, held: &[Held]) {
     for one in held {
-        tell(shared, one, JournalState::Recording, None);
+        tell(shared, one, one.work.state(), None);
     }
 }
 
 fn tell(shared: &Shared, one: &Held, state: JournalState, trouble: Option<(String, bool)>) {
-    let status = status_of(&one.recording, &one.report, state, trouble);
+    let status = status_of(&one.work, &one.report, state, trouble);
     lock(&shared.statuses).insert(status.channel.clone(), status);
 }
 
 fn status_of(
-    recording: &Recording,
+    work: &Opened,
     report: &OpenReport,
     state: JournalState,
     trouble: Option<(String, bool)>,
 ) -> RecorderStatus {
-    let (written, durable, end, events, bytes, no_space) = recording.figures();
+    let Figures { written, durable, end, events, bytes, lost, shortage, drops, warning } = work.figures();
     RecorderStatus {
-        channel: recording.channel.name().clone(),
-        directory: recording.directory().to_owned(),
+        channel: work.channel().name().clone(),
+        directory: work.directory().to_owned(),
         state,
         written,
         durable,
         end,
         events,
         bytes,
-        no_space,
-        removed: recording.is_removed(),
+        lost,
+        shortage,
+        drops,
+        warning,
+        removed: work.is_removed(),
         crashed: trouble.as_ref().is_some_and(|(_, crashed)| *crashed),
         error: trouble.map(|(error, _)| error),
         report: report.clone(),
@@ -503,6 +544,9 @@ impl Recorder {
     /// Recovers the channel's journal below the directory `journal` (`JOURNAL/BUS/CHANNEL`), or begins one, and records
     /// from now on. Takes as long as recovery, and the first segment file, take.
     ///
+    /// A disk that is full is an error, unless the policy is [`WhenFull::Drop`]: then events are let go at once, and
+    /// recorded from when there is room.
+    ///
     /// # Errors
     /// [`Error::Busy`] while another journaller records the channel, or writes to the directory; [`Error::Corrupt`]
     /// names what is damaged; [`Error::Invalid`], [`Error::NoSpace`], [`Error::NotAllowed`].
@@ -522,8 +566,14 @@ impl Recorder {
         core: Option<usize>,
     ) -> Result<Recorder> {
         let thread = Thread::start(core)?;
-        let (recording, report) = opening::open(channel, journal.as_ref(), options)?;
-        if !thread.add(recording, &report) {
+        let (work, report) = match options.when_full {
+            WhenFull::Drop => waiting::open_or_wait(channel, journal.as_ref(), options)?,
+            WhenFull::Block => {
+                let (recording, report) = opening::open(channel, journal.as_ref(), options, None)?;
+                (Opened::Recording(Box::new(recording)), report)
+            }
+        };
+        if !thread.add(work, &report) {
             return Err(thread_gone());
         }
         Ok(Recorder { thread, channel: channel.name().clone(), report })
@@ -560,7 +610,7 @@ pub struct Recorders {
 }
 
 impl Recorders {
-    /// Records nothing yet. The first thread is pinned to `core`, further ones (one for every 64 channels) are not.
+    /// Records nothing yet. The first thread is pinned to `core`, further ones (one for every 120 channels) are not.
     pub fn start(core: Option<usize>) -> Result<Recorders> {
         Ok(Recorders { threads: Mutex::new(vec![Thread::start(core)?]), core })
     }
@@ -570,12 +620,14 @@ impl Recorders {
         self.core
     }
 
-    /// Opens the channel's journal in the caller's thread, and records it from then on.
+    /// Opens the channel's journal in the caller's thread, and records it from then on. Where its disk is full, it is
+    /// opened when there is room: until then publishers wait, or events are let go, as the policy says
+    /// ([`OpenReport::waits_for`]).
     ///
     /// # Errors
     /// As [`Recorder::start`].
     pub fn record(&self, channel: &Channel, journal: &Path, options: &RecorderOptions) -> Result<OpenReport> {
-        let (recording, report) = opening::open(channel, journal, options)?;
+        let (work, report) = waiting::open_or_wait(channel, journal, options)?;
         let mut threads = lock(&self.threads);
         // One that has died goes with the last of its recordings that was not started anew.
         for thread in threads.iter().filter(|thread| thread.is_dead()) {
@@ -591,7 +643,7 @@ impl Recorders {
                 threads.len() - 1
             }
         };
-        match threads[at].add(recording, &report) {
+        match threads[at].add(work, &report) {
             true => Ok(report),
             false => Err(thread_gone()),
         }

@@ -30,6 +30,7 @@ use crate::journal::options::{RecorderOptions, WhenFull};
 use crate::journal::remake::Unfinished;
 use crate::journal::retention::{Keeper, Stand};
 use crate::journal::shared::{JournalState, Page};
+use crate::journal::shortage::Shortage;
 use crate::journal::state::{Acks, Cursors};
 use crate::journal::writer::{Full, Progress, Writer};
 use crate::memory::Trusted;
@@ -86,7 +87,11 @@ pub(crate) struct Recording {
     time_ns: u64,
     events: u64,
     bytes: u64,
-    no_space: bool,
+    shortage: Option<Shortage>,
+    /// What failed at the last look around, and is tried again.
+    warning: Option<String>,
+    /// Events that are missing since it was opened, as far as they could be counted.
+    lost: u64,
     /// Written and durable after the last round.
     told: (u64, u64),
     announced: Announced,
@@ -101,6 +106,20 @@ pub(crate) struct Recording {
     removed: bool,
     /// It ends: nothing more is taken but the event that is in hand.
     ending: bool,
+}
+
+/// How a recording stands; the fields are those of [`RecorderStatus`](super::recorder::RecorderStatus).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Figures {
+    pub(crate) written: u64,
+    pub(crate) durable: u64,
+    pub(crate) end: u64,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) lost: u64,
+    pub(crate) shortage: Option<Shortage>,
+    pub(crate) drops: bool,
+    pub(crate) warning: Option<String>,
 }
 
 /// What a recording is made of; see `opening.rs`.
@@ -153,7 +172,9 @@ impl Recording {
             time_ns,
             events: 0,
             bytes: 0,
-            no_space: false,
+            shortage: None,
+            warning: None,
+            lost: gap.as_ref().map_or(0, |gap| if gap.events == u64::MAX { 0 } else { gap.events }),
             told: (0, 0),
             announced: Announced::default(),
             next_probe_ns: 0,
@@ -182,9 +203,7 @@ impl Recording {
     /// Changes what may change while it records: retention, what to do when the disk is full, how often states are
     /// recorded.
     pub(crate) fn adjust(&mut self, options: &RecorderOptions) {
-        self.options.retention = options.retention;
-        self.options.when_full = options.when_full;
-        self.options.state_every = options.state_every;
+        self.options.adjust(options);
     }
 
     /// One round: takes what is there, gives the writer its turn, and tells how far it is. Waits for the disk at most
@@ -205,7 +224,7 @@ impl Recording {
         }
         if now_ns >= self.next_look_ns {
             self.next_look_ns = now_ns + LOOK_EVERY_NS;
-            self.look_around()?;
+            self.look_around();
         }
         let wait = if took > 0 { Duration::ZERO } else { wait };
         let progress = self.turn(now_ns, wait)?;
@@ -221,9 +240,9 @@ impl Recording {
 
     fn turn(&mut self, now_ns: u64, wait: Duration) -> Result<Progress> {
         let progress = self.writer.turn(now_ns, wait)?;
-        if progress.no_space != self.no_space {
-            self.no_space = progress.no_space;
-            self.page.set_no_space(self.no_space);
+        if progress.shortage != self.shortage {
+            self.shortage = progress.shortage;
+            self.page.set_shortage(self.shortage);
         }
         self.tell();
         Ok(progress)
@@ -383,6 +402,7 @@ impl Recording {
     /// Tells of a gap at once, and keeps it until it is recorded.
     fn note_gap(&mut self, gap: Gap) {
         self.page.note_gap(&gap);
+        self.lost = self.lost.saturating_add(if gap.events == u64::MAX { 0 } else { gap.events });
         match &mut self.gap {
             Some(last) if last.to == gap.from && last.reason == gap.reason => {
                 last.to = gap.to;
@@ -421,7 +441,7 @@ impl Recording {
 
     /// Whether events are to be dropped now.
     fn drops(&self) -> bool {
-        self.no_space && self.options.when_full == WhenFull::Drop
+        self.shortage == Some(Shortage::Space) && self.options.when_full == WhenFull::Drop
     }
 
     /// Takes events and lets them go. Returns how many.
@@ -482,9 +502,19 @@ impl Recording {
         self.next_state_ns = self.next_state_ns.max(now_ns + 50 * took_ns);
     }
 
-    /// What happens now and then: retention, and whether the channel is still there.
-    fn look_around(&mut self) -> Result<()> {
-        self.removed = self.channel.is_removed()?;
+    /// What happens now and then: retention, and whether the channel is still there. No event depends on either, so a
+    /// failure is told, and tried again at the next look.
+    fn look_around(&mut self) {
+        let removed = self.channel.is_removed().map(|removed| self.removed = removed);
+        let warning = removed.and_then(|()| self.remove_old()).err().map(|error| error.to_string());
+        if warning != self.warning {
+            self.page.set_warning(warning.as_deref().unwrap_or(""));
+            self.warning = warning;
+        }
+    }
+
+    /// Removes the segments that may go.
+    fn remove_old(&mut self) -> Result<()> {
         if !self.options.retention.is_active() {
             return Ok(());
         }
@@ -503,9 +533,13 @@ impl Recording {
         let removable =
             self.keeper.removable(&*self.files, &self.options.retention, stand).map_err(failed)?;
         for segment in removable {
-            self.files
-                .retire(segment)
-                .map_err(|error| Error::io("remove a segment of", &self.directory, error))?;
+            match self.files.retire(segment) {
+                // `railbus journal prune` was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                retired => {
+                    retired.map_err(|error| Error::io("remove a segment of", &self.directory, error))?;
+                }
+            }
             self.keeper.forget(segment);
         }
         if let Some(first) = self.keeper.first_position() {
@@ -532,7 +566,7 @@ impl Recording {
             self.intake.step_over_the_dead();
             let now_ns = clock::monotonic_ns();
             let progress = self.turn(now_ns, Duration::from_millis(u64::from(took == 0)))?;
-            if progress.no_space && self.pending.is_some() {
+            if progress.shortage.is_some() && self.pending.is_some() {
                 break;
             }
             let is_empty = took == 0 && self.pending.is_none() && self.gap.is_none();
@@ -561,10 +595,20 @@ impl Recording {
         self.page.poison(error, crashed);
     }
 
-    /// Written, durable, end, events, bytes, and whether the disk is full.
-    pub(crate) fn figures(&self) -> (u64, u64, u64, u64, u64, bool) {
+    /// How far it is, and what it has recorded and lost.
+    pub(crate) fn figures(&self) -> Figures {
         let writer = &self.writer;
-        (writer.written(), writer.durable(), writer.end(), self.events, self.bytes, self.no_space)
+        Figures {
+            written: writer.written(),
+            durable: writer.durable(),
+            end: writer.end(),
+            events: self.events,
+            bytes: self.bytes,
+            lost: self.lost,
+            shortage: self.shortage,
+            drops: self.drops(),
+            warning: self.warning.clone(),
+        }
     }
 }
 

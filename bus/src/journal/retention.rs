@@ -49,7 +49,11 @@ impl Keeper {
         self.known.retain(|segment, known| known.begins.is_some() && segments.contains(segment));
         for &segment in &segments {
             if let std::collections::btree_map::Entry::Vacant(entry) = self.known.entry(segment) {
-                entry.insert(look(store, segment)?);
+                match look(store, segment) {
+                    // Somebody else removed it since it was listed: the next look sees what is left.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    known => entry.insert(known?),
+                };
             }
         }
         let mut bytes: u64 = self.known.values().map(|known| known.bytes).sum();

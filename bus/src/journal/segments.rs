@@ -47,7 +47,7 @@ impl Segments {
     pub(super) fn new(
         files: Arc<Files>,
         direct: bool,
-        ended: impl Fn(Prepared) + Send + 'static,
+        ended: impl Fn(Prepared) + Send + Sync + 'static,
     ) -> io::Result<Segments> {
         let helper = Helper::start(files.clone(), direct, ended)?;
         let segments = Segments { files, direct, open: Default::default(), helper, preparing: Vec::new() };

@@ -26,6 +26,7 @@ use crate::journal::companion::{self, Companion};
 use crate::journal::format::{Gap, GapReason};
 use crate::journal::lock;
 use crate::journal::opening::REMOVED;
+use crate::journal::shortage::Shortage;
 use crate::layout::journal as layout;
 use crate::memory::{Edge, Memory, Trusted};
 use crate::os::act_as;
@@ -109,6 +110,10 @@ pub struct JournalPositions {
     pub no_space: bool,
     /// How often a recorder of this channel has panicked since the channel was made, or made again.
     pub crashes: u64,
+    /// What the journal waits for at the moment: room on the disk, descriptors, memory.
+    pub shortage: Option<Shortage>,
+    /// What went wrong last and is tried again, such as the removal of an old segment; `None` once it has succeeded.
+    pub warning: Option<String>,
     /// What poisoned it.
     pub error: Option<String>,
 }
@@ -336,9 +341,16 @@ impl Page {
         self.words.store(layout::FIRST, first, Edge::Plain);
     }
 
-    /// Says whether the disk is full.
-    pub(crate) fn set_no_space(&self, full: bool) {
-        self.words.store(layout::NO_SPACE, full.into(), Edge::Plain);
+    /// Says what the journal waits for.
+    pub(crate) fn set_shortage(&self, shortage: Option<Shortage>) {
+        self.words.store(layout::NO_SPACE, Shortage::code(shortage), Edge::Plain);
+    }
+
+    /// Says what is tried again; empty when nothing is. Nothing waits for it, and a reader may find half of it.
+    pub(crate) fn set_warning(&self, text: &str) {
+        if !self.reason_of_poison {
+            write_text(&self.words, layout::ERROR, layout::ERROR_BYTES, text.as_bytes());
+        }
     }
 
     /// Says that from `from`, the end of the journal, to `to` no position carries an event: before the cursor passes
@@ -598,6 +610,9 @@ impl View {
         if at_work.contains(&state) && self.is_dead() {
             state = JournalState::Dead;
         }
+        let shortage = Shortage::from_code(word(layout::NO_SPACE));
+        let warning = read_text(&self.words, layout::ERROR, layout::ERROR_BYTES);
+        let warning = String::from_utf8_lossy(&warning).into_owned();
         JournalPositions {
             state,
             written,
@@ -611,8 +626,10 @@ impl View {
             bytes: word(layout::BYTES),
             gaps: self.words.load(layout::GAPS, Edge::State),
             lost: word(layout::LOST),
-            no_space: word(layout::NO_SPACE) != 0,
             crashes: word(layout::CRASHES),
+            no_space: shortage == Some(Shortage::Space),
+            shortage,
+            warning: Some(warning).filter(|text| state != JournalState::Poisoned && !text.is_empty()),
             error: (state == JournalState::Poisoned).then(|| self.poison().to_string()),
         }
     }

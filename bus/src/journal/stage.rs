@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::journal::companion::{self, Companion};
 use crate::journal::format::BLOCK_BYTES_MAX;
 use crate::layout::journal as layout;
-use crate::os::mapping::Mapping;
+use crate::os::mapping::{Mapping, page_bytes};
 use crate::os::pages::HUGE_2M;
 
 /// The fewest blocks: one to fill, one in flight, one between.
@@ -105,10 +105,17 @@ impl Stage {
         })?;
         let mapping = Mapping::of_file(&file, 0, found.file_bytes as usize, true, HUGE_2M as usize)
             .map_err(|error| Error::io("map", &path, error))?;
-        mapping.populate(true).map_err(|error| Error::io("fault in", &path, error))?;
+        // What lies between the words and the blocks is a hole, and takes no memory.
+        let blocks_bytes = found.blocks as usize * BLOCK_BYTES_MAX;
+        let words_bytes = layout::HEADER_BYTES + found.blocks as usize * layout::BLOCK_WORDS_BYTES;
+        let head_bytes = words_bytes.next_multiple_of(page_bytes());
+        mapping
+            .populate_range(0, head_bytes, true)
+            .and_then(|()| mapping.populate_range(HUGE_2M as usize, blocks_bytes, true))
+            .map_err(|error| Error::io("fault in", &path, error))?;
         mapping.exclude_from_dumps();
         // Best effort: direct I/O from huge pages is faster, and works as well from others.
-        let _ = mapping.collapse();
+        let _ = mapping.collapse_from(HUGE_2M as usize);
         Ok(Stage { mapping: Arc::new(mapping), blocks: found.blocks as usize, fresh, path })
     }
 

@@ -15,8 +15,10 @@
 //!   was begun; nothing of segment k + 1 counts before k is sealed and synced.
 //! - When everything is durable and nothing more comes, a mark block carries that position to the disk, so that
 //!   recovery knows what it may not lose.
-//! - The first failed write or sync poisons the writer: every later call returns that error, and nothing is tried
-//!   again, because a system that failed to sync may call clean what is lost.
+//! - A write that finds no room on the disk, or no descriptors, is begun again after a while; so is the preparation of a
+//!   segment.
+//! - Any other failed write, and every failed sync, poisons the writer: every later call returns that error, and nothing
+//!   is tried again, because a system that failed to sync may call clean what is lost.
 //!
 //! Left out: the clock, the thread, the ring. The recorder has those.
 
@@ -25,6 +27,7 @@ mod beginning;
 mod ending;
 mod filling;
 mod options;
+mod refused;
 mod segments;
 mod syncing;
 
@@ -34,6 +37,7 @@ use std::time::Duration;
 use super::block::Link;
 use super::compress::Compressor;
 use super::format::{BLOCKS_OFFSET, BlockKind, Codec, PositionUnit, RecordKind};
+use super::shortage::Shortage;
 use super::staging::StageWords;
 use super::store::{Completion, Pipeline};
 use crate::{Error, Result};
@@ -41,12 +45,15 @@ use crate::{Error, Result};
 use ending::Poison;
 use filling::Filling;
 pub use options::WriterOptions;
+use refused::Refused;
 pub use segments::Identity;
 use segments::Segments;
 pub(in crate::journal) use segments::random_id;
 pub use syncing::SyncPolicy;
 use syncing::Syncing;
 
+/// The next segment is asked for when this part of the one in use is written: it is ready long before it is needed.
+const NEXT_AT: u64 = 8;
 /// The staging block that is kept for marks and seals.
 const CONTROL: usize = 0;
 /// The fewest staging blocks a writer works with: one for marks and seals, two to fill.
@@ -82,9 +89,9 @@ pub struct Progress {
     pub written: u64,
     /// Everything before this position is durable.
     pub durable: u64,
-    /// There is no room on the disk for the next segment. Writing goes on as long as the segments that are there
-    /// last; the next segment is asked for every 100 ms.
-    pub no_space: bool,
+    /// What the next segment, or a write, waits for. Without room for the next segment, writing goes on as long as the
+    /// segments that are there last. What was refused is tried again every 100 ms.
+    pub shortage: Option<Shortage>,
     /// A segment was begun in this turn: time to append the states anew.
     pub rotated: bool,
 }
@@ -105,9 +112,15 @@ struct Flight {
     raw: Option<usize>,
     kind: BlockKind,
     segment: u64,
+    offset: u64,
+    bytes: usize,
     end_position: u64,
     unfinished: bool,
     completed: bool,
+    /// It was refused for want of something, and has not been written since.
+    refused: bool,
+    /// It is not at the disk at the moment, but waits to be written again.
+    parked: bool,
 }
 
 /// The segment in use.
@@ -119,6 +132,14 @@ struct Current {
     seal_offset: u64,
     offset: u64,
     states: [u64; RecordKind::STATES.len()],
+}
+
+impl Current {
+    /// Whether so much is written that it is time to have the next segment made. A channel that stays quiet never takes
+    /// more of the disk than its first segment.
+    fn wants_next(&self) -> bool {
+        self.offset - BLOCKS_OFFSET >= (self.seal_offset - BLOCKS_OFFSET) / NEXT_AT
+    }
 }
 
 /// A record larger than a block, of which not every piece is in staging yet.
@@ -169,6 +190,9 @@ pub struct Writer<P: Pipeline> {
     unkept: Option<u64>,
     rotated: bool,
     finished: bool,
+    refused: Refused,
+    /// The monotonic clock as the last call told it.
+    now_ns: u64,
     poison: Option<Poison>,
     ended: Vec<Completion>,
 }
@@ -206,7 +230,13 @@ impl<P: Pipeline> Writer<P> {
             epoch: start.epoch,
             incarnation: identity.header.incarnation,
             unit: identity.header.unit,
-            segments: Segments::new(identity, start.segment, options.segments_ahead),
+            segments: Segments::new(
+                identity,
+                start.segment,
+                // The largest block has its place in the smallest segment.
+                options.first_segment_bytes.max(options::smallest_segment(&options)),
+                options.segments_ahead,
+            ),
             pipeline,
             words,
             options,
@@ -230,6 +260,8 @@ impl<P: Pipeline> Writer<P> {
             unkept: None,
             rotated: false,
             finished: false,
+            refused: Refused::default(),
+            now_ns: 0,
             poison: None,
             ended: Vec::new(),
         })
@@ -259,28 +291,36 @@ impl<P: Pipeline> Writer<P> {
     /// not count.
     ///
     /// # Errors
-    /// The error that poisoned the writer; `NoSpace` when there is no room for a segment, which does not poison.
+    /// The error that poisoned the writer; `NoSpace` when there is no room for a segment or a write, which does not
+    /// poison.
     pub fn flush(&mut self, now_ns: u64) -> Result<Progress> {
         self.check_poison()?;
         while !self.finished && !self.is_settled() {
             self.close_open();
             self.begin_what_is_due(now_ns, true)?;
             self.take_what_ended(now_ns, Duration::from_millis(100))?;
-            let stuck = !self.ready.is_empty() && self.in_flight == 0 && !self.segments.is_preparing();
-            if stuck && self.segments.retry_at_ns().is_some() && !self.segments.is_ready() {
-                let path = self.segments.identity().path.display();
-                let why = "the disk is full, and the last events wait in memory; make room, or drop them";
-                return Err(Error::NoSpace { what: format!("the next segment of {path}"), why: why.into() });
+            let idle = self.in_flight == 0 && !self.segments.is_preparing();
+            let waits =
+                !self.ready.is_empty() && self.segments.shortage().is_some() && !self.segments.is_ready();
+            if idle && (waits || self.refused_retry_at_ns().is_some()) {
+                return Err(self.no_room());
             }
         }
         Ok(self.progress())
+    }
+
+    fn no_room(&self) -> Error {
+        let path = self.segments.identity().path.display();
+        let shortage = self.shortage().unwrap_or(Shortage::Space);
+        let why = format!("{}; the last events wait in memory", shortage.advice());
+        Error::NoSpace { what: format!("the next blocks of {path}"), why }
     }
 
     /// [`flush`](Self::flush), then seals the segment: nothing can be appended any more.
     pub fn finish(&mut self, now_ns: u64) -> Result<()> {
         self.flush(now_ns)?;
         if self.finished {
-            return Ok(());
+            return if self.is_settled() { Ok(()) } else { Err(self.no_room()) };
         }
         self.finished = true;
         let Some(current) = self.current.filter(|current| current.offset > BLOCKS_OFFSET) else {
@@ -290,6 +330,9 @@ impl<P: Pipeline> Writer<P> {
         while !self.is_settled() {
             self.begin_sync(now_ns, true)?;
             self.take_what_ended(now_ns, Duration::from_millis(100))?;
+            if self.refused_retry_at_ns().is_some() {
+                return Err(self.no_room());
+            }
         }
         Ok(())
     }
@@ -332,13 +375,20 @@ impl<P: Pipeline> Writer<P> {
         if self.poison.is_some() || self.finished {
             return None;
         }
-        let block =
-            self.open.filter(|open| open.records > 0 && self.in_flight < self.pipeline.depth()).map(|open| {
-                if self.in_flight == 0 { now_ns } else { open.seen_ns.unwrap_or(now_ns) + self.linger_ns }
-            });
+        let may_begin =
+            self.in_flight < self.pipeline.depth() && self.ready.is_empty() && self.refused().is_none();
+        let block = self.open.filter(|open| open.records > 0 && may_begin).map(|open| {
+            if self.in_flight == 0 { now_ns } else { open.seen_ns.unwrap_or(now_ns) + self.linger_ns }
+        });
         let mark = self.wants_mark().then(|| self.durable_since_ns + self.mark_after_ns);
         let sync = self.syncing.deadline_ns(now_ns);
-        [block, mark, sync, self.segments.retry_at_ns()].into_iter().flatten().min()
+        let retries = [self.segments.retry_at_ns(), self.refused_retry_at_ns()];
+        [block, mark, sync].into_iter().chain(retries).flatten().min()
+    }
+
+    /// What the next segment, or a write, waits for.
+    fn shortage(&self) -> Option<Shortage> {
+        self.refused().or_else(|| self.segments.shortage())
     }
 
     /// The pipeline, for its owner's questions.
@@ -360,7 +410,7 @@ impl<P: Pipeline> Writer<P> {
         Progress {
             written: self.written,
             durable: self.durable,
-            no_space: self.segments.retry_at_ns().is_some(),
+            shortage: self.shortage(),
             rotated: self.rotated,
         }
     }

@@ -27,7 +27,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::fork::ForkGuard;
@@ -35,14 +35,16 @@ use super::life::FileId;
 use super::process;
 use crate::error::{Error, Result};
 
-/// Descriptors that may be open at one time.
-const OPEN_MAX: usize = 256;
+/// Descriptors that may be open at one time: two for each of some thousand journals.
+const OPEN_MAX: usize = 16_384;
 const NONE: RawFd = -1;
 
 /// The window's lock: the generation of the address space in which it is taken; any other value is free.
 static LOCK: AtomicU64 = AtomicU64::new(0);
 /// The open descriptors. Written in the window only.
 static TABLE: [AtomicI32; OPEN_MAX] = [const { AtomicI32::new(NONE) }; OPEN_MAX];
+/// Entries of the table from here on were never used. Written in the window only.
+static USED: AtomicUsize = AtomicUsize::new(0);
 /// Whether the fork handlers are installed. Written in the window only.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 /// The thread that is in the window in order to fork; 0 if none.
@@ -69,7 +71,7 @@ impl HiddenFd {
         let window = Window::enter(guard);
         let installed = window.install_handlers();
         installed.map_err(|error| Error::io("install fork handlers in", "this process", error))?;
-        let Some(slot) = TABLE.iter().position(|entry| entry.load(Ordering::Relaxed) == NONE) else {
+        let Some(slot) = window.free_entry() else {
             return Err(Error::Busy {
                 what: "attaching".into(),
                 why: format!("{OPEN_MAX} threads of this process are attaching now; try again"),
@@ -144,7 +146,7 @@ impl<T: AsRawFd> Hidden<T> {
         let guard = ForkGuard::current()?;
         let window = Window::enter(guard);
         window.install_handlers()?;
-        let Some(slot) = TABLE.iter().position(|entry| entry.load(Ordering::Relaxed) == NONE) else {
+        let Some(slot) = window.free_entry() else {
             return Err(io::Error::other(format!(
                 "{OPEN_MAX} descriptors are hidden from fork children already"
             )));
@@ -216,6 +218,17 @@ impl Window {
         LOCK.store(0, Ordering::Release);
     }
 
+    /// A free entry of the table, if there is one.
+    fn free_entry(&self) -> Option<usize> {
+        let used = USED.load(Ordering::Relaxed);
+        let free = TABLE[..used].iter().position(|entry| entry.load(Ordering::Relaxed) == NONE);
+        free.or_else(|| {
+            let next = (used < OPEN_MAX).then_some(used)?;
+            USED.store(next + 1, Ordering::Relaxed);
+            Some(next)
+        })
+    }
+
     fn install_handlers(&self) -> io::Result<()> {
         if INSTALLED.load(Ordering::Relaxed) {
             return Ok(());
@@ -269,7 +282,7 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     // The child has one thread, and `prepare` has seen to it that the table agrees with its descriptors.
-    for entry in &TABLE {
+    for entry in &TABLE[..USED.load(Ordering::Relaxed).min(OPEN_MAX)] {
         let fd = entry.swap(NONE, Ordering::Relaxed);
         if fd != NONE {
             // SAFETY: the table names descriptors of this module, copied into this child; its handles do not use

@@ -134,9 +134,17 @@ impl Mapping {
 
     /// Calls `madvise` for the whole mapping.
     pub(crate) fn advise(&self, advice: libc::c_int) -> io::Result<()> {
+        self.advise_range(0, self.bytes, advice)
+    }
+
+    /// Calls `madvise` for `bytes` from `offset` on.
+    fn advise_range(&self, offset: usize, bytes: usize, advice: libc::c_int) -> io::Result<()> {
+        assert!(offset <= self.bytes && bytes <= self.bytes - offset, "a range outside of the mapping");
+        // SAFETY: inside the mapping, as was just checked.
+        let at = unsafe { self.base.as_ptr().add(offset) };
         // SAFETY: the range is ours; the advices used in this crate (fault in, collapse, dump, fork) keep its
         // contents.
-        let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.bytes, advice) };
+        let result = unsafe { libc::madvise(at.cast(), bytes, advice) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
@@ -150,12 +158,17 @@ impl Mapping {
     /// (`EFAULT`, `ENOMEM`); kernels before 5.14 have to touch pages instead, and then `reserved` must be
     /// true: the blocks are allocated already, so that touching them cannot raise SIGBUS.
     pub fn populate(&self, reserved: bool) -> io::Result<()> {
+        self.populate_range(0, self.bytes, reserved)
+    }
+
+    /// As [`populate`](Self::populate), of `bytes` from `offset` on, both multiples of a page.
+    pub(crate) fn populate_range(&self, offset: usize, bytes: usize, reserved: bool) -> io::Result<()> {
         let advice = if self.writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
         for _ in 0..100 {
-            match self.advise(advice) {
+            match self.advise_range(offset, bytes, advice) {
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) && reserved => {
-                    self.touch();
+                    self.touch(offset, bytes);
                     return Ok(());
                 }
                 result => return result,
@@ -164,8 +177,8 @@ impl Mapping {
         Err(io::Error::from_raw_os_error(libc::EAGAIN))
     }
 
-    fn touch(&self) {
-        for at in (0..self.bytes).step_by(page_bytes()) {
+    fn touch(&self, offset: usize, bytes: usize) {
+        for at in (offset..offset + bytes).step_by(page_bytes()) {
             // SAFETY: inside the mapping, and aligned because pages are.
             let word = unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at).cast()) };
             if self.writable {
@@ -180,9 +193,14 @@ impl Mapping {
     /// Asks for 2 MiB pages now (Linux 6.1). Several attempts, because the kernel gives up on pages that are
     /// in motion.
     pub fn collapse(&self) -> io::Result<()> {
+        self.collapse_from(0)
+    }
+
+    /// As [`collapse`](Self::collapse), from `offset` on, which is a multiple of a page.
+    pub(crate) fn collapse_from(&self, offset: usize) -> io::Result<()> {
         let mut last = Ok(());
         for _ in 0..5 {
-            last = self.advise(libc::MADV_COLLAPSE);
+            last = self.advise_range(offset, self.bytes - offset, libc::MADV_COLLAPSE);
             match &last {
                 Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
                 _ => break,
@@ -230,14 +248,14 @@ mod tests {
             let mapping = Mapping::of_file(&file, ALIGN as u64, 2 * ALIGN, true, ALIGN)?;
             assert!(mapping.address().is_multiple_of(ALIGN));
             mapping.populate(true)?;
-            mapping.touch();
+            mapping.touch(0, mapping.bytes());
             // SAFETY: four bytes at the start of a mapping that lives.
             let seen = unsafe { std::slice::from_raw_parts(mapping.base().as_ptr(), 4) };
             assert_eq!(seen, b"here");
         }
         let read_only = Mapping::of_file(&file, 0, ALIGN, false, page_bytes())?;
         read_only.populate(true)?;
-        read_only.touch();
+        read_only.touch(0, read_only.bytes());
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::layout;
 use crate::member::Member;
 use crate::memory::{Edge, Memory};
 use crate::outlet::{Outlet, Repair};
-use crate::refusal::{Refusal, View};
+use crate::refusal::{Refusal, View, journal_trouble};
 use crate::ring::park::Sleeper;
 use crate::ring::{pressure, registry};
 use crate::wait::{Step, Waiting};
@@ -50,7 +50,9 @@ impl<R: Outlet> Sender<R> {
         let refused = self.refused.filter(|_| !self.member.is_forked())?;
         let Member { channel, memories, .. } = &self.member;
         let view = View { header: channel.header(), memories, published: self.ring.position_committed() };
-        Some(Refusal::of(self.ring.obstacle(refused), &view))
+        let refusal = Refusal::of(self.ring.obstacle(refused), &view);
+        let journal = refusal.is_by_journaller().then(|| journal_trouble(channel)).flatten();
+        Some(Refusal { journal, ..refusal })
     }
 
     #[cold]

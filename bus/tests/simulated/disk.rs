@@ -402,17 +402,22 @@ impl SimulatedPipeline {
             Pending::Write { segment, offset, block, bytes, left } => {
                 let unchanged = !self.strict || self.staging[block][..bytes.len()] == bytes[..];
                 assert!(unchanged, "changed while it was written");
-                let fails = self.random.once_in(faults.write);
-                let mut result = inner.file(segment).map(|_| ());
+                // A copy-on-write file system has no room for the new copy.
+                let full = self.random.once_in(faults.no_space);
+                let fails = full || self.random.once_in(faults.write);
+                let refusal = if full { io::Error::from_raw_os_error(libc::ENOSPC) } else { eio() };
+                let mut lost = false;
                 for atom in left {
                     if fails && self.random.once_in(2) {
-                        result = Err(eio());
+                        lost = true;
                         continue;
                     }
                     if let Ok(file) = inner.file(segment) {
                         file.write(offset + atom * ATOM, &bytes[atom * ATOM..(atom + 1) * ATOM]);
                     }
                 }
+                let there = inner.file(segment).map(|_| ());
+                let result = if lost { Err(refusal) } else { there };
                 Completion { begun: Begun::Write { block }, result }
             }
             Pending::Sync { segment, atoms } => {

@@ -191,6 +191,7 @@ pub(crate) fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
     let block_bytes = SECTOR_BYTES * random.pick(&[1, 1, 2, 4]);
     let room = SECTOR_BYTES as u64 * random.below(12);
     let options = WriterOptions {
+        first_segment_bytes: 4 << 20,
         sync: random.pick(&[
             SyncPolicy::Always,
             SyncPolicy::Always,

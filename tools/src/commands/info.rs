@@ -9,7 +9,7 @@ use crate::units::{date_text, exact_time, time_text};
 use railbus::ChannelName;
 use railbus::Kind;
 use railbus::info::{Info, Participant};
-use railbus::journal::JournalPositions;
+use railbus::journal::{JournalPositions, Shortage};
 use railbus::latency::Measures;
 use railbus::os::counter;
 use railbus::os::pages::{Backing, Locked, bytes_text};
@@ -42,42 +42,13 @@ pub(crate) struct InfoArgs {
 pub(crate) fn run(args: &InfoArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
     let info = channel.info()?;
-    // A channel without a journal has none to tell of.
+    // A channel that nothing records has none.
     let journal = channel.journal_positions().ok();
-    match args.json {
-        true => print_json(&object(&info, journal.as_ref())),
-        false => print(&report(&info, journal.as_ref())),
+    if args.json {
+        print_json(&object(&info, journal.as_ref()))
+    } else {
+        print(&report(&info, journal.as_ref()))
     }
-}
-
-/// What there is to say of the channel's journal.
-fn journal_object(journal: &JournalPositions) -> Value {
-    json!({
-        "state": journal.state.as_str(),
-        "directory": journal.directory.display().to_string(),
-        "pid": journal.pid,
-        "written": journal.written,
-        "durable": journal.durable,
-        "crashes": journal.crashes,
-        "error": journal.error,
-    })
-}
-
-/// The same in a line.
-fn journal_text(journal: &JournalPositions) -> String {
-    let mut text = format!(
-        "{} to {}, durable up to {}",
-        journal.state.as_str(),
-        journal.directory.display(),
-        journal.durable
-    );
-    if journal.crashes > 0 {
-        let _ = write!(text, "; ITS RECORDER HAS PANICKED, {} times", journal.crashes);
-    }
-    if let Some(error) = &journal.error {
-        let _ = write!(text, "; {error}");
-    }
-    text
 }
 
 /// One word.
@@ -165,6 +136,52 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
         "held_by": info.held_by.as_ref().map(ToString::to_string),
         "participants": info.participants.iter().map(participant).collect::<Vec<_>>(),
     })
+}
+
+fn journal_object(journal: &JournalPositions) -> Value {
+    json!({
+        "state": journal.state.as_str(),
+        "directory": journal.directory.display().to_string(),
+        "pid": journal.pid,
+        "started_ns": journal.started_ns,
+        "first": journal.first,
+        "written": journal.written,
+        "durable": journal.durable,
+        "end": journal.end,
+        "events": journal.events,
+        "bytes": journal.bytes,
+        "gaps": journal.gaps,
+        "lost": journal.lost,
+        "crashes": journal.crashes,
+        "no_space": journal.no_space,
+        "waits_for": journal.shortage.map(Shortage::as_str),
+        "warning": journal.warning,
+        "error": journal.error,
+    })
+}
+
+/// What the journal does, in a line.
+fn journal_text(journal: &JournalPositions) -> String {
+    let mut text = format!(
+        "{}, written up to {}, durable up to {}, in {}",
+        journal.state.as_str(),
+        journal.written,
+        journal.durable,
+        journal.directory.display()
+    );
+    if journal.gaps > 0 {
+        let _ = write!(text, "; {} gaps, {} events missing", journal.gaps, journal.lost);
+    }
+    if journal.crashes > 0 {
+        let _ = write!(text, "; ITS RECORDER HAS PANICKED, {} times", journal.crashes);
+    }
+    if let Some(shortage) = journal.shortage {
+        let _ = write!(text, "; IT WAITS: {}", shortage.advice());
+    }
+    for why in [&journal.warning, &journal.error].into_iter().flatten() {
+        let _ = write!(text, "; {why}");
+    }
+    text
 }
 
 fn participant(one: &Participant) -> Value {
@@ -274,6 +291,9 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     line("depth", waiting);
     if let Some(blocker) = &info.held_by {
         line("held by", blocker.to_string());
+    }
+    if let Some(journal) = journal {
+        line("journal", journal_text(journal));
     }
     let counters = &info.counters;
     line(

@@ -10,15 +10,18 @@
 
 mod config;
 mod crashes;
+mod descriptors;
 mod directory;
 mod notify;
 mod pattern;
 mod status;
+mod troubles;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -30,9 +33,10 @@ use config::{Config, Flags, Settings};
 use crashes::Crashes;
 use notify::Notify;
 use pattern::Pattern;
-use railbus::journal::{self, RecorderStatus};
+use railbus::journal::{self, OpenReport, RecorderStatus};
 use railbus::{Bus, ChannelName, Error, JournalState, RecorderOptions, Recorders};
 use status::StatusLine;
+use troubles::Troubles;
 use watch::Watch;
 
 const EXAMPLES: &str = "\
@@ -77,6 +81,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How long the lock of a bus is waited for: its owner may hold it for as long as he likes.
 const LOCK_WAIT: Duration = Duration::from_millis(250);
+/// How often it is tried whether there are descriptors for more channels.
+const DESCRIPTORS_EVERY: Duration = Duration::from_secs(10);
+/// Channels that are opened side by side, and threads that do it.
+const OPENED_AT_ONCE: usize = 32;
+const OPENERS: usize = 4;
 /// A recording thread that has not gone round for this long is stuck in the disk: the watchdog is not fed.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
@@ -102,9 +111,10 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     let action = SigAction::new(SigHandler::Handler(reload), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler stores to an atomic and nothing else. SIGHUP can be caught, so there is no error.
     let _ = unsafe { sigaction(Signal::SIGHUP, &action) };
+    let files_max = descriptors::raise();
     let _lock = directory::lock(&config.journal)?;
     railbus::channel::directory::limit_lock_wait(LOCK_WAIT);
-    let mut daemon = Daemon::new(config)?;
+    let mut daemon = Daemon::new(config, files_max)?;
     daemon.restore_lost();
     daemon.scan();
     if let Some(failure) = daemon.nothing_recorded() {
@@ -148,16 +158,21 @@ struct Daemon {
     watch: Watch,
     notify: Notify,
     line: StatusLine,
+    troubles: Troubles,
     fed: Instant,
     failed_ever: bool,
     /// The recorders that have panicked.
     crashes: BTreeMap<ChannelName, Crashes>,
     /// Why the daemon ends although nobody asked it to.
     hopeless: Option<String>,
+    /// The limit of open files.
+    files_max: u64,
+    /// Channels that are not opened for want of descriptors, as it was told last.
+    left_out: usize,
 }
 
 impl Daemon {
-    fn new(config: Config) -> Result<Daemon, Failure> {
+    fn new(config: Config, files_max: u64) -> Result<Daemon, Failure> {
         let base = open::base()?;
         Ok(Daemon {
             recorders: Recorders::start(config.core)?,
@@ -167,10 +182,13 @@ impl Daemon {
             known: BTreeMap::new(),
             notify: Notify::from_environment(),
             line: StatusLine::new(),
+            troubles: Troubles::default(),
             fed: Instant::now(),
             failed_ever: false,
             crashes: BTreeMap::new(),
             hopeless: None,
+            files_max,
+            left_out: 0,
         })
     }
 
@@ -208,13 +226,16 @@ impl Daemon {
     }
 
     fn refuse(&mut self, name: ChannelName, error: &Error, what: &str) {
-        let text = format!("{name} {what}: {error}");
+        self.refuse_text(name.clone(), format!("{name} {what}: {error}"), error.exit_code());
+    }
+
+    fn refuse_text(&mut self, name: ChannelName, text: String, code: u8) {
         let is_new = !matches!(self.known.get(&name), Some(Known::Refused { text: old, .. }) if *old == text);
         if is_new {
             self.complain(&text);
         }
         let next = Instant::now() + RETRY_EVERY;
-        self.known.insert(name, Known::Refused { text, code: error.exit_code(), next });
+        self.known.insert(name, Known::Refused { text, code, next });
     }
 
     /// Looks for channels that fit and are not recorded, and records them.
@@ -223,30 +244,92 @@ impl Daemon {
         let names =
             self.watch.channels(|bus| self.config.channels.iter().any(|pattern| pattern.fits_bus(bus)));
         let now = Instant::now();
-        for name in names {
-            if !self.config.wants(&name) {
-                continue;
+        let is_due = |name: &ChannelName| match self.known.get(name) {
+            Some(Known::Recorded(_) | Known::Failed) => false,
+            Some(Known::Refused { next, .. }) => now >= *next,
+            None => true,
+        };
+        let due: Vec<ChannelName> =
+            names.into_iter().filter(|name| self.config.wants(name) && is_due(name)).collect();
+        let mut rest = &due[..];
+        // Some at a time, so that a signal is heeded, and the watchdog fed.
+        while !rest.is_empty() && !interrupt::is_asked() {
+            let most = descriptors::room(self.files_max).min(OPENED_AT_ONCE);
+            if most == 0 {
+                break;
             }
+            let (some, later) = rest.split_at(rest.len().min(most));
+            rest = later;
+            self.record_some(some);
             self.feed();
-            if interrupt::is_asked() {
-                return;
+        }
+        self.leave_out(rest);
+        self.tell_left_out();
+    }
+
+    /// Opens channels side by side: most of the time they wait for the disk.
+    fn record_some(&mut self, names: &[ChannelName]) {
+        let next = AtomicUsize::new(0);
+        let opened = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..names.len().min(OPENERS) {
+                // Without a thread the others do it.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, || {
+                    while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let report = self.open(name);
+                        opened.lock().unwrap_or_else(PoisonError::into_inner).push((name.clone(), report));
+                    }
+                });
             }
-            match self.known.get(&name) {
-                Some(Known::Recorded(_) | Known::Failed) => continue,
-                Some(Known::Refused { next, .. }) if now < *next => continue,
-                _ => self.record(name),
-            }
+        });
+        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let report = self.open(name);
+            opened.lock().unwrap_or_else(PoisonError::into_inner).push((name.clone(), report));
+        }
+        let mut opened = opened.into_inner().unwrap_or_else(PoisonError::into_inner);
+        opened.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, report) in opened {
+            self.note_opened(name, report);
         }
     }
 
+    /// Channels for which there are no descriptors are tried again later, all of them with one word.
+    fn leave_out(&mut self, names: &[ChannelName]) {
+        let next = Instant::now() + DESCRIPTORS_EVERY;
+        for name in names.iter().filter(|_| !interrupt::is_asked()) {
+            let text = descriptors::advice(self.files_max);
+            self.known.insert(name.clone(), Known::Refused { text, code: 1, next });
+        }
+    }
+
+    fn tell_left_out(&mut self) {
+        let advice = descriptors::advice(self.files_max);
+        let out = |known: &&Known| matches!(known, Known::Refused { text, .. } if *text == advice);
+        let left_out = self.known.values().filter(out).count();
+        if left_out > 0 && left_out != self.left_out {
+            self.complain(&format!("{left_out} channels are not recorded: {advice}"));
+        }
+        self.left_out = left_out;
+    }
+
     fn record(&mut self, name: ChannelName) {
+        let report = self.open(&name);
+        self.note_opened(name, report);
+    }
+
+    fn open(&self, name: &ChannelName) -> Result<OpenReport, Error> {
+        let options = self.config.options(name);
+        let channel = Bus::at(&self.base, name.bus()).and_then(|bus| bus.attach(name.channel()))?;
+        self.recorders.record(&channel, &self.config.journal, &options)
+    }
+
+    fn note_opened(&mut self, name: ChannelName, report: Result<OpenReport, Error>) {
         let options = self.config.options(&name);
-        let channel = Bus::at(&self.base, name.bus()).and_then(|bus| bus.attach(name.channel()));
-        let report =
-            channel.and_then(|channel| self.recorders.record(&channel, &self.config.journal, &options));
         match report {
+            Err(error) if descriptors::are_missing(&error) => self.leave_out(&[name]),
             Ok(report) => {
-                self.say(&format!("{name}: recording; {report}"));
+                let what = if report.waits_for.is_some() { "" } else { "recording; " };
+                self.say(&format!("{name}: {what}{report}"));
                 crash_for_a_test(&self.recorders, &name);
                 self.known.insert(name, Known::Recorded(options));
             }
@@ -291,12 +374,21 @@ impl Daemon {
     /// Whatever is to be done now and then.
     fn look(&mut self) {
         let statuses = self.recorders.statuses();
+        for text in self.troubles.see(&statuses) {
+            self.complain(&text);
+        }
         for status in &statuses {
             if let Some(error) = &status.error
                 && matches!(self.known.get(&status.channel), Some(Known::Recorded(_)))
             {
                 if status.crashed {
                     self.crashed(&status.channel, error);
+                    continue;
+                }
+                if status.report.waits_for.is_some() {
+                    // There was room, and it could not be opened all the same.
+                    let _ = self.recorders.stop_one(&status.channel);
+                    self.refuse_text(status.channel.clone(), format!("{}: {error}", status.channel), 1);
                     continue;
                 }
                 self.complain(&format!("{}: {error}; it is not recorded any more", status.channel));

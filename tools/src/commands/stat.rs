@@ -20,7 +20,8 @@ Examples:
   railbus stat --json --watch | jq -c '.[] | select(.stuck > 0)'
 
 Latencies are of the last five minutes, from publication to receipt, of channels made with --stamp. DEPTH and \
-LAG are bytes of a stream, and events of a queue or topic. With --json a null is what is not known, or does not \
+LAG are bytes of a stream, and events of a queue or topic. STATE says also when the channel's journal waits \
+(disk full) or has failed. With --json a null is what is not known, or does not \
 exist; --watch prints an array on a line each time.";
 
 /// Show rates, depth, lag, losses and latencies of channels and their participants
@@ -133,10 +134,11 @@ fn channel_row(channel: &ChannelView) -> [String; 16] {
         p99,
         p999,
         max,
-        match (channel.stuck, channel.under_pressure) {
-            (0, Some(true)) => "pressure".to_owned(),
-            (0, _) => "ok".to_owned(),
-            (stuck, _) => format!("{stuck} stuck"),
+        match (channel.journal_trouble(), channel.stuck, channel.under_pressure) {
+            (Some(trouble), ..) => trouble.to_owned(),
+            (None, 0, Some(true)) => "pressure".to_owned(),
+            (None, 0, _) => "ok".to_owned(),
+            (None, stuck, _) => format!("{stuck} stuck"),
         },
     ]
 }

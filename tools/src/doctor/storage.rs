@@ -181,7 +181,10 @@ fn journal_directory(journal: &Directory) -> Check {
         }
         "ext4" | "xfs" => return JOURNAL_DIRECTORY.ok(format!("{path} ({kind}, {room} free)")),
         "tmpfs" | "ramfs" | "hugetlbfs" => "which a reboot empties: nothing there is durable",
-        "btrfs" | "zfs" | "bcachefs" => "which copies on each write: longer and less even stalls",
+        "btrfs" | "zfs" | "bcachefs" => {
+            "which copies on each write: longer and less even stalls, and a full disk refuses writes also into segments \
+             that were prepared"
+        }
         "nfs" | "smb" | "9p" | "fuse" | "ceph" => {
             "which is not a local disk: durability is what its server makes it"
         }

@@ -59,7 +59,7 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         vec![("channel", channel.channel.clone()), ("kind", channel.kind.clone())]
     };
     type Value = fn(&ChannelView) -> Option<f64>;
-    let gauges: [(&str, &str, Value); 13] = [
+    let gauges: [(&str, &str, Value); 15] = [
         ("depth", "What waits: bytes of a stream, events of a queue or topic", |c| Some(c.depth as f64)),
         ("capacity", "The most that fits, as depth", |c| Some(c.capacity as f64)),
         ("high_water", "The largest depth since this exporter began", |c| Some(c.high_water as f64)),
@@ -75,6 +75,12 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         }),
         ("under_pressure", "1 from the high watermark to the low one, as producers last found it", |c| {
             Some(f64::from(u8::from(c.under_pressure?)))
+        }),
+        ("journal_no_space", "1 while the journal's disk is full", |c| {
+            Some(f64::from(u8::from(c.journal_no_space?)))
+        }),
+        ("journal_waits", "1 while the journal waits for room, descriptors or memory", |c| {
+            c.journal.map(|_| f64::from(u8::from(c.journal_waits_for.is_some())))
         }),
         ("journal_durable_lag", "How far what is durable is behind, as depth", |c| {
             Some(c.durable_lag? as f64)
@@ -103,6 +109,19 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         let family = families.counter(name, help);
         for channel in channels {
             family.get_or_create(&labels(channel)).inc_by(value(channel));
+        }
+    }
+    type Known = fn(&ChannelView) -> Option<u64>;
+    let journals: [(&str, &str, Known); 2] = [
+        ("journal_gaps", "Gaps in the journal since its journaller started", |c| c.journal_gaps),
+        ("journal_lost", "Events missing in the journal since its journaller started", |c| c.journal_lost),
+    ];
+    for (name, help, value) in journals {
+        let family = families.counter(name, help);
+        for channel in channels {
+            if let Some(value) = value(channel) {
+                family.get_or_create(&labels(channel)).inc_by(value);
+            }
         }
     }
     let latency = families.gauge("latency", "Publication to receipt, last five minutes", Some(Unit::Seconds));

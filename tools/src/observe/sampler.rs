@@ -6,7 +6,7 @@ use super::view::{ChannelView, LatencyView, ParticipantView};
 use crate::commands::info::{backing_text, side_text};
 use railbus::channel::directory::{list_buses, list_channels};
 use railbus::info::{Info, Life, Observer, Participant};
-use railbus::journal::shared::{JournalPositions, JournalState};
+use railbus::journal::{JournalPositions, JournalState, Shortage};
 use railbus::latency::{Distribution, Latencies};
 use railbus::os::clock::monotonic_ns;
 use railbus::ring::peers::Side;
@@ -230,6 +230,11 @@ impl Watched {
             written_lag: journal.as_ref().map(|journal| positions.published.saturating_sub(journal.written)),
             durable_lag: journal.as_ref().map(|journal| positions.published.saturating_sub(journal.durable)),
             journal_crashes: journal.as_ref().map(|journal| journal.crashes),
+            journal_waits_for: journal.as_ref().and_then(waits_for),
+            journal_no_space: journal.as_ref().map(|journal| waits_for(journal) == Some("space")),
+            journal_gaps: journal.as_ref().map(|journal| journal.gaps),
+            journal_lost: journal.as_ref().map(|journal| journal.lost),
+            journal_error: journal.as_ref().and_then(|one| one.error.clone().or(one.warning.clone())),
             journal: journal.map(|journal| journal.state.as_str()),
             latency_ns: LatencyView::of(&received),
             done_ns: LatencyView::of(&done),
@@ -246,6 +251,13 @@ fn is_public(info: &Info) -> bool {
     use std::os::unix::fs::MetadataExt;
     let bus = std::fs::metadata(&info.paths.directory).map_or(0, |about| about.mode());
     info.ring_access.mode & info.acks_access.mode & 0o004 != 0 && bus & 0o001 != 0
+}
+
+/// What a journal that is at work waits for.
+fn waits_for(journal: &JournalPositions) -> Option<&'static str> {
+    let is_over =
+        matches!(journal.state, JournalState::Dead | JournalState::Stopped | JournalState::Poisoned);
+    journal.shortage.filter(|_| !is_over).map(Shortage::as_str)
 }
 
 fn seen_now(one: &Participant, before: Option<Seen>, at_ns: u64) -> Seen {

@@ -61,6 +61,16 @@ pub(crate) struct ChannelView {
     pub(crate) journal: Option<&'static str>,
     /// How often a recorder of this channel has panicked; `null` without a journal.
     pub(crate) journal_crashes: Option<u64>,
+    /// What the journal waits for: space, descriptors, memory; `null` when for nothing.
+    pub(crate) journal_waits_for: Option<&'static str>,
+    /// Whether the journal's disk is full; `null` without a journal.
+    pub(crate) journal_no_space: Option<bool>,
+    /// Gaps since the journaller started; `null` without a journal.
+    pub(crate) journal_gaps: Option<u64>,
+    /// Events that are missing in the journal since its journaller started, as far as they could be counted.
+    pub(crate) journal_lost: Option<u64>,
+    /// What has stopped the journal, or what it tries again.
+    pub(crate) journal_error: Option<String>,
     /// How far the journal's writing is behind; `null` without a journal.
     pub(crate) written_lag: Option<u64>,
     /// How far what is durable is behind; `null` without a journal.
@@ -79,6 +89,19 @@ pub(crate) struct ChannelView {
     pub(crate) received: Distribution,
     #[serde(skip)]
     pub(crate) done: Distribution,
+}
+
+impl ChannelView {
+    /// What is wrong with the channel's journal, in two words for a column; `None` when nothing is.
+    pub(crate) fn journal_trouble(&self) -> Option<&'static str> {
+        match (self.journal?, self.journal_waits_for) {
+            ("poisoned", _) => Some("journal failed"),
+            ("dead", _) => Some("journal dead"),
+            ("stopped", _) | (_, None) => None,
+            (_, Some("space")) => Some("disk full"),
+            (_, Some(_)) => Some("journal waits"),
+        }
+    }
 }
 
 /// A participant of a channel.

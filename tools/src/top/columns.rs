@@ -186,8 +186,12 @@ pub(crate) const CHANNELS: &[Column<ChannelView>] = &[
         title: "STATE",
         width: 7,
         rank: 0,
-        about: "ok, or how many participants are stuck",
-        cell: |c| if c.stuck > 0 { format!("{} STUCK", c.stuck) } else { "ok".to_owned() },
+        about: "ok, what is wrong with the journal, or how many participants are stuck",
+        cell: |c| match (c.journal_trouble(), c.stuck) {
+            (Some(trouble), _) => trouble.to_uppercase(),
+            (None, 0) => "ok".to_owned(),
+            (None, stuck) => format!("{stuck} STUCK"),
+        },
         key: Some(|c| c.stuck as f64),
     },
 ];

@@ -203,6 +203,10 @@ fn facts(channel: &ChannelView, palette: Palette) -> Vec<Line<'static>> {
         facts.push(format!("to done   {}", percentiles(done)));
     }
     let mut lines: Vec<Line<'static>> = facts.into_iter().map(Line::from).collect();
+    if let Some(trouble) = channel.journal_trouble() {
+        let why = channel.journal_error.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        lines.push(Line::styled(format!("{trouble}{why}"), palette.alarm()));
+    }
     if channel.stuck > 0 {
         lines.push(Line::styled(format!("{} stuck", channel.stuck), palette.alarm()));
     }

@@ -28,6 +28,10 @@ pub(crate) enum What {
     Repaired,
     /// A channel was removed.
     Pruned,
+    /// A journal waits for room on its disk, descriptors or memory.
+    Waits,
+    /// A journal goes on.
+    GoesOn,
     /// Something could not be done.
     Failed,
 }
@@ -40,6 +44,8 @@ impl What {
             What::Evicted => "evicted",
             What::Repaired => "repaired",
             What::Pruned => "pruned",
+            What::Waits => "journal-waits",
+            What::GoesOn => "journal-goes-on",
             What::Failed => "failed",
         }
     }

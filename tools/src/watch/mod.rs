@@ -34,7 +34,7 @@ Examples:
   railbus watch demo --policy evict                evict who is stuck, too
   railbus watch --for demo/ticks=skip-to-live --for demo/jobs=evict
   railbus watch --exec 'logger \"$RAILBUS_TEXT\"'    a command for each thing that happens
-  railbus watch --once                             look once: exit code 9 if somebody is stuck
+  railbus watch --once                             look once: exit code 9 if somebody is stuck, 6 if a journal's disk is full
   railbus watch --prune-after 1h                   remove channels that nobody has used for an hour
 
 Stuck is who lives, holds others up, and has not moved for longer than the channel's stuck-after: a fact about the \
@@ -42,7 +42,7 @@ ring, not a verdict. Policies: alarm tells it; evict tells a reader or worker th
 to others, and its done is refused), and KILLS the process of a producer; skip-to-live evicts readers, which lose what they have not read and \
 come back live, and nobody else. Durable subscriptions are never evicted.
 
-The command gets RAILBUS_EVENT (stuck, moves, evicted, repaired, pruned, failed), RAILBUS_TEXT, RAILBUS_CHANNEL, \
+The command gets RAILBUS_EVENT (stuck, moves, evicted, repaired, pruned, journal-waits, journal-goes-on, failed), RAILBUS_TEXT, RAILBUS_CHANNEL, \
 RAILBUS_WHO, RAILBUS_PID and RAILBUS_STUCK_NS.";
 
 /// How long an eviction waits for a killed process to go; it is tried again at the next look.
@@ -53,6 +53,8 @@ const ACTING_MAX: Duration = Duration::from_secs(2);
 const LOCK_WAIT: Duration = Duration::from_millis(250);
 /// The exit code of `--once` when somebody is stuck.
 const STUCK: u8 = 9;
+/// The exit code of `--once` when a journal waits for room, descriptors or memory.
+const NO_SPACE: u8 = 6;
 
 /// Watch for stuck participants, repair what the dead left, alarm or evict
 #[derive(Debug, clap::Args)]
@@ -63,7 +65,7 @@ pub(crate) struct WatchArgs {
     /// How often to look
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_time)]
     interval: Duration,
-    /// Look once, act, and end with exit code 9 if somebody is stuck
+    /// Look once, act, and end with exit code 9 if somebody is stuck, 6 if a journal waits (its disk is full)
     #[arg(long)]
     once: bool,
     /// What to do about who is stuck: alarm, evict or skip-to-live
@@ -108,6 +110,7 @@ pub(crate) fn run(args: &WatchArgs) -> Outcome {
         failing: BTreeSet::new(),
         failing_now: BTreeSet::new(),
         unused_since: BTreeMap::new(),
+        waiting_journals: BTreeMap::new(),
         hand: Hand::new(args.exec.clone()),
         spent: BTreeMap::new(),
     };
@@ -116,7 +119,11 @@ pub(crate) fn run(args: &WatchArgs) -> Outcome {
         let stuck = watcher.look()?;
         if args.once {
             watcher.hand.finish();
+            let waiting = watcher.waiting_journals.len();
             return match stuck {
+                0 if waiting > 0 => {
+                    Err(Failure::Told { text: format!("{waiting} journals wait"), code: NO_SPACE })
+                }
                 0 => Ok(()),
                 count => Err(Failure::Told { text: format!("{count} stuck"), code: STUCK }),
             };
@@ -140,6 +147,8 @@ struct Watcher<'a> {
     failing_now: BTreeSet<String>,
     /// Since when nobody uses a channel.
     unused_since: BTreeMap<String, Instant>,
+    /// What journals wait for, by channel.
+    waiting_journals: BTreeMap<String, &'static str>,
     hand: Hand,
     /// How long acting at this look has taken, by the owner of the bus.
     spent: BTreeMap<u32, Duration>,
@@ -158,6 +167,7 @@ impl Watcher<'_> {
         for moving in &seen.moving {
             self.tell(Happening::of(What::Moves, moving))?;
         }
+        self.look_at_journals(&sampled.channels)?;
         let mut stuck = 0;
         for channel in &sampled.channels {
             for one in channel.participants.iter().filter(|one| Alarms::is_stuck(one, self.args.patience)) {
@@ -192,6 +202,33 @@ impl Watcher<'_> {
         let outcome = act(self);
         *self.spent.entry(owner).or_default() += started.elapsed();
         outcome
+    }
+
+    /// Tells once of each journal that waits for something, and once when it goes on.
+    fn look_at_journals(&mut self, channels: &[ChannelView]) -> Outcome {
+        let mut waiting = BTreeMap::new();
+        for channel in channels {
+            let before = self.waiting_journals.remove(&channel.channel);
+            match (channel.journal_waits_for, before) {
+                (Some(what), before) => {
+                    if before != Some(what) {
+                        let text = format!(
+                            "its journal waits for {what}{}",
+                            if what == "space" { ": the disk is full" } else { "" }
+                        );
+                        self.tell(Happening::plain(What::Waits, &channel.channel, text))?;
+                    }
+                    waiting.insert(channel.channel.clone(), what);
+                }
+                (None, Some(what)) => {
+                    let text = format!("its journal does not wait for {what} any more");
+                    self.tell(Happening::plain(What::GoesOn, &channel.channel, text))?;
+                }
+                (None, None) => {}
+            }
+        }
+        self.waiting_journals = waiting;
+        Ok(())
     }
 
     fn policy(&self, channel: &str) -> Policy {

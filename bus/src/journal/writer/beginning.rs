@@ -10,7 +10,9 @@ use crate::journal::store::Pipeline;
 
 impl<P: Pipeline> Writer<P> {
     pub(super) fn begin_what_is_due(&mut self, now_ns: u64, flush: bool) -> Result<()> {
-        let idle = self.in_flight == 0;
+        self.now_ns = now_ns;
+        self.begin_refused()?;
+        let idle = self.in_flight == 0 && self.refused().is_none();
         if let Some(open) = &mut self.open
             && open.records > 0
         {
@@ -20,7 +22,10 @@ impl<P: Pipeline> Writer<P> {
                 self.close_open();
             }
         }
-        let asked = self.segments.ask(&mut self.pipeline, now_ns, self.time_ns);
+        let asked = match &self.current {
+            Some(current) if !current.wants_next() && self.ready.is_empty() => Ok(()),
+            _ => self.segments.ask(&mut self.pipeline, now_ns, self.time_ns),
+        };
         asked.map_err(|error| self.poison("prepare a segment of", 0, &error))?;
         while self.begin_block()? {}
         self.begin_mark(now_ns)?;
@@ -29,7 +34,7 @@ impl<P: Pipeline> Writer<P> {
 
     /// Begins to write the oldest ready block; false when there is none, or it must wait.
     fn begin_block(&mut self) -> Result<bool> {
-        if self.in_flight >= self.pipeline.depth() || !self.pack() {
+        if self.in_flight >= self.pipeline.depth() || self.refused().is_some() || !self.pack() {
             return Ok(false);
         }
         let Some(ready) = self.ready.front() else { return Ok(false) };
@@ -64,11 +69,15 @@ impl<P: Pipeline> Writer<P> {
             raw: packed.is_some().then_some(filling.block),
             kind: BlockKind::Records,
             segment: current.number,
+            offset: current.offset,
+            bytes,
             end_position: filling.end_position,
             unfinished: filling.unfinished,
             completed: false,
+            refused: false,
+            parked: false,
         };
-        self.begin_write(header, current.offset, flight)?;
+        self.begin_write(header, flight)?;
         if let Some(current) = &mut self.current {
             current.offset += bytes as u64;
         }
@@ -165,11 +174,15 @@ impl<P: Pipeline> Writer<P> {
             raw: None,
             kind: header.kind,
             segment: current.number,
+            offset,
+            bytes: header.block_bytes as usize,
             end_position: header.end_position,
             unfinished: false,
             completed: false,
+            refused: false,
+            parked: false,
         };
-        self.begin_write(header, offset, flight)
+        self.begin_write(header, flight)
     }
 
     /// A header with what all kinds of blocks have in common.
@@ -191,20 +204,20 @@ impl<P: Pipeline> Writer<P> {
         }
     }
 
-    fn begin_write(&mut self, mut header: BlockHeader, offset: u64, flight: Flight) -> Result<()> {
-        let bytes = header.block_bytes as usize;
-        let staging = &mut self.pipeline.staging(flight.block)[..bytes];
+    fn begin_write(&mut self, mut header: BlockHeader, flight: Flight) -> Result<()> {
+        let staging = &mut self.pipeline.staging(flight.block)[..flight.bytes];
         staging[BLOCK_HEADER_BYTES + header.stored_bytes as usize..].fill(0);
         header.body_checksum = format::checksum(&staging[BLOCK_HEADER_BYTES..]);
         self.link.checksum = header.encode(staging);
         self.link.sequence += 1;
         self.link.end_position = header.end_position;
         self.link.durable_position = header.durable_position;
-        let (segment, block) = (flight.segment, flight.block);
+        let Flight { segment, offset, block, bytes, .. } = flight;
         self.flights.push_back(flight);
         self.in_flight += 1;
         let begun = self.pipeline.write(segment, offset, block, bytes);
-        begun.map_err(|error| self.poison("write", segment, &error))
+        let kept = begun.or_else(|error| self.refuse(block, error));
+        kept.map_err(|error| self.poison("write", segment, &error))
     }
 
     pub(super) fn begin_sync(&mut self, now_ns: u64, flush: bool) -> Result<()> {

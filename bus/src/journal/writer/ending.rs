@@ -20,6 +20,7 @@ pub(super) struct Poison {
 impl<P: Pipeline> Writer<P> {
     /// Takes what has ended; whether anything has.
     pub(super) fn take_what_ended(&mut self, now_ns: u64, wait: Duration) -> Result<bool> {
+        self.now_ns = now_ns;
         let mut ended = std::mem::take(&mut self.ended);
         let completed = self.pipeline.complete(Some(wait), &mut ended);
         let any = !ended.is_empty();
@@ -41,7 +42,9 @@ impl<P: Pipeline> Writer<P> {
                     return Err(self.poison("write", 0, &error));
                 };
                 flight.completed = true;
+                flight.refused = false;
                 self.in_flight -= 1;
+                self.forget_refusal();
                 self.advance_written();
                 Ok(())
             }
@@ -51,7 +54,7 @@ impl<P: Pipeline> Writer<P> {
                     .iter()
                     .find(|flight| flight.block == block)
                     .map_or(0, |flight| flight.segment);
-                Err(self.poison("write", segment, &error))
+                self.refuse(block, error).map_err(|error| self.poison("write", segment, &error))
             }
             (Begun::Sync { segment }, Ok(())) => match self.syncing.end(segment) {
                 Some((durable, whole)) => {

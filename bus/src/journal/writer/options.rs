@@ -15,9 +15,11 @@ use crate::{Error, Result};
 pub struct WriterOptions {
     /// When what is written is made durable.
     pub sync: SyncPolicy,
-    /// Size of the segment files in bytes, a multiple of 4 KiB. The first are smaller: 4 MiB, and each four times as
-    /// large as the one before.
+    /// Size of the segment files in bytes, a multiple of 4 KiB.
     pub segment_bytes: u64,
+    /// Size of the first segment, unless all are smaller. Each is four times as large as the one before, up to their
+    /// size.
+    pub first_segment_bytes: u64,
     /// The largest block in bytes, a multiple of 4 KiB, at most [`BLOCK_BYTES_MAX`].
     pub block_bytes: usize,
     /// Compression, each block by itself. It needs twice the staging.
@@ -38,6 +40,7 @@ impl Default for WriterOptions {
         WriterOptions {
             sync: SyncPolicy::Always,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
+            first_segment_bytes: 4 << 20,
             block_bytes: BLOCK_BYTES_MAX,
             codec: Codec::None,
             linger: Duration::from_micros(50),
@@ -48,10 +51,15 @@ impl Default for WriterOptions {
     }
 }
 
+/// The smallest segment that has a place for the largest block, and for the seal.
+pub(super) fn smallest_segment(options: &WriterOptions) -> u64 {
+    BLOCKS_OFFSET + (options.block_bytes + SECTOR_BYTES) as u64
+}
+
 pub(super) fn check<P: Pipeline>(options: &WriterOptions, pipeline: &P, words: &StageWords) -> Result<()> {
     let blocks = pipeline.staging_blocks();
     let sector = SECTOR_BYTES as u64;
-    let smallest = BLOCKS_OFFSET + options.block_bytes as u64 + sector;
+    let smallest = smallest_segment(options);
     if !(smallest..=SEGMENT_BYTES_MAX).contains(&options.segment_bytes)
         || !options.segment_bytes.is_multiple_of(sector)
     {

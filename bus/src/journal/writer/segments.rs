@@ -1,6 +1,6 @@
 //! The segments ahead of the writer: one is asked for before the one in use is full.
 //!
-//! `prepare` is the only step that may run out of space, and it is tried again: no event depends on it yet.
+//! A preparation that finds no room, or no descriptors, is tried again: no event depends on it yet.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,13 +8,11 @@ use std::path::PathBuf;
 
 use crate::Error;
 use crate::journal::format::{SECTOR_BYTES, SegmentHeader, page_checksum};
+use crate::journal::shortage::Shortage;
 use crate::journal::store::Pipeline;
 
-/// How long to wait after the disk was full before asking again, in ns.
-const RETRY_NS: u64 = 100_000_000;
-
-/// Size of a writer's first segment, unless all are smaller.
-const FIRST_BYTES: u64 = 4 << 20;
+/// How long to wait after something was refused for want of room before trying again, in ns.
+pub(super) const RETRY_NS: u64 = 100_000_000;
 
 /// Whose journal it is: what the writer puts at the beginning of each segment.
 #[derive(Debug, Clone)]
@@ -71,21 +69,22 @@ pub(super) struct Segments {
     ready: VecDeque<Prepared>,
     preparing: Option<Prepared>,
     ahead: usize,
-    retry_at_ns: Option<u64>,
+    /// When to ask again, and what was missing.
+    retry: Option<(u64, Shortage)>,
 }
 
 impl Segments {
-    pub(super) fn new(identity: Identity, first: u64, ahead: usize) -> Segments {
+    pub(super) fn new(identity: Identity, first: u64, first_bytes: u64, ahead: usize) -> Segments {
         Segments {
             // A journal is there in some ms, and one that stays small takes little of the disk.
-            next_bytes: identity.header.segment_bytes.min(FIRST_BYTES),
+            next_bytes: identity.header.segment_bytes.min(first_bytes),
             identity,
             next_number: first,
             asked: 0,
             ready: VecDeque::new(),
             preparing: None,
             ahead,
-            retry_at_ns: None,
+            retry: None,
         }
     }
 
@@ -93,9 +92,9 @@ impl Segments {
         &self.identity
     }
 
-    /// Asks for a segment if too few are ahead.
+    /// Asks for a segment if too few are ahead. The caller has found that it is time: see `Current::wants_next`.
     pub(super) fn ask(&mut self, pipeline: &mut impl Pipeline, now_ns: u64, time_ns: u64) -> io::Result<()> {
-        let early = self.retry_at_ns.is_some_and(|at| now_ns < at);
+        let early = self.retry.is_some_and(|(at, _)| now_ns < at);
         if self.preparing.is_some() || self.ready.len() >= self.ahead || early {
             return Ok(());
         }
@@ -117,24 +116,24 @@ impl Segments {
         }
     }
 
-    /// Takes the end of a preparation. An error other than a full disk is the caller's.
+    /// Takes the end of a preparation. An error that is no shortage is the caller's.
     pub(super) fn prepared(&mut self, segment: u64, result: io::Result<()>, now_ns: u64) -> io::Result<()> {
         let Some(prepared) = self.preparing.take_if(|prepared| prepared.number == segment) else {
             return Err(io::Error::other("a segment was prepared that nobody asked for"));
         };
         match result {
             Ok(()) => {
-                self.retry_at_ns = None;
+                self.retry = None;
                 self.next_number += 1;
                 self.next_bytes = (4 * prepared.bytes).min(self.identity.header.segment_bytes);
                 self.ready.push_back(prepared);
                 Ok(())
             }
-            Err(error) if is_full(&error) => {
-                self.retry_at_ns = Some(now_ns.saturating_add(RETRY_NS));
+            Err(error) => {
+                let shortage = Shortage::of(&error).ok_or(error)?;
+                self.retry = Some((now_ns.saturating_add(RETRY_NS), shortage));
                 Ok(())
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -150,14 +149,15 @@ impl Segments {
         self.preparing.is_some()
     }
 
-    /// When to ask again, after the disk was full.
+    /// When to ask again, after a preparation was refused.
     pub(super) fn retry_at_ns(&self) -> Option<u64> {
-        self.retry_at_ns
+        self.retry.map(|(at, _)| at)
     }
-}
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+    /// What the next segment waits for.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        self.retry.map(|(_, shortage)| shortage)
+    }
 }
 
 /// SplitMix64: distinct inputs give distinct ids.

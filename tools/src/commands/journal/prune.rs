@@ -75,7 +75,11 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
         let files = Files::open(&args.directory)?;
         for segment in doomed {
             let number = segment.header.number;
-            files.remove(number).map_err(|error| Error::io("remove", &segment.path, error))?;
+            match files.remove(number) {
+                // The journaller's retention was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|error| Error::io("remove", &segment.path, error))?,
+            }
         }
     }
     let bytes: u64 = doomed.iter().map(|segment| segment.file_bytes).sum();

@@ -47,7 +47,7 @@ pub(crate) struct Settings {
     /// Size of a segment file [default: 256MiB]
     #[arg(long, value_name = "BYTES")]
     pub(crate) segment_bytes: Option<Bytes>,
-    /// Memory for what is taken from the ring and not yet written, for each channel [default: 16MiB]
+    /// Memory for what is taken from the ring and not yet written, for each channel [default: as four of its rings, 1MiB to 16MiB]
     #[arg(long, value_name = "BYTES")]
     pub(crate) staging_bytes: Option<Bytes>,
     /// Writes in flight at most [default: 6]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use railbus::JournalState;
-use railbus::journal::RecorderStatus;
+use railbus::journal::{RecorderStatus, Shortage};
 
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 
@@ -39,7 +39,7 @@ impl StatusLine {
         let events: u64 = statuses.iter().map(|status| status.events).sum();
         let bytes: u64 = statuses.iter().map(|status| status.bytes).sum();
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / since.as_secs_f64();
-        let full = statuses.iter().filter(|status| status.no_space).count();
+        let full = statuses.iter().filter(|status| status.shortage == Some(Shortage::Space)).count();
         let failed = statuses.iter().filter(|status| status.state == JournalState::Poisoned).count();
         let mut text = format!(
             "{} channels, {:.0} events/s, {:.1} MB/s, {events} events",
