@@ -91,8 +91,8 @@ type Participant struct {
 	// Role is what it does, and Life how it is.
 	Role Role
 	Life Life
-	// Durable and Lossy are a reader's options.
-	Durable, Lossy bool
+	// Durable, Lossy and Manual are a reader's options.
+	Durable, Lossy, Manual bool
 	// Name is what it was opened with.
 	Name string
 	// PID is its process, which started StartTime clock ticks after the machine; TID the thread that opened it.
@@ -170,6 +170,7 @@ func snapshot(info *C.railbus_channel_info, found []C.railbus_participant) Snaps
 			Life:       Life(one.life),
 			Durable:    one.flags&C.RAILBUS_DURABLE != 0,
 			Lossy:      one.flags&C.RAILBUS_LOSSY != 0,
+			Manual:     one.flags&C.RAILBUS_MANUAL != 0,
 			Name:       C.GoString(&one.name[0]),
 			PID:        int(one.pid),
 			TID:        int(one.tid),

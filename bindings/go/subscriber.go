@@ -69,6 +69,10 @@ type SubscriberOptions struct {
 	Durable bool
 	// Lossy loses events, exactly reported, rather than ever hold a publisher back.
 	Lossy bool
+	// Manual moves the cursor by AcknowledgeTo only: what was received and not acknowledged stays in the ring, holds
+	// publishers back, and comes again to whoever resumes the durable name, after a kill and after Close. Not with Lossy
+	// or Follow.
+	Manual bool
 	// UntilClosed ends receiving with [ErrEnded] when the last publisher has left and everything was read.
 	UntilClosed bool
 	// Follow begins in the channel's journal, wherever that is. Then Start may be any position that is in the journal. Such a
@@ -84,6 +88,9 @@ type SubscriberStats struct {
 	Events, Lost uint64
 	// Position is that of the next event.
 	Position uint64
+	// Acknowledged is where the cursor stands: everything before it was acknowledged. [None] for a subscriber that follows
+	// the journal.
+	Acknowledged uint64
 }
 
 // Subscriber receives events. An event it gives out lies in shared memory, and may be used until the next call on the
@@ -123,6 +130,9 @@ func (channel *Channel) reader(options *SubscriberOptions) (*Subscriber, error) 
 	}
 	if options.Lossy {
 		flags |= C.RAILBUS_LOSSY
+	}
+	if options.Manual {
+		flags |= C.RAILBUS_MANUAL
 	}
 	if options.UntilClosed {
 		flags |= C.RAILBUS_UNTIL_CLOSED
@@ -373,8 +383,21 @@ func (subscriber *Subscriber) Batches(ctx context.Context, most int) iter.Seq2[[
 	}
 }
 
+// AcknowledgeTo acknowledges everything before position, for a subscriber opened with Manual: a durable subscription resumes
+// there, exactly, whatever happens to this process next, and a publisher that waits for the room is woken. It never
+// waits. The events before position must not be used any more.
+//
+// The position is that of the first event that is not done: an [Event]'s, or that of Stats when all that was received is
+// done. The same again, or less, changes nothing. [ErrInvalid] says that it lies beyond what was received, that no event
+// starts there, or that the subscriber was not opened with Manual; nothing is acknowledged then.
+func (subscriber *Subscriber) AcknowledgeTo(position uint64) error {
+	subscriber.mutex.Lock()
+	defer subscriber.mutex.Unlock()
+	return subscriber.failure(C.railbus_acknowledge_to(subscriber.handle, C.uint64_t(position), &subscriber.told))
+}
+
 // Release releases everything the subscriber has given out, and publishes its cursor at once: a durable subscription
-// resumes behind it. The events must not be used any more.
+// resumes behind it. The events must not be used any more. With Manual the cursor stays: see AcknowledgeTo.
 func (subscriber *Subscriber) Release() error {
 	subscriber.mutex.Lock()
 	defer subscriber.mutex.Unlock()
@@ -387,5 +410,7 @@ func (subscriber *Subscriber) Stats() (SubscriberStats, error) {
 	defer subscriber.mutex.Unlock()
 	stats := C.railbus_reader_stats{struct_size: C.sizeof_railbus_reader_stats}
 	err := subscriber.failure(C.railbus_reader_statistics(subscriber.handle, &stats, &subscriber.told))
-	return SubscriberStats{uint64(stats.events), uint64(stats.lost), uint64(stats.position)}, err
+	return SubscriberStats{
+		uint64(stats.events), uint64(stats.lost), uint64(stats.position), uint64(stats.acknowledged),
+	}, err
 }

@@ -165,6 +165,7 @@ def subscribe(keys: Keys, handles: ExitStack) -> str:
         name=keys.given.get("name"),
         durable=durable,
         lossy=keys.flag("lossy"),
+        manual=keys.flag("manual"),
         until_closed=until_closed,
         start=start if start in ("live", "oldest") else int(start),  # type: ignore[arg-type]
     )
@@ -190,6 +191,8 @@ def subscribe(keys: Keys, handles: ExitStack) -> str:
         tally.add_event(event)
         if slow_s:
             time.sleep(slow_s)
+    if keys.number("acknowledge"):
+        subscriber.acknowledge_to(subscriber.stats().position if keys.number("acknowledge") == 1 else tally.last)
     if durable:
         subscriber.release()
     return f"done {tally.words()} lost={lost}"
@@ -326,7 +329,7 @@ ROLES = {
     "publish": (publish, "events sizes start seed mode batch hold_claim attributes wait"),
     "subscribe": (
         subscribe,
-        "events mode batch stride name durable lossy until_closed start slow_us attributes",
+        "events mode batch stride name durable lossy manual acknowledge until_closed start slow_us attributes",
     ),
     "work": (work, "events mode batch name until_closed slow_us attributes retry refuse hold"),
     "attach": (attach, "as"),

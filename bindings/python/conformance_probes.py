@@ -67,6 +67,16 @@ def durable_in_use(place: Place) -> None:
         channel.subscriber(name="twice", durable=True)
 
 
+def acknowledges(manual: bool, position: int) -> Callable[[Place], None]:
+    def probe(place: Place) -> None:
+        channel = place.make("stream")
+        with channel.subscriber(manual=manual) as subscriber, channel.publisher() as publisher:
+            publisher.publish(EIGHT)
+            subscriber.acknowledge_to(position)
+
+    return probe
+
+
 def goes_through(kind: Kind, size: int | None) -> Callable[[Place], None]:
     def probe(place: Place) -> None:
         channel = place.make(kind)
@@ -260,6 +270,9 @@ PROBES: dict[str, Callable[[Place], object]] = {
     "durable_without_name": lambda place: place.make("stream").subscriber(durable=True),
     "durable_in_use": durable_in_use,
     "lossy_tap": lambda place: place.make("queue").subscriber(lossy=True),
+    "manual_lossy": lambda place: place.make("stream").subscriber(lossy=True, manual=True),
+    "acknowledge_beyond": acknowledges(True, 8),
+    "acknowledge_not_manual": acknowledges(False, 0),
     "start_not_retained": lambda place: place.make("stream").subscriber(start=2**40),
     "payload_empty": goes_through("topic", 0),
     "payload_max": goes_through("stream", None),

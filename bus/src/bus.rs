@@ -29,7 +29,7 @@ use crate::ring::anchor::POSITION_MAX;
 use crate::ring::levels::{IN_HAND_MAX, Rank};
 use crate::ring::peers::Side;
 use crate::ring::registry::{
-    DURABLE, LOSSY, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER, SEQUENCED,
+    DURABLE, LOSSY, MANUAL, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER, SEQUENCED,
 };
 use crate::ring::sequence::{Sequences, is_published};
 use crate::ring::slot_producer::SlotProducer;
@@ -342,6 +342,10 @@ pub struct SubscribeOptions {
     pub durable: bool,
     /// Whether to lose events, exactly reported, rather than ever hold a publisher back.
     pub lossy: bool,
+    /// Whether the cursor moves by [`Reader::acknowledge_to`] only: what was received and not acknowledged stays in the
+    /// ring, holds publishers back, and comes again to whoever resumes a durable subscription, after a kill and after an
+    /// orderly exit. For programs that handle many events before the first of them is done. Not for lossy readers.
+    pub manual: bool,
     /// Where to start; a durable subscription that exists resumes instead.
     pub start: Start,
     /// How to wait for events.
@@ -357,6 +361,7 @@ impl Default for SubscribeOptions {
             name: String::new(),
             durable: false,
             lossy: false,
+            manual: false,
             start: Start::Live,
             wait: Wait::default(),
             until_closed: false,
@@ -369,7 +374,13 @@ impl SubscribeOptions {
         if self.durable && (self.name.is_empty() || self.lossy) {
             return Err(Error::invalid("durable subscription", "it needs a name, and cannot be lossy"));
         }
-        let policy = role | if self.durable { DURABLE } else { 0 } | if self.lossy { LOSSY } else { 0 };
+        if self.manual && self.lossy {
+            let why = "what it has not acknowledged would have to stay in the ring: it cannot be lossy";
+            return Err(Error::invalid("subscription with manual acknowledgement", why));
+        }
+        let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
+        let flags = flag(self.durable, DURABLE) | flag(self.lossy, LOSSY) | flag(self.manual, MANUAL);
+        let policy = role | flags;
         Ok(Introduction { policy, name: self.name.clone() })
     }
 }
@@ -639,7 +650,7 @@ impl Channel {
         };
         Ok(joined.map(|()| {
             let inlet = StreamInlet { core, lossy: options.lossy };
-            Reader::new(inlet, member, options.wait, options.until_closed, live)
+            Reader::new(inlet, member, options, live)
         }))
     }
 
@@ -721,7 +732,7 @@ impl Channel {
         }
         let inlet = SlotInlet { core, lossy: options.lossy };
         let live = is_live(options, &member);
-        Ok(Ok(Reader::new(inlet, member, options.wait, options.until_closed, live)))
+        Ok(Ok(Reader::new(inlet, member, options, live)))
     }
 
     /// A worker of this queue.

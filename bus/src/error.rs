@@ -277,6 +277,41 @@ pub enum SendError {
     NotSequenced,
 }
 
+/// Why [`Reader::acknowledge_to`](crate::reader::Reader::acknowledge_to) acknowledged nothing. The cursor stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcknowledgeError {
+    /// The reader was not opened with manual acknowledgement.
+    #[error("this reader acknowledges by itself what it received: open it with manual acknowledgement")]
+    NotManual,
+    /// The position lies beyond what was received.
+    #[error("position {position} was not received: only what lies before {received} was")]
+    NotReceived {
+        /// The position.
+        position: u64,
+        /// That of the next event.
+        received: u64,
+    },
+    /// No event of the stream starts at the position.
+    #[error("no event starts at position {position}: give the position of an event, or of the reader")]
+    NoEvent {
+        /// The position.
+        position: u64,
+    },
+    /// The reader cannot be used any more: it was evicted, inherited over `fork`, or its channel is corrupt.
+    #[error(transparent)]
+    Reader(#[from] RecvError),
+}
+
+impl From<AcknowledgeError> for Error {
+    fn from(error: AcknowledgeError) -> Error {
+        match error {
+            AcknowledgeError::Reader(error) => error.into(),
+            error => Error::invalid("acknowledgement", error.to_string()),
+        }
+    }
+}
+
 /// Why there is no event. Small, because it is made on the hot path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

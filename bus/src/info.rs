@@ -209,6 +209,11 @@ pub struct Participant {
     pub durable: bool,
     /// Whether it loses events rather than hold producers back.
     pub lossy: bool,
+    /// Readers: whether the cursor moves only as far as it acknowledges.
+    pub manual: bool,
+    /// Readers with manual acknowledgement that live: how far the cursor is behind what it has received (bytes, or
+    /// events). The ring holds that for them. It follows lazily.
+    pub unacknowledged: Option<u64>,
     /// Readers: everything before this was read. A lossy reader keeps it to itself.
     pub cursor: Option<u64>,
     /// A stream's publisher: the next position it writes.
@@ -558,6 +563,7 @@ impl View<'_> {
         } else {
             (None, load(layout::EVENTS), load(layout::BYTES))
         };
+        let manual = side == Side::Consumers && policy & registry::MANUAL != 0;
         let rank = if role == ParticipantRole::Worker { Rank::of(policy) } else { Rank::default() };
         Some(Participant {
             side,
@@ -571,6 +577,10 @@ impl View<'_> {
             life,
             durable,
             lossy: policy & registry::LOSSY != 0,
+            manual,
+            unacknowledged: cursor
+                .filter(|_| manual && life == Life::Live)
+                .map(|cursor| load(layout::POSITION).min(positions.published).saturating_sub(cursor)),
             cursor,
             position,
             lag: cursor.map(|cursor| positions.published.saturating_sub(cursor)),

@@ -4,7 +4,7 @@ use crate::memory::Trusted;
 use crate::ring::frame;
 use crate::ring::peers::Peers;
 use crate::ring::slot_reader::{self, SlotReader};
-use crate::ring::stream_subscriber::{self, StreamSubscriber};
+use crate::ring::stream_subscriber::{self, JoinError, StreamSubscriber};
 
 /// Tickets that are stepped over at once: those of a batch.
 pub(crate) const ORPHANS_MAX: usize = 64;
@@ -47,12 +47,19 @@ pub trait Inlet {
     fn poll(&mut self) -> Found;
     /// The next event, in place, without releasing those before it.
     fn poll_held(&mut self) -> Found;
+    /// The next event, in place; the cursor stays where it is, whatever lies between.
+    fn poll_unreleased(&mut self) -> Found;
     /// The next event, copied.
     fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found;
     /// Whether the next event may be read in place.
     fn is_protected(&self) -> bool;
     /// Publishes the cursor. Returns whether it moved.
     fn acknowledge(&mut self) -> bool;
+    /// Publishes the cursor at `position`, which is not beyond what was polled, and where an event starts or the last one
+    /// ends. Returns whether it moved: it never moves back.
+    fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError>;
+    /// Where the published cursor stands.
+    fn acknowledged(&self) -> u64;
     /// The next position.
     fn position(&self) -> u64;
     /// Steps over an event whose publisher died before it was published.
@@ -106,6 +113,11 @@ impl Inlet for StreamInlet {
         self.found(poll)
     }
 
+    fn poll_unreleased(&mut self) -> Found {
+        let poll = self.core.poll_unreleased();
+        self.found(poll)
+    }
+
     fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found {
         let poll = self.core.poll_lossy(copy);
         self.found(poll)
@@ -119,6 +131,14 @@ impl Inlet for StreamInlet {
     #[inline(always)]
     fn acknowledge(&mut self) -> bool {
         !self.lossy && self.core.acknowledge()
+    }
+
+    fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError> {
+        self.core.acknowledge_to(position)
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.core.acknowledged()
     }
 
     fn position(&self) -> u64 {
@@ -181,6 +201,11 @@ impl Inlet for SlotInlet {
         self.found(poll)
     }
 
+    fn poll_unreleased(&mut self) -> Found {
+        let poll = self.core.poll_unreleased();
+        self.found(poll)
+    }
+
     fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found {
         let poll = self.core.poll_lossy(copy);
         self.found(poll)
@@ -194,6 +219,14 @@ impl Inlet for SlotInlet {
     #[inline(always)]
     fn acknowledge(&mut self) -> bool {
         !self.lossy && self.core.acknowledge()
+    }
+
+    fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError> {
+        self.core.acknowledge_to(position)
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.core.acknowledged()
     }
 
     fn position(&self) -> u64 {

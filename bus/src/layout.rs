@@ -148,7 +148,7 @@ fields! {
     ENTRY;
     CLAIM: 0, 8, "owner; janitor", "slot rings: the tickets its owner has announced (ticket << 16 | count), 0 for none";
     CURSOR: 8, 8, "owner; janitor", "readers: everything before this position was read; u64::MAX when it gates nobody";
-    POSITION: 16, 8, "owner", "stream publisher: the position that EVENTS and BYTES belong to; u64::MAX while they change";
+    POSITION: 16, 8, "owner", "stream publisher: the position that EVENTS and BYTES belong to; u64::MAX while they change; readers with manual acknowledgement: the next event, as far as it was told";
     EVENTS: 24, 8, "owner", "events published, or received";
     LOST: 32, 8, "owner", "readers: events lost to overrun; producers: events dropped";
     BLOCKED: 40, 8, "owner", "producers: how often there was no room";

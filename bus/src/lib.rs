@@ -83,7 +83,7 @@ pub use bus::{
     TopicSubscriber, WorkOptions,
 };
 pub use channel::{ChannelName, ChannelOptions, Kind, Overflow, Owner, Permissions};
-pub use error::{Error, RecvError, Result, SendError};
+pub use error::{AcknowledgeError, Error, RecvError, Result, SendError};
 pub use event::{Attributes, Event, Origin, Sequence, TraceContext, key_of};
 pub use journal::{
     Checkpoint, FollowOptions, Followed, Follower, Journal, JournalPositions, JournalState, Recorder,

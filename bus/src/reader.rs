@@ -6,13 +6,17 @@
 //!
 //! The cursor that others see follows lazily. A durable subscription that is killed therefore sees again the
 //! events since its cursor was last published: at least once. [`Reader::acknowledge`] publishes it at once.
+//!
+//! A reader that was opened with [`SubscribeOptions::manual`] says itself how far it is done (`reader/manual.rs`).
 
 mod batch;
+mod manual;
 
 use std::time::Duration;
 
 use self::batch::Held;
 use crate::bridge::Watch;
+use crate::bus::SubscribeOptions;
 use crate::error::{BLIND, RecvError};
 use crate::event::{Event, Located};
 use crate::inlet::{Found, Inlet};
@@ -55,15 +59,18 @@ pub struct Reader<R: Inlet> {
     /// Whether dropping it, or finding nothing, leaves the cursor where it is, because what was received last may not
     /// have been kept.
     keeps_unacknowledged: bool,
+    /// Whether only [`Reader::acknowledge_to`] moves the cursor; it keeps what is unacknowledged, too.
+    manual: bool,
 }
 
 impl<R: Inlet> Reader<R> {
     /// `live` says that it joined behind everything published so far.
-    pub(crate) fn new(ring: R, member: Member, wait: Wait, until_closed: bool, live: bool) -> Reader<R> {
+    pub(crate) fn new(ring: R, member: Member, options: &SubscribeOptions, live: bool) -> Reader<R> {
+        let SubscribeOptions { wait, until_closed, manual, .. } = *options;
         let ever = member.others_ever();
         let is_alone = || member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) != Some(true);
         let publishers_before = (until_closed && live && is_alone()).then_some(ever);
-        Reader {
+        let reader = Reader {
             ring,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
             wait,
@@ -77,9 +84,14 @@ impl<R: Inlet> Reader<R> {
             pace: Pace::default(),
             idle: Idle::default(),
             latency: Recorder::open(&member, false),
-            keeps_unacknowledged: false,
+            keeps_unacknowledged: manual,
+            manual,
             member,
+        };
+        if manual {
+            reader.tell_unacknowledged();
         }
+        reader
     }
 
     /// The next event, if there is one. Never blocks, and makes no system call but for waking a producer that
@@ -174,10 +186,12 @@ impl<R: Inlet> Reader<R> {
     }
 
     /// Publishes the cursor at once: everything received so far is released, and a durable subscription resumes
-    /// behind it.
+    /// behind it. With manual acknowledgement the cursor stays: [`Self::acknowledge_to`] moves it.
     pub fn acknowledge(&mut self) {
         if !self.member.is_forked() {
-            self.release();
+            if !self.manual {
+                self.release();
+            }
             self.tell();
         }
     }
@@ -260,7 +274,7 @@ impl<R: Inlet> Reader<R> {
         if !self.ring.is_protected() {
             return self.poll_copy();
         }
-        let found = self.ring.poll();
+        let found = if self.manual { self.ring.poll_unreleased() } else { self.ring.poll() };
         self.receive(found)
     }
 
@@ -358,6 +372,9 @@ impl<R: Inlet> Reader<R> {
     fn tell(&mut self) {
         self.told = self.tally.events;
         self.member.note_tally(self.tally);
+        if self.manual {
+            self.tell_unacknowledged();
+        }
     }
 
     fn wake(&mut self) {
@@ -434,7 +451,7 @@ impl<R: Inlet> Reader<R> {
 
 impl<R: Inlet> Drop for Reader<R> {
     fn drop(&mut self) {
-        if self.keeps_unacknowledged {
+        if self.keeps_unacknowledged && !self.manual {
             return;
         }
         // What was handed out has been looked at. A producer that waits for more than this finds out that its

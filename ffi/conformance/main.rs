@@ -144,7 +144,9 @@ fn main() {
     let allowed = match role.as_str() {
         "create" => "kind capacity slots slot_bytes stamp max_attempts overflow first_position",
         "publish" => "events sizes start seed mode batch hold_claim attributes wait",
-        "subscribe" => "events mode batch stride name durable lossy until_closed start slow_us attributes",
+        "subscribe" => {
+            "events mode batch stride name durable lossy manual acknowledge until_closed start slow_us attributes"
+        }
         "work" => "events mode batch name until_closed slow_us attributes retry refuse hold",
         "attach" => "as",
         "inspect" | "probe" => "",

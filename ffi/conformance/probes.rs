@@ -80,6 +80,17 @@ impl Probe {
                 Ok(channel.subscriber(&options).map(drop)?)
             }
             "lossy_tap" => self.read(Kind::Queue, SubscribeOptions { lossy: true, ..stream() }),
+            "manual_lossy" => {
+                self.read(Kind::Stream, SubscribeOptions { lossy: true, manual: true, ..stream() })
+            }
+            "acknowledge_beyond" | "acknowledge_not_manual" => {
+                let channel = self.make(Kind::Stream)?;
+                let is_manual = probe == "acknowledge_beyond";
+                let mut reader = channel.subscriber(&SubscribeOptions { manual: is_manual, ..stream() })?;
+                channel.publisher(&SendOptions::default())?.try_publish(ONE)?;
+                let position = if is_manual { 8 } else { 0 };
+                Ok(reader.acknowledge_to(position).map_err(railbus::Error::from)?)
+            }
             "start_not_retained" => {
                 self.read(Kind::Stream, SubscribeOptions { start: Start::Position(1 << 40), ..stream() })
             }

@@ -113,6 +113,7 @@ pub(crate) fn subscribe(arguments: &Arguments) -> Result<(), Failed> {
         name: arguments.text("name", ""),
         durable: arguments.flag("durable"),
         lossy: arguments.flag("lossy"),
+        manual: arguments.flag("manual"),
         until_closed: arguments.flag("until_closed"),
         start: match arguments.text("start", "live").as_str() {
             "live" => Start::Live,
@@ -138,6 +139,12 @@ pub(crate) fn subscribe(arguments: &Arguments) -> Result<(), Failed> {
             Err(Failed("CLOSED", _)) => break,
             received => received?,
         }
+    }
+    let acknowledge = arguments.number("acknowledge", 0);
+    if acknowledge != 0 {
+        let end = each!(&any, reader => reader.position());
+        let position = if acknowledge == 1 { end } else { receiving.tally.last };
+        each!(&mut any, reader => reader.acknowledge_to(position)).map_err(railbus::Error::from)?;
     }
     if options.durable {
         each!(&mut any, reader => reader.acknowledge());

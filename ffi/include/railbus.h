@@ -443,6 +443,13 @@
 #define RAILBUS_UNTIL_CLOSED 4
 
 /**
+ * Reader option: the cursor moves by `railbus_acknowledge_to` only. What was received and not acknowledged stays in the
+ * ring, holds publishers back, and comes again to whoever resumes a durable subscription. Not with `RAILBUS_LOSSY`, and not
+ * for readers that follow the journal.
+ */
+#define RAILBUS_MANUAL 8
+
+/**
  * Start: behind everything published so far. The default.
  */
 #define RAILBUS_START_LIVE 0
@@ -1198,7 +1205,7 @@ typedef struct railbus_reader_options {
      */
     uint32_t struct_size;
     /**
-     * `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_UNTIL_CLOSED`, or-ed together.
+     * `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_UNTIL_CLOSED`, `RAILBUS_MANUAL`, or-ed together.
      */
     uint32_t flags;
     /**
@@ -1261,9 +1268,13 @@ typedef struct railbus_reader_stats {
      */
     uint64_t lost;
     /**
-     * The position of the next event.
+     * The position of the next event that this reader will give out.
      */
     uint64_t position;
+    /**
+     * Everything before this position was acknowledged. `RAILBUS_NONE` for a reader that follows the journal.
+     */
+    uint64_t acknowledged;
 } railbus_reader_stats;
 
 /**
@@ -1497,7 +1508,7 @@ typedef struct railbus_participant {
      */
     uint32_t life;
     /**
-     * `RAILBUS_DURABLE` and `RAILBUS_LOSSY`, or-ed together.
+     * `RAILBUS_DURABLE`, `RAILBUS_LOSSY` and `RAILBUS_MANUAL`, or-ed together.
      */
     uint32_t flags;
     /**
@@ -2108,10 +2119,27 @@ int32_t railbus_receive(struct railbus_reader *reader,
 
 /**
  * Releases everything this reader has given out, and publishes its cursor at once: a durable subscription resumes
- * behind it. Payloads must not be read any more.
+ * behind it. Payloads must not be read any more. With `RAILBUS_MANUAL` the cursor stays: see `railbus_acknowledge_to`.
  */
 int32_t railbus_release(struct railbus_reader *reader,
                         struct railbus_error *error);
+
+/**
+ * Acknowledges everything before `position`, for a reader that was opened with `RAILBUS_MANUAL`: it is released, a durable
+ * subscription resumes there, exactly, whatever happens to this process next, and a publisher that waits for the room
+ * is woken. Never blocks.
+ *
+ * `position` is that of the first event that is *not* done: the one of a `railbus_event` that was received, or
+ * `position` of `railbus_reader_statistics` when all that was received is done. Acknowledging the same again, or less,
+ * changes nothing. Payloads before `position` must not be read any more; those behind it stay as they are.
+ *
+ * Returns `RAILBUS_INVALID` when the position lies beyond what was received, when no event starts there, and for a
+ * reader that was not opened with `RAILBUS_MANUAL`; `RAILBUS_EVICTED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`. Nothing is
+ * acknowledged then.
+ */
+int32_t railbus_acknowledge_to(struct railbus_reader *reader,
+                               uint64_t position,
+                               struct railbus_error *error);
 
 /**
  * Fills `stats` with what this reader has done. No system call; releases nothing.
@@ -2499,7 +2527,7 @@ int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
     {sizeof(railbus_reader_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0, 0, 0, 0, 0}
 
 #define RAILBUS_READER_STATS_INIT \
-    {sizeof(railbus_reader_stats), 0, 0, 0, 0}
+    {sizeof(railbus_reader_stats), 0, 0, 0, 0, 0}
 
 #define RAILBUS_STRIDED_INIT \
     {sizeof(railbus_strided), 0, NULL, 0, 0, NULL, NULL, NULL, NULL}
@@ -2662,12 +2690,13 @@ RAILBUS_ASSERT(reader_options_position, offsetof(railbus_reader_options, positio
 RAILBUS_ASSERT(reader_options_time_ns, offsetof(railbus_reader_options, time_ns) == 48);
 RAILBUS_ASSERT(reader_options_follow, offsetof(railbus_reader_options, follow) == 56);
 RAILBUS_ASSERT(reader_options_reserved, offsetof(railbus_reader_options, reserved) == 60);
-RAILBUS_ASSERT(reader_stats, sizeof(railbus_reader_stats) == 32);
+RAILBUS_ASSERT(reader_stats, sizeof(railbus_reader_stats) == 40);
 RAILBUS_ASSERT(reader_stats_struct_size, offsetof(railbus_reader_stats, struct_size) == 0);
 RAILBUS_ASSERT(reader_stats_reserved, offsetof(railbus_reader_stats, reserved) == 4);
 RAILBUS_ASSERT(reader_stats_events, offsetof(railbus_reader_stats, events) == 8);
 RAILBUS_ASSERT(reader_stats_lost, offsetof(railbus_reader_stats, lost) == 16);
 RAILBUS_ASSERT(reader_stats_position, offsetof(railbus_reader_stats, position) == 24);
+RAILBUS_ASSERT(reader_stats_acknowledged, offsetof(railbus_reader_stats, acknowledged) == 32);
 RAILBUS_ASSERT(strided, sizeof(railbus_strided) == 64);
 RAILBUS_ASSERT(strided_struct_size, offsetof(railbus_strided, struct_size) == 0);
 RAILBUS_ASSERT(strided_reserved, offsetof(railbus_strided, reserved) == 4);

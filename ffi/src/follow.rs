@@ -6,6 +6,7 @@ use railbus::journal::{Behind, FollowOptions, Followed, Follower, Seek};
 use railbus::os::fork::ForkGuard;
 use railbus::{Channel, Event, RecvError, SubscribeOptions};
 
+use crate::info::RAILBUS_NONE;
 use crate::reader::{
     RAILBUS_START_LIVE, RAILBUS_START_OLDEST, RAILBUS_START_POSITION, RAILBUS_START_TIME,
     railbus_reader_options,
@@ -72,6 +73,12 @@ impl Following {
             return Err(Failure::invalid(
                 "a reader that follows the journal is not RAILBUS_LOSSY: RAILBUS_FOLLOW_READ_JOURNAL holds nobody, and \
                  loses nothing",
+            ));
+        }
+        if options.manual {
+            return Err(Failure::invalid(
+                "a reader that follows the journal is not RAILBUS_MANUAL: keep its position in a checkpoint, which a \
+                 restart begins from",
             ));
         }
         let options = FollowOptions {
@@ -141,6 +148,11 @@ impl Following {
 
     pub(crate) fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Its cursor is nobody's to see.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        RAILBUS_NONE
     }
 
     pub(crate) fn position(&self) -> u64 {

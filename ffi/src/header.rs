@@ -158,7 +158,7 @@ fn layouts() -> Vec<Layout> {
         railbus_reader_options {
             struct_size, flags, name, name_bytes, wait, start, spin_ns, position, time_ns, follow, reserved,
         }
-        railbus_reader_stats { struct_size, reserved, events, lost, position }
+        railbus_reader_stats { struct_size, reserved, events, lost, position, acknowledged }
         railbus_strided {
             struct_size, reserved, payloads, stride_bytes, events_max, lengths, positions, type_ids, published_ns,
         }

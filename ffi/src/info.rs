@@ -99,7 +99,7 @@ pub struct railbus_participant {
     pub role: u32,
     /// `RAILBUS_LIVE`, `RAILBUS_DEAD`, `RAILBUS_HELD` or `RAILBUS_LIFE_EVICTED`.
     pub life: u32,
-    /// `RAILBUS_DURABLE` and `RAILBUS_LOSSY`, or-ed together.
+    /// `RAILBUS_DURABLE`, `RAILBUS_LOSSY` and `RAILBUS_MANUAL`, or-ed together.
     pub flags: u32,
     /// Its process.
     pub pid: u32,
@@ -223,7 +223,8 @@ fn of(one: &Participant) -> railbus_participant {
             Life::Evicted => RAILBUS_LIFE_EVICTED,
         },
         flags: if one.durable { crate::reader::RAILBUS_DURABLE } else { 0 }
-            | if one.lossy { crate::reader::RAILBUS_LOSSY } else { 0 },
+            | if one.lossy { crate::reader::RAILBUS_LOSSY } else { 0 }
+            | if one.manual { crate::reader::RAILBUS_MANUAL } else { 0 },
         pid: one.pid,
         tid: one.tid,
         reserved: 0,

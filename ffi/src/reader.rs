@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use railbus::inlet::Inlet;
 use railbus::reader::Reader;
-use railbus::{Event, Kind, RecvError, Start, SubscribeOptions, Subscriber, TopicSubscriber, Watch};
+use railbus::{
+    AcknowledgeError, Event, Kind, RecvError, Start, SubscribeOptions, Subscriber, TopicSubscriber, Watch,
+};
 
 use crate::bus::out;
 use crate::channel::{channel, railbus_channel};
@@ -26,6 +28,11 @@ pub const RAILBUS_LOSSY: u32 = 2;
 /// Reader and worker option: receiving ends with `RAILBUS_CLOSED` when the last publisher has left and everything was
 /// read (done, for a worker).
 pub const RAILBUS_UNTIL_CLOSED: u32 = 4;
+
+/// Reader option: the cursor moves by `railbus_acknowledge_to` only. What was received and not acknowledged stays in the
+/// ring, holds publishers back, and comes again to whoever resumes a durable subscription. Not with `RAILBUS_LOSSY`, and not
+/// for readers that follow the journal.
+pub const RAILBUS_MANUAL: u32 = 8;
 
 /// Start: behind everything published so far. The default.
 pub const RAILBUS_START_LIVE: u32 = 0;
@@ -91,7 +98,7 @@ pub(crate) use with_reader;
 pub struct railbus_reader_options {
     /// Size of this struct in bytes.
     pub struct_size: u32,
-    /// `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_UNTIL_CLOSED`, or-ed together.
+    /// `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_UNTIL_CLOSED`, `RAILBUS_MANUAL`, or-ed together.
     pub flags: u32,
     /// A name, at most 64 bytes: for observers, or the identity of a durable subscription; may be NULL.
     pub name: *const c_char,
@@ -126,8 +133,10 @@ pub struct railbus_reader_stats {
     pub events: u64,
     /// Events lost by this handle to overrun.
     pub lost: u64,
-    /// The position of the next event.
+    /// The position of the next event that this reader will give out.
     pub position: u64,
+    /// Everything before this position was acknowledged. `RAILBUS_NONE` for a reader that follows the journal.
+    pub acknowledged: u64,
 }
 
 sized!(railbus_reader_options, railbus_reader_stats);
@@ -156,7 +165,7 @@ pub unsafe extern "C" fn railbus_reader_open(
         // SAFETY: by the contract of the header.
         let channel = unsafe { self::channel(channel) }?;
         let given = sized::read(options)?;
-        let known = RAILBUS_DURABLE | RAILBUS_LOSSY | RAILBUS_UNTIL_CLOSED;
+        let known = RAILBUS_DURABLE | RAILBUS_LOSSY | RAILBUS_UNTIL_CLOSED | RAILBUS_MANUAL;
         if given.flags & !known != 0 {
             return Err(Failure::invalid(format!(
                 "reader options {:#x}: unknown ones among them",
@@ -168,6 +177,7 @@ pub unsafe extern "C" fn railbus_reader_open(
             name: unsafe { text("the reader's name", given.name, given.name_bytes) }?.to_owned(),
             durable: given.flags & RAILBUS_DURABLE != 0,
             lossy: given.flags & RAILBUS_LOSSY != 0,
+            manual: given.flags & RAILBUS_MANUAL != 0,
             start: match given.start {
                 _ if given.follow != RAILBUS_FOLLOW_NOT => Start::Live,
                 RAILBUS_START_LIVE => Start::Live,
@@ -304,7 +314,7 @@ impl Source for Box<Following> {
 }
 
 /// Releases everything this reader has given out, and publishes its cursor at once: a durable subscription resumes
-/// behind it. Payloads must not be read any more.
+/// behind it. Payloads must not be read any more. With `RAILBUS_MANUAL` the cursor stays: see `railbus_acknowledge_to`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_release(reader: *mut railbus_reader, error: *mut railbus_error) -> i32 {
     let handle = reader.cast::<Shell<ReaderBody>>();
@@ -327,6 +337,42 @@ pub unsafe extern "C" fn railbus_release(reader: *mut railbus_reader, error: *mu
     unsafe { shell::on(handle, error, release) }
 }
 
+/// Acknowledges everything before `position`, for a reader that was opened with `RAILBUS_MANUAL`: it is released, a durable
+/// subscription resumes there, exactly, whatever happens to this process next, and a publisher that waits for the room
+/// is woken. Never blocks.
+///
+/// `position` is that of the first event that is *not* done: the one of a `railbus_event` that was received, or
+/// `position` of `railbus_reader_statistics` when all that was received is done. Acknowledging the same again, or less,
+/// changes nothing. Payloads before `position` must not be read any more; those behind it stay as they are.
+///
+/// Returns `RAILBUS_INVALID` when the position lies beyond what was received, when no event starts there, and for a
+/// reader that was not opened with `RAILBUS_MANUAL`; `RAILBUS_EVICTED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`. Nothing is
+/// acknowledged then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_acknowledge_to(
+    reader: *mut railbus_reader,
+    position: u64,
+    error: *mut railbus_error,
+) -> i32 {
+    let handle = reader.cast::<Shell<ReaderBody>>();
+    guarded(error, || {
+        // SAFETY: by the contract of the header.
+        let body = unsafe { open_body(handle) }?;
+        if let Some(Pending::Event(waiting)) = &body.pending
+            && position > waiting.position
+        {
+            // It was found, but did not fit where the caller wanted it.
+            let received = waiting.position;
+            return Err(AcknowledgeError::NotReceived { position, received }.into());
+        }
+        match &mut body.reader {
+            AnyReader::Stream(reader) => Ok(reader.acknowledge_to(position)?),
+            AnyReader::Slots(reader) => Ok(reader.acknowledge_to(position)?),
+            AnyReader::Following(_) => Err(AcknowledgeError::NotManual.into()),
+        }
+    })
+}
+
 /// Fills `stats` with what this reader has done. No system call; releases nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_reader_statistics(
@@ -338,12 +384,18 @@ pub unsafe extern "C" fn railbus_reader_statistics(
     guarded(error, || {
         // SAFETY: by the contract of the header.
         let body = unsafe { open_body(handle) }?;
+        // An event that did not fit where the caller wanted it is given out next.
+        let waiting = match &body.pending {
+            Some(Pending::Event(event)) => Some(event.position),
+            _ => None,
+        };
         let filled = with_reader!(&body.reader, reader => railbus_reader_stats {
             struct_size: 0,
             reserved: 0,
             events: reader.events(),
             lost: reader.lost(),
-            position: reader.position(),
+            position: waiting.unwrap_or_else(|| reader.position()),
+            acknowledged: reader.acknowledged(),
         });
         sized::write(stats, &filled)
     })
@@ -367,11 +419,11 @@ pub(crate) unsafe fn watch(reader: *const railbus_reader) -> Result<Watch, Failu
 
 /// # Safety
 /// As for [`shell::ready`].
-unsafe fn open_body<'a>(handle: *mut Shell<ReaderBody>) -> Result<&'a ReaderBody, Failure> {
+unsafe fn open_body<'a>(handle: *mut Shell<ReaderBody>) -> Result<&'a mut ReaderBody, Failure> {
     // SAFETY: by the contract.
     match unsafe { shell::in_state(handle, READY).or_else(|| shell::in_state(handle, PENDING)) } {
         // SAFETY: as above.
-        Some(body) => Ok(unsafe { &*body }),
+        Some(body) => Ok(unsafe { &mut *body }),
         // SAFETY: as above.
         None => Err(unsafe { shell::refusal(handle) }),
     }

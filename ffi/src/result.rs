@@ -6,7 +6,7 @@
 
 use std::ffi::c_char;
 
-use railbus::{Error, RecvError, SendError};
+use railbus::{AcknowledgeError, Error, RecvError, SendError};
 
 /// Success.
 pub const RAILBUS_OK: i32 = 0;
@@ -183,6 +183,15 @@ impl From<SendError> for Failure {
             _ => RAILBUS_IO,
         };
         Failure::new(code, error.to_string())
+    }
+}
+
+impl From<AcknowledgeError> for Failure {
+    fn from(error: AcknowledgeError) -> Failure {
+        match error {
+            AcknowledgeError::Reader(error) => error.into(),
+            error => Failure::invalid(error.to_string()),
+        }
     }
 }
 

@@ -152,6 +152,37 @@ fn a_durable_subscription_goes_from_language_to_language() {
 }
 
 #[test]
+fn what_was_not_acknowledged_comes_again_in_every_language() {
+    for kind in [Kind::Stream, Kind::Topic] {
+        let place = Place::new();
+        for (one, other) in pairs() {
+            let name = format!("{kind}-{}-{}", one.name, other.name);
+            place.make(&name, &small(kind));
+            let manual = |events, acknowledge, mode| {
+                let how = [("events", events), ("acknowledge", acknowledge), ("mode", mode)];
+                [&how[..], &[("durable", "1"), ("manual", "1"), ("name", "ops")]].concat()
+            };
+            let mut first = place.start(one, "subscribe", &name, &manual("30", "0", "receive")).ready();
+            let mut publisher = place.start(other, "publish", &name, &[("events", "40")]).ready();
+            publisher.says("done");
+            first.says("done").expect(&[("events", 30), ("sum", eights(0..30).sum)]);
+            first.kill();
+            // Nothing was acknowledged. An orderly exit acknowledges nothing more than this one says.
+            let mut second = place.start(other, "subscribe", &name, &manual("12", "2", "batch")).ready();
+            second.says("done").expect(&[("events", 12), ("digest", eights(0..12).digest as u64)]);
+            second.finish();
+            let mut third = place.start(one, "subscribe", &name, &manual("20", "1", "view")).ready();
+            third.says("done").expect(&[("events", 20), ("digest", eights(11..31).digest as u64)]);
+            third.kill();
+            let mut last = place.start(other, "subscribe", &name, &manual("9", "0", "into")).ready();
+            last.says("done").expect(&[("events", 9), ("digest", eights(31..40).digest as u64)]);
+            last.finish();
+            publisher.finish();
+        }
+    }
+}
+
+#[test]
 fn receiving_ends_when_the_last_publisher_leaves() {
     for kind in KINDS {
         let place = Place::new();

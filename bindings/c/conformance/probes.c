@@ -182,6 +182,22 @@ static int32_t lossy_tap(void) {
     return read_with(RAILBUS_LOSSY, NULL, &reader);
 }
 
+static int32_t manual_lossy(void) {
+    make(RAILBUS_STREAM);
+    return read_with(RAILBUS_LOSSY | RAILBUS_MANUAL, NULL, &reader);
+}
+
+static int32_t acknowledge(uint32_t flags, uint64_t position) {
+    send_to(RAILBUS_STREAM);
+    must(read_with(flags, NULL, &reader), &error, "open a reader");
+    must(publish_one(0), &error, "publish");
+    return railbus_acknowledge_to(reader, position, &error);
+}
+
+static int32_t acknowledge_beyond(void) { return acknowledge(RAILBUS_MANUAL, 8); }
+
+static int32_t acknowledge_not_manual(void) { return acknowledge(0, 0); }
+
 static int32_t start_not_retained(void) {
     railbus_reader_options options = RAILBUS_READER_OPTIONS_INIT;
     make(RAILBUS_STREAM);
@@ -401,6 +417,8 @@ static const struct {
     PROBE(slots_of_stream),  PROBE(worker_of_stream),
     PROBE(second_publisher), PROBE(durable_without_name),
     PROBE(durable_in_use),   PROBE(lossy_tap),
+    PROBE(manual_lossy),     PROBE(acknowledge_beyond),
+    PROBE(acknowledge_not_manual),
     PROBE(start_not_retained), PROBE(payload_empty),
     PROBE(payload_max),      PROBE(too_long),
     PROBE(claim_too_long),   PROBE(empty),

@@ -91,7 +91,7 @@ static railbus_reader_options options(void) {
     const char *start = argument("start", "live");
     options.name = argument("name", NULL);
     options.flags = (number("durable", 0) ? RAILBUS_DURABLE : 0) | (number("lossy", 0) ? RAILBUS_LOSSY : 0) |
-        (number("until_closed", 0) ? RAILBUS_UNTIL_CLOSED : 0);
+        (number("until_closed", 0) ? RAILBUS_UNTIL_CLOSED : 0) | (number("manual", 0) ? RAILBUS_MANUAL : 0);
     if (strcmp(start, "oldest") == 0) {
         options.start = RAILBUS_START_OLDEST;
     } else if (strcmp(start, "live") != 0) {
@@ -102,7 +102,8 @@ static railbus_reader_options options(void) {
 }
 
 int role_subscribe(void) {
-    allow_keys(" bus channel events mode batch stride name durable lossy until_closed start slow_us attributes ");
+    allow_keys(" bus channel events mode batch stride name durable lossy manual acknowledge until_closed start "
+               "slow_us attributes ");
     railbus_bus *bus = open_bus();
     railbus_channel *channel = attach(bus);
     railbus_reader_options how = options();
@@ -139,6 +140,12 @@ int role_subscribe(void) {
             is_open = by_descriptor(bridge, descriptor);
         else
             return 2;
+    }
+    if (number("acknowledge", 0) != 0) {
+        railbus_reader_stats stats = {.struct_size = sizeof stats};
+        must(railbus_reader_statistics(reader, &stats, &error), &error, "statistics");
+        uint64_t position = number("acknowledge", 0) == 1 ? stats.position : all.last;
+        must(railbus_acknowledge_to(reader, position, &error), &error, "acknowledge");
     }
     if (number("durable", 0))
         must(railbus_release(reader, &error), &error, "release");

@@ -56,7 +56,7 @@ type role struct {
 var roles = map[string]role{
 	"create":    {"kind capacity slots slot_bytes stamp max_attempts overflow first_position", playCreate},
 	"publish":   {"events sizes start seed mode batch hold_claim attributes wait", playPublish},
-	"subscribe": {"events mode batch stride name durable lossy until_closed start slow_us attributes", playSubscribe},
+	"subscribe": {"events mode batch stride name durable lossy manual acknowledge until_closed start slow_us attributes", playSubscribe},
 	"work":      {"events mode batch name until_closed slow_us attributes retry refuse hold", playWork},
 	"attach":    {"as", playAttach},
 	"inspect":   {"", playInspect},

@@ -68,6 +68,14 @@ func (probe *probing) worker() *railbus.Worker {
 	return worker
 }
 
+// acknowledge acknowledges to a position, with one event that was published and not received.
+func (probe *probing) acknowledge(manual bool, position uint64) error {
+	probe.make(railbus.Stream)
+	reader := probe.reader(railbus.SubscriberOptions{Manual: manual})
+	must(probe.sender().TryPublish(eight))
+	return reader.AcknowledgeTo(position)
+}
+
 // attach attaches to a channel that cannot be.
 func (probe *probing) attach(name string) error {
 	_, err := probe.bus.Attach(name)
@@ -171,6 +179,13 @@ var probes = map[string]func(*probing) error{
 		_, err := probe.channel.Tap(railbus.SubscriberOptions{Lossy: true})
 		return err
 	},
+	"manual_lossy": func(probe *probing) error {
+		probe.make(railbus.Stream)
+		_, err := probe.channel.Subscriber(railbus.SubscriberOptions{Lossy: true, Manual: true})
+		return err
+	},
+	"acknowledge_beyond":     func(probe *probing) error { return probe.acknowledge(true, 8) },
+	"acknowledge_not_manual": func(probe *probing) error { return probe.acknowledge(false, 0) },
 	"start_not_retained": func(probe *probing) error {
 		probe.make(railbus.Stream)
 		_, err := probe.channel.Subscriber(railbus.SubscriberOptions{Start: railbus.At(1 << 40)})

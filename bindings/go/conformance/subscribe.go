@@ -15,6 +15,7 @@ func readerOptions(given arguments) (options railbus.SubscriberOptions, err erro
 	options.Name = given["name"]
 	options.Durable = given.flag("durable")
 	options.Lossy = given.flag("lossy")
+	options.Manual = given.flag("manual")
 	options.UntilClosed = given.flag("until_closed")
 	switch start := given.text("start", "live"); start {
 	case "live":
@@ -128,6 +129,19 @@ func playSubscribe(given arguments) error {
 			return err
 		}
 		time.Sleep(slow)
+	}
+	if how := given.number("acknowledge", 0); how != 0 {
+		stats, err := reader.Stats()
+		if err != nil {
+			return err
+		}
+		position := stats.Position
+		if how == 2 {
+			position = tally.last
+		}
+		if err := reader.AcknowledgeTo(position); err != nil {
+			return err
+		}
 	}
 	if options.Durable {
 		if err := reader.Release(); err != nil {

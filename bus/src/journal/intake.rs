@@ -83,7 +83,7 @@ impl Intake {
             lossy,
             start,
             wait: Wait::Spin,
-            until_closed: false,
+            ..SubscribeOptions::default()
         };
         let open = |start| -> Result<Ring> {
             let options = options(start);

@@ -472,6 +472,7 @@ impl Follower {
             start,
             wait: self.options.wait,
             until_closed: self.options.until_closed,
+            ..SubscribeOptions::default()
         };
         Ok(match self.channel.header().kind {
             Kind::Stream => self.channel.try_subscriber(&options)?.map(Ring::Stream),

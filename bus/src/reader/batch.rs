@@ -9,7 +9,8 @@ use crate::reader::Reader;
 use crate::ring::frame;
 
 impl<R: Inlet> Reader<R> {
-    /// Up to `most` events that are there now, held together: all are released when the batch is dropped. A lossy
+    /// Up to `most` events that are there now, held together: all are released when the batch is dropped (with manual
+    /// acknowledgement they stay, as always). A lossy
     /// reader, which reads copies, gets one at a time. Never blocks.
     ///
     /// What interrupts a batch (a loss, corruption) is reported by the next call.
@@ -60,7 +61,8 @@ impl<R: Inlet> Reader<R> {
             if self.hold_easily(most - self.held.count) {
                 continue;
             }
-            let Found::Event { position, header, body_offset } = self.ring.poll_held() else { break };
+            let found = if self.manual { self.ring.poll_unreleased() } else { self.ring.poll_held() };
+            let Found::Event { position, header, body_offset } = found else { break };
             if !self.member.stands() {
                 break; // The next call says so, as in `receive`.
             }

@@ -50,6 +50,8 @@ pub const DURABLE: u64 = 1 << 8;
 pub const LOSSY: u64 = 1 << 9;
 /// Policy bit: a producer whose name numbers its events; one owner at a time.
 pub const SEQUENCED: u64 = 1 << 10;
+/// Policy bit: a reader whose cursor moves only as far as it says.
+pub const MANUAL: u64 = 1 << 11;
 /// Policy, low byte: publisher or producer.
 pub const ROLE_PRODUCER: u64 = 1;
 /// Policy, low byte: subscriber.

@@ -279,6 +279,31 @@ impl<M: Memory> SlotReader<M> {
         behind
     }
 
+    /// Publishes the cursor at `position`, not beyond what was polled. One that lies before the cursor changes nothing.
+    /// Returns whether the cursor moved.
+    pub fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError> {
+        if position > self.position {
+            return Err(JoinError::Beyond(self.position));
+        }
+        let moves = position > self.published;
+        if moves {
+            self.store_cursor(position);
+        }
+        Ok(moves)
+    }
+
+    /// What the cursor word says: everything before it was acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.published
+    }
+
+    /// As [`Self::poll`]; but no event is released, and the cursor stays.
+    pub fn poll_unreleased(&mut self) -> Poll {
+        let polled = self.poll_held();
+        self.easy_until = self.position.saturating_add(self.slots.count / 8);
+        polled
+    }
+
     /// Whether the cursor word lags behind what was polled.
     #[inline(always)]
     pub fn is_behind(&self) -> bool {

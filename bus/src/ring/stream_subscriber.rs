@@ -385,6 +385,41 @@ impl<M: Memory> StreamSubscriber<M> {
         behind
     }
 
+    /// Publishes the cursor at `position`, where an event that was polled starts, or the last one ends. One that lies
+    /// before the cursor changes nothing. Returns whether the cursor moved.
+    ///
+    /// Walks along the headers from the cursor on, to see that an event starts there: a cursor elsewhere would make
+    /// its successor read payload as headers.
+    pub fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError> {
+        if position > self.place.position {
+            return Err(JoinError::Beyond(self.place.position));
+        }
+        if position <= self.published {
+            return Ok(false);
+        }
+        if position < self.place.position {
+            let from = Place { position: self.published, count: 0 };
+            let end = walk(&self.data, self.capacity, from, Some(position)).ok_or(JoinError::Corrupt)?;
+            if end.position != position {
+                return Err(JoinError::NoBoundary);
+            }
+        }
+        self.store_cursor(position);
+        Ok(true)
+    }
+
+    /// What the cursor word says: everything before it was acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.published
+    }
+
+    /// As [`Self::poll`]; but no event is released, and the cursor stays.
+    pub fn poll_unreleased(&mut self) -> Poll {
+        let polled = self.poll_held();
+        self.renew_easy_until(self.place.position);
+        polled
+    }
+
     /// Whether the cursor word lags behind what was polled.
     #[inline(always)]
     pub fn is_behind(&self) -> bool {

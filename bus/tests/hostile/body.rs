@@ -348,7 +348,9 @@ fn subscribe(dice: &mut Dice<'_>, wait: Wait) -> SubscribeOptions {
     let lossy = dice.byte() & 3 == 0;
     let durable = !lossy && dice.byte() & 3 == 0;
     let name = if durable { "durable".to_owned() } else { String::new() };
-    SubscribeOptions { name, durable, lossy, start, wait, until_closed: dice.byte() & 7 == 0 }
+    let until_closed = dice.byte() & 7 == 0;
+    let manual = !lossy && dice.byte() & 3 == 0;
+    SubscribeOptions { name, durable, lossy, manual, start, wait, until_closed }
 }
 
 /// The handle, opened if there is none; an error is an outcome like any other.

@@ -195,6 +195,8 @@ fn participant(one: &Participant) -> Value {
         "state": one.life.as_str(),
         "durable": one.durable,
         "lossy": one.lossy,
+        "manual": one.manual,
+        "unacknowledged": one.unacknowledged,
         "cursor": one.cursor,
         "position": one.position,
         "lag": one.lag,
@@ -375,6 +377,13 @@ fn notes(one: &Participant) -> String {
     }
     if one.lossy {
         notes.push("lossy".to_owned());
+    }
+    match one.unacknowledged {
+        Some(unacknowledged) => {
+            notes.push(format!("manual acknowledgement, {unacknowledged} received and not acknowledged"));
+        }
+        None if one.manual => notes.push("manual acknowledgement".to_owned()),
+        None => {}
     }
     notes.join(", ")
 }

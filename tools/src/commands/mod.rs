@@ -3,6 +3,7 @@
 //! Each has its arguments with `--help` and examples, and a `run` that returns when the command is done. What a
 //! command prints for programs (`--json`) is built from `serde_json` values in the same file.
 
+mod acknowledge;
 pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod dead_letters;

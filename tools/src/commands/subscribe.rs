@@ -1,8 +1,10 @@
 //! `railbus sub`: events become standard output.
 //!
 //! Events are held in the ring until they are written out: what a durable subscription has acknowledged was
-//! printed. Killed between the two, it prints some events again: at least once.
+//! printed. Killed between the two, it prints some events again: at least once. With `--manual` it acknowledges what
+//! standard input says, and nothing else.
 
+use crate::commands::acknowledge::Acknowledgements;
 use crate::failure::{Failure, Outcome, note, receive_failed};
 use crate::framing::Print;
 use crate::interrupt;
@@ -22,6 +24,9 @@ Examples:
   railbus sub demo/ticks --raw --until-closed > OUT       ends when no publisher is left and all is read
   railbus sub demo/ticks --from oldest -n 10 --json
   railbus sub demo/ticks --name audit --durable           resumes where it ended
+  mkfifo DONE
+  railbus sub demo/ticks --name batch --durable --manual --json < DONE | HANDLER > DONE
+                                                          resumes where HANDLER said it is done
   railbus sub demo/prices --lossy --length-prefixed       holds nobody up; losses are told
 
 On a queue it is a tap: it sees every event and takes none. Ends with exit code 0 at -n, --until-closed, \
@@ -63,6 +68,11 @@ pub(crate) struct ReadingArgs {
     /// The subscription stays when this command ends, holds events back, and is resumed under its name
     #[arg(long, requires = "name")]
     durable: bool,
+    /// Acknowledge only what standard input says: each line is the position (see --json) of the first event that is not
+    /// done. What is not acknowledged stays in the ring, holds publishers up, and is printed again by the next command under
+    /// the durable name, also after a kill. At its end the command waits until all is acknowledged, or standard input ends
+    #[arg(long, requires = "json", conflicts_with = "lossy")]
+    manual: bool,
     /// End when the last publisher has left and everything is read
     #[arg(long)]
     until_closed: bool,
@@ -134,6 +144,7 @@ impl ReadingArgs {
         SubscribeOptions {
             name: self.name.clone(),
             durable: self.durable,
+            manual: self.manual,
             until_closed: self.until_closed,
             ..SubscribeOptions::default()
         }
@@ -150,7 +161,11 @@ pub(crate) fn print_events<R: Inlet>(
     let mut output = EventOutput::new();
     let mut progress = Progress::begin(!args.quiet && !std::io::stdout().is_terminal(), None);
     let mut last_event = Instant::now();
+    let acknowledgements = args.manual.then(Acknowledgements::from_standard_input);
     let outcome = loop {
+        if let Some(Err(failure)) = acknowledgements.as_ref().map(|said| said.apply(&mut reader)) {
+            break Err(failure);
+        }
         let left = args.count.map_or(u64::MAX, |count| count.saturating_sub(progress.events()));
         if left == 0 || interrupt::is_asked() {
             break Ok(());
@@ -191,6 +206,10 @@ pub(crate) fn print_events<R: Inlet>(
                 }
             }
         }
+    };
+    let outcome = match &acknowledgements {
+        Some(said) => outcome.and_then(|()| said.finish(&mut reader)),
+        None => outcome,
     };
     let lost = reader.lost();
     progress.tell(!args.quiet, &format!("from {channel}"));

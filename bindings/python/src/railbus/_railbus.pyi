@@ -78,6 +78,7 @@ class _SubscriberOptions(TypedDict, total=False):
     name: str | None
     durable: bool
     lossy: bool
+    manual: bool
     start: Start
     start_time_ns: int | None
     follow: Follow | None
@@ -327,6 +328,7 @@ class Subscriber(Member):
         name: str | None = None,
         durable: bool = False,
         lossy: bool = False,
+        manual: bool = False,
         start: Start = "live",
         start_time_ns: int | None = None,
         follow: Follow | None = None,
@@ -351,6 +353,7 @@ class Subscriber(Member):
         published_ns: _Buffer | None = None,
     ) -> int: ...
     def release(self) -> None: ...
+    def acknowledge_to(self, position: int) -> None: ...
     def stats(self) -> ReaderStats: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> bytes: ...

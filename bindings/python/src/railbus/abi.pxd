@@ -79,6 +79,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_DURABLE
         RAILBUS_LOSSY
         RAILBUS_UNTIL_CLOSED
+        RAILBUS_MANUAL
         RAILBUS_START_LIVE
         RAILBUS_START_OLDEST
         RAILBUS_START_POSITION
@@ -290,6 +291,7 @@ cdef extern from "railbus.h" nogil:
         uint64_t events
         uint64_t lost
         uint64_t position
+        uint64_t acknowledged
 
     ctypedef struct railbus_worker_options:
         uint32_t struct_size
@@ -482,6 +484,7 @@ cdef extern from "railbus.h" nogil:
     int32_t railbus_receive_into(railbus_reader *reader, const railbus_strided *to, uint64_t timeout_ns,
                                  size_t *count, railbus_error *error)
     int32_t railbus_release(railbus_reader *reader, railbus_error *error)
+    int32_t railbus_acknowledge_to(railbus_reader *reader, uint64_t position, railbus_error *error)
     int32_t railbus_reader_statistics(railbus_reader *reader, railbus_reader_stats *stats,
                                       railbus_error *error)
 

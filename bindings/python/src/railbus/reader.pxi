@@ -21,7 +21,10 @@ cdef class Subscriber(Member):
     reads on from the journal if it was overrun. "oldest" is the journal's oldest event then, a position may be
     any in the journal, and ``start_time_ns`` starts at the first event recorded then or later.
 
-    What was received is released, and acknowledged, by the next call that receives, ``release`` or ``close``.
+    What was received is released, and acknowledged, by the next call that receives, ``release`` or ``close``. With
+    ``manual``, only ``acknowledge_to`` moves the cursor: what was received and not acknowledged stays in the
+    ring, holds publishers back, and comes again to whoever resumes the durable name, after a kill and after
+    ``close``. Not with ``lossy`` or ``follow``.
 
     Raises BusyError when the durable name is in use or no place is left; InvalidError when the position to
     start at is not retained, among others; NotAllowedError, CorruptError; with ``follow``, PeerGoneError when
@@ -38,8 +41,8 @@ cdef class Subscriber(Member):
     cdef railbus_event *events
     cdef size_t events_room
 
-    def __init__(self, Channel channel not None, *, name=None, durable=False, lossy=False, start="live",
-                 start_time_ns=None, follow=None, until_closed=False, wait="default", spin_ns=0):
+    def __init__(self, Channel channel not None, *, name=None, durable=False, lossy=False, manual=False,
+                 start="live", start_time_ns=None, follow=None, until_closed=False, wait="default", spin_ns=0):
         cdef railbus_reader_options options
         cdef railbus_error error
         cdef railbus_channel *opened_from
@@ -53,6 +56,8 @@ cdef class Subscriber(Member):
             options.flags |= RAILBUS_DURABLE
         if lossy:
             options.flags |= RAILBUS_LOSSY
+        if manual:
+            options.flags |= RAILBUS_MANUAL
         if until_closed:
             options.flags |= RAILBUS_UNTIL_CLOSED
         if start_time_ns is not None:
@@ -89,7 +94,7 @@ cdef class Subscriber(Member):
             # It may read a file, or wait for a journaller: never with the GIL held longer than it must.
             self.attached_ns = 0
         self.options = {
-            "name": name, "durable": bool(durable), "lossy": bool(lossy), "start": start,
+            "name": name, "durable": bool(durable), "lossy": bool(lossy), "manual": bool(manual), "start": start,
             "start_time_ns": start_time_ns, "follow": follow, "until_closed": bool(until_closed), "wait": wait,
             "spin_ns": spin_ns,
         }
@@ -310,11 +315,31 @@ cdef class Subscriber(Member):
 
     def release(self):
         """Releases what was received, and publishes the cursor at once: a durable subscription resumes behind
-        it."""
+        it. With ``manual`` the cursor stays: see ``acknowledge_to``."""
         cdef railbus_error error
         if self.state != FREE:
             self.not_now()
         cdef int32_t result = railbus_release(self.handle, &error)
+        if result != RAILBUS_OK:
+            self.failed(result, &error)
+
+    def acknowledge_to(self, position):
+        """Acknowledges everything before ``position``, for a subscriber opened with ``manual``: a durable
+        subscription resumes there, exactly, whatever happens to this process next, and publishers may
+        overwrite what lies before. Never waits.
+
+        ``position`` is that of the first event that is *not* done: an ``Event``'s, or ``stats().position`` when
+        all that was received is done. The same again, or less, changes nothing.
+
+        Raises InvalidError for a position beyond what was received, at which no event starts, or for a
+        subscriber that was not opened with ``manual``; BufferError while a view is open; EvictedError,
+        ForkedError, CorruptError. Nothing is acknowledged then.
+        """
+        cdef railbus_error error
+        cdef uint64_t end = number(position, "position", FOREVER)
+        if self.state != FREE:
+            self.not_now()
+        cdef int32_t result = railbus_acknowledge_to(self.handle, end, &error)
         if result != RAILBUS_OK:
             self.failed(result, &error)
 
@@ -329,7 +354,7 @@ cdef class Subscriber(Member):
         cdef int32_t result = railbus_reader_statistics(self.handle, &stats, &error)
         if result != RAILBUS_OK:
             self.failed(result, &error)
-        return _records.ReaderStats(stats.events, stats.lost, stats.position)
+        return _records.ReaderStats(stats.events, stats.lost, stats.position, some(stats.acknowledged))
 
     def __iter__(self):
         return self

@@ -150,6 +150,8 @@ class Participant:
     waiting_for: int | None
     stuck_ns: int | None
     """For how long it has not moved though others wait for it."""
+    manual: bool = False
+    """Readers: whether the cursor moves by ``acknowledge_to`` only."""
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,8 @@ class ReaderStats:
     lost: int
     position: int
     """Of the next event."""
+    acknowledged: int | None = None
+    """Everything before this position was acknowledged; ``None`` for one that follows the journal."""
 
 
 @dataclass(frozen=True)
