@@ -192,7 +192,9 @@ def subscribe(keys: Keys, handles: ExitStack) -> str:
         if slow_s:
             time.sleep(slow_s)
     if keys.number("acknowledge"):
-        subscriber.acknowledge_to(subscriber.stats().position if keys.number("acknowledge") == 1 else tally.last)
+        subscriber.acknowledge_to(
+            subscriber.stats().position if keys.number("acknowledge") == 1 else tally.last
+        )
     if durable:
         subscriber.release()
     return f"done {tally.words()} lost={lost}"
@@ -329,7 +331,8 @@ ROLES = {
     "publish": (publish, "events sizes start seed mode batch hold_claim attributes wait"),
     "subscribe": (
         subscribe,
-        "events mode batch stride name durable lossy manual acknowledge until_closed start slow_us attributes",
+        "events mode batch stride name durable lossy manual acknowledge until_closed start slow_us "
+        "attributes",
     ),
     "work": (work, "events mode batch name until_closed slow_us attributes retry refuse hold"),
     "attach": (attach, "as"),

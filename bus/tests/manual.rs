@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use children::{Actor, eventually, role, say, stay};
 use railbus::{
-    AcknowledgeError, Bus, Channel, ChannelOptions, Error, Kind, Producer, Publisher, RecvError, Result, SendError, SendOptions,
-    SubscribeOptions, Subscriber, TopicPublisher, TopicSubscriber,
+    AcknowledgeError, Bus, Channel, ChannelOptions, Error, Kind, Producer, Publisher, RecvError, Result,
+    SendError, SendOptions, SubscribeOptions, Subscriber, TopicPublisher, TopicSubscriber,
 };
 
 const KINDS: [Kind; 3] = [Kind::Stream, Kind::Topic, Kind::Queue];
@@ -222,7 +222,10 @@ fn acknowledging_is_idempotent_and_never_goes_back() {
         }
         assert_eq!(reader.acknowledged(), seen[12].0);
         drop(reader);
-        assert_eq!(numbers(&Any::open(channel, &manual()).unwrap().batches(64)), (12..20).collect::<Vec<_>>());
+        assert_eq!(
+            numbers(&Any::open(channel, &manual()).unwrap().batches(64)),
+            (12..20).collect::<Vec<_>>()
+        );
     });
 }
 
@@ -316,7 +319,10 @@ fn observers_see_what_is_received_and_not_acknowledged() {
         assert!(lag > unacknowledged);
         reader.acknowledge_to(positions[4].0).unwrap();
         let (unacknowledged, cursor, _) = seen(channel);
-        assert_eq!((unacknowledged, cursor), (Some(reader.position() - positions[4].0), Some(positions[4].0)));
+        assert_eq!(
+            (unacknowledged, cursor),
+            (Some(reader.position() - positions[4].0), Some(positions[4].0))
+        );
         drop(reader);
         let (unacknowledged, cursor, _) = seen(channel);
         assert_eq!((unacknowledged, cursor), (None, Some(positions[4].0)));

@@ -218,6 +218,74 @@ def test_iteration_ends_when_the_last_publisher_has_left(stream: Channel, queue:
         assert got == [b"3", b"4"]
 
 
+@pytest.mark.parametrize("kind", ["stream", "topic", "queue"])
+def test_only_acknowledge_to_moves_a_manual_cursor(
+    kind: str, stream: Channel, topic: Channel, queue: Channel
+) -> None:
+    channel = {"stream": stream, "topic": topic, "queue": queue}[kind]
+
+    def opened() -> railbus.Subscriber:
+        return channel.subscriber(name="batches", durable=True, manual=True)
+
+    def all_left() -> list[int]:
+        with opened() as subscriber:
+            return [event.payload[0] for event in subscriber.recv_event_batch(timeout=0)]
+
+    assert all_left() == []
+    sender = channel.producer() if kind == "queue" else channel.publisher()
+    with sender, opened() as subscriber:
+        sender.publish_batch([bytes([i]) for i in range(40)])
+        # Received in every way there is, none of which acknowledges anything.
+        assert subscriber.recv() == b"\0" and subscriber.try_recv() == b"\1"
+        with subscriber.view() as event:
+            assert event.payload == b"\2"
+        assert subscriber.recv_batch(3) == [b"\3", b"\4", b"\5"]
+        rows = bytearray(4)
+        assert subscriber.drain_into(memoryview(rows).cast("B", (4, 1))) == 4 and rows == b"\6\7\10\11"
+        assert next(iter(subscriber)) == b"\12"
+        subscriber.release()
+        assert len(subscriber.recv_batch(timeout=0)) == 29 and subscriber.try_recv() is None
+        with pytest.raises(railbus.TimedOut):
+            subscriber.recv(0.001)
+        start = subscriber.stats().acknowledged
+        with pytest.raises(railbus.InvalidError, match="was not received"):
+            subscriber.acknowledge_to(subscriber.stats().position + 1)
+        assert subscriber.stats().acknowledged == start
+    assert all_left() == list(range(40)) == all_left()
+    with opened() as subscriber:
+        events = subscriber.recv_event_batch(timeout=0)
+        for position in (events[5].position, events[5].position, events[0].position, events[9].position):
+            subscriber.acknowledge_to(position)
+        assert subscriber.stats().acknowledged == events[9].position
+        who = next(who for who in channel.inspect().participants if who.name == "batches")
+        assert who.manual and who.cursor == events[9].position
+    assert all_left() == list(range(9, 40))
+    with opened() as subscriber:
+        subscriber.recv_batch(timeout=0)
+        subscriber.acknowledge_to(subscriber.stats().position)
+    assert all_left() == []
+    with channel.subscriber() as subscriber, pytest.raises(railbus.InvalidError, match="manual"):
+        subscriber.acknowledge_to(0)
+
+
+def test_a_row_that_does_not_fit_is_not_acknowledged(stream: Channel) -> None:
+    with (
+        stream.subscriber(name="rows", durable=True, manual=True) as subscriber,
+        stream.publisher() as publisher,
+    ):
+        positions = [publisher.publish(payload) for payload in (b"1", b"2", b"too long")]
+        rows = bytearray(8)
+        assert subscriber.drain_into(memoryview(rows).cast("B", (8, 1))) == 2
+        # The third was found, but not given out.
+        assert subscriber.stats().position == positions[2]
+        with pytest.raises(railbus.InvalidError, match="was not received"):
+            subscriber.acknowledge_to((positions[2] or 0) + 16)
+        subscriber.acknowledge_to(subscriber.stats().position)
+        assert subscriber.recv() == b"too long"
+    with stream.subscriber(name="rows", durable=True, manual=True) as subscriber:
+        assert subscriber.recv(0) == b"too long"
+
+
 def test_a_durable_subscription_resumes_behind_what_it_acknowledged(stream: Channel) -> None:
     with stream.subscriber(name="books", durable=True) as subscriber, stream.publisher() as publisher:
         publisher.publish_batch([b"1", b"2", b"3"])
