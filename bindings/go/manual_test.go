@@ -21,17 +21,20 @@ func TestOnlyAcknowledgeToMovesAManualCursor(t *testing.T) {
 		for i := range events {
 			must(publisher.TryPublish(text(i)))(t)
 		}
-		// left receives all there is, in a batch.
-		left := func(subscriber *railbus.Subscriber, first int) []railbus.Event {
+		// left receives all there is, in batches, and returns the positions.
+		left := func(subscriber *railbus.Subscriber, first int) []uint64 {
+			positions := make([]uint64, events)
 			batch := make([]railbus.Event, events+1)
-			count := must(subscriber.TryRecvBatch(batch))(t)
-			if count != events-first {
-				t.Fatalf("%d events, not %d", count, events-first)
+			for next := first; next < events; {
+				// What a topic held before a name resumed is copied, one event at a time.
+				count := must(subscriber.TryRecvBatch(batch))(t)
+				for _, event := range batch[:count] {
+					wantText(t, event, next)
+					positions[next] = event.Position()
+					next++
+				}
 			}
-			for i, event := range batch[:count] {
-				wantText(t, event, first+i)
-			}
-			return batch[:count]
+			return positions
 		}
 		for range 2 {
 			subscriber := open()
@@ -43,10 +46,7 @@ func TestOnlyAcknowledgeToMovesAManualCursor(t *testing.T) {
 			check(t, subscriber.Close())
 		}
 		subscriber := open()
-		positions := make([]uint64, events)
-		for i, event := range left(subscriber, 0) {
-			positions[i] = event.Position()
-		}
+		positions := left(subscriber, 0)
 		for _, position := range []uint64{positions[3], positions[7], positions[7], positions[0]} {
 			check(t, subscriber.AcknowledgeTo(position))
 		}

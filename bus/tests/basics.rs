@@ -197,16 +197,40 @@ fn a_lossy_subscriber_learns_exactly_what_it_lost() {
     let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
     let mut subscriber = stream.subscriber(&lossy).unwrap();
     let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
-    for i in 0..10_000u64 {
-        publisher.publish(&i.to_le_bytes()).unwrap();
+    // Where each event was published: of several sizes, so that positions and numbers of events are not the same thing.
+    let mut positions = Vec::new();
+    let mut publish = |positions: &mut Vec<u64>, count: u64| {
+        for _ in 0..count {
+            let i = positions.len() as u64;
+            positions.push(publisher.publish(&i.to_le_bytes().repeat(1 + i as usize % 5)).unwrap());
+        }
+    };
+    let (mut next, mut lost_before) = (0, 0);
+    for count in [10_000, 3, 1000, 777] {
+        publish(&mut positions, count);
+        loop {
+            match subscriber.try_recv() {
+                Ok(Some(event)) => {
+                    assert_eq!((event.position(), event[..8].to_vec()), {
+                        (positions[next], (next as u64).to_le_bytes().to_vec())
+                    });
+                    next += 1;
+                }
+                Ok(None) => break,
+                Err(RecvError::Lost { from, to, events }) => {
+                    // From the event that would have come next, up to the one that does.
+                    assert_eq!(from, positions[next]);
+                    next += events as usize;
+                    assert_eq!(to, positions[next]);
+                    lost_before += events;
+                    assert_eq!(subscriber.lost(), lost_before);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(next, positions.len(), "everything was received, or told as lost");
     }
-    let Err(RecvError::Lost { events, .. }) = subscriber.try_recv() else { panic!("not lost") };
-    let mut next = events;
-    while let Some(event) = subscriber.try_recv().unwrap() {
-        assert_eq!(event.pod::<u64>(), Some(next));
-        next += 1;
-    }
-    assert_eq!(next, 10_000);
+    assert!(lost_before > 10_000, "it was overrun more than once");
 
     let topic = bus.create("t", &ChannelOptions::new(Kind::Topic).slots(64)).unwrap();
     let mut subscriber = topic.topic_subscriber(&lossy).unwrap();
@@ -214,8 +238,13 @@ fn a_lossy_subscriber_learns_exactly_what_it_lost() {
     for i in 0..1000u64 {
         publisher.publish(&i.to_le_bytes()).unwrap();
     }
-    let Err(RecvError::Lost { events, .. }) = subscriber.try_recv() else { panic!("not lost") };
-    assert_eq!(subscriber.recv().unwrap().pod::<u64>(), Some(events));
+    let Err(RecvError::Lost { from, to, events }) = subscriber.try_recv() else { panic!("not lost") };
+    assert_eq!((from, to), (0, events), "tickets count the events of a topic");
+    for number in to..1000 {
+        let event = subscriber.recv().unwrap();
+        assert_eq!((event.position(), event.pod::<u64>()), (number, Some(number)));
+    }
+    assert!(subscriber.try_recv().unwrap().is_none());
 }
 
 #[test]
