@@ -83,6 +83,9 @@ fn a_writer_or_recovery_that_cheats_is_found_out() {
         Mutation::NoSyncInRecovery,
         Mutation::TrustsCache,
         Mutation::StatesAmongPieces,
+        Mutation::PrunesBeforeSync,
+        Mutation::ForgetsStates,
+        Mutation::PrunesBeginnings,
     ] {
         QUIET.set(true);
         let found = (1..3_000).find_map(|seed| outcome(seed, mutation).err().map(|why| (seed, why)));

@@ -602,3 +602,40 @@ fn options_out_of_range_are_refused() {
     assert!(refused(WriterOptions { segment_bytes: u64::MAX, ..good() }, 8, 1));
     assert!(refused(WriterOptions { segments_ahead: 0, ..good() }, 8, 1));
 }
+
+/// A writer that is at work has a state in its first segment only: that segment stays, until the state was repeated in
+/// one that is durable; and the newest durable one stays while nothing of the next is.
+#[test]
+fn what_is_pruned_by_hand_leaves_what_a_crash_would_need() {
+    let disk = Disk::new(1);
+    let mut scribe = Scribe::new(&disk, PositionUnit::Events, &small(3, Codec::None));
+    let prunable = |unread| {
+        recovery::prunable(&disk, Path::new("journal"), usize::MAX, unread).expect("a sound journal")
+    };
+    scribe.state(RecordKind::Cursors, b"where they stand");
+    for _ in 0..12 {
+        scribe.event(&[1; 3_000], 1);
+        scribe.settle();
+    }
+    assert_eq!(prunable(u64::MAX), 0, "the state is in the first segment");
+    assert_eq!(scribe.writer.states_from(), 1);
+    scribe.state(RecordKind::Cursors, b"where they stand now");
+    for _ in 0..6 {
+        scribe.event(&[1; 3_000], 1);
+        scribe.settle();
+    }
+    let states_from = scribe.writer.states_from();
+    assert!(states_from > 3, "{states_from}");
+    assert_eq!(prunable(u64::MAX) as u64, states_from - 1, "up to the segment of the repeated state");
+    scribe.finish();
+    assert_eq!(prunable(u64::MAX) as u64, states_from - 1);
+    // An event that goes on in the next segment is unread until it is read.
+    let large = Disk::new(2);
+    let mut scribe = Scribe::new(&large, PositionUnit::Events, &small(3, Codec::None));
+    scribe.event(&[1; 20_000], 1);
+    scribe.event(&[2; 100], 1);
+    scribe.finish();
+    let path = Path::new("journal");
+    assert_eq!(recovery::prunable(&large, path, 1, 0).expect("a sound journal"), 0);
+    assert_eq!(recovery::prunable(&large, path, 1, 1).expect("a sound journal"), 1);
+}

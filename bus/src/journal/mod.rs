@@ -34,7 +34,8 @@ pub mod recovery;
 pub(crate) mod remake;
 pub mod replay;
 pub mod restore;
-pub(crate) mod retention;
+#[doc(hidden)]
+pub mod retention;
 pub mod segment_file;
 mod segments;
 pub mod shared;

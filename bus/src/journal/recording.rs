@@ -28,7 +28,7 @@ use crate::journal::intake::{Intake, Taken};
 use crate::journal::numbers::Numbers;
 use crate::journal::options::{RecorderOptions, WhenFull};
 use crate::journal::remake::Unfinished;
-use crate::journal::retention::{Keeper, Stand};
+use crate::journal::retention::{Keeper, Settled, Stand};
 use crate::journal::shared::{JournalState, Page};
 use crate::journal::shortage::Shortage;
 use crate::journal::state::{Acks, Cursors};
@@ -103,6 +103,9 @@ pub(crate) struct Recording {
     numbers: Numbers,
     table: Sequences<Trusted>,
     keeper: Keeper,
+    /// What the recorded cursors and acknowledgements say, and how many of each were appended.
+    cursors_settled: (Settled, u64),
+    acks_settled: (Settled, u64),
     removed: bool,
     /// It ends: nothing more is taken but the event that is in hand.
     ending: bool,
@@ -152,6 +155,9 @@ impl Recording {
             time_ns,
             numbers,
         } = parts;
+        let mut numbers = numbers;
+        // Each session says it anew, so that older segments can go.
+        numbers.forget_saved();
         let (skip_until, intake_at) = (writer.end(), intake.position());
         let table = Sequences::new(intake.member().memories.ring, channel.header().producers_max as usize);
         page.set_state(JournalState::Recording);
@@ -185,6 +191,8 @@ impl Recording {
             numbers,
             table,
             keeper: Keeper::default(),
+            cursors_settled: Default::default(),
+            acks_settled: Default::default(),
             removed: false,
             ending: false,
         }
@@ -478,6 +486,7 @@ impl Recording {
         if self.cursors.as_ref() != Some(&cursors)
             && self.writer.append_state(RecordKind::Cursors, &cursors.encode(), self.time_ns).is_ok()
         {
+            note_state(&mut self.cursors_settled, unread_by(&cursors));
             self.cursors = Some(cursors);
         }
         if let Some(state) = self.numbers.unsaved()
@@ -495,6 +504,7 @@ impl Recording {
         if self.acks.as_ref() != Some(&acks)
             && self.writer.append_state(RecordKind::Acks, &acks.encode(), self.time_ns).is_ok()
         {
+            note_state(&mut self.acks_settled, acks.lowest);
             self.acks = Some(acks);
         }
         // A long row of unfinished events is not read over and over.
@@ -520,15 +530,22 @@ impl Recording {
         }
         let memories = self.intake.member().memories;
         let cursors = Cursors::read(&memories, &self.channel);
-        let mut unread = cursors.0.iter().map(|cursor| cursor.position).min().unwrap_or(u64::MAX);
+        // After a crash, what was recorded last counts.
+        let recorded = self.cursors_settled.0.unread(self.writer.durable_states(RecordKind::Cursors));
+        let mut unread = unread_by(&cursors).min(recorded);
         if self.channel.header().kind == Kind::Queue {
-            unread = unread.min(self.acks.as_ref().map_or(0, |acks| acks.lowest));
+            unread = unread.min(self.acks_settled.0.unread(self.writer.durable_states(RecordKind::Acks)));
         }
         // Where a checkpoint cannot be read, it may need everything.
         let checkpoints = checkpoint::positions_in(&self.directory, self.channel.header().channel_id);
         unread =
             checkpoints.map_or(0, |all| all.iter().map(|&(_, position)| position).fold(unread, u64::min));
-        let stand = Stand { now_ns: clock::realtime_ns(), durable: self.writer.durable(), unread };
+        let stand = Stand {
+            now_ns: clock::realtime_ns(),
+            durable: self.writer.durable(),
+            states_from: self.writer.states_from(),
+            unread,
+        };
         let failed = |error| Error::io("look for segments to remove in", &self.directory, error);
         let removable =
             self.keeper.removable(&*self.files, &self.options.retention, stand).map_err(failed)?;
@@ -610,6 +627,17 @@ impl Recording {
             warning: self.warning.clone(),
         }
     }
+}
+
+/// The lowest position that a durable subscription has still to read; `u64::MAX` without any.
+fn unread_by(cursors: &Cursors) -> u64 {
+    cursors.0.iter().map(|cursor| cursor.position).min().unwrap_or(u64::MAX)
+}
+
+/// A state was appended that says what is unread.
+fn note_state((settled, count): &mut (Settled, u64), unread: u64) {
+    *count += 1;
+    settled.appended(*count, unread);
 }
 
 /// What of a gap lies at or behind `from`.

@@ -7,6 +7,7 @@
 //! A hole below the durable position is corruption and is not touched: [`recover`] names the place, and [`repair`]
 //! moves the segments from there on out of the way and records the gap.
 
+mod prunable;
 mod repair;
 mod segment;
 mod states;
@@ -25,6 +26,7 @@ use super::store::Store;
 use super::writer::Start;
 use crate::{Error, Result};
 
+pub use prunable::prunable;
 pub use repair::{Repair, repair};
 use segment::Segment;
 pub use states::{State, States};
@@ -162,7 +164,12 @@ pub fn recover_checked(store: &dyn Store, path: &Path, checks: Checks) -> Result
         segment = first.number;
     }
     Ok(Recovered {
-        start: Start { segment, epoch: survey.epoch.saturating_add(1), link },
+        start: Start {
+            segment,
+            epoch: survey.epoch.saturating_add(1),
+            link,
+            states: survey.states.each_ref().map(Option::is_some),
+        },
         header: survey.segments[..survey.used].last().and_then(|segment| segment.header.ok()),
         first_position: survey.first_position,
         end_position: link.end_position,

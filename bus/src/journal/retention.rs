@@ -3,11 +3,20 @@
 //! Segments are judged from the oldest on, and the first that must stay ends it: a journal never has a hole. What is
 //! known of a segment is read once: its own first block and the size of its file. Everything in it was recorded before
 //! the first block of the next one, and lies before that block's position.
+//!
+//! What is left must be a journal whatever happens next. So a segment goes only
+//! - when something behind the next one's first position is durable: then its first block is, and no power cut leaves a
+//!   journal that begins with nothing;
+//! - when every state that the journal has is durable in a later segment ([`Stand::states_from`]);
+//! - when no event that is still to be read began in it: one that goes on in the next segment is lost with its beginning.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::journal::format::{BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader};
+use crate::journal::block;
+use crate::journal::format::{
+    BLOCK_BYTES_MAX, BLOCKS_OFFSET, BlockHeader, PIECE_OF_STATE, SECTOR_BYTES, SegmentHeader,
+};
 use crate::journal::options::Retention;
 use crate::journal::store::Store;
 
@@ -15,31 +24,49 @@ use crate::journal::store::Store;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     bytes: u64,
+    begins: Option<Begins>,
+}
+
+/// How a segment begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Begins {
     /// Position and time of its first block.
-    begins: Option<(u64, u64)>,
+    position: u64,
+    time_ns: u64,
+    /// Its first record goes on with an event that began in the segment before.
+    within_event: bool,
+}
+
+impl Begins {
+    /// What is before this position is in the segments before.
+    fn behind(&self) -> u64 {
+        self.position.saturating_add(u64::from(self.within_event))
+    }
 }
 
 /// Where the journal and those who read it stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stand {
+pub struct Stand {
     /// CLOCK_REALTIME in ns.
-    pub(crate) now_ns: u64,
+    pub now_ns: u64,
     /// Everything before this is durable.
-    pub(crate) durable: u64,
+    pub durable: u64,
+    /// Segments before this one hold no state that is needed: see [`Writer::states_from`](super::writer::Writer::states_from).
+    pub states_from: u64,
     /// The lowest position that a durable subscription or a checkpoint has still to read, or that is not done;
     /// `u64::MAX` for none.
-    pub(crate) unread: u64,
+    pub unread: u64,
 }
 
 /// Remembers what is in a journal's directory.
 #[derive(Debug, Default)]
-pub(crate) struct Keeper {
+pub struct Keeper {
     known: BTreeMap<u64, Known>,
 }
 
 impl Keeper {
     /// The segments that may go, oldest first.
-    pub(crate) fn removable(
+    pub fn removable(
         &mut self,
         store: &dyn Store,
         retention: &Retention,
@@ -59,16 +86,16 @@ impl Keeper {
         let mut bytes: u64 = self.known.values().map(|known| known.bytes).sum();
         let mut removable = Vec::new();
         for pair in segments.windows(2) {
-            let (Some(this), Some(Known { begins: Some((position, time_ns)), .. })) =
+            let (Some(this), Some(Known { begins: Some(next), .. })) =
                 (self.known.get(&pair[0]), self.known.get(&pair[1]))
             else {
                 break;
             };
             let large = retention.max_bytes.is_some_and(|most| bytes > most);
-            let old = retention.max_age.is_some_and(|most| age(stand.now_ns, *time_ns) > most);
-            let read = *position <= stand.unread;
+            let old = retention.max_age.is_some_and(|most| age(stand.now_ns, next.time_ns) > most);
+            let read = next.behind() <= stand.unread;
             let wanted = (large || old) && (read || !retention.keep_unread) || retention.consumed && read;
-            if !wanted || *position > stand.durable {
+            if !wanted || next.position >= stand.durable || pair[0] >= stand.states_from {
                 break;
             }
             bytes -= this.bytes;
@@ -78,12 +105,12 @@ impl Keeper {
     }
 
     /// The position at which the oldest segment begins, as far as it is known.
-    pub(crate) fn first_position(&self) -> Option<u64> {
-        self.known.values().next()?.begins.map(|(position, _)| position)
+    pub fn first_position(&self) -> Option<u64> {
+        self.known.values().next()?.begins.map(|begins| begins.position)
     }
 
     /// Forgets a segment that has gone.
-    pub(crate) fn forget(&mut self, segment: u64) {
+    pub fn forget(&mut self, segment: u64) {
         self.known.remove(&segment);
     }
 }
@@ -93,32 +120,90 @@ fn age(now_ns: u64, then_ns: u64) -> Duration {
 }
 
 fn look(store: &dyn Store, segment: u64) -> std::io::Result<Known> {
-    let mut header = [0; BLOCK_HEADER_BYTES];
-    let read = store.read_at(segment, BLOCKS_OFFSET, &mut header)?;
     // A segment that was only prepared holds zeros, or, recycled, another segment's blocks: is it the writer's?
-    let mut first = [0; crate::journal::format::SECTOR_BYTES];
+    let mut first = [0; SECTOR_BYTES];
     store.read_at(segment, 0, &mut first)?;
-    let block = BlockHeader::decode(&header[..read]).ok();
-    let own = crate::journal::format::SegmentHeader::decode(&first).ok();
-    let begins = match (block, own) {
-        (Some(block), Some(own)) if block.segment_id == own.segment_id => {
-            Some((block.first_position, block.base_time_ns))
-        }
+    let mut bytes = vec![0; SECTOR_BYTES];
+    let read = store.read_at(segment, BLOCKS_OFFSET, &mut bytes)?;
+    bytes.truncate(read);
+    let begins = match (BlockHeader::decode(&bytes), SegmentHeader::decode(&first)) {
+        (Ok(block), Ok(own)) if block.segment_id == own.segment_id => Some(Begins {
+            position: block.first_position,
+            time_ns: block.base_time_ns,
+            within_event: begins_within_event(store, segment, &block)?,
+        }),
         _ => None,
     };
     Ok(Known { bytes: store.length(segment)?, begins })
+}
+
+/// Whether the first record of a segment goes on with an event that began in the segment before. Yes where nobody can
+/// tell: the block may be half written.
+pub(crate) fn begins_within_event(
+    store: &dyn Store,
+    segment: u64,
+    first: &BlockHeader,
+) -> std::io::Result<bool> {
+    let mut bytes = vec![0; (first.block_bytes as usize).min(BLOCK_BYTES_MAX)];
+    let read = store.read_at(segment, BLOCKS_OFFSET, &mut bytes)?;
+    let mut scratch = Vec::new();
+    let Ok(records) = block::open(first, &bytes[..read], &mut scratch) else { return Ok(true) };
+    Ok(match block::Records::new(first, records).next() {
+        Some(Ok(record)) => record.kind.continues() && record.flags & PIECE_OF_STATE == 0,
+        Some(Err(_)) => true,
+        None => false,
+    })
+}
+
+/// What the journal itself says is unread: by the states that a crash can leave as the newest.
+///
+/// A state that was appended counts when it is durable. Until then, the ones before count as well.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    durable: Option<u64>,
+    /// States that were appended since, and are not durable: up to which one, and the lowest that they say.
+    next: Option<(u64, u64)>,
+    later: Option<(u64, u64)>,
+}
+
+impl Settled {
+    /// The `count`-th state was appended, and says that this position is unread.
+    pub(crate) fn appended(&mut self, count: u64, unread: u64) {
+        match self.next {
+            None => self.next = Some((count, unread)),
+            Some(_) => {
+                let lowest = self.later.map_or(unread, |(_, lowest)| lowest.min(unread));
+                self.later = Some((count, lowest));
+            }
+        }
+    }
+
+    /// The first unread position, as any state tells that may be the newest after a crash; 0 before the first is
+    /// durable.
+    pub(crate) fn unread(&mut self, durable: u64) -> u64 {
+        while let Some((_, unread)) = self.next.take_if(|(count, _)| *count <= durable) {
+            self.durable = Some(unread);
+            self.next = self.later.take();
+        }
+        let pending = self.next.iter().chain(&self.later).map(|&(_, unread)| unread);
+        self.durable.map_or(0, |unread| pending.fold(unread, u64::min))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::journal::format::{
-        BlockKind, PositionUnit, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT, SegmentHeader,
+        BLOCK_HEADER_BYTES, BlockKind, PositionUnit, RecordHeader, RecordKind, SEGMENT_BYTES_DEFAULT,
+        checksum,
     };
     use std::io;
 
-    /// Segments 1 to 5: number n begins at position 100 n, and at second n; each has 1000 bytes.
-    struct Five;
+    /// Segments 1 to 5: number n begins at position 100 n, and at second n; each has 1000 bytes. If so, each begins with
+    /// the last piece of an event.
+    struct Five {
+        within_event: bool,
+    }
 
     impl Store for Five {
         fn segments(&self) -> io::Result<Vec<u64>> {
@@ -142,8 +227,23 @@ mod tests {
             if offset == 0 {
                 page = *own.encode();
             } else {
+                let piece = RecordHeader {
+                    body_bytes: 0,
+                    type_id: 0,
+                    flags: 0,
+                    kind: RecordKind::Last,
+                    position_delta: 0,
+                    time_delta_ns: 0,
+                };
+                let bytes = if self.within_event { piece.encode().len() as u32 } else { 0 };
+                page[BLOCK_HEADER_BYTES..][..bytes as usize]
+                    .copy_from_slice(&piece.encode()[..bytes as usize]);
                 let block = BlockHeader {
                     kind: BlockKind::Records,
+                    stored_bytes: bytes,
+                    records_bytes: bytes,
+                    records: u32::from(self.within_event),
+                    body_checksum: checksum(&page[BLOCK_HEADER_BYTES..]),
                     block_bytes: SECTOR_BYTES as u32,
                     segment_id: segment,
                     first_position: 100 * segment,
@@ -183,8 +283,43 @@ mod tests {
     }
 
     fn removable(retention: Retention, durable: u64, unread: u64) -> Vec<u64> {
-        let stand = Stand { now_ns: 10_000_000_000, durable, unread };
-        Keeper::default().removable(&Five, &retention, stand).unwrap()
+        let stand = Stand { now_ns: 10_000_000_000, durable, states_from: u64::MAX, unread };
+        Keeper::default().removable(&Five { within_event: false }, &retention, stand).unwrap()
+    }
+
+    #[test]
+    fn what_a_power_cut_would_need_stays() {
+        let all = Retention { max_bytes: Some(0), ..Retention::default() };
+        assert_eq!(removable(all, 300, u64::MAX), [1], "of segment 3, nothing is known to be durable");
+        assert_eq!(removable(all, 301, u64::MAX), [1, 2]);
+        let stand = Stand { now_ns: 10_000_000_000, durable: 600, states_from: 3, unread: u64::MAX };
+        let mut keeper = Keeper::default();
+        assert_eq!(keeper.removable(&Five { within_event: false }, &all, stand).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn an_event_that_goes_on_in_the_next_segment_is_unread_until_it_is_read() {
+        let all = Retention { max_bytes: Some(0), ..Retention::default() };
+        for (within_event, unread, expected) in
+            [(false, 300, vec![1, 2]), (true, 300, vec![1]), (true, 301, vec![1, 2])]
+        {
+            let stand = Stand { now_ns: 10_000_000_000, durable: 600, states_from: u64::MAX, unread };
+            assert_eq!(Keeper::default().removable(&Five { within_event }, &all, stand).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_unread_is_what_any_state_says_that_may_be_the_newest() {
+        let mut settled = Settled::default();
+        settled.appended(1, 50);
+        assert_eq!(settled.unread(0), 0, "nothing is durable");
+        settled.appended(2, 40);
+        settled.appended(3, 70);
+        assert_eq!(settled.unread(1), 40, "the second may be durable by now");
+        assert_eq!(settled.unread(2), 40);
+        assert_eq!(settled.unread(3), 40, "told of together");
+        settled.appended(4, 70);
+        assert_eq!((settled.unread(3), settled.unread(4)), (40, 70));
     }
 
     #[test]

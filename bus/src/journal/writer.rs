@@ -29,6 +29,7 @@ mod filling;
 mod options;
 mod refused;
 mod segments;
+mod stated;
 mod syncing;
 
 use std::collections::VecDeque;
@@ -49,6 +50,7 @@ use refused::Refused;
 pub use segments::Identity;
 use segments::Segments;
 pub(in crate::journal) use segments::random_id;
+use stated::Stated;
 pub use syncing::SyncPolicy;
 use syncing::Syncing;
 
@@ -68,12 +70,14 @@ pub struct Start {
     pub epoch: u64,
     /// What the first block must fit to.
     pub link: Link,
+    /// Which of [`RecordKind::STATES`] the journal has: each is needed where it is until it was appended anew.
+    pub states: [bool; RecordKind::STATES.len()],
 }
 
 impl Default for Start {
     /// Of a journal in which nothing is.
     fn default() -> Start {
-        Start { segment: 1, epoch: 1, link: Link::default() }
+        Start { segment: 1, epoch: 1, link: Link::default(), states: [false; RecordKind::STATES.len()] }
     }
 }
 
@@ -114,6 +118,8 @@ struct Flight {
     segment: u64,
     offset: u64,
     bytes: usize,
+    /// Which block of the journal it is.
+    sequence: u64,
     end_position: u64,
     unfinished: bool,
     completed: bool,
@@ -160,6 +166,7 @@ pub struct Writer<P: Pipeline> {
     mark_after_ns: u64,
     segments: Segments,
     syncing: Syncing,
+    stated: Stated,
     compressor: Compressor,
     epoch: u64,
     incarnation: u64,
@@ -226,6 +233,7 @@ impl<P: Pipeline> Writer<P> {
             linger_ns: nanoseconds(options.linger),
             mark_after_ns: nanoseconds(options.mark_after),
             syncing: Syncing::new(options.sync),
+            stated: Stated::new(start.states),
             compressor,
             epoch: start.epoch,
             incarnation: identity.header.incarnation,
@@ -349,6 +357,20 @@ impl<P: Pipeline> Writer<P> {
     /// Everything before this position is durable: it survives the machine.
     pub fn durable(&self) -> u64 {
         self.durable
+    }
+
+    /// The oldest segment that holds a state which a crash may make the newest: retention removes nothing from it on.
+    /// `u64::MAX` when there is none.
+    pub fn states_from(&self) -> u64 {
+        self.stated.needed_from()
+    }
+
+    /// How many of the states of a kind that were appended to this writer are durable.
+    ///
+    /// # Panics
+    /// When the kind is not one of [`RecordKind::STATES`].
+    pub fn durable_states(&self, kind: RecordKind) -> u64 {
+        kind.state_index().map(|index| self.stated.durable_count(index)).expect("a kind of state")
     }
 
     /// Everything before this position was appended.

@@ -336,6 +336,8 @@ pub(crate) struct SimulatedPipeline {
     used: BTreeSet<u64>,
     /// Never let something that was begun end by itself: only when waited for.
     pub(crate) lazy: bool,
+    /// Syncs take long: nearly everything else that was begun ends before.
+    pub(crate) slow_syncs: bool,
     /// Whether it insists on the rules for writers: not for mutants, which break them.
     pub(crate) strict: bool,
 }
@@ -352,6 +354,7 @@ impl SimulatedPipeline {
             pending: Vec::new(),
             used: BTreeSet::new(),
             lazy: false,
+            slow_syncs: false,
             strict: true,
         }
     }
@@ -443,6 +446,19 @@ impl SimulatedPipeline {
         }
     }
 
+    /// Which of what is in flight ends next, if anything does.
+    fn next_to_end(&mut self, waits: bool) -> Option<usize> {
+        let all: Vec<usize> = (0..self.pending.len()).collect();
+        let is_sync = |&index: &usize| matches!(self.pending[index], Pending::Sync { .. });
+        let (syncs, others): (Vec<usize>, Vec<usize>) = all.iter().partition(|index| is_sync(index));
+        let slow = self.slow_syncs && !self.random.once_in(20);
+        match (slow, others.is_empty()) {
+            (false, _) => Some(self.random.pick(&all)),
+            (true, false) => Some(self.random.pick(&others)),
+            (true, true) => waits.then(|| self.random.pick(&syncs)),
+        }
+    }
+
     /// A part of a write in flight reaches the disk.
     fn drift(&mut self) {
         let mut inner = self.disk.0.borrow_mut();
@@ -512,7 +528,7 @@ impl Pipeline for SimulatedPipeline {
             count = 1;
         }
         for _ in 0..count.min(self.pending.len()) {
-            let index = self.random.index(self.pending.len());
+            let Some(index) = self.next_to_end(waits) else { break };
             ended.push(self.end(index));
         }
         Ok(())

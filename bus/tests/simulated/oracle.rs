@@ -92,6 +92,49 @@ pub(crate) fn read(disk: &Disk) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
+/// How many whole records begin in the segments up to `last`. The journal may be one that is being written.
+pub(crate) fn begun_up_to(disk: &Disk, last: u64) -> Result<usize, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let (mut assembler, mut scratch) = (Assembler::new(), Vec::new());
+    let (mut epoch, mut began, mut count) = (0, 0, 0);
+    for number in disk.segments().map_err(text)? {
+        let mut page = vec![0; SECTOR_BYTES];
+        disk.read_at(number, 0, &mut page).map_err(text)?;
+        let segment = SegmentHeader::decode(&page).map_err(|flaw| format!("segment {number}: {flaw}"))?;
+        if segment.epoch != epoch {
+            assembler.reset();
+            epoch = segment.epoch;
+        }
+        if number > last && !assembler.is_pending() {
+            break;
+        }
+        let mut offset = BLOCKS_OFFSET;
+        while offset < segment.segment_bytes - SECTOR_BYTES as u64 {
+            disk.read_at(number, offset, &mut page).map_err(text)?;
+            let Ok(header) = BlockHeader::decode(&page) else { break };
+            let mut bytes = vec![0; header.block_bytes as usize];
+            disk.read_at(number, offset, &mut bytes).map_err(text)?;
+            let Ok(records) = block::open(&header, &bytes, &mut scratch) else { break };
+            if header.segment_id != segment.segment_id || header.kind == BlockKind::Seal {
+                break;
+            }
+            for record in Records::new(&header, records) {
+                let record = record.map_err(|flaw| format!("segment {number} at {offset}: {flaw}"))?;
+                if record.kind.continues() && !assembler.is_pending() {
+                    continue; // began in a segment that was removed before
+                }
+                if !record.kind.continues() {
+                    began = number;
+                }
+                let whole = assembler.push(record, header.unit).map_err(|flaw| flaw.to_string())?;
+                count += usize::from(whole.is_some() && began <= last);
+            }
+            offset += u64::from(header.block_bytes);
+        }
+    }
+    Ok(count)
+}
+
 /// Checks that `found` is a beginning of `appended` that reaches at least to `promised`; returns its length. States
 /// at its very end may be missing: they have no position to be promised.
 pub(crate) fn is_prefix(found: &[Entry], appended: &[Entry], promised: u64) -> Result<usize, String> {

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use railbus::Error;
+use railbus::journal::Retention;
 use railbus::journal::block::{self, Assembler};
 use railbus::journal::format::{
     BLOCKS_OFFSET, Codec, Gap, GapReason, PositionUnit, RecordKind, SECTOR_BYTES, SegmentHeader,
 };
 use railbus::journal::recovery::{self, Checks, Recovered};
+use railbus::journal::retention::{Keeper, Stand};
 use railbus::journal::staging::StageWords;
 use railbus::journal::store::{Begun, Completion, Pipeline, Store};
 use railbus::journal::writer::{Identity, STAGING_BLOCKS_MIN, SyncPolicy, Writer, WriterOptions};
@@ -39,6 +41,12 @@ pub(crate) enum Mutation {
     TrustsCache,
     /// The writer puts states among the pieces of a large event.
     StatesAmongPieces,
+    /// Retention takes the last durable segment when nothing of the next one is synced.
+    PrunesBeforeSync,
+    /// Retention does not wait for the states to be durable in a later segment.
+    ForgetsStates,
+    /// Retention takes a segment in which an unread event begins that ends in the next.
+    PrunesBeginnings,
 }
 
 /// The pipeline, with the mutation.
@@ -173,6 +181,12 @@ struct Run {
     pruned: u64,
     /// The newest time in the journal when the session began.
     floor_ns: u64,
+    /// The newest state of each kind that is durable.
+    durable_states: [Option<Entry>; 3],
+    /// The states that were appended in this session.
+    session_states: [Vec<Entry>; 3],
+    /// States that are to be repeated in a segment that has begun.
+    due: Vec<RecordKind>,
 }
 
 /// How a session ended.
@@ -220,6 +234,9 @@ pub(crate) fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
         time_ns: 0,
         floor_ns: 0,
         pruned: 0,
+        durable_states: Default::default(),
+        session_states: Default::default(),
+        due: Vec::new(),
     };
     for _ in 0..sessions {
         let mut recovered = run.recover(None)?;
@@ -313,6 +330,7 @@ impl Run {
                 return Err(format!("the newest {kind:?} was not found"));
             }
         }
+        self.check_states(recovered, kept)?;
         if let Some(ended) = left {
             check_leftovers(&found, &self.appended, recovered.end_position, ended)?;
         }
@@ -362,9 +380,98 @@ impl Run {
         if self.appended[behind..] != left {
             return Err("pruning changes what is left".into());
         }
-        let gone = self.appended.drain(..behind);
-        self.pruned += gone.filter(|entry| entry.kind == RecordKind::Event).count() as u64;
+        self.forget(behind, u64::MAX)?;
+        // This pruning knows nothing of states.
+        for state in &mut self.durable_states {
+            *state = state.take_if(|state| self.appended.contains(state));
+        }
         Ok(())
+    }
+
+    /// So many records were removed, none of them an event at or behind `unread`.
+    fn forget(&mut self, records: usize, unread: u64) -> Result<(), String> {
+        let gone: Vec<Entry> = self.appended.drain(..records).collect();
+        let mut events = gone.iter().filter(|entry| entry.kind == RecordKind::Event);
+        if let Some(taken) = events.clone().find(|entry| entry.position >= unread) {
+            return Err(format!("retention took {}, and {unread} is unread", taken.brief()));
+        }
+        self.pruned += events.by_ref().count() as u64;
+        Ok(())
+    }
+
+    /// The newest state of each kind that was durable is there, or a newer one.
+    fn check_states(&self, recovered: &Recovered, kept: usize) -> Result<(), String> {
+        for (index, durable) in self.durable_states.iter().enumerate() {
+            let Some(durable) = durable else { continue };
+            let Some(state) = &recovered.states[index] else {
+                return Err(format!("the durable {:?} at {} is gone", durable.kind, durable.position));
+            };
+            let is_it = |entry: &Entry| {
+                entry.kind == durable.kind && entry.position == state.position && entry.body == state.body
+            };
+            let present = self.appended[..kept].iter().rposition(is_it);
+            let promised = self.appended.iter().position(|entry| entry == durable);
+            if present.is_none() || present < promised {
+                return Err(format!(
+                    "an older {:?} than the durable one at {}",
+                    durable.kind, durable.position
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Retention while a writer is at work. Whether anything was removed.
+    fn prune_beside(&mut self, writer: &Writer<Mutant>, keeper: &mut Keeper) -> Result<bool, String> {
+        let retention = Retention {
+            max_bytes: self.random.pick(&[Some(0), Some(100_000), None]),
+            max_age: self.random.pick(&[Some(Duration::from_secs(20)), None]),
+            consumed: self.random.once_in(3),
+            keep_unread: true,
+        };
+        let ends = self.appended.iter().map(|entry| entry.end_position);
+        let places: Vec<u64> = ends.chain([u64::MAX]).collect();
+        let unread = if self.random.once_in(2) { u64::MAX } else { self.random.pick(&places) };
+        // A reader that stands within what is not read stands at a beginning.
+        let lenient = u64::from(self.mutation == Mutation::PrunesBeginnings);
+        let stand = Stand {
+            now_ns: self.time_ns,
+            durable: writer.durable() + u64::from(self.mutation == Mutation::PrunesBeforeSync),
+            states_from: match self.mutation {
+                Mutation::ForgetsStates => u64::MAX,
+                _ => writer.states_from(),
+            },
+            unread: unread.saturating_add(lenient),
+        };
+        let doomed = keeper.removable(&self.disk, &retention, stand).map_err(|error| error.to_string())?;
+        let Some(&last) = doomed.last() else { return Ok(false) };
+        let records = oracle::begun_up_to(&self.disk, last)?;
+        for segment in doomed {
+            self.disk.remove(segment).map_err(|error| error.to_string())?;
+            keeper.forget(segment);
+        }
+        self.forget(records, unread)?;
+        Ok(true)
+    }
+
+    /// What a recorder does when a segment has begun: every state is said anew.
+    fn repeat_states(&mut self, writer: &mut Writer<Mutant>) {
+        while let Some(&kind) = self.due.last() {
+            let newest = self.appended.iter().rfind(|entry| entry.kind == kind);
+            let Some(body) = newest.map(|entry| entry.body.clone()) else {
+                self.due.pop();
+                continue;
+            };
+            let position = writer.end();
+            // A large one may stop half way: then it is the only one that may go on.
+            if body.len() < self.options.block_bytes / 2 {
+                if writer.append_state(kind, &body, self.time_ns).is_err() {
+                    return;
+                }
+                self.note_state(kind, position, body);
+            }
+            self.due.pop();
+        }
     }
 
     fn session(&mut self, recovered: &Recovered) -> Result<Ended, String> {
@@ -374,6 +481,10 @@ impl Run {
         let depth = 1 + self.random.index(5);
         let mut inner = SimulatedPipeline::new(&self.disk, blocks, depth, self.random.next());
         inner.lazy = self.random.once_in(3);
+        inner.slow_syncs = self.random.once_in(3);
+        let (prunes, mut keeper) = (self.random.once_in(2), Keeper::default());
+        self.session_states = Default::default();
+        self.due.clear();
         inner.strict = self.mutation == Mutation::None;
         let words = StageWords::heap(blocks);
         let pipeline = Mutant { inner, mutation: self.mutation, said: Vec::new(), newest: 0 };
@@ -406,6 +517,15 @@ impl Run {
             let step = step.and_then(|()| self.turn(&mut writer));
             if let Err(error) = step {
                 failed = Some(error);
+                break;
+            }
+            self.repeat_states(&mut writer);
+            // A crash right behind it is the worst.
+            if prunes
+                && self.random.once_in(2)
+                && self.prune_beside(&writer, &mut keeper)?
+                && self.random.once_in(4)
+            {
                 break;
             }
             if writer.durable() < durable || writer.written() < written || writer.durable() > writer.written()
@@ -575,13 +695,30 @@ impl Run {
     fn note_state(&mut self, kind: RecordKind, position: u64, body: Vec<u8>) {
         let time_ns = self.newest_time(self.time_ns);
         let end_position = position;
-        self.appended.push(Entry { position, end_position, time_ns, kind, type_id: 0, flags: 0, body });
+        let entry = Entry { position, end_position, time_ns, kind, type_id: 0, flags: 0, body };
+        if let Some(index) = kind.state_index() {
+            self.session_states[index].push(entry.clone());
+        }
+        self.appended.push(entry);
     }
 
     fn turn(&mut self, writer: &mut Writer<Mutant>) -> Result<(), String> {
         self.now_ns += self.random.below(3_000);
         let wait = Duration::from_nanos(self.random.below(2));
-        writer.turn(self.now_ns, wait).map(|_| ()).map_err(|error| error.to_string())
+        let progress = writer.turn(self.now_ns, wait).map_err(|error| error.to_string())?;
+        if progress.rotated {
+            self.due = RecordKind::STATES.to_vec();
+        }
+        self.note_durable_states(writer);
+        Ok(())
+    }
+
+    fn note_durable_states(&mut self, writer: &Writer<Mutant>) {
+        for (index, kind) in RecordKind::STATES.into_iter().enumerate() {
+            if let Some(newest) = (writer.durable_states(kind) as usize).checked_sub(1) {
+                self.durable_states[index] = self.session_states[index].get(newest).cloned();
+            }
+        }
     }
 
     fn newest_time(&self, said_ns: u64) -> u64 {

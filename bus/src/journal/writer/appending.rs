@@ -120,6 +120,7 @@ impl<P: Pipeline> Writer<P> {
             self.time_ns = record.time_ns;
             if let Some(state) = record.kind.state_index() {
                 open.states[state] = true;
+                open.states_end[state] += 1;
             }
         }
     }
@@ -172,6 +173,7 @@ impl<P: Pipeline> Writer<P> {
                 open.unfinished = !last;
                 if let Some(state) = record.kind.state_index() {
                     open.states[state] = done == body.len(); // the block of the first piece is the one to find
+                    open.states_end[state] += u32::from(last);
                 }
                 if last {
                     open.events += u32::from(record.kind == RecordKind::Event);

@@ -52,6 +52,7 @@ impl<P: Pipeline> Writer<P> {
                 *offset = current.offset;
             }
         }
+        self.stated.written(current.number, self.link.sequence, filling.states, filling.states_end);
         let block = packed.map_or(filling.block, |(block, _)| block);
         let header = BlockHeader {
             kind: BlockKind::Records,
@@ -71,6 +72,7 @@ impl<P: Pipeline> Writer<P> {
             segment: current.number,
             offset: current.offset,
             bytes,
+            sequence: self.link.sequence,
             end_position: filling.end_position,
             unfinished: filling.unfinished,
             completed: false,
@@ -176,6 +178,7 @@ impl<P: Pipeline> Writer<P> {
             segment: current.number,
             offset,
             bytes: header.block_bytes as usize,
+            sequence: header.sequence,
             end_position: header.end_position,
             unfinished: false,
             completed: false,

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::syncing::{Behind, Ended};
 use super::{CONTROL, Writer};
 use crate::journal::format::BlockKind;
 use crate::journal::store::{Begun, Completion, Pipeline};
@@ -57,8 +58,9 @@ impl<P: Pipeline> Writer<P> {
                 self.refuse(block, error).map_err(|error| self.poison("write", segment, &error))
             }
             (Begun::Sync { segment }, Ok(())) => match self.syncing.end(segment) {
-                Some((durable, whole)) => {
-                    self.durable = durable;
+                Some(Ended { covers, sequence, whole }) => {
+                    self.durable = covers;
+                    self.stated.durable(sequence);
                     self.durable_since_ns = now_ns;
                     if let Some(segment) = whole {
                         self.pipeline.close(segment);
@@ -80,7 +82,8 @@ impl<P: Pipeline> Writer<P> {
     fn advance_written(&mut self) {
         while let Some(flight) = self.flights.pop_front_if(|flight| flight.completed) {
             let seals = flight.kind == BlockKind::Seal;
-            self.syncing.written(flight.segment, flight.end_position, seals, flight.kind != BlockKind::Mark);
+            let behind = Behind { position: flight.end_position, sequence: flight.sequence + 1 };
+            self.syncing.written(flight.segment, behind, seals, flight.kind != BlockKind::Mark);
             self.written = flight.end_position;
             match (flight.block, flight.raw) {
                 (CONTROL, _) => {

@@ -25,6 +25,8 @@ pub(super) struct Filling {
     pub(super) unfinished: bool,
     /// Which states have a record, or its first piece, in it.
     pub(super) states: [bool; RecordKind::STATES.len()],
+    /// How many states of each kind end in it.
+    pub(super) states_end: [u32; RecordKind::STATES.len()],
 }
 
 /// A record to be put into a block.
@@ -55,6 +57,7 @@ impl Filling {
             seen_ns: None,
             unfinished: false,
             states: [false; RecordKind::STATES.len()],
+            states_end: [0; RecordKind::STATES.len()],
         }
     }
 

@@ -19,11 +19,30 @@ pub enum SyncPolicy {
     Never,
 }
 
+/// Everything before this is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Behind {
+    pub(super) position: u64,
+    /// The block behind.
+    pub(super) sequence: u64,
+}
+
+/// A sync that has ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// Everything before this position is durable.
+    pub(super) covers: u64,
+    /// Everything before this block is durable.
+    pub(super) sequence: u64,
+    /// The segment, if it is whole and durable.
+    pub(super) whole: Option<u64>,
+}
+
 #[derive(Debug)]
 struct Unsynced {
     segment: u64,
-    /// Everything before this position is written, in this segment or before.
-    end_position: u64,
+    /// What is written, in this segment or before.
+    behind: Behind,
     /// Its seal is written, and so all of it.
     sealed: bool,
     /// Something was written since the last sync began.
@@ -33,7 +52,7 @@ struct Unsynced {
 #[derive(Debug, Clone, Copy)]
 struct Begun {
     segment: u64,
-    covers: u64,
+    covers: Behind,
     sealed: bool,
 }
 
@@ -50,13 +69,13 @@ impl Syncing {
         Syncing { policy, unsynced: VecDeque::new(), begun: None, last_begun_ns: None }
     }
 
-    /// Takes note that everything before `end_position` is written, the last of it to `segment`.
-    pub(super) fn written(&mut self, segment: u64, end_position: u64, seals: bool, dirties: bool) {
+    /// Takes note of how far is written, the last of it to `segment`.
+    pub(super) fn written(&mut self, segment: u64, behind: Behind, seals: bool, dirties: bool) {
         if self.unsynced.back().is_none_or(|last| last.segment != segment) {
-            self.unsynced.push_back(Unsynced { segment, end_position, sealed: false, dirty: false });
+            self.unsynced.push_back(Unsynced { segment, behind, sealed: false, dirty: false });
         }
         if let Some(last) = self.unsynced.back_mut() {
-            last.end_position = end_position;
+            last.behind = behind;
             last.sealed |= seals;
             last.dirty |= dirties;
         }
@@ -93,20 +112,19 @@ impl Syncing {
     pub(super) fn begin(&mut self, now_ns: u64) {
         if let Some(front) = self.unsynced.front_mut() {
             front.dirty = false;
-            self.begun =
-                Some(Begun { segment: front.segment, covers: front.end_position, sealed: front.sealed });
+            self.begun = Some(Begun { segment: front.segment, covers: front.behind, sealed: front.sealed });
             self.last_begun_ns = Some(now_ns);
         }
     }
 
-    /// The sync in flight has ended well: the durable position, and the segment if it is whole and durable. `None` if
-    /// it is not the one in flight.
-    pub(super) fn end(&mut self, segment: u64) -> Option<(u64, Option<u64>)> {
+    /// The sync in flight has ended well: what is durable now. `None` if it is not the one in flight.
+    pub(super) fn end(&mut self, segment: u64) -> Option<Ended> {
         let begun = self.begun.take_if(|begun| begun.segment == segment)?;
         if begun.sealed {
             self.unsynced.pop_front();
         }
-        Some((begun.covers, begun.sealed.then_some(begun.segment)))
+        let Behind { position, sequence } = begun.covers;
+        Some(Ended { covers: position, sequence, whole: begun.sealed.then_some(begun.segment) })
     }
 
     pub(super) fn in_flight(&self) -> bool {
@@ -123,23 +141,32 @@ impl Syncing {
 mod tests {
     use super::*;
 
+    /// Each position is that of a block.
+    fn behind(position: u64) -> Behind {
+        Behind { position, sequence: position }
+    }
+
+    fn ended(covers: u64, whole: Option<u64>) -> Option<Ended> {
+        Some(Ended { covers, sequence: covers, whole })
+    }
+
     #[test]
     fn the_next_segment_counts_only_after_the_one_before_is_sealed_and_synced() {
         let mut syncing = Syncing::new(SyncPolicy::Always);
-        syncing.written(1, 100, false, true);
+        syncing.written(1, behind(100), false, true);
         assert_eq!(syncing.due(0, false), Some(1));
         syncing.begin(0);
-        syncing.written(1, 200, false, true);
-        syncing.written(1, 200, true, true); // the seal
-        syncing.written(2, 300, false, true);
+        syncing.written(1, behind(200), false, true);
+        syncing.written(1, behind(200), true, true); // the seal
+        syncing.written(2, behind(300), false, true);
         assert_eq!(syncing.due(0, true), None, "one sync in flight");
-        assert_eq!(syncing.end(1), Some((100, None)), "covers what was written when it began");
+        assert_eq!(syncing.end(1), ended(100, None), "covers what was written when it began");
         assert_eq!(syncing.due(0, false), Some(1));
         syncing.begin(0);
-        assert_eq!(syncing.end(1), Some((200, Some(1))));
+        assert_eq!(syncing.end(1), ended(200, Some(1)));
         assert_eq!(syncing.due(0, false), Some(2));
         syncing.begin(0);
-        assert_eq!(syncing.end(2), Some((300, None)));
+        assert_eq!(syncing.end(2), ended(300, None));
         assert!(syncing.is_clean());
     }
 
@@ -147,19 +174,19 @@ mod tests {
     fn policies_say_when() {
         let interval = Duration::from_nanos(50);
         let mut syncing = Syncing::new(SyncPolicy::Interval(interval));
-        syncing.written(1, 1, false, true);
+        syncing.written(1, behind(1), false, true);
         assert_eq!(syncing.due(1000, false), Some(1), "the first one at once");
         syncing.begin(1000);
         syncing.end(1);
-        syncing.written(1, 2, false, true);
+        syncing.written(1, behind(2), false, true);
         assert_eq!((syncing.due(1049, false), syncing.due(1050, false)), (None, Some(1)));
         assert_eq!(syncing.deadline_ns(1010), Some(1050));
 
         let mut syncing = Syncing::new(SyncPolicy::Never);
-        syncing.written(1, 1, false, true);
+        syncing.written(1, behind(1), false, true);
         assert_eq!((syncing.due(u64::MAX, false), syncing.deadline_ns(0)), (None, None));
         assert_eq!(syncing.due(0, true), Some(1), "but a flush is one");
-        syncing.written(1, 1, true, true);
+        syncing.written(1, behind(1), true, true);
         assert_eq!(syncing.due(0, false), Some(1), "and so is a full segment");
     }
 }

@@ -8,6 +8,7 @@ use crate::units::parse_bytes;
 use railbus::Error;
 use railbus::journal::checkpoint;
 use railbus::journal::files::Files;
+use railbus::journal::recovery;
 use railbus::journal::store::Store;
 use railbus::journal::{Journal, SegmentInfo, Until};
 use railbus::os::pages::bytes_text;
@@ -21,8 +22,10 @@ Examples:
   railbus journal prune JOURNAL/demo/ticks --keep 10GiB
 
 Only whole segments go, oldest first, and only those that hold nothing that is to be kept. The newest two stay in any \
-case, so this may be done beside a writer (which does the same by its own retention). What a consumer with a checkpoint \
-has still to read stays, too, unless --ignore-checkpoints is given; then this asks before it removes that.";
+case, and what a power cut would need: segments go only when the files say that the next one is durable, with every \
+state (cursors, acknowledgements) that the journal has. So this may be done beside a writer (which does the same by its \
+own retention). What a consumer with a checkpoint has still to read stays, too, unless --ignore-checkpoints is given; \
+then this asks before it removes that.";
 
 /// Remove the oldest segments of a journal
 #[derive(Debug, clap::Args)]
@@ -55,9 +58,15 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
     let wanted = args.doomed(&segments, u64::MAX);
     let checkpoints = checkpoint::positions(&journal)?;
     let behind = checkpoints.iter().min_by_key(|(_, position)| *position);
-    let read = args.doomed(&segments, behind.map_or(u64::MAX, |(_, position)| *position));
+    let position = behind.map_or(u64::MAX, |(_, position)| *position);
+    let read = args.doomed(&segments, position);
     let unread = behind.filter(|_| read.len() < wanted.len());
-    let (doomed, kept_for) = if args.ignore_checkpoints { (wanted, None) } else { (read, unread) };
+    let (doomed, kept_for, upto) =
+        if args.ignore_checkpoints { (wanted, None, u64::MAX) } else { (read, unread, position) };
+    let files = Files::open(&args.directory)?;
+    let needed = doomed.len();
+    let doomed = &doomed[..recovery::prunable(&files, &args.directory, doomed.len(), upto)?];
+    let needed = needed - doomed.len();
     if let Some((name, position)) = unread
         && doomed.len() > read.len()
         && !args.confirm.dry_run
@@ -72,7 +81,6 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
         })?;
     }
     if !args.confirm.dry_run {
-        let files = Files::open(&args.directory)?;
         for segment in doomed {
             let number = segment.header.number;
             match files.remove(number) {
@@ -92,12 +100,18 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
             "dry_run": args.confirm.dry_run,
             "first_position": first.map(|block| block.first_position),
             "kept_for_checkpoint": kept_for.map(|(name, _)| name),
+            "kept_for_a_crash": needed,
         }));
     }
     if let Some((name, position)) = kept_for {
         note(&format!(
             "{} segments stay: checkpoint {name} is at position {position} (--ignore-checkpoints removes them)",
             wanted.len() - doomed.len()
+        ));
+    }
+    if needed > 0 {
+        note(&format!(
+            "{needed} segments stay: until later ones are known to be durable, a crash would need them"
         ));
     }
     let verb = if args.confirm.dry_run { "would go" } else { "removed" };
