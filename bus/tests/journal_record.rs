@@ -207,6 +207,38 @@ fn states_wait_while_large_events_are_staged() {
     assert!(held.states > 2, "states were recorded: {}", held.states);
 }
 
+/// Without a durable subscription nobody has read anything: `consumed` removes nothing, and the status says so. With one,
+/// what it has read goes.
+#[test]
+fn what_nobody_reads_durably_is_not_taken_for_read() {
+    let place = Place::new();
+    let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
+    let retention = Retention { consumed: true, ..Retention::default() };
+    let options = RecorderOptions { segment_bytes: 512 << 10, retention, ..quick() };
+    let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
+    let mut sender = channel.publisher(&SendOptions::default()).expect("a publisher");
+    let mut last = 0;
+    for number in 0..2000u64 {
+        last = sender.publish_timeout(&event(number, 3000), LONG).expect("room");
+    }
+    channel.wait_durable(last, LONG).expect("durable");
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        let begin = Instant::now();
+        while !is() {
+            assert!(begin.elapsed() < LONG, "{what}: {:?}", recorder.status());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    until("it says so", &|| recorder.status().is_some_and(|status| status.waits_for_readers));
+    let has_first = || place.directory("c").join("00000000000000000001.seg").exists();
+    assert!(has_first(), "nothing was removed");
+    let named = SubscribeOptions { name: "reads".into(), durable: true, ..SubscribeOptions::default() };
+    let _subscriber = channel.subscriber(&named).expect("a subscriber that has read all before");
+    until("the first segment goes", &|| !has_first());
+    until("it says so no more", &|| recorder.status().is_some_and(|status| !status.waits_for_readers));
+    recorder.stop().expect("a clean end");
+}
+
 /// Waits until a recorder of the channel says that it has panicked.
 fn await_crash(recorders: &Recorders, channel: &Channel) {
     let begin = Instant::now();

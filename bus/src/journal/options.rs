@@ -48,6 +48,7 @@ pub struct Retention {
     /// Remove what was recorded longer ago.
     pub max_age: Option<Duration>,
     /// Remove what every durable subscription has read and every checkpoint has behind it, and of a queue: what is done.
+    /// Nothing is removed from a stream or topic that has neither a durable subscription nor a checkpoint.
     pub consumed: bool,
     /// Whether size and age spare what a durable subscription, or a consumer with a checkpoint, has still to read, and
     /// unfinished events of a queue. Yes unless said otherwise; then one that never comes back keeps the journal for ever.

@@ -76,6 +76,9 @@ pub struct RecorderStatus {
     pub warning: Option<String>,
     /// Whether the channel has been removed.
     pub removed: bool,
+    /// Whether retention was told to remove what is read by all ([`Retention::consumed`](crate::journal::Retention::consumed)),
+    /// and removes nothing, because the channel has neither a durable subscription nor a checkpoint.
+    pub waits_for_readers: bool,
     /// What poisoned it.
     pub error: Option<String>,
     /// Whether it was not the disk or the channel that failed, but the recorder itself, which panicked. What it had in
@@ -506,6 +509,7 @@ fn status_of(
         drops,
         warning,
         removed: work.is_removed(),
+        waits_for_readers: work.waits_for_readers(),
         crashed: trouble.as_ref().is_some_and(|(_, crashed)| *crashed),
         error: trouble.map(|(error, _)| error),
         report: report.clone(),

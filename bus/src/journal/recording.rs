@@ -106,6 +106,8 @@ pub(crate) struct Recording {
     /// What the recorded cursors and acknowledgements say, and how many of each were appended.
     cursors_settled: (Settled, u64),
     acks_settled: (Settled, u64),
+    /// What is read by all was to be removed, and there is nobody who reads durably.
+    waits_for_readers: bool,
     removed: bool,
     /// It ends: nothing more is taken but the event that is in hand.
     ending: bool,
@@ -193,6 +195,7 @@ impl Recording {
             keeper: Keeper::default(),
             cursors_settled: Default::default(),
             acks_settled: Default::default(),
+            waits_for_readers: false,
             removed: false,
             ending: false,
         }
@@ -206,6 +209,11 @@ impl Recording {
     /// Whether the channel has been removed: nothing more will come.
     pub(crate) fn is_removed(&self) -> bool {
         self.removed
+    }
+
+    /// Whether retention was told to remove what is read by all, and there is nobody who reads durably.
+    pub(crate) fn waits_for_readers(&self) -> bool {
+        self.waits_for_readers
     }
 
     /// Changes what may change while it records: retention, what to do when the disk is full, how often states are
@@ -538,8 +546,15 @@ impl Recording {
         }
         // Where a checkpoint cannot be read, it may need everything.
         let checkpoints = checkpoint::positions_in(&self.directory, self.channel.header().channel_id);
+        let has_readers = self.channel.header().kind == Kind::Queue
+            || !cursors.0.is_empty()
+            || checkpoints.as_ref().is_ok_and(|all| !all.is_empty());
         unread =
             checkpoints.map_or(0, |all| all.iter().map(|&(_, position)| position).fold(unread, u64::min));
+        // What nobody reads is not read by all: it stays, and the status says so.
+        self.waits_for_readers = self.options.retention.consumed && !has_readers;
+        let mut retention = self.options.retention;
+        retention.consumed &= has_readers;
         let stand = Stand {
             now_ns: clock::realtime_ns(),
             durable: self.writer.durable(),
@@ -547,8 +562,7 @@ impl Recording {
             unread,
         };
         let failed = |error| Error::io("look for segments to remove in", &self.directory, error);
-        let removable =
-            self.keeper.removable(&*self.files, &self.options.retention, stand).map_err(failed)?;
+        let removable = self.keeper.removable(&*self.files, &retention, stand).map_err(failed)?;
         for segment in removable {
             match self.files.retire(segment) {
                 // `railbus journal prune` was faster.

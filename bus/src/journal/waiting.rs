@@ -92,6 +92,11 @@ impl Opened {
         }
     }
 
+    /// Whether retention was told to remove what is read by all, and there is nobody who reads durably.
+    pub(crate) fn waits_for_readers(&self) -> bool {
+        matches!(self, Opened::Recording(one) if one.waits_for_readers())
+    }
+
     /// Changes what may change while it is at work.
     pub(crate) fn adjust(&mut self, options: &RecorderOptions) {
         match self {

@@ -18,7 +18,7 @@ mod status;
 mod troubles;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -161,6 +161,8 @@ struct Daemon {
     troubles: Troubles,
     fed: Instant,
     failed_ever: bool,
+    /// Those of which was said that retention removes nothing for want of readers.
+    waiting: BTreeSet<ChannelName>,
     /// The recorders that have panicked.
     crashes: BTreeMap<ChannelName, Crashes>,
     /// Why the daemon ends although nobody asked it to.
@@ -185,6 +187,7 @@ impl Daemon {
             troubles: Troubles::default(),
             fed: Instant::now(),
             failed_ever: false,
+            waiting: BTreeSet::new(),
             crashes: BTreeMap::new(),
             hopeless: None,
             files_max,
@@ -394,6 +397,12 @@ impl Daemon {
                 self.complain(&format!("{}: {error}; it is not recorded any more", status.channel));
                 self.known.insert(status.channel.clone(), Known::Failed);
                 self.failed_ever = true;
+            }
+            if status.waits_for_readers && self.waiting.insert(status.channel.clone()) {
+                self.complain(&format!(
+                    "{}: --remove-consumed removes nothing: the channel has no durable subscription and no checkpoint",
+                    status.channel
+                ));
             }
             if status.removed {
                 self.let_go(&status.channel, "was removed: its journal is drained and sealed");
