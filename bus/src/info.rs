@@ -7,12 +7,14 @@
 //!
 //! **Stuck** is a participant that lives and holds others up - a reliable reader with unread events, or the owner of
 //! a claimed ticket that is not finished - and has not moved for longer than the channel's `stuck_after`. What it has
-//! in hand may simply take that long: stuck is a fact about the ring, not a verdict. Because a busy participant notes
-//! the time only now and then, candidates are looked at twice, [`SECOND_LOOK`] apart.
+//! in hand may simply take that long: stuck is a fact about the ring, not a verdict. An [`Observer`] judges by what
+//! changed while it looked, by its own clock (`info/still.rs`): at its first look nobody is stuck yet.
 
+use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use self::still::Stillness;
 use crate::bus::Channel;
 use crate::channel::{ChannelName, ChannelPaths, Header, Kind, Maps, Role};
 use crate::error::{Error, Result};
@@ -35,8 +37,13 @@ use crate::ring::registry::{self, Status};
 use crate::ring::stream_subscriber::walk_each;
 use crate::ring::word::{self, Slots, done};
 
-/// How long candidates for [`Participant::stuck_ns`] are watched before they are called stuck.
-pub const SECOND_LOOK: Duration = Duration::from_millis(10);
+/// How long [`Channel::info`] looks at most for whether somebody is stuck who seems to be. Of a channel whose `stuck_after`
+/// is longer, it believes the time that who has not moved for so long has noted itself.
+pub const LOOK_MAX: Duration = Duration::from_secs(2);
+/// How long it pauses between looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+mod still;
 
 /// A snapshot of a channel; see the [module](self).
 #[derive(Debug, Clone)]
@@ -242,6 +249,8 @@ pub struct Participant {
     pub seen_ns: u64,
     /// The wait it is in, if a peer keeps it waiting for room.
     pub waits: Option<Waits>,
+    /// For how long it was seen not to move while it holds others up, in ns; 0 if it holds up nobody, or at the first look.
+    pub unmoved_ns: u64,
     /// For how long it has not moved, if it is stuck.
     pub stuck_ns: Option<u64>,
 }
@@ -255,12 +264,25 @@ impl Participant {
 
 impl Channel {
     /// A snapshot for an observer. Needs the right to read both files; registers nobody, writes nothing, disturbs
-    /// nobody. Takes some system calls for each participant, and [`SECOND_LOOK`] when somebody may be stuck.
+    /// nobody. Takes some system calls for each participant; when somebody may be stuck, the channel's `stuck_after`, or
+    /// [`LOOK_MAX`] if that is less.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the channel was removed, [`Error::NotAllowed`], [`Error::Io`].
     pub fn info(&self) -> Result<Info> {
-        self.observe()?.info()
+        let observer = self.observe()?;
+        let started = Instant::now();
+        let mut info = observer.info()?;
+        while let Some(left) = observer.undecided(&info) {
+            let most = LOOK_MAX.saturating_sub(started.elapsed());
+            if most.is_zero() {
+                believe(&mut info);
+                break;
+            }
+            std::thread::sleep(left.min(most).min(LOOK_EVERY));
+            info = observer.info()?;
+        }
+        Ok(info)
     }
 
     /// The latencies that the consumers of a stamped channel measured over the last five minutes; `None` for others.
@@ -288,6 +310,7 @@ impl Channel {
             peers: Kernel::of(self, &memories)?,
             pages,
             latency: None,
+            still: RefCell::default(),
             _maps: maps,
         })
     }
@@ -302,6 +325,7 @@ pub struct Observer {
     peers: Kernel,
     pages: PageReport,
     latency: Option<Observed>,
+    still: RefCell<Stillness>,
     _maps: Maps,
 }
 
@@ -332,7 +356,16 @@ impl Observer {
         }
     }
 
-    /// As [`Channel::info`]; [`Error::Forked`].
+    /// For how much longer one must look to tell whether somebody of `info`, the last look, is stuck; `None` when that is
+    /// known of all.
+    pub fn undecided(&self, info: &Info) -> Option<Duration> {
+        let after_ns = self.channel.header().stuck_after_ns;
+        let left = self.still.borrow().undecided_ns(&info.participants, after_ns, clock::monotonic_ns());
+        left.map(Duration::from_nanos)
+    }
+
+    /// As [`Channel::info`], but one look, which never waits: who is stuck is told by a later look that is more than the
+    /// channel's `stuck_after` behind the first that saw it; [`Error::Forked`].
     pub fn info(&self) -> Result<Info> {
         self.check()?;
         let Observer { channel, memories, peers, .. } = self;
@@ -340,7 +373,8 @@ impl Observer {
         let view = View { header, memories, peers };
         let mut positions = view.positions();
         let mut participants = view.participants(&positions);
-        view.judge_stuck(&mut participants);
+        let (after_ns, now_ns) = (header.stuck_after_ns, clock::monotonic_ns());
+        self.still.borrow_mut().look(&mut participants, |side| view.memory(side), after_ns, now_ns);
         positions.depth = depth(header.kind, &positions, &participants);
         let attached = channel.attached();
         Ok(Info {
@@ -367,6 +401,15 @@ impl Observer {
             held_by: view.held_by(&positions, &participants),
             participants,
         })
+    }
+}
+
+/// Takes those for stuck who were not seen to move for [`LOOK_MAX`], and have noted a time that is too long ago.
+fn believe(info: &mut Info) {
+    let after_ns = info.header.stuck_after_ns;
+    let is_still = |one: &&mut Participant| u128::from(one.unmoved_ns) * 2 > LOOK_MAX.as_nanos();
+    for one in info.participants.iter_mut().filter(is_still) {
+        one.stuck_ns = Some(one.seen_ns).filter(|&seen_ns| seen_ns > after_ns);
     }
 }
 
@@ -599,6 +642,7 @@ impl View<'_> {
                 for_ns: now.saturating_sub(wait_since),
                 position: load(layout::WAIT_POSITION),
             }),
+            unmoved_ns: 0,
             stuck_ns: None,
         })
     }
@@ -644,30 +688,5 @@ impl View<'_> {
             }
         }
         taken
-    }
-
-    fn judge_stuck(&self, participants: &mut [Participant]) {
-        let is_candidate = |one: &Participant| {
-            let holds_up = match one.role {
-                ParticipantRole::Subscriber | ParticipantRole::Tap => one.lag.is_some_and(|lag| lag > 0),
-                _ => one.in_hand > 0,
-            };
-            one.life == Life::Live && holds_up && one.seen_ns > self.header.stuck_after_ns
-        };
-        if !participants.iter().any(is_candidate) {
-            return;
-        }
-        std::thread::sleep(SECOND_LOOK);
-        for one in participants.iter_mut().filter(|one| is_candidate(one)) {
-            let load = |field| self.memory(one.side).load(layout::entry(one.index) + field, Edge::Plain);
-            let still = load(layout::EVENTS) == one.events
-                && load(layout::PID) as u32 == one.pid
-                && one.cursor.is_none_or(|cursor| load(layout::CURSOR) == cursor)
-                && (one.in_hand == 0 || self.claimed(one.side, one.index) > 0 || one.side == Side::Consumers);
-            let seen_ns = clock::monotonic_ns().saturating_sub(load(layout::SEEN_NS));
-            if still && seen_ns > self.header.stuck_after_ns {
-                one.stuck_ns = Some(seen_ns);
-            }
-        }
     }
 }

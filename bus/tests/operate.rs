@@ -50,6 +50,17 @@ fn child() {
             stay();
             drop(subscriber);
         }
+        "reads slowly" => {
+            let mut subscriber = attach("s").subscriber(&named("slow", false)).unwrap();
+            say(format!("holds {}", railbus::os::clock::monotonic_ns()).as_bytes());
+            // One event at a time, always behind, until the parent ends it.
+            loop {
+                if subscriber.recv_timeout(SOON).is_ok() {
+                    subscriber.acknowledge();
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
         "subscribes durably" => {
             let subscriber = attach("s").subscriber(&named("audit", true)).unwrap();
             say(b"holds");
@@ -415,4 +426,64 @@ fn a_process_that_does_not_hold_the_participants_lock_is_never_killed() {
     forge(pid);
     assert_eq!(topic.evict(Side::Producers, 0, SOON).unwrap(), Evicted::Killed { pid });
     producer.kill();
+}
+
+/// Starts a role in a time namespace whose CLOCK_MONOTONIC is `offset_s` ahead; `None` where that cannot be had.
+fn start_in_another_time(role: &str, base: &Path, offset_s: i64) -> Option<Actor> {
+    use std::os::unix::process::CommandExt;
+    let enter = move || {
+        // SAFETY: unshare takes an integer and changes this process only, which has one thread.
+        if unsafe { libc::unshare(0x80) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // From `exec` on.
+        std::fs::write("/proc/self/timens_offsets", format!("monotonic {offset_s} 0\n"))
+    };
+    let mut probe = std::process::Command::new("/bin/true");
+    // SAFETY: the closure makes a system call and writes a file.
+    let can = unsafe { probe.pre_exec(enter) }.status().is_ok_and(|status| status.success());
+    if !can {
+        println!("skipped: this process may make no time namespace");
+        return None;
+    }
+    // SAFETY: as above.
+    let mut actor = Actor::start_changed(role, base, |command| unsafe {
+        command.pre_exec(enter);
+    });
+    let said = actor.hear();
+    let there: i64 = said.strip_prefix("holds ").expect("its time").parse().expect("a number");
+    let here = railbus::os::clock::monotonic_ns() as i64;
+    if (there - here).abs() < 5_000_000_000 {
+        println!("skipped: the kernel does not enter the namespace at exec");
+        return None;
+    }
+    Some(actor)
+}
+
+#[test]
+fn who_moves_is_not_stuck_and_who_stops_is_whatever_his_clock_says() {
+    for offset_s in [1_000_000, -30] {
+        let (base, bus) = base();
+        let options =
+            ChannelOptions::new(Kind::Stream).capacity_bytes(1 << 16).stuck_after(Duration::from_secs(1));
+        let stream = bus.create("s", &options).unwrap();
+        let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+        let Some(mut reader) = start_in_another_time("reads slowly", base.path(), offset_s) else { return };
+        let mut publish = || while publisher.try_publish(&[7; 64]).is_ok() {};
+        publish();
+        for _ in 0..3 {
+            let info = stream.info().unwrap();
+            let slow = info.participants.iter().find(|one| one.name == "slow").unwrap();
+            assert_eq!((slow.life, slow.stuck_ns), (Life::Live, None), "{offset_s}: it moves");
+            publish();
+        }
+        // SAFETY: the pid is of a child that was not waited for.
+        assert_eq!(unsafe { libc::kill(reader.pid(), libc::SIGSTOP) }, 0);
+        publish();
+        eventually("it is stuck", || {
+            let info = stream.info().unwrap();
+            info.participants.iter().any(|one| one.name == "slow" && one.stuck_ns.is_some())
+        });
+        reader.kill();
+    }
 }

@@ -8,10 +8,11 @@
 //! POLICY     a worker; its level; its bound (0: opened without one), written when it registers
 //! IN_HAND    with a bound: saturated when it is at least the bound
 //! CLAIM      without one: saturated while an event of its last take is not done
-//! SEEN_NS    not moving when it was noted longer ago than `stuck_after`, or than 100 ms if that is more
+//! SEEN_NS    not moving when it has not changed for `stuck_after`, or for 100 ms if that is more
 //! ```
 //!
-//! A worker notes the time when it takes and, while it waits or polls, at least every 64 ms; so a worker that is stopped,
+//! Whether the word has changed, the one who asks knows from its own earlier looks and its own clock ([`Looks`]): clocks of
+//! other time namespaces differ. A worker notes the time when it takes and, while it waits or polls, at least every 64 ms; so a worker that is stopped,
 //! or stays away with fewer events in hand than its bound, holds the others up for `stuck_after` only. A dead one holds
 //! them up until somebody has buried it, which whoever waits does within some ms.
 //!
@@ -52,6 +53,27 @@ impl Rank {
     }
 }
 
+/// What a worker saw of the others, at its earlier looks.
+#[derive(Debug, Clone, Default)]
+pub struct Looks {
+    /// Of each entry: state word, noted time, and since when the two have not changed by the own clock.
+    seen: Vec<[u64; 3]>,
+}
+
+impl Looks {
+    /// For how long the two words of entry `index` have not changed, in ns; 0 at the first look.
+    fn still_ns(&mut self, index: usize, state: u64, noted_ns: u64, now_ns: u64) -> u64 {
+        if self.seen.len() <= index {
+            self.seen.resize(index + 1, [u64::MAX; 3]);
+        }
+        let seen = &mut self.seen[index];
+        if seen[..2] != [state, noted_ns] {
+            *seen = [state, noted_ns, now_ns];
+        }
+        now_ns.saturating_sub(seen[2])
+    }
+}
+
 /// The words that tell.
 #[derive(Debug)]
 pub struct Levels<'a, M> {
@@ -68,14 +90,14 @@ pub struct Levels<'a, M> {
 }
 
 impl<M: Memory> Levels<'_, M> {
-    /// Whether it is the turn of a worker of `level` at `now_ns` of CLOCK_MONOTONIC.
-    pub fn is_turn_of(&self, level: u8, now_ns: u64) -> bool {
+    /// Whether it is the turn of a worker of `level` at `now_ns` of CLOCK_MONOTONIC, which has had these `looks`.
+    pub fn is_turn_of(&self, level: u8, looks: &mut Looks, now_ns: u64) -> bool {
         let used = (self.acks.load(layout::CONSUMERS_HIGH, Edge::State) as usize).min(self.consumers);
-        (0..used).all(|index| !self.is_before(index, level, now_ns))
+        (0..used).all(|index| !self.is_before(index, level, looks, now_ns))
     }
 
     /// Whether the worker in entry `index` is of a level above `level`, and neither saturated nor at rest.
-    fn is_before(&self, index: usize, level: u8, now_ns: u64) -> bool {
+    fn is_before(&self, index: usize, level: u8, looks: &mut Looks, now_ns: u64) -> bool {
         let entry = layout::entry(index);
         // STATE: the policy is the one of this registration, or of a later one.
         let state = self.acks.load(entry + layout::STATE, Edge::State);
@@ -88,7 +110,7 @@ impl<M: Memory> Levels<'_, M> {
             return false;
         }
         let seen_ns = self.acks.load(entry + layout::SEEN_NS, Edge::Plain);
-        let is_still = now_ns.saturating_sub(seen_ns) > self.stuck_after_ns.max(STILL_NS_MIN);
+        let is_still = looks.still_ns(index, state, seen_ns, now_ns) > self.stuck_after_ns.max(STILL_NS_MIN);
         !is_still && !self.is_saturated(entry, rank)
     }
 

@@ -11,6 +11,8 @@
 //! back, wakes another, on the producers' futex, too. It cannot count that one up: a wake that falls between a sleeper's
 //! last look and its sleep is lost, and made up for at the end of the slice.
 
+use std::cell::RefCell;
+
 use super::{TAKE_MAX, Taken, Ticket, Worker};
 use crate::error::RecvError;
 use crate::layout;
@@ -19,7 +21,7 @@ use crate::memory::Trusted;
 use crate::os::clock;
 use crate::ring::frame;
 use crate::ring::key_order::KeyOrder;
-use crate::ring::levels::{Levels, Rank};
+use crate::ring::levels::{Levels, Looks, Rank};
 use crate::ring::park::{Nudge, Sleeper, Waker};
 use crate::ring::slot_worker::{Delivery, DoneInOrder};
 use crate::ring::word::Slots;
@@ -39,6 +41,7 @@ pub(super) struct Rules {
     /// In a keyed queue.
     order: Option<KeyOrder>,
     stuck_after_ns: u64,
+    looks: RefCell<Looks>,
     /// What observers and workers of lower levels were told last.
     told_in_hand: u64,
     levels: Waker,
@@ -54,6 +57,7 @@ impl Rules {
                 rank,
                 order: header.keyed.then(KeyOrder::new),
                 stuck_after_ns: header.stuck_after_ns,
+                looks: RefCell::default(),
                 told_in_hand: 0,
                 levels: Waker::new(layout::LEVELS_WAKE, layout::LEVELS_PARKED),
                 nudge: Nudge::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
@@ -73,7 +77,7 @@ impl Rules {
             consumers: header.consumers_max as usize,
             stuck_after_ns: self.stuck_after_ns,
         };
-        levels.is_turn_of(self.rank.level, clock::coarse_ns())
+        levels.is_turn_of(self.rank.level, &mut self.looks.borrow_mut(), clock::coarse_ns())
     }
 
     fn tell_in_hand(&mut self, member: &Member, in_hand: u64) {

@@ -55,10 +55,18 @@ impl Actor {
 
     /// The same, with more in its environment.
     pub(crate) fn start_with(role: &str, file: &Path, environment: &[(&str, &str)]) -> Actor {
+        Actor::start_changed(role, file, |command| {
+            command.envs(environment.iter().copied());
+        })
+    }
+
+    /// The same, with a command that was changed.
+    pub(crate) fn start_changed(role: &str, file: &Path, change: impl FnOnce(&mut Command)) -> Actor {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
-        command.env(ROLE, role).env(FILE, file).envs(environment.iter().copied());
+        command.env(ROLE, role).env(FILE, file);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        change(&mut command);
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
         let input = child.stdin.take();

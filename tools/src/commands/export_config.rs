@@ -54,7 +54,7 @@ pub(crate) fn run(args: &ExportConfigArgs) -> Outcome {
         let bus = Bus::at(open::base()?, &args.what)?;
         let mut infos = Vec::new();
         for name in bus.channels()? {
-            match bus.attach(name.channel()).and_then(|channel| channel.info()) {
+            match bus.attach(name.channel()).and_then(|channel| channel.observe()?.info()) {
                 // Removed since it was listed.
                 Err(Error::NotFound { .. }) => {}
                 info => infos.push(info?),

@@ -4,7 +4,7 @@ use crate::failure::Outcome;
 use crate::open;
 use crate::output::{print, print_json};
 use railbus::channel::directory::list_buses;
-use railbus::info::{Info, Life};
+use railbus::info::{Info, LOOK_MAX, Life, Observer};
 use railbus::os::pages::bytes_text;
 use railbus::ring::peers::Side;
 use railbus::{Bus, ChannelName, Error, Kind};
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &LsArgs) -> Outcome {
         Some(bus) => vec![bus.clone()],
         None => list_buses(&base)?,
     };
-    let mut rows = Vec::new();
+    let (mut looks, mut wait) = (Vec::new(), None);
     for name in buses {
         let bus = Bus::at(&base, &name)?;
         let channels = match bus.channels() {
@@ -46,12 +46,26 @@ pub(crate) fn run(args: &LsArgs) -> Outcome {
             channels => channels?,
         };
         for channel in channels {
-            match bus.attach(channel.channel()).and_then(|channel| channel.info()) {
+            let observed = bus.attach(channel.channel()).and_then(|channel| {
+                let observer = channel.observe()?;
+                let info = observer.info()?;
+                wait = wait.max(observer.undecided(&info));
+                Ok((observer, info))
+            });
+            match observed {
                 Err(Error::NotFound { .. }) => {}
-                info => rows.push((channel, info)),
+                observed => looks.push((channel, observed)),
             }
         }
     }
+    // Once for all of them: who is stuck, a second look shows.
+    if let Some(wait) = wait {
+        std::thread::sleep(wait.min(LOOK_MAX));
+    }
+    let again = |observed: Result<(Observer, Info), Error>| {
+        observed.and_then(|(observer, info)| if wait.is_some() { observer.info() } else { Ok(info) })
+    };
+    let mut rows: Vec<Row> = looks.into_iter().map(|(name, observed)| (name, again(observed))).collect();
     rows.sort_by(|(one, _), (other, _)| one.cmp(other));
     if args.json {
         let channels: Vec<Value> = rows.iter().map(|(name, info)| object(name, info)).collect();

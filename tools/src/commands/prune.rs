@@ -109,7 +109,8 @@ fn look_at(all: bool, base: &Path, name: &str, outlook: &mut Outlook) -> railbus
     let (channels, holding) = (bus.channels()?, holding_unless(all, base, name)?);
     for channel in channels {
         // What cannot be opened is used by nobody who could go on.
-        let info = bus.attach(channel.channel()).and_then(|one| Ok((one.info()?, Loss::of(&one)?)));
+        let info =
+            bus.attach(channel.channel()).and_then(|one| Ok((one.observe()?.info()?, Loss::of(&one)?)));
         let (is_kept, loss) = info.map_or((false, Loss::default()), |(info, loss)| {
             let is_used = info.participants.iter().any(|one| matches!(one.life, Life::Live | Life::Evicted));
             (is_used || holding.contains(&info.paths.ring), loss)
@@ -179,6 +180,7 @@ pub(crate) fn holding(base: &Path, bus: &str) -> Result<HashSet<PathBuf>, Error>
         channels => channels?,
     };
     // What cannot be opened holds nothing that anybody could read.
-    let infos = channels.iter().filter_map(|name| bus.attach(name.channel()).ok()?.info().ok());
+    let infos =
+        channels.iter().filter_map(|name| bus.attach(name.channel()).ok()?.observe().ok()?.info().ok());
     Ok(infos.filter(holds).map(|info| info.paths.ring).collect())
 }

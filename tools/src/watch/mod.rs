@@ -49,6 +49,9 @@ RAILBUS_WHO, RAILBUS_PID and RAILBUS_STUCK_NS.";
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long what is done at one look may take for the buses of one user. The rest waits for the next look.
 const ACTING_MAX: Duration = Duration::from_secs(2);
+/// How long `--once` looks at most for whether somebody is stuck who seems to be, and how often.
+const ONCE_MAX: Duration = Duration::from_secs(60);
+const ONCE_EVERY: Duration = Duration::from_millis(100);
 /// How long the lock of a bus is waited for.
 const LOCK_WAIT: Duration = Duration::from_millis(250);
 /// The exit code of `--once` when somebody is stuck.
@@ -159,7 +162,7 @@ impl Watcher<'_> {
     fn look(&mut self) -> Result<usize, Failure> {
         // A bus that comes later is watched then.
         let sampled =
-            if self.args.once { self.sampler.sample()? } else { self.sampler.sample_what_is_there()? };
+            if self.args.once { self.sample_once()? } else { self.sampler.sample_what_is_there()? };
         for (name, why) in &sampled.failed {
             self.fail(&name.to_string(), why)?;
         }
@@ -187,6 +190,19 @@ impl Watcher<'_> {
         }
         self.failing = std::mem::take(&mut self.failing_now);
         Ok(stuck)
+    }
+
+    /// Looks until it is known of everybody whether he is stuck.
+    fn sample_once(&mut self) -> Result<Sampled, Failure> {
+        let until = Instant::now() + ONCE_MAX;
+        loop {
+            let sampled = self.sampler.sample()?;
+            let Some(left) = sampled.undecided else { return Ok(sampled) };
+            let next = until.min(Instant::now() + left.min(ONCE_EVERY));
+            if next >= until || !interrupt::sleep_until(next) {
+                return Ok(sampled);
+            }
+        }
     }
 
     /// Acts on a channel, unless the buses of its owner have taken enough time at this look: what one user's channels do
@@ -252,11 +268,13 @@ impl Watcher<'_> {
 
     /// Evicts it, unless it has moved, or has left, since it was looked at.
     fn evict(&self, channel: &str, one: &ParticipantView) -> Result<Option<Evicted>, Error> {
+        let name: ChannelName = channel.parse()?;
         let channel = self.attach(channel)?;
         let side = if one.side == "producer" { Side::Producers } else { Side::Consumers };
         let is_it =
             |now: &&Participant| (now.side, now.index, now.generation) == (side, one.index, one.generation);
-        let info = channel.info()?;
+        // By the observer that has seen it not move all the time.
+        let Some(info) = self.sampler.look_again(&name).transpose()? else { return Ok(None) };
         let Some(now) = info.participants.iter().find(is_it).filter(|now| now.stuck_ns.is_some()) else {
             return Ok(None);
         };
