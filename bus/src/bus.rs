@@ -600,7 +600,7 @@ impl Channel {
     ) -> Result<Sender<SlotOutlet<TOPIC>>> {
         let stuck = self.stuck_reader(options)?;
         let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
-        let Memories { ring, acks, data, done } = member.memories;
+        let Memories { ring, acks, data, done, .. } = member.memories;
         let (producers, consumers) =
             (self.header().producers_max as usize, self.header().consumers_max as usize);
         if let Some(own) = member.sequence {
@@ -715,9 +715,10 @@ impl Channel {
             // The entry of a queue's consumer may have been a worker's, with events in its hands.
             role != ROLE_TAP || sweep_entry(self, memories, peers, index)
         })?;
-        let Memories { ring, acks, data, .. } = member.memories;
+        let Memories { ring, acks, data, live, .. } = member.memories;
         let producers = self.header().producers_max as usize;
-        let mut core = SlotReader::new(ring, acks, data, member.registered.index, self.slots(), producers);
+        let index = member.registered.index;
+        let mut core = SlotReader::new(ring, acks, data, index, self.slots(), producers).with_live(live);
         if role == ROLE_TAP {
             core = core.of_queue();
         }

@@ -134,9 +134,13 @@ unsafe impl Sync for Located {}
 
 /// An event. It dereferences to its payload.
 ///
-/// The bytes lie in the ring itself (for lossy readers: in the reader's own buffer) and stay there as long as the
-/// event is borrowed. A correct publisher does not change them; one that is hostile and may write the channel
-/// could, so copy before you check if you do not trust your publishers.
+/// The bytes lie in the ring itself (for lossy readers: in the reader's own buffer) and stay as they are while the event
+/// is borrowed, whatever this program does, in safe code: also when it evicts the very reader or worker that has lent them.
+///
+/// Two things that other processes may do change them. A hostile publisher, or whoever else may write the channel's files,
+/// can write anything at any time. And if *another process* evicts this reader or worker
+/// ([`Channel::evict`](crate::Channel::evict), `railbus evict`, a policy), its room is used again while an event may still
+/// be borrowed here. Copy first, and check then, if you do not trust those who may write the channel's files.
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
     located: Located,

@@ -49,6 +49,7 @@
 //! protocols, generic over [`memory`]; [`layout`] defines every shared byte; [`os`] is what is asked of Linux.
 
 pub mod admin;
+mod aside;
 mod audit;
 pub mod bridge;
 pub mod bus;

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::aside::Lending;
 use crate::bus::Channel;
 use crate::channel::{Kind, Maps, Region, Role};
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ pub(crate) struct Memories {
     pub(crate) acks: Trusted,
     pub(crate) data: Trusted,
     pub(crate) done: Trusted,
+    /// The data as they are, where [`Self::data`] may become a copy: see [`crate::aside`].
+    pub(crate) live: Trusted,
 }
 
 impl Memories {
@@ -47,7 +50,8 @@ impl Memories {
         let light = membarrier::register();
         // SAFETY: by the contract of this function, as for the other three.
         let of = |region: &Region| unsafe { region.trusted(light) };
-        Memories { ring: of(&maps.ring), acks: of(&maps.acks), data: of(&maps.data), done: of(&maps.done) }
+        let data = of(&maps.data);
+        Memories { ring: of(&maps.ring), acks: of(&maps.acks), data, done: of(&maps.done), live: data }
     }
 }
 
@@ -298,9 +302,12 @@ pub(crate) struct Member {
     pub(crate) sequence: Option<usize>,
     /// What a worker repairs with: opened when it registered, because it may have no right to do so later.
     locks: Option<FileLocks>,
+    /// So that a consumer that this process evicts keeps what it has lent.
+    _lending: Option<Lending>,
     // The life lock goes before the maps, but after everything that `Drop` writes.
     _life: Life,
     _maps: Maps,
+    _live: Option<Region>,
 }
 
 /// What a participant says of itself.
@@ -330,7 +337,14 @@ impl Member {
         }
         let maps = channel.map(role)?;
         // SAFETY: the maps are kept beside the memories, and are dropped after them; each side writes its own file.
-        let memories = unsafe { Memories::of(&maps) };
+        let mut memories = unsafe { Memories::of(&maps) };
+        // Who reads from a slot ring also judges what its producers have not done.
+        let judges = side == Side::Consumers && channel.header().kind != Kind::Stream;
+        let live = if judges { Some(channel.attached().map_data_again()?) } else { None };
+        if let Some(live) = &live {
+            // SAFETY: as above.
+            memories.live = unsafe { live.trusted(false) };
+        }
         let peers = Kernel::of(channel, &memories)?;
         let locks = FileLocks::open_beside(channel, side, &memories)?;
         let registry = registry_of(&memories, channel, side);
@@ -388,6 +402,15 @@ impl Member {
             Side::Consumers => memories.acks,
         };
         let entry = layout::entry(registered.index);
+        let lending = match maps.data.mapping().filter(|_| side == Side::Consumers) {
+            Some(mapping) => {
+                let key =
+                    (channel.side_file(side).2, registered.index, registry::generation(registered.state));
+                let entered = Lending::enter(key, mapping);
+                Some(entered.map_err(|error| Error::io("notice forks of", &channel.paths().acks, error))?)
+            }
+            None => None,
+        };
         Ok(Member {
             memories,
             peers,
@@ -400,8 +423,10 @@ impl Member {
             guard,
             sequence: sequence.flatten(),
             locks: kept,
+            _lending: lending,
             _life: life,
             _maps: maps,
+            _live: live,
         })
     }
 

@@ -9,10 +9,14 @@
 //! into the ring in place, and no word can stop a copy that is under way: its process is killed, with SIGKILL, and exactly
 //! that process, whatever its pid means by now, and only if it holds the participant's lock: a pid in a shared file is
 //! another user's word. [`Channel::kill`] does that to workers, too.
+//!
+//! Before a reader or worker of the *own* process is evicted, what it reads is set aside (`aside.rs`): a program may evict
+//! its own participants while it borrows events from them. That takes a copy of the channel's data, and as much memory.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use crate::aside;
 use crate::bus::Channel;
 use crate::channel::{Kind, Maps};
 use crate::error::{Error, Result};
@@ -27,7 +31,7 @@ use crate::os::quiesce::quiesce;
 use crate::ring::fence::{self, Fenced};
 use crate::ring::orphan::{Swept, abort_orphan};
 use crate::ring::peers::{Peers, Side};
-use crate::ring::registry::{self, Status};
+use crate::ring::registry::{self, Locks, Registry, Status};
 use crate::ring::word::Slots;
 use crate::worker::sweep_entry_of;
 
@@ -156,7 +160,8 @@ impl Channel {
     /// in another PID namespace, or where this process may not run; [`Error::NotAllowed`] without the right to write the
     /// side's file, or to kill; [`Error::TimedOut`] if the participant has not gone, or a worker not made place (it is
     /// evicted by then, and told when it next looks; evict it again); [`Error::Busy`] if somebody else is changing the
-    /// entry, or a live participant announces the same events.
+    /// entry, or a live participant announces the same events; [`Error::NoSpace`] or [`Error::Io`] if there is no memory for
+    /// a copy of what a consumer of this process reads.
     pub fn evict(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
         self.evict_or_kill(side, (index, None), timeout, false)
     }
@@ -246,6 +251,9 @@ impl Channel {
                 });
             }
             let locks = locks()?;
+            if registry::status(state) != Status::Evicted {
+                self.set_aside(locks, &registry, index, state)?;
+            }
             if registry::status(state) != Status::Evicted && !registry.evict(locks, index, state) {
                 locks.check()?;
                 if registry.state(index) != state {
@@ -351,6 +359,9 @@ impl Channel {
             // What cannot be done is to be found before anything is changed.
             quiesce(pid, start_time, timeout)?;
         }
+        let state = self.close_own(locks, &registry, (index, state), || {
+            quiesce(pid, start_time, timeout.saturating_sub(started.elapsed()))
+        })?;
         let mut events = 0;
         let mut sweep = || loop {
             let swept = sweep_entry_of(self, memories, peers, index);
@@ -386,6 +397,57 @@ impl Channel {
     fn may_not_evict(&self) -> Error {
         let why = "evicting is a consumer's right: it writes this file; run as a user who may".to_owned();
         Error::NotAllowed { action: "evict through", path: self.paths().acks.clone(), why }
+    }
+
+    /// Sets aside what the consumer in entry `index` looks at, if it is one of this process and has this state: others may
+    /// overwrite it once it is evicted. On success the entry's janitor lock is held, for evicting it at once: one that was
+    /// not evicted then would see no new events. Where somebody else holds the lock, or has the entry, nothing is done.
+    fn set_aside(
+        &self,
+        locks: &FileLocks,
+        registry: &Registry<Trusted>,
+        index: usize,
+        state: u64,
+    ) -> Result<()> {
+        if !locks.try_janitor(index) || registry.state(index) != state {
+            return Ok(());
+        }
+        // Under the lock nobody else evicts it. If it leaves, it looks at nothing any more.
+        aside::set_aside((self.side_file(Side::Consumers).2, index, registry::generation(state))).map_err(
+            |error| {
+                locks.release_janitor(index);
+                Error::io("set aside what is looked at of", &self.paths().ring, error)
+            },
+        )
+    }
+
+    /// The first half of evicting a worker of this process: marks it, closes its fence and sets aside what it looks at, with
+    /// the entry's janitor lock held for the rest. From then on it hands out no event, so that it does not matter that it
+    /// sees no new ones. Returns the state word to go on with.
+    fn close_own(
+        &self,
+        locks: &FileLocks,
+        registry: &Registry<Trusted>,
+        (index, state): (usize, u64),
+        quiesce: impl FnOnce() -> Result<()>,
+    ) -> Result<u64> {
+        let key = (self.side_file(Side::Consumers).2, index, registry::generation(state));
+        let failed = |error| Error::io("set aside what is looked at of", &self.paths().ring, error);
+        let is_own = aside::is_own(key).map_err(failed)?;
+        if !is_own || registry::status(state) != Status::Active || !locks.try_janitor(index) {
+            return Ok(state);
+        }
+        if !registry.mark_evicted(index, state) {
+            return Ok(state); // It changed hands, as whoever goes on finds.
+        }
+        fence::begin_closing(registry.memory(), index);
+        let aside = quiesce().and_then(|()| aside::set_aside(key).map_err(failed));
+        if let Err(error) = aside {
+            // It is told, and gives its place up itself. Until then nobody takes what it holds.
+            locks.release_janitor(index);
+            return Err(error);
+        }
+        Ok(registry.state(index))
     }
 
     fn side_path(&self, side: Side) -> &std::path::Path {

@@ -9,8 +9,8 @@
 //!
 //! A worker may be **evicted** ([`Channel::evict`]) while it is stopped, hangs, or works for too long: what it holds goes to
 //! others. From then on its `done` is refused (it returns false), and the next take says [`RecvError::Evicted`]; open
-//! another worker to go on. What an evicted worker still reads of an event may be overwritten meanwhile: only a `done` that
-//! was not refused says that the work counted.
+//! another worker to go on. What it still reads of an event stays as it was if its own process has evicted it; if another
+//! process did, it may be overwritten meanwhile. Only a `done` that was not refused says that the work counted.
 //!
 //! A worker whose done words are refused although nobody has evicted it works on memory that somebody has harmed. It gives
 //! up its place, as if it had been evicted, so that others get what it held; from then on its takes say
@@ -180,7 +180,7 @@ impl Worker {
         member.joined();
         let rules = Rules::of(rank, &member);
         let header = member.channel.header();
-        let Memories { ring, acks, data, done } = member.memories;
+        let Memories { ring, acks, data, done, live } = member.memories;
         let core = SlotWorker::new(
             ring,
             acks,
@@ -192,7 +192,8 @@ impl Worker {
             header.consumers_max as usize,
         )
         .with(member::stores())
-        .with_backoff(Backoff::of(header.max_attempts));
+        .with_backoff(Backoff::of(header.max_attempts))
+        .with_live(live);
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),

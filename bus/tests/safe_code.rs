@@ -9,8 +9,11 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use railbus::info::{Life, Participant};
+use railbus::ring::peers::Side;
 use railbus::{
     Bus, Channel, ChannelOptions, Kind, Pages, Producer, RecvError, SendError, SendOptions, SubscribeOptions,
     Ticket, WorkOptions, Worker,
@@ -275,6 +278,163 @@ fn a_stale_copy_of_a_ticket_of_a_keyed_queue_does_nothing_either() {
     let ticket = again(&mut worker);
     assert!(!worker.done(stale) && worker.in_hand() == 1);
     assert!(worker.done(ticket));
+}
+
+/// Evicts the only consumer that lives.
+fn evict(channel: &Channel) {
+    let participants = channel.info().unwrap().participants;
+    let is_meant = |one: &&Participant| one.side == Side::Consumers && one.life == Life::Live;
+    channel.evict_exactly(participants.iter().find(is_meant).unwrap(), SOON).unwrap();
+}
+
+/// A payload that is no text, and would show in one.
+const NO_TEXT: &[u8] = &[0xFF; 9];
+const TEXT: &str = "good text";
+
+/// Checks that what was lent before an eviction is what it was, after others went round the ring.
+fn is_kept(lent: &[u8], publish: impl FnMut(&[u8])) {
+    let text = std::str::from_utf8(lent).unwrap();
+    (0..4000).for_each({
+        let mut publish = publish;
+        move |_| publish(NO_TEXT)
+    });
+    assert_eq!((text, std::str::from_utf8(text.as_bytes()).is_ok()), (TEXT, true));
+}
+
+fn small(kind: Kind) -> (tempfile::TempDir, Channel) {
+    let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+    let options = ChannelOptions::new(kind).lock_memory(false);
+    let options = match kind {
+        Kind::Stream => options.capacity_bytes(4096),
+        _ => options.slots(64).slot_bytes(64),
+    };
+    let channel = Bus::at(base.path(), "bus").unwrap().create("c", &options).unwrap();
+    (base, channel)
+}
+
+#[test]
+fn what_an_evicted_reader_has_lent_stays_as_it_was() {
+    let (_base, stream) = small(Kind::Stream);
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    let mut reader = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    publisher.publish(TEXT.as_bytes()).unwrap();
+    let event = reader.recv().unwrap();
+    evict(&stream);
+    is_kept(event.payload(), |bytes| _ = publisher.publish_timeout(bytes, SOON).unwrap());
+    assert_eq!(reader.try_recv().unwrap_err(), RecvError::Evicted);
+    drop(reader);
+
+    let mut reader = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    publisher.publish_batch(&[TEXT.as_bytes(); 5]).unwrap();
+    let batch = reader.batch(5).unwrap();
+    let last = batch.get(4).unwrap();
+    evict(&stream);
+    is_kept(&last, |bytes| _ = publisher.publish_timeout(bytes, SOON).unwrap());
+    assert_eq!((batch.len(), &*batch.get(0).unwrap()), (5, TEXT.as_bytes()));
+    drop(batch);
+    assert_eq!(reader.recv().unwrap_err(), RecvError::Evicted);
+
+    let (_base, topic) = small(Kind::Topic);
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+    let mut reader = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
+    publisher.publish(TEXT.as_bytes()).unwrap();
+    let event = reader.recv().unwrap();
+    evict(&topic);
+    is_kept(event.payload(), |bytes| _ = publisher.publish_timeout(bytes, SOON).unwrap());
+    assert_eq!(reader.recv().unwrap_err(), RecvError::Evicted);
+}
+
+#[test]
+fn what_an_evicted_worker_or_tap_has_lent_stays_as_it_was() {
+    for how in ["job", "event", "tap"] {
+        let (_base, queue) = small(Kind::Queue);
+        let mut producer = queue.producer(&SendOptions::default()).unwrap();
+        let go_round = |producer: &mut Producer, lent: &[u8]| {
+            let mut other = queue.worker(&WorkOptions::default()).unwrap();
+            is_kept(lent, |bytes| {
+                producer.publish_timeout(bytes, SOON).unwrap();
+                while let Some(job) = other.try_take().unwrap() {
+                    job.done();
+                }
+            });
+        };
+        if how == "tap" {
+            let mut tap = queue.tap(&SubscribeOptions::default()).unwrap();
+            producer.publish(TEXT.as_bytes()).unwrap();
+            let event = tap.recv().unwrap();
+            evict(&queue);
+            go_round(&mut producer, &event);
+            assert_eq!(tap.recv().unwrap_err(), RecvError::Evicted);
+            continue;
+        }
+        let mut worker = queue.worker(&WorkOptions::default()).unwrap();
+        producer.publish(TEXT.as_bytes()).unwrap();
+        let job = worker.take().unwrap();
+        if how == "job" {
+            evict(&queue);
+            go_round(&mut producer, &job);
+            assert!(!job.done());
+            continue;
+        }
+        let ticket = job.keep();
+        let event = worker.event(ticket).unwrap();
+        evict(&queue);
+        go_round(&mut producer, &event);
+        assert!(!worker.done(ticket) && worker.event(ticket).is_none());
+    }
+}
+
+#[test]
+fn a_publisher_that_evicts_the_stuck_leaves_what_they_look_at() {
+    let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+    let options =
+        ChannelOptions::new(Kind::Stream).capacity_bytes(4096).stuck_after(Duration::from_millis(20));
+    let stream = Bus::at(base.path(), "bus").unwrap().create("c", &options).unwrap();
+    let mut publisher =
+        stream.publisher(&SendOptions { evict_stuck: true, ..SendOptions::default() }).unwrap();
+    let mut reader = stream.subscriber(&SubscribeOptions::default()).unwrap();
+    publisher.publish(TEXT.as_bytes()).unwrap();
+    let event = reader.recv().unwrap();
+    is_kept(&event, |bytes| _ = publisher.publish_timeout(bytes, SOON).unwrap());
+    assert_eq!(reader.recv().unwrap_err(), RecvError::Evicted);
+}
+
+/// Readers that run at full speed are evicted, one after the other: no event changes while they look at it, none is torn,
+/// and each is told at once.
+#[test]
+fn readers_that_run_are_evicted_and_see_no_event_change() {
+    let (_base, stream) = small(Kind::Stream);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+            let mut n = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                let _ = publisher.publish_timeout(&[n as u8; 100], Duration::from_millis(10));
+                n += 1;
+            }
+        });
+        for round in 0..100u64 {
+            let mut reader = stream.subscriber(&SubscribeOptions::default()).unwrap();
+            let reading = scope.spawn(move || {
+                loop {
+                    match reader.recv_timeout(SOON) {
+                        Ok(event) => {
+                            let first = event.payload()[0];
+                            for _ in 0..20 {
+                                assert_eq!(event.payload(), [first; 100]);
+                            }
+                        }
+                        Err(error) => break error,
+                    }
+                }
+            });
+            std::thread::sleep(Duration::from_micros(round * 97 % 3000));
+            evict(&stream);
+            assert_eq!(reading.join().unwrap(), RecvError::Evicted);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 fn ticket_of_words(ticket: Ticket) -> Ticket {

@@ -289,6 +289,17 @@ impl Attached {
         Ok(Maps { ring, data, acks, done, locked, numa })
     }
 
+    /// The data once more, to be looked at now and then. Its pages are mapped when they are touched.
+    pub(crate) fn map_data_again(&self) -> Result<Region> {
+        let header = &self.header;
+        let (file, path) = match (&self.data, &header.data_path) {
+            (Some(data), Some(path)) => (&data.file, path),
+            _ => (&self.ring.file, &self.paths.ring),
+        };
+        let range = (header.data_offset, header.data_bytes);
+        Region::reserved(file, path, range, false, size(header.data_alignment())?)
+    }
+
     /// `.ring`, as it was opened.
     pub fn ring_file(&self) -> &File {
         &self.ring.file
@@ -441,6 +452,21 @@ impl Region {
         writable: bool,
         alignment: usize,
     ) -> Result<Region> {
+        let region = Region::reserved(file, path, range, writable, alignment)?;
+        if let Some(mapping) = &region.mapping {
+            mapping.populate(true).map_err(|error| Error::io("fault in", path, error))?;
+        }
+        Ok(region)
+    }
+
+    /// As [`Self::of`], with pages that are faulted in when they are touched.
+    fn reserved(
+        file: &File,
+        path: &Path,
+        range: (u64, u64),
+        writable: bool,
+        alignment: usize,
+    ) -> Result<Region> {
         let (offset, bytes) = range;
         let page = page_bytes() as u64;
         let start = offset & !(page - 1);
@@ -449,8 +475,12 @@ impl Region {
             size(whole.ok_or_else(|| Error::corrupt(path.display().to_string(), "lengths overflow"))?)?;
         let mapping = Mapping::of_file(file, start, whole, writable, alignment);
         let mapping = mapping.map_err(|error| Error::io("map", path, error))?;
-        mapping.populate(true).map_err(|error| Error::io("fault in", path, error))?;
         Ok(Region { mapping: Some(mapping), skip: size(offset - start)?, bytes: size(bytes)? })
+    }
+
+    /// The mapping that it is a part of; none if it is empty.
+    pub(crate) fn mapping(&self) -> Option<&Mapping> {
+        self.mapping.as_ref()
     }
 
     /// Size in bytes.

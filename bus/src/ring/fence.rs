@@ -124,6 +124,17 @@ pub fn go_on<M: Memory, L: Locks>(locks: &L, acks: &M, index: usize, sweep: impl
     locks.release_janitor(index);
 }
 
+/// Closes the fence of entry `index` to its owner, which was marked as evicted and may still be in a sequence: from now on
+/// it hands out no event.
+pub(crate) fn begin_closing<M: Memory>(acks: &M, index: usize) {
+    let seen = of(acks, index);
+    if matches!(seen, SWAPS | RESTARTS) {
+        // STATE: the owner may be closing it itself.
+        let at = layout::entry(index) + layout::FENCE;
+        let _ = acks.compare_exchange(at, seen, CLOSING, Edge::State);
+    }
+}
+
 /// What became of an eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fenced {

@@ -160,6 +160,11 @@ impl<M: Memory> Registry<M> {
         Registry { memory, entries, high }
     }
 
+    /// The memory it lies in.
+    pub(crate) fn memory(&self) -> &M {
+        &self.memory
+    }
+
     /// Entries that were ever used.
     pub fn used(&self) -> usize {
         (self.memory.load(self.high, Edge::State) as usize).min(self.entries)
