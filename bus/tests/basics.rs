@@ -27,8 +27,11 @@ fn a_stream_carries_every_size_in_order_around_the_ring() {
     let mut publisher = channel.publisher(&SendOptions::default()).unwrap();
     let max = publisher.payload_max();
     assert_eq!(max, 4096 / 2 - 16);
-    for round in 0..2000usize {
-        let payload: Vec<u8> = (0..(round * 37) % (max + 1)).map(|i| (i + round) as u8).collect();
+    // 37 and the number of sizes have no divisor in common: each size comes once, in an order that wraps everywhere.
+    let sizes: Vec<usize> = (0..=max).map(|round| round * 37 % (max + 1)).collect();
+    assert_eq!(sizes.iter().collect::<std::collections::BTreeSet<_>>().len(), max + 1);
+    for (round, size) in sizes.into_iter().enumerate() {
+        let payload: Vec<u8> = (0..size).map(|i| (i + round) as u8).collect();
         publisher.publish(&payload).unwrap();
         let event = subscriber.recv().unwrap();
         assert_eq!(event.payload(), payload);
@@ -40,6 +43,34 @@ fn a_stream_carries_every_size_in_order_around_the_ring() {
     assert!(matches!(publisher.try_publish(&vec![0; max + 1]), Err(SendError::TooLong { .. })));
     assert!(subscriber.try_recv().unwrap().is_none());
     assert!(matches!(subscriber.recv_timeout(Duration::from_millis(3)), Err(RecvError::TimedOut)));
+}
+
+#[test]
+fn a_topic_and_a_queue_carry_every_size() {
+    let (_base, bus) = bus();
+    let options = |kind| ChannelOptions::new(kind).slots(64).slot_bytes(256);
+    let topic = bus.create("t", &options(Kind::Topic)).unwrap();
+    let queue = bus.create("q", &options(Kind::Queue)).unwrap();
+    let mut subscriber = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
+    let mut tap = queue.tap(&SubscribeOptions::default()).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default()).unwrap();
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    let max = producer.payload_max();
+    assert_eq!((max, publisher.payload_max()), (256 - 16, 256 - 16));
+    for size in 0..=max {
+        let payload: Vec<u8> = (0..size).map(|i| (3 * i + size) as u8).collect();
+        publisher.publish(&payload).unwrap();
+        producer.publish(&payload).unwrap();
+        assert_eq!(subscriber.recv().unwrap().payload(), payload);
+        assert_eq!(tap.recv().unwrap().payload(), payload);
+        let job = worker.take().unwrap();
+        assert_eq!(job.event().payload(), payload);
+        job.done();
+    }
+    let too_long = vec![0; max + 1];
+    assert!(matches!(publisher.try_publish(&too_long), Err(SendError::TooLong { .. })));
+    assert!(matches!(producer.try_publish(&too_long), Err(SendError::TooLong { .. })));
 }
 
 /// Lengths near the end of the numbers, as an underflow in the caller makes them, are refused by every way in.
@@ -373,6 +404,9 @@ fn queue_events_are_retried_and_become_dead_letters() {
     assert_eq!(&*job, b"poison");
     let origin = job.event().origin().unwrap();
     assert_eq!((origin.position, origin.attempts), (position, 2));
+    let header = queue.header();
+    let channel = u64::from_le_bytes(header.channel_id[..8].try_into().unwrap());
+    assert_eq!((origin.channel, origin.incarnation), (channel, header.incarnation));
     job.done();
 }
 

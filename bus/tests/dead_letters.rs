@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use railbus::{
-    Bus, Channel, ChannelOptions, Kind, Producer, RecvError, SendError, SendOptions, WorkOptions, Worker,
+    Attributes, Bus, Channel, ChannelOptions, Kind, Origin, Producer, RecvError, SendError, SendOptions,
+    Sequence, TraceContext, WorkOptions, Worker,
 };
 
 /// Far beyond any load of the machine.
@@ -128,6 +129,38 @@ fn poison_waits_for_room_in_the_dead_letter_queue_and_others_go_on() {
         go_round(&mut scene, &mut three, &mut next);
         expect_letters(scene, three);
     }
+}
+
+/// What travels with an event travels with its letter.
+#[test]
+fn a_letter_keeps_key_type_number_and_trace_of_its_event() {
+    let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    let bus = Bus::at(base.path(), "bus").unwrap();
+    let options = ChannelOptions::new(Kind::Queue).keyed(true).max_attempts(1).lock_memory(false);
+    let queue = bus.create("q", &options).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    let trace = TraceContext { trace_id: [7; 16], span_id: [9; 8], flags: 1 };
+    let given = Attributes {
+        type_id: 77,
+        trace: Some(trace),
+        published_ns: Some(12_345),
+        sequence: Some(Sequence { publisher: 5, number: 6 }),
+        ..Attributes::keyed(0xFACE)
+    };
+    let position = producer.publish_with(b"poison", &given).unwrap();
+    let mut worker = worker(&queue, false);
+    worker.take_timeout(SOON).unwrap().retry();
+    assert!(worker.try_take().unwrap().is_none());
+    let mut undertaker = self::worker(&bus.attach("q.dead").unwrap(), false);
+    let job = undertaker.take_timeout(SOON).unwrap();
+    let event = job.event();
+    assert_eq!((event.payload(), event.type_id()), (&b"poison"[..], 77));
+    assert_eq!((event.key(), event.trace()), (Some(0xFACE), Some(trace)));
+    assert_eq!((event.published_ns(), event.sequence()), (given.published_ns, given.sequence));
+    let channel = u64::from_le_bytes(queue.header().channel_id[..8].try_into().unwrap());
+    let origin = Origin { channel, incarnation: queue.header().incarnation, position, attempts: 1 };
+    assert_eq!(event.origin(), Some(origin));
+    assert!(job.done());
 }
 
 #[test]

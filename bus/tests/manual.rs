@@ -352,8 +352,13 @@ fn who_was_evicted_acknowledges_nothing() {
 fn child() {
     let Some((role, base)) = role() else { return };
     let channel = Bus::at(&base, "bus").unwrap().attach("c").unwrap();
-    let mut reader = Any::open(&channel, &manual()).unwrap();
+    let options = SubscribeOptions { manual: role != "acknowledges by itself", ..manual() };
+    let mut reader = Any::open(&channel, &options).unwrap();
     match role.as_str() {
+        "acknowledges by itself" => {
+            say(format!("{}", reader.take(10).len()).as_bytes());
+            stay();
+        }
         // Acknowledges in steps of 3, behind what it has received, until it is killed.
         "works in batches" => {
             let mut pending = std::collections::VecDeque::new();
@@ -376,6 +381,38 @@ fn child() {
         }
         other => panic!("no role {other}"),
     }
+}
+
+/// Without manual acknowledgement: what was received since the cursor was last published is seen again after a kill, not
+/// after an orderly exit. Meanwhile the subscription holds everything from its cursor on.
+#[test]
+fn an_automatic_cursor_repeats_some_events_after_a_kill_and_none_after_an_exit() {
+    each_kind(|channel, mut publisher, reader| {
+        drop(reader);
+        publisher.publish(0..40);
+        let automatic = SubscribeOptions { manual: false, ..manual() };
+        let mut killed = Actor::start("acknowledges by itself", channel.bus().base());
+        killed.expect("10");
+        killed.kill();
+        let mut reader = Any::open(channel, &automatic).unwrap();
+        let first = reader.take(1)[0].1;
+        assert!(
+            first < 10,
+            "event {first} comes first: of ten that were received, one at least was not released"
+        );
+        assert_eq!(numbers(&reader.take(10)), (first + 1..first + 11).collect::<Vec<_>>());
+        drop(reader);
+        let mut reader = Any::open(channel, &automatic).unwrap();
+        assert_eq!(reader.take(1)[0].1, first + 11, "an orderly exit repeats nothing");
+        drop(reader);
+        // While nobody owns it, it holds the publisher back where it stands.
+        let mut number = 40;
+        while publisher.try_publish(number).is_ok() {
+            number += 1;
+        }
+        let mut reader = Any::open(channel, &automatic).unwrap();
+        assert_eq!(numbers(&reader.batches(64)), (first + 12..number).collect::<Vec<_>>());
+    });
 }
 
 #[test]

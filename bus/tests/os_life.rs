@@ -240,6 +240,58 @@ fn life_ends_with_sigkill() {
     }
 }
 
+/// The next process that gets the process id of one that died is not taken for it.
+#[test]
+fn a_process_with_the_id_of_the_dead_one_does_not_keep_it_alive() {
+    let channel = Channel::make();
+    let mut probe = channel.probe();
+    let mut owner = Actor::start("live", &channel.path);
+    owner.expect("alive");
+    let pid = owner.pid();
+    owner.kill();
+    let Some(stranger) = Stranger::with_id(pid) else {
+        println!(
+            "SKIPPED: this process may not choose the id of another (that needs root, or CAP_CHECKPOINT_RESTORE)"
+        );
+        return;
+    };
+    assert!(exists(pid));
+    dies(&mut probe);
+    assert!(exists(pid), "it lives, and is another");
+    drop(stranger);
+}
+
+/// A process that does nothing, with a process id of our choice.
+struct Stranger(i32);
+
+impl Stranger {
+    fn with_id(pid: i32) -> Option<Stranger> {
+        let wanted = [pid];
+        // SAFETY: every field of this plain struct may be zero.
+        let mut how: libc::clone_args = unsafe { std::mem::zeroed() };
+        how.exit_signal = libc::SIGCHLD as u64;
+        how.set_tid = wanted.as_ptr() as u64;
+        how.set_tid_size = 1;
+        // SAFETY: as `fork`: the child calls async-signal-safe functions only.
+        match unsafe { libc::syscall(libc::SYS_clone3, &raw const how, size_of_val(&how)) } {
+            0 => loop {
+                // SAFETY: takes nothing; ended by its parent.
+                unsafe { libc::pause() };
+            },
+            child if child > 0 => Some(Stranger(child as i32)),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.0);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        nix::sys::wait::waitpid(pid, None).unwrap();
+    }
+}
+
 #[test]
 fn life_ends_with_exit_and_not_with_a_stop() {
     let channel = Channel::make();
