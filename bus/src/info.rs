@@ -97,8 +97,13 @@ pub struct Positions {
     pub oldest: u64,
     /// Queue: the next ticket to be taken by a worker.
     pub head: Option<u64>,
-    /// What waits: not taken yet (queue), or not read yet by the slowest reader that holds producers back.
+    /// What is held: events that no worker has done (queue: [`Self::waiting`] and [`Self::in_hand`] together), or what
+    /// the slowest reader that holds producers back has not read.
     pub depth: u64,
+    /// Queue: events that nobody has in hand, whether they were never taken or were handed back.
+    pub waiting: Option<u64>,
+    /// Queue: events in the hands of workers, also of dead ones until somebody repairs that.
+    pub in_hand: Option<u64>,
     /// The most that fits: bytes of a stream, slots of a queue or topic.
     pub capacity: u64,
     /// Queue: events published, or being published, that no worker has done yet.
@@ -375,7 +380,13 @@ impl Observer {
         let mut participants = view.participants(&positions);
         let (after_ns, now_ns) = (header.stuck_after_ns, clock::monotonic_ns());
         self.still.borrow_mut().look(&mut participants, |side| view.memory(side), after_ns, now_ns);
-        positions.depth = depth(header.kind, &positions, &participants);
+        positions.depth = depth(&positions, &participants);
+        if let Some(unfinished) = positions.unfinished {
+            let workers = participants.iter().filter(|one| one.side == Side::Consumers);
+            // They go on while this looks.
+            let in_hand = workers.map(|one| one.in_hand).sum::<u64>().min(unfinished);
+            (positions.in_hand, positions.waiting) = (Some(in_hand), Some(unfinished - in_hand));
+        }
         let attached = channel.attached();
         Ok(Info {
             name: channel.name().clone(),
@@ -418,9 +429,9 @@ fn access(file: &std::fs::File, path: &std::path::Path) -> Result<Access> {
     Ok(Access { uid: about.uid(), gid: about.gid(), mode: about.mode() & 0o7777 })
 }
 
-fn depth(kind: Kind, positions: &Positions, participants: &[Participant]) -> u64 {
-    if kind == Kind::Queue {
-        return positions.published.saturating_sub(positions.head.unwrap_or(positions.published));
+fn depth(positions: &Positions, participants: &[Participant]) -> u64 {
+    if let Some(unfinished) = positions.unfinished {
+        return unfinished;
     }
     let holding = participants.iter().filter(|one| matches!(one.life, Life::Live | Life::Held));
     holding.filter_map(|one| one.lag).max().unwrap_or(0).min(positions.capacity)
@@ -451,6 +462,8 @@ impl View<'_> {
                 oldest: floor.position,
                 head: None,
                 depth: 0,
+                waiting: None,
+                in_hand: None,
                 capacity: self.header.capacity_bytes,
                 unfinished: None,
                 anchors,
@@ -465,6 +478,8 @@ impl View<'_> {
             oldest: tail.saturating_sub(self.header.slots).max(self.header.first_position),
             head,
             depth: 0,
+            waiting: None,
+            in_hand: None,
             capacity: self.header.slots,
             unfinished: queue.then(|| self.retained(tail).filter(|&t| !self.is_done(t)).count() as u64),
             anchors: None,

@@ -150,6 +150,8 @@ fn prometheus_parses_it_and_finds_what_stat_shows() {
         for (metric, field) in [
             ("railbus_events_total", "events"),
             ("railbus_depth", "depth"),
+            ("railbus_waiting", "waiting"),
+            ("railbus_in_hand", "in_hand"),
             ("railbus_capacity", "capacity"),
             ("railbus_high_water", "high_water"),
             ("railbus_lag", "lag"),

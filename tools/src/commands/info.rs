@@ -120,6 +120,8 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
             "oldest": info.positions.oldest,
             "head": info.positions.head,
             "depth": info.positions.depth,
+            "waiting": info.positions.waiting,
+            "in_hand": info.positions.in_hand,
             "capacity": info.positions.capacity,
             "unfinished": info.positions.unfinished,
             "floor": info.positions.anchors.map(|(floor, _)| place(floor)),
@@ -281,8 +283,8 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     }
     line("positions", text_of);
     let mut waiting = format!("{} of {}", amount(positions.depth), amount(positions.capacity));
-    if let Some(unfinished) = positions.unfinished {
-        let _ = write!(waiting, ", {unfinished} not done");
+    if let (Some(waits), Some(in_hand)) = (positions.waiting, positions.in_hand) {
+        let _ = write!(waiting, " not done: {waits} waiting, {in_hand} in hand");
     }
     if let Some(seen) = info.pressure {
         let _ = match seen.is_high {

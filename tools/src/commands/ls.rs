@@ -17,7 +17,8 @@ Examples:
   railbus ls --json | jq -r '.channels[] | select(.stuck > 0) | .channel'
   RAILBUS_DIR=/dev/shm/mine railbus ls
 
-DEPTH is what waits for the slowest reader (bytes of a stream, events of a topic), or for a worker.";
+DEPTH is what waits for the slowest reader (bytes of a stream, events of a topic). Of a queue it is all events that \
+are not done: those that wait for a worker, and those in the hands of one, which are named apart.";
 
 /// List channels: kind, size, pages, who is attached, how much waits
 #[derive(Debug, clap::Args)]
@@ -103,6 +104,8 @@ fn object(name: &ChannelName, info: &Result<Info, Error>) -> Value {
         "consumers": live(info, Side::Consumers),
         "published": info.positions.published,
         "depth": info.positions.depth,
+        "waiting": info.positions.waiting,
+        "in_hand": info.positions.in_hand,
         "stuck": stuck(info),
         "total_bytes": info.total_bytes,
     })
@@ -131,7 +134,11 @@ fn table(rows: &[Row]) -> String {
                 live(info, Side::Consumers).to_string(),
                 match info.header.kind {
                     Kind::Stream => bytes_text(info.positions.depth),
-                    _ => info.positions.depth.to_string(),
+                    Kind::Topic => info.positions.depth.to_string(),
+                    Kind::Queue => match info.positions.in_hand {
+                        Some(in_hand @ 1..) => format!("{} ({in_hand} in hand)", info.positions.depth),
+                        _ => info.positions.depth.to_string(),
+                    },
                 },
                 match stuck(info) {
                     0 => "ok".to_owned(),

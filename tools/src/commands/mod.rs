@@ -18,6 +18,7 @@ pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod publish;
 mod publish_key;
+mod publish_pace;
 pub(crate) mod purge;
 pub(crate) mod repair;
 pub(crate) mod replay;

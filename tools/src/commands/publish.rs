@@ -5,6 +5,7 @@
 
 use crate::commands::create::GeometryArgs;
 use crate::commands::publish_key::KeyArgs;
+use crate::commands::publish_pace::Pace;
 use crate::failure::{Failure, Outcome, note, send_failed};
 use crate::framing::{Cut, CutError};
 use crate::open::{self, OwnerArgs};
@@ -77,9 +78,13 @@ pub(crate) struct PublishArgs {
     /// Give up when room, or the subscribers, are waited for longer than this [default: never]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     timeout: Option<Duration>,
-    /// Publish so many events a second
+    /// Publish so many events a second. After a wait for room, what was due meanwhile is published at once, so that the
+    /// average holds
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
+    /// After a wait go on at the rate: what was due meanwhile is published later, and the average is less
+    #[arg(long, requires = "rate")]
+    no_catch_up: bool,
     /// Evict a live subscriber that has held this publisher up for longer than the channel's stuck-after
     #[arg(long)]
     evict_stuck: bool,
@@ -176,6 +181,7 @@ struct Pump<'a, R: Outlet> {
     overflow: Overflow,
     cut: Cut,
     progress: Progress,
+    pace: Option<Pace>,
     started: Instant,
     told_waiting: bool,
 }
@@ -191,7 +197,8 @@ impl<'a, R: Outlet> Pump<'a, R> {
         let started = Instant::now();
         let trace = args.traceparent;
         let attributes = Attributes { trace, ..Attributes::typed(args.type_id.unwrap_or(0)) };
-        Ok(Pump { args, sender, attributes, overflow, cut, progress, started, told_waiting: false })
+        let pace = args.rate.map(|rate| Pace::new(rate, !args.no_catch_up));
+        Ok(Pump { args, sender, attributes, overflow, cut, progress, pace, started, told_waiting: false })
     }
 
     fn run(mut self) -> Outcome {
@@ -317,15 +324,15 @@ impl<'a, R: Outlet> Pump<'a, R> {
     }
 
     /// How many of `wanted` events may go now; sleeps first if there is a rate and none may.
-    fn due(&self, wanted: usize) -> usize {
-        let Some(rate) = self.args.rate else { return wanted };
-        let elapsed = self.started.elapsed().as_secs_f64();
-        let ahead = self.progress.events() as f64 + 1.0 - elapsed * rate;
-        if ahead > 0.0 {
-            std::thread::sleep(Duration::from_secs_f64((ahead / rate).min(0.1)));
-            return 0;
+    fn due(&mut self, wanted: usize) -> usize {
+        let Some(pace) = &mut self.pace else { return wanted };
+        match pace.due(self.started.elapsed().as_secs_f64(), self.progress.events()) {
+            Ok(count) => wanted.min(count),
+            Err(seconds) => {
+                std::thread::sleep(Duration::from_secs_f64(seconds.min(0.1)));
+                0
+            }
         }
-        wanted.min((1.0 - ahead) as usize)
     }
 
     /// Publishes one event, waiting for room as the channel and the arguments say.

@@ -90,8 +90,8 @@ fn table(args: &StatArgs, channels: &[ChannelView]) -> String {
         return "no channels\n".to_owned();
     }
     let heads = [
-        "CHANNEL", "KIND", "EVENTS/S", "BYTES/S", "DEPTH", "LAG", "FULL", "DROPPED", "LOST", "AGAIN", "DEAD",
-        "P50", "P99", "P99.9", "MAX", "STATE",
+        "CHANNEL", "KIND", "EVENTS/S", "BYTES/S", "DEPTH", "WAITING", "IN HAND", "LAG", "FULL", "DROPPED",
+        "LOST", "AGAIN", "DEAD", "P50", "P99", "P99.9", "MAX", "STATE",
     ];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(channels.iter().map(channel_row));
@@ -116,7 +116,7 @@ fn table(args: &StatArgs, channels: &[ChannelView]) -> String {
     text
 }
 
-fn channel_row(channel: &ChannelView) -> [String; 16] {
+fn channel_row(channel: &ChannelView) -> [String; 18] {
     let [p50, p99, p999, max] = latency_cells(channel.latency_ns);
     [
         channel.channel.clone(),
@@ -124,6 +124,8 @@ fn channel_row(channel: &ChannelView) -> [String; 16] {
         rate_text(channel.events_per_second),
         rate_text(channel.bytes_per_second),
         format!("{:.0}%", channel.depth_percent),
+        channel.waiting.map_or_else(|| "-".to_owned(), |waiting| count_text(waiting as f64)),
+        channel.in_hand.map_or_else(|| "-".to_owned(), |in_hand| count_text(in_hand as f64)),
         channel.lag.map_or_else(|| "-".to_owned(), |lag| amount(channel, lag)),
         count_text(channel.full as f64),
         count_text(channel.dropped as f64),

@@ -59,8 +59,14 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         vec![("channel", channel.channel.clone()), ("kind", channel.kind.clone())]
     };
     type Value = fn(&ChannelView) -> Option<f64>;
-    let gauges: [(&str, &str, Value); 15] = [
-        ("depth", "What waits: bytes of a stream, events of a queue or topic", |c| Some(c.depth as f64)),
+    let gauges: [(&str, &str, Value); 17] = [
+        (
+            "depth",
+            "What is not read (bytes of a stream, events of a topic) or not done (events of a queue)",
+            |c| Some(c.depth as f64),
+        ),
+        ("waiting", "Events of a queue that are not done and in nobody's hands", |c| Some(c.waiting? as f64)),
+        ("in_hand", "Events of a queue in the hands of workers", |c| Some(c.in_hand? as f64)),
         ("capacity", "The most that fits, as depth", |c| Some(c.capacity as f64)),
         ("high_water", "The largest depth since this exporter began", |c| Some(c.high_water as f64)),
         ("lag", "How far the slowest reader is behind, as depth", |c| Some(c.lag? as f64)),

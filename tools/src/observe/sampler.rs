@@ -222,6 +222,8 @@ impl Watched {
             page_bytes: info.pages.page_bytes,
             capacity: positions.capacity,
             depth: positions.depth,
+            waiting: positions.waiting,
+            in_hand: positions.in_hand,
             depth_percent: positions.depth as f64 * 100.0 / positions.capacity.max(1) as f64,
             high_water: self.high_water,
             lag: participants.iter().filter_map(|one| one.lag).max(),

@@ -19,8 +19,12 @@ pub(crate) struct ChannelView {
     pub(crate) page_bytes: u64,
     /// The most that fits.
     pub(crate) capacity: u64,
-    /// What waits: for the slowest reader, or for a worker.
+    /// What waits for the slowest reader; of a queue, all events that are not done.
     pub(crate) depth: u64,
+    /// Queues: events of the depth that nobody has in hand; else `null`.
+    pub(crate) waiting: Option<u64>,
+    /// Queues: events of the depth in the hands of workers; else `null`.
+    pub(crate) in_hand: Option<u64>,
     /// That, of the capacity.
     pub(crate) depth_percent: f64,
     /// The largest depth that this observer has seen.

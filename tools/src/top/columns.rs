@@ -58,7 +58,7 @@ pub(crate) const CHANNELS: &[Column<ChannelView>] = &[
         title: "DEPTH",
         width: 5,
         rank: 3,
-        about: "what waits, of what fits",
+        about: "what is not read, or of a queue not done, of what fits",
         cell: |c| format!("{:.0}%", c.depth_percent),
         key: Some(|c| c.depth_percent),
     },

@@ -165,8 +165,12 @@ fn facts(channel: &ChannelView, palette: Palette) -> Vec<Line<'static>> {
             },
         ),
         format!(
-            "depth {} ({:.1}%), high water {}, full {}, dropped {}, lost {}{}{}",
+            "depth {}{} ({:.1}%), high water {}, full {}, dropped {}, lost {}{}{}",
             amount(channel.depth),
+            match (channel.waiting, channel.in_hand) {
+                (Some(waiting), Some(in_hand)) => format!(": {waiting} waiting, {in_hand} in hand"),
+                _ => String::new(),
+            },
             channel.depth_percent,
             amount(channel.high_water),
             count_text(channel.full as f64),
