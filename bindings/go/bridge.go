@@ -89,7 +89,8 @@ func (channel *Channel) Bridge() (*Bridge, error) {
 
 // watch gives the descriptor, as a copy, to the runtime's poller.
 func (bridge *Bridge) watch() error {
-	copied, _, refused := syscall.Syscall(syscall.SYS_FCNTL, uintptr(bridge.fd), syscall.F_DUPFD_CLOEXEC, 0)
+	// Never the number of a standard stream, which the program may have closed.
+	copied, _, refused := syscall.Syscall(syscall.SYS_FCNTL, uintptr(bridge.fd), syscall.F_DUPFD_CLOEXEC, 3)
 	if refused != 0 {
 		return refused
 	}

@@ -183,6 +183,13 @@ impl Error {
             Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => {
                 Error::NoSpace { what: path.display().to_string(), why: format!("{source} (to {action})") }
             }
+            Some(libc::EFBIG) => Error::NoSpace {
+                what: path.display().to_string(),
+                why: format!(
+                    "{source} (to {action}): the file would be larger than this process may write; raise the limit \
+                     (`ulimit -f`, or LimitFSIZE= of a systemd unit)"
+                ),
+            },
             _ => Error::Io { action, path, source },
         }
     }

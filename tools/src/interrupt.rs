@@ -26,6 +26,15 @@ pub(crate) fn catch() {
     }
 }
 
+/// From now on writing beyond the limit for files (`ulimit -f`) is an error, and not the end of this program. Not by ignoring
+/// the signal: commands that are run would inherit that.
+pub(crate) fn survive_file_limit() {
+    extern "C" fn nothing(_signal: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler does nothing, and the signal can be caught, so there is no error.
+    let _ = unsafe { sigaction(Signal::SIGXFSZ, &action) };
+}
+
 /// Whether somebody asked to finish.
 pub(crate) fn is_asked() -> bool {
     ASKED.load(Ordering::Relaxed)

@@ -93,6 +93,7 @@ Examples:
   railbus bench jitter --seconds 10";
 
 fn main() -> ExitCode {
+    interrupt::survive_file_limit();
     let program = match Program::try_parse() {
         Ok(program) => program,
         Err(told) if told.use_stderr() => told.exit(),

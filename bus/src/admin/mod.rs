@@ -19,7 +19,7 @@ pub mod letters;
 mod look;
 pub mod queue;
 pub mod resize;
-mod span;
+pub(crate) mod span;
 pub mod subscription;
 
 pub use letters::{DeadLetters, Home, Letter, Retried, Select, Settled};

@@ -12,13 +12,15 @@ use super::replace::{OLD, beside};
 use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES};
 use crate::memory::{Mapped, Trusted};
+use crate::os::descriptor;
 use crate::os::hugetlb::is_hugetlbfs;
+use crate::os::life::FileId;
 use crate::os::mapping::{Mapping, page_bytes, round_up};
 use crate::os::pages::{Backing, HUGE_2M, Locked, Numa, PageReport, bytes_text};
 use crate::os::smaps;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -160,7 +162,7 @@ fn open(path: &Path, try_write: bool) -> Result<Opened> {
     let mut options = OpenOptions::new();
     // Neither a symbolic link nor a pipe in the place of a file can lead us astray.
     options.read(true).write(try_write).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-    let file = match options.open(path) {
+    let file = match descriptor::open(&options, path) {
         Ok(file) => file,
         Err(error) if try_write && is_refusal(&error) => return open(path, false),
         Err(error) if is_refusal(&error) => return Err(refusal("read", path)),
@@ -318,11 +320,12 @@ impl Attached {
             FileRole::Acks => (&self.acks.file, &self.paths.acks),
             FileRole::Latency => return self.latency_file(write),
         };
-        let again = format!("/proc/self/fd/{}", file.as_raw_fd());
-        OpenOptions::new().read(true).write(write).open(again).map_err(|error| match is_refusal(&error) {
+        let failed = |error: io::Error| match is_refusal(&error) {
             true => refusal("open for writing", path),
             false => Error::io("open again", path, error),
-        })
+        };
+        let id = FileId::of(file).map_err(failed)?;
+        descriptor::open_again(file.as_fd(), path, id, write).map(File::from).map_err(failed)
     }
 
     /// Opens `.latency`, which stamped channels have, and checks that it belongs to this channel.

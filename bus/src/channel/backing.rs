@@ -15,12 +15,12 @@ use super::attach::see;
 use super::header::Header;
 use super::options::ChannelOptions;
 use crate::error::{Error, Result};
+use crate::os::file_limit;
 use crate::os::hugetlb::{self, Mount};
 use crate::os::mapping::{Mapping, round_up};
 use crate::os::numa;
 use crate::os::pages::{Backing, HUGE_1G, HUGE_2M, Locked, Missed, Numa, PageReport, Pages, bytes_text};
 use nix::fcntl::{FallocateFlags, fallocate};
-use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::fstatvfs;
 use std::fs::File;
 use std::io;
@@ -220,14 +220,9 @@ fn report(mapping: &Mapping, header: &Header, options: &ChannelOptions, huge_byt
     }
 }
 
-/// Sets a file's length, unless the process's limit for files is lower: exceeding it would be a signal.
+/// Sets a file's length, unless the process's limit for files is lower.
 pub(crate) fn set_length(file: &File, path: &Path, bytes: u64) -> Result<()> {
-    if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_FSIZE)
-        && bytes > soft
-    {
-        let why = format!("this process may write files of {} (`ulimit -f`)", bytes_text(soft));
-        return Err(Error::NoSpace { what: format!("{} in {}", bytes_text(bytes), path.display()), why });
-    }
+    file_limit::check(bytes, path)?;
     file.set_len(bytes).map_err(|error| match error.raw_os_error() {
         Some(libc::EFBIG) => {
             Error::invalid("capacity", format!("{} do not fit a file here", bytes_text(bytes)))

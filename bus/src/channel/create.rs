@@ -16,13 +16,14 @@ use crate::layout;
 use crate::os::hugetlb::nameless;
 use crate::os::pages::{PageReport, bytes_text};
 use crate::os::random::random_id;
+use crate::os::{act_as, file_limit};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::linkat;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, PermissionsExt, fchown, lchown};
+use std::path::{Path, PathBuf};
 
 /// A channel that was just made.
 #[derive(Debug)]
@@ -74,7 +75,9 @@ pub fn create(
         return Err(Error::invalid(format!("dead-letter queue of {channel}"), "a queue cannot be its own"));
     }
     let missing = missing_directories(base, channel.bus());
-    let created = create_in_bus(base, channel, options, init);
+    let created = make_bus(base, channel.bus())
+        .and_then(|bus| give_bus(&bus, &missing, &options.permissions))
+        .and_then(|()| create_in_bus(base, channel, options, init));
     if created.is_err() {
         unmake_bus(base, channel.bus(), &missing);
     }
@@ -93,6 +96,26 @@ fn refuse_tilde(channel: &ChannelName) -> Result<()> {
     Ok(())
 }
 
+/// Gives a bus that was just made to the owner of the channel that it was made for, if that is another user: he shall make and
+/// remove channels there. Its group is that of the channel, where one is named.
+fn give_bus(bus: &Path, made: &[PathBuf], permissions: &Permissions) -> Result<()> {
+    let Some(owner) = permissions.owner.filter(|&owner| owner != act_as::user()) else { return Ok(()) };
+    if !made.iter().any(|path| path == bus) {
+        return Ok(());
+    }
+    lchown(bus, Some(owner), permissions.ring_group).map_err(|error| match error.raw_os_error() {
+        Some(libc::EPERM) => Error::NotAllowed {
+            action: "make a channel of another user in",
+            path: bus.to_owned(),
+            why: format!(
+                "it is to belong to uid {owner}, and only root may give a directory away; do it as that user or as root \
+                 (the journaller: with CAP_CHOWN), or have uid {owner} make the bus first, open to this user's group"
+            ),
+        },
+        _ => Error::io("give away", bus, error),
+    })
+}
+
 fn create_in_bus(
     base: &Path,
     channel: &ChannelName,
@@ -104,7 +127,7 @@ fn create_in_bus(
     loop {
         make_bus(base, channel.bus())?;
         refuse_existing(channel, &paths)?;
-        let built = build(channel, &paths, options, init);
+        let built = file_limit::without_signal(|| build(channel, &paths, options, init));
         match built.and_then(|built| commit(&built).map(|()| built.created)) {
             // Somebody has pruned the bus, which was empty, just when we were about to use it.
             Err(Error::NotFound { .. }) if attempts < 10 => attempts += 1,

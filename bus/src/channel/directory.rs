@@ -22,6 +22,7 @@ use crate::layout::{self, HEADER_BYTES};
 use crate::os::act_as;
 use crate::os::hugetlb::is_hugetlbfs;
 use crate::os::lock;
+use crate::os::{descriptor, file_limit};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use std::collections::BTreeMap;
@@ -302,25 +303,77 @@ impl Drop for BusLock {
     }
 }
 
+/// The mode of the lock of a bus whose directory has this mode: whoever may make files there may open it.
+fn lock_mode(directory: u32) -> u32 {
+    0o600 | (directory & 0o022) * 3
+}
+
+/// Opens the lock to those to whom its owner has opened the directory since it was made. For its owner only; best effort.
+fn follow_directory(directory: &Path, file: &File) {
+    let (Ok(bus), Ok(lock)) = (std::fs::metadata(directory), file.metadata()) else { return };
+    let is_ours = lock.uid() == act_as::user() && lock.nlink() == 1;
+    if is_ours && (lock.mode() & 0o777 != lock_mode(bus.mode()) || lock.gid() != bus.gid()) {
+        // The group first: a mode for a group is not to hold for another one.
+        let given = std::os::unix::fs::fchown(file, None, Some(bus.gid()));
+        let _ = given.and_then(|()| file.set_permissions(PermissionsExt::from_mode(lock_mode(bus.mode()))));
+    }
+}
+
+/// What stands in the way of opening the lock of a bus, and what would help.
+fn lock_refused(directory: &Path, path: &Path, error: io::Error) -> Error {
+    let (Ok(bus), Ok(lock)) = (std::fs::metadata(directory), std::fs::symlink_metadata(path)) else {
+        return Error::io("open", path, error);
+    };
+    let (mode, gid) = (lock_mode(bus.mode()), bus.gid());
+    let open_bus = "open the bus to a group that this user is in";
+    let why = if lock.mode() & 0o777 != mode || lock.gid() != gid {
+        format!(
+            "it belongs to uid {}, gid {}, mode {:#o}, and its directory was opened to others since it was made. As its \
+             owner: chgrp {gid} {lock} && chmod {mode:o} {lock}",
+            lock.uid(),
+            lock.gid(),
+            lock.mode() & 0o777,
+            lock = path.display()
+        )
+    } else {
+        format!(
+            "it belongs to uid {}, gid {}, mode {mode:#o}; whoever creates, removes or records channels of a bus takes its \
+             lock. As the owner, {open_bus}: chgrp GROUP {bus} {lock} && chmod 2775 {bus} && chmod 660 {lock}",
+            lock.uid(),
+            lock.gid(),
+            bus = directory.display(),
+            lock = path.display()
+        )
+    };
+    Error::NotAllowed { action: "open", path: path.to_owned(), why }
+}
+
 /// Opens the lock file. Whoever may make files in the directory may open it.
 fn open_lock(directory: &Path, path: &Path) -> Result<File> {
     let fail = |error| Error::io("open", path, error);
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
     for _ in 0..100 {
-        match options.open(path) {
+        match descriptor::open(&options, path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => return result.map_err(fail),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(lock_refused(directory, path, error));
+            }
+            Err(error) => return Err(fail(error)),
+            Ok(file) => {
+                follow_directory(directory, &file);
+                return Ok(file);
+            }
         }
         let about = std::fs::metadata(directory).map_err(|error| Error::io("examine", directory, error))?;
-        match options.clone().create_new(true).mode(0o600).open(path) {
+        match descriptor::open(options.clone().create_new(true).mode(0o600), path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(fail(error)),
             Ok(file) => {
-                let others = (about.mode() & 0o022) * 3;
-                let _ = std::os::unix::fs::fchown(&file, None, Some(about.gid()));
-                let mode = std::fs::Permissions::from_mode(0o600 | others);
-                file.set_permissions(mode).map_err(fail)?;
+                // To the owner of the bus, if this is root; else to its group.
+                let whole = std::os::unix::fs::fchown(&file, Some(about.uid()), Some(about.gid()));
+                let _ = whole.or_else(|_| std::os::unix::fs::fchown(&file, None, Some(about.gid())));
+                file.set_permissions(PermissionsExt::from_mode(lock_mode(about.mode()))).map_err(fail)?;
                 return Ok(file);
             }
         }
@@ -331,8 +384,8 @@ fn open_lock(directory: &Path, path: &Path) -> Result<File> {
     })
 }
 
-/// Removes a channel. Participants that are attached keep their memory, read what is left in it, and are told that it was removed. Waits for the
-/// lock of the bus, at most [`LOCK_WAIT`].
+/// Removes a channel. Participants that are attached keep their memory, read what is left in it, and are told that it was
+/// removed. Waits for the lock of the bus, at most [`LOCK_WAIT`].
 pub fn remove(base: &Path, channel: &ChannelName) -> Result<()> {
     let paths = channel.paths(base);
     if !paths.directory.is_dir() {
@@ -348,6 +401,10 @@ pub(crate) fn not_found(channel: &ChannelName, paths: ChannelPaths) -> Error {
 
 /// Removes what there is of a channel, `.ring` first; says whether there was anything.
 fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
+    file_limit::without_signal(|| remove_quietly(paths))
+}
+
+fn remove_quietly(paths: &ChannelPaths) -> Result<bool> {
     super::replace::clear(paths)?;
     let data = [(&paths.ring, FileRole::Ring), (&paths.acks, FileRole::Acks)]
         .into_iter()
@@ -373,7 +430,7 @@ fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
 fn open_to_mark(path: &Path) -> Option<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-    options.open(path).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()))
+    descriptor::open(&options, path).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()))
 }
 
 /// Tells publishers that are attached, who load this word after each event. Where it cannot be written, or is changed by a
@@ -420,7 +477,7 @@ pub(super) fn unlink_data(path: &Path) -> Result<()> {
 pub(super) fn read_header(path: &Path, role: FileRole) -> Result<Header> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-    let file = options.open(path).map_err(|error| Error::io("open", path, error))?;
+    let file = descriptor::open(&options, path).map_err(|error| Error::io("open", path, error))?;
     Header::decode(&*read_page(&file, path)?, role, path)
 }
 
@@ -494,7 +551,7 @@ fn fence(paths: &ChannelPaths) -> Result<Option<Vec<File>>> {
     for path in [&paths.ring, &paths.acks, &super::replace::beside(&paths.acks, super::replace::OLD)] {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-        let file = match options.open(path) {
+        let file = match descriptor::open(&options, path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             result => result.map_err(|error| Error::io("open", path, error))?,
         };

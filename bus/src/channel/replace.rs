@@ -26,7 +26,7 @@ use super::name::ChannelPaths;
 use super::options::ChannelOptions;
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::os::lock;
+use crate::os::{file_limit, lock};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,8 @@ impl Replacement {
         init: &dyn Fn(&Maps) -> Result<()>,
     ) -> Result<Replacement> {
         let paths = old.name.paths(old.paths.directory.parent().unwrap_or(Path::new(".")));
-        Ok(Replacement { built: build(&old.name, &paths, options, init)? })
+        let built = file_limit::without_signal(|| build(&old.name, &paths, options, init));
+        Ok(Replacement { built: built? })
     }
 
     /// Puts it in the place of `old`. Killed, or failing, anywhere, either the old one is there or the new one.

@@ -18,6 +18,7 @@ use super::prepare::Prepared;
 use super::segments::{SYNCS_MAX, Segments, invalid, too_many, write_whole};
 use super::stage_memory::StageMemory;
 use super::store::{Begun, Completion, Pipeline};
+use crate::os::file_limit;
 use crate::os::fork::ForkGuard;
 
 /// The pipeline. Dropped, it finishes what was begun first, however long the disk takes.
@@ -70,6 +71,7 @@ impl Blocking {
             let _ = tell_prepared.send(Ended::Prepared(prepared));
         })?;
         let work = move || {
+            file_limit::ignore_in_this_thread();
             for order in to_do {
                 let _ = tell.send(Ended::Io(execute(order)));
             }

@@ -52,7 +52,7 @@ use crate::channel::Header as ChannelHeader;
 use crate::channel::name::check_name;
 use crate::error::{Error, Result};
 use crate::os::fork_window::Hidden;
-use crate::os::{clock, lock};
+use crate::os::{clock, file_limit, lock};
 
 /// Directory of the checkpoints, in a journal's directory.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -240,7 +240,8 @@ impl Checkpoint {
             state_checksum: checksum(state),
         };
         let beside = self.directory.join(format!("{}.tmp", self.name));
-        let written = file::write(&beside, &header.encode(), state).and_then(|()| fs::rename(&beside, &path));
+        let written = file_limit::without_signal(|| file::write(&beside, &header.encode(), state));
+        let written = written.and_then(|()| fs::rename(&beside, &path));
         written.map_err(|error| Error::io("write", &path, error))?;
         sync_directory(&self.directory)?;
         (self.newest, self.number) = (which, header.number);

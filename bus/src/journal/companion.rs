@@ -17,9 +17,9 @@ use crate::bus::Channel;
 use crate::channel::directory::{BusLock, LOCK_WAIT, check_file_system};
 use crate::error::{Error, Result};
 use crate::layout::journal as layout;
-use crate::os::act_as;
 use crate::os::hugetlb::nameless;
 use crate::os::pages::bytes_text;
+use crate::os::{act_as, descriptor, file_limit};
 
 /// What the header page of such a file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Companion {
 pub(crate) fn open(path: &Path, write: bool) -> Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.read(true).write(write).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-    match options.open(path) {
+    match descriptor::open(&options, path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("open", path, error)),
@@ -157,6 +157,7 @@ pub(crate) fn open_or_make(
     check_file_system(&file, path)?;
     file.set_permissions(PermissionsExt::from_mode(mode))
         .map_err(|error| Error::io("set the mode of", path, error))?;
+    file_limit::check(wanted.file_bytes, path)?;
     // Between the words and the blocks of a staging is a hole, so that the blocks begin at a large page.
     let words_bytes = layout::HEADER_BYTES as u64 + wanted.blocks * layout::BLOCK_WORDS_BYTES as u64;
     let head_bytes = if wanted.blocks == 0 { wanted.file_bytes } else { words_bytes };

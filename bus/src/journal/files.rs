@@ -31,6 +31,7 @@ use super::prepare;
 use super::shortage::Shortage;
 use super::store::Store;
 use crate::error::{Error, Result};
+use crate::os::descriptor::above_standard;
 
 /// Directory for segments that were moved out of the journal.
 pub const QUARANTINE: &str = "quarantine";
@@ -73,7 +74,11 @@ impl Files {
         let path = path.into();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match openat(AT_FDCWD, &path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Files { path, directory: File::from(fd), last_read: Mutex::new(None) }),
+            Ok(fd) => {
+                let directory = above_standard(File::from(fd));
+                let directory = directory.map_err(|error| Error::io("open", &path, error))?;
+                Ok(Files { path, directory, last_read: Mutex::new(None) })
+            }
             Err(Errno::ENOENT) => Err(Error::NotFound { what: "the journal".into(), path }),
             Err(error) => Err(Error::io("open", path, error.into())),
         }
@@ -206,7 +211,7 @@ impl Files {
     fn open_at(&self, name: &str, flags: OFlag) -> io::Result<File> {
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let fd: OwnedFd = openat(&self.directory, name, flags, Mode::from_bits_truncate(0o640))?;
-        Ok(File::from(fd))
+        above_standard(File::from(fd))
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {

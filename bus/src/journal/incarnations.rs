@@ -13,6 +13,8 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::os::descriptor::above_standard;
+use crate::os::file_limit;
 
 const NAME: &str = "incarnation";
 const NEW_NAME: &str = "incarnation.tmp";
@@ -88,8 +90,9 @@ pub(crate) fn note(directory: &Path, follows: u64, incarnation: u64, first_posit
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
         _ => {}
     }
-    let mut file = File::create_new(&new).map_err(fail)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+    let mut file = File::create_new(&new).and_then(above_standard).map_err(fail)?;
+    let written = file_limit::without_signal(|| file.write_all(text.as_bytes()));
+    written.and_then(|()| file.sync_all()).map_err(fail)?;
     std::fs::rename(&new, &path).map_err(fail)?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
 }

@@ -23,6 +23,7 @@ use super::format::{BLOCKS_OFFSET, SECTOR_BYTES, SEGMENT_BYTES_MAX, checksum, ch
 use super::reader::walk;
 use super::segment_file::{Found, Segment};
 use crate::error::{Error, Result};
+use crate::os::{descriptor, file_limit};
 
 /// Bytes of segment between two entries, at least.
 pub const EVERY_BYTES: u64 = 256 << 10;
@@ -210,7 +211,8 @@ pub fn build(directory: &Path, number: u64, anew: bool) -> Result<Built> {
     let path = directory.join(index_name(number));
     let fail = |error| Error::io("write", &path, error);
     let mut file = tempfile_beside(&path).map_err(fail)?;
-    let written = file.1.write_all(&index.encode()).and_then(|()| file.1.sync_data());
+    let written = file_limit::without_signal(|| file.1.write_all(&index.encode()));
+    let written = written.and_then(|()| file.1.sync_data());
     let renamed = written.and_then(|()| fs::rename(&file.0, &path));
     if renamed.is_err() {
         let _ = fs::remove_file(&file.0);
@@ -226,7 +228,7 @@ fn tempfile_beside(path: &Path) -> std::io::Result<(PathBuf, fs::File)> {
     // Relaxed: the count alone matters.
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let beside = path.with_file_name(format!(".index-{}-{count}.tmp", std::process::id()));
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
+    let file = descriptor::open(fs::OpenOptions::new().write(true).create(true).truncate(true), &beside)?;
     Ok((beside, file))
 }
 

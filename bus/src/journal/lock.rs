@@ -24,7 +24,7 @@ use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
 use crate::os::fork_window::Hidden;
-use crate::os::{lock as byte_lock, process};
+use crate::os::{file_limit, lock as byte_lock, process};
 
 /// Name of the lock's file in the journal directory.
 pub const LOCK_NAME: &str = "lock";
@@ -90,7 +90,7 @@ impl Lock {
         let pid = process::pid();
         let text = format!("{pid} {}", process::start_time_ticks(pid).unwrap_or(0));
         // Always as long, so that the file keeps the one block that it has, also on a full disk.
-        self.file.write_all_at(format!("{text:<62}\n").as_bytes(), 0)
+        file_limit::without_signal(|| self.file.write_all_at(format!("{text:<62}\n").as_bytes(), 0))
     }
 }
 

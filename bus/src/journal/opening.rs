@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admin::span::end_of;
 use crate::bus::Channel;
 use crate::channel::directory::read_page;
-use crate::channel::{ChannelName, Header, Kind};
+use crate::channel::{ChannelName, Header, Kind, Role};
 use crate::error::{Error, Result};
 use crate::journal::block::{Assembler, Link, Record};
 use crate::journal::disk::{self, Disk, DiskOptions};
@@ -43,10 +44,11 @@ use crate::journal::state::{Acks, Sequences};
 use crate::journal::store::Store;
 use crate::journal::writer::{Identity, Start, SyncPolicy, Writer, WriterOptions};
 use crate::layout;
+use crate::member::Memories;
 use crate::memory::{Edge, Memory};
 use crate::os::act_as;
-use crate::os::clock;
 use crate::os::random::hex;
+use crate::os::{clock, file_limit};
 use crate::ring::frame;
 use crate::ring::word::{Slots, seq};
 
@@ -229,6 +231,7 @@ pub(crate) fn open(
     options.check()?;
     let journal = std::path::absolute(journal).map_err(|error| Error::io("find", journal, error))?;
     let directory = directory_of(&journal, channel.name());
+    file_limit::check(options.segment_bytes, &directory)?;
     let mut report = OpenReport { directory: directory.clone(), ..OpenReport::default() };
     let mut locked = Locked::open(&directory)?;
     let header = channel.header();
@@ -251,6 +254,7 @@ pub(crate) fn open(
         stage = Stage::make(channel, options.blocks(channel.header()))?;
     }
     check_incarnation(channel, &recovered)?;
+    check_not_older(channel, &recovered)?;
     let wanted = recovered.header.is_some().then_some(recovered.end_position);
     let (intake, joined) = Intake::join(channel, wanted, options.lossy)?;
     report.lossy = intake.is_lossy();
@@ -421,6 +425,29 @@ fn check_incarnation(channel: &Channel, recovered: &Recovered) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a channel that ends before its journal does: it is an older copy of the channel that was recorded, and what is
+/// published to it has positions that the journal has given to other events.
+fn check_not_older(channel: &Channel, recovered: &Recovered) -> Result<()> {
+    let Some(last) = &recovered.header else { return Ok(()) };
+    let maps = channel.map(Role::Observer)?;
+    // SAFETY: the maps outlive the memories, and nothing is stored through them.
+    let memories = unsafe { Memories::of(&maps) };
+    let end = end_of(channel, &memories)?;
+    if channel.header().incarnation != last.incarnation || end >= recovered.end_position {
+        return Ok(());
+    }
+    Err(Error::corrupt(
+        format!("channel {} (incarnation {})", channel.name(), last.incarnation),
+        format!(
+            "it ends at {end}, and its journal at {}: it is an older copy, brought back beside the newer journal, and is not \
+             recorded, because the journal has other events at these positions. Move its files ({}.*) away, and the next start \
+             of `railbus journald` makes the channel again from its journal; or move the journal away to keep the copy",
+            recovered.end_position,
+            channel.paths().ring.with_extension("").display()
+        ),
+    ))
 }
 
 /// What the segments say of the channel.

@@ -30,7 +30,7 @@ use crate::journal::recording::{Figures, Round};
 use crate::journal::shared::JournalState;
 use crate::journal::shortage::Shortage;
 use crate::journal::waiting::{self, Opened};
-use crate::os::clock;
+use crate::os::{clock, file_limit};
 
 /// Channels that one thread records at most: it sleeps on a word of each, and the kernel takes 128 words at once.
 const CHANNELS_A_THREAD: usize = 120;
@@ -208,6 +208,7 @@ impl Thread {
         let handle = std::thread::Builder::new()
             .name("railbus-journal".into())
             .spawn(move || {
+                file_limit::ignore_in_this_thread();
                 let pinned = core.map_or(Ok(()), pin);
                 let go = pinned.is_ok();
                 // Whoever started this waits for the answer.

@@ -17,6 +17,7 @@ use super::format::{
 use crate::channel::Header;
 use crate::error::{Error, Result};
 use crate::layout::HEADER_BYTES;
+use crate::os::descriptor::above_standard;
 
 /// The numbers of the segments in a journal's directory, ascending.
 pub fn list(directory: &Path) -> Result<Vec<u64>> {
@@ -77,7 +78,7 @@ impl Segment {
     /// [`Error::Corrupt`] and [`Error::Layout`] for a first page that is not of this journal, [`Error::Io`].
     pub fn open(directory: &Path, number: u64) -> Result<Option<Segment>> {
         let path = directory.join(segment_name(number));
-        let file = match File::open(&path) {
+        let file = match File::open(&path).and_then(above_standard) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             file => file.map_err(|error| Error::io("open", &path, error))?,
         };

@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::layout;
 use crate::member::Member;
 use crate::memory::Trusted;
+use crate::os::file_limit;
 use crate::os::mapping::page_bytes;
 use crate::os::stamp::StampClock;
 
@@ -61,7 +62,7 @@ impl Recorder {
         let path = &channel.paths().latency;
         let bytes = if is_worker { layout::SLICE_BYTES } else { layout::SERIES_BYTES };
         let range = (layout::slice(index) as u64, bytes as u64);
-        reserve_or_explain(&file, path, range.0, range.1)?;
+        file_limit::without_signal(|| reserve_or_explain(&file, path, range.0, range.1))?;
         let region = Region::of(&file, path, range, true, page_bytes())?;
         // SAFETY: the region is kept beside the writers that use the memory, and is mapped writable.
         let memory = unsafe { region.trusted(false) };

@@ -37,6 +37,23 @@ pub fn above_standard<T: AsFd + From<OwnedFd>>(opened: T) -> io::Result<T> {
     // The low number is closed here, with `opened`.
 }
 
+/// Makes something with a descriptor by `make` while the numbers of the standard streams are taken: for what cannot be moved
+/// afterwards. Three system calls more.
+pub(crate) fn made_above_standard<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let mut placeholders = Vec::new();
+    // SAFETY: F_GETFD takes any number and answers EBADF for what is not a descriptor.
+    while (0..FIRST).any(|number| unsafe { libc::fcntl(number, libc::F_GETFD) } < 0) {
+        // A directory: whatever is written to it fails.
+        let placeholder = File::open("/")?;
+        if placeholder.as_raw_fd() >= FIRST {
+            // Another thread has taken the number.
+            break;
+        }
+        placeholders.push(placeholder);
+    }
+    make()
+}
+
 /// Opens the file at `path` by `options`, under a number above those of the standard streams.
 pub fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
     options.open(path).and_then(above_standard)

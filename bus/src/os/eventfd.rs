@@ -4,10 +4,12 @@
 //! [`EventFd::drain`]; signals add up and are never lost. Nothing here blocks.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd as Inner};
+
+use super::descriptor;
 
 /// An owned eventfd, closed on drop.
 #[derive(Debug)]
@@ -19,7 +21,9 @@ impl EventFd {
     /// Makes one that is not signalled. One system call; fails when the process has no descriptors left.
     pub fn new() -> io::Result<EventFd> {
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
-        Ok(EventFd { inner: Inner::from_value_and_flags(0, flags)? })
+        let made = descriptor::above_standard(OwnedFd::from(Inner::from_value_and_flags(0, flags)?))?;
+        // SAFETY: it was an eventfd before it was moved.
+        Ok(EventFd { inner: unsafe { Inner::from_owned_fd(made) } })
     }
 
     /// Makes it readable and wakes whoever polls it. One system call.

@@ -30,6 +30,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::descriptor::made_above_standard;
 use super::fork::ForkGuard;
 use super::life::FileId;
 use super::process;
@@ -151,7 +152,7 @@ impl<T: AsRawFd> Hidden<T> {
                 "{OPEN_MAX} descriptors are hidden from fork children already"
             )));
         };
-        let value = open()?;
+        let value = made_above_standard(open)?;
         TABLE[slot].store(value.as_raw_fd(), Ordering::Relaxed);
         Ok(Hidden { value: ManuallyDrop::new(value), slot, guard })
     }

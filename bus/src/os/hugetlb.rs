@@ -4,6 +4,7 @@
 //! or swaps them. A file is made without a name (`O_TMPFILE`): the kernel frees it if its creator dies before
 //! the channel is complete.
 
+use super::descriptor;
 use super::pages::bytes_text;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -110,12 +111,9 @@ pub fn make_file(page_bytes: u64, bytes: u64) -> Result<(File, Mount), String> {
 
 /// A new file in `directory` that has no name yet.
 pub(crate) fn nameless(directory: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
-        .open(directory)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC);
+    descriptor::open(&options, directory)
 }
 
 /// Whether the file lies on a hugetlbfs.

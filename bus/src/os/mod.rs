@@ -8,6 +8,7 @@ pub mod clock;
 pub mod counter;
 pub mod descriptor;
 pub mod eventfd;
+pub(crate) mod file_limit;
 pub mod fork;
 pub(crate) mod fork_window;
 pub mod futex;

@@ -33,12 +33,14 @@ fn parse(mut smaps: impl BufRead, range: Range<u64>) -> io::Result<Seen> {
     let mut seen = Seen::default();
     // Bytes of the current area that are inside the range; no area is counted for more than these.
     let mut inside = 0u64;
-    let mut line = String::new();
+    let mut bytes = Vec::new();
     loop {
-        line.clear();
-        if smaps.read_line(&mut line)? == 0 {
+        bytes.clear();
+        if smaps.read_until(b'\n', &mut bytes)? == 0 {
             return Ok(seen);
         }
+        // The names of files are whatever bytes somebody chose; what matters here is ASCII.
+        let line = String::from_utf8_lossy(&bytes);
         if let Some(area) = area(&line) {
             if area.start >= range.end {
                 return Ok(seen);
@@ -90,6 +92,15 @@ Private_Hugetlb:    4096 kB
 7f0001000000-7f0002000000 rw-s 00200000 00:1a 7 /dev/hugepages/z
 Private_Hugetlb:   16384 kB
 ";
+
+    #[test]
+    fn the_path_of_a_mapping_may_be_any_bytes() -> io::Result<()> {
+        let text =
+            b"00400000-00452000 r-xp 00000000 08:02 173521      /tmp/\xff\xfe\nKernelPageSize:        4 kB\n";
+        let text = [&text[..], TEXT.as_bytes()].concat();
+        assert_eq!(parse(&text[..], 0x7f0000000000..0x7f0000400000)?.shm_huge_bytes, 2 << 20);
+        Ok(())
+    }
 
     #[test]
     fn only_the_range_counts() -> io::Result<()> {

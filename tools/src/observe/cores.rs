@@ -9,8 +9,10 @@ pub(crate) fn core_of(one: &Participant) -> Option<u32> {
         return None;
     }
     // The thread that made the handle may have ended: then any thread of the process is asked for.
-    let of_thread = std::fs::read_to_string(format!("/proc/{}/task/{}/stat", one.pid, one.tid));
-    let text = of_thread.or_else(|_| std::fs::read_to_string(format!("/proc/{}/stat", one.pid))).ok()?;
+    let of_thread = std::fs::read(format!("/proc/{}/task/{}/stat", one.pid, one.tid));
+    let text = of_thread.or_else(|_| std::fs::read(format!("/proc/{}/stat", one.pid))).ok()?;
+    // The name of a process is whatever bytes it chose.
+    let text = String::from_utf8_lossy(&text);
     last_core(&text)
 }
 

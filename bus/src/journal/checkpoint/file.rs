@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{STATE_BYTES_MAX, Saved};
 use crate::error::{Error, Result};
 use crate::journal::format::checksum;
+use crate::os::descriptor;
 
 const MAGIC: [u8; 8] = *b"RBCHECK1";
 const VERSION: u32 = 1;
@@ -139,7 +140,7 @@ pub(super) fn read(path: &Path, channel_id: [u8; 16]) -> Result<Content<Saved>> 
 
 /// Writes a save, and syncs it.
 pub(super) fn write(path: &Path, header: &[u8], state: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let mut file = descriptor::open(OpenOptions::new().write(true).create(true).truncate(true), path)?;
     file.write_all(header)?;
     file.write_all(state)?;
     file.sync_all()

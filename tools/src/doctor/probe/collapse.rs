@@ -74,9 +74,9 @@ pub(crate) fn probe(directory: &Path, huge_page_bytes: Option<usize>) -> Result<
     // SAFETY: advice on a range that is ours; collapsing keeps the contents.
     let result = unsafe { libc::madvise(mapped.as_ptr(), bytes, libc::MADV_COLLAPSE) };
     let refused = (result != 0).then(|| io::Error::last_os_error().to_string());
-    let smaps =
-        fs::read_to_string("/proc/self/smaps").map_err(|error| format!("/proc/self/smaps: {error}"))?;
-    let huge_bytes = pmd_mapped_bytes(&smaps, start)
+    // The names of files in it are whatever bytes somebody chose.
+    let smaps = fs::read("/proc/self/smaps").map_err(|error| format!("/proc/self/smaps: {error}"))?;
+    let huge_bytes = pmd_mapped_bytes(&String::from_utf8_lossy(&smaps), start)
         .ok_or("/proc/self/smaps does not show ShmemPmdMapped for the mapping")?;
     Ok(Collapse { huge_page_bytes: bytes as u64, huge_bytes, refused })
 }
