@@ -22,11 +22,11 @@ fn output_beyond_the_limit_for_files_is_an_error() {
     std::fs::write(&big, vec![b'x'; 100_000]).expect("a file");
     let journal = base.file("journal");
     let out = base.file("out");
-    let mut reader = base.start("sub demo/c --raw --until-closed");
+    let reader = base.start_to_file("sub demo/c --raw --until-closed");
     base.await_live("demo/c", "consumer", 1);
     let (_, signal, said) = limited(&base, 1, &format!("pub demo/c --chunk 1000 < {}", big.display()));
     assert_eq!(signal, None, "reading is not writing: {said}");
-    assert!(reader.status().success());
+    assert_eq!(reader.finish().stdout.len(), 100_000);
     // A subscriber whose output is a file.
     let line = format!("sub demo/c --raw --from oldest --timeout 1s > {}", out.display());
     let (code, signal, said) = limited(&base, 8, &line);
