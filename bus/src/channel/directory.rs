@@ -305,7 +305,7 @@ impl Drop for BusLock {
 
 /// The mode of the lock of a bus whose directory has this mode: whoever may make files there may open it.
 fn lock_mode(directory: u32) -> u32 {
-    0o600 | (directory & 0o022) * 3
+    0o600 | ((directory & 0o022) * 3)
 }
 
 /// Opens the lock to those to whom its owner has opened the directory since it was made. For its owner only; best effort.

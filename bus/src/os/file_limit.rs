@@ -69,11 +69,13 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         let signal = only_the_signal();
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        while !self.was_pending {
-            // SAFETY: the set and the time are valid; nothing is to be told about the signal.
-            let taken = unsafe { libc::sigtimedwait(&signal, std::ptr::null_mut(), &at_once) };
-            if taken < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
-                break;
+        if !self.was_pending {
+            loop {
+                // SAFETY: the set and the time are valid; nothing is to be told about the signal.
+                let taken = unsafe { libc::sigtimedwait(&signal, std::ptr::null_mut(), &at_once) };
+                if taken < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+                    break;
+                }
             }
         }
         // SAFETY: the mask is the one that this thread had.
