@@ -122,7 +122,9 @@ mod tests {
             drops: lost > 0,
             warning: None,
             removed: false,
+            waits_for_readers: false,
             error: None,
+            crashed: false,
             report: Default::default(),
         }
     }
