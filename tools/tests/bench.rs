@@ -77,6 +77,18 @@ fn assert_distribution(report: &Value, at: &str) {
     assert!(number(report, &format!("{at}/mean")) > 0.0);
 }
 
+/// The run judges itself: whatever the machine does, a run that is called unreliable says why, and no other does.
+fn assert_judged(report: &Value) {
+    let reasons = report["unreliable_because"].as_array().expect("reasons");
+    assert_eq!(report["reliable"].as_bool(), Some(reasons.is_empty()), "{report}");
+    let share = report["preempted_share"].as_f64();
+    assert!(share.is_none_or(|share| (0.0..=1.0).contains(&share)), "{report}");
+    let says_preempted =
+        reasons.iter().any(|why| why.as_str().is_some_and(|why| why.contains("waited for a processor")));
+    assert_eq!(says_preempted, share.is_some_and(|share| share > 0.05), "{report}");
+    assert!(number(report, "/limit_drift") >= 1.0 && number(report, "/moved_share") >= 0.0);
+}
+
 /// The workers of `supervisor` that still exist.
 fn workers_of(supervisor: u32) -> Vec<u32> {
     let path = format!("/proc/{supervisor}/task/{supervisor}/children");
@@ -110,6 +122,7 @@ fn latency_of_the_limit_has_the_promised_fields() {
     assert_distribution(&report, "/limit_rtt_ns");
     assert!(number(&report, "/ratio") > 0.0);
     assert!(report["pages"].is_string() && report["topology"]["relation"].is_string());
+    assert_judged(&report);
     println!("the limit against itself: ratio {}", report["ratio"]);
 }
 
@@ -126,6 +139,7 @@ fn throughput_of_the_limit_has_the_promised_fields() {
         // Decimal text and back may cost the last bit.
         assert!((number(&report, "/bytes_per_second") / bytes - 1.0).abs() < 1e-9, "{report}");
         assert!(number(&report, "/copy_limit/events_per_second") > 0.0 && report["pages"].is_string());
+        assert_judged(&report);
         println!("{payload} B, the copy limit against itself: ratio {}", report["ratio"]);
     }
 }

@@ -30,6 +30,7 @@ pub mod futex;
 pub mod hgrm;
 pub mod idle;
 pub mod jitter;
+pub mod judgement;
 pub mod latency;
 pub mod limit;
 pub mod payload;

@@ -6,6 +6,7 @@
 //! that dies closes its pipe: the others are killed and the error names it. Workers ask the kernel to kill them when
 //! their supervisor dies, so no spinning process outlives a run, however it ends.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arena::Arena;
 use super::args::WorkerArgs;
+use super::judgement::Scheduling;
 use super::plan::{Plan, Role};
 use super::transport::Site;
 use super::{attach, idle, jitter, latency, throughput, topology};
@@ -33,17 +35,19 @@ const MAX_OUTPUT_BYTES: usize = 64 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Output {
-    /// Its result; `null` for those that only follow.
-    Result(serde_json::Value),
+    /// Its result; `null` for those that only follow. And what the scheduler kept from it.
+    Result(serde_json::Value, Scheduling),
     /// Why it failed, and the exit code of that.
     Error(String, u8),
 }
 
-/// Turns SIGINT, SIGTERM and SIGHUP into something that `poll` sees, while it lives.
+/// Turns SIGINT, SIGTERM and SIGHUP into something that `poll` sees, while it lives. Counts also what else interrupted
+/// the workers of all runs: the scheduler.
 #[derive(Debug)]
 pub struct Interrupts {
     signals: SignalFd,
     mask_before: SigSet,
+    scheduling: Cell<Scheduling>,
 }
 
 impl Interrupts {
@@ -57,12 +61,17 @@ impl Interrupts {
         let mask_before = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).map_err(failed)?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         match SignalFd::with_flags(&mask, flags) {
-            Ok(signals) => Ok(Interrupts { signals, mask_before }),
+            Ok(signals) => Ok(Interrupts { signals, mask_before, scheduling: Cell::default() }),
             Err(errno) => {
                 let _ = mask_before.thread_set_mask();
                 Err(failed(errno))
             }
         }
+    }
+
+    /// What the scheduler gave to the workers of all runs so far, and kept from them.
+    pub fn scheduling(&self) -> Scheduling {
+        self.scheduling.get()
     }
 
     /// The error to stop with, if a signal has come.
@@ -143,7 +152,7 @@ pub fn run<R: DeserializeOwned>(
             member.check_end()?;
         }
     }
-    crew.0.iter_mut().map(Member::result).collect()
+    crew.0.iter_mut().map(|member| member.result(interrupts)).collect()
 }
 
 /// Sleeps until a pipe or a signal is ready, or the time is over.
@@ -208,7 +217,7 @@ impl Member {
         let status = self.child.wait().map_err(|error| Error::io("wait for", self.name.clone(), error))?;
         match serde_json::from_slice(&self.output) {
             Ok(Output::Error(why, code)) => Err(worker_error(&self.name, why, code)),
-            Ok(Output::Result(_)) if status.success() => Ok(()),
+            Ok(Output::Result(..)) if status.success() => Ok(()),
             _ => Err(Error::PeerGone {
                 what: format!("the worker \"{}\" (pid {})", self.name, self.child.id()),
                 why: format!("{}; the measurement was stopped", describe_end(status)),
@@ -216,10 +225,13 @@ impl Member {
         }
     }
 
-    fn result<R: DeserializeOwned>(&mut self) -> Result<Option<R>> {
+    fn result<R: DeserializeOwned>(&mut self, interrupts: &Interrupts) -> Result<Option<R>> {
         let unreadable = |error: serde_json::Error| Error::corrupt(self.name.clone(), error.to_string());
         match serde_json::from_slice(&self.output).map_err(unreadable)? {
-            Output::Result(value) => serde_json::from_value(value).map_err(unreadable),
+            Output::Result(value, scheduling) => {
+                interrupts.scheduling.set(interrupts.scheduling.get().and(scheduling));
+                serde_json::from_value(value).map_err(unreadable)
+            }
             Output::Error(why, code) => Err(worker_error(&self.name, why, code)),
         }
     }
@@ -251,7 +263,7 @@ fn worker_error(name: &str, why: String, code: u8) -> Error {
 /// The hidden subcommand: one worker, from its plan to its printed result. Returns the exit code.
 pub fn worker(args: &WorkerArgs) -> u8 {
     let (output, code) = match work(args) {
-        Ok(value) => (Output::Result(value), 0),
+        Ok(value) => (Output::Result(value, Scheduling::own()), 0),
         Err(error) => (Output::Error(error.to_string(), error.exit_code()), error.exit_code()),
     };
     let written = serde_json::to_string(&output).map_err(std::io::Error::other).and_then(|json| {

@@ -1,7 +1,7 @@
 //! What a measurement found, as the one JSON object that scripts read; `table` says it to people.
 //!
 //! The fields that scripts rely on are documented here and do not change their meaning: `kind`, `payload_bytes`,
-//! `samples`, `rtt_ns`, `limit_rtt_ns`, `ratio`, `events_per_second`, `bytes_per_second`, `pages`. Others may be added.
+//! `samples`, `rtt_ns`, `limit_rtt_ns`, `ratio`, `events_per_second`, `bytes_per_second`, `pages`, `reliable`. Others may be added.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use super::args::{HandOver, JitterArgs, Kind, LatencyArgs, ThroughputArgs, WaitK
 use super::channel::Stage;
 use super::clock::Clock;
 use super::jitter::{CoreResult, Gap};
+use super::judgement::Judgement;
 use super::run::Run;
 use super::statistics::{Bin, Block, Medians, Percentiles, add_counts, histogram, medians, reported_bin};
 use super::topology::Topology;
@@ -83,6 +84,9 @@ pub struct LatencyReport {
     pub bins: Vec<BinReport>,
     /// All blocks, whatever their bin.
     pub overall: Medians,
+    /// Whether the machine was quiet enough.
+    #[serde(flatten)]
+    pub judgement: Judgement,
     /// The run.
     #[serde(flatten)]
     pub setting: Setting,
@@ -144,6 +148,9 @@ pub struct ThroughputReport {
     pub bins: Vec<BinReport>,
     /// All blocks, whatever their bin.
     pub overall: Medians,
+    /// Whether the machine was quiet enough.
+    #[serde(flatten)]
+    pub judgement: Judgement,
     /// The run.
     #[serde(flatten)]
     pub setting: Setting,
@@ -219,6 +226,13 @@ pub fn of_latency(
         run.warnings
             .push(format!("{rate:.0} events/s were asked for, {sent:.0} were sent: the rate is too high"));
     }
+    let judgement = Judgement::of(
+        run.interrupts.scheduling(),
+        &measured.repetitions,
+        bin,
+        (found.ratio, found.ratio_range),
+        !args.futex_limit,
+    );
     let report = LatencyReport {
         kind: args.channel.ring.kind,
         payload_bytes: args.channel.ring.payload,
@@ -240,6 +254,7 @@ pub fn of_latency(
         repetitions: args.channel.repetitions,
         bins,
         overall,
+        judgement,
         setting: setting(run, ["ping", "pong"].into_iter().map(String::from)),
     };
     Some((report, channel, limit))
@@ -256,6 +271,9 @@ pub fn of_throughput(
     let bytes = args.channel.ring.payload as f64;
     let producers = (0..args.producers).map(|index| format!("producer {index}"));
     let roles = producers.chain((0..args.consumers).map(|index| format!("consumer {index}")));
+    let scheduling = run.interrupts.scheduling();
+    let ratios = (found.ratio, found.ratio_range);
+    let judgement = Judgement::of(scheduling, &measured.repetitions, bin, ratios, false);
     Some(ThroughputReport {
         kind: args.channel.ring.kind,
         payload_bytes: args.channel.ring.payload,
@@ -286,6 +304,7 @@ pub fn of_throughput(
         repetitions: args.channel.repetitions,
         bins,
         overall,
+        judgement,
         setting: setting(run, roles),
     })
 }

@@ -76,7 +76,7 @@ impl LatencyReport {
             self.ratio_range.0,
             self.ratio_range.1
         );
-        out
+        out + &self.judgement.line()
     }
 }
 
@@ -112,7 +112,7 @@ impl ThroughputReport {
         }
         let (low, high) = self.ratio_range;
         let _ = writeln!(out, "{:<12}{:>14.2}   repetitions {low:.2} to {high:.2}", "ratio", self.ratio);
-        out
+        out + &self.judgement.line()
     }
 }
 

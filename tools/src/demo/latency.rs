@@ -18,13 +18,18 @@ pub(crate) fn play(stage: &Stage, scale: &Scale) -> Outcome {
     ))?;
     let heads = ["   KIND", "PAYLOAD", "P50", "P99", "P99.9", "LIMIT P50", "LIMIT P99", "RATIO"];
     let mut rows = vec![heads.map(str::to_owned)];
-    let mut pages = String::new();
+    let (mut pages, mut doubts) = (String::new(), Vec::new());
     for &(kind, payload) in scale.latencies {
         let report = measure(kind, payload, &cores.join(","), scale.latency_seconds)?;
         let ns = |path: &str| {
             report.pointer(path).and_then(Value::as_f64).map_or("?".into(), |ns| format!("{ns:.0} ns"))
         };
         let ratio = report["ratio"].as_f64().map_or("?".into(), |ratio| format!("{ratio:.2}"));
+        let is_reliable = report["reliable"] != false;
+        if !is_reliable {
+            let why = report["unreliable_because"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            doubts.push(format!("{kind} of {payload} B: {}", why.collect::<Vec<_>>().join("; ")));
+        }
         rows.push([
             format!("   {kind}"),
             format!("{payload} B"),
@@ -33,12 +38,15 @@ pub(crate) fn play(stage: &Stage, scale: &Scale) -> Outcome {
             ns("/rtt_ns/p999"),
             ns("/limit_rtt_ns/p50"),
             ns("/limit_rtt_ns/p99"),
-            ratio,
+            if is_reliable { ratio } else { format!("{ratio} unreliable") },
         ]);
         pages = report["pages"].as_str().unwrap_or_default().to_owned();
     }
     say(align(&rows).trim_end())?;
     say(&format!("   pages   {pages}"))?;
+    for doubt in doubts {
+        say(&format!("   unreliable: {doubt}"))?;
+    }
     say(
         "   RATIO is the mean round trip over the limit's, trimmed of what the scheduler took; `railbus bench` says more",
     )
