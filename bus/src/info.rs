@@ -316,7 +316,7 @@ impl Channel {
             pages,
             latency: None,
             still: RefCell::default(),
-            _maps: maps,
+            maps,
         })
     }
 }
@@ -331,7 +331,7 @@ pub struct Observer {
     pages: PageReport,
     latency: Option<Observed>,
     still: RefCell<Stillness>,
-    _maps: Maps,
+    maps: Maps,
 }
 
 impl Observer {
@@ -347,6 +347,16 @@ impl Observer {
 
     fn check(&self) -> Result<()> {
         if self.guard.is_forked() { Err(Error::Forked) } else { Ok(()) }
+    }
+
+    /// Where a file was truncated under its mapping, what was seen of it is zeros.
+    fn check_mapped(&self) -> Result<()> {
+        if self.maps.is_lost() {
+            let why =
+                "a file of it was truncated while it was mapped; remove the channel and create it again";
+            return Err(Error::corrupt(format!("channel {}", self.channel.name()), why));
+        }
+        Ok(())
     }
 
     /// As [`Channel::latencies`]; [`Error::Forked`].
@@ -380,6 +390,7 @@ impl Observer {
         let mut participants = view.participants(&positions);
         let (after_ns, now_ns) = (header.stuck_after_ns, clock::monotonic_ns());
         self.still.borrow_mut().look(&mut participants, |side| view.memory(side), after_ns, now_ns);
+        self.check_mapped()?;
         positions.depth = depth(&positions, &participants);
         if let Some(unfinished) = positions.unfinished {
             let workers = participants.iter().filter(|one| one.side == Side::Consumers);

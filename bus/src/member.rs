@@ -306,7 +306,7 @@ pub(crate) struct Member {
     _lending: Option<Lending>,
     // The life lock goes before the maps, but after everything that `Drop` writes.
     _life: Life,
-    _maps: Maps,
+    maps: Maps,
     _live: Option<Region>,
 }
 
@@ -425,9 +425,14 @@ impl Member {
             locks: kept,
             _lending: lending,
             _life: life,
-            _maps: maps,
+            maps,
             _live: live,
         })
+    }
+
+    /// Whether a file was truncated under its mapping; see [`crate::os::truncated`]. A few loads.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.maps.is_lost()
     }
 
     /// Whether this handle came over a `fork`. One load.

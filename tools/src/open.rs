@@ -21,13 +21,21 @@ pub(crate) fn base() -> Result<PathBuf> {
 }
 
 /// As [`base`], for commands that show what is there: says that there is nothing because $RAILBUS_DIR names no
-/// directory.
+/// directory. Whoever truncates his channel's files ends nobody who looks.
 pub(crate) fn base_to_look_at() -> Result<PathBuf> {
+    survive_truncation();
     let base = base()?;
     if std::env::var_os("RAILBUS_DIR").is_some() && !base.exists() {
         note(&format!("$RAILBUS_DIR is {}, and there is no such directory", base.display()));
     }
     Ok(base)
+}
+
+/// From now on a file that somebody truncates ends its mapping, and not this process.
+pub(crate) fn survive_truncation() {
+    if let Err(error) = railbus::os::truncated::contain() {
+        note(&format!("whoever truncates a channel's file can end this process: {error}"));
+    }
 }
 
 /// The bus that a channel is on.

@@ -253,3 +253,37 @@ fn another_users_channel_of_the_same_name_does_not_get_the_journal() {
     let line = format!("replay {} --to-stdout lines -q", disk.path().join("bank/orders").display());
     assert_eq!(base.fine(&line), "of the bank\n", "it is where it was");
 }
+
+#[test]
+fn who_truncates_his_channel_ends_nobody_who_records_or_looks() {
+    let (base, disk) = (Base::new(), disk());
+    for name in ["bank/orders", "evil/x"] {
+        base.fine(&format!("create {name} --kind stream --capacity 64KiB"));
+        base.fine_fed(&format!("pub {name} -q"), b"before\n");
+    }
+    let line = format!("journald --journal {} --channels */*", disk.path().display());
+    let mut daemon = base.start(&line);
+    assert_eq!(daemon.read_line(), "ready\n");
+    let mut watch = base.start("watch --interval 20ms --json");
+    let mut stat = base.start("stat --watch --interval 20ms --json");
+    let (seen, evil) = (stat.read_line(), base.path().join("evil"));
+    assert!(seen.contains("evil/x"), "{seen}");
+    for name in ["x.ring", "x.acks"] {
+        let file = OpenOptions::new().write(true).open(evil.join(name)).expect("it is there");
+        file.set_len(0).expect("its owner may");
+    }
+    eventually("it is told", || watch.read_line().contains("evil/x"));
+    eventually("it is seen no more", || !stat.read_line().contains("evil/x"));
+    base.fine_fed("pub bank/orders -q", b"after\n");
+    for mut one in [watch, stat] {
+        one.signal(libc::SIGTERM);
+        let output = one.finish();
+        let ended_by = std::os::unix::process::ExitStatusExt::signal(&output.status);
+        assert_ne!(ended_by, Some(libc::SIGBUS), "{}", text(&output));
+    }
+    daemon.signal(libc::SIGTERM);
+    let (_, errors) = daemon.end();
+    assert!(errors.contains("bank/orders: sealed") && errors.contains("evil/x"), "{errors}");
+    let line = format!("replay {} --to-stdout lines -q", disk.path().join("bank/orders").display());
+    assert_eq!(base.fine(&line), "before\nafter\n");
+}

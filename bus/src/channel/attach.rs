@@ -414,6 +414,13 @@ pub struct Maps {
 }
 
 impl Maps {
+    /// Whether one of the files was truncated while it was mapped, and there are zeros in its place
+    /// ([`crate::os::truncated`]).
+    pub(crate) fn is_lost(&self) -> bool {
+        let regions = [&self.ring, &self.data, &self.acks, &self.done];
+        regions.iter().any(|region| region.mapping.as_ref().is_some_and(Mapping::is_lost))
+    }
+
     /// What smaps shows of the data in this process. Takes a few 100 us.
     pub fn pages(&self) -> Result<PageReport> {
         let Some(mapping) = &self.data.mapping else {

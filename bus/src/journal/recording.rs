@@ -229,6 +229,9 @@ impl Recording {
     /// The disk's, after which nothing is recorded any more; [`Error::Corrupt`] of the channel.
     pub(crate) fn round(&mut self, wait: Duration) -> Result<Round> {
         let took = self.take()?;
+        if self.intake.member().is_lost() {
+            return Err(truncated(&self.channel));
+        }
         let now_ns = clock::monotonic_ns();
         if took == 0 && now_ns >= self.next_probe_ns {
             self.next_probe_ns = now_ns + PROBE_EVERY_NS;
@@ -652,6 +655,12 @@ fn unread_by(cursors: &Cursors) -> u64 {
 fn note_state((settled, count): &mut (Settled, u64), unread: u64) {
     *count += 1;
     settled.appended(*count, unread);
+}
+
+/// Somebody who may write the channel's files has cut one short.
+fn truncated(channel: &Channel) -> Error {
+    let why = "a file of it was truncated while it was mapped; remove the channel and create it again";
+    Error::corrupt(format!("channel {}", channel.name()), why)
 }
 
 /// What of a gap lies at or behind `from`.

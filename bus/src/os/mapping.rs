@@ -6,6 +6,7 @@
 //! faulted in and locked before anybody relies on it. How many pages turned out huge is for [`super::smaps`]
 //! to say.
 
+use super::truncated::{self, Place};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -38,6 +39,8 @@ pub struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
     writable: bool,
+    /// Where the handler finds it that contains truncation.
+    place: Option<&'static Place>,
 }
 
 // SAFETY: a mapping is an address range that belongs to the process, not to a thread.
@@ -135,12 +138,18 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(found.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Mapping { base, bytes, writable })
+        Ok(Mapping { base, bytes, writable, place: None })
     }
 
-    fn not_inherited(self) -> io::Result<Mapping> {
+    fn not_inherited(mut self) -> io::Result<Mapping> {
         self.advise(libc::MADV_DONTFORK)?;
+        self.place = truncated::watch(self.base.as_ptr().expose_provenance(), self.bytes, self.writable);
         Ok(self)
+    }
+
+    /// Whether the file was truncated, and there are zeros in its place; see [`super::truncated`].
+    pub fn is_lost(&self) -> bool {
+        self.place.is_some_and(Place::is_lost)
     }
 
     /// The first byte.
@@ -250,6 +259,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if let Some(place) = self.place {
+            place.give_back();
+        }
         // SAFETY: the range is ours, and whoever made pointers into it has promised that they are gone.
         unsafe { unmap(self.base.as_ptr(), self.bytes) };
     }
@@ -267,6 +279,35 @@ unsafe fn unmap(start: *mut u8, bytes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_truncated_file_ends_its_mapping_and_not_the_process() {
+        truncated::contain().unwrap();
+        let map = || {
+            let file = tempfile::tempfile_in("/dev/shm").unwrap();
+            file.set_len(1 << 16).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &[7; 8], 1 << 15).unwrap();
+            (Mapping::of_file(&file, 0, 1 << 16, true, page_bytes()).unwrap(), file)
+        };
+        // More than one chunk of places.
+        let all: Vec<_> = (0..600).map(|_| map()).collect();
+        let word = |mapping: &Mapping| {
+            // SAFETY: inside the mapping, and aligned.
+            unsafe { AtomicU64::from_ptr(mapping.base().as_ptr().add(1 << 15).cast()) }
+                .load(Ordering::Relaxed)
+        };
+        for (mapping, file) in all.iter().step_by(7) {
+            file.set_len(0).unwrap();
+            assert_eq!(word(mapping), 0);
+            assert!(mapping.is_lost());
+        }
+        for (i, (mapping, _)) in all.iter().enumerate().filter(|(i, _)| i % 7 != 0) {
+            assert!(word(mapping) == 0x0707_0707_0707_0707 && !mapping.is_lost(), "{i}");
+        }
+        drop(all);
+        let (again, _file) = map();
+        assert!(!again.is_lost() && word(&again) != 0, "a place that is used again is no lost one");
+    }
 
     #[test]
     fn a_mapping_is_aligned_and_shows_the_file() -> io::Result<()> {

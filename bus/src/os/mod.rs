@@ -25,3 +25,4 @@ pub mod random;
 pub mod rseq;
 pub mod smaps;
 pub mod stamp;
+pub mod truncated;

@@ -114,6 +114,7 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     let files_max = descriptors::raise();
     let _lock = directory::lock(&config.journal)?;
     railbus::channel::directory::limit_lock_wait(LOCK_WAIT);
+    open::survive_truncation();
     let mut daemon = Daemon::new(config, files_max)?;
     daemon.restore_lost();
     daemon.scan();
