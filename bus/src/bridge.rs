@@ -212,7 +212,9 @@ fn run(shared: &Shared, look: &Look) {
             look.memories.sleep_for_turn(&mut turn, SLICE_NS, || false);
             ready = true;
         } else if !ready {
-            look.memories.sleep_for_events(&mut sleeper, SLICE_NS, || look.is_ready(watch));
+            // Not as a worker: it takes nothing, and would take another's wake-up.
+            let is_queue = look.kind == Kind::Queue;
+            look.memories.sleep_for_each_event(is_queue, &mut sleeper, SLICE_NS, || look.is_ready(watch));
             ready = look.is_ready(watch) || look.is_stuck(watch) || clock::monotonic_ns() >= until_ns;
         }
         if ready {

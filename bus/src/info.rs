@@ -244,7 +244,7 @@ pub struct Participant {
     pub bytes: u64,
     /// Readers: events lost to overrun; producers: events dropped.
     pub lost: u64,
-    /// Producers: how often they found no room.
+    /// Producers: how many of their events found no room. One that is tried again counts once.
     pub blocked: u64,
     /// Consumers: whether they measure latencies.
     pub measures: Measures,

@@ -43,8 +43,8 @@ pub trait Inlet {
     fn poll_easily(&mut self) -> Option<(u64, u64, usize)>;
     /// Shows up to `most` of the next events, as far as [`Self::poll_easily`] gets them; how many.
     fn poll_all_easily(&mut self, most: usize, each: impl FnMut(u64, u64, usize)) -> usize;
-    /// The next event, in place; releases those before it.
-    fn poll(&mut self) -> Found;
+    /// The next event, in place; releases those before it, and calls `released` where that makes room for publishers.
+    fn poll(&mut self, released: impl FnOnce()) -> Found;
     /// The next event, in place, without releasing those before it.
     fn poll_held(&mut self) -> Found;
     /// The next event, in place; the cursor stays where it is, whatever lies between.
@@ -102,8 +102,8 @@ impl Inlet for StreamInlet {
     }
 
     #[inline(always)]
-    fn poll(&mut self) -> Found {
-        let poll = self.core.poll();
+    fn poll(&mut self, released: impl FnOnce()) -> Found {
+        let poll = self.core.poll(released);
         self.found(poll)
     }
 
@@ -190,8 +190,8 @@ impl Inlet for SlotInlet {
     }
 
     #[inline(always)]
-    fn poll(&mut self) -> Found {
-        let poll = self.core.poll();
+    fn poll(&mut self, released: impl FnOnce()) -> Found {
+        let poll = self.core.poll(released);
         self.found(poll)
     }
 

@@ -76,6 +76,8 @@ pub mod ring;
 pub mod sender;
 pub mod traceparent;
 mod wait;
+#[cfg(test)]
+mod woken;
 pub mod worker;
 
 pub use bridge::{Bridge, Watch};

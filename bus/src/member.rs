@@ -56,6 +56,22 @@ impl Memories {
 }
 
 impl Memories {
+    /// Sleeps as a consumer that is to learn of each event, as against workers, of whom one does. In a queue, taps and bridges
+    /// have words of their own, so that they take no worker's wake-up.
+    pub(crate) fn sleep_for_each_event(
+        self,
+        is_queue: bool,
+        sleeper: &mut Sleeper,
+        slice_ns: u64,
+        is_ready: impl FnOnce() -> bool,
+    ) {
+        if !is_queue {
+            return self.sleep_for_events(sleeper, slice_ns, is_ready);
+        }
+        let words = (layout::READERS_WAKE, &[layout::READERS_PARKED, layout::CONSUMERS_PARKED][..]);
+        sleeper.sleep(&self.acks, &self.ring, &SharedFutex(self.ring), words, slice_ns, is_ready);
+    }
+
     /// Sleeps as a consumer that waits for events; `is_ready` looks for one once the sleeper is announced.
     pub(crate) fn sleep_for_events(
         self,
@@ -63,7 +79,7 @@ impl Memories {
         slice_ns: u64,
         is_ready: impl FnOnce() -> bool,
     ) {
-        let words = (layout::EVENTS_WAKE, layout::CONSUMERS_PARKED);
+        let words = (layout::EVENTS_WAKE, &[layout::CONSUMERS_PARKED][..]);
         sleeper.sleep(&self.acks, &self.ring, &SharedFutex(self.ring), words, slice_ns, is_ready);
     }
 
@@ -75,7 +91,7 @@ impl Memories {
         slice_ns: u64,
         is_ready: impl FnOnce() -> bool,
     ) {
-        let words = (layout::LEVELS_WAKE, layout::LEVELS_PARKED);
+        let words = (layout::LEVELS_WAKE, &[layout::LEVELS_PARKED][..]);
         sleeper.sleep(&self.acks, &self.acks, &SharedFutex(self.acks), words, slice_ns, is_ready);
     }
 
@@ -86,9 +102,29 @@ impl Memories {
         slice_ns: u64,
         is_ready: impl FnOnce() -> bool,
     ) {
-        let words = (layout::SPACE_WAKE, layout::PRODUCERS_PARKED);
+        let words = (layout::SPACE_WAKE, &[layout::PRODUCERS_PARKED][..]);
         sleeper.sleep(&self.ring, &self.acks, &SharedFutex(self.acks), words, slice_ns, is_ready);
     }
+
+    /// Wakes every producer that waits for room, after a change that a consumer, or who acts for one, makes once in a while.
+    pub(crate) fn wake_producers(self) {
+        wake_all(self.acks, layout::SPACE_WAKE);
+    }
+
+    /// Wakes every consumer that waits for events, after a change that a producer makes once in a while.
+    pub(crate) fn wake_consumers(self) {
+        wake_all(self.ring, layout::READERS_WAKE);
+        wake_all(self.ring, layout::EVENTS_WAKE);
+    }
+}
+
+/// Wakes everybody who sleeps on a word of the own file, and whoever is about to.
+fn wake_all(own: Trusted, wake_at: usize) {
+    // PARK: the change comes before the look for sleepers, which is the kernel's. WAKE: a sleeper that read the word before
+    // this does not fall asleep on it.
+    own.fence(Edge::Park);
+    own.fetch_add(wake_at, 1, Edge::Wake);
+    SharedFutex(own).wake(wake_at, i32::MAX as u32);
 }
 
 /// The kernel's answers about the life of peers.
@@ -353,22 +389,25 @@ impl Member {
         let kept = repairs.then(|| FileLocks::open_beside(channel, side, &memories)).transpose()?;
         let durable = identity.policy & registry::DURABLE != 0;
         let sequenced = identity.policy & registry::SEQUENCED != 0;
-        if durable || sequenced {
-            lock_names(&locks, channel)?;
-        }
-        let mut registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
-        for _ in 0..RETRIES {
-            if registered.is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-            registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
-        }
+        let is_named = durable || sequenced;
         let sequences = || Sequences::new(memories.ring, channel.header().producers_max as usize);
-        let sequence = (sequenced && registered.is_ok()).then(|| sequences().enter(identity.name, 0));
-        if durable || sequenced {
-            locks.release_janitor(layout::NAMES_LOCK);
-        }
+        let mut tries = 0;
+        let (registered, sequence) = loop {
+            if is_named {
+                lock_names(&locks, channel)?;
+            }
+            let registered = registry.register(&locks, &identity, |index| sweep(&memories, &peers, index));
+            let sequence = (sequenced && registered.is_ok()).then(|| sequences().enter(identity.name, 0));
+            if is_named {
+                locks.release_janitor(layout::NAMES_LOCK);
+            }
+            if registered.is_ok() || tries == RETRIES {
+                break (registered, sequence);
+            }
+            tries += 1;
+            // Without the lock of names: whoever wants another name gets it meanwhile.
+            std::thread::sleep(Duration::from_millis(1));
+        };
         // An error of the locks is why it was refused, whatever the registry says.
         let asked = locks.check();
         let registered = registered.map_err(|refused| match (asked, is_made_anew(&locks)) {
@@ -534,32 +573,33 @@ impl Member {
             return None;
         }
         let ever = registry_of(&self.memories, &self.channel, self.other_side()).used() > 0;
-        ever.then(|| self.count_others(is_wanted) > 0)
+        // One that lives is enough: the kernel is not asked about the rest.
+        ever.then(|| self.find_others(is_wanted).next().is_some())
     }
 
-    /// How many live participants of the other side are wanted, by their policy word.
-    pub(crate) fn count_others(&self, is_wanted: impl Fn(u64) -> bool) -> usize {
+    /// The entries of the live participants of the other side that are wanted, by their policy word.
+    fn find_others(&self, is_wanted: impl Fn(u64) -> bool) -> impl Iterator<Item = usize> {
         let side = self.other_side();
         let registry = registry_of(&self.memories, &self.channel, side);
-        let is_live = |&index: &usize| {
+        let used = registry.used();
+        (0..used).filter(move |&index| {
             let policy = self.others().load(layout::entry(index) + layout::POLICY, Edge::Plain);
             matches!(registry::status(registry.state(index)), Status::Active | Status::Filling)
                 && is_wanted(policy)
                 && !self.peers.is_dead(side, index)
-        };
-        (0..registry.used()).filter(is_live).count()
+        })
     }
 
-    /// How many active or evicted entries of the own side are wanted, by their policy word. The dead that nobody has met
-    /// yet count.
-    pub(crate) fn count_own(&self, is_wanted: impl Fn(u64) -> bool) -> usize {
+    /// How many active or evicted entries of the own side are wanted, by their policy word, up to `most`. The dead that nobody
+    /// has met yet count.
+    pub(crate) fn count_own(&self, most: usize, is_wanted: impl Fn(u64) -> bool) -> usize {
         let registry = self.registry();
         let policy = |index| self.own.load(layout::entry(index) + layout::POLICY, Edge::Plain);
         let is_counted = |&index: &usize| {
             matches!(registry::status(registry.state(index)), Status::Active | Status::Evicted)
                 && is_wanted(policy(index))
         };
-        (0..registry.used()).filter(is_counted).count()
+        (0..registry.used()).filter(is_counted).take(most).count()
     }
 
     /// Tells the other side that this participant is ready: what is published from now on, it receives. Readers say so
@@ -605,6 +645,18 @@ impl Member {
         }
     }
 
+    /// Whether it is this worker's turn to ask the kernel who of its side has died: nobody has for `every_ns`. So that many
+    /// idle workers together ask no more than one does.
+    pub(crate) fn is_turn_to_look(&self, every_ns: u64) -> bool {
+        let now_ns = clock::host_ns();
+        // Plain: about who looks only; what is found is ordered by the locks. A time that has still to come is not believed.
+        let looked_ns = self.own.load(layout::LOOKED_NS, Edge::Plain);
+        if looked_ns <= now_ns && now_ns - looked_ns < every_ns {
+            return false;
+        }
+        self.own.compare_exchange(layout::LOOKED_NS, looked_ns, now_ns, Edge::Plain).is_ok()
+    }
+
     /// Entries of the own side whose owners have died (durable names excepted).
     pub(crate) fn dead_of_own_side(&self) -> impl Iterator<Item = usize> {
         let registry = self.registry();
@@ -647,6 +699,11 @@ impl Drop for Member {
                 // The process may live on, and strangers may keep the byte locked. Nobody else has the entry before this
                 // life is given up, not even of one that was evicted.
                 self.note(layout::PROOF, 0);
+            }
+            // It holds nobody back any more; or it was the last that somebody waited for.
+            match self.side {
+                Side::Producers => self.memories.wake_consumers(),
+                Side::Consumers => self.memories.wake_producers(),
             }
         }
     }

@@ -270,6 +270,8 @@ impl Channel {
                 });
                 locks.check()?;
             }
+            // Its cursor holds nobody back any more.
+            memories.wake_producers();
             return Ok(if lives { Evicted::Told } else { Evicted::Forgotten });
         }
         if peers.is_dead(side, index) {

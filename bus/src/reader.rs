@@ -17,6 +17,7 @@ use std::time::Duration;
 use self::batch::Held;
 use crate::bridge::Watch;
 use crate::bus::SubscribeOptions;
+use crate::channel::Kind;
 use crate::error::{BLIND, RecvError};
 use crate::event::{Event, Located};
 use crate::inlet::{Found, Inlet};
@@ -274,7 +275,8 @@ impl<R: Inlet> Reader<R> {
         if !self.ring.is_protected() {
             return self.poll_copy();
         }
-        let found = if self.manual { self.ring.poll_unreleased() } else { self.ring.poll() };
+        let Reader { ring, waker, member, .. } = self;
+        let found = if self.manual { ring.poll_unreleased() } else { ring.poll(|| wake(waker, member)) };
         self.receive(found)
     }
 
@@ -367,6 +369,11 @@ impl<R: Inlet> Reader<R> {
         }
     }
 
+    #[inline(always)]
+    fn wake(&mut self) {
+        wake(&mut self.waker, &self.member);
+    }
+
     /// Tells observers how far this reader has come.
     #[inline(always)]
     fn tell(&mut self) {
@@ -375,11 +382,6 @@ impl<R: Inlet> Reader<R> {
         if self.manual {
             self.tell_unacknowledged();
         }
-    }
-
-    fn wake(&mut self) {
-        let own = self.member.memories.acks;
-        self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || u32::MAX >> 1);
     }
 
     /// For a poll that found nothing: probes the peers if it is time to.
@@ -433,7 +435,8 @@ impl<R: Inlet> Reader<R> {
                 }
                 Step::Sleep(slice_ns) => {
                     let mut polled = Ok(None);
-                    self.member.memories.sleep_for_events(&mut sleeper, slice_ns, || {
+                    let is_queue = self.member.channel.header().kind == Kind::Queue;
+                    self.member.memories.sleep_for_each_event(is_queue, &mut sleeper, slice_ns, || {
                         polled = self.poll();
                         !matches!(polled, Ok(None))
                     });
@@ -449,13 +452,18 @@ impl<R: Inlet> Reader<R> {
     }
 }
 
+/// Wakes producers that wait for room. The cursor has just moved.
+fn wake(waker: &mut Waker, member: &Member) {
+    let own = member.memories.acks;
+    waker.wake(&own, &member.memories.ring, &SharedFutex(own), || u32::MAX >> 1);
+}
+
 impl<R: Inlet> Drop for Reader<R> {
     fn drop(&mut self) {
         if self.keeps_unacknowledged && !self.manual {
             return;
         }
-        // What was handed out has been looked at. A producer that waits for more than this finds out that its
-        // reader has left when its time slice ends.
+        // What was handed out has been looked at. Who waits for more than this is woken when the member leaves.
         self.acknowledge();
     }
 }

@@ -20,6 +20,7 @@ use bytemuck::NoUninit;
 
 use self::numbers::Numbers;
 use self::outlook::Outlook;
+use self::room::Stalled;
 use crate::bus::{Channel, SendOptions};
 use crate::channel::Overflow;
 use crate::copy::copy;
@@ -56,8 +57,12 @@ pub struct Sender<R: Outlet> {
     diversion: Option<Box<Diversion>>,
     diverted: u64,
     dropped: u64,
-    /// How often there was no room.
+    /// How many events found no room.
     blocked: u64,
+    /// How many events there had been when the last of those came.
+    blocked_at: Option<u64>,
+    /// A wait for room that has ended without any, and may go on with the next call.
+    stalled: Option<Stalled>,
     /// What was in the way the last time.
     refused: Option<R::Refused>,
     /// The position that observers were told last, where they are not told each event.
@@ -93,7 +98,8 @@ impl<R: Outlet> Sender<R> {
             usual,
             open: None,
             stuck,
-            waker: Waker::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
+            waker: Waker::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED)
+                .with_others(layout::READERS_WAKE, layout::READERS_PARKED),
             wakes,
             wait,
             overflow: header.overflow,
@@ -104,6 +110,8 @@ impl<R: Outlet> Sender<R> {
             refused: None,
             numbers: Numbers::of(&member, &options.name),
             blocked: 0,
+            blocked_at: None,
+            stalled: None,
             told: ring.position_committed(),
             outlook: Outlook::default(),
             ring,
@@ -465,6 +473,7 @@ impl<R: Outlet> Drop for OpenBatch<'_, R> {
     fn drop(&mut self) {
         self.sender.ring.end_batch();
         let published = self.sender.ring.tally().events - self.events_before;
-        self.sender.published(published);
+        // Also if nothing was published: readers may wait behind what was given up.
+        self.sender.published(published.max(1));
     }
 }

@@ -38,7 +38,7 @@ use crate::ring::fence;
 use crate::ring::frame;
 use crate::ring::levels::Rank;
 use crate::ring::orphan::{Sweeper, Swept};
-use crate::ring::park::Waker;
+use crate::ring::park::{Nudge, Waker};
 use crate::ring::redo::Backoff;
 use crate::ring::registry;
 use crate::ring::slot_worker::{Delivery, FIRST_DELIVERY, SlotWorker, TAKE_MAX, Taken};
@@ -54,6 +54,8 @@ const LOOK_EVERY_MAX: u64 = 256;
 const GRAB: u32 = 16;
 /// A busy worker looks for dead ones this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
+/// Workers that sleep ask the kernel about the others this often, all together: half as often as each of them looks up.
+const LOOK_TOGETHER_NS: u64 = 4_000_000;
 /// An event waits this long in its slot while the dead-letter queue is full, before that is tried again.
 const LETTER_AGAIN_NS: u64 = 10_000_000;
 
@@ -113,6 +115,8 @@ pub struct Worker {
     core: SlotWorker<crate::memory::Trusted>,
     member: Member,
     waker: Waker,
+    /// Wakes other workers.
+    nudge: Nudge,
     /// How many producers to wake when there is room: one takes it; but of those that wait for a credit of their own
     /// nobody knows which.
     space_wakes: u32,
@@ -131,6 +135,8 @@ pub struct Worker {
     /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
     easy: ForkGuard,
     swept_ns: u64,
+    /// How long nobody must have asked the kernel about the workers for this one to ask.
+    look_together_ns: u64,
     audit: Audit,
     tally: Tally,
     pace: Pace,
@@ -197,6 +203,7 @@ impl Worker {
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
+            nudge: Nudge::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
             space_wakes: if member.channel.header().credits > 0 { u32::MAX >> 1 } else { 1 },
             wait,
             until_closed,
@@ -209,6 +216,11 @@ impl Worker {
             easy: if rules.is_some() { member.guard.never() } else { member.guard },
             rules,
             swept_ns: 0,
+            look_together_ns: if matches!(wait, Wait::Park { .. }) {
+                LOOK_TOGETHER_NS
+            } else {
+                SWEEP_EVERY_NS
+            },
             audit: Audit::default(),
             tally: Tally::default(),
             pace: Pace::default(),
@@ -578,7 +590,7 @@ impl Worker {
 
     /// Whether this is the only worker. One that was evicted counts until it has gone: what it held may come back late.
     fn is_alone(&self) -> bool {
-        self.member.count_own(|policy| policy & 0xFF == registry::ROLE_WORKER) == 1
+        self.member.count_own(2, |policy| policy & 0xFF == registry::ROLE_WORKER) == 1
     }
 
     /// Looks around once a ms or so, however long this worker is busy with an event.
@@ -616,6 +628,11 @@ impl Worker {
         if !self.member.stands() {
             // Its evictor has not come to close the fence: the next poll says it.
             self.give_way();
+            return;
+        }
+        // One that cannot repair leaves the turn to others.
+        let every_ns = if at_once { self.look_together_ns } else { SWEEP_EVERY_NS };
+        if self.cannot_repair.is_none() && !self.member.is_turn_to_look(every_ns) {
             return;
         }
         let acks = self.member.memories.acks;
@@ -679,6 +696,15 @@ impl Worker {
 
     #[cold]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<Ticket, RecvError> {
+        let mut has_slept = false;
+        let ticket = self.wait_for_one(timeout, &mut has_slept)?;
+        if has_slept {
+            self.pass_wake_on();
+        }
+        Ok(ticket)
+    }
+
+    fn wait_for_one(&mut self, timeout: Option<Duration>, has_slept: &mut bool) -> Result<Ticket, RecvError> {
         if let Some(ticket) = self.poll_slowly()? {
             return Ok(ticket);
         }
@@ -705,6 +731,7 @@ impl Worker {
                     waiting.be_patient(self.is_alone() && !self.until_closed);
                 }
                 Step::Sleep(slice_ns) => {
+                    *has_slept = true;
                     if let Some(ticket) = self.sleep(&mut sleepers, slice_ns)? {
                         return Ok(ticket);
                     }

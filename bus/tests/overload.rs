@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use children::{Actor, eventually, role, say, stay};
 use proptest::prelude::*;
+use railbus::info::ParticipantRole;
 use railbus::inlet::Inlet;
 use railbus::outlet::Outlet;
 use railbus::reader::Reader;
@@ -686,4 +687,38 @@ fn a_refusal_names_who_is_in_the_way() {
 #[test]
 fn results_stay_small() {
     assert!(size_of::<Result<u64, SendError>>() <= 24, "as it was before events were diverted");
+}
+
+#[test]
+fn a_wait_in_slices_is_one_wait_of_one_event() {
+    let (_base, bus) = bus();
+    let topic = bus.create("t", &small(Kind::Topic)).unwrap();
+    let mut reader = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
+    let mut sender = topic.topic_publisher(&SendOptions::default()).unwrap();
+    while sender.try_publish(b"x").is_ok() {}
+    let (tell, told) = mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        // As programs wait that look for signals in between.
+        while sender.publish_timeout(b"x", Duration::from_millis(10)).is_err() {
+            if told.try_recv().is_ok() {
+                break;
+            }
+        }
+        sender
+    });
+    let producer = || {
+        let participants = topic.info().unwrap().participants;
+        participants.into_iter().find(|one| one.role == ParticipantRole::Producer).unwrap()
+    };
+    // Longer than any of its slices, by far.
+    eventually("it waits for 300 ms", || producer().waits.is_some_and(|waits| waits.for_ns > 300_000_000));
+    assert_eq!(producer().blocked, 1, "one event found no room");
+    tell.send(()).unwrap();
+    let mut sender = waiting.join().unwrap();
+    assert!(reader.try_recv().unwrap().is_some());
+    reader.acknowledge();
+    sender.publish(b"x").unwrap();
+    assert!(producer().waits.is_none());
+    assert!(sender.try_publish(b"x").is_err());
+    assert_eq!(producer().blocked, 2, "so did another");
 }

@@ -70,7 +70,7 @@ fn a_streams_numbers_come_once_and_in_order_wherever_two_publishers_die() {
                 let last = Participant::immortal();
                 stream_life(&channel, &last);
                 let mut row = Vec::new();
-                while let Poll::Event(event) = subscriber.poll() {
+                while let Poll::Event(event) = subscriber.poll(|| ()) {
                     row.push(data.load(subscriber.body_offset(event), Edge::Plain));
                 }
                 assert_eq!(row, (1..=EVENTS).collect::<Vec<_>>(), "deaths at {first} and {second}");
@@ -152,7 +152,7 @@ fn topics_two_deaths(start: u64) -> u32 {
             topic_life(&channel, &last);
             let mut row = Vec::new();
             loop {
-                match reader.poll() {
+                match reader.poll(|| ()) {
                     slot_reader::Poll::Event(ticket, _) => {
                         row.push(data.load(channel.slots.offset(ticket) + layout::SLOT_BODY, Edge::Plain));
                     }

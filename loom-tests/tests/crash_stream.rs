@@ -115,7 +115,7 @@ impl Subscriber {
     /// Reads up to `most` events and returns how many; every word must be the event's number.
     fn read(&mut self, most: u64) -> u64 {
         for n in 0..most {
-            match self.inner.poll_easily().map_or_else(|| self.inner.poll(), Poll::Event) {
+            match self.inner.poll_easily().map_or_else(|| self.inner.poll(|| ()), Poll::Event) {
                 Poll::Event(event) => {
                     let at = self.inner.body_offset(event);
                     for i in 0..frame::body_bytes(event.header) as usize / 8 {
@@ -124,7 +124,7 @@ impl Subscriber {
                     }
                 }
                 Poll::Empty => {
-                    self.inner.acknowledge();
+                    let _ = self.inner.acknowledge();
                     return n;
                 }
                 other => panic!("{other:?}"),

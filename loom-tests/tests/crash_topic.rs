@@ -103,7 +103,7 @@ impl Subscriber {
     fn drain(&mut self, seen: &mut Vec<u64>) {
         loop {
             let easy = self.inner.poll_easily().map(|(t, header)| Poll::Event(t, header));
-            match easy.unwrap_or_else(|| self.inner.poll()) {
+            match easy.unwrap_or_else(|| self.inner.poll(|| ())) {
                 Poll::Event(t, header) => {
                     let value = self.data.load(self.inner.body_offset(t), Edge::Plain);
                     assert_eq!(frame::type_id(header), value as u16);

@@ -71,15 +71,20 @@ impl Sleep {
     }
 
     /// Announces the sleeper in a channel.
-    pub(crate) fn announce(&mut self, memories: &Memories, announced: &mut Announced) {
+    pub(crate) fn announce(&mut self, memories: &Memories, is_queue: bool, announced: &mut Announced) {
+        // As a tap: it takes no worker's wake-up.
+        let wake_at = if is_queue { layout::READERS_WAKE } else { layout::EVENTS_WAKE };
         // WAKE: read before the announcement.
-        let wake = memories.ring.load(layout::EVENTS_WAKE, Edge::Wake) as u32;
+        let wake = memories.ring.load(wake_at, Edge::Wake) as u32;
         if announced.wake != Some(wake) {
+            if is_queue {
+                memories.acks.fetch_add(layout::READERS_PARKED, 1, Edge::Park);
+            }
             memories.acks.fetch_add(layout::CONSUMERS_PARKED, 1, Edge::Park);
             announced.wake = Some(wake);
         }
         if self.words.len() <= CHANNELS_MAX {
-            let address = memories.ring.address(layout::EVENTS_WAKE).expose_provenance();
+            let address = memories.ring.address(wake_at).expose_provenance();
             self.words.push((address as u64, wake));
         } else {
             self.short = true;

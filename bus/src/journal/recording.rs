@@ -584,7 +584,9 @@ impl Recording {
 
     /// Announces the thread in the channel before it sleeps.
     pub(crate) fn announce(&mut self, sleep: &mut Sleep) {
-        sleep.announce(&self.intake.member().memories, &mut self.announced);
+        let member = self.intake.member();
+        let is_queue = member.channel.header().kind == Kind::Queue;
+        sleep.announce(&member.memories, is_queue, &mut self.announced);
     }
 
     /// Takes what is there, writes it, makes it durable, and seals. No more events are taken after about a second, even

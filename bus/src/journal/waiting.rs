@@ -309,7 +309,9 @@ impl Waiting {
 
     fn announce(&mut self, sleep: &mut Sleep) {
         if let Some(intake) = &self.intake {
-            sleep.announce(&intake.member().memories, &mut self.announced);
+            let member = intake.member();
+            let is_queue = member.channel.header().kind == crate::channel::Kind::Queue;
+            sleep.announce(&member.memories, is_queue, &mut self.announced);
         }
     }
 

@@ -37,13 +37,30 @@ pub struct Waker {
     wake_at: usize,
     parked_at: usize,
     last_seen: u64,
+    /// Those of whom each is to be woken, whoever else is.
+    others: Option<Others>,
+}
+
+/// Sleepers that have words of their own, so that none of them takes a wake-up that was meant for one of the first. They
+/// count up their own word first, then that of the first, which is all that a waker looks at while nobody parks.
+#[derive(Debug)]
+struct Others {
+    wake_at: usize,
+    parked_at: usize,
+    last_seen: u64,
 }
 
 impl Waker {
     /// Counts up `wake_at` in the own file when `parked_at` in the peers' file has moved.
     pub fn new(wake_at: usize, parked_at: usize) -> Waker {
         // No epoch has been seen: the first wake finds out whether somebody sleeps.
-        Waker { wake_at, parked_at, last_seen: u64::MAX }
+        Waker { wake_at, parked_at, last_seen: u64::MAX, others: None }
+    }
+
+    /// The same, which also wakes everybody who sleeps on another word of the own file, and counts up another word of the
+    /// peers' file, before the first, when it goes to sleep.
+    pub fn with_others(self, wake_at: usize, parked_at: usize) -> Waker {
+        Waker { others: Some(Others { wake_at, parked_at, last_seen: u64::MAX }), ..self }
     }
 
     /// Wakes up to `asked` sleepers if there may be any, and says whether there might have been. The caller has just changed
@@ -61,13 +78,24 @@ impl Waker {
         let parked = peers.load(self.parked_at, Edge::Plain);
         let moved = parked != self.last_seen;
         if moved {
-            self.wake_slowly(own, futex, asked(), parked);
+            self.wake_slowly(own, peers, futex, asked());
         }
         moved
     }
 
     #[cold]
-    fn wake_slowly<M: Memory, F: Futex>(&mut self, own: &M, futex: &F, asked: u32, parked: u64) {
+    fn wake_slowly<M: Memory, F: Futex>(&mut self, own: &M, peers: &M, futex: &F, asked: u32) {
+        // WAKE: whoever of the others is counted here has counted up its own word before.
+        let parked = peers.load(self.parked_at, Edge::Wake);
+        if let Some(others) = &mut self.others {
+            let theirs = peers.load(others.parked_at, Edge::Plain);
+            if theirs != others.last_seen {
+                // WAKE: as below.
+                own.fetch_add(others.wake_at, 1, Edge::Wake);
+                futex.wake(others.wake_at, i32::MAX as u32);
+                others.last_seen = theirs;
+            }
+        }
         // WAKE: a sleeper that read the word before this will not fall asleep on it.
         own.fetch_add(self.wake_at, 1, Edge::Wake);
         if futex.wake(self.wake_at, asked) < asked {
@@ -114,13 +142,13 @@ pub struct Sleeper {
 
 impl Sleeper {
     /// Sleeps on `wake_at` (in the wakers' file) until woken, `slice_ns` at most, unless `is_ready` after the sleeper
-    /// has been announced in `parked_at` (in the own file).
+    /// has been announced in `parked_at` (in the own file), one word after the other.
     pub fn sleep<M: Memory, F: Futex>(
         &mut self,
         own: &M,
         peers: &M,
         futex: &F,
-        (wake_at, parked_at): (usize, usize),
+        (wake_at, parked_at): (usize, &[usize]),
         slice_ns: u64,
         is_ready: impl FnOnce() -> bool,
     ) {
@@ -128,7 +156,9 @@ impl Sleeper {
         let wake = peers.load(wake_at, Edge::Wake) as u32;
         let mut slice_ns = slice_ns;
         if self.announced != Some(wake) {
-            own.fetch_add(parked_at, 1, Edge::Park);
+            for &parked_at in parked_at {
+                own.fetch_add(parked_at, 1, Edge::Park);
+            }
             // What a waker changed before the barrier is seen by `is_ready`; after it, the waker sees the announcement.
             if futex.barrier() {
                 self.announced = Some(wake);

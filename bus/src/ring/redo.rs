@@ -168,8 +168,15 @@ impl<M: Memory> Redo<'_, M> {
 
     /// Says that ticket `t`, whose done word says REDO, may be taken from `due_ns` on.
     pub fn announce(&self, t: u64, due_ns: u64) {
-        // INDEX: after the REDO; who sees the leaf sees that.
-        self.prepare(t, due_ns);
+        let at = self.leaf_at(self.slots.index(t));
+        let mut seen = self.due(t);
+        for _ in 0..TRIES_MAX {
+            // INDEX: after the REDO; who sees the leaf, or clears it, sees that.
+            match self.done.compare_exchange(at, seen, due_ns.max(AT_ONCE), Edge::Index) {
+                Ok(_) => break,
+                Err(found) => seen = found,
+            }
+        }
         self.climb(self.slots.index(t));
     }
 

@@ -188,11 +188,14 @@ impl<M: Memory> SlotReader<M> {
         (frame::is_plain(header) && frame::body_bytes(header) as u64 <= body_max).then_some(header)
     }
 
-    /// The next event, in place. Those before it are released: the cursor may pass them.
+    /// The next event, in place. Those before it are released: the cursor may pass them. `released` is called
+    /// where it does: producers may wait for that room.
     #[inline(always)]
-    pub fn poll(&mut self) -> Poll {
+    pub fn poll(&mut self, released: impl FnOnce()) -> Poll {
         if self.position.wrapping_sub(self.published) >= self.slots.count / 8 {
-            self.acknowledge();
+            if self.acknowledge() {
+                released();
+            }
         }
         self.poll_held()
     }
@@ -279,7 +282,9 @@ impl<M: Memory> SlotReader<M> {
         Poll::Lost { from: lost, to }
     }
 
-    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether it moved.
+    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether it moved: then producers that wait
+    /// for room are to be woken.
+    #[must_use]
     #[inline(always)]
     pub fn acknowledge(&mut self) -> bool {
         let behind = self.is_behind();

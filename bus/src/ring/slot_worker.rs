@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Which events were handed back, and when their times come, is in an index ([`crate::ring::redo`]). A worker looks at its
-//! root only, as long as that does not change and no time has come. Between two events that were handed back, and
-//! after it has handed one back, it takes a fresh one, if there is any: neither sort holds up the other.
+//! root only, as long as that does not change and no time has come. Between two events that were handed back it takes a
+//! fresh one, if there is any: neither sort holds up the other.
 //!
 //! While a ticket is covered by the worker's claim word, its done word stays untouched: the claim is what says
 //! "held". Before the claim word moves on, every ticket still held is marked TAKEN in its done word, which names
@@ -459,7 +459,6 @@ impl<M: Memory> SlotWorker<M> {
         }
         // After the REDO. Killed between the two: the sweep that follows this worker's death announces it.
         self.redo().announce(ticket, due_ns);
-        self.fresh_first = true;
         true
     }
 
@@ -695,6 +694,14 @@ impl<M: Memory> SlotWorker<M> {
     /// Whether an event that was taken from the ring has still to be handed out.
     pub fn has_waiting(&self) -> bool {
         self.waiting != 0
+    }
+
+    /// Whether there is another event to be taken, by this worker or another: one at the head, or one that was handed back.
+    pub fn has_more(&self) -> bool {
+        let head = self.acks.load(layout::HEAD, Edge::Head);
+        // PUBLISH: as in `take_fresh`.
+        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        self.slots.is_finished(word, head) || !matches!(self.redo().next(u64::MAX / 2).0, Next::Nothing)
     }
 
     /// How many events are held.

@@ -339,11 +339,14 @@ impl<M: Memory> StreamSubscriber<M> {
         count
     }
 
-    /// The next event, in place. The event before it is released: the cursor may pass it.
+    /// The next event, in place. The event before it is released: the cursor may pass it. `released` is called
+    /// where it does: the publisher may wait for that room.
     #[inline(always)]
-    pub fn poll(&mut self) -> Poll {
+    pub fn poll(&mut self, released: impl FnOnce()) -> Poll {
         if self.place.position - self.published >= self.capacity / 8 {
-            self.acknowledge();
+            if self.acknowledge() {
+                released();
+            }
         }
         let polled = self.poll_held();
         // It may have stepped into the next lap.
@@ -375,7 +378,9 @@ impl<M: Memory> StreamSubscriber<M> {
         }
     }
 
-    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether it moved.
+    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether it moved: then producers that wait
+    /// for room are to be woken.
+    #[must_use]
     #[inline(always)]
     pub fn acknowledge(&mut self) -> bool {
         let behind = self.published != self.place.position;

@@ -176,6 +176,8 @@ impl<R: Outlet> Drop for Claim<'_, R> {
         self.sender.close();
         if !self.sender.member.is_forked() {
             self.sender.ring.abort(claim);
+            // Readers may wait behind it.
+            self.sender.published(1);
         }
     }
 }

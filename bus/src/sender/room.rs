@@ -7,17 +7,30 @@ use crate::channel::Overflow;
 use crate::error::{BLIND, SendError, why_not_locked};
 use crate::event::{Attributes, Origin};
 use crate::layout;
-use crate::member::Member;
+use crate::member::{Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
+use crate::os::clock;
 use crate::outlet::{Outlet, Repair};
 use crate::refusal::{Refusal, View, journal_trouble};
-use crate::ring::park::Sleeper;
+use crate::ring::park::{Nudge, Sleeper};
 use crate::ring::{pressure, registry};
 use crate::wait::{Step, Waiting};
 
 /// Repairs on the way to one claim: more than there are dead readers, or tickets in a dead producer's hands. Bounded,
 /// because what there is to repair is read from shared memory.
 const REPAIRS_MAX: usize = 320;
+
+/// A wait goes on when the next call for the same event comes this soon after one that had timed out.
+const SAME_WAIT_NS: u64 = 1_000_000_000;
+
+/// A wait for room that has ended without any.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stalled {
+    since_ns: u64,
+    until_ns: u64,
+    /// How many events of the handle there had been.
+    events: u64,
+}
 
 impl<R: Outlet> Sender<R> {
     /// Events dropped by this handle because the channel was full.
@@ -71,12 +84,33 @@ impl<R: Outlet> Sender<R> {
         })
     }
 
-    /// Tells observers that there was no room.
+    /// Tells observers that there was no room. An event that is tried again and again counts once.
     #[cold]
     pub(super) fn note_blocked(&mut self, refused: R::Refused) {
         self.refused = Some(refused);
-        self.blocked += 1;
-        self.member.note(layout::BLOCKED, self.blocked);
+        let events = self.events_before();
+        if self.blocked_at != Some(events) {
+            self.blocked_at = Some(events);
+            self.blocked += 1;
+            self.member.note(layout::BLOCKED, self.blocked);
+        }
+    }
+
+    /// How many events of this handle there have been, wherever they went.
+    fn events_before(&self) -> u64 {
+        self.ring.tally().events + self.dropped + self.diverted
+    }
+
+    /// Since when the event waits that is about to wait: one that waited until a moment ago goes on.
+    fn waits_since_ns(&mut self) -> u64 {
+        let now_ns = clock::coarse_ns();
+        let events = self.events_before();
+        let stalled = self.stalled.take().filter(|stalled| {
+            stalled.events == events && now_ns.saturating_sub(stalled.until_ns) < SAME_WAIT_NS
+        });
+        let Some(Stalled { since_ns, .. }) = stalled else { return now_ns };
+        self.member.note(layout::WAIT_SINCE_NS, since_ns);
+        since_ns
     }
 
     /// Repairs what is in the way, and claims again, as long as that helps: a repair passes over one of the dead, or
@@ -170,8 +204,10 @@ impl<R: Outlet> Sender<R> {
         timeout: Option<Duration>,
     ) -> Result<R::Claim, SendError> {
         self.note_blocked(refused);
+        let since_ns = self.waits_since_ns();
         let mut waiting = Waiting::new(self.wait, timeout);
         let mut sleeper = Sleeper::default();
+        let mut has_slept = false;
         let mut refused = refused;
         let result = loop {
             match waiting.step() {
@@ -203,10 +239,11 @@ impl<R: Outlet> Sender<R> {
                         break Err(SendError::CannotRepair(BLIND));
                     }
                     self.member.seen();
-                    self.member.note(layout::WAIT_SINCE_NS, waiting.since_ns());
+                    self.member.note(layout::WAIT_SINCE_NS, since_ns);
                     self.member.note(layout::WAIT_POSITION, self.ring.blocked_at(refused));
                 }
                 Step::Sleep(slice_ns) => {
+                    has_slept = true;
                     let mut claim = Err(refused);
                     self.member.memories.sleep_for_space(&mut sleeper, slice_ns, || {
                         claim = self.ring.claim(body_bytes);
@@ -225,8 +262,17 @@ impl<R: Outlet> Sender<R> {
                 break Err(SendError::Forked);
             }
         };
-        if waiting.since_ns() != 0 && !self.member.is_forked() {
+        if !self.member.is_forked() {
             self.member.note(layout::WAIT_SINCE_NS, 0);
+        }
+        if matches!(result, Err(SendError::TimedOut | SendError::NoWorker)) {
+            let (until_ns, events) = (clock::coarse_ns(), self.events_before());
+            self.stalled = Some(Stalled { since_ns, until_ns, events });
+        }
+        if has_slept && result.is_ok() {
+            // A worker wakes one producer for each event that it finishes; but one may make room for several.
+            let Memories { ring, acks, .. } = self.member.memories;
+            Nudge::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED).wake(&ring, &SharedFutex(acks), 1);
         }
         result
     }

@@ -45,7 +45,6 @@ pub(super) struct Rules {
     /// What observers and workers of lower levels were told last.
     told_in_hand: u64,
     levels: Waker,
-    nudge: Nudge,
 }
 
 impl Rules {
@@ -60,7 +59,6 @@ impl Rules {
                 looks: RefCell::default(),
                 told_in_hand: 0,
                 levels: Waker::new(layout::LEVELS_WAKE, layout::LEVELS_PARKED),
-                nudge: Nudge::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
             })
         })
     }
@@ -152,7 +150,7 @@ impl Worker {
         };
         rules.tell_in_hand(&self.member, self.core.in_hand() as u64);
         if done.frees {
-            wake(&mut rules.nudge, &self.member, 1);
+            wake(&mut self.nudge, &self.member, 1);
         }
         done.held
     }
@@ -161,7 +159,16 @@ impl Worker {
     pub(super) fn handed_back(&mut self) {
         if let Some(rules) = &mut self.rules {
             rules.tell_in_hand(&self.member, self.core.in_hand() as u64);
-            wake(&mut rules.nudge, &self.member, 1);
+        }
+        // Who sleeps takes it, or sleeps no longer than until its time has come.
+        wake(&mut self.nudge, &self.member, 1);
+    }
+
+    /// After this worker was woken and has an event: another one is woken where there is more to take. A wake-up is for one
+    /// worker, and the event behind the one that it was for may have come, and woken somebody in vain, before it.
+    pub(super) fn pass_wake_on(&mut self) {
+        if self.core.has_more() {
+            wake(&mut self.nudge, &self.member, 1);
         }
     }
 
@@ -169,8 +176,9 @@ impl Worker {
     pub(super) fn leave_by_rules(&mut self) {
         if let Some(rules) = &mut self.rules {
             rules.tell_in_hand(&self.member, NO_MORE);
-            wake(&mut rules.nudge, &self.member, 1);
         }
+        // Others take what it has handed back.
+        wake(&mut self.nudge, &self.member, i32::MAX as u32);
     }
 
     /// Looks for what may run, whatever was announced: now and then.
@@ -218,12 +226,10 @@ impl Worker {
             return polled;
         }
         let polled = self.poll();
-        if matches!(polled, Ok(None))
-            && self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member))
-            && let Some(rules) = &mut self.rules
+        if matches!(polled, Ok(None)) && self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member))
         {
             // It was this worker that was woken, and another should have been.
-            wake(&mut rules.nudge, &self.member, i32::MAX as u32);
+            wake(&mut self.nudge, &self.member, i32::MAX as u32);
         }
         polled
     }

@@ -488,18 +488,18 @@ fn subscribe_frames(base: &Path, shared: &Shared, durable: bool) {
     core.join(Start::Oldest).expect("a sound stream");
     let mut expected = None;
     for round in 0..12 {
-        let stream_subscriber::Poll::Event(found) = core.poll() else { break };
+        let stream_subscriber::Poll::Event(found) = core.poll(|| ()) else { break };
         let bytes = frame::body_bytes(found.header) as usize;
         let read = number(&part.read(core.body_offset(found), bytes));
         assert!(expected.is_none_or(|expected| expected == read), "{expected:?} {read}");
         expected = Some(read + 1);
         shared.set(BEGUN, read + 1);
         if round % 4 == 3 {
-            core.acknowledge();
+            let _ = core.acknowledge();
             shared.set(ACKED, read + 1);
         }
     }
-    core.acknowledge();
+    let _ = core.acknowledge();
     part.registry.leave(&part.registered, durable);
     assert!(anchor::read(&part.ring, 1000).is_some());
 }
@@ -993,7 +993,7 @@ fn read_slots(base: &Path, shared: &Shared, role: u64, durable: bool, start: Sta
         let mut poll = || {
             loop {
                 let protected = core.is_protected();
-                let poll = if protected { core.poll() } else { core.poll_lossy(&mut copy) };
+                let poll = if protected { core.poll(|| ()) } else { core.poll_lossy(&mut copy) };
                 let over = poll == slot_reader::Poll::Empty && core.is_stuck();
                 if !(over && core.skip_orphan(&part.peers)) {
                     return (poll, protected);
@@ -1011,10 +1011,10 @@ fn read_slots(base: &Path, shared: &Shared, role: u64, durable: bool, start: Sta
         let read = number(&body);
         shared.set(BEGUN, read + 1);
         if round % 4 == 3 {
-            core.acknowledge();
+            let _ = core.acknowledge();
             shared.set(ACKED, read + 1);
         }
     }
-    core.acknowledge();
+    let _ = core.acknowledge();
     part.registry.leave(&part.registered, durable);
 }

@@ -5,6 +5,7 @@
 //! thread, when the others have ended, drains and judges what is left. That keeps the exploration small and makes
 //! "nothing is lost, nothing comes twice, everybody can go on" the last lines of each model.
 
+pub mod callers;
 pub mod keyed;
 pub mod latency;
 pub mod park;

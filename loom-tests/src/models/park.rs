@@ -16,10 +16,40 @@ const EVENTS: usize = 8;
 const PARKED: usize = 0;
 
 /// The kernel's wait queue of one futex word.
-struct Queue {
+pub(super) struct Queue {
     /// Sleepers, and wake-ups that were given and not yet received.
     state: Mutex<(u32, u32)>,
     changed: Condvar,
+}
+
+impl Queue {
+    pub(super) fn new() -> Queue {
+        Queue { state: Mutex::new((0, 0)), changed: Condvar::new() }
+    }
+
+    /// Sleeps until woken, if the word is what the sleeper expects.
+    pub(super) fn wait(&self, is_as_expected: impl FnOnce() -> bool) {
+        let mut state = self.state.lock().unwrap();
+        // The kernel looks under the queue's lock; nothing but that lock orders the look.
+        if !is_as_expected() {
+            return;
+        }
+        state.0 += 1;
+        while state.1 == 0 {
+            state = self.changed.wait(state).unwrap();
+        }
+        state.1 -= 1;
+    }
+
+    /// Wakes up to `count` sleepers; how many there were.
+    pub(super) fn wake(&self, count: u32) -> u32 {
+        let mut state = self.state.lock().unwrap();
+        let woken = state.0.min(count);
+        state.0 -= woken;
+        state.1 += woken;
+        self.changed.notify_all();
+        woken
+    }
 }
 
 struct LoomFutex {
@@ -32,25 +62,11 @@ impl Futex for LoomFutex {
         if slice_ns == 0 {
             return; // The slice is over before it begins.
         }
-        let mut state = self.queue.state.lock().unwrap();
-        // The kernel looks under the queue's lock; nothing but that lock orders the look.
-        if self.memory.load(at, Edge::Plain) as u32 != expected {
-            return;
-        }
-        state.0 += 1;
-        while state.1 == 0 {
-            state = self.queue.changed.wait(state).unwrap();
-        }
-        state.1 -= 1;
+        self.queue.wait(|| self.memory.load(at, Edge::Plain) as u32 == expected);
     }
 
     fn wake(&self, _: usize, count: u32) -> u32 {
-        let mut state = self.queue.state.lock().unwrap();
-        let woken = state.0.min(count);
-        state.0 -= woken;
-        state.1 += woken;
-        self.queue.changed.notify_all();
-        woken
+        self.queue.wake(count)
     }
 
     fn barrier(&self) -> bool {
@@ -87,7 +103,7 @@ impl Bench {
         Rc::new(Bench {
             wakers: Words::new(weak).shared(WAKE, 0).shared(EVENTS, 0).share(),
             sleepers: Words::new(weak).shared(PARKED, 0).share(),
-            queue: Rc::new(Queue { state: Mutex::new((0, 0)), changed: Condvar::new() }),
+            queue: Rc::new(Queue::new()),
         })
     }
 
@@ -108,7 +124,7 @@ impl Bench {
         // The first slice ends at once: the next one goes without another announcement if nobody woke.
         let mut slice_ns = 0;
         while !is_ready() {
-            sleeper.sleep(&own, &ring, &self.futex(), (WAKE, PARKED), slice_ns, is_ready);
+            sleeper.sleep(&own, &ring, &self.futex(), (WAKE, &[PARKED]), slice_ns, is_ready);
             slice_ns = u64::MAX;
         }
     }
@@ -158,7 +174,7 @@ pub fn nudged(weak: Weak) {
             found = own.load(STORED, Edge::Done) != 0;
             found
         };
-        Sleeper::default().sleep(&own, &ring, &sleeping.futex(), (WAKE, PARKED), 0, look);
+        Sleeper::default().sleep(&own, &ring, &sleeping.futex(), (WAKE, &[PARKED]), 0, look);
         found
     });
     own.store(STORED, 1, Edge::Done);

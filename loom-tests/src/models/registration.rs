@@ -233,7 +233,7 @@ pub fn durable_subscriber_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let seen: Vec<_> = std::iter::from_fn(|| reader.poll()).collect();
     assert!(seen.iter().all(|event| event.0 == event.1), "{seen:?}");
     assert_eq!(reader.inner.position(), pushed);
-    reader.inner.acknowledge();
+    let _ = reader.inner.acknowledge();
     for value in pushed..pushed + SLOTS {
         assert_eq!(publisher.push(value), Some(value), "everybody can go on");
     }

@@ -125,7 +125,9 @@ impl SlotRig {
     /// Makes the files; with `queue` also what only queues have.
     pub fn new(shape: Shape, queue: bool) -> SlotRig {
         let weak = shape.weak;
-        let ring = Words::new(weak).shared(layout::TAIL, 0).with(|ring| match shape.registry {
+        let parking = [layout::EVENTS_WAKE, layout::READERS_WAKE, layout::PRODUCERS_PARKED];
+        let ring = parking.into_iter().fold(Words::new(weak), |ring, at| ring.shared(at, 0));
+        let ring = ring.shared(layout::TAIL, 0).with(|ring| match shape.registry {
             true => registry_words(ring, layout::PRODUCERS_HIGH, shape.producers),
             false => {
                 let ring = ring.fixed(layout::PRODUCERS_HIGH, shape.producers as u64);
@@ -133,7 +135,10 @@ impl SlotRig {
             }
         });
         // A lossy reader's word, where no consumer is modelled.
-        let acks = Words::new(weak)
+        let parking = [layout::SPACE_WAKE, layout::CONSUMERS_PARKED, layout::READERS_PARKED];
+        let acks = parking
+            .into_iter()
+            .fold(Words::new(weak), |acks, at| acks.shared(at, 0))
             .silent(layout::entry(0) + layout::JOINED)
             .with(|acks| if queue { acks.shared(layout::HEAD, 0).shared(layout::REDO_ROOT, 0) } else { acks })
             .with(|acks| {
@@ -403,7 +408,7 @@ impl RigReader {
         // The fast path first, as the handles do.
         let found = match self.inner.poll_easily() {
             Some((t, header)) => Poll::Event(t, header),
-            None => self.inner.poll(),
+            None => self.inner.poll(|| ()),
         };
         match found {
             Poll::Event(t, header) => {
@@ -412,7 +417,7 @@ impl RigReader {
                 Some((t, value))
             }
             Poll::Empty => {
-                self.inner.acknowledge();
+                let _ = self.inner.acknowledge();
                 None
             }
             other => panic!("{other:?}"),

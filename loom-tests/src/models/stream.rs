@@ -188,7 +188,7 @@ impl RigSubscriber {
     /// One attempt to read in place. Whether there was an event.
     pub fn poll(&mut self) -> bool {
         // The fast path first, as the handles do.
-        let found = self.inner.poll_easily().map_or_else(|| self.inner.poll(), Poll::Event);
+        let found = self.inner.poll_easily().map_or_else(|| self.inner.poll(|| ()), Poll::Event);
         match found {
             Poll::Event(event) => {
                 let at = self.inner.body_offset(event);
@@ -202,7 +202,7 @@ impl RigSubscriber {
                 true
             }
             Poll::Empty => {
-                self.inner.acknowledge();
+                let _ = self.inner.acknowledge();
                 false
             }
             other => panic!("{other:?}"),
@@ -275,7 +275,7 @@ pub fn gate(weak: Weak) {
     let reading = thread::spawn(move || {
         reader.poll();
         reader.poll();
-        reader.inner.acknowledge();
+        let _ = reader.inner.acknowledge();
         reader
     });
     let more = (0..3).filter(|_| publisher.next()).count() as u64;

@@ -56,7 +56,7 @@ pub fn gate(weak: Weak) {
     assert!(publisher.push(0).is_some() && publisher.push(1).is_some());
     let reading = thread::spawn(move || {
         let mut seen: Vec<_> = (0..2).filter_map(|_| reader.poll()).collect();
-        reader.inner.acknowledge();
+        let _ = reader.inner.acknowledge();
         seen.extend(reader.poll());
         (reader, seen)
     });
@@ -202,7 +202,7 @@ pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
             }
             assert!(reader.inner.skip_orphan(&peers), "nobody else is in the way");
         }
-        reader.inner.acknowledge();
+        let _ = reader.inner.acknowledge();
     };
     drain(&mut seen);
     for value in 20..21 + SLOTS {
