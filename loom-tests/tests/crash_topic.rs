@@ -110,7 +110,7 @@ impl Subscriber {
                     seen.push(value);
                 }
                 Poll::Empty => {
-                    self.inner.acknowledge();
+                    let _ = self.inner.acknowledge();
                     if !(self.inner.is_stuck() && self.inner.skip_orphan(&self.channel.peers())) {
                         return;
                     }

@@ -192,10 +192,8 @@ impl<M: Memory> SlotReader<M> {
     /// where it does: producers may wait for that room.
     #[inline(always)]
     pub fn poll(&mut self, released: impl FnOnce()) -> Poll {
-        if self.position.wrapping_sub(self.published) >= self.slots.count / 8 {
-            if self.acknowledge() {
-                released();
-            }
+        if self.position.wrapping_sub(self.published) >= self.slots.count / 8 && self.acknowledge() {
+            released();
         }
         self.poll_held()
     }

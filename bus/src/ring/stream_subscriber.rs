@@ -343,10 +343,8 @@ impl<M: Memory> StreamSubscriber<M> {
     /// where it does: the publisher may wait for that room.
     #[inline(always)]
     pub fn poll(&mut self, released: impl FnOnce()) -> Poll {
-        if self.place.position - self.published >= self.capacity / 8 {
-            if self.acknowledge() {
-                released();
-            }
+        if self.place.position - self.published >= self.capacity / 8 && self.acknowledge() {
+            released();
         }
         let polled = self.poll_held();
         // It may have stepped into the next lap.
