@@ -102,7 +102,8 @@ func (bus *Bus) Create(name string, options ChannelOptions) (*Channel, error) {
 }
 
 // CreateOrAttach attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
-// It is an error, [ErrExists], when it is there but of another kind or size.
+// A channel that is there must have every option that is not zero as it is given; those that are zero are not compared,
+// nor is Pages, which is a wish. It is an error, [ErrExists], when it is there with other options: it names each.
 func (bus *Bus) CreateOrAttach(name string, options ChannelOptions) (*Channel, error) {
 	return bus.make(name, &options, 1)
 }

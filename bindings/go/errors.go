@@ -55,7 +55,7 @@ const (
 	ErrInvalid Code = C.RAILBUS_INVALID
 	// ErrNotFound says that there is no such channel, participant or journal.
 	ErrNotFound Code = C.RAILBUS_NOT_FOUND
-	// ErrExists says that something exists that was to be made anew, or is of another kind or size.
+	// ErrExists says that something exists that was to be made anew, or has other options.
 	ErrExists Code = C.RAILBUS_EXISTS
 	// ErrNotAllowed says that the rights of this process do not allow it.
 	ErrNotAllowed Code = C.RAILBUS_NOT_ALLOWED

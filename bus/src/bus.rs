@@ -154,8 +154,11 @@ impl Bus {
 
     /// Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
     ///
+    /// A channel that is there must have every option as it was set; those that were not set are not compared, nor are
+    /// those that [`channel::settings::NOT_COMPARED`] names.
+    ///
     /// # Errors
-    /// As [`Self::create`] and [`Self::attach`]; [`Error::Exists`] when it is there but of another kind or size.
+    /// As [`Self::create`] and [`Self::attach`]; [`Error::Exists`] when it is there with other options: it names each.
     pub fn create_or_attach(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         self.owner.check_base(&self.base)?;
         let full = ChannelName::new(&self.name, name)?;

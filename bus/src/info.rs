@@ -11,11 +11,11 @@
 //! changed while it looked, by its own clock (`info/still.rs`): at its first look nobody is stuck yet.
 
 use std::cell::RefCell;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use self::still::Stillness;
 use crate::bus::Channel;
+use crate::channel::settings::{Setting, settings};
 use crate::channel::{ChannelName, ChannelPaths, Header, Kind, Maps, Role};
 use crate::error::{Error, Result};
 use crate::journal::intake::JOURNALLER;
@@ -36,6 +36,8 @@ use crate::ring::pressure;
 use crate::ring::registry::{self, Status};
 use crate::ring::stream_subscriber::walk_each;
 use crate::ring::word::{self, Slots, done};
+
+pub use crate::channel::settings::Access;
 
 /// How long [`Channel::info`] looks at most for whether somebody is stuck who seems to be. Of a channel whose `stuck_after`
 /// is longer, it believes the time that who has not moved for so long has noted itself.
@@ -75,15 +77,11 @@ pub struct Info {
     pub participants: Vec<Participant>,
 }
 
-/// Owner and mode of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u32,
+impl Info {
+    /// Every option of the channel, by the names of `railbus create`.
+    pub fn settings(&self) -> Vec<Setting> {
+        settings(&self.header, self.ring_access, self.acks_access)
+    }
 }
 
 /// How far a channel is. Positions are bytes in a stream, tickets (events) in a queue or topic.
@@ -407,8 +405,8 @@ impl Observer {
             total_bytes: header.lengths().map_or(0, |lengths| {
                 lengths.ring.saturating_add(lengths.acks).saturating_add(lengths.data.unwrap_or(0))
             }),
-            ring_access: access(attached.ring_file(), &channel.paths().ring)?,
-            acks_access: access(attached.acks_file(), &channel.paths().acks)?,
+            ring_access: Access::of(attached.ring_file(), &channel.paths().ring)?,
+            acks_access: Access::of(attached.acks_file(), &channel.paths().acks)?,
             positions,
             counters: Counters {
                 dropped: memories.ring.load(layout::DROPPED, Edge::Plain),
@@ -433,11 +431,6 @@ fn believe(info: &mut Info) {
     for one in info.participants.iter_mut().filter(is_still) {
         one.stuck_ns = Some(one.seen_ns).filter(|&seen_ns| seen_ns > after_ns);
     }
-}
-
-fn access(file: &std::fs::File, path: &std::path::Path) -> Result<Access> {
-    let about = file.metadata().map_err(|error| Error::io("examine", path, error))?;
-    Ok(Access { uid: about.uid(), gid: about.gid(), mode: about.mode() & 0o7777 })
 }
 
 fn depth(positions: &Positions, participants: &[Participant]) -> u64 {

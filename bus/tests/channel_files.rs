@@ -679,8 +679,8 @@ fn what_is_asked_for_must_match_what_is_there() -> Outcome {
     let others = [
         (ChannelOptions::new(Kind::Topic), "kind queue instead of topic"),
         (queue.clone().slots(256), "slots 128 instead of 256"),
-        (queue.clone().slot_bytes(128), "slot size 64 B instead of 128 B"),
-        (queue.clone().consumers_max(3), "consumers 64 instead of 3"),
+        (queue.clone().slot_bytes(128), "slot-bytes 64 B instead of 128 B"),
+        (queue.clone().consumers_max(3), "consumers-max 64 instead of 3"),
     ];
     for (options, expected) in others {
         let error = create_or_attach(base.path(), &ticks(), &options, &nothing).map(|_| ());

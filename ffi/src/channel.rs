@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use railbus::os::pages::Backing;
 use railbus::ring::frame;
-use railbus::{Channel, ChannelOptions, Kind, Overflow, Pages, Permissions, layout};
+use railbus::{Channel, ChannelOptions, Kind, Overflow, Pages, layout};
 
 use crate::bus::{bus, out, railbus_bus};
 use crate::result::{Failure, railbus_error};
@@ -215,10 +215,10 @@ impl railbus_channel_options {
             ))
         })?;
         let overflow = match self.overflow {
-            0 => Overflow::Block,
-            code => Overflow::from_code(code).ok_or_else(|| {
+            0 => None,
+            code => Some(Overflow::from_code(code).ok_or_else(|| {
                 Failure::invalid(format!("overflow {code}: must be one of RAILBUS_OVERFLOW_"))
-            })?,
+            })?),
         };
         let pages = match self.pages {
             RAILBUS_PAGES_AUTO => Pages::Auto,
@@ -234,27 +234,42 @@ impl railbus_channel_options {
             )));
         }
         let has = |flag| self.flags & flag != 0;
-        let or = |value, default| if value == 0 { default } else { value };
+        let given = |value: u32| (value != 0).then_some(value);
+        // What is zero was not set: it is not compared with what a channel has that is there.
         let mut options = ChannelOptions::new(kind)
-            .overflow(overflow)
             .pages(pages)
-            .stamp(has(RAILBUS_STAMP))
-            .keyed(has(RAILBUS_KEYED))
             .require_huge(has(RAILBUS_REQUIRE_HUGE))
-            .lock_memory(!has(RAILBUS_NO_MEMORY_LOCK))
             .numa_node(has(RAILBUS_ON_NUMA_NODE).then_some(self.numa_node))
-            .credits(self.credits)
-            .max_attempts(self.max_attempts)
-            .first_position(self.first_position)
-            .incarnation(self.incarnation.max(1))
             .channel_id(has(RAILBUS_WITH_CHANNEL_ID).then_some(self.channel_id))
-            .permissions(Permissions {
-                owner: has(RAILBUS_WITH_OWNER).then_some(self.owner),
-                ring_group: has(RAILBUS_WITH_RING_GROUP).then_some(self.ring_group),
-                ring_mode: or(self.ring_mode, 0o600),
-                acks_group: has(RAILBUS_WITH_ACKS_GROUP).then_some(self.acks_group),
-                acks_mode: or(self.acks_mode, 0o600),
-            });
+            .rights(
+                has(RAILBUS_WITH_OWNER).then_some(self.owner),
+                (has(RAILBUS_WITH_RING_GROUP).then_some(self.ring_group), given(self.ring_mode)),
+                (has(RAILBUS_WITH_ACKS_GROUP).then_some(self.acks_group), given(self.acks_mode)),
+            );
+        if let Some(overflow) = overflow {
+            options = options.overflow(overflow);
+        }
+        if has(RAILBUS_STAMP) {
+            options = options.stamp(true);
+        }
+        if has(RAILBUS_KEYED) {
+            options = options.keyed(true);
+        }
+        if has(RAILBUS_NO_MEMORY_LOCK) {
+            options = options.lock_memory(false);
+        }
+        if self.credits != 0 {
+            options = options.credits(self.credits);
+        }
+        if self.max_attempts != 0 {
+            options = options.max_attempts(self.max_attempts);
+        }
+        if self.first_position != 0 {
+            options = options.first_position(self.first_position);
+        }
+        if self.incarnation != 0 {
+            options = options.incarnation(self.incarnation);
+        }
         if self.capacity_bytes != 0 {
             options = options.capacity_bytes(self.capacity_bytes);
         }
@@ -338,8 +353,11 @@ pub unsafe extern "C" fn railbus_channel_attach(
 
 /// Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
 ///
-/// Returns what `railbus_channel_create` and `railbus_channel_attach` do; `RAILBUS_EXISTS` when it is there but of
-/// another kind or size.
+/// A channel that is there must have every option that is not zero as it is given. Options that are zero are not
+/// compared, nor is `pages`, which is a wish.
+///
+/// Returns what `railbus_channel_create` and `railbus_channel_attach` do; `RAILBUS_EXISTS` when it is there with other
+/// options, each of which the error names.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_create_or_attach(
     bus: *const railbus_bus,

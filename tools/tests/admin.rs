@@ -302,3 +302,50 @@ fn a_wrong_file_makes_nothing_and_says_what_is_wrong() {
     assert_eq!(base.fails("create --from /nowhere/at/all").0, 3);
     assert_eq!(base.fails("create").0, 2);
 }
+
+/// Every flag of `create` that says how a channel is to be, with a value other than the default.
+const FLAGS: &str = "--keyed --stamp --credits=7 --overflow=divert --divert-to=spill --high-watermark=80 \
+    --low-watermark=50 --max-attempts=3 --dead-letters=letters --stuck-after=5s --no-lock --producers-mode=644 \
+    --consumers-mode=640 --slots=64 --slot-bytes=128 --producers-max=3 --consumers-max=4";
+
+#[test]
+fn every_option_is_compared_shown_and_exported() {
+    let base = Base::new();
+    base.fine("create demo/spill --kind queue --slot-bytes 1024");
+    base.fine("create demo/plain --kind queue");
+    base.fine(&format!("create demo/full --kind queue {FLAGS}"));
+    for flag in FLAGS.split_whitespace() {
+        let name = flag.trim_start_matches("--").split('=').next().expect("a name");
+        let more = match name {
+            "divert-to" => "--overflow=divert",
+            "overflow" => "--divert-to=spill",
+            "high-watermark" => "--low-watermark=50",
+            "low-watermark" => "--high-watermark=80",
+            "dead-letters" => "--max-attempts=3",
+            _ => "",
+        };
+        let (code, said) = base.fails(&format!("create demo/plain --kind queue {flag} {more} --if-missing"));
+        assert!(code == 1 && said.contains(&format!("{name} ")), "{flag}: {code} {said}");
+        base.fine(&format!("create demo/full --kind queue {flag} {more} --if-missing"));
+    }
+    base.fine(&format!("create demo/full --kind queue {FLAGS} --if-missing"));
+    base.fine("create demo/full --kind queue --if-missing");
+    assert!(base.fails("info demo/plain.dead").0 == 3, "what is refused leaves nothing behind");
+    // By what `create` knows, and not by a list of this test's.
+    let help = base.fine("create --help");
+    let info = base.json("info demo/full --json");
+    let exported = base.fine("export-config demo/full --format sh");
+    let text = base.fine("info demo/full");
+    let of_the_command = ["from", "if-missing", "json", "help"];
+    for line in help.lines().map(str::trim_start) {
+        let Some(name) = line.split_whitespace().find_map(|word| word.strip_prefix("--")) else { continue };
+        if !line.starts_with('-') || of_the_command.contains(&name) {
+            continue;
+        }
+        assert!(info["options"].get(name).is_some(), "info --json has no {name}: {}", info["options"]);
+        if FLAGS.contains(&format!("--{name}")) {
+            assert!(exported.contains(&format!("--{name}")), "{name}: {exported}");
+            assert!(text.contains(&format!("--{name}")), "{name}: {text}");
+        }
+    }
+}

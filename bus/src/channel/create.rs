@@ -11,10 +11,11 @@ use super::directory::{BusLock, LOCK_WAIT, clear_half_made, make_bus, missing_di
 use super::header::{FileRole, Header};
 use super::name::{ChannelName, ChannelPaths};
 use super::options::{ChannelOptions, Permissions};
+use super::settings::check_same;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::os::hugetlb::nameless;
-use crate::os::pages::{PageReport, bytes_text};
+use crate::os::pages::PageReport;
 use crate::os::random::random_id;
 use crate::os::{act_as, file_limit};
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -140,8 +141,9 @@ fn create_in_bus(
 /// creates.
 ///
 /// # Errors
-/// As [`create`] and [`attach`]; [`Error::Exists`] that names the difference when a channel is there whose
-/// kind is another, or whose geometry is not the one that the options name.
+/// As [`create`] and [`attach`]; [`Error::Exists`] that names every difference when a channel is there that has another
+/// value of an option that was set. Options that were not set are not compared, nor is what
+/// [`NOT_COMPARED`](super::settings::NOT_COMPARED) names.
 pub fn create_or_attach(
     base: &Path,
     channel: &ChannelName,
@@ -171,37 +173,6 @@ pub fn create_or_attach(
     }
     let why = "it comes and goes; is another process creating and removing it?";
     Err(last.unwrap_or_else(|| Error::Busy { what: format!("channel {channel}"), why: why.to_owned() }))
-}
-
-fn check_same(attached: &Attached, options: &ChannelOptions) -> Result<()> {
-    let header = &attached.header;
-    let differs = |what: &str, found: String, asked: String| {
-        let what = format!("channel {} with {what} {found} instead of {asked}", attached.name);
-        Err(Error::Exists { what, path: attached.paths.ring.clone() })
-    };
-    if header.kind != options.kind {
-        return differs("kind", header.kind.to_string(), options.kind.to_string());
-    }
-    let bytes = [
-        ("capacity", header.capacity_bytes, options.capacity_bytes),
-        ("slot size", header.slot_bytes, options.slot_bytes),
-    ];
-    for (what, found, asked) in bytes {
-        if let Some(asked) = asked.filter(|&asked| asked != found) {
-            return differs(what, bytes_text(found), bytes_text(asked));
-        }
-    }
-    let counts = [
-        ("slots", header.slots, options.slots),
-        ("producers", header.producers_max.into(), options.producers_max.map(u64::from)),
-        ("consumers", header.consumers_max.into(), options.consumers_max.map(u64::from)),
-    ];
-    for (what, found, asked) in counts {
-        if let Some(asked) = asked.filter(|&asked| asked != found) {
-            return differs(what, found.to_string(), asked.to_string());
-        }
-    }
-    Ok(())
 }
 
 fn refuse_existing(channel: &ChannelName, paths: &ChannelPaths) -> Result<()> {

@@ -17,6 +17,7 @@ pub mod options;
 pub mod owner;
 pub mod page;
 pub(crate) mod replace;
+pub mod settings;
 
 pub use attach::{Attached, Maps, Region, Role, attach};
 pub use create::{Created, Opened, create, create_or_attach};

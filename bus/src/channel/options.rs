@@ -1,8 +1,8 @@
 //! What a new channel should be like.
 //!
 //! [`ChannelOptions`] is filled builder-style and checked by [`ChannelOptions::check`] before anything is
-//! made. What is left out of the geometry has a default when a channel is created, and is not compared when
-//! one is found.
+//! made. What is left out has a default when a channel is created, and is not compared when one is found
+//! ([`super::settings`]).
 
 use super::kind::{Kind, Overflow};
 use super::name::check_name;
@@ -11,6 +11,7 @@ use crate::layout;
 use crate::os::numa;
 use crate::os::pages::{Pages, bytes_text};
 use crate::ring::word::ATTEMPT_MAX;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ macro_rules! setters {
         $($(#[doc = $about])+
         pub fn $name(mut self, $name: $type) -> ChannelOptions {
             self.$name = $value;
+            self.said.insert(stringify!($name));
             self
         })+
     };
@@ -93,6 +95,8 @@ pub struct ChannelOptions {
     pub(crate) channel_id: Option<[u8; 16]>,
     pub(crate) incarnation: u64,
     pub(crate) first_position: u64,
+    /// The options that were set, by the names of their fields; `ring_mode` and `acks_mode` stand for themselves.
+    pub(crate) said: BTreeSet<&'static str>,
 }
 
 impl ChannelOptions {
@@ -122,6 +126,7 @@ impl ChannelOptions {
             channel_id: None,
             incarnation: 1,
             first_position: 0,
+            said: BTreeSet::new(),
         }
     }
 
@@ -169,14 +174,40 @@ impl ChannelOptions {
         /// Whether a queue's events with the same key are worked on one after the other, in order: an event with a key is
         /// handed out only when all earlier ones with that key are done. Events without a key are free.
         keyed: bool => keyed;
-        /// Owner, groups and modes of the files.
-        permissions: Permissions => permissions;
         /// The channel's identity, when it re-creates one; random unless said.
         channel_id: Option<[u8; 16]> => channel_id;
         /// Counts re-creations of the same identity, from 1.
         incarnation: u64 => incarnation;
         /// Position of the first event: a multiple of 8 for a stream, else any ticket.
         first_position: u64 => first_position;
+    }
+
+    /// Owner, groups and modes of the files.
+    pub fn permissions(mut self, permissions: Permissions) -> ChannelOptions {
+        self.permissions = permissions;
+        self.said.extend(["ring_mode", "acks_mode"]);
+        self
+    }
+
+    /// Owner and groups of the files; a mode that is left out is 0600 at creation, and not compared with that of a
+    /// channel that is there.
+    pub fn rights(
+        mut self,
+        owner: Option<u32>,
+        (ring_group, ring_mode): (Option<u32>, Option<u32>),
+        (acks_group, acks_mode): (Option<u32>, Option<u32>),
+    ) -> ChannelOptions {
+        let modes = [("ring_mode", ring_mode), ("acks_mode", acks_mode)];
+        self.said.extend(modes.iter().filter(|(_, mode)| mode.is_some()).map(|(name, _)| *name));
+        let Permissions { ring_mode: ring_default, acks_mode: acks_default, .. } = Permissions::default();
+        self.permissions = Permissions {
+            owner,
+            ring_group,
+            ring_mode: ring_mode.unwrap_or(ring_default),
+            acks_group,
+            acks_mode: acks_mode.unwrap_or(acks_default),
+        };
+        self
     }
 
     /// From which depth on producers are told that they are under pressure

@@ -7,7 +7,7 @@ use crate::units::{parse_bytes, parse_mode, parse_time};
 use crate::{framing, open};
 use clap::Parser as _;
 use nix::unistd::{Group, User};
-use railbus::{ChannelName, ChannelOptions, Error, Kind, Overflow, Pages, Permissions};
+use railbus::{ChannelName, ChannelOptions, Error, Kind, Overflow, Pages};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,9 +60,9 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     no_lock: bool,
     /// What publishing does when there is no room: block, drop-newest, divert (needs --divert-to), or lossy-readers
-    /// (no subscriber holds a publisher up; those that are too slow lose events)
-    #[arg(long, default_value = "block", value_name = "POLICY")]
-    overflow: Overflow,
+    /// (no subscriber holds a publisher up; those that are too slow lose events) [default: block]
+    #[arg(long, value_name = "POLICY")]
+    overflow: Option<Overflow>,
     /// Name of the queue or topic in the same bus that takes what finds no room; it must be there
     #[arg(long, value_name = "NAME", requires = "overflow")]
     divert_to: Option<String>,
@@ -72,18 +72,18 @@ pub(crate) struct CreateArgs {
     /// Percent of the capacity down to which they are told so
     #[arg(long, value_name = "PERCENT", requires = "high_watermark")]
     low_watermark: Option<u32>,
-    /// Unfinished events that one producer of a queue or topic may have in the ring; 0 is without limit
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    credits: u32,
-    /// Deliveries of a queue's event before it goes to the dead-letter queue; 0 is without limit
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    max_attempts: u32,
+    /// Unfinished events that one producer of a queue or topic may have in the ring; 0 is without limit [default: 0]
+    #[arg(long, value_name = "N")]
+    credits: Option<u32>,
+    /// Deliveries of a queue's event before it goes to the dead-letter queue; 0 is without limit [default: 0]
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
     /// Name of the dead-letter queue in the same bus [default: CHANNEL.dead]
     #[arg(long, value_name = "NAME", requires = "max_attempts")]
     dead_letters: Option<String>,
-    /// When a participant that others wait for counts as stuck
-    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_time)]
-    stuck_after: Duration,
+    /// When a participant that others wait for counts as stuck [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    stuck_after: Option<Duration>,
     /// Stamp every event with the time it was published at
     #[arg(long)]
     stamp: bool,
@@ -99,13 +99,13 @@ pub(crate) struct CreateArgs {
     /// Group of NAME.acks, as name or gid
     #[arg(long, value_name = "GROUP", value_parser = parse_group)]
     consumers_group: Option<u32>,
-    /// Mode of NAME.ring, in octal
-    #[arg(long, default_value = "600", value_name = "MODE", value_parser = parse_mode)]
-    producers_mode: u32,
-    /// Mode of NAME.acks, in octal
-    #[arg(long, default_value = "600", value_name = "MODE", value_parser = parse_mode)]
-    consumers_mode: u32,
-    /// If it is there already, and like this, that is fine
+    /// Mode of NAME.ring, in octal [default: 600]
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    producers_mode: Option<u32>,
+    /// Mode of NAME.acks, in octal [default: 600]
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    consumers_mode: Option<u32>,
+    /// If it is there already with the options given here, that is fine. Those left out, and --pages, are not compared
     #[arg(long)]
     if_missing: bool,
     /// Print one JSON object
@@ -217,37 +217,74 @@ fn from_file(args: &CreateArgs, file: &Path) -> Result<Vec<Table>, Failure> {
     ))
 }
 
+/// The options as they were given: what was left out is not set.
+fn options(args: &CreateArgs) -> ChannelOptions {
+    // Named one by one, so that none that is added is forgotten here.
+    let CreateArgs {
+        channel: _,
+        from: _,
+        kind,
+        geometry,
+        producers_max,
+        consumers_max,
+        pages,
+        require_huge,
+        numa_node,
+        no_lock,
+        overflow,
+        divert_to,
+        high_watermark,
+        low_watermark,
+        credits,
+        max_attempts,
+        dead_letters,
+        stuck_after,
+        stamp,
+        keyed,
+        owner,
+        producers_group,
+        consumers_group,
+        producers_mode,
+        consumers_mode,
+        if_missing: _,
+        json: _,
+    } = args;
+    let options = geometry
+        .apply(ChannelOptions::new(*kind))
+        .pages(*pages)
+        .require_huge(*require_huge)
+        .numa_node(*numa_node)
+        .divert_to(divert_to.clone())
+        .rights(*owner, (*producers_group, *producers_mode), (*consumers_group, *consumers_mode));
+    let options = set(options, *producers_max, ChannelOptions::producers_max);
+    let options = set(options, *consumers_max, ChannelOptions::consumers_max);
+    let options = set(options, no_lock.then_some(false), ChannelOptions::lock_memory);
+    let options = set(options, *overflow, ChannelOptions::overflow);
+    let options = set(options, *credits, ChannelOptions::credits);
+    let options = set(options, *max_attempts, ChannelOptions::max_attempts);
+    let options = set(options, dead_letters.clone().map(Some), ChannelOptions::dead_letters);
+    let options = set(options, *stuck_after, ChannelOptions::stuck_after);
+    let options = set(options, stamp.then_some(true), ChannelOptions::stamp);
+    let options = set(options, keyed.then_some(true), ChannelOptions::keyed);
+    match (high_watermark, low_watermark) {
+        (Some(high), Some(low)) => options.watermarks(*high, *low),
+        _ => options,
+    }
+}
+
+fn set<T>(
+    options: ChannelOptions,
+    value: Option<T>,
+    setter: fn(ChannelOptions, T) -> ChannelOptions,
+) -> ChannelOptions {
+    match value {
+        Some(value) => setter(options, value),
+        None => options,
+    }
+}
+
 fn create(name: &ChannelName, args: &CreateArgs) -> Outcome {
-    let mut options = args.geometry.apply(ChannelOptions::new(args.kind));
-    if let Some(most) = args.producers_max {
-        options = options.producers_max(most);
-    }
-    if let Some(most) = args.consumers_max {
-        options = options.consumers_max(most);
-    }
-    options = options
-        .pages(args.pages)
-        .require_huge(args.require_huge)
-        .numa_node(args.numa_node)
-        .lock_memory(!args.no_lock)
-        .overflow(args.overflow)
-        .divert_to(args.divert_to.clone())
-        .credits(args.credits)
-        .max_attempts(args.max_attempts)
-        .dead_letters(args.dead_letters.clone())
-        .stuck_after(args.stuck_after)
-        .stamp(args.stamp)
-        .keyed(args.keyed)
-        .permissions(Permissions {
-            owner: args.owner,
-            ring_group: args.producers_group,
-            ring_mode: args.producers_mode,
-            acks_group: args.consumers_group,
-            acks_mode: args.consumers_mode,
-        });
-    if let (Some(high), Some(low)) = (args.high_watermark, args.low_watermark) {
-        options = options.watermarks(high, low);
-    }
+    let options = options(args);
     let bus = open::bus_of(name)?;
     let channel = if args.if_missing {
         bus.create_or_attach(name.channel(), &options)?

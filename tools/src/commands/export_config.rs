@@ -7,9 +7,9 @@
 use crate::failure::Outcome;
 use crate::open;
 use crate::output::print;
-use railbus::admin::resize::pages_of;
+use railbus::channel::settings::Value as SettingValue;
 use railbus::info::Info;
-use railbus::{Bus, ChannelName, Error, Kind, Overflow, Pages};
+use railbus::{Bus, ChannelName, Error};
 use std::collections::HashSet;
 use std::fmt::Write;
 
@@ -39,8 +39,8 @@ enum Format {
     Sh,
 }
 
-/// An option and its value.
-enum Value {
+/// The value of a flag.
+pub(crate) enum Value {
     Text(String),
     Number(u64),
     Flag,
@@ -98,67 +98,47 @@ pub(crate) fn named_first<T>(
     ordered
 }
 
+/// The flags that make such a channel, with their values: all options but those that a channel gets anyway.
+pub(crate) fn flags(info: &Info) -> Vec<(&'static str, Value)> {
+    info.settings()
+        .into_iter()
+        .filter(|one| !one.is_default)
+        .filter_map(|one| Some((one.name, word(one.value)?)))
+        .collect()
+}
+
+/// The same, without an owner and groups that are those of whoever exports.
 fn options(info: &Info) -> Vec<(&'static str, Value)> {
-    let header = &info.header;
-    let mut all = vec![("kind", Value::Text(header.kind.to_string()))];
-    match header.kind {
-        Kind::Stream => all.push(("capacity", Value::Number(header.capacity_bytes))),
-        _ => {
-            all.push(("slots", Value::Number(header.slots)));
-            all.push(("slot-bytes", Value::Number(header.slot_bytes)));
-            all.push(("producers-max", Value::Number(header.producers_max.into())));
-        }
-    }
-    all.push(("consumers-max", Value::Number(header.consumers_max.into())));
-    let pages = pages_of(header);
-    if pages != Pages::Auto {
-        all.push(("pages", Value::Text(pages.to_string())));
-    }
-    if let Some(node) = header.numa_node {
-        all.push(("numa-node", Value::Number(node.into())));
-    }
-    if !header.lock_memory {
-        all.push(("no-lock", Value::Flag));
-    }
-    if header.overflow != Overflow::Block {
-        all.push(("overflow", Value::Text(header.overflow.to_string())));
-    }
-    if let Some(other) = &header.divert_to {
-        all.push(("divert-to", Value::Text(other.clone())));
-    }
-    if let Some((high, low)) = header.watermarks {
-        all.push(("high-watermark", Value::Number(high.into())));
-        all.push(("low-watermark", Value::Number(low.into())));
-    }
-    if header.credits > 0 {
-        all.push(("credits", Value::Number(header.credits.into())));
-    }
-    if header.max_attempts > 0 {
-        all.push(("max-attempts", Value::Number(header.max_attempts.into())));
-    }
-    if let Some(letters) = &header.dead_letters {
-        all.push(("dead-letters", Value::Text(letters.clone())));
-    }
-    all.push(("stuck-after", Value::Text(exact_time(header.stuck_after_ns))));
-    if header.stamp {
-        all.push(("stamp", Value::Flag));
-    }
-    if header.keyed {
-        all.push(("keyed", Value::Flag));
-    }
     let (own, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    if info.ring_access.uid != own {
-        all.push(("owner", Value::Text(info.ring_access.uid.to_string())));
+    let is_own = |name: &str| match name {
+        "owner" => info.ring_access.uid == own,
+        "producers-group" => info.ring_access.gid == group,
+        "consumers-group" => info.acks_access.gid == group,
+        _ => false,
+    };
+    flags(info).into_iter().filter(|(name, _)| !is_own(name)).collect()
+}
+
+/// A value as a word of a command line; none where the flag is left out.
+fn word(value: SettingValue) -> Option<Value> {
+    match value {
+        SettingValue::None | SettingValue::Flag(false) => None,
+        SettingValue::Flag(true) => Some(Value::Flag),
+        SettingValue::Number(number) | SettingValue::Bytes(number) => Some(Value::Number(number)),
+        SettingValue::Time(ns) => Some(Value::Text(exact_time(ns))),
+        SettingValue::Mode(mode) => Some(Value::Text(format!("{:03o}", mode & 0o666))),
+        SettingValue::Text(text) => Some(Value::Text(text)),
     }
-    for (name, gid) in [("producers-group", info.ring_access.gid), ("consumers-group", info.acks_access.gid)]
-    {
-        if gid != group {
-            all.push((name, Value::Text(gid.to_string())));
-        }
-    }
-    all.push(("producers-mode", Value::Text(format!("{:03o}", info.ring_access.mode & 0o666))));
-    all.push(("consumers-mode", Value::Text(format!("{:03o}", info.acks_access.mode & 0o666))));
-    all
+}
+
+/// Flags as on a command line.
+pub(crate) fn line(flags: &[(&'static str, Value)]) -> String {
+    let words = flags.iter().map(|(name, value)| match value {
+        Value::Text(value) => format!("--{name} {}", shell_word(value)),
+        Value::Number(value) => format!("--{name} {value}"),
+        Value::Flag => format!("--{name}"),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A time that is read back as it was.
@@ -184,15 +164,7 @@ fn table(info: &Info, text: &mut String) {
 }
 
 fn command(info: &Info, text: &mut String) {
-    let _ = write!(text, "railbus create {}", shell_word(&info.name.to_string()));
-    for (name, value) in options(info) {
-        let _ = match value {
-            Value::Text(value) => write!(text, " --{name} {}", shell_word(&value)),
-            Value::Number(value) => write!(text, " --{name} {value}"),
-            Value::Flag => write!(text, " --{name}"),
-        };
-    }
-    text.push('\n');
+    let _ = writeln!(text, "railbus create {} {}", shell_word(&info.name.to_string()), line(&options(info)));
 }
 
 /// A word as a shell reads it.

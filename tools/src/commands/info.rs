@@ -1,5 +1,6 @@
 //! `railbus info`: everything there is to know about a channel, without disturbing anybody.
 
+use crate::commands::export_config;
 use crate::commands::ls::align;
 use crate::failure::Outcome;
 use crate::framing::hex;
@@ -8,13 +9,14 @@ use crate::output::{print, print_json};
 use crate::units::{date_text, exact_time, time_text};
 use railbus::ChannelName;
 use railbus::Kind;
+use railbus::channel::settings::{IDENTITY, Value as SettingValue};
 use railbus::info::{Info, Participant};
 use railbus::journal::{JournalPositions, Shortage};
 use railbus::latency::Measures;
 use railbus::os::counter;
 use railbus::os::pages::{Backing, Locked, bytes_text};
 use railbus::ring::peers::Side;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
 const EXAMPLES: &str = "\
@@ -97,6 +99,12 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
         "keyed": header.keyed,
         "stuck_after_ns": header.stuck_after_ns,
         "first_position": header.first_position,
+        "options": info
+            .settings()
+            .into_iter()
+            .filter(|one| !IDENTITY.contains(&one.name))
+            .map(|one| (one.name.to_owned(), setting(one.value)))
+            .collect::<Map<_, _>>(),
         "pages": {
             "text": info.pages.to_string(),
             "backing": backing_text(info.pages.got),
@@ -186,6 +194,19 @@ fn journal_text(journal: &JournalPositions) -> String {
     text
 }
 
+/// The value of an option.
+fn setting(value: SettingValue) -> Value {
+    match value {
+        SettingValue::None => Value::Null,
+        SettingValue::Flag(flag) => flag.into(),
+        SettingValue::Number(number) | SettingValue::Bytes(number) | SettingValue::Time(number) => {
+            number.into()
+        }
+        SettingValue::Mode(_) => value.to_string().into(),
+        SettingValue::Text(text) => text.into(),
+    }
+}
+
 fn participant(one: &Participant) -> Value {
     json!({
         "side": side_text(one.side),
@@ -269,6 +290,7 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     }
     let _ = write!(policy, ", stuck after {}", time_text(header.stuck_after_ns));
     line("policy", policy);
+    line("options", export_config::line(&export_config::flags(info)));
     if header.stamp {
         line("latency", latency_text(info));
     }

@@ -196,7 +196,10 @@ cdef class Bus:
         """Attaches to a channel, or makes it as ``create`` does if there is none. Of several processes that
         do this, one creates.
 
-        Raises what ``create`` and ``attach`` do; ExistsError when it is there but of another kind or size.
+        A channel that is there must have every option as it is given. Options that are not given, or are zero or
+        False, are not compared, nor is ``pages``, which is a wish.
+
+        Raises what ``create`` and ``attach`` do; ExistsError when it is there with other options: it names each.
         """
         return self.make(name, kind, options, True)
 

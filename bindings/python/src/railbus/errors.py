@@ -90,7 +90,7 @@ class NotFoundError(Error, LookupError):
 
 
 class ExistsError(Error):
-    """It exists and was to be made anew, or is of another kind or size."""
+    """It exists and was to be made anew, or has other options."""
 
     code = -3
     symbol = "EXISTS"

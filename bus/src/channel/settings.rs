@@ -1,0 +1,337 @@
+//! The options of a channel as one table: what a channel has, and what somebody asked for.
+//!
+//! Whoever compares, shows or exports options goes through this table, under the names of `railbus create`'s flags. Both
+//! functions that fill it take [`Header`] and [`ChannelOptions`] apart field by field, so that an option that is added
+//! and forgotten here does not compile.
+//!
+//! An option that is asked for is compared with what a channel has; one that was left out is not. [`NOT_COMPARED`] names
+//! those that are never compared.
+
+use super::attach::Attached;
+use super::header::Header;
+use super::kind::{Kind, Overflow};
+use super::options::{ChannelOptions, Permissions};
+use crate::admin::resize::pages_of;
+use crate::error::{Error, Result};
+use crate::os::pages::{Backing, Pages, bytes_text};
+use crate::os::random::hex;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Options that are not compared with those of a channel that is there, and why: the pages are a wish, which is met as
+/// far as it can be. Who needs huge pages asks for `require-huge`, which is compared.
+pub const NOT_COMPARED: [(&str, &str); 1] = [("pages", "they are a wish; require-huge is compared")];
+
+/// What tells channels, and positions in them, apart. No flag of `railbus create` sets these.
+pub const IDENTITY: [&str; 3] = ["channel-id", "incarnation", "first-position"];
+
+/// Owner and rights of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl Access {
+    pub(crate) fn of(file: &File, path: &Path) -> Result<Access> {
+        let about = file.metadata().map_err(|error| Error::io("examine", path, error))?;
+        Ok(Access { uid: about.uid(), gid: about.gid(), mode: about.mode() & 0o7777 })
+    }
+}
+
+/// The value of an option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// It has none: without a limit, a name, or a node.
+    None,
+    /// A flag.
+    Flag(bool),
+    /// A number.
+    Number(u64),
+    /// A number of bytes.
+    Bytes(u64),
+    /// A time in ns.
+    Time(u64),
+    /// Permission bits.
+    Mode(u32),
+    /// A word.
+    Text(String),
+}
+
+impl Value {
+    fn number_or_none(number: u32) -> Value {
+        if number == 0 { Value::None } else { Value::Number(number.into()) }
+    }
+
+    fn text_or_none(text: Option<&String>) -> Value {
+        text.map_or(Value::None, |text| Value::Text(text.clone()))
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::None => f.write_str("none"),
+            Value::Flag(true) => f.write_str("yes"),
+            Value::Flag(false) => f.write_str("no"),
+            Value::Number(number) => write!(f, "{number}"),
+            Value::Bytes(bytes) => f.write_str(&bytes_text(*bytes)),
+            Value::Time(ns) => write!(f, "{:?}", std::time::Duration::from_nanos(*ns)),
+            Value::Mode(mode) => write!(f, "{mode:03o}"),
+            Value::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// An option of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name: that of the flag of `railbus create`, or one of [`IDENTITY`].
+    pub name: &'static str,
+    /// What the channel has.
+    pub value: Value,
+    /// Whether a channel gets this value when nothing is said.
+    pub is_default: bool,
+}
+
+fn setting(name: &'static str, value: Value, is_default: bool) -> Setting {
+    Setting { name, value, is_default }
+}
+
+/// An option that is none, or off, when nothing is said.
+fn extra(name: &'static str, value: Value) -> Setting {
+    let is_default = matches!(value, Value::None | Value::Flag(false));
+    setting(name, value, is_default)
+}
+
+/// Every option of a channel with this header, whose files have these rights.
+pub fn settings(header: &Header, ring: Access, acks: Access) -> Vec<Setting> {
+    // Named one by one, so that none that is added is forgotten here.
+    let Header {
+        kind,
+        backing,
+        channel_id,
+        incarnation,
+        numa_node,
+        capacity_bytes,
+        slots,
+        slot_bytes,
+        producers_max,
+        consumers_max,
+        stamp,
+        keyed,
+        lock_memory,
+        overflow,
+        divert_to,
+        watermarks,
+        credits,
+        max_attempts,
+        stuck_after_ns,
+        first_position,
+        dead_letters,
+        // What the creator found, and where things lie.
+        created_ns: _,
+        creator_pid: _,
+        data_offset: _,
+        data_bytes: _,
+        page_bytes: _,
+        done_offset: _,
+        name: _,
+        data_path: _,
+    } = header;
+    let is_stream = *kind == Kind::Stream;
+    let only = |is_one: bool, value: Value| if is_one { value } else { Value::None };
+    let pages = pages_of(header);
+    let (high, low) = watermarks.map_or((Value::None, Value::None), |(high, low)| {
+        (Value::Number(high.into()), Value::Number(low.into()))
+    });
+    vec![
+        setting("kind", Value::Text(kind.to_string()), false),
+        extra("capacity", only(is_stream, Value::Bytes(*capacity_bytes))),
+        extra("slots", only(!is_stream, Value::Number(*slots))),
+        extra("slot-bytes", only(!is_stream, Value::Bytes(*slot_bytes))),
+        setting("producers-max", Value::Number((*producers_max).into()), is_stream),
+        setting("consumers-max", Value::Number((*consumers_max).into()), false),
+        setting("pages", Value::Text(pages.to_string()), pages == Pages::Auto),
+        // A wish of the moment, which is not kept: this says only what there is.
+        setting("require-huge", Value::Flag(*backing != Backing::Ordinary), true),
+        extra("numa-node", numa_node.map_or(Value::None, |node| Value::Number(node.into()))),
+        extra("no-lock", Value::Flag(!*lock_memory)),
+        setting("overflow", Value::Text(overflow.to_string()), *overflow == Overflow::Block),
+        extra("divert-to", Value::text_or_none(divert_to.as_ref())),
+        extra("high-watermark", high),
+        extra("low-watermark", low),
+        extra("credits", Value::number_or_none(*credits)),
+        extra("max-attempts", Value::number_or_none(*max_attempts)),
+        extra("dead-letters", Value::text_or_none(dead_letters.as_ref())),
+        setting("stuck-after", Value::Time(*stuck_after_ns), false),
+        extra("stamp", Value::Flag(*stamp)),
+        extra("keyed", Value::Flag(*keyed)),
+        setting("owner", Value::Number(ring.uid.into()), false),
+        setting("producers-group", Value::Number(ring.gid.into()), false),
+        setting("consumers-group", Value::Number(acks.gid.into()), false),
+        setting("producers-mode", Value::Mode(ring.mode & 0o777), false),
+        setting("consumers-mode", Value::Mode(acks.mode & 0o777), false),
+        setting("channel-id", Value::Text(hex(channel_id)), true),
+        setting("incarnation", Value::Number(*incarnation), true),
+        setting("first-position", Value::Number(*first_position), true),
+    ]
+}
+
+/// What was asked for, and is to be compared: under the names of [`settings`].
+pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
+    // Named one by one, so that none that is added is forgotten here.
+    let ChannelOptions {
+        kind,
+        capacity_bytes,
+        slots,
+        slot_bytes,
+        producers_max,
+        consumers_max,
+        pages: _, // NOT_COMPARED
+        require_huge,
+        numa_node,
+        lock_memory,
+        overflow,
+        divert_to,
+        watermarks,
+        credits,
+        max_attempts,
+        dead_letters,
+        stuck_after,
+        stamp,
+        keyed,
+        permissions: Permissions { owner, ring_group, ring_mode, acks_group, acks_mode },
+        channel_id,
+        incarnation,
+        first_position,
+        said,
+    } = options;
+    let number = |number: &u32| Value::Number((*number).into());
+    let said = |option: &str, value: Value| said.contains(option).then_some(value);
+    let stuck_after_ns = u64::try_from(stuck_after.as_nanos()).unwrap_or(u64::MAX);
+    let all = [
+        ("kind", Some(Value::Text(kind.to_string()))),
+        ("capacity", capacity_bytes.map(Value::Bytes)),
+        ("slots", slots.map(Value::Number)),
+        ("slot-bytes", slot_bytes.map(Value::Bytes)),
+        ("producers-max", producers_max.as_ref().map(number)),
+        ("consumers-max", consumers_max.as_ref().map(number)),
+        ("require-huge", require_huge.then_some(Value::Flag(true))),
+        ("numa-node", numa_node.as_ref().map(number)),
+        ("no-lock", said("lock_memory", Value::Flag(!*lock_memory))),
+        ("overflow", said("overflow", Value::Text(overflow.to_string()))),
+        ("divert-to", divert_to.as_ref().map(|name| Value::Text(name.clone()))),
+        ("high-watermark", watermarks.map(|(high, _)| Value::Number(high.into()))),
+        ("low-watermark", watermarks.map(|(_, low)| Value::Number(low.into()))),
+        ("credits", said("credits", Value::number_or_none(*credits))),
+        ("max-attempts", said("max_attempts", Value::number_or_none(*max_attempts))),
+        // A name that was not set is the bus's choice.
+        ("dead-letters", said("dead_letters", Value::text_or_none(dead_letters.as_ref()))),
+        ("stuck-after", said("stuck_after", Value::Time(stuck_after_ns))),
+        ("stamp", said("stamp", Value::Flag(*stamp))),
+        ("keyed", said("keyed", Value::Flag(*keyed))),
+        ("owner", owner.as_ref().map(number)),
+        ("producers-group", ring_group.as_ref().map(number)),
+        ("consumers-group", acks_group.as_ref().map(number)),
+        ("producers-mode", said("ring_mode", Value::Mode(*ring_mode))),
+        ("consumers-mode", said("acks_mode", Value::Mode(*acks_mode))),
+        ("channel-id", channel_id.map(|id| Value::Text(hex(&id)))),
+        ("incarnation", said("incarnation", Value::Number(*incarnation))),
+        ("first-position", said("first_position", Value::Number(*first_position))),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Whether a channel that is there is as it was asked for.
+///
+/// # Errors
+/// [`Error::Exists`], which names every difference.
+pub(crate) fn check_same(attached: &Attached, options: &ChannelOptions) -> Result<()> {
+    let paths = &attached.paths;
+    let ring = Access::of(attached.ring_file(), &paths.ring)?;
+    let acks = Access::of(attached.acks_file(), &paths.acks)?;
+    let found = settings(&attached.header, ring, acks);
+    let differences: Vec<String> = asked(options)
+        .into_iter()
+        .filter_map(|(name, asked)| {
+            let found = found.iter().find(|setting| setting.name == name).map(|setting| &setting.value);
+            let found = found.unwrap_or(&Value::None);
+            (*found != asked).then(|| format!("{name} {found} instead of {asked}"))
+        })
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let what = format!("channel {} with {}", attached.name, differences.join(", "));
+    Err(Error::Exists { what, path: paths.ring.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn every_option(kind: Kind) -> ChannelOptions {
+        let options = ChannelOptions::new(kind)
+            .producers_max(1)
+            .consumers_max(3)
+            .pages(Pages::Auto)
+            .require_huge(true)
+            .numa_node(Some(0))
+            .lock_memory(false)
+            .overflow(Overflow::Block)
+            .divert_to(Some("other".into()))
+            .watermarks(80, 50)
+            .credits(1)
+            .max_attempts(2)
+            .dead_letters(Some("letters".into()))
+            .stuck_after(Duration::from_secs(2))
+            .stamp(true)
+            .keyed(true)
+            .permissions(Permissions {
+                owner: Some(0),
+                ring_group: Some(0),
+                acks_group: Some(0),
+                ..Permissions::default()
+            })
+            .channel_id(Some([1; 16]))
+            .incarnation(2)
+            .first_position(8);
+        match kind {
+            Kind::Stream => options.capacity_bytes(4096),
+            _ => options.slots(64).slot_bytes(64),
+        }
+    }
+
+    #[test]
+    fn every_option_is_in_the_table_and_compared_or_named_as_not_compared() -> Result<()> {
+        for kind in [Kind::Stream, Kind::Queue, Kind::Topic] {
+            let access = Access { uid: 0, gid: 0, mode: 0o600 };
+            let header = Header::plan("c", &ChannelOptions::new(kind), [0; 16])?;
+            let table: Vec<_> = settings(&header, access, access).into_iter().map(|one| one.name).collect();
+            let asked: Vec<_> = asked(&every_option(kind)).into_iter().map(|(name, _)| name).collect();
+            assert!(asked.iter().all(|name| table.contains(name)), "{asked:?} and {table:?}");
+            for name in table {
+                let of_another_kind = match kind {
+                    Kind::Stream => ["slots", "slot-bytes"].contains(&name),
+                    _ => name == "capacity",
+                };
+                let is_excused = NOT_COMPARED.iter().any(|(not_compared, _)| *not_compared == name);
+                assert!(of_another_kind || is_excused != asked.contains(&name), "{name} of a {kind}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_left_out_is_not_compared() {
+        let asked = asked(&ChannelOptions::new(Kind::Queue));
+        assert_eq!(asked, [("kind", Value::Text("queue".into()))]);
+    }
+}
