@@ -1902,8 +1902,11 @@ int32_t railbus_channel_attach(const struct railbus_bus *bus,
 /**
  * Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
  *
- * Returns what `railbus_channel_create` and `railbus_channel_attach` do; `RAILBUS_EXISTS` when it is there but of
- * another kind or size.
+ * A channel that is there must have every option that is not zero as it is given. Options that are zero are not
+ * compared, nor is `pages`, which is a wish.
+ *
+ * Returns what `railbus_channel_create` and `railbus_channel_attach` do; `RAILBUS_EXISTS` when it is there with other
+ * options, each of which the error names.
  */
 int32_t railbus_channel_create_or_attach(const struct railbus_bus *bus,
                                          const char *name,
