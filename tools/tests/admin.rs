@@ -214,9 +214,16 @@ fn resize_carries_over_and_says_so() {
 /// What must be the same in a channel that was made again.
 fn same(mut info: Value) -> Value {
     let all = info.as_object_mut().expect("an object");
-    for name in
-        ["id", "incarnation", "created_ns", "creator_pid", "first_position", "positions", "participants"]
-    {
+    for name in [
+        "id",
+        "incarnation",
+        "created_ns",
+        "created",
+        "creator_pid",
+        "first_position",
+        "positions",
+        "participants",
+    ] {
         all.remove(name);
     }
     if let Some(files) = all.get_mut("files").and_then(Value::as_object_mut) {
