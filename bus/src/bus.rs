@@ -16,7 +16,7 @@ use crate::channel::{
 use crate::diversion::{self, Diversion};
 use crate::error::{Error, Result};
 use crate::inlet::{Inlet, SlotInlet, StreamInlet};
-use crate::journal::shared::View;
+use crate::journal::{self, shared::View};
 use crate::layout;
 use crate::member::{Introduction, Member, Memories};
 use crate::memory::{Edge, Memory};
@@ -126,7 +126,8 @@ impl Bus {
     }
 
     /// Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB. What was made on the way to a
-    /// failure, directories and a dead-letter queue, is removed again.
+    /// failure, directories and a dead-letter queue, is removed again. Refused while a channel of that name is lost, and has a
+    /// journal below `$RAILBUS_JOURNAL`.
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::Invalid`], [`Error::NoSpace`], [`Error::NoHugePages`] when they are required,
@@ -134,6 +135,15 @@ impl Bus {
     pub fn create(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         self.owner.check_base(&self.base)?;
         let full = ChannelName::new(&self.name, name)?;
+        if let Some(journal) = self.journal_of_lost(&full) {
+            let why = format!(
+                "a channel of that name was lost with its memory, and its journal is below {}: `railbus journald` makes it \
+                 again at its start, and so does `railbus create --if-missing`; to give up what is in the journal, move it \
+                 away, or unset RAILBUS_JOURNAL",
+                journal.display()
+            );
+            return Err(Error::Busy { what: format!("the name {full}"), why });
+        }
         let options = &self.name_dead_letters(name, options)?;
         diversion::check(self, name, options)?;
         self.beside_dead_letters(&full, options, || {
@@ -152,7 +162,8 @@ impl Bus {
         Channel::new(self, attached, None)
     }
 
-    /// Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
+    /// Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates. A channel that was
+    /// lost with its memory, and has a journal below `$RAILBUS_JOURNAL`, is made again from it.
     ///
     /// A channel that is there must have every option as it was set; those that were not set are not compared, nor are
     /// those that [`channel::settings::NOT_COMPARED`] names.
@@ -162,6 +173,13 @@ impl Bus {
     pub fn create_or_attach(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         self.owner.check_base(&self.base)?;
         let full = ChannelName::new(&self.name, name)?;
+        if let Some(journal) = self.journal_of_lost(&full) {
+            match journal::restore(self, name, &journal) {
+                // Somebody else was faster.
+                Ok(_) | Err(Error::Exists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let options = &self.name_dead_letters(name, options)?;
         diversion::check(self, name, options)?;
         self.beside_dead_letters(&full, options, || {
@@ -170,6 +188,13 @@ impl Bus {
                 Opened::Found(attached) => Channel::new(self, attached, None),
             }
         })
+    }
+
+    /// The directory of all journals, if the environment names one (`$RAILBUS_JOURNAL`) and there is a journal of this channel,
+    /// which is lost: whoever creates it would get another channel, and the journal would be set aside.
+    fn journal_of_lost(&self, name: &ChannelName) -> Option<PathBuf> {
+        let journal = PathBuf::from(std::env::var_os("RAILBUS_JOURNAL").filter(|path| !path.is_empty())?);
+        journal::is_lost(&self.base, &journal, name).then_some(journal)
     }
 
     /// Removes a channel. Processes that are attached keep it until they leave, but nobody finds it any more.

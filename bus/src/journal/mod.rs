@@ -4,6 +4,7 @@
 //! One writer at a time, which holds the directory's lock, appends; any number of readers read, also while it writes.
 //! `docs/JOURNAL.md` describes the bytes; [`mod@format`] defines them.
 
+pub mod adopt;
 pub mod block;
 pub mod blocking;
 pub mod blocks;
@@ -49,6 +50,7 @@ pub mod uring;
 pub(crate) mod waiting;
 pub mod writer;
 
+pub use adopt::{Adopted, adopt};
 pub use checkpoint::{Checkpoint, Saved};
 pub use events::{Events, Item, Recorded};
 pub use live::{Behind, FollowOptions, Followed, Follower, Source};
@@ -57,6 +59,7 @@ pub use options::{Io, RecorderOptions, Retention, WhenFull};
 pub use reader::{Extent, Journal, Seek, SegmentInfo};
 pub use recorder::{Recorder, RecorderStatus, Recorders};
 pub use replay::{Replay, ReplayOptions, Speed, Until};
+pub(crate) use restore::is_lost;
 pub use restore::{Restored, lost, restore};
 pub(crate) use shared::{JournalNamed, note_removal};
 pub use shared::{JournalPositions, JournalState};

@@ -477,7 +477,7 @@ fn identity(channel: &Channel, directory: &Path, unit: PositionUnit) -> Result<I
 }
 
 /// Moves the journal of another channel of the same name out of the way.
-fn move_aside(directory: &Path, owner: &SegmentHeader) -> Result<PathBuf> {
+pub(crate) fn move_aside(directory: &Path, owner: &SegmentHeader) -> Result<PathBuf> {
     let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let id = hex(&owner.channel_id);
     for try_ in 0..1000u32 {

@@ -89,6 +89,15 @@ pub fn lost(base: &Path, journal: &Path) -> Result<Vec<ChannelName>> {
     Ok(lost)
 }
 
+/// Whether this channel has a journal below the directory `journal`, as far as this process may look, and is not on its bus, and
+/// was not removed on purpose.
+pub(crate) fn is_lost(base: &Path, journal: &Path, name: &ChannelName) -> bool {
+    let directory = directory_of(journal, name);
+    !name.paths(base).ring.exists()
+        && !directory.join(REMOVED).exists()
+        && has_segments(&directory).unwrap_or(false)
+}
+
 fn directories(path: &Path) -> Result<Vec<String>> {
     let fail = |error| Error::io("list", path, error);
     let entries = match std::fs::read_dir(path) {

@@ -1,5 +1,6 @@
 //! `railbus journal`: what can be done with a journal on disk. One file a verb.
 
+mod adopt;
 mod cat;
 mod export;
 mod index;
@@ -23,10 +24,10 @@ Examples:
   railbus journal cat JOURNAL/demo/ticks --json --from 2026-01-31T12:00:00Z
   railbus journal verify JOURNAL/demo/ticks
 
-A journal is a directory, JOURNAL/BUS/CHANNEL. Everything here but repair, index and prune only reads, also while \
+A journal is a directory, JOURNAL/BUS/CHANNEL. Everything here but repair, index, prune and adopt only reads, also while \
 the journal is being written.";
 
-/// Look at journals, check, repair, index, prune and export them
+/// Look at journals, check, repair, index, prune, export and adopt them
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct JournalArgs {
@@ -46,6 +47,7 @@ enum Verb {
     Prune(prune::PruneArgs),
     Stats(stats::StatsArgs),
     Export(export::ExportArgs),
+    Adopt(adopt::AdoptArgs),
 }
 
 /// Runs a verb.
@@ -61,5 +63,6 @@ pub(crate) fn run(args: &JournalArgs) -> Outcome {
         Verb::Prune(args) => prune::run(args),
         Verb::Stats(args) => stats::run(args),
         Verb::Export(args) => export::run(args),
+        Verb::Adopt(args) => adopt::run(args),
     }
 }

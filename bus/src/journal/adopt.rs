@@ -1,0 +1,90 @@
+//! Adopting a journal that was set aside.
+//!
+//! Whoever creates a channel anew, before its lost one was made again from its journal, gets another channel, and the old
+//! journal is set aside under `NAME~ID`. [`adopt`] puts it back under its name, and sets the present one aside in its stead;
+//! then the channel can be made again from it ([`restore`](super::restore())). Nothing is deleted.
+
+use std::path::{Path, PathBuf};
+
+use crate::channel::ChannelName;
+use crate::error::{Error, Result};
+use crate::journal::opening::{Locked, REMOVED, move_aside};
+
+/// A journal that was put back under its name.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Whose journal it is.
+    pub channel: ChannelName,
+    /// The directory of all journals.
+    pub journal: PathBuf,
+    /// Where it is now.
+    pub directory: PathBuf,
+    /// Where the journal is now that was there before.
+    pub moved_aside: Option<PathBuf>,
+}
+
+/// Puts the journal in the directory `aside`, `JOURNAL/BUS/NAME~ID`, back under its channel's name. `base` is the directory of
+/// all buses.
+///
+/// # Errors
+/// [`Error::Invalid`] for a directory that is not set aside; [`Error::NotFound`] without a journal in it; [`Error::Busy`] while
+/// the channel is there, or somebody writes to one of the two journals; [`Error::NotAllowed`].
+pub fn adopt(base: &Path, aside: &Path) -> Result<Adopted> {
+    let aside = std::path::absolute(aside).map_err(|error| Error::io("find", aside, error))?;
+    let invalid = || {
+        let why = "the journal of a channel that was set aside is in JOURNAL/BUS/NAME~ID (see `railbus journal ls JOURNAL`)";
+        Error::invalid(format!("directory {}", aside.display()), why)
+    };
+    let text = |path: Option<&Path>| Some(path?.file_name()?.to_str()?.to_owned());
+    let name = text(Some(&aside)).and_then(|name| Some(name.split_once('~')?.0.to_owned()));
+    let name = name.ok_or_else(invalid)?;
+    let bus = text(aside.parent()).ok_or_else(invalid)?;
+    let journal = aside.parent().and_then(Path::parent).ok_or_else(invalid)?.to_owned();
+    let channel = ChannelName::new(&bus, name)?;
+    if !aside.is_dir() {
+        return Err(Error::NotFound {
+            what: format!("the journal of {channel} that was set aside"),
+            path: aside,
+        });
+    }
+    let paths = channel.paths(base);
+    if paths.ring.exists() {
+        return Err(Error::Busy {
+            what: format!("the name {channel}"),
+            why: format!(
+                "a channel of that name is there; end those who use it, keep what it holds, and remove it \
+                 (`railbus rm {channel}`), then adopt the journal"
+            ),
+        });
+    }
+    // Nobody writes to it, nor does from here on.
+    let locked = Locked::open(&aside)?;
+    if locked.owner()?.is_none() {
+        return Err(Error::NoJournal { path: aside });
+    }
+    let directory = aside.with_file_name(channel.channel());
+    let moved_aside = match directory.is_dir() {
+        false => None,
+        true => {
+            let present = Locked::open(&directory)?;
+            match present.owner()? {
+                Some(owner) => Some(move_aside(&directory, &owner)?),
+                // Nothing was recorded there.
+                None => std::fs::remove_dir_all(&directory)
+                    .map(|()| None)
+                    .map_err(|error| Error::io("remove", &directory, error))?,
+            }
+        }
+    };
+    std::fs::rename(&aside, &directory).map_err(|error| Error::io("put back", &aside, error))?;
+    match std::fs::remove_file(directory.join(REMOVED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", directory.join(REMOVED), error));
+        }
+        _ => {}
+    }
+    let parent = directory.parent().unwrap_or(&journal);
+    let synced = std::fs::File::open(parent).and_then(|parent| parent.sync_all());
+    synced.map_err(|error| Error::io("sync", parent, error))?;
+    Ok(Adopted { channel, journal, directory, moved_aside })
+}
