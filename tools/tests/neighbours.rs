@@ -287,3 +287,24 @@ fn who_truncates_his_channel_ends_nobody_who_records_or_looks() {
     let line = format!("replay {} --to-stdout lines -q", disk.path().join("bank/orders").display());
     assert_eq!(base.fine(&line), "before\nafter\n");
 }
+
+#[test]
+fn a_readers_lock_on_the_journals_page_keeps_no_journaller_out() {
+    let (base, disk) = (Base::new(), disk());
+    base.fine("create bank/orders --kind stream --capacity 64KiB");
+    let line = format!("journald --journal {} --channels bank/orders", disk.path().display());
+    let record = || {
+        let mut daemon = base.start(&line);
+        let ready = daemon.read_line();
+        base.fine_fed("pub bank/orders -q", b"event\n");
+        daemon.signal(libc::SIGTERM);
+        let (status, errors) = daemon.end();
+        assert!(ready == "ready\n" && status.success(), "{errors}");
+    };
+    record();
+    let reader = File::open(base.path().join("bank/orders.journal")).expect("it is there");
+    assert!(lock::try_share(reader.as_fd(), railbus::layout::LIFE_LOCK).expect("a lock"));
+    record();
+    let line = format!("replay {} --to-stdout lines -q", disk.path().join("bank/orders").display());
+    assert_eq!(base.fine(&line), "event\nevent\n");
+}

@@ -38,6 +38,9 @@ use crate::os::{clock, futex, process};
 /// A journaller that was killed keeps its lock this long at most: as long as the kernel takes to tear it down.
 const TAKE_OVER_TRIES: u32 = 100;
 
+/// How often the page is made anew when strangers have locked it.
+const REMAKE_TRIES: u32 = 20;
+
 /// What a journal does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JournalState {
@@ -258,29 +261,51 @@ impl Page {
             blocks: 0,
             blocks_offset: 0,
         };
+        let mut keep = true;
+        for _ in 0..REMAKE_TRIES {
+            let (mapping, mut claim) = Page::open(channel, wanted, keep)?;
+            let words = words(&mapping);
+            let mut tries = 0;
+            loop {
+                if claim.try_life(0)? {
+                    let life = claim.into_life()?;
+                    let page = Page { words, reason_of_poison: false, _life: life, _mapping: mapping };
+                    page.begin(directory, sync);
+                    return Ok(page);
+                }
+                if !claim.is_life_locked(0)? {
+                    // Only shared locks of strangers, who may read the file: they stay with the old one.
+                    keep = false;
+                    break;
+                }
+                tries += 1;
+                if tries > TAKE_OVER_TRIES {
+                    let pid = words.load(layout::PID, Edge::Plain);
+                    return Err(Error::Busy {
+                        what: format!("the journal of {}", channel.name()),
+                        why: format!("process {pid} records it; a channel has one journaller at a time"),
+                    });
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+        Err(Error::Busy {
+            what: format!("the journal of {}", channel.name()),
+            why: format!("somebody who may read {} locks it all the time", path.display()),
+        })
+    }
+
+    /// Opens the page, or makes it; one that is there is replaced if it is not to be kept.
+    fn open(channel: &Channel, wanted: Companion, keep: bool) -> Result<(Mapping, LifeClaim)> {
+        let path = &channel.paths().journal;
         // Positions are no secret, and both producers and consumers wait for them.
-        let (file, _) = companion::open_or_make(channel, path, wanted, 0o644, |found| *found == wanted)?;
+        let is_kept = |found: &Companion| keep && *found == wanted;
+        let (file, _) = companion::open_or_make(channel, path, wanted, 0o644, is_kept)?;
         let id = FileId::of(file.as_fd()).map_err(|error| Error::io("examine", path, error))?;
         let mapping = Mapping::of_file(&file, 0, layout::PAGE_BYTES, true, page_bytes())
             .map_err(|error| Error::io("map", path, error))?;
         mapping.populate(true).map_err(|error| Error::io("fault in", path, error))?;
-        let words = words(&mapping);
-        let mut claim = LifeClaim::open(path, id)?;
-        let mut tries = 0;
-        while !claim.try_life(0)? {
-            tries += 1;
-            if tries > TAKE_OVER_TRIES {
-                let pid = words.load(layout::PID, Edge::Plain);
-                return Err(Error::Busy {
-                    what: format!("the journal of {}", channel.name()),
-                    why: format!("process {pid} records it; a channel has one journaller at a time"),
-                });
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        let page = Page { words, reason_of_poison: false, _life: claim.into_life()?, _mapping: mapping };
-        page.begin(directory, sync);
-        Ok(page)
+        Ok((mapping, LifeClaim::open(path, id)?))
     }
 
     fn begin(&self, directory: &Path, sync: u64) {
