@@ -9,8 +9,8 @@
 
 use super::compress;
 use super::format::{
-    BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, FirstPiece, Flaw, Gap, PIECE_OF_STATE, PositionUnit,
-    RecordHeader, RecordKind, record_bytes,
+    BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, FirstPiece, Flaw, Gap, GapReason, PIECE_OF_STATE,
+    PositionUnit, RecordHeader, RecordKind, record_bytes,
 };
 
 /// A record of a block.
@@ -306,9 +306,20 @@ pub fn content(header: &BlockHeader, records: &[u8]) -> Result<Content, Flaw> {
         }
         position = record.end_position.max(record.position);
         content.time_ns = record.time_ns;
-        content.events += u64::from(ends_an_event(&record));
+        content.events = content.events.saturating_add(events_of(&record)?);
     }
     Ok(content)
+}
+
+/// How many events are counted as taken with this record. Those that a repair replaced by a gap had been counted, and the
+/// blocks behind say so.
+pub(super) fn events_of(record: &Record<'_>) -> Result<u64, Flaw> {
+    if record.kind != RecordKind::Gap {
+        return Ok(ends_an_event(record).into());
+    }
+    let gap = Gap::decode(record.body)?;
+    let is_counted = gap.reason == GapReason::Quarantined && gap.events != u64::MAX;
+    Ok(if is_counted { gap.events } else { 0 })
 }
 
 /// Whether an event ends with this record.

@@ -196,6 +196,16 @@ impl Files {
         Ok(())
     }
 
+    /// The directory for what was moved out of the journal; it is made if need be.
+    fn open_quarantine(&self) -> io::Result<File> {
+        match nix::sys::stat::mkdirat(&self.directory, QUARANTINE, Mode::from_bits_truncate(0o750)) {
+            Ok(()) => self.sync_directory()?,
+            Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.open_at(QUARANTINE, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
+    }
+
     /// Names that are UTF-8, as all of ours are.
     fn names(&self) -> io::Result<Vec<String>> {
         // Through the descriptor: the directory may have another name by now.
@@ -321,14 +331,40 @@ impl Store for Files {
         self.sync_directory()
     }
 
-    fn quarantine(&self, segment: u64) -> io::Result<()> {
-        match nix::sys::stat::mkdirat(&self.directory, QUARANTINE, Mode::from_bits_truncate(0o750)) {
-            Ok(()) => self.sync_directory()?,
-            Err(Errno::EEXIST) => {}
-            Err(error) => return Err(error.into()),
+    fn keep_aside(&self, segment: u64, offset: u64, bytes: u64) -> io::Result<()> {
+        let quarantine = self.open_quarantine()?;
+        let name = format!("{}.at-{offset}", segment_name(segment));
+        let mut target = name.clone();
+        let mut attempt = 0;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let file = loop {
+            // One of that name may be there from an earlier repair: it is kept.
+            match openat(&quarantine, target.as_str(), flags, Mode::from_bits_truncate(0o640)) {
+                Ok(file) => break File::from(file),
+                Err(Errno::EEXIST) if attempt < 1000 => {
+                    attempt += 1;
+                    target = format!("{name}.{attempt}");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let mut buffer = vec![0; (1 << 20).min(bytes as usize)];
+        let mut done = 0;
+        while done < bytes {
+            let most = buffer.len().min((bytes - done) as usize);
+            let read = self.read_at(segment, offset + done, &mut buffer[..most])?;
+            if read == 0 {
+                break; // the file is shorter: what is not there cannot be kept
+            }
+            file.write_all_at(&buffer[..read], done)?;
+            done += read as u64;
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        let quarantine = self.open_at(QUARANTINE, flags)?;
+        file.sync_all()?;
+        quarantine.sync_all()
+    }
+
+    fn quarantine(&self, segment: u64) -> io::Result<()> {
+        let quarantine = self.open_quarantine()?;
         let name = segment_name(segment);
         // A segment of that number may be there from an earlier repair: it is kept.
         let mut target = name.clone();

@@ -7,6 +7,7 @@
 //! A hole below the durable position is corruption and is not touched: [`recover`] names the place, and [`repair`]
 //! moves the segments from there on out of the way and records the gap.
 
+mod bridge;
 mod prunable;
 mod repair;
 mod segment;
@@ -26,6 +27,7 @@ use super::store::Store;
 use super::writer::Start;
 use crate::{Error, Result};
 
+pub use bridge::Bridge;
 pub use prunable::prunable;
 pub use repair::{Repair, repair};
 use segment::Segment;
@@ -78,6 +80,8 @@ pub struct Report {
     pub events: u64,
     /// Gaps that are recorded in the blocks that were read.
     pub gaps: u64,
+    /// Events among those of `events` that a repair has replaced by gaps, in the blocks that were read.
+    pub quarantined_events: u64,
     /// Bytes of headers and blocks.
     pub bytes: u64,
     /// Position of the first record.
@@ -120,6 +124,7 @@ pub fn examine(store: &dyn Store, path: &Path, checks: Checks) -> Result<Report>
         segments: survey.used as u64,
         events: survey.link.events,
         gaps: survey.gaps,
+        quarantined_events: survey.quarantined_events,
         bytes: survey.bytes,
         first_position: survey.first_position,
         first_time_ns: survey.first_time_ns,

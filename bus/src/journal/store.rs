@@ -29,6 +29,15 @@ pub trait Store {
     /// Moves a segment out of the journal, so that nothing reads it any more and a person can look at it. Durable on
     /// return.
     fn quarantine(&self, segment: u64) -> io::Result<()>;
+    /// Copies bytes of a segment out of the journal, so that a person can look at them after a repair has written over
+    /// them. Durable on return.
+    ///
+    /// # Errors
+    /// `Unsupported` by stores that nobody repairs.
+    fn keep_aside(&self, segment: u64, offset: u64, bytes: u64) -> io::Result<()> {
+        let _ = (segment, offset, bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Whether reads see the disk itself. When they come from a cache instead (the default), recovery writes what it
     /// read, but cannot prove to be on disk, once more before it relies on it: after a failed sync a cache may hold,
     /// and call clean, what the disk never got.

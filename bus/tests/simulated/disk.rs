@@ -52,6 +52,8 @@ const LOST: u8 = 2;
 struct Inner {
     files: BTreeMap<u64, File>,
     quarantine: BTreeMap<u64, File>,
+    /// What was kept aside before a repair wrote over it.
+    aside: Vec<Vec<u8>>,
     /// Contents of removed files, to be used again.
     spares: Vec<Vec<u8>>,
     random: Random,
@@ -150,6 +152,7 @@ impl Disk {
         Disk(Rc::new(RefCell::new(Inner {
             files: BTreeMap::new(),
             quarantine: BTreeMap::new(),
+            aside: Vec::new(),
             spares: Vec::new(),
             random: Random::new(seed),
             faults: Faults::default(),
@@ -216,6 +219,11 @@ impl Disk {
             disk.0.borrow_mut().files.insert(number, File::new(content.clone()));
         }
         disk
+    }
+
+    /// What repairs kept of the bytes that they wrote over.
+    pub(crate) fn aside(&self) -> Vec<Vec<u8>> {
+        self.0.borrow().aside.clone()
     }
 
     /// Numbers of the segments in quarantine.
@@ -310,6 +318,16 @@ impl Store for Disk {
         if let Some(file) = inner.files.remove(&segment) {
             inner.quarantine.insert(segment, file);
         }
+        inner.step()
+    }
+
+    fn keep_aside(&self, segment: u64, offset: u64, bytes: u64) -> io::Result<()> {
+        let mut inner = self.0.borrow_mut();
+        inner.step()?;
+        let file = inner.file(segment)?;
+        let end = ((offset + bytes) as usize).min(file.seen.len());
+        let kept = file.seen[offset as usize..end].to_vec();
+        inner.aside.push(kept);
         inner.step()
     }
 

@@ -3,46 +3,64 @@
 use std::io;
 use std::path::Path;
 
+use super::bridge::{Bridge, bridge, put_gap};
 use super::survey::{Checks, Corruption, Survey, survey};
 use super::{corrupt, finish_block, next_header, seal_sector, secure};
 use crate::journal::block::Link;
 use crate::journal::format::{
-    BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Gap, GapReason, RecordHeader, RecordKind,
-    SECTOR_BYTES, Seal, SegmentHeader, page_checksum, record_bytes, seal_offset,
+    BLOCKS_OFFSET, BlockHeader, BlockKind, Gap, GapReason, SECTOR_BYTES, Seal, SegmentHeader, page_checksum,
+    seal_offset,
 };
 use crate::journal::store::Store;
 use crate::journal::writer::random_id;
 use crate::{Error, Result};
 
 /// What a repair did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repair {
     /// Where the journal was corrupt; `None`: nowhere, and nothing was done.
     pub corruption: Option<Corruption>,
+    /// Damaged places that were mended where they are: what is behind them stays.
+    pub bridges: Vec<Bridge>,
     /// Segments that were moved out of the journal.
     pub quarantined: Vec<u64>,
     /// The segment that was corrupt in the middle: it was kept, and ends before that place now.
     pub shortened: Option<u64>,
-    /// The gap that was recorded.
+    /// The gap that was recorded behind what was cut.
     pub gap: Option<Gap>,
 }
 
-/// Repairs a corrupt journal, of which the caller holds the lock: every segment behind the corrupt place is moved out
-/// of the way, the one it is in is ended before it, and a gap is recorded that reaches as far as anything is known.
+/// Repairs a corrupt journal, of which the caller holds the lock. A damaged place with something sound behind it in the
+/// same segment is filled with a recorded gap, and damaged header pages are written anew (`bridge.rs`): everything else
+/// stays. Where that is not possible, every segment behind the corrupt place is moved out of the way, the one it is in
+/// is ended before it, and a gap is recorded that reaches as far as anything is known.
 ///
 /// It may be killed anywhere and run again.
 ///
 /// # Errors
 /// `Version` when another version of railbus wrote what is not understood: nothing is changed. `Io` when the disk fails.
 pub fn repair(store: &dyn Store, path: &Path, time_ns: u64) -> Result<Repair> {
-    let survey = survey(store, Checks::FULL).map_err(|error| Error::io("read", path, error))?;
-    let Some(corruption) = survey.corrupt else {
-        return Ok(Repair { corruption: None, quarantined: Vec::new(), shortened: None, gap: None });
-    };
-    if corruption.flaw.is_of_another_version() {
-        return Err(corrupt(path, &corruption));
+    let failed = |error| Error::io("repair", path, error);
+    let mut repair = Repair::default();
+    let mut last = None;
+    loop {
+        let survey = survey(store, Checks::FULL).map_err(|error| Error::io("read", path, error))?;
+        let Some(corruption) = survey.corrupt else { return Ok(repair) };
+        if corruption.flaw.is_of_another_version() {
+            return Err(corrupt(path, &corruption));
+        }
+        repair.corruption.get_or_insert(corruption);
+        // Each place that is mended is behind the one before: so this ends.
+        let place = Some((corruption.segment, corruption.offset));
+        let bridged =
+            if place > last { bridge(store, &survey, &corruption, time_ns).map_err(failed)? } else { None };
+        last = place;
+        let Some(bridged) = bridged else {
+            let cut = repair_at(store, &survey, corruption, time_ns).map_err(failed)?;
+            return Ok(Repair { corruption: repair.corruption, bridges: repair.bridges, ..cut });
+        };
+        repair.bridges.push(bridged);
     }
-    repair_at(store, &survey, corruption, time_ns).map_err(|error| Error::io("repair", path, error))
 }
 
 fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns: u64) -> io::Result<Repair> {
@@ -58,8 +76,7 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
     if let Some((number, _)) = template {
         store.read_at(number, SECTOR_BYTES as u64, &mut page)?;
     }
-    let mut repair =
-        Repair { corruption: Some(corruption), quarantined: Vec::new(), shortened: None, gap: None };
+    let mut repair = Repair { corruption: Some(corruption), ..Repair::default() };
     let gap = Gap {
         from: survey.link.end_position,
         to: survey.known_end,
@@ -141,25 +158,12 @@ fn record_gap(
     time_ns: u64,
 ) -> io::Result<()> {
     store.create(segment, channel_page)?;
-    let body = gap.encode();
-    let bytes = record_bytes(body.len());
-    let record = RecordHeader {
-        body_bytes: body.len() as u32,
-        type_id: 0,
-        flags: 0,
-        kind: RecordKind::Gap,
-        position_delta: 0,
-        time_delta_ns: 0,
-    };
     let mut block = vec![0; SECTOR_BYTES];
-    let records = &mut block[BLOCK_HEADER_BYTES..][..bytes];
-    let (head, rest) = records.split_at_mut(record.encode().len());
-    head.copy_from_slice(&record.encode());
-    rest[..body.len()].copy_from_slice(&body);
+    let bytes = put_gap(gap, &mut block);
     let header = BlockHeader {
         kind: BlockKind::Records,
-        stored_bytes: bytes as u32,
-        records_bytes: bytes as u32,
+        stored_bytes: bytes,
+        records_bytes: bytes,
         records: 1,
         end_position: gap.to,
         base_time_ns: link.time_ns.max(time_ns),

@@ -86,6 +86,7 @@ pub(super) struct Survey {
     pub(super) epoch: u64,
     pub(super) states: States,
     pub(super) gaps: u64,
+    pub(super) quarantined_events: u64,
     pub(super) bytes: u64,
     /// The next record may go on with one whose first piece was not looked at, or was pruned.
     began_unseen: bool,
@@ -135,6 +136,7 @@ pub(super) fn survey(store: &dyn Store, checks: Checks) -> io::Result<Survey> {
         known_end: 0,
         states: States::default(),
         gaps: 0,
+        quarantined_events: 0,
         bytes: 0,
         began_unseen: true,
         state_began: (0, 0),
@@ -345,6 +347,9 @@ impl Survey {
                 }
                 take_state(&mut self.states, &whole);
                 self.gaps += u64::from(whole.kind == RecordKind::Gap);
+                if whole.kind == RecordKind::Gap {
+                    self.quarantined_events += block::events_of(&whole)?;
+                }
             }
         }
         Ok(content)

@@ -5,10 +5,11 @@ use crate::failure::{Outcome, note};
 use crate::output::{print, print_json};
 use railbus::journal::Journal;
 use railbus::journal::files::{Files, QUARANTINE, segment_name};
+use railbus::journal::format::Gap;
 use railbus::journal::lock::PATIENCE;
-use railbus::journal::recovery::{self, Checks, Recovered, Repair, Report};
+use railbus::journal::recovery::{self, Bridge, Checks, Recovered, Repair, Report};
 use railbus::os::clock::realtime_ns;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -20,8 +21,9 @@ Examples:
 
 Nobody needs this for a torn tail: the next writer cuts it off itself. Corruption (damage to what had been durable) is \
 never repaired unasked: without --quarantine nothing is changed, the place is named, and the exit code is 5. With it, \
-the segments from the corrupt place on move to the directory quarantine, and a gap is recorded in their place. On a \
-terminal it asks before. Their bytes are kept, so a script needs no --yes.";
+damaged bytes are copied to the directory quarantine, and a gap is recorded in their place: what is sound behind them in \
+the same segment, and in later ones, stays. Where nothing sound is behind them in their segment, it ends there, later \
+segments move to quarantine, and the gap reaches to the end of all that is known. On a terminal it asks before. Their bytes are kept, so a script needs no --yes.";
 
 /// Cut a torn tail off, and put corrupt segments aside
 #[derive(Debug, clap::Args)]
@@ -30,7 +32,7 @@ pub(crate) struct RepairArgs {
     /// The journal's directory, JOURNAL/BUS/CHANNEL
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Move corrupt segments out of the way; a gap is recorded in their place
+    /// Put what is damaged aside; a gap is recorded in its place
     #[arg(long)]
     quarantine: bool,
     #[command(flatten)]
@@ -64,16 +66,17 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
         false if let Some(corruption) = recovery::examine(&files, directory, Checks::FULL)?.corrupt => {
             return Err(recovery::corrupt(directory, &corruption).into());
         }
-        false => Repair { corruption: None, quarantined: Vec::new(), shortened: None, gap: None },
+        false => Repair::default(),
     };
     let recovered = recovery::recover(&files, directory)?;
     if args.json {
         return print_json(&json!({
             "journal": directory.display().to_string(),
             "dry_run": false,
+            "bridged": repaired.bridges.iter().map(bridge_object).collect::<Vec<_>>(),
             "quarantined": repaired.quarantined,
             "shortened": repaired.shortened,
-            "gap": repaired.gap.map(|gap| json!({ "from": gap.from, "to": gap.to, "events": known(gap.events) })),
+            "gap": repaired.gap.map(gap_object),
             "cut_from": recovered.cut.map(|cut| cut.from),
             "torn_bytes": recovered.torn_bytes,
             "end_position": recovered.end_position,
@@ -90,7 +93,9 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
 /// What a repair would do. Nothing is locked or changed.
 fn would(args: &RepairArgs, report: &Report) -> Outcome {
     match &report.corrupt {
-        Some(corruption) if !args.quarantine => Err(recovery::corrupt(&args.directory, corruption).into()),
+        Some(corruption) if !args.quarantine || corruption.flaw.is_of_another_version() => {
+            Err(recovery::corrupt(&args.directory, corruption).into())
+        }
         _ if args.json => print_json(&json!({
             "journal": args.directory.display().to_string(),
             "dry_run": true,
@@ -108,8 +113,8 @@ fn would_text(args: &RepairArgs, report: &Report) -> String {
     let directory = args.directory.display();
     match (&report.corrupt, report.cut) {
         (Some(corruption), _) => format!(
-            "{directory}: what follows position {} in {} and behind it would move to {QUARANTINE}, and a gap would be \
-             recorded in its place\n",
+            "{directory}: what is damaged behind position {} in {} would be copied to {QUARANTINE}, and a gap recorded in \
+             its place; where nothing sound is behind it in its segment, later segments would move there, too\n",
             corruption.position,
             segment_name(corruption.segment)
         ),
@@ -126,8 +131,38 @@ fn known(events: u64) -> Option<u64> {
     Some(events).filter(|&events| events != u64::MAX)
 }
 
+fn gap_object(gap: Gap) -> Value {
+    json!({ "from": gap.from, "to": gap.to, "events": known(gap.events) })
+}
+
+fn bridge_object(bridge: &Bridge) -> Value {
+    json!({
+        "segment": bridge.segment,
+        "offset": bridge.offset,
+        "bytes": bridge.bytes,
+        "gap": bridge.gap.map(gap_object),
+    })
+}
+
+fn gap_text(gap: &Gap) -> String {
+    let events = known(gap.events).map_or_else(|| "some".to_owned(), |events| events.to_string());
+    format!("{events} events, positions {} up to {}", gap.from, gap.to)
+}
+
 fn text(repaired: &Repair, recovered: &Recovered) -> String {
     let mut text = String::new();
+    for bridge in &repaired.bridges {
+        let place = format!(
+            "{}: {} B at offset {} are in {QUARANTINE} now",
+            segment_name(bridge.segment),
+            bridge.bytes,
+            bridge.offset
+        );
+        match &bridge.gap {
+            Some(gap) => text.push_str(&format!("{place}, and a gap in their place: {}\n", gap_text(gap))),
+            None => text.push_str(&format!("{place}; its header was written anew, and nothing is missing\n")),
+        }
+    }
     for &segment in &repaired.quarantined {
         text.push_str(&format!("{} is in {QUARANTINE} now\n", segment_name(segment)));
     }
@@ -135,11 +170,7 @@ fn text(repaired: &Repair, recovered: &Recovered) -> String {
         text.push_str(&format!("{} ends before its corrupt place now\n", segment_name(segment)));
     }
     if let Some(gap) = repaired.gap {
-        let events = known(gap.events).map_or_else(|| "some".to_owned(), |events| events.to_string());
-        text.push_str(&format!(
-            "a gap is recorded: {events} events, positions {} up to {}\n",
-            gap.from, gap.to
-        ));
+        text.push_str(&format!("a gap is recorded: {}\n", gap_text(&gap)));
     }
     if let Some(cut) = recovered.cut {
         text.push_str(&format!(

@@ -78,7 +78,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
 /// How many events can be read, and the position of the last.
 fn ends(journal: &Journal, report: &Report) -> Result<(u64, Option<u64>), Error> {
     let pruned = journal.first_block()?.map_or(0, |first| first.events_before);
-    let events = report.events.saturating_sub(pruned);
+    let events = report.events.saturating_sub(pruned).saturating_sub(report.quarantined_events);
     let mut last = None;
     if events > 0 {
         let mut reader = journal.events(Seek::Event(report.events - 1))?;
