@@ -167,7 +167,8 @@ class EvictedError(Error):
 
 
 class RemovedError(Error):
-    """The channel was removed while this participant was attached, and everything in it was read. Attach again."""
+    """The channel was removed while this participant was attached, and everything in it was read. Attach
+    again."""
 
     code = -21
     symbol = "REMOVED"
