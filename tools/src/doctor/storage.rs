@@ -9,7 +9,13 @@ use super::probe::lock::Refused;
 
 /// Every check of this file, in the order of the report; those of the journal only with `--journal`.
 pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
-    let mut all = vec![shared_memory(facts), bus_directory(&facts.bus), locks(facts), leftovers(facts)];
+    let mut all = vec![
+        shared_memory(facts),
+        bus_directory(&facts.bus),
+        locks(facts),
+        bus_locks(facts),
+        leftovers(facts),
+    ];
     if let Some((directory, direct)) = &facts.journal {
         all.push(journal_directory(directory));
         all.push(journal_direct(direct));
@@ -132,6 +138,24 @@ fn locks(facts: &Facts) -> Check {
     }
 }
 
+const BUS_LOCKS: Topic = Topic {
+    id: "storage.bus_locks",
+    why: "Who creates, removes or records channels of a shared bus takes its lock, and must be able to open it.",
+};
+
+fn bus_locks(facts: &Facts) -> Check {
+    match &facts.narrow_locks {
+        Ok(narrow) if narrow.is_empty() => BUS_LOCKS.ok("as open as their buses"),
+        Ok(narrow) => {
+            let found = format!("{} buses were opened to others, and their locks were not", narrow.len());
+            // At most ten: a person reads them.
+            let commands: Vec<&str> = narrow.iter().take(10).map(String::as_str).collect();
+            BUS_LOCKS.warn(found, format!("{} (as their owner)", commands.join("; ")))
+        }
+        Err(reason) => BUS_LOCKS.unknown(reason, "run it as a user who may list $RAILBUS_DIR"),
+    }
+}
+
 const LEFTOVERS: Topic = Topic {
     id: "storage.leftovers",
     why: "What a process leaves that is killed while it makes or removes a channel takes room until removed.",
@@ -240,7 +264,7 @@ mod tests {
     #[test]
     fn a_tuned_machine_is_fine() {
         let all = checks(&Facts::good());
-        assert_eq!(all.len(), 6);
+        assert_eq!(all.len(), 7);
         assert!(all.iter().all(|check| check.status == Status::Ok), "{all:?}");
         assert_eq!(checks(&Facts { journal: None, ..Facts::good() }).len(), 4);
     }

@@ -167,6 +167,35 @@ pub(crate) fn leftovers(base: &Path) -> Result<Vec<Leftover>, String> {
     Ok(found)
 }
 
+/// The commands that open the locks of buses to those to whom their directories are open, where that was done after the lock
+/// was made: who may not open the lock can neither create nor record there.
+pub(crate) fn narrow_locks(base: &Path) -> Result<Vec<String>, String> {
+    let entries = match fs::read_dir(base) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("{}: {error}", base.display())),
+    };
+    let mut commands = Vec::new();
+    for entry in entries.flatten().take(ENTRIES_MAX) {
+        let path = entry.path().join(".lock");
+        let (Ok(bus), Ok(lock)) = (entry.metadata(), fs::symlink_metadata(&path)) else { continue };
+        let shared = bus.mode() & 0o022;
+        if !bus.is_dir() || shared == 0 || !lock.is_file() {
+            continue;
+        }
+        let mode = 0o600 | (shared * 3);
+        if lock.mode() & 0o666 != mode || lock.gid() != bus.gid() {
+            commands.push(format!(
+                "chgrp {} {path} && chmod {mode:o} {path}",
+                bus.gid(),
+                path = path.display()
+            ));
+        }
+    }
+    commands.sort();
+    Ok(commands)
+}
+
 /// Names in `directory` that have not changed for a minute, and all directories; nothing where there is none.
 fn old_entries(directory: &Path) -> Result<Vec<String>, String> {
     let entries = match fs::read_dir(directory) {
@@ -270,6 +299,28 @@ mod tests {
         fs::write(directory.path().join("a"), "").expect("a file");
         let found = look(&directory.path().join("a"));
         assert!(!found.writable && found.kind.expect_err("a file").contains("not a directory"));
+    }
+
+    #[test]
+    fn a_lock_that_did_not_follow_its_bus_is_named_with_the_command() {
+        use std::os::unix::fs::PermissionsExt;
+        let base = tempfile::tempdir().expect("a directory");
+        let (bus, lock) = (base.path().join("bank"), base.path().join("bank/.lock"));
+        fs::create_dir(&bus).expect("a bus");
+        fs::write(&lock, "").expect("a lock");
+        let chmod =
+            |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+        chmod(&lock, 0o600);
+        chmod(&bus, 0o755);
+        assert_eq!(narrow_locks(base.path()), Ok(Vec::new()));
+        chmod(&bus, 0o2775);
+        let found = narrow_locks(base.path()).expect("readable");
+        assert!(
+            found.len() == 1 && found[0].ends_with(&format!("chmod 660 {}", lock.display())),
+            "{found:?}"
+        );
+        chmod(&lock, 0o660);
+        assert_eq!(narrow_locks(base.path()), Ok(Vec::new()));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) lock: Result<(), lock::Refused>,
     /// What killed processes left in the directory of the buses.
     pub(crate) leftovers: Result<Vec<directory::Leftover>, String>,
+    /// Commands that open locks of buses to those to whom their directories are open.
+    pub(crate) narrow_locks: Result<Vec<String>, String>,
     /// Whether this user may write at each hugetlbfs mount.
     pub(crate) hugetlbfs_writable: BTreeMap<String, bool>,
     /// io_uring.
@@ -62,6 +64,7 @@ impl Facts {
             collapse: collapse::probe(&place, huge_page_bytes.and_then(|bytes| usize::try_from(bytes).ok())),
             lock: lock::probe(&place),
             leftovers: directory::leftovers(&bus.path),
+            narrow_locks: directory::narrow_locks(&bus.path),
             shm,
             journal: journal.map(|path| (directory::look(path), directory::direct(path))),
             hugetlbfs_writable: hugetlbfs
@@ -109,6 +112,7 @@ impl Facts {
             collapse: Ok(collapse::Collapse { huge_page_bytes: 2 << 20, huge_bytes: 2 << 20, refused: None }),
             lock: Ok(()),
             leftovers: Ok(Vec::new()),
+            narrow_locks: Ok(Vec::new()),
             hugetlbfs_writable: [("/dev/hugepages".to_owned(), true)].into(),
             io_uring: Ok(calls::Uring { all_flags: true }),
             membarrier: Ok(()),
