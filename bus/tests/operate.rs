@@ -132,7 +132,7 @@ fn an_observer_sees_everybody_and_disturbs_nobody() {
     let tickets: Vec<_> = (0..6).map(|_| worker.take_ticket().unwrap().unwrap()).collect();
     let info = queue.info().unwrap();
     let positions = &info.positions;
-    assert_eq!((positions.published, positions.head, positions.depth), (1010, Some(1008), 2));
+    assert_eq!((positions.published, positions.head, positions.depth), (1010, Some(1008), 10));
     assert_eq!((positions.unfinished, positions.oldest), (Some(10), 1000));
     assert_eq!(info.participants[1].in_hand, 8, "4 as TAKEN, 4 by the claim");
     for ticket in tickets {
