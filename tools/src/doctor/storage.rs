@@ -266,7 +266,7 @@ mod tests {
         let all = checks(&Facts::good());
         assert_eq!(all.len(), 7);
         assert!(all.iter().all(|check| check.status == Status::Ok), "{all:?}");
-        assert_eq!(checks(&Facts { journal: None, ..Facts::good() }).len(), 4);
+        assert_eq!(checks(&Facts { journal: None, ..Facts::good() }).len(), 5);
     }
 
     #[test]
