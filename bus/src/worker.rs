@@ -623,7 +623,8 @@ impl Worker {
         if !at_once && now.saturating_sub(self.swept_ns) < SWEEP_EVERY_NS {
             return;
         }
-        self.swept_ns = now;
+        // A new worker looks whatever others have seen: it may come in the place of one that has just died.
+        let is_first = std::mem::replace(&mut self.swept_ns, now) == 0;
         self.look_again_by_rules();
         if !self.member.stands() {
             // Its evictor has not come to close the fence: the next poll says it.
@@ -632,7 +633,7 @@ impl Worker {
         }
         // One that cannot repair leaves the turn to others.
         let every_ns = if at_once { self.look_together_ns } else { SWEEP_EVERY_NS };
-        if self.cannot_repair.is_none() && !self.member.is_turn_to_look(every_ns) {
+        if !is_first && self.cannot_repair.is_none() && !self.member.is_turn_to_look(every_ns) {
             return;
         }
         let acks = self.member.memories.acks;
