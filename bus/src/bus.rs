@@ -16,7 +16,7 @@ use crate::channel::{
 use crate::diversion::{self, Diversion};
 use crate::error::{Error, Result};
 use crate::inlet::{Inlet, SlotInlet, StreamInlet};
-use crate::journal::{self, shared::View};
+use crate::journal::{self, shared::View, wishes};
 use crate::layout;
 use crate::member::{Introduction, Member, Memories};
 use crate::memory::{Edge, Memory};
@@ -29,7 +29,8 @@ use crate::ring::anchor::POSITION_MAX;
 use crate::ring::levels::{IN_HAND_MAX, Rank};
 use crate::ring::peers::Side;
 use crate::ring::registry::{
-    DURABLE, LOSSY, MANUAL, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER, SEQUENCED,
+    DURABLE, JOURNALLER, LOSSY, MANUAL, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER, Registry,
+    SEQUENCED,
 };
 use crate::ring::sequence::{Sequences, is_published};
 use crate::ring::slot_producer::SlotProducer;
@@ -144,7 +145,7 @@ impl Bus {
             );
             return Err(Error::Busy { what: format!("the name {full}"), why });
         }
-        let options = &self.name_dead_letters(name, options)?;
+        let options = &self.with_journaller(&full, self.name_dead_letters(name, options)?);
         diversion::check(self, name, options)?;
         self.beside_dead_letters(&full, options, || {
             let created = channel::create(&self.base, &full, options, &|maps| initialise(maps, options))?;
@@ -180,7 +181,7 @@ impl Bus {
                 Err(error) => return Err(error),
             }
         }
-        let options = &self.name_dead_letters(name, options)?;
+        let options = &self.with_journaller(&full, self.name_dead_letters(name, options)?);
         diversion::check(self, name, options)?;
         self.beside_dead_letters(&full, options, || {
             match channel::create_or_attach(&self.base, &full, options, &|maps| initialise(maps, options))? {
@@ -201,6 +202,13 @@ impl Bus {
     pub fn remove(&self, name: &str) -> Result<()> {
         self.owner.check_base(&self.base)?;
         channel::directory::remove(&self.base, &ChannelName::new(&self.name, name)?)
+    }
+
+    /// Adds the journaller's subscription where a journaller asks for it.
+    fn with_journaller(&self, full: &ChannelName, options: ChannelOptions) -> ChannelOptions {
+        let may_have = options.overflow != Overflow::LossyReaders;
+        let is_wanted = || wishes::is_wanted(&self.base, full, self.owner);
+        ChannelOptions { journaled: options.journaled || may_have && is_wanted(), ..options }
     }
 
     /// Names the dead-letter queue of a queue that limits attempts: `NAME.dead` unless the options name one.
@@ -277,7 +285,8 @@ impl Bus {
         let workers = options.consumers().saturating_add(LETTERS_SPARE).min(layout::ENTRIES_MAX as u32);
         let most = workers.max(letters.producers());
         letters = letters.producers_max(most);
-        match channel::create(&self.base, full, &letters, &|_| Ok(())) {
+        let letters = self.with_journaller(full, letters);
+        match channel::create(&self.base, full, &letters, &|maps| initialise(maps, &letters)) {
             Ok(_) => Ok(true),
             Err(Error::Exists { .. }) => {
                 let found = channel::attach(&self.base, full)?.header;
@@ -297,9 +306,14 @@ impl Bus {
     }
 }
 
-/// Writes what must not be zero at the start: positions, when they do not begin at 0.
+/// Writes what must not be zero at the start: the journaller's subscription, and positions, when they do not begin at 0.
 pub(crate) fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
     let first = options.first_position;
+    if options.journaled {
+        // SAFETY: the maps outlive these copies, and the creator has all of them writable.
+        let memories = unsafe { Memories::of(maps) };
+        register_journaller(&memories, options.kind(), options.consumers(), first);
+    }
     if first == 0 {
         return Ok(());
     }
@@ -328,6 +342,13 @@ pub(crate) fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Puts the journaller's subscription into a channel that nobody sees yet: it has read everything before `position`.
+pub(crate) fn register_journaller(memories: &Memories, kind: Kind, consumers_max: u32, position: u64) {
+    let registry = Registry::new(memories.acks, consumers_max as usize, layout::CONSUMERS_HIGH);
+    let role = if kind == Kind::Queue { ROLE_TAP } else { ROLE_SUBSCRIBER };
+    registry.restore(0, role, JOURNALLER, position, None);
 }
 
 /// Whether a reader starts behind everything published so far.

@@ -239,7 +239,7 @@ fn segments_are_closed_and_opened_again(journal: &Journal, pipeline: &mut Disk) 
         pipeline.close(number);
         if number > 10 {
             // Also segments that were used before come with a fresh header.
-            journal.files.retire(number).unwrap();
+            journal.files.retire(number, SEGMENT_BYTES).unwrap();
         }
     }
     pipeline.write(5, FIRST, 1, SECTOR_BYTES).unwrap();
@@ -291,7 +291,7 @@ fn a_retired_segment_is_used_again_under_a_fresh_header() {
     pipeline.close(1);
     let used = inode(1);
     std::fs::write(place.path().join(index_name(1)), "index").unwrap();
-    journal.files.retire(1).unwrap();
+    journal.files.retire(1, SEGMENT_BYTES).unwrap();
     assert!(journal.files.segments().unwrap().is_empty());
     assert!(!place.path().join(index_name(1)).exists());
     // One of another size is not taken.
@@ -308,10 +308,10 @@ fn a_retired_segment_is_used_again_under_a_fresh_header() {
         pipeline.close(number);
     }
     std::fs::File::create(place.path().join(segment_name(10))).unwrap().set_len(SEGMENT_BYTES).unwrap();
-    journal.files.retire(10).unwrap();
+    journal.files.retire(10, SEGMENT_BYTES).unwrap();
     assert_eq!(spares(place.path()).len(), 0);
     for number in 4..10 {
-        journal.files.retire(number).unwrap();
+        journal.files.retire(number, SEGMENT_BYTES).unwrap();
     }
     assert_eq!(spares(place.path()).len(), RETIRED_MAX);
 }

@@ -67,6 +67,69 @@ fn it_records_what_fits_and_channels_made_later_and_seals_at_sigterm() {
     assert_eq!(report["torn_bytes"], 0, "{report}");
 }
 
+/// The first events of a new channel, and of one that was removed and made again, are those that a journaller that looks
+/// around would miss.
+#[test]
+fn new_channels_and_those_made_again_are_recorded_from_their_first_event() {
+    let (base, disk) = (Base::new(), disk());
+    base.fine("create demo/old --kind stream --capacity 64KiB");
+    let mut daemon = journald(&base, disk.path(), "--channels demo/*");
+    let sent = lines(30_000);
+    for (channel, kind) in [("demo/new", "stream"), ("demo/topic", "topic --slots 64")] {
+        // Far more than the ring holds, at once.
+        base.fine(&format!("create {channel} --kind {kind}"));
+        base.fine_fed(&format!("pub {channel}"), &sent);
+    }
+    base.fine_fed("pub demo/old", b"of the old one\n");
+    base.fine("rm --force demo/old");
+    base.fine("create demo/old --kind stream --capacity 64KiB");
+    base.fine_fed("pub demo/old", &sent);
+    daemon.signal(libc::SIGTERM);
+    let (status, errors) = daemon.end();
+    assert!(status.success(), "{errors}");
+    for channel in ["demo/new", "demo/topic", "demo/old"] {
+        assert!(held(&base, &disk.path().join(channel)) == sent, "{channel}: {errors}");
+    }
+}
+
+#[test]
+fn a_channel_made_with_its_journallers_subscription_loses_nothing_before_there_is_one() {
+    let (base, disk) = (Base::new(), disk());
+    base.fine("create demo/born --kind stream --capacity 4KiB --journaled");
+    let sent = lines(2000);
+    let input = base.file("input");
+    std::fs::write(&input, &sent).expect("a file");
+    let mut command = base.command("pub demo/born");
+    command.stdin(std::fs::File::open(&input).expect("a file"));
+    let mut publisher = base.spawn(&mut command);
+    eventually("the ring is full", || {
+        base.json("info demo/born --json")["held_by"].as_str().is_some_and(|by| by.contains(".journal"))
+    });
+    let mut daemon = journald(&base, disk.path(), "--channels demo/*");
+    assert!(publisher.status().success());
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.end().0.success());
+    assert!(held(&base, &disk.path().join("demo/born")) == sent);
+    let (code, errors) = base.fails("create demo/lossy --kind topic --overflow lossy-readers --journaled");
+    assert!(code == 2 && errors.contains("journaled"), "{code} {errors}");
+}
+
+#[test]
+fn what_was_published_before_there_was_a_journal_is_a_recorded_gap() {
+    let (base, disk) = (Base::new(), disk());
+    base.fine("create demo/late --kind topic --slots 64 --slot-bytes 64");
+    base.fine_fed("pub demo/late", &lines(1000));
+    let mut daemon = journald(&base, disk.path(), "--channels demo/*");
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.end().0.success());
+    let directory = disk.path().join("demo/late").display().to_string();
+    let report = base.json(&format!("journal verify {directory} --json"));
+    assert_eq!((&report["gaps"], &report["first_position"]), (&1.into(), &0.into()), "{report}");
+    let text = base.run(&format!("journal cat {directory}"));
+    let said = format!("{}{}", String::from_utf8_lossy(&text.stdout), String::from_utf8_lossy(&text.stderr));
+    assert!(said.contains("not recording") || said.contains("missing"), "{said}");
+}
+
 #[test]
 fn one_daemon_writes_to_a_directory_and_the_second_is_told_who() {
     let (base, disk) = (Base::new(), disk());

@@ -91,6 +91,7 @@ pub struct ChannelOptions {
     pub(crate) stuck_after: Duration,
     pub(crate) stamp: bool,
     pub(crate) keyed: bool,
+    pub(crate) journaled: bool,
     pub(crate) permissions: Permissions,
     pub(crate) channel_id: Option<[u8; 16]>,
     pub(crate) incarnation: u64,
@@ -122,6 +123,7 @@ impl ChannelOptions {
             stuck_after: Duration::from_secs(1),
             stamp: false,
             keyed: false,
+            journaled: false,
             permissions: Permissions::default(),
             channel_id: None,
             incarnation: 1,
@@ -174,6 +176,10 @@ impl ChannelOptions {
         /// Whether a queue's events with the same key are worked on one after the other, in order: an event with a key is
         /// handed out only when all earlier ones with that key are done. Events without a key are free.
         keyed: bool => keyed;
+        /// Whether the channel is made with its journaller's subscription: its ring then holds every event, from the first
+        /// on, until a journaller has recorded it, and publishers wait if there is none. Channels that a running `railbus
+        /// journald` records by pattern are made so in any case.
+        journaled: bool => journaled;
         /// The channel's identity, when it re-creates one; random unless said.
         channel_id: Option<[u8; 16]> => channel_id;
         /// Counts re-creations of the same identity, from 1.
@@ -270,6 +276,12 @@ impl ChannelOptions {
                 "only a queue hands events to workers, this is a {kind}: its events are in order anyway"
             );
             return Err(Error::invalid("keyed", why));
+        }
+        if self.journaled && self.overflow == Overflow::LossyReaders {
+            return Err(Error::invalid(
+                "journaled",
+                "readers of this channel hold nobody up, and so does its journal: take another overflow policy",
+            ));
         }
         if self.max_attempts > ATTEMPT_MAX as u32 {
             return Err(Error::invalid(

@@ -41,7 +41,7 @@ impl Owner {
     }
 
     /// Whether files of this user are used, whatever their group and mode.
-    fn admits(self, uid: u32) -> bool {
+    pub(crate) fn admits(self, uid: u32) -> bool {
         match self {
             Owner::Anybody => true,
             Owner::User(user) => uid == user || uid == act_as::user() || uid == 0,

@@ -21,7 +21,11 @@ use std::path::Path;
 
 /// Options that are not compared with those of a channel that is there, and why: the pages are a wish, which is met as
 /// far as it can be. Who needs huge pages asks for `require-huge`, which is compared.
-pub const NOT_COMPARED: [(&str, &str); 1] = [("pages", "they are a wish; require-huge is compared")];
+/// A journaller's subscription is no property of the channel: the journaller makes it, if it is not there.
+pub const NOT_COMPARED: [(&str, &str); 2] = [
+    ("pages", "they are a wish; require-huge is compared"),
+    ("journaled", "the journaller's subscription may be made later"),
+];
 
 /// What tells channels, and positions in them, apart. No flag of `railbus create` sets these.
 pub const IDENTITY: [&str; 3] = ["channel-id", "incarnation", "first-position"];
@@ -206,6 +210,7 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
         stuck_after,
         stamp,
         keyed,
+        journaled: _, // NOT_COMPARED
         permissions: Permissions { owner, ring_group, ring_mode, acks_group, acks_mode },
         channel_id,
         incarnation,

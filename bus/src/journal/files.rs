@@ -102,6 +102,17 @@ impl Files {
                 synced.map_err(|error| failed(parent, error))?;
             }
         }
+        // The two above may have been made by somebody who has not synced them: the bus's, and that of all journals.
+        for parent in absolute.ancestors().skip(1).take(2) {
+            let synced = File::open(parent).and_then(|parent| parent.sync_all());
+            // One that this process may not read was not made by it.
+            match synced {
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                    return Err(failed(parent, error));
+                }
+                _ => {}
+            }
+        }
         Files::open(path)
     }
 
@@ -126,10 +137,14 @@ impl Files {
     /// Takes a segment out of the journal and keeps its file for `prepare` to use again, unless there are
     /// [`RETIRED_MAX`] already or it has holes: then it is removed. Readers that have it open see foreign blocks when
     /// it is used again, which they recognise by the segment's id.
-    pub fn retire(&self, segment: u64) -> io::Result<()> {
+    ///
+    /// `wanted_bytes` is the size of the segments to come: one of another size, as the first ones of a writer are, is
+    /// removed.
+    pub fn retire(&self, segment: u64, wanted_bytes: u64) -> io::Result<()> {
         let kept = self.names()?.iter().filter(|name| spare_number(name, USED_PREFIX).is_some()).count();
         let metadata = self.open_at(&segment_name(segment), OFlag::O_RDONLY)?.metadata()?;
-        if kept >= RETIRED_MAX || metadata.blocks() * 512 < metadata.len() {
+        let is_wanted = metadata.len() == wanted_bytes && metadata.blocks() * 512 >= metadata.len();
+        if kept >= RETIRED_MAX || !is_wanted {
             return self.remove(segment);
         }
         let spare = format!("{USED_PREFIX}{segment}{SPARE_SUFFIX}");

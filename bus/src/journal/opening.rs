@@ -80,6 +80,8 @@ pub struct OpenReport {
     pub moved_aside: Option<PathBuf>,
     /// Whether it is lossy, because it was asked to be, or because the channel has no other readers.
     pub lossy: bool,
+    /// By how much the last time in the journal is ahead of the wall clock: one of the two was wrong.
+    pub ahead: Option<Duration>,
     /// What it waits for; then nothing is recorded yet, and nothing else is known.
     pub waits_for: Option<Shortage>,
 }
@@ -104,6 +106,14 @@ impl std::fmt::Display for OpenReport {
         }
         if let Some((from, to)) = self.gap {
             write!(f, "; positions {from} to {to} are missing")?;
+        }
+        if let Some(ahead) = self.ahead {
+            write!(
+                f,
+                "; its last event was recorded {} s in the future: the clock was wrong then, or is now, and times go on from \
+                 there",
+                ahead.as_secs()
+            )?;
         }
         if let Some(path) = &self.moved_aside {
             write!(f, "; the journal of an earlier channel of this name is now {}", path.display())?;
@@ -181,7 +191,7 @@ impl Locked {
             segment_bytes: options.segment_bytes,
             first_segment_bytes,
             codec: options.codec,
-            linger: options.linger,
+            linger: options.linger_in_blocks(),
             ..WriterOptions::default()
         };
         Ok((Writer::new(disk, words, start, identity, writer_options)?, report.to_string()))
@@ -266,12 +276,9 @@ pub(crate) fn open(
     if let Some(gap) = &gap {
         page.note_gap(gap);
         report.gap = Some((gap.from, gap.to));
-    } else if wanted.is_none() && start.link.end_position > header.first_position {
-        // Not in the journal, and so not for it to tell; but nobody may take it for recorded.
-        let (from, to) = (header.first_position, start.link.end_position);
-        page.note_gap(&Gap { from, to, events: u64::MAX, reason: GapReason::NotRecorded });
-        report.gap = Some((from, to));
     }
+    let ahead_ns = start.link.time_ns.saturating_sub(clock::realtime_ns());
+    report.ahead = (ahead_ns > 1_000_000_000).then(|| Duration::from_nanos(ahead_ns));
     (report.events, report.end) = (recovered.events, start.link.end_position);
     // SAFETY: the stage's blocks are mapped as long as the keeper lives; this journaller, whose page is claimed, has
     // them for itself, and refers to them through this memory only.
@@ -299,7 +306,7 @@ pub(crate) fn open(
         page,
         gap,
         backlog,
-        time_ns: start.link.time_ns.max(clock::realtime_ns()),
+        time_ns: start.link.time_ns,
         numbers,
     };
     Ok((Recording::new(parts), report))
@@ -334,8 +341,17 @@ fn begin(
 ) -> (Start, Option<Gap>) {
     let first = backlog.front().map_or(joined.at, |event| event.ticket);
     let Some(end) = wanted else {
-        let link = Link { end_position: first, ..Link::default() };
-        return (Start { link, ..recovered.start }, None);
+        // What was published before there was a journal is missing in it, and said to be.
+        let from = channel.header().first_position.min(first);
+        let link = Link { end_position: from, ..Link::default() };
+        let is_stream = channel.header().kind == Kind::Stream;
+        let gap = (first > from).then(|| Gap {
+            from,
+            to: first,
+            events: if is_stream { u64::MAX } else { first - from },
+            reason: GapReason::NotRecorded,
+        });
+        return (Start { link, ..recovered.start }, gap);
     };
     let gap = (first > if joined.resumed { skipped } else { end }).then(|| Gap {
         from: end,

@@ -72,8 +72,12 @@ pub struct RecorderStatus {
     pub shortage: Option<Shortage>,
     /// Whether it lets events go at the moment, because the disk is full and the policy says so.
     pub drops: bool,
-    /// What went wrong last and is tried again, such as the removal of an old segment.
+    /// What went wrong last and is tried again, such as the removal of an old segment; or that the clock is suspicious.
     pub warning: Option<String>,
+    /// Segments that retention has removed since it was opened.
+    pub retired_segments: u64,
+    /// Their bytes.
+    pub retired_bytes: u64,
     /// Whether the channel has been removed.
     pub removed: bool,
     /// Whether retention was told to remove what is read by all ([`Retention::consumed`](crate::journal::Retention::consumed)),
@@ -495,7 +499,8 @@ fn status_of(
     state: JournalState,
     trouble: Option<(String, bool)>,
 ) -> RecorderStatus {
-    let Figures { written, durable, end, events, bytes, lost, shortage, drops, warning } = work.figures();
+    let Figures { written, durable, end, events, bytes, lost, shortage, drops, warning, retired } =
+        work.figures();
     RecorderStatus {
         channel: work.channel().name().clone(),
         directory: work.directory().to_owned(),
@@ -509,6 +514,8 @@ fn status_of(
         shortage,
         drops,
         warning,
+        retired_segments: retired.0,
+        retired_bytes: retired.1,
         removed: work.is_removed(),
         waits_for_readers: work.waits_for_readers(),
         crashed: trouble.as_ref().is_some_and(|(_, crashed)| *crashed),

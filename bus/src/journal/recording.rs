@@ -28,10 +28,11 @@ use crate::journal::intake::{Intake, Taken};
 use crate::journal::numbers::Numbers;
 use crate::journal::options::{RecorderOptions, WhenFull};
 use crate::journal::remake::Unfinished;
-use crate::journal::retention::{Keeper, Settled, Stand};
+use crate::journal::retention::{Keeper, Now, Settled, Stand};
 use crate::journal::shared::{JournalState, Page};
 use crate::journal::shortage::Shortage;
 use crate::journal::state::{Acks, Cursors};
+use crate::journal::steady::{Stamps, SteadyClock};
 use crate::journal::writer::{Full, Progress, Writer};
 use crate::memory::Trusted;
 use crate::os::clock;
@@ -47,6 +48,9 @@ const RELEASE_EVERY: u32 = 64;
 const PROBE_EVERY_NS: u64 = 1_000_000;
 /// How often retention looks, and whether the channel still has its name.
 const LOOK_EVERY_NS: u64 = 250_000_000;
+/// A wall clock that was wrong at the start is set right within this time; only then are segments of earlier runs removed
+/// for their age, unless that is less.
+const TRUST_AFTER_NS: u64 = 600_000_000_000;
 /// How long a stopping journal goes on taking what publishers go on publishing.
 const DRAIN_NS: u64 = 1_000_000_000;
 
@@ -83,8 +87,9 @@ pub(crate) struct Recording {
     let_go_at: u64,
     /// Events before this position are in the journal already.
     skip_until: u64,
-    /// CLOCK_REALTIME of the last batch.
+    /// The time of the last batch, and what gives the next one.
     time_ns: u64,
+    stamps: Stamps,
     events: u64,
     bytes: u64,
     shortage: Option<Shortage>,
@@ -108,6 +113,11 @@ pub(crate) struct Recording {
     acks_settled: (Settled, u64),
     /// What is read by all was to be removed, and there is nobody who reads durably.
     waits_for_readers: bool,
+    steady: SteadyClock,
+    /// CLOCK_MONOTONIC when it was opened.
+    started_ns: u64,
+    /// Segments that retention has removed since then, and their bytes.
+    retired: (u64, u64),
     removed: bool,
     /// It ends: nothing more is taken but the event that is in hand.
     ending: bool,
@@ -125,6 +135,7 @@ pub(crate) struct Figures {
     pub(crate) shortage: Option<Shortage>,
     pub(crate) drops: bool,
     pub(crate) warning: Option<String>,
+    pub(crate) retired: (u64, u64),
 }
 
 /// What a recording is made of; see `opening.rs`.
@@ -178,6 +189,7 @@ impl Recording {
             let_go_at: intake_at,
             skip_until,
             time_ns,
+            stamps: Stamps::after(time_ns),
             events: 0,
             bytes: 0,
             shortage: None,
@@ -196,6 +208,9 @@ impl Recording {
             cursors_settled: Default::default(),
             acks_settled: Default::default(),
             waits_for_readers: false,
+            steady: SteadyClock::default(),
+            started_ns: clock::monotonic_ns(),
+            retired: (0, 0),
             removed: false,
             ending: false,
         }
@@ -251,6 +266,7 @@ impl Recording {
             // Each segment can speak for itself, so that older ones can go.
             (self.acks, self.cursors, self.next_state_ns) = (None, None, 0);
             self.numbers.forget_saved();
+            self.keeper.list_again();
         }
         let told = (progress.written, progress.durable);
         let moved = took > 0 || told != std::mem::replace(&mut self.told, told);
@@ -284,7 +300,7 @@ impl Recording {
         if self.pending.is_none() && self.writer.kept() < self.writer.end() {
             return Ok(0);
         }
-        self.time_ns = self.time_ns.max(clock::realtime_ns());
+        self.time_ns = self.stamps.next_ns();
         while bytes < ROUND_BYTES {
             let event = match self.pending.take() {
                 Some(event) => event,
@@ -360,7 +376,7 @@ impl Recording {
     /// Stages what a queue held before its tap had joined. What is missing between was done, or carries no event. False
     /// while there is no room.
     fn take_backlog(&mut self) -> bool {
-        self.time_ns = self.time_ns.max(clock::realtime_ns());
+        self.time_ns = self.stamps.next_ns();
         while let Some(event) = self.backlog.pop_front() {
             let end = event.ticket + 1;
             if !self.skip_to(event.ticket)
@@ -439,7 +455,7 @@ impl Recording {
     /// Records the gap that is noted, if there is one. False while there is no room.
     fn record_gap(&mut self) -> bool {
         if let Some(gap) = &self.gap {
-            self.time_ns = self.time_ns.max(clock::realtime_ns());
+            self.time_ns = self.stamps.next_ns();
             if self.writer.append_gap(gap, self.time_ns).is_err() {
                 return false;
             }
@@ -490,7 +506,7 @@ impl Recording {
     fn record_states(&mut self, now_ns: u64) {
         self.next_state_ns = now_ns + self.options.state_every.as_nanos() as u64;
         let memories = self.intake.member().memories;
-        self.time_ns = self.time_ns.max(clock::realtime_ns());
+        self.time_ns = self.stamps.next_ns();
         let cursors = Cursors::read(&memories, &self.channel);
         // The first record comes even when there are none: a journal whose channel was never published to says whose it
         // is, too.
@@ -527,7 +543,8 @@ impl Recording {
     /// failure is told, and tried again at the next look.
     fn look_around(&mut self) {
         let removed = self.channel.is_removed().map(|removed| self.removed = removed);
-        let warning = removed.and_then(|()| self.remove_old()).err().map(|error| error.to_string());
+        let failure = removed.and_then(|()| self.remove_old()).err().map(|error| error.to_string());
+        let warning = failure.or_else(|| self.steady.suspicion().map(suspicious));
         if warning != self.warning {
             self.page.set_warning(warning.as_deref().unwrap_or(""));
             self.warning = warning;
@@ -558,23 +575,27 @@ impl Recording {
         self.waits_for_readers = self.options.retention.consumed && !has_readers;
         let mut retention = self.options.retention;
         retention.consumed &= has_readers;
-        let stand = Stand {
-            now_ns: clock::realtime_ns(),
-            durable: self.writer.durable(),
-            states_from: self.writer.states_from(),
-            unread,
+        let patience = self.options.retention.max_age.unwrap_or_default();
+        let running_ns = clock::monotonic_ns().saturating_sub(self.started_ns);
+        let now = Now {
+            wall_ns: self.steady.now_ns(patience),
+            boot_ns: clock::boottime_ns(),
+            is_trusted: running_ns >= (patience.as_nanos() as u64).min(TRUST_AFTER_NS),
         };
+        let stand =
+            Stand { now, durable: self.writer.durable(), states_from: self.writer.states_from(), unread };
         let failed = |error| Error::io("look for segments to remove in", &self.directory, error);
         let removable = self.keeper.removable(&*self.files, &retention, stand).map_err(failed)?;
         for segment in removable {
-            match self.files.retire(segment) {
+            match self.files.retire(segment, self.options.segment_bytes) {
                 // `railbus journal prune` was faster.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 retired => {
                     retired.map_err(|error| Error::io("remove a segment of", &self.directory, error))?;
                 }
             }
-            self.keeper.forget(segment);
+            self.retired.0 += 1;
+            self.retired.1 += self.keeper.forget(segment);
         }
         if let Some(first) = self.keeper.first_position() {
             self.page.set_first(first);
@@ -644,6 +665,7 @@ impl Recording {
             shortage: self.shortage,
             drops: self.drops(),
             warning: self.warning.clone(),
+            retired: self.retired,
         }
     }
 }
@@ -663,6 +685,15 @@ fn note_state((settled, count): &mut (Settled, u64), unread: u64) {
 fn truncated(channel: &Channel) -> Error {
     let why = "a file of it was truncated while it was mapped; remove the channel and create it again";
     Error::corrupt(format!("channel {}", channel.name()), why)
+}
+
+/// What there is to say about a wall clock that was set forward.
+fn suspicious(ahead: Duration) -> String {
+    format!(
+        "the wall clock has stepped forward by {} s; ages of segments are counted by the time that has passed, until the \
+         step has lasted for as long as the age at which they are removed",
+        ahead.as_secs()
+    )
 }
 
 /// What of a gap lies at or behind `from`.

@@ -10,7 +10,7 @@
 //!   attempts they had. At most one ring of them can be unfinished, because no slot is used again before its event is
 //!   done.
 
-use crate::bus::{Bus, Channel, initialise};
+use crate::bus::{Bus, Channel, initialise, register_journaller};
 use crate::channel::{self, ChannelName, ChannelOptions, Header, Kind, Maps, Overflow, Permissions};
 use crate::error::{Error, Result};
 use crate::journal::state::{Cursors, Sequences};
@@ -20,7 +20,7 @@ use crate::memory::{Edge, Memory};
 use crate::os::clock;
 use crate::ring::frame;
 use crate::ring::redo::Redo;
-use crate::ring::registry::{JOURNALLER, ROLE_SUBSCRIBER, ROLE_TAP, Registry};
+use crate::ring::registry::{ROLE_SUBSCRIBER, ROLE_TAP, Registry};
 use crate::ring::sequence as ring;
 use crate::ring::word::{Slots, done, seq};
 
@@ -104,8 +104,7 @@ impl Plan {
         if self.header.overflow == Overflow::LossyReaders {
             return Ok(());
         }
-        let role = if self.header.kind == Kind::Queue { ROLE_TAP } else { ROLE_SUBSCRIBER };
-        registry.restore(0, role, JOURNALLER, self.end, None);
+        register_journaller(memories, self.header.kind, self.header.consumers_max, self.end);
         let places = self.header.consumers_max as usize - 1;
         if self.cursors.0.len() > places {
             return Err(Error::corrupt(

@@ -25,6 +25,37 @@ use crate::journal::store::Store;
 struct Known {
     bytes: u64,
     begins: Option<Begins>,
+    /// The clock since boot when it appeared; `None` for one that was there at the first look.
+    appeared_ns: Option<u64>,
+}
+
+/// What the clocks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// CLOCK_REALTIME in ns, without steps.
+    pub wall_ns: u64,
+    /// CLOCK_BOOTTIME in ns.
+    pub boot_ns: u64,
+    /// Whether the wall clock may be believed about what was recorded in earlier runs.
+    pub is_trusted: bool,
+}
+
+impl Now {
+    /// By a wall clock that is right.
+    pub fn wall(ns: u64) -> Now {
+        Now { wall_ns: ns, boot_ns: 0, is_trusted: true }
+    }
+
+    /// For how long everything before a segment has been recorded, at least: by the clock since boot if it appeared in this
+    /// run, and else by the wall clock, if that is trusted.
+    fn age(&self, known: &Known) -> Duration {
+        let ns = match (known.appeared_ns, known.begins) {
+            (Some(appeared_ns), _) => self.boot_ns.saturating_sub(appeared_ns),
+            (None, Some(begins)) if self.is_trusted => self.wall_ns.saturating_sub(begins.time_ns),
+            (None, _) => 0,
+        };
+        Duration::from_nanos(ns)
+    }
 }
 
 /// How a segment begins.
@@ -47,8 +78,8 @@ impl Begins {
 /// Where the journal and those who read it stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stand {
-    /// CLOCK_REALTIME in ns.
-    pub now_ns: u64,
+    /// What the clocks say.
+    pub now: Now,
     /// Everything before this is durable.
     pub durable: u64,
     /// Segments before this one hold no state that is needed: see [`Writer::states_from`](super::writer::Writer::states_from).
@@ -58,48 +89,85 @@ pub struct Stand {
     pub unread: u64,
 }
 
+/// Looks between two listings of the directory, unless a segment was begun: somebody else may have removed some.
+const LOOKS_A_LISTING: u32 = 40;
+
 /// Remembers what is in a journal's directory.
 #[derive(Debug, Default)]
 pub struct Keeper {
     known: BTreeMap<u64, Known>,
+    /// The bytes of all that are known.
+    bytes: u64,
+    listed: bool,
+    looks: u32,
 }
 
 impl Keeper {
-    /// The segments that may go, oldest first.
+    /// Lists the directory at the next look: a segment was begun.
+    pub fn list_again(&mut self) {
+        self.looks = LOOKS_A_LISTING;
+    }
+
+    /// Looks what is there. What is known of a segment is kept; a new one is read.
+    fn list(&mut self, store: &dyn Store, boot_ns: u64) -> std::io::Result<()> {
+        let appeared_ns = self.listed.then_some(boot_ns);
+        let mut known = BTreeMap::new();
+        for segment in store.segments()? {
+            let before = self.known.get(&segment);
+            let now = match before.filter(|before| before.begins.is_some()) {
+                Some(before) => *before,
+                None => match look(store, segment) {
+                    // Somebody else removed it since it was listed.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    found => {
+                        let appeared_ns = before.map_or(appeared_ns, |before| before.appeared_ns);
+                        Known { appeared_ns, ..found? }
+                    }
+                },
+            };
+            known.insert(segment, now);
+        }
+        self.bytes = known.values().map(|known| known.bytes).sum();
+        (self.known, self.listed, self.looks) = (known, true, 0);
+        Ok(())
+    }
+
+    /// Reads the segments again that had no block when they were read: the newest ones.
+    fn read_again(&mut self, store: &dyn Store) -> std::io::Result<()> {
+        for (&segment, known) in self.known.iter_mut().rev().take_while(|(_, known)| known.begins.is_none()) {
+            match look(store, segment) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.looks = LOOKS_A_LISTING,
+                found => known.begins = found?.begins,
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments that may go, oldest first. Costs no more than those do, but for a listing now and then.
     pub fn removable(
         &mut self,
         store: &dyn Store,
         retention: &Retention,
         stand: Stand,
     ) -> std::io::Result<Vec<u64>> {
-        let segments = store.segments()?;
-        self.known.retain(|segment, known| known.begins.is_some() && segments.contains(segment));
-        for &segment in &segments {
-            if let std::collections::btree_map::Entry::Vacant(entry) = self.known.entry(segment) {
-                match look(store, segment) {
-                    // Somebody else removed it since it was listed: the next look sees what is left.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-                    known => entry.insert(known?),
-                };
-            }
+        self.looks += 1;
+        if !self.listed || self.looks >= LOOKS_A_LISTING {
+            self.list(store, stand.now.boot_ns)?;
         }
-        let mut bytes: u64 = self.known.values().map(|known| known.bytes).sum();
+        self.read_again(store)?;
+        let mut bytes = self.bytes;
         let mut removable = Vec::new();
-        for pair in segments.windows(2) {
-            let (Some(this), Some(Known { begins: Some(next), .. })) =
-                (self.known.get(&pair[0]), self.known.get(&pair[1]))
-            else {
-                break;
-            };
+        for ((&segment, this), (_, behind)) in self.known.iter().zip(self.known.iter().skip(1)) {
+            let Some(next) = behind.begins else { break };
             let large = retention.max_bytes.is_some_and(|most| bytes > most);
-            let old = retention.max_age.is_some_and(|most| age(stand.now_ns, next.time_ns) > most);
+            let old = retention.max_age.is_some_and(|most| stand.now.age(behind) > most);
             let read = next.behind() <= stand.unread;
             let wanted = (large || old) && (read || !retention.keep_unread) || retention.consumed && read;
-            if !wanted || next.position >= stand.durable || pair[0] >= stand.states_from {
+            if !wanted || next.position >= stand.durable || segment >= stand.states_from {
                 break;
             }
             bytes -= this.bytes;
-            removable.push(pair[0]);
+            removable.push(segment);
         }
         Ok(removable)
     }
@@ -109,14 +177,12 @@ impl Keeper {
         self.known.values().next()?.begins.map(|begins| begins.position)
     }
 
-    /// Forgets a segment that has gone.
-    pub fn forget(&mut self, segment: u64) {
-        self.known.remove(&segment);
+    /// Forgets a segment that has gone. Returns its bytes.
+    pub fn forget(&mut self, segment: u64) -> u64 {
+        let bytes = self.known.remove(&segment).map_or(0, |known| known.bytes);
+        self.bytes -= bytes;
+        bytes
     }
-}
-
-fn age(now_ns: u64, then_ns: u64) -> Duration {
-    Duration::from_nanos(now_ns.saturating_sub(then_ns))
 }
 
 fn look(store: &dyn Store, segment: u64) -> std::io::Result<Known> {
@@ -134,7 +200,7 @@ fn look(store: &dyn Store, segment: u64) -> std::io::Result<Known> {
         }),
         _ => None,
     };
-    Ok(Known { bytes: store.length(segment)?, begins })
+    Ok(Known { bytes: store.length(segment)?, begins, appeared_ns: None })
 }
 
 /// Whether the first record of a segment goes on with an event that began in the segment before. Yes where nobody can
@@ -283,7 +349,7 @@ mod tests {
     }
 
     fn removable(retention: Retention, durable: u64, unread: u64) -> Vec<u64> {
-        let stand = Stand { now_ns: 10_000_000_000, durable, states_from: u64::MAX, unread };
+        let stand = Stand { now: Now::wall(10_000_000_000), durable, states_from: u64::MAX, unread };
         Keeper::default().removable(&Five { within_event: false }, &retention, stand).unwrap()
     }
 
@@ -292,7 +358,7 @@ mod tests {
         let all = Retention { max_bytes: Some(0), ..Retention::default() };
         assert_eq!(removable(all, 300, u64::MAX), [1], "of segment 3, nothing is known to be durable");
         assert_eq!(removable(all, 301, u64::MAX), [1, 2]);
-        let stand = Stand { now_ns: 10_000_000_000, durable: 600, states_from: 3, unread: u64::MAX };
+        let stand = Stand { now: Now::wall(10_000_000_000), durable: 600, states_from: 3, unread: u64::MAX };
         let mut keeper = Keeper::default();
         assert_eq!(keeper.removable(&Five { within_event: false }, &all, stand).unwrap(), [1, 2]);
     }
@@ -303,7 +369,7 @@ mod tests {
         for (within_event, unread, expected) in
             [(false, 300, vec![1, 2]), (true, 300, vec![1]), (true, 301, vec![1, 2])]
         {
-            let stand = Stand { now_ns: 10_000_000_000, durable: 600, states_from: u64::MAX, unread };
+            let stand = Stand { now: Now::wall(10_000_000_000), durable: 600, states_from: u64::MAX, unread };
             assert_eq!(Keeper::default().removable(&Five { within_event }, &all, stand).unwrap(), expected);
         }
     }
@@ -344,5 +410,21 @@ mod tests {
         assert_eq!(removable(all, 350, u64::MAX), [1, 2]);
         assert_eq!(removable(all, 600, 250), [1]);
         assert_eq!(removable(Retention { keep_unread: false, ..all }, 600, 250), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_wrong_clock_makes_nothing_old_and_what_appeared_in_this_run_ages_as_time_passes() {
+        let retention = Retention { max_age: Some(Duration::from_secs(3600)), ..Retention::default() };
+        let five = Five { within_event: false };
+        let mut keeper = Keeper::default();
+        let now = Now { wall_ns: 365 * 86_400 * 1_000_000_000, boot_ns: 0, is_trusted: false };
+        let mut stand = Stand { now, durable: 600, states_from: u64::MAX, unread: u64::MAX };
+        assert_eq!(keeper.removable(&five, &retention, stand).unwrap(), [0u64; 0], "not trusted yet");
+        // As if all had appeared just now.
+        keeper.known.values_mut().for_each(|known| known.appeared_ns = Some(0));
+        stand.now.is_trusted = true;
+        assert_eq!(keeper.removable(&five, &retention, stand).unwrap(), [0u64; 0], "recorded just now");
+        stand.now.boot_ns = 3_601_000_000_000;
+        assert_eq!(keeper.removable(&five, &retention, stand).unwrap(), [1, 2, 3, 4]);
     }
 }

@@ -400,7 +400,8 @@ impl<P: Pipeline> Writer<P> {
         let may_begin =
             self.in_flight < self.pipeline.depth() && self.ready.is_empty() && self.refused().is_none();
         let block = self.open.filter(|open| open.records > 0 && may_begin).map(|open| {
-            if self.in_flight == 0 { now_ns } else { open.seen_ns.unwrap_or(now_ns) + self.linger_ns }
+            let idle = self.in_flight == 0 && self.syncing.is_eager();
+            if idle { now_ns } else { open.seen_ns.unwrap_or(now_ns) + self.linger_ns }
         });
         let mark = self.wants_mark().then(|| self.durable_since_ns + self.mark_after_ns);
         let sync = self.syncing.deadline_ns(now_ns);

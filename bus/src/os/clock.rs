@@ -62,6 +62,12 @@ fn monotonic_offset_ns(offsets: &str) -> Option<u64> {
     Some(seconds.wrapping_mul(1_000_000_000).wrapping_add(ns) as u64)
 }
 
+/// CLOCK_BOOTTIME in ns: never goes back, and counts the time that the machine sleeps. No system call.
+#[inline]
+pub fn boottime_ns() -> u64 {
+    read_ns(libc::CLOCK_BOOTTIME)
+}
+
 /// CLOCK_REALTIME in ns since 1970-01-01 UTC; may jump when somebody sets the clock. No system call.
 #[inline]
 pub fn realtime_ns() -> u64 {

@@ -12,7 +12,7 @@ use railbus::journal::format::{
     BLOCKS_OFFSET, Codec, Gap, GapReason, PositionUnit, RecordKind, SECTOR_BYTES, SegmentHeader,
 };
 use railbus::journal::recovery::{self, Checks, Recovered};
-use railbus::journal::retention::{Keeper, Stand};
+use railbus::journal::retention::{Keeper, Now, Stand};
 use railbus::journal::staging::StageWords;
 use railbus::journal::store::{Begun, Completion, Pipeline, Store};
 use railbus::journal::writer::{Identity, STAGING_BLOCKS_MIN, SyncPolicy, Writer, WriterOptions};
@@ -434,8 +434,9 @@ impl Run {
         let unread = if self.random.once_in(2) { u64::MAX } else { self.random.pick(&places) };
         // A reader that stands within what is not read stands at a beginning.
         let lenient = u64::from(self.mutation == Mutation::PrunesBeginnings);
+        keeper.list_again();
         let stand = Stand {
-            now_ns: self.time_ns,
+            now: Now::wall(self.time_ns),
             durable: writer.durable() + u64::from(self.mutation == Mutation::PrunesBeforeSync),
             states_from: match self.mutation {
                 Mutation::ForgetsStates => u64::MAX,

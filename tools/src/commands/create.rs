@@ -90,6 +90,10 @@ pub(crate) struct CreateArgs {
     /// Queue: work on events with the same key one after the other, in order (see `pub --key-field`)
     #[arg(long)]
     keyed: bool,
+    /// Make it with its journaller's subscription: no event is missing in its journal, and publishers wait while nothing
+    /// records it. Channels that `railbus journald` records by pattern are made so anyway
+    #[arg(long)]
+    journaled: bool,
     /// Owner of both files, as name or uid (needs CAP_CHOWN)
     #[arg(long, value_name = "USER", value_parser = parse_user)]
     owner: Option<u32>,
@@ -241,6 +245,7 @@ fn options(args: &CreateArgs) -> ChannelOptions {
         stuck_after,
         stamp,
         keyed,
+        journaled,
         owner,
         producers_group,
         consumers_group,
@@ -265,7 +270,7 @@ fn options(args: &CreateArgs) -> ChannelOptions {
     let options = set(options, dead_letters.clone().map(Some), ChannelOptions::dead_letters);
     let options = set(options, *stuck_after, ChannelOptions::stuck_after);
     let options = set(options, stamp.then_some(true), ChannelOptions::stamp);
-    let options = set(options, keyed.then_some(true), ChannelOptions::keyed);
+    let options = set(options, keyed.then_some(true), ChannelOptions::keyed).journaled(*journaled);
     match (high_watermark, low_watermark) {
         (Some(high), Some(low)) => options.watermarks(*high, *low),
         _ => options,

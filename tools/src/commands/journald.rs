@@ -13,7 +13,6 @@ mod crashes;
 mod descriptors;
 mod directory;
 mod notify;
-mod pattern;
 mod status;
 mod troubles;
 mod watch;
@@ -32,7 +31,8 @@ use crate::{interrupt, open};
 use config::{Config, Flags, Settings};
 use crashes::Crashes;
 use notify::Notify;
-use pattern::Pattern;
+use railbus::journal::pattern::Pattern;
+use railbus::journal::wishes;
 use railbus::journal::{self, OpenReport, RecorderStatus};
 use railbus::{Bus, ChannelName, Error, JournalState, RecorderOptions, Recorders};
 use status::StatusLine;
@@ -116,6 +116,7 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     railbus::channel::directory::limit_lock_wait(LOCK_WAIT);
     open::survive_truncation();
     let mut daemon = Daemon::new(config, files_max)?;
+    daemon.announce();
     daemon.restore_lost();
     daemon.scan();
     if let Some(failure) = daemon.nothing_recorded() {
@@ -172,6 +173,8 @@ struct Daemon {
     files_max: u64,
     /// Channels that are not opened for want of descriptors, as it was told last.
     left_out: usize,
+    /// Whether those who make channels were asked for this journaller's subscription.
+    announced: bool,
 }
 
 impl Daemon {
@@ -193,6 +196,7 @@ impl Daemon {
             hopeless: None,
             files_max,
             left_out: 0,
+            announced: false,
         })
     }
 
@@ -203,6 +207,19 @@ impl Daemon {
 
     fn complain(&self, text: &str) {
         self.line.aside(|| say(text));
+    }
+
+    /// Asks those who make channels from now on to make them with this journaller's subscription.
+    fn announce(&mut self) {
+        let announced = wishes::announce(&self.base, &self.config.journal, &self.config.wishes());
+        // Without a base directory there is nobody to ask yet.
+        self.announced = !matches!(announced, Err(Error::NotFound { .. }));
+        if let Err(error) = announced.or_else(|error| if self.announced { Err(error) } else { Ok(()) }) {
+            self.complain(&format!(
+                "channels that are made from now on are recorded from when they are noticed, not from their first event: \
+                 {error}"
+            ));
+        }
     }
 
     /// Makes the lost channels that fit again.
@@ -413,6 +430,9 @@ impl Daemon {
             Known::Refused { next, .. } => Instant::now() >= *next,
             _ => false,
         });
+        if !self.announced && self.base.is_dir() {
+            self.announce();
+        }
         if self.watch.has_changed() || is_retry_due {
             self.scan();
         }
@@ -461,6 +481,8 @@ impl Daemon {
             Err(error) => self.complain(&format!("{name} {why}, and that failed: {error}")),
         }
         self.known.remove(name);
+        // Another one may have its name by now.
+        self.watch.look_again();
     }
 
     /// Reads the config again, and applies what changed.
@@ -480,6 +502,7 @@ impl Daemon {
             }
             Ok(new) => {
                 self.config = new;
+                self.announce();
                 self.apply();
                 self.say("the config was reloaded");
             }

@@ -12,7 +12,7 @@ impl<P: Pipeline> Writer<P> {
     pub(super) fn begin_what_is_due(&mut self, now_ns: u64, flush: bool) -> Result<()> {
         self.now_ns = now_ns;
         self.begin_refused()?;
-        let idle = self.in_flight == 0 && self.refused().is_none();
+        let idle = self.in_flight == 0 && self.refused().is_none() && self.syncing.is_eager();
         if let Some(open) = &mut self.open
             && open.records > 0
         {

@@ -24,7 +24,8 @@ pub struct WriterOptions {
     pub block_bytes: usize,
     /// Compression, each block by itself. It needs twice the staging.
     pub codec: Codec,
-    /// How long a block that is not full may wait for more while writes are in flight.
+    /// How long a block that is not full may wait for more while writes are in flight; also while none are, unless every
+    /// event is to be durable at once.
     pub linger: Duration,
     /// How long everything must be durable, and nothing come, before a mark is written.
     pub mark_after: Duration,

@@ -127,6 +127,12 @@ impl Syncing {
         Some(Ended { covers: position, sequence, whole: begun.sealed.then_some(begun.segment) })
     }
 
+    /// Whether somebody waits for each event to be durable: then it is written as soon as the disk is idle. Else a block
+    /// that is not full waits for more, and a quiet journal takes a block for many events.
+    pub(super) fn is_eager(&self) -> bool {
+        self.policy == SyncPolicy::Always
+    }
+
     pub(super) fn in_flight(&self) -> bool {
         self.begun.is_some()
     }

@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::pattern::Pattern;
 use crate::failure::Failure;
 use crate::units::{parse_bytes, parse_time};
 use railbus::journal::format::Codec;
+use railbus::journal::pattern::Pattern;
+use railbus::journal::wishes::Wish;
 use railbus::journal::{Io, WhenFull};
 use railbus::{ChannelName, RecorderOptions, SyncPolicy};
 
@@ -264,6 +265,20 @@ impl Config {
                 .map_err(|error| usage(format!("[[channel]] match = \"{pattern}\": {error}")))?;
         }
         Ok(config)
+    }
+
+    /// What those who make channels are asked for: the patterns, and for which of them the journal holds nobody.
+    pub(crate) fn wishes(&self) -> Vec<Wish> {
+        let mut wishes: Vec<Wish> = self.channels.iter().cloned().map(Wish::Record).collect();
+        let mode = |pattern: &Pattern, lossy: bool| match lossy {
+            true => Wish::Lossy(pattern.clone()),
+            false => Wish::Gating(pattern.clone()),
+        };
+        let lossy = self.settings.mode.is_some_and(|mode| mode.0);
+        wishes.extend(self.channels.iter().map(|pattern| mode(pattern, lossy)));
+        let own = self.overrides.iter().filter_map(|(pattern, own)| Some((pattern, own.mode?.0)));
+        wishes.extend(own.map(|(pattern, lossy)| mode(pattern, lossy)));
+        wishes
     }
 
     /// Whether a channel is to be recorded.

@@ -4,10 +4,14 @@
 //! first few channels by name.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use railbus::ChannelName;
 use railbus::journal::{RecorderStatus, Shortage};
+use railbus::os::pages::bytes_text;
 
+/// How often removals are told.
+const REMOVALS_EVERY: Duration = Duration::from_secs(10);
 /// As many channels are named in a line.
 const NAMED_MAX: usize = 3;
 
@@ -25,12 +29,16 @@ struct Waiting {
 pub(crate) struct Troubles {
     waiting: BTreeMap<ChannelName, Waiting>,
     warnings: BTreeMap<ChannelName, String>,
+    /// Segments and bytes that were removed, as they were told, and when that was.
+    removed: BTreeMap<ChannelName, (u64, u64)>,
+    told: Option<Instant>,
 }
 
 impl Troubles {
     /// Compares with the look before. Returns what there is to say, a line each.
     pub(crate) fn see(&mut self, statuses: &[RecorderStatus]) -> Vec<String> {
         let mut lines = self.see_shortages(statuses);
+        lines.extend(self.see_removals(statuses));
         let is_there = |name: &ChannelName| statuses.iter().any(|status| status.channel == *name);
         self.waiting.retain(|name, _| is_there(name));
         self.warnings.retain(|name, _| is_there(name));
@@ -49,6 +57,30 @@ impl Troubles {
             }
         }
         lines
+    }
+
+    /// What retention has removed, at most once in a while.
+    fn see_removals(&mut self, statuses: &[RecorderStatus]) -> Option<String> {
+        if self.told.is_some_and(|told| told.elapsed() < REMOVALS_EVERY) {
+            return None;
+        }
+        let (mut segments, mut bytes, mut names) = (0, 0, Vec::new());
+        for status in statuses {
+            let before =
+                self.removed.insert(status.channel.clone(), (status.retired_segments, status.retired_bytes));
+            let before = before.filter(|before| before.0 <= status.retired_segments).unwrap_or_default();
+            if status.retired_segments > before.0 {
+                segments += status.retired_segments - before.0;
+                bytes += status.retired_bytes - before.1;
+                names.push(&status.channel);
+            }
+        }
+        if segments == 0 {
+            return None;
+        }
+        self.told = Some(Instant::now());
+        let names = named(names.into_iter());
+        Some(format!("{names}: retention has removed {segments} segments, {}", bytes_text(bytes)))
     }
 
     fn see_shortages(&mut self, statuses: &[RecorderStatus]) -> Vec<String> {
@@ -121,6 +153,8 @@ mod tests {
             shortage,
             drops: lost > 0,
             warning: None,
+            retired_segments: 0,
+            retired_bytes: 0,
             removed: false,
             waits_for_readers: false,
             error: None,

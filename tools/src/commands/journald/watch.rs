@@ -44,6 +44,11 @@ impl Watch {
         self.when = Instant::now();
     }
 
+    /// Forgets what was seen: everything is looked through at the next look.
+    pub(crate) fn look_again(&mut self) {
+        self.seen.clear();
+    }
+
     /// Whether anything has changed since.
     pub(crate) fn has_changed(&self) -> bool {
         self.when.elapsed() >= ANYWAY || self.look() != self.seen

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use railbus::ChannelName;
+use crate::channel::ChannelName;
 
 /// A pattern of `BUS/CHANNEL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     bus: String,
     channel: String,
 }
@@ -33,12 +33,12 @@ impl fmt::Display for Pattern {
 
 impl Pattern {
     /// Whether a name fits.
-    pub(crate) fn fits(&self, name: &ChannelName) -> bool {
+    pub fn fits(&self, name: &ChannelName) -> bool {
         fits(&self.bus, name.bus()) && fits(&self.channel, name.channel())
     }
 
     /// Whether a channel of this bus could fit.
-    pub(crate) fn fits_bus(&self, bus: &str) -> bool {
+    pub fn fits_bus(&self, bus: &str) -> bool {
         fits(&self.bus, bus)
     }
 }
