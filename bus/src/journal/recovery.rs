@@ -5,7 +5,7 @@
 //! same way, so it may be killed anywhere and run again; running it twice changes nothing.
 //!
 //! A hole below the durable position is corruption and is not touched: [`recover`] names the place, and [`repair`]
-//! moves the segments from there on out of the way and records the gap.
+//! replaces what is damaged by a recorded gap, or, where nothing sound is behind it, moves segments out of the way.
 
 mod bridge;
 mod prunable;
@@ -202,8 +202,8 @@ pub fn corrupt(path: &Path, corruption: &Corruption) -> Error {
         format!("journal {}", path.display()),
         format!(
             "segment {segment} ({segment:020}.seg) at offset {offset}, position {position}: {flaw}; everything before \
-             position {durable_position} was durable. Nothing was changed. Restore the file from a copy, or move the \
-             journal from there on out of the way with `railbus journal repair --quarantine`"
+             position {durable_position} was durable. Nothing was changed. Restore the file from a copy, or put \
+             what is damaged aside with `railbus journal repair --quarantine`, which records a gap in its place"
         ),
     )
 }
