@@ -401,9 +401,11 @@ impl Channel {
         Error::NotAllowed { action: "evict through", path: self.paths().acks.clone(), why }
     }
 
-    /// Sets aside what the consumer in entry `index` looks at, if it is one of this process and has this state: others may
-    /// overwrite it once it is evicted. On success the entry's janitor lock is held, for evicting it at once: one that was
-    /// not evicted then would see no new events. Where somebody else holds the lock, or has the entry, nothing is done.
+    /// Before a reader is evicted: if it is one of this process, sets aside what it looks at. On success the entry's janitor
+    /// lock is held, for evicting it at once: one that was not evicted then would see no new events.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where somebody else holds the lock; that there is no memory for the copy. Nothing is changed then.
     fn set_aside(
         &self,
         locks: &FileLocks,
@@ -411,21 +413,28 @@ impl Channel {
         index: usize,
         state: u64,
     ) -> Result<()> {
-        if !locks.try_janitor(index) || registry.state(index) != state {
+        let key = self.aside_key(index, state);
+        if !self.is_own(key)? {
             return Ok(());
         }
+        self.hold(locks, index)?;
+        if registry.state(index) != state {
+            return Ok(()); // It is not evicted either.
+        }
         // Under the lock nobody else evicts it. If it leaves, it looks at nothing any more.
-        aside::set_aside((self.side_file(Side::Consumers).2, index, registry::generation(state))).map_err(
-            |error| {
-                locks.release_janitor(index);
-                Error::io("set aside what is looked at of", &self.paths().ring, error)
-            },
-        )
+        aside::set_aside(key).map_err(|error| {
+            locks.release_janitor(index);
+            self.not_set_aside(error)
+        })
     }
 
     /// The first half of evicting a worker of this process: marks it, closes its fence and sets aside what it looks at, with
     /// the entry's janitor lock held for the rest. From then on it hands out no event, so that it does not matter that it
     /// sees no new ones. Returns the state word to go on with.
+    ///
+    /// # Errors
+    /// As [`Self::set_aside`]. Without memory for the copy it is evicted by then, is told, and gives its place up itself;
+    /// until then nobody takes what it holds.
     fn close_own(
         &self,
         locks: &FileLocks,
@@ -433,23 +442,49 @@ impl Channel {
         (index, state): (usize, u64),
         quiesce: impl FnOnce() -> Result<()>,
     ) -> Result<u64> {
-        let key = (self.side_file(Side::Consumers).2, index, registry::generation(state));
-        let failed = |error| Error::io("set aside what is looked at of", &self.paths().ring, error);
-        let is_own = aside::is_own(key).map_err(failed)?;
-        if !is_own || registry::status(state) != Status::Active || !locks.try_janitor(index) {
+        let key = self.aside_key(index, state);
+        if !self.is_own(key)? {
             return Ok(state);
         }
-        if !registry.mark_evicted(index, state) {
+        self.hold(locks, index)?;
+        let is_marked = match registry::status(state) {
+            Status::Active => registry.mark_evicted(index, state),
+            // By somebody who had no memory for the copy.
+            _ => registry.state(index) == state,
+        };
+        if !is_marked {
             return Ok(state); // It changed hands, as whoever goes on finds.
         }
         fence::begin_closing(registry.memory(), index);
-        let aside = quiesce().and_then(|()| aside::set_aside(key).map_err(failed));
-        if let Err(error) = aside {
-            // It is told, and gives its place up itself. Until then nobody takes what it holds.
-            locks.release_janitor(index);
-            return Err(error);
+        let aside = quiesce().and_then(|()| aside::set_aside(key).map_err(|error| self.not_set_aside(error)));
+        match aside {
+            Ok(()) => Ok(registry.state(index)),
+            Err(error) => {
+                locks.release_janitor(index);
+                Err(error)
+            }
         }
-        Ok(registry.state(index))
+    }
+
+    fn aside_key(&self, index: usize, state: u64) -> aside::Key {
+        (self.side_file(Side::Consumers).2, index, registry::generation(state))
+    }
+
+    fn is_own(&self, key: aside::Key) -> Result<bool> {
+        aside::is_own(key).map_err(|error| self.not_set_aside(error))
+    }
+
+    fn not_set_aside(&self, error: std::io::Error) -> Error {
+        Error::io("set aside what is looked at of", &self.paths().ring, error)
+    }
+
+    /// Takes the janitor lock of a consumer's entry.
+    fn hold(&self, locks: &FileLocks, index: usize) -> Result<()> {
+        if locks.try_janitor(index) {
+            return Ok(());
+        }
+        let why = "somebody else is registering or sweeping there at this moment; try again".to_owned();
+        Err(Error::Busy { what: format!("consumer {index} of {}", self.name()), why })
     }
 
     fn side_path(&self, side: Side) -> &std::path::Path {
