@@ -241,7 +241,7 @@ fn rotate(
         take(pipeline, &mut ended)?;
         pipeline.close(segment);
         if again {
-            journal.files.retire(segment)?;
+            journal.files.retire(segment, ROTATED_BYTES)?;
         } else {
             journal.files.remove(segment)?;
         }

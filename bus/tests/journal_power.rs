@@ -20,7 +20,7 @@ use logged_disk::{Cuts, LoggedDisk, Server};
 use mounts::Mounted;
 use railbus::Error;
 use railbus::journal::disk::{self, Disk, DiskOptions};
-use railbus::journal::files::{Files, segment_name};
+use railbus::journal::files::Files;
 use railbus::journal::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, PositionUnit, SECTOR_BYTES, SegmentHeader};
 use railbus::journal::lock::{Lock, PATIENCE};
 use railbus::journal::recovery::{Recovered, recover};
@@ -150,7 +150,7 @@ fn what_a_pipeline_calls_durable_survives_every_cut() {
                     // From here on segments 1 to 3 may be gone, or another's; their promises end.
                     promises.clear();
                     for old in 1..=3 {
-                        files.retire(old).unwrap();
+                        files.retire(old, SEGMENT_BYTES).unwrap();
                     }
                 }
             }

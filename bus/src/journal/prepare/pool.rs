@@ -309,7 +309,7 @@ mod tests {
         let helper = |name: &str| {
             let tell = tell.clone();
             let files = Arc::new(Files::create(disk.path().join(name)).unwrap());
-            Helper::start(files, false, move |one| drop(tell.send(one.segment))).unwrap()
+            Helper::start(files, false, move |one| _ = tell.send(one.segment)).unwrap()
         };
         // Far more than the pace of an idle writer allows.
         let ahead: Vec<Helper> = (0..2 * THREADS_MAX).map(|n| helper(&format!("ahead{n}"))).collect();
