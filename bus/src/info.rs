@@ -39,8 +39,7 @@ use crate::ring::word::{self, Slots, done};
 
 pub use crate::channel::settings::Access;
 
-/// How long [`Channel::info`] looks at most for whether somebody is stuck who seems to be. Of a channel whose `stuck_after`
-/// is longer, it believes the time that who has not moved for so long has noted itself.
+/// How long a program that shows a channel once looks, at most, for who is stuck: see [`Channel::info_after`].
 pub const LOOK_MAX: Duration = Duration::from_secs(2);
 /// How long it pauses between looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -266,23 +265,34 @@ impl Participant {
 }
 
 impl Channel {
-    /// A snapshot for an observer. Needs the right to read both files; registers nobody, writes nothing, disturbs
-    /// nobody. Takes some system calls for each participant; when somebody may be stuck, the channel's `stuck_after`, or
-    /// [`LOOK_MAX`] if that is less.
+    /// A snapshot for an observer. It needs the right to read both files, registers nobody, and writes nothing. It takes
+    /// some system calls for each participant and does not wait.
+    ///
+    /// One look cannot tell whether somebody moves, so [`Participant::stuck_ns`] is `None`: see [`Channel::info_after`].
     ///
     /// # Errors
     /// [`Error::NotFound`] if the channel was removed, [`Error::NotAllowed`], [`Error::Io`].
     pub fn info(&self) -> Result<Info> {
+        self.observe()?.info()
+    }
+
+    /// As [`Channel::info`], and looks until it is known who is stuck. That takes no time if nobody seems to be, and
+    /// otherwise the channel's `stuck_after`, at most `most`. If `stuck_after` is longer than `most`, a participant that
+    /// did not move while this looked is taken for stuck if it has not noted the time for so long.
+    ///
+    /// # Errors
+    /// As [`Channel::info`].
+    pub fn info_after(&self, most: Duration) -> Result<Info> {
         let observer = self.observe()?;
         let started = Instant::now();
         let mut info = observer.info()?;
-        while let Some(left) = observer.undecided(&info) {
-            let most = LOOK_MAX.saturating_sub(started.elapsed());
-            if most.is_zero() {
-                believe(&mut info);
+        while let Some(undecided) = observer.undecided(&info) {
+            let left = most.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                believe(&mut info, most);
                 break;
             }
-            std::thread::sleep(left.min(most).min(LOOK_EVERY));
+            std::thread::sleep(undecided.min(left).min(LOOK_EVERY));
             info = observer.info()?;
         }
         Ok(info)
@@ -424,10 +434,11 @@ impl Observer {
     }
 }
 
-/// Takes those for stuck who were not seen to move for [`LOOK_MAX`], and have noted a time that is too long ago.
-fn believe(info: &mut Info) {
+/// Takes those for stuck who were not seen to move while it was looked for `looked`, and have noted a time that is too
+/// long ago.
+fn believe(info: &mut Info, looked: Duration) {
     let after_ns = info.header.stuck_after_ns;
-    let is_still = |one: &&mut Participant| u128::from(one.unmoved_ns) * 2 > LOOK_MAX.as_nanos();
+    let is_still = |one: &&mut Participant| one.unmoved_ns > 0 && u128::from(one.unmoved_ns) * 2 > looked.as_nanos();
     for one in info.participants.iter_mut().filter(is_still) {
         one.stuck_ns = Some(one.seen_ns).filter(|&seen_ns| seen_ns > after_ns);
     }

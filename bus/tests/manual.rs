@@ -96,18 +96,18 @@ impl Any {
 
 /// Who publishes, by kind.
 enum Sends {
-    Stream(Publisher),
-    Topic(TopicPublisher),
-    Queue(Producer),
+    Stream(Box<Publisher>),
+    Topic(Box<TopicPublisher>),
+    Queue(Box<Producer>),
 }
 
 impl Sends {
     fn open(channel: &Channel) -> Sends {
         let options = SendOptions::default();
         match channel.header().kind {
-            Kind::Stream => Sends::Stream(channel.publisher(&options).unwrap()),
-            Kind::Topic => Sends::Topic(channel.topic_publisher(&options).unwrap()),
-            Kind::Queue => Sends::Queue(channel.producer(&options).unwrap()),
+            Kind::Stream => Sends::Stream(Box::new(channel.publisher(&options).unwrap())),
+            Kind::Topic => Sends::Topic(Box::new(channel.topic_publisher(&options).unwrap())),
+            Kind::Queue => Sends::Queue(Box::new(channel.producer(&options).unwrap())),
         }
     }
 

@@ -3,7 +3,7 @@
 mod children;
 
 use children::{Actor, eventually, role, say, stay};
-use railbus::info::{Life, ParticipantRole};
+use railbus::info::{LOOK_MAX, Life, ParticipantRole};
 use railbus::layout;
 use railbus::operate::Evicted;
 use railbus::ring::peers::Side;
@@ -272,7 +272,7 @@ fn a_stopped_reader_is_stuck_and_is_evicted_by_policy() {
     let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
     while publisher.try_publish(&[0; 100]).is_ok() {}
     eventually("it is stuck", || {
-        stream.info().unwrap().participants[1].stuck_ns.is_some_and(|ns| ns > 20_000_000)
+        stream.info_after(LOOK_MAX).unwrap().participants[1].stuck_ns.is_some_and(|ns| ns > 20_000_000)
     });
     assert!(
         publisher.publish_timeout(&[0; 100], Duration::from_millis(100)).is_err(),
@@ -472,7 +472,7 @@ fn who_moves_is_not_stuck_and_who_stops_is_whatever_his_clock_says() {
         let mut publish = || while publisher.try_publish(&[7; 64]).is_ok() {};
         publish();
         for _ in 0..3 {
-            let info = stream.info().unwrap();
+            let info = stream.info_after(LOOK_MAX).unwrap();
             let slow = info.participants.iter().find(|one| one.name == "slow").unwrap();
             assert_eq!((slow.life, slow.stuck_ns), (Life::Live, None), "{offset_s}: it moves");
             publish();
@@ -481,7 +481,7 @@ fn who_moves_is_not_stuck_and_who_stops_is_whatever_his_clock_says() {
         assert_eq!(unsafe { libc::kill(reader.pid(), libc::SIGSTOP) }, 0);
         publish();
         eventually("it is stuck", || {
-            let info = stream.info().unwrap();
+            let info = stream.info_after(LOOK_MAX).unwrap();
             info.participants.iter().any(|one| one.name == "slow" && one.stuck_ns.is_some())
         });
         reader.kill();

@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use railbus::info::{Life, Participant, ParticipantRole};
+use railbus::info::{LOOK_MAX, Life, Participant, ParticipantRole};
 use railbus::os::pages::Locked;
 use railbus::ring::peers::Side;
 
@@ -138,7 +138,8 @@ pub struct railbus_participant {
 }
 
 /// Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
-/// right to read both files; takes some system calls for each participant, and 10 ms when somebody may be stuck.
+/// right to read both files and takes some system calls for each participant. When somebody may be stuck, it looks for the
+/// channel's `stuck_after`, at most 2 s, before it says so.
 ///
 /// `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
 /// `participants_count`, which may be NULL, gets how many there are.
@@ -156,7 +157,7 @@ pub unsafe extern "C" fn railbus_channel_inspect(
 ) -> i32 {
     guarded(error, || {
         // SAFETY: by the contract of the header.
-        let seen = unsafe { self::channel(channel) }?.info()?;
+        let seen = unsafe { self::channel(channel) }?.info_after(LOOK_MAX)?;
         let filled = railbus_channel_info {
             struct_size: 0,
             memory_locked: (seen.pages.locked == Locked::Yes).into(),

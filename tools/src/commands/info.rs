@@ -10,7 +10,7 @@ use crate::units::{date_text, exact_time, time_text};
 use railbus::ChannelName;
 use railbus::Kind;
 use railbus::channel::settings::{IDENTITY, Value as SettingValue};
-use railbus::info::{Info, Participant};
+use railbus::info::{Info, LOOK_MAX, Participant};
 use railbus::journal::{JournalPositions, Shortage};
 use railbus::latency::Measures;
 use railbus::os::counter;
@@ -43,7 +43,7 @@ pub(crate) struct InfoArgs {
 /// Prints the snapshot.
 pub(crate) fn run(args: &InfoArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
-    let info = channel.info()?;
+    let info = channel.info_after(LOOK_MAX)?;
     // A channel that nothing records has none.
     let journal = channel.journal_positions().ok();
     if args.json {
