@@ -842,7 +842,7 @@ fn prune_removes_what_nobody_uses() -> Outcome {
     std::fs::remove_file(names[2].paths(base.path()).ring)?;
     let alive = attach(base.path(), &names[0])?;
     let life = alive.reopen(railbus::channel::FileRole::Acks, true)?;
-    let lock = libc::flock {
+    let mut lock = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: (layout::LIFE_LOCK + 7) as libc::off_t,
@@ -856,7 +856,10 @@ fn prune_removes_what_nobody_uses() -> Outcome {
     assert_eq!(pruned.removed, names[1..3]);
     assert_eq!(pruned.in_use, [names[0].clone(), names[3].clone()]);
     assert!(pruned.failed.is_empty() && !pruned.bus_removed);
-    drop(life);
+    // Unlocked, not only closed: a child that another test forks at this moment has a copy of the descriptor.
+    lock.l_type = libc::F_UNLCK as libc::c_short;
+    // SAFETY: the descriptor is open and the structure lives during the call.
+    assert_eq!(unsafe { libc::fcntl(life.as_raw_fd(), libc::F_OFD_SETLK, &lock) }, 0);
     assert!(prune(base.path(), "demo", |_| false)?.bus_removed);
     assert!(alive.is_removed()?);
     assert!(matches!(prune(base.path(), "demo", |_| false), Err(Error::NotFound { .. })));
