@@ -438,7 +438,8 @@ impl Observer {
 /// long ago.
 fn believe(info: &mut Info, looked: Duration) {
     let after_ns = info.header.stuck_after_ns;
-    let is_still = |one: &&mut Participant| one.unmoved_ns > 0 && u128::from(one.unmoved_ns) * 2 > looked.as_nanos();
+    let is_still =
+        |one: &&mut Participant| one.unmoved_ns > 0 && u128::from(one.unmoved_ns) * 2 > looked.as_nanos();
     for one in info.participants.iter_mut().filter(is_still) {
         one.stuck_ns = Some(one.seen_ns).filter(|&seen_ns| seen_ns > after_ns);
     }

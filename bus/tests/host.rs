@@ -86,8 +86,11 @@ fn closed_streams(base: &Path) {
     assert!(kept_open.is_empty(), "open over exec: {kept_open:?}");
 }
 
+/// Descriptors, and what each is open on.
+type Descriptors = Vec<(i32, PathBuf)>;
+
 /// Everything that keeps a descriptor, at once; the open descriptors, and those of them that survive an `exec`.
-fn attach_to_everything(base: &Path) -> (Vec<(i32, PathBuf)>, Vec<(i32, PathBuf)>) {
+fn attach_to_everything(base: &Path) -> (Descriptors, Descriptors) {
     let journal = journal_beside(base);
     // What the harness left to this process.
     let inherited = open_numbers();

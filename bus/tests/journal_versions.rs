@@ -74,7 +74,7 @@ fn last_block(content: &[u8]) -> Option<usize> {
     let is_own = |at: &usize| {
         BlockHeader::decode(&content[*at..]).is_ok_and(|header| header.segment_id == segment.segment_id)
     };
-    (BLOCKS_OFFSET as usize..seal(content)).step_by(SECTOR_BYTES).filter(is_own).last()
+    (BLOCKS_OFFSET as usize..seal(content)).step_by(SECTOR_BYTES).rfind(is_own)
 }
 
 const FIRST: usize = BLOCKS_OFFSET as usize;
