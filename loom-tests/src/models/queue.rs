@@ -297,18 +297,37 @@ pub fn worker_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     go_on(&rig, 0, &mut other);
 }
 
-/// Somebody who sweeps after a worker that died with a ticket in hand is killed at its k-th access, while another
+/// What a dead worker has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// One ticket whose done word says TAKEN.
+    Taken,
+    /// One ticket that only its claim word announces.
+    Announced,
+    /// One of each.
+    Both,
+}
+
+/// A participant that sweeps after a worker that died with tickets in hand is killed at its k-th access, while another
 /// sweeps and takes beside it.
-pub fn sweeper_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
+pub fn sweeper_dies(weak: Weak, left: Left, k: u32, killed: &Arc<AtomicBool>) {
     let rig = SlotRig::new(shape(weak, 1, 3), true);
     let log = Log::default();
     let mut producer = rig.producer::<false>(0, &Actor::immortal());
     assert!(producer.push(1).is_some() && producer.push(2).is_some());
-    // Dead with one ticket TAKEN and one that only its claim word announces.
     let dead = Actor::mortal(u32::MAX - 1, &Arc::default());
     {
         let mut worker = rig.worker(0, &dead);
-        assert!(worker.take(1).is_some() && worker.take(1).is_some());
+        let first = worker.take(1).expect("nobody else takes");
+        if left == Left::Announced {
+            log.borrow_mut().push(first.1);
+            assert!(worker.done(first.0));
+        }
+        let second = worker.take(1).expect("nobody else takes");
+        if left == Left::Taken {
+            log.borrow_mut().push(second.1);
+            assert!(worker.done(second.0));
+        }
         dead.kill();
     }
     let dying = Actor::mortal(k, killed);
