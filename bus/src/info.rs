@@ -79,7 +79,8 @@ pub struct Info {
 impl Info {
     /// Every option of the channel, by the names of `railbus create`.
     pub fn settings(&self) -> Vec<Setting> {
-        settings(&self.header, self.ring_access, self.acks_access)
+        let is_journaled = self.participants.iter().any(Participant::is_journaller);
+        settings(&self.header, self.ring_access, self.acks_access, is_journaled)
     }
 }
 

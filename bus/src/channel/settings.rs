@@ -113,8 +113,9 @@ fn extra(name: &'static str, value: Value) -> Setting {
     setting(name, value, is_default)
 }
 
-/// Every option of a channel with this header, whose files have these rights.
-pub fn settings(header: &Header, ring: Access, acks: Access) -> Vec<Setting> {
+/// Every option of a channel with this header, whose files have these rights. `is_journaled` says whether there is a
+/// journaller's subscription, which is no part of the header.
+pub fn settings(header: &Header, ring: Access, acks: Access, is_journaled: bool) -> Vec<Setting> {
     // Named one by one, so that none that is added is forgotten here.
     let Header {
         kind,
@@ -176,6 +177,7 @@ pub fn settings(header: &Header, ring: Access, acks: Access) -> Vec<Setting> {
         setting("stuck-after", Value::Time(*stuck_after_ns), false),
         extra("stamp", Value::Flag(*stamp)),
         extra("keyed", Value::Flag(*keyed)),
+        extra("journaled", Value::Flag(is_journaled)),
         setting("owner", Value::Number(ring.uid.into()), false),
         setting("producers-group", Value::Number(ring.gid.into()), false),
         setting("consumers-group", Value::Number(acks.gid.into()), false),
@@ -261,7 +263,8 @@ pub(crate) fn check_same(attached: &Attached, options: &ChannelOptions) -> Resul
     let paths = &attached.paths;
     let ring = Access::of(attached.ring_file(), &paths.ring)?;
     let acks = Access::of(attached.acks_file(), &paths.acks)?;
-    let found = settings(&attached.header, ring, acks);
+    // Whether it is journaled is not compared.
+    let found = settings(&attached.header, ring, acks, false);
     let differences: Vec<String> = asked(options)
         .into_iter()
         .filter_map(|(name, asked)| {
@@ -319,7 +322,8 @@ mod tests {
         for kind in [Kind::Stream, Kind::Queue, Kind::Topic] {
             let access = Access { uid: 0, gid: 0, mode: 0o600 };
             let header = Header::plan("c", &ChannelOptions::new(kind), [0; 16])?;
-            let table: Vec<_> = settings(&header, access, access).into_iter().map(|one| one.name).collect();
+            let table: Vec<_> =
+                settings(&header, access, access, false).into_iter().map(|one| one.name).collect();
             let asked: Vec<_> = asked(&every_option(kind)).into_iter().map(|(name, _)| name).collect();
             assert!(asked.iter().all(|name| table.contains(name)), "{asked:?} and {table:?}");
             for name in table {
