@@ -2,8 +2,8 @@
 //!
 //! A journaller that records by pattern would notice a new channel some ms after its first events. So it says in the base
 //! directory what it records, and whoever makes a channel that fits makes it with the journaller's subscription: the ring
-//! then holds every event until the journaller has it. The file outlives the journaller, which may be restarted; to stop
-//! recording new channels, record them no longer by that pattern, or remove the file.
+//! then holds every event until the journaller has it. A journaller that ends in an orderly way takes its file back: nobody
+//! would drain the rings of new channels. The file of one that was killed stays, because it is started again.
 //!
 //! ```text
 //! $RAILBUS_DIR/.journaled-UID-HASH      HASH is of the journal's directory
@@ -96,6 +96,20 @@ pub fn announce(base: &Path, journal: &Path, wishes: &[Wish]) -> Result<()> {
     std::fs::rename(&new, &path).map_err(failed)
 }
 
+/// Takes back what the journaller of the directory `journal` has announced in `base`: channels that are made from now on are
+/// made without its subscription. It is no error if nothing was announced.
+///
+/// # Errors
+/// [`Error::NotAllowed`], [`Error::Io`].
+pub fn retract(base: &Path, journal: &Path) -> Result<()> {
+    let journal = std::path::absolute(journal).map_err(|error| Error::io("find", journal, error))?;
+    let path = path_of(base, &journal);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &path, error)),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a channel that is made now is to have the journaller's subscription.
 pub(crate) fn is_wanted(base: &Path, name: &ChannelName, owner: Owner) -> bool {
     let Ok(entries) = std::fs::read_dir(base) else { return false };
@@ -168,6 +182,11 @@ mod tests {
         std::os::unix::fs::symlink(base.path().join("elsewhere"), &path).unwrap();
         assert!(!wanted(), "a link leads anywhere");
         announce(base.path(), journal, &[Wish::Record("other/*".parse().unwrap())]).unwrap();
-        assert!(!wanted(), "said anew");
+        assert!(!wanted(), "it records others now");
+        announce(base.path(), journal, &[Wish::Record("demo/*".parse().unwrap())]).unwrap();
+        assert!(wanted());
+        retract(base.path(), journal).unwrap();
+        assert!(!wanted(), "it was taken back");
+        retract(base.path(), journal).unwrap();
     }
 }

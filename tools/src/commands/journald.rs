@@ -134,6 +134,9 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     }
     daemon.notify.tell("STOPPING=1\nSTATUS=draining");
     let hopeless = daemon.hopeless.take();
+    if hopeless.is_none() {
+        daemon.retract();
+    }
     let stopped = daemon.stop();
     match hopeless {
         Some(text) => Err(Failure::new(text)),
@@ -219,6 +222,13 @@ impl Daemon {
                 "channels that are made from now on are recorded from when they are noticed, not from their first event: \
                  {error}"
             ));
+        }
+    }
+
+    /// From now on nobody drains the rings of channels that are made.
+    fn retract(&self) {
+        if let Err(error) = wishes::retract(&self.base, &self.config.journal) {
+            self.complain(&format!("new channels are still made with a journaller's subscription: {error}"));
         }
     }
 
