@@ -9,7 +9,7 @@ use std::io::Write;
 fn remove(base: &Base, by_hand: bool, options: &str) {
     match by_hand {
         true => std::fs::remove_dir_all(base.path().join("demo")).expect("a bus"),
-        false => assert_eq!(base.fine("rm --force demo/c"), "demo/c: removed\n"),
+        false => assert!(base.fine("rm --force demo/c").starts_with("demo/c: removed\n")),
     }
     base.fine(&format!("create demo/c {options}"));
 }
