@@ -2296,7 +2296,8 @@ int32_t railbus_bridge_drain(const struct railbus_bridge *bridge, struct railbus
 
 /**
  * Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
- * right to read both files; takes some system calls for each participant, and 10 ms when somebody may be stuck.
+ * right to read both files and takes some system calls for each participant. When somebody may be stuck, it looks for the
+ * channel's `stuck_after`, at most 2 s, before it says so.
  *
  * `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
  * `participants_count`, which may be NULL, gets how many there are.
