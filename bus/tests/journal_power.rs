@@ -306,7 +306,7 @@ fn a_disk_that_fails_stops_the_writer_for_good() {
         append(&mut writer, 0, b"before", |_| {});
         let durable = writer.flush(clock::monotonic_ns()).unwrap().durable;
         assert_eq!(durable, 1);
-        // What fails is a write or a sync, or the next segment, which may be in preparation.
+        // A write or a sync fails, or the preparation of the next segment.
         logged.fail();
         append(&mut writer, 1, b"after", |_| {});
         let failed = writer.flush(clock::monotonic_ns()).unwrap_err();
