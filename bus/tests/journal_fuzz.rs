@@ -522,18 +522,25 @@ fn a_repair_can_be_killed_anywhere() {
     cut_repairs(&harmed, &entries, inside.start, path);
 }
 
+/// A disk after a repair that was killed after `steps`, if it has so many, and a second repair. Says whether the
+/// first was killed.
+fn repaired_twice(harmed: &Files, steps: u64, path: &Path) -> (Disk, bool) {
+    let disk = Disk::holding(harmed);
+    disk.set_faults(Faults { crash_after: Some(steps), ..Faults::default() });
+    let first = recovery::repair(&disk, path, 1);
+    let crashed = disk.has_crashed();
+    disk.cut_power();
+    assert_eq!(first.is_err(), crashed, "{first:?}");
+    let second = recovery::repair(&disk, path, 2).expect("a repair");
+    assert!(crashed || second.corruption.is_none(), "once is enough");
+    (disk, crashed)
+}
+
 /// Of what was appended, only what is in this block is missing afterwards, whenever the repair is killed.
 fn kill_repairs(harmed: &Files, entries: &[Entry], lost: Option<&BlockHeader>, path: &Path) {
     let mut steps = 0;
     loop {
-        let disk = Disk::holding(harmed);
-        disk.set_faults(Faults { crash_after: Some(steps), ..Faults::default() });
-        let first = recovery::repair(&disk, path, 1);
-        let crashed = disk.has_crashed();
-        disk.cut_power();
-        assert_eq!(first.is_err(), crashed, "{first:?}");
-        let second = recovery::repair(&disk, path, 2).expect("a repair");
-        assert!(crashed || second.corruption.is_none(), "once is enough");
+        let (disk, crashed) = repaired_twice(harmed, steps, path);
         recovery::recover(&disk, path).expect("a repaired journal");
         let report = recovery::examine(&disk, path, Checks::FULL).expect("a report");
         assert!(report.corrupt.is_none() && report.torn_bytes == 0, "{report:?}");
@@ -566,14 +573,7 @@ fn kill_repairs(harmed: &Files, entries: &[Entry], lost: Option<&BlockHeader>, p
 fn cut_repairs(harmed: &Files, entries: &[Entry], start: u64, path: &Path) {
     let mut steps = 0;
     loop {
-        let disk = Disk::holding(harmed);
-        disk.set_faults(Faults { crash_after: Some(steps), ..Faults::default() });
-        let first = recovery::repair(&disk, path, 1);
-        let crashed = disk.has_crashed();
-        disk.cut_power();
-        assert_eq!(first.is_err(), crashed, "{first:?}");
-        let second = recovery::repair(&disk, path, 2).expect("a repair");
-        assert!(crashed || second.corruption.is_none(), "once is enough");
+        let (disk, crashed) = repaired_twice(harmed, steps, path);
         let recovered = recovery::recover(&disk, path).expect("a repaired journal");
         let read = oracle::read(&disk).expect("a repaired journal");
         let gap = read.last().expect("the gap");
