@@ -522,8 +522,8 @@ fn a_repair_can_be_killed_anywhere() {
     cut_repairs(&harmed, &entries, inside.start, path);
 }
 
-/// A disk after a repair that was killed after `steps`, if it has so many, and a second repair. Says whether the
-/// first was killed.
+/// A disk after a repair that was killed after `steps`, if it has so many, and a second repair.
+/// Says whether the first was killed.
 fn repaired_twice(harmed: &Files, steps: u64, path: &Path) -> (Disk, bool) {
     let disk = Disk::holding(harmed);
     disk.set_faults(Faults { crash_after: Some(steps), ..Faults::default() });
