@@ -256,6 +256,9 @@ pub struct Participant {
     pub unmoved_ns: u64,
     /// For how long it has not moved, if it is stuck.
     pub stuck_ns: Option<u64>,
+    /// Whether it may be stuck: the look was too short to tell. It was not seen to move, and the time that it noted is
+    /// longer ago than the channel's `stuck_after`, or is by another clock. Then [`Self::stuck_ns`] is `None`.
+    pub may_be_stuck: bool,
 }
 
 impl Participant {
@@ -269,7 +272,8 @@ impl Channel {
     /// A snapshot for an observer. It needs the right to read both files, registers nobody, and writes nothing. It takes
     /// some system calls for each participant and does not wait.
     ///
-    /// One look cannot tell whether somebody moves, so [`Participant::stuck_ns`] is `None`: see [`Channel::info_after`].
+    /// One look cannot tell whether somebody moves, so [`Participant::stuck_ns`] is `None`, and
+    /// [`Participant::may_be_stuck`] tells for whom it is worth to look longer: see [`Channel::info_after`].
     ///
     /// # Errors
     /// [`Error::NotFound`] if the channel was removed, [`Error::NotAllowed`], [`Error::Io`].
@@ -278,8 +282,9 @@ impl Channel {
     }
 
     /// As [`Channel::info`], and looks until it is known who is stuck. That takes no time if nobody seems to be, and
-    /// otherwise the channel's `stuck_after`, at most `most`. If `stuck_after` is longer than `most`, a participant that
-    /// did not move while this looked is taken for stuck if it has not noted the time for so long.
+    /// otherwise the channel's `stuck_after`, at most `most`. If `stuck_after` is longer than `most`, it stays unknown of
+    /// those who did not move while this looked: [`Participant::may_be_stuck`]. Nobody is taken for stuck because of a time
+    /// that he or somebody else has written: it may be by another clock.
     ///
     /// # Errors
     /// As [`Channel::info`].
@@ -290,7 +295,6 @@ impl Channel {
         while let Some(undecided) = observer.undecided(&info) {
             let left = most.saturating_sub(started.elapsed());
             if left.is_zero() {
-                believe(&mut info, most);
                 break;
             }
             std::thread::sleep(undecided.min(left).min(LOOK_EVERY));
@@ -384,8 +388,7 @@ impl Observer {
     /// known of all.
     pub fn undecided(&self, info: &Info) -> Option<Duration> {
         let after_ns = self.channel.header().stuck_after_ns;
-        let left = self.still.borrow().undecided_ns(&info.participants, after_ns, clock::monotonic_ns());
-        left.map(Duration::from_nanos)
+        Stillness::undecided_ns(&info.participants, after_ns).map(Duration::from_nanos)
     }
 
     /// As [`Channel::info`], but one look, which never waits: who is stuck is told by a later look that is more than the
@@ -432,17 +435,6 @@ impl Observer {
             held_by: view.held_by(&positions, &participants),
             participants,
         })
-    }
-}
-
-/// Takes those for stuck who were not seen to move while it was looked for `looked`, and have noted a time that is too
-/// long ago.
-fn believe(info: &mut Info, looked: Duration) {
-    let after_ns = info.header.stuck_after_ns;
-    let is_still =
-        |one: &&mut Participant| one.unmoved_ns > 0 && u128::from(one.unmoved_ns) * 2 > looked.as_nanos();
-    for one in info.participants.iter_mut().filter(is_still) {
-        one.stuck_ns = Some(one.seen_ns).filter(|&seen_ns| seen_ns > after_ns);
     }
 }
 
@@ -676,6 +668,7 @@ impl View<'_> {
             }),
             unmoved_ns: 0,
             stuck_ns: None,
+            may_be_stuck: false,
         })
     }
 

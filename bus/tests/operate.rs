@@ -487,3 +487,27 @@ fn who_moves_is_not_stuck_and_who_stops_is_whatever_his_clock_says() {
         reader.kill();
     }
 }
+
+#[test]
+fn a_look_that_is_too_short_says_that_it_does_not_know_who_is_stuck() {
+    use std::os::unix::fs::FileExt;
+    let (_base, bus) = base();
+    let options = ChannelOptions::new(Kind::Stream).capacity_bytes(1 << 16);
+    let stream = bus.create("s", &options.stuck_after(Duration::from_secs(60))).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
+    let _reader = stream.subscriber(&named("slow", false)).unwrap();
+    publisher.publish(b"unread").unwrap();
+    let look = || {
+        let info = stream.info_after(Duration::from_millis(20)).unwrap();
+        let slow = info.participants.into_iter().find(|one| one.name == "slow").unwrap();
+        (slow.stuck_ns, slow.may_be_stuck)
+    };
+    assert_eq!(look(), (None, false), "it has noted the time just now");
+    // The time that it notes is by another clock: the machine has been up for longer than a minute here, and it has not there.
+    let acks = std::fs::OpenOptions::new().write(true).open(&stream.paths().acks).unwrap();
+    let seen_at = (layout::HEADER_BYTES + layout::entry(0) + layout::SEEN_NS) as u64;
+    for noted_ns in [1, u64::MAX / 2] {
+        acks.write_all_at(&noted_ns.to_le_bytes(), seen_at).unwrap();
+        assert_eq!(look(), (None, true), "{noted_ns}");
+    }
+}

@@ -107,8 +107,13 @@ fn corrupt(channel: &ChannelName, why: &str) -> String {
 
 /// A failed write to standard output.
 pub(crate) fn output_failed(error: io::Error) -> Failure {
-    match error.kind() {
-        ErrorKind::BrokenPipe => Failure::Closed,
+    match (error.kind(), error.raw_os_error()) {
+        (ErrorKind::BrokenPipe, _) => Failure::Closed,
+        // Events are written as they lie in the ring, and the kernel touches them.
+        (_, Some(libc::EFAULT)) => {
+            let why = "it was truncated while this process wrote its events out; remove the channel, and create it again";
+            Error::corrupt("a file of the channel", why).into()
+        }
         _ => Error::io("write to", "standard output", error).into(),
     }
 }

@@ -94,6 +94,7 @@ Examples:
 
 fn main() -> ExitCode {
     interrupt::survive_file_limit();
+    open::end_at_truncation();
     let program = match Program::try_parse() {
         Ok(program) => program,
         Err(told) if told.use_stderr() => told.exit(),

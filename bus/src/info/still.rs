@@ -14,15 +14,17 @@ use crate::ring::peers::Side;
 
 /// The words of an entry that change when its owner moves.
 const WORDS: [usize; 8] = [
+    layout::SEEN_NS,
     layout::STATE,
     layout::CLAIM,
     layout::CURSOR,
     layout::POSITION,
     layout::EVENTS,
     layout::IN_HAND,
-    layout::SEEN_NS,
     layout::WAIT_POSITION,
 ];
+/// Which of them is the noted time.
+const NOTED: usize = 0;
 /// A noted time may be this far ahead of the observer's before it is of another clock, in ns.
 const AHEAD_NS: u64 = 100_000_000;
 
@@ -64,30 +66,24 @@ impl Stillness {
             seen.insert(key, now);
             one.unmoved_ns = now_ns.saturating_sub(now.since_ns);
             one.stuck_ns = Some(one.unmoved_ns).filter(|&unmoved_ns| unmoved_ns > stuck_after_ns);
+            one.may_be_stuck =
+                one.stuck_ns.is_none() && !now.has_moved && is_suspect(words[NOTED], stuck_after_ns, now_ns);
         }
         self.seen = seen;
     }
 
-    /// For how much longer one must look to tell whether somebody is stuck, in ns, who has not been seen to move and whose
-    /// noted time says that he may be; `None` when there is nobody.
-    pub(super) fn undecided_ns(
-        &self,
-        participants: &[Participant],
-        stuck_after_ns: u64,
-        now_ns: u64,
-    ) -> Option<u64> {
-        let at = WORDS.iter().position(|&field| field == layout::SEEN_NS)?;
-        let left = |one: &Participant| {
-            let seen = self.seen.get(&key(one))?;
-            let noted_ns = seen.words[at];
-            let is_suspect = noted_ns > now_ns.saturating_add(AHEAD_NS)
-                || now_ns.saturating_sub(noted_ns) > stuck_after_ns;
-            let is_open = one.stuck_ns.is_none() && !seen.has_moved && is_suspect;
-            // One more, as stuck is who has not moved for longer than that.
-            is_open.then(|| stuck_after_ns.saturating_sub(one.unmoved_ns).saturating_add(1))
-        };
-        participants.iter().filter_map(left).max()
+    /// For how much longer one must look to tell whether somebody is stuck, in ns, who may be by the last look; `None`
+    /// when there is nobody.
+    pub(super) fn undecided_ns(participants: &[Participant], stuck_after_ns: u64) -> Option<u64> {
+        let undecided = participants.iter().filter(|one| one.may_be_stuck);
+        // One more, as stuck is who has not moved for longer than that.
+        undecided.map(|one| stuck_after_ns.saturating_sub(one.unmoved_ns).saturating_add(1)).max()
     }
+}
+
+/// Whether a noted time says that its owner may be stuck: it is long ago, or by another clock.
+fn is_suspect(noted_ns: u64, stuck_after_ns: u64, now_ns: u64) -> bool {
+    noted_ns > now_ns.saturating_add(AHEAD_NS) || now_ns.saturating_sub(noted_ns) > stuck_after_ns
 }
 
 fn key(one: &Participant) -> (bool, usize, u64) {

@@ -9,7 +9,7 @@
 use super::truncated::{self, Place};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,7 +76,7 @@ impl Mapping {
             unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, descriptor, offset) };
         let first = Mapping::owning(found, bytes, writable)?;
         if first.address().is_multiple_of(alignment) || alignment <= page {
-            return first.not_inherited();
+            return Ok(first.not_inherited()?.watched(file));
         }
         drop(first);
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -99,7 +99,7 @@ impl Mapping {
         let tail = unsafe { target.add(bytes) };
         // SAFETY: the tail of the reservation, which is still ours and unused.
         unsafe { unmap(tail, room - skip - bytes) };
-        mapping.not_inherited()
+        Ok(mapping.not_inherited()?.watched(file))
     }
 
     /// Maps `bytes` bytes of zeros, a multiple of the page size, which are this process's alone.
@@ -141,10 +141,16 @@ impl Mapping {
         Ok(Mapping { base, bytes, writable, place: None })
     }
 
-    fn not_inherited(mut self) -> io::Result<Mapping> {
+    fn not_inherited(self) -> io::Result<Mapping> {
         self.advise(libc::MADV_DONTFORK)?;
-        self.place = truncated::watch(self.base.as_ptr().expose_provenance(), self.bytes, self.writable);
         Ok(self)
+    }
+
+    /// From now on the handler for truncated files knows it, if there is one.
+    fn watched(mut self, file: &File) -> Mapping {
+        let start = self.base.as_ptr().expose_provenance();
+        self.place = truncated::watch(file.as_fd(), start, self.bytes, self.writable);
+        self
     }
 
     /// Whether the file was truncated, and there are zeros in its place; see [`super::truncated`].

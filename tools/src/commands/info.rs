@@ -6,7 +6,7 @@ use crate::failure::Outcome;
 use crate::framing::hex;
 use crate::open;
 use crate::output::{print, print_json};
-use crate::units::{date_text, exact_time, time_text};
+use crate::units::{date_text, exact_time, parse_time, time_text};
 use railbus::ChannelName;
 use railbus::Kind;
 use railbus::channel::settings::{IDENTITY, Value as SettingValue};
@@ -18,16 +18,19 @@ use railbus::os::pages::{Backing, Locked, bytes_text};
 use railbus::ring::peers::Side;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
   railbus info demo/ticks
   railbus info demo/ticks --json | jq '.positions'
+  railbus info demo/ticks --look 10s
   railbus info demo/jobs --json | jq -r '.participants[] | select(.stuck_ns) | .pid'
 
 Positions are bytes in a stream, and events in a queue or topic. A reader's cursor follows lazily: its \
 lag is what it holds back, not only what it has not seen. STUCK is who lives, holds others up, and has \
-not moved for longer than the channel's stuck-after; `railbus evict` fences it.";
+not moved for longer than the channel's stuck-after; `railbus evict` fences it. MAYBE is who may be stuck, \
+where this looked for less than that: look longer with --look.";
 
 /// Show a channel: pages, positions, counters, and every participant with its lag and state
 #[derive(Debug, clap::Args)]
@@ -38,12 +41,15 @@ pub(crate) struct InfoArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Look at most this long for who is stuck; it takes as long only where somebody may be [default: 2s]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    look: Option<Duration>,
 }
 
 /// Prints the snapshot.
 pub(crate) fn run(args: &InfoArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
-    let info = channel.info_after(LOOK_MAX)?;
+    let info = channel.info_after(args.look.unwrap_or(LOOK_MAX))?;
     // A channel that nothing records has none.
     let journal = channel.journal_positions().ok();
     if args.json {
@@ -235,6 +241,7 @@ fn participant(one: &Participant) -> Value {
         "seen_ns": one.seen_ns,
         "waiting": one.waits.map(|waits| json!({ "for_ns": waits.for_ns, "position": waits.position })),
         "stuck_ns": one.stuck_ns,
+        "may_be_stuck": one.may_be_stuck,
     })
 }
 
@@ -345,7 +352,11 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
             one.role.as_str().to_owned(),
             if one.name.is_empty() { "-".to_owned() } else { one.name.clone() },
             one.pid.to_string(),
-            if one.stuck_ns.is_some() { "STUCK".to_owned() } else { one.life.as_str().to_owned() },
+            match one.stuck_ns {
+                Some(_) => "STUCK".to_owned(),
+                None if one.may_be_stuck => "MAYBE".to_owned(),
+                None => one.life.as_str().to_owned(),
+            },
             one.events.to_string(),
             one.lag.map_or_else(|| "-".to_owned(), amount),
             format!("{} ago", time_text(one.seen_ns)),
@@ -375,6 +386,10 @@ fn notes(one: &Participant) -> String {
     let mut notes = Vec::new();
     if let Some(stuck_ns) = one.stuck_ns {
         notes.push(format!("has not moved for {}", time_text(stuck_ns)));
+    }
+    if one.may_be_stuck {
+        let looked = time_text(one.unmoved_ns);
+        notes.push(format!("has not moved for the {looked} of this look; whether it is stuck is not known"));
     }
     if let Some(waits) = &one.waits {
         notes.push(format!("waits for room at {} for {}", waits.position, time_text(waits.for_ns)));

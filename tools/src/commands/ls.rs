@@ -88,6 +88,11 @@ fn stuck(info: &Info) -> usize {
     info.participants.iter().filter(|one| one.stuck_ns.is_some()).count()
 }
 
+/// Those of whom one look was too short to tell.
+fn may_be_stuck(info: &Info) -> usize {
+    info.participants.iter().filter(|one| one.may_be_stuck).count()
+}
+
 fn object(name: &ChannelName, info: &Result<Info, Error>) -> Value {
     let info = match info {
         Ok(info) => info,
@@ -107,6 +112,7 @@ fn object(name: &ChannelName, info: &Result<Info, Error>) -> Value {
         "waiting": info.positions.waiting,
         "in_hand": info.positions.in_hand,
         "stuck": stuck(info),
+        "may_be_stuck": may_be_stuck(info),
         "total_bytes": info.total_bytes,
     })
 }
@@ -140,9 +146,10 @@ fn table(rows: &[Row]) -> String {
                         _ => info.positions.depth.to_string(),
                     },
                 },
-                match stuck(info) {
-                    0 => "ok".to_owned(),
-                    count => format!("{count} stuck"),
+                match (stuck(info), may_be_stuck(info)) {
+                    (0, 0) => "ok".to_owned(),
+                    (0, count) => format!("{count} may be stuck"),
+                    (count, _) => format!("{count} stuck"),
                 },
             ],
         });
