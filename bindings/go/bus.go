@@ -8,6 +8,7 @@ package railbus
 import "C"
 
 import (
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -93,6 +94,27 @@ func (bus *Bus) Remove(channel string) error {
 	var told C.railbus_error
 	name, bytes := text(channel)
 	return failed(C.railbus_bus_remove(bus.handle, name, bytes, &told), &told)
+}
+
+// Adopt puts a journal of this bus that was set aside, in directory (JOURNAL/BUS/NAME~ID), back in its place, and makes its
+// channel again from it, with the options that it had. The journal that was there is set aside. It is an error, [ErrBusy],
+// while the channel is there or somebody writes to one of the journals.
+func (bus *Bus) Adopt(directory string) (*Channel, error) {
+	bus.mutex.RLock()
+	defer bus.mutex.RUnlock()
+	if bus.handle == nil {
+		return nil, closed("bus")
+	}
+	var told C.railbus_error
+	var handle *C.railbus_channel
+	channel, _, _ := strings.Cut(filepath.Base(directory), "~")
+	name, bytes := text(channel)
+	path, pathBytes := text(directory)
+	result := C.railbus_go_adopt(bus.handle, name, bytes, path, pathBytes, &handle, &told)
+	if err := failed(result, &told); err != nil {
+		return nil, err
+	}
+	return newChannel(handle)
 }
 
 // Create makes a channel: it allocates and faults in all its memory, about 0.3 s for a GiB. A channel of the name that

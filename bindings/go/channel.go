@@ -103,6 +103,9 @@ type ChannelOptions struct {
 	Stamp bool
 	// Keyed, of a queue: events with the same key (Attributes.Key) are worked on one after the other, in order.
 	Keyed bool
+	// Journaled makes the channel with the subscription of a journaller, so that it is recorded from its first event on.
+	// Without a recorder or `railbus journald`, publishers wait when it is full.
+	Journaled bool
 	// ProducersMax is how many producers there may be at once, 1 to 255; 0 is 64. A stream has one.
 	ProducersMax uint32
 	// ConsumersMax is how many consumers there may be at once, 1 to 255; 0 is 64.
@@ -168,6 +171,7 @@ func (options *ChannelOptions) given() (C.railbus_channel_options, error) {
 	}
 	flag(options.Stamp, C.RAILBUS_STAMP)
 	flag(options.Keyed, C.RAILBUS_KEYED)
+	flag(options.Journaled, C.RAILBUS_JOURNALED)
 	flag(options.RequireHuge, C.RAILBUS_REQUIRE_HUGE)
 	flag(options.NoMemoryLock, C.RAILBUS_NO_MEMORY_LOCK)
 	number := func(number *uint32, field *C.uint32_t, meant C.uint32_t) {

@@ -114,10 +114,13 @@ type Participant struct {
 	WaitingNS, WaitingFor uint64
 	// StuckNS is for how long it has not moved though others wait for it, in ns.
 	StuckNS uint64
+	// MayBeStuck says that it did not move, and that the channel's StuckAfter is longer than the look of 2 s.
+	MayBeStuck bool
 }
 
 // Snapshot looks at the channel and at those who are registered. It registers nobody and disturbs nobody. It needs the
-// right to read both files, and takes some system calls for each participant, and 10 ms when somebody may be stuck.
+// right to read both files, and takes some system calls for each participant. When somebody may be stuck it looks for the
+// channel's StuckAfter, at most 2 s.
 func (channel *Channel) Snapshot() (Snapshot, error) {
 	room := make([]C.railbus_participant, 16)
 	for {
@@ -187,6 +190,7 @@ func snapshot(info *C.railbus_channel_info, found []C.railbus_participant) Snaps
 			WaitingNS:  uint64(one.waiting_ns),
 			WaitingFor: uint64(one.waiting_for),
 			StuckNS:    uint64(one.stuck_ns),
+			MayBeStuck: one.flags&C.RAILBUS_MAY_BE_STUCK != 0,
 		})
 	}
 	return snapshot

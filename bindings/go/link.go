@@ -18,6 +18,18 @@ func Version() string { return C.GoString(C.railbus_version()) }
 // refused with [ErrLayout].
 func LayoutFingerprint() uint64 { return uint64(C.railbus_layout_fingerprint()) }
 
+// EndIfTruncated makes this process end with exitCode (1 to 255) when it touches a channel's file that was truncated and
+// that it opens from now on. It says on standard error which file. No deferred function runs. Without this call the process
+// ends by SIGBUS then. It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses:
+// call it once, before channels are opened.
+func EndIfTruncated(exitCode uint32) error {
+	if exitCode == 0 {
+		return invalid("exit code 0: must be 1 to 255")
+	}
+	var told C.railbus_error
+	return failed(C.railbus_go_end_if_truncated(C.uint32_t(exitCode), &told), &told)
+}
+
 // text is the bytes of a string, for a call that copies them; NULL for none.
 func text(of string) (*C.char, C.size_t) {
 	if of == "" {

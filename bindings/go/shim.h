@@ -172,6 +172,24 @@ static inline int32_t railbus_go_bus_open(const char *name, size_t name_bytes, c
     return railbus_bus_open(name, name_bytes, &options, bus, error);
 }
 
+/* Opening any bus says it; nothing is made for it. */
+static inline int32_t railbus_go_end_if_truncated(uint32_t exit_code, railbus_error *error) {
+    railbus_bus_options options = RAILBUS_BUS_OPTIONS_INIT;
+    railbus_bus *bus = NULL;
+    options.truncated_exit_code = exit_code;
+    int32_t result = railbus_bus_open("any", RAILBUS_ZERO_TERMINATED, &options, &bus, error);
+    railbus_bus_close(bus, NULL);
+    return result;
+}
+
+static inline int32_t railbus_go_adopt(const railbus_bus *bus, const char *name, size_t name_bytes, const char *directory,
+                                       size_t directory_bytes, railbus_channel **channel, railbus_error *error) {
+    railbus_channel_options options = RAILBUS_CHANNEL_OPTIONS_INIT;
+    options.adopt = directory;
+    options.adopt_bytes = directory_bytes;
+    return railbus_channel_create(bus, name, name_bytes, &options, channel, error);
+}
+
 static inline int32_t railbus_go_channel_make(const railbus_bus *bus, const char *name, size_t name_bytes,
                                               railbus_channel_options *options, const char *dead_letters,
                                               size_t dead_letters_bytes, const char *divert_to, size_t divert_to_bytes,

@@ -368,6 +368,13 @@
 #define RAILBUS_KEYED 256
 
 /**
+ * Channel option: the channel is made with the subscription of a journaller, so that it is recorded from its first event
+ * on. Its events are kept until a recorder or `railbus journald` has written them: without one, publishers wait when the
+ * channel is full. Not with `RAILBUS_OVERFLOW_LOSSY_READERS`.
+ */
+#define RAILBUS_JOURNALED 512
+
+/**
  * The event carries the time it was published at.
  */
 #define RAILBUS_HAS_TIME 1
@@ -523,6 +530,12 @@
  * Life: it lives but was evicted, and is told when it next looks.
  */
 #define RAILBUS_LIFE_EVICTED 4
+
+/**
+ * Participant: whether it is stuck is not known. It was not seen to move, and the channel's `stuck_after` is longer than
+ * the look.
+ */
+#define RAILBUS_MAY_BE_STUCK (1 << 16)
 
 /**
  * Evicted: the reader holds nobody back any more, and is told when it next looks.
@@ -766,6 +779,19 @@ typedef struct railbus_bus_options {
      * Bytes of `directory`, or `RAILBUS_ZERO_TERMINATED`.
      */
     size_t directory_bytes;
+    /**
+     * If not 0: from now on this *process* ends with this exit code (1 to 255) when it touches a channel's file that
+     * somebody has truncated and that it opens from now on. It says on standard error which file it was. Nothing else
+     * runs: no exit handlers, and what is buffered for output is lost. With 0 the process ends by SIGBUS then.
+     *
+     * It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses. The last bus
+     * that is opened with an exit code counts.
+     */
+    uint32_t truncated_exit_code;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
 } railbus_bus_options;
 
 /**
@@ -891,6 +917,16 @@ typedef struct railbus_channel_options {
      * Bytes of `divert_to`, or `RAILBUS_ZERO_TERMINATED`.
      */
     size_t divert_to_bytes;
+    /**
+     * For `railbus_channel_create`: the directory of this channel's journal that was set aside, JOURNAL/BUS/NAME~ID. It is
+     * put back in its place, and the channel is made again from it, with the options that it had: all other fields are
+     * not looked at. The journal that was there is set aside; nothing is deleted. NULL is none.
+     */
+    const char *adopt;
+    /**
+     * Bytes of `adopt`, or `RAILBUS_ZERO_TERMINATED`.
+     */
+    size_t adopt_bytes;
 } railbus_channel_options;
 
 /**
@@ -1508,7 +1544,7 @@ typedef struct railbus_participant {
      */
     uint32_t life;
     /**
-     * `RAILBUS_DURABLE`, `RAILBUS_LOSSY` and `RAILBUS_MANUAL`, or-ed together.
+     * `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_MANUAL` and `RAILBUS_MAY_BE_STUCK`, or-ed together.
      */
     uint32_t flags;
     /**
@@ -1878,7 +1914,8 @@ int32_t railbus_bus_remove(const struct railbus_bus *bus,
  * Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
  *
  * Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
- * `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`.
+ * `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`; with `adopt` also `RAILBUS_BUSY` while the channel is there or somebody
+ * writes to one of the journals, and `RAILBUS_NOT_FOUND` without a journal there.
  */
 int32_t railbus_channel_create(const struct railbus_bus *bus,
                                const char *name,
@@ -2297,7 +2334,8 @@ int32_t railbus_bridge_drain(const struct railbus_bridge *bridge, struct railbus
 /**
  * Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
  * right to read both files and takes some system calls for each participant. When somebody may be stuck, it looks for the
- * channel's `stuck_after`, at most 2 s, before it says so.
+ * channel's `stuck_after`, at most 2 s, before it says so. Where `stuck_after` is longer, `RAILBUS_MAY_BE_STUCK` is set for
+ * those of whom it is not known then.
  *
  * `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
  * `participants_count`, which may be NULL, gets how many there are.
@@ -2510,10 +2548,10 @@ int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
 /* Initialisers: the size, and zero for everything else. */
 
 #define RAILBUS_BUS_OPTIONS_INIT \
-    {sizeof(railbus_bus_options), RAILBUS_ABI_VERSION, RAILBUS_LAYOUT_FINGERPRINT, NULL, RAILBUS_ZERO_TERMINATED}
+    {sizeof(railbus_bus_options), RAILBUS_ABI_VERSION, RAILBUS_LAYOUT_FINGERPRINT, NULL, RAILBUS_ZERO_TERMINATED, 0, 0}
 
 #define RAILBUS_CHANNEL_OPTIONS_INIT \
-    {sizeof(railbus_channel_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, {0}, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED}
+    {sizeof(railbus_channel_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, {0}, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, NULL, RAILBUS_ZERO_TERMINATED}
 
 #define RAILBUS_CHANNEL_HEADER_INIT \
     {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}, {0}, 0, 0, 0, 0}
@@ -2575,13 +2613,15 @@ RAILBUS_ASSERT(error_lost_from, offsetof(railbus_error, lost_from) == 8);
 RAILBUS_ASSERT(error_lost_to, offsetof(railbus_error, lost_to) == 16);
 RAILBUS_ASSERT(error_lost_events, offsetof(railbus_error, lost_events) == 24);
 RAILBUS_ASSERT(error_message, offsetof(railbus_error, message) == 32);
-RAILBUS_ASSERT(bus_options, sizeof(railbus_bus_options) == 32);
+RAILBUS_ASSERT(bus_options, sizeof(railbus_bus_options) == 40);
 RAILBUS_ASSERT(bus_options_struct_size, offsetof(railbus_bus_options, struct_size) == 0);
 RAILBUS_ASSERT(bus_options_abi_version, offsetof(railbus_bus_options, abi_version) == 4);
 RAILBUS_ASSERT(bus_options_layout_fingerprint, offsetof(railbus_bus_options, layout_fingerprint) == 8);
 RAILBUS_ASSERT(bus_options_directory, offsetof(railbus_bus_options, directory) == 16);
 RAILBUS_ASSERT(bus_options_directory_bytes, offsetof(railbus_bus_options, directory_bytes) == 24);
-RAILBUS_ASSERT(channel_options, sizeof(railbus_channel_options) == 168);
+RAILBUS_ASSERT(bus_options_truncated_exit_code, offsetof(railbus_bus_options, truncated_exit_code) == 32);
+RAILBUS_ASSERT(bus_options_reserved, offsetof(railbus_bus_options, reserved) == 36);
+RAILBUS_ASSERT(channel_options, sizeof(railbus_channel_options) == 184);
 RAILBUS_ASSERT(channel_options_struct_size, offsetof(railbus_channel_options, struct_size) == 0);
 RAILBUS_ASSERT(channel_options_kind, offsetof(railbus_channel_options, kind) == 4);
 RAILBUS_ASSERT(channel_options_flags, offsetof(railbus_channel_options, flags) == 8);
@@ -2611,6 +2651,8 @@ RAILBUS_ASSERT(channel_options_credits, offsetof(railbus_channel_options, credit
 RAILBUS_ASSERT(channel_options_reserved, offsetof(railbus_channel_options, reserved) == 148);
 RAILBUS_ASSERT(channel_options_divert_to, offsetof(railbus_channel_options, divert_to) == 152);
 RAILBUS_ASSERT(channel_options_divert_to_bytes, offsetof(railbus_channel_options, divert_to_bytes) == 160);
+RAILBUS_ASSERT(channel_options_adopt, offsetof(railbus_channel_options, adopt) == 168);
+RAILBUS_ASSERT(channel_options_adopt_bytes, offsetof(railbus_channel_options, adopt_bytes) == 176);
 RAILBUS_ASSERT(channel_header, sizeof(railbus_channel_header) == 560);
 RAILBUS_ASSERT(channel_header_struct_size, offsetof(railbus_channel_header, struct_size) == 0);
 RAILBUS_ASSERT(channel_header_kind, offsetof(railbus_channel_header, kind) == 4);

@@ -4,6 +4,7 @@ use std::ffi::c_char;
 use std::path::PathBuf;
 
 use railbus::Bus;
+use railbus::os::truncated;
 
 use crate::abi;
 use crate::result::{Failure, RAILBUS_WRONG_LENGTH, railbus_error};
@@ -41,6 +42,15 @@ pub struct railbus_bus_options {
     pub directory: *const c_char,
     /// Bytes of `directory`, or `RAILBUS_ZERO_TERMINATED`.
     pub directory_bytes: usize,
+    /// If not 0: from now on this *process* ends with this exit code (1 to 255) when it touches a channel's file that
+    /// somebody has truncated and that it opens from now on. It says on standard error which file it was. Nothing else
+    /// runs: no exit handlers, and what is buffered for output is lost. With 0 the process ends by SIGBUS then.
+    ///
+    /// It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses. The last bus
+    /// that is opened with an exit code counts.
+    pub truncated_exit_code: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 sized!(railbus_bus_options);
@@ -69,6 +79,9 @@ pub unsafe extern "C" fn railbus_bus_open(
         let name = unsafe { text("the bus name", name, name_bytes) }?;
         // SAFETY: as above.
         let directory = unsafe { text("the directory", given.directory, given.directory_bytes) }?;
+        if given.truncated_exit_code != 0 {
+            end_if_truncated(given.truncated_exit_code)?;
+        }
         let bus = match directory {
             "" => Bus::open(name)?,
             directory if directory.contains('\0') => {
@@ -80,6 +93,13 @@ pub unsafe extern "C" fn railbus_bus_open(
         unsafe { shell::open(bus, out) };
         Ok(())
     })
+}
+
+fn end_if_truncated(exit_code: u32) -> Result<(), Failure> {
+    let code = u8::try_from(exit_code)
+        .map_err(|_| Failure::invalid(format!("truncated_exit_code {exit_code}: must be at most 255")))?;
+    truncated::end_process(code)
+        .map_err(|error| railbus::Error::io("handle signals of", "this process", error).into())
 }
 
 /// Closes a bus. Its channels stay open. NULL is ignored.

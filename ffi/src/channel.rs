@@ -1,6 +1,7 @@
 //! Channels: making, finding, and what their creators decided.
 
 use std::ffi::c_char;
+use std::path::Path;
 use std::time::Duration;
 
 use railbus::os::pages::Backing;
@@ -57,6 +58,10 @@ pub const RAILBUS_WITH_ACKS_GROUP: u32 = 64;
 pub const RAILBUS_WITH_CHANNEL_ID: u32 = 128;
 /// Channel option: a queue's events with the same key are worked on one after the other, in order.
 pub const RAILBUS_KEYED: u32 = 256;
+/// Channel option: the channel is made with the subscription of a journaller, so that it is recorded from its first event
+/// on. Its events are kept until a recorder or `railbus journald` has written them: without one, publishers wait when the
+/// channel is full. Not with `RAILBUS_OVERFLOW_LOSSY_READERS`.
+pub const RAILBUS_JOURNALED: u32 = 512;
 
 /// A channel that is open. It takes no part yet: senders, readers and workers are opened from it, and outlive it. May
 /// be used by several threads at once.
@@ -139,6 +144,12 @@ pub struct railbus_channel_options {
     pub divert_to: *const c_char,
     /// Bytes of `divert_to`, or `RAILBUS_ZERO_TERMINATED`.
     pub divert_to_bytes: usize,
+    /// For `railbus_channel_create`: the directory of this channel's journal that was set aside, JOURNAL/BUS/NAME~ID. It is
+    /// put back in its place, and the channel is made again from it, with the options that it had: all other fields are
+    /// not looked at. The journal that was there is set aside; nothing is deleted. NULL is none.
+    pub adopt: *const c_char,
+    /// Bytes of `adopt`, or `RAILBUS_ZERO_TERMINATED`.
+    pub adopt_bytes: usize,
 }
 
 /// What a channel's creator decided. Initialise `struct_size` before it is filled.
@@ -207,6 +218,16 @@ pub struct railbus_channel_header {
 sized!(railbus_channel_options, railbus_channel_header);
 
 impl railbus_channel_options {
+    /// The directory of the journal to adopt, if there is to be one.
+    ///
+    /// # Safety
+    /// As the header says of its pointers.
+    unsafe fn adopted<'a>(&self) -> Result<Option<&'a Path>, Failure> {
+        // SAFETY: by the contract of this function.
+        let directory = unsafe { text("adopt", self.adopt, self.adopt_bytes) }?;
+        Ok((!directory.is_empty()).then(|| Path::new(directory)))
+    }
+
     fn to_rust(self) -> Result<ChannelOptions, Failure> {
         let kind = Kind::from_code(self.kind).ok_or_else(|| {
             Failure::invalid(format!(
@@ -227,7 +248,7 @@ impl railbus_channel_options {
             RAILBUS_PAGES_ORDINARY => Pages::Ordinary,
             other => return Err(Failure::invalid(format!("pages {other}: must be one of RAILBUS_PAGES_"))),
         };
-        if self.flags >= RAILBUS_KEYED << 1 {
+        if self.flags >= RAILBUS_JOURNALED << 1 {
             return Err(Failure::invalid(format!(
                 "channel options {:#x}: unknown ones among them",
                 self.flags
@@ -254,6 +275,9 @@ impl railbus_channel_options {
         }
         if has(RAILBUS_KEYED) {
             options = options.keyed(true);
+        }
+        if has(RAILBUS_JOURNALED) {
+            options = options.journaled(true);
         }
         if has(RAILBUS_NO_MEMORY_LOCK) {
             options = options.lock_memory(false);
@@ -308,7 +332,8 @@ impl railbus_channel_options {
 /// Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
 ///
 /// Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
-/// `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`.
+/// `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`; with `adopt` also `RAILBUS_BUSY` while the channel is there or somebody
+/// writes to one of the journals, and `RAILBUS_NOT_FOUND` without a journal there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_create(
     bus: *const railbus_bus,
@@ -320,11 +345,16 @@ pub unsafe extern "C" fn railbus_channel_create(
 ) -> i32 {
     guarded(error, || {
         let out = out(channel, "channel")?;
-        let options = sized::read(options)?.to_rust()?;
+        let given = sized::read(options)?;
         // SAFETY: by the contract of the header.
         let (bus, name) = unsafe { (self::bus(bus)?, text("the channel name", name, name_bytes)?) };
+        // SAFETY: as above.
+        let made = match unsafe { given.adopted() }? {
+            Some(aside) => bus.adopt(name, aside)?,
+            None => bus.create(name, &given.to_rust()?)?,
+        };
         // SAFETY: the place was checked.
-        unsafe { shell::open(bus.create(name, &options)?, out) };
+        unsafe { shell::open(made, out) };
         Ok(())
     })
 }
@@ -369,7 +399,12 @@ pub unsafe extern "C" fn railbus_channel_create_or_attach(
 ) -> i32 {
     guarded(error, || {
         let out = out(channel, "channel")?;
-        let options = sized::read(options)?.to_rust()?;
+        let given = sized::read(options)?;
+        // SAFETY: by the contract of the header.
+        if unsafe { given.adopted() }?.is_some() {
+            return Err(Failure::invalid("adopt: a journal is adopted by railbus_channel_create only"));
+        }
+        let options = given.to_rust()?;
         // SAFETY: by the contract of the header.
         let (bus, name) = unsafe { (self::bus(bus)?, text("the channel name", name, name_bytes)?) };
         // SAFETY: the place was checked.

@@ -134,12 +134,12 @@ macro_rules! layouts {
 fn layouts() -> Vec<Layout> {
     layouts! {
         railbus_error { code, reserved, lost_from, lost_to, lost_events, message }
-        railbus_bus_options { struct_size, abi_version, layout_fingerprint, directory, directory_bytes }
+        railbus_bus_options { struct_size, abi_version, layout_fingerprint, directory, directory_bytes, truncated_exit_code, reserved }
         railbus_channel_options {
             struct_size, kind, flags, overflow, capacity_bytes, slots, slot_bytes, producers_max, consumers_max,
             pages, numa_node, max_attempts, ring_mode, acks_mode, owner, ring_group, acks_group, stuck_after_ns,
             dead_letters, dead_letters_bytes, first_position, incarnation, channel_id, high_watermark, low_watermark,
-            credits, reserved, divert_to, divert_to_bytes,
+            credits, reserved, divert_to, divert_to_bytes, adopt, adopt_bytes,
         }
         railbus_channel_header {
             struct_size, kind, overflow, stamp, payload_max, capacity_bytes, slots, slot_bytes, page_bytes,

@@ -38,6 +38,10 @@ pub const RAILBUS_HELD: u32 = 3;
 /// Life: it lives but was evicted, and is told when it next looks.
 pub const RAILBUS_LIFE_EVICTED: u32 = 4;
 
+/// Participant: whether it is stuck is not known. It was not seen to move, and the channel's `stuck_after` is longer than
+/// the look.
+pub const RAILBUS_MAY_BE_STUCK: u32 = 1 << 16;
+
 /// A snapshot of a channel. Initialise `struct_size` before it is filled. Positions are bytes in a stream, tickets in
 /// a queue or topic.
 #[repr(C)]
@@ -99,7 +103,7 @@ pub struct railbus_participant {
     pub role: u32,
     /// `RAILBUS_LIVE`, `RAILBUS_DEAD`, `RAILBUS_HELD` or `RAILBUS_LIFE_EVICTED`.
     pub life: u32,
-    /// `RAILBUS_DURABLE`, `RAILBUS_LOSSY` and `RAILBUS_MANUAL`, or-ed together.
+    /// `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_MANUAL` and `RAILBUS_MAY_BE_STUCK`, or-ed together.
     pub flags: u32,
     /// Its process.
     pub pid: u32,
@@ -139,7 +143,8 @@ pub struct railbus_participant {
 
 /// Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
 /// right to read both files and takes some system calls for each participant. When somebody may be stuck, it looks for the
-/// channel's `stuck_after`, at most 2 s, before it says so.
+/// channel's `stuck_after`, at most 2 s, before it says so. Where `stuck_after` is longer, `RAILBUS_MAY_BE_STUCK` is set for
+/// those of whom it is not known then.
 ///
 /// `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
 /// `participants_count`, which may be NULL, gets how many there are.
@@ -225,7 +230,8 @@ fn of(one: &Participant) -> railbus_participant {
         },
         flags: if one.durable { crate::reader::RAILBUS_DURABLE } else { 0 }
             | if one.lossy { crate::reader::RAILBUS_LOSSY } else { 0 }
-            | if one.manual { crate::reader::RAILBUS_MANUAL } else { 0 },
+            | if one.manual { crate::reader::RAILBUS_MANUAL } else { 0 }
+            | if one.may_be_stuck { RAILBUS_MAY_BE_STUCK } else { 0 },
         pid: one.pid,
         tid: one.tid,
         reserved: 0,

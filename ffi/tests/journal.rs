@@ -1,4 +1,5 @@
-//! The journal from C: `c/journal.c` records, waits, replays and follows, plainly and under AddressSanitizer.
+//! The journal from C: `c/journal.c` records, waits, replays and follows, plainly and under AddressSanitizer; `c/birth.c` makes
+//! channels with their journals, adopts one, and is cut short.
 
 mod support;
 
@@ -6,14 +7,24 @@ use std::process::{Command, Stdio};
 
 use support::{Linked, compile, root, run, scratch};
 
-fn journal(name: &str, flags: &[&str]) {
-    let source = root().join("ffi/tests/c/journal.c");
+/// Compiles and runs a program that gets a directory for journals.
+fn program(source: &str, name: &str, flags: &[&str]) -> String {
+    let source = root().join("ffi/tests/c").join(source);
     let program = compile(&[source], &scratch(name), flags, Linked::Dynamically);
     let base = support::base();
     let journals = tempfile::tempdir().expect("there is a place for temporary files");
     let mut command = Command::new(program);
     command.arg(journals.path()).env("RAILBUS_DIR", base.path()).stdin(Stdio::null());
-    assert_eq!(run(&mut command), "recorded, replayed and followed\n");
+    run(&mut command)
+}
+
+fn journal(name: &str, flags: &[&str]) {
+    assert_eq!(program("journal.c", name, flags), "recorded, replayed and followed\n");
+}
+
+#[test]
+fn c_makes_journaled_channels_adopts_journals_and_survives_no_truncation_unless_told() {
+    assert_eq!(program("birth.c", "birth", &[]), "born, adopted and cut short\n");
 }
 
 #[test]

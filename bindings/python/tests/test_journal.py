@@ -353,3 +353,52 @@ def test_a_consumer_that_is_killed_goes_on_with_the_state_and_position_it_saved(
             assert again.saved.number == saved.number + 1
         with pytest.raises(railbus.InvalidError):
             stream.checkpoint("../sum")
+
+
+def test_a_journaled_channel_is_recorded_from_its_first_event(bus: Bus, journals: Path) -> None:
+    with pytest.raises(railbus.InvalidError, match="journaled"):
+        bus.create("born", "topic", journaled=True, overflow="lossy-readers")
+    with bus.create("born", "stream", journaled=True) as channel:
+        with channel.publisher() as publisher:
+            for i in range(100):
+                publisher.publish(bytes([i]))
+        with record(channel, journals):
+            pass
+        with channel.replay() as replay:
+            assert [event.payload for event in replay] == [bytes([i]) for i in range(100)]
+
+
+def test_a_journal_that_was_set_aside_is_adopted(bus: Bus, journals: Path) -> None:
+    aside = journals / bus.name / "jobs~1f3a9c02"
+    with bus.create("jobs", "queue", slots=64, journaled=True) as channel, channel.producer() as producer:
+        for i in range(3):
+            producer.publish(bytes([i]))
+        with record(channel, journals):
+            pass
+        (journals / bus.name / "jobs").rename(aside)
+        with pytest.raises(railbus.BusyError, match="a channel of that name is there"):
+            bus.adopt(aside)
+    bus.remove("jobs")
+    with pytest.raises(railbus.InvalidError, match="JOURNAL/other/jobs~ID"):
+        Bus("other").adopt(aside)
+    with bus.adopt(aside) as channel:
+        assert (channel.name, channel.inspect().unfinished) == ("jobs", 3)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_truncated_file_ends_the_process_as_it_was_told(bus: Bus, is_told: bool) -> None:
+    bus.create("cut", "topic").close()
+    program = f"""
+import os, railbus
+if {is_told}:
+    railbus.end_if_truncated(77)
+bus = railbus.Bus("test")
+publisher = bus.attach("cut").publisher()
+os.truncate(os.path.join(bus.directory, "test", "cut.ring"), 0)
+publisher.publish(b"x")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, timeout=HANG)
+    if is_told:
+        assert ended.returncode == 77 and b"cut.ring" in ended.stderr
+    else:
+        assert ended.returncode == -signal.SIGBUS

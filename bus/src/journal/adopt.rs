@@ -4,11 +4,14 @@
 //! journal is set aside under `NAME~ID`. [`adopt`] puts it back under its name, and sets the present one aside in its stead;
 //! then the channel can be made again from it ([`restore`](super::restore())). Nothing is deleted.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::bus::{Bus, Channel};
 use crate::channel::ChannelName;
 use crate::error::{Error, Result};
 use crate::journal::opening::{Locked, REMOVED, move_aside};
+use crate::journal::restore;
 
 /// A journal that was put back under its name.
 #[derive(Debug)]
@@ -87,4 +90,28 @@ pub fn adopt(base: &Path, aside: &Path) -> Result<Adopted> {
     let synced = std::fs::File::open(parent).and_then(|parent| parent.sync_all());
     synced.map_err(|error| Error::io("sync", parent, error))?;
     Ok(Adopted { channel, journal, directory, moved_aside })
+}
+
+impl Bus {
+    /// Puts the journal of channel `name` of this bus that was set aside, in the directory `aside` (`JOURNAL/BUS/NAME~ID`),
+    /// back in its place, and makes the channel again from it, with the options that it had. The journal that was there is
+    /// set aside. If the channel cannot be made, the journal is back all the same. Reads all of the journal.
+    ///
+    /// # Errors
+    /// Those of [`adopt`] and [`restore`]; [`Error::Invalid`] for a journal of another channel.
+    pub fn adopt(&self, name: &str, aside: &Path) -> Result<Channel> {
+        self.owner().check_base(self.base())?;
+        let absolute = std::path::absolute(aside).map_err(|error| Error::io("find", aside, error))?;
+        let found = absolute.file_name().and_then(OsStr::to_str).and_then(|found| found.split_once('~'));
+        let bus = absolute.parent().and_then(Path::file_name).and_then(OsStr::to_str);
+        let is_its = bus == Some(self.name()) && found.is_some_and(|(found, _)| found == name);
+        if !is_its {
+            let (bus, shown) = (self.name(), aside.display());
+            let why = format!("a journal of {bus}/{name} that was set aside is in JOURNAL/{bus}/{name}~ID");
+            return Err(Error::invalid(format!("directory {shown}"), why));
+        }
+        let adopted = adopt(self.base(), &absolute)?;
+        restore(self, name, &adopted.journal)?;
+        self.attach(name)
+    }
 }

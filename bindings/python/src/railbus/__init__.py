@@ -33,6 +33,7 @@ from railbus._railbus import (
     Subscriber,
     View,
     Worker,
+    end_if_truncated,
     layout_fingerprint,
     version,
 )
@@ -144,6 +145,7 @@ __all__ = [
     "WorkerStats",
     "WrongLengthError",
     "WrongVersionError",
+    "end_if_truncated",
     "layout_fingerprint",
     "version",
 ]

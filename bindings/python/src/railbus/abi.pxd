@@ -68,6 +68,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_WITH_ACKS_GROUP
         RAILBUS_WITH_CHANNEL_ID
         RAILBUS_KEYED
+        RAILBUS_JOURNALED
         RAILBUS_HAS_TIME
         RAILBUS_HAS_TRACE
         RAILBUS_HAS_ORIGIN
@@ -80,6 +81,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_LOSSY
         RAILBUS_UNTIL_CLOSED
         RAILBUS_MANUAL
+        RAILBUS_MAY_BE_STUCK
         RAILBUS_START_LIVE
         RAILBUS_START_OLDEST
         RAILBUS_START_POSITION
@@ -156,6 +158,7 @@ cdef extern from "railbus.h" nogil:
         uint64_t layout_fingerprint
         const char *directory
         size_t directory_bytes
+        uint32_t truncated_exit_code
 
     ctypedef struct railbus_channel_options:
         uint32_t struct_size
@@ -187,6 +190,8 @@ cdef extern from "railbus.h" nogil:
         uint32_t reserved
         const char *divert_to
         size_t divert_to_bytes
+        const char *adopt
+        size_t adopt_bytes
 
     ctypedef struct railbus_channel_header:
         uint32_t struct_size

@@ -47,6 +47,27 @@ def layout_fingerprint():
     return railbus_layout_fingerprint()
 
 
+def end_if_truncated(exit_code=5):
+    """From now on this process ends with ``exit_code`` (1 to 255) when it touches a channel's file that was truncated
+    and that it opens from now on. It says on standard error which file. Nothing else runs: no ``finally``, no
+    ``atexit``. Without this call the process ends by SIGBUS then.
+
+    It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses. Call it once,
+    before channels are opened.
+    """
+    cdef railbus_bus_options options
+    cdef railbus_bus *bus = NULL
+    cdef railbus_error error
+    if not 1 <= exit_code <= 255:
+        raise _errors.InvalidError(f"exit_code {exit_code}: must be 1 to 255")
+    memset(&options, 0, sizeof(options))
+    options.struct_size = sizeof(options)
+    options.truncated_exit_code = exit_code
+    # Opening any bus says it; nothing is made for it.
+    check(railbus_bus_open(b"any", 3, &options, &bus, &error), &error)
+    railbus_bus_close(bus, NULL)
+
+
 cdef class Bus:
     """A bus: a named set of channels, ``directory``/``name``. Nothing is made on disk before a channel is.
 
@@ -179,6 +200,8 @@ cdef class Bus:
         - ``stamp``: whether events carry the time they were published at.
         - ``keyed``: of a queue, whether events with the same ``key`` (``publish_with``) are worked on one after
           the other, in order.
+        - ``journaled``: whether it is made with the subscription of a journaller, so that it is recorded from its
+          first event on. Without a recorder or ``railbus journald``, publishers wait when it is full.
         - ``producers_max``, ``consumers_max``: at once, 1 to 255; 64 if not given.
         - ``max_attempts``, ``dead_letters``: deliveries before an event of a queue goes to the queue of this
           name (the queue's own name with ".dead" behind it if not given); without limit if not given.
@@ -191,6 +214,34 @@ cdef class Bus:
         Raises ExistsError, InvalidError, NoSpaceError, NoHugePagesError, NotAllowedError.
         """
         return self.make(name, kind, options, False)
+
+    def adopt(self, directory):
+        """Puts a journal of this bus that was set aside, in ``directory`` (JOURNAL/BUS/NAME~ID), back in its place, and
+        makes its channel again from it, with the options that it had. The journal that was there is set aside.
+
+        Returns the Channel. Raises BusyError while the channel is there or somebody writes to one of the journals,
+        InvalidError for another directory, NotFoundError, NotAllowedError, and what ``create`` raises.
+        """
+        cdef railbus_channel_options options
+        cdef railbus_error error
+        cdef railbus_channel *channel = NULL
+        cdef railbus_bus *bus
+        cdef int32_t result
+        path = _os.fspath(directory)
+        encoded = text(path, "the directory")
+        name = text(_os.path.basename(path).split("~")[0], "the channel's name")
+        memset(&options, 0, sizeof(options))
+        options.struct_size = sizeof(options)
+        options.adopt = encoded
+        options.adopt_bytes = len(encoded)
+        cdef const char *at = name
+        cdef size_t count = len(name)
+        bus = self.use()
+        with nogil:
+            result = railbus_channel_create(bus, at, count, &options, &channel, &error)
+        self.unuse()
+        check(result, &error)
+        return adopt(self, channel)
 
     def create_or_attach(self, name, kind, **options):
         """Attaches to a channel, or makes it as ``create`` does if there is none. Of several processes that
@@ -238,6 +289,8 @@ cdef object read_channel_options(railbus_channel_options *options, dict given):
         options.flags |= RAILBUS_STAMP
     if given.pop("keyed", False):
         options.flags |= RAILBUS_KEYED
+    if given.pop("journaled", False):
+        options.flags |= RAILBUS_JOURNALED
     if given.pop("require_huge", False):
         options.flags |= RAILBUS_REQUIRE_HUGE
     if not given.pop("lock_memory", True):

@@ -198,8 +198,8 @@ cdef class Channel:
     def inspect(self):
         """A snapshot of the channel and of those who are registered, as a ChannelInfo. Disturbs nobody.
 
-        Takes some system calls for each participant, and 10 ms when somebody may be stuck. Needs the right to
-        read both files. Raises NotFoundError if the channel was removed, NotAllowedError.
+        Takes some system calls for each participant. When somebody may be stuck it looks for the channel's
+        ``stuck_after_ns``, at most 2 s. Needs the right to read both files. Raises NotFoundError if the channel was removed, NotAllowedError.
         """
         cdef railbus_channel *handle
         cdef railbus_channel_info info
@@ -286,4 +286,4 @@ cdef object shown(railbus_participant *who):
         cursor=some(who.cursor), position=some(who.position), lag=some(who.lag), in_hand=who.in_hand,
         events=who.events, bytes=who.bytes, lost=who.lost, attached_ns=who.attached_ns, seen_ns=who.seen_ns,
         waiting_ns=some(who.waiting_ns), waiting_for=some(who.waiting_for), stuck_ns=some(who.stuck_ns),
-        manual=who.flags & RAILBUS_MANUAL != 0)
+        manual=who.flags & RAILBUS_MANUAL != 0, may_be_stuck=who.flags & RAILBUS_MAY_BE_STUCK != 0)

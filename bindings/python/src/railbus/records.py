@@ -152,6 +152,8 @@ class Participant:
     """For how long it has not moved though others wait for it."""
     manual: bool = False
     """Readers: whether the cursor moves by ``acknowledge_to`` only."""
+    may_be_stuck: bool = False
+    """Whether it may be stuck: it did not move, and the channel's ``stuck_after_ns`` is longer than the look of 2 s."""
 
 
 @dataclass(frozen=True)
