@@ -62,7 +62,7 @@ pub(crate) struct DoctorArgs {
     /// The two CPUs to judge, of a producer and a consumer [default: the best two allowed]
     #[arg(long, value_name = "A,B", value_parser = parse_pair)]
     cores: Option<[u32; 2]>,
-    /// A directory to judge for journals: its file system and O_DIRECT
+    /// A directory to judge for journals: its file system, O_DIRECT, and the rights of what is in it
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
     /// Judge as if the processes were confined to these CPUs [default: those of this process]

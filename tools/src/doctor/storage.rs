@@ -5,6 +5,7 @@
 use super::check::{Check, Topic, bytes_text, count_text};
 use super::probe::Facts;
 use super::probe::directory::{Direct, Directory, Leftover};
+use super::probe::journals::Why;
 use super::probe::lock::Refused;
 
 /// Every check of this file, in the order of the report; those of the journal only with `--journal`.
@@ -19,6 +20,7 @@ pub(crate) fn checks(facts: &Facts) -> Vec<Check> {
     if let Some((directory, direct)) = &facts.journal {
         all.push(journal_directory(directory));
         all.push(journal_direct(direct));
+        all.push(journal_rights(facts));
     }
     all
 }
@@ -250,6 +252,39 @@ fn journal_direct(direct: &Result<Direct, String>) -> Check {
     }
 }
 
+const JOURNAL_RIGHTS: Topic = Topic {
+    id: "storage.journal_rights",
+    why: "Journals belong to the user who records them: he must be able to open them, nobody else may write them, and \
+          who may read them reads all events.",
+};
+
+fn journal_rights(facts: &Facts) -> Check {
+    let wrongs = match &facts.journals {
+        Ok(wrongs) => wrongs,
+        Err(reason) => {
+            return JOURNAL_RIGHTS.unknown(reason, "run it as the user who records, or as root");
+        }
+    };
+    if wrongs.is_empty() {
+        return JOURNAL_RIGHTS.ok("all of one user, whom nobody else can disturb");
+    }
+    let mut counts: Vec<(Why, u64)> = Vec::new();
+    for wrong in wrongs {
+        match counts.last_mut().filter(|(why, _)| *why == wrong.why) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((wrong.why, 1)),
+        }
+    }
+    let found: Vec<String> =
+        counts.iter().map(|&(why, count)| format!("{} {}", count_text(count, "file"), why.text())).collect();
+    // At most ten: a person reads them.
+    let mut commands: Vec<&str> = wrongs.iter().take(10).map(|wrong| wrong.command.as_str()).collect();
+    if wrongs.len() > commands.len() {
+        commands.push("...");
+    }
+    JOURNAL_RIGHTS.warn(found.join(", "), format!("{} (as root)", commands.join("; ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::check::Status;
@@ -264,7 +299,7 @@ mod tests {
     #[test]
     fn a_tuned_machine_is_fine() {
         let all = checks(&Facts::good());
-        assert_eq!(all.len(), 7);
+        assert_eq!(all.len(), 8);
         assert!(all.iter().all(|check| check.status == Status::Ok), "{all:?}");
         assert_eq!(checks(&Facts { journal: None, ..Facts::good() }).len(), 5);
     }
@@ -331,6 +366,25 @@ mod tests {
         assert_eq!(journal_directory(&Directory { free_bytes: 1, ..good.clone() }).status, Status::Warn);
         assert_eq!(journal_directory(&Directory { exists: false, ..good.clone() }).status, Status::Fail);
         assert_eq!(journal_directory(&Directory { writable: false, ..good }).status, Status::Fail);
+    }
+
+    #[test]
+    fn journals_of_another_user_are_counted_and_mended_by_commands() {
+        use super::super::probe::journals::Wrong;
+        let wrong = |why, n: u32| {
+            let path = format!("/j/demo/{n}");
+            Wrong { why, command: format!("mend '{path}'"), path: path.into() }
+        };
+        let mut wrongs: Vec<Wrong> = (0..11).map(|n| wrong(Why::OfAnotherUser, n)).collect();
+        wrongs.push(wrong(Why::OpenLock, 11));
+        let found = journal_rights(&Facts { journals: Ok(wrongs), ..Facts::good() });
+        assert_eq!(found.status, Status::Warn);
+        assert!(
+            found.found.starts_with("11 files of another user") && found.found.contains("1 file whose lock")
+        );
+        assert!(found.fix.expect("commands").starts_with("mend '/j/demo/0'; "));
+        let unknown = journal_rights(&Facts { journals: Err("denied".into()), ..Facts::good() });
+        assert!(unknown.cannot_tell);
     }
 
     #[test]

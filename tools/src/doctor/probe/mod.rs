@@ -8,6 +8,7 @@ pub(crate) mod calls;
 pub(crate) mod clock;
 pub(crate) mod collapse;
 pub(crate) mod directory;
+pub(crate) mod journals;
 pub(crate) mod lock;
 
 use super::system::System;
@@ -25,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) shm: directory::Directory,
     /// The directory of `--journal`.
     pub(crate) journal: Option<(directory::Directory, Result<directory::Direct, String>)>,
+    /// What is wrong with the rights of the journals below it; empty without `--journal`.
+    pub(crate) journals: Result<Vec<journals::Wrong>, String>,
     /// Huge pages for a file where channels lie.
     pub(crate) collapse: Result<collapse::Collapse, String>,
     /// Proof of life by a lock, where channels lie.
@@ -67,6 +70,7 @@ impl Facts {
             narrow_locks: directory::narrow_locks(&bus.path),
             shm,
             journal: journal.map(|path| (directory::look(path), directory::direct(path))),
+            journals: journal.map_or(Ok(Vec::new()), journals::wrongs),
             hugetlbfs_writable: hugetlbfs
                 .map(|mount| {
                     let writable = directory::may_write(Path::new(&mount.point));
@@ -109,6 +113,7 @@ impl Facts {
                     write: Ok(()),
                 }),
             )),
+            journals: Ok(Vec::new()),
             collapse: Ok(collapse::Collapse { huge_page_bytes: 2 << 20, huge_bytes: 2 << 20, refused: None }),
             lock: Ok(()),
             leftovers: Ok(Vec::new()),
