@@ -203,7 +203,8 @@ impl Worker {
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
-            nudge: Nudge::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED),
+            nudge: Nudge::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED)
+                .with_others(layout::READERS_WAKE, layout::READERS_PARKED),
             space_wakes: if member.channel.header().credits > 0 { u32::MAX >> 1 } else { 1 },
             wait,
             until_closed,
@@ -680,7 +681,7 @@ impl Worker {
             }
             repaired = true;
         }
-        if !repaired && self.until_closed && self.producers_left() && self.is_finished() {
+        if !repaired && self.until_closed && self.producers_left() && self.core.is_finished() {
             return self.poll()?.map(Some).ok_or(RecvError::Closed);
         }
         let polled = self.poll()?;
@@ -731,6 +732,8 @@ impl Worker {
                     // Another worker's death hands its events to this one.
                     waiting.be_patient(self.is_alone() && !self.until_closed);
                 }
+                // There may be one behind those that were just put aside.
+                Step::Sleep(_) if self.is_passing() => {}
                 Step::Sleep(slice_ns) => {
                     *has_slept = true;
                     if let Some(ticket) = self.sleep(&mut sleepers, slice_ns)? {
@@ -742,11 +745,6 @@ impl Worker {
                 return Ok(ticket);
             }
         }
-    }
-
-    /// Whether every event of the queue is done, by any worker.
-    fn is_finished(&self) -> bool {
-        self.core.unfinished() == 0
     }
 }
 

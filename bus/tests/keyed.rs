@@ -142,6 +142,57 @@ fn a_worker_of_several_puts_aside_what_waits_for_its_own() {
 }
 
 #[test]
+fn a_key_with_a_long_backlog_holds_no_other_key_up() {
+    const BACKLOG: u64 = 3000;
+    let directory = directory();
+    let channel = queue(directory.path(), |options| options.slots(4096));
+    let mut producer = channel.producer(&SendOptions::default()).unwrap();
+    let mut one = channel.worker(&WorkOptions::default()).unwrap();
+    put(&mut producer, 0, Some(7));
+    let (first, _) = take(&mut one).unwrap();
+    (1..=BACKLOG).for_each(|number| put(&mut producer, number, Some(7)));
+    put(&mut producer, BACKLOG + 1, Some(9));
+    // A worker that only polls puts a part of them aside each time.
+    let mut two = channel.worker(&WorkOptions::default()).unwrap();
+    let polled = (0..10).find_map(|_| take(&mut two)).expect("the event of the other key");
+    assert_eq!(polled.1, BACKLOG + 1);
+    assert!(two.done(polled.0));
+    // They come in their order, and none has counted an attempt.
+    assert!(one.done(first));
+    for number in 1..=BACKLOG {
+        let worker = if number % 3 == 0 { &mut one } else { &mut two };
+        let (ticket, found) = take(worker).unwrap();
+        assert_eq!((found, ticket.attempt()), (number, 1));
+        assert!(worker.done(ticket));
+    }
+    assert!(take(&mut one).is_none() && take(&mut two).is_none());
+}
+
+#[test]
+fn who_waits_gets_the_event_of_another_key_behind_a_long_backlog() {
+    let directory = directory();
+    let channel = queue(directory.path(), |options| options.slots(4096));
+    let mut producer = channel.producer(&SendOptions::default()).unwrap();
+    let mut one = channel.worker(&WorkOptions::default()).unwrap();
+    put(&mut producer, 0, Some(7));
+    let (first, _) = take(&mut one).unwrap();
+    (1..=3000).for_each(|number| put(&mut producer, number, Some(7)));
+    put(&mut producer, 3001, None);
+    let options = WorkOptions { wait: Wait::Park { spin: Duration::ZERO }, ..WorkOptions::default() };
+    let mut two = channel.worker(&options).unwrap();
+    assert_eq!(take_later(&mut two).1, 3001);
+    // As many as the ring has room for may wait.
+    let filled = (3002..).take_while(|number: &u64| {
+        let attributes = Attributes { key: Some(7), ..Attributes::default() };
+        producer.try_publish_with(&number.to_le_bytes(), &attributes).is_ok()
+    });
+    assert_eq!(filled.count(), 4096 - 3002);
+    assert_eq!(two.take_ticket_timeout(Duration::from_millis(50)), Err(RecvError::TimedOut));
+    assert!(one.done(first));
+    assert_eq!(take_later(&mut two).1, 1);
+}
+
+#[test]
 fn a_key_whose_event_becomes_a_dead_letter_goes_on_and_the_letter_keeps_the_key() {
     let directory = directory();
     let channel = queue(directory.path(), |options| options.max_attempts(2));

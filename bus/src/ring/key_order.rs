@@ -5,8 +5,8 @@
 //!
 //! Each worker finds out by itself, and writes nothing for it. Tickets are taken in the order of the head; so a worker
 //! that looks at ticket `t` finds all earlier ones published, or settled without an event. It reads each unfinished
-//! ticket's key once, from the slot, into a list of its own, sorted by key and ticket, and from then on asks the done
-//! words only:
+//! ticket's key once, from the slot, into a set of its own, sorted by key and ticket, and from then on asks
+//! the done words only:
 //!
 //! ```text
 //! open    (key 7, ticket 12) (key 7, ticket 31) (key 9, ticket 15) ...      some may be done by now: dropped when met
@@ -17,7 +17,15 @@
 //! not, the key is right; if it is, the key may be anything, and makes no difference: nobody waits for an event whose
 //! done word says that it is done, and a worker that has not seen that word yet asks again.
 //!
+//! **What it costs.** Any number of events may wait for one key: the ring is the only bound. To ask whether a
+//! ticket may run takes a search in the set. A look for events that may run now takes a search for each key,
+//! whatever waits behind the first event of a key. The set holds some 35 bytes for each event that was taken
+//! and is not done.
+//!
 //! What it leaves out: events that were marked done although nobody had them in hand (an operator's purge) are done.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
@@ -25,15 +33,15 @@ use crate::ring::frame;
 use crate::ring::redo::{self, Redo};
 use crate::ring::word::{self, Slots, done, seq};
 
-/// No fresh event is taken while so many wait for earlier ones with their keys: a bound on what each look costs. Events
-/// behind them, with other keys, wait as long.
-pub const ASIDE_MAX: usize = 256;
-
-/// The list is cleaned when it has grown to twice what was left, and this.
+/// The set is cleaned when it has grown to twice what was left, and this.
 const SLACK: usize = 64;
 
-/// More tickets at once are put into the list by sorting it.
+/// More tickets at once are put into the set together.
 const FEW: u64 = 64;
+
+/// So many events that wait for the first of their key are stepped over one by one; more are passed over by a
+/// search.
+const FEW_WAIT: u32 = 8;
 
 /// The words that tell.
 #[derive(Debug)]
@@ -77,21 +85,23 @@ struct Open {
     ticket: u64,
 }
 
-/// A worker's private list; see the [module](self).
+/// One worker's private state; see the [module](self).
 #[derive(Debug, Default)]
 pub struct KeyOrder {
     /// Everything before this ticket was looked at.
     until: u64,
-    open: Vec<Open>,
-    /// Tickets that may run now and said REDO when they were last looked for, with that word; the oldest last. Who may run
-    /// may always: only somebody else may have taken it.
-    ready: Vec<(u64, u64)>,
-    /// How long the list may grow before it is cleaned.
+    open: BTreeSet<Open>,
+    /// Tickets that may run now and said REDO when they were last looked for, with that word; the oldest
+    /// first. A ticket that may run may always run: at most another worker has taken it.
+    ready: BinaryHeap<Reverse<(u64, u64)>>,
+    /// How large the set may grow before it is cleaned.
     clean_at: usize,
-    /// Events that waited for earlier ones when they were last counted.
-    aside: usize,
+    /// Events that a look has found done. Empty between two looks.
+    gone: Vec<Open>,
     /// Whether to look for runnable events even if nobody has said that there are any.
     look: bool,
+    /// Whether the last take ended because it had put many events aside.
+    passing: bool,
 }
 
 impl KeyOrder {
@@ -100,50 +110,34 @@ impl KeyOrder {
         KeyOrder { clean_at: SLACK, look: true, ..KeyOrder::default() }
     }
 
-    /// Whether so many events wait for others that no fresh one may be taken.
-    pub fn is_full(&self) -> bool {
-        self.aside >= ASIDE_MAX
-    }
-
     /// The next take looks for runnable events whatever was announced.
     pub fn look_again(&mut self) {
         self.look = true;
+    }
+
+    /// Whether the last take put so many events aside that it ended, although there may be one to take behind
+    /// them. The next take goes on there.
+    pub fn is_passing(&self) -> bool {
+        self.passing
+    }
+
+    pub(super) fn passing(&mut self, passing: bool) {
+        self.passing = passing;
     }
 
     pub(super) fn is_to_look(&self) -> bool {
         self.look
     }
 
-    /// One more event waits.
-    pub(super) fn put_aside(&mut self) {
-        self.aside += 1;
-    }
-
-    /// One less waits.
-    pub(super) fn picked_up(&mut self) {
-        self.aside = self.aside.saturating_sub(1);
-    }
-
     /// Looks at all tickets before `to`, which is at most the head.
     fn extend<M: Memory>(&mut self, view: &View<'_, M>, to: u64) {
         // What lies a whole ring back is done: its slot has been won again, or will not be looked at.
         let from = self.until.max(to.saturating_sub(view.slots.count));
-        let are_many = to.saturating_sub(from) > FEW;
-        for ticket in from..to {
-            let word = view.done_word(ticket);
-            if view.is_done(ticket, word) {
-                continue;
-            }
-            // PUBLISH: as in taking. Without an event the ticket holds nobody up.
-            let seen = view.data.load(view.slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
-            if seen == view.slots.state(ticket, seq::PUBLISHED) {
-                let open = Open { key: view.key(ticket), ticket };
-                let at = if are_many { None } else { Some(self.open.partition_point(|other| *other < open)) };
-                self.open.insert(at.unwrap_or(self.open.len()), open);
-            }
-        }
-        if are_many {
-            self.open.sort();
+        let found = (from..to).filter_map(|ticket| Self::open(view, ticket));
+        if to.saturating_sub(from) > FEW {
+            self.open.append(&mut found.collect());
+        } else {
+            self.open.extend(found);
         }
         self.until = self.until.max(to);
         if self.open.len() >= self.clean_at {
@@ -152,22 +146,29 @@ impl KeyOrder {
         }
     }
 
+    /// Ticket `ticket`, which is before the head, if it carries an event that is not done.
+    fn open<M: Memory>(view: &View<'_, M>, ticket: u64) -> Option<Open> {
+        if view.is_done(ticket, view.done_word(ticket)) {
+            return None;
+        }
+        // PUBLISH: as in taking. Without an event the ticket holds nobody up.
+        let seen = view.data.load(view.slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
+        let is_event = seen == view.slots.state(ticket, seq::PUBLISHED);
+        is_event.then(|| Open { key: view.key(ticket), ticket })
+    }
+
     /// Whether ticket `t`, which is won and not done, may be handed out now. Once true, always true.
     pub fn may_run<M: Memory>(&mut self, view: &View<'_, M>, t: u64) -> bool {
         let Some(key) = view.key(t) else { return true };
         self.extend(view, t);
-        let first = self.open.partition_point(|open| open.key < Some(key));
-        let mut end = first;
-        let mut may = true;
-        while let Some(open) = self.open.get(end).filter(|open| open.key == Some(key) && open.ticket < t) {
+        let (first, end) = (Open { key: Some(key), ticket: 0 }, Open { key: Some(key), ticket: t });
+        while let Some(&open) = self.open.range(first..end).next() {
             if !view.is_done(open.ticket, view.done_word(open.ticket)) {
-                may = false;
-                break;
+                return false;
             }
-            end += 1;
+            self.open.remove(&open);
         }
-        self.open.drain(first..end);
-        may
+        true
     }
 
     /// Looks for events before `head` that were handed back, or put aside, and may run. Returns when the first of those may
@@ -176,58 +177,141 @@ impl KeyOrder {
         self.extend(view, head);
         let redo = Redo { acks: view.acks, done: view.done, slots: view.slots };
         let (mut now, mut first_due_ns) = (None, u64::MAX);
-        let (ready, mut last_key, mut aside) = (&mut self.ready, None, 0);
-        ready.clear();
-        self.open.retain(|open| {
+        let (mut last_key, mut passed) = (None, 0);
+        self.ready.clear();
+        let mut rest = self.open.range(..);
+        while let Some(open) = rest.next() {
+            if open.key.is_some() && open.key == last_key {
+                // It waits for the first of its key.
+                passed += 1;
+                if passed == FEW_WAIT {
+                    let Some(next) = open.key.and_then(|key| key.checked_add(1)) else { break };
+                    rest = self.open.range(Open { key: Some(next), ticket: 0 }..);
+                }
+                continue;
+            }
             let word = view.done_word(open.ticket);
             if view.is_done(open.ticket, word) {
-                return false;
+                self.gone.push(*open);
+                continue;
             }
-            let is_first = open.key.is_none() || open.key != last_key;
-            last_key = open.key;
+            (last_key, passed) = (open.key, 0);
             if view.slots.is_of(word, open.ticket) && word::kind(word) == done::REDO {
-                if is_first {
-                    let due_ns = redo.due(open.ticket);
-                    if due_ns <= redo::AT_ONCE || redo::is_ripe(due_ns, *now.get_or_insert_with(&now_ns)) {
-                        ready.push((open.ticket, word));
-                    } else {
-                        first_due_ns = first_due_ns.min(due_ns);
-                    }
+                let due_ns = redo.due(open.ticket);
+                if due_ns <= redo::AT_ONCE || redo::is_ripe(due_ns, *now.get_or_insert_with(&now_ns)) {
+                    self.ready.push(Reverse((open.ticket, word)));
                 } else {
-                    aside += 1;
+                    first_due_ns = first_due_ns.min(due_ns);
                 }
             }
-            true
-        });
-        ready.sort_unstable_by_key(|&(ticket, _)| std::cmp::Reverse(ticket));
-        (self.aside, self.look) = (aside, false);
+        }
+        for open in self.gone.drain(..) {
+            self.open.remove(&open);
+        }
+        self.look = false;
         self.clean_at = 2 * self.open.len() + SLACK;
         first_due_ns
     }
 
     /// The oldest event that may run, as far as [`Self::look`] has seen; with the done word to take it from.
     pub(super) fn next_ready(&mut self) -> Option<(u64, u64)> {
-        self.ready.pop()
+        self.ready.pop().map(|Reverse(found)| found)
     }
 
     /// Whether the next event with `key` behind ticket `t`, which is done, was put aside: it waited for `t`, and is ready.
     pub(super) fn next_waits<M: Memory>(&mut self, view: &View<'_, M>, head: u64, key: u64, t: u64) -> bool {
         self.extend(view, head);
         let behind = Open { key: Some(key), ticket: t.saturating_add(1) };
-        let first = self.open.partition_point(|open| *open < behind);
-        for open in self.open[first..].iter().take_while(|open| open.key == Some(key)) {
+        for open in self.open.range(behind..).take_while(|open| open.key == Some(key)) {
             let word = view.done_word(open.ticket);
             if view.is_done(open.ticket, word) {
                 continue;
             }
             let waits = word::kind(word) == done::REDO && view.slots.is_of(word, open.ticket);
             if waits {
-                self.aside = self.aside.saturating_sub(1);
-                let at = self.ready.partition_point(|&(ticket, _)| ticket > open.ticket);
-                self.ready.insert(at, (open.ticket, word));
+                self.ready.push(Reverse((open.ticket, word)));
             }
             return waits;
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::alone::Alone;
+
+    /// A queue of `count` slots in which tickets 0 up to `until` were published, ticket t with the key that
+    /// `key` tells.
+    fn with_queue(count: u64, until: u64, key: impl Fn(u64) -> u64, then: impl FnOnce(&View<'_, Alone>)) {
+        let slots = Slots::new(count, 64);
+        let (acks, data) = (Alone::new(layout::CONTROL_BYTES as u64), Alone::new(64 * count));
+        let done = Alone::new(layout::done_bytes(count));
+        for t in 0..until {
+            let at = slots.offset(t);
+            let body_at = at + layout::SLOT_BODY + frame::key_offset(frame::KEYED);
+            data.store(body_at, key(t), Edge::Plain);
+            data.store(at + layout::SLOT_META, frame::header(8, 0, frame::KEYED), Edge::Plain);
+            data.store(at + layout::SLOT_SEQ, slots.state(t, seq::PUBLISHED), Edge::Publish);
+        }
+        then(&View { acks: &acks, data: &data, done: &done, slots });
+    }
+
+    fn say(view: &View<'_, Alone>, t: u64, kind: u64) {
+        view.done.store(view.slots.done_offset(t), view.slots.held(t, kind, 0, 0), Edge::Done);
+    }
+
+    #[test]
+    fn what_a_look_costs_does_not_grow_with_what_waits_for_a_key() {
+        for waiting in [300, 10_000, 100_000u64] {
+            // Keys 1 to 5: one event each in somebody's hands, and all others behind those of key 3.
+            let key = |t| if t < 5 { t + 1 } else { 3 };
+            with_queue(1 << 17, waiting + 5, key, |view| {
+                let mut order = KeyOrder::new();
+                (0..waiting + 5).for_each(|t| say(view, t, if t < 5 { done::TAKEN } else { done::REDO }));
+                order.look(view, waiting + 5, || 0);
+                assert_eq!(order.next_ready(), None);
+                let before = view.done.loads();
+                assert!(!order.may_run(view, waiting + 4));
+                order.look(view, waiting + 5, || 0);
+                assert_eq!(order.next_ready(), None);
+                assert!(!order.next_waits(view, waiting + 5, 1, 0));
+                // The event in front of them is done: the next may run, and no other.
+                say(view, 2, done::DONE);
+                assert!(order.next_waits(view, waiting + 5, 3, 2));
+                assert_eq!(order.next_ready().map(|(t, _)| t), Some(5));
+                assert_eq!(order.next_ready(), None);
+                order.look(view, waiting + 5, || 0);
+                assert_eq!(order.next_ready().map(|(t, _)| t), Some(5), "nobody has taken it");
+                assert_eq!(order.next_ready(), None);
+                let loads = view.done.loads() - before;
+                assert!(loads < 100, "{loads} loads while {waiting} wait");
+            });
+        }
+    }
+
+    #[test]
+    fn the_first_of_each_key_may_run_the_oldest_first_whatever_the_keys() {
+        let keys = [u64::MAX, 0, u64::MAX, 7, 0, u64::MAX, 7];
+        let count = 20 * keys.len() as u64;
+        with_queue(
+            256,
+            count,
+            |t| keys[t as usize % keys.len()],
+            |view| {
+                let mut order = KeyOrder::new();
+                (0..count).for_each(|t| say(view, t, done::REDO));
+                order.look(view, count, || 0);
+                let ready: Vec<u64> = std::iter::from_fn(|| order.next_ready()).map(|(t, _)| t).collect();
+                assert_eq!(ready, [0, 1, 3]);
+                // All but the last of each key are done; some by an operator, who keeps to no order.
+                (0..count - keys.len() as u64).for_each(|t| say(view, t, done::DONE));
+                say(view, count - 5, done::DONE);
+                order.look(view, count, || 0);
+                let ready: Vec<u64> = std::iter::from_fn(|| order.next_ready()).map(|(t, _)| t).collect();
+                assert_eq!(ready, [count - 7, count - 6, count - 4]);
+            },
+        );
     }
 }

@@ -18,6 +18,8 @@
 //! | [`sequence`] | the numbers of named publishers |
 //! | [`park`] | sleeping and waking without a cost to the waker |
 
+#[cfg(test)]
+mod alone;
 pub mod anchor;
 pub mod credits;
 pub mod fence;

@@ -347,52 +347,10 @@ fn changed(node: u64, code: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::collections::BTreeMap;
-    use std::rc::Rc;
 
     use super::*;
-
-    /// Words of one thread.
-    #[derive(Clone)]
-    struct Alone(Rc<Vec<Cell<u64>>>, Rc<Cell<u64>>);
-
-    impl Alone {
-        fn new(bytes: u64) -> Alone {
-            Alone(Rc::new(vec![Cell::new(0); bytes as usize / 8]), Rc::default())
-        }
-    }
-
-    impl Memory for Alone {
-        fn load(&self, at: usize, _: Edge) -> u64 {
-            self.1.set(self.1.get() + 1);
-            self.0[at / 8].get()
-        }
-
-        fn store(&self, at: usize, value: u64, _: Edge) {
-            self.0[at / 8].set(value);
-        }
-
-        fn compare_exchange(&self, at: usize, current: u64, new: u64, _: Edge) -> Result<u64, u64> {
-            let found = self.0[at / 8].get();
-            if found == current {
-                self.0[at / 8].set(new);
-            }
-            if found == current { Ok(found) } else { Err(found) }
-        }
-
-        fn fetch_add(&self, at: usize, value: u64, _: Edge) -> u64 {
-            self.0[at / 8].replace(self.0[at / 8].get() + value)
-        }
-
-        fn store_if(&self, _: usize, _: u64, _: Edge, _: &Self, _: usize, _: isize) -> bool {
-            unreachable!("the index has no guarded stores")
-        }
-
-        fn fence(&self, _: Edge) {}
-
-        fn light_fence(&self, _: Edge) {}
-    }
+    use crate::ring::alone::Alone;
 
     /// The index of a queue of so many slots.
     fn with_index(count: u64, then: impl FnOnce(&Redo<'_, Alone>)) {
@@ -491,11 +449,11 @@ mod tests {
             with_index(count, |redo| {
                 // Others wait, all over the ring.
                 (0..100).for_each(|i| redo.announce(i * (count / 100), 500 * MS));
-                let before = redo.done.1.get();
+                let before = redo.done.loads();
                 redo.announce(7, MS);
                 assert!(matches!(redo.next(2 * MS).0, Next::Ripe(7, _)));
                 redo.withdraw(7, MS);
-                let loads = redo.done.1.get() - before;
+                let loads = redo.done.loads() - before;
                 assert!(loads < 4 * 3 * (REDO_FANOUT + 2), "{loads} loads in a queue of {count}");
             });
         }

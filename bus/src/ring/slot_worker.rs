@@ -17,6 +17,7 @@
 //!
 //! Every store to a done word goes through a fence ([`crate::ring::fence`]): a worker that was evicted stores nothing.
 
+mod finished;
 mod hand;
 mod keyed;
 
@@ -98,6 +99,8 @@ pub struct SlotWorker<M> {
     redo_due_ns: u64,
     /// Whether a fresh event has its turn: the last one had been handed back.
     fresh_first: bool,
+    /// Every ticket before this one was found done.
+    done_until: u64,
     /// How long what a sweep hands back waits.
     backoff: Backoff,
     /// How done words are stored.
@@ -142,6 +145,7 @@ impl<M: Memory> SlotWorker<M> {
             redo_seen: 0,
             redo_due_ns: u64::MAX,
             fresh_first: false,
+            done_until: 0,
             backoff: Backoff::of(0),
             stores: Stores::Swap,
             refused: false,
@@ -680,15 +684,6 @@ impl<M: Memory> SlotWorker<M> {
     pub fn holds_delivery(&self, ticket: u64, delivery: Delivery) -> bool {
         let bit = ticket.wrapping_sub(self.first);
         bit < 64 && self.held & 1 << bit != 0 || self.taken.delivery(ticket) == Some(delivery)
-    }
-
-    /// How many tickets that were won by producers are not done. A look at every done word: not for the fast path.
-    pub fn unfinished(&self) -> u64 {
-        let tail = self.ring.load(layout::TAIL, Edge::Tail);
-        let is_done = |&t: &u64| {
-            self.done.load(self.slots.done_offset(t), Edge::Done) == self.slots.state(t, done::DONE)
-        };
-        (tail.saturating_sub(self.slots.count)..tail).filter(|t| !is_done(t)).count() as u64
     }
 
     /// Whether an event that was taken from the ring has still to be handed out.

@@ -188,12 +188,15 @@ impl Worker {
         }
     }
 
-    /// Whether this worker may not take what lies at the head: others are before it, or too many events wait for earlier
-    /// ones.
+    /// Whether this worker may not take what lies at the head: others are before it.
     pub(super) fn is_barred(&self) -> bool {
-        self.rules.as_ref().is_some_and(|rules| {
-            rules.order.as_ref().is_some_and(KeyOrder::is_full) || !rules.is_turn(&self.member)
-        })
+        self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member))
+    }
+
+    /// Whether the last take ended because it had put many events aside: the next one goes on.
+    pub(super) fn is_passing(&self) -> bool {
+        let order = self.rules.as_ref().and_then(|rules| rules.order.as_ref());
+        order.is_some_and(KeyOrder::is_passing) && !self.is_barred()
     }
 
     /// Sleeps where the rules say.
@@ -211,11 +214,11 @@ impl Worker {
         if slice_ns == 0 {
             return self.poll();
         }
-        let waits_for_turn = self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member));
+        let waits_for_turn = self.is_barred();
         let mut polled = Ok(None);
         let look = || {
             polled = self.poll();
-            !matches!(polled, Ok(None))
+            !matches!(polled, Ok(None)) || self.is_passing()
         };
         if waits_for_turn {
             memories.sleep_for_turn(&mut sleepers.turn, slice_ns, look);
@@ -226,8 +229,7 @@ impl Worker {
             return polled;
         }
         let polled = self.poll();
-        if matches!(polled, Ok(None)) && self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member))
-        {
+        if matches!(polled, Ok(None)) && self.is_barred() {
             // It was this worker that was woken, and another should have been.
             wake(&mut self.nudge, &self.member, i32::MAX as u32);
         }

@@ -7,6 +7,9 @@
 //! done:  done[t] = DONE; fence;  was the next with its key put aside?   count the hint up, wake a worker
 //! ```
 //!
+//! Any number of events may be put aside, so that a key with a long backlog holds no other key up: the ring
+//! is the bound.
+//!
 //! An event that is put aside belongs to nobody: whoever comes first when it may run takes it, nobody's death or pause
 //! holds it up, and no attempt is counted for it. It waits in its slot, as everything that is handed back does.
 //!
@@ -23,6 +26,10 @@ use crate::memory::{Edge, Memory};
 use crate::ring::key_order::{KeyOrder, View};
 use crate::ring::word::{self, done};
 
+/// One take puts about so many events aside at most, so that its caller can look at its deadline and at its
+/// peers.
+const PASS_MAX: u32 = 1024;
+
 /// What became of [`SlotWorker::done_in_order`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DoneInOrder {
@@ -34,19 +41,28 @@ pub struct DoneInOrder {
 
 impl<M: Memory> SlotWorker<M> {
     /// As [`Self::take`], in the order of the keys. Where an event that was handed back waits for its time, later ones with
-    /// its key wait, too.
+    /// its key wait, too. With nothing to hand out, [`KeyOrder::is_passing`] tells whether there may be more
+    /// behind what was put aside.
     pub fn take_in_order(
         &mut self,
         order: &mut KeyOrder,
         most: u32,
         now_ns: impl Fn() -> u64,
     ) -> Option<Taken> {
+        let mut passed = 0;
+        order.passing(false);
         while !self.refused {
             while self.waiting != 0 {
                 let taken = self.hand_out();
                 if order.may_run(&self.view(), taken.ticket) || self.put_aside(order, taken.ticket) {
                     return Some(taken);
                 }
+                passed += 1;
+            }
+            if passed >= PASS_MAX {
+                self.retract();
+                order.passing(true);
+                return None;
             }
             // INDEX: as in `take`.
             let root = self.acks.load(layout::REDO_ROOT, Edge::Index);
@@ -59,7 +75,6 @@ impl<M: Memory> SlotWorker<M> {
                 self.redo_seen = root;
             }
             if std::mem::take(&mut self.fresh_first)
-                && !order.is_full()
                 && let Some(taken) = self.take_fresh(most)
             {
                 self.hand_out_again(taken.ticket);
@@ -72,10 +87,6 @@ impl<M: Memory> SlotWorker<M> {
                     self.fresh_first = true;
                     return Some(Taken { ticket, attempt });
                 }
-            }
-            if order.is_full() {
-                self.retract();
-                return None;
             }
             let taken = self.take_fresh(most)?;
             self.hand_out_again(taken.ticket);
@@ -115,15 +126,10 @@ impl<M: Memory> SlotWorker<M> {
         if !self.leave_for_later(ticket) {
             return false;
         }
-        order.put_aside();
         // ASIDE: the REDO comes before the second look at the events before it.
         self.done.fence(Edge::Aside);
         let aside = self.slots.held(ticket, done::REDO, 0, 0);
-        let again = order.may_run(&self.view(), ticket) && self.pick_up(ticket, aside, 0);
-        if again {
-            order.picked_up();
-        }
-        again
+        order.may_run(&self.view(), ticket) && self.pick_up(ticket, aside, 0)
     }
 
     /// Takes a ticket that says REDO. It may run: who takes it hands it out, so that its TAKEN word never comes again.
