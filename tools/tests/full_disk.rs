@@ -171,3 +171,54 @@ fn a_daemon_that_starts_on_a_full_disk_waits_and_does_with_events_as_it_was_told
         });
     }
 }
+
+#[test]
+fn a_daemon_ends_when_it_is_told_to_while_the_disk_is_full_and_the_next_goes_on() {
+    for policy in ["drop", "block"] {
+        apart(move |place| {
+            let (base, disk) = (Base::new(), place.join("disk"));
+            std::fs::create_dir(&disk).expect("a directory");
+            small_disk(&disk, 12)?;
+            base.fine("create b/s --capacity 64KiB");
+            let errors = base.file("errors");
+            let more = format!("--when-full {policy}");
+            let mut daemon = journald(&base, &disk, &more, &errors);
+            let input = base.file("input");
+            std::fs::write(&input, many_lines()).expect("a file");
+            let mut command = base.command("pub b/s");
+            command.stdin(std::fs::File::open(&input).expect("a file"));
+            let mut publisher = base.spawn(&mut command);
+            eventually("the disk is full", || base.json("info b/s --json")["journal"]["no_space"] == true);
+            if policy == "drop" {
+                assert!(publisher.status().success());
+                eventually("events were dropped", || {
+                    base.json("info b/s --json")["journal"]["lost"].as_u64() > Some(0)
+                });
+            }
+            daemon.signal(libc::SIGTERM);
+            let status = daemon.status();
+            assert_eq!(status.code(), Some(1), "{}", said(&errors));
+            assert!(said(&errors).contains("wait in memory"), "{}", said(&errors));
+            enlarge(&disk, 64)?;
+            let again = base.file("again");
+            let mut daemon = journald(&base, &disk, &more, &again);
+            if policy == "block" {
+                assert!(publisher.status().success());
+            }
+            base.fine_fed("pub b/s", b"the last words\n");
+            daemon.signal(libc::SIGTERM);
+            assert!(daemon.status().success(), "{}", said(&again));
+            let journal = disk.join("j/b/s");
+            let stats = base.json(&format!("journal stats {} --json", journal.display()));
+            let text = base.run(&format!("journal cat {} --lines -q", journal.display()));
+            let text = String::from_utf8_lossy(&text.stdout).into_owned();
+            let recorded = text.lines().filter(|line| line.len() == 300).count();
+            assert!(text.contains("the last words"), "{stats}");
+            match policy {
+                "block" => assert_eq!(recorded, 60_000, "{stats}"),
+                _ => assert!(recorded < 60_000 && stats["gaps"] != 0, "{stats}"),
+            }
+            Ok(())
+        });
+    }
+}

@@ -623,7 +623,7 @@ impl Recording {
             self.intake.step_over_the_dead();
             let now_ns = clock::monotonic_ns();
             let progress = self.turn(now_ns, Duration::from_millis(u64::from(took == 0)))?;
-            if progress.shortage.is_some() && self.pending.is_some() {
+            if progress.shortage.is_some() && (self.pending.is_some() || self.gap.is_some()) {
                 break;
             }
             let is_empty = took == 0 && self.pending.is_none() && self.gap.is_none();
