@@ -100,7 +100,11 @@ impl Bridge {
         let (kind, slots) = (header.kind, (header.slots, header.slot_bytes));
         let capacity_bytes = header.capacity_bytes;
         let for_thread = Arc::clone(&shared);
+        #[cfg(test)]
+        let are_endless = crate::wait::SLICES_ARE_ENDLESS.get();
         let spawned = std::thread::Builder::new().name("railbus-bridge".into()).spawn(move || {
+            #[cfg(test)]
+            crate::wait::SLICES_ARE_ENDLESS.set(are_endless);
             // SAFETY: the thread owns the maps and drops them after its last look; only the parked word of the
             // consumers' file is written.
             let memories = unsafe { Memories::of(&maps) };
@@ -195,6 +199,15 @@ impl Look {
     }
 }
 
+/// How long a bridge that nobody wakes sleeps.
+fn slice_ns() -> u64 {
+    #[cfg(test)]
+    if crate::wait::SLICES_ARE_ENDLESS.get() {
+        return 120_000_000_000;
+    }
+    SLICE_NS
+}
+
 fn run(shared: &Shared, look: &Look) {
     let (mut sleeper, mut turn) = (Sleeper::default(), Sleeper::default());
     loop {
@@ -214,7 +227,7 @@ fn run(shared: &Shared, look: &Look) {
         } else if !ready {
             // Not as a worker: it takes nothing, and would take another's wake-up.
             let is_queue = look.kind == Kind::Queue;
-            look.memories.sleep_for_each_event(is_queue, &mut sleeper, SLICE_NS, || look.is_ready(watch));
+            look.memories.sleep_for_each_event(is_queue, &mut sleeper, slice_ns(), || look.is_ready(watch));
             ready = look.is_ready(watch) || look.is_stuck(watch) || clock::monotonic_ns() >= until_ns;
         }
         if ready {

@@ -53,6 +53,129 @@ fn woken<T>(told: &Receiver<T>) -> T {
     told.recv_timeout(HANG).expect("it was not woken")
 }
 
+/// Each end of a channel with little room sleeps whenever it has nothing to do, thousands of times.
+#[test]
+fn a_parked_reader_and_a_parked_producer_are_woken() {
+    const EVENTS: u64 = 5000;
+    let (_base, channel) = made(&ChannelOptions::new(Kind::Queue).slots(64).slot_bytes(64));
+    let mut producer = channel.producer(&send_options()).unwrap();
+    let mut worker = channel.worker(&work_options()).unwrap();
+    let ends = [
+        asleep(move || (0..EVENTS).for_each(|i| _ = producer.publish(&i.to_le_bytes()).unwrap())),
+        asleep(move || {
+            for i in 0..EVENTS {
+                let job = worker.take().unwrap();
+                assert_eq!(job.event().pod::<u64>(), Some(i));
+                job.done();
+            }
+        }),
+    ];
+    ends.iter().for_each(woken);
+    for kind in [Kind::Stream, Kind::Topic] {
+        let options = ChannelOptions::new(kind);
+        let (_base, channel) = made(&match kind {
+            Kind::Stream => options.capacity_bytes(4096),
+            _ => options.slots(64).slot_bytes(64),
+        });
+        let its = channel.clone();
+        let (ready, readies) = std::sync::mpsc::channel();
+        let reader = asleep(move || {
+            let read = |next: &mut dyn FnMut() -> Option<u64>| {
+                ready.send(()).unwrap();
+                (0..EVENTS).for_each(|i| assert_eq!(next(), Some(i)));
+            };
+            if kind == Kind::Stream {
+                let mut reader = its.subscriber(&subscribe_options()).unwrap();
+                read(&mut || reader.recv().unwrap().pod());
+            } else {
+                let mut reader = its.topic_subscriber(&subscribe_options()).unwrap();
+                read(&mut || reader.recv().unwrap().pod());
+            }
+        });
+        woken(&readies);
+        let writer = asleep(move || {
+            if kind == Kind::Stream {
+                let mut publisher = channel.publisher(&send_options()).unwrap();
+                (0..EVENTS).for_each(|i| _ = publisher.publish(&i.to_le_bytes()).unwrap());
+            } else {
+                let mut publisher = channel.topic_publisher(&send_options()).unwrap();
+                (0..EVENTS).for_each(|i| _ = publisher.publish(&i.to_le_bytes()).unwrap());
+            }
+        });
+        [reader, writer].iter().for_each(woken);
+    }
+}
+
+/// Three producers, each of which waits for a credit of its own.
+#[test]
+fn a_producer_out_of_credits_when_one_comes_back() {
+    const EVENTS: u64 = 300;
+    let (_base, channel) = made(&ChannelOptions::new(Kind::Queue).slots(64).slot_bytes(64).credits(1));
+    let mut worker = channel.worker(&work_options()).unwrap();
+    let producers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut producer = channel.producer(&send_options()).unwrap();
+            asleep(move || (0..EVENTS).for_each(|i| _ = producer.publish(&i.to_le_bytes()).unwrap()))
+        })
+        .collect();
+    let worker = asleep(move || (0..3 * EVENTS).for_each(|_| assert!(worker.take().unwrap().done())));
+    producers.iter().chain([&worker]).for_each(woken);
+}
+
+/// A bridge stands in for the reader that waits, of whatever kind, and learns of the same changes.
+#[test]
+fn a_bridge_when_something_comes_or_is_handed_back() {
+    let bridge_of = |channel: &Channel, watch| {
+        SLICES_ARE_ENDLESS.set(true);
+        let bridge = crate::bridge::Bridge::new(channel).unwrap();
+        SLICES_ARE_ENDLESS.set(false);
+        bridge.arm(watch);
+        std::thread::sleep(FALL_ASLEEP);
+        bridge
+    };
+    let is_readable = |bridge: &crate::bridge::Bridge| {
+        use std::os::fd::AsFd;
+        let mut fds = [nix::poll::PollFd::new(bridge.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut fds, HANG.as_millis() as u16).unwrap() == 1
+    };
+    let (_base, channel) = made(&ChannelOptions::new(Kind::Stream));
+    let reader = channel.subscriber(&subscribe_options()).unwrap();
+    let bridge = bridge_of(&channel, reader.watch());
+    channel.publisher(&send_options()).unwrap().publish(b"x").unwrap();
+    assert!(is_readable(&bridge), "of a stream");
+
+    let (_base, channel) = made(&ChannelOptions::new(Kind::Topic));
+    let reader = channel.topic_subscriber(&subscribe_options()).unwrap();
+    let bridge = bridge_of(&channel, reader.watch());
+    channel.topic_publisher(&send_options()).unwrap().publish(b"x").unwrap();
+    assert!(is_readable(&bridge), "of a topic");
+
+    for (keyed, leaves) in [(false, false), (false, true), (true, false)] {
+        let (_base, channel) = made(&ChannelOptions::new(Kind::Queue).keyed(keyed));
+        let mut producer = channel.producer(&send_options()).unwrap();
+        let attributes = crate::event::Attributes { key: keyed.then_some(7), ..Default::default() };
+        let mut one = channel.worker(&work_options()).unwrap();
+        let mut two = channel.worker(&work_options()).unwrap();
+        let bridge = bridge_of(&channel, two.watch());
+        producer.publish_with(b"x", &attributes).unwrap();
+        assert!(is_readable(&bridge), "of a queue");
+        let ticket = one.take_ticket().unwrap().unwrap();
+        if keyed {
+            producer.publish_with(b"y", &attributes).unwrap();
+        }
+        assert!(two.take_ticket().unwrap().is_none());
+        drop(bridge);
+        let bridge = bridge_of(&channel, two.watch());
+        match (keyed, leaves) {
+            (true, _) => assert!(one.done(ticket), "the next of its key may run"),
+            (_, true) => drop(one),
+            _ => assert!(one.retry(ticket)),
+        }
+        assert!(is_readable(&bridge), "keyed: {keyed}, leaves: {leaves}");
+        assert!(two.take_ticket().unwrap().is_some());
+    }
+}
+
 #[test]
 fn a_publisher_when_its_readers_poll_moves_the_cursor() {
     for payload_bytes in [2_000, 10_000, 30_000] {

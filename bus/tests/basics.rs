@@ -505,28 +505,6 @@ fn the_end_is_told_when_the_last_publisher_has_left() {
 }
 
 #[test]
-fn a_parked_reader_and_a_parked_producer_are_woken() {
-    let (_base, bus) = bus();
-    let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
-    let wait = railbus::Wait::Park { spin: Duration::ZERO };
-    let mut worker = queue.worker(&WorkOptions { wait, ..WorkOptions::default() }).unwrap();
-    let mut producer = queue.producer(&SendOptions { wait, ..SendOptions::default() }).unwrap();
-    const EVENTS: u64 = 20_000;
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for i in 0..EVENTS {
-                producer.publish(&i.to_le_bytes()).unwrap();
-            }
-        });
-        for i in 0..EVENTS {
-            let job = worker.take().unwrap();
-            assert_eq!(job.event().pod::<u64>(), Some(i));
-            job.done();
-        }
-    });
-}
-
-#[test]
 fn a_channel_may_begin_at_any_position() {
     let (_base, bus) = bus();
     let far = (1 << 63) - 16 * 77;

@@ -20,7 +20,7 @@ use railbus::refusal::Blocker;
 use railbus::sender::Sender;
 use railbus::{
     Attributes, Bus, Channel, ChannelOptions, Error, Kind, Overflow, RecvError, SendError, SendOptions,
-    SubscribeOptions, Ticket, Wait, WorkOptions,
+    SubscribeOptions, Ticket, WorkOptions,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -343,25 +343,6 @@ fn five_at_a_time<R: Outlet>(mut first: Sender<R>, mut second: Sender<R>, mut re
         second.try_publish(b"behind").unwrap();
         read(4);
     }
-}
-
-#[test]
-fn a_producer_out_of_credits_is_woken_when_one_comes_back() {
-    let (_base, bus) = bus();
-    let channel = bus.create("jobs", &small(Kind::Queue).credits(1)).unwrap();
-    let mut worker = channel.worker(&WorkOptions::default()).unwrap();
-    let sleepy = |name: &str| SendOptions { wait: Wait::Park { spin: Duration::ZERO }, ..named(name) };
-    const EVENTS: usize = 300;
-    std::thread::scope(|scope| {
-        for name in ["a", "b", "c"] {
-            let mut sender = channel.producer(&sleepy(name)).unwrap();
-            scope.spawn(move || (0..EVENTS).for_each(|_| _ = sender.publish(name.as_bytes()).unwrap()));
-        }
-        // The jobs of one after the other, out of order: each waits for its own.
-        for _ in 0..EVENTS * 3 {
-            worker.take_timeout(SOON).unwrap().done();
-        }
-    });
 }
 
 /// A noisy process fills whatever it may; the quiet one always has room for its own, at once.

@@ -45,4 +45,5 @@ fn a_claim_that_is_given_up_wakes_its_readers() {
 #[test]
 fn a_nudge() {
     explore(4, || park::nudged(None));
+    explore(4, || park::nudged_as_other(None));
 }

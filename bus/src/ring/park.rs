@@ -113,20 +113,39 @@ pub struct Nudge {
     wake_at: usize,
     parked_at: usize,
     last_seen: u64,
+    /// Those of whom each is to be woken, as for a [`Waker`].
+    others: Option<Others>,
 }
 
 impl Nudge {
     /// Wakes on `wake_at` of the other side's file when `parked_at` in the own file has moved.
     pub fn new(wake_at: usize, parked_at: usize) -> Nudge {
-        Nudge { wake_at, parked_at, last_seen: u64::MAX }
+        Nudge { wake_at, parked_at, last_seen: u64::MAX, others: None }
+    }
+
+    /// The same, which also wakes everybody who sleeps on another word of the other side's file, and counts
+    /// up another word of the own file, before the first, when it goes to sleep.
+    pub fn with_others(self, wake_at: usize, parked_at: usize) -> Nudge {
+        Nudge { others: Some(Others { wake_at, parked_at, last_seen: u64::MAX }), ..self }
     }
 
     /// Wakes up to `asked` sleepers, if any may sleep. The caller has just stored what they are to find.
     pub fn wake<M: Memory, F: Futex>(&mut self, own: &M, futex: &F, asked: u32) {
         // PARK: what was stored comes before the look at `parked`.
         own.fence(Edge::Park);
-        let parked = own.load(self.parked_at, Edge::Plain);
-        if parked != self.last_seen && futex.wake(self.wake_at, asked) < asked {
+        // WAKE: each of the others that is counted here has counted up its own word before.
+        let parked = own.load(self.parked_at, Edge::Wake);
+        if parked == self.last_seen {
+            return;
+        }
+        if let Some(others) = &mut self.others {
+            let theirs = own.load(others.parked_at, Edge::Plain);
+            if theirs != others.last_seen {
+                futex.wake(others.wake_at, i32::MAX as u32);
+                others.last_seen = theirs;
+            }
+        }
+        if futex.wake(self.wake_at, asked) < asked {
             self.last_seen = parked;
         }
     }

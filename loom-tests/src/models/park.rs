@@ -75,15 +75,14 @@ impl Futex for LoomFutex {
     }
 }
 
-/// Counts calls that wake nobody.
-#[derive(Default)]
-struct Calls(Cell<u32>);
+/// Counts calls of those who sleep on the word at this offset, and wakes nobody.
+struct Calls(Cell<u32>, usize);
 
 impl Futex for Calls {
     fn wait(&self, _: usize, _: u32, _: u64) {}
 
-    fn wake(&self, _: usize, _: u32) -> u32 {
-        self.0.set(self.0.get() + 1);
+    fn wake(&self, at: usize, _: u32) -> u32 {
+        self.0.set(self.0.get() + u32::from(at == self.1));
         0
     }
 
@@ -157,11 +156,22 @@ pub fn one_sleeper(weak: Weak) {
 /// Somebody of the sleeper's own side stores something and nudges, without a word to count up: either the sleeper finds that
 /// at its second look, or it is called.
 pub fn nudged(weak: Weak) {
+    nudge(weak, false);
+}
+
+/// The same with a sleeper that has words of its own, as a bridge.
+pub fn nudged_as_other(weak: Weak) {
+    nudge(weak, true);
+}
+
+fn nudge(weak: Weak, as_other: bool) {
     const STORED: usize = 8;
-    let acks = Words::new(weak).shared(PARKED, 0).shared(STORED, 0).share();
+    const OTHERS_PARKED: usize = 16;
+    const OTHERS_WAKE: usize = 24;
+    let acks = Words::new(weak).shared(PARKED, 0).shared(STORED, 0).shared(OTHERS_PARKED, 0).share();
     let bench = Bench::new(weak);
     let own = LoomMemory::writable(&acks, &Actor::immortal());
-    let mut nudge = Nudge::new(WAKE, PARKED);
+    let mut nudge = Nudge::new(WAKE, PARKED).with_others(OTHERS_WAKE, OTHERS_PARKED);
     // Calls nobody, and knows by that who is not there.
     nudge.wake(&own, &bench.futex(), 1);
     let (its, sleeping) = (acks.clone(), bench.clone());
@@ -174,11 +184,12 @@ pub fn nudged(weak: Weak) {
             found = own.load(STORED, Edge::Done) != 0;
             found
         };
-        Sleeper::default().sleep(&own, &ring, &sleeping.futex(), (WAKE, &[PARKED]), 0, look);
+        let parked_at = if as_other { &[OTHERS_PARKED, PARKED][..] } else { &[PARKED] };
+        Sleeper::default().sleep(&own, &ring, &sleeping.futex(), (WAKE, parked_at), 0, look);
         found
     });
     own.store(STORED, 1, Edge::Done);
-    let calls = Calls::default();
+    let calls = Calls(Cell::new(0), if as_other { OTHERS_WAKE } else { WAKE });
     nudge.wake(&own, &calls, 1);
     let found = sleeper.join().unwrap();
     assert!(found || calls.0.get() == 1, "a nudge is lost");
