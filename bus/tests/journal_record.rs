@@ -264,11 +264,16 @@ fn a_recorder_that_panics_says_so_and_started_anew_it_has_lost_nothing() {
         }
         let mut sender = one.publisher(&SendOptions::default()).expect("a publisher");
         sender.publish_durable(b"before", LONG).expect("durable");
+        let waits = one.clone();
+        // Far beyond what will be published.
+        let waiting = std::thread::spawn(move || waits.wait_durable(1 << 40, LONG).map(drop));
         match whole_thread {
             false => recorders.crash(one.name()),
             true => recorders.crash_thread(one.name()),
         }
         await_crash(&recorders, one);
+        let told = waiting.join().expect("it ends").expect_err("nothing was published there");
+        assert!(matches!(told, Error::PeerGone { .. }), "who waited already: {told}");
         let position = sender.publish(b"meanwhile").expect("room");
         let error = one.wait_durable(position, LONG).expect_err("nothing records it");
         assert!(matches!(error, Error::PeerGone { .. }), "{error}");

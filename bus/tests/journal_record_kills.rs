@@ -351,7 +351,11 @@ fn a_killed_journallers_staging_is_finished_by_its_successor() {
     let mut publish = publisher_of(&channel).expect("a publisher");
     let (mut sent, mut taken_over) = (Vec::new(), 0);
     let mut number = 0;
-    for round in 0..12 {
+    // A fast disk may have all of it by the time of the kill.
+    for round in 0..200 {
+        if round >= 12 && taken_over > 0 {
+            break;
+        }
         let mut journaller = Actor::start("record 0", shm.path());
         journaller.expect("recording");
         for _ in 0..400 * (1 + round % 3) {
@@ -366,5 +370,5 @@ fn a_killed_journallers_staging_is_finished_by_its_successor() {
     }
     let held = held(&disk.path().join("b").join("c"));
     assert!(held.gaps.is_empty() && held.events == sent, "{} of {}", held.events.len(), sent.len());
-    println!("{taken_over} of {} events were taken over", sent.len());
+    assert!(taken_over > 0, "all was written before the kills");
 }

@@ -66,6 +66,10 @@ fn an_older_copy_of_a_channel_is_not_recorded() {
         let refused = record(&older, disk.path()).unwrap_err();
         assert!(matches!(refused, Error::Corrupt { .. }), "{kind}: {refused}");
         assert!(refused.to_string().contains("an older copy"), "{kind}: {refused}");
+        assert_eq!(refused.exit_code(), 5, "{kind}: {refused}");
+        let last = older.info().unwrap().positions.published - 1;
+        let durable = older.wait_durable(last, Duration::ZERO).map(drop);
+        assert!(durable.is_err(), "{kind}: nobody has recorded it: {durable:?}");
         // As the error says.
         std::fs::remove_dir_all(&directory).unwrap();
         let again = journal::restore(&bus, "c", disk.path()).unwrap();

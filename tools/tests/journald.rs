@@ -128,6 +128,13 @@ fn what_was_published_before_there_was_a_journal_is_a_recorded_gap() {
     let text = base.run(&format!("journal cat {directory}"));
     let said = format!("{}{}", String::from_utf8_lossy(&text.stdout), String::from_utf8_lossy(&text.stderr));
     assert!(said.contains("not recording") || said.contains("missing"), "{said}");
+    // The gap and the events behind it are all that was published.
+    let kept = report["events"].as_u64().expect("a number");
+    assert!((1..=64).contains(&kept), "what the ring still held: {report}");
+    let text = base.fine(&format!("journal cat {directory} --json"));
+    let gap = text.lines().find(|line| line.contains("\"gap\"")).expect("a gap");
+    let gap: serde_json::Value = serde_json::from_str(gap).expect("JSON");
+    assert_eq!(gap["events"].as_u64(), Some(1000 - kept), "{gap}");
 }
 
 #[test]

@@ -85,6 +85,11 @@ fn without_descriptors_for_all_some_are_recorded_and_the_others_are_told_with_wh
     });
     let recorded = said().matches(": recording;").count();
     assert!((3..40).contains(&recorded), "{}", said());
+    eventually("it says how many, and what to do", || {
+        let recorded = said().matches(": recording;").count();
+        said().contains(&format!("railbus: {} channels are not recorded: ", 40 - recorded))
+    });
+    assert!(said().contains("ulimit -n"), "{}", said());
     // Those that are recorded go on, through many segments.
     let line: Vec<u8> = (0..20_000u32).flat_map(|number| format!("{number:0400}\n").into_bytes()).collect();
     base.fine_fed("pub b/c000", &line);
