@@ -14,7 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use simulated::run::{Mutation, run};
+use simulated::mutants::Mutation;
+use simulated::run::run;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
@@ -86,6 +87,8 @@ fn a_writer_or_recovery_that_cheats_is_found_out() {
         Mutation::PrunesBeforeSync,
         Mutation::ForgetsStates,
         Mutation::PrunesBeginnings,
+        Mutation::NamesUnsynced,
+        Mutation::RemovalsUnsynced,
     ] {
         QUIET.set(true);
         let found = (1..3_000).find_map(|seed| outcome(seed, mutation).err().map(|why| (seed, why)));

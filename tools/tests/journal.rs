@@ -343,3 +343,51 @@ fn repair_cuts_a_torn_tail_and_quarantines_only_when_asked() {
     assert_eq!((&verified["corrupt"], &verified["events"]), (&serde_json::json!([]), &(600 - lost).into()));
     assert!(base.path().join("journal/demo/many/quarantine").is_dir());
 }
+
+/// Somebody removed a segment in the middle, and another was cut short.
+#[test]
+fn what_is_behind_a_missing_segment_is_kept_and_everybody_says_what_is_missing() {
+    let base = Base::new();
+    let (hand, directory) = segmented(&base);
+    let counted = |from: u64| {
+        let text = base.fine(&format!("journal cat {directory} --json"));
+        let lines = text.lines().filter(|line| line.contains("\"payload\"")).count() as u64;
+        assert_eq!(lines, 600 - from, "{text}");
+        text
+    };
+    let segments = base.json(&format!("journal info {directory} --json"))["segments"].clone();
+    let (second, third) = (&segments[1]["first_position"], &segments[2]["first_position"]);
+    std::fs::remove_file(hand.path(2)).expect("removed");
+    // A reader says which positions are gone, and goes on behind them.
+    let missing = "\"gap\":\"removed\"";
+    let text = base.fine(&format!("journal cat {directory} --json"));
+    let told = text.lines().find(|line| line.contains(missing)).unwrap_or_else(|| panic!("{text}"));
+    let told: Value = serde_json::from_str(told).expect("JSON");
+    assert_eq!((&told["from"], &told["to"]), (second, third), "{told}");
+    let lost = told["events"].as_u64().expect("a number of events");
+    counted(lost);
+    let verified = base.run(&format!("journal verify {directory} --json"));
+    assert_eq!(verified.status.code(), Some(5));
+    let report: Value = serde_json::from_slice(&verified.stdout).expect("JSON");
+    let said = &report["corrupt"][0]["lost"];
+    assert_eq!((&said["from"], &said["to"], &said["events"]), (second, third, &lost.into()), "{said}");
+    let why = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert!(why.contains("segment 2 (") && why.contains(&format!("is gone: {lost} events")), "{why}");
+    let repaired = base.json(&format!("journal repair {directory} --quarantine --json"));
+    assert_eq!(
+        (&repaired["made"], &repaired["quarantined"]),
+        (&serde_json::json!([2]), &serde_json::json!([]))
+    );
+    assert_eq!(repaired["bridged"][0]["gap"]["events"], lost);
+    let text = counted(lost);
+    assert_eq!(text.matches("\"gap\":\"quarantined\"").count(), 1, "{text}");
+    let verified = base.json(&format!("journal verify {directory} --json"));
+    assert_eq!((&verified["corrupt"], &verified["events"]), (&serde_json::json!([]), &(600 - lost).into()));
+    // The first one, cut short: what was cut is said, too, and only that is missing.
+    hand.file(1).set_len(8192 + 4096 + 100).expect("cut");
+    let (code, told) = base.fails(&format!("journal verify {directory}"));
+    assert!(code == 5 && told.contains("its file was cut short: "), "{code} {told}");
+    let text = base.fine(&format!("journal repair {directory} --quarantine"));
+    assert!(text.contains("a gap in their place: "), "{text}");
+    assert_eq!(base.json(&format!("journal verify {directory} --json"))["corrupt"], serde_json::json!([]));
+}

@@ -25,7 +25,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::format::{SECTOR_BYTES, SegmentHeader};
+use super::format::{SECTOR_BYTES, SegmentHeader, seal_offset};
 use super::lock::{self, Lock};
 use super::prepare;
 use super::shortage::Shortage;
@@ -337,6 +337,22 @@ impl Store for Files {
 
     fn create(&self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
         prepare::make_now(self, header, channel_page)
+    }
+
+    fn create_sealed(&self, header: &SegmentHeader, channel_page: &[u8], seal: &[u8]) -> io::Result<()> {
+        let (spare, file) = self.new_spare(header.number, false)?;
+        let seal_at = seal_offset(header.segment_bytes);
+        let made = file
+            .set_len(header.segment_bytes)
+            .and_then(|()| file.write_all_at(&header.encode()[..], 0))
+            .and_then(|()| file.write_all_at(channel_page, SECTOR_BYTES as u64))
+            .and_then(|()| file.write_all_at(seal, seal_at))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| self.adopt_spare(&spare, header.number));
+        made.inspect_err(|_| {
+            // The next writer removes what cannot be removed now.
+            let _ = self.remove_spare(&spare);
+        })
     }
 
     fn remove(&self, segment: u64) -> io::Result<()> {

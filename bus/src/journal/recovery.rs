@@ -7,6 +7,7 @@
 //! A hole below the durable position is corruption and is not touched: [`recover`] names the place, and [`repair`]
 //! replaces what is damaged by a recorded gap, or, where nothing sound is behind it, moves segments out of the way.
 
+mod across;
 mod bridge;
 mod prunable;
 mod repair;
@@ -32,7 +33,7 @@ pub use prunable::prunable;
 pub use repair::{Repair, repair};
 use segment::Segment;
 pub use states::{State, States};
-pub use survey::{Checks, Corruption};
+pub use survey::{Checks, Corruption, Lost};
 use survey::{Survey, survey};
 
 /// What recovery found, and where a writer goes on.
@@ -188,7 +189,7 @@ pub fn recover_checked(store: &dyn Store, path: &Path, checks: Checks) -> Result
 
 /// The error for a corrupt journal, or for one that another version of railbus wrote.
 pub fn corrupt(path: &Path, corruption: &Corruption) -> Error {
-    let Corruption { segment, offset, position, flaw, durable_position } = corruption;
+    let Corruption { segment, offset, position, flaw, durable_position, lost } = corruption;
     if flaw.is_of_another_version() {
         return Error::Version {
             what: format!("journal {}", path.display()),
@@ -201,11 +202,24 @@ pub fn corrupt(path: &Path, corruption: &Corruption) -> Error {
     Error::corrupt(
         format!("journal {}", path.display()),
         format!(
-            "segment {segment} ({segment:020}.seg) at offset {offset}, position {position}: {flaw}; everything before \
+            "segment {segment} ({segment:020}.seg) at offset {offset}, position {position}: {flaw}{}; everything before \
              position {durable_position} was durable. Nothing was changed. Restore the file from a copy, or put \
-             what is damaged aside with `railbus journal repair --quarantine`, which records a gap in its place"
+             what is damaged aside with `railbus journal repair --quarantine`, which records a gap in its place",
+            lost.map(|lost| lost.to_string()).unwrap_or_default()
         ),
     )
+}
+
+impl std::fmt::Display for Lost {
+    /// As a part of a sentence.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.segments {
+            (_, 0) => write!(f, ", its file was cut short")?,
+            (first, 1) => write!(f, ", segment {first} ({first:020}.seg) is gone")?,
+            (first, count) => write!(f, ", segments {first} to {} are gone", first + count - 1)?,
+        }
+        write!(f, ": {} events are missing, positions {} up to {}", self.events, self.from, self.to)
+    }
 }
 
 /// Makes the first `used` segments durable, those that nothing vouches for.

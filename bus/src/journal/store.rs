@@ -24,6 +24,15 @@ pub trait Store {
     fn sync(&self, segment: u64) -> io::Result<()>;
     /// Makes a segment, blocking: a zero-filled file with its two header pages, file and name durable on return.
     fn create(&self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()>;
+    /// Makes a segment as [`create`](Self::create) does, of which the last sector holds `seal`. On return, or
+    /// when killed on the way, the segment is there with its seal, or not at all.
+    ///
+    /// # Errors
+    /// `Unsupported` by stores that nobody repairs.
+    fn create_sealed(&self, header: &SegmentHeader, channel_page: &[u8], seal: &[u8]) -> io::Result<()> {
+        let _ = (header, channel_page, seal);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Removes a segment (retention, or a segment that was prepared and never used). Durable on return.
     fn remove(&self, segment: u64) -> io::Result<()>;
     /// Moves a segment out of the journal, so that nothing reads it any more and a person can look at it. Durable on

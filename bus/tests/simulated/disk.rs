@@ -5,6 +5,8 @@
 //! and its end; a sync makes the platter hold those that were dirty when it was begun. A power cut keeps an arbitrary
 //! part of the dirty sectors; a kill keeps all, and finishes or tears the writes in flight.
 //!
+//! Names of files are in `names.rs`.
+//!
 //! Failures: EIO of reads, writes, syncs and preparations; ENOSPC of preparations. A failed sync through the page cache
 //! calls sectors clean that it did not write: they look written for as long as the machine runs, and no later sync
 //! writes them.
@@ -18,6 +20,7 @@ use std::time::Duration;
 use railbus::journal::format::{BLOCK_BYTES_MAX, SECTOR_BYTES, SegmentHeader};
 use railbus::journal::store::{Begun, Completion, Pipeline, Store};
 
+use crate::simulated::names::{LazyNames, Renamed};
 use crate::simulated::random::Random;
 
 /// What is torn.
@@ -36,7 +39,7 @@ pub(crate) struct Faults {
 }
 
 #[derive(Debug, Clone)]
-struct File {
+pub(super) struct File {
     platter: Vec<u8>,
     seen: Vec<u8>,
     /// Of each atom, whether it is [`DIRTY`] or [`LOST`].
@@ -49,9 +52,12 @@ const DIRTY: u8 = 1;
 const LOST: u8 = 2;
 
 #[derive(Debug)]
-struct Inner {
-    files: BTreeMap<u64, File>,
-    quarantine: BTreeMap<u64, File>,
+pub(super) struct Inner {
+    pub(super) files: BTreeMap<u64, File>,
+    pub(super) quarantine: BTreeMap<u64, File>,
+    /// Changes of the directory that a power cut may undo, oldest first.
+    pub(super) unsynced: Vec<Renamed>,
+    pub(super) lazy_names: LazyNames,
     /// What was kept aside before a repair wrote over it.
     aside: Vec<Vec<u8>>,
     /// Contents of removed files, to be used again.
@@ -144,6 +150,7 @@ impl Inner {
         content[SECTOR_BYTES..2 * SECTOR_BYTES].fill(0);
         content[SECTOR_BYTES..][..page.len()].copy_from_slice(page);
         self.files.insert(header.number, File::new(content));
+        self.unsynced.push(Renamed { segment: header.number, before: None, moved: false });
     }
 }
 
@@ -152,6 +159,8 @@ impl Disk {
         Disk(Rc::new(RefCell::new(Inner {
             files: BTreeMap::new(),
             quarantine: BTreeMap::new(),
+            unsynced: Vec::new(),
+            lazy_names: LazyNames::default(),
             aside: Vec::new(),
             spares: Vec::new(),
             random: Random::new(seed),
@@ -169,6 +178,10 @@ impl Disk {
         inner.recycles = recycles;
     }
 
+    pub(crate) fn set_lazy_names(&self, lazy: LazyNames) {
+        self.0.borrow_mut().lazy_names = lazy;
+    }
+
     pub(crate) fn set_faults(&self, faults: Faults) {
         self.0.borrow_mut().faults = faults;
     }
@@ -181,6 +194,7 @@ impl Disk {
     pub(crate) fn cut_power(&self) {
         let mut inner = self.0.borrow_mut();
         let mut random = Random::new(inner.random.next());
+        inner.lose_names(&mut random);
         for file in inner.files.values_mut() {
             // How much survives: nothing, everything, or each sector, or each 4 KiB, by itself.
             let (mode, grain) = (random.below(4), random.pick(&[1, 8]));
@@ -300,25 +314,48 @@ impl Store for Disk {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
         inner.create(header, channel_page);
+        inner.step()?;
+        inner.sync_names(true);
+        Ok(())
+    }
+
+    fn create_sealed(&self, header: &SegmentHeader, channel_page: &[u8], seal: &[u8]) -> io::Result<()> {
+        let mut inner = self.0.borrow_mut();
+        inner.step()?;
+        if inner.files.contains_key(&header.number) {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
+        }
+        inner.create(header, channel_page);
+        let file = inner.file(header.number)?;
+        let mut content = file.seen.clone();
+        let at = content.len() - SECTOR_BYTES;
+        content[at..].copy_from_slice(seal);
+        *file = File::new(content);
+        inner.step()?;
+        inner.sync_names(true);
         Ok(())
     }
 
     fn remove(&self, segment: u64) -> io::Result<()> {
         let mut inner = self.0.borrow_mut();
         inner.step()?;
-        if let Some(file) = inner.files.remove(&segment) {
+        if let Some(file) = inner.take(segment, false) {
             inner.spares.push(file.seen);
         }
-        inner.step()
+        inner.step()?;
+        inner.sync_names(false);
+        Ok(())
     }
 
     fn quarantine(&self, segment: u64) -> io::Result<()> {
         let mut inner = self.0.borrow_mut();
         inner.step()?;
-        if let Some(file) = inner.files.remove(&segment) {
+        if let Some(file) = inner.take(segment, true) {
             inner.quarantine.insert(segment, file);
         }
-        inner.step()
+        inner.step()?;
+        inner.sync_names(false);
+        Ok(())
     }
 
     fn keep_aside(&self, segment: u64, offset: u64, bytes: u64) -> io::Result<()> {
@@ -457,6 +494,7 @@ impl SimulatedPipeline {
                     Err(eio())
                 } else {
                     inner.create(&header, &page);
+                    inner.sync_names(true);
                     Ok(())
                 };
                 Completion { begun: Begun::Prepare { segment: header.number }, result }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod disk;
+pub(crate) mod mutants;
+pub(crate) mod names;
 pub(crate) mod oracle;
 pub(crate) mod plain;
 pub(crate) mod random;

@@ -1,7 +1,6 @@
 //! One seed: sessions of a writer with random options, events and failures, each ended by a crash, each recovered,
 //! and after each the whole history compared.
 
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,138 +13,15 @@ use railbus::journal::format::{
 use railbus::journal::recovery::{self, Checks, Recovered};
 use railbus::journal::retention::{Keeper, Now, Stand};
 use railbus::journal::staging::StageWords;
-use railbus::journal::store::{Begun, Completion, Pipeline, Store};
+use railbus::journal::store::Store;
 use railbus::journal::writer::{Identity, STAGING_BLOCKS_MIN, SyncPolicy, Writer, WriterOptions};
 use railbus::ring::frame;
 
 use crate::simulated::disk::{Disk, Faults, SimulatedPipeline};
+use crate::simulated::mutants::{Mutant, MutantStore, Mutation};
+use crate::simulated::names::LazyNames;
 use crate::simulated::oracle::{self, Entry};
 use crate::simulated::random::Random;
-
-/// What is done wrong on purpose, to see that the oracle sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mutation {
-    /// Nothing.
-    None,
-    /// Syncs end well, and nothing was synced.
-    NoSync,
-    /// Writes end well before they are done.
-    EarlyAck,
-    /// Only the newest segment is synced; for the others it is only said.
-    OldSegmentsUnsynced,
-    /// Failed writes end well.
-    HiddenErrors,
-    /// Recovery does not make durable what it found.
-    NoSyncInRecovery,
-    /// Recovery takes what the cache shows for what the disk holds.
-    TrustsCache,
-    /// The writer puts states among the pieces of a large event.
-    StatesAmongPieces,
-    /// Retention takes the last durable segment when nothing of the next one is synced.
-    PrunesBeforeSync,
-    /// Retention does not wait for the states to be durable in a later segment.
-    ForgetsStates,
-    /// Retention takes a segment in which an unread event begins that ends in the next.
-    PrunesBeginnings,
-}
-
-/// The pipeline, with the mutation.
-#[derive(Debug)]
-struct Mutant {
-    inner: SimulatedPipeline,
-    mutation: Mutation,
-    said: Vec<Completion>,
-    newest: u64,
-}
-
-impl Pipeline for Mutant {
-    fn depth(&self) -> usize {
-        self.inner.depth()
-    }
-
-    fn staging(&mut self, block: usize) -> &mut [u8] {
-        self.inner.staging(block)
-    }
-
-    fn staging_blocks(&self) -> usize {
-        self.inner.staging_blocks()
-    }
-
-    fn write(&mut self, segment: u64, offset: u64, block: usize, bytes: usize) -> io::Result<()> {
-        self.newest = self.newest.max(segment);
-        if self.mutation == Mutation::EarlyAck {
-            self.said.push(Completion { begun: Begun::Write { block }, result: Ok(()) });
-        }
-        self.inner.write(segment, offset, block, bytes)
-    }
-
-    fn sync(&mut self, segment: u64) -> io::Result<()> {
-        if self.mutation == Mutation::NoSync
-            || (self.mutation == Mutation::OldSegmentsUnsynced && segment < self.newest)
-        {
-            self.said.push(Completion { begun: Begun::Sync { segment }, result: Ok(()) });
-            return Ok(());
-        }
-        self.inner.sync(segment)
-    }
-
-    fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
-        self.inner.prepare(header, channel_page)
-    }
-
-    fn close(&mut self, segment: u64) {
-        self.inner.close(segment);
-    }
-
-    fn complete(&mut self, timeout: Option<Duration>, ended: &mut Vec<Completion>) -> io::Result<()> {
-        let already = ended.len();
-        self.inner.complete(timeout, ended)?;
-        match self.mutation {
-            Mutation::EarlyAck => ended.retain(|completion| !matches!(completion.begun, Begun::Write { .. })),
-            Mutation::HiddenErrors => {
-                for completion in &mut ended[already..] {
-                    completion.result = Ok(());
-                }
-            }
-            _ => {}
-        }
-        ended.append(&mut self.said);
-        Ok(())
-    }
-}
-
-/// The store, with the mutation.
-struct MutantStore<'a>(&'a Disk, Mutation);
-
-impl Store for MutantStore<'_> {
-    fn segments(&self) -> io::Result<Vec<u64>> {
-        self.0.segments()
-    }
-    fn length(&self, segment: u64) -> io::Result<u64> {
-        self.0.length(segment)
-    }
-    fn read_at(&self, segment: u64, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(segment, offset, bytes)
-    }
-    fn write_at(&self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_at(segment, offset, bytes)
-    }
-    fn sync(&self, segment: u64) -> io::Result<()> {
-        if self.1 == Mutation::NoSyncInRecovery { Ok(()) } else { self.0.sync(segment) }
-    }
-    fn create(&self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
-        self.0.create(header, channel_page)
-    }
-    fn remove(&self, segment: u64) -> io::Result<()> {
-        self.0.remove(segment)
-    }
-    fn quarantine(&self, segment: u64) -> io::Result<()> {
-        self.0.quarantine(segment)
-    }
-    fn reads_the_disk(&self) -> bool {
-        self.1 == Mutation::TrustsCache || self.0.reads_the_disk()
-    }
-}
 
 /// Whose journal it is.
 pub(crate) fn identity(unit: PositionUnit, seed: u64) -> Identity {
@@ -202,6 +78,10 @@ pub(crate) fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
     let mut random = Random::new(seed);
     let disk = Disk::new(random.next());
     disk.set_ways(random.once_in(3), random.once_in(2));
+    disk.set_lazy_names(LazyNames {
+        made: mutation == Mutation::NamesUnsynced,
+        removed: mutation == Mutation::RemovalsUnsynced,
+    });
     let block_bytes = SECTOR_BYTES * random.pick(&[1, 1, 2, 4]);
     let room = SECTOR_BYTES as u64 * random.below(12);
     let options = WriterOptions {

@@ -1,13 +1,16 @@
 //! Mending a damaged place where it is, so that everything sound behind it stays.
 //!
-//! The block behind a damaged place carries the number of the block before it and the checksum of its header. So the
-//! place is filled with as many blocks as are missing, the first of which records the gap, and the last of which
-//! gets the checksum that is expected of it: four reserved bytes of its header are chosen for that.
+//! The block behind a damaged place carries the number of the block before it and the checksum of its header.
+//! So the place is filled with as many blocks as are missing. The last of them records the gap, and gets the
+//! checksum that is expected of it: four reserved bytes of its header are chosen for that. Until it is there
+//! the journal still ends where the damaged place began, and what is behind tells that something is missing.
 //!
 //! ```text
 //! | block n | ####### damaged ####### | block n+4 |      before
-//! | block n | gap n+1 | n+2 |   n+3   | block n+4 |      behind: n+2 and n+3 hold nothing
+//! | block n | n+1 | n+2 |   gap n+3   | block n+4 |      behind: n+1 and n+2 hold nothing
 //! ```
+//!
+//! Where nothing sound is behind the place in its segment, `across.rs` gives the segment a new seal first.
 //!
 //! A segment's first two sectors are written anew from its blocks and from another segment of the same channel. What is
 //! written over is kept in the quarantine directory first. Each step leaves either the old place or a smaller one, so it may
@@ -54,7 +57,11 @@ pub(super) fn bridge(
     time_ns: u64,
 ) -> io::Result<Option<Bridge>> {
     if corruption.offset < BLOCKS_OFFSET {
-        return write_headers_anew(store, survey, corruption);
+        let index = survey.corrupt_index;
+        if survey.segments[index].number != corruption.segment {
+            return Ok(None);
+        }
+        return write_headers_anew(store, survey, index);
     }
     let segment = &survey.segments[survey.corrupt_index];
     let (Ok(header), Some(offset)) = (segment.header, Some(corruption.offset)) else { return Ok(None) };
@@ -84,11 +91,14 @@ pub(super) fn bridge(
         events: if unknown_start { u64::MAX } else { resume.header.events_before - link.events },
         reason: GapReason::Quarantined,
     };
-    let filled = fill(&header, link, &resume, bytes as usize, &gap, time_ns);
+    // A segment that was gone may hold none of what is missing: the one before it has the gap.
+    let is_gap = gap.to > gap.from || gap.events > 0 || survey.within_record;
+    let gap = Some(gap).filter(|_| is_gap);
+    let filled = fill(&header, link, &resume, bytes as usize, gap.as_ref(), time_ns);
     store.keep_aside(segment.number, offset, bytes)?;
     store.write_at(segment.number, offset, &filled)?;
     store.sync(segment.number)?;
-    Ok(Some(Bridge { segment: segment.number, offset, bytes, gap: Some(gap) }))
+    Ok(Some(Bridge { segment: segment.number, offset, bytes, gap }))
 }
 
 /// The first sound block, or the seal, behind a damaged place that can follow what is before it.
@@ -152,7 +162,7 @@ fn fill(
     mut link: Link,
     resume: &Resume,
     bytes: usize,
-    gap: &Gap,
+    gap: Option<&Gap>,
     time_ns: u64,
 ) -> Vec<u8> {
     let blocks = (resume.header.sequence - link.sequence) as usize;
@@ -163,7 +173,7 @@ fn fill(
         let most = bytes - filled.len() - left * SECTOR_BYTES;
         let mut block = vec![0; if left == 0 { most } else { most.min(BLOCK_BYTES_MAX) }];
         let mut header = BlockHeader { kind: BlockKind::Mark, ..next_header(segment, &link, block.len()) };
-        if filled.is_empty() {
+        if let Some(gap) = gap.filter(|_| left == 0) {
             let stored = put_gap(gap, &mut block);
             header = BlockHeader {
                 kind: BlockKind::Records,
@@ -179,8 +189,7 @@ fn fill(
         if left == 0 {
             header.header_checksum = meet_checksum(&mut block, resume.header.previous_checksum);
         }
-        let lost = if filled.is_empty() && gap.events != u64::MAX { gap.events } else { 0 };
-        link = Link::behind(&header, lost, time_ns);
+        link = Link::behind(&header, 0, time_ns);
         filled.extend_from_slice(&block);
     }
     filled
@@ -206,14 +215,14 @@ pub(super) fn put_gap(gap: &Gap, block: &mut [u8]) -> u32 {
 }
 
 /// Writes the two header pages of a segment anew: what its blocks say, and the rest as in another segment of the channel.
-fn write_headers_anew(
+/// `None`: they are sound, or none of its blocks says what they were.
+pub(super) fn write_headers_anew(
     store: &dyn Store,
     survey: &Survey,
-    corruption: &Corruption,
+    index: usize,
 ) -> io::Result<Option<Bridge>> {
-    let index = survey.corrupt_index;
     let harmed = &survey.segments[index];
-    if harmed.number != corruption.segment || (harmed.header.is_ok() && harmed.page_flaw.is_none()) {
+    if harmed.header.is_ok() && harmed.page_flaw.is_none() {
         return Ok(None);
     }
     let sound = survey.segments.iter().filter(|segment| segment.page_flaw.is_none());

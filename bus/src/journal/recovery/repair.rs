@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use super::across::{self, Crossing};
 use super::bridge::{Bridge, bridge, put_gap};
 use super::survey::{Checks, Corruption, Survey, survey};
 use super::{corrupt, finish_block, next_header, seal_sector, secure};
@@ -22,6 +23,9 @@ pub struct Repair {
     pub corruption: Option<Corruption>,
     /// Damaged places that were mended where they are: what is behind them stays.
     pub bridges: Vec<Bridge>,
+    /// Segments that were gone and were made again: they hold, with [`bridges`](Self::bridges), what says
+    /// what is missing.
+    pub made: Vec<u64>,
     /// Segments that were moved out of the journal.
     pub quarantined: Vec<u64>,
     /// The segment that was corrupt in the middle: it was kept, and ends before that place now.
@@ -30,10 +34,11 @@ pub struct Repair {
     pub gap: Option<Gap>,
 }
 
-/// Repairs a corrupt journal, of which the caller holds the lock. A damaged place with something sound behind it in the
-/// same segment is filled with a recorded gap, and damaged header pages are written anew (`bridge.rs`): everything else
-/// stays. Where that is not possible, every segment behind the corrupt place is moved out of the way, the one it is in
-/// is ended before it, and a gap is recorded that reaches as far as anything is known.
+/// Repairs a corrupt journal, of which the caller holds the lock. A damaged place with something sound behind
+/// it in the same segment is filled with a recorded gap, and damaged header pages are written anew
+/// (`bridge.rs`): everything else stays. So does what is behind a segment that was cut short or is gone
+/// (`across.rs`). Where nothing sound is behind, every segment behind the corrupt place is moved out of the
+/// way, the one it is in is ended before it, and a gap is recorded that reaches as far as anything is known.
 ///
 /// It may be killed anywhere and run again.
 ///
@@ -50,16 +55,31 @@ pub fn repair(store: &dyn Store, path: &Path, time_ns: u64) -> Result<Repair> {
             return Err(corrupt(path, &corruption));
         }
         repair.corruption.get_or_insert(corruption);
-        // Each place that is mended is behind the one before: so this ends.
+        // Each place that is mended is behind the one before, and no segment is made twice: so this ends.
         let place = Some((corruption.segment, corruption.offset));
         let bridged =
             if place > last { bridge(store, &survey, &corruption, time_ns).map_err(failed)? } else { None };
         last = place;
-        let Some(bridged) = bridged else {
-            let cut = repair_at(store, &survey, corruption, time_ns).map_err(failed)?;
-            return Ok(Repair { corruption: repair.corruption, bridges: repair.bridges, ..cut });
-        };
-        repair.bridges.push(bridged);
+        if let Some(bridged) = bridged {
+            repair.bridges.push(bridged);
+            continue;
+        }
+        match across::step(store, &survey, &corruption, &repair.made, time_ns).map_err(failed)? {
+            Some(step) => {
+                last = None;
+                match step {
+                    Crossing::Sealed => {}
+                    Crossing::Mended(bridge) => repair.bridges.push(bridge),
+                    Crossing::Made(segment) => repair.made.push(segment),
+                    Crossing::Moved(segment) => repair.quarantined.push(segment),
+                }
+            }
+            None => {
+                let cut = repair_at(store, &survey, corruption, time_ns).map_err(failed)?;
+                repair.quarantined.extend(cut.quarantined);
+                return Ok(Repair { shortened: cut.shortened, gap: cut.gap, ..repair });
+            }
+        }
     }
 }
 

@@ -170,7 +170,11 @@ pub(super) fn scan(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Sca
 /// Prepared by a writer that says in the seal before that it needed no more: nothing was written to it.
 pub(super) fn is_unused(segments: &[Segment], index: usize) -> bool {
     let Some(before) = index.checked_sub(1).and_then(|before| segments[before].seal) else { return false };
-    before.1.last && segments[index].header.is_ok_and(|header| header.epoch == before.0.epoch)
+    let segment = &segments[index];
+    let Ok(header) = segment.header else { return false };
+    // A repair's seal says `last` as well, and blocks of the same writer are behind it.
+    let is_begun = segment.first.is_ok_and(|first| first.segment_id == header.segment_id);
+    before.1.last && header.epoch == before.0.epoch && !is_begun && segment.seal.is_none()
 }
 
 /// Whether there is a block of anybody's in a segment whose header is lost.

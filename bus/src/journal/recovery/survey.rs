@@ -51,6 +51,23 @@ pub struct Corruption {
     pub flaw: Flaw,
     /// The durable position that some block carries.
     pub durable_position: u64,
+    /// The events that are missing, where segments are gone or one was cut short, and the next segment says
+    /// how it begins.
+    pub lost: Option<Lost>,
+}
+
+/// The events between the place where a journal is corrupt and the next segment that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// The segments whose files are not there: the first of them, and their number. It is 0 when the file was
+    /// cut short.
+    pub segments: (u64, u64),
+    /// The first position that is missing.
+    pub from: u64,
+    /// The first position behind.
+    pub to: u64,
+    /// How many events ended there.
+    pub events: u64,
 }
 
 /// Where the chain breaks.
@@ -79,6 +96,8 @@ pub(super) struct Survey {
     pub(super) torn_bytes: u64,
     /// An event of which not all pieces are there is cut.
     pub(super) torn_event: bool,
+    /// The chain breaks among the pieces of a record.
+    pub(super) within_record: bool,
     pub(super) corrupt: Option<Corruption>,
     /// Where the corrupt segment's index and the end of all that is known are, for the repair.
     pub(super) corrupt_index: usize,
@@ -131,6 +150,7 @@ pub(super) fn survey(store: &dyn Store, checks: Checks) -> io::Result<Survey> {
         durable_position,
         torn_bytes: 0,
         torn_event: false,
+        within_record: false,
         corrupt: None,
         corrupt_index: 0,
         known_end: 0,
@@ -189,6 +209,7 @@ impl Survey {
             };
             if found.is_some() {
                 self.torn_event = assembler.is_pending();
+                self.within_record = self.torn_event;
                 return Ok(found);
             }
         }
@@ -374,7 +395,7 @@ impl Survey {
         self.known_end = scans.chain(seals).fold(self.durable_position.max(position), u64::max);
         if let Some((segment, offset, flaw)) = foreign_version(behind, &hole) {
             let durable_position = self.durable_position;
-            self.corrupt = Some(Corruption { segment, offset, position, flaw, durable_position });
+            self.corrupt = Some(Corruption { segment, offset, position, flaw, durable_position, lost: None });
             self.corrupt_index = index;
             self.torn_event = false;
             return Ok(());
@@ -388,7 +409,8 @@ impl Survey {
         {
             let segment = self.segments[index].number;
             let durable_position = self.durable_position;
-            self.corrupt = Some(Corruption { segment, offset, position, flaw, durable_position });
+            let lost = self.lost(store, index, offset)?;
+            self.corrupt = Some(Corruption { segment, offset, position, flaw, durable_position, lost });
             self.corrupt_index = index;
             self.torn_event = false;
             return Ok(());
@@ -404,6 +426,35 @@ impl Survey {
             self.bytes += offset;
         }
         Ok(())
+    }
+
+    /// The events that are missing at a hole, if a segment is gone or shorter than it should be.
+    fn lost(&self, store: &dyn Store, index: usize, offset: u64) -> io::Result<Option<Lost>> {
+        let here = &self.segments[index];
+        let before = index.checked_sub(1).map_or(0, |before| self.segments[before].number);
+        let is_gone = offset == 0 && index > 0 && here.number > before + 1;
+        let is_short = match here.header {
+            Ok(header) => store.length(here.number)? < header.segment_bytes,
+            Err(flaw) => matches!(flaw, Flaw::Short),
+        };
+        let next = match (is_gone, is_short) {
+            (true, _) => index,
+            (_, true) => index + 1,
+            _ => return Ok(None),
+        };
+        let Some(next) = self.segments.get(next) else { return Ok(None) };
+        let (Ok(header), Ok(first)) = (next.header, next.first) else { return Ok(None) };
+        if !is_of(&first, &header) || first.first_position < self.link.end_position {
+            return Ok(None);
+        }
+        let (first_gone, behind) =
+            if is_gone { (before + 1, next.number) } else { (here.number + 1, next.number) };
+        Ok(Some(Lost {
+            segments: (first_gone, behind - first_gone),
+            from: self.link.end_position,
+            to: first.first_position,
+            events: first.events_before.saturating_sub(self.link.events),
+        }))
     }
 
     /// The states that no walked block had are where the seals say.

@@ -74,6 +74,7 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
             "journal": directory.display().to_string(),
             "dry_run": false,
             "bridged": repaired.bridges.iter().map(bridge_object).collect::<Vec<_>>(),
+            "made": repaired.made,
             "quarantined": repaired.quarantined,
             "shortened": repaired.shortened,
             "gap": repaired.gap.map(gap_object),
@@ -113,10 +114,11 @@ fn would_text(args: &RepairArgs, report: &Report) -> String {
     let directory = args.directory.display();
     match (&report.corrupt, report.cut) {
         (Some(corruption), _) => format!(
-            "{directory}: what is damaged behind position {} in {} would be copied to {QUARANTINE}, and a gap recorded in \
-             its place; where nothing sound is behind it in its segment, later segments would move there, too\n",
+            "{directory}: what is damaged behind position {} in {}{} would be copied to {QUARANTINE}, and a gap recorded in \
+             its place; where nothing sound is behind it, later segments would move there, too\n",
             corruption.position,
-            segment_name(corruption.segment)
+            segment_name(corruption.segment),
+            corruption.lost.map(|lost| lost.to_string()).unwrap_or_default()
         ),
         (None, Some(cut)) => format!(
             "{directory}: it would be cut at position {}, {} B behind it are torn\n",
@@ -149,19 +151,28 @@ fn gap_text(gap: &Gap) -> String {
     format!("{events} events, positions {} up to {}", gap.from, gap.to)
 }
 
+fn bridge_text(bridge: &Bridge, made: bool) -> String {
+    let name = segment_name(bridge.segment);
+    let Bridge { bytes, offset, .. } = bridge;
+    match (&bridge.gap, made) {
+        (Some(gap), true) => {
+            format!("{name} was gone; it was made again, with a gap in its place: {}\n", gap_text(gap))
+        }
+        (None, true) => format!("{name} was gone; it was made again, behind the gap, and holds nothing\n"),
+        (Some(gap), false) => format!(
+            "{name}: {bytes} B at offset {offset} are in {QUARANTINE} now, and a gap in their place: {}\n",
+            gap_text(gap)
+        ),
+        (None, false) => format!(
+            "{name}: {bytes} B at offset {offset} are in {QUARANTINE} now; they were written anew, and nothing is missing\n"
+        ),
+    }
+}
+
 fn text(repaired: &Repair, recovered: &Recovered) -> String {
     let mut text = String::new();
     for bridge in &repaired.bridges {
-        let place = format!(
-            "{}: {} B at offset {} are in {QUARANTINE} now",
-            segment_name(bridge.segment),
-            bridge.bytes,
-            bridge.offset
-        );
-        match &bridge.gap {
-            Some(gap) => text.push_str(&format!("{place}, and a gap in their place: {}\n", gap_text(gap))),
-            None => text.push_str(&format!("{place}; its header was written anew, and nothing is missing\n")),
-        }
+        text.push_str(&bridge_text(bridge, repaired.made.contains(&bridge.segment)));
     }
     for &segment in &repaired.quarantined {
         text.push_str(&format!("{} is in {QUARANTINE} now\n", segment_name(segment)));

@@ -121,6 +121,13 @@ fn corruption(corruption: &Corruption) -> Value {
         "position": corruption.position,
         "durable_position": corruption.durable_position,
         "why": corruption.flaw.to_string(),
+        "lost": corruption.lost.map(|lost| json!({
+            "first_segment": lost.segments.0,
+            "segments": lost.segments.1,
+            "from": lost.from,
+            "to": lost.to,
+            "events": lost.events,
+        })),
     })
 }
 
