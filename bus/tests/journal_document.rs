@@ -5,7 +5,8 @@ use std::path::Path;
 
 use railbus::journal::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, Gap, GapReason, PositionUnit,
-    RECORD_HEADER_BYTES, RecordHeader, RecordKind, SECTOR_BYTES, Seal, SegmentHeader, VERSION, checksum,
+    RECORD_HEADER_BYTES, RecordHeader, RecordKind, SECTOR_BYTES, Seal, SegmentHeader, VERSION,
+    VERSION_STEPPED, checksum,
 };
 
 /// Of each heading, the rows of its tables.
@@ -57,12 +58,13 @@ fn the_segment_header_is_as_documented() {
         acks_mode: 0o660,
         unit: PositionUnit::Events,
         page_checksum: 0x9999_9909,
+        clock_step: 0x1111_1111_1111_1001,
     };
     let bytes = header.encode();
     let sum = checksum(&bytes[..SECTOR_BYTES - 4]);
     let fields = [
         ("magic", b"RBSEGMT1".to_vec()),
-        ("version", VERSION.to_le_bytes().into()),
+        ("version", VERSION_STEPPED.to_le_bytes().into()),
         ("header_bytes", (SECTOR_BYTES as u32).to_le_bytes().into()),
         ("number", header.number.to_le_bytes().into()),
         ("segment_id", header.segment_id.to_le_bytes().into()),
@@ -78,6 +80,7 @@ fn the_segment_header_is_as_documented() {
         ("acks_mode", header.acks_mode.to_le_bytes().into()),
         ("unit", vec![1]),
         ("page_checksum", header.page_checksum.to_le_bytes().into()),
+        ("clock_step", header.clock_step.to_le_bytes().into()),
         ("checksum", sum.to_le_bytes().into()),
     ];
     compare("Segment header", &bytes[..], &fields);

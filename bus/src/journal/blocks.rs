@@ -196,6 +196,11 @@ impl Blocks {
         }
         segment.advise_sequential();
         self.seal = segment.seal()?.map(|(header, seal)| (header, seal.blocks_end));
+        // The clock was set right before this segment, or in one that is missing.
+        let steps_back = segment.header.steps_back() || self.leaped && segment.header.clock_step != 0;
+        if let Some(link) = self.link.as_mut().filter(|_| steps_back && self.next.offset == BLOCKS_OFFSET) {
+            link.time_ns = 0;
+        }
         self.segment = Some(segment);
         (self.from, self.to) = (0, 0);
         Ok(true)

@@ -30,17 +30,18 @@ use crate::journal::format::{
 use crate::journal::intake::{Intake, Joined};
 use crate::journal::lock::{Lock, PATIENCE};
 use crate::journal::numbers::Numbers;
+pub use crate::journal::open_report::OpenReport;
 use crate::journal::options::{Io, RecorderOptions};
 use crate::journal::recording::{Parts, Recording};
 use crate::journal::recovery::{Recovered, recover};
 use crate::journal::remake::Unfinished;
 use crate::journal::restore::events_from;
 use crate::journal::shared::Page;
-use crate::journal::shortage::Shortage;
 use crate::journal::stage::Stage;
 use crate::journal::stage_memory::StageMemory;
 use crate::journal::staging::{Leftover, StageBlock, StageWords};
 use crate::journal::state::{Acks, Sequences};
+use crate::journal::steady;
 use crate::journal::store::Store;
 use crate::journal::writer::{Identity, Start, SyncPolicy, Writer, WriterOptions};
 use crate::layout;
@@ -56,71 +57,6 @@ use crate::ring::word::{Slots, seq};
 const TAKE_OVER_BLOCKS: usize = 8;
 /// The file that says that a channel was removed on purpose: it is not made again.
 pub(crate) const REMOVED: &str = "removed";
-
-/// What was found when a journal was opened.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OpenReport {
-    /// The journal's directory.
-    pub directory: PathBuf,
-    /// How it writes, in a line.
-    pub disk: String,
-    /// Events in the journal when it was opened, those removed by retention included.
-    pub events: u64,
-    /// Where it ended.
-    pub end: u64,
-    /// Bytes of a torn tail that were cut.
-    pub torn_bytes: u64,
-    /// Where the cut begins, and whether it may include what was acknowledged as durable.
-    pub cut: Option<(u64, bool)>,
-    /// Events that a killed journaller had in hand and that were written now.
-    pub taken_over: u64,
-    /// Events before the present end that are missing: from, to.
-    pub gap: Option<(u64, u64)>,
-    /// Where the journal of another channel of the same name was moved.
-    pub moved_aside: Option<PathBuf>,
-    /// Whether it is lossy, because it was asked to be, or because the channel has no other readers.
-    pub lossy: bool,
-    /// By how much the last time in the journal is ahead of the wall clock: one of the two was wrong.
-    pub ahead: Option<Duration>,
-    /// What it waits for; then nothing is recorded yet, and nothing else is known.
-    pub waits_for: Option<Shortage>,
-}
-
-impl std::fmt::Display for OpenReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(shortage) = self.waits_for {
-            return write!(f, "not recorded yet: {}", shortage.advice());
-        }
-        write!(f, "{} events up to {}, by {}", self.events, self.end, self.disk)?;
-        if self.lossy {
-            write!(f, "; lossy")?;
-        }
-        if self.torn_bytes > 0 {
-            write!(f, "; a torn tail of {} bytes was cut", self.torn_bytes)?;
-        }
-        if let Some((from, true)) = self.cut {
-            write!(f, ", which may include what was acknowledged, from position {from} on")?;
-        }
-        if self.taken_over > 0 {
-            write!(f, "; {} events were taken over from a journaller that died", self.taken_over)?;
-        }
-        if let Some((from, to)) = self.gap {
-            write!(f, "; positions {from} to {to} are missing")?;
-        }
-        if let Some(ahead) = self.ahead {
-            write!(
-                f,
-                "; its last event was recorded {} s in the future: the clock was wrong then, or is now, and times go on from \
-                 there",
-                ahead.as_secs()
-            )?;
-        }
-        if let Some(path) = &self.moved_aside {
-            write!(f, "; the journal of an earlier channel of this name is now {}", path.display())?;
-        }
-        Ok(())
-    }
-}
 
 /// Where a channel's journal is below the directory of all.
 pub fn directory_of(journal: &Path, name: &ChannelName) -> PathBuf {
@@ -254,8 +190,9 @@ pub(crate) fn open(
     }
     let page = Page::claim(channel, &directory, sync_word(options))?;
     let unit = if header.kind == Kind::Stream { PositionUnit::Bytes } else { PositionUnit::Events };
-    let identity = identity(channel, &directory, unit)?;
+    let mut identity = identity(channel, &directory, unit)?;
     let mut recovered = locked.recover()?;
+    identity.header.clock_step = step_in(&locked, &recovered)?;
     (report.torn_bytes, report.cut) =
         (recovered.torn_bytes, recovered.cut.map(|cut| (cut.from, cut.may_be_acknowledged)));
     let mut stage = Stage::open(channel, options.blocks(channel.header()))?;
@@ -271,14 +208,13 @@ pub(crate) fn open(
     let numbers = numbers(&locked, &recovered)?;
     let backlog = backlog(channel, &intake, wanted, joined);
     let skipped = page.skipped(recovered.end_position);
-    let (start, gap) = begin(channel, &recovered, wanted, joined, skipped, &backlog);
+    let (mut start, gap) = begin(channel, &recovered, wanted, joined, skipped, &backlog);
     let gap = gap.map(|gap| explained(gap, dropped));
     if let Some(gap) = &gap {
         page.note_gap(gap);
         report.gap = Some((gap.from, gap.to));
     }
-    let ahead_ns = start.link.time_ns.saturating_sub(clock::realtime_ns());
-    report.ahead = (ahead_ns > 1_000_000_000).then(|| Duration::from_nanos(ahead_ns));
+    judge_clock(&mut start, &mut identity, &mut report);
     (report.events, report.end) = (recovered.events, start.link.end_position);
     // SAFETY: the stage's blocks are mapped as long as the keeper lives; this journaller, whose page is claimed, has
     // them for itself, and refers to them through this memory only.
@@ -310,6 +246,26 @@ pub(crate) fn open(
         numbers,
     };
     Ok((Recording::new(parts), report))
+}
+
+/// Compares the last time in the journal with the clock.
+fn judge_clock(start: &mut Start, identity: &mut Identity, report: &mut OpenReport) {
+    let now_ns = clock::realtime_ns();
+    let ahead_ns = start.link.time_ns.saturating_sub(now_ns);
+    report.ahead = (ahead_ns > 1_000_000_000).then(|| Duration::from_nanos(ahead_ns));
+    if steady::was_ahead(start.link.time_ns, now_ns) {
+        // The clock is right again. The first segment that is made now says so.
+        (start.link.time_ns, identity.header.clock_step) = (0, start.segment);
+        report.stepped_back = true;
+    }
+}
+
+/// Where the times of the journal go back, as the next segment has to say; 0 when nothing is before that any
+/// more.
+fn step_in(locked: &Locked, recovered: &Recovered) -> Result<u64> {
+    let step = recovered.header.map_or(0, |header| header.clock_step);
+    let segments = locked.files.segments().map_err(|error| Error::io("list", &locked.directory, error))?;
+    Ok(if segments.first().is_some_and(|&oldest| oldest < step) { step } else { 0 })
 }
 
 /// The last numbers of the publishers that number their events: the newest record of them, and the events since.

@@ -290,8 +290,22 @@ impl Journal {
     }
 
     /// The last segment that begins before the target, or the first.
+    ///
+    /// Times go back where the clock was set right, and only there. Then the last such segment of the journal
+    /// is meant: what was recorded with a wrong clock hides nothing behind it.
     fn segment_before(&self, numbers: &[u64], target: Target) -> Result<u64> {
         let (mut low, mut high) = (0, numbers.len());
+        while let Target::Time(_) = target
+            && let Some(newest) = high.checked_sub(1)
+        {
+            let step = self.segment(numbers[newest])?.header.clock_step;
+            low = numbers[..high].partition_point(|&number| number < step);
+            let first = if low > 0 { self.segment(numbers[low])?.first_block()? } else { None };
+            if low == 0 || first.is_some_and(|first| target.is_after(&first)) {
+                break;
+            }
+            (low, high) = (0, low);
+        }
         while high - low > 1 {
             let mut middle = low + (high - low) / 2;
             // A segment whose first block is damaged says nothing; the one before it does.

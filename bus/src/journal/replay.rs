@@ -126,6 +126,9 @@ pub fn wait_until(deadline_ns: u64, mut goes_on: impl FnMut() -> bool) -> Option
     }
 }
 
+/// An event that was recorded later than this, from now on, was recorded with a wrong clock.
+const FUTURE_NS: u64 = 60_000_000_000;
+
 /// Tells when events are due.
 #[derive(Debug)]
 pub struct Pace {
@@ -134,6 +137,8 @@ pub struct Pace {
     began: Option<(u64, u64)>,
     /// Events so far.
     count: u64,
+    /// When the last was recorded.
+    last_ns: u64,
 }
 
 impl Pace {
@@ -147,15 +152,27 @@ impl Pace {
             Speed::Rate(rate) if !(1e-3..=1e9).contains(&rate) => {
                 Err(Error::invalid(format!("rate {rate}"), "must be 0.001 to 1000000000 events a second"))
             }
-            _ => Ok(Pace { speed, began: None, count: 0 }),
+            _ => Ok(Pace { speed, began: None, count: 0, last_ns: 0 }),
         }
     }
 
     /// When the next event, recorded at `time_ns`, is due; `None` at once.
+    ///
+    /// Where the wall clock was stepped, nobody knows how much time lies between two events: one that was
+    /// recorded before the one before it, or after it in the future, is due at once, and the pace begins
+    /// again with it.
     #[inline]
     pub fn deadline(&mut self, time_ns: u64) -> Option<u64> {
         if self.speed == Speed::Max {
             return None;
+        }
+        if let Speed::Times(_) = self.speed {
+            let from_future = time_ns - self.last_ns.min(time_ns) > FUTURE_NS
+                && time_ns > clock::realtime_ns().saturating_add(FUTURE_NS);
+            if time_ns < self.last_ns || self.last_ns > 0 && from_future {
+                self.began = None;
+            }
+            self.last_ns = time_ns;
         }
         let &mut (started, first) = self.began.get_or_insert_with(|| (clock::monotonic_ns(), time_ns));
         let after_ns = match self.speed {
@@ -169,7 +186,7 @@ impl Pace {
 
     /// The next event is the first again.
     pub fn restart(&mut self) {
-        (self.began, self.count) = (None, 0);
+        (self.began, self.count, self.last_ns) = (None, 0, 0);
     }
 }
 
@@ -225,17 +242,22 @@ impl Replay {
 
     /// Goes to the next item that is part of the replay. Returns whether there is one.
     fn advance(&mut self) -> Result<bool> {
-        let Replay { options, events, .. } = self;
-        while let Some(item) = events.next_event()? {
+        let Replay { options, events, journal, .. } = self;
+        loop {
+            let before = events.place().segment;
+            let Some(item) = events.next_event()? else { return Ok(false) };
             let (position, time_ns) = match item {
                 Item::Event(event) => (event.position, event.time_ns),
                 Item::Gap { gap, time_ns } => (gap.from, time_ns),
                 Item::Missing { from, .. } => (from, 0),
                 Item::State { .. } => continue,
             };
+            // Behind events of a clock that was ahead, there may be others that were recorded before the end.
+            let steps_back = before < journal.latest().clock_step;
             let is_over = match options.to {
                 None => false,
                 Some(Until::Position(end)) => position >= end,
+                Some(Until::Time(end)) if steps_back && time_ns >= end => continue,
                 Some(Until::Time(end)) => time_ns >= end,
             };
             if is_over {
@@ -251,7 +273,6 @@ impl Replay {
                 return Ok(true);
             }
         }
-        Ok(false)
     }
 
     /// Everything before this position was replayed or passed over.
@@ -275,7 +296,13 @@ mod tests {
         let first = pace.deadline(1_000_000_000).unwrap_or_default();
         assert_eq!(pace.deadline(1_000_000_000), Some(first));
         assert_eq!(pace.deadline(1_000_000_500), Some(first + 250));
-        assert_eq!(pace.deadline(900), Some(first), "time that goes back");
+        let back = pace.deadline(900).unwrap_or_default();
+        assert!(back >= first, "time that goes back: from there on it counts again");
+        assert_eq!(pace.deadline(1_900), Some(back + 500));
+        let future_ns = clock::realtime_ns() + 365 * 86_400 * 1_000_000_000;
+        let future = pace.deadline(future_ns).unwrap_or(u64::MAX);
+        assert!(future < back + 3_600_000_000_000, "nobody waits for an event of the future");
+        assert_eq!(pace.deadline(future_ns + 1_000), Some(future + 500));
         pace.restart();
         assert!(pace.deadline(7) >= Some(first));
         let mut pace = Pace::new(Speed::Rate(1000.0))?;

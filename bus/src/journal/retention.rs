@@ -127,6 +127,13 @@ impl Keeper {
             };
             known.insert(segment, now);
         }
+        // A segment was recorded before every later one: what a wrong clock wrote is as old as what is behind
+        // it.
+        let mut earliest_ns = u64::MAX;
+        for begins in known.values_mut().rev().filter_map(|known: &mut Known| known.begins.as_mut()) {
+            earliest_ns = earliest_ns.min(begins.time_ns);
+            begins.time_ns = earliest_ns;
+        }
         self.bytes = known.values().map(|known| known.bytes).sum();
         (self.known, self.listed, self.looks) = (known, true, 0);
         Ok(())
@@ -269,7 +276,11 @@ mod tests {
     /// the last piece of an event.
     struct Five {
         within_event: bool,
+        /// This segment, if any, was recorded a year ahead.
+        ahead: u64,
     }
+
+    const YEAR_NS: u64 = 365 * 86_400 * 1_000_000_000;
 
     impl Store for Five {
         fn segments(&self) -> io::Result<Vec<u64>> {
@@ -314,7 +325,7 @@ mod tests {
                     segment_id: segment,
                     first_position: 100 * segment,
                     end_position: 100 * segment + 100,
-                    base_time_ns: segment * 1_000_000_000,
+                    base_time_ns: segment * 1_000_000_000 + if segment == self.ahead { YEAR_NS } else { 0 },
                     incarnation: 1,
                     epoch: 1,
                     unit: PositionUnit::Events,
@@ -350,7 +361,7 @@ mod tests {
 
     fn removable(retention: Retention, durable: u64, unread: u64) -> Vec<u64> {
         let stand = Stand { now: Now::wall(10_000_000_000), durable, states_from: u64::MAX, unread };
-        Keeper::default().removable(&Five { within_event: false }, &retention, stand).unwrap()
+        Keeper::default().removable(&Five { within_event: false, ahead: 0 }, &retention, stand).unwrap()
     }
 
     #[test]
@@ -360,7 +371,7 @@ mod tests {
         assert_eq!(removable(all, 301, u64::MAX), [1, 2]);
         let stand = Stand { now: Now::wall(10_000_000_000), durable: 600, states_from: 3, unread: u64::MAX };
         let mut keeper = Keeper::default();
-        assert_eq!(keeper.removable(&Five { within_event: false }, &all, stand).unwrap(), [1, 2]);
+        assert_eq!(keeper.removable(&Five { within_event: false, ahead: 0 }, &all, stand).unwrap(), [1, 2]);
     }
 
     #[test]
@@ -370,7 +381,10 @@ mod tests {
             [(false, 300, vec![1, 2]), (true, 300, vec![1]), (true, 301, vec![1, 2])]
         {
             let stand = Stand { now: Now::wall(10_000_000_000), durable: 600, states_from: u64::MAX, unread };
-            assert_eq!(Keeper::default().removable(&Five { within_event }, &all, stand).unwrap(), expected);
+            assert_eq!(
+                Keeper::default().removable(&Five { within_event, ahead: 0 }, &all, stand).unwrap(),
+                expected
+            );
         }
     }
 
@@ -404,6 +418,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_wrong_clock_recorded_is_as_old_as_what_is_behind_it() {
+        let old = Retention { max_age: Some(Duration::from_millis(5500)), ..Retention::default() };
+        let stand =
+            Stand { now: Now::wall(10_000_000_000), durable: 600, states_from: u64::MAX, unread: u64::MAX };
+        // Everything before segment 3 was recorded before segment 4 began, at 4 s: 6 s ago.
+        let five = Five { within_event: false, ahead: 3 };
+        assert_eq!(Keeper::default().removable(&five, &old, stand).unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
     fn what_is_unread_or_not_durable_stays() {
         let all = Retention { max_bytes: Some(0), ..Retention::default() };
         assert_eq!(removable(all, 600, u64::MAX), [1, 2, 3, 4]);
@@ -415,7 +439,7 @@ mod tests {
     #[test]
     fn a_wrong_clock_makes_nothing_old_and_what_appeared_in_this_run_ages_as_time_passes() {
         let retention = Retention { max_age: Some(Duration::from_secs(3600)), ..Retention::default() };
-        let five = Five { within_event: false };
+        let five = Five { within_event: false, ahead: 0 };
         let mut keeper = Keeper::default();
         let now = Now { wall_ns: 365 * 86_400 * 1_000_000_000, boot_ns: 0, is_trusted: false };
         let mut stand = Stand { now, durable: 600, states_from: u64::MAX, unread: u64::MAX };

@@ -6,9 +6,11 @@
 //!   ago. So the wall clock is read once and followed by the clock that counts since boot. A step back is taken at once:
 //!   it makes everything younger. A step forward is taken when it has lasted for as long as the age in question: by then
 //!   everything that was recorded before it is that old in truth.
-//! - **The times of records** ([`Stamps`]), which never go back in a journal. While the wall clock is behind the last time
-//!   that was recorded, times go on from there, at half the pace, so that they stay apart and the clock catches up; when it
-//!   is more than a day behind, at full pace.
+//! - **The times of records** ([`Stamps`]), which never go back while a writer is at work. While the wall
+//!   clock is behind the last time that was recorded, times go on from there, at half the pace, so that they
+//!   stay apart and the clock catches up; when it is more than a day behind, at full pace. A writer that
+//!   begins then takes the time of the clock ([`was_ahead`]): the first segment that it makes says that times
+//!   go back there.
 
 use std::time::Duration;
 
@@ -18,6 +20,15 @@ use crate::os::clock;
 const STEP_NS: u64 = 1_000_000_000;
 /// From here on it would take too long to let the wall clock catch up.
 const HOPELESS_NS: u64 = 24 * 3600 * 1_000_000_000;
+
+/// A wall clock that is before 2025 was not set since the machine was started.
+const NOT_SET_NS: u64 = 1_735_689_600_000_000_000;
+
+/// Whether a journal whose last time is this was recorded with a clock that was ahead: it is more than a day
+/// ahead of the wall clock, and that was set.
+pub(crate) fn was_ahead(last_ns: u64, wall_ns: u64) -> bool {
+    wall_ns >= NOT_SET_NS && last_ns.saturating_sub(wall_ns) >= HOPELESS_NS
+}
 
 /// The wall clock, without steps forward.
 #[derive(Debug, Default)]
@@ -117,6 +128,15 @@ mod tests {
         assert_eq!(clock.step(year + 3599 * S, 3619 * S, HOUR), 3700 * S);
         assert_eq!(clock.step(year + 3601 * S, 3621 * S, HOUR), year + 3601 * S);
         assert_eq!(clock.suspicion(), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_is_told_from_one_that_was_not_set() {
+        let year = 365 * 86_400 * S;
+        assert!(was_ahead(NOT_SET_NS + year, NOT_SET_NS));
+        assert!(!was_ahead(NOT_SET_NS + HOPELESS_NS - 1, NOT_SET_NS), "it will have caught up");
+        assert!(!was_ahead(NOT_SET_NS + year, 1000 * S), "the clock is not set yet");
+        assert!(!was_ahead(NOT_SET_NS, NOT_SET_NS + year));
     }
 
     #[test]

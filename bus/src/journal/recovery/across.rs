@@ -28,8 +28,9 @@ use super::{next_header, secure};
 use crate::journal::block::{self, Link};
 use crate::journal::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, SECTOR_BYTES,
-    SEGMENT_BYTES_MIN, Seal, SegmentHeader, meet_checksum, page_checksum, seal_offset,
+    SEGMENT_BYTES_MIN, Seal, SegmentHeader, page_checksum, seal_offset,
 };
+use crate::journal::meet_checksum::meet_checksum;
 use crate::journal::store::Store;
 use crate::journal::writer::random_id;
 
@@ -138,7 +139,7 @@ fn find_resume(store: &dyn Store, survey: &Survey, index: usize) -> io::Result<O
             && header.sequence > link.sequence
             && header.first_position >= link.end_position
             && header.events_before >= link.events
-            && header.base_time_ns >= link.time_ns
+            && (header.base_time_ns >= link.time_ns || own.clock_step != 0)
             && header.durable_position >= link.durable_position
         {
             let bytes = window.at(offset, header.block_bytes as usize)?;
@@ -179,7 +180,9 @@ fn seal_here(
     let at = seal_offset(header.segment_bytes);
     let fill = most.min(at.saturating_sub(offset) / SECTOR);
     let left = resume.missing - 1 - fill;
-    if between == 0 && left > resume.most {
+    let steps_back = survey.segments[resume.index].header.is_ok_and(|next| next.steps_back());
+    let goes_back = resume.header.base_time_ns < survey.link.time_ns;
+    if between == 0 && (left > resume.most || goes_back && !steps_back) {
         return Ok(None);
     }
     let seal = Seal { blocks_end: offset + fill * SECTOR, last: true, states: harmed.states };
@@ -226,6 +229,7 @@ fn make_missing(
         created_ns: time_ns,
         segment_bytes: BLOCKS_OFFSET + (fill + 1) * SECTOR,
         page_checksum: page_checksum(&page),
+        clock_step: step_before(number, survey, resume, &like),
         ..like
     };
     let seal = Seal { blocks_end: BLOCKS_OFFSET + fill * SECTOR, last: true, states: Seal::default().states };
@@ -235,6 +239,13 @@ fn make_missing(
     secure(store, survey, survey.corrupt_index)?;
     store.create_sealed(&header, &page, &sector)?;
     Ok(Some(Crossing::Made(number)))
+}
+
+/// Where the clock steps back, as a segment says that is made again: before it, if the times behind it are
+/// earlier.
+fn step_before(number: u64, survey: &Survey, resume: &Continuation, like: &SegmentHeader) -> u64 {
+    let earlier = if like.clock_step < number { like.clock_step } else { 0 };
+    if resume.header.base_time_ns < survey.link.time_ns { number } else { earlier }
 }
 
 /// The seal that ends a segment between the place and the block behind: `fill` missing blocks are before it
@@ -258,7 +269,7 @@ fn seal_before(
         sequence: link.sequence + fill,
         end_position: next.first_position,
         events: next.events_before,
-        time_ns: time_ns.clamp(link.time_ns, next.base_time_ns),
+        time_ns: time_ns.clamp(link.time_ns, next.base_time_ns.max(link.time_ns)),
         ..*link
     };
     let link = if fill > 0 { &filled } else { link };

@@ -25,8 +25,9 @@ use super::{finish_block, next_header};
 use crate::journal::block::{self, Link};
 use crate::journal::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Gap, GapReason, RecordHeader,
-    RecordKind, SECTOR_BYTES, SegmentHeader, meet_checksum, page_checksum, record_bytes,
+    RecordKind, SECTOR_BYTES, SegmentHeader, page_checksum, record_bytes,
 };
+use crate::journal::meet_checksum::meet_checksum;
 use crate::journal::store::Store;
 
 /// A damaged place that was mended; what is behind it stays in the journal.

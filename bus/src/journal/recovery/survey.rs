@@ -192,6 +192,9 @@ impl Survey {
             {
                 return hole(0, Flaw::Nonsense("a segment of another channel"));
             }
+            if header.steps_back() {
+                self.link.time_ns = 0;
+            }
             if index == 0
                 && let Ok(first) = segment.first
             {
