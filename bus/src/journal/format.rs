@@ -735,8 +735,3 @@ impl Gap {
         Ok(gap)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-}
