@@ -339,6 +339,60 @@ fn a_worker_when_another_hands_an_event_back_or_leaves() {
 }
 
 #[test]
+fn a_publisher_when_what_was_received_is_acknowledged() {
+    let (_base, channel) = made(&ChannelOptions::new(Kind::Topic).slots(64).slot_bytes(64));
+    let options = SubscribeOptions { manual: true, ..subscribe_options() };
+    let mut reader = channel.topic_subscriber(&options).unwrap();
+    let mut publisher = channel.topic_publisher(&send_options()).unwrap();
+    while publisher.try_publish(b"x").is_ok() {}
+    while reader.try_recv().unwrap().is_some() {}
+    let waiting = asleep(move || publisher.publish(b"x").map(|_| ()));
+    reader.acknowledge_to(32).unwrap();
+    woken(&waiting).unwrap();
+}
+
+#[test]
+fn a_worker_when_the_event_before_its_own_is_done() {
+    let (_base, channel) = made(&ChannelOptions::new(Kind::Queue).keyed(true));
+    let mut producer = channel.producer(&send_options()).unwrap();
+    let attributes = crate::event::Attributes { key: Some(7), ..Default::default() };
+    (0..2).for_each(|_| _ = producer.publish_with(b"x", &attributes).unwrap());
+    let mut one = channel.worker(&work_options()).unwrap();
+    let ticket = one.take_ticket().unwrap().unwrap();
+    let its = channel.clone();
+    let waiting = asleep(move || {
+        let mut worker = its.worker(&work_options()).unwrap();
+        worker.take().map(|job| job.position())
+    });
+    assert!(one.done(ticket));
+    assert_eq!(woken(&waiting), Ok(1));
+}
+
+/// A worker of a lower level sleeps until its turn has come.
+#[test]
+fn a_worker_of_a_lower_level_when_the_one_above_is_saturated_or_leaves() {
+    for leaves in [false, true] {
+        let (_base, channel) = made(&ChannelOptions::new(Kind::Queue));
+        let mut above = channel.worker(&WorkOptions { in_hand_max: 1, ..work_options() }).unwrap();
+        let its = channel.clone();
+        let waiting = asleep(move || {
+            let mut worker = its.worker(&WorkOptions { priority: 1, ..work_options() }).unwrap();
+            worker.take().map(|job| job.position())
+        });
+        let mut producer = channel.producer(&send_options()).unwrap();
+        (0..2).for_each(|_| _ = producer.publish(b"x").unwrap());
+        let expected = if leaves {
+            drop(above);
+            0
+        } else {
+            assert!(above.take_ticket().unwrap().is_some());
+            1
+        };
+        assert_eq!(woken(&waiting), Ok(expected));
+    }
+}
+
+#[test]
 fn a_reader_that_waits_for_the_end_when_the_last_publisher_leaves() {
     let (_base, channel) =
         made(&ChannelOptions::new(Kind::Topic).overflow(Overflow::Block).slots(64).slot_bytes(64));
