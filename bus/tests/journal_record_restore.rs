@@ -273,17 +273,56 @@ fn what_was_removed_on_purpose_is_not_lost_and_a_corrupt_journal_is_told() {
 #[test]
 #[ignore = "the other tests run it as a child process"]
 fn child() {
-    let Some((_, base)) = role() else { return };
+    let Some((role, base)) = role() else { return };
     let channel = Bus::at(base.join("shm"), "b").and_then(|bus| bus.attach("c")).expect("the channel");
     let journal = std::fs::read_link(base.join("journal")).expect("a link");
+    let linger = if role == "record at once" { Duration::ZERO } else { LONG };
     let _recorder =
-        Recorder::start(&channel, journal, &RecorderOptions { linger: LONG, ..quick() }).expect("a recorder");
+        Recorder::start(&channel, journal, &RecorderOptions { linger, ..quick() }).expect("a recorder");
     say(b"recording");
     stay();
 }
 
 fn place_of(disk: &tempfile::TempDir) -> std::path::PathBuf {
     disk.path().join("b").join("c")
+}
+
+/// Everybody is killed. Events that were finished before the newest record are not delivered again. Later
+/// ones may be, once, and unfinished ones are.
+#[test]
+fn what_was_finished_before_the_newest_record_is_not_delivered_again_after_a_kill() {
+    let shm =
+        tempfile::Builder::new().prefix("railbus-restore-").tempdir_in("/dev/shm").expect("a directory");
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    std::os::unix::fs::symlink(disk.path(), shm.path().join("journal")).expect("a link");
+    let bus = Bus::at(shm.path().join("shm"), "b").expect("a bus");
+    let queue = bus.create("c", &small(Kind::Queue)).expect("a queue");
+    let mut journaller = Actor::start("record at once", shm.path());
+    journaller.expect("recording");
+    let mut producer = queue.producer(&SendOptions::default()).expect("a producer");
+    let mut worker = queue.worker(&Default::default()).expect("a worker");
+    let last = (0..20u64).map(|number| producer.publish(&number.to_le_bytes()).expect("room")).last();
+    queue.wait_durable(last.expect("events"), LONG).expect("durable");
+    let states = || held(&place_of(&disk)).states;
+    (0..10).for_each(|_| assert!(worker.take().expect("a job").done()));
+    // A record that began before the tenth event was finished may still be on its way. Four in a row are not.
+    for _ in 0..4 {
+        let before = states();
+        assert!(worker.take().expect("a job").done());
+        children::eventually("what changed is recorded", || states() > before);
+    }
+    journaller.kill();
+    std::mem::forget(worker);
+    std::fs::remove_dir_all(queue.paths().ring.parent().expect("a directory")).expect("gone");
+    let restored = restore(&bus, "c", disk.path()).expect("made again");
+    let mut worker = restored.channel.worker(&Default::default()).expect("a worker");
+    let mut got = Vec::new();
+    while let Some(job) = worker.try_take().expect("a sound queue") {
+        got.push(u64::from_le_bytes(job[..8].try_into().expect("a number")));
+        assert!(job.done());
+    }
+    let first = *got.first().expect("six were not finished");
+    assert!((11..=14).contains(&first) && got.iter().copied().eq(first..20), "{got:?}");
 }
 
 /// The ring is gone, the staging is not: what was only there gets into the journal before the channel is made again.

@@ -179,7 +179,6 @@ fn table() -> Vec<(Edge, End, Fate)> {
         (Edge::State, Load, Caught(Lives(3, registration::sequence_is_known))),
         (Edge::Park, Fence, Caught(Lives(3, park::one_sleeper))),
         (Edge::Park, Fence, Caught(Lives(3, park::nudged))),
-        (Edge::Park, Fence, Caught(Lives(3, park::nudged_as_other))),
         (Edge::Park, LightFence, Caught(Lives(3, park::one_sleeper))),
         (
             Edge::Park,
