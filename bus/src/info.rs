@@ -256,8 +256,9 @@ pub struct Participant {
     pub unmoved_ns: u64,
     /// For how long it has not moved, if it is stuck.
     pub stuck_ns: Option<u64>,
-    /// Whether it may be stuck: the look was too short to tell. It was not seen to move, and the time that it noted is
-    /// longer ago than the channel's `stuck_after`, or is by another clock. Then [`Self::stuck_ns`] is `None`.
+    /// Whether it may be stuck: the look was too short to tell. It was not seen to move, and the time that it
+    /// noted is longer ago than the channel's `stuck_after`, or is by another clock. Then [`Self::stuck_ns`]
+    /// is `None`.
     pub may_be_stuck: bool,
 }
 
@@ -282,9 +283,9 @@ impl Channel {
     }
 
     /// As [`Channel::info`], and looks until it is known who is stuck. That takes no time if nobody seems to be, and
-    /// otherwise the channel's `stuck_after`, at most `most`. If `stuck_after` is longer than `most`, it stays unknown of
-    /// those who did not move while this looked: [`Participant::may_be_stuck`]. Nobody is taken for stuck because of a time
-    /// that he or somebody else has written: it may be by another clock.
+    /// otherwise the channel's `stuck_after`, at most `most`. If `stuck_after` is longer than `most`, it
+    /// stays unknown of those who did not move while this looked: [`Participant::may_be_stuck`]. Nobody is
+    /// taken for stuck because of a time that he or somebody else has written: it may be by another clock.
     ///
     /// # Errors
     /// As [`Channel::info`].
@@ -623,8 +624,7 @@ impl View<'_> {
         };
         let wait_since = load(layout::WAIT_SINCE_NS);
         let ids = load(layout::PID);
-        let is_publisher = side == Side::Producers && self.header.kind == Kind::Stream;
-        let (position, events, bytes) = if is_publisher {
+        let (position, events, bytes) = if side == Side::Producers && self.header.kind == Kind::Stream {
             let (position, events, bytes) = self.publisher_counts(index);
             (Some(position), events, bytes)
         } else {

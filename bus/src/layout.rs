@@ -124,6 +124,7 @@ fields! {
     DROPPED: 768, 8, "producers", "events dropped because the channel was full";
     DIVERTED: 776, 8, "producers", "events that went to the other channel because this one was full";
     PRESSURE: 896, 8, "producers", "counts changes of the pressure: odd from the high watermark to the low one";
+    RING_NAMES_JANITOR: 960, 8, "producers", "as JANITOR of an entry, for the lock of names";
 }
 
 fields! {
@@ -140,6 +141,7 @@ fields! {
     LEVELS_WAKE: 768, 8, "workers", "queue: futex of workers that wait for their turn behind those of a higher level (low 32 bits)";
     LEVELS_PARKED: 896, 8, "workers", "epoch: workers that went to sleep waiting for their turn";
     LOOKED_NS: 904, 8, "workers", "queue: when a worker last asked which others are dead, ns of the host's CLOCK_MONOTONIC";
+    ACKS_NAMES_JANITOR: 960, 8, "consumers", "as JANITOR of an entry, for the lock of names";
 }
 
 fields! {
@@ -159,6 +161,7 @@ fields! {
     FENCE: 80, 8, "registrar; janitor; owner", "workers: 1 open, stores done words by compare-and-swap; 2 open, by restartable sequences; 3 closing; 4 closed: what it held goes to others; 5 and has gone (both with closings << 8); 0 nobody's";
     IN_HAND: 96, 8, "owner", "workers with a bound: events in hand; u64::MAX once it takes no more";
     PROOF: 104, 8, "registrar; owner to leave", "0: the life byte is exclusively locked; else the inode of the PID namespace in which PID and START_TIME prove the life, as strangers hold shared locks on the byte";
+    JANITOR: 112, 8, "janitor", "0, or who holds the janitor lock beside strangers with shared locks on its byte: inode of its PID namespace << 32 | start time of the process << 22, 10 bits | process id";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
     TID: 140, 4, "registrar", "thread that made the handle";
@@ -338,6 +341,15 @@ pub const fn done_bytes(slots: u64) -> u64 {
 pub const fn entry(index: usize) -> usize {
     CONTROL_BYTES + index * ENTRY_BYTES
 }
+
+/// Offset of the word of janitor lock `index` from the start of the control block, in the file of either
+/// side: an entry's, or that of [`NAMES_LOCK`].
+#[inline(always)]
+pub const fn janitor(index: usize) -> usize {
+    if index == NAMES_LOCK { RING_NAMES_JANITOR } else { entry(index) + JANITOR }
+}
+
+const _: () = assert!(RING_NAMES_JANITOR == ACKS_NAMES_JANITOR);
 
 /// Offset of the table of sequences, behind a registry of `producers` entries, from the start of the control block.
 pub const fn sequences(producers: usize) -> usize {

@@ -58,6 +58,7 @@ mod copy;
 mod diversion;
 pub mod error;
 pub mod event;
+mod file_locks;
 pub mod info;
 pub mod inlet;
 pub mod journal;

@@ -9,13 +9,14 @@ use crate::aside::Lending;
 use crate::bus::Channel;
 use crate::channel::{Kind, Maps, Region, Role};
 use crate::error::{Error, Result};
+pub(crate) use crate::file_locks::FileLocks;
 use crate::journal::intake::JOURNALLER;
 use crate::layout;
 use crate::memory::{Edge, Memory, Trusted};
 use crate::os::clock;
 use crate::os::fork::ForkGuard;
 use crate::os::futex;
-use crate::os::life::{Life, LifeClaim, Liveness, Probe};
+use crate::os::life::{Life, Liveness, Probe};
 use crate::os::{membarrier, process, rseq};
 use crate::proof;
 use crate::ring::fence::{self, Stores};
@@ -172,130 +173,6 @@ impl Peers for Kernel {
             self.is_blind.set(true);
         }
         life == Liveness::Dead && !proof::lives_by_process(memory, index, || probe.is_life_shared(index))
-    }
-}
-
-/// A description of one side's file, for its locks.
-///
-/// It is made from the file that the channel has open, not by path: it works in another working directory, and after the
-/// channel was removed. One that is kept from attaching on works after the process has given up its rights, too.
-#[derive(Debug)]
-pub(crate) struct FileLocks {
-    claim: RefCell<LifeClaim>,
-    /// Where entries say how their owners' lives are proven: that side's file, and how many entries it has. Without it,
-    /// whoever holds a shared lock is taken for alive.
-    proofs: Option<(Trusted, usize)>,
-    /// Why the kernel could not be asked, the first time since somebody looked.
-    failed: RefCell<Option<Error>>,
-}
-
-impl FileLocks {
-    pub(crate) fn open(channel: &Channel, side: Side) -> Result<FileLocks> {
-        let claim = RefCell::new(claim(channel, side)?);
-        Ok(FileLocks { claim, proofs: None, failed: RefCell::default() })
-    }
-
-    /// The same with the words that prove lives. The memories' maps are kept as long as this.
-    pub(crate) fn open_beside(channel: &Channel, side: Side, memories: &Memories) -> Result<FileLocks> {
-        let (memory, entries) = match side {
-            Side::Producers => (memories.ring, channel.header().producers_max),
-            Side::Consumers => (memories.acks, channel.header().consumers_max),
-        };
-        Ok(FileLocks { proofs: Some((memory, entries as usize)), ..FileLocks::open(channel, side)? })
-    }
-
-    /// Takes a shared lock on a life byte that strangers have a shared lock on, and says in the entry that the process is
-    /// to be looked at.
-    fn share_life(&self, claim: &mut LifeClaim, index: usize) -> Result<bool> {
-        let (Some((memory, _)), Some(namespace)) = (self.proofs, process::pid_namespace()) else {
-            return Ok(false);
-        };
-        let proof = layout::entry(index) + layout::PROOF;
-        // Plain: before the lock, whose system call orders it, so that nobody who sees the lock alone takes it for a
-        // stranger's.
-        memory.store(proof, namespace, Edge::Plain);
-        let taken = claim.try_shared_life(index);
-        if !matches!(taken, Ok(true)) {
-            memory.store(proof, 0, Edge::Plain);
-        }
-        taken
-    }
-
-    /// Uses the locks for `work`. Opens the description again first if code of this process has closed it.
-    ///
-    /// # Errors
-    /// Those of opening it again, and of the locks that `work` asked for.
-    pub(crate) fn with<T>(
-        &self,
-        channel: &Channel,
-        side: Side,
-        work: impl FnOnce(&FileLocks) -> T,
-    ) -> Result<T> {
-        if !self.claim.borrow().is_intact() {
-            let again = claim(channel, side)?;
-            *self.claim.borrow_mut() = again;
-        }
-        let done = work(self);
-        self.check().map(|()| done)
-    }
-
-    /// The first error since the last look.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.failed.borrow_mut().take().map_or(Ok(()), Err)
-    }
-
-    fn into_life(self) -> Result<Life> {
-        self.claim.into_inner().into_life()
-    }
-
-    /// The answer, or `otherwise` where there is none; why is kept.
-    fn answer(&self, asked: Result<bool>, otherwise: bool) -> bool {
-        asked.unwrap_or_else(|error| {
-            self.failed.borrow_mut().get_or_insert(error);
-            otherwise
-        })
-    }
-}
-
-fn claim(channel: &Channel, side: Side) -> Result<LifeClaim> {
-    let (file, path, id) = channel.side_file(side);
-    LifeClaim::open_again(file, path, id)
-}
-
-impl Locks for FileLocks {
-    fn try_janitor(&self, index: usize) -> bool {
-        self.answer(self.claim.borrow().try_janitor(index), false)
-    }
-
-    fn release_janitor(&self, index: usize) {
-        // A lock that cannot be given back goes with the description.
-        let released = self.claim.borrow().release_janitor(index);
-        self.answer(released.map(|()| true), false);
-    }
-
-    fn try_life(&self, index: usize) -> bool {
-        let mut claim = self.claim.borrow_mut();
-        let taken = claim.try_life(index).and_then(|taken| match (taken, self.proofs) {
-            (true, Some((memory, _))) => {
-                // What an earlier owner said of itself.
-                memory.store(layout::entry(index) + layout::PROOF, 0, Edge::Plain);
-                Ok(true)
-            }
-            (false, Some(_)) if !claim.is_life_locked(index)? => self.share_life(&mut claim, index),
-            (taken, _) => Ok(taken),
-        });
-        self.answer(taken, false)
-    }
-
-    fn is_life_held(&self, index: usize) -> bool {
-        // What cannot be asked is alive.
-        let claim = self.claim.borrow();
-        let is_shared = || claim.is_life_shared(index).unwrap_or(true);
-        let is_proven = || match self.proofs {
-            Some((memory, entries)) => index < entries && proof::lives_by_process(&memory, index, is_shared),
-            None => is_shared(),
-        };
-        self.answer(claim.is_life_locked(index).map(|is_locked| is_locked || is_proven()), true)
     }
 }
 

@@ -205,7 +205,7 @@ impl Channel {
         let peers = Kernel::of(self, &memories)?;
         // Killing takes no lock, and needs no right to write the file.
         let locks = (side == Side::Consumers && self.attached().acks.writable)
-            .then(|| FileLocks::open_beside(self, side, &memories))
+            .then(|| FileLocks::open(self, side))
             .transpose()?;
         self.evict_with((&peers, locks.as_ref()), side, who, timeout, kill)
     }
@@ -223,6 +223,7 @@ impl Channel {
             self.attached().map_as(false, side == Side::Consumers && self.attached().acks.writable)?;
         // SAFETY: the maps outlive the memories; only `.acks` is written, and only where it is mapped writable.
         let memories = unsafe { Memories::of(&write) };
+        let _words = locks.map(|locks| locks.lend(self, side, &memories));
         let registry = registry_of(&memories, self, side);
         let what =
             || format!("participant {index} on the side of the {} of {}", side_text(side), self.name());
@@ -293,8 +294,7 @@ impl Channel {
             return changed_hands();
         }
         let started = Instant::now();
-        let prove = || self.prove_life(side, index, pid);
-        let killed = process::kill_proven(pid, start_time, timeout, prove)?;
+        let killed = process::kill_proven(pid, start_time, timeout, || self.prove_life(side, index, pid))?;
         // The lock goes with the address space, which may take a moment after the process has ended. A process that was
         // gone before is perhaps none of the channel's: nobody waits long for what its entry says.
         let patience = if killed == Killed::Now { timeout } else { timeout.min(GONE_PATIENCE) };

@@ -503,7 +503,8 @@ fn a_look_that_is_too_short_says_that_it_does_not_know_who_is_stuck() {
         (slow.stuck_ns, slow.may_be_stuck)
     };
     assert_eq!(look(), (None, false), "it has noted the time just now");
-    // The time that it notes is by another clock: the machine has been up for longer than a minute here, and it has not there.
+    // The time that it notes is by another clock: the machine has been up for longer than a minute here, and
+    // it has not there.
     let acks = std::fs::OpenOptions::new().write(true).open(&stream.paths().acks).unwrap();
     let seen_at = (layout::HEADER_BYTES + layout::entry(0) + layout::SEEN_NS) as u64;
     for noted_ns in [1, u64::MAX / 2] {

@@ -46,7 +46,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0xa037075fd0be0282ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0xdd7ab38556995571ULL
 
 /**
  * Version of the library that this header belongs to.
@@ -368,9 +368,9 @@
 #define RAILBUS_KEYED 256
 
 /**
- * Channel option: the channel is made with the subscription of a journaller, so that it is recorded from its first event
- * on. Its events are kept until a recorder or `railbus journald` has written them: without one, publishers wait when the
- * channel is full. Not with `RAILBUS_OVERFLOW_LOSSY_READERS`.
+ * Channel option: the channel is made with the subscription of a journaller, so that it is recorded from its
+ * first event on. Its events are kept until a recorder or `railbus journald` has written them: without one,
+ * publishers wait when the channel is full. Not with `RAILBUS_OVERFLOW_LOSSY_READERS`.
  */
 #define RAILBUS_JOURNALED 512
 
@@ -532,8 +532,8 @@
 #define RAILBUS_LIFE_EVICTED 4
 
 /**
- * Participant: whether it is stuck is not known. It was not seen to move, and the channel's `stuck_after` is longer than
- * the look.
+ * Participant: whether it is stuck is not known. It was not seen to move, and the channel's `stuck_after` is
+ * longer than the look.
  */
 #define RAILBUS_MAY_BE_STUCK (1 << 16)
 
@@ -780,12 +780,13 @@ typedef struct railbus_bus_options {
      */
     size_t directory_bytes;
     /**
-     * If not 0: from now on this *process* ends with this exit code (1 to 255) when it touches a channel's file that
-     * somebody has truncated and that it opens from now on. It says on standard error which file it was. Nothing else
-     * runs: no exit handlers, and what is buffered for output is lost. With 0 the process ends by SIGBUS then.
+     * If not 0: from now on this *process* ends with this exit code (1 to 255) when it touches a channel's
+     * file that somebody has truncated and that it opens from now on. It says on standard error which file
+     * it was. Nothing else runs: no exit handlers, and what is buffered for output is lost. With 0 the
+     * process ends by SIGBUS then.
      *
-     * It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses. The last bus
-     * that is opened with an exit code counts.
+     * It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses.
+     * The last bus that is opened with an exit code counts.
      */
     uint32_t truncated_exit_code;
     /**
@@ -918,9 +919,10 @@ typedef struct railbus_channel_options {
      */
     size_t divert_to_bytes;
     /**
-     * For `railbus_channel_create`: the directory of this channel's journal that was set aside, JOURNAL/BUS/NAME~ID. It is
-     * put back in its place, and the channel is made again from it, with the options that it had: all other fields are
-     * not looked at. The journal that was there is set aside; nothing is deleted. NULL is none.
+     * For `railbus_channel_create`: the directory of this channel's journal that was set aside,
+     * JOURNAL/BUS/NAME~ID. It is put back in its place, and the channel is made again from it, with the
+     * options that it had: all other fields are not looked at. The journal that was there is set aside;
+     * nothing is deleted. NULL is none.
      */
     const char *adopt;
     /**
@@ -1914,8 +1916,8 @@ int32_t railbus_bus_remove(const struct railbus_bus *bus,
  * Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
  *
  * Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
- * `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`; with `adopt` also `RAILBUS_BUSY` while the channel is there or somebody
- * writes to one of the journals, and `RAILBUS_NOT_FOUND` without a journal there.
+ * `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`; with `adopt` also `RAILBUS_BUSY` while the channel is
+ * there or somebody writes to one of the journals, and `RAILBUS_NOT_FOUND` without a journal there.
  */
 int32_t railbus_channel_create(const struct railbus_bus *bus,
                                const char *name,
@@ -2334,8 +2336,8 @@ int32_t railbus_bridge_drain(const struct railbus_bridge *bridge, struct railbus
 /**
  * Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
  * right to read both files and takes some system calls for each participant. When somebody may be stuck, it looks for the
- * channel's `stuck_after`, at most 2 s, before it says so. Where `stuck_after` is longer, `RAILBUS_MAY_BE_STUCK` is set for
- * those of whom it is not known then.
+ * channel's `stuck_after`, at most 2 s, before it says so. Where `stuck_after` is longer,
+ * `RAILBUS_MAY_BE_STUCK` is set for those of whom it is not known then.
  *
  * `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
  * `participants_count`, which may be NULL, gets how many there are.

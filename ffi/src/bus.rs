@@ -42,12 +42,13 @@ pub struct railbus_bus_options {
     pub directory: *const c_char,
     /// Bytes of `directory`, or `RAILBUS_ZERO_TERMINATED`.
     pub directory_bytes: usize,
-    /// If not 0: from now on this *process* ends with this exit code (1 to 255) when it touches a channel's file that
-    /// somebody has truncated and that it opens from now on. It says on standard error which file it was. Nothing else
-    /// runs: no exit handlers, and what is buffered for output is lost. With 0 the process ends by SIGBUS then.
+    /// If not 0: from now on this *process* ends with this exit code (1 to 255) when it touches a channel's
+    /// file that somebody has truncated and that it opens from now on. It says on standard error which file
+    /// it was. Nothing else runs: no exit handlers, and what is buffered for output is lost. With 0 the
+    /// process ends by SIGBUS then.
     ///
-    /// It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses. The last bus
-    /// that is opened with an exit code counts.
+    /// It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses.
+    /// The last bus that is opened with an exit code counts.
     pub truncated_exit_code: u32,
     /// Zero.
     pub reserved: u32,

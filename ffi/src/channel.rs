@@ -58,9 +58,9 @@ pub const RAILBUS_WITH_ACKS_GROUP: u32 = 64;
 pub const RAILBUS_WITH_CHANNEL_ID: u32 = 128;
 /// Channel option: a queue's events with the same key are worked on one after the other, in order.
 pub const RAILBUS_KEYED: u32 = 256;
-/// Channel option: the channel is made with the subscription of a journaller, so that it is recorded from its first event
-/// on. Its events are kept until a recorder or `railbus journald` has written them: without one, publishers wait when the
-/// channel is full. Not with `RAILBUS_OVERFLOW_LOSSY_READERS`.
+/// Channel option: the channel is made with the subscription of a journaller, so that it is recorded from its
+/// first event on. Its events are kept until a recorder or `railbus journald` has written them: without one,
+/// publishers wait when the channel is full. Not with `RAILBUS_OVERFLOW_LOSSY_READERS`.
 pub const RAILBUS_JOURNALED: u32 = 512;
 
 /// A channel that is open. It takes no part yet: senders, readers and workers are opened from it, and outlive it. May
@@ -144,9 +144,10 @@ pub struct railbus_channel_options {
     pub divert_to: *const c_char,
     /// Bytes of `divert_to`, or `RAILBUS_ZERO_TERMINATED`.
     pub divert_to_bytes: usize,
-    /// For `railbus_channel_create`: the directory of this channel's journal that was set aside, JOURNAL/BUS/NAME~ID. It is
-    /// put back in its place, and the channel is made again from it, with the options that it had: all other fields are
-    /// not looked at. The journal that was there is set aside; nothing is deleted. NULL is none.
+    /// For `railbus_channel_create`: the directory of this channel's journal that was set aside,
+    /// JOURNAL/BUS/NAME~ID. It is put back in its place, and the channel is made again from it, with the
+    /// options that it had: all other fields are not looked at. The journal that was there is set aside;
+    /// nothing is deleted. NULL is none.
     pub adopt: *const c_char,
     /// Bytes of `adopt`, or `RAILBUS_ZERO_TERMINATED`.
     pub adopt_bytes: usize,
@@ -249,10 +250,7 @@ impl railbus_channel_options {
             other => return Err(Failure::invalid(format!("pages {other}: must be one of RAILBUS_PAGES_"))),
         };
         if self.flags >= RAILBUS_JOURNALED << 1 {
-            return Err(Failure::invalid(format!(
-                "channel options {:#x}: unknown ones among them",
-                self.flags
-            )));
+            return Err(Failure::invalid(format!("channel options {:#x}: some are unknown", self.flags)));
         }
         let has = |flag| self.flags & flag != 0;
         let given = |value: u32| (value != 0).then_some(value);
@@ -260,6 +258,7 @@ impl railbus_channel_options {
         let mut options = ChannelOptions::new(kind)
             .pages(pages)
             .require_huge(has(RAILBUS_REQUIRE_HUGE))
+            .journaled(has(RAILBUS_JOURNALED))
             .numa_node(has(RAILBUS_ON_NUMA_NODE).then_some(self.numa_node))
             .channel_id(has(RAILBUS_WITH_CHANNEL_ID).then_some(self.channel_id))
             .rights(
@@ -275,9 +274,6 @@ impl railbus_channel_options {
         }
         if has(RAILBUS_KEYED) {
             options = options.keyed(true);
-        }
-        if has(RAILBUS_JOURNALED) {
-            options = options.journaled(true);
         }
         if has(RAILBUS_NO_MEMORY_LOCK) {
             options = options.lock_memory(false);
@@ -332,8 +328,8 @@ impl railbus_channel_options {
 /// Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
 ///
 /// Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
-/// `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`; with `adopt` also `RAILBUS_BUSY` while the channel is there or somebody
-/// writes to one of the journals, and `RAILBUS_NOT_FOUND` without a journal there.
+/// `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`; with `adopt` also `RAILBUS_BUSY` while the channel is
+/// there or somebody writes to one of the journals, and `RAILBUS_NOT_FOUND` without a journal there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_create(
     bus: *const railbus_bus,

@@ -38,8 +38,8 @@ pub const RAILBUS_HELD: u32 = 3;
 /// Life: it lives but was evicted, and is told when it next looks.
 pub const RAILBUS_LIFE_EVICTED: u32 = 4;
 
-/// Participant: whether it is stuck is not known. It was not seen to move, and the channel's `stuck_after` is longer than
-/// the look.
+/// Participant: whether it is stuck is not known. It was not seen to move, and the channel's `stuck_after` is
+/// longer than the look.
 pub const RAILBUS_MAY_BE_STUCK: u32 = 1 << 16;
 
 /// A snapshot of a channel. Initialise `struct_size` before it is filled. Positions are bytes in a stream, tickets in
@@ -143,8 +143,8 @@ pub struct railbus_participant {
 
 /// Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
 /// right to read both files and takes some system calls for each participant. When somebody may be stuck, it looks for the
-/// channel's `stuck_after`, at most 2 s, before it says so. Where `stuck_after` is longer, `RAILBUS_MAY_BE_STUCK` is set for
-/// those of whom it is not known then.
+/// channel's `stuck_after`, at most 2 s, before it says so. Where `stuck_after` is longer,
+/// `RAILBUS_MAY_BE_STUCK` is set for those of whom it is not known then.
 ///
 /// `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
 /// `participants_count`, which may be NULL, gets how many there are.

@@ -1,5 +1,5 @@
-//! The journal from C: `c/journal.c` records, waits, replays and follows, plainly and under AddressSanitizer; `c/birth.c` makes
-//! channels with their journals, adopts one, and is cut short.
+//! The journal from C: `c/journal.c` records, waits, replays and follows, plainly and under AddressSanitizer;
+//! `c/birth.c` makes channels with their journals, adopts one, and is cut short.
 
 mod support;
 

@@ -11,7 +11,7 @@
 use railbus::memory::Edge;
 use railbus::ring::stream_subscriber::From;
 use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, used_ends};
-use railbus_loom_tests::models::{keyed, latency, park, queue, registration, stream, topic};
+use railbus_loom_tests::models::{janitor, keyed, latency, park, queue, registration, stream, topic};
 
 use End::{Fence, LightFence, Load, Store, Update};
 
@@ -31,6 +31,13 @@ use Fate::{Caught, Unseen};
 
 /// Every end of every edge that the protocols use; some more than once, by different users.
 fn table() -> Vec<(Edge, End, Fate)> {
+    let mut rows = rings();
+    rows.push((Edge::State, Store, Caught(Lives(3, janitor::one_at_a_time::<true>))));
+    rows.push((Edge::State, Update, Caught(Lives(3, janitor::one_at_a_time::<true>))));
+    rows
+}
+
+fn rings() -> Vec<(Edge, End, Fate)> {
     vec![
         (Edge::Commit, Store, Caught(Lives(3, stream::publish_next))),
         (Edge::Commit, Load, Caught(Lives(3, stream::publish_next))),

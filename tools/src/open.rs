@@ -31,16 +31,16 @@ pub(crate) fn base_to_look_at() -> Result<PathBuf> {
     Ok(base)
 }
 
-/// From now on a file that somebody truncates ends this process with exit code 5 and a message that names the file. This is
-/// for commands that take part in a channel, or do one thing and end.
+/// From now on a file that somebody truncates ends this process with exit code 5 and a message that names the
+/// file. This is for commands that take part in a channel, or do one thing and end.
 pub(crate) fn end_at_truncation() {
     if let Err(error) = railbus::os::truncated::end_process(5) {
         note(&format!("whoever truncates a channel's file ends this process by a signal: {error}"));
     }
 }
 
-/// From now on a file that somebody truncates ends its mapping, and not this process. This is for daemons, and for commands
-/// that look at many channels.
+/// From now on a file that somebody truncates ends its mapping, and not this process. This is for daemons,
+/// and for commands that look at many channels.
 pub(crate) fn survive_truncation() {
     if let Err(error) = railbus::os::truncated::contain() {
         note(&format!("whoever truncates a channel's file can end this process: {error}"));

@@ -1,7 +1,8 @@
-//! Whoever truncates a file of a channel ends the commands that use it: with exit code 5 and the file's name, and not by a
-//! signal.
+//! A truncated file of a channel ends the commands that use it: with exit code 5 and the file's name,
+//! and not by a signal.
 //!
-//! What a pass does not prove: that nothing is lost. What was published or received in the moment of the truncation may be.
+//! What a pass does not prove: that nothing is lost. An event that was published or received in the moment of the
+//! truncation may be.
 
 mod program;
 
@@ -10,7 +11,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
-/// Cuts a file of a channel short, as whoever may write it can.
+/// Cuts a file of a channel short, as every user who may write it can.
 fn truncate(base: &Base, file: &str) {
     let file = std::fs::OpenOptions::new().write(true).open(base.path().join(file)).expect("it is there");
     file.set_len(0).expect("its owner may");

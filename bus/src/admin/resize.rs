@@ -12,14 +12,16 @@
 //! and so are durable subscriptions, the numbers of publishers that number their events, and the queue's attempts. Events that no durable
 //! subscription waits for are not carried, though they were still in the old ring.
 //!
-//! **A quiet point** is a moment at which nobody takes part. Every life lock and every janitor lock of the channel is taken, and
-//! held until the end: whoever comes meanwhile is told so. If that cannot be had, it is refused, and who is in the way is named.
+//! **A quiet point** is a moment at which nobody takes part. Every janitor lock of the channel is taken, and
+//! held until the end (`channel/quiet.rs`): whoever comes meanwhile is told so. If that cannot be had, it is
+//! refused, and who is in the way is named.
 //! `channel/replace.rs` tells why a crash leaves the old channel or the new one.
 
 use std::time::{Duration, Instant};
 
 use crate::bus::{Channel, initialise};
-use crate::channel::replace::{Fence, Replacement};
+use crate::channel::quiet::Fence;
+use crate::channel::replace::Replacement;
 use crate::channel::{ChannelOptions, Header, Kind, Maps, Permissions};
 use crate::error::{Error, Result};
 use crate::info::{Info, Life};
@@ -166,12 +168,13 @@ impl Channel {
     /// Waits until nobody takes part, and keeps everybody out.
     fn quiet(&self, wait: Duration) -> Result<Fence> {
         let started = Instant::now();
+        let fence = Fence::open(self)?;
         loop {
             if self.is_removed()? {
                 let why = "it was removed, or made anew, meanwhile; attach again".to_owned();
                 return Err(Error::Busy { what: format!("channel {}", self.name()), why });
             }
-            if let Some(fence) = Fence::try_take(self.attached())? {
+            if fence.try_take()? {
                 return Ok(fence);
             }
             // A lock is also held for a moment by who registers, and by who was just killed.

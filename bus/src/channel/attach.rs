@@ -18,6 +18,7 @@ use crate::os::life::FileId;
 use crate::os::mapping::{Mapping, page_bytes, round_up};
 use crate::os::pages::{Backing, HUGE_2M, Locked, Numa, PageReport, bytes_text};
 use crate::os::smaps;
+use crate::ring::peers::Side;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
@@ -289,6 +290,19 @@ impl Attached {
         }
         let numa = header.numa_node.map_or(Numa::Anywhere, Numa::Bound);
         Ok(Maps { ring, data, acks, done, locked, numa })
+    }
+
+    /// The control block and the registry of a side, writable.
+    pub(crate) fn map_words(&self, side: Side) -> Result<Region> {
+        let (file, path, end) = match side {
+            Side::Producers => {
+                (&self.ring.file, &self.paths.ring, layout::ring_end(self.header.producers_max as usize))
+            }
+            Side::Consumers => {
+                (&self.acks.file, &self.paths.acks, layout::registry_end(self.header.consumers_max as usize))
+            }
+        };
+        Region::of(file, path, (HEADER_BYTES as u64, (end - HEADER_BYTES) as u64), true, page_bytes())
     }
 
     /// The data once more, to be looked at now and then. Its pages are mapped when they are touched.

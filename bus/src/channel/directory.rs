@@ -17,6 +17,7 @@
 use super::header::{FileRole, Header};
 use super::name::{ChannelName, ChannelPaths, check_name};
 use super::page::Page;
+use super::quiet;
 use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES};
 use crate::os::act_as;
@@ -511,8 +512,8 @@ pub struct Pruned {
 /// Removes the channels of a bus that nobody uses any more, what dead creators left, and the bus if it is
 /// empty then.
 ///
-/// A participant lives as long as its byte of `.ring` or `.acks` is locked. All these bytes are locked here
-/// while a channel is removed, so that nobody registers meanwhile; this needs the right to write both files.
+/// A participant lives as long as its byte of `.ring` or `.acks` is locked. Nobody can register while a
+/// channel is removed here; this needs the right to write both files.
 /// `in_use` is asked in addition, with the path of each of the two files, and may veto.
 pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<Pruned> {
     let mut names = with_suffix(base, bus, ".ring")?;
@@ -524,7 +525,7 @@ pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<P
     let held = BusLock::take(&directory, LOCK_WAIT)?;
     for channel in names.into_iter().filter_map(|name| ChannelName::new(bus, name).ok()) {
         let paths = channel.paths(base);
-        let outcome = fence(&paths).and_then(|fences| match fences {
+        let outcome = quiet::shut(base, &channel, &paths).and_then(|shut| match shut {
             Some(_) if in_use(&paths.ring) || in_use(&paths.acks) => Ok(None),
             Some(_) => remove_locked(&paths).map(Some),
             None => Ok(None),
@@ -542,27 +543,6 @@ pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<P
     }
     drop(held);
     Ok(pruned)
-}
-
-/// Locks every life byte of both files, or says that somebody has one (`None`). Missing files have none.
-fn fence(paths: &ChannelPaths) -> Result<Option<Vec<File>>> {
-    let mut fences = Vec::new();
-    // The last is where consumers are if somebody was killed while it made the channel anew.
-    for path in [&paths.ring, &paths.acks, &super::replace::beside(&paths.acks, super::replace::OLD)] {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-        let file = match descriptor::open(&options, path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            result => result.map_err(|error| Error::io("open", path, error))?,
-        };
-        for byte in layout::LIFE_LOCK..layout::LIFE_LOCK + layout::ENTRIES_MAX as u64 {
-            if !lock::try_lock(file.as_fd(), byte).map_err(|error| Error::io("lock", path, error))? {
-                return Ok(None);
-            }
-        }
-        fences.push(file);
-    }
-    Ok(Some(fences))
 }
 
 #[cfg(test)]

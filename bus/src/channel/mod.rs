@@ -16,6 +16,7 @@ pub mod name;
 pub mod options;
 pub mod owner;
 pub mod page;
+pub(crate) mod quiet;
 pub(crate) mod replace;
 pub mod settings;
 

@@ -15,8 +15,8 @@
 //! to the old channel, which is then still *the* channel, or to nobody. The next replacement tidies them up, and so does removing the
 //! channel. All of it happens under the lock of the bus.
 //!
-//! The caller holds a [`Fence`]: every life byte and every janitor byte of the old files, so that nobody takes part in the
-//! old channel, or registers, sweeps or evicts there, meanwhile.
+//! The caller holds a [`Fence`]: nobody takes part in the old channel meanwhile, or registers, sweeps or
+//! evicts there.
 
 use super::attach::{Attached, Maps};
 use super::create::{Built, Created, build, link};
@@ -24,11 +24,9 @@ use super::directory::{BusLock, LOCK_WAIT, read_header, unlink, unlink_data};
 use super::header::FileRole;
 use super::name::ChannelPaths;
 use super::options::ChannelOptions;
+use super::quiet::Fence;
 use crate::error::{Error, Result};
-use crate::layout;
-use crate::os::{file_limit, lock};
-use std::fs::File;
-use std::os::fd::AsFd;
+use crate::os::file_limit;
 use std::path::{Path, PathBuf};
 
 /// A name beside `path`.
@@ -36,31 +34,6 @@ pub(crate) fn beside(path: &Path, mark: char) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(mark.to_string());
     PathBuf::from(name)
-}
-
-/// Every lock of a channel that there is.
-#[derive(Debug)]
-pub(crate) struct Fence(#[allow(dead_code, reason = "held for its locks")] [File; 2]);
-
-impl Fence {
-    /// Takes all life bytes and all janitor bytes of both files, or says that somebody has one (`None`). The life byte that no
-    /// entry has tells those who find no place why ([`layout::NAMES_LOCK`]).
-    pub(crate) fn try_take(attached: &Attached) -> Result<Option<Fence>> {
-        let open = |which| attached.reopen(which, true);
-        let files = [open(FileRole::Ring)?, open(FileRole::Acks)?];
-        let paths = [&attached.paths.ring, &attached.paths.acks];
-        for first in [layout::LIFE_LOCK, layout::JANITOR_LOCK] {
-            for (file, path) in files.iter().zip(paths) {
-                for byte in first..=first + layout::NAMES_LOCK as u64 {
-                    let locked = lock::try_lock(file.as_fd(), byte);
-                    if !locked.map_err(|error| Error::io("lock", path, error))? {
-                        return Ok(None);
-                    }
-                }
-            }
-        }
-        Ok(Some(Fence(files)))
-    }
 }
 
 /// A channel that was built to take the place of another one.

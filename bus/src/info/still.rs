@@ -72,8 +72,8 @@ impl Stillness {
         self.seen = seen;
     }
 
-    /// For how much longer one must look to tell whether somebody is stuck, in ns, who may be by the last look; `None`
-    /// when there is nobody.
+    /// For how much longer one must look to tell whether somebody is stuck, in ns, who may be by the last
+    /// look; `None` when there is nobody.
     pub(super) fn undecided_ns(participants: &[Participant], stuck_after_ns: u64) -> Option<u64> {
         let undecided = participants.iter().filter(|one| one.may_be_stuck);
         // One more, as stuck is who has not moved for longer than that.

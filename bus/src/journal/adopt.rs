@@ -93,9 +93,10 @@ pub fn adopt(base: &Path, aside: &Path) -> Result<Adopted> {
 }
 
 impl Bus {
-    /// Puts the journal of channel `name` of this bus that was set aside, in the directory `aside` (`JOURNAL/BUS/NAME~ID`),
-    /// back in its place, and makes the channel again from it, with the options that it had. The journal that was there is
-    /// set aside. If the channel cannot be made, the journal is back all the same. Reads all of the journal.
+    /// Puts the journal of channel `name` of this bus that was set aside, in the directory `aside`
+    /// (`JOURNAL/BUS/NAME~ID`), back in its place, and makes the channel again from it, with the options that
+    /// it had. The journal that was there is set aside. If the channel cannot be made, the journal is back
+    /// all the same. Reads all of the journal.
     ///
     /// # Errors
     /// Those of [`adopt`] and [`restore`]; [`Error::Invalid`] for a journal of another channel.

@@ -133,7 +133,13 @@ impl LifeClaim {
         self.ask(index, "lock", |fd| lock::try_lock(fd, JANITOR_LOCK + index as u64))
     }
 
-    /// Gives the janitor lock of entry `index` back. Two system calls.
+    /// Takes a shared lock on the janitor byte of entry `index`, beside strangers that may only read the
+    /// file; `false` if another has it exclusively. Two system calls.
+    pub fn try_shared_janitor(&self, index: usize) -> Result<bool> {
+        self.ask(index, "lock", |fd| lock::try_share(fd, JANITOR_LOCK + index as u64))
+    }
+
+    /// Gives the lock on the janitor byte of entry `index` back, whichever it is. Two system calls.
     pub fn release_janitor(&self, index: usize) -> Result<()> {
         self.ask(index, "unlock", |fd| lock::unlock(fd, JANITOR_LOCK + index as u64))
     }

@@ -63,13 +63,18 @@ pub fn pid_namespace() -> Option<u64> {
 /// Whether the process that started at `start_time_ticks` under this pid has not ended. One that cannot be looked at, as
 /// `/proc` hides it, counts as alive. About 20 us.
 pub fn lives(pid: u32, start_time_ticks: u64) -> bool {
+    lives_if(pid, |found| found == start_time_ticks)
+}
+
+/// As [`lives`], of a process of which `is_it` says by its start time whether it is the one.
+pub(crate) fn lives_if(pid: u32, is_it: impl FnOnce(u64) -> bool) -> bool {
     let Some(number) = i32::try_from(pid).ok().filter(|&number| number > 0) else { return false };
     let pidfd = match open_pidfd(number) {
         Ok(pidfd) => pidfd,
         // Not there; what cannot be asked otherwise is alive.
         Err(error) => return error.raw_os_error() != Some(libc::ESRCH),
     };
-    let is_another = self::start_time_ticks(pid).is_ok_and(|found| found != start_time_ticks);
+    let is_another = self::start_time_ticks(pid).is_ok_and(|found| !is_it(found));
     !is_another && !has_ended(&pidfd, Duration::ZERO).unwrap_or(false)
 }
 

@@ -12,11 +12,12 @@
 //! drop               gives the place back, then unmaps
 //! ```
 //!
-//! That is for processes that look, or record. One that takes part would publish into its own zeros without anybody
-//! noticing. With [`end_process`] it ends, with a message that names the file and an exit code of its choice.
+//! That is for processes that look, or record. One that takes part would publish into its own zeros without
+//! anybody noticing. With [`end_process`] it ends, with a message that names the file and an exit code of its
+//! choice.
 //!
-//! A program chooses one of the two; the last call counts. The library never does by itself: the handler of a signal
-//! belongs to the program. Signals about other addresses go to whoever handled them before.
+//! A program chooses one of the two; the last call counts. The library never does by itself: the handler of a
+//! signal belongs to the program. Signals about other addresses go to whoever handled them before.
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString};
@@ -41,7 +42,7 @@ pub(super) struct Place {
     bytes: AtomicUsize,
     is_writable: AtomicBool,
     is_lost: AtomicBool,
-    /// Name of the file; null where it is not known. Belongs to whoever has the place.
+    /// Name of the file; null where it is not known. Belongs to the owner of the place.
     name: AtomicPtr<libc::c_char>,
 }
 
@@ -65,8 +66,8 @@ impl Place {
     pub(super) fn give_back(&self) {
         let name = self.name.swap(ptr::null_mut(), Ordering::Relaxed);
         if !name.is_null() {
-            // SAFETY: made by `CString::into_raw` in `watch`, and taken out of the place just now, once. The handler reads
-            // the name of a mapping that is in use only.
+            // SAFETY: made by `CString::into_raw` in `watch`, and taken out of the place just now, once. The
+            // handler reads the name of a mapping that is in use only.
             drop(unsafe { CString::from_raw(name) });
         }
         // Release: whoever takes the place next sees it as this owner left it.
@@ -105,8 +106,8 @@ unsafe impl Sync for Before {}
 
 static BEFORE: Before = Before(UnsafeCell::new(MaybeUninit::uninit()));
 
-/// From now on this process survives that a file is truncated which it maps from now on. For processes that look at
-/// channels or record them, and publish and receive nothing.
+/// From now on this process survives that a file is truncated which it maps from now on. For processes that
+/// look at channels or record them, and publish and receive nothing.
 ///
 /// # Errors
 /// Those of `sigaction`, which has none that are known.
@@ -114,10 +115,10 @@ pub fn contain() -> io::Result<()> {
     handle(CONTAINED)
 }
 
-/// From now on this process ends with `exit_code` (0 to 255) when it touches a file that was truncated and that it maps
-/// from now on. It says on standard error which file it was. Nothing else runs: no destructors, no exit handlers, and what
-/// is buffered for output is lost. Replaces the process's handler of SIGBUS, which keeps getting the signals about other
-/// addresses.
+/// From now on this process ends with `exit_code` (0 to 255) when it touches a file that was truncated and
+/// that it maps from now on. It says on standard error which file it was. Nothing else runs: no destructors,
+/// no exit handlers, and what is buffered for output is lost. Replaces the process's handler of SIGBUS, which
+/// keeps getting the signals about other addresses.
 ///
 /// # Errors
 /// Those of `sigaction`, which has none that are known.
@@ -156,7 +157,7 @@ fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// The name of an open file, as a string that whoever has a place owns; null if there is none.
+/// The name of an open file, as a string for the owner of a place; null if there is none.
 fn name_of(file: BorrowedFd<'_>) -> *mut libc::c_char {
     let name = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let name = name.ok().and_then(|name| CString::new(name.into_os_string().into_vec()).ok());
@@ -260,7 +261,8 @@ fn end(place: &Place, exit_code: i32) -> ! {
     let name = place.name.load(Ordering::Relaxed);
     let name = match name.is_null() {
         true => c"a file of the channel",
-        // SAFETY: a string with its zero byte, which lives as long as the mapping, and that is in use just now.
+        // SAFETY: a string with its zero byte, which lives as long as the mapping, and that is in use just
+        // now.
         false => unsafe { CStr::from_ptr(name) },
     };
     let after = c" is corrupt: it was truncated, or is on a file system that has no room, while this process used it. \

@@ -25,6 +25,7 @@ pub mod credits;
 pub mod fence;
 pub mod frame;
 pub mod gates;
+pub mod janitor;
 pub mod key_order;
 pub mod levels;
 pub mod orphan;

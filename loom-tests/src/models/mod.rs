@@ -6,6 +6,7 @@
 //! "nothing is lost, nothing comes twice, everybody can go on" the last lines of each model.
 
 pub mod callers;
+pub mod janitor;
 pub mod keyed;
 pub mod latency;
 pub mod park;

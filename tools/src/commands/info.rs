@@ -352,11 +352,7 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
             one.role.as_str().to_owned(),
             if one.name.is_empty() { "-".to_owned() } else { one.name.clone() },
             one.pid.to_string(),
-            match one.stuck_ns {
-                Some(_) => "STUCK".to_owned(),
-                None if one.may_be_stuck => "MAYBE".to_owned(),
-                None => one.life.as_str().to_owned(),
-            },
+            state(one).to_owned(),
             one.events.to_string(),
             one.lag.map_or_else(|| "-".to_owned(), amount),
             format!("{} ago", time_text(one.seen_ns)),
@@ -380,6 +376,14 @@ fn latency_text(info: &Info) -> String {
         consumers().count(),
         info.name
     )
+}
+
+fn state(one: &Participant) -> &'static str {
+    match one.stuck_ns {
+        Some(_) => "STUCK",
+        None if one.may_be_stuck => "MAYBE",
+        None => one.life.as_str(),
+    }
 }
 
 fn notes(one: &Participant) -> String {

@@ -1,8 +1,8 @@
 //! Whose the journals are, and who may open them.
 //!
-//! Journals belong to the user who records them, who is the owner of their directory. Nobody else writes there, and only
-//! those read there who may read all events. A journal of another user stops its channel: often a daemon ran as root once,
-//! and as a service user later.
+//! Journals belong to the user who records them, who is the owner of their directory. Nobody else writes
+//! there, and only those read there who may read all events. A journal of another user stops its channel:
+//! often a daemon ran as root once, and as a service user later.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -17,7 +17,7 @@ const LOCKS: [&str; 2] = [".journald", "lock"];
 /// Something below the directory of all journals that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wrong {
-    /// What is the matter with it.
+    /// Its fault.
     pub(crate) why: Why,
     /// Which file or directory.
     pub(crate) path: PathBuf,
@@ -25,7 +25,7 @@ pub(crate) struct Wrong {
     pub(crate) command: String,
 }
 
-/// What is the matter with a file.
+/// The fault of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Why {
     /// It belongs to another user than the directory of all journals.
@@ -50,8 +50,8 @@ impl Why {
     }
 }
 
-/// What is wrong below `journal`, the directory of all journals, the directory itself included. Nothing where it is not
-/// there.
+/// Everything that is wrong below `journal`, the directory of all journals, the directory itself included. Nothing where
+/// it is not there.
 pub(crate) fn wrongs(journal: &Path) -> Result<Vec<Wrong>, String> {
     let about = match fs::metadata(journal) {
         Ok(about) => about,
@@ -84,7 +84,7 @@ pub(crate) fn wrongs(journal: &Path) -> Result<Vec<Wrong>, String> {
     Ok(found)
 }
 
-/// What is wrong with one file or directory, where `owner` records.
+/// The faults of one file or directory, where `owner` records.
 fn judge(path: &Path, about: &Metadata, owner: u32) -> Vec<Wrong> {
     let (mode, shown) = (about.mode(), path.display());
     let is_lock = path.file_name().is_some_and(|name| LOCKS.iter().any(|lock| *lock == name));
@@ -101,7 +101,7 @@ fn judge(path: &Path, about: &Metadata, owner: u32) -> Vec<Wrong> {
     } else if mode & 0o022 != 0 {
         add(Why::Writable, format!("chmod go-w '{shown}'"));
     }
-    // What lies below a closed directory is closed, too: only directories are looked at.
+    // Files below a closed directory are closed, too: only directories are looked at.
     if about.is_dir() && mode & 0o004 != 0 {
         add(Why::Readable, format!("chmod o-rwx '{shown}'"));
     }

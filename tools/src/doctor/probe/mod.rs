@@ -26,7 +26,7 @@ pub(crate) struct Facts {
     pub(crate) shm: directory::Directory,
     /// The directory of `--journal`.
     pub(crate) journal: Option<(directory::Directory, Result<directory::Direct, String>)>,
-    /// What is wrong with the rights of the journals below it; empty without `--journal`.
+    /// Faults in the rights of the journals below it; empty without `--journal`.
     pub(crate) journals: Result<Vec<journals::Wrong>, String>,
     /// Huge pages for a file where channels lie.
     pub(crate) collapse: Result<collapse::Collapse, String>,

@@ -1,0 +1,133 @@
+//! Keeping everybody out of a channel that nobody uses, while it is replaced or removed.
+//!
+//! To register, sweep or evict in an entry takes its janitor lock. So with the janitor locks of all
+//! entries of both sides, the lives that there are can only end: if there is none, nobody takes part until
+//! the locks are given back. Readers who hold shared locks on bytes of the files are not in the way: see
+//! `ring/janitor.rs`.
+
+use super::attach::{Attached, Region};
+use super::header::FileRole;
+use super::name::{ChannelName, ChannelPaths};
+use super::owner::Owner;
+use super::replace::{OLD, beside};
+use crate::bus::{Bus, Channel};
+use crate::error::{Error, Result};
+use crate::file_locks::FileLocks;
+use crate::layout;
+use crate::os::{descriptor, lock};
+use crate::ring::peers::Side;
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The right to keep everybody out of a channel. Given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Fence {
+    channel: Channel,
+    /// Before the maps, whose words they use.
+    locks: [FileLocks; 2],
+    _maps: [Region; 2],
+    /// Hold the life byte that no entry has, which tells those who find no place why
+    /// ([`layout::NAMES_LOCK`]).
+    signs: RefCell<Vec<File>>,
+}
+
+impl Fence {
+    /// Opens what it takes; nobody is kept out yet.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`](crate::Error::NotAllowed) without the right to write both files.
+    pub(crate) fn open(channel: &Channel) -> Result<Fence> {
+        let attached = channel.attached();
+        attached.reopen(FileRole::Ring, true)?;
+        attached.reopen(FileRole::Acks, true)?;
+        let maps = [attached.map_words(Side::Producers)?, attached.map_words(Side::Consumers)?];
+        let open = |side: Side, map: &Region| {
+            // SAFETY: the maps are kept beside the locks, and dropped after them.
+            let memory = unsafe { map.trusted(false) };
+            FileLocks::open_on(channel, side, memory)
+        };
+        let locks = [open(Side::Producers, &maps[0])?, open(Side::Consumers, &maps[1])?];
+        Ok(Fence { channel: channel.clone(), locks, _maps: maps, signs: RefCell::default() })
+    }
+
+    /// Keeps everybody out, unless somebody takes part, registers, sweeps or evicts: then it says false, and
+    /// holds nothing.
+    pub(crate) fn try_take(&self) -> Result<bool> {
+        let [producers, consumers] = &self.locks;
+        if !producers.try_all_janitors()? {
+            return Ok(false);
+        }
+        if !consumers.try_all_janitors()? {
+            producers.release_all_janitors();
+            return Ok(false);
+        }
+        if producers.has_life() || consumers.has_life() {
+            producers.release_all_janitors();
+            consumers.release_all_janitors();
+            return Ok(false);
+        }
+        *self.signs.borrow_mut() = signs(self.channel.attached());
+        Ok(true)
+    }
+}
+
+/// Best effort: without it, the error of a participant that is kept out says less.
+fn signs(attached: &Attached) -> Vec<File> {
+    let files =
+        [FileRole::Ring, FileRole::Acks].into_iter().filter_map(|which| attached.reopen(which, true).ok());
+    let byte = layout::LIFE_LOCK + layout::NAMES_LOCK as u64;
+    files.filter(|file| lock::try_lock(file.as_fd(), byte).unwrap_or(false)).collect()
+}
+
+/// Keeps everybody out of a channel that is removed, until it is dropped.
+pub(super) struct Shut {
+    _fence: Option<Fence>,
+    _files: Vec<File>,
+}
+
+/// Keeps everybody out of a channel that nobody uses, or says that somebody does (`None`).
+///
+/// Files that are no whole channel of this layout have no words that could be trusted: of those every life
+/// byte is locked, and a reader's shared lock is in the way.
+pub(super) fn shut(base: &Path, channel: &ChannelName, paths: &ChannelPaths) -> Result<Option<Shut>> {
+    // Consumers are there if a process was killed while it replaced the channel.
+    let old = beside(&paths.acks, OLD);
+    let whole = Bus::at(base, channel.bus())?.owned_by(Owner::Anybody).attach(channel.channel());
+    let (fence, files) = match whole {
+        Ok(whole) => (Some(Fence::open(&whole)?), vec![&old]),
+        Err(_) => (None, vec![&paths.ring, &paths.acks, &old]),
+    };
+    if let Some(fence) = &fence
+        && !fence.try_take()?
+    {
+        return Ok(None);
+    }
+    let mut shut = Shut { _fence: fence, _files: Vec::new() };
+    for path in files {
+        match lock_lives(path)? {
+            Some(file) => shut._files.extend(file),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(shut))
+}
+
+/// Locks every life byte of a file, or says that somebody has one (`None`). A missing file has none.
+fn lock_lives(path: &Path) -> Result<Option<Option<File>>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
+    let file = match descriptor::open(&options, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(None)),
+        result => result.map_err(|error| Error::io("open", path, error))?,
+    };
+    for byte in layout::LIFE_LOCK..layout::LIFE_LOCK + layout::ENTRIES_MAX as u64 {
+        if !lock::try_lock(file.as_fd(), byte).map_err(|error| Error::io("lock", path, error))? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Some(file)))
+}
