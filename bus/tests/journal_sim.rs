@@ -89,6 +89,7 @@ fn a_writer_or_recovery_that_cheats_is_found_out() {
         Mutation::PrunesBeginnings,
         Mutation::NamesUnsynced,
         Mutation::RemovalsUnsynced,
+        Mutation::SyncsAgain,
     ] {
         QUIET.set(true);
         let found = (1..3_000).find_map(|seed| outcome(seed, mutation).err().map(|why| (seed, why)));

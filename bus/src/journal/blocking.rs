@@ -1,16 +1,19 @@
-//! A [`Pipeline`] of plain system calls: `pwrite` and `fdatasync`, in a thread of their own.
+//! A [`Pipeline`] of plain system calls: `pwrite` and `fdatasync`, in threads that all journals on a disk
+//! share.
 //!
-//! For kernels and sandboxes that refuse io_uring. One thread executes in the order asked for, so a sync covers every
-//! write begun before it, and the writer's thread does not wait for the disk. One write is at the disk at a time:
-//! expect a third to a half of the throughput of io_uring.
+//! For kernels and sandboxes that refuse io_uring. A journal's calls are made one after the other, in the
+//! order asked for (`disk_threads.rs`), so a sync covers every write begun before it, and the writer's thread
+//! does not wait for the disk. One write of a journal is at the disk at a time: expect a third to a half of
+//! the throughput of io_uring.
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::disk_threads::Lane;
 use super::files::Files;
 use super::format::SegmentHeader;
 use super::lock::Lock;
@@ -18,13 +21,13 @@ use super::prepare::Prepared;
 use super::segments::{SYNCS_MAX, Segments, invalid, too_many, write_whole};
 use super::stage_memory::StageMemory;
 use super::store::{Begun, Completion, Pipeline};
-use crate::os::file_limit;
-use crate::os::fork::ForkGuard;
+use super::write_again::Unproven;
 
 /// The pipeline. Dropped, it finishes what was begun first, however long the disk takes.
 pub struct Blocking {
-    orders: Option<Sender<Order>>,
-    thread: Option<JoinHandle<()>>,
+    /// Dropped first: it waits for what was begun, which uses the memory.
+    lane: Lane,
+    tell: Sender<Ended>,
     ended: Receiver<Ended>,
     segments: Segments,
     memory: StageMemory,
@@ -32,7 +35,6 @@ pub struct Blocking {
     writes: usize,
     syncs: usize,
     depth: usize,
-    guard: ForkGuard,
     _lock: Arc<Lock>,
 }
 
@@ -62,24 +64,16 @@ impl Blocking {
         depth: usize,
         direct: bool,
     ) -> io::Result<Blocking> {
-        let guard = ForkGuard::current()?;
+        let lane = Lane::new(std::fs::metadata(files.path())?.dev())?;
         let (tell, ended) = channel();
-        let (orders, to_do): (_, Receiver<Order>) = channel();
         let tell_prepared = tell.clone();
         let segments = Segments::new(files, direct, move |prepared| {
             // Nobody listens while the pipeline is being dropped.
             let _ = tell_prepared.send(Ended::Prepared(prepared));
         })?;
-        let work = move || {
-            file_limit::ignore_in_this_thread();
-            for order in to_do {
-                let _ = tell.send(Ended::Io(execute(order)));
-            }
-        };
-        let thread = std::thread::Builder::new().name("railbus-disk".into()).spawn(work)?;
         Ok(Blocking {
-            orders: Some(orders),
-            thread: Some(thread),
+            lane,
+            tell,
             ended,
             segments,
             in_flight: vec![false; memory.blocks()],
@@ -87,17 +81,16 @@ impl Blocking {
             writes: 0,
             syncs: 0,
             depth: depth.max(1),
-            guard,
             _lock: lock,
         })
     }
 
     fn order(&self, order: Order) -> io::Result<()> {
-        if self.guard.is_forked() {
-            return Err(io::Error::other("this journal was opened before fork(), and is the parent's"));
-        }
-        let gone = || io::Error::other("the thread that writes to the disk has ended");
-        self.orders.as_ref().and_then(|orders| orders.send(order).ok()).ok_or_else(gone)
+        let tell = self.tell.clone();
+        self.lane.give(move || {
+            // Nobody listens while the pipeline is being dropped.
+            let _ = tell.send(Ended::Io(execute(order)));
+        })
     }
 
     fn take(&mut self, ended: Ended) -> Completion {
@@ -124,8 +117,8 @@ impl Blocking {
 fn execute(order: Order) -> Completion {
     match order {
         Order::Write { file, offset, block, bytes } => {
-            // SAFETY: the block stays mapped, because the pipeline joins this thread before it drops the memory, and
-            // unchanged, because it hands out no reference to a block in flight.
+            // SAFETY: the block stays mapped, because the pipeline waits for its lane before it drops the
+            // memory, and unchanged, because it hands out no reference to a block in flight.
             let bytes = unsafe { std::slice::from_raw_parts(bytes.0, bytes.1) };
             Completion { begun: Begun::Write { block }, result: write_whole(&file, bytes, offset) }
         }
@@ -184,6 +177,10 @@ impl Pipeline for Blocking {
         Ok(())
     }
 
+    fn write_again(&mut self, part: &Unproven) -> io::Result<()> {
+        self.segments.write_again(part)
+    }
+
     fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
         self.segments.prepare(header, channel_page)
     }
@@ -223,18 +220,6 @@ impl Pipeline for Blocking {
             Err(RecvTimeoutError::Disconnected) => {
                 Err(io::Error::other("the threads that write to the disk have ended"))
             }
-        }
-    }
-}
-
-impl Drop for Blocking {
-    fn drop(&mut self) {
-        if self.guard.is_forked() {
-            return; // The thread is the parent's.
-        }
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // A panic of the thread was reported by it.
         }
     }
 }

@@ -19,6 +19,7 @@ use super::probe::{self, Alignment};
 use super::stage_memory::{StageMemory, StagePages};
 use super::store::{Completion, Pipeline};
 use super::uring::{Uring, UringOptions};
+use super::write_again::Unproven;
 use crate::error::{Error, Result};
 use crate::os::pages::Missed;
 
@@ -203,6 +204,10 @@ impl Pipeline for Disk {
 
     fn sync(&mut self, segment: u64) -> io::Result<()> {
         self.way_mut().sync(segment)
+    }
+
+    fn write_again(&mut self, part: &Unproven) -> io::Result<()> {
+        self.way_mut().write_again(part)
     }
 
     fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {

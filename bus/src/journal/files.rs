@@ -12,6 +12,7 @@
 //! The directory is held open, and everything is opened relative to it: it may be renamed under a reader or writer.
 //! Segments are read and written here through the page cache; the pipelines write with O_DIRECT where they can.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -59,6 +60,29 @@ pub fn segment_number(name: &str) -> Option<u64> {
     digits.parse().ok().filter(|&number| all_digits && number > 0)
 }
 
+/// The directories above a path that are in its file system, from the nearest on.
+fn parents_of(path: &Path) -> Vec<PathBuf> {
+    let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
+    let own = device(path);
+    path.ancestors().skip(1).take_while(|parent| device(parent) == own).map(Path::to_owned).collect()
+}
+
+/// Syncs a directory, once for as long as this process lives: what it makes in one it syncs itself.
+fn sync_once(directory: &Path) -> io::Result<()> {
+    static SYNCED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let synced = || SYNCED.lock().unwrap_or_else(PoisonError::into_inner);
+    if synced().contains(directory) {
+        return Ok(());
+    }
+    match File::open(directory).and_then(|directory| directory.sync_all()) {
+        // One that this process may not read was not made by it.
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+        _ => {}
+    }
+    synced().insert(directory.to_owned());
+    Ok(())
+}
+
 /// An open journal directory.
 #[derive(Debug)]
 pub struct Files {
@@ -102,16 +126,9 @@ impl Files {
                 synced.map_err(|error| failed(parent, error))?;
             }
         }
-        // The two above may have been made by somebody who has not synced them: the bus's, and that of all journals.
-        for parent in absolute.ancestors().skip(1).take(2) {
-            let synced = File::open(parent).and_then(|parent| parent.sync_all());
-            // One that this process may not read was not made by it.
-            match synced {
-                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
-                    return Err(failed(parent, error));
-                }
-                _ => {}
-            }
+        // Those above may have been made by somebody who was killed before they were synced.
+        for parent in parents_of(&absolute) {
+            sync_once(&parent).map_err(|error| failed(&parent, error))?;
         }
         Files::open(path)
     }
@@ -415,5 +432,25 @@ impl Store for Files {
         self.unlink_if_there(&index_name(segment))?;
         quarantine.sync_all()?;
         self.sync_directory()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_directory_above_a_journal_in_its_file_system_is_synced() {
+        let base = tempfile::tempdir_in("/dev/shm").expect("a directory");
+        let journal = base.path().join("srv/of/a/service/journal/bus/channel");
+        fs::create_dir_all(&journal).expect("directories that nobody has synced");
+        let above: Vec<PathBuf> = journal.ancestors().skip(1).take(8).map(Path::to_owned).collect();
+        let parents = parents_of(&journal);
+        assert_eq!(parents[..7], above[..7]);
+        assert_eq!(parents.last().map(PathBuf::as_path), Some(Path::new("/dev/shm")), "and none of another");
+        Files::create(&journal).expect("a journal");
+        // A directory that was synced once is not synced for each channel.
+        fs::remove_dir_all(base.path().join("srv")).expect("removed");
+        assert!(parents.iter().all(|parent| sync_once(parent).is_ok()));
     }
 }

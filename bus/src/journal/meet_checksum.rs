@@ -12,7 +12,8 @@ pub(super) fn meet_checksum(block: &mut [u8], wanted: u32) -> u32 {
         header[BRIDGE_OFFSET..][..4].copy_from_slice(&bits.to_le_bytes());
         checksum(&header[..BLOCK_HEADER_BYTES - 4])
     };
-    // Each bit that is turned turns the same bits of the checksum, whatever the others are: a system of 32 equations.
+    // Each bit that is turned turns the same bits of the checksum, whatever the others are.
+    // That is a system of 32 equations.
     let plain = sum_with(0);
     let mut rows: Vec<(u32, u32)> = (0..32).map(|bit| (sum_with(1 << bit) ^ plain, 1 << bit)).collect();
     let (mut rest, mut bits) = (plain ^ wanted, 0);

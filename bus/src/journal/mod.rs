@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub(crate) mod companion;
 pub mod compress;
 pub mod disk;
+mod disk_threads;
 pub(crate) mod doorbell;
 mod durability;
 pub mod events;
@@ -53,6 +54,7 @@ pub mod store;
 pub mod uring;
 pub(crate) mod waiting;
 pub mod wishes;
+pub mod write_again;
 pub mod writer;
 
 pub use adopt::{Adopted, adopt};

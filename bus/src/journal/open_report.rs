@@ -1,4 +1,4 @@
-//! What is said about a journal when it is opened for recording.
+//! The report about a journal when it is opened for recording.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub struct OpenReport {
     pub stepped_back: bool,
     /// By how much the last time in the journal is ahead of the wall clock: one of the two was wrong.
     pub ahead: Option<Duration>,
-    /// What it waits for; then nothing is recorded yet, and nothing else is known.
+    /// The shortage that it waits for; then nothing is recorded yet, and nothing else is known.
     pub waits_for: Option<Shortage>,
 }
 

@@ -270,6 +270,7 @@ mod tests {
         BLOCK_HEADER_BYTES, BlockKind, PositionUnit, RecordHeader, RecordKind, SEGMENT_BYTES_DEFAULT,
         checksum,
     };
+    use std::cell::Cell;
     use std::io;
 
     /// Segments 1 to 5: number n begins at position 100 n, and at second n; each has 1000 bytes. If so, each begins with
@@ -278,20 +279,33 @@ mod tests {
         within_event: bool,
         /// This segment, if any, was recorded a year ahead.
         ahead: u64,
+        /// How many there are instead of five.
+        count: u64,
+        /// Operations so far.
+        calls: Cell<u64>,
+    }
+
+    impl Five {
+        fn within(within_event: bool) -> Five {
+            Five { within_event, ahead: 0, count: 5, calls: Cell::new(0) }
+        }
     }
 
     const YEAR_NS: u64 = 365 * 86_400 * 1_000_000_000;
 
     impl Store for Five {
         fn segments(&self) -> io::Result<Vec<u64>> {
-            Ok((1..=5).collect())
+            self.calls.set(self.calls.get() + 1);
+            Ok((1..=self.count).collect())
         }
 
         fn length(&self, _segment: u64) -> io::Result<u64> {
+            self.calls.set(self.calls.get() + 1);
             Ok(1000)
         }
 
         fn read_at(&self, segment: u64, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+            self.calls.set(self.calls.get() + 1);
             let own = SegmentHeader {
                 number: segment,
                 segment_id: segment,
@@ -361,7 +375,7 @@ mod tests {
 
     fn removable(retention: Retention, durable: u64, unread: u64) -> Vec<u64> {
         let stand = Stand { now: Now::wall(10_000_000_000), durable, states_from: u64::MAX, unread };
-        Keeper::default().removable(&Five { within_event: false, ahead: 0 }, &retention, stand).unwrap()
+        Keeper::default().removable(&Five::within(false), &retention, stand).unwrap()
     }
 
     #[test]
@@ -371,7 +385,7 @@ mod tests {
         assert_eq!(removable(all, 301, u64::MAX), [1, 2]);
         let stand = Stand { now: Now::wall(10_000_000_000), durable: 600, states_from: 3, unread: u64::MAX };
         let mut keeper = Keeper::default();
-        assert_eq!(keeper.removable(&Five { within_event: false, ahead: 0 }, &all, stand).unwrap(), [1, 2]);
+        assert_eq!(keeper.removable(&Five::within(false), &all, stand).unwrap(), [1, 2]);
     }
 
     #[test]
@@ -382,7 +396,7 @@ mod tests {
         {
             let stand = Stand { now: Now::wall(10_000_000_000), durable: 600, states_from: u64::MAX, unread };
             assert_eq!(
-                Keeper::default().removable(&Five { within_event, ahead: 0 }, &all, stand).unwrap(),
+                Keeper::default().removable(&Five::within(within_event), &all, stand).unwrap(),
                 expected
             );
         }
@@ -423,8 +437,29 @@ mod tests {
         let stand =
             Stand { now: Now::wall(10_000_000_000), durable: 600, states_from: u64::MAX, unread: u64::MAX };
         // Everything before segment 3 was recorded before segment 4 began, at 4 s: 6 s ago.
-        let five = Five { within_event: false, ahead: 3 };
+        let five = Five { ahead: 3, ..Five::within(false) };
         assert_eq!(Keeper::default().removable(&five, &old, stand).unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_cost_of_retention_grows_with_the_segments_and_not_with_their_pairs() {
+        let many = Five { count: 9_000, ..Five::within(false) };
+        let stand = Stand { now: Now::wall(0), durable: u64::MAX, states_from: u64::MAX, unread: u64::MAX };
+        let nothing = Retention { max_bytes: Some(u64::MAX), ..Retention::default() };
+        let mut keeper = Keeper::default();
+        assert_eq!(keeper.removable(&many, &nothing, stand).unwrap(), [0u64; 0]);
+        let first = many.calls.replace(0);
+        assert!(first <= 5 * 9_000, "{first} operations to get to know 9,000 segments");
+        for _ in 0..1_000 {
+            assert_eq!(keeper.removable(&many, &nothing, stand).unwrap(), [0u64; 0]);
+        }
+        let later = many.calls.replace(0);
+        assert!(later <= 1_000, "{later} operations in 1,000 looks at the same segments");
+        let all = Retention { max_bytes: Some(0), ..Retention::default() };
+        let doomed = keeper.removable(&many, &all, stand).unwrap();
+        assert_eq!(doomed.len(), 8_999);
+        doomed.into_iter().for_each(|segment| assert_eq!(keeper.forget(segment), 1000));
+        assert!(many.calls.get() <= 4, "{} operations to choose 8,999 segments", many.calls.get());
     }
 
     #[test]
@@ -439,7 +474,7 @@ mod tests {
     #[test]
     fn a_wrong_clock_makes_nothing_old_and_what_appeared_in_this_run_ages_as_time_passes() {
         let retention = Retention { max_age: Some(Duration::from_secs(3600)), ..Retention::default() };
-        let five = Five { within_event: false, ahead: 0 };
+        let five = Five::within(false);
         let mut keeper = Keeper::default();
         let now = Now { wall_ns: 365 * 86_400 * 1_000_000_000, boot_ns: 0, is_trusted: false };
         let mut stand = Stand { now, durable: 600, states_from: u64::MAX, unread: u64::MAX };

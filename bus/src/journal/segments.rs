@@ -9,6 +9,7 @@ use super::files::Files;
 use super::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, SECTOR_BYTES, SegmentHeader};
 use super::prepare::{Helper, Prepared};
 use super::store::{Begun, Completion};
+use super::write_again::{Unproven, write_file_again};
 
 /// As many segments may be open at once. A writer has two: the one it writes and the next; three while one is synced.
 pub(super) const OPEN_MAX: usize = 8;
@@ -58,6 +59,12 @@ impl Segments {
     /// Whether a segment was asked for and has not come.
     pub(super) fn preparing(&self) -> bool {
         !self.preparing.is_empty()
+    }
+
+    /// Checks a part of a segment and writes it once more.
+    pub(super) fn write_again(&mut self, part: &Unproven) -> io::Result<()> {
+        let file = self.files.open_for_writing(part.segment, self.direct)?;
+        write_file_again(&file, part)
     }
 
     /// Asks the helper.

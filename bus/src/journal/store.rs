@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use super::format::SegmentHeader;
+use super::write_again::Unproven;
 
 /// A directory of segment files, without hurry.
 pub trait Store {
@@ -97,6 +98,15 @@ pub trait Pipeline {
     fn write(&mut self, segment: u64, offset: u64, block: usize, bytes: usize) -> io::Result<()>;
     /// Begins to make durable every write to `segment` that has completed before this call.
     fn sync(&mut self, segment: u64) -> io::Result<()>;
+    /// Checks what is written in a part of a segment, and writes it once more, because a sync of it found no
+    /// room: see [`write_again`](super::write_again). Blocks. Nothing may be in flight.
+    ///
+    /// # Errors `InvalidData` when something of it is lost, `Unsupported` (the default) when it cannot be
+    /// read; those of writes.
+    fn write_again(&mut self, part: &Unproven) -> io::Result<()> {
+        let _ = part;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Asks for the next segment, which is made without holding up writes.
     fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()>;
     /// Says that nothing will be written to `segment` any more. One that was prepared and never written to may be

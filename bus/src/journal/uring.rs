@@ -30,6 +30,7 @@ use super::prepare::Prepared;
 use super::segments::{OPEN_MAX, SYNCS_MAX, Segments, invalid, progress, too_many};
 use super::stage_memory::StageMemory;
 use super::store::{Begun, Completion, Pipeline};
+use super::write_again::Unproven;
 use crate::os::eventfd::EventFd;
 use crate::os::fork_window::Hidden;
 
@@ -465,6 +466,10 @@ impl Pipeline for Uring {
         self.syncs[free] = Some(Sync { place, segment });
         self.uses[place] += 1;
         Ok(())
+    }
+
+    fn write_again(&mut self, part: &Unproven) -> io::Result<()> {
+        self.segments.write_again(part)
     }
 
     fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {

@@ -15,9 +15,10 @@
 //!   was begun; nothing of segment k + 1 counts before k is sealed and synced.
 //! - When everything is durable and nothing more comes, a mark block carries that position to the disk, so that
 //!   recovery knows what it may not lose.
-//! - A write that finds no room on the disk, or no descriptors, is begun again after a while; so is the preparation of a
-//!   segment.
-//! - Any other failed write, and every failed sync, poisons the writer: every later call returns that error, and nothing
+//! - A write that finds no room on the disk, or no descriptors, is begun again after a while; so is the
+//!   preparation of a segment. A sync that finds no room is tried again when everything that it was to cover
+//!   was written once more.
+//! - Every other failed write or sync poisons the writer: every later call returns that error, and nothing
 //!   is tried again, because a system that failed to sync may call clean what is lost.
 //!
 //! Left out: the clock, the thread, the ring. The recorder has those.
@@ -310,7 +311,8 @@ impl<P: Pipeline> Writer<P> {
             let idle = self.in_flight == 0 && !self.segments.is_preparing();
             let waits =
                 !self.ready.is_empty() && self.segments.shortage().is_some() && !self.segments.is_ready();
-            if idle && (waits || self.refused_retry_at_ns().is_some()) {
+            let unsynced = self.syncing.refused().is_some() && !self.syncing.in_flight();
+            if idle && (waits || unsynced || self.refused_retry_at_ns().is_some()) {
                 return Err(self.no_room());
             }
         }
@@ -338,7 +340,8 @@ impl<P: Pipeline> Writer<P> {
         while !self.is_settled() {
             self.begin_sync(now_ns, true)?;
             self.take_what_ended(now_ns, Duration::from_millis(100))?;
-            if self.refused_retry_at_ns().is_some() {
+            let unsynced = self.syncing.refused().is_some() && !self.syncing.in_flight();
+            if unsynced || self.refused_retry_at_ns().is_some() {
                 return Err(self.no_room());
             }
         }

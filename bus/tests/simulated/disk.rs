@@ -7,9 +7,9 @@
 //!
 //! Names of files are in `names.rs`.
 //!
-//! Failures: EIO of reads, writes, syncs and preparations; ENOSPC of preparations. A failed sync through the page cache
-//! calls sectors clean that it did not write: they look written for as long as the machine runs, and no later sync
-//! writes them.
+//! Failures: EIO of reads, writes, syncs and preparations; ENOSPC of writes, syncs and preparations. A failed
+//! sync through the page cache calls sectors clean that it did not write: they look written for as long as
+//! the machine runs, and no later sync writes them.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use railbus::journal::format::{BLOCK_BYTES_MAX, SECTOR_BYTES, SegmentHeader};
 use railbus::journal::store::{Begun, Completion, Pipeline, Store};
+use railbus::journal::write_again::{Unproven, write_again};
 
 use crate::simulated::names::{LazyNames, Renamed};
 use crate::simulated::random::Random;
@@ -41,7 +42,7 @@ pub(crate) struct Faults {
 #[derive(Debug, Clone)]
 pub(super) struct File {
     platter: Vec<u8>,
-    seen: Vec<u8>,
+    pub(super) seen: Vec<u8>,
     /// Of each atom, whether it is [`DIRTY`] or [`LOST`].
     states: Vec<u8>,
 }
@@ -87,7 +88,7 @@ impl File {
         (0..self.states.len()).filter(|&atom| self.states[atom] == DIRTY).collect()
     }
 
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset + bytes.len();
         if self.seen.len() < end {
             self.seen.resize(end, 0);
@@ -479,7 +480,11 @@ impl SimulatedPipeline {
                 Completion { begun: Begun::Write { block }, result }
             }
             Pending::Sync { segment, atoms } => {
-                let result = if self.random.once_in(faults.sync) {
+                let result = if self.random.once_in(faults.no_space) {
+                    // A delayed allocation finds no room: what it was for looks written.
+                    inner.lose(segment, &atoms);
+                    Err(io::Error::from_raw_os_error(libc::ENOSPC))
+                } else if self.random.once_in(faults.sync) {
                     inner.lose(segment, &atoms);
                     Err(eio())
                 } else {
@@ -565,6 +570,12 @@ impl Pipeline for SimulatedPipeline {
         let atoms = self.disk.0.borrow_mut().file(segment)?.dirty();
         self.pending.push(Pending::Sync { segment, atoms });
         Ok(())
+    }
+
+    fn write_again(&mut self, part: &Unproven) -> io::Result<()> {
+        let mut buffer = vec![0; BLOCK_BYTES_MAX];
+        let mut inner = self.disk.0.borrow_mut();
+        write_again(inner.file(part.segment)?, part, &mut buffer)
     }
 
     fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {

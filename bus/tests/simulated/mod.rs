@@ -1,6 +1,7 @@
 //! A journal on a simulated disk, for tests: the disk, its failures, and a reader of its own.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+mod again;
 pub(crate) mod disk;
 pub(crate) mod mutants;
 pub(crate) mod names;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use railbus::journal::format::SegmentHeader;
 use railbus::journal::store::{Begun, Completion, Pipeline, Store};
+use railbus::journal::write_again::Unproven;
 
 use crate::simulated::disk::{Disk, SimulatedPipeline};
 
@@ -37,6 +38,8 @@ pub(crate) enum Mutation {
     NamesUnsynced,
     /// A segment counts as removed before the directory is synced.
     RemovalsUnsynced,
+    /// A sync that found no room is tried again, and what it may have lost is not written again.
+    SyncsAgain,
 }
 
 /// The pipeline, with the mutation.
@@ -77,6 +80,10 @@ impl Pipeline for Mutant {
             return Ok(());
         }
         self.inner.sync(segment)
+    }
+
+    fn write_again(&mut self, part: &Unproven) -> io::Result<()> {
+        if self.mutation == Mutation::SyncsAgain { Ok(()) } else { self.inner.write_again(part) }
     }
 
     fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {

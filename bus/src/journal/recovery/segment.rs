@@ -121,14 +121,45 @@ pub(super) fn is_of(header: &BlockHeader, segment: &SegmentHeader) -> bool {
         && header.unit == segment.unit
 }
 
-/// Looks at the whole segment, sector by sector, also behind holes.
+/// A segment that holds nothing in so many bytes from its first block on is looked at closely no more: a
+/// writer has fewer bytes under way.
+const EMPTY_BYTES: u64 = 8 << 20;
+/// Behind them, a sector of each so many bytes is read.
+const SAMPLE_BYTES: u64 = 64 << 10;
+
+/// Whether every sampled sector from `offset` on is zeros, as in a segment that was prepared and never used.
+fn looks_empty(store: &dyn Store, segment: u64, mut offset: u64, end: u64) -> io::Result<bool> {
+    let mut sector = vec![0; SECTOR_BYTES];
+    while offset < end {
+        let read = store.read_at(segment, offset, &mut sector)?;
+        if sector[..read].iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        offset += SAMPLE_BYTES;
+    }
+    Ok(true)
+}
+
+/// Looks at the whole segment, sector by sector, also behind holes. One that was prepared and never used is
+/// not read through: it begins with zeros, and so do samples of the rest.
 pub(super) fn scan(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Scan> {
     let end = seal_offset(segment.segment_bytes);
     let mut window = Window::new(store, segment.number, end);
     let mut scan = Scan::default();
     let (mut foreign, mut bytes_end) = (false, 0);
     let mut offset = BLOCKS_OFFSET;
+    let mut may_be_empty = true;
     while offset < end {
+        if may_be_empty && offset >= BLOCKS_OFFSET + EMPTY_BYTES {
+            may_be_empty = false;
+            if !foreign
+                && bytes_end == 0
+                && scan.blocks == 0
+                && looks_empty(store, segment.number, offset, end)?
+            {
+                break;
+            }
+        }
         let sector = window.at(offset, SECTOR_BYTES)?;
         if sector.is_empty() {
             break;

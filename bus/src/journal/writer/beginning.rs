@@ -225,6 +225,14 @@ impl<P: Pipeline> Writer<P> {
 
     pub(super) fn begin_sync(&mut self, now_ns: u64, flush: bool) -> Result<()> {
         let Some(segment) = self.syncing.due(now_ns, flush) else { return Ok(()) };
+        if let Some(part) = self.syncing.unproven() {
+            if self.in_flight > 0 {
+                return Ok(()); // what is written now may be among what the failed sync has lost
+            }
+            if let Err(error) = self.pipeline.write_again(&part) {
+                return self.refuse_sync("write again", segment, &error);
+            }
+        }
         self.syncing.begin(now_ns);
         let begun = self.pipeline.sync(segment);
         begun.map_err(|error| self.poison("sync", segment, &error))

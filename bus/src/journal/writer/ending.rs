@@ -71,7 +71,7 @@ impl<P: Pipeline> Writer<P> {
                     Err(self.poison("sync", segment, &io::Error::other("a sync ended that was never begun")))
                 }
             },
-            (Begun::Sync { segment }, Err(error)) => Err(self.poison("sync", segment, &error)),
+            (Begun::Sync { segment }, Err(error)) => self.refuse_sync("sync", segment, &error),
             (Begun::Prepare { segment }, result) => {
                 let prepared = self.segments.prepared(segment, result, now_ns);
                 prepared.map_err(|error| self.poison("prepare", segment, &error))
@@ -83,7 +83,9 @@ impl<P: Pipeline> Writer<P> {
         while let Some(flight) = self.flights.pop_front_if(|flight| flight.completed) {
             let seals = flight.kind == BlockKind::Seal;
             let behind = Behind { position: flight.end_position, sequence: flight.sequence + 1 };
-            self.syncing.written(flight.segment, behind, seals, flight.kind != BlockKind::Mark);
+            let end_offset = flight.offset + flight.bytes as u64;
+            let dirties = flight.kind != BlockKind::Mark;
+            self.syncing.written(flight.segment, behind, end_offset, seals, dirties);
             self.written = flight.end_position;
             match (flight.block, flight.raw) {
                 (CONTROL, _) => {

@@ -3,7 +3,11 @@
 //! A copy-on-write file system needs room for each write, also into a file that was filled with zeros. A write that it
 //! refuses has changed nothing that was there before: its block keeps its staging, its place and its bytes, and the same
 //! write is begun again after a while. Until all such writes have ended no new block is begun, so that staging fills
-//! and the recorder's policy decides. A sync that fails is another matter, and poisons.
+//! and the recorder's policy decides.
+//!
+//! A *sync* that finds no room may have lost pages that look written. It is not tried again as it is:
+//! everything that no sync has covered is read back, checked and written once more before the next one
+//! (`write_again.rs`). Any other failure of a sync poisons, and so does a block that cannot be read back.
 
 use std::io;
 
@@ -25,7 +29,7 @@ pub(super) struct Refused {
 impl<P: Pipeline> Writer<P> {
     /// What refused writes wait for.
     pub(super) fn refused(&self) -> Option<Shortage> {
-        self.refused.shortage
+        self.refused.shortage.or_else(|| self.syncing.refused())
     }
 
     /// When refused writes are due again, if any waits.
@@ -45,6 +49,22 @@ impl<P: Pipeline> Writer<P> {
         self.refused =
             Refused { shortage: Some(shortage), retry_at_ns: self.now_ns.saturating_add(RETRY_NS) };
         Ok(())
+    }
+
+    /// A sync, or the writes before it, has failed. Without room it is tried again after a while.
+    pub(super) fn refuse_sync(
+        &mut self,
+        action: &'static str,
+        segment: u64,
+        error: &io::Error,
+    ) -> Result<()> {
+        match Shortage::of(error) {
+            Some(shortage @ Shortage::Space) => {
+                self.syncing.refuse(shortage, self.now_ns.saturating_add(RETRY_NS));
+                Ok(())
+            }
+            _ => Err(self.poison(action, segment, error)),
+        }
     }
 
     /// A write has ended well: perhaps it was the last that had been refused.

@@ -6,6 +6,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::journal::format::BLOCKS_OFFSET;
+use crate::journal::shortage::Shortage;
+use crate::journal::write_again::Unproven;
+
 /// When what is written is made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
@@ -47,12 +51,16 @@ struct Unsynced {
     sealed: bool,
     /// Something was written since the last sync began.
     dirty: bool,
+    /// Where the blocks begin that no sync has covered, and where those that are written end.
+    from: u64,
+    to: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Begun {
     segment: u64,
     covers: Behind,
+    to: u64,
     sealed: bool,
 }
 
@@ -62,28 +70,50 @@ pub(super) struct Syncing {
     unsynced: VecDeque<Unsynced>,
     begun: Option<Begun>,
     last_begun_ns: Option<u64>,
+    /// A sync found no room: what was missing, and when (monotonic) to try again.
+    refused: Option<(Shortage, u64)>,
 }
 
 impl Syncing {
     pub(super) fn new(policy: SyncPolicy) -> Syncing {
-        Syncing { policy, unsynced: VecDeque::new(), begun: None, last_begun_ns: None }
+        Syncing { policy, unsynced: VecDeque::new(), begun: None, last_begun_ns: None, refused: None }
     }
 
-    /// Takes note of how far is written, the last of it to `segment`.
-    pub(super) fn written(&mut self, segment: u64, behind: Behind, seals: bool, dirties: bool) {
+    /// Takes note of how far is written, the last of it to `segment`, where the block ends at `end_offset`.
+    pub(super) fn written(
+        &mut self,
+        segment: u64,
+        behind: Behind,
+        end_offset: u64,
+        seals: bool,
+        dirties: bool,
+    ) {
         if self.unsynced.back().is_none_or(|last| last.segment != segment) {
-            self.unsynced.push_back(Unsynced { segment, behind, sealed: false, dirty: false });
+            self.unsynced.push_back(Unsynced {
+                segment,
+                behind,
+                sealed: false,
+                dirty: false,
+                from: BLOCKS_OFFSET,
+                to: BLOCKS_OFFSET,
+            });
         }
         if let Some(last) = self.unsynced.back_mut() {
             last.behind = behind;
             last.sealed |= seals;
             last.dirty |= dirties;
+            if !seals {
+                last.to = end_offset;
+            }
         }
     }
 
     /// Which segment to sync now. `flush`: whatever the policy.
     pub(super) fn due(&self, now_ns: u64, flush: bool) -> Option<u64> {
         let front = self.unsynced.front().filter(|front| front.dirty && self.begun.is_none())?;
+        if let Some((_, at_ns)) = self.refused {
+            return (now_ns >= at_ns).then_some(front.segment);
+        }
         let due = match self.policy {
             SyncPolicy::Always => true,
             SyncPolicy::Interval(_) => self.interval_ends_ns().is_none_or(|at| now_ns >= at),
@@ -95,6 +125,9 @@ impl Syncing {
     /// When the next sync is due, if anything is to be synced and none is in flight.
     pub(super) fn deadline_ns(&self, now_ns: u64) -> Option<u64> {
         let front = self.unsynced.front().filter(|front| front.dirty && self.begun.is_none())?;
+        if let Some((_, at_ns)) = self.refused {
+            return Some(at_ns);
+        }
         match self.policy {
             SyncPolicy::Never if !front.sealed => None,
             SyncPolicy::Interval(_) if !front.sealed => Some(self.interval_ends_ns().unwrap_or(now_ns)),
@@ -112,7 +145,12 @@ impl Syncing {
     pub(super) fn begin(&mut self, now_ns: u64) {
         if let Some(front) = self.unsynced.front_mut() {
             front.dirty = false;
-            self.begun = Some(Begun { segment: front.segment, covers: front.behind, sealed: front.sealed });
+            self.begun = Some(Begun {
+                segment: front.segment,
+                covers: front.behind,
+                to: front.to,
+                sealed: front.sealed,
+            });
             self.last_begun_ns = Some(now_ns);
         }
     }
@@ -120,11 +158,36 @@ impl Syncing {
     /// The sync in flight has ended well: what is durable now. `None` if it is not the one in flight.
     pub(super) fn end(&mut self, segment: u64) -> Option<Ended> {
         let begun = self.begun.take_if(|begun| begun.segment == segment)?;
+        self.refused = None;
         if begun.sealed {
             self.unsynced.pop_front();
+        } else if let Some(front) = self.unsynced.front_mut() {
+            front.from = begun.to;
         }
         let Behind { position, sequence } = begun.covers;
         Some(Ended { covers: position, sequence, whole: begun.sealed.then_some(begun.segment) })
+    }
+
+    /// The sync in flight, or what was to come before it, has found no room. It is tried again.
+    pub(super) fn refuse(&mut self, shortage: Shortage, retry_at_ns: u64) {
+        self.begun = None;
+        if let Some(front) = self.unsynced.front_mut() {
+            front.dirty = true;
+        }
+        self.refused = Some((shortage, retry_at_ns));
+    }
+
+    /// The shortage that a sync waits for.
+    pub(super) fn refused(&self) -> Option<Shortage> {
+        self.refused.map(|(shortage, _)| shortage)
+    }
+
+    /// The part of the oldest segment that no sync has covered, if it must be written again before the next
+    /// one.
+    pub(super) fn unproven(&self) -> Option<Unproven> {
+        let front = self.unsynced.front().filter(|_| self.refused.is_some())?;
+        let &Unsynced { segment, from, to, sealed, .. } = front;
+        Some(Unproven { segment, from, to, sealed })
     }
 
     /// Whether somebody waits for each event to be durable: then it is written as soon as the disk is idle. Else a block
@@ -159,12 +222,12 @@ mod tests {
     #[test]
     fn the_next_segment_counts_only_after_the_one_before_is_sealed_and_synced() {
         let mut syncing = Syncing::new(SyncPolicy::Always);
-        syncing.written(1, behind(100), false, true);
+        syncing.written(1, behind(100), 0, false, true);
         assert_eq!(syncing.due(0, false), Some(1));
         syncing.begin(0);
-        syncing.written(1, behind(200), false, true);
-        syncing.written(1, behind(200), true, true); // the seal
-        syncing.written(2, behind(300), false, true);
+        syncing.written(1, behind(200), 0, false, true);
+        syncing.written(1, behind(200), 0, true, true); // the seal
+        syncing.written(2, behind(300), 0, false, true);
         assert_eq!(syncing.due(0, true), None, "one sync in flight");
         assert_eq!(syncing.end(1), ended(100, None), "covers what was written when it began");
         assert_eq!(syncing.due(0, false), Some(1));
@@ -180,19 +243,19 @@ mod tests {
     fn policies_say_when() {
         let interval = Duration::from_nanos(50);
         let mut syncing = Syncing::new(SyncPolicy::Interval(interval));
-        syncing.written(1, behind(1), false, true);
+        syncing.written(1, behind(1), 0, false, true);
         assert_eq!(syncing.due(1000, false), Some(1), "the first one at once");
         syncing.begin(1000);
         syncing.end(1);
-        syncing.written(1, behind(2), false, true);
+        syncing.written(1, behind(2), 0, false, true);
         assert_eq!((syncing.due(1049, false), syncing.due(1050, false)), (None, Some(1)));
         assert_eq!(syncing.deadline_ns(1010), Some(1050));
 
         let mut syncing = Syncing::new(SyncPolicy::Never);
-        syncing.written(1, behind(1), false, true);
+        syncing.written(1, behind(1), 0, false, true);
         assert_eq!((syncing.due(u64::MAX, false), syncing.deadline_ns(0)), (None, None));
         assert_eq!(syncing.due(0, true), Some(1), "but a flush is one");
-        syncing.written(1, behind(1), true, true);
+        syncing.written(1, behind(1), 0, true, true);
         assert_eq!(syncing.due(0, false), Some(1), "and so is a full segment");
     }
 }
