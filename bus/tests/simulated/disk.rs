@@ -72,7 +72,7 @@ pub(super) struct Inner {
 
 /// The disk; clones are the same one.
 #[derive(Debug, Clone)]
-pub(crate) struct Disk(Rc<RefCell<Inner>>);
+pub(crate) struct Disk(pub(super) Rc<RefCell<Inner>>);
 
 fn eio() -> io::Error {
     io::Error::from_raw_os_error(libc::EIO)
@@ -177,10 +177,6 @@ impl Disk {
         let mut inner = self.0.borrow_mut();
         inner.direct = direct;
         inner.recycles = recycles;
-    }
-
-    pub(crate) fn set_lazy_names(&self, lazy: LazyNames) {
-        self.0.borrow_mut().lazy_names = lazy;
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {

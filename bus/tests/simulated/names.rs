@@ -5,7 +5,7 @@
 //! directory makes all of them durable. The store and the pipeline sync it before they say that a change is
 //! done; what stops them on the way leaves it unsynced.
 
-use crate::simulated::disk::{File, Inner};
+use crate::simulated::disk::{Disk, File, Inner};
 use crate::simulated::random::Random;
 
 /// A change of the directory: what had this name before it, and nothing if there was nothing.
@@ -22,6 +22,12 @@ pub(super) struct Renamed {
 pub(crate) struct LazyNames {
     pub(crate) made: bool,
     pub(crate) removed: bool,
+}
+
+impl Disk {
+    pub(crate) fn set_lazy_names(&self, lazy: LazyNames) {
+        self.0.borrow_mut().lazy_names = lazy;
+    }
 }
 
 impl Inner {
