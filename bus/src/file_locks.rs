@@ -53,7 +53,8 @@ impl FileLocks {
         Ok(locks)
     }
 
-    /// Uses the words of these memories, too, until the guard is dropped, if they are of consumers and mapped writable.
+    /// Uses the words of these memories, too, until the guard is dropped, if they are of consumers and mapped
+    /// writable.
     pub(crate) fn lend<'a>(&'a self, channel: &Channel, side: Side, memories: &Memories) -> Lent<'a> {
         let may_write = side == Side::Consumers && channel.attached().acks.writable;
         let words = (memory_of(side, memories), entries_of(channel, side));

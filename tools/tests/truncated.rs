@@ -1,8 +1,7 @@
 //! A truncated file of a channel ends the commands that use it: with exit code 5 and the file's name,
 //! and not by a signal.
 //!
-//! What a pass does not prove: that nothing is lost. An event that was published or received in the moment of the
-//! truncation may be.
+//! A pass does not prove that nothing is lost: an event that is published or received at that moment may be.
 
 mod program;
 

@@ -50,8 +50,8 @@ impl Why {
     }
 }
 
-/// Everything that is wrong below `journal`, the directory of all journals, the directory itself included. Nothing where
-/// it is not there.
+/// Everything that is wrong below `journal`, the directory of all journals, the directory itself included.
+/// Nothing where it is not there.
 pub(crate) fn wrongs(journal: &Path) -> Result<Vec<Wrong>, String> {
     let about = match fs::metadata(journal) {
         Ok(about) => about,
