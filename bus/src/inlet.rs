@@ -49,6 +49,12 @@ pub trait Inlet {
     fn poll_held(&mut self) -> Found;
     /// The next event, in place; the cursor stays where it is, whatever lies between.
     fn poll_unreleased(&mut self) -> Found;
+    /// As [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
+    fn poll_held_unreleased(&mut self) -> Found;
+    /// To be called where nothing is lent, before several events are polled and held.
+    fn begin_batch(&mut self);
+    /// To be called where this reader finds itself evicted: it lends nothing any more.
+    fn take_back_lent(&mut self);
     /// The next event, copied.
     fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found;
     /// Whether the next event may be read in place.
@@ -116,6 +122,19 @@ impl Inlet for StreamInlet {
     fn poll_unreleased(&mut self) -> Found {
         let poll = self.core.poll_unreleased();
         self.found(poll)
+    }
+
+    fn poll_held_unreleased(&mut self) -> Found {
+        let poll = self.core.poll_held_unreleased();
+        self.found(poll)
+    }
+
+    fn begin_batch(&mut self) {
+        self.core.begin_batch();
+    }
+
+    fn take_back_lent(&mut self) {
+        self.core.take_back_lent();
     }
 
     fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found {
@@ -204,6 +223,19 @@ impl Inlet for SlotInlet {
     fn poll_unreleased(&mut self) -> Found {
         let poll = self.core.poll_unreleased();
         self.found(poll)
+    }
+
+    fn poll_held_unreleased(&mut self) -> Found {
+        let poll = self.core.poll_held_unreleased();
+        self.found(poll)
+    }
+
+    fn begin_batch(&mut self) {
+        self.core.begin_batch();
+    }
+
+    fn take_back_lent(&mut self) {
+        self.core.take_back_lent();
     }
 
     fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found {

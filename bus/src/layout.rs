@@ -136,6 +136,7 @@ fields! {
     READERS_PARKED: 264, 8, "consumers", "queue: epoch: taps and bridges that went to sleep; counted up before CONSUMERS_PARKED";
     REDO_ROOT: 384, 8, "workers", "queue: root of the index of events that wait to be delivered again (a node of it)";
     CONSUMERS_HIGH: 512, 8, "consumers", "registry entries that were ever used";
+    LENT_CHANGES: 520, 8, "evictor", "queue: counts what was noted of evicted workers that may still look at events; see LENT_FROM";
     REDELIVERED: 640, 8, "workers", "queue: events delivered again";
     DEAD_LETTERED: 648, 8, "workers", "queue: events moved to the dead-letter queue";
     LEVELS_WAKE: 768, 8, "workers", "queue: futex of workers that wait for their turn behind those of a higher level (low 32 bits)";
@@ -159,9 +160,11 @@ fields! {
     BEHIND: 64, 8, "owner; creator", "durable readers: 1 + the position they really stand at, when what lies between that and the cursor is in the journal only; else 0";
     MEASURES: 72, 8, "owner", "consumers of a stamped channel: 1 measures latency; 2 no space, 3 not allowed, 4 no such file: it does not";
     FENCE: 80, 8, "registrar; janitor; owner", "workers: 1 open, stores done words by compare-and-swap; 2 open, by restartable sequences; 3 closing; 4 closed: what it held goes to others; 5 and has gone (both with closings << 8); 0 nobody's";
+    LENT_FROM: 88, 8, "owner; evictor", "readers: what they may look at in place begins here; an evicted worker's: the first ticket that it may look at";
     IN_HAND: 96, 8, "owner", "workers with a bound: events in hand; u64::MAX once it takes no more";
     PROOF: 104, 8, "registrar; owner to leave", "0: the life byte is exclusively locked; else the inode of the PID namespace in which PID and START_TIME prove the life, as strangers hold shared locks on the byte";
     JANITOR: 112, 8, "janitor", "0, or who holds the janitor lock beside strangers with shared locks on its byte: inode of its PID namespace << 32 | start time of the process << 22, 10 bits | process id";
+    LENT_TO: 120, 8, "owner; evictor", "behind the last of it; 0 for nothing. Once the entry is evicted, producers leave those bytes alone";
     STATE: 128, 8, "janitor; owner to leave", "generation << 8 | state of the entry";
     PID: 136, 4, "registrar", "process id, in its own PID namespace";
     TID: 140, 4, "registrar", "thread that made the handle";
@@ -449,8 +452,8 @@ const _: () = assert!(well_formed(INTERVAL, INTERVAL_BYTES));
 const _: () = assert!(SERIES_INTERVALS + INTERVALS * INTERVAL_BYTES <= SERIES_BYTES);
 const _: () = assert!(INTERVAL_BYTES.is_multiple_of(LINE_BYTES) && SERIES_BYTES.is_multiple_of(HEADER_BYTES));
 const _: () = assert!(ANCHOR_ENTRIES + 64 <= PRODUCERS_HIGH && ANCHOR_INDEX.is_multiple_of(LINE_BYTES));
-const _: () = assert!(FENCE + 8 <= IN_HAND);
-const _: () = assert!(PROOF + 8 <= LINE_BYTES && STATE == LINE_BYTES);
+const _: () = assert!(FENCE + 8 <= LENT_FROM && LENT_FROM + 8 <= IN_HAND);
+const _: () = assert!(JANITOR + 8 <= LENT_TO && LENT_TO + 8 <= LINE_BYTES && STATE == LINE_BYTES);
 const _: () = assert!(CONTROL_BYTES.is_multiple_of(LINE_BYTES) && HEADER_BYTES.is_multiple_of(LINE_BYTES));
 const _: () = assert!(cfg!(target_endian = "little"), "railbus shares little-endian words");
 

@@ -10,8 +10,9 @@
 //! that process, whatever its pid means by now, and only if it holds the participant's lock: a pid in a shared file is
 //! another user's word. [`Channel::kill`] does that to workers, too.
 //!
-//! Before a reader or worker of the *own* process is evicted, what it reads is set aside (`aside.rs`): a program may evict
-//! its own participants while it borrows events from them. That takes a copy of the channel's data, and as much memory.
+//! What the evicted one has lent as `&[u8]` stays as it is. A reader or worker of *another* process keeps the bytes that it may
+//! look at: producers step over them until it has noticed, left or died ([`crate::ring::lent`]). Before one of the *own*
+//! process is evicted, what it reads is set aside (`aside.rs`), which takes a copy of the channel's data, and as much memory.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -29,11 +30,12 @@ use crate::os::life::{holds_life, smallest_mapping_bytes};
 use crate::os::process::{self, Killed};
 use crate::os::quiesce::quiesce;
 use crate::ring::fence::{self, Fenced};
+use crate::ring::lent;
 use crate::ring::orphan::{Swept, abort_orphan};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Locks, Registry, Status};
 use crate::ring::word::Slots;
-use crate::worker::sweep_entry_of;
+use crate::worker::{sweep_entry_of, sweeper_of};
 
 /// How long the lock of a process that has ended may take to go.
 const GONE_PATIENCE: Duration = Duration::from_secs(1);
@@ -252,9 +254,8 @@ impl Channel {
                 });
             }
             let locks = locks()?;
-            if registry::status(state) != Status::Evicted {
-                self.set_aside(locks, &registry, index, state)?;
-            }
+            let is_own = registry::status(state) != Status::Evicted
+                && self.set_aside(locks, &registry, index, state)?;
             if registry::status(state) != Status::Evicted && !registry.evict(locks, index, state) {
                 locks.check()?;
                 if registry.state(index) != state {
@@ -262,6 +263,10 @@ impl Channel {
                 }
                 let why = "somebody else is registering or sweeping there at this moment; try again";
                 return Err(Error::Busy { what: what(), why: why.to_owned() });
+            }
+            if is_own && self.aside_key(index, state) == self.aside_key(index, registry.state(index)) {
+                // It looks at a copy of its own.
+                lent::take_back(&memories.acks, layout::entry(index));
             }
             let lives = !peers.is_dead(side, index);
             if !lives {
@@ -361,9 +366,16 @@ impl Channel {
             // What cannot be done is to be found before anything is changed.
             quiesce(pid, start_time, timeout)?;
         }
+        // What looks at a copy of its own lends nothing of the ring.
+        let is_own = self.is_own(self.aside_key(index, state))?;
         let state = self.close_own(locks, &registry, (index, state), || {
             quiesce(pid, start_time, timeout.saturating_sub(started.elapsed()))
         })?;
+        let note_lent = || {
+            if !is_own {
+                sweeper_of(self, memories).note_lent(index);
+            }
+        };
         let mut events = 0;
         let mut sweep = || loop {
             let swept = sweep_entry_of(self, memories, peers, index);
@@ -381,7 +393,7 @@ impl Channel {
             Err(_) if peers.is_dead(Side::Consumers, index) => Ok(()),
             other => other,
         };
-        let fenced = fence::evict(&registry, locks, &acks, index, state, quiesce, &mut sweep)?;
+        let fenced = fence::evict(&registry, locks, &acks, index, state, quiesce, (note_lent, &mut sweep))?;
         locks.check()?;
         match fenced {
             Fenced::Settled => Ok(Evicted::Fenced { events }),
@@ -401,8 +413,8 @@ impl Channel {
         Error::NotAllowed { action: "evict through", path: self.paths().acks.clone(), why }
     }
 
-    /// Before a reader is evicted: if it is one of this process, sets aside what it looks at. On success the entry's janitor
-    /// lock is held, for evicting it at once: one that was not evicted then would see no new events.
+    /// Before a reader is evicted: if it is one of this process, sets aside what it looks at, and returns true. The entry's
+    /// janitor lock is held then, for evicting it at once: one that was not evicted then would see no new events.
     ///
     /// # Errors
     /// [`Error::Busy`] where somebody else holds the lock; that there is no memory for the copy. Nothing is changed then.
@@ -412,20 +424,21 @@ impl Channel {
         registry: &Registry<Trusted>,
         index: usize,
         state: u64,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let key = self.aside_key(index, state);
         if !self.is_own(key)? {
-            return Ok(());
+            return Ok(false);
         }
         self.hold(locks, index)?;
         if registry.state(index) != state {
-            return Ok(()); // It is not evicted either.
+            return Ok(false); // It is not evicted either.
         }
         // Under the lock nobody else evicts it. If it leaves, it looks at nothing any more.
         aside::set_aside(key).map_err(|error| {
             locks.release_janitor(index);
             self.not_set_aside(error)
-        })
+        })?;
+        Ok(true)
     }
 
     /// The first half of evicting a worker of this process: marks it, closes its fence and sets aside what it looks at, with

@@ -270,7 +270,7 @@ impl<R: Inlet> Reader<R> {
     fn poll_slowly(&mut self) -> Result<Option<Located>, RecvError> {
         self.check()?;
         if !self.member.stands() {
-            return Err(RecvError::Evicted);
+            return Err(self.evicted());
         }
         if !self.ring.is_protected() {
             return self.poll_copy();
@@ -285,7 +285,7 @@ impl<R: Inlet> Reader<R> {
             // An evicted reader may find an event of a later lap here, where its own was overwritten. The publisher
             // saw the eviction before it wrote that, so whoever sees the event sees the eviction too.
             if !self.member.stands() {
-                return Err(RecvError::Evicted);
+                return Err(self.evicted());
             }
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
@@ -304,10 +304,18 @@ impl<R: Inlet> Reader<R> {
         self.receive_rarely(found)
     }
 
+    /// Says that this reader was evicted, and that it looks at nothing any more: nothing borrowed outlives this call.
+    #[cold]
+    fn evicted(&mut self) -> RecvError {
+        self.ring.take_back_lent();
+        self.wake();
+        RecvError::Evicted
+    }
+
     fn receive_rarely(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
         match found {
             // What looks corrupt, too, is what an evicted reader finds: the publisher went on without it.
-            _ if !self.member.stands() => Err(RecvError::Evicted),
+            _ if !self.member.stands() => Err(self.evicted()),
             Found::Lost { from, to, events } => {
                 self.lost += events;
                 self.member.note(layout::LOST, self.lost);

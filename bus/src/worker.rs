@@ -9,8 +9,8 @@
 //!
 //! A worker may be **evicted** ([`Channel::evict`]) while it is stopped, hangs, or works for too long: what it holds goes to
 //! others. From then on its `done` is refused (it returns false), and the next take says [`RecvError::Evicted`]; open
-//! another worker to go on. What it still reads of an event stays as it was if its own process has evicted it; if another
-//! process did, it may be overwritten meanwhile. Only a `done` that was not refused says that the work counted.
+//! another worker to go on. What it still reads of an event stays as it was, whoever has evicted it, until its next call.
+//! Only a `done` that was not refused says that the work counted.
 //!
 //! A worker whose done words are refused although nobody has evicted it works on memory that somebody has harmed. It gives
 //! up its place, as if it had been evicted, so that others get what it held; from then on its takes say
@@ -159,8 +159,16 @@ pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel
 
 /// The same, with what was found.
 pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> Swept {
+    sweeper_of(channel, memories).sweep(peers, Some(index))
+}
+
+/// What repairs, and looks at, the tickets of a queue's workers from outside.
+pub(crate) fn sweeper_of<'a>(
+    channel: &Channel,
+    memories: &'a Memories,
+) -> Sweeper<'a, crate::memory::Trusted> {
     let header = channel.header();
-    let sweeper = Sweeper {
+    Sweeper {
         ring: &memories.ring,
         acks: &memories.acks,
         data: &memories.data,
@@ -170,8 +178,7 @@ pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Ker
         consumers: header.consumers_max as usize,
         now_ns: clock::host_ns(),
         backoff: Backoff::of(header.max_attempts),
-    };
-    sweeper.sweep(peers, Some(index))
+    }
 }
 
 impl Worker {

@@ -389,11 +389,19 @@ impl CrashChannel {
 
     /// Sweeps what the dead consumer in `index` left in a queue; whether nothing of it remains.
     pub fn sweep(&self, who: &Rc<Participant>, index: usize) -> bool {
+        self.with_sweeper(who, |sweeper| sweeper.sweep(&self.peers(), Some(index)).unsettled == 0)
+    }
+
+    fn note_lent(&self, who: &Rc<Participant>, index: usize) {
+        self.with_sweeper(who, |sweeper| sweeper.note_lent(index));
+    }
+
+    fn with_sweeper<T>(&self, who: &Rc<Participant>, then: impl FnOnce(Sweeper<'_, CrashMemory>) -> T) -> T {
         let ring = CrashMemory::read_only(&self.ring, who);
         let acks = CrashMemory::writable(&self.acks, who);
         let data = CrashMemory::read_only(&self.data, who);
         let done = CrashMemory::writable(&self.done, who);
-        let sweeper = Sweeper {
+        then(Sweeper {
             ring: &ring,
             acks: &acks,
             data: &data,
@@ -403,8 +411,7 @@ impl CrashChannel {
             consumers: self.consumers,
             now_ns: 0,
             backoff: Backoff::of(0),
-        };
-        sweeper.sweep(&self.peers(), Some(index)).unsettled == 0
+        })
     }
 
     /// Evicts the live worker in entry `index`.
@@ -414,8 +421,8 @@ impl CrashChannel {
         // Nobody else runs: the worker is inside of no step.
         let quiesce = || Ok::<(), std::convert::Infallible>(());
         let state = registry.state(index);
-        let sweep = || self.sweep(who, index);
-        fence::evict(&registry, &locks, &acks, index, state, quiesce, sweep)
+        let steps = (|| self.note_lent(who, index), || self.sweep(who, index));
+        fence::evict(&registry, &locks, &acks, index, state, quiesce, steps)
             .unwrap_or_else(|never| match never {})
     }
 

@@ -452,8 +452,18 @@ impl Worker {
         Found::Evicted
     }
 
+    /// What it has in hand, and may look at until it has noticed that it was evicted, is as it was, though it is another's.
+    fn looks_at(&self, held: &[(Taken, u64)]) {
+        for &(taken, value) in held {
+            let at = self.inner.body_offset(taken.ticket);
+            let words = [at, at + 8].map(|at| self.world.channel.data.get(at));
+            assert_eq!(words, [value; 2], "ticket {} was overwritten while it may be looked at", taken.ticket);
+        }
+    }
+
     /// Says that an event is done; false when that is refused.
     fn done_warily(&mut self, (taken, value): (Taken, u64)) -> bool {
+        self.looks_at(&[(taken, value)]);
         let done = self.inner.done(taken.ticket);
         if done {
             *self.world.log.borrow_mut().done.entry(value).or_default() += 1;
@@ -470,6 +480,7 @@ fn work_warily(world: &World, who: &Rc<Participant>) {
     let Some(mut worker) = world.worker(who) else { return };
     let mut held = Vec::new();
     for round in 0..7 {
+        worker.looks_at(&held);
         match worker.take_warily(1 + round % 3) {
             Found::Nothing => {}
             Found::Event(taken, value) => held.push((taken, value)),
@@ -509,6 +520,11 @@ fn evict_and_lap(world: &World, who: &Rc<Participant>) {
             assert!(matches!(fenced, Fenced::Settled | Fenced::Changed | Fenced::Busy), "{fenced:?}");
         }
     }
+    lap(world, who);
+}
+
+/// Goes on for laps, with another worker.
+fn lap(world: &World, who: &Rc<Participant>) {
     let (Some(mut worker), Some(mut producer)) = (world.worker(who), world.producer(who)) else {
         panic!("there are places");
     };
@@ -599,8 +615,11 @@ fn evictor_dies_at(stores: Stores, start: u64, k: u32, again: bool) -> bool {
     if again {
         assert_eq!(world.channel.fence(&Participant::immortal(), index), Fenced::Settled);
         evict_and_lap(&world, &Participant::immortal());
+        victim.looks_at(&held);
         assert!(!victim.done_warily(held[0]), "it was handed on");
     } else {
+        lap(&world, &Participant::immortal());
+        victim.looks_at(&held);
         // What it held is finished by it, or handed back by it, or by those who find it closed.
         for &one in &held {
             if !victim.done_warily(one) {

@@ -134,6 +134,80 @@ impl Subscriber {
     }
 }
 
+/// A subscriber that lives is evicted before its access `k`, and the publisher goes on for laps: what it has in hand by then
+/// is not overwritten, and nobody waits for it. In batches it holds several events. Whether it came to that access.
+fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
+    let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 7 }, 2);
+    let publisher = Rc::new(RefCell::new(Publisher::take_over(&channel, &Participant::immortal())));
+    let (its, evicting) = (publisher.clone(), channel.clone());
+    let victim = Participant::interrupted_at(k, move || {
+        let who = Participant::immortal();
+        let registry = evicting.registry(Side::Consumers, &who);
+        // It may not have registered yet.
+        registry.evict(&evicting.locks_for(Side::Consumers, &who), 0, registry.state(0));
+        for i in 0..40 {
+            let published = its.borrow_mut().publish(1 + i % 2, 0);
+            assert!(published || registry::status(registry.state(0)) != registry::Status::Evicted, "{i}");
+        }
+    });
+    let mut reader = Subscriber::new(&channel, &victim, subscriber_policy());
+    reader.inner.join(From::Live).expect("live");
+    let registry = channel.registry(Side::Consumers, &victim);
+    let full = |_: &u32| publisher.borrow_mut().publish(words, 0);
+    let _ = (0..3).take_while(full).count();
+    for _ in 0..3 {
+        let mut held = Vec::new();
+        if in_batches {
+            reader.inner.begin_batch();
+        }
+        while held.len() < if in_batches { 3 } else { 1 } {
+            let polled = match (in_batches, reader.inner.poll_easily()) {
+                (_, Some(event)) => Poll::Event(event),
+                (true, None) => reader.inner.poll_held(),
+                (false, None) => reader.inner.poll(|| ()),
+            };
+            let Poll::Event(event) = polled else { break };
+            held.push((event, reader.inner.place().count - 1));
+        }
+        if !registry.stands(&reader.registered) {
+            reader.inner.take_back_lent();
+            break;
+        }
+        for (event, number) in held {
+            for i in 0..frame::body_bytes(event.header) as usize / 8 {
+                let word = reader.data.load(reader.inner.body_offset(event) + i * 8, Edge::Plain);
+                assert_eq!(word, number, "at {} of {start}, access {k}", event.position);
+            }
+        }
+        let _ = reader.inner.acknowledge();
+    }
+    channel.leave(Side::Consumers, &victim, &reader.registered, false);
+    victim.kill();
+    // What the publisher left on its way can be walked along.
+    let mut publisher = Publisher::take_over(&channel, &Participant::immortal());
+    let mut other = Subscriber::new(&channel, &Participant::immortal(), subscriber_policy());
+    other.inner.join(From::Oldest).expect("the floor");
+    other.read(u64::MAX);
+    for i in 0..20 {
+        assert!(publisher.publish(1 + i % 4, 0));
+        assert_eq!(other.read(u64::MAX), 1);
+    }
+    !victim.is_yet_to_be_interrupted()
+}
+
+#[test]
+fn what_a_subscriber_has_in_hand_stays_when_it_is_evicted_at_any_access() {
+    let mut runs = 0;
+    for start in STARTS {
+        for words in [1, 2, 4] {
+            for in_batches in [false, true] {
+                runs += (0..).take_while(|&k| evicted_at(start, words, in_batches, k)).count();
+            }
+        }
+    }
+    assert!(runs > 500, "{runs} runs");
+}
+
 fn subscriber_policy() -> u64 {
     registry::ROLE_SUBSCRIBER
 }

@@ -17,6 +17,11 @@ fn gate() {
 }
 
 #[test]
+fn what_an_evicted_subscriber_has_lent_stays() {
+    explore(3, || topic::evicted(None));
+}
+
+#[test]
 fn join_a_topic_live() {
     explore(4, || topic::join_live::<true>(None));
 }

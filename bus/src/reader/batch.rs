@@ -17,6 +17,7 @@ impl<R: Inlet> Reader<R> {
     pub fn batch(&mut self, most: usize) -> Result<Batch<'_, R>, RecvError> {
         self.check()?;
         self.release_forgotten();
+        self.ring.begin_batch();
         if !self.ring.is_protected() {
             let polled = self.poll_copy()?;
             self.held.extend(polled);
@@ -61,7 +62,8 @@ impl<R: Inlet> Reader<R> {
             if self.hold_easily(most - self.held.count) {
                 continue;
             }
-            let found = if self.manual { self.ring.poll_unreleased() } else { self.ring.poll_held() };
+            let found =
+                if self.manual { self.ring.poll_held_unreleased() } else { self.ring.poll_held() };
             let Found::Event { position, header, body_offset } = found else { break };
             if !self.member.stands() {
                 break; // The next call says so, as in `receive`.
@@ -78,7 +80,7 @@ impl<R: Inlet> Reader<R> {
         // As in `poll_easily`, for all of them at once.
         if !self.member.stands() {
             self.held.clear();
-            return Err(RecvError::Evicted);
+            return Err(self.evicted());
         }
         Ok(())
     }

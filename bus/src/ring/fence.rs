@@ -10,21 +10,23 @@
 //! sequence:             finds the fence closed.
 //!
 //! evicting:   STATE: ACTIVE -> EVICTED
-//!             FENCE: open -> CLOSING           from now on it stores nothing that it has not looked at the fence for
+//!             FENCE: open -> CLOSING           from now on it stores nothing that it has not looked at the fence for, and
+//!                                              hands out no event
 //!                    quiesce                   it was off its processor: what it had looked at the fence for, is stored
+//!                    note what it has in hand  producers leave those slots alone as long as it may look at them (lent.rs)
 //!                    CLOSING -> CLOSED         nobody counts its claim, or its TAKEN words, any more
 //!                    sweep, CLOSED -> SWEPT    what it held is handed back, its attempt counted
 //! ```
 //!
-//! Where it swaps there is nothing to wait for: its fence goes from open to CLOSED. Whoever evicts holds the entry's
+//! Where it swaps, on x86-64, there is nothing to wait for, unless somebody was killed between CLOSING and CLOSED. Whoever evicts holds the entry's
 //! janitor lock, so that the entry has the same owner all the time. Killed anywhere, it leaves an entry that the next one
 //! to evict goes on with; once it is CLOSED, any worker does ([`go_on`]), under the same lock. The word
 //! counts closings, so that nobody calls SWEPT what was closed again after the sweep had begun. The owner that finds itself evicted closes the fence, and
 //! sweeps, itself: it knows best that it is in no sequence.
 //!
 //! A ticket that the evicted worker wins when it comes back (it had looked at the head before) is handed back as soon
-//! as it looks at its fence, before it hands the event out. What it reads of an event in hand may be overwritten: only
-//! [`SlotWorker::done`](crate::ring::slot_worker::SlotWorker::done) says whether the work counted.
+//! as it looks at its fence, before it hands the event out. What it reads of an event in hand stays as it was, though others
+//! do the event again: only [`SlotWorker::done`](crate::ring::slot_worker::SlotWorker::done) says whether the work counted.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
@@ -149,8 +151,9 @@ pub enum Fenced {
 }
 
 /// Evicts the live worker in entry `index`, whose state word is `state`. `quiesce` makes sure that each of its threads
-/// was off its processor at some time after the call; it is called only where that is needed. `sweep` hands back what the
-/// entry's owner held, and says whether nothing of it remains.
+/// was off its processor at some time after the call; it is called only where that is needed. `note_lent` notes what the
+/// owner has in hand ([`crate::ring::orphan::Sweeper::note_lent`]). `sweep` hands it back, and says whether nothing of it
+/// remains.
 pub fn evict<M: Memory, L: Locks, E>(
     registry: &Registry<M>,
     locks: &L,
@@ -158,12 +161,12 @@ pub fn evict<M: Memory, L: Locks, E>(
     index: usize,
     state: u64,
     quiesce: impl FnOnce() -> Result<(), E>,
-    sweep: impl FnOnce() -> bool,
+    (note_lent, sweep): (impl FnOnce(), impl FnOnce() -> bool),
 ) -> Result<Fenced, E> {
     if !locks.try_janitor(index) {
         return Ok(Fenced::Busy);
     }
-    let outcome = evict_locked(registry, acks, index, state, quiesce, sweep);
+    let outcome = evict_locked(registry, acks, index, state, quiesce, (note_lent, sweep));
     locks.release_janitor(index);
     outcome
 }
@@ -174,10 +177,10 @@ fn evict_locked<M: Memory, E>(
     index: usize,
     state: u64,
     quiesce: impl FnOnce() -> Result<(), E>,
-    sweep: impl FnOnce() -> bool,
+    (note_lent, sweep): (impl FnOnce(), impl FnOnce() -> bool),
 ) -> Result<Fenced, E> {
-    let at = layout::entry(index) + layout::FENCE;
-    let is_evicted = of(acks, index) != NONE
+    let open = of(acks, index);
+    let is_evicted = open != NONE
         && match status(state) {
             Status::Active => registry.mark_evicted(index, state),
             // By somebody who died before it came to an end; or once more.
@@ -187,13 +190,16 @@ fn evict_locked<M: Memory, E>(
     if !is_evicted {
         return Ok(Fenced::Changed);
     }
-    if of(acks, index) == RESTARTS {
-        // STATE: the owner may be closing it itself.
-        let _ = acks.compare_exchange(at, RESTARTS, CLOSING, Edge::State);
-    }
-    if of(acks, index) == CLOSING {
+    begin_closing(acks, index);
+    // A worker wins a ticket by a compare-and-swap, then looks at the fence, then hands the event out. Each of its threads is
+    // off its processor between: so it finds the fence closing, or the ticket is seen below. On x86-64 a compare-and-swap
+    // is a full barrier by itself, as the one above is: there a worker that swaps is not waited for. Who had begun before,
+    // and was killed, may have left a sequence under way.
+    let is_barrier = cfg!(target_arch = "x86_64");
+    if !(open == SWAPS && is_barrier) && of(acks, index) == CLOSING {
         quiesce()?;
     }
+    note_lent();
     // Also where it was swept before: once more.
     let closed = close(acks, index);
     if !sweep() {

@@ -7,7 +7,7 @@
 //!
 //! The body is the extensions that the flags name (publish time 8 B, trace context 32 B, origin 32 B,
 //! sequence 16 B, key 8 B; in this order), then the payload. In a stream the header word is the commit flag: zero means "nothing here yet". A
-//! padding frame fills the ring up to its end and carries no event.
+//! padding frame carries no event. It fills the ring up to its end, or spans what an evicted reader may still look at.
 
 /// Bytes of the header word.
 pub const HEADER: u64 = 8;
@@ -56,6 +56,16 @@ pub const fn header(body_bytes: u32, type_id: u16, flags: u8) -> u64 {
 #[inline(always)]
 pub const fn padding(frame_bytes: u64) -> u64 {
     COMMITTED | PADDING | (frame_bytes - HEADER)
+}
+
+/// Bytes of the padding frame, its header included, whose header word this is at byte `offset` of a ring. `None` for
+/// another word, and for one that no publisher writes there: padding ends within the lap, and never is all of it.
+#[inline]
+pub const fn padding_bytes(word: u64, offset: u64, capacity_bytes: u64) -> Option<u64> {
+    let bytes = (word & (PADDING - 1)).saturating_add(HEADER);
+    let is_padding = word & (COMMITTED | PADDING) == COMMITTED | PADDING;
+    let fits = bytes < capacity_bytes && bytes <= capacity_bytes - offset && bytes % 8 == 0;
+    if is_padding && fits { Some(bytes) } else { None }
 }
 
 /// Bytes of the body.
@@ -124,6 +134,18 @@ mod tests {
         assert!(!is_event(0, 100) && !is_event(padding(64), 100) && !is_event(word & !COMMITTED, 2000));
         assert!(!is_event(header(0, 0, 64), 100), "an unknown flag");
         assert!(!is_event(header(7, 0, KEYED), 100) && is_event(header(8, 0, KEYED), 100));
+    }
+
+    #[test]
+    fn padding_ends_within_the_lap() {
+        assert_eq!(padding_bytes(padding(64), 64, 128), Some(64));
+        assert_eq!(padding_bytes(padding(64), 0, 128), Some(64));
+        assert_eq!(padding_bytes(padding(8), 120, 128), Some(8));
+        assert_eq!(padding_bytes(padding(64), 72, 128), None, "beyond the end of the lap");
+        assert_eq!(padding_bytes(padding(128), 0, 128), None, "a whole lap");
+        assert_eq!(padding_bytes(padding(60), 0, 128), None, "no whole words");
+        assert_eq!(padding_bytes(header(56, 0, 0), 0, 128), None);
+        assert_eq!(padding_bytes(u64::MAX, 0, 128), None);
     }
 
     #[test]

@@ -7,9 +7,14 @@
 //!
 //! Order at an entry: the cursor first, then the state. A new registrant stores its state before its cursor, so a
 //! state seen as still the dead one's proves that the cursor, read before it, was the dead one's too.
+//!
+//! **What the evicted may still look at.** An evicted participant that lives may have an event in hand, which it reads in
+//! place. It gates nobody, but the bytes that it may look at stay as they are until it has noticed, has left or has died:
+//! producers step over them, lap after lap (see [`crate::ring::lent`]).
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
+use crate::ring::lent::{self, Lent};
 use crate::ring::registry::{self, Status};
 
 /// The cursor of an entry that gates nobody.
@@ -22,6 +27,8 @@ pub struct Lowest {
     pub position: u64,
     /// The registry entry it belongs to.
     pub entry: Option<usize>,
+    /// Whether an evicted participant was passed over: [`Gates::lent`] tells what is to be left alone for it.
+    pub passed_evicted: bool,
 }
 
 /// A producer's view of the consumers' cursors.
@@ -40,7 +47,7 @@ impl Gates {
     /// The lowest cursor below `bound`.
     #[inline(never)]
     pub fn lowest<M: Memory>(&self, acks: &M, bound: u64) -> Lowest {
-        let mut lowest = Lowest { position: bound, entry: None };
+        let mut lowest = Lowest { position: bound, entry: None, passed_evicted: false };
         // STATE: a registrant raises the mark before it stores a cursor.
         let high = (acks.load(layout::CONSUMERS_HIGH, Edge::State) as usize).min(self.dead.len());
         for (index, &dead) in self.dead[..high].iter().enumerate() {
@@ -51,12 +58,37 @@ impl Gates {
                 continue;
             }
             let state = acks.load(entry + layout::STATE, Edge::State);
-            if state == dead && dead != 0 || registry::status(state) == Status::Evicted {
+            if state == dead && dead != 0 {
                 continue;
             }
-            lowest = Lowest { position: cursor, entry: Some(index) };
+            if registry::status(state) == Status::Evicted {
+                lowest.passed_evicted = true;
+                continue;
+            }
+            lowest = Lowest { position: cursor, entry: Some(index), ..lowest };
         }
         lowest
+    }
+
+    /// The next that is to be left alone behind `position`, in a ring of `size` (slots, or bytes), for participants that were
+    /// evicted and may still look at it. A look at every entry, and a fence: only where somebody was evicted.
+    #[cold]
+    pub fn lent<M: Memory>(&self, acks: &M, position: u64, size: u64) -> Option<Lent> {
+        // STATE: as in `lowest`.
+        let high = (acks.load(layout::CONSUMERS_HIGH, Edge::State) as usize).min(self.dead.len());
+        let of = |(entry, &dead): (usize, &u64)| {
+            let state = acks.load(layout::entry(entry) + layout::STATE, Edge::State);
+            let may_look = registry::status(state) == Status::Evicted && state != dead;
+            let span = may_look.then(|| lent::of_evicted(acks, entry)).flatten()?;
+            Some(span.next_image(entry, position, size))
+        };
+        let all = || self.dead[..high].iter().enumerate().filter_map(of);
+        let mut next = all().min_by_key(|lent| lent.from)?;
+        // It ends where nobody else's goes on: what is written behind it is nobody's.
+        while let Some(other) = all().find(|other| other.from <= next.to && other.to > next.to) {
+            next.to = other.to;
+        }
+        Some(next)
     }
 
     /// Passes over the participant that is registered in `index` now, if it may be: it was seen dead *after* this
@@ -69,12 +101,13 @@ impl Gates {
     ) -> bool {
         let entry = layout::entry(index);
         let state = acks.load(entry + layout::STATE, Edge::State);
-        if registry::status(state) != Status::Active || !is_dead() {
+        let is_evicted = registry::status(state) == Status::Evicted;
+        if !is_evicted && registry::status(state) != Status::Active || !is_dead() {
             return false;
         }
         // After the proof: the owner may have joined just before it died. If the state is unchanged after this, both
         // belong together.
-        if registry::is_standing(acks, entry) {
+        if !is_evicted && registry::is_standing(acks, entry) {
             return false;
         }
         if acks.load(entry + layout::STATE, Edge::State) != state {

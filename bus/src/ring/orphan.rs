@@ -24,6 +24,7 @@ use std::ops::Range;
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::fence;
+use crate::ring::lent::{self, Span};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::redo::{Backoff, Redo};
 use crate::ring::registry::{Status, status};
@@ -143,6 +144,24 @@ impl<M: Memory> Sweeper<'_, M> {
         // HEAD: whoever took the tickets below had announced them before.
         let head = self.acks.load(layout::HEAD, Edge::Head);
         head.saturating_sub(self.slots.count)..head
+    }
+
+    /// Notes what the worker in entry `index` has in hand, and may go on looking at when others have it: its fence is closing,
+    /// so that it hands out nothing more. By whoever evicts it, before anything is handed back ([`crate::ring::lent`]).
+    pub fn note_lent(&self, index: usize) {
+        // ANNOUNCE: as in `sweep`.
+        let claim = self.acks.load(layout::entry(index) + layout::CLAIM, Edge::Announce);
+        let is_held = |&t: &u64| {
+            let word = self.done.load(self.slots.done_offset(t), Edge::Done);
+            let is_taken = self.slots.is_of(word, t) && word::kind(word) == done::TAKEN;
+            let is_claimed = word == self.slots.free_for(t) && covers(claim, t);
+            is_claimed || is_taken && word::worker(word) as usize == index
+        };
+        let mut held = self.tickets().filter(is_held);
+        if let Some(from) = held.next() {
+            let last = held.last().unwrap_or(from);
+            lent::note(self.acks, index, Span { from, to: last.saturating_add(1) });
+        }
     }
 
     /// As [`Self::sweep`] of some of [`Self::tickets`], where nobody has died: finds what is nobody's although nobody may

@@ -320,6 +320,8 @@ impl<M: Memory> Registry<M> {
             layout::BYTES,
             layout::WAIT_SINCE_NS,
             layout::IN_HAND,
+            layout::LENT_FROM,
+            layout::LENT_TO,
         ];
         for offset in counts {
             m.store(entry + offset, 0, Edge::Plain);

@@ -19,12 +19,16 @@
 //! stops where the depth may come to the high mark (see [`crate::ring::pressure`]). With credits, the caller asks
 //! [`SlotProducer::credit`] before each claim, and does not claim easily (see [`crate::ring::credits`]).
 //!
+//! **Slots that an evicted consumer may still look at** ([`crate::ring::lent`]) are stepped over: their tickets are won and
+//! marked ABORTED, and no byte of their bodies is written.
+//!
 //! One claim range is open per producer; the claim word keeps announcing it until the next claim.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::credits::Credits;
 use crate::ring::gates::{Gates, Lowest};
+use crate::ring::lent::Lent;
 use crate::ring::orphan;
 use crate::ring::peers::{Peers, Side};
 use crate::ring::pressure::{Pressure, Watermarks};
@@ -86,6 +90,9 @@ pub struct SlotProducer<M, const TOPIC: bool> {
     done_until: u64,
     /// How many own tickets may be unfinished; `None` without limit.
     credits: Option<Credits>,
+    /// The next tickets whose slots are to be left alone, and the count of changes that it was looked for at.
+    lent: Option<Lent>,
+    lent_changes: u64,
     /// Topic: every gate is known to be past the tickets below this.
     passed: u64,
     announced: bool,
@@ -119,6 +126,8 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             ready_until: 0,
             done_until: 0,
             credits: None,
+            lent: None,
+            lent_changes: 0,
             passed: 0,
             announced: false,
         }
@@ -173,14 +182,15 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     /// published or aborted before the next claim.
     #[inline(always)]
     pub fn claim(&mut self, wanted: u32) -> Result<Tickets, Refused> {
+        let mut left_alone = 0;
         loop {
             // TAIL: the chain of read-modify-writes on the tail carries all earlier announcements.
             let first = self.ring.load(layout::TAIL, Edge::Tail);
-            let count = if self.is_ready(first, wanted) {
-                wanted
+            let (count, lent_by) = if self.is_ready(first, wanted) {
+                (wanted, None)
             } else {
                 match self.look(first, wanted) {
-                    Ok(count) => count,
+                    Ok(found) => found,
                     // The tail was stale: the ticket's slot has moved on to it.
                     Err(_) if self.ring.load(layout::TAIL, Edge::Tail) != first => continue,
                     Err(refused) => {
@@ -197,7 +207,14 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             let next = first + count as u64;
             if self.ring.compare_exchange(layout::TAIL, first, next, Edge::Tail).is_ok() {
                 self.begin_overwriting(first, count);
-                return Ok(Tickets { first, count });
+                let Some(entry) = lent_by else { return Ok(Tickets { first, count }) };
+                (first..next).for_each(|t| self.abort(t));
+                left_alone += count as u64;
+                if left_alone >= self.slots.count {
+                    // All slots are to be left alone.
+                    self.retract();
+                    return Err(Refused::Gate(entry));
+                }
             }
         }
     }
@@ -239,9 +256,10 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         self.slots.is_settled_before(self.data.load(self.seq_at(t), Edge::Publish), t)
     }
 
-    /// How many of the `wanted` tickets from `first` may be won now.
+    /// How many of the `wanted` tickets from `first` may be won now; and if they are to be won only to leave their slots
+    /// alone, for which consumer.
     #[cold]
-    fn look(&mut self, first: u64, wanted: u32) -> Result<u32, Refused> {
+    fn look(&mut self, first: u64, wanted: u32) -> Result<(u32, Option<usize>), Refused> {
         let wanted = wanted as u64;
         if first.saturating_add(wanted) > self.gate_limit {
             self.rescan(first)?;
@@ -251,13 +269,27 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         } else if first.saturating_add(wanted) > self.free_until {
             self.free_until = self.done_slots(first, wanted.max(LOOK_AHEAD))?;
         }
-        let count = self.free_until.min(self.gate_limit).saturating_sub(first).min(wanted);
+        // DONE, STATE: what an evicted worker may look at was noted before it was handed back, and so before it was done.
+        if !TOPIC && self.acks.load(layout::LENT_CHANGES, Edge::State) != self.lent_changes || self.lent.is_some() {
+            self.find_lent(first);
+        }
+        let lent = self.lent.unwrap_or(Lent { from: u64::MAX, to: u64::MAX, entry: 0 });
+        let (lent_by, end) = if lent.from <= first { (Some(lent.entry), lent.to) } else { (None, lent.from) };
+        let count = self.free_until.min(self.gate_limit).min(end).saturating_sub(first).min(wanted);
         if self.pressure.is_due(first + count) {
             self.measure_pressure(first + count);
         }
         let limit = self.gate_limit.min(self.pressure.until);
-        self.ready_until = if TOPIC { limit } else { limit.min(self.free_until) };
-        Ok(count as u32)
+        let limit = if TOPIC { limit } else { limit.min(self.free_until) };
+        self.ready_until = limit.min(lent.from);
+        Ok((count as u32, lent_by))
+    }
+
+    /// Looks for what is to be left alone from `first` on.
+    #[cold]
+    fn find_lent(&mut self, first: u64) {
+        self.lent_changes = self.acks.load(layout::LENT_CHANGES, Edge::State);
+        self.lent = self.gates.lent(&self.acks, first, self.slots.count);
     }
 
     /// Measures the depth up to `end` on the way of an event.
@@ -313,6 +345,9 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         let lowest = self.gates.lowest(&self.acks, first);
         self.gate_limit = lowest.position.saturating_add(self.slots.count);
         self.ready_until = self.ready_until.min(self.gate_limit);
+        if lowest.passed_evicted {
+            self.find_lent(first);
+        }
         match lowest.entry {
             Some(reader) if self.gate_limit <= first => Err(Refused::Gate(reader)),
             _ => Ok(()),

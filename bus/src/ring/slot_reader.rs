@@ -7,6 +7,9 @@
 //! them as a lossy one would, until it reaches the tickets that are protected. What it loses on the way lies before the
 //! tail it joined at, also when it leaves or dies and its durable name resumes.
 //!
+//! What a reliable reader may look at it says in its entry, an eighth of the ring at a time, for the case that it is
+//! evicted ([`crate::ring::lent`]).
+//!
 //! A *lossy* reader copies the slot and looks at the sequence word again: producers mark a slot BUSY before they
 //! overwrite it, so an unchanged word proves the copy whole. A queue's producers do not: a lossy tap looks at the tail
 //! instead, which moves before a slot of the next lap is written ([`SlotReader::of_queue`]).
@@ -15,6 +18,7 @@ use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::frame;
 use crate::ring::gates::NO_GATE;
+use crate::ring::lent::{self, Span};
 use crate::ring::orphan::is_orphan;
 use crate::ring::peers::Peers;
 use crate::ring::stream_subscriber::{From, JoinError};
@@ -58,6 +62,8 @@ pub struct SlotReader<M> {
     protected_from: u64,
     /// Protected tickets before this may be read without publishing the cursor.
     easy_until: u64,
+    /// What the entry says may be looked at.
+    lent: Span,
     /// Whether a copy is proved whole by the tail.
     by_tail: bool,
 }
@@ -78,6 +84,7 @@ impl<M: Memory> SlotReader<M> {
             published: NO_GATE,
             protected_from: u64::MAX,
             easy_until: 0,
+            lent: Span { from: 0, to: 0 },
             by_tail: false,
         }
     }
@@ -126,7 +133,6 @@ impl<M: Memory> SlotReader<M> {
     /// Resumes at a cursor that has gated the producers all the time: that of a reader that had joined live.
     pub fn resume(&mut self, cursor: u64) {
         (self.position, self.published, self.protected_from) = (cursor, cursor, 0);
-        self.easy_until = cursor.saturating_add(self.slots.count / 8);
     }
 
     /// Resumes at a cursor that may lie before what it protects: its reader had joined at an older event, and died
@@ -195,12 +201,61 @@ impl<M: Memory> SlotReader<M> {
         if self.position.wrapping_sub(self.published) >= self.slots.count / 8 && self.acknowledge() {
             released();
         }
-        self.poll_held()
+        self.poll_next(false)
     }
 
-    /// The next event, in place, without releasing those before it.
+    /// The next event, in place, where nothing else is lent. As many as an eighth of the ring are easy, from the cursor on; with
+    /// `unreleased`, from the position on.
+    #[inline(always)]
+    fn poll_next(&mut self, unreleased: bool) -> Poll {
+        let before = self.position;
+        let polled = self.poll_in_place();
+        if self.position > self.lent.to && matches!(polled, Poll::Event(..)) {
+            self.lend(before);
+        }
+        self.renew_easy_until(if unreleased { self.position } else { self.published });
+        polled
+    }
+
+    /// The next event, in place, without releasing those before it: they stay lent.
     #[inline(always)]
     pub fn poll_held(&mut self) -> Poll {
+        let before = self.position;
+        let polled = self.poll_in_place();
+        if self.position > self.lent.to && matches!(polled, Poll::Event(..)) {
+            self.lend(if self.lent.to == 0 { before } else { self.lent.from });
+        }
+        polled
+    }
+
+    /// To be called where nothing is lent, before several events are polled and held: says what they may be.
+    pub fn begin_batch(&mut self) {
+        if self.position >= self.easy_until && self.is_protected() {
+            self.lend(self.position);
+            self.renew_easy_until(self.published);
+        }
+    }
+
+    /// Says that what is lent begins at `from`, and may come to lie up to an eighth of the ring beyond the position.
+    fn lend(&mut self, from: u64) {
+        self.lent = Span { from, to: self.position.saturating_add((self.slots.count / 8).max(1)) };
+        lent::lend(&self.acks, self.entry, self.lent);
+    }
+
+    /// To be called by a reader that finds itself evicted: nothing is lent any more.
+    pub fn take_back_lent(&mut self) {
+        self.lent = Span { from: 0, to: 0 };
+        self.easy_until = 0;
+        lent::take_back(&self.acks, self.entry);
+    }
+
+    #[inline(always)]
+    fn renew_easy_until(&mut self, cursor: u64) {
+        self.easy_until = cursor.saturating_add(self.slots.count / 8).min(self.lent.to);
+    }
+
+    #[inline(always)]
+    fn poll_in_place(&mut self) -> Poll {
         // A ring holds no more than this many aborted tickets in a row.
         for _ in 0..=self.slots.count {
             let t = self.position;
@@ -312,8 +367,13 @@ impl<M: Memory> SlotReader<M> {
 
     /// As [`Self::poll`]; but no event is released, and the cursor stays.
     pub fn poll_unreleased(&mut self) -> Poll {
+        self.poll_next(true)
+    }
+
+    /// As [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
+    pub fn poll_held_unreleased(&mut self) -> Poll {
         let polled = self.poll_held();
-        self.easy_until = self.position.saturating_add(self.slots.count / 8);
+        self.renew_easy_until(self.position);
         polled
     }
 
@@ -326,7 +386,7 @@ impl<M: Memory> SlotReader<M> {
     #[inline(always)]
     fn store_cursor(&mut self, position: u64) {
         self.published = position;
-        self.easy_until = position.saturating_add(self.slots.count / 8);
+        self.renew_easy_until(position);
         // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
         self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
     }

@@ -26,6 +26,7 @@ pub use keyed::DoneInOrder;
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::fence::{self, Stores};
+use crate::ring::lent;
 use crate::ring::orphan::{Sweeper, is_orphan};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::redo::{AT_ONCE, Backoff, Next, Redo};
@@ -376,6 +377,8 @@ impl<M: Memory> SlotWorker<M> {
             let seen = self.done.load(self.slots.done_offset(t), Edge::Done);
             let attempt = word::attempt(seen);
             let waits = self.slots.is_of(seen, t) && word::kind(seen) == done::REDO;
+            // DONE, INDEX: somebody may have taken it and handed it back since, for a later time, which is in the leaf before.
+            let waits = waits && self.redo().due(t) == due_ns;
             let won = waits && self.win_redo(t, seen, attempt);
             // Also where another was faster, or has died on the way: nobody is to come here in vain.
             self.redo().withdraw(t, due_ns);
@@ -462,7 +465,7 @@ impl<M: Memory> SlotWorker<M> {
             return false;
         }
         // After the REDO. Killed between the two: the sweep that follows this worker's death announces it.
-        self.redo().announce(ticket, due_ns);
+        self.redo().announce_prepared(ticket, due_ns);
         true
     }
 
@@ -639,6 +642,8 @@ impl<M: Memory> SlotWorker<M> {
         // Also where others have swept: it may have won a ticket since.
         self.resigned = true;
         self.refuse();
+        // Nothing borrowed outlives the call that came here.
+        lent::take_back(&self.acks, layout::entry(self.index));
         // This worker's own thread is in no sequence.
         let closed = fence::close(&self.acks, self.index);
         if self.sweeper(now_ns).sweep(peers, Some(self.index)).unsettled == 0 {

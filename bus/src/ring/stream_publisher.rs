@@ -14,6 +14,9 @@
 //! private state lies in one line and is changed last. A frame never straddles the end of the ring: a padding frame
 //! fills it up, and is committed after the frame behind it, so that both appear at once.
 //!
+//! **What an evicted subscriber may still look at** ([`crate::ring::lent`]) is stepped over: a padding frame spans it, which is
+//! committed at once. Nothing but header words is written there.
+//!
 //! **Limit.** The publisher may write up to `min(gates, floor) + capacity`. At a rescan it notes where it is,
 //! raises the floor as far as it needs (never above a gate), publishes both places, fences, and reads the cursors:
 //! the publisher's half of the JOIN pair. Limits are also kept short enough that the recent place is never more
@@ -24,6 +27,7 @@ use crate::memory::{Edge, Memory};
 use crate::ring::anchor::{self, History, Place};
 use crate::ring::frame;
 use crate::ring::gates::{Gates, Lowest};
+use crate::ring::lent::Lent;
 use crate::ring::peers::{Peers, Side};
 use crate::ring::pressure::{Pressure, Watermarks};
 use crate::ring::stream_subscriber::walk;
@@ -145,6 +149,8 @@ pub struct StreamPublisher<M> {
     gates: Gates,
     history: History,
     limit: u64,
+    /// The next bytes to be left alone, as the last look at the cursors found.
+    lent: Option<Lent>,
     /// How many bytes may go by the easy path before its owner is to take the slow one.
     ease_bytes: u64,
     /// Cuts the easy path short where the depth may come to the high watermark.
@@ -191,6 +197,7 @@ impl<M: Memory> StreamPublisher<M> {
             gates: Gates::new(consumers),
             history: History::resume(anchors),
             limit: end.position,
+            lent: None,
             ease_bytes: u64::MAX,
             pressure: Pressure::new(None),
         })
@@ -270,21 +277,64 @@ impl<M: Memory> StreamPublisher<M> {
             return Err(Refused::TooLong);
         }
         let frame_bytes = frame::frame_bytes(body_bytes);
+        let begun = self.front.written.position;
+        loop {
+            let position = self.front.written.position;
+            let to_end = self.capacity - (position & (self.capacity - 1));
+            let padding = if frame_bytes > to_end { to_end } else { 0 };
+            let need = padding + frame_bytes + frame::HEADER;
+            let (start, end) = (position + padding, position + padding + frame_bytes);
+            if (position + need > self.limit || self.pressure.is_due(end))
+                && let Some(reader) = self.rescan(need)
+            {
+                return Err(Refused::Gate(reader));
+            }
+            let lent = self.lent.filter(|lent| lent.to > position);
+            if let Some(lent) = lent.filter(|lent| lent.meets(start, end)) {
+                if position - begun > self.capacity {
+                    return Err(Refused::Gate(lent.entry)); // Nowhere is there room for so large a frame.
+                }
+                self.step_over(lent)?;
+                continue;
+            }
+            if lent.is_some_and(|lent| lent.to <= start) {
+                // The padding before the frame steps over it: the next claim looks for what comes then.
+                self.limit = end + frame::HEADER;
+            }
+            self.front.easy_until = ((position | self.front.mask) + 1)
+                .min(self.limit - frame::HEADER)
+                .min(self.pressure.until)
+                .min(end.saturating_add(self.ease_bytes))
+                .min(lent.map_or(u64::MAX, |lent| lent.from.max(position)));
+            return Ok(self.front.begin(&self.data, Claim { start, padding, body_bytes }));
+        }
+    }
+
+    /// Commits padding over what an evicted subscriber may look at, up to the end of the lap at most.
+    #[cold]
+    fn step_over(&mut self, lent: Lent) -> Result<(), Refused> {
         let position = self.front.written.position;
-        let to_end = self.capacity - (position & (self.capacity - 1));
-        let padding = if frame_bytes > to_end { to_end } else { 0 };
-        let need = padding + frame_bytes + frame::HEADER;
-        let end = position + padding + frame_bytes;
-        if (position + need > self.limit || self.pressure.is_due(end))
+        let lap_end = (position | self.front.mask) + 1;
+        // Whole words, whatever the entry says.
+        let from = lent.from & !7;
+        let to = if position < from { from } else { lent.to };
+        let to = to.min(lap_end).next_multiple_of(8);
+        let need = to - position + frame::HEADER;
+        if position + need > self.limit
             && let Some(reader) = self.rescan(need)
         {
-            return Err(Refused::Gate(reader));
+            return Err(Refused::Gate(if reader == usize::MAX { lent.entry } else { reader }));
         }
-        self.front.easy_until = ((position | self.front.mask) + 1)
-            .min(self.limit - frame::HEADER)
-            .min(self.pressure.until)
-            .min(end.saturating_add(self.ease_bytes));
-        Ok(self.front.begin(&self.data, Claim { start: position + padding, padding, body_bytes }))
+        if to - position >= self.capacity {
+            return Err(Refused::Gate(lent.entry)); // The whole ring is to be left alone.
+        }
+        // The walk must end here, as in `begin`: the header behind, in whose place no body lies that may be looked at.
+        self.front.store_header(&self.data, to, 0, Edge::Plain);
+        self.front.show(&self.data, position, frame::padding(to - position));
+        self.front.written.position = to;
+        // The next claim looks for what comes then.
+        (self.front.easy_until, self.limit) = (to, to);
+        Ok(())
     }
 
     /// Looks at the cursors anew. Returns the reader in the way if `need` more bytes do not fit.
@@ -304,6 +354,9 @@ impl<M: Memory> StreamPublisher<M> {
         let lowest = self.gates.lowest(&self.acks, self.history.floor().position);
         // A joiner's cursor may briefly lie below what it will start from: the limit may then be below `position`.
         let limit = lowest.position.saturating_add(self.capacity);
+        let passed_evicted = first.passed_evicted || lowest.passed_evicted;
+        self.lent =
+            passed_evicted.then(|| self.gates.lent(&self.acks, here.position, self.capacity)).flatten();
         self.limit = limit.min(here.position + need.max(stride));
         self.front.easy_until = here.position;
         let (end, fits) = (here.position + need - frame::HEADER, here.position + need <= self.limit);

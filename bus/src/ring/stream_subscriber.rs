@@ -1,12 +1,13 @@
 //! The stream's subscriber: a cursor over committed frames.
 //!
 //! ```text
-//! poll:  w = header at position (COMMIT);  0 => empty;  padding => step to the ring's start;  else the event
+//! poll:  w = header at position (COMMIT);  0 => empty;  padding => step over it;  else the event
 //! ```
 //!
 //! A *reliable* subscriber's cursor, in its own line of `.acks`, is a gate: what it has not passed is not
 //! overwritten, and events are read in place. The cursor follows lazily, an eighth of the ring at a time, and at
-//! once whenever the ring is found empty, because a publisher may be waiting for exactly that room.
+//! once whenever the ring is found empty, because a publisher may be waiting for exactly that room. What it may look at it
+//! says in its entry, an eighth of the ring at a time, for the case that it is evicted ([`crate::ring::lent`]).
 //!
 //! A *lossy* subscriber gates nobody. It copies each event and then looks at the floor again: if the floor has
 //! passed the event, the copy may be torn and is thrown away, and the subscriber resumes at the publisher's recent
@@ -22,6 +23,7 @@ use crate::opaque::opaque;
 use crate::ring::anchor::{self, Anchors, Place};
 use crate::ring::frame;
 use crate::ring::gates::NO_GATE;
+use crate::ring::lent::{self, Span};
 
 /// Where to start.
 ///
@@ -111,10 +113,7 @@ pub fn walk_each<M: Memory>(
             break;
         }
         if word & frame::PADDING != 0 {
-            if offset == 0 || word != frame::padding(capacity - offset) {
-                return None;
-            }
-            at.position += capacity - offset;
+            at.position += frame::padding_bytes(word, offset, capacity)?;
         } else {
             let bytes = frame::frame_bytes(frame::body_bytes(word) as u64);
             if !frame::is_event(word, body_max) || offset + bytes > capacity {
@@ -141,6 +140,8 @@ pub struct StreamSubscriber<M> {
     /// What the cursor word says.
     published: u64,
     easy: Easy,
+    /// What the entry says may be looked at.
+    lent: Span,
     lossy: bool,
 }
 
@@ -199,6 +200,7 @@ impl<M: Memory> StreamSubscriber<M> {
             place: Place::default(),
             published: NO_GATE,
             easy: Easy { until: 0, mask: capacity - 1, expected_bytes: 0 },
+            lent: Span { from: 0, to: 0 },
             lossy,
         }
     }
@@ -346,15 +348,58 @@ impl<M: Memory> StreamSubscriber<M> {
         if self.place.position - self.published >= self.capacity / 8 && self.acknowledge() {
             released();
         }
-        let polled = self.poll_held();
+        self.poll_next(false)
+    }
+
+    /// The next event, in place, where nothing else is lent. As much as an eighth of the ring is easy, from the cursor on; with
+    /// `unreleased`, from the position on.
+    #[inline(always)]
+    fn poll_next(&mut self, unreleased: bool) -> Poll {
+        let before = self.place.position;
+        let polled = self.poll_in_place();
+        if self.place.position > self.lent.to && matches!(polled, Poll::Event(_)) {
+            self.lend(before);
+        }
         // It may have stepped into the next lap.
-        self.renew_easy_until(self.published);
+        self.renew_easy_until(if unreleased { self.place.position } else { self.published });
         polled
     }
 
-    /// The next event, in place, without releasing those before it.
+    /// The next event, in place, without releasing those before it: they stay lent.
     #[inline(always)]
     pub fn poll_held(&mut self) -> Poll {
+        let before = self.place.position;
+        let polled = self.poll_in_place();
+        if self.place.position > self.lent.to && matches!(polled, Poll::Event(_)) {
+            self.lend(if self.lent.to == 0 { before } else { self.lent.from });
+        }
+        polled
+    }
+
+    /// To be called where nothing is lent, before several events are polled and held: says what they may be.
+    pub fn begin_batch(&mut self) {
+        if self.place.position >= self.easy.until && !self.lossy {
+            self.lend(self.place.position);
+            self.renew_easy_until(self.published);
+        }
+    }
+
+    /// Says that what is lent begins at `from`, and may come to lie up to an eighth of the ring beyond the position.
+    fn lend(&mut self, from: u64) {
+        self.lent = Span { from, to: self.place.position.saturating_add(self.capacity / 8) };
+        lent::lend(&self.acks, self.entry, self.lent);
+    }
+
+    /// To be called by a subscriber that finds itself evicted: nothing is lent any more.
+    pub fn take_back_lent(&mut self) {
+        self.lent = Span { from: 0, to: 0 };
+        self.easy.until = 0;
+        lent::take_back(&self.acks, self.entry);
+    }
+
+    #[inline(always)]
+    fn poll_in_place(&mut self) -> Poll {
+        let first = self.place.position;
         loop {
             let position = self.place.position;
             let offset = position & (self.capacity - 1);
@@ -368,11 +413,14 @@ impl<M: Memory> StreamSubscriber<M> {
                 self.place = Place { position: position + frame_bytes, count: self.place.count + 1 };
                 return Poll::Event(Frame { position, header });
             }
-            // Padding ends a lap and never is one, so the next header is at the ring's start: this repeats once.
-            if offset == 0 || header != frame::padding(self.capacity - offset) {
+            let Some(padding) = frame::padding_bytes(header, offset, self.capacity) else {
+                return Poll::Corrupt;
+            };
+            self.place.position = position + padding;
+            // No publisher fills a ring with padding.
+            if self.place.position - first > self.capacity {
                 return Poll::Corrupt;
             }
-            self.place.position = position + (self.capacity - offset);
         }
     }
 
@@ -418,6 +466,11 @@ impl<M: Memory> StreamSubscriber<M> {
 
     /// As [`Self::poll`]; but no event is released, and the cursor stays.
     pub fn poll_unreleased(&mut self) -> Poll {
+        self.poll_next(true)
+    }
+
+    /// As [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
+    pub fn poll_held_unreleased(&mut self) -> Poll {
         let polled = self.poll_held();
         self.renew_easy_until(self.place.position);
         polled
@@ -441,7 +494,7 @@ impl<M: Memory> StreamSubscriber<M> {
     #[inline(always)]
     fn renew_easy_until(&mut self, cursor: u64) {
         let lap_end = (self.place.position | self.easy.mask).saturating_add(1);
-        self.easy.until = cursor.saturating_add(self.capacity / 8).min(lap_end);
+        self.easy.until = cursor.saturating_add(self.capacity / 8).min(lap_end).min(self.lent.to);
     }
 
     /// Byte offset in the data of a frame's body.
@@ -453,6 +506,7 @@ impl<M: Memory> StreamSubscriber<M> {
     /// The next event of a lossy subscriber, copied into `copy` (whole words; the body's bytes are the first
     /// [`frame::body_bytes`] of them).
     pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> Poll {
+        let first = self.place.position;
         loop {
             let position = self.place.position;
             let offset = position & (self.capacity - 1);
@@ -465,8 +519,11 @@ impl<M: Memory> StreamSubscriber<M> {
             if header == 0 {
                 return Poll::Empty;
             }
-            if offset != 0 && header == frame::padding(self.capacity - offset) {
-                self.place.position = position + (self.capacity - offset);
+            if let Some(padding) = frame::padding_bytes(header, offset, self.capacity) {
+                self.place.position = position + padding;
+                if self.place.position - first > self.capacity {
+                    return Poll::Corrupt; // No publisher fills a ring with padding.
+                }
                 continue;
             }
             let body_bytes = frame::body_bytes(header) as u64;

@@ -428,12 +428,12 @@ impl Part {
             step();
             quiesce(pid, start_time, std::time::Duration::from_secs(60))
         };
-        let sweep = || {
-            let sweeper = sweeper(&self.ring, &self.acks, &self.data, &self.done, &self.header);
-            sweeper.sweep(&self.peers, Some(index)).unsettled == 0
-        };
+        let sweeper = || sweeper(&self.ring, &self.acks, &self.data, &self.done, &self.header);
+        let note_lent = || sweeper().note_lent(index);
+        let sweep = || sweeper().sweep(&self.peers, Some(index)).unsettled == 0;
         let state = self.registry.state(index);
-        fence::evict(&self.registry, &locks, &self.acks, index, state, quiesce, sweep).expect("evicted")
+        let steps = (note_lent, sweep);
+        fence::evict(&self.registry, &locks, &self.acks, index, state, quiesce, steps).expect("evicted")
     }
 
     /// Writes a body: in two steps, so that it can be torn.

@@ -433,7 +433,8 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
     let (taking, its, actor) = (rig.clone(), log.clone(), victim.clone());
     let working = thread::spawn(move || {
         let peers = LoomPeers::default();
-        let mut worker = taking.worker(0, &actor).inner;
+        let mut eyes = taking.worker(0, &actor);
+        let worker = &mut eyes.inner;
         let mut held = Vec::new();
         for _ in 0..2 {
             let Some(ticket) =
@@ -449,12 +450,15 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
             held.push((ticket, value));
         }
         for (ticket, value) in held {
+            // Others may have done it by now: what was lent stays as it was.
+            assert_eq!(eyes.read_lent(ticket), value);
+            let worker = &mut eyes.inner;
             if !worker.done(ticket) {
                 return worker.resign(&peers, 0);
             }
             its.borrow_mut().push(value);
         }
-        worker.retract();
+        eyes.inner.retract();
     });
     let operator = Actor::immortal();
     rig.evict(&operator, &victim);

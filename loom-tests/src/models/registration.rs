@@ -341,7 +341,7 @@ pub fn an_evicted_workers_entry_changes_hands(weak: Weak) {
     let janitor = LoomLocks { table: desk.locks.clone(), me: 2 };
     let quiesce = || Ok::<(), std::convert::Infallible>(());
     let sweep = || rig.sweep(sweeper, &desk.peers(), Some(0));
-    let fenced = fence::evict(&desk.registry(sweeper), &janitor, &acks, 0, evicted.state, quiesce, sweep);
+    let fenced = fence::evict(&desk.registry(sweeper), &janitor, &acks, 0, evicted.state, quiesce, (|| (), sweep));
     assert_eq!(fenced, Ok(Fenced::Settled));
     desk.leave(0, &evicted);
     assert_eq!(desk.register(2, registry::ROLE_WORKER).map(|other| other.index), Some(1));

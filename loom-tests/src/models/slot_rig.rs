@@ -78,6 +78,8 @@ pub fn registry_words(words: Words, high: usize, entries: usize) -> Words {
             layout::BYTES,
             layout::WAIT_SINCE_NS,
             layout::IN_HAND,
+            layout::LENT_FROM,
+            layout::LENT_TO,
             layout::PID,
             layout::START_TIME,
             layout::ATTACHED_NS,
@@ -140,6 +142,10 @@ impl SlotRig {
             .into_iter()
             .fold(Words::new(weak), |acks, at| acks.shared(at, 0))
             .silent(layout::entry(0) + layout::JOINED)
+            .with(|acks| match shape.evicts && queue {
+                true => acks.shared(layout::LENT_CHANGES, 0),
+                false => acks.fixed(layout::LENT_CHANGES, 0),
+            })
             .with(|acks| if queue { acks.shared(layout::HEAD, 0).shared(layout::REDO_ROOT, 0) } else { acks })
             .with(|acks| {
                 if shape.registry {
@@ -148,7 +154,16 @@ impl SlotRig {
                 let acks = acks.fixed(layout::CONSUMERS_HIGH, shape.consumers as u64);
                 (0..shape.consumers).fold(acks, |acks, i| {
                     let entry = layout::entry(i);
-                    let acks = acks.silent(entry + layout::JOINED);
+                    let acks = acks
+                        .silent(entry + layout::JOINED)
+                        .with(|acks| match shape.evicts && i == 0 {
+                            true => acks
+                                .shared(entry + layout::LENT_FROM, 0)
+                                .shared(entry + layout::LENT_TO, 0),
+                            false => {
+                                acks.silent(entry + layout::LENT_FROM).silent(entry + layout::LENT_TO)
+                            }
+                        });
                     let acks = match shape.evicts && i == 0 {
                         true => acks
                             .shared(entry + layout::STATE, ACTIVE)
@@ -242,8 +257,17 @@ impl SlotRig {
                 self.slots(),
                 self.shape.producers,
             ),
+            acks: LoomMemory::read_only(&self.acks, actor),
+            index,
             data,
         }
+    }
+
+    /// Evicts the reader in entry 0.
+    pub fn evict_reader(&self) {
+        let acks = LoomMemory::writable(&self.acks, &Actor::immortal());
+        let registry = Registry::new(acks, self.shape.consumers, layout::CONSUMERS_HIGH);
+        assert!(registry.evict(&NoLocks, 0, ACTIVE));
     }
 
     /// Evicts the worker in entry 0, whose actor is `victim`.
@@ -254,8 +278,9 @@ impl SlotRig {
             victim.quiesce();
             Ok::<(), std::convert::Infallible>(())
         };
+        let note_lent = || self.with_sweeper(actor, |sweeper| sweeper.note_lent(0));
         let sweep = || self.sweep(actor, &LoomPeers::default(), Some(0));
-        let fenced = fence::evict(&registry, &NoLocks, &acks, 0, ACTIVE, quiesce, sweep);
+        let fenced = fence::evict(&registry, &NoLocks, &acks, 0, ACTIVE, quiesce, (note_lent, sweep));
         assert_eq!(fenced, Ok(Fenced::Settled));
     }
 
@@ -266,11 +291,15 @@ impl SlotRig {
 
     /// Sweeps as `actor`; whether nothing of the worker in entry `dead` is left.
     pub fn sweep<P: Peers>(&self, actor: &Rc<Actor>, peers: &P, dead: Option<usize>) -> bool {
+        self.with_sweeper(actor, |sweeper| sweeper.sweep(peers, dead).unsettled == 0)
+    }
+
+    fn with_sweeper<T>(&self, actor: &Rc<Actor>, then: impl FnOnce(Sweeper<'_, LoomMemory>) -> T) -> T {
         let (ring, acks) =
             (LoomMemory::read_only(&self.ring, actor), LoomMemory::writable(&self.acks, actor));
         let (data, done) =
             (LoomMemory::read_only(&self.data, actor), LoomMemory::writable(&self.done, actor));
-        let sweeper = Sweeper {
+        then(Sweeper {
             ring: &ring,
             acks: &acks,
             data: &data,
@@ -280,8 +309,7 @@ impl SlotRig {
             consumers: self.shape.consumers,
             now_ns: 0,
             backoff: Backoff::of(0),
-        };
-        sweeper.sweep(peers, dead).unsettled == 0
+        })
     }
 }
 
@@ -387,6 +415,11 @@ impl RigWorker {
         self.acks.load(layout::REDO_ROOT, Edge::Index) != 0
     }
 
+    /// The payload of a ticket that was handed out, and that may be another's by now.
+    pub fn read_lent(&self, ticket: u64) -> u64 {
+        self.data.read_cell(self.inner.body_offset(ticket))
+    }
+
     /// The payload of a ticket in hand.
     pub fn read(&self, ticket: u64) -> u64 {
         let value = self.data.read_cell(self.inner.body_offset(ticket));
@@ -399,10 +432,22 @@ impl RigWorker {
 pub struct RigReader {
     /// The protocol's.
     pub inner: SlotReader<LoomMemory>,
+    acks: LoomMemory,
+    index: usize,
     data: LoomMemory,
 }
 
 impl RigReader {
+    /// Whether it was not evicted, as far as it can see.
+    pub fn stands(&self) -> bool {
+        self.acks.load(layout::entry(self.index) + layout::STATE, Edge::Plain) == ACTIVE
+    }
+
+    /// The payload of a ticket that it looks at.
+    pub fn read(&self, ticket: u64) -> u64 {
+        self.data.read_cell(self.inner.body_offset(ticket))
+    }
+
     /// One attempt to read in place.
     pub fn poll(&mut self) -> Option<(u64, u64)> {
         // The fast path first, as the handles do.

@@ -68,11 +68,15 @@ impl StreamRig {
         // A lossy reader's word, where no consumer is modelled.
         let acks = Words::new(weak)
             .silent(layout::entry(0) + layout::JOINED)
+            .silent(layout::entry(0) + layout::LENT_FROM)
+            .silent(layout::entry(0) + layout::LENT_TO)
             .fixed(layout::CONSUMERS_HIGH, consumers as u64)
             .with(|acks| {
                 (0..consumers).fold(acks, |acks, i| {
                     let entry = layout::entry(i);
                     acks.silent(entry + layout::JOINED)
+                        .silent(entry + layout::LENT_FROM)
+                        .silent(entry + layout::LENT_TO)
                         .fixed(entry + layout::STATE, ACTIVE)
                         .shared(entry + layout::CURSOR, NO_GATE)
                 })

@@ -67,6 +67,30 @@ pub fn gate(weak: Weak) {
     assert!(seen.iter().map(|event| event.1).is_sorted());
 }
 
+/// A subscriber that lives is evicted at any moment, and the publisher laps: what it has lent by then is not overwritten.
+pub fn evicted(weak: Weak) {
+    let rig = SlotRig::new(Shape { evicts: true, ..shape(weak, 1, 1) }, false);
+    let mut reader = rig.reader(0, &Actor::immortal());
+    reader.inner.join(From::Live, false).expect("live");
+    let mut publisher = rig.producer::<true>(0, &Actor::immortal());
+    assert!(publisher.push(0).is_some() && publisher.push(1).is_some());
+    let reading = thread::spawn(move || {
+        for value in 0..2 {
+            let polled = reader.inner.poll(|| ());
+            if !reader.stands() {
+                return reader.inner.take_back_lent();
+            }
+            let Poll::Event(t, _) = polled else { return };
+            assert_eq!((t, reader.read(t), reader.read(t)), (value, value, value));
+        }
+    });
+    rig.evict_reader();
+    for value in 2..4 {
+        publisher.push(value);
+    }
+    reading.join().unwrap();
+}
+
 /// A subscriber (of a topic) or tap (of a queue, whose events a worker takes) joins live while the producer, who
 /// has cached "no gates", goes on: from where it starts, it misses nothing and nothing is overwritten under it.
 pub fn join_live<const TOPIC: bool>(weak: Weak) {
