@@ -20,8 +20,9 @@
 //! mapping for that (`live`), which is never replaced. A worker is marked as evicted, and its fence closed, before: it hands
 //! out nothing from then on, so the order of keys cannot suffer from words that it does not see.
 //!
-//! This costs nothing while nobody is evicted. It does not reach into other processes. What a consumer of another process
-//! has lent is left alone by producers, until it has noticed: see [`crate::ring::lent`]. A copy leaves them all of the ring.
+//! This costs nothing while nobody is evicted. It does not reach into other processes. Producers leave alone
+//! what a consumer of another process has lent, until it has noticed: see [`crate::ring::lent`]. A copy
+//! leaves them all of the ring.
 
 use std::io;
 use std::sync::atomic::{AtomicPtr, Ordering};

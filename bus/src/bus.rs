@@ -39,8 +39,9 @@ use crate::ring::stream_publisher::StreamPublisher;
 use crate::ring::stream_subscriber::{From as Start, JoinError, StreamSubscriber};
 use crate::ring::word::{Slots, seq};
 use crate::sender::Sender;
+use crate::sweep::sweep_entry;
 use crate::wait::Wait;
-use crate::worker::{Worker, sweep_entry};
+use crate::worker::Worker;
 
 /// Places in a dead-letter queue for producers that are no workers: administrators.
 const LETTERS_SPARE: u32 = 8;

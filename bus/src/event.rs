@@ -134,11 +134,13 @@ unsafe impl Sync for Located {}
 
 /// An event. It dereferences to its payload.
 ///
-/// The bytes lie in the ring itself (for lossy readers: in the reader's own buffer) and stay as they are while the event
-/// is borrowed, in safe code: also when this program, or another process, evicts the very reader or worker that has lent
-/// them ([`Channel::evict`](crate::Channel::evict), `railbus evict`, a policy).
+/// The bytes lie in the ring itself (for lossy readers: in the reader's own buffer) and stay as they are
+/// while the event is borrowed, in safe code: also when this program, or another process, evicts the very
+/// reader or worker that has lent them ([`Channel::evict`](crate::Channel::evict), `railbus evict`, a
+/// policy).
 ///
-/// A hostile publisher, or whoever else may write the channel's files, can write anything at any time. Copy first, and check then, if you do not trust those who may write the channel's files.
+/// A hostile process that may write the channel's files can write anything at any time. Copy
+/// first, and check then, if you do not trust those who may write the channel's files.
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
     located: Located,

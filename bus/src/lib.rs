@@ -75,6 +75,7 @@ pub mod reader;
 pub mod refusal;
 pub mod ring;
 pub mod sender;
+mod sweep;
 pub mod traceparent;
 mod wait;
 #[cfg(test)]

@@ -52,8 +52,8 @@ pub enum Edge {
     Index,
     /// A registry entry is written before its state makes it valid.
     State,
-    /// Eviction (Dekker): a consumer says what it may look at, then looks whether it was evicted; a producer sees that it was,
-    /// then looks at what it said. One of them sees the other.
+    /// Eviction (Dekker): a consumer says what it may look at, then looks whether it was evicted; a producer
+    /// sees that it was, then looks at what it said. One of them sees the other.
     Lent,
     /// Park and wake (Dekker): a sleeper announces itself, then looks at the ring again; a waker changes the ring,
     /// then looks for sleepers. On the waker's side the sleeper's membarrier stands in for the fence.

@@ -10,9 +10,10 @@
 //! that process, whatever its pid means by now, and only if it holds the participant's lock: a pid in a shared file is
 //! another user's word. [`Channel::kill`] does that to workers, too.
 //!
-//! What the evicted one has lent as `&[u8]` stays as it is. A reader or worker of *another* process keeps the bytes that it may
-//! look at: producers step over them until it has noticed, left or died ([`crate::ring::lent`]). Before one of the *own*
-//! process is evicted, what it reads is set aside (`aside.rs`), which takes a copy of the channel's data, and as much memory.
+//! The bytes that an evicted participant has lent as `&[u8]` stay as they are. A reader or worker of
+//! *another* process keeps the bytes that it may look at: producers step over them until it has noticed,
+//! left or died ([`crate::ring::lent`]). Before one of the *own* process is evicted, what it reads is set
+//! aside (`aside.rs`), which takes a copy of the channel's data, and as much memory.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ use crate::ring::orphan::{Swept, abort_orphan};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::registry::{self, Locks, Registry, Status};
 use crate::ring::word::Slots;
-use crate::worker::{sweep_entry_of, sweeper_of};
+use crate::sweep::{sweep_entry_of, sweeper_of};
 
 /// How long the lock of a process that has ended may take to go.
 const GONE_PATIENCE: Duration = Duration::from_secs(1);
@@ -264,10 +265,8 @@ impl Channel {
                 let why = "somebody else is registering or sweeping there at this moment; try again";
                 return Err(Error::Busy { what: what(), why: why.to_owned() });
             }
-            if is_own && self.aside_key(index, state) == self.aside_key(index, registry.state(index)) {
-                // It looks at a copy of its own.
-                lent::take_back(&memories.acks, layout::entry(index));
-            }
+            // It looks at a copy of its own.
+            is_own.then(|| lent::take_back(&memories.acks, layout::entry(index)));
             let lives = !peers.is_dead(side, index);
             if !lives {
                 // If it is another's by now, who has died: what that one left is not to be lost.
@@ -366,7 +365,7 @@ impl Channel {
             // What cannot be done is to be found before anything is changed.
             quiesce(pid, start_time, timeout)?;
         }
-        // What looks at a copy of its own lends nothing of the ring.
+        // A worker that looks at a copy of its own lends nothing of the ring.
         let is_own = self.is_own(self.aside_key(index, state))?;
         let state = self.close_own(locks, &registry, (index, state), || {
             quiesce(pid, start_time, timeout.saturating_sub(started.elapsed()))
@@ -413,8 +412,9 @@ impl Channel {
         Error::NotAllowed { action: "evict through", path: self.paths().acks.clone(), why }
     }
 
-    /// Before a reader is evicted: if it is one of this process, sets aside what it looks at, and returns true. The entry's
-    /// janitor lock is held then, for evicting it at once: one that was not evicted then would see no new events.
+    /// Before a reader is evicted: if it is one of this process, sets aside what it looks at, and returns
+    /// true. The entry's janitor lock is held then, for evicting it at once: one that was not evicted then
+    /// would see no new events.
     ///
     /// # Errors
     /// [`Error::Busy`] where somebody else holds the lock; that there is no memory for the copy. Nothing is changed then.

@@ -20,9 +20,9 @@
 //! start time fits there, another process that has the pid by now may be taken for it: then the lock is not
 //! taken over until that one has ended, or the strangers have gone.
 
-use crate::layout;
-use crate::memory::{Edge, Memory};
+use crate::memory::Memory;
 use crate::os::process;
+use crate::ring::registry;
 
 /// Whether the participant in entry `index` of `memory` lives, whose byte is not exclusively locked. `is_shared` asks
 /// whether anybody holds a shared lock on it. No system call where the entry names no process.
@@ -31,23 +31,15 @@ pub(crate) fn lives_by_process<M: Memory>(
     index: usize,
     is_shared: impl FnOnce() -> bool,
 ) -> bool {
-    let load = |field| memory.load(layout::entry(index) + field, Edge::Plain);
-    // STATE: pairs with the registrant's store of the state, which follows its proof.
-    let state = memory.load(layout::entry(index) + layout::STATE, Edge::State);
-    let namespace = load(layout::PROOF);
-    if namespace == 0 || !is_shared() {
+    let proof = registry::proof_of(memory, index);
+    if proof.namespace == 0 || !is_shared() {
         return false;
     }
-    if process::pid_namespace() != Some(namespace) {
+    if process::pid_namespace() != Some(proof.namespace) {
         return true; // It cannot be looked at from here.
     }
-    let (pid, start_time) = (load(layout::PID) as u32, load(layout::START_TIME));
-    // VALIDATE: the words above belong to one owner if the entry has not changed hands.
-    memory.fence(Edge::Validate);
-    if load(layout::STATE) != state || load(layout::PROOF) != namespace {
-        return true; // Whoever asks again sees one owner's words.
-    }
-    process::lives(pid, start_time)
+    // An entry that changed hands counts as alive: the next question sees one owner's words.
+    proof.process(memory, index).is_none_or(|(pid, start_time)| process::lives(pid, start_time))
 }
 
 /// Bits of a process id: Linux has no larger ones.

@@ -10,6 +10,7 @@
 //! A reader that was opened with [`SubscribeOptions::manual`] says itself how far it is done (`reader/manual.rs`).
 
 mod batch;
+mod evicted;
 mod manual;
 
 use std::time::Duration;
@@ -302,14 +303,6 @@ impl<R: Inlet> Reader<R> {
             return Ok(Some(located));
         }
         self.receive_rarely(found)
-    }
-
-    /// Says that this reader was evicted, and that it looks at nothing any more: nothing borrowed outlives this call.
-    #[cold]
-    fn evicted(&mut self) -> RecvError {
-        self.ring.take_back_lent();
-        self.wake();
-        RecvError::Evicted
     }
 
     fn receive_rarely(&mut self, found: Found) -> Result<Option<Located>, RecvError> {

@@ -7,10 +7,10 @@
 //! [`Worker::take`] gives a [`Job`], which is handed back if it is dropped without [`Job::done`]. For several events
 //! in hand at once there are tickets: [`Worker::take_ticket`], [`Worker::event`], [`Worker::done`].
 //!
-//! A worker may be **evicted** ([`Channel::evict`]) while it is stopped, hangs, or works for too long: what it holds goes to
-//! others. From then on its `done` is refused (it returns false), and the next take says [`RecvError::Evicted`]; open
-//! another worker to go on. What it still reads of an event stays as it was, whoever has evicted it, until its next call.
-//! Only a `done` that was not refused says that the work counted.
+//! A worker may be **evicted** ([`Channel::evict`]) while it is stopped, hangs, or works for too long: what
+//! it holds goes to others. From then on its `done` is refused (it returns false), and the next take says
+//! [`RecvError::Evicted`]; open another worker to go on. An event that it still reads stays as it was until
+//! its next call. Only a `done` that was not refused says that the work counted.
 //!
 //! A worker whose done words are refused although nobody has evicted it works on memory that somebody has harmed. It gives
 //! up its place, as if it had been evicted, so that others get what it held; from then on its takes say
@@ -23,13 +23,12 @@ use std::time::Duration;
 
 use crate::audit::Audit;
 use crate::bridge::Watch;
-use crate::bus::Channel;
 use crate::error::{BLIND, RecvError, why_not_locked};
 use crate::event::{Attributes, Event, Located, Origin};
 use crate::inlet::ORPHANS_MAX;
 use crate::latency::Recorder;
 use crate::layout;
-use crate::member::{self, Kernel, Member, Memories, SharedFutex};
+use crate::member::{self, Member, Memories, SharedFutex};
 use crate::memory::{Edge, Memory};
 use crate::os::clock;
 use crate::os::fork::ForkGuard;
@@ -37,7 +36,6 @@ use crate::outlet::SlotOutlet;
 use crate::ring::fence;
 use crate::ring::frame;
 use crate::ring::levels::Rank;
-use crate::ring::orphan::{Sweeper, Swept};
 use crate::ring::park::{Nudge, Waker};
 use crate::ring::redo::Backoff;
 use crate::ring::registry;
@@ -150,35 +148,6 @@ pub struct Worker {
     is_harmed: bool,
     /// Why the last look around could not hand on what a dead worker held.
     cannot_repair: Option<&'static str>,
-}
-
-/// Sweeps what the dead owner of a worker's registry entry left. For registering.
-pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> bool {
-    sweep_entry_of(channel, memories, peers, index).unsettled == 0
-}
-
-/// The same, with what was found.
-pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> Swept {
-    sweeper_of(channel, memories).sweep(peers, Some(index))
-}
-
-/// What repairs, and looks at, the tickets of a queue's workers from outside.
-pub(crate) fn sweeper_of<'a>(
-    channel: &Channel,
-    memories: &'a Memories,
-) -> Sweeper<'a, crate::memory::Trusted> {
-    let header = channel.header();
-    Sweeper {
-        ring: &memories.ring,
-        acks: &memories.acks,
-        data: &memories.data,
-        done: &memories.done,
-        slots: Slots::new(header.slots, header.slot_bytes),
-        producers: header.producers_max as usize,
-        consumers: header.consumers_max as usize,
-        now_ns: clock::host_ns(),
-        backoff: Backoff::of(header.max_attempts),
-    }
 }
 
 impl Worker {

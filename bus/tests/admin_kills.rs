@@ -15,6 +15,8 @@ use children::say;
 use forks::{deep, drive, forked};
 use nix::unistd::Pid;
 use railbus::admin::{Resize, SeekTo, Select};
+use railbus::info::Participant;
+use railbus::ring::peers::Side;
 use railbus::{Bus, Channel, ChannelOptions, Kind, SendOptions, SubscribeOptions, WorkOptions};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -40,6 +42,8 @@ const SCENES: &[Scene] = &[
     ("makes a stream anew", stream_subscription, |bus| resize(bus, "s"), check_resized_stream),
     ("makes a queue anew", queue, |bus| resize(bus, "q"), check_resized_queue),
     ("makes a queue anew, which is removed", queue, |bus| resize(bus, "q"), check_removed),
+    ("evicts its own worker", events, evict_own_worker, check_events),
+    ("evicts its own reader", topic_events, evict_own_reader, check_topic),
 ];
 
 // ---- killing ----
@@ -181,6 +185,16 @@ fn who_retries_dead_letters_dies_anywhere() {
 }
 
 #[test]
+fn who_evicts_its_own_worker_dies_anywhere() {
+    drive("evicts its own worker");
+}
+
+#[test]
+fn who_evicts_its_own_reader_dies_anywhere() {
+    drive("evicts its own reader");
+}
+
+#[test]
 fn who_makes_a_stream_anew_dies_anywhere() {
     drive("makes a stream anew");
 }
@@ -271,6 +285,65 @@ fn queue(bus: &Bus) {
     (0..6u64).for_each(|i| _ = producer.publish(&i.to_le_bytes()).unwrap());
     let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
     worker.take().unwrap().retry();
+}
+
+/// The entry of the consumer of this very process.
+fn own_entry(channel: &Channel) -> usize {
+    let info = channel.info().unwrap();
+    let is_own = |one: &&Participant| one.side == Side::Consumers && one.pid == std::process::id();
+    info.participants.iter().find(is_own).expect("it is registered").index
+}
+
+fn events(bus: &Bus) {
+    let queue = bus.create("q", &plain(Kind::Queue)).unwrap();
+    let mut producer = queue.producer(&SendOptions::default()).unwrap();
+    (0..6u64).for_each(|i| _ = producer.publish(&i.to_le_bytes()).unwrap());
+}
+
+/// Its events go to others; the memory that it looks at is set aside first.
+fn evict_own_worker(bus: &Bus) {
+    let queue = bus.attach("q").unwrap();
+    let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+    let tickets = [(); 2].map(|()| worker.take_ticket().unwrap().unwrap());
+    let event = worker.event(tickets[1]).unwrap();
+    queue.evict(Side::Consumers, own_entry(&queue), LONG).unwrap();
+    assert_eq!(word(&event), 1);
+    assert!(!worker.done(tickets[0]));
+}
+
+/// Every event is there, once.
+fn check_events(bus: &Bus) {
+    let queue = bus.attach("q").unwrap();
+    assert_eq!(drain(&queue), [0, 1, 2, 3, 4, 5]);
+    go_on(&queue);
+}
+
+fn topic_events(bus: &Bus) {
+    bus.create("t", &plain(Kind::Topic)).unwrap();
+}
+
+fn evict_own_reader(bus: &Bus) {
+    let topic = bus.attach("t").unwrap();
+    let mut reader = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+    publisher.publish(&7u64.to_le_bytes()).unwrap();
+    let event = reader.recv_timeout(LONG).unwrap();
+    topic.evict(Side::Consumers, own_entry(&topic), LONG).unwrap();
+    for i in 0..200u64 {
+        publisher.publish_timeout(&i.to_le_bytes(), LONG).unwrap();
+    }
+    assert_eq!(word(&event), 7);
+}
+
+/// Nobody holds a publisher up.
+fn check_topic(bus: &Bus) {
+    let topic = bus.attach("t").unwrap();
+    let mut reader = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
+    let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
+    for i in 0..200u64 {
+        publisher.publish_timeout(&i.to_le_bytes(), LONG).unwrap();
+        assert_eq!(word(&reader.recv_timeout(LONG).unwrap()), i);
+    }
 }
 
 fn make_letters(bus: &Bus) {

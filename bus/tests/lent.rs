@@ -1,8 +1,9 @@
-//! What a reader or worker has lent stays as it is when *another process* evicts it: two real processes, in which the one
-//! that reads holds a `&str` of the ring in safe code. Nobody waits for it.
+//! Events that a reader or worker has lent stay as they are when *another process* evicts it: two real
+//! processes, in which the one that reads holds a `&str` of the ring in safe code. Nobody waits for it.
 //!
-//! What a pass does not prove: that every order of accesses is harmless (see `loom-tests`: the models `topic::evicted` and
-//! `queue::evicted`, and the crash models that evict at every access and kill whoever evicts at each of its accesses).
+//! Not proved by a pass: that every order of accesses is harmless (see `loom-tests`: the models
+//! `topic::evicted` and `queue::evicted`, and the crash models that evict at every access and kill the
+//! evictor at each of its accesses).
 
 mod children;
 
@@ -18,7 +19,7 @@ use railbus::{
 };
 
 const SOON: Duration = Duration::from_secs(60);
-/// What is lent, and what is published over it: of the same length, and no text.
+/// The text that is lent, and bytes of the same length that are published over it, and are no text.
 const TEXT: &str = "Grüße aus Zürich und Köln";
 const OTHER: [u8; TEXT.len()] = [0xFF; TEXT.len()];
 /// Events that are published before the eviction, and held in a batch or in hand.

@@ -452,12 +452,17 @@ impl Worker {
         Found::Evicted
     }
 
-    /// What it has in hand, and may look at until it has noticed that it was evicted, is as it was, though it is another's.
+    /// Every event in its hands is as it was, also when it is another's by an eviction that this worker has
+    /// not noticed.
     fn looks_at(&self, held: &[(Taken, u64)]) {
         for &(taken, value) in held {
             let at = self.inner.body_offset(taken.ticket);
             let words = [at, at + 8].map(|at| self.world.channel.data.get(at));
-            assert_eq!(words, [value; 2], "ticket {} was overwritten while it may be looked at", taken.ticket);
+            assert_eq!(
+                words, [value; 2],
+                "ticket {} was overwritten while it may be looked at",
+                taken.ticket
+            );
         }
     }
 

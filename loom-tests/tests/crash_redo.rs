@@ -1,9 +1,11 @@
-//! The index of events that wait to be delivered again (`ring/redo.rs`), under a death at every access: of a worker that
-//! hands events back, takes them again and hands them back for another time, and of the one that repairs after it.
+//! The index of events that wait to be delivered again (`ring/redo.rs`), under a death at every access: of a
+//! worker that hands events back, takes them again and hands them back for another time, and of the one that
+//! repairs after it.
 //!
-//! The ring is large enough for nodes between the leaves and the root, and the events lie below different nodes. What is
-//! checked: every event that was not finished is handed out by the survivors, and none that was; none is in two hands;
-//! its attempts count its deliveries; and an event that was handed back to wait is not taken before its time.
+//! The ring is large enough for nodes between the leaves and the root, and the events lie below different
+//! nodes. Checked: every event that was not finished is handed out by the survivors, and none that
+//! was; none is in two hands; its attempts count its deliveries; and an event that was handed back to wait
+//! is not taken before its time.
 //!
 //! A pass does not prove anything about weak memory (see the model `queue::index` of `loom_queue.rs`).
 
@@ -31,7 +33,7 @@ const LATE: u64 = 1000 * MS;
 /// Where queues start: two events below each node; the second node first; just below the wrap of the laps.
 const STARTS: [u64; 3] = [62, 5 * SLOTS - 2, (SLOTS << 48) - 2];
 
-/// What happened to an event, kept outside of the channel.
+/// The history of an event, kept outside of the channel.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fate {
     delivered: u32,
@@ -39,8 +41,8 @@ struct Fate {
     /// Its worker has called `done`, and may have died before that could tell.
     is_finishing: bool,
     is_finished: bool,
-    /// From when on it may be taken, if it was handed back to wait, and with how many attempts. Who takes it and dies before
-    /// the log knows counts one more, and the wait begins again.
+    /// From when on it may be taken, if it was handed back to wait, and with how many attempts. A worker
+    /// that takes it and dies before the log knows counts one more, and the wait begins again.
     due_ns: u64,
     attempts: u8,
 }
@@ -111,7 +113,7 @@ impl World {
         then(self.log.borrow_mut().get_mut(&ticket).expect("one of the events"))
     }
 
-    /// What somebody had in hand who is dead now is nobody's.
+    /// The events in a dead worker's hands are nobody's.
     fn bury(&self) {
         self.log.borrow_mut().values_mut().for_each(|fate| fate.is_in_hand = false);
     }
@@ -125,7 +127,11 @@ impl Worker {
             assert!(!fate.is_finished, "{taken:?} was finished before");
             let has_waited = fate.due_ns <= now_ns || taken.attempt > fate.attempts;
             assert!(has_waited, "{taken:?} was to wait until {}, not {now_ns}", fate.due_ns);
-            assert!(taken.attempt as u32 >= fate.delivered, "{taken:?} was delivered {} times", fate.delivered);
+            assert!(
+                taken.attempt as u32 >= fate.delivered,
+                "{taken:?} was delivered {} times",
+                fate.delivered
+            );
             *fate = Fate { delivered: fate.delivered + 1, is_in_hand: true, due_ns: 0, ..*fate };
         });
         Some(taken)
@@ -165,14 +171,15 @@ impl Worker {
     }
 
     fn leave(mut self) {
-        // What is in hand is handed back, to be taken at once.
+        // It hands back the events in its hands, to be taken at once.
         self.world.bury();
         self.inner.hand_back();
         self.world.channel.leave(Side::Consumers, &self.who, &self.registered, false);
     }
 }
 
-/// A worker's life: every event is taken and waits for another time; one is taken again, and waits anew; two are finished.
+/// A worker's life: every event is taken and waits for another time; one is taken again, and waits again;
+/// two are finished.
 fn work(world: &World, who: &Rc<Participant>) {
     let Some(mut worker) = world.worker(who) else { return };
     let [first, second, third, fourth] = [(); 4].map(|()| worker.take(0));
@@ -221,7 +228,7 @@ fn judge(world: &World, what: &dyn std::fmt::Debug) {
     let (acks, done) = (CrashMemory::writable(&c.acks, &who), CrashMemory::writable(&c.done, &who));
     let redo = Redo { acks: &acks, done: &done, slots: c.slots };
     for _ in 0..4 {
-        // What somebody left in a node without a leaf is mended by whoever looks.
+        // A node that was left without a leaf is mended by the next look.
         redo.next(DELAY_NS_MAX);
     }
     assert_eq!(redo.next(DELAY_NS_MAX).0, Next::Nothing, "{what:?}");
@@ -309,7 +316,8 @@ fn without_the_sweep_after_a_death_an_event_is_lost() {
             assert!(worker.inner.done(taken.ticket));
         }
         let c = &world.channel;
-        (world.first..world.first + EVENTS).any(|t| c.done.get(c.slots.done_offset(t)) != c.slots.state(t, done::DONE))
+        (world.first..world.first + EVENTS)
+            .any(|t| c.done.get(c.slots.done_offset(t)) != c.slots.state(t, done::DONE))
     };
     assert!((0..2000).any(is_lost_at));
 }

@@ -134,8 +134,9 @@ impl Subscriber {
     }
 }
 
-/// A subscriber that lives is evicted before its access `k`, and the publisher goes on for laps: what it has in hand by then
-/// is not overwritten, and nobody waits for it. In batches it holds several events. Whether it came to that access.
+/// A subscriber that lives is evicted before its access `k`, and the publisher goes on for laps: the events
+/// in its hands are not overwritten, and nobody waits for it. In batches it holds several events. Whether it
+/// came to that access.
 fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
     let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 7 }, 2);
     let publisher = Rc::new(RefCell::new(Publisher::take_over(&channel, &Participant::immortal())));
@@ -147,12 +148,17 @@ fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
         registry.evict(&evicting.locks_for(Side::Consumers, &who), 0, registry.state(0));
         for i in 0..40 {
             let published = its.borrow_mut().publish(1 + i % 2, 0);
-            assert!(published || registry::status(registry.state(0)) != registry::Status::Evicted, "{i}");
+            let is_evicted = registry::status(registry.state(0)) == registry::Status::Evicted;
+            assert!(published || !is_evicted, "event {i}: {start}, {words} words, {in_batches}, access {k}");
         }
     });
     let mut reader = Subscriber::new(&channel, &victim, subscriber_policy());
-    reader.inner.join(From::Live).expect("live");
     let registry = channel.registry(Side::Consumers, &victim);
+    if reader.inner.join(From::Live).is_err() {
+        // Nothing protects the walk of one that is evicted while it joins.
+        assert!(!registry.stands(&reader.registered));
+        return !victim.is_yet_to_be_interrupted();
+    }
     let full = |_: &u32| publisher.borrow_mut().publish(words, 0);
     let _ = (0..3).take_while(full).count();
     for _ in 0..3 {
@@ -183,7 +189,7 @@ fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
     }
     channel.leave(Side::Consumers, &victim, &reader.registered, false);
     victim.kill();
-    // What the publisher left on its way can be walked along.
+    // The padding that the publisher left can be walked along.
     let mut publisher = Publisher::take_over(&channel, &Participant::immortal());
     let mut other = Subscriber::new(&channel, &Participant::immortal(), subscriber_policy());
     other.inner.join(From::Oldest).expect("the floor");
@@ -200,7 +206,8 @@ fn what_a_subscriber_has_in_hand_stays_when_it_is_evicted_at_any_access() {
     let mut runs = 0;
     for start in STARTS {
         for words in [1, 2, 4] {
-            for in_batches in [false, true] {
+            // A batch of the largest would hold the whole ring.
+            for in_batches in [false, words < 4] {
                 runs += (0..).take_while(|&k| evicted_at(start, words, in_batches, k)).count();
             }
         }

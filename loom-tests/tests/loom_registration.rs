@@ -47,6 +47,11 @@ fn an_evicted_workers_entry_changes_hands_and_its_event_stays() {
 }
 
 #[test]
+fn the_process_that_proves_a_life_is_one_owners() {
+    explore(3, || registration::proof_changes_hands(None));
+}
+
+#[test]
 fn a_numbering_name_is_known_with_its_entry() {
     explore(3, || registration::sequence_is_known(None));
 }

@@ -7,6 +7,11 @@
 //! The journal's doorbell has no model of its own: it does in many channels what a sleeper does in one (announces itself in
 //! each; one barrier and one fence, PARK, for all; looks at each; sleeps), so that with each channel it stands as the rows of
 //! PARK and WAKE say; more announcements before the fence take nothing from any of them.
+//!
+//! Whose turn it is among workers of several levels (`ring/levels.rs`) has no model either. Its words are
+//! hints: a look that is late lets a worker take a little too early, or look once more, and whose the event
+//! is, HEAD and the done words decide. The times of a worker's earlier looks (`Looks`) are its own memory,
+//! which no other thread sees.
 
 use railbus::memory::Edge;
 use railbus::ring::stream_subscriber::From;
@@ -79,6 +84,8 @@ fn rings() -> Vec<(Edge, End, Fate)> {
         (Edge::Validate, Fence, Caught(Lives(3, latency::turn))),
         (Edge::Overwrite, Fence, Caught(Lives(3, latency::take_over))),
         (Edge::Validate, Fence, Caught(Lives(3, latency::take_over))),
+        (Edge::Overwrite, Fence, Caught(Lives(3, registration::proof_changes_hands))),
+        (Edge::Validate, Fence, Caught(Lives(3, registration::proof_changes_hands))),
         (Edge::Announce, Store, Caught(Lives(3, queue::skip_among_the_living))),
         (
             Edge::Announce,

@@ -28,8 +28,8 @@ use crate::ring::redo::{AT_ONCE, Redo};
 use crate::ring::registry::ROLE_WORKER;
 use crate::ring::slot_worker::{SlotWorker, Taken};
 use crate::ring::word::{self, Slots, done};
+use crate::sweep::sweep_entry;
 use crate::wait::Wait;
-use crate::worker::sweep_entry;
 
 use super::ADMINISTRATOR;
 use super::look::{Where, unfinished};

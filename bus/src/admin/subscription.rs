@@ -34,7 +34,7 @@ use crate::ring::park::Waker;
 use crate::ring::peers::Side;
 use crate::ring::registry::{DURABLE, ROLE_SUBSCRIBER, ROLE_TAP};
 use crate::ring::stream_subscriber::From as Start;
-use crate::worker::sweep_entry;
+use crate::sweep::sweep_entry;
 
 use super::ADMINISTRATOR;
 use super::span::{self, Span};

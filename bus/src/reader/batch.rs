@@ -62,8 +62,7 @@ impl<R: Inlet> Reader<R> {
             if self.hold_easily(most - self.held.count) {
                 continue;
             }
-            let found =
-                if self.manual { self.ring.poll_held_unreleased() } else { self.ring.poll_held() };
+            let found = if self.manual { self.ring.poll_held_unreleased() } else { self.ring.poll_held() };
             let Found::Event { position, header, body_offset } = found else { break };
             if !self.member.stands() {
                 break; // The next call says so, as in `receive`.

@@ -18,15 +18,17 @@
 //!                    sweep, CLOSED -> SWEPT    what it held is handed back, its attempt counted
 //! ```
 //!
-//! Where it swaps, on x86-64, there is nothing to wait for, unless somebody was killed between CLOSING and CLOSED. Whoever evicts holds the entry's
-//! janitor lock, so that the entry has the same owner all the time. Killed anywhere, it leaves an entry that the next one
-//! to evict goes on with; once it is CLOSED, any worker does ([`go_on`]), under the same lock. The word
-//! counts closings, so that nobody calls SWEPT what was closed again after the sweep had begun. The owner that finds itself evicted closes the fence, and
+//! Where it swaps, on x86-64, there is nothing to wait for, unless somebody was killed between CLOSING and
+//! CLOSED. Whoever evicts holds the entry's janitor lock, so that the entry has the same owner all the time.
+//! Killed anywhere, it leaves an entry that the next one to evict goes on with; once it is CLOSED, any
+//! worker does ([`go_on`]), under the same lock. The word counts closings, so that nobody calls SWEPT what
+//! was closed again after the sweep had begun. The owner that finds itself evicted closes the fence, and
 //! sweeps, itself: it knows best that it is in no sequence.
 //!
-//! A ticket that the evicted worker wins when it comes back (it had looked at the head before) is handed back as soon
-//! as it looks at its fence, before it hands the event out. What it reads of an event in hand stays as it was, though others
-//! do the event again: only [`SlotWorker::done`](crate::ring::slot_worker::SlotWorker::done) says whether the work counted.
+//! A ticket that the evicted worker wins when it comes back (it had looked at the head before) is handed
+//! back as soon as it looks at its fence, before it hands the event out. An event in hand stays as it was,
+//! though others do the event again: only [`SlotWorker::done`](crate::ring::slot_worker::SlotWorker::done)
+//! says whether the work counted.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
@@ -150,10 +152,10 @@ pub enum Fenced {
     Busy,
 }
 
-/// Evicts the live worker in entry `index`, whose state word is `state`. `quiesce` makes sure that each of its threads
-/// was off its processor at some time after the call; it is called only where that is needed. `note_lent` notes what the
-/// owner has in hand ([`crate::ring::orphan::Sweeper::note_lent`]). `sweep` hands it back, and says whether nothing of it
-/// remains.
+/// Evicts the live worker in entry `index`, whose state word is `state`. `quiesce` makes sure that each of
+/// its threads was off its processor at some time after the call; it is called only where that is needed.
+/// `note_lent` notes what the owner has in hand ([`crate::ring::orphan::Sweeper::note_lent`]). `sweep` hands
+/// it back, and says whether nothing of it remains.
 pub fn evict<M: Memory, L: Locks, E>(
     registry: &Registry<M>,
     locks: &L,
@@ -191,10 +193,10 @@ fn evict_locked<M: Memory, E>(
         return Ok(Fenced::Changed);
     }
     begin_closing(acks, index);
-    // A worker wins a ticket by a compare-and-swap, then looks at the fence, then hands the event out. Each of its threads is
-    // off its processor between: so it finds the fence closing, or the ticket is seen below. On x86-64 a compare-and-swap
-    // is a full barrier by itself, as the one above is: there a worker that swaps is not waited for. Who had begun before,
-    // and was killed, may have left a sequence under way.
+    // A worker wins a ticket by a compare-and-swap, then looks at the fence, then hands the event out. Each
+    // of its threads is off its processor between: so it finds the fence closing, or the ticket is seen
+    // below. On x86-64 a compare-and-swap is a full barrier by itself, as the one above is: there a worker
+    // that swaps is not waited for. An evictor that was killed before may have left a sequence under way.
     let is_barrier = cfg!(target_arch = "x86_64");
     if !(open == SWAPS && is_barrier) && of(acks, index) == CLOSING {
         quiesce()?;

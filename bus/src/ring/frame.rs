@@ -6,8 +6,9 @@
 //! ```
 //!
 //! The body is the extensions that the flags name (publish time 8 B, trace context 32 B, origin 32 B,
-//! sequence 16 B, key 8 B; in this order), then the payload. In a stream the header word is the commit flag: zero means "nothing here yet". A
-//! padding frame carries no event. It fills the ring up to its end, or spans what an evicted reader may still look at.
+//! sequence 16 B, key 8 B; in this order), then the payload. In a stream the header word is the commit flag:
+//! zero means "nothing here yet". A padding frame carries no event. It fills the ring up to its end, or
+//! spans what an evicted reader may still look at.
 
 /// Bytes of the header word.
 pub const HEADER: u64 = 8;
@@ -58,8 +59,9 @@ pub const fn padding(frame_bytes: u64) -> u64 {
     COMMITTED | PADDING | (frame_bytes - HEADER)
 }
 
-/// Bytes of the padding frame, its header included, whose header word this is at byte `offset` of a ring. `None` for
-/// another word, and for one that no publisher writes there: padding ends within the lap, and never is all of it.
+/// Bytes of the padding frame, its header included, whose header word this is at byte `offset` of a ring.
+/// `None` for another word, and for one that no publisher writes there: padding ends within the lap, and
+/// never is all of it.
 #[inline]
 pub const fn padding_bytes(word: u64, offset: u64, capacity_bytes: u64) -> Option<u64> {
     let bytes = (word & (PADDING - 1)).saturating_add(HEADER);

@@ -8,9 +8,9 @@
 //! Order at an entry: the cursor first, then the state. A new registrant stores its state before its cursor, so a
 //! state seen as still the dead one's proves that the cursor, read before it, was the dead one's too.
 //!
-//! **What the evicted may still look at.** An evicted participant that lives may have an event in hand, which it reads in
-//! place. It gates nobody, but the bytes that it may look at stay as they are until it has noticed, has left or has died:
-//! producers step over them, lap after lap (see [`crate::ring::lent`]).
+//! **Lent bytes.** An evicted participant that lives may have an event in hand,
+//! which it reads in place. It gates nobody, but the bytes that it may look at stay as they are until it has
+//! noticed, has left or has died: producers step over them, lap after lap (see [`crate::ring::lent`]).
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
@@ -70,8 +70,9 @@ impl Gates {
         lowest
     }
 
-    /// The next that is to be left alone behind `position`, in a ring of `size` (slots, or bytes), for participants that were
-    /// evicted and may still look at it. A look at every entry, and a fence: only where somebody was evicted.
+    /// The next that is to be left alone behind `position`, in a ring of `size` (slots, or bytes), for
+    /// participants that were evicted and may still look at it. A look at every entry, and a fence: only
+    /// where somebody was evicted.
     #[cold]
     pub fn lent<M: Memory>(&self, acks: &M, position: u64, size: u64) -> Option<Lent> {
         // STATE: as in `lowest`.

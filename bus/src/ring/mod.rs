@@ -7,7 +7,7 @@
 //! | [`peers`] | the one question asked of the operating system: is that participant dead? |
 //! | [`registry`] | how participants enter, leave and are swept |
 //! | [`gates`] | the cursors a producer must not overrun |
-//! | [`lent`] | what evicted participants may still look at |
+//! | [`lent`] | the bytes that evicted participants may still look at |
 //! | [`pressure`], [`credits`] | whether a channel fills up; how much of it one producer may fill |
 //! | [`anchor`] | the stream's two remembered places: where its history begins, and where it recently was |
 //! | [`stream_publisher`], [`stream_subscriber`] | the stream |

@@ -24,7 +24,7 @@ use std::ops::Range;
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::fence;
-use crate::ring::lent::{self, Span};
+use crate::ring::lent::{self, LentSpan};
 use crate::ring::peers::{Peers, Side};
 use crate::ring::redo::{Backoff, Redo};
 use crate::ring::registry::{Status, status};
@@ -146,8 +146,9 @@ impl<M: Memory> Sweeper<'_, M> {
         head.saturating_sub(self.slots.count)..head
     }
 
-    /// Notes what the worker in entry `index` has in hand, and may go on looking at when others have it: its fence is closing,
-    /// so that it hands out nothing more. By whoever evicts it, before anything is handed back ([`crate::ring::lent`]).
+    /// Notes what the worker in entry `index` has in hand, and may go on looking at when others have it: its
+    /// fence is closing, so that it hands out nothing more. Called by its evictor before anything is handed
+    /// back ([`crate::ring::lent`]).
     pub fn note_lent(&self, index: usize) {
         // ANNOUNCE: as in `sweep`.
         let claim = self.acks.load(layout::entry(index) + layout::CLAIM, Edge::Announce);
@@ -160,7 +161,7 @@ impl<M: Memory> Sweeper<'_, M> {
         let mut held = self.tickets().filter(is_held);
         if let Some(from) = held.next() {
             let last = held.last().unwrap_or(from);
-            lent::note(self.acks, index, Span { from, to: last.saturating_add(1) });
+            lent::note(self.acks, index, LentSpan { from, to: last.saturating_add(1) });
         }
     }
 

@@ -21,6 +21,7 @@
 use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::gates::NO_GATE;
+use crate::ring::lent;
 use crate::ring::word::NO_CLAIM;
 
 /// What an entry's state word says.
@@ -90,6 +91,43 @@ pub(crate) fn is_standing<M: Memory>(memory: &M, entry: usize) -> bool {
     // STATE: pairs with the readers' store when they have joined.
     memory.load(entry + layout::JOINED, Edge::State) != 0
         && memory.load(entry + layout::POLICY, Edge::Plain) & DURABLE != 0
+}
+
+/// The words of an entry about the process that proves its owner's life, where strangers' locks are in the
+/// way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    state: u64,
+    /// The inode of its PID namespace; 0 where no process proves a life.
+    pub namespace: u64,
+}
+
+/// The first two of these words in entry `index`.
+pub fn proof_of<M: Memory>(memory: &M, index: usize) -> Proof {
+    let entry = layout::entry(index);
+    // STATE: pairs with the registrant's store of the state, which follows its proof.
+    let state = memory.load(entry + layout::STATE, Edge::State);
+    Proof { state, namespace: memory.load(entry + layout::PROOF, Edge::Plain) }
+}
+
+impl Proof {
+    /// The pid and start time that entry `index` says beside it; `None` where it has changed hands since:
+    /// somebody who asks again sees one owner's words.
+    pub fn process<M: Memory>(self, memory: &M, index: usize) -> Option<(u32, u64)> {
+        let load = |field| memory.load(layout::entry(index) + field, Edge::Plain);
+        let process = (load(layout::PID) as u32, load(layout::START_TIME));
+        // VALIDATE: pairs with OVERWRITE in `fill`. Had any word above come from a later owner, its state is
+        // seen here.
+        memory.fence(Edge::Validate);
+        let is_same = load(layout::STATE) == self.state && load(layout::PROOF) == self.namespace;
+        is_same.then_some(process)
+    }
+
+    /// Whether somebody is filling the entry in: then its words may be of two owners. The new one holds its
+    /// janitor lock, and no life yet.
+    pub fn is_filling(self) -> bool {
+        status(self.state) == Status::Filling
+    }
 }
 
 const fn with(state: u64, status: u64) -> u64 {
@@ -376,6 +414,8 @@ impl<M: Memory> Registry<M> {
         let m = &self.memory;
         let entry = layout::entry(registered.index);
         let durable = durable && is_standing(m, entry);
+        // Nothing borrowed outlives the handle; the entry of an evicted one stays as it is.
+        lent::take_back(m, entry);
         m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
         if !durable {
             m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);

@@ -19,8 +19,8 @@
 //! stops where the depth may come to the high mark (see [`crate::ring::pressure`]). With credits, the caller asks
 //! [`SlotProducer::credit`] before each claim, and does not claim easily (see [`crate::ring::credits`]).
 //!
-//! **Slots that an evicted consumer may still look at** ([`crate::ring::lent`]) are stepped over: their tickets are won and
-//! marked ABORTED, and no byte of their bodies is written.
+//! **Slots that an evicted consumer may still look at** ([`crate::ring::lent`]) are stepped over: their
+//! tickets are won and marked ABORTED, and no byte of their bodies is written.
 //!
 //! One claim range is open per producer; the claim word keeps announcing it until the next claim.
 
@@ -256,8 +256,8 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         self.slots.is_settled_before(self.data.load(self.seq_at(t), Edge::Publish), t)
     }
 
-    /// How many of the `wanted` tickets from `first` may be won now; and if they are to be won only to leave their slots
-    /// alone, for which consumer.
+    /// How many of the `wanted` tickets from `first` may be won now; and if they are to be won only to leave
+    /// their slots alone, for which consumer.
     #[cold]
     fn look(&mut self, first: u64, wanted: u32) -> Result<(u32, Option<usize>), Refused> {
         let wanted = wanted as u64;
@@ -269,8 +269,11 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         } else if first.saturating_add(wanted) > self.free_until {
             self.free_until = self.done_slots(first, wanted.max(LOOK_AHEAD))?;
         }
-        // DONE, STATE: what an evicted worker may look at was noted before it was handed back, and so before it was done.
-        if !TOPIC && self.acks.load(layout::LENT_CHANGES, Edge::State) != self.lent_changes || self.lent.is_some() {
+        // DONE, STATE: what an evicted worker may look at was noted before it was handed back, and so before
+        // it was done.
+        if !TOPIC && self.acks.load(layout::LENT_CHANGES, Edge::State) != self.lent_changes
+            || self.lent.is_some()
+        {
             self.find_lent(first);
         }
         let lent = self.lent.unwrap_or(Lent { from: u64::MAX, to: u64::MAX, entry: 0 });

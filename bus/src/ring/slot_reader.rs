@@ -7,8 +7,8 @@
 //! them as a lossy one would, until it reaches the tickets that are protected. What it loses on the way lies before the
 //! tail it joined at, also when it leaves or dies and its durable name resumes.
 //!
-//! What a reliable reader may look at it says in its entry, an eighth of the ring at a time, for the case that it is
-//! evicted ([`crate::ring::lent`]).
+//! A reliable reader says in its entry what it may look at, an eighth of the ring at a time, for the case
+//! that it is evicted ([`crate::ring::lent`]).
 //!
 //! A *lossy* reader copies the slot and looks at the sequence word again: producers mark a slot BUSY before they
 //! overwrite it, so an unchanged word proves the copy whole. A queue's producers do not: a lossy tap looks at the tail
@@ -18,7 +18,7 @@ use crate::layout;
 use crate::memory::{Edge, Memory};
 use crate::ring::frame;
 use crate::ring::gates::NO_GATE;
-use crate::ring::lent::{self, Span};
+use crate::ring::lent::{self, LentSpan};
 use crate::ring::orphan::is_orphan;
 use crate::ring::peers::Peers;
 use crate::ring::stream_subscriber::{From, JoinError};
@@ -62,8 +62,8 @@ pub struct SlotReader<M> {
     protected_from: u64,
     /// Protected tickets before this may be read without publishing the cursor.
     easy_until: u64,
-    /// What the entry says may be looked at.
-    lent: Span,
+    /// The span that the entry names.
+    lent: LentSpan,
     /// Whether a copy is proved whole by the tail.
     by_tail: bool,
 }
@@ -84,7 +84,7 @@ impl<M: Memory> SlotReader<M> {
             published: NO_GATE,
             protected_from: u64::MAX,
             easy_until: 0,
-            lent: Span { from: 0, to: 0 },
+            lent: LentSpan { from: 0, to: 0 },
             by_tail: false,
         }
     }
@@ -204,8 +204,8 @@ impl<M: Memory> SlotReader<M> {
         self.poll_next(false)
     }
 
-    /// The next event, in place, where nothing else is lent. As many as an eighth of the ring are easy, from the cursor on; with
-    /// `unreleased`, from the position on.
+    /// The next event, in place, where nothing else is lent. As many as an eighth of the ring are easy, from
+    /// the cursor on; with `unreleased`, from the position on.
     #[inline(always)]
     fn poll_next(&mut self, unreleased: bool) -> Poll {
         let before = self.position;
@@ -236,15 +236,16 @@ impl<M: Memory> SlotReader<M> {
         }
     }
 
-    /// Says that what is lent begins at `from`, and may come to lie up to an eighth of the ring beyond the position.
+    /// Says that what is lent begins at `from`, and may come to lie up to an eighth of the ring beyond the
+    /// position.
     fn lend(&mut self, from: u64) {
-        self.lent = Span { from, to: self.position.saturating_add((self.slots.count / 8).max(1)) };
+        self.lent = LentSpan { from, to: self.position.saturating_add((self.slots.count / 8).max(1)) };
         lent::lend(&self.acks, self.entry, self.lent);
     }
 
     /// To be called by a reader that finds itself evicted: nothing is lent any more.
     pub fn take_back_lent(&mut self) {
-        self.lent = Span { from: 0, to: 0 };
+        self.lent = LentSpan { from: 0, to: 0 };
         self.easy_until = 0;
         lent::take_back(&self.acks, self.entry);
     }

@@ -376,9 +376,7 @@ impl<M: Memory> SlotWorker<M> {
             let t = self.slots.last_in(slot, head);
             let seen = self.done.load(self.slots.done_offset(t), Edge::Done);
             let attempt = word::attempt(seen);
-            let waits = self.slots.is_of(seen, t) && word::kind(seen) == done::REDO;
-            // DONE, INDEX: somebody may have taken it and handed it back since, for a later time, which is in the leaf before.
-            let waits = waits && self.redo().due(t) == due_ns;
+            let waits = self.redo().waits(t, seen, due_ns);
             let won = waits && self.win_redo(t, seen, attempt);
             // Also where another was faster, or has died on the way: nobody is to come here in vain.
             self.redo().withdraw(t, due_ns);
@@ -642,7 +640,6 @@ impl<M: Memory> SlotWorker<M> {
         // Also where others have swept: it may have won a ticket since.
         self.resigned = true;
         self.refuse();
-        // Nothing borrowed outlives the call that came here.
         lent::take_back(&self.acks, layout::entry(self.index));
         // This worker's own thread is in no sequence.
         let closed = fence::close(&self.acks, self.index);
@@ -747,8 +744,7 @@ impl<M: Memory> SlotWorker<M> {
         let word = self.live.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
         let tail = self.ring.load(layout::TAIL, Edge::Tail);
         let is_near = head <= tail && tail - head <= self.slots.count;
-        let is_sound = is_near && !self.slots.is_newer(word, head);
-        is_sound || self.acks.load(layout::HEAD, Edge::Head) != head
+        is_near && !self.slots.is_newer(word, head) || self.acks.load(layout::HEAD, Edge::Head) != head
     }
 
     /// Steps over ticket `t` at the head if its producer is dead. The proof is enough; the producers' file is not

@@ -14,8 +14,8 @@
 //! private state lies in one line and is changed last. A frame never straddles the end of the ring: a padding frame
 //! fills it up, and is committed after the frame behind it, so that both appear at once.
 //!
-//! **What an evicted subscriber may still look at** ([`crate::ring::lent`]) is stepped over: a padding frame spans it, which is
-//! committed at once. Nothing but header words is written there.
+//! **Lent bytes** of an evicted subscriber ([`crate::ring::lent`]) are stepped over: a padding frame
+//! spans it, which is committed at once. Nothing but header words is written there.
 //!
 //! **Limit.** The publisher may write up to `min(gates, floor) + capacity`. At a rescan it notes where it is,
 //! raises the floor as far as it needs (never above a gate), publishes both places, fences, and reads the cursors:
@@ -328,7 +328,8 @@ impl<M: Memory> StreamPublisher<M> {
         if to - position >= self.capacity {
             return Err(Refused::Gate(lent.entry)); // The whole ring is to be left alone.
         }
-        // The walk must end here, as in `begin`: the header behind, in whose place no body lies that may be looked at.
+        // The walk must end here, as in `begin`: the header behind, in whose place no body lies that may be
+        // looked at.
         self.front.store_header(&self.data, to, 0, Edge::Plain);
         self.front.show(&self.data, position, frame::padding(to - position));
         self.front.written.position = to;

@@ -5,9 +5,10 @@
 //! ```
 //!
 //! A *reliable* subscriber's cursor, in its own line of `.acks`, is a gate: what it has not passed is not
-//! overwritten, and events are read in place. The cursor follows lazily, an eighth of the ring at a time, and at
-//! once whenever the ring is found empty, because a publisher may be waiting for exactly that room. What it may look at it
-//! says in its entry, an eighth of the ring at a time, for the case that it is evicted ([`crate::ring::lent`]).
+//! overwritten, and events are read in place. The cursor follows lazily, an eighth of the ring at a time,
+//! and at once whenever the ring is found empty, because a publisher may be waiting for exactly that room.
+//! It says in its entry what it may look at, an eighth of the ring at a time, for the case that it is
+//! evicted ([`crate::ring::lent`]).
 //!
 //! A *lossy* subscriber gates nobody. It copies each event and then looks at the floor again: if the floor has
 //! passed the event, the copy may be torn and is thrown away, and the subscriber resumes at the publisher's recent
@@ -23,7 +24,7 @@ use crate::opaque::opaque;
 use crate::ring::anchor::{self, Anchors, Place};
 use crate::ring::frame;
 use crate::ring::gates::NO_GATE;
-use crate::ring::lent::{self, Span};
+use crate::ring::lent::{self, LentSpan};
 
 /// Where to start.
 ///
@@ -140,8 +141,8 @@ pub struct StreamSubscriber<M> {
     /// What the cursor word says.
     published: u64,
     easy: Easy,
-    /// What the entry says may be looked at.
-    lent: Span,
+    /// The span that the entry names.
+    lent: LentSpan,
     lossy: bool,
 }
 
@@ -200,7 +201,7 @@ impl<M: Memory> StreamSubscriber<M> {
             place: Place::default(),
             published: NO_GATE,
             easy: Easy { until: 0, mask: capacity - 1, expected_bytes: 0 },
-            lent: Span { from: 0, to: 0 },
+            lent: LentSpan { from: 0, to: 0 },
             lossy,
         }
     }
@@ -351,8 +352,8 @@ impl<M: Memory> StreamSubscriber<M> {
         self.poll_next(false)
     }
 
-    /// The next event, in place, where nothing else is lent. As much as an eighth of the ring is easy, from the cursor on; with
-    /// `unreleased`, from the position on.
+    /// The next event, in place, where nothing else is lent. As much as an eighth of the ring is easy, from
+    /// the cursor on; with `unreleased`, from the position on.
     #[inline(always)]
     fn poll_next(&mut self, unreleased: bool) -> Poll {
         let before = self.place.position;
@@ -384,15 +385,16 @@ impl<M: Memory> StreamSubscriber<M> {
         }
     }
 
-    /// Says that what is lent begins at `from`, and may come to lie up to an eighth of the ring beyond the position.
+    /// Says that what is lent begins at `from`, and may come to lie up to an eighth of the ring beyond the
+    /// position.
     fn lend(&mut self, from: u64) {
-        self.lent = Span { from, to: self.place.position.saturating_add(self.capacity / 8) };
+        self.lent = LentSpan { from, to: self.place.position.saturating_add(self.capacity / 8) };
         lent::lend(&self.acks, self.entry, self.lent);
     }
 
     /// To be called by a subscriber that finds itself evicted: nothing is lent any more.
     pub fn take_back_lent(&mut self) {
-        self.lent = Span { from: 0, to: 0 };
+        self.lent = LentSpan { from: 0, to: 0 };
         self.easy.until = 0;
         lent::take_back(&self.acks, self.entry);
     }

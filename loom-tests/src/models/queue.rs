@@ -434,15 +434,17 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
     let working = thread::spawn(move || {
         let peers = LoomPeers::default();
         let mut eyes = taking.worker(0, &actor);
-        let worker = &mut eyes.inner;
         let mut held = Vec::new();
         for _ in 0..2 {
+            let worker = &mut eyes.inner;
             let Some(ticket) =
                 worker.take_easily(1).or_else(|| worker.take(1, later).map(|taken| taken.ticket))
             else {
                 break;
             };
             let value = frame::type_id(worker.header(ticket)) as u64;
+            eyes.barrier();
+            let worker = &mut eyes.inner;
             if worker.is_fenced() {
                 worker.hand_out_again(ticket);
                 return worker.resign(&peers, 0);
@@ -467,6 +469,7 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
     // It laps, if everything is done.
     let pushed: Vec<u64> = [2, 3].into_iter().filter(|&value| producer.push(value).is_some()).collect();
     working.join().unwrap();
+    rig.leave_evicted(&operator);
     take_all(&mut other, &log);
     // As the other does every ms: its own claim was in the way of the victim's sweep.
     if rig.is_closed(&operator) {

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use railbus::layout;
+use railbus::memory::{Edge, Memory};
 use railbus::ring::fence::{self, Fenced};
 use railbus::ring::peers::{Peers, Side};
 use railbus::ring::registry::{self, Identity, Locks, Registered, Registry};
@@ -15,7 +16,7 @@ use railbus::ring::sequence::Sequences;
 use railbus::ring::slot_producer::Refused;
 use railbus::ring::stream_subscriber::From;
 
-use super::slot_rig::{SLOTS, Shape, SlotRig};
+use super::slot_rig::{SLOTS, Shape, SlotRig, registry_words};
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
 
 /// The byte locks of one side: 0 is free, else the holder's number plus one. Taking and dropping a lock carry
@@ -341,7 +342,8 @@ pub fn an_evicted_workers_entry_changes_hands(weak: Weak) {
     let janitor = LoomLocks { table: desk.locks.clone(), me: 2 };
     let quiesce = || Ok::<(), std::convert::Infallible>(());
     let sweep = || rig.sweep(sweeper, &desk.peers(), Some(0));
-    let fenced = fence::evict(&desk.registry(sweeper), &janitor, &acks, 0, evicted.state, quiesce, (|| (), sweep));
+    let fenced =
+        fence::evict(&desk.registry(sweeper), &janitor, &acks, 0, evicted.state, quiesce, (|| (), sweep));
     assert_eq!(fenced, Ok(Fenced::Settled));
     desk.leave(0, &evicted);
     assert_eq!(desk.register(2, registry::ROLE_WORKER).map(|other| other.index), Some(1));
@@ -382,4 +384,68 @@ pub fn sequence_is_known(weak: Weak) {
     let table = Sequences::new(LoomMemory::read_only(&words, &Actor::immortal()), 1);
     assert!(table.entries().all(|entry| entry == ([7; 8], 41)));
     one.join().unwrap();
+}
+
+/// Locks of a registrant that finds a stranger's shared lock in its way: its entry names the process that
+/// proves its life, before it takes a shared lock itself.
+struct SharedLife {
+    locks: LoomLocks,
+    memory: LoomMemory,
+    namespace: u64,
+}
+
+impl Locks for SharedLife {
+    fn try_janitor(&self, index: usize) -> bool {
+        self.locks.try_janitor(index)
+    }
+
+    fn release_janitor(&self, index: usize) {
+        self.locks.release_janitor(index);
+    }
+
+    fn try_life(&self, index: usize) -> bool {
+        // As `member.rs` does: plain, before the lock.
+        self.memory.store(layout::entry(index) + layout::PROOF, self.namespace, Edge::Plain);
+        self.locks.try_life(index)
+    }
+
+    fn is_life_held(&self, index: usize) -> bool {
+        self.locks.is_life_held(index)
+    }
+}
+
+/// An entry whose owner died is used again, while somebody looks which process proves the owner's life: what
+/// is believed is of one owner.
+pub fn proof_changes_hands(weak: Weak) {
+    let words = registry_words(Words::new(weak), layout::CONSUMERS_HIGH, 1);
+    let named = [layout::PID, layout::START_TIME, layout::PROOF];
+    let words = named.into_iter().fold(words, |words, at| words.shared(layout::entry(0) + at, 0)).share();
+    let table = LockTable::new(1, &actors(3));
+    let register = |table: &Rc<LockTable>, words: &Rc<Words>, me: usize| {
+        let memory = LoomMemory::writable(words, &table.actors[me]);
+        let number = me as u64 + 1;
+        let locks = LoomLocks { table: table.clone(), me };
+        let locks = SharedLife { locks, memory: memory.clone(), namespace: number };
+        let identity = Identity {
+            policy: registry::ROLE_SUBSCRIBER,
+            pid_tid: number,
+            start_time: number,
+            ..Identity::default()
+        };
+        Registry::new(memory, 1, layout::CONSUMERS_HIGH).register(&locks, &identity, |_| true)
+    };
+    register(&table, &words, 0).expect("the entry is free");
+    table.actors[0].kill();
+    let (its, entry) = (table.clone(), words.clone());
+    let entering = thread::spawn(move || {
+        register(&its, &entry, 1).expect("the one before is dead");
+    });
+    let memory = LoomMemory::read_only(&words, &table.actors[2]);
+    let proof = registry::proof_of(&memory, 0);
+    if let Some((pid, start_time)) = proof.process(&memory, 0)
+        && !proof.is_filling()
+    {
+        assert_eq!((pid as u64, start_time), (proof.namespace, proof.namespace), "words of two owners");
+    }
+    entering.join().unwrap();
 }

@@ -154,15 +154,12 @@ impl SlotRig {
                 let acks = acks.fixed(layout::CONSUMERS_HIGH, shape.consumers as u64);
                 (0..shape.consumers).fold(acks, |acks, i| {
                     let entry = layout::entry(i);
-                    let acks = acks
-                        .silent(entry + layout::JOINED)
-                        .with(|acks| match shape.evicts && i == 0 {
-                            true => acks
-                                .shared(entry + layout::LENT_FROM, 0)
-                                .shared(entry + layout::LENT_TO, 0),
-                            false => {
-                                acks.silent(entry + layout::LENT_FROM).silent(entry + layout::LENT_TO)
+                    let acks =
+                        acks.silent(entry + layout::JOINED).with(|acks| match shape.evicts && i == 0 {
+                            true => {
+                                acks.shared(entry + layout::LENT_FROM, 0).shared(entry + layout::LENT_TO, 0)
                             }
+                            false => acks.silent(entry + layout::LENT_FROM).silent(entry + layout::LENT_TO),
                         });
                     let acks = match shape.evicts && i == 0 {
                         true => acks
@@ -278,10 +275,20 @@ impl SlotRig {
             victim.quiesce();
             Ok::<(), std::convert::Infallible>(())
         };
-        let note_lent = || self.with_sweeper(actor, |sweeper| sweeper.note_lent(0));
+        let note_lent = || {
+            // The closing of the fence before this is a full barrier on x86-64; elsewhere the quiescence is one.
+            acks.fence(Edge::Lent);
+            self.with_sweeper(actor, |sweeper| sweeper.note_lent(0));
+        };
         let sweep = || self.sweep(actor, &LoomPeers::default(), Some(0));
         let fenced = fence::evict(&registry, &NoLocks, &acks, 0, ACTIVE, quiesce, (note_lent, sweep));
         assert_eq!(fenced, Ok(Fenced::Settled));
+    }
+
+    /// The worker in entry 0, which was evicted, leaves: it looks at nothing any more.
+    pub fn leave_evicted(&self, actor: &Rc<Actor>) {
+        let acks = LoomMemory::writable(&self.acks, actor);
+        acks.store(layout::entry(0) + layout::LENT_TO, 0, Edge::Cursor);
     }
 
     /// Whether the worker in entry 0 was evicted, and something of its may be left.
@@ -413,6 +420,12 @@ impl RigWorker {
     /// Whether somebody said that there is something to redo.
     pub fn hint_moved(&self) -> bool {
         self.acks.load(layout::REDO_ROOT, Edge::Index) != 0
+    }
+
+    /// Stands for the barrier between winning a ticket and a look at the fence: the swap that wins it, on x86-64,
+    /// or the loss of the processor that its evictor waits for.
+    pub fn barrier(&self) {
+        self.acks.fence(Edge::Lent);
     }
 
     /// The payload of a ticket that was handed out, and that may be another's by now.

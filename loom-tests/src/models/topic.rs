@@ -67,7 +67,8 @@ pub fn gate(weak: Weak) {
     assert!(seen.iter().map(|event| event.1).is_sorted());
 }
 
-/// A subscriber that lives is evicted at any moment, and the publisher laps: what it has lent by then is not overwritten.
+/// A subscriber that lives is evicted at any moment, and the publisher laps: the events that it has lent are
+/// not overwritten.
 pub fn evicted(weak: Weak) {
     let rig = SlotRig::new(Shape { evicts: true, ..shape(weak, 1, 1) }, false);
     let mut reader = rig.reader(0, &Actor::immortal());
