@@ -66,7 +66,7 @@ pub const fn padding(frame_bytes: u64) -> u64 {
 pub const fn padding_bytes(word: u64, offset: u64, capacity_bytes: u64) -> Option<u64> {
     let bytes = (word & (PADDING - 1)).saturating_add(HEADER);
     let is_padding = word & (COMMITTED | PADDING) == COMMITTED | PADDING;
-    let fits = bytes < capacity_bytes && bytes <= capacity_bytes - offset && bytes % 8 == 0;
+    let fits = bytes < capacity_bytes && bytes <= capacity_bytes - offset && bytes.is_multiple_of(8);
     if is_padding && fits { Some(bytes) } else { None }
 }
 

@@ -160,7 +160,7 @@ impl<M: Memory> Sweeper<'_, M> {
         };
         let mut held = self.tickets().filter(is_held);
         if let Some(from) = held.next() {
-            let last = held.last().unwrap_or(from);
+            let last = held.next_back().unwrap_or(from);
             lent::note(self.acks, index, LentSpan { from, to: last.saturating_add(1) });
         }
     }

@@ -180,17 +180,6 @@ impl<M: Memory> Redo<'_, M> {
         self.climb(self.slots.index(t));
     }
 
-    /// Says that ticket `t`, which was prepared for `due_ns` and whose done word says REDO since, may be
-    /// taken from then on. Where somebody has taken it already and handed it back for another time, that
-    /// time stays.
-    pub fn announce_prepared(&self, t: u64, due_ns: u64) {
-        let at = self.leaf_at(self.slots.index(t));
-        // INDEX: as in `announce`. Only a leaf that somebody has cleared, who came before the REDO, is
-        // stored again.
-        let _ = self.done.compare_exchange(at, 0, due_ns.max(AT_ONCE), Edge::Index);
-        self.climb(self.slots.index(t));
-    }
-
     /// Announces these tickets, whose done words say REDO, to be taken at once and in this order, where it is `now_ns`.
     pub fn announce_in_order(&self, tickets: impl ExactSizeIterator<Item = u64>, now_ns: u64) {
         let count = tickets.len() as u64;
@@ -220,13 +209,6 @@ impl<M: Memory> Redo<'_, M> {
         if !is_shown {
             self.climb(self.slots.index(t));
         }
-    }
-
-    /// Whether ticket `t`, whose done word is `seen`, still waits with the time that was found in its leaf.
-    pub fn waits(&self, t: u64, seen: u64, due_ns: u64) -> bool {
-        // DONE, INDEX: somebody may have taken it and handed it back since, for a later time. That is in the leaf
-        // before the done word says REDO.
-        self.slots.is_of(seen, t) && word::kind(seen) == done::REDO && self.due(t) == due_ns
     }
 
     /// Clears the leaf of ticket `t`, in which `seen` was seen: the event is not there to be taken any more.

@@ -376,7 +376,7 @@ impl<M: Memory> SlotWorker<M> {
             let t = self.slots.last_in(slot, head);
             let seen = self.done.load(self.slots.done_offset(t), Edge::Done);
             let attempt = word::attempt(seen);
-            let waits = self.redo().waits(t, seen, due_ns);
+            let waits = self.slots.is_of(seen, t) && word::kind(seen) == done::REDO;
             let won = waits && self.win_redo(t, seen, attempt);
             // Also where another was faster, or has died on the way: nobody is to come here in vain.
             self.redo().withdraw(t, due_ns);
@@ -463,7 +463,7 @@ impl<M: Memory> SlotWorker<M> {
             return false;
         }
         // After the REDO. Killed between the two: the sweep that follows this worker's death announces it.
-        self.redo().announce_prepared(ticket, due_ns);
+        self.redo().announce(ticket, due_ns);
         true
     }
 
