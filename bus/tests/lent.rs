@@ -122,18 +122,18 @@ fn channel_at(base: &Path) -> Channel {
 
 /// A publisher of any kind, and in a queue a worker beside it that does everything.
 enum Outside {
-    Stream(Publisher),
-    Topic(TopicPublisher),
-    Queue(Producer, Channel),
+    Stream(Box<Publisher>),
+    Topic(Box<TopicPublisher>),
+    Queue(Box<Producer>, Channel),
 }
 
 impl Outside {
     fn of(channel: &Channel) -> Outside {
         let options = SendOptions::default();
         match channel.header().kind {
-            Kind::Stream => Outside::Stream(channel.publisher(&options).unwrap()),
-            Kind::Topic => Outside::Topic(channel.topic_publisher(&options).unwrap()),
-            Kind::Queue => Outside::Queue(channel.producer(&options).unwrap(), channel.clone()),
+            Kind::Stream => Outside::Stream(Box::new(channel.publisher(&options).unwrap())),
+            Kind::Topic => Outside::Topic(Box::new(channel.topic_publisher(&options).unwrap())),
+            Kind::Queue => Outside::Queue(Box::new(channel.producer(&options).unwrap()), channel.clone()),
         }
     }
 
