@@ -79,7 +79,7 @@ python: python-ready ## the Python package, in a venv of its own: target/venv
 doctor: build ## what on this machine costs latency, or stands in the way of huge pages
 	@$(RAILBUS) doctor
 
-layout: tools-present ## writes docs/LAYOUT.md from bus/src/layout.rs
+layout: tools-present ## writes docs/LAYOUT.md from bus/ring/src/layout.rs
 	$(CARGO) run --quiet --package railbus --example layout > docs/LAYOUT.md.new
 	mv docs/LAYOUT.md.new docs/LAYOUT.md
 
@@ -91,7 +91,7 @@ golden: tools-present ## writes the images of bindings/golden, after a change of
 
 layout-fresh:
 	@$(CARGO) run --quiet --package railbus --example layout | cmp -s - docs/LAYOUT.md || \
-		{ echo "docs/LAYOUT.md is not what bus/src/layout.rs says: run \`make layout\`" >&2; exit 1; }
+		{ echo "docs/LAYOUT.md is not what bus/ring/src/layout.rs says: run \`make layout\`" >&2; exit 1; }
 
 fmt: fmt-present ## formats all Rust code
 	$(CARGO) fmt --all

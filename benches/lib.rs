@@ -3,10 +3,10 @@
 //! One thread that sends and receives in turn shows what the calls themselves cost: instructions, not the transfer of
 //! lines between cores, which `railbus bench` measures.
 
-use railbus::outlet::{Outlet, SlotOutlet, StreamOutlet};
-use railbus::reader::Reader;
-use railbus::sender::Sender;
-use railbus::{Bus, Channel, ChannelOptions, Kind, SendOptions, SubscribeOptions, WorkOptions, Worker};
+use railbus::{
+    Bus, Channel, ChannelOptions, Kind, PublishEnd, Reader, SendOptions, Sender, SlotPublishEnd,
+    StreamPublishEnd, SubscribeOptions, WorkOptions, Worker,
+};
 
 /// A bus that is removed when this is dropped.
 pub struct TemporaryBus {
@@ -47,7 +47,7 @@ impl Default for TemporaryBus {
 }
 
 /// A sending and a receiving end in one thread.
-pub struct Pair<O: Outlet, R> {
+pub struct Pair<O: PublishEnd, R> {
     /// Sends.
     pub sender: Sender<O>,
     /// Receives.
@@ -58,7 +58,7 @@ pub struct Pair<O: Outlet, R> {
 ///
 /// # Panics
 /// As [`TemporaryBus::new`], and so do the others.
-pub fn stream(temporary: &TemporaryBus) -> Pair<StreamOutlet, railbus::Subscriber> {
+pub fn stream(temporary: &TemporaryBus) -> Pair<StreamPublishEnd, railbus::Subscriber> {
     let channel = temporary.channel(Kind::Stream);
     Pair {
         sender: channel.publisher(&SendOptions::default()).expect("a publisher"),
@@ -67,7 +67,7 @@ pub fn stream(temporary: &TemporaryBus) -> Pair<StreamOutlet, railbus::Subscribe
 }
 
 /// Both ends of a topic.
-pub fn topic(temporary: &TemporaryBus) -> Pair<SlotOutlet<true>, railbus::TopicSubscriber> {
+pub fn topic(temporary: &TemporaryBus) -> Pair<SlotPublishEnd<true>, railbus::TopicSubscriber> {
     let channel = temporary.channel(Kind::Topic);
     Pair {
         sender: channel.topic_publisher(&SendOptions::default()).expect("a publisher"),
@@ -76,7 +76,7 @@ pub fn topic(temporary: &TemporaryBus) -> Pair<SlotOutlet<true>, railbus::TopicS
 }
 
 /// Both ends of a queue; the worker takes `grab` events from the ring at once.
-pub fn queue(temporary: &TemporaryBus, grab: u32) -> Pair<SlotOutlet<false>, Worker> {
+pub fn queue(temporary: &TemporaryBus, grab: u32) -> Pair<SlotPublishEnd<false>, Worker> {
     let channel = temporary.channel(Kind::Queue);
     let options = WorkOptions { grab, ..WorkOptions::default() };
     Pair {
@@ -100,7 +100,7 @@ fn first_word(event: &[u8]) -> u64 {
     event.first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word))
 }
 
-impl<I: railbus::inlet::Inlet> Take for Reader<I> {
+impl<I: railbus::ReadEnd> Take for Reader<I> {
     #[inline(always)]
     fn take_one(&mut self) -> u64 {
         match self.try_recv() {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use railbus::outlet::Outlet;
+use railbus::PublishEnd;
 use railbus_benches::{Pair, Take, TemporaryBus, queue, stream, topic};
 
 /// Events of one batch.
 const BATCH: usize = 32;
 
-fn one_kind<O: Outlet, R: Take>(
+fn one_kind<O: PublishEnd, R: Take>(
     criterion: &mut Criterion,
     kind: &str,
     make: impl Fn(&TemporaryBus, u32) -> Pair<O, R>,
@@ -30,7 +30,7 @@ fn one_kind<O: Outlet, R: Take>(
     group.finish();
 }
 
-fn one_by_one<O: Outlet, R: Take>(
+fn one_by_one<O: PublishEnd, R: Take>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     bytes: usize,
     make: &impl Fn(&TemporaryBus, u32) -> Pair<O, R>,
@@ -46,7 +46,7 @@ fn one_by_one<O: Outlet, R: Take>(
     });
 }
 
-fn in_place<O: Outlet, R: Take>(
+fn in_place<O: PublishEnd, R: Take>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     bytes: usize,
     make: &impl Fn(&TemporaryBus, u32) -> Pair<O, R>,
@@ -64,7 +64,7 @@ fn in_place<O: Outlet, R: Take>(
     });
 }
 
-fn in_batches<O: Outlet, R: Take>(
+fn in_batches<O: PublishEnd, R: Take>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     bytes: usize,
     make: &impl Fn(&TemporaryBus, u32) -> Pair<O, R>,

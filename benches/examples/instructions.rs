@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use railbus::outlet::Outlet;
+use railbus::PublishEnd;
 use railbus_benches::{Pair, Take, TemporaryBus, queue, stream, topic};
 
 /// Events of a round: fewer than fit the ring, so that no call finds it full or empty.
@@ -36,7 +36,7 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn rounds<O: Outlet, R: Take>(mut pair: Pair<O, R>, bytes: usize, events: u64) {
+fn rounds<O: PublishEnd, R: Take>(mut pair: Pair<O, R>, bytes: usize, events: u64) {
     let payload = vec![7u8; bytes];
     for _ in 0..events / ROUND {
         publish_round(&mut pair, black_box(&payload));
@@ -45,14 +45,14 @@ fn rounds<O: Outlet, R: Take>(mut pair: Pair<O, R>, bytes: usize, events: u64) {
 }
 
 #[inline(never)]
-fn publish_round<O: Outlet, R>(pair: &mut Pair<O, R>, payload: &[u8]) {
+fn publish_round<O: PublishEnd, R>(pair: &mut Pair<O, R>, payload: &[u8]) {
     for _ in 0..ROUND {
         pair.sender.try_publish(payload).expect("there is room");
     }
 }
 
 #[inline(never)]
-fn receive_round<O: Outlet, R: Take>(pair: &mut Pair<O, R>) {
+fn receive_round<O: PublishEnd, R: Take>(pair: &mut Pair<O, R>) {
     for _ in 0..ROUND {
         black_box(pair.receiver.take_one());
     }

@@ -15,12 +15,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use railbus::journal::disk::{self, Disk, DiskOptions};
-use railbus::journal::files::{Files, segment_name};
-use railbus::journal::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, SECTOR_BYTES, SegmentHeader};
-use railbus::journal::lock::{Lock, PATIENCE};
-use railbus::journal::stage_memory::StageMemory;
-use railbus::journal::store::{Begun, Completion, Pipeline, Store};
+use railbus_log::disk::choose::{self as disk, Disk, DiskOptions};
+use railbus_log::disk::files::{Files, segment_name};
+use railbus_log::disk::lock::{Lock, PATIENCE};
+use railbus_log::disk::store::{Begun, Completion, Pipeline, Store};
+use railbus_log::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, SECTOR_BYTES, SegmentHeader};
+use railbus_log::stage::buffers::StageMemory;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

@@ -7,9 +7,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
-use railbus::{ChannelOptions, Kind, Pages, SendOptions, SubscribeOptions, WorkOptions};
+use railbus::{ChannelOptions, Kind, Pages, PublishEnd, SendOptions, Sender, SubscribeOptions, WorkOptions};
 use railbus_benches::{Take, TemporaryBus};
 
 const EVENTS: usize = 64;
@@ -67,7 +65,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Publishing and receiving, of each pair.
-fn medians<O: Outlet, R: Take>(mut pairs: Vec<(Sender<O>, R)>) -> [Vec<f64>; 2] {
+fn medians<O: PublishEnd, R: Take>(mut pairs: Vec<(Sender<O>, R)>) -> [Vec<f64>; 2] {
     let mut times = [vec![Vec::new(); pairs.len()], vec![Vec::new(); pairs.len()]];
     for _ in 0..ROUNDS {
         for (i, (sender, receiver)) in pairs.iter_mut().enumerate() {

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use railbus::outlet::Outlet;
+use railbus::PublishEnd;
 use railbus_benches::{Pair, Take, TemporaryBus, queue, stream, topic};
 
 /// Events of a round: fewer than fit the ring, so that no call finds it full or empty.
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn rounds<O: Outlet, R: Take>(kind: &str, mut pair: Pair<O, R>, bytes: usize) {
+fn rounds<O: PublishEnd, R: Take>(kind: &str, mut pair: Pair<O, R>, bytes: usize) {
     let payloads = vec![vec![7u8; bytes]; ROUND as usize];
     let single = times(&mut pair, |pair| publish_round(pair, black_box(&payloads[0])), receive_round);
     let batch = times(&mut pair, |pair| publish_batch(pair, black_box(&payloads)), receive_batch);
@@ -67,25 +67,25 @@ fn percentiles(mut times: Vec<Duration>) -> String {
 }
 
 #[inline(never)]
-fn publish_round<O: Outlet, R>(pair: &mut Pair<O, R>, payload: &[u8]) {
+fn publish_round<O: PublishEnd, R>(pair: &mut Pair<O, R>, payload: &[u8]) {
     for _ in 0..ROUND {
         pair.sender.try_publish(payload).expect("there is room");
     }
 }
 
 #[inline(never)]
-fn receive_round<O: Outlet, R: Take>(pair: &mut Pair<O, R>) {
+fn receive_round<O: PublishEnd, R: Take>(pair: &mut Pair<O, R>) {
     for _ in 0..ROUND {
         black_box(pair.receiver.take_one());
     }
 }
 
 #[inline(never)]
-fn publish_batch<O: Outlet, R>(pair: &mut Pair<O, R>, payloads: &[Vec<u8>]) {
+fn publish_batch<O: PublishEnd, R>(pair: &mut Pair<O, R>, payloads: &[Vec<u8>]) {
     assert_eq!(pair.sender.try_publish_batch(payloads), Ok(payloads.len()));
 }
 
 #[inline(never)]
-fn receive_batch<O: Outlet, R: Take>(pair: &mut Pair<O, R>) {
+fn receive_batch<O: PublishEnd, R: Take>(pair: &mut Pair<O, R>) {
     assert_eq!(pair.receiver.take_batch(ROUND as usize), ROUND as usize);
 }

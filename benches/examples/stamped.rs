@@ -7,11 +7,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use railbus::os::stamp::StampClock;
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
-use railbus::{ChannelOptions, Kind, Pages, SendOptions, SubscribeOptions, WorkOptions};
+use railbus::{ChannelOptions, Kind, Pages, PublishEnd, SendOptions, Sender, SubscribeOptions, WorkOptions};
 use railbus_benches::{Take, TemporaryBus};
+use railbus_os::stamp::StampClock;
 
 const EVENTS: usize = 64;
 const ROUNDS: usize = 20_000;
@@ -83,7 +81,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Publishing and receiving, each plain and stamped.
-fn medians<O: Outlet, R: Take>(mut plain: (Sender<O>, R), mut stamped: (Sender<O>, R)) -> [[f64; 2]; 2] {
+fn medians<O: PublishEnd, R: Take>(mut plain: (Sender<O>, R), mut stamped: (Sender<O>, R)) -> [[f64; 2]; 2] {
     let mut times: [[Vec<f64>; 2]; 2] = Default::default();
     for _ in 0..ROUNDS {
         for (i, (sender, receiver)) in [&mut plain, &mut stamped].into_iter().enumerate() {

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := target/venv
 PYTHON_SOURCES := $(shell find bindings/python/src bindings/python/setup.py bindings/python/pyproject.toml \
-	ffi/src ffi/include bus/src Cargo.toml bus/Cargo.toml ffi/Cargo.toml -type f -not -path '*/__pycache__/*')
+	ffi/src ffi/include bus/src bus/os bus/ring bus/log Cargo.toml bus/Cargo.toml ffi/Cargo.toml -type f -not -path '*/__pycache__/*')
 CONFORMANCE := target/conformance/python
 
 $(VENV)/tools.stamp: bindings/python/requirements-test.txt bindings/python/venv.sh

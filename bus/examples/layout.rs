@@ -1,5 +1,5 @@
 //! Prints the layout of the shared files as `docs/LAYOUT.md` has it: `cargo run --example layout > docs/LAYOUT.md`.
 
 fn main() {
-    print!("{}", railbus::layout::to_markdown());
+    print!("{}", railbus_ring::layout::to_markdown());
 }

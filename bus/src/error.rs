@@ -1,240 +1,15 @@
-//! What can go wrong outside the hot path, told so that a person can act on it.
+//! What can go wrong on the data path: small enums, because they are made there.
 //!
-//! Every [`Error`] says what failed, on which object, why, and what to try. [`Error::exit_code`] maps it to the
-//! stable exit codes of the `railbus` program. The hot path has small enums of its own
-//! ([`SendError`], [`RecvError`]).
+//! Each of them becomes an [`Error`] of the control plane by `?`, with the same text.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
-/// A result of the control plane.
-pub type Result<T> = std::result::Result<T, Error>;
-
-/// An error of the control plane: opening, creating, attaching, inspecting, removing.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// An argument is out of its range or contradicts another.
-    #[error("{what}: {why}")]
-    Invalid {
-        /// The argument, with its value.
-        what: String,
-        /// Its range, or the contradiction.
-        why: String,
-    },
-    /// No such bus, channel, participant or file.
-    #[error("{what} does not exist ({path}){advice}", path = path.display(), advice = how_to_have(what, path))]
-    NotFound {
-        /// What was looked for: "channel demo/ticks", "bus demo"; of those the text says how to have them.
-        what: String,
-        /// Where it would be.
-        path: PathBuf,
-    },
-    /// A directory holds no journal.
-    #[error("there is no journal in {path}; name its directory, JOURNAL/BUS/CHANNEL (see `railbus journal ls JOURNAL`)", path = path.display())]
-    NoJournal {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// It exists and was to be made anew.
-    #[error("{what} exists already ({path}); attach to it, or remove it with `railbus rm`", path = path.display())]
-    Exists {
-        /// What exists.
-        what: String,
-        /// Where it is.
-        path: PathBuf,
-    },
-    /// The rights of this process do not allow it.
-    #[error("not allowed to {action} {path}: {why}", path = path.display())]
-    NotAllowed {
-        /// The verb: "publish to", "open".
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The mode and owner found, and what would help.
-        why: String,
-    },
-    /// A file was made by another version of railbus.
-    #[error("{path} has layout {found:#x} (version {found_version}), this program has {expected:#x} (version {expected_version}): use one version of railbus on both sides, or remove the channel and create it again", path = path.display())]
-    Layout {
-        /// The file.
-        path: PathBuf,
-        /// Its fingerprint.
-        found: u64,
-        /// Its version.
-        found_version: u32,
-        /// Our fingerprint.
-        expected: u64,
-        /// Our version.
-        expected_version: u32,
-    },
-    /// Another version of railbus wrote something that this one does not understand. Nothing was changed.
-    #[error("{what} is of another version of railbus: {why}")]
-    Version {
-        /// The journal or file.
-        what: String,
-        /// What is not understood, and which version to use.
-        why: String,
-    },
-    /// Shared bytes are not what they must be.
-    #[error("{what} is corrupt: {why}")]
-    Corrupt {
-        /// The file or channel.
-        what: String,
-        /// What was found and what was expected.
-        why: String,
-    },
-    /// Memory or space is not there.
-    #[error("no room for {what}: {why}")]
-    NoSpace {
-        /// What was to be allocated, and how much.
-        what: String,
-        /// What is missing and how to get it.
-        why: String,
-    },
-    /// Pages were required that cannot be had.
-    #[error("no huge pages for {what}: {why}")]
-    NoHugePages {
-        /// The channel.
-        what: String,
-        /// Every rung of the ladder that was tried, and why it failed.
-        why: String,
-    },
-    /// Somebody holds what there is one of (the stream's publisher, a durable name, a registry entry).
-    #[error("{what} is taken: {why}")]
-    Busy {
-        /// What is taken.
-        what: String,
-        /// By whom, and what to do.
-        why: String,
-    },
-    /// A deadline passed.
-    #[error("timed out{after} waiting for {what}", after = after(*after_ms))]
-    TimedOut {
-        /// What was waited for.
-        what: String,
-        /// For how long, in ms; 0 if that was not at all, or is not known.
-        after_ms: u64,
-    },
-    /// A peer that is needed has died or left.
-    #[error("{what} is gone: {why}")]
-    PeerGone {
-        /// Who.
-        what: String,
-        /// What that means.
-        why: String,
-    },
-    /// The handle was inherited over `fork`.
-    #[error("this handle was made before fork(): open the channel again in the child")]
-    Forked,
-    /// An operating system call failed for another reason.
-    #[error("cannot {action} {path}: {source}{advice}", path = path.display(), advice = what_to_raise(source))]
-    Io {
-        /// The verb: "map", "lock".
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-}
-
-impl Error {
-    /// The exit code of the `railbus` program: 1 failed, 2 usage, 3 not found, 4 not allowed, 5 corrupt or wrong
-    /// layout, 6 no space or memory, 7 peer gone, 8 timed out.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Error::Invalid { .. } => 2,
-            Error::NotFound { .. } | Error::NoJournal { .. } => 3,
-            Error::NotAllowed { .. } => 4,
-            Error::Layout { .. } | Error::Version { .. } | Error::Corrupt { .. } => 5,
-            Error::NoSpace { .. } | Error::NoHugePages { .. } => 6,
-            Error::PeerGone { .. } => 7,
-            Error::TimedOut { .. } => 8,
-            Error::Exists { .. } | Error::Busy { .. } | Error::Forked | Error::Io { .. } => 1,
-        }
-    }
-
-    /// An [`Error::Invalid`].
-    pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {
-        Error::Invalid { what: what.into(), why: why.into() }
-    }
-
-    /// An [`Error::Corrupt`].
-    pub fn corrupt(what: impl Into<String>, why: impl Into<String>) -> Error {
-        Error::Corrupt { what: what.into(), why: why.into() }
-    }
-
-    /// Classifies an operating system error: rights, space and absence have their own variants.
-    pub fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Error {
-        let path = path.into();
-        match source.raw_os_error() {
-            Some(libc::EROFS) => Error::NotAllowed {
-                action,
-                path,
-                why: format!("{source}; mount it writable, or use a directory on another file system"),
-            },
-            Some(libc::EACCES | libc::EPERM) => Error::NotAllowed {
-                action,
-                path,
-                why: format!("{source}; ask the owner for the right, or run as another user"),
-            },
-            Some(libc::ENOENT) => Error::NotFound { what: format!("cannot {action}: the path"), path },
-            Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => {
-                Error::NoSpace { what: path.display().to_string(), why: format!("{source} (to {action})") }
-            }
-            Some(libc::EFBIG) => Error::NoSpace {
-                what: path.display().to_string(),
-                why: format!(
-                    "{source} (to {action}): the file would be larger than this process may write; raise the limit \
-                     (`ulimit -f`, or LimitFSIZE= of a systemd unit)"
-                ),
-            },
-            _ => Error::Io { action, path, source },
-        }
-    }
-}
-
-/// What to do about what was not found, if that is what one creates.
-fn how_to_have(what: &str, path: &Path) -> String {
-    // BASE/BUS, or BASE/BUS/CHANNEL.ring
-    let above = match what.split(' ').next() {
-        Some("bus") => 1,
-        Some("channel") => 2,
-        _ => return String::new(),
-    };
-    match path.ancestors().nth(above).filter(|base| !base.as_os_str().is_empty()) {
-        Some(base) if !base.exists() => format!(
-            "; the directory of all buses, {}, does not exist: check $RAILBUS_DIR, or create the channel with `railbus \
-             create`",
-            base.display()
-        ),
-        _ => "; create it with `railbus create`, or check $RAILBUS_DIR".to_owned(),
-    }
-}
-
-/// Which limit to raise, if the system's reason is one.
-fn what_to_raise(source: &io::Error) -> &'static str {
-    match source.raw_os_error() {
-        Some(libc::EMFILE) => {
-            "; this process may open no more files: raise its limit (`ulimit -n`, LimitNOFILE= of a systemd unit)"
-        }
-        Some(libc::ENFILE) => "; the system may open no more files: raise it with `sysctl fs.file-max`",
-        Some(libc::EFBIG) => "; raise the limit of file sizes (`ulimit -f`, LimitFSIZE= of a systemd unit)",
-        _ => "",
-    }
-}
-
-fn after(after_ms: u64) -> String {
-    if after_ms == 0 { String::new() } else { format!(" after {after_ms} ms") }
-}
+pub use railbus_os::error::{Error, Result};
 
 /// Why an event was not published. Small, because it is made on the hot path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// There is no room: the slowest reader, or worker, is a whole ring behind, or this producer is out of credits.
-    /// Nothing was published. [`Sender::refusal`](crate::sender::Sender::refusal) tells who is in the way.
+    /// Nothing was published. [`Sender::refusal`](crate::handle::sender::Sender::refusal) tells who is in the way.
     #[error("the channel is full")]
     Full,
     /// There is no room, events wait to be taken, and the channel has no live worker.
@@ -284,7 +59,7 @@ pub enum SendError {
     NotSequenced,
 }
 
-/// Why [`Reader::acknowledge_to`](crate::reader::Reader::acknowledge_to) acknowledged nothing. The cursor stays.
+/// Why [`Reader::acknowledge_to`](crate::handle::reader::Reader::acknowledge_to) acknowledged nothing. The cursor stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcknowledgeError {
@@ -439,35 +214,6 @@ pub(crate) fn why_not_locked(error: &Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_to_create_is_said_of_channels_only() {
-        let text = |what: &str| Error::NotFound { what: what.into(), path: "/p".into() }.to_string();
-        assert!(text("channel demo/ticks").contains("railbus create"));
-        assert!(text("bus demo").contains("$RAILBUS_DIR"));
-        assert_eq!(text("consumer:3 of demo/ticks"), "consumer:3 of demo/ticks does not exist (/p)");
-        let lost =
-            Error::NotFound { what: "channel demo/x".into(), path: "/no-such-base/demo/x.ring".into() };
-        assert!(
-            lost.to_string().contains("the directory of all buses, /no-such-base, does not exist"),
-            "{lost}"
-        );
-        let missing = Error::io("open", "/p", io::Error::from_raw_os_error(libc::ENOENT));
-        assert_eq!(missing.to_string(), "cannot open: the path does not exist (/p)");
-        assert_eq!(missing.exit_code(), 3);
-    }
-
-    #[test]
-    fn a_limit_that_is_reached_is_named_with_what_raises_it() {
-        let text = |code| Error::io("open", "/p", io::Error::from_raw_os_error(code)).to_string();
-        assert!(text(libc::EMFILE).contains("`ulimit -n`"), "{}", text(libc::EMFILE));
-        assert!(text(libc::ENFILE).contains("fs.file-max"), "{}", text(libc::ENFILE));
-        let read_only = Error::io("create", "/p", io::Error::from_raw_os_error(libc::EROFS));
-        assert_eq!(read_only.exit_code(), 4);
-        assert!(read_only.to_string().contains("mount it writable"), "{read_only}");
-        assert!(!read_only.to_string().contains("ask the owner"), "{read_only}");
-        assert!(text(libc::EACCES).contains("ask the owner"), "{}", text(libc::EACCES));
-    }
 
     #[test]
     fn who_was_evicted_is_not_told_that_something_is_taken() {

@@ -1,15 +1,14 @@
 //! An event as a reader sees it, and what travels with its payload.
 //!
-//! The body of an event is its extensions, then the payload (see [`crate::ring::frame`]). Extensions are decoded
+//! The body of an event is its extensions, then the payload (see [`railbus_ring::frame`]). Extensions are decoded
 //! only when asked for.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
 
 use bytemuck::AnyBitPattern;
-
-use crate::layout;
-use crate::ring::frame::{self, KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
+use railbus_ring::frame::{self, KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
+use railbus_ring::layout;
 
 /// A W3C trace context, carried unchanged from publisher to reader. Its text form is in [`crate::traceparent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -207,12 +206,12 @@ impl<'a> Event<'a> {
         frame::type_id(self.located.header)
     }
 
-    /// Its header word; see [`crate::ring::frame`].
+    /// Its header word; see [`railbus_ring::frame`].
     pub(crate) fn header_word(&self) -> u64 {
         self.located.header
     }
 
-    /// Its flags; see [`crate::ring::frame`].
+    /// Its flags; see [`railbus_ring::frame`].
     #[inline(always)]
     pub fn flags(&self) -> u8 {
         frame::flags(self.located.header)
@@ -224,7 +223,7 @@ impl<'a> Event<'a> {
     }
 
     /// When it was published, in ns of CLOCK_REALTIME, if the channel or publisher stamps: to some tens of ns, but
-    /// somebody who sets the clock is noticed up to a ms later ([`crate::os::stamp`]). For an event written in place
+    /// somebody who sets the clock is noticed up to a ms later ([`railbus_os::stamp`]). For an event written in place
     /// it is when it was claimed.
     pub fn published_ns(&self) -> Option<u64> {
         (self.flags() & STAMPED != 0).then(|| word(self.body(), 0))
@@ -301,7 +300,7 @@ pub struct Attributes {
     /// Marks the event as replayed.
     pub replayed: bool,
     /// The number of an event that was numbered elsewhere: a dead letter's, a replayed event's. A publisher's own
-    /// numbers are given with [`Sender::publish_numbered`](crate::sender::Sender::publish_numbered).
+    /// numbers are given with [`Sender::publish_numbered`](crate::handle::sender::Sender::publish_numbered).
     pub sequence: Option<Sequence>,
     /// The event's key: whatever number stands for what must stay in order, or [`key_of`] its bytes. It takes 8 bytes
     /// beside the payload.

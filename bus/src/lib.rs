@@ -48,57 +48,80 @@
 //! [`Bus`] and [`Channel`] open things; [`sender`], [`reader`] and [`worker`] are the handles; [`ring`] has the
 //! protocols, generic over [`memory`]; [`layout`] defines every shared byte; [`os`] is what is asked of Linux.
 
-pub mod admin;
-mod aside;
-mod audit;
-pub mod bridge;
-pub mod bus;
-pub mod channel;
-mod copy;
-mod diversion;
-pub mod error;
-pub mod event;
-mod file_locks;
-pub mod info;
-pub mod inlet;
+// Without the journal some of what it uses is left over.
+#![cfg_attr(not(feature = "journal"), allow(dead_code, unreachable_pub, unused_imports))]
+
+mod channel;
+mod creation;
+mod error;
+mod event;
+mod handle;
+#[cfg(feature = "journal")]
 pub mod journal;
 pub mod latency;
-pub mod layout;
-mod member;
-pub mod memory;
-mod opaque;
-pub mod operate;
-pub mod os;
-pub mod outlet;
-mod proof;
-pub mod reader;
-pub mod refusal;
-pub mod ring;
-pub mod sender;
-mod sweep;
-pub mod traceparent;
-mod wait;
-#[cfg(test)]
-mod woken;
-pub mod worker;
+mod operator;
+mod snapshot;
+mod traceparent;
 
-pub use bridge::{Bridge, Watch};
-pub use bus::{
-    Bus, Channel, Producer, Publisher, SendOptions, SubscribeOptions, Subscriber, Tap, TopicPublisher,
-    TopicSubscriber, WorkOptions,
-};
-pub use channel::{ChannelName, ChannelOptions, Kind, Overflow, Owner, Permissions};
+pub use channel::bus::Bus;
+pub use channel::open::Channel;
+pub use channel::{ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Overflow, Owner, Permissions};
 pub use error::{AcknowledgeError, Error, RecvError, Result, SendError};
 pub use event::{Attributes, Event, Origin, Sequence, TraceContext, key_of};
+pub use handle::bridge::{Bridge, Watch};
+pub use handle::open::{Producer, Publisher, Subscriber, Tap, TopicPublisher, TopicSubscriber};
+pub use handle::options::{SendOptions, SubscribeOptions, WorkOptions};
+pub use handle::publish_end::{PublishEnd, SlotPublishEnd, StreamPublishEnd};
+pub use handle::read_end::{ReadEnd, SlotReadEnd, StreamReadEnd};
+pub use handle::reader::{Batch, Reader};
+pub use handle::refusal::{Blocker, Peer, Refusal};
+pub use handle::sender::{Claim, Sender};
+pub use handle::wait::Wait;
+pub use handle::worker::{Job, Ticket, Worker};
+#[cfg(feature = "journal")]
 pub use journal::{
     Checkpoint, FollowOptions, Followed, Follower, Journal, JournalPositions, JournalState, Recorder,
     RecorderOptions, Recorders, Replay, ReplayOptions, SyncPolicy,
 };
-pub use os::pages::{PageReport, Pages};
-pub use refusal::Refusal;
-pub use ring::stream_subscriber::From as Start;
-pub use wait::Wait;
-pub use worker::{Job, Ticket, Worker};
+pub use railbus_os::pages::{PageReport, Pages};
+pub use railbus_ring::members::join::StartAt as Start;
+pub use railbus_ring::members::peers::Side;
+
+/// What an operator may do to a live bus from outside: list, repair, evict, purge, skip, seek, resize, remove.
+pub mod admin {
+    pub use crate::channel::directory::{
+        LOCK_WAIT, base_directory, limit_lock_wait, list_buses, list_channels,
+    };
+    pub use crate::channel::evict::Evicted;
+    pub use crate::channel::remove::{Pruned, prune, remove};
+    pub use crate::operator::letters::{DeadLetters, Home, Letter, Retried, Select, Settled};
+    pub use crate::operator::purge::{Purged, Skipped};
+    pub use crate::operator::repair::Repaired;
+    #[cfg(feature = "journal")]
+    pub use crate::operator::resize::{Carried, Resize, Resized};
+    pub use crate::operator::seek::{Moved, SeekTo, Standing};
+}
+
+/// What an observer sees of a channel: positions, participants, who is stuck, and how it was made.
+pub mod info {
+    pub use crate::channel::settings::{Access, IDENTITY, NOT_COMPARED, Setting, Value};
+    pub use crate::operator::observe::{LOOK_MAX, Observer};
+    pub use crate::snapshot::{
+        Counters, Info, Life, Participant, ParticipantRole, Positions, PressureSeen, Waits,
+    };
+}
+
+/// For the project's own program and tests. No part of the interface: anything here may change at any time.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::channel::attach::{Attached, Maps, Region, Role, attach};
+    pub use crate::channel::create::{Created, Opened, create, create_or_attach};
+    pub use crate::channel::name::check_name;
+    pub use crate::channel::{FileRole, directory, life, mapped, page};
+    #[cfg(feature = "journal")]
+    pub use crate::journal::internal::*;
+    pub use crate::latency::{buckets, series};
+}
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -16,9 +16,9 @@ use crate::error::Error;
 use crate::event::TraceContext;
 
 /// Flag: whoever published the event records this trace.
-pub const SAMPLED: u8 = 1;
+pub(crate) const SAMPLED: u8 = 1;
 /// Flag: the last 7 bytes of the trace id are random (second level of the recommendation).
-pub const RANDOM: u8 = 2;
+pub(crate) const RANDOM: u8 = 2;
 
 /// Bytes of version 00.
 const TEXT_BYTES: usize = 55;

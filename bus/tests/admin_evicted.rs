@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use railbus::admin::{Select, Skipped};
-use railbus::channel::Role;
 use railbus::info::Participant;
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::peers::Side;
+use railbus::internal::Role;
 use railbus::{
     Attributes, Bridge, Bus, Channel, ChannelOptions, Error, Kind, Producer, SendOptions, WorkOptions,
 };
+use railbus_ring::layout;
+use railbus_ring::members::peers::Side;
+use railbus_ring::memory::{Edge, Memory};
 
 const LONG: Duration = Duration::from_secs(60);
 /// Slots of the queues: the least there can be.
@@ -214,7 +214,7 @@ fn a_purge_looks_at_each_event_once_and_at_no_more_than_a_ring_has() {
         |queue: &Channel| apart(queue, |queue| queue.purge(false)).recv_timeout(LONG).expect("it ends");
     assert_eq!(purge(&queue).unwrap().events, 1 << 17);
     // A producer that runs wild says that there is far more.
-    let attached = railbus::channel::attach(base.path(), &"b/large".parse().unwrap()).unwrap();
+    let attached = railbus::internal::attach(base.path(), &"b/large".parse().unwrap()).unwrap();
     let maps = attached.map(Role::Producer).unwrap();
     // SAFETY: the maps outlive the memory, and are a producer's, who may write it.
     let ring = unsafe { maps.ring.memory(false) };

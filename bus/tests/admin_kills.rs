@@ -16,8 +16,8 @@ use forks::{deep, drive, forked};
 use nix::unistd::Pid;
 use railbus::admin::{Resize, SeekTo, Select};
 use railbus::info::Participant;
-use railbus::ring::peers::Side;
 use railbus::{Bus, Channel, ChannelOptions, Kind, SendOptions, SubscribeOptions, WorkOptions};
+use railbus_ring::members::peers::Side;
 
 const LONG: Duration = Duration::from_secs(30);
 

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use journals::{Place, held, quick};
 use railbus::admin::Resize;
-use railbus::channel::Role;
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::frame;
+use railbus::internal::Role;
 use railbus::{
     Bus, Channel, ChannelOptions, Error, Kind, Recorder, RecvError, SendError, SendOptions, SubscribeOptions,
     WorkOptions,
 };
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::{frame, layout};
 
 fn base() -> (tempfile::TempDir, Bus) {
     let base = tempfile::Builder::new().prefix("railbus-resize-").tempdir_in("/dev/shm").unwrap();
@@ -324,7 +323,7 @@ fn an_end_that_no_publisher_has_reached_is_corrupt_and_makes_no_endless_walk() {
     let channel = bus.create("s", &small(Kind::Stream)).unwrap();
     read(&channel, "audit", 0);
     publish(&channel, 0..3);
-    let attached = railbus::channel::attach(base.path(), &"b/s".parse().unwrap()).unwrap();
+    let attached = railbus::internal::attach(base.path(), &"b/s".parse().unwrap()).unwrap();
     let maps = attached.map(Role::Producer).unwrap();
     // SAFETY: the maps outlive the memories, and are a producer's, who may write both.
     let (ring, data) = unsafe { (maps.ring.memory(false), maps.data.memory(false)) };
@@ -339,7 +338,7 @@ fn an_end_that_no_publisher_has_reached_is_corrupt_and_makes_no_endless_walk() {
             ring.store(layout::ANCHOR_ENTRIES + entry + word, end, Edge::Plain);
         }
     }
-    ring.store(layout::ANCHOR_FLOOR, end, Edge::Anchor);
+    ring.store(layout::ANCHOR_FLOOR, end, Edge::Places);
     drop(maps);
     for dry_run in [true, false] {
         let (told, hear) = std::sync::mpsc::channel();

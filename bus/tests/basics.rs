@@ -76,7 +76,7 @@ fn a_topic_and_a_queue_carry_every_size() {
 /// Lengths near the end of the numbers, as an underflow in the caller makes them, are refused by every way in.
 #[test]
 fn a_claim_of_absurd_length_is_refused() {
-    fn refuse<O: railbus::outlet::Outlet>(mut sender: railbus::sender::Sender<O>) {
+    fn refuse<O: railbus::PublishEnd>(mut sender: railbus::Sender<O>) {
         let traced = Attributes { trace: Some(TraceContext::default()), ..Attributes::default() };
         for bytes in (0..64).map(|less| usize::MAX - less).chain([1 << 62, u32::MAX as usize, 1 << 32]) {
             let refused = |result: Result<_, SendError>| {
@@ -184,7 +184,7 @@ fn claims_are_written_in_place_shortened_and_aborted() {
     }
 }
 
-fn claim_some<R: railbus::outlet::Outlet>(sender: &mut railbus::sender::Sender<R>) {
+fn claim_some<R: railbus::PublishEnd>(sender: &mut railbus::Sender<R>) {
     let mut claim = sender.claim(100).unwrap();
     claim[..4].copy_from_slice(b"keep");
     claim.commit_bytes(4);

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use children::{Actor, role, say, stay};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use railbus::operate::Evicted;
-use railbus::ring::peers::Side;
+use railbus::admin::Evicted;
 use railbus::{
     Bridge, Bus, Channel, ChannelOptions, Kind, RecvError, SendOptions, SubscribeOptions, WorkOptions, Worker,
 };
+use railbus_ring::members::peers::Side;
 
 const SOON: Duration = Duration::from_secs(60);
 

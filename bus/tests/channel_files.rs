@@ -3,16 +3,6 @@
 //! What needs a process of its own (another uid, a private mount namespace, being killed) runs in this test
 //! program, started again with a task in its environment: see [`child`].
 
-use railbus::channel::directory::{self, list_channels, prune, remove};
-use railbus::channel::{
-    Attached, ChannelName, ChannelOptions, Kind, Maps, Opened, Permissions, Role, attach, create,
-    create_or_attach,
-};
-use railbus::error::{Error, Result};
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::os::mapping::page_bytes;
-use railbus::os::pages::{Backing, Locked, Numa, Pages};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::AsRawFd;
@@ -21,6 +11,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use railbus::admin::{list_channels, prune, remove};
+use railbus::internal::{Attached, Maps, Opened, Role, attach, create, create_or_attach, directory};
+use railbus::{ChannelName, ChannelOptions, Error, Kind, Permissions, Result};
+use railbus_os::mapping::page_bytes;
+use railbus_os::pages::{Backing, Locked, Numa, Pages};
+use railbus_ring::layout;
+use railbus_ring::memory::{Edge, Memory};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -196,7 +194,7 @@ fn can_collapse(base: &Path) -> std::io::Result<bool> {
     const HUGE: usize = 2 << 20;
     let file = tempfile::tempfile_in(base)?;
     file.set_len(HUGE as u64)?;
-    let mapping = railbus::os::mapping::Mapping::of_file(&file, 0, HUGE, true, HUGE)?;
+    let mapping = railbus_os::mapping::Mapping::of_file(&file, 0, HUGE, true, HUGE)?;
     mapping.populate(true)?;
     // SAFETY: the range is a mapping that lives; collapsing keeps its contents.
     Ok(unsafe { libc::madvise(mapping.base().as_ptr().cast(), HUGE, libc::MADV_COLLAPSE) } == 0)
@@ -312,7 +310,7 @@ fn hugetlbfs_holds_the_data_when_pages_are_set_aside() -> Outcome {
         eprintln!("skipped: this kernel has no 2 MiB pages to set aside");
         return Ok(());
     };
-    if railbus::os::hugetlb::available_pages(2 << 20) < 6 {
+    if railbus_os::hugetlb::available_pages(2 << 20) < 6 {
         eprintln!("skipped: the kernel could not set 6 huge pages aside");
         return Ok(());
     }
@@ -715,7 +713,7 @@ fn of_eight_processes_one_creates_and_all_share() -> Outcome {
     for (race, (created, identities)) in results.iter().enumerate() {
         assert_eq!(*created, 1, "race {race}");
         let header = attach(base.path(), &ChannelName::new("demo", race.to_string())?)?.header;
-        let identity = railbus::os::random::hex(&header.channel_id);
+        let identity = railbus_os::random::hex(&header.channel_id);
         assert!(identities.iter().all(|other| *other == identity), "race {race}: {identities:?}");
     }
     Ok(())
@@ -731,7 +729,7 @@ fn race(base: &Path) -> Outcome {
         let word = if matches!(opened, Opened::Created(_)) { "created" } else { "found" };
         let attached = opened.into_attached();
         attached.map(Role::Consumer)?;
-        println!("outcome: {word} {}", railbus::os::random::hex(&attached.header.channel_id));
+        println!("outcome: {word} {}", railbus_os::random::hex(&attached.header.channel_id));
     }
     Ok(())
 }
@@ -841,7 +839,7 @@ fn prune_removes_what_nobody_uses() -> Outcome {
     }
     std::fs::remove_file(names[2].paths(base.path()).ring)?;
     let alive = attach(base.path(), &names[0])?;
-    let life = alive.reopen(railbus::channel::FileRole::Acks, true)?;
+    let life = alive.reopen(railbus::internal::FileRole::Acks, true)?;
     let mut lock = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,

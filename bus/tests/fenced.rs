@@ -15,16 +15,16 @@ use std::time::Duration;
 
 use children::{Actor, eventually, role, say, stay};
 use forks::{End, Part, Shared, deep, drive, event, forked, number};
+use railbus::admin::Evicted;
 use railbus::info::Life;
-use railbus::operate::Evicted;
-use railbus::os::rseq;
-use railbus::ring::fence::{Fenced, Stores};
-use railbus::ring::frame;
-use railbus::ring::peers::Side;
-use railbus::ring::redo::{AT_ONCE, DELAY_NS_MAX};
-use railbus::ring::registry::{ROLE_TAP, ROLE_WORKER};
-use railbus::ring::slot_worker::Taken;
 use railbus::{Bus, Channel, ChannelOptions, Error, Kind, RecvError, SendOptions, WorkOptions, Worker};
+use railbus_os::rseq;
+use railbus_ring::frame;
+use railbus_ring::members::fence::{Fenced, Stores};
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{ROLE_TAP, ROLE_WORKER};
+use railbus_ring::slots::redo::{AT_ONCE, DELAY_NS_MAX};
+use railbus_ring::slots::worker::Taken;
 use scenes::{CHANNEL, STEPS, Stage, worker_of};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -413,7 +413,7 @@ fn work_warily(base: &Path, shared: &Shared, stores: Stores) {
     let mut core = worker_of(&part);
     let mut held: Vec<(Taken, usize)> = Vec::new();
     for round in 0..7 {
-        let easy = if round % 2 == 0 { core.take_easily(1) } else { None };
+        let easy = if round % 2 == 0 { core.take_fast(1) } else { None };
         let taken = easy
             .map(|ticket| Taken { ticket, attempt: 0 })
             .or_else(|| core.take(1 + round % 3, || DELAY_NS_MAX));

@@ -13,13 +13,9 @@ use std::time::Duration;
 
 use children::{role, say};
 use forks::{End, drive, event, forked, number};
-use railbus::inlet::Inlet;
-use railbus::outlet::Outlet;
-use railbus::reader::Reader;
-use railbus::sender::Sender;
 use railbus::{
-    Attributes, Bridge, Bus, Channel, ChannelOptions, Error, Kind, Pages, RecvError, SendError, SendOptions,
-    SubscribeOptions, Ticket, Watch, WorkOptions, Worker,
+    Attributes, Bridge, Bus, Channel, ChannelOptions, Error, Kind, Pages, PublishEnd, ReadEnd, Reader,
+    RecvError, SendError, SendOptions, Sender, SubscribeOptions, Ticket, Watch, WorkOptions, Worker,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -62,7 +58,7 @@ fn in_fork(channel: &Channel, child: impl FnOnce()) {
 }
 
 /// Everything that a publisher can be asked.
-fn refuse_sending<R: Outlet>(sender: &mut Sender<R>) {
+fn refuse_sending<R: PublishEnd>(sender: &mut Sender<R>) {
     let bytes = event(9, 32);
     let with = Attributes::typed(7);
     let said = [
@@ -92,7 +88,7 @@ fn refuse_sending<R: Outlet>(sender: &mut Sender<R>) {
 }
 
 /// Everything that a subscriber or a tap can be asked.
-fn refuse_reading<R: Inlet>(reader: &mut Reader<R>) {
+fn refuse_reading<R: ReadEnd>(reader: &mut Reader<R>) {
     let said = [
         reader.try_recv().map(|_| ()).unwrap_err(),
         reader.recv().map(|_| ()).unwrap_err(),
@@ -125,7 +121,7 @@ fn refuse_working(worker: &mut Worker, ticket: Ticket) {
 
 /// A publisher with a claim open, and readers with a batch open. What the child says of its copies; then the parent
 /// goes on.
-fn go_on<O: Outlet, I: Inlet>(channel: &Channel, sender: Sender<O>, readers: Vec<Reader<I>>) {
+fn go_on<O: PublishEnd, I: ReadEnd>(channel: &Channel, sender: Sender<O>, readers: Vec<Reader<I>>) {
     let (mut sender, mut readers) = (Some(sender), readers);
     let publishing = sender.as_mut().expect("there");
     let joined = publishing.readers();
@@ -202,7 +198,7 @@ fn numbering() -> SendOptions {
     SendOptions { name: "numbers".into(), sequenced: true, ..SendOptions::default() }
 }
 
-fn readers<I: Inlet>(open: impl Fn(&SubscribeOptions) -> railbus::Result<Reader<I>>) -> Vec<Reader<I>> {
+fn readers<I: ReadEnd>(open: impl Fn(&SubscribeOptions) -> railbus::Result<Reader<I>>) -> Vec<Reader<I>> {
     let durable = SubscribeOptions { name: "audit".into(), durable: true, ..SubscribeOptions::default() };
     let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
     [SubscribeOptions::default(), lossy, durable].iter().map(|options| open(options).unwrap()).collect()

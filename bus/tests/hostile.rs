@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use children::{Actor, role, say};
 use forks::{End, Forked, deep, forked};
 use hostile_body::{Dice, Harm, User, attach, decode_header, harmed_ring, options};
-use railbus::{Bus, Error, Kind, RecvError, SendOptions, WorkOptions, layout};
+use railbus::{Bus, Error, Kind, RecvError, SendOptions, WorkOptions};
+use railbus_ring::layout;
 
 const KINDS: [Kind; 3] = [Kind::Stream, Kind::Queue, Kind::Topic];
 
@@ -377,7 +378,7 @@ fn any_header_is_an_error_or_sound() {
             decode_header(&harmed);
             decode_header(&random_bytes(seed, bytes[5] as usize * 16));
             // With a checksum that agrees, so that the fields themselves are looked at.
-            let sum = railbus::layout::fnv1a(&harmed[8..4088]);
+            let sum = railbus_ring::layout::fnv1a(&harmed[8..4088]);
             harmed[4088..].copy_from_slice(&sum.to_le_bytes());
             decode_header(&harmed);
         }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use children::{Actor, say};
 use order_book::{Order, OrderBook};
-use railbus::journal::{Checkpoint, Journal, Retention, checkpoint};
+use railbus::internal::checkpoint;
+use railbus::journal::{Checkpoint, Journal, Retention};
 use railbus::{Bus, ChannelOptions, Error, Kind, Recorder, RecorderOptions, Result, SendOptions};
 
 /// Orders of the test.

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use journal_hand::Hand;
-use railbus::journal::files::Files;
-use railbus::journal::recovery::{self, Checks};
 use railbus::journal::{Item, Journal, Replay, ReplayOptions, Seek, Speed, Until};
 use railbus::{Kind, Result};
+use railbus_log::disk::files::Files;
+use railbus_log::recover::{self as recovery, Checks};
 
 const MS: u64 = 1_000_000;
 const YEAR_NS: u64 = 365 * 86_400 * 1_000 * MS;

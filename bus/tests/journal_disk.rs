@@ -14,14 +14,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use railbus::Error;
-use railbus::journal::disk::{self, Disk, DiskOptions, DiskReport};
-use railbus::journal::files::{Files, RETIRED_MAX, index_name, segment_name};
-use railbus::journal::format::{
-    BLOCK_BYTES_MAX, BLOCKS_OFFSET, SECTOR_BYTES, SEGMENT_BYTES_MIN, SegmentHeader,
-};
-use railbus::journal::lock::{Lock, PATIENCE};
-use railbus::journal::stage_memory::StageMemory;
-use railbus::journal::store::{Begun, Completion, Pipeline, Store};
+use railbus_log::disk::choose::{self as disk, Disk, DiskOptions, DiskReport};
+use railbus_log::disk::files::{Files, RETIRED_MAX, index_name, segment_name};
+use railbus_log::disk::lock::{Lock, PATIENCE};
+use railbus_log::disk::store::{Begun, Completion, Pipeline, Store};
+use railbus_log::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, SECTOR_BYTES, SEGMENT_BYTES_MIN, SegmentHeader};
+use railbus_log::stage::buffers::StageMemory;
 
 const BLOCKS: usize = 6;
 const SEGMENT_BYTES: u64 = BLOCKS_OFFSET + 8 * BLOCK_BYTES_MAX as u64;
@@ -251,7 +249,7 @@ fn segments_are_closed_and_opened_again(journal: &Journal, pipeline: &mut Disk) 
 fn the_kernels_workers_are_kept_on_their_processors_and_waits_may_be_endless() {
     let place = tempfile::tempdir().unwrap();
     let journal = Journal::open(place.path());
-    let allowed = railbus::os::process::allowed_cpus().unwrap();
+    let allowed = railbus_os::process::allowed_cpus().unwrap();
     let on = |cpu| DiskOptions { worker_cpus: Some(vec![cpu]), ..ways()[0].clone() };
     let (mut pipeline, report) = journal.pipeline(&on(allowed[0]));
     prepare(&mut pipeline, 1);

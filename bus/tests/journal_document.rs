@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use railbus::journal::format::{
+use railbus_log::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, Gap, GapReason, PositionUnit,
     RECORD_HEADER_BYTES, RecordHeader, RecordKind, SECTOR_BYTES, Seal, SegmentHeader, VERSION,
     VERSION_STEPPED, checksum,

@@ -14,14 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use railbus::Error;
-use railbus::journal::format::{
+use railbus_log::disk::store::Store;
+use railbus_log::format::{
     BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Codec, PositionUnit, RecordKind, SECTOR_BYTES,
     Seal, SegmentHeader, checksum, seal_offset,
 };
-use railbus::journal::recovery::{self, Checks, Report};
-use railbus::journal::store::Store;
-use railbus::journal::writer::{SyncPolicy, WriterOptions};
-
+use railbus_log::recover::{self as recovery, Checks, Report};
+use railbus_log::write::{SyncPolicy, WriterOptions};
 use simulated::disk::{Disk, Faults};
 use simulated::oracle::{self, Entry};
 use simulated::plain::{Scribe, small};

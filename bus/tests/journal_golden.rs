@@ -11,10 +11,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use railbus::journal::format::{BLOCKS_OFFSET, BlockHeader, Codec, PositionUnit, RecordKind};
-use railbus::journal::recovery;
-use railbus::journal::writer::WriterOptions;
-
+use railbus_log::format::{BLOCKS_OFFSET, BlockHeader, Codec, PositionUnit, RecordKind};
+use railbus_log::recover as recovery;
+use railbus_log::write::WriterOptions;
 use simulated::disk::Disk;
 use simulated::oracle::{self, Entry};
 use simulated::plain::{Scribe, small};

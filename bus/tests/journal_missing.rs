@@ -14,11 +14,10 @@ mod simulated;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use railbus::journal::format::{
+use railbus_log::format::{
     BLOCKS_OFFSET, BlockHeader, Codec, Gap, GapReason, PositionUnit, RecordKind, SECTOR_BYTES,
 };
-use railbus::journal::recovery::{self, Checks, Repair};
-
+use railbus_log::recover::{self as recovery, Checks, Repair};
 use simulated::disk::{Disk, Faults};
 use simulated::oracle::{self, Entry};
 use simulated::plain::{Scribe, small};

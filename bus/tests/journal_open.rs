@@ -7,11 +7,10 @@ use std::io;
 use std::path::Path;
 
 use proptest::prelude::*;
-use railbus::journal::format::{BLOCKS_OFFSET, Codec, PositionUnit, RecordKind, SECTOR_BYTES, SegmentHeader};
-use railbus::journal::recovery::{self, Checks};
-use railbus::journal::store::Store;
-use railbus::journal::writer::WriterOptions;
-
+use railbus_log::disk::store::Store;
+use railbus_log::format::{BLOCKS_OFFSET, Codec, PositionUnit, RecordKind, SECTOR_BYTES, SegmentHeader};
+use railbus_log::recover::{self as recovery, Checks};
+use railbus_log::write::WriterOptions;
 use simulated::disk::Disk;
 use simulated::oracle;
 use simulated::plain::{Scribe, small};

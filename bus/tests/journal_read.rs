@@ -6,9 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use journal_hand::Hand;
-use railbus::journal::format::{BlockKind, Gap, GapReason, RecordKind};
-use railbus::journal::{Events, Item, Journal, Replay, ReplayOptions, Seek, Until, index};
+use railbus::journal::{Events, Item, Journal, Replay, ReplayOptions, Seek, Until};
 use railbus::{Error, Kind, Result};
+use railbus_log::format::{BlockKind, Gap, GapReason, RecordKind};
+use railbus_log::segment::index;
 
 /// What a test says of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,10 +145,8 @@ fn an_index_that_lies_is_not_believed() -> Result<()> {
     assert_eq!(entry.sequence, 0);
     let mut shifted = right.clone();
     shifted[65] = 0x10; // 4 KiB into the first block
-    let sum = railbus::journal::format::checksum_more(
-        railbus::journal::format::checksum(&shifted[..60]),
-        &shifted[64..],
-    );
+    let sum =
+        railbus_log::format::checksum_more(railbus_log::format::checksum(&shifted[..60]), &shifted[64..]);
     shifted[60..64].copy_from_slice(&sum.to_le_bytes());
     assert!(index::Index::decode(&shifted).is_ok(), "the checksum fits");
     others.push(shifted);
@@ -314,9 +313,9 @@ fn a_reader_at_the_end_sees_what_comes_in_whatever_order_it_is_written() -> Resu
 fn hand_end(hand: &Hand) -> u64 {
     let journal = Journal::open(&hand.directory).expect("a journal");
     let segment =
-        railbus::journal::segment_file::Segment::open(journal.directory(), 1).expect("open").expect("there");
-    let mut offset = railbus::journal::format::BLOCKS_OFFSET;
-    while let railbus::journal::segment_file::Found::Block(block) = segment.look(offset).expect("read") {
+        railbus_log::segment::file::Segment::open(journal.directory(), 1).expect("open").expect("there");
+    let mut offset = railbus_log::format::BLOCKS_OFFSET;
+    while let railbus_log::segment::file::Found::Block(block) = segment.look(offset).expect("read") {
         offset += u64::from(block.block_bytes);
     }
     offset

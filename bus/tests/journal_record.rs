@@ -5,14 +5,12 @@ mod journals;
 use std::time::{Duration, Instant};
 
 use journals::{Place, held, quick, small};
-use railbus::journal::format::{Codec, GapReason};
 use railbus::journal::{Io, Retention, WhenFull};
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
 use railbus::{
-    Channel, Error, JournalState, Kind, Overflow, Recorder, RecorderOptions, Recorders, SendError,
-    SendOptions, SubscribeOptions, SyncPolicy,
+    Channel, Error, JournalState, Kind, Overflow, PublishEnd, Recorder, RecorderOptions, Recorders,
+    SendError, SendOptions, Sender, SubscribeOptions, SyncPolicy,
 };
+use railbus_log::format::{Codec, GapReason};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -479,7 +477,7 @@ fn old_segments_go_and_the_journal_begins_later() {
 }
 
 /// Takes tickets and gives them up, and waits until the journaller's cursor has passed them. Returns where that is.
-fn give_up<O: Outlet>(channel: &Channel, sender: &mut Sender<O>, tickets: u64) -> u64 {
+fn give_up<O: PublishEnd>(channel: &Channel, sender: &mut Sender<O>, tickets: u64) -> u64 {
     let deadline = Instant::now() + LONG;
     let pause = || {
         assert!(Instant::now() < deadline, "the journaller holds what carries no event");

@@ -15,14 +15,14 @@ use std::time::Duration;
 use children::{Actor, eventually, role, say, stay};
 use journals::{held, quick, small};
 use mounts::{Mounted, apart, make_ext4};
-use railbus::journal::files::Files;
-use railbus::journal::format::GapReason;
-use railbus::journal::store::Store;
 use railbus::journal::{Io, Retention, WhenFull};
 use railbus::{
     Bus, Channel, ChannelOptions, Error, JournalState, Kind, Recorder, RecorderOptions, SendError,
     SendOptions,
 };
+use railbus_log::disk::files::Files;
+use railbus_log::disk::store::Store;
+use railbus_log::format::GapReason;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);

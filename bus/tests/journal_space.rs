@@ -13,13 +13,12 @@ use std::time::{Duration, Instant};
 
 use journals::{Place, held, quick, small};
 use railbus::journal::Retention;
-use railbus::journal::files::Files;
-use railbus::journal::format::{Codec, PositionUnit, SegmentHeader};
-use railbus::journal::recovery;
-use railbus::journal::store::Store;
-use railbus::journal::writer::SyncPolicy;
 use railbus::{Kind, Recorder, RecorderOptions, SendOptions};
-
+use railbus_log::disk::files::Files;
+use railbus_log::disk::store::Store;
+use railbus_log::format::{Codec, PositionUnit, SegmentHeader};
+use railbus_log::recover as recovery;
+use railbus_log::write::SyncPolicy;
 use simulated::disk::Disk;
 use simulated::plain::Scribe;
 use simulated::run::identity;

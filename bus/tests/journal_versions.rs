@@ -11,13 +11,12 @@ use std::path::Path;
 
 use journals::{Place, quick};
 use railbus::journal::Checkpoint;
-use railbus::journal::format::{
+use railbus::{Error, Kind, Recorder};
+use railbus_log::format::{
     BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, Codec, PositionUnit, RECORD_HEADER_BYTES, RecordKind,
     SECTOR_BYTES, SegmentHeader, checksum,
 };
-use railbus::journal::recovery::{self, Checks};
-use railbus::{Error, Kind, Recorder};
-
+use railbus_log::recover::{self as recovery, Checks};
 use simulated::disk::Disk;
 use simulated::plain::{Scribe, small};
 

@@ -9,16 +9,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use railbus::journal::Shortage;
-use railbus::journal::format::{
+use railbus_log::disk::store::{Begun, Completion, Pipeline};
+use railbus_log::format::{
     BLOCK_BYTES_MAX, BLOCKS_OFFSET, BlockHeader, BlockKind, Codec, PositionUnit, RecordKind, SECTOR_BYTES,
     SegmentHeader, seal_offset,
 };
-use railbus::journal::recovery::{self, Checks};
-use railbus::journal::staging::StageWords;
-use railbus::journal::store::{Begun, Completion, Pipeline};
-use railbus::journal::writer::{Full, Progress, Start, SyncPolicy, Writer, WriterOptions};
-use railbus::ring::frame;
-
+use railbus_log::recover::{self as recovery, Checks};
+use railbus_log::stage::words::StageWords;
+use railbus_log::write::{Full, Progress, Start, SyncPolicy, Writer, WriterOptions};
+use railbus_ring::frame;
 use simulated::disk::Disk;
 use simulated::plain::{Scribe, small};
 use simulated::run::identity;

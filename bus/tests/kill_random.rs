@@ -100,10 +100,10 @@ fn patiently<T>(mut ask: impl FnMut() -> railbus::Result<T>) -> T {
 }
 
 /// Publishes events of `source` until told to stop. What it writes down brackets each of them.
-fn produce<R: railbus::outlet::Outlet>(
+fn produce<R: railbus::PublishEnd>(
     shared: &Shared,
     source: u64,
-    sender: &mut railbus::sender::Sender<R>,
+    sender: &mut railbus::Sender<R>,
     payload_max: usize,
 ) {
     let (begun, committed) = (BEGUN + source as usize, COMMITTED + source as usize);
@@ -304,11 +304,7 @@ fn channel_readers(channel: &Channel) -> usize {
 }
 
 /// Reads to the last event; of each source the numbers rise. Writes down what came, how many and in which order.
-fn read_everything<R: railbus::inlet::Inlet>(
-    shared: &Shared,
-    mut reader: railbus::reader::Reader<R>,
-    which: usize,
-) {
+fn read_everything<R: railbus::ReadEnd>(shared: &Shared, mut reader: railbus::Reader<R>, which: usize) {
     let mut next = [0, 0];
     let mut order = 0u64;
     loop {
@@ -343,7 +339,7 @@ fn check_read(shared: &Shared, sources: u64, which: usize) {
 }
 
 /// A durable subscription in other hands again and again: nothing is ever skipped.
-fn resume<R: railbus::inlet::Inlet>(shared: &Shared, mut reader: railbus::reader::Reader<R>) {
+fn resume<R: railbus::ReadEnd>(shared: &Shared, mut reader: railbus::Reader<R>) {
     loop {
         let number = number(&reader.recv_timeout(HANG).expect("an event"));
         if number == LAST {
@@ -362,7 +358,7 @@ fn resume<R: railbus::inlet::Inlet>(shared: &Shared, mut reader: railbus::reader
 }
 
 /// A reader that may miss events, also the last, but sees none torn.
-fn read_some<R: railbus::inlet::Inlet>(shared: &Shared, mut reader: railbus::reader::Reader<R>) {
+fn read_some<R: railbus::ReadEnd>(shared: &Shared, mut reader: railbus::Reader<R>) {
     loop {
         match reader.recv_timeout(Duration::from_millis(50)) {
             Ok(event) if number(&event) == LAST => return,

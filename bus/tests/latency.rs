@@ -3,18 +3,21 @@
 //! No test here expects anything to be fast. Each brackets what it measures by its own readings of the clock; the
 //! histogram must lie between the brackets, whatever the machine does meanwhile.
 
-use proptest::prelude::*;
-use railbus::event::Attributes;
-use railbus::info::{Info, ParticipantRole};
-use railbus::latency::series::{Shape, Writer, copy, number};
-use railbus::latency::{Distribution, Latencies, Measures, buckets};
-use railbus::layout::{INTERVAL_NS, INTERVALS, SERIES_BYTES};
-use railbus::memory::Mapped;
-use railbus::os::clock::realtime_ns;
-use railbus::{Bus, Channel, ChannelOptions, Event, Kind, SendOptions, SubscribeOptions, WorkOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use proptest::prelude::*;
+use railbus::info::{Info, ParticipantRole};
+use railbus::internal::buckets;
+use railbus::internal::mapped::Mapped;
+use railbus::internal::series::{Shape, Writer, copy, number};
+use railbus::latency::{Distribution, Latencies, Measures};
+use railbus::{
+    Attributes, Bus, Channel, ChannelOptions, Event, Kind, SendOptions, SubscribeOptions, WorkOptions,
+};
+use railbus_os::clock::realtime_ns;
+use railbus_ring::layout::{INTERVAL_NS, INTERVALS, SERIES_BYTES};
 
 /// How far the clocks of two handles may be from the kernel's, and from each other: some tens of ns, or some us when
 /// the host interrupts a look at them. Far less than the delays of these tests.
@@ -275,7 +278,7 @@ fn stamps_of_others_are_believed_and_impossible_ones_are_counted() {
     assert_eq!((one.received.count(), one.unmeasured), (3, 2));
     assert_eq!(
         one.received.buckets().last(),
-        Some((buckets::bounds(railbus::layout::BUCKETS - 1).0, buckets::VALUE_MAX, 1))
+        Some((buckets::bounds(railbus_ring::layout::BUCKETS - 1).0, buckets::VALUE_MAX, 1))
     );
     assert!(one.received.max_ns() >= 2 * hour);
 }
@@ -312,7 +315,7 @@ fn a_channel_without_stamps_has_no_histograms_and_one_with_has_a_file_with_right
     bus.create("half", &stamped(Kind::Queue)).unwrap();
     std::fs::remove_file(&half.paths().ring).unwrap();
     drop((publisher, reader));
-    railbus::channel::directory::prune(base.path(), "bus", |_| false).unwrap();
+    railbus::admin::prune(base.path(), "bus", |_| false).unwrap();
     assert!(!half.paths().latency.exists() && !half.paths().acks.exists());
 }
 
@@ -350,14 +353,14 @@ fn harmed_histograms_harm_nobody() {
     let mut publisher = channel.publisher(&SendOptions::default()).unwrap();
     let mut reader = channel.subscriber(&SubscribeOptions::default()).unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(&channel.paths().latency).unwrap();
-    let number = number(railbus::os::clock::monotonic_ns());
+    let number = number(railbus_os::clock::monotonic_ns());
     for (byte, numbers) in [(0xFF, u64::MAX), (0xFF, number), (0, 0), (0x7F, number)] {
         let mut noise = vec![byte; SERIES_BYTES];
         for interval in 0..INTERVALS {
-            let at = railbus::layout::SERIES_INTERVALS + interval * railbus::layout::INTERVAL_BYTES;
+            let at = railbus_ring::layout::SERIES_INTERVALS + interval * railbus_ring::layout::INTERVAL_BYTES;
             noise[at..at + 8].copy_from_slice(&numbers.to_le_bytes());
         }
-        file.write_all_at(&noise, railbus::layout::slice(0) as u64).unwrap();
+        file.write_all_at(&noise, railbus_ring::layout::slice(0) as u64).unwrap();
         for _ in 0..10 {
             publisher.publish(b"x").unwrap();
             assert_eq!(&*reader.recv().unwrap(), b"x");
@@ -365,7 +368,7 @@ fn harmed_histograms_harm_nobody() {
         let all = latencies(&channel);
         let received = all.received();
         received.quantile(0.5);
-        assert!(received.buckets().count() <= railbus::layout::BUCKETS);
+        assert!(received.buckets().count() <= railbus_ring::layout::BUCKETS);
     }
 }
 

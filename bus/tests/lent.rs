@@ -11,12 +11,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use children::{Actor, role, say, stay};
-use railbus::operate::Evicted;
-use railbus::ring::peers::Side;
+use railbus::admin::Evicted;
 use railbus::{
     Bus, Channel, ChannelOptions, Kind, Producer, Publisher, SendOptions, SubscribeOptions, TopicPublisher,
     WorkOptions,
 };
+use railbus_ring::members::peers::Side;
 
 const SOON: Duration = Duration::from_secs(60);
 /// The text that is lent, and bytes of the same length that are published over it, and are no text.

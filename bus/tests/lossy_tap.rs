@@ -2,8 +2,9 @@
 //!
 //! What a pass does not prove: orderings, which are loom's affair (`loom_topic.rs`, `loom_weakened.rs`).
 
-use railbus::{Bus, ChannelOptions, Kind, RecvError, SendOptions, SubscribeOptions, Tap, WorkOptions};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use railbus::{Bus, ChannelOptions, Kind, RecvError, SendOptions, SubscribeOptions, Tap, WorkOptions};
 
 fn bus() -> (tempfile::TempDir, Bus) {
     let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");

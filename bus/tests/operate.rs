@@ -2,16 +2,17 @@
 
 mod children;
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use children::{Actor, eventually, role, say, stay};
+use railbus::admin::Evicted;
 use railbus::info::{LOOK_MAX, Life, ParticipantRole};
-use railbus::layout;
-use railbus::operate::Evicted;
-use railbus::ring::peers::Side;
 use railbus::{
     Bus, Channel, ChannelOptions, Error, Kind, RecvError, SendOptions, SubscribeOptions, WorkOptions,
 };
-use std::path::Path;
-use std::time::{Duration, Instant};
+use railbus_ring::layout;
+use railbus_ring::members::peers::Side;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -52,7 +53,7 @@ fn child() {
         }
         "reads slowly" => {
             let mut subscriber = attach("s").subscriber(&named("slow", false)).unwrap();
-            say(format!("holds {}", railbus::os::clock::monotonic_ns()).as_bytes());
+            say(format!("holds {}", railbus_os::clock::monotonic_ns()).as_bytes());
             // One event at a time, always behind, until the parent ends it.
             loop {
                 if subscriber.recv_timeout(SOON).is_ok() {
@@ -408,7 +409,7 @@ fn a_process_that_does_not_hold_the_participants_lock_is_never_killed() {
     let ring = std::fs::OpenOptions::new().write(true).open(base.path().join("test/t.ring")).unwrap();
     let forge = |pid: u32| {
         use std::os::unix::fs::FileExt;
-        let start = railbus::os::process::start_time_ticks(pid).unwrap();
+        let start = railbus_os::process::start_time_ticks(pid).unwrap();
         let entry = (layout::HEADER_BYTES + layout::entry(0)) as u64;
         ring.write_all_at(&pid.to_le_bytes(), entry + layout::PID as u64).unwrap();
         ring.write_all_at(&start.to_le_bytes(), entry + layout::START_TIME as u64).unwrap();
@@ -452,7 +453,7 @@ fn start_in_another_time(role: &str, base: &Path, offset_s: i64) -> Option<Actor
     });
     let said = actor.hear();
     let there: i64 = said.strip_prefix("holds ").expect("its time").parse().expect("a number");
-    let here = railbus::os::clock::monotonic_ns() as i64;
+    let here = railbus_os::clock::monotonic_ns() as i64;
     if (there - here).abs() < 5_000_000_000 {
         println!("skipped: the kernel does not enter the namespace at exec");
         return None;

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use children::{Actor, eventually, say, stay};
-use railbus::error::Error;
-use railbus::os::life::{FileId, Life, LifeClaim, Liveness, Probe};
+use railbus::Error;
+use railbus::internal::life::{LifeClaim, LifeLock, Liveness, Probe};
+use railbus_os::file_id::FileId;
 
 const ENTRY: usize = 3;
 
@@ -40,7 +41,7 @@ fn id(path: &Path) -> FileId {
     FileId::of(File::open(path).unwrap()).unwrap()
 }
 
-fn live(path: &Path) -> Life {
+fn live(path: &Path) -> LifeLock {
     let mut claim = LifeClaim::open(path, id(path)).unwrap();
     assert!(claim.try_life(ENTRY).unwrap());
     claim.into_life().unwrap()

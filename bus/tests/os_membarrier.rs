@@ -3,7 +3,7 @@
 mod children;
 
 use children::{Actor, say};
-use railbus::os::membarrier;
+use railbus_os::membarrier;
 
 #[test]
 #[ignore = "the other tests run it as a child process"]

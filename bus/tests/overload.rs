@@ -13,14 +13,9 @@ use std::time::{Duration, Instant};
 use children::{Actor, eventually, role, say, stay};
 use proptest::prelude::*;
 use railbus::info::ParticipantRole;
-use railbus::inlet::Inlet;
-use railbus::outlet::Outlet;
-use railbus::reader::Reader;
-use railbus::refusal::Blocker;
-use railbus::sender::Sender;
 use railbus::{
-    Attributes, Bus, Channel, ChannelOptions, Error, Kind, Overflow, RecvError, SendError, SendOptions,
-    SubscribeOptions, Ticket, WorkOptions,
+    Attributes, Blocker, Bus, Channel, ChannelOptions, Error, Kind, Overflow, PublishEnd, ReadEnd, Reader,
+    RecvError, SendError, SendOptions, Sender, SubscribeOptions, Ticket, WorkOptions,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -69,7 +64,7 @@ fn child() {
 type Receive = dyn FnMut(&mut dyn FnMut(&[u8])) -> bool;
 
 /// Publishes as fast as it can, as long as it lives.
-fn flood<R: Outlet>(mut sender: Sender<R>) {
+fn flood<R: PublishEnd>(mut sender: Sender<R>) {
     say(b"floods");
     loop {
         let _ = sender.publish_timeout(b"noise", Duration::from_millis(50));
@@ -77,7 +72,7 @@ fn flood<R: Outlet>(mut sender: Sender<R>) {
 }
 
 /// Publishes numbered events, says how many were diverted, and how many dropped.
-fn divert<R: Outlet>(mut sender: Sender<R>, publisher: u32) {
+fn divert<R: PublishEnd>(mut sender: Sender<R>, publisher: u32) {
     say(b"begins");
     let mut diverted = 0u64;
     let mut dropped = Vec::new();
@@ -136,7 +131,7 @@ fn stories() -> impl Strategy<Value = Vec<Step>> {
 
 /// Does the steps, with a look at the pressure after each. `read` reads so many, and says before which position nothing
 /// is in a producer's way.
-fn tell<R: Outlet>(
+fn tell<R: PublishEnd>(
     channel: &Channel,
     marks: (u32, u32),
     senders: &mut [Sender<R>],
@@ -221,7 +216,7 @@ fn story(kind: Kind, marks: (u32, u32), first: u64, steps: &[Step]) {
     }
 }
 
-fn skim<R: Inlet>(reader: &mut Reader<R>, count: u8) -> u64 {
+fn skim<R: ReadEnd>(reader: &mut Reader<R>, count: u8) -> u64 {
     for _ in 0..count {
         if reader.try_recv().unwrap().is_none() {
             break;
@@ -323,7 +318,7 @@ fn a_producer_has_at_most_its_credits_in_the_ring() {
     }
 }
 
-fn five_at_a_time<R: Outlet>(mut first: Sender<R>, mut second: Sender<R>, mut read: impl FnMut(u8)) {
+fn five_at_a_time<R: PublishEnd>(mut first: Sender<R>, mut second: Sender<R>, mut read: impl FnMut(u8)) {
     for _ in 0..40 {
         assert_eq!((0..9).filter(|_| first.try_publish(b"first").is_ok()).count(), 5);
         let refusal = first.refusal().unwrap();
@@ -438,7 +433,7 @@ fn what_finds_no_room_is_in_the_other_channel_with_its_origin() {
 }
 
 /// Fills the ring, then the other channel. Returns how many were diverted.
-fn overflow<R: Outlet>(mut sender: Sender<R>) -> u64 {
+fn overflow<R: PublishEnd>(mut sender: Sender<R>) -> u64 {
     while sender.try_publish(b"in the ring").is_ok() {}
     // What says at once, or waits as long as it is told, diverts nothing; nor does what is written in place.
     assert!(matches!(sender.try_publish(b"has no room"), Err(SendError::Full | SendError::NoWorker)));

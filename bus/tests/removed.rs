@@ -48,7 +48,7 @@ trait Send {
     fn asked(&self) -> bool;
 }
 
-impl<R: railbus::outlet::Outlet> Send for railbus::sender::Sender<R> {
+impl<R: railbus::PublishEnd> Send for railbus::Sender<R> {
     fn send(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         self.try_publish(payload)
     }

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use children::{role, say};
 use forks::{End, drive, event, forked, number};
-use railbus::channel::{self, Role};
-use railbus::os::life::{FileId, Liveness, Probe};
-use railbus::os::membarrier;
+use railbus::internal::life::{Liveness, Probe};
+use railbus::internal::{self as channel, Role};
 use railbus::{
     Bus, ChannelOptions, Error, Kind, Permissions, SendOptions, SubscribeOptions, Wait, WorkOptions,
 };
+use railbus_os::file_id::FileId;
+use railbus_os::membarrier;
 
 const HANG: Duration = Duration::from_secs(60);
 const PRODUCER: u32 = 65533;

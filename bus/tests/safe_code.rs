@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use railbus::info::{Life, Participant};
-use railbus::ring::peers::Side;
 use railbus::{
     Bus, Channel, ChannelOptions, Kind, Pages, Producer, RecvError, SendError, SendOptions, SubscribeOptions,
     Ticket, WorkOptions, Worker,
 };
+use railbus_ring::members::peers::Side;
 
 const SOON: Duration = Duration::from_secs(60);
 const BATCH: u32 = 8;

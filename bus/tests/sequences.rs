@@ -7,11 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use children::{Actor, say};
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
 use railbus::{
-    Attributes, Bus, Channel, ChannelOptions, Error, Kind, RecvError, Result, SendError, SendOptions,
-    Sequence, Start, SubscribeOptions,
+    Attributes, Bus, Channel, ChannelOptions, Error, Kind, PublishEnd, RecvError, Result, SendError,
+    SendOptions, Sender, Sequence, Start, SubscribeOptions,
 };
 
 /// Numbers that the killed publishers publish together.
@@ -21,7 +19,7 @@ fn named(name: &str) -> SendOptions {
     SendOptions { name: name.into(), sequenced: true, ..SendOptions::default() }
 }
 
-fn publish_row<O: Outlet>(mut sender: Sender<O>) {
+fn publish_row<O: PublishEnd>(mut sender: Sender<O>) {
     let resume = sender.resume_point().unwrap();
     say(b"ready");
     // A source that starts a little too early, as one does that keeps its own place carelessly.
@@ -160,7 +158,7 @@ fn numbers_belong_to_names() -> Result<()> {
 fn a_full_table_of_names_says_so() -> Result<()> {
     let base = tempfile::tempdir_in("/dev/shm").unwrap();
     let channel = make(base.path(), Kind::Queue)?;
-    for i in 0..railbus::layout::SEQUENCES_MAX {
+    for i in 0..railbus_ring::layout::SEQUENCES_MAX {
         channel.producer(&named(&format!("name {i}")))?.publish_numbered(
             1 + i as u64,
             b"",

@@ -6,21 +6,19 @@
 
 mod children;
 
-use children::{Actor, eventually, role, say, stay};
-use railbus::admin::Resize;
-use railbus::channel::directory::prune;
-use railbus::info::Life;
-use railbus::operate::Evicted;
-use railbus::os::lock;
-use railbus::ring::peers::Side;
-use railbus::{
-    Bus, Channel, ChannelOptions, Kind, Permissions, SendOptions, SubscribeOptions, WorkOptions, layout,
-};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
+
+use children::{Actor, eventually, role, say, stay};
+use railbus::admin::{Evicted, Resize, prune};
+use railbus::info::Life;
+use railbus::{Bus, Channel, ChannelOptions, Kind, Permissions, SendOptions, SubscribeOptions, WorkOptions};
+use railbus_os::lock;
+use railbus_ring::layout;
+use railbus_ring::members::peers::Side;
 
 const SOON: Duration = Duration::from_secs(60);
 const NOBODY: u32 = 65534;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use children::{role, say};
 use forks::{End, drive, event, forked, number};
-use railbus::os::life::{FileId, LifeClaim};
-use railbus::ring::registry::{Locks, Registry};
+use railbus::internal::life::LifeClaim;
 use railbus::{Bus, ChannelOptions, Kind, RecvError, SendOptions, SubscribeOptions, WorkOptions};
+use railbus_os::file_id::FileId;
+use railbus_ring::members::registry::{Locks, Registry};
 
 const HANG: Duration = Duration::from_secs(30);
 
@@ -226,13 +227,13 @@ impl Locks for Operator {
 
 /// Evicts the first consumer of a channel.
 fn evict(base: &std::path::Path, name: &str) {
-    let attached = railbus::channel::attach(base, &name.parse().unwrap()).unwrap();
-    let maps = attached.map(railbus::channel::Role::Consumer).unwrap();
+    let attached = railbus::internal::attach(base, &name.parse().unwrap()).unwrap();
+    let maps = attached.map(railbus::internal::Role::Consumer).unwrap();
     // SAFETY: the maps outlive the memory, and an operator may write this file.
     let acks = unsafe { maps.acks.memory(false) };
     let id = FileId::of(attached.acks_file()).unwrap();
     let locks = Operator(LifeClaim::open(attached.paths.acks.clone(), id).unwrap().into());
-    let registry = Registry::new(acks, 64, railbus::layout::CONSUMERS_HIGH);
+    let registry = Registry::new(acks, 64, railbus_ring::layout::CONSUMERS_HIGH);
     assert!(registry.evict(&locks, 0, registry.state(0)));
 }
 

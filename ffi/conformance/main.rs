@@ -226,7 +226,7 @@ fn attach(arguments: &Arguments) -> Result<(), Failed> {
 
 fn inspect(arguments: &Arguments) -> Result<(), Failed> {
     use railbus::info::Life;
-    use railbus::ring::peers::Side;
+    use railbus_ring::members::peers::Side;
     let info = arguments.channel()?.info()?;
     let live =
         |side| info.participants.iter().filter(|one| one.life == Life::Live && one.side == side).count();

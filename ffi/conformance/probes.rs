@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use railbus::ring::peers::Side;
 use railbus::{
     Bus, Channel, ChannelOptions, Kind, Overflow, SendOptions, Start, SubscribeOptions, WorkOptions,
 };
+use railbus_ring::members::peers::Side;
 
 use crate::payload::payload;
 use crate::send::Any;

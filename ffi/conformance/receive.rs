@@ -4,11 +4,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use railbus::inlet::Inlet;
-use railbus::reader::Reader;
 use railbus::{
-    Bridge, Channel, Event, Kind, RecvError, Start, SubscribeOptions, Subscriber, TopicSubscriber,
-    WorkOptions, Worker,
+    Bridge, Channel, Event, Kind, ReadEnd, Reader, RecvError, Start, SubscribeOptions, Subscriber,
+    TopicSubscriber, WorkOptions, Worker,
 };
 
 use crate::payload::{Tally, of_event};
@@ -70,7 +68,7 @@ impl Receiving {
     }
 
     /// Receives once, at most `most` events.
-    fn once<R: Inlet>(
+    fn once<R: ReadEnd>(
         &mut self,
         reader: &mut Reader<R>,
         mode: &str,

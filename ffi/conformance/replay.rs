@@ -1,6 +1,6 @@
 //! The role `replay`.
 
-use railbus::journal::replay::wait_until;
+use railbus::internal::wait_until;
 use railbus::journal::{Item, Journal, Replay, ReplayOptions};
 
 use crate::payload::{Tally, of_event};

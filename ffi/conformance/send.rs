@@ -1,8 +1,9 @@
 //! The role `publish`.
 
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
-use railbus::{Attributes, Channel, Kind, Producer, Publisher, SendError, SendOptions, TopicPublisher};
+use railbus::{
+    Attributes, Channel, Kind, Producer, PublishEnd, Publisher, SendError, SendOptions, Sender,
+    TopicPublisher,
+};
 
 use crate::payload::{Tally, attributes, payload};
 use crate::{Arguments, Failed, WAIT, say, usage, wait_for_end, wait_for_line};
@@ -94,7 +95,7 @@ impl Plan {
         payload(self.sizes[event as usize % self.sizes.len()], event, self.seed)
     }
 
-    fn publish<R: Outlet>(&self, sender: &mut Sender<R>, mode: &str) -> Result<Tally, Failed> {
+    fn publish<R: PublishEnd>(&self, sender: &mut Sender<R>, mode: &str) -> Result<Tally, Failed> {
         let mut tally = Tally::default();
         let events = self.start..self.start + self.events;
         if mode == "batch" || mode == "strided" {
@@ -124,7 +125,12 @@ impl Plan {
         tally.add(payload, position, self.with_attributes.then(|| attributes(event)).as_ref());
     }
 
-    fn claim<R: Outlet>(&self, sender: &mut Sender<R>, payload: &[u8], event: u64) -> Result<u64, SendError> {
+    fn claim<R: PublishEnd>(
+        &self,
+        sender: &mut Sender<R>,
+        payload: &[u8],
+        event: u64,
+    ) -> Result<u64, SendError> {
         let none = Attributes::default();
         if event % 5 == 4 {
             let mut claim = sender.claim_with_timeout(payload.len(), &none, WAIT)?;

@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use railbus::layout;
+use railbus_ring::layout;
 
 use crate::result::{Failure, RAILBUS_WRONG_VERSION, railbus_error};
 use crate::shell::guarded;

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::path::PathBuf;
 
 use railbus::Bus;
-use railbus::os::truncated;
+use railbus_os::truncated;
 
 use crate::abi;
 use crate::result::{Failure, RAILBUS_WRONG_LENGTH, railbus_error};

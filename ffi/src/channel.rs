@@ -4,9 +4,9 @@ use std::ffi::c_char;
 use std::path::Path;
 use std::time::Duration;
 
-use railbus::os::pages::Backing;
-use railbus::ring::frame;
-use railbus::{Channel, ChannelOptions, Kind, Overflow, Pages, layout};
+use railbus::{Channel, ChannelOptions, Kind, Overflow, Pages};
+use railbus_os::pages::Backing;
+use railbus_ring::{frame, layout};
 
 use crate::bus::{bus, out, railbus_bus};
 use crate::result::{Failure, railbus_error};

@@ -5,7 +5,7 @@
 use std::ffi::{c_char, c_void};
 
 use railbus::Checkpoint;
-use railbus::os::fork::ForkGuard;
+use railbus_os::fork::ForkGuard;
 
 use crate::bus::out;
 use crate::channel::{channel, railbus_channel};

@@ -6,9 +6,7 @@
 use std::ffi::c_void;
 use std::time::Duration;
 
-use railbus::outlet::Outlet;
-use railbus::sender::{Claim, Sender};
-use railbus::{Attributes, SendError};
+use railbus::{Attributes, Claim, PublishEnd, SendError, Sender};
 
 use crate::event::railbus_attributes;
 use crate::publish::bad_payload;
@@ -145,7 +143,7 @@ pub unsafe extern "C" fn railbus_abort(sender: *mut railbus_sender, error: *mut 
 }
 
 /// Claims, waiting as asked.
-pub(crate) fn claim<'a, R: Outlet>(
+pub(crate) fn claim<'a, R: PublishEnd>(
     sender: &'a mut Sender<R>,
     payload_bytes: usize,
     attributes: Option<&Attributes>,

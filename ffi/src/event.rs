@@ -1,7 +1,7 @@
 //! Events as C sees them, and what travels with their payloads.
 
-use railbus::ring::frame::{KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 use railbus::{Attributes, Event, Origin, Sequence, TraceContext};
+use railbus_ring::frame::{KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 
 use crate::result::{Failure, railbus_error};
 use crate::shell::guarded;

@@ -3,18 +3,15 @@
 use std::time::Duration;
 
 use railbus::journal::{Behind, FollowOptions, Followed, Follower, Seek};
-use railbus::os::fork::ForkGuard;
-use railbus::{Channel, Event, RecvError, SubscribeOptions};
+use railbus::{Channel, Event, SubscribeOptions};
+use railbus_os::fork::ForkGuard;
 
 use crate::info::RAILBUS_NONE;
-use crate::reader::{
+use crate::reader_options::{
     RAILBUS_START_LIVE, RAILBUS_START_OLDEST, RAILBUS_START_POSITION, RAILBUS_START_TIME,
     railbus_reader_options,
 };
-use crate::result::{
-    Failure, RAILBUS_CLOSED, RAILBUS_FORKED, RAILBUS_IO, RAILBUS_LOST, RAILBUS_TIMED_OUT, railbus_error,
-    receive_failed,
-};
+use crate::result::{Failure, RAILBUS_CLOSED, RAILBUS_FORKED, RAILBUS_IO, RAILBUS_LOST, RAILBUS_TIMED_OUT};
 
 /// A reader does not read the journal. The default.
 pub const RAILBUS_FOLLOW_NOT: u32 = 0;
@@ -31,36 +28,6 @@ pub(crate) struct Following {
     forked: ForkGuard,
     events: u64,
     lost: u64,
-}
-
-/// What a reader of either sort answers when it gives out nothing.
-pub(crate) trait Failed {
-    /// Tells the caller.
-    fn answer(self, error: *mut railbus_error) -> i32;
-    /// To be told later.
-    fn keep(self) -> Failure;
-}
-
-impl Failed for RecvError {
-    #[inline(always)]
-    fn answer(self, error: *mut railbus_error) -> i32 {
-        receive_failed(self, error)
-    }
-
-    fn keep(self) -> Failure {
-        self.into()
-    }
-}
-
-impl Failed for Failure {
-    fn answer(self, error: *mut railbus_error) -> i32 {
-        // An ordinary time-out leaves the error struct alone.
-        if self.code == RAILBUS_TIMED_OUT { self.code } else { self.tell(error) }
-    }
-
-    fn keep(self) -> Failure {
-        self
-    }
 }
 
 impl Following {

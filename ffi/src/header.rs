@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
-use railbus::layout;
+use railbus_ring::layout;
 
 use crate::bus::railbus_bus_options;
 use crate::channel::{railbus_channel_header, railbus_channel_options};
@@ -18,7 +18,8 @@ use crate::event::{railbus_attributes, railbus_bytes, railbus_event};
 use crate::info::{railbus_channel_info, railbus_participant};
 use crate::journal::railbus_journal;
 use crate::operate::railbus_repaired;
-use crate::reader::{railbus_reader_options, railbus_reader_stats};
+use crate::reader::railbus_reader_stats;
+use crate::reader_options::railbus_reader_options;
 use crate::receive_batch::railbus_strided;
 use crate::recorder::railbus_recorder_options;
 use crate::replay::railbus_replay_options;

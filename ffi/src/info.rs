@@ -3,8 +3,8 @@
 use std::ffi::c_char;
 
 use railbus::info::{LOOK_MAX, Life, Participant, ParticipantRole};
-use railbus::os::pages::Locked;
-use railbus::ring::peers::Side;
+use railbus_os::pages::Locked;
+use railbus_ring::members::peers::Side;
 
 use crate::channel::{channel, railbus_channel};
 use crate::result::{Failure, RAILBUS_WRONG_LENGTH, railbus_error};
@@ -228,9 +228,9 @@ fn of(one: &Participant) -> railbus_participant {
             Life::Held => RAILBUS_HELD,
             Life::Evicted => RAILBUS_LIFE_EVICTED,
         },
-        flags: if one.durable { crate::reader::RAILBUS_DURABLE } else { 0 }
-            | if one.lossy { crate::reader::RAILBUS_LOSSY } else { 0 }
-            | if one.manual { crate::reader::RAILBUS_MANUAL } else { 0 }
+        flags: if one.durable { crate::reader_options::RAILBUS_DURABLE } else { 0 }
+            | if one.lossy { crate::reader_options::RAILBUS_LOSSY } else { 0 }
+            | if one.manual { crate::reader_options::RAILBUS_MANUAL } else { 0 }
             | if one.may_be_stuck { RAILBUS_MAY_BE_STUCK } else { 0 },
         pid: one.pid,
         tid: one.tid,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use railbus::operate::Evicted;
-use railbus::ring::peers::Side;
+use railbus::admin::Evicted;
+use railbus_ring::members::peers::Side;
 
 use crate::channel::{channel, railbus_channel};
 use crate::info::{RAILBUS_CONSUMERS, RAILBUS_PRODUCERS};

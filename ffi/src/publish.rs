@@ -3,9 +3,7 @@
 use std::ffi::c_void;
 use std::time::Duration;
 
-use railbus::SendError;
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
+use railbus::{PublishEnd, SendError, Sender};
 
 use crate::event::{bytes, railbus_attributes};
 use crate::result::{
@@ -72,7 +70,7 @@ unsafe fn tell(published: Result<u64, SendError>, position: *mut u64, error: *mu
 }
 
 #[inline(always)]
-fn publish<R: Outlet>(sender: &mut Sender<R>, payload: &[u8], timeout_ns: u64) -> Result<u64, SendError> {
+fn publish<R: PublishEnd>(sender: &mut Sender<R>, payload: &[u8], timeout_ns: u64) -> Result<u64, SendError> {
     match timeout_ns {
         0 => sender.try_publish(payload),
         RAILBUS_FOREVER => sender.publish(payload),

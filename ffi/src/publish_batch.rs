@@ -3,9 +3,7 @@
 use std::ffi::c_void;
 use std::time::{Duration, Instant};
 
-use railbus::SendError;
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
+use railbus::{PublishEnd, SendError, Sender};
 
 use crate::event::railbus_bytes;
 use crate::result::{Failure, RAILBUS_OK, railbus_error, send_failed};
@@ -186,7 +184,7 @@ impl Deadline {
     }
 }
 
-fn publish_all<R: Outlet>(
+fn publish_all<R: PublishEnd>(
     sender: &mut Sender<R>,
     payloads: &[railbus_bytes],
     deadline: &Deadline,

@@ -1,47 +1,24 @@
 //! Readers: a stream's subscriber, a topic's subscriber, a queue's tap. Receiving many at once is in
 //! `receive_batch.rs`.
 
-use std::ffi::c_char;
 use std::time::Duration;
 
-use railbus::inlet::Inlet;
-use railbus::reader::Reader;
 use railbus::{
-    AcknowledgeError, Event, Kind, RecvError, Start, SubscribeOptions, Subscriber, TopicSubscriber, Watch,
+    AcknowledgeError, Event, Kind, ReadEnd, Reader, RecvError, Start, SubscribeOptions, Subscriber,
+    TopicSubscriber, Watch,
 };
 
 use crate::bus::out;
 use crate::channel::{channel, railbus_channel};
 use crate::event::railbus_event;
-use crate::follow::{Failed, Following, RAILBUS_FOLLOW_NOT};
-use crate::receive_batch::receive_batch;
+use crate::failed::Failed;
+use crate::follow::{Following, RAILBUS_FOLLOW_NOT};
+use crate::reader_options::*;
 use crate::result::{Failure, RAILBUS_EMPTY, RAILBUS_OK, railbus_error};
 use crate::shell::{self, Body, PENDING, Pool, READY, Shell, guarded};
 use crate::sized::{self, sized};
 use crate::text::text;
 use crate::wait::wait;
-
-/// Reader option: the subscription outlives its owner. Its cursor holds events back until the name comes again.
-pub const RAILBUS_DURABLE: u32 = 1;
-/// Reader option: lose events, exactly reported, rather than ever hold a publisher back.
-pub const RAILBUS_LOSSY: u32 = 2;
-/// Reader and worker option: receiving ends with `RAILBUS_CLOSED` when the last publisher has left and everything was
-/// read (done, for a worker).
-pub const RAILBUS_UNTIL_CLOSED: u32 = 4;
-
-/// Reader option: the cursor moves by `railbus_acknowledge_to` only. What was received and not acknowledged stays in the
-/// ring, holds publishers back, and comes again to whoever resumes a durable subscription. Not with `RAILBUS_LOSSY`, and not
-/// for readers that follow the journal.
-pub const RAILBUS_MANUAL: u32 = 8;
-
-/// Start: behind everything published so far. The default.
-pub const RAILBUS_START_LIVE: u32 = 0;
-/// Start: at the oldest event that is retained.
-pub const RAILBUS_START_OLDEST: u32 = 1;
-/// Start: at `position`, which must be retained and the start of an event.
-pub const RAILBUS_START_POSITION: u32 = 2;
-/// Start: at the first event recorded at `time_ns` or later. Only for readers that follow the journal.
-pub const RAILBUS_START_TIME: u32 = 3;
 
 /// Whoever receives without taking: a subscriber of a stream or topic, a tap of a queue. Used by one thread at a time,
 /// not after `fork`.
@@ -92,35 +69,6 @@ macro_rules! with_reader {
 
 pub(crate) use with_reader;
 
-/// How a reader behaves. Initialise it with `RAILBUS_READER_OPTIONS_INIT`; zero is the default of everything.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct railbus_reader_options {
-    /// Size of this struct in bytes.
-    pub struct_size: u32,
-    /// `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_UNTIL_CLOSED`, `RAILBUS_MANUAL`, or-ed together.
-    pub flags: u32,
-    /// A name, at most 64 bytes: for observers, or the identity of a durable subscription; may be NULL.
-    pub name: *const c_char,
-    /// Bytes of `name`, or `RAILBUS_ZERO_TERMINATED`.
-    pub name_bytes: usize,
-    /// How to wait for events: one of `RAILBUS_WAIT_`.
-    pub wait: u32,
-    /// Where to start: one of `RAILBUS_START_`. A durable subscription that exists resumes instead.
-    pub start: u32,
-    /// How long to poll first, in ns.
-    pub spin_ns: u64,
-    /// With `RAILBUS_START_POSITION`: where.
-    pub position: u64,
-    /// With `RAILBUS_START_TIME`: when, in ns of CLOCK_REALTIME.
-    pub time_ns: u64,
-    /// Whether to begin in the channel's journal: one of `RAILBUS_FOLLOW_`. Then `RAILBUS_START_OLDEST` is the journal's
-    /// oldest event, and a position may be any that is in the journal.
-    pub follow: u32,
-    /// Zero.
-    pub reserved: u32,
-}
-
 /// What a reader has done. Initialise `struct_size` before it is filled.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -139,7 +87,7 @@ pub struct railbus_reader_stats {
     pub acknowledged: u64,
 }
 
-sized!(railbus_reader_options, railbus_reader_stats);
+sized!(railbus_reader_stats);
 
 /// Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which sees every event and
 /// takes none.
@@ -269,7 +217,27 @@ pub(crate) trait Source {
     ) -> Result<usize, Self::Failed>;
 }
 
-impl<R: Inlet> Source for Reader<R> {
+fn receive_batch<R: ReadEnd>(
+    reader: &mut Reader<R>,
+    events: *mut railbus_event,
+    events_max: usize,
+    timeout_ns: u64,
+) -> Result<usize, RecvError> {
+    let batch = match timeout_ns {
+        0 => reader.batch(events_max)?,
+        timeout_ns => reader.batch_timeout(events_max, Duration::from_nanos(timeout_ns))?,
+    };
+    let count = batch.len();
+    for (i, event) in batch.iter().enumerate() {
+        // SAFETY: the caller's array has room for `events_max`.
+        unsafe { events.add(i).write(railbus_event::of(event, 0)) };
+    }
+    // Held until the next call: dropping it would release the events.
+    std::mem::forget(batch);
+    Ok(count)
+}
+
+impl<R: ReadEnd> Source for Reader<R> {
     type Failed = RecvError;
 
     #[inline(always)]

@@ -1,14 +1,11 @@
 //! Receiving many events at once: in place, or into the caller's memory.
 
 use std::ffi::c_void;
-use std::time::Duration;
 
-use railbus::inlet::Inlet;
-use railbus::reader::Reader;
-use railbus::{Event, RecvError};
+use railbus::Event;
 
 use crate::event::railbus_event;
-use crate::follow::Failed;
+use crate::failed::Failed;
 use crate::reader::{
     AnyReader, Pending, ReaderBody, Source, no_place, railbus_reader, receive_otherwise, with_reader,
 };
@@ -93,26 +90,6 @@ pub unsafe extern "C" fn railbus_receive_batch(
     };
     // SAFETY: the handle is open and this thread's.
     unsafe { shell::on(handle, error, receive) }
-}
-
-pub(crate) fn receive_batch<R: Inlet>(
-    reader: &mut Reader<R>,
-    events: *mut railbus_event,
-    events_max: usize,
-    timeout_ns: u64,
-) -> Result<usize, RecvError> {
-    let batch = match timeout_ns {
-        0 => reader.batch(events_max)?,
-        timeout_ns => reader.batch_timeout(events_max, Duration::from_nanos(timeout_ns))?,
-    };
-    let count = batch.len();
-    for (i, event) in batch.iter().enumerate() {
-        // SAFETY: the caller's array has room for `events_max`.
-        unsafe { events.add(i).write(railbus_event::of(event, 0)) };
-    }
-    // Held until the next call: dropping it would release the events.
-    std::mem::forget(batch);
-    Ok(count)
 }
 
 /// Copies up to `to->events_max` events that are there into the caller's memory, and releases them. `count` gets how

@@ -3,10 +3,10 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use railbus::journal::format::Codec;
 use railbus::journal::{Retention, WhenFull};
-use railbus::os::fork::ForkGuard;
 use railbus::{Recorder, RecorderOptions, SyncPolicy};
+use railbus_log::format::Codec;
+use railbus_os::fork::ForkGuard;
 
 use crate::bus::out;
 use crate::channel::{channel, railbus_channel};

@@ -5,11 +5,11 @@
 
 use std::ffi::c_char;
 
-use railbus::journal::replay::wait_until;
+use railbus::internal::wait_until;
 use railbus::journal::{Item, Journal, Replay, ReplayOptions, Seek, Speed, Until};
-use railbus::os::clock;
-use railbus::os::fork::ForkGuard;
-use railbus::ring::frame;
+use railbus_os::clock;
+use railbus_os::fork::ForkGuard;
+use railbus_ring::frame;
 
 use crate::bus::out;
 use crate::event::railbus_event;

@@ -2,9 +2,9 @@
 
 use std::ffi::c_char;
 
-use railbus::outlet::{SlotOutlet, StreamOutlet};
-use railbus::sender::Claim;
-use railbus::{Channel, Kind, Producer, Publisher, SendOptions, TopicPublisher};
+use railbus::{
+    Channel, Claim, Kind, Producer, Publisher, SendOptions, SlotPublishEnd, StreamPublishEnd, TopicPublisher,
+};
 
 use crate::bus::out;
 use crate::channel::{channel, railbus_channel};
@@ -38,9 +38,9 @@ pub(crate) enum AnySender {
 
 /// A claim of any kind. It borrows from the sender beside it.
 pub(crate) enum AnyClaim {
-    Stream(Claim<'static, StreamOutlet>),
-    Topic(Claim<'static, SlotOutlet<true>>),
-    Queue(Claim<'static, SlotOutlet<false>>),
+    Stream(Claim<'static, StreamPublishEnd>),
+    Topic(Claim<'static, SlotPublishEnd<true>>),
+    Queue(Claim<'static, SlotPublishEnd<false>>),
 }
 
 pub(crate) struct SenderBody {

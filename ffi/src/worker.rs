@@ -8,7 +8,7 @@ use railbus::{RecvError, Ticket, Watch, WorkOptions, Worker};
 use crate::bus::out;
 use crate::channel::{channel, railbus_channel};
 use crate::event::railbus_event;
-use crate::reader::RAILBUS_UNTIL_CLOSED;
+use crate::reader_options::RAILBUS_UNTIL_CLOSED;
 use crate::result::{Failure, RAILBUS_EMPTY, RAILBUS_NOT_HELD, RAILBUS_OK, railbus_error, receive_failed};
 use crate::shell::{self, Body, Pool, Shell, guarded};
 use crate::sized::{self, sized};

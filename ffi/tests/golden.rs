@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use driver::{Place, languages};
 use payload::{Tally, attributes, payload};
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
-use railbus::{ChannelOptions, Kind, SendOptions, layout};
+use railbus::PublishEnd;
+use railbus::Sender;
+use railbus::{ChannelOptions, Kind, SendOptions};
+use railbus_ring::layout;
 use serde::{Deserialize, Serialize};
 
 /// A channel's files and what is in them.
@@ -84,7 +85,7 @@ fn make(kind: Kind) -> Image {
     }
 }
 
-fn publish<R: Outlet>(mut sender: Sender<R>) -> Tally {
+fn publish<R: PublishEnd>(mut sender: Sender<R>) -> Tally {
     let mut tally = Tally::default();
     for event in 0..20 {
         let payload = payload([0, 8, 33][event as usize % 3], event, 0);

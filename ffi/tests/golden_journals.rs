@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use driver::{Place, languages};
 use payload::Tally;
-use railbus::journal::format::{Gap, PositionUnit, SECTOR_BYTES, SegmentHeader, page_checksum};
 use railbus::{Attributes, ChannelOptions, Kind};
+use railbus_log::format::{Gap, PositionUnit, SECTOR_BYTES, SegmentHeader, page_checksum};
 use serde::Deserialize;
 
 /// A line of `records.jsonl`.
@@ -128,7 +128,7 @@ fn every_language_is_told_of_a_journal_that_is_missing_or_damaged() {
     // A bit of the first block: what follows proves that it was whole once.
     let segment = copy.join("00000000000000000001.seg");
     let mut bytes = std::fs::read(&segment).expect("it is ours");
-    let first = railbus::journal::format::BLOCKS_OFFSET as usize + 200;
+    let first = railbus_log::format::BLOCKS_OFFSET as usize + 200;
     bytes[first] ^= 1;
     std::fs::write(&segment, bytes).expect("it is ours");
     for language in languages() {

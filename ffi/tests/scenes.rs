@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use driver::{Place, languages, pairs, small};
 use payload::{Tally, payload};
-use railbus::{ChannelOptions, Kind, Permissions, layout};
+use railbus::{ChannelOptions, Kind, Permissions};
+use railbus_ring::layout;
 
 const KINDS: [Kind; 3] = [Kind::Stream, Kind::Topic, Kind::Queue];
 const NOBODY: u32 = 65534;

@@ -13,16 +13,16 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::anchor::Place;
-use railbus::ring::fence::{self, Fenced, RESTARTS};
-use railbus::ring::gates::NO_GATE;
-use railbus::ring::orphan::Sweeper;
-use railbus::ring::peers::{Peers, Side};
-use railbus::ring::redo::Backoff;
-use railbus::ring::registry::{Identity, Locks, Refused, Registered, Registry};
-use railbus::ring::word::{Slots, done, seq};
+use railbus_ring::layout;
+use railbus_ring::members::fence::{self, Fenced, RESTARTS};
+use railbus_ring::members::gates::NO_GATE;
+use railbus_ring::members::peers::{Peers, Side};
+use railbus_ring::members::registry::{Identity, Locks, Refused, Registered, Registry};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::orphan::Sweeper;
+use railbus_ring::slots::redo::Backoff;
+use railbus_ring::slots::word::{Slots, done, seq};
+use railbus_ring::stream::places::Place;
 
 /// How a participant that was killed unwinds.
 struct Killed;

@@ -1,4 +1,4 @@
-//! Loom models and crash models of the rings: the real protocol code of `railbus::ring` on other memories.
+//! Loom models and crash models of the rings: the real protocol code of `railbus-ring` on other memories.
 //!
 //! | file | what |
 //! |---|---|

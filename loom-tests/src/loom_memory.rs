@@ -30,9 +30,9 @@ use std::sync::atomic::{AtomicBool as StdBool, AtomicU32 as StdU32, Ordering as 
 use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use railbus::memory::{Edge, Memory};
-use railbus::ring::fence::RESTARTS;
-use railbus::ring::peers::{Peers, Side};
+use railbus_ring::members::fence::RESTARTS;
+use railbus_ring::members::peers::{Peers, Side};
+use railbus_ring::memory::{Edge, Memory};
 
 /// An end of an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

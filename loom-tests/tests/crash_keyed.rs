@@ -12,18 +12,17 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::frame;
-use railbus::ring::key_order::KeyOrder;
-use railbus::ring::peers::Side;
-use railbus::ring::redo::{AT_ONCE, DELAY_NS_MAX};
-use railbus::ring::registry::{self, Identity, Registered};
-use railbus::ring::slot_producer::SlotProducer;
-use railbus::ring::slot_worker::{SlotWorker, Taken};
-use railbus::ring::word::done;
 use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
 use railbus_loom_tests::loom_memory::is_deep;
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{self, Identity, Registered};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::key_order::KeyOrder;
+use railbus_ring::slots::producer::SlotProducer;
+use railbus_ring::slots::redo::{AT_ONCE, DELAY_NS_MAX};
+use railbus_ring::slots::word::done;
+use railbus_ring::slots::worker::{SlotWorker, Taken};
+use railbus_ring::{frame, layout};
 
 const SLOTS: u64 = 4;
 /// The keys of the events in the ring: the last has none. A payload word says which event it is.

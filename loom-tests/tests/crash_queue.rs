@@ -11,18 +11,17 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::fence::{self, Fenced, Stores};
-use railbus::ring::frame;
-use railbus::ring::peers::Side;
-use railbus::ring::redo::{AT_ONCE, DELAY_NS_MAX};
-use railbus::ring::registry::{self, Identity, Registered};
-use railbus::ring::slot_producer::SlotProducer;
-use railbus::ring::slot_worker::{SlotWorker, Taken};
-use railbus::ring::word::{ATTEMPT_MAX, done};
 use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
 use railbus_loom_tests::loom_memory::is_deep;
+use railbus_ring::members::fence::{self, Fenced, Stores};
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{self, Identity, Registered};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::producer::SlotProducer;
+use railbus_ring::slots::redo::{AT_ONCE, DELAY_NS_MAX};
+use railbus_ring::slots::word::{ATTEMPT_MAX, done};
+use railbus_ring::slots::worker::{SlotWorker, Taken};
+use railbus_ring::{frame, layout};
 
 const SLOTS: u64 = 4;
 
@@ -128,7 +127,7 @@ impl Producer {
 
     fn push(&mut self, value: u64) -> bool {
         // The fast path first, as the handles do.
-        let easy = self.inner.claim_easily();
+        let easy = self.inner.claim_fast();
         let claimed = easy.or_else(|| self.inner.claim(1).ok().map(|tickets| tickets.first));
         if let Some(t) = claimed {
             self.fill(t, value);
@@ -153,7 +152,7 @@ impl Producer {
 impl Worker {
     fn take(&mut self, most: u32) -> Option<Taken> {
         // The fast path first, as the handles do; batches only without it.
-        let easy = self.inner.take_easily(most);
+        let easy = self.inner.take_fast(most);
         let taken = match easy {
             Some(ticket) => Taken { ticket, attempt: 0 },
             None => self.inner.take(most, || DELAY_NS_MAX)?,
@@ -431,7 +430,7 @@ enum Found {
 impl Worker {
     /// Takes as the handles do, which look at the fence when they have looked at the event.
     fn take_warily(&mut self, most: u32) -> Found {
-        let easy = self.inner.take_easily(most).map(|ticket| Taken { ticket, attempt: 0 });
+        let easy = self.inner.take_fast(most).map(|ticket| Taken { ticket, attempt: 0 });
         let Some(taken) = easy.or_else(|| self.inner.take(most, || DELAY_NS_MAX)) else {
             return if self.inner.is_fenced() { self.resign() } else { Found::Nothing };
         };

@@ -13,16 +13,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use railbus::layout;
-use railbus::ring::frame;
-use railbus::ring::peers::Side;
-use railbus::ring::redo::{DELAY_NS_MAX, Next, Redo};
-use railbus::ring::registry::{self, Identity, Registered};
-use railbus::ring::slot_producer::SlotProducer;
-use railbus::ring::slot_worker::{SlotWorker, Taken};
-use railbus::ring::word::done;
 use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
 use railbus_loom_tests::loom_memory::is_deep;
+use railbus_ring::frame;
+use railbus_ring::layout;
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{self, Identity, Registered};
+use railbus_ring::slots::producer::SlotProducer;
+use railbus_ring::slots::redo::{DELAY_NS_MAX, Next, Redo};
+use railbus_ring::slots::word::done;
+use railbus_ring::slots::worker::{SlotWorker, Taken};
 
 /// Two nodes of 64 leaves each, below the root.
 const SLOTS: u64 = 128;

@@ -3,18 +3,18 @@
 
 use std::rc::Rc;
 
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::anchor::Place;
-use railbus::ring::frame;
-use railbus::ring::peers::Side;
-use railbus::ring::registry::{self, Identity};
-use railbus::ring::sequence::{Sequences, is_published};
-use railbus::ring::slot_producer::SlotProducer;
-use railbus::ring::slot_reader::{self, SlotReader};
-use railbus::ring::stream_publisher::StreamPublisher;
-use railbus::ring::stream_subscriber::{From, Poll, StreamSubscriber};
 use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
+use railbus_ring::members::join::StartAt;
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{self, Identity};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::producer::SlotProducer;
+use railbus_ring::slots::reader::{self as slot_reader, SlotReader};
+use railbus_ring::slots::sequence::{Sequences, is_published};
+use railbus_ring::stream::places::Place;
+use railbus_ring::stream::publisher::StreamPublisher;
+use railbus_ring::stream::subscriber::{Poll, StreamSubscriber};
+use railbus_ring::{frame, layout};
 
 const NAME: [u64; 8] = [0x6565; 8];
 const EVENTS: u64 = 6;
@@ -61,7 +61,7 @@ fn a_streams_numbers_come_once_and_in_order_wherever_two_publishers_die() {
                     channel.capacity,
                     false,
                 );
-                subscriber.join(From::Oldest).expect("the oldest is retained");
+                subscriber.join(StartAt::Oldest).expect("the oldest is retained");
                 let one = Participant::dying_at(Some(first));
                 one.live(|| stream_life(&channel, &one));
                 first_died |= one.is_dead();
@@ -142,7 +142,7 @@ fn topics_two_deaths(start: u64) -> u32 {
                 channel.slots,
                 channel.producers,
             );
-            reader.join(From::Live, false).expect("the live end is there");
+            reader.join(StartAt::Live, false).expect("the live end is there");
             let one = Participant::dying_at(Some(first));
             one.live(|| topic_life(&channel, &one));
             first_died |= one.is_dead();

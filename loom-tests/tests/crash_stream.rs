@@ -6,15 +6,16 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use railbus::memory::{Edge, Memory};
-use railbus::ring::anchor::Place;
-use railbus::ring::frame;
-use railbus::ring::peers::Side;
-use railbus::ring::registry::{self, Identity, Registered};
-use railbus::ring::stream_publisher::{Refused, StreamPublisher};
-use railbus::ring::stream_subscriber::{From, Poll, StreamSubscriber};
 use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
 use railbus_loom_tests::loom_memory::is_deep;
+use railbus_ring::frame;
+use railbus_ring::members::join::StartAt;
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{self, Identity, Registered};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::stream::places::Place;
+use railbus_ring::stream::publisher::{Refused, StreamPublisher};
+use railbus_ring::stream::subscriber::{Poll, StreamSubscriber};
 
 const CAPACITY: u64 = 128;
 
@@ -45,7 +46,7 @@ impl Publisher {
     fn publish(&mut self, words: u64, spare: u64) -> bool {
         for _ in 0..4 {
             // The fast path first, as the handles do.
-            let easy = self.inner.claim_easily((words + spare) * 8);
+            let easy = self.inner.claim_fast((words + spare) * 8);
             match easy.map_or_else(|| self.inner.claim((words + spare) * 8), Ok) {
                 Ok(claim) => {
                     let at = self.inner.body_offset(claim);
@@ -55,7 +56,7 @@ impl Publisher {
                     }
                     let header = frame::header(words as u32 * 8, 7, 0);
                     match easy {
-                        Some(_) => self.inner.commit_easily(claim, header),
+                        Some(_) => self.inner.commit_fast(claim, header),
                         None => self.inner.commit(claim, header),
                     }
                     return true;
@@ -79,7 +80,7 @@ impl Publisher {
         let payloads: Vec<_> =
             numbers.zip(words).map(|(number, &words)| number.to_le_bytes().repeat(words)).collect();
         let data = self.data.clone();
-        let easy = self.inner.publish_all_easily(payloads.iter().map(Vec::as_slice), |at, payload| {
+        let easy = self.inner.publish_all_fast(payloads.iter().map(Vec::as_slice), |at, payload| {
             for (i, word) in payload.as_chunks().0.iter().enumerate() {
                 data.store(at + i * 8, u64::from_le_bytes(*word), Edge::Plain);
             }
@@ -115,7 +116,7 @@ impl Subscriber {
     /// Reads up to `most` events and returns how many; every word must be the event's number.
     fn read(&mut self, most: u64) -> u64 {
         for n in 0..most {
-            match self.inner.poll_easily().map_or_else(|| self.inner.poll(|| ()), Poll::Event) {
+            match self.inner.poll_fast().map_or_else(|| self.inner.poll(|| ()), Poll::Event) {
                 Poll::Event(event) => {
                     let at = self.inner.body_offset(event);
                     for i in 0..frame::body_bytes(event.header) as usize / 8 {
@@ -154,9 +155,9 @@ fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
     });
     let mut reader = Subscriber::new(&channel, &victim, subscriber_policy());
     let registry = channel.registry(Side::Consumers, &victim);
-    if reader.inner.join(From::Live).is_err() {
+    if reader.inner.join(StartAt::Live).is_err() {
         // Nothing protects the walk of one that is evicted while it joins.
-        assert!(!registry.stands(&reader.registered));
+        assert!(!registry.is_registered(&reader.registered));
         return !victim.is_yet_to_be_interrupted();
     }
     let full = |_: &u32| publisher.borrow_mut().publish(words, 0);
@@ -167,7 +168,7 @@ fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
             reader.inner.begin_batch();
         }
         while held.len() < if in_batches { 3 } else { 1 } {
-            let polled = match (in_batches, reader.inner.poll_easily()) {
+            let polled = match (in_batches, reader.inner.poll_fast()) {
                 (_, Some(event)) => Poll::Event(event),
                 (true, None) => reader.inner.poll_held(),
                 (false, None) => reader.inner.poll(|| ()),
@@ -175,7 +176,7 @@ fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
             let Poll::Event(event) = polled else { break };
             held.push((event, reader.inner.place().count - 1));
         }
-        if !registry.stands(&reader.registered) {
+        if !registry.is_registered(&reader.registered) {
             reader.inner.take_back_lent();
             break;
         }
@@ -192,7 +193,7 @@ fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
     // The padding that the publisher left can be walked along.
     let mut publisher = Publisher::take_over(&channel, &Participant::immortal());
     let mut other = Subscriber::new(&channel, &Participant::immortal(), subscriber_policy());
-    other.inner.join(From::Oldest).expect("the floor");
+    other.inner.join(StartAt::Oldest).expect("the floor");
     other.read(u64::MAX);
     for i in 0..20 {
         assert!(publisher.publish(1 + i % 4, 0));
@@ -241,7 +242,7 @@ fn a_successor_goes_on_wherever_two_publishers_die() {
                 let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 40 }, 4);
                 let reading = Participant::immortal();
                 let mut reader = Subscriber::new(&channel, &reading, subscriber_policy());
-                reader.inner.join(From::Oldest).expect("the oldest is retained");
+                reader.inner.join(StartAt::Oldest).expect("the oldest is retained");
                 let reader = RefCell::new(reader);
                 let one = Participant::dying_at(Some(first));
                 one.live(|| publish_all_kinds(&channel, &one, &reader));
@@ -278,7 +279,7 @@ fn what_was_committed_is_read_and_what_was_not_is_not() {
             let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 2);
             let reading = Participant::immortal();
             let mut reader = Subscriber::new(&channel, &reading, subscriber_policy());
-            reader.inner.join(From::Oldest).expect("the oldest is retained");
+            reader.inner.join(StartAt::Oldest).expect("the oldest is retained");
             // What the publisher was told is committed, and what it had begun to commit.
             let (committed, begun) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
             let one = Participant::dying_at(Some(k));
@@ -306,7 +307,7 @@ fn what_was_committed_is_read_and_what_was_not_is_not() {
 #[test]
 fn a_joiner_that_dies_anywhere_stops_nobody() {
     for start in STARTS {
-        for from in [From::Oldest, From::Live, From::Position(start)] {
+        for from in [StartAt::Oldest, StartAt::Live, StartAt::Position(start)] {
             for k in 0.. {
                 let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 1);
                 let publishing = Participant::immortal();
@@ -328,7 +329,7 @@ fn a_joiner_that_dies_anywhere_stops_nobody() {
                 // The dead joiner's entry is used again: it is the only one.
                 let next = Participant::immortal();
                 let mut reader = Subscriber::new(&channel, &next, subscriber_policy());
-                reader.inner.join(From::Live).expect("the end is retained");
+                reader.inner.join(StartAt::Live).expect("the end is retained");
                 assert_eq!(reader.inner.place(), publisher.inner.place());
                 assert!(publisher.publish(1, 0));
                 assert_eq!(reader.read(u64::MAX), 1);
@@ -341,7 +342,7 @@ fn a_joiner_that_dies_anywhere_stops_nobody() {
 }
 
 /// Runs `inside` at every access of a subscriber that joins at `from` (reliably), and checks what it then reads.
-fn join_with_a_publisher_inside(from: From, publish: u64) {
+fn join_with_a_publisher_inside(from: StartAt, publish: u64) {
     for start in STARTS {
         for k in 0.. {
             let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 2);
@@ -377,8 +378,8 @@ fn join_with_a_publisher_inside(from: From, publish: u64) {
 #[test]
 fn a_publisher_inside_every_step_of_a_join_takes_nothing_away() {
     for publish in [1, 3, 12] {
-        join_with_a_publisher_inside(From::Oldest, publish);
-        join_with_a_publisher_inside(From::Live, publish);
+        join_with_a_publisher_inside(StartAt::Oldest, publish);
+        join_with_a_publisher_inside(StartAt::Live, publish);
     }
 }
 
@@ -405,7 +406,7 @@ fn a_durable_cursor_below_the_floor_is_resumed() {
             let publishing = Participant::interrupted_at(joiner_inside, move || {
                 let joining = Participant::immortal();
                 let mut reader = Subscriber::new(&its, &joining, durable);
-                reader.inner.join(From::Oldest).expect("joins");
+                reader.inner.join(StartAt::Oldest).expect("joins");
                 told.set(Some(reader.inner.place()));
                 joining.kill();
             });
@@ -418,8 +419,8 @@ fn a_durable_cursor_below_the_floor_is_resumed() {
             let mut reader = Subscriber::new(&channel, &next, durable);
             let cursor = reader.registered.resumed.expect("the name is known");
             assert_eq!(cursor, place.position);
-            let anchors = railbus::ring::anchor::read(&CrashMemory::read_only(&channel.ring, &next), 1);
-            below += (anchors.expect("untorn").floor.position > cursor) as u32;
+            let places = railbus_ring::stream::places::read(&CrashMemory::read_only(&channel.ring, &next), 1);
+            below += (places.expect("untorn").floor.position > cursor) as u32;
             reader.inner.resume(cursor).expect("what a durable cursor gates is retained");
             assert_eq!(reader.inner.place(), place, "the event count is found again");
             let end = publisher.inner.place();
@@ -451,7 +452,7 @@ fn a_durable_subscriber_killed_while_it_joins_is_not_resumed_where_nothing_is_pr
                 let joining = Participant::interrupted_and_dying(inside, inside_it, k);
                 joining.live(|| {
                     let mut reader = Subscriber::new(&channel, &joining, durable);
-                    reader.inner.join(From::Oldest).expect("joins");
+                    reader.inner.join(StartAt::Oldest).expect("joins");
                 });
                 let survived = !joining.is_dead();
                 joining.kill();
@@ -459,7 +460,7 @@ fn a_durable_subscriber_killed_while_it_joins_is_not_resumed_where_nothing_is_pr
                 let mut reader = Subscriber::new(&channel, &next, durable);
                 match reader.registered.resumed {
                     Some(cursor) => reader.inner.resume(cursor).expect("protected"),
-                    None => reader.inner.join(From::Oldest).expect("joins"),
+                    None => reader.inner.join(StartAt::Oldest).expect("joins"),
                 }
                 reader.read(u64::MAX);
                 assert_eq!(reader.inner.place(), publisher.borrow().inner.place());
@@ -482,7 +483,7 @@ fn a_joiner_is_not_starved_by_a_busy_publisher() {
         let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 2);
         let steady = Participant::immortal();
         let mut keeper = Subscriber::new(&channel, &steady, subscriber_policy());
-        keeper.inner.join(From::Oldest).expect("joins");
+        keeper.inner.join(StartAt::Oldest).expect("joins");
         let publishing = Participant::immortal();
         let mut publisher = Publisher::take_over(&channel, &publishing);
         let joining = Participant::busy_at_joins(move || {
@@ -490,7 +491,7 @@ fn a_joiner_is_not_starved_by_a_busy_publisher() {
             keeper.read(u64::MAX);
         });
         let mut joiner = Subscriber::new(&channel, &joining, subscriber_policy());
-        joiner.inner.join(From::Oldest).expect("a joiner needs one look, not a quiet publisher");
+        joiner.inner.join(StartAt::Oldest).expect("a joiner needs one look, not a quiet publisher");
     }
 }
 
@@ -513,7 +514,7 @@ fn publish_tempting(publisher: &mut Publisher, words: u64) {
 
 /// Runs the publisher inside every step of a lossy subscriber that joins and reads: no event is torn, no event is
 /// invented, and losses are counted exactly.
-fn lossy_with_a_publisher_inside(capacity: u64, from: From, before: u64, publish: u64) {
+fn lossy_with_a_publisher_inside(capacity: u64, from: StartAt, before: u64, publish: u64) {
     for start in STARTS {
         for k in 0.. {
             let channel = CrashChannel::stream(capacity, Place { position: start, count: 0 }, 1);
@@ -565,7 +566,7 @@ fn lossy_with_a_publisher_inside(capacity: u64, from: From, before: u64, publish
 #[test]
 fn a_publisher_inside_every_step_of_a_lossy_reader_tears_nothing() {
     for publish in 1..20 {
-        lossy_with_a_publisher_inside(CAPACITY, From::Oldest, 9, publish);
+        lossy_with_a_publisher_inside(CAPACITY, StartAt::Oldest, 9, publish);
     }
 }
 
@@ -573,12 +574,12 @@ fn a_publisher_inside_every_step_of_a_lossy_reader_tears_nothing() {
 #[test]
 fn a_lossy_joiner_that_is_lapped_while_it_walks_starts_where_a_frame_begins() {
     for publish in 1..20 {
-        lossy_with_a_publisher_inside(CAPACITY, From::Live, 9, publish);
+        lossy_with_a_publisher_inside(CAPACITY, StartAt::Live, 9, publish);
     }
     // A ring whose publisher rescans seldom, so that the walk is longer, and a first lap of any length.
     for before in 1..40 {
         for publish in (35..55).step_by(if is_deep() { 1 } else { 2 }) {
-            lossy_with_a_publisher_inside(1024, From::Live, before, publish);
+            lossy_with_a_publisher_inside(1024, StartAt::Live, before, publish);
         }
     }
 }

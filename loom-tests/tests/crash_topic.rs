@@ -9,15 +9,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::frame;
-use railbus::ring::peers::Side;
-use railbus::ring::registry::{self, Identity, Registered};
-use railbus::ring::slot_producer::SlotProducer;
-use railbus::ring::slot_reader::{Poll, SlotReader};
-use railbus::ring::stream_subscriber::From;
 use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, Participant};
+use railbus_ring::members::join::StartAt;
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{self, Identity, Registered};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::producer::SlotProducer;
+use railbus_ring::slots::reader::{Poll, SlotReader};
+use railbus_ring::{frame, layout};
 
 const SLOTS: u64 = 4;
 const STARTS: [u64; 4] = [0, 5 * SLOTS - 2, (1 << 48) - 2, (SLOTS << 48) - 2];
@@ -51,7 +50,7 @@ impl Publisher {
     fn push(&mut self, value: u64, published: &RefCell<Vec<(u64, bool)>>) -> bool {
         for _ in 0..8 {
             // The fast path first, as the handles do.
-            let easy = self.inner.claim_easily();
+            let easy = self.inner.claim_fast();
             match easy.map_or_else(|| self.inner.claim(1).map(|tickets| tickets.first), Ok) {
                 Ok(t) => {
                     published.borrow_mut().push((value, false));
@@ -94,7 +93,7 @@ impl Subscriber {
         );
         match registered.resumed {
             Some(cursor) => inner.resume(cursor),
-            None => inner.join(From::Live, false).expect("live"),
+            None => inner.join(StartAt::Live, false).expect("live"),
         }
         Some(Subscriber { inner, data, channel: channel.clone(), registered })
     }
@@ -102,7 +101,7 @@ impl Subscriber {
     /// Reads all there is, stepping over orphans.
     fn drain(&mut self, seen: &mut Vec<u64>) {
         loop {
-            let easy = self.inner.poll_easily().map(|(t, header)| Poll::Event(t, header));
+            let easy = self.inner.poll_fast().map(|(t, header)| Poll::Event(t, header));
             match easy.unwrap_or_else(|| self.inner.poll(|| ())) {
                 Poll::Event(t, header) => {
                     let value = self.data.load(self.inner.body_offset(t), Edge::Plain);

@@ -4,9 +4,9 @@
 //! adds one), more than four threads, or more than two laps of four frames. Membarrier and real stores of payload
 //! bytes are not modelled: payload is one word, as a cell or as an atomic.
 
-use railbus::ring::stream_subscriber::From;
 use railbus_loom_tests::loom_memory::{explore, explore_deaths};
 use railbus_loom_tests::models::stream;
+use railbus_ring::members::join::StartAt;
 
 #[test]
 fn publish_next() {
@@ -35,12 +35,12 @@ fn padding_appears_with_its_frame() {
 
 #[test]
 fn join_at_the_oldest() {
-    explore(2, || stream::join(None, From::Oldest));
+    explore(2, || stream::join(None, StartAt::Oldest));
 }
 
 #[test]
 fn join_live() {
-    explore(1, || stream::join(None, From::Live));
+    explore(1, || stream::join(None, StartAt::Live));
 }
 
 #[test]
@@ -64,6 +64,6 @@ fn a_publisher_dies_at_every_access() {
 }
 
 #[test]
-fn a_successor_refills_an_anchor_under_a_joiner() {
-    assert!(explore_deaths(2, |k, killed| stream::successor_refills_an_anchor(None, k, killed)) > 20);
+fn a_successor_refills_the_places_under_a_joiner() {
+    assert!(explore_deaths(2, |k, killed| stream::successor_refills_the_places(None, k, killed)) > 20);
 }

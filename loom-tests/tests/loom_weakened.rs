@@ -13,12 +13,12 @@
 //! is, HEAD and the done words decide. The times of a worker's earlier looks (`Looks`) are its own memory,
 //! which no other thread sees.
 
-use railbus::memory::Edge;
-use railbus::ring::stream_subscriber::From;
+use End::{Fence, LightFence, Load, Store, Update};
 use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, used_ends};
 use railbus_loom_tests::models::{janitor, keyed, latency, park, queue, registration, stream, topic};
 
-use End::{Fence, LightFence, Load, Store, Update};
+use railbus_ring::members::join::StartAt;
+use railbus_ring::memory::Edge;
 
 /// A model as the table names it: explored with this many preemptions.
 #[derive(Clone, Copy)]
@@ -69,9 +69,9 @@ fn rings() -> Vec<(Edge, End, Fate)> {
                  comes to it another way looks at the done word again.",
             ),
         ),
-        (Edge::Anchor, Store, Caught(Lives(2, |weak| stream::join(weak, From::Oldest)))),
-        (Edge::Anchor, Load, Caught(Lives(2, |weak| stream::join(weak, From::Oldest)))),
-        (Edge::Join, Fence, Caught(Lives(2, |weak| stream::join(weak, From::Oldest)))),
+        (Edge::Places, Store, Caught(Lives(2, |weak| stream::join(weak, StartAt::Oldest)))),
+        (Edge::Places, Load, Caught(Lives(2, |weak| stream::join(weak, StartAt::Oldest)))),
+        (Edge::Join, Fence, Caught(Lives(2, |weak| stream::join(weak, StartAt::Oldest)))),
         (Edge::Join, Fence, Caught(Lives(3, topic::join_live::<true>))),
         (Edge::Join, Fence, Caught(Lives(3, topic::join_live::<false>))),
         (Edge::Join, Fence, Caught(Lives(2, |weak| stream::lossy(weak, false)))),
@@ -267,8 +267,8 @@ fn every_edge_is_in_the_table() {
     let next = |edge| match edge {
         Edge::Plain => Some(Edge::Commit),
         Edge::Commit => Some(Edge::Cursor),
-        Edge::Cursor => Some(Edge::Anchor),
-        Edge::Anchor => Some(Edge::Join),
+        Edge::Cursor => Some(Edge::Places),
+        Edge::Places => Some(Edge::Join),
         Edge::Join => Some(Edge::Overwrite),
         Edge::Overwrite => Some(Edge::Validate),
         Edge::Validate => Some(Edge::Announce),

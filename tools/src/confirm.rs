@@ -4,8 +4,9 @@
 //! it refuses, so that no script changes by accident what it meant to look at. `--dry-run` only says. Commands that
 //! usually lose nothing (`rm`, `prune`, `journal prune`) ask only if something would be lost.
 
-use crate::failure::{Failure, Outcome};
 use std::io::{IsTerminal, Write};
+
+use crate::failure::{Failure, Outcome};
 
 /// `--yes` and `--dry-run`.
 #[derive(Debug, clap::Args)]

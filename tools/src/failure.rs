@@ -1,7 +1,8 @@
 //! How a command fails: one line on stderr, and one of the program's stable exit codes.
 
-use railbus::{ChannelName, Error, RecvError, SendError};
 use std::io::{self, ErrorKind};
+
+use railbus::{ChannelName, Error, RecvError, SendError};
 
 /// What a command returns.
 pub(crate) type Outcome = Result<(), Failure>;

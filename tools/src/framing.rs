@@ -7,12 +7,14 @@
 //! raw               the payloads and nothing between them
 //! ```
 
-use crate::units::whole;
+use std::ops::Range;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use railbus::{Event, TraceContext};
 use serde_json::{Map, Value, json};
-use std::ops::Range;
+
+use crate::units::whole;
 
 /// How input is cut into events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! SIGINT and SIGTERM as a request to finish: what was begun is completed, and the program ends with its own exit
 //! code. A second signal of the same kind ends the program at once.
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 

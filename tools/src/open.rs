@@ -1,9 +1,11 @@
 //! Opening channels for the commands.
 
-use crate::failure::note;
-use railbus::channel::directory::base_directory;
-use railbus::{Bus, Channel, ChannelName, Owner, Result};
 use std::path::PathBuf;
+
+use railbus::admin::base_directory;
+use railbus::{Bus, Channel, ChannelName, Owner, Result};
+
+use crate::failure::note;
 
 /// Whose channel a command takes part in.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -34,7 +36,7 @@ pub(crate) fn base_to_look_at() -> Result<PathBuf> {
 /// From now on a file that somebody truncates ends this process with exit code 5 and a message that names the
 /// file. This is for commands that take part in a channel, or do one thing and end.
 pub(crate) fn end_at_truncation() {
-    if let Err(error) = railbus::os::truncated::end_process(5) {
+    if let Err(error) = railbus_os::truncated::end_process(5) {
         note(&format!("whoever truncates a channel's file ends this process by a signal: {error}"));
     }
 }
@@ -42,7 +44,7 @@ pub(crate) fn end_at_truncation() {
 /// From now on a file that somebody truncates ends its mapping, and not this process. This is for daemons,
 /// and for commands that look at many channels.
 pub(crate) fn survive_truncation() {
-    if let Err(error) = railbus::os::truncated::contain() {
+    if let Err(error) = railbus_os::truncated::contain() {
         note(&format!("whoever truncates a channel's file can end this process: {error}"));
     }
 }

@@ -1,8 +1,10 @@
 //! Standard output: text and JSON printed at once, and events printed in blocks.
 
-use crate::failure::{Failure, Outcome, output_failed};
-use serde_json::Value;
 use std::io::{self, Write};
+
+use serde_json::Value;
+
+use crate::failure::{Failure, Outcome, output_failed};
 
 /// Prints a text that ends its own lines.
 pub(crate) fn print(text: &str) -> Outcome {

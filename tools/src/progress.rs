@@ -1,10 +1,12 @@
 //! How far a long transfer is, and how much it was in the end, on stderr, if that is a terminal: never in a pipe or a log.
 
-use crate::failure::note;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use railbus::os::pages::bytes_text;
 use std::io::IsTerminal;
 use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use railbus_os::pages::bytes_text;
+
+use crate::failure::note;
 
 /// A bar with a known number of bytes, or a spinner without; nothing where stderr is no terminal.
 pub(crate) struct Progress {

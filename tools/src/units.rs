@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use railbus::Side;
+use railbus_os::pages::Backing;
+
 /// Parses `4MiB`, `64KiB`, `1GiB`, `512`, `512B`.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -88,6 +91,23 @@ pub(crate) fn date_text(ns: u64) -> String {
     let year = year + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// One word.
+pub(crate) fn backing_text(backing: Backing) -> &'static str {
+    match backing {
+        Backing::Hugetlb => "hugetlbfs",
+        Backing::ShmHuge => "tmpfs-huge",
+        Backing::Ordinary => "tmpfs",
+    }
+}
+
+/// A member of this side, as `railbus evict` names it.
+pub(crate) fn side_text(side: Side) -> &'static str {
+    match side {
+        Side::Producers => "producer",
+        Side::Consumers => "consumer",
+    }
 }
 
 #[cfg(test)]

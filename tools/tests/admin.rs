@@ -4,11 +4,12 @@
 mod program;
 mod pty;
 
+use std::io::{Read, Write};
+use std::process::Command;
+
 use program::{Base, eventually, numbers};
 use railbus::{Bus, ChannelOptions, Kind, SubscribeOptions, WorkOptions};
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::process::Command;
 
 /// A queue with five events, and a stream with five that a durable subscription has not read.
 fn scene() -> Base {

@@ -2,8 +2,9 @@
 
 mod program;
 
-use program::{Base, Running, fine};
 use std::path::{Path, PathBuf};
+
+use program::{Base, Running, fine};
 
 /// A journaller that is ready.
 fn journald(base: &Base, journal: &Path) -> Running {

@@ -2,11 +2,12 @@
 
 mod program;
 
-use program::{Base, eventually, failed, numbers};
-use serde_json::Value;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+use program::{Base, eventually, failed, numbers};
+use serde_json::Value;
 
 #[test]
 fn create_says_which_pages_it_got() {
@@ -192,11 +193,11 @@ fn a_worker_whose_words_were_harmed_ends_as_corrupt_and_another_does_its_event()
         base.fine_fed("pub demo/jobs", b"one\ntwo\n");
         let bus = railbus::Bus::at(base.path(), "demo").expect("the bus");
         let queue = bus.attach("jobs").expect("the queue");
-        let entry = railbus::layout::HEADER_BYTES + railbus::layout::entry(0);
+        let entry = railbus_ring::layout::HEADER_BYTES + railbus_ring::layout::entry(0);
         // Its fence, as with restartable sequences; and the done word of the event in hand, which another consumer calls
         // handed back.
-        let (at, word) = match railbus::os::rseq::offset() {
-            Some(_) if way == "rseq" => (entry + railbus::layout::FENCE, r"\0\0\0\0\0\0\0\0"),
+        let (at, word) = match railbus_os::rseq::offset() {
+            Some(_) if way == "rseq" => (entry + railbus_ring::layout::FENCE, r"\0\0\0\0\0\0\0\0"),
             _ => (queue.header().done_offset as usize, r"\001\0\001\0\0\0\0\0"),
         };
         let acks = queue.paths().acks.display();

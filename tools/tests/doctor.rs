@@ -1,11 +1,11 @@
 //! The real `railbus doctor` on the machine that runs the tests, whatever that is.
 
-use serde_json::Value;
 use std::collections::HashSet;
-use std::fs;
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
+use std::{fs, io};
+
+use serde_json::Value;
 
 fn doctor(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_railbus"));

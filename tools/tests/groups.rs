@@ -3,9 +3,10 @@
 
 mod program;
 
+use std::process::Stdio;
+
 use program::{Base, Running, eventually};
 use serde_json::Value;
-use std::process::Stdio;
 
 /// Starts the daemon and waits until it is ready.
 fn journald(base: &Base, journal: &tempfile::TempDir) -> Running {

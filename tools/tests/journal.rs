@@ -7,8 +7,8 @@ mod program;
 use journal_hand::Hand;
 use program::Base;
 use railbus::Kind;
-use railbus::journal::format::{Gap, GapReason};
-use railbus::ring::frame::{REPLAYED, STAMPED};
+use railbus_log::format::{Gap, GapReason};
+use railbus_ring::frame::{REPLAYED, STAMPED};
 use serde_json::Value;
 use std::os::unix::fs::FileExt;
 
@@ -319,7 +319,7 @@ fn repair_cuts_a_torn_tail_and_quarantines_only_when_asked() {
     let base = Base::new();
     let (mut hand, directory) = segmented(&base);
     hand.event(b"torn");
-    let torn = hand.make(railbus::journal::format::BlockKind::Records);
+    let torn = hand.make(railbus_log::format::BlockKind::Records);
     hand.file(torn.segment).write_all_at(&torn.bytes[..600], torn.offset).expect("written");
     hand.file(torn.segment).write_all_at(b"x", torn.offset + 300).expect("written");
     let told = base.run(&format!("journal repair {directory}"));

@@ -2,8 +2,9 @@
 
 mod program;
 
-use program::{Base, Running, eventually, numbers};
 use std::io::{BufRead, BufReader, Write};
+
+use program::{Base, Running, eventually, numbers};
 
 /// A directory for journals, on disk.
 fn disk() -> tempfile::TempDir {

@@ -388,7 +388,7 @@ fn age(path: &Path) {
     let mut content = std::fs::read(path).expect("a segment");
     let sign = |bytes: &mut [u8]| {
         let at = bytes.len() - 4;
-        let sum = railbus::journal::format::checksum(&bytes[..at]);
+        let sum = railbus_log::format::checksum(&bytes[..at]);
         bytes[at..].copy_from_slice(&sum.to_le_bytes());
     };
     content[8] = 2;

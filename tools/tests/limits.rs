@@ -2,9 +2,10 @@
 
 mod program;
 
-use program::Base;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+
+use program::Base;
 
 /// Runs a line of shell under a limit of so many blocks of 512 or 1024 bytes: how it ended, and what it said.
 fn limited(base: &Base, blocks: u32, line: &str) -> (Option<i32>, Option<i32>, String) {

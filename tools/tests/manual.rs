@@ -2,10 +2,11 @@
 
 mod program;
 
-use program::Base;
-use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use program::Base;
+use serde_json::Value;
 
 /// A reader whose events are read, and which is told how far they are done.
 struct Reading {

@@ -2,9 +2,10 @@
 
 mod program;
 
+use std::process::Command;
+
 use program::{Base, failed};
 use railbus::{Bus, WorkOptions};
-use std::process::Command;
 
 #[test]
 fn a_limit_is_told_of_what_it_limits() {

@@ -2,14 +2,15 @@
 
 mod program;
 
-use program::{Base, Running, eventually};
-use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions, WorkOptions};
-use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use program::{Base, Running, eventually};
+use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions, WorkOptions};
+use serde_json::Value;
 
 /// A server on a free port, and where it is.
 struct Server {
@@ -416,7 +417,7 @@ fn a_page_of_another_host_name_is_not_answered() {
 
 #[test]
 fn other_users_see_only_channels_that_everybody_may_read_unless_they_bring_the_token() {
-    use railbus::os::act_as;
+    use railbus_os::act_as;
     if act_as::user() != 0 {
         println!("skipped: only root can act for two users");
         return;

@@ -5,9 +5,6 @@
 
 mod program;
 
-use program::{Base, eventually};
-use railbus::layout::journal as page;
-use railbus::os::{act_as, lock};
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
@@ -15,6 +12,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
+
+use program::{Base, eventually};
+use railbus_os::{act_as, lock};
+use railbus_ring::layout::journal as page;
 
 /// Another user, who has no rights here.
 const NOBODY: u32 = 65534;
@@ -303,7 +304,7 @@ fn a_readers_lock_on_the_journals_page_keeps_no_journaller_out() {
     };
     record();
     let reader = File::open(base.path().join("bank/orders.journal")).expect("it is there");
-    assert!(lock::try_share(reader.as_fd(), railbus::layout::LIFE_LOCK).expect("a lock"));
+    assert!(lock::try_share(reader.as_fd(), railbus_ring::layout::LIFE_LOCK).expect("a lock"));
     record();
     let line = format!("replay {} --to-stdout lines -q", disk.path().join("bank/orders").display());
     assert_eq!(base.fine(&line), "event\nevent\n");

@@ -2,15 +2,17 @@
 
 mod program;
 
-use program::{Base, eventually};
-use railbus::event::Attributes;
-use railbus::latency::Distribution;
-use railbus::{Bus, Channel, ChannelOptions, Kind, Overflow, RecvError, SendError, SendOptions};
-use railbus::{SubscribeOptions, WorkOptions};
-use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use program::{Base, eventually};
+use railbus::latency::Distribution;
+use railbus::{
+    Attributes, Bus, Channel, ChannelOptions, Kind, Overflow, RecvError, SendError, SendOptions,
+    SubscribeOptions, WorkOptions,
+};
+use serde_json::Value;
 
 fn bus(base: &Base) -> Bus {
     Bus::at(base.path(), "demo").expect("a bus")

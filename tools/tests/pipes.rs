@@ -3,9 +3,10 @@
 
 mod program;
 
-use program::{Base, eventually, noise, numbers};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
+
+use program::{Base, eventually, noise, numbers};
 
 #[test]
 fn every_byte_arrives_over_a_stream_and_a_topic_again_and_again() {

@@ -2,8 +2,9 @@
 
 mod program;
 
-use program::{Base, eventually, failed};
 use std::io::Write;
+
+use program::{Base, eventually, failed};
 
 /// By `railbus rm --force`, or by whoever cleans up /dev/shm; and another one is made of the same name.
 fn remove(base: &Base, by_hand: bool, options: &str) {

@@ -3,12 +3,13 @@
 mod program;
 mod pty;
 
-use program::{Base, eventually};
-use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
+
+use program::{Base, eventually};
+use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
 
 /// The program in a terminal of its own.
 struct Terminal {

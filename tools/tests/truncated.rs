@@ -5,10 +5,11 @@
 
 mod program;
 
-use program::{Base, Running, eventually};
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
+
+use program::{Base, Running, eventually};
 
 /// Cuts a file of a channel short, as every user who may write it can.
 fn truncate(base: &Base, file: &str) {
@@ -104,7 +105,7 @@ fn a_command_that_looks_ends_with_an_error_that_names_the_file() {
 
 /// Makes the time that the consumer has noted another clock's.
 fn forget_when_it_was_seen(acks: &Path) {
-    use railbus::layout::{HEADER_BYTES, SEEN_NS, entry};
+    use railbus_ring::layout::{HEADER_BYTES, SEEN_NS, entry};
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(acks).expect("it is there");
     file.write_all_at(&1u64.to_le_bytes(), (HEADER_BYTES + entry(0) + SEEN_NS) as u64).expect("it is ours");

@@ -2,11 +2,12 @@
 
 mod program;
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use program::{Base, Running, eventually, failed, numbers};
 use railbus::{Bus, SendOptions};
 use serde_json::Value;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 /// A process that claims room for an event in `demo/x`, and stops itself with the claim in its hands.
 #[test]

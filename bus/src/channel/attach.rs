@@ -5,26 +5,26 @@
 //! [`Attached::map`] then gives a role its mappings: what it need not write is mapped read-only, whatever the
 //! rights.
 
-use super::directory::{check_file_system, not_found, read_page, refuse_link};
-use super::header::{FileRole, Header};
-use super::name::{ChannelName, ChannelPaths};
-use super::replace::{OLD, beside};
-use crate::error::{Error, Result};
-use crate::layout::{self, HEADER_BYTES};
-use crate::memory::{Mapped, Trusted};
-use crate::os::descriptor;
-use crate::os::hugetlb::is_hugetlbfs;
-use crate::os::life::FileId;
-use crate::os::mapping::{Mapping, page_bytes, round_up};
-use crate::os::pages::{Backing, HUGE_2M, Locked, Numa, PageReport, bytes_text};
-use crate::os::smaps;
-use crate::ring::peers::Side;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use railbus_os::file_id::FileId;
+use railbus_os::hugetlb::is_hugetlbfs;
+use railbus_os::mapping::{Mapping, page_bytes, round_up};
+use railbus_os::pages::{Backing, HUGE_2M, Locked, Numa, PageReport, bytes_text};
+use railbus_os::{descriptor, smaps};
+use railbus_ring::layout::{self, HEADER_BYTES};
+use railbus_ring::members::peers::Side;
+
+use super::directory::{check_file_system, not_found, read_page, refuse_link};
+use super::header::{FileRole, Header};
+use super::name::{ChannelName, ChannelPaths, OLD, beside};
+use crate::channel::mapped::{Mapped, Trusted};
+use crate::error::{Error, Result};
 
 /// What a participant does with a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,16 +46,26 @@ pub struct Attached {
     pub name: ChannelName,
     /// Where its files were found.
     pub paths: ChannelPaths,
-    pub(crate) ring: Opened,
-    pub(crate) acks: Opened,
-    pub(crate) data: Option<Opened>,
+    pub(crate) ring: OpenedFile,
+    pub(crate) acks: OpenedFile,
+    pub(crate) data: Option<OpenedFile>,
 }
 
 /// A file with the rights it could be opened with.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct OpenedFile {
     pub(crate) file: File,
+    /// Which file it is: code of the same process may close or replace the descriptor.
+    pub(crate) id: FileId,
     pub(crate) writable: bool,
+}
+
+impl OpenedFile {
+    /// A file that was opened at `path`. One system call.
+    pub(crate) fn of(file: File, path: &Path, writable: bool) -> Result<OpenedFile> {
+        let id = FileId::of(&file).map_err(|error| Error::io("examine", path, error))?;
+        Ok(OpenedFile { file, id, writable })
+    }
 }
 
 /// Opens a channel and checks its files. `base` is the directory of all buses.
@@ -151,7 +161,7 @@ fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Resu
 
 /// The file that belongs to `header` under the second name that it has while its channel is made anew, or for good if whoever
 /// did that was killed before it was committed.
-fn open_old(header: &Header, path: &Path, role: FileRole) -> Option<(PathBuf, Opened)> {
+fn open_old(header: &Header, path: &Path, role: FileRole) -> Option<(PathBuf, OpenedFile)> {
     let path = beside(path, OLD);
     let opened = open(&path, true).ok()?;
     let found = Header::decode(&*read_page(&opened.file, &path).ok()?, role, &path).ok()?;
@@ -159,7 +169,7 @@ fn open_old(header: &Header, path: &Path, role: FileRole) -> Option<(PathBuf, Op
 }
 
 /// Opens a file for reading and writing, or else for reading.
-fn open(path: &Path, try_write: bool) -> Result<Opened> {
+fn open(path: &Path, try_write: bool) -> Result<OpenedFile> {
     let mut options = OpenOptions::new();
     // Neither a symbolic link nor a pipe in the place of a file can lead us astray.
     options.read(true).write(try_write).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
@@ -173,7 +183,7 @@ fn open(path: &Path, try_write: bool) -> Result<Opened> {
     if !about.is_file() {
         return Err(Error::corrupt(path.display().to_string(), "it is not a regular file"));
     }
-    Ok(Opened { file, writable: try_write })
+    OpenedFile::of(file, path, try_write)
 }
 
 fn is_refusal(error: &io::Error) -> bool {
@@ -214,7 +224,7 @@ fn check_length(file: &File, path: &Path, expected: u64) -> Result<()> {
 
 /// Opens the file on hugetlbfs that a header names. A header is written by others: the file must be what only
 /// the creator of `.ring` could have put there, or a hostile header could have us write elsewhere.
-fn open_data(path: &Path, bytes: u64, header: &Header, ring: &File) -> Result<Opened> {
+fn open_data(path: &Path, bytes: u64, header: &Header, ring: &File) -> Result<OpenedFile> {
     let opened = open(path, true)?;
     let on_hugetlbfs = is_hugetlbfs(&opened.file).map_err(|error| Error::io("examine", path, error))?;
     let about = opened.file.metadata().map_err(|error| Error::io("examine", path, error))?;
@@ -346,7 +356,7 @@ impl Attached {
     pub(crate) fn latency_file(&self, write: bool) -> Result<File> {
         let mut path = self.paths.latency.clone();
         let mut opened = open(&path, write)?;
-        let is_own = |opened: &Opened, path: &Path| {
+        let is_own = |opened: &OpenedFile, path: &Path| {
             let page = read_page(&opened.file, path).ok();
             page.and_then(|page| Header::decode(&page, FileRole::Latency, path).ok()).as_ref()
                 == Some(&self.header)
@@ -368,12 +378,36 @@ impl Attached {
         Ok(opened.file)
     }
 
-    /// Whether the channel was removed since it was opened. Somebody who has just registered asks, and starts
-    /// over.
+    /// Whether the channel was removed since it was opened: its file has no name any more. What has its name now, if
+    /// anything, is another channel. One system call; participants ask now and then, see
+    /// [`RecvError::Removed`](crate::RecvError::Removed).
+    ///
+    /// # Errors
+    /// [`Error::Io`] where nobody can tell.
     pub fn is_removed(&self) -> Result<bool> {
-        let about =
-            self.ring.file.metadata().map_err(|error| Error::io("examine", &self.paths.ring, error))?;
-        Ok(about.nlink() == 0)
+        let (file, path, id) = self.side_file(Side::Producers);
+        match nix::sys::stat::fstat(file) {
+            Ok(about) if (FileId { device: about.st_dev, inode: about.st_ino }) == id => {
+                Ok(about.st_nlink == 0)
+            }
+            // Other code of this process has closed the descriptor. Then only the name can tell.
+            _ => match std::fs::symlink_metadata(path) {
+                Ok(about) => Ok(FileId::from(&about) != id),
+                // In another root directory, as after chroot, nothing that is here would be found.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    Ok(self.paths.directory.parent().is_some_and(Path::is_dir))
+                }
+                Err(error) => Err(Error::io("examine", path, error)),
+            },
+        }
+    }
+
+    /// The file of one side, as it was opened: where it was found, and which it is.
+    pub(crate) fn side_file(&self, side: Side) -> (&File, &Path, FileId) {
+        match side {
+            Side::Producers => (&self.ring.file, &self.paths.ring, self.ring.id),
+            Side::Consumers => (&self.acks.file, &self.paths.acks, self.acks.id),
+        }
     }
 }
 
@@ -429,7 +463,7 @@ pub struct Maps {
 
 impl Maps {
     /// Whether one of the files was truncated while it was mapped, and there are zeros in its place
-    /// ([`crate::os::truncated`]).
+    /// ([`railbus_os::truncated`]).
     pub(crate) fn is_lost(&self) -> bool {
         let regions = [&self.ring, &self.data, &self.acks, &self.done];
         regions.iter().any(|region| region.mapping.as_ref().is_some_and(Mapping::is_lost))

@@ -11,21 +11,22 @@
 //! later. Limits of a memory cgroup are not looked at: the kernel kills whoever exceeds them, at creation and
 //! not later.
 
-use super::attach::see;
-use super::header::Header;
-use super::options::ChannelOptions;
-use crate::error::{Error, Result};
-use crate::os::file_limit;
-use crate::os::hugetlb::{self, Mount};
-use crate::os::mapping::{Mapping, round_up};
-use crate::os::numa;
-use crate::os::pages::{Backing, HUGE_1G, HUGE_2M, Locked, Missed, Numa, PageReport, Pages, bytes_text};
-use nix::fcntl::{FallocateFlags, fallocate};
-use nix::sys::statvfs::fstatvfs;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::statvfs::fstatvfs;
+use railbus_os::hugetlb::{self, Mount};
+use railbus_os::mapping::{Mapping, round_up};
+use railbus_os::pages::{Backing, HUGE_1G, HUGE_2M, Locked, Missed, Numa, PageReport, Pages, bytes_text};
+use railbus_os::{file_limit, numa};
+
+use super::attach::see;
+use super::header::Header;
+use super::options::ChannelOptions;
+use crate::error::{Error, Result};
 
 /// Bytes allocated per call, so that a signal does not undo all of a large allocation.
 const CHUNK_BYTES: u64 = 64 << 20;

@@ -5,26 +5,29 @@
 //! the bus, `.ring` last and without replacing anything: that link is the commit, so of many creators exactly
 //! one wins. What a creator leaves behind that dies between the links is described in [`super::directory`].
 
-use super::attach::{Attached, Maps, Opened as OpenedFile, attach};
-use super::backing::{self, reserve_or_explain, set_length};
-use super::directory::{BusLock, LOCK_WAIT, clear_half_made, make_bus, missing_directories, unmake_bus};
-use super::header::{FileRole, Header};
-use super::name::{ChannelName, ChannelPaths};
-use super::options::{ChannelOptions, Permissions};
-use super::settings::check_same;
-use crate::error::{Error, Result};
-use crate::layout;
-use crate::os::hugetlb::nameless;
-use crate::os::pages::PageReport;
-use crate::os::random::random_id;
-use crate::os::{act_as, file_limit};
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::linkat;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::linkat;
+use railbus_os::hugetlb::nameless;
+use railbus_os::pages::PageReport;
+use railbus_os::random::random_id;
+use railbus_os::{act_as, file_limit};
+use railbus_ring::layout;
+
+use super::attach::{Attached, Maps, OpenedFile, attach};
+use super::backing::{self, reserve_or_explain, set_length};
+use super::directory::{BusLock, LOCK_WAIT, make_bus, missing_directories, unmake_bus};
+use super::header::{FileRole, Header};
+use super::name::{ChannelName, ChannelPaths};
+use super::options::{ChannelOptions, Permissions};
+use super::remove::clear_half_made;
+use super::settings::check_same;
+use crate::error::{Error, Result};
 
 /// A channel that was just made.
 #[derive(Debug)]
@@ -231,10 +234,11 @@ pub(super) fn build(
         write_header(latency, &paths.latency, FileRole::Latency, &header)?;
         write_magic(latency, &paths.latency)?;
     }
-    let own = |file: File| OpenedFile { file, writable: true };
     let (name, paths) = (channel.clone(), paths.clone());
-    let attached =
-        Attached { header, name, paths, ring: own(ring), acks: own(acks), data: data_file.map(own) };
+    let own = |file: File, path: &Path| OpenedFile::of(file, path, true);
+    let data_file = data_file.map(|file| own(file, &paths.ring)).transpose()?;
+    let (ring, acks) = (own(ring, &paths.ring)?, own(acks, &paths.acks)?);
+    let attached = Attached { header, name, paths, ring, acks, data: data_file };
     let maps = attached.map_as(true, true)?;
     init(&maps)?;
     let locked = maps.locked.clone();

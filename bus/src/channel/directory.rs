@@ -14,18 +14,6 @@
 //! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away. What making a channel
 //! anew leaves is described in `replace.rs`.
 
-use super::header::{FileRole, Header};
-use super::name::{ChannelName, ChannelPaths, check_name};
-use super::page::Page;
-use super::quiet;
-use crate::error::{Error, Result};
-use crate::layout::{self, HEADER_BYTES};
-use crate::os::act_as;
-use crate::os::hugetlb::is_hugetlbfs;
-use crate::os::lock;
-use crate::os::{descriptor, file_limit};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -36,9 +24,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use railbus_os::hugetlb::is_hugetlbfs;
+use railbus_os::{act_as, descriptor, lock};
+use railbus_ring::layout::HEADER_BYTES;
+
+use super::header::{FileRole, Header};
+use super::name::{ChannelName, ChannelPaths, check_name};
+use super::page::Page;
+use crate::error::{Error, Result};
+
 /// How long creation and removal wait for the lock of a bus, unless [`limit_lock_wait`] says less.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
-const LOCK_NAME: &str = ".lock";
+pub(super) const LOCK_NAME: &str = ".lock";
 
 /// The base directory: `$RAILBUS_DIR`, or `/dev/shm/railbus`.
 pub fn base_directory() -> Result<PathBuf> {
@@ -126,7 +125,7 @@ pub(crate) fn unmake_bus(base: &Path, bus: &str, made: &[PathBuf]) {
 }
 
 /// Whether there is no more than the lock in a bus's directory. The lock is held.
-fn is_unused(bus: &Path) -> bool {
+pub(super) fn is_unused(bus: &Path) -> bool {
     names(bus).is_ok_and(|names| names.iter().all(|name| name == LOCK_NAME))
 }
 
@@ -138,8 +137,8 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(fail)?;
-    let id = crate::os::random::random_id().map_err(fail)?;
-    let temporary = parent.join(format!(".railbus-{}", crate::os::random::hex(&id)));
+    let id = railbus_os::random::random_id().map_err(fail)?;
+    let temporary = parent.join(format!(".railbus-{}", railbus_os::random::hex(&id)));
     std::fs::DirBuilder::new().mode(0o700).create(&temporary).map_err(fail)?;
     let renamed =
         std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)).and_then(|()| {
@@ -195,7 +194,7 @@ pub fn list_channels(base: &Path, bus: &str) -> Result<Vec<ChannelName>> {
     Ok(channels.into_iter().filter_map(|channel| ChannelName::new(bus, channel).ok()).collect())
 }
 
-fn with_suffix(base: &Path, bus: &str, suffix: &str) -> Result<Vec<String>> {
+pub(super) fn with_suffix(base: &Path, bus: &str, suffix: &str) -> Result<Vec<String>> {
     check_name("bus name", bus)?;
     let path = base.join(bus);
     refuse_link(&path)?;
@@ -385,70 +384,8 @@ fn open_lock(directory: &Path, path: &Path) -> Result<File> {
     })
 }
 
-/// Removes a channel. Participants that are attached keep their memory, read what is left in it, and are told that it was
-/// removed. Waits for the lock of the bus, at most [`LOCK_WAIT`].
-pub fn remove(base: &Path, channel: &ChannelName) -> Result<()> {
-    let paths = channel.paths(base);
-    if !paths.directory.is_dir() {
-        return Err(Error::NotFound { what: format!("bus {}", channel.bus()), path: paths.directory });
-    }
-    let _lock = BusLock::take(&paths.directory, LOCK_WAIT)?;
-    if remove_locked(&paths)? { Ok(()) } else { Err(not_found(channel, paths)) }
-}
-
 pub(crate) fn not_found(channel: &ChannelName, paths: ChannelPaths) -> Error {
     Error::NotFound { what: format!("channel {channel}"), path: paths.ring }
-}
-
-/// Removes what there is of a channel, `.ring` first; says whether there was anything.
-fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
-    file_limit::without_signal(|| remove_quietly(paths))
-}
-
-fn remove_quietly(paths: &ChannelPaths) -> Result<bool> {
-    super::replace::clear(paths)?;
-    let data = [(&paths.ring, FileRole::Ring), (&paths.acks, FileRole::Acks)]
-        .into_iter()
-        .find_map(|(path, role)| read_header(path, role).ok()?.data_path);
-    let acks_file = open_to_mark(&paths.acks);
-    let ring = unlink(&paths.ring)?;
-    if let Some(file) = acks_file {
-        mark_removed(&file);
-    }
-    if let Some(data) = data {
-        unlink_data(&data)?;
-    }
-    if ring {
-        crate::journal::note_removal(paths);
-    }
-    unlink(&paths.journal)?;
-    unlink(&paths.stage)?;
-    unlink(&paths.latency)?;
-    let acks = unlink(&paths.acks)?;
-    Ok(ring || acks)
-}
-
-fn open_to_mark(path: &Path) -> Option<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-    descriptor::open(&options, path).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()))
-}
-
-/// Tells publishers that are attached, who load this word after each event. Where it cannot be written, or is changed by a
-/// sleeper at the same moment, they find out a little later by themselves: that is no error. The file is not mapped for it:
-/// its owner may cut it short.
-fn mark_removed(file: &File) {
-    let at = (HEADER_BYTES + layout::CONSUMERS_PARKED) as u64;
-    let mut word = [0; 8];
-    if file.read_exact_at(&mut word, at).is_ok() {
-        let marked = u64::from_le_bytes(word) | layout::REMOVED_MARK;
-        let _ = file.write_all_at(&marked.to_le_bytes(), at);
-    }
-}
-
-/// Clears away what a dead creator or remover left of a channel. The lock is held and there is no `.ring`.
-pub(crate) fn clear_half_made(paths: &ChannelPaths, _lock: &BusLock) -> Result<()> {
-    remove_locked(paths).map(|_| ())
 }
 
 /// Unlinks a name; says whether it was there.
@@ -496,55 +433,6 @@ pub(crate) fn read_page(file: &File, path: &Path) -> Result<Box<Page>> {
     Ok(page)
 }
 
-/// What [`prune`] did.
-#[derive(Debug, Default)]
-pub struct Pruned {
-    /// Channels removed, and half-made ones cleared away.
-    pub removed: Vec<ChannelName>,
-    /// Channels that are in use.
-    pub in_use: Vec<ChannelName>,
-    /// Channels that could not be examined or removed, and why.
-    pub failed: Vec<(ChannelName, Error)>,
-    /// Whether the bus itself was empty in the end, and removed.
-    pub bus_removed: bool,
-}
-
-/// Removes the channels of a bus that nobody uses any more, what dead creators left, and the bus if it is
-/// empty then.
-///
-/// A participant lives as long as its byte of `.ring` or `.acks` is locked. Nobody can register while a
-/// channel is removed here; this needs the right to write both files.
-/// `in_use` is asked in addition, with the path of each of the two files, and may veto.
-pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<Pruned> {
-    let mut names = with_suffix(base, bus, ".ring")?;
-    names.extend(with_suffix(base, bus, ".acks")?);
-    names.sort();
-    names.dedup();
-    let directory = base.join(bus);
-    let mut pruned = Pruned::default();
-    let held = BusLock::take(&directory, LOCK_WAIT)?;
-    for channel in names.into_iter().filter_map(|name| ChannelName::new(bus, name).ok()) {
-        let paths = channel.paths(base);
-        let outcome = quiet::shut(base, &channel, &paths).and_then(|shut| match shut {
-            Some(_) if in_use(&paths.ring) || in_use(&paths.acks) => Ok(None),
-            Some(_) => remove_locked(&paths).map(Some),
-            None => Ok(None),
-        });
-        match outcome {
-            Ok(Some(true)) => pruned.removed.push(channel),
-            Ok(Some(false)) => {}
-            Ok(None) => pruned.in_use.push(channel),
-            Err(error) => pruned.failed.push((channel, error)),
-        }
-    }
-    // Others that wait for the lock notice that its file is gone and make the bus anew.
-    if is_unused(&directory) && unlink(&directory.join(LOCK_NAME)).is_ok() {
-        pruned.bus_removed = std::fs::remove_dir(&directory).is_ok();
-    }
-    drop(held);
-    Ok(pruned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -566,8 +454,7 @@ mod tests {
         assert_eq!(list_buses(&base)?, ["one", "two"]);
         assert!(list_channels(&base, "one")?.is_empty());
         assert!(matches!(list_channels(&base, "none"), Err(Error::NotFound { .. })));
-        assert!(prune(&base, "one", |_| false)?.bus_removed);
-        assert_eq!(list_buses(&base)?, ["two"]);
+        assert_eq!(list_buses(&base)?, ["one", "two"]);
         Ok(())
     }
 

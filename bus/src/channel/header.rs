@@ -4,16 +4,18 @@
 //! decoded header has been checked, so that its offsets and lengths can be used without further checks once
 //! [`Header::lengths`] agree with the files.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use railbus_os::mapping::{page_bytes, round_up};
+use railbus_os::pages::{Backing, HUGE_2M};
+use railbus_os::random::hex;
+use railbus_ring::layout;
+use railbus_ring::members::pressure::Watermarks;
+
 use super::kind::{Kind, Overflow};
 use super::options::ChannelOptions;
 use crate::error::{Error, Result};
-use crate::layout;
-use crate::os::mapping::{page_bytes, round_up};
-use crate::os::pages::{Backing, HUGE_2M};
-use crate::os::random::hex;
-use crate::ring::pressure::Watermarks;
-use std::path::PathBuf;
-use std::time::Duration;
 
 /// Which of a channel's files it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

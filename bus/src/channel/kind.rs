@@ -1,8 +1,9 @@
 //! The kinds of channels, and what their producers do when there is no room.
 
-use crate::error::Error;
 use std::fmt;
 use std::str::FromStr;
+
+use crate::error::Error;
 
 /// The kind of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

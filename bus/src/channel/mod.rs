@@ -6,22 +6,43 @@
 //! their names at once; [`attach()`] opens and checks them; [`Attached::map`] gives a role its memory. The
 //! protocols that run in that memory are elsewhere.
 
-pub mod attach;
-pub mod backing;
-pub mod create;
+pub(crate) mod aside;
+pub(crate) mod attach;
+pub(crate) mod backing;
+pub(crate) mod bus;
+pub(crate) mod create;
 pub mod directory;
-pub mod header;
-pub mod kind;
-pub mod name;
-pub mod options;
-pub mod owner;
+pub(crate) mod evict;
+pub(crate) mod file_locks;
+pub(crate) mod header;
+pub(crate) mod initial;
+#[cfg(feature = "journal")]
+pub(crate) mod journal_status;
+pub(crate) mod kind;
+pub(crate) mod leftovers;
+pub mod life;
+pub mod mapped;
+pub(crate) mod memories;
+pub(crate) mod name;
+pub(crate) mod open;
+pub(crate) mod options;
+pub(crate) mod owner;
 pub mod page;
+pub(crate) mod pattern;
+pub(crate) mod peers;
+pub(crate) mod proof;
 pub(crate) mod quiet;
+pub(crate) mod remove;
 pub(crate) mod replace;
-pub mod settings;
+pub(crate) mod settings;
+#[cfg(feature = "journal")]
+pub(crate) mod side_file;
+pub(crate) mod span;
+pub(crate) mod sweep;
+pub mod wishes;
 
-pub use attach::{Attached, Maps, Region, Role, attach};
-pub use create::{Created, Opened, create, create_or_attach};
+pub(crate) use attach::{Attached, Maps, Region, Role, attach};
+pub(crate) use create::{Opened, create, create_or_attach};
 pub use header::{FileRole, Header};
 pub use kind::{Kind, Overflow};
 pub use name::{ChannelName, ChannelPaths};

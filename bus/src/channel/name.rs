@@ -4,13 +4,16 @@
 //! and does not start with a dot: names with a dot in front belong to railbus itself. A channel that is created has no
 //! `~` in its name either, which journals use (see `create.rs`).
 
-use crate::error::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::error::{Error, Result};
+
+/// The name under which journallers register.
+pub(crate) const JOURNALLER: &str = ".journal";
 /// Most bytes of a name.
-pub const NAME_BYTES_MAX: usize = 100;
+pub(crate) const NAME_BYTES_MAX: usize = 100;
 
 /// Checks the name of a bus or channel; `what` says which, for the error.
 pub fn check_name(what: &str, name: &str) -> Result<()> {
@@ -96,6 +99,16 @@ pub struct ChannelPaths {
     pub stage: PathBuf,
     /// Where consumers of a stamped channel measure latencies.
     pub latency: PathBuf,
+}
+
+/// The mark of the second name of an old file, while its channel is made again.
+pub(crate) const OLD: char = '~';
+
+/// A name beside `path`.
+pub(crate) fn beside(path: &Path, mark: char) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(mark.to_string());
+    PathBuf::from(name)
 }
 
 #[cfg(test)]

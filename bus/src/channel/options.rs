@@ -4,34 +4,37 @@
 //! made. What is left out has a default when a channel is created, and is not compared when one is found
 //! ([`super::settings`]).
 
-use super::kind::{Kind, Overflow};
-use super::name::check_name;
-use crate::error::{Error, Result};
-use crate::layout;
-use crate::os::numa;
-use crate::os::pages::{Pages, bytes_text};
-use crate::ring::word::ATTEMPT_MAX;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use railbus_os::numa;
+use railbus_os::pages::{Pages, bytes_text};
+use railbus_ring::layout;
+use railbus_ring::slots::word::ATTEMPT_MAX;
+
+use super::kind::{Kind, Overflow};
+use super::name::check_name;
+use crate::error::{Error, Result};
+
 /// Range of a stream's capacity in bytes; a power of two.
-pub const CAPACITY_BYTES: RangeInclusive<u64> = 4 << 10..=1 << 40;
+pub(crate) const CAPACITY_BYTES: RangeInclusive<u64> = 4 << 10..=1 << 40;
 /// Range of the number of slots; a power of two.
-pub const SLOTS: RangeInclusive<u64> = 64..=1 << 24;
+pub(crate) const SLOTS: RangeInclusive<u64> = 64..=1 << 24;
 /// Range of the size of a slot in bytes, with its two header words; a power of two.
-pub const SLOT_BYTES: RangeInclusive<u64> = 64..=1 << 20;
+pub(crate) const SLOT_BYTES: RangeInclusive<u64> = 64..=1 << 20;
 /// A stream's capacity unless said otherwise: several large events deep, and it fits the cache of a core
 /// complex.
-pub const CAPACITY_BYTES_DEFAULT: u64 = 4 << 20;
+pub(crate) const CAPACITY_BYTES_DEFAULT: u64 = 4 << 20;
 /// Slots unless said otherwise.
-pub const SLOTS_DEFAULT: u64 = 1024;
+pub(crate) const SLOTS_DEFAULT: u64 = 1024;
 /// Bytes of a slot unless said otherwise.
-pub const SLOT_BYTES_DEFAULT: u64 = 256;
+pub(crate) const SLOT_BYTES_DEFAULT: u64 = 256;
 /// Producers, or consumers, unless said otherwise.
-pub const PARTICIPANTS_DEFAULT: u32 = 64;
+pub(crate) const PARTICIPANTS_DEFAULT: u32 = 64;
 /// Range of the time after which a participant that others wait for counts as stuck.
-pub const STUCK_AFTER: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
+pub(crate) const STUCK_AFTER: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
 
 /// Who owns the files of a channel, and who may do what with them.
 ///
@@ -217,7 +220,7 @@ impl ChannelOptions {
     }
 
     /// From which depth on producers are told that they are under pressure
-    /// ([`Sender::is_under_pressure`](crate::sender::Sender::is_under_pressure)), and from which depth on that they are
+    /// ([`Sender::is_under_pressure`](crate::handle::sender::Sender::is_under_pressure)), and from which depth on that they are
     /// not any more, in percent of the capacity: 0 to 100, `low` below `high`. Nobody is told anything unless said.
     pub fn watermarks(mut self, high_percent: u32, low_percent: u32) -> ChannelOptions {
         self.watermarks = Some((high_percent, low_percent));

@@ -7,13 +7,15 @@
 //!
 //! What it does not hold back is looking: `info`, `stat`, and daemons that look after the buses of all users.
 
-use crate::channel::attach::Attached;
-use crate::error::{Error, Result};
-use crate::os::act_as;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::str::FromStr;
+
+use railbus_os::act_as;
+
+use crate::channel::attach::Attached;
+use crate::error::{Error, Result};
 
 /// Whose channels are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,16 +3,18 @@
 //! [`Header::decode`] trusts nothing: the magic (a file that was finished), the fingerprint (the same layout),
 //! the checksum (unharmed), and then every number against its range and against the others.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use railbus_os::mapping::{page_bytes, round_up};
+use railbus_os::pages::{Backing, HUGE_1G};
+use railbus_ring::layout::{self, HEADER_BYTES};
+
 use super::header::{FileRole, Header, alignment};
 use super::kind::{Kind, Overflow};
 use super::name::check_name;
 use super::options;
 use crate::error::{Error, Result};
-use crate::layout::{self, HEADER_BYTES};
-use crate::os::mapping::{page_bytes, round_up};
-use crate::os::pages::{Backing, HUGE_1G};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Channel flag: events carry the time they were published at.
 pub const FLAG_STAMP: u64 = 1;
@@ -352,8 +354,8 @@ impl Fields<'_> {
 mod tests {
     use super::super::options::ChannelOptions;
     use super::*;
-    use crate::os::pages::HUGE_2M;
     use proptest::prelude::*;
+    use railbus_os::pages::HUGE_2M;
 
     const PATH: &str = "/dev/shm/x.ring";
 

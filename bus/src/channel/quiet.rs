@@ -5,23 +5,26 @@
 //! the locks are given back. Readers who hold shared locks on bytes of the files are not in the way: see
 //! `ring/janitor.rs`.
 
-use super::attach::{Attached, Region};
-use super::header::FileRole;
-use super::name::{ChannelName, ChannelPaths};
-use super::owner::Owner;
-use super::replace::{OLD, beside};
-use crate::bus::{Bus, Channel};
-use crate::error::{Error, Result};
-use crate::file_locks::FileLocks;
-use crate::layout;
-use crate::os::{descriptor, lock};
-use crate::ring::peers::Side;
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use railbus_os::{descriptor, lock};
+use railbus_ring::layout;
+use railbus_ring::members::peers::Side;
+
+use super::attach::{Attached, Region};
+use super::header::FileRole;
+use super::name::{ChannelName, ChannelPaths};
+use super::owner::Owner;
+use crate::channel::bus::Bus;
+use crate::channel::file_locks::FileLocks;
+use crate::channel::name::{OLD, beside};
+use crate::channel::open::Channel;
+use crate::error::{Error, Result};
 
 /// The right to keep everybody out of a channel. Given back when it is dropped.
 #[derive(Debug)]

@@ -18,23 +18,19 @@
 //! The caller holds a [`Fence`]: nobody takes part in the old channel meanwhile, or registers, sweeps or
 //! evicts there.
 
+use std::path::Path;
+
+use railbus_os::file_limit;
+
 use super::attach::{Attached, Maps};
 use super::create::{Built, Created, build, link};
-use super::directory::{BusLock, LOCK_WAIT, read_header, unlink, unlink_data};
-use super::header::FileRole;
-use super::name::ChannelPaths;
+use super::directory::{BusLock, LOCK_WAIT};
+use super::leftovers::{rename, tidy};
+use super::name::{OLD, beside};
 use super::options::ChannelOptions;
 use super::quiet::Fence;
+use crate::channel::leftovers::NEW;
 use crate::error::{Error, Result};
-use crate::os::file_limit;
-use std::path::{Path, PathBuf};
-
-/// A name beside `path`.
-pub(crate) fn beside(path: &Path, mark: char) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(mark.to_string());
-    PathBuf::from(name)
-}
 
 /// A channel that was built to take the place of another one.
 pub(crate) struct Replacement {
@@ -99,53 +95,4 @@ impl Replacement {
         }
         rename(&beside(&paths.acks, NEW), &paths.acks)
     }
-}
-
-const NEW: char = '+';
-/// The mark of the second name of an old file.
-pub(crate) const OLD: char = '~';
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    std::fs::rename(from, to).map_err(|error| Error::io("put in place", to, error))
-}
-
-/// Clears away what a killed replacement left: rolls back what it had not committed. The lock of the bus is held, and there is
-/// no participant of the channel, or no channel.
-fn tidy(paths: &ChannelPaths) -> Result<()> {
-    let (old_acks, old_latency) = (beside(&paths.acks, OLD), beside(&paths.latency, OLD));
-    let ring = read_header(&paths.ring, FileRole::Ring).ok();
-    let is_current = |path: &Path, role| {
-        let found = read_header(path, role).ok();
-        (ring.is_some() && found == ring, found.and_then(|header| header.data_path))
-    };
-    let data = ring.as_ref().and_then(|header| header.data_path.clone());
-    // The data file of whatever goes, before the name that leads to it.
-    let unlink_other = |found: Option<PathBuf>| match found {
-        Some(path) if Some(&path) != data.as_ref() => unlink_data(&path),
-        _ => Ok(()),
-    };
-    if is_current(&old_latency, FileRole::Latency).0 {
-        rename(&old_latency, &paths.latency)?;
-    }
-    if is_current(&old_acks, FileRole::Acks).0 {
-        // Not committed. The new acks name the new data.
-        unlink_other(is_current(&paths.acks, FileRole::Acks).1)?;
-        // Two names of one file, when it was killed before the rename: that does nothing.
-        rename(&old_acks, &paths.acks)?;
-    }
-    unlink_other(is_current(&old_acks, FileRole::Acks).1)?;
-    let new_ring = beside(&paths.ring, NEW);
-    unlink_other(is_current(&new_ring, FileRole::Ring).1)?;
-    unlink(&new_ring)?;
-    unlink(&beside(&paths.latency, NEW))?;
-    unlink(&beside(&paths.acks, NEW))?;
-    unlink(&old_latency)?;
-    unlink(&old_acks)?;
-    Ok(())
-}
-
-/// Clears away the names that a killed replacement left, before the channel itself is removed. The lock of the bus is held.
-pub(crate) fn clear(paths: &ChannelPaths) -> Result<()> {
-    let marked = |path: &Path| [beside(path, NEW), beside(path, OLD)].iter().any(|path| path.exists());
-    if marked(&paths.acks) || marked(&paths.latency) || marked(&paths.ring) { tidy(paths) } else { Ok(()) }
 }

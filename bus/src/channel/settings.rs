@@ -7,17 +7,18 @@
 //! An option that is asked for is compared with what a channel has; one that was left out is not. [`NOT_COMPARED`] names
 //! those that are never compared.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use railbus_os::pages::{Backing, HUGE_1G, Pages, bytes_text};
+use railbus_os::random::hex;
+
 use super::attach::Attached;
 use super::header::Header;
 use super::kind::{Kind, Overflow};
 use super::options::{ChannelOptions, Permissions};
-use crate::admin::resize::pages_of;
 use crate::error::{Error, Result};
-use crate::os::pages::{Backing, Pages, bytes_text};
-use crate::os::random::hex;
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 /// Options that are not compared with those of a channel that is there, and why: the pages are a wish, which is met as
 /// far as it can be. Who needs huge pages asks for `require-huge`, which is compared.
@@ -115,7 +116,7 @@ fn extra(name: &'static str, value: Value) -> Setting {
 
 /// Every option of a channel with this header, whose files have these rights. `is_journaled` says whether there is a
 /// journaller's subscription, which is no part of the header.
-pub fn settings(header: &Header, ring: Access, acks: Access, is_journaled: bool) -> Vec<Setting> {
+pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled: bool) -> Vec<Setting> {
     // Named one by one, so that none that is added is forgotten here.
     let Header {
         kind,
@@ -278,6 +279,16 @@ pub(crate) fn check_same(attached: &Attached, options: &ChannelOptions) -> Resul
     }
     let what = format!("channel {} with {}", attached.name, differences.join(", "));
     Err(Error::Exists { what, path: paths.ring.clone() })
+}
+
+/// The pages to ask for to get such a channel again: the creator's choice, as far as what it got tells.
+pub(crate) fn pages_of(header: &Header) -> Pages {
+    match header.backing {
+        Backing::Hugetlb if header.page_bytes >= HUGE_1G => Pages::Huge1G,
+        Backing::Hugetlb => Pages::Huge2M,
+        Backing::Ordinary if header.data_bytes >= railbus_os::pages::HUGE_2M => Pages::Ordinary,
+        _ => Pages::Auto,
+    }
 }
 
 #[cfg(test)]

@@ -2,15 +2,17 @@
 //!
 //! Whoever creates a channel anew, before its lost one was made again from its journal, gets another channel, and the old
 //! journal is set aside under `NAME~ID`. [`adopt`] puts it back under its name, and sets the present one aside in its stead;
-//! then the channel can be made again from it ([`restore`](super::restore())). Nothing is deleted.
+//! then the channel can be made again from it ([`restore`](crate::journal::restore())). Nothing is deleted.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::bus::{Bus, Channel};
 use crate::channel::ChannelName;
+use crate::channel::bus::Bus;
+use crate::channel::journal_status::REMOVED;
+use crate::channel::open::Channel;
 use crate::error::{Error, Result};
-use crate::journal::opening::{Locked, REMOVED, move_aside};
+use crate::journal::record::opening::{Locked, move_aside};
 use crate::journal::restore;
 
 /// A journal that was put back under its name.

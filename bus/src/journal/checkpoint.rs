@@ -44,15 +44,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::file::{Content, Header};
-use super::format::checksum;
-use super::incarnations::{self, Begun};
-use crate::bus::Channel;
+use railbus_log::format::checksum;
+use railbus_log::incarnations::{self, Begun};
+use railbus_os::fork_window::Hidden;
+use railbus_os::{clock, file_limit, lock};
+
+use self::file::{Content, FileHeader};
 use crate::channel::Header as ChannelHeader;
 use crate::channel::name::check_name;
+use crate::channel::open::Channel;
 use crate::error::{Error, Result};
-use crate::os::fork_window::Hidden;
-use crate::os::{clock, file_limit, lock};
 
 /// Directory of the checkpoints, in a journal's directory.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -230,7 +231,7 @@ impl Checkpoint {
         }
         let which = 1 - self.newest;
         let path = self.path(which);
-        let header = Header {
+        let header = FileHeader {
             number: self.number + 1,
             position,
             channel_id: self.channel_id,

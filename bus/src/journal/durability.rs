@@ -8,12 +8,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bus::Channel;
+use railbus_os::futex::Outcome;
+
+use crate::channel::journal_status::{JournalPositions, JournalState, JournalView, Promise};
+use crate::channel::open::Channel;
 use crate::error::{Error, Result, SendError};
-use crate::journal::shared::{JournalPositions, JournalState, Promise, View};
-use crate::os::futex::Outcome;
-use crate::outlet::Outlet;
-use crate::sender::Sender;
+use crate::handle::publish_end::PublishEnd;
+use crate::handle::sender::Sender;
 
 /// A write takes some tens of us: shorter than this is not worth a sleep.
 const SPIN: Duration = Duration::from_micros(20);
@@ -116,7 +117,7 @@ impl Channel {
     }
 
     /// Why nothing more is to be expected of this journal, if so.
-    fn is_over(&self, view: &View) -> Option<Error> {
+    fn is_over(&self, view: &JournalView) -> Option<Error> {
         let gone = |why: &str| {
             Some(Error::PeerGone { what: format!("the journal of {}", self.name()), why: why.to_owned() })
         };
@@ -131,7 +132,7 @@ impl Channel {
     }
 
     /// The view of `NAME.journal`, opened at the first use.
-    pub(crate) fn journal_view(&self) -> Result<Arc<View>> {
+    pub(crate) fn journal_view(&self) -> Result<Arc<JournalView>> {
         let kept = self.journal_slot().lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         match kept {
             Some(view) if view.is_forked() => Err(Error::Forked),
@@ -140,8 +141,8 @@ impl Channel {
         }
     }
 
-    fn renew_journal_view(&self) -> Result<Arc<View>> {
-        let view = Arc::new(View::open(self)?);
+    fn renew_journal_view(&self) -> Result<Arc<JournalView>> {
+        let view = Arc::new(JournalView::open(self.attached())?);
         *self.journal_slot().lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             Some(Arc::clone(&view));
         Ok(view)
@@ -149,7 +150,7 @@ impl Channel {
 }
 
 /// Whether the promise holds for `position` by now; an error when the event is known to be missing.
-fn look(view: &View, promise: Promise, position: u64) -> Option<Result<u64>> {
+fn look(view: &JournalView, promise: Promise, position: u64) -> Option<Result<u64>> {
     let reached = view.reached(promise);
     if let Some(error) = view.missing(position) {
         return Some(Err(error));
@@ -157,7 +158,7 @@ fn look(view: &View, promise: Promise, position: u64) -> Option<Result<u64>> {
     (reached > position).then_some(Ok(reached))
 }
 
-impl<R: Outlet> Sender<R> {
+impl<R: PublishEnd> Sender<R> {
     /// Publishes a copy of `payload` and waits until it is durable in the channel's journal, `timeout` in all. Returns
     /// its position.
     ///

@@ -3,16 +3,17 @@
 //! Events are handed out where they lie: in the block as it was read, unless it was compressed or the event spans
 //! blocks. Reading ends for now where the journal ends for now; the next call looks again.
 
-use super::blocks::{Blocks, Missing, Next, Place};
-use super::compress::decompress;
-use super::format::{
+use railbus_log::compress::decompress;
+use railbus_log::format::{
     BlockHeader, BlockKind, Codec, FirstPiece, Flaw, Gap, PIECE_OF_STATE, PositionUnit, RECORD_HEADER_BYTES,
     RecordHeader, RecordKind, record_bytes,
 };
+use railbus_log::read::blocks::{Blocks, Missing, Next, Place};
+use railbus_ring::frame;
+
 use crate::channel::Kind;
 use crate::error::{Error, Result};
 use crate::event::{Event, Located};
-use crate::ring::frame;
 
 /// Room that is made for an event in pieces before its pieces are there. More is made as they come.
 const RESERVE_BYTES: usize = 1 << 20;
@@ -120,7 +121,7 @@ pub enum Item<'a> {
 
 /// Where what was found lies.
 #[derive(Debug, Clone, Copy)]
-enum Found {
+enum FoundItem {
     /// In the records of the block, from here on.
     InPlace(RecordHeader, usize),
     /// In the pieces; its time.
@@ -172,7 +173,7 @@ pub struct Events {
     /// Events of the whole journal up to here; `None` before the first block.
     events: Option<u64>,
     /// What was found last.
-    last: Found,
+    last: FoundItem,
 }
 
 impl Events {
@@ -194,7 +195,7 @@ impl Events {
             from,
             position: from.position,
             events: None,
-            last: Found::End,
+            last: FoundItem::End,
         }
     }
 
@@ -273,16 +274,16 @@ impl Events {
     }
 
     #[inline]
-    fn find(&mut self, states: bool) -> Result<Found> {
+    fn find(&mut self, states: bool) -> Result<FoundItem> {
         loop {
             if self.at >= self.end {
                 self.position = self.position.max(self.block_end_position);
                 match self.blocks.next_block()? {
-                    Next::End => return Ok(Found::End),
+                    Next::End => return Ok(FoundItem::End),
                     Next::Missing(missing) => {
                         self.pieces.whole = None;
                         if missing.to > self.position {
-                            return Ok(Found::Missing(missing));
+                            return Ok(FoundItem::Missing(missing));
                         }
                     }
                     Next::Block(header, place) => self.enter(&header, place)?,
@@ -315,7 +316,7 @@ impl Events {
                             _ => states,
                         };
                         if wanted {
-                            return Ok(Found::Pieced(time_ns));
+                            return Ok(FoundItem::Pieced(time_ns));
                         }
                     } else if header.kind == RecordKind::Last && header.flags & PIECE_OF_STATE == 0 {
                         // Its beginning lies before where reading began.
@@ -327,7 +328,7 @@ impl Events {
             };
             self.at += record_bytes(header.body_bytes as usize);
             if wanted {
-                return Ok(Found::InPlace(header, body_at));
+                return Ok(FoundItem::InPlace(header, body_at));
             }
         }
     }
@@ -421,8 +422,8 @@ impl Events {
     #[inline]
     fn item(&mut self) -> Result<Option<Item<'_>>> {
         match self.last {
-            Found::End => Ok(None),
-            Found::InPlace(header, body_at) if header.kind == RecordKind::Event => {
+            FoundItem::End => Ok(None),
+            FoundItem::InPlace(header, body_at) if header.kind == RecordKind::Event => {
                 let position = self.position_of(&header);
                 let end_position = self.end_of(position, header.body_bytes);
                 let (time_ns, word) = (self.time(&header), header.event_word());
@@ -430,7 +431,7 @@ impl Events {
                 let body = &self.records()[body_at..body_at + header.body_bytes as usize];
                 Ok(Some(Item::Event(Recorded { position, end_position, time_ns, word, body })))
             }
-            Found::Pieced(time_ns) => {
+            FoundItem::Pieced(time_ns) => {
                 let Pieces { position, word, kind, .. } = self.pieces;
                 if let Some(kind) = kind.filter(|&kind| kind != RecordKind::Event) {
                     return Ok(Some(Item::State { kind, position, time_ns, body: &self.pieces.bytes }));
@@ -440,7 +441,7 @@ impl Events {
                 let body = &self.pieces.bytes[..];
                 Ok(Some(Item::Event(Recorded { position, end_position, time_ns, word, body })))
             }
-            Found::InPlace(header, body_at) => {
+            FoundItem::InPlace(header, body_at) => {
                 let time_ns = self.time(&header);
                 let position = self.position_of(&header);
                 let body = body_at..body_at + header.body_bytes as usize;
@@ -456,7 +457,7 @@ impl Events {
                 self.position = self.position.max(gap.to);
                 Ok(Some(Item::Gap { gap, time_ns }))
             }
-            Found::Missing(Missing { from, to, events_before }) => {
+            FoundItem::Missing(Missing { from, to, events_before }) => {
                 let events = self.events.map_or(u64::MAX, |before| events_before.saturating_sub(before));
                 self.position = to;
                 Ok(Some(Item::Missing { from, to, events }))

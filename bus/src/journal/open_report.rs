@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::journal::shortage::Shortage;
+use railbus_log::shortage::Shortage;
 
 /// The state in which a journal was found when a journal was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

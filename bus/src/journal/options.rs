@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use crate::channel::Header;
-use crate::error::{Error, Result};
-use crate::journal::SyncPolicy;
-use crate::journal::format::{
+use railbus_log::format::{
     BLOCK_BYTES_MAX, BLOCKS_OFFSET, Codec, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
 };
-use crate::journal::stage;
+use railbus_log::retention::Retention;
+
+use crate::channel::Header;
+use crate::error::{Error, Result};
+use crate::journal::SyncPolicy;
+use crate::journal::record::stage_file;
 
 /// The least and the most staging of a journal whose size nobody has said.
 const STAGING_MIN: u64 = 1 << 20;
@@ -40,35 +42,6 @@ pub enum Io {
     Uring,
     /// By `pwrite` and `fdatasync` in a thread.
     Blocking,
-}
-
-/// Which part of the past is kept. A segment is removed as a whole, never the one in use, and never what is not durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Remove the oldest while there are more bytes than this.
-    pub max_bytes: Option<u64>,
-    /// Remove what was recorded longer ago.
-    pub max_age: Option<Duration>,
-    /// Remove what every durable subscription has read and every checkpoint has behind it, and of a queue: what is done.
-    /// Nothing is removed from a stream or topic that has neither a durable subscription nor a checkpoint.
-    pub consumed: bool,
-    /// Whether size and age spare what a durable subscription, or a consumer with a checkpoint, has still to read, and
-    /// unfinished events of a queue. Yes unless said otherwise; then one that never comes back keeps the journal for ever.
-    pub keep_unread: bool,
-}
-
-impl Default for Retention {
-    /// Everything is kept.
-    fn default() -> Retention {
-        Retention { max_bytes: None, max_age: None, consumed: false, keep_unread: true }
-    }
-}
-
-impl Retention {
-    /// Whether anything is ever removed.
-    pub fn is_active(&self) -> bool {
-        self.max_bytes.is_some() || self.max_age.is_some() || self.consumed
-    }
 }
 
 /// How a channel is to be recorded. See [`Recorder`](super::Recorder).
@@ -137,14 +110,14 @@ impl RecorderOptions {
         let blocks = (self.staging_bytes / unit) as usize;
         if self.staging_bytes != 0
             && (!self.staging_bytes.is_multiple_of(unit)
-                || !(stage::BLOCKS_MIN..=stage::BLOCKS_MAX).contains(&blocks))
+                || !(stage_file::BLOCKS_MIN..=stage_file::BLOCKS_MAX).contains(&blocks))
         {
             return Err(Error::invalid(
                 format!("staging of {} bytes", self.staging_bytes),
                 format!(
                     "must be a multiple of {unit}, {} to {}",
-                    stage::BLOCKS_MIN as u64 * unit,
-                    stage::BLOCKS_MAX as u64 * unit
+                    stage_file::BLOCKS_MIN as u64 * unit,
+                    stage_file::BLOCKS_MAX as u64 * unit
                 ),
             ));
         }

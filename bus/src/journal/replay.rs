@@ -23,10 +23,11 @@
 
 use std::time::Duration;
 
-use super::events::{Events, Item};
-use super::reader::{Journal, Seek};
+use railbus_os::clock;
+
 use crate::error::{Error, Result};
-use crate::os::clock;
+use crate::journal::events::{Events, Item};
+use crate::journal::read::{Journal, Seek};
 
 /// The last of a wait is spun: a sleep ends late by what waking takes.
 const SPIN_NS: u64 = 60_000;
@@ -131,7 +132,7 @@ const FUTURE_NS: u64 = 60_000_000_000;
 
 /// Tells when events are due.
 #[derive(Debug)]
-pub struct Pace {
+pub(super) struct ReplayPace {
     speed: Speed,
     /// When the first was handed out (CLOCK_MONOTONIC), and when it was recorded (CLOCK_REALTIME).
     began: Option<(u64, u64)>,
@@ -141,9 +142,9 @@ pub struct Pace {
     last_ns: u64,
 }
 
-impl Pace {
+impl ReplayPace {
     /// Begins with the first event that comes.
-    pub fn new(speed: Speed) -> Result<Pace> {
+    pub(super) fn new(speed: Speed) -> Result<ReplayPace> {
         match speed {
             Speed::Times(factor) if !(1e-6..=1e6).contains(&factor) => Err(Error::invalid(
                 format!("speed {factor}"),
@@ -152,7 +153,7 @@ impl Pace {
             Speed::Rate(rate) if !(1e-3..=1e9).contains(&rate) => {
                 Err(Error::invalid(format!("rate {rate}"), "must be 0.001 to 1000000000 events a second"))
             }
-            _ => Ok(Pace { speed, began: None, count: 0, last_ns: 0 }),
+            _ => Ok(ReplayPace { speed, began: None, count: 0, last_ns: 0 }),
         }
     }
 
@@ -162,7 +163,7 @@ impl Pace {
     /// recorded before the one before it, or after it in the future, is due at once, and the pace begins
     /// again with it.
     #[inline]
-    pub fn deadline(&mut self, time_ns: u64) -> Option<u64> {
+    pub(super) fn deadline(&mut self, time_ns: u64) -> Option<u64> {
         if self.speed == Speed::Max {
             return None;
         }
@@ -185,7 +186,7 @@ impl Pace {
     }
 
     /// The next event is the first again.
-    pub fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         (self.began, self.count, self.last_ns) = (None, 0, 0);
     }
 }
@@ -196,7 +197,7 @@ pub struct Replay {
     journal: Journal,
     options: ReplayOptions,
     events: Events,
-    pace: Pace,
+    pace: ReplayPace,
     /// Whether this pass has found anything: a loop over nothing ends.
     found: bool,
     passes: u64,
@@ -208,7 +209,7 @@ impl Replay {
     /// # Errors
     /// As [`Journal::events`]; [`Error::Invalid`] for a speed out of range.
     pub fn new(journal: &Journal, options: ReplayOptions) -> Result<Replay> {
-        let pace = Pace::new(options.speed)?;
+        let pace = ReplayPace::new(options.speed)?;
         let events = journal.events(options.from)?;
         Ok(Replay { journal: journal.clone(), options, events, pace, found: false, passes: 0 })
     }
@@ -292,7 +293,7 @@ mod tests {
 
     #[test]
     fn deadlines_are_absolute() -> Result<()> {
-        let mut pace = Pace::new(Speed::Times(2.0))?;
+        let mut pace = ReplayPace::new(Speed::Times(2.0))?;
         let first = pace.deadline(1_000_000_000).unwrap_or_default();
         assert_eq!(pace.deadline(1_000_000_000), Some(first));
         assert_eq!(pace.deadline(1_000_000_500), Some(first + 250));
@@ -305,13 +306,13 @@ mod tests {
         assert_eq!(pace.deadline(future_ns + 1_000), Some(future + 500));
         pace.restart();
         assert!(pace.deadline(7) >= Some(first));
-        let mut pace = Pace::new(Speed::Rate(1000.0))?;
+        let mut pace = ReplayPace::new(Speed::Rate(1000.0))?;
         let first = pace.deadline(0).unwrap_or_default();
         assert_eq!([pace.deadline(5), pace.deadline(5)], [Some(first + 1_000_000), Some(first + 2_000_000)]);
-        assert_eq!(Pace::new(Speed::Max)?.deadline(3), None);
+        assert_eq!(ReplayPace::new(Speed::Max)?.deadline(3), None);
         for bad in [Speed::Times(0.0), Speed::Times(f64::NAN), Speed::Rate(-1.0), Speed::Rate(f64::INFINITY)]
         {
-            assert!(matches!(Pace::new(bad), Err(Error::Invalid { .. })), "{bad:?}");
+            assert!(matches!(ReplayPace::new(bad), Err(Error::Invalid { .. })), "{bad:?}");
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! 512 .. 1023               128 buckets, each 4 wide      ... and so on: no bucket is wider than 1/128 of its values
 //! ```
 
-use crate::layout::BUCKETS;
+use railbus_ring::layout::BUCKETS;
 
 /// Values beyond are counted in the last bucket.
 pub const VALUE_MAX: u64 = (1 << 42) - 1;

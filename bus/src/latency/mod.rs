@@ -13,7 +13,7 @@
 //! ```
 //!
 //! - **Who writes**: each slice its owner alone, with plain loads and stores. Nothing in it is read by any hot path but
-//!   its owner's. Recording takes a reading of the clock ([`crate::os::stamp`]) and three counters; it allocates
+//!   its owner's. Recording takes a reading of the clock ([`railbus_os::stamp`]) and three counters; it allocates
 //!   nothing. Channels without `stamp` have no such file, and not one instruction of this on their way.
 //! - **Who reads**: anybody who may read the file, at any time, by [`Channel::latencies`](crate::Channel::latencies). Counts
 //!   of intervals that are over are exact. Of the current one a snapshot may lack events that were recorded while it
@@ -25,11 +25,11 @@
 //!   again, from its publication. Replayed events, and those stamped in the future, count as unmeasured. The stamp
 //!   is taken when the event is copied in, and for an event written in place when it is claimed.
 
+#[doc(hidden)]
 pub mod buckets;
 mod read;
-mod recorder;
+#[doc(hidden)]
 pub mod series;
 
 pub use read::{Clock, ConsumerLatency, Distribution, Latencies, Measures};
-pub(crate) use read::{Observed, measures};
-pub(crate) use recorder::Recorder;
+pub(crate) use read::{ObservedFile, measures};

@@ -7,16 +7,17 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use crate::bus::Channel;
-use crate::channel::Region;
-use crate::error::{Error, Result};
-use crate::layout::{self, INTERVALS};
-use crate::memory::{Edge, Memory, Trusted};
-use crate::os::clock;
-use crate::os::mapping::page_bytes;
+use railbus_os::clock;
+use railbus_os::mapping::page_bytes;
+use railbus_ring::layout::{self, INTERVALS};
+use railbus_ring::memory::{Edge, Memory};
 
 use super::buckets;
 use super::series::{Shape, number, observe};
+use crate::channel::Region;
+use crate::channel::mapped::Trusted;
+use crate::channel::open::Channel;
+use crate::error::{Error, Result};
 
 /// Whether a consumer measures latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +145,7 @@ impl Distribution {
 pub struct ConsumerLatency {
     /// Its entry in the consumer registry.
     pub index: usize,
-    /// Which registration in that entry; see [`Participant::generation`](crate::info::Participant::generation).
+    /// Which registration in that entry; see [`Participant::generation`](crate::snapshot::Participant::generation).
     pub generation: u64,
     /// What it reads the time from.
     pub clock: Clock,
@@ -186,21 +187,21 @@ fn sum<'a>(all: impl Iterator<Item = &'a Distribution>) -> Distribution {
 
 /// The file as an observer keeps it open.
 #[derive(Debug)]
-pub(crate) struct Observed {
+pub(crate) struct ObservedFile {
     file: File,
     /// The series that were found allocated, by consumer: they stay so.
     received: Vec<Option<Region>>,
     done: Vec<Option<Region>>,
 }
 
-impl Observed {
+impl ObservedFile {
     /// Opens the file, if the channel is stamped.
-    pub(crate) fn open(channel: &Channel) -> Result<Option<Observed>> {
+    pub(crate) fn open(channel: &Channel) -> Result<Option<ObservedFile>> {
         if !channel.header().stamp {
             return Ok(None);
         }
         let file = channel.attached().latency_file(false)?;
-        Ok(Some(Observed { file, received: Vec::new(), done: Vec::new() }))
+        Ok(Some(ObservedFile { file, received: Vec::new(), done: Vec::new() }))
     }
 
     /// A snapshot.

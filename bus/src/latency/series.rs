@@ -15,12 +15,12 @@
 //!
 //! Two counts of 32 bits share a word. They stop at their largest value, which takes 143 million events a second.
 
-use crate::layout::{
+use railbus_ring::layout::{
     BUCKETS, INTERVAL_BYTES, INTERVAL_COUNTS, INTERVAL_MAX_NS, INTERVAL_NS, INTERVAL_NUMBER, INTERVALS,
     SERIES_CLOCK, SERIES_COUNT, SERIES_INTERVALS, SERIES_OWNER, SERIES_STEPS, SERIES_SUM_NS,
     SERIES_UNMEASURED,
 };
-use crate::memory::{Edge, Memory};
+use railbus_ring::memory::{Edge, Memory};
 
 use super::buckets;
 

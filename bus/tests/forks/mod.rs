@@ -13,18 +13,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
+use railbus::internal::life::{LifeClaim, LifeLock, Liveness, Probe};
+use railbus::internal::mapped::Mapped;
+use railbus::internal::{self as channel, Maps, Region, Role};
+use railbus::{ChannelName, Header};
+use railbus_os::file_id::FileId;
+use railbus_os::quiesce::quiesce;
+use railbus_os::{process, rseq};
+use railbus_ring::layout;
+use railbus_ring::members::fence::{self, Fenced, Stores};
+use railbus_ring::members::peers::{Peers, Side};
+use railbus_ring::members::registry::{Identity, Locks, ROLE_WORKER, Registered, Registry};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::word::Slots;
 
 use crate::children::Actor;
-use railbus::channel::{self, ChannelName, Header, Maps, Region, Role};
-use railbus::layout;
-use railbus::memory::{Edge, Mapped, Memory};
-use railbus::os::life::{FileId, Life, LifeClaim, Liveness, Probe};
-use railbus::os::quiesce::quiesce;
-use railbus::os::{process, rseq};
-use railbus::ring::fence::{self, Fenced, Stores};
-use railbus::ring::peers::{Peers, Side};
-use railbus::ring::registry::{Identity, Locks, ROLE_WORKER, Registered, Registry};
-use railbus::ring::word::Slots;
 
 /// Whether the long versions were asked for.
 pub(crate) fn deep() -> bool {
@@ -310,7 +313,7 @@ pub(crate) struct Part {
     pub(crate) registry: Registry<Deadly>,
     /// How it stores done words, if it is a worker.
     pub(crate) stores: Stores,
-    _life: Life,
+    _life: LifeLock,
     _maps: Maps,
 }
 
@@ -460,8 +463,8 @@ fn sweeper<'a>(
     data: &'a Deadly,
     done: &'a Deadly,
     header: &Header,
-) -> railbus::ring::orphan::Sweeper<'a, Deadly> {
-    railbus::ring::orphan::Sweeper {
+) -> railbus_ring::slots::orphan::Sweeper<'a, Deadly> {
+    railbus_ring::slots::orphan::Sweeper {
         ring,
         acks,
         data,
@@ -470,7 +473,7 @@ fn sweeper<'a>(
         producers: header.producers_max as usize,
         consumers: header.consumers_max as usize,
         now_ns: 0,
-        backoff: railbus::ring::redo::Backoff::of(0),
+        backoff: railbus_ring::slots::redo::Backoff::of(0),
     }
 }
 

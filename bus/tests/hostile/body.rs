@@ -11,19 +11,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use railbus::channel::header::FileRole;
-use railbus::channel::{ChannelName, Header};
-use railbus::inlet::Inlet;
-use railbus::layout;
-use railbus::outlet::Outlet;
-use railbus::reader::Reader;
-use railbus::ring::word::{Slots, seq};
-use railbus::sender::Sender;
+use railbus::internal::FileRole;
 use railbus::{
-    Attributes, Bus, Channel, ChannelOptions, Event, Kind, Pages, Producer, Publisher, RecvError,
-    SendOptions, Start, SubscribeOptions, Subscriber, Tap, TopicPublisher, TopicSubscriber, TraceContext,
-    Wait, WorkOptions, Worker,
+    Attributes, Bus, Channel, ChannelName, ChannelOptions, Event, Header, Kind, Pages, Producer, PublishEnd,
+    Publisher, ReadEnd, Reader, RecvError, SendOptions, Sender, Start, SubscribeOptions, Subscriber, Tap,
+    TopicPublisher, TopicSubscriber, TraceContext, Wait, WorkOptions, Worker,
 };
+use railbus_ring::layout;
+use railbus_ring::slots::word::{Slots, seq};
 
 /// Long enough for a probe of the peers and a sleep.
 const MOMENT: Duration = Duration::from_micros(300);
@@ -364,7 +359,7 @@ fn kept<T>(handle: &mut Option<T>, leave: bool, open: impl FnOnce() -> railbus::
     handle.as_mut()
 }
 
-fn send<R: Outlet>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
+fn send<R: PublishEnd>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
     let payload = [dice.byte(); 4096];
     let bytes = match dice.below(8) {
         0 => dice.below(sender.payload_max() + 2),
@@ -417,7 +412,7 @@ fn sum(event: &Event<'_>) -> u64 {
     payload ^ origin ^ trace ^ event.published_ns().unwrap_or(0)
 }
 
-fn read<R: Inlet>(reader: &mut Reader<R>, dice: &mut Dice<'_>) -> u64 {
+fn read<R: ReadEnd>(reader: &mut Reader<R>, dice: &mut Dice<'_>) -> u64 {
     match dice.below(4) {
         0 => reader.recv_timeout(MOMENT).map_or(0, |event| sum(&event)),
         1 => reader

@@ -7,13 +7,13 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use railbus::channel::{FileRole, Header};
-use railbus::journal::format::{
+use railbus::internal::FileRole;
+use railbus::{Bus, ChannelOptions, Header, Kind};
+use railbus_log::format::{
     BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, FirstPiece, Gap, PIECE_OF_STATE, PositionUnit,
     RecordHeader, RecordKind, SECTOR_BYTES, Seal, SegmentHeader, checksum, seal_offset, sectors,
 };
-use railbus::ring::frame;
-use railbus::{Bus, ChannelOptions, Kind};
+use railbus_ring::frame;
 
 /// Size of a segment unless a test wants another.
 const SEGMENT_BYTES: u64 = 268 << 10;

@@ -4,15 +4,15 @@
 
 use std::path::{Path, PathBuf};
 
-use railbus::journal::block::{self, Assembler, Records};
-use railbus::journal::files::Files;
-use railbus::journal::format::{
+use railbus::{Bus, ChannelOptions, Kind, RecorderOptions};
+use railbus_log::block::{self, Assembler, Records};
+use railbus_log::disk::files::Files;
+use railbus_log::disk::store::Store;
+use railbus_log::format::{
     BLOCK_BYTES_MAX, BLOCKS_OFFSET, BlockHeader, BlockKind, Gap, RecordKind, SECTOR_BYTES, Seal,
     SegmentHeader, seal_offset,
 };
-use railbus::journal::recovery::{Checks, examine};
-use railbus::journal::store::Store;
-use railbus::{Bus, ChannelOptions, Kind, RecorderOptions};
+use railbus_log::recover::{Checks, examine};
 
 /// A directory of buses in shared memory, and one of journals on disk.
 pub(crate) struct Place {

@@ -6,11 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use railbus::inlet::Inlet;
-use railbus::outlet::Outlet;
-use railbus::reader::Reader;
-use railbus::sender::Sender;
-use railbus::{RecvError, SendError, Worker};
+use railbus::{PublishEnd, ReadEnd, Reader, RecvError, SendError, Sender, Worker};
 
 use crate::HANG;
 use crate::forks::{Forked, event, forked, number};
@@ -107,7 +103,7 @@ impl Pipe {
 }
 
 /// Says how many events it has published, and the position of a single one; `bytes` is what single events have.
-pub(crate) fn serve_sender<R: Outlet>(pipe: &mut Pipe, mut sender: Sender<R>) {
+pub(crate) fn serve_sender<R: PublishEnd>(pipe: &mut Pipe, mut sender: Sender<R>) {
     loop {
         let [what, first, amount] = pipe.told();
         let bytes = 16 + amount as usize % (sender.payload_max() / 2);
@@ -149,7 +145,7 @@ pub(crate) fn serve_sender<R: Outlet>(pipe: &mut Pipe, mut sender: Sender<R>) {
 }
 
 /// Says the number and the position of each event it has read, and after [`LOST`] how many it has lost.
-pub(crate) fn serve_reader<R: Inlet>(pipe: &mut Pipe, mut reader: Reader<R>) {
+pub(crate) fn serve_reader<R: ReadEnd>(pipe: &mut Pipe, mut reader: Reader<R>) {
     loop {
         let [what, most, mut there] = pipe.told();
         let mut words = Vec::new();

@@ -15,25 +15,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use railbus::{
+    Bus, ChannelOptions, Error, Kind, PublishEnd, ReadEnd, Reader, RecvError, SendError, SendOptions, Sender,
+    SlotReadEnd, SubscribeOptions, WorkOptions, Worker,
+};
+use railbus_ring::frame;
+use railbus_ring::members::join::StartAt as Start;
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{DURABLE, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
+use railbus_ring::slots::producer::SlotProducer;
+use railbus_ring::slots::reader::{self as slot_reader, SlotReader};
+use railbus_ring::slots::redo::{AT_ONCE, DELAY_NS_MAX};
+use railbus_ring::slots::worker::{SlotWorker, Taken};
+use railbus_ring::stream::places;
+use railbus_ring::stream::publisher::StreamPublisher;
+use railbus_ring::stream::subscriber::{self as stream_subscriber, StreamSubscriber};
 
 use crate::forks::{Deadly, End, Part, Shared, arm, event, forked, number, pause, steps};
-use railbus::inlet::{Inlet, SlotInlet};
-use railbus::outlet::Outlet;
-use railbus::reader::Reader;
-use railbus::ring::peers::Side;
-use railbus::ring::redo::{AT_ONCE, DELAY_NS_MAX};
-use railbus::ring::registry::{DURABLE, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
-use railbus::ring::slot_producer::SlotProducer;
-use railbus::ring::slot_reader::{self, SlotReader};
-use railbus::ring::slot_worker::{SlotWorker, Taken};
-use railbus::ring::stream_publisher::StreamPublisher;
-use railbus::ring::stream_subscriber::{self, From as Start, StreamSubscriber};
-use railbus::ring::{anchor, frame};
-use railbus::sender::Sender;
-use railbus::{
-    Bus, ChannelOptions, Error, Kind, RecvError, SendError, SendOptions, SubscribeOptions, WorkOptions,
-    Worker,
-};
 
 /// Far beyond any load of the machine: what takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
@@ -212,13 +210,13 @@ fn patiently<T>(mut ask: impl FnMut() -> railbus::Result<T>) -> T {
 }
 
 /// A reader with what it has seen.
-struct Follower<R: Inlet> {
+struct Follower<R: ReadEnd> {
     reader: Reader<R>,
     seen: Vec<u64>,
     lost: u64,
 }
 
-impl<R: Inlet> Follower<R> {
+impl<R: ReadEnd> Follower<R> {
     fn new(reader: Reader<R>) -> Follower<R> {
         Follower { reader, seen: Vec::new(), lost: 0 }
     }
@@ -264,7 +262,13 @@ fn count(counts: &BTreeMap<u64, u64>, source: u64) -> u64 {
 }
 
 /// Publishes `count` events of `source`; `drain` makes room.
-fn publish<R: Outlet>(sender: &mut Sender<R>, source: u64, from: u64, count: u64, mut drain: impl FnMut()) {
+fn publish<R: PublishEnd>(
+    sender: &mut Sender<R>,
+    source: u64,
+    from: u64,
+    count: u64,
+    mut drain: impl FnMut(),
+) {
     let start = Instant::now();
     for n in from..from + count {
         let bytes = event(source * MILLION + n, 16 + (n as usize * 24) % 90);
@@ -361,7 +365,7 @@ fn publish_frames(base: &Path, shared: &Shared) {
     let bodies: Vec<_> =
         (next.get()..).zip(batch).map(|(n, bytes)| event(ACTOR * MILLION + n, bytes)).collect();
     shared.set(BEGUN, next.get() + 3);
-    let easy = core.publish_all_easily(bodies.iter().map(Vec::as_slice), |at, body| part.write(at, body));
+    let easy = core.publish_all_fast(bodies.iter().map(Vec::as_slice), |at, body| part.write(at, body));
     assert!(easy > 0, "a batch that is published one by one");
     next.set(next.get() + easy as u64);
     shared.set(COMMITTED, next.get());
@@ -396,7 +400,7 @@ fn stream_subscriber(stage: &mut Stage<'_>) {
 }
 
 /// Publishes up to four laps, as far as there is room. Returns how many events.
-fn disturb_by_publishing<R: Outlet>(sender: &mut Sender<R>, from: u64, mut drain: impl FnMut()) -> u64 {
+fn disturb_by_publishing<R: PublishEnd>(sender: &mut Sender<R>, from: u64, mut drain: impl FnMut()) -> u64 {
     for n in 0..300 {
         let bytes = event(OLD * MILLION + from + n, 16 + ((from + n) as usize * 24) % 90);
         match sender.publish_timeout(&bytes, Duration::from_millis(6)) {
@@ -409,7 +413,7 @@ fn disturb_by_publishing<R: Outlet>(sender: &mut Sender<R>, from: u64, mut drain
 }
 
 /// After the end of an actor that read: the others go on, and its name resumes where it must.
-fn go_on_reading<O: Outlet, R: Inlet>(
+fn go_on_reading<O: PublishEnd, R: ReadEnd>(
     stage: &Stage<'_>,
     sender: &mut Sender<O>,
     published: u64,
@@ -501,7 +505,7 @@ fn subscribe_frames(base: &Path, shared: &Shared, durable: bool) {
     }
     let _ = core.acknowledge();
     part.registry.leave(&part.registered, durable);
-    assert!(anchor::read(&part.ring, 1000).is_some());
+    assert!(places::read(&part.ring, 1000).is_some());
 }
 
 // ---- the queue ----
@@ -880,8 +884,8 @@ fn go_on_tapping(
     mut producer: railbus::Producer,
     worker: Worker,
     published: u64,
-    mut other: Follower<SlotInlet>,
-    resumed: Option<Follower<SlotInlet>>,
+    mut other: Follower<SlotReadEnd>,
+    resumed: Option<Follower<SlotReadEnd>>,
 ) {
     let finished = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
@@ -930,7 +934,7 @@ fn go_on_publishing(
     channel: &railbus::Channel,
     mut other: railbus::TopicPublisher,
     published: u64,
-    followers: [Follower<SlotInlet>; 3],
+    followers: [Follower<SlotReadEnd>; 3],
 ) {
     let [mut one, mut two, mut lossy] = followers;
     let mut new = channel.topic_publisher(&sending()).unwrap();

@@ -4,19 +4,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::forks::{End, Part, Shared, event, forked, number};
-use railbus::ring::frame;
-use railbus::ring::peers::Side;
-use railbus::ring::redo::DELAY_NS_MAX;
-use railbus::ring::registry::{ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
-use railbus::ring::stream_subscriber::From as Start;
 use railbus::{Kind, SubscribeOptions, WorkOptions};
+use railbus_ring::frame;
+use railbus_ring::members::join::StartAt as Start;
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
+use railbus_ring::slots::redo::DELAY_NS_MAX;
 
 use super::{
     ACTOR, BEGUN, CHANNEL, COMMITTED, EVENTS, FINISHED, FINISHING, Follower, MILLION, OLD, REPAIRED, SLOTS,
     Stage, TAKEN, disturb_by_publishing, go_on_publishing, go_on_reading, go_on_tapping, go_on_working,
     patiently, producer_of, publish, read_slots, sending, take_beside, take_some, worker_of, working,
 };
+use crate::forks::{End, Part, Shared, event, forked, number};
 
 /// Tickets that the dead producer had won.
 const WON: u64 = 3;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use railbus::journal::write_again::BlockBytes;
+use railbus_log::disk::write_again::BlockBytes;
 
 use crate::simulated::disk::File;
 

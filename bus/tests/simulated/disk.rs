@@ -17,9 +17,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use railbus::journal::format::{BLOCK_BYTES_MAX, SECTOR_BYTES, SegmentHeader};
-use railbus::journal::store::{Begun, Completion, Pipeline, Store};
-use railbus::journal::write_again::{Unproven, write_again};
+use railbus_log::disk::store::{Begun, Completion, Pipeline, Store};
+use railbus_log::disk::write_again::{Unproven, write_again};
+use railbus_log::format::{BLOCK_BYTES_MAX, SECTOR_BYTES, SegmentHeader};
 
 use crate::simulated::names::{LazyNames, Renamed};
 use crate::simulated::random::Random;

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use railbus::journal::format::SegmentHeader;
-use railbus::journal::store::{Begun, Completion, Pipeline, Store};
-use railbus::journal::write_again::Unproven;
+use railbus_log::disk::store::{Begun, Completion, Pipeline, Store};
+use railbus_log::disk::write_again::Unproven;
+use railbus_log::format::SegmentHeader;
 
 use crate::simulated::disk::{Disk, SimulatedPipeline};
 

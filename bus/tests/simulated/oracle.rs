@@ -2,11 +2,11 @@
 //!
 //! The walk over segments is written anew here, so that a mistake of recovery's is not made twice.
 
-use railbus::journal::block::{self, Assembler, Records};
-use railbus::journal::format::{
+use railbus_log::block::{self, Assembler, Records};
+use railbus_log::disk::store::Store;
+use railbus_log::format::{
     BLOCKS_OFFSET, BlockHeader, BlockKind, RecordKind, SECTOR_BYTES, Seal, SegmentHeader,
 };
-use railbus::journal::store::Store;
 
 use crate::simulated::disk::Disk;
 

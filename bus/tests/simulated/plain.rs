@@ -4,14 +4,14 @@
 use std::io;
 use std::time::Duration;
 
-use railbus::journal::format::{
+use railbus_log::disk::store::{Begun, Completion, Pipeline, Store};
+use railbus_log::format::{
     BLOCKS_OFFSET, Codec, Gap, GapReason, PositionUnit, RecordKind, SECTOR_BYTES, SegmentHeader,
 };
-use railbus::journal::recovery;
-use railbus::journal::staging::StageWords;
-use railbus::journal::store::{Begun, Completion, Pipeline, Store};
-use railbus::journal::writer::{SyncPolicy, Writer, WriterOptions};
-use railbus::ring::frame;
+use railbus_log::recover as recovery;
+use railbus_log::stage::words::StageWords;
+use railbus_log::write::{SyncPolicy, Writer, WriterOptions};
+use railbus_ring::frame;
 
 use crate::simulated::disk::Disk;
 use crate::simulated::oracle::Entry;

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use railbus::Error;
 use railbus::journal::Retention;
-use railbus::journal::block::{self, Assembler};
-use railbus::journal::format::{
+use railbus_log::block::{self, Assembler};
+use railbus_log::disk::store::Store;
+use railbus_log::format::{
     BLOCKS_OFFSET, Codec, Gap, GapReason, PositionUnit, RecordKind, SECTOR_BYTES, SegmentHeader,
 };
-use railbus::journal::recovery::{self, Checks, Recovered};
-use railbus::journal::retention::{Keeper, Now, Stand};
-use railbus::journal::staging::StageWords;
-use railbus::journal::store::Store;
-use railbus::journal::writer::{Identity, STAGING_BLOCKS_MIN, SyncPolicy, Writer, WriterOptions};
-use railbus::ring::frame;
+use railbus_log::recover::{self as recovery, Checks, Recovered};
+use railbus_log::retention::{Keeper, Now, Stand};
+use railbus_log::stage::words::StageWords;
+use railbus_log::write::{Identity, STAGING_BLOCKS_MIN, SyncPolicy, Writer, WriterOptions};
+use railbus_ring::frame;
 
 use crate::simulated::disk::{Disk, Faults, SimulatedPipeline};
 use crate::simulated::mutants::{Mutant, MutantStore, Mutation};

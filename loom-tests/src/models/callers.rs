@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use loom::thread;
-use railbus::layout::{
+use railbus_ring::layout::{
     CONSUMERS_PARKED, EVENTS_WAKE, PRODUCERS_PARKED, READERS_PARKED, READERS_WAKE, SPACE_WAKE,
 };
-use railbus::memory::{Edge, Memory};
-use railbus::ring::park::{Futex, Sleeper, Waker};
-use railbus::ring::slot_reader::Poll;
-use railbus::ring::stream_subscriber::From;
+use railbus_ring::members::join::StartAt;
+use railbus_ring::members::park::{Futex, Sleeper, Waker};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::reader::Poll;
 
 use super::park::Queue;
 use super::slot_rig::{Shape, SlotRig, later};
@@ -56,7 +56,7 @@ pub fn room(weak: Weak, wakes: bool) {
     let kernel = Kernel::new(&rig.acks, &[SPACE_WAKE]);
     let actor = Actor::immortal();
     let mut reader = rig.reader(0, &actor);
-    reader.inner.join(From::Live, false).expect("it joins");
+    reader.inner.join(StartAt::Live, false).expect("it joins");
     let mut producer = rig.producer::<true>(0, &actor);
     assert!(producer.push(1).is_some() && producer.push(2).is_some() && producer.push(3).is_none());
     let (its, futex) = (rig.clone(), kernel.clone());
@@ -96,7 +96,7 @@ pub fn worker_and_tap(weak: Weak, apart: bool) {
     let kernel = Kernel::new(&rig.ring, &[EVENTS_WAKE, READERS_WAKE]);
     let actor = Actor::immortal();
     let mut tap = rig.reader(1, &actor);
-    tap.inner.join(From::Live, false).expect("it joins");
+    tap.inner.join(StartAt::Live, false).expect("it joins");
     let (its, futex) = (rig.clone(), kernel.clone());
     let tapping = thread::spawn(move || {
         let actor = Actor::immortal();
@@ -146,7 +146,7 @@ pub fn given_up(weak: Weak, wakes: bool) {
     let kernel = Kernel::new(&rig.ring, &[EVENTS_WAKE]);
     let actor = Actor::immortal();
     let mut reader = rig.reader(0, &actor);
-    reader.inner.join(From::Live, false).expect("it joins");
+    reader.inner.join(StartAt::Live, false).expect("it joins");
     let mut claims = rig.producer::<true>(0, &actor);
     let claimed = claims.inner.claim(1).expect("there is room").first;
     let (its, futex) = (rig.clone(), kernel.clone());

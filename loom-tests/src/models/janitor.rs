@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use railbus::layout;
-use railbus::ring::janitor::{self, ByteLocks, Hold};
+use railbus_ring::layout;
+use railbus_ring::members::janitor::{self, ByteLocks, Hold};
 
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
 

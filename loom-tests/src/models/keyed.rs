@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use loom::thread;
-use railbus::ring::key_order::KeyOrder;
-use railbus::ring::redo::AT_ONCE;
-use railbus::ring::slot_worker::Taken;
+use railbus_ring::slots::key_order::KeyOrder;
+use railbus_ring::slots::redo::AT_ONCE;
+use railbus_ring::slots::worker::Taken;
 
 use super::slot_rig::{RigWorker, Shape, SlotRig, later};
 use crate::loom_memory::{Actor, LoomMemory, LoomPeers, Weak, Words};

@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use loom::thread;
-use railbus::latency::series::{Shape, Writer, copy, observe};
-use railbus::layout::{
+use railbus::internal::series::{Shape, Writer, copy, observe};
+use railbus_ring::layout::{
     INTERVAL_COUNTS, INTERVAL_MAX_NS, INTERVAL_NUMBER, SERIES_CLOCK, SERIES_COUNT, SERIES_INTERVALS,
     SERIES_OWNER, SERIES_STEPS, SERIES_SUM_NS, SERIES_UNMEASURED,
 };

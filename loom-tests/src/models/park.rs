@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::park::{Futex, Nudge, Sleeper, Waker};
+use railbus_ring::members::park::{Futex, Nudge, Sleeper, Waker};
+use railbus_ring::memory::{Edge, Memory};
 
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
 

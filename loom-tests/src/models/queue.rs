@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use loom::thread;
-use railbus::ring::frame;
-use railbus::ring::redo::{AT_ONCE, Next, Redo};
+use railbus_ring::frame;
+use railbus_ring::slots::redo::{AT_ONCE, Next, Redo};
 
 use super::slot_rig::{RigWorker, SLOTS, Shape, SlotRig, later};
 use crate::loom_memory::{Actor, LoomMemory, LoomPeers, Weak};
@@ -438,7 +438,7 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
         for _ in 0..2 {
             let worker = &mut eyes.inner;
             let Some(ticket) =
-                worker.take_easily(1).or_else(|| worker.take(1, later).map(|taken| taken.ticket))
+                worker.take_fast(1).or_else(|| worker.take(1, later).map(|taken| taken.ticket))
             else {
                 break;
             };

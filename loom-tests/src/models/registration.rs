@@ -7,14 +7,14 @@ use std::sync::atomic::AtomicBool;
 
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::fence::{self, Fenced};
-use railbus::ring::peers::{Peers, Side};
-use railbus::ring::registry::{self, Identity, Locks, Registered, Registry};
-use railbus::ring::sequence::Sequences;
-use railbus::ring::slot_producer::Refused;
-use railbus::ring::stream_subscriber::From;
+use railbus_ring::layout;
+use railbus_ring::members::fence::{self, Fenced};
+use railbus_ring::members::join::StartAt;
+use railbus_ring::members::peers::{Peers, Side};
+use railbus_ring::members::registry::{self, Identity, Locks, Registered, Registry};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::producer::Refused;
+use railbus_ring::slots::sequence::Sequences;
 
 use super::slot_rig::{SLOTS, Shape, SlotRig, registry_words};
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
@@ -163,7 +163,7 @@ pub fn readers_change_hands(weak: Weak) {
         Desk { rig: rig.clone(), side: Side::Consumers, entries: 1, locks: LockTable::new(1, &actors(2)) };
     let first = desk.register(0, registry::ROLE_SUBSCRIBER).expect("the entry is free");
     let mut reader = rig.reader(0, &desk.locks.actors[0]);
-    reader.inner.join(From::Live, false).expect("live");
+    reader.inner.join(StartAt::Live, false).expect("live");
     let mut publisher = rig.producer::<true>(0, &Actor::immortal());
     assert!(publisher.push(0).is_some() && publisher.push(1).is_some());
     let leaving = desk.clone();
@@ -198,7 +198,7 @@ pub fn durable_subscriber_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
         actor.live(|| {
             entering.register(0, policy).expect("the entry is free");
             let mut reader = entering.rig.reader(0, &actor);
-            reader.inner.join(From::Live, false).expect("live");
+            reader.inner.join(StartAt::Live, false).expect("live");
             *told.borrow_mut() = Some(reader.inner.position());
         });
         actor.kill();
@@ -226,7 +226,7 @@ pub fn durable_subscriber_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let mut reader = rig.reader(0, &desk.locks.actors[1]);
     match again.resumed {
         Some(cursor) => reader.inner.resume(cursor),
-        None => reader.inner.join(From::Live, false).expect("live"),
+        None => reader.inner.join(StartAt::Live, false).expect("live"),
     }
     if let Some(start) = *start.borrow() {
         assert_eq!(reader.inner.position(), start, "a durable cursor stays");
@@ -259,7 +259,7 @@ pub fn registrants_race(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let third = desk.register(2, registry::ROLE_PRODUCER).expect("the first is gone");
     assert_ne!(third.index, second.index);
     let registry = desk.registry(&desk.locks.actors[1]);
-    assert!(registry.stands(&second) && registry.stands(&third));
+    assert!(registry.is_registered(&second) && registry.is_registered(&third));
 }
 
 /// A subscriber leaves while an operator evicts it and a janitor buries it: in the end the entry is free for others
@@ -272,7 +272,7 @@ pub fn leave_evict_bury(weak: Weak) {
     let desk = Desk { rig: rig.clone(), side: Side::Consumers, entries: 1, locks };
     let first = desk.register(0, registry::ROLE_SUBSCRIBER).expect("the entry is free");
     let mut reader = rig.reader(0, &desk.locks.actors[0]);
-    reader.inner.join(From::Live, false).expect("live");
+    reader.inner.join(StartAt::Live, false).expect("live");
     let leaving = desk.clone();
     let one = thread::spawn(move || leaving.leave(0, &first));
     let evicting = desk.clone();
@@ -306,7 +306,7 @@ pub fn evict_whom_it_saw(weak: Weak) {
     let registry = desk.registry(&desk.locks.actors[2]);
     let evicted = registry.evict(&locks, 0, first.state);
     let Some(second) = one.join().unwrap() else { return }; // It met the operator's lock.
-    assert!(registry.stands(&second), "evicted in place of another: {evicted}");
+    assert!(registry.is_registered(&second), "evicted in place of another: {evicted}");
 }
 
 /// Who sees that an entry is in use sees whose: a second registrant of a durable name that has seen the first's entry

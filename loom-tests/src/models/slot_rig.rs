@@ -2,20 +2,19 @@
 
 use std::rc::Rc;
 
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::fence::{self, Fenced, Stores};
-use railbus::ring::frame;
-use railbus::ring::gates::NO_GATE;
-use railbus::ring::key_order::KeyOrder;
-use railbus::ring::orphan::Sweeper;
-use railbus::ring::peers::Peers;
-use railbus::ring::redo::{Backoff, DELAY_NS_MAX};
-use railbus::ring::registry::{self, Locks, Registry};
-use railbus::ring::slot_producer::SlotProducer;
-use railbus::ring::slot_reader::{Poll, SlotReader};
-use railbus::ring::slot_worker::{SlotWorker, Taken};
-use railbus::ring::word::Slots;
+use railbus_ring::members::fence::{self, Fenced, Stores};
+use railbus_ring::members::gates::NO_GATE;
+use railbus_ring::members::peers::Peers;
+use railbus_ring::members::registry::{self, Locks, Registry};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::key_order::KeyOrder;
+use railbus_ring::slots::orphan::Sweeper;
+use railbus_ring::slots::producer::SlotProducer;
+use railbus_ring::slots::reader::{Poll, SlotReader};
+use railbus_ring::slots::redo::{Backoff, DELAY_NS_MAX};
+use railbus_ring::slots::word::Slots;
+use railbus_ring::slots::worker::{SlotWorker, Taken};
+use railbus_ring::{frame, layout};
 
 use crate::loom_memory::{Actor, LoomMemory, LoomPeers, Weak, Words};
 
@@ -365,7 +364,7 @@ impl<const TOPIC: bool> RigProducer<TOPIC> {
     /// One attempt to push; the ticket.
     pub fn push(&mut self, value: u64) -> Option<u64> {
         // The fast path first, as the handles do.
-        let t = match self.inner.claim_easily() {
+        let t = match self.inner.claim_fast() {
             Some(t) => t,
             None => self.inner.claim(1).ok()?.first,
         };
@@ -391,7 +390,7 @@ impl RigWorker {
     /// One attempt to take, up to `most` at once; ticket and payload.
     pub fn take(&mut self, most: u32) -> Option<(u64, u64)> {
         // The fast path first, as the handles do; batches only without it.
-        let easy = if most == 1 { self.inner.take_easily(1) } else { None };
+        let easy = if most == 1 { self.inner.take_fast(1) } else { None };
         let ticket = match easy {
             Some(ticket) => ticket,
             None => self.inner.take(most, later)?.ticket,
@@ -452,7 +451,7 @@ pub struct RigReader {
 
 impl RigReader {
     /// Whether it was not evicted, as far as it can see.
-    pub fn stands(&self) -> bool {
+    pub fn is_registered(&self) -> bool {
         self.acks.load(layout::entry(self.index) + layout::STATE, Edge::Plain) == ACTIVE
     }
 
@@ -464,7 +463,7 @@ impl RigReader {
     /// One attempt to read in place.
     pub fn poll(&mut self) -> Option<(u64, u64)> {
         // The fast path first, as the handles do.
-        let found = match self.inner.poll_easily() {
+        let found = match self.inner.poll_fast() {
             Some((t, header)) => Poll::Event(t, header),
             None => self.inner.poll(|| ()),
         };

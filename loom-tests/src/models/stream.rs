@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use loom::thread;
-use railbus::layout;
-use railbus::memory::{Edge, Memory};
-use railbus::ring::frame;
-use railbus::ring::gates::NO_GATE;
-use railbus::ring::stream_publisher::{Refused, StreamPublisher};
-use railbus::ring::stream_subscriber::{From, Poll, StreamSubscriber};
+use railbus_ring::members::gates::NO_GATE;
+use railbus_ring::members::join::StartAt;
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::stream::publisher::{Refused, StreamPublisher};
+use railbus_ring::stream::subscriber::{Poll, StreamSubscriber};
+use railbus_ring::{frame, layout};
 
 use super::slot_rig::ACTIVE;
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
@@ -122,7 +122,7 @@ impl StreamRig {
     /// A subscriber that has joined at the oldest event.
     pub fn joined(&self, index: usize) -> RigSubscriber {
         let mut subscriber = self.subscriber(index, false, &Actor::immortal());
-        subscriber.inner.join(From::Oldest).expect("joins");
+        subscriber.inner.join(StartAt::Oldest).expect("joins");
         subscriber
     }
 }
@@ -139,7 +139,7 @@ impl RigPublisher {
     /// One attempt to publish event `number` with `words` payload words, of `claimed` claimed.
     pub fn publish(&mut self, number: u64, words: usize, claimed: usize) -> bool {
         // The fast path first, as the handles do.
-        let easy = self.inner.claim_easily(claimed as u64 * 8);
+        let easy = self.inner.claim_fast(claimed as u64 * 8);
         let claim = match easy.map_or_else(|| self.inner.claim(claimed as u64 * 8), Ok) {
             Ok(claim) => claim,
             Err(Refused::Gate(_)) => return false,
@@ -154,7 +154,7 @@ impl RigPublisher {
         }
         let header = frame::header(words as u32 * 8, 0, 0);
         match easy {
-            Some(_) => self.inner.commit_easily(claim, header),
+            Some(_) => self.inner.commit_fast(claim, header),
             None => self.inner.commit(claim, header),
         }
         true
@@ -176,7 +176,7 @@ impl RigPublisher {
             (Payload::Words, Some(&number)) => self.data.store(at, u64::from_le_bytes(number), Edge::Plain),
             (_, None) => panic!("numbers have eight bytes"),
         };
-        self.inner.publish_all_easily(numbers.iter().map(<[u8; 8]>::as_slice), put)
+        self.inner.publish_all_fast(numbers.iter().map(<[u8; 8]>::as_slice), put)
     }
 }
 
@@ -192,7 +192,7 @@ impl RigSubscriber {
     /// One attempt to read in place. Whether there was an event.
     pub fn poll(&mut self) -> bool {
         // The fast path first, as the handles do.
-        let found = self.inner.poll_easily().map_or_else(|| self.inner.poll(|| ()), Poll::Event);
+        let found = self.inner.poll_fast().map_or_else(|| self.inner.poll(|| ()), Poll::Event);
         match found {
             Poll::Event(event) => {
                 let at = self.inner.body_offset(event);
@@ -216,7 +216,7 @@ impl RigSubscriber {
     /// One attempt to read up to `most` events of one payload word, as a batch. How many there were.
     pub fn poll_all(&mut self, most: usize) -> usize {
         let mut number = self.inner.place().count;
-        let found = self.inner.poll_all_easily(most, |_, at| {
+        let found = self.inner.poll_all_fast(most, |_, at| {
             let word = match self.payload {
                 Payload::Cells => self.data.read_cell(at),
                 Payload::Words => self.data.load(at, Edge::Plain),
@@ -349,7 +349,7 @@ pub fn padding(weak: Weak) {
 
 /// A subscriber joins while the publisher, whom nobody gates, laps: it gets consecutive events with the right
 /// numbers, unharmed.
-pub fn join(weak: Weak, from: From) {
+pub fn join(weak: Weak, from: StartAt) {
     let rig = StreamRig::new(weak, Payload::Cells, CAPACITY - 16, 1);
     let mut publisher = rig.publisher(&Actor::immortal());
     assert!((0..3).all(|_| publisher.next()));
@@ -375,12 +375,12 @@ pub fn lossy(weak: Weak, joins_live: bool) {
     assert!((0..3).all(|_| publisher.next()));
     let mut reader = rig.subscriber(0, true, &Actor::immortal());
     if !joins_live {
-        reader.inner.join(From::Oldest).expect("joins");
+        reader.inner.join(StartAt::Oldest).expect("joins");
     }
     let reader = thread::spawn(move || {
         let mut copy = Vec::new();
         if joins_live {
-            reader.inner.join(From::Live).expect("joins");
+            reader.inner.join(StartAt::Live).expect("joins");
         } else {
             reader.poll_lossy(&mut copy);
         }
@@ -402,7 +402,7 @@ pub fn lossy_far_behind(weak: Weak) {
     let rig = StreamRig::new(weak, Payload::Words, CAPACITY - 16, 0);
     let mut publisher = rig.publisher(&Actor::immortal());
     let mut reader = rig.subscriber(0, true, &Actor::immortal());
-    reader.inner.join(From::Live).expect("joins");
+    reader.inner.join(StartAt::Live).expect("joins");
     assert!(publisher.next() && publisher.next());
     let mut copy = Vec::new();
     assert!(reader.poll_lossy(&mut copy) && reader.poll_lossy(&mut copy));
@@ -439,7 +439,7 @@ pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     first.join().unwrap();
     let joiner = thread::spawn(move || {
         let mut joiner = joining.subscriber(1, false, &Actor::immortal());
-        joiner.inner.join(From::Oldest).expect("joins");
+        joiner.inner.join(StartAt::Oldest).expect("joins");
         joiner
     });
     let mut publisher = rig.publisher(&Actor::immortal());
@@ -454,9 +454,9 @@ pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     assert_eq!((reader.drain(), joiner.drain()), (count + 1, count + 1));
 }
 
-/// A publisher is killed between storing an anchor's index and its fence; its successor refills the other entry,
+/// A publisher is killed between storing the index of the places and its fence; its successor refills the other entry,
 /// which a slow joiner may still be reading: the joiner must notice.
-pub fn successor_refills_an_anchor(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
+pub fn successor_refills_the_places(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let rig = StreamRig::new(weak, Payload::Words, CAPACITY - 16, 0);
     {
         let mut warm = rig.publisher(&Actor::immortal());
@@ -479,7 +479,7 @@ pub fn successor_refills_an_anchor(weak: Weak, k: u32, killed: &Arc<AtomicBool>)
         }
     });
     let mut reader = rig.subscriber(0, true, &Actor::immortal());
-    reader.inner.join(From::Live).expect("joins");
+    reader.inner.join(StartAt::Live).expect("joins");
     let mut copy = Vec::new();
     reader.poll_lossy(&mut copy);
     first.join().unwrap();

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use loom::thread;
-use railbus::ring::frame;
-use railbus::ring::peers::{Peers, Side};
-use railbus::ring::slot_producer::Refused;
-use railbus::ring::slot_reader::Poll;
-use railbus::ring::stream_subscriber::From;
+use railbus_ring::frame;
+use railbus_ring::members::join::StartAt;
+use railbus_ring::members::peers::{Peers, Side};
+use railbus_ring::slots::producer::Refused;
+use railbus_ring::slots::reader::Poll;
 
 use super::slot_rig::{RigProducer, SLOTS, Shape, SlotRig, later};
 use crate::loom_memory::{Actor, LoomPeers, Weak};
@@ -25,9 +25,9 @@ fn shape(weak: Weak, producers: usize, gates: usize) -> Shape {
 pub fn one_order(weak: Weak) {
     let rig = SlotRig::new(shape(weak, 2, 2), false);
     let mut last = rig.reader(1, &Actor::immortal());
-    last.inner.join(From::Live, false).expect("live");
+    last.inner.join(StartAt::Live, false).expect("live");
     let mut first = rig.reader(0, &Actor::immortal());
-    first.inner.join(From::Live, false).expect("live");
+    first.inner.join(StartAt::Live, false).expect("live");
     let publishers: Vec<_> = (0..2)
         .map(|index| {
             let rig = rig.clone();
@@ -51,7 +51,7 @@ pub fn one_order(weak: Weak) {
 pub fn gate(weak: Weak) {
     let rig = SlotRig::new(shape(weak, 1, 1), false);
     let mut reader = rig.reader(0, &Actor::immortal());
-    reader.inner.join(From::Live, false).expect("live");
+    reader.inner.join(StartAt::Live, false).expect("live");
     let mut publisher = rig.producer::<true>(0, &Actor::immortal());
     assert!(publisher.push(0).is_some() && publisher.push(1).is_some());
     let reading = thread::spawn(move || {
@@ -72,13 +72,13 @@ pub fn gate(weak: Weak) {
 pub fn evicted(weak: Weak) {
     let rig = SlotRig::new(Shape { evicts: true, ..shape(weak, 1, 1) }, false);
     let mut reader = rig.reader(0, &Actor::immortal());
-    reader.inner.join(From::Live, false).expect("live");
+    reader.inner.join(StartAt::Live, false).expect("live");
     let mut publisher = rig.producer::<true>(0, &Actor::immortal());
     assert!(publisher.push(0).is_some() && publisher.push(1).is_some());
     let reading = thread::spawn(move || {
         for value in 0..2 {
             let polled = reader.inner.poll(|| ());
-            if !reader.stands() {
+            if !reader.is_registered() {
                 return reader.inner.take_back_lent();
             }
             let Poll::Event(t, _) = polled else { return };
@@ -111,7 +111,7 @@ pub fn join_live<const TOPIC: bool>(weak: Weak) {
     let joining = rig.clone();
     let joiner = thread::spawn(move || {
         let mut reader = joining.reader(consumers - 1, &Actor::immortal());
-        reader.inner.join(From::Live, false).expect("live");
+        reader.inner.join(StartAt::Live, false).expect("live");
         let start = reader.inner.position();
         let seen: Vec<_> = reader.poll().into_iter().collect();
         (reader, start, seen)
@@ -146,7 +146,7 @@ pub fn lossy<const TOPIC: bool>(weak: Weak) {
         if !TOPIC {
             reader.inner = reader.inner.of_queue();
         }
-        reader.inner.join(From::Oldest, true).expect("oldest");
+        reader.inner.join(StartAt::Oldest, true).expect("oldest");
         let mut copy = Vec::new();
         let mut next = reader.inner.position();
         for _ in 0..3 {
@@ -195,7 +195,7 @@ pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let rig = SlotRig::new(shape(weak, 2, 1), false);
     let published = Log::default();
     let mut reader = rig.reader(0, &Actor::immortal());
-    reader.inner.join(From::Live, false).expect("live");
+    reader.inner.join(StartAt::Live, false).expect("live");
     let dying = Actor::mortal(k, killed);
     let peers = LoomPeers { producers: vec![Some(dying.clone()), None], consumers: vec![] };
     let (pushing, its, actor) = (rig.clone(), published.clone(), dying.clone());

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 
 /// The most workers of one run.
 pub const MAX_WORKERS: usize = 32;

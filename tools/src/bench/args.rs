@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::arena::MAX_WORKERS;

@@ -5,15 +5,14 @@
 
 use std::fmt::Write as _;
 
-use railbus::error::{Error, Result};
-use railbus::{SubscribeOptions, WorkOptions};
+use railbus::{Error, Result, SubscribeOptions, WorkOptions};
 use serde::{Deserialize, Serialize};
 
 use super::args::{AttachArgs, Kind, RingArgs};
 use super::clock::Clock;
 use super::plan::{Plan, Role};
-use super::report::{Setting, setting};
 use super::run::Run;
+use super::setting::{Setting, setting};
 use super::statistics::{Counts, Percentiles, add_counts, histogram, to_counts};
 use super::table::{percentile_header, percentile_row};
 use super::transport::{Lane, Site};
@@ -24,7 +23,7 @@ const SLOT_BYTES: usize = 256;
 
 /// What the process found, in ns.
 #[derive(Debug, Serialize, Deserialize)]
-struct Found {
+struct FoundAttach {
     first_ns: f64,
     open: Counts,
     consumer: Counts,
@@ -75,7 +74,7 @@ pub fn measure(run: Run, args: &AttachArgs) -> Result<AttachReport> {
     };
     let arena = super::arena::create(0, 0)?;
     let results = processes::run(&arena, &[plan], &run.interrupts, run.limit(args.common.seconds))?;
-    let found: Found = results.into_iter().next().flatten().ok_or_else(no_result)?;
+    let found: FoundAttach = results.into_iter().next().flatten().ok_or_else(no_result)?;
     let percentiles = |counts: &Counts| {
         let mut times = histogram();
         add_counts(&mut times, counts);
@@ -121,7 +120,7 @@ pub fn work(site: Site<'_>) -> Result<serde_json::Value> {
         consumer.saturating_record(ns(opened, attached).round() as u64);
         all.saturating_record(ns(start, attached).round() as u64);
     }
-    let found = Found {
+    let found = FoundAttach {
         first_ns: first_ns.unwrap_or_default(),
         open: to_counts(&open),
         consumer: to_counts(&consumer),

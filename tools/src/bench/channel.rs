@@ -8,8 +8,7 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use railbus::error::{Error, Result};
-use railbus::{Bus, ChannelOptions, Pages, Recorder, RecorderOptions};
+use railbus::{Bus, ChannelOptions, Error, Pages, Recorder, RecorderOptions, Result};
 
 use super::args::{Kind, PagesWanted, RingArgs};
 use super::transport::Lane;
@@ -144,7 +143,7 @@ impl Drop for MadeBus {
                 failed(&error);
             }
         }
-        match railbus::channel::directory::prune(self.bus.base(), self.bus.name(), |_| false) {
+        match railbus::admin::prune(self.bus.base(), self.bus.name(), |_| false) {
             Ok(pruned) if pruned.bus_removed => {}
             Ok(_) => failed(&"it is not empty"),
             Err(error) => failed(&error),

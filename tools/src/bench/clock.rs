@@ -9,14 +9,14 @@
 
 use std::time::{Duration, Instant};
 
-use railbus::os::clock::monotonic_ns;
-use railbus::os::counter::distrust;
+use railbus_os::clock::monotonic_ns;
+use railbus_os::counter::distrust;
 use serde::{Deserialize, Serialize};
 
 /// Where ticks come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
+pub enum ClockSource {
     /// `rdtsc` on x86-64, `cntvct_el0` on aarch64.
     Counter,
     /// `clock_gettime(CLOCK_MONOTONIC)`; one tick is a nanosecond.
@@ -27,7 +27,7 @@ pub enum Source {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Clock {
     /// Where ticks come from.
-    pub source: Source,
+    pub source: ClockSource,
     /// Nanoseconds per tick.
     pub ns_per_tick: f64,
     /// How far apart two readings are that follow each other and differ, in ns: the median.
@@ -38,7 +38,7 @@ impl Clock {
     /// Chooses and calibrates a clock. Blocks for about 50 ms.
     pub fn calibrate() -> Clock {
         if distrust().is_some() {
-            return Clock { source: Source::Monotonic, ns_per_tick: 1.0, step_ns: 0.0 }.with_step();
+            return Clock { source: ClockSource::Monotonic, ns_per_tick: 1.0, step_ns: 0.0 }.with_step();
         }
         let ns_per_tick = counter_period_ns().unwrap_or_else(|| {
             let (first_ticks, first) = paired_reading();
@@ -46,15 +46,15 @@ impl Clock {
             let (last_ticks, last) = paired_reading();
             (last - first).as_nanos() as f64 / last_ticks.wrapping_sub(first_ticks).max(1) as f64
         });
-        Clock { source: Source::Counter, ns_per_tick, step_ns: 0.0 }.with_step()
+        Clock { source: ClockSource::Counter, ns_per_tick, step_ns: 0.0 }.with_step()
     }
 
     /// The time in ticks since some moment in the past.
     #[inline(always)]
     pub fn now(&self) -> u64 {
         match self.source {
-            Source::Counter => counter(),
-            Source::Monotonic => monotonic_ns(),
+            ClockSource::Counter => counter(),
+            ClockSource::Monotonic => monotonic_ns(),
         }
     }
 
@@ -72,13 +72,13 @@ impl Clock {
     /// What the clock is, for people: `tsc, 2596.1 MHz, readings 10.0 ns apart`.
     pub fn describe(&self) -> String {
         match self.source {
-            Source::Counter => format!(
+            ClockSource::Counter => format!(
                 "{}, {:.1} MHz, readings {:.1} ns apart",
                 if cfg!(target_arch = "aarch64") { "cntvct" } else { "tsc" },
                 1e3 / self.ns_per_tick,
                 self.step_ns
             ),
-            Source::Monotonic => format!("CLOCK_MONOTONIC, readings {:.1} ns apart", self.step_ns),
+            ClockSource::Monotonic => format!("CLOCK_MONOTONIC, readings {:.1} ns apart", self.step_ns),
         }
     }
 

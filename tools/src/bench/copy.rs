@@ -8,11 +8,11 @@
 
 use std::sync::atomic::Ordering;
 
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 
 use super::arena::CopyLane;
 use super::payload::Payload;
-use super::transport::{Lane, Outcome, Receiver, Sender, Site, Transport};
+use super::transport::{Attempted, Lane, Receiver, Sender, Site, Transport};
 
 /// Steps per lap in which the two sides tell each other how far they are.
 const STEPS: u64 = 16;
@@ -122,7 +122,7 @@ pub struct CopySender(End);
 
 impl Sender for CopySender {
     #[inline(always)]
-    fn send(&mut self, payload: &Payload, tag: u64) -> Outcome<bool> {
+    fn send(&mut self, payload: &Payload, tag: u64) -> Attempted<bool> {
         let end = &mut self.0;
         debug_assert_eq!(payload.bytes(), end.payload_bytes);
         if end.position - end.other == end.records {
@@ -141,7 +141,7 @@ impl Sender for CopySender {
     }
 
     #[inline(always)]
-    fn flush(&mut self) -> Outcome<()> {
+    fn flush(&mut self) -> Attempted<()> {
         self.0.flow.written.0.store(self.0.position, Ordering::Release); // WRITTEN, as in `send`
         Ok(())
     }
@@ -153,7 +153,7 @@ pub struct CopyReceiver(End);
 
 impl Receiver for CopyReceiver {
     #[inline(always)]
-    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
+    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool> {
         let end = &mut self.0;
         if end.position == end.other {
             end.other = end.flow.written.0.load(Ordering::Acquire); // WRITTEN: pairs with the Release in `send`

@@ -5,11 +5,11 @@
 
 use std::sync::atomic::Ordering;
 
-use railbus::error::Error;
+use railbus::Error;
 
 use super::arena::MAX_WORKERS;
 use super::payload::{Payload, SEQUENCE_BITS, tag};
-use super::transport::{Outcome, Pace, Receiver, Sender, Site};
+use super::transport::{Attempted, Pace, Receiver, Sender, Site};
 
 /// Empty looks after which a worker of a queue says how many it has and asks whether all are done.
 const LOOKS: u32 = 64;
@@ -23,7 +23,7 @@ pub(super) fn produce<S: Sender, P: Pace>(
     count: u64,
     batch: usize,
     pace: P,
-) -> Outcome<S> {
+) -> Attempted<S> {
     let end = tag(producer, first + count);
     let mut next = tag(producer, first);
     if batch == 1 {
@@ -102,7 +102,7 @@ pub(super) fn consume_in_order<R: Receiver, P: Pace>(
     target: u64,
     batch: usize,
     pace: P,
-) -> Outcome<R> {
+) -> Attempted<R> {
     let (mut next, mut sum, mut wrong) = (received.events, 0u64, None);
     let mut check = |event: &[u8]| {
         let found = payload.read(event);
@@ -143,7 +143,7 @@ pub(super) fn consume<R: Receiver, P: Pace>(
     target: u64,
     site: Site<'_>,
     pace: P,
-) -> Outcome<R> {
+) -> Attempted<R> {
     let Site { plan, arena } = site;
     let consumers = &arena.control.workers[plan.producers..plan.producers + plan.consumers];
     let line = &consumers[plan.index].0;
@@ -207,7 +207,7 @@ mod tests {
     struct Script(Vec<u64>, Payload);
 
     impl Receiver for Script {
-        fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
+        fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool> {
             let mut event = vec![0; self.1.bytes()];
             self.1.write(&mut event, self.0.remove(0));
             read(&event);

@@ -6,10 +6,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use railbus::os::futex;
+use railbus_os::futex;
 
 use super::payload::Payload;
-use super::transport::{Outcome, Receiver, Sender, Site};
+use super::transport::{Attempted, Receiver, Sender, Site};
 
 /// A sleeper looks up this often; a wake-up is never missed, so this is for the case that the other side is gone.
 const SLICE: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ pub struct FutexSender(&'static AtomicU32);
 
 impl Sender for FutexSender {
     #[inline(always)]
-    fn send(&mut self, _payload: &Payload, tag: u64) -> Outcome<bool> {
+    fn send(&mut self, _payload: &Payload, tag: u64) -> Attempted<bool> {
         // One more than the event, because 0 means that nothing was sent; a run has far fewer than 2^32 wake-ups.
         // FUTEX: pairs with the Acquire in `receive`.
         self.0.store(tag as u32 + 1, Ordering::Release);
@@ -50,7 +50,7 @@ pub struct FutexReceiver {
 
 impl Receiver for FutexReceiver {
     #[inline(always)]
-    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
+    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool> {
         let value = self.word.load(Ordering::Acquire);
         if value == self.seen {
             futex::wait(self.word, self.seen, Some(SLICE));

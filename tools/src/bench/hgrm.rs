@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use hdrhistogram::Histogram;
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 
 const STEPS_PER_HALVING: u32 = 5;
 

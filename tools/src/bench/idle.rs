@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use railbus::error::{Error, RecvError, Result};
-use railbus::{SendOptions, SubscribeOptions, WorkOptions};
+use railbus::{Error, RecvError, Result, SendOptions, SubscribeOptions, WorkOptions};
 use serde::{Deserialize, Serialize};
 
 use super::args::{IdleArgs, Kind, RingArgs, WaitKind};
 use super::plan::{Plan, Role};
-use super::report::{Setting, setting};
 use super::run::Run;
+use super::setting::{Setting, setting};
 use super::transport::{Lane, Site};
 use super::{channel, processes, rings};
 

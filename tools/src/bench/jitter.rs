@@ -4,7 +4,7 @@
 //! threshold are a gap: an interrupt, another task, the hypervisor. What cannot be told apart here is who took the
 //! core; `railbus doctor` shows the usual suspects.
 
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::args::JitterArgs;

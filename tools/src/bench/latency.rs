@@ -12,21 +12,20 @@
 //! to tell how far apart the cores were.
 
 use hdrhistogram::Histogram;
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::args::LatencyArgs;
 use super::channel::Stage;
-use super::futex;
 use super::limit::{self, BareWords};
 use super::payload::Payload;
 use super::pingpong::{Path, pong};
 use super::plan::{Plan, Role};
-use super::processes;
 use super::rings::{self, Visitor};
 use super::run::Run;
 use super::statistics::{self, Bin, Block, Counts, add_counts, histogram, to_counts};
-use super::transport::{Lane, Outcome, Pace, Receiver, Sender, Site, Tight, Transport, Yield};
+use super::transport::{Attempted, Lane, Pace, Receiver, Sender, Site, Tight, Transport, Yield};
+use super::{futex, processes};
 
 /// What the announced blocks are.
 mod mode {
@@ -58,7 +57,7 @@ pub struct PingResult {
 
 /// Everything that was measured, over all repetitions.
 #[derive(Debug)]
-pub struct Measured {
+pub struct MeasuredLatency {
     /// Per repetition: its blocks.
     pub repetitions: Vec<Vec<Block>>,
     /// Per bin: the distributions of the channel and of the limit.
@@ -72,8 +71,8 @@ pub fn measure(
     run: &Run,
     args: &LatencyArgs,
     stage: impl Fn() -> Result<Stage>,
-) -> Result<(Measured, Stage)> {
-    let mut measured = Measured {
+) -> Result<(MeasuredLatency, Stage)> {
+    let mut measured = MeasuredLatency {
         repetitions: Vec::new(),
         distributions: Bin::ALL.map(|bin| (bin, histogram(), histogram())).into(),
         rate: 0.0,
@@ -152,7 +151,7 @@ fn follow_over<T: Transport>(
     })
 }
 
-fn to_value<R: Serialize>(outcome: Outcome<R>) -> Result<serde_json::Value> {
+fn to_value<R: Serialize>(outcome: Attempted<R>) -> Result<serde_json::Value> {
     let result = outcome.map_err(|error| *error)?;
     serde_json::to_value(result).map_err(|error| Error::corrupt("the result", error.to_string()))
 }
@@ -162,7 +161,7 @@ fn lead<T: Transport, P: Pace>(
     site: Site<'_>,
     limit_ends: (impl Sender, impl Receiver),
     pace: P,
-) -> Outcome<PingResult> {
+) -> Attempted<PingResult> {
     let Site { plan, arena } = site;
     let clock = plan.clock;
     let rest_ticks = if plan.futex_limit { clock.ticks(REST_NS) } else { 0.0 };
@@ -184,7 +183,7 @@ fn lead<T: Transport, P: Pace>(
         channel.part(channel_ns / 10.0, |count| announce(mode::CHANNEL, count), clock, pace)?;
     }
     // The bare round trip now: that of the limit just measured, unless the limit is another.
-    let mut bare_ns = |limit_ns: f64, announce: &mut dyn FnMut(u64, u64)| -> Outcome<f64> {
+    let mut bare_ns = |limit_ns: f64, announce: &mut dyn FnMut(u64, u64)| -> Attempted<f64> {
         let Some(bare) = &mut bare else { return Ok(limit_ns) };
         bare.part(BARE_NS, |count| announce(mode::BARE, count), clock, pace)?;
         Ok(bare.trimmed_ns())
@@ -240,7 +239,7 @@ fn follow<T: Transport, P: Pace>(
     site: Site<'_>,
     mut limit: (impl Sender, impl Receiver),
     pace: P,
-) -> Outcome<()> {
+) -> Attempted<()> {
     let Site { plan, arena } = site;
     let mut bare = limit::following_ends(site);
     let mut channel = (T::sender(site, Lane::Back)?, T::receiver(site, Lane::There)?);
@@ -269,7 +268,7 @@ fn follow<T: Transport, P: Pace>(
 }
 
 /// The distributions of the blocks that are reported: those of one bin.
-pub fn distributions_of(measured: &Measured, bin: Bin) -> (Histogram<u64>, Histogram<u64>) {
+pub fn distributions_of(measured: &MeasuredLatency, bin: Bin) -> (Histogram<u64>, Histogram<u64>) {
     let found = measured.distributions.iter().find(|found| found.0 == bin);
     found.map_or_else(
         || (statistics::histogram(), statistics::histogram()),

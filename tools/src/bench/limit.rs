@@ -9,11 +9,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use railbus::error::Result;
+use railbus::Result;
 
 use super::arena::WordPair;
 use super::payload::Payload;
-use super::transport::{Lane, Outcome, Receiver, Sender, Site, Transport};
+use super::transport::{Attempted, Lane, Receiver, Sender, Site, Transport};
 
 /// `--kind limit`: bare words of its own, so that it is measured beside the limit like any kind.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub struct WordSender(&'static AtomicU64);
 
 impl Sender for WordSender {
     #[inline(always)]
-    fn send(&mut self, _payload: &Payload, tag: u64) -> Outcome<bool> {
+    fn send(&mut self, _payload: &Payload, tag: u64) -> Attempted<bool> {
         // One more than the event, because 0 means that nothing was sent. WORD: pairs with the Acquire in `receive`.
         self.0.store(tag.wrapping_add(1), Ordering::Release);
         Ok(true)
@@ -73,7 +73,7 @@ pub struct WordReceiver {
 
 impl Receiver for WordReceiver {
     #[inline(always)]
-    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
+    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool> {
         let value = self.word.load(Ordering::Acquire);
         if value == self.seen {
             return Ok(false);

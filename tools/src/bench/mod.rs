@@ -40,16 +40,18 @@ pub mod processes;
 pub mod report;
 pub mod rings;
 pub mod run;
+pub mod setting;
 pub mod statistics;
 pub mod table;
 pub mod throughput;
 pub mod topology;
 pub mod transport;
+pub mod worker;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 use serde::Serialize;
 
 use self::args::{AttachArgs, BenchArgs, IdleArgs, JitterArgs, LatencyArgs, Measure, ThroughputArgs};
@@ -68,7 +70,7 @@ pub fn run(args: &BenchArgs) -> u8 {
         Measure::Attach(args) => run_attach(args),
         Measure::Idle(args) => run_idle(args),
         Measure::Jitter(args) => run_jitter(args),
-        Measure::Worker(args) => return processes::worker(args),
+        Measure::Worker(args) => return worker::worker(args),
     };
     match result {
         Ok(()) => 0,

@@ -11,12 +11,12 @@
 //! in all events that it delayed.
 
 use hdrhistogram::Histogram;
-use railbus::error::Error;
+use railbus::Error;
 
 use super::clock::Clock;
 use super::payload::{Payload, tag};
 use super::statistics::{KEPT, trimmed_mean};
-use super::transport::{Outcome, Pace, Receiver, Sender};
+use super::transport::{Attempted, Pace, Receiver, Sender};
 
 /// The most samples of one part.
 const MAX_SAMPLES: usize = 1 << 20;
@@ -94,7 +94,7 @@ impl<S: Sender, R: Receiver> Path<S, R> {
         announce: impl FnOnce(u64),
         clock: Clock,
         pace: P,
-    ) -> Outcome<()> {
+    ) -> Attempted<()> {
         let (stretches, stamped) = self.counts_for(duration_ns);
         let count = stretches * STRETCH + stamped;
         announce(count as u64);
@@ -119,7 +119,7 @@ impl<S: Sender, R: Receiver> Path<S, R> {
         announce: impl FnOnce(u64),
         clock: Clock,
         pace: P,
-    ) -> Outcome<f64> {
+    ) -> Attempted<f64> {
         let count = ((rate * duration_ns / 1e9) as usize).clamp(MIN_SAMPLES, MAX_SAMPLES);
         announce(count as u64);
         let ends = self.ends.take().ok_or_else(no_ends)?;
@@ -133,7 +133,7 @@ impl<S: Sender, R: Receiver> Path<S, R> {
         Ok(clock.ns(ticks))
     }
 
-    fn ping<P: Pace, const EACH: usize>(&mut self, count: usize, clock: Clock, pace: P) -> Outcome<()> {
+    fn ping<P: Pace, const EACH: usize>(&mut self, count: usize, clock: Clock, pace: P) -> Attempted<()> {
         let ends = self.ends.take().ok_or_else(no_ends)?;
         let samples = &mut self.samples[..count];
         let rest = self.rest_ticks;
@@ -169,7 +169,7 @@ fn ping<S: Sender, R: Receiver, P: Pace, const EACH: usize>(
     rest_ticks: u64,
     clock: Clock,
     pace: P,
-) -> Outcome<(S, R)> {
+) -> Attempted<(S, R)> {
     let (mut there, mut back) = ends;
     let mut next = tag(0, first);
     for sample in samples {
@@ -207,7 +207,7 @@ pub(super) fn pong<S: Sender, R: Receiver, P: Pace>(
     first: u64,
     count: u64,
     pace: P,
-) -> Outcome<(S, R)> {
+) -> Attempted<(S, R)> {
     let (mut back, mut there) = ends;
     for tag in tag(0, first)..tag(0, first + count) {
         let mut found = None;
@@ -234,7 +234,7 @@ fn open_loop<S: Sender, R: Receiver, P: Pace>(
     interval_ticks: f64,
     clock: Clock,
     pace: P,
-) -> Outcome<((S, R), u64)> {
+) -> Attempted<((S, R), u64)> {
     let start = clock.now();
     let due = |event: usize| start.wrapping_add((event as f64 * interval_ticks) as u64);
     let (mut sent, mut answered) = (0, 0);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     impl Sender for Loopback {
-        fn send(&mut self, payload: &Payload, tag: u64) -> Outcome<bool> {
+        fn send(&mut self, payload: &Payload, tag: u64) -> Attempted<bool> {
             let now = self.clock.now();
             if now < *self.first_attempt.get_or_insert(now) + self.stall {
                 return Ok(false);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     impl Receiver for Loopback {
-        fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
+        fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool> {
             Ok(self.events.borrow_mut().pop_front().map(|event| read(&event)).is_some())
         }
     }

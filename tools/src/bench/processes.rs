@@ -8,25 +8,21 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigHandler, SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::arena::Arena;
-use super::args::WorkerArgs;
 use super::judgement::Scheduling;
-use super::plan::{Plan, Role};
-use super::transport::Site;
-use super::{attach, idle, jitter, latency, throughput, topology};
+use super::plan::Plan;
 
 /// The most bytes a worker may print.
 const MAX_OUTPUT_BYTES: usize = 64 << 20;
@@ -34,7 +30,7 @@ const MAX_OUTPUT_BYTES: usize = 64 << 20;
 /// What a worker prints.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Output {
+pub(super) enum Output {
     /// Its result; `null` for those that only follow. And what the scheduler kept from it.
     Result(serde_json::Value, Scheduling),
     /// Why it failed, and the exit code of that.
@@ -258,49 +254,4 @@ fn worker_error(name: &str, why: String, code: u8) -> Error {
         7 => Error::PeerGone { what, why },
         _ => Error::Io { action: "run", path: what.into(), source: std::io::Error::other(why) },
     }
-}
-
-/// The hidden subcommand: one worker, from its plan to its printed result. Returns the exit code.
-pub fn worker(args: &WorkerArgs) -> u8 {
-    let (output, code) = match work(args) {
-        Ok(value) => (Output::Result(value, Scheduling::own()), 0),
-        Err(error) => (Output::Error(error.to_string(), error.exit_code()), error.exit_code()),
-    };
-    let written = serde_json::to_string(&output).map_err(std::io::Error::other).and_then(|json| {
-        let mut out = std::io::stdout().lock();
-        out.write_all(json.as_bytes())?;
-        out.flush()
-    });
-    if written.is_ok() { code } else { 1 }
-}
-
-fn work(args: &WorkerArgs) -> Result<serde_json::Value> {
-    let plan: Plan = serde_json::from_str(&args.plan).map_err(|error| {
-        Error::invalid("bench worker", format!("it is started by `railbus bench` only ({error})"))
-    })?;
-    die_with(plan.supervisor)?;
-    topology::pin(plan.core)?;
-    let stdin = std::io::stdin();
-    let arena = Arena::attach(stdin.as_fd(), plan.copy_lanes, plan.copy_bytes)?;
-    let site = Site { plan: &plan, arena: &arena };
-    match plan.role {
-        Role::Ping | Role::Pong => latency::work(site),
-        Role::Producer | Role::Consumer => throughput::work(site),
-        Role::Watcher => jitter::work(site),
-        Role::Attacher => attach::work(site),
-        Role::Idler => idle::work(site),
-    }
-}
-
-/// Ties the life of this process to its supervisor's, and leaves Ctrl-C to the supervisor.
-fn die_with(supervisor: u32) -> Result<()> {
-    let failed = |errno: nix::Error| Error::io("prepare", "the worker", errno.into());
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed)?;
-    if nix::unistd::getppid().as_raw() as u32 != supervisor {
-        let why = "it ended before its worker had started".to_string();
-        return Err(Error::PeerGone { what: "the supervisor".into(), why });
-    }
-    // SAFETY: ignoring a signal installs no handler.
-    unsafe { nix::sys::signal::signal(Signal::SIGINT, SigHandler::SigIgn) }.map_err(failed)?;
-    Ok(())
 }

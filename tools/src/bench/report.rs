@@ -8,28 +8,12 @@ use serde::Serialize;
 
 use super::args::{HandOver, JitterArgs, Kind, LatencyArgs, ThroughputArgs, WaitKind};
 use super::channel::Stage;
-use super::clock::Clock;
 use super::jitter::{CoreResult, Gap};
 use super::judgement::Judgement;
 use super::run::Run;
+use super::setting::{Setting, setting};
 use super::statistics::{Bin, Block, Medians, Percentiles, add_counts, histogram, medians, reported_bin};
-use super::topology::Topology;
 use super::{latency, throughput};
-
-/// What every report says about the run.
-#[derive(Debug, Serialize)]
-pub struct Setting {
-    /// The cores, in the order of the roles.
-    pub cores: Vec<usize>,
-    /// Which process ran where.
-    pub pin_map: Vec<(String, usize)>,
-    /// The machine.
-    pub topology: Topology,
-    /// The clock.
-    pub clock: Clock,
-    /// What the reader must know to judge the figures.
-    pub warnings: Vec<String>,
-}
 
 /// The blocks of one bin.
 #[derive(Debug, Serialize)]
@@ -192,17 +176,6 @@ pub struct JitterReport {
     pub setting: Setting,
 }
 
-/// What every report says about the run.
-pub fn setting(run: Run, roles: impl Iterator<Item = String>) -> Setting {
-    Setting {
-        pin_map: roles.zip(run.cores.iter().copied()).collect(),
-        cores: run.cores,
-        topology: run.topology,
-        clock: run.clock,
-        warnings: run.warnings,
-    }
-}
-
 /// The reported bin, its medians, all bins, and the medians of all blocks. There is at least one block.
 fn binned(repetitions: &[Vec<Block>]) -> Option<(Bin, Medians, Vec<BinReport>, Medians)> {
     let bin = reported_bin(repetitions);
@@ -216,7 +189,7 @@ fn binned(repetitions: &[Vec<Block>]) -> Option<(Bin, Medians, Vec<BinReport>, M
 pub fn of_latency(
     args: &LatencyArgs,
     mut run: Run,
-    measured: &latency::Measured,
+    measured: &latency::MeasuredLatency,
     stage: &Stage,
 ) -> Option<(LatencyReport, Histogram<u64>, Histogram<u64>)> {
     let (bin, found, bins, overall) = binned(&measured.repetitions)?;
@@ -264,7 +237,7 @@ pub fn of_latency(
 pub fn of_throughput(
     args: &ThroughputArgs,
     run: Run,
-    measured: throughput::Measured,
+    measured: throughput::MeasuredThroughput,
     stage: &Stage,
 ) -> Option<ThroughputReport> {
     let (bin, found, bins, overall) = binned(&measured.repetitions)?;

@@ -14,16 +14,16 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::time::Duration;
 
-use railbus::error::{Error, RecvError, Result, SendError};
-use railbus::inlet::{Inlet, SlotInlet, StreamInlet};
-use railbus::outlet::{Outlet, SlotOutlet, StreamOutlet};
-use railbus::reader::Reader;
-use railbus::{Bus, Channel, SendOptions, SubscribeOptions, Wait, WorkOptions, Worker};
+use railbus::{
+    Bus, Channel, Error, PublishEnd, ReadEnd, Reader, RecvError, Result, SendError, SendOptions,
+    SlotPublishEnd, SlotReadEnd, StreamPublishEnd, StreamReadEnd, SubscribeOptions, Wait, WorkOptions,
+    Worker,
+};
 
 use super::args::{HandOver, Kind, WaitKind};
 use super::payload::Payload;
 use super::plan::Plan;
-use super::transport::{Lane, Outcome, Receiver, Sender, Site, Transport};
+use super::transport::{Attempted, Lane, Receiver, Sender, Site, Transport};
 
 /// The most events of one batch that a worker takes from the ring.
 const GRAB_MAX: usize = 64;
@@ -89,11 +89,11 @@ ways! {
 /// A kind of ring.
 pub trait RingKind {
     /// Its sending end.
-    type Outlet: Outlet;
+    type PublishEnd: PublishEnd;
     /// Its receiving end.
     type Receiver<W: Way>: Receiver;
     /// Attaches a sending end.
-    fn sender(channel: &Channel, options: &SendOptions) -> Result<railbus::sender::Sender<Self::Outlet>>;
+    fn sender(channel: &Channel, options: &SendOptions) -> Result<railbus::Sender<Self::PublishEnd>>;
     /// Attaches a receiving end.
     fn receiver<W: Way>(channel: &Channel, plan: &Plan) -> Result<Self::Receiver<W>>;
 }
@@ -106,8 +106,8 @@ pub struct Queue;
 pub struct Topic;
 
 impl RingKind for Stream {
-    type Outlet = StreamOutlet;
-    type Receiver<W: Way> = ReaderEnd<StreamInlet, W>;
+    type PublishEnd = StreamPublishEnd;
+    type Receiver<W: Way> = ReaderEnd<StreamReadEnd, W>;
 
     fn sender(channel: &Channel, options: &SendOptions) -> Result<railbus::Publisher> {
         channel.publisher(options)
@@ -119,8 +119,8 @@ impl RingKind for Stream {
 }
 
 impl RingKind for Topic {
-    type Outlet = SlotOutlet<true>;
-    type Receiver<W: Way> = ReaderEnd<SlotInlet, W>;
+    type PublishEnd = SlotPublishEnd<true>;
+    type Receiver<W: Way> = ReaderEnd<SlotReadEnd, W>;
 
     fn sender(channel: &Channel, options: &SendOptions) -> Result<railbus::TopicPublisher> {
         channel.topic_publisher(options)
@@ -132,7 +132,7 @@ impl RingKind for Topic {
 }
 
 impl RingKind for Queue {
-    type Outlet = SlotOutlet<false>;
+    type PublishEnd = SlotPublishEnd<false>;
     type Receiver<W: Way> = WorkerEnd<W>;
 
     fn sender(channel: &Channel, options: &SendOptions) -> Result<railbus::Producer> {
@@ -175,7 +175,7 @@ pub fn open(stage: &str, lane: Lane) -> Result<Channel> {
 pub struct Ring<K, W>(PhantomData<(K, W)>);
 
 impl<K: RingKind, W: Way> Transport for Ring<K, W> {
-    type Sender = SenderEnd<K::Outlet, W>;
+    type Sender = SenderEnd<K::PublishEnd, W>;
     type Receiver = K::Receiver<W>;
 
     fn sender(site: Site<'_>, lane: Lane) -> Result<Self::Sender> {
@@ -197,8 +197,8 @@ impl<K: RingKind, W: Way> Transport for Ring<K, W> {
 }
 
 /// A sending end.
-pub struct SenderEnd<O: Outlet, W> {
-    sender: railbus::sender::Sender<O>,
+pub struct SenderEnd<O: PublishEnd, W> {
+    sender: railbus::Sender<O>,
     /// The application's own event, changed before each `publish`.
     event: Box<[u8]>,
     /// The application's own events, for batches.
@@ -206,7 +206,7 @@ pub struct SenderEnd<O: Outlet, W> {
     way: PhantomData<W>,
 }
 
-impl<O: Outlet, W: Way> SenderEnd<O, W> {
+impl<O: PublishEnd, W: Way> SenderEnd<O, W> {
     #[inline(always)]
     fn publish(&mut self) -> std::result::Result<u64, SendError> {
         if W::WAITS { self.sender.publish(&self.event) } else { self.sender.try_publish(&self.event) }
@@ -246,9 +246,9 @@ impl<O: Outlet, W: Way> SenderEnd<O, W> {
     }
 }
 
-impl<O: Outlet, W: Way> Sender for SenderEnd<O, W> {
+impl<O: PublishEnd, W: Way> Sender for SenderEnd<O, W> {
     #[inline(always)]
-    fn send(&mut self, payload: &Payload, tag: u64) -> Outcome<bool> {
+    fn send(&mut self, payload: &Payload, tag: u64) -> Attempted<bool> {
         let sent = match W::HAND_OVER {
             HandOver::Claim => self.publish_claim(payload, tag),
             HandOver::Copy => {
@@ -268,7 +268,7 @@ impl<O: Outlet, W: Way> Sender for SenderEnd<O, W> {
     }
 
     #[inline(always)]
-    fn send_batch(&mut self, payload: &Payload, first: u64, count: usize) -> Outcome<usize> {
+    fn send_batch(&mut self, payload: &Payload, first: u64, count: usize) -> Attempted<usize> {
         let count = count.min(self.batch.len());
         let events = &mut self.batch[..count];
         for (index, event) in events.iter_mut().enumerate() {
@@ -294,14 +294,14 @@ fn receive_failed(error: RecvError) -> Box<Error> {
 }
 
 /// A receiving end that reads by cursor.
-pub struct ReaderEnd<I: Inlet, W> {
+pub struct ReaderEnd<I: ReadEnd, W> {
     reader: Reader<I>,
     way: PhantomData<W>,
 }
 
-impl<I: Inlet, W: Way> Receiver for ReaderEnd<I, W> {
+impl<I: ReadEnd, W: Way> Receiver for ReaderEnd<I, W> {
     #[inline(always)]
-    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
+    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool> {
         let received = if W::WAITS { self.reader.recv().map(Some) } else { self.reader.try_recv() };
         match received {
             Ok(Some(event)) => {
@@ -314,7 +314,7 @@ impl<I: Inlet, W: Way> Receiver for ReaderEnd<I, W> {
     }
 
     #[inline(always)]
-    fn receive_batch(&mut self, most: usize, mut read: impl FnMut(&[u8])) -> Outcome<usize> {
+    fn receive_batch(&mut self, most: usize, mut read: impl FnMut(&[u8])) -> Attempted<usize> {
         let batch = self.reader.batch(most).map_err(receive_failed)?;
         batch.iter().for_each(|event| read(&event));
         let received = batch.len();
@@ -336,7 +336,7 @@ pub struct WorkerEnd<W> {
 
 impl<W: Way> Receiver for WorkerEnd<W> {
     #[inline(always)]
-    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool> {
+    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool> {
         // Each way has its own branch, so that the job stays in registers.
         if W::WAITS && self.alone {
             return match self.worker.take() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use railbus::error::Result;
+use railbus::Result;
 
 use super::args::{CommonArgs, HandOver, Kind, WaitKind};
 use super::clock::Clock;

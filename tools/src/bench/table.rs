@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::report::{BinReport, JitterReport, LatencyReport, Setting, ThroughputReport};
+use super::report::{BinReport, JitterReport, LatencyReport, ThroughputReport};
+use super::setting::Setting;
 use super::statistics::{Medians, Percentiles};
 
 impl Setting {

@@ -11,22 +11,21 @@
 
 use std::sync::atomic::Ordering;
 
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::args::{Kind, ThroughputArgs};
 use super::channel::Stage;
 use super::copy::{self, Copying};
 use super::exchange::{Received, consume, consume_in_order, produce};
-use super::limit;
 use super::payload::{Payload, tag};
 use super::pingpong::{Path, pong};
 use super::plan::{Plan, Role};
-use super::processes;
 use super::rings::{self, Visitor};
 use super::run::Run;
 use super::statistics::Block;
-use super::transport::{Lane, Outcome, Pace, Sender, Site, Slip, Transport, Yield};
+use super::transport::{Attempted, Lane, Pace, Sender, Site, Slip, Transport, Yield};
+use super::{limit, processes};
 
 /// What the announced parts are.
 mod mode {
@@ -56,7 +55,7 @@ pub struct LeaderResult {
 
 /// Everything that was measured, over all repetitions.
 #[derive(Debug)]
-pub struct Measured {
+pub struct MeasuredThroughput {
     /// Per repetition: its blocks.
     pub repetitions: Vec<Vec<Block>>,
     /// The pages of the copy limit's buffer.
@@ -68,8 +67,8 @@ pub fn measure(
     run: &Run,
     args: &ThroughputArgs,
     stage: impl Fn() -> Result<Stage>,
-) -> Result<(Measured, Stage)> {
-    let mut measured = Measured { repetitions: Vec::new(), copy_pages: String::new() };
+) -> Result<(MeasuredThroughput, Stage)> {
+    let mut measured = MeasuredThroughput { repetitions: Vec::new(), copy_pages: String::new() };
     let repetitions = args.channel.repetitions;
     let workers = args.producers + args.consumers;
     let mut last_stage = None;
@@ -115,13 +114,13 @@ fn no_result() -> Error {
 
 /// Worker: plays its role.
 pub fn work(site: Site<'_>) -> Result<serde_json::Value> {
-    rings::visit(site.plan, Work(site)).unwrap_or_else(|| Work(site).visit::<Copying>())
+    rings::visit(site.plan, ThroughputWork(site)).unwrap_or_else(|| ThroughputWork(site).visit::<Copying>())
 }
 
 /// Plays a role over the transport it is called with.
-struct Work<'a>(Site<'a>);
+struct ThroughputWork<'a>(Site<'a>);
 
-impl Visitor for Work<'_> {
+impl Visitor for ThroughputWork<'_> {
     type Output = Result<serde_json::Value>;
 
     fn visit<T: Transport>(self) -> Self::Output {
@@ -142,7 +141,7 @@ fn work_over<T: Transport>(site: Site<'_>) -> Result<serde_json::Value> {
     to_value(outcome)
 }
 
-fn to_value<R: Serialize>(outcome: Outcome<R>) -> Result<serde_json::Value> {
+fn to_value<R: Serialize>(outcome: Attempted<R>) -> Result<serde_json::Value> {
     let result = outcome.map_err(|error| *error)?;
     serde_json::to_value(result).map_err(|error| Error::corrupt("the result", error.to_string()))
 }
@@ -157,7 +156,7 @@ fn finish(site: Site<'_>, number: u64, received: &Received) {
 }
 
 /// A consumer.
-fn follow_consuming<T: Transport, P: Pace, Q: Pace>(site: Site<'_>, pace: P, copy_pace: Q) -> Outcome<()> {
+fn follow_consuming<T: Transport, P: Pace, Q: Pace>(site: Site<'_>, pace: P, copy_pace: Q) -> Attempted<()> {
     let Site { plan, arena } = site;
     let mut receiver = T::receiver(site, Lane::There)?;
     let mut copy = copy::limit_receiver(site)?;
@@ -194,7 +193,7 @@ fn follow_consuming<T: Transport, P: Pace, Q: Pace>(site: Site<'_>, pace: P, cop
 }
 
 /// A producer that does not lead.
-fn follow_producing<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<()> {
+fn follow_producing<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Attempted<()> {
     let Site { plan, arena } = site;
     let mut sender = T::sender(site, Lane::There)?;
     let payload = Payload::new(plan.payload_bytes);
@@ -225,7 +224,7 @@ struct Leader<'a> {
 
 impl Leader<'_> {
     /// Announces a part, does the leader's share of it, waits for all, and returns its length in ns.
-    fn part(&mut self, mode: u64, count: u64, own: impl FnOnce() -> Outcome<()>) -> Outcome<f64> {
+    fn part(&mut self, mode: u64, count: u64, own: impl FnOnce() -> Attempted<()>) -> Attempted<f64> {
         let Site { plan, arena } = self.site;
         self.number += 1;
         let start = plan.clock.now();
@@ -294,7 +293,7 @@ fn produce_with<S: Sender, P: Pace>(
     count: u64,
     batch: usize,
     pace: P,
-) -> Outcome<()> {
+) -> Attempted<()> {
     let owned =
         sender.take().ok_or_else(|| Error::corrupt("the measurement", "it goes on after a failure"))?;
     *sender = Some(produce(owned, payload, (0, first), count, batch, pace)?);
@@ -302,7 +301,7 @@ fn produce_with<S: Sender, P: Pace>(
 }
 
 /// The first producer.
-fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<LeaderResult> {
+fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Attempted<LeaderResult> {
     let Site { plan, arena } = site;
     let clock = plan.clock;
     let mut sender = Some(T::sender(site, Lane::There)?);
@@ -312,20 +311,20 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Outcome<LeaderResult>
     let mut copied = 0;
     arena.meet(plan.worker, plan.workers);
     let mut leader = Leader { site, number: 0, sent: 0 };
-    let mut bare_part = |leader: &mut Leader<'_>| -> Outcome<f64> {
+    let mut bare_part = |leader: &mut Leader<'_>| -> Attempted<f64> {
         leader.number += 1;
         let number = leader.number;
         bare.part(BARE_NS, |count| arena.announce(number, mode::BARE, count), clock, pace)?;
         leader.await_all();
         Ok(bare.trimmed_ns())
     };
-    let mut copy_part = |leader: &mut Leader<'_>, count: u64| -> Outcome<f64> {
+    let mut copy_part = |leader: &mut Leader<'_>, count: u64| -> Attempted<f64> {
         let own = || produce_with(&mut copy, &payload, copied, count, 1, pace);
         let ns = leader.part(mode::COPY, count, own)?;
         copied += count;
         Ok(count as f64 / ns * 1e9)
     };
-    let mut channel_part = |leader: &mut Leader<'_>, count: u64| -> Outcome<f64> {
+    let mut channel_part = |leader: &mut Leader<'_>, count: u64| -> Attempted<f64> {
         let first = leader.sent;
         let own = || produce_with(&mut sender, &payload, first, count, plan.batch, pace);
         let ns = leader.part(mode::CHANNEL, count, own)?;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 use serde::Serialize;
 
 /// One core, as the kernel describes it.

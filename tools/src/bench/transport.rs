@@ -4,23 +4,23 @@
 //! kind is compiled into loops of its own with no indirect call in them. An end either waits by itself, as the ring's
 //! handles do, or returns `false` at once, and then the loop decides how to wait ([`Pace`]).
 
-use railbus::error::{Error, Result};
+use railbus::{Error, Result};
 
 use super::arena::Arena;
 use super::payload::Payload;
 use super::plan::Plan;
 
 /// A result of the hot path: boxed, so that the good case stays in two registers.
-pub type Outcome<T> = std::result::Result<T, Box<Error>>;
+pub type Attempted<T> = std::result::Result<T, Box<Error>>;
 
 /// The writing end.
 pub trait Sender {
     /// Sends the event `tag` of this payload. `false`: there is no room now, nothing was sent.
-    fn send(&mut self, payload: &Payload, tag: u64) -> Outcome<bool>;
+    fn send(&mut self, payload: &Payload, tag: u64) -> Attempted<bool>;
 
     /// Sends up to `count` events at once, with the tags from `first` on. Returns how many were sent.
     #[inline(always)]
-    fn send_batch(&mut self, payload: &Payload, first: u64, count: usize) -> Outcome<usize> {
+    fn send_batch(&mut self, payload: &Payload, first: u64, count: usize) -> Attempted<usize> {
         for index in 0..count {
             if !self.send(payload, first + index as u64)? {
                 return Ok(index);
@@ -31,7 +31,7 @@ pub trait Sender {
 
     /// Makes everything sent so far visible, for transports that publish in steps.
     #[inline(always)]
-    fn flush(&mut self) -> Outcome<()> {
+    fn flush(&mut self) -> Attempted<()> {
         Ok(())
     }
 }
@@ -39,11 +39,11 @@ pub trait Sender {
 /// The reading end.
 pub trait Receiver {
     /// Hands the next event to `read` in place. `false`: there is none now.
-    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Outcome<bool>;
+    fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool>;
 
     /// Hands up to `most` events to `read`. Returns how many there were.
     #[inline(always)]
-    fn receive_batch(&mut self, most: usize, mut read: impl FnMut(&[u8])) -> Outcome<usize> {
+    fn receive_batch(&mut self, most: usize, mut read: impl FnMut(&[u8])) -> Attempted<usize> {
         for index in 0..most {
             if !self.receive(&mut read)? {
                 return Ok(index);

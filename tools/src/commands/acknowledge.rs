@@ -3,13 +3,13 @@
 //! Each line is a position: that of the first event that is not done. A thread reads the lines, because standard input
 //! cannot be waited for together with a ring; the command applies them between events, and when it has nothing else to do.
 
-use crate::failure::{Failure, Outcome};
-use crate::interrupt;
-use railbus::Error;
-use railbus::inlet::Inlet;
-use railbus::reader::Reader;
 use std::io::BufRead;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+
+use railbus::{Error, ReadEnd, Reader};
+
+use crate::failure::{Failure, Outcome};
+use crate::interrupt;
 
 /// The positions that come on standard input.
 pub(crate) struct Acknowledgements {
@@ -43,7 +43,7 @@ impl Acknowledgements {
     }
 
     /// Acknowledges what was said so far. Returns whether more may come.
-    pub(crate) fn apply<R: Inlet>(&self, reader: &mut Reader<R>) -> Result<bool, Failure> {
+    pub(crate) fn apply<R: ReadEnd>(&self, reader: &mut Reader<R>) -> Result<bool, Failure> {
         loop {
             match self.positions.try_recv() {
                 Ok(position) => acknowledge(reader, position?)?,
@@ -55,7 +55,7 @@ impl Acknowledgements {
 
     /// Acknowledges what is still said, until standard input ends, everything received is acknowledged, or somebody asks
     /// to finish.
-    pub(crate) fn finish<R: Inlet>(&self, reader: &mut Reader<R>) -> Outcome {
+    pub(crate) fn finish<R: ReadEnd>(&self, reader: &mut Reader<R>) -> Outcome {
         while self.apply(reader)? && reader.acknowledged() < reader.position() && !interrupt::is_asked() {
             match self.positions.recv_timeout(interrupt::LOOK_EVERY) {
                 Ok(position) => acknowledge(reader, position?)?,
@@ -66,6 +66,6 @@ impl Acknowledgements {
     }
 }
 
-fn acknowledge<R: Inlet>(reader: &mut Reader<R>, position: u64) -> Outcome {
+fn acknowledge<R: ReadEnd>(reader: &mut Reader<R>, position: u64) -> Outcome {
     Ok(reader.acknowledge_to(position).map_err(Error::from)?)
 }

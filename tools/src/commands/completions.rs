@@ -1,9 +1,11 @@
 //! `railbus completions`: a script that completes this program's command lines in a shell.
 
-use crate::failure::{Outcome, output_failed};
+use std::io::Write;
+
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
-use std::io::Write;
+
+use crate::failure::{Outcome, output_failed};
 
 const EXAMPLES: &str = "\
 Examples:

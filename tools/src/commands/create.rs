@@ -1,16 +1,18 @@
 //! `railbus create`: makes a channel and says which pages it got.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser as _;
+use nix::unistd::{Group, User};
+use railbus::{ChannelName, ChannelOptions, Error, Kind, Overflow, Pages};
+use serde_json::json;
+
 use crate::commands::export_config::named_first;
 use crate::failure::{Failure, Outcome};
 use crate::output::{print, print_json};
 use crate::units::{parse_bytes, parse_mode, parse_time};
 use crate::{framing, open};
-use clap::Parser as _;
-use nix::unistd::{Group, User};
-use railbus::{ChannelName, ChannelOptions, Error, Kind, Overflow, Pages};
-use serde_json::json;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -175,7 +177,7 @@ struct Table {
 /// A table is read as the command line that it stands for.
 #[derive(Debug, clap::Parser)]
 #[command(name = "railbus create", disable_help_flag = true)]
-struct Line {
+struct ConfigLine {
     #[command(flatten)]
     args: CreateArgs,
 }
@@ -203,7 +205,7 @@ fn from_file(args: &CreateArgs, file: &Path) -> Result<Vec<Table>, Failure> {
                 }
             }
         }
-        let line = Line::try_parse_from(words).map_err(|error| wrong(format!("[{name:?}] {error}")))?;
+        let line = ConfigLine::try_parse_from(words).map_err(|error| wrong(format!("[{name:?}] {error}")))?;
         if line.args.from.is_some() {
             return Err(wrong(format!("{name}: from is not for a file")));
         }

@@ -1,19 +1,21 @@
 //! `railbus dead-letters`: looks at them, publishes them again, or drops them.
 
+use std::fmt::Write;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use railbus::ChannelName;
+use railbus::admin::{DeadLetters, Home, Letter, Retried, Select, Settled};
+use railbus_os::clock::realtime_ns;
+use serde_json::{Value, json};
+
 use crate::commands::ls::align;
 use crate::confirm::ConfirmArgs;
 use crate::failure::{Failure, Outcome};
 use crate::open;
 use crate::output::{print, print_json};
 use crate::units::{parse_time, time_text, whole};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use railbus::ChannelName;
-use railbus::admin::{DeadLetters, Home, Letter, Retried, Select, Settled};
-use railbus::os::clock::realtime_ns;
-use serde_json::{Value, json};
-use std::fmt::Write;
-use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,14 +53,14 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DeadLettersArgs {
     #[command(subcommand)]
-    verb: Verb,
+    verb: LettersVerb,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+enum LettersVerb {
     /// List them, oldest first, without taking them
     #[command(after_help = LS_EXAMPLES)]
-    Ls(LsArgs),
+    Ls(LettersLsArgs),
     /// Publish them again in the queues they come from, and finish them
     #[command(after_help = RETRY_EXAMPLES)]
     Retry(RetryArgs),
@@ -68,7 +70,7 @@ enum Verb {
 }
 
 #[derive(Debug, clap::Args)]
-struct LsArgs {
+struct LettersLsArgs {
     /// The queue, or its dead-letter queue, as BUS/CHANNEL
     channel: ChannelName,
     /// Print one JSON object, with whole payloads in base64
@@ -105,15 +107,15 @@ struct ActArgs {
 /// Does what is asked.
 pub(crate) fn run(args: &DeadLettersArgs) -> Outcome {
     match &args.verb {
-        Verb::Ls(args) => list(args),
-        Verb::Retry(args) => act(&args.act, ["retry", "retried"], |letters, select, dry_run| {
+        LettersVerb::Ls(args) => list(args),
+        LettersVerb::Retry(args) => act(&args.act, ["retry", "retried"], |letters, select, dry_run| {
             letters.retry(select, args.timeout, dry_run)
         }),
-        Verb::Drop(args) => act(args, ["drop", "dropped"], DeadLetters::drop_letters),
+        LettersVerb::Drop(args) => act(args, ["drop", "dropped"], DeadLetters::drop_letters),
     }
 }
 
-fn list(args: &LsArgs) -> Outcome {
+fn list(args: &LettersLsArgs) -> Outcome {
     let letters = open::channel(&args.channel)?.dead_letters()?;
     let all = letters.list()?;
     if args.json {

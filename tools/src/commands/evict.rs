@@ -1,17 +1,19 @@
 //! `railbus evict`: fences a participant that lives but does not move.
 
+use std::time::Duration;
+
+use railbus::ChannelName;
+use railbus::admin::Evicted;
+use railbus::info::{Info, Life, Participant, ParticipantRole};
+use railbus_ring::members::peers::Side;
+use serde_json::json;
+
 use crate::commands::repair::who;
 use crate::confirm::ConfirmArgs;
 use crate::failure::{Failure, Outcome};
 use crate::open;
 use crate::output::{print, print_json};
 use crate::units::parse_time;
-use railbus::ChannelName;
-use railbus::info::{Info, Life, Participant, ParticipantRole};
-use railbus::operate::Evicted;
-use railbus::ring::peers::Side;
-use serde_json::json;
-use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,14 +4,15 @@
 //! channels as they are, so that what was changed by hand is in it, too. What it leaves out: identities, positions and events; and
 //! `--require-huge`, which is a wish of the moment.
 
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use railbus::info::{Info, Value as SettingValue};
+use railbus::{Bus, ChannelName, Error};
+
 use crate::failure::Outcome;
 use crate::open;
 use crate::output::print;
-use railbus::channel::settings::Value as SettingValue;
-use railbus::info::Info;
-use railbus::{Bus, ChannelName, Error};
-use std::collections::HashSet;
-use std::fmt::Write;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +41,7 @@ enum Format {
 }
 
 /// The value of a flag.
-pub(crate) enum Value {
+pub(crate) enum ConfigValue {
     Text(String),
     Number(u64),
     Flag,
@@ -99,7 +100,7 @@ pub(crate) fn named_first<T>(
 }
 
 /// The flags that make such a channel, with their values: all options but those that a channel gets anyway.
-pub(crate) fn flags(info: &Info) -> Vec<(&'static str, Value)> {
+pub(crate) fn flags(info: &Info) -> Vec<(&'static str, ConfigValue)> {
     info.settings()
         .into_iter()
         .filter(|one| !one.is_default)
@@ -108,7 +109,7 @@ pub(crate) fn flags(info: &Info) -> Vec<(&'static str, Value)> {
 }
 
 /// The same, without an owner and groups that are those of whoever exports.
-fn options(info: &Info) -> Vec<(&'static str, Value)> {
+fn options(info: &Info) -> Vec<(&'static str, ConfigValue)> {
     let (own, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let is_own = |name: &str| match name {
         "owner" => info.ring_access.uid == own,
@@ -120,23 +121,23 @@ fn options(info: &Info) -> Vec<(&'static str, Value)> {
 }
 
 /// A value as a word of a command line; none where the flag is left out.
-fn word(value: SettingValue) -> Option<Value> {
+fn word(value: SettingValue) -> Option<ConfigValue> {
     match value {
         SettingValue::None | SettingValue::Flag(false) => None,
-        SettingValue::Flag(true) => Some(Value::Flag),
-        SettingValue::Number(number) | SettingValue::Bytes(number) => Some(Value::Number(number)),
-        SettingValue::Time(ns) => Some(Value::Text(exact_time(ns))),
-        SettingValue::Mode(mode) => Some(Value::Text(format!("{:03o}", mode & 0o666))),
-        SettingValue::Text(text) => Some(Value::Text(text)),
+        SettingValue::Flag(true) => Some(ConfigValue::Flag),
+        SettingValue::Number(number) | SettingValue::Bytes(number) => Some(ConfigValue::Number(number)),
+        SettingValue::Time(ns) => Some(ConfigValue::Text(exact_time(ns))),
+        SettingValue::Mode(mode) => Some(ConfigValue::Text(format!("{:03o}", mode & 0o666))),
+        SettingValue::Text(text) => Some(ConfigValue::Text(text)),
     }
 }
 
 /// Flags as on a command line.
-pub(crate) fn line(flags: &[(&'static str, Value)]) -> String {
+pub(crate) fn line(flags: &[(&'static str, ConfigValue)]) -> String {
     let words = flags.iter().map(|(name, value)| match value {
-        Value::Text(value) => format!("--{name} {}", shell_word(value)),
-        Value::Number(value) => format!("--{name} {value}"),
-        Value::Flag => format!("--{name}"),
+        ConfigValue::Text(value) => format!("--{name} {}", shell_word(value)),
+        ConfigValue::Number(value) => format!("--{name} {value}"),
+        ConfigValue::Flag => format!("--{name}"),
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -155,9 +156,9 @@ fn table(info: &Info, text: &mut String) {
     let _ = writeln!(text, "[{}]", quoted(&info.name.to_string()));
     for (name, value) in options(info) {
         let _ = match value {
-            Value::Text(value) => writeln!(text, "{name} = {}", quoted(&value)),
-            Value::Number(value) => writeln!(text, "{name} = {value}"),
-            Value::Flag => writeln!(text, "{name} = true"),
+            ConfigValue::Text(value) => writeln!(text, "{name} = {}", quoted(&value)),
+            ConfigValue::Number(value) => writeln!(text, "{name} = {value}"),
+            ConfigValue::Flag => writeln!(text, "{name} = true"),
         };
     }
     text.push('\n');

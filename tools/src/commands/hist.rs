@@ -1,6 +1,12 @@
 //! `railbus hist`: the latency distribution of a channel's last five minutes, as text, in the formats of the
 //! HdrHistogram tools, or as a picture.
 
+use std::path::PathBuf;
+
+use hdrhistogram::Histogram;
+use railbus::latency::Distribution;
+use railbus::{ChannelName, Error};
+
 use crate::bench::hgrm;
 use crate::commands::ls::align;
 use crate::failure::{Failure, Outcome};
@@ -8,10 +14,6 @@ use crate::observe::text::ns_text;
 use crate::observe::{ChannelView, Sampler, Wanted, curve, histogram};
 use crate::open;
 use crate::output::print;
-use hdrhistogram::Histogram;
-use railbus::latency::Distribution;
-use railbus::{ChannelName, Error};
-use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:

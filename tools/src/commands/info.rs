@@ -1,24 +1,24 @@
 //! `railbus info`: everything there is to know about a channel, without disturbing anybody.
 
+use std::fmt::Write;
+use std::time::Duration;
+
+use railbus::info::{IDENTITY, Info, LOOK_MAX, Participant, Value as SettingValue};
+use railbus::journal::{JournalPositions, Shortage};
+use railbus::latency::Measures;
+use railbus::{ChannelName, Kind};
+use railbus_os::counter;
+use railbus_os::pages::{Locked, bytes_text};
+use railbus_ring::members::peers::Side;
+use serde_json::{Map, Value, json};
+
 use crate::commands::export_config;
 use crate::commands::ls::align;
 use crate::failure::Outcome;
 use crate::framing::hex;
 use crate::open;
 use crate::output::{print, print_json};
-use crate::units::{date_text, exact_time, parse_time, time_text};
-use railbus::ChannelName;
-use railbus::Kind;
-use railbus::channel::settings::{IDENTITY, Value as SettingValue};
-use railbus::info::{Info, LOOK_MAX, Participant};
-use railbus::journal::{JournalPositions, Shortage};
-use railbus::latency::Measures;
-use railbus::os::counter;
-use railbus::os::pages::{Backing, Locked, bytes_text};
-use railbus::ring::peers::Side;
-use serde_json::{Map, Value, json};
-use std::fmt::Write;
-use std::time::Duration;
+use crate::units::{backing_text, date_text, exact_time, parse_time, side_text, time_text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,27 +59,9 @@ pub(crate) fn run(args: &InfoArgs) -> Outcome {
     }
 }
 
-/// One word.
-pub(crate) fn backing_text(backing: Backing) -> &'static str {
-    match backing {
-        Backing::Hugetlb => "hugetlbfs",
-        Backing::ShmHuge => "tmpfs-huge",
-        Backing::Ordinary => "tmpfs",
-    }
-}
-
-/// A member of this side, as `railbus evict` names it.
-pub(crate) fn side_text(side: Side) -> &'static str {
-    match side {
-        Side::Producers => "producer",
-        Side::Consumers => "consumer",
-    }
-}
-
 fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
     let header = &info.header;
-    let place =
-        |place: railbus::ring::anchor::Place| json!({ "position": place.position, "events": place.count });
+    let place = |place: railbus_ring::stream::places::Place| json!({ "position": place.position, "events": place.count });
     let access = |access: railbus::info::Access| json!({ "uid": access.uid, "gid": access.gid, "mode": format!("{:03o}", access.mode) });
     json!({
         "channel": info.name.to_string(),
@@ -138,8 +120,8 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
             "in_hand": info.positions.in_hand,
             "capacity": info.positions.capacity,
             "unfinished": info.positions.unfinished,
-            "floor": info.positions.anchors.map(|(floor, _)| place(floor)),
-            "recent": info.positions.anchors.map(|(_, recent)| place(recent)),
+            "floor": info.positions.places.map(|(floor, _)| place(floor)),
+            "recent": info.positions.places.map(|(_, recent)| place(recent)),
         },
         "counters": {
             "dropped": info.counters.dropped,
@@ -306,7 +288,7 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     if let Some(head) = positions.head {
         let _ = write!(text_of, ", taken {head}");
     }
-    if let Some((floor, recent)) = positions.anchors {
+    if let Some((floor, recent)) = positions.places {
         let _ = write!(text_of, "; {} events before {}", recent.count, recent.position);
         let _ = write!(text_of, ", {} before {}", floor.count, floor.position);
     }

@@ -23,21 +23,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-
-use crate::failure::{Failure, Outcome, note, say};
-use crate::output::print;
-use crate::{interrupt, open};
 use config::{Config, Flags, Settings};
 use crashes::Crashes;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use notify::Notify;
-use railbus::journal::pattern::Pattern;
-use railbus::journal::wishes;
-use railbus::journal::{self, OpenReport, RecorderStatus};
+use railbus::journal::{self, OpenReport, Pattern, RecorderStatus, wishes};
 use railbus::{Bus, ChannelName, Error, JournalState, RecorderOptions, Recorders};
 use status::StatusLine;
 use troubles::Troubles;
 use watch::Watch;
+
+use crate::failure::{Failure, Outcome, note, say};
+use crate::output::print;
+use crate::{interrupt, open};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -113,7 +111,7 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     let _ = unsafe { sigaction(Signal::SIGHUP, &action) };
     let files_max = descriptors::raise();
     let _lock = directory::lock(&config.journal)?;
-    railbus::channel::directory::limit_lock_wait(LOCK_WAIT);
+    railbus::admin::limit_lock_wait(LOCK_WAIT);
     open::survive_truncation();
     let mut daemon = Daemon::new(config, files_max)?;
     daemon.announce();
@@ -146,7 +144,7 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
 
 /// What is known of a channel that fits.
 #[derive(Debug)]
-enum Known {
+enum KnownChannel {
     /// It is recorded like this.
     Recorded(RecorderOptions),
     /// Its disk has failed: nothing is tried before a reload.
@@ -159,7 +157,7 @@ struct Daemon {
     config: Config,
     base: PathBuf,
     recorders: Recorders,
-    known: BTreeMap<ChannelName, Known>,
+    known: BTreeMap<ChannelName, KnownChannel>,
     watch: Watch,
     notify: Notify,
     line: StatusLine,
@@ -261,12 +259,13 @@ impl Daemon {
     }
 
     fn refuse_text(&mut self, name: ChannelName, text: String, code: u8) {
-        let is_new = !matches!(self.known.get(&name), Some(Known::Refused { text: old, .. }) if *old == text);
+        let is_new =
+            !matches!(self.known.get(&name), Some(KnownChannel::Refused { text: old, .. }) if *old == text);
         if is_new {
             self.complain(&text);
         }
         let next = Instant::now() + RETRY_EVERY;
-        self.known.insert(name, Known::Refused { text, code, next });
+        self.known.insert(name, KnownChannel::Refused { text, code, next });
     }
 
     /// Looks for channels that fit and are not recorded, and records them.
@@ -276,8 +275,8 @@ impl Daemon {
             self.watch.channels(|bus| self.config.channels.iter().any(|pattern| pattern.fits_bus(bus)));
         let now = Instant::now();
         let is_due = |name: &ChannelName| match self.known.get(name) {
-            Some(Known::Recorded(_) | Known::Failed) => false,
-            Some(Known::Refused { next, .. }) => now >= *next,
+            Some(KnownChannel::Recorded(_) | KnownChannel::Failed) => false,
+            Some(KnownChannel::Refused { next, .. }) => now >= *next,
             None => true,
         };
         let due: Vec<ChannelName> =
@@ -329,13 +328,14 @@ impl Daemon {
         let next = Instant::now() + DESCRIPTORS_EVERY;
         for name in names.iter().filter(|_| !interrupt::is_asked()) {
             let text = descriptors::advice(self.files_max);
-            self.known.insert(name.clone(), Known::Refused { text, code: 1, next });
+            self.known.insert(name.clone(), KnownChannel::Refused { text, code: 1, next });
         }
     }
 
     fn tell_left_out(&mut self) {
         let advice = descriptors::advice(self.files_max);
-        let out = |known: &&Known| matches!(known, Known::Refused { text, .. } if *text == advice);
+        let out =
+            |known: &&KnownChannel| matches!(known, KnownChannel::Refused { text, .. } if *text == advice);
         let left_out = self.known.values().filter(out).count();
         if left_out > 0 && left_out != self.left_out {
             self.complain(&format!("{left_out} channels are not recorded: {advice}"));
@@ -362,7 +362,7 @@ impl Daemon {
                 let what = if report.waits_for.is_some() { "" } else { "recording; " };
                 self.say(&format!("{name}: {what}{report}"));
                 crash_for_a_test(&self.recorders, &name);
-                self.known.insert(name, Known::Recorded(options));
+                self.known.insert(name, KnownChannel::Recorded(options));
             }
             // It was removed again meanwhile.
             Err(Error::NotFound { .. }) if !name.paths(&self.base).ring.exists() => {
@@ -378,7 +378,7 @@ impl Daemon {
             .known
             .values()
             .filter_map(|known| match known {
-                Known::Refused { text, code, .. } => Some((text.as_str(), *code)),
+                KnownChannel::Refused { text, code, .. } => Some((text.as_str(), *code)),
                 _ => None,
             })
             .collect();
@@ -392,7 +392,7 @@ impl Daemon {
 
     /// Waits until every recording has gone round once.
     fn await_recording(&self) {
-        let recorded = self.known.values().filter(|known| matches!(known, Known::Recorded(_))).count();
+        let recorded = self.known.values().filter(|known| matches!(known, KnownChannel::Recorded(_))).count();
         let patience = Instant::now() + Duration::from_secs(10);
         while self.recorders.statuses().len() < recorded
             && Instant::now() < patience
@@ -410,7 +410,7 @@ impl Daemon {
         }
         for status in &statuses {
             if let Some(error) = &status.error
-                && matches!(self.known.get(&status.channel), Some(Known::Recorded(_)))
+                && matches!(self.known.get(&status.channel), Some(KnownChannel::Recorded(_)))
             {
                 if status.crashed {
                     self.crashed(&status.channel, error);
@@ -423,7 +423,7 @@ impl Daemon {
                     continue;
                 }
                 self.complain(&format!("{}: {error}; it is not recorded any more", status.channel));
-                self.known.insert(status.channel.clone(), Known::Failed);
+                self.known.insert(status.channel.clone(), KnownChannel::Failed);
                 self.failed_ever = true;
             }
             if status.waits_for_readers && self.waiting.insert(status.channel.clone()) {
@@ -437,7 +437,7 @@ impl Daemon {
             }
         }
         let is_retry_due = self.known.values().any(|known| match known {
-            Known::Refused { next, .. } => Instant::now() >= *next,
+            KnownChannel::Refused { next, .. } => Instant::now() >= *next,
             _ => false,
         });
         if !self.announced && self.base.is_dir() {
@@ -472,11 +472,11 @@ impl Daemon {
             Some(next) => {
                 let pause_ms = next.saturating_duration_since(now).as_millis();
                 self.complain(&format!("{text}; its recorder is started again in {pause_ms} ms"));
-                self.known.insert(name.clone(), Known::Refused { text, code: 1, next });
+                self.known.insert(name.clone(), KnownChannel::Refused { text, code: 1, next });
             }
             None => {
                 self.complain(&format!("{text}; its recorder was started again too often"));
-                self.known.insert(name.clone(), Known::Failed);
+                self.known.insert(name.clone(), KnownChannel::Failed);
                 self.failed_ever = true;
                 let hopeless = format!("the recorder of {name} panics again and again, so journald ends");
                 self.hopeless.get_or_insert(hopeless);
@@ -525,20 +525,20 @@ impl Daemon {
         for name in known {
             let new = self.config.options(&name);
             match self.known.get(&name) {
-                Some(Known::Recorded(_)) if !self.config.wants(&name) => {
+                Some(KnownChannel::Recorded(_)) if !self.config.wants(&name) => {
                     self.let_go(&name, "is not named any more: its journal is drained and sealed");
                 }
-                Some(Known::Recorded(old)) if *old != new => {
+                Some(KnownChannel::Recorded(old)) if *old != new => {
                     if old.clone() == adjusted(&new, old) {
                         self.recorders.adjust(&name, &new);
-                        self.known.insert(name, Known::Recorded(new));
+                        self.known.insert(name, KnownChannel::Recorded(new));
                     } else {
                         // The ring holds what is published meanwhile.
                         self.let_go(&name, "is recorded in another way from now on");
                         self.record(name);
                     }
                 }
-                Some(Known::Recorded(_)) => {}
+                Some(KnownChannel::Recorded(_)) => {}
                 // Another try for what had failed.
                 _ => {
                     let _ = self.recorders.stop_one(&name);
@@ -550,7 +550,7 @@ impl Daemon {
     }
 
     fn summary(&self) -> String {
-        let recorded = self.known.values().filter(|known| matches!(known, Known::Recorded(_))).count();
+        let recorded = self.known.values().filter(|known| matches!(known, KnownChannel::Recorded(_))).count();
         let others = self.known.len() - recorded;
         match others {
             0 => format!("recording {recorded} channels"),

@@ -2,11 +2,12 @@
 //!
 //! `rm` and `prune --all` ask before they lose it, and say it when they have.
 
-use railbus::info::Life;
-use railbus::os::pages::bytes_text;
-use railbus::{Channel, ChannelName, Kind, Result};
-use serde_json::{Value, json};
 use std::fmt::Write;
+
+use railbus::info::Life;
+use railbus::{Channel, ChannelName, Kind, Result};
+use railbus_os::pages::bytes_text;
+use serde_json::{Value, json};
 
 /// A durable subscription with something to read.
 #[derive(Debug, PartialEq, Eq)]

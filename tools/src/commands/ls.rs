@@ -1,14 +1,15 @@
 //! `railbus ls`: the channels of one bus or of all, a line each.
 
+use railbus::admin::list_buses;
+use railbus::info::{Info, LOOK_MAX, Life, Observer};
+use railbus::{Bus, ChannelName, Error, Kind};
+use railbus_os::pages::bytes_text;
+use railbus_ring::members::peers::Side;
+use serde_json::{Value, json};
+
 use crate::failure::Outcome;
 use crate::open;
 use crate::output::{print, print_json};
-use railbus::channel::directory::list_buses;
-use railbus::info::{Info, LOOK_MAX, Life, Observer};
-use railbus::os::pages::bytes_text;
-use railbus::ring::peers::Side;
-use railbus::{Bus, ChannelName, Error, Kind};
-use serde_json::{Value, json};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,17 +1,19 @@
 //! `railbus prune`: removes what nobody uses any more.
 
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use railbus::admin::{self as directory, list_buses};
+use railbus::info::{Info, Life};
+use railbus::{Bus, Error};
+use serde_json::json;
+
 use crate::commands::loss::Loss;
 use crate::confirm::ConfirmArgs;
 use crate::failure::{Failure, Outcome, note};
 use crate::open;
 use crate::output::{print, print_json};
-use railbus::channel::directory::{self, list_buses};
-use railbus::info::{Info, Life};
-use railbus::{Bus, Error};
-use serde_json::json;
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,26 +3,27 @@
 //! Input is published as it comes: whatever is complete in what one read returned is one batch. So a pipe that
 //! trickles is published at once, and a file in large batches.
 
+use std::io::IsTerminal;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, poll};
+use railbus::{
+    Attributes, ChannelName, ChannelOptions, Error, Kind, Overflow, PublishEnd, SendError, SendOptions,
+    Sender, TraceContext,
+};
+use serde_json::json;
+
 use crate::commands::create::GeometryArgs;
 use crate::commands::publish_key::KeyArgs;
-use crate::commands::publish_pace::Pace;
+use crate::commands::publish_pace::PublishPace;
 use crate::failure::{Failure, Outcome, note, send_failed};
 use crate::framing::{Cut, CutError};
 use crate::open::{self, OwnerArgs};
 use crate::output::print_json;
 use crate::progress::Progress;
 use crate::units::{parse_bytes, parse_time};
-use nix::poll::{PollFd, PollFlags, poll};
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
-use railbus::{
-    Attributes, ChannelName, ChannelOptions, Error, Kind, Overflow, SendError, SendOptions, TraceContext,
-};
-use serde_json::json;
-use std::io::IsTerminal;
-use std::ops::Range;
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
 
 /// How often a look goes to the channel while no input comes, in ms.
 const LOOK_EVERY_MS: u16 = 100;
@@ -174,19 +175,19 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
     }
 }
 
-struct Pump<'a, R: Outlet> {
+struct Pump<'a, R: PublishEnd> {
     args: &'a PublishArgs,
     sender: Sender<R>,
     attributes: Attributes,
     overflow: Overflow,
     cut: Cut,
     progress: Progress,
-    pace: Option<Pace>,
+    pace: Option<PublishPace>,
     started: Instant,
     told_waiting: bool,
 }
 
-impl<'a, R: Outlet> Pump<'a, R> {
+impl<'a, R: PublishEnd> Pump<'a, R> {
     fn new(args: &'a PublishArgs, sender: Sender<R>, overflow: Overflow) -> Result<Self, Failure> {
         let cut = args.framing.cut(sender.payload_max())?;
         let stdin = std::io::stdin();
@@ -197,7 +198,7 @@ impl<'a, R: Outlet> Pump<'a, R> {
         let started = Instant::now();
         let trace = args.traceparent;
         let attributes = Attributes { trace, ..Attributes::typed(args.type_id.unwrap_or(0)) };
-        let pace = args.rate.map(|rate| Pace::new(rate, !args.no_catch_up));
+        let pace = args.rate.map(|rate| PublishPace::new(rate, !args.no_catch_up));
         Ok(Pump { args, sender, attributes, overflow, cut, progress, pace, started, told_waiting: false })
     }
 

@@ -1,7 +1,8 @@
 //! `railbus pub --key`: which key an event of the input has.
 
-use crate::failure::Failure;
 use railbus::key_of;
+
+use crate::failure::Failure;
 
 /// How events get their keys.
 #[derive(Debug, clap::Args)]

@@ -9,16 +9,16 @@ const SLACK: f64 = 0.02;
 
 /// The schedule.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct PublishPace {
     rate: f64,
     catches_up: bool,
     /// Events of the schedule that were given up.
     given_up: f64,
 }
 
-impl Pace {
-    pub(crate) fn new(rate: f64, catches_up: bool) -> Pace {
-        Pace { rate, catches_up, given_up: 0.0 }
+impl PublishPace {
+    pub(crate) fn new(rate: f64, catches_up: bool) -> PublishPace {
+        PublishPace { rate, catches_up, given_up: 0.0 }
     }
 
     /// How many events may go now, `elapsed` seconds after the beginning and after `events` of them; or in how many
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn events_are_due_one_after_the_other() {
-        let mut pace = Pace::new(100.0, true);
+        let mut pace = PublishPace::new(100.0, true);
         assert!(pace.due(0.0, 0).is_err_and(|seconds| (seconds - 0.01).abs() < 1e-9));
         assert_eq!(pace.due(0.011, 0), Ok(1));
         assert!(pace.due(0.011, 1).is_err());
@@ -49,9 +49,9 @@ mod tests {
 
     #[test]
     fn after_a_wait_what_was_due_goes_at_once_or_is_given_up() {
-        let mut catching_up = Pace::new(1e6, true);
+        let mut catching_up = PublishPace::new(1e6, true);
         assert_eq!(catching_up.due(10.0, 100), Ok(9_999_900));
-        let mut steady = Pace::new(1e6, false);
+        let mut steady = PublishPace::new(1e6, false);
         assert_eq!(steady.due(10.0, 100), Ok(20_001));
         assert!(steady.due(10.0, 100 + 20_001).is_err(), "the rest of the schedule is given up");
         assert_eq!(steady.due(10.001, 100 + 20_001), Ok(1000), "it goes on at the rate");

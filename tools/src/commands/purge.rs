@@ -1,15 +1,16 @@
 //! `railbus purge`: discards what waits in a channel.
 
+use std::fmt::Write;
+
+use railbus::admin::{Moved, Purged};
+use railbus::{ChannelName, Kind};
+use railbus_os::pages::bytes_text;
+use serde_json::{Value, json};
+
 use crate::confirm::ConfirmArgs;
 use crate::failure::Outcome;
 use crate::open;
 use crate::output::{print, print_json};
-use railbus::ChannelName;
-use railbus::Kind;
-use railbus::admin::{Moved, Purged};
-use railbus::os::pages::bytes_text;
-use serde_json::{Value, json};
-use std::fmt::Write;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,11 +1,12 @@
 //! `railbus repair`: repairs what dead participants left, now rather than when somebody meets it.
 
+use railbus::ChannelName;
+use railbus_ring::members::peers::Side;
+use serde_json::{Value, json};
+
 use crate::failure::{Failure, Outcome, note};
 use crate::open;
 use crate::output::{print, print_json};
-use railbus::ChannelName;
-use railbus::ring::peers::Side;
-use serde_json::{Value, json};
 
 const EXAMPLES: &str = "\
 Examples:

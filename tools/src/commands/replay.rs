@@ -1,11 +1,17 @@
 //! `railbus replay`: a journal's events again: on standard output, or into a channel.
 //!
-//! The pace is kept against absolute deadlines (see [`railbus::journal::replay`]); by how much each event was late is
+//! The pace is kept against absolute deadlines (see [`railbus::journal::Replay`]); by how much each event was late is
 //! reported at the end. What goes into a channel is marked as replayed, and waits for room as long as it takes.
 
 mod into;
 mod lateness;
 mod live;
+
+use std::io::IsTerminal;
+
+use lateness::Lateness;
+use railbus::ChannelName;
+use railbus::journal::{Item, Journal, Replay, Seek, Speed};
 
 use crate::commands::journal::SelectionArgs;
 use crate::commands::journal::print::ItemPrinter;
@@ -14,10 +20,6 @@ use crate::framing::Print;
 use crate::interrupt;
 use crate::open::OwnerArgs;
 use crate::progress::Progress;
-use lateness::Lateness;
-use railbus::ChannelName;
-use railbus::journal::{Item, Journal, Replay, Seek, Speed};
-use std::io::IsTerminal;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,15 +1,17 @@
 //! `railbus resize`: makes a channel anew with another size, at a quiet point.
 
+use std::time::Duration;
+
+use railbus::admin::{Resize, Resized};
+use railbus::{ChannelName, Kind};
+use railbus_os::pages::bytes_text;
+use serde_json::json;
+
 use crate::confirm::ConfirmArgs;
 use crate::failure::{Failure, Outcome};
 use crate::open;
 use crate::output::{print, print_json};
 use crate::units::{parse_bytes, parse_time};
-use railbus::admin::{Resize, Resized};
-use railbus::os::pages::bytes_text;
-use railbus::{ChannelName, Kind};
-use serde_json::json;
-use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:

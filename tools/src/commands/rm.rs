@@ -1,15 +1,16 @@
 //! `railbus rm`: removes channels.
 
+use std::fmt::Write;
+
+use railbus::info::Life;
+use railbus::{Bus, Channel, ChannelName, Error, admin as directory};
+use serde_json::{Value, json};
+
 use crate::commands::loss::Loss;
 use crate::confirm::ConfirmArgs;
 use crate::failure::{Failure, Outcome};
 use crate::open;
 use crate::output::{print, print_json};
-use railbus::channel::directory;
-use railbus::info::Life;
-use railbus::{Bus, Channel, ChannelName, Error};
-use serde_json::{Value, json};
-use std::fmt::Write;
 
 const EXAMPLES: &str = "\
 Examples:

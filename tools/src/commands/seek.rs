@@ -1,14 +1,15 @@
 //! `railbus seek`: moves a durable subscription.
 
+use railbus::ChannelName;
+use railbus::admin::SeekTo;
+use railbus::journal::Seek;
+
 use crate::commands::journal::when::parse_seek;
 use crate::commands::skip::{moved_text, with_channel};
 use crate::confirm::ConfirmArgs;
 use crate::failure::Outcome;
 use crate::open;
 use crate::output::{print, print_json};
-use railbus::ChannelName;
-use railbus::admin::SeekTo;
-use railbus::journal::Seek;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,16 +1,18 @@
 //! `railbus skip`: passes over the next events.
 
+use std::time::Duration;
+
+use railbus::admin::{Moved, Skipped};
+use railbus::{ChannelName, Kind};
+use railbus_os::pages::bytes_text;
+use serde_json::json;
+
 use crate::commands::purge::moved_object;
 use crate::confirm::ConfirmArgs;
 use crate::failure::{Failure, Outcome};
 use crate::open;
 use crate::output::{print, print_json};
 use crate::units::parse_time;
-use railbus::admin::{Moved, Skipped};
-use railbus::os::pages::bytes_text;
-use railbus::{ChannelName, Kind};
-use serde_json::json;
-use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,15 +1,16 @@
 //! `railbus stat`: what goes through the channels, how late, and who holds whom up, for people and scripts.
 
+use std::time::{Duration, Instant};
+
+use railbus_os::pages::bytes_text;
+
 use crate::commands::ls::align;
 use crate::failure::{Failure, Outcome, note};
-use crate::interrupt;
 use crate::observe::text::{age_text, count_text, ns_text, rate_text};
 use crate::observe::{ChannelView, LatencyView, ParticipantView, Sampled, Sampler, Wanted};
-use crate::open;
 use crate::output::print;
 use crate::units::parse_time;
-use railbus::os::pages::bytes_text;
-use std::time::{Duration, Instant};
+use crate::{interrupt, open};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,6 +4,11 @@
 //! printed. Killed between the two, it prints some events again: at least once. With `--manual` it acknowledges what
 //! standard input says, and nothing else.
 
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use railbus::{ChannelName, Error, Kind, ReadEnd, Reader, RecvError, Start, SubscribeOptions};
+
 use crate::commands::acknowledge::Acknowledgements;
 use crate::failure::{Failure, Outcome, note, receive_failed};
 use crate::framing::Print;
@@ -12,11 +17,6 @@ use crate::open::{self, OwnerArgs};
 use crate::output::EventOutput;
 use crate::progress::Progress;
 use crate::units::parse_time;
-use railbus::inlet::Inlet;
-use railbus::reader::Reader;
-use railbus::{ChannelName, Error, Kind, RecvError, Start, SubscribeOptions};
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -152,7 +152,7 @@ impl ReadingArgs {
 }
 
 /// Prints what `reader` reads until it ends.
-pub(crate) fn print_events<R: Inlet>(
+pub(crate) fn print_events<R: ReadEnd>(
     mut reader: Reader<R>,
     channel: &ChannelName,
     args: &ReadingArgs,
@@ -226,7 +226,7 @@ enum Step {
 }
 
 /// Prints what is there, at most `most` events, and releases them when they are written out. Returns how many.
-fn print_batch<R: Inlet>(
+fn print_batch<R: ReadEnd>(
     reader: &mut Reader<R>,
     most: usize,
     print: Print,

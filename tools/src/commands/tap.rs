@@ -1,9 +1,10 @@
 //! `railbus tap`: prints every event of a queue and takes none.
 
+use railbus::{ChannelName, SubscribeOptions};
+
 use crate::commands::subscribe::{ReadingArgs, print_events};
 use crate::failure::Outcome;
 use crate::{interrupt, open};
-use railbus::{ChannelName, SubscribeOptions};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,6 +3,12 @@
 //! An event is done after it was written to standard output, or after its command succeeded: killed before, it is
 //! delivered to another worker.
 
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use railbus::{ChannelName, Error, Event, RecvError, Ticket, WorkOptions, Worker};
+
 use crate::commands::subscribe::OutputArgs;
 use crate::failure::{Failure, Outcome, note, receive_failed};
 use crate::interrupt;
@@ -10,10 +16,6 @@ use crate::open::{self, OwnerArgs};
 use crate::output::EventOutput;
 use crate::progress::Progress;
 use crate::units::parse_time;
-use railbus::{ChannelName, Error, Event, RecvError, Ticket, WorkOptions, Worker};
-use std::io::{ErrorKind, IsTerminal, Write};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
 Examples:

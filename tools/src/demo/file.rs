@@ -1,18 +1,20 @@
 //! Act 1: a file through a stream, in events of many sizes, hashed with SHA-256 at both ends.
 
-use super::actor::Role;
-use super::say;
-use super::stage::Stage;
-use crate::failure::{Failure, Outcome, receive_failed, send_failed};
-use crate::framing::hex;
-use railbus::os::pages::bytes_text;
-use railbus::{Channel, ChannelOptions, Error, Kind, RecvError, SendOptions, SubscribeOptions};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+use railbus::{Channel, ChannelOptions, Error, Kind, RecvError, SendOptions, SubscribeOptions};
+use railbus_os::pages::bytes_text;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::part::Part;
+use super::say;
+use super::stage::DemoStage;
+use crate::failure::{Failure, Outcome, receive_failed, send_failed};
+use crate::framing::hex;
 
 const CHANNEL: &str = "file";
 /// Largest event, in bytes.
@@ -20,7 +22,7 @@ const EVENT_BYTES: usize = 4096;
 
 /// What each end says.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct FileReport {
     sha256: String,
     events: u64,
     bytes: u64,
@@ -28,7 +30,7 @@ pub(crate) struct Report {
 }
 
 /// Plays the act.
-pub(crate) fn play(stage: &mut Stage, file: Option<&Path>) -> Outcome {
+pub(crate) fn play(stage: &mut DemoStage, file: Option<&Path>) -> Outcome {
     let own = PathBuf::from("/proc/self/exe");
     let path = match file {
         Some(path) => std::path::absolute(path).map_err(|error| Error::io("find", path, error))?,
@@ -47,9 +49,9 @@ pub(crate) fn play(stage: &mut Stage, file: Option<&Path>) -> Outcome {
     if let Some(pages) = channel.created() {
         say(&format!("   pages   {pages}"))?;
     }
-    stage.start("subscriber", 1, CHANNEL, Role::FileSubscriber, None)?;
-    stage.start("publisher", 0, CHANNEL, Role::FilePublisher(path), None)?;
-    let reports: Vec<Report> = stage.finish()?;
+    stage.start("subscriber", 1, CHANNEL, Part::FileSubscriber, None)?;
+    stage.start("publisher", 0, CHANNEL, Part::FilePublisher(path), None)?;
+    let reports: Vec<FileReport> = stage.finish()?;
     let [received, sent] = &reports[..] else {
         return Err(Failure::new("act 1: two reports were expected"));
     };
@@ -75,7 +77,7 @@ pub(crate) fn play(stage: &mut Stage, file: Option<&Path>) -> Outcome {
 }
 
 /// The publisher.
-pub(crate) fn publish(channel: &Channel, path: &Path) -> Result<Report, Failure> {
+pub(crate) fn publish(channel: &Channel, path: &Path) -> Result<FileReport, Failure> {
     let mut publisher = channel.publisher(&SendOptions { name: "demo".into(), ..SendOptions::default() })?;
     while publisher.readers() == 0 {
         std::thread::sleep(std::time::Duration::from_micros(100));
@@ -103,11 +105,11 @@ pub(crate) fn publish(channel: &Channel, path: &Path) -> Result<Report, Failure>
         }
     }
     let nanoseconds = started.elapsed().as_nanos() as u64;
-    Ok(Report { sha256: hex(&hash.finalize()), events: publisher.events(), bytes, nanoseconds })
+    Ok(FileReport { sha256: hex(&hash.finalize()), events: publisher.events(), bytes, nanoseconds })
 }
 
 /// The subscriber.
-pub(crate) fn subscribe(channel: &Channel) -> Result<Report, Failure> {
+pub(crate) fn subscribe(channel: &Channel) -> Result<FileReport, Failure> {
     let options = SubscribeOptions { name: "demo".into(), until_closed: true, ..SubscribeOptions::default() };
     let mut subscriber = channel.subscriber(&options)?;
     let (mut hash, mut bytes, mut started) = (Sha256::new(), 0, None);
@@ -123,5 +125,5 @@ pub(crate) fn subscribe(channel: &Channel) -> Result<Report, Failure> {
         }
     }
     let nanoseconds = started.map_or(0, |started| started.elapsed().as_nanos() as u64);
-    Ok(Report { sha256: hex(&hash.finalize()), events: subscriber.events(), bytes, nanoseconds })
+    Ok(FileReport { sha256: hex(&hash.finalize()), events: subscriber.events(), bytes, nanoseconds })
 }

@@ -4,17 +4,19 @@
 //! worker notes it there before it says that it is done. So at the end: whatever a producer had counted must be
 //! noted; beyond that, at most the one job that it died in; and a job that is noted twice must have been redelivered.
 
-use super::actor::Role;
-use super::ledger::{self, GENERATIONS, JOBS, Ledger, Pace};
-use super::say;
-use super::stage::Stage;
-use crate::failure::{Failure, Outcome, receive_failed, send_failed};
-use crate::units::time_text;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
 use bytemuck::{Pod, Zeroable};
 use railbus::{Channel, ChannelOptions, Kind, RecvError, SendOptions, WorkOptions};
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+
+use super::ledger::{self, DemoPace, GENERATIONS, JOBS, Ledger};
+use super::part::Part;
+use super::say;
+use super::stage::DemoStage;
+use crate::failure::{Failure, Outcome, receive_failed, send_failed};
+use crate::units::time_text;
 
 const CHANNEL: &str = "jobs";
 /// Seats: the producer and the worker that live through everything, and those that are killed and replaced.
@@ -36,7 +38,7 @@ struct Job {
 
 /// What a process says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub(crate) struct JobsReport {
     jobs: u64,
 }
 
@@ -52,22 +54,22 @@ struct Audit {
 }
 
 /// Plays the act.
-pub(crate) fn play(stage: &mut Stage, kills: usize) -> Outcome {
+pub(crate) fn play(stage: &mut DemoStage, kills: usize) -> Outcome {
     stage.channel(CHANNEL, &ChannelOptions::new(Kind::Queue).slots(1024).slot_bytes(64))?;
     say(&format!(
         "\n3  A queue under fire: 2 producers, 2 workers; {kills} times one of each dies by SIGKILL in mid-flight"
     ))?;
     let file = ledger::create()?;
     let books = Ledger::open(&file)?;
-    stage.start("worker", WORKER, CHANNEL, Role::JobWorker(WORKER), Some(&file))?;
-    stage.start("producer", PRODUCER, CHANNEL, Role::JobProducer(PRODUCER, 0), Some(&file))?;
+    stage.start("worker", WORKER, CHANNEL, Part::JobWorker(WORKER), Some(&file))?;
+    stage.start("producer", PRODUCER, CHANNEL, Part::JobProducer(PRODUCER, 0), Some(&file))?;
     let (mut quiet_ns, mut kill_ns, mut reap_ns) = (Vec::new(), Vec::new(), Vec::new());
     let kills = kills.min(GENERATIONS - 1);
     for round in 0..kills {
         let generation = round + 1;
-        let role = Role::JobWorker(DOOMED_WORKER);
+        let role = Part::JobWorker(DOOMED_WORKER);
         let worker = stage.start("doomed worker", DOOMED_WORKER, CHANNEL, role, Some(&file))?;
-        let role = Role::JobProducer(DOOMED_PRODUCER, generation);
+        let role = Part::JobProducer(DOOMED_PRODUCER, generation);
         let producer = stage.start("doomed producer", DOOMED_PRODUCER, CHANNEL, role, Some(&file))?;
         // A process that starts takes processors away from the others: their gaps are counted from now on.
         for _ in 0..2000 {
@@ -86,7 +88,7 @@ pub(crate) fn play(stage: &mut Stage, kills: usize) -> Outcome {
         books.window().store(3 * round as u64 + 3, Relaxed);
     }
     books.stop().store(1, Relaxed);
-    let _: Vec<Report> = stage.finish()?;
+    let _: Vec<JobsReport> = stage.finish()?;
     let mut all = Audit::default();
     for generation in 0..=kills {
         let audit = audit(&books, generation)?;
@@ -127,10 +129,10 @@ pub(crate) fn play(stage: &mut Stage, kills: usize) -> Outcome {
 
 /// Lets `scene` happen in a window of its own and returns the longest gap of the survivors in it, in ns.
 fn watch(
-    stage: &mut Stage,
+    stage: &mut DemoStage,
     books: &Ledger,
     window: usize,
-    scene: impl FnOnce(&mut Stage) -> Outcome,
+    scene: impl FnOnce(&mut DemoStage) -> Outcome,
 ) -> Result<u64, Failure> {
     books.window().store(window as u64, Relaxed);
     scene(stage)?;
@@ -164,14 +166,14 @@ fn audit(books: &Ledger, generation: usize) -> Result<Audit, Failure> {
 }
 
 /// A producer.
-pub(crate) fn produce(channel: &Channel, seat: usize, generation: usize) -> Result<Report, Failure> {
+pub(crate) fn produce(channel: &Channel, seat: usize, generation: usize) -> Result<JobsReport, Failure> {
     let books = Ledger::inherited()?;
     let name = format!("producer {generation}");
     let mut producer = channel.producer(&SendOptions { name, ..SendOptions::default() })?;
     while producer.readers() == 0 {
         std::thread::sleep(Duration::from_micros(100));
     }
-    let mut pace = Pace::begin(&books, seat);
+    let mut pace = DemoPace::begin(&books, seat);
     let mut number = 0;
     while books.stop().load(Relaxed) == 0 {
         if number == JOBS {
@@ -186,21 +188,21 @@ pub(crate) fn produce(channel: &Channel, seat: usize, generation: usize) -> Resu
         books.published(generation).store(number, Relaxed);
         pace.step();
     }
-    Ok(Report { jobs: number })
+    Ok(JobsReport { jobs: number })
 }
 
 /// A worker.
-pub(crate) fn work(channel: &Channel, seat: usize) -> Result<Report, Failure> {
+pub(crate) fn work(channel: &Channel, seat: usize) -> Result<JobsReport, Failure> {
     let books = Ledger::inherited()?;
     let mut worker = channel.worker(&WorkOptions { until_closed: true, ..WorkOptions::default() })?;
-    let mut pace = Pace::begin(&books, seat);
+    let mut pace = DemoPace::begin(&books, seat);
     let mut jobs = 0;
     let mut hands = Vec::with_capacity(HANDS);
     loop {
         // Several jobs in hand, so that a kill finds some that are noted and not done.
         match worker.take_ticket_timeout(Duration::MAX) {
             Ok(ticket) => hands.push(ticket),
-            Err(RecvError::Closed) => return Ok(Report { jobs }),
+            Err(RecvError::Closed) => return Ok(JobsReport { jobs }),
             Err(error) => return Err(receive_failed(channel.name(), error)),
         }
         while hands.len() < HANDS

@@ -1,16 +1,18 @@
 //! Act 4: how long a round trip takes, beside what physics allows, by `railbus bench latency`.
 
-use super::stage::Stage;
+use std::process::{Command, Stdio};
+
+use railbus::Error;
+use serde_json::Value;
+
+use super::stage::DemoStage;
 use super::{Scale, say};
 use crate::commands::ls::align;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
-use railbus::Error;
-use serde_json::Value;
-use std::process::{Command, Stdio};
 
 /// Plays the act.
-pub(crate) fn play(stage: &Stage, scale: &Scale) -> Outcome {
+pub(crate) fn play(stage: &DemoStage, scale: &Scale) -> Outcome {
     let cores: Vec<String> = stage.cores().iter().take(2).map(ToString::to_string).collect();
     say(&format!(
         "\n4  Round trips between two processes on processor {}, beside two bare words bounced between them",

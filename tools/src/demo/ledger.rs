@@ -8,12 +8,13 @@
 //! ```
 //! It is a memfd, sparse, and given to every process as its standard input.
 
-use railbus::os::clock::monotonic_ns;
-use railbus::os::mapping::Mapping;
-use railbus::{Error, Result};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use railbus::{Error, Result};
+use railbus_os::clock::monotonic_ns;
+use railbus_os::mapping::Mapping;
 
 /// Most generations of producers.
 pub(crate) const GENERATIONS: usize = 8;
@@ -103,15 +104,15 @@ impl Ledger {
 const _: () = assert!(PUBLISHED + GENERATIONS * 128 <= GAPS && GAPS + SEATS * WINDOWS * 8 <= HANDLED);
 
 /// Watches the time between a participant's events.
-pub(crate) struct Pace<'a> {
+pub(crate) struct DemoPace<'a> {
     ledger: &'a Ledger,
     seat: usize,
     last_ns: u64,
 }
 
-impl<'a> Pace<'a> {
-    pub(crate) fn begin(ledger: &'a Ledger, seat: usize) -> Pace<'a> {
-        Pace { ledger, seat, last_ns: monotonic_ns() }
+impl<'a> DemoPace<'a> {
+    pub(crate) fn begin(ledger: &'a Ledger, seat: usize) -> DemoPace<'a> {
+        DemoPace { ledger, seat, last_ns: monotonic_ns() }
     }
 
     /// An event.

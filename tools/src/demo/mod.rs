@@ -19,16 +19,19 @@ mod file;
 mod jobs;
 mod latency;
 mod ledger;
+mod part;
 mod stage;
 mod ticks;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use railbus_os::process::allowed_cpus;
+use stage::DemoStage;
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::output::print;
-use railbus::os::process::allowed_cpus;
-use stage::Stage;
-use std::path::PathBuf;
-use std::time::Instant;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -78,7 +81,7 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
     interrupt::catch();
     let cores = choose_cores(args)?;
     let scale = if args.quick { QUICK } else { FULL };
-    let mut stage = Stage::build(cores)?;
+    let mut stage = DemoStage::build(cores)?;
     say(&format!("railbus demo on {}, in {}", stage.describe_cores(), stage.directory()))?;
     file::play(&mut stage, args.file.as_deref())?;
     ticks::play(&mut stage, scale.ticks)?;

@@ -1,29 +1,31 @@
 //! Where the demo plays: a bus in a directory of its own, the processes, and what takes all of it away again.
 //!
-//! The stage is built by [`Stage::build`], and struck when it is dropped: processes are killed and waited for,
+//! The stage is built by [`DemoStage::build`], and struck when it is dropped: processes are killed and waited for,
 //! channels and the directory removed. Actors ask the kernel to kill them when the process that started them dies,
 //! so none outlives it, however it ends.
 
-use super::actor::{Plan, Role};
-use crate::failure::Failure;
-use crate::interrupt;
-use nix::sys::signal::Signal;
-use railbus::{Bus, Channel, ChannelOptions, Error, Result};
-use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use railbus::{Bus, Channel, ChannelOptions, Error, Result};
+use serde::de::DeserializeOwned;
 use tempfile::TempDir;
+
+use super::part::{Part, PartPlan};
+use crate::failure::Failure;
+use crate::interrupt;
 
 const BUS: &str = "demo";
 /// No act takes this long, not even on one slow processor.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The stage.
-pub(crate) struct Stage {
+pub(crate) struct DemoStage {
     /// Struck in this order: actors, channels, directory.
     actors: Vec<Actor>,
     bus: Bus,
@@ -39,9 +41,9 @@ struct Actor {
     doomed: bool,
 }
 
-impl Stage {
+impl DemoStage {
     /// Makes a directory for a bus, beside the other buses.
-    pub(crate) fn build(cores: Vec<usize>) -> Result<Stage> {
+    pub(crate) fn build(cores: Vec<usize>) -> Result<DemoStage> {
         let parent = match std::env::var_os("RAILBUS_DIR") {
             Some(_) => crate::open::base()?,
             None => "/dev/shm".into(),
@@ -50,7 +52,7 @@ impl Stage {
         std::fs::create_dir_all(&parent).map_err(fail)?;
         let directory = tempfile::Builder::new().prefix("railbus-demo-").tempdir_in(&parent).map_err(fail)?;
         let bus = Bus::at(directory.path(), BUS)?;
-        Ok(Stage { actors: Vec::new(), bus, directory, cores })
+        Ok(DemoStage { actors: Vec::new(), bus, directory, cores })
     }
 
     /// Makes a channel.
@@ -90,10 +92,10 @@ impl Stage {
         name: &str,
         seat: usize,
         channel: &str,
-        role: Role,
+        role: Part,
         input: Option<&File>,
     ) -> Result<usize> {
-        let plan = Plan {
+        let plan = PartPlan {
             role,
             base: self.directory.path().to_owned(),
             bus: BUS.to_owned(),
@@ -197,7 +199,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for DemoStage {
     fn drop(&mut self) {
         for actor in &mut self.actors {
             // One that has ended, and was waited for, is not killed again.

@@ -3,16 +3,18 @@
 //! Each subscriber checks that the ticks of each publisher come without a gap, hashes each publisher's ticks, which
 //! must give the publisher's own hash, and hashes all of them as they come: both subscribers must find the same.
 
-use super::actor::Role;
-use super::say;
-use super::stage::Stage;
-use crate::failure::{Failure, Outcome, receive_failed, send_failed};
-use crate::framing::hex;
+use std::time::{Duration, Instant};
+
 use bytemuck::{Pod, Zeroable};
 use railbus::{Channel, ChannelOptions, Kind, RecvError, SendOptions, SubscribeOptions};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::time::{Duration, Instant};
+
+use super::part::Part;
+use super::say;
+use super::stage::DemoStage;
+use crate::failure::{Failure, Outcome, receive_failed, send_failed};
+use crate::framing::hex;
 
 const CHANNEL: &str = "ticks";
 const PUBLISHERS: usize = 2;
@@ -67,7 +69,7 @@ impl Market {
 
 /// What each process says: hashes by publisher, and (subscribers) of everything in its order.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub(crate) struct TicksReport {
     of_publisher: Vec<String>,
     of_all: String,
     ticks: u64,
@@ -75,7 +77,7 @@ pub(crate) struct Report {
 }
 
 /// Plays the act.
-pub(crate) fn play(stage: &mut Stage, ticks: u64) -> Outcome {
+pub(crate) fn play(stage: &mut DemoStage, ticks: u64) -> Outcome {
     let channel = stage.channel(CHANNEL, &ChannelOptions::new(Kind::Topic).slots(4096).slot_bytes(64))?;
     let total = ticks * PUBLISHERS as u64;
     say(&format!(
@@ -85,12 +87,12 @@ pub(crate) fn play(stage: &mut Stage, ticks: u64) -> Outcome {
         say(&format!("   pages   {pages}"))?;
     }
     for i in 0..SUBSCRIBERS {
-        stage.start("tick subscriber", 1 + 2 * i, CHANNEL, Role::TickSubscriber(total), None)?;
+        stage.start("tick subscriber", 1 + 2 * i, CHANNEL, Part::TickSubscriber(total), None)?;
     }
     for i in 0..PUBLISHERS {
-        stage.start("tick publisher", 2 * i, CHANNEL, Role::TickPublisher(i as u32, ticks), None)?;
+        stage.start("tick publisher", 2 * i, CHANNEL, Part::TickPublisher(i as u32, ticks), None)?;
     }
-    let reports: Vec<Report> = stage.finish()?;
+    let reports: Vec<TicksReport> = stage.finish()?;
     let (subscribers, publishers) = reports.split_at(SUBSCRIBERS);
     let sent: Vec<&String> = publishers.iter().flat_map(|report| &report.of_publisher).collect();
     let seconds = subscribers.iter().map(|report| report.nanoseconds).max().unwrap_or(1).max(1) as f64 / 1e9;
@@ -114,7 +116,7 @@ pub(crate) fn play(stage: &mut Stage, ticks: u64) -> Outcome {
 }
 
 /// A publisher.
-pub(crate) fn publish(channel: &Channel, number: u32, ticks: u64) -> Result<Report, Failure> {
+pub(crate) fn publish(channel: &Channel, number: u32, ticks: u64) -> Result<TicksReport, Failure> {
     let mut publisher = channel
         .topic_publisher(&SendOptions { name: format!("exchange {number}"), ..SendOptions::default() })?;
     while publisher.readers() < SUBSCRIBERS {
@@ -127,11 +129,11 @@ pub(crate) fn publish(channel: &Channel, number: u32, ticks: u64) -> Result<Repo
         publisher.publish_pod(&tick).map_err(|error| send_failed(channel.name(), error))?;
     }
     let nanoseconds = started.elapsed().as_nanos() as u64;
-    Ok(Report { of_publisher: vec![hex(&hash.finalize())], of_all: String::new(), ticks, nanoseconds })
+    Ok(TicksReport { of_publisher: vec![hex(&hash.finalize())], of_all: String::new(), ticks, nanoseconds })
 }
 
 /// A subscriber, of so many ticks.
-pub(crate) fn subscribe(channel: &Channel, ticks: u64) -> Result<Report, Failure> {
+pub(crate) fn subscribe(channel: &Channel, ticks: u64) -> Result<TicksReport, Failure> {
     let mut subscriber =
         channel.topic_subscriber(&SubscribeOptions { until_closed: true, ..SubscribeOptions::default() })?;
     let mut all = Sha256::new();
@@ -166,7 +168,7 @@ pub(crate) fn subscribe(channel: &Channel, ticks: u64) -> Result<Report, Failure
         hashes[publisher].update(event.payload());
     }
     let nanoseconds = started.map_or(0, |started| started.elapsed().as_nanos() as u64);
-    Ok(Report {
+    Ok(TicksReport {
         of_publisher: hashes.map(|hash| hex(&hash.finalize())).to_vec(),
         of_all: hex(&all.finalize()),
         ticks: next.iter().sum(),

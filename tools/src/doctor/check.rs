@@ -1,11 +1,12 @@
 //! One judged condition: what a check says, and how it is made.
 //!
-//! A check is made from its [`Topic`], which holds what never changes (the stable id and why the condition
+//! A check is made from its [`CheckTopic`], which holds what never changes (the stable id and why the condition
 //! matters), plus what was found on this machine. Every check that is not OK carries a fix: the type has no
 //! way to make one without.
 
-use super::system::Missing;
 use serde::Serialize;
+
+use super::system::Missing;
 
 /// How a condition stands. Ordered from good to bad, so that the worst is the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,14 +46,14 @@ impl Check {
 }
 
 /// What a check is about, apart from any machine.
-pub(crate) struct Topic {
+pub(crate) struct CheckTopic {
     /// Stable name, `group.condition`.
     pub(crate) id: &'static str,
     /// Why it matters, in one sentence.
     pub(crate) why: &'static str,
 }
 
-impl Topic {
+impl CheckTopic {
     /// All is well.
     pub(crate) fn ok(&self, found: impl Into<String>) -> Check {
         self.make(Status::Ok, found.into(), None)
@@ -73,7 +74,7 @@ impl Topic {
         self.unknown(missing.to_string(), fix)
     }
 
-    /// As [`Topic::cannot_tell`], for reasons other than a file that cannot be read.
+    /// As [`CheckTopic::cannot_tell`], for reasons other than a file that cannot be read.
     pub(crate) fn unknown(&self, reason: impl std::fmt::Display, fix: impl Into<String>) -> Check {
         let mut check = self.warn(format!("cannot tell: {reason}"), fix);
         check.cannot_tell = true;
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_check_serialises_to_the_promised_keys() {
-        let check = Topic { id: "cpu.x", why: "because" }.warn("found", "fix it");
+        let check = CheckTopic { id: "cpu.x", why: "because" }.warn("found", "fix it");
         let json = serde_json::to_value(&check).expect("a check serialises");
         assert_eq!(
             json,

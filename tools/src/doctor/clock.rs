@@ -1,15 +1,15 @@
 //! The clock that timestamps, timeouts and benchmarks read.
 
-use super::check::{Check, Topic};
-use super::probe::clock::Clock;
+use super::check::{Check, CheckTopic};
+use super::probe::clock::ProbedClock;
 use super::system::System;
 
 /// Every check of this file, in the order of the report.
-pub(crate) fn checks(system: &System, measured: Clock) -> Vec<Check> {
+pub(crate) fn checks(system: &System, measured: ProbedClock) -> Vec<Check> {
     vec![source(system), tsc(system), step(measured)]
 }
 
-const SOURCE: Topic = Topic {
+const SOURCE: CheckTopic = CheckTopic {
     id: "clock.source",
     why: "With tsc a timestamp costs about 20 ns in user space; with hpet or acpi_pm a system call and up to \
           some us.",
@@ -41,7 +41,7 @@ fn source(system: &System) -> Check {
     }
 }
 
-const TSC: Topic = Topic {
+const TSC: CheckTopic = CheckTopic {
     id: "clock.tsc",
     why: "A time stamp counter that changes its rate, or stops in sleep, gives wrong times and is given up \
           later.",
@@ -70,7 +70,7 @@ fn tsc(system: &System) -> Check {
     }
 }
 
-const STEP: Topic = Topic {
+const STEP: CheckTopic = CheckTopic {
     id: "clock.step",
     why: "Nothing shorter than the clock's step can be timed one by one; single latencies are rounded to it.",
 };
@@ -79,9 +79,9 @@ const STEP: Topic = Topic {
 const STEP_NS_MAX: u64 = 50;
 const READ_NS_MAX: u64 = 200;
 
-fn step(measured: Clock) -> Check {
-    let Clock { step_ns, read_ns } = measured;
-    let stamps = match railbus::os::counter::distrust() {
+fn step(measured: ProbedClock) -> Check {
+    let ProbedClock { step_ns, read_ns } = measured;
+    let stamps = match railbus_os::counter::distrust() {
         None => "stamps of events are read from the processor's counter".to_owned(),
         Some(why) => format!("stamps of events are read from the kernel's clock, too: {why}"),
     };
@@ -105,14 +105,14 @@ mod tests {
 
     #[test]
     fn a_tuned_machine_is_fine() {
-        for check in checks(&Machine::good().system(), Clock { step_ns: 10, read_ns: 25 }) {
+        for check in checks(&Machine::good().system(), ProbedClock { step_ns: 10, read_ns: 25 }) {
             assert_eq!(check.status, Status::Ok, "{check:?}");
         }
     }
 
     #[test]
     fn nothing_known_is_said_and_not_a_panic() {
-        for check in checks(&Machine::empty().system(), Clock { step_ns: 0, read_ns: 0 }) {
+        for check in checks(&Machine::empty().system(), ProbedClock { step_ns: 0, read_ns: 0 }) {
             assert!(check.cannot_tell, "{check:?}");
         }
     }
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_coarse_or_dear_clock_is_warned_about() {
-        assert_eq!(step(Clock { step_ns: 4_000_000, read_ns: 20 }).status, Status::Warn);
-        assert_eq!(step(Clock { step_ns: 10, read_ns: 900 }).status, Status::Warn);
+        assert_eq!(step(ProbedClock { step_ns: 4_000_000, read_ns: 20 }).status, Status::Warn);
+        assert_eq!(step(ProbedClock { step_ns: 10, read_ns: 900 }).status, Status::Warn);
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the chosen cores belong to railbus: rights to run there, and what else may interrupt them.
 
-use super::check::{Check, Topic, count_text};
+use super::check::{Check, CheckTopic, count_text};
 use super::cpu_list::{CpuList, in_words, with_commas};
 use super::system::System;
 
@@ -17,7 +17,7 @@ pub(crate) fn checks(system: &System) -> Vec<Check> {
     ]
 }
 
-const ALLOWED: Topic = Topic {
+const ALLOWED: CheckTopic = CheckTopic {
     id: "cpu.allowed",
     why: "A producer and a consumer need a core each; on one core every event waits for a context switch.",
 };
@@ -47,7 +47,7 @@ fn allowed(system: &System) -> Check {
     }
 }
 
-const CPUSET: Topic = Topic {
+const CPUSET: CheckTopic = CheckTopic {
     id: "cpu.cpuset",
     why: "A process can be pinned only to CPUs of its cpuset, and may be moved off them when the cpuset \
           shrinks.",
@@ -74,7 +74,7 @@ fn cpuset(system: &System) -> Check {
     }
 }
 
-const QUOTA: Topic = Topic {
+const QUOTA: CheckTopic = CheckTopic {
     id: "cpu.quota",
     why: "A spinning process uses its quota up and is then stopped for the rest of each period, tens of ms.",
 };
@@ -108,7 +108,7 @@ fn parameters(system: &System) -> String {
     )
 }
 
-const ISOLATED: Topic = Topic {
+const ISOLATED: CheckTopic = CheckTopic {
     id: "cpu.isolated",
     why: "The scheduler puts other tasks on cores that are not isolated, and each costs a stall of us to ms.",
 };
@@ -130,7 +130,7 @@ fn isolated(system: &System) -> Check {
     }
 }
 
-const NOHZ_FULL: Topic = Topic {
+const NOHZ_FULL: CheckTopic = CheckTopic {
     id: "cpu.nohz_full",
     why: "The scheduler's tick interrupts a spinning core 100 to 1000 times a second, for a few us each \
           time.",
@@ -151,7 +151,7 @@ fn nohz_full(system: &System) -> Check {
     }
 }
 
-const RCU_NOCBS: Topic = Topic {
+const RCU_NOCBS: CheckTopic = CheckTopic {
     id: "cpu.rcu_nocbs",
     why: "RCU callbacks that run on a spinning core stop it for as long as the kernel's garbage takes.",
 };
@@ -176,7 +176,7 @@ fn rcu_nocbs(system: &System) -> Check {
     }
 }
 
-const IRQ_AFFINITY: Topic = Topic {
+const IRQ_AFFINITY: CheckTopic = CheckTopic {
     id: "cpu.irq_affinity",
     why: "A device interrupt on a spinning core stops it for some us and evicts its cache.",
 };

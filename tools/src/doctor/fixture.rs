@@ -1,8 +1,10 @@
 //! Made-up machines for the tests: a directory that looks like the /proc and /sys of a machine.
 
-use super::system::System;
 use std::fs;
+
 use tempfile::TempDir;
+
+use super::system::System;
 
 /// A made-up machine; removed when dropped, but [`Machine::system`] keeps nothing open and needs it to live.
 pub(crate) struct Machine {

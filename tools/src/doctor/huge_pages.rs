@@ -1,6 +1,6 @@
 //! The ladder of pages that a channel's memory can stand on, rung by rung, and where it would stand now.
 
-use super::check::{Check, Topic, bytes_text, count_text};
+use super::check::{Check, CheckTopic, bytes_text, count_text};
 use super::probe::Facts;
 use super::system::{Missing, Mount, System};
 
@@ -49,7 +49,7 @@ fn is_collapsed(facts: &Facts) -> bool {
     facts.collapse.as_ref().is_ok_and(|found| found.huge_bytes >= found.huge_page_bytes)
 }
 
-const TRANSPARENT: Topic = Topic {
+const TRANSPARENT: CheckTopic = CheckTopic {
     id: "huge_pages.transparent",
     why: "Transparent huge pages keep private memory, like the journal's staging, in few TLB entries.",
 };
@@ -64,7 +64,7 @@ fn transparent(system: &System) -> Check {
     }
 }
 
-const TRANSPARENT_SHMEM: Topic = Topic {
+const TRANSPARENT_SHMEM: CheckTopic = CheckTopic {
     id: "huge_pages.transparent_shmem",
     why: "The word \"deny\" forbids huge pages for /dev/shm altogether; with any other MADV_COLLAPSE gets \
           them.",
@@ -79,7 +79,7 @@ fn transparent_shmem(system: &System) -> Check {
     }
 }
 
-const COLLAPSE: Topic = Topic {
+const COLLAPSE: CheckTopic = CheckTopic {
     id: "huge_pages.collapse",
     why: "A channel on 2 MiB pages needs one TLB entry where ordinary pages need 512; this way needs no \
           root.",
@@ -128,7 +128,7 @@ fn pools(system: &System, directory: &str) -> Result<Vec<(u64, u64, u64)>, Missi
     Ok(pools)
 }
 
-const RESERVED: Topic = Topic {
+const RESERVED: CheckTopic = CheckTopic {
     id: "huge_pages.reserved",
     why: "Reserved pages are never split, swapped or missing when memory is fragmented, and may be 1 GiB \
           large.",
@@ -169,7 +169,7 @@ fn reserved(system: &System, facts: &Facts) -> Check {
     }
 }
 
-const HUGETLBFS: Topic = Topic {
+const HUGETLBFS: CheckTopic = CheckTopic {
     id: "huge_pages.hugetlbfs",
     why: "Reserved pages become a channel's file only through a hugetlbfs mount that this user may write to.",
 };

@@ -1,7 +1,7 @@
 //! The kernel: its version, its price for a system call, real-time rights, and the calls that railbus relies
 //! on.
 
-use super::check::{Check, Topic};
+use super::check::{Check, CheckTopic};
 use super::probe::Facts;
 use super::system::{Missing, System};
 
@@ -19,7 +19,7 @@ pub(crate) fn checks(system: &System, facts: &Facts) -> Vec<Check> {
     ]
 }
 
-const VERSION: Topic = Topic {
+const VERSION: CheckTopic = CheckTopic {
     id: "kernel.version",
     why: "Linux 6.1 brought MADV_COLLAPSE, which gives huge pages without root, and io_uring's \
           DEFER_TASKRUN.",
@@ -41,7 +41,7 @@ fn version(system: &System) -> Check {
     }
 }
 
-const MITIGATIONS: Topic = Topic {
+const MITIGATIONS: CheckTopic = CheckTopic {
     id: "kernel.mitigations",
     why: "Some mitigations make every system call dearer by 100 ns to us, which parking and the journal pay.",
 };
@@ -77,7 +77,7 @@ fn mitigations(system: &System) -> Check {
     }
 }
 
-const RT_THROTTLING: Topic = Topic {
+const RT_THROTTLING: CheckTopic = CheckTopic {
     id: "kernel.rt_throttling",
     why: "A real-time process that spins is stopped for the rest of each period (50 ms in every second by \
           default).",
@@ -96,7 +96,7 @@ fn rt_throttling(system: &System) -> Check {
     }
 }
 
-const RT_PRIORITY: Topic = Topic {
+const RT_PRIORITY: CheckTopic = CheckTopic {
     id: "kernel.rt_priority",
     why: "Without the right to a real-time priority a process on a shared core waits for every other one \
           there.",
@@ -117,7 +117,7 @@ fn rt_priority(system: &System) -> Check {
     }
 }
 
-const TIMER_SLACK: Topic = Topic {
+const TIMER_SLACK: CheckTopic = CheckTopic {
     id: "kernel.timer_slack",
     why: "Timed waits may end late by the timer slack; a wake-up by an event is not delayed by it.",
 };
@@ -134,7 +134,7 @@ fn timer_slack(system: &System) -> Check {
     }
 }
 
-const MEMBARRIER: Topic = Topic {
+const MEMBARRIER: CheckTopic = CheckTopic {
     id: "kernel.membarrier",
     why: "With membarrier the sleeper pays for parking; without it each publish pays a fence and sleeps are \
           short.",
@@ -151,7 +151,7 @@ fn membarrier(tried: &Result<(), String>) -> Check {
     }
 }
 
-const IO_URING_DISABLED: Topic = Topic {
+const IO_URING_DISABLED: CheckTopic = CheckTopic {
     id: "kernel.io_uring_disabled",
     why: "The journal writes with io_uring; without it each block costs its own system calls.",
 };
@@ -172,7 +172,7 @@ fn io_uring_disabled(system: &System) -> Check {
     }
 }
 
-const IO_URING: Topic = Topic {
+const IO_URING: CheckTopic = CheckTopic {
     id: "kernel.io_uring",
     why: "A container's seccomp profile may refuse io_uring whatever the settings say; the journal then is \
           slower.",

@@ -1,6 +1,6 @@
 //! Whether memory stays where it was put: locking, swap and limits.
 
-use super::check::{Check, Topic, bytes_text};
+use super::check::{Check, CheckTopic, bytes_text};
 use super::system::{Missing, System};
 
 /// Every check of this file, in the order of the report.
@@ -8,7 +8,7 @@ pub(crate) fn checks(system: &System) -> Vec<Check> {
     vec![memlock(system), swap(system), limit(system)]
 }
 
-const MEMLOCK: Topic = Topic {
+const MEMLOCK: CheckTopic = CheckTopic {
     id: "memory.memlock",
     why: "Channel memory that cannot be locked may be swapped out; the next access is then a page fault of \
           ms.",
@@ -31,7 +31,7 @@ fn memlock(system: &System) -> Check {
     }
 }
 
-const SWAP: Topic = Topic {
+const SWAP: CheckTopic = CheckTopic {
     id: "memory.swap",
     why: "Files in /dev/shm are swapped out like any memory unless locked, and come back with a page fault \
           of ms.",
@@ -54,7 +54,7 @@ fn swap(system: &System) -> Check {
     }
 }
 
-const LIMIT: Topic = Topic {
+const LIMIT: CheckTopic = CheckTopic {
     id: "memory.cgroup_limit",
     why: "Channels count against the control group that touched them first; at its limit the kernel kills or \
           reclaims.",

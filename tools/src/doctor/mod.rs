@@ -28,7 +28,7 @@ mod virtualization;
 use check::{Check, Status};
 use cpu_list::CpuList;
 use probe::Facts;
-use report::Report;
+use report::DoctorReport;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use system::System;
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &DoctorArgs) -> u8 {
 }
 
 /// Judges everything, in the order of the report.
-fn examine(system: &System, facts: &Facts, bus: &Path) -> Report {
+fn examine(system: &System, facts: &Facts, bus: &Path) -> DoctorReport {
     let pages = huge_pages::ladder(system, facts);
     let checks: Vec<Check> = [
         cpu::checks(system),
@@ -124,7 +124,7 @@ fn examine(system: &System, facts: &Facts, bus: &Path) -> Report {
     .into_iter()
     .flatten()
     .collect();
-    Report::new(checks, &pages, &system.cores, bus.display().to_string())
+    DoctorReport::new(checks, &pages, &system.cores, bus.display().to_string())
 }
 
 /// Refuses CPUs that this machine does not have: every further word about them would be wrong.

@@ -1,6 +1,6 @@
 //! Whether the chosen cores run at a steady frequency and stay awake.
 
-use super::check::{Check, Topic};
+use super::check::{Check, CheckTopic};
 use super::system::{Missing, System};
 
 /// Every check of this file. `dma_latency_us` is what /dev/cpu_dma_latency holds, where it may be read.
@@ -22,7 +22,7 @@ fn told(values: &[(u32, String)]) -> String {
     values.iter().map(|(cpu, value)| format!("CPU {cpu} {value}")).collect::<Vec<_>>().join(", ")
 }
 
-const GOVERNOR: Topic = Topic {
+const GOVERNOR: CheckTopic = CheckTopic {
     id: "power.governor",
     why: "Other governors than performance lower a core's clock, and raise it again only ms after work \
           arrives.",
@@ -37,7 +37,7 @@ fn governor(system: &System) -> Check {
     }
 }
 
-const PREFERENCE: Topic = Topic {
+const PREFERENCE: CheckTopic = CheckTopic {
     id: "power.energy_preference",
     why: "With hardware-managed clocks (HWP, CPPC) the energy preference decides how fast a core speeds up.",
 };
@@ -54,7 +54,7 @@ fn preference(system: &System) -> Check {
     }
 }
 
-const TURBO: Topic = Topic {
+const TURBO: CheckTopic = CheckTopic {
     id: "power.turbo",
     why: "Turbo lowers the median but moves the clock with load and heat, and each move stops the core for \
           some us.",
@@ -77,7 +77,7 @@ fn turbo(system: &System) -> Check {
     if on { TURBO.warn("on", fix) } else { TURBO.ok("off: the clock is steady") }
 }
 
-const IDLE_STATES: Topic = Topic {
+const IDLE_STATES: CheckTopic = CheckTopic {
     id: "power.idle_states",
     why: "A core in a deep sleep state takes its exit latency to wake, which every parked reader then waits.",
 };

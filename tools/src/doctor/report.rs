@@ -1,15 +1,17 @@
 //! The report: a verdict over all checks, as text for people and as one JSON object for scripts.
 
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
 use super::check::{Check, Status, bytes_text, count_text};
 use super::cpu_list::in_words;
 use super::huge_pages::Pages;
-use anstyle::{AnsiColor, Style};
-use serde::Serialize;
-use std::io::{self, Write};
 
 /// Everything that is reported. Serialises to the object of `railbus doctor --json`.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct DoctorReport {
     /// The worst status of all.
     pub(crate) status: Status,
     /// Every check, in the order of the text.
@@ -38,9 +40,9 @@ pub(crate) struct Summary {
     verdict: String,
 }
 
-impl Report {
+impl DoctorReport {
     /// Sums `checks` up for channels in `directory` on `pages`, used from `cores`.
-    pub(crate) fn new(checks: Vec<Check>, pages: &Pages, cores: &[u32], directory: String) -> Report {
+    pub(crate) fn new(checks: Vec<Check>, pages: &Pages, cores: &[u32], directory: String) -> DoctorReport {
         let count = |status: Status| checks.iter().filter(|check| check.status == status).count();
         let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
         let (name, page_bytes) = match pages {
@@ -60,7 +62,7 @@ impl Report {
             directory,
             verdict: verdict(&checks, pages, cores),
         };
-        Report { status, checks, summary }
+        DoctorReport { status, checks, summary }
     }
 
     /// Writes the JSON object and a newline.
@@ -172,15 +174,15 @@ fn verdict(checks: &[Check], pages: &Pages, cores: &[u32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Topic;
+    use super::super::check::CheckTopic;
     use super::*;
 
-    const LEVEL3: Topic = Topic { id: "topology.level3", why: "It is near." };
-    const LOCKS: Topic = Topic { id: "storage.locks", why: "Death needs proof." };
-    const SOURCE: Topic = Topic { id: "clock.source", why: "Time matters." };
+    const LEVEL3: CheckTopic = CheckTopic { id: "topology.level3", why: "It is near." };
+    const LOCKS: CheckTopic = CheckTopic { id: "storage.locks", why: "Death needs proof." };
+    const SOURCE: CheckTopic = CheckTopic { id: "clock.source", why: "Time matters." };
     const COLLAPSED: Pages = Pages::Collapsed { page_bytes: 2 << 20 };
 
-    fn text(report: &Report, verbose: bool) -> String {
+    fn text(report: &DoctorReport, verbose: bool) -> String {
         let mut bytes = Vec::new();
         report.write_text(&mut bytes, verbose).expect("a buffer takes everything");
         anstream::adapter::strip_str(&String::from_utf8(bytes).expect("text")).to_string()
@@ -190,7 +192,7 @@ mod tests {
     fn the_worst_status_and_the_counts_are_summed_up() {
         let checks =
             vec![LEVEL3.ok("shared"), SOURCE.unknown("no file", "look"), LOCKS.fail("broken", "move")];
-        let report = Report::new(checks, &COLLAPSED, &[0, 1], "/dev/shm/railbus".into());
+        let report = DoctorReport::new(checks, &COLLAPSED, &[0, 1], "/dev/shm/railbus".into());
         let json = serde_json::to_value(&report).expect("it serialises");
         assert_eq!(json["status"], "FAIL");
         assert_eq!((&json["summary"]["cannot_tell"], &json["summary"]["pages"]), (&1.into(), &"none".into()));
@@ -199,24 +201,25 @@ mod tests {
 
     #[test]
     fn the_verdict_names_pages_and_speed() {
-        let near = Report::new(vec![LEVEL3.ok("shared")], &COLLAPSED, &[0, 1], String::new());
+        let near = DoctorReport::new(vec![LEVEL3.ok("shared")], &COLLAPSED, &[0, 1], String::new());
         assert!(near.summary.verdict.contains("2 MiB pages (MADV_COLLAPSE"), "{}", near.summary.verdict);
         assert!(near.summary.verdict.contains("CPUs 0 and 1 share a cache"));
-        let far = Report::new(vec![LEVEL3.warn("apart", "move")], &Pages::Small, &[0, 9], String::new());
+        let far =
+            DoctorReport::new(vec![LEVEL3.warn("apart", "move")], &Pages::Small, &[0, 9], String::new());
         assert!(
             far.summary.verdict.contains("4 KiB pages") && far.summary.verdict.contains("1 warning, first")
         );
-        let alone = Report::new(vec![], &Pages::Small, &[0], String::new());
+        let alone = DoctorReport::new(vec![], &Pages::Small, &[0], String::new());
         assert!(alone.summary.verdict.contains("context switch"));
         let pool = Pages::Hugetlbfs { page_bytes: 1 << 30, free: 1, point: "/h".into() };
-        let reserved = Report::new(vec![], &pool, &[0, 1], String::new());
+        let reserved = DoctorReport::new(vec![], &pool, &[0, 1], String::new());
         assert!(reserved.summary.verdict.contains("1 GiB pages of hugetlbfs (/h, 1 page free)"));
     }
 
     #[test]
     fn the_text_gives_reasons_and_fixes_where_they_are_needed() {
         let checks = vec![LEVEL3.ok("shared"), SOURCE.warn("hpet", "echo tsc")];
-        let report = Report::new(checks, &COLLAPSED, &[0, 1], String::new());
+        let report = DoctorReport::new(checks, &COLLAPSED, &[0, 1], String::new());
         let short = text(&report, false);
         assert!(short.contains("fix  echo tsc") && short.contains("why  Time matters."), "{short}");
         assert!(!short.contains("It is near."));

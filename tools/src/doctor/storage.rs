@@ -2,7 +2,7 @@
 //!
 //! Most of what can stop railbus from working at all is here.
 
-use super::check::{Check, Topic, bytes_text, count_text};
+use super::check::{Check, CheckTopic, bytes_text, count_text};
 use super::probe::Facts;
 use super::probe::directory::{Direct, Directory, Leftover};
 use super::probe::journals::Why;
@@ -34,7 +34,7 @@ const ROOM_BYTES_GOOD: u64 = 256 << 20;
 const ENLARGE: &str = "mount -o remount,size=1G /dev/shm; docker run --shm-size=1g (or --ipc=host); in \
                        Kubernetes an emptyDir with medium: Memory at /dev/shm";
 
-const SHARED_MEMORY: Topic = Topic {
+const SHARED_MEMORY: CheckTopic = CheckTopic {
     id: "storage.shared_memory",
     why: "Channels are files in /dev/shm unless $RAILBUS_DIR says otherwise, and are allocated in full when \
           created.",
@@ -76,7 +76,7 @@ fn shared_memory(facts: &Facts) -> Check {
     }
 }
 
-const BUS_DIRECTORY: Topic = Topic {
+const BUS_DIRECTORY: CheckTopic = CheckTopic {
     id: "storage.bus_directory",
     why: "$RAILBUS_DIR must be on tmpfs: elsewhere memory is written to a disk, and locks may lie. Whoever can \
           rearrange it gets what others publish.",
@@ -120,7 +120,7 @@ fn bus_directory(bus: &Directory) -> Check {
         .ok(format!("{path} ({kind}, {}) {state}", if limited { room + " free" } else { "no limit".into() }))
 }
 
-const LOCKS: Topic = Topic {
+const LOCKS: CheckTopic = CheckTopic {
     id: "storage.locks",
     why: "A lock that the kernel drops when a process dies is the only proof of death that railbus accepts.",
 };
@@ -140,7 +140,7 @@ fn locks(facts: &Facts) -> Check {
     }
 }
 
-const BUS_LOCKS: Topic = Topic {
+const BUS_LOCKS: CheckTopic = CheckTopic {
     id: "storage.bus_locks",
     why: "Who creates, removes or records channels of a shared bus takes its lock, and must be able to open it.",
 };
@@ -158,7 +158,7 @@ fn bus_locks(facts: &Facts) -> Check {
     }
 }
 
-const LEFTOVERS: Topic = Topic {
+const LEFTOVERS: CheckTopic = CheckTopic {
     id: "storage.leftovers",
     why: "What a process leaves that is killed while it makes or removes a channel takes room until removed.",
 };
@@ -182,7 +182,7 @@ fn leftovers(facts: &Facts) -> Check {
     }
 }
 
-const JOURNAL_DIRECTORY: Topic = Topic {
+const JOURNAL_DIRECTORY: CheckTopic = CheckTopic {
     id: "storage.journal_directory",
     why: "The journal's durability and the length of its stalls are those of the file system below it.",
 };
@@ -220,7 +220,7 @@ fn journal_directory(journal: &Directory) -> Check {
     JOURNAL_DIRECTORY.warn(format!("{path} is on {kind}, {reason}"), fix)
 }
 
-const JOURNAL_DIRECT: Topic = Topic {
+const JOURNAL_DIRECT: CheckTopic = CheckTopic {
     id: "storage.journal_direct",
     why: "With O_DIRECT a block goes to the disk without the page cache, whose write-back stalls writers for \
           ms.",
@@ -252,7 +252,7 @@ fn journal_direct(direct: &Result<Direct, String>) -> Check {
     }
 }
 
-const JOURNAL_RIGHTS: Topic = Topic {
+const JOURNAL_RIGHTS: CheckTopic = CheckTopic {
     id: "storage.journal_rights",
     why: "Journals belong to the user who records them: he must be able to open them, nobody else may write them, and \
           who may read them reads all events.",

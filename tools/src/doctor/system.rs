@@ -4,11 +4,10 @@
 //! tree of a good or a bad machine. A file that is absent (virtual machines, containers, other processors) is
 //! a [`Missing`], never a panic.
 
-use super::cpu_list::CpuList;
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+use super::cpu_list::CpuList;
 
 /// The machine, as its files below `root` describe it, and the part of it that is to be judged.
 #[derive(Debug, Clone)]

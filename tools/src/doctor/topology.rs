@@ -1,6 +1,6 @@
 //! How the chosen cores lie to each other and to the memory, and which pair to choose when nobody says.
 
-use super::check::{Check, Topic, bytes_text};
+use super::check::{Check, CheckTopic, bytes_text};
 use super::cpu_list::{CpuList, in_words};
 use super::system::{Missing, System};
 
@@ -44,7 +44,7 @@ pub(crate) fn sharing_level3(system: &System, cpu: u32) -> Result<CpuList, Missi
 }
 
 /// The two chosen CPUs, or the answer of a check that needs two.
-fn pair(system: &System, topic: &Topic) -> Result<(u32, u32), Box<Check>> {
+fn pair(system: &System, topic: &CheckTopic) -> Result<(u32, u32), Box<Check>> {
     match system.cores[..] {
         [first, second] => Ok((first, second)),
         _ => Err(Box::new(topic.unknown(
@@ -54,7 +54,7 @@ fn pair(system: &System, topic: &Topic) -> Result<(u32, u32), Box<Check>> {
     }
 }
 
-const SMT: Topic = Topic {
+const SMT: CheckTopic = CheckTopic {
     id: "topology.smt",
     why: "Two threads of one core share its pipelines: a spinning one takes cycles from its neighbour.",
 };
@@ -96,7 +96,7 @@ fn smt(system: &System) -> Check {
     }
 }
 
-const LEVEL3: Topic = Topic {
+const LEVEL3: CheckTopic = CheckTopic {
     id: "topology.level3",
     why: "A line moves between cores of one level 3 cache several times faster than between caches or \
           sockets.",
@@ -134,7 +134,7 @@ fn node_of(system: &System, cpu: u32) -> Result<u32, Missing> {
     Err(Missing::odd(directory, &format!("no node with CPU {cpu}")))
 }
 
-const NODE: Topic = Topic {
+const NODE: CheckTopic = CheckTopic {
     id: "topology.numa_cpus",
     why: "Between NUMA nodes every cache line crosses the link between sockets, which doubles the latency or \
           worse.",
@@ -157,7 +157,7 @@ fn node(system: &System) -> Check {
     }
 }
 
-const MEMORY_NODE: Topic = Topic {
+const MEMORY_NODE: CheckTopic = CheckTopic {
     id: "topology.numa_memory",
     why: "A channel whose memory lies on another node than its cores misses the cache at the price of the \
           link.",
@@ -202,7 +202,7 @@ fn memory_node(system: &System) -> Check {
     }
 }
 
-const BALANCING: Topic = Topic {
+const BALANCING: CheckTopic = CheckTopic {
     id: "topology.numa_balancing",
     why: "Automatic NUMA balancing unmaps pages to see who touches them: page faults in the middle of the \
           hot path.",

@@ -1,6 +1,6 @@
 //! Whether somebody else may take the CPUs away: a hypervisor, and the time it stole.
 
-use super::check::{Check, Topic};
+use super::check::{Check, CheckTopic};
 use super::cpu_list::in_words;
 use super::system::System;
 
@@ -9,7 +9,7 @@ pub(crate) fn checks(system: &System) -> Vec<Check> {
     vec![hypervisor(system), steal(system)]
 }
 
-const HYPERVISOR: Topic = Topic {
+const HYPERVISOR: CheckTopic = CheckTopic {
     id: "virtualization.hypervisor",
     why: "A hypervisor may stop a virtual CPU at any time, for ms, and the guest cannot prevent it.",
 };
@@ -61,7 +61,7 @@ fn hypervisor(system: &System) -> Check {
     }
 }
 
-const STEAL: Topic = Topic {
+const STEAL: CheckTopic = CheckTopic {
     id: "virtualization.steal",
     why: "Stolen time is time in which a core was ready to run and the hypervisor ran somebody else.",
 };

@@ -8,18 +8,19 @@ mod openmetrics;
 mod peer;
 mod server;
 
-use crate::failure::{Failure, Outcome, note};
-use crate::interrupt;
-use crate::observe::{Sampled, Sampler, Wanted};
-use crate::open;
-use crate::output::print;
-use crate::units::parse_time;
-use peer::Rules;
-use railbus::Error;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use peer::Rules;
+use railbus::Error;
+
+use crate::failure::{Failure, Outcome, note};
+use crate::observe::{Sampled, Sampler, Wanted};
+use crate::output::print;
+use crate::units::parse_time;
+use crate::{interrupt, open};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,13 +4,15 @@
 //! same entry by its generation. Percentiles are gauges with a `quantile` label: they are those of the last five
 //! minutes, as they are, and cannot be added up over channels.
 
-use crate::observe::{ChannelView, LatencyView, ParticipantView, Sampled};
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::atomic::AtomicU64;
+
+use crate::observe::{ChannelView, LatencyView, ParticipantView, Sampled};
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;

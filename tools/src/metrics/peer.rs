@@ -161,7 +161,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let server = listener.local_addr().expect("bound");
         let client = std::net::TcpStream::connect(server).expect("connected");
-        let own = railbus::os::act_as::user();
+        let own = railbus_os::act_as::user();
         assert_eq!(user_of(client.local_addr().expect("bound"), server), Some(own));
     }
 }

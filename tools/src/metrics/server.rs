@@ -5,10 +5,12 @@
 //! or read nothing keep nobody waiting. Who is shown what is decided in [`super::peer`]. It ends when somebody asks the
 //! program to.
 
-use super::peer::{Asks, Rules, Sees, user_of};
-use super::{Latest, Shared};
-use crate::failure::{Failure, Outcome};
-use crate::interrupt;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
@@ -21,12 +23,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use railbus::Error;
-use railbus::os::act_as;
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::net::TcpListener;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use railbus_os::act_as;
+
+use super::peer::{Asks, Rules, Sees, user_of};
+use super::{Latest, Shared};
+use crate::failure::{Failure, Outcome};
+use crate::interrupt;
 
 const PAGE: &str = include_str!("page.html");
 /// Connections served at once.

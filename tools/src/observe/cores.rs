@@ -1,7 +1,7 @@
 //! On which core a participant's thread last ran, as the kernel tells.
 
 use railbus::info::{Life, Participant};
-use railbus::os::process::start_time_ticks;
+use railbus_os::process::start_time_ticks;
 
 /// The core; `None` for who is gone, or lives in another PID namespace.
 pub(crate) fn core_of(one: &Participant) -> Option<u32> {
@@ -38,6 +38,6 @@ mod tests {
     fn this_thread_runs_on_a_core_of_this_machine() {
         let text = std::fs::read_to_string("/proc/thread-self/stat").expect("readable");
         let core = last_core(&text).expect("a core") as usize;
-        assert!(railbus::os::process::allowed_cpus().expect("allowed").contains(&core));
+        assert!(railbus_os::process::allowed_cpus().expect("allowed").contains(&core));
     }
 }

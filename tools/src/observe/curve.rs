@@ -1,8 +1,10 @@
 //! A distribution as a curve: latency over percentile, both logarithmic, as an SVG that needs nothing else.
 
-use super::text::ns_text;
-use hdrhistogram::Histogram;
 use std::fmt::Write;
+
+use hdrhistogram::Histogram;
+
+use super::text::ns_text;
 
 const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 420.0;

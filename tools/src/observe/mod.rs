@@ -12,7 +12,7 @@ mod view;
 pub(crate) use sampler::{Sampled, Sampler};
 pub(crate) use view::{ChannelView, LatencyView, ParticipantView, histogram};
 
-use railbus::channel::name::check_name;
+use railbus::internal::check_name;
 use railbus::{ChannelName, Error};
 use std::str::FromStr;
 

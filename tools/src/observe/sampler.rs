@@ -1,19 +1,21 @@
 //! Looking at channels again and again.
 
-use super::Wanted;
-use super::cores::core_of;
-use super::view::{ChannelView, LatencyView, ParticipantView};
-use crate::commands::info::{backing_text, side_text};
-use railbus::channel::directory::{list_buses, list_channels};
-use railbus::info::{Info, Life, Observer, Participant};
-use railbus::journal::{JournalPositions, JournalState, Shortage};
-use railbus::latency::{Distribution, Latencies};
-use railbus::os::clock::monotonic_ns;
-use railbus::ring::peers::Side;
-use railbus::{Bus, ChannelName, Error};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use railbus::admin::{list_buses, list_channels};
+use railbus::info::{Info, Life, Observer, Participant};
+use railbus::journal::{JournalPositions, JournalState, Shortage};
+use railbus::latency::{Distribution, Latencies};
+use railbus::{Bus, ChannelName, Error};
+use railbus_os::clock::monotonic_ns;
+use railbus_ring::members::peers::Side;
+
+use super::Wanted;
+use super::cores::core_of;
+use super::view::{ChannelView, LatencyView, ParticipantView};
+use crate::units::{backing_text, side_text};
 
 /// One look at all channels that are wanted.
 #[derive(Debug, Default)]

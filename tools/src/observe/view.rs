@@ -1,7 +1,8 @@
 //! What one look at a channel shows. The field names are those of `railbus stat --json`, which scripts rely on.
 
 use hdrhistogram::Histogram;
-use railbus::latency::{Distribution, buckets::VALUE_MAX};
+use railbus::internal::buckets::VALUE_MAX;
+use railbus::latency::Distribution;
 use serde::Serialize;
 
 /// A channel. Positions, depth and lag are bytes of a stream, and events of a queue or topic.

@@ -35,7 +35,7 @@ pub(crate) const CHANNELS: &[Column<ChannelView>] = &[
         width: 6,
         rank: 20,
         about: "page size behind the data",
-        cell: |c| railbus::os::pages::bytes_text(c.page_bytes).replace(' ', ""),
+        cell: |c| railbus_os::pages::bytes_text(c.page_bytes).replace(' ', ""),
         key: None,
     },
     Column {

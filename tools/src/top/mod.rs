@@ -7,16 +7,17 @@ mod columns;
 mod screen;
 mod state;
 
-use crate::failure::{Failure, Outcome, output_failed};
-use crate::interrupt;
-use crate::observe::{Sampler, Wanted};
-use crate::open;
-use crate::units::parse_time;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
 use ratatui::crossterm::event::{self, Event};
 use screen::Palette;
 use state::{State, Then};
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+
+use crate::failure::{Failure, Outcome, output_failed};
+use crate::observe::{Sampler, Wanted};
+use crate::units::parse_time;
+use crate::{interrupt, open};
 
 const EXAMPLES: &str = "\
 Examples:

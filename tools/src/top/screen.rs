@@ -1,15 +1,16 @@
 //! Drawing.
 
-use super::columns::{CHANNELS, Column, PARTICIPANTS, fitting};
-use super::state::{Screen, Sort, State};
-use crate::observe::text::{count_text, ns_text, rate_text};
-use crate::observe::{ChannelView, LatencyView};
-use railbus::os::pages::bytes_text;
+use railbus_os::pages::bytes_text;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Sparkline, Table, TableState, Wrap};
+
+use super::columns::{CHANNELS, Column, PARTICIPANTS, fitting};
+use super::state::{Screen, Sort, State};
+use crate::observe::text::{count_text, ns_text, rate_text};
+use crate::observe::{ChannelView, LatencyView};
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]

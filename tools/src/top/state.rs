@@ -1,10 +1,12 @@
 //! What is shown, and what the keys change of it.
 
-use super::columns::{CHANNELS, PARTICIPANTS};
-use crate::observe::{ChannelView, ParticipantView, Sampled, Wanted};
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::columns::{CHANNELS, PARTICIPANTS};
+use crate::observe::{ChannelView, ParticipantView, Sampled, Wanted};
 
 /// Looks that are remembered for the little chart of a channel.
 const HISTORY: usize = 300;

@@ -2,16 +2,18 @@
 //!
 //! Each request, from connecting to the end of the answer, has one time limit. Of an answer at most 64 KiB are read.
 
-use super::options::Header;
-use crate::failure::Failure;
+use std::time::Duration;
+
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use std::time::Duration;
 use tokio::net::TcpStream;
+
+use super::options::Header;
+use crate::failure::Failure;
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;

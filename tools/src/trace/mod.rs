@@ -18,19 +18,21 @@ mod sender;
 mod source;
 mod span;
 
-use crate::commands::journal::print::tell_item;
-use crate::failure::{Failure, Outcome, note};
-use crate::interrupt;
-use crate::units::parse_time;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
 use options::{Header, parse_header, parse_ratio};
 use queue::SpanQueue;
 use railbus::ChannelName;
 use railbus::journal::{Item, Journal, Replay, ReplayOptions};
-use sender::{Delivery, Sender};
+use sender::{Delivery, SpanSender};
 use source::Source;
 use span::{Hop, Maker};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+
+use crate::commands::journal::print::tell_item;
+use crate::failure::{Failure, Outcome, note};
+use crate::interrupt;
+use crate::units::parse_time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -135,7 +137,7 @@ pub(crate) fn run(args: &TraceArgs) -> Outcome {
         };
         let sending = std::thread::Builder::new()
             .name("otlp".to_owned())
-            .spawn_scoped(scope, || Sender::new(&queue, &collector, &delivery).run())
+            .spawn_scoped(scope, || SpanSender::new(&queue, &collector, &delivery).run())
             .map_err(|error| railbus::Error::io("start", "the thread that sends", error))?;
         let mut exporter = Exporter { args, queue: &queue, made: 0, lost: 0, foreign: 0 };
         let outcome = match input {

@@ -1,15 +1,16 @@
 //! Spans on their way from the thread that reads to the thread that sends: a bounded queue that gives them out in
 //! batches. The reader never waits; what finds no place is dropped, and counted.
 
-use opentelemetry_proto::tonic::trace::v1::Span;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use opentelemetry_proto::tonic::trace::v1::Span;
+
 /// The queue. See the [module](self).
 #[derive(Debug)]
 pub(super) struct SpanQueue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Condvar,
     spans_max: usize,
     batch_max: usize,
@@ -17,7 +18,7 @@ pub(super) struct SpanQueue {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     waiting: VecDeque<Span>,
     /// When the oldest of them is to be sent, however few they are.
     due: Option<Instant>,
@@ -32,7 +33,7 @@ impl SpanQueue {
         SpanQueue { state: Mutex::default(), changed: Condvar::new(), spans_max, batch_max, interval }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

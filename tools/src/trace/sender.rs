@@ -5,10 +5,9 @@
 //! counted. While one batch is tried, others wait in the queue, which is bounded. When it is time to end, what is left
 //! is tried until the time for that is up.
 
-use super::http::{Answer, Collector, Connection};
-use super::queue::SpanQueue;
-use crate::failure::{Failure, Outcome, note};
-use crate::interrupt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
 use hyper::body::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -19,8 +18,11 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use railbus::Error;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+
+use super::http::{Answer, Collector, Connection};
+use super::queue::SpanQueue;
+use crate::failure::{Failure, Outcome, note};
+use crate::interrupt;
 
 /// The first pause after a failure, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -93,7 +95,7 @@ enum Tried {
 }
 
 /// The sending end. See the [module](self).
-pub(super) struct Sender<'a> {
+pub(super) struct SpanSender<'a> {
     queue: &'a SpanQueue,
     collector: &'a Collector,
     delivery: &'a Delivery,
@@ -105,10 +107,14 @@ pub(super) struct Sender<'a> {
     told: Option<Instant>,
 }
 
-impl<'a> Sender<'a> {
-    pub(super) fn new(queue: &'a SpanQueue, collector: &'a Collector, delivery: &'a Delivery) -> Sender<'a> {
+impl<'a> SpanSender<'a> {
+    pub(super) fn new(
+        queue: &'a SpanQueue,
+        collector: &'a Collector,
+        delivery: &'a Delivery,
+    ) -> SpanSender<'a> {
         let connection = Connection::default();
-        Sender { queue, collector, delivery, connection, ends: None, failing: false, told: None }
+        SpanSender { queue, collector, delivery, connection, ends: None, failing: false, told: None }
     }
 
     /// Sends until the queue is closed and empty, or the time to end is up.

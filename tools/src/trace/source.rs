@@ -1,11 +1,10 @@
 //! Channels as the exporter reads them: one interface for the readers of the three kinds.
 
+use railbus::{ChannelName, Event, Kind, ReadEnd, Reader, RecvError, SubscribeOptions};
+
 use super::span::Maker;
 use crate::failure::{Failure, note, receive_failed};
 use crate::open;
-use railbus::inlet::Inlet;
-use railbus::reader::Reader;
-use railbus::{ChannelName, Event, Kind, RecvError, SubscribeOptions};
 
 /// What a look found.
 #[derive(Debug, Default)]
@@ -25,13 +24,13 @@ pub(super) trait Source {
     fn look(&mut self, most: usize, take: Take<'_>) -> Result<Looked, Failure>;
 }
 
-struct Channel<R: Inlet> {
+struct Channel<R: ReadEnd> {
     name: ChannelName,
     maker: Maker,
     reader: Reader<R>,
 }
 
-impl<R: Inlet> Source for Channel<R> {
+impl<R: ReadEnd> Source for Channel<R> {
     fn look(&mut self, most: usize, take: Take<'_>) -> Result<Looked, Failure> {
         let mut looked = Looked::default();
         while looked.events < most {
@@ -65,7 +64,11 @@ fn open_one(name: &ChannelName) -> Result<Box<dyn Source>, Failure> {
     let channel = open::channel(name)?;
     let maker = Maker::of_channel(name.to_string(), &channel);
     let options = SubscribeOptions { name: "trace".to_owned(), lossy: true, ..SubscribeOptions::default() };
-    fn boxed<R: Inlet + 'static>(name: &ChannelName, maker: Maker, mut reader: Reader<R>) -> Box<dyn Source> {
+    fn boxed<R: ReadEnd + 'static>(
+        name: &ChannelName,
+        maker: Maker,
+        mut reader: Reader<R>,
+    ) -> Box<dyn Source> {
         // It polls: that it is late says nothing of the channel.
         reader.leave_unmeasured();
         Box::new(Channel { name: name.clone(), maker, reader })

@@ -5,6 +5,8 @@
 //! are made of the event's identity (channel, incarnation, position), which is unique for ever: the same hop has the same
 //! id, whoever exports it and however often.
 
+use std::path::Path;
+
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -12,7 +14,6 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use railbus::journal::Journal;
 use railbus::{Channel, Event, TraceContext};
 use sha2::{Digest, Sha256};
-use std::path::Path;
 
 /// `flags` of a span, beside the trace flags: it is known whether the parent is of another process, and it is.
 const REMOTE_PARENT: u32 = 0x300;

@@ -1,15 +1,16 @@
 //! Who is known to be stuck, so that each is told once, and once more when it moves again.
 
-use crate::observe::{ChannelView, ParticipantView};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::observe::{ChannelView, ParticipantView};
+
 /// Channel, side and entry, generation: nobody else ever has the same (but for a channel that was made anew).
-type Key = (String, String, u64);
+type AlarmKey = (String, String, u64);
 
 /// Somebody who is, or was, stuck.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownAlarms {
     pub(crate) channel: String,
     pub(crate) who: String,
     pub(crate) name: String,
@@ -21,18 +22,18 @@ pub(crate) struct Known {
 /// Who is known to be stuck.
 #[derive(Debug, Default)]
 pub(crate) struct Alarms {
-    known: BTreeMap<Key, Known>,
+    known: BTreeMap<AlarmKey, KnownAlarms>,
 }
 
 /// What a look has shown.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
-    new: Vec<Key>,
+pub(crate) struct SeenChannel {
+    new: Vec<AlarmKey>,
     /// Who is not stuck any more, and still there.
-    pub(crate) moving: Vec<Known>,
+    pub(crate) moving: Vec<KnownAlarms>,
 }
 
-impl Seen {
+impl SeenChannel {
     /// Whether it was not stuck at the look before.
     pub(crate) fn is_new(&self, channel: &ChannelView, one: &ParticipantView) -> bool {
         self.new.contains(&key(channel, one))
@@ -46,8 +47,8 @@ impl Alarms {
     }
 
     /// Compares a look with the one before.
-    pub(crate) fn see(&mut self, channels: &[ChannelView], patience: Duration) -> Seen {
-        let mut seen = Seen::default();
+    pub(crate) fn see(&mut self, channels: &[ChannelView], patience: Duration) -> SeenChannel {
+        let mut seen = SeenChannel::default();
         let mut known = BTreeMap::new();
         for channel in channels {
             for one in &channel.participants {
@@ -60,7 +61,7 @@ impl Alarms {
                         }
                         let (channel, who) = (channel.channel.clone(), one.who.clone());
                         let (name, pid) = (one.name.clone(), one.pid);
-                        known.insert(key, Known { channel, who, name, pid, stuck_ns });
+                        known.insert(key, KnownAlarms { channel, who, name, pid, stuck_ns });
                     }
                     (None, Some(before)) if one.state == "live" => seen.moving.push(before),
                     (None, _) => {}
@@ -72,6 +73,6 @@ impl Alarms {
     }
 }
 
-fn key(channel: &ChannelView, one: &ParticipantView) -> Key {
+fn key(channel: &ChannelView, one: &ParticipantView) -> AlarmKey {
     (channel.channel.clone(), one.who.clone(), one.generation)
 }

@@ -1,14 +1,16 @@
 //! Something that happened: as a line, as JSON, and as the environment of a command.
 
-use super::alarms::Known;
-use crate::observe::{ChannelView, ParticipantView};
-use crate::units::{date_text, exact_time, time_text};
-use railbus::operate::Evicted;
-use railbus::os::clock::realtime_ns;
-use serde_json::json;
 use std::io;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use railbus::admin::Evicted;
+use railbus_os::clock::realtime_ns;
+use serde_json::json;
+
+use super::alarms::KnownAlarms;
+use crate::observe::{ChannelView, ParticipantView};
+use crate::units::{date_text, exact_time, time_text};
 
 /// Most commands that run at once.
 const COMMANDS_MAX: usize = 16;
@@ -108,7 +110,7 @@ impl Happening {
     }
 
     /// Something about somebody who is known.
-    pub(crate) fn of(what: What, known: &Known) -> Happening {
+    pub(crate) fn of(what: What, known: &KnownAlarms) -> Happening {
         let text = format!("moves again, after {} or more", time_text(known.stuck_ns));
         Happening {
             who: Some(known.who.clone()),

@@ -9,24 +9,24 @@ mod alarms;
 mod happening;
 mod policy;
 
-use crate::commands::prune::holding;
-use crate::failure::{Failure, Outcome, note};
-use crate::interrupt;
-use crate::observe::{ChannelView, ParticipantView, Sampled, Sampler, Wanted};
-use crate::open;
-use crate::output::print;
-use crate::units::parse_time;
-use alarms::Alarms;
-use happening::{Hand, Happening, What};
-use policy::{ChannelPolicy, Policy};
-use railbus::channel::directory;
-use railbus::info::Participant;
-use railbus::operate::Evicted;
-use railbus::ring::peers::Side;
-use railbus::{Bus, Channel, ChannelName, Error};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use alarms::Alarms;
+use happening::{Hand, Happening, What};
+use policy::{ChannelPolicy, Policy};
+use railbus::admin::Evicted;
+use railbus::info::Participant;
+use railbus::{Bus, Channel, ChannelName, Error, admin as directory};
+use railbus_ring::members::peers::Side;
+
+use crate::commands::prune::holding;
+use crate::failure::{Failure, Outcome, note};
+use crate::observe::{ChannelView, ParticipantView, Sampled, Sampler, Wanted};
+use crate::output::print;
+use crate::units::parse_time;
+use crate::{interrupt, open};
 
 const EXAMPLES: &str = "\
 Examples:

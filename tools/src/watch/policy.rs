@@ -1,7 +1,8 @@
 //! What is done about somebody who is stuck.
 
-use railbus::ChannelName;
 use std::str::FromStr;
+
+use railbus::ChannelName;
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,13 +2,14 @@
 
 #![allow(dead_code, reason = "not every test program uses everything")]
 
-use serde_json::Value;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 /// A directory of buses.
 pub(crate) struct Base {

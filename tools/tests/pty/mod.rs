@@ -1,10 +1,11 @@
 //! A process in a pseudo-terminal of its own.
 
-use nix::pty::{Winsize, openpty};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+
+use nix::pty::{Winsize, openpty};
 
 /// Starts a command in a terminal of that many rows and columns; with the terminal's other end, where what it prints
 /// is read and keys are written. The end of the last process in the terminal is an error there (EIO).

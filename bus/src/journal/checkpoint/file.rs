@@ -4,17 +4,18 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
+use railbus_log::format::checksum;
+use railbus_os::descriptor;
+
 use super::{STATE_BYTES_MAX, Saved};
 use crate::error::{Error, Result};
-use crate::journal::format::checksum;
-use crate::os::descriptor;
 
 const MAGIC: [u8; 8] = *b"RBCHECK1";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 128;
 
 /// The header of a save.
-pub(super) struct Header {
+pub(super) struct FileHeader {
     pub(super) number: u64,
     pub(super) position: u64,
     pub(super) channel_id: [u8; 16],
@@ -24,7 +25,7 @@ pub(super) struct Header {
     pub(super) state_checksum: u32,
 }
 
-impl Header {
+impl FileHeader {
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
@@ -43,7 +44,7 @@ impl Header {
     }
 
     /// Decodes it; an error says what is wrong, or names the other version that wrote it.
-    fn decode(bytes: &[u8; HEADER_BYTES]) -> std::result::Result<Header, Wrong> {
+    fn decode(bytes: &[u8; HEADER_BYTES]) -> std::result::Result<FileHeader, Wrong> {
         let long = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         if bytes[..8] != MAGIC {
@@ -55,7 +56,7 @@ impl Header {
         if word(8) != VERSION {
             return Err(Wrong::Version(word(8)));
         }
-        Ok(Header {
+        Ok(FileHeader {
             number: long(16),
             position: long(24),
             channel_id: bytes[32..].first_chunk().copied().unwrap_or_default(),
@@ -84,7 +85,7 @@ pub(super) enum Content<T> {
 ///
 /// # Errors
 /// [`Error::Version`] for a save of another version, which must not be written over; [`Error::Io`].
-pub(super) fn open(path: &Path, channel_id: [u8; 16]) -> Result<Content<(Header, File)>> {
+pub(super) fn open(path: &Path, channel_id: [u8; 16]) -> Result<Content<(FileHeader, File)>> {
     let fail = |error| Error::io("read", path, error);
     let mut file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Content::Absent),
@@ -97,7 +98,7 @@ pub(super) fn open(path: &Path, channel_id: [u8; 16]) -> Result<Content<(Header,
         }
         read => read.map_err(fail)?,
     }
-    let header = match Header::decode(&bytes) {
+    let header = match FileHeader::decode(&bytes) {
         Ok(header) => header,
         Err(Wrong::Damaged(why)) => return Ok(Content::Damaged(why)),
         Err(Wrong::Version(found)) => {
@@ -134,7 +135,7 @@ pub(super) fn read(path: &Path, channel_id: [u8; 16]) -> Result<Content<Saved>> 
     if checksum(&state) != header.state_checksum {
         return Ok(Content::Damaged("its state's checksum differs"));
     }
-    let Header { number, position, time_ns, incarnation, .. } = header;
+    let FileHeader { number, position, time_ns, incarnation, .. } = header;
     Ok(Content::Whole(Saved { position, state, number, time_ns, incarnation }))
 }
 

@@ -1,13 +1,15 @@
 //! `railbus journal cat`: the events of a journal on standard output.
 
+use std::io::IsTerminal;
+
+use railbus::journal::Speed;
+
 use super::SelectionArgs;
 use super::print::ItemPrinter;
 use crate::failure::Outcome;
 use crate::framing::Print;
 use crate::interrupt;
 use crate::progress::Progress;
-use railbus::journal::Speed;
-use std::io::IsTerminal;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,11 +1,13 @@
 //! `railbus journal index`: makes the indexes that are missing.
 
+use std::path::PathBuf;
+
+use railbus::journal::Journal;
+use railbus_log::segment::index::{self, Built};
+use serde_json::json;
+
 use crate::failure::Outcome;
 use crate::output::{print, print_json};
-use railbus::journal::Journal;
-use railbus::journal::index::{self, Built};
-use serde_json::json;
-use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,17 +1,19 @@
 //! `railbus journal info`: one journal, its channel and its segments.
 
+use std::path::PathBuf;
+
+use railbus::Error;
+use railbus::journal::{Extent, Journal, SegmentInfo};
+use railbus_log::disk::files::{Files, index_name};
+use railbus_os::pages::bytes_text;
+use serde_json::{Value, json};
+
 use super::print::tell_truncated;
 use crate::commands::ls::align;
 use crate::failure::Outcome;
 use crate::framing::hex;
 use crate::output::{print, print_json};
 use crate::units::{date_text, exact_time, time_text};
-use railbus::Error;
-use railbus::journal::files::{Files, index_name};
-use railbus::journal::{Extent, Journal, SegmentInfo};
-use railbus::os::pages::bytes_text;
-use serde_json::{Value, json};
-use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +25,7 @@ Reads the headers, not the events: `railbus journal verify` checks all, `railbus
 /// Show a journal: its channel, how far it goes, its segments
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct InfoArgs {
+pub(crate) struct JournalInfoArgs {
     /// The journal's directory, JOURNAL/BUS/CHANNEL
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -33,7 +35,7 @@ pub(crate) struct InfoArgs {
 }
 
 /// Shows.
-pub(crate) fn run(args: &InfoArgs) -> Outcome {
+pub(crate) fn run(args: &JournalInfoArgs) -> Outcome {
     let directory = &args.directory;
     let journal = Journal::open(directory)?;
     let segments = journal.segments()?;

@@ -2,13 +2,15 @@
 //!
 //! Whole numbers above 2^53, as are all times of the last decades, are strings: many readers of JSON would round them.
 
-use crate::units::JSON_NUMBER_MAX;
+use std::fmt;
+use std::io::Write;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use railbus::journal::Recorded;
-use railbus::journal::format::{Gap, GapReason};
-use std::fmt;
-use std::io::Write;
+use railbus_log::format::{Gap, GapReason};
+
+use crate::units::JSON_NUMBER_MAX;
 
 /// Appends `{"position":..,"time_ns":..,"type_id":..,"flags":..,"payload":"BASE64"}` and what its flags bring.
 pub(crate) fn append_event(recorded: &Recorded<'_>, out: &mut Vec<u8>) {

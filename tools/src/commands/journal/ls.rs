@@ -1,15 +1,17 @@
 //! `railbus journal ls`: the journals below a directory, a line each.
 
+use std::path::{Path, PathBuf};
+
+use railbus::Error;
+use railbus::journal::{Extent, Journal};
+use railbus_log::disk::files::Files;
+use railbus_os::pages::bytes_text;
+use serde_json::{Value, json};
+
 use crate::commands::ls::align;
 use crate::failure::Outcome;
 use crate::output::{print, print_json};
 use crate::units::{date_text, exact_time};
-use railbus::Error;
-use railbus::journal::files::Files;
-use railbus::journal::{Extent, Journal};
-use railbus::os::pages::bytes_text;
-use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +23,7 @@ A name with ~ and eight digits is that of a channel which was removed and made a
 /// List the journals of a directory: kind, events, size, until when, who writes
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct LsArgs {
+pub(crate) struct JournalLsArgs {
     /// The directory of all journals
     #[arg(value_name = "JOURNAL")]
     directory: PathBuf,
@@ -31,12 +33,12 @@ pub(crate) struct LsArgs {
 }
 
 /// What is said of a journal.
-struct Row {
+struct JournalRow {
     channel: String,
-    found: Result<Found, Error>,
+    found: Result<FoundJournal, Error>,
 }
 
-struct Found {
+struct FoundJournal {
     kind: String,
     segments: usize,
     file_bytes: u64,
@@ -45,7 +47,7 @@ struct Found {
 }
 
 /// Lists.
-pub(crate) fn run(args: &LsArgs) -> Outcome {
+pub(crate) fn run(args: &JournalLsArgs) -> Outcome {
     let mut rows = Vec::new();
     for bus in directories(&args.directory)? {
         // What is in a bus's directory and cannot be listed is no journal of ours.
@@ -53,7 +55,7 @@ pub(crate) fn run(args: &LsArgs) -> Outcome {
             let directory = args.directory.join(&bus).join(&channel);
             match find(&directory) {
                 Err(Error::NoJournal { .. }) => {}
-                found => rows.push(Row { channel: format!("{bus}/{channel}"), found }),
+                found => rows.push(JournalRow { channel: format!("{bus}/{channel}"), found }),
             }
         }
     }
@@ -83,10 +85,10 @@ fn directories(directory: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-fn find(directory: &Path) -> Result<Found, Error> {
+fn find(directory: &Path) -> Result<FoundJournal, Error> {
     let journal = Journal::open(directory)?;
     let segments = journal.segments()?;
-    Ok(Found {
+    Ok(FoundJournal {
         kind: journal.channel().kind.to_string(),
         segments: segments.len(),
         file_bytes: segments.iter().map(|segment| segment.file_bytes).sum(),
@@ -95,7 +97,7 @@ fn find(directory: &Path) -> Result<Found, Error> {
     })
 }
 
-fn object(row: &Row) -> Value {
+fn object(row: &JournalRow) -> Value {
     let found = match &row.found {
         Ok(found) => found,
         Err(error) => return json!({ "channel": row.channel, "error": error.to_string() }),
@@ -116,10 +118,10 @@ fn object(row: &Row) -> Value {
     })
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[JournalRow]) -> String {
     let heads = ["CHANNEL", "KIND", "EVENTS", "FILES", "SIZE", "LAST", "WRITER"];
     let mut cells: Vec<[String; 7]> = vec![heads.map(str::to_owned)];
-    for Row { channel, found } in rows {
+    for JournalRow { channel, found } in rows {
         cells.push(match found {
             Err(error) => {
                 let mut cells: [String; 7] = Default::default();

@@ -17,6 +17,7 @@ mod verify;
 pub(crate) mod when;
 
 use crate::failure::Outcome;
+
 pub(crate) use selection::SelectionArgs;
 
 const EXAMPLES: &str = "\
@@ -32,19 +33,19 @@ the journal is being written.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct JournalArgs {
     #[command(subcommand)]
-    verb: Verb,
+    verb: JournalVerb,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
-    Ls(ls::LsArgs),
-    Info(info::InfoArgs),
+enum JournalVerb {
+    Ls(ls::JournalLsArgs),
+    Info(info::JournalInfoArgs),
     Cat(cat::CatArgs),
     Tail(tail::TailArgs),
     Verify(verify::VerifyArgs),
-    Repair(repair::RepairArgs),
+    Repair(repair::JournalRepairArgs),
     Index(index::IndexArgs),
-    Prune(prune::PruneArgs),
+    Prune(prune::JournalPruneArgs),
     Stats(stats::StatsArgs),
     Export(export::ExportArgs),
     Adopt(adopt::AdoptArgs),
@@ -53,16 +54,16 @@ enum Verb {
 /// Runs a verb.
 pub(crate) fn run(args: &JournalArgs) -> Outcome {
     match &args.verb {
-        Verb::Ls(args) => ls::run(args),
-        Verb::Info(args) => info::run(args),
-        Verb::Cat(args) => cat::run(args),
-        Verb::Tail(args) => tail::run(args),
-        Verb::Verify(args) => verify::run(args),
-        Verb::Repair(args) => repair::run(args),
-        Verb::Index(args) => index::run(args),
-        Verb::Prune(args) => prune::run(args),
-        Verb::Stats(args) => stats::run(args),
-        Verb::Export(args) => export::run(args),
-        Verb::Adopt(args) => adopt::run(args),
+        JournalVerb::Ls(args) => ls::run(args),
+        JournalVerb::Info(args) => info::run(args),
+        JournalVerb::Cat(args) => cat::run(args),
+        JournalVerb::Tail(args) => tail::run(args),
+        JournalVerb::Verify(args) => verify::run(args),
+        JournalVerb::Repair(args) => repair::run(args),
+        JournalVerb::Index(args) => index::run(args),
+        JournalVerb::Prune(args) => prune::run(args),
+        JournalVerb::Stats(args) => stats::run(args),
+        JournalVerb::Export(args) => export::run(args),
+        JournalVerb::Adopt(args) => adopt::run(args),
     }
 }

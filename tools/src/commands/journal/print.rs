@@ -1,11 +1,12 @@
 //! Journal items on standard output, in one of four forms.
 
+use railbus::journal::{Item, Journal};
+
 use super::json::{self, append_event, append_gap};
 use crate::failure::{Outcome, note};
 use crate::framing::Print;
 use crate::output::EventOutput;
 use crate::progress::Progress;
-use railbus::journal::{Item, Journal};
 
 /// Prints items, and counts.
 pub(crate) struct ItemPrinter {

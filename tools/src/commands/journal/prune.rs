@@ -1,19 +1,21 @@
 //! `railbus journal prune`: removes the oldest segments.
 
+use std::path::PathBuf;
+
+use railbus::Error;
+use railbus::internal::checkpoint;
+use railbus::journal::{Journal, SegmentInfo, Until};
+use railbus_log::disk::files::Files;
+use railbus_log::disk::store::Store;
+use railbus_log::recover as recovery;
+use railbus_os::pages::bytes_text;
+use serde_json::json;
+
 use super::when::parse_until;
 use crate::confirm::ConfirmArgs;
 use crate::failure::{Outcome, note};
 use crate::output::{print, print_json};
 use crate::units::parse_bytes;
-use railbus::Error;
-use railbus::journal::checkpoint;
-use railbus::journal::files::Files;
-use railbus::journal::recovery;
-use railbus::journal::store::Store;
-use railbus::journal::{Journal, SegmentInfo, Until};
-use railbus::os::pages::bytes_text;
-use serde_json::json;
-use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +33,7 @@ then this asks before it removes that.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
-pub(crate) struct PruneArgs {
+pub(crate) struct JournalPruneArgs {
     /// The journal's directory, JOURNAL/BUS/CHANNEL
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -52,7 +54,7 @@ pub(crate) struct PruneArgs {
 }
 
 /// Prunes.
-pub(crate) fn run(args: &PruneArgs) -> Outcome {
+pub(crate) fn run(args: &JournalPruneArgs) -> Outcome {
     let journal = Journal::open(&args.directory)?;
     let segments = journal.segments()?;
     let wanted = args.doomed(&segments, u64::MAX);
@@ -123,7 +125,7 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
     ))
 }
 
-impl PruneArgs {
+impl JournalPruneArgs {
     /// The segments that may go: a beginning of the journal, before position `unread`.
     fn doomed<'a>(&self, segments: &'a [SegmentInfo], unread: u64) -> &'a [SegmentInfo] {
         // Those in preparation do not count.

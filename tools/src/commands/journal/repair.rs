@@ -1,16 +1,18 @@
 //! `railbus journal repair`: what the next writer would do anyway, now; and, if asked, puts corrupt segments aside.
 
+use std::path::PathBuf;
+
+use railbus::journal::Journal;
+use railbus_log::disk::files::{Files, QUARANTINE, segment_name};
+use railbus_log::disk::lock::PATIENCE;
+use railbus_log::format::Gap;
+use railbus_log::recover::{self as recovery, Bridge, Checks, Recovered, Repair, Report};
+use railbus_os::clock::realtime_ns;
+use serde_json::{Value, json};
+
 use crate::confirm::ConfirmArgs;
 use crate::failure::{Outcome, note};
 use crate::output::{print, print_json};
-use railbus::journal::Journal;
-use railbus::journal::files::{Files, QUARANTINE, segment_name};
-use railbus::journal::format::Gap;
-use railbus::journal::lock::PATIENCE;
-use railbus::journal::recovery::{self, Bridge, Checks, Recovered, Repair, Report};
-use railbus::os::clock::realtime_ns;
-use serde_json::{Value, json};
-use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +30,7 @@ segments move to quarantine, and the gap reaches to the end of all that is known
 /// Cut a torn tail off, and put corrupt segments aside
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct RepairArgs {
+pub(crate) struct JournalRepairArgs {
     /// The journal's directory, JOURNAL/BUS/CHANNEL
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -43,7 +45,7 @@ pub(crate) struct RepairArgs {
 }
 
 /// Repairs.
-pub(crate) fn run(args: &RepairArgs) -> Outcome {
+pub(crate) fn run(args: &JournalRepairArgs) -> Outcome {
     let directory = &args.directory;
     if !args.quarantine {
         // Recovery throws away what nothing vouches for; a person is told first what it is.
@@ -92,7 +94,7 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
 }
 
 /// What a repair would do. Nothing is locked or changed.
-fn would(args: &RepairArgs, report: &Report) -> Outcome {
+fn would(args: &JournalRepairArgs, report: &Report) -> Outcome {
     match &report.corrupt {
         Some(corruption) if !args.quarantine || corruption.flaw.is_of_another_version() => {
             Err(recovery::corrupt(&args.directory, corruption).into())
@@ -110,7 +112,7 @@ fn would(args: &RepairArgs, report: &Report) -> Outcome {
     }
 }
 
-fn would_text(args: &RepairArgs, report: &Report) -> String {
+fn would_text(args: &JournalRepairArgs, report: &Report) -> String {
     let directory = args.directory.display();
     match (&report.corrupt, report.cut) {
         (Some(corruption), _) => format!(

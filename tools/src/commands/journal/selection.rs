@@ -1,9 +1,11 @@
 //! Which part of a journal: the arguments that cat, replay and export share.
 
+use std::path::PathBuf;
+
+use railbus::journal::{Journal, Replay, ReplayOptions, Seek, Speed, Until};
+
 use super::print::tell_truncated;
 use super::when::{parse_seek, parse_until};
-use railbus::journal::{Journal, Replay, ReplayOptions, Seek, Speed, Until};
-use std::path::PathBuf;
 
 /// Which events of which journal.
 #[derive(Debug, Clone, clap::Args)]

@@ -1,5 +1,12 @@
 //! `railbus journal stats`: reads everything and counts.
 
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use railbus::journal::{Item, Speed};
+use railbus_os::pages::bytes_text;
+use serde_json::{Value, json};
+
 use super::SelectionArgs;
 use crate::commands::ls::align;
 use crate::failure::Outcome;
@@ -7,11 +14,6 @@ use crate::interrupt;
 use crate::output::{print, print_json};
 use crate::progress::Progress;
 use crate::units::{exact_time, time_text};
-use hdrhistogram::Histogram;
-use railbus::journal::{Item, Speed};
-use railbus::os::pages::bytes_text;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +35,7 @@ pub(crate) struct StatsArgs {
 
 /// What was counted.
 #[derive(Default)]
-struct Counts {
+struct JournalCounts {
     events: u64,
     payload_bytes: u64,
     by_type: BTreeMap<u16, (u64, u64)>,
@@ -51,7 +53,7 @@ pub(crate) fn run(args: &StatsArgs) -> Outcome {
     let (_, mut replay) = args.selection.replay(Speed::Max, false)?;
     let most = args.selection.count.unwrap_or(u64::MAX);
     let mut progress = Progress::begin(!args.json, None);
-    let mut counts = Counts { sizes: Histogram::new(3).ok(), ..Counts::default() };
+    let mut counts = JournalCounts { sizes: Histogram::new(3).ok(), ..JournalCounts::default() };
     interrupt::catch();
     while counts.events < most && !interrupt::is_asked() {
         let Some(due) = replay.next_due()? else { break };
@@ -69,7 +71,7 @@ pub(crate) fn run(args: &StatsArgs) -> Outcome {
     if args.json { print_json(&counts.object()) } else { print(&counts.text()) }
 }
 
-impl Counts {
+impl JournalCounts {
     fn event(&mut self, time_ns: u64, type_id: u16, bytes: u64) {
         self.events += 1;
         self.payload_bytes += bytes;

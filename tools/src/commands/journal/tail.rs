@@ -1,13 +1,15 @@
 //! `railbus journal tail`: the last events, and with `-f` those that come.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use railbus::journal::{Journal, Seek};
+
 use super::cat::FormArgs;
 use super::print::{ItemPrinter, tell_truncated};
 use crate::failure::Outcome;
 use crate::interrupt;
 use crate::progress::Progress;
-use railbus::journal::{Journal, Seek};
-use std::path::PathBuf;
-use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:

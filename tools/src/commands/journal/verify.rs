@@ -1,19 +1,21 @@
 //! `railbus journal verify`: reads everything, checks every checksum, and says what is there.
 //!
-//! The judgement is recovery's own ([`railbus::journal::recovery::examine`]), so what is called torn here is what the
+//! The judgement is recovery's own ([`railbus_log::recover::examine`]), so what is called torn here is what the
 //! next writer cuts off, and what is called corrupt is what it refuses.
+
+use std::path::{Path, PathBuf};
+
+use railbus::Error;
+use railbus::journal::{Item, Journal, Seek};
+use railbus_log::disk::files::{Files, segment_name};
+use railbus_log::recover::{self as recovery, Checks, Corruption, Report};
+use railbus_os::pages::bytes_text;
+use serde_json::{Value, json};
 
 use super::print::tell_truncated;
 use crate::failure::Outcome;
 use crate::output::{print, print_json};
 use crate::units::exact_time;
-use railbus::Error;
-use railbus::journal::files::{Files, segment_name};
-use railbus::journal::recovery::{self, Checks, Corruption, Report};
-use railbus::journal::{Item, Journal, Seek};
-use railbus::os::pages::bytes_text;
-use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -12,9 +12,10 @@
 //! A journal's times reach from 1970 to 2554. One before or after means the first or last of them: everything there is
 //! lies behind or before it.
 
-use crate::units::parse_time;
 use railbus::journal::{Seek, Until};
-use railbus::os::clock::realtime_ns;
+use railbus_os::clock::realtime_ns;
+
+use crate::units::parse_time;
 
 const EXPECTED: &str = "expected a position, oldest, end, a time such as 2026-01-31T12:34:56Z or 2026-01-31T14:34:56+02:00 (UTC unless it \
      says otherwise), @SECONDS since 1970, or -10m";

@@ -19,15 +19,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use railbus::journal::wishes::Wish;
+use railbus::journal::{Io, Pattern, WhenFull};
+use railbus::{ChannelName, RecorderOptions, SyncPolicy};
+use railbus_log::format::Codec;
 use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::units::{parse_bytes, parse_time};
-use railbus::journal::format::Codec;
-use railbus::journal::pattern::Pattern;
-use railbus::journal::wishes::Wish;
-use railbus::journal::{Io, WhenFull};
-use railbus::{ChannelName, RecorderOptions, SyncPolicy};
 
 /// What may be said of a channel; what is not said is left to those before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]

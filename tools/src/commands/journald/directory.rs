@@ -5,15 +5,17 @@
 //! file is never opened through a link, and only its owner may open it, because a shared lock of anybody who may read it
 //! would keep the daemon out.
 
-use crate::failure::Failure;
-use railbus::Error;
-use railbus::os::{act_as, lock};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
+
+use railbus::Error;
+use railbus_os::{act_as, lock};
+
+use crate::failure::Failure;
 
 const LOCK_NAME: &str = ".journald";
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use railbus::ChannelName;
 use railbus::journal::{RecorderStatus, Shortage};
-use railbus::os::pages::bytes_text;
+use railbus_os::pages::bytes_text;
 
 /// How often removals are told.
 const REMOVALS_EVERY: Duration = Duration::from_secs(10);

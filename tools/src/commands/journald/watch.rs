@@ -3,12 +3,12 @@
 //! Names appear and disappear in directories, whose times of change tell of it: asking for them costs a system call for
 //! each bus, some twenty times a second.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use railbus::channel::directory::{list_buses, list_channels};
+use railbus::admin::{list_buses, list_channels};
 use railbus::{ChannelName, Result};
-use std::os::unix::fs::MetadataExt;
 
 /// However quiet it is, this often everything is looked through.
 const ANYWAY: Duration = Duration::from_secs(2);

@@ -1,17 +1,16 @@
 //! Replay into a channel.
 
+use std::path::Path;
+use std::time::Duration;
+
+use railbus::journal::{Item, Journal, Recorded, Replay};
+use railbus::{Attributes, Channel, ChannelName, Kind, PublishEnd, SendError, SendOptions, Sender};
+
 use super::ReplayArgs;
 use super::lateness::Lateness;
 use crate::commands::journal::print::tell_item;
 use crate::failure::{Failure, Outcome, note, send_failed};
-use crate::interrupt;
-use crate::open;
-use railbus::journal::{Item, Journal, Recorded, Replay};
-use railbus::outlet::Outlet;
-use railbus::sender::Sender;
-use railbus::{Attributes, Channel, ChannelName, Kind, SendError, SendOptions};
-use std::path::Path;
-use std::time::Duration;
+use crate::{interrupt, open};
 
 /// How long one attempt waits for room before it looks for a request to finish.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -27,7 +26,7 @@ pub(super) fn run(
     let channel = open::channel_of(target, args.owner)?;
     refuse_itself(journal, &channel)?;
     let options = SendOptions { name: "replay".to_owned(), ..SendOptions::default() };
-    let sink = Into { args, target, lateness, told: false };
+    let sink = Sink { args, target, lateness, told: false };
     match channel.header().kind {
         Kind::Stream => sink.publish(channel.publisher(&options)?, journal, replay),
         Kind::Topic => sink.publish(channel.topic_publisher(&options)?, journal, replay),
@@ -52,15 +51,20 @@ fn refuse_itself(journal: &Journal, channel: &Channel) -> Outcome {
     )))
 }
 
-struct Into<'a> {
+struct Sink<'a> {
     args: &'a ReplayArgs,
     target: &'a ChannelName,
     lateness: &'a mut Lateness,
     told: bool,
 }
 
-impl Into<'_> {
-    fn publish<R: Outlet>(mut self, mut sender: Sender<R>, journal: &Journal, mut replay: Replay) -> Outcome {
+impl Sink<'_> {
+    fn publish<R: PublishEnd>(
+        mut self,
+        mut sender: Sender<R>,
+        journal: &Journal,
+        mut replay: Replay,
+    ) -> Outcome {
         let mut progress = self.args.progress(journal, false);
         while !self.args.is_enough(progress.events()) && !interrupt::is_asked() {
             let Some(due) = replay.next_due()? else { break };
@@ -83,7 +87,11 @@ impl Into<'_> {
     }
 
     /// Publishes one event, waiting for room. Returns whether to go on.
-    fn put<R: Outlet>(&mut self, sender: &mut Sender<R>, recorded: &Recorded<'_>) -> Result<bool, Failure> {
+    fn put<R: PublishEnd>(
+        &mut self,
+        sender: &mut Sender<R>,
+        recorded: &Recorded<'_>,
+    ) -> Result<bool, Failure> {
         let event = recorded.event();
         let attributes = Attributes {
             type_id: event.type_id(),

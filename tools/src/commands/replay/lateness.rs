@@ -1,11 +1,13 @@
 //! By how much replayed events were late, and the report on it.
 
-use crate::failure::note;
-use crate::units::time_text;
+use std::time::Instant;
+
 use hdrhistogram::Histogram;
 use railbus::journal::Speed;
-use railbus::os::clock::monotonic_ns;
-use std::time::Instant;
+use railbus_os::clock::monotonic_ns;
+
+use crate::failure::note;
+use crate::units::time_text;
 
 /// Counts events and records lateness.
 pub(super) struct Lateness {

@@ -1,14 +1,15 @@
 //! `--then-live`: after the journal, what the channel brings.
 
+use railbus::journal::{Behind, FollowOptions, Followed, Follower, Item, Journal, Recorded, Seek};
+use railbus::{Channel, ChannelName, Kind};
+use railbus_os::clock::realtime_ns;
+
 use super::ReplayArgs;
 use crate::commands::journal::print::ItemPrinter;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::open::{self, OwnerArgs};
 use crate::progress::Progress;
-use railbus::journal::{Behind, FollowOptions, Followed, Follower, Item, Journal, Recorded, Seek};
-use railbus::os::clock::realtime_ns;
-use railbus::{Channel, ChannelName, Kind};
 
 /// The channel that a journal records: `JOURNAL/BUS/CHANNEL` names it.
 pub(super) fn channel_of(journal: &Journal, owner: OwnerArgs) -> Result<Channel, Failure> {

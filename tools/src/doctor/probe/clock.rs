@@ -4,7 +4,7 @@ use nix::time::{ClockId, clock_gettime};
 
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Clock {
+pub(crate) struct ProbedClock {
     /// The smallest difference between two readings that differ, in ns.
     pub(crate) step_ns: u64,
     /// Mean time of a reading, in ns.
@@ -16,7 +16,7 @@ const READINGS: u64 = 20_000;
 
 /// Reads the clock many times over. A clock that never moves has a step of 0 (and so does one that cannot be
 /// read).
-pub(crate) fn measure() -> Clock {
+pub(crate) fn measure() -> ProbedClock {
     let first = now_ns();
     let mut last = first;
     let mut step_ns = u64::MAX;
@@ -27,7 +27,7 @@ pub(crate) fn measure() -> Clock {
         }
         last = last.max(now);
     }
-    Clock { step_ns: if step_ns == u64::MAX { 0 } else { step_ns }, read_ns: (last - first) / READINGS }
+    ProbedClock { step_ns: if step_ns == u64::MAX { 0 } else { step_ns }, read_ns: (last - first) / READINGS }
 }
 
 fn now_ns() -> u64 {

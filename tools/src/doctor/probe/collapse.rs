@@ -4,14 +4,14 @@
 //! in with ordinary pages and collapsed. The kernel's return value is not trusted: `ShmemPmdMapped` of the
 //! mapping counts.
 
-use nix::fcntl::{FallocateFlags, fallocate};
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::ffi::c_void;
-use std::fs;
-use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::ptr::NonNull;
+use std::{fs, io};
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 /// What the kernel did.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,5 @@
 //! Directories: which file system they are on, how much room there is, and what it lets us do.
 
-use nix::sys::statfs::statfs;
-use nix::unistd::{AccessFlags, access};
-use railbus::Owner;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
@@ -10,6 +7,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use nix::sys::statfs::statfs;
+use nix::unistd::{AccessFlags, access};
+use railbus::Owner;
 
 /// A directory that is to hold something.
 #[derive(Debug, Clone)]
@@ -233,7 +234,7 @@ pub(crate) struct Direct {
 
 /// A block that is aligned as the journal's are.
 #[repr(C, align(4096))]
-struct Block([u8; 4096]);
+struct ProbeBlock([u8; 4096]);
 
 /// Writes a block with O_DIRECT into a file without a name in `directory`.
 pub(crate) fn direct(directory: &Path) -> Result<Direct, String> {
@@ -247,7 +248,7 @@ pub(crate) fn direct(directory: &Path) -> Result<Direct, String> {
         .map_err(|error| format!("open with O_DIRECT: {error}"))
         .and_then(|direct| {
             direct
-                .write_all_at(&Block([7; 4096]).0, 0)
+                .write_all_at(&ProbeBlock([7; 4096]).0, 0)
                 .map_err(|error| format!("write with O_DIRECT: {error}"))
         })
         .and_then(|()| {

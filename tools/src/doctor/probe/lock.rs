@@ -4,15 +4,16 @@
 //! descriptor: the lock then lives exactly as long as the address space. The probe does just that, and looks
 //! through a second description whether the lock is seen while the mapping lives, and gone when it is gone.
 
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::sys::statfs::fstatfs;
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::statfs::fstatfs;
 
 /// Why there is no proof of life.
 #[derive(Debug, Clone, PartialEq, Eq)]

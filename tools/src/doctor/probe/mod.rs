@@ -11,9 +11,10 @@ pub(crate) mod directory;
 pub(crate) mod journals;
 pub(crate) mod lock;
 
-use super::system::System;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use super::system::System;
 
 /// Everything that was tried.
 #[derive(Debug, Clone)]
@@ -43,7 +44,7 @@ pub(crate) struct Facts {
     /// `membarrier(GLOBAL_EXPEDITED)`.
     pub(crate) membarrier: Result<(), String>,
     /// The monotonic clock.
-    pub(crate) clock: clock::Clock,
+    pub(crate) clock: clock::ProbedClock,
     /// The tolerated exit latency in us of all CPUs, where it may be read.
     pub(crate) dma_latency_us: Option<i32>,
 }
@@ -121,7 +122,7 @@ impl Facts {
             hugetlbfs_writable: [("/dev/hugepages".to_owned(), true)].into(),
             io_uring: Ok(calls::Uring { all_flags: true }),
             membarrier: Ok(()),
-            clock: clock::Clock { step_ns: 10, read_ns: 25 },
+            clock: clock::ProbedClock { step_ns: 10, read_ns: 25 },
             dma_latency_us: None,
         }
     }

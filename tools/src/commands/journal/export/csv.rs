@@ -1,12 +1,14 @@
 //! CSV as of RFC 4180, with a header: `position,time_ns,type_id,flags,published_ns,payload_base64`, or `payload` for text.
 
-use super::{Absence, Sink};
-use crate::commands::journal::print::tell;
-use crate::failure::{Failure, Outcome, output_failed};
+use std::io::Write;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use railbus::journal::Recorded;
-use std::io::Write;
+
+use super::{Absence, Sink};
+use crate::commands::journal::print::tell;
+use crate::failure::{Failure, Outcome, output_failed};
 
 pub(super) struct Csv<W> {
     out: W,

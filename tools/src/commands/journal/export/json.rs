@@ -1,10 +1,12 @@
 //! JSON lines: as `railbus journal cat --json` prints them.
 
+use std::io::Write;
+
+use railbus::journal::Recorded;
+
 use super::{Absence, Sink};
 use crate::commands::journal::json::{append_event, append_gap};
 use crate::failure::{Outcome, output_failed};
-use railbus::journal::Recorded;
-use std::io::Write;
 
 pub(super) struct Json<W> {
     out: W,

@@ -6,14 +6,16 @@
 //! With `--payload-as` they are the payloads themselves; then the position is the sequence, continued upwards from
 //! `first_position` in the metadata record `railbus`, as long as no two events are 2^32 apart.
 
-use super::{Absence, Sink, about};
-use crate::commands::journal::json::append_event;
-use crate::failure::{Failure, Outcome};
+use std::collections::BTreeMap;
+use std::io::{Seek, Write};
+
 use mcap::records::{MessageHeader, Metadata};
 use mcap::{Compression, McapError, WriteOptions, Writer};
 use railbus::journal::{Journal, Recorded};
-use std::collections::BTreeMap;
-use std::io::{Seek, Write};
+
+use super::{Absence, Sink, about};
+use crate::commands::journal::json::append_event;
+use crate::failure::{Failure, Outcome};
 
 const SCHEMA: &str = r#"{
   "$schema": "https://json-schema.org/draft/2020-12/schema",

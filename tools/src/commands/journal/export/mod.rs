@@ -51,7 +51,7 @@ pub(crate) struct ExportArgs {
     output: Option<PathBuf>,
     /// The format [default: by the file's name]
     #[arg(long, value_name = "FORMAT")]
-    format: Option<Format>,
+    format: Option<ExportFormat>,
     /// Replace the file if it is there
     #[arg(long)]
     force: bool,
@@ -71,7 +71,7 @@ pub(crate) struct ExportArgs {
 
 /// A format to export to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum ExportFormat {
     /// JSON lines
     Json,
     /// Comma-separated values
@@ -116,10 +116,10 @@ trait Sink {
 /// Exports.
 pub(crate) fn run(args: &ExportArgs) -> Outcome {
     let format = args.format()?;
-    if args.text && format != Format::Csv {
+    if args.text && format != ExportFormat::Csv {
         return Err(Failure::usage("--text is for CSV"));
     }
-    if args.payload_as.is_some() && format != Format::Mcap {
+    if args.payload_as.is_some() && format != ExportFormat::Mcap {
         return Err(Failure::usage("--payload-as is for MCAP"));
     }
     let (journal, mut replay) = args.selection.replay(Speed::Max, false)?;
@@ -138,8 +138,8 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
     let write = file.as_file().try_clone().map_err(|error| Error::io("write", path, error))?;
     let events = {
         let mut sink = match format {
-            Format::Json | Format::Csv => args.sink(format, &journal, Box::new(write))?,
-            Format::Parquet | Format::Mcap => args.file_sink(format, &journal, write)?,
+            ExportFormat::Json | ExportFormat::Csv => args.sink(format, &journal, Box::new(write))?,
+            ExportFormat::Parquet | ExportFormat::Mcap => args.file_sink(format, &journal, write)?,
         };
         args.export(&mut replay, sink.as_mut())?
     };
@@ -165,18 +165,18 @@ fn umask() -> u32 {
 }
 
 impl ExportArgs {
-    fn format(&self) -> Result<Format, Failure> {
+    fn format(&self) -> Result<ExportFormat, Failure> {
         let by_name = self.output.as_ref().and_then(|path| match path.extension()?.to_str()? {
-            "json" | "jsonl" | "ndjson" => Some(Format::Json),
-            "csv" => Some(Format::Csv),
-            "parquet" => Some(Format::Parquet),
-            "mcap" => Some(Format::Mcap),
+            "json" | "jsonl" | "ndjson" => Some(ExportFormat::Json),
+            "csv" => Some(ExportFormat::Csv),
+            "parquet" => Some(ExportFormat::Parquet),
+            "mcap" => Some(ExportFormat::Mcap),
             _ => None,
         });
         let format = self.format.or(by_name).ok_or_else(|| {
             Failure::usage("say --format json, csv, parquet or mcap, or name an --output that ends so")
         })?;
-        if self.output.is_none() && matches!(format, Format::Parquet | Format::Mcap) {
+        if self.output.is_none() && matches!(format, ExportFormat::Parquet | ExportFormat::Mcap) {
             return Err(Failure::usage("Parquet and MCAP go to a file: say --output FILE"));
         }
         Ok(format)
@@ -184,25 +184,32 @@ impl ExportArgs {
 
     fn sink<'a>(
         &self,
-        format: Format,
+        format: ExportFormat,
         _journal: &Journal,
         out: Box<dyn Write + 'a>,
     ) -> Result<Box<dyn Sink + 'a>, Failure> {
         let out = BufWriter::with_capacity(1 << 20, out);
         match format {
-            Format::Csv => Ok(Box::new(csv::Csv::begin(out, self.text)?)),
+            ExportFormat::Csv => Ok(Box::new(csv::Csv::begin(out, self.text)?)),
             _ => Ok(Box::new(json::Json::begin(out))),
         }
     }
 
     #[allow(unused_variables, reason = "without either format there is nothing to write")]
-    fn file_sink(&self, format: Format, journal: &Journal, file: File) -> Result<Box<dyn Sink>, Failure> {
+    fn file_sink(
+        &self,
+        format: ExportFormat,
+        journal: &Journal,
+        file: File,
+    ) -> Result<Box<dyn Sink>, Failure> {
         let file = BufWriter::with_capacity(1 << 20, file);
         match format {
             #[cfg(feature = "parquet")]
-            Format::Parquet => Ok(Box::new(parquet::Parquet::begin(file, journal, !self.uncompressed)?)),
+            ExportFormat::Parquet => {
+                Ok(Box::new(parquet::Parquet::begin(file, journal, !self.uncompressed)?))
+            }
             #[cfg(feature = "mcap")]
-            Format::Mcap => {
+            ExportFormat::Mcap => {
                 Ok(Box::new(mcap::Mcap::begin(file, journal, self.payload_as.clone(), !self.uncompressed)?))
             }
             #[allow(unreachable_patterns, reason = "with both formats there is no other")]

@@ -1,7 +1,8 @@
 //! Apache Parquet, by the columns of the low-level writer: no Arrow is needed for seven of them.
 
-use super::{Absence, Sink, about};
-use crate::failure::{Failure, Outcome};
+use std::io::Write;
+use std::sync::Arc;
+
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
@@ -10,9 +11,10 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use railbus::journal::{Journal, Recorded};
-use railbus::ring::frame;
-use std::io::Write;
-use std::sync::Arc;
+use railbus_ring::frame;
+
+use super::{Absence, Sink, about};
+use crate::failure::{Failure, Outcome};
 
 const SCHEMA: &str = "
 message railbus_event {

@@ -1,0 +1,46 @@
+//! Whole writes: what to do after a write that was shorter than asked for.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::format::SECTOR_BYTES;
+
+/// Writes all of `bytes`, which are whole sectors. After a short write it goes on from a whole sector, as direct I/O
+/// needs it; a write that gets nowhere is an error.
+pub(crate) fn write_whole(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write_at(&bytes[written..], offset + written as u64) {
+            Ok(more) => written = progress(written, more, bytes.len())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// How much of a write is done when, after `done` bytes, `more` of `all` were written: all, or whole sectors.
+pub(crate) fn progress(done: usize, more: usize, all: usize) -> io::Result<usize> {
+    let reached = done + more;
+    let next = if reached >= all { all } else { reached - reached % SECTOR_BYTES };
+    if next > done {
+        return Ok(next);
+    }
+    Err(io::Error::new(io::ErrorKind::WriteZero, format!("the disk took {more} B of {}", all - done)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_writes_go_on_from_a_whole_sector_and_must_get_somewhere() {
+        assert_eq!(progress(0, 16384, 16384).unwrap(), 16384);
+        assert_eq!(progress(0, 8192, 16384).unwrap(), 8192);
+        assert_eq!(progress(4096, 5000, 16384).unwrap(), 8192);
+        for more in [0, 1, 4095] {
+            assert_eq!(progress(4096, more, 16384).unwrap_err().kind(), io::ErrorKind::WriteZero);
+        }
+    }
+}

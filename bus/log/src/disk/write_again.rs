@@ -1,0 +1,167 @@
+//! Writing again the bytes that a failed sync may have lost.
+//!
+//! A delayed allocation, a copy-on-write file system or a network may find out at the sync that there is no
+//! room. The kernel then calls pages clean that the disk never got, and a second sync would report success.
+//! So every block since the last successful sync is read back, checked and written once more before the next
+//! sync. A block that cannot be read back is lost: the writer stops. With direct I/O the same is true of what
+//! the disk holds.
+
+use std::fs::File;
+use std::io;
+
+use crate::disk::whole::write_whole;
+use crate::format::{BLOCK_BYTES_MAX, BlockHeader, BlockKind, SECTOR_BYTES, SegmentHeader, seal_offset};
+use crate::segment::file::read_full;
+use crate::stage::buffers::StageMemory;
+
+/// A file, or a part of a test's disk, that blocks are read from and written to.
+pub trait BlockBytes {
+    /// Reads from `offset` on; fewer bytes than asked for only at the end.
+    fn read(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
+    /// Writes whole sectors.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl BlockBytes for &File {
+    fn read(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        read_full(self, offset, bytes)
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_whole(self, bytes, offset)
+    }
+}
+
+/// The part of a segment that is written and not known to be on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unproven {
+    /// The segment.
+    pub segment: u64,
+    /// Its first block that is not known to be on the disk begins here.
+    pub from: u64,
+    /// Its last one ends here.
+    pub to: u64,
+    /// Its seal is written, too.
+    pub sealed: bool,
+}
+
+fn lost(offset: u64) -> io::Error {
+    let why = format!(
+        "the disk was full when it was synced, and the block at byte {offset} cannot be read back: it is lost"
+    );
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// Checks and writes once more every block of a part of a file.
+///
+/// # Errors
+/// `InvalidData` when a block is not there any more; those of reads and writes.
+pub(super) fn write_file_again(file: &File, part: &Unproven) -> io::Result<()> {
+    // Aligned, as direct I/O needs it.
+    let mut memory = StageMemory::anonymous(1)?;
+    write_again(&mut { file }, part, memory.block(0))
+}
+
+/// [`write_file_again`] for any bytes. `buffer` holds a largest block.
+///
+/// # Errors
+/// As there.
+pub fn write_again(bytes: &mut dyn BlockBytes, part: &Unproven, buffer: &mut [u8]) -> io::Result<()> {
+    let read = bytes.read(0, &mut buffer[..SECTOR_BYTES])?;
+    let own = SegmentHeader::decode(&buffer[..read]).map_err(|_| lost(0))?;
+    let mut before: Option<BlockHeader> = None;
+    let mut offset = part.from;
+    while offset < part.to {
+        let most = (part.to - offset).min(BLOCK_BYTES_MAX as u64) as usize;
+        let read = bytes.read(offset, &mut buffer[..most])?;
+        let header = sound(&buffer[..read], &own, before.as_ref()).ok_or_else(|| lost(offset))?;
+        let block = header.block_bytes as usize;
+        if block > read || header.kind == BlockKind::Seal {
+            return Err(lost(offset));
+        }
+        bytes.write(offset, &buffer[..block])?;
+        offset += block as u64;
+        before = Some(header);
+    }
+    if part.sealed {
+        let offset = seal_offset(own.segment_bytes);
+        let read = bytes.read(offset, &mut buffer[..SECTOR_BYTES])?;
+        let seal = sound(&buffer[..read], &own, before.as_ref());
+        if seal.is_none_or(|seal| seal.kind != BlockKind::Seal) {
+            return Err(lost(offset));
+        }
+        bytes.write(offset, &buffer[..SECTOR_BYTES])?;
+    }
+    Ok(())
+}
+
+/// The header of a whole block of this segment that follows the one before it.
+fn sound(bytes: &[u8], own: &SegmentHeader, before: Option<&BlockHeader>) -> Option<BlockHeader> {
+    let header = BlockHeader::decode(bytes).ok()?;
+    let follows = before.is_none_or(|before| {
+        header.sequence == before.sequence + 1 && header.previous_checksum == before.header_checksum
+    });
+    (header.segment_id == own.segment_id && follows && header.check_body(bytes).is_ok()).then_some(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{BLOCK_HEADER_BYTES, BLOCKS_OFFSET, checksum};
+    use std::os::unix::fs::FileExt;
+
+    /// A segment of three marks.
+    fn segment() -> (File, Vec<u8>) {
+        let header = SegmentHeader {
+            number: 1,
+            segment_id: 5,
+            incarnation: 1,
+            epoch: 1,
+            segment_bytes: BLOCKS_OFFSET + 5 * SECTOR_BYTES as u64,
+            ..SegmentHeader::default()
+        };
+        let mut bytes = vec![0; header.segment_bytes as usize];
+        bytes[..SECTOR_BYTES].copy_from_slice(&header.encode()[..]);
+        let mut previous_checksum = 0;
+        for (sequence, block) in bytes[BLOCKS_OFFSET as usize..].chunks_mut(SECTOR_BYTES).take(3).enumerate()
+        {
+            let header = BlockHeader {
+                kind: BlockKind::Mark,
+                block_bytes: SECTOR_BYTES as u32,
+                segment_id: 5,
+                sequence: sequence as u64,
+                incarnation: 1,
+                epoch: 1,
+                previous_checksum,
+                body_checksum: checksum(&block[BLOCK_HEADER_BYTES..]),
+                ..BlockHeader::default()
+            };
+            previous_checksum = header.encode(block);
+        }
+        let file = tempfile::tempfile().expect("a file");
+        file.write_all_at(&bytes, 0).expect("room");
+        (file, bytes)
+    }
+
+    #[test]
+    fn what_is_there_is_written_again_and_what_is_lost_is_an_error() {
+        let sector = SECTOR_BYTES as u64;
+        let part =
+            Unproven { segment: 1, from: BLOCKS_OFFSET, to: BLOCKS_OFFSET + 3 * sector, sealed: false };
+        let (file, bytes) = segment();
+        write_file_again(&file, &part).expect("all is there");
+        let mut now = vec![0; bytes.len()];
+        file.read_exact_at(&mut now, 0).expect("all is there");
+        assert_eq!(now, bytes);
+        let fails = |part: &Unproven| {
+            write_file_again(&file, part).is_err_and(|error| error.kind() == io::ErrorKind::InvalidData)
+        };
+        assert!(fails(&Unproven { sealed: true, ..part }), "there is no seal");
+        assert!(fails(&Unproven { to: part.to + sector, ..part }), "there is no fourth block");
+        // The second block is zeros again, as if its page had been dropped.
+        file.write_all_at(&[0; SECTOR_BYTES], BLOCKS_OFFSET + sector).expect("room");
+        assert!(fails(&part));
+        write_file_again(&file, &Unproven { from: BLOCKS_OFFSET + 2 * sector, ..part })
+            .expect("the third is there");
+    }
+}

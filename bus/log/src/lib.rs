@@ -1,0 +1,22 @@
+//! The segment engine of the railbus journal: blocks of records in segment files, written, recovered and read.
+//!
+//! A journal is a directory of segment files. [`format`] defines every byte. [`write`] appends over any [`disk`], as a
+//! state machine without a clock or a thread. [`recover`] finds what survived a crash. [`read`] and [`segment`] read.
+//! Nothing here knows a channel: the layer above gives positions, times and bytes.
+//!
+//! This crate is an inner part of `railbus`. Use `railbus::journal`.
+
+pub mod block;
+pub mod compress;
+pub mod disk;
+pub mod format;
+pub mod incarnations;
+mod meet_checksum;
+pub mod read;
+pub mod recover;
+pub mod retention;
+pub mod segment;
+pub mod shortage;
+pub mod stage;
+pub mod steady;
+pub mod write;

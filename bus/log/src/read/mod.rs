@@ -1,0 +1,6 @@
+//! Reading: [`blocks`] goes from block to block over segments; [`read_ahead`] reads the next while one is decoded; [`stored`] reads
+//! the events of a journal that was just recovered.
+
+pub mod blocks;
+pub mod read_ahead;
+pub mod stored;

@@ -1,0 +1,97 @@
+//! Writes that were refused for want of room, descriptors or memory, and are written again.
+//!
+//! A copy-on-write file system needs room for each write, also into a file that was filled with zeros. A write that it
+//! refuses has changed nothing that was there before: its block keeps its staging, its place and its bytes, and the same
+//! write is begun again after a while. Until all such writes have ended no new block is begun, so that staging fills
+//! and the recorder's policy decides.
+//!
+//! A *sync* that finds no room may have lost pages that look written. It is not tried again as it is:
+//! everything that no sync has covered is read back, checked and written once more before the next one
+//! (`write_again.rs`). Any other failure of a sync poisons, and so does a block that cannot be read back.
+
+use std::io;
+
+use railbus_os::Result;
+
+use super::segments::RETRY_NS;
+use super::{Flight, Writer};
+use crate::disk::store::Pipeline;
+use crate::shortage::Shortage;
+
+/// What the writer knows of refused writes.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    /// What was missing at the last refusal; `None` once every refused write has ended well.
+    shortage: Option<Shortage>,
+    /// When (monotonic) to begin them again.
+    retry_at_ns: u64,
+}
+
+impl<P: Pipeline> Writer<P> {
+    /// What refused writes wait for.
+    pub(super) fn refused(&self) -> Option<Shortage> {
+        self.refused.shortage.or_else(|| self.syncing.refused())
+    }
+
+    /// When refused writes are due again, if any waits.
+    pub(super) fn refused_retry_at_ns(&self) -> Option<u64> {
+        self.flights.iter().any(|flight| flight.parked).then_some(self.refused.retry_at_ns)
+    }
+
+    /// Takes note of a write that failed, and is no longer in flight. An error that is no shortage is handed back.
+    pub(super) fn refuse(&mut self, block: usize, error: io::Error) -> io::Result<()> {
+        let Some(shortage) = Shortage::of(&error) else { return Err(error) };
+        let Some(flight) = self.flights.iter_mut().find(|flight| flight.block == block && !flight.completed)
+        else {
+            return Err(error);
+        };
+        (flight.parked, flight.refused) = (true, true);
+        self.in_flight -= 1;
+        self.refused =
+            Refused { shortage: Some(shortage), retry_at_ns: self.now_ns.saturating_add(RETRY_NS) };
+        Ok(())
+    }
+
+    /// A sync, or the writes before it, has failed. Without room it is tried again after a while.
+    pub(super) fn refuse_sync(
+        &mut self,
+        action: &'static str,
+        segment: u64,
+        error: &io::Error,
+    ) -> Result<()> {
+        match Shortage::of(error) {
+            Some(shortage @ Shortage::Space) => {
+                self.syncing.refuse(shortage, self.now_ns.saturating_add(RETRY_NS));
+                Ok(())
+            }
+            _ => Err(self.poison(action, segment, error)),
+        }
+    }
+
+    /// A write has ended well: perhaps it was the last that had been refused.
+    pub(super) fn forget_refusal(&mut self) {
+        if self.refused.shortage.is_some() && !self.flights.iter().any(|flight| flight.refused) {
+            self.refused = Refused::default();
+        }
+    }
+
+    /// Begins the refused writes again when it is time.
+    pub(super) fn begin_refused(&mut self) -> Result<()> {
+        if self.refused.shortage.is_none() || self.now_ns < self.refused.retry_at_ns {
+            return Ok(());
+        }
+        for i in 0..self.flights.len() {
+            let Flight { parked, segment, offset, block, bytes, .. } = self.flights[i];
+            if !parked || self.in_flight >= self.pipeline.depth() {
+                continue;
+            }
+            self.flights[i].parked = false;
+            self.in_flight += 1;
+            if let Err(error) = self.pipeline.write(segment, offset, block, bytes) {
+                self.refuse(block, error).map_err(|error| self.poison("write", segment, &error))?;
+                break;
+            }
+        }
+        Ok(())
+    }
+}

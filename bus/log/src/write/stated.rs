@@ -1,0 +1,134 @@
+//! Where the newest durable states are: retention may remove nothing before them.
+//!
+//! A state counts from the sync on that covers the block of its last piece. Until every kind of state that the journal
+//! has was appended anew and made durable, the segments of the older ones are needed.
+
+use std::collections::VecDeque;
+
+use crate::format::RecordKind;
+
+/// As many states that are not durable yet are told apart; further ones count when the newest of them does.
+const PENDING_MAX: usize = 64;
+
+/// A state that is written, or on its way.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    /// The block that holds its last piece.
+    sequence: u64,
+    /// The segment in which it begins.
+    segment: u64,
+    /// How many states of its kind there were with it.
+    count: u64,
+}
+
+/// What is known of one kind of state.
+#[derive(Debug, Default)]
+struct Kind {
+    /// The journal had one before this writer began.
+    inherited: bool,
+    /// The segment in which the newest one that is on its way begins.
+    began: u64,
+    /// How many were begun to be written, and how many of them are durable.
+    written: u64,
+    durable: u64,
+    /// The segment in which the newest durable one begins.
+    durable_in: Option<u64>,
+    pending: VecDeque<Pending>,
+}
+
+/// The states of a journal that is written.
+#[derive(Debug, Default)]
+pub(super) struct Stated([Kind; RecordKind::STATES.len()]);
+
+impl Stated {
+    /// Of a journal that has these kinds of states.
+    pub(super) fn new(inherited: [bool; RecordKind::STATES.len()]) -> Stated {
+        Stated(inherited.map(|inherited| Kind { inherited, ..Kind::default() }))
+    }
+
+    /// A block of `segment` is begun to be written: which kinds of states begin in it, and of which it holds how many ends.
+    pub(super) fn written(
+        &mut self,
+        segment: u64,
+        sequence: u64,
+        begins: [bool; RecordKind::STATES.len()],
+        ends: [u32; RecordKind::STATES.len()],
+    ) {
+        for ((kind, begins), ends) in self.0.iter_mut().zip(begins).zip(ends) {
+            if begins {
+                kind.began = segment;
+            }
+            if ends == 0 {
+                continue;
+            }
+            kind.written += u64::from(ends);
+            if kind.pending.len() == PENDING_MAX {
+                kind.pending.pop_back();
+            }
+            kind.pending.push_back(Pending { sequence, segment: kind.began, count: kind.written });
+        }
+    }
+
+    /// Every block before this one is durable.
+    pub(super) fn durable(&mut self, before: u64) {
+        for kind in &mut self.0 {
+            while let Some(state) = kind.pending.pop_front_if(|state| state.sequence < before) {
+                kind.durable_in = Some(state.segment);
+                kind.durable = state.count;
+            }
+        }
+    }
+
+    /// The oldest segment that holds a state that is needed; `u64::MAX` when no state was ever made durable.
+    pub(super) fn needed_from(&self) -> u64 {
+        let kinds = self.0.iter().filter(|kind| kind.inherited || kind.durable_in.is_some());
+        kinds.map(|kind| kind.durable_in.unwrap_or(0)).min().unwrap_or(u64::MAX)
+    }
+
+    /// How many states of a kind are durable that this writer wrote.
+    pub(super) fn durable_count(&self, kind: usize) -> u64 {
+        self.0[kind].durable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_count_when_they_are_durable_and_what_the_journal_had_is_needed_until_then() {
+        let mut stated = Stated::new([true, false, false]);
+        assert_eq!(stated.needed_from(), 0, "the older one is all there is");
+        stated.written(7, 100, [true, true, false], [1, 0, 0]);
+        stated.durable(100);
+        assert_eq!((stated.needed_from(), stated.durable_count(0)), (0, 0), "its block is not covered");
+        stated.durable(101);
+        assert_eq!((stated.needed_from(), stated.durable_count(0)), (7, 1));
+        // The second kind's last piece is in the next segment; the state begins where its first piece is.
+        stated.written(8, 102, [true, false, false], [2, 1, 0]);
+        stated.durable(103);
+        assert_eq!((stated.needed_from(), stated.durable_count(0)), (7, 3));
+        stated.written(9, 104, [false, true, false], [0, 1, 0]);
+        stated.durable(105);
+        assert_eq!(stated.needed_from(), 8);
+    }
+
+    #[test]
+    fn no_state_is_no_reason_to_keep_anything() {
+        assert_eq!(Stated::new([false; 3]).needed_from(), u64::MAX);
+    }
+
+    #[test]
+    fn many_that_are_not_durable_are_counted_together() {
+        let mut stated = Stated::new([false; 3]);
+        for sequence in 0..1000 {
+            stated.written(1 + sequence / 100, sequence, [true, false, false], [1, 0, 0]);
+        }
+        stated.durable(10);
+        assert_eq!((stated.durable_count(0), stated.needed_from()), (10, 1));
+        stated.durable(900);
+        assert_eq!(stated.durable_count(0), PENDING_MAX as u64 - 1);
+        stated.durable(1000);
+        assert_eq!((stated.durable_count(0), stated.needed_from()), (1000, 10));
+    }
+}

@@ -1,0 +1,18 @@
+//! The protocols of railbus, generic over [`memory::Memory`]: no operating system, no clock, no allocation on the data path.
+//!
+//! [`layout`] defines every shared byte. [`memory`] names every ordering. [`frame`] is the header word of an event.
+//! [`stream`] and [`slots`] are the two rings; [`members`] is what their participants have in common. The same code runs
+//! on shared memory, under loom, and with its actor killed before every access.
+//!
+//! This crate is an inner part of `railbus`: its functions trust the geometry that they are given. Use `railbus`.
+
+#[cfg(test)]
+mod alone;
+pub mod frame;
+pub mod layout;
+pub mod members;
+pub mod memory;
+pub mod opaque;
+pub mod slots;
+pub mod stream;
+pub mod tally;

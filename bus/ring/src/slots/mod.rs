@@ -1,0 +1,23 @@
+//! The slot ring of queues and topics: slots of one size, tickets, many producers.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`word`] | sequence words, done words and claim words |
+//! | [`producer`] | winning a ticket and publishing it |
+//! | [`reader`] | a topic's subscriber and a queue's tap: reading by cursor |
+//! | [`worker`] | a queue's worker: taking, finishing, handing back |
+//! | [`orphan`] | proof that nobody will finish a ticket, and its repair |
+//! | [`redo`] | the index of events that wait to be delivered again |
+//! | [`key_order`] | which unfinished events of a keyed queue carry which key |
+//! | [`levels`] | whose turn it is among workers of several priorities |
+//! | [`sequence`] | the numbers of named publishers |
+
+pub mod key_order;
+pub mod levels;
+pub mod orphan;
+pub mod producer;
+pub mod reader;
+pub mod redo;
+pub mod sequence;
+pub mod word;
+pub mod worker;

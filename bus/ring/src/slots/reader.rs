@@ -1,0 +1,422 @@
+//! Reading a slot ring by cursor: a topic's subscriber, and a queue's tap. Every reader sees every event, in the
+//! order of the tickets.
+//!
+//! A *reliable* reader's cursor gates the producers; it reads in place. **Joining**: store the tail as cursor, fence, read the
+//! tail again and start there. A producer whose scan missed the cursor had read no later tail, and lets itself go
+//! at most a ring beyond it (JOIN). Earlier tickets may still be in their slots; a reader that wants them reads
+//! them as a lossy one would, until it reaches the tickets that are protected. What it loses on the way lies before the
+//! tail it joined at, also when it leaves or dies and its durable name resumes.
+//!
+//! A reliable reader says in its entry what it may look at, an eighth of the ring at a time, for the case
+//! that it is evicted ([`crate::members::lent`]).
+//!
+//! A *lossy* reader copies the slot and looks at the sequence word again: producers mark a slot BUSY before they
+//! overwrite it, so an unchanged word proves the copy whole. A queue's producers do not: a lossy tap looks at the tail
+//! instead, which moves before a slot of the next lap is written ([`SlotReader::of_queue`]).
+
+use crate::members::gates::NO_GATE;
+use crate::members::join::{JoinError, StartAt};
+use crate::members::lent::{self, LentSpan};
+use crate::members::peers::Peers;
+use crate::memory::{Edge, Memory};
+use crate::slots::orphan::is_orphan;
+use crate::slots::word::{Slots, seq};
+use crate::{frame, layout};
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poll {
+    /// An event: its ticket and header word.
+    Event(u64, u64),
+    /// Nothing yet.
+    Empty,
+    /// Overrun: these tickets are lost, and the reader has resumed behind them.
+    Lost {
+        /// First lost ticket.
+        from: u64,
+        /// Where it resumed.
+        to: u64,
+    },
+    /// The ring holds what no producer writes.
+    Corrupt,
+}
+
+/// A reader's private state.
+#[derive(Debug)]
+pub struct SlotReader<M> {
+    ring: M,
+    acks: M,
+    /// Where events are read. It may be a copy of the ring's that is behind: what a word there says has happened, has;
+    /// what it does not say may have happened.
+    data: M,
+    /// The ring's data as they are: for judging that something has *not* happened.
+    live: M,
+    slots: Slots,
+    /// Own registry entry, as an offset.
+    entry: usize,
+    producers: usize,
+    position: u64,
+    published: u64,
+    /// Tickets below this are not protected by the cursor and are copied.
+    protected_from: u64,
+    /// Protected tickets before this may be read without publishing the cursor.
+    fast_until: u64,
+    /// The span that the entry names.
+    lent: LentSpan,
+    /// Whether a copy is proved whole by the tail.
+    by_tail: bool,
+}
+
+impl<M: Memory> SlotReader<M> {
+    /// A reader registered in entry `index`, which has not joined: [`Self::join`] or [`Self::resume`] follows.
+    pub fn new(ring: M, acks: M, data: M, index: usize, slots: Slots, producers: usize) -> Self {
+        let entry = layout::entry(index);
+        SlotReader {
+            ring,
+            acks,
+            live: data.clone(),
+            data,
+            slots,
+            entry,
+            producers,
+            position: 0,
+            published: NO_GATE,
+            protected_from: u64::MAX,
+            fast_until: 0,
+            lent: LentSpan { from: 0, to: 0 },
+            by_tail: false,
+        }
+    }
+
+    /// The same for a queue, whose producers do not mark the slots that they overwrite.
+    pub fn of_queue(self) -> Self {
+        SlotReader { by_tail: true, ..self }
+    }
+
+    /// The same reader, which judges by `live` what its producers have not done.
+    pub fn with_live(self, live: M) -> Self {
+        SlotReader { live, ..self }
+    }
+
+    /// The next ticket to be read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Joins at `from`, gating the producers unless `lossy`.
+    pub fn join(&mut self, from: StartAt, lossy: bool) -> Result<(), JoinError> {
+        let mut tail = self.ring.load(layout::TAIL, Edge::Tail);
+        if !lossy {
+            self.store_cursor(tail);
+            // JOIN: pairs with the producers' rescan.
+            self.acks.fence(Edge::Join);
+            tail = self.ring.load(layout::TAIL, Edge::Tail);
+            self.protected_from = tail;
+        }
+        let oldest = tail.saturating_sub(self.slots.count);
+        self.position = match from {
+            StartAt::Live => tail,
+            StartAt::Oldest => oldest,
+            StartAt::Position(wanted) if wanted < oldest => return Err(JoinError::TooOld(oldest)),
+            StartAt::Position(wanted) if wanted > tail => return Err(JoinError::Beyond(tail)),
+            StartAt::Position(wanted) => wanted,
+        };
+        if !lossy {
+            self.store_cursor(self.position);
+        }
+        // STATE: the cursor is stored before; it protects what lies behind it.
+        self.acks.store(self.entry + layout::JOINED, 1, Edge::State);
+        Ok(())
+    }
+
+    /// Resumes at a cursor that has gated the producers all the time: that of a reader that had joined live.
+    pub fn resume(&mut self, cursor: u64) {
+        (self.position, self.published, self.protected_from) = (cursor, cursor, 0);
+    }
+
+    /// Resumes at a cursor that may lie before what it protects: its reader had joined at an older event, and died
+    /// before it reached the tail it had joined at. What is here now is copied, as by the reader that died.
+    pub fn resume_before_tail(&mut self, cursor: u64) {
+        self.resume(cursor);
+        // TAIL: not before the tail that the join had read.
+        self.protected_from = self.ring.load(layout::TAIL, Edge::Tail);
+    }
+
+    /// Whether the next event is protected by the cursor, and so may be read in place with [`Self::poll`];
+    /// otherwise [`Self::poll_lossy`] must copy it.
+    #[inline(always)]
+    pub fn is_protected(&self) -> bool {
+        self.position >= self.protected_from
+    }
+
+    /// The next event, in place: its ticket and header, where it is there, carries no flags, and the cursor need not
+    /// be published.
+    #[inline(always)]
+    pub fn poll_fast(&mut self) -> Option<(u64, u64)> {
+        let t = self.position;
+        if t >= self.fast_until || !self.is_protected() {
+            return None;
+        }
+        let header = self.plain(t, self.body_max())?;
+        self.position = t + 1;
+        Some((t, header))
+    }
+
+    /// Shows up to `most` of the next events, as far as [`Self::poll_fast`] gets them, with the byte offsets of their
+    /// bodies; how many.
+    #[inline(always)]
+    pub fn poll_all_fast(&mut self, most: usize, mut each: impl FnMut(u64, u64, usize)) -> usize {
+        if !self.is_protected() {
+            return 0;
+        }
+        let (first, body_max) = (self.position, self.body_max());
+        let end = self.fast_until.min(first.saturating_add(most as u64));
+        let mut t = first;
+        while t < end {
+            let Some(header) = self.plain(t, body_max) else { break };
+            each(t, header, self.body_offset(t));
+            t += 1;
+        }
+        self.position = t;
+        (t - first) as usize
+    }
+
+    /// The header of ticket `t` if it is published, without flags, and of at most `body_max` bytes.
+    #[inline(always)]
+    fn plain(&self, t: u64, body_max: u64) -> Option<u64> {
+        // PUBLISH: as in `poll_held`.
+        let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+        if word != self.slots.state(t, seq::PUBLISHED) {
+            return None;
+        }
+        let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
+        (frame::is_plain(header) && frame::body_bytes(header) as u64 <= body_max).then_some(header)
+    }
+
+    /// The next event, in place. Those before it are released: the cursor may pass them. `released` is called
+    /// where it does: producers may wait for that room.
+    #[inline(always)]
+    pub fn poll(&mut self, released: impl FnOnce()) -> Poll {
+        if self.position.wrapping_sub(self.published) >= self.slots.count / 8 && self.acknowledge() {
+            released();
+        }
+        self.poll_next(false)
+    }
+
+    /// The next event, in place, where nothing else is lent. As many as an eighth of the ring are easy, from
+    /// the cursor on; with `unreleased`, from the position on.
+    #[inline(always)]
+    fn poll_next(&mut self, unreleased: bool) -> Poll {
+        let before = self.position;
+        let polled = self.poll_in_place();
+        if self.position > self.lent.to && matches!(polled, Poll::Event(..)) {
+            self.lend(before);
+        }
+        self.renew_fast_until(if unreleased { self.position } else { self.published });
+        polled
+    }
+
+    /// The next event, in place, without releasing those before it: they stay lent.
+    #[inline(always)]
+    pub fn poll_held(&mut self) -> Poll {
+        let before = self.position;
+        let polled = self.poll_in_place();
+        if self.position > self.lent.to && matches!(polled, Poll::Event(..)) {
+            self.lend(if self.lent.to == 0 { before } else { self.lent.from });
+        }
+        polled
+    }
+
+    /// To be called where nothing is lent, before several events are polled and held: says what they may be.
+    pub fn begin_batch(&mut self) {
+        if self.position >= self.fast_until && self.is_protected() {
+            self.lend(self.position);
+            self.renew_fast_until(self.published);
+        }
+    }
+
+    /// Says that what is lent begins at `from`, and may come to lie up to an eighth of the ring beyond the
+    /// position.
+    fn lend(&mut self, from: u64) {
+        self.lent = LentSpan { from, to: self.position.saturating_add((self.slots.count / 8).max(1)) };
+        lent::lend(&self.acks, self.entry, self.lent);
+    }
+
+    /// To be called by a reader that finds itself evicted: nothing is lent any more.
+    pub fn take_back_lent(&mut self) {
+        self.lent = LentSpan { from: 0, to: 0 };
+        self.fast_until = 0;
+        lent::take_back(&self.acks, self.entry);
+    }
+
+    #[inline(always)]
+    fn renew_fast_until(&mut self, cursor: u64) {
+        self.fast_until = cursor.saturating_add(self.slots.count / 8).min(self.lent.to);
+    }
+
+    #[inline(always)]
+    fn poll_in_place(&mut self) -> Poll {
+        // A ring holds no more than this many aborted tickets in a row.
+        for _ in 0..=self.slots.count {
+            let t = self.position;
+            // PUBLISH: pairs with the producer's store; the slot's bytes are visible.
+            let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+            if word == self.slots.state(t, seq::PUBLISHED) {
+                self.position = t.wrapping_add(1);
+                let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
+                return Poll::Event(t, header);
+            }
+            if word != self.slots.state(t, seq::ABORTED) {
+                // A newer lap under a cursor: this reader was evicted, or the ring is corrupt.
+                return if self.slots.is_newer(word, t) { Poll::Corrupt } else { Poll::Empty };
+            }
+            self.position = t.wrapping_add(1);
+        }
+        Poll::Corrupt
+    }
+
+    /// The next event, copied into `copy` (whole words), for readers whose cursor does not protect it.
+    pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> Poll {
+        for _ in 0..=self.slots.count {
+            let t = self.position;
+            let at = self.slots.offset(t);
+            // PUBLISH: as in `poll_held`.
+            let word = self.data.load(at + layout::SLOT_SEQ, Edge::Publish);
+            if self.slots.is_newer(word, t) {
+                return self.skip(t);
+            }
+            if word == self.slots.state(t, seq::ABORTED) {
+                self.position = t.wrapping_add(1);
+                continue;
+            }
+            if word != self.slots.state(t, seq::PUBLISHED) {
+                return Poll::Empty;
+            }
+            let header = self.data.load(at + layout::SLOT_META, Edge::Plain);
+            let most = self.slots.slot_bytes() - layout::SLOT_BODY as u64;
+            let words = (frame::body_bytes(header) as u64).min(most).div_ceil(8) as usize;
+            copy.clear();
+            copy.extend((0..words).map(|i| self.data.load(at + layout::SLOT_BODY + i * 8, Edge::Plain)));
+            // VALIDATE: pairs with OVERWRITE: had any word above come from a newer event, its BUSY is seen here.
+            self.data.fence(Edge::Validate);
+            // PUBLISH: a newer word brings the tail that `skip` looks at.
+            if self.data.load(at + layout::SLOT_SEQ, Edge::Publish) != word || self.is_lapped(t) {
+                return self.skip(t);
+            }
+            if !frame::is_event(header, most) {
+                return Poll::Corrupt;
+            }
+            self.position = t.wrapping_add(1);
+            return Poll::Event(t, header);
+        }
+        Poll::Corrupt
+    }
+
+    /// Whether the slot of ticket `t`, which was read before a fence, may be of a queue's next lap.
+    fn is_lapped(&self, t: u64) -> bool {
+        // VALIDATE: the next lap's ticket was won before any word of it was written (OVERWRITE).
+        self.by_tail && self.ring.load(layout::TAIL, Edge::Tail) > t.saturating_add(self.slots.count)
+    }
+
+    /// Resumes in the middle of the ring if this reader is lossy: it would be overrun again at once elsewhere. A reliable
+    /// one resumes at the oldest ticket that no producer has overwritten. That is never beyond the tail it had joined at,
+    /// from which on all is promised: a producer that goes on by a look at the cursors before the join stops a ring
+    /// behind that tail.
+    fn skip(&mut self, lost: u64) -> Poll {
+        let tail = self.ring.load(layout::TAIL, Edge::Tail);
+        let is_lossy = self.protected_from == u64::MAX;
+        let kept = if is_lossy { self.slots.count / 2 } else { self.slots.count };
+        let to = tail.saturating_sub(kept).min(self.protected_from);
+        if to <= lost {
+            // The slot is of a newer lap, so the tail is at least a lap ahead.
+            return Poll::Corrupt;
+        }
+        self.position = to;
+        Poll::Lost { from: lost, to }
+    }
+
+    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether it moved: then producers that wait
+    /// for room are to be woken.
+    #[must_use]
+    #[inline(always)]
+    pub fn acknowledge(&mut self) -> bool {
+        let behind = self.is_behind();
+        if behind {
+            self.store_cursor(self.position);
+        }
+        behind
+    }
+
+    /// Publishes the cursor at `position`, not beyond what was polled. One that lies before the cursor changes nothing.
+    /// Returns whether the cursor moved.
+    pub fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError> {
+        if position > self.position {
+            return Err(JoinError::Beyond(self.position));
+        }
+        let moves = position > self.published;
+        if moves {
+            self.store_cursor(position);
+        }
+        Ok(moves)
+    }
+
+    /// What the cursor word says: everything before it was acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.published
+    }
+
+    /// As [`Self::poll`]; but no event is released, and the cursor stays.
+    pub fn poll_unreleased(&mut self) -> Poll {
+        self.poll_next(true)
+    }
+
+    /// As [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
+    pub fn poll_held_unreleased(&mut self) -> Poll {
+        let polled = self.poll_held();
+        self.renew_fast_until(self.position);
+        polled
+    }
+
+    /// Whether the cursor word lags behind what was polled.
+    #[inline(always)]
+    pub fn is_behind(&self) -> bool {
+        self.published != self.position
+    }
+
+    #[inline(always)]
+    fn store_cursor(&mut self, position: u64) {
+        self.published = position;
+        self.renew_fast_until(position);
+        // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
+        self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
+    }
+
+    /// Byte offset in the data of ticket `t`'s body.
+    #[inline(always)]
+    pub fn body_offset(&self, ticket: u64) -> usize {
+        self.slots.offset(ticket) + layout::SLOT_BODY
+    }
+
+    /// Largest body in bytes.
+    pub fn body_max(&self) -> u64 {
+        self.slots.slot_bytes() - layout::SLOT_BODY as u64
+    }
+
+    /// Whether the next ticket has been won by a producer but not published. Reads the tail, whose line the
+    /// producers write: not for the fast path.
+    pub fn is_stuck(&self) -> bool {
+        let word = self.live.load(self.slots.offset(self.position) + layout::SLOT_SEQ, Edge::Publish);
+        let t = self.position;
+        let unpublished = !self.slots.is_finished(word, t) && !self.slots.is_newer(word, t);
+        unpublished && self.ring.load(layout::TAIL, Edge::Tail) > t
+    }
+
+    /// Steps over the next ticket if its producer is dead.
+    pub fn skip_orphan<P: Peers>(&mut self, peers: &P) -> bool {
+        let orphan = is_orphan(&self.ring, &self.live, self.slots, self.producers, self.position, peers);
+        if orphan {
+            self.position = self.position.wrapping_add(1);
+        }
+        orphan
+    }
+}

@@ -1,0 +1,82 @@
+//! Whether every event of the queue is done, by any worker.
+//!
+//! Done is final. So a worker remembers how far it has found everything done, and looks at each done word
+//! once. A worker that waits for others to finish looks at the first word that does not say DONE, again and
+//! again, and at no other.
+
+use super::SlotWorker;
+use crate::layout;
+use crate::memory::{Edge, Memory};
+use crate::slots::word::done;
+
+impl<M: Memory> SlotWorker<M> {
+    /// Whether every ticket that producers have won is done. It costs a few loads, and one for each ticket
+    /// that was done since the last call.
+    pub fn is_finished(&mut self) -> bool {
+        // TAIL, HEAD: hints. A ticket that nobody has taken is not done.
+        let tail = self.ring.load(layout::TAIL, Edge::Tail);
+        if self.acks.load(layout::HEAD, Edge::Head) != tail {
+            return false;
+        }
+        // A ticket a whole ring back was done when its slot was won again.
+        let mut until = self.done_until.max(tail.saturating_sub(self.slots.count));
+        // DONE: what the worker that finished it did is visible to who finds everything done.
+        while until < tail
+            && self.done.load(self.slots.done_offset(until), Edge::Done)
+                == self.slots.state(until, done::DONE)
+        {
+            until += 1;
+        }
+        self.done_until = until;
+        // A slot of the next lap looks unfinished, and is.
+        until >= tail && self.ring.load(layout::TAIL, Edge::Tail) == tail
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alone::Alone;
+    use crate::slots::word::Slots;
+
+    #[test]
+    fn to_ask_whether_all_is_done_does_not_cost_more_in_a_larger_ring() {
+        for count in [64, 1 << 12, 1 << 20] {
+            let slots = Slots::new(count, 64);
+            let (ring, acks) = (Alone::new(layout::entry(1) as u64), Alone::new(layout::entry(1) as u64));
+            let done = Alone::new(layout::done_bytes(count));
+            let mut worker =
+                SlotWorker::new(ring.clone(), acks.clone(), Alone::new(64), done.clone(), 0, slots, 1, 1);
+            assert!(worker.is_finished(), "nothing was published");
+            // Three laps and a half; the last but ten are in another's hands.
+            let tail = 3 * count + count / 2;
+            let last = tail - 10;
+            ring.store(layout::TAIL, tail, Edge::Tail);
+            (tail - count..tail)
+                .filter(|&t| t != last)
+                .for_each(|t| done.store(slots.done_offset(t), slots.state(t, done::DONE), Edge::Done));
+            done.store(slots.done_offset(last), slots.held(last, done::TAKEN, 0, 0), Edge::Done);
+            acks.store(layout::HEAD, tail - 1, Edge::Head);
+            let before = done.loads();
+            assert!(!worker.is_finished());
+            assert_eq!(done.loads(), before, "one is not even taken: no done word is looked at");
+            acks.store(layout::HEAD, tail, Edge::Head);
+            assert!(!worker.is_finished(), "each is looked at once");
+            let before = done.loads();
+            for _ in 0..100 {
+                assert!(!worker.is_finished());
+            }
+            assert!(done.loads() - before <= 100, "{} loads of {count} slots", done.loads() - before);
+            done.store(slots.done_offset(last), slots.state(last, done::DONE), Edge::Done);
+            assert!(worker.is_finished());
+            // The next event is of the same lap as none of these.
+            ring.store(layout::TAIL, tail + 1, Edge::Tail);
+            assert!(!worker.is_finished());
+            acks.store(layout::HEAD, tail + 1, Edge::Head);
+            assert!(!worker.is_finished());
+            let next = slots.state(tail, done::DONE);
+            done.store(slots.done_offset(tail), next, Edge::Done);
+            assert!(worker.is_finished());
+        }
+    }
+}

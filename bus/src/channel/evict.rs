@@ -1,0 +1,360 @@
+//! Evicting: making a participant that lives, and does not move, hold up nobody.
+//!
+//! A *reader* is evicted by a word in its registry entry. So is a *worker*, whose events are handed to others at once; each of
+//! its stores is made only while its fence is open ([`railbus_ring::members::fence`]). A *producer* copies into the ring in
+//! place, and no word can stop a copy that is under way: its process is killed, with SIGKILL, and only if it holds the
+//! participant's lock: a pid in a shared file is another user's word.
+//!
+//! The bytes that an evicted participant has lent as `&[u8]` stay as they are. A reader or worker of
+//! *another* process keeps the bytes that it may look at: producers step over them until it has noticed,
+//! left or died ([`railbus_ring::members::lent`]). Before one of the *own* process is evicted, what it reads is set
+//! aside (`aside.rs`), which takes a copy of the channel's data, and as much memory.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use railbus_os::process::{self, Killed};
+use railbus_os::quiesce::quiesce;
+use railbus_ring::layout;
+use railbus_ring::members::fence::{self, Fenced};
+use railbus_ring::members::lent;
+use railbus_ring::members::peers::{Peers, Side};
+use railbus_ring::members::registry::{self, Locks, Registry, Status};
+use railbus_ring::memory::{Edge, Memory};
+
+use crate::channel::aside;
+use crate::channel::file_locks::FileLocks;
+use crate::channel::life::{holds_life, smallest_mapping_bytes};
+use crate::channel::mapped::Trusted;
+use crate::channel::memories::Memories;
+use crate::channel::open::Channel;
+use crate::channel::peers::{Kernel, registry_of};
+use crate::channel::sweep::{sweep_entry_of, sweeper_of};
+use crate::error::{Error, Result};
+
+/// How long the lock of a process that has ended may take to go.
+const GONE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What [`Channel::evict`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evicted {
+    /// The reader holds nobody back any more, and is told when it next looks.
+    Told,
+    /// A durable subscription without an owner is forgotten.
+    Forgotten,
+    /// The worker's events are handed to others, its `done` is refused, and it is told when it next looks.
+    Fenced {
+        /// Events that were handed back, also by others who died: what waits to be delivered again.
+        events: u64,
+    },
+    /// The process was killed, and its lock is gone.
+    Killed {
+        /// Its pid.
+        pid: u32,
+    },
+    /// Its process had died before; it was only buried, or will be by whoever meets it.
+    Dead,
+}
+
+impl Channel {
+    /// With a generation, only the participant of this generation.
+    pub(crate) fn evict_with(
+        &self,
+        (peers, locks): (&Kernel, Option<&FileLocks>),
+        side: Side,
+        (index, generation): (usize, Option<u64>),
+        timeout: Duration,
+        kill: bool,
+    ) -> Result<Evicted> {
+        let write =
+            self.attached().map_as(false, side == Side::Consumers && self.attached().acks.writable)?;
+        // SAFETY: the maps outlive the memories; only `.acks` is written, and only where it is mapped writable.
+        let memories = unsafe { Memories::of(&write) };
+        let _words = locks.map(|locks| locks.lend(self, side, &memories));
+        let registry = registry_of(&memories, self, side);
+        let what =
+            || format!("participant {index} on the side of the {} of {}", side_text(side), self.name());
+        let state = (index < registry.used()).then(|| registry.state(index));
+        let Some(state) = state.filter(|&state| registry::status(state) != Status::Free) else {
+            return Err(Error::NotFound { what: what(), path: self.side_path(side).to_owned() });
+        };
+        let changed_hands = || {
+            let why = "it changed hands just now; look again with `railbus info`";
+            Err(Error::Busy { what: what(), why: why.to_owned() })
+        };
+        // From here on it is this state's owner, or nobody.
+        if generation.is_some_and(|generation| registry::generation(state) != generation) {
+            return changed_hands();
+        }
+        let locks = || locks.ok_or_else(|| self.may_not_evict());
+        let memory = if side == Side::Producers { &memories.ring } else { &memories.acks };
+        let word = |field| memory.load(layout::entry(index) + field, Edge::Plain);
+        let is_reader = matches!(word(layout::POLICY) & 0xFF, registry::ROLE_SUBSCRIBER | registry::ROLE_TAP);
+        if side == Side::Consumers && is_reader {
+            if registry.name(index) == registry::JOURNALLER && !peers.is_dead(side, index) {
+                let why = "it copies events in place, and the journal would be torn; stop it instead";
+                return Err(Error::Busy {
+                    what: format!("the journaller of {}", self.name()),
+                    why: why.into(),
+                });
+            }
+            let locks = locks()?;
+            let is_own = registry::status(state) != Status::Evicted
+                && self.set_aside(locks, &registry, index, state)?;
+            if registry::status(state) != Status::Evicted && !registry.evict(locks, index, state) {
+                locks.check()?;
+                if registry.state(index) != state {
+                    return changed_hands();
+                }
+                let why = "somebody else is registering or sweeping there at this moment; try again";
+                return Err(Error::Busy { what: what(), why: why.to_owned() });
+            }
+            // It looks at a copy of its own.
+            is_own.then(|| lent::take_back(&memories.acks, layout::entry(index)));
+            let lives = !peers.is_dead(side, index);
+            if !lives {
+                // If it is another's by now, who has died: what that one left is not to be lost.
+                registry.bury(locks, index, |index| {
+                    self.sweep_for_burial(&memories, peers, side, index).unsettled == 0
+                });
+                locks.check()?;
+            }
+            // Its cursor holds nobody back any more.
+            memories.wake_producers();
+            return Ok(if lives { Evicted::Told } else { Evicted::Forgotten });
+        }
+        if peers.is_dead(side, index) {
+            return Ok(Evicted::Dead);
+        }
+        let (pid, start_time) = (word(layout::PID) as u32, word(layout::START_TIME));
+        let is_worker = side == Side::Consumers && fence::of(memory, index) != fence::NONE;
+        if is_worker && !kill {
+            let tools = (peers, locks()?);
+            let fenced = self.fence(&memories, tools, (index, state), (pid, start_time), timeout);
+            return fenced.map_err(|error| match error {
+                Error::Busy { why, .. } => Error::Busy { what: what(), why },
+                error => error,
+            });
+        }
+        // VALIDATE: whose process it is was read before the second look at whose entry it is.
+        memory.fence(Edge::Validate);
+        if registry.state(index) != state {
+            return changed_hands();
+        }
+        let started = Instant::now();
+        let killed = process::kill_proven(pid, start_time, timeout, || self.prove_life(side, index, pid))?;
+        // The lock goes with the address space, which may take a moment after the process has ended. A process that was
+        // gone before is perhaps none of the channel's: nobody waits long for what its entry says.
+        let patience = if killed == Killed::Now { timeout } else { timeout.min(GONE_PATIENCE) };
+        while !peers.is_dead(side, index) && registry.state(index) == state {
+            if started.elapsed() >= patience {
+                return Err(match killed {
+                    Killed::Now => Error::TimedOut { what: what(), after_ms: timeout.as_millis() as u64 },
+                    Killed::Before => Error::invalid(
+                        what(),
+                        format!(
+                            "it lives, but process {pid} here is another: it runs in another PID namespace \
+                             (a container); evict it from there"
+                        ),
+                    ),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(if killed == Killed::Now { Evicted::Killed { pid } } else { Evicted::Dead })
+    }
+
+    /// Proves that process `pid` is the participant in entry `index`. The pid was written by others: only the mapping
+    /// that holds the participant's lock says whose it is.
+    fn prove_life(&self, side: Side, index: usize, pid: u32) -> Result<()> {
+        let (file, path, id) = self.side_file(side);
+        let page_bytes = smallest_mapping_bytes(file.as_fd(), path)?;
+        let what = || format!("process {pid}");
+        match holds_life(pid, id, index, page_bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let why = format!(
+                    "the entry of participant {index} of the {} of {} names it, but it does not hold that \
+                     participant's lock; nothing was killed. Either that participant runs in another PID namespace \
+                     (a container; evict it from there), or somebody has written a wrong process into the channel",
+                    side_text(side),
+                    self.name()
+                );
+                Err(Error::invalid(what(), why))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                let why = "this process may not read its maps, which prove that it is the participant; \
+                           nothing was killed. Do it as that user or as root (with CAP_SYS_PTRACE)"
+                    .to_owned();
+                Err(Error::NotAllowed { action: "examine", path: format!("/proc/{pid}/maps").into(), why })
+            }
+            Err(error) => Err(Error::io("read", format!("/proc/{pid}/maps"), error)),
+        }
+    }
+
+    /// Evicts the worker in entry `index` with this state word, of the process with this pid and start time.
+    fn fence(
+        &self,
+        memories: &Memories,
+        (peers, locks): (&Kernel, &FileLocks),
+        (index, state): (usize, u64),
+        (pid, start_time): (u32, u64),
+        timeout: Duration,
+    ) -> Result<Evicted> {
+        let started = Instant::now();
+        let registry = registry_of(memories, self, Side::Consumers);
+        let acks = memories.acks;
+        let busy = |why: &str| Error::Busy { what: String::new(), why: why.to_owned() };
+        if fence::of(&acks, index) == fence::RESTARTS {
+            // What cannot be done is to be found before anything is changed.
+            quiesce(pid, start_time, timeout)?;
+        }
+        // A worker that looks at a copy of its own lends nothing of the ring.
+        let is_own = self.is_own(self.aside_key(index, state))?;
+        let state = self.close_own(locks, &registry, (index, state), || {
+            quiesce(pid, start_time, timeout.saturating_sub(started.elapsed()))
+        })?;
+        let note_lent = || {
+            if !is_own {
+                sweeper_of(self, memories).note_lent(index);
+            }
+        };
+        let mut events = 0;
+        let mut sweep = || loop {
+            let swept = sweep_entry_of(self, memories, peers, index);
+            events = swept.redone;
+            if swept.unsettled == 0 {
+                return true;
+            }
+            if started.elapsed() >= timeout {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let quiesce = || match quiesce(pid, start_time, timeout.saturating_sub(started.elapsed())) {
+            // It has died since.
+            Err(_) if peers.is_dead(Side::Consumers, index) => Ok(()),
+            other => other,
+        };
+        let fenced = fence::evict(&registry, locks, &acks, index, state, quiesce, (note_lent, &mut sweep))?;
+        locks.check()?;
+        match fenced {
+            Fenced::Settled => Ok(Evicted::Fenced { events }),
+            Fenced::Unsettled => Err(busy(
+                "it is evicted, but a live worker announces the same events, or their producer lives and does not \
+                 publish them; they are handed on when it moves",
+            )),
+            Fenced::Changed => Err(busy("it changed hands just now; look again with `railbus info`")),
+            Fenced::Busy => {
+                Err(busy("somebody else is registering or sweeping there at this moment; try again"))
+            }
+        }
+    }
+
+    fn may_not_evict(&self) -> Error {
+        let why = "evicting is a consumer's right: it writes this file; run as a user who may".to_owned();
+        Error::NotAllowed { action: "evict through", path: self.paths().acks.clone(), why }
+    }
+
+    /// Before a reader is evicted: if it is one of this process, sets aside what it looks at, and returns
+    /// true. The entry's janitor lock is held then, for evicting it at once: one that was not evicted then
+    /// would see no new events.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where somebody else holds the lock; that there is no memory for the copy. Nothing is changed then.
+    fn set_aside(
+        &self,
+        locks: &FileLocks,
+        registry: &Registry<Trusted>,
+        index: usize,
+        state: u64,
+    ) -> Result<bool> {
+        let key = self.aside_key(index, state);
+        if !self.is_own(key)? {
+            return Ok(false);
+        }
+        self.hold(locks, index)?;
+        if registry.state(index) != state {
+            return Ok(false); // It is not evicted either.
+        }
+        // Under the lock nobody else evicts it. If it leaves, it looks at nothing any more.
+        aside::set_aside(key).map_err(|error| {
+            locks.release_janitor(index);
+            self.not_set_aside(error)
+        })?;
+        Ok(true)
+    }
+
+    /// The first half of evicting a worker of this process: marks it, closes its fence and sets aside what it looks at, with
+    /// the entry's janitor lock held for the rest. From then on it hands out no event, so that it does not matter that it
+    /// sees no new ones. Returns the state word to go on with.
+    ///
+    /// # Errors
+    /// As [`Self::set_aside`]. Without memory for the copy it is evicted by then, is told, and gives its place up itself;
+    /// until then nobody takes what it holds.
+    fn close_own(
+        &self,
+        locks: &FileLocks,
+        registry: &Registry<Trusted>,
+        (index, state): (usize, u64),
+        quiesce: impl FnOnce() -> Result<()>,
+    ) -> Result<u64> {
+        let key = self.aside_key(index, state);
+        if !self.is_own(key)? {
+            return Ok(state);
+        }
+        self.hold(locks, index)?;
+        let is_marked = match registry::status(state) {
+            Status::Active => registry.mark_evicted(index, state),
+            // By somebody who had no memory for the copy.
+            _ => registry.state(index) == state,
+        };
+        if !is_marked {
+            return Ok(state); // It changed hands, as whoever goes on finds.
+        }
+        fence::begin_closing(registry.memory(), index);
+        let aside = quiesce().and_then(|()| aside::set_aside(key).map_err(|error| self.not_set_aside(error)));
+        match aside {
+            Ok(()) => Ok(registry.state(index)),
+            Err(error) => {
+                locks.release_janitor(index);
+                Err(error)
+            }
+        }
+    }
+
+    fn aside_key(&self, index: usize, state: u64) -> aside::Key {
+        (self.side_file(Side::Consumers).2, index, registry::generation(state))
+    }
+
+    fn is_own(&self, key: aside::Key) -> Result<bool> {
+        aside::is_own(key).map_err(|error| self.not_set_aside(error))
+    }
+
+    fn not_set_aside(&self, error: std::io::Error) -> Error {
+        Error::io("set aside what is looked at of", &self.paths().ring, error)
+    }
+
+    /// Takes the janitor lock of a consumer's entry.
+    fn hold(&self, locks: &FileLocks, index: usize) -> Result<()> {
+        if locks.try_janitor(index) {
+            return Ok(());
+        }
+        let why = "somebody else is registering or sweeping there at this moment; try again".to_owned();
+        Err(Error::Busy { what: format!("consumer {index} of {}", self.name()), why })
+    }
+
+    fn side_path(&self, side: Side) -> &std::path::Path {
+        match side {
+            Side::Producers => &self.paths().ring,
+            Side::Consumers => &self.paths().acks,
+        }
+    }
+}
+
+fn side_text(side: Side) -> &'static str {
+    match side {
+        Side::Producers => "producers",
+        Side::Consumers => "consumers",
+    }
+}

@@ -1,0 +1,55 @@
+//! Sweeping a queue's tickets from outside of its workers: for registering, burying and evicting.
+
+use railbus_os::clock;
+use railbus_ring::members::peers::Side;
+use railbus_ring::slots::orphan::{Sweeper, Swept};
+use railbus_ring::slots::redo::Backoff;
+use railbus_ring::slots::word::Slots;
+
+use crate::channel::Kind;
+use crate::channel::mapped::Trusted;
+use crate::channel::memories::Memories;
+use crate::channel::open::Channel;
+use crate::channel::peers::Kernel;
+
+/// Sweeps what the dead owner of a worker's registry entry left. For registering.
+pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> bool {
+    sweep_entry_of(channel, memories, peers, index).unsettled == 0
+}
+
+/// The same, with what was found.
+pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> Swept {
+    sweeper_of(channel, memories).sweep(peers, Some(index))
+}
+
+/// The sweeper of a queue's tickets, for a process that is not the worker in question.
+pub(crate) fn sweeper_of<'a>(channel: &Channel, memories: &'a Memories) -> Sweeper<'a, Trusted> {
+    let header = channel.header();
+    Sweeper {
+        ring: &memories.ring,
+        acks: &memories.acks,
+        data: &memories.data,
+        done: &memories.done,
+        slots: Slots::new(header.slots, header.slot_bytes),
+        producers: header.producers_max as usize,
+        consumers: header.consumers_max as usize,
+        now_ns: clock::host_ns(),
+        backoff: Backoff::of(header.max_attempts),
+    }
+}
+
+impl Channel {
+    /// Hands back what the dead owner of an entry held, if it was a queue's worker.
+    pub(crate) fn sweep_for_burial(
+        &self,
+        memories: &Memories,
+        peers: &Kernel,
+        side: Side,
+        index: usize,
+    ) -> Swept {
+        match side == Side::Consumers && self.header().kind == Kind::Queue {
+            true => sweep_entry_of(self, memories, peers, index),
+            false => Swept::default(),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A bridge to epoll, asyncio and the like: a file descriptor that becomes readable when there is something to
+//! receive.
+//!
+//! Rings have no descriptor, and publishers make no system calls; so a thread of this process parks on the channel
+//! in the reader's place and counts an eventfd up. The reader *arms* the bridge when it has found nothing:
+//!
+//! ```text
+//! loop { while let Some(event) = reader.try_recv()? { .. }   bridge.arm(reader.watch());   epoll_wait(..);   bridge.drain() }
+//! ```
+//!
+//! An event that comes between the last `try_recv` and `arm` is seen by the bridge's first look. A wake-up may be
+//! spurious, and about every 100 ms there is one that is: what a peer's death or an eviction means for the reader, the
+//! reader finds out itself, at its next empty poll. So an event that a killed worker had in hand, or the end of a stream, is
+//! met within that time by those who wait on bridges only. The bridge adds the wake-up of its own thread to the latency, a few tens of microseconds; readers that
+//! count nanoseconds poll.
+//!
+//! A bridge belongs to the process that made it: in a `fork` child, which has no such thread, it does nothing and never
+//! becomes readable for the child's sake.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use railbus_os::clock;
+use railbus_os::eventfd::EventFd;
+use railbus_os::fork::ForkGuard;
+use railbus_ring::layout;
+use railbus_ring::members::park::Sleeper;
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::word::Slots;
+
+use crate::channel::memories::Memories;
+use crate::channel::open::Channel;
+use crate::channel::{Kind, Role};
+use crate::error::{Error, Result};
+
+/// The bridge looks again this often while armed: a reader may have to step over what a dead peer left.
+const SLICE_NS: u64 = 4_000_000;
+
+/// The descriptor becomes readable at least this often while armed: the reader looks after its peers then.
+const LOOK_UP_NS: u64 = 100_000_000;
+
+/// What a reader or worker waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// The position it has got to; a worker's is the head of the queue, whatever that is.
+    pub(crate) position: Option<u64>,
+    /// What a worker has seen of the events that wait to be delivered again.
+    pub(crate) redo_seen: u64,
+    /// When the first of them may be taken.
+    pub(crate) redo_due_ns: u64,
+    /// Whether a worker may not take what lies at the head, for now: it looks again after a slice.
+    pub(crate) barred: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Armed {
+    watch: Watch,
+    /// When the reader is to look up.
+    until_ns: u64,
+}
+
+#[derive(Debug, Default)]
+struct BridgeState {
+    armed: Option<Armed>,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<BridgeState>,
+    changed: Condvar,
+    eventfd: EventFd,
+}
+
+impl Shared {
+    /// The state; a panic elsewhere does not make it less true.
+    fn lock(&self) -> std::sync::MutexGuard<'_, BridgeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells by a file descriptor that a channel has something for a reader. See the [module](self).
+#[derive(Debug)]
+pub struct Bridge {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    guard: ForkGuard,
+}
+
+impl Bridge {
+    /// A bridge for readers or workers of `channel`. Needs a consumer's rights; takes no place in the registry.
+    pub fn new(channel: &Channel) -> Result<Bridge> {
+        let maps = channel.map(Role::Consumer)?;
+        let eventfd =
+            EventFd::new().map_err(|error| Error::io("make an eventfd for", &channel.paths().ring, error))?;
+        let guard = ForkGuard::current()
+            .map_err(|error| Error::io("guard against a fork", &channel.paths().ring, error))?;
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), eventfd });
+        let header = channel.header();
+        let (kind, slots) = (header.kind, (header.slots, header.slot_bytes));
+        let capacity_bytes = header.capacity_bytes;
+        let for_thread = Arc::clone(&shared);
+        #[cfg(test)]
+        let are_endless = crate::handle::wait::SLICES_ARE_ENDLESS.get();
+        let spawned = std::thread::Builder::new().name("railbus-bridge".into()).spawn(move || {
+            #[cfg(test)]
+            crate::handle::wait::SLICES_ARE_ENDLESS.set(are_endless);
+            // SAFETY: the thread owns the maps and drops them after its last look; only the parked word of the
+            // consumers' file is written.
+            let memories = unsafe { Memories::of(&maps) };
+            let look = Look {
+                memories,
+                kind,
+                capacity_bytes,
+                slots: (slots.0 > 0).then(|| Slots::new(slots.0, slots.1)),
+            };
+            run(&for_thread, &look);
+            drop(maps);
+        });
+        let thread =
+            spawned.map_err(|error| Error::io("start a thread for", &channel.paths().ring, error))?;
+        Ok(Bridge { shared, thread: Some(thread), guard })
+    }
+
+    /// Makes the descriptor readable as soon as there is something for whoever watches, in 100 ms otherwise. One watch at
+    /// a time.
+    pub fn arm(&self, watch: Watch) {
+        if self.guard.is_forked() {
+            return;
+        }
+        self.shared.lock().armed = Some(Armed { watch, until_ns: clock::monotonic_ns() + LOOK_UP_NS });
+        self.shared.changed.notify_one();
+    }
+
+    /// Makes the descriptor unreadable again, after it was seen readable.
+    pub fn drain(&self) {
+        // What the parent's descriptor counts is for the parent. One that was not counted up has nothing to drain.
+        if !self.guard.is_forked() {
+            let _ = self.shared.eventfd.drain();
+        }
+    }
+}
+
+impl AsFd for Bridge {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.eventfd.as_fd()
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if self.guard.is_forked() {
+            // The thread is the parent's, and so may be the lock.
+            std::mem::forget(self.thread.take());
+            return;
+        }
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It sleeps a slice at most.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Look {
+    memories: Memories,
+    kind: Kind,
+    capacity_bytes: u64,
+    slots: Option<Slots>,
+}
+
+impl Look {
+    /// Whether there is something for the watcher.
+    fn is_ready(&self, watch: Watch) -> bool {
+        let Memories { ring, acks, data, .. } = &self.memories;
+        let Some(slots) = self.slots else {
+            let position = watch.position.unwrap_or(0);
+            // COMMIT, as any reader; and a lossy reader that was overrun has its loss to learn.
+            return data.load((position & (self.capacity_bytes - 1)) as usize, Edge::Commit) != 0
+                || ring.load(layout::ANCHOR_FLOOR, Edge::Plain) > position;
+        };
+        // INDEX: as a worker does.
+        let redo = self.kind == Kind::Queue
+            && (acks.load(layout::REDO_ROOT, Edge::Index) != watch.redo_seen
+                || watch.redo_due_ns <= clock::host_ns());
+        let position = watch.position.unwrap_or_else(|| acks.load(layout::HEAD, Edge::Head));
+        let word = data.load(slots.offset(position) + layout::SLOT_SEQ, Edge::Publish);
+        redo && watch.position.is_none()
+            || slots.is_finished(word, position)
+            || slots.is_newer(word, position)
+    }
+
+    /// Whether a ticket was won but not published: perhaps by a producer that died, which the reader finds out.
+    fn is_stuck(&self, watch: Watch) -> bool {
+        let Memories { ring, acks, .. } = &self.memories;
+        let position = || watch.position.unwrap_or_else(|| acks.load(layout::HEAD, Edge::Head));
+        self.slots.is_some() && ring.load(layout::TAIL, Edge::Tail) > position()
+    }
+}
+
+/// How long a bridge that nobody wakes sleeps.
+fn slice_ns() -> u64 {
+    #[cfg(test)]
+    if crate::handle::wait::SLICES_ARE_ENDLESS.get() {
+        return 120_000_000_000;
+    }
+    SLICE_NS
+}
+
+fn run(shared: &Shared, look: &Look) {
+    let (mut sleeper, mut turn) = (Sleeper::default(), Sleeper::default());
+    loop {
+        let mut state = shared.lock();
+        while state.armed.is_none() && !state.stopped {
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.stopped {
+            return;
+        }
+        let Some(Armed { watch, until_ns }) = state.armed else { continue };
+        drop(state);
+        let mut ready = !watch.barred && look.is_ready(watch);
+        if watch.barred {
+            look.memories.sleep_for_turn(&mut turn, SLICE_NS, || false);
+            ready = true;
+        } else if !ready {
+            // Not as a worker: it takes nothing, and would take another's wake-up.
+            let is_queue = look.kind == Kind::Queue;
+            look.memories.sleep_for_each_event(is_queue, &mut sleeper, slice_ns(), || look.is_ready(watch));
+            ready = look.is_ready(watch) || look.is_stuck(watch) || clock::monotonic_ns() >= until_ns;
+        }
+        if ready {
+            let mut state = shared.lock();
+            if state.armed.is_some_and(|armed| armed.watch == watch) {
+                state.armed = None;
+            }
+            drop(state);
+            // Cannot fail but by a count of 2^64.
+            let _ = shared.eventfd.signal();
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Opening handles: what makes a participant of a channel.
+
+use railbus_ring::members::join::{JoinError, StartAt as Start};
+use railbus_ring::members::peers::Side;
+use railbus_ring::members::registry::{ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
+use railbus_ring::slots::producer::SlotProducer;
+use railbus_ring::slots::reader::SlotReader;
+use railbus_ring::slots::sequence::{Sequences, is_published};
+use railbus_ring::slots::word::Slots;
+use railbus_ring::stream::publisher::StreamPublisher;
+use railbus_ring::stream::subscriber::StreamSubscriber;
+
+use crate::channel::memories::Memories;
+use crate::channel::open::Channel;
+use crate::channel::sweep::sweep_entry;
+use crate::channel::{Kind, Overflow};
+use crate::error::{Error, Result};
+use crate::handle::diversion;
+use crate::handle::member::{Introduction, Member};
+use crate::handle::options::{SendOptions, SubscribeOptions, WorkOptions};
+use crate::handle::publish_end::{SlotPublishEnd, StreamPublishEnd};
+use crate::handle::read_end::{ReadEnd, SlotReadEnd, StreamReadEnd};
+use crate::handle::reader::Reader;
+use crate::handle::sender::{Diversion, Sender};
+use crate::handle::stuck::StuckReader;
+use crate::handle::wait::Wait;
+use crate::handle::worker::Worker;
+
+/// A stream's publisher: one at a time.
+pub type Publisher = Sender<StreamPublishEnd>;
+/// A topic's publisher: many at once, all in one order.
+pub type TopicPublisher = Sender<SlotPublishEnd<true>>;
+/// A queue's producer.
+pub type Producer = Sender<SlotPublishEnd<false>>;
+/// A stream's subscriber.
+pub type Subscriber = Reader<StreamReadEnd>;
+/// A topic's subscriber.
+pub type TopicSubscriber = Reader<SlotReadEnd>;
+/// A reader that sees every event of a queue, without taking any.
+pub type Tap = Reader<SlotReadEnd>;
+
+/// Whether a reader starts behind everything published so far.
+fn is_live(options: &SubscribeOptions, member: &Member) -> bool {
+    options.start == Start::Live && member.registered.resumed.is_none()
+}
+
+impl Channel {
+    fn expect(&self, kind: Kind, handle: &str) -> Result<()> {
+        let found = self.header().kind;
+        if found == kind {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("{handle} of {}", self.name()), format!("it is a {found}, not a {kind}")))
+    }
+
+    /// What a sender needs that evicts stuck readers, which is a consumer's right.
+    fn stuck_reader(&self, options: &SendOptions) -> Result<Option<StuckReader>> {
+        options.evict_stuck.then(|| StuckReader::open(self)).transpose()
+    }
+
+    fn slots(&self) -> Slots {
+        Slots::new(self.header().slots, self.header().slot_bytes)
+    }
+
+    /// The publisher of this stream, continuing where the last one left it, or died.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another publisher lives; [`Error::NotAllowed`]; [`Error::Corrupt`].
+    pub fn publisher(&self, options: &SendOptions) -> Result<Publisher> {
+        self.expect(Kind::Stream, "publisher")?;
+        let stuck = self.stuck_reader(options)?;
+        let diversion = diversion::open(self, options)?;
+        let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
+        let Memories { ring, acks, data, .. } = member.memories;
+        let header = self.header();
+        let consumers = header.consumers_max as usize;
+        let core = StreamPublisher::take_over(
+            ring,
+            acks,
+            data,
+            member.registered.index,
+            header.capacity_bytes,
+            consumers,
+        );
+        let core = core.ok_or_else(|| {
+            Error::corrupt(
+                format!("stream {}", self.name()),
+                "its frames do not follow each other; remove it and create it again",
+            )
+        })?;
+        Sequences::new(ring, header.producers_max as usize).settle_before(core.place().position);
+        let core = core.with_watermarks(header.marks());
+        Ok(Sender::new(StreamPublishEnd::new(core), member, options, u32::MAX >> 1, diversion, stuck))
+    }
+
+    /// A publisher of this topic.
+    pub fn topic_publisher(&self, options: &SendOptions) -> Result<TopicPublisher> {
+        self.expect(Kind::Topic, "topic publisher")?;
+        // Every subscriber wants every event.
+        self.slot_sender(options, u32::MAX >> 1, diversion::open(self, options)?)
+    }
+
+    /// A producer of this queue.
+    pub fn producer(&self, options: &SendOptions) -> Result<Producer> {
+        self.expect(Kind::Queue, "producer")?;
+        self.slot_sender(options, 1, diversion::open(self, options)?)
+    }
+
+    /// A sender of a slot ring that diverts nothing itself, whatever the channel's policy.
+    pub(crate) fn slot_sender_undiverted<const TOPIC: bool>(
+        &self,
+        options: &SendOptions,
+    ) -> Result<Sender<SlotPublishEnd<TOPIC>>> {
+        self.slot_sender(options, if TOPIC { u32::MAX >> 1 } else { 1 }, None)
+    }
+
+    fn slot_sender<const TOPIC: bool>(
+        &self,
+        options: &SendOptions,
+        wakes: u32,
+        diversion: Option<Box<dyn Diversion>>,
+    ) -> Result<Sender<SlotPublishEnd<TOPIC>>> {
+        let stuck = self.stuck_reader(options)?;
+        let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
+        let Memories { ring, acks, data, done, .. } = member.memories;
+        let (producers, consumers) =
+            (self.header().producers_max as usize, self.header().consumers_max as usize);
+        if let Some(own) = member.sequence {
+            Sequences::new(ring, producers).settle(own, |ticket| is_published(&data, self.slots(), ticket));
+        }
+        let index = member.registered.index;
+        let core =
+            SlotProducer::<_, TOPIC>::new(ring, acks, data, done, index, self.slots(), producers, consumers);
+        let mut core = core.with_limits(self.header().marks(), self.header().credits);
+        if self.header().watermarks.is_some() {
+            // Here, rather than on the way of its first event.
+            core.look_at_pressure();
+        }
+        Ok(Sender::new(SlotPublishEnd::new(core), member, options, wakes, diversion, stuck))
+    }
+
+    /// A subscriber of this stream.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the durable name is in use or no place is left; [`Error::Invalid`] when the position to
+    /// start at is not retained; [`Error::NotAllowed`]; [`Error::Corrupt`].
+    pub fn subscriber(&self, options: &SubscribeOptions) -> Result<Subscriber> {
+        self.in_the_ring(self.subscriber_behind(options)?)
+    }
+
+    /// As [`Self::subscriber`]; but what it has still to read may lie in the journal only, see [`Reader::behind`].
+    pub(crate) fn subscriber_behind(&self, options: &SubscribeOptions) -> Result<Subscriber> {
+        self.try_subscriber(options)?.map_err(|error| self.explain(error))
+    }
+
+    /// As [`Self::subscriber_behind`]; says by itself that the position to start at is not in the ring.
+    pub(crate) fn try_subscriber(
+        &self,
+        options: &SubscribeOptions,
+    ) -> Result<std::result::Result<Subscriber, JoinError>> {
+        self.expect(Kind::Stream, "subscriber")?;
+        let who = self.introduction(options, ROLE_SUBSCRIBER)?;
+        let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
+        let Memories { ring, acks, data, .. } = member.memories;
+        let index = member.registered.index;
+        let mut core =
+            StreamSubscriber::new(ring, acks, data, index, self.header().capacity_bytes, options.lossy);
+        let live = is_live(options, &member);
+        let joined = match member.registered.resumed {
+            Some(cursor) => core.resume(cursor),
+            None => core.join(options.start),
+        };
+        Ok(joined.map(|()| {
+            let inlet = StreamReadEnd { core, lossy: options.lossy };
+            Reader::new(inlet, member, options, live)
+        }))
+    }
+
+    /// Refuses a durable subscription that would silently skip what is in the journal only.
+    fn in_the_ring<R: ReadEnd>(&self, reader: Reader<R>) -> Result<Reader<R>> {
+        let Some(behind) = reader.behind() else { return Ok(reader) };
+        let what = format!("durable subscription at {behind} of {}", self.name());
+        let why = format!(
+            "what lies before {} is in the channel's journal only: join it from the journal",
+            reader.position()
+        );
+        Err(Error::invalid(what, why))
+    }
+
+    fn introduction(&self, options: &SubscribeOptions, role: u64) -> Result<Introduction> {
+        if self.header().overflow == Overflow::LossyReaders && !options.lossy {
+            let why = "the channel was made for lossy readers only; ask for a lossy subscription";
+            return Err(Error::invalid(format!("reliable subscription of {}", self.name()), why));
+        }
+        options.introduction(role)
+    }
+
+    /// A subscriber of this topic.
+    pub fn topic_subscriber(&self, options: &SubscribeOptions) -> Result<TopicSubscriber> {
+        self.in_the_ring(self.topic_subscriber_behind(options)?)
+    }
+
+    /// As [`Self::topic_subscriber`]; but what it has still to read may lie in the journal only.
+    pub(crate) fn topic_subscriber_behind(&self, options: &SubscribeOptions) -> Result<TopicSubscriber> {
+        self.try_topic_subscriber(options)?.map_err(|error| self.explain(error))
+    }
+
+    /// As [`Self::topic_subscriber_behind`]; says by itself that the position to start at is not in the ring.
+    pub(crate) fn try_topic_subscriber(
+        &self,
+        options: &SubscribeOptions,
+    ) -> Result<std::result::Result<TopicSubscriber, JoinError>> {
+        self.expect(Kind::Topic, "topic subscriber")?;
+        self.slot_reader(options, ROLE_SUBSCRIBER)
+    }
+
+    /// A reader that sees every event of this queue and takes none. It gates the producers as a topic's subscriber
+    /// does, unless it is lossy: then it copies what is there, and is told what was overwritten before.
+    pub fn tap(&self, options: &SubscribeOptions) -> Result<Tap> {
+        self.expect(Kind::Queue, "tap")?;
+        self.in_the_ring(self.slot_reader(options, ROLE_TAP)?.map_err(|error| self.explain(error))?)
+    }
+
+    fn slot_reader(
+        &self,
+        options: &SubscribeOptions,
+        role: u64,
+    ) -> Result<std::result::Result<Reader<SlotReadEnd>, JoinError>> {
+        if role == ROLE_TAP && options.start != Start::Live {
+            return Err(Error::invalid(
+                "start of a tap",
+                "a tap starts live, or resumes by its durable name",
+            ));
+        }
+        let who = self.introduction(options, role)?;
+        let member = Member::register(self, Side::Consumers, &who, |memories, peers, index| {
+            // The entry of a queue's consumer may have been a worker's, with events in its hands.
+            role != ROLE_TAP || sweep_entry(self, memories, peers, index)
+        })?;
+        let Memories { ring, acks, data, live, .. } = member.memories;
+        let producers = self.header().producers_max as usize;
+        let index = member.registered.index;
+        let mut core = SlotReader::new(ring, acks, data, index, self.slots(), producers).with_live(live);
+        if role == ROLE_TAP {
+            core = core.of_queue();
+        }
+        match member.registered.resumed {
+            Some(cursor) if role == ROLE_TAP => core.resume(cursor),
+            Some(cursor) => core.resume_before_tail(cursor),
+            None => {
+                if let Err(error) = core.join(options.start, options.lossy) {
+                    return Ok(Err(error));
+                }
+            }
+        }
+        let inlet = SlotReadEnd { core, lossy: options.lossy };
+        let live = is_live(options, &member);
+        Ok(Ok(Reader::new(inlet, member, options, live)))
+    }
+
+    /// A worker of this queue.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when no place is left; [`Error::NotAllowed`], also when the queue has dead letters and this
+    /// process may not produce into their queue.
+    pub fn worker(&self, options: &WorkOptions) -> Result<Worker> {
+        self.expect(Kind::Queue, "worker")?;
+        let rank = options.rank()?;
+        let letters = match &self.header().dead_letters {
+            Some(name) => {
+                let channel = self.bus().attach(name)?;
+                let sending =
+                    SendOptions { name: options.name.clone(), wait: Wait::Spin, ..SendOptions::default() };
+                Some(channel.producer(&sending).map_err(|error| self.explain_letters(&channel, error))?)
+            }
+            None => None,
+        };
+        let who = Introduction { policy: ROLE_WORKER | rank.policy(), name: options.name.clone() };
+        let member = Member::register(self, Side::Consumers, &who, |memories, peers, index| {
+            sweep_entry(self, memories, peers, index)
+        })?;
+        Ok(Worker::new(member, options.wait, options.until_closed, options.grab, rank, letters))
+    }
+
+    /// Why a worker of this queue may not come: it needs a place as a producer of the dead-letter queue.
+    fn explain_letters(&self, letters: &Channel, error: Error) -> Error {
+        match error {
+            Error::Busy { why, .. } => Error::Busy {
+                what: format!("every place in {}, the dead-letter queue of {}", letters.name(), self.name()),
+                why: format!("each worker of a queue with a limit of attempts needs one there: {why}"),
+            },
+            error => error,
+        }
+    }
+
+    fn explain(&self, error: JoinError) -> Error {
+        let what = format!("position to start at in {}", self.name());
+        match error {
+            JoinError::Corrupt => {
+                Error::corrupt(format!("channel {}", self.name()), "its frames do not follow each other")
+            }
+            JoinError::TooOld(oldest) => {
+                Error::invalid(what, format!("the oldest that is retained is {oldest}"))
+            }
+            JoinError::Beyond(end) => Error::invalid(what, format!("the channel ends at {end}")),
+            JoinError::NoBoundary => Error::invalid(what, "no event starts there"),
+        }
+    }
+}
+
+/// Handles move between threads.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Publisher>();
+    is_send::<TopicPublisher>();
+    is_send::<Producer>();
+    is_send::<Subscriber>();
+    is_send::<TopicSubscriber>();
+    is_send::<Worker>();
+};

@@ -1,0 +1,130 @@
+//! How handles behave: the options that a participant is opened with.
+
+use railbus_ring::members::join::StartAt as Start;
+use railbus_ring::members::registry::{DURABLE, LOSSY, MANUAL, ROLE_PRODUCER, SEQUENCED};
+use railbus_ring::slots::levels::{IN_HAND_MAX, Rank};
+
+use crate::error::{Error, Result};
+use crate::handle::member::Introduction;
+use crate::handle::wait::Wait;
+
+/// How a producing handle behaves.
+#[derive(Debug, Clone, Default)]
+pub struct SendOptions {
+    /// A name for observers, at most 64 bytes.
+    pub name: String,
+    /// How to wait for room.
+    pub wait: Wait,
+    /// Whether to evict a live reader that has held this producer back, without moving, for longer than the
+    /// channel's `stuck_after`. Such a reader gets [`RecvError::Evicted`](crate::RecvError::Evicted). Durable
+    /// subscriptions are never evicted. Needs the right to write `.acks`, which opening checks.
+    pub evict_stuck: bool,
+    /// Whether this publisher numbers its events itself, under its name, which it must have and shares with no other
+    /// live one: see [`Sender::publish_numbered`](crate::handle::sender::Sender::publish_numbered).
+    pub sequenced: bool,
+}
+
+impl SendOptions {
+    pub(crate) fn introduction(&self) -> Result<Introduction> {
+        if self.sequenced && self.name.is_empty() {
+            return Err(Error::invalid("publisher that numbers its events", "it needs a name"));
+        }
+        let policy = ROLE_PRODUCER | if self.sequenced { SEQUENCED } else { 0 };
+        Ok(Introduction { policy, name: self.name.clone() })
+    }
+}
+
+/// How a subscriber or tap behaves.
+#[derive(Debug, Clone)]
+pub struct SubscribeOptions {
+    /// A name, at most 64 bytes: for observers, or the identity of a durable subscription.
+    pub name: String,
+    /// Whether the subscription outlives its owner: its cursor holds events back until the name comes again.
+    pub durable: bool,
+    /// Whether to lose events, exactly reported, rather than ever hold a publisher back.
+    pub lossy: bool,
+    /// Whether the cursor moves by [`Reader::acknowledge_to`] only: what was received and not acknowledged stays in the
+    /// ring, holds publishers back, and comes again to whoever resumes a durable subscription, after a kill and after an
+    /// orderly exit. For programs that handle many events before the first of them is done. Not for lossy readers.
+    pub manual: bool,
+    /// Where to start; a durable subscription that exists resumes instead.
+    pub start: Start,
+    /// How to wait for events.
+    pub wait: Wait,
+    /// Whether receiving ends when the last publisher has left and everything was read. A subscriber that starts
+    /// live and finds no publisher waits for the first one.
+    pub until_closed: bool,
+}
+
+impl Default for SubscribeOptions {
+    fn default() -> SubscribeOptions {
+        SubscribeOptions {
+            name: String::new(),
+            durable: false,
+            lossy: false,
+            manual: false,
+            start: Start::Live,
+            wait: Wait::default(),
+            until_closed: false,
+        }
+    }
+}
+
+impl SubscribeOptions {
+    pub(crate) fn introduction(&self, role: u64) -> Result<Introduction> {
+        if self.durable && (self.name.is_empty() || self.lossy) {
+            return Err(Error::invalid("durable subscription", "it needs a name, and cannot be lossy"));
+        }
+        if self.manual && self.lossy {
+            let why = "what it has not acknowledged would have to stay in the ring: it cannot be lossy";
+            return Err(Error::invalid("subscription with manual acknowledgement", why));
+        }
+        let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
+        let flags = flag(self.durable, DURABLE) | flag(self.lossy, LOSSY) | flag(self.manual, MANUAL);
+        let policy = role | flags;
+        Ok(Introduction { policy, name: self.name.clone() })
+    }
+}
+
+/// How a worker behaves.
+#[derive(Debug, Clone, Default)]
+pub struct WorkOptions {
+    /// A name for observers, at most 64 bytes.
+    pub name: String,
+    /// How to wait for events.
+    pub wait: Wait,
+    /// Whether taking ends when the last producer has left and every event is done.
+    pub until_closed: bool,
+    /// How many events to take from the ring at once, 1 to 64: more is faster with one worker, and less fair
+    /// between several, because what one has taken no other can. 0, the default, follows the load: 16 while this
+    /// worker is the only one and takes more than 256 events a ms, otherwise 1 (and 1 by the rules of a priority, a bound
+    /// or a keyed queue). Never more than [`Self::in_hand_max`] leaves room for.
+    pub grab: u32,
+    /// Priority level: 0, the default, is served first. A worker of a lower level, 1 to 255, gets events only while every
+    /// worker of the levels above it is saturated (it has [`Self::in_hand_max`] events in hand; opened without a bound:
+    /// an event of its last take is not done), or does not move: it has neither taken nor waited nor polled for longer
+    /// than the channel's `stuck_after`, at least 100 ms. [`ring::levels`](railbus_ring::slots::levels) says which words decide.
+    ///
+    /// A worker that waits for its turn is woken when one above it, that has a bound, becomes saturated or leaves;
+    /// otherwise it finds out within 8 ms (a worker above that has no bound, is stopped, or dies). Through a
+    /// [`Bridge`](crate::Bridge) it looks every 4 ms; and a worker that waits by a bridge and does not poll for longer
+    /// than `stuck_after` counts as one that does not move.
+    pub priority: u8,
+    /// Most events in this worker's hands at once, 1 to 65535: taking more is refused with
+    /// [`RecvError::HandsFull`](crate::RecvError::HandsFull). 0, the default, is no bound on level 0 and 1 on the levels
+    /// below.
+    pub in_hand_max: u32,
+}
+
+impl WorkOptions {
+    pub(crate) fn rank(&self) -> Result<Rank> {
+        let most = if self.in_hand_max == 0 && self.priority > 0 { 1 } else { self.in_hand_max };
+        match u16::try_from(most) {
+            Ok(in_hand_max) => Ok(Rank { level: self.priority, in_hand_max }),
+            Err(_) => {
+                let what = format!("in_hand_max {most}");
+                Err(Error::invalid(what, format!("must be 1 to {IN_HAND_MAX}, or 0 for the default")))
+            }
+        }
+    }
+}

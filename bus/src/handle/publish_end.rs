@@ -1,0 +1,366 @@
+//! What the three kinds of ring have in common for those who put events in.
+
+use railbus_ring::frame;
+use railbus_ring::members::peers::Peers;
+use railbus_ring::slots::producer::{self as slot_producer, SlotProducer, Tickets};
+use railbus_ring::stream::publisher::{self as stream_publisher, StreamPublisher};
+use railbus_ring::tally::Tally;
+
+use crate::channel::mapped::Trusted;
+
+/// What came of a repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Something changed: try again.
+    Retry,
+    /// Nothing to repair: a live peer must move.
+    Wait,
+    /// Events wait to be taken: only a worker can help.
+    NeedsWorker,
+}
+
+/// What is in a producer's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The reader in this consumer entry; `None` when it has moved on meanwhile.
+    Reader(Option<usize>),
+    /// Queue: this event is not done.
+    NotDone(u64),
+    /// Topic: the event at this position is being written.
+    Unpublished(u64),
+    /// So many events of the producer's own are unfinished as it has credits: the oldest of them.
+    OutOfCredits {
+        /// How many credits it has.
+        credits: usize,
+        /// The oldest unfinished event.
+        oldest: u64,
+        /// The reader that holds that back (topic).
+        reader: Option<usize>,
+    },
+}
+
+/// The producing end of a ring. Implemented by the three kinds; not for users to implement.
+pub trait PublishEnd {
+    /// Room for one event.
+    type Claim: Copy + std::fmt::Debug;
+    /// Why there is no room.
+    type Refused: Copy + std::fmt::Debug;
+
+    /// Whether each event is told to observers at once: otherwise the handle tells them when it takes a slow path, and
+    /// observers count what was committed since.
+    const TELLS_EACH: bool;
+
+    /// Claims room for a body of `body_bytes`, at most [`Self::body_max`].
+    fn claim(&mut self, body_bytes: u64) -> Result<Self::Claim, Self::Refused>;
+    /// As [`Self::claim`], but only where that takes no more than a comparison or two, and not in a batch.
+    fn claim_fast(&mut self, body_bytes: u64) -> Option<Self::Claim>;
+    /// As [`Self::commit`], of what [`Self::claim_fast`] claimed.
+    fn commit_fast(&mut self, claim: Self::Claim, header: u64);
+    /// Publishes `payloads`, without extensions, until one is not easily published or it is no better than one by one;
+    /// how many. `put` puts a payload at a byte offset in the data.
+    #[inline(always)]
+    fn publish_all_fast<'a>(
+        &mut self,
+        _payloads: impl Iterator<Item = &'a [u8]>,
+        _put: impl Fn(usize, &[u8]),
+    ) -> usize {
+        0
+    }
+    /// From the next claim on, at most `bytes` go by before one is not easy, as far as this kind counts them.
+    fn ease(&mut self, _bytes: u64) {}
+    /// Prepares for `events` events that are published together.
+    fn begin_batch(&mut self, _events: usize) {}
+    /// Ends a batch.
+    fn end_batch(&mut self) {}
+    /// Byte offset in the data where the claim's body goes.
+    fn body_offset(&self, claim: Self::Claim) -> usize;
+    /// The event's position.
+    fn position(&self, claim: Self::Claim) -> u64;
+    /// Makes the event visible.
+    fn commit(&mut self, claim: Self::Claim, header: u64);
+    /// Gives the room back.
+    fn abort(&mut self, claim: Self::Claim);
+    /// What was committed through this end.
+    fn tally(&self) -> Tally;
+    /// Largest body in bytes.
+    fn body_max(&self) -> u64;
+    /// Repairs what refused a claim, if its owner is dead.
+    fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair;
+    /// The next position: a stream's events are committed up to here.
+    fn position_committed(&self) -> u64;
+    /// Measures the pressure anew, and says whether the channel is under pressure.
+    fn look_at_pressure(&mut self) -> bool;
+    /// What refused a claim, as far as the ring knows.
+    fn obstacle(&self, refused: Self::Refused) -> Obstacle;
+    /// The position that everybody waits for when a claim is refused, for observers.
+    fn blocked_at(&self, refused: Self::Refused) -> u64;
+    /// The consumer entry of the reader that is in the way, if it is a reader.
+    fn gate(&self, refused: Self::Refused) -> Option<usize>;
+}
+
+/// A stream's producing end.
+#[derive(Debug)]
+pub struct StreamPublishEnd {
+    pub(crate) core: StreamPublisher<Trusted>,
+}
+
+impl StreamPublishEnd {
+    pub(crate) fn new(core: StreamPublisher<Trusted>) -> StreamPublishEnd {
+        StreamPublishEnd { core }
+    }
+}
+
+impl PublishEnd for StreamPublishEnd {
+    type Claim = stream_publisher::Claim;
+    type Refused = stream_publisher::Refused;
+    const TELLS_EACH: bool = false;
+
+    #[inline(always)]
+    fn claim(&mut self, body_bytes: u64) -> Result<Self::Claim, Self::Refused> {
+        self.core.claim(body_bytes)
+    }
+
+    #[inline(always)]
+    fn claim_fast(&mut self, body_bytes: u64) -> Option<Self::Claim> {
+        self.core.claim_fast(body_bytes)
+    }
+
+    #[inline(always)]
+    fn commit_fast(&mut self, claim: Self::Claim, header: u64) {
+        self.core.commit_fast(claim, header);
+    }
+
+    #[inline(always)]
+    fn publish_all_fast<'a>(
+        &mut self,
+        payloads: impl Iterator<Item = &'a [u8]>,
+        put: impl Fn(usize, &[u8]),
+    ) -> usize {
+        self.core.publish_all_fast(payloads, put)
+    }
+
+    fn ease(&mut self, bytes: u64) {
+        self.core.ease(bytes);
+    }
+
+    #[inline(always)]
+    fn body_offset(&self, claim: Self::Claim) -> usize {
+        self.core.body_offset(claim)
+    }
+
+    #[inline(always)]
+    fn position(&self, claim: Self::Claim) -> u64 {
+        claim.position()
+    }
+
+    #[inline(always)]
+    fn commit(&mut self, claim: Self::Claim, header: u64) {
+        self.core.commit(claim, header);
+    }
+
+    fn abort(&mut self, _claim: Self::Claim) {
+        // Nothing was visible; the next claim takes the same room.
+    }
+
+    #[inline(always)]
+    fn tally(&self) -> Tally {
+        self.core.tally()
+    }
+
+    fn body_max(&self) -> u64 {
+        self.core.body_max()
+    }
+
+    fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair {
+        match refused {
+            stream_publisher::Refused::Gate(reader) if self.core.pass_over_dead(reader, peers) => {
+                Repair::Retry
+            }
+            _ => Repair::Wait,
+        }
+    }
+
+    fn position_committed(&self) -> u64 {
+        self.core.place().position
+    }
+
+    fn look_at_pressure(&mut self) -> bool {
+        self.core.look_at_pressure()
+    }
+
+    fn obstacle(&self, refused: Self::Refused) -> Obstacle {
+        Obstacle::Reader(self.gate(refused).or_else(|| self.core.slowest().entry))
+    }
+
+    fn blocked_at(&self, _refused: Self::Refused) -> u64 {
+        self.core.place().position
+    }
+
+    fn gate(&self, refused: Self::Refused) -> Option<usize> {
+        match refused {
+            stream_publisher::Refused::Gate(reader) => Some(reader).filter(|&reader| reader != usize::MAX),
+            stream_publisher::Refused::TooLong => None,
+        }
+    }
+}
+
+/// A slot ring's producing end: a queue's, or a topic's.
+#[derive(Debug)]
+pub struct SlotPublishEnd<const TOPIC: bool> {
+    pub(crate) core: SlotProducer<Trusted, TOPIC>,
+    /// Tickets won for a batch and not handed out yet.
+    won: Tickets,
+    /// Events the batch still wants.
+    wanted: usize,
+    /// Largest body in bytes.
+    body_max: u64,
+    tally: Tally,
+}
+
+impl<const TOPIC: bool> SlotPublishEnd<TOPIC> {
+    pub(crate) fn new(core: SlotProducer<Trusted, TOPIC>) -> Self {
+        let body_max = core.body_max();
+        SlotPublishEnd {
+            core,
+            won: Tickets { first: 0, count: 0 },
+            wanted: 0,
+            body_max,
+            tally: Tally::default(),
+        }
+    }
+
+    /// The oldest own ticket that has not given its credit back.
+    fn oldest_unfinished(&self) -> u64 {
+        self.core.credits().and_then(|(_, oldest)| oldest).unwrap_or_else(|| self.core.tail())
+    }
+
+    /// Claims for a batch, and where credits are counted.
+    #[cold]
+    fn claim_counted(&mut self) -> Result<u64, slot_producer::Refused> {
+        if self.won.count == 0 {
+            // Not more than a few at a time, so that a batch does not keep readers of its first events waiting.
+            let wanted = self.core.credit(self.wanted.clamp(1, 64) as u32)?;
+            self.won = self.core.claim(wanted)?;
+            self.core.spend(self.won);
+        }
+        let ticket = self.won.first;
+        self.won = Tickets { first: ticket + 1, count: self.won.count - 1 };
+        self.wanted = self.wanted.saturating_sub(1);
+        Ok(ticket)
+    }
+}
+
+impl<const TOPIC: bool> PublishEnd for SlotPublishEnd<TOPIC> {
+    type Claim = u64;
+    type Refused = slot_producer::Refused;
+    const TELLS_EACH: bool = true;
+
+    #[inline(always)]
+    fn claim(&mut self, _body_bytes: u64) -> Result<u64, Self::Refused> {
+        if self.wanted > 0 || self.won.count > 0 || self.core.has_credits() {
+            return self.claim_counted();
+        }
+        self.core.claim(1).map(|tickets| tickets.first)
+    }
+
+    #[inline(always)]
+    fn claim_fast(&mut self, body_bytes: u64) -> Option<u64> {
+        // Batches are over, and their tickets used up, when they end.
+        if body_bytes > self.body_max { None } else { self.core.claim_fast() }
+    }
+
+    #[inline(always)]
+    fn commit_fast(&mut self, ticket: u64, header: u64) {
+        self.core.publish(ticket, header);
+        self.tally.add(frame::body_bytes(header) as u64);
+    }
+
+    fn begin_batch(&mut self, events: usize) {
+        self.wanted = events;
+    }
+
+    fn end_batch(&mut self) {
+        self.wanted = 0;
+        for i in 0..self.won.count as u64 {
+            self.core.abort(self.won.first + i);
+        }
+        self.won.count = 0;
+    }
+
+    #[inline(always)]
+    fn body_offset(&self, ticket: u64) -> usize {
+        self.core.body_offset(ticket)
+    }
+
+    #[inline(always)]
+    fn position(&self, ticket: u64) -> u64 {
+        ticket
+    }
+
+    #[inline(always)]
+    fn commit(&mut self, ticket: u64, header: u64) {
+        self.core.publish(ticket, header);
+        self.tally.add(frame::payload_bytes(header) as u64);
+    }
+
+    #[inline(always)]
+    fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    fn abort(&mut self, ticket: u64) {
+        self.core.abort(ticket);
+    }
+
+    fn body_max(&self) -> u64 {
+        self.core.body_max()
+    }
+
+    fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair {
+        match refused {
+            slot_producer::Refused::NotDone(_) => Repair::NeedsWorker,
+            slot_producer::Refused::OutOfCredits if !TOPIC => Repair::NeedsWorker,
+            _ if self.core.repair(refused, peers) => Repair::Retry,
+            _ => Repair::Wait,
+        }
+    }
+
+    fn position_committed(&self) -> u64 {
+        self.core.tail()
+    }
+
+    fn blocked_at(&self, refused: Self::Refused) -> u64 {
+        match refused {
+            slot_producer::Refused::NotDone(t) | slot_producer::Refused::NotPublished(t) => t,
+            slot_producer::Refused::Gate(_) => self.core.tail(),
+            slot_producer::Refused::OutOfCredits => self.oldest_unfinished(),
+        }
+    }
+
+    fn look_at_pressure(&mut self) -> bool {
+        self.core.look_at_pressure()
+    }
+
+    fn obstacle(&self, refused: Self::Refused) -> Obstacle {
+        match refused {
+            slot_producer::Refused::NotDone(t) => Obstacle::NotDone(t),
+            slot_producer::Refused::NotPublished(t) => Obstacle::Unpublished(t),
+            slot_producer::Refused::Gate(reader) => Obstacle::Reader(Some(reader)),
+            slot_producer::Refused::OutOfCredits => Obstacle::OutOfCredits {
+                credits: self.core.credits().map_or(0, |(credits, _)| credits),
+                oldest: self.oldest_unfinished(),
+                reader: self.gate(refused),
+            },
+        }
+    }
+
+    fn gate(&self, refused: Self::Refused) -> Option<usize> {
+        match refused {
+            slot_producer::Refused::Gate(reader) => Some(reader),
+            slot_producer::Refused::OutOfCredits if TOPIC => {
+                self.core.slowest(self.oldest_unfinished()).entry
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What streams, topics and a queue's tap have in common for those who read by cursor.
+
+use railbus_ring::frame;
+use railbus_ring::members::join::JoinError;
+use railbus_ring::members::peers::Peers;
+use railbus_ring::slots::reader::{self as slot_reader, SlotReader};
+use railbus_ring::stream::subscriber::{self as stream_subscriber, StreamSubscriber};
+
+use crate::channel::mapped::Trusted;
+
+/// Tickets that are stepped over at once: those of a batch.
+pub(crate) const ORPHANS_MAX: usize = 64;
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// An event.
+    Event {
+        /// Its position.
+        position: u64,
+        /// Its header word.
+        header: u64,
+        /// Byte offset of its body in the data; not meaningful for a copy.
+        body_offset: usize,
+    },
+    /// Nothing yet.
+    Empty,
+    /// Overrun.
+    Lost {
+        /// First lost position.
+        from: u64,
+        /// Where reading continues.
+        to: u64,
+        /// Events lost.
+        events: u64,
+    },
+    /// The ring holds what no publisher writes.
+    Corrupt,
+}
+
+/// The reading end of a ring. Implemented for the kinds; not for users to implement.
+pub trait ReadEnd {
+    /// The next event, in place, where that takes no more than a few comparisons: its position, header, and the
+    /// byte offset of its body. Releases those before it.
+    fn poll_fast(&mut self) -> Option<(u64, u64, usize)>;
+    /// Shows up to `most` of the next events, as far as [`Self::poll_fast`] gets them; how many.
+    fn poll_all_fast(&mut self, most: usize, each: impl FnMut(u64, u64, usize)) -> usize;
+    /// The next event, in place; releases those before it, and calls `released` where that makes room for publishers.
+    fn poll(&mut self, released: impl FnOnce()) -> Found;
+    /// The next event, in place, without releasing those before it.
+    fn poll_held(&mut self) -> Found;
+    /// The next event, in place; the cursor stays where it is, whatever lies between.
+    fn poll_unreleased(&mut self) -> Found;
+    /// As [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
+    fn poll_held_unreleased(&mut self) -> Found;
+    /// To be called where nothing is lent, before several events are polled and held.
+    fn begin_batch(&mut self);
+    /// To be called where this reader finds itself evicted: it lends nothing any more.
+    fn take_back_lent(&mut self);
+    /// The next event, copied.
+    fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found;
+    /// Whether the next event may be read in place.
+    fn is_protected(&self) -> bool;
+    /// Publishes the cursor. Returns whether it moved.
+    fn acknowledge(&mut self) -> bool;
+    /// Publishes the cursor at `position`, which is not beyond what was polled, and where an event starts or the last one
+    /// ends. Returns whether it moved: it never moves back.
+    fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError>;
+    /// Where the published cursor stands.
+    fn acknowledged(&self) -> u64;
+    /// The next position.
+    fn position(&self) -> u64;
+    /// Steps over an event whose publisher died before it was published.
+    fn repair<P: Peers>(&mut self, peers: &P) -> bool;
+}
+
+/// A stream's reading end.
+#[derive(Debug)]
+pub struct StreamReadEnd {
+    pub(crate) core: StreamSubscriber<Trusted>,
+    pub(crate) lossy: bool,
+}
+
+impl StreamReadEnd {
+    #[inline(always)]
+    fn found(&self, poll: stream_subscriber::Poll) -> Found {
+        match poll {
+            stream_subscriber::Poll::Event(event) => Found::Event {
+                position: event.position,
+                header: event.header,
+                body_offset: self.core.body_offset(event),
+            },
+            stream_subscriber::Poll::Empty => Found::Empty,
+            stream_subscriber::Poll::Lost { from, to, events } => Found::Lost { from, to, events },
+            stream_subscriber::Poll::Corrupt => Found::Corrupt,
+        }
+    }
+}
+
+impl ReadEnd for StreamReadEnd {
+    #[inline(always)]
+    fn poll_fast(&mut self) -> Option<(u64, u64, usize)> {
+        let frame = self.core.poll_fast()?;
+        Some((frame.position, frame.header, self.core.body_offset(frame)))
+    }
+
+    #[inline(always)]
+    fn poll_all_fast(&mut self, most: usize, mut each: impl FnMut(u64, u64, usize)) -> usize {
+        self.core.poll_all_fast(most, |frame, body_offset| each(frame.position, frame.header, body_offset))
+    }
+
+    #[inline(always)]
+    fn poll(&mut self, released: impl FnOnce()) -> Found {
+        let poll = self.core.poll(released);
+        self.found(poll)
+    }
+
+    #[inline(always)]
+    fn poll_held(&mut self) -> Found {
+        let poll = self.core.poll_held();
+        self.found(poll)
+    }
+
+    fn poll_unreleased(&mut self) -> Found {
+        let poll = self.core.poll_unreleased();
+        self.found(poll)
+    }
+
+    fn poll_held_unreleased(&mut self) -> Found {
+        let poll = self.core.poll_held_unreleased();
+        self.found(poll)
+    }
+
+    fn begin_batch(&mut self) {
+        self.core.begin_batch();
+    }
+
+    fn take_back_lent(&mut self) {
+        self.core.take_back_lent();
+    }
+
+    fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found {
+        let poll = self.core.poll_lossy(copy);
+        self.found(poll)
+    }
+
+    #[inline(always)]
+    fn is_protected(&self) -> bool {
+        !self.lossy
+    }
+
+    #[inline(always)]
+    fn acknowledge(&mut self) -> bool {
+        !self.lossy && self.core.acknowledge()
+    }
+
+    fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError> {
+        self.core.acknowledge_to(position)
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.core.acknowledged()
+    }
+
+    fn position(&self) -> u64 {
+        self.core.place().position
+    }
+
+    fn repair<P: Peers>(&mut self, _peers: &P) -> bool {
+        // A dead publisher leaves nothing in the way: an uncommitted frame is invisible.
+        false
+    }
+}
+
+/// A slot ring's reading end.
+#[derive(Debug)]
+pub struct SlotReadEnd {
+    pub(crate) core: SlotReader<Trusted>,
+    pub(crate) lossy: bool,
+}
+
+impl SlotReadEnd {
+    #[inline(always)]
+    fn found(&self, poll: slot_reader::Poll) -> Found {
+        match poll {
+            slot_reader::Poll::Event(position, header) => {
+                // In place the header is the producer's word, unchecked so far.
+                if frame::is_event(header, self.core.body_max()) {
+                    Found::Event { position, header, body_offset: self.core.body_offset(position) }
+                } else {
+                    Found::Corrupt
+                }
+            }
+            slot_reader::Poll::Empty => Found::Empty,
+            slot_reader::Poll::Lost { from, to } => Found::Lost { from, to, events: to - from },
+            slot_reader::Poll::Corrupt => Found::Corrupt,
+        }
+    }
+}
+
+impl ReadEnd for SlotReadEnd {
+    #[inline(always)]
+    fn poll_fast(&mut self) -> Option<(u64, u64, usize)> {
+        let (ticket, header) = self.core.poll_fast()?;
+        Some((ticket, header, self.core.body_offset(ticket)))
+    }
+
+    #[inline(always)]
+    fn poll_all_fast(&mut self, most: usize, each: impl FnMut(u64, u64, usize)) -> usize {
+        self.core.poll_all_fast(most, each)
+    }
+
+    #[inline(always)]
+    fn poll(&mut self, released: impl FnOnce()) -> Found {
+        let poll = self.core.poll(released);
+        self.found(poll)
+    }
+
+    #[inline(always)]
+    fn poll_held(&mut self) -> Found {
+        let poll = self.core.poll_held();
+        self.found(poll)
+    }
+
+    fn poll_unreleased(&mut self) -> Found {
+        let poll = self.core.poll_unreleased();
+        self.found(poll)
+    }
+
+    fn poll_held_unreleased(&mut self) -> Found {
+        let poll = self.core.poll_held_unreleased();
+        self.found(poll)
+    }
+
+    fn begin_batch(&mut self) {
+        self.core.begin_batch();
+    }
+
+    fn take_back_lent(&mut self) {
+        self.core.take_back_lent();
+    }
+
+    fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found {
+        let poll = self.core.poll_lossy(copy);
+        self.found(poll)
+    }
+
+    #[inline(always)]
+    fn is_protected(&self) -> bool {
+        self.core.is_protected()
+    }
+
+    #[inline(always)]
+    fn acknowledge(&mut self) -> bool {
+        !self.lossy && self.core.acknowledge()
+    }
+
+    fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError> {
+        self.core.acknowledge_to(position)
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.core.acknowledged()
+    }
+
+    fn position(&self) -> u64 {
+        self.core.position()
+    }
+
+    fn repair<P: Peers>(&mut self, peers: &P) -> bool {
+        // A producer may have died with a whole batch in its hands. Bounded, because the tail is not to be trusted.
+        (0..ORPHANS_MAX).take_while(|_| self.core.is_stuck() && self.core.skip_orphan(peers)).count() > 0
+    }
+}

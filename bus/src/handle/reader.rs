@@ -1,0 +1,603 @@
+//! Reading by cursor: one handle type for a stream's subscriber, a topic's subscriber and a queue's tap.
+//!
+//! A [`Reader`] is one registered consumer. It is used by one thread at a time (it is `Send`, not `Sync`), and not
+//! after `fork`. Events are borrowed from the ring: an event is released when the next one is asked for, so the
+//! publisher never overwrites what is being looked at.
+//!
+//! The cursor that others see follows lazily. A durable subscription that is killed therefore sees again the
+//! events since its cursor was last published: at least once. [`Reader::acknowledge`] publishes it at once.
+//!
+//! A reader that was opened with [`SubscribeOptions::manual`] says itself how far it is done (`reader/manual.rs`).
+
+mod batch;
+mod evicted;
+mod manual;
+
+use std::time::Duration;
+
+use railbus_ring::members::park::{Sleeper, Waker};
+use railbus_ring::members::registry;
+use railbus_ring::tally::Tally;
+use railbus_ring::{frame, layout};
+
+use self::batch::HeldEvents;
+use crate::channel::Kind;
+use crate::channel::memories::SharedFutex;
+use crate::error::{BLIND, RecvError};
+use crate::event::{Event, Located};
+use crate::handle::bridge::Watch;
+use crate::handle::latency_probe::LatencyProbe;
+use crate::handle::member::Member;
+use crate::handle::options::SubscribeOptions;
+use crate::handle::read_end::{Found, ReadEnd};
+use crate::handle::wait::{Idle, Pace, Step, Wait, Waiting};
+use crate::latency::Measures;
+
+pub use self::batch::Batch;
+
+/// Observers are told at least this often, counted in events that took the slow path.
+const TELL_EVERY: u64 = 64;
+
+/// A registered reader of a channel. See the [module](self).
+#[derive(Debug)]
+pub struct Reader<R: ReadEnd> {
+    ring: R,
+    member: Member,
+    waker: Waker,
+    wait: Wait,
+    until_closed: bool,
+    /// How many publishers there had been when this handle joined live and found none: it waits for another.
+    publishers_before: Option<u64>,
+    /// A lossy reader's copy of the event it handed out last.
+    copy: Vec<u64>,
+    /// What an open batch holds.
+    held: HeldEvents,
+    tally: Tally,
+    /// The events that observers know of.
+    told: u64,
+    lost: u64,
+    pace: Pace,
+    idle: Idle,
+    /// On stamped channels, whose events take the slow path.
+    latency: Option<Box<LatencyProbe>>,
+    /// Whether dropping it, or finding nothing, leaves the cursor where it is, because what was received last may not
+    /// have been kept.
+    keeps_unacknowledged: bool,
+    /// Whether only [`Reader::acknowledge_to`] moves the cursor; it keeps what is unacknowledged, too.
+    manual: bool,
+}
+
+impl<R: ReadEnd> Reader<R> {
+    /// `live` says that it joined behind everything published so far.
+    pub(crate) fn new(ring: R, member: Member, options: &SubscribeOptions, live: bool) -> Reader<R> {
+        let SubscribeOptions { wait, until_closed, manual, .. } = *options;
+        let ever = member.others_ever();
+        let is_alone = || member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) != Some(true);
+        let publishers_before = (until_closed && live && is_alone()).then_some(ever);
+        let reader = Reader {
+            ring,
+            waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
+            wait,
+            until_closed,
+            publishers_before,
+            copy: Vec::new(),
+            held: HeldEvents::default(),
+            tally: Tally::default(),
+            told: 0,
+            lost: 0,
+            pace: Pace::default(),
+            idle: Idle::default(),
+            latency: LatencyProbe::open(&member, false),
+            keeps_unacknowledged: manual,
+            manual,
+            member,
+        };
+        if manual {
+            reader.tell_unacknowledged();
+        }
+        reader
+    }
+
+    /// The next event, if there is one. Never blocks, and makes no system call but for waking a producer that
+    /// waits for room, and, when there has been nothing for some ms, for asking whether publishers live.
+    ///
+    /// A reader opened with `until_closed` gets [`RecvError::Closed`] as from [`Self::recv`].
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, RecvError> {
+        if let Some(located) = self.poll_fast() {
+            // SAFETY: `poll` says where a checked event lies; it is released by the next call, which needs this
+            // handle mutably, as the event's lifetime does.
+            return Ok(Some(unsafe { Event::new(located) }));
+        }
+        let polled = match self.poll_slow()? {
+            Some(located) => Some(located),
+            None => self.look_when_idle()?,
+        };
+        // SAFETY: as above.
+        Ok(polled.map(|located| unsafe { Event::new(located) }))
+    }
+
+    /// As [`Self::try_recv`], for the journaller: where the next event lies, whole and checked, until the next call. It
+    /// looks after its peers itself ([`Self::step_over_the_dead`]).
+    #[inline]
+    pub(crate) fn try_located(&mut self) -> Result<Option<Located>, RecvError> {
+        match self.poll_fast() {
+            Some(located) => Ok(Some(located)),
+            None => self.poll_slow(),
+        }
+    }
+
+    /// From now on this reader's latencies are not measured: for one that looks on at a pace of its own, whose lateness
+    /// would be taken for the channel's.
+    pub fn leave_unmeasured(&mut self) {
+        self.latency = None;
+        if !self.member.is_forked() {
+            self.member.note(layout::MEASURES, Measures::Unstamped.code());
+        }
+    }
+
+    /// From now on what this reader received, or stepped over, is not acknowledged when it is dropped or finds nothing.
+    pub(crate) fn keep_unacknowledged(&mut self) {
+        self.keeps_unacknowledged = true;
+    }
+
+    /// Steps over what dead publishers left. Some system calls.
+    pub(crate) fn step_over_the_dead(&mut self) -> bool {
+        self.member.seen();
+        self.ring.repair(&self.member.peers)
+    }
+
+    /// Where a durable subscription really stands when that is before its cursor: what lies between is in the channel's
+    /// journal only.
+    pub(crate) fn behind(&self) -> Option<u64> {
+        self.member.word(layout::BEHIND).checked_sub(1)
+    }
+
+    /// Notes where the subscription really stands; `None` once it has caught up.
+    pub(crate) fn set_behind(&self, position: Option<u64>) {
+        self.member.note(layout::BEHIND, position.map_or(0, |position| position + 1));
+    }
+
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// The next event, waiting for it without end.
+    ///
+    /// A reader opened with `until_closed` gets [`RecvError::Closed`] when the last publisher has left and
+    /// everything was read. One that joined live and found no publisher waits for the first to come.
+    #[inline]
+    pub fn recv(&mut self) -> Result<Event<'_>, RecvError> {
+        if let Some(located) = self.poll_fast() {
+            // SAFETY: as in `try_recv`.
+            return Ok(unsafe { Event::new(located) });
+        }
+        let located = self.wait(None)?;
+        // SAFETY: as in `try_recv`.
+        Ok(unsafe { Event::new(located) })
+    }
+
+    /// The next event, waiting at most `timeout`.
+    #[inline]
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event<'_>, RecvError> {
+        if let Some(located) = self.poll_fast() {
+            // SAFETY: as in `try_recv`.
+            return Ok(unsafe { Event::new(located) });
+        }
+        let located = self.wait(Some(timeout))?;
+        // SAFETY: as in `try_recv`.
+        Ok(unsafe { Event::new(located) })
+    }
+
+    /// Publishes the cursor at once: everything received so far is released, and a durable subscription resumes
+    /// behind it. With manual acknowledgement the cursor stays: [`Self::acknowledge_to`] moves it.
+    pub fn acknowledge(&mut self) {
+        if !self.member.is_forked() {
+            if !self.manual {
+                self.release();
+            }
+            self.tell();
+        }
+    }
+
+    /// The position of the next event.
+    pub fn position(&self) -> u64 {
+        self.ring.position()
+    }
+
+    /// What a [`crate::handle::bridge::Bridge`] is to be armed with.
+    pub fn watch(&self) -> Watch {
+        self.idle.rest();
+        Watch { position: Some(self.ring.position()), redo_seen: 0, redo_due_ns: u64::MAX, barred: false }
+    }
+
+    /// Events received by this handle.
+    pub fn events(&self) -> u64 {
+        self.tally.events
+    }
+
+    /// Events lost by this handle to overrun.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Whether every publisher has left, after at least one was there. A system call for each. What they published
+    /// last may still be unread. False in a fork child.
+    pub fn publishers_left(&self) -> bool {
+        self.member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) == Some(false)
+    }
+
+    /// Whether the channel was removed, which a wait also says by [`RecvError::Removed`]. One system call. False in a fork
+    /// child.
+    pub fn is_removed(&self) -> bool {
+        self.member.is_removed()
+    }
+
+    /// Whether there was a publisher since this handle joined, or joined with a past to read.
+    fn had_publisher(&self) -> bool {
+        self.tally.events > 0
+            || self.publishers_before.is_none_or(|before| self.member.others_ever() != before)
+    }
+
+    #[inline(always)]
+    fn check(&self) -> Result<(), RecvError> {
+        if self.member.is_forked() { Err(RecvError::Forked) } else { Ok(()) }
+    }
+
+    #[inline(always)]
+    fn poll(&mut self) -> Result<Option<Located>, RecvError> {
+        match self.poll_fast() {
+            Some(located) => Ok(Some(located)),
+            None => self.poll_slow(),
+        }
+    }
+
+    /// The next event where nothing is in the way.
+    #[inline(always)]
+    fn poll_fast(&mut self) -> Option<Located> {
+        if self.member.is_forked() {
+            return None;
+        }
+        let (position, header, body_offset) = self.ring.poll_fast()?;
+        // Looked at after the header: had a publisher that passed over this evicted reader put it there, the
+        // eviction, which came before, is seen here. The next poll finds it again.
+        if !self.member.is_registered() {
+            return None;
+        }
+        self.count(header);
+        let body = self.member.memories.data.address(body_offset);
+        Some(Located { body, header, position })
+    }
+
+    #[inline(never)]
+    fn poll_slow(&mut self) -> Result<Option<Located>, RecvError> {
+        self.check()?;
+        if !self.member.is_registered() {
+            return Err(self.evicted());
+        }
+        if !self.ring.is_protected() {
+            return self.poll_copy();
+        }
+        let Reader { ring, waker, member, .. } = self;
+        let found = if self.manual { ring.poll_unreleased() } else { ring.poll(|| wake(waker, member)) };
+        self.receive(found)
+    }
+
+    fn receive(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
+        if let Found::Event { position, header, body_offset } = found {
+            // An evicted reader may find an event of a later lap here, where its own was overwritten. The publisher
+            // saw the eviction before it wrote that, so whoever sees the event sees the eviction too.
+            if !self.member.is_registered() {
+                return Err(self.evicted());
+            }
+            self.count(header);
+            let body = self.member.memories.data.address(body_offset);
+            let located = Located { body, header, position };
+            if !frame::is_plain(header) {
+                self.count_extensions(header);
+                if self.ring.is_protected() {
+                    self.measure(located);
+                }
+            }
+            if self.tally.events - self.told >= TELL_EVERY {
+                self.tell();
+            }
+            return Ok(Some(located));
+        }
+        self.receive_rarely(found)
+    }
+
+    fn receive_rarely(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
+        match found {
+            // What looks corrupt, too, is what an evicted reader finds: the publisher went on without it.
+            _ if !self.member.is_registered() => Err(self.evicted()),
+            Found::Lost { from, to, events } => {
+                self.lost += events;
+                self.member.note(layout::LOST, self.lost);
+                Err(RecvError::Lost { from, to, events })
+            }
+            Found::Corrupt => {
+                Err(RecvError::Corrupt("an event that no publisher writes; remove the channel"))
+            }
+            _ => {
+                // A publisher may be waiting for exactly the room that a lazy cursor holds back.
+                if !self.keeps_unacknowledged {
+                    self.release();
+                }
+                if self.pace.empty(self.tally.events) {
+                    self.idle.restart();
+                    self.tell();
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    #[cold]
+    fn poll_copy(&mut self) -> Result<Option<Located>, RecvError> {
+        let found = self.ring.poll_copy(&mut self.copy);
+        let Some(located) = self.receive(found)? else { return Ok(None) };
+        let located = Located { body: self.copy.as_ptr().cast(), ..located };
+        self.measure(located);
+        Ok(Some(located))
+    }
+
+    /// Records how long an event took to come here, on a stamped channel.
+    #[cold]
+    fn measure(&mut self, located: Located) {
+        if let Some(latency) = &mut self.latency {
+            // SAFETY: it was checked, and is not released before this handle is used again.
+            latency.received(unsafe { Event::new(located) });
+        }
+    }
+
+    #[inline(always)]
+    fn count(&mut self, header: u64) {
+        // Told to observers when the cursor is.
+        self.tally.add(frame::body_bytes(header) as u64);
+    }
+
+    /// What an event carries beside its payload does not count as payload.
+    #[cold]
+    fn count_extensions(&mut self, header: u64) {
+        self.tally.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
+    }
+
+    /// Publishes the cursor and wakes producers that wait for room.
+    #[inline(always)]
+    fn release(&mut self) {
+        if self.ring.acknowledge() {
+            self.tell();
+            self.wake();
+        }
+    }
+
+    #[inline(always)]
+    fn wake(&mut self) {
+        wake(&mut self.waker, &self.member);
+    }
+
+    /// Tells observers how far this reader has come.
+    #[inline(always)]
+    fn tell(&mut self) {
+        self.told = self.tally.events;
+        self.member.note_tally(self.tally);
+        if self.manual {
+            self.tell_unacknowledged();
+        }
+    }
+
+    /// For a poll that found nothing: probes the peers if it is time to.
+    #[inline]
+    fn look_when_idle(&mut self) -> Result<Option<Located>, RecvError> {
+        if self.idle.is_due() { self.probe() } else { Ok(None) }
+    }
+
+    /// Steps over what a dead publisher left, and finds out whether there is anything to wait for.
+    #[cold]
+    fn probe(&mut self) -> Result<Option<Located>, RecvError> {
+        self.member.seen();
+        // In this order: one that registers between the two looks has not left.
+        let closed = self.until_closed && self.had_publisher() && self.publishers_left();
+        if !self.ring.repair(&self.member.peers) && closed {
+            // What the last publisher did, it did before it was seen to have left.
+            return self.poll()?.map(Some).ok_or(RecvError::Closed);
+        }
+        match self.poll()? {
+            // What was published before the removal was seen is read first.
+            None if self.member.is_removed() => self.poll()?.map(Some).ok_or(RecvError::Removed),
+            None if self.member.peers.was_blind() => Err(RecvError::CannotRepair(BLIND)),
+            polled => Ok(polled),
+        }
+    }
+
+    #[cold]
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<Located, RecvError> {
+        if let Some(located) = self.poll_slow()? {
+            return Ok(located);
+        }
+        let mut waiting = Waiting::new(self.wait, timeout);
+        // The last publisher's death ends a reader that waits for it.
+        waiting.be_patient(!self.until_closed);
+        let mut sleeper = Sleeper::default();
+        loop {
+            match waiting.step() {
+                Step::Poll => {}
+                Step::TimedOut => {
+                    // Many short waits are polling: they never come to a probe.
+                    let last = match self.poll()? {
+                        Some(located) => Some(located),
+                        None => self.look_when_idle()?,
+                    };
+                    return last.ok_or(RecvError::TimedOut);
+                }
+                Step::Probe => {
+                    if let Some(located) = self.probe()? {
+                        return Ok(located);
+                    }
+                }
+                Step::Sleep(slice_ns) => {
+                    let mut polled = Ok(None);
+                    let is_queue = self.member.channel.header().kind == Kind::Queue;
+                    self.member.memories.sleep_for_each_event(is_queue, &mut sleeper, slice_ns, || {
+                        polled = self.poll();
+                        !matches!(polled, Ok(None))
+                    });
+                    if let Some(located) = polled? {
+                        return Ok(located);
+                    }
+                }
+            }
+            if let Some(located) = self.poll()? {
+                return Ok(located);
+            }
+        }
+    }
+}
+
+/// Wakes producers that wait for room. The cursor has just moved.
+fn wake(waker: &mut Waker, member: &Member) {
+    let own = member.memories.acks;
+    waker.wake(&own, &member.memories.ring, &SharedFutex(own), || u32::MAX >> 1);
+}
+
+impl<R: ReadEnd> Drop for Reader<R> {
+    fn drop(&mut self) {
+        if self.keeps_unacknowledged && !self.manual {
+            return;
+        }
+        // What was handed out has been looked at. Who waits for more than this is woken when the member leaves.
+        self.acknowledge();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::Reader;
+    use crate::channel::bus::Bus;
+    use crate::channel::file_locks::FileLocks;
+    use crate::channel::mapped::Trusted;
+    use crate::channel::memories::Memories;
+    use crate::channel::open::Channel;
+    use crate::channel::peers::registry_of;
+    use crate::channel::{ChannelOptions, Kind, Role};
+    use crate::error::RecvError;
+    use crate::handle::options::{SendOptions, SubscribeOptions};
+    use crate::handle::read_end::SlotReadEnd;
+    use railbus_ring::members::peers::Side;
+    use railbus_ring::members::registry::{self, Identity, Locks, Registry};
+
+    /// Locks of a registrant that is held up just before it takes its life lock, and gets it only where that says so.
+    struct HeldUp<F>(FileLocks, RefCell<F>);
+
+    impl<F: FnMut() -> bool> Locks for HeldUp<F> {
+        fn try_janitor(&self, index: usize) -> bool {
+            self.0.try_janitor(index)
+        }
+
+        fn release_janitor(&self, index: usize) {
+            self.0.release_janitor(index);
+        }
+
+        fn try_life(&self, index: usize) -> bool {
+            (self.1.borrow_mut())() && self.0.try_life(index)
+        }
+
+        fn is_life_held(&self, index: usize) -> bool {
+            self.0.is_life_held(index)
+        }
+    }
+
+    /// A topic that a publisher has left, and a subscriber that waits for the next one to come and go.
+    fn with_waiting_subscriber(
+        then: impl FnOnce(Channel, Registry<Trusted>, Reader<SlotReadEnd>) -> crate::Result<()>,
+    ) -> crate::Result<()> {
+        let base = tempfile::tempdir_in("/dev/shm").map_err(|e| crate::Error::io("make", "/dev/shm", e))?;
+        let options = ChannelOptions::new(Kind::Topic).slots(64).producers_max(1);
+        let channel = Bus::at(base.path(), "b")?.create("t", &options)?;
+        // An earlier one has left an entry behind.
+        drop(channel.topic_publisher(&SendOptions::default())?);
+        let options = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+        let reader = channel.topic_subscriber(&options)?;
+        let maps = channel.map(Role::Producer)?;
+        // SAFETY: the maps are dropped after the memories.
+        let memories = unsafe { Memories::of(&maps) };
+        then(channel.clone(), registry_of(&memories, &channel, Side::Producers), reader)
+    }
+
+    /// The locks of the producers' side, on maps that stay for the test.
+    fn locks_of(channel: &Channel) -> crate::Result<FileLocks> {
+        let maps = Box::leak(Box::new(channel.map(Role::Producer)?));
+        // SAFETY: the maps are never dropped.
+        FileLocks::open_beside(channel, Side::Producers, &unsafe { Memories::of(maps) })
+    }
+
+    /// Still waits. Long enough for some probes.
+    fn waits(reader: &mut Reader<SlotReadEnd>) {
+        assert_eq!(reader.recv_timeout(Duration::from_millis(20)).err(), Some(RecvError::TimedOut));
+    }
+
+    const PUBLISHER: Identity = Identity {
+        policy: registry::ROLE_PRODUCER,
+        pid_tid: 0,
+        start_time: 0,
+        now_ns: 0,
+        name: [0; 8],
+        fence: 0,
+    };
+
+    #[test]
+    fn a_publisher_that_is_registering_has_not_left() -> crate::Result<()> {
+        with_waiting_subscriber(|channel, registry, mut reader| {
+            let mut looks = 0;
+            let look = || {
+                looks += 1;
+                waits(&mut reader);
+                true
+            };
+            let locks = HeldUp(locks_of(&channel)?, RefCell::new(look));
+            let registered = registry.register(&locks, &PUBLISHER, |_| true).expect("there is room");
+            registry.leave(&registered, false);
+            drop(locks);
+            assert_eq!(looks, 1);
+            // It came, and has left.
+            assert_eq!(reader.recv_timeout(Duration::from_secs(60)).err(), Some(RecvError::Closed));
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_publisher_that_dies_while_it_registers_has_never_come() -> crate::Result<()> {
+        with_waiting_subscriber(|channel, registry, mut reader| {
+            let open = || locks_of(&channel);
+            let die = || {
+                let locks = HeldUp(open()?, RefCell::new(|| false));
+                assert!(registry.register(&locks, &PUBLISHER, |_| true).is_err(), "it never gets its lock");
+                crate::Result::Ok(())
+            };
+            die()?;
+            waits(&mut reader);
+            // It is buried, or another uses its entry, and dies there, too.
+            assert_eq!(channel.repair()?.buried, [(Side::Producers, 0)]);
+            waits(&mut reader);
+            die()?;
+            die()?;
+            waits(&mut reader);
+            let locks = HeldUp(
+                open()?,
+                RefCell::new(|| {
+                    waits(&mut reader);
+                    true
+                }),
+            );
+            let registered = registry.register(&locks, &PUBLISHER, |_| true).expect("there is room");
+            registry.leave(&registered, false);
+            drop(locks);
+            assert_eq!(reader.recv_timeout(Duration::from_secs(60)).err(), Some(RecvError::Closed));
+            Ok(())
+        })
+    }
+}

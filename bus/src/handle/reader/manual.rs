@@ -1,0 +1,67 @@
+//! Manual acknowledgement: the reader says itself how far it is done, and only that moves its cursor.
+//!
+//! ```text
+//!          acknowledged()                position()
+//! ring  ----------|== received, not done ==|-- published, not received ---|
+//!          cursor: a durable subscription    the next event
+//!          resumes here
+//! ```
+//!
+//! Nothing else moves the cursor: not the next receive, not one that finds nothing, not the drop of a batch or of the
+//! reader. What is not acknowledged stays in the ring. So the reader must acknowledge before the ring is full: a
+//! publisher that finds no room waits for it, and a reader that waits for the next event then waits for itself.
+
+use railbus_ring::layout;
+use railbus_ring::members::join::JoinError;
+
+use crate::error::{AcknowledgeError, RecvError};
+use crate::handle::read_end::ReadEnd;
+use crate::handle::reader::Reader;
+
+impl<R: ReadEnd> Reader<R> {
+    /// Everything before `position` is done: it is released, and a durable subscription resumes there, exactly, whatever
+    /// happens to this process next. A publisher that waits for the room is woken. Never blocks.
+    ///
+    /// `position` is that of the first event that is *not* done: the [position of an event](crate::Event::position) that
+    /// was received, or [`Self::position`] when all that was received is done. Acknowledging the same again, or less,
+    /// changes nothing. In a stream it takes a look at each event's header since the last acknowledgement.
+    ///
+    /// # Errors
+    /// [`AcknowledgeError`]: a position beyond what was received, one at which no event of the stream starts, a reader that
+    /// was not opened with [`manual`](crate::SubscribeOptions::manual), or one that cannot be used any more. The cursor
+    /// stays where it is then.
+    pub fn acknowledge_to(&mut self, position: u64) -> Result<(), AcknowledgeError> {
+        self.check()?;
+        if !self.manual {
+            return Err(AcknowledgeError::NotManual);
+        }
+        if !self.member.is_registered() {
+            return Err(RecvError::Evicted.into());
+        }
+        match self.ring.acknowledge_to(position) {
+            Ok(true) => {
+                self.tell();
+                self.wake();
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(JoinError::Beyond(received)) => Err(AcknowledgeError::NotReceived { position, received }),
+            Err(JoinError::NoBoundary | JoinError::TooOld(_)) => Err(AcknowledgeError::NoEvent { position }),
+            Err(JoinError::Corrupt) => {
+                Err(RecvError::Corrupt("the events that were received do not follow each other").into())
+            }
+        }
+    }
+
+    /// Everything before this position was acknowledged: where the cursor stands that others see. Without manual
+    /// acknowledgement it follows lazily.
+    pub fn acknowledged(&self) -> u64 {
+        self.ring.acknowledged()
+    }
+
+    /// Tells observers how far it has received.
+    #[cold]
+    pub(super) fn tell_unacknowledged(&self) {
+        self.member.note(layout::POSITION, self.ring.position());
+    }
+}

@@ -1,0 +1,198 @@
+//! Room for one event, written in place.
+
+use std::time::Duration;
+
+use railbus_ring::frame;
+
+use super::Sender;
+use crate::error::SendError;
+use crate::event::Attributes;
+use crate::handle::copy::copy;
+use crate::handle::publish_end::PublishEnd;
+
+/// Room for one event, to be filled in place. Dereferences to the payload's bytes.
+#[derive(Debug)]
+pub struct Claim<'a, R: PublishEnd> {
+    pub(super) sender: &'a mut Sender<R>,
+    claim: Option<R::Claim>,
+    header: u64,
+    payload: &'a mut [u8],
+}
+
+impl<R: PublishEnd> Sender<R> {
+    /// Claims room for a payload of `payload_bytes` to be written in place, waiting as [`Self::publish`] does.
+    ///
+    /// What is written in place cannot be diverted: on a channel that diverts, this says [`SendError::Full`] at once.
+    ///
+    /// The bytes are what the ring held before. Fill them with ordinary stores and then [`Claim::commit`]; dropping
+    /// the claim aborts it. A claim that is forgotten ([`std::mem::forget`]) is aborted when this handle is used next, or
+    /// dropped; until then readers of a queue or topic wait for it, as for any claim that is being written. Asynchronous I/O into a claim may land after the claim, or the process, is gone: copy.
+    #[inline]
+    pub fn claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
+        match self.claim_fast(payload_bytes) {
+            Some(claim) => Ok(self.claimed(claim, payload_bytes)),
+            None => self.claim_inner(payload_bytes, &Attributes::default(), None),
+        }
+    }
+
+    /// As [`Self::claim`], with attributes.
+    pub fn claim_with(
+        &mut self,
+        payload_bytes: usize,
+        attributes: &Attributes,
+    ) -> Result<Claim<'_, R>, SendError> {
+        self.claim_inner(payload_bytes, attributes, None)
+    }
+
+    /// As [`Self::claim_with`], waiting at most `timeout` for room; zero says at once when there is none.
+    pub fn claim_with_timeout(
+        &mut self,
+        payload_bytes: usize,
+        attributes: &Attributes,
+        timeout: Duration,
+    ) -> Result<Claim<'_, R>, SendError> {
+        self.claim_inner(payload_bytes, attributes, Some(timeout))
+    }
+
+    /// As [`Self::claim`], but says at once when there is no room.
+    #[inline]
+    pub fn try_claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
+        match self.claim_fast(payload_bytes) {
+            Some(claim) => Ok(self.claimed(claim, payload_bytes)),
+            None => self.claim_inner(payload_bytes, &Attributes::default(), Some(Duration::ZERO)),
+        }
+    }
+
+    /// Claims room where nothing is in the way: no stamp, no look at the cursors, no retry.
+    #[inline(always)]
+    pub(super) fn claim_fast(&mut self, payload_bytes: usize) -> Option<R::Claim> {
+        if self.easy.is_forked() { None } else { self.ring.claim_fast(payload_bytes as u64) }
+    }
+
+    #[inline(always)]
+    pub(super) fn claimed(&mut self, claim: R::Claim, payload_bytes: usize) -> Claim<'_, R> {
+        let at = self.member.memories.data.address(self.ring.body_offset(claim));
+        self.open(claim);
+        Claim {
+            header: frame::header(payload_bytes as u32, 0, 0),
+            // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches before it is
+            // committed.
+            payload: unsafe { std::slice::from_raw_parts_mut(at, payload_bytes) },
+            claim: Some(claim),
+            sender: self,
+        }
+    }
+
+    /// Notes that a claim is open. The next use of this handle finds it if its destructor does not run.
+    #[inline(always)]
+    fn open(&mut self, claim: R::Claim) {
+        self.open = Some(claim);
+        self.easy = self.member.guard.never();
+    }
+
+    #[inline(always)]
+    fn close(&mut self) {
+        self.open = None;
+        self.easy = self.usual;
+    }
+
+    pub(super) fn claim_inner(
+        &mut self,
+        payload_bytes: usize,
+        attributes: &Attributes,
+        timeout: Option<Duration>,
+    ) -> Result<Claim<'_, R>, SendError> {
+        let mut attributes = *attributes;
+        let stamps = self.stamp.is_some() && attributes.published_ns.is_none();
+        if stamps {
+            attributes.published_ns = Some(0);
+        }
+        let flags = attributes.flags();
+        let extension_bytes = frame::extension_bytes(flags);
+        self.prepare();
+        let body_bytes = self.check(payload_bytes, extension_bytes)?;
+        let claim = match (self.ring.claim(body_bytes as u64), timeout) {
+            (Ok(claim), _) => claim,
+            (Err(refused), None) => self.claim_by_policy(body_bytes as u64, refused)?,
+            (Err(refused), Some(Duration::ZERO)) => self.claim_at_once(body_bytes as u64, refused)?,
+            (Err(refused), timeout) => self.claim_waiting(body_bytes as u64, refused, timeout)?,
+        };
+        if let Some(clock) = self.stamp.as_mut().filter(|_| stamps) {
+            // After the wait for room, as where events are copied in.
+            attributes.published_ns = Some(clock.now_ns());
+        }
+        let mut at = self.member.memories.data.address(self.ring.body_offset(claim));
+        attributes.write(|bytes| {
+            // SAFETY: the claim has room for the extensions that the flags announce, and they are written in order.
+            unsafe { copy(bytes.as_ptr(), at, bytes.len()) };
+            // SAFETY: as above.
+            at = unsafe { at.add(bytes.len()) };
+        });
+        self.open(claim);
+        Ok(Claim {
+            header: frame::header(body_bytes, attributes.type_id, flags),
+            // SAFETY: the payload follows the extensions inside the claimed room, which nobody else touches until
+            // it is committed.
+            payload: unsafe { std::slice::from_raw_parts_mut(at, payload_bytes) },
+            claim: Some(claim),
+            sender: self,
+        })
+    }
+}
+
+impl<R: PublishEnd> Claim<'_, R> {
+    /// Publishes the event with all of the payload. Returns its position.
+    #[inline]
+    pub fn commit(self) -> u64 {
+        let all = self.payload.len();
+        self.commit_bytes(all)
+    }
+
+    /// Publishes the event with the first `payload_bytes` of the payload, at most what was claimed.
+    #[inline]
+    pub fn commit_bytes(mut self, payload_bytes: usize) -> u64 {
+        let unused = self.payload.len().saturating_sub(payload_bytes) as u64;
+        let Some(claim) = self.claim.take() else { return 0 };
+        self.sender.close();
+        if self.sender.member.is_forked() {
+            return 0; // The claim belongs to the parent.
+        }
+        self.sender.ring.commit(claim, self.header - unused);
+        self.sender.published(1);
+        self.sender.ring.position(claim)
+    }
+
+    /// The position it will have.
+    pub fn position(&self) -> u64 {
+        self.claim.map_or(0, |claim| self.sender.ring.position(claim))
+    }
+
+    /// Gives the room back. Nothing was ever visible. Dropping the claim does the same.
+    pub fn abort(self) {}
+}
+
+impl<R: PublishEnd> Drop for Claim<'_, R> {
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else { return };
+        self.sender.close();
+        if !self.sender.member.is_forked() {
+            self.sender.ring.abort(claim);
+            // Readers may wait behind it.
+            self.sender.published(1);
+        }
+    }
+}
+
+impl<R: PublishEnd> std::ops::Deref for Claim<'_, R> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.payload
+    }
+}
+
+impl<R: PublishEnd> std::ops::DerefMut for Claim<'_, R> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.payload
+    }
+}

@@ -1,0 +1,282 @@
+//! What a sender does when there is no room: repair what the dead left, wait, drop or divert, and say who was in the way.
+
+use std::time::Duration;
+
+use railbus_os::clock;
+use railbus_ring::layout;
+use railbus_ring::members::park::{Nudge, Sleeper};
+use railbus_ring::members::{pressure, registry};
+use railbus_ring::memory::{Edge, Memory};
+
+use super::Sender;
+use crate::channel::Overflow;
+use crate::channel::memories::{Memories, SharedFutex};
+use crate::error::{BLIND, SendError, why_not_locked};
+use crate::event::{Attributes, Origin};
+use crate::handle::member::Member;
+use crate::handle::publish_end::{PublishEnd, Repair};
+use crate::handle::refusal::{Refusal, RefusalView, journal_trouble};
+use crate::handle::wait::{Step, Waiting};
+
+/// Repairs on the way to one claim: more than there are dead readers, or tickets in a dead producer's hands. Bounded,
+/// because what there is to repair is read from shared memory.
+const REPAIRS_MAX: usize = 320;
+
+/// A wait goes on when the next call for the same event comes this soon after one that had timed out.
+const SAME_WAIT_NS: u64 = 1_000_000_000;
+
+/// A wait for room that has ended without any.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stalled {
+    since_ns: u64,
+    until_ns: u64,
+    /// How many events of the handle there had been.
+    events: u64,
+}
+
+impl<R: PublishEnd> Sender<R> {
+    /// Events dropped by this handle because the channel was full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Events of this handle that went to the channel that this one diverts to.
+    pub fn diverted(&self) -> u64 {
+        self.diverted
+    }
+
+    /// Whether the channel is under pressure: from when its depth reaches the high watermark until it is down to the low
+    /// one ([`ChannelOptions::watermarks`](crate::ChannelOptions::watermarks); never without). While it is not: two
+    /// loads of words that rarely change. While it is, this measures the depth, so that it is seen to fall also when
+    /// nobody publishes: a look at every reader and, in a queue, at each event published since the last look.
+    ///
+    /// The first event that brings the depth to the high mark raises the pressure, whoever publishes it, before its
+    /// call returns. A hint, in time for slowing down; it holds nobody back.
+    #[inline]
+    pub fn is_under_pressure(&mut self) -> bool {
+        !self.member.is_forked()
+            && pressure::is_high(pressure::load(&self.member.memories.ring))
+            && self.ring.look_at_pressure()
+    }
+
+    /// Why there was no room, the last time that a call of this handle found none: who was in the way, and how far
+    /// behind it is now. `None` when there always was room. Takes a microsecond or so, and no system call.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let refused = self.refused.filter(|_| !self.member.is_forked())?;
+        let Member { channel, memories, .. } = &self.member;
+        let view =
+            RefusalView { header: channel.header(), memories, published: self.ring.position_committed() };
+        let refusal = Refusal::of(self.ring.obstacle(refused), &view);
+        let journal = refusal.is_by_journaller().then(|| journal_trouble(channel)).flatten();
+        Some(Refusal { journal, ..refusal })
+    }
+
+    #[cold]
+    pub(super) fn claim_at_once(
+        &mut self,
+        body_bytes: u64,
+        refused: R::Refused,
+    ) -> Result<R::Claim, SendError> {
+        self.look_while_full()?;
+        self.claim_past_the_dead(body_bytes, refused).map_err(|(refused, repair)| {
+            self.note_blocked(refused);
+            match repair {
+                Repair::NeedsWorker if self.has_no_worker() => SendError::NoWorker,
+                _ => SendError::Full,
+            }
+        })
+    }
+
+    /// Tells observers that there was no room. An event that is tried again and again counts once.
+    #[cold]
+    pub(super) fn note_blocked(&mut self, refused: R::Refused) {
+        self.refused = Some(refused);
+        let events = self.events_before();
+        if self.blocked_at != Some(events) {
+            self.blocked_at = Some(events);
+            self.blocked += 1;
+            self.member.note(layout::BLOCKED, self.blocked);
+        }
+    }
+
+    /// How many events of this handle there have been, wherever they went.
+    fn events_before(&self) -> u64 {
+        self.ring.tally().events + self.dropped + self.diverted
+    }
+
+    /// Since when the event waits that is about to wait: one that waited until a moment ago goes on.
+    fn waits_since_ns(&mut self) -> u64 {
+        let now_ns = clock::coarse_ns();
+        let events = self.events_before();
+        let stalled = self.stalled.take().filter(|stalled| {
+            stalled.events == events && now_ns.saturating_sub(stalled.until_ns) < SAME_WAIT_NS
+        });
+        let Some(Stalled { since_ns, .. }) = stalled else { return now_ns };
+        self.member.note(layout::WAIT_SINCE_NS, since_ns);
+        since_ns
+    }
+
+    /// Repairs what is in the way, and claims again, as long as that helps: a repair passes over one of the dead, or
+    /// finishes one ticket, and there may be many.
+    pub(super) fn claim_past_the_dead(
+        &mut self,
+        body_bytes: u64,
+        mut refused: R::Refused,
+    ) -> Result<R::Claim, (R::Refused, Repair)> {
+        for _ in 0..REPAIRS_MAX {
+            let repair = self.ring.repair(refused, &self.member.peers);
+            if repair != Repair::Retry {
+                return Err((refused, repair));
+            }
+            match self.ring.claim(body_bytes) {
+                Ok(claim) => return Ok(claim),
+                Err(again) => refused = again,
+            }
+        }
+        Err((refused, Repair::Wait))
+    }
+
+    pub(super) fn has_no_worker(&self) -> bool {
+        self.member.others_live(|policy| policy & 0xFF == registry::ROLE_WORKER) == Some(false)
+    }
+
+    #[cold]
+    pub(super) fn claim_by_policy(
+        &mut self,
+        body_bytes: u64,
+        refused: R::Refused,
+    ) -> Result<R::Claim, SendError> {
+        match self.overflow {
+            // With lossy readers only a topic's slot that is being written refuses, for a moment.
+            Overflow::Block | Overflow::LossyReaders => self.claim_waiting(body_bytes, refused, None),
+            Overflow::DropNewest | Overflow::Divert => {
+                self.look_while_full()?;
+                // Repaired first, so that a dead reader does not make the channel drop for ever.
+                let (refused, _) = match self.claim_past_the_dead(body_bytes, refused) {
+                    Ok(claim) => return Ok(claim),
+                    Err(refused) => refused,
+                };
+                self.note_blocked(refused);
+                Err(if self.overflow == Overflow::Divert { SendError::Full } else { self.drop_one() })
+            }
+        }
+    }
+
+    /// Counts an event that is lost for want of room.
+    pub(super) fn drop_one(&mut self) -> SendError {
+        self.dropped += 1;
+        self.member.note(layout::LOST, self.dropped);
+        // Counted for the channel too; other producers count in the same word. No order is needed.
+        self.member.memories.ring.fetch_add(layout::DROPPED, 1, Edge::Plain);
+        SendError::Dropped
+    }
+
+    /// After `error`: where that is a want of room, publishes the event in the channel that this one diverts to.
+    #[cold]
+    pub(super) fn divert(&mut self, error: SendError, payload: &[u8], attributes: &Attributes) -> SendError {
+        let Some(diversion) = self.diversion.as_mut().filter(|_| error == SendError::Full) else {
+            return error;
+        };
+        let header = self.member.channel.header();
+        let mut attributes = *attributes;
+        if let Some(clock) = &mut self.stamp {
+            attributes.published_ns.get_or_insert_with(|| clock.now_ns());
+        }
+        attributes.origin.get_or_insert(Origin {
+            channel: header.channel_word(),
+            incarnation: header.incarnation,
+            position: self.ring.position_committed(),
+            attempts: 0,
+        });
+        match diversion.try_divert(payload, &attributes) {
+            Ok(position) => {
+                self.diverted += 1;
+                // As `DROPPED`.
+                self.member.memories.ring.fetch_add(layout::DIVERTED, 1, Edge::Plain);
+                SendError::Diverted { position }
+            }
+            Err(_) => self.drop_one(),
+        }
+    }
+
+    #[cold]
+    pub(super) fn claim_waiting(
+        &mut self,
+        body_bytes: u64,
+        refused: R::Refused,
+        timeout: Option<Duration>,
+    ) -> Result<R::Claim, SendError> {
+        self.note_blocked(refused);
+        let since_ns = self.waits_since_ns();
+        let mut waiting = Waiting::new(self.wait, timeout);
+        let mut sleeper = Sleeper::default();
+        let mut has_slept = false;
+        let mut refused = refused;
+        let result = loop {
+            match waiting.step() {
+                Step::Poll => {}
+                Step::TimedOut => {
+                    self.refused = Some(refused);
+                    let hopeless = self.ring.repair(refused, &self.member.peers) == Repair::NeedsWorker;
+                    break Err(if hopeless && self.has_no_worker() {
+                        SendError::NoWorker
+                    } else {
+                        SendError::TimedOut
+                    });
+                }
+                Step::Probe => {
+                    match self.claim_past_the_dead(body_bytes, refused) {
+                        Ok(claim) => break Ok(claim),
+                        Err((again, _)) => refused = again,
+                    }
+                    if let (Some(stuck), Some(reader)) = (&mut self.stuck, self.ring.gate(refused)) {
+                        let Member { channel, peers, memories, .. } = &self.member;
+                        if let Err(error) = stuck.watch(channel, peers, &memories.acks, reader) {
+                            break Err(SendError::CannotRepair(why_not_locked(&error)));
+                        }
+                    }
+                    if self.member.is_removed() {
+                        break Err(self.outlook.removed());
+                    }
+                    if self.member.peers.was_blind() {
+                        break Err(SendError::CannotRepair(BLIND));
+                    }
+                    self.member.seen();
+                    self.member.note(layout::WAIT_SINCE_NS, since_ns);
+                    self.member.note(layout::WAIT_POSITION, self.ring.blocked_at(refused));
+                }
+                Step::Sleep(slice_ns) => {
+                    has_slept = true;
+                    let mut claim = Err(refused);
+                    self.member.memories.sleep_for_space(&mut sleeper, slice_ns, || {
+                        claim = self.ring.claim(body_bytes);
+                        claim.is_ok()
+                    });
+                    if let Ok(claim) = claim {
+                        break Ok(claim);
+                    }
+                }
+            }
+            match self.ring.claim(body_bytes) {
+                Ok(claim) => break Ok(claim),
+                Err(again) => refused = again,
+            }
+            if self.member.is_forked() {
+                break Err(SendError::Forked);
+            }
+        };
+        if !self.member.is_forked() {
+            self.member.note(layout::WAIT_SINCE_NS, 0);
+        }
+        if matches!(result, Err(SendError::TimedOut | SendError::NoWorker)) {
+            let (until_ns, events) = (clock::coarse_ns(), self.events_before());
+            self.stalled = Some(Stalled { since_ns, until_ns, events });
+        }
+        if has_slept && result.is_ok() {
+            // A worker wakes one producer for each event that it finishes; but one may make room for several.
+            let Memories { ring, acks, .. } = self.member.memories;
+            Nudge::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED).wake(&ring, &SharedFutex(acks), 1);
+        }
+        result
+    }
+}

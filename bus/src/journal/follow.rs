@@ -1,0 +1,559 @@
+//! Join live: a channel's events from anywhere in its journal, and on into the ring, without a gap and without a
+//! duplicate.
+//!
+//! ```text
+//! journal   read without holding anybody, up to the end of what is written; less than half a ring behind:
+//! join      the ring at the next position: a stream or topic still has it, and from there on everything
+//! bridge    (a queue's tap can only join behind what is there, at S:) read the journal up to exactly S
+//! ring      like any subscriber
+//! ```
+//!
+//! What happens when a [`Follower`] falls behind in the ring is its policy ([`Behind`]): it holds the publishers, or it
+//! gates nobody, and when it is overrun goes back to the journal, where what it missed is. A journaller that has died
+//! while something is neither in the ring nor in the journal is an error, never a hang.
+//!
+//! A durable subscription that was restored with its channel (see [`crate::journal::restore()`]) stands before the ring's first
+//! event: a follower of its name reads on from the journal, and is then a durable subscriber like any other.
+//!
+//! What it leaves out: a follower with [`Behind::ReadJournal`] has no durable name in the ring, for such a name holds
+//! publishers while nobody owns it. Keep its position in a [`Checkpoint`](super::Checkpoint) instead.
+
+use std::time::{Duration, Instant};
+
+use railbus_ring::members::join::{JoinError, StartAt as Start};
+
+use crate::channel::Kind;
+use crate::channel::journal_status::JournalState;
+use crate::channel::open::Channel;
+use crate::error::{Error, RecvError, Result};
+use crate::event::{Event, Located};
+use crate::handle::open::{Subscriber, TopicSubscriber};
+use crate::handle::options::SubscribeOptions;
+use crate::handle::wait::Wait;
+use crate::journal::events::{Events, Item};
+use crate::journal::read::{Journal, Seek};
+use crate::snapshot::Participant;
+
+/// Events that are read from the journal between two looks at how far behind they are.
+const LOOK_EVERY: u32 = 4096;
+/// How long to sleep while the journaller has not written what is asked for.
+const PAUSE: Duration = Duration::from_micros(500);
+/// The longest wait in the ring before the caller's deadline is looked at.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// What a follower does when it falls behind in the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Behind {
+    /// It holds the publishers, like any reliable subscriber.
+    #[default]
+    Hold,
+    /// It holds nobody. Overrun, it reads on from the journal. Not for queues, whose taps always hold.
+    ReadJournal,
+}
+
+/// How to follow a channel.
+#[derive(Debug, Clone)]
+pub struct FollowOptions {
+    /// Where to begin in the journal; what the journal does not have yet, follows in any case. A durable name that
+    /// exists resumes instead.
+    pub from: Seek,
+    /// What to do when it falls behind in the ring.
+    pub behind: Behind,
+    /// A name, at most 64 bytes: for observers, or the identity of a durable subscription.
+    pub name: String,
+    /// Whether the subscription outlives its owner, once it has joined the ring. Not with [`Behind::ReadJournal`].
+    pub durable: bool,
+    /// How to wait for events in the ring.
+    pub wait: Wait,
+    /// Whether following ends when the last publisher has left and everything was read.
+    pub until_closed: bool,
+}
+
+impl Default for FollowOptions {
+    fn default() -> FollowOptions {
+        FollowOptions {
+            from: Seek::Beginning,
+            behind: Behind::Hold,
+            name: String::new(),
+            durable: false,
+            wait: Wait::default(),
+            until_closed: false,
+        }
+    }
+}
+
+/// What comes.
+#[derive(Debug, Clone, Copy)]
+pub enum Followed<'a> {
+    /// An event. It stays as long as it is borrowed.
+    Event(Event<'a>),
+    /// Events that neither the journal nor the ring has: a recorded gap, or segments that were removed.
+    Lost {
+        /// First position that is missing.
+        from: u64,
+        /// First position behind.
+        to: u64,
+        /// How many events; `u64::MAX` when nobody knows.
+        events: u64,
+    },
+    /// The last publisher has left and everything was read; see [`FollowOptions::until_closed`].
+    Closed,
+}
+
+/// Where a follower is, for observers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// It reads the journal.
+    Journal,
+    /// It has joined the ring, and reads the journal up to where it joined.
+    Bridge,
+    /// It reads the ring.
+    Ring,
+}
+
+/// The ring's end of it.
+#[derive(Debug)]
+enum FollowedRing {
+    Stream(Subscriber),
+    Slots(TopicSubscriber),
+}
+
+/// Calls the same method of either.
+macro_rules! either {
+    ($ring:expr, $reader:ident => $call:expr) => {
+        match $ring {
+            FollowedRing::Stream($reader) => $call,
+            FollowedRing::Slots($reader) => $call,
+        }
+    };
+}
+
+impl FollowedRing {
+    fn try_recv(&mut self) -> std::result::Result<Option<Located>, RecvError> {
+        either!(self, reader => Ok(reader.try_recv()?.map(|event| event.located())))
+    }
+
+    fn recv_timeout(&mut self, timeout: Duration) -> std::result::Result<Option<Located>, RecvError> {
+        let received = either!(self, reader => reader.recv_timeout(timeout).map(|event| event.located()));
+        match received {
+            Ok(located) => Ok(Some(located)),
+            Err(RecvError::TimedOut) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn position(&self) -> u64 {
+        either!(self, reader => reader.position())
+    }
+
+    fn behind(&self) -> Option<u64> {
+        either!(self, reader => reader.behind())
+    }
+
+    fn set_behind(&self, position: Option<u64>) {
+        either!(self, reader => reader.set_behind(position));
+    }
+
+    fn acknowledge(&mut self) {
+        either!(self, reader => reader.acknowledge());
+    }
+}
+
+/// What a step found.
+enum FollowStep {
+    Located(Located),
+    Lost { from: u64, to: u64, events: u64 },
+    Closed,
+    Nothing,
+}
+
+/// Follows a channel from its journal into its ring. See the [module](self).
+#[derive(Debug)]
+pub struct Follower {
+    channel: Channel,
+    journal: Journal,
+    options: FollowOptions,
+    /// While it reads the journal.
+    events: Option<Box<Events>>,
+    /// Once it has joined the ring. With events, too: the journal is read up to where the ring was joined.
+    ring: Option<FollowedRing>,
+    /// Everything before this position was handed out, or told as lost.
+    position: u64,
+    /// What retention removed before it was read.
+    removed: Option<(u64, u64)>,
+    /// Events until the next look at how far behind the journal's reader is.
+    until_look: u32,
+    /// How often it went from the ring back to the journal.
+    returns: u64,
+}
+
+impl Channel {
+    /// Follows this channel from its journal, as the channel's journaller tells where that is.
+    ///
+    /// # Errors
+    /// [`Error::PeerGone`] when nothing has ever recorded this channel; else as [`Follower::new`].
+    pub fn follow(&self, options: &FollowOptions) -> Result<Follower> {
+        let journal = Journal::of_channel(self.journal_positions()?.directory, self.header())?;
+        Follower::new(self, &journal, options)
+    }
+}
+
+impl Follower {
+    /// Follows `channel` from `journal`, which must be its own.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the journal is another channel's, or does not reach back to where to begin (that it lies
+    /// beyond the channel's end is told by the first receive); [`Error::Busy`] when the durable name is in use.
+    pub fn new(channel: &Channel, journal: &Journal, options: &FollowOptions) -> Result<Follower> {
+        let header = channel.header();
+        if journal.channel().channel_id != header.channel_id {
+            return Err(Error::invalid(
+                format!("journal {} for {}", journal.directory().display(), channel.name()),
+                "it records another channel, or one of the same name that was removed",
+            ));
+        }
+        let reads = options.behind == Behind::ReadJournal;
+        if reads && options.durable {
+            let why = "a durable name holds publishers; keep the position in a checkpoint instead";
+            return Err(Error::invalid("durable follower that reads on from the journal", why));
+        }
+        if reads && header.kind == Kind::Queue {
+            return Err(Error::invalid(
+                "follower that reads on from the journal",
+                "a queue's taps always hold",
+            ));
+        }
+        let mut follower = Follower {
+            channel: channel.clone(),
+            journal: journal.clone(),
+            options: options.clone(),
+            events: None,
+            ring: None,
+            position: 0,
+            removed: None,
+            until_look: LOOK_EVERY,
+            returns: 0,
+        };
+        if !(options.durable && follower.resume()?) {
+            match options.from {
+                // Whoever has read the ring may be ahead of the journal.
+                Seek::Position(position) if !journal.is_before(position)? => {
+                    follower.events = Some(Box::new(journal.events_from(position)?));
+                    follower.position = position;
+                }
+                from => {
+                    let events = journal.events(from)?;
+                    follower.position = events.position();
+                    follower.events = Some(Box::new(events));
+                }
+            }
+        }
+        Ok(follower)
+    }
+
+    /// Takes a durable subscription over that exists, in the ring or before it. Returns whether there is one.
+    fn resume(&mut self) -> Result<bool> {
+        let is_known = |one: &Participant| one.durable && one.name == self.options.name;
+        if !self.channel.info()?.participants.iter().any(is_known) {
+            return Ok(false);
+        }
+        let ring = self.enter(Start::Live)?.map_err(|error| self.unusable(error))?;
+        match ring.behind() {
+            Some(position) => self.read_from(position)?,
+            None => self.position = ring.position(),
+        }
+        self.ring = Some(ring);
+        Ok(true)
+    }
+
+    /// The next event or loss, if there is one now. Does not block, but for reading the journal's file.
+    ///
+    /// # Errors
+    /// [`Error::PeerGone`] when what comes next is in neither the ring nor the journal, and the journaller is dead or
+    /// has stopped; its own error when the disk has failed; [`Error::Corrupt`]; [`Error::Io`].
+    pub fn try_recv(&mut self) -> Result<Option<Followed<'_>>> {
+        let step = self.step(None)?;
+        Ok(self.hand_out(step))
+    }
+
+    /// The next event or loss, waiting at most `timeout`; `None` when there was none.
+    ///
+    /// # Errors
+    /// As [`Self::try_recv`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Followed<'_>>> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
+            let step = self.step(Some(left.min(SLICE)))?;
+            if !matches!(step, FollowStep::Nothing) || left.is_zero() {
+                return Ok(self.hand_out(step));
+            }
+        }
+    }
+
+    /// The next event or loss, waiting without end.
+    ///
+    /// # Errors
+    /// As [`Self::try_recv`].
+    pub fn recv(&mut self) -> Result<Followed<'_>> {
+        let step = loop {
+            match self.step(Some(SLICE))? {
+                FollowStep::Nothing => {}
+                step => break step,
+            }
+        };
+        Ok(self.hand_out(step).unwrap_or(Followed::Closed))
+    }
+
+    /// Everything before this position was handed out, or told as lost. To be kept in a checkpoint, once what was
+    /// handed out is done.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Where it reads at the moment.
+    pub fn source(&self) -> Source {
+        match (&self.events, &self.ring) {
+            (Some(_), Some(_)) => Source::Bridge,
+            (None, Some(_)) => Source::Ring,
+            (_, None) => Source::Journal,
+        }
+    }
+
+    /// How often it was overrun in the ring, and went back to the journal.
+    pub fn returns(&self) -> u64 {
+        self.returns
+    }
+
+    /// Everything received so far is done: publishers may overwrite it, and a durable subscription resumes behind it.
+    pub fn acknowledge(&mut self) {
+        match (&self.events, &mut self.ring) {
+            (_, None) => {}
+            (Some(_), Some(ring)) if self.options.durable => ring.set_behind(Some(self.position)),
+            (Some(_), Some(_)) => {}
+            (None, Some(ring)) => ring.acknowledge(),
+        }
+    }
+
+    fn hand_out(&self, step: FollowStep) -> Option<Followed<'_>> {
+        match step {
+            // SAFETY: a step's event lies in the ring, or in a buffer of a reader's, until the next step, which needs
+            // this handle mutably.
+            FollowStep::Located(located) => Some(Followed::Event(unsafe { Event::new(located) })),
+            FollowStep::Lost { from, to, events } => Some(Followed::Lost { from, to, events }),
+            FollowStep::Closed => Some(Followed::Closed),
+            FollowStep::Nothing => None,
+        }
+    }
+
+    /// Goes on; waits about `patience` at most where there is nothing.
+    fn step(&mut self, patience: Option<Duration>) -> Result<FollowStep> {
+        loop {
+            if let Some((from, to)) = self.removed.take() {
+                self.position = to;
+                return Ok(FollowStep::Lost { from, to, events: u64::MAX });
+            }
+            let Some(events) = &mut self.events else {
+                match self.step_in_ring(patience)? {
+                    Some(step) => return Ok(step),
+                    None => continue,
+                }
+            };
+            if self.until_look == 0 {
+                // Here nothing that was handed out is borrowed any more.
+                self.until_look = LOOK_EVERY;
+                self.join_if_near()?;
+                continue;
+            }
+            let mut found = take(events)?;
+            // Behind what is handed out, or passed over: at the end, behind the last block.
+            let end = events.position();
+            if found.is_none() {
+                self.position = self.position.max(end);
+                if self.join_if_near()? {
+                    continue;
+                }
+                let Some(gone) = self.journaller_gone() else {
+                    if let Some(patience) = patience {
+                        std::thread::sleep(patience.min(PAUSE));
+                    }
+                    return Ok(FollowStep::Nothing);
+                };
+                // What it did last, it did before it was seen to be gone.
+                found = self.events.as_mut().map_or(Ok(None), |events| take(events))?;
+                if found.is_none() && !(self.ring.is_none() && self.join()?) && !self.has_crossed() {
+                    return Err(gone);
+                }
+            }
+            let Some(step) = found else { continue };
+            if self.ring.as_ref().is_some_and(|ring| step.start() >= ring.position()) {
+                // The ring has it, too.
+                self.cross();
+                continue;
+            }
+            self.position = self.events.as_ref().map_or(end, |events| events.position());
+            self.until_look = self.until_look.saturating_sub(u32::from(self.ring.is_none()));
+            return Ok(step);
+        }
+    }
+
+    /// A step in the ring; `None` when it went back to the journal.
+    fn step_in_ring(&mut self, patience: Option<Duration>) -> Result<Option<FollowStep>> {
+        let Some(ring) = &mut self.ring else { return Ok(Some(FollowStep::Nothing)) };
+        let received = match patience {
+            Some(patience) => ring.recv_timeout(patience),
+            None => ring.try_recv(),
+        };
+        match received {
+            Ok(Some(located)) => {
+                self.position = ring.position();
+                Ok(Some(FollowStep::Located(located)))
+            }
+            Ok(None) => Ok(Some(FollowStep::Nothing)),
+            Err(RecvError::Closed) => Ok(Some(FollowStep::Closed)),
+            // What it has not seen is in the journal.
+            Err(RecvError::Lost { .. } | RecvError::Evicted) => {
+                self.ring = None;
+                self.returns += 1;
+                self.read_from(self.position)?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads the journal from `position` on; tells first what retention has removed.
+    fn read_from(&mut self, position: u64) -> Result<()> {
+        self.position = position;
+        let first = self.journal.first_block()?.map_or(0, |first| first.first_position);
+        self.removed = (first > position).then_some((position, first));
+        self.events = Some(Box::new(self.journal.events_from(position.max(first))?));
+        self.until_look = LOOK_EVERY;
+        Ok(())
+    }
+
+    /// Joins the ring if less than half of it lies between here and what the journaller took last. Returns whether
+    /// something has changed.
+    fn join_if_near(&mut self) -> Result<bool> {
+        if self.ring.is_some() {
+            return Ok(self.has_crossed());
+        }
+        let is_near = match self.channel.journal_positions() {
+            Ok(positions) => positions.end.saturating_sub(self.position) <= self.half_a_ring(),
+            Err(_) => true,
+        };
+        Ok(is_near && self.join()?)
+    }
+
+    fn half_a_ring(&self) -> u64 {
+        let header = self.channel.header();
+        if header.kind == Kind::Stream { header.capacity_bytes / 2 } else { header.slots / 2 }
+    }
+
+    /// Joins the ring: at the next position, if it has that still, or, in a queue, behind what is there. Returns
+    /// whether it has.
+    fn join(&mut self) -> Result<bool> {
+        let start = match self.channel.header().kind {
+            Kind::Queue => Start::Live,
+            Kind::Stream | Kind::Topic => Start::Position(self.position),
+        };
+        let ring = match self.enter(start)? {
+            Ok(ring) => ring,
+            Err(JoinError::TooOld(_)) => return Ok(false),
+            Err(error) => return Err(self.unusable(error)),
+        };
+        self.ring = Some(ring);
+        self.has_crossed();
+        Ok(true)
+    }
+
+    fn enter(&self, start: Start) -> Result<std::result::Result<FollowedRing, JoinError>> {
+        let options = SubscribeOptions {
+            name: self.options.name.clone(),
+            durable: self.options.durable,
+            lossy: self.options.behind == Behind::ReadJournal,
+            start,
+            wait: self.options.wait,
+            until_closed: self.options.until_closed,
+            ..SubscribeOptions::default()
+        };
+        Ok(match self.channel.header().kind {
+            Kind::Stream => self.channel.try_subscriber(&options)?.map(FollowedRing::Stream),
+            Kind::Topic => self.channel.try_topic_subscriber(&options)?.map(FollowedRing::Slots),
+            Kind::Queue => Ok(FollowedRing::Slots(self.channel.tap(&options)?)),
+        })
+    }
+
+    /// Leaves the journal if the ring has everything from here on. Returns whether it does.
+    fn has_crossed(&mut self) -> bool {
+        let crosses = self.ring.as_ref().is_some_and(|ring| self.position >= ring.position());
+        if crosses {
+            self.cross();
+        }
+        crosses
+    }
+
+    fn cross(&mut self) {
+        self.events = None;
+        if let Some(ring) = &self.ring {
+            self.position = ring.position();
+            if self.options.durable {
+                ring.set_behind(None);
+            }
+        }
+    }
+
+    /// Why nothing more will come from the journal, if so. Some system calls.
+    fn journaller_gone(&self) -> Option<Error> {
+        let why = match self.channel.journal_positions() {
+            Err(error) => return Some(error),
+            Ok(positions) => match positions.state {
+                JournalState::Starting | JournalState::Recording | JournalState::Draining => return None,
+                JournalState::Poisoned => positions.error.unwrap_or_else(|| "its disk has failed".to_owned()),
+                JournalState::Stopped => "its journaller was stopped; start it again".to_owned(),
+                JournalState::Dead => "its journaller has died; start it again".to_owned(),
+            },
+        };
+        Some(Error::PeerGone {
+            what: format!("the journal of {}", self.channel.name()),
+            why: format!("position {} is neither in it nor in the ring: {why}", self.position),
+        })
+    }
+
+    /// The ring does not have what follows, and never will.
+    fn unusable(&self, error: JoinError) -> Error {
+        let what = format!("position {} to follow {} from", self.position, self.channel.name());
+        match error {
+            JoinError::TooOld(oldest) => Error::invalid(what, format!("the oldest retained is {oldest}")),
+            JoinError::Beyond(end) => {
+                Error::invalid(what, format!("the channel ends at {end}; it may have been made anew since"))
+            }
+            JoinError::NoBoundary => Error::invalid(what, "no event starts there"),
+            JoinError::Corrupt => Error::corrupt(
+                format!("channel {}", self.channel.name()),
+                "its frames do not follow each other",
+            ),
+        }
+    }
+}
+
+impl FollowStep {
+    /// Where it begins.
+    fn start(&self) -> u64 {
+        match self {
+            FollowStep::Located(located) => located.position,
+            FollowStep::Lost { from, .. } => *from,
+            FollowStep::Closed | FollowStep::Nothing => 0,
+        }
+    }
+}
+
+/// The next event or gap of the journal.
+fn take(events: &mut Events) -> Result<Option<FollowStep>> {
+    Ok(events.next_event()?.and_then(|item| match item {
+        Item::Event(event) => Some(FollowStep::Located(event.event().located())),
+        Item::Gap { gap, .. } => Some(FollowStep::Lost { from: gap.from, to: gap.to, events: gap.events }),
+        Item::Missing { from, to, events } => Some(FollowStep::Lost { from, to, events }),
+        Item::State { .. } => None,
+    }))
+}

@@ -1,0 +1,180 @@
+//! What an operator may do to a channel from outside: repair what the dead left, and evict the living.
+//!
+//! Nobody needs [`Channel::repair`]: whoever waits repairs what is in the way. It is for a channel that nobody uses
+//! at the moment, and for those who want to see it done.
+//!
+//! [`Channel::evict`] fences a participant that lives but does not move. A *reader* is evicted by a word in its
+//! registry entry: it holds nobody back from then on, and its next call says so. So is a *worker*, whose events are handed
+//! to others at once; each of its stores is made only while its fence is open ([`railbus_ring::members::fence`]). A *producer* copies
+//! into the ring in place, and no word can stop a copy that is under way: its process is killed, with SIGKILL, and exactly
+//! that process, whatever its pid means by now, and only if it holds the participant's lock: a pid in a shared file is
+//! another user's word. [`Channel::kill`] does that to workers, too.
+//!
+//! Before a reader or worker of the *own* process is evicted, what it reads is set aside (`aside.rs`): a program may evict
+//! its own participants while it borrows events from them. That takes a copy of the channel's data, and as much memory.
+
+use std::time::Duration;
+
+use railbus_ring::layout;
+use railbus_ring::members::peers::{Peers, Side};
+use railbus_ring::members::registry::{self, Status};
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::orphan::abort_orphan;
+use railbus_ring::slots::word::Slots;
+
+use crate::channel::evict::Evicted;
+use crate::channel::file_locks::FileLocks;
+use crate::channel::memories::Memories;
+use crate::channel::open::Channel;
+use crate::channel::peers::{Kernel, registry_of};
+use crate::channel::{Kind, Maps};
+use crate::error::{Error, Result};
+use crate::snapshot::Participant;
+
+/// What [`Channel::repair`] did.
+#[derive(Debug, Default)]
+pub struct Repaired {
+    /// Registry entries of dead participants that were freed.
+    pub buried: Vec<(Side, usize)>,
+    /// Entries of dead participants that could not be freed yet: a live one announces the same tickets, or is
+    /// repairing them at this moment. Try again.
+    pub unsettled: Vec<(Side, usize)>,
+    /// Tickets of dead producers that were marked as carrying no event (topic).
+    pub aborted: u64,
+    /// Events of dead workers that were handed back for redelivery, now or before (queue).
+    pub redone: u64,
+    /// Sides that this process may not write, and why.
+    pub skipped: Vec<(Side, Error)>,
+}
+
+impl Channel {
+    /// Frees the entries of all dead participants of both sides, after a full sweep for what they left. Durable
+    /// subscriptions are not touched.
+    ///
+    /// Safe at any time, beside any number of participants and repairers. Sides that this process may not write are
+    /// skipped, and said.
+    pub fn repair(&self) -> Result<Repaired> {
+        let mut repaired = Repaired::default();
+        let may = |side| match side {
+            Side::Producers => self.attached().ring.writable,
+            Side::Consumers => self.attached().acks.writable,
+        };
+        let maps = self.attached().map_as(may(Side::Producers), may(Side::Consumers))?;
+        // SAFETY: the maps outlive the memories, and a side is written only where it is mapped writable.
+        let memories = unsafe { Memories::of(&maps) };
+        let peers = Kernel::of(self, &memories)?;
+        if may(Side::Producers) && self.header().kind == Kind::Topic && is_data_writable(&maps) {
+            repaired.aborted = self.abort_orphans(&memories, &peers);
+        }
+        for side in [Side::Producers, Side::Consumers] {
+            let locks = match FileLocks::open_beside(self, side, &memories) {
+                Ok(locks) if may(side) => locks,
+                Ok(_) => continue,
+                Err(error) => {
+                    repaired.skipped.push((side, error));
+                    continue;
+                }
+            };
+            let registry = registry_of(&memories, self, side);
+            for index in 0..registry.used() {
+                let is_free = registry::status(registry.state(index)) == Status::Free;
+                if is_free || registry.is_durable(index) || !peers.is_dead(side, index) {
+                    continue;
+                }
+                let mut redone = 0;
+                let swept = registry.bury(&locks, index, |index| {
+                    let swept = self.sweep_for_burial(&memories, &peers, side, index);
+                    redone = swept.redone;
+                    swept.unsettled == 0
+                });
+                if let Err(error) = locks.check() {
+                    repaired.skipped.push((side, error));
+                    break;
+                }
+                repaired.redone = repaired.redone.max(redone);
+                if swept { &mut repaired.buried } else { &mut repaired.unsettled }.push((side, index));
+            }
+        }
+        Ok(repaired)
+    }
+
+    fn abort_orphans(&self, memories: &Memories, peers: &Kernel) -> u64 {
+        let header = self.header();
+        let slots = Slots::new(header.slots, header.slot_bytes);
+        let tail = memories.ring.load(layout::TAIL, Edge::Tail);
+        let first = tail.saturating_sub(header.slots).max(header.first_position.min(tail));
+        let is_unfinished = |&t: &u64| {
+            let word = memories.data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+            !slots.is_finished(word, t) && !slots.is_newer(word, t)
+        };
+        let producers = header.producers_max as usize;
+        let abort = |&t: &u64| abort_orphan(&memories.ring, &memories.data, slots, producers, t, peers);
+        (first..tail).filter(is_unfinished).filter(abort).count() as u64
+    }
+
+    /// Evicts the participant that is in entry `index` of `side` now, whoever that is; [`Channel::evict_exactly`] evicts one
+    /// that was seen. Readers are told; a worker's events are handed to others, and its
+    /// `done` refused from then on; a producer is killed, and waited for at most `timeout`.
+    ///
+    /// A worker whose system has restartable sequences must be seen off its processor, which takes some ms at most, unless
+    /// it runs at a real-time priority. Evicting one again hands back what it may have won meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the entry is free; [`Error::Invalid`] for a producer of this process itself, and for a worker
+    /// in another PID namespace, or where this process may not run; [`Error::NotAllowed`] without the right to write the
+    /// side's file, or to kill; [`Error::TimedOut`] if the participant has not gone, or a worker not made place (it is
+    /// evicted by then, and told when it next looks; evict it again); [`Error::Busy`] if somebody else is changing the
+    /// entry, or a live participant announces the same events; [`Error::NoSpace`] or [`Error::Io`] if there is no memory for
+    /// a copy of what a consumer of this process reads.
+    pub fn evict(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
+        self.evict_or_kill(side, (index, None), timeout, false)
+    }
+
+    /// As [`Channel::evict`], the very participant that [`Channel::info`] has shown: never another one that has its entry by
+    /// now, as a participant that leaves makes place for the next.
+    ///
+    /// # Errors
+    /// As [`Channel::evict`]; [`Error::Busy`] if the entry is another's by now.
+    pub fn evict_exactly(&self, one: &Participant, timeout: Duration) -> Result<Evicted> {
+        self.evict_or_kill(one.side, (one.index, Some(one.generation)), timeout, false)
+    }
+
+    /// Kills the process of the producer or worker in entry `index` of `side`, with SIGKILL, and waits at most `timeout`
+    /// until it has gone. What it held is handed to others by whoever meets it. A reader is evicted.
+    ///
+    /// # Errors
+    /// As [`Channel::evict`] for a producer.
+    pub fn kill(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
+        self.evict_or_kill(side, (index, None), timeout, true)
+    }
+
+    /// As [`Channel::kill`], the very participant that [`Channel::info`] has shown.
+    ///
+    /// # Errors
+    /// As [`Channel::kill`]; [`Error::Busy`] if the entry is another's by now.
+    pub fn kill_exactly(&self, one: &Participant, timeout: Duration) -> Result<Evicted> {
+        self.evict_or_kill(one.side, (one.index, Some(one.generation)), timeout, true)
+    }
+
+    fn evict_or_kill(
+        &self,
+        side: Side,
+        who: (usize, Option<u64>),
+        timeout: Duration,
+        kill: bool,
+    ) -> Result<Evicted> {
+        let maps = self.attached().map_as(false, false)?;
+        // SAFETY: the maps outlive the memories, of which nothing is written.
+        let memories = unsafe { Memories::of(&maps) };
+        let peers = Kernel::of(self, &memories)?;
+        // Killing takes no lock, and needs no right to write the file.
+        let locks = (side == Side::Consumers && self.attached().acks.writable)
+            .then(|| FileLocks::open(self, side))
+            .transpose()?;
+        self.evict_with((&peers, locks.as_ref()), side, who, timeout, kill)
+    }
+}
+
+fn is_data_writable(maps: &Maps) -> bool {
+    maps.data.writable()
+}

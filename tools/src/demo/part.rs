@@ -1,0 +1,36 @@
+//! What a process of the demo is to do.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a process is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PartPlan {
+    pub(crate) role: Part,
+    /// The directory of all buses of the demo.
+    pub(crate) base: PathBuf,
+    pub(crate) bus: String,
+    pub(crate) channel: String,
+    /// The processor to be pinned to.
+    pub(crate) core: usize,
+    /// The process that started it.
+    pub(crate) supervisor: u32,
+}
+
+/// The parts.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Part {
+    /// Publishes a file.
+    FilePublisher(PathBuf),
+    /// Receives it.
+    FileSubscriber,
+    /// Publishes ticks: which publisher, and how many.
+    TickPublisher(u32, u64),
+    /// Receives the ticks of all publishers: how many.
+    TickSubscriber(u64),
+    /// Produces numbered jobs: its seat and its generation.
+    JobProducer(usize, usize),
+    /// Works on them: its seat.
+    JobWorker(usize),
+}
