@@ -153,7 +153,7 @@ class Participant:
     manual: bool = False
     """Readers: whether the cursor moves by ``acknowledge_to`` only."""
     may_be_stuck: bool = False
-    """Whether it may be stuck: it did not move, and the channel's ``stuck_after_ns`` is longer than the look of 2 s."""
+    """Whether it may be stuck: it did not move, but ``stuck_after_ns`` is longer than the look of 2 s."""
 
 
 @dataclass(frozen=True)
