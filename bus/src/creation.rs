@@ -70,6 +70,12 @@ impl Bus {
         })
     }
 
+    /// Removes a channel. Processes that are attached keep it until they leave, but nobody finds it any more.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.owner().check_base(self.base())?;
+        channel::remove::remove(self.base(), &ChannelName::new(self.name(), name)?)
+    }
+
     /// Makes a channel again that was lost with its memory and has a journal.
     #[cfg(feature = "journal")]
     fn make_again_if_lost(&self, full: &ChannelName) -> Result<()> {

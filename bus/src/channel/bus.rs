@@ -4,9 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::channel::directory;
 use crate::channel::name::ChannelName;
 use crate::channel::owner::Owner;
-use crate::channel::{directory, remove};
 use crate::error::{Error, Result};
 
 /// A bus: a named set of channels.
@@ -75,11 +75,5 @@ impl Bus {
     pub fn channels(&self) -> Result<Vec<ChannelName>> {
         self.owner.check_base(&self.base)?;
         directory::list_channels(&self.base, &self.name)
-    }
-
-    /// Removes a channel. Processes that are attached keep it until they leave, but nobody finds it any more.
-    pub fn remove(&self, name: &str) -> Result<()> {
-        self.owner.check_base(&self.base)?;
-        remove::remove(&self.base, &ChannelName::new(&self.name, name)?)
     }
 }

@@ -21,5 +21,5 @@ pub mod probe;
 pub mod pwrite;
 pub mod store;
 pub mod uring;
-mod whole;
+pub(crate) mod whole;
 pub mod write_again;

@@ -1,7 +1,8 @@
-//! Whole writes: what to do after a write that was shorter than asked for.
+//! Whole reads and writes: what to do after one that was shorter than asked for.
 
 use std::fs::File;
 use std::io;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
 use crate::format::SECTOR_BYTES;
@@ -28,6 +29,19 @@ pub(crate) fn progress(done: usize, more: usize, all: usize) -> io::Result<usize
         return Ok(next);
     }
     Err(io::Error::new(io::ErrorKind::WriteZero, format!("the disk took {more} B of {}", all - done)))
+}
+
+pub(crate) fn read_full(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@
 use std::fs::File;
 use std::io;
 
-use crate::disk::whole::write_whole;
+use crate::disk::whole::{read_full, write_whole};
 use crate::format::{BLOCK_BYTES_MAX, BlockHeader, BlockKind, SECTOR_BYTES, SegmentHeader, seal_offset};
-use crate::segment::file::read_full;
 use crate::stage::buffers::StageMemory;
 
 /// A file, or a part of a test's disk, that blocks are read from and written to.

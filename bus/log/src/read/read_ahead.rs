@@ -11,8 +11,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::disk::whole::read_full;
 use crate::format::BLOCK_BYTES_MAX;
-use crate::segment::file::read_full;
 
 /// Bytes read at once.
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;

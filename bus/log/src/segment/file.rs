@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use railbus_os::{Error, Result};
 use railbus_ring::layout::HEADER_BYTES as CHANNEL_PAGE_BYTES;
 
 use crate::disk::files::{segment_name, segment_number};
+use crate::disk::whole::read_full;
 use crate::format::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, SECTOR_BYTES, Seal,
     SegmentHeader, seal_offset,
@@ -245,19 +246,6 @@ impl Segment {
         let read = self.read_at(offset, &mut block[..bytes])?;
         Ok(header.check_body(&block[..read]).is_ok())
     }
-}
-
-pub(crate) fn read_full(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while done < bytes.len() {
-        match file.read_at(&mut bytes[done..], offset + done as u64) {
-            Ok(0) => break,
-            Ok(count) => done += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
 }
 
 /// Calls `see` with every block's offset and header, up to the seal or the end. Returns where the blocks end.
