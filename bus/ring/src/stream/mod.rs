@@ -1,10 +1,10 @@
-//! The stream: a byte ring of frames, one publisher, many subscribers.
+//! The stream: a ring of bytes with one publisher and any number of subscribers.
 //!
 //! | file | idea |
 //! |---|---|
 //! | [`publisher`] | committing frames |
-//! | [`subscriber`] | walking them |
-//! | [`places`] | the two places that the publisher remembers: where intact history begins, and a recent place |
+//! | [`subscriber`] | walking along them |
+//! | [`places`] | the two places that the publisher keeps: the lowest intact one, and a recent one |
 
 pub mod places;
 pub mod publisher;

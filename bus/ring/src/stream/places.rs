@@ -1,17 +1,30 @@
-//! The stream's two remembered places.
+//! The two places that a stream's publisher keeps for others.
 //!
-//! A byte ring can be entered only where a frame begins. The publisher therefore keeps, in its own file, two
-//! places with their event counts: the **floor**, below which nothing is promised (it never overwrites at or
-//! above it without moving it first), and the **recent** place, where it was at its last rescan. Joiners start at
-//! the floor or walk from the recent place; overrun lossy readers resume at the recent place and learn from the
-//! counts how many events they lost; a successor of a dead publisher walks from the recent place to the end.
+//! **Promise.** [`read`] returns two places of one and the same update, each with the
+//! number of events before it.
 //!
-//! Two entries and an index keep the four words from being read torn: the publisher fills the inactive entry and
-//! then stores the index that names it.
+//! **How it works.** A ring of bytes can be entered only where a frame begins. The publisher
+//! therefore keeps two places in its own file:
+//!
+//! - the **floor**: the publisher overwrites nothing at or above it before it has moved it, and
+//!   nothing below it is promised;
+//! - the **recent** place: where the publisher was at its last rescan.
+//!
+//! A joiner starts at the floor or walks from the recent place. A lossy reader that was overrun
+//! resumes at the recent place, and learns from the counts how many events it lost. The successor
+//! of a dead publisher walks from the recent place to the end.
 //!
 //! ```text
 //! index = k      entry[k & 1] = { floor position, floor count, recent position, recent count }
 //! ```
+//!
+//! **Why it is sound.** There are two entries and an index, so that no reader takes half of an
+//! update for a whole one. The publisher fills the entry that is not in use, and then stores the
+//! index that names it. A reader that finds the index unchanged after a memory fence has read one
+//! update.
+//!
+//! **Left out.** A reader that is overtaken again and again gives up after a number of
+//! attempts that its caller chooses.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
@@ -19,16 +32,16 @@ use crate::memory::{Edge, Memory};
 /// A place in a stream where a frame begins (or will begin), and how many events lie before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place {
-    /// Byte position.
+    /// Its position, in bytes.
     pub position: u64,
-    /// Events before it.
+    /// How many events lie before it.
     pub count: u64,
 }
 
-/// What the publisher has published of its places.
+/// The two places as the publisher has published them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlacePair {
-    /// Which update this is.
+    /// The number of the update.
     pub index: u64,
     /// The lowest place that is intact.
     pub floor: Place,
@@ -40,12 +53,13 @@ fn entry(index: u64) -> usize {
     layout::ANCHOR_ENTRIES + (index as usize & 1) * 32
 }
 
-/// No position, count or ticket comes near this: what is beyond is not a participant's doing. Far enough from the
-/// end that no sum of a position and the bytes of a ring overflows.
+/// The highest position, count or ticket that is accepted. No participant comes near it, so a
+/// larger one means that the memory is corrupt. It is so far from the end of the range that no sum
+/// of a position and the size of a ring overflows.
 pub const POSITION_MAX: u64 = u64::MAX - (1 << 48);
 
-/// Reads both places untorn. `None` if the publisher kept changing them for `tries` attempts, or if they are not
-/// places that a publisher writes.
+/// Reads both places of one update. Returns `None` if the publisher changed them during each of
+/// `tries` attempts, or if they are not places that a publisher writes.
 pub fn read<M: Memory>(ring: &M, tries: usize) -> Option<PlacePair> {
     for _ in 0..tries {
         // PLACES: the entry was filled before its index was stored.
@@ -54,8 +68,8 @@ pub fn read<M: Memory>(ring: &M, tries: usize) -> Option<PlacePair> {
         let word = |i: usize| ring.load(at + i * 8, Edge::Plain);
         let floor = Place { position: word(0), count: word(1) };
         let recent = Place { position: word(2), count: word(3) };
-        // VALIDATE: pairs with the JOIN fence that follows each index store: had the entry been refilled for
-        // index + 2, index + 1 would be seen here.
+        // VALIDATE: pairs with the JOIN fence that follows each store of the index. If the entry
+        // had been refilled for index + 2, this load would find at least index + 1.
         ring.fence(Edge::Validate);
         if ring.load(layout::ANCHOR_INDEX, Edge::Plain) == index {
             let highest = recent.position.max(floor.count).max(recent.count);
@@ -68,7 +82,8 @@ pub fn read<M: Memory>(ring: &M, tries: usize) -> Option<PlacePair> {
     None
 }
 
-/// The publisher's history of places, oldest first: its first is the floor, its last the recent place.
+/// The places that the publisher remembers, oldest first. The first is the floor, the last is the
+/// recent place.
 #[derive(Debug)]
 pub struct History {
     places: [Place; History::MOST],
@@ -80,7 +95,7 @@ pub struct History {
 impl History {
     const MOST: usize = 16;
 
-    /// Continues from what is published.
+    /// Continues from the published places.
     pub fn resume(places: PlacePair) -> History {
         let mut history = History {
             places: [Place::default(); History::MOST],
@@ -101,7 +116,7 @@ impl History {
         self.places[0]
     }
 
-    /// Notes that the publisher is at `here`. Places stay about `stride` bytes apart.
+    /// Adds the place `here`, where the publisher is now. Places stay about `stride` bytes apart.
     pub fn note(&mut self, here: Place, stride: u64) {
         let last = self.places[self.length - 1];
         if here.position == last.position {
@@ -115,7 +130,8 @@ impl History {
         self.places[self.length - 1] = here;
     }
 
-    /// Raises the floor to at least `wanted` if a remembered place at or below `bound` allows it.
+    /// Raises the floor to at least `wanted`, if a remembered place at or below `bound` allows
+    /// that.
     pub fn raise(&mut self, wanted: u64, bound: u64) {
         let mut first = 0;
         while first + 1 < self.length
@@ -128,15 +144,16 @@ impl History {
         self.length -= first;
     }
 
-    /// Publishes both places if they changed. The caller fences with [`Edge::Join`] before it reads a cursor or
-    /// overwrites a byte.
+    /// Publishes both places if they have changed. The caller executes an [`Edge::Join`] fence
+    /// before it reads a cursor or overwrites a byte.
     pub fn publish<M: Memory>(&mut self, ring: &M) {
         let (floor, recent) = (self.places[0], self.places[self.length - 1]);
         if (floor, recent) == self.published {
             return;
         }
         self.published = (floor, recent);
-        // Wraps only where somebody else wrote it: only its lowest bit and its change matter.
+        // The sum wraps only if another process has written the word. Only the lowest bit matters,
+        // and that the word changes.
         self.index = self.index.wrapping_add(1);
         let at = entry(self.index);
         for (i, value) in [floor.position, floor.count, recent.position, recent.count].into_iter().enumerate()
@@ -145,9 +162,10 @@ impl History {
         }
         // PLACES: the entry is filled before the index names it.
         ring.store(layout::ANCHOR_INDEX, self.index, Edge::Places);
-        // The floor alone, for lossy readers: it only grows. PLACES: who sees it sees the index, and so a recent
-        // place that is not below it. The JOIN fence of the caller orders it before the bytes that are then
-        // overwritten.
+        // The floor is also stored on its own, for lossy readers. It only grows.
+        // PLACES: a reader that sees it sees the index, too, and therefore a recent place that is
+        // not below this floor. The caller's JOIN fence orders this store before the bytes that are
+        // overwritten then.
         ring.store(layout::ANCHOR_FLOOR, floor.position, Edge::Places);
     }
 }

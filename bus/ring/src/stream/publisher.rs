@@ -1,4 +1,8 @@
-//! The stream's publisher: one writer of a byte ring whose header words are the commit flags.
+//! The stream's publisher: the one writer of a byte ring whose header words are the commit flags.
+//!
+//! **Promise.** An event is visible as a whole or not at all. No byte that a reliable subscriber
+//! may still read is overwritten, and a publisher that dies at any instruction leaves a ring that
+//! its successor can continue.
 //!
 //! ```text
 //! data:  ... | header payload | header payload | 0 | older laps ...
@@ -8,19 +12,32 @@
 //! commit:  (the payload is written) store the header (COMMIT)
 //! ```
 //!
-//! The next header is zeroed before a frame is committed, so a walk along the frames ends at `position` whenever
-//! the publisher dies. It is zeroed when the frame is claimed, not between payload and header: stores leave a core in
-//! order, and those that go to one line in a row leave it together. For the same reason what each event changes of the
-//! private state lies in one line and is changed last. A frame never straddles the end of the ring: a padding frame
-//! fills it up, and is committed after the frame behind it, so that both appear at once.
+//! **How it works.** The next header is zeroed before a frame is committed, so a walk along the
+//! frames ends at `position`, whenever the publisher dies. It is zeroed when the frame is claimed,
+//! not between payload and header: stores leave a core in order, and those that go to one line in a
+//! row leave it together. For the same reason, the private state that changes with each event lies
+//! in one line and is changed last.
 //!
-//! **Lent bytes** of an evicted subscriber ([`crate::members::lent`]) are stepped over: a padding frame
-//! spans it, which is committed at once. Nothing but header words is written there.
+//! No frame crosses the end of the ring: a padding frame fills the rest of the lap. It is committed
+//! after the frame that follows it, so that both appear at once.
 //!
-//! **Limit.** The publisher may write up to `min(gates, floor) + capacity`. At a rescan it notes where it is,
-//! raises the floor as far as it needs (never above a gate), publishes both places, fences, and reads the cursors:
-//! the publisher's half of the JOIN pair. Limits are also kept short enough that the recent place is never more
-//! than a stride, or one frame, behind.
+//! **Lent bytes** of an evicted subscriber ([`crate::members::lent`]) are stepped over. A padding
+//! frame spans them and is committed at once. Nothing but header words is written there.
+//!
+//! **Limit, and why it is sound.** The publisher may write up to `min(gates, floor) + capacity`. A
+//! rescan does four things, which are the publisher's half of the JOIN pair:
+//!
+//! - It adds its position to the places and raises the floor as far as it needs, but never above a
+//!   gate.
+//! - It publishes both places.
+//! - It executes a memory fence.
+//! - It reads the cursors.
+//!
+//! Limits are also kept so short that the recent place is never more than one stride, or one frame,
+//! behind.
+//!
+//! **Left out.** Several publishers at a time, and frames larger than half the ring. Waiting and
+//! waking are the caller's.
 
 use crate::members::gates::{Gates, Lowest};
 use crate::members::lent::Lent;
@@ -32,9 +49,12 @@ use crate::stream::subscriber::walk;
 use crate::tally::Tally;
 use crate::{frame, layout};
 
-/// How far ahead of its frames, in bytes, a publisher asks to own a line, so that several are fetched from the readers
-/// at once. Not while a reader is closer behind than this, where it would only be in the way of the one event that
-/// counts; and not for frames of less than [`LINE`], which are written no faster than lines come (*near*).
+/// How far ahead of its frames a publisher asks to own a cache line, in bytes. Several lines are
+/// then fetched from the readers at once.
+///
+/// It does not ask while a reader is closer behind than this, because that would delay the one
+/// event that the reader waits for. It does not ask for frames below [`LINE`] bytes either: between
+/// cores that share a cache, those are written no faster than the lines arrive.
 const PREFETCH: u64 = 512;
 const LINE: u64 = 64;
 
@@ -59,47 +79,50 @@ impl Claim {
 pub enum Refused {
     /// The frame is larger than half the ring allows.
     TooLong,
-    /// The reader in this consumer entry is in the way.
+    /// The reader in this consumer entry has not read far enough.
     Gate(usize),
 }
 
-/// The part of the private state that each event changes or looks at: a line.
+/// The part of the private state that each event reads or changes. It fits in one cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Front {
-    /// What is committed.
+    /// The end of the committed frames.
     written: Place,
     tally: Tally,
-    /// A frame that ends at or before this position needs neither padding nor a rescan, nor a look at the pressure.
+    /// A frame that ends at or before this position needs no padding, no rescan and no check of the
+    /// pressure.
     fast_until: u64,
-    /// The capacity less one.
+    /// The capacity minus one.
     mask: u64,
-    /// Whether to ask for lines ahead.
+    /// Whether to ask for lines ahead, because all readers are far enough behind.
     is_behind: bool,
 }
 
 impl Front {
-    /// Claims room where that takes a comparison or two, and puts the walk's end behind it.
+    /// Claims room if one or two comparisons allow it, and ends the walk behind the frame.
     #[inline(always)]
     fn claim<M: Memory>(&self, data: &M, body_bytes: u64) -> Option<Claim> {
         let start = self.written.position;
-        // No frame larger than half the ring ends before `fast_until`: the limit never runs that far ahead. The first
-        // comparison keeps the sum from wrapping, and a body that is longer than a header can tell from a huge ring.
+        // No frame larger than half the ring ends before `fast_until`, because the limit never runs
+        // that far ahead. The first comparison keeps the sum from wrapping. In a huge ring it also
+        // excludes a body whose length does not fit in a header.
         let easy = body_bytes <= self.mask & u32::MAX as u64
             && start + frame::frame_bytes(body_bytes) <= self.fast_until;
         easy.then(|| self.begin(data, Claim { start, padding: 0, body_bytes }))
     }
 
-    /// Puts the walk's end behind a frame that is about to be written.
+    /// Ends the walk behind a frame that is about to be written.
     #[inline(always)]
     fn begin<M: Memory>(&self, data: &M, claim: Claim) -> Claim {
-        // The walk must end here: the next header is empty before this frame exists. COMMIT orders it.
+        // The walk must end here: the next header is empty before this frame exists. COMMIT orders
+        // it.
         let end = claim.start + frame::frame_bytes(claim.body_bytes);
         self.store_header(data, end, 0, Edge::Plain);
         claim
     }
 
-    /// Commits all of a claim without padding, with a header without extensions.
+    /// Commits the whole of a claim without padding. The header has no extensions.
     #[inline(always)]
     fn commit<M: Memory>(&mut self, data: &M, claim: Claim, header: u64) {
         debug_assert_eq!((frame::body_bytes(header) as u64, frame::flags(header)), (claim.body_bytes, 0));
@@ -109,8 +132,8 @@ impl Front {
 
     #[inline(always)]
     fn show<M: Memory>(&self, data: &M, position: u64, word: u64) {
-        // COMMIT: pairs with the load in the subscriber's `poll`: who sees this word sees the bytes and the empty
-        // header behind them.
+        // COMMIT: pairs with the load in the subscriber's `poll`. A reader that sees this word sees
+        // the bytes, and the empty header behind them.
         self.store_header(data, position, word, Edge::Commit);
     }
 
@@ -119,7 +142,7 @@ impl Front {
         data.store((position & self.mask) as usize, word, edge);
     }
 
-    /// Steps over a frame that was written.
+    /// Moves past a frame that was written.
     #[inline(always)]
     fn count<M: Memory>(&mut self, data: &M, next: u64, payload_bytes: u64) {
         self.written = Place { position: next, count: self.written.count + 1 };
@@ -129,7 +152,7 @@ impl Front {
         }
     }
 
-    /// Byte offset in the data where a claim's body starts.
+    /// The byte offset in the data where a claim's body starts.
     #[inline(always)]
     fn body_offset(&self, claim: Claim) -> usize {
         (claim.start & self.mask) as usize + frame::HEADER as usize
@@ -148,17 +171,18 @@ pub struct StreamPublisher<M> {
     gates: Gates,
     history: History,
     limit: u64,
-    /// The next bytes to be left alone, as the last look at the cursors found.
+    /// The next bytes that must not be written, as the last look at the cursors found them.
     lent: Option<Lent>,
-    /// How many bytes may go by the easy path before its owner is to take the slow one.
+    /// How many bytes may be written on the fast path before the caller is to take the slow path.
     ease_bytes: u64,
-    /// Cuts the easy path short where the depth may come to the high watermark.
+    /// Ends the fast path early where the depth may reach the high watermark.
     pressure: Pressure,
 }
 
 impl<M: Memory> StreamPublisher<M> {
-    /// Takes over the stream where the last publisher left it. The caller holds the publisher's registry entry
-    /// `index`. `data` is `capacity` bytes, a power of two. `None` when the ring holds what no publisher writes.
+    /// Takes over the stream where the last publisher left it. The caller holds the publisher's
+    /// registry entry `index`. The size of `data` is `capacity` bytes, a power of two. Returns
+    /// `None` if the ring holds a word that no publisher writes.
     pub fn take_over(
         ring: M,
         acks: M,
@@ -168,18 +192,20 @@ impl<M: Memory> StreamPublisher<M> {
         consumers: usize,
     ) -> Option<Self> {
         let places = places::read(&ring, 1)?;
-        // JOIN: the predecessor may have been killed between its last index and the fence that follows each: this
-        // one stands in for it. The entry that is filled next is the one before that index, and who reads it
-        // filled must see the index (see `places::read`).
+        // JOIN: the predecessor may have been killed between its last store of the index and the
+        // fence that follows each such store. This fence replaces that one. The entry that is
+        // filled next is the one before that index, and a reader that sees it filled must see the
+        // index (see `places::read`).
         ring.fence(Edge::Join);
-        // A predecessor killed between its index and its floor left the lone floor word behind.
+        // A predecessor that was killed between its index and its floor has left an old value in
+        // the single floor word.
         // PLACES: as in `History::publish`.
         ring.store(layout::ANCHOR_FLOOR, places.floor.position, Edge::Places);
         let end = walk(&data, capacity, places.recent, None)?;
         if end.position - places.floor.position > capacity {
             return None;
         }
-        // STATE: no counts are told before it; see `Sender::tell`.
+        // STATE: no counts are published before it; see `Sender::tell`.
         ring.store(layout::entry(index) + layout::POSITION, end.position, Edge::State);
         Some(StreamPublisher {
             front: Front {
@@ -202,34 +228,35 @@ impl<M: Memory> StreamPublisher<M> {
         })
     }
 
-    /// The same, telling the pressure.
+    /// Returns the same publisher, which publishes the pressure by these watermarks.
     pub fn with_watermarks(self, marks: Option<Watermarks>) -> Self {
         StreamPublisher { pressure: Pressure::new(marks), ..self }
     }
 
-    /// From the next slow path on, at most `bytes` go by before the one after it.
+    /// After the next slow path, at most `bytes` bytes are written on the fast path before the slow
+    /// path is taken again.
     pub fn ease(&mut self, bytes: u64) {
         self.ease_bytes = bytes;
     }
 
-    /// Where the next event will be committed, and how many were before it.
+    /// The place where the next event will be committed.
     pub fn place(&self) -> Place {
         self.front.written
     }
 
-    /// What this publisher has committed.
+    /// How much this publisher has committed.
     #[inline(always)]
     pub fn tally(&self) -> Tally {
         self.front.tally
     }
 
-    /// Largest body, in bytes, that a frame may have.
+    /// The largest body that a frame may have, in bytes.
     pub fn body_max(&self) -> u64 {
         frame::frame_max(self.capacity) - frame::HEADER
     }
 
-    /// Claims room for a body of `body_bytes`. Nothing is visible until [`Self::commit`]; a claim is given up by
-    /// making another or by doing nothing.
+    /// Claims room for a body of `body_bytes`. Nothing is visible before [`Self::commit`]. To give
+    /// a claim up, make another one or do nothing.
     #[inline(always)]
     pub fn claim(&mut self, body_bytes: u64) -> Result<Claim, Refused> {
         match self.claim_fast(body_bytes) {
@@ -238,20 +265,21 @@ impl<M: Memory> StreamPublisher<M> {
         }
     }
 
-    /// Claims room where neither padding nor a look at the cursors is in the way.
+    /// Claims room if that needs neither padding nor a look at the cursors.
     #[inline(always)]
     pub fn claim_fast(&mut self, body_bytes: u64) -> Option<Claim> {
         self.front.claim(&self.data, body_bytes)
     }
 
-    /// Commits all of what [`Self::claim_fast`] claimed, without extensions.
+    /// Commits the whole of a claim of [`Self::claim_fast`], without extensions.
     #[inline(always)]
     pub fn commit_fast(&mut self, claim: Claim, header: u64) {
         self.front.commit(&self.data, claim, header);
     }
 
-    /// Publishes `payloads`, without extensions, until one is not as easy as for [`Self::claim_fast`]; how many.
-    /// `put` puts a payload at a byte offset in the data.
+    /// Publishes `payloads`, without extensions, until one does not fit the fast path of
+    /// [`Self::claim_fast`]. Returns how many were published. `put` copies a payload to a byte
+    /// offset in the data.
     #[inline(always)]
     pub fn publish_all_fast<'a>(
         &mut self,
@@ -259,7 +287,8 @@ impl<M: Memory> StreamPublisher<M> {
         put: impl Fn(usize, &[u8]),
     ) -> usize {
         let data = self.data.clone();
-        // A copy, which the compiler may keep in registers; it is put back also when an iterator panics.
+        // This is a copy, which the compiler may keep in registers. It is put back even if an
+        // iterator panics.
         let mut back = PutBack { front: self.front, to: &mut self.front };
         let before = back.front.written.count;
         for payload in payloads {
@@ -291,13 +320,14 @@ impl<M: Memory> StreamPublisher<M> {
             let lent = self.lent.filter(|lent| lent.to > position);
             if let Some(lent) = lent.filter(|lent| lent.meets(start, end)) {
                 if position - begun > self.capacity {
-                    return Err(Refused::Gate(lent.entry)); // Nowhere is there room for so large a frame.
+                    return Err(Refused::Gate(lent.entry)); // The ring has no room for so large a frame.
                 }
                 self.step_over(lent)?;
                 continue;
             }
             if lent.is_some_and(|lent| lent.to <= start) {
-                // The padding before the frame steps over it: the next claim looks for what comes then.
+                // The padding before the frame steps over the lent bytes. The next claim looks for
+                // the lent bytes after them.
                 self.limit = end + frame::HEADER;
             }
             self.front.fast_until = ((position | self.front.mask) + 1)
@@ -309,12 +339,13 @@ impl<M: Memory> StreamPublisher<M> {
         }
     }
 
-    /// Commits padding over what an evicted subscriber may look at, up to the end of the lap at most.
+    /// Commits padding over bytes that an evicted subscriber may read, at most up to the end of the
+    /// lap.
     #[cold]
     fn step_over(&mut self, lent: Lent) -> Result<(), Refused> {
         let position = self.front.written.position;
         let lap_end = (position | self.front.mask) + 1;
-        // Whole words, whatever the entry says.
+        // Only whole words, whatever the entry says.
         let from = lent.from & !7;
         let to = if position < from { from } else { lent.to };
         let to = to.min(lap_end).next_multiple_of(8);
@@ -325,34 +356,38 @@ impl<M: Memory> StreamPublisher<M> {
             return Err(Refused::Gate(if reader == usize::MAX { lent.entry } else { reader }));
         }
         if to - position >= self.capacity {
-            return Err(Refused::Gate(lent.entry)); // The whole ring is to be left alone.
+            return Err(Refused::Gate(lent.entry)); // All bytes of the ring are lent.
         }
-        // The walk must end here, as in `begin`: the header behind, in whose place no body lies that may be
-        // looked at.
+        // The walk must end here, as in `begin`. This header lies behind the lent bytes, so it is
+        // in no body that may be read.
         self.front.store_header(&self.data, to, 0, Edge::Plain);
         self.front.show(&self.data, position, frame::padding(to - position));
         self.front.written.position = to;
-        // The next claim looks for what comes then.
+        // The next claim looks for the lent bytes after these.
         (self.front.fast_until, self.limit) = (to, to);
         Ok(())
     }
 
-    /// Looks at the cursors anew. Returns the reader in the way if `need` more bytes do not fit.
+    /// Reads the cursors again. Returns the reader in the way if `need` more bytes do not fit, or
+    /// `usize::MAX` if it is not a reader that is in the way.
     fn rescan(&mut self, need: u64) -> Option<usize> {
         let here = self.place();
         let stride = self.capacity / 8;
-        // A first look bounds the floor by the gates, so that the floor is never above a reader's cursor.
+        // A first look finds the lowest gate, so that the floor is never raised above a reader's
+        // cursor.
         let first = self.gates.lowest(&self.acks, here.position);
         self.history.note(here, stride);
         self.history.raise((here.position + need + stride).saturating_sub(self.capacity), first.position);
         self.front.is_behind = first.position + PREFETCH <= here.position && need >= LINE + frame::HEADER;
         self.history.publish(&self.ring);
-        // JOIN: the places are published before the cursors are read. A joiner stores its cursor, fences, and
-        // reads the index again: either this scan sees its cursor, or it sees these places and starts at them.
-        // It also orders the floor before the bytes that are overwritten next (OVERWRITE, for lossy readers).
+        // JOIN: the places are published before the cursors are read. A joiner stores its cursor,
+        // fences, and reads the index again. So either this scan sees its cursor, or the joiner
+        // sees these places and starts at them. The fence also orders the floor before the bytes
+        // that are overwritten next (OVERWRITE, for lossy readers).
         self.ring.fence(Edge::Join);
         let lowest = self.gates.lowest(&self.acks, self.history.floor().position);
-        // A joiner's cursor may briefly lie below what it will start from: the limit may then be below `position`.
+        // A joiner's cursor may for a moment lie below the place that it will start from. The limit
+        // may then be below `position`.
         let limit = lowest.position.saturating_add(self.capacity);
         let passed_evicted = first.passed_evicted || lowest.passed_evicted;
         self.lent =
@@ -360,32 +395,33 @@ impl<M: Memory> StreamPublisher<M> {
         self.limit = limit.min(here.position + need.max(stride));
         self.front.fast_until = here.position;
         let (end, fits) = (here.position + need - frame::HEADER, here.position + need <= self.limit);
-        // Where the floor is in the way, the ring is full before the slowest reader is a whole ring behind.
+        // Where the floor is in the way, the ring is full before the slowest reader is a whole ring
+        // behind.
         let slowest = if fits { first.position } else { end.saturating_sub(self.capacity) };
         self.pressure.look(&self.ring, || (slowest, end));
         if fits { None } else { Some(lowest.entry.or(first.entry).unwrap_or(usize::MAX)) }
     }
 
-    /// Measures the pressure anew. The next claim looks at the cursors.
+    /// Measures the pressure again and returns it. The next claim looks at the cursors.
     pub fn look_at_pressure(&mut self) -> bool {
         let here = self.place().position;
         self.front.fast_until = here;
         self.pressure.look(&self.ring, || (self.gates.lowest(&self.acks, here).position, here))
     }
 
-    /// The slowest reader that holds events back, and where it is.
+    /// The slowest reader that holds events back, and its position.
     pub fn slowest(&self) -> Lowest {
         self.gates.lowest(&self.acks, self.place().position)
     }
 
-    /// Byte offset in the data where a claim's body starts.
+    /// The byte offset in the data where a claim's body starts.
     #[inline(always)]
     pub fn body_offset(&self, claim: Claim) -> usize {
         self.front.body_offset(claim)
     }
 
-    /// Commits a claim whose body has been written, with `header` as its header word (whose length may be shorter
-    /// than what was claimed).
+    /// Commits a claim whose body has been written. The length in `header`, its header word, may be
+    /// shorter than the claim.
     #[inline(always)]
     pub fn commit(&mut self, claim: Claim, header: u64) {
         debug_assert!(frame::body_bytes(header) as u64 <= claim.body_bytes);
@@ -401,7 +437,7 @@ impl<M: Memory> StreamPublisher<M> {
         let word = if claim.padding == 0 {
             header
         } else {
-            // Invisible as long as the padding before it is.
+            // The frame is invisible as long as the padding before it is.
             front.store_header(data, claim.start, header, Edge::Plain);
             frame::padding(claim.padding)
         };
@@ -409,14 +445,15 @@ impl<M: Memory> StreamPublisher<M> {
         front.count(data, next, frame::payload_bytes(header) as u64);
     }
 
-    /// Passes over the reader in the way if it is dead and holds no durable name. True: try again.
+    /// Passes over the reader in the way if it is dead and holds no durable name. Returns true if
+    /// the caller should try again.
     pub fn pass_over_dead<P: Peers>(&mut self, reader: usize, peers: &P) -> bool {
         reader != usize::MAX
             && self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
     }
 }
 
-/// Puts the copy of a publisher's [`Front`] back when it is dropped.
+/// Writes the copy of a publisher's [`Front`] back when it is dropped.
 struct PutBack<'a> {
     front: Front,
     to: &'a mut Front,

@@ -1,22 +1,30 @@
-//! The stream's subscriber: a cursor over committed frames.
+//! The stream's subscriber: a cursor that walks along committed frames.
+//!
+//! **Promise.** A reliable subscriber reads every event in place, and no event is
+//! overwritten before the subscriber's cursor has passed it. A lossy subscriber returns whole
+//! events only, and reports exactly how many it lost.
 //!
 //! ```text
 //! poll:  w = header at position (COMMIT);  0 => empty;  padding => step over it;  else the event
 //! ```
 //!
-//! A *reliable* subscriber's cursor, in its own line of `.acks`, is a gate: what it has not passed is not
-//! overwritten, and events are read in place. The cursor follows lazily, an eighth of the ring at a time,
-//! and at once whenever the ring is found empty, because a publisher may be waiting for exactly that room.
-//! It says in its entry what it may look at, an eighth of the ring at a time, for the case that it is
-//! evicted ([`crate::members::lent`]).
+//! **How it works.** The cursor of a *reliable* subscriber is a word in a cache line of its own in
+//! `.acks`. It is a gate: the publisher overwrites nothing at or above it. The subscriber publishes
+//! its cursor after each eighth of the ring. It does so at once when it finds the ring empty,
+//! because a publisher may be waiting for exactly that room. Its entry also names the span of bytes
+//! that it may read in place, an eighth of the ring at a time, for the case that it is evicted
+//! ([`crate::members::lent`]).
 //!
-//! A *lossy* subscriber gates nobody. It copies each event and then looks at the floor again: if the floor has
-//! passed the event, the copy may be torn and is thrown away, and the subscriber resumes at the publisher's recent
-//! place, whose event count tells exactly how many events were lost.
+//! A *lossy* subscriber gates nobody. It copies each event and then reads the floor again. If the
+//! floor has passed the event, the copy may be torn and is discarded. The subscriber then resumes
+//! at the publisher's recent place, whose event count says how many events were lost.
 //!
-//! **Joining** (the joiner's half of the JOIN pair): store the floor as cursor, fence, read the places again. If
-//! they have not changed, every later scan sees the cursor; if they have, take the new floor and repeat. The
-//! publisher is gated by the cursor stored first, so this ends.
+//! **Why joining is sound** (the joiner's half of the JOIN pair). The joiner stores the floor as
+//! its cursor, executes a memory fence, and reads the places again. If they have not changed, every
+//! later scan of the publisher sees the cursor. If they have, the joiner takes the new floor and
+//! repeats. The first cursor that it stored gates the publisher, so this ends.
+//!
+//! **Left out.** It never waits and never wakes a publisher; its caller does both.
 
 use crate::members::gates::NO_GATE;
 use crate::members::join::{JoinError, StartAt};
@@ -35,33 +43,34 @@ pub struct Frame {
     pub header: u64,
 }
 
-/// What a poll found.
+/// The result of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Poll {
     /// An event.
     Event(Frame),
-    /// Nothing yet.
+    /// No event is there yet.
     Empty,
-    /// A lossy subscriber was overrun and has resumed: `events` events between the two positions are lost.
+    /// A lossy subscriber was overrun and has resumed. The `events` events between the two
+    /// positions are lost.
     Lost {
-        /// First lost position.
+        /// The first lost position.
         from: u64,
-        /// Where it resumed.
+        /// The position where it resumed.
         to: u64,
-        /// How many events.
+        /// How many events are lost.
         events: u64,
     },
-    /// The ring holds what no publisher writes.
+    /// The ring holds a word that no publisher writes.
     Corrupt,
 }
 
-/// Walks along committed frames from `place` to the first empty header, or to `until`. At most one ring's worth.
-/// `None` when it meets what no publisher writes.
+/// Walks along committed frames from `place` to the first empty header, or to `until`, over at most
+/// one ring. Returns `None` if it finds a word that no publisher writes.
 pub fn walk<M: Memory>(data: &M, capacity: u64, place: Place, until: Option<u64>) -> Option<Place> {
     walk_each(data, capacity, place, until, |_| {})
 }
 
-/// As [`walk`], and shows each event's header word.
+/// Does the same as [`walk`], and calls `each` with the header word of every event.
 pub fn walk_each<M: Memory>(
     data: &M,
     capacity: u64,
@@ -104,12 +113,12 @@ pub struct StreamSubscriber<M> {
     ring: M,
     acks: M,
     data: M,
-    /// Own registry entry, as an offset.
+    /// The offset of its own registry entry.
     entry: usize,
     capacity: u64,
-    /// The next frame.
+    /// Where the next frame begins.
     place: Place,
-    /// What the cursor word says.
+    /// The value of the cursor word.
     published: u64,
     easy: Easy,
     /// The span that the entry names.
@@ -117,27 +126,30 @@ pub struct StreamSubscriber<M> {
     lossy: bool,
 }
 
-/// What the easy way to the next event needs to know.
+/// The state of the fast path to the next event.
 #[derive(Debug, Clone, Copy)]
 struct Easy {
-    /// Events before this position may be read without publishing the cursor; 0 for lossy subscribers.
+    /// Events before this position may be read without publishing the cursor. It is 0 in a lossy
+    /// subscriber.
     until: u64,
-    /// The capacity less one.
+    /// The capacity minus one.
     mask: u64,
-    /// Bytes of the last frame that was polled easily: what the next is expected to take.
+    /// How many bytes the last frame took that was polled on the fast path. The next one is
+    /// expected to take as many.
     expected_bytes: u64,
 }
 
 impl Easy {
-    /// The event at `position`, the next, and where the one behind it starts.
+    /// Returns the event at `position`, and where the event after it starts.
     #[inline(always)]
     fn look<M: Memory>(&mut self, data: &M, position: u64) -> Option<(Frame, u64)> {
         let offset = position & self.mask;
         // COMMIT: as in `poll_held`.
         let header = data.load(offset as usize, Edge::Commit);
         let frame_bytes = frame::frame_bytes(frame::body_bytes(header) as u64);
-        // Where the next frame starts depends on this header, and so would every read on the one before it. Most
-        // frames are as long as the last: then the processor goes on without waiting for the header.
+        // The start of the next frame depends on this header, so each read would have to wait for
+        // the one before it. Most frames are as long as the one before: then the processor goes on
+        // with the expected position, without waiting for the header.
         let expected = position + opaque(self.expected_bytes);
         let next = if frame_bytes == self.expected_bytes {
             expected
@@ -145,7 +157,7 @@ impl Easy {
             self.expected_bytes = frame_bytes;
             position + frame_bytes
         };
-        // Nothing easy reaches beyond the end of the lap.
+        // The fast path never reaches beyond the end of the lap.
         if next > self.until || !frame::is_plain(header) {
             return None;
         }
@@ -160,7 +172,8 @@ impl Easy {
 }
 
 impl<M: Memory> StreamSubscriber<M> {
-    /// A subscriber registered in entry `index`, which has not joined: [`Self::join`] or [`Self::resume`] follows.
+    /// Makes a subscriber for registry entry `index`. It has not joined yet: the caller calls
+    /// [`Self::join`] or [`Self::resume`] next.
     pub fn new(ring: M, acks: M, data: M, index: usize, capacity: u64, lossy: bool) -> Self {
         let entry = layout::entry(index);
         StreamSubscriber {
@@ -177,7 +190,7 @@ impl<M: Memory> StreamSubscriber<M> {
         }
     }
 
-    /// The next position to be read, and how many events lie before it.
+    /// The next position to be read, with the number of events before it.
     pub fn place(&self) -> Place {
         self.place
     }
@@ -186,8 +199,9 @@ impl<M: Memory> StreamSubscriber<M> {
     pub fn join(&mut self, from: StartAt) -> Result<(), JoinError> {
         let mut places = places::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
         if !self.lossy {
-            // The publisher is gated by the first cursor stored, a ring at most ahead of it, and a ring holds at
-            // most nine strides: more changes than that are not a publisher's doing.
+            // The first cursor that is stored gates the publisher, which can get at most one ring
+            // ahead of it. One ring holds at most nine strides, so a publisher does not change the
+            // places more often than that.
             let mut tries = 64;
             loop {
                 self.store_cursor(places.floor.position);
@@ -204,7 +218,8 @@ impl<M: Memory> StreamSubscriber<M> {
                 }
             }
         }
-        // A lossy joiner that is lapped while it walks starts over: each time takes the publisher a whole ring.
+        // A lossy joiner that is lapped while it walks starts over. The publisher needs a whole
+        // ring for each such lap.
         let mut tries = 64;
         while !self.start(places, from)? {
             tries -= 1;
@@ -216,14 +231,17 @@ impl<M: Memory> StreamSubscriber<M> {
         if !self.lossy {
             self.store_cursor(self.place.position);
         }
-        // STATE: the cursor is stored before; it protects what lies behind it.
+        // STATE: the cursor is stored before, and protects everything at or above it.
         self.acks.store(self.entry + layout::JOINED, 1, Edge::State);
         Ok(())
     }
 
-    /// Finds the place to start at. A reliable joiner is gated at the floor; a lossy one may be overtaken while it
-    /// walks. Returns whether the walk saw nothing but what it was looking for: a header read where a later lap has
-    /// put payload leads to a place where no frame begins, which no later look at the floor would notice.
+    /// Finds the place to start at. A reliable joiner is gated at the floor; a lossy one may be
+    /// overtaken while it walks.
+    ///
+    /// Returns false if the walk may have read bytes of a later lap. A payload that is read as a
+    /// header leads to a place where no frame begins, and no later check of the floor would find
+    /// that.
     fn start(&mut self, places: PlacePair, from: StartAt) -> Result<bool, JoinError> {
         let PlacePair { floor, recent, .. } = places;
         if recent.position - floor.position > self.capacity {
@@ -257,15 +275,17 @@ impl<M: Memory> StreamSubscriber<M> {
         Ok(true)
     }
 
-    /// Resumes at a cursor that has gated the publisher all the time (a durable subscription's). The event count
-    /// is found by walking from the places that are known.
+    /// Resumes at a cursor that has gated the publisher all the time: that of a durable
+    /// subscription. The event count is found by walking from one of the published places.
     ///
-    /// The cursor may lie below the floor: a publisher that looked at the cursors just before this one was stored
-    /// raised the floor after. Its limit, read behind the JOIN fence, protects the events between all the same.
+    /// The cursor may lie below the floor. A publisher that read the cursors just before this one
+    /// was stored has raised the floor afterwards. The limit that it read after its JOIN fence
+    /// still protects the events between the cursor and the floor.
     pub fn resume(&mut self, cursor: u64) -> Result<(), JoinError> {
         self.published = cursor;
-        // The publisher may raise the floor, up to the cursor, and overwrite what lies below while this walks there.
-        // Then the places have changed; it is gated, so they come to rest (as in `join`).
+        // The publisher may raise the floor up to the cursor and overwrite the bytes below it
+        // during this walk. Then the places have changed. The publisher is gated, so they stop
+        // changing (as in `join`).
         for _ in 0..64 {
             let PlacePair { index, floor, recent } =
                 places::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
@@ -279,7 +299,8 @@ impl<M: Memory> StreamSubscriber<M> {
                 let between = walked(Place { position: cursor, count: 0 }, floor.position);
                 between.and_then(|end| floor.count.checked_sub(end.count))
             };
-            // VALIDATE: pairs with the JOIN fence between the publisher's places and what it overwrites then.
+            // VALIDATE: pairs with the JOIN fence between the publisher's places and the bytes that
+            // it overwrites after them.
             self.data.fence(Edge::Validate);
             if self.ring.load(layout::ANCHOR_INDEX, Edge::Places) != index {
                 continue;
@@ -291,7 +312,8 @@ impl<M: Memory> StreamSubscriber<M> {
         Err(JoinError::Corrupt)
     }
 
-    /// The next event, in place, where it is there, carries no flags, and the cursor need not be published.
+    /// Returns the next event, in place, if it is committed and has no flags and the cursor need
+    /// not be published.
     #[inline(always)]
     pub fn poll_fast(&mut self) -> Option<Frame> {
         let (frame, next) = self.easy.look(&self.data, self.place.position)?;
@@ -299,8 +321,9 @@ impl<M: Memory> StreamSubscriber<M> {
         Some(frame)
     }
 
-    /// Shows up to `most` of the next events, as far as [`Self::poll_fast`] gets them, with the byte offsets of their
-    /// bodies; how many.
+    /// Calls `each` for up to `most` of the next events, as long as [`Self::poll_fast`] would
+    /// return them. The second argument is the byte offset of the body. Returns how many events
+    /// there were.
     #[inline(always)]
     pub fn poll_all_fast(&mut self, most: usize, mut each: impl FnMut(Frame, usize)) -> usize {
         let (mut position, mut count) = (self.place.position, 0);
@@ -313,8 +336,8 @@ impl<M: Memory> StreamSubscriber<M> {
         count
     }
 
-    /// The next event, in place. The event before it is released: the cursor may pass it. `released` is called
-    /// where it does: the publisher may wait for that room.
+    /// Returns the next event, in place, and releases the one before it: the cursor may pass it. If
+    /// the cursor moves, `released` is called, because the publisher may wait for that room.
     #[inline(always)]
     pub fn poll(&mut self, released: impl FnOnce()) -> Poll {
         if self.place.position - self.published >= self.capacity / 8 && self.acknowledge() {
@@ -323,8 +346,8 @@ impl<M: Memory> StreamSubscriber<M> {
         self.poll_next(false)
     }
 
-    /// The next event, in place, where nothing else is lent. As much as an eighth of the ring is easy, from
-    /// the cursor on; with `unreleased`, from the position on.
+    /// Returns the next event, in place, while no other event is lent. The fast path then covers an
+    /// eighth of the ring, counted from the cursor, or from the position if `unreleased`.
     #[inline(always)]
     fn poll_next(&mut self, unreleased: bool) -> Poll {
         let before = self.place.position;
@@ -332,12 +355,12 @@ impl<M: Memory> StreamSubscriber<M> {
         if self.place.position > self.lent.to && matches!(polled, Poll::Event(_)) {
             self.lend(before);
         }
-        // It may have stepped into the next lap.
+        // The poll may have stepped into the next lap.
         self.renew_fast_until(if unreleased { self.place.position } else { self.published });
         polled
     }
 
-    /// The next event, in place, without releasing those before it: they stay lent.
+    /// Returns the next event, in place, and does not release those before it: they stay lent.
     #[inline(always)]
     pub fn poll_held(&mut self) -> Poll {
         let before = self.place.position;
@@ -348,7 +371,8 @@ impl<M: Memory> StreamSubscriber<M> {
         polled
     }
 
-    /// To be called where nothing is lent, before several events are polled and held: says what they may be.
+    /// Names the span that a batch may lend. The caller calls this while nothing is lent, before it
+    /// polls several events and holds them.
     pub fn begin_batch(&mut self) {
         if self.place.position >= self.easy.until && !self.lossy {
             self.lend(self.place.position);
@@ -356,14 +380,13 @@ impl<M: Memory> StreamSubscriber<M> {
         }
     }
 
-    /// Says that what is lent begins at `from`, and may come to lie up to an eighth of the ring beyond the
-    /// position.
+    /// Names a lent span that begins at `from` and ends an eighth of the ring after the position.
     fn lend(&mut self, from: u64) {
         self.lent = LentSpan { from, to: self.place.position.saturating_add(self.capacity / 8) };
         lent::lend(&self.acks, self.entry, self.lent);
     }
 
-    /// To be called by a subscriber that finds itself evicted: nothing is lent any more.
+    /// Ends the lending. A subscriber that finds itself evicted calls this.
     pub fn take_back_lent(&mut self) {
         self.lent = LentSpan { from: 0, to: 0 };
         self.easy.until = 0;
@@ -376,7 +399,8 @@ impl<M: Memory> StreamSubscriber<M> {
         loop {
             let position = self.place.position;
             let offset = position & (self.capacity - 1);
-            // COMMIT: pairs with the store in the publisher's `show`: a header that is not zero brings its bytes.
+            // COMMIT: pairs with the store in the publisher's `show`. A header that is not zero
+            // brings the bytes of its frame.
             let header = self.data.load(offset as usize, Edge::Commit);
             if header == 0 {
                 return Poll::Empty;
@@ -397,8 +421,8 @@ impl<M: Memory> StreamSubscriber<M> {
         }
     }
 
-    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether it moved: then producers that wait
-    /// for room are to be woken.
+    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether the
+    /// cursor moved. If it did, the caller wakes the producers that wait for room.
     #[must_use]
     #[inline(always)]
     pub fn acknowledge(&mut self) -> bool {
@@ -409,11 +433,11 @@ impl<M: Memory> StreamSubscriber<M> {
         behind
     }
 
-    /// Publishes the cursor at `position`, where an event that was polled starts, or the last one ends. One that lies
-    /// before the cursor changes nothing. Returns whether the cursor moved.
+    /// Publishes `position` as the cursor. An event that was polled starts there, or the last one
+    /// ends there. A position before the cursor changes nothing. Returns whether the cursor moved.
     ///
-    /// Walks along the headers from the cursor on, to see that an event starts there: a cursor elsewhere would make
-    /// its successor read payload as headers.
+    /// The call walks along the headers from the cursor, to check that an event starts at
+    /// `position`. If none did, the successor of this subscriber would read payload as headers.
     pub fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError> {
         if position > self.place.position {
             return Err(JoinError::Beyond(self.place.position));
@@ -432,24 +456,24 @@ impl<M: Memory> StreamSubscriber<M> {
         Ok(true)
     }
 
-    /// What the cursor word says: everything before it was acknowledged.
+    /// The value of the cursor word: everything before it is acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.published
     }
 
-    /// As [`Self::poll`]; but no event is released, and the cursor stays.
+    /// Does the same as [`Self::poll`], but releases no event: the cursor stays.
     pub fn poll_unreleased(&mut self) -> Poll {
         self.poll_next(true)
     }
 
-    /// As [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
+    /// Does the same as [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
     pub fn poll_held_unreleased(&mut self) -> Poll {
         let polled = self.poll_held();
         self.renew_fast_until(self.place.position);
         polled
     }
 
-    /// Whether the cursor word lags behind what was polled.
+    /// Returns whether the cursor word lags behind the polled position.
     #[inline(always)]
     pub fn is_behind(&self) -> bool {
         self.published != self.place.position
@@ -459,11 +483,13 @@ impl<M: Memory> StreamSubscriber<M> {
     fn store_cursor(&mut self, position: u64) {
         self.published = position;
         self.renew_fast_until(position);
-        // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
+        // CURSOR: pairs with the load in `Gates::lowest`: all reads of the bytes before this
+        // position are done.
         self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
     }
 
-    /// Frames that end before the next eighth of the ring, and before the end of the lap, are easy.
+    /// Lets the fast path go on up to the next eighth of the ring, the end of the lap, or the end
+    /// of the lent span.
     #[inline(always)]
     fn renew_fast_until(&mut self, cursor: u64) {
         let lap_end = (self.place.position | self.easy.mask).saturating_add(1);
@@ -476,8 +502,8 @@ impl<M: Memory> StreamSubscriber<M> {
         self.easy.body_offset(frame)
     }
 
-    /// The next event of a lossy subscriber, copied into `copy` (whole words; the body's bytes are the first
-    /// [`frame::body_bytes`] of them).
+    /// Returns the next event of a lossy subscriber, copied into `copy`. The copy is of whole
+    /// words; the body is the first [`frame::body_bytes`] of them.
     pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> Poll {
         let first = self.place.position;
         loop {
@@ -485,7 +511,8 @@ impl<M: Memory> StreamSubscriber<M> {
             let offset = position & (self.capacity - 1);
             // COMMIT: as in `poll_held`.
             let header = self.data.load(offset as usize, Edge::Commit);
-            // Also an empty header may be that of a later lap: a lapped reader must not wait here for ever.
+            // An empty header may belong to a later lap, too. Without this check a lapped reader
+            // would wait here without end.
             if self.is_overrun(position) {
                 return self.skip_to_recent();
             }
@@ -517,10 +544,11 @@ impl<M: Memory> StreamSubscriber<M> {
         }
     }
 
-    /// Whether what was read at `position` before this call may have been overwritten.
+    /// Returns whether the bytes that were read at `position` before this call may have been
+    /// overwritten.
     fn is_overrun(&self, position: u64) -> bool {
-        // VALIDATE: pairs with the fence in the publisher's rescan: if any word read above came from a later lap,
-        // the floor that was raised before it is seen here.
+        // VALIDATE: pairs with the fence in the publisher's rescan. If any word that was read
+        // before came from a later lap, this load finds the floor that was raised before that.
         self.data.fence(Edge::Validate);
         // PLACES: the places that are read next are not older than this floor.
         self.ring.load(layout::ANCHOR_FLOOR, Edge::Places) > position
