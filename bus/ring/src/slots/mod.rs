@@ -1,4 +1,4 @@
-//! The slot ring of queues and topics: slots of one size, tickets, many producers.
+//! The slot ring of queues and topics: slots of one size, tickets, and many producers.
 //!
 //! | file | idea |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | [`producer`] | winning a ticket and publishing it |
 //! | [`reader`] | a topic's subscriber and a queue's tap: reading by cursor |
 //! | [`worker`] | a queue's worker: taking, finishing, handing back |
-//! | [`orphan`] | proof that nobody will finish a ticket, and its repair |
+//! | [`orphan`] | the proof that no participant will finish a ticket, and its repair |
 //! | [`redo`] | the index of events that wait to be delivered again |
 //! | [`key_order`] | which unfinished events of a keyed queue carry which key |
 //! | [`levels`] | whose turn it is among workers of several priorities |

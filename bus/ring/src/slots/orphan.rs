@@ -1,23 +1,37 @@
-//! Proof that a ticket's owner is dead, and the repair of what the dead left.
+//! The proof that a ticket has no live owner, and the repair of tickets that dead participants
+//! left.
 //!
-//! **The rule**, on both sides: a ticket that has been won (`t < tail`, or `t < head`), is not finished (its
-//! sequence word, or done word, is still of an older ticket), and is announced by no live participant, is an
-//! *orphan*: nobody will ever finish it.
+//! **Promise.** On both sides, an *orphan* is a ticket that has been won (`t < tail`, or `t <
+//! head`), is not finished (its sequence word or done word still belongs to an older ticket), and
+//! is announced by no live participant. Nobody will ever finish it. This module finds orphans, and
+//! never takes a live participant's ticket for one.
 //!
-//! **Why it is sound.** A participant announces a ticket in its claim word before it can win it, and the claim word
-//! moves on only after the ticket is finished (or, for a worker, marked TAKEN). So, in this order: see the ticket
-//! won (TAIL or HEAD: whoever won it had announced it before); see it unfinished; scan the claims (ANNOUNCE: a
-//! claim that has moved on brings the finished word with it); see it *still* unfinished. Then no live owner exists,
-//! and none can appear, because a ticket is won once. A loser that announces the ticket in passing, or is stopped
-//! while it does, only delays the proof.
+//! **How it works.** A participant announces a ticket in its claim word before it can win it. The
+//! claim word moves on only after the ticket is finished or, for a worker, marked TAKEN. The proof
+//! needs this order:
 //!
-//! A worker that was evicted and stores nothing any more ([`crate::members::fence`]) counts as dead in all of this.
+//! 1. See the ticket won (TAIL or HEAD): its winner had announced it before.
+//! 2. See it unfinished.
+//! 3. Scan the claim words (ANNOUNCE): a claim word that has moved on brings the finished word with
+//!    it.
+//! 4. See it *still* unfinished.
 //!
-//! **Repair** is one compare-and-swap from the value seen, so any number of repairers may run, and die, at any
-//! point. But attempts do not count beyond their maximum, so that a word which says TAKEN may come again: when another has
-//! the same entry and the same event. Therefore such a word is replaced only under its entry's janitor lock, which keeps
-//! others out of the entry from the look at its owner to the end of the swap; or by the owner itself. Consumers cannot write the producers' file: they use the proof alone and step over the ticket. A topic's
-//! producer marks it ABORTED when it needs the slot. A worker hands a dead worker's events back as REDO.
+//! **Why it is sound.** After step 4 no live owner exists. None can appear, because a ticket is won
+//! once. A participant that announces the ticket and then loses it, or is stopped while it does,
+//! only delays the proof. A worker that was evicted and stores nothing any more
+//! ([`crate::members::fence`]) counts as dead in all of this.
+//!
+//! **Repair** is one compare-and-swap from the value seen, so any number of repairers may run, and
+//! may die, at any point. There is one exception. Attempts are not counted beyond their maximum, so
+//! a TAKEN word may come again when another worker has the same entry and the same event. Such a
+//! word is therefore replaced only by the owner itself, or under its entry's janitor lock. The lock
+//! keeps others out of the entry from the check of its owner to the end of the swap.
+//!
+//! Consumers cannot write the producers' file: they use the proof alone and step over the ticket. A
+//! topic's producer marks it ABORTED when it needs the slot. A worker hands a dead worker's events
+//! back as REDO.
+//!
+//! **Left out.** The question whether a participant is dead: [`Peers`] answers it.
 
 use std::ops::Range;
 
@@ -41,13 +55,15 @@ pub fn is_announced<M: Memory, P: Peers>(memory: &M, side: Side, entries: usize,
     (0..used).any(|index| {
         // ANNOUNCE: pairs with the stores of claim words.
         let claim = memory.load(layout::entry(index) + layout::CLAIM, Edge::Announce);
-        // The fence after the claim: it is that of the claim's owner, or of a later one, which has it open.
+        // The fence is read after the claim word. It belongs to the claim's owner, or to a later
+        // owner, whose fence is open.
         let fenced = || side == Side::Consumers && fence::is_closed(memory, index);
         covers(claim, t) && !fenced() && !peers.is_dead(side, index)
     })
 }
 
-/// Whether ticket `t` was won by a producer that died before it published it: it will never carry an event.
+/// Whether ticket `t` was won by a producer that died before it published it. Such a ticket will
+/// never carry an event.
 pub fn is_orphan<M: Memory, P: Peers>(
     ring: &M,
     data: &M,
@@ -62,14 +78,14 @@ pub fn is_orphan<M: Memory, P: Peers>(
     }
     let at = slots.offset(t) + layout::SLOT_SEQ;
     let unfinished = || {
-        // PUBLISH: as a reader would.
+        // PUBLISH: as in a reader.
         let word = data.load(at, Edge::Publish);
         !slots.is_finished(word, t) && !slots.is_newer(word, t)
     };
     unfinished() && !is_announced(ring, Side::Producers, entries, t, peers) && unfinished()
 }
 
-/// A topic's producer needs the slot of ticket `t`, which is not finished: if its owner is dead, marks it ABORTED.
+/// Marks ticket `t` ABORTED if its owner is dead, for a topic's producer that needs its slot.
 /// Returns whether the ticket is finished now.
 pub fn abort_orphan<M: Memory, P: Peers>(
     ring: &M,
@@ -84,26 +100,27 @@ pub fn abort_orphan<M: Memory, P: Peers>(
     if slots.is_finished(seen, t) || slots.is_newer(seen, t) {
         return true;
     }
-    // From the value seen before the proof: a producer that was faster with the repair, and with the next lap,
-    // has changed it.
+    // The swap is from the value that was seen before the proof. Another producer that was faster
+    // with the repair, and with the next lap, has changed that value.
     is_orphan(ring, data, slots, entries, t, peers)
         && data.compare_exchange(at, seen, slots.state(t, seq::ABORTED), Edge::Publish).is_ok()
 }
 
-/// How often a sweep looks at a word that changes under its hands.
+/// How often a sweep reads a word that changes at the same time.
 const LOOKS_MAX: u32 = 4;
 
-/// What a sweep of the workers' side found.
+/// The result of a sweep of the workers' side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// Events handed back for redelivery.
+    /// Events that were handed back for redelivery.
     pub redone: u64,
-    /// Tickets of the dead worker in question that could not be judged yet, because a live participant announces
-    /// them too (in passing: it will lose them, but it may be stopped before it does).
+    /// Tickets of the dead worker in question that could not be judged yet, because a live
+    /// participant announces them, too. That participant will lose them, but may be stopped before
+    /// it does.
     pub unsettled: u64,
 }
 
-/// What a sweep needs to see.
+/// The memory and the geometry that a sweep works on.
 #[derive(Debug)]
 pub struct Sweeper<'a, M> {
     /// The producers' file.
@@ -114,26 +131,28 @@ pub struct Sweeper<'a, M> {
     pub data: &'a M,
     /// The done words, writable.
     pub done: &'a M,
-    /// Geometry.
+    /// The geometry.
     pub slots: Slots,
     /// Entries of the producers' registry.
     pub producers: usize,
     /// Entries of the consumers' registry.
     pub consumers: usize,
-    /// The time by the clock of those who hand back, and how long what is handed back waits.
+    /// The time now, by the clock of the participants that return events.
     pub now_ns: u64,
-    /// See [`Self::now_ns`].
+    /// How long an event that is handed back waits, from [`Self::now_ns`] on.
     pub backoff: Backoff,
 }
 
 impl<M: Memory> Sweeper<'_, M> {
-    /// Repairs every ticket that nobody announces, because its worker is dead or fenced. Anybody with the right to write
-    /// the consumers' file may do this at any time. With `dead`, the registry entry of a worker known to be dead or fenced,
-    /// also those that are marked TAKEN by it, and the result says whether anything of that worker's is left: the caller
-    /// holds the entry's janitor lock, or is its owner.
+    /// Repairs every ticket that no participant announces because its worker is dead or fenced. Any
+    /// process that may write the consumers' file may do this at any time.
+    ///
+    /// `dead` is the registry entry of a worker known to be dead or fenced. With it, the tickets
+    /// that are marked TAKEN by that worker are repaired, too, and the result says whether any of
+    /// its tickets is left. The caller then holds the entry's janitor lock, or is its owner.
     pub fn sweep<P: Peers>(&self, peers: &P, dead: Option<usize>) -> Swept {
         let tickets = self.tickets();
-        // ANNOUNCE: the dead worker's last range; its other tickets are marked TAKEN.
+        // ANNOUNCE: this is the dead worker's last range. Its other tickets are marked TAKEN.
         let claim =
             dead.map_or(NO_CLAIM, |i| self.acks.load(layout::entry(i) + layout::CLAIM, Edge::Announce));
         self.sweep_tickets(tickets, peers, dead, claim)
@@ -141,14 +160,14 @@ impl<M: Memory> Sweeper<'_, M> {
 
     /// The tickets that were taken and may be unfinished.
     pub fn tickets(&self) -> Range<u64> {
-        // HEAD: whoever took the tickets below had announced them before.
+        // HEAD: the takers of the tickets below had announced them before.
         let head = self.acks.load(layout::HEAD, Edge::Head);
         head.saturating_sub(self.slots.count)..head
     }
 
-    /// Notes what the worker in entry `index` has in hand, and may go on looking at when others have it: its
-    /// fence is closing, so that it hands out nothing more. Called by its evictor before anything is handed
-    /// back ([`crate::members::lent`]).
+    /// Notes which events the worker in entry `index` holds, and may go on reading when others have
+    /// them. Its fence is closing, so it hands out no more events. Its evictor calls this before
+    /// anything is handed back ([`crate::members::lent`]).
     pub fn note_lent(&self, index: usize) {
         // ANNOUNCE: as in `sweep`.
         let claim = self.acks.load(layout::entry(index) + layout::CLAIM, Edge::Announce);
@@ -165,8 +184,9 @@ impl<M: Memory> Sweeper<'_, M> {
         }
     }
 
-    /// As [`Self::sweep`] of some of [`Self::tickets`], where nobody has died: finds what is nobody's although nobody may
-    /// leave it so, behind a head that was harmed.
+    /// Does the same as [`Self::sweep`] for some of [`Self::tickets`], without a dead worker. Finds
+    /// events behind the head that no worker owns, which happens only if the head word was
+    /// corrupted.
     pub fn audit<P: Peers>(&self, tickets: Range<u64>, peers: &P) -> Swept {
         self.sweep_tickets(tickets, peers, None, NO_CLAIM)
     }
@@ -180,7 +200,7 @@ impl<M: Memory> Sweeper<'_, M> {
     ) -> Swept {
         let mut swept = Swept::default();
         for t in tickets {
-            // A word that somebody changes meanwhile is looked at again.
+            // A word that changes at the same time is read again.
             let mut looks = 0;
             while !self.repair(t, dead, claim, peers, &mut swept) {
                 looks += 1;
@@ -191,14 +211,15 @@ impl<M: Memory> Sweeper<'_, M> {
             }
         }
         if swept.redone > 0 {
-            // One that is in the index already may run only now: the dead worker has finished the one before it. A sweeper
-            // killed before this line leaves its own registry entry to be swept for, which comes by here again.
+            // An event that is in the index already may have become ready only now, because the
+            // dead worker has finished the one before it. If this sweeper is killed before this
+            // line, its own registry entry has to be swept, and that sweep comes here again.
             self.redo().touch();
         }
         swept
     }
 
-    /// Whether ticket `t` needs no second look.
+    /// Repairs ticket `t` if it must. Returns whether the ticket needs no second look.
     fn repair<P: Peers>(
         &self,
         t: u64,
@@ -231,7 +252,8 @@ impl<M: Memory> Sweeper<'_, M> {
             }
         } else if slots.is_of(seen, t) && word::kind(seen) == done::TAKEN {
             let worker = word::worker(seen) as usize;
-            // Another's is for a sweep under the lock of that entry. This one's has no new owner before the end of this.
+            // Another worker's ticket is left to a sweep under the lock of that entry. This
+            // worker's entry has no new owner before the end of this sweep.
             if dead != Some(worker) || !self.is_gone_worker(worker, peers) {
                 return true;
             }
@@ -239,18 +261,22 @@ impl<M: Memory> Sweeper<'_, M> {
         } else {
             if slots.is_of(seen, t) && word::kind(seen) == done::REDO {
                 swept.redone += 1;
-                // Handed back already, perhaps by somebody who died before saying so.
+                // It was handed back already, perhaps by a participant that died before it
+                // announced that.
                 self.redo().ensure(t, self.due_ns(t, seen));
             }
             return true;
         };
-        // From the value seen: idempotent, and harmless if anybody was faster. What nobody had marked yet never comes again.
+        // The swap is from the value seen. It is idempotent, and does no harm if another
+        // participant was faster. A word from before any worker had marked the ticket never comes
+        // again.
         if self.done.compare_exchange(at, seen, repaired, Edge::Done).is_err() {
             return false;
         }
         if word::kind(repaired) == done::REDO {
             swept.redone += 1;
-            // A sweeper killed before this line leaves its own registry entry to be swept for, which comes by here again.
+            // If this sweeper is killed before this line, its own registry entry has to be swept,
+            // and that sweep comes here again.
             self.redo().announce(t, self.due_ns(t, repaired));
         }
         true
@@ -260,7 +286,7 @@ impl<M: Memory> Sweeper<'_, M> {
         Redo { acks: self.acks, done: self.done, slots: self.slots }
     }
 
-    /// From when on ticket `t` with this done word may be taken.
+    /// The time from which on ticket `t` with this done word may be taken.
     fn due_ns(&self, t: u64, redo: u64) -> u64 {
         self.backoff.due_ns(self.now_ns, t, word::attempt(redo))
     }

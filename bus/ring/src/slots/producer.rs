@@ -1,5 +1,9 @@
 //! Producing into a slot ring: a queue's producer and a topic's publisher.
 //!
+//! **Promise.** Each ticket is won by one producer. A slot is written only when its previous ticket
+//! is finished and every reliable reader is past it. A producer that dies at any instruction leaves
+//! a ticket that others can prove to be an orphan ([`crate::slots::orphan`]).
+//!
 //! ```text
 //! claim:   t = tail;  is t free, and not a gate's lap?        (both cached)
 //!          announce t in the own claim word                   (before it can be won)
@@ -7,22 +11,27 @@
 //! publish: payload, meta, then seq[t] = PUBLISHED             (PUBLISH)
 //! ```
 //!
-//! A queue's ticket is free when the done word says that the slot's previous ticket is done. A topic has no done
-//! words: its ticket is free when the slot's previous ticket is published or aborted, and every cursor is past it.
-//! A topic also marks a slot BUSY before it overwrites it, for lossy readers; a queue's look at the tail.
+//! **How it works.** A queue's ticket is free when the done word says that the slot's previous
+//! ticket is done. A topic has no done words. Its ticket is free when the slot's previous ticket is
+//! published or aborted, and every cursor is past it. A topic also marks a slot BUSY before it
+//! overwrites it, for lossy readers; a lossy reader of a queue checks the tail instead.
 //!
-//! **The gate limit** (queues have gates too: taps): read the tail, fence, scan the cursors; tickets below
-//! `min(cursors, that tail) + slots` may be won. A joiner stores its cursor, fences, and starts at the tail it then
-//! reads: a scan that missed it had read no later tail (JOIN).
+//! One range of tickets is open per producer. The claim word announces it until the next claim.
 //!
-//! **Watermarks and credits** cost nothing where there are none. With watermarks, the one comparison of the fast path also
-//! stops where the depth may come to the high mark (see [`crate::members::pressure`]). With credits, the caller asks
-//! [`SlotProducer::credit`] before each claim, and does not claim easily (see [`crate::members::credits`]).
+//! **Watermarks and credits** cost nothing where there are none. With watermarks, the one
+//! comparison of the fast path also stops where the depth may reach the high mark
+//! ([`crate::members::pressure`]). With credits, the caller asks [`SlotProducer::credit`] before
+//! each claim and does not use the fast path ([`crate::members::credits`]).
 //!
-//! **Slots that an evicted consumer may still look at** ([`crate::members::lent`]) are stepped over: their
-//! tickets are won and marked ABORTED, and no byte of their bodies is written.
+//! **Slots that an evicted consumer may still read** ([`crate::members::lent`]) are stepped over:
+//! their tickets are won and marked ABORTED, and no byte of their bodies is written.
 //!
-//! One claim range is open per producer; the claim word keeps announcing it until the next claim.
+//! **Why the gate limit is sound.** Queues have gates, too: their taps. A producer reads the tail,
+//! executes a memory fence, and scans the cursors. Tickets below `min(cursors, that tail) + slots`
+//! may be won. A joiner stores its cursor, fences, and starts at the tail that it reads then. A
+//! scan that missed the cursor had read no later tail (JOIN).
+//!
+//! **Left out.** Waiting for room, and waking readers.
 
 use crate::layout;
 use crate::members::credits::Credits;
@@ -34,12 +43,14 @@ use crate::memory::{Edge, Memory};
 use crate::slots::orphan;
 use crate::slots::word::{NO_CLAIM, Slots, claim, done, seq};
 
-/// How far ahead free tickets are looked for: done words come eight to a cache line.
+/// How far ahead free tickets are looked for. Eight done words share a cache line.
 const LOOK_AHEAD: u64 = 32;
-/// Most done words that an event looks at for the pressure: some ten microseconds.
+/// The most done words that one event reads to measure the pressure. They take some ten
+/// microseconds.
 const DONE_A_LOOK: u64 = 1 << 14;
-/// How many slots ahead a publisher asks to own. The more, the more lines are on their way to it at once, which counts
-/// where the cores are far apart; a queue's worker that keeps up is then robbed of lines, where they are near.
+/// How many slots ahead a publisher asks to own. A higher number brings more lines at once, which
+/// counts where the cores are far apart. Where the cores are near, it takes lines away from a
+/// queue's worker that keeps up.
 const fn prefetch(topic: bool) -> u64 {
     if topic { 4 } else { 2 }
 }
@@ -47,26 +58,26 @@ const fn prefetch(topic: bool) -> u64 {
 /// Tickets that were won.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tickets {
-    /// The first.
+    /// The first ticket.
     pub first: u64,
-    /// How many.
+    /// How many tickets.
     pub count: u32,
 }
 
 /// Why nothing could be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The queue's slot of this older ticket is not done.
+    /// The slot's older ticket is not done (queue).
     NotDone(u64),
-    /// The topic's slot of this older ticket is not finished by its producer.
+    /// The slot's older ticket was not finished by its producer (topic).
     NotPublished(u64),
-    /// The reader in this consumer entry is a ring behind.
+    /// The reader in this consumer entry is a whole ring behind.
     Gate(usize),
     /// As many events of this producer are unfinished as it has credits.
     OutOfCredits,
 }
 
-/// A producer's private state. `TOPIC` chooses between the two kinds of slot ring.
+/// A producer's private state. `TOPIC` selects the kind of slot ring.
 #[derive(Debug)]
 pub struct SlotProducer<M, const TOPIC: bool> {
     ring: M,
@@ -74,7 +85,7 @@ pub struct SlotProducer<M, const TOPIC: bool> {
     data: M,
     done: M,
     slots: Slots,
-    /// Own registry entry, as an offset.
+    /// The offset of its own registry entry.
     entry: usize,
     producers: usize,
     gates: Gates,
@@ -82,24 +93,26 @@ pub struct SlotProducer<M, const TOPIC: bool> {
     free_until: u64,
     /// Tickets below this overrun no gate.
     gate_limit: u64,
-    /// Cuts the fast path short where the depth may come to the high watermark.
+    /// Ends the fast path early where the depth may reach the high watermark.
     pressure: Pressure,
-    /// Minimum of these (a topic's free slots are looked at one by one), so that the fast path compares once.
+    /// The minimum of these limits, so that the fast path compares once. A topic checks its free
+    /// slots one by one.
     ready_until: u64,
-    /// Queue: tickets below this are known to be done.
+    /// Tickets below this are known to be done (queue).
     done_until: u64,
-    /// How many own tickets may be unfinished; `None` without limit.
+    /// How many of its own tickets may be unfinished; `None` for no limit.
     credits: Option<Credits>,
-    /// The next tickets whose slots are to be left alone, and the count of changes that it was looked for at.
+    /// The next tickets whose slots must not be written, and the count of changes at which they
+    /// were looked for.
     lent: Option<Lent>,
     lent_changes: u64,
-    /// Topic: every gate is known to be past the tickets below this.
+    /// Every gate is known to be past the tickets below this (topic).
     passed: u64,
     announced: bool,
 }
 
 impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
-    /// A producer registered in entry `index`.
+    /// Makes a producer for registry entry `index`.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         ring: M,
@@ -133,19 +146,20 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         }
     }
 
-    /// The same, telling the pressure, and with so many credits; 0 is without limit.
+    /// Returns the same producer, which publishes the pressure by these watermarks and has this
+    /// many credits; 0 means no limit.
     pub fn with_limits(self, marks: Option<Watermarks>, credits: u32) -> Self {
         let credits = (credits > 0).then(|| Credits::new(credits));
         SlotProducer { pressure: Pressure::new(marks), credits, ..self }
     }
 
-    /// Whether [`Self::credit`] is to be asked before each claim.
+    /// Whether [`Self::credit`] must be called before each claim.
     #[inline(always)]
     pub fn has_credits(&self) -> bool {
         self.credits.is_some()
     }
 
-    /// How many of `wanted` tickets this producer may claim now: at least one.
+    /// Returns how many of `wanted` tickets this producer may claim now: at least one.
     pub fn credit(&mut self, wanted: u32) -> Result<u32, Refused> {
         let SlotProducer { done, slots, credits, passed, .. } = self;
         let Some(credits) = credits else { return Ok(wanted) };
@@ -153,7 +167,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             let known = *passed;
             match credits.available(wanted, |t| t < known) {
                 0 => {
-                    // CURSOR: a look at every reader, only when all credits are used up.
+                    // CURSOR: every reader's cursor is read only when all credits are used up.
                     let tail = self.ring.load(layout::TAIL, Edge::Tail);
                     *passed = self.gates.lowest(&self.acks, tail).position;
                     credits.available(wanted, |t| t < *passed)
@@ -166,20 +180,21 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         if available == 0 { Err(Refused::OutOfCredits) } else { Ok(available) }
     }
 
-    /// Accounts for what was claimed, at most what [`Self::credit`] allowed.
+    /// Accounts for tickets that were claimed: at most as many as [`Self::credit`] allowed.
     pub fn spend(&mut self, won: Tickets) {
         if let Some(credits) = &mut self.credits {
             (0..won.count as u64).for_each(|i| credits.spend(won.first + i));
         }
     }
 
-    /// How many credits there are, and the oldest ticket that has not given its credit back; `None` without credits.
+    /// Returns how many credits there are, and the oldest ticket that still uses one. Returns
+    /// `None` without credits.
     pub fn credits(&self) -> Option<(usize, Option<u64>)> {
         self.credits.as_ref().map(|credits| (credits.count(), credits.oldest()))
     }
 
-    /// Claims up to `wanted` tickets (at least one, at most 65535 and the ring). Every ticket must then be
-    /// published or aborted before the next claim.
+    /// Claims up to `wanted` tickets: at least one, at most 65535 and at most the ring. Each of
+    /// them must be published or aborted before the next claim.
     #[inline(always)]
     pub fn claim(&mut self, wanted: u32) -> Result<Tickets, Refused> {
         let mut left_alone = 0;
@@ -191,7 +206,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             } else {
                 match self.look(first, wanted) {
                     Ok(found) => found,
-                    // The tail was stale: the ticket's slot has moved on to it.
+                    // The tail was stale: the ticket's slot has moved on to that ticket.
                     Err(_) if self.ring.load(layout::TAIL, Edge::Tail) != first => continue,
                     Err(refused) => {
                         self.retract();
@@ -199,11 +214,11 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
                     }
                 }
             };
-            // ANNOUNCE: before the ticket can be won; and everything published under the last claim is visible to
-            // who sees this one.
+            // ANNOUNCE: the store comes before the ticket can be won. Everything that was published
+            // under the last claim is visible to a participant that sees this one.
             self.ring.store(self.entry + layout::CLAIM, claim(first, count), Edge::Announce);
             self.announced = true;
-            // TAIL.
+            // TAIL: as above.
             let next = first + count as u64;
             if self.ring.compare_exchange(layout::TAIL, first, next, Edge::Tail).is_ok() {
                 self.begin_overwriting(first, count);
@@ -211,7 +226,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
                 (first..next).for_each(|t| self.abort(t));
                 left_alone += count as u64;
                 if left_alone >= self.slots.count {
-                    // All slots are to be left alone.
+                    // All slots are lent.
                     self.retract();
                     return Err(Refused::Gate(entry));
                 }
@@ -219,7 +234,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         }
     }
 
-    /// Claims one ticket if the first attempt succeeds and nothing has to be looked at.
+    /// Claims one ticket if the first attempt succeeds and no limit has to be renewed.
     #[inline(always)]
     pub fn claim_fast(&mut self) -> Option<u64> {
         // TAIL, ANNOUNCE, TAIL: as in `claim`.
@@ -236,15 +251,17 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         Some(first)
     }
 
-    /// Whether all `wanted` tickets from `first` may be won, as far as one comparison (and, in a topic, the one slot
-    /// that is about to be written) tells.
+    /// Whether all `wanted` tickets from `first` may be won, as far as one comparison shows. A
+    /// topic also reads the one slot that is about to be written.
     #[inline(always)]
     fn is_ready(&self, first: u64, wanted: u32) -> bool {
         if TOPIC {
-            // No look-ahead: reading the slots ahead would share lines that are about to be written.
+            // A topic does not look ahead: reading the slots ahead would share lines that are about
+            // to be written.
             wanted == 1 && first < self.ready_until && self.is_free(first)
         } else {
-            // A tail that no producer wrote may be anything: it must not wrap around to look ready.
+            // A tail that no producer wrote may have any value. The sum must not wrap around and
+            // look ready.
             first.saturating_add(wanted as u64) <= self.ready_until
         }
     }
@@ -252,12 +269,13 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     /// Whether no older producer writes the slot of ticket `t` any more.
     #[inline(always)]
     fn is_free(&self, t: u64) -> bool {
-        // PUBLISH: the older producer's last store to the slot is before its word.
+        // PUBLISH: the older producer's last store to the slot comes before its word.
         self.slots.is_settled_before(self.data.load(self.seq_at(t), Edge::Publish), t)
     }
 
-    /// How many of the `wanted` tickets from `first` may be won now; and if they are to be won only to leave
-    /// their slots alone, for which consumer.
+    /// Returns how many of the `wanted` tickets from `first` may be won now. The second value is
+    /// the consumer entry for whose sake their slots must not be written, if that is the only
+    /// purpose of winning them.
     #[cold]
     fn look(&mut self, first: u64, wanted: u32) -> Result<(u32, Option<usize>), Refused> {
         let wanted = wanted as u64;
@@ -269,8 +287,8 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         } else if first.saturating_add(wanted) > self.free_until {
             self.free_until = self.done_slots(first, wanted.max(LOOK_AHEAD))?;
         }
-        // DONE, STATE: what an evicted worker may look at was noted before it was handed back, and so before
-        // it was done.
+        // DONE, STATE: the span of an evicted worker was noted before its events were handed back,
+        // and so before they were done.
         if !TOPIC && self.acks.load(layout::LENT_CHANGES, Edge::State) != self.lent_changes
             || self.lent.is_some()
         {
@@ -288,20 +306,21 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         Ok((count as u32, lent_by))
     }
 
-    /// Looks for what is to be left alone from `first` on.
+    /// Finds the next slots from `first` on that must not be written.
     #[cold]
     fn find_lent(&mut self, first: u64) {
         self.lent_changes = self.acks.load(layout::LENT_CHANGES, Edge::State);
         self.lent = self.gates.lent(&self.acks, first, self.slots.count);
     }
 
-    /// Measures the depth up to `end` on the way of an event.
+    /// Measures the depth up to `end` while an event is being claimed.
     #[cold]
     fn measure_pressure(&mut self, end: u64) {
         if TOPIC || self.count_done(end, DONE_A_LOOK) {
             self.judge_pressure(end);
         } else {
-            // Others have published that much since the last look: the next event goes on with it.
+            // Others have published that many events since the last measurement. The next event
+            // goes on counting.
             self.pressure.until = end;
         }
     }
@@ -315,8 +334,9 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         })
     }
 
-    /// Looks on from where it was to the oldest ticket before `end` that is not done, `most` words at most. Tickets stay
-    /// done: each is looked at once, and not at all when the ring has forgotten it. Returns whether it came there.
+    /// Advances `done_until` to the oldest ticket before `end` that is not done, reading at most
+    /// `most` words. A done ticket stays done, so each is read once, or never if its slot has been
+    /// used again. Returns whether the search is complete.
     fn count_done(&mut self, end: u64, most: u64) -> bool {
         let from = self.done_until.max(end.saturating_sub(self.slots.count));
         let to = end.min(from.saturating_add(most));
@@ -327,7 +347,8 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         self.done_until < to || to == end
     }
 
-    /// Measures the pressure anew, however many tickets that takes a look at. The next claim looks at the cursors.
+    /// Measures the pressure again, however many tickets have to be read for that, and returns it.
+    /// The next claim looks at the cursors.
     pub fn look_at_pressure(&mut self) -> bool {
         self.ready_until = 0;
         let end = self.tail();
@@ -337,13 +358,13 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         self.judge_pressure(end)
     }
 
-    /// The slowest reader that holds ticket `t`, or one before it, back.
+    /// The slowest reader that holds back ticket `t` or one before it.
     pub fn slowest(&self, t: u64) -> Lowest {
         self.gates.lowest(&self.acks, t.saturating_add(1))
     }
 
     fn rescan(&mut self, first: u64) -> Result<(), Refused> {
-        // JOIN: the tail was read (by the caller) before the fence, the cursors are read after it.
+        // JOIN: the caller read the tail before this fence; the cursors are read after it.
         self.ring.fence(Edge::Join);
         let lowest = self.gates.lowest(&self.acks, first);
         self.gate_limit = lowest.position.saturating_add(self.slots.count);
@@ -357,11 +378,12 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         }
     }
 
-    /// End of the run of tickets from `first` whose slots are done.
+    /// Returns the end of the run of tickets from `first` whose slots are done.
     fn done_slots(&self, first: u64, at_most: u64) -> Result<u64, Refused> {
         let end = first.saturating_add(at_most.min(self.slots.count));
         let mut t = first;
-        // DONE: the worker's last access to the slot is before the word. A ticket that is not won stays free.
+        // DONE: the worker's last access to the slot comes before the word. A ticket that is not
+        // won stays free.
         while t < end
             && self.done.load(self.slots.done_offset(t), Edge::Done) == self.slots.previous_lap_done(t)
         {
@@ -370,7 +392,8 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         if t == first { Err(Refused::NotDone(first.wrapping_sub(self.slots.count))) } else { Ok(t) }
     }
 
-    /// End of the run of tickets from `first` whose slots no older producer writes any more.
+    /// Returns the end of the run of tickets from `first` whose slots no older producer writes any
+    /// more.
     fn free_slots(&self, first: u64, at_most: u64) -> Result<u64, Refused> {
         let end = first.saturating_add(at_most.min(self.slots.count));
         let mut t = first;
@@ -380,27 +403,28 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         if t == first { Err(Refused::NotPublished(first.wrapping_sub(self.slots.count))) } else { Ok(t) }
     }
 
-    /// Lets lossy readers know that these slots are about to be written.
+    /// Shows lossy readers that these slots are about to be written.
     #[inline(always)]
     fn begin_overwriting(&self, first: u64, count: u32) {
         if TOPIC {
             for t in first..first + count as u64 {
-                // PUBLISH: who sees the busy word sees its ticket won. A lossy reader that is lapped looks where the
-                // tail is, and a tail from before this lap would look like corruption.
+                // PUBLISH: a reader that sees the busy word sees that its ticket is won. A lossy
+                // reader that is lapped reads the tail, and a tail from before this lap would look
+                // like corruption.
                 self.data.store(self.seq_at(t), self.slots.state(t, seq::BUSY), Edge::Publish);
             }
         }
-        // OVERWRITE: the busy words, in a queue the tail, come before any byte of the new events; pairs with VALIDATE
-        // in lossy readers. No instruction on x86.
+        // OVERWRITE: the busy words (in a queue, the tail) come before any byte of the new events.
+        // Pairs with VALIDATE in lossy readers. It is no instruction on x86.
         self.data.fence(Edge::Overwrite);
     }
 
-    /// Takes back an announcement that won nothing: left standing, it would delay a repair.
+    /// Retracts an announcement that won nothing. If it stayed, it would delay a repair.
     #[inline(always)]
     pub fn retract(&mut self) {
         if self.announced {
             self.announced = false;
-            // ANNOUNCE: as with any claim that moves on.
+            // ANNOUNCE: as with any claim word that moves on.
             self.ring.store(self.entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
         }
     }
@@ -410,13 +434,13 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         self.slots.offset(t) + layout::SLOT_SEQ
     }
 
-    /// Byte offset in the data of ticket `t`'s body.
+    /// The byte offset in the data of ticket `t`'s body.
     #[inline(always)]
     pub fn body_offset(&self, t: u64) -> usize {
         self.slots.offset(t) + layout::SLOT_BODY
     }
 
-    /// Largest body in bytes.
+    /// The largest body, in bytes.
     pub fn body_max(&self) -> u64 {
         self.slots.slot_bytes() - layout::SLOT_BODY as u64
     }
@@ -425,7 +449,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     #[inline(always)]
     pub fn publish(&mut self, t: u64, header: u64) {
         self.data.store(self.slots.offset(t) + layout::SLOT_META, header, Edge::Plain);
-        // PUBLISH: pairs with the loads of readers and workers: the slot's bytes are before it.
+        // PUBLISH: pairs with the loads of readers and workers. The slot's bytes come before it.
         self.data.store(self.seq_at(t), self.slots.state(t, seq::PUBLISHED), Edge::Publish);
         self.data.prefetch_write(self.slots.offset(t.wrapping_add(prefetch(TOPIC))));
     }
@@ -433,11 +457,13 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     /// Gives up ticket `t`: readers step over it.
     #[inline(always)]
     pub fn abort(&mut self, t: u64) {
-        // PUBLISH: as in `publish`; the slot's next producer comes after whatever was written here.
+        // PUBLISH: as in `publish`. The slot's next producer comes after everything that was
+        // written here.
         self.data.store(self.seq_at(t), self.slots.state(t, seq::ABORTED), Edge::Publish);
     }
 
-    /// Does what can be done about what refused a claim. True: try again.
+    /// Repairs the cause of a refused claim, if it can be repaired. Returns true if the caller
+    /// should try again.
     pub fn repair<P: Peers>(&mut self, refused: Refused, peers: &P) -> bool {
         match refused {
             Refused::Gate(reader) => {
@@ -452,20 +478,20 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
                     self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
                 })
             }
-            // Done words belong to the workers: only a live one can repair them.
+            // Done words belong to the workers: only a live worker can repair them.
             Refused::NotDone(_) | Refused::OutOfCredits => false,
         }
     }
 
-    /// The next ticket to be won, as far as this producer can see.
+    /// The next ticket to be won, as this producer sees it.
     pub fn tail(&self) -> u64 {
         self.ring.load(layout::TAIL, Edge::Tail)
     }
 }
 
-/// Whether ticket `t` of a queue is done: by its done word, or because the word has moved on.
+/// Whether ticket `t` of a queue is done: its done word says so, or belongs to a later lap.
 fn is_done<M: Memory>(done_words: &M, slots: Slots, t: u64) -> bool {
-    // DONE: only counted; whoever wins the slot looks again.
+    // DONE: the result is only counted. A producer that wins the slot checks the word again.
     let word = done_words.load(slots.done_offset(t), Edge::Done);
     word == slots.state(t, done::DONE) || slots.is_newer(word, t)
 }

@@ -1,18 +1,28 @@
-//! Reading a slot ring by cursor: a topic's subscriber, and a queue's tap. Every reader sees every event, in the
-//! order of the tickets.
+//! Reading a slot ring by cursor: a topic's subscriber, and a queue's tap. Every reader sees every
+//! event, in the order of the tickets.
 //!
-//! A *reliable* reader's cursor gates the producers; it reads in place. **Joining**: store the tail as cursor, fence, read the
-//! tail again and start there. A producer whose scan missed the cursor had read no later tail, and lets itself go
-//! at most a ring beyond it (JOIN). Earlier tickets may still be in their slots; a reader that wants them reads
-//! them as a lossy one would, until it reaches the tickets that are protected. What it loses on the way lies before the
-//! tail it joined at, also when it leaves or dies and its durable name resumes.
+//! **Promise.** A reliable reader loses no event that is published after its join. A lossy reader
+//! returns whole events only, and reports which tickets it lost.
 //!
-//! A reliable reader says in its entry what it may look at, an eighth of the ring at a time, for the case
-//! that it is evicted ([`crate::members::lent`]).
+//! **How it works.** The cursor of a *reliable* reader gates the producers, and the reader reads in
+//! place. Its entry names the slots that it may read in place, an eighth of the ring at a time, for
+//! the case that it is evicted ([`crate::members::lent`]).
 //!
-//! A *lossy* reader copies the slot and looks at the sequence word again: producers mark a slot BUSY before they
-//! overwrite it, so an unchanged word proves the copy whole. A queue's producers do not: a lossy tap looks at the tail
-//! instead, which moves before a slot of the next lap is written ([`SlotReader::of_queue`]).
+//! A *lossy* reader copies the slot and reads the sequence word again. Producers of a topic mark a
+//! slot BUSY before they overwrite it, so an unchanged word proves that the copy is whole. A
+//! queue's producers do not. A lossy tap reads the tail instead, which moves before a slot of the
+//! next lap is written ([`SlotReader::of_queue`]).
+//!
+//! **Why joining is sound.** A reliable reader stores the tail as its cursor, executes a memory
+//! fence, reads the tail again and starts there. A producer whose scan missed the cursor had read
+//! no later tail, and allows itself at most one ring beyond it (JOIN).
+//!
+//! Earlier tickets may still be in their slots. A reader that wants them reads them as a lossy
+//! reader would, until it reaches the tickets that are protected. All events that it loses on the
+//! way lie before the tail at which it joined. That also holds when it leaves or dies and its
+//! durable name resumes.
+//!
+//! **Left out.** It never waits; its caller does.
 
 use crate::members::gates::NO_GATE;
 use crate::members::join::{JoinError, StartAt};
@@ -23,21 +33,21 @@ use crate::slots::orphan::is_orphan;
 use crate::slots::word::{Slots, seq};
 use crate::{frame, layout};
 
-/// What a poll found.
+/// The result of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Poll {
     /// An event: its ticket and header word.
     Event(u64, u64),
-    /// Nothing yet.
+    /// No event is there yet.
     Empty,
-    /// Overrun: these tickets are lost, and the reader has resumed behind them.
+    /// The reader was overrun. These tickets are lost, and it has resumed behind them.
     Lost {
-        /// First lost ticket.
+        /// The first lost ticket.
         from: u64,
-        /// Where it resumed.
+        /// The ticket where it resumed.
         to: u64,
     },
-    /// The ring holds what no producer writes.
+    /// The ring holds a word that no producer writes.
     Corrupt,
 }
 
@@ -46,29 +56,30 @@ pub enum Poll {
 pub struct SlotReader<M> {
     ring: M,
     acks: M,
-    /// Where events are read. It may be a copy of the ring's that is behind: what a word there says has happened, has;
-    /// what it does not say may have happened.
+    /// Where events are read. It may be a copy of the ring's data that is out of date. A word there
+    /// proves what has happened; it never proves that something has not happened.
     data: M,
-    /// The ring's data as they are: for judging that something has *not* happened.
+    /// The current data of the ring, for conclusions that something has *not* happened.
     live: M,
     slots: Slots,
-    /// Own registry entry, as an offset.
+    /// The offset of its own registry entry.
     entry: usize,
     producers: usize,
     position: u64,
     published: u64,
-    /// Tickets below this are not protected by the cursor and are copied.
+    /// Tickets below this are not protected by the cursor, and are copied.
     protected_from: u64,
-    /// Protected tickets before this may be read without publishing the cursor.
+    /// Protected tickets below this may be read without publishing the cursor.
     fast_until: u64,
     /// The span that the entry names.
     lent: LentSpan,
-    /// Whether a copy is proved whole by the tail.
+    /// Whether the tail proves that a copy is whole.
     by_tail: bool,
 }
 
 impl<M: Memory> SlotReader<M> {
-    /// A reader registered in entry `index`, which has not joined: [`Self::join`] or [`Self::resume`] follows.
+    /// Makes a reader for registry entry `index`. It has not joined yet: the caller calls
+    /// [`Self::join`] or [`Self::resume`] next.
     pub fn new(ring: M, acks: M, data: M, index: usize, slots: Slots, producers: usize) -> Self {
         let entry = layout::entry(index);
         SlotReader {
@@ -88,12 +99,13 @@ impl<M: Memory> SlotReader<M> {
         }
     }
 
-    /// The same for a queue, whose producers do not mark the slots that they overwrite.
+    /// Returns the same reader for a queue, whose producers do not mark the slots that they
+    /// overwrite.
     pub fn of_queue(self) -> Self {
         SlotReader { by_tail: true, ..self }
     }
 
-    /// The same reader, which judges by `live` what its producers have not done.
+    /// Returns the same reader, which decides by `live` what the producers have not done.
     pub fn with_live(self, live: M) -> Self {
         SlotReader { live, ..self }
     }
@@ -103,7 +115,7 @@ impl<M: Memory> SlotReader<M> {
         self.position
     }
 
-    /// Joins at `from`, gating the producers unless `lossy`.
+    /// Joins at `from`. The cursor gates the producers unless `lossy` is set.
     pub fn join(&mut self, from: StartAt, lossy: bool) -> Result<(), JoinError> {
         let mut tail = self.ring.load(layout::TAIL, Edge::Tail);
         if !lossy {
@@ -124,33 +136,35 @@ impl<M: Memory> SlotReader<M> {
         if !lossy {
             self.store_cursor(self.position);
         }
-        // STATE: the cursor is stored before; it protects what lies behind it.
+        // STATE: the cursor is stored before, and protects everything at or above it.
         self.acks.store(self.entry + layout::JOINED, 1, Edge::State);
         Ok(())
     }
 
-    /// Resumes at a cursor that has gated the producers all the time: that of a reader that had joined live.
+    /// Resumes at a cursor that has gated the producers all the time: the cursor of a reader that
+    /// had joined live.
     pub fn resume(&mut self, cursor: u64) {
         (self.position, self.published, self.protected_from) = (cursor, cursor, 0);
     }
 
-    /// Resumes at a cursor that may lie before what it protects: its reader had joined at an older event, and died
-    /// before it reached the tail it had joined at. What is here now is copied, as by the reader that died.
+    /// Resumes at a cursor that may lie before the events that it protects. Its reader had joined
+    /// at an older event and died before it reached the tail of its join. The events that are still
+    /// in the ring are copied, as that reader would have done.
     pub fn resume_before_tail(&mut self, cursor: u64) {
         self.resume(cursor);
-        // TAIL: not before the tail that the join had read.
+        // TAIL: this tail is not before the tail that the join had read.
         self.protected_from = self.ring.load(layout::TAIL, Edge::Tail);
     }
 
-    /// Whether the next event is protected by the cursor, and so may be read in place with [`Self::poll`];
-    /// otherwise [`Self::poll_lossy`] must copy it.
+    /// Whether the cursor protects the next event, so that [`Self::poll`] may read it in place.
+    /// Otherwise [`Self::poll_lossy`] must copy it.
     #[inline(always)]
     pub fn is_protected(&self) -> bool {
         self.position >= self.protected_from
     }
 
-    /// The next event, in place: its ticket and header, where it is there, carries no flags, and the cursor need not
-    /// be published.
+    /// Returns the ticket and header of the next event, in place, if it is published and has no
+    /// flags and the cursor need not be published.
     #[inline(always)]
     pub fn poll_fast(&mut self) -> Option<(u64, u64)> {
         let t = self.position;
@@ -162,8 +176,9 @@ impl<M: Memory> SlotReader<M> {
         Some((t, header))
     }
 
-    /// Shows up to `most` of the next events, as far as [`Self::poll_fast`] gets them, with the byte offsets of their
-    /// bodies; how many.
+    /// Calls `each` for up to `most` of the next events, as long as [`Self::poll_fast`] would
+    /// return them. The last argument is the byte offset of the body. Returns how many events there
+    /// were.
     #[inline(always)]
     pub fn poll_all_fast(&mut self, most: usize, mut each: impl FnMut(u64, u64, usize)) -> usize {
         if !self.is_protected() {
@@ -181,7 +196,8 @@ impl<M: Memory> SlotReader<M> {
         (t - first) as usize
     }
 
-    /// The header of ticket `t` if it is published, without flags, and of at most `body_max` bytes.
+    /// Returns the header of ticket `t` if it is published, without flags, and has at most
+    /// `body_max` bytes.
     #[inline(always)]
     fn plain(&self, t: u64, body_max: u64) -> Option<u64> {
         // PUBLISH: as in `poll_held`.
@@ -193,8 +209,8 @@ impl<M: Memory> SlotReader<M> {
         (frame::is_plain(header) && frame::body_bytes(header) as u64 <= body_max).then_some(header)
     }
 
-    /// The next event, in place. Those before it are released: the cursor may pass them. `released` is called
-    /// where it does: producers may wait for that room.
+    /// Returns the next event, in place, and releases those before it: the cursor may pass them. If
+    /// the cursor moves, `released` is called, because producers may wait for that room.
     #[inline(always)]
     pub fn poll(&mut self, released: impl FnOnce()) -> Poll {
         if self.position.wrapping_sub(self.published) >= self.slots.count / 8 && self.acknowledge() {
@@ -203,8 +219,8 @@ impl<M: Memory> SlotReader<M> {
         self.poll_next(false)
     }
 
-    /// The next event, in place, where nothing else is lent. As many as an eighth of the ring are easy, from
-    /// the cursor on; with `unreleased`, from the position on.
+    /// Returns the next event, in place, while no other event is lent. The fast path then covers an
+    /// eighth of the ring, counted from the cursor, or from the position if `unreleased`.
     #[inline(always)]
     fn poll_next(&mut self, unreleased: bool) -> Poll {
         let before = self.position;
@@ -216,7 +232,7 @@ impl<M: Memory> SlotReader<M> {
         polled
     }
 
-    /// The next event, in place, without releasing those before it: they stay lent.
+    /// Returns the next event, in place, and does not release those before it: they stay lent.
     #[inline(always)]
     pub fn poll_held(&mut self) -> Poll {
         let before = self.position;
@@ -227,7 +243,8 @@ impl<M: Memory> SlotReader<M> {
         polled
     }
 
-    /// To be called where nothing is lent, before several events are polled and held: says what they may be.
+    /// Names the span that a batch may lend. The caller calls this while nothing is lent, before it
+    /// polls several events and holds them.
     pub fn begin_batch(&mut self) {
         if self.position >= self.fast_until && self.is_protected() {
             self.lend(self.position);
@@ -235,14 +252,13 @@ impl<M: Memory> SlotReader<M> {
         }
     }
 
-    /// Says that what is lent begins at `from`, and may come to lie up to an eighth of the ring beyond the
-    /// position.
+    /// Names a lent span that begins at `from` and ends an eighth of the ring after the position.
     fn lend(&mut self, from: u64) {
         self.lent = LentSpan { from, to: self.position.saturating_add((self.slots.count / 8).max(1)) };
         lent::lend(&self.acks, self.entry, self.lent);
     }
 
-    /// To be called by a reader that finds itself evicted: nothing is lent any more.
+    /// Ends the lending. A reader that finds itself evicted calls this.
     pub fn take_back_lent(&mut self) {
         self.lent = LentSpan { from: 0, to: 0 };
         self.fast_until = 0;
@@ -259,7 +275,7 @@ impl<M: Memory> SlotReader<M> {
         // A ring holds no more than this many aborted tickets in a row.
         for _ in 0..=self.slots.count {
             let t = self.position;
-            // PUBLISH: pairs with the producer's store; the slot's bytes are visible.
+            // PUBLISH: pairs with the producer's store. The slot's bytes are visible.
             let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
             if word == self.slots.state(t, seq::PUBLISHED) {
                 self.position = t.wrapping_add(1);
@@ -267,7 +283,8 @@ impl<M: Memory> SlotReader<M> {
                 return Poll::Event(t, header);
             }
             if word != self.slots.state(t, seq::ABORTED) {
-                // A newer lap under a cursor: this reader was evicted, or the ring is corrupt.
+                // The slot at the cursor is of a newer lap: this reader was evicted, or the ring is
+                // corrupt.
                 return if self.slots.is_newer(word, t) { Poll::Corrupt } else { Poll::Empty };
             }
             self.position = t.wrapping_add(1);
@@ -275,7 +292,8 @@ impl<M: Memory> SlotReader<M> {
         Poll::Corrupt
     }
 
-    /// The next event, copied into `copy` (whole words), for readers whose cursor does not protect it.
+    /// Returns the next event, copied into `copy` in whole words, for readers whose cursor does not
+    /// protect it.
     pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> Poll {
         for _ in 0..=self.slots.count {
             let t = self.position;
@@ -297,9 +315,10 @@ impl<M: Memory> SlotReader<M> {
             let words = (frame::body_bytes(header) as u64).min(most).div_ceil(8) as usize;
             copy.clear();
             copy.extend((0..words).map(|i| self.data.load(at + layout::SLOT_BODY + i * 8, Edge::Plain)));
-            // VALIDATE: pairs with OVERWRITE: had any word above come from a newer event, its BUSY is seen here.
+            // VALIDATE: pairs with OVERWRITE. If any word above came from a newer event, the load
+            // below finds its BUSY.
             self.data.fence(Edge::Validate);
-            // PUBLISH: a newer word brings the tail that `skip` looks at.
+            // PUBLISH: a newer word brings the tail that `skip` reads.
             if self.data.load(at + layout::SLOT_SEQ, Edge::Publish) != word || self.is_lapped(t) {
                 return self.skip(t);
             }
@@ -312,31 +331,34 @@ impl<M: Memory> SlotReader<M> {
         Poll::Corrupt
     }
 
-    /// Whether the slot of ticket `t`, which was read before a fence, may be of a queue's next lap.
+    /// Whether the slot of ticket `t`, which was read before a fence, may belong to a queue's next
+    /// lap.
     fn is_lapped(&self, t: u64) -> bool {
         // VALIDATE: the next lap's ticket was won before any word of it was written (OVERWRITE).
         self.by_tail && self.ring.load(layout::TAIL, Edge::Tail) > t.saturating_add(self.slots.count)
     }
 
-    /// Resumes in the middle of the ring if this reader is lossy: it would be overrun again at once elsewhere. A reliable
-    /// one resumes at the oldest ticket that no producer has overwritten. That is never beyond the tail it had joined at,
-    /// from which on all is promised: a producer that goes on by a look at the cursors before the join stops a ring
-    /// behind that tail.
+    /// Resumes behind the lost events. A lossy reader resumes in the middle of the ring: elsewhere
+    /// it would be overrun again at once. A reliable one resumes at the oldest ticket that no
+    /// producer has overwritten.
+    ///
+    /// That ticket is never beyond the tail of its join, from which on every event is promised. A
+    /// producer that still relies on a scan from before the join stops a ring behind that tail.
     fn skip(&mut self, lost: u64) -> Poll {
         let tail = self.ring.load(layout::TAIL, Edge::Tail);
         let is_lossy = self.protected_from == u64::MAX;
         let kept = if is_lossy { self.slots.count / 2 } else { self.slots.count };
         let to = tail.saturating_sub(kept).min(self.protected_from);
         if to <= lost {
-            // The slot is of a newer lap, so the tail is at least a lap ahead.
+            // The slot is of a newer lap, so the tail is at least one lap ahead.
             return Poll::Corrupt;
         }
         self.position = to;
         Poll::Lost { from: lost, to }
     }
 
-    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether it moved: then producers that wait
-    /// for room are to be woken.
+    /// Publishes the cursor: everything polled so far may be overwritten. Returns whether the
+    /// cursor moved. If it did, the caller wakes the producers that wait for room.
     #[must_use]
     #[inline(always)]
     pub fn acknowledge(&mut self) -> bool {
@@ -347,8 +369,8 @@ impl<M: Memory> SlotReader<M> {
         behind
     }
 
-    /// Publishes the cursor at `position`, not beyond what was polled. One that lies before the cursor changes nothing.
-    /// Returns whether the cursor moved.
+    /// Publishes `position`, which is not beyond the polled events, as the cursor. A position
+    /// before the cursor changes nothing. Returns whether the cursor moved.
     pub fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError> {
         if position > self.position {
             return Err(JoinError::Beyond(self.position));
@@ -360,24 +382,24 @@ impl<M: Memory> SlotReader<M> {
         Ok(moves)
     }
 
-    /// What the cursor word says: everything before it was acknowledged.
+    /// The value of the cursor word: everything before it is acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.published
     }
 
-    /// As [`Self::poll`]; but no event is released, and the cursor stays.
+    /// Does the same as [`Self::poll`], but releases no event: the cursor stays.
     pub fn poll_unreleased(&mut self) -> Poll {
         self.poll_next(true)
     }
 
-    /// As [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
+    /// Does the same as [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
     pub fn poll_held_unreleased(&mut self) -> Poll {
         let polled = self.poll_held();
         self.renew_fast_until(self.position);
         polled
     }
 
-    /// Whether the cursor word lags behind what was polled.
+    /// Whether the cursor word lags behind the polled position.
     #[inline(always)]
     pub fn is_behind(&self) -> bool {
         self.published != self.position
@@ -387,23 +409,24 @@ impl<M: Memory> SlotReader<M> {
     fn store_cursor(&mut self, position: u64) {
         self.published = position;
         self.renew_fast_until(position);
-        // CURSOR: pairs with the load in `Gates::lowest`: all reads of what lies before are done.
+        // CURSOR: pairs with the load in `Gates::lowest`. All reads of the slots before this
+        // position are done.
         self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
     }
 
-    /// Byte offset in the data of ticket `t`'s body.
+    /// The byte offset in the data of a ticket's body.
     #[inline(always)]
     pub fn body_offset(&self, ticket: u64) -> usize {
         self.slots.offset(ticket) + layout::SLOT_BODY
     }
 
-    /// Largest body in bytes.
+    /// The largest body, in bytes.
     pub fn body_max(&self) -> u64 {
         self.slots.slot_bytes() - layout::SLOT_BODY as u64
     }
 
-    /// Whether the next ticket has been won by a producer but not published. Reads the tail, whose line the
-    /// producers write: not for the fast path.
+    /// Whether the next ticket has been won by a producer but not published. It reads the tail,
+    /// whose line the producers write, so it is not for the fast path.
     pub fn is_stuck(&self) -> bool {
         let word = self.live.load(self.slots.offset(self.position) + layout::SLOT_SEQ, Edge::Publish);
         let t = self.position;
@@ -411,7 +434,7 @@ impl<M: Memory> SlotReader<M> {
         unpublished && self.ring.load(layout::TAIL, Edge::Tail) > t
     }
 
-    /// Steps over the next ticket if its producer is dead.
+    /// Steps over the next ticket if its producer is dead. Returns whether it did.
     pub fn skip_orphan<P: Peers>(&mut self, peers: &P) -> bool {
         let orphan = is_orphan(&self.ring, &self.live, self.slots, self.producers, self.position, peers);
         if orphan {

@@ -1,7 +1,10 @@
-//! Which events of a queue wait to be delivered again, and from when on each may be taken.
+//! The index of a queue's events that wait to be delivered again, with the time from which on each
+//! may be taken.
 //!
-//! An event that was handed back says REDO in its done word, and waits until its time has come. So that no worker has
-//! to look through the ring for it, an index says which event comes first: a tree of minima over the slots.
+//! **Promise.** A worker finds the event that comes first without searching the ring.
+//!
+//! **How it works.** An event that was handed back says REDO in its done word and waits in its
+//! slot. The index is a tree of minima over the slots:
 //!
 //! ```text
 //! REDO_ROOT                  earliest time below | version
@@ -9,61 +12,70 @@
 //!     leaves, one a slot     the time from which on the slot's event may be taken; 0: none waits
 //! ```
 //!
-//! **Announcing** (the event already says REDO): store the leaf, then renew each node above it, up to the root. **Taking**:
-//! go down from the root to the earliest leaf; win the event by its done word; clear the leaf; renew the nodes.
-//! A node is renewed by reading it, then its children, then replacing it by compare-and-swap. The version makes each
-//! renewal a change, so that one which has read older children fails and reads again (INDEX).
+//! - **Announcing** an event that already says REDO: store the leaf, then renew each node above it,
+//!   up to the root.
+//! - **Taking**: go down from the root to the earliest leaf; win the event by its done word; clear
+//!   the leaf; renew the nodes.
+//! - **Renewing** a node: read it, then its children, then replace it by compare-and-swap. The
+//!   version makes each renewal a change. So a renewal that has read older children fails and reads
+//!   again (INDEX).
 //!
-//! **What is in the index is a hint; the done words decide.** Somebody who is killed between storing REDO and the root
-//! leaves an event that the index does not show: the sweep that follows each death announces it. A leaf without an event is
-//! cleared by whoever comes to it. Whoever clears a leaf looks at the done word once more after that, and announces the event
-//! again if it says REDO: it may have been handed back in between.
+//! The root changes with every announcement, so it also shows workers that there is something new.
 //!
-//! **Times** are of the host's CLOCK_MONOTONIC, which is the same in all containers. One that lies further ahead than any
-//! delay ([`DELAY_NS_MAX`]) was not stored by a worker, and is taken to have come.
+//! **Why it is sound. The index is a hint; the done words decide.** If a process is killed between
+//! storing REDO and renewing the root, the index does not show the event. The sweep that follows
+//! each death announces it. A leaf without an event is cleared by the first worker that reaches it.
+//! A worker that clears a leaf reads the done word once more after that. If it says REDO, the event
+//! was handed back in between, and the worker announces it again.
 //!
-//! The root changes with every announcement, so that it also tells workers that there is something new.
+//! **Times** are of the host's CLOCK_MONOTONIC, which is the same in all containers. A time further
+//! ahead than any delay ([`DELAY_NS_MAX`]) was not stored by a worker, and is taken to have come.
+//!
+//! **Left out.** Exact order: nodes hold times in units of about a quarter of a millisecond.
 
 use crate::layout::{self, REDO_FANOUT};
 use crate::memory::{Edge, Memory};
 use crate::slots::word::{self, Slots, done};
 
-/// The longest time that an event waits for: a day.
+/// The longest time that an event waits: one day, in ns.
 pub const DELAY_NS_MAX: u64 = 24 * 3600 * 1_000_000_000;
 
-/// In a leaf: may be taken at once, before what was handed back later.
+/// The value of a leaf whose event may be taken at once, before events that were handed back later.
 pub const AT_ONCE: u64 = 1;
 
-/// Bits of a node that count its changes.
+/// The bits of a node that count its changes.
 const VERSION_BITS: u32 = 20;
 const VERSION_MASK: u64 = (1 << VERSION_BITS) - 1;
-/// Nodes have times in units of 2^18 ns, about a quarter of a ms.
+/// Nodes hold times in units of 2^18 ns, about a quarter of a millisecond.
 const UNIT_BITS: u32 = 18;
-/// Tries to renew a node. Each that fails was beaten by another one's, so that only a node which somebody harms without
-/// end takes so many; the audit of an idle worker finds what is missing then.
+/// How often a node's renewal is tried. Each try that fails was beaten by another renewal, so only
+/// a node that is corrupted without end takes so many. The audit of an idle worker finds the events
+/// that are missing then.
 const TRIES_MAX: u32 = 1 << 12;
 
-/// How long an event waits before it is delivered again: not at all after its first attempt, and then longer each time.
+/// How long an event waits before it is delivered again: not at all after its first attempt, and
+/// then longer each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// After the second attempt, in ns; twice as long after each further one.
+    /// The delay after the second attempt, in ns. It doubles with each further attempt.
     pub first_ns: u64,
-    /// At most, in ns.
+    /// The longest delay, in ns.
     pub max_ns: u64,
-    /// An event that was delivered so often is not delivered again, but becomes a dead letter, for which it need not wait;
-    /// 0 for never.
+    /// After this many deliveries an event becomes a dead letter, for which it need not wait; 0 for
+    /// never.
     pub attempts_max: u32,
 }
 
 impl Backoff {
-    /// 1 ms after the second attempt, 1 s at most, in a queue whose events are delivered `attempts_max` times at most, or
-    /// without limit if that is 0.
+    /// Returns a delay of 1 ms after the second attempt and of at most 1 s, for a queue whose
+    /// events are delivered at most `attempts_max` times, or without limit if that is 0.
     pub const fn of(attempts_max: u32) -> Backoff {
         Backoff { first_ns: 1_000_000, max_ns: 1_000_000_000, attempts_max }
     }
 
-    /// How long ticket `t` waits after so many attempts, in ns. Up to a quarter is taken off, another part for each ticket and
-    /// attempt, so that events which failed together do not come back together.
+    /// How long ticket `t` waits after this many attempts, in ns. Up to a quarter is taken off,
+    /// differently for each ticket and attempt, so that events that failed together do not come
+    /// back together.
     pub fn delay_ns(self, t: u64, attempts: u8) -> u64 {
         let is_last = self.attempts_max > 0 && attempts as u32 >= self.attempts_max;
         if attempts < 2 || is_last {
@@ -76,7 +88,8 @@ impl Backoff {
         delay - ((delay / 4 * spread) >> 8)
     }
 
-    /// From when on ticket `t` may be taken again after so many attempts, where it is `now_ns`.
+    /// The time from which on ticket `t` may be taken again after this many attempts, if the time
+    /// is `now_ns`.
     pub fn due_ns(self, now_ns: u64, t: u64, attempts: u8) -> u64 {
         match attempts {
             0 => AT_ONCE,
@@ -85,14 +98,14 @@ impl Backoff {
     }
 }
 
-/// What the index has to offer.
+/// The first event of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// No event waits.
     Nothing,
-    /// None may be taken before this time.
+    /// No event may be taken before this time.
     Later(u64),
-    /// The event in this slot may be taken; the leaf's time.
+    /// The event in this slot may be taken. The second value is the leaf's time.
     Ripe(usize, u64),
 }
 
@@ -101,18 +114,18 @@ pub enum Next {
 pub struct Redo<'a, M> {
     /// The consumers' file.
     pub acks: &'a M,
-    /// The done words, and the index behind them.
+    /// The done words, with the index behind them.
     pub done: &'a M,
-    /// Geometry.
+    /// The geometry.
     pub slots: Slots,
 }
 
-/// One level of the index: 0 are the leaves.
+/// One level of the index. Level 0 is the leaves.
 #[derive(Debug, Clone, Copy)]
 struct Level {
     /// Where it starts behind the done words.
     at: usize,
-    /// How many nodes it has; the root is alone.
+    /// How many nodes it has. The root's level has one.
     nodes: u64,
 }
 
@@ -122,13 +135,13 @@ impl Level {
     }
 }
 
-/// How a node tells a time.
+/// A time as a node holds it.
 fn code_of(due_ns: u64) -> u64 {
-    // A time that does not fit is none of a worker's.
+    // A time that does not fit was not stored by a worker.
     ((due_ns >> UNIT_BITS) + 1).min(u64::MAX >> VERSION_BITS)
 }
 
-/// The time in a node, rounded down; `None` if nothing waits below it.
+/// The time in a node, rounded down; `None` if no event waits below it.
 fn time_of(node: u64) -> Option<u64> {
     (node >> VERSION_BITS).checked_sub(1).map(|units| units << UNIT_BITS)
 }
@@ -139,10 +152,11 @@ pub(super) fn is_ripe(due_ns: u64, now_ns: u64) -> bool {
 }
 
 impl<M: Memory> Redo<'_, M> {
-    /// The root as it is now.
+    /// The current root.
     #[inline(always)]
     pub fn root(&self) -> u64 {
-        // INDEX: pairs with the renewal of the root: what it tells of is visible.
+        // INDEX: pairs with the renewal of the root. Everything that the root stands for is
+        // visible.
         self.acks.load(layout::REDO_ROOT, Edge::Index)
     }
 
@@ -154,24 +168,26 @@ impl<M: Memory> Redo<'_, M> {
         self.leaves().at + slot * 8
     }
 
-    /// From when on the event in the slot of ticket `t` may be taken; 0 if the index has none there.
+    /// The time from which on the event in the slot of ticket `t` may be taken; 0 if the index has
+    /// none there.
     pub fn due(&self, t: u64) -> u64 {
-        // INDEX: as any child.
+        // INDEX: as with any child.
         self.done.load(self.leaf_at(self.slots.index(t)), Edge::Index)
     }
 
-    /// Notes from when on ticket `t` may be taken, which the caller holds and is about to hand back; for those who look at
-    /// the done word first.
+    /// Stores the time from which on ticket `t` may be taken, for workers that read the done word
+    /// first. The caller holds the ticket and is about to hand it back.
     pub fn prepare(&self, t: u64, due_ns: u64) {
         self.done.store(self.leaf_at(self.slots.index(t)), due_ns.max(AT_ONCE), Edge::Index);
     }
 
-    /// Says that ticket `t`, whose done word says REDO, may be taken from `due_ns` on.
+    /// Announces that ticket `t`, whose done word says REDO, may be taken from `due_ns` on.
     pub fn announce(&self, t: u64, due_ns: u64) {
         let at = self.leaf_at(self.slots.index(t));
         let mut seen = self.due(t);
         for _ in 0..TRIES_MAX {
-            // INDEX: after the REDO; who sees the leaf, or clears it, sees that.
+            // INDEX: this comes after the REDO. A worker that sees the leaf, or clears it, sees the
+            // REDO.
             match self.done.compare_exchange(at, seen, due_ns.max(AT_ONCE), Edge::Index) {
                 Ok(_) => break,
                 Err(found) => seen = found,
@@ -180,16 +196,17 @@ impl<M: Memory> Redo<'_, M> {
         self.climb(self.slots.index(t));
     }
 
-    /// Announces these tickets, whose done words say REDO, to be taken at once and in this order, where it is `now_ns`.
+    /// Announces these tickets, whose done words say REDO, to be taken at once and in this order.
+    /// `now_ns` is the time.
     pub fn announce_in_order(&self, tickets: impl ExactSizeIterator<Item = u64>, now_ns: u64) {
         let count = tickets.len() as u64;
         for (i, t) in tickets.enumerate() {
-            // Nodes tell times apart that differ by a unit.
+            // Nodes distinguish times that differ by one unit.
             self.announce(t, now_ns.saturating_sub((count - i as u64) << UNIT_BITS));
         }
     }
 
-    /// Announces ticket `t`, whose done word says REDO, where the index does not show it.
+    /// Announces ticket `t`, whose done word says REDO, if the index does not show it.
     pub fn ensure(&self, t: u64, due_ns: u64) {
         let due = match self.due(t) {
             0 => return self.announce(t, due_ns),
@@ -211,12 +228,12 @@ impl<M: Memory> Redo<'_, M> {
         }
     }
 
-    /// Clears the leaf of ticket `t`, in which `seen` was seen: the event is not there to be taken any more.
+    /// Clears the leaf of ticket `t`, which held `seen`: the event can no longer be taken there.
     pub fn withdraw(&self, t: u64, seen: u64) {
         let slot = self.slots.index(t);
-        // INDEX: had the event been handed back again, with the same time, the leaf brings its REDO.
+        // INDEX: if the event was handed back again with the same time, the leaf brings its REDO.
         if self.done.compare_exchange(self.leaf_at(slot), seen, 0, Edge::Index).is_err() {
-            return; // It is another's by now.
+            return; // Another worker has changed it.
         }
         self.climb(slot);
         let word = self.done.load(self.slots.done_offset(t), Edge::Done);
@@ -225,8 +242,8 @@ impl<M: Memory> Redo<'_, M> {
         }
     }
 
-    /// Changes the root, so that every worker looks whether there is something that it may take. Returns the root before
-    /// and after.
+    /// Changes the root, so that every worker looks for an event that it may take. Returns the root
+    /// before and after.
     pub fn touch(&self) -> (u64, u64) {
         let mut before = self.root();
         for _ in 0..TRIES_MAX {
@@ -239,7 +256,7 @@ impl<M: Memory> Redo<'_, M> {
         (before, before)
     }
 
-    /// What may be taken when it is `now_ns`, and the root that tells so.
+    /// Returns the event that may be taken at the time `now_ns`, and the root that was read.
     pub fn next(&self, now_ns: u64) -> (Next, u64) {
         let root = self.root();
         let found = match time_of(root) {
@@ -262,7 +279,7 @@ impl<M: Memory> Redo<'_, M> {
         let mut parent = 0;
         for (below, &level) in levels[..=depth].iter().enumerate().rev() {
             let Some((child, word)) = self.first_child(level, below == 0, parent) else {
-                // Somebody is between a leaf and the nodes above it, or was killed there.
+                // Another worker is between a leaf and the nodes above it, or was killed there.
                 let first_leaf = (0..below).fold(parent * REDO_FANOUT, |node, _| node * REDO_FANOUT);
                 self.climb(first_leaf.min(self.slots.count - 1) as usize);
                 return Next::Later(now_ns);
@@ -293,10 +310,12 @@ impl<M: Memory> Redo<'_, M> {
         }
     }
 
-    /// Stores in a node the earliest of what its children, on the level below, say after it was read.
+    /// Stores in a node the earliest time of its children on the level below, which are read after
+    /// the node.
     fn renew(&self, below: Level, are_leaves: bool, level: Level, node: u64) {
         for _ in 0..TRIES_MAX {
-            // INDEX: read before the children, which are not older than what this tells of.
+            // INDEX: the node is read before its children. They are not older than the
+            // announcements that this node shows.
             let seen = self.node(level, node);
             let code = match self.first_child(below, are_leaves, node) {
                 None => 0,
@@ -304,14 +323,15 @@ impl<M: Memory> Redo<'_, M> {
                 Some((_, word)) => word >> VERSION_BITS,
             };
             let (memory, at) = self.place(level, node);
-            // INDEX: the children are stored before; who sees the node sees them.
+            // INDEX: the children are stored before. A worker that sees the node sees them.
             if memory.compare_exchange(at, seen, changed(seen, code), Edge::Index).is_ok() {
                 return;
             }
         }
     }
 
-    /// The earliest of a node's children: which one, and its word. `None` if nothing waits there.
+    /// Returns the number and the word of the earliest of a node's children; `None` if no event
+    /// waits there.
     fn first_child(&self, level: Level, are_leaves: bool, parent: u64) -> Option<(u64, u64)> {
         let first = parent * REDO_FANOUT;
         let mut found: Option<(u64, u64)> = None;
@@ -331,7 +351,7 @@ impl<M: Memory> Redo<'_, M> {
         memory.load(at, Edge::Index)
     }
 
-    /// Where a node above the leaves is.
+    /// Where a node above the leaves is stored.
     fn place(&self, level: Level, node: u64) -> (&M, usize) {
         match level.nodes {
             1 => (self.acks, layout::REDO_ROOT),
@@ -340,7 +360,7 @@ impl<M: Memory> Redo<'_, M> {
     }
 }
 
-/// A node that says `code`, as the next change of `node`.
+/// A node with `code`, as the next change of `node`.
 fn changed(node: u64, code: u64) -> u64 {
     code << VERSION_BITS | (node.wrapping_add(1) & VERSION_MASK)
 }
@@ -387,7 +407,7 @@ mod tests {
                         other => panic!("{other:?} of {count}"),
                     }
                     if let Some(first) = first {
-                        // A unit of a node is about a quarter of a ms.
+                        // A unit of a node is about a quarter of a millisecond.
                         let Next::Later(due_ns) = redo.next(first - 1).0 else { panic!("too early") };
                         assert!(due_ns <= first && first - due_ns < MS, "{due_ns} for {first}");
                         assert!(matches!(redo.next(first).0, Next::Ripe(..)));
@@ -436,7 +456,7 @@ mod tests {
     fn who_finds_nothing_below_a_node_mends_it() {
         with_index(1 << 13, |redo| {
             redo.announce(777, MS);
-            // As if somebody had been killed after the leaf.
+            // As if a worker had been killed after it stored the leaf.
             redo.done.store(redo.leaf_at(777), 0, Edge::Index);
             assert_eq!(redo.next(2 * MS).0, Next::Later(2 * MS));
             assert_eq!(redo.next(2 * MS).0, Next::Nothing);

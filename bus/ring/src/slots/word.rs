@@ -1,56 +1,63 @@
 //! The words of a slot ring: sequence words, done words and claim words.
 //!
-//! Ticket `t` of a ring of `N` slots lives in slot `t mod N`, on lap `t / N`. A state word holds the lap (the slot
-//! index is implied), so that a word of an older or newer ticket is never mistaken for this one's:
+//! **Promise.** A word of one ticket is never mistaken for the word of another ticket in the same
+//! slot.
+//!
+//! **How it works.** Ticket `t` of a ring of `N` slots lies in slot `t mod N`, on lap `t / N`. A
+//! state word holds the lap; the slot index is implied:
 //!
 //! ```text
 //!  63..16            15..8    7..2      1..0
 //! | lap + 1 mod 2^48 | worker | attempt | kind |
 //! ```
 //!
-//! Laps are compared by equality, and only neighbouring laps ever meet, so the 48 bits may wrap. Zeroed memory
-//! reads as "lap -1 is done", which is what a new ring must say.
+//! Zeroed memory reads as "lap -1 is done", which is right for a new ring. A claim word announces a
+//! range of tickets: `ticket mod 2^48 << 16 | count`. A count of 0 announces nothing.
 //!
-//! A claim word announces a range of tickets: `ticket mod 2^48 << 16 | count`; count 0 announces nothing.
+//! **Why it is sound.** Laps are compared by equality, and only words of neighbouring laps are ever
+//! compared, so the 48 bits may wrap.
+//!
+//! **Left out.** Loads and stores: this module computes with values only.
 
 const LAP_MASK: u64 = (1 << 48) - 1;
 
-/// Kinds of a sequence word.
+/// The kinds of a sequence word.
 pub mod seq {
     /// The slot's bytes are the event of that lap.
     pub const PUBLISHED: u64 = 1;
-    /// That lap's ticket carries no event.
+    /// The ticket of that lap carries no event.
     pub const ABORTED: u64 = 2;
-    /// That lap's owner writes the slot now (topics only).
+    /// The owner of that lap's ticket is writing the slot (topics only).
     pub const BUSY: u64 = 3;
 }
 
-/// Kinds of a done word.
+/// The kinds of a done word.
 pub mod done {
-    /// That lap's ticket is finished: the slot is free for the next lap.
+    /// The ticket of that lap is finished: the slot is free for the next lap.
     pub const DONE: u64 = 0;
-    /// That lap's event waits to be delivered again.
+    /// The event of that lap waits to be delivered again.
     pub const REDO: u64 = 1;
-    /// That lap's event is in the hands of the worker named.
+    /// The event of that lap is held by the worker that the word names.
     pub const TAKEN: u64 = 2;
 }
 
-/// Attempts are counted up to here and then stay.
+/// The highest attempt that is counted. Later attempts keep this number.
 pub const ATTEMPT_MAX: u8 = 63;
 
-/// How many slots there are and where a ticket lives.
+/// The geometry of a slot ring: how many slots there are, and where a ticket lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slots {
-    /// Number of slots, a power of two.
+    /// The number of slots, a power of two.
     pub count: u64,
-    /// The count less one.
+    /// The count minus one.
     mask: u64,
     shift: u32,
     bytes_shift: u32,
 }
 
 impl Slots {
-    /// `count` slots of `slot_bytes` bytes; both powers of two, `count` at most 2^24, `slot_bytes` at least 16.
+    /// Makes the geometry of `count` slots of `slot_bytes` bytes each. Both are powers of two;
+    /// `count` is at most 2^24, `slot_bytes` is at least 16.
     pub fn new(count: u64, slot_bytes: u64) -> Slots {
         debug_assert!(count.is_power_of_two() && slot_bytes.is_power_of_two() && slot_bytes >= 16);
         Slots {
@@ -61,7 +68,7 @@ impl Slots {
         }
     }
 
-    /// Bytes of a slot.
+    /// The size of a slot, in bytes.
     pub fn slot_bytes(self) -> u64 {
         1 << self.bytes_shift
     }
@@ -72,19 +79,20 @@ impl Slots {
         (t & self.mask) as usize
     }
 
-    /// Byte offset of ticket `t`'s slot.
+    /// The byte offset of ticket `t`'s slot.
     #[inline(always)]
     pub fn offset(self, t: u64) -> usize {
         self.index(t) << self.bytes_shift
     }
 
-    /// Byte offset of ticket `t`'s done word.
+    /// The byte offset of ticket `t`'s done word.
     #[inline(always)]
     pub fn done_offset(self, t: u64) -> usize {
         self.index(t) * 8
     }
 
-    /// The last ticket before `end` that lives in this slot. In the first lap there may be none: then one that was never won.
+    /// The last ticket before `end` that lies in this slot. In the first lap there may be none;
+    /// then the result is a ticket that was never won.
     pub fn last_in(self, slot: usize, end: u64) -> u64 {
         let last = end.wrapping_sub(1);
         last.wrapping_sub(last.wrapping_sub(slot as u64) & self.mask)
@@ -101,13 +109,14 @@ impl Slots {
         self.lap(t) << 16 | kind
     }
 
-    /// The done word of ticket `t` with a kind, an attempt count and a worker.
+    /// The done word of ticket `t` with this kind, attempt count and worker.
     #[inline(always)]
     pub fn held(self, t: u64, kind: u64, attempt: u8, worker: u8) -> u64 {
         self.lap(t) << 16 | (worker as u64) << 8 | (attempt.min(ATTEMPT_MAX) as u64) << 2 | kind
     }
 
-    /// The done word under which ticket `t` may be won: its slot's previous lap is done.
+    /// The done word under which ticket `t` may be won: it says that the previous lap's ticket in
+    /// the slot is done.
     #[inline(always)]
     pub fn previous_lap_done(self, t: u64) -> u64 {
         ((t >> self.shift) & LAP_MASK) << 16
@@ -119,22 +128,23 @@ impl Slots {
         word == self.state(t, seq::PUBLISHED) || word == self.state(t, seq::ABORTED)
     }
 
-    /// Whether this sequence word belongs to a lap before ticket `t`'s and is settled there: no owner of an older
-    /// ticket writes the slot any more. A slot that was never used is settled.
+    /// Whether this sequence word belongs to the lap before ticket `t`'s and is published or
+    /// aborted, so that no owner of an older ticket writes the slot any more. A slot that was never
+    /// used counts, too.
     #[inline(always)]
     pub fn is_settled_before(self, word: u64, t: u64) -> bool {
         let previous = ((t >> self.shift) & LAP_MASK) << 16;
         word == previous | seq::PUBLISHED || word == previous | seq::ABORTED || (word == 0 && previous == 0)
     }
 
-    /// Whether this word is of a lap after ticket `t`'s.
+    /// Whether this word belongs to a lap after ticket `t`'s.
     #[inline(always)]
     pub fn is_newer(self, word: u64, t: u64) -> bool {
-        // Signed distance of laps modulo 2^48.
+        // The signed distance of the laps modulo 2^48.
         (((word >> 16).wrapping_sub(self.lap(t))) << 16) as i64 > 0
     }
 
-    /// Whether this word is of ticket `t`'s lap.
+    /// Whether this word belongs to ticket `t`'s lap.
     #[inline(always)]
     pub fn is_of(self, word: u64, t: u64) -> bool {
         word >> 16 == self.lap(t)
@@ -161,7 +171,7 @@ pub const fn worker(word: u64) -> u8 {
 
 pub use crate::members::registry::NO_CLAIM;
 
-/// The claim word that announces `count` tickets from `first`.
+/// The claim word that announces `count` tickets, beginning with `first`.
 #[inline(always)]
 pub const fn claim(first: u64, count: u32) -> u64 {
     first << 16 | (count as u64 & 0xFFFF)
@@ -197,7 +207,7 @@ mod tests {
                 assert!(slots.index(t) == slot && t < end && t + 8 >= end, "{slot} before {end}: {t}");
             }
         }
-        // Nothing was ever in the last slot.
+        // No ticket has ever been in the last slot.
         assert_eq!(slots.index(slots.last_in(7, 3)), 7);
     }
 
