@@ -1,18 +1,26 @@
-//! Credits: how many unfinished events of one producer may be in a slot ring.
+//! Credits: how many unfinished events one producer may have in a slot ring.
 //!
-//! The producer's private matter: nothing is shared, and nothing of it outlives the handle. The tickets it has won lie
-//! in a ring of as many places as there are credits:
+//! **Promise.** A producer never has more unfinished events than credits.
+//!
+//! **How it works.** The count is private to the producer: nothing is shared, and nothing outlives
+//! the handle. The tickets that it has won lie in a ring of as many places as there are credits:
 //!
 //! ```text
 //!          hand          hand + free
 //! ... open | free  free | open  open  open ...      (around)
 //! ```
 //!
-//! Only when the free places are used up does it look at an open one, the oldest first. If that is finished, its place
-//! is free; if not, it is passed over, and its turn comes again after all others. So one event that is held for long
-//! costs each round one look, not each claim.
+//! The producer looks at an open ticket only when the free places are used up, the oldest first. If
+//! that ticket is finished, its place is free. If it is not, the ticket is passed over, and its
+//! turn comes again after all others. So an event that is held for a long time costs one look in
+//! each round, not one in each claim.
+//!
+//! **Why it is sound.** A finished ticket stays finished, so a place that was found free stays
+//! free.
+//!
+//! **Left out.** Whether a ticket is finished: the caller answers that.
 
-/// The tickets of a producer that are not finished, as far as it knows.
+/// The tickets of a producer that are not known to be finished.
 #[derive(Debug)]
 pub struct Credits {
     places: Box<[u64]>,
@@ -21,19 +29,19 @@ pub struct Credits {
 }
 
 impl Credits {
-    /// This many, at least one.
+    /// Makes `count` credits, at least one.
     pub fn new(count: u32) -> Credits {
         let count = count.max(1) as usize;
         Credits { places: vec![0; count].into_boxed_slice(), hand: 0, free: count }
     }
 
-    /// How many there are.
+    /// How many credits there are.
     pub fn count(&self) -> usize {
         self.places.len()
     }
 
-    /// How many are free, of `wanted` at most; looks at open tickets as long as that are fewer. Each open ticket is
-    /// looked at once at most.
+    /// Returns how many credits are free, at most `wanted`. It looks at open tickets as long as
+    /// fewer are free, and at each open ticket at most once.
     pub fn available(&mut self, wanted: u32, mut is_finished: impl FnMut(u64) -> bool) -> u32 {
         let open = self.places.len() - self.free;
         for _ in 0..open {
@@ -45,7 +53,7 @@ impl Credits {
             if is_finished(ticket) {
                 self.free += 1;
             } else {
-                // The free places move on by one: what was behind them is now before them.
+                // The free places move on by one: the ticket behind them goes before them.
                 self.places[self.hand] = ticket;
                 self.hand = self.around(self.hand + 1);
             }
@@ -53,7 +61,7 @@ impl Credits {
         self.free.min(wanted as usize) as u32
     }
 
-    /// Uses one that was available.
+    /// Uses one credit that was available.
     pub fn spend(&mut self, ticket: u64) {
         debug_assert!(self.free > 0);
         self.places[self.hand] = ticket;
@@ -83,7 +91,7 @@ mod tests {
         let mut credits = Credits::new(8);
         let mut looks = 0u64;
         for ticket in 0..8000 {
-            // Ticket 0 is never finished; others after four more.
+            // Ticket 0 is never finished, each other one after four more.
             let available = credits.available(1, |t| {
                 looks += 1;
                 t != 0 && t + 4 < ticket
@@ -96,7 +104,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a set of open tickets: what is available is exactly what is left of the credits.
+        /// Compares with a set of open tickets: exactly the credits that are left are available.
         #[test]
         fn credits_are_what_is_not_open(
             count in 1u32..40,

@@ -1,39 +1,43 @@
-//! Janitor locks: the right to change an entry of a registry that is not one's own.
+//! Janitor locks: the right to change a registry entry that belongs to another participant.
 //!
-//! A janitor holds the exclusive lock on the entry's janitor byte, which only who may write the file can
-//! take. But a process that may *read* the file can hold a shared lock on that byte, and then the kernel
-//! grants no exclusive one. So that nobody who may only read delays others, a janitor that finds a shared
-//! lock in its way takes a shared one, too. Then it must win a *word* of the file, which only who may write
-//! the file can change:
+//! **Promise.** At most one janitor holds an entry's lock, and a process that may only read the
+//! file cannot keep a janitor from it.
+//!
+//! **How it works.** A janitor holds the exclusive lock on the entry's janitor byte, which needs
+//! the right to write the file. But a process that may *read* the file can hold a shared lock on
+//! that byte, and then the kernel grants no exclusive one. A janitor that finds a shared lock in
+//! its way therefore takes a shared one, too. Then it must win a *word* of the file, which only a
+//! process that may write the file can change:
 //!
 //! ```text
 //! exclusive lock granted                   holds it; nobody has a lock of any kind, so the word is cleared
 //! refused; shared lock granted, word is 0  writes itself into the word: holds it
 //!                        a dead process    replaces it by itself: holds it
 //!                        a live process    does not hold it, and gives the shared lock back
-//! both refused                             somebody holds it exclusively
+//! both refused                             another janitor holds it exclusively
 //! ```
 //!
-//! The two ways exclude each other. A holder of the word has a shared lock as long as that, so the kernel
-//! grants no exclusive lock. A holder of the exclusive lock keeps everybody from the shared one, without
-//! which nobody touches the word. A holder that dies loses its locks, and its word is taken over or cleared
-//! by the next janitor.
+//! **Why it is sound.** The two ways exclude each other. A holder of the word has a shared lock for
+//! as long as it holds the word, so the kernel grants no exclusive lock. A holder of the exclusive
+//! lock keeps all others from the shared one, without which no janitor changes the word. A holder
+//! that dies loses its locks, and its word is taken over or cleared by the next janitor.
 //!
-//! `proof.rs` defines how a word names a process, and how that is known to have ended.
+//! **Left out.** How a word names a process, and how that process is known to have ended:
+//! `proof.rs` defines both.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
 
-/// The kernel's locks on the janitor bytes of a file, asked through a description of the janitor's own.
+/// The kernel's locks on the janitor bytes of a file, through a description of the janitor's own.
 pub trait ByteLocks {
     /// Why the kernel could not be asked.
     type Error;
-    /// Takes the exclusive lock on the byte of janitor lock `index`; false if others have a lock of any kind
-    /// there.
+    /// Takes the exclusive lock on the byte of janitor lock `index`. Returns false if another
+    /// process has a lock of any kind there.
     fn try_exclusive(&self, index: usize) -> Result<bool, Self::Error>;
-    /// Takes a shared lock there; false if another has the exclusive one.
+    /// Takes a shared lock there. Returns false if another process has the exclusive one.
     fn try_shared(&self, index: usize) -> Result<bool, Self::Error>;
-    /// Gives either back.
+    /// Releases either lock.
     fn unlock(&self, index: usize) -> Result<(), Self::Error>;
 }
 
@@ -46,14 +50,15 @@ pub enum Hold {
     Word,
 }
 
-/// Takes janitor lock `index` without waiting; `None` if another janitor has it. `own` is the number that
-/// names this process in a word, asked for only where strangers are in the way, and 0 where it cannot be
-/// named: then they are obeyed. `has_ended` says whether the process that a word names has ended for certain.
+/// Takes janitor lock `index` without waiting. Returns `None` if another janitor has it. `own`
+/// returns the number that names this process in a word. It is called only if other locks are in
+/// the way, and returns 0 if the process cannot be named: then those locks are respected.
+/// `has_ended` returns whether the process that a word names has certainly ended.
 ///
-/// Not for a janitor that holds it already.
+/// It is not for a janitor that holds the lock already.
 ///
 /// # Errors
-/// Those of the kernel's locks. Then it is not held.
+/// Those of the kernel's locks. The janitor lock is not held then.
 pub fn take<M: Memory, K: ByteLocks>(
     memory: &M,
     index: usize,
@@ -63,7 +68,8 @@ pub fn take<M: Memory, K: ByteLocks>(
 ) -> Result<Option<Hold>, K::Error> {
     let at = layout::janitor(index);
     if kernel.try_exclusive(index)? {
-        // Plain: the kernel's lock orders it between the last holder of the word and the next janitor.
+        // Plain: the kernel's lock orders the store between the last holder of the word and the
+        // next janitor.
         if memory.load(at, Edge::Plain) != 0 {
             memory.store(at, 0, Edge::Plain);
         }
@@ -74,8 +80,8 @@ pub fn take<M: Memory, K: ByteLocks>(
         return Ok(None);
     }
     let seen = memory.load(at, Edge::Plain);
-    // STATE: what the last holder of the word did to the entry comes before this. One try: another janitor
-    // that is faster holds it.
+    // STATE: the last word holder's stores to the entry come before this. There is one try: a
+    // janitor that is faster holds the lock.
     let is_free = seen == 0 || has_ended(seen);
     if is_free && memory.compare_exchange(at, seen, own, Edge::State).is_ok() {
         return Ok(Some(Hold::Word));
@@ -84,10 +90,10 @@ pub fn take<M: Memory, K: ByteLocks>(
     Ok(None)
 }
 
-/// Gives back janitor lock `index`, which is held so.
+/// Releases janitor lock `index`, which is held in the way `hold`.
 ///
 /// # Errors
-/// Those of the kernel's lock, which goes with the description then.
+/// Those of the kernel's lock, which is released with the description then.
 pub fn give_back<M: Memory, K: ByteLocks>(
     memory: &M,
     index: usize,
@@ -100,8 +106,8 @@ pub fn give_back<M: Memory, K: ByteLocks>(
     kernel.unlock(index)
 }
 
-/// Gives back only the word, where the description with the shared lock is closed next.
+/// Releases the word only. The caller closes the description with the shared lock next.
 pub fn clear<M: Memory>(memory: &M, index: usize) {
-    // STATE: what this janitor did to the entry comes before the next one takes the word.
+    // STATE: this janitor's stores to the entry come before the next janitor takes the word.
     memory.store(layout::janitor(index), 0, Edge::State);
 }

@@ -1,29 +1,31 @@
-//! Where a reader starts, and why it cannot.
+//! Where a reader starts, and why it cannot start there.
 
 /// Where to start.
 ///
-/// A stream's reliable subscriber receives every event from its start on. A topic's receives every event that is
-/// published from its join on; those from an older start to the join it receives as long as they are there: publishers
-/// that had looked at the cursors before the join may overwrite them, up to a ring behind the join, before it comes to
-/// them. It is told which (`Lost`).
+/// A stream's reliable subscriber receives every event from its start on. A topic's reliable
+/// subscriber receives every event that is published after its join. It receives the events between
+/// an older start and the join as long as they are there. Publishers that had read the cursors
+/// before the join may overwrite them, up to one ring behind the join. The reader reports which it
+/// lost (`Lost`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartAt {
     /// Behind the last event that is committed now.
     Live,
-    /// At the oldest event that is retained at the join. A tap cannot.
+    /// At the oldest event that is retained at the join. A tap cannot start there.
     Oldest,
-    /// At this position, which must be retained and the start of an event, or the end. A tap cannot.
+    /// At this position, which must be retained, and be the start of an event or the end. A tap
+    /// cannot start there.
     Position(u64),
 }
 
 /// Why a start is impossible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinError {
-    /// The ring holds what no publisher writes, or its places never rest.
+    /// The ring holds a word that no publisher writes, or its places never stop changing.
     Corrupt,
-    /// The position is no longer retained; the oldest that is.
+    /// The position is no longer retained. The value is the oldest that is.
     TooOld(u64),
-    /// The position lies beyond the end; the end.
+    /// The position lies beyond the end. The value is the end.
     Beyond(u64),
     /// No event starts at the position.
     NoBoundary,

@@ -1,28 +1,31 @@
 //! Which unfinished events of a keyed queue carry which key, as one worker sees them.
 //!
-//! **The rule**: an event with a key is handed out only when every earlier event with that key is done. Done is for ever,
-//! so two events with one key are never in hand at once, and a redelivered one comes before later ones.
+//! **Promise.** An event with a key is handed out only when every earlier event with that key is
+//! done. A done event stays done. So two events with one key are never held at once, and a
+//! redelivered one comes before later ones.
 //!
-//! Each worker finds out by itself, and writes nothing for it. Tickets are taken in the order of the head; so a worker
-//! that looks at ticket `t` finds all earlier ones published, or settled without an event. It reads each unfinished
-//! ticket's key once, from the slot, into a set of its own, sorted by key and ticket, and from then on asks
-//! the done words only:
+//! **How it works.** Each worker finds out by itself, and writes nothing for it. Tickets are taken
+//! in the order of the head. So a worker that looks at ticket `t` finds all earlier ones published,
+//! or settled without an event. It reads each unfinished ticket's key once, from the slot, into a
+//! set of its own, sorted by key and ticket. From then on it reads the done words only:
 //!
 //! ```text
-//! open    (key 7, ticket 12) (key 7, ticket 31) (key 9, ticket 15) ...      some may be done by now: dropped when met
+//! open    (key 7, ticket 12) (key 7, ticket 31) (key 9, ticket 15) ...      done ones are dropped when found
 //! may_run(31)?   is done[12] DONE                 ready   the first unfinished of each key that says REDO
 //! ```
 //!
-//! **Why reading a slot that others may overwrite is sound.** A slot is overwritten only when its event is done. If it is
-//! not, the key is right; if it is, the key may be anything, and makes no difference: nobody waits for an event whose
-//! done word says that it is done, and a worker that has not seen that word yet asks again.
+//! **Why it is sound to read a slot that others may overwrite.** A slot is overwritten only when
+//! its event is done. If the event is not done, the key is right. If it is done, the key may have
+//! any value, and makes no difference. No event waits for an event whose done word says that it is
+//! done. A worker that has not seen that word yet reads it again.
 //!
-//! **What it costs.** Any number of events may wait for one key: the ring is the only bound. To ask whether a
-//! ticket may run takes a search in the set. A look for events that may run now takes a search for each key,
-//! whatever waits behind the first event of a key. The set holds some 35 bytes for each event that was taken
-//! and is not done.
+//! **Cost.** Any number of events may wait for one key: the ring is the only bound. It takes one
+//! search in the set to find whether a ticket may run. It takes one search per key to find the
+//! events that may run now, however many wait behind the first event of a key. The set holds about
+//! 35 bytes for each event that was taken and is not done.
 //!
-//! What it leaves out: events that were marked done although nobody had them in hand (an operator's purge) are done.
+//! **Left out.** An event that was marked done although no worker held it (by an operator's purge)
+//! counts as done.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -32,17 +35,17 @@ use crate::slots::redo::{self, Redo};
 use crate::slots::word::{self, Slots, done, seq};
 use crate::{frame, layout};
 
-/// The set is cleaned when it has grown to twice what was left, and this.
+/// The set is cleaned when it has grown to twice the number that was left, plus this.
 const SLACK: usize = 64;
 
-/// More tickets at once are put into the set together.
+/// More new tickets than this are put into the set together.
 const FEW: u64 = 64;
 
-/// So many events that wait for the first of their key are stepped over one by one; more are passed over by a
-/// search.
+/// This many events that wait for the first of their key are stepped over one by one. More are
+/// passed over by a search.
 const FEW_WAIT: u32 = 8;
 
-/// The words that tell.
+/// The memory and the geometry that the order is computed from.
 #[derive(Debug)]
 pub struct View<'a, M> {
     /// The consumers' file.
@@ -51,13 +54,13 @@ pub struct View<'a, M> {
     pub data: &'a M,
     /// The done words.
     pub done: &'a M,
-    /// Geometry.
+    /// The geometry.
     pub slots: Slots,
 }
 
 impl<M: Memory> View<'_, M> {
     fn done_word(&self, t: u64) -> u64 {
-        // DONE: what its worker did is visible to who finds it done.
+        // DONE: a worker that finds the event done sees what its worker did.
         self.done.load(self.slots.done_offset(t), Edge::Done)
     }
 
@@ -65,10 +68,12 @@ impl<M: Memory> View<'_, M> {
         self.slots.is_newer(word, t) || word == self.slots.state(t, done::DONE)
     }
 
-    /// The key of ticket `t`, which was published. `None` if it has none, or makes no sense.
+    /// Returns the key of ticket `t`, which was published. Returns `None` if it has none, or if its
+    /// header is not valid.
     pub fn key(&self, t: u64) -> Option<u64> {
         let at = self.slots.offset(t);
-        // Plain: the ticket was seen published; what an overwritten slot holds makes no difference (above).
+        // Plain: the ticket was seen published. The contents of an overwritten slot make no
+        // difference (see above).
         let header = self.data.load(at + layout::SLOT_META, Edge::Plain);
         let flags = frame::flags(header);
         let body_max = self.slots.slot_bytes() - layout::SLOT_BODY as u64;
@@ -77,7 +82,8 @@ impl<M: Memory> View<'_, M> {
     }
 }
 
-/// An event that was not done when it was last looked at. Sorted: those without a key first, then by key and ticket.
+/// An event that was not done when its done word was last read. Events without a key are sorted
+/// first, then by key and ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Open {
     key: Option<u64>,
@@ -87,35 +93,35 @@ struct Open {
 /// One worker's private state; see the [module](self).
 #[derive(Debug, Default)]
 pub struct KeyOrder {
-    /// Everything before this ticket was looked at.
+    /// All tickets before this one have been read.
     until: u64,
     open: BTreeSet<Open>,
-    /// Tickets that may run now and said REDO when they were last looked for, with that word; the oldest
-    /// first. A ticket that may run may always run: at most another worker has taken it.
+    /// Tickets that may run now and said REDO at the last look, with that word; the oldest first. A
+    /// ticket that may run may always run. At most, another worker has taken it.
     ready: BinaryHeap<Reverse<(u64, u64)>>,
-    /// How large the set may grow before it is cleaned.
+    /// The size of the set at which it is cleaned.
     clean_at: usize,
-    /// Events that a look has found done. Empty between two looks.
+    /// Events that a look has found done. It is empty between two looks.
     gone: Vec<Open>,
-    /// Whether to look for runnable events even if nobody has said that there are any.
+    /// Whether to look for runnable events even if none was announced.
     look: bool,
     /// Whether the last take ended because it had put many events aside.
     passing: bool,
 }
 
 impl KeyOrder {
-    /// A worker that has seen nothing yet.
+    /// The state of a worker that has seen nothing yet.
     pub fn new() -> KeyOrder {
         KeyOrder { clean_at: SLACK, look: true, ..KeyOrder::default() }
     }
 
-    /// The next take looks for runnable events whatever was announced.
+    /// Makes the next take look for runnable events, even if nothing was announced.
     pub fn look_again(&mut self) {
         self.look = true;
     }
 
-    /// Whether the last take put so many events aside that it ended, although there may be one to take behind
-    /// them. The next take goes on there.
+    /// Whether the last take ended because it had put many events aside, although there may be one
+    /// to take behind them. The next take goes on there.
     pub fn is_passing(&self) -> bool {
         self.passing
     }
@@ -128,9 +134,10 @@ impl KeyOrder {
         self.look
     }
 
-    /// Looks at all tickets before `to`, which is at most the head.
+    /// Reads all tickets before `to`, which is at most the head.
     fn extend<M: Memory>(&mut self, view: &View<'_, M>, to: u64) {
-        // What lies a whole ring back is done: its slot has been won again, or will not be looked at.
+        // A ticket that is a whole ring old is done: its slot has been won again, or will not be
+        // read.
         let from = self.until.max(to.saturating_sub(view.slots.count));
         let found = (from..to).filter_map(|ticket| Self::open(view, ticket));
         if to.saturating_sub(from) > FEW {
@@ -145,18 +152,19 @@ impl KeyOrder {
         }
     }
 
-    /// Ticket `ticket`, which is before the head, if it carries an event that is not done.
+    /// Returns ticket `ticket`, which is before the head, if it carries an event that is not done.
     fn open<M: Memory>(view: &View<'_, M>, ticket: u64) -> Option<Open> {
         if view.is_done(ticket, view.done_word(ticket)) {
             return None;
         }
-        // PUBLISH: as in taking. Without an event the ticket holds nobody up.
+        // PUBLISH: as in taking. A ticket without an event delays no other.
         let seen = view.data.load(view.slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
         let is_event = seen == view.slots.state(ticket, seq::PUBLISHED);
         is_event.then(|| Open { key: view.key(ticket), ticket })
     }
 
-    /// Whether ticket `t`, which is won and not done, may be handed out now. Once true, always true.
+    /// Whether ticket `t`, which is won and not done, may be handed out now. Once true, always
+    /// true.
     pub fn may_run<M: Memory>(&mut self, view: &View<'_, M>, t: u64) -> bool {
         let Some(key) = view.key(t) else { return true };
         self.extend(view, t);
@@ -170,8 +178,8 @@ impl KeyOrder {
         true
     }
 
-    /// Looks for events before `head` that were handed back, or put aside, and may run. Returns when the first of those may
-    /// run that have still to wait, `u64::MAX` for never.
+    /// Looks for events before `head` that were handed back or put aside, and may run. Returns when
+    /// the first may run of those that still have to wait; `u64::MAX` for never.
     pub(super) fn look<M: Memory>(&mut self, view: &View<'_, M>, head: u64, now_ns: impl Fn() -> u64) -> u64 {
         self.extend(view, head);
         let redo = Redo { acks: view.acks, done: view.done, slots: view.slots };
@@ -181,7 +189,7 @@ impl KeyOrder {
         let mut rest = self.open.range(..);
         while let Some(open) = rest.next() {
             if open.key.is_some() && open.key == last_key {
-                // It waits for the first of its key.
+                // It waits for the first event with its key.
                 passed += 1;
                 if passed == FEW_WAIT {
                     let Some(next) = open.key.and_then(|key| key.checked_add(1)) else { break };
@@ -212,12 +220,14 @@ impl KeyOrder {
         first_due_ns
     }
 
-    /// The oldest event that may run, as far as [`Self::look`] has seen; with the done word to take it from.
+    /// Returns the oldest event that may run, according to the last [`Self::look`], and the done
+    /// word to take it from.
     pub(super) fn next_ready(&mut self) -> Option<(u64, u64)> {
         self.ready.pop().map(|Reverse(found)| found)
     }
 
-    /// Whether the next event with `key` behind ticket `t`, which is done, was put aside: it waited for `t`, and is ready.
+    /// Whether the next event with `key` behind ticket `t`, which is done, was put aside. It waited
+    /// for `t`, and is ready now.
     pub(super) fn next_waits<M: Memory>(&mut self, view: &View<'_, M>, head: u64, key: u64, t: u64) -> bool {
         self.extend(view, head);
         let behind = Open { key: Some(key), ticket: t.saturating_add(1) };
@@ -241,8 +251,8 @@ mod tests {
     use super::*;
     use crate::alone::Alone;
 
-    /// A queue of `count` slots in which tickets 0 up to `until` were published, ticket t with the key that
-    /// `key` tells.
+    /// A queue of `count` slots in which tickets 0 up to `until` were published, ticket t with the
+    /// key that `key` returns.
     fn with_queue(count: u64, until: u64, key: impl Fn(u64) -> u64, then: impl FnOnce(&View<'_, Alone>)) {
         let slots = Slots::new(count, 64);
         let (acks, data) = (Alone::new(layout::CONTROL_BYTES as u64), Alone::new(64 * count));
@@ -264,7 +274,8 @@ mod tests {
     #[test]
     fn what_a_look_costs_does_not_grow_with_what_waits_for_a_key() {
         for waiting in [300, 10_000, 100_000u64] {
-            // Keys 1 to 5: one event each in somebody's hands, and all others behind those of key 3.
+            // Keys 1 to 5: a worker holds one event of each, and all others wait behind those of
+            // key 3.
             let key = |t| if t < 5 { t + 1 } else { 3 };
             with_queue(1 << 17, waiting + 5, key, |view| {
                 let mut order = KeyOrder::new();
@@ -276,7 +287,7 @@ mod tests {
                 order.look(view, waiting + 5, || 0);
                 assert_eq!(order.next_ready(), None);
                 assert!(!order.next_waits(view, waiting + 5, 1, 0));
-                // The event in front of them is done: the next may run, and no other.
+                // The event before them is done: the next may run, and no other.
                 say(view, 2, done::DONE);
                 assert!(order.next_waits(view, waiting + 5, 3, 2));
                 assert_eq!(order.next_ready().map(|(t, _)| t), Some(5));
@@ -304,7 +315,8 @@ mod tests {
                 order.look(view, count, || 0);
                 let ready: Vec<u64> = std::iter::from_fn(|| order.next_ready()).map(|(t, _)| t).collect();
                 assert_eq!(ready, [0, 1, 3]);
-                // All but the last of each key are done; some by an operator, who keeps to no order.
+                // All but the last of each key are done, some by an operator, who keeps to no
+                // order.
                 (0..count - keys.len() as u64).for_each(|t| say(view, t, done::DONE));
                 say(view, count - 5, done::DONE);
                 order.look(view, count, || 0);

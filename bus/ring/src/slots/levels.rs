@@ -1,43 +1,51 @@
 //! Whose turn it is among workers of several priorities.
 //!
-//! Level 0 is served first. A worker of a lower level (a higher number) takes only when every worker of the levels above
-//! it is *saturated* or *not moving*. What decides, all in the consumers' registry, each word written by its owner:
+//! **Promise.** Level 0 is served first. A worker of a lower level (a higher number) takes only
+//! when every worker of the levels above it is *saturated* or *not moving*.
+//!
+//! **How it works.** These words of the consumers' registry decide. Each is written by its owner:
 //!
 //! ```text
-//! STATE      the entry is ACTIVE: who left, was evicted, or was buried, does not count
+//! STATE      the entry is ACTIVE: a worker that has left, was evicted, or was buried does not count
 //! POLICY     a worker; its level; its bound (0: opened without one), written when it registers
 //! IN_HAND    with a bound: saturated when it is at least the bound
 //! CLAIM      without one: saturated while an event of its last take is not done
 //! SEEN_NS    not moving when it has not changed for `stuck_after`, or for 100 ms if that is more
 //! ```
 //!
-//! Whether the word has changed, the one who asks knows from its own earlier looks and its own clock ([`Looks`]): clocks of
-//! other time namespaces differ. A worker notes the time when it takes and, while it waits or polls, at least every 64 ms; so a worker that is stopped,
-//! or stays away with fewer events in hand than its bound, holds the others up for `stuck_after` only. A dead one holds
-//! them up until somebody has buried it, which whoever waits does within some ms.
+//! Each worker finds out whether a word has changed from its own earlier looks and its own clock
+//! ([`Looks`]), because clocks of other time namespaces differ. A worker stores the time when it
+//! takes and, while it waits or polls, at least every 64 ms. So a worker that is stopped, or stays
+//! away while it holds fewer events than its bound, delays the others for `stuck_after` only. A
+//! dead worker delays them until it is buried; a waiting worker does that within a few ms.
 //!
-//! It is a rule about moments: a worker that sees its turn and then takes may find that the one above has just become
-//! free. Nothing but who works first hangs on it; that each event goes to one worker is the queue's own affair.
+//! **Why it is sound.** It is a rule about moments: between a worker's check and its take, a worker
+//! above it may become free. Only the order of service depends on it. The queue itself makes sure
+//! that each event goes to one worker.
+//!
+//! **Left out.** The order of workers within one level.
 
 use crate::layout;
 use crate::members::registry::{ROLE_WORKER, Status, status};
 use crate::memory::{Edge, Memory};
 use crate::slots::word::Slots;
 
-/// Largest bound of events in hand.
+/// The highest bound of held events.
 pub const IN_HAND_MAX: u32 = 65_535;
-/// A worker that moved less long ago than this moves, in ns, however short the channel's `stuck_after` is.
+/// A worker that moved less than this time ago counts as moving, in ns, however short the channel's
+/// `stuck_after` is.
 pub const STILL_NS_MIN: u64 = 100_000_000;
 
 const LEVEL_SHIFT: u32 = 16;
 const BOUND_SHIFT: u32 = 32;
 
-/// What a worker's policy word says of its rank. The default is that of a plain worker.
+/// The rank in a worker's policy word. The default is that of a plain worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rank {
-    /// 0 is served first.
+    /// The level; 0 is served first.
     pub level: u8,
-    /// Events in hand from which on it is saturated, and takes no more; 0 for one that was opened without a bound.
+    /// The number of held events at which the worker is saturated and takes no more; 0 for a worker
+    /// that was opened without a bound.
     pub in_hand_max: u16,
 }
 
@@ -53,15 +61,17 @@ impl Rank {
     }
 }
 
-/// What a worker saw of the others, at its earlier looks.
+/// How a worker has seen the others at its earlier looks.
 #[derive(Debug, Clone, Default)]
 pub struct Looks {
-    /// Of each entry: state word, noted time, and since when the two have not changed by the own clock.
+    /// For each entry: its state word, its stored time, and since when the two have not changed, by
+    /// this worker's own clock.
     seen: Vec<[u64; 3]>,
 }
 
 impl Looks {
-    /// For how long the two words of entry `index` have not changed, in ns; 0 at the first look.
+    /// Returns for how long the two words of entry `index` have not changed, in ns; 0 at the first
+    /// look.
     fn still_ns(&mut self, index: usize, state: u64, noted_ns: u64, now_ns: u64) -> u64 {
         if self.seen.len() <= index {
             self.seen.resize(index + 1, [u64::MAX; 3]);
@@ -74,14 +84,14 @@ impl Looks {
     }
 }
 
-/// The words that tell.
+/// The memory and the geometry that the rule is computed from.
 #[derive(Debug)]
 pub struct Levels<'a, M> {
     /// The consumers' file.
     pub acks: &'a M,
     /// The done words.
     pub done: &'a M,
-    /// Geometry.
+    /// The geometry.
     pub slots: Slots,
     /// Entries of the consumers' registry.
     pub consumers: usize,
@@ -90,16 +100,18 @@ pub struct Levels<'a, M> {
 }
 
 impl<M: Memory> Levels<'_, M> {
-    /// Whether it is the turn of a worker of `level` at `now_ns` of CLOCK_MONOTONIC, which has had these `looks`.
+    /// Whether it is the turn of a worker of `level`, which has had these `looks`. `now_ns` is the
+    /// time of CLOCK_MONOTONIC.
     pub fn is_turn_of(&self, level: u8, looks: &mut Looks, now_ns: u64) -> bool {
         let used = (self.acks.load(layout::CONSUMERS_HIGH, Edge::State) as usize).min(self.consumers);
         (0..used).all(|index| !self.is_before(index, level, looks, now_ns))
     }
 
-    /// Whether the worker in entry `index` is of a level above `level`, and neither saturated nor at rest.
+    /// Whether the worker in entry `index` is of a level above `level`, and is moving and not
+    /// saturated.
     fn is_before(&self, index: usize, level: u8, looks: &mut Looks, now_ns: u64) -> bool {
         let entry = layout::entry(index);
-        // STATE: the policy is the one of this registration, or of a later one.
+        // STATE: the policy belongs to this registration, or to a later one.
         let state = self.acks.load(entry + layout::STATE, Edge::State);
         let policy = self.acks.load(entry + layout::POLICY, Edge::Plain);
         if status(state) != Status::Active || policy & 0xFF != ROLE_WORKER {
@@ -116,12 +128,13 @@ impl<M: Memory> Levels<'_, M> {
 
     fn is_saturated(&self, entry: usize, rank: Rank) -> bool {
         if rank.in_hand_max > 0 {
-            // Plain: a hint; what is in hand is the queue's own affair.
+            // Plain: the word is only a hint. The queue itself decides what is held.
             return self.acks.load(entry + layout::IN_HAND, Edge::Plain) >= rank.in_hand_max as u64;
         }
         let claim = self.acks.load(entry + layout::CLAIM, Edge::Announce);
         let head = self.acks.load(layout::HEAD, Edge::Head);
-        // The claim holds 48 bits of the ticket: count back from the head. A loser announces what lies at the head.
+        // The claim word holds 48 bits of the ticket, so the distance is counted back from the
+        // head. A worker that loses a ticket announces one at the head.
         let back = head.wrapping_sub(claim >> 16) & ((1 << 48) - 1);
         let first = head.saturating_sub(back);
         let count = (claim & 0xFFFF).min(self.slots.count).min(back);

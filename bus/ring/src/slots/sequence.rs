@@ -1,21 +1,30 @@
-//! The numbers that named publishers give their own events, kept so that a publisher that was killed goes on where the
-//! channel has it, neither leaving an event out nor publishing one twice.
+//! The numbers that named publishers give their own events. They are kept so that a publisher that
+//! was killed continues exactly where the channel has it.
+//!
+//! **Promise.** The successor of a named publisher leaves no event out. It publishes none twice,
+//! with the one exception below.
 //!
 //! Each name has an entry in a table in `.ring`, which outlives its owner:
 //!
 //! ```text
 //! publish number n:  claim;  AT = position;  NEXT = n;  commit the event;  LAST = n
-//! take over:         NEXT == LAST: LAST it is.  Otherwise NEXT, if the event at AT was committed; else LAST
+//! take over:         the last number is NEXT if the event at AT was committed, else LAST  (NEXT == LAST: closed)
 //! ```
 //!
-//! AT is stored before NEXT, so that an open NEXT has its position; both before the commit. Whether the event at AT was
-//! committed is for the kind of ring to say: a stream's successor settles every open entry when it takes over, before it
-//! writes a byte: what lies before its place is committed, and nothing else is. In a slot ring the sequence word of the
-//! ticket says it, as long as the slot was not used again; after that nobody knows, and the event counts as not
-//! published: it may be published twice, with the same number, by which a reader can tell.
+//! **How it works.** AT is stored before NEXT, so that an open NEXT has its position. Both are
+//! stored before the commit. The kind of ring decides whether the event at AT was committed:
 //!
-//! Only one live owner has a name (see registering). Its stores need no order among themselves beyond what the kernel
-//! gives a successor that has seen the owner's lock dropped; the commit orders them for everybody else.
+//! - A stream's successor settles every open entry when it takes over, before it writes a byte.
+//!   Everything before its place is committed, and nothing else is.
+//! - In a slot ring the sequence word of the ticket says it, as long as the slot was not used
+//!   again. After that it cannot be known, and the event counts as not published. It may then be
+//!   published twice, with the same number, which a reader can recognise.
+//!
+//! **Why it is sound.** Only one live owner has a name ([`crate::members::registry`]). A successor
+//! has seen the owner's lock dropped by the kernel, which orders the owner's stores before it. For
+//! all other participants the commit orders them.
+//!
+//! **Left out.** The recognition of a repeated number: a reader does that.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};
@@ -25,12 +34,12 @@ use crate::slots::word::{Slots, seq};
 #[derive(Debug, Clone)]
 pub struct Sequences<M> {
     ring: M,
-    /// Where the table is in `.ring`'s control block.
+    /// The offset of the table in the control block of `.ring`.
     at: usize,
 }
 
 impl<M: Memory> Sequences<M> {
-    /// The table of a channel with a registry of `producers` entries.
+    /// The table of a channel whose registry has `producers` entries.
     pub fn new(ring: M, producers: usize) -> Sequences<M> {
         Sequences { ring, at: layout::sequences(producers) }
     }
@@ -52,14 +61,14 @@ impl<M: Memory> Sequences<M> {
         std::array::from_fn(|i| self.load(index, layout::SEQUENCE_NAME + i * 8))
     }
 
-    /// The entries in use: name (UTF-8, zero-padded) and last number.
+    /// The name (UTF-8, padded with zeros) and the last number of each entry in use.
     pub fn entries(&self) -> impl Iterator<Item = ([u64; 8], u64)> {
         let used = (0..layout::SEQUENCES_MAX).filter(|&index| self.is_used(index));
         used.map(|index| (self.name(index), self.load(index, layout::SEQUENCE_LAST)))
     }
 
-    /// The entry of `name`, made with `last` if there is none. `None` when the table is full. The caller holds the lock
-    /// of the names.
+    /// Returns the entry of `name`, and makes it with `last` if there is none. Returns `None` if
+    /// the table is full. The caller holds the lock of the names.
     pub fn enter(&self, name: [u64; 8], last: u64) -> Option<usize> {
         let own = (0..layout::SEQUENCES_MAX).find(|&index| self.is_used(index) && self.name(index) == name);
         if own.is_some() {
@@ -76,7 +85,8 @@ impl<M: Memory> Sequences<M> {
         Some(index)
     }
 
-    /// Settles what a dead owner of entry `index` left open; `is_committed` tells of a position.
+    /// Settles an event that a dead owner of entry `index` left open. `is_committed` says whether
+    /// the event at a position was committed.
     pub fn settle(&self, index: usize, is_committed: impl FnOnce(u64) -> bool) {
         let (last, next) = (self.load(index, layout::SEQUENCE_LAST), self.load(index, layout::SEQUENCE_NEXT));
         if last == next || !self.is_used(index) {
@@ -89,7 +99,8 @@ impl<M: Memory> Sequences<M> {
         }
     }
 
-    /// Settles every entry: what lies before `end` was committed. For who takes over a stream.
+    /// Settles every entry: exactly the events before `end` were committed. The successor in a
+    /// stream calls this.
     pub fn settle_before(&self, end: u64) {
         for index in 0..layout::SEQUENCES_MAX {
             self.settle(index, |at| at < end);
@@ -101,20 +112,22 @@ impl<M: Memory> Sequences<M> {
         self.load(index, layout::SEQUENCE_LAST)
     }
 
-    /// Notes that event `number` is about to be committed at `position`.
+    /// Stores that event `number` is about to be committed at `position`.
     pub fn begin(&self, index: usize, position: u64, number: u64) {
         self.store(index, layout::SEQUENCE_AT, position);
         self.store(index, layout::SEQUENCE_NEXT, number);
     }
 
-    /// Notes that it was, or, with the number before it, that it will not be.
+    /// Stores that event `number` was committed. With the number before it, stores that the event
+    /// will not be committed.
     pub fn end(&self, index: usize, number: u64) {
         self.store(index, layout::SEQUENCE_LAST, number);
         self.store(index, layout::SEQUENCE_NEXT, number);
     }
 }
 
-/// Whether the event of ticket `t`, whose owner is dead, was published, as far as its slot still tells.
+/// Whether the event of ticket `t`, whose owner is dead, was published, as far as its slot still
+/// shows that.
 pub fn is_published<M: Memory>(data: &M, slots: Slots, t: u64) -> bool {
     // PUBLISH: as in the readers.
     data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish) == slots.state(t, seq::PUBLISHED)

@@ -1,21 +1,28 @@
-//! Taking from a queue: each event goes to one worker, which says when it is done.
+//! Taking from a queue: each event goes to one worker, which reports when it is done.
+//!
+//! **Promise.** At any time, at most one worker holds an event, and an event that a worker has
+//! marked as done is never delivered again. An event whose worker dies or is evicted is delivered
+//! again.
 //!
 //! ```text
 //! take:  an event handed back (REDO) whose time has come:  CAS done[t]: REDO -> TAKEN(me)
-//!        else  h = head;  seq[h..] published?  mark TAKEN what is still held;  announce h;  CAS head: h -> h + n
+//!        else  h = head;  seq[h..] published?  mark TAKEN what is held;  announce h;  CAS head: h -> h + n
 //! done:  done[t] = DONE                       (DONE: the slot may be reused)
 //! retry: done[t] = REDO, attempt + 1          (another worker, or this one, gets it again, from a time on)
 //! ```
 //!
-//! Which events were handed back, and when their times come, is in an index ([`crate::slots::redo`]). A worker looks at its
-//! root only, as long as that does not change and no time has come. Between two events that were handed back it takes a
-//! fresh one, if there is any: neither sort holds up the other.
+//! **How it works.** An index says which events were handed back, and when their times come
+//! ([`crate::slots::redo`]). A worker reads its root only, as long as the root does not change and
+//! no time has come. Between two events that were handed back it takes a fresh one, if there is
+//! any, so that neither kind delays the other.
 //!
-//! While a ticket is covered by the worker's claim word, its done word stays untouched: the claim is what says
-//! "held". Before the claim word moves on, every ticket still held is marked TAKEN in its done word, which names
-//! the worker: from then on that says "held".
+//! **Why it is sound.** While a worker's claim word covers a ticket, the ticket's done word stays
+//! as it was: the claim word says that the ticket is held. Before the claim word moves on, every
+//! ticket that is still held is marked TAKEN in its done word, which names the worker. From then on
+//! that word says that the ticket is held. Every store to a done word checks a fence
+//! ([`crate::members::fence`]): a worker that was evicted stores nothing.
 //!
-//! Every store to a done word goes through a fence ([`crate::members::fence`]): a worker that was evicted stores nothing.
+//! **Left out.** Waiting for events, and dead letters: the handles of `railbus` have those.
 
 mod finished;
 mod hand;
@@ -34,31 +41,32 @@ use crate::slots::redo::{AT_ONCE, Backoff, Next, Redo};
 use crate::slots::word::{self, NO_CLAIM, Slots, claim, done, seq};
 use hand::Hand;
 
-/// Most tickets of one take: one bit each in a word.
+/// The most tickets of one take: each has one bit of a word.
 pub const TAKE_MAX: u32 = 64;
 
-/// An event in a worker's hands.
+/// An event that a worker holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
     /// Its ticket, which is its position.
     pub ticket: u64,
-    /// Deliveries before this one.
+    /// How often it was delivered before.
     pub attempt: u8,
 }
 
-/// Which delivery of an event a worker has in hand: the attempt in the low byte. Attempts stop at
-/// [`word::ATTEMPT_MAX`], so the high byte counts this worker's takes of events that were delivered before.
+/// The delivery by which a worker holds an event, with the attempt in the low byte. Attempts stop
+/// at [`word::ATTEMPT_MAX`], so the high byte counts this worker's takes of events that were
+/// delivered before.
 pub type Delivery = u16;
 
 /// The first delivery of an event.
 pub const FIRST_DELIVERY: Delivery = 0;
 
-/// How many events that others are taking, too, one take tries for.
+/// How many events one take tries to win when other workers take them, too.
 const REDO_LOOKS: u32 = 64;
-/// No root of the index is this.
+/// A value that the root of the index never has.
 const UNSEEN: u64 = u64::MAX;
 
-/// Peers that nobody can be asked about: nobody is dead.
+/// A stand-in for [`Peers`] that reports nobody as dead.
 struct Unknown;
 
 impl Peers for Unknown {
@@ -72,50 +80,50 @@ impl Peers for Unknown {
 pub struct SlotWorker<M> {
     ring: M,
     acks: M,
-    /// Where events are read. It may be a copy of the ring's that is behind: what a word there says has happened, has;
-    /// what it does not say may have happened.
+    /// Where events are read. It may be a copy of the ring's data that is out of date. A word there
+    /// proves what has happened; it never proves that something has not happened.
     data: M,
-    /// The ring's data as they are: for whoever judges that something has *not* happened.
+    /// The current data of the ring, for conclusions that something has *not* happened.
     live: M,
     done: M,
     slots: Slots,
-    /// Own registry entry.
+    /// Its own registry entry.
     index: usize,
     producers: usize,
     consumers: usize,
-    /// First ticket of the claim word's range.
+    /// The first ticket of the claim word's range.
     first: u64,
-    /// Which tickets of that range are held: bit i for `first + i`.
+    /// Which tickets of that range are held: bit i is for `first + i`.
     held: u64,
     /// Which of them have not been handed out yet.
     waiting: u64,
     announced: bool,
     /// Held tickets whose done word says TAKEN.
     taken: Hand,
-    /// Counts takes of events that were delivered before; it wraps.
+    /// Counts the takes of events that were delivered before. It wraps.
     redeliveries: u8,
-    /// The root of the index of events that wait, when this worker last looked at it.
+    /// The root of the index of waiting events when this worker last read it.
     redo_seen: u64,
-    /// When the first of them may be taken, as far as that root told; `u64::MAX` for never.
+    /// When the first of them may be taken, according to that root; `u64::MAX` for never.
     redo_due_ns: u64,
-    /// Whether a fresh event has its turn: the last one had been handed back.
+    /// Whether a fresh event is next, because the last one had been handed back.
     fresh_first: bool,
     /// Every ticket before this one was found done.
     done_until: u64,
-    /// How long what a sweep hands back waits.
+    /// How long events wait that a sweep hands back.
     backoff: Backoff,
     /// How done words are stored.
     stores: Stores,
-    /// A store was refused: nothing is held any more, and nothing is taken.
+    /// Whether a store was refused. Then nothing is held any more, and nothing is taken.
     refused: bool,
-    /// Which one.
+    /// The event whose store was refused.
     refused_at: Option<Taken>,
-    /// What was held was handed back after that.
+    /// Whether the events that were held have been handed back since.
     resigned: bool,
 }
 
 impl<M: Memory> SlotWorker<M> {
-    /// A worker registered in entry `index` (below 256).
+    /// Makes a worker for registry entry `index`, which is below 256.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         ring: M,
@@ -155,23 +163,25 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// The same worker, which stores done words as the fence of its entry says ([`Stores::open`]).
+    /// Returns the same worker, which stores done words in the way that the fence of its entry says
+    /// ([`Stores::open`]).
     pub fn with(self, stores: Stores) -> Self {
         SlotWorker { stores, ..self }
     }
 
-    /// The same worker, which judges by `live` what its producers have not done.
+    /// Returns the same worker, which decides by `live` what its producers have not done.
     pub fn with_live(self, live: M) -> Self {
         SlotWorker { live, ..self }
     }
 
-    /// The same worker, which hands back what others held to wait so long.
+    /// Returns the same worker, which lets events that it hands back for others wait by this rule.
     pub fn with_backoff(self, backoff: Backoff) -> Self {
         SlotWorker { backoff, ..self }
     }
 
-    /// The next event, taking up to `most` (at least 1) from the ring at once when none is at hand. `now_ns` tells the time
-    /// by the clock of those who hand back; it is asked only while events wait to be delivered again.
+    /// Returns the next event. If none is waiting to be handed out, it takes up to `most` (at least 1)
+    /// from the ring at once. `now_ns` returns the time of the clock by which events are handed
+    /// back. It is called only while events wait to be delivered again.
     #[inline(always)]
     pub fn take(&mut self, most: u32, now_ns: impl FnOnce() -> u64) -> Option<Taken> {
         if self.refused {
@@ -180,7 +190,7 @@ impl<M: Memory> SlotWorker<M> {
         if self.waiting != 0 {
             return Some(self.hand_out());
         }
-        // INDEX: a hint here; reading it late only delays.
+        // INDEX: the root is only a hint here. Reading an old one delays, and does no more.
         let root = self.acks.load(layout::REDO_ROOT, Edge::Index);
         if root != self.redo_seen || self.redo_due_ns != u64::MAX {
             return self.take_either(most, now_ns());
@@ -188,7 +198,7 @@ impl<M: Memory> SlotWorker<M> {
         self.take_fresh(most)
     }
 
-    /// An event that was handed back, or a fresh one: by turns, where there are both.
+    /// Takes an event that was handed back or a fresh one, by turns if there are both.
     #[cold]
     fn take_either(&mut self, most: u32, now_ns: u64) -> Option<Taken> {
         if std::mem::take(&mut self.fresh_first)
@@ -203,15 +213,17 @@ impl<M: Memory> SlotWorker<M> {
         self.take_fresh(most)
     }
 
-    /// The next fresh event, where one is at hand or at the head, nothing that was handed out before is still in this
-    /// worker's hands, nothing was handed back, and the first attempt wins it. Takes up to `most` (1 to [`TAKE_MAX`])
-    /// from the ring at once.
+    /// Returns the next fresh event on the fast path: one that waits to be handed out, or one at
+    /// the head. The second needs three conditions: this worker holds no event that it has handed
+    /// out, nothing was handed back, and the first attempt wins. Takes up to `most` (1 to
+    /// [`TAKE_MAX`]) from the ring at once.
     #[inline(always)]
     pub fn take_fast(&mut self, most: u32) -> Option<u64> {
         if self.waiting != 0 {
             return Some(self.hand_out().ticket);
         }
-        // INDEX: as in `take`. What may be taken only later, `look_again` tells when its time has come.
+        // INDEX: as in `take`. For events that may be taken only later, the caller calls
+        // `look_again` when their time has come.
         if self.held != 0 || self.acks.load(layout::REDO_ROOT, Edge::Index) != self.redo_seen {
             return None;
         }
@@ -232,7 +244,8 @@ impl<M: Memory> SlotWorker<M> {
         won.then(|| self.hand_out().ticket)
     }
 
-    /// Puts a fresh event that was given last back in the row of those to be handed out.
+    /// Returns a fresh event, the last one that was handed out, to those that wait to be handed
+    /// out.
     pub fn hand_out_again(&mut self, ticket: u64) {
         let bit = ticket.wrapping_sub(self.first);
         if bit < 64 {
@@ -240,7 +253,7 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// As [`Self::take`], passing over events that were handed back.
+    /// Does the same as [`Self::take`], but passes over events that were handed back.
     pub fn take_without_redo(&mut self, most: u32) -> Option<Taken> {
         if self.refused {
             return None;
@@ -248,7 +261,8 @@ impl<M: Memory> SlotWorker<M> {
         if self.waiting != 0 { Some(self.hand_out()) } else { self.take_fresh(most) }
     }
 
-    /// The `bit`-th ticket of the claim word's range. The head that it began at may be anything if it was harmed.
+    /// The ticket of bit `bit` in the claim word's range. If the head was corrupted, the range may
+    /// begin anywhere, so the sum may wrap.
     #[inline(always)]
     fn nth(&self, bit: u32) -> u64 {
         self.first.wrapping_add(bit as u64)
@@ -270,7 +284,7 @@ impl<M: Memory> SlotWorker<M> {
             let (mut count, mut events) = (0, 0u64);
             while count < most {
                 let t = head.wrapping_add(count);
-                // PUBLISH: pairs with the producer's store; the slot's bytes are visible.
+                // PUBLISH: pairs with the producer's store. The slot's bytes are visible.
                 let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
                 if word == self.slots.state(t, seq::PUBLISHED) {
                     events |= 1 << count;
@@ -280,7 +294,7 @@ impl<M: Memory> SlotWorker<M> {
                 count += 1;
             }
             if count == 0 {
-                // A stale head: its slot has moved on, it is not empty.
+                // The head may be stale: then its slot has moved on and is not empty.
                 if self.acks.load(layout::HEAD, Edge::Head) != head {
                     continue;
                 }
@@ -305,7 +319,7 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// Announces and wins `count` tickets from `head`, of which those in `events` carry events.
+    /// Announces and wins `count` tickets from `head`. Those in `events` carry events.
     #[inline(always)]
     fn win(&mut self, head: u64, count: u32, events: u64) -> bool {
         debug_assert_eq!(self.waiting, 0, "everything at hand is handed out first");
@@ -313,11 +327,11 @@ impl<M: Memory> SlotWorker<M> {
             return false;
         }
         let entry = layout::entry(self.index);
-        // ANNOUNCE: before the tickets can be won; and everything finished, or marked TAKEN, under the last claim
-        // is visible to who sees this one.
+        // ANNOUNCE: the store comes before the tickets can be won. Everything that was finished, or
+        // marked TAKEN, under the last claim is visible to a participant that sees this one.
         self.acks.store(entry + layout::CLAIM, claim(head, count), Edge::Announce);
         self.announced = true;
-        // HEAD.
+        // HEAD: as in `take_fresh`.
         let next = head.wrapping_add(count as u64);
         let won = self.acks.compare_exchange(layout::HEAD, head, next, Edge::Head).is_ok();
         if won {
@@ -326,14 +340,16 @@ impl<M: Memory> SlotWorker<M> {
         won
     }
 
-    /// Marks every ticket that the claim word alone says is held: the claim word is about to move on. False when refused.
+    /// Marks every ticket TAKEN that only the claim word says is held, because the claim word is
+    /// about to move on. Returns false if a store was refused.
     #[inline(always)]
     fn mark_held(&mut self) -> bool {
         while self.held != 0 {
             let ticket = self.nth(self.held.trailing_zeros());
             self.held &= self.held - 1;
             let word = self.slots.held(ticket, done::TAKEN, 0, self.index as u8);
-            // DONE: ordered before the claim word moves on by ANNOUNCE; the edge is for repairers of TAKEN.
+            // DONE: ANNOUNCE orders the store before the claim word moves on. The edge is for
+            // repairers of TAKEN.
             if !self.settle(ticket, self.slots.previous_lap_done(ticket), word) {
                 return false;
             }
@@ -342,20 +358,20 @@ impl<M: Memory> SlotWorker<M> {
         true
     }
 
-    /// Takes back an announcement that holds nothing.
+    /// Retracts an announcement that holds no ticket.
     #[inline(always)]
     pub fn retract(&mut self) {
         if self.announced && self.held == 0 {
             self.announced = false;
-            // ANNOUNCE: as with any claim that moves on.
+            // ANNOUNCE: as with any claim word that moves on.
             self.acks.store(layout::entry(self.index) + layout::CLAIM, NO_CLAIM, Edge::Announce);
         }
     }
 
-    /// The first event that was handed back, if its time has come.
+    /// Takes the first event that was handed back, if its time has come.
     #[cold]
     fn take_redo(&mut self, now_ns: u64) -> Option<Taken> {
-        // Others may be faster with each that is found; what remains is there at the next call.
+        // Other workers may be faster with each event that is found. The next call finds the rest.
         for _ in 0..REDO_LOOKS {
             let (next, root) = self.redo().next(now_ns);
             let (slot, due_ns) = match next {
@@ -370,7 +386,7 @@ impl<M: Memory> SlotWorker<M> {
                 }
             };
             if self.is_fenced() {
-                return None; // It would have to be handed back at once, an attempt more.
+                return None; // It would be handed back at once, with one more attempt.
             }
             let head = self.acks.load(layout::HEAD, Edge::Head);
             let t = self.slots.last_in(slot, head);
@@ -378,7 +394,8 @@ impl<M: Memory> SlotWorker<M> {
             let attempt = word::attempt(seen);
             let waits = self.slots.is_of(seen, t) && word::kind(seen) == done::REDO;
             let won = waits && self.win_redo(t, seen, attempt);
-            // Also where another was faster, or has died on the way: nobody is to come here in vain.
+            // The leaf is also cleared if another worker was faster or has died on the way, so that
+            // no worker comes here in vain.
             self.redo().withdraw(t, due_ns);
             if won {
                 return Some(Taken { ticket: t, attempt });
@@ -387,10 +404,11 @@ impl<M: Memory> SlotWorker<M> {
         None
     }
 
-    /// Takes a ticket that says REDO; false where another worker was faster.
+    /// Takes a ticket that says REDO. Returns false if another worker was faster.
     fn win_redo(&mut self, ticket: u64, seen: u64, attempt: u8) -> bool {
         let held = self.slots.held(ticket, done::TAKEN, attempt, self.index as u8);
-        // DONE: one of the takers wins; the last holder's accesses are before the REDO it or a repairer stored.
+        // DONE: one of the takers wins. The last holder's accesses come before the REDO that it or
+        // a repairer stored.
         let won = self.done.compare_exchange(self.slots.done_offset(ticket), seen, held, Edge::Done).is_ok();
         if won {
             self.redeliveries = self.redeliveries.wrapping_add((attempt > 0) as u8);
@@ -399,7 +417,7 @@ impl<M: Memory> SlotWorker<M> {
         won
     }
 
-    /// Which delivery the event is that was taken last.
+    /// Returns by which delivery this worker holds the event that it took last.
     #[inline(always)]
     pub fn delivery_of(&self, taken: Taken) -> Delivery {
         if taken.attempt == 0 {
@@ -412,17 +430,19 @@ impl<M: Memory> SlotWorker<M> {
         Redo { acks: &self.acks, done: &self.done, slots: self.slots }
     }
 
-    /// When the first event that was handed back may be taken, as far as this worker has seen; `u64::MAX` for never.
+    /// The time from which on the first event that was handed back may be taken, as this worker has
+    /// seen it; `u64::MAX` for never.
     pub fn redo_due_ns(&self) -> u64 {
         self.redo_due_ns
     }
 
-    /// The next take looks for events that were handed back, whatever has changed.
+    /// Makes the next take look for events that were handed back, even if nothing has changed.
     pub fn look_again(&mut self) {
         self.redo_seen = UNSEEN;
     }
 
-    /// Says that an event is done. False when this worker does not hold it, or does not any more: it was evicted.
+    /// Marks an event as done. Returns false if this worker does not hold it, or no longer holds it
+    /// because it was evicted.
     #[inline(always)]
     pub fn done(&mut self, ticket: u64) -> bool {
         if self.release_announced(ticket) {
@@ -431,10 +451,12 @@ impl<M: Memory> SlotWorker<M> {
         self.done_taken(ticket, None)
     }
 
-    /// As [`Self::done`], and false, too, when the event is in hand by another delivery.
+    /// Does the same as [`Self::done`], and also returns false if the event is held by another
+    /// delivery.
     #[inline(always)]
     pub fn done_delivery(&mut self, ticket: u64, delivery: Delivery) -> bool {
-        // What the claim word alone says is held has never been delivered before: no older delivery can be meant.
+        // A ticket that only the claim word says is held has never been delivered before, so no
+        // older delivery can be meant.
         if self.release_announced(ticket) {
             return self.finish(ticket, self.slots.previous_lap_done(ticket));
         }
@@ -450,25 +472,27 @@ impl<M: Memory> SlotWorker<M> {
         self.finish(ticket, self.taken_word(ticket, attempt))
     }
 
-    /// Hands an event back: it is delivered again, with its attempt counted, from the time on that `due_ns` tells of the
-    /// ticket and its attempts. False when this worker does not hold it, or does not any more.
+    /// Hands an event back: it is delivered again, with its attempt counted. `due_ns` returns the
+    /// time from which on it may be taken, from the ticket and its attempts. Returns false if this
+    /// worker does not hold the event, or no longer holds it.
     pub fn retry(&mut self, ticket: u64, due_ns: impl FnOnce(u64, u8) -> u64) -> bool {
         let Some((attempt, from)) = self.release(ticket) else { return false };
         let attempts = (attempt + 1).min(word::ATTEMPT_MAX);
         let word = self.slots.held(ticket, done::REDO, attempts, 0);
         let due_ns = due_ns(ticket, attempts);
         self.redo().prepare(ticket, due_ns);
-        // DONE: this worker's accesses to the slot are before it.
+        // DONE: this worker's accesses to the slot come before it.
         if !self.settle(ticket, from, word) {
             return false;
         }
-        // After the REDO. Killed between the two: the sweep that follows this worker's death announces it.
+        // This comes after the REDO. If the worker is killed between the two, the sweep that
+        // follows its death announces the event.
         self.redo().announce(ticket, due_ns);
         true
     }
 
-    /// Puts an event back for another time. One that was never handed out goes back as it was, to be taken at once;
-    /// otherwise as [`Self::retry`].
+    /// Puts an event back for another time. An event that was never handed out goes back as it was,
+    /// to be taken at once. Any other event is handed back as by [`Self::retry`].
     pub fn put_back(&mut self, taken: Taken, due_ns: impl FnOnce(u64, u8) -> u64) -> bool {
         if taken.attempt > 0 {
             return self.retry(taken.ticket, due_ns);
@@ -480,8 +504,8 @@ impl<M: Memory> SlotWorker<M> {
         put
     }
 
-    /// Puts an event back that was never handed out, without saying so to anybody. False when this worker does not hold
-    /// it, or does not any more.
+    /// Puts an event back that was never handed out, and announces that to nobody. Returns false if
+    /// this worker does not hold it, or no longer holds it.
     fn leave_for_later(&mut self, ticket: u64) -> bool {
         let Some((_, from)) = self.release(ticket) else { return false };
         let word = self.slots.held(ticket, done::REDO, 0, 0);
@@ -489,7 +513,7 @@ impl<M: Memory> SlotWorker<M> {
         self.settle(ticket, from, word)
     }
 
-    /// Forgets a held ticket; its attempt, and the done word that says it is held.
+    /// Forgets a held ticket. Returns its attempt, and the done word that says it is held.
     fn release(&mut self, ticket: u64) -> Option<(u8, u64)> {
         if self.release_announced(ticket) {
             return Some((0, self.slots.previous_lap_done(ticket)));
@@ -502,7 +526,7 @@ impl<M: Memory> SlotWorker<M> {
         self.slots.held(ticket, done::TAKEN, attempt, self.index as u8)
     }
 
-    /// Forgets a ticket that the claim word alone says is held.
+    /// Forgets a ticket that only the claim word says is held.
     #[inline(always)]
     fn release_announced(&mut self, ticket: u64) -> bool {
         let bit = ticket.wrapping_sub(self.first);
@@ -521,12 +545,12 @@ impl<M: Memory> SlotWorker<M> {
 
     #[inline(always)]
     fn finish(&mut self, ticket: u64, from: u64) -> bool {
-        // DONE: pairs with the producer's load: all accesses to the slot are before it.
+        // DONE: pairs with the producer's load. All accesses to the slot come before it.
         self.settle(ticket, from, self.slots.state(ticket, done::DONE))
     }
 
-    /// Replaces the done word `from`, which says that this worker holds the ticket. False when the fence is closed, or the
-    /// event was handed on.
+    /// Replaces the done word `from`, which says that this worker holds the ticket. Returns false
+    /// if the fence is closed, or the event was given to another worker.
     #[inline(always)]
     fn settle(&mut self, ticket: u64, from: u64, to: u64) -> bool {
         let at = self.slots.done_offset(ticket);
@@ -554,8 +578,9 @@ impl<M: Memory> SlotWorker<M> {
         self.done.compare_exchange(at, from, to, Edge::Done).is_ok()
     }
 
-    /// Forgets everything that is held, and takes nothing any more. What was not handed out is put back as it was, where
-    /// nobody else has seen to that; the rest is for a sweep.
+    /// Forgets all held tickets, and takes nothing any more. Events that were not handed out are
+    /// put back as they were, unless another participant has done that. The rest is left to a
+    /// sweep.
     #[cold]
     #[inline(never)]
     fn refuse(&mut self) {
@@ -564,7 +589,8 @@ impl<M: Memory> SlotWorker<M> {
             self.waiting &= self.waiting - 1;
             let (at, from) = (self.slots.done_offset(ticket), self.slots.previous_lap_done(ticket));
             let word = self.slots.held(ticket, done::REDO, 0, 0);
-            // DONE: as in `retry`. From the word that says it is held, which needs no fence.
+            // DONE: as in `retry`. The swap is from the word that says the ticket is held, so it
+            // needs no fence.
             if self.done.compare_exchange(at, from, word, Edge::Done).is_ok() {
                 self.redo().announce(ticket, AT_ONCE);
             }
@@ -572,30 +598,32 @@ impl<M: Memory> SlotWorker<M> {
         self.held = 0;
         self.taken.clear();
         self.refused = true;
-        // No root is this: the fast path always ends here.
+        // The root never has this value, so the fast path always ends here.
         self.redo_seen = UNSEEN;
     }
 
-    /// Whether this worker was evicted: what it held is another's, or will be.
+    /// Whether this worker was evicted. The events that it held belong to other workers, or will.
     #[inline(always)]
     pub fn is_fenced(&self) -> bool {
         fence::of(&self.acks, self.index) >= fence::CLOSING
     }
 
-    /// Whether a store was refused, because this worker was evicted or a word that says what it holds was harmed: it holds
-    /// nothing any more, and takes nothing.
+    /// Whether a store was refused, because this worker was evicted or because a word that says
+    /// what it holds was corrupted. Then it holds nothing any more, and takes nothing.
     pub fn has_refused(&self) -> bool {
         self.refused
     }
 
-    /// To be called by a worker that was refused though nobody has evicted it. Somebody has changed the word that said what
-    /// it held: if no worker writes such a word, no sweep can tell whose it is, and the event is handed back here.
+    /// Hands one event back after a refusal without an eviction: another process has changed the
+    /// word that said that this worker held the event. If no worker writes such a word, no sweep
+    /// can find its owner. The caller calls this if it was refused but is not evicted.
     #[cold]
     pub fn redeem(&mut self) {
         let Some(Taken { ticket, attempt }) = self.refused_at.take() else { return };
         let (slots, at) = (self.slots, self.slots.done_offset(ticket));
         let seen = self.done.load(at, Edge::Done);
-        // HEAD: whoever stores a word of the next lap has taken it from the head before.
+        // HEAD: a worker that stores a word of the next lap has taken that ticket from the head
+        // before.
         let head = self.acks.load(layout::HEAD, Edge::Head);
         if seen == slots.previous_lap_done(ticket)
             || self.is_anybodys(seen, ticket)
@@ -615,7 +643,8 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// Whether this is a done word of ticket `t` as workers store them, and whoever it says holds it may be there.
+    /// Whether this is a done word of ticket `t` as workers store it, and the worker that it may
+    /// name can exist.
     fn is_anybodys(&self, word: u64, t: u64) -> bool {
         let worker = word::worker(word) as usize;
         match word::kind(word) {
@@ -630,14 +659,15 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// To be called by a worker that finds itself evicted, or refused without that: closes its fence for good and hands back
-    /// what it held, unless that was done. From then on it takes nothing. What is handed back waits as from `now_ns` on.
+    /// Closes this worker's fence without end and hands back the events that it held, unless that
+    /// was done before. They wait from `now_ns` on. From then on it takes nothing. A worker that
+    /// finds itself evicted, or refused without an eviction, calls this.
     #[cold]
     pub fn resign<P: Peers>(&mut self, peers: &P, now_ns: u64) {
         if self.resigned {
             return;
         }
-        // Also where others have swept: it may have won a ticket since.
+        // This is also done if others have swept: this worker may have won a ticket since.
         self.resigned = true;
         self.refuse();
         lent::take_back(&self.acks, layout::entry(self.index));
@@ -648,8 +678,9 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// Hands back everything held, to be taken at once, counting the attempt of what was handed out, and retracts the claim.
-    /// For leaving, also after a refusal without an eviction, which only a harmed word brings about.
+    /// Hands back all held events, to be taken at once, and retracts the claim word. The attempt is
+    /// counted for those that were handed out. A worker calls this when it leaves, also after a
+    /// refusal without an eviction, which only a corrupted word can cause.
     pub fn hand_back(&mut self) {
         let due_ns = |_, _| AT_ONCE;
         while self.waiting != 0 {
@@ -663,13 +694,15 @@ impl<M: Memory> SlotWorker<M> {
             self.retry(ticket, due_ns);
         }
         if self.refused {
-            // What it had marked is in nobody's row any more, and nobody sweeps for who has left. No word on the dead is needed.
+            // The TAKEN words that this worker wrote are no longer in its list, and an entry that
+            // was left in an orderly way is never swept. So they are handed back here. That needs
+            // no check who is dead.
             self.resign(&Unknown, 0);
         }
         self.retract();
     }
 
-    /// The root of the index of events that wait, when this worker last looked at it.
+    /// The root of the index of waiting events when this worker last read it.
     pub fn redo_seen(&self) -> u64 {
         self.redo_seen
     }
@@ -688,12 +721,13 @@ impl<M: Memory> SlotWorker<M> {
         bit < 64 && self.held & 1 << bit != 0 || self.taken.delivery(ticket) == Some(delivery)
     }
 
-    /// Whether an event that was taken from the ring has still to be handed out.
+    /// Whether an event that was taken from the ring still waits to be handed out.
     pub fn has_waiting(&self) -> bool {
         self.waiting != 0
     }
 
-    /// Whether there is another event to be taken, by this worker or another: one at the head, or one that was handed back.
+    /// Whether there is another event for this worker or another one: one at the head, or one that
+    /// was handed back.
     pub fn has_more(&self) -> bool {
         let head = self.acks.load(layout::HEAD, Edge::Head);
         // PUBLISH: as in `take_fresh`.
@@ -701,32 +735,33 @@ impl<M: Memory> SlotWorker<M> {
         self.slots.is_finished(word, head) || !matches!(self.redo().next(u64::MAX / 2).0, Next::Nothing)
     }
 
-    /// How many events are held.
+    /// How many events this worker holds.
     pub fn in_hand(&self) -> usize {
         self.held.count_ones() as usize + self.taken.len()
     }
 
-    /// Ticket `t`'s meta word.
+    /// The meta word of a ticket.
     #[inline(always)]
     pub fn header(&self, ticket: u64) -> u64 {
-        // PUBLISH: the ticket was seen published; but if this worker was evicted, and this is the word of a later lap, its
-        // fence is closed when it is looked at after this.
+        // PUBLISH: the ticket was seen published. If this worker was evicted and this is the word
+        // of a later lap, a check of its fence after this finds the fence closed.
         self.data.load(self.slots.offset(ticket) + layout::SLOT_META, Edge::Publish)
     }
 
-    /// Byte offset in the data of ticket `t`'s body.
+    /// The byte offset in the data of a ticket's body.
     #[inline(always)]
     pub fn body_offset(&self, ticket: u64) -> usize {
         self.slots.offset(ticket) + layout::SLOT_BODY
     }
 
-    /// Largest body in bytes.
+    /// The largest body, in bytes.
     pub fn body_max(&self) -> u64 {
         self.slots.slot_bytes() - layout::SLOT_BODY as u64
     }
 
-    /// The ticket at the head if it has been won by a producer but not published: what every worker waits for.
-    /// Reads the tail, whose line the producers write: not for the fast path.
+    /// Returns the ticket at the head if a producer has won it but not published it, so that every
+    /// worker waits for it. It reads the tail, whose line the producers write, so it is not for the
+    /// fast path.
     pub fn stuck_behind(&self) -> Option<u64> {
         let head = self.acks.load(layout::HEAD, Edge::Head);
         let word = self.live.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
@@ -734,21 +769,21 @@ impl<M: Memory> SlotWorker<M> {
         (unpublished && self.ring.load(layout::TAIL, Edge::Tail) > head).then_some(head)
     }
 
-    /// Whether head, tail and the slot at the head may be as they are. No participant that keeps to the rules leaves them
-    /// otherwise: then nothing at the head is ever found, whatever is published. Reads the tail, as
-    /// [`Self::stuck_behind`].
+    /// Whether head, tail and the slot at the head are consistent. No participant that keeps to the
+    /// protocol leaves them otherwise. If they are not, no event at the head is ever found,
+    /// whatever is published. It reads the tail, as [`Self::stuck_behind`] does.
     pub fn is_head_sound(&self) -> bool {
         let head = self.acks.load(layout::HEAD, Edge::Head);
-        // PUBLISH, TAIL: a producer comes round to the head's slot, in word or tail, after it was done, and so after the
-        // head had moved on.
+        // PUBLISH, TAIL: a producer reaches the head's slot again, in word or tail, only after its
+        // ticket was done, and so after the head had moved on.
         let word = self.live.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
         let tail = self.ring.load(layout::TAIL, Edge::Tail);
         let is_near = head <= tail && tail - head <= self.slots.count;
         is_near && !self.slots.is_newer(word, head) || self.acks.load(layout::HEAD, Edge::Head) != head
     }
 
-    /// Steps over ticket `t` at the head if its producer is dead. The proof is enough; the producers' file is not
-    /// written. Returns whether the head has moved past `t`.
+    /// Steps over ticket `t` at the head if its producer is dead. The proof is enough: the
+    /// producers' file is not written. Returns whether the head has moved past `t`.
     pub fn skip_orphan<P: Peers>(&mut self, t: u64, peers: &P) -> bool {
         if self.refused || !is_orphan(&self.ring, &self.live, self.slots, self.producers, t, peers) {
             return self.acks.load(layout::HEAD, Edge::Head) > t;
@@ -759,7 +794,8 @@ impl<M: Memory> SlotWorker<M> {
         true
     }
 
-    /// What repairs the tickets that dead workers left. What it hands back waits as from `now_ns` on.
+    /// Returns the sweeper that repairs the tickets which dead workers left. Events that it hands
+    /// back wait from `now_ns` on.
     pub fn sweeper(&self, now_ns: u64) -> Sweeper<'_, M> {
         Sweeper {
             now_ns,

@@ -1,8 +1,8 @@
 //! Whether every event of the queue is done, by any worker.
 //!
-//! Done is final. So a worker remembers how far it has found everything done, and looks at each done word
-//! once. A worker that waits for others to finish looks at the first word that does not say DONE, again and
-//! again, and at no other.
+//! A done event stays done. So a worker remembers up to which ticket it has found everything done,
+//! and reads each done word once. A worker that waits for others to finish reads the first word
+//! that does not say DONE again and again, and no other.
 
 use super::SlotWorker;
 use crate::layout;
@@ -10,17 +10,17 @@ use crate::memory::{Edge, Memory};
 use crate::slots::word::done;
 
 impl<M: Memory> SlotWorker<M> {
-    /// Whether every ticket that producers have won is done. It costs a few loads, and one for each ticket
-    /// that was done since the last call.
+    /// Whether every ticket that producers have won is done. It costs a few loads, and one more for
+    /// each ticket that was done since the last call.
     pub fn is_finished(&mut self) -> bool {
-        // TAIL, HEAD: hints. A ticket that nobody has taken is not done.
+        // TAIL, HEAD: these are hints. A ticket that no worker has taken is not done.
         let tail = self.ring.load(layout::TAIL, Edge::Tail);
         if self.acks.load(layout::HEAD, Edge::Head) != tail {
             return false;
         }
-        // A ticket a whole ring back was done when its slot was won again.
+        // The ticket of a whole ring ago was done when its slot was won again.
         let mut until = self.done_until.max(tail.saturating_sub(self.slots.count));
-        // DONE: what the worker that finished it did is visible to who finds everything done.
+        // DONE: a caller that finds everything done sees what the workers did before that.
         while until < tail
             && self.done.load(self.slots.done_offset(until), Edge::Done)
                 == self.slots.state(until, done::DONE)
@@ -28,7 +28,7 @@ impl<M: Memory> SlotWorker<M> {
             until += 1;
         }
         self.done_until = until;
-        // A slot of the next lap looks unfinished, and is.
+        // A slot of the next lap looks unfinished, and its ticket is.
         until >= tail && self.ring.load(layout::TAIL, Edge::Tail) == tail
     }
 }
@@ -48,7 +48,7 @@ mod tests {
             let mut worker =
                 SlotWorker::new(ring.clone(), acks.clone(), Alone::new(64), done.clone(), 0, slots, 1, 1);
             assert!(worker.is_finished(), "nothing was published");
-            // Three laps and a half; the last but ten are in another's hands.
+            // Three laps and a half; another worker holds the last ten but one.
             let tail = 3 * count + count / 2;
             let last = tail - 10;
             ring.store(layout::TAIL, tail, Edge::Tail);

@@ -1,12 +1,13 @@
-//! What a worker has in hand, by ticket: found, added and removed in the same time, however much it is.
+//! The events that a worker holds, by ticket. Finding, adding and removing one takes the same time,
+//! however many there are.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::{Delivery, TAKE_MAX};
 
-/// Spreads tickets, which follow each other. They come from this worker's own takes, so that nobody can choose them to
-/// collide.
+/// Spreads tickets, which follow each other. They come from this worker's own takes, so nobody can
+/// choose them to collide.
 #[derive(Debug, Default)]
 struct Spread(u64);
 
@@ -41,17 +42,17 @@ impl Hand {
         self.0.insert(ticket, delivery);
     }
 
-    /// Removes a ticket; which delivery it was.
+    /// Removes a ticket. Returns the delivery by which it was held.
     pub(super) fn remove(&mut self, ticket: u64) -> Option<Delivery> {
         self.0.remove(&ticket)
     }
 
-    /// Which delivery of a ticket is held.
+    /// The delivery by which a ticket is held.
     pub(super) fn delivery(&self, ticket: u64) -> Option<Delivery> {
         self.0.get(&ticket).copied()
     }
 
-    /// A ticket that is held.
+    /// Any ticket that is held.
     pub(super) fn any(&self) -> Option<u64> {
         self.0.keys().next().copied()
     }

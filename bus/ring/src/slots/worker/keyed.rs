@@ -1,4 +1,9 @@
-//! Taking from a keyed queue: as from any, but an event whose key is in work, or waits, is put aside.
+//! Taking from a keyed queue. It works as in any queue, except that an event is put aside while an
+//! earlier event with its key is not done.
+//!
+//! **Promise.** Events with one key are handed out one after another, in order. Any number of
+//! events may be put aside, so a key with a long backlog delays no other key: the ring is the only
+//! bound.
 //!
 //! ```text
 //! take:  an event handed back, or put aside, that may run:   CAS done[t]: REDO -> TAKEN(me)
@@ -7,18 +12,21 @@
 //! done:  done[t] = DONE; fence;  was the next with its key put aside?   count the hint up, wake a worker
 //! ```
 //!
-//! Any number of events may be put aside, so that a key with a long backlog holds no other key up: the ring
-//! is the bound.
+//! **How it works.** An event that is put aside belongs to no worker. The first worker that looks
+//! when it may run takes it. So no worker's death or pause delays it, and no attempt is counted for
+//! it. It waits in its slot, as every event does that was handed back.
 //!
-//! An event that is put aside belongs to nobody: whoever comes first when it may run takes it, nobody's death or pause
-//! holds it up, and no attempt is counted for it. It waits in its slot, as everything that is handed back does.
+//! **Why it is sound. There is no circle**, because an event waits for earlier events only. The
+//! earliest unfinished event of a key is held by a live worker, or was held by a dead one (the
+//! sweep hands it back), or says REDO and may run.
 //!
-//! **Nobody waits in a circle.** An event waits for earlier ones only. The earliest unfinished event of a key is in a
-//! live worker's hands, or in a dead one's (and handed back by the sweep), or says REDO and may run. **Nobody waits for
-//! ever** (ASIDE): whoever puts `t` aside stores REDO, fences, and looks at the event before it again; whoever finishes
-//! that stores DONE, fences, and looks whether the next was put aside. One of them sees the other. A worker that is killed
-//! or stopped between its DONE and the hint is made up for by the sweep after its death, and by every worker's look
-//! about each ms of waiting.
+//! **No wake-up is lost** (ASIDE). A worker that puts `t` aside stores REDO, fences, and reads the
+//! done word of the event before it again. A worker that finishes that event stores DONE, fences,
+//! and looks whether the next was put aside. One of them sees the other. If a worker is killed or
+//! stopped between its DONE and the hint, two others make up for it. One is the sweep after its
+//! death, the other every worker's look after each millisecond or so of waiting.
+//!
+//! **Left out.** Which unfinished events carry which key: see [`crate::slots::key_order`].
 
 use super::{Delivery, SlotWorker, Taken};
 use crate::layout;
@@ -26,23 +34,24 @@ use crate::memory::{Edge, Memory};
 use crate::slots::key_order::{KeyOrder, View};
 use crate::slots::word::{self, done};
 
-/// One take puts about so many events aside at most, so that its caller can look at its deadline and at its
-/// peers.
+/// One take puts about this many events aside at most, so that its caller can check its deadline
+/// and its peers.
 const PASS_MAX: u32 = 1024;
 
-/// What became of [`SlotWorker::done_in_order`].
+/// The result of [`SlotWorker::done_in_order`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DoneInOrder {
-    /// Whether the event was in this worker's hands.
+    /// Whether this worker held the event.
     pub held: bool,
-    /// Whether another event may run now that could not before: somebody should be woken for it.
+    /// Whether another event may run now that could not before. Then a worker should be woken for
+    /// it.
     pub frees: bool,
 }
 
 impl<M: Memory> SlotWorker<M> {
-    /// As [`Self::take`], in the order of the keys. Where an event that was handed back waits for its time, later ones with
-    /// its key wait, too. With nothing to hand out, [`KeyOrder::is_passing`] tells whether there may be more
-    /// behind what was put aside.
+    /// Does the same as [`Self::take`], in the order of the keys. While an event that was handed
+    /// back waits for its time, later events with its key wait, too. If no event is returned,
+    /// [`KeyOrder::is_passing`] says whether there may be more behind those that were put aside.
     pub fn take_in_order(
         &mut self,
         order: &mut KeyOrder,
@@ -82,7 +91,7 @@ impl<M: Memory> SlotWorker<M> {
             }
             while let Some((ticket, seen)) = order.next_ready() {
                 let attempt = word::attempt(seen);
-                // Where it fails another worker was faster.
+                // If this fails, another worker was faster.
                 if self.pick_up(ticket, seen, attempt) {
                     self.fresh_first = true;
                     return Some(Taken { ticket, attempt });
@@ -94,21 +103,23 @@ impl<M: Memory> SlotWorker<M> {
         None
     }
 
-    /// As [`Self::done_delivery`], and finds out whether the next event with the same key waits for this one.
+    /// Does the same as [`Self::done_delivery`], and finds out whether the next event with the same
+    /// key waits for this one.
     pub fn done_in_order(&mut self, order: &mut KeyOrder, ticket: u64, delivery: Delivery) -> DoneInOrder {
         if !self.holds_delivery(ticket, delivery) {
             return DoneInOrder { held: false, frees: false };
         }
-        // Before it is done: then the slot is another's.
+        // The key is read before the event is done: after that the slot belongs to others.
         let key = self.view().key(ticket);
         let held = self.done(ticket);
         let Some(key) = key.filter(|_| held) else { return DoneInOrder { held, frees: false } };
-        // ASIDE: the DONE comes before the look at the next one's word.
+        // ASIDE: the DONE comes before the load of the next event's done word.
         self.done.fence(Edge::Aside);
         let head = self.acks.load(layout::HEAD, Edge::Head);
         let frees = order.next_waits(&self.view(), head, key, ticket);
         if frees {
-            // After the DONE; as after a REDO in `retry`. This worker knows already.
+            // This comes after the DONE, as after a REDO in `retry`. This worker has seen the
+            // change already.
             let (before, after) = self.redo().touch();
             if before == self.redo_seen {
                 self.redo_seen = after;
@@ -121,7 +132,8 @@ impl<M: Memory> SlotWorker<M> {
         View { acks: &self.acks, data: &self.data, done: &self.done, slots: self.slots }
     }
 
-    /// Puts a ticket aside that was won and not handed out. True when it may run after all, and is in hand again.
+    /// Puts a ticket aside that was won and not handed out. Returns true if it may run after all,
+    /// and is held again.
     fn put_aside(&mut self, order: &mut KeyOrder, ticket: u64) -> bool {
         if !self.leave_for_later(ticket) {
             return false;
@@ -132,10 +144,11 @@ impl<M: Memory> SlotWorker<M> {
         order.may_run(&self.view(), ticket) && self.pick_up(ticket, aside, 0)
     }
 
-    /// Takes a ticket that says REDO. It may run: who takes it hands it out, so that its TAKEN word never comes again.
+    /// Takes a ticket that says REDO and may run. The worker that takes it hands it out, so its
+    /// TAKEN word never comes again.
     pub fn pick_up(&mut self, ticket: u64, seen: u64, attempt: u8) -> bool {
         if self.is_fenced() {
-            return false; // It would have to be handed back at once, an attempt more.
+            return false; // It would be handed back at once, with one more attempt.
         }
         let due_ns = self.redo().due(ticket);
         let won = self.win_redo(ticket, seen, attempt);
