@@ -1,11 +1,12 @@
-//! Memory for tests of what a protocol costs: words of one thread, which counts its loads.
+//! Memory for tests that measure the cost of a protocol: words of one thread, with a count of its
+//! loads.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::memory::{Edge, Memory};
 
-/// Words of one thread, zeroed, and how many loads there were.
+/// Words of one thread, zero at first, and the number of loads.
 #[derive(Debug, Clone)]
 pub(crate) struct Alone(Rc<Vec<Cell<u64>>>, Rc<Cell<u64>>);
 
@@ -14,7 +15,7 @@ impl Alone {
         Alone(Rc::new(vec![Cell::new(0); bytes as usize / 8]), Rc::default())
     }
 
-    /// How many loads there were so far.
+    /// The number of loads so far.
     pub(crate) fn loads(&self) -> u64 {
         self.1.get()
     }

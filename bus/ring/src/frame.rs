@@ -1,23 +1,25 @@
-//! The header word of an event: what a frame of a stream begins with and what a slot keeps as its meta word.
+//! The header word of an event: a frame of a stream begins with it, and a slot keeps it as its meta
+//! word.
 //!
 //! ```text
 //!  63         62       61..56   55..48   47..32    31..0
 //! | committed | padding | zero | flags | type id | body bytes |
 //! ```
 //!
-//! The body is the extensions that the flags name (publish time 8 B, trace context 32 B, origin 32 B,
-//! sequence 16 B, key 8 B; in this order), then the payload. In a stream the header word is the commit flag:
-//! zero means "nothing here yet". A padding frame carries no event. It fills the ring up to its end, or
-//! spans what an evicted reader may still look at.
+//! The body is the extensions that the flags name, and then the payload. The extensions are, in
+//! this order: publish time (8 bytes), trace context (32 bytes), origin (32 bytes), sequence (16
+//! bytes), key (8 bytes). In a stream the header word is the commit flag: zero means that nothing
+//! is there yet. A padding frame carries no event. It fills the ring up to its end, or spans bytes
+//! that an evicted reader may still read.
 
-/// Bytes of the header word.
+/// The size of the header word, in bytes.
 pub const HEADER: u64 = 8;
-/// Set in every header word that is not zero.
+/// The bit that is set in every header word that is not zero.
 pub const COMMITTED: u64 = 1 << 63;
-/// Set in the header word of a padding frame.
+/// The bit that is set in the header word of a padding frame.
 pub const PADDING: u64 = 1 << 62;
 
-/// Flag: the body begins with the publish time, `u64` ns of CLOCK_REALTIME.
+/// Flag: the body begins with the publish time, a `u64` in ns of CLOCK_REALTIME.
 pub const STAMPED: u8 = 1;
 /// Flag: the body holds a 32-byte trace context.
 pub const TRACED: u8 = 2;
@@ -31,7 +33,7 @@ pub const SEQUENCED: u8 = 16;
 pub const KEYED: u8 = 32;
 const KNOWN_FLAGS: u8 = STAMPED | TRACED | ORIGIN | REPLAYED | SEQUENCED | KEYED;
 
-/// Bytes of extensions that `flags` announce.
+/// The size of the extensions that `flags` announce, in bytes.
 #[inline(always)]
 pub const fn extension_bytes(flags: u8) -> usize {
     (flags & STAMPED) as usize * 8
@@ -41,7 +43,8 @@ pub const fn extension_bytes(flags: u8) -> usize {
         + ((flags & KEYED) as usize >> 5) * 8
 }
 
-/// Where the key lies in the body of an event with these flags, in bytes: behind the other extensions.
+/// The offset of the key in the body of an event with these flags, in bytes. It lies behind the
+/// other extensions.
 #[inline(always)]
 pub const fn key_offset(flags: u8) -> usize {
     extension_bytes(flags & (KEYED - 1))
@@ -59,9 +62,9 @@ pub const fn padding(frame_bytes: u64) -> u64 {
     COMMITTED | PADDING | (frame_bytes - HEADER)
 }
 
-/// Bytes of the padding frame, its header included, whose header word this is at byte `offset` of a ring.
-/// `None` for another word, and for one that no publisher writes there: padding ends within the lap, and
-/// never is all of it.
+/// The size of the padding frame whose header word is `word` at byte `offset` of a ring, its header
+/// included. Returns `None` for another word, and for a padding that no publisher writes there:
+/// padding ends within the lap, and is never the whole lap.
 #[inline]
 pub const fn padding_bytes(word: u64, offset: u64, capacity_bytes: u64) -> Option<u64> {
     let bytes = (word & (PADDING - 1)).saturating_add(HEADER);
@@ -70,13 +73,13 @@ pub const fn padding_bytes(word: u64, offset: u64, capacity_bytes: u64) -> Optio
     if is_padding && fits { Some(bytes) } else { None }
 }
 
-/// Bytes of the body.
+/// The size of the body, in bytes.
 #[inline(always)]
 pub const fn body_bytes(word: u64) -> u32 {
     word as u32
 }
 
-/// Bytes of the body behind its extensions.
+/// The size of the payload, which is the body without its extensions, in bytes.
 #[inline(always)]
 pub const fn payload_bytes(word: u64) -> u32 {
     body_bytes(word) - extension_bytes(flags(word)) as u32
@@ -94,28 +97,30 @@ pub const fn flags(word: u64) -> u8 {
     (word >> 48) as u8
 }
 
-/// Bytes a frame with this body takes in a stream: header, body, padded to 8.
+/// The size of a stream's frame with this body: header and body, padded to 8 bytes.
 #[inline(always)]
 pub const fn frame_bytes(body_bytes: u64) -> u64 {
     (HEADER + body_bytes + 7) & !7
 }
 
-/// The largest frame of a stream: two of them, with the padding between, always fit.
+/// The largest frame of a stream: two of them, with the padding between them, always fit.
 #[inline(always)]
 pub const fn frame_max(capacity_bytes: u64) -> u64 {
     capacity_bytes / 2 - HEADER
 }
 
-/// Whether this is the committed header word of an event without flags; its length is still to be checked.
+/// Whether this is the committed header word of an event without flags. Its length is still to be
+/// checked.
 #[inline(always)]
 pub const fn is_plain(word: u64) -> bool {
     word >> 48 == COMMITTED >> 48
 }
 
-/// Whether a correct publisher could have written this word with at most `body_max` bytes of body.
+/// Whether a correct publisher could have written this word for a body of at most `body_max` bytes.
 #[inline(always)]
 pub const fn is_event(word: u64, body_max: u64) -> bool {
-    // COMMITTED alone of the top eight bits, known flags, and a body that holds its extensions.
+    // Of the top eight bits only COMMITTED is set, the flags are known, and the body holds its
+    // extensions.
     (word >> 56) == 0x80
         && flags(word) & !KNOWN_FLAGS == 0
         && body_bytes(word) as u64 <= body_max

@@ -1,9 +1,9 @@
 //! Every byte that processes share, defined once.
 //!
-//! A channel is two files. Each begins with a **header page** (identical fields in both), followed by a
-//! **control block** of 128-byte lines and a **registry** of 256-byte entries for the participants of the
-//! side that may write the file. The event data follow in `.ring` (or in a file on hugetlbfs that the header
-//! names); the done words of a queue follow in `.acks`.
+//! A channel is two files. Each begins with a **header page**, which has the same fields in both. A **control
+//! block** of 128-byte lines follows. Then comes a **registry** of 256-byte entries for the
+//! participants of the side that may write the file. The event data follow in `.ring`, or in a file
+//! on hugetlbfs that the header names. The done words of a queue follow in `.acks`.
 //!
 //! ```text
 //! NAME.ring   producers write, consumers read          NAME.acks   consumers write, producers read
@@ -11,55 +11,61 @@
 //! +4096       control block (1 KiB)                    +4096       control block (1 KiB)
 //! +5120       producer registry (256 B each)           +5120       consumer registry (256 B each)
 //!             sequences (64 entries of 128 B)
-//! +data_offset  frames or slots                        +done_offset  done words, then the index of what waits (queues only)
+//! +data_offset  frames or slots                        +done_offset  done words, then the index (queues only)
 //! ```
 //!
-//! A stamped channel has a third file, `NAME.latency`: a header page, then a slice of [`SLICE_BYTES`] for each entry of
-//! the consumer registry, in which that consumer keeps its latency histograms. It is sparse: a consumer allocates its
-//! slice when it registers.
+//! A stamped channel has a third file, `NAME.latency`: a header page, then a slice of
+//! [`SLICE_BYTES`] for each entry of the consumer registry. The consumer keeps its latency
+//! histograms there. The file is sparse: a consumer allocates its slice when it registers.
 //!
-//! Offsets in the control block and the registry count from the control block, not from the file. All words are
-//! little-endian `u64` unless their size says otherwise, and every word that is written after creation is written
-//! with 64-bit atomic operations. [`FINGERPRINT`] hashes the whole definition; it is stored in every header and a
-//! file with another fingerprint is refused. `docs/LAYOUT.md` is generated from these tables by [`to_markdown`].
+//! Offsets in the control block and the registry count from the control block, not from the file.
+//! All words are little-endian `u64` unless their size says otherwise. Every word that is written
+//! after creation is written with 64-bit atomic operations. [`FINGERPRINT`] is a hash of the whole
+//! definition. It is stored in every header, and a file with another fingerprint is refused.
+//! `docs/LAYOUT.md` is generated from these tables by [`to_markdown`].
 
 /// One field of a shared structure.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
-    /// The constant's name.
+    /// The name of its constant.
     pub name: &'static str,
-    /// Bytes from the start of its structure.
+    /// Its offset, in bytes from the start of its structure.
     pub offset: usize,
-    /// Size in bytes.
+    /// Its size, in bytes.
     pub bytes: usize,
-    /// Who may write it after creation.
+    /// Which participants may write it after creation.
     pub writer: &'static str,
-    /// What it holds.
+    /// The meaning of its value.
     pub meaning: &'static str,
 }
 
-/// Size of the lines that keep two writers apart: two 64-byte cache lines, because x86 prefetches them in pairs.
+/// The size of the lines that keep two writers apart: two 64-byte cache lines, because x86
+/// prefetches them in pairs.
 pub const LINE_BYTES: usize = 128;
-/// Size of the header page.
+/// The size of the header page.
 pub const HEADER_BYTES: usize = 4096;
-/// Size of the control block that follows the header page.
+/// The size of the control block that follows the header page.
 pub const CONTROL_BYTES: usize = 1024;
-/// Size of a registry entry: a hot line and a cold line.
+/// The size of a registry entry: a hot line and a cold line.
 pub const ENTRY_BYTES: usize = 2 * LINE_BYTES;
-/// Most entries a registry may have; worker indices are stored in 8 bits.
+/// The most entries that a registry may have. Worker indices are stored in 8 bits.
 pub const ENTRIES_MAX: usize = 255;
-/// Index of the janitor lock that keeps two registrants of one new durable name apart: no entry has it.
+/// The index of the janitor lock that keeps two registrants of one new durable name apart. No entry
+/// has this index.
 pub const NAMES_LOCK: usize = ENTRIES_MAX;
-/// `magic` of a complete file: "RAILBUS1" in ASCII. Stored last.
+/// The `magic` of a complete file: "RAILBUS1" in ASCII. It is stored last.
 pub const MAGIC_VALUE: u64 = u64::from_le_bytes(*b"RAILBUS1");
-/// Version of the layout, for people; [`FINGERPRINT`] is what is compared.
+/// The version of the layout, for people. Programs compare [`FINGERPRINT`].
 pub const VERSION: u32 = 1;
-/// Lock bytes start here, far beyond any data: `LIFE_LOCK + entry` is held while the participant lives.
+/// The lock bytes start here, far beyond any data. `LIFE_LOCK + entry` is locked while the
+/// participant lives.
 pub const LIFE_LOCK: u64 = 1 << 40;
-/// `JANITOR_LOCK + entry` is held by whoever registers in, sweeps or frees that registry entry.
+/// `JANITOR_LOCK + entry` is locked by the process that registers in, sweeps or frees that registry
+/// entry.
 pub const JANITOR_LOCK: u64 = 1 << 41;
-/// This bit of [`CONSUMERS_PARKED`] says that the channel was removed. Publishers load that word after each event, so that they
-/// take a closer look at once. It proves nothing: what they find then counts.
+/// This bit of [`CONSUMERS_PARKED`] says that the channel was removed. Publishers load that word
+/// after each event, so that they look more closely at once. The bit proves nothing: only the
+/// result of that look counts.
 pub const REMOVED_MARK: u64 = 1 << 63;
 
 macro_rules! fields {
@@ -73,7 +79,7 @@ macro_rules! fields {
 }
 
 fields! {
-    /// Fields of the header page of both files. Written by the creator only.
+    /// The fields of the header page of both files. Only the creator writes them.
     HEADER;
     MAGIC: 0, 8, "creator, last", "`RAILBUS1`; zero until the file is complete";
     LAYOUT_FINGERPRINT: 8, 8, "creator", "hash of this layout";
@@ -111,7 +117,7 @@ fields! {
 }
 
 fields! {
-    /// Control block of `.ring`: written by producers.
+    /// The control block of `.ring`, which producers write.
     RING_CONTROL;
     TAIL: 0, 8, "producers", "queue, topic: the next ticket to be won";
     EVENTS_WAKE: 128, 8, "producers", "futex of consumers that wait for events (low 32 bits)";
@@ -128,7 +134,7 @@ fields! {
 }
 
 fields! {
-    /// Control block of `.acks`: written by consumers.
+    /// The control block of `.acks`, which consumers write.
     ACKS_CONTROL;
     HEAD: 0, 8, "workers", "queue: the next ticket to be taken";
     SPACE_WAKE: 128, 8, "consumers", "futex of producers that wait for space (low 32 bits)";
@@ -146,8 +152,8 @@ fields! {
 }
 
 fields! {
-    /// A registry entry. The first line is hot and written by its owner only; the second changes when somebody
-    /// registers, leaves, waits or is swept.
+    /// A registry entry. The first line is hot, and only its owner writes it. The second line
+    /// changes when a participant registers, leaves, waits or is swept.
     ENTRY;
     CLAIM: 0, 8, "owner; janitor", "slot rings: the tickets its owner has announced (ticket << 16 | count), 0 for none";
     CURSOR: 8, 8, "owner; janitor", "readers: everything before this position was read; u64::MAX when it gates nobody";
@@ -178,7 +184,8 @@ fields! {
 }
 
 fields! {
-    /// An entry of the table behind the producer registry: a name that numbers its events. 64 of them.
+    /// An entry of the table behind the producer registry: a name that numbers its events. There
+    /// are 64 of them.
     SEQUENCE;
     SEQUENCE_NAME: 0, 64, "who holds the lock of names", "UTF-8, zero-padded";
     SEQUENCE_USED: 64, 8, "who holds the lock of names", "1 when the entry is a name's; stored last";
@@ -187,31 +194,32 @@ fields! {
     SEQUENCE_NEXT: 88, 8, "owner; successor", "its number; SEQUENCE_LAST when there is none";
 }
 
-/// Size of an entry of the table of sequences.
+/// The size of an entry of the table of sequences.
 pub const SEQUENCE_BYTES: usize = LINE_BYTES;
-/// Entries of the table of sequences.
+/// The number of entries of the table of sequences.
 pub const SEQUENCES_MAX: usize = 64;
 
-/// The two files that a channel's journaller keeps beside it: `NAME.journal`, which tells everybody how far the journal
-/// is, and `NAME.stage`, which holds what is on its way to the disk. Only the journaller writes them.
+/// The two files that a channel's journaller keeps beside it. `NAME.journal` shows how far the
+/// journal is. `NAME.stage` holds the events that are on their way to the disk. Only the journaller
+/// writes them.
 pub mod journal {
     use super::Field;
 
-    /// Bytes of the header page of both files, and where their words start.
+    /// The size of the header page of both files, where their words start.
     pub const HEADER_BYTES: usize = super::HEADER_BYTES;
-    /// Bytes of `NAME.journal`: header page and words.
+    /// The size of `NAME.journal`: header page and words.
     pub const PAGE_BYTES: usize = 2 * HEADER_BYTES;
-    /// Most bytes of the text of an error.
+    /// The most bytes of the text of an error.
     pub const ERROR_BYTES: usize = 512;
-    /// Most bytes of the path of the journal's directory.
+    /// The most bytes of the path of the journal's directory.
     pub const DIRECTORY_BYTES: usize = 1024;
     /// How many gaps `NAME.journal` remembers.
     pub const GAPS_KEPT: usize = 16;
-    /// Bytes of the words of one staging block.
+    /// The size of the words of one staging block.
     pub const BLOCK_WORDS_BYTES: usize = 64;
-    /// `MAGIC` of `NAME.journal`: "RBJPAGE1" in ASCII.
+    /// The `MAGIC` of `NAME.journal`: "RBJPAGE1" in ASCII.
     pub const PAGE_MAGIC: u64 = u64::from_le_bytes(*b"RBJPAGE1");
-    /// `MAGIC` of `NAME.stage`: "RBSTAGE1" in ASCII.
+    /// The `MAGIC` of `NAME.stage`: "RBSTAGE1" in ASCII.
     pub const STAGE_MAGIC: u64 = u64::from_le_bytes(*b"RBSTAGE1");
 
     fields! {
@@ -268,7 +276,7 @@ pub mod journal {
         super::hash_tables(super::fnv1a(b"railbus journal"), &[HEADER, PAGE, BLOCK])
     }
 
-    /// Hash of the tables of this module.
+    /// A hash of the tables of this module.
     pub const FINGERPRINT: u64 = fingerprint();
 
     const _: () = assert!(super::well_formed(HEADER, HEADER_BYTES));
@@ -279,7 +287,8 @@ pub mod journal {
 }
 
 fields! {
-    /// The start of a series of latencies. A slice of `.latency` holds two: publish-to-receive, and (workers) take-to-done.
+    /// The start of a series of latencies. A slice of `.latency` holds two: publish-to-receive and,
+    /// for workers, take-to-done.
     SERIES;
     SERIES_OWNER: 0, 8, "owner, last", "STATE of the registry entry whose owner measures here, 0 if nobody does";
     SERIES_CLOCK: 8, 8, "owner", "its clock: 1 the processor's counter, 2 CLOCK_REALTIME read each time";
@@ -290,45 +299,48 @@ fields! {
 }
 
 fields! {
-    /// An interval of a series: the latencies recorded in 30 s, in the bucket layout of HdrHistogram with two digits.
+    /// An interval of a series: the latencies recorded in 30 s, in the bucket layout of
+    /// HdrHistogram with two digits.
     INTERVAL;
     INTERVAL_NUMBER: 0, 8, "owner", "CLOCK_MONOTONIC / 30 s, plus 1; 0 while the counts are being cleared";
     INTERVAL_MAX_NS: 8, 8, "owner", "the largest of its latencies";
     INTERVAL_COUNTS: 128, 18432, "owner", "4608 counts of 4 bytes: how many latencies fell into each bucket";
 }
 
-/// Buckets of a latency histogram: two significant digits, 1 ns to 2^42 ns (73 min).
+/// The number of buckets of a latency histogram: two significant digits, from 1 ns to 2^42 ns (73
+/// min).
 pub const BUCKETS: usize = 4608;
-/// Size of an interval.
+/// The size of an interval.
 pub const INTERVAL_BYTES: usize = INTERVAL_COUNTS + BUCKETS * 4;
-/// Intervals of a series: five minutes, and the one that is being filled.
+/// The number of intervals of a series: five minutes, and the one that is being filled.
 pub const INTERVALS: usize = 11;
-/// How long an interval is, in ns.
+/// The length of an interval, in ns.
 pub const INTERVAL_NS: u64 = 30_000_000_000;
-/// Where the intervals of a series start.
+/// The offset of the intervals in a series.
 pub const SERIES_INTERVALS: usize = 2 * LINE_BYTES;
-/// Size of a series: 50 pages.
+/// The size of a series: 50 pages.
 pub const SERIES_BYTES: usize = 204_800;
-/// Size of a consumer's slice of `.latency`.
+/// The size of a consumer's slice of `.latency`.
 pub const SLICE_BYTES: usize = 2 * SERIES_BYTES;
 
-/// Offset, in `.latency`, of the slice of the consumer in entry `index`.
+/// The offset, in `.latency`, of the slice of the consumer in entry `index`.
 pub const fn slice(index: usize) -> usize {
     HEADER_BYTES + index * SLICE_BYTES
 }
 
-/// Words at the start of a slot: its sequence word.
+/// The offset of the sequence word in a slot.
 pub const SLOT_SEQ: usize = 0;
-/// Words at the start of a slot: length, type and flags of the event.
+/// The offset of the meta word in a slot: length, type and flags of the event.
 pub const SLOT_META: usize = 8;
-/// Where the body starts in a slot.
+/// The offset of the body in a slot.
 pub const SLOT_BODY: usize = 16;
 
-/// Children of a node in the index of events that wait to be delivered again.
+/// The number of children of a node in the index of events that wait to be delivered again.
 pub const REDO_FANOUT: u64 = 64;
 
-/// Bytes from `DONE_OFFSET` on in a queue of so many slots: a done word for each slot, then for each slot the time from
-/// which on its event is delivered again, then the nodes over those, level by level, without the root.
+/// The number of bytes from `DONE_OFFSET` on in a queue of `slots` slots. They hold a done word for
+/// each slot, then for each slot the time from which on its event is delivered again, and then the
+/// nodes over those, level by level, without the root.
 pub const fn done_bytes(slots: u64) -> u64 {
     let mut words = slots.saturating_mul(2);
     let mut nodes = slots.div_ceil(REDO_FANOUT);
@@ -339,14 +351,14 @@ pub const fn done_bytes(slots: u64) -> u64 {
     words.saturating_mul(8)
 }
 
-/// Offset of a registry entry from the start of the control block.
+/// The offset of a registry entry from the start of the control block.
 #[inline(always)]
 pub const fn entry(index: usize) -> usize {
     CONTROL_BYTES + index * ENTRY_BYTES
 }
 
-/// Offset of the word of janitor lock `index` from the start of the control block, in the file of either
-/// side: an entry's, or that of [`NAMES_LOCK`].
+/// The offset of the word of janitor lock `index` from the start of the control block, in the file
+/// of either side. The lock is that of an entry, or [`NAMES_LOCK`].
 #[inline(always)]
 pub const fn janitor(index: usize) -> usize {
     if index == NAMES_LOCK { RING_NAMES_JANITOR } else { entry(index) + JANITOR }
@@ -354,17 +366,18 @@ pub const fn janitor(index: usize) -> usize {
 
 const _: () = assert!(RING_NAMES_JANITOR == ACKS_NAMES_JANITOR);
 
-/// Offset of the table of sequences, behind a registry of `producers` entries, from the start of the control block.
+/// The offset of the table of sequences from the start of the control block. It lies behind a
+/// registry of `producers` entries.
 pub const fn sequences(producers: usize) -> usize {
     entry(producers)
 }
 
-/// Offset, in `.ring`, of the end of everything that lies before the data.
+/// The offset, in `.ring`, of the end of everything that lies before the data.
 pub const fn ring_end(producers: usize) -> usize {
     HEADER_BYTES + sequences(producers) + SEQUENCES_MAX * SEQUENCE_BYTES
 }
 
-/// Offset, in its file, of the end of a registry with `entries` entries.
+/// The offset, in its file, of the end of a registry with `entries` entries.
 pub const fn registry_end(entries: usize) -> usize {
     HEADER_BYTES + entry(entries)
 }
@@ -378,7 +391,7 @@ const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
     hash
 }
 
-/// 64-bit FNV-1a (Fowler, Noll, Vo), for the fingerprint and the header's checksum.
+/// The 64-bit FNV-1a hash (Fowler, Noll, Vo), for the fingerprint and the header's checksum.
 pub const fn fnv1a(bytes: &[u8]) -> u64 {
     fnv(0xcbf2_9ce4_8422_2325, bytes)
 }
@@ -423,10 +436,12 @@ const fn fingerprint() -> u64 {
     hash
 }
 
-/// Hash of every name, offset and size above: two builds share channels only if theirs agree.
+/// A hash of every name, offset and size above. Two builds share channels only if their hashes are
+/// equal.
 pub const FINGERPRINT: u64 = fingerprint();
 
-/// Fields lie in order, do not overlap, stay inside `size`, and words are naturally aligned.
+/// Whether the fields lie in order, do not overlap and stay inside `size`, with words naturally
+/// aligned.
 const fn well_formed(table: &[Field], size: usize) -> bool {
     let mut end = 0;
     let mut i = 0;

@@ -1,10 +1,13 @@
-//! The protocols of railbus, generic over [`memory::Memory`]: no operating system, no clock, no allocation on the data path.
+//! The protocols of railbus, generic over [`memory::Memory`]. They use no operating system and no
+//! clock, and allocate nothing on the data path.
 //!
-//! [`layout`] defines every shared byte. [`memory`] names every ordering. [`frame`] is the header word of an event.
-//! [`stream`] and [`slots`] are the two rings; [`members`] is what their participants have in common. The same code runs
-//! on shared memory, under loom, and with its actor killed before every access.
+//! [`layout`] defines every shared byte. [`memory`] names every ordering. [`frame`] is the header
+//! word of an event. [`stream`] and [`slots`] are the two rings; [`members`] is common to their
+//! participants. The same code runs on shared memory, under loom, and with its actor killed before
+//! every access.
 //!
-//! This crate is an inner part of `railbus`: its functions trust the geometry that they are given. Use `railbus`.
+//! This crate is an inner part of `railbus`: its functions trust the geometry that they are given.
+//! Use `railbus`.
 
 #[cfg(test)]
 mod alone;

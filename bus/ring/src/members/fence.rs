@@ -9,18 +9,20 @@
 //! There are two ways ([`Stores`]), and its registry entry says which:
 //!
 //! ```text
-//! by compare-and-swap:  from the very word that says it holds the ticket. Once that word has changed, it never succeeds.
-//! by a restartable      reads the fence and stores. A thread that loses its processor in between begins again, and
-//! sequence:             finds the fence closed.
+//! by compare-and-swap:  from the very word that says that it holds the ticket. Once that word has
+//!                       changed, the swap never succeeds.
+//! by a restartable      checks the fence and stores. A thread that loses its processor in between
+//! sequence:             begins again, and finds the fence closed.
 //!
 //! evicting:   STATE: ACTIVE -> EVICTED
-//!             FENCE: open -> CLOSING           from here on every store checks the fence and is refused, and
-//!                                              no event is handed out
-//!                    quiesce                   each of its threads was off its processor since: a store that
-//!                                              had passed the check has completed
-//!                    note what it holds        producers leave those slots alone while it may read them (lent.rs)
-//!                    CLOSING -> CLOSED         its claim and TAKEN words no longer count
-//!                    sweep, CLOSED -> SWEPT    what it held is handed back, with its attempt counted
+//!             FENCE: open -> CLOSING         from here on every store checks the fence and is refused,
+//!                                            and no event is handed out
+//!                    quiesce                 each of its threads was off its processor since: a store
+//!                                            that had passed the check has completed
+//!                    note what it holds      producers leave those slots alone while it may read them
+//!                                            (lent.rs)
+//!                    CLOSING -> CLOSED       its claim and TAKEN words no longer count
+//!                    sweep, CLOSED -> SWEPT  what it held is handed back, with its attempt counted
 //! ```
 //!
 //! **Why it is sound.** A worker that swaps need not be waited for on x86-64, unless an evictor was

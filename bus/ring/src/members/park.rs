@@ -8,8 +8,8 @@
 //!
 //! ```text
 //! sleeper: s = wake;  parked += 1;  membarrier;  look at the ring again;  FUTEX_WAIT(wake, s)
-//! waker:   change the ring;  (compiler fence)   if parked != last seen { wake += 1; n = FUTEX_WAKE(asked);
-//!                                                                       if n < asked { last seen = parked } }
+//! waker:   change the ring;  (compiler fence)
+//!          if parked != last seen { wake += 1; n = FUTEX_WAKE(asked); if n < asked { last seen = parked } }
 //! ```
 //!
 //! **Why it is sound.** A wake between the sleeper's second look and its sleep changes the futex

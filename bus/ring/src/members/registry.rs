@@ -7,16 +7,22 @@
 //!    +------------ sweep (janitor lock) ---------------+------------------------------+
 //! ```
 //!
-//! An entry belongs to whoever holds its *life lock*, which the kernel drops when the owner's address space goes.
-//! Whoever changes an entry that is not its own holds the entry's *janitor lock*, also dropped by the kernel: so a
-//! janitor may die anywhere, and the next one finds the entry still marked and sweeps again. An entry is freed, or
-//! used again, only after a full sweep that follows the death: a word that names a dead worker never comes to look
-//! alive because its entry was given to another.
+//! **Promise.** At most one live participant owns an entry. An entry is freed, or used again, only
+//! after a full sweep that follows its owner's death.
 //!
-//! The state word counts, as its generation, those who came as far as ACTIVE. Who dies, or is refused its life lock, while it
-//! is FILLING leaves a generation that the next one uses: nobody has ever held it.
+//! **How it works.** An entry belongs to the participant that holds its *life lock*, which the
+//! kernel drops when the owner's address space goes. A process that changes another participant's
+//! entry holds the entry's *janitor lock*, which the kernel drops, too.
 //!
-//! Ticket repairs need none of these locks; see [`crate::slots::orphan`].
+//! The state word counts the owners that came as far as ACTIVE, as its generation. A registrant
+//! that dies, or is refused its life lock, while it is FILLING leaves a generation that the next
+//! one uses: it never held it.
+//!
+//! **Why it is sound.** A janitor may die anywhere: the next one finds the entry still marked, and
+//! sweeps again. A word that names a dead worker never comes to look alive because its entry was
+//! given to another worker.
+//!
+//! **Left out.** Repairs of tickets need none of these locks; see [`crate::slots::orphan`].
 
 use crate::layout;
 use crate::members::lent;
@@ -27,18 +33,18 @@ pub const NO_GATE: u64 = u64::MAX;
 /// The claim word of an entry that announces no ticket.
 pub const NO_CLAIM: u64 = 0;
 
-/// What an entry's state word says.
+/// The status in an entry's state word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Nobody's.
+    /// It has no owner.
     Free,
-    /// Being filled in by a registrant.
+    /// A registrant is filling it in.
     Filling,
-    /// In use, or left by somebody who died.
+    /// It is in use, or its owner died.
     Active,
-    /// A durable subscription whose owner has left: its cursor still gates.
+    /// It is a durable subscription whose owner has left. Its cursor still gates.
     Held,
-    /// Evicted: its cursor gates nobody, its owner will be told.
+    /// Its owner was evicted. Its cursor gates nobody, and the owner finds out at its next call.
     Evicted,
 }
 
@@ -50,25 +56,25 @@ const EVICTED: u64 = 4;
 
 /// Policy bit: the cursor outlives its owner.
 pub const DURABLE: u64 = 1 << 8;
-/// Policy bit: never gates, may lose events.
+/// Policy bit: the reader never gates, and may lose events.
 pub const LOSSY: u64 = 1 << 9;
-/// Policy bit: a producer whose name numbers its events; one owner at a time.
+/// Policy bit: a producer whose name numbers its events. There is one owner at a time.
 pub const SEQUENCED: u64 = 1 << 10;
-/// Policy bit: a reader whose cursor moves only as far as it says.
+/// Policy bit: a reader whose cursor moves only by explicit acknowledgement.
 pub const MANUAL: u64 = 1 << 11;
-/// Policy, low byte: publisher or producer.
+/// Policy, low byte: a publisher or producer.
 pub const ROLE_PRODUCER: u64 = 1;
-/// Policy, low byte: subscriber.
+/// Policy, low byte: a subscriber.
 pub const ROLE_SUBSCRIBER: u64 = 2;
-/// Policy, low byte: worker.
+/// Policy, low byte: a worker.
 pub const ROLE_WORKER: u64 = 3;
-/// Policy, low byte: tap.
+/// Policy, low byte: a tap.
 pub const ROLE_TAP: u64 = 4;
 
-/// The name of the journaller's registration, as [`Identity::name`] has it: `.journal`.
+/// The name of the journaller's registration, in the form of [`Identity::name`]: `.journal`.
 pub const JOURNALLER: [u64; 8] = [u64::from_le_bytes(*b".journal"), 0, 0, 0, 0, 0, 0, 0];
 
-/// The status in a state word; words that no participant writes read as free.
+/// The status in a state word. Words that no participant writes read as free.
 #[inline(always)]
 pub const fn status(state: u64) -> Status {
     match state & 0xFF {
@@ -80,28 +86,29 @@ pub const fn status(state: u64) -> Status {
     }
 }
 
-/// The generation in a state word: it counts those who were ever valid in its entry. One that is still filling it in, and so
-/// does not hold its life lock yet, or has died there, was not, and is never taken for the one that is valid after it.
+/// The generation in a state word: it counts the owners that were ever valid in its entry. A
+/// registrant that is still filling it in does not hold its life lock yet, or has died there. It
+/// was never valid, and is never taken for the owner that is valid after it.
 #[inline(always)]
 pub const fn generation(state: u64) -> u64 {
     (state >> 8).wrapping_sub(matches!(status(state), Status::Filling) as u64)
 }
 
-/// Whether the entry at `entry` holds a durable name whose owner has joined: from then on its cursor is where the
-/// subscription stands, and outlives it. Before that the cursor is a passing one of the join, which nobody could resume
-/// at.
+/// Whether the entry at `entry` holds a durable name whose owner has joined. From then on its
+/// cursor is the position of the subscription, and outlives the owner. Before that it is a
+/// temporary cursor of the join, at which nobody could resume.
 pub fn is_registered<M: Memory>(memory: &M, entry: usize) -> bool {
     // STATE: pairs with the readers' store when they have joined.
     memory.load(entry + layout::JOINED, Edge::State) != 0
         && memory.load(entry + layout::POLICY, Edge::Plain) & DURABLE != 0
 }
 
-/// The words of an entry about the process that proves its owner's life, where strangers' locks are in the
-/// way.
+/// The words of an entry about the process that proves its owner's life, for the case that
+/// strangers' locks are in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
     state: u64,
-    /// The inode of its PID namespace; 0 where no process proves a life.
+    /// The inode of the process's PID namespace; 0 if no process proves a life.
     pub namespace: u64,
 }
 
@@ -114,20 +121,20 @@ pub fn proof_of<M: Memory>(memory: &M, index: usize) -> Proof {
 }
 
 impl Proof {
-    /// The pid and start time that entry `index` says beside it; `None` where it has changed hands since:
-    /// somebody who asks again sees one owner's words.
+    /// Returns the PID and start time in entry `index` that belong to these words. Returns `None`
+    /// if the entry has changed hands since. A caller that asks again sees one owner's words.
     pub fn process<M: Memory>(self, memory: &M, index: usize) -> Option<(u32, u64)> {
         let load = |field| memory.load(layout::entry(index) + field, Edge::Plain);
         let process = (load(layout::PID) as u32, load(layout::START_TIME));
-        // VALIDATE: pairs with OVERWRITE in `fill`. Had any word above come from a later owner, its state is
-        // seen here.
+        // VALIDATE: pairs with OVERWRITE in `fill`. If any word above came from a later owner, its
+        // state is seen here.
         memory.fence(Edge::Validate);
         let is_same = load(layout::STATE) == self.state && load(layout::PROOF) == self.namespace;
         is_same.then_some(process)
     }
 
-    /// Whether somebody is filling the entry in: then its words may be of two owners. The new one holds its
-    /// janitor lock, and no life yet.
+    /// Whether a registrant is filling the entry in. Then its words may be of two owners. The new
+    /// one holds its janitor lock, and no life lock yet.
     pub fn is_filling(self) -> bool {
         status(self.state) == Status::Filling
     }
@@ -137,32 +144,32 @@ const fn with(state: u64, status: u64) -> u64 {
     state & !0xFF | status
 }
 
-/// The byte locks of one side's file, asked through a description of the registrant's own.
+/// The byte locks of one side's file, through a description of the registrant's own.
 pub trait Locks {
-    /// Takes an entry's janitor lock without waiting.
+    /// Takes an entry's janitor lock without waiting. Returns whether it was granted.
     fn try_janitor(&self, index: usize) -> bool;
-    /// Gives it back.
+    /// Releases it.
     fn release_janitor(&self, index: usize);
-    /// Takes an entry's life lock without waiting.
+    /// Takes an entry's life lock without waiting. Returns whether it was granted.
     fn try_life(&self, index: usize) -> bool;
     /// Whether another description holds an entry's life lock.
     fn is_life_held(&self, index: usize) -> bool;
 }
 
-/// Who registers.
+/// The participant that registers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Identity {
-    /// Role and policy bits.
+    /// Its role and policy bits.
     pub policy: u64,
-    /// Process id in the low half, thread id in the high half.
+    /// The process id in the low half, the thread id in the high half.
     pub pid_tid: u64,
-    /// Start time of the process.
+    /// The start time of the process.
     pub start_time: u64,
-    /// Now, CLOCK_MONOTONIC.
+    /// The time now, by CLOCK_MONOTONIC.
     pub now_ns: u64,
-    /// UTF-8, zero-padded; all zero for none.
+    /// The name in UTF-8, padded with zeros; all zero for none.
     pub name: [u64; 8],
-    /// What the entry's fence says at first; see [`crate::members::fence`].
+    /// The first value of the entry's fence; see [`crate::members::fence`].
     pub fence: u64,
 }
 
@@ -171,13 +178,13 @@ pub struct Identity {
 pub struct Registered {
     /// The entry.
     pub index: usize,
-    /// Its state word: ACTIVE with a fresh generation.
+    /// Its state word: ACTIVE with a new generation.
     pub state: u64,
     /// The cursor of the durable subscription that is resumed.
     pub resumed: Option<u64>,
 }
 
-/// Why nobody could be registered.
+/// Why the participant could not be registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// Every entry is in use.
@@ -186,7 +193,7 @@ pub enum Refused {
     NameTaken(usize),
 }
 
-/// One side's registry.
+/// The registry of one side.
 #[derive(Debug, Clone)]
 pub struct Registry<M> {
     memory: M,
@@ -195,18 +202,18 @@ pub struct Registry<M> {
 }
 
 impl<M: Memory> Registry<M> {
-    /// The registry of `entries` entries in `memory`; `high` is the offset of its high-water word
+    /// The registry of `entries` entries in `memory`. `high` is the offset of its high-water word
     /// ([`layout::PRODUCERS_HIGH`] or [`layout::CONSUMERS_HIGH`]).
     pub fn new(memory: M, entries: usize, high: usize) -> Registry<M> {
         Registry { memory, entries, high }
     }
 
-    /// The memory it lies in.
+    /// The memory that it lies in.
     pub fn memory(&self) -> &M {
         &self.memory
     }
 
-    /// Entries that were ever used.
+    /// The number of entries that were ever used.
     pub fn used(&self) -> usize {
         (self.memory.load(self.high, Edge::State) as usize).min(self.entries)
     }
@@ -240,9 +247,11 @@ impl<M: Memory> Registry<M> {
             && self.policy(index) & DURABLE != 0
     }
 
-    /// Registers. `sweep` repairs what the dead owner of an entry left and says whether nothing of it remains.
+    /// Registers a participant. `sweep` repairs the tickets that the dead owner of an entry left,
+    /// and returns whether nothing of it remains.
     ///
-    /// Two registrants of one durable *new* name must be kept apart by the caller (the registry's name lock).
+    /// The caller must keep two registrants of one *new* durable name apart (by the registry's name
+    /// lock).
     pub fn register<L: Locks>(
         &self,
         locks: &L,
@@ -257,7 +266,7 @@ impl<M: Memory> Registry<M> {
                 if self.is_durable(index) {
                     return self.resume(locks, who, index).ok_or(Refused::NameTaken(index));
                 }
-                // It is joining, or has died before it had joined.
+                // The owner of the name is joining, or died before it had joined.
                 if locks.is_life_held(index) {
                     return Err(Refused::NameTaken(index));
                 }
@@ -274,7 +283,7 @@ impl<M: Memory> Registry<M> {
                 return Err(Refused::NameTaken(index));
             }
         }
-        // Fresh entries first: they need no sweep.
+        // Fresh entries come first: they need no sweep.
         for free_only in [true, false] {
             for index in 0..self.entries {
                 if (status(self.state(index)) == Status::Free) != free_only || !locks.try_janitor(index) {
@@ -298,7 +307,8 @@ impl<M: Memory> Registry<M> {
         index: usize,
         sweep: &mut impl FnMut(usize) -> bool,
     ) -> Option<Registered> {
-        // Read again under the lock: the entry may have changed hands before it was ours.
+        // The state is read again under the lock: the entry may have changed hands before the lock
+        // was taken.
         let state = self.state(index);
         if locks.is_life_held(index) || self.is_durable(index) {
             return None;
@@ -336,20 +346,25 @@ impl<M: Memory> Registry<M> {
     ) -> Option<Registered> {
         let m = &self.memory;
         let entry = layout::entry(index);
-        // One that was never valid is filled in anew: generations count those that were.
+        // A generation that was never valid is used again: generations count the valid owners.
         let generation =
             if status(state) == Status::Filling { state & !0xFF } else { (state | 0xFF).wrapping_add(1) };
-        // A durable subscription stays ACTIVE while it changes hands: its cursor must gate all the time.
+        // A durable subscription stays ACTIVE while it changes hands: its cursor must gate all the
+        // time.
         if resumed.is_none() {
-            // ANNOUNCE, CURSOR: as if the last owner had stored them, whose leave or death this registrant has
-            // seen: a reaper or producer that finds these words must see what the last owner did before.
+            // ANNOUNCE, CURSOR: these stores stand for the last owner, whose leave or death this
+            // registrant has seen. A repairer or producer that finds these words must see what the
+            // last owner did before.
             m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
             m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
-            // STATE: as the state word. Who sees a ticket won by this owner, whose claim it is, sees its fence too (HEAD).
+            // STATE: as for the state word. A participant that sees a ticket won by this owner,
+            // whose claim it is, sees its fence, too (HEAD).
             m.store(entry + layout::FENCE, who.fence, Edge::State);
-            // STATE: no cursor or claim of the last owner is left when this generation is seen.
+            // STATE: no cursor or claim word of the last owner is left when this generation is
+            // seen.
             m.store(entry + layout::STATE, with(generation, FILLING), Edge::State);
-            // OVERWRITE: who sees a word that follows sees that the entry has changed hands.
+            // OVERWRITE: a participant that sees a later word of this entry sees that the entry has
+            // changed hands.
             m.fence(Edge::Overwrite);
             m.store(entry + layout::JOINED, 0, Edge::Plain);
             m.store(entry + layout::BEHIND, 0, Edge::Plain);
@@ -380,13 +395,14 @@ impl<M: Memory> Registry<M> {
             return None; // The kernel refused the lock: as if this registrant had died here.
         }
         let state = with(generation, ACTIVE);
-        // STATE: all of the entry is written before it is valid.
+        // STATE: the whole entry is written before it is valid.
         m.store(entry + layout::STATE, state, Edge::State);
         Some(Registered { index, state, resumed: resumed.filter(|&cursor| cursor != NO_GATE) })
     }
 
-    /// Puts a durable subscription that has no owner into entry `index` of a registry that nobody else sees yet. It holds
-    /// everything from `cursor` on; with `behind`, it really stands there, and what lies between is in the journal.
+    /// Puts a durable subscription without an owner into entry `index` of a registry that no other
+    /// process sees yet. It holds everything from `cursor` on. With `behind`, its true position is
+    /// there, and the events in between are in the journal.
     pub fn restore(&self, index: usize, policy: u64, name: [u64; 8], cursor: u64, behind: Option<u64>) {
         let m = &self.memory;
         let entry = layout::entry(index);
@@ -411,39 +427,44 @@ impl<M: Memory> Registry<M> {
         }
     }
 
-    /// Leaves: the owner gives its entry back, after it has finished or handed back its own tickets. A durable
-    /// subscription keeps its cursor. The life lock is dropped after this.
+    /// Leaves: the owner gives its entry back, after it has finished or handed back its own
+    /// tickets. A durable subscription keeps its cursor. The life lock is dropped after this.
     pub fn leave(&self, registered: &Registered, durable: bool) {
         let m = &self.memory;
         let entry = layout::entry(registered.index);
         let durable = durable && is_registered(m, entry);
-        // Nothing borrowed outlives the handle; the entry of an evicted one stays as it is.
+        // No borrowed event outlives the handle. The entry of an evicted participant stays as it
+        // is.
         lent::take_back(m, entry);
         m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
         if !durable {
             m.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
         }
         let left = with(registered.state, if durable { HELD } else { FREE });
-        // One step: if an evictor was faster, the entry stays evicted and is swept by the next registrant.
+        // This is one step. If an evictor was faster, the entry stays evicted, and the next
+        // registrant sweeps it.
         let _ = m.compare_exchange(entry + layout::STATE, registered.state, left, Edge::State);
     }
 
-    /// Whether the owner's registration still stands.
+    /// Whether the owner's registration is still valid.
     #[inline(always)]
     pub fn is_registered(&self, registered: &Registered) -> bool {
-        // Plain: eviction is told as soon as it is seen; what it means for held events is said on release.
+        // Plain: an eviction is reported as soon as it is seen. Its consequence for held events is
+        // reported when they are released.
         self.memory.load(layout::entry(registered.index) + layout::STATE, Edge::Plain) == registered.state
     }
 
-    /// Evicts the reader whose state word is `state`: its cursor gates nobody from now on, and its owner, if it lives, is
-    /// told so when it next looks. Not for workers, see [`crate::members::fence`], nor for producers, which write in place and
-    /// must be killed instead. Returns false when the entry has another state by now, does not hold a reader, or somebody
-    /// else is changing it.
+    /// Evicts the reader whose state word is `state`. Its cursor gates nobody from now on, and its
+    /// owner, if it lives, finds out at its next call.
+    ///
+    /// Not for workers, see [`crate::members::fence`], nor for producers, which write in place and
+    /// must be killed instead. Returns false if the entry has another state, does not hold a
+    /// reader, or is being changed by another process.
     pub fn evict<L: Locks>(&self, locks: &L, index: usize, state: u64) -> bool {
         if !locks.try_janitor(index) {
             return false;
         }
-        // Under the lock the policy belongs to the state, if that is still the one given.
+        // Under the lock the policy belongs to the state, if that is still the given one.
         let reader = matches!(self.policy(index) & 0xFF, ROLE_SUBSCRIBER | ROLE_TAP);
         let evicted = reader
             && matches!(status(state), Status::Active | Status::Held)
@@ -458,8 +479,8 @@ impl<M: Memory> Registry<M> {
         self.memory.compare_exchange(at, state, with(state, EVICTED), Edge::State).is_ok()
     }
 
-    /// Frees the entry of a dead participant, unless it holds a durable name. Returns whether the entry is free of
-    /// its dead owner now.
+    /// Frees the entry of a dead participant, unless it holds a durable name. Returns whether the
+    /// entry is free of its dead owner now.
     pub fn bury<L: Locks>(&self, locks: &L, index: usize, mut sweep: impl FnMut(usize) -> bool) -> bool {
         if !locks.try_janitor(index) {
             return false;
@@ -471,7 +492,7 @@ impl<M: Memory> Registry<M> {
             let entry = layout::entry(index);
             self.memory.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
             self.memory.store(entry + layout::CURSOR, NO_GATE, Edge::Cursor);
-            // Who never came to be valid does not count.
+            // A registrant that never became valid does not count.
             let last = if status(state) == Status::Filling { state.wrapping_sub(0x100) } else { state };
             self.memory.store(entry + layout::STATE, with(last, FREE), Edge::State);
         }

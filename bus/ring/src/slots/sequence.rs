@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! publish number n:  claim;  AT = position;  NEXT = n;  commit the event;  LAST = n
-//! take over:         the last number is NEXT if the event at AT was committed, else LAST  (NEXT == LAST: closed)
+//! take over:         NEXT == LAST: nothing is open.  Else LAST = NEXT if the event at AT was committed
 //! ```
 //!
 //! **How it works.** AT is stored before NEXT, so that an open NEXT has its position. Both are

@@ -659,7 +659,7 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// Closes this worker's fence without end and hands back the events that it held, unless that
+    /// Closes this worker's fence for good and hands back the events that it held, unless that
     /// was done before. They wait from `now_ns` on. From then on it takes nothing. A worker that
     /// finds itself evicted, or refused without an eviction, calls this.
     #[cold]

@@ -53,8 +53,8 @@ use crate::{frame, layout};
 /// then fetched from the readers at once.
 ///
 /// It does not ask while a reader is closer behind than this, because that would delay the one
-/// event that the reader waits for. It does not ask for frames below [`LINE`] bytes either: between
-/// cores that are near each other (some 120 ns for a round trip), those are written no faster than the lines arrive.
+/// event that the reader waits for. It does not ask for frames below [`LINE`] bytes either: those
+/// are written no faster than the lines arrive, as measured between cores that are near each other.
 const PREFETCH: u64 = 512;
 const LINE: u64 = 64;
 

@@ -48,7 +48,7 @@ mod tests {
             let mut worker =
                 SlotWorker::new(ring.clone(), acks.clone(), Alone::new(64), done.clone(), 0, slots, 1, 1);
             assert!(worker.is_finished(), "nothing was published");
-            // Three laps and a half; another worker holds the last ten but one.
+            // Three laps and a half: all is done but the tenth ticket from the end, which a worker holds.
             let tail = 3 * count + count / 2;
             let last = tail - 10;
             ring.store(layout::TAIL, tail, Edge::Tail);
