@@ -1,9 +1,9 @@
-//! Doing something to files with another user's rights.
+//! Acting on files with another user's rights.
 //!
-//! A process of root that follows a path which a user has written must not do there what that user could not do himself.
-//! [`as_user`] runs a closure in a thread of its own whose file system user and group are that user's: the kernel then
-//! checks every access as it would check his. Other threads of the process keep their rights, because Linux keeps these
-//! identities for each thread.
+//! A process of root that follows a path which a user has written must not do there what that user
+//! could not do. [`as_user`] runs a closure in a thread of its own whose file system user and group
+//! are that user's. The kernel then checks every access as it would check the user's own. Other
+//! threads of the process keep their rights, because Linux keeps these identities for each thread.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,18 +14,18 @@ pub fn user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Whether only this process's user, or root, decides what is in a file: it belongs to one of the two, and neither its
-/// group nor others may write it.
+/// Whether only this process's user, or root, decides what is in a file: it belongs to one of the
+/// two, and neither its group nor others may write it.
 pub fn is_own_word(about: &std::fs::Metadata) -> bool {
     (about.uid() == user() || about.uid() == 0) && about.mode() & 0o022 == 0
 }
 
-/// Runs `act` in a thread with the file system rights of `uid` and `gid`, and without any supplementary group. Starts a
-/// thread and waits for it.
+/// Runs `act` in a thread with the file system rights of `uid` and `gid`, and without any
+/// supplementary group. Starts a thread and waits for it.
 ///
 /// # Errors
-/// `PermissionDenied` if this process may not take that identity; then `act` was not run. What stops a thread from being
-/// started.
+/// `PermissionDenied` if this process may not take that identity; then `act` was not run. Any error
+/// that keeps a thread from being started.
 pub fn as_user<T: Send>(uid: u32, gid: u32, act: impl FnOnce() -> T + Send) -> io::Result<T> {
     let run = move || take_identity(uid, gid).map(|()| act());
     std::thread::scope(|scope| {
@@ -37,7 +37,8 @@ pub fn as_user<T: Send>(uid: u32, gid: u32, act: impl FnOnce() -> T + Send) -> i
 /// Takes an identity for this thread only. The functions of the C library would change all threads.
 fn take_identity(uid: u32, gid: u32) -> io::Result<()> {
     let refused = || Err(io::Error::from(io::ErrorKind::PermissionDenied));
-    // SAFETY: no groups are read from the null pointer, as the count is 0; the call changes this thread only.
+    // SAFETY: no groups are read from the null pointer, as the count is 0; the call changes this
+    // thread only.
     let groups = unsafe { libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<libc::gid_t>()) };
     if groups != 0 {
         return refused();
@@ -45,7 +46,7 @@ fn take_identity(uid: u32, gid: u32) -> io::Result<()> {
     for (call, id) in [(libc::SYS_setfsgid, gid), (libc::SYS_setfsuid, uid)] {
         // SAFETY: both calls take an integer and change this thread only.
         unsafe { libc::syscall(call, id) };
-        // They report no error: asked for an id that nobody has, they tell the present one.
+        // These calls report no error. With an id that nobody has, they return the present one.
         // SAFETY: as above; an id of -1 changes nothing.
         let now = unsafe { libc::syscall(call, u32::MAX) };
         if now as u32 != id {

@@ -1,42 +1,47 @@
 //! The processor's time stamp counter, where it can be trusted.
 //!
-//! On x86-64 it can when the processor says that it runs at one rate in every power state (CPUID), and the kernel has
-//! not given it up: it does when the counters of the cores disagree, and then reads a slow clock instead. On aarch64
-//! the generic timer is constant by architecture. [`distrust`] says why a counter is not used.
+//! On x86-64 there are two conditions. The processor says that the counter runs at one rate in
+//! every power state (CPUID), and the kernel still uses it. The kernel stops using it when the
+//! counters of the cores disagree, and then reads a slow clock instead. On aarch64 the generic
+//! timer is constant by architecture. [`distrust`] returns why a counter is not used.
 
 use std::sync::OnceLock;
 
-/// Clock sources of a kernel that has given the counter up, or never had it.
+/// The clock sources of a kernel that has stopped using the counter, or never had it.
 #[cfg(target_arch = "x86_64")]
 const WITHOUT_COUNTER: [&str; 4] = ["hpet", "acpi_pm", "refined-jiffies", "jiffies"];
 
-/// The counter, read after everything before it in the program has been executed. No system call; about 10 ns.
+/// The counter, read after all earlier instructions of the program have been executed. No system
+/// call; about 10 ns.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub fn read() -> u64 {
-    // SAFETY: LFENCE waits for what comes before it, and has no other effect.
+    // SAFETY: LFENCE waits for the instructions before it, and has no other effect.
     unsafe { std::arch::x86_64::_mm_lfence() };
     // SAFETY: every x86-64 processor has RDTSC; it has no effect on memory.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
-/// The counter, read after everything before it in the program has been executed. No system call.
+/// The counter, read after all earlier instructions of the program have been executed. No system
+/// call.
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
 pub fn read() -> u64 {
     let ticks: u64;
-    // SAFETY: Linux lets user space read the virtual counter; neither instruction has an effect on memory.
+    // SAFETY: Linux lets user space read the virtual counter; neither instruction has an effect on
+    // memory.
     unsafe { std::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
     ticks
 }
 
-/// There is none on this architecture: see [`distrust`].
+/// There is no counter on this architecture: see [`distrust`].
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub fn read() -> u64 {
     0
 }
 
-/// Why the counter of this machine is not to be used, or `None`. Looked up once; the first call reads a file.
+/// Returns why the counter of this machine must not be used, or `None`. It is looked up once; the
+/// first call reads a file.
 pub fn distrust() -> Option<&'static str> {
     static WHY: OnceLock<Option<String>> = OnceLock::new();
     WHY.get_or_init(look).as_deref()
@@ -53,7 +58,7 @@ fn look() -> Option<String> {
     let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
     let source = match std::fs::read_to_string(path) {
         Ok(text) => text.trim().to_owned(),
-        // A container without /sys: the processor's promise is what there is.
+        // This is a container without /sys: only the processor's promise is known.
         Err(_) => return None,
     };
     WITHOUT_COUNTER

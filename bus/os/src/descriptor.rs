@@ -1,11 +1,12 @@
-//! Descriptors that a library may keep in somebody else's process.
+//! Descriptors that a library may keep in a process that belongs to another program.
 //!
-//! A program may have closed its standard streams, as daemons do. The kernel gives the lowest free number to the next file
-//! that is opened, and whatever prints to "standard output" then writes into that file. So every descriptor that is kept for
-//! longer than a call is moved above them, by [`above_standard`]. It is close-on-exec like all the others.
+//! A program may have closed its standard streams, as daemons do. The kernel gives the lowest free
+//! number to the next file that is opened, and code that prints to "standard output" then writes
+//! into that file. So every descriptor that is kept for longer than a call is moved above the
+//! standard streams, by [`above_standard`]. It is close-on-exec like all the others.
 //!
-//! [`open_again`] makes another description of a file that is open already. It does not depend on the working directory, and
-//! works when the file's name is gone.
+//! [`open_again`] makes another description of a file that is open already. It does not depend on
+//! the working directory, and works when the file's name is gone.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,10 +16,11 @@ use std::path::Path;
 
 use super::file_id::FileId;
 
-/// The lowest number that is no standard stream's.
+/// The lowest number above the standard streams.
 const FIRST: i32 = libc::STDERR_FILENO + 1;
 
-/// The same open file under a number above those of the standard streams. No system call if it has one, as nearly always.
+/// Returns the same open file under a number above those of the standard streams. No system call if
+/// it has one already, which is nearly always so.
 ///
 /// # Errors
 /// Those of `fcntl(2)`: EMFILE.
@@ -37,13 +39,13 @@ pub fn above_standard<T: AsFd + From<OwnedFd>>(opened: T) -> io::Result<T> {
     // The low number is closed here, with `opened`.
 }
 
-/// Makes something with a descriptor by `make` while the numbers of the standard streams are taken: for what cannot be moved
-/// afterwards. Three system calls more.
+/// Makes a descriptor by `make` while the numbers of the standard streams are taken, for a
+/// descriptor that cannot be moved afterwards. Three more system calls.
 pub fn made_above_standard<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let mut placeholders = Vec::new();
-    // SAFETY: F_GETFD takes any number and answers EBADF for what is not a descriptor.
+    // SAFETY: F_GETFD takes any number, and returns EBADF for one that is not a descriptor.
     while (0..FIRST).any(|number| unsafe { libc::fcntl(number, libc::F_GETFD) } < 0) {
-        // A directory: whatever is written to it fails.
+        // A directory is opened, because every write to it fails.
         let placeholder = File::open("/")?;
         if placeholder.as_raw_fd() >= FIRST {
             // Another thread has taken the number.
@@ -59,16 +61,19 @@ pub fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
     options.open(path).and_then(above_standard)
 }
 
-/// Opens the file that `opened` is open on once more, for reading, and for writing as well if `write`. Looks for it at `path`
-/// where /proc cannot be asked, or where somebody has closed or replaced the descriptor. The file is the `expected` one.
+/// Opens the file of `opened` once more, for reading, and for writing as well if `write`. It looks
+/// for the file at `path` if /proc is not available, or if the descriptor was closed or replaced.
+/// The result is always the `expected` file.
 ///
 /// # Errors
-/// EACCES without the right to open it; ENOENT when it is not found in either way; ESTALE when another file is at `path`.
+/// EACCES without the right to open it. ENOENT if it is not found in either way. ESTALE if another
+/// file is at `path`.
 pub fn open_again(opened: BorrowedFd<'_>, path: &Path, expected: FileId, write: bool) -> io::Result<OwnedFd> {
     let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
     let mut options = OpenOptions::new();
     options.read(true).write(write).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    // Asked before it is opened: a stranger's device in its place could block, or do something when it is opened.
+    // The identity is checked before the file is opened. A stranger's device in its place could
+    // block, or do something when it is opened.
     if FileId::of(opened).is_ok_and(|found| found == expected)
         && let Ok(file) = open(&options, Path::new(&link))
         && FileId::of(&file).is_ok_and(|found| found == expected)

@@ -1,7 +1,8 @@
-//! What can go wrong outside the hot path, told so that a person can act on it.
+//! Errors outside the hot path, with texts on which a person can act.
 //!
-//! Every [`Error`] says what failed, on which object, why, and what to try. [`Error::exit_code`] maps it to the
-//! stable exit codes of the `railbus` program. The data path has small enums of its own, which know this one.
+//! Every [`Error`] says what failed, on which object, why, and what to try. [`Error::exit_code`]
+//! maps it to the stable exit codes of the `railbus` program. The data path has small enums of its
+//! own, which can hold this one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An argument is out of its range or contradicts another.
+    /// An argument is out of its range, or contradicts another one.
     #[error("{what}: {why}")]
     Invalid {
         /// The argument, with its value.
@@ -21,10 +22,11 @@ pub enum Error {
         /// Its range, or the contradiction.
         why: String,
     },
-    /// No such bus, channel, participant or file.
+    /// There is no such bus, channel, participant or file.
     #[error("{what} does not exist ({path}){advice}", path = path.display(), advice = how_to_have(what, path))]
     NotFound {
-        /// What was looked for: "channel demo/ticks", "bus demo"; of those the text says how to have them.
+        /// The object that was looked for: "channel demo/ticks", "bus demo". For these two the text
+        /// says how to create it.
         what: String,
         /// Where it would be.
         path: PathBuf,
@@ -35,10 +37,10 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// It exists and was to be made anew.
+    /// The object exists already and was to be created.
     #[error("{what} exists already ({path}); attach to it, or remove it with `railbus rm`", path = path.display())]
     Exists {
-        /// What exists.
+        /// The object that exists.
         what: String,
         /// Where it is.
         path: PathBuf,
@@ -50,7 +52,7 @@ pub enum Error {
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// The mode and owner found, and what would help.
+        /// The mode and owner that were found, and what would help.
         why: String,
     },
     /// A file was made by another version of railbus.
@@ -62,36 +64,37 @@ pub enum Error {
         found: u64,
         /// Its version.
         found_version: u32,
-        /// Our fingerprint.
+        /// The fingerprint of this program.
         expected: u64,
-        /// Our version.
+        /// The version of this program.
         expected_version: u32,
     },
-    /// Another version of railbus wrote something that this one does not understand. Nothing was changed.
+    /// Another version of railbus wrote something that this one does not understand. Nothing was
+    /// changed.
     #[error("{what} is of another version of railbus: {why}")]
     Version {
         /// The journal or file.
         what: String,
-        /// What is not understood, and which version to use.
+        /// The part that is not understood, and which version to use.
         why: String,
     },
-    /// Shared bytes are not what they must be.
+    /// Shared bytes do not have a valid value.
     #[error("{what} is corrupt: {why}")]
     Corrupt {
         /// The file or channel.
         what: String,
-        /// What was found and what was expected.
+        /// The values that were found and expected.
         why: String,
     },
-    /// Memory or space is not there.
+    /// There is not enough memory or space.
     #[error("no room for {what}: {why}")]
     NoSpace {
-        /// What was to be allocated, and how much.
+        /// The object that was to be allocated, and its size.
         what: String,
-        /// What is missing and how to get it.
+        /// What is missing, and how to get it.
         why: String,
     },
-    /// Pages were required that cannot be had.
+    /// Pages were required that are not available.
     #[error("no huge pages for {what}: {why}")]
     NoHugePages {
         /// The channel.
@@ -99,28 +102,29 @@ pub enum Error {
         /// Every rung of the ladder that was tried, and why it failed.
         why: String,
     },
-    /// Somebody holds what there is one of (the stream's publisher, a durable name, a registry entry).
+    /// Another participant holds an object of which there is only one: the stream's publisher, a
+    /// durable name, a registry entry.
     #[error("{what} is taken: {why}")]
     Busy {
-        /// What is taken.
+        /// The object that is taken.
         what: String,
-        /// By whom, and what to do.
+        /// The participant that has it, and what to do.
         why: String,
     },
     /// A deadline passed.
     #[error("timed out{after} waiting for {what}", after = after(*after_ms))]
     TimedOut {
-        /// What was waited for.
+        /// The event that was waited for.
         what: String,
-        /// For how long, in ms; 0 if that was not at all, or is not known.
+        /// The waiting time in ms; 0 if there was none, or if it is not known.
         after_ms: u64,
     },
     /// A peer that is needed has died or left.
     #[error("{what} is gone: {why}")]
     PeerGone {
-        /// Who.
+        /// The peer.
         what: String,
-        /// What that means.
+        /// The consequence.
         why: String,
     },
     /// The handle was inherited over `fork`.
@@ -131,7 +135,7 @@ pub enum Error {
     Io {
         /// The verb: "map", "lock".
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
@@ -139,8 +143,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit code of the `railbus` program: 1 failed, 2 usage, 3 not found, 4 not allowed, 5 corrupt or wrong
-    /// layout, 6 no space or memory, 7 peer gone, 8 timed out.
+    /// The exit code of the `railbus` program: 1 failed, 2 usage, 3 not found, 4 not allowed, 5
+    /// corrupt or wrong layout, 6 no space or memory, 7 peer gone, 8 timed out.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Invalid { .. } => 2,
@@ -154,17 +158,17 @@ impl Error {
         }
     }
 
-    /// An [`Error::Invalid`].
+    /// Makes an [`Error::Invalid`].
     pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {
         Error::Invalid { what: what.into(), why: why.into() }
     }
 
-    /// An [`Error::Corrupt`].
+    /// Makes an [`Error::Corrupt`].
     pub fn corrupt(what: impl Into<String>, why: impl Into<String>) -> Error {
         Error::Corrupt { what: what.into(), why: why.into() }
     }
 
-    /// Classifies an operating system error: rights, space and absence have their own variants.
+    /// Classifies an operating system error: rights, space and absence have variants of their own.
     pub fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Error {
         let path = path.into();
         match source.raw_os_error() {
@@ -194,7 +198,7 @@ impl Error {
     }
 }
 
-/// What to do about what was not found, if that is what one creates.
+/// The advice about an object that was not found, if it is one that can be created.
 fn how_to_have(what: &str, path: &Path) -> String {
     // BASE/BUS, or BASE/BUS/CHANNEL.ring
     let above = match what.split(' ').next() {
@@ -212,7 +216,7 @@ fn how_to_have(what: &str, path: &Path) -> String {
     }
 }
 
-/// Which limit to raise, if the system's reason is one.
+/// The advice which limit to raise, if the system's reason is a limit.
 fn what_to_raise(source: &io::Error) -> &'static str {
     match source.raw_os_error() {
         Some(libc::EMFILE) => {

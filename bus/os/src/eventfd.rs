@@ -1,7 +1,8 @@
 //! A counter that epoll, asyncio and Go can wait for.
 //!
-//! [`EventFd`] owns a non-blocking, close-on-exec eventfd. It is readable from a [`EventFd::signal`] until the next
-//! [`EventFd::drain`]; signals add up and are never lost. Nothing here blocks.
+//! [`EventFd`] owns a non-blocking, close-on-exec eventfd. It is readable from an
+//! [`EventFd::signal`] until the next [`EventFd::drain`]. Signals add up and are never lost.
+//! Nothing here blocks.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +19,8 @@ pub struct EventFd {
 }
 
 impl EventFd {
-    /// Makes one that is not signalled. One system call; fails when the process has no descriptors left.
+    /// Makes one that is not signalled. One system call; fails when the process has no descriptors
+    /// left.
     pub fn new() -> io::Result<EventFd> {
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         let made = descriptor::above_standard(OwnedFd::from(Inner::from_value_and_flags(0, flags)?))?;
@@ -26,10 +28,11 @@ impl EventFd {
         Ok(EventFd { inner: unsafe { Inner::from_owned_fd(made) } })
     }
 
-    /// Makes it readable and wakes whoever polls it. One system call.
+    /// Makes it readable, and wakes every thread that polls it. One system call.
     pub fn signal(&self) -> io::Result<()> {
         match self.inner.write(1) {
-            // EAGAIN: 2^64 - 2 signals are pending. It is readable, which is all that was asked.
+            // EAGAIN: 2^64 - 2 signals are pending. It is readable, which is all that the caller
+            // wants.
             Ok(_) | Err(Errno::EAGAIN) => Ok(()),
             Err(error) => Err(error.into()),
         }

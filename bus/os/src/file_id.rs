@@ -1,4 +1,4 @@
-//! Which file a descriptor is open on, whatever the file's name is now.
+//! The identity of the file that a descriptor is open on, whatever the file's name is now.
 
 use std::fs::Metadata;
 use std::io;
@@ -10,14 +10,14 @@ use nix::sys::stat::fstat;
 /// A file's identity: two descriptors with equal identities are open on the same file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId {
-    /// Device of the file system.
+    /// The device of the file system.
     pub device: u64,
-    /// Inode number.
+    /// The inode number.
     pub inode: u64,
 }
 
 impl FileId {
-    /// Asks which file a descriptor is open on. One system call.
+    /// Asks the kernel which file a descriptor is open on. One system call.
     pub fn of(fd: impl AsFd) -> io::Result<FileId> {
         let status = fstat(fd)?;
         Ok(FileId { device: status.st_dev, inode: status.st_ino })

@@ -1,8 +1,10 @@
-//! The limit of a process for the size of files (`ulimit -f`, RLIMIT_FSIZE): an error, and not the end of the process.
+//! The limit of a process for the size of files (`ulimit -f`, RLIMIT_FSIZE), made an error instead
+//! of the end of the process.
 //!
-//! Whoever writes beyond it gets SIGXFSZ, which kills by default, and EFBIG. A library must not kill its host, and cannot
-//! change what the host does on signals. So a thread that may write beyond the limit blocks the signal while it does, and
-//! takes back what has come: the kernel sends it to the very thread that writes.
+//! A thread that writes beyond the limit gets EFBIG and SIGXFSZ, which kills by default. A library
+//! must not kill its host, and cannot change what the host does on signals. So a thread that may
+//! write beyond the limit blocks the signal while it does, and then removes the signal if it has
+//! come. The kernel sends it to the very thread that writes.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,18 +15,19 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::pages::bytes_text;
 use crate::error::{Error, Result};
 
-/// Does `work`, in which writing beyond the limit is nothing but an error. Four system calls.
+/// Runs `work`, in which writing beyond the limit is only an error. Four system calls.
 pub fn without_signal<T>(work: impl FnOnce() -> T) -> T {
     let _blocked = Blocked::begin();
     work()
 }
 
-/// From now on writing beyond the limit is nothing but an error in the calling thread. For threads of our own.
+/// Makes writing beyond the limit only an error in the calling thread, from now on. It is for
+/// threads of this library.
 pub fn ignore_in_this_thread() {
     std::mem::forget(Blocked::begin());
 }
 
-/// Says that the limit is too low for a file of `bytes` bytes, before it is met.
+/// Reports that the limit is too low for a file of `bytes` bytes, before a write reaches it.
 ///
 /// # Errors
 /// [`Error::NoSpace`].
@@ -41,11 +44,11 @@ pub fn check(bytes: u64, path: &Path) -> Result<()> {
     }
 }
 
-/// The signal is blocked in this thread.
+/// While this lives, the signal is blocked in this thread.
 struct Blocked {
     /// The thread's mask before.
     before: libc::sigset_t,
-    /// Whether one was waiting before: that is not ours to take.
+    /// Whether a signal was pending before: such a signal is not removed.
     was_pending: bool,
 }
 
@@ -54,7 +57,8 @@ impl Blocked {
         let signal = only_the_signal();
         let mut before = MaybeUninit::uninit();
         let mut pending = MaybeUninit::uninit();
-        // SAFETY: the set is valid, and there is room for the old mask. It cannot fail with these arguments.
+        // SAFETY: the set is valid, and there is room for the old mask. It cannot fail with these
+        // arguments.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &signal, before.as_mut_ptr()) };
         // SAFETY: there is room for the set, which the call fills.
         unsafe { libc::sigpending(pending.as_mut_ptr()) };
@@ -71,7 +75,7 @@ impl Drop for Blocked {
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         if !self.was_pending {
             loop {
-                // SAFETY: the set and the time are valid; nothing is to be told about the signal.
+                // SAFETY: the set and the time are valid; no details of the signal are asked for.
                 let taken = unsafe { libc::sigtimedwait(&signal, std::ptr::null_mut(), &at_once) };
                 if taken < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
                     break;

@@ -1,43 +1,48 @@
-//! Noticing `fork` at the price of one load.
+//! Detects `fork` at the price of one load.
 //!
-//! A handle must not be used in a `fork` child: its lock, its registry entry and its claims are the parent's. One
-//! private page of the process is marked `MADV_WIPEONFORK`, so that the kernel itself zeroes it in every child,
-//! however the child was made (`fork`, `vfork` and `clone` with shared memory excepted: they share the address
-//! space, and the handle with it).
+//! **Why it is needed.** A handle must not be used in a `fork` child: its lock, its registry entry
+//! and its claims belong to the parent.
+//!
+//! **How it works.** One private page of the process is marked `MADV_WIPEONFORK`, so that the
+//! kernel itself zeroes it in every child, however the child was made. The exceptions are `vfork`,
+//! and `clone` with shared memory: there the child shares the address space, and the handle with
+//! it.
 //!
 //! ```text
-//! page:  generation of this address space, 0 = a fork wiped it and nobody has made a handle since
+//! page:  generation of this address space, 0 = a fork wiped it, and no handle was made since
 //! guard: pointer to the page, generation when the handle was made
 //! forked = (page != guard's generation)
 //! ```
 //!
-//! A child that makes handles of its own arms the page anew, with a generation that no ancestor has used: the
-//! counter of generations lies in ordinary memory, so a child inherits all its ancestors' counts and goes on from
-//! there. Siblings may use the same number; no guard travels between siblings.
+//! **Why it is sound.** A child that makes handles of its own stores a new generation in the page,
+//! which no ancestor has used. The counter of generations lies in ordinary memory, so a child
+//! inherits the counts of all its ancestors and goes on from there. Siblings may use the same
+//! number, but no guard travels between siblings.
 
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::{io, ptr};
 
-/// The page, mapped once in the life of a process and its descendants, and never unmapped.
+/// The page. It is mapped once in the life of a process and its descendants, and never unmapped.
 static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-/// The last generation given out in this process and its ancestors.
+/// The last generation that was used in this process and its ancestors.
 static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// Knows the address space it was made in. Cheap to copy into every handle.
+/// Knows the address space in which it was made. It is cheap to copy into every handle.
 #[derive(Debug, Clone, Copy)]
 pub struct ForkGuard {
-    /// The guard page, which stays mapped for ever.
+    /// The guard page, which is never unmapped.
     page: &'static AtomicU64,
-    /// What the page held when this guard was made; never 0.
+    /// The value of the page when this guard was made; never 0.
     generation: u64,
 }
 
 impl ForkGuard {
-    /// A guard for the address space of the caller. The first call in a process makes two system calls; later ones
-    /// make none. Fails on kernels before 4.14 and where the memory limit is reached.
+    /// Returns a guard for the address space of the caller. The first call in a process makes two
+    /// system calls; later ones make none. It fails on kernels before 4.14, and where the memory
+    /// limit is reached.
     pub fn current() -> io::Result<ForkGuard> {
         let page = page()?;
-        // Relaxed: the page is compared with a number only; nothing else is published through it.
+        // Relaxed: the page is only compared with a number. Nothing else is published through it.
         let mut generation = page.load(Ordering::Relaxed);
         if generation == 0 {
             let fresh = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
@@ -49,9 +54,9 @@ impl ForkGuard {
         Ok(ForkGuard { page, generation })
     }
 
-    /// A guard that takes every address space for a `fork` child.
+    /// Returns a guard that takes every address space for a `fork` child.
     pub fn never(self) -> ForkGuard {
-        // No page ever holds this: generations count from 1.
+        // The page never holds this value: generations count from 1.
         ForkGuard { generation: u64::MAX, ..self }
     }
 
@@ -61,29 +66,33 @@ impl ForkGuard {
         self.page.load(Ordering::Relaxed) != self.generation
     }
 
-    /// The number of this address space: differs from that of every ancestor, and is never 0.
+    /// The number of this address space. It differs from that of every ancestor, and is never 0.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 }
 
-/// The guard page; maps it at the first call. Without a lock, because a fork may catch another thread here.
+/// Returns the guard page, and maps it at the first call. It takes no lock, because a fork may
+/// happen while another thread is here.
 fn page() -> io::Result<&'static AtomicU64> {
     let mut page = PAGE.load(Ordering::Acquire);
     if page.is_null() {
         let fresh = map_wiped_on_fork()?;
-        // PAGE: publishes the mapped page; pairs with the Acquire load above and the one in the failure case.
+        // PAGE: publishes the mapped page. Pairs with the Acquire load above and the one in the
+        // failure case.
         page = match PAGE.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(other_thread) => {
-                // SAFETY: `fresh` was mapped just now with this size, and no one else has seen it.
+                // SAFETY: `fresh` was mapped just now with this size, and no other thread has seen
+                // it.
                 unsafe { libc::munmap(fresh.cast(), page_bytes()) };
                 other_thread
             }
         };
     }
-    // SAFETY: the page is mapped, aligned, readable and writable, is never unmapped once it is in `PAGE`, and is
-    // accessed as this atomic only; the kernel's wiping happens while the child has no thread yet.
+    // SAFETY: the page is mapped, aligned, readable and writable. It is never unmapped once it is
+    // in `PAGE`, and is accessed as this atomic only. The kernel wipes it while the child has no
+    // thread yet.
     Ok(unsafe { &*page })
 }
 
@@ -105,7 +114,7 @@ fn map_wiped_on_fork() -> io::Result<*mut AtomicU64> {
     Ok(address.cast())
 }
 
-/// Size of an ordinary page in bytes.
+/// The size of an ordinary page, in bytes.
 pub fn page_bytes() -> usize {
     // SAFETY: sysconf has no preconditions.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };

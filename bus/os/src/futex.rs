@@ -1,11 +1,12 @@
-//! Sleeping on a word of shared memory, and waking who sleeps there.
+//! Sleeping on a word of shared memory, and waking the threads that sleep there.
 //!
-//! These are *shared* futexes: the kernel finds sleepers by file and offset, so the word may be mapped at different
-//! addresses, and **read-only** on either side: the kernel only compares it. Timeouts are relative and measured
-//! by CLOCK_MONOTONIC. Every call is a system call: look at the word first.
+//! These are *shared* futexes: the kernel finds sleepers by file and offset. So the word may be
+//! mapped at different addresses, and **read-only** on either side: the kernel only compares it.
+//! Timeouts are relative and measured by CLOCK_MONOTONIC. Every call is a system call, so check the
+//! word first.
 //!
-//! The kernel wakes whoever waits *when it is asked*: whoever changes the word must do so before [`wake`], and a
-//! wake may be spurious. A sleeper that was killed is no longer a sleeper.
+//! The kernel wakes the threads that wait *when it is asked*. So a waker changes the word before it
+//! calls [`wake`]. A wake may be spurious. A sleeper that was killed is no longer a sleeper.
 
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -14,31 +15,33 @@ use std::{io, ptr};
 /// How a [`wait`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Somebody called [`wake`], or the kernel woke it for no reason: look again.
+    /// Another thread called [`wake`], or the kernel woke it for no reason. Check the word again.
     Woken,
-    /// The word did not hold the expected value: it never slept.
+    /// The word did not hold the expected value, so the thread never slept.
     Changed,
     /// The timeout passed.
     TimedOut,
     /// A signal handler ran.
     Interrupted,
-    /// The system refused, with this errno: EFAULT when the file was truncated below the word, or what a seccomp
-    /// filter says. The caller must not wait here again.
+    /// The system refused, with this errno: EFAULT if the file was truncated below the word, or the
+    /// error of a seccomp filter. The caller must not wait here again.
     Failed(i32),
 }
 
-/// Sleeps while `word` holds `expected`, at most `timeout` (for ever without one), in one system call.
+/// Sleeps while `word` holds `expected`, at most `timeout` (without limit if there is none), in one
+/// system call.
 ///
-/// Comparing and falling asleep is one step for the kernel: a [`wake`] after a change of the word is never missed.
+/// Comparing and falling asleep is one step for the kernel: a [`wake`] after a change of the word
+/// is never missed.
 pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Outcome {
     let limit = timeout.map(|timeout| libc::timespec {
-        // More seconds than fit are for ever, as far as anybody can tell.
+        // More seconds than fit are as good as no limit.
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(timeout.subsec_nanos() as i32),
     });
     let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the word is a live, aligned 4-byte word, which the kernel only reads; `limit` is null or a timespec
-    // that outlives the call.
+    // SAFETY: the word is a live, aligned 4-byte word, which the kernel only reads; `limit` is null
+    // or a timespec that outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, limit) };
     if result == 0 {
         return Outcome::Woken;
@@ -51,13 +54,15 @@ pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Outco
     }
 }
 
-/// Wakes at most `count` of those who sleep on the word and returns how many, in one system call.
+/// Wakes at most `count` of the threads that sleep on the word, in one system call. Returns how
+/// many it woke.
 ///
-/// `word` is only an address: the memory is not accessed by this process, and if nothing is mapped there nobody
-/// sleeps there, and the answer is 0.
+/// `word` is only an address: this process does not access the memory. If nothing is mapped there,
+/// no thread sleeps there, and the result is 0.
 pub fn wake(word: *const u32, count: u32) -> usize {
     let count = i32::try_from(count).unwrap_or(i32::MAX);
-    // SAFETY: FUTEX_WAKE takes the address as a key; the kernel checks it and neither reads nor writes the word.
+    // SAFETY: FUTEX_WAKE takes the address as a key; the kernel checks it and neither reads nor
+    // writes the word.
     let woken = unsafe { libc::syscall(libc::SYS_futex, word.addr(), libc::FUTEX_WAKE, count) };
     usize::try_from(woken).unwrap_or(0)
 }
@@ -200,7 +205,7 @@ mod tests {
             }
             assert_eq!(sleeper.join().unwrap(), Outcome::Interrupted);
         });
-        // SAFETY: this is the disposition the process had.
+        // SAFETY: this is the disposition that the process had.
         unsafe { sigaction(Signal::SIGURG, &before) }.unwrap();
     }
 }

@@ -1,8 +1,9 @@
-//! Files on hugetlbfs: finding a mount with pages to spare, and making a file there that nobody sees yet.
+//! Files on hugetlbfs: finding a mount with free pages, and making a file there that no other
+//! process sees yet.
 //!
-//! hugetlbfs hands out pages that an administrator set aside (`/proc/sys/vm/nr_hugepages`), so nothing splits
-//! or swaps them. A file is made without a name (`O_TMPFILE`): the kernel frees it if its creator dies before
-//! the channel is complete.
+//! hugetlbfs provides pages that an administrator set aside (`/proc/sys/vm/nr_hugepages`), so
+//! nothing splits or swaps them. A file is made without a name (`O_TMPFILE`): the kernel frees it
+//! if its creator dies before the channel is complete.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,7 +18,7 @@ use super::pages::bytes_text;
 /// A mounted hugetlbfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Where.
+    /// Where it is mounted.
     pub path: PathBuf,
     /// Its page size.
     pub page_bytes: u64,
@@ -44,7 +45,8 @@ fn mount_points(text: &[u8]) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// The kernel writes blanks, tabs, line ends and backslashes in paths as `\040` and so on.
+/// Decodes a path. The kernel writes blanks, tabs, line ends and backslashes in paths as `\040` and
+/// so on.
 fn unescaped(word: &[u8]) -> PathBuf {
     let mut path = Vec::with_capacity(word.len());
     let mut rest = word;
@@ -64,8 +66,8 @@ fn unescaped(word: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(path))
 }
 
-/// Pages of a size that are free and promised to nobody, with those the kernel may still add on demand. 0
-/// when the kernel does not have this size.
+/// The number of pages of a size that are free and not reserved, with those that the kernel may
+/// still add on demand. It is 0 if the kernel does not have this size.
 pub fn available_pages(page_bytes: u64) -> u64 {
     let directory = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", page_bytes >> 10);
     let number = |name: &str| {
@@ -76,8 +78,8 @@ pub fn available_pages(page_bytes: u64) -> u64 {
     spare + number("nr_overcommit_hugepages").saturating_sub(number("surplus_hugepages"))
 }
 
-/// Makes a nameless file of `bytes` bytes on a mount with pages of `page_bytes`. The error is the reason, for
-/// the report.
+/// Makes a nameless file of `bytes` bytes on a mount with pages of `page_bytes`. The error is the
+/// reason, for the report.
 pub fn make_file(page_bytes: u64, bytes: u64) -> Result<(File, Mount), String> {
     let size = bytes_text(page_bytes);
     let mounts = mounts().map_err(|error| format!("/proc/thread-self/mounts: {error}"))?;
@@ -110,7 +112,7 @@ pub fn make_file(page_bytes: u64, bytes: u64) -> Result<(File, Mount), String> {
     Err(reasons.join("; "))
 }
 
-/// A new file in `directory` that has no name yet.
+/// Makes a file in `directory` that has no name yet.
 pub fn nameless(directory: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC);

@@ -1,7 +1,8 @@
-//! What railbus asks of the operating system, one primitive a file, and the error that says what the system refused.
+//! The parts of Linux that railbus uses, one primitive per file, and the error that reports what
+//! the system refused.
 //!
-//! Nothing here knows of rings or channels. Every function says whether it makes system calls; what is marked
-//! "no system call" may stand on a hot path.
+//! Nothing here knows of rings or channels. Every function says whether it makes system calls. One
+//! that is marked "no system call" may be used on a hot path.
 
 pub mod act_as;
 pub mod clock;

@@ -1,11 +1,12 @@
 //! Exclusive locks on single bytes of a file, owned by an open file description.
 //!
-//! Such an "OFD lock" belongs to the description, not to the process or the descriptor: it is dropped by
-//! [`unlock`], or when the last reference to the description goes away - the last descriptor in any process and the
-//! last mapping made through it - however that happens, SIGKILL included. The byte may lie far beyond the end of
-//! the file. Nothing here blocks: each function is one system call, well under 1 us.
+//! Such an "OFD lock" belongs to the description, not to the process or the descriptor. It is
+//! dropped by [`unlock`], or when the last reference to the description goes away. References are
+//! its descriptors in any process, and the mappings made through it. It does not matter how they
+//! end; SIGKILL is included. The byte may lie far beyond the end of the file. Nothing here blocks:
+//! each function is one system call, well under 1 us.
 //!
-//! What it leaves out: tying a lock to the life of a process. That is `life.rs`.
+//! Tying a lock to the life of a process is left to `life.rs`.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
-/// A request for `bytes` bytes from `first`; offsets beyond `off_t` are an error.
+/// A request for `bytes` bytes from `first`. Offsets beyond `off_t` are an error.
 fn request(kind: libc::c_int, first: u64, bytes: u64) -> io::Result<libc::flock> {
     let offset = |value: u64| {
         libc::off_t::try_from(value).map_err(|_| {
@@ -29,9 +30,9 @@ fn request(kind: libc::c_int, first: u64, bytes: u64) -> io::Result<libc::flock>
     })
 }
 
-/// Takes the exclusive lock on `byte`, if no other description holds it: `Ok(false)` if one does. Taking it again
-/// through the same description is `Ok(true)`. The descriptor must be open for writing (EBADF otherwise). One
-/// system call.
+/// Takes the exclusive lock on `byte`. Returns `Ok(false)` if another description holds it, and
+/// `Ok(true)` also if this description holds it already. The descriptor must be open for writing
+/// (EBADF otherwise). One system call.
 pub fn try_lock(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
     match fcntl(fd, FcntlArg::F_OFD_SETLK(&request(libc::F_WRLCK, byte, 1)?)) {
         Ok(_) => Ok(true),
@@ -40,27 +41,27 @@ pub fn try_lock(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
     }
 }
 
-/// Gives up this description's lock on `byte`, if it has one. Never call it in a `fork` child for a description
-/// that the parent uses: the lock is the same one. One system call.
+/// Releases this description's lock on `byte`, if it has one. Never call it in a `fork` child for a
+/// description that the parent uses: the lock is the same one. One system call.
 pub fn unlock(fd: BorrowedFd<'_>, byte: u64) -> io::Result<()> {
     unlock_range(fd, byte, 1)
 }
 
-/// Gives up this description's locks on `bytes` bytes from `first`. One system call.
+/// Releases this description's locks on `bytes` bytes from `first`. One system call.
 pub fn unlock_range(fd: BorrowedFd<'_>, first: u64, bytes: u64) -> io::Result<()> {
     fcntl(fd, FcntlArg::F_OFD_SETLK(&request(libc::F_UNLCK, first, bytes)?))?;
     Ok(())
 }
 
-/// Whether a description *other than this one* holds the exclusive lock on `byte`. A read-only descriptor will do, but a
-/// lock that was taken through one does not count: shared locks, which whoever may read the file can take, are not seen.
-/// One system call.
+/// Whether a description *other than this one* holds the exclusive lock on `byte`. A read-only
+/// descriptor is enough to ask. Shared locks are not seen: a process that may only read the file
+/// can take those. One system call.
 pub fn is_locked(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
-    // Asks for a shared lock, which only exclusive ones are in the way of.
+    // It asks for a shared lock, which only exclusive locks prevent.
     is_in_the_way(fd, libc::F_RDLCK, byte)
 }
 
-/// The same for any lock, shared ones included: what [`try_lock`] is refused for.
+/// Does the same for any lock, shared ones included: those for which [`try_lock`] is refused.
 pub fn is_locked_or_shared(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
     is_in_the_way(fd, libc::F_WRLCK, byte)
 }
@@ -71,8 +72,8 @@ fn is_in_the_way(fd: BorrowedFd<'_>, kind: libc::c_int, byte: u64) -> io::Result
     Ok(libc::c_int::from(answer.l_type) != libc::F_UNLCK)
 }
 
-/// Takes a shared lock on `byte`, if no other description holds the exclusive one: `Ok(false)` if one does. The
-/// descriptor must be open for reading. One system call.
+/// Takes a shared lock on `byte`. Returns `Ok(false)` if another description holds the exclusive
+/// one. The descriptor must be open for reading. One system call.
 pub fn try_share(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
     match fcntl(fd, FcntlArg::F_OFD_SETLK(&request(libc::F_RDLCK, byte, 1)?)) {
         Ok(_) => Ok(true),
@@ -87,7 +88,7 @@ mod tests {
     use std::fs::{File, OpenOptions};
     use std::os::fd::AsFd;
 
-    /// Lock bytes far beyond the data of the file.
+    /// Bytes of locks far beyond the data of the file.
     const LIFE_LOCK: u64 = 1 << 40;
     const JANITOR_LOCK: u64 = 1 << 41;
 

@@ -1,10 +1,14 @@
 //! Memory mappings of shared files.
 //!
-//! A [`Mapping`] owns a range of addresses that shows a file. It lies at a multiple of the alignment asked
-//! for, so that 2 MiB of file at a 2 MiB boundary can be one huge page; it is never inherited over `fork`
-//! (`MADV_DONTFORK`), because a child that runs a parent's protocol state corrupts both; and it can be
-//! faulted in and locked before anybody relies on it. How many pages turned out huge is for [`super::smaps`]
-//! to say.
+//! A [`Mapping`] owns a range of addresses that shows a file.
+//!
+//! - It lies at a multiple of the requested alignment, so that 2 MiB of a file at a 2 MiB boundary
+//!   can be one huge page.
+//! - It is never inherited over `fork` (`MADV_DONTFORK`), because a child that runs a parent's
+//!   protocol state corrupts both.
+//! - It can be faulted in and locked before it is used.
+//!
+//! How many pages are in fact huge is reported by [`super::smaps`].
 
 use std::fs::File;
 use std::io;
@@ -15,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::truncated::{self, Place};
 
-/// Bytes of the processor's ordinary pages.
+/// The size of the processor's ordinary pages, in bytes.
 pub fn page_bytes() -> usize {
     static PAGE: OnceLock<usize> = OnceLock::new();
     *PAGE.get_or_init(|| {
@@ -25,7 +29,8 @@ pub fn page_bytes() -> usize {
     })
 }
 
-/// `value` rounded up to a multiple of `unit`, a power of two; `None` when that does not fit.
+/// Rounds `value` up to a multiple of `unit`, a power of two. Returns `None` if the result does not
+/// fit.
 pub const fn round_up(value: u64, unit: u64) -> Option<u64> {
     match value.checked_add(unit - 1) {
         Some(sum) => Some(sum & !(unit - 1)),
@@ -33,28 +38,30 @@ pub const fn round_up(value: u64, unit: u64) -> Option<u64> {
     }
 }
 
-/// A range of addresses that shows part of a file, shared with every other process that maps it. Unmapped
-/// when dropped.
+/// A range of addresses that shows part of a file, shared with every other process that maps it. It
+/// is unmapped when dropped.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
     writable: bool,
-    /// Where the handler finds it that contains truncation.
+    /// Where the handler that contains truncation finds it.
     place: Option<&'static Place>,
 }
 
 // SAFETY: a mapping is an address range that belongs to the process, not to a thread.
 unsafe impl Send for Mapping {}
-// SAFETY: its methods take no reference to the bytes; whoever makes one answers for how they are shared.
+// SAFETY: its methods take no reference to the bytes. The code that makes one is responsible for
+// how they are shared.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `bytes` bytes of `file` from `offset` on, at an address that is a multiple of `alignment`.
+    /// Maps `bytes` bytes of `file` from `offset` on, at an address that is a multiple of
+    /// `alignment`.
     ///
-    /// `alignment` is a power of two and at least a page; `offset` and `bytes` are multiples of the page size
-    /// behind the file. The range must lie inside the file: what lies behind its end raises SIGBUS when
-    /// touched.
+    /// `alignment` is a power of two and at least a page; `offset` and `bytes` are multiples of the
+    /// page size behind the file. The range must lie inside the file: touching bytes behind its end
+    /// raises SIGBUS.
     pub fn of_file(
         file: &File,
         offset: u64,
@@ -71,8 +78,8 @@ impl Mapping {
         };
         let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         let descriptor = file.as_raw_fd();
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists. Files of
-        // hugetlbfs get an address that fits their pages by themselves.
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        // Files of hugetlbfs get an address that fits their pages without further request.
         let found =
             unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, descriptor, offset) };
         let first = Mapping::owning(found, bytes, writable)?;
@@ -81,7 +88,8 @@ impl Mapping {
         }
         drop(first);
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: as above; this only reserves addresses, so that an aligned range can be picked from them.
+        // SAFETY: as above; this only reserves addresses, so that an aligned range can be picked
+        // from them.
         let found = unsafe { libc::mmap(ptr::null_mut(), room, libc::PROT_NONE, flags, -1, 0) };
         let reserved = Mapping::owning(found, room, false)?;
         let skip = reserved.address().next_multiple_of(alignment) - reserved.address();
@@ -94,16 +102,16 @@ impl Mapping {
         let mapping = Mapping::owning(found, bytes, writable)?;
         let start = reserved.base.as_ptr();
         std::mem::forget(reserved);
-        // SAFETY: the head of the reservation, which is still ours and unused.
+        // SAFETY: the head of the reservation, which is still owned here and unused.
         unsafe { unmap(start, skip) };
         // SAFETY: the end of the new mapping is inside the reservation, as computed above.
         let tail = unsafe { target.add(bytes) };
-        // SAFETY: the tail of the reservation, which is still ours and unused.
+        // SAFETY: the tail of the reservation, which is still owned here and unused.
         unsafe { unmap(tail, room - skip - bytes) };
         Ok(mapping.not_inherited()?.watched(file))
     }
 
-    /// Maps `bytes` bytes of zeros, a multiple of the page size, which are this process's alone.
+    /// Maps `bytes` bytes of zeros, a multiple of the page size, which are private to this process.
     pub fn anonymous(bytes: usize) -> io::Result<Mapping> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let rights = libc::PROT_READ | libc::PROT_WRITE;
@@ -112,24 +120,25 @@ impl Mapping {
         Mapping::owning(found, bytes, true)?.not_inherited()
     }
 
-    /// Makes this mapping read-only, and moves it in one step over the mapping at `address`, whose owner unmaps it.
+    /// Makes this mapping read-only, and moves it in one step over the mapping at `address`, whose
+    /// owner unmaps it.
     ///
     /// # Safety
-    /// At `address` there is a whole mapping of the same size, which nobody writes through.
+    /// At `address` there is a whole mapping of the same size, through which nobody writes.
     pub unsafe fn move_over(self, address: usize) -> io::Result<()> {
-        // SAFETY: the range is ours.
+        // SAFETY: this mapping owns the range.
         let result = unsafe { libc::mprotect(self.base.as_ptr().cast(), self.bytes, libc::PROT_READ) };
         if result != 0 {
             return Err(io::Error::last_os_error());
         }
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         let target = ptr::with_exposed_provenance_mut::<libc::c_void>(address);
-        // SAFETY: the old range is ours, the new one the caller's to replace.
+        // SAFETY: this mapping owns the old range, and the caller may replace the new one.
         let moved = unsafe { libc::mremap(self.base.as_ptr().cast(), self.bytes, self.bytes, flags, target) };
         if moved == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // It is where its new owner unmaps it.
+        // The memory is now at `address`, and the owner of that address unmaps it.
         std::mem::forget(self);
         Ok(())
     }
@@ -147,14 +156,14 @@ impl Mapping {
         Ok(self)
     }
 
-    /// From now on the handler for truncated files knows it, if there is one.
+    /// Registers the mapping with the handler for truncated files, if there is one.
     fn watched(mut self, file: &File) -> Mapping {
         let start = self.base.as_ptr().expose_provenance();
         self.place = truncated::watch(file.as_fd(), start, self.bytes, self.writable);
         self
     }
 
-    /// Whether the file was truncated, and there are zeros in its place; see [`super::truncated`].
+    /// Whether the file was truncated, and zeros were put in its place; see [`super::truncated`].
     pub fn is_lost(&self) -> bool {
         self.place.is_some_and(Place::is_lost)
     }
@@ -169,7 +178,7 @@ impl Mapping {
         self.base.as_ptr().addr()
     }
 
-    /// Size in bytes.
+    /// The size in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -187,28 +196,31 @@ impl Mapping {
     /// Calls `madvise` for `bytes` from `offset` on.
     fn advise_range(&self, offset: usize, bytes: usize, advice: libc::c_int) -> io::Result<()> {
         assert!(offset <= self.bytes && bytes <= self.bytes - offset, "a range outside of the mapping");
-        // SAFETY: inside the mapping, as was just checked.
+        // SAFETY: the address is inside the mapping, as was just checked.
         let at = unsafe { self.base.as_ptr().add(offset) };
-        // SAFETY: the range is ours; the advices used in this crate (fault in, collapse, dump, fork) keep its
-        // contents.
+        // SAFETY: this mapping owns the range. The advices used in this crate (fault in, collapse,
+        // dump, fork) keep its contents.
         let result = unsafe { libc::madvise(at.cast(), bytes, advice) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Keeps the mapping out of core dumps, where gigabytes of ring help nobody. Best effort.
+    /// Keeps the mapping out of core dumps, in which gigabytes of ring are of no use. Best effort.
     pub fn exclude_from_dumps(&self) {
         let _ = self.advise(libc::MADV_DONTDUMP);
     }
 
-    /// Faults every page in, so that no access takes a page fault later: for writing if the mapping is
-    /// writable. The contents do not change. Where the file's blocks cannot be had this is an error
-    /// (`EFAULT`, `ENOMEM`); kernels before 5.14 have to touch pages instead, and then `reserved` must be
-    /// true: the blocks are allocated already, so that touching them cannot raise SIGBUS.
+    /// Faults every page in, so that no access takes a page fault later: for writing if the mapping
+    /// is writable. The contents do not change. If the file's blocks are not available this is an
+    /// error (`EFAULT`, `ENOMEM`).
+    ///
+    /// Kernels before 5.14 have to touch pages instead. Then `reserved` must be true: the blocks
+    /// are allocated already, so that touching them cannot raise SIGBUS.
     pub fn populate(&self, reserved: bool) -> io::Result<()> {
         self.populate_range(0, self.bytes, reserved)
     }
 
-    /// As [`populate`](Self::populate), of `bytes` from `offset` on, both multiples of a page.
+    /// Does the same as [`populate`](Self::populate) for `bytes` bytes from `offset` on, both
+    /// multiples of a page.
     pub fn populate_range(&self, offset: usize, bytes: usize, reserved: bool) -> io::Result<()> {
         let advice = if self.writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
         for _ in 0..100 {
@@ -229,7 +241,7 @@ impl Mapping {
             // SAFETY: inside the mapping, and aligned because pages are.
             let word = unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at).cast()) };
             if self.writable {
-                // Adding nothing is the one write that peers who use the word cannot notice.
+                // Adding zero is the one write that peers which use the word cannot notice.
                 word.fetch_add(0, Ordering::Relaxed);
             } else {
                 word.load(Ordering::Relaxed);
@@ -237,13 +249,14 @@ impl Mapping {
         }
     }
 
-    /// Asks for 2 MiB pages now (Linux 6.1). Several attempts, because the kernel gives up on pages that are
-    /// in motion.
+    /// Asks for 2 MiB pages now (Linux 6.1). It makes several attempts, because the kernel gives up
+    /// on pages that are being moved.
     pub fn collapse(&self) -> io::Result<()> {
         self.collapse_from(0)
     }
 
-    /// As [`collapse`](Self::collapse), from `offset` on, which is a multiple of a page.
+    /// Does the same as [`collapse`](Self::collapse), from `offset` on, which is a multiple of a
+    /// page.
     pub fn collapse_from(&self, offset: usize) -> io::Result<()> {
         let mut last = Ok(());
         for _ in 0..5 {
@@ -256,9 +269,10 @@ impl Mapping {
         last
     }
 
-    /// Keeps the pages in memory (`mlock`). Fails where the process's limit for locked memory is lower.
+    /// Keeps the pages in memory (`mlock`). Fails if the process's limit for locked memory is
+    /// lower.
     pub fn lock(&self) -> io::Result<()> {
-        // SAFETY: the range is ours, and locking does not change it.
+        // SAFETY: this mapping owns the range, and locking does not change it.
         let result = unsafe { libc::mlock(self.base.as_ptr().cast(), self.bytes) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -269,7 +283,8 @@ impl Drop for Mapping {
         if let Some(place) = self.place {
             place.give_back();
         }
-        // SAFETY: the range is ours, and whoever made pointers into it has promised that they are gone.
+        // SAFETY: this mapping owns the range. The code that made pointers into it has promised
+        // that they are gone.
         unsafe { unmap(self.base.as_ptr(), self.bytes) };
     }
 }

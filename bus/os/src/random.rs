@@ -2,13 +2,13 @@
 
 use std::io;
 
-/// 16 random bytes. Blocks only before the kernel's generator is seeded, early in boot.
+/// Returns 16 random bytes. It blocks only before the kernel's generator is seeded, early in boot.
 pub fn random_id() -> io::Result<[u8; 16]> {
     let mut id = [0u8; 16];
     let mut filled = 0;
     while filled < id.len() {
         let rest = &mut id[filled..];
-        // SAFETY: the buffer is ours and as long as said.
+        // SAFETY: the buffer is owned by this function and has the length that is passed.
         let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
         match usize::try_from(got) {
             Ok(got) => filled += got,

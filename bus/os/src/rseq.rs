@@ -1,19 +1,25 @@
-//! A store that a thread makes only while a word has a value, with nothing of it left over when the thread is stopped.
+//! A store that a thread makes only while a word has a value, even if the thread is stopped in
+//! between.
 //!
-//! [`store_if`] looks at a *guard* word and then stores another word. In between the thread may be preempted, stopped or
-//! moved, for any time; with ordinary instructions it would still store when it comes back, whatever the guard says by
-//! then. Here the two are a *restartable sequence* (rseq(2)): when the kernel takes the processor away from a thread
-//! inside such a sequence, the thread comes back at its beginning, and looks at the guard again. So whoever has changed
-//! the guard, and has then seen that the thread was off its processor for a moment (see [`super::quiesce`]), knows that
-//! this thread never stores again. That costs about 1 ns, where a compare-and-swap of the word costs 5.
+//! **Promise.** A process that has changed the guard word, and has then seen a thread off its
+//! processor for a moment ([`super::quiesce`]), knows that this thread never stores again. That
+//! costs about 1 ns, where a compare-and-swap of the word costs 5.
 //!
-//! The C library registers each thread with the kernel (glibc 2.35 or later does, unless told not to). Where it does
-//! not, or on a processor other than x86-64, [`offset`] is `None` and there is no such store.
+//! **How it works.** [`store_if`] loads a *guard* word and then stores another word. In between the
+//! thread may be preempted, stopped or moved, for any time. With ordinary instructions it would
+//! still store when it comes back, whatever the guard is then. Here the two are a *restartable
+//! sequence* (rseq(2)). When the kernel takes the processor away from a thread inside such a
+//! sequence, the thread comes back at its beginning, and loads the guard again.
+//!
+//! **Left out.** The C library registers each thread with the kernel (glibc 2.35 or later does,
+//! unless it is configured not to). If it does not, or on a processor other than x86-64, [`offset`]
+//! returns `None` and there is no such store.
 
 use std::sync::OnceLock;
 
-/// Where the thread's area begins, from its thread pointer: the same for all threads of the process. `None` if this
-/// process has no restartable sequences. A look-up of symbols at the first call, none after that.
+/// Returns the offset of the thread's area from its thread pointer, which is the same for all
+/// threads of the process. Returns `None` if this process has no restartable sequences. The first
+/// call looks up symbols, later calls do not.
 pub fn offset() -> Option<isize> {
     static OFFSET: OnceLock<Option<isize>> = OnceLock::new();
     *OFFSET.get_or_init(find)
@@ -26,18 +32,20 @@ fn find() -> Option<isize> {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64"))]
 fn find() -> Option<isize> {
-    // SAFETY: a look-up by a name that ends with a zero byte.
+    // SAFETY: this looks up a name that ends with a zero byte.
     let size = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_size".as_ptr()) };
     // SAFETY: as above.
     let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()) };
     if size.is_null() || offset.is_null() {
         return None;
     }
-    // SAFETY: the C library defines it as a constant `unsigned int`: 0 if it has registered no thread.
+    // SAFETY: the C library defines it as a constant `unsigned int`: 0 if it has registered no
+    // thread.
     let size = unsafe { *size.cast::<libc::c_uint>() };
     // SAFETY: the C library defines it as a constant `ptrdiff_t`.
     let offset = unsafe { *offset.cast::<isize>() };
-    // Another library may have registered the threads under an area of its own: then this one's is not in use.
+    // Another library may have registered the threads under an area of its own. Then this area is
+    // not in use.
     (size != 0 && processor(offset) >= 0).then_some(offset)
 }
 
@@ -57,20 +65,22 @@ fn processor(offset: isize) -> i32 {
     processor
 }
 
-/// Stores `value` in `word`, with release, if `guard` holds `OPEN`; says whether it did. The two are one step to
-/// whoever has seen this thread off its processor after it changed the guard.
+/// Stores `value` in `word`, with release, if `guard` holds `OPEN`. Returns whether it did. The two
+/// are one step for a process that has seen this thread off its processor after it changed the
+/// guard.
 ///
 /// # Safety
-/// `offset` is what [`offset`] gave in this process. Both words are mapped, `word` writable, aligned, and accessed
-/// atomically by everybody.
+/// `offset` is the value that [`offset`] returned in this process. Both words are mapped and
+/// aligned, `word` is writable, and everybody accesses them atomically.
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64"))]
 #[inline(always)]
 pub unsafe fn store_if<const OPEN: i8>(word: *mut u64, value: u64, guard: *const u64, offset: isize) -> bool {
-    // 77 is the table that tells the kernel the sequence, from 4 up to 5, and where a thread goes that was interrupted
-    // in it: 3, before which the kernel insists on the four bytes that the C library has told it. It goes back to 2. In
-    // the end the table's address is taken out again, so that it is never found after this library was unloaded.
-    // SAFETY: by the contract of this function; stores of x86 are releases, and without `nomem` the compiler moves no
-    // access to memory across these.
+    // 77 is the table that describes the sequence to the kernel: from 4 up to 5. It also says where
+    // a thread goes that was interrupted in it: to 3. The kernel insists that the four bytes before
+    // 3 are the ones that the C library registered. The thread goes back to 2. At the end the
+    // table's address is removed again, so that it is never found after this library was unloaded.
+    // SAFETY: by the contract of this function. Stores of x86 are releases, and without `nomem` the
+    // compiler moves no access to memory across these.
     unsafe {
         std::arch::asm!(
             ".pushsection __rseq_cs, \"aw\"",
@@ -104,7 +114,7 @@ pub unsafe fn store_if<const OPEN: i8>(word: *mut u64, value: u64, guard: *const
     true
 }
 
-/// As there is no `offset` to be had here, nobody calls it.
+/// Nobody calls this, because there is no `offset` on this platform.
 ///
 /// # Safety
 /// None is needed.
