@@ -91,7 +91,7 @@ pub enum Error {
     NoSpace {
         /// The object that was to be allocated, and its size.
         what: String,
-        /// What is missing, and how to get it.
+        /// The missing part, and how to get it.
         why: String,
     },
     /// Pages were required that are not available.

@@ -60,7 +60,8 @@ impl ForkGuard {
         ForkGuard { generation: u64::MAX, ..self }
     }
 
-    /// Whether the caller runs in a `fork` child of the process that made this guard. One load, no system call.
+    /// Whether the caller runs in a `fork` child of the process that made this guard. One load, no
+    /// system call.
     #[inline(always)]
     pub fn is_forked(&self) -> bool {
         self.page.load(Ordering::Relaxed) != self.generation
@@ -127,9 +128,11 @@ mod tests {
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::{ForkResult, fork};
 
-    /// Forks and returns the exit code of the child, which runs `child`. `child` must be async-signal-safe.
+    /// Forks and returns the exit code of the child, which runs `child`. That must be
+    /// async-signal-safe.
     fn in_fork(child: impl FnOnce() -> i32) -> i32 {
-        // SAFETY: the child runs `child` only, which allocates nothing and takes no lock, and leaves by _exit.
+        // SAFETY: the child runs `child` only, which allocates nothing and takes no lock, and leaves
+        // by _exit.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
                 let code = child();

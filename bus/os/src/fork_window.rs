@@ -1,8 +1,11 @@
 //! Descriptors that no `fork` child keeps.
 //!
-//! A lock of `life.rs` dies with the last reference to its open file description. Between the moment the
-//! description is opened and the moment its descriptor is closed, another thread may `fork`, and the child's copy
-//! of the descriptor would keep a dead owner alive for as long as the child runs. So:
+//! **Why it is needed.** A lock of `life.rs` dies with the last reference to its open file
+//! description. Between opening the description and closing its descriptor, another thread may
+//! `fork`. The child's copy of the descriptor would keep a dead owner alive for as long as the
+//! child runs.
+//!
+//! **How it works.**
 //!
 //! ```text
 //! open:   [ enter | open, note the number in TABLE            | leave ]
@@ -10,18 +13,17 @@
 //! fork:   prepare = enter;  parent = leave;  child = close what TABLE says, leave
 //! ```
 //!
-//! `enter` is a lock around those few microseconds, so that a fork happens before or after them. Its word holds
-//! the generation of the address space that took it ([`ForkGuard`]): a lock that was inherited over a fork is free.
+//! `enter` takes a lock for those few microseconds, so that a fork happens before or after them.
+//! The lock word holds the generation of the address space that took it ([`ForkGuard`]): a lock
+//! that was inherited over a fork is free. A new child has the descriptor until its handler has
+//! run: a lock that is released just then becomes free a little later.
 //!
-//! A new child has the descriptor for the moment until its handler ran: a lock given up just then is free a little
-//! later.
+//! [`HiddenFd`] is for those microseconds. [`Hidden`] is for objects that have a descriptor for a
+//! long time, such as the journal's lock and its io_uring.
 //!
-//! [`HiddenFd`] is for those microseconds; [`Hidden`] is for what has a descriptor for a long time, as the journal's lock
-//! and its io_uring have.
-//!
-//! What it leaves out: children made by the bare `clone` system call or `_Fork`, which run no fork handlers; they
-//! copy what happens to be open at that moment. `posix_spawn` children copy it too, until their `exec`, which is
-//! at once.
+//! **Left out.** Children made by the bare `clone` system call or by `_Fork` run no fork handlers,
+//! and copy every descriptor that is open at that moment. `posix_spawn` children copy it, too,
+//! until their `exec`, which follows at once.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -36,27 +38,28 @@ use super::fork::ForkGuard;
 use super::process;
 use crate::error::{Error, Result};
 
-/// Descriptors that may be open at one time: two for each of some thousand journals.
+/// The most descriptors that may be open at one time: two for each of some thousand journals.
 const OPEN_MAX: usize = 16_384;
 const NONE: RawFd = -1;
 
-/// The window's lock: the generation of the address space in which it is taken; any other value is free.
+/// The window's lock: the generation of the address space in which it is taken. Any other value
+/// means that it is free.
 static LOCK: AtomicU64 = AtomicU64::new(0);
 /// The open descriptors. Written in the window only.
 static TABLE: [AtomicI32; OPEN_MAX] = [const { AtomicI32::new(NONE) }; OPEN_MAX];
-/// Entries of the table from here on were never used. Written in the window only.
+/// Entries of the table from this one on were never used. Written in the window only.
 static USED: AtomicUsize = AtomicUsize::new(0);
 /// Whether the fork handlers are installed. Written in the window only.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
-/// The thread that is in the window in order to fork; 0 if none.
+/// The thread that is in the window in order to fork; 0 if there is none.
 static FORKING: AtomicI32 = AtomicI32::new(0);
 
-/// A descriptor that `fork` children close. Not usable in them.
+/// A descriptor that `fork` children close. They cannot use it.
 #[derive(Debug)]
 pub struct HiddenFd {
-    /// The open descriptor; owned by this handle, in the process that made it.
+    /// The open descriptor. This handle owns it, in the process that made it.
     fd: RawFd,
-    /// The file it was opened on.
+    /// The file on which it was opened.
     identity: FileId,
     /// Its entry of `TABLE`.
     slot: usize,
@@ -64,8 +67,8 @@ pub struct HiddenFd {
 }
 
 impl HiddenFd {
-    /// Opens a descriptor by `open`, which should be quick and must not fork. Fails with the error of `open`, or
-    /// when too many are open.
+    /// Opens a descriptor by `open`, which should be quick and must not fork. Fails with the error
+    /// of `open`, or if too many are open.
     pub fn open(open: impl FnOnce() -> Result<OwnedFd>) -> Result<HiddenFd> {
         let guard =
             ForkGuard::current().map_err(|error| Error::io("watch for forks", "this process", error))?;
@@ -85,18 +88,20 @@ impl HiddenFd {
         Ok(HiddenFd { fd, identity, slot, guard })
     }
 
-    /// Whether this is a `fork` child of the process that opened it: then the descriptor is not ours.
+    /// Whether this is a `fork` child of the process that opened it. Then the descriptor does not
+    /// belong to this handle.
     pub fn is_forked(&self) -> bool {
         self.guard.is_forked()
     }
 
-    /// Whether the number still leads to the file it was opened on: a stranger in the process may have closed or
-    /// replaced it.
+    /// Whether the number still leads to the file on which it was opened. Other code in the process
+    /// may have closed or replaced it.
     pub fn is_intact(&self) -> bool {
         FileId::of(self.as_fd()).is_ok_and(|found| found == self.identity)
     }
 
-    /// Runs `last` with the descriptor and closes it; no fork happens in between. `last` must not fork.
+    /// Runs `last` with the descriptor and closes it. No fork happens in between. `last` must not
+    /// fork.
     pub fn close_after<T>(self, last: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
         let window = Window::enter(self.guard);
         let result = last(self.as_fd());
@@ -108,8 +113,8 @@ impl HiddenFd {
     fn close(&self, _window: Window) {
         TABLE[self.slot].store(NONE, Ordering::Relaxed);
         if self.is_intact() {
-            // SAFETY: `open` got this descriptor from an OwnedFd, it is still the same file, and it is closed once:
-            // by drop, or by `close_after`, which forgets the handle.
+            // SAFETY: `open` got this descriptor from an OwnedFd, and it is still the same file. It
+            // is closed once: by drop, or by `close_after`, which forgets the handle.
             unsafe { libc::close(self.fd) };
         }
     }
@@ -117,8 +122,9 @@ impl HiddenFd {
 
 impl AsFd for HiddenFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor stays open while the handle lives, unless a fork child uses it, which the callers
-        // check, or the host program closes descriptors that are not its own, which they check by identity.
+        // SAFETY: the descriptor stays open while the handle lives, with two exceptions. A fork
+        // child may use it, which the callers check; or the host program may close descriptors that
+        // are not its own, which they check by identity.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 }
@@ -131,8 +137,9 @@ impl Drop for HiddenFd {
     }
 }
 
-/// Something with a descriptor of its own that `fork` children close, for as long as it lives. In a child it is not to
-/// be used, and dropping it there does nothing: see [`is_forked`](Self::is_forked).
+/// An object with a descriptor of its own that `fork` children close, for as long as it lives. It
+/// must not be used in a child, and dropping it there does nothing: see
+/// [`is_forked`](Self::is_forked).
 #[derive(Debug)]
 pub struct Hidden<T: AsRawFd> {
     value: ManuallyDrop<T>,
@@ -180,7 +187,7 @@ impl<T: AsRawFd> DerefMut for Hidden<T> {
 impl<T: AsRawFd> Drop for Hidden<T> {
     fn drop(&mut self) {
         if self.is_forked() {
-            return; // Its descriptor was closed, and may be another's by now.
+            return; // Its descriptor was closed, and its number may be in use again.
         }
         let _window = Window::enter(self.guard);
         TABLE[self.slot].store(NONE, Ordering::Relaxed);
@@ -189,17 +196,18 @@ impl<T: AsRawFd> Drop for Hidden<T> {
     }
 }
 
-/// Proof that no fork happens and no other thread opens or closes.
+/// Proof that no fork happens, and that no other thread opens or closes.
 struct Window;
 
 impl Window {
-    /// Waits until nobody is in the window: a few microseconds.
+    /// Waits until no thread is in the window: a few microseconds.
     fn enter(guard: ForkGuard) -> Window {
         let mut tries = 0u32;
         loop {
             let found = LOCK.load(Ordering::Relaxed);
             if found != guard.generation()
-                // WINDOW: what the last holder stored in the tables is seen; pairs with the Release in `leave`.
+                // WINDOW: the last holder's stores to the tables are seen. Pairs with the Release
+                // in `leave`.
                 && LOCK.compare_exchange(found, guard.generation(), Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
                 return Window;
@@ -234,9 +242,10 @@ impl Window {
         if INSTALLED.load(Ordering::Relaxed) {
             return Ok(());
         }
-        // A fork before the line after this call would leave a child that installs them twice: the handlers allow
-        // for that.
-        // SAFETY: the three functions take no arguments, do not unwind, and are what fork handlers may be.
+        // A fork before the line after this call would leave a child that installs the handlers
+        // twice, which they allow for.
+        // SAFETY: the three functions take no arguments, do not unwind, and are valid fork
+        // handlers.
         let result = unsafe { pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
         if result != 0 {
             return Err(io::Error::from_raw_os_error(result));
@@ -266,8 +275,8 @@ extern "C" fn prepare() {
     if FORKING.load(Ordering::Relaxed) == me {
         return; // Installed twice; the other call has entered.
     }
-    // The handlers were installed by somebody who had a guard, so this does not fail; if it did, nothing could be
-    // open in this address space.
+    // The handlers were installed by a thread that had a guard, so this does not fail. If it did,
+    // nothing could be open in this address space.
     if let Ok(guard) = ForkGuard::current() {
         std::mem::forget(Window::enter(guard));
         FORKING.store(me, Ordering::Relaxed);
@@ -282,7 +291,8 @@ extern "C" fn in_parent() {
 }
 
 extern "C" fn in_child() {
-    // The child has one thread, and `prepare` has seen to it that the table agrees with its descriptors.
+    // The child has one thread, and `prepare` has made sure that the table agrees with its
+    // descriptors.
     for entry in &TABLE[..USED.load(Ordering::Relaxed).min(OPEN_MAX)] {
         let fd = entry.swap(NONE, Ordering::Relaxed);
         if fd != NONE {
@@ -305,7 +315,7 @@ mod tests {
     use std::time::Instant;
 
     fn is_open(fd: RawFd) -> bool {
-        // SAFETY: F_GETFD takes any number and answers EBADF for what is not a descriptor.
+        // SAFETY: F_GETFD takes any number, and returns EBADF for one that is not a descriptor.
         unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
     }
 
@@ -349,8 +359,8 @@ mod tests {
         assert!(number > 2);
     }
 
-    /// One thread opens, locks and drops without a pause; another forks children that stay. A child that kept a
-    /// descriptor would hold the lock for good.
+    /// One thread opens, locks and drops without a pause; another forks children that stay. A child
+    /// that kept a descriptor would hold the lock for good.
     #[test]
     fn children_forked_by_another_thread_keep_no_lock() {
         let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();

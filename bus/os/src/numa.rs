@@ -1,7 +1,7 @@
-//! Which NUMA node memory lies on.
+//! The NUMA node of memory.
 //!
-//! [`bind`] is called before the pages exist; [`count`] asks afterwards where they are. Both are raw system
-//! calls, since the C library leaves them to libnuma.
+//! [`bind`] is called before the pages exist; [`count`] finds out afterwards where they are. Both
+//! are raw system calls, since the C library leaves them to libnuma.
 
 use std::io;
 use std::path::Path;
@@ -10,17 +10,17 @@ use super::mapping::{Mapping, page_bytes};
 use crate::error::{Error, Result};
 
 const MPOL_BIND: libc::c_long = 2;
-/// Nodes the kernel can number.
+/// The number of nodes that the kernel can number.
 const NODES_MAX: u32 = 1024;
-/// Pages looked at per mapping: enough to see a mistake, few enough to take no time.
+/// How many pages are checked per mapping: enough to see a mistake, few enough to take no time.
 const SAMPLES_MAX: usize = 4096;
 
 /// Where the pages of a mapping are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
-    /// Pages looked at.
+    /// How many pages were checked.
     pub sampled: usize,
-    /// Of these, pages on the node asked for.
+    /// How many of these are on the requested node.
     pub there: usize,
 }
 
@@ -55,16 +55,17 @@ fn list_has(list: &str, node: u32) -> bool {
     })
 }
 
-/// Lets pages of the mapping that are not there yet come from `node` only.
+/// Lets pages of the mapping that do not exist yet come from `node` only.
 pub fn bind(mapping: &Mapping, node: u32) -> io::Result<()> {
     if node >= NODES_MAX {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     let mut mask = [0u64; (NODES_MAX / 64) as usize];
     mask[(node / 64) as usize] = 1 << (node % 64);
-    // The kernel reads one bit less than it is told.
+    // The kernel reads one bit less than the number that is passed.
     let bits = libc::c_ulong::from(NODES_MAX) + 1;
-    // SAFETY: the range is a mapping that lives, the mask is as long as said; the contents do not change.
+    // SAFETY: the range is a mapping that exists, and the mask has the length that is passed. The
+    // contents do not change.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mbind,
@@ -79,7 +80,7 @@ pub fn bind(mapping: &Mapping, node: u32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Looks at up to 4096 pages of the mapping, spread evenly, and counts those on `node`.
+/// Checks up to 4096 pages of the mapping, spread evenly, and counts those on `node`.
 pub fn count(mapping: &Mapping, node: u32) -> io::Result<Placement> {
     let pages = mapping.bytes() / page_bytes();
     let step = pages.div_ceil(SAMPLES_MAX).max(1);

@@ -1,28 +1,29 @@
-//! Which pages were asked for, and which were got.
+//! The pages that were requested, and the pages that a channel has.
 //!
-//! The ladder has three rungs: a file on hugetlbfs, 2 MiB pages of tmpfs, ordinary pages. A [`PageReport`]
-//! says in one line where a channel's data ended up in this process, as seen in smaps, and why not higher.
+//! The ladder has three rungs: a file on hugetlbfs, 2 MiB pages of tmpfs, ordinary pages. A
+//! [`PageReport`] says in one line which rung a channel's data has in this process, as seen in
+//! smaps, and why not a higher one.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Error;
 
-/// Size of the huge pages that tmpfs can have on x86-64, and of the usual ones of hugetlbfs.
+/// The size of the huge pages that tmpfs can have on x86-64, and of the usual ones of hugetlbfs.
 pub const HUGE_2M: u64 = 2 << 20;
-/// Size of the largest huge pages.
+/// The size of the largest huge pages.
 pub const HUGE_1G: u64 = 1 << 30;
 
 /// Which pages a new channel should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pages {
-    /// 2 MiB of hugetlbfs if an administrator set some aside, else 2 MiB of tmpfs, else ordinary ones; huge
-    /// pages only for data of at least 2 MiB.
+    /// 2 MiB pages of hugetlbfs if an administrator set some aside, else 2 MiB pages of tmpfs, else
+    /// ordinary ones. Huge pages are used only for data of at least 2 MiB.
     #[default]
     Auto,
-    /// As `Auto`, and data below 2 MiB also get a page of hugetlbfs.
+    /// Does the same as `Auto`, and data below 2 MiB also get a page of hugetlbfs.
     Huge2M,
-    /// 1 GiB of hugetlbfs, else as `Huge2M`.
+    /// 1 GiB pages of hugetlbfs, else the same as `Huge2M`.
     Huge1G,
     /// Ordinary pages.
     Ordinary,
@@ -53,12 +54,12 @@ impl fmt::Display for Pages {
     }
 }
 
-/// What lies behind the data of a channel.
+/// The kind of memory behind the data of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backing {
     /// A file on hugetlbfs.
     Hugetlb,
-    /// tmpfs in 2 MiB pages, all of it.
+    /// tmpfs, all of it in 2 MiB pages.
     ShmHuge,
     /// tmpfs in ordinary pages, at least in part.
     Ordinary,
@@ -88,31 +89,31 @@ impl Backing {
 /// Whether memory is locked, which keeps it from being swapped out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Locked {
-    /// It is.
+    /// It is locked.
     Yes,
-    /// Nobody asked for it.
+    /// Locking was not requested.
     NotAsked,
-    /// It was asked for, and this is why it is not.
+    /// Locking was requested. The text says why it failed.
     No(String),
 }
 
-/// What is known about the NUMA node of the data.
+/// The knowledge about the NUMA node of the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Numa {
     /// The data were not bound to a node.
     Anywhere,
-    /// Bound to this node when the channel was created; not looked at again by this process.
+    /// Bound to this node when the channel was created. This process has not checked it.
     Bound(u32),
-    /// Bound to this node, and so many of the pages looked at are there.
+    /// Bound to this node. This process has checked some pages.
     Seen {
         /// The node.
         node: u32,
-        /// Pages looked at.
+        /// How many pages were checked.
         sampled: usize,
-        /// Of these, pages on the node.
+        /// How many of these are on the node.
         there: usize,
     },
-    /// Bound to this node, but the kernel does not let us look.
+    /// Bound to this node, but the kernel does not allow a check. The text says why.
     Unverified(u32, String),
 }
 
@@ -121,28 +122,28 @@ pub enum Numa {
 pub struct Missed {
     /// The rung.
     pub rung: String,
-    /// Why, and what would help.
+    /// Why it was not used, and what would help.
     pub why: String,
 }
 
 /// Which pages the data of a channel have in this process. `Display` is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageReport {
-    /// What was asked for; `None` for a channel that existed.
+    /// The requested pages; `None` for a channel that existed already.
     pub asked: Option<Pages>,
-    /// What smaps shows.
+    /// The memory that smaps shows.
     pub got: Backing,
-    /// Bytes of data, rounded up to pages.
+    /// The size of the data in bytes, rounded up to pages.
     pub data_bytes: u64,
-    /// Size of the pages behind the data; when they are mixed, of the ordinary ones.
+    /// The size of the pages behind the data. If they are mixed, the size of the ordinary ones.
     pub page_bytes: u64,
-    /// Bytes of the data that smaps shows in huge pages.
+    /// How many bytes of the data smaps shows in huge pages.
     pub huge_bytes_seen: u64,
     /// Whether all mappings of the channel are locked in memory.
     pub locked: Locked,
     /// The NUMA node.
     pub numa: Numa,
-    /// The rungs above the one that was got.
+    /// The rungs above the one that is used.
     pub missed: Vec<Missed>,
 }
 
@@ -180,7 +181,7 @@ impl fmt::Display for PageReport {
     }
 }
 
-/// `4 MiB`, `21.5 KiB`, `100 B`: a size for people.
+/// Formats a size for people: `4 MiB`, `21.5 KiB`, `100 B`.
 pub fn bytes_text(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     for (unit, name) in UNITS {

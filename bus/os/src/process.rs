@@ -1,7 +1,8 @@
-//! Processes and processors: who I am, when a process started, where threads run, and killing exactly one process.
+//! Processes and processors: identities, start times, where threads run, and killing exactly one
+//! process.
 //!
-//! A process is named by its pid **and** its start time, because pids are reused. Both are those of the PID
-//! namespace that `/proc` shows.
+//! A process is named by its pid **and** its start time, because pids are reused. Both belong to
+//! the PID namespace that `/proc` shows.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -15,20 +16,22 @@ use nix::unistd::Pid;
 
 use crate::error::{Error, Result};
 
-/// This process. One system call.
+/// The pid of this process. One system call.
 pub fn pid() -> u32 {
     std::process::id()
 }
 
-/// This thread, as the kernel numbers it. One system call.
+/// The kernel's number of this thread. One system call.
 pub fn tid() -> i32 {
     nix::unistd::gettid().as_raw()
 }
 
-/// When a process started, in clock ticks since boot, from `/proc/PID/stat`. Several system calls, about 10 us.
+/// When a process started, in clock ticks since boot, from `/proc/PID/stat`. Several system calls,
+/// about 10 us.
 ///
 /// # Errors
-/// `NotFound` if there is no such process, or `/proc` hides it; `InvalidData` if its `stat` is not understood.
+/// `NotFound` if there is no such process, or `/proc` hides it; `InvalidData` if its `stat` is not
+/// understood.
 pub fn start_time_ticks(pid: u32) -> io::Result<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).map_err(|error| match error.raw_os_error() {
         // The process ended while its file was read.
@@ -41,16 +44,17 @@ pub fn start_time_ticks(pid: u32) -> io::Result<u64> {
     })
 }
 
-/// The 22nd field. The second, the command in parentheses, may hold spaces, parentheses and line ends, but no field
-/// after it does: so the last parenthesis ends it.
+/// The 22nd field. The second field, the command in parentheses, may hold spaces, parentheses and
+/// line ends. No field after it does, so the last parenthesis ends it.
 fn start_time_in(stat: &[u8]) -> Option<u64> {
     let command_end = stat.iter().rposition(|&byte| byte == b')')?;
     let after = std::str::from_utf8(&stat[command_end + 1..]).ok()?;
     after.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
-/// The PID namespace of this process, as the inode of its file, if `/proc` shows that namespace: then a pid in it is the
-/// same process for everybody who gets the same answer. A few system calls.
+/// Returns the PID namespace of this process, as the inode of its file, if `/proc` shows that
+/// namespace. Then a pid in it means the same process to every caller that gets the same result. A
+/// few system calls.
 pub fn pid_namespace() -> Option<u64> {
     let shown = fs::read_link("/proc/self").ok()?;
     if shown.to_str()?.parse() != Ok(self::pid()) {
@@ -59,31 +63,32 @@ pub fn pid_namespace() -> Option<u64> {
     fs::metadata("/proc/self/ns/pid").ok().map(|about| about.ino())
 }
 
-/// Whether the process that started at `start_time_ticks` under this pid has not ended. One that cannot be looked at, as
-/// `/proc` hides it, counts as alive. About 20 us.
+/// Whether the process that started at `start_time_ticks` under this pid has not ended. A process
+/// that `/proc` hides, so that it cannot be examined, counts as alive. About 20 us.
 pub fn lives(pid: u32, start_time_ticks: u64) -> bool {
     lives_if(pid, |found| found == start_time_ticks)
 }
 
-/// As [`lives`], of a process of which `is_it` says by its start time whether it is the one.
+/// Does the same as [`lives`]. `is_it` decides by the start time whether it is the right process.
 pub fn lives_if(pid: u32, is_it: impl FnOnce(u64) -> bool) -> bool {
     let Some(number) = i32::try_from(pid).ok().filter(|&number| number > 0) else { return false };
     let pidfd = match open_pidfd(number) {
         Ok(pidfd) => pidfd,
-        // Not there; what cannot be asked otherwise is alive.
+        // ESRCH means that it does not exist. If the kernel refuses for another reason, it counts
+        // as alive.
         Err(error) => return error.raw_os_error() != Some(libc::ESRCH),
     };
     let is_another = self::start_time_ticks(pid).is_ok_and(|found| !is_it(found));
     !is_another && !has_ended(&pidfd, Duration::ZERO).unwrap_or(false)
 }
 
-/// The processor this thread runs on now. No system call (vdso).
+/// The processor on which this thread runs now. No system call (vdso).
 pub fn current_cpu() -> io::Result<usize> {
     Ok(sched_getcpu()?)
 }
 
-/// The processors this thread may run on, ascending. One system call. Knows processors 0 to 1023; a machine with
-/// more is an error (EINVAL).
+/// The processors on which this thread may run, ascending. One system call. It knows processors 0
+/// to 1023; a machine with more is an error (EINVAL).
 pub fn allowed_cpus() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0))?;
     Ok((0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect())
@@ -92,7 +97,7 @@ pub fn allowed_cpus() -> io::Result<Vec<usize>> {
 /// Lets this thread run on processor `cpu` only. One system call.
 ///
 /// # Errors
-/// [`Error::Invalid`] if there is no such processor or the process may not use it.
+/// [`Error::Invalid`] if there is no such processor, or the process may not use it.
 pub fn pin_to_cpu(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     let pinned = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
@@ -105,31 +110,32 @@ pub fn pin_to_cpu(cpu: usize) -> Result<()> {
     })
 }
 
-/// What [`kill_exactly`] found.
+/// The result of [`kill_exactly`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Killed {
     /// It was killed, and has ended.
     Now,
-    /// It had ended before; another process may have its pid, and was left alone.
+    /// It had ended before. Another process may have its pid, and was not touched.
     Before,
 }
 
-/// Kills process `pid` with SIGKILL if it is still the one that started at `start_time_ticks`, and waits at most
-/// `timeout` until it has ended. Never hits another process: the pidfd pins the process before its start time is
-/// compared.
+/// Kills process `pid` with SIGKILL if it is still the one that started at `start_time_ticks`, and
+/// waits at most `timeout` until it has ended. It never hits another process: the pidfd pins the
+/// process before its start time is compared.
 ///
 /// # Errors
-/// [`Error::Invalid`] for the caller itself or a number that is no pid, [`Error::NotAllowed`] without the right to
-/// kill it, [`Error::TimedOut`] if it has not ended (it may sleep in the kernel; the signal stays pending).
+/// [`Error::Invalid`] for the caller itself or a number that is no pid. [`Error::NotAllowed`]
+/// without the right to kill it. [`Error::TimedOut`] if it has not ended: it may sleep in the
+/// kernel, and the signal stays pending.
 pub fn kill_exactly(pid: u32, start_time_ticks: u64, timeout: Duration) -> Result<Killed> {
     kill_proven(pid, start_time_ticks, timeout, || Ok(()))
 }
 
-/// As [`kill_exactly`], a process of which `prove` says, while the pidfd pins it, that it is the one to be killed. A
-/// pid and a start time that others have written down prove nothing.
+/// Does the same as [`kill_exactly`]. While the pidfd pins the process, `prove` decides whether it
+/// is the one to be killed. A pid and a start time that others have written prove nothing.
 ///
 /// # Errors
-/// As [`kill_exactly`], and those of `prove`: then nothing was killed.
+/// Those of [`kill_exactly`] and those of `prove`. In the second case nothing was killed.
 pub fn kill_proven(
     pid: u32,
     start_time_ticks: u64,
@@ -147,8 +153,8 @@ pub fn kill_proven(
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(Killed::Before),
         Err(error) => return Err(failed("open", error)),
     };
-    // If the start time is right now, the process had this pid when the pidfd was opened, or the pidfd is of one
-    // that has ended since: then the signal below reaches nobody.
+    // If the start time is right now, the process had this pid when the pidfd was opened. Otherwise
+    // the pidfd is of a process that has ended since, and the signal below reaches nobody.
     match self::start_time_ticks(pid) {
         Ok(found) if found == start_time_ticks => {}
         Ok(_) => return Ok(Killed::Before),
@@ -167,7 +173,8 @@ pub fn kill_proven(
         return Ok(Killed::Before); // A zombie: ended, but not waited for by its parent.
     }
     let proof = prove();
-    // What `/proc` showed was of this process only if it has not ended by now: its pid was its own all the time.
+    // The contents of `/proc` belonged to this process only if it has not ended by now: then the
+    // pid was its own all the time.
     if has_ended(&pidfd, Duration::ZERO).map_err(|error| failed("wait for", error))? {
         return Ok(Killed::Before);
     }
@@ -190,7 +197,7 @@ fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor (close-on-exec) for us alone.
+    // SAFETY: the kernel has just made this descriptor (close-on-exec), and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
@@ -203,12 +210,14 @@ fn send_kill(pidfd: &OwnedFd) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Waits at most `timeout` until the process has ended: all its threads are gone, and its address space with them.
+/// Waits at most `timeout` until the process has ended. Then all its threads are gone, and its
+/// address space with them.
 fn has_ended(pidfd: &OwnedFd, timeout: Duration) -> io::Result<bool> {
     let deadline = Instant::now().checked_add(timeout);
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // Rounded up, so that the last slice is not a busy loop; at most a minute, then again.
+        // The slice is rounded up, so that the last one is not a busy loop. It is at most a minute,
+        // and is then repeated.
         let slice_ms = left.map_or(60_000, |left| left.as_micros().div_ceil(1000).min(60_000) as u16);
         let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(slice_ms)) {

@@ -1,18 +1,21 @@
 //! Proof that each thread of another process was off its processor for a moment.
 //!
-//! A thread that is inside a restartable sequence ([`super::rseq`]) when it loses its processor begins it again. So after
-//! [`quiesce`] no thread of the process acts upon what it saw, inside of one, before the call.
+//! **Promise.** A thread that loses its processor inside a restartable sequence ([`super::rseq`])
+//! begins it again. So after [`quiesce`] no thread of the process acts on a value that it loaded,
+//! inside such a sequence, before the call.
 //!
-//! Three things prove it of a thread, each of them something seen after the call:
+//! **How it works.** One of three observations proves it of a thread. Each is made after the call:
 //!
-//! - the kernel says in which system call, or other sleep, it is (`/proc/PID/task/TID/syscall`): it makes sure itself
-//!   that the thread is off its processor. Needs the right to trace the process;
-//! - it was last on the processor on which this very thread runs while it looks. A helper thread goes there, and looks: a
-//!   thread that runs makes place for it;
-//! - it has moved to another processor.
+//! - The kernel says in which system call, or other sleep, the thread is
+//!   (`/proc/PID/task/TID/syscall`). The kernel itself makes sure that the thread is off its
+//!   processor. This needs the right to trace the process.
+//! - The thread was last on the processor on which this very thread runs at that time. A helper
+//!   thread goes there and checks: a thread that runs makes room for it.
+//! - The thread has moved to another processor.
 //!
-//! No signal is sent and nothing is stopped. Not even the state `T` would do: a thread is marked as stopped a little before
-//! it gives its processor up, and may be continued in between.
+//! **Left out.** No signal is sent and nothing is stopped. Not even the state `T` would be proof: a
+//! thread is marked as stopped a little before it gives its processor up, and may be continued in
+//! between.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -30,18 +33,20 @@ use crate::process;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Thread {
     tid: i32,
-    /// Where it was last.
+    /// The processor on which it was last.
     processor: usize,
 }
 
-/// Waits, at most `timeout`, until each thread of process `pid`, which started at `start_time_ticks`, was off its
-/// processor at some time after the call; a process that has ended has no threads. About 0.1 ms, and 0.1 ms more for each
-/// processor that has to be visited.
+/// Waits, at most `timeout`, until each thread of a process was off its processor at some time
+/// after the call. The process is `pid`, which started at `start_time_ticks`. A process that has
+/// ended has no threads. About 0.1 ms, and 0.1 ms more for each processor that has to be visited.
 ///
 /// # Errors
-/// [`Error::Invalid`] if `/proc` does not show the process (it runs in another PID namespace, or `/proc` hides it), or if
-/// this process may not run where one of its threads does; [`Error::TimedOut`] if a thread does not make place, because it
-/// runs at a real-time priority, or if the process starts and ends threads all the time; [`Error::Io`].
+/// - [`Error::Invalid`] if `/proc` does not show the process (it runs in another PID namespace, or
+///   `/proc` hides it), or if this process may not run where one of its threads does.
+/// - [`Error::TimedOut`] if a thread does not make room because it runs at a real-time priority, or
+///   if the process starts and ends threads all the time.
+/// - [`Error::Io`].
 pub fn quiesce(pid: u32, start_time_ticks: u64, timeout: Duration) -> Result<()> {
     let started = Instant::now();
     if !is_there(pid, start_time_ticks)? {
@@ -55,11 +60,11 @@ pub fn quiesce(pid: u32, start_time_ticks: u64, timeout: Duration) -> Result<()>
     visit(pid, pending, (started, timeout))
 }
 
-/// Whether this very process is there. What `/proc` does not show may well be there.
+/// Whether exactly this process exists. A process that `/proc` does not show may well exist.
 fn is_there(pid: u32, start_time_ticks: u64) -> Result<bool> {
     match process::start_time_ticks(pid) {
         Ok(found) if found == start_time_ticks => Ok(true),
-        // The pid is another's by now, or means another here.
+        // The pid belongs to another process now, or means another process here.
         Ok(_) => Err(elsewhere(pid)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(elsewhere(pid)),
         Err(error) => Err(Error::io("read", format!("/proc/{pid}/stat"), error)),
@@ -74,8 +79,9 @@ fn elsewhere(pid: u32) -> Error {
     )
 }
 
-/// All threads of the process. Read until two readings agree with each other and with the kernel's count, as the directory
-/// may leave threads out while others end; twice at least, however little time there is.
+/// Returns all threads of the process. The directory may leave threads out while others end. So it
+/// is read until two readings agree with each other and with the kernel's count. It is read at
+/// least twice, however little time there is.
 fn threads_of(pid: u32, (started, timeout): (Instant, Duration)) -> Result<Vec<Thread>> {
     let failed = |error| Error::io("look at the threads of", format!("/proc/{pid}/task"), error);
     let mut before = read_tids(pid).map_err(failed)?;
@@ -106,7 +112,7 @@ fn threads_of(pid: u32, (started, timeout): (Instant, Duration)) -> Result<Vec<T
     Ok(threads)
 }
 
-/// Those that the directory shows, in order; none if the process has gone.
+/// The threads that the directory shows, in order; none if the process is gone.
 fn read_tids(pid: u32) -> io::Result<Vec<i32>> {
     let entries = match fs::read_dir(format!("/proc/{pid}/task")) {
         Err(error) if is_gone(&error) => return Ok(Vec::new()),
@@ -129,17 +135,17 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// What is of interest in a thread's `stat`.
+/// The fields of a thread's `stat` that are used here.
 struct Stat {
-    /// It will never run again.
+    /// Whether it will never run again.
     has_ended: bool,
-    /// Threads of its process.
+    /// The number of threads of its process.
     threads: usize,
-    /// Where it runs, or ran last.
+    /// The processor on which it runs, or ran last.
     processor: usize,
 }
 
-/// `None` if there is no such thread any more.
+/// Returns `None` if there is no such thread any more.
 fn stat(pid: u32, tid: i32) -> io::Result<Option<Stat>> {
     match fs::read(format!("/proc/{pid}/task/{tid}/stat")) {
         Ok(text) => stat_in(&text)
@@ -151,7 +157,7 @@ fn stat(pid: u32, tid: i32) -> io::Result<Option<Stat>> {
 }
 
 fn stat_in(text: &[u8]) -> Option<Stat> {
-    // The command, in parentheses, may hold anything; no field after it does.
+    // The command, in parentheses, may hold any byte. No field after it does.
     let command_end = text.iter().rposition(|&byte| byte == b')')?;
     let fields: Vec<&str> = str::from_utf8(&text[command_end + 1..]).ok()?.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3).copied();
@@ -162,15 +168,18 @@ fn stat_in(text: &[u8]) -> Option<Stat> {
     })
 }
 
-/// Whether the kernel says that the thread sleeps, having made sure that it is off its processor.
+/// Whether the kernel says that the thread sleeps. The kernel has then made sure that it is off its
+/// processor.
 fn sleeps(pid: u32, tid: i32) -> bool {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall"));
-    // The number of a system call and its arguments, or -1 for another sleep. This thread itself is in no sequence.
+    // The file holds the number of a system call and its arguments, or -1 for another sleep. This
+    // thread itself is in no sequence.
     text.is_ok_and(|text| text.starts_with(|first: char| first.is_ascii_digit() || first == '-'))
 }
 
-/// Sends a helper to the processors of these threads. It is a thread of its own, because only threads move, and because a
-/// thread at a real-time priority may keep it waiting for ever.
+/// Sends a helper to the processors of these threads. The helper is a thread of its own for two
+/// reasons. Only threads move, and a thread at a real-time priority may keep it waiting without
+/// end.
 fn visit(pid: u32, pending: Vec<Thread>, (started, timeout): (Instant, Duration)) -> Result<()> {
     let everywhere = sched_getaffinity(Pid::from_raw(0))
         .map_err(|error| Error::io("read the processors of", "/proc/self", error.into()))?;
@@ -187,7 +196,7 @@ fn visit(pid: u32, pending: Vec<Thread>, (started, timeout): (Instant, Duration)
             Err(RecvTimeoutError::Disconnected) => Err(Error::invalid("the helper thread", "it has failed")),
             Err(RecvTimeoutError::Timeout) => {
                 is_over.store(true, Ordering::Release);
-                // Away from where it waits for its turn.
+                // Moves the helper away from the processor on which it waits for its turn.
                 while !matches!(hear.try_recv(), Ok(_) | Err(std::sync::mpsc::TryRecvError::Disconnected)) {
                     let tid = helper.load(Ordering::Acquire);
                     let _ = sched_setaffinity(Pid::from_raw(tid), &everywhere);
@@ -223,12 +232,13 @@ fn look_from_everywhere(pid: u32, mut pending: Vec<Thread>, is_over: &AtomicBool
             }
             Err(error) => return Err(Error::io("move a thread in", "/proc/self", error.into())),
         }
-        // From here on this thread runs on that processor only: a thread that has it as its processor does not run.
+        // From here on this thread runs on that processor only: a thread whose processor is the
+        // same does not run.
         let mut later = Vec::new();
         for thread in pending {
             let now = stat(pid, thread.tid)
                 .map_err(|error| Error::io("read", format!("/proc/{pid}/task"), error))?;
-            // It has ended, makes place for this thread, or has moved since.
+            // It has ended, makes room for this thread, or has moved since.
             let was_off = now.is_none_or(|now| {
                 now.has_ended || now.processor == processor || now.processor != thread.processor
             });
@@ -260,7 +270,7 @@ mod tests {
             let pid = child.id();
             let start = process::start_time_ticks(pid).unwrap();
             if stop {
-                // SAFETY: the pid is of our own child, which was not waited for.
+                // SAFETY: the pid is of this process's own child, which was not waited for.
                 assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGSTOP) }, 0);
             }
             quiesce(pid, start, SOON).unwrap();
@@ -288,7 +298,7 @@ mod tests {
             }
             let begun = Instant::now();
             let mut outcome = Ok(Vec::new());
-            // As often as it sees the same threads twice at once.
+            // It ends as often as it sees the same threads twice in a row.
             while outcome.is_ok() && begun.elapsed() < SOON {
                 outcome = threads_of(pid, (begun, Duration::ZERO));
             }
@@ -320,8 +330,8 @@ mod tests {
         });
     }
 
-    /// The two together: whatever a thread does inside a sequence, nothing is stored after the guard was closed and the
-    /// thread was off its processor.
+    /// Tests both together: nothing that a thread does inside a sequence is stored after the guard
+    /// was closed and the thread was off its processor.
     #[test]
     fn no_store_comes_after_the_guard_was_closed_and_the_thread_was_seen_off() {
         let Some(area) = rseq::offset() else {

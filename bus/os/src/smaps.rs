@@ -1,8 +1,8 @@
-//! What the kernel says about the pages behind a mapping.
+//! The kernel's report about the pages behind a mapping.
 //!
-//! `/proc/self/smaps` is the only witness: advice such as `MADV_HUGEPAGE` returns success and may do nothing.
-//! The file is read up to the range in question, because the kernel walks the page tables of everything it
-//! prints.
+//! `/proc/self/smaps` is the only evidence: advice such as `MADV_HUGEPAGE` returns success and may
+//! do nothing. The file is read up to the end of the range in question, because the kernel walks
+//! the page tables of everything that it prints.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -11,19 +11,19 @@ use std::ops::Range;
 /// The pages behind a range of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Seen {
-    /// Bytes of the range that are in mapped areas.
+    /// How many bytes of the range are in mapped areas.
     pub mapped_bytes: u64,
-    /// Bytes mapped by 2 MiB entries of tmpfs (`ShmemPmdMapped`).
+    /// How many bytes are mapped by 2 MiB entries of tmpfs (`ShmemPmdMapped`).
     pub shm_huge_bytes: u64,
-    /// Bytes on hugetlbfs (`Shared_Hugetlb` and `Private_Hugetlb`).
+    /// How many bytes are on hugetlbfs (`Shared_Hugetlb` and `Private_Hugetlb`).
     pub hugetlb_bytes: u64,
-    /// The smallest `KernelPageSize` of the range, 0 if nothing is mapped.
+    /// The smallest `KernelPageSize` of the range; 0 if nothing is mapped.
     pub kernel_page_bytes: u64,
-    /// Bytes that are locked in memory.
+    /// How many bytes are locked in memory.
     pub locked_bytes: u64,
 }
 
-/// Reads what `/proc/self/smaps` says about `bytes` bytes from `address` on.
+/// Reads the lines of `/proc/self/smaps` about `bytes` bytes from `address` on.
 pub fn seen(address: usize, bytes: usize) -> io::Result<Seen> {
     let end = address.checked_add(bytes).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
     parse(BufReader::with_capacity(64 << 10, File::open("/proc/self/smaps")?), address as u64..end as u64)
@@ -31,7 +31,8 @@ pub fn seen(address: usize, bytes: usize) -> io::Result<Seen> {
 
 fn parse(mut smaps: impl BufRead, range: Range<u64>) -> io::Result<Seen> {
     let mut seen = Seen::default();
-    // Bytes of the current area that are inside the range; no area is counted for more than these.
+    // How many bytes of the current area are inside the range. No area is counted for more than
+    // these.
     let mut inside = 0u64;
     let mut bytes = Vec::new();
     loop {
@@ -39,7 +40,7 @@ fn parse(mut smaps: impl BufRead, range: Range<u64>) -> io::Result<Seen> {
         if smaps.read_until(b'\n', &mut bytes)? == 0 {
             return Ok(seen);
         }
-        // The names of files are whatever bytes somebody chose; what matters here is ASCII.
+        // The names of files may hold any bytes. Only ASCII matters here.
         let line = String::from_utf8_lossy(&bytes);
         if let Some(area) = area(&line) {
             if area.start >= range.end {
@@ -65,7 +66,7 @@ fn parse(mut smaps: impl BufRead, range: Range<u64>) -> io::Result<Seen> {
     }
 }
 
-/// The addresses of a line that opens an area: `7f00-7f10 rw-s ...`.
+/// The addresses in a line that opens an area: `7f00-7f10 rw-s ...`.
 fn area(line: &str) -> Option<Range<u64>> {
     let (start, end) = line.split_ascii_whitespace().next()?.split_once('-')?;
     Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)

@@ -1,37 +1,44 @@
-//! The clock of publish times: CLOCK_REALTIME, read from the processor's counter, with its steps known.
+//! The clock of publish times: CLOCK_REALTIME, read from the processor's counter, with its steps
+//! known.
 //!
-//! A [`StampClock`] looks at the kernel's clocks once a millisecond, and in between adds what the counter has moved,
-//! at a rate measured against CLOCK_MONOTONIC over the last 50 ms or more. So its times are CLOCK_REALTIME to within some
-//! tens of ns, except that somebody who sets the clock is noticed up to a millisecond later. Where the counter is not
-//! to be trusted ([`counter::distrust`]), and for the first 50 ms, every reading looks at the kernel's clocks.
+//! **Promise.** The times are CLOCK_REALTIME to within some tens of ns. The one exception is a
+//! step, when the clock is set: it is noticed up to a millisecond later.
 //!
-//! **Steps.** A look also shows how far CLOCK_REALTIME is from CLOCK_MONOTONIC. That changes only when somebody sets
-//! the clock: slewing moves both. [`StampClock::age_ns`] tells how long ago something was stamped with that in mind:
+//! **How it works.** A [`StampClock`] reads the kernel's clocks once a millisecond. In between it
+//! adds the counter's movement, at a rate measured against CLOCK_MONOTONIC over the last 50 ms or
+//! more. If the counter cannot be trusted ([`counter::distrust`]), and for the first 50 ms, every
+//! reading reads the kernel's clocks.
+//!
+//! **Steps.** Reading both clocks also shows how far CLOCK_REALTIME is from CLOCK_MONOTONIC. That
+//! changes only when the clock is set: slewing moves both. [`StampClock::age_ns`] returns how long
+//! ago an event was stamped, with steps taken into account:
 //!
 //! ```text
 //! set forward, from B to A      ... stamps ... B |  no stamps  | A ... stamps ...     each has one meaning
 //! set back, from B to A         stamps before A: before; after now: before; from A to now: taken for after
 //! ```
 //!
-//! So a step spoils ages only of what was stamped within a millisecond of it, and of what is read as long after the
-//! clock was set back as it was set back.
+//! **Left out.** A step makes two kinds of ages wrong: those of events that were stamped within a
+//! millisecond of it, and those of events read soon after the clock was set back. "Soon" is the
+//! time by which it was set back.
 
 use super::{clock, counter};
 
-/// How long, in ns, the counter is followed before the next look at the kernel's clocks.
+/// How long, in ns, the counter is followed before the kernel's clocks are read again.
 const LOOK_EVERY_NS: u64 = 1_000_000;
-/// The shortest span over which the counter's rate is measured.
+/// The shortest span over which the counter's rate is measured, in ns.
 const RATE_OVER_NS: u64 = 50_000_000;
-/// A change of CLOCK_REALTIME against CLOCK_MONOTONIC that is a step.
+/// The change of CLOCK_REALTIME against CLOCK_MONOTONIC from which on it is a step, in ns.
 const STEP_NS: u64 = 100_000;
-/// Stamps this far in the future are of now: the clocks of two processes are not exactly the same.
+/// Stamps up to this far in the future, in ns, count as now: the clocks of two processes are not
+/// exactly the same.
 const AHEAD_NS: u64 = 100_000;
-/// A look during which the counter moved less than this was not interrupted.
+/// A reading during which the counter moved less than this was not interrupted.
 const LOOK_TICKS: u64 = 2000;
-/// A rate differs from the last one by less than one part of this, or it is measured anew.
+/// A rate differs from the last one by less than one part in this number, or it is measured again.
 const RATE_TOLERANCE: u64 = 1000;
 
-/// What the kernel's clocks, and the counter, were at one moment.
+/// The values of the kernel's clocks and the counter at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Look {
     ticks: u64,
@@ -39,7 +46,7 @@ struct Look {
     monotonic_ns: u64,
 }
 
-/// Somebody set the clock: what it said just before, and just after.
+/// A step: the clock just before it was set, and just after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Step {
     before_ns: u64,
@@ -51,11 +58,11 @@ struct Step {
 pub struct StampClock {
     by_counter: bool,
     last: Look,
-    /// For how many ticks from the last look on the counter is followed; 0 when it is not.
+    /// For how many ticks after the last reading the counter is followed; 0 if it is not.
     valid_ticks: u64,
-    /// ns per tick, times 2^32; 0 while it is not known.
+    /// The rate in ns per tick, times 2^32; 0 while it is not known.
     rate: u64,
-    /// Where the measurement of the rate began.
+    /// The moment when the measurement of the rate began.
     base: Look,
     step: Option<Step>,
     steps: u64,
@@ -68,7 +75,7 @@ impl Default for StampClock {
 }
 
 impl StampClock {
-    /// A clock by the counter, if that can be trusted.
+    /// Makes a clock by the counter, if that can be trusted.
     pub fn new() -> StampClock {
         StampClock::with(counter::distrust().is_none())
     }
@@ -78,7 +85,8 @@ impl StampClock {
         StampClock { by_counter, last, valid_ticks: 0, rate: 0, base: last, step: None, steps: 0 }
     }
 
-    /// Whether it follows the counter; otherwise every reading takes two of the kernel's.
+    /// Whether it follows the counter. Otherwise every reading takes two readings of the kernel's
+    /// clocks.
     pub fn is_by_counter(&self) -> bool {
         self.by_counter
     }
@@ -104,8 +112,8 @@ impl StampClock {
         self.steps
     }
 
-    /// How long before `now_ns`, which [`Self::now_ns`] returned last, something happened that was stamped `stamp_ns`;
-    /// `None` if that lies in the future.
+    /// Returns how long before `now_ns` an event happened that was stamped `stamp_ns`.
+    /// [`Self::now_ns`] returned `now_ns` last. Returns `None` if the stamp lies in the future.
     #[inline(always)]
     pub fn age_ns(&self, stamp_ns: u64, now_ns: u64) -> Option<u64> {
         if let Some(step) = self.step {
@@ -118,7 +126,7 @@ impl StampClock {
     fn look(&mut self) -> u64 {
         let new = look();
         let last = std::mem::replace(&mut self.last, new);
-        // What the clock would say, had nobody set it.
+        // The time that the clock would show if it had not been set.
         let expected_ns = last.real_ns.wrapping_add(new.monotonic_ns.wrapping_sub(last.monotonic_ns));
         if expected_ns.abs_diff(new.real_ns) > STEP_NS {
             self.step = Some(Step { before_ns: expected_ns, after_ns: new.real_ns });
@@ -138,14 +146,16 @@ impl StampClock {
         }
         let rate = ((ns as u128) << 32).checked_div(ticks as u128).unwrap_or(0);
         let rate = u64::try_from(rate).unwrap_or(0);
-        // A machine that was suspended, or moved to another host, has another rate for once: measured again.
+        // A machine that was suspended, or moved to another host, has one wrong rate. It is
+        // measured again.
         let is_known = self.rate == 0 || rate.abs_diff(self.rate) < self.rate / RATE_TOLERANCE;
         self.rate = if is_known { rate } else { 0 };
         self.base = self.last;
     }
 }
 
-/// The kernel's clocks and the counter at one moment: the narrowest of a few tries, if they are interrupted.
+/// Returns the kernel's clocks and the counter at one moment: the narrowest of a few tries, if they
+/// are interrupted.
 fn look() -> Look {
     let mut best = (u64::MAX, Look::default());
     for _ in 0..4 {
@@ -182,7 +192,7 @@ fn age(stamp_ns: u64, now_ns: u64) -> Option<u64> {
 fn age_across(step: Step, stamp_ns: u64, now_ns: u64) -> Option<u64> {
     let Step { before_ns, after_ns } = step;
     if after_ns > before_ns {
-        // Nobody stamps between the two but who has not noticed yet.
+        // Only a participant that has not noticed the step yet stamps between the two.
         let by_old_clock = stamp_ns < before_ns + (after_ns - before_ns) / 2;
         return age(if by_old_clock { stamp_ns + (after_ns - before_ns) } else { stamp_ns }, now_ns);
     }
@@ -201,9 +211,9 @@ mod tests {
         let ours = clock.now_ns();
         let monotonic = clock.monotonic_ns(ours);
         let after = (clock::realtime_ns(), clock::monotonic_ns());
-        // Somebody may set the clock between the readings: then their order says nothing.
+        // The clock may be set between the readings. Then their order shows nothing.
         if before.0 <= after.0 && clock.steps() == 0 {
-            // A look may have been interrupted for some us by the host, which nobody notices.
+            // A reading may have been interrupted for some us by the host, unnoticed.
             const SLACK_NS: u64 = 200_000;
             assert!(before.0 <= ours + SLACK_NS && ours <= after.0 + SLACK_NS, "{before:?} {ours} {after:?}");
             let fits = before.1 <= monotonic + SLACK_NS && monotonic <= after.1 + SLACK_NS;

@@ -1,4 +1,4 @@
-//! What happens when another user truncates a file that this process has mapped.
+//! Survival when another user truncates a file that this process has mapped.
 //!
 //! **Why it is needed.** A user that may write a channel's file may truncate it. Touching the
 //! missing pages then raises SIGBUS, which ends the process: one user would end the daemons that
@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! Mapping::of_file   takes a place in the table: start, bytes, the file's name
-//! SIGBUS             finds the place that the address lies in; maps zeros over it; marks it; the access is repeated
+//! SIGBUS             finds the place of the address; maps zeros over it; marks it; the access is repeated
 //! drop               gives the place back, then unmaps
 //! ```
 //!

@@ -11,7 +11,7 @@
 //! +4096       control block (1 KiB)                    +4096       control block (1 KiB)
 //! +5120       producer registry (256 B each)           +5120       consumer registry (256 B each)
 //!             sequences (64 entries of 128 B)
-//! +data_offset  frames or slots                        +done_offset  done words, then the index (queues only)
+//! +data_offset  frames or slots                        +done_offset  done words, then index (queues only)
 //! ```
 //!
 //! A stamped channel has a third file, `NAME.latency`: a header page, then a slice of
