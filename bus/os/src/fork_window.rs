@@ -273,7 +273,7 @@ unsafe extern "C" {
 extern "C" fn prepare() {
     let me = process::tid();
     if FORKING.load(Ordering::Relaxed) == me {
-        return; // Installed twice; the other call has entered.
+        return; // The handlers are installed twice, and the other one has entered.
     }
     // The handlers were installed by a thread that had a guard, so this does not fail. If it did,
     // nothing could be open in this address space.
@@ -296,8 +296,8 @@ extern "C" fn in_child() {
     for entry in &TABLE[..USED.load(Ordering::Relaxed).min(OPEN_MAX)] {
         let fd = entry.swap(NONE, Ordering::Relaxed);
         if fd != NONE {
-            // SAFETY: the table names descriptors of this module, copied into this child; its handles do not use
-            // them here.
+            // SAFETY: the table names descriptors of this module, copied into this child; its
+            // handles do not use them here.
             unsafe { libc::close(fd) };
         }
     }

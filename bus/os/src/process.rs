@@ -58,7 +58,7 @@ fn start_time_in(stat: &[u8]) -> Option<u64> {
 pub fn pid_namespace() -> Option<u64> {
     let shown = fs::read_link("/proc/self").ok()?;
     if shown.to_str()?.parse() != Ok(self::pid()) {
-        return None; // It shows another namespace.
+        return None; // `/proc` shows another namespace.
     }
     fs::metadata("/proc/self/ns/pid").ok().map(|about| about.ino())
 }

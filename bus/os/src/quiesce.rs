@@ -217,7 +217,7 @@ fn visit(pid: u32, pending: Vec<Thread>, (started, timeout): (Instant, Duration)
 fn look_from_everywhere(pid: u32, mut pending: Vec<Thread>, is_over: &AtomicBool) -> Result<()> {
     while let Some(&Thread { processor, .. }) = pending.first() {
         if is_over.load(Ordering::Acquire) {
-            return Ok(()); // Nobody listens any more.
+            return Ok(()); // The caller has given up waiting.
         }
         let mut only = CpuSet::new();
         let moved = only.set(processor).and_then(|()| sched_setaffinity(Pid::from_raw(0), &only));

@@ -1,7 +1,7 @@
 //! Taking the events of a live worker away.
 //!
-//! **Promise.** Once a worker is evicted, no store of it changes a done word, and the events that
-//! it held are delivered again.
+//! **Promise.** After an eviction, a store of the evicted worker no longer takes effect on the
+//! events that it held, and these events are delivered again.
 //!
 //! **Why it is needed.** A worker that is stopped, or hangs, may come back at any time. It may then
 //! mark an event as done that another worker works on. It may even store its old word over the word

@@ -392,7 +392,7 @@ impl<M: Memory> Registry<M> {
         }
         self.raise_high(index + 1);
         if !locks.try_life(index) {
-            return None; // The kernel refused the lock: as if this registrant had died here.
+            return None; // The kernel refused the lock. The entry stays as if this registrant had died here.
         }
         let state = with(generation, ACTIVE);
         // STATE: the whole entry is written before it is valid.

@@ -696,7 +696,7 @@ impl<M: Memory> SlotWorker<M> {
         if self.refused {
             // The TAKEN words that this worker wrote are no longer in its list, and an entry that
             // was left in an orderly way is never swept. So they are handed back here. That needs
-            // no check who is dead.
+            // no check which participants are dead.
             self.resign(&Unknown, 0);
         }
         self.retract();

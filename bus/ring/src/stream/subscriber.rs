@@ -1,8 +1,8 @@
 //! The stream's subscriber: a cursor that walks along committed frames.
 //!
-//! **Promise.** A reliable subscriber reads every event in place, and no event is
-//! overwritten before the subscriber's cursor has passed it. A lossy subscriber returns whole
-//! events only, and reports exactly how many it lost.
+//! **Promise.** A reliable subscriber reads every event in place, and no event is overwritten
+//! before the subscriber's cursor has passed it. A lossy subscriber returns whole events only, and
+//! reports exactly how many it lost.
 //!
 //! ```text
 //! poll:  w = header at position (COMMIT);  0 => empty;  padding => step over it;  else the event
