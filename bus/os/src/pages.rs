@@ -21,7 +21,7 @@ pub enum Pages {
     /// ordinary ones. Huge pages are used only for data of at least 2 MiB.
     #[default]
     Auto,
-    /// Does the same as `Auto`, and data below 2 MiB also get a page of hugetlbfs.
+    /// The same as `Auto`, except that data below 2 MiB also get a page of hugetlbfs.
     Huge2M,
     /// 1 GiB pages of hugetlbfs, else the same as `Huge2M`.
     Huge1G,
@@ -97,7 +97,7 @@ pub enum Locked {
     No(String),
 }
 
-/// The knowledge about the NUMA node of the data.
+/// The state of knowledge about the NUMA node of the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Numa {
     /// The data were not bound to a node.

@@ -153,8 +153,9 @@ pub fn kill_proven(
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(Killed::Before),
         Err(error) => return Err(failed("open", error)),
     };
-    // If the start time is right now, the process had this pid when the pidfd was opened. Otherwise
-    // the pidfd is of a process that has ended since, and the signal below reaches nobody.
+    // If the start time matches here, there are two cases. Either the process had this pid when the
+    // pidfd was opened, or the pidfd is of a process that has ended since. In the second case the
+    // signal below reaches nobody.
     match self::start_time_ticks(pid) {
         Ok(found) if found == start_time_ticks => {}
         Ok(_) => return Ok(Killed::Before),
@@ -173,7 +174,7 @@ pub fn kill_proven(
         return Ok(Killed::Before); // A zombie: ended, but not waited for by its parent.
     }
     let proof = prove();
-    // The contents of `/proc` belonged to this process only if it has not ended by now: then the
+    // The contents of `/proc` belonged to this process only if it has not ended yet: then the
     // pid was its own all the time.
     if has_ended(&pidfd, Duration::ZERO).map_err(|error| failed("wait for", error))? {
         return Ok(Killed::Before);

@@ -298,7 +298,7 @@ mod tests {
             }
             let begun = Instant::now();
             let mut outcome = Ok(Vec::new());
-            // It ends as often as it sees the same threads twice in a row.
+            // Tries again as long as two readings in a row agree.
             while outcome.is_ok() && begun.elapsed() < SOON {
                 outcome = threads_of(pid, (begun, Duration::ZERO));
             }

@@ -19,8 +19,8 @@
 //! ```
 //!
 //! **Left out.** A step makes two kinds of ages wrong: those of events that were stamped within a
-//! millisecond of it, and those of events read soon after the clock was set back. "Soon" is the
-//! time by which it was set back.
+//! millisecond of it, and those of events that are read too soon after the clock was set back. The
+//! second kind ends when as much time has passed as the clock was set back.
 
 use super::{clock, counter};
 

@@ -1,8 +1,9 @@
 //! A value that the compiler knows nothing about.
 
-/// Returns `value` in a way that the compiler cannot see through. It keeps `if a == b { opaque(b) }
-/// else { a }` from becoming `a`, where the branch is intended: a processor that predicts the
-/// branch goes on with `b` before it has `a`.
+/// Returns `value` in a way that the compiler cannot see through.
+///
+/// It keeps `if a == b { opaque(b) } else { a }` from becoming `a`, where the branch is intended: a
+/// processor that predicts the branch goes on with `b` before it has `a`.
 #[inline(always)]
 pub fn opaque(value: u64) -> u64 {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -161,7 +161,7 @@ pub enum Fenced {
     /// The worker was evicted, but something could not be judged yet. The other workers will judge
     /// it, or the next evictor.
     Unsettled,
-    /// The entry has another state than the given one, or one that cannot be fenced.
+    /// The entry's state word has changed, or its owner cannot be fenced.
     Changed,
     /// Another process is changing the entry.
     Busy,

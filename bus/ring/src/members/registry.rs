@@ -352,7 +352,7 @@ impl<M: Memory> Registry<M> {
         // A durable subscription stays ACTIVE while it changes hands: its cursor must gate all the
         // time.
         if resumed.is_none() {
-            // ANNOUNCE, CURSOR: these stores stand for the last owner, whose leave or death this
+            // ANNOUNCE, CURSOR: these stores are made for the last owner, whose leave or death this
             // registrant has seen. A repairer or producer that finds these words must see what the
             // last owner did before.
             m.store(entry + layout::CLAIM, NO_CLAIM, Edge::Announce);

@@ -1,10 +1,10 @@
 //! The proof that a ticket has no live owner, and the repair of tickets that dead participants
 //! left.
 //!
-//! **Promise.** On both sides, an *orphan* is a ticket that has been won (`t < tail`, or `t <
-//! head`), is not finished (its sequence word or done word still belongs to an older ticket), and
-//! is announced by no live participant. Nobody will ever finish it. This module finds orphans, and
-//! never takes a live participant's ticket for one.
+//! **Promise.** An *orphan* is a ticket with three properties, on either side. It has been won
+//! (`t < tail` or `t < head`). It is not finished: its sequence word or done word still belongs to
+//! an older ticket. And no live participant announces it, so that nobody will ever finish it. This
+//! module finds orphans, and never takes a live participant's ticket for one.
 //!
 //! **How it works.** A participant announces a ticket in its claim word before it can win it. The
 //! claim word moves on only after the ticket is finished or, for a worker, marked TAKEN. The proof
