@@ -1,7 +1,7 @@
 //! Whose turn it is among workers of several priorities.
 //!
 //! **Promise.** Level 0 is served first. A worker of a lower level (a higher number) takes only
-//! when every worker of the levels above it is *saturated* or *not moving*.
+//! when it finds every worker of the levels above it *saturated* or *not moving*.
 //!
 //! **How it works.** These words of the consumers' registry decide. Each is written by its owner:
 //!
