@@ -245,7 +245,7 @@ impl Assembler {
     }
 }
 
-/// What the next block of the chain must agree with.
+/// The facts with which the next block of the chain must agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Link {
     /// The next block's number.

@@ -68,7 +68,7 @@ pub struct DiskReport {
     pub filesystem: String,
     /// The kind of pages of the staging memory.
     pub pages: StagePages,
-    /// What the options asked for and this system refused, with the reasons.
+    /// The abilities that the options asked for and this system refused, with the reasons.
     pub missed: Vec<Missed>,
 }
 

@@ -4,7 +4,7 @@
 //! lock                      the writer holds its lock (lock.rs)
 //! 00000000000000000001.seg  a segment: zero-filled or recycled, its headers durable before it has this name
 //! 00000000000000000001.idx  its index: it can always be made again, and is removed with the segment
-//! spare-zeroing-N.tmp       is being filled with zeros; the next writer removes one that a killed writer left
+//! spare-zeroing-N.tmp       is being filled with zeros; after a kill, the next writer removes it
 //! spare-used-N.tmp          a retired segment: its blocks are allocated and written, which saves the zeros
 //! quarantine/               segments that were moved out of the journal
 //! ```

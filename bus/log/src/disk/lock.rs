@@ -12,8 +12,8 @@
 //! from it.
 //!
 //! `fork` children close the descriptors of the lock and of the ring at once. So a child that
-//! outlives its parent does not keep the next writer out of the journal. `os/fork_window.rs` names
-//! the exceptions.
+//! outlives its parent does not keep the next writer out of the journal.
+//! `bus/os/src/fork_window.rs` names the exceptions.
 
 use std::fs::File;
 use std::io;
@@ -125,7 +125,7 @@ fn open(directory: BorrowedFd<'_>, flags: OFlag) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
-/// What the content of the lock's file says about the holder.
+/// The holder of the lock, according to the content of the lock's file.
 enum Holder {
     /// The process that took the lock is running.
     Alive(u32),

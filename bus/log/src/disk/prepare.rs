@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! spare-zeroing-N.tmp: allocate, write zeros ─┐
-//! spare-used-M.tmp:    take, if of this size ─┴─> headers with a fresh id, fsync, rename to N.seg, fsync directory
+//! spare-used-M.tmp:    take, if of this size ─┴─> headers with a fresh id, fsync, rename to N.seg, sync directory
 //! ```
 //!
 //! A process that is killed anywhere in between leaves a spare, and never a segment with half a

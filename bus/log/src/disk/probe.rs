@@ -1,4 +1,4 @@
-//! What a directory's disk can do for a journal. Each ability is tried, and not assumed.
+//! The abilities of a directory's disk that matter to a journal. Each is tried, and not assumed.
 //!
 //! [`probe`] writes one sector into a file without a name and leaves nothing behind. `Display`
 //! prints the line that `doctor` and the daemon show.
@@ -29,7 +29,7 @@ pub struct Alignment {
     pub offset_bytes: u32,
 }
 
-/// What [`probe`] found. A reason is the end of a sentence.
+/// The result of [`probe`]. A reason is the end of a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskProbe {
     /// The name of the file system: `ext4`, `xfs`, ...

@@ -181,8 +181,8 @@ impl Uring {
         memory: StageMemory,
         options: &UringOptions,
     ) -> Result<(Uring, UringReport), (io::Error, StageMemory)> {
-        // There must be room for every request that can be in flight: writes, syncs, and waiting
-        // for the helper.
+        // The ring must have room for all requests that can be in flight: writes, syncs, and
+        // waiting for the helper.
         let depth = options.depth.clamp(1, memory.blocks());
         let entries = (depth + SYNCS_MAX + 1).next_power_of_two() as u32;
         let made = make_ring(entries).and_then(|(ring, plain_ring)| {
@@ -254,7 +254,7 @@ impl Uring {
         // memory is mapped until after the ring is gone, and no reference to a block is returned
         // while a write of it is in flight.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        // This cannot fail, because the ring has room for every request that may be in flight.
+        // This cannot fail, because the ring has room for all requests that may be in flight.
         pushed.map_err(|_| io::Error::other("the submission queue is full"))
     }
 

@@ -25,7 +25,7 @@ const THREADS_MAX: usize = 4;
 /// that a writer has become faster.
 const NAP: Duration = Duration::from_millis(2);
 
-/// What the writer reports while it works.
+/// The numbers that the writer reports while it works.
 #[derive(Default)]
 struct Pace {
     /// Number of bytes that the writer has begun to write since it started.
@@ -201,7 +201,7 @@ pub(crate) struct Helper {
 }
 
 impl Helper {
-    /// Creates a helper. `ended` is called in a thread of the pool, once for every order.
+    /// Creates a helper. Each order ends with a call of `ended` in a thread of the pool.
     pub(crate) fn start(
         files: Arc<Files>,
         direct: bool,
