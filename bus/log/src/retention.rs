@@ -265,7 +265,8 @@ pub fn begins_within_event(store: &dyn Store, segment: u64, first: &BlockHeader)
     })
 }
 
-/// What the journal's own states say is unread: those states that may be the newest after a crash.
+/// The first unread position according to the journal's own states: those that may be the newest
+/// after a crash.
 ///
 /// An appended state counts alone once it is durable. Until then the states before it count as
 /// well.

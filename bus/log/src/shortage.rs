@@ -18,7 +18,7 @@ pub enum Shortage {
 }
 
 impl Shortage {
-    /// Returns the resource that an error reports as missing; `None` for every other error.
+    /// Returns the resource that an error reports as missing; `None` for any other error.
     pub fn of(error: &io::Error) -> Option<Shortage> {
         match error.raw_os_error()? {
             libc::ENOSPC | libc::EDQUOT => Some(Shortage::Space),

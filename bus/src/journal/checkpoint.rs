@@ -32,7 +32,8 @@
 //!
 //! ```text
 //! magic 0 "RBCHECK1" | version 8 u32 | zero 12 | number 16 | position 24 | channel id 32 | state bytes 48
-//! | time 56, ns | incarnation 64 | zeros 72 | CRC-32C of the state 120 u32 | CRC-32C of the header 124 u32 | state
+//! | time 56, ns | incarnation 64 | zeros 72 | CRC-32C of the state 120 u32
+//! | CRC-32C of the header 124 u32 | state
 //! ```
 //!
 //! A save is written beside its name, synced and renamed, and then the directory is synced. So

@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_micros(500);
 /// The longest wait in the ring before the caller's deadline is checked.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// What a follower does when it falls behind in the ring.
+/// The behaviour of a follower that falls behind in the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Behind {
     /// It holds the publishers, like any reliable subscriber.
@@ -61,7 +61,7 @@ pub struct FollowOptions {
     /// Where to begin in the journal. Events that the journal does not have yet follow in any case.
     /// An existing durable name resumes at its own position instead.
     pub from: Seek,
-    /// What to do when it falls behind in the ring.
+    /// The behaviour when it falls behind in the ring.
     pub behind: Behind,
     /// A name of at most 64 bytes, for observers. It is also the identity of a durable
     /// subscription.
@@ -446,7 +446,8 @@ impl Follower {
         }
     }
 
-    /// Reads the journal from `position` on. What retention has removed is reported first.
+    /// Reads the journal from `position` on. Positions that retention has removed are reported
+    /// first.
     fn read_from(&mut self, position: u64) -> Result<()> {
         self.position = position;
         let first = self.journal.first_block()?.map_or(0, |first| first.first_position);

@@ -23,7 +23,7 @@ const QUIET_LINGER: Duration = Duration::from_millis(100);
 const FIRST_SEGMENT_MIN: u64 = BLOCKS_OFFSET + (BLOCK_BYTES_MAX + SECTOR_BYTES) as u64;
 const FIRST_SEGMENT_MAX: u64 = 4 << 20;
 
-/// What to do while the disk is full.
+/// The policy while the disk is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
     /// Keep events in the staging and then in the ring. Publishers wait, as for any slow reader.
@@ -54,7 +54,7 @@ pub struct RecorderOptions {
     /// Whether to lose events, and record exactly which, rather than ever hold a publisher back.
     /// Not for queues. The default is false.
     pub lossy: bool,
-    /// What to do while the disk is full. The default is to block.
+    /// The policy while the disk is full. The default is to block.
     pub when_full: WhenFull,
     /// Compression of blocks. The default is none.
     pub codec: Codec,

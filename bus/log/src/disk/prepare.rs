@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! spare-zeroing-N.tmp: allocate, write zeros ─┐
-//! spare-used-M.tmp:    take, if of this size ─┴─> headers with a fresh id, fsync, rename to N.seg, sync directory
+//! spare-used-M.tmp:    take, if of this size ─┴─> headers with a fresh id, fsync, rename to N.seg,
+//!                                                 fsync the directory
 //! ```
 //!
 //! A process that is killed anywhere in between leaves a spare, and never a segment with half a
@@ -15,12 +16,14 @@
 //!
 //! **The pace.** The writer asks for segment k + 1 when an eighth of segment k is written, and
 //! needs it when k is full. Zeros written at full speed would take the disk from the writer. So the
-//! helper writes more zeros only while `zeroed <= START + BASE * time + 2 * written`, where
-//! `written` counts the writer's bytes since it asked. Where k + 1 is larger than k, `written` is
-//! multiplied by the growth. So zeroing keeps ahead of a writer of any speed, and an idle writer
-//! costs [`PACE_BASE_BYTES_PER_S`]. When the writer has no segment to write to, the helper goes at
-//! full speed, since no writes need the disk. That is so for the first segment of all, and when the
-//! writer was faster than the disk can zero.
+//! helper writes more zeros only while `zeroed <= START + BASE * time + 2 * written`. Here `time`
+//! and `written`, the number of bytes that the writer has written, count from its request. Where k
+//! + 1 is larger than k, `written` is multiplied by the growth. An idle writer costs
+//! [`PACE_BASE_BYTES_PER_S`].
+//!
+//! When the writer has no segment to write to, the helper goes at full speed, since no writes need
+//! the disk. That is so for the first segment of all, and when the writer was faster than the disk
+//! can zero.
 
 mod pool;
 

@@ -1,7 +1,7 @@
 //! The blocks of a journal, one after the other, across its segments, also while a writer appends.
 //!
-//! For every block the checksums are checked, and that it follows the one before it (number,
-//! checksum, position, time). Blocks are read into a buffer, a MiB at a time; see `read_ahead.rs`.
+//! Each block is checked: its checksums, and that it follows the one before it (number, checksum,
+//! position, time). Blocks are read into a buffer, a MiB at a time; see `read_ahead.rs`.
 //!
 //! **A place without a valid block** is either the end, where the writer may be writing at this
 //! moment, or damage. The rule is recovery's: if any later block carries a durable position beyond
@@ -63,7 +63,7 @@ pub enum Next {
     End,
 }
 
-/// What the next block must follow.
+/// The block that the next block must follow.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     sequence: u64,
@@ -241,7 +241,7 @@ impl Blocks {
                 return Ok(Ok(header));
             }
         }
-        // What was kept, or read ahead, may be older than what the file holds now.
+        // The bytes that were kept, or read ahead, may be older than what the file holds now.
         let Some(segment) = &self.segment else { return Ok(Err(Flaw::Empty)) };
         let block = HEAD_BYTES..HEAD_BYTES + BLOCK_BYTES_MAX;
         self.from = HEAD_BYTES;
@@ -400,7 +400,7 @@ impl Blocks {
                 None => return Ok(false),
             },
         };
-        // A seal that ends a journal in order vouches for everything before it.
+        // A seal that ends a journal in order proves that all blocks before it were durable.
         if segment.seal()?.is_some_and(|(header, seal)| seal.last || header.durable_position > position) {
             return Ok(true);
         }

@@ -33,7 +33,7 @@ use crate::format::{
 };
 use crate::meet_checksum::meet_checksum;
 
-/// A damaged place that was repaired. What is after it stays in the journal.
+/// A damaged place that was repaired. The blocks after it stay in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
     /// The segment.

@@ -40,7 +40,7 @@ pub use states::{State, States};
 pub use survey::{Checks, Corruption, Lost};
 use survey::{Survey, survey};
 
-/// What recovery found, and where a writer continues.
+/// The findings of recovery, and where a writer continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
     /// Where a writer continues.

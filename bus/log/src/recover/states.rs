@@ -11,7 +11,7 @@ use crate::format::{BLOCKS_OFFSET, BlockHeader, Flaw, RecordKind, SECTOR_BYTES};
 /// A state record that recovery found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// The state is valid for everything before this position.
+    /// The position at which the state is valid: it describes all events before it.
     pub position: u64,
     /// When it was recorded, in ns of CLOCK_REALTIME.
     pub time_ns: u64,

@@ -50,7 +50,7 @@ pub struct Corruption {
     pub offset: u64,
     /// Everything before this position is whole.
     pub position: u64,
-    /// What is wrong there.
+    /// The flaw at that place.
     pub flaw: Flaw,
     /// The largest durable position that any block carries.
     pub durable_position: u64,

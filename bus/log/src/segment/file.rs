@@ -63,7 +63,7 @@ pub struct Segment {
     file: Arc<File>,
 }
 
-/// What is at a place where a block could begin.
+/// The content of a place where a block could begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// A header of this segment; the body is unchecked.

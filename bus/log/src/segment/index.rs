@@ -182,8 +182,8 @@ pub enum Built {
     NotSealed,
 }
 
-/// Makes the index of a segment, unless a usable one exists; `anew` makes it in any case. After a
-/// kill the file is there as a whole, or not at all.
+/// Makes the index of a segment, unless a usable one exists. With `anew` set, makes it in any case.
+/// After a kill the file is there as a whole, or not at all.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::NotAllowed`], [`Error::NoSpace`]; [`Error::Corrupt`] and

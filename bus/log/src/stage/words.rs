@@ -6,7 +6,7 @@
 //! relative to the base in the words. `records_bytes` is stored after each whole record.
 //!
 //! ```text
-//! FREE -> FILLING (records are appended) -> WRITING (nothing is appended any more) -> FREE (it is in the journal)
+//! FREE -> FILLING (records are appended) -> WRITING (no record is appended) -> FREE (it is in the journal)
 //! ```
 //!
 //! A block becomes free only when it, and every block before it, has been written, and no event

@@ -2,8 +2,9 @@
 //! what is durable.
 //!
 //! ```text
-//! append -> [open block] -> full, or the disk is idle -> [ready] -> write begun, in the chain's order -> [in flight]
-//!        -> completed, without a hole before it: WRITTEN -> covered by a sync of its segment: DURABLE
+//! append -> [open block] -> full, or the disk is idle -> [ready] -> write begun, in the chain's order
+//!        -> [in flight] -> completed, without a hole before it: WRITTEN
+//!        -> covered by a sync of its segment: DURABLE
 //! ```
 //!
 //! It is a state machine over [`Pipeline`], which only begins operations.
@@ -22,7 +23,7 @@
 //! - A write that finds no room on the disk, or no descriptors, is begun again after a while. So is
 //!   the preparation of a segment. A sync that finds no room is tried again after everything that
 //!   it should cover was written once more.
-//! - Every other failed write or sync poisons the writer: every later call returns that error, and
+//! - Every other failed write or sync poisons the writer. Every later call returns that error, and
 //!   nothing is tried again, because after a failed sync the system may report lost data as clean.
 //!
 //! Left out: the clock, the thread, the ring. The recorder has those.
@@ -75,7 +76,7 @@ pub struct Start {
     pub segment: u64,
     /// The writer's epoch: counts the times a writer opened this journal, from 1.
     pub epoch: u64,
-    /// What the first block must follow.
+    /// The facts with which the first block must agree.
     pub link: Link,
     /// Which of [`RecordKind::STATES`] the journal has. Retention must keep each where it is until
     /// a newer one is appended.
@@ -102,9 +103,9 @@ pub struct Progress {
     pub written: u64,
     /// Everything before this position is durable.
     pub durable: u64,
-    /// What the next segment, or a write, waits for. Without room for the next segment, writing
-    /// continues as long as the prepared segments last. A refused operation is tried again every
-    /// 100 ms.
+    /// The shortage for which the next segment, or a write, waits. Without room for the next
+    /// segment, writing continues as long as the prepared segments last. A refused operation is
+    /// tried again every 100 ms.
     pub shortage: Option<Shortage>,
     /// Whether a segment was begun in this turn. If so, the caller must append the states again.
     pub rotated: bool,
@@ -431,7 +432,7 @@ impl<P: Pipeline> Writer<P> {
         [block, mark, sync].into_iter().chain(retries).flatten().min()
     }
 
-    /// What the next segment, or a write, waits for.
+    /// The shortage for which the next segment, or a write, waits.
     fn shortage(&self) -> Option<Shortage> {
         self.refused().or_else(|| self.segments.shortage())
     }

@@ -23,14 +23,15 @@ use crate::shortage::Shortage;
 /// The state of refused writes.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    /// What was missing at the last refusal; `None` once every refused write has ended well.
+    /// The resource that was missing at the last refusal; `None` once every refused write has ended
+    /// well.
     shortage: Option<Shortage>,
     /// When (monotonic clock, ns) to begin them again.
     retry_at_ns: u64,
 }
 
 impl<P: Pipeline> Writer<P> {
-    /// What refused writes, or a refused sync, wait for.
+    /// The shortage for which refused writes, or a refused sync, wait.
     pub(super) fn refused(&self) -> Option<Shortage> {
         self.refused.shortage.or_else(|| self.syncing.refused())
     }

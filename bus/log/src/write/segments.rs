@@ -162,7 +162,7 @@ impl Segments {
         self.retry.map(|(at, _)| at)
     }
 
-    /// What the next segment waits for.
+    /// The shortage for which the next segment waits.
     pub(super) fn shortage(&self) -> Option<Shortage> {
         self.retry.map(|(_, shortage)| shortage)
     }

@@ -23,7 +23,7 @@ struct Pending {
     count: u64,
 }
 
-/// What is known of one kind of state.
+/// The history of one kind of state.
 #[derive(Debug, Default)]
 struct Kind {
     /// Whether the journal had one before this writer began.

@@ -1,8 +1,8 @@
-//! What is written and not yet durable, segment by segment, and when to sync it.
+//! The parts of the segments that are written and not yet durable, and when to sync them.
 //!
-//! One sync is in flight at a time. It covers what had been written, without a hole, when it was
-//! begun. A sync is of one file. So the oldest segment is synced, with its seal, before anything in
-//! the next one counts.
+//! One sync is in flight at a time. It covers everything that had been written, without a hole,
+//! when it was begun. A sync is of one file. So the oldest segment is synced, with its seal, before
+//! anything in the next one counts.
 
 use std::collections::VecDeque;
 use std::time::Duration;

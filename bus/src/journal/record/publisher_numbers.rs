@@ -15,7 +15,7 @@ use crate::channel::mapped::Trusted;
 use crate::event::{Event, Located, Sequence};
 use crate::journal::record::recorded_state::Sequences as Recorded;
 
-/// What is known of a publisher.
+/// The name and the last number of a publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known {
     name: String,

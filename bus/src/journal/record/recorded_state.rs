@@ -1,4 +1,4 @@
-//! What a journal records of a channel beside its events:
+//! The state of a channel that its journal records beside the events:
 //!
 //! - which events of a queue are not done yet;
 //! - the cursors of the durable subscriptions;
@@ -8,9 +8,9 @@
 //! effect is that something is delivered again.
 //!
 //! ```text
-//! Acks     lowest 8 | upto 8 | runs 4 | 0 4 | run ...   run   varint skip | varint length | attempts 1
-//! Cursors  count 8 | cursor ...            cursor   position 8 | role 1 | name bytes 1 | name
-//! Sequences count 8 | sequence ...         sequence last 8 | name bytes 1 | name
+//! Acks      lowest 8 | upto 8 | runs 4 | 0 4 | run ...   run   varint skip | varint length | attempts 1
+//! Cursors   count 8 | cursor ...            cursor   position 8 | role 1 | name bytes 1 | name
+//! Sequences count 8 | sequence ...          sequence last 8 | name bytes 1 | name
 //! ```
 //!
 //! [`Acks`]: every ticket from `lowest` up to `upto` that lies in a run is unfinished, and the

@@ -651,8 +651,8 @@ pub struct Recorders {
 }
 
 impl Recorders {
-    /// Starts the first thread, which is pinned to `core`, and records nothing yet. There is a
-    /// further thread for every 120 channels, which is not pinned.
+    /// Starts the first thread, which is pinned to `core`, and records nothing yet. Further
+    /// threads, one per 120 channels, are not pinned.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a core that does not exist; [`Error::Io`] when the thread cannot be

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! ring --take--> staging (shared, NAME.stage) --writer--> segments      NAME.journal: how far
-//!        |                                                     ^
-//!        +-- the cursor follows: the ring is free              +-- gaps, acknowledgements, cursors of subscribers
+//!        |                                           ^
+//!        +-- the cursor follows: the ring is free    +-- gaps, acknowledgements, cursors of subscribers
 //! ```
 //!
-//! [`Recording::round`] is one step of it. It blocks no longer than it is allowed to, because many
+//! [`Recording::round`] is one step of it. It blocks no longer than its caller allows, because many
 //! recordings share a thread. An event is in the staging, and counted there, before the cursor
 //! passes it, so there is no moment at which a kill of this process loses one. While the staging is
 //! full, events stay in the ring. When the ring is full, publishers wait (gating), or this reader
@@ -113,7 +113,8 @@ pub(crate) struct Recording {
     numbers: PublisherNumbers,
     table: Sequences<Trusted>,
     keeper: Keeper,
-    /// What the recorded cursors and acknowledgements say, and how many of each were appended.
+    /// The positions that the recorded cursors and acknowledgements call unread, and how many of
+    /// each were appended.
     cursors_settled: (Settled, u64),
     acks_settled: (Settled, u64),
     /// Whether retention by reading is on, and the channel has no durable readers.
