@@ -106,7 +106,7 @@ struct Begins {
 }
 
 impl Begins {
-    /// Everything that began in earlier segments ends at or before this position.
+    /// A reader that has read everything before this position needs nothing from earlier segments.
     fn behind(&self) -> u64 {
         self.position.saturating_add(u64::from(self.within_event))
     }

@@ -18,7 +18,8 @@
 //! needs it when k is full. Zeros written at full speed would take the disk from the writer. So the
 //! helper writes more zeros only while `zeroed <= START + BASE * time + 2 * written`. Here `time`
 //! and `written`, the number of bytes that the writer has written, count from its request. Where k
-//! + 1 is larger than k, `written` is multiplied by the growth. An idle writer costs
+//! + 1 is larger than k, `written` is multiplied by the growth. So segment k + 1 is ready when half
+//! of k's size was written since the request, however fast that is, and an idle writer costs
 //! [`PACE_BASE_BYTES_PER_S`].
 //!
 //! When the writer has no segment to write to, the helper goes at full speed, since no writes need

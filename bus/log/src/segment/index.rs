@@ -182,7 +182,7 @@ pub enum Built {
     NotSealed,
 }
 
-/// Makes the index of a segment, unless a usable one exists. With `anew` set, makes it in any case.
+/// Makes the index of a segment, unless a usable one exists. The last argument forces a new one.
 /// After a kill the file is there as a whole, or not at all.
 ///
 /// # Errors

@@ -184,7 +184,7 @@ impl<P: Pipeline> Writer<P> {
             if let Some(open) = &mut self.open {
                 open.unfinished = !last;
                 if let Some(state) = record.kind.state_index() {
-                    open.states[state] = done == body.len(); // the block of the first piece is the one to find
+                    open.states[state] = done == body.len(); // the first piece's block counts
                     open.states_end[state] += u32::from(last);
                 }
                 if last {

@@ -19,8 +19,8 @@ pub(super) const RETRY_NS: u64 = 100_000_000;
 /// The identity of a journal: what the writer puts at the beginning of each segment.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The segments' header. The writer sets `number`, `segment_id`, `epoch` and the sizes, and
-    /// raises `created_ns` to the time of the last record.
+    /// The segments' header. The writer sets `number`, `segment_id`, `epoch`, `segment_bytes` and
+    /// `page_checksum`, and raises `created_ns` to the time of the last record.
     pub header: SegmentHeader,
     /// The channel's header page: one sector.
     pub channel_page: Box<[u8]>,

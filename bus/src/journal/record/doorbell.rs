@@ -3,8 +3,8 @@
 //! One thread may record hundreds of channels. When all are quiet it announces itself in each as a
 //! sleeping consumer (`bus/ring/src/members/park.rs` has the protocol and its proof). Then it looks
 //! at every ring once more, and sleeps on all their futexes with one `FUTEX_WAITV` (Linux 5.16).
-//! Sleeps are bounded slices of some ms, like all sleeps on the bus. Without that system call it
-//! sleeps for 1 ms at a time.
+//! Sleeps are bounded slices, like all sleeps of participants. Without that system call it sleeps
+//! for 1 ms at a time.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

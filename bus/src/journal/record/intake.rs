@@ -124,8 +124,8 @@ impl Intake {
         Ok((intake, joined))
     }
 
-    /// Returns the next event, if there is one. This call may release the event that was returned
-    /// before.
+    /// Returns the next event, if there is one. After this call, the event that was returned before
+    /// may be overwritten.
     #[inline]
     pub(crate) fn take(&mut self) -> std::result::Result<Option<Taken>, RecvError> {
         let (located, is_stream) = match &mut self.ring {
