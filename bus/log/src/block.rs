@@ -36,6 +36,10 @@ pub struct Record<'a> {
 }
 
 /// Checks a whole block and returns its records. `scratch` receives them when they are compressed.
+///
+/// # Errors
+/// [`Flaw::Checksum`] or [`Flaw::Short`] for a damaged block; [`Flaw::Nonsense`] when the records
+/// do not decompress to the size in the header.
 pub fn open<'a>(header: &BlockHeader, block: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], Flaw> {
     header.check_body(block)?;
     let end = BLOCK_HEADER_BYTES + header.stored_bytes as usize;
@@ -264,6 +268,9 @@ pub struct Link {
 
 impl Link {
     /// Checks that the block is the next one of the chain. The caller compares the segment's id.
+    ///
+    /// # Errors
+    /// [`Flaw::Nonsense`] for any other block.
     pub fn check(&self, header: &BlockHeader) -> Result<(), Flaw> {
         if header.sequence != self.sequence || header.previous_checksum != self.checksum {
             return Err(Flaw::Nonsense("a block that does not follow the one before it"));
@@ -302,6 +309,9 @@ pub struct Content {
 }
 
 /// Walks a block's records and checks them against its header.
+///
+/// # Errors
+/// The first flaw of the records.
 pub fn content(header: &BlockHeader, records: &[u8]) -> Result<Content, Flaw> {
     let mut content = Content { events: 0, time_ns: header.base_time_ns };
     let mut position = header.first_position;

@@ -18,6 +18,9 @@ pub struct Compressor {
 
 impl Compressor {
     /// Creates a compressor for blocks of a journal.
+    ///
+    /// # Errors
+    /// When Zstandard cannot allocate its tables.
     pub fn new(codec: Codec) -> std::io::Result<Compressor> {
         let zstd = match codec {
             Codec::Zstd => Some(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
@@ -54,6 +57,9 @@ impl std::fmt::Debug for Compressor {
 }
 
 /// Decompresses `stored` into `records`, and fails unless the result fills `records` exactly.
+///
+/// # Errors
+/// [`Flaw::Nonsense`] when the data do not decompress to exactly that size.
 pub fn decompress(codec: Codec, stored: &[u8], records: &mut [u8]) -> Result<(), Flaw> {
     let bytes = match codec {
         Codec::None => return Err(Flaw::Nonsense("what is not compressed cannot be decompressed")),

@@ -256,6 +256,9 @@ impl SegmentHeader {
     }
 
     /// Decodes and checks the first page of a segment file.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(page: &[u8]) -> Result<SegmentHeader, Flaw> {
         let bytes = page.get(..SECTOR_BYTES).ok_or(Flaw::Short)?;
         if u64_at(bytes, 0) != SEGMENT_MAGIC {
@@ -408,6 +411,9 @@ impl BlockHeader {
     }
 
     /// Decodes and checks a header. [`check_body`](Self::check_body) checks the bytes after it.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(block: &[u8]) -> Result<BlockHeader, Flaw> {
         let bytes = block.get(..BLOCK_HEADER_BYTES).ok_or(Flaw::Short)?;
         if u32_at(bytes, 0) != BLOCK_MAGIC {
@@ -489,6 +495,9 @@ impl BlockHeader {
 
     /// Checks everything after the header of `block`, which is the whole block, against the
     /// checksum.
+    ///
+    /// # Errors
+    /// [`Flaw::Checksum`] when it differs, [`Flaw::Short`] when bytes are missing.
     pub fn check_body(&self, block: &[u8]) -> Result<(), Flaw> {
         let body = block.get(BLOCK_HEADER_BYTES..self.block_bytes as usize).ok_or(Flaw::Short)?;
         if checksum(body) == self.body_checksum { Ok(()) } else { Err(Flaw::Checksum) }
@@ -524,6 +533,9 @@ impl Seal {
     }
 
     /// Decodes and checks the body of a seal, for a segment of `segment_bytes`.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(body: &[u8], segment_bytes: u64) -> Result<Seal, Flaw> {
         if body.len() != Self::BYTES {
             return Err(Flaw::Unknown { what: "length of a seal", value: body.len() as u32 });
@@ -622,6 +634,9 @@ impl FirstPiece {
     }
 
     /// Decodes the value, and returns the part of the body that follows it.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(piece: &[u8]) -> Result<(FirstPiece, &[u8]), Flaw> {
         let (bytes, rest) = piece.split_at_checked(Self::BYTES).ok_or(Flaw::Short)?;
         let first = FirstPiece { body_bytes: u32_at(bytes, 0), kind: RecordKind::decode(bytes[4])? };
@@ -666,6 +681,9 @@ impl RecordHeader {
     }
 
     /// Decodes the record at the beginning of `records`, and returns its header and its body.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(records: &[u8]) -> Result<(RecordHeader, &[u8]), Flaw> {
         let bytes = records.get(..RECORD_HEADER_BYTES).ok_or(Flaw::Short)?;
         let kind = RecordKind::decode(bytes[7])?;
@@ -735,6 +753,9 @@ impl Gap {
     }
 
     /// Decodes and checks a gap's body.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(body: &[u8]) -> Result<Gap, Flaw> {
         if body.len() != Self::BYTES {
             return Err(Flaw::Unknown { what: "length of a gap", value: body.len() as u32 });

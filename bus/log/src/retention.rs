@@ -191,6 +191,9 @@ impl Keeper {
 
     /// Returns the segments that may be removed, the oldest first. The cost depends on the number
     /// of those segments only, except for a listing now and then.
+    ///
+    /// # Errors
+    /// The error of the store.
     pub fn removable(
         &mut self,
         store: &dyn Store,
@@ -253,6 +256,9 @@ fn look(store: &dyn Store, segment: u64) -> std::io::Result<Known> {
 
 /// Whether the first record of a segment continues an event that began in the segment before. Also
 /// true where this cannot be decided, because the block may be half written.
+///
+/// # Errors
+/// The error of the store.
 pub fn begins_within_event(store: &dyn Store, segment: u64, first: &BlockHeader) -> std::io::Result<bool> {
     let mut bytes = vec![0; (first.block_bytes as usize).min(BLOCK_BYTES_MAX)];
     let read = store.read_at(segment, BLOCKS_OFFSET, &mut bytes)?;

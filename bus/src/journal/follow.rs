@@ -2,7 +2,7 @@
 //! without a gap and without a duplicate.
 //!
 //! ```text
-//! journal   read without holding any publisher, until less than half a ring is left to the live end
+//! journal   read without holding any publisher, until at most half a ring is left to the live end
 //! join      register in the ring at the next position: a stream or topic still has everything from there on
 //! bridge    (a queue's tap can only join live, at position S:) read the journal up to exactly S
 //! ring      read like any subscriber

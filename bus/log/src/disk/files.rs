@@ -94,6 +94,9 @@ pub struct Files {
 
 impl Files {
     /// Opens a directory that exists. This needs only the right to read it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotAllowed`], [`Error::Io`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Files> {
         let path = path.into();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -110,6 +113,9 @@ impl Files {
 
     /// Opens a directory, and makes it and those above it if they do not exist. A directory that
     /// was made is durable on return.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`], [`Error::NoSpace`], [`Error::Io`].
     pub fn create(path: impl Into<PathBuf>) -> Result<Files> {
         let path = path.into();
         let failed = |at: &Path, error| Error::io("make", at, error);
@@ -143,6 +149,11 @@ impl Files {
     /// Takes the writer's lock, and waits at most `patience` for it ([`lock::PATIENCE`] is enough
     /// for the lock of a writer that was killed). Then it removes what a killed writer left
     /// half-made.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] names the process that holds the lock. [`Error::Invalid`] where the file
+    /// system does not enforce locks. [`Error::NotAllowed`] and [`Error::Io`] when the files cannot
+    /// be changed.
     pub fn lock(&self, patience: Duration) -> Result<Lock> {
         let lock = Lock::take(self.directory.as_fd(), &self.path, patience)?;
         self.remove_half_made().map_err(|error| Error::io("tidy up", &self.path, error))?;
@@ -151,6 +162,9 @@ impl Files {
 
     /// Describes the process that holds the writer's lock; `None` when no process does. Needs no
     /// right to write.
+    ///
+    /// # Errors
+    /// The error of the lock's file.
     pub fn writer(&self) -> io::Result<Option<String>> {
         lock::holder(self.directory.as_fd())
     }
@@ -162,6 +176,9 @@ impl Files {
     ///
     /// `wanted_bytes` is the size of future segments. A file of another size, such as the small
     /// first segments of a writer, is removed.
+    ///
+    /// # Errors
+    /// The error of the file system.
     pub fn retire(&self, segment: u64, wanted_bytes: u64) -> io::Result<()> {
         let kept = self.names()?.iter().filter(|name| spare_number(name, USED_PREFIX).is_some()).count();
         let metadata = self.open_at(&segment_name(segment), OFlag::O_RDONLY)?.metadata()?;

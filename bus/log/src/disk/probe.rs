@@ -79,6 +79,9 @@ pub fn probe(directory: &Path) -> Result<DiskProbe> {
 }
 
 /// Tries whether io_uring works in this process. The error says why it does not.
+///
+/// # Errors
+/// The reason, as the end of a sentence.
 pub fn io_uring() -> std::result::Result<(), String> {
     uring::probe().map_err(|error| match error.raw_os_error() {
         Some(libc::EPERM) => match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {

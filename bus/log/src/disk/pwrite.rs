@@ -59,6 +59,9 @@ enum Ended {
 impl Blocking {
     /// Creates a pipeline over the staging blocks of `memory` with at most `depth` writes in
     /// flight. `direct` bypasses the page cache.
+    ///
+    /// # Errors
+    /// When there is no thread and none can be started, or after `fork()`.
     pub fn new(
         files: Arc<Files>,
         lock: Arc<Lock>,

@@ -121,6 +121,9 @@ struct SyncRequest {
 }
 
 /// Makes a ring and does one request on it. The error says why io_uring cannot be used.
+///
+/// # Errors
+/// The error of the system call that io_uring refused.
 pub fn probe() -> io::Result<()> {
     let (mut ring, _) = make_ring(2)?;
     begin(&mut ring)

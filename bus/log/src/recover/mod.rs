@@ -157,6 +157,9 @@ pub fn recover(store: &dyn Store, path: &Path) -> Result<Recovered> {
 }
 
 /// Like [`recover`], with other checks than usual.
+///
+/// # Errors
+/// Those of [`recover`].
 #[doc(hidden)]
 pub fn recover_checked(store: &dyn Store, path: &Path, checks: Checks) -> Result<Recovered> {
     let survey = survey(store, checks).map_err(|error| Error::io("read", path, error))?;

@@ -22,6 +22,10 @@ use crate::format::{
 };
 
 /// Returns the numbers of the segments in a journal's directory, ascending.
+///
+/// # Errors
+/// [`Error::NoJournal`] when the directory does not exist, [`Error::Invalid`] when it is a file,
+/// [`Error::NotAllowed`] and [`Error::Io`].
 pub fn list(directory: &Path) -> Result<Vec<u64>> {
     let fail = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => no_journal(directory),
@@ -106,6 +110,9 @@ impl Segment {
 
     /// Returns the page of the channel's header, as it was when the segment was prepared. The layer
     /// above interprets its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the file is shorter; [`Error::Io`].
     pub fn channel_page(&self) -> Result<Box<[u8; CHANNEL_PAGE_BYTES]>> {
         let mut page = Box::new([0; CHANNEL_PAGE_BYTES]);
         let read = self.read_at(SECTOR_BYTES as u64, &mut page[..])?;
@@ -118,6 +125,9 @@ impl Segment {
 
     /// Reads from `offset` on. It returns the number of bytes read, fewer than asked for only at
     /// the end of the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize> {
         read_full(&self.file, offset, bytes).map_err(|error| Error::io("read", &self.path, error))
     }
@@ -128,6 +138,9 @@ impl Segment {
     }
 
     /// Returns the size of the file in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn length(&self) -> Result<u64> {
         let about = self.file.metadata().map_err(|error| Error::io("examine", &self.path, error))?;
         Ok(about.len())
@@ -146,6 +159,9 @@ impl Segment {
 
     /// Whether this file is no longer the journal's segment of its number: it was removed,
     /// replaced, or reused for another segment.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn is_stale(&self) -> Result<bool> {
         let fail = |error| Error::io("examine", &self.path, error);
         let here = self.file.metadata().map_err(fail)?;
@@ -161,6 +177,9 @@ impl Segment {
     }
 
     /// Returns what is at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn look(&self, offset: u64) -> Result<Found> {
         let mut bytes = [0; BLOCK_HEADER_BYTES];
         let read = self.read_at(offset, &mut bytes)?;
@@ -183,6 +202,9 @@ impl Segment {
     }
 
     /// Returns the segment's seal, if there is a valid one: its header and its content.
+    ///
+    /// # Errors
+    /// [`Error::Version`] for a seal of another version of railbus; [`Error::Io`].
     pub fn seal(&self) -> Result<Option<(BlockHeader, Seal)>> {
         let mut block = [0; SECTOR_BYTES];
         let read = self.read_at(seal_offset(self.header.segment_bytes), &mut block)?;
@@ -205,6 +227,9 @@ impl Segment {
     }
 
     /// Returns the first block's header, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Version`] for a block of another version of railbus; [`Error::Io`].
     pub fn first_block(&self) -> Result<Option<BlockHeader>> {
         Ok(match self.look(BLOCKS_OFFSET)? {
             Found::Block(header) => Some(header),
@@ -218,6 +243,9 @@ impl Segment {
     /// Finds the first block that starts in `from..to` and for which `is_wanted` is true. Returns
     /// its offset and its header. Looks at every sector. With `whole`, only a block whose body fits
     /// its checksum counts.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn find(
         &self,
         from: u64,
@@ -256,6 +284,9 @@ impl Segment {
 
 /// Calls `see` with every block's offset and header, up to the seal or the end. Returns where the
 /// blocks end.
+///
+/// # Errors
+/// Those of [`Segment::seal`].
 pub fn walk(segment: &Segment, mut see: impl FnMut(u64, &BlockHeader)) -> Result<u64> {
     let end = segment.seal()?.map_or(u64::MAX, |(_, seal)| seal.blocks_end);
     let mut offset = BLOCKS_OFFSET;

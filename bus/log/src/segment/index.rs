@@ -95,6 +95,9 @@ impl Index {
     }
 
     /// Decodes the bytes of a file, or says what is wrong with them.
+    ///
+    /// # Errors
+    /// The text says what is wrong.
     pub fn decode(bytes: &[u8]) -> std::result::Result<Index, &'static str> {
         let (header, rest) = bytes.split_at_checked(HEADER_BYTES).ok_or("cut short")?;
         if header[..8] != MAGIC {
@@ -150,6 +153,9 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Returns the index of a segment, if there is one that can be used.
+///
+/// # Errors
+/// None at present: an index that cannot be read is ignored.
 pub fn load(segment: &Segment) -> Result<Option<Index>> {
     let path = segment.path.with_file_name(index_name(segment.header.number));
     match fs::metadata(&path) {

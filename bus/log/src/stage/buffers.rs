@@ -68,6 +68,9 @@ impl StageMemory {
     }
 
     /// Allocates `blocks` blocks of zeros in memory of this process, and faults them in.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a number of blocks out of range; otherwise the error of the mapping.
     pub fn anonymous(blocks: usize) -> io::Result<StageMemory> {
         check(blocks)?;
         let (area, pages) = Area::map(blocks * BLOCK_BYTES_MAX)?;

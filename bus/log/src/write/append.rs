@@ -74,6 +74,10 @@ impl<P: Pipeline> Writer<P> {
     /// A state waits for the end of a large event of which [`append`](Self::append) took only some
     /// pieces. Until then this returns [`Full`]. A state larger than a block goes in pieces itself:
     /// after [`Full`] the same call continues.
+    ///
+    /// # Errors
+    /// [`Full`] when all staging is in flight, when the state must wait for a large event, or when
+    /// the writer has stopped.
     pub fn append_state(
         &mut self,
         kind: RecordKind,
