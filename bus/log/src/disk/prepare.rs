@@ -14,13 +14,13 @@
 //! A process that is killed anywhere in between leaves a spare, and never a segment with half a
 //! header.
 //!
-//! **The pace.** The writer asks for segment k + 1 when an eighth of segment k is written, and
-//! needs it when k is full. Zeros written at full speed would take the disk from the writer. So the
-//! helper writes more zeros only while `zeroed <= START + BASE * time + 2 * written`. Here `time`
-//! and `written`, the number of bytes that the writer has written, count from its request. Where k
-//! + 1 is larger than k, `written` is multiplied by the growth. So segment k + 1 is ready when half
-//! of k's size was written since the request, however fast that is, and an idle writer costs
-//! [`PACE_BASE_BYTES_PER_S`].
+//! **The pace.** The writer asks for the next segment when an eighth of the one in use is written,
+//! and needs it when that one is full. Zeros written at full speed would take the disk from the
+//! writer. So the helper writes more zeros only while `zeroed <= START + BASE * time + 2 *
+//! written`. Here `time` and `written`, the number of bytes that the writer has written, count from
+//! its request. If the next segment is larger, `written` is multiplied by the growth. So it is
+//! ready when half the size of the one in use was written since the request, however fast that is.
+//! An idle writer costs [`PACE_BASE_BYTES_PER_S`].
 //!
 //! When the writer has no segment to write to, the helper goes at full speed, since no writes need
 //! the disk. That is so for the first segment of all, and when the writer was faster than the disk
