@@ -6,31 +6,30 @@
 //! record         | header 16 B | body | zeros up to a multiple of 8 B |
 //! ```
 //!
-//! All integers are little-endian. Once the write of some bytes has completed, nothing overwrites
-//! them with other bytes. The one exception is the seal of a segment whose torn tail is cut. The
-//! seal is always the file's last sector, so that it is found without reading what is before it; it
-//! says where the blocks end.
+//! All integers are little-endian. Once the write of some bytes has completed, nothing overwrites them with
+//! other bytes. The one exception is the seal of a segment whose torn tail is cut. The seal is always the
+//! file's last sector, so that it is found without reading what is before it; it says where the blocks end.
 //!
-//! - A **segment** carries a number (from 1, without holes) and a random id. The id is fresh each
-//!   time the file is used, so blocks of an earlier use of the file are recognised as foreign.
-//! - A **block** carries the segment's id and its own number in the journal (from 0, without
-//!   holes). It also carries the range of positions that it covers, and the durable position that
-//!   was known when it was written. It has three checksums: that of the block before it, that of
-//!   everything after its own header, and that of its header, which covers the other two.
-//! - A **record** is an event (whole, or a piece of one that spans blocks) or a statement about the
-//!   channel. A statement is a gap, the state of a queue's acknowledgements, the cursors of durable
-//!   subscriptions, or the last sequences of named publishers.
+//! - A **segment** carries a number (from 1, without holes) and a random id. The id is fresh each time the
+//!   file is used, so blocks of an earlier use of the file are recognised as foreign.
+//! - A **block** carries the segment's id and its own number in the journal (from 0, without holes). It also
+//!   carries the range of positions that it covers, and the durable position that was known when it was
+//!   written. It has three checksums: that of the block before it, that of everything after its own header,
+//!   and that of its header, which covers the other two.
+//! - A **record** is an event (whole, or a piece of one that spans blocks) or a statement about the channel.
+//!   A statement is a gap, the state of a queue's acknowledgements, the cursors of durable subscriptions, or
+//!   the last sequences of named publishers.
 //!
-//! Decoding checks everything that can be checked without other blocks, and allocates nothing. It
-//! believes a length only after it has verified the checksum over it, and never reads beyond the
-//! bytes that it was given.
+//! Decoding checks everything that can be checked without other blocks, and allocates nothing. It believes a
+//! length only after it has verified the checksum over it, and never reads beyond the bytes that it was
+//! given.
 
 use railbus_ring::frame;
 
 /// Version of the format; any other version is refused.
 pub const VERSION: u32 = 1;
-/// Version of the header of a segment whose [`SegmentHeader::clock_step`] is not 0. An older
-/// program refuses it; otherwise it would take times that go back for damage.
+/// Version of the header of a segment whose [`SegmentHeader::clock_step`] is not 0. An older program refuses
+/// it; otherwise it would take times that go back for damage.
 pub const VERSION_STEPPED: u32 = 2;
 /// Unit of blocks, headers and direct I/O, in bytes.
 pub const SECTOR_BYTES: usize = 4096;
@@ -48,8 +47,8 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
 pub const fn seal_offset(segment_bytes: u64) -> u64 {
     segment_bytes - SECTOR_BYTES as u64
 }
-/// Size of the smallest segment file, in bytes: its headers, one block of a sector, and the seal. A
-/// writer needs room for the largest block that it writes.
+/// Size of the smallest segment file, in bytes: its headers, one block of a sector, and the seal. A writer
+/// needs room for the largest block that it writes.
 pub const SEGMENT_BYTES_MIN: u64 = BLOCKS_OFFSET + 2 * SECTOR_BYTES as u64;
 /// Size of the largest segment file, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 30;
@@ -57,8 +56,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 << 30;
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"RBSEGMT1");
 const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"RBLK");
 
-/// The checksum of everything in a journal: CRC-32C (Castagnoli), which x86 and Arm compute in
-/// hardware.
+/// The checksum of everything in a journal: CRC-32C (Castagnoli), which x86 and Arm compute in hardware.
 pub fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
@@ -141,8 +139,8 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// Whether another version of railbus wrote these bytes and nothing is damaged. Such data must
-    /// be refused, and must never be changed.
+    /// Whether another version of railbus wrote these bytes and nothing is damaged. Such data must be
+    /// refused, and must never be changed.
     pub const fn is_of_another_version(&self) -> bool {
         matches!(self, Flaw::Version(_) | Flaw::Unknown { .. })
     }
@@ -178,8 +176,7 @@ impl PositionUnit {
     }
 }
 
-/// The first page of a segment file. It is written, and made durable, before the segment's first
-/// block.
+/// The first page of a segment file. It is written, and made durable, before the segment's first block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SegmentHeader {
     /// The segment's number in the journal, from 1.
@@ -210,14 +207,13 @@ pub struct SegmentHeader {
     pub unit: PositionUnit,
     /// [`page_checksum`] of the channel's header page; 0 when it was not computed.
     pub page_checksum: u32,
-    /// The newest segment, up to this one, whose times begin before the end of the segment before
-    /// it, because the wall clock had been ahead. 0 means that the journal has no such segment.
-    /// Times never go back within a segment, nor anywhere else.
+    /// The newest segment, up to this one, whose times begin before the end of the segment before it,
+    /// because the wall clock had been ahead. 0 means that the journal has no such segment. Times never go
+    /// back within a segment, nor anywhere else.
     pub clock_step: u64,
 }
 
-/// The checksum of a channel's header page. A page of fewer bytes than a sector is filled up with
-/// zeros.
+/// The checksum of a channel's header page. A page of fewer bytes than a sector is filled up with zeros.
 pub fn page_checksum(page: &[u8]) -> u32 {
     let mut sector = [0; SECTOR_BYTES];
     let bytes = page.len().min(SECTOR_BYTES);
@@ -226,8 +222,8 @@ pub fn page_checksum(page: &[u8]) -> u32 {
 }
 
 impl SegmentHeader {
-    /// Encodes the page: magic number at 0, version at 8, size of the header at 12, then the
-    /// fields. The last 4 bytes are the CRC-32C of the rest.
+    /// Encodes the page: magic number at 0, version at 8, size of the header at 12, then the fields. The
+    /// last 4 bytes are the CRC-32C of the rest.
     pub fn encode(&self) -> Box<[u8; SECTOR_BYTES]> {
         let mut page = Box::new([0; SECTOR_BYTES]);
         let bytes = &mut page[..];
@@ -348,8 +344,8 @@ pub struct BlockHeader {
     pub block_bytes: u32,
     /// Size of the records, or of a seal's body, as stored, in bytes.
     pub stored_bytes: u32,
-    /// Size of the records in bytes once they are decompressed. Together with the header they are
-    /// at most [`BLOCK_BYTES_MAX`].
+    /// Size of the records in bytes once they are decompressed. Together with the header they are at most
+    /// [`BLOCK_BYTES_MAX`].
     pub records_bytes: u32,
     /// Number of records in the block; each piece of a record counts as one.
     pub records: u32,
@@ -365,16 +361,14 @@ pub struct BlockHeader {
     pub durable_position: u64,
     /// Number of events that end in earlier blocks.
     pub events_before: u64,
-    /// CLOCK_REALTIME of the first record, in ns. It is never earlier than that of the block
-    /// before, except at the beginning of a segment whose [`SegmentHeader::clock_step`] is its own
-    /// number.
+    /// CLOCK_REALTIME of the first record, in ns. It is never earlier than that of the block before, except
+    /// at the beginning of a segment whose [`SegmentHeader::clock_step`] is its own number.
     pub base_time_ns: u64,
     /// The channel's incarnation.
     pub incarnation: u64,
     /// The writer's epoch.
     pub epoch: u64,
-    /// [`BlockHeader::header_checksum`] of the block before this one; 0 in the journal's first
-    /// block.
+    /// [`BlockHeader::header_checksum`] of the block before this one; 0 in the journal's first block.
     pub previous_checksum: u32,
     /// CRC-32C of everything after the header, up to `block_bytes`.
     pub body_checksum: u32,
@@ -383,8 +377,8 @@ pub struct BlockHeader {
 }
 
 impl BlockHeader {
-    /// Writes the header to the first [`BLOCK_HEADER_BYTES`] of `block`, and returns the header's
-    /// checksum, which the next block carries.
+    /// Writes the header to the first [`BLOCK_HEADER_BYTES`] of `block`, and returns the header's checksum,
+    /// which the next block carries.
     pub fn encode(&self, block: &mut [u8]) -> u32 {
         let bytes = &mut block[..BLOCK_HEADER_BYTES];
         bytes.fill(0);
@@ -462,9 +456,9 @@ impl BlockHeader {
         header.check()
     }
 
-    /// Returns the id of the segment that a block belongs to, even of a block that another version
-    /// wrote: every version keeps this id, the magic number and the header's checksum at the same
-    /// place. Returns `None` when the checksum differs.
+    /// Returns the id of the segment that a block belongs to, even of a block that another version wrote:
+    /// every version keeps this id, the magic number and the header's checksum at the same place. Returns
+    /// `None` when the checksum differs.
     pub fn segment_id_of(block: &[u8]) -> Option<u64> {
         let bytes = block.get(..BLOCK_HEADER_BYTES)?;
         let is_whole = u32_at(bytes, 0) == BLOCK_MAGIC
@@ -493,8 +487,7 @@ impl BlockHeader {
         Ok(self)
     }
 
-    /// Checks everything after the header of `block`, which is the whole block, against the
-    /// checksum.
+    /// Checks everything after the header of `block`, which is the whole block, against the checksum.
     ///
     /// # Errors
     /// [`Flaw::Checksum`] when it differs, [`Flaw::Short`] when bytes are missing.
@@ -509,11 +502,11 @@ impl BlockHeader {
 pub struct Seal {
     /// Where the segment's blocks end, in bytes from the start of the file.
     pub blocks_end: u64,
-    /// Whether the seal vouches for the whole segment. Then it was written after everything before
-    /// it was durable, and its writer wrote nothing after it.
+    /// Whether the seal vouches for the whole segment. Then it was written after everything before it was
+    /// durable, and its writer wrote nothing after it.
     pub last: bool,
-    /// The offset of the newest record of each of [`RecordKind::STATES`] in the segment: where the
-    /// block begins that holds the record or its first piece. 0 means that there is none.
+    /// The offset of the newest record of each of [`RecordKind::STATES`] in the segment: where the block
+    /// begins that holds the record or its first piece. 0 means that there is none.
     pub states: [u64; RecordKind::STATES.len()],
 }
 
@@ -565,8 +558,7 @@ impl Seal {
 pub enum RecordKind {
     /// A whole event. The body is the event's, extensions included.
     Event = 1,
-    /// The first piece of a record that spans blocks: a [`FirstPiece`], then the beginning of the
-    /// body.
+    /// The first piece of a record that spans blocks: a [`FirstPiece`], then the beginning of the body.
     First = 2,
     /// A further piece.
     Middle = 3,
@@ -583,8 +575,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    /// The kinds that record a state. The newest one counts, and the writer repeats it in every
-    /// segment.
+    /// The kinds that record a state. The newest one counts, and the writer repeats it in every segment.
     pub const STATES: [RecordKind; 3] = [RecordKind::Acks, RecordKind::Cursors, RecordKind::Sequences];
 
     /// The index of this kind in [`STATES`](Self::STATES), if it is one of them.
@@ -668,8 +659,7 @@ pub struct RecordHeader {
 }
 
 impl RecordHeader {
-    /// Encodes the header: length at 0, type at 4, flags at 6, kind at 7, position at 8, time at
-    /// 12.
+    /// Encodes the header: length at 0, type at 4, flags at 6, kind at 7, position at 8, time at 12.
     pub fn encode(&self) -> [u8; RECORD_HEADER_BYTES] {
         let mut bytes = [0; RECORD_HEADER_BYTES];
         put(&mut bytes, 0, self.body_bytes.to_le_bytes());

@@ -1,5 +1,4 @@
-//! Opening a channel's journal for recording: everything between two journallers, in the required
-//! order.
+//! Opening a channel's journal for recording: everything between two journallers, in the required order.
 //!
 //! ```text
 //! lock the directory   no write of an earlier writer is in flight any more
@@ -56,8 +55,7 @@ use crate::journal::record::stage_file::Stage;
 /// Number of staging blocks of the writer that takes over.
 const TAKE_OVER_BLOCKS: usize = 8;
 
-/// Returns the directory of a channel's journal, `JOURNAL/BUS/CHANNEL`, below the directory of all
-/// journals.
+/// Returns the directory of a channel's journal, `JOURNAL/BUS/CHANNEL`, below the directory of all journals.
 pub fn directory_of(journal: &Path, name: &ChannelName) -> PathBuf {
     journal.join(name.bus()).join(name.channel())
 }
@@ -81,8 +79,7 @@ impl Locked {
         recover(&*self.files, &self.directory)
     }
 
-    /// Returns the header of the newest segment that has one. It says to which channel the journal
-    /// belongs.
+    /// Returns the header of the newest segment that has one. It says to which channel the journal belongs.
     pub(crate) fn owner(&self) -> Result<Option<SegmentHeader>> {
         let failed = |error| Error::io("read", &self.directory, error);
         for segment in self.files.segments().map_err(failed)?.into_iter().rev() {
@@ -102,8 +99,8 @@ impl Locked {
         Ok(None)
     }
 
-    /// Opens a way to the disk, and creates a writer on it. Also returns the report of the disk, in
-    /// one line.
+    /// Opens a way to the disk, and creates a writer on it. Also returns the report of the disk, in one
+    /// line.
     pub(crate) fn writer(
         &self,
         memory: StageMemory,
@@ -135,16 +132,16 @@ impl Locked {
     }
 }
 
-/// Refuses a channel of another user than the owner of the journal's channel. Another user may make
-/// a bus of the same name while the owner has none. That user must neither continue the owner's
-/// journal nor cause it to be set aside.
+/// Refuses a channel of another user than the owner of the journal's channel. Another user may make a bus of
+/// the same name while the owner has none. That user must neither continue the owner's journal nor cause it
+/// to be set aside.
 fn refuse_another_users(channel: &Channel, locked: &Locked, directory: &Path) -> Result<()> {
     let path = &channel.paths().ring;
     let about = channel.attached().ring_file().metadata();
     let found = about.map_err(|error| Error::io("examine", path, error))?.uid();
     let Some(journal) = locked.owner()?.filter(|journal| journal.owner != found) else { return Ok(()) };
-    // A restored channel that could not be given to its owner belongs to this process, and root's
-    // is trusted.
+    // A restored channel that could not be given to its owner belongs to this process, and root's is
+    // trusted.
     if found == act_as::user() || found == 0 || directory.join(REMOVED).exists() {
         return Ok(());
     }
@@ -169,8 +166,8 @@ pub(crate) fn sync_word(options: &RecorderOptions) -> u64 {
     }
 }
 
-/// Opens the journal of `channel` below `journal`. `dropped` describes the events that were read
-/// and dropped before, for lack of room: they become a gap.
+/// Opens the journal of `channel` below `journal`. `dropped` describes the events that were read and dropped
+/// before, for lack of room: they become a gap.
 pub(crate) fn open(
     channel: &Channel,
     journal: &Path,
@@ -219,8 +216,8 @@ pub(crate) fn open(
     }
     judge_clock(&mut start, &mut identity, &mut report);
     (report.events, report.end) = (recovered.events, start.link.end_position);
-    // SAFETY: the stage's blocks are mapped as long as the keeper lives. This journaller has
-    // claimed the page, so no other one uses them, and it refers to them through this memory only.
+    // SAFETY: the stage's blocks are mapped as long as the keeper lives. This journaller has claimed the
+    // page, so no other one uses them, and it refers to them through this memory only.
     let memory = unsafe { StageMemory::new(stage.base(), stage.blocks(), Box::new(stage.keeper())) };
     let memory = memory.map_err(|error| Error::io("use", stage.path(), error))?;
     let first_bytes = options.first_segment_bytes(header);
@@ -263,16 +260,15 @@ fn judge_clock(start: &mut Start, identity: &mut Identity, report: &mut OpenRepo
     }
 }
 
-/// Returns the `clock_step` of the next segment: where the times of the journal go back; 0 when no
-/// segment before that is left.
+/// Returns the `clock_step` of the next segment: where the times of the journal go back; 0 when no segment
+/// before that is left.
 fn step_in(locked: &Locked, recovered: &Recovered) -> Result<u64> {
     let step = recovered.header.map_or(0, |header| header.clock_step);
     let segments = locked.files.segments().map_err(|error| Error::io("list", &locked.directory, error))?;
     Ok(if segments.first().is_some_and(|&oldest| oldest < step) { step } else { 0 })
 }
 
-/// Returns the last numbers of the publishers that number their events: those in the newest record
-/// of them, updated by the events since.
+/// Returns the last numbers of publishers that number their events: the newest record, and later events.
 pub(crate) fn numbers(locked: &Locked, recovered: &Recovered) -> Result<PublisherNumbers> {
     let state = RecordKind::Sequences.state_index().and_then(|i| recovered.states.get(i));
     let Some(state) = state.and_then(|state| state.as_ref()) else { return Ok(PublisherNumbers::default()) };
@@ -289,9 +285,8 @@ pub(crate) fn numbers(locked: &Locked, recovered: &Recovered) -> Result<Publishe
     Ok(numbers)
 }
 
-/// Decides where the writer begins, and what is missing between there and the first event that it
-/// will get. If the subscription existed already, no event lies between the journal's end and
-/// `skipped`.
+/// Decides where the writer begins, and what is missing between there and the first event that it will get.
+/// If the subscription existed already, no event lies between the journal's end and `skipped`.
 fn begin(
     channel: &Channel,
     recovered: &Recovered,
@@ -318,15 +313,14 @@ fn begin(
         from: end,
         to: first,
         events: if channel.header().kind == Kind::Stream { u64::MAX } else { first - end },
-        // An existing cursor has held everything for an earlier journaller, which had staged the
-        // events and lost them.
+        // The cursor held the events for an earlier journaller, which had staged them and lost them.
         reason: if joined.resumed { GapReason::StagingLost } else { GapReason::NotRecorded },
     });
     (recovered.start, gap)
 }
 
-/// Returns the gap before a journal that is opened, with the reason that its events were dropped
-/// for lack of room, if that is known.
+/// Returns the gap before a journal that is opened, with the reason that its events were dropped for lack of
+/// room, if that is known.
 fn explained(gap: Gap, dropped: Option<Gap>) -> Gap {
     match dropped {
         Some(dropped) if dropped.to > gap.from => {
@@ -339,10 +333,9 @@ fn explained(gap: Gap, dropped: Option<Gap>) -> Gap {
     }
 }
 
-/// Collects the events of a queue that lie before the first one that its tap will get, are not
-/// done, and are not in the journal: without them the queue could not be made again. An event that
-/// is not done stays where it is. So if an event is still not done after it was copied, the copy is
-/// whole.
+/// Collects the events of a queue that lie before the first one that its tap will get, are not done, and are
+/// not in the journal: without them the queue could not be made again. An event that is not done stays where
+/// it is. So if an event is still not done after it was copied, the copy is whole.
 fn backlog(
     channel: &Channel,
     intake: &Intake,
@@ -412,8 +405,8 @@ fn check_incarnation(channel: &Channel, recovered: &Recovered) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a channel that ends before its journal does. It is an older copy of the recorded
-/// channel. Events published to it would get positions that the journal has given to other events.
+/// Refuses a channel that ends before its journal does. It is an older copy of the recorded channel. Events
+/// published to it would get positions that the journal has given to other events.
 fn check_not_older(channel: &Channel, recovered: &Recovered) -> Result<()> {
     let Some(last) = &recovered.header else { return Ok(()) };
     let maps = channel.map(Role::Observer)?;
@@ -481,8 +474,8 @@ pub(crate) fn move_aside(directory: &Path, owner: &SegmentHeader) -> Result<Path
     })
 }
 
-/// Writes what a killed journaller had staged and the journal does not have. Returns the number of
-/// events. Afterwards nothing in the staging is needed any more.
+/// Writes what a killed journaller had staged and the journal does not have. Returns the number of events.
+/// Afterwards nothing in the staging is needed any more.
 pub(crate) fn take_over(
     locked: &Locked,
     recovered: &mut Recovered,
@@ -531,12 +524,12 @@ fn append_leftovers(
     let mut assembler = Assembler::new();
     let mut events = 0;
     for leftover in leftovers {
-        // SAFETY: the journaller that wrote these blocks is dead, and the staging is not used again
-        // before this is done.
+        // SAFETY: the journaller that wrote these blocks is dead, and the staging is not used again before
+        // this ends.
         let bytes = unsafe { stage.bytes(leftover.block) };
         for record in leftover.records(unit, bytes) {
-            // A faulty process may have written here. The damage becomes a gap, because of the
-            // cursor that the dead journaller left.
+            // A faulty process may have written here. The damage becomes a gap, because of the cursor that
+            // the dead journaller left.
             let Ok(record) = record else { return Ok(events) };
             if record.kind.continues() && !assembler.is_pending() {
                 continue;
@@ -593,8 +586,8 @@ impl Stage {
     /// Returns the state words for the writer.
     pub(crate) fn state_words(&self) -> StageWords {
         let first = self.words_base().cast::<StageBlock>();
-        // SAFETY: the words begin at a page and there is one of 64 bytes for each block. They are
-        // mapped as long as the keeper lives, and all code uses them as atomics.
+        // SAFETY: the words begin at a page and there is one of 64 bytes for each block. They are mapped as
+        // long as the keeper lives, and all code uses them as atomics.
         unsafe { StageWords::from_raw(first, self.blocks(), self.keeper()) }
     }
 }

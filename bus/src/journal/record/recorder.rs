@@ -1,18 +1,16 @@
 //! Recording channels, by threads of the program that embeds a recorder.
 //!
-//! A [`Recorder`] records one channel with a thread of its own; programs embed it. [`Recorders`]
-//! records any number of channels with a few threads, and takes further channels while it runs;
-//! `railbus journald` is made of it. Both drain when they stop: what was published before is
-//! written, made durable and sealed.
+//! A [`Recorder`] records one channel with a thread of its own; programs embed it. [`Recorders`] records any
+//! number of channels with a few threads, and takes further channels while it runs; `railbus journald` is
+//! made of it. Both drain when they stop: what was published before is written, made durable and sealed.
 //!
-//! A thread gives each of its recordings a round in turn. It polls while there is something to do,
-//! and waits for the disk when everything depends on that. When all channels are quiet it announces
-//! itself to their publishers and sleeps.
+//! A thread gives each of its recordings a round in turn. It polls while there is something to do, and waits
+//! for the disk when everything depends on that. When all channels are quiet it announces itself to their
+//! publishers and sleeps.
 //!
-//! A recording that fails is poisoned alone, and the others go on. The same happens if its own code
-//! panics: its status says [`crashed`](RecorderStatus::crashed), and its journal may be opened
-//! again. If a thread itself panics, all its recordings get that status, and it receives no further
-//! ones.
+//! A recording that fails is poisoned alone, and the others go on. The same happens if its own code panics:
+//! its status says [`crashed`](RecorderStatus::crashed), and its journal may be opened again. If a thread
+//! itself panics, all its recordings get that status, and it receives no further ones.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -37,13 +35,12 @@ use crate::journal::record::opening;
 use crate::journal::record::recording::{Figures, Round};
 use crate::journal::record::waiting::{self, OpenedJournal};
 
-/// Most channels of one thread: it sleeps on a word of each, and the kernel takes 128 words at
-/// once.
+/// Most channels of one thread: it sleeps on a word of each, and the kernel takes 128 words at once.
 const CHANNELS_A_THREAD: usize = 120;
 /// How long a thread polls after anything has moved, before it sleeps.
 const SPIN_NS: u64 = 50_000;
-/// Processor pauses between two polls that find nothing, because polling takes cache lines away
-/// from publishers and readers.
+/// Processor pauses between two polls that find nothing, because polling takes cache lines away from
+/// publishers and readers.
 const PAUSES: u32 = 32;
 /// How long to wait for the disk at one time while events may come.
 const DISK_SLICE: Duration = Duration::from_micros(50);
@@ -72,15 +69,14 @@ pub struct RecorderStatus {
     pub events: u64,
     /// Size of those events, in bytes.
     pub bytes: u64,
-    /// Number of events that are missing since the journal was opened, as far as they could be
-    /// counted: a lossy journal was overrun, or the disk was full and the policy is to drop.
+    /// Number of events that are missing since the journal was opened, as far as they could be counted: a
+    /// lossy journal was overrun, or the disk was full and the policy is to drop.
     pub lost: u64,
     /// The resource for which it waits at the moment: room on the disk, descriptors or memory.
     pub shortage: Option<Shortage>,
     /// Whether it drops events at the moment, because the disk is full and the policy is to drop.
     pub drops: bool,
-    /// The last problem that is tried again, such as the removal of an old segment, or a suspicious
-    /// clock.
+    /// The last problem that is tried again, such as the removal of an old segment, or a suspicious clock.
     pub warning: Option<String>,
     /// Number of segments that retention has removed since the journal was opened.
     pub retired_segments: u64,
@@ -89,13 +85,13 @@ pub struct RecorderStatus {
     /// Whether the channel has been removed.
     pub removed: bool,
     /// Whether retention should remove what all consumers have read
-    /// ([`Retention::consumed`](crate::journal::Retention::consumed)) but removes nothing, because
-    /// the channel has neither a durable subscription nor a checkpoint.
+    /// ([`Retention::consumed`](crate::journal::Retention::consumed)) but removes nothing, because the
+    /// channel has neither a durable subscription nor a checkpoint.
     pub waits_for_readers: bool,
     /// The error that poisoned it.
     pub error: Option<String>,
-    /// Whether the recorder itself panicked, and neither the disk nor the channel failed. The
-    /// staged events are kept, and a recorder that is started again continues with them.
+    /// Whether the recorder itself panicked, and neither the disk nor the channel failed. The staged events
+    /// are kept, and a recorder that is started again continues with them.
     pub crashed: bool,
     /// The report of the journal's opening.
     pub report: OpenReport,
@@ -115,8 +111,8 @@ struct RecorderShared {
     statuses: Mutex<BTreeMap<ChannelName, RecorderStatus>>,
     bell: Bell,
     stop: AtomicBool,
-    /// Whether the thread has ended by a panic, so that no command is obeyed any more. Changed
-    /// under the lock of `commands`.
+    /// Whether the thread has ended by a panic, so that no command is obeyed any more. Changed under the
+    /// lock of `commands`.
     dead: AtomicBool,
     /// CLOCK_MONOTONIC in ns when the thread last ended a turn of its loop.
     seen_ns: AtomicU64,
@@ -135,14 +131,13 @@ impl RecorderShared {
         true
     }
 
-    /// Whether the thread has ended by a panic. The load is Relaxed, because `send` checks it under
-    /// the lock of the commands.
+    /// Whether the thread has ended by a panic. The load is Relaxed, because `send` checks it under the lock
+    /// of the commands.
     fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// Records that the thread has panicked, outside of any one recording. Its recordings have gone
-    /// with it.
+    /// Records that the thread has panicked, outside of any one recording. Its recordings have gone with it.
     fn die(&self, why: &str) {
         let commands = {
             let mut commands = lock(&self.commands);
@@ -176,8 +171,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does a step of a recording. A panic in it is an error of this recording alone; the second value
-/// of the error says whether it was one.
+/// Does a step of a recording. A panic in it is an error of this recording alone; the second value of the
+/// error says whether it was one.
 fn guarded<T>(
     work: &mut OpenedJournal,
     step: impl FnOnce(&mut OpenedJournal) -> Result<T>,
@@ -253,8 +248,8 @@ impl Thread {
         self.shared.is_dead()
     }
 
-    /// Gives the thread a recording, whose status exists from now on. Returns false when the thread
-    /// has ended by a panic.
+    /// Gives the thread a recording, whose status exists from now on. Returns false when the thread has
+    /// ended by a panic.
     fn add(&self, work: OpenedJournal, report: &OpenReport) -> bool {
         let status = status_of(&work, report, work.state(), None);
         let name = status.channel.clone();
@@ -302,8 +297,7 @@ struct HeldChannel {
     work: OpenedJournal,
     report: OpenReport,
     round: Round,
-    /// The error of a failed recording, and whether it was a panic. The next turn of the loop
-    /// poisons it.
+    /// The error of a failed recording, and whether it was a panic. The next turn of the loop poisons it.
     trouble: Option<(Error, bool)>,
 }
 
@@ -333,8 +327,8 @@ impl HeldChannel {
     }
 }
 
-/// Opens the journals for which there may be room now. This is done in the recording thread,
-/// because it is rare and the other channels of a full disk wait as well.
+/// Opens the journals for which there may be room now. This is done in the recording thread, because it is
+/// rare and the other channels of a full disk wait as well.
 fn open_waiting(shared: &RecorderShared, held: &mut Vec<HeldChannel>) {
     for i in (0..held.len()).rev() {
         if !held[i].work.is_time_to_open() {
@@ -362,8 +356,7 @@ fn run(shared: &RecorderShared) {
         for command in std::mem::take(&mut *lock(&shared.commands)) {
             obey(shared, &mut held, command);
         }
-        // STOP: pairs with the store in `stop`. Commands that were sent before it were obeyed
-        // above.
+        // STOP: pairs with the store in `stop`. Commands that were sent before it were obeyed above.
         if shared.stop.load(Ordering::Acquire) && lock(&shared.commands).is_empty() {
             break;
         }
@@ -394,8 +387,8 @@ fn run(shared: &RecorderShared) {
         }
         let waiting = held.iter().filter(|one| one.round.in_flight).count();
         if waiting > 0 {
-            // With several recordings, the thread waits for one of those with I/O in flight, each
-            // in its turn.
+            // With several recordings, the thread waits for one of those with I/O in flight, each in its
+            // turn.
             if !alone {
                 turn = turn.wrapping_add(1);
                 if let Some(one) = held.iter_mut().filter(|one| one.round.in_flight).nth(turn % waiting) {
@@ -541,8 +534,8 @@ fn status_of(
     }
 }
 
-/// Records one channel, in a thread of this process, until it is stopped or dropped. Dropping it
-/// drains like [`stop`](Recorder::stop), and ignores errors.
+/// Records one channel, in a thread of this process, until it is stopped or dropped. Dropping it drains like
+/// [`stop`](Recorder::stop), and ignores errors.
 ///
 /// ```
 /// # fn main() -> railbus::Result<()> {
@@ -571,12 +564,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Recovers the channel's journal below the directory `journal` (`JOURNAL/BUS/CHANNEL`), or
-    /// begins one, and records from now on. Blocks for recovery, and for writing what a killed
-    /// journaller had staged.
+    /// Recovers the channel's journal below the directory `journal` (`JOURNAL/BUS/CHANNEL`), or begins one,
+    /// and records from now on. Blocks for recovery, and for writing what a killed journaller had staged.
     ///
-    /// A full disk is an error, unless the policy is [`WhenFull::Drop`]. Then events are dropped
-    /// until there is room, and recorded from then on.
+    /// A full disk is an error, unless the policy is [`WhenFull::Drop`]. Then events are dropped until there
+    /// is room, and recorded from then on.
     ///
     /// # Errors
     /// - [`Error::Busy`] while another journaller records the channel, or writes to the directory.
@@ -622,15 +614,14 @@ impl Recorder {
         &self.report
     }
 
-    /// Returns the state and figures of the recording. While the thread works they are about 20 ms
-    /// old at most.
+    /// Returns the state and figures of the recording. While the thread works they are about 20 ms old at
+    /// most.
     pub fn status(&self) -> Option<RecorderStatus> {
         lock(&self.thread.shared.statuses).get(&self.channel).cloned()
     }
 
-    /// Stops recording: records what was published before, makes it durable and seals the segment.
-    /// Blocks until that is done. If publishers go on publishing, no more events are taken after
-    /// about 1 s.
+    /// Stops recording: records what was published before, makes it durable and seals the segment. Blocks
+    /// until that is done. If publishers go on publishing, no more events are taken after about 1 s.
     ///
     /// # Errors
     /// [`Error::PeerGone`] with the reason when the journal has failed, now or earlier.
@@ -651,12 +642,11 @@ pub struct Recorders {
 }
 
 impl Recorders {
-    /// Starts the first thread, which is pinned to `core`, and records nothing yet. Further
-    /// threads, one per 120 channels, are not pinned.
+    /// Starts the first thread, which is pinned to `core`, and records nothing yet. Further threads, one per
+    /// 120 channels, are not pinned.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a core that does not exist; [`Error::Io`] when the thread cannot be
-    /// started.
+    /// [`Error::Invalid`] for a core that does not exist; [`Error::Io`] when the thread cannot be started.
     pub fn start(core: Option<usize>) -> Result<Recorders> {
         Ok(Recorders { threads: Mutex::new(vec![Thread::start(core)?]), core })
     }
@@ -666,17 +656,16 @@ impl Recorders {
         self.core
     }
 
-    /// Opens the channel's journal in the caller's thread, and records it from then on. If its disk
-    /// is full, the journal is opened when there is room. Until then publishers wait, or events are
-    /// dropped, according to the policy ([`OpenReport::waits_for`]). Blocks for recovery.
+    /// Opens the channel's journal in the caller's thread, and records it from then on. If its disk is full,
+    /// the journal is opened when there is room. Until then publishers wait, or events are dropped,
+    /// according to the policy ([`OpenReport::waits_for`]). Blocks for recovery.
     ///
     /// # Errors
     /// Those of [`Recorder::start`], except for a full disk.
     pub fn record(&self, channel: &Channel, journal: &Path, options: &RecorderOptions) -> Result<OpenReport> {
         let (work, report) = waiting::open_or_wait(channel, journal, options)?;
         let mut threads = lock(&self.threads);
-        // A thread that has died is removed with the last of its recordings that was not started
-        // again.
+        // A thread that has died is removed with the last of its recordings that was not started again.
         for thread in threads.iter().filter(|thread| thread.is_dead()) {
             lock(&thread.shared.statuses).remove(channel.name());
         }
@@ -703,9 +692,8 @@ impl Recorders {
         found.map(|thread| Arc::clone(&thread.shared))
     }
 
-    /// Changes a recording's retention, its policy for a full disk, and how often states are
-    /// recorded. The other `options` are ignored: they need a new start. Does nothing when the
-    /// channel is not recorded.
+    /// Changes a recording's retention, its policy for a full disk, and how often states are recorded. The
+    /// other `options` are ignored: they need a new start. Does nothing when the channel is not recorded.
     pub fn adjust(&self, name: &ChannelName, options: &RecorderOptions) {
         if let Some(shared) = self.thread_of(name) {
             shared.send(Command::Adjust(name.clone(), Box::new(options.clone())));
@@ -736,16 +724,15 @@ impl Recorders {
     pub fn stop_one(&self, name: &ChannelName) -> Result<()> {
         let Some(shared) = self.thread_of(name) else { return Ok(()) };
         let (answer, answers) = mpsc::channel();
-        // A dead thread has nothing to stop, and drops the command; a thread that has ended has
-        // drained.
+        // A dead thread has nothing to stop, and drops the command; a thread that has ended has drained.
         shared.send(Command::Stop(name.clone(), answer));
         let result = answers.recv().unwrap_or(Ok(()));
         lock(&shared.statuses).remove(name);
         result
     }
 
-    /// Returns the state and figures of all recordings, failed ones included, sorted by channel.
-    /// While the threads work they are about 20 ms old at most.
+    /// Returns the state and figures of all recordings, failed ones included, sorted by channel. While the
+    /// threads work they are about 20 ms old at most.
     pub fn statuses(&self) -> Vec<RecorderStatus> {
         let threads = lock(&self.threads);
         let mut all: Vec<RecorderStatus> = threads
@@ -760,8 +747,7 @@ impl Recorders {
     pub fn silence(&self) -> Duration {
         let now_ns = clock::monotonic_ns();
         let threads = lock(&self.threads);
-        // Threads that have died are left out: their recordings report that, and other threads go
-        // on.
+        // Threads that have died are left out: their recordings report that, and other threads go on.
         let alive = threads.iter().filter(|thread| !thread.is_dead());
         let oldest = alive.map(|thread| thread.shared.seen_ns.load(Ordering::Relaxed)).min();
         Duration::from_nanos(now_ns.saturating_sub(oldest.unwrap_or(now_ns)))

@@ -7,11 +7,10 @@
 //! ```
 //!
 //! [`Recording::round`] is one step of it. It blocks no longer than its caller allows, because many
-//! recordings share a thread. An event is in the staging, and counted there, before the cursor
-//! passes it, so there is no moment at which a kill of this process loses one. While the staging is
-//! full, events stay in the ring. When the ring is full, publishers wait (gating), or this reader
-//! is overrun and records what it missed (lossy). A full disk has the same effect, unless the
-//! policy is to drop.
+//! recordings share a thread. An event is in the staging, and counted there, before the cursor passes it, so
+//! there is no moment at which a kill of this process loses one. While the staging is full, events stay in
+//! the ring. When the ring is full, publishers wait (gating), or this reader is overrun and records what it
+//! missed (lossy). A full disk has the same effect, unless the policy is to drop.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -42,8 +41,8 @@ use crate::journal::record::publisher_numbers::PublisherNumbers;
 use crate::journal::record::recorded_state::{Acks, Cursors};
 use crate::journal::record::remake::UnfinishedEvent;
 
-/// Bytes taken from a ring in one round, so that many channels share a thread fairly and blocks are
-/// sent off soon.
+/// Bytes taken from a ring in one round, so that many channels share a thread fairly and blocks are sent off
+/// soon.
 const ROUND_BYTES: u64 = 256 << 10;
 /// Number of events between two releases of the ring within a round.
 const RELEASE_EVERY: u32 = 64;
@@ -51,8 +50,8 @@ const RELEASE_EVERY: u32 = 64;
 const PROBE_EVERY_NS: u64 = 1_000_000;
 /// How often retention is checked, and whether the channel still has its name, in ns.
 const LOOK_EVERY_NS: u64 = 250_000_000;
-/// A wall clock that was wrong at the start is assumed to be set right within this time, in ns.
-/// Only then are segments of earlier runs removed for their age, unless the maximum age is less.
+/// A wall clock that was wrong at the start is assumed to be set right within this time, in ns. Only then
+/// are segments of earlier runs removed for their age, unless the maximum age is less.
 const TRUST_AFTER_NS: u64 = 600_000_000_000;
 /// How long a stopping journal still takes new events while publishers go on, in ns.
 const DRAIN_NS: u64 = 1_000_000_000;
@@ -73,8 +72,8 @@ pub(crate) struct Recording {
     pub(crate) channel: Channel,
     options: RecorderOptions,
     directory: PathBuf,
-    // The fields are dropped in this order: the writer before its memory and before the page that
-    // reports it.
+    // The fields are dropped in this order: the writer before its memory and before the page that reports
+    // it.
     writer: Writer<Disk>,
     files: std::sync::Arc<Files>,
     intake: Intake,
@@ -99,8 +98,7 @@ pub(crate) struct Recording {
     shortage: Option<Shortage>,
     /// The problem of the last look around, which is tried again.
     warning: Option<String>,
-    /// Number of events that are missing since the journal was opened, as far as they could be
-    /// counted.
+    /// Number of events that are missing since the journal was opened, as far as they could be counted.
     lost: u64,
     /// The written and durable positions after the last round.
     told: (u64, u64),
@@ -113,8 +111,8 @@ pub(crate) struct Recording {
     numbers: PublisherNumbers,
     table: Sequences<Trusted>,
     keeper: Keeper,
-    /// The positions that the recorded cursors and acknowledgements call unread, and how many of
-    /// each were appended.
+    /// The positions that the recorded cursors and acknowledgements call unread, and how many of each were
+    /// appended.
     cursors_settled: (Settled, u64),
     acks_settled: (Settled, u64),
     /// Whether retention by reading is on, and the channel has no durable readers.
@@ -238,18 +236,17 @@ impl Recording {
         self.waits_for_readers
     }
 
-    /// Changes the options that may change while it records: retention, the policy for a full disk,
-    /// and how often states are recorded.
+    /// Changes the options that may change while it records: retention, the policy for a full disk, and how
+    /// often states are recorded.
     pub(crate) fn adjust(&mut self, options: &RecorderOptions) {
         self.options.adjust(options);
     }
 
-    /// Does one round: takes events from the ring, gives the writer its turn, and publishes how far
-    /// it is. Waits for the disk at most `wait`, and only when there was nothing to take.
+    /// Does one round: takes events from the ring, gives the writer its turn, and publishes how far it is.
+    /// Waits for the disk at most `wait`, and only when there was nothing to take.
     ///
     /// # Errors
-    /// The error of the disk, after which nothing is recorded any more; [`Error::Corrupt`] for the
-    /// channel.
+    /// The error of the disk, after which nothing is recorded any more; [`Error::Corrupt`] for the channel.
     pub(crate) fn round(&mut self, wait: Duration) -> Result<Round> {
         let took = self.take()?;
         if self.intake.member().is_lost() {
@@ -328,11 +325,9 @@ impl Recording {
                 self.pending = Some(event);
                 break;
             }
-            // SAFETY: the intake is asked for another event only after this one is staged or
-            // dropped.
+            // SAFETY: the intake is asked for another event only after this one is staged or dropped.
             let body = unsafe { event.body() };
-            // A state cannot lie among the pieces of an event; it was recorded before the first
-            // piece.
+            // A state cannot lie among the pieces of an event; it was recorded before the first piece.
             if !self.writer.is_within(event.position) {
                 self.numbers.expect(event.header, body, &self.table);
                 if !self.record_new_number() {
@@ -369,8 +364,8 @@ impl Recording {
         Ok(taken)
     }
 
-    /// Releases the room in the ring of everything that was taken, all of which is staged. A dead
-    /// or living producer may have given up the positions after the last event.
+    /// Releases the room in the ring of everything that was taken, all of which is staged. A dead or living
+    /// producer may have given up the positions after the last event.
     fn let_go(&mut self) {
         let (end, at) = (self.writer.end(), self.intake.position());
         if at == self.let_go_at || self.gap.is_some() {
@@ -383,8 +378,8 @@ impl Recording {
         self.intake.release();
     }
 
-    /// Stages what a queue held before its tap joined. Positions that are missing in between were
-    /// done, or carry no event. Returns false while there is no room.
+    /// Stages what a queue held before its tap joined. Positions that are missing in between were done, or
+    /// carry no event. Returns false while there is no room.
     fn take_backlog(&mut self) -> bool {
         self.time_ns = self.stamps.next_ns();
         while let Some(event) = self.backlog.pop_front() {
@@ -474,8 +469,8 @@ impl Recording {
         true
     }
 
-    /// Records a new publisher that numbers its events, before its first event. Returns false while
-    /// there is no room.
+    /// Records a new publisher that numbers its events, before its first event. Returns false while there is
+    /// no room.
     fn record_new_number(&mut self) -> bool {
         let Some(state) = self.numbers.urgent() else { return true };
         let recorded = self.writer.append_state(RecordKind::Sequences, &state.encode(), self.time_ns).is_ok();
@@ -513,15 +508,15 @@ impl Recording {
         Ok(dropped)
     }
 
-    /// Records the cursors of the durable subscriptions, the numbers of publishers, and which
-    /// events of a queue are not done, where they have changed.
+    /// Records the cursors of the durable subscriptions, the numbers of publishers, and which events of a
+    /// queue are not done, where they have changed.
     fn record_states(&mut self, now_ns: u64) {
         self.next_state_ns = now_ns + self.options.state_every.as_nanos() as u64;
         let memories = self.intake.member().memories;
         self.time_ns = self.stamps.next_ns();
         let cursors = Cursors::read(&memories, &self.channel);
-        // The first record of cursors is written even when there are none. So the journal of a
-        // channel to which nothing was published also says to which channel it belongs.
+        // The first record of cursors is written even when there are none. So the journal of a channel to
+        // which nothing was published also says to which channel it belongs.
         if self.cursors.as_ref() != Some(&cursors)
             && self.writer.append_state(RecordKind::Cursors, &cursors.encode(), self.time_ns).is_ok()
         {
@@ -551,8 +546,8 @@ impl Recording {
         self.next_state_ns = self.next_state_ns.max(now_ns + 50 * took_ns);
     }
 
-    /// Does the rare work: retention, and the check whether the channel still exists. No event
-    /// depends on either, so a failure is reported as a warning, and tried again at the next look.
+    /// Does the rare work: retention, and the check whether the channel still exists. No event depends on
+    /// either, so a failure is reported as a warning, and tried again at the next look.
     fn look_around(&mut self) {
         let removed = self.channel.is_removed().map(|removed| self.removed = removed);
         let failure = removed.and_then(|()| self.remove_old()).err().map(|error| error.to_string());
@@ -583,8 +578,8 @@ impl Recording {
             || checkpoints.as_ref().is_ok_and(|all| !all.is_empty());
         unread =
             checkpoints.map_or(0, |all| all.iter().map(|&(_, position)| position).fold(unread, u64::min));
-        // A segment that has no readers does not count as read by all: it stays, and the status
-        // reports that.
+        // A segment that has no readers does not count as read by all: it stays, and the status reports
+        // that.
         self.waits_for_readers = self.options.retention.consumed && !has_readers;
         let mut retention = self.options.retention;
         retention.consumed &= has_readers;
@@ -623,12 +618,12 @@ impl Recording {
         sleep.announce(&member.memories, is_queue, &mut self.announced);
     }
 
-    /// Takes what is in the ring, writes it, makes it durable, and seals the segment. After about 1
-    /// s no more events are taken, even if publishers go on.
+    /// Takes what is in the ring, writes it, makes it durable, and seals the segment. After about 1 s no
+    /// more events are taken, even if publishers go on.
     ///
     /// # Errors
-    /// The error of the disk; [`Error::NoSpace`] when it is full: staged events stay in the staging
-    /// for the next journaller.
+    /// The error of the disk; [`Error::NoSpace`] when it is full: staged events stay in the staging for the
+    /// next journaller.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.page.set_state(JournalState::Draining);
         let until_ns = clock::monotonic_ns() + DRAIN_NS;
@@ -651,9 +646,9 @@ impl Recording {
         self.record_states(now_ns);
         self.writer.finish(now_ns)?;
         self.tell();
-        // The staging holds nothing that a successor would need. This removes only its name, while
-        // this process still has it mapped. If the channel was removed, the staging of that name
-        // may belong to a successor.
+        // The staging holds nothing that a successor would need. This removes only its name, while this
+        // process still has it mapped. If the channel was removed, the staging of that name may belong to a
+        // successor.
         if !self.channel.is_removed().unwrap_or(true) {
             let _ = std::fs::remove_file(&self.channel.paths().stage);
         }
@@ -661,8 +656,7 @@ impl Recording {
         Ok(())
     }
 
-    /// Reports at once to everybody who waits that the disk, the channel, or the recorder itself
-    /// has failed.
+    /// Reports at once to everybody who waits that the disk, the channel, or the recorder itself has failed.
     pub(crate) fn poison(&mut self, error: &Error, crashed: bool) {
         self.tell();
         self.page.poison(error, crashed);
@@ -686,8 +680,7 @@ impl Recording {
     }
 }
 
-/// Returns the lowest position that a durable subscription has still to read; `u64::MAX` without
-/// any.
+/// Returns the lowest position that a durable subscription has still to read; `u64::MAX` without any.
 fn unread_by(cursors: &Cursors) -> u64 {
     cursors.0.iter().map(|cursor| cursor.position).min().unwrap_or(u64::MAX)
 }
@@ -698,8 +691,7 @@ fn note_state((settled, count): &mut (Settled, u64), unread: u64) {
     settled.appended(*count, unread);
 }
 
-/// Returns the error for a file of the channel that a process with the right to write it has cut
-/// short.
+/// Returns the error for a file of the channel that a process with the right to write it has cut short.
 fn truncated(channel: &Channel) -> Error {
     let why = "a file of it was truncated while it was mapped; remove the channel and create it again";
     Error::corrupt(format!("channel {}", channel.name()), why)
