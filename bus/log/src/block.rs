@@ -1,11 +1,12 @@
-//! Blocks as readers see them: check one, unpack its records, walk them, put pieces together.
+//! Blocks as readers see them: check a block, unpack its records, walk them, and put pieces
+//! together.
 //!
 //! ```text
 //! bytes -> open() -> header + records (decompressed) -> Records -> Record -> Assembler -> whole records
 //! ```
 //!
-//! Everything here works on bytes at hand and is pure; who follows the chain from block to block (recovery, the
-//! reader) checks with [`Link`] that a block is the one that follows.
+//! Everything here is pure and works on bytes in memory. Code that follows the chain from block to
+//! block (recovery and the readers) checks with [`Link`] that a block is the next one of the chain.
 
 use crate::compress;
 use crate::format::{
@@ -16,23 +17,29 @@ use crate::format::{
 /// A record of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its position: an event's own; a state's is the end of what it speaks of; a gap's is where it begins.
+    /// The record's position. For an event it is the event's own, for a gap where the gap begins. A
+    /// state is valid for all events before its position.
     pub position: u64,
-    /// Everything before this position is in the journal once this record is. For a first or middle piece: `position`.
+    /// Once this record is in the journal, so is everything before this position. For a first or
+    /// middle piece it equals `position`.
     pub end_position: u64,
-    /// When it was recorded, ns of CLOCK_REALTIME.
+    /// When the record was written into the journal, in ns of CLOCK_REALTIME.
     pub time_ns: u64,
-    /// What it is.
+    /// The kind of the record.
     pub kind: RecordKind,
     /// The event's type id.
     pub type_id: u16,
     /// The event's flags.
     pub flags: u8,
-    /// The body, or this piece of it.
+    /// The body, or this piece's part of it.
     pub body: &'a [u8],
 }
 
-/// Checks a whole block, and returns its records. `scratch` is used when they are compressed.
+/// Checks a whole block and returns its records. `scratch` receives them when they are compressed.
+///
+/// # Errors
+/// [`Flaw::Checksum`] or [`Flaw::Short`] for a damaged block; [`Flaw::Nonsense`] when the records
+/// do not decompress to the size in the header.
 pub fn open<'a>(header: &BlockHeader, block: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], Flaw> {
     header.check_body(block)?;
     let end = BLOCK_HEADER_BYTES + header.stored_bytes as usize;
@@ -45,19 +52,19 @@ pub fn open<'a>(header: &BlockHeader, block: &'a [u8], scratch: &'a mut Vec<u8>)
     Ok(scratch)
 }
 
-/// The records of one block, in order. Ends after the first flaw.
+/// The records of one block, in order. The iterator ends after the first flaw.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
     rest: &'a [u8],
     first_position: u64,
     base_time_ns: u64,
     unit: PositionUnit,
-    /// How many there must still be, when a header says it.
+    /// Number of records that must still follow, when a header gives it.
     left: Option<u32>,
 }
 
 impl<'a> Records<'a> {
-    /// The records of a block that [`open`] unpacked. A mark or a seal has none.
+    /// Returns the records of a block that [`open`] unpacked. A mark or a seal has none.
     pub fn new(header: &BlockHeader, records: &'a [u8]) -> Records<'a> {
         let rest = if header.kind == BlockKind::Records { records } else { &[] };
         Records {
@@ -69,7 +76,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// The records of a block that was still being filled, from what its state words say.
+    /// Returns the records of a block that was still being filled, according to its stage words.
     pub fn unfinished(
         unit: PositionUnit,
         first_position: u64,
@@ -131,7 +138,8 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Puts the pieces of large records together. Feed it every record of a journal, in order.
+/// Puts the pieces of large records together. The caller passes it every record of a journal, in
+/// order.
 #[derive(Debug, Default)]
 pub struct Assembler {
     body: Vec<u8>,
@@ -148,28 +156,31 @@ struct Pending {
 }
 
 impl Assembler {
-    /// An assembler with nothing in hand.
+    /// Creates an assembler that holds no pieces.
     pub fn new() -> Assembler {
         Assembler::default()
     }
 
-    /// Whether the last record was a piece and more must follow.
+    /// Whether the last record was a piece, so that more pieces must follow.
     pub fn is_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Forgets the pieces in hand: to be called where a new writer's epoch begins, because its predecessor may have
-    /// died within a record, and after a jump.
+    /// Discards the pieces collected so far. Call it after a jump, and where a new writer's epoch
+    /// begins, because the earlier writer may have died within a record.
     pub fn reset(&mut self) {
         self.pending = None;
         self.body = Vec::new();
     }
 
-    /// Takes a record; returns it, or the whole that it completes, or `None` when more pieces must follow. The whole
-    /// has the position of its first piece and the time of its last.
+    /// Takes one record. Returns a whole record: the one passed, or the one that this piece
+    /// completes. Returns `None` when more pieces must follow. An assembled record has the position
+    /// of its first piece and the time of its last.
     ///
-    /// A middle or last piece that follows no first one is an error: skip those when starting in the middle of a
-    /// journal.
+    /// # Errors
+    /// A middle or last piece without a first one is an error. A caller that starts in the middle
+    /// of a journal must skip such pieces. A record among the pieces of another one is an error,
+    /// too.
     pub fn push<'a>(
         &'a mut self,
         record: Record<'a>,
@@ -227,7 +238,8 @@ impl Assembler {
         }
     }
 
-    /// The body grows by what was read, never by what a length promises.
+    /// Checks the length of the pieces so far. The body grows by the bytes read, never by a
+    /// promised length.
     fn check_length(&self, last: bool) -> Result<(), Flaw> {
         let wanted = self.pending.map_or(0, |pending| pending.body_bytes);
         if self.body.len() > wanted || (last && self.body.len() != wanted) {
@@ -237,16 +249,16 @@ impl Assembler {
     }
 }
 
-/// What the next block of the chain must fit to.
+/// The facts with which the next block of the chain must agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Link {
     /// The next block's number.
     pub sequence: u64,
-    /// The checksum it carries of the block before it.
+    /// The header checksum of the block before it.
     pub checksum: u32,
-    /// Where the positions before it end.
+    /// The end of the positions before it.
     pub end_position: u64,
-    /// Events that ended before it.
+    /// Number of events that ended before it.
     pub events: u64,
     /// The newest time before it, in ns.
     pub time_ns: u64,
@@ -255,7 +267,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Whether the block is the one that follows. Its segment's id is for the caller to compare.
+    /// Checks that the block is the next one of the chain. The caller compares the segment's id.
+    ///
+    /// # Errors
+    /// [`Flaw::Nonsense`] for any other block.
     pub fn check(&self, header: &BlockHeader) -> Result<(), Flaw> {
         if header.sequence != self.sequence || header.previous_checksum != self.checksum {
             return Err(Flaw::Nonsense("a block that does not follow the one before it"));
@@ -270,7 +285,8 @@ impl Link {
         Ok(())
     }
 
-    /// The link behind a block in which `events` events end, the last of its records being of `time_ns`.
+    /// Returns the link after a block in which `events` events end and whose last record has
+    /// `time_ns`.
     pub fn behind(header: &BlockHeader, events: u64, time_ns: u64) -> Link {
         Link {
             sequence: header.sequence.saturating_add(1),
@@ -283,16 +299,19 @@ impl Link {
     }
 }
 
-/// What a walk over a block's records found, once they are known to be well-formed.
+/// The summary of a block whose records were all found to be well-formed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Content {
-    /// Events that end in the block.
+    /// Number of events that end in the block.
     pub events: u64,
-    /// The time of its last record, or its base time.
+    /// The time of its last record in ns, or its base time if it has none.
     pub time_ns: u64,
 }
 
 /// Walks a block's records and checks them against its header.
+///
+/// # Errors
+/// The first flaw of the records.
 pub fn content(header: &BlockHeader, records: &[u8]) -> Result<Content, Flaw> {
     let mut content = Content { events: 0, time_ns: header.base_time_ns };
     let mut position = header.first_position;
@@ -311,8 +330,8 @@ pub fn content(header: &BlockHeader, records: &[u8]) -> Result<Content, Flaw> {
     Ok(content)
 }
 
-/// How many events are counted as taken with this record. Those that a repair replaced by a gap had been counted, and the
-/// blocks behind say so.
+/// Returns how many events this record adds to the journal's count. A gap adds the events that a
+/// repair replaced: they had been counted before, and later blocks include them in `events_before`.
 pub(crate) fn events_of(record: &Record<'_>) -> Result<u64, Flaw> {
     if record.kind != RecordKind::Gap {
         return Ok(ends_an_event(record).into());

@@ -1,14 +1,15 @@
-//! Compression of a block's records: LZ4 or Zstandard, each block by itself, so that a block is read without others.
+//! Compression of a block's records with LZ4 or Zstandard. Each block is compressed by itself, so
+//! that it can be read without others.
 //!
-//! A block that would not become smaller by at least a sector is stored as it is. Decompression writes into a buffer
-//! whose size the header's checksum vouches for, and never beyond it.
+//! A block that would not become smaller by at least a sector is stored as it is. Decompression
+//! writes into a buffer whose size the header's checksum vouches for, and never beyond it.
 
 use crate::format::{BLOCK_BYTES_MAX, Codec, Flaw};
 
-/// Level of Zstandard: its fastest that still finds what there is to find.
+/// The compression level of Zstandard: its fastest regular level.
 const ZSTD_LEVEL: i32 = 1;
 
-/// A compressor with its tables, kept for the journal's life.
+/// A compressor with its tables, which are kept for the journal's life.
 pub struct Compressor {
     codec: Codec,
     zstd: Option<zstd::bulk::Compressor<'static>>,
@@ -16,7 +17,10 @@ pub struct Compressor {
 }
 
 impl Compressor {
-    /// A compressor for blocks of a journal.
+    /// Creates a compressor for blocks of a journal.
+    ///
+    /// # Errors
+    /// When Zstandard cannot allocate its tables.
     pub fn new(codec: Codec) -> std::io::Result<Compressor> {
         let zstd = match codec {
             Codec::Zstd => Some(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
@@ -30,12 +34,12 @@ impl Compressor {
         Ok(Compressor { codec, zstd, target: vec![0; bytes] })
     }
 
-    /// What it was made for.
+    /// The codec that it was made for.
     pub fn codec(&self) -> Codec {
         self.codec
     }
 
-    /// Compresses a block's records; `None` when that takes more than `most` bytes.
+    /// Compresses a block's records. Returns `None` when the result takes more than `most` bytes.
     pub fn compress(&mut self, records: &[u8], most: usize) -> Option<&[u8]> {
         let bytes = match (self.codec, &mut self.zstd) {
             (Codec::Lz4, _) => lz4_flex::block::compress_into(records, &mut self.target).ok(),
@@ -52,7 +56,10 @@ impl std::fmt::Debug for Compressor {
     }
 }
 
-/// Decompresses `stored` into exactly `records`.
+/// Decompresses `stored` into `records`, and fails unless the result fills `records` exactly.
+///
+/// # Errors
+/// [`Flaw::Nonsense`] when the data do not decompress to exactly that size.
 pub fn decompress(codec: Codec, stored: &[u8], records: &mut [u8]) -> Result<(), Flaw> {
     let bytes = match codec {
         Codec::None => return Err(Flaw::Nonsense("what is not compressed cannot be decompressed")),

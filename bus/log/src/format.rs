@@ -1,64 +1,67 @@
 //! Every byte of a journal, defined once.
 //!
 //! ```text
-//! segment file    | segment header 4 KiB | channel header page 4 KiB | block | block | ...  (unused) | seal 4 KiB |
-//! block           | header 128 B | record | record | ... | zeros up to a multiple of 4 KiB |
-//! record          | header 16 B | body | zeros up to a multiple of 8 B |
+//! segment file   | segment header 4 KiB | channel header page 4 KiB | block | ...  (unused) | seal 4 KiB |
+//! block          | header 128 B | record | record | ... | zeros up to a multiple of 4 KiB |
+//! record         | header 16 B | body | zeros up to a multiple of 8 B |
 //! ```
 //!
-//! All integers are little-endian. Nothing is ever overwritten with other bytes once its write has completed, but for
-//! the seal of a segment whose torn tail is cut. The seal is always the file's last sector, so that it is found
-//! without reading what is before it; it says where the blocks end.
+//! All integers are little-endian. Once the write of some bytes has completed, nothing overwrites them with
+//! other bytes. The one exception is the seal of a segment whose torn tail is cut. The seal is always the
+//! file's last sector, so that it is found without reading what is before it; it says where the blocks end.
 //!
-//! - A **segment** carries a number (from 1, without holes) and a random id that is fresh each time its file is
-//!   used, so that blocks of an earlier use of the file are recognised as foreign.
-//! - A **block** carries the segment's id, its own number in the journal (from 0, without holes), the range of
-//!   positions it covers, the durable position known when it was written, the checksum of the block before it, its
-//!   own checksum over everything behind its header, and a checksum of its header (which covers the others).
-//! - A **record** is an event (whole, or a piece of one that spans blocks), or a statement about the channel: a gap,
-//!   the state of a queue's acknowledgements, the cursors of durable subscriptions, the last sequences of named publishers.
+//! - A **segment** carries a number (from 1, without holes) and a random id. The id is fresh each time the
+//!   file is used, so blocks of an earlier use of the file are recognised as foreign.
+//! - A **block** carries the segment's id and its own number in the journal (from 0, without holes). It also
+//!   carries the range of positions that it covers, and the durable position that was known when it was
+//!   written. It has three checksums: that of the block before it, that of everything after its own header,
+//!   and that of its header, which covers the other two.
+//! - A **record** is an event (whole, or a piece of one that spans blocks) or a statement about the channel.
+//!   A statement is a gap, the state of a queue's acknowledgements, the cursors of durable subscriptions, or
+//!   the last sequences of named publishers.
 //!
-//! Decoding checks everything that can be checked without other blocks, and allocates nothing: a length is believed
-//! only after the checksum over it, and never beyond the bytes at hand.
+//! Decoding checks everything that can be checked without other blocks, and allocates nothing. It believes a
+//! length only after it has verified the checksum over it, and never reads beyond the bytes that it was
+//! given.
 
 use railbus_ring::frame;
 
-/// Version of the format; another is refused.
+/// Version of the format; any other version is refused.
 pub const VERSION: u32 = 1;
-/// Version of the header of a segment whose [`SegmentHeader::clock_step`] is not 0. An older program, which
-/// would take times that go back for damage, refuses it.
+/// Version of the header of a segment whose [`SegmentHeader::clock_step`] is not 0. An older program refuses
+/// it; otherwise it would take times that go back for damage.
 pub const VERSION_STEPPED: u32 = 2;
-/// Unit of blocks, headers and direct I/O.
+/// Unit of blocks, headers and direct I/O, in bytes.
 pub const SECTOR_BYTES: usize = 4096;
-/// Where a segment's first block starts: behind its header and the channel's header page.
+/// Offset of a segment's first block: after its header and the channel's header page.
 pub const BLOCKS_OFFSET: u64 = 2 * SECTOR_BYTES as u64;
-/// The largest block.
+/// Size of the largest block, in bytes.
 pub const BLOCK_BYTES_MAX: usize = 256 << 10;
-/// Bytes of a block's header.
+/// Size of a block's header, in bytes.
 pub const BLOCK_HEADER_BYTES: usize = 128;
-/// Bytes of a record's header.
+/// Size of a record's header, in bytes.
 pub const RECORD_HEADER_BYTES: usize = 16;
-/// A segment file's size unless said otherwise.
+/// Size of a segment file in bytes, unless an option says otherwise.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
-/// Where a segment's blocks end at the latest, which is where its seal is.
+/// The offset of a segment's seal, which is also the latest end of its blocks.
 pub const fn seal_offset(segment_bytes: u64) -> u64 {
     segment_bytes - SECTOR_BYTES as u64
 }
-/// The smallest segment file: its headers, one block of a sector and the seal. A writer needs room for the largest
-/// block that it writes.
+/// Size of the smallest segment file, in bytes: its headers, one block of a sector, and the seal. A writer
+/// needs room for the largest block that it writes.
 pub const SEGMENT_BYTES_MIN: u64 = BLOCKS_OFFSET + 2 * SECTOR_BYTES as u64;
-/// The largest segment file.
+/// Size of the largest segment file, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 30;
 
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"RBSEGMT1");
 const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"RBLK");
 
-/// The checksum of everything here: CRC-32C (Castagnoli), which x86 and Arm compute in hardware.
+/// The checksum of everything in a journal: CRC-32C (Castagnoli), which x86 and Arm compute in hardware.
 pub fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
-/// A checksum continued over further bytes.
+/// Continues a checksum over further bytes.
 pub fn checksum_more(checksum: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(checksum, bytes)
 }
@@ -85,43 +88,43 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(take(bytes, at))
 }
 
-/// `bytes` rounded up to whole sectors.
+/// Rounds `bytes` up to whole sectors.
 pub const fn sectors(bytes: usize) -> usize {
     bytes.next_multiple_of(SECTOR_BYTES)
 }
 
-/// Bytes a record with this body takes in a block.
+/// Returns how many bytes a record with a body of `body_bytes` takes in a block.
 pub const fn record_bytes(body_bytes: usize) -> usize {
     RECORD_HEADER_BYTES + body_bytes.next_multiple_of(8)
 }
 
-/// What is wrong with bytes that should be a header.
+/// The reason why bytes that should be a header or a body are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// Nothing was ever written here.
     #[error("nothing but zeros")]
     Empty,
-    /// There are fewer bytes than it says, or needs.
+    /// There are fewer bytes than the header says, or fewer than it needs.
     #[error("cut short")]
     Short,
-    /// It does not begin with the magic number.
+    /// The bytes do not begin with the magic number.
     #[error("no magic number")]
     Magic,
-    /// Its checksum fits, and it is of another version of the format.
+    /// The checksum fits, and the version of the format is another one.
     #[error(
         "format version {0}; railbus {program} reads version {VERSION}: use the railbus that wrote it, or a newer one",
         program = env!("CARGO_PKG_VERSION")
     )]
     Version(u32),
-    /// Its checksum fits, and something in it is of a kind that came with a newer railbus.
+    /// The checksum fits, and some value was introduced by a newer railbus.
     #[error(
         "{what} {value}, which railbus {program} does not know: use the railbus that wrote it, or a newer one",
         program = env!("CARGO_PKG_VERSION")
     )]
     Unknown {
-        /// What is not known.
+        /// The part of the format that has the unknown value.
         what: &'static str,
-        /// What stands there.
+        /// The unknown value.
         value: u32,
     },
     /// The checksum of the header differs.
@@ -130,31 +133,32 @@ pub enum Flaw {
     /// The checksum of the body differs.
     #[error("the checksum differs")]
     Checksum,
-    /// The checksums fit, and yet no writer writes this.
+    /// The checksums fit, but no writer writes these bytes.
     #[error("{0}")]
     Nonsense(&'static str),
 }
 
 impl Flaw {
-    /// Whether nothing is damaged: another version of railbus wrote this. It must be refused, and never be changed.
+    /// Whether another version of railbus wrote these bytes and nothing is damaged. Such data must be
+    /// refused, and must never be changed.
     pub const fn is_of_another_version(&self) -> bool {
         matches!(self, Flaw::Version(_) | Flaw::Unknown { .. })
     }
 }
 
-/// What positions count.
+/// The unit in which positions count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum PositionUnit {
-    /// Bytes: an event ends a whole frame behind its position (streams).
+    /// Bytes, for streams: an event ends one whole frame after its position.
     #[default]
     Bytes = 0,
-    /// Events: an event ends at the next position (queues and topics).
+    /// Events, for queues and topics: an event ends at the next position.
     Events = 1,
 }
 
 impl PositionUnit {
-    /// The position behind an event.
+    /// Returns the position after an event.
     #[inline]
     pub const fn end(self, position: u64, body_bytes: u64) -> u64 {
         match self {
@@ -172,24 +176,24 @@ impl PositionUnit {
     }
 }
 
-/// The first page of a segment file. Written, and made durable, before the segment's first block.
+/// The first page of a segment file. It is written, and made durable, before the segment's first block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SegmentHeader {
-    /// Which segment of the journal, from 1.
+    /// The segment's number in the journal, from 1.
     pub number: u64,
-    /// Random, fresh for each use of the file; in every block.
+    /// A random number that is fresh for each use of the file. Every block carries it.
     pub segment_id: u64,
     /// The channel's identity.
     pub channel_id: [u8; 16],
-    /// The channel's incarnation: counts its re-creations.
+    /// The channel's incarnation, which counts its re-creations.
     pub incarnation: u64,
-    /// Counts the times a writer opened this journal, from 1.
+    /// The writer's epoch: how many times a writer has opened this journal, from 1.
     pub epoch: u64,
-    /// CLOCK_REALTIME when the segment was prepared, in ns.
+    /// CLOCK_REALTIME when the segment was asked for, in ns.
     pub created_ns: u64,
     /// Size of the file in bytes, a multiple of a sector.
     pub segment_bytes: u64,
-    /// Owner (uid) of the channel's files, to make them again.
+    /// Owner (uid) of the channel's files, which is needed to make them again.
     pub owner: u32,
     /// Group (gid) of `.ring`.
     pub ring_group: u32,
@@ -199,17 +203,17 @@ pub struct SegmentHeader {
     pub acks_group: u32,
     /// Mode of `.acks`.
     pub acks_mode: u32,
-    /// What positions count.
+    /// The unit in which positions count.
     pub unit: PositionUnit,
-    /// [`page_checksum`] of the channel's header page; 0 when nobody computed it.
+    /// [`page_checksum`] of the channel's header page; 0 when it was not computed.
     pub page_checksum: u32,
-    /// The newest segment, up to this one, whose times begin before the end of the segment before it, because
-    /// the wall clock had been ahead; 0: there is none in the journal. Within a segment, and elsewhere, times
-    /// never go back.
+    /// The newest segment, up to this one, whose times begin before the end of the segment before it,
+    /// because the wall clock had been ahead. 0 means that the journal has no such segment. Times never go
+    /// back within a segment, nor anywhere else.
     pub clock_step: u64,
 }
 
-/// The checksum of a channel's header page, of which there may be fewer bytes than a sector: the rest is zeros.
+/// The checksum of a channel's header page. A page of fewer bytes than a sector is filled up with zeros.
 pub fn page_checksum(page: &[u8]) -> u32 {
     let mut sector = [0; SECTOR_BYTES];
     let bytes = page.len().min(SECTOR_BYTES);
@@ -218,7 +222,8 @@ pub fn page_checksum(page: &[u8]) -> u32 {
 }
 
 impl SegmentHeader {
-    /// The page: magic 0, version 8, header bytes 12, then the fields; CRC-32C of the rest in the last 4 bytes.
+    /// Encodes the page: magic number at 0, version at 8, size of the header at 12, then the fields. The
+    /// last 4 bytes are the CRC-32C of the rest.
     pub fn encode(&self) -> Box<[u8; SECTOR_BYTES]> {
         let mut page = Box::new([0; SECTOR_BYTES]);
         let bytes = &mut page[..];
@@ -247,6 +252,9 @@ impl SegmentHeader {
     }
 
     /// Decodes and checks the first page of a segment file.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(page: &[u8]) -> Result<SegmentHeader, Flaw> {
         let bytes = page.get(..SECTOR_BYTES).ok_or(Flaw::Short)?;
         if u64_at(bytes, 0) != SEGMENT_MAGIC {
@@ -296,78 +304,81 @@ impl SegmentHeader {
     }
 }
 
-/// What a block is for.
+/// The purpose of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum BlockKind {
-    /// It holds records.
+    /// The block holds records.
     #[default]
     Records = 1,
-    /// It holds nothing: it was written, after an idle sync, to carry the durable position.
+    /// The block holds nothing. It was written after an idle sync, to carry the durable position.
     Mark = 2,
-    /// The end of a segment, in its last sector: its body is a [`Seal`].
+    /// The block ends a segment and lies in its last sector. Its body is a [`Seal`].
     Seal = 3,
 }
 
-/// How a block's records are stored.
+/// The compression of a block's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum Codec {
-    /// As they are.
+    /// The records are not compressed.
     #[default]
     None = 0,
-    /// LZ4 block format.
+    /// The LZ4 block format.
     Lz4 = 1,
-    /// Zstandard.
+    /// A Zstandard frame.
     Zstd = 2,
 }
 
 /// The header of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BlockHeader {
-    /// What it is for.
+    /// The purpose of the block.
     pub kind: BlockKind,
-    /// How its records are stored.
+    /// The compression of its records.
     pub codec: Codec,
-    /// What positions count.
+    /// The unit in which positions count.
     pub unit: PositionUnit,
-    /// Bytes on disk, header and padding included: a multiple of a sector, at most [`BLOCK_BYTES_MAX`].
+    /// Size on disk in bytes, header and padding included: a multiple of a sector, at most
+    /// [`BLOCK_BYTES_MAX`].
     pub block_bytes: u32,
-    /// Bytes of records as they are stored.
+    /// Size of the records, or of a seal's body, as stored, in bytes.
     pub stored_bytes: u32,
-    /// Bytes of records once they are decompressed; at most [`BLOCK_BYTES_MAX`].
+    /// Size of the records in bytes once they are decompressed. Together with the header they are at most
+    /// [`BLOCK_BYTES_MAX`].
     pub records_bytes: u32,
-    /// Records in it, pieces counted singly.
+    /// Number of records in the block; each piece of a record counts as one.
     pub records: u32,
     /// The segment's id.
     pub segment_id: u64,
-    /// Which block of the journal, from 0.
+    /// The block's number in the journal, from 0.
     pub sequence: u64,
-    /// Position of its first record. Everything before it is in blocks before this one.
+    /// Position of the first record. Everything before it is in earlier blocks.
     pub first_position: u64,
-    /// Everything before this position is in this block or before.
+    /// Everything before this position is in this block or in an earlier one.
     pub end_position: u64,
-    /// The durable position known when it was written.
+    /// The durable position that was known when the block was written.
     pub durable_position: u64,
-    /// Events that end in blocks before this one.
+    /// Number of events that end in earlier blocks.
     pub events_before: u64,
-    /// CLOCK_REALTIME of its first record, in ns; never before that of the block before.
+    /// CLOCK_REALTIME of the first record, in ns. It is never earlier than that of the block before, except
+    /// at the beginning of a segment whose [`SegmentHeader::clock_step`] is its own number.
     pub base_time_ns: u64,
     /// The channel's incarnation.
     pub incarnation: u64,
     /// The writer's epoch.
     pub epoch: u64,
-    /// [`BlockHeader::header_checksum`] of the block before this one; 0 in the journal's first.
+    /// [`BlockHeader::header_checksum`] of the block before this one; 0 in the journal's first block.
     pub previous_checksum: u32,
-    /// CRC-32C of everything behind the header, up to `block_bytes`.
+    /// CRC-32C of everything after the header, up to `block_bytes`.
     pub body_checksum: u32,
     /// CRC-32C of the header's other bytes. Set by [`encode`](Self::encode).
     pub header_checksum: u32,
 }
 
 impl BlockHeader {
-    /// Writes the header to the first [`BLOCK_HEADER_BYTES`] of `block`, and returns its checksum, which the next
-    /// block carries.
+    /// Writes the header to the first [`BLOCK_HEADER_BYTES`] of `block`, and returns the header's checksum,
+    /// which the next block carries.
     pub fn encode(&self, block: &mut [u8]) -> u32 {
         let bytes = &mut block[..BLOCK_HEADER_BYTES];
         bytes.fill(0);
@@ -393,7 +404,10 @@ impl BlockHeader {
         sum
     }
 
-    /// Decodes and checks a header. What follows it is checked by [`check_body`](Self::check_body).
+    /// Decodes and checks a header. [`check_body`](Self::check_body) checks the bytes after it.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(block: &[u8]) -> Result<BlockHeader, Flaw> {
         let bytes = block.get(..BLOCK_HEADER_BYTES).ok_or(Flaw::Short)?;
         if u32_at(bytes, 0) != BLOCK_MAGIC {
@@ -442,8 +456,9 @@ impl BlockHeader {
         header.check()
     }
 
-    /// The id of the segment that a block belongs to, also of a block that another version wrote: every version has it
-    /// here, and the header's magic number and checksum where they are. `None` when the checksum differs.
+    /// Returns the id of the segment that a block belongs to, even of a block that another version wrote:
+    /// every version keeps this id, the magic number and the header's checksum at the same place. Returns
+    /// `None` when the checksum differs.
     pub fn segment_id_of(block: &[u8]) -> Option<u64> {
         let bytes = block.get(..BLOCK_HEADER_BYTES)?;
         let is_whole = u32_at(bytes, 0) == BLOCK_MAGIC
@@ -472,7 +487,10 @@ impl BlockHeader {
         Ok(self)
     }
 
-    /// Checks the bytes of the whole block, header included, against its checksum.
+    /// Checks everything after the header of `block`, which is the whole block, against the checksum.
+    ///
+    /// # Errors
+    /// [`Flaw::Checksum`] when it differs, [`Flaw::Short`] when bytes are missing.
     pub fn check_body(&self, block: &[u8]) -> Result<(), Flaw> {
         let body = block.get(BLOCK_HEADER_BYTES..self.block_bytes as usize).ok_or(Flaw::Short)?;
         if checksum(body) == self.body_checksum { Ok(()) } else { Err(Flaw::Checksum) }
@@ -484,19 +502,19 @@ impl BlockHeader {
 pub struct Seal {
     /// Where the segment's blocks end, in bytes from the start of the file.
     pub blocks_end: u64,
-    /// It was written after everything before it was durable, and nothing was written behind it by the same writer:
-    /// it vouches for the whole segment.
+    /// Whether the seal vouches for the whole segment. Then it was written after everything before it was
+    /// durable, and its writer wrote nothing after it.
     pub last: bool,
-    /// For each of [`RecordKind::STATES`]: where the block begins that holds the newest such record of the segment, or
-    /// its first piece; 0 when there is none.
+    /// The offset of the newest record of each of [`RecordKind::STATES`] in the segment: where the block
+    /// begins that holds the record or its first piece. 0 means that there is none.
     pub states: [u64; RecordKind::STATES.len()],
 }
 
 impl Seal {
-    /// Bytes of a seal's body.
+    /// Size of a seal's body, in bytes.
     pub const BYTES: usize = 40;
 
-    /// The bytes: blocks_end 0, last 8, states 16.
+    /// Encodes the body: blocks_end at 0, last at 8, states at 16.
     pub fn encode(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         put(&mut bytes, 0, self.blocks_end.to_le_bytes());
@@ -507,7 +525,10 @@ impl Seal {
         bytes
     }
 
-    /// Decodes and checks a seal's body, for a segment of that size.
+    /// Decodes and checks the body of a seal, for a segment of `segment_bytes`.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(body: &[u8], segment_bytes: u64) -> Result<Seal, Flaw> {
         if body.len() != Self::BYTES {
             return Err(Flaw::Unknown { what: "length of a seal", value: body.len() as u32 });
@@ -531,38 +552,38 @@ impl Seal {
     }
 }
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RecordKind {
-    /// A whole event: its body is the event's, extensions included.
+    /// A whole event. The body is the event's, extensions included.
     Event = 1,
-    /// The first piece of a record that spans blocks: a [`FirstPiece`], then the beginning of its body.
+    /// The first piece of a record that spans blocks: a [`FirstPiece`], then the beginning of the body.
     First = 2,
     /// A further piece.
     Middle = 3,
-    /// The last piece: the record counts from here on.
+    /// The last piece. The record counts from here on.
     Last = 4,
-    /// Events that are missing: [`Gap`].
+    /// Events that are missing: the body is a [`Gap`].
     Gap = 5,
-    /// What is not yet done of a queue's events before the record's position.
+    /// Which of a queue's events before the record's position are unfinished.
     Acks = 6,
-    /// Where the durable subscriptions stand.
+    /// The cursors of the durable subscriptions.
     Cursors = 7,
-    /// The last sequence of every named publisher.
+    /// The last sequence of each named publisher.
     Sequences = 8,
 }
 
 impl RecordKind {
-    /// The kinds that say how things stand: the newest one counts, and the writer repeats it in every segment.
+    /// The kinds that record a state. The newest one counts, and the writer repeats it in every segment.
     pub const STATES: [RecordKind; 3] = [RecordKind::Acks, RecordKind::Cursors, RecordKind::Sequences];
 
-    /// Which of [`STATES`](Self::STATES) it is.
+    /// The index of this kind in [`STATES`](Self::STATES), if it is one of them.
     pub fn state_index(self) -> Option<usize> {
         Self::STATES.iter().position(|&kind| kind == self)
     }
 
-    /// Whether it is a piece behind the first one.
+    /// Whether the record is a piece, and not the first one.
     pub const fn continues(self) -> bool {
         matches!(self, RecordKind::Middle | RecordKind::Last)
     }
@@ -582,20 +603,20 @@ impl RecordKind {
     }
 }
 
-/// What a record of kind [`RecordKind::First`] begins with.
+/// The beginning of the body of a record of kind [`RecordKind::First`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirstPiece {
-    /// Bytes of the whole body.
+    /// Size of the whole body, in bytes.
     pub body_bytes: u32,
-    /// What the whole is: an event or a state.
+    /// The kind of the whole record: an event or a state.
     pub kind: RecordKind,
 }
 
 impl FirstPiece {
-    /// Bytes of it.
+    /// Size of the encoded value, in bytes.
     pub const BYTES: usize = 8;
 
-    /// The bytes: length 0, kind 4.
+    /// Encodes the value: length at 0, kind at 4.
     pub fn encode(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         put(&mut bytes, 0, self.body_bytes.to_le_bytes());
@@ -603,7 +624,10 @@ impl FirstPiece {
         bytes
     }
 
-    /// Decodes it, and returns the piece's part of the body.
+    /// Decodes the value, and returns the part of the body that follows it.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(piece: &[u8]) -> Result<(FirstPiece, &[u8]), Flaw> {
         let (bytes, rest) = piece.split_at_checked(Self::BYTES).ok_or(Flaw::Short)?;
         let first = FirstPiece { body_bytes: u32_at(bytes, 0), kind: RecordKind::decode(bytes[4])? };
@@ -614,28 +638,28 @@ impl FirstPiece {
     }
 }
 
-/// Flag of a piece: the whole is a state, not an event. No event has it.
+/// A flag of a piece: the whole record is a state, not an event. No event has this flag.
 pub const PIECE_OF_STATE: u8 = 0x80;
 
 /// The header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordHeader {
-    /// Bytes of the body that follows, without padding.
+    /// Size of the body that follows, in bytes, without padding.
     pub body_bytes: u32,
     /// The event's type id.
     pub type_id: u16,
     /// The event's flags; see [`frame`].
     pub flags: u8,
-    /// What it is.
+    /// The kind of the record.
     pub kind: RecordKind,
-    /// The record's position less the block's first.
+    /// The record's position minus the block's first position.
     pub position_delta: u32,
-    /// The record's time less the block's base time, in ns.
+    /// The record's time minus the block's base time, in ns.
     pub time_delta_ns: u32,
 }
 
 impl RecordHeader {
-    /// The bytes: length 0, type 4, flags 6, kind 7, position 8, time 12.
+    /// Encodes the header: length at 0, type at 4, flags at 6, kind at 7, position at 8, time at 12.
     pub fn encode(&self) -> [u8; RECORD_HEADER_BYTES] {
         let mut bytes = [0; RECORD_HEADER_BYTES];
         put(&mut bytes, 0, self.body_bytes.to_le_bytes());
@@ -646,7 +670,10 @@ impl RecordHeader {
         bytes
     }
 
-    /// Decodes the record at the beginning of `records`: its header and its body.
+    /// Decodes the record at the beginning of `records`, and returns its header and its body.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(records: &[u8]) -> Result<(RecordHeader, &[u8]), Flaw> {
         let bytes = records.get(..RECORD_HEADER_BYTES).ok_or(Flaw::Short)?;
         let kind = RecordKind::decode(bytes[7])?;
@@ -666,46 +693,46 @@ impl RecordHeader {
         Ok((header, body))
     }
 
-    /// The event's header word as it was in the ring, for a whole event.
+    /// Returns the header word that a whole event had in the ring.
     pub fn event_word(&self) -> u64 {
         frame::header(self.body_bytes, self.type_id, self.flags)
     }
 }
 
-/// Why events are missing.
+/// The reason why events are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum GapReason {
-    /// A lossy journal was overrun.
+    /// The journal was lossy, and was overrun.
     Overrun = 1,
-    /// The disk was full, and the policy is to drop.
+    /// The disk was full, and the policy is to drop events.
     DiskFull = 2,
-    /// The writer died, and what it had in hand is lost.
+    /// A writer died, and the events in its staging are lost.
     StagingLost = 3,
     /// The journal was not recording.
     NotRecorded = 4,
-    /// They were in a part of the journal that was corrupt, and `railbus journal repair` moved it away.
+    /// The events were in a corrupt part of the journal, which `railbus journal repair` moved away.
     Quarantined = 5,
 }
 
 /// Events that are missing: the body of a [`RecordKind::Gap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// First position that is missing.
+    /// The first position that is missing.
     pub from: u64,
-    /// First position behind the gap.
+    /// The first position after the gap.
     pub to: u64,
-    /// How many events; `u64::MAX` when nobody knows.
+    /// Number of missing events; `u64::MAX` when it is unknown.
     pub events: u64,
-    /// Why.
+    /// The reason why they are missing.
     pub reason: GapReason,
 }
 
 impl Gap {
-    /// Bytes of a gap's body.
+    /// Size of a gap's body, in bytes.
     pub const BYTES: usize = 32;
 
-    /// The bytes: from 0, to 8, events 16, reason 24.
+    /// Encodes the body: from at 0, to at 8, events at 16, reason at 24.
     pub fn encode(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         put(&mut bytes, 0, self.from.to_le_bytes());
@@ -716,6 +743,9 @@ impl Gap {
     }
 
     /// Decodes and checks a gap's body.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
     pub fn decode(body: &[u8]) -> Result<Gap, Flaw> {
         if body.len() != Self::BYTES {
             return Err(Flaw::Unknown { what: "length of a gap", value: body.len() as u32 });

@@ -1,12 +1,14 @@
 //! Where each incarnation of a channel began: the file `incarnation` in its journal's directory.
 //!
-//! A channel that is made again goes on under the next number. What was seen of an incarnation that was lost, beyond
-//! where the next one began, nobody else will see, and other events have those positions now; so a
-//! [checkpoint](super::checkpoint) is compared with where *every* later incarnation began. The journal itself cannot
-//! tell: segments are removed by retention, and an incarnation may be lost before it has recorded anything.
+//! A channel that is made again continues under the next number. A consumer may have seen events of
+//! a lost incarnation beyond the position where the next one began. Nobody else will see those
+//! events, and other events have their positions now. So a checkpoint is compared with where
+//! *every* later incarnation began. The journal's segments cannot answer this: retention removes
+//! them, and an incarnation may be lost before it has recorded anything.
 //!
-//! A text: a line `INCARNATION FIRST_POSITION` for each, ascending; the last is the newest. A line of one number, as
-//! files of older versions are, names an incarnation of which nobody knows where it began.
+//! The file is text with a line `INCARNATION FIRST_POSITION` for each incarnation that was made
+//! again, ascending; the last is the newest. A line of one number, as in files of older versions,
+//! names an incarnation whose beginning is unknown.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -18,19 +20,20 @@ use railbus_os::{Error, Result, file_limit};
 const NAME: &str = "incarnation";
 const NEW_NAME: &str = "incarnation.tmp";
 
-/// An incarnation, as the file has it.
+/// An incarnation, as recorded in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
     /// Its number, from 1.
     pub incarnation: u64,
-    /// `None` if nobody knows.
+    /// Where it began; `None` if that is unknown.
     pub first_position: Option<u64>,
 }
 
-/// What the file of a journal says: ascending, empty if nothing was ever made again.
+/// Reads the file of a journal: its incarnations, ascending. The result is empty if the channel was
+/// never made again.
 ///
 /// # Errors
-/// [`Error::Corrupt`], [`Error::Io`], [`Error::NotAllowed`].
+/// [`Error::Corrupt`] for a file with other content; [`Error::Io`] and [`Error::NotAllowed`].
 pub fn read(directory: &Path) -> Result<Vec<Begun>> {
     let path = directory.join(NAME);
     let text = match std::fs::read(&path) {
@@ -47,7 +50,7 @@ pub fn read(directory: &Path) -> Result<Vec<Begun>> {
     })
 }
 
-/// `None` for anything else than ascending incarnations, at least one.
+/// Parses the text; `None` unless it has at least one incarnation and they ascend.
 fn parse(text: &str) -> Option<Vec<Begun>> {
     let mut begun: Vec<Begun> = Vec::new();
     for line in text.lines() {
@@ -63,14 +66,16 @@ fn parse(text: &str) -> Option<Vec<Begun>> {
     (!begun.is_empty()).then_some(begun)
 }
 
-/// Notes, durably, that an incarnation begins, before anybody can see one of its positions: should it be lost before its
-/// first segment is written, no later one has its number.
+/// Records, durably, that an incarnation begins. The caller does this before any process can see
+/// one of its positions. So even if the incarnation is lost before its first segment is written, no
+/// later incarnation gets its number.
 ///
-/// Those noted after the incarnation `follows`, which it goes on from, are forgotten: they were never seen, or nothing of
-/// them was recorded, and then the new one begins where they did.
+/// The new incarnation continues the one numbered `follows`. Entries after `follows` are dropped.
+/// Either no process saw those incarnations, or nothing of them was recorded; then the new one
+/// begins where they did.
 ///
 /// # Errors
-/// As [`read`]; [`Error::NoSpace`].
+/// Those of [`read`], and [`Error::NoSpace`].
 pub fn note(directory: &Path, follows: u64, incarnation: u64, first_position: u64) -> Result<()> {
     let mut begun = read(directory)?;
     begun.retain(|begun| begun.incarnation <= follows.min(incarnation - 1));
@@ -85,7 +90,8 @@ pub fn note(directory: &Path, follows: u64, incarnation: u64, first_position: u6
     }
     let (path, new) = (directory.join(NAME), directory.join(NEW_NAME));
     let fail = |error| Error::io("write", &path, error);
-    // Whatever a killed writer left, or somebody put there, is not written through.
+    // A file that a killed writer left, or that anybody else put there, must not be written
+    // through.
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
         _ => {}
@@ -113,10 +119,10 @@ mod tests {
         note(path, 1, 2, 50).unwrap();
         note(path, 2, 3, 200).unwrap();
         assert_eq!(read(path).unwrap(), [begun(2, Some(50)), begun(3, Some(200))]);
-        // Nothing of 3 was recorded.
+        // Nothing of incarnation 3 was recorded.
         note(path, 2, 4, 200).unwrap();
         assert_eq!(read(path).unwrap(), [begun(2, Some(50)), begun(4, Some(200))]);
-        // A resize that was killed before anybody saw it, and the next one.
+        // A resize that was killed before any process saw it, and then the next one.
         note(path, 4, 5, 300).unwrap();
         note(path, 4, 5, 400).unwrap();
         assert_eq!(read(path).unwrap(), [begun(2, Some(50)), begun(4, Some(200)), begun(5, Some(400))]);

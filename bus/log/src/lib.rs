@@ -1,8 +1,15 @@
-//! The segment engine of the railbus journal: blocks of records in segment files, written, recovered and read.
+//! The segment engine of the railbus journal: it writes, recovers and reads blocks of records in
+//! segment files.
 //!
-//! A journal is a directory of segment files. [`format`] defines every byte. [`write`] appends over any [`disk`], as a
-//! state machine without a clock or a thread. [`recover`] finds what survived a crash. [`read`] and [`segment`] read.
-//! Nothing here knows a channel: the layer above gives positions, times and bytes.
+//! A journal is a directory of segment files.
+//!
+//! - [`format`] defines every byte.
+//! - [`write`] appends to a journal over any [`disk`]. It is a state machine without a clock or a
+//!   thread.
+//! - [`recover`] finds what survived a crash.
+//! - [`read`] and [`segment`] read journals.
+//!
+//! Nothing here knows a channel: the layer above supplies positions, times and bytes.
 //!
 //! This crate is an inner part of `railbus`. Use `railbus::journal`.
 

@@ -1,19 +1,20 @@
-//! Giving a block's header the checksum that the block behind it carries.
+//! Giving a block's header the checksum that the next block carries.
 
 use crate::format::{BLOCK_HEADER_BYTES, checksum};
 
 /// Where a repair puts the bytes that give a header the checksum that the next block carries.
 const BRIDGE_OFFSET: usize = 104;
 
-/// Sets four reserved bytes of an encoded header so that its checksum is `wanted`, which is returned.
+/// Sets four reserved bytes of an encoded header so that its checksum becomes `wanted`, which is
+/// returned.
 pub(super) fn meet_checksum(block: &mut [u8], wanted: u32) -> u32 {
     let header = &mut block[..BLOCK_HEADER_BYTES];
     let mut sum_with = |bits: u32| {
         header[BRIDGE_OFFSET..][..4].copy_from_slice(&bits.to_le_bytes());
         checksum(&header[..BLOCK_HEADER_BYTES - 4])
     };
-    // Each bit that is turned turns the same bits of the checksum, whatever the others are.
-    // That is a system of 32 equations.
+    // Flipping an input bit always flips the same bits of the checksum, whatever the other bits
+    // are. So the wanted checksum is the solution of 32 linear equations.
     let plain = sum_with(0);
     let mut rows: Vec<(u32, u32)> = (0..32).map(|bit| (sum_with(1 << bit) ^ plain, 1 << bit)).collect();
     let (mut rest, mut bits) = (plain ^ wanted, 0);

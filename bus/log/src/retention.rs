@@ -1,14 +1,17 @@
-//! Which segments may go.
+//! Retention decides which segments may be removed.
 //!
-//! Segments are judged from the oldest on, and the first that must stay ends it: a journal never has a hole. What is
-//! known of a segment is read once: its own first block and the size of its file. Everything in it was recorded before
-//! the first block of the next one, and lies before that block's position.
+//! Segments are judged from the oldest on, and the first that must stay ends the search, so a
+//! journal never has a hole. The facts about a segment are read once: its first block and the size
+//! of its file. Everything in it was recorded before the first block of the next segment, and lies
+//! before that block's position.
 //!
-//! What is left must be a journal whatever happens next. So a segment goes only
-//! - when something behind the next one's first position is durable: then its first block is, and no power cut leaves a
-//!   journal that begins with nothing;
+//! The rest must be a journal whatever happens next. So a segment is removed only
+//!
+//! - when something after the next segment's first position is durable: then that segment's first
+//!   block is durable, and no power cut leaves a journal without a beginning;
 //! - when every state that the journal has is durable in a later segment ([`Stand::states_from`]);
-//! - when no event that is still to be read began in it: one that goes on in the next segment is lost with its beginning.
+//! - when no event that is still to be read began in it: an event that continues in the next
+//!   segment would be lost with its beginning.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,45 +22,50 @@ use crate::format::{
     BLOCK_BYTES_MAX, BLOCKS_OFFSET, BlockHeader, PIECE_OF_STATE, SECTOR_BYTES, SegmentHeader,
 };
 
-/// Which part of the past is kept. A segment is removed as a whole, never the one in use, and never what is not durable.
+/// Which part of the past a journal keeps.
+///
+/// A segment is removed only as a whole. The segment in use is never removed, nor is anything that
+/// is not durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Remove the oldest while there are more bytes than this.
+    /// Removes the oldest segments while the journal has more bytes than this. `None`: no limit.
     pub max_bytes: Option<u64>,
-    /// Remove what was recorded longer ago.
+    /// Removes segments in which everything was recorded longer ago than this. `None`: no limit.
     pub max_age: Option<Duration>,
-    /// Remove what every durable subscription has read and every checkpoint has behind it, and of a queue: what is done.
-    /// Nothing is removed from a stream or topic that has neither a durable subscription nor a checkpoint.
+    /// Removes segments that every durable subscription has read and that lie before every
+    /// checkpoint. In a queue, all their events must also be done. If a stream or topic has neither
+    /// a durable subscription nor a checkpoint, nothing is removed.
     pub consumed: bool,
-    /// Whether size and age spare what a durable subscription, or a consumer with a checkpoint, has still to read, and
-    /// unfinished events of a queue. Yes unless said otherwise; then one that never comes back keeps the journal for ever.
+    /// Whether the limits of size and age spare unread events: those that a durable subscription,
+    /// or a consumer with a checkpoint, has still to read, and unfinished events of a queue. The
+    /// default is true. Then a consumer that never comes back keeps the journal without end.
     pub keep_unread: bool,
 }
 
 impl Default for Retention {
-    /// Everything is kept.
+    /// Keeps everything.
     fn default() -> Retention {
         Retention { max_bytes: None, max_age: None, consumed: false, keep_unread: true }
     }
 }
 
 impl Retention {
-    /// Whether anything is ever removed.
+    /// Whether any segment is ever removed.
     pub fn is_active(&self) -> bool {
         self.max_bytes.is_some() || self.max_age.is_some() || self.consumed
     }
 }
 
-/// What is known of a segment.
+/// The known facts about a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     bytes: u64,
     begins: Option<Begins>,
-    /// The clock since boot when it appeared; `None` for one that was there at the first look.
+    /// CLOCK_BOOTTIME in ns when it appeared; `None` if it was there at the first look.
     appeared_ns: Option<u64>,
 }
 
-/// What the clocks say.
+/// The readings of the clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// CLOCK_REALTIME in ns, without steps.
@@ -69,13 +77,14 @@ pub struct Now {
 }
 
 impl Now {
-    /// By a wall clock that is right.
+    /// Readings with a wall clock that is right.
     pub fn wall(ns: u64) -> Now {
         Now { wall_ns: ns, boot_ns: 0, is_trusted: true }
     }
 
-    /// For how long everything before a segment has been recorded, at least: by the clock since boot if it appeared in this
-    /// run, and else by the wall clock, if that is trusted.
+    /// Returns for how long, at least, everything before a segment has been recorded. A segment
+    /// that appeared in this run is judged by the clock since boot, others by the wall clock if
+    /// that is trusted.
     fn age(&self, known: &Known) -> Duration {
         let ns = match (known.appeared_ns, known.begins) {
             (Some(appeared_ns), _) => self.boot_ns.saturating_sub(appeared_ns),
@@ -86,57 +95,59 @@ impl Now {
     }
 }
 
-/// How a segment begins.
+/// The beginning of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Begins {
-    /// Position and time of its first block.
+    /// Position and time (ns of CLOCK_REALTIME) of its first block.
     position: u64,
     time_ns: u64,
-    /// Its first record goes on with an event that began in the segment before.
+    /// Whether its first record continues an event that began in the segment before.
     within_event: bool,
 }
 
 impl Begins {
-    /// What is before this position is in the segments before.
+    /// A reader that has read everything before this position needs nothing from earlier segments.
     fn behind(&self) -> u64 {
         self.position.saturating_add(u64::from(self.within_event))
     }
 }
 
-/// Where the journal and those who read it stand.
+/// How far the journal and its readers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stand {
-    /// What the clocks say.
+    /// The readings of the clocks.
     pub now: Now,
-    /// Everything before this is durable.
+    /// Everything before this position is durable.
     pub durable: u64,
-    /// Segments before this one hold no state that is needed: see [`Writer::states_from`](crate::write::Writer::states_from).
+    /// Segments before this one hold no state that is needed: see
+    /// [`Writer::states_from`](crate::write::Writer::states_from).
     pub states_from: u64,
-    /// The lowest position that a durable subscription or a checkpoint has still to read, or that is not done;
-    /// `u64::MAX` for none.
+    /// The lowest position that a durable subscription or a checkpoint has still to read, or that
+    /// is not done; `u64::MAX` for none.
     pub unread: u64,
 }
 
-/// Looks between two listings of the directory, unless a segment was begun: somebody else may have removed some.
+/// Number of looks between two listings of the directory, unless a segment was begun. Another
+/// process may have removed segments.
 const LOOKS_A_LISTING: u32 = 40;
 
 /// Remembers what is in a journal's directory.
 #[derive(Debug, Default)]
 pub struct Keeper {
     known: BTreeMap<u64, Known>,
-    /// The bytes of all that are known.
+    /// The size of all known segments, in bytes.
     bytes: u64,
     listed: bool,
     looks: u32,
 }
 
 impl Keeper {
-    /// Lists the directory at the next look: a segment was begun.
+    /// Makes the next look list the directory, because a segment was begun.
     pub fn list_again(&mut self) {
         self.looks = LOOKS_A_LISTING;
     }
 
-    /// Looks what is there. What is known of a segment is kept; a new one is read.
+    /// Lists the directory. It keeps what is known of a segment, and reads a new one.
     fn list(&mut self, store: &dyn Store, boot_ns: u64) -> std::io::Result<()> {
         let appeared_ns = self.listed.then_some(boot_ns);
         let mut known = BTreeMap::new();
@@ -145,7 +156,7 @@ impl Keeper {
             let now = match before.filter(|before| before.begins.is_some()) {
                 Some(before) => *before,
                 None => match look(store, segment) {
-                    // Somebody else removed it since it was listed.
+                    // Another process removed it after it was listed.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                     found => {
                         let appeared_ns = before.map_or(appeared_ns, |before| before.appeared_ns);
@@ -155,8 +166,8 @@ impl Keeper {
             };
             known.insert(segment, now);
         }
-        // A segment was recorded before every later one: what a wrong clock wrote is as old as what is behind
-        // it.
+        // A segment was recorded before every later one. So what a wrong clock recorded is at least
+        // as old as what follows it.
         let mut earliest_ns = u64::MAX;
         for begins in known.values_mut().rev().filter_map(|known: &mut Known| known.begins.as_mut()) {
             earliest_ns = earliest_ns.min(begins.time_ns);
@@ -167,7 +178,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Reads the segments again that had no block when they were read: the newest ones.
+    /// Reads again the newest segments, those that had no block when they were last read.
     fn read_again(&mut self, store: &dyn Store) -> std::io::Result<()> {
         for (&segment, known) in self.known.iter_mut().rev().take_while(|(_, known)| known.begins.is_none()) {
             match look(store, segment) {
@@ -178,7 +189,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// The segments that may go, oldest first. Costs no more than those do, but for a listing now and then.
+    /// Returns the segments that may be removed, the oldest first. The cost depends on the number
+    /// of those segments only, except for a listing now and then.
+    ///
+    /// # Errors
+    /// The error of the store.
     pub fn removable(
         &mut self,
         store: &dyn Store,
@@ -207,12 +222,12 @@ impl Keeper {
         Ok(removable)
     }
 
-    /// The position at which the oldest segment begins, as far as it is known.
+    /// The first position of the oldest segment, if it is known.
     pub fn first_position(&self) -> Option<u64> {
         self.known.values().next()?.begins.map(|begins| begins.position)
     }
 
-    /// Forgets a segment that has gone. Returns its bytes.
+    /// Forgets a segment that was removed. Returns its size in bytes.
     pub fn forget(&mut self, segment: u64) -> u64 {
         let bytes = self.known.remove(&segment).map_or(0, |known| known.bytes);
         self.bytes -= bytes;
@@ -221,7 +236,8 @@ impl Keeper {
 }
 
 fn look(store: &dyn Store, segment: u64) -> std::io::Result<Known> {
-    // A segment that was only prepared holds zeros, or, recycled, another segment's blocks: is it the writer's?
+    // A segment that was only prepared holds zeros, or, if it was recycled, another segment's
+    // blocks. So the block's segment id is compared.
     let mut first = [0; SECTOR_BYTES];
     store.read_at(segment, 0, &mut first)?;
     let mut bytes = vec![0; SECTOR_BYTES];
@@ -238,8 +254,11 @@ fn look(store: &dyn Store, segment: u64) -> std::io::Result<Known> {
     Ok(Known { bytes: store.length(segment)?, begins, appeared_ns: None })
 }
 
-/// Whether the first record of a segment goes on with an event that began in the segment before. Yes where nobody can
-/// tell: the block may be half written.
+/// Whether the first record of a segment continues an event that began in the segment before. Also
+/// true where this cannot be decided, because the block may be half written.
+///
+/// # Errors
+/// The error of the store.
 pub fn begins_within_event(store: &dyn Store, segment: u64, first: &BlockHeader) -> std::io::Result<bool> {
     let mut bytes = vec![0; (first.block_bytes as usize).min(BLOCK_BYTES_MAX)];
     let read = store.read_at(segment, BLOCKS_OFFSET, &mut bytes)?;
@@ -252,19 +271,23 @@ pub fn begins_within_event(store: &dyn Store, segment: u64, first: &BlockHeader)
     })
 }
 
-/// What the journal itself says is unread: by the states that a crash can leave as the newest.
+/// The first unread position according to the journal's own states: those that may be the newest
+/// after a crash.
 ///
-/// A state that was appended counts when it is durable. Until then, the ones before count as well.
+/// An appended state counts alone once it is durable. Until then the states before it count as
+/// well.
 #[derive(Debug, Default)]
 pub struct Settled {
     durable: Option<u64>,
-    /// States that were appended since, and are not durable: up to which one, and the lowest that they say.
+    /// States that were appended since and are not durable: the count of the last one, and the
+    /// lowest position among them.
     next: Option<(u64, u64)>,
     later: Option<(u64, u64)>,
 }
 
 impl Settled {
-    /// The `count`-th state was appended, and says that this position is unread.
+    /// Records that the `count`-th state was appended, and that it says `unread` is the first
+    /// unread position.
     pub fn appended(&mut self, count: u64, unread: u64) {
         match self.next {
             None => self.next = Some((count, unread)),
@@ -275,8 +298,8 @@ impl Settled {
         }
     }
 
-    /// The first unread position, as any state tells that may be the newest after a crash; 0 before the first is
-    /// durable.
+    /// Returns the lowest unread position in any state that may be the newest after a crash; 0
+    /// before the first state is durable.
     pub fn unread(&mut self, durable: u64) -> u64 {
         while let Some((_, unread)) = self.next.take_if(|(count, _)| *count <= durable) {
             self.durable = Some(unread);
@@ -297,15 +320,15 @@ mod tests {
     use std::cell::Cell;
     use std::io;
 
-    /// Segments 1 to 5: number n begins at position 100 n, and at second n; each has 1000 bytes. If so, each begins with
-    /// the last piece of an event.
+    /// Segments 1 to 5, of 1000 bytes each. Number n begins at position 100 n, and at second n. If
+    /// `within_event`, each begins with the last piece of an event.
     struct Five {
         within_event: bool,
-        /// This segment, if any, was recorded a year ahead.
+        /// This segment, if any, was recorded with a clock that was a year ahead.
         ahead: u64,
-        /// How many there are instead of five.
+        /// The number of segments instead of five.
         count: u64,
-        /// Operations so far.
+        /// Number of operations so far.
         calls: Cell<u64>,
     }
 
@@ -447,7 +470,7 @@ mod tests {
         let large = Retention { max_bytes: Some(3000), ..nothing };
         assert_eq!(removable(large, 600, u64::MAX), [1, 2]);
         let old = Retention { max_age: Some(Duration::from_millis(6500)), ..nothing };
-        // Everything in the second was recorded before the third began, at 3 s: 7 s ago.
+        // Everything in the second segment was recorded before the third began, at 3 s: 7 s ago.
         assert_eq!(removable(old, 600, u64::MAX), [1, 2]);
         let read = Retention { consumed: true, ..nothing };
         assert_eq!(removable(read, 600, 399), [1, 2]);
@@ -503,7 +526,7 @@ mod tests {
         let now = Now { wall_ns: 365 * 86_400 * 1_000_000_000, boot_ns: 0, is_trusted: false };
         let mut stand = Stand { now, durable: 600, states_from: u64::MAX, unread: u64::MAX };
         assert_eq!(keeper.removable(&five, &retention, stand).unwrap(), [0u64; 0], "not trusted yet");
-        // As if all had appeared just now.
+        // Makes all of them look as if they had appeared just now.
         keeper.known.values_mut().for_each(|known| known.appeared_ns = Some(0));
         stand.now.is_trusted = true;
         assert_eq!(keeper.removable(&five, &retention, stand).unwrap(), [0u64; 0], "recorded just now");

@@ -1,11 +1,12 @@
-//! What a journal is short of for the moment: room on the disk, descriptors, memory.
+//! Shortages for which a journal waits: room on the disk, file descriptors, memory.
 //!
-//! A step that fails for such a reason has changed nothing that counts, and may succeed later: somebody makes room, or
-//! closes files. So it is tried again, and the journal goes on. Every other failure of a write stops the journal.
+//! A step that fails for such a reason has changed nothing that counts. It may succeed later, when
+//! somebody makes room or closes files. So it is tried again, and the journal goes on. Every other
+//! failure of a write stops the journal.
 
 use std::io;
 
-/// What is missing.
+/// The resource that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shortage {
     /// The disk is full, or a quota is used up.
@@ -17,7 +18,7 @@ pub enum Shortage {
 }
 
 impl Shortage {
-    /// What an error says is missing; `None` for every other error.
+    /// Returns the resource that an error reports as missing; `None` for any other error.
     pub fn of(error: &io::Error) -> Option<Shortage> {
         match error.raw_os_error()? {
             libc::ENOSPC | libc::EDQUOT => Some(Shortage::Space),
@@ -27,7 +28,7 @@ impl Shortage {
         }
     }
 
-    /// One word, for scripts.
+    /// Returns one word, for scripts.
     pub fn as_str(self) -> &'static str {
         match self {
             Shortage::Space => "space",
@@ -36,7 +37,7 @@ impl Shortage {
         }
     }
 
-    /// What is wrong and what to do, for people: the end of "its journal waits: ...".
+    /// Returns what is wrong and what to do, for people. It is the end of "its journal waits: ...".
     pub fn advice(self) -> &'static str {
         match self {
             Shortage::Space => "the disk is full; make room (`railbus journal prune`, or remove other files)",
@@ -47,7 +48,7 @@ impl Shortage {
         }
     }
 
-    /// As `NAME.journal` has it; 0 is for none.
+    /// Returns the code in `NAME.journal`; 0 means none.
     pub fn code(shortage: Option<Shortage>) -> u64 {
         match shortage {
             None => 0,
@@ -57,7 +58,7 @@ impl Shortage {
         }
     }
 
-    /// The reverse of [`code`](Self::code).
+    /// Decodes a [`code`](Self::code).
     pub fn from_code(code: u64) -> Option<Shortage> {
         match code {
             0 => None,

@@ -1,8 +1,10 @@
 //! Adopting a journal that was set aside.
 //!
-//! Whoever creates a channel anew, before its lost one was made again from its journal, gets another channel, and the old
-//! journal is set aside under `NAME~ID`. [`adopt`] puts it back under its name, and sets the present one aside in its stead;
-//! then the channel can be made again from it ([`restore`](crate::journal::restore())). Nothing is deleted.
+//! A channel may be lost, and a new one be created under its name before the lost one was made
+//! again from its journal. The new channel has another identity, so the old journal is set aside
+//! under `NAME~ID`. [`adopt`] puts it back under its name, and sets the present journal aside
+//! instead. Then the channel can be made again from it ([`restore`](crate::journal::restore())).
+//! Nothing is deleted.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,22 +20,26 @@ use crate::journal::restore;
 /// A journal that was put back under its name.
 #[derive(Debug)]
 pub struct Adopted {
-    /// Whose journal it is.
+    /// The channel to which the journal belongs.
     pub channel: ChannelName,
     /// The directory of all journals.
     pub journal: PathBuf,
-    /// Where it is now.
+    /// The directory where the journal is now.
     pub directory: PathBuf,
-    /// Where the journal is now that was there before.
+    /// Where the journal is now that had the name before; `None` if there was none.
     pub moved_aside: Option<PathBuf>,
 }
 
-/// Puts the journal in the directory `aside`, `JOURNAL/BUS/NAME~ID`, back under its channel's name. `base` is the directory of
-/// all buses.
+/// Puts the journal in the directory `aside`, `JOURNAL/BUS/NAME~ID`, back under its channel's name.
+/// `base` is the directory of all buses. The new names are durable on return.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a directory that is not set aside; [`Error::NotFound`] without a journal in it; [`Error::Busy`] while
-/// the channel is there, or somebody writes to one of the two journals; [`Error::NotAllowed`].
+/// - [`Error::Invalid`] for a directory that was not set aside.
+/// - [`Error::NotFound`] when the directory does not exist.
+/// - [`Error::NoJournal`] when there is no journal in it.
+/// - [`Error::Busy`] while the channel exists, or while a process writes to one of the two
+///   journals.
+/// - [`Error::NotAllowed`] or [`Error::Io`] when the files cannot be changed.
 pub fn adopt(base: &Path, aside: &Path) -> Result<Adopted> {
     let aside = std::path::absolute(aside).map_err(|error| Error::io("find", aside, error))?;
     let invalid = || {
@@ -62,7 +68,7 @@ pub fn adopt(base: &Path, aside: &Path) -> Result<Adopted> {
             ),
         });
     }
-    // Nobody writes to it, nor does from here on.
+    // No process writes to it, now or later.
     let locked = Locked::open(&aside)?;
     if locked.owner()?.is_none() {
         return Err(Error::NoJournal { path: aside });
@@ -95,10 +101,11 @@ pub fn adopt(base: &Path, aside: &Path) -> Result<Adopted> {
 }
 
 impl Bus {
-    /// Puts the journal of channel `name` of this bus that was set aside, in the directory `aside`
-    /// (`JOURNAL/BUS/NAME~ID`), back in its place, and makes the channel again from it, with the options that
-    /// it had. The journal that was there is set aside. If the channel cannot be made, the journal is back
-    /// all the same. Reads all of the journal.
+    /// Puts back the journal of channel `name` of this bus that was set aside in the directory
+    /// `aside` (`JOURNAL/BUS/NAME~ID`), and makes the channel again from it with the options that
+    /// it had. The journal that was there is set aside. If the channel cannot be made, the journal
+    /// is put back all the same. The call reads the whole journal, and blocks for as long as that
+    /// takes.
     ///
     /// # Errors
     /// Those of [`adopt`] and [`restore`]; [`Error::Invalid`] for a journal of another channel.

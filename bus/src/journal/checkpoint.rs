@@ -1,7 +1,9 @@
-//! A consumer's state and the position it is of, stored together: exactly once.
+//! A consumer's state and the position that it belongs to, stored together: exactly-once
+//! processing.
 //!
-//! An event is delivered at least once. Whoever keeps its state *and* the position before which everything is in that
-//! state as one thing, and goes on from there, has applied each exactly once, whenever it was killed.
+//! An event is delivered at least once. A consumer can store its state *and* the position before
+//! which everything is in that state as one thing, and continue from there. Then it has applied
+//! each event exactly once, whenever it was killed.
 //!
 //! ```no_run
 //! # fn main() -> railbus::Result<()> {
@@ -10,7 +12,9 @@
 //!
 //! let mut checkpoint = channel.checkpoint("sum")?; // in its journal's directory
 //! let (mut sum, from) = match checkpoint.load()? {
-//!     Some(saved) => (u64::from_le_bytes(saved.state.try_into().unwrap_or_default()), Seek::Position(saved.position)),
+//!     Some(saved) => {
+//!         (u64::from_le_bytes(saved.state.try_into().unwrap_or_default()), Seek::Position(saved.position))
+//!     }
 //!     None => (0, Seek::Beginning),
 //! };
 //! let mut follower = channel.follow(&FollowOptions { from, ..Default::default() })?;
@@ -23,16 +27,19 @@
 //! # }
 //! ```
 //!
-//! There are two files, `checkpoints/NAME.a` and `NAME.b` in the journal's directory; each save replaces the older:
+//! There are two files, `checkpoints/NAME.a` and `NAME.b` in the journal's directory. Each save
+//! replaces the older one:
 //!
 //! ```text
 //! magic 0 "RBCHECK1" | version 8 u32 | zero 12 | number 16 | position 24 | channel id 32 | state bytes 48
-//! | time 56, ns | incarnation 64 | zeros 72 | CRC-32C of the state 120 u32 | CRC-32C of the header 124 u32 | state
+//! | time 56, ns | incarnation 64 | zeros 72 | CRC-32C of the state 120 u32
+//! | CRC-32C of the header 124 u32 | state
 //! ```
 //!
-//! A save is written beside its name, synced, renamed, and the directory synced: killed anywhere, or cut off from its
-//! power, there is the old one or the new one. Loading takes the newest that is whole. One process at a time uses a
-//! name, which a lock on its directory entry `NAME.lock` proves.
+//! A save is written beside its name, synced and renamed, and then the directory is synced. So
+//! after a kill or a power cut at any moment, either the old save or the new one is there. Loading
+//! takes the newest whole one. One process at a time uses a name: it holds a lock on the file
+//! `NAME.lock`.
 
 mod file;
 
@@ -55,48 +62,52 @@ use crate::channel::name::check_name;
 use crate::channel::open::Channel;
 use crate::error::{Error, Result};
 
-/// Directory of the checkpoints, in a journal's directory.
+/// Name of the directory of the checkpoints, in a journal's directory.
 pub const CHECKPOINTS: &str = "checkpoints";
-/// The largest state.
+/// Size of the largest state, in bytes: 4 GiB.
 pub const STATE_BYTES_MAX: u64 = 4 << 30;
 
-/// What was saved.
+/// A saved state, as [`Checkpoint::load`] returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
     /// Everything before this position is in the state.
     pub position: u64,
     /// The state.
     pub state: Vec<u8>,
-    /// Which save of this name it was, from 1.
+    /// The number of this save under its name, from 1.
     pub number: u64,
     /// When it was saved, in ns of CLOCK_REALTIME.
     pub time_ns: u64,
-    /// The incarnation of the channel that the position is of.
+    /// The incarnation of the channel to which the position belongs.
     pub incarnation: u64,
 }
 
-/// The checkpoints of one name. See the [module](self).
+/// The saves under one name. See the [module](self).
 #[derive(Debug)]
 pub struct Checkpoint {
     directory: PathBuf,
     name: String,
     channel_id: [u8; 16],
-    /// The incarnation that saves are of.
+    /// The incarnation of new saves.
     incarnation: u64,
-    /// Where the incarnations up to it began that anything is known to have been recorded of.
+    /// The beginnings of those incarnations, up to this one, of which events may have been
+    /// recorded.
     begun: Vec<Begun>,
-    /// The number of the newest; 0 for none.
+    /// The number of the newest save; 0 for none.
     number: u64,
-    /// Which of the two files is the newest.
+    /// The index of the file that holds the newest save.
     newest: usize,
     _lock: Hidden<File>,
 }
 
 impl Channel {
-    /// The checkpoints called `name` in the directory of this channel's journal. Takes the name for this process.
+    /// Opens the checkpoint `name` in the directory of this channel's journal, and takes the name
+    /// for this process. Blocks for up to about 100 ms while another handle holds the name, and for
+    /// a sync of the directory.
     ///
     /// # Errors
-    /// [`Error::PeerGone`] when nothing has ever recorded this channel; else as [`Checkpoint::open`].
+    /// [`Error::PeerGone`] when nothing has ever recorded this channel; otherwise those of
+    /// [`Checkpoint::open`].
     pub fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
         let &ChannelHeader { channel_id, incarnation, first_position, .. } = self.header();
         let directory = self.journal_positions()?.directory;
@@ -107,22 +118,27 @@ impl Channel {
     }
 }
 
-/// A lock is asked for this often, a ms apart: that of a consumer that has just ended may be held a moment longer, by a
-/// child of its between `fork` and `exec`.
+/// Number of attempts to take the lock, 1 ms apart. When a consumer has just ended, its child may
+/// hold the lock a moment longer, between `fork` and `exec`.
 const TRIES: u32 = 100;
 
 impl Checkpoint {
-    /// The checkpoints called `name` in the journal's directory. Takes the name for this process.
+    /// Opens the checkpoint `name` in the journal's directory, and takes the name for this process.
+    /// Blocks for up to about 100 ms while another handle holds the name, and for a sync of the
+    /// directory.
     ///
     /// # Errors
-    /// [`Error::NoJournal`], [`Error::Busy`] while another handle uses the name, [`Error::NotAllowed`],
-    /// [`Error::Invalid`] for a name that is none.
+    /// - [`Error::NoJournal`] when the directory holds no journal.
+    /// - [`Error::Busy`] while another handle uses the name.
+    /// - [`Error::Invalid`] for an invalid name.
+    /// - [`Error::Version`] for a save of another version of railbus.
+    /// - [`Error::NotAllowed`] and [`Error::Io`] when the files cannot be used.
     pub fn open(journal: impl AsRef<Path>, name: &str) -> Result<Checkpoint> {
         let opened = super::Journal::open(journal.as_ref())?;
         let (channel_id, recorded) = (opened.channel().channel_id, opened.latest().incarnation);
         let mut begun = incarnations::read(journal.as_ref())?;
         let incarnation = begun.last().map_or(recorded, |newest| newest.incarnation.max(recorded));
-        // Whether anybody has ever seen a later one, only the channel knows.
+        // Only the channel knows whether any consumer has ever seen a later one.
         begun.retain(|begun| begun.incarnation <= recorded);
         Checkpoint::of(journal.as_ref(), channel_id, incarnation, begun, name)
     }
@@ -141,7 +157,8 @@ impl Checkpoint {
         {
             return Err(Error::io("make the directory", &directory, error));
         }
-        // Also if it was there: whoever made it may have been killed before this.
+        // This also syncs an existing directory, because the process that made it may have been
+        // killed before it synced the name.
         sync_directory(journal)?;
         let path = directory.join(format!("{name}.lock"));
         let mut options = OpenOptions::new();
@@ -180,12 +197,16 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The newest that is whole; `None` when nothing was saved yet.
+    /// Returns the newest whole save, or `None` when nothing was saved yet. Reads the state into
+    /// memory.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when there is one and none is whole, or when the channel was lost and made again, once or often, and
-    /// the checkpoint has seen more than its journal had then; [`Error::Io`]. An incarnation that has recorded nothing yet only
-    /// [`Channel::checkpoint`] knows.
+    /// - [`Error::Corrupt`] when there are saves and none is whole.
+    /// - [`Error::Corrupt`] also when the channel was lost and made again, once or more often, and
+    ///   the state includes events that its journal did not have then. Only a handle of
+    ///   [`Channel::checkpoint`] knows an incarnation that has recorded nothing yet.
+    /// - [`Error::Version`] for a save of another version of railbus.
+    /// - [`Error::Io`] when a file cannot be read.
     pub fn load(&self) -> Result<Option<Saved>> {
         if let Some((_, saved)) = self.find_newest()? {
             return self.check_incarnation(saved).map(Some);
@@ -200,8 +221,10 @@ impl Checkpoint {
         Ok(None)
     }
 
-    /// A channel that was lost with its memory is made again where its journal ends. Who had seen more has seen what
-    /// nobody else will, and other events have these positions now: of the next incarnation, or of any later one.
+    /// Checks that the state includes no event of a lost incarnation that is not in the journal. A
+    /// channel that was lost with its memory is made again where its journal ends. A consumer that
+    /// had seen more has seen events that nobody else will see. Other events, of the next
+    /// incarnation or of any later one, have their positions now.
     fn check_incarnation(&self, saved: Saved) -> Result<Saved> {
         let later = self.begun.iter().filter(|begun| begun.incarnation > saved.incarnation);
         let lost = later.filter_map(|begun| Some((begun.incarnation, begun.first_position?)));
@@ -219,11 +242,12 @@ impl Checkpoint {
         ))
     }
 
-    /// Saves `state`, in which everything before `position` is. Durable on return: two syncs.
+    /// Saves `state`, in which everything before `position` is. Blocks for two syncs; the save is
+    /// durable on return.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::Io`]: then what was saved before is still there. [`Error::Invalid`] for a state of
-    /// more than [`STATE_BYTES_MAX`].
+    /// [`Error::NoSpace`] and [`Error::Io`]: the earlier save is still there. [`Error::Invalid`]
+    /// for a state of more than 4 GiB.
     pub fn save(&mut self, position: u64, state: &[u8]) -> Result<()> {
         if state.len() as u64 > STATE_BYTES_MAX {
             let why = format!("a state has at most {STATE_BYTES_MAX} bytes");
@@ -253,7 +277,7 @@ impl Checkpoint {
         self.directory.join(format!("{}.{}", self.name, ["a", "b"][which]))
     }
 
-    /// Which file is the newest whole one, and its header.
+    /// Returns the index of the newest whole file, and what it holds.
     fn find_newest(&self) -> Result<Option<(usize, Saved)>> {
         let mut newest: Option<(usize, Saved)> = None;
         for which in 0..2 {
@@ -267,16 +291,18 @@ impl Checkpoint {
     }
 }
 
-/// The positions of all checkpoints of a journal, by name: what retention should keep. Of the two saves of a name the older
-/// counts, which is what is left should the newer be damaged. Damaged ones are left out.
+/// Returns the positions of all checkpoints of a journal, by name: retention should keep what is
+/// after them. Of the two saves of a name the older one counts, because it is what is left if the
+/// newer one is damaged. Damaged saves are left out.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::NotAllowed`].
+/// [`Error::Io`], [`Error::NotAllowed`]; [`Error::Version`] for a save of another version of
+/// railbus.
 pub fn positions(journal: &super::Journal) -> Result<Vec<(String, u64)>> {
     positions_in(journal.directory(), journal.channel().channel_id)
 }
 
-/// [`positions`] of the journal of that channel in a directory. Reads the headers only.
+/// Like [`positions`], for the journal of that channel in a directory. Reads only the headers.
 pub(crate) fn positions_in(journal: &Path, channel_id: [u8; 16]) -> Result<Vec<(String, u64)>> {
     let directory = journal.join(CHECKPOINTS);
     let entries = match fs::read_dir(&directory) {

@@ -1,9 +1,11 @@
 //! Waiting until an event is in the journal.
 //!
-//! A publisher, or anybody, waits for a position: *written* survives the death of every process of the machine,
-//! *durable* the death of the machine. Nothing here writes a shared word: a waiter reads `NAME.journal` and sleeps on
-//! it in bounded slices, and after each slice it asks the kernel whether the journaller lives. A journaller that is
-//! dead, stopped, poisoned, or was never there, is an error at once, and an event that is in a gap is one, too.
+//! Any process that has the channel open, such as a publisher, can wait for a position. A *written*
+//! event survives the death of every process of the machine, a *durable* one also a power cut.
+//! Nothing here writes a shared word. A waiter reads `NAME.journal` and sleeps on it in bounded
+//! slices. After each slice it asks the kernel whether the journaller lives. If the journaller is
+//! dead, stopped, poisoned or never existed, the wait ends with an error at once. It also does if
+//! the event is in a gap.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,41 +18,48 @@ use crate::error::{Error, Result, SendError};
 use crate::handle::publish_end::PublishEnd;
 use crate::handle::sender::Sender;
 
-/// A write takes some tens of us: shorter than this is not worth a sleep.
+/// How long to spin before the first sleep. A write takes some tens of us, so a shorter wait is not
+/// worth a sleep.
 const SPIN: Duration = Duration::from_micros(20);
-/// The first sleep, and then each is twice as long, up to the longest.
+/// The length of the first sleep. Each further one is twice as long, up to the longest.
 const SLICE: Duration = Duration::from_millis(1);
 const SLICE_MAX: Duration = Duration::from_millis(8);
 
 impl Channel {
-    /// How far the journal of this channel is, and what it does. Some system calls.
+    /// Returns how far the journal of this channel is, and its state. Costs some system calls and
+    /// does not block.
     ///
     /// # Errors
-    /// [`Error::PeerGone`] when nothing has ever recorded this channel; [`Error::Forked`].
+    /// [`Error::PeerGone`] when nothing has ever recorded this channel; [`Error::Forked`] after
+    /// `fork`.
     pub fn journal_positions(&self) -> Result<JournalPositions> {
         Ok(self.journal_view()?.positions())
     }
 
-    /// Waits until the event at `position` is in the journal so that it survives the death of any process, or until
-    /// `timeout` has passed. Returns the position before which everything is.
+    /// Waits until the event at `position` is in the journal so that it survives the death of any
+    /// process, or until `timeout` has passed. A timeout of zero looks once. Returns the position
+    /// before which everything is written, which is beyond `position`.
     ///
     /// # Errors
-    /// As [`wait_durable`](Self::wait_durable).
+    /// Those of [`wait_durable`](Self::wait_durable).
     pub fn wait_written(&self, position: u64, timeout: Duration) -> Result<u64> {
         self.wait_for(Promise::Written, position, timeout)
     }
 
-    /// Waits until the event at `position` (as `publish` returned it) is in the journal so that it survives the death
-    /// of the machine, or until `timeout` has passed; a timeout of zero looks once. Returns the position before which
-    /// everything is durable, which is beyond `position`.
+    /// Waits until the event at `position` (as `publish` returned it) is in the journal so that it
+    /// survives a power cut, or until `timeout` has passed. A timeout of zero looks once. Returns
+    /// the position before which everything is durable, which is beyond `position`.
     ///
-    /// With the sync policy `never`, nothing is durable before the journal stops: wait for
-    /// [`written`](Self::wait_written) there.
+    /// With the sync policy `never`, nothing is durable until a segment is full or the journal
+    /// stops. Use [`wait_written`](Self::wait_written) there.
     ///
     /// # Errors
-    /// [`Error::TimedOut`]; [`Error::PeerGone`] at once when nothing records this channel, when its journaller has
-    /// died or stopped, or when the event is in a gap of the journal; the disk's own error at once when the journal
-    /// has failed; [`Error::NoSpace`] when the event was dropped for want of space.
+    /// - [`Error::TimedOut`] after `timeout`.
+    /// - [`Error::PeerGone`] at once when nothing records this channel, when its journaller has
+    ///   died or stopped, or when the event is in a gap of the journal.
+    /// - [`Error::NoSpace`] at once when the event was dropped because the disk was full.
+    /// - The error of the disk or of the recorder, at once, when the journal has failed.
+    /// - [`Error::Forked`] after `fork`.
     pub fn wait_durable(&self, position: u64, timeout: Duration) -> Result<u64> {
         self.wait_for(Promise::Durable, position, timeout)
     }
@@ -80,11 +89,12 @@ impl Channel {
                 });
             }
             if let Some(error) = self.is_over(&view) {
-                // What it did last, it did before it was seen to be over.
+                // The last progress of the journaller came before its end was seen, so look once
+                // more.
                 if let Some(result) = look(&view, promise, position) {
                     return result;
                 }
-                // Somebody may have replaced the file since it was mapped.
+                // The file may have been replaced since it was mapped.
                 if reopened {
                     return Err(error);
                 }
@@ -106,7 +116,7 @@ impl Channel {
             let rest = timeout.saturating_sub(started.elapsed());
             match view.sleep(wake, slice.min(rest)) {
                 Outcome::TimedOut => slice = (slice * 2).min(SLICE_MAX),
-                // Without futexes there is still the clock.
+                // Without futexes, sleep for a fixed time.
                 Outcome::Failed(_) => std::thread::sleep(SLICE.min(rest)),
                 Outcome::Woken | Outcome::Changed | Outcome::Interrupted => {}
             }
@@ -116,7 +126,7 @@ impl Channel {
         }
     }
 
-    /// Why nothing more is to be expected of this journal, if so.
+    /// Returns why no more progress is to be expected of this journal, if that is so.
     fn is_over(&self, view: &JournalView) -> Option<Error> {
         let gone = |why: &str| {
             Some(Error::PeerGone { what: format!("the journal of {}", self.name()), why: why.to_owned() })
@@ -131,7 +141,7 @@ impl Channel {
         }
     }
 
-    /// The view of `NAME.journal`, opened at the first use.
+    /// Returns the view of `NAME.journal`, which is opened at the first use.
     pub(crate) fn journal_view(&self) -> Result<Arc<JournalView>> {
         let kept = self.journal_slot().lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         match kept {
@@ -149,7 +159,8 @@ impl Channel {
     }
 }
 
-/// Whether the promise holds for `position` by now; an error when the event is known to be missing.
+/// Whether the promise holds for `position` now. Returns an error when the event is known to be
+/// missing.
 fn look(view: &JournalView, promise: Promise, position: u64) -> Option<Result<u64>> {
     let reached = view.reached(promise);
     if let Some(error) = view.missing(position) {
@@ -159,12 +170,14 @@ fn look(view: &JournalView, promise: Promise, position: u64) -> Option<Result<u6
 }
 
 impl<R: PublishEnd> Sender<R> {
-    /// Publishes a copy of `payload` and waits until it is durable in the channel's journal, `timeout` in all. Returns
-    /// its position.
+    /// Publishes a copy of `payload` and waits until it is durable in the channel's journal, at
+    /// most `timeout` in all. Returns its position.
     ///
     /// # Errors
-    /// Those of [`publish_timeout`](Self::publish_timeout), when nothing was published; and those of
-    /// [`Channel::wait_durable`], when it *was* published, and whether it will be durable is not known.
+    /// [`Error::TimedOut`] when there was no room in time, or other errors of
+    /// [`publish_timeout`](Self::publish_timeout): nothing was published. Those of
+    /// [`Channel::wait_durable`]: the event *was* published, and whether it will be durable is
+    /// unknown.
     pub fn publish_durable(&mut self, payload: &[u8], timeout: Duration) -> Result<u64> {
         let started = Instant::now();
         let position = self.publish_timeout(payload, timeout).map_err(|error| match error {

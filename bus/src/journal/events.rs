@@ -1,7 +1,8 @@
-//! The events of a journal, in order: blocks opened, records decoded, pieces put together.
+//! The events of a journal, in order: opens blocks, decodes records, and puts pieces together.
 //!
-//! Events are handed out where they lie: in the block as it was read, unless it was compressed or the event spans
-//! blocks. Reading ends for now where the journal ends for now; the next call looks again.
+//! An event's bytes are returned in place, in the block as it was read, unless the block was
+//! compressed or the event spans blocks. At the present end of the journal reading returns `None`,
+//! and the next call looks again.
 
 use railbus_log::compress::decompress;
 use railbus_log::format::{
@@ -15,17 +16,19 @@ use crate::channel::Kind;
 use crate::error::{Error, Result};
 use crate::event::{Event, Located};
 
-/// Room that is made for an event in pieces before its pieces are there. More is made as they come.
+/// Bytes that are reserved for an event in pieces before its pieces are read. The buffer grows with
+/// them.
 const RESERVE_BYTES: usize = 1 << 20;
 
 /// An event as it was recorded.
 #[derive(Clone, Copy)]
 pub struct Recorded<'a> {
-    /// Its position in the channel.
+    /// The event's position in its channel.
     pub position: u64,
-    /// Where the next event starts at the earliest.
+    /// The lowest position at which the next event can begin.
     pub end_position: u64,
-    /// When it was recorded, in ns of CLOCK_REALTIME: the journaller's clock, once per batch, never decreasing.
+    /// When it was recorded, in ns of CLOCK_REALTIME. The journaller reads its clock once per
+    /// batch. Times do not decrease, except where a journaller found that the clock had been ahead.
     pub time_ns: u64,
     word: u64,
     /// The body as it was in the ring: extensions, then the payload.
@@ -33,39 +36,40 @@ pub struct Recorded<'a> {
 }
 
 impl<'a> Recorded<'a> {
-    /// Its header word as it was in the ring; see [`frame`].
+    /// Returns the header word as it was in the ring; see [`frame`].
     pub fn header_word(&self) -> u64 {
         self.word
     }
 
-    /// The type id the publisher gave it, 0 if none.
+    /// Returns the type id that the publisher set, 0 if none.
     pub fn type_id(&self) -> u16 {
         frame::type_id(self.word)
     }
 
-    /// Its flags; see [`frame`].
+    /// Returns the event's flags; see [`frame`].
     pub fn flags(&self) -> u8 {
         frame::flags(self.word)
     }
 
-    /// Its payload.
+    /// Returns the payload.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
-        // The extensions fit the body: every event's word was checked.
+        // The extensions fit the body, because every event's word was checked.
         &self.body[frame::extension_bytes(self.flags())..]
     }
 
-    /// The event as a subscriber sees it.
+    /// Returns the event as a subscriber sees it.
     #[inline]
     pub fn event(&self) -> Event<'a> {
         let located = Located { body: self.body.as_ptr(), header: self.word, position: self.position };
-        // SAFETY: the word's length is the body's, which is borrowed for 'a.
+        // SAFETY: the word's length is that of the body, which is borrowed for 'a.
         unsafe { Event::new(located) }
     }
 }
 
 impl<'a> Recorded<'a> {
-    /// An event that came from the channel of `kind`, at `time_ns`, as it would be recorded.
+    /// Describes an event from a live channel of `kind`, received at `time_ns`, as if it had been
+    /// recorded.
     pub fn live(event: &Event<'a>, kind: Kind, time_ns: u64) -> Recorded<'a> {
         let unit = if kind == Kind::Stream { PositionUnit::Bytes } else { PositionUnit::Events };
         let (position, body) = (event.position(), event.body());
@@ -85,57 +89,58 @@ impl std::fmt::Debug for Recorded<'_> {
     }
 }
 
-/// What a journal holds.
+/// An item of a journal.
 #[derive(Debug, Clone, Copy)]
 pub enum Item<'a> {
     /// An event.
     Event(Recorded<'a>),
-    /// Events that were never recorded, and why.
+    /// Events that are missing from the journal, with the reason.
     Gap {
-        /// What is missing.
+        /// The missing positions, the number of events, and the reason.
         gap: Gap,
-        /// When that was recorded, in ns of CLOCK_REALTIME.
+        /// When the gap was recorded, in ns of CLOCK_REALTIME.
         time_ns: u64,
     },
-    /// Events whose segments are gone: retention passed this reader, or they were put into quarantine.
+    /// Events whose segments are gone: retention overtook this reader, or a repair moved them to
+    /// quarantine.
     Missing {
-        /// First position that is missing.
+        /// The first position that is missing.
         from: u64,
-        /// First position behind.
+        /// The first position after the missing ones.
         to: u64,
-        /// How many events; `u64::MAX` when nobody knows.
+        /// Number of missing events; `u64::MAX` when it is unknown.
         events: u64,
     },
-    /// What the journal says about the channel: acknowledgements, cursors, sequences.
+    /// A recorded state of the channel: acknowledgements, cursors or sequences.
     State {
-        /// Of what kind.
+        /// The kind of state.
         kind: RecordKind,
-        /// The position it is about.
+        /// The position for which it is valid.
         position: u64,
         /// When it was recorded, in ns of CLOCK_REALTIME.
         time_ns: u64,
-        /// As it is stored.
+        /// The encoded state.
         body: &'a [u8],
     },
 }
 
-/// Where what was found lies.
+/// Where the item that was found lies.
 #[derive(Debug, Clone, Copy)]
 enum FoundItem {
-    /// In the records of the block, from here on.
+    /// In the records of the block, with its body at this offset.
     InPlace(RecordHeader, usize),
-    /// In the pieces; its time.
+    /// In the pieces. The value is its time, in ns of CLOCK_REALTIME.
     Pieced(u64),
     Missing(Missing),
     End,
 }
 
-/// Where reading begins: what lies before any of these is passed over.
+/// Where reading begins. An item that lies before any of these bounds is skipped.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Bounds {
     pub(super) position: u64,
     pub(super) time_ns: u64,
-    /// Events of the whole journal before the first.
+    /// Number of events of the whole journal before the first one that is wanted.
     pub(super) event: u64,
 }
 
@@ -143,19 +148,20 @@ pub(super) struct Bounds {
 #[derive(Debug, Default)]
 struct Pieces {
     bytes: Vec<u8>,
-    /// Bytes it will have; `None` when no record is begun.
+    /// Size of the whole record in bytes; `None` when no record is begun.
     whole: Option<usize>,
     kind: Option<RecordKind>,
     position: u64,
     word: u64,
 }
 
-/// Reads a journal's events in order. See the [module](self).
+/// Reads a journal's items in order. [`Journal::events`](super::Journal::events) creates it. At the
+/// end of the journal its methods return `None`, and a later call looks for more.
 #[derive(Debug)]
 pub struct Events {
     blocks: Blocks,
     unit: PositionUnit,
-    /// Where in the block's records the next one is, and where they end.
+    /// Offset of the next record in the block's records, and the end of the records.
     at: usize,
     end: usize,
     base_position: u64,
@@ -163,21 +169,21 @@ pub struct Events {
     epoch: u64,
     block: Place,
     block_end_position: u64,
-    /// The records of a compressed block.
+    /// The decompressed records of a compressed block.
     plain: Vec<u8>,
     is_compressed: bool,
     pieces: Pieces,
     from: Bounds,
-    /// Everything before this was handed out or passed over.
+    /// Everything before this position was returned or skipped.
     position: u64,
-    /// Events of the whole journal up to here; `None` before the first block.
+    /// Number of events of the whole journal up to here; `None` before the first block.
     events: Option<u64>,
-    /// What was found last.
+    /// The item that was found last.
     last: FoundItem,
 }
 
 impl Events {
-    /// Events and gaps from `from` on; `blocks` begins before it.
+    /// Reads items from `from` on. `blocks` begins at or before it.
     pub(super) fn new(blocks: Blocks, from: Bounds) -> Events {
         Events {
             blocks,
@@ -199,53 +205,57 @@ impl Events {
         }
     }
 
-    /// Passes over what lies before `position`.
+    /// Makes reading begin at `position`.
     pub(super) fn begin_at(&mut self, position: u64) {
         self.from.position = position;
     }
 
-    /// The next event, gap or state; `None` at the end for now: the next call looks again. Reads a MiB at a time,
-    /// and blocks for nothing else.
+    /// Returns the next event, gap or state, or `None` at the present end of the journal; the next
+    /// call looks again. Reads a MiB at a time, and blocks only for that.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] names the place, and comes again if called again; [`Error::Io`].
+    /// [`Error::Corrupt`] names the place; a repeated call returns it again. [`Error::Version`] for
+    /// data of another version of railbus. [`Error::Io`] and [`Error::NotAllowed`] when a file
+    /// cannot be read.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>> {
         self.last = self.find(true)?;
         self.item()
     }
 
-    /// The next event, or gap of any kind: states are passed over.
+    /// Returns the next event, or gap of any kind, and skips states. Otherwise like
+    /// [`next_item`](Self::next_item).
     ///
     /// # Errors
-    /// As [`Self::next_item`].
+    /// Those of [`next_item`](Self::next_item).
     #[inline]
     pub fn next_event(&mut self) -> Result<Option<Item<'_>>> {
         self.last = self.find(false)?;
         self.item()
     }
 
-    /// The item that was handed out last, again.
+    /// Returns the item that was returned last, again.
     #[inline]
     pub(super) fn again(&mut self) -> Result<Option<Item<'_>>> {
         self.item()
     }
 
-    /// Everything before this position was handed out, passed over, or is in no event.
+    /// Everything before this position was returned or skipped, or is in no event.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The largest durable position that was seen so far.
+    /// The largest durable position that any block so far carried.
     pub fn durable_position(&self) -> u64 {
         self.blocks.durable_position()
     }
 
-    /// Events of the whole journal, from its first ever, up to here; `None` before the first block was read.
+    /// Number of events of the whole journal, from its very first one, up to here; `None` before
+    /// the first block was read.
     pub fn events(&self) -> Option<u64> {
         self.events
     }
 
-    /// How many events end in the next block.
+    /// Returns how many events end in the next block.
     pub(super) fn count_block(mut self) -> Result<u64> {
         let Next::Block(header, place) = self.blocks.next_block()? else { return Ok(0) };
         self.enter(&header, place)?;
@@ -263,7 +273,7 @@ impl Events {
         Ok(events)
     }
 
-    /// Where the block that is being read is.
+    /// The place of the block that is being read.
     pub fn place(&self) -> Place {
         self.block
     }
@@ -319,7 +329,7 @@ impl Events {
                             return Ok(FoundItem::Pieced(time_ns));
                         }
                     } else if header.kind == RecordKind::Last && header.flags & PIECE_OF_STATE == 0 {
-                        // Its beginning lies before where reading began.
+                        // Its beginning lies before the place where reading began.
                         self.count();
                     }
                     continue;
@@ -333,7 +343,8 @@ impl Events {
         }
     }
 
-    /// Whether what is at `position` is not before the beginning. Of events so far, `ahead` more is about to come.
+    /// Whether an item is not before the bounds. `ahead` is 1 for an item that precedes the next
+    /// event.
     #[inline]
     fn is_behind(&self, position: u64, time_ns: u64, ahead: u64) -> bool {
         position >= self.from.position
@@ -359,7 +370,7 @@ impl Events {
     /// Begins with the records of a block.
     fn enter(&mut self, header: &BlockHeader, place: Place) -> Result<()> {
         if header.epoch != self.epoch {
-            // A writer that died in the middle of an event: what there was of it is no event.
+            // A writer died in the middle of an event: the pieces that it wrote are no event.
             self.pieces.whole = None;
         }
         // Only blocks of records have any; a seal's body is something else.
@@ -372,7 +383,7 @@ impl Events {
         self.events = Some(header.events_before);
         self.is_compressed = header.codec != Codec::None && end > 0;
         if self.is_compressed {
-            // At most a block: the header was checked.
+            // The size is at most a block's: the header was checked.
             self.plain.resize(end, 0);
             let unpacked = decompress(header.codec, self.blocks.stored(), &mut self.plain);
             unpacked.map_err(|flaw| self.nonsense(flaw))?;
@@ -403,7 +414,8 @@ impl Events {
             },
             _ => None,
         };
-        // After a seek the first piece may lie before: then the others are passed over.
+        // After a seek the first piece may lie before the place where reading began. Then the
+        // others are skipped.
         let flaw = flaw.or_else(|| {
             let whole = pieces.whole?;
             pieces.bytes.extend_from_slice(piece);
@@ -469,7 +481,7 @@ impl Events {
         self.unit.end(position, body_bytes.into())
     }
 
-    /// The block's checksums fit, and yet its records make no sense.
+    /// Returns the error for a block whose checksums fit and whose records make no sense.
     fn nonsense(&self, flaw: Flaw) -> Error {
         if flaw.is_of_another_version() {
             return self.blocks.of_another_version(self.block, flaw);

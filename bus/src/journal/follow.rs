@@ -1,22 +1,25 @@
-//! Join live: a channel's events from anywhere in its journal, and on into the ring, without a gap and without a
-//! duplicate.
+//! Following a channel: its events from anywhere in its journal, and then live from the ring,
+//! without a gap and without a duplicate.
 //!
 //! ```text
-//! journal   read without holding anybody, up to the end of what is written; less than half a ring behind:
-//! join      the ring at the next position: a stream or topic still has it, and from there on everything
-//! bridge    (a queue's tap can only join behind what is there, at S:) read the journal up to exactly S
-//! ring      like any subscriber
+//! journal   read without holding any publisher, until at most half a ring is left to the live end
+//! join      register in the ring at the next position: a stream or topic still has everything from there on
+//! bridge    (a queue's tap can only join live, at position S:) read the journal up to exactly S
+//! ring      read like any subscriber
 //! ```
 //!
-//! What happens when a [`Follower`] falls behind in the ring is its policy ([`Behind`]): it holds the publishers, or it
-//! gates nobody, and when it is overrun goes back to the journal, where what it missed is. A journaller that has died
-//! while something is neither in the ring nor in the journal is an error, never a hang.
+//! The policy [`Behind`] decides what happens when a [`Follower`] falls behind in the ring. Either
+//! it holds the publishers, or it gates none of them. In the second case, when it is overrun, it
+//! goes back to the journal, which has what it missed. If a journaller has died while some event is
+//! neither in the ring nor in the journal, the result is an error, never a hang.
 //!
-//! A durable subscription that was restored with its channel (see [`crate::journal::restore()`]) stands before the ring's first
-//! event: a follower of its name reads on from the journal, and is then a durable subscriber like any other.
+//! A durable subscription that was restored with its channel (see [`crate::journal::restore()`])
+//! may stand before the ring's first event. A follower of its name reads on from the journal, and
+//! is then a durable subscriber like any other.
 //!
-//! What it leaves out: a follower with [`Behind::ReadJournal`] has no durable name in the ring, for such a name holds
-//! publishers while nobody owns it. Keep its position in a [`Checkpoint`](super::Checkpoint) instead.
+//! Left out: a follower with [`Behind::ReadJournal`] has no durable name in the ring, because such
+//! a name holds publishers while it has no owner. Keep its position in a
+//! [`Checkpoint`](super::Checkpoint) instead.
 
 use std::time::{Duration, Instant};
 
@@ -34,34 +37,37 @@ use crate::journal::events::{Events, Item};
 use crate::journal::read::{Journal, Seek};
 use crate::snapshot::Participant;
 
-/// Events that are read from the journal between two looks at how far behind they are.
+/// Number of events read from the journal between two looks at how far behind they are.
 const LOOK_EVERY: u32 = 4096;
-/// How long to sleep while the journaller has not written what is asked for.
+/// How long to sleep while the journaller has not written the next event.
 const PAUSE: Duration = Duration::from_micros(500);
-/// The longest wait in the ring before the caller's deadline is looked at.
+/// The longest wait in the ring before the caller's deadline is checked.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// What a follower does when it falls behind in the ring.
+/// The behaviour of a follower that falls behind in the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Behind {
     /// It holds the publishers, like any reliable subscriber.
     #[default]
     Hold,
-    /// It holds nobody. Overrun, it reads on from the journal. Not for queues, whose taps always hold.
+    /// It holds no publisher. When it is overrun, it reads on from the journal. A queue refuses
+    /// this policy, because its taps always hold.
     ReadJournal,
 }
 
-/// How to follow a channel.
+/// The options of a [`Follower`].
 #[derive(Debug, Clone)]
 pub struct FollowOptions {
-    /// Where to begin in the journal; what the journal does not have yet, follows in any case. A durable name that
-    /// exists resumes instead.
+    /// Where to begin in the journal. Events that the journal does not have yet follow in any case.
+    /// An existing durable name resumes at its own position instead.
     pub from: Seek,
-    /// What to do when it falls behind in the ring.
+    /// The behaviour when it falls behind in the ring.
     pub behind: Behind,
-    /// A name, at most 64 bytes: for observers, or the identity of a durable subscription.
+    /// A name of at most 64 bytes, for observers. It is also the identity of a durable
+    /// subscription.
     pub name: String,
-    /// Whether the subscription outlives its owner, once it has joined the ring. Not with [`Behind::ReadJournal`].
+    /// Whether the subscription outlives its owner, once it has joined the ring. Not with
+    /// [`Behind::ReadJournal`].
     pub durable: bool,
     /// How to wait for events in the ring.
     pub wait: Wait,
@@ -82,25 +88,26 @@ impl Default for FollowOptions {
     }
 }
 
-/// What comes.
+/// The result of a receive.
 #[derive(Debug, Clone, Copy)]
 pub enum Followed<'a> {
-    /// An event. It stays as long as it is borrowed.
+    /// An event. It stays valid as long as it is borrowed.
     Event(Event<'a>),
-    /// Events that neither the journal nor the ring has: a recorded gap, or segments that were removed.
+    /// Events that neither the journal nor the ring has: a recorded gap, or segments that were
+    /// removed.
     Lost {
-        /// First position that is missing.
+        /// The first position that is missing.
         from: u64,
-        /// First position behind.
+        /// The first position after the missing ones.
         to: u64,
-        /// How many events; `u64::MAX` when nobody knows.
+        /// Number of missing events; `u64::MAX` when it is unknown.
         events: u64,
     },
     /// The last publisher has left and everything was read; see [`FollowOptions::until_closed`].
     Closed,
 }
 
-/// Where a follower is, for observers.
+/// Where a follower reads, for observers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// It reads the journal.
@@ -111,14 +118,14 @@ pub enum Source {
     Ring,
 }
 
-/// The ring's end of it.
+/// The reader of the ring.
 #[derive(Debug)]
 enum FollowedRing {
     Stream(Subscriber),
     Slots(TopicSubscriber),
 }
 
-/// Calls the same method of either.
+/// Calls the same method of either reader.
 macro_rules! either {
     ($ring:expr, $reader:ident => $call:expr) => {
         match $ring {
@@ -159,7 +166,7 @@ impl FollowedRing {
     }
 }
 
-/// What a step found.
+/// The result of a step.
 enum FollowStep {
     Located(Located),
     Lost { from: u64, to: u64, events: u64 },
@@ -167,31 +174,35 @@ enum FollowStep {
     Nothing,
 }
 
-/// Follows a channel from its journal into its ring. See the [module](self).
+/// Follows a channel from its journal into its ring. [`Channel::follow`] creates one for the
+/// channel's own journal.
 #[derive(Debug)]
 pub struct Follower {
     channel: Channel,
     journal: Journal,
     options: FollowOptions,
-    /// While it reads the journal.
+    /// Reads the journal; `None` once it has left the journal.
     events: Option<Box<Events>>,
-    /// Once it has joined the ring. With events, too: the journal is read up to where the ring was joined.
+    /// The reader of the ring, once it has joined. While `events` is also set, the journal is read
+    /// up to where the ring was joined.
     ring: Option<FollowedRing>,
-    /// Everything before this position was handed out, or told as lost.
+    /// Everything before this position was returned, or reported as lost.
     position: u64,
-    /// What retention removed before it was read.
+    /// The positions that retention removed before they were read.
     removed: Option<(u64, u64)>,
-    /// Events until the next look at how far behind the journal's reader is.
+    /// Number of events until the next look at how far behind the journal's reader is.
     until_look: u32,
     /// How often it went from the ring back to the journal.
     returns: u64,
 }
 
 impl Channel {
-    /// Follows this channel from its journal, as the channel's journaller tells where that is.
+    /// Follows this channel from its journal, whose directory the channel's journaller has
+    /// published. Blocks for reading the journal's files.
     ///
     /// # Errors
-    /// [`Error::PeerGone`] when nothing has ever recorded this channel; else as [`Follower::new`].
+    /// [`Error::PeerGone`] when nothing has ever recorded this channel; otherwise those of
+    /// [`Follower::new`].
     pub fn follow(&self, options: &FollowOptions) -> Result<Follower> {
         let journal = Journal::of_channel(self.journal_positions()?.directory, self.header())?;
         Follower::new(self, &journal, options)
@@ -199,11 +210,16 @@ impl Channel {
 }
 
 impl Follower {
-    /// Follows `channel` from `journal`, which must be its own.
+    /// Follows `channel` from `journal`, which must be its own. Blocks for reading the journal's
+    /// files.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the journal is another channel's, or does not reach back to where to begin (that it lies
-    /// beyond the channel's end is told by the first receive); [`Error::Busy`] when the durable name is in use.
+    /// - [`Error::Invalid`] when the journal is another channel's, when it does not reach back to
+    ///   the beginning that was asked for, or for options that exclude each other. A beginning
+    ///   beyond the channel's end is reported by the first receive.
+    /// - [`Error::Busy`] when the durable name is in use.
+    /// - [`Error::Corrupt`], [`Error::NotAllowed`] and [`Error::Io`] when the journal cannot be
+    ///   read.
     pub fn new(channel: &Channel, journal: &Journal, options: &FollowOptions) -> Result<Follower> {
         let header = channel.header();
         if journal.channel().channel_id != header.channel_id {
@@ -236,7 +252,7 @@ impl Follower {
         };
         if !(options.durable && follower.resume()?) {
             match options.from {
-                // Whoever has read the ring may be ahead of the journal.
+                // A consumer that has read the ring may be ahead of the journal.
                 Seek::Position(position) if !journal.is_before(position)? => {
                     follower.events = Some(Box::new(journal.events_from(position)?));
                     follower.position = position;
@@ -251,7 +267,8 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Takes a durable subscription over that exists, in the ring or before it. Returns whether there is one.
+    /// Takes over an existing durable subscription, whether it is in the ring or before it. Returns
+    /// whether there is one.
     fn resume(&mut self) -> Result<bool> {
         let is_known = |one: &Participant| one.durable && one.name == self.options.name;
         if !self.channel.info()?.participants.iter().any(is_known) {
@@ -266,20 +283,24 @@ impl Follower {
         Ok(true)
     }
 
-    /// The next event or loss, if there is one now. Does not block, but for reading the journal's file.
+    /// Returns the next event or loss, if there is one now. Blocks only for reading the journal's
+    /// files.
     ///
     /// # Errors
-    /// [`Error::PeerGone`] when what comes next is in neither the ring nor the journal, and the journaller is dead or
-    /// has stopped; its own error when the disk has failed; [`Error::Corrupt`]; [`Error::Io`].
+    /// - [`Error::PeerGone`] when the next event is in neither the ring nor the journal, and the
+    ///   journaller is dead, has stopped or has failed.
+    /// - [`Error::Invalid`] when the position to begin at is beyond the channel's end.
+    /// - [`Error::Corrupt`] and [`Error::Io`] when the journal cannot be read.
     pub fn try_recv(&mut self) -> Result<Option<Followed<'_>>> {
         let step = self.step(None)?;
         Ok(self.hand_out(step))
     }
 
-    /// The next event or loss, waiting at most `timeout`; `None` when there was none.
+    /// Returns the next event or loss, and waits for it at most `timeout`; `None` when there was
+    /// none.
     ///
     /// # Errors
-    /// As [`Self::try_recv`].
+    /// Those of [`try_recv`](Self::try_recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Followed<'_>>> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
@@ -291,10 +312,10 @@ impl Follower {
         }
     }
 
-    /// The next event or loss, waiting without end.
+    /// Returns the next event or loss, and waits for it without limit.
     ///
     /// # Errors
-    /// As [`Self::try_recv`].
+    /// Those of [`try_recv`](Self::try_recv).
     pub fn recv(&mut self) -> Result<Followed<'_>> {
         let step = loop {
             match self.step(Some(SLICE))? {
@@ -305,8 +326,8 @@ impl Follower {
         Ok(self.hand_out(step).unwrap_or(Followed::Closed))
     }
 
-    /// Everything before this position was handed out, or told as lost. To be kept in a checkpoint, once what was
-    /// handed out is done.
+    /// Everything before this position was returned, or reported as lost. A consumer keeps it in a
+    /// checkpoint once it has processed what was returned.
     pub fn position(&self) -> u64 {
         self.position
     }
@@ -325,7 +346,8 @@ impl Follower {
         self.returns
     }
 
-    /// Everything received so far is done: publishers may overwrite it, and a durable subscription resumes behind it.
+    /// Declares everything received so far as done: publishers may overwrite it, and a durable
+    /// subscription resumes after it.
     pub fn acknowledge(&mut self) {
         match (&self.events, &mut self.ring) {
             (_, None) => {}
@@ -337,8 +359,8 @@ impl Follower {
 
     fn hand_out(&self, step: FollowStep) -> Option<Followed<'_>> {
         match step {
-            // SAFETY: a step's event lies in the ring, or in a buffer of a reader's, until the next step, which needs
-            // this handle mutably.
+            // SAFETY: a step's event lies in the ring, or in a reader's buffer, until the next
+            // step, which needs this handle mutably.
             FollowStep::Located(located) => Some(Followed::Event(unsafe { Event::new(located) })),
             FollowStep::Lost { from, to, events } => Some(Followed::Lost { from, to, events }),
             FollowStep::Closed => Some(Followed::Closed),
@@ -346,7 +368,7 @@ impl Follower {
         }
     }
 
-    /// Goes on; waits about `patience` at most where there is nothing.
+    /// Takes one step. When there is nothing, it waits for about `patience` at most.
     fn step(&mut self, patience: Option<Duration>) -> Result<FollowStep> {
         loop {
             if let Some((from, to)) = self.removed.take() {
@@ -360,13 +382,14 @@ impl Follower {
                 }
             };
             if self.until_look == 0 {
-                // Here nothing that was handed out is borrowed any more.
+                // No returned event is borrowed here any more.
                 self.until_look = LOOK_EVERY;
                 self.join_if_near()?;
                 continue;
             }
             let mut found = take(events)?;
-            // Behind what is handed out, or passed over: at the end, behind the last block.
+            // This position is after what was returned or skipped; at the end of the journal, it is
+            // after the last block.
             let end = events.position();
             if found.is_none() {
                 self.position = self.position.max(end);
@@ -379,7 +402,8 @@ impl Follower {
                     }
                     return Ok(FollowStep::Nothing);
                 };
-                // What it did last, it did before it was seen to be gone.
+                // The last progress of the journaller came before its end was seen, so look once
+                // more.
                 found = self.events.as_mut().map_or(Ok(None), |events| take(events))?;
                 if found.is_none() && !(self.ring.is_none() && self.join()?) && !self.has_crossed() {
                     return Err(gone);
@@ -397,7 +421,7 @@ impl Follower {
         }
     }
 
-    /// A step in the ring; `None` when it went back to the journal.
+    /// Takes a step in the ring. Returns `None` when it went back to the journal.
     fn step_in_ring(&mut self, patience: Option<Duration>) -> Result<Option<FollowStep>> {
         let Some(ring) = &mut self.ring else { return Ok(Some(FollowStep::Nothing)) };
         let received = match patience {
@@ -411,7 +435,7 @@ impl Follower {
             }
             Ok(None) => Ok(Some(FollowStep::Nothing)),
             Err(RecvError::Closed) => Ok(Some(FollowStep::Closed)),
-            // What it has not seen is in the journal.
+            // The events that it has not seen are in the journal.
             Err(RecvError::Lost { .. } | RecvError::Evicted) => {
                 self.ring = None;
                 self.returns += 1;
@@ -422,7 +446,8 @@ impl Follower {
         }
     }
 
-    /// Reads the journal from `position` on; tells first what retention has removed.
+    /// Reads the journal from `position` on. Positions that retention has removed are reported
+    /// first.
     fn read_from(&mut self, position: u64) -> Result<()> {
         self.position = position;
         let first = self.journal.first_block()?.map_or(0, |first| first.first_position);
@@ -432,8 +457,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Joins the ring if less than half of it lies between here and what the journaller took last. Returns whether
-    /// something has changed.
+    /// Joins the ring if at most half of it lies between here and what the journaller took last.
+    /// Returns whether anything has changed.
     fn join_if_near(&mut self) -> Result<bool> {
         if self.ring.is_some() {
             return Ok(self.has_crossed());
@@ -450,8 +475,8 @@ impl Follower {
         if header.kind == Kind::Stream { header.capacity_bytes / 2 } else { header.slots / 2 }
     }
 
-    /// Joins the ring: at the next position, if it has that still, or, in a queue, behind what is there. Returns
-    /// whether it has.
+    /// Joins the ring at the next position, if the ring still has it. In a queue it joins live.
+    /// Returns whether it has joined.
     fn join(&mut self) -> Result<bool> {
         let start = match self.channel.header().kind {
             Kind::Queue => Start::Live,
@@ -503,7 +528,7 @@ impl Follower {
         }
     }
 
-    /// Why nothing more will come from the journal, if so. Some system calls.
+    /// Returns why nothing more will come from the journal, if that is so. Costs some system calls.
     fn journaller_gone(&self) -> Option<Error> {
         let why = match self.channel.journal_positions() {
             Err(error) => return Some(error),
@@ -520,7 +545,7 @@ impl Follower {
         })
     }
 
-    /// The ring does not have what follows, and never will.
+    /// Returns the error for a position that the ring does not have, and never will.
     fn unusable(&self, error: JoinError) -> Error {
         let what = format!("position {} to follow {} from", self.position, self.channel.name());
         match error {
@@ -538,7 +563,7 @@ impl Follower {
 }
 
 impl FollowStep {
-    /// Where it begins.
+    /// Where the step's event or loss begins.
     fn start(&self) -> u64 {
         match self {
             FollowStep::Located(located) => located.position,
@@ -548,7 +573,7 @@ impl FollowStep {
     }
 }
 
-/// The next event or gap of the journal.
+/// Returns the next event or gap of the journal.
 fn take(events: &mut Events) -> Result<Option<FollowStep>> {
     Ok(events.next_event()?.and_then(|item| match item {
         Item::Event(event) => Some(FollowStep::Located(event.event().located())),

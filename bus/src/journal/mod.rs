@@ -1,8 +1,16 @@
-//! The journal: events on disk, exactly as they were in the channel, and what is known to be there.
+//! The journal: events on disk, exactly as they were in the channel, and what is known to be
+//! durable.
 //!
-//! A journal is a directory per channel (`JOURNAL/BUS/CHANNEL/`) of **segment files** of **blocks** of **records**.
-//! One writer at a time, which holds the directory's lock, appends; any number of readers read, also while it writes.
-//! `docs/JOURNAL.md` describes the bytes; `railbus-log` defines them.
+//! A journal is a directory per channel (`JOURNAL/BUS/CHANNEL/`) of **segment files**, which hold
+//! **blocks** of **records**. One writer at a time appends, and holds the directory's lock. Any
+//! number of readers read, also while it writes. `docs/JOURNAL.md` describes the bytes;
+//! `railbus-log` defines them.
+//!
+//! - [`Recorder`] and [`Recorders`] record channels.
+//! - [`Journal`] and [`Events`] read a journal, [`Replay`] replays it, and [`Follower`] continues
+//!   live.
+//! - [`Checkpoint`] stores a consumer's state together with its position.
+//! - [`restore()`] makes a lost channel again from its journal.
 
 mod adopt;
 #[doc(hidden)]

@@ -1,38 +1,44 @@
-//! The report about a journal when it is opened for recording.
+//! The report about a journal that was opened for recording.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use railbus_log::shortage::Shortage;
 
-/// The state in which a journal was found when a journal was opened.
+/// The state in which a journal was found when it was opened for recording. `Display` prints one
+/// line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OpenReport {
     /// The journal's directory.
     pub directory: PathBuf,
-    /// How it writes, in a line.
+    /// How it writes to the disk, in one line.
     pub disk: String,
-    /// Events in the journal when it was opened, those removed by retention included.
+    /// Number of events in the journal when it was opened, those removed by retention included.
     pub events: u64,
-    /// Where it ended.
+    /// The position where the journal ended.
     pub end: u64,
-    /// Bytes of a torn tail that were cut.
+    /// Number of bytes of a torn tail that were cut.
     pub torn_bytes: u64,
-    /// Where the cut begins, and whether it may include what was acknowledged as durable.
+    /// The position where the cut begins, and whether it may include data that were acknowledged as
+    /// durable. `None` when nothing was cut.
     pub cut: Option<(u64, bool)>,
-    /// Events that a killed journaller had in hand and that were written now.
+    /// Number of events that a killed journaller had staged and that were written now.
     pub taken_over: u64,
-    /// Events before the present end that are missing: from, to.
+    /// The positions before the present end that are missing: the first one, and the first one
+    /// after them. `None` when nothing is missing.
     pub gap: Option<(u64, u64)>,
-    /// Where the journal of another channel of the same name was moved.
+    /// The directory to which the journal of another channel of the same name was moved.
     pub moved_aside: Option<PathBuf>,
-    /// Whether it is lossy, because it was asked to be, or because the channel has no other readers.
+    /// Whether the journal is lossy, either by its options or because the channel has only lossy
+    /// readers.
     pub lossy: bool,
     /// Whether the times of new events begin before the last time in the journal.
     pub stepped_back: bool,
-    /// By how much the last time in the journal is ahead of the wall clock: one of the two was wrong.
+    /// By how much the last time in the journal is ahead of the wall clock, if by more than 1 s.
+    /// Then one of the two was wrong.
     pub ahead: Option<Duration>,
-    /// The shortage that it waits for; then nothing is recorded yet, and nothing else is known.
+    /// The shortage for which the journal waits. If it is set, nothing is recorded yet and, except
+    /// for the directory, no other field is known.
     pub waits_for: Option<Shortage>,
 }
 

@@ -1,4 +1,4 @@
-//! How a channel is to be recorded.
+//! The options for recording a channel.
 
 use std::time::Duration;
 
@@ -13,67 +13,75 @@ use crate::error::{Error, Result};
 use crate::journal::SyncPolicy;
 use crate::journal::record::stage_file;
 
-/// The least and the most staging of a journal whose size nobody has said.
+/// The least and the most staging in bytes when the option leaves the size open.
 const STAGING_MIN: u64 = 1 << 20;
 const STAGING_MAX: u64 = 16 << 20;
-/// How long a block waits for more where nobody waits for it to be durable.
+/// How long a block waits for more records where nobody waits for each event to be durable.
 const QUIET_LINGER: Duration = Duration::from_millis(100);
-/// The smallest first segment, in which the largest block has its place, and the largest.
+/// Size of the smallest first segment, which has room for the largest block, and of the largest, in
+/// bytes.
 const FIRST_SEGMENT_MIN: u64 = BLOCKS_OFFSET + (BLOCK_BYTES_MAX + SECTOR_BYTES) as u64;
 const FIRST_SEGMENT_MAX: u64 = 4 << 20;
 
-/// What to do while the disk is full.
+/// The policy while the disk is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
-    /// Keep events in the staging and then in the ring: publishers wait, as for any slow reader.
+    /// Keep events in the staging and then in the ring. Publishers wait, as for any slow reader.
     #[default]
     Block,
-    /// Let events go, and record how many are missing as soon as there is space again.
+    /// Drop events, and record how many are missing as soon as there is room again.
     Drop,
 }
 
-/// How to write to the disk.
+/// The way to write to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Io {
-    /// By io_uring, or, where that is refused, as `Blocking`; which, is said in the status.
+    /// By io_uring, or like `Blocking` where io_uring is refused.
+    /// [`OpenReport::disk`](super::OpenReport::disk) reports which.
     #[default]
     Auto,
-    /// By io_uring; an error where that is refused.
+    /// By io_uring. It is an error where io_uring is refused.
     Uring,
     /// By `pwrite` and `fdatasync` in a thread.
     Blocking,
 }
 
-/// How a channel is to be recorded. See [`Recorder`](super::Recorder).
+/// The options for recording a channel. See [`Recorder`](super::Recorder).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecorderOptions {
-    /// When what is written is made durable. At once, unless said otherwise.
+    /// When written events are made durable. The default is at once.
     pub sync: SyncPolicy,
-    /// Whether to lose events, exactly reported, rather than ever hold a publisher back. Not for queues.
+    /// Whether to lose events, and record exactly which, rather than ever hold a publisher back.
+    /// Not for queues. The default is false.
     pub lossy: bool,
-    /// What to do while the disk is full.
+    /// The policy while the disk is full. The default is to block.
     pub when_full: WhenFull,
-    /// Compression of blocks; none unless said.
+    /// Compression of blocks. The default is none.
     pub codec: Codec,
-    /// Size of a segment file in bytes: a multiple of 4 KiB, 272 KiB to 64 GiB; 256 MiB unless said.
+    /// Size of a segment file in bytes: a multiple of 4 KiB, 268 KiB to 64 GiB. The default is 256
+    /// MiB.
     pub segment_bytes: u64,
-    /// How much may be staged: taken from the ring and not yet written. Multiples of 256 KiB, 1 MiB to 1 GiB. 0, unless
-    /// said: sized to the channel, as four of its rings, 1 to 16 MiB. A stall of the disk costs this much, and then the
-    /// ring, before a publisher feels it.
+    /// How many bytes may be staged: taken from the ring and not yet written. It is a multiple of
+    /// 256 KiB, 1 MiB to 1 GiB. The default 0 sizes it to the channel: four times its ring, but 1
+    /// to 16 MiB. A stall of the disk uses this much, and then the ring, before a publisher waits.
     pub staging_bytes: u64,
-    /// Writes in flight at most, 1 to 64; 6 unless said.
+    /// Most writes in flight, 1 to 64. The default is 6.
     pub depth: usize,
-    /// How long a partly full block waits for more while writes are in flight. With a sync policy other than `always` it
-    /// waits in any case, for the interval but not longer than 100 ms: so *written* comes that much later, and a quiet
-    /// channel does not take 4 KiB of the disk for each event.
+    /// How long a partly full block waits for more records while writes are in flight. The default
+    /// is 100 us.
+    ///
+    /// With a sync policy other than `always` such a block waits in any case: for the interval, or
+    /// for 100 ms if that is shorter or the policy is `never`. So an event is *written* that much
+    /// later, and a quiet channel does not take 4 KiB of the disk for each event.
     pub linger: Duration,
-    /// How to write.
+    /// The way to write to the disk.
     pub io: Io,
-    /// Whether to write around the page cache where the file system can. Yes unless said.
+    /// Whether to bypass the page cache where the file system can. The default is true.
     pub direct: bool,
-    /// What is kept.
+    /// Which part of the past is kept. The default is everything.
     pub retention: Retention,
-    /// How often the state of queues and durable subscriptions is recorded, when it has changed; 100 ms unless said.
+    /// How often the state of queues and durable subscriptions is recorded when it has changed. The
+    /// default is 100 ms.
     pub state_every: Duration,
 }
 
@@ -98,6 +106,9 @@ impl Default for RecorderOptions {
 
 impl RecorderOptions {
     /// Checks every value against its range.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the value and its range.
     pub fn check(&self) -> Result<()> {
         let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
         if !sizes.contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
@@ -127,15 +138,15 @@ impl RecorderOptions {
         Ok(())
     }
 
-    /// Takes over what may change while a channel is recorded: retention, what to do when the disk is full, how often
-    /// states are recorded.
+    /// Takes over the options that may change while a channel is recorded: retention, the policy
+    /// for a full disk, and how often states are recorded.
     pub(crate) fn adjust(&mut self, new: &RecorderOptions) {
         self.retention = new.retention;
         self.when_full = new.when_full;
         self.state_every = new.state_every;
     }
 
-    /// Staging blocks of a journal of this channel.
+    /// Returns the number of staging blocks for a journal of this channel.
     pub(crate) fn blocks(&self, channel: &Header) -> usize {
         let bytes = match self.staging_bytes {
             0 => channel.capacity_bytes.saturating_mul(4).clamp(STAGING_MIN, STAGING_MAX),
@@ -144,7 +155,7 @@ impl RecorderOptions {
         (bytes / BLOCK_BYTES_MAX as u64) as usize
     }
 
-    /// How long a block waits for more.
+    /// Returns how long a block waits for more records.
     pub(crate) fn linger_in_blocks(&self) -> Duration {
         match self.sync {
             SyncPolicy::Always => self.linger,
@@ -153,7 +164,8 @@ impl RecorderOptions {
         }
     }
 
-    /// Size of the first segment of a journal of this channel: small for a small channel, of which there may be many.
+    /// Returns the size of the first segment of a journal of this channel, in bytes. It is small
+    /// for a small channel, because there may be many of those.
     pub(crate) fn first_segment_bytes(&self, channel: &Header) -> u64 {
         let wanted = channel.capacity_bytes.saturating_mul(4).clamp(FIRST_SEGMENT_MIN, FIRST_SEGMENT_MAX);
         wanted.next_multiple_of(4096).min(self.segment_bytes)

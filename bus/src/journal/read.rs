@@ -1,4 +1,4 @@
-//! A journal, for reading: also while a writer appends.
+//! Reading a journal, also while a writer appends.
 //!
 //! ```
 //! # fn main() -> railbus::Result<()> {
@@ -18,9 +18,10 @@
 //! # }
 //! ```
 //!
-//! Opening lists the directory and reads the header of a segment or two, whatever the journal's size. Seeking bisects: first
-//! the segments, by the first block of each, then the segment, by its index (see [`railbus_log::segment::index`]) or, where there is
-//! none that fits, by the blocks themselves. Nobody is locked out, and nothing is written.
+//! Opening lists the directory and reads the header of a segment or two, whatever the journal's
+//! size. A seek bisects: first the segments, by the first block of each, and then the segment. It
+//! uses the segment's index (see [`railbus_log::segment::index`]) or, where there is no usable one,
+//! the blocks themselves. Readers lock nobody out, and write nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -36,15 +37,16 @@ use crate::journal::events::{Bounds, Events};
 /// Where to begin to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seek {
-    /// At the oldest event there is.
+    /// At the oldest event in the journal.
     Beginning,
-    /// At the first event at or behind this position, which the journal must reach back to, and up to.
+    /// At the first event at or after this position, which must not lie before the journal's
+    /// beginning nor beyond its end.
     Position(u64),
     /// At the first event recorded at or after this time, in ns of CLOCK_REALTIME.
     Time(u64),
-    /// At this event, counted from the journal's first ever, which is 0.
+    /// At this event, counted from 0 for the journal's very first event.
     Event(u64),
-    /// Behind everything that is there now.
+    /// After everything that is in the journal now.
     End,
 }
 
@@ -55,38 +57,40 @@ pub struct Extent {
     pub first_position: u64,
     /// When its block was begun, in ns of CLOCK_REALTIME.
     pub first_time_ns: u64,
-    /// Everything before this position is there, but for recorded gaps.
+    /// Everything before this position is in the journal, except for recorded gaps.
     pub end_position: u64,
     /// When the last block was begun, in ns of CLOCK_REALTIME.
     pub last_time_ns: u64,
-    /// Everything before this position was known to be durable when the last block was written; more may be.
+    /// Everything before this position was known to be durable when the last block was written.
+    /// More may be.
     pub durable_position: u64,
-    /// Events before the oldest that can be read: those that retention removed.
+    /// Number of events before the oldest that can be read: those that retention removed.
     pub events_before: u64,
-    /// Events up to the end, counted from the journal's first ever.
+    /// Number of events up to the end, counted from the journal's very first event.
     pub events_end: u64,
-    /// The last block: its segment, and its own number.
+    /// The last block: its place, and its number in the journal.
     pub last: (Place, u64),
-    /// Whether its segment is sealed behind it: the writer has ended in order, or was recovered from.
+    /// Whether its segment is sealed after it. Then the writer has ended in order, or recovery has
+    /// sealed it.
     pub is_sealed: bool,
 }
 
 /// A segment of a journal.
 #[derive(Debug, Clone)]
 pub struct SegmentInfo {
-    /// Its file.
+    /// The path of its file.
     pub path: PathBuf,
-    /// What its first page says.
+    /// The header in its first page.
     pub header: SegmentHeader,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub file_bytes: u64,
-    /// Its first block, if it has one.
+    /// The header of its first block, if it has one.
     pub first: Option<BlockHeader>,
-    /// Where its blocks end, if it is sealed.
+    /// The offset where its blocks end, in bytes, if it is sealed.
     pub sealed_bytes: Option<u64>,
 }
 
-/// A journal that is open for reading. See the [module](self).
+/// A journal that is open for reading. It takes no lock and may be used while a writer appends.
 #[derive(Debug, Clone)]
 pub struct Journal {
     directory: PathBuf,
@@ -95,14 +99,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `directory`: `JOURNAL/BUS/CHANNEL`.
+    /// Opens the journal in `directory`: `JOURNAL/BUS/CHANNEL`. Blocks only for reading files.
     ///
     /// # Errors
-    /// [`Error::NoJournal`] when there are no segments, [`Error::Corrupt`] and [`Error::Layout`] when the newest is not
-    /// one of ours, [`Error::NotAllowed`], [`Error::Io`].
+    /// - [`Error::NoJournal`] when there are no segments.
+    /// - [`Error::Corrupt`] and [`Error::Layout`] when the newest segment is not a valid one.
+    /// - [`Error::Version`] for a segment of another version of railbus.
+    /// - [`Error::NotAllowed`] and [`Error::Io`] when a file cannot be read.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Journal> {
         let directory = directory.into();
-        // The newest that is ready: one may be in preparation.
+        // Takes the newest segment that is ready, since the last one may be in preparation.
         for number in segments::list(&directory)?.into_iter().rev() {
             if let Some(segment) = Segment::open(&directory, number)? {
                 let channel = Header::decode_recorded(&*segment.channel_page()?, &segment.path)?;
@@ -116,7 +122,7 @@ impl Journal {
         Err(segments::no_journal(&directory))
     }
 
-    /// As [`Self::open`], of a channel that is being recorded: there may be no segment yet.
+    /// Like [`Self::open`], for a channel that is being recorded: there may be no segment yet.
     pub(super) fn of_channel(directory: PathBuf, channel: &Header) -> Result<Journal> {
         match Journal::open(&directory) {
             Err(Error::NoJournal { .. }) => {
@@ -126,22 +132,26 @@ impl Journal {
         }
     }
 
-    /// Its directory.
+    /// The journal's directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The channel it records, as it was when the newest segment was prepared.
+    /// The channel that it records, as it was when the newest segment was prepared.
     pub fn channel(&self) -> &Header {
         &self.channel
     }
 
-    /// What the newest segment's first page says.
+    /// The header of the segment that was newest when the journal was opened.
     pub fn latest(&self) -> &SegmentHeader {
         &self.latest
     }
 
-    /// Its segments, oldest first. Opens each.
+    /// Returns its segments, the oldest first. Opens each of them.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] and [`Error::Version`] for a segment that is not a valid one;
+    /// [`Error::NotAllowed`] and [`Error::Io`] when a file cannot be read.
     pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
         let mut found = Vec::new();
         for number in segments::list(&self.directory)? {
@@ -154,7 +164,11 @@ impl Journal {
         Ok(found)
     }
 
-    /// The header of its oldest block; `None` while it holds none.
+    /// Returns the header of its oldest block; `None` while it holds none.
+    ///
+    /// # Errors
+    /// Those of [`segments`](Self::segments); [`Error::PeerGone`] when the segment was removed at
+    /// this moment.
     pub fn first_block(&self) -> Result<Option<BlockHeader>> {
         match self.used()?.first() {
             Some(&oldest) => self.segment(oldest)?.first_block(),
@@ -162,7 +176,11 @@ impl Journal {
         }
     }
 
-    /// How far it goes now; `None` while it holds no block. Looks through the newest segment.
+    /// Returns how far the journal goes now; `None` while it holds no block. Reads through the
+    /// headers of the newest segment.
+    ///
+    /// # Errors
+    /// Those of [`first_block`](Self::first_block).
     pub fn extent(&self) -> Result<Option<Extent>> {
         let numbers = self.used()?;
         let (Some(&oldest), Some(&newest)) = (numbers.first(), numbers.last()) else { return Ok(None) };
@@ -185,10 +203,11 @@ impl Journal {
         }))
     }
 
-    /// Its events from `seek` on.
+    /// Returns its events from `seek` on. Blocks only for reading files.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the position is not in the journal: older than what is kept, or beyond its end.
+    /// [`Error::Invalid`] when a position is not in the journal: it is older than what is kept, or
+    /// beyond the end. Otherwise those of [`first_block`](Self::first_block).
     pub fn events(&self, seek: Seek) -> Result<Events> {
         let (target, from) = match seek {
             Seek::Beginning => (Target::Position(0), Bounds::default()),
@@ -204,7 +223,7 @@ impl Journal {
         };
         let numbers = self.used()?;
         let Some(&oldest) = numbers.first() else {
-            // Nothing was recorded yet: what comes, comes in the first segment there is.
+            // Nothing was recorded yet. Future events will be in the first segment that exists.
             let oldest = segments::list(&self.directory)?.first().copied().unwrap_or(1);
             let place = Place { segment: oldest, offset: BLOCKS_OFFSET };
             let blocks = match oldest {
@@ -229,7 +248,7 @@ impl Journal {
         }
     }
 
-    /// Its events from `position` on, which the journal may not have reached yet.
+    /// Returns its events from `position` on, which the journal may not have reached yet.
     pub(super) fn events_from(&self, position: u64) -> Result<Events> {
         let end = self.extent()?.map_or(0, |extent| extent.end_position);
         let mut events = self.events(Seek::Position(position.min(end)))?;
@@ -237,7 +256,7 @@ impl Journal {
         Ok(events)
     }
 
-    /// Whether the journal begins behind `position`.
+    /// Whether the journal begins after `position`.
     pub(super) fn is_before(&self, position: u64) -> Result<bool> {
         Ok(self.first_block()?.is_some_and(|first| position < first.first_position))
     }
@@ -253,7 +272,8 @@ impl Journal {
         })
     }
 
-    /// The numbers of the segments that hold blocks. Those in preparation are the newest.
+    /// Returns the numbers of the segments up to the newest that holds blocks. Later ones are in
+    /// preparation.
     fn used(&self) -> Result<Vec<u64>> {
         let mut numbers = segments::list(&self.directory)?;
         while let Some(&number) = numbers.last() {
@@ -278,7 +298,7 @@ impl Journal {
         }
     }
 
-    /// A position beyond the end is a mistake.
+    /// Refuses a position beyond the end.
     fn check_reached(&self, events: Events, position: u64) -> Result<Events> {
         let Some(extent) = self.extent()? else { return Ok(events) };
         if position > extent.end_position {
@@ -290,10 +310,10 @@ impl Journal {
         Ok(events)
     }
 
-    /// The last segment that begins before the target, or the first.
+    /// Returns the last segment that begins before the target, or the first.
     ///
-    /// Times go back where the clock was set right, and only there. Then the last such segment of the journal
-    /// is meant: what was recorded with a wrong clock hides nothing behind it.
+    /// Times go back where the clock was set right, and only there. Then the last such segment of
+    /// the journal is meant: events that were recorded with a wrong clock hide nothing after them.
     fn segment_before(&self, numbers: &[u64], target: Target) -> Result<u64> {
         let (mut low, mut high) = (0, numbers.len());
         while let Target::Time(_) = target
@@ -309,7 +329,7 @@ impl Journal {
         }
         while high - low > 1 {
             let mut middle = low + (high - low) / 2;
-            // A segment whose first block is damaged says nothing; the one before it does.
+            // A segment whose first block is damaged cannot be compared, so take the one before it.
             let first = loop {
                 match self.segment(numbers[middle])?.first_block()? {
                     Some(first) => break Some(first),
@@ -321,7 +341,7 @@ impl Journal {
                 Some(first) if target.is_after(&first) => low = middle,
                 Some(_) => high = middle,
                 None => {
-                    // Nothing between here and there tells: begin before all of it.
+                    // No segment in this range can be compared: begin before all of them.
                     high = low + 1;
                 }
             }
@@ -329,18 +349,20 @@ impl Journal {
         Ok(numbers[low])
     }
 
-    /// The last block of a segment that begins before the target, or some block before that, or the first.
+    /// Returns the last block of a segment that begins before the target, or some block before
+    /// that, or the first.
     fn block_before(&self, number: u64, target: Target) -> Result<Place> {
         let segment = self.segment(number)?;
         let mut best = BLOCKS_OFFSET;
         if let Some(index) = index::load(&segment)? {
             let entries = index.entries();
             let at = entries.partition_point(|entry| target.is_after_entry(entry));
-            // The index is a hint: what it names must be what it says.
+            // The index is a hint, so the block that it names is checked.
             let named = entries[..at].iter().rev().find(|entry| index::is_true(&segment, entry));
             return Ok(Place { segment: number, offset: named.map_or(best, |entry| entry.offset) });
         }
-        // Without: bisect, where a seal tells which blocks belong to the journal. Others may be left of a torn tail.
+        // Without an index, bisect. That needs a seal, which tells the journal's blocks from
+        // leftovers of a torn tail.
         let Some((_, seal)) = segment.seal()? else { return self.walk_before(&segment, target) };
         let (mut low, mut high) = (BLOCKS_OFFSET, seal.blocks_end);
         while high - low > BISECT_BYTES {
@@ -363,14 +385,14 @@ impl Journal {
         Ok(place)
     }
 
-    /// Events that end in the block at a place.
+    /// Returns how many events end in the block at a place.
     fn count(&self, place: Place) -> Result<u64> {
         let blocks = Blocks::at(&self.directory, self.channel.channel_id, place);
         Events::new(blocks, Bounds::default()).count_block()
     }
 
-    /// Where the last block of the newest segment is, its header, the largest durable position, and whether it is
-    /// sealed behind it.
+    /// Returns the place of the newest segment's last block, its header, the largest durable
+    /// position, and whether the segment is sealed after it.
     fn last_block(&self, segment: &Segment) -> Result<(u64, BlockHeader, u64, bool)> {
         let mut last = (BLOCKS_OFFSET, BlockHeader::default(), 0);
         let end =
@@ -382,10 +404,10 @@ impl Journal {
     }
 }
 
-/// Bytes that are read through rather than bisected.
+/// A range of so many bytes is read through rather than bisected.
 const BISECT_BYTES: u64 = 1 << 20;
 
-/// What is looked for.
+/// The target of a search.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Target {
     Position(u64),
@@ -394,7 +416,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Whether what is looked for may be in this block, or behind it, but in none before.
+    /// Whether the target may be in this block or after it, but not in any block before it.
     fn is_after(self, block: &BlockHeader) -> bool {
         match self {
             Target::Position(position) => block.first_position < position,

@@ -1,9 +1,10 @@
 //! Replay: a journal's events again, all or some, as fast as they can be read or at a pace.
 //!
-//! The pace is kept against absolute deadlines: the first event is due when it is handed out first, every other as
-//! much later as it was recorded later (divided by the speed), or as its number says (at a rate). Who is late once
-//! does not stay late. Times are the journaller's: one for each batch it drained, so events of one batch are due at
-//! once.
+//! The pace is kept against absolute deadlines. The first event is due when it is first returned.
+//! At a speed, each later event is due as much later as it was recorded later, divided by the
+//! speed. At a rate, its number decides. So a caller that is late once does not stay late. Times
+//! are the journaller's: one for each batch that it drained, so the events of one batch are due at
+//! the same time.
 //!
 //! ```no_run
 //! # fn main() -> railbus::Result<()> {
@@ -29,43 +30,44 @@ use crate::error::{Error, Result};
 use crate::journal::events::{Events, Item};
 use crate::journal::read::{Journal, Seek};
 
-/// The last of a wait is spun: a sleep ends late by what waking takes.
+/// The last part of a wait is spun, in ns, because a sleep ends late by the time of a wake-up.
 const SPIN_NS: u64 = 60_000;
-/// The longest sleep before the caller is asked whether to go on.
+/// The longest sleep before the caller is asked whether to go on, in ns.
 const SLICE_NS: u64 = 20_000_000;
 
-/// How fast.
+/// The speed of a replay.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Speed {
-    /// As fast as it goes.
+    /// As fast as the events can be read.
     Max,
-    /// So many times as fast as it was recorded.
+    /// So many times as fast as it was recorded, 0.000001 to 1000000.
     Times(f64),
-    /// So many events a second, whatever their times.
+    /// So many events a second, whatever their times, 0.001 to 1000000000.
     Rate(f64),
 }
 
-/// Where a replay ends; what lies there is not part of it.
+/// Where a replay ends, exclusively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     /// Before this position.
     Position(u64),
-    /// Before what was recorded at this time or later, in ns of CLOCK_REALTIME.
+    /// Before what was recorded at or after this time, in ns of CLOCK_REALTIME.
     Time(u64),
 }
 
-/// What to replay, and how.
+/// The options of a [`Replay`].
 #[derive(Debug, Clone)]
 pub struct ReplayOptions {
     /// Where to begin.
     pub from: Seek,
-    /// Where to end; otherwise where the journal ends.
+    /// Where to end; `None` means the end of the journal.
     pub to: Option<Until>,
-    /// Only events of these type ids; empty for all.
+    /// The type ids of the events to replay; empty means all. Gaps are always included.
     pub type_ids: Vec<u16>,
-    /// How fast.
+    /// The speed.
     pub speed: Speed,
-    /// Again and again, without end.
+    /// Whether to begin again at the end, without limit. A replay that finds nothing ends all the
+    /// same.
     pub repeat: bool,
 }
 
@@ -86,17 +88,18 @@ impl Default for ReplayOptions {
 pub struct Due<'a> {
     /// The event or gap.
     pub item: Item<'a>,
-    /// When, in ns of CLOCK_MONOTONIC; `None` at once.
+    /// When it is due, in ns of CLOCK_MONOTONIC; `None` means at once.
     pub deadline_ns: Option<u64>,
 }
 
 impl Due<'_> {
-    /// Waits until it is due. Returns by how much it is late, in ns.
+    /// Blocks until it is due. Returns by how much it is late, in ns.
     pub fn wait(&self) -> u64 {
         self.wait_while(|| true).unwrap_or(0)
     }
 
-    /// Waits until it is due, asking every 20 ms at the latest whether to go on. `None` when told not to.
+    /// Blocks until it is due, and calls `goes_on` at least every 20 ms. Returns by how much it is
+    /// late, in ns, or `None` when `goes_on` returned false.
     pub fn wait_while(&self, goes_on: impl FnMut() -> bool) -> Option<u64> {
         match self.deadline_ns {
             Some(deadline_ns) => wait_until(deadline_ns, goes_on),
@@ -105,8 +108,9 @@ impl Due<'_> {
     }
 }
 
-/// Sleeps until shortly before `deadline_ns` (CLOCK_MONOTONIC), spins the rest, and returns by how much it is late.
-/// Asks every 20 ms at the latest whether to go on; `None` when told not to.
+/// Sleeps until shortly before `deadline_ns` (CLOCK_MONOTONIC), spins the rest, and returns by how
+/// much it is late, in ns. Calls `goes_on` at least every 20 ms, and returns `None` when that
+/// returned false.
 pub fn wait_until(deadline_ns: u64, mut goes_on: impl FnMut() -> bool) -> Option<u64> {
     loop {
         let now = clock::monotonic_ns();
@@ -127,23 +131,24 @@ pub fn wait_until(deadline_ns: u64, mut goes_on: impl FnMut() -> bool) -> Option
     }
 }
 
-/// An event that was recorded later than this, from now on, was recorded with a wrong clock.
+/// An event whose time is further in the future than this, in ns, was recorded with a wrong clock.
 const FUTURE_NS: u64 = 60_000_000_000;
 
-/// Tells when events are due.
+/// Computes when events are due.
 #[derive(Debug)]
 pub(super) struct ReplayPace {
     speed: Speed,
-    /// When the first was handed out (CLOCK_MONOTONIC), and when it was recorded (CLOCK_REALTIME).
+    /// When the first event was returned (CLOCK_MONOTONIC, ns), and when it was recorded
+    /// (CLOCK_REALTIME, ns).
     began: Option<(u64, u64)>,
-    /// Events so far.
+    /// Number of events so far.
     count: u64,
-    /// When the last was recorded.
+    /// When the last event was recorded, in ns of CLOCK_REALTIME.
     last_ns: u64,
 }
 
 impl ReplayPace {
-    /// Begins with the first event that comes.
+    /// Creates a pace that begins with the first event.
     pub(super) fn new(speed: Speed) -> Result<ReplayPace> {
         match speed {
             Speed::Times(factor) if !(1e-6..=1e6).contains(&factor) => Err(Error::invalid(
@@ -157,11 +162,11 @@ impl ReplayPace {
         }
     }
 
-    /// When the next event, recorded at `time_ns`, is due; `None` at once.
+    /// Returns when the next event, recorded at `time_ns`, is due; `None` means at once.
     ///
-    /// Where the wall clock was stepped, nobody knows how much time lies between two events: one that was
-    /// recorded before the one before it, or after it in the future, is due at once, and the pace begins
-    /// again with it.
+    /// Where the wall clock was stepped, the time between two events is unknown. An event is due at
+    /// once, and the pace begins again with it, if it was recorded before the previous one, or if
+    /// its time jumps into the future.
     #[inline]
     pub(super) fn deadline(&mut self, time_ns: u64) -> Option<u64> {
         if self.speed == Speed::Max {
@@ -185,39 +190,41 @@ impl ReplayPace {
         Some(started.saturating_add(after_ns as u64))
     }
 
-    /// The next event is the first again.
+    /// Makes the next event the first one again.
     pub(super) fn restart(&mut self) {
         (self.began, self.count, self.last_ns) = (None, 0, 0);
     }
 }
 
-/// A replay under way. See the [module](self).
+/// A replay in progress. It yields the items of a journal with their deadlines; the caller waits
+/// for them.
 #[derive(Debug)]
 pub struct Replay {
     journal: Journal,
     options: ReplayOptions,
     events: Events,
     pace: ReplayPace,
-    /// Whether this pass has found anything: a loop over nothing ends.
+    /// Whether this pass has found anything, so that a loop over nothing ends.
     found: bool,
     passes: u64,
 }
 
 impl Replay {
-    /// Finds the beginning.
+    /// Opens a replay at its beginning. Blocks only for reading the journal's files.
     ///
     /// # Errors
-    /// As [`Journal::events`]; [`Error::Invalid`] for a speed out of range.
+    /// Those of [`Journal::events`]; [`Error::Invalid`] for a speed out of range.
     pub fn new(journal: &Journal, options: ReplayOptions) -> Result<Replay> {
         let pace = ReplayPace::new(options.speed)?;
         let events = journal.events(options.from)?;
         Ok(Replay { journal: journal.clone(), options, events, pace, found: false, passes: 0 })
     }
 
-    /// The next event or gap, and when it is due; `None` at the end. Does not wait.
+    /// Returns the next event or gap, and when it is due; `None` at the end. Blocks for reading the
+    /// journal's files, and does not wait until the item is due.
     ///
     /// # Errors
-    /// As [`Events::next_event`].
+    /// Those of [`Events::next_event`].
     pub fn next_due(&mut self) -> Result<Option<Due<'_>>> {
         loop {
             if self.advance()? {
@@ -232,7 +239,7 @@ impl Replay {
             self.passes += 1;
         }
         self.found = true;
-        // What `advance` found, handed out.
+        // Returns the item that `advance` found.
         let Some(item) = self.events.again()? else { return Ok(None) };
         let deadline_ns = match item {
             Item::Event(event) => self.pace.deadline(event.time_ns),
@@ -241,7 +248,7 @@ impl Replay {
         Ok(Some(Due { item, deadline_ns }))
     }
 
-    /// Goes to the next item that is part of the replay. Returns whether there is one.
+    /// Advances to the next item that is part of the replay. Returns whether there is one.
     fn advance(&mut self) -> Result<bool> {
         let Replay { options, events, journal, .. } = self;
         loop {
@@ -253,7 +260,8 @@ impl Replay {
                 Item::Missing { from, .. } => (from, 0),
                 Item::State { .. } => continue,
             };
-            // Behind events of a clock that was ahead, there may be others that were recorded before the end.
+            // After events of a clock that was ahead, there may be others that were recorded before
+            // the end.
             let steps_back = before < journal.latest().clock_step;
             let is_over = match options.to {
                 None => false,
@@ -276,7 +284,7 @@ impl Replay {
         }
     }
 
-    /// Everything before this position was replayed or passed over.
+    /// Everything before this position was replayed or skipped.
     pub fn position(&self) -> u64 {
         self.events.position()
     }

@@ -1,12 +1,15 @@
 //! A channel that was lost with its shared memory, made again from its journal.
 //!
-//! After a reboot the channel's files are gone, and its journal is there: identity, geometry and rights in each segment's
-//! first pages, events up to its end, and the newest state of the queue and of the durable subscriptions. [`restore`]
-//! recovers the journal (and, should the staging have survived, takes that over, too), and makes the channel again
-//! under its identity in the next incarnation, beginning where the journal ends; `remake.rs` says with what in it.
+//! After a reboot the channel's files are gone, and its journal still exists. Each segment's first
+//! pages have the channel's identity, geometry and access rights. The journal has the events up to
+//! its end, and the newest state of the queue and of the durable subscriptions. [`restore`]
+//! recovers the journal. If the staging has survived, it takes that over, too. Then it makes the
+//! channel again under its identity, in the next incarnation, beginning where the journal ends;
+//! `remake.rs` describes its initial content.
 //!
-//! A channel that was removed on purpose is not lost: removing leaves a note in the journal's directory ([`lost`] looks
-//! for it). Nor is one lost whose journal ends in a part that is corrupt: that is an error, with the place named.
+//! A channel that was removed on purpose is not lost: the removal leaves a note in the journal's
+//! directory, for which [`lost`] looks. If the journal ends in a corrupt part, the channel is not
+//! made again: that is an error which names the place.
 
 use std::path::{Path, PathBuf};
 
@@ -29,20 +32,20 @@ use crate::journal::record::recorded_state::{Acks, Cursors};
 use crate::journal::record::remake::{Plan, UnfinishedEvent};
 use crate::journal::record::stage_file::Stage;
 
-/// A channel that was made again.
+/// A channel that was made again. `Display` prints one line.
 #[derive(Debug)]
 pub struct Restored {
     /// The channel.
     pub channel: Channel,
-    /// Where it begins: the end of its journal.
+    /// The position where it begins: the end of its journal.
     pub first_position: u64,
-    /// Its durable subscriptions.
+    /// Number of its durable subscriptions.
     pub subscriptions: usize,
-    /// A queue's events that were not done and are delivered again.
+    /// Number of a queue's unfinished events, which are delivered again.
     pub unfinished: usize,
-    /// Bytes of a torn tail that were cut, and where that began, if it may include what was acknowledged.
+    /// Number of bytes of a torn tail that were cut.
     pub torn_bytes: u64,
-    /// Events that a killed journaller had staged and that were written now.
+    /// Number of events that a killed journaller had staged and that were written now.
     pub taken_over: u64,
 }
 
@@ -67,11 +70,12 @@ impl std::fmt::Display for Restored {
     }
 }
 
-/// The channels that have a journal below the directory `journal`, sorted, and are not on their bus below `base`, and were
-/// not removed on purpose.
+/// Returns the lost channels, sorted: those that have a journal below the directory `journal`, are
+/// not on their bus below `base`, and were not removed on purpose.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::NotAllowed`]. No directory means no journals.
+/// [`Error::Io`], [`Error::NotAllowed`]. A directory that does not exist has no journals, and is no
+/// error.
 pub fn lost(base: &Path, journal: &Path) -> Result<Vec<ChannelName>> {
     let mut lost = Vec::new();
     for bus in directories(journal)? {
@@ -88,8 +92,8 @@ pub fn lost(base: &Path, journal: &Path) -> Result<Vec<ChannelName>> {
     Ok(lost)
 }
 
-/// Whether this channel has a journal below the directory `journal`, as far as this process may look, and is not on its bus, and
-/// was not removed on purpose.
+/// Whether this channel is lost: it has a journal below the directory `journal`, as far as this
+/// process may look, is not on its bus, and was not removed on purpose.
 pub(crate) fn is_lost(base: &Path, journal: &Path, name: &ChannelName) -> bool {
     let directory = directory_of(journal, name);
     !name.paths(base).ring.exists()
@@ -124,13 +128,19 @@ fn has_segments(directory: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Makes a lost channel again from its journal below the directory `journal`.
+/// Makes a lost channel again from its journal below the directory `journal`. Blocks for recovering
+/// the journal, and for reading the unfinished events of a queue.
 ///
-/// Its dead-letter queue, if it names one that is lost, too, is made again first.
+/// Its dead-letter queue, and the channel to which it diverts, are made again first if they are
+/// lost, too.
 ///
 /// # Errors
-/// [`Error::Exists`] when the channel is there; [`Error::NotFound`] without a journal; [`Error::Corrupt`];
-/// [`Error::Busy`] while somebody writes to the journal; those of creating a channel.
+/// - [`Error::Exists`] when the channel exists.
+/// - [`Error::NotFound`] when there is no journal.
+/// - [`Error::Busy`] while another process writes to the journal.
+/// - [`Error::Corrupt`] names the place where the journal is damaged.
+/// - [`Error::Version`] when another version of railbus wrote the journal.
+/// - Those of creating a channel.
 pub fn restore(bus: &Bus, name: &str, journal: &Path) -> Result<Restored> {
     let name = ChannelName::new(bus.name(), name)?;
     let journal = std::path::absolute(journal).map_err(|error| Error::io("find", journal, error))?;
@@ -164,7 +174,8 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
         let options = RecorderOptions { segment_bytes: owner.segment_bytes, ..RecorderOptions::default() };
         taken_over = take_over(&locked, &mut recovered, &stage, &identity, owner.unit, &options)?;
     }
-    // Those that were begun after the last one recorded have left nothing; their numbers are used all the same.
+    // Incarnations that were begun after the last recorded one have left nothing, but their numbers
+    // stay used.
     let recorded = owner.incarnation;
     let begun = incarnations::read(&directory)?.last().map_or(0, |begun| begun.incarnation);
     owner.incarnation = recorded.max(begun);
@@ -189,7 +200,7 @@ fn restore_named(bus: &Bus, name: &ChannelName, journal: &Path, depth: u32) -> R
     })
 }
 
-/// The channel's header page in the newest segment that has one: decoded, and as it is.
+/// Returns the channel's header page in the newest segment that has one: decoded, and as raw bytes.
 fn channel_of(locked: &Locked, directory: &Path) -> Result<(Header, Vec<u8>)> {
     let failed = |error| Error::io("read", directory, error);
     let segments = locked.files.segments().map_err(failed)?;
@@ -232,7 +243,8 @@ fn plan(
             }
             None => Acks::default(),
         };
-        // No more than a ring of events can be unfinished: no slot is used again before its event is done.
+        // At most one ring of events can be unfinished: no slot is used again before its event is
+        // done.
         let from = end.saturating_sub(header.slots).max(acks.lowest.min(end));
         events_from(&*locked.files, directory, from, &mut |ticket, word, body| {
             if let Some(attempts) = acks.unfinished(ticket).filter(|_| (from..end).contains(&ticket)) {

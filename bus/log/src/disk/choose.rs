@@ -1,10 +1,10 @@
-//! How a journal writes: the best way that this directory, kernel and process allow, and which one that is.
+//! The choice of how a journal writes: the best way that this directory, kernel and process allow.
 //!
 //! ```text
 //! io_uring, O_DIRECT -> io_uring, page cache -> pwrite + fdatasync (with O_DIRECT where that works)
 //! ```
 //!
-//! Every step down is in the [`DiskReport`], with its reason. There is no other way to take one.
+//! The [`DiskReport`] lists every step down with its reason. Nothing else makes a journal take one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +23,18 @@ use crate::disk::uring::{Uring, UringOptions};
 use crate::format::SegmentHeader;
 use crate::stage::buffers::{StageMemory, StagePages};
 
-/// What is asked for.
+/// The options of [`open`].
 #[derive(Debug, Clone)]
 pub struct DiskOptions {
-    /// Writes in flight at most, 1 to 64. Eight blocks of 256 KiB keep an NVMe disk busy; more only wait longer.
+    /// Most writes in flight, 1 to 64. Eight blocks of 256 KiB keep an NVMe disk busy; more of them
+    /// only wait longer.
     pub depth: usize,
-    /// Use io_uring where it works.
+    /// Whether to use io_uring where it works.
     pub io_uring: bool,
-    /// Write around the page cache where that works.
+    /// Whether to bypass the page cache where that works.
     pub direct: bool,
-    /// The processors on which the kernel's workers of io_uring may execute fsync; `None`: all that this thread may use.
+    /// The processors on which the kernel's workers of io_uring may execute fsync. `None` means all
+    /// processors that this thread may use.
     pub worker_cpus: Option<Vec<usize>>,
 }
 
@@ -42,35 +44,35 @@ impl Default for DiskOptions {
     }
 }
 
-/// The most writes in flight.
+/// The upper limit of [`DiskOptions::depth`].
 pub const DEPTH_MAX: usize = 64;
 
-/// The way to the disk that was got.
+/// The way to the disk that was chosen.
 pub enum Disk {
     /// Through io_uring.
     Uring(Box<Uring>),
-    /// By system calls, in a thread.
+    /// By system calls in another thread.
     Blocking(Box<Blocking>),
 }
 
-/// How a journal writes. `Display` is one line.
+/// How a journal writes. `Display` prints one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskReport {
-    /// Whether it writes through io_uring.
+    /// Whether the journal writes through io_uring.
     pub io_uring: bool,
-    /// Whether it writes around the page cache, and how that must be aligned.
+    /// The alignment of direct I/O; `None` when the journal writes through the page cache.
     pub direct: Option<Alignment>,
-    /// Writes in flight at most.
+    /// Most writes in flight.
     pub depth: usize,
-    /// The file system.
+    /// The name of the file system.
     pub filesystem: String,
-    /// The pages of the staging memory.
+    /// The kind of pages of the staging memory.
     pub pages: StagePages,
-    /// What was asked for and not got, and why.
+    /// The abilities that the options asked for and this system refused, with the reasons.
     pub missed: Vec<Missed>,
 }
 
-/// Whether a file system needs room for each write, also into a file whose blocks it has.
+/// Whether a file system needs free room for each write, even into blocks that a file already has.
 pub fn copies_on_write(filesystem: &str) -> bool {
     matches!(filesystem, "btrfs" | "zfs" | "bcachefs")
 }
@@ -97,11 +99,13 @@ impl fmt::Display for DiskReport {
 
 /// Opens a way to write to the directory whose lock the caller holds.
 ///
-/// The pipeline belongs to one thread from its first use on. `memory` is where the writer will build blocks.
+/// The pipeline belongs to one thread from its first use on. `memory` holds the blocks that the
+/// writer will fill. The call blocks while it probes the disk.
 ///
 /// # Errors
-/// [`Error::Invalid`] for options out of range; [`Error::NotAllowed`] or [`Error::Io`] if the directory cannot be
-/// written or threads cannot be started. That io_uring or O_DIRECT is refused is no error: see the report.
+/// [`Error::Invalid`] for options out of range. [`Error::NotAllowed`] or [`Error::Io`] if the
+/// directory cannot be written or threads cannot be started. A refusal of io_uring or O_DIRECT is
+/// no error: the report lists it.
 pub fn open(
     files: &Arc<Files>,
     lock: &Arc<Lock>,

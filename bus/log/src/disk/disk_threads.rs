@@ -1,9 +1,9 @@
 //! The threads that do blocking I/O: a few for each disk, however many journals are on it.
 //!
-//! Every pipeline has a [`Lane`]. Its tasks are done one after the other, in order; tasks of different lanes
-//! are done at once, by as many threads as there are. Lanes with tasks wait in a row, and a thread does one
-//! task of the first of them: so a busy journal delays another one by a task for each thread, not by all that
-//! it has.
+//! Every pipeline has a [`Lane`]. The tasks of one lane are done one after the other, in order.
+//! Tasks of different lanes are done at the same time, by as many threads as there are. Lanes with
+//! tasks wait in a row, and a thread does one task of the first lane. So a busy journal delays
+//! another one by at most one task for each thread, and not by all of its tasks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use railbus_os::file_limit;
 use railbus_os::fork::ForkGuard;
 
-/// Threads for one disk: some wait for a sync while others write.
+/// Most threads for one disk: some can wait for a sync while others write.
 pub(super) const THREADS_MAX: usize = 8;
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -21,14 +21,14 @@ type Task = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 struct LaneTasks {
     tasks: VecDeque<Task>,
-    /// A thread does one of its tasks.
+    /// Whether a thread is doing one of its tasks.
     running: bool,
 }
 
 #[derive(Default)]
 struct Row {
     lanes: BTreeMap<u64, LaneTasks>,
-    /// Lanes that have tasks, of which none is being done.
+    /// Lanes that have tasks and of which no task is being done.
     ready: VecDeque<u64>,
     next_lane: u64,
     idle_threads: usize,
@@ -43,11 +43,12 @@ struct Common {
 
 impl Common {
     fn lock(&self) -> MutexGuard<'_, Row> {
-        // No task runs while it is held: what is behind the lock is whole at every moment.
+        // No task runs while the lock is held, so a panic cannot leave the data behind it
+        // inconsistent.
         self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread: one task after the other, until the pool ends.
+    /// The body of a thread: does one task after the other until the pool ends.
     fn work(&self) {
         file_limit::ignore_in_this_thread();
         let mut row = self.lock();
@@ -86,7 +87,7 @@ struct DiskThreads {
     guard: ForkGuard,
 }
 
-/// Those there are, by device.
+/// The disks in use, by device number.
 static DISKS: Mutex<BTreeMap<u64, Weak<DiskThreads>>> = Mutex::new(BTreeMap::new());
 
 impl DiskThreads {
@@ -103,7 +104,7 @@ impl DiskThreads {
         Ok(disk)
     }
 
-    /// Adds a thread, if all have something to do.
+    /// Adds a thread if every thread is busy.
     fn grow(&self) -> io::Result<()> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if threads.len() >= THREADS_MAX || self.common.lock().idle_threads > 0 {
@@ -113,7 +114,7 @@ impl DiskThreads {
         match std::thread::Builder::new().name("railbus-disk".into()).spawn(move || common.work()) {
             Ok(thread) => threads.push(thread),
             Err(error) if threads.is_empty() => return Err(error),
-            // Those that are there do it.
+            // The existing threads do the task.
             Err(_) => {}
         }
         Ok(())
@@ -133,14 +134,14 @@ impl Drop for DiskThreads {
     }
 }
 
-/// A pipeline's way to the threads of its disk. Dropped, it waits until all its tasks are done.
+/// A pipeline's access to the threads of its disk. Dropping it waits until all its tasks are done.
 pub(super) struct Lane {
     disk: Arc<DiskThreads>,
     id: u64,
 }
 
 impl Lane {
-    /// A lane to the threads of this device.
+    /// Creates a lane for the threads of this device.
     pub(super) fn new(device: u64) -> io::Result<Lane> {
         let disk = DiskThreads::of(device)?;
         let mut row = disk.common.lock();
@@ -151,10 +152,10 @@ impl Lane {
         Ok(Lane { disk, id })
     }
 
-    /// Has a task done behind those that were given before.
+    /// Queues a task after those that this lane has already.
     ///
     /// # Errors
-    /// When there is no thread, and none can be made; or after `fork()`.
+    /// When there is no thread and none can be started, or after `fork()`.
     pub(super) fn give(&self, task: impl FnOnce() + Send + 'static) -> io::Result<()> {
         if self.disk.guard.is_forked() {
             return Err(io::Error::other("this journal was opened before fork(), and is the parent's"));

@@ -69,7 +69,7 @@ impl Store for Files {
             .and_then(|()| file.sync_all())
             .and_then(|()| self.adopt_spare(&spare, header.number));
         made.inspect_err(|_| {
-            // The next writer removes what cannot be removed now.
+            // If it cannot be removed now, the next writer removes it.
             let _ = self.remove_spare(&spare);
         })
     }
@@ -88,7 +88,7 @@ impl Store for Files {
         let mut attempt = 0;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let file = loop {
-            // One of that name may be there from an earlier repair: it is kept.
+            // A file of that name may be there from an earlier repair. It is kept.
             match openat(&quarantine, target.as_str(), flags, Mode::from_bits_truncate(0o640)) {
                 Ok(file) => break File::from(file),
                 Err(Errno::EEXIST) if attempt < 1000 => {
@@ -116,7 +116,7 @@ impl Store for Files {
     fn quarantine(&self, segment: u64) -> io::Result<()> {
         let quarantine = self.open_quarantine()?;
         let name = segment_name(segment);
-        // A segment of that number may be there from an earlier repair: it is kept.
+        // A segment of that number may be there from an earlier repair. It is kept.
         let mut target = name.clone();
         let mut attempt = 0;
         loop {

@@ -1,16 +1,17 @@
 //! A journal directory on a real file system: [`Store`], and the names of everything in it.
 //!
 //! ```text
-//! lock                    held by the writer (lock.rs)
-//! 00000000000000000001.seg  a segment: zero-filled or recycled, with durable headers, from the moment it has this name
-//! 00000000000000000001.idx  its index, which can always be made again; goes when the segment goes
-//! spare-zeroing-N.tmp     being filled with zeros; left by a killed writer it is removed by the next
-//! spare-used-N.tmp        a retired segment: its blocks are allocated and written, so it is worth more than zeros
-//! quarantine/             segments that were moved out of the journal
+//! lock                      the writer holds its lock (lock.rs)
+//! 00000000000000000001.seg  a segment: zero-filled or recycled, its headers durable before it has this name
+//! 00000000000000000001.idx  its index: it can always be made again, and is removed with the segment
+//! spare-zeroing-N.tmp       is being filled with zeros; after a kill, the next writer removes it
+//! spare-used-N.tmp          a retired segment: its blocks are allocated and written, which saves the zeros
+//! quarantine/               segments that were moved out of the journal
 //! ```
 //!
-//! The directory is held open, and everything is opened relative to it: it may be renamed under a reader or writer.
-//! Segments are read and written here through the page cache; the pipelines write with O_DIRECT where they can.
+//! The directory is held open, and everything in it is opened relative to it. So it may be renamed
+//! while readers and a writer use it. [`Store`] reads and writes through the page cache; the
+//! pipelines write with O_DIRECT where they can.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -32,40 +33,41 @@ use crate::disk::lock::{self, Lock};
 use crate::disk::store::Store;
 use crate::shortage::Shortage;
 
-/// Directory for segments that were moved out of the journal.
+/// Name of the directory for segments that were moved out of the journal.
 pub const QUARANTINE: &str = "quarantine";
 const SEGMENT_SUFFIX: &str = ".seg";
 const ZEROING_PREFIX: &str = "spare-zeroing-";
 const USED_PREFIX: &str = "spare-used-";
 const SPARE_SUFFIX: &str = ".tmp";
-/// As many retired segments are kept for another use; further ones are removed.
+/// Most retired segments that are kept for another use; further ones are removed.
 pub const RETIRED_MAX: usize = 2;
 
-/// Name of a segment's file.
+/// Returns the name of a segment's file.
 pub fn segment_name(segment: u64) -> String {
     format!("{segment:020}{SEGMENT_SUFFIX}")
 }
 
-/// Name of a segment's index.
+/// Returns the name of a segment's index.
 pub fn index_name(segment: u64) -> String {
     format!("{segment:020}.idx")
 }
 
-/// The number of a segment file's name; `None` for any other name.
+/// Returns the number in a segment file's name, or `None` for any other name.
 pub fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
     let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|&number| all_digits && number > 0)
 }
 
-/// The directories above a path that are in its file system, from the nearest on.
+/// Returns the directories above `path` that are in its file system, the nearest first.
 fn parents_of(path: &Path) -> Vec<PathBuf> {
     let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
     let own = device(path);
     path.ancestors().skip(1).take_while(|parent| device(parent) == own).map(Path::to_owned).collect()
 }
 
-/// Syncs a directory, once for as long as this process lives: what it makes in one it syncs itself.
+/// Syncs a directory, once in the life of this process. Later names in it are synced where they are
+/// made.
 fn sync_once(directory: &Path) -> io::Result<()> {
     static SYNCED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let synced = || SYNCED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +75,7 @@ fn sync_once(directory: &Path) -> io::Result<()> {
         return Ok(());
     }
     match File::open(directory).and_then(|directory| directory.sync_all()) {
-        // One that this process may not read was not made by it.
+        // A directory that this process may not read was not made by it.
         Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
         _ => {}
     }
@@ -86,12 +88,15 @@ fn sync_once(directory: &Path) -> io::Result<()> {
 pub struct Files {
     path: PathBuf,
     pub(super) directory: File,
-    /// The segment read last: recovery and readers read one after the other.
+    /// The segment that was read last. Recovery and readers read segments one after the other.
     last_read: Mutex<Option<(u64, Arc<File>)>>,
 }
 
 impl Files {
-    /// Opens a directory that exists. Needs the right to read it only.
+    /// Opens a directory that exists. This needs only the right to read it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotAllowed`], [`Error::Io`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Files> {
         let path = path.into();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -106,7 +111,11 @@ impl Files {
         }
     }
 
-    /// Opens a directory, and makes it if it is not there, with those above it. What is made is durable on return.
+    /// Opens a directory, and makes it and those above it if they do not exist. A directory that
+    /// was made is durable on return.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`], [`Error::NoSpace`], [`Error::Io`].
     pub fn create(path: impl Into<PathBuf>) -> Result<Files> {
         let path = path.into();
         let failed = |at: &Path, error| Error::io("make", at, error);
@@ -124,37 +133,52 @@ impl Files {
                 synced.map_err(|error| failed(parent, error))?;
             }
         }
-        // Those above may have been made by somebody who was killed before they were synced.
+        // Another process may have made those above, and may have been killed before it synced
+        // them.
         for parent in parents_of(&absolute) {
             sync_once(&parent).map_err(|error| failed(&parent, error))?;
         }
         Files::open(path)
     }
 
-    /// Where it was when it was opened.
+    /// The path of the directory when it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes the writer's lock, and waits at most `patience` for it ([`lock::PATIENCE`] is enough for a writer that was
-    /// killed). Then removes what a killed writer left half-made.
+    /// Takes the writer's lock, and waits at most `patience` for it ([`lock::PATIENCE`] is enough
+    /// for the lock of a writer that was killed). Then it removes what a killed writer left
+    /// half-made.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] names the process that holds the lock. [`Error::Invalid`] where the file
+    /// system does not enforce locks. [`Error::NotAllowed`] and [`Error::Io`] when the files cannot
+    /// be changed.
     pub fn lock(&self, patience: Duration) -> Result<Lock> {
         let lock = Lock::take(self.directory.as_fd(), &self.path, patience)?;
         self.remove_half_made().map_err(|error| Error::io("tidy up", &self.path, error))?;
         Ok(lock)
     }
 
-    /// Who holds the writer's lock, in words; `None` when nobody does. Needs no right to write.
+    /// Describes the process that holds the writer's lock; `None` when no process does. Needs no
+    /// right to write.
+    ///
+    /// # Errors
+    /// The error of the lock's file.
     pub fn writer(&self) -> io::Result<Option<String>> {
         lock::holder(self.directory.as_fd())
     }
 
-    /// Takes a segment out of the journal and keeps its file for `prepare` to use again, unless there are
-    /// [`RETIRED_MAX`] already or it has holes: then it is removed. Readers that have it open see foreign blocks when
-    /// it is used again, which they recognise by the segment's id.
+    /// Takes a segment out of the journal, and keeps its file for `prepare` to use again. It
+    /// removes the file instead if there are [`RETIRED_MAX`] already, or if the file has holes. A
+    /// reader that has the file open sees foreign blocks when it is used again, and recognises them
+    /// by the segment's id.
     ///
-    /// `wanted_bytes` is the size of the segments to come: one of another size, as the first ones of a writer are, is
-    /// removed.
+    /// `wanted_bytes` is the size of future segments. A file of another size, such as the small
+    /// first segments of a writer, is removed.
+    ///
+    /// # Errors
+    /// The error of the file system.
     pub fn retire(&self, segment: u64, wanted_bytes: u64) -> io::Result<()> {
         let kept = self.names()?.iter().filter(|name| spare_number(name, USED_PREFIX).is_some()).count();
         let metadata = self.open_at(&segment_name(segment), OFlag::O_RDONLY)?.metadata()?;
@@ -169,16 +193,16 @@ impl Files {
         self.sync_directory()
     }
 
-    /// Opens a segment for writing; with `direct`, around the page cache.
+    /// Opens a segment for writing. `direct` bypasses the page cache.
     pub(crate) fn open_for_writing(&self, segment: u64, direct: bool) -> io::Result<File> {
         self.open_at(&segment_name(segment), writing(direct))
     }
 
-    /// A retired segment file of exactly this size, if there is one.
+    /// Returns a retired segment file of exactly `bytes`, if there is one.
     pub(crate) fn used_spare(&self, bytes: u64, direct: bool) -> io::Result<Option<(String, File)>> {
         for name in self.names()?.into_iter().filter(|name| spare_number(name, USED_PREFIX).is_some()) {
             let file = match self.open_at(&name, writing(direct)) {
-                // What is no file of ours, or has just gone, is no spare.
+                // The name is not a file of the journal, or its file has just gone: it is no spare.
                 Err(error) if Shortage::of(&error).is_none() => continue,
                 file => file?,
             };
@@ -189,7 +213,7 @@ impl Files {
         Ok(None)
     }
 
-    /// A new, empty file to be filled with zeros.
+    /// Creates a new, empty file to be filled with zeros.
     pub(crate) fn new_spare(&self, segment: u64, direct: bool) -> io::Result<(String, File)> {
         let name = format!("{ZEROING_PREFIX}{segment}{SPARE_SUFFIX}");
         self.unlink_if_there(&name)?;
@@ -197,7 +221,8 @@ impl Files {
         Ok((name, file))
     }
 
-    /// Gives a spare, whose bytes are durable, the name of a segment; the name is durable on return.
+    /// Gives the name of a segment to a spare whose bytes are durable. The name is durable on
+    /// return.
     pub(crate) fn adopt_spare(&self, spare: &str, segment: u64) -> io::Result<()> {
         let name = segment_name(segment);
         if self.exists(&name)? {
@@ -205,12 +230,13 @@ impl Files {
         }
         self.rename(spare, &name)?;
         self.sync_directory().inspect_err(|_| {
-            // It is made again under this name. What cannot be taken back now is refused then.
+            // The segment will be made again under this name. If the name cannot be taken back now,
+            // that attempt fails.
             let _ = self.rename(&name, spare);
         })
     }
 
-    /// Whether a segment of this number is there.
+    /// Whether a segment of this number exists.
     pub(crate) fn has_segment(&self, segment: u64) -> io::Result<bool> {
         self.exists(&segment_name(segment))
     }
@@ -226,7 +252,8 @@ impl Files {
         Ok(())
     }
 
-    /// The directory for what was moved out of the journal; it is made if need be.
+    /// Opens the directory for what was moved out of the journal, and makes it if it does not
+    /// exist.
     pub(super) fn open_quarantine(&self) -> io::Result<File> {
         match nix::sys::stat::mkdirat(&self.directory, QUARANTINE, Mode::from_bits_truncate(0o750)) {
             Ok(()) => self.sync_directory()?,
@@ -236,9 +263,9 @@ impl Files {
         self.open_at(QUARANTINE, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
     }
 
-    /// Names that are UTF-8, as all of ours are.
+    /// The names in the directory that are UTF-8, as all names of a journal are.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
-        // Through the descriptor: the directory may have another name by now.
+        // Goes through the descriptor, because the directory may have been renamed.
         let by_descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.directory));
         let entries = fs::read_dir(by_descriptor).or_else(|_| fs::read_dir(&self.path))?;
         let mut names = Vec::new();
@@ -278,7 +305,7 @@ impl Files {
     }
 
     fn last_read(&self) -> MutexGuard<'_, Option<(u64, Arc<File>)>> {
-        // What is behind the lock is whole at every moment.
+        // A panic cannot leave the data behind this lock inconsistent.
         self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -324,7 +351,7 @@ mod tests {
         assert_eq!(parents[..7], above[..7]);
         assert_eq!(parents.last().map(PathBuf::as_path), Some(Path::new("/dev/shm")), "and none of another");
         Files::create(&journal).expect("a journal");
-        // A directory that was synced once is not synced for each channel.
+        // A directory that was synced once is not synced again for each channel.
         fs::remove_dir_all(base.path().join("srv")).expect("removed");
         assert!(parents.iter().all(|parent| sync_once(parent).is_ok()));
     }

@@ -1,16 +1,19 @@
 //! One writer per journal directory.
 //!
-//! The file `lock` in the directory carries an open-file-description lock, which the kernel drops when the last
-//! reference to the description goes: with the process, however it ends. The pipelines keep a reference to it for as
-//! long as a write is in flight (io_uring's are registered in the ring, which the kernel takes down only after its
-//! requests), so a lock that can be taken means that nothing of an earlier writer still moves.
+//! The file `lock` in the directory carries an open-file-description lock. The kernel drops that
+//! lock together with the last reference to the description, so at the latest with the process,
+//! however it ends. A pipeline keeps a reference to it as long as a write is in flight. With
+//! io_uring the lock is registered in the ring, which the kernel takes down only after its
+//! requests. So a lock that can be taken proves that no write of an earlier writer is in flight.
 //!
-//! That is also why taking it needs patience: for a moment after SIGKILL the kernel may hold the ring, and with it the
-//! lock, of a process that is gone. The holder writes its process id into the file, for the message of whoever comes
-//! second; nothing else is concluded from it.
+//! For the same reason taking the lock needs patience. For a moment after SIGKILL the kernel may
+//! still hold the ring of a process that is gone, and with it the lock. The holder writes its
+//! process id into the file, for the error message of a second writer; nothing else is concluded
+//! from it.
 //!
-//! `fork` children give the lock's descriptor and the ring's up at once, so a child that outlives its parent does not
-//! keep the journal from the next writer. What that leaves out is said in `os/fork_window.rs`.
+//! `fork` children close the descriptors of the lock and of the ring at once. So a child that
+//! outlives its parent does not keep the next writer out of the journal.
+//! `bus/os/src/fork_window.rs` names the exceptions.
 
 use std::fs::File;
 use std::io;
@@ -28,7 +31,8 @@ use railbus_os::{Error, Result, file_limit, lock as byte_lock, process};
 pub const LOCK_NAME: &str = "lock";
 /// How long to wait for the lock of a process that has just been killed.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-/// Its mode: nobody but its owner may open it, as whoever may read a file may hold a shared lock on it.
+/// Mode of the lock's file: only its owner may open it, because any process that may read a file
+/// may hold a shared lock on it.
 const MODE: u32 = 0o600;
 /// The byte that is locked.
 const BYTE: u64 = 0;
@@ -41,17 +45,19 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of the directory open at `directory`, whose name `path` is for messages. Tries for `patience`.
+    /// Takes the lock of the directory that is open at `directory`; `path` is its name for
+    /// messages. Blocks for at most `patience`, and tries every 5 ms.
     ///
     /// # Errors
-    /// [`Error::Busy`] names the process that holds it; [`Error::Invalid`] where the file system keeps no locks.
+    /// [`Error::Busy`] names the process that holds the lock. [`Error::Invalid`] where the file
+    /// system does not enforce locks.
     pub(crate) fn take(directory: BorrowedFd<'_>, path: &Path, patience: Duration) -> Result<Lock> {
         let path = path.join(LOCK_NAME);
         let failed = |action, error: io::Error| Error::io(action, &path, error);
         let file = Hidden::open(|| open(directory, OFlag::O_RDWR | OFlag::O_CREAT));
         let file = file.map_err(|error| failed("open", error))?;
-        // Whoever may read the file could hold a shared lock on it, and keep every writer out. Not ours to change where
-        // another user made it.
+        // A process that may read the file could hold a shared lock on it, and so keep every writer
+        // out. If another user made the file, this process cannot change its mode.
         let _ = file.set_permissions(std::fs::Permissions::from_mode(MODE));
         let deadline = Instant::now() + patience;
         while !byte_lock::try_lock(file.as_fd(), BYTE).map_err(|error| failed("lock", error))? {
@@ -70,7 +76,8 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Some file systems grant every lock. Another description must see this one.
+    /// Checks that another file description sees this lock, because some file systems grant every
+    /// lock.
     fn verify(&self, directory: BorrowedFd<'_>) -> Result<()> {
         let seen = open(directory, OFlag::O_RDONLY)
             .and_then(|other| byte_lock::is_locked(other.as_fd(), BYTE))
@@ -87,7 +94,7 @@ impl Lock {
     fn sign(&self) -> io::Result<()> {
         let pid = process::pid();
         let text = format!("{pid} {}", process::start_time_ticks(pid).unwrap_or(0));
-        // Always as long, so that the file keeps the one block that it has, also on a full disk.
+        // The length is always the same, so the file keeps its one block even on a full disk.
         file_limit::without_signal(|| self.file.write_all_at(format!("{text:<62}\n").as_bytes(), 0))
     }
 }
@@ -98,8 +105,9 @@ impl AsFd for Lock {
     }
 }
 
-/// Whether somebody holds the lock of a directory, and who, for people. Who may not open the lock's file is told that
-/// nobody does: he can change nothing there either.
+/// Describes the holder of a directory's lock, for people; `None` when no process holds it. Also
+/// returns `None` when this process may not open the lock's file, since it can change nothing there
+/// either.
 pub(crate) fn holder(directory: BorrowedFd<'_>) -> io::Result<Option<String>> {
     let file = match open(directory, OFlag::O_RDONLY) {
         Ok(file) => file,
@@ -117,13 +125,13 @@ fn open(directory: BorrowedFd<'_>, flags: OFlag) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
-/// What the lock's file says.
+/// The holder of the lock, according to the content of the lock's file.
 enum Holder {
-    /// The process that took it, which runs.
+    /// The process that took the lock is running.
     Alive(u32),
-    /// The process that took it has ended.
+    /// The process that took the lock has ended.
     Ended(u32),
-    /// The file says nothing that can be understood.
+    /// The content of the file cannot be understood.
     Unknown,
 }
 

@@ -1,14 +1,16 @@
-//! The disk. [`store`] says what the writer and recovery ask of it; the rest are real disks.
+//! The disk. [`store`] defines what the writer and recovery ask of it; the other files are real
+//! disks.
 //!
 //! | file | idea |
 //! |---|---|
 //! | [`store`] | the traits: blocks in flight, and files at rest |
 //! | [`choose`] | which way of writing a directory gets, and why |
-//! | [`uring`], [`pwrite`] | the two ways: io_uring, and a helper thread with `pwrite` |
+//! | [`uring`], [`pwrite`] | the two ways: io_uring, and threads that call `pwrite` |
 //! | [`files`] | the journal's directory |
 //! | [`lock`] | one writer at a time |
 //! | [`probe`] | what a file system can do |
-//! | [`prepare`] | segment files made ahead of need |
+//! | [`prepare`] | segment files that are made ahead of need |
+//! | [`write_again`] | writing again what a failed sync may have lost |
 
 pub mod choose;
 mod disk_threads;

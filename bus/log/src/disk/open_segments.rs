@@ -1,4 +1,5 @@
-//! The segments that a pipeline has open: what both pipelines check, and the helper that makes the next one.
+//! The segments that a pipeline has open. Both pipelines share these checks, and the helper that
+//! makes the next segment.
 
 use std::fs::File;
 use std::io;
@@ -10,11 +11,12 @@ use crate::disk::prepare::{Helper, Prepared};
 use crate::disk::store::{Begun, Completion};
 use crate::format::{BLOCK_BYTES_MAX, BLOCKS_OFFSET, SECTOR_BYTES, SegmentHeader};
 
-/// As many segments may be open at once. A writer has two: the one it writes and the next; three while one is synced.
+/// Most segments that may be open at once. A writer has two, the one that it writes and the next
+/// one, and three while it syncs an old one.
 pub(crate) const OPEN_MAX: usize = 8;
-/// As many syncs may be in flight at once. A writer has one.
+/// Most syncs that may be in flight at once. A writer has one.
 pub(crate) const SYNCS_MAX: usize = 4;
-/// As many segments may be asked for at once. A writer asks for one.
+/// Most segments that may be asked for at once. A writer asks for one.
 const PREPARING_MAX: usize = 4;
 
 /// A segment that is open for writing.
@@ -37,13 +39,14 @@ pub(crate) fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// There is too much in flight: what was asked for can be asked again after a completion.
+/// The error for too many requests in flight: the caller can ask again after a completion.
 pub(crate) fn too_many(what: &str, most: usize) -> io::Error {
     io::Error::new(io::ErrorKind::WouldBlock, format!("{most} {what} are in flight already"))
 }
 
 impl Segments {
-    /// `ended` is called in the helper's thread, with what is to be handed to [`admit`](Self::admit).
+    /// Creates the table. `ended` is called in the helper's thread, with a value for
+    /// [`admit`](Self::admit).
     pub(crate) fn new(
         files: Arc<Files>,
         direct: bool,
@@ -55,7 +58,7 @@ impl Segments {
         Ok(segments)
     }
 
-    /// Whether a segment was asked for and has not come.
+    /// Whether a segment was asked for and is not ready.
     pub(crate) fn preparing(&self) -> bool {
         !self.preparing.is_empty()
     }
@@ -66,7 +69,7 @@ impl Segments {
         write_file_again(&file, part)
     }
 
-    /// Asks the helper.
+    /// Asks the helper for a segment.
     pub(crate) fn prepare(&mut self, header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
         if self.preparing.contains(&header.number) {
             return Err(invalid(format!("segment {} was asked for already", header.number)));
@@ -79,11 +82,13 @@ impl Segments {
         Ok(())
     }
 
-    /// Takes a segment from the helper: its place in the table if there is one, and what to tell the writer.
+    /// Takes a segment from the helper. Returns its place in the table, if it got one, and the
+    /// completion to report to the writer.
     pub(crate) fn admit(&mut self, prepared: Prepared) -> (Option<usize>, Completion) {
         let segment = prepared.segment;
         self.preparing.retain(|&number| number != segment);
-        // Where the table is full it is there all the same, and is opened when it is first written.
+        // When the table is full the segment exists all the same, and the first write to it opens
+        // it.
         let (place, result) = match prepared.result {
             Ok(file) => (self.place(segment, file).ok(), Ok(())),
             Err(error) => (None, Err(error)),
@@ -92,17 +97,17 @@ impl Segments {
         (place, Completion { begun: Begun::Prepare { segment }, result })
     }
 
-    /// The segment at a place.
+    /// Returns the segment at a place.
     pub(crate) fn at(&self, place: usize) -> Option<&Open> {
         self.open.get(place)?.as_ref()
     }
 
-    /// The place of a segment that is open.
+    /// Returns the place of a segment that is open.
     pub(crate) fn find(&self, segment: u64) -> Option<usize> {
         self.open.iter().position(|open| open.as_ref().is_some_and(|open| open.number == segment))
     }
 
-    /// The place of a segment; `opened` tells that it was not open before.
+    /// Returns the place of a segment, and whether this call opened it.
     pub(crate) fn find_or_open(&mut self, segment: u64) -> io::Result<(usize, bool)> {
         match self.find(segment) {
             Some(place) => Ok((place, false)),
@@ -136,12 +141,12 @@ impl Segments {
         Ok(())
     }
 
-    /// A write was begun.
+    /// Counts the bytes of a write that was begun.
     pub(crate) fn consumed(&self, bytes: usize) {
         self.helper.consumed(bytes as u64);
     }
 
-    /// Gives up a segment's place; what is in flight has references of its own.
+    /// Frees a segment's place. Requests in flight have references of their own.
     pub(crate) fn close(&mut self, segment: u64) -> Option<usize> {
         let place = self.find(segment)?;
         self.open[place] = None;

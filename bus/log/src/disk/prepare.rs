@@ -1,20 +1,30 @@
-//! Segments are made before they are needed, by the threads of a pool (`prepare/pool.rs`), at a low pace.
+//! Segments are made before they are needed, by the threads of a pool (`prepare/pool.rs`), at a low
+//! pace.
 //!
-//! A file that is only allocated takes writes at a third of the speed and with stalls of tens of ms, because each
-//! block's first write changes the file's map. So a segment is either **zero-filled** or a retired one **used again**:
+//! A file that is only allocated takes writes at a third of the speed and with stalls of tens of
+//! ms, because the first write to each block changes the file's map. So a segment is either
+//! **zero-filled** or a retired one that is **used again**:
 //!
 //! ```text
 //! spare-zeroing-N.tmp: allocate, write zeros ─┐
-//! spare-used-M.tmp:    take, if of this size ─┴─> headers with a fresh id, fsync, rename to N.seg, fsync directory
+//! spare-used-M.tmp:    take, if of this size ─┴─> headers with a fresh id, fsync, rename to N.seg,
+//!                                                 fsync the directory
 //! ```
 //!
-//! Killed anywhere, it leaves a spare, never a segment with half a header.
+//! A process that is killed anywhere in between leaves a spare, and never a segment with half a
+//! header.
 //!
-//! **The pace.** The writer asks for segment k+1 when it begins k, and needs it when k is full. Zeros written at full
-//! speed would take the disk from the writer, so the helper lets itself go on only while
-//! `zeroed <= START + BASE * time + 2 * what the writer has written since it asked` (times the growth, where k+1 is larger
-//! than k): it is done when k is half full, however fast that is, and an idle writer costs [`PACE_BASE_BYTES_PER_S`]. When the writer has no segment to write
-//! to (the first of all, or it was faster than the disk can zero), there is nobody to spare, and it goes at full speed.
+//! **The pace.** The writer asks for the next segment when an eighth of the one in use is written,
+//! and needs it when that one is full. Zeros written at full speed would take the disk from the
+//! writer. So the helper writes more zeros only while `zeroed <= START + BASE * time + 2 *
+//! written`. Here `time` and `written`, the number of bytes that the writer has written, count from
+//! its request. If the next segment is larger, `written` is multiplied by the growth. So it is
+//! ready when half the size of the one in use was written since the request, however fast that is.
+//! An idle writer costs [`PACE_BASE_BYTES_PER_S`].
+//!
+//! When the writer has no segment to write to, the helper goes at full speed, since no writes need
+//! the disk. That is so for the first segment of all, and when the writer was faster than the disk
+//! can zero.
 
 mod pool;
 
@@ -31,20 +41,21 @@ use crate::stage::buffers::StageMemory;
 
 pub(crate) use pool::Helper;
 
-/// Blocks of zeros of one call.
+/// Number of blocks of zeros in one call.
 const ZERO_BLOCKS: usize = 8;
-/// Zeros written without looking at the pace, in bytes.
+/// Zeros that are written without looking at the pace, in bytes.
 const PACE_START_BYTES: u64 = 4 << 20;
 /// The pace while the writer is idle, in bytes per second.
 const PACE_BASE_BYTES_PER_S: u64 = 64 << 20;
-/// Through the page cache, zeros are handed to the disk after so many bytes, not all at the end.
+/// Through the page cache, zeros are synced to the disk each time after so many bytes, not all at
+/// the end.
 const BUFFERED_SYNC_BYTES: u64 = 8 << 20;
 
 /// A segment that was asked for.
 pub(crate) struct Prepared {
     /// Its number.
     pub(crate) segment: u64,
-    /// The file, open for writing, named and durable; or why there is none.
+    /// The file, which is open for writing, named and durable, or the reason why there is none.
     pub(crate) result: io::Result<File>,
 }
 
@@ -53,7 +64,8 @@ struct Order {
     channel_page: Vec<u8>,
 }
 
-/// As many bytes may be zeroed after `elapsed`, in which the writer has written `consumed` bytes.
+/// Returns how many bytes may be zeroed after `elapsed`, in which the writer wrote `consumed`
+/// bytes.
 fn allowed_bytes(elapsed: Duration, consumed: u64) -> u64 {
     let by_time = elapsed.as_nanos() * u128::from(PACE_BASE_BYTES_PER_S) / 1_000_000_000;
     let by_time = u64::try_from(by_time).unwrap_or(u64::MAX);
@@ -91,20 +103,21 @@ fn check(header: &SegmentHeader, channel_page: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A segment on its way.
+/// A segment that is being made.
 struct Making<F> {
     files: F,
     order: Order,
     direct: bool,
-    /// The spare that is being filled with zeros, its name, and how many it has.
+    /// The spare that is being filled with zeros, its name, and the number of bytes that are zero
+    /// so far.
     filling: Option<(File, String, u64)>,
 }
 
-/// What a step came to.
+/// The result of a step.
 enum Step {
     /// There is more to do.
     GoOn,
-    /// The segment is there, or will not be; then nothing is left of it.
+    /// The segment is ready, or it failed and nothing is left of it.
     Ended(io::Result<File>),
 }
 
@@ -121,7 +134,8 @@ impl<F: Deref<Target = Files>> Making<F> {
         self.filling.as_ref().map_or(0, |&(.., zeroed)| zeroed)
     }
 
-    /// Writes some zeros, and the headers after the last. `memory` is a block of zeros between two steps.
+    /// Writes some zeros, and the headers after the last of them. `memory` keeps a block of zeros
+    /// between two steps.
     fn step(&mut self, memory: &mut Option<StageMemory>) -> Step {
         match self.try_step(memory) {
             Ok(None) => Step::GoOn,
@@ -167,7 +181,8 @@ impl<F: Deref<Target = Files>> Making<F> {
         Ok(self.filling.take().map(|(file, ..)| file))
     }
 
-    /// Removes what is half-made: its blocks are wanted elsewhere. If even this fails, the next writer removes it.
+    /// Removes the half-made file, because its blocks may be needed elsewhere. If even this fails,
+    /// the next writer removes it.
     fn abandon(&mut self) {
         if let Some((_, name, _)) = self.filling.take() {
             let _ = self.files.remove_spare(&name);
@@ -175,8 +190,8 @@ impl<F: Deref<Target = Files>> Making<F> {
     }
 }
 
-/// Writes `bytes` zeros at `at`: one block of them, named several times. A call has more than one block in flight that way,
-/// and a disk takes them at several times the speed.
+/// Writes `bytes` zeros at `at`. It passes one block of zeros several times in one call. So a call
+/// has more than one block in flight, and a disk takes them at several times the speed.
 fn write_zeros(file: &File, zeros: &[u8], bytes: u64, at: u64) -> io::Result<()> {
     let mut done = 0;
     while done < bytes {
@@ -197,7 +212,8 @@ fn write_zeros(file: &File, zeros: &[u8], bytes: u64, at: u64) -> io::Result<()>
     Ok(())
 }
 
-/// Reserves the blocks, so that a full disk is met before the first zero and the file lies in few pieces.
+/// Reserves the blocks, so that a full disk is noticed before the first zero and the file has few
+/// extents.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     let length = libc::off_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
     loop {
@@ -208,14 +224,14 @@ fn allocate(file: &File, bytes: u64) -> io::Result<()> {
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
-            // Not every file system can: the zeros allocate.
+            // Some file systems cannot reserve blocks. There, writing the zeros allocates them.
             Some(libc::EOPNOTSUPP | libc::ENOSYS) => return Ok(()),
             _ => return Err(error),
         }
     }
 }
 
-/// Headers, durable; then the name, durable.
+/// Makes the headers durable, and then the name.
 fn finish(
     files: &Files,
     order: &Order,
@@ -240,7 +256,8 @@ mod tests {
 
     #[test]
     fn zeros_keep_ahead_of_any_writer_and_are_slow_for_an_idle_one() {
-        // However fast the writer is: at half of its segment the next one may be ready, and never later.
+        // At half of its segment the next one may be ready, however fast the writer is, and never
+        // later.
         assert!(allowed_bytes(Duration::ZERO, SEGMENT_BYTES_DEFAULT / 2) >= SEGMENT_BYTES_DEFAULT);
         for percent in 0..50 {
             let consumed = SEGMENT_BYTES_DEFAULT * percent / 100;

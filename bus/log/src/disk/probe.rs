@@ -1,7 +1,7 @@
-//! What a directory's disk can do for a journal: tried, not assumed.
+//! The abilities of a directory's disk that matter to a journal. Each is tried, and not assumed.
 //!
-//! [`probe`] writes one sector into a file without a name and leaves nothing behind. `Display` is the line that
-//! `doctor` and the daemon print.
+//! [`probe`] writes one sector into a file without a name and leaves nothing behind. `Display`
+//! prints the line that `doctor` and the daemon show.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -20,25 +20,25 @@ use crate::disk::whole::write_whole;
 use crate::format::SECTOR_BYTES;
 use crate::stage::buffers::StageMemory;
 
-/// How direct I/O must be aligned, in bytes; 0 where the kernel does not tell.
+/// How direct I/O must be aligned, in bytes; 0 where the kernel does not report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alignment {
-    /// Of memory.
+    /// Alignment of memory.
     pub memory_bytes: u32,
-    /// Of offsets and lengths in the file.
+    /// Alignment of offsets and lengths in the file.
     pub offset_bytes: u32,
 }
 
-/// What was found. Reasons are whole sentences' ends: "why".
+/// The result of [`probe`]. A reason is the end of a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskProbe {
-    /// The file system: `ext4`, `xfs`, ...
+    /// The name of the file system: `ext4`, `xfs`, ...
     pub filesystem: String,
-    /// Bytes that this user may still write.
+    /// Number of bytes that this user may still write.
     pub free_bytes: u64,
-    /// Direct I/O in the journal's sectors, or why not.
+    /// The alignment of direct I/O in the journal's sectors, or the reason why it does not work.
     pub direct: std::result::Result<Alignment, String>,
-    /// io_uring, or why not.
+    /// Whether io_uring works, or the reason why it does not.
     pub io_uring: std::result::Result<(), String>,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for DiskProbe {
 /// Tries what the disk of `directory` can do. Blocks for a write of one sector.
 ///
 /// # Errors
-/// If no file can be made there; what the disk cannot do is no error.
+/// If no file can be made there. An ability that the disk lacks is no error.
 pub fn probe(directory: &Path) -> Result<DiskProbe> {
     let failed = |action, error: io::Error| Error::io(action, directory, error);
     let file = unnamed_file(directory).map_err(|error| failed("make a file in", error))?;
@@ -78,7 +78,10 @@ pub fn probe(directory: &Path) -> Result<DiskProbe> {
     })
 }
 
-/// Whether io_uring works in this process, or why not.
+/// Tries whether io_uring works in this process. The error says why it does not.
+///
+/// # Errors
+/// The reason, as the end of a sentence.
 pub fn io_uring() -> std::result::Result<(), String> {
     uring::probe().map_err(|error| match error.raw_os_error() {
         Some(libc::EPERM) => match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
@@ -96,11 +99,12 @@ fn unnamed_file(directory: &Path) -> io::Result<File> {
     let mode = Mode::from_bits_truncate(0o600);
     match open(directory, OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC, mode) {
         Ok(fd) => return Ok(fd.into()),
-        // File systems that cannot (some of FUSE and the network).
+        // Some file systems cannot make a file without a name (some of FUSE and the network).
         Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => {}
         Err(error) => return Err(error.into()),
     }
-    // The name of a spare: should this process be killed here, the next writer removes it.
+    // The file has the name of a spare. If this process is killed here, the next writer removes the
+    // file.
     let path = directory.join(format!("spare-zeroing-{}.tmp", std::process::id()));
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let fd = open(&path, flags, mode)?;
@@ -109,7 +113,7 @@ fn unnamed_file(directory: &Path) -> io::Result<File> {
 }
 
 fn direct(file: &File) -> std::result::Result<Alignment, String> {
-    // SAFETY: the descriptor is open and ours; the call takes integers only.
+    // SAFETY: the descriptor is open and owned by `file`; the call takes integers only.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_DIRECT) } != 0 {
         return Err(format!("the file system refuses it ({})", io::Error::last_os_error()));
     }
@@ -138,7 +142,7 @@ fn direct(file: &File) -> std::result::Result<Alignment, String> {
     Ok(told.unwrap_or(Alignment { memory_bytes: 0, offset_bytes: 0 }))
 }
 
-/// statx STATX_DIOALIGN: `None` where the kernel or file system does not tell.
+/// Asks statx for STATX_DIOALIGN; `None` where the kernel or file system does not report it.
 fn alignment(file: &File) -> Option<Alignment> {
     // SAFETY: all fields are integers, for which zeros are a value.
     let mut answer: libc::statx = unsafe { std::mem::zeroed() };
@@ -151,7 +155,7 @@ fn alignment(file: &File) -> Option<Alignment> {
     Some(Alignment { memory_bytes: answer.stx_dio_mem_align, offset_bytes: answer.stx_dio_offset_align })
 }
 
-/// The name of a file system's magic number (statfs(2)).
+/// Returns the name for a file system's magic number (statfs(2)).
 fn filesystem_name(magic: u32) -> String {
     let name = match magic {
         0xef53 => "ext4",

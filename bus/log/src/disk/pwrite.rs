@@ -1,10 +1,10 @@
-//! A [`Pipeline`] of plain system calls: `pwrite` and `fdatasync`, in threads that all journals on a disk
-//! share.
+//! A [`Pipeline`] of plain system calls: `pwrite` and `fdatasync`, in threads that all journals on
+//! a disk share.
 //!
-//! For kernels and sandboxes that refuse io_uring. A journal's calls are made one after the other, in the
-//! order asked for (`disk_threads.rs`), so a sync covers every write begun before it, and the writer's thread
-//! does not wait for the disk. One write of a journal is at the disk at a time: expect a third to a half of
-//! the throughput of io_uring.
+//! It is for kernels and sandboxes that refuse io_uring. A journal's calls are made one after the
+//! other, in the order asked for (`disk_threads.rs`). So a sync covers every write begun before it,
+//! and the writer's thread does not wait for the disk. Only one write of a journal is at the disk
+//! at a time: expect a third to a half of the throughput of io_uring.
 
 use std::fs::File;
 use std::io;
@@ -24,9 +24,9 @@ use crate::disk::whole::write_whole;
 use crate::format::SegmentHeader;
 use crate::stage::buffers::StageMemory;
 
-/// The pipeline. Dropped, it finishes what was begun first, however long the disk takes.
+/// The pipeline. Dropping it first finishes what was begun, however long the disk takes.
 pub struct Blocking {
-    /// Dropped first: it waits for what was begun, which uses the memory.
+    /// This is dropped first: it waits for what was begun, which uses the memory.
     lane: Lane,
     tell: Sender<Ended>,
     ended: Receiver<Ended>,
@@ -44,10 +44,11 @@ enum Order {
     Sync { file: Arc<File>, segment: u64 },
 }
 
-/// Staging bytes that are being written: nobody changes them until the write is reported.
+/// Staging bytes that are being written. No thread changes them until the write is reported.
 struct Bytes(*const u8, usize);
 
-// SAFETY: an address and a length of memory of the process; see `Blocking::write` for who keeps it.
+// SAFETY: an address and a length of memory of the process. `Blocking::write` says how the memory
+// stays valid and unchanged.
 unsafe impl Send for Bytes {}
 
 enum Ended {
@@ -56,8 +57,11 @@ enum Ended {
 }
 
 impl Blocking {
-    /// A pipeline over the staging blocks of `memory` with at most `depth` writes in flight; with `direct`, around the
-    /// page cache.
+    /// Creates a pipeline over the staging blocks of `memory` with at most `depth` writes in
+    /// flight. `direct` bypasses the page cache.
+    ///
+    /// # Errors
+    /// When there is no thread and none can be started, or after `fork()`.
     pub fn new(
         files: Arc<Files>,
         lock: Arc<Lock>,
@@ -69,7 +73,7 @@ impl Blocking {
         let (tell, ended) = channel();
         let tell_prepared = tell.clone();
         let segments = Segments::new(files, direct, move |prepared| {
-            // Nobody listens while the pipeline is being dropped.
+            // There is no receiver while the pipeline is being dropped.
             let _ = tell_prepared.send(Ended::Prepared(prepared));
         })?;
         Ok(Blocking {
@@ -89,7 +93,7 @@ impl Blocking {
     fn order(&self, order: Order) -> io::Result<()> {
         let tell = self.tell.clone();
         self.lane.give(move || {
-            // Nobody listens while the pipeline is being dropped.
+            // There is no receiver while the pipeline is being dropped.
             let _ = tell.send(Ended::Io(execute(order)));
         })
     }
@@ -118,12 +122,13 @@ impl Blocking {
 fn execute(order: Order) -> Completion {
     match order {
         Order::Write { file, offset, block, bytes } => {
-            // SAFETY: the block stays mapped, because the pipeline waits for its lane before it drops the
-            // memory, and unchanged, because it hands out no reference to a block in flight.
+            // SAFETY: the block stays mapped, because the pipeline waits for its lane before it
+            // drops the memory. It stays unchanged, because the pipeline returns no reference to a
+            // block in flight.
             let bytes = unsafe { std::slice::from_raw_parts(bytes.0, bytes.1) };
             Completion { begun: Begun::Write { block }, result: write_whole(&file, bytes, offset) }
         }
-        // Once: what a failed sync has lost, a second one would report as done.
+        // Syncs only once: data that a failed sync has lost, a second one would report as durable.
         Order::Sync { file, segment } => {
             Completion { begun: Begun::Sync { segment }, result: file.sync_data() }
         }

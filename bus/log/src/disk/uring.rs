@@ -1,19 +1,25 @@
 //! A [`Pipeline`] on io_uring.
 //!
-//! One ring, one thread: completions are run when that thread asks for them (`SINGLE_ISSUER | DEFER_TASKRUN`), a
-//! failed submission does not hold up those behind it (`SUBMIT_ALL`), no kernel thread polls. Files and staging memory
-//! are registered. Writes go straight to the disk; `FSYNC` with `DATASYNC` runs in a worker of the kernel, which can be
-//! kept off the publishers' processors ([`UringOptions::worker_cpus`]).
+//! One thread uses the ring, with these flags:
+//!
+//! - `SINGLE_ISSUER | DEFER_TASKRUN`: completions are processed when that thread asks for them;
+//! - `SUBMIT_ALL`: a failed submission does not hold up those after it.
+//!
+//! No kernel thread polls. Files and staging memory are registered. With O_DIRECT, writes go
+//! straight to the disk. `FSYNC` with `DATASYNC` runs in a worker of the kernel, which can be kept
+//! off the publishers' processors ([`UringOptions::worker_cpus`]).
 //!
 //! ```text
 //! registered files   0: the directory's lock | 1..: open segments, by their place in the table
 //! user data          kind in the high 32 bits, staging block or place in the table of syncs in the low 32
 //! ```
 //!
-//! **The lock is registered in the ring.** The kernel takes a ring down only after its requests, whatever became of the
-//! process: whoever can take the lock knows that no write of an earlier writer is in flight.
+//! **The lock is registered in the ring.** The kernel takes a ring down only after its requests,
+//! even if the process was killed. So a process that can take the lock knows that no write of an
+//! earlier writer is in flight.
 //!
-//! What is not done: chains of requests (they break on a short write), polled I/O (it knows no fsync).
+//! Two features are not used: chains of requests (they break on a short write) and polled I/O (it
+//! does not support fsync).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -38,7 +44,7 @@ use crate::stage::buffers::StageMemory;
 /// Slot of the lock in the table of registered files; segments follow.
 const LOCK_SLOT: u32 = 0;
 const SEGMENT_SLOTS: u32 = 1;
-/// As often a request is repeated that the kernel had no memory for (EAGAIN).
+/// Most repetitions of a request for which the kernel had no memory (EAGAIN).
 const REPEATS_MAX: u32 = 1000;
 /// How long a dropped pipeline waits for what is in flight.
 const DROP_WAIT: Duration = Duration::from_secs(10);
@@ -49,47 +55,50 @@ const KIND_PREPARED: u64 = 3 << 32;
 const KIND_NOP: u64 = 4 << 32;
 const KIND_MASK: u64 = !0 << 32;
 
-/// How the ring is to be used.
+/// The options of the ring.
 #[derive(Debug, Clone, Default)]
 pub struct UringOptions {
-    /// Writes in flight at most; at least 1.
+    /// Most writes in flight; at least 1.
     pub depth: usize,
-    /// Around the page cache.
+    /// Whether to bypass the page cache.
     pub direct: bool,
-    /// Where the kernel's workers may run, which execute fsync; `None`: anywhere the writer's thread may.
+    /// The processors of the kernel's workers, which execute fsync. `None` means those of the
+    /// writer's thread.
     pub worker_cpus: Option<Vec<usize>>,
 }
 
-/// What of io_uring this kernel does not give, without which it works as well, only slower.
+/// The features of io_uring that this kernel lacks. The pipeline works without them, but slower.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UringReport {
-    /// Why the ring has other flags than those above.
+    /// Why the ring has other flags than those named in this file's head.
     pub plain_ring: Option<String>,
-    /// Why staging memory is not registered.
+    /// Why the staging memory is not registered.
     pub unregistered_memory: Option<String>,
 }
 
 /// The pipeline. It may be moved to another thread before its first use, and not after.
 ///
-/// Dropped, it waits for what is in flight, but not longer than 10 s; the lock stays taken until the kernel is done.
+/// Dropping it waits for what is in flight, but not longer than 10 s. The lock stays taken until
+/// the kernel has finished.
 pub struct Uring {
-    // Dropped first: then nothing is in flight any more that uses what follows.
+    // This is dropped first. After that, nothing in flight uses the fields that follow.
     ring: Hidden<IoUring>,
     begun: bool,
     fixed_memory: bool,
     segments: Segments,
     memory: StageMemory,
-    /// By staging block.
+    /// The write in flight of each staging block.
     writes: Vec<Option<WriteRequest>>,
     writes_in_flight: usize,
     syncs: [Option<SyncRequest>; SYNCS_MAX],
-    /// By place in the table of segments: requests in flight, and whether it is to be closed after them.
+    /// For each place in the table of segments: the number of requests in flight, and whether the
+    /// segment is to be closed after them.
     uses: [usize; OPEN_MAX],
     closing: [bool; OPEN_MAX],
     /// From the helper that prepares segments; it signals `event`.
     prepared: Receiver<Prepared>,
     event: Arc<EventFd>,
-    /// The ring is waiting for `event`.
+    /// Whether the ring is waiting for `event`.
     listening: bool,
     worker_cpus: Option<Vec<usize>>,
     depth: usize,
@@ -111,13 +120,17 @@ struct SyncRequest {
     segment: u64,
 }
 
-/// Makes a ring and does one request on it. The error says that io_uring cannot be used, and why.
+/// Makes a ring and does one request on it. The error says why io_uring cannot be used.
+///
+/// # Errors
+/// The error of the system call that io_uring refused.
 pub fn probe() -> io::Result<()> {
     let (mut ring, _) = make_ring(2)?;
     begin(&mut ring)
 }
 
-/// A ring that nobody may use before [`begin`], and why it has fewer flags than it should.
+/// Makes a ring that must not be used before [`begin`], and says why it has fewer flags than it
+/// should.
 fn make_ring(entries: u32) -> io::Result<(Hidden<IoUring>, Option<String>)> {
     let mut builder = IoUring::builder();
     builder.dontfork().setup_r_disabled();
@@ -125,7 +138,7 @@ fn make_ring(entries: u32) -> io::Result<(Hidden<IoUring>, Option<String>)> {
     best.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
     let (ring, plain) = match Hidden::open(|| best.build(entries)) {
         Ok(ring) => (ring, None),
-        // Before Linux 6.1.
+        // The kernel is older than Linux 6.1.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             let why =
                 format!("this kernel knows no SINGLE_ISSUER and DEFER_TASKRUN ({error}); Linux 6.1 does");
@@ -142,10 +155,10 @@ fn make_ring(entries: u32) -> io::Result<(Hidden<IoUring>, Option<String>)> {
     Ok((ring, plain))
 }
 
-/// Makes the calling thread the ring's, by a request that does nothing.
+/// Makes the ring belong to the calling thread, with a request that does nothing.
 fn begin(ring: &mut IoUring) -> io::Result<()> {
     ring.submitter().register_enable_rings()?;
-    // SAFETY: a request that touches nothing.
+    // SAFETY: this request touches no memory.
     unsafe { ring.submission().push(&opcode::Nop::new().build().user_data(KIND_NOP)) }
         .map_err(io::Error::other)?;
     loop {
@@ -163,14 +176,16 @@ fn begin(ring: &mut IoUring) -> io::Result<()> {
 }
 
 impl Uring {
-    /// A pipeline over the staging blocks of `memory`. Fails where io_uring is refused or too old.
+    /// Creates a pipeline over the staging blocks of `memory`. Fails where io_uring is refused or
+    /// too old, and then returns `memory`.
     pub fn new(
         files: Arc<Files>,
         lock: Arc<Lock>,
         memory: StageMemory,
         options: &UringOptions,
     ) -> Result<(Uring, UringReport), (io::Error, StageMemory)> {
-        // Every request that can be in flight: writes, syncs, and waiting for the helper.
+        // The ring must have room for all requests that can be in flight: writes, syncs, and
+        // waiting for the helper.
         let depth = options.depth.clamp(1, memory.blocks());
         let entries = (depth + SYNCS_MAX + 1).next_power_of_two() as u32;
         let made = make_ring(entries).and_then(|(ring, plain_ring)| {
@@ -179,7 +194,8 @@ impl Uring {
             slots[LOCK_SLOT as usize] = lock.as_fd().as_raw_fd();
             submitter.register_files(&slots)?;
             let buffer = libc::iovec { iov_base: memory.base().as_ptr().cast(), iov_len: memory.bytes() };
-            // SAFETY: the memory is mapped as long as `memory` lives, which is dropped after the ring.
+            // SAFETY: the memory is mapped as long as `memory` lives, which is dropped after the
+            // ring.
             let registered = unsafe { submitter.register_buffers(&[buffer]) };
             let unregistered_memory = registered.err().map(|error| match error.raw_os_error() {
                 Some(libc::ENOMEM) => format!("{error}: raise the limit of locked memory (ulimit -l)"),
@@ -189,7 +205,7 @@ impl Uring {
             let event = Arc::new(EventFd::new()?);
             let signal = event.clone();
             let segments = Segments::new(files, options.direct, move |one| {
-                // Nobody listens while the pipeline is being dropped.
+                // There is no receiver while the pipeline is being dropped.
                 let _ = tell.send(one);
                 let _ = signal.signal();
             })?;
@@ -220,7 +236,7 @@ impl Uring {
         Ok((pipeline, report))
     }
 
-    /// At the first use: from here on the ring belongs to the calling thread.
+    /// Prepares the first use: from here on the ring belongs to the calling thread.
     fn begin(&mut self) -> io::Result<()> {
         if self.ring.is_forked() {
             return Err(io::Error::other("this journal was opened before fork(), and is the parent's"));
@@ -237,15 +253,17 @@ impl Uring {
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        // SAFETY: what the entry refers to outlives the request: files are registered, and the staging memory is
-        // mapped until after the ring is gone and not handed out while a write of it is in flight.
+        // SAFETY: what the entry refers to outlives the request. Files are registered. The staging
+        // memory is mapped until after the ring is gone, and no reference to a block is returned
+        // while a write of it is in flight.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        // The ring has room for everything that may be in flight.
+        // This cannot fail, because the ring has room for all requests that may be in flight.
         pushed.map_err(|_| io::Error::other("the submission queue is full"))
     }
 
     fn push_write(&mut self, block: usize, write: WriteRequest) -> io::Result<()> {
-        // SAFETY: `done` is less than `bytes`, which `check_write` has held to the size of a block.
+        // SAFETY: `done` is less than `bytes`, which `check_write` has limited to the size of a
+        // block.
         let address = unsafe { self.memory.address(block).add(write.done) };
         let length = (write.bytes - write.done) as u32;
         let offset = write.offset + write.done as u64;
@@ -278,7 +296,7 @@ impl Uring {
         Ok(place)
     }
 
-    /// One request less for a segment.
+    /// Counts one request less for a segment.
     fn used(&mut self, place: usize) {
         self.uses[place] -= 1;
         if self.uses[place] == 0 && self.closing[place] {
@@ -290,7 +308,7 @@ impl Uring {
         self.closing[place] = false;
         let Some(number) = self.segments.at(place).map(|open| open.number) else { return };
         self.segments.close(number);
-        // If this fails the ring keeps a file open that nobody uses, until its place is used again.
+        // If this fails, the ring keeps an unused file open until its place is used again.
         let _ = self.ring.submitter().register_files_update(SEGMENT_SLOTS + place as u32, &[-1]);
     }
 
@@ -301,13 +319,13 @@ impl Uring {
             if let Some(place) = place
                 && self.register(place).is_err()
             {
-                self.let_go(place); // The first write opens it, and tells if that fails too.
+                self.let_go(place); // The first write opens it, and reports an error if that fails too.
             }
             ended.push(completion);
         }
     }
 
-    /// Lets the ring wait for the helper too.
+    /// Makes the ring also wait for the helper.
     fn listen(&mut self) -> io::Result<()> {
         if !self.listening && self.segments.preparing() {
             let fd = types::Fd(self.event.as_fd().as_raw_fd());
@@ -318,7 +336,8 @@ impl Uring {
         Ok(())
     }
 
-    /// Submits what was pushed, and waits for a completion if `wait` says how long.
+    /// Submits what was pushed. If `wait` is given, also waits for a completion, at most for that
+    /// time.
     fn enter(&mut self, wait: Option<Option<Duration>>) -> io::Result<()> {
         let deadline = wait.flatten().map(|timeout| Instant::now() + timeout);
         let mut repeats = 0;
@@ -341,10 +360,10 @@ impl Uring {
             };
             let Err(error) = entered else { return Ok(()) };
             match error.raw_os_error() {
-                // Time is over; or there are completions to be taken first.
+                // The time is over, or there are completions to be taken first.
                 Some(libc::ETIME | libc::EBUSY) => return Ok(()),
                 Some(libc::EINTR) if wait.is_none() => {}
-                // A signal: the caller looks at what has ended, and at its time.
+                // A signal arrived: the caller looks at what has ended, and at its deadline.
                 Some(libc::EINTR) => return Ok(()),
                 Some(libc::EAGAIN) if repeats < REPEATS_MAX => {
                     repeats += 1;
@@ -356,7 +375,7 @@ impl Uring {
     }
 
     fn reap(&mut self, ended: &mut Vec<Completion>) -> io::Result<()> {
-        // One at a time, because what a completion asks for may need the ring.
+        // Takes one completion at a time, because handling one may need the ring.
         loop {
             let Some(entry) = self.ring.completion().next() else { return Ok(()) };
             let (data, result) = (entry.user_data(), entry.result());
@@ -415,7 +434,7 @@ fn outcome(result: i32) -> io::Result<usize> {
 }
 
 fn cpu_set(cpus: &[usize]) -> io::Result<libc::cpu_set_t> {
-    // SAFETY: a set of bits, for which zeros are a value.
+    // SAFETY: a set of bits, for which zeros are a valid value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     for &cpu in cpus {
         if cpu >= libc::CPU_SETSIZE as usize {
@@ -492,7 +511,7 @@ impl Pipeline for Uring {
     fn complete(&mut self, timeout: Option<Duration>, ended: &mut Vec<Completion>) -> io::Result<()> {
         self.begin()?;
         let before = ended.len();
-        // None: no limit, or one so far away that it is none.
+        // `None` means no limit, or one that is too far away to represent.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             self.listen()?;
@@ -506,7 +525,7 @@ impl Pipeline for Uring {
                 break;
             }
         }
-        // The rest of short writes.
+        // Submits the rest of short writes.
         self.enter(None)
     }
 }
@@ -520,7 +539,8 @@ impl Drop for Uring {
         let mut ended = Vec::new();
         while self.writes_in_flight > 0 || self.syncs.iter().any(Option::is_some) {
             let left = deadline.saturating_duration_since(Instant::now());
-            // An error means that this is not the ring's thread: the kernel finishes what is in flight anyway.
+            // An error means that this is not the ring's thread. The kernel finishes what is in
+            // flight anyway.
             if left.is_zero() || self.complete(Some(left), &mut ended).is_err() {
                 break;
             }

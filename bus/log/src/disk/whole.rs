@@ -1,4 +1,4 @@
-//! Whole reads and writes: what to do after one that was shorter than asked for.
+//! Reads and writes of whole buffers, which go on after a short read or write.
 
 use std::fs::File;
 use std::io;
@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use crate::format::SECTOR_BYTES;
 
-/// Writes all of `bytes`, which are whole sectors. After a short write it goes on from a whole sector, as direct I/O
-/// needs it; a write that gets nowhere is an error.
+/// Writes all of `bytes`, which must be whole sectors. After a short write it continues at a whole
+/// sector, as direct I/O requires; a write that makes no progress is an error.
 pub(crate) fn write_whole(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     let mut written = 0;
     while written < bytes.len() {
@@ -21,7 +21,8 @@ pub(crate) fn write_whole(file: &File, bytes: &[u8], offset: u64) -> io::Result<
     Ok(())
 }
 
-/// How much of a write is done when, after `done` bytes, `more` of `all` were written: all, or whole sectors.
+/// Returns how much of a write is done when `more` bytes of `all` were written after `done`:
+/// everything, or whole sectors.
 pub(crate) fn progress(done: usize, more: usize, all: usize) -> io::Result<usize> {
     let reached = done + more;
     let next = if reached >= all { all } else { reached - reached % SECTOR_BYTES };

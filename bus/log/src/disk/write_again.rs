@@ -1,10 +1,10 @@
 //! Writing again the bytes that a failed sync may have lost.
 //!
-//! A delayed allocation, a copy-on-write file system or a network may find out at the sync that there is no
-//! room. The kernel then calls pages clean that the disk never got, and a second sync would report success.
-//! So every block since the last successful sync is read back, checked and written once more before the next
-//! sync. A block that cannot be read back is lost: the writer stops. With direct I/O the same is true of what
-//! the disk holds.
+//! With a delayed allocation, a copy-on-write file system or a network, only the sync may find that
+//! there is no room. The kernel then calls pages clean that the disk never got, and a second sync
+//! would report success. So every block since the last successful sync is read back, checked and
+//! written once more before the next sync. A block that cannot be read back is lost, and the writer
+//! stops. With direct I/O the same holds for what the disk returns.
 
 use std::fs::File;
 use std::io;
@@ -13,9 +13,9 @@ use crate::disk::whole::{read_full, write_whole};
 use crate::format::{BLOCK_BYTES_MAX, BlockHeader, BlockKind, SECTOR_BYTES, SegmentHeader, seal_offset};
 use crate::stage::buffers::StageMemory;
 
-/// A file, or a part of a test's disk, that blocks are read from and written to.
+/// A file, or a part of a test's disk, from which blocks are read and to which they are written.
 pub trait BlockBytes {
-    /// Reads from `offset` on; fewer bytes than asked for only at the end.
+    /// Reads from `offset` on, and returns fewer bytes than asked for only at the end.
     fn read(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
     /// Writes whole sectors.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
@@ -36,11 +36,11 @@ impl BlockBytes for &File {
 pub struct Unproven {
     /// The segment.
     pub segment: u64,
-    /// Its first block that is not known to be on the disk begins here.
+    /// The offset of its first block that is not known to be on the disk.
     pub from: u64,
-    /// Its last one ends here.
+    /// The end of its last such block.
     pub to: u64,
-    /// Its seal is written, too.
+    /// Whether its seal is written, too.
     pub sealed: bool,
 }
 
@@ -51,20 +51,20 @@ fn lost(offset: u64) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// Checks and writes once more every block of a part of a file.
+/// Checks every block of a part of a file and writes it once more.
 ///
 /// # Errors
-/// `InvalidData` when a block is not there any more; those of reads and writes.
+/// `InvalidData` when a block is not there any more, and the errors of reads and writes.
 pub(super) fn write_file_again(file: &File, part: &Unproven) -> io::Result<()> {
-    // Aligned, as direct I/O needs it.
+    // The memory is aligned, as direct I/O requires.
     let mut memory = StageMemory::anonymous(1)?;
     write_again(&mut { file }, part, memory.block(0))
 }
 
-/// [`write_file_again`] for any bytes. `buffer` holds a largest block.
+/// Like [`write_file_again`], for any bytes. `buffer` must hold a largest block.
 ///
 /// # Errors
-/// As there.
+/// Those of [`write_file_again`].
 pub fn write_again(bytes: &mut dyn BlockBytes, part: &Unproven, buffer: &mut [u8]) -> io::Result<()> {
     let read = bytes.read(0, &mut buffer[..SECTOR_BYTES])?;
     let own = SegmentHeader::decode(&buffer[..read]).map_err(|_| lost(0))?;
@@ -94,7 +94,7 @@ pub fn write_again(bytes: &mut dyn BlockBytes, part: &Unproven, buffer: &mut [u8
     Ok(())
 }
 
-/// The header of a whole block of this segment that follows the one before it.
+/// Returns the header if `bytes` is a whole block of this segment that follows `before`.
 fn sound(bytes: &[u8], own: &SegmentHeader, before: Option<&BlockHeader>) -> Option<BlockHeader> {
     let header = BlockHeader::decode(bytes).ok()?;
     let follows = before.is_none_or(|before| {
@@ -109,7 +109,7 @@ mod tests {
     use crate::format::{BLOCK_HEADER_BYTES, BLOCKS_OFFSET, checksum};
     use std::os::unix::fs::FileExt;
 
-    /// A segment of three marks.
+    /// Makes a segment of three marks.
     fn segment() -> (File, Vec<u8>) {
         let header = SegmentHeader {
             number: 1,
@@ -157,7 +157,7 @@ mod tests {
         };
         assert!(fails(&Unproven { sealed: true, ..part }), "there is no seal");
         assert!(fails(&Unproven { to: part.to + sector, ..part }), "there is no fourth block");
-        // The second block is zeros again, as if its page had been dropped.
+        // The second block becomes zeros again, as if its page had been dropped.
         file.write_all_at(&[0; SECTOR_BYTES], BLOCKS_OFFSET + sector).expect("room");
         assert!(fails(&part));
         write_file_again(&file, &Unproven { from: BLOCKS_OFFSET + 2 * sector, ..part })

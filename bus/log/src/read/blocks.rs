@@ -1,15 +1,18 @@
 //! The blocks of a journal, one after the other, across its segments, also while a writer appends.
 //!
-//! Every block's checksums are checked, and that it follows the one before it (number, checksum, position, time).
-//! Blocks are read a MiB at a time into a buffer, and looked at there; see `read_ahead.rs`.
+//! Each block is checked: its checksums, and that it follows the one before it (number, checksum,
+//! position, time). Blocks are read into a buffer, a MiB at a time; see `read_ahead.rs`.
 //!
-//! **Where no valid block stands** is either the end, where the writer may be writing at this moment, or damage.
-//! The rule is recovery's: if any later block knows of a durable position beyond the hole, the hole was durable once,
-//! and it is damage. (Such a block's header, which has a checksum of its own, is enough to be believed.) Otherwise it is the end for now: a later look may find more. So that looking again and again
-//! at the end is cheap, what lies beyond is searched through at the first look, and then ever more rarely.
+//! **A place without a valid block** is either the end, where the writer may be writing at this
+//! moment, or damage. The rule is recovery's: if any later block carries a durable position beyond
+//! the hole, the hole was durable once, and is damage. (The header of such a block has its own
+//! checksum, and is enough to be believed.) Otherwise it is the end for now, and a later look may
+//! find more. Repeated looks at the end must be cheap. So the first look searches everything beyond
+//! the end, and later ones search ever more rarely.
 //!
-//! **Segments that are gone** (retention removed or recycled them while this reader was behind, or somebody put them into
-//! quarantine) are no damage either: they are reported as [`Missing`], with the number of events, and reading goes on.
+//! **Segments that are gone** are no damage either. Retention removed or recycled them while this
+//! reader lagged, or a repair moved them to quarantine. They are reported as [`Missing`], with the
+//! number of events, and reading continues after them.
 
 use std::path::{Path, PathBuf};
 
@@ -22,13 +25,14 @@ use crate::format::{
 use crate::read::read_ahead::{self, CHUNK_BYTES, HEAD_BYTES, ReadAhead};
 use crate::segment::file::{self as segments, Found, Segment, walk};
 
-/// How far a search at the tail looks: farther than a writer writes ahead of its oldest unfinished write.
+/// How far a search at the tail looks, in bytes: farther than a writer writes ahead of its oldest
+/// unfinished write.
 const AHEAD_BYTES: u64 = 8 << 20;
 
 /// The number of the block before the journal's first: the next is 0.
 const BEFORE_FIRST: u64 = u64::MAX;
 
-/// Where a block is.
+/// The place of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The segment's number.
@@ -42,24 +46,24 @@ pub struct Place {
 pub struct Missing {
     /// First position that is missing.
     pub from: u64,
-    /// First position behind.
+    /// The first position after the missing ones.
     pub to: u64,
-    /// How many events the journal held before that position.
+    /// Number of events that the journal held before that position.
     pub events_before: u64,
 }
 
-/// What comes next.
+/// The result of [`Blocks::next_block`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// A block, checked. Its bytes are [`Blocks::stored`].
+    /// A block whose checks succeeded. [`Blocks::stored`] returns its records.
     Block(BlockHeader, Place),
     /// Segments that are gone.
     Missing(Missing),
-    /// Nothing, for now.
+    /// Nothing more for now.
     End,
 }
 
-/// What the next block must follow.
+/// The block that the next block must follow.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     sequence: u64,
@@ -73,32 +77,32 @@ struct Link {
 pub struct Blocks {
     directory: PathBuf,
     channel_id: [u8; 16],
-    /// The segment that is read; `None` while it is not there yet.
+    /// The segment that is read; `None` before it is opened.
     segment: Option<Segment>,
-    /// Its seal, once it was seen.
+    /// Its seal, once a valid one was seen, and where the seal says that the blocks end.
     seal: Option<(BlockHeader, u64)>,
-    /// Where the next block is.
+    /// The place of the next block.
     next: Place,
     link: Option<Link>,
-    /// Whether the next block need not follow the link: segments between are missing.
+    /// Whether the next block need not follow the link, because segments between them are missing.
     leaped: bool,
     buffer: Vec<u8>,
     ahead: ReadAhead,
     /// The bytes of the file at `next.offset` begin here in the buffer ...
     from: usize,
-    /// ... and go up to here.
+    /// ... and end here.
     to: usize,
-    /// Where the last block's records are in the buffer.
+    /// The range of the last block's records in the buffer.
     stored: std::ops::Range<usize>,
     durable_position: u64,
-    /// Looks at the place where nothing is, in a row.
+    /// Number of looks in a row at a place that holds no block.
     looks: u64,
-    /// Whether everything behind a hole was searched once.
+    /// Whether everything after a hole was searched once.
     searched: bool,
 }
 
 impl Blocks {
-    /// Begins at a block that is known to be there, or at a segment's first.
+    /// Begins at a block that is known to exist, or at a segment's first block.
     pub fn at(directory: &Path, channel_id: [u8; 16], place: Place) -> Blocks {
         Blocks {
             directory: directory.to_owned(),
@@ -126,22 +130,22 @@ impl Blocks {
         Blocks { link: Some(link), ..Blocks::at(directory, channel_id, place) }
     }
 
-    /// Where the next block is, or will be.
+    /// The place where the next block is, or will be.
     pub fn place(&self) -> Place {
         self.next
     }
 
-    /// Everything before this position was in the blocks so far; `None` before the first.
+    /// Everything before this position was in the blocks so far; `None` before the first block.
     pub fn end_position(&self) -> Option<u64> {
         self.known().map(|link| link.end_position)
     }
 
-    /// The link, if it is to a block that was read.
+    /// Returns the link, if it is to a block that was read.
     fn known(&self) -> Option<Link> {
         self.link.filter(|link| link.sequence != BEFORE_FIRST)
     }
 
-    /// The largest durable position that a block told so far.
+    /// The largest durable position that any block so far carried.
     pub fn durable_position(&self) -> u64 {
         self.durable_position
     }
@@ -151,10 +155,11 @@ impl Blocks {
         &self.buffer[self.stored.clone()]
     }
 
-    /// Goes on to the next block. After an error it stays where it is.
+    /// Advances to the next block. After an error the place does not change.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] names the place; [`Error::Io`], [`Error::NotAllowed`].
+    /// [`Error::Corrupt`] names the place. [`Error::Version`] when another version of railbus wrote
+    /// the data there. [`Error::Io`] and [`Error::NotAllowed`] when a file cannot be read.
     pub fn next_block(&mut self) -> Result<Next> {
         loop {
             if self.segment.is_none() && !self.open()? {
@@ -187,7 +192,7 @@ impl Blocks {
         }
     }
 
-    /// Opens the segment to be read. Returns whether it is there.
+    /// Opens the segment to be read. Returns whether it exists.
     fn open(&mut self) -> Result<bool> {
         let Some(segment) = Segment::open(&self.directory, self.next.segment)? else { return Ok(false) };
         if segment.header.channel_id != self.channel_id {
@@ -211,13 +216,13 @@ impl Blocks {
         (self.from, self.to) = (0, 0);
     }
 
-    /// The header of the whole, valid block that stands at the next place, or what is wrong there.
+    /// Returns the header of the whole, valid block at the next place, or what is wrong there.
     fn fetch(&mut self) -> Result<std::result::Result<BlockHeader, Flaw>> {
         let Some(segment) = &self.segment else { return Ok(Err(Flaw::Empty)) };
         if let Ok(header) = judge(segment, &self.buffer[self.from..self.to]) {
             return Ok(Ok(header));
         }
-        // Not wholly in the buffer; or it was half-written, or not yet, when the buffer was read.
+        // The block is not wholly in the buffer, or it was incomplete when the buffer was read.
         if self.looks > 0
             && let Found::Nothing(flaw) = segment.look(self.next.offset)?
         {
@@ -226,7 +231,8 @@ impl Blocks {
         if self.buffer.is_empty() {
             self.buffer = read_ahead::buffer();
         }
-        // Only the end of a chunk is kept, less than a block: a copy is cheaper than reading it again.
+        // Only the end of a chunk is kept, less than a block: copying it is cheaper than reading it
+        // again.
         if self.looks == 0 && self.to - self.from < BLOCK_BYTES_MAX {
             self.read_on()?;
             if let Some(segment) = &self.segment
@@ -235,7 +241,7 @@ impl Blocks {
                 return Ok(Ok(header));
             }
         }
-        // What was kept, or read ahead, may be older than what the file holds now.
+        // The bytes that were kept, or read ahead, may be older than what the file holds now.
         let Some(segment) = &self.segment else { return Ok(Err(Flaw::Empty)) };
         let block = HEAD_BYTES..HEAD_BYTES + BLOCK_BYTES_MAX;
         self.from = HEAD_BYTES;
@@ -243,7 +249,7 @@ impl Blocks {
         Ok(judge(segment, &self.buffer[self.from..self.to]))
     }
 
-    /// Reads the next chunk behind what is in the buffer, of which the unused rest is kept.
+    /// Reads the next chunk, and keeps the unused rest of the buffer before it.
     fn read_on(&mut self) -> Result<()> {
         let Some(segment) = &self.segment else { return Ok(()) };
         let keep = self.to - self.from;
@@ -271,7 +277,7 @@ impl Blocks {
     /// Takes the block in the buffer.
     fn take(&mut self, header: BlockHeader) -> Result<Next> {
         if header.kind == BlockKind::Seal && self.seal.is_none_or(|(seal, _)| seal != header) {
-            // Blocks may reach up to where the seal is; then it is met before it is looked for.
+            // Blocks may reach up to the seal, which is then found here before it is looked for.
             self.seal = self.read_seal()?;
         }
         if header.kind == BlockKind::Seal && self.seal != Some((header, self.next.offset)) {
@@ -308,7 +314,7 @@ impl Blocks {
         Ok(Next::Block(header, place))
     }
 
-    /// The segment's seal, and where it says that the blocks end.
+    /// Reads the segment's seal. Returns its header, and where it says that the blocks end.
     fn read_seal(&self) -> Result<Option<(BlockHeader, u64)>> {
         let seal = self.segment.as_ref().map_or(Ok(None), Segment::seal)?;
         Ok(seal.map(|(header, seal)| (header, seal.blocks_end)))
@@ -339,13 +345,13 @@ impl Blocks {
         Ok(())
     }
 
-    /// What it means that no valid block is at the next place.
+    /// Decides what it means that there is no valid block at the next place.
     fn at_hole(&mut self, flaw: Flaw) -> Result<Hole> {
         let Some(segment) = &self.segment else { return Ok(Hole::End) };
         self.looks += 1;
         let seal = self.read_seal()?;
         if seal != self.seal {
-            // It came, or recovery has moved it.
+            // The seal was written in the meantime, or recovery has moved it.
             self.seal = seal;
             return Ok(Hole::Filled);
         }
@@ -362,7 +368,8 @@ impl Blocks {
             self.searched = true;
             return Ok(Hole::End);
         }
-        // Those who write have gone on since the hole was seen: by now it may be filled, or sealed.
+        // The writer, or recovery, may have filled the hole or sealed the segment since the hole
+        // was seen.
         let seal = self.read_seal()?;
         if seal != self.seal {
             self.seal = seal;
@@ -380,20 +387,20 @@ impl Blocks {
         }
     }
 
-    /// Whether some later block says that what should be here was durable.
+    /// Whether some later block shows that the missing block was durable.
     fn was_durable(&self, segment: &Segment) -> Result<bool> {
         let behind = self.next.offset + SECTOR_BYTES as u64;
         let end = if self.searched { self.next.offset + AHEAD_BYTES } else { segment.length()? };
         let next = self.link.map_or(0, |link| link.sequence.wrapping_add(1));
         let position = match self.known() {
             Some(link) => link.end_position,
-            // What is not there ends before the first block that is.
+            // The missing block ends before the first block that is there.
             None => match segment.find(behind, end, false, |header| header.sequence > next)? {
                 Some((_, first)) => first.first_position.saturating_sub(1),
                 None => return Ok(false),
             },
         };
-        // A seal that ends a journal in order vouches for all before it.
+        // A seal that ends a journal in order proves that all blocks before it were durable.
         if segment.seal()?.is_some_and(|(header, seal)| seal.last || header.durable_position > position) {
             return Ok(true);
         }
@@ -412,8 +419,8 @@ impl Blocks {
         Ok(segment.find(behind, end, false, tells)?.is_some())
     }
 
-    /// The segment to be read is not there. If later ones are, with blocks in them, leaps to the first of these.
-    /// `None` when it has appeared in the meantime.
+    /// Moves on when the segment to be read does not exist. If later segments have blocks, leaps to
+    /// the first of these. Returns `None` when the segment has appeared in the meantime.
     fn leap(&mut self) -> Result<Option<Next>> {
         for number in segments::list(&self.directory)? {
             if number <= self.next.segment {
@@ -434,7 +441,7 @@ impl Blocks {
         Ok(Some(Next::End))
     }
 
-    /// The error for a block that another version of railbus wrote.
+    /// Returns the error for a block that another version of railbus wrote.
     pub fn of_another_version(&self, place: Place, flaw: Flaw) -> Error {
         let path = self.directory.join(segment_name(place.segment));
         Error::Version {
@@ -443,12 +450,12 @@ impl Blocks {
         }
     }
 
-    /// Names the next place as corrupt.
+    /// Returns the error that names the next place as corrupt.
     pub fn corrupt(&self, why: &str) -> Error {
         self.corrupt_at(self.next, why)
     }
 
-    /// Names a place as corrupt.
+    /// Returns the error that names a place as corrupt.
     pub fn corrupt_at(&self, place: Place, why: &str) -> Error {
         let when = match self.link {
             Some(link) if link.time_ns > 0 => {
@@ -471,7 +478,7 @@ impl Blocks {
     }
 }
 
-/// The whole, valid block at the beginning of `bytes`.
+/// Returns the header of the whole, valid block at the beginning of `bytes`.
 fn judge(segment: &Segment, bytes: &[u8]) -> std::result::Result<BlockHeader, Flaw> {
     match segment.judge(bytes) {
         Found::Nothing(flaw) => Err(flaw),
@@ -479,7 +486,7 @@ fn judge(segment: &Segment, bytes: &[u8]) -> std::result::Result<BlockHeader, Fl
     }
 }
 
-/// What a hole is.
+/// The meaning of a hole.
 enum Hole {
     End,
     Filled,

@@ -1,10 +1,11 @@
-//! Reads the next chunk of a file while the last one is checked and looked at.
+//! Reads the next chunk of a file while the last one is checked and used.
 //!
-//! The kernel reads ahead from the disk; but copying out of the page cache and computing checksums cost about the same,
-//! and one after the other they make a reader half as fast as the file can be read. So a thread does the one while the
-//! caller does the other. It is started for those who read a lot in a row, has one chunk in hand, and ends with its
-//! owner. What it reads may be older than what the file holds by the time it is looked at: whoever finds it invalid reads
-//! again.
+//! The kernel reads ahead from the disk. But copying out of the page cache and computing checksums
+//! cost about the same. Done one after the other, they make a reader half as fast as the file can
+//! be read. So a thread does the copying while the caller does the rest. The thread is started only
+//! for a reader that reads a lot in a row. It reads one chunk ahead, and ends with its owner. A
+//! chunk may be older than what the file holds when it is used, so a reader that finds it invalid
+//! reads again.
 
 use std::fs::File;
 use std::io;
@@ -16,15 +17,16 @@ use crate::format::BLOCK_BYTES_MAX;
 
 /// Bytes read at once.
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
-/// A chunk begins here in its buffer: before it is room for the beginning of a block that spans two chunks.
+/// Offset of a chunk in its buffer. The room before it is for the beginning of a block that spans
+/// two chunks.
 pub(crate) const HEAD_BYTES: usize = BLOCK_BYTES_MAX;
-/// Chunks in a row after which it is worth a thread.
+/// Number of chunks in a row after which a thread is worth its cost.
 const IN_A_ROW: u32 = 4;
 
-/// Which chunk: a segment's number, and an offset in its file.
+/// The identity of a chunk: a segment's number, and an offset in its file in bytes.
 pub(crate) type Which = (u64, u64);
 
-/// A buffer for a chunk.
+/// Creates a buffer for a chunk.
 pub(crate) fn buffer() -> Vec<u8> {
     vec![0; HEAD_BYTES + CHUNK_BYTES]
 }
@@ -39,7 +41,7 @@ struct Order {
 struct Helper {
     orders: Sender<Order>,
     ready: Receiver<(Vec<u8>, io::Result<usize>)>,
-    /// A thread does not follow its process into a fork child.
+    /// The process of the thread, which does not exist in a fork child.
     process: u32,
 }
 
@@ -53,13 +55,13 @@ pub(crate) struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// The chunk, if it was ordered: its buffer and how many bytes were read.
+    /// Returns the chunk if it was ordered: its buffer and how many bytes were read.
     pub(crate) fn take(&mut self, which: Which) -> Option<(Vec<u8>, io::Result<usize>)> {
         self.in_a_row = self.in_a_row.saturating_add(1);
         let ordered = self.ordered.take()?;
         let helper = self.helper.as_ref()?;
         if helper.process != std::process::id() {
-            // What this handle holds of the thread is of no use here, and nothing will ever come.
+            // This is a fork child: the thread is not here, and nothing will ever arrive.
             std::mem::forget(self.helper.take());
             self.in_a_row = 0;
             return None;
@@ -73,7 +75,7 @@ impl ReadAhead {
         Some((buffer, read))
     }
 
-    /// Orders the chunk that will be wanted next, if it is worth it.
+    /// Orders the chunk that will be needed next, if that is worth a thread.
     pub(crate) fn order(&mut self, file: &Arc<File>, which: Which) {
         if self.in_a_row < IN_A_ROW || self.ordered.is_some() {
             return;
@@ -89,7 +91,7 @@ impl ReadAhead {
         }
     }
 
-    /// Takes a buffer back.
+    /// Takes a buffer back for another use.
     pub(crate) fn keep(&mut self, buffer: Vec<u8>) {
         if buffer.len() == HEAD_BYTES + CHUNK_BYTES {
             self.spare = Some(buffer);
@@ -97,7 +99,7 @@ impl ReadAhead {
     }
 }
 
-/// The thread; `None` where there can be none, and reading goes on without.
+/// Starts the thread; `None` where that fails, and reading continues without one.
 fn start() -> Option<Helper> {
     let (orders, ordered) = channel::<Order>();
     let (done, ready) = channel();

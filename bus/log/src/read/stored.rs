@@ -12,8 +12,11 @@ use crate::format::{
     SegmentHeader,
 };
 
-/// Calls `take` with position, header word and body of every event from `from` on, in order; of a journal that was just
-/// recovered.
+/// Calls `take` with position, header word and body of every event from `from` on, in order. The
+/// journal must just have been recovered.
+///
+/// # Errors
+/// [`Error::Corrupt`] names a damaged place; [`Error::Io`] when the store fails.
 pub fn events_from(
     store: &dyn Store,
     directory: &Path,
@@ -22,7 +25,7 @@ pub fn events_from(
 ) -> Result<()> {
     let failed = |error| Error::io("read", directory, error);
     let segments = store.segments().map_err(failed)?;
-    // The last segment that begins at or before `from`, or the oldest.
+    // The last segment that begins at or before `from`, or else the oldest.
     let mut first = 0;
     for (i, &segment) in segments.iter().enumerate().rev() {
         let mut bytes = [0; BLOCK_HEADER_BYTES];
@@ -65,7 +68,8 @@ pub fn events_from(
             }
             offset += u64::from(header.block_bytes);
         }
-        // An event goes on in the next segment only under the same writer; a dead one's pieces end with it.
+        // An event continues in the next segment only under the same writer. The pieces of a dead
+        // writer's event end with its last segment.
         if assembler.is_pending() && is_last_of_epoch(store, &segments, segment).map_err(failed)? {
             assembler.reset();
         }
@@ -73,7 +77,7 @@ pub fn events_from(
     Ok(())
 }
 
-/// Whether the next segment was begun by another writer, or there is none.
+/// Whether another writer began the next segment, or there is none.
 fn is_last_of_epoch(store: &dyn Store, segments: &[u64], segment: u64) -> std::io::Result<bool> {
     let epoch = |segment: u64| -> std::io::Result<Option<u64>> {
         let mut page = vec![0; SECTOR_BYTES];

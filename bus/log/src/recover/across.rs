@@ -1,8 +1,9 @@
-//! Mending a place behind which nothing sound is left in its segment, and segments that are gone.
+//! Repairing a place after which nothing sound is left in its segment, and segments that are gone.
 //!
-//! The first sound block of the next segment that is there says how many blocks are missing before it, how
-//! many events ended in them, and which checksum the block before it has. So the segments between are given a
-//! seal each, and `bridge.rs` fills what is before a seal as it fills any damaged place:
+//! The first sound block of the next existing segment gives three facts: how many blocks are
+//! missing before it, how many events ended in them, and the checksum of the block before it. So
+//! each segment in between is given a seal, and `bridge.rs` fills what is before a seal as it fills
+//! any damaged place:
 //!
 //! ```text
 //! | 4: blocks, cut short     | 5 is gone     | 6: block n, ...      before
@@ -12,11 +13,12 @@
 //! | 4: blocks, gap ... seal  | 5: marks seal | 6: block n, ...      step 4: bridge.rs
 //! ```
 //!
-//! The seal before the block that is there gets the checksum that this block carries. All these seals say
-//! `last`, which is the evidence that something is missing before them until it is filled: killed after any
-//! step, the journal is corrupt, and the repair is begun again. Each step is durable before the next. A
-//! segment of which neither header nor any block is left is moved to the quarantine directory when its turn
-//! comes, and is gone then. One that has its header is filled like the one before it.
+//! The seal just before the existing block gets the checksum that this block carries. All these
+//! seals say `last`, which proves that something before them is missing until it is filled. So
+//! after a kill at any step the journal is corrupt, and the repair is begun again. Each step is
+//! durable before the next one begins. A segment of which neither header nor any block is left is
+//! moved to the quarantine directory when its turn comes, and is then gone. One that still has its
+//! header is filled like the one before it.
 
 use std::io;
 
@@ -36,32 +38,33 @@ use crate::write::random_id;
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
 
-/// A step that was taken. The journal is to be looked at again.
+/// A step that was taken. The journal must be surveyed again after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Crossing {
-    /// This segment ends now with a seal, up to which it can be filled.
+    /// The segment now ends with a seal, up to which it can be filled.
     Sealed,
-    /// A segment whose header pages were damaged has them again.
+    /// A segment whose header pages were damaged has valid ones again.
     Mended(Bridge),
-    /// This segment was gone, and holds nothing but a seal now.
+    /// This segment was gone, and now holds nothing but a seal.
     Made(u64),
-    /// This segment, in which nothing is sound, is in quarantine.
+    /// This segment, in which nothing is sound, was moved to quarantine.
     Moved(u64),
 }
 
-/// The first sound block behind the place, and how many blocks are missing before it.
+/// The first sound block after the place, and how many blocks are missing before it.
 struct Continuation {
     index: usize,
     offset: u64,
     header: BlockHeader,
     missing: u64,
-    /// The fewest and the most blocks that can stand before it in its own segment.
+    /// The fewest and the most blocks that can lie before it in its own segment.
     fewest: u64,
     most: u64,
 }
 
-/// Takes the next step. `None`: nothing sound is behind the place in a later segment, or what is there
-/// contradicts what is before. `made`: segments that were made by this repair already.
+/// Takes the next step. Returns `None` when nothing sound is in a later segment, or when what is
+/// there contradicts what is before the place. `made` lists the segments that this repair has made
+/// already.
 pub(super) fn step(
     store: &dyn Store,
     survey: &Survey,
@@ -90,8 +93,8 @@ pub(super) fn step(
         (None, Some(before)) if next == index && !made.contains(&(before + 1)) => {
             make_missing(store, survey, before + 1, &resume, time_ns)
         }
-        // Nothing says whose it is. That a segment is gone before one with blocks is evidence enough from now
-        // on.
+        // Nothing shows to which journal the file belongs. From now on the missing segment before
+        // one with blocks is evidence enough.
         (None, _) if next > index => {
             store.quarantine(harmed.number)?;
             Ok(Some(Crossing::Moved(harmed.number)))
@@ -100,15 +103,15 @@ pub(super) fn step(
     }
 }
 
-/// The next sound block behind a place, if there is one.
+/// The next sound block after a place, if there is one.
 enum NextSound {
     Block(Continuation),
-    /// The header pages of a segment were written again: the journal is to be read again.
+    /// The header pages of a segment were written again: the journal must be read again.
     Mended(Bridge),
     Nothing,
 }
 
-/// The first segment, from `index` on, in which something is sound.
+/// Finds the first segment, from `index` on, in which something is sound.
 fn find_behind(store: &dyn Store, survey: &Survey, index: usize) -> io::Result<NextSound> {
     for index in index..survey.segments.len() {
         let segment = &survey.segments[index];
@@ -123,7 +126,7 @@ fn find_behind(store: &dyn Store, survey: &Survey, index: usize) -> io::Result<N
     Ok(NextSound::Nothing)
 }
 
-/// The first sound block of a segment, if it can follow what is before the place.
+/// Finds the first sound block of a segment, if it can follow what is before the place.
 fn find_resume(store: &dyn Store, survey: &Survey, index: usize) -> io::Result<Option<Continuation>> {
     let segment: &Segment = &survey.segments[index];
     let Ok(own) = segment.header else { return Ok(None) };
@@ -162,8 +165,8 @@ fn find_resume(store: &dyn Store, survey: &Survey, index: usize) -> io::Result<O
     Ok(None)
 }
 
-/// Ends the segment that the place is in with a seal, behind room for as many of the missing blocks as it
-/// holds.
+/// Ends the damaged segment with a seal, after room for as many of the missing blocks as it can
+/// hold.
 fn seal_here(
     store: &dyn Store,
     survey: &Survey,
@@ -174,7 +177,7 @@ fn seal_here(
 ) -> io::Result<Option<Crossing>> {
     let harmed = &survey.segments[survey.corrupt_index];
     let between = survey.segments[resume.index].number - harmed.number - 1;
-    // Each segment that is gone takes a block and its seal at least.
+    // Each segment that is gone takes at least a block and its seal.
     let elsewhere = 2 * between + resume.fewest;
     let Some(most) = resume.missing.checked_sub(1 + elsewhere) else { return Ok(None) };
     let at = seal_offset(header.segment_bytes);
@@ -210,7 +213,8 @@ fn make_missing(
     let Ok(like) = template.header else { return Ok(None) };
     let between = template.number - number - 1;
     let elsewhere = 2 * between + resume.fewest;
-    // No larger than any that is there: a number in a block does not choose how much of the disk is taken.
+    // The segment is no larger than the largest existing one. So a number in a block does not
+    // decide how much of the disk is taken.
     let sizes = survey.segments.iter().filter_map(|segment| segment.header.ok());
     let largest = sizes.map(|header| header.segment_bytes).max().unwrap_or(SEGMENT_BYTES_MIN);
     let most = largest.saturating_sub(BLOCKS_OFFSET + SECTOR) / SECTOR;
@@ -241,15 +245,15 @@ fn make_missing(
     Ok(Some(Crossing::Made(number)))
 }
 
-/// Where the clock steps back, as a segment says that is made again: before it, if the times behind it are
-/// earlier.
+/// Returns the `clock_step` of a segment that is made again: its own number if the times after it
+/// are earlier.
 fn step_before(number: u64, survey: &Survey, resume: &Continuation, like: &SegmentHeader) -> u64 {
     let earlier = if like.clock_step < number { like.clock_step } else { 0 };
     if resume.header.base_time_ns < survey.link.time_ns { number } else { earlier }
 }
 
-/// The seal that ends a segment between the place and the block behind: `fill` missing blocks are before it
-/// in its segment, and `left` behind it.
+/// Builds the seal that ends a segment between the place and the sound block. `fill` missing blocks
+/// lie before it in its segment, and `left` after it.
 fn seal_before(
     segment: &SegmentHeader,
     survey: &Survey,
@@ -262,9 +266,9 @@ fn seal_before(
     let next = &resume.header;
     let lost = next.first_position > link.end_position || next.events_before > link.events;
     if fill + left == 0 && lost {
-        return None; // no block is missing, and yet there are events that are not there
+        return None; // no block is missing, but events are
     }
-    // The blocks that are filled in before it bring the chain up to the block behind.
+    // The blocks that are filled in before the seal bring the chain up to the sound block.
     let filled = Link {
         sequence: link.sequence + fill,
         end_position: next.first_position,

@@ -1,20 +1,23 @@
-//! Mending a damaged place where it is, so that everything sound behind it stays.
+//! Repairing a damaged place where it is, so that everything sound after it stays.
 //!
-//! The block behind a damaged place carries the number of the block before it and the checksum of its header.
-//! So the place is filled with as many blocks as are missing. The last of them records the gap, and gets the
-//! checksum that is expected of it: four reserved bytes of its header are chosen for that. Until it is there
-//! the journal still ends where the damaged place began, and what is behind tells that something is missing.
+//! The block after a damaged place carries its own number, and the checksum of the header before
+//! it. So the place is filled with as many blocks as are missing. The last of them records the gap,
+//! and gets the checksum that is expected of it: four reserved bytes of its header are chosen for
+//! that. Until that block is on disk the journal still ends where the damaged place began, and the
+//! blocks after it prove that something is missing.
 //!
 //! ```text
 //! | block n | ####### damaged ####### | block n+4 |      before
-//! | block n | n+1 | n+2 |   gap n+3   | block n+4 |      behind: n+1 and n+2 hold nothing
+//! | block n | n+1 | n+2 |   gap n+3   | block n+4 |      after: n+1 and n+2 hold nothing
 //! ```
 //!
-//! Where nothing sound is behind the place in its segment, `across.rs` gives the segment a new seal first.
+//! Where nothing sound follows the place in its segment, `across.rs` first gives the segment a new
+//! seal.
 //!
-//! A segment's first two sectors are written anew from its blocks and from another segment of the same channel. What is
-//! written over is kept in the quarantine directory first. Each step leaves either the old place or a smaller one, so it may
-//! be killed anywhere and run again.
+//! A segment's first two sectors are written again from its blocks and from another segment of the
+//! same channel. Bytes that will be overwritten are first copied to the quarantine directory. Each
+//! step leaves either the old place or a smaller one, so the repair may be killed anywhere and run
+//! again.
 
 use std::io;
 
@@ -30,27 +33,29 @@ use crate::format::{
 };
 use crate::meet_checksum::meet_checksum;
 
-/// A damaged place that was mended; what is behind it stays in the journal.
+/// A damaged place that was repaired. The blocks after it stay in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
     /// The segment.
     pub segment: u64,
-    /// Where the damaged bytes began in its file, and how many there were: they are in the quarantine directory.
+    /// Offset of the damaged bytes in the segment's file. A copy of them is in the quarantine
+    /// directory.
     pub offset: u64,
-    /// How many bytes were replaced.
+    /// Number of bytes that were replaced.
     pub bytes: u64,
     /// The gap that was recorded; `None` when no record was lost.
     pub gap: Option<Gap>,
 }
 
-/// Where the chain goes on behind a damaged place.
+/// The block with which the chain continues after a damaged place.
 struct Resume {
     offset: u64,
     header: BlockHeader,
 }
 
-/// Mends the first corrupt place of a survey, if anything sound is behind it in the same segment, or if it is in a
-/// segment's first two sectors. `None`: it must be cut there.
+/// Repairs the first corrupt place of a survey, if anything sound follows it in the same segment,
+/// or if it is in a segment's first two sectors. Returns `None` when it cannot be repaired in
+/// place.
 pub(super) fn bridge(
     store: &dyn Store,
     survey: &Survey,
@@ -69,7 +74,8 @@ pub(super) fn bridge(
     if segment.number != corruption.segment {
         return Ok(None);
     }
-    // The oldest segment of a journal whose beginning was removed: nothing says what was before its first block.
+    // The beginning of this journal was removed and the oldest segment is damaged: nothing shows
+    // what was before its first block.
     let unknown_start = survey.corrupt_index == 0
         && offset == BLOCKS_OFFSET
         && segment.number > 1
@@ -92,7 +98,8 @@ pub(super) fn bridge(
         events: if unknown_start { u64::MAX } else { resume.header.events_before - link.events },
         reason: GapReason::Quarantined,
     };
-    // A segment that was gone may hold none of what is missing: the one before it has the gap.
+    // A segment that was gone may hold none of the missing records: the gap is in the segment
+    // before it.
     let is_gap = gap.to > gap.from || gap.events > 0 || survey.within_record;
     let gap = Some(gap).filter(|_| is_gap);
     let filled = fill(&header, link, &resume, bytes as usize, gap.as_ref(), time_ns);
@@ -102,7 +109,8 @@ pub(super) fn bridge(
     Ok(Some(Bridge { segment: segment.number, offset, bytes, gap }))
 }
 
-/// The first sound block, or the seal, behind a damaged place that can follow what is before it.
+/// Finds the first sound block, or the seal, after a damaged place that can follow what is before
+/// it.
 fn find_resume(
     store: &dyn Store,
     survey: &Survey,
@@ -150,14 +158,15 @@ fn find_resume(
         .map(|(header, seal)| Resume { offset: seal.blocks_end, header }))
 }
 
-/// Whether a block can be understood without the one before it: its records are sound, and the first is no further piece.
+/// Whether a block can be understood without the one before it: its records are sound, and the
+/// first one does not continue an earlier record.
 fn begins_anew(header: &BlockHeader, records: &[u8]) -> bool {
     let first = block::Records::new(header, records).next();
     block::content(header, records).is_ok()
         && first.is_none_or(|record| record.is_ok_and(|record| !record.kind.continues()))
 }
 
-/// The blocks that fill a damaged place of `bytes` bytes.
+/// Builds the blocks that fill a damaged place of `bytes` bytes.
 fn fill(
     segment: &SegmentHeader,
     mut link: Link,
@@ -167,7 +176,7 @@ fn fill(
     time_ns: u64,
 ) -> Vec<u8> {
     let blocks = (resume.header.sequence - link.sequence) as usize;
-    // Never behind what follows.
+    // The time is never later than that of the next block.
     let time_ns = time_ns.clamp(link.time_ns, resume.header.base_time_ns.max(link.time_ns));
     let mut filled = Vec::with_capacity(bytes);
     for left in (0..blocks).rev() {
@@ -196,7 +205,7 @@ fn fill(
     filled
 }
 
-/// Writes the record of a gap to a block; returns its bytes.
+/// Writes the record of a gap to a block, and returns its size in bytes.
 pub(super) fn put_gap(gap: &Gap, block: &mut [u8]) -> u32 {
     let body = gap.encode();
     let record = RecordHeader {
@@ -215,8 +224,9 @@ pub(super) fn put_gap(gap: &Gap, block: &mut [u8]) -> u32 {
     bytes as u32
 }
 
-/// Writes the two header pages of a segment anew: what its blocks say, and the rest as in another segment of the channel.
-/// `None`: they are sound, or none of its blocks says what they were.
+/// Writes the two header pages of a segment again: what its blocks say, and the rest as in another
+/// segment of the channel. Returns `None` when they are sound, or when none of its blocks shows
+/// what they were.
 pub(super) fn write_headers_anew(
     store: &dyn Store,
     survey: &Survey,
@@ -256,7 +266,7 @@ pub(super) fn write_headers_anew(
     Ok(Some(Bridge { segment: harmed.number, offset: 0, bytes: BLOCKS_OFFSET, gap: None }))
 }
 
-/// The block that stands first in a segment, or, if that is damaged, the seal.
+/// Returns the header of a segment's first block, or of its seal if the first block is damaged.
 fn first_block(store: &dyn Store, number: u64, length: u64) -> io::Result<Option<BlockHeader>> {
     let mut sector = vec![0; SECTOR_BYTES];
     for offset in [BLOCKS_OFFSET, length.saturating_sub(SECTOR_BYTES as u64)] {

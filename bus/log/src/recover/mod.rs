@@ -1,11 +1,14 @@
-//! Recovery: brings a journal that was left in any state to one that a writer can go on from, or refuses.
+//! Recovery: brings a journal that was left in any state to one that a writer can continue, or
+//! refuses.
 //!
-//! `survey` says what is there; [`recover`] then removes what is behind the cut (newest segment first),
-//! makes what is before it durable, and ends it with a seal. Each step leaves a journal that recovery judges in the
-//! same way, so it may be killed anywhere and run again; running it twice changes nothing.
+//! `survey` finds what is there. [`recover`] then removes what is after the cut (newest segment
+//! first), makes what is before it durable, and ends it with a seal. Each step leaves a journal
+//! that recovery judges in the same way. So recovery may be killed anywhere and run again, and
+//! running it twice changes nothing.
 //!
-//! A hole below the durable position is corruption and is not touched: [`recover`] names the place, and [`repair`]
-//! replaces what is damaged by a recorded gap, or, where nothing sound is behind it, moves segments out of the way.
+//! A hole below the durable position is corruption and is not touched: [`recover`] names the place.
+//! [`repair`] replaces what is damaged by a recorded gap, or, where nothing sound follows, moves
+//! segments out of the way.
 
 mod across;
 mod bridge;
@@ -37,26 +40,26 @@ pub use states::{State, States};
 pub use survey::{Checks, Corruption, Lost};
 use survey::{Survey, survey};
 
-/// What recovery found, and where a writer goes on.
+/// The findings of recovery, and where a writer continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
-    /// Where a writer goes on.
+    /// Where a writer continues.
     pub start: Start,
-    /// Header of the last segment, if there is one: whose journal it is.
+    /// Header of the last segment, if there is one. It says to which channel the journal belongs.
     pub header: Option<SegmentHeader>,
     /// Position of the first record.
     pub first_position: u64,
-    /// Everything before this position is in the journal, and durable now.
+    /// Everything before this position is in the journal, and is durable now.
     pub end_position: u64,
     /// The largest durable position that any block carried when recovery began.
     pub durable_position: u64,
-    /// Events that the journal has ever taken, pruned ones included.
+    /// Number of events that the journal has ever taken, removed ones included.
     pub events: u64,
-    /// Bytes that were written behind the cut, as far as they left a trace.
+    /// Number of bytes that were written after the cut, as far as they left a trace.
     pub torn_bytes: u64,
-    /// What was cut, if anything.
+    /// The torn tail that was cut, if there was one.
     pub cut: Option<Cut>,
-    /// The newest states.
+    /// The newest state of each kind.
     pub states: States,
 }
 
@@ -65,44 +68,46 @@ pub struct Recovered {
 pub struct Cut {
     /// Everything before this position is kept.
     pub from: u64,
-    /// As far as the headers of blocks behind the cut say, nothing at or behind this position was written; `from` when
-    /// none is left to say anything.
+    /// No known event at or after this position was written, according to the headers of the blocks
+    /// after the cut. It equals `from` when no such header is left.
     pub to: u64,
-    /// Whether some of it may have been acknowledged as durable. No disk that keeps its promises loses such; but the
-    /// blocks that are left cannot prove that none was: a sync whose position no later block carries leaves no trace.
+    /// Whether some of it may have been acknowledged as durable. A disk that keeps its promises
+    /// loses no such data. But the remaining blocks cannot prove that there were none: a sync whose
+    /// position no later block carries leaves no trace.
     pub may_be_acknowledged: bool,
 }
 
 /// A journal's state, judged without changing it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Segments that belong to the journal.
+    /// Number of segments that belong to the journal.
     pub segments: u64,
-    /// Events that the journal has ever taken, pruned ones included.
+    /// Number of events that the journal has ever taken, removed ones included.
     pub events: u64,
-    /// Gaps that are recorded in the blocks that were read.
+    /// Number of gaps that are recorded in the blocks that were read.
     pub gaps: u64,
-    /// Events among those of `events` that a repair has replaced by gaps, in the blocks that were read.
+    /// Number of those `events` that a repair has replaced by gaps, in the blocks that were read.
     pub quarantined_events: u64,
-    /// Bytes of headers and blocks.
+    /// Size of headers and blocks, in bytes.
     pub bytes: u64,
     /// Position of the first record.
     pub first_position: u64,
-    /// Time of the first record, ns of CLOCK_REALTIME.
+    /// Time of the first record, in ns of CLOCK_REALTIME.
     pub first_time_ns: u64,
     /// Everything before this position is in the journal.
     pub end_position: u64,
-    /// Time of the last record, ns of CLOCK_REALTIME.
+    /// Time of the last record, in ns of CLOCK_REALTIME.
     pub last_time_ns: u64,
     /// The largest durable position that any block carries.
     pub durable_position: u64,
-    /// Bytes behind the end that recovery would cut; while a writer is at work, what it is writing.
+    /// Number of bytes after the end that recovery would cut. While a writer is at work, these are
+    /// what it is writing.
     pub torn_bytes: u64,
-    /// What recovery would cut.
+    /// The torn tail that recovery would cut.
     pub cut: Option<Cut>,
-    /// Where it is corrupt: the first place; what is behind cannot be judged.
+    /// The first corrupt place, if there is one; what is after it cannot be judged.
     pub corrupt: Option<Corruption>,
-    /// The newest states.
+    /// The newest state of each kind.
     pub states: States,
 }
 
@@ -119,7 +124,7 @@ impl Survey {
 /// Judges a journal without changing it. `path` is for messages.
 ///
 /// # Errors
-/// `Io` when it cannot be read. Corruption is in the report.
+/// [`Error::Io`] when it cannot be read. Corruption is no error here: the report names it.
 pub fn examine(store: &dyn Store, path: &Path, checks: Checks) -> Result<Report> {
     let survey = survey(store, checks).map_err(|error| Error::io("read", path, error))?;
     Ok(Report {
@@ -140,16 +145,21 @@ pub fn examine(store: &dyn Store, path: &Path, checks: Checks) -> Result<Report>
     })
 }
 
-/// Recovers a journal, of which the caller holds the lock. `path` is for messages.
+/// Recovers a journal whose lock the caller holds. `path` is for messages.
 ///
 /// # Errors
-/// `Corrupt` with the place named, or `Version` when another version of railbus wrote what is not understood, nothing being
-/// changed; `Io` when the disk fails: recovery can be run again.
+/// - [`Error::Corrupt`] names the place. Nothing is changed.
+/// - [`Error::Version`] when another version of railbus wrote data that are not understood. Nothing
+///   is changed.
+/// - [`Error::Io`] when the disk fails. Recovery can be run again.
 pub fn recover(store: &dyn Store, path: &Path) -> Result<Recovered> {
     recover_checked(store, path, Checks::QUICK)
 }
 
-/// [`recover`] with other checks than usual.
+/// Like [`recover`], with other checks than usual.
+///
+/// # Errors
+/// Those of [`recover`].
 #[doc(hidden)]
 pub fn recover_checked(store: &dyn Store, path: &Path, checks: Checks) -> Result<Recovered> {
     let survey = survey(store, checks).map_err(|error| Error::io("read", path, error))?;
@@ -188,7 +198,7 @@ pub fn recover_checked(store: &dyn Store, path: &Path, checks: Checks) -> Result
     })
 }
 
-/// The error for a corrupt journal, or for one that another version of railbus wrote.
+/// Returns the error for a corrupt journal, or for one that another version of railbus wrote.
 pub fn corrupt(path: &Path, corruption: &Corruption) -> Error {
     let Corruption { segment, offset, position, flaw, durable_position, lost } = corruption;
     if flaw.is_of_another_version() {
@@ -212,7 +222,7 @@ pub fn corrupt(path: &Path, corruption: &Corruption) -> Error {
 }
 
 impl std::fmt::Display for Lost {
-    /// As a part of a sentence.
+    /// Writes a part of a sentence.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.segments {
             (_, 0) => write!(f, ", its file was cut short")?,
@@ -223,7 +233,7 @@ impl std::fmt::Display for Lost {
     }
 }
 
-/// Makes the first `used` segments durable, those that nothing vouches for.
+/// Makes the first `used` segments durable, except those that are already proven durable.
 fn secure(store: &dyn Store, survey: &Survey, used: usize) -> io::Result<()> {
     for (index, segment) in survey.segments[..used].iter().enumerate() {
         let newest = index + 1 == used;
@@ -246,7 +256,7 @@ fn secure(store: &dyn Store, survey: &Survey, used: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the same bytes once more: a cache may hold what the disk does not.
+/// Writes the same bytes once more, because a cache may hold what the disk does not.
 fn write_again(store: &dyn Store, segment: u64, mut offset: u64, end: u64) -> io::Result<()> {
     let mut buffer = vec![0; BLOCK_BYTES_MAX];
     while offset < end {
@@ -261,7 +271,7 @@ fn write_again(store: &dyn Store, segment: u64, mut offset: u64, end: u64) -> io
     Ok(())
 }
 
-/// Ends a segment where its valid blocks end. Returns the link behind the seal.
+/// Ends a segment where its valid blocks end. Returns the link after the seal.
 fn seal(store: &dyn Store, segment: &Segment, survey: &Survey) -> io::Result<Link> {
     let header = segment.header.map_err(io::Error::other)?;
     let seal = Seal { blocks_end: segment.end_offset, last: true, states: segment.states };
@@ -271,7 +281,7 @@ fn seal(store: &dyn Store, segment: &Segment, survey: &Survey) -> io::Result<Lin
     Ok(link)
 }
 
-/// The bytes of a seal, and the link behind it.
+/// Builds the bytes of a seal, and the link after it.
 fn seal_sector(segment: &SegmentHeader, link: &Link, seal: &Seal, durable_position: u64) -> (Vec<u8>, Link) {
     let mut sector = vec![0; SECTOR_BYTES];
     sector[BLOCK_HEADER_BYTES..][..Seal::BYTES].copy_from_slice(&seal.encode());
@@ -286,7 +296,7 @@ fn seal_sector(segment: &SegmentHeader, link: &Link, seal: &Seal, durable_positi
     (sector, Link::behind(&header, 0, link.time_ns))
 }
 
-/// A header that follows `link`.
+/// Builds a header that follows `link`.
 fn next_header(segment: &SegmentHeader, link: &Link, bytes: usize) -> BlockHeader {
     BlockHeader {
         unit: segment.unit,

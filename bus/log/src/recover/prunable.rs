@@ -1,6 +1,7 @@
-//! Which of the oldest segments can be removed by hand so that what is left is a journal after any crash.
+//! Which of the oldest segments a person can remove so that the rest is a journal after any crash.
 //!
-//! A writer's own retention asks the writer (`retention.rs`). Here, only the files tell what is durable, which is less.
+//! A writer's own retention asks the writer (`retention.rs`). Here only the files show what is
+//! durable, which is less.
 
 use std::path::Path;
 
@@ -11,12 +12,18 @@ use super::survey::{Checks, Survey, survey};
 use crate::disk::store::Store;
 use crate::retention::begins_within_event;
 
-/// How many of the `wanted` oldest segments can go, also beside a writer: the files must say of the next one that its
-/// beginning is durable, each kind of state must stand in a later segment that is durable as a whole, and no event
-/// may begin before `unread`, the first position that somebody has still to read, and end behind it. `path` is for messages.
+/// Returns how many of the `wanted` oldest segments can be removed, also while a writer is at work.
+///
+/// - The files must show that the beginning of the next segment is durable.
+/// - Each kind of state must be in a later segment that is durable as a whole.
+/// - No event may begin before `unread`, the first position that some consumer has still to read,
+///   and end after it.
+///
+/// `path` is for messages.
 ///
 /// # Errors
-/// `Io` when it cannot be read; `Corrupt` and `Version` for a journal that is so: nothing of it should be removed.
+/// [`Error::Io`] when the journal cannot be read. [`Error::Corrupt`] and [`Error::Version`] for a
+/// corrupt journal or one of another version: nothing of it should be removed.
 pub fn prunable(store: &dyn Store, path: &Path, wanted: usize, unread: u64) -> Result<usize> {
     let failed = |error| Error::io("read", path, error);
     let survey = survey(store, Checks::QUICK).map_err(failed)?;

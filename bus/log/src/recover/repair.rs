@@ -17,34 +17,41 @@ use crate::format::{
 };
 use crate::write::random_id;
 
-/// What a repair did.
+/// The result of a repair.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repair {
-    /// Where the journal was corrupt; `None`: nowhere, and nothing was done.
+    /// The first place where the journal was corrupt; `None` when it was not, and nothing was done.
     pub corruption: Option<Corruption>,
-    /// Damaged places that were mended where they are: what is behind them stays.
+    /// Damaged places that were repaired where they are: what is after them stays.
     pub bridges: Vec<Bridge>,
-    /// Segments that were gone and were made again: they hold, with [`bridges`](Self::bridges), what says
-    /// what is missing.
+    /// Segments that were gone and were made again. Together with [`bridges`](Self::bridges) they
+    /// record what is missing.
     pub made: Vec<u64>,
     /// Segments that were moved out of the journal.
     pub quarantined: Vec<u64>,
-    /// The segment that was corrupt in the middle: it was kept, and ends before that place now.
+    /// The segment with a corrupt place in the middle, which was kept: it now ends before that
+    /// place.
     pub shortened: Option<u64>,
-    /// The gap that was recorded behind what was cut.
+    /// The gap that was recorded after what was kept.
     pub gap: Option<Gap>,
 }
 
-/// Repairs a corrupt journal, of which the caller holds the lock. A damaged place with something sound behind
-/// it in the same segment is filled with a recorded gap, and damaged header pages are written anew
-/// (`bridge.rs`): everything else stays. So does what is behind a segment that was cut short or is gone
-/// (`across.rs`). Where nothing sound is behind, every segment behind the corrupt place is moved out of the
-/// way, the one it is in is ended before it, and a gap is recorded that reaches as far as anything is known.
+/// Repairs a corrupt journal whose lock the caller holds. `time_ns` is the time of the gaps, in ns
+/// of CLOCK_REALTIME.
 ///
-/// It may be killed anywhere and run again.
+/// - A damaged place with something sound after it in the same segment is filled with a recorded
+///   gap, and damaged header pages are written again (`bridge.rs`). Everything else stays.
+/// - The same is done where a segment was cut short or is gone, if a later one is sound
+///   (`across.rs`).
+/// - Otherwise nothing sound follows. Every segment after the corrupt place is moved out of the
+///   way, and the damaged segment is ended before the place. A gap is recorded up to the last known
+///   position.
+///
+/// The repair may be killed anywhere and run again.
 ///
 /// # Errors
-/// `Version` when another version of railbus wrote what is not understood: nothing is changed. `Io` when the disk fails.
+/// [`Error::Version`] when another version of railbus wrote data that are not understood: nothing
+/// is changed. [`Error::Io`] when the disk fails.
 pub fn repair(store: &dyn Store, path: &Path, time_ns: u64) -> Result<Repair> {
     let failed = |error| Error::io("repair", path, error);
     let mut repair = Repair::default();
@@ -56,7 +63,8 @@ pub fn repair(store: &dyn Store, path: &Path, time_ns: u64) -> Result<Repair> {
             return Err(corrupt(path, &corruption));
         }
         repair.corruption.get_or_insert(corruption);
-        // Each place that is mended is behind the one before, and no segment is made twice: so this ends.
+        // Each repaired place is after the one before, and no segment is made twice, so this loop
+        // ends.
         let place = Some((corruption.segment, corruption.offset));
         let bridged =
             if place > last { bridge(store, &survey, &corruption, time_ns).map_err(failed)? } else { None };
@@ -89,7 +97,8 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
     let harmed = &survey.segments[index];
     let keeps = corruption.offset > BLOCKS_OFFSET && harmed.end_offset > BLOCKS_OFFSET;
     let kept = if keeps { index + 1 } else { index };
-    // The newest segment that is sound says whose journal it is; at worst, one with a harmed page does.
+    // The newest sound segment says to which channel the journal belongs. Failing that, a segment
+    // with a damaged channel page does.
     let sound = survey.segments.iter().rev().filter(|segment| segment.page_flaw.is_none());
     let template =
         sound.chain(&survey.segments).find_map(|segment| Some((segment.number, segment.header.ok()?)));
@@ -104,7 +113,8 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
         events: u64::MAX,
         reason: GapReason::Quarantined,
     };
-    // Behind a segment that is kept in part, the chain goes on from a seal that is written last of all.
+    // After a segment that is kept in part, the chain continues from a seal that is written last of
+    // all.
     let mut link = survey.link;
     let mut own_seal = None;
     if keeps && let Ok(header) = harmed.header {
@@ -128,8 +138,9 @@ fn repair_at(store: &dyn Store, survey: &Survey, corruption: Corruption, time_ns
     let number_of = |index: usize| survey.segments[index].number;
     let place = kept.checked_sub(1).map_or(number_of(0), |last| number_of(last).saturating_add(1));
     let behind_all = number_of(survey.segments.len() - 1).saturating_add(1);
-    // While segments go, the evidence goes with them that anything is missing: so the gap is first recorded behind
-    // them all. Until the last step, whatever is left of this is corrupt, and the repair is begun again.
+    // When segments are moved away, the evidence that anything is missing goes with them. So the
+    // gap is first recorded after all of them. Until the last step, whatever is left is corrupt,
+    // and the repair is begun again.
     if let Some(recorder) = recorder.as_ref().filter(|_| behind_all != place) {
         recorder.record(store, behind_all)?;
     }
@@ -169,7 +180,7 @@ impl GapRecorder {
     }
 }
 
-/// Makes one of them.
+/// Makes one such segment.
 fn record_gap(
     store: &dyn Store,
     segment: &SegmentHeader,

@@ -1,4 +1,5 @@
-//! A segment as recovery sees it: its first and last pages, and a scan of the rest for traces of its use.
+//! A segment as recovery sees it: its first and last pages, and a scan of the rest for traces of
+//! its use.
 
 use std::io;
 
@@ -9,12 +10,12 @@ use crate::format::{
     SegmentHeader, page_checksum, seal_offset,
 };
 
-/// A segment as its first and last pages show it.
+/// A segment, according to its first and last pages.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) header: Result<SegmentHeader, Flaw>,
-    /// The channel's header page is not what the segment's header says.
+    /// Set when the channel's header page does not have the checksum in the segment's header.
     pub(super) page_flaw: Option<Flaw>,
     pub(super) first: Result<BlockHeader, Flaw>,
     pub(super) seal: Option<(BlockHeader, Seal)>,
@@ -25,7 +26,8 @@ pub(super) struct Segment {
     pub(super) unproven_offset: Option<u64>,
     /// Where its valid blocks end.
     pub(super) end_offset: u64,
-    /// Where the newest states are, as in [`Seal::states`], as far as its blocks were walked.
+    /// Where the newest states are, as in [`Seal::states`], in those of its blocks that were
+    /// walked.
     pub(super) states: [u64; RecordKind::STATES.len()],
 }
 
@@ -76,7 +78,7 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Whether everything in it was durable, as far as the seal and the durable position say.
+    /// Whether the seal or the durable position proves that everything in it was durable.
     pub(super) fn is_vouched_for(&self, durable_position: u64) -> bool {
         self.seal.is_some_and(|(header, seal)| seal.last || durable_position > header.end_position)
     }
@@ -86,7 +88,7 @@ impl Segment {
     }
 }
 
-/// The seal of a segment, or why it has none.
+/// Reads the seal of a segment, or says why it has none.
 fn read_seal(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Result<(BlockHeader, Seal), Flaw>> {
     let mut sector = vec![0; SECTOR_BYTES];
     let got = store.read_at(segment.number, seal_offset(segment.segment_bytes), &mut sector)?;
@@ -104,7 +106,8 @@ fn decode_seal(sector: &[u8], segment: &SegmentHeader) -> Result<(BlockHeader, S
     Ok((header, Seal::decode(body.ok_or(Flaw::Short)?, segment.segment_bytes)?))
 }
 
-/// Decodes a block's header. One of another version that belongs to another use of the file is only foreign.
+/// Decodes a block's header. A block of another version that belongs to another use of the file is
+/// only foreign.
 pub(super) fn decode_of(sector: &[u8], segment: &SegmentHeader) -> Result<BlockHeader, Flaw> {
     BlockHeader::decode(sector).map_err(|flaw| match flaw.is_of_another_version() {
         true if BlockHeader::segment_id_of(sector) != Some(segment.segment_id) => {
@@ -121,13 +124,14 @@ pub(super) fn is_of(header: &BlockHeader, segment: &SegmentHeader) -> bool {
         && header.unit == segment.unit
 }
 
-/// A segment that holds nothing in so many bytes from its first block on is looked at closely no more: a
-/// writer has fewer bytes under way.
+/// A segment that holds nothing in so many bytes from its first block on is not read closely any
+/// further, because a writer has fewer bytes in flight.
 const EMPTY_BYTES: u64 = 8 << 20;
-/// Behind them, a sector of each so many bytes is read.
+/// After those bytes, one sector of each so many bytes is read.
 const SAMPLE_BYTES: u64 = 64 << 10;
 
-/// Whether every sampled sector from `offset` on is zeros, as in a segment that was prepared and never used.
+/// Whether every sampled sector from `offset` on is zeros, as in a segment that was prepared and
+/// never used.
 fn looks_empty(store: &dyn Store, segment: u64, mut offset: u64, end: u64) -> io::Result<bool> {
     let mut sector = vec![0; SECTOR_BYTES];
     while offset < end {
@@ -140,8 +144,8 @@ fn looks_empty(store: &dyn Store, segment: u64, mut offset: u64, end: u64) -> io
     Ok(true)
 }
 
-/// Looks at the whole segment, sector by sector, also behind holes. One that was prepared and never used is
-/// not read through: it begins with zeros, and so do samples of the rest.
+/// Scans the whole segment, sector by sector, also after holes. A segment that was prepared and
+/// never used is not read in full: it begins with zeros, and the samples of the rest are zeros.
 pub(super) fn scan(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Scan> {
     let end = seal_offset(segment.segment_bytes);
     let mut window = Window::new(store, segment.number, end);
@@ -181,7 +185,7 @@ pub(super) fn scan(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Sca
         };
         let block_end = offset + u64::from(header.block_bytes);
         if header.segment_id == segment.segment_id {
-            // Its header alone is proof: it was written at once, by our writer.
+            // The header alone is proof: it was written at once, by a writer of this segment.
             scan.durable_position = scan.durable_position.max(header.durable_position);
             scan.end_position = scan.end_position.max(header.end_position);
             scan.trace_end = scan.trace_end.max(block_end);
@@ -198,17 +202,18 @@ pub(super) fn scan(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Sca
     Ok(scan)
 }
 
-/// Prepared by a writer that says in the seal before that it needed no more: nothing was written to it.
+/// Whether a segment was prepared but never written to. The seal before it shows that its writer
+/// needed no further segment.
 pub(super) fn is_unused(segments: &[Segment], index: usize) -> bool {
     let Some(before) = index.checked_sub(1).and_then(|before| segments[before].seal) else { return false };
     let segment = &segments[index];
     let Ok(header) = segment.header else { return false };
-    // A repair's seal says `last` as well, and blocks of the same writer are behind it.
+    // A repair's seal says `last` as well, and blocks of the same writer follow it.
     let is_begun = segment.first.is_ok_and(|first| first.segment_id == header.segment_id);
     before.1.last && header.epoch == before.0.epoch && !is_begun && segment.seal.is_none()
 }
 
-/// Whether there is a block of anybody's in a segment whose header is lost.
+/// Whether a segment whose header is lost holds any valid block header.
 pub(super) fn has_any_block(store: &dyn Store, number: u64) -> io::Result<bool> {
     let end = store.length(number)?;
     let mut window = Window::new(store, number, end);

@@ -1,4 +1,4 @@
-//! The newest states, found where the seals say when no block that was walked had them.
+//! The newest states. When no walked block had one, it is read from where the seals point.
 
 use std::io;
 
@@ -8,18 +8,18 @@ use crate::block::{self, Assembler, Record};
 use crate::disk::store::Store;
 use crate::format::{BLOCKS_OFFSET, BlockHeader, Flaw, RecordKind, SECTOR_BYTES};
 
-/// A record that says how things stand, as recovery found it.
+/// A state record that recovery found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// It speaks of everything before this position.
+    /// The position at which the state is valid: it describes all events before it.
     pub position: u64,
-    /// When it was recorded, ns of CLOCK_REALTIME.
+    /// When it was recorded, in ns of CLOCK_REALTIME.
     pub time_ns: u64,
-    /// Its body.
+    /// The body of the record.
     pub body: Vec<u8>,
 }
 
-/// The newest states, by [`RecordKind::state_index`].
+/// The newest states, indexed by [`RecordKind::state_index`].
 pub type States = [Option<State>; RecordKind::STATES.len()];
 
 pub(super) fn take_state(states: &mut States, record: &Record<'_>) {
@@ -29,8 +29,8 @@ pub(super) fn take_state(states: &mut States, record: &Record<'_>) {
     }
 }
 
-/// The newest state of a kind that begins in the first segment, in the blocks from `offset` on, or the first one when
-/// that `suffices`; its last pieces may be in further segments.
+/// Reads the newest state of a kind that begins in the first segment, in the blocks from `offset`
+/// on. If `suffices`, returns the first one found. Its last pieces may be in later segments.
 pub(super) fn read_state(
     store: &dyn Store,
     segments: &[Segment],
@@ -74,7 +74,7 @@ fn take_states(
     for record in block::Records::new(block, records) {
         let record = record?;
         if record.kind.continues() && !assembler.is_pending() {
-            continue; // of a record that began before
+            continue; // it continues a record that began before
         }
         if let Some(whole) = assembler.push(record, block.unit)? {
             take_state(states, &whole);

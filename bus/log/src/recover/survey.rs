@@ -1,13 +1,15 @@
-//! What a journal's files hold, judged without changing them.
+//! A survey of what a journal's files hold. It judges them without changing them.
 //!
-//! 1. Every segment's header, first block and seal are read: a few pages each.
-//! 2. From the newest segment back, those that nothing vouches for are scanned whole, also behind holes, for the
-//!    largest **durable position D** that any block carries. A seal that says `last` vouches for its segment, and so
-//!    does a D beyond its end; everything before it is vouched for as well.
-//! 3. The chain is followed from the first segment on: by header, first block and seal where somebody vouches, block
-//!    by block elsewhere (or everywhere, for `verify`).
-//! 4. Where it breaks, at position E, there is a hole: **corruption** if D is beyond E or somebody vouched; else the
-//!    **torn tail** that every crash leaves.
+//! 1. The header, first block and seal of every segment are read: a few pages each.
+//! 2. From the newest segment back, those that nothing vouches for are scanned whole, also after
+//!    holes. The scan looks for the largest **durable position D** that any block carries. A seal
+//!    that says `last` vouches for its segment and all before it, and so does a D beyond a
+//!    segment's end.
+//! 3. The chain is followed from the first segment on: by header, first block and seal where
+//!    something vouches for the segment, and block by block elsewhere (or everywhere, for
+//!    `verify`).
+//! 4. Where the chain breaks, at position E, there is a hole. It is **corruption** if D is beyond E
+//!    or a seal vouched for it. Otherwise it is the **torn tail** that every crash leaves.
 
 use std::io;
 
@@ -20,25 +22,26 @@ use crate::format::{
     BLOCKS_OFFSET, BlockHeader, BlockKind, Flaw, RecordKind, SECTOR_BYTES, Seal, SegmentHeader, seal_offset,
 };
 
-/// What to look at, and how closely.
+/// How closely to read a journal.
 #[derive(Debug, Clone, Copy)]
 pub struct Checks {
-    /// Every block of every segment, instead of only those that nothing vouches for.
+    /// Whether to read every block of every segment, not only of those that nothing vouches for.
     pub full: bool,
-    /// Whether blocks must follow one another. Only a test that shows that this matters turns it off.
+    /// Whether blocks must follow one another. Only a test that shows that this matters turns it
+    /// off.
     #[doc(hidden)]
     pub chain: bool,
 }
 
 impl Checks {
-    /// Header, first block and seal of old segments; all of the newest.
+    /// Reads header, first block and seal of old segments, and all of the newest.
     pub const QUICK: Checks = Checks { full: false, chain: true };
-    /// Every block.
+    /// Reads every block.
     pub const FULL: Checks = Checks { full: true, chain: true };
 }
 
-/// A place where the journal is corrupt, or where another version of railbus wrote what is not understood
-/// ([`Flaw::is_of_another_version`]).
+/// A place where the journal is corrupt, or where another version of railbus wrote data that are
+/// not understood ([`Flaw::is_of_another_version`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Corruption {
     /// The segment.
@@ -47,45 +50,45 @@ pub struct Corruption {
     pub offset: u64,
     /// Everything before this position is whole.
     pub position: u64,
-    /// What is wrong there.
+    /// The flaw at that place.
     pub flaw: Flaw,
-    /// The durable position that some block carries.
+    /// The largest durable position that any block carries.
     pub durable_position: u64,
-    /// The events that are missing, where segments are gone or one was cut short, and the next segment says
+    /// The missing events, when segments are gone or one was cut short and the next segment shows
     /// how it begins.
     pub lost: Option<Lost>,
 }
 
-/// The events between the place where a journal is corrupt and the next segment that is there.
+/// The events between the corrupt place and the next existing segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost {
-    /// The segments whose files are not there: the first of them, and their number. It is 0 when the file was
-    /// cut short.
+    /// The segments whose files are missing: the first of them, and their number. The number is 0
+    /// when the file was cut short.
     pub segments: (u64, u64),
     /// The first position that is missing.
     pub from: u64,
-    /// The first position behind.
+    /// The first position after the missing ones.
     pub to: u64,
-    /// How many events ended there.
+    /// Number of missing events.
     pub events: u64,
 }
 
-/// Where the chain breaks.
+/// The place where the chain breaks.
 #[derive(Debug, Clone, Copy)]
 struct Hole {
     index: usize,
     offset: u64,
     flaw: Flaw,
-    /// The checksum fits, and yet no writer writes this: no crash explains it.
+    /// Whether the checksum fits although no writer writes this: no crash explains it.
     impossible: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) segments: Vec<Segment>,
-    /// How many of them belong to the journal; the others are to be removed.
+    /// Number of segments that belong to the journal; the others must be removed.
     pub(super) used: usize,
-    /// The last of them has no seal, or one that is not true: it ends at its `end_offset`.
+    /// Whether the last of them has no seal, or a wrong one, and ends at its `end_offset`.
     pub(super) unsealed: bool,
     /// The first segment that nothing vouches for.
     pub(super) unproven: usize,
@@ -94,12 +97,12 @@ pub(super) struct Survey {
     pub(super) first_time_ns: u64,
     pub(super) durable_position: u64,
     pub(super) torn_bytes: u64,
-    /// An event of which not all pieces are there is cut.
+    /// Whether an event is cut of which some pieces are missing.
     pub(super) torn_event: bool,
-    /// The chain breaks among the pieces of a record.
+    /// Whether the chain breaks among the pieces of a record.
     pub(super) within_record: bool,
     pub(super) corrupt: Option<Corruption>,
-    /// Where the corrupt segment's index and the end of all that is known are, for the repair.
+    /// The index of the corrupt segment and the end of all known positions, for the repair.
     pub(super) corrupt_index: usize,
     pub(super) known_end: u64,
     pub(super) epoch: u64,
@@ -107,13 +110,13 @@ pub(super) struct Survey {
     pub(super) gaps: u64,
     pub(super) quarantined_events: u64,
     pub(super) bytes: u64,
-    /// The next record may go on with one whose first piece was not looked at, or was pruned.
+    /// Whether the next record may continue one whose first piece was not read, or was removed.
     began_unseen: bool,
-    /// Segment and block in which the last state, or large record, began.
+    /// Segment index and block offset where the last state, or large record, began.
     state_began: (usize, u64),
 }
 
-/// Looks at all of a journal.
+/// Surveys a whole journal.
 pub(super) fn survey(store: &dyn Store, checks: Checks) -> io::Result<Survey> {
     let mut segments = Vec::new();
     for number in store.segments()? {
@@ -201,9 +204,10 @@ impl Survey {
                 self.begin(&first, &header);
             }
             if assembler.is_pending() && header.epoch != self.epoch_before(index) {
-                assembler.reset(); // its predecessor died within a record
+                assembler.reset(); // its writer died within a record
             }
-            // Without its seal, a segment is walked for the place where it breaks.
+            // A segment that something vouches for but that has no seal is walked, to find where it
+            // breaks.
             let found = match seal {
                 Some(seal) if index < self.unproven && !checks.full => {
                     self.step_over(index, &header, &seal, checks)
@@ -225,7 +229,8 @@ impl Survey {
         before.map_or(0, |header| header.epoch)
     }
 
-    /// The journal's first block says where the chain begins; only that of segment 1 begins with nothing.
+    /// Sets the beginning of the chain from the journal's first block. Only segment 1 begins with
+    /// nothing before it.
     fn begin(&mut self, first: &BlockHeader, segment: &SegmentHeader) {
         if first.segment_id != segment.segment_id {
             return;
@@ -319,7 +324,7 @@ impl Survey {
             if let Err(flaw) = header.check_body(bytes) {
                 return hole(flaw, false);
             }
-            // From here on the bytes are what the writer wrote.
+            // From here on, the bytes are proven to be those that the writer wrote.
             let content = block::open(&header, bytes, &mut scratch)
                 .and_then(|records| self.take_records((index, offset), &header, records, assembler));
             match content {
@@ -379,7 +384,7 @@ impl Survey {
         Ok(content)
     }
 
-    /// Says what a hole is, and what that means for the segments behind it.
+    /// Decides what a hole is, and what that means for the segments after it.
     fn judge(&mut self, store: &dyn Store, hole: Hole) -> io::Result<()> {
         let Hole { index, offset, flaw, impossible } = hole;
         let position = self.link.end_position;
@@ -431,7 +436,8 @@ impl Survey {
         Ok(())
     }
 
-    /// The events that are missing at a hole, if a segment is gone or shorter than it should be.
+    /// Returns the events that are missing at a hole, if a segment is gone or shorter than it
+    /// should be.
     fn lost(&self, store: &dyn Store, index: usize, offset: u64) -> io::Result<Option<Lost>> {
         let here = &self.segments[index];
         let before = index.checked_sub(1).map_or(0, |before| self.segments[before].number);
@@ -460,7 +466,7 @@ impl Survey {
         }))
     }
 
-    /// The states that no walked block had are where the seals say.
+    /// Reads those states that no walked block had from where the seals point.
     fn find_states(&mut self, store: &dyn Store) -> io::Result<()> {
         let used = &self.segments[..self.used];
         for index in (0..used.len()).rev() {
@@ -470,7 +476,7 @@ impl Survey {
                     let segments = &used[index..];
                     let mut state = read_state(store, segments, offset, kind, true)?;
                     if state.is_none() {
-                        // The newest one was cut: there may be an older one before it.
+                        // The newest one was cut; an older one may be before it.
                         state = read_state(store, segments, BLOCKS_OFFSET, kind, false)?;
                     }
                     self.states[kind] = state;
@@ -484,8 +490,8 @@ impl Survey {
     }
 }
 
-/// Where, from a hole on, something is that another version of railbus wrote. What is not understood is never called
-/// torn: it may hold what was acknowledged.
+/// Finds, from a hole on, what another version of railbus wrote. Data that are not understood are
+/// never called torn, because they may hold acknowledged events.
 fn foreign_version(behind: &[Segment], hole: &Hole) -> Option<(u64, u64, Flaw)> {
     let (first, rest) = behind.split_first()?;
     if hole.flaw.is_of_another_version() {

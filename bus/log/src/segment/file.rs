@@ -1,7 +1,8 @@
-//! The segment files of a journal directory, for reading: which there are, and what stands at a place of one.
+//! The segment files of a journal directory, for reading: which segments exist, and what is at a
+//! place in one.
 //!
-//! Read with `pread`, not mapped: a file that somebody cuts short is then a short read, never a SIGBUS. Nothing here
-//! decides what a bad block means; see [`crate::read::blocks`].
+//! Files are read with `pread`, not mapped. So a file that is cut short gives a short read, and
+//! never a SIGBUS. Nothing here decides what an invalid block means; see [`crate::read::blocks`].
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -20,7 +21,11 @@ use crate::format::{
     SegmentHeader, seal_offset,
 };
 
-/// The numbers of the segments in a journal's directory, ascending.
+/// Returns the numbers of the segments in a journal's directory, ascending.
+///
+/// # Errors
+/// [`Error::NoJournal`] when the directory does not exist, [`Error::Invalid`] when it is a file,
+/// [`Error::NotAllowed`] and [`Error::Io`].
 pub fn list(directory: &Path) -> Result<Vec<u64>> {
     let fail = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => no_journal(directory),
@@ -39,15 +44,15 @@ pub fn list(directory: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// There is no journal in this directory.
+/// Returns the error for a directory that holds no journal.
 pub fn no_journal(directory: &Path) -> Error {
     Error::NoJournal { path: directory.to_owned() }
 }
 
-/// A block that says nothing of this segment.
+/// The flaw of a block that belongs to an earlier use of the file.
 const EARLIER_USE: Flaw = Flaw::Nonsense("a block of an earlier use of the file");
 
-/// Another version of railbus wrote something in a segment file.
+/// Returns the error for data in a segment file that another version of railbus wrote.
 pub(crate) fn of_another_version(path: &Path, flaw: Flaw) -> Error {
     Error::Version { what: format!("segment file {}", path.display()), why: flaw.to_string() }
 }
@@ -55,14 +60,14 @@ pub(crate) fn of_another_version(path: &Path, flaw: Flaw) -> Error {
 /// A segment file that is open for reading.
 #[derive(Debug)]
 pub struct Segment {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What its first page says.
+    /// The header in its first page.
     pub header: SegmentHeader,
     file: Arc<File>,
 }
 
-/// What stands where a block should.
+/// The content of a place where a block could begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// A header of this segment; the body is unchecked.
@@ -72,11 +77,13 @@ pub enum Found {
 }
 
 impl Segment {
-    /// Opens segment `number`, and checks its first page. `None` when there is no such file, or one that is not
-    /// ready: it holds nothing but zeros so far, or is shorter than its two header pages.
+    /// Opens segment `number`, and checks its first page. Returns `None` when there is no such
+    /// file, or when the file is not ready: its first page is all zeros, or it is shorter than one
+    /// page.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] and [`Error::Layout`] for a first page that is not of this journal, [`Error::Io`].
+    /// [`Error::Corrupt`] for a first page that is damaged or of another segment,
+    /// [`Error::Version`] for one of another version of railbus, and [`Error::Io`].
     pub fn open(directory: &Path, number: u64) -> Result<Option<Segment>> {
         let path = directory.join(segment_name(number));
         let file = match File::open(&path).and_then(above_standard) {
@@ -101,7 +108,11 @@ impl Segment {
         Ok(Some(Segment { path, header, file: Arc::new(file) }))
     }
 
-    /// The page of the channel's header, as it was when the segment was prepared. Its bytes are for the layer above.
+    /// Returns the page of the channel's header, as it was when the segment was prepared. The layer
+    /// above interprets its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the file is shorter; [`Error::Io`].
     pub fn channel_page(&self) -> Result<Box<[u8; CHANNEL_PAGE_BYTES]>> {
         let mut page = Box::new([0; CHANNEL_PAGE_BYTES]);
         let read = self.read_at(SECTOR_BYTES as u64, &mut page[..])?;
@@ -112,25 +123,32 @@ impl Segment {
         Ok(page)
     }
 
-    /// Reads from `offset` on; fewer bytes than asked for only at the end of the file.
+    /// Reads from `offset` on. It returns the number of bytes read, fewer than asked for only at
+    /// the end of the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize> {
         read_full(&self.file, offset, bytes).map_err(|error| Error::io("read", &self.path, error))
     }
 
-    /// The file, to be read elsewhere.
+    /// The file, for reading it in another thread.
     pub(crate) fn file(&self) -> &Arc<File> {
         &self.file
     }
 
-    /// Bytes of the file.
+    /// Returns the size of the file in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn length(&self) -> Result<u64> {
         let about = self.file.metadata().map_err(|error| Error::io("examine", &self.path, error))?;
         Ok(about.len())
     }
 
-    /// Tells the kernel that the file is read from front to back.
+    /// Advises the kernel that the file is read from front to back.
     pub fn advise_sequential(&self) {
-        // A hint: nothing depends on it.
+        // This is a hint: nothing depends on it.
         let _ = nix::fcntl::posix_fadvise(
             &*self.file,
             0,
@@ -139,8 +157,11 @@ impl Segment {
         );
     }
 
-    /// Whether this file is not the journal's segment of its number any more: it was removed, replaced, or is used
-    /// again for another segment.
+    /// Whether this file is no longer the journal's segment of its number: it was removed,
+    /// replaced, or reused for another segment.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn is_stale(&self) -> Result<bool> {
         let fail = |error| Error::io("examine", &self.path, error);
         let here = self.file.metadata().map_err(fail)?;
@@ -155,14 +176,17 @@ impl Segment {
             || now.is_some_and(|now| now.segment_id != self.header.segment_id))
     }
 
-    /// What stands at `offset`.
+    /// Returns what is at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn look(&self, offset: u64) -> Result<Found> {
         let mut bytes = [0; BLOCK_HEADER_BYTES];
         let read = self.read_at(offset, &mut bytes)?;
         Ok(self.judge(&bytes[..read]))
     }
 
-    /// What `bytes` are as the beginning of a block of this segment.
+    /// Judges `bytes` as the beginning of a block of this segment.
     pub fn judge(&self, bytes: &[u8]) -> Found {
         match BlockHeader::decode(bytes) {
             Ok(header) if header.segment_id == self.header.segment_id => Found::Block(header),
@@ -177,7 +201,10 @@ impl Segment {
         }
     }
 
-    /// The segment's seal, if there is a valid one: its header, and what it says.
+    /// Returns the segment's seal, if there is a valid one: its header and its content.
+    ///
+    /// # Errors
+    /// [`Error::Version`] for a seal of another version of railbus; [`Error::Io`].
     pub fn seal(&self) -> Result<Option<(BlockHeader, Seal)>> {
         let mut block = [0; SECTOR_BYTES];
         let read = self.read_at(seal_offset(self.header.segment_bytes), &mut block)?;
@@ -199,7 +226,10 @@ impl Segment {
         }
     }
 
-    /// The first block's header, if there is one.
+    /// Returns the first block's header, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Version`] for a block of another version of railbus; [`Error::Io`].
     pub fn first_block(&self) -> Result<Option<BlockHeader>> {
         Ok(match self.look(BLOCKS_OFFSET)? {
             Found::Block(header) => Some(header),
@@ -210,8 +240,12 @@ impl Segment {
         })
     }
 
-    /// The first block that starts in `from..to`, for which `is_wanted`; where, and its header. Looks at every sector.
-    /// With `whole`, only a block whose body fits its checksum.
+    /// Finds the first block that starts in `from..to` and for which `is_wanted` is true. Returns
+    /// its offset and its header. Looks at every sector. With `whole`, only a block whose body fits
+    /// its checksum counts.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn find(
         &self,
         from: u64,
@@ -248,7 +282,11 @@ impl Segment {
     }
 }
 
-/// Calls `see` with every block's offset and header, up to the seal or the end. Returns where the blocks end.
+/// Calls `see` with every block's offset and header, up to the seal or the end. Returns where the
+/// blocks end.
+///
+/// # Errors
+/// Those of [`Segment::seal`].
 pub fn walk(segment: &Segment, mut see: impl FnMut(u64, &BlockHeader)) -> Result<u64> {
     let end = segment.seal()?.map_or(u64::MAX, |(_, seal)| seal.blocks_end);
     let mut offset = BLOCKS_OFFSET;

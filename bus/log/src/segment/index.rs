@@ -7,11 +7,13 @@
 //!               | the block header's checksum 40 u32 | zero 44 u32
 //! ```
 //!
-//! All integers are little-endian; entries ascend. There is one for the segment's first block and then for the first
-//! block at least [`EVERY_BYTES`] behind the last one indexed. Only sealed segments are indexed, which never change.
+//! All integers are little-endian; entries ascend. There is one entry for the segment's first
+//! block, and then one for the first block at least [`EVERY_BYTES`] after the last one indexed.
+//! Only sealed segments are indexed, because they never change.
 //!
-//! An index is a hint that can always be made again. One that is missing, damaged, or of another segment is passed
-//! over, and an entry counts only if the block it names is there and carries the checksum it says.
+//! An index is a hint that can always be made again. One that is missing, damaged, or of another
+//! segment is ignored. An entry counts only if the block that it names is there with the checksum
+//! in the entry.
 
 use std::fs;
 use std::io::Write;
@@ -24,7 +26,7 @@ use crate::disk::files::index_name;
 use crate::format::{BLOCKS_OFFSET, SECTOR_BYTES, SEGMENT_BYTES_MAX, checksum, checksum_more};
 use crate::segment::file::{Found, Segment, walk};
 
-/// Bytes of segment between two entries, at least.
+/// Least distance of two entries in the segment, in bytes.
 pub const EVERY_BYTES: u64 = 256 << 10;
 
 const MAGIC: [u8; 8] = *b"RBINDEX1";
@@ -33,18 +35,18 @@ const HEADER_BYTES: usize = 64;
 const ENTRY_BYTES: usize = 48;
 const BYTES_MAX: u64 = HEADER_BYTES as u64 + (SEGMENT_BYTES_MAX / EVERY_BYTES + 1) * ENTRY_BYTES as u64;
 
-/// Where a block is.
+/// The place of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Byte offset in the segment file.
+    /// Offset of the block in the segment file, in bytes.
     pub offset: u64,
     /// The block's first position.
     pub first_position: u64,
     /// Its base time, in ns of CLOCK_REALTIME.
     pub time_ns: u64,
-    /// Events that end in blocks before it.
+    /// Number of events that end in earlier blocks.
     pub events_before: u64,
-    /// Its number in the journal.
+    /// The block's number in the journal.
     pub sequence: u64,
     /// The checksum of its header.
     pub header_checksum: u32,
@@ -57,7 +59,7 @@ pub struct Index {
     pub segment_id: u64,
     /// The segment's number.
     pub number: u64,
-    /// Bytes of the segment that the entries cover: all up to the end of its blocks.
+    /// Number of bytes of the segment that the entries cover: all up to the end of its blocks.
     pub covered_bytes: u64,
     entries: Vec<Entry>,
 }
@@ -68,7 +70,7 @@ impl Index {
         &self.entries
     }
 
-    /// The bytes of the file.
+    /// Encodes the bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.entries.len() * ENTRY_BYTES);
         bytes.extend_from_slice(&MAGIC);
@@ -93,6 +95,9 @@ impl Index {
     }
 
     /// Decodes the bytes of a file, or says what is wrong with them.
+    ///
+    /// # Errors
+    /// The text says what is wrong.
     pub fn decode(bytes: &[u8]) -> std::result::Result<Index, &'static str> {
         let (header, rest) = bytes.split_at_checked(HEADER_BYTES).ok_or("cut short")?;
         if header[..8] != MAGIC {
@@ -147,7 +152,10 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// The index of a segment, if there is one that can be used.
+/// Returns the index of a segment, if there is one that can be used.
+///
+/// # Errors
+/// None at present: an index that cannot be read is ignored.
 pub fn load(segment: &Segment) -> Result<Option<Index>> {
     let path = segment.path.with_file_name(index_name(segment.header.number));
     match fs::metadata(&path) {
@@ -169,21 +177,23 @@ pub fn is_true(segment: &Segment, entry: &Entry) -> bool {
     (block.sequence, block.header_checksum) == (entry.sequence, entry.header_checksum)
 }
 
-/// What came of [`build`].
+/// The result of [`build`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Built {
-    /// It was there, and fits.
+    /// A usable index was there already.
     Present,
-    /// It was written.
+    /// The index was written.
     Written,
-    /// The segment is not sealed yet: it still grows.
+    /// The segment is not sealed and still grows.
     NotSealed,
 }
 
-/// Makes the index of a segment, unless it is there; `anew` makes it in any case. It appears whole, or not at all.
+/// Makes the index of a segment, unless a usable one exists. The last argument forces a new one.
+/// After a kill the file is there as a whole, or not at all.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::NotAllowed`], [`Error::NoSpace`].
+/// [`Error::Io`], [`Error::NotAllowed`], [`Error::NoSpace`]; [`Error::Corrupt`] and
+/// [`Error::Version`] for a segment that cannot be read.
 pub fn build(directory: &Path, number: u64, anew: bool) -> Result<Built> {
     let Some(segment) = Segment::open(directory, number)? else { return Ok(Built::NotSealed) };
     if !anew && load(&segment)?.is_some() {
@@ -220,8 +230,8 @@ pub fn build(directory: &Path, number: u64, anew: bool) -> Result<Built> {
     Ok(Built::Written)
 }
 
-/// A new file in the same directory, under a name that nobody looks at. What a killed process left of that name is
-/// overwritten.
+/// Creates a new file in the same directory, under a name that no reader opens. A file of that name
+/// that a killed process left is overwritten.
 fn tempfile_beside(path: &Path) -> std::io::Result<(PathBuf, fs::File)> {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     // Relaxed: the count alone matters.

@@ -1,8 +1,10 @@
-//! The memory from which a pipeline writes: blocks of [`BLOCK_BYTES_MAX`] bytes, aligned for direct I/O.
+//! The memory from which a pipeline writes: blocks of [`BLOCK_BYTES_MAX`] bytes, aligned for direct
+//! I/O.
 //!
-//! A journaller's lies in a shared file, so that a successor finds what a killed one had in hand; this type only
-//! carries its address. For a journal whose staging need not survive there is an anonymous mapping, in 2 MiB pages
-//! where they can be had, which make direct I/O from it about a third faster.
+//! A journaller's staging lies in a shared file, so that a successor finds what a killed journaller
+//! held; this type only carries its address. A journal whose staging need not survive uses an
+//! anonymous mapping, in 2 MiB pages where the kernel provides them. They make direct I/O from it
+//! about a third faster.
 
 use std::any::Any;
 use std::ptr::NonNull;
@@ -13,44 +15,46 @@ use railbus_os::mapping::page_bytes;
 
 use crate::format::{BLOCK_BYTES_MAX, SECTOR_BYTES};
 
-/// The most blocks: they are registered with io_uring as one buffer, which may have 1 GiB.
+/// Most staging blocks. They are registered with io_uring as one buffer, which may have 1 GiB.
 pub const STAGE_BLOCKS_MAX: usize = (1 << 30) / BLOCK_BYTES_MAX;
 const HUGE_BYTES: usize = 2 << 20;
 
-/// Staging blocks: where they are, and what keeps them there.
+/// Staging blocks: their address, and the owner of their memory.
 pub struct StageMemory {
     base: NonNull<u8>,
     blocks: usize,
     pages: StagePages,
-    /// Dropped with the memory's last user.
+    /// The owner of the memory, which is dropped with its last user.
     _keeper: Box<dyn Any + Send>,
 }
 
-/// Which pages lie behind staging blocks.
+/// The kind of pages of staging blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StagePages {
-    /// 2 MiB pages that were set aside.
+    /// 2 MiB pages that were reserved (hugetlb).
     Hugetlb,
     /// 2 MiB pages that the kernel has put together.
     Collapsed,
     /// Ordinary pages.
     Ordinary,
-    /// The caller's, who knows.
+    /// The caller's pages, whose kind only the caller knows.
     Foreign,
 }
 
-// SAFETY: the memory belongs to the process, not to a thread, and its keeper may be dropped by any (it is `Send`).
+// SAFETY: the memory belongs to the process, not to a thread, and any thread may drop its keeper
+// (it is `Send`).
 unsafe impl Send for StageMemory {}
 
 impl StageMemory {
-    /// `blocks` blocks at `base`, which `keeper` keeps mapped.
+    /// Uses `blocks` blocks at `base`, which `keeper` keeps mapped.
     ///
     /// # Errors
-    /// `InvalidInput` if there are none or more than [`STAGE_BLOCKS_MAX`], or `base` is not aligned to a sector.
+    /// `InvalidInput` if there are none or more than [`STAGE_BLOCKS_MAX`], or `base` is not aligned
+    /// to a sector.
     ///
     /// # Safety
-    /// `blocks * BLOCK_BYTES_MAX` bytes from `base` on are mapped readable and writable until `keeper` is dropped, and
-    /// nobody else writes to them, or forms references to them, before then.
+    /// `blocks * BLOCK_BYTES_MAX` bytes from `base` on are mapped readable and writable until
+    /// `keeper` is dropped. Before then, no other code writes to them or forms references to them.
     pub unsafe fn new(
         base: NonNull<u8>,
         blocks: usize,
@@ -63,45 +67,50 @@ impl StageMemory {
         Ok(StageMemory { base, blocks, pages: StagePages::Foreign, _keeper: keeper })
     }
 
-    /// `blocks` blocks of zeros in memory of this process, faulted in.
+    /// Allocates `blocks` blocks of zeros in memory of this process, and faults them in.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a number of blocks out of range; otherwise the error of the mapping.
     pub fn anonymous(blocks: usize) -> io::Result<StageMemory> {
         check(blocks)?;
         let (area, pages) = Area::map(blocks * BLOCK_BYTES_MAX)?;
         Ok(StageMemory { base: area.base, blocks, pages, _keeper: Box::new(area) })
     }
 
-    /// How many blocks there are.
+    /// Returns the number of blocks.
     pub fn blocks(&self) -> usize {
         self.blocks
     }
 
-    /// Which pages it has.
+    /// Returns the kind of pages.
     pub fn pages(&self) -> StagePages {
         self.pages
     }
 
-    /// The first byte.
+    /// Returns the address of the first byte.
     pub fn base(&self) -> NonNull<u8> {
         self.base
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     pub fn bytes(&self) -> usize {
         self.blocks * BLOCK_BYTES_MAX
     }
 
-    /// Address of block `block`, which must be one of [`blocks`](Self::blocks).
+    /// Returns the address of block `block`, which must be one of [`blocks`](Self::blocks).
     pub(crate) fn address(&self, block: usize) -> *mut u8 {
         assert!(block < self.blocks, "staging block {block} of {}", self.blocks);
-        // SAFETY: inside the memory, by the assertion and what `new` was promised.
+        // SAFETY: inside the memory, by the assertion and the contract of `new`.
         unsafe { self.base.as_ptr().add(block * BLOCK_BYTES_MAX) }
     }
 
-    /// Block `block`, to be filled. The caller has made sure that no write of it is in flight.
+    /// Returns block `block`, to be filled. The caller has made sure that no write of it is in
+    /// flight.
     pub(crate) fn block(&mut self, block: usize) -> &mut [u8] {
         let address = self.address(block);
-        // SAFETY: the bytes are mapped and initialised (fresh pages are zeros), no one else writes to them by the
-        // promise of `new`, and the exclusive borrow of self keeps other references of ours away.
+        // SAFETY: the bytes are mapped and initialised (fresh pages are zeros). By the contract of
+        // `new` no other code writes to them, and the exclusive borrow of self excludes other
+        // references of this type.
         unsafe { slice::from_raw_parts_mut(address, BLOCK_BYTES_MAX) }
     }
 }
@@ -122,7 +131,7 @@ fn check(blocks: usize) -> io::Result<()> {
     ))
 }
 
-/// An anonymous mapping, unmapped on drop and not inherited over `fork`.
+/// An anonymous mapping, which is unmapped on drop and not inherited over `fork`.
 struct Area {
     base: NonNull<u8>,
     bytes: usize,
@@ -140,7 +149,8 @@ impl Area {
         {
             return Ok((area, StagePages::Hugetlb));
         }
-        // The kernel aligns large anonymous mappings to 2 MiB by itself only since 6.7: take one more and cut it.
+        // The kernel aligns large anonymous mappings to 2 MiB by itself only since 6.7. So this
+        // takes 2 MiB more and cuts the mapping.
         let mut area = Area::reserve(huge_bytes + HUGE_BYTES, 0)?;
         let skip = area.base.as_ptr().addr().next_multiple_of(HUGE_BYTES) - area.base.as_ptr().addr();
         area.cut(skip, huge_bytes);
@@ -164,33 +174,35 @@ impl Area {
         Ok(Area { base, bytes, guard })
     }
 
-    /// Not inherited, and every page there: a page that cannot be had is an error now and no signal later.
+    /// Excludes the mapping from fork children, and faults in every page. So a page that the kernel
+    /// cannot provide is an error now, and no signal later.
     fn ready(&self) -> io::Result<()> {
         self.advise(libc::MADV_DONTFORK)?;
         match self.advise(libc::MADV_POPULATE_WRITE) {
-            // Before Linux 5.14: pages come when they are touched.
+            // Before Linux 5.14, pages are faulted in when they are touched.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
             result => result,
         }
     }
 
     fn advise(&self, advice: libc::c_int) -> io::Result<()> {
-        // SAFETY: the range is ours, and none of the advices used here changes what it holds.
+        // SAFETY: this value owns the range, and none of the advices used here changes what it
+        // holds.
         let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.bytes, advice) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Keeps `bytes` bytes from `skip` on and unmaps the rest; all are multiples of a page.
+    /// Keeps `bytes` bytes from `skip` on and unmaps the rest; both are multiples of a page.
     fn cut(&mut self, skip: usize, bytes: usize) {
         debug_assert!(skip.is_multiple_of(page_bytes()) && skip + bytes <= self.bytes);
         let start = self.base;
         // SAFETY: inside the mapping.
         self.base = unsafe { start.add(skip) };
-        // SAFETY: likewise: at most the end.
+        // SAFETY: inside the mapping, or just at its end.
         let tail = unsafe { self.base.add(bytes) };
         for (from, length) in [(start, skip), (tail, self.bytes - skip - bytes)] {
             if length > 0 {
-                // SAFETY: a part of the mapping that nobody has seen.
+                // SAFETY: a part of the mapping to which no address was given out.
                 unsafe { libc::munmap(from.as_ptr().cast(), length) };
             }
         }
@@ -203,7 +215,8 @@ impl Drop for Area {
         if self.guard.is_forked() {
             return; // It was not inherited: something else may be there.
         }
-        // SAFETY: the range is ours, and its users are gone with the StageMemory that kept it.
+        // SAFETY: this value owns the range, and its users are gone with the StageMemory that kept
+        // it.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }
 }

@@ -1,4 +1,5 @@
-//! Staging: [`words`] say which blocks hold what, for a successor too; [`buffers`] are their bytes.
+//! Staging: [`words`] record what each block holds, also for a successor; [`buffers`] are their
+//! bytes.
 
 pub mod buffers;
 pub mod words;

@@ -1,19 +1,21 @@
-//! The state words of staging: what a successor needs to know about blocks that a dead writer had in hand.
+//! The state words of staging: what a successor needs to know about blocks that a dead writer held.
 //!
-//! The staging blocks and these words lie in shared memory (`NAME.stage`), so that events which were taken out of the
-//! ring, but had not reached the disk, survive the writer. Records stand in a staging block as they do on disk, from
-//! offset [`BLOCK_HEADER_BYTES`] on, positions and times relative to the words' base; `records_bytes` is stored after
-//! each whole record.
+//! The staging blocks and these words lie in shared memory (`NAME.stage`). So events that were
+//! taken out of the ring, but had not reached the disk, survive the writer. Records lie in a
+//! staging block as they do on disk, from offset [`BLOCK_HEADER_BYTES`] on. Positions and times are
+//! relative to the base in the words. `records_bytes` is stored after each whole record.
 //!
 //! ```text
-//! FREE -> FILLING (records are appended) -> WRITING (nothing is appended any more) -> FREE (it is in the journal)
+//! FREE -> FILLING (records are appended) -> WRITING (no record is appended) -> FREE (it is in the journal)
 //! ```
 //!
-//! A block becomes free only when it, and every block before it, has been written, and no event goes on behind it:
-//! so the journal up to a kill, followed by what is not free, in order of `order`, has no hole.
+//! A block becomes free only when it, and every block before it, has been written, and no event
+//! continues after it. So the journal up to a kill, followed by the blocks that are not free, in
+//! order of `order`, has no hole.
 //!
-//! Left out: bodies have no checksum here. The words and the bytes were written by one process, the dead writer, in
-//! memory that only writers may change; what they say is checked against the bounds of the block all the same.
+//! Left out: bodies have no checksum here. One process, the dead writer, wrote the words and the
+//! bytes, in memory that only writers may change. Even so, the words are checked against the bounds
+//! of the block.
 
 use std::any::Any;
 use std::fmt;
@@ -24,32 +26,32 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::block::Records;
 use crate::format::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, PositionUnit};
 
-/// Nothing in it that is not in the journal.
+/// The block holds nothing that is not in the journal.
 pub const FREE: u32 = 0;
 /// Records are being appended.
 pub const FILLING: u32 = 1;
-/// It is full, or sealed early, and on its way to the disk.
+/// The block is full, or was closed early, and is on its way to the disk.
 pub const WRITING: u32 = 2;
 
-/// The words of one staging block; written by the writer only. All zeros is a free block.
+/// The words of one staging block. Only the writer writes them. All zeros is a free block.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct StageBlock {
     /// [`FREE`], [`FILLING`] or [`WRITING`].
     state: AtomicU32,
-    /// Bytes of whole records in the block.
+    /// Size of the whole records in the block, in bytes.
     records_bytes: AtomicU32,
-    /// Orders the blocks: counts the fillings of this writer.
+    /// The order of the blocks: counts the fillings of this writer.
     order: AtomicU64,
-    /// The positions of its records are relative to this.
+    /// The base of its records' positions.
     first_position: AtomicU64,
-    /// The times of its records are relative to this.
+    /// The base of its records' times, in ns of CLOCK_REALTIME.
     base_time_ns: AtomicU64,
 }
 
 const _: () = assert!(size_of::<StageBlock>() == 64);
 
-/// The state words of a writer's staging blocks; clones are the same ones.
+/// The state words of a writer's staging blocks. Clones refer to the same words.
 #[derive(Clone)]
 pub struct StageWords {
     blocks: NonNull<StageBlock>,
@@ -58,9 +60,9 @@ pub struct StageWords {
     _owner: Arc<dyn Any + Send + Sync>,
 }
 
-// SAFETY: the words are atomics in memory that `_owner`, which may be sent, keeps.
+// SAFETY: the words are atomics in memory that `_owner` keeps, and `_owner` may be sent.
 unsafe impl Send for StageWords {}
-// SAFETY: as above.
+// SAFETY: the words are atomics in memory that `_owner` keeps, and `_owner` is `Sync`.
 unsafe impl Sync for StageWords {}
 
 impl fmt::Debug for StageWords {
@@ -70,17 +72,18 @@ impl fmt::Debug for StageWords {
 }
 
 impl StageWords {
-    /// Words in this process's own memory, all free: for writers without a successor.
+    /// Creates words in this process's own memory, all free, for a writer without a successor.
     pub fn heap(count: usize) -> StageWords {
         let blocks: Arc<Vec<StageBlock>> = Arc::new((0..count).map(|_| StageBlock::default()).collect());
         let first = NonNull::from(&blocks[..]).cast();
         StageWords { blocks: first, count, _owner: blocks }
     }
 
-    /// Words in shared memory.
+    /// Uses words in shared memory.
     ///
     /// # Safety
-    /// `blocks` points to `count` of them, which `owner` keeps mapped and which nobody accesses but as atomics.
+    /// `blocks` points to `count` of them, which `owner` keeps mapped and which all code accesses
+    /// only as atomics.
     pub unsafe fn from_raw(
         blocks: NonNull<StageBlock>,
         count: usize,
@@ -91,11 +94,13 @@ impl StageWords {
 
     /// The words of all blocks.
     pub fn blocks(&self) -> &[StageBlock] {
-        // SAFETY: `from_raw`'s caller, or `heap`, vouches for the memory, and `_owner` keeps it.
+        // SAFETY: the caller of `from_raw`, or `heap`, vouches for the memory, and `_owner` keeps
+        // it.
         unsafe { std::slice::from_raw_parts(self.blocks.as_ptr(), self.count) }
     }
 
-    /// The blocks that are not free, in the order in which they were filled: what a successor takes over.
+    /// Returns the blocks that are not free, in the order in which they were filled. A successor
+    /// takes them over.
     pub fn leftovers(&self) -> Vec<Leftover> {
         let mut found: Vec<Leftover> = (0..self.count).filter_map(|block| self.leftover(block)).collect();
         found.sort_by_key(|leftover| leftover.order);
@@ -104,7 +109,8 @@ impl StageWords {
 
     fn leftover(&self, block: usize) -> Option<Leftover> {
         let words = &self.blocks()[block];
-        // RECORDS: pairs with the Release stores of the writer, which is dead; the lock it dropped orders us as well.
+        // RECORDS: pairs with the Release stores of the writer, which is dead. The lock that it
+        // dropped orders these accesses as well.
         if words.state.load(Ordering::Acquire) == FREE {
             return None;
         }
@@ -117,7 +123,7 @@ impl StageWords {
         })
     }
 
-    /// Frees every block: the successor has appended what was left.
+    /// Frees every block, after the successor has appended what was left.
     pub fn clear(&self) {
         for words in self.blocks() {
             words.state.store(FREE, Ordering::Release);
@@ -126,23 +132,25 @@ impl StageWords {
 }
 
 impl StageBlock {
-    /// Begins a block: the `order`-th, whose first event is at `first_position`; times count from `base_time_ns`.
+    /// Begins the `order`-th block, whose first event is at `first_position`. Times count from
+    /// `base_time_ns`.
     pub fn begin(&self, order: u64, first_position: u64, base_time_ns: u64) {
         self.records_bytes.store(0, Ordering::Relaxed);
         self.order.store(order, Ordering::Relaxed);
         self.first_position.store(first_position, Ordering::Relaxed);
         self.base_time_ns.store(base_time_ns, Ordering::Relaxed);
-        // RECORDS: the words above are there before the state says so.
+        // RECORDS: the words above are stored before the state.
         self.state.store(FILLING, Ordering::Release);
     }
 
-    /// RECORDS: pairs with the Acquire in `leftover`: the records are there before the count says so.
+    /// Stores the size of the whole records. RECORDS: pairs with the Acquire in `leftover`: the
+    /// records are stored before their size.
     #[inline(always)]
     pub fn set_records(&self, bytes: usize) {
         self.records_bytes.store(bytes as u32, Ordering::Release);
     }
 
-    /// Says what the block is in the middle of.
+    /// Stores the state of the block. RECORDS: pairs with the Acquire in `leftover`.
     pub fn set_state(&self, state: u32) {
         self.state.store(state, Ordering::Release);
     }
@@ -151,22 +159,22 @@ impl StageBlock {
 /// A staging block that a dead writer left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leftover {
-    /// Which staging block.
+    /// The index of the staging block.
     pub block: usize,
-    /// Its place among the others.
+    /// Its order among the others.
     pub order: u64,
-    /// Bytes of whole records.
+    /// Size of the whole records, in bytes.
     pub records_bytes: usize,
-    /// Base of the positions.
+    /// The base of the positions.
     pub first_position: u64,
-    /// Base of the times.
+    /// The base of the times, in ns of CLOCK_REALTIME.
     pub base_time_ns: u64,
 }
 
 impl Leftover {
-    /// Its records, given the staging block's bytes. Feed them, block after block, to an
-    /// [`Assembler`](crate::block::Assembler); one that goes on from a block that is in the journal already begins
-    /// with pieces that must be skipped.
+    /// Returns its records, given the staging block's bytes. The caller passes them, block after
+    /// block, to an [`Assembler`](crate::block::Assembler). If the first block continues a record
+    /// whose beginning is in the journal, it begins with pieces that must be skipped.
     pub fn records<'a>(&self, unit: PositionUnit, staging: &'a [u8]) -> Records<'a> {
         let bytes = self.records_bytes.min(BLOCK_BYTES_MAX - BLOCK_HEADER_BYTES);
         let records = staging.get(BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + bytes).unwrap_or(&[]);

@@ -1,4 +1,5 @@
-//! Appending: records into the open block, and those that no block takes in pieces.
+//! Appending: records go into the open block. A record that is larger than any block goes in
+//! pieces.
 
 use railbus_ring::frame;
 
@@ -9,16 +10,20 @@ use crate::format::{BLOCK_HEADER_BYTES, FirstPiece, Gap, PIECE_OF_STATE, RECORD_
 use crate::stage::words::{FREE, WRITING};
 
 impl<P: Pipeline> Writer<P> {
-    /// Copies an event into staging: its header word, its position, the position behind it, its body, and the time of
-    /// its recording (ns of CLOCK_REALTIME; an older one than before counts as the newest so far).
+    /// Copies an event into staging. `position` is where the event begins and `end_position` where
+    /// it ends. `time_ns` is the time of its recording (ns of CLOCK_REALTIME); one that is older
+    /// than an earlier time counts as the newest so far.
     ///
-    /// An event larger than a block goes in pieces: after `Full` the same call goes on where it stopped. Until it has
-    /// ended, or [`append_gap`](Self::append_gap) has dropped it, no other record may be appended;
-    /// [`is_within`](Self::is_within) tells.
+    /// An event larger than a block goes in pieces: after `Full` the same call continues where it
+    /// stopped. Until it has ended, or [`append_gap`](Self::append_gap) has dropped it, no other
+    /// record may be appended; [`is_within`](Self::is_within) reports that state.
+    ///
+    /// # Errors
+    /// [`Full`] when all staging is in flight, or when the writer has stopped.
     ///
     /// # Panics
-    /// When the position is before [`end`](Self::end), or when another record is unfinished: the recorder's books are
-    /// wrong.
+    /// When the position is before [`end`](Self::end), or when another record is unfinished: then
+    /// the recorder's state is wrong.
     #[inline]
     pub fn append(
         &mut self,
@@ -42,8 +47,12 @@ impl<P: Pipeline> Writer<P> {
         self.append_record(&record, end_position)
     }
 
-    /// Records that events are missing. A gap begins at or behind [`end`](Self::end). One that begins where a large
-    /// event does of which [`append`](Self::append) took only some pieces drops that event.
+    /// Records that events are missing. A gap begins at or after [`end`](Self::end). A gap that
+    /// begins at the position of a large event, of which [`append`](Self::append) took only some
+    /// pieces, drops that event.
+    ///
+    /// # Errors
+    /// [`Full`] when all staging is in flight, or when the writer has stopped.
     pub fn append_gap(&mut self, gap: &Gap, time_ns: u64) -> std::result::Result<(), Full> {
         assert!(gap.from >= self.end && gap.to >= gap.from, "gaps are appended in order");
         self.partial = self.partial.filter(|partial| partial.position != gap.from);
@@ -59,10 +68,16 @@ impl<P: Pipeline> Writer<P> {
         self.append_record(&record, gap.to)
     }
 
-    /// Records how things stand at [`end`](Self::end); `kind` is one of [`RecordKind::STATES`].
+    /// Records a state that is valid at [`end`](Self::end); `kind` is one of
+    /// [`RecordKind::STATES`].
     ///
-    /// A state waits for the end of a large event of which [`append`](Self::append) took only some pieces: until then
-    /// this returns `Full`. A state larger than a block goes in pieces itself: after `Full` the same call goes on.
+    /// A state waits for the end of a large event of which [`append`](Self::append) took only some
+    /// pieces. Until then this returns [`Full`]. A state larger than a block goes in pieces itself:
+    /// after [`Full`] the same call continues.
+    ///
+    /// # Errors
+    /// [`Full`] when all staging is in flight, when the state must wait for a large event, or when
+    /// the writer has stopped.
     pub fn append_state(
         &mut self,
         kind: RecordKind,
@@ -85,7 +100,8 @@ impl<P: Pipeline> Writer<P> {
         self.append_record(&record, self.end)
     }
 
-    /// Whether some pieces of the event at `position` are staged, and others are not: no state can be appended now.
+    /// Whether some pieces of the event at `position` are staged and others are not. Then no state
+    /// can be appended.
     pub fn is_within(&self, position: u64) -> bool {
         self.partial.is_some_and(|partial| partial.position == position && partial.kind == RecordKind::Event)
     }
@@ -124,7 +140,8 @@ impl<P: Pipeline> Writer<P> {
         }
     }
 
-    /// Opens a block that takes the record, or, when no block does, appends it in pieces and returns true.
+    /// Opens a block for the record. If the record is too large for any block, appends it in pieces
+    /// instead and returns true.
     #[cold]
     fn prepare_room(&mut self, record: &Put<'_>, end_position: u64) -> std::result::Result<bool, Full> {
         if self.poison.is_some() || self.finished {
@@ -171,7 +188,7 @@ impl<P: Pipeline> Writer<P> {
             if let Some(open) = &mut self.open {
                 open.unfinished = !last;
                 if let Some(state) = record.kind.state_index() {
-                    open.states[state] = done == body.len(); // the block of the first piece is the one to find
+                    open.states[state] = done == body.len(); // the first piece's block counts
                     open.states_end[state] += u32::from(last);
                 }
                 if last {
@@ -191,8 +208,8 @@ impl<P: Pipeline> Writer<P> {
 
     fn open_block(&mut self, record: &Put<'_>) -> std::result::Result<(), Full> {
         if self.free.is_empty() && self.in_flight == 0 && self.ready.is_empty() {
-            // What is held is written. Either its event is larger than staging, and cannot be kept for a successor as a
-            // whole, or it was dropped.
+            // The held blocks are written. Either their event is larger than staging, and cannot be
+            // kept for a successor as a whole, or it was dropped.
             self.unkept = self.partial.map(|partial| partial.position).or(self.unkept);
             self.free_held();
         }

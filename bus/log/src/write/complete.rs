@@ -1,4 +1,5 @@
-//! Taking what has ended: what is written, what is durable, and the end of everything when something fails.
+//! Completion: advances what is written and what is durable, and stops everything when something
+//! fails.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::{CONTROL, Writer};
 use crate::disk::store::{Begun, Completion, Pipeline};
 use crate::format::BlockKind;
 
-/// Why the writer has stopped.
+/// The reason why the writer has stopped.
 #[derive(Debug, Clone)]
 pub(super) struct Poison {
     action: &'static str,
@@ -20,7 +21,7 @@ pub(super) struct Poison {
 }
 
 impl<P: Pipeline> Writer<P> {
-    /// Takes what has ended; whether anything has.
+    /// Takes the operations that have ended. Returns whether there were any.
     pub(super) fn take_what_ended(&mut self, now_ns: u64, wait: Duration) -> Result<bool> {
         self.now_ns = now_ns;
         let mut ended = std::mem::take(&mut self.ended);

@@ -1,25 +1,30 @@
-//! The writer: copies events into staging blocks, writes them behind one another, and knows what is durable.
+//! The writer: copies events into staging blocks, writes the blocks one after another, and tracks
+//! what is durable.
 //!
 //! ```text
-//! append -> [open block] -> full, or the disk is idle -> [ready] -> write begun, in the chain's order -> [in flight]
-//!        -> completed, without a hole before it: WRITTEN -> covered by a sync of its segment: DURABLE
+//! append -> [open block] -> full, or the disk is idle -> [ready] -> write begun, in the chain's order
+//!        -> [in flight] -> completed, without a hole before it: WRITTEN
+//!        -> covered by a sync of its segment: DURABLE
 //! ```
 //!
-//! It is a state machine over [`Pipeline`], which only begins things: [`append`](Writer::append) copies, and
-//! [`turn`](Writer::turn) takes what has ended, begins what is due, and waits only as long as it is told to.
+//! It is a state machine over [`Pipeline`], which only begins operations.
+//! [`append`](Writer::append) copies. [`turn`](Writer::turn) takes what has ended, begins what is
+//! due, and waits no longer than its argument allows.
 //!
-//! - Blocks in flight are bounded by [`Pipeline::depth`]; when all staging is taken, `append` says [`Full`].
+//! - [`Pipeline::depth`] limits the blocks in flight. When all staging is taken, `append` returns
+//!   [`Full`].
 //! - A block that is not full is written as soon as the disk is idle, and after
 //!   [`linger`](WriterOptions::linger) when it is not.
-//! - `durable` is the end of the written blocks without a hole that had completed before the sync that covers them
-//!   was begun; nothing of segment k + 1 counts before k is sealed and synced.
-//! - When everything is durable and nothing more comes, a mark block carries that position to the disk, so that
-//!   recovery knows what it may not lose.
-//! - A write that finds no room on the disk, or no descriptors, is begun again after a while; so is the
-//!   preparation of a segment. A sync that finds no room is tried again when everything that it was to cover
-//!   was written once more.
-//! - Every other failed write or sync poisons the writer: every later call returns that error, and nothing
-//!   is tried again, because a system that failed to sync may call clean what is lost.
+//! - `durable` is the end of the written blocks without a hole that had completed before the
+//!   covering sync was begun. Nothing of segment k + 1 counts before segment k is sealed and
+//!   synced.
+//! - When everything is durable and nothing more comes, a mark block carries that position to the
+//!   disk, so that recovery knows what it must not lose.
+//! - A write that finds no room on the disk, or no descriptors, is begun again after a while. So is
+//!   the preparation of a segment. A sync that finds no room is tried again after everything that
+//!   it should cover was written once more.
+//! - Every other failed write or sync poisons the writer. Every later call returns that error, and
+//!   nothing is tried again, because after a failed sync the system may report lost data as clean.
 //!
 //! Left out: the clock, the thread, the ring. The recorder has those.
 
@@ -56,11 +61,12 @@ use stated::Stated;
 pub use sync::SyncPolicy;
 use sync::Syncing;
 
-/// The next segment is asked for when this part of the one in use is written: it is ready long before it is needed.
+/// The next segment is asked for when this fraction (one in so many) of the one in use is written.
+/// So it is ready long before it is needed.
 const NEXT_AT: u64 = 8;
 /// The staging block that is kept for marks and seals.
 const CONTROL: usize = 0;
-/// The fewest staging blocks a writer works with: one for marks and seals, two to fill.
+/// The fewest staging blocks with which a writer works: one for marks and seals, two to fill.
 pub const STAGING_BLOCKS_MIN: usize = 3;
 
 /// Where a journal ends, and a writer begins.
@@ -70,20 +76,22 @@ pub struct Start {
     pub segment: u64,
     /// The writer's epoch: counts the times a writer opened this journal, from 1.
     pub epoch: u64,
-    /// What the first block must fit to.
+    /// The facts with which the first block must agree.
     pub link: Link,
-    /// Which of [`RecordKind::STATES`] the journal has: each is needed where it is until it was appended anew.
+    /// Which of [`RecordKind::STATES`] the journal has. Retention must keep each where it is until
+    /// a newer one is appended.
     pub states: [bool; RecordKind::STATES.len()],
 }
 
 impl Default for Start {
-    /// Of a journal in which nothing is.
+    /// The start of an empty journal.
     fn default() -> Start {
         Start { segment: 1, epoch: 1, link: Link::default(), states: [false; RecordKind::STATES.len()] }
     }
 }
 
-/// All staging is in flight, or the writer has stopped: call [`Writer::turn`], which says which.
+/// All staging is in flight, or the writer has stopped. Call [`Writer::turn`], which distinguishes
+/// the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the journal's staging is full")]
 pub struct Full;
@@ -95,17 +103,18 @@ pub struct Progress {
     pub written: u64,
     /// Everything before this position is durable.
     pub durable: u64,
-    /// What the next segment, or a write, waits for. Without room for the next segment, writing goes on as long as the
-    /// segments that are there last. What was refused is tried again every 100 ms.
+    /// The shortage for which the next segment, or a write, waits. Without room for the next
+    /// segment, writing continues as long as the prepared segments last. A refused operation is
+    /// tried again every 100 ms.
     pub shortage: Option<Shortage>,
-    /// A segment was begun in this turn: time to append the states anew.
+    /// Whether a segment was begun in this turn. If so, the caller must append the states again.
     pub rotated: bool,
 }
 
 #[derive(Debug)]
 struct Ready {
     filling: Filling,
-    /// The staging block that holds it compressed, and how many bytes.
+    /// The staging block that holds it compressed, and its size in bytes.
     packed: Option<(usize, usize)>,
     tried: bool,
 }
@@ -114,20 +123,20 @@ struct Ready {
 struct Flight {
     /// The staging block that is written from.
     block: usize,
-    /// The staging block that holds the records, if it is another.
+    /// The staging block that holds the records, if it is another one.
     raw: Option<usize>,
     kind: BlockKind,
     segment: u64,
     offset: u64,
     bytes: usize,
-    /// Which block of the journal it is.
+    /// The block's number in the journal.
     sequence: u64,
     end_position: u64,
     unfinished: bool,
     completed: bool,
-    /// It was refused for want of something, and has not been written since.
+    /// It was refused for lack of a resource, and has not been written since.
     refused: bool,
-    /// It is not at the disk at the moment, but waits to be written again.
+    /// It is not being written at the moment, but waits to be begun again.
     parked: bool,
 }
 
@@ -136,21 +145,21 @@ struct Flight {
 struct Current {
     number: u64,
     id: u64,
-    /// Where its seal goes: nothing else reaches beyond it.
+    /// The offset of its seal: no other block reaches beyond it.
     seal_offset: u64,
     offset: u64,
     states: [u64; RecordKind::STATES.len()],
 }
 
 impl Current {
-    /// Whether so much is written that it is time to have the next segment made. A channel that stays quiet never takes
-    /// more of the disk than its first segment.
+    /// Whether enough is written to ask for the next segment. A channel that stays quiet never
+    /// takes more of the disk than its first segment.
     fn wants_next(&self) -> bool {
         self.offset - BLOCKS_OFFSET >= (self.seal_offset - BLOCKS_OFFSET) / NEXT_AT
     }
 }
 
-/// A record larger than a block, of which not every piece is in staging yet.
+/// A record larger than a block, of which not every piece is in staging.
 #[derive(Debug, Clone, Copy)]
 struct Partial {
     position: u64,
@@ -158,7 +167,7 @@ struct Partial {
     done_bytes: usize,
 }
 
-/// The writer of one journal. It does not touch the disk but through its pipeline.
+/// The writer of one journal. It accesses the disk only through its pipeline.
 #[derive(Debug)]
 pub struct Writer<P: Pipeline> {
     pipeline: P,
@@ -177,7 +186,7 @@ pub struct Writer<P: Pipeline> {
     open: Option<Filling>,
     ready: VecDeque<Ready>,
     flights: VecDeque<Flight>,
-    /// Written, but kept for a successor, because an event goes on behind them.
+    /// Blocks that are written, but kept for a successor, because an event continues after them.
     held: Vec<usize>,
     free: Vec<usize>,
     /// Blocks for compressed records.
@@ -200,18 +209,19 @@ pub struct Writer<P: Pipeline> {
     rotated: bool,
     finished: bool,
     refused: Refused,
-    /// The monotonic clock as the last call told it.
+    /// The monotonic clock at the last call, in ns.
     now_ns: u64,
     poison: Option<Poison>,
     ended: Vec<Completion>,
 }
 
 impl<P: Pipeline> Writer<P> {
-    /// A writer that goes on where `start` says, and asks for its first segment. `words` are of the pipeline's
-    /// staging blocks; they become free.
+    /// Creates a writer that continues at `start`; its first turn asks for its first segment.
+    /// `words` belong to the pipeline's staging blocks; they become free.
     ///
     /// # Errors
-    /// `Invalid` for options out of range.
+    /// [`Error::Invalid`] for options out of range; [`Error::Io`] when compression cannot be set
+    /// up.
     pub fn new(
         pipeline: P,
         words: StageWords,
@@ -243,7 +253,7 @@ impl<P: Pipeline> Writer<P> {
             segments: Segments::new(
                 identity,
                 start.segment,
-                // The largest block has its place in the smallest segment.
+                // The largest block has room in the smallest segment.
                 options.first_segment_bytes.max(options::smallest_segment(&options)),
                 options.segments_ahead,
             ),
@@ -277,11 +287,14 @@ impl<P: Pipeline> Writer<P> {
         })
     }
 
-    /// One round: takes what has ended, begins what is due. `now_ns` is the monotonic clock. Waits for something to
-    /// end, at most `wait`, when writes or a sync are in flight, or staging waits for a segment.
+    /// Does one round: takes what has ended, and begins what is due. `now_ns` is the monotonic
+    /// clock.
+    ///
+    /// Waits at most `wait` for an operation to end, and only when writes or a sync are in flight,
+    /// or when staging waits for a segment.
     ///
     /// # Errors
-    /// The error that poisoned the writer, now and ever after.
+    /// The error that poisoned the writer; every later call returns it as well.
     pub fn turn(&mut self, now_ns: u64, wait: Duration) -> Result<Progress> {
         self.rotated = false;
         self.check_poison()?;
@@ -297,12 +310,12 @@ impl<P: Pipeline> Writer<P> {
         Ok(self.progress())
     }
 
-    /// Writes and syncs everything appended, and waits for it. An event of which only some pieces were appended does
-    /// not count.
+    /// Writes and syncs everything appended, and blocks until that is done. An event of which only
+    /// some pieces were appended does not count.
     ///
     /// # Errors
-    /// The error that poisoned the writer; `NoSpace` when there is no room for a segment or a write, which does not
-    /// poison.
+    /// The error that poisoned the writer. [`Error::NoSpace`] when there is no room for a segment
+    /// or a write, which does not poison.
     pub fn flush(&mut self, now_ns: u64) -> Result<Progress> {
         self.check_poison()?;
         while !self.finished && !self.is_settled() {
@@ -327,7 +340,11 @@ impl<P: Pipeline> Writer<P> {
         Error::NoSpace { what: format!("the next blocks of {path}"), why }
     }
 
-    /// [`flush`](Self::flush), then seals the segment: nothing can be appended any more.
+    /// Does a [`flush`](Self::flush), then seals the segment: nothing can be appended any more.
+    /// Blocks until the seal is durable.
+    ///
+    /// # Errors
+    /// Those of [`flush`](Self::flush).
     pub fn finish(&mut self, now_ns: u64) -> Result<()> {
         self.flush(now_ns)?;
         if self.finished {
@@ -358,18 +375,18 @@ impl<P: Pipeline> Writer<P> {
         self.written
     }
 
-    /// Everything before this position is durable: it survives the machine.
+    /// Everything before this position is durable: it survives a power cut.
     pub fn durable(&self) -> u64 {
         self.durable
     }
 
-    /// The oldest segment that holds a state which a crash may make the newest: retention removes nothing from it on.
-    /// `u64::MAX` when there is none.
+    /// The oldest segment with a state that a crash may make the newest: retention removes neither
+    /// it nor any later one. `u64::MAX` when there is none.
     pub fn states_from(&self) -> u64 {
         self.stated.needed_from()
     }
 
-    /// How many of the states of a kind that were appended to this writer are durable.
+    /// Returns how many of the states of a kind that this writer took are durable.
     ///
     /// # Panics
     /// When the kind is not one of [`RecordKind::STATES`].
@@ -382,7 +399,8 @@ impl<P: Pipeline> Writer<P> {
         self.end
     }
 
-    /// Everything before this position is in staging or written: a successor finds it, the ring need not keep it.
+    /// Everything before this position is in staging or written. A successor finds it there, so the
+    /// ring need not keep it.
     pub fn kept(&self) -> u64 {
         match self.unkept {
             Some(position) => position.min(self.end),
@@ -390,13 +408,14 @@ impl<P: Pipeline> Writer<P> {
         }
     }
 
-    /// Writes, or a sync, are in flight: a [`turn`](Self::turn) that waits is not in vain.
+    /// Whether writes or a sync are in flight. Only then can a [`turn`](Self::turn) wait for
+    /// something.
     pub fn is_busy(&self) -> bool {
         self.in_flight > 0 || self.syncing.in_flight()
     }
 
-    /// When (monotonic, ns) `turn` must be called at the latest if nothing ends and nothing is appended before;
-    /// `None` when there is nothing to do.
+    /// Returns when (monotonic clock, ns) `turn` must be called at the latest, if nothing ends and
+    /// nothing is appended before. `None` when there is nothing to do.
     pub fn deadline_ns(&self, now_ns: u64) -> Option<u64> {
         if self.poison.is_some() || self.finished {
             return None;
@@ -413,22 +432,22 @@ impl<P: Pipeline> Writer<P> {
         [block, mark, sync].into_iter().chain(retries).flatten().min()
     }
 
-    /// What the next segment, or a write, waits for.
+    /// The shortage for which the next segment, or a write, waits.
     fn shortage(&self) -> Option<Shortage> {
         self.refused().or_else(|| self.segments.shortage())
     }
 
-    /// The pipeline, for its owner's questions.
+    /// The pipeline, for reading.
     pub fn pipeline(&self) -> &P {
         &self.pipeline
     }
 
-    /// The pipeline, for its owner's settings.
+    /// The pipeline, for changes by the owner.
     pub fn pipeline_mut(&mut self) -> &mut P {
         &mut self.pipeline
     }
 
-    /// Ends without finishing, as a crash would, and hands back the pipeline.
+    /// Ends without finishing, as a crash would, and returns the pipeline.
     pub fn into_pipeline(self) -> P {
         self.pipeline
     }

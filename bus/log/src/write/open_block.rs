@@ -2,28 +2,28 @@
 
 use crate::format::{BLOCK_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordKind, record_bytes};
 
-/// What there is to say about the records of one staging block.
+/// The description of the records in one staging block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filling {
-    /// Which staging block.
+    /// The index of the staging block.
     pub(super) block: usize,
-    /// Bytes of records in it, and room for more.
+    /// Bytes of records in it, and of room for more.
     pub(super) used_bytes: usize,
     pub(super) room_bytes: usize,
     pub(super) records: u32,
-    /// Events that end in it.
+    /// Number of events that end in it.
     pub(super) events: u32,
     pub(super) first_position: u64,
     pub(super) end_position: u64,
     pub(super) base_time_ns: u64,
     pub(super) last_time_ns: u64,
-    /// When (monotonic) a turn first saw it with records.
+    /// When (monotonic clock, ns) a turn first saw it with records.
     pub(super) seen_ns: Option<u64>,
-    /// Its last record is a piece, and more follow.
+    /// Whether its last record is a piece, and more follow.
     pub(super) unfinished: bool,
     /// Which states have a record, or its first piece, in it.
     pub(super) states: [bool; RecordKind::STATES.len()],
-    /// How many states of each kind end in it.
+    /// Number of states of each kind that end in it.
     pub(super) states_end: [u32; RecordKind::STATES.len()],
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Put<'a> {
     pub(super) flags: u8,
     pub(super) position: u64,
     pub(super) time_ns: u64,
-    /// What the body begins with: a first piece's header, or nothing.
+    /// The beginning of the body: a first piece's header, or nothing.
     pub(super) prefix: &'a [u8],
     pub(super) body: &'a [u8],
 }
@@ -59,7 +59,8 @@ impl Filling {
         }
     }
 
-    /// Whether a record with that body fits, and its position and time are near enough to the block's.
+    /// Whether a record with that body fits, and its position and time are close enough to the
+    /// block's base.
     #[inline(always)]
     pub(super) fn takes(&self, body_bytes: usize, position: u64, time_ns: u64) -> bool {
         let near = u64::from(u32::MAX);
@@ -68,7 +69,8 @@ impl Filling {
             && time_ns.wrapping_sub(self.base_time_ns) <= near
     }
 
-    /// Appends a record that the block [`takes`](Self::takes); returns the bytes of records it then has.
+    /// Appends a record that the block [`takes`](Self::takes). Returns the size of all its records,
+    /// in bytes.
     #[inline(always)]
     pub(super) fn put(&mut self, staging: &mut [u8], record: &Put<'_>) -> usize {
         let body_bytes = record.prefix.len() + record.body.len();

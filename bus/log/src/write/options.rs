@@ -1,4 +1,4 @@
-//! How to write, and what is out of range.
+//! The options of a writer, and their ranges.
 
 use std::time::Duration;
 
@@ -11,28 +11,29 @@ use crate::format::{
 };
 use crate::stage::words::StageWords;
 
-/// How to write.
+/// The options of a writer.
 #[derive(Debug, Clone)]
 pub struct WriterOptions {
-    /// When what is written is made durable.
+    /// When written data is made durable.
     pub sync: SyncPolicy,
     /// Size of the segment files in bytes, a multiple of 4 KiB.
     pub segment_bytes: u64,
-    /// Size of the first segment, unless all are smaller. Each is four times as large as the one before, up to their
-    /// size.
+    /// Size of the first segment in bytes, unless all are smaller. Each segment is four times as
+    /// large as the one before, up to `segment_bytes`.
     pub first_segment_bytes: u64,
-    /// The largest block in bytes, a multiple of 4 KiB, at most [`BLOCK_BYTES_MAX`].
+    /// Size of the largest block in bytes, a multiple of 4 KiB, at most [`BLOCK_BYTES_MAX`].
     pub block_bytes: usize,
     /// Compression, each block by itself. It needs twice the staging.
     pub codec: Codec,
-    /// How long a block that is not full may wait for more while writes are in flight; also while none are, unless every
-    /// event is to be durable at once.
+    /// How long a block that is not full may wait for more records while writes are in flight. With
+    /// another policy than [`SyncPolicy::Always`] it also waits while none are.
     pub linger: Duration,
-    /// How long everything must be durable, and nothing come, before a mark is written.
+    /// How long everything must be durable, and nothing be appended, before a mark is written.
     pub mark_after: Duration,
-    /// How many segments to have ready ahead of the one in use.
+    /// Number of segments to have ready ahead of the one in use, at least 1.
     pub segments_ahead: usize,
-    /// Whether states wait for the end of a large event. Only a test that shows that this matters turns it off.
+    /// Whether states wait for the end of a large event. Only a test that shows that this matters
+    /// turns it off.
     #[doc(hidden)]
     pub states_wait: bool,
 }
@@ -53,7 +54,7 @@ impl Default for WriterOptions {
     }
 }
 
-/// The smallest segment that has a place for the largest block, and for the seal.
+/// Returns the size of the smallest segment that has room for the largest block and the seal.
 pub(super) fn smallest_segment(options: &WriterOptions) -> u64 {
     BLOCKS_OFFSET + (options.block_bytes + SECTOR_BYTES) as u64
 }

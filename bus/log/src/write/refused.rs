@@ -1,13 +1,15 @@
-//! Writes that were refused for want of room, descriptors or memory, and are written again.
+//! Writes that were refused for lack of room, descriptors or memory, and are begun again.
 //!
-//! A copy-on-write file system needs room for each write, also into a file that was filled with zeros. A write that it
-//! refuses has changed nothing that was there before: its block keeps its staging, its place and its bytes, and the same
-//! write is begun again after a while. Until all such writes have ended no new block is begun, so that staging fills
-//! and the recorder's policy decides.
+//! A copy-on-write file system needs room for each write, also into a file that was filled with
+//! zeros. A write that it refuses has changed nothing that was there before. Its block keeps its
+//! staging, its place and its bytes, and the same write is begun again after a while. Until all
+//! such writes have ended no new block is begun, so staging fills and the recorder's policy
+//! decides.
 //!
-//! A *sync* that finds no room may have lost pages that look written. It is not tried again as it is:
-//! everything that no sync has covered is read back, checked and written once more before the next one
-//! (`write_again.rs`). Any other failure of a sync poisons, and so does a block that cannot be read back.
+//! A *sync* that finds no room may have lost pages that look written. It is not simply tried again.
+//! Everything that no sync has covered is read back, checked and written once more before the next
+//! one (`write_again.rs`). Any other failure of a sync poisons the writer, and so does a block that
+//! cannot be read back.
 
 use std::io;
 
@@ -18,17 +20,18 @@ use super::{Flight, Writer};
 use crate::disk::store::Pipeline;
 use crate::shortage::Shortage;
 
-/// What the writer knows of refused writes.
+/// The state of refused writes.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    /// What was missing at the last refusal; `None` once every refused write has ended well.
+    /// The resource that was missing at the last refusal; `None` once every refused write has ended
+    /// well.
     shortage: Option<Shortage>,
-    /// When (monotonic) to begin them again.
+    /// When (monotonic clock, ns) to begin them again.
     retry_at_ns: u64,
 }
 
 impl<P: Pipeline> Writer<P> {
-    /// What refused writes wait for.
+    /// The shortage for which refused writes, or a refused sync, wait.
     pub(super) fn refused(&self) -> Option<Shortage> {
         self.refused.shortage.or_else(|| self.syncing.refused())
     }
@@ -38,7 +41,8 @@ impl<P: Pipeline> Writer<P> {
         self.flights.iter().any(|flight| flight.parked).then_some(self.refused.retry_at_ns)
     }
 
-    /// Takes note of a write that failed, and is no longer in flight. An error that is no shortage is handed back.
+    /// Records that a write has failed and is no longer in flight. Returns any error that is no
+    /// shortage.
     pub(super) fn refuse(&mut self, block: usize, error: io::Error) -> io::Result<()> {
         let Some(shortage) = Shortage::of(&error) else { return Err(error) };
         let Some(flight) = self.flights.iter_mut().find(|flight| flight.block == block && !flight.completed)
@@ -52,7 +56,8 @@ impl<P: Pipeline> Writer<P> {
         Ok(())
     }
 
-    /// A sync, or the writes before it, has failed. Without room it is tried again after a while.
+    /// Handles the failure of a sync, or of the writes before it. A sync without room is tried
+    /// again after a while; any other error poisons.
     pub(super) fn refuse_sync(
         &mut self,
         action: &'static str,
@@ -68,7 +73,7 @@ impl<P: Pipeline> Writer<P> {
         }
     }
 
-    /// A write has ended well: perhaps it was the last that had been refused.
+    /// Clears the shortage if no refused write is left. The caller has just seen a write end well.
     pub(super) fn forget_refusal(&mut self) {
         if self.refused.shortage.is_some() && !self.flights.iter().any(|flight| flight.refused) {
             self.refused = Refused::default();

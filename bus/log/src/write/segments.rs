@@ -1,6 +1,7 @@
 //! The segments ahead of the writer: one is asked for before the one in use is full.
 //!
-//! A preparation that finds no room, or no descriptors, is tried again: no event depends on it yet.
+//! A preparation that finds no room, or no descriptors, is tried again, since no event depends on
+//! it yet.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,25 +13,29 @@ use crate::disk::store::Pipeline;
 use crate::format::{SECTOR_BYTES, SegmentHeader, page_checksum};
 use crate::shortage::Shortage;
 
-/// How long to wait after something was refused for want of room before trying again, in ns.
+/// How long to wait after an operation was refused for lack of room before trying again, in ns.
 pub(super) const RETRY_NS: u64 = 100_000_000;
 
-/// Whose journal it is: what the writer puts at the beginning of each segment.
+/// The identity of a journal: what the writer puts at the beginning of each segment.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The segments' header. The writer sets `number`, `segment_id`, `epoch`, and `created_ns` from
-    /// the second segment on.
+    /// The segments' header. The writer sets `number`, `segment_id`, `epoch`, `segment_bytes` and
+    /// `page_checksum`, and raises `created_ns` to the time of the last record.
     pub header: SegmentHeader,
     /// The channel's header page: one sector.
     pub channel_page: Box<[u8]>,
     /// The journal's directory, for messages.
     pub path: PathBuf,
-    /// The segments' ids are made from it: random, and never the same for two writers.
+    /// The seed of the segments' ids: random, and never the same for two writers.
     pub id_seed: u64,
 }
 
 impl Identity {
-    /// An identity with a random seed.
+    /// Creates an identity with a random seed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a page that is not one sector; [`Error::Io`] when there is no random
+    /// number.
     pub fn new(
         header: SegmentHeader,
         channel_page: &[u8],
@@ -45,7 +50,7 @@ impl Identity {
     }
 }
 
-/// A random number that identifies a use of a segment's file.
+/// Returns a random number that identifies a use of a segment's file.
 pub(crate) fn random_id() -> io::Result<u64> {
     let mut id = [0; 8];
     // SAFETY: writes at most `id.len()` bytes to `id`.
@@ -70,14 +75,15 @@ pub(super) struct Segments {
     ready: VecDeque<Prepared>,
     preparing: Option<Prepared>,
     ahead: usize,
-    /// When to ask again, and what was missing.
+    /// When (monotonic clock, ns) to ask again, and what was missing.
     retry: Option<(u64, Shortage)>,
 }
 
 impl Segments {
     pub(super) fn new(identity: Identity, first: u64, first_bytes: u64, ahead: usize) -> Segments {
         Segments {
-            // A journal is there in some ms, and one that stays small takes little of the disk.
+            // A small first segment makes a journal ready in some ms, and a small journal takes
+            // little of the disk.
             next_bytes: identity.header.segment_bytes.min(first_bytes),
             identity,
             next_number: first,
@@ -93,7 +99,8 @@ impl Segments {
         &self.identity
     }
 
-    /// Asks for a segment if too few are ahead. The caller has found that it is time: see `Current::wants_next`.
+    /// Asks for a segment if too few are ahead. The caller has decided that it is time: see
+    /// `Current::wants_next`.
     pub(super) fn ask(&mut self, pipeline: &mut impl Pipeline, now_ns: u64, time_ns: u64) -> io::Result<()> {
         let early = self.retry.is_some_and(|(at, _)| now_ns < at);
         if self.preparing.is_some() || self.ready.len() >= self.ahead || early {
@@ -117,7 +124,7 @@ impl Segments {
         }
     }
 
-    /// Takes the end of a preparation. An error that is no shortage is the caller's.
+    /// Takes the end of a preparation. Returns any error that is no shortage.
     pub(super) fn prepared(&mut self, segment: u64, result: io::Result<()>, now_ns: u64) -> io::Result<()> {
         let Some(prepared) = self.preparing.take_if(|prepared| prepared.number == segment) else {
             return Err(io::Error::other("a segment was prepared that nobody asked for"));
@@ -155,7 +162,7 @@ impl Segments {
         self.retry.map(|(at, _)| at)
     }
 
-    /// What the next segment waits for.
+    /// The shortage for which the next segment waits.
     pub(super) fn shortage(&self) -> Option<Shortage> {
         self.retry.map(|(_, shortage)| shortage)
     }

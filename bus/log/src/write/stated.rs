@@ -1,52 +1,55 @@
-//! Where the newest durable states are: retention may remove nothing before them.
+//! Where the newest durable states are. Retention must not remove anything from there on.
 //!
-//! A state counts from the sync on that covers the block of its last piece. Until every kind of state that the journal
-//! has was appended anew and made durable, the segments of the older ones are needed.
+//! A state counts from the sync on that covers the block of its last piece. Until every kind of
+//! state that the journal has was appended again and made durable, the segments of the older states
+//! are needed.
 
 use std::collections::VecDeque;
 
 use crate::format::RecordKind;
 
-/// As many states that are not durable yet are told apart; further ones count when the newest of them does.
+/// Most states that are tracked one by one while they are not durable. Further ones count when the
+/// newest of them is durable.
 const PENDING_MAX: usize = 64;
 
 /// A state that is written, or on its way.
 #[derive(Debug, Clone, Copy)]
 struct Pending {
-    /// The block that holds its last piece.
+    /// The number of the block that holds its last piece.
     sequence: u64,
     /// The segment in which it begins.
     segment: u64,
-    /// How many states of its kind there were with it.
+    /// Number of states of its kind up to this one.
     count: u64,
 }
 
-/// What is known of one kind of state.
+/// The history of one kind of state.
 #[derive(Debug, Default)]
 struct Kind {
-    /// The journal had one before this writer began.
+    /// Whether the journal had one before this writer began.
     inherited: bool,
-    /// The segment in which the newest one that is on its way begins.
+    /// The segment in which the newest state that is on its way begins.
     began: u64,
-    /// How many were begun to be written, and how many of them are durable.
+    /// Number of states whose write was begun, and number of those that are durable.
     written: u64,
     durable: u64,
-    /// The segment in which the newest durable one begins.
+    /// The segment in which the newest durable state begins.
     durable_in: Option<u64>,
     pending: VecDeque<Pending>,
 }
 
-/// The states of a journal that is written.
+/// The states of a journal that is being written.
 #[derive(Debug, Default)]
 pub(super) struct Stated([Kind; RecordKind::STATES.len()]);
 
 impl Stated {
-    /// Of a journal that has these kinds of states.
+    /// Creates the table for a journal that has these kinds of states.
     pub(super) fn new(inherited: [bool; RecordKind::STATES.len()]) -> Stated {
         Stated(inherited.map(|inherited| Kind { inherited, ..Kind::default() }))
     }
 
-    /// A block of `segment` is begun to be written: which kinds of states begin in it, and of which it holds how many ends.
+    /// Records that the write of a block of `segment` was begun: which kinds of states begin in it,
+    /// and how many of each kind end in it.
     pub(super) fn written(
         &mut self,
         segment: u64,
@@ -69,7 +72,7 @@ impl Stated {
         }
     }
 
-    /// Every block before this one is durable.
+    /// Records that every block before this one is durable.
     pub(super) fn durable(&mut self, before: u64) {
         for kind in &mut self.0 {
             while let Some(state) = kind.pending.pop_front_if(|state| state.sequence < before) {
@@ -79,13 +82,14 @@ impl Stated {
         }
     }
 
-    /// The oldest segment that holds a state that is needed; `u64::MAX` when no state was ever made durable.
+    /// Returns the oldest segment with a needed state; `u64::MAX` when no state was ever made
+    /// durable.
     pub(super) fn needed_from(&self) -> u64 {
         let kinds = self.0.iter().filter(|kind| kind.inherited || kind.durable_in.is_some());
         kinds.map(|kind| kind.durable_in.unwrap_or(0)).min().unwrap_or(u64::MAX)
     }
 
-    /// How many states of a kind are durable that this writer wrote.
+    /// Returns how many of the states of a kind that this writer wrote are durable.
     pub(super) fn durable_count(&self, kind: usize) -> u64 {
         self.0[kind].durable
     }
@@ -104,7 +108,8 @@ mod tests {
         assert_eq!((stated.needed_from(), stated.durable_count(0)), (0, 0), "its block is not covered");
         stated.durable(101);
         assert_eq!((stated.needed_from(), stated.durable_count(0)), (7, 1));
-        // The second kind's last piece is in the next segment; the state begins where its first piece is.
+        // The second kind's last piece is in the next segment; the state begins where its first
+        // piece is.
         stated.written(8, 102, [true, false, false], [2, 1, 0]);
         stated.durable(103);
         assert_eq!((stated.needed_from(), stated.durable_count(0)), (7, 3));

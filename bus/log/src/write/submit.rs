@@ -1,4 +1,4 @@
-//! Beginning what is due: blocks, seals, marks and syncs, in the chain's order.
+//! Submission: begins blocks, seals, marks and syncs when they are due, in the chain's order.
 
 use railbus_os::Result;
 
@@ -33,7 +33,7 @@ impl<P: Pipeline> Writer<P> {
         self.begin_sync(now_ns, flush)
     }
 
-    /// Begins to write the oldest ready block; false when there is none, or it must wait.
+    /// Begins to write the oldest ready block. Returns false when there is none, or it must wait.
     fn begin_block(&mut self) -> Result<bool> {
         if self.in_flight >= self.pipeline.depth() || self.refused().is_some() || !self.pack() {
             return Ok(false);
@@ -89,7 +89,8 @@ impl<P: Pipeline> Writer<P> {
         Ok(true)
     }
 
-    /// Compresses the oldest ready block, if that is wanted; false when it must wait for a staging block.
+    /// Compresses the oldest ready block, if that is wanted. Returns false when it must wait for a
+    /// staging block.
     fn pack(&mut self) -> bool {
         let Some(ready) = self.ready.front_mut().filter(|ready| !ready.tried) else { return true };
         if self.compressor.codec() == Codec::None {
@@ -98,7 +99,8 @@ impl<P: Pipeline> Writer<P> {
         let Some(block) = self.targets.pop() else { return false };
         ready.tried = true;
         let used = ready.filling.used_bytes;
-        // It must become smaller by a sector at least, or it is not worth the reader's time.
+        // The block must become smaller by at least a sector, or compression is not worth the
+        // reader's time.
         let most = sectors(BLOCK_HEADER_BYTES + used) - SECTOR_BYTES;
         let records = &self.pipeline.staging(ready.filling.block)[BLOCK_HEADER_BYTES..][..used];
         match self.compressor.compress(records, most.saturating_sub(BLOCK_HEADER_BYTES)) {
@@ -111,7 +113,8 @@ impl<P: Pipeline> Writer<P> {
         true
     }
 
-    /// The segment that has room for so many bytes; a new one if need be. `None` when it is not there yet.
+    /// Returns the segment that has room for so many bytes, if necessary a new one. `None` when
+    /// that is not ready.
     fn segment_for(&mut self, bytes: u64) -> Result<Option<Current>> {
         let fits = |current: &Current| current.offset + bytes <= current.seal_offset;
         if let Some(current) = self.current {
@@ -147,7 +150,7 @@ impl<P: Pipeline> Writer<P> {
         self.begin_control(header, current.seal_offset, current)
     }
 
-    /// A mark says on the disk what is durable, when nothing else comes to say it.
+    /// Begins a mark, which carries the durable position to the disk when no other block does.
     fn begin_mark(&mut self, now_ns: u64) -> Result<()> {
         if !self.wants_mark() || now_ns.saturating_sub(self.durable_since_ns) < self.mark_after_ns {
             return Ok(());
@@ -189,7 +192,7 @@ impl<P: Pipeline> Writer<P> {
         self.begin_write(header, flight)
     }
 
-    /// A header with what all kinds of blocks have in common.
+    /// Builds the part of a header that all kinds of blocks have in common.
     fn header(&self, current: Current, bytes: usize) -> BlockHeader {
         BlockHeader {
             unit: self.unit,
@@ -228,7 +231,7 @@ impl<P: Pipeline> Writer<P> {
         let Some(segment) = self.syncing.due(now_ns, flush) else { return Ok(()) };
         if let Some(part) = self.syncing.unproven() {
             if self.in_flight > 0 {
-                return Ok(()); // what is written now may be among what the failed sync has lost
+                return Ok(()); // a write in flight may be among what the failed sync has lost
             }
             if let Err(error) = self.pipeline.write_again(&part) {
                 return self.refuse_sync("write again", segment, &error);

@@ -1,7 +1,8 @@
-//! What is written and not yet durable, segment by segment, and when to make it so.
+//! The parts of the segments that are written and not yet durable, and when to sync them.
 //!
-//! One sync is in flight at a time, and covers what had been written, without a hole, when it was begun. A sync is of
-//! one file: so the oldest segment is synced, with its seal, before anything in the next one counts.
+//! One sync is in flight at a time. It covers everything that had been written, without a hole,
+//! when it was begun. A sync is of one file. So the oldest segment is synced, with its seal, before
+//! anything in the next one counts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,24 +11,25 @@ use crate::disk::write_again::Unproven;
 use crate::format::BLOCKS_OFFSET;
 use crate::shortage::Shortage;
 
-/// When what is written is made durable.
+/// When written data is made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
-    /// As soon as it is written, all that is written by then at once (group commit).
+    /// As soon as it is written. One sync covers everything written before it begins (group
+    /// commit).
     #[default]
     Always,
     /// At most this long after it was written, as far as the disk keeps up.
     Interval(Duration),
-    /// When the system likes; but a full segment is synced behind the writer's back, so that recovery after a crash
-    /// has at most the last segments to look at.
+    /// When the operating system decides. But a full segment is synced in the background, so that
+    /// recovery after a crash has only the last segments to read whole.
     Never,
 }
 
-/// Everything before this is written.
+/// The end of what is written: everything before it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Behind {
     pub(super) position: u64,
-    /// The block behind.
+    /// The number of the next block.
     pub(super) sequence: u64,
 }
 
@@ -45,13 +47,13 @@ pub(super) struct Ended {
 #[derive(Debug)]
 struct Unsynced {
     segment: u64,
-    /// What is written, in this segment or before.
+    /// The end of what is written, in this segment or before.
     behind: Behind,
-    /// Its seal is written, and so all of it.
+    /// Whether its seal, and so all of it, is written.
     sealed: bool,
-    /// Something was written since the last sync began.
+    /// Whether something was written since the last sync began.
     dirty: bool,
-    /// Where the blocks begin that no sync has covered, and where those that are written end.
+    /// Where the blocks begin that no sync has covered, and where the written blocks end.
     from: u64,
     to: u64,
 }
@@ -70,7 +72,7 @@ pub(super) struct Syncing {
     unsynced: VecDeque<Unsynced>,
     begun: Option<Begun>,
     last_begun_ns: Option<u64>,
-    /// A sync found no room: what was missing, and when (monotonic) to try again.
+    /// A sync found no room: what was missing, and when (monotonic clock, ns) to try again.
     refused: Option<(Shortage, u64)>,
 }
 
@@ -79,7 +81,8 @@ impl Syncing {
         Syncing { policy, unsynced: VecDeque::new(), begun: None, last_begun_ns: None, refused: None }
     }
 
-    /// Takes note of how far is written, the last of it to `segment`, where the block ends at `end_offset`.
+    /// Records how far is written. The last block of it belongs to `segment` and ends at
+    /// `end_offset`.
     pub(super) fn written(
         &mut self,
         segment: u64,
@@ -108,7 +111,7 @@ impl Syncing {
         }
     }
 
-    /// Which segment to sync now. `flush`: whatever the policy.
+    /// Returns which segment to sync now. `flush` overrides the policy.
     pub(super) fn due(&self, now_ns: u64, flush: bool) -> Option<u64> {
         let front = self.unsynced.front().filter(|front| front.dirty && self.begun.is_none())?;
         if let Some((_, at_ns)) = self.refused {
@@ -122,7 +125,8 @@ impl Syncing {
         (due || front.sealed || flush).then_some(front.segment)
     }
 
-    /// When the next sync is due, if anything is to be synced and none is in flight.
+    /// Returns when the next sync is due (monotonic clock, ns), if anything needs one and none is
+    /// in flight.
     pub(super) fn deadline_ns(&self, now_ns: u64) -> Option<u64> {
         let front = self.unsynced.front().filter(|front| front.dirty && self.begun.is_none())?;
         if let Some((_, at_ns)) = self.refused {
@@ -141,7 +145,7 @@ impl Syncing {
         self.last_begun_ns.map(|last| last.saturating_add(interval_ns))
     }
 
-    /// A sync of [`due`](Self::due)'s segment was begun.
+    /// Records that a sync of [`due`](Self::due)'s segment was begun.
     pub(super) fn begin(&mut self, now_ns: u64) {
         if let Some(front) = self.unsynced.front_mut() {
             front.dirty = false;
@@ -155,7 +159,8 @@ impl Syncing {
         }
     }
 
-    /// The sync in flight has ended well: what is durable now. `None` if it is not the one in flight.
+    /// Takes the successful end of the sync in flight, and returns what is durable now. `None` if
+    /// `segment` is not the one in flight.
     pub(super) fn end(&mut self, segment: u64) -> Option<Ended> {
         let begun = self.begun.take_if(|begun| begun.segment == segment)?;
         self.refused = None;
@@ -168,7 +173,8 @@ impl Syncing {
         Some(Ended { covers: position, sequence, whole: begun.sealed.then_some(begun.segment) })
     }
 
-    /// The sync in flight, or what was to come before it, has found no room. It is tried again.
+    /// Records that the sync in flight, or the writes that must precede it, found no room. It is
+    /// tried again.
     pub(super) fn refuse(&mut self, shortage: Shortage, retry_at_ns: u64) {
         self.begun = None;
         if let Some(front) = self.unsynced.front_mut() {
@@ -182,16 +188,17 @@ impl Syncing {
         self.refused.map(|(shortage, _)| shortage)
     }
 
-    /// The part of the oldest segment that no sync has covered, if it must be written again before the next
-    /// one.
+    /// Returns the part of the oldest segment that no sync has covered, if it must be written again
+    /// before the next sync.
     pub(super) fn unproven(&self) -> Option<Unproven> {
         let front = self.unsynced.front().filter(|_| self.refused.is_some())?;
         let &Unsynced { segment, from, to, sealed, .. } = front;
         Some(Unproven { segment, from, to, sealed })
     }
 
-    /// Whether somebody waits for each event to be durable: then it is written as soon as the disk is idle. Else a block
-    /// that is not full waits for more, and a quiet journal takes a block for many events.
+    /// Whether a block is written as soon as the disk is idle, because waiters want each event
+    /// durable. Otherwise a block that is not full waits for more, and a quiet journal takes a
+    /// block for many events.
     pub(super) fn is_eager(&self) -> bool {
         self.policy == SyncPolicy::Always
     }
@@ -200,7 +207,7 @@ impl Syncing {
         self.begun.is_some()
     }
 
-    /// Everything written is durable.
+    /// Whether everything written is durable.
     pub(super) fn is_clean(&self) -> bool {
         self.begun.is_none() && self.unsynced.iter().all(|segment| !segment.dirty)
     }

@@ -43,7 +43,7 @@ impl FileHeader {
         bytes
     }
 
-    /// Decodes it; an error says what is wrong, or names the other version that wrote it.
+    /// Decodes a header. The error says what is wrong, or names the other version that wrote it.
     fn decode(bytes: &[u8; HEADER_BYTES]) -> std::result::Result<FileHeader, Wrong> {
         let long = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
@@ -68,13 +68,13 @@ impl FileHeader {
     }
 }
 
-/// What is wrong with a header.
+/// The flaw of a header.
 enum Wrong {
     Damaged(&'static str),
     Version(u32),
 }
 
-/// What a file holds.
+/// The content of a file.
 pub(super) enum Content<T> {
     Absent,
     Whole(T),
@@ -84,7 +84,7 @@ pub(super) enum Content<T> {
 /// Opens a save and reads its header.
 ///
 /// # Errors
-/// [`Error::Version`] for a save of another version, which must not be written over; [`Error::Io`].
+/// [`Error::Version`] for a save of another version, which must not be overwritten; [`Error::Io`].
 pub(super) fn open(path: &Path, channel_id: [u8; 16]) -> Result<Content<(FileHeader, File)>> {
     let fail = |error| Error::io("read", path, error);
     let mut file = match File::open(path) {
@@ -115,7 +115,7 @@ pub(super) fn open(path: &Path, channel_id: [u8; 16]) -> Result<Content<(FileHea
     if header.channel_id != channel_id {
         return Ok(Content::Damaged("it is of another channel"));
     }
-    // The length is the file's before it is believed.
+    // The length is compared with the file's before it is believed.
     let length = file.metadata().map_err(fail)?.len();
     if header.state_bytes > STATE_BYTES_MAX || length != HEADER_BYTES as u64 + header.state_bytes {
         return Ok(Content::Damaged("it has another length than it says"));
@@ -123,7 +123,7 @@ pub(super) fn open(path: &Path, channel_id: [u8; 16]) -> Result<Content<(FileHea
     Ok(Content::Whole((header, file)))
 }
 
-/// Reads a save whole.
+/// Reads a whole save.
 pub(super) fn read(path: &Path, channel_id: [u8; 16]) -> Result<Content<Saved>> {
     let (header, mut file) = match open(path, channel_id)? {
         Content::Whole(opened) => opened,

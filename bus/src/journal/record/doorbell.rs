@@ -1,9 +1,10 @@
 //! Waiting for events of many channels at once.
 //!
-//! One thread may record hundreds of channels. When all are quiet it announces itself in each as a sleeping consumer
-//! (`ring/park.rs` has the protocol and its proof), looks at every ring once more, and sleeps on all their futexes with
-//! one `FUTEX_WAITV` (Linux 5.16). Sleeps are slices of a few ms, as every sleep here. Without that system call it sleeps on
-//! one futex and for a ms.
+//! One thread may record hundreds of channels. When all are quiet it announces itself in each as a
+//! sleeping consumer (`bus/ring/src/members/park.rs` has the protocol and its proof). Then it looks
+//! at every ring once more, and sleeps on all their futexes with one `FUTEX_WAITV` (Linux 5.16).
+//! Sleeps are bounded slices, like all sleeps of participants. Without that system call it sleeps
+//! for 1 ms at a time.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,9 +15,9 @@ use railbus_ring::memory::{Edge, Memory};
 
 use crate::channel::memories::Memories;
 
-/// The kernel takes this many futexes at once.
+/// Most channels in one sleep: the kernel takes 128 futexes at once, and one of them is the bell's.
 pub(crate) const CHANNELS_MAX: usize = 127;
-/// The longest sleep where a wake may be missed.
+/// The longest sleep where a wake-up may be missed.
 const SHORT_SLICE: Duration = Duration::from_millis(1);
 
 const FUTEX_32: u32 = 2;
@@ -40,22 +41,23 @@ pub(crate) struct Bell {
 impl Bell {
     /// Wakes the thread.
     pub(crate) fn ring(&self) {
-        // RING: what it is rung for was stored before.
+        // RING: pairs with the load in `count`. The reason for ringing was stored before.
         self.word.fetch_add(1, Ordering::Release);
         railbus_os::futex::wake(self.word.as_ptr(), 1);
     }
 
-    /// How often it was rung; before looking for what it was rung for.
+    /// Returns how often it was rung. The thread reads it before it looks for the reason.
     pub(crate) fn count(&self) -> u32 {
         // RING: pairs with the store in `ring`.
         self.word.load(Ordering::Acquire)
     }
 }
 
-/// What one channel's sleeper knows.
+/// The announcement in one channel.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Announced {
-    /// What the wake word was when the announcement was made: it need not be made again before that changes.
+    /// The wake word when the announcement was made. It need not be made again before that word
+    /// changes.
     wake: Option<u32>,
 }
 
@@ -73,7 +75,7 @@ impl Sleep {
 
     /// Announces the sleeper in a channel.
     pub(crate) fn announce(&mut self, memories: &Memories, is_queue: bool, announced: &mut Announced) {
-        // As a tap: it takes no worker's wake-up.
+        // In a queue the thread is a tap, so it takes no worker's wake-up.
         let wake_at = if is_queue { layout::READERS_WAKE } else { layout::EVENTS_WAKE };
         // WAKE: read before the announcement.
         let wake = memories.ring.load(wake_at, Edge::Wake) as u32;
@@ -92,10 +94,11 @@ impl Sleep {
         }
     }
 
-    /// All are announced; after this the rings are looked at once more, and then `sleep` follows.
+    /// Ends the announcements. After this the caller looks at the rings once more, and then calls
+    /// `sleep`.
     pub(crate) fn settle(&mut self) {
-        // What a waker changed before the barrier is seen by the look that follows; after it, the waker sees the
-        // announcement.
+        // The look that follows sees what a waker changed before the barrier. After the barrier,
+        // the waker sees the announcement.
         if !membarrier::barrier() {
             self.short = true;
         }
@@ -121,8 +124,8 @@ impl Sleep {
                 reserved: 0,
             })
             .collect();
-        // SAFETY: the vectors and the deadline outlive the call, and the kernel only reads the words at the addresses,
-        // which it checks.
+        // SAFETY: the vectors and the deadline outlive the call. The kernel only reads the words at
+        // the addresses, and checks the addresses.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_futex_waitv,
@@ -135,7 +138,8 @@ impl Sleep {
         };
         let error = std::io::Error::last_os_error().raw_os_error();
         if result < 0 && !matches!(error, Some(libc::EAGAIN | libc::ETIMEDOUT | libc::EINTR)) {
-            // No such system call here, or a filter: the clock is left.
+            // The system call does not exist here, or a filter refuses it, so sleep for a fixed
+            // time.
             std::thread::sleep(slice.min(SHORT_SLICE));
         }
     }

@@ -1,8 +1,9 @@
-//! The journaller's way to the events of a channel: a reader under the name `.journal`.
+//! The journaller's reader of a channel's events, under the name `.journal`.
 //!
-//! A gating journal is a durable subscription (of a queue: a tap): it holds the ring for the journaller, also while
-//! there is none, until its events are staged. A lossy one gates nobody and is told what it missed. Which of the
-//! three kinds of ring it reads is hidden here, and where it may begin.
+//! A gating journal is a durable subscription (of a queue: a tap). It holds the ring for the
+//! journaller, also while there is none, until its events are staged. A lossy one gates no
+//! producer, and receives a report of what it missed. This file hides which of the three kinds of
+//! ring is read, and where reading may begin.
 
 use railbus_ring::frame;
 use railbus_ring::members::join::StartAt as Start;
@@ -17,23 +18,24 @@ use crate::handle::open::{Subscriber, TopicSubscriber};
 use crate::handle::options::SubscribeOptions;
 use crate::handle::wait::Wait;
 
-/// An event in the ring, or a copy of it, until the next one is asked for.
+/// An event in the ring, or a copy of it, which is valid until the next one is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
     pub(crate) position: u64,
-    /// Where the next event may begin at the earliest.
+    /// The lowest position at which the next event can begin.
     pub(crate) end_position: u64,
     pub(crate) header: u64,
     body: *const u8,
 }
 
 impl Taken {
-    /// The event's bytes.
+    /// Returns the event's bytes.
     ///
     /// # Safety
-    /// The intake that gave the event has not been asked for another one since, and lives.
+    /// The intake that returned the event is alive, and has not been asked for another one since.
     pub(crate) unsafe fn body(&self) -> &[u8] {
-        // SAFETY: the ring's reader has checked that this many bytes lie there; by the contract they still do.
+        // SAFETY: the ring's reader has checked that this many bytes lie there; by the contract
+        // they still do.
         unsafe { std::slice::from_raw_parts(self.body, frame::body_bytes(self.header) as usize) }
     }
 }
@@ -41,7 +43,7 @@ impl Taken {
 #[derive(Debug)]
 enum IntakeRing {
     Stream(Box<Subscriber>),
-    /// A topic's subscriber or a queue's tap: the same type.
+    /// A topic's subscriber or a queue's tap, which have the same type.
     Slots(Box<TopicSubscriber>),
 }
 
@@ -52,22 +54,23 @@ pub(crate) struct Intake {
     lossy: bool,
 }
 
-/// Where an intake could join, and what it missed.
+/// Where an intake could join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Joined {
-    /// The first event it may see is here or later.
+    /// The first event that it may see is at this position or later.
     pub(crate) at: u64,
-    /// Whether the subscription had stood, and so everything behind `at` was held for it.
+    /// Whether the subscription existed already, so that everything after `at` was held for it.
     pub(crate) resumed: bool,
 }
 
 impl Intake {
-    /// Joins `channel` at `wanted`, the end of the journal; or, where that is not retained any more, or there is no
-    /// journal yet, at the oldest event that is. A queue's tap joins live.
+    /// Joins `channel` at `wanted`, the end of the journal. If that position is not retained any
+    /// more, or there is no journal yet, it joins at the oldest event in the ring. A queue's tap
+    /// joins live.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a lossy journal of a queue; [`Error::Busy`] while another journaller reads; those of
-    /// subscribing.
+    /// [`Error::Invalid`] for a lossy journal of a queue; [`Error::Busy`] while another journaller
+    /// reads; those of subscribing.
     pub(crate) fn join(channel: &Channel, wanted: Option<u64>, lossy: bool) -> Result<(Intake, Joined)> {
         let header = channel.header();
         if lossy && header.kind == Kind::Queue {
@@ -88,7 +91,8 @@ impl Intake {
         };
         let open = |start| -> Result<IntakeRing> {
             let options = options(start);
-            // An event may have been taken and not staged when this ends: it stays for the next journaller.
+            // When this process ends, an event may have been taken and not staged: it stays for the
+            // next journaller.
             Ok(match header.kind {
                 Kind::Stream => {
                     let mut reader = channel.subscriber(&options)?;
@@ -109,7 +113,8 @@ impl Intake {
             (Kind::Queue, _) => open(Start::Live)?,
             (_, None) => open(Start::Oldest)?,
             (_, Some(position)) => match open(Start::Position(position)) {
-                // Too old; or the journal of a dead writer ends within what no reader may start at.
+                // The position is too old; or the journal of a dead writer ends where no reader may
+                // start.
                 Err(Error::Invalid { .. }) => open(Start::Oldest)?,
                 result => result?,
             },
@@ -119,7 +124,8 @@ impl Intake {
         Ok((intake, joined))
     }
 
-    /// The next event, if there is one. What it gave before is released by this at the latest.
+    /// Returns the next event, if there is one. After this call, the event that was returned before
+    /// may be overwritten.
     #[inline]
     pub(crate) fn take(&mut self) -> std::result::Result<Option<Taken>, RecvError> {
         let (located, is_stream) = match &mut self.ring {
@@ -140,7 +146,8 @@ impl Intake {
         }
     }
 
-    /// Steps over what dead publishers left. Some system calls: for when there is nothing to take.
+    /// Steps over what dead publishers left, and returns whether there was anything. It costs some
+    /// system calls, and is meant for times when there is nothing to take.
     pub(crate) fn step_over_the_dead(&mut self) -> bool {
         match &mut self.ring {
             IntakeRing::Stream(reader) => reader.step_over_the_dead(),
@@ -156,7 +163,7 @@ impl Intake {
         }
     }
 
-    /// Whether it gates nobody and may lose events.
+    /// Whether it gates no producer and may lose events.
     pub(crate) fn is_lossy(&self) -> bool {
         self.lossy
     }
@@ -169,5 +176,6 @@ impl Intake {
     }
 }
 
-// SAFETY: the pointer is into the intake that gave it, which moves to another thread together with it.
+// SAFETY: the pointer is into the intake that returned it, which moves to another thread together
+// with it.
 unsafe impl Send for Taken {}

@@ -1,12 +1,12 @@
-//! Opening a channel's journal for recording: everything between two journallers, in the order in which it must happen.
+//! Opening a channel's journal for recording: everything between two journallers, in the required order.
 //!
 //! ```text
-//! lock the directory   nothing of an earlier writer moves any more
+//! lock the directory   no write of an earlier writer is in flight any more
 //! whose journal?       another channel's of the same name is moved aside
 //! claim NAME.journal   this process is the channel's journaller
-//! recover              the torn tail is cut, the end is known, sealed and durable
-//! take over            what a killed predecessor had staged is written by a writer of its own, synced and sealed:
-//!                      only then is the staging used anew; killed in between, the next one does it again
+//! recover              the torn tail is cut; the end is known, sealed and durable
+//! take over            a writer of its own writes, syncs and seals what a killed predecessor had staged:
+//!                      only then is the staging used again; after a kill in between, the next one repeats it
 //! join the ring        at the end of the journal; what lies between is a gap, and is recorded as one
 //! ```
 
@@ -52,10 +52,10 @@ use crate::journal::record::recording::{Parts, Recording};
 use crate::journal::record::remake::UnfinishedEvent;
 use crate::journal::record::stage_file::Stage;
 
-/// Blocks of the writer that takes over.
+/// Number of staging blocks of the writer that takes over.
 const TAKE_OVER_BLOCKS: usize = 8;
 
-/// Where a channel's journal is below the directory of all.
+/// Returns the directory of a channel's journal, `JOURNAL/BUS/CHANNEL`, below the directory of all journals.
 pub fn directory_of(journal: &Path, name: &ChannelName) -> PathBuf {
     journal.join(name.bus()).join(name.channel())
 }
@@ -79,7 +79,7 @@ impl Locked {
         recover(&*self.files, &self.directory)
     }
 
-    /// The header of the newest segment that has one: whose journal it is.
+    /// Returns the header of the newest segment that has one. It says to which channel the journal belongs.
     pub(crate) fn owner(&self) -> Result<Option<SegmentHeader>> {
         let failed = |error| Error::io("read", &self.directory, error);
         for segment in self.files.segments().map_err(failed)?.into_iter().rev() {
@@ -99,7 +99,8 @@ impl Locked {
         Ok(None)
     }
 
-    /// A way to the disk and a writer on it.
+    /// Opens a way to the disk, and creates a writer on it. Also returns the report of the disk, in one
+    /// line.
     pub(crate) fn writer(
         &self,
         memory: StageMemory,
@@ -131,14 +132,16 @@ impl Locked {
     }
 }
 
-/// Refuses a channel of another user than the one whose channel the journal is of: whoever makes a bus first, while its
-/// owner has none, is not to go on with that owner's journal, nor to have it set aside.
+/// Refuses a channel of another user than the owner of the journal's channel. Another user may make a bus of
+/// the same name while the owner has none. That user must neither continue the owner's journal nor cause it
+/// to be set aside.
 fn refuse_another_users(channel: &Channel, locked: &Locked, directory: &Path) -> Result<()> {
     let path = &channel.paths().ring;
     let about = channel.attached().ring_file().metadata();
     let found = about.map_err(|error| Error::io("examine", path, error))?.uid();
     let Some(journal) = locked.owner()?.filter(|journal| journal.owner != found) else { return Ok(()) };
-    // A restored channel that could not be given away is this process's own, and root's is trusted.
+    // A restored channel that could not be given to its owner belongs to this process, and root's is
+    // trusted.
     if found == act_as::user() || found == 0 || directory.join(REMOVED).exists() {
         return Ok(());
     }
@@ -154,7 +157,7 @@ fn refuse_another_users(channel: &Channel, locked: &Locked, directory: &Path) ->
     })
 }
 
-/// As the word of `NAME.journal` has the policy.
+/// Encodes the policy for the word in `NAME.journal`.
 pub(crate) fn sync_word(options: &RecorderOptions) -> u64 {
     match options.sync {
         SyncPolicy::Always => u64::MAX,
@@ -163,8 +166,8 @@ pub(crate) fn sync_word(options: &RecorderOptions) -> u64 {
     }
 }
 
-/// Opens the journal of `channel` below `journal`. `dropped` is what was read and let go before, for want of room: it
-/// becomes a gap.
+/// Opens the journal of `channel` below `journal`. `dropped` describes the events that were read and dropped
+/// before, for lack of room: they become a gap.
 pub(crate) fn open(
     channel: &Channel,
     journal: &Path,
@@ -213,14 +216,14 @@ pub(crate) fn open(
     }
     judge_clock(&mut start, &mut identity, &mut report);
     (report.events, report.end) = (recovered.events, start.link.end_position);
-    // SAFETY: the stage's blocks are mapped as long as the keeper lives; this journaller, whose page is claimed, has
-    // them for itself, and refers to them through this memory only.
+    // SAFETY: the stage's blocks are mapped as long as the keeper lives. This journaller has claimed the
+    // page, so no other one uses them, and it refers to them through this memory only.
     let memory = unsafe { StageMemory::new(stage.base(), stage.blocks(), Box::new(stage.keeper())) };
     let memory = memory.map_err(|error| Error::io("use", stage.path(), error))?;
     let first_bytes = options.first_segment_bytes(header);
     let (writer, disk) = locked.writer(memory, stage.state_words(), start, identity, options, first_bytes)?;
     report.disk = disk;
-    // Nothing says any more that the channel was removed: it is here.
+    // The note that the channel was removed is obsolete, because the channel exists.
     match std::fs::remove_file(directory.join(REMOVED)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(Error::io("remove", directory.join(REMOVED), error));
@@ -251,21 +254,21 @@ fn judge_clock(start: &mut Start, identity: &mut Identity, report: &mut OpenRepo
     let ahead_ns = start.link.time_ns.saturating_sub(now_ns);
     report.ahead = (ahead_ns > 1_000_000_000).then(|| Duration::from_nanos(ahead_ns));
     if steady::was_ahead(start.link.time_ns, now_ns) {
-        // The clock is right again. The first segment that is made now says so.
+        // The clock is right again. The first segment that is made now records that.
         (start.link.time_ns, identity.header.clock_step) = (0, start.segment);
         report.stepped_back = true;
     }
 }
 
-/// Where the times of the journal go back, as the next segment has to say; 0 when nothing is before that any
-/// more.
+/// Returns the `clock_step` of the next segment: where the times of the journal go back; 0 when no segment
+/// before that is left.
 fn step_in(locked: &Locked, recovered: &Recovered) -> Result<u64> {
     let step = recovered.header.map_or(0, |header| header.clock_step);
     let segments = locked.files.segments().map_err(|error| Error::io("list", &locked.directory, error))?;
     Ok(if segments.first().is_some_and(|&oldest| oldest < step) { step } else { 0 })
 }
 
-/// The last numbers of the publishers that number their events: the newest record of them, and the events since.
+/// Returns the last numbers of publishers that number their events: the newest record, and later events.
 pub(crate) fn numbers(locked: &Locked, recovered: &Recovered) -> Result<PublisherNumbers> {
     let state = RecordKind::Sequences.state_index().and_then(|i| recovered.states.get(i));
     let Some(state) = state.and_then(|state| state.as_ref()) else { return Ok(PublisherNumbers::default()) };
@@ -282,8 +285,8 @@ pub(crate) fn numbers(locked: &Locked, recovered: &Recovered) -> Result<Publishe
     Ok(numbers)
 }
 
-/// Where the writer begins, and what is missing between there and the first event it will get. Of a cursor that stood,
-/// nothing is before `skipped`.
+/// Decides where the writer begins, and what is missing between there and the first event that it will get.
+/// If the subscription existed already, no event lies between the journal's end and `skipped`.
 fn begin(
     channel: &Channel,
     recovered: &Recovered,
@@ -294,7 +297,7 @@ fn begin(
 ) -> (Start, Option<Gap>) {
     let first = backlog.front().map_or(joined.at, |event| event.ticket);
     let Some(end) = wanted else {
-        // What was published before there was a journal is missing in it, and said to be.
+        // Events that were published before there was a journal are recorded as a gap.
         let from = channel.header().first_position.min(first);
         let link = Link { end_position: from, ..Link::default() };
         let is_stream = channel.header().kind == Kind::Stream;
@@ -310,17 +313,18 @@ fn begin(
         from: end,
         to: first,
         events: if channel.header().kind == Kind::Stream { u64::MAX } else { first - end },
-        // A cursor that stood has held everything for a journaller who had it in hand, and lost it.
+        // The cursor held the events for an earlier journaller, which had staged them and lost them.
         reason: if joined.resumed { GapReason::StagingLost } else { GapReason::NotRecorded },
     });
     (recovered.start, gap)
 }
 
-/// The gap in front of a journal that is opened, as far as it is known that its events were dropped for want of room.
+/// Returns the gap before a journal that is opened, with the reason that its events were dropped for lack of
+/// room, if that is known.
 fn explained(gap: Gap, dropped: Option<Gap>) -> Gap {
     match dropped {
         Some(dropped) if dropped.to > gap.from => {
-            // Positions between that carry no event are no loss.
+            // Positions between them that carry no event are no loss.
             let is_all = dropped.from >= gap.from && dropped.to >= gap.to && gap.events == u64::MAX;
             let events = if is_all { dropped.events } else { gap.events };
             Gap { events, reason: GapReason::DiskFull, ..gap }
@@ -329,9 +333,9 @@ fn explained(gap: Gap, dropped: Option<Gap>) -> Gap {
     }
 }
 
-/// What a queue holds before the first event that its tap will get, is not done, and is not in the journal: it could
-/// not be made again without it. An event that is not done stays where it is, so a copy of one that was not done after it
-/// was made is whole.
+/// Collects the events of a queue that lie before the first one that its tap will get, are not done, and are
+/// not in the journal: without them the queue could not be made again. An event that is not done stays where
+/// it is. So if an event is still not done after it was copied, the copy is whole.
 fn backlog(
     channel: &Channel,
     intake: &Intake,
@@ -365,7 +369,7 @@ fn backlog(
             (0..bytes.div_ceil(8)).map(|i| memories.data.load(at + layout::SLOT_BODY + i * 8, Edge::Plain));
         let mut body: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
         body.truncate(bytes);
-        // VALIDATE: had its slot been used again, it would be done by now.
+        // VALIDATE: if its slot had been used again, the event would be done now.
         memories.done.fence(Edge::Validate);
         if let Some(attempts) = acks(ticket).unfinished(ticket) {
             backlog.push_back(UnfinishedEvent { ticket, header, body, attempts });
@@ -374,7 +378,7 @@ fn backlog(
     backlog
 }
 
-/// The channel must be the one that the journal goes on with.
+/// Checks that the channel is the one with which the journal continues.
 fn check_incarnation(channel: &Channel, recovered: &Recovered) -> Result<()> {
     let header = channel.header();
     let Some(last) = &recovered.header else { return Ok(()) };
@@ -401,8 +405,8 @@ fn check_incarnation(channel: &Channel, recovered: &Recovered) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a channel that ends before its journal does: it is an older copy of the channel that was recorded, and what is
-/// published to it has positions that the journal has given to other events.
+/// Refuses a channel that ends before its journal does. It is an older copy of the recorded channel. Events
+/// published to it would get positions that the journal has given to other events.
 fn check_not_older(channel: &Channel, recovered: &Recovered) -> Result<()> {
     let Some(last) = &recovered.header else { return Ok(()) };
     let maps = channel.map(Role::Observer)?;
@@ -424,7 +428,7 @@ fn check_not_older(channel: &Channel, recovered: &Recovered) -> Result<()> {
     ))
 }
 
-/// What the segments say of the channel.
+/// Builds the description of the channel that every segment carries.
 fn identity(channel: &Channel, directory: &Path, unit: PositionUnit) -> Result<Identity> {
     use std::os::unix::fs::MetadataExt;
     let paths = channel.paths();
@@ -470,8 +474,8 @@ pub(crate) fn move_aside(directory: &Path, owner: &SegmentHeader) -> Result<Path
     })
 }
 
-/// Writes what a killed journaller had staged and the journal has not got; returns how many events. Afterwards nothing
-/// in the staging is needed any more.
+/// Writes what a killed journaller had staged and the journal does not have. Returns the number of events.
+/// Afterwards nothing in the staging is needed any more.
 pub(crate) fn take_over(
     locked: &Locked,
     recovered: &mut Recovered,
@@ -487,7 +491,7 @@ pub(crate) fn take_over(
     if let Some(first) = first_position {
         let mut start = recovered.start;
         if recovered.header.is_none() {
-            // Nothing had got to the disk yet.
+            // Nothing had reached the disk yet.
             start.link.end_position = first;
         }
         let memory = StageMemory::anonymous(TAKE_OVER_BLOCKS)
@@ -520,10 +524,12 @@ fn append_leftovers(
     let mut assembler = Assembler::new();
     let mut events = 0;
     for leftover in leftovers {
-        // SAFETY: the journaller that wrote these blocks is dead, and the staging is not used anew before this is done.
+        // SAFETY: the journaller that wrote these blocks is dead, and the staging is not used again before
+        // this ends.
         let bytes = unsafe { stage.bytes(leftover.block) };
         for record in leftover.records(unit, bytes) {
-            // A process that runs wild may have written here; what it spoiled is a gap by the cursor it left.
+            // A faulty process may have written here. The damage becomes a gap, because of the cursor that
+            // the dead journaller left.
             let Ok(record) = record else { return Ok(events) };
             if record.kind.continues() && !assembler.is_pending() {
                 continue;
@@ -538,7 +544,7 @@ fn append_leftovers(
     Ok(events)
 }
 
-/// Appends a record if the journal has not got it. Returns how many events that were.
+/// Appends a record if the journal does not have it. Returns how many events that were.
 fn append_again(writer: &mut Writer<Disk>, record: &Record<'_>) -> Result<u64> {
     loop {
         let end = writer.end();
@@ -577,11 +583,11 @@ fn append_again(writer: &mut Writer<Disk>, record: &Record<'_>) -> Result<u64> {
 }
 
 impl Stage {
-    /// The state words, as the writer has them.
+    /// Returns the state words for the writer.
     pub(crate) fn state_words(&self) -> StageWords {
         let first = self.words_base().cast::<StageBlock>();
-        // SAFETY: the words begin at a page, there is one of 64 bytes for each block, they are mapped as long as the
-        // keeper lives, and are atomics wherever they are used.
+        // SAFETY: the words begin at a page and there is one of 64 bytes for each block. They are mapped as
+        // long as the keeper lives, and all code uses them as atomics.
         unsafe { StageWords::from_raw(first, self.blocks(), self.keeper()) }
     }
 }

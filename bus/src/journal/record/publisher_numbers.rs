@@ -1,9 +1,10 @@
-//! The last number of every publisher that numbers its events, as far as it is recorded.
+//! The last recorded number of each publisher that numbers its events.
 //!
-//! Not what the channel's table says, but what the events in the journal carry: a publisher of a channel that is made
-//! again goes on behind the last event that is *in the journal*. Names are looked up in the table when a publisher is
-//! first seen, and a state record is put before its first event, so that the journal from the newest such record on
-//! has everything that is needed.
+//! These are not the numbers in the channel's table, but those that the events in the journal
+//! carry: a publisher of a channel that is made again continues after the last event that is *in
+//! the journal*. A name is looked up in the table when its publisher is first seen, and a state
+//! record is put before its first event. So the journal from the newest such record on has
+//! everything that is needed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +15,7 @@ use crate::channel::mapped::Trusted;
 use crate::event::{Event, Located, Sequence};
 use crate::journal::record::recorded_state::Sequences as Recorded;
 
-/// What is known of a publisher.
+/// The name and the last number of a publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known {
     name: String,
@@ -25,33 +26,35 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct PublisherNumbers {
     known: HashMap<u64, Known>,
-    /// Publishers of other channels, whose events were replayed or died here.
+    /// Publishers of other channels, whose events were replayed into this one or came here as dead
+    /// letters.
     foreign: HashSet<u64>,
-    /// Whether something is known that no state record says.
+    /// Whether any known number is not in a state record.
     unsaved: bool,
-    /// Whether a publisher is new: a state record must come before its event.
+    /// Whether a publisher is new, so that a state record must come before its event.
     urgent: bool,
 }
 
-/// The number that an event carries.
+/// Returns the number that an event carries.
 fn number_of(header: u64, body: &[u8]) -> Option<Sequence> {
     if frame::flags(header) & SEQUENCED == 0 {
         return None;
     }
-    // SAFETY: the body has as many bytes as its header says, and lives as long as the event that is made of it here.
+    // SAFETY: the body has as many bytes as its header says, and lives as long as the event that is
+    // made of it here.
     let event = unsafe { Event::new(Located { body: body.as_ptr(), header, position: 0 }) };
     (body.len() == frame::body_bytes(header) as usize).then(|| event.sequence()).flatten()
 }
 
 impl PublisherNumbers {
-    /// As a state record had it.
+    /// Restores the numbers from a state record.
     pub(crate) fn recorded(recorded: Recorded) -> PublisherNumbers {
         let known =
             recorded.0.into_iter().map(|(name, last)| (Sequence::publisher_id(&name), Known { name, last }));
         PublisherNumbers { known: known.collect(), ..PublisherNumbers::default() }
     }
 
-    /// Looks at an event that is about to be recorded.
+    /// Examines an event that is about to be recorded.
     #[inline]
     pub(crate) fn expect(&mut self, header: u64, body: &[u8], table: &Sequences<Trusted>) {
         if frame::flags(header) & SEQUENCED != 0 {
@@ -72,7 +75,7 @@ impl PublisherNumbers {
                 (self.unsaved, self.urgent) = (true, true);
             }
             None => {
-                // Bounded: whoever publishes may make up as many as he likes.
+                // The set is bounded, because a publisher may make up any number of ids.
                 if self.foreign.len() < 4096 {
                     self.foreign.insert(publisher);
                 }
@@ -80,7 +83,7 @@ impl PublisherNumbers {
         }
     }
 
-    /// Takes note of an event that is recorded.
+    /// Records the number of an event that was recorded.
     #[inline]
     pub(crate) fn note(&mut self, header: u64, body: &[u8]) {
         if frame::flags(header) & SEQUENCED == 0 {
@@ -95,27 +98,27 @@ impl PublisherNumbers {
         }
     }
 
-    /// The state record that must come before the next event.
+    /// Returns the state record that must come before the next event, if there is one.
     pub(crate) fn urgent(&self) -> Option<Recorded> {
         self.urgent.then(|| self.state())
     }
 
-    /// The state record that is due, if anything has changed.
+    /// Returns the state record that is due, if anything has changed.
     pub(crate) fn unsaved(&self) -> Option<Recorded> {
         self.unsaved.then(|| self.state())
     }
 
-    /// It is recorded.
+    /// Marks the state as recorded.
     pub(crate) fn saved(&mut self) {
         (self.unsaved, self.urgent) = (false, false);
     }
 
-    /// A new segment has begun, which is to say it anew.
+    /// Makes the state due again, because a new segment has begun.
     pub(crate) fn forget_saved(&mut self) {
         self.unsaved = !self.known.is_empty();
     }
 
-    /// All of them, by name.
+    /// Returns all of them, sorted by name.
     pub(crate) fn state(&self) -> Recorded {
         let mut all: Vec<(String, u64)> =
             self.known.values().map(|known| (known.name.clone(), known.last)).collect();

@@ -1,16 +1,22 @@
-//! What a journal keeps of a channel beside its events: which events of a queue are not done yet, where the durable
-//! subscriptions stand, and (`numbers.rs`) how far the publishers are that number their events. The first two are snapshots of shared words, taken now and then: a missed one only means that
-//! something is delivered again.
+//! The state of a channel that its journal records beside the events:
+//!
+//! - which events of a queue are not done yet;
+//! - the cursors of the durable subscriptions;
+//! - the last number of each publisher that numbers its events (`publisher_numbers.rs`).
+//!
+//! The first two are snapshots of shared words, taken now and then. If a change is missed, the only
+//! effect is that something is delivered again.
 //!
 //! ```text
-//! Acks     lowest 8 | upto 8 | runs 4 | 0 4 | run ...   run   varint skip | varint length | attempts 1
-//! Cursors  count 8 | cursor ...            cursor   position 8 | role 1 | name bytes 1 | name
-//! Sequences count 8 | sequence ...         sequence last 8 | name bytes 1 | name
+//! Acks      lowest 8 | upto 8 | runs 4 | 0 4 | run ...   run   varint skip | varint length | attempts 1
+//! Cursors   count 8 | cursor ...            cursor   position 8 | role 1 | name bytes 1 | name
+//! Sequences count 8 | sequence ...          sequence last 8 | name bytes 1 | name
 //! ```
 //!
-//! [`Acks`]: every ticket from `lowest` up to `upto` that lies in a run is unfinished, the others are done; tickets
-//! before `lowest` are done. Should the runs not fit a record (a hundred thousand separate unfinished events), runs
-//! close to each other are merged: what was done between them is delivered again.
+//! [`Acks`]: every ticket from `lowest` up to `upto` that lies in a run is unfinished, and the
+//! others are done. Tickets before `lowest` are done. If the runs do not fit a record (a hundred
+//! thousand separate unfinished events), runs close to each other are merged: then the events that
+//! were done between them are delivered again.
 
 use railbus_ring::layout;
 use railbus_ring::members::gates::NO_GATE;
@@ -24,28 +30,28 @@ use crate::channel::name::JOURNALLER;
 use crate::channel::open::Channel;
 use crate::channel::peers::registry_of;
 
-/// The longest body of a state record: it fits every block.
+/// Size of the longest body of a state record, in bytes. It fits every block.
 pub(crate) const STATE_BYTES_MAX: usize = 128 << 10;
 
-/// Unfinished tickets in a row with the same count of attempts.
+/// A row of unfinished tickets with the same count of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
-    /// The first.
+    /// The first ticket.
     pub first: u64,
-    /// How many, at least 1.
+    /// Number of tickets, at least 1.
     pub length: u64,
-    /// Deliveries that have failed.
+    /// Number of deliveries that have failed.
     pub attempts: u8,
 }
 
-/// Which events of a queue are not done: the body of an `Acks` record.
+/// The events of a queue that are not done: the body of an `Acks` record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Acks {
-    /// Every ticket before it is done.
+    /// Every ticket before this one is done.
     pub lowest: u64,
-    /// The snapshot says nothing about tickets from here on: they are unfinished.
+    /// The snapshot does not cover tickets from here on: they count as unfinished.
     pub upto: u64,
-    /// The unfinished tickets between, ascending.
+    /// The unfinished tickets between the two, ascending.
     pub runs: Vec<Run>,
 }
 
@@ -79,7 +85,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 impl Acks {
     /// Encodes it in at most [`STATE_BYTES_MAX`] bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // A run takes at most 21 bytes, in practice 3.
+        // A run takes at most 21 bytes, and usually 3.
         let mut slack = 0;
         loop {
             let runs = merged(&self.runs, slack);
@@ -102,7 +108,7 @@ impl Acks {
         }
     }
 
-    /// Decodes and checks it; `None` for what no journaller writes.
+    /// Decodes and checks it. Returns `None` for bytes that no journaller writes.
     pub(crate) fn decode(mut body: &[u8]) -> Option<Acks> {
         let bytes = &mut body;
         let lowest = u64::from_le_bytes(take(bytes)?);
@@ -127,7 +133,7 @@ impl Acks {
         bytes.is_empty().then_some(Acks { lowest, upto, runs })
     }
 
-    /// The attempts of `ticket` if it is not done.
+    /// Returns the attempts of `ticket` if it is not done.
     pub(crate) fn unfinished(&self, ticket: u64) -> Option<u8> {
         if ticket >= self.upto {
             return Some(0);
@@ -137,13 +143,13 @@ impl Acks {
         (ticket - run.first < run.length).then_some(run.attempts)
     }
 
-    /// Reads a queue's done words for the tickets before `upto`, which is at most the queue's tail. Tickets before
-    /// `from` are known to be done.
+    /// Reads a queue's done words for the tickets before `upto`, which is at most the queue's tail.
+    /// Tickets before `from` are known to be done.
     pub(crate) fn read(memories: &Memories, slots: Slots, from: u64, upto: u64) -> Acks {
         let from = from.max(upto.saturating_sub(slots.count)).min(upto);
         let mut acks = Acks { lowest: upto, upto, runs: Vec::new() };
         for ticket in from..upto {
-            // DONE: only asked for; a word that is read too early says unfinished.
+            // DONE: the word is only observed; one that is read too early says unfinished.
             let seen = memories.done.load(slots.done_offset(ticket), Edge::Plain);
             let finished =
                 slots.is_newer(seen, ticket) || slots.is_of(seen, ticket) && word::kind(seen) == done::DONE;
@@ -161,7 +167,7 @@ impl Acks {
     }
 }
 
-/// Runs with at most `slack` done tickets between them become one.
+/// Merges runs with at most `slack` done tickets between them.
 fn merged(runs: &[Run], slack: u64) -> Vec<Run> {
     if slack == 0 {
         return runs.to_vec();
@@ -179,10 +185,10 @@ fn merged(runs: &[Run], slack: u64) -> Vec<Run> {
     merged
 }
 
-/// Where a durable subscription stands.
+/// The cursor of a durable subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordedCursor {
-    /// Its name.
+    /// The subscription's name.
     pub name: String,
     /// Everything before this position was read.
     pub position: u64,
@@ -190,7 +196,7 @@ pub(crate) struct RecordedCursor {
     pub is_tap: bool,
 }
 
-/// Where the durable subscriptions stand: the body of a `Cursors` record.
+/// The cursors of the durable subscriptions: the body of a `Cursors` record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Cursors(
     /// In the order of the registry.
@@ -211,7 +217,7 @@ impl Cursors {
         bytes
     }
 
-    /// Decodes and checks them; `None` for what no journaller writes.
+    /// Decodes and checks them. Returns `None` for bytes that no journaller writes.
     pub(crate) fn decode(mut body: &[u8]) -> Option<Cursors> {
         let bytes = &mut body;
         let count = u64::from_le_bytes(take(bytes)?);
@@ -258,7 +264,7 @@ fn read_cursor<M: Memory>(
         (acks.load(entry + layout::CURSOR, Edge::Cursor), acks.load(entry + layout::BEHIND, Edge::Plain));
     let policy = acks.load(entry + layout::POLICY, Edge::Plain);
     let name: Vec<u8> = registry.name(index).iter().flat_map(|word| word.to_le_bytes()).collect();
-    // It may have changed hands between.
+    // The entry may have changed its owner in between.
     if registry.state(index) != state || cursor == NO_GATE || policy & DURABLE == 0 {
         return None;
     }
@@ -269,10 +275,10 @@ fn read_cursor<M: Memory>(
     (name != JOURNALLER).then(|| RecordedCursor { name: name.to_owned(), position, is_tap })
 }
 
-/// The last number of every publisher that numbers its events: the body of a `Sequences` record.
+/// The last number of each publisher that numbers its events: the body of a `Sequences` record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Sequences(
-    /// By name.
+    /// Name and last number, sorted by name.
     pub Vec<(String, u64)>,
 );
 
@@ -289,7 +295,7 @@ impl Sequences {
         bytes
     }
 
-    /// Decodes and checks them; `None` for what no journaller writes.
+    /// Decodes and checks them. Returns `None` for bytes that no journaller writes.
     pub(crate) fn decode(mut body: &[u8]) -> Option<Sequences> {
         let bytes = &mut body;
         let count = u64::from_le_bytes(take(bytes)?);

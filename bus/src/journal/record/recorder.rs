@@ -1,14 +1,16 @@
-//! Recording channels: a thread in the program that wants it.
+//! Recording channels, by threads of the program that embeds a recorder.
 //!
-//! A [`Recorder`] records one channel, with a thread of its own: what a program embeds. [`Recorders`] records any number
-//! with a few threads, and takes further ones while it runs: what `railbus journald` is made of. Both stop by draining:
-//! what was published before is written, made durable and sealed.
+//! A [`Recorder`] records one channel with a thread of its own; programs embed it. [`Recorders`] records any
+//! number of channels with a few threads, and takes further channels while it runs; `railbus journald` is
+//! made of it. Both drain when they stop: what was published before is written, made durable and sealed.
 //!
-//! A thread gives each of its recordings its round in turn. It polls while there is something to do, waits for the disk
-//! when everything depends on that, and sleeps, announced to the publishers of all its channels, when all are quiet.
-//! A recording that fails is poisoned, alone; the others go on. So is one whose own code panics: its status says
-//! [`crashed`](RecorderStatus::crashed), and it may be opened again. A thread that ends by a panic of its own says the
-//! same of all its recordings, and gets no further ones.
+//! A thread gives each of its recordings a round in turn. It polls while there is something to do, and waits
+//! for the disk when everything depends on that. When all channels are quiet it announces itself to their
+//! publishers and sleeps.
+//!
+//! A recording that fails is poisoned alone, and the others go on. The same happens if its own code panics:
+//! its status says [`crashed`](RecorderStatus::crashed), and its journal may be opened again. If a thread
+//! itself panics, all its recordings get that status, and it receives no further ones.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -33,63 +35,65 @@ use crate::journal::record::opening;
 use crate::journal::record::recording::{Figures, Round};
 use crate::journal::record::waiting::{self, OpenedJournal};
 
-/// Channels that one thread records at most: it sleeps on a word of each, and the kernel takes 128 words at once.
+/// Most channels of one thread: it sleeps on a word of each, and the kernel takes 128 words at once.
 const CHANNELS_A_THREAD: usize = 120;
-/// How long a thread polls after something has moved, before it sleeps.
+/// How long a thread polls after anything has moved, before it sleeps.
 const SPIN_NS: u64 = 50_000;
-/// Processor pauses between two polls that find nothing: publishers and readers need the lines that polling takes away.
+/// Processor pauses between two polls that find nothing, because polling takes cache lines away from
+/// publishers and readers.
 const PAUSES: u32 = 32;
-/// How long to wait at once for the disk while events may come.
+/// How long to wait for the disk at one time while events may come.
 const DISK_SLICE: Duration = Duration::from_micros(50);
-/// The longest sleep: something may have to be done although nothing was published.
+/// The longest sleep: something may be due although nothing was published.
 const SLEEP_MAX: Duration = Duration::from_millis(8);
 /// The longest sleep of a thread whose channels have all been quiet for [`QUIET_NS`].
 const QUIET_SLEEP_MAX: Duration = Duration::from_millis(64);
 const QUIET_NS: u64 = 1_000_000_000;
 
-/// How a recording stands.
+/// The state and the figures of a recording.
 #[derive(Debug, Clone)]
 pub struct RecorderStatus {
-    /// Which channel.
+    /// The channel that is recorded.
     pub channel: ChannelName,
-    /// Its journal's directory.
+    /// The journal's directory.
     pub directory: PathBuf,
-    /// What it does.
+    /// The state of the journal.
     pub state: JournalState,
     /// Everything before this position survives the death of any process.
     pub written: u64,
-    /// Everything before this position survives the death of the machine.
+    /// Everything before this position survives a power cut.
     pub durable: u64,
     /// Everything before this position was taken from the ring.
     pub end: u64,
-    /// Events recorded since it was opened.
+    /// Number of events recorded since the journal was opened.
     pub events: u64,
-    /// Their bytes.
+    /// Size of those events, in bytes.
     pub bytes: u64,
-    /// Events that are missing since it was opened, as far as they could be counted: a lossy journal was overrun, or the
-    /// disk was full and the policy is to drop.
+    /// Number of events that are missing since the journal was opened, as far as they could be counted: a
+    /// lossy journal was overrun, or the disk was full and the policy is to drop.
     pub lost: u64,
-    /// What it waits for at the moment: room on the disk, descriptors, memory.
+    /// The resource for which it waits at the moment: room on the disk, descriptors or memory.
     pub shortage: Option<Shortage>,
-    /// Whether it lets events go at the moment, because the disk is full and the policy says so.
+    /// Whether it drops events at the moment, because the disk is full and the policy is to drop.
     pub drops: bool,
-    /// What went wrong last and is tried again, such as the removal of an old segment; or that the clock is suspicious.
+    /// The last problem that is tried again, such as the removal of an old segment, or a suspicious clock.
     pub warning: Option<String>,
-    /// Segments that retention has removed since it was opened.
+    /// Number of segments that retention has removed since the journal was opened.
     pub retired_segments: u64,
-    /// Their bytes.
+    /// Size of those segments, in bytes.
     pub retired_bytes: u64,
     /// Whether the channel has been removed.
     pub removed: bool,
-    /// Whether retention was told to remove what is read by all ([`Retention::consumed`](crate::journal::Retention::consumed)),
-    /// and removes nothing, because the channel has neither a durable subscription nor a checkpoint.
+    /// Whether retention should remove what all consumers have read
+    /// ([`Retention::consumed`](crate::journal::Retention::consumed)) but removes nothing, because the
+    /// channel has neither a durable subscription nor a checkpoint.
     pub waits_for_readers: bool,
-    /// What poisoned it.
+    /// The error that poisoned it.
     pub error: Option<String>,
-    /// Whether it was not the disk or the channel that failed, but the recorder itself, which panicked. What it had in
-    /// hand is kept: a recorder that is started anew goes on.
+    /// Whether the recorder itself panicked, and neither the disk nor the channel failed. The staged events
+    /// are kept, and a recorder that is started again continues with them.
     pub crashed: bool,
-    /// How it was opened.
+    /// The report of the journal's opening.
     pub report: OpenReport,
 }
 
@@ -107,14 +111,15 @@ struct RecorderShared {
     statuses: Mutex<BTreeMap<ChannelName, RecorderStatus>>,
     bell: Bell,
     stop: AtomicBool,
-    /// The thread has ended by a panic: nobody obeys commands any more. Changed under the lock of `commands`.
+    /// Whether the thread has ended by a panic, so that no command is obeyed any more. Changed under the
+    /// lock of `commands`.
     dead: AtomicBool,
-    /// CLOCK_MONOTONIC when the thread last went round.
+    /// CLOCK_MONOTONIC in ns when the thread last ended a turn of its loop.
     seen_ns: AtomicU64,
 }
 
 impl RecorderShared {
-    /// Sends a command; false, and the command is dropped, when the thread has ended by a panic.
+    /// Sends a command. When the thread has ended by a panic, drops the command and returns false.
     fn send(&self, command: Command) -> bool {
         let mut commands = lock(&self.commands);
         if self.is_dead() {
@@ -126,19 +131,20 @@ impl RecorderShared {
         true
     }
 
-    /// Whether the thread has ended by a panic. Relaxed: whoever sends a command looks under the lock of the commands.
+    /// Whether the thread has ended by a panic. The load is Relaxed, because `send` checks it under the lock
+    /// of the commands.
     fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// The thread has panicked, outside of any one recording: its recordings have gone with it.
+    /// Records that the thread has panicked, outside of any one recording. Its recordings have gone with it.
     fn die(&self, why: &str) {
         let commands = {
             let mut commands = lock(&self.commands);
             self.dead.store(true, Ordering::Relaxed);
             std::mem::take(&mut *commands)
         };
-        // Whoever waits for an answer gets none, and learns so.
+        // Callers that wait for an answer now find their channel closed.
         drop(commands);
         for status in lock(&self.statuses).values_mut().filter(|status| status.error.is_none()) {
             status.state = JournalState::Poisoned;
@@ -160,12 +166,13 @@ impl std::fmt::Debug for Command {
     }
 }
 
-/// What a panic elsewhere does not make less true.
+/// Locks a mutex. A panic elsewhere does not invalidate the data behind it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does a step of a recording. A panic in it is an error of this recording alone; the second value says so.
+/// Does a step of a recording. A panic in it is an error of this recording alone; the second value of the
+/// error says whether it was one.
 fn guarded<T>(
     work: &mut OpenedJournal,
     step: impl FnOnce(&mut OpenedJournal) -> Result<T>,
@@ -192,7 +199,7 @@ fn crash_error(channel: &ChannelName, why: &str) -> Error {
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason was given").to_owned()
@@ -216,7 +223,7 @@ impl Thread {
                 file_limit::ignore_in_this_thread();
                 let pinned = core.map_or(Ok(()), pin);
                 let go = pinned.is_ok();
-                // Whoever started this waits for the answer.
+                // The caller of `start` waits for this answer.
                 let _ = told.send(pinned);
                 if go && let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&for_thread))) {
                     for_thread.die(&panic_text(&*panic));
@@ -232,7 +239,7 @@ impl Thread {
         }
     }
 
-    /// Sends a command; false when the thread has ended by a panic.
+    /// Sends a command. Returns false when the thread has ended by a panic.
     fn send(&self, command: Command) -> bool {
         self.shared.send(command)
     }
@@ -241,7 +248,8 @@ impl Thread {
         self.shared.is_dead()
     }
 
-    /// Hands it a recording, of which there is a status from now on. False when the thread has ended by a panic.
+    /// Gives the thread a recording, whose status exists from now on. Returns false when the thread has
+    /// ended by a panic.
     fn add(&self, work: OpenedJournal, report: &OpenReport) -> bool {
         let status = status_of(&work, report, work.state(), None);
         let name = status.channel.clone();
@@ -257,7 +265,7 @@ impl Thread {
         lock(&self.shared.statuses).len()
     }
 
-    /// Stops it: everything is drained and sealed. The statuses tell what came of it.
+    /// Stops the thread: everything is drained and sealed. The statuses report the results.
     fn stop(&mut self) -> Result<()> {
         // STOP: pairs with the load in `run`.
         self.shared.stop.store(true, Ordering::Release);
@@ -271,12 +279,12 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        // Who wants to know calls `stop`.
+        // A caller that needs the result calls `stop`.
         let _ = self.stop();
     }
 }
 
-/// Pins the calling thread.
+/// Pins the calling thread to a core.
 fn pin(core: usize) -> Result<()> {
     let mut set = nix::sched::CpuSet::new();
     set.set(core)
@@ -284,17 +292,17 @@ fn pin(core: usize) -> Result<()> {
         .map_err(|error| Error::invalid(format!("core {core}"), format!("{error}; see `railbus doctor`")))
 }
 
-/// One recording in a thread's hands, or one that waits for room to be opened.
+/// One recording of a thread, or a journal that waits for room to be opened.
 struct HeldChannel {
     work: OpenedJournal,
     report: OpenReport,
     round: Round,
-    /// What has failed, and whether that was a panic. It is poisoned in the next turn of the loop.
+    /// The error of a failed recording, and whether it was a panic. The next turn of the loop poisons it.
     trouble: Option<(Error, bool)>,
 }
 
 impl HeldChannel {
-    /// Gives the recording a round; `None` when it fails, or has failed.
+    /// Gives the recording a round. Returns `None` when it fails, or has failed before.
     fn round(&mut self, wait: Duration) -> Option<Round> {
         if self.trouble.is_some() {
             return None;
@@ -319,8 +327,8 @@ impl HeldChannel {
     }
 }
 
-/// Opens the journals for which there may be room now. That happens in the recording thread: it is rare, and the other
-/// channels of a full disk wait as well.
+/// Opens the journals for which there may be room now. This is done in the recording thread, because it is
+/// rare and the other channels of a full disk wait as well.
 fn open_waiting(shared: &RecorderShared, held: &mut Vec<HeldChannel>) {
     for i in (0..held.len()).rev() {
         if !held[i].work.is_time_to_open() {
@@ -348,12 +356,12 @@ fn run(shared: &RecorderShared) {
         for command in std::mem::take(&mut *lock(&shared.commands)) {
             obey(shared, &mut held, command);
         }
-        // STOP: what was asked for before it was done above.
+        // STOP: pairs with the store in `stop`. Commands that were sent before it were obeyed above.
         if shared.stop.load(Ordering::Acquire) && lock(&shared.commands).is_empty() {
             break;
         }
         let mut moved = false;
-        // The disk is waited for only where there is one to wait for.
+        // The thread waits for the disk here only when it has a single recording.
         let alone = held.len() == 1;
         for one in &mut held {
             let wait = if alone && one.round.in_flight { DISK_SLICE } else { Duration::ZERO };
@@ -379,7 +387,8 @@ fn run(shared: &RecorderShared) {
         }
         let waiting = held.iter().filter(|one| one.round.in_flight).count();
         if waiting > 0 {
-            // With several, one of those that wait is waited for, each in its turn.
+            // With several recordings, the thread waits for one of those with I/O in flight, each in its
+            // turn.
             if !alone {
                 turn = turn.wrapping_add(1);
                 if let Some(one) = held.iter_mut().filter(|one| one.round.in_flight).nth(turn % waiting) {
@@ -397,7 +406,7 @@ fn run(shared: &RecorderShared) {
         sleep(shared, &mut held, bell, if is_quiet { QUIET_SLEEP_MAX } else { SLEEP_MAX });
     }
     for one in held {
-        // The status tells; the thread ends here.
+        // The status reports the error; the thread ends here.
         let _ = finish(shared, one);
     }
 }
@@ -409,7 +418,7 @@ fn sleep(shared: &RecorderShared, held: &mut [HeldChannel], bell: u32, mut most:
         one.work.announce(&mut sleep);
     }
     sleep.settle();
-    // The second look: whoever publishes from here on sees the announcement.
+    // The second look: publishers that publish from here on see the announcement.
     for one in held.iter_mut() {
         match one.round(Duration::ZERO) {
             Some(round) if !round.moved && !round.in_flight => {
@@ -418,7 +427,7 @@ fn sleep(shared: &RecorderShared, held: &mut [HeldChannel], bell: u32, mut most:
                     most = most.min(Duration::from_nanos(due_ns.saturating_sub(now_ns)));
                 }
             }
-            // Something to do, or to say that it has failed.
+            // There is something to do, or a failure to report.
             _ => return,
         }
     }
@@ -442,7 +451,7 @@ fn obey(shared: &RecorderShared, held: &mut Vec<HeldChannel>, command: Command) 
                 Some(i) => finish(shared, held.swap_remove(i)),
                 None => Ok(()),
             };
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = answer.send(result);
         }
         Command::Crash(name) => {
@@ -472,7 +481,7 @@ fn finish(shared: &RecorderShared, mut one: HeldChannel) -> Result<()> {
     }
 }
 
-/// Gives a recording up: everybody who waits for it is told why.
+/// Gives a recording up, and reports the reason to everybody who waits for it.
 fn poison(shared: &RecorderShared, mut one: HeldChannel, (error, crashed): &(Error, bool)) {
     // A recorder that has panicked may do so again.
     let _ = guarded(&mut one.work, |work| {
@@ -525,7 +534,8 @@ fn status_of(
     }
 }
 
-/// Records one channel, in a thread of this process, until it is stopped or dropped.
+/// Records one channel, in a thread of this process, until it is stopped or dropped. Dropping it drains like
+/// [`stop`](Recorder::stop), and ignores errors.
 ///
 /// ```
 /// # fn main() -> railbus::Result<()> {
@@ -554,15 +564,19 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Recovers the channel's journal below the directory `journal` (`JOURNAL/BUS/CHANNEL`), or begins one, and records
-    /// from now on. Takes as long as recovery, and the first segment file, take.
+    /// Recovers the channel's journal below the directory `journal` (`JOURNAL/BUS/CHANNEL`), or begins one,
+    /// and records from now on. Blocks for recovery, and for writing what a killed journaller had staged.
     ///
-    /// A disk that is full is an error, unless the policy is [`WhenFull::Drop`]: then events are let go at once, and
-    /// recorded from when there is room.
+    /// A full disk is an error, unless the policy is [`WhenFull::Drop`]. Then events are dropped until there
+    /// is room, and recorded from then on.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another journaller records the channel, or writes to the directory; [`Error::Corrupt`]
-    /// names what is damaged; [`Error::Invalid`], [`Error::NoSpace`], [`Error::NotAllowed`].
+    /// - [`Error::Busy`] while another journaller records the channel, or writes to the directory.
+    /// - [`Error::Corrupt`] names what is damaged.
+    /// - [`Error::Version`] when another version of railbus wrote the journal or its staging.
+    /// - [`Error::Invalid`] for options out of range, or a lossy journal of a queue.
+    /// - [`Error::NoSpace`] when the disk, or the shared memory, is full.
+    /// - [`Error::NotAllowed`] and [`Error::Io`] when the files cannot be used.
     pub fn start(
         channel: &Channel,
         journal: impl AsRef<Path>,
@@ -571,7 +585,10 @@ impl Recorder {
         Recorder::start_on(channel, journal, options, None)
     }
 
-    /// As [`start`](Self::start), with the thread pinned to a core.
+    /// Like [`start`](Self::start), with the thread pinned to a core.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start); [`Error::Invalid`] for a core that does not exist.
     pub fn start_on(
         channel: &Channel,
         journal: impl AsRef<Path>,
@@ -592,20 +609,22 @@ impl Recorder {
         Ok(Recorder { thread, channel: channel.name().clone(), report })
     }
 
-    /// What was found when the journal was opened, and how it writes.
+    /// The state in which the journal was found when it was opened, and how it writes.
     pub fn report(&self) -> &OpenReport {
         &self.report
     }
 
-    /// How it stands; a few ms old at most.
+    /// Returns the state and figures of the recording. While the thread works they are about 20 ms old at
+    /// most.
     pub fn status(&self) -> Option<RecorderStatus> {
         lock(&self.thread.shared.statuses).get(&self.channel).cloned()
     }
 
-    /// Records what was published before, makes it durable, seals, and ends.
+    /// Stops recording: records what was published before, makes it durable and seals the segment. Blocks
+    /// until that is done. If publishers go on publishing, no more events are taken after about 1 s.
     ///
     /// # Errors
-    /// What poisoned it, or the disk's error.
+    /// [`Error::PeerGone`] with the reason when the journal has failed, now or earlier.
     pub fn stop(mut self) -> Result<()> {
         self.thread.stop()?;
         match self.status().and_then(|status| status.error) {
@@ -615,7 +634,7 @@ impl Recorder {
     }
 }
 
-/// Records many channels with a few threads. Dropped, it stops all of them.
+/// Records many channels with a few threads. Dropping it drains and stops all of them.
 #[derive(Debug)]
 pub struct Recorders {
     threads: Mutex<Vec<Thread>>,
@@ -623,7 +642,11 @@ pub struct Recorders {
 }
 
 impl Recorders {
-    /// Records nothing yet. The first thread is pinned to `core`, further ones (one for every 120 channels) are not.
+    /// Starts the first thread, which is pinned to `core`, and records nothing yet. Further threads, one per
+    /// 120 channels, are not pinned.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a core that does not exist; [`Error::Io`] when the thread cannot be started.
     pub fn start(core: Option<usize>) -> Result<Recorders> {
         Ok(Recorders { threads: Mutex::new(vec![Thread::start(core)?]), core })
     }
@@ -633,16 +656,16 @@ impl Recorders {
         self.core
     }
 
-    /// Opens the channel's journal in the caller's thread, and records it from then on. Where its disk is full, it is
-    /// opened when there is room: until then publishers wait, or events are let go, as the policy says
-    /// ([`OpenReport::waits_for`]).
+    /// Opens the channel's journal in the caller's thread, and records it from then on. If its disk is full,
+    /// the journal is opened when there is room. Until then publishers wait, or events are dropped,
+    /// according to the policy ([`OpenReport::waits_for`]). Blocks for recovery.
     ///
     /// # Errors
-    /// As [`Recorder::start`].
+    /// Those of [`Recorder::start`], except for a full disk.
     pub fn record(&self, channel: &Channel, journal: &Path, options: &RecorderOptions) -> Result<OpenReport> {
         let (work, report) = waiting::open_or_wait(channel, journal, options)?;
         let mut threads = lock(&self.threads);
-        // One that has died goes with the last of its recordings that was not started anew.
+        // A thread that has died is removed with the last of its recordings that was not started again.
         for thread in threads.iter().filter(|thread| thread.is_dead()) {
             lock(&thread.shared.statuses).remove(channel.name());
         }
@@ -662,22 +685,22 @@ impl Recorders {
         }
     }
 
-    /// The thread that records a channel, or is about to.
+    /// Returns the thread that records a channel, or is about to.
     fn thread_of(&self, name: &ChannelName) -> Option<Arc<RecorderShared>> {
         let threads = lock(&self.threads);
         let found = threads.iter().find(|thread| lock(&thread.shared.statuses).contains_key(name));
         found.map(|thread| Arc::clone(&thread.shared))
     }
 
-    /// Changes a recording's retention, its policy for a full disk, and how often states are recorded. The rest of
-    /// `options` needs a new start.
+    /// Changes a recording's retention, its policy for a full disk, and how often states are recorded. The
+    /// other `options` are ignored: they need a new start. Does nothing when the channel is not recorded.
     pub fn adjust(&self, name: &ChannelName, options: &RecorderOptions) {
         if let Some(shared) = self.thread_of(name) {
             shared.send(Command::Adjust(name.clone(), Box::new(options.clone())));
         }
     }
 
-    /// Makes the recorder of a channel panic, as an unforeseen fault would: for tests of what comes of that.
+    /// Makes the recorder of a channel panic, as an unforeseen fault would, for tests.
     #[doc(hidden)]
     pub fn crash(&self, name: &ChannelName) {
         if let Some(shared) = self.thread_of(name) {
@@ -685,7 +708,7 @@ impl Recorders {
         }
     }
 
-    /// Makes a recording thread itself panic, outside of any one recording.
+    /// Makes a recording thread itself panic, outside of any one recording, for tests.
     #[doc(hidden)]
     pub fn crash_thread(&self, name: &ChannelName) {
         if let Some(shared) = self.thread_of(name) {
@@ -693,21 +716,23 @@ impl Recorders {
         }
     }
 
-    /// Drains and seals one channel's journal, and forgets it. Nothing happens when it is not recorded.
+    /// Drains and seals one channel's journal, and forgets it. Does nothing when the channel is not
+    /// recorded. Blocks until it is done.
     ///
     /// # Errors
-    /// The disk's.
+    /// The error of the disk.
     pub fn stop_one(&self, name: &ChannelName) -> Result<()> {
         let Some(shared) = self.thread_of(name) else { return Ok(()) };
         let (answer, answers) = mpsc::channel();
-        // A thread that has died has nothing to stop, and drops the command; one that has gone has drained.
+        // A dead thread has nothing to stop, and drops the command; a thread that has ended has drained.
         shared.send(Command::Stop(name.clone(), answer));
         let result = answers.recv().unwrap_or(Ok(()));
         lock(&shared.statuses).remove(name);
         result
     }
 
-    /// How all recordings stand, those that have failed included; a few ms old at most.
+    /// Returns the state and figures of all recordings, failed ones included, sorted by channel. While the
+    /// threads work they are about 20 ms old at most.
     pub fn statuses(&self) -> Vec<RecorderStatus> {
         let threads = lock(&self.threads);
         let mut all: Vec<RecorderStatus> = threads
@@ -718,20 +743,21 @@ impl Recorders {
         all
     }
 
-    /// How long ago the slowest thread last went round, for a watchdog.
+    /// Returns how long ago the slowest thread last ended a turn of its loop, for a watchdog.
     pub fn silence(&self) -> Duration {
         let now_ns = clock::monotonic_ns();
         let threads = lock(&self.threads);
-        // Those that have died are no news to the watchdog: their recordings say so, and others go on with them.
+        // Threads that have died are left out: their recordings report that, and other threads go on.
         let alive = threads.iter().filter(|thread| !thread.is_dead());
         let oldest = alive.map(|thread| thread.shared.seen_ns.load(Ordering::Relaxed)).min();
         Duration::from_nanos(now_ns.saturating_sub(oldest.unwrap_or(now_ns)))
     }
 
-    /// Drains and seals everything. Returns how each ended.
+    /// Drains and seals everything, and blocks until that is done. Returns the final status of each
+    /// recording.
     pub fn stop(self) -> Vec<RecorderStatus> {
         for thread in lock(&self.threads).iter_mut() {
-            // The statuses tell what a thread that panicked had not finished.
+            // The statuses report what a thread that panicked had not finished.
             let _ = thread.stop();
         }
         self.statuses()

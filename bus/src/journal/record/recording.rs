@@ -1,16 +1,16 @@
-//! One channel being recorded: from the ring into the staging, from the staging to the disk.
+//! One channel being recorded: from the ring into the staging, and from the staging to the disk.
 //!
 //! ```text
 //! ring --take--> staging (shared, NAME.stage) --writer--> segments      NAME.journal: how far
-//!        |                                                     ^
-//!        +-- the cursor follows: the ring is free              +-- gaps, acknowledgements, cursors of subscribers
+//!        |                                           ^
+//!        +-- the cursor follows: the ring is free    +-- gaps, acknowledgements, cursors of subscribers
 //! ```
 //!
-//! [`Recording::round`] is one step of it, and never blocks but for the time it is given: many recordings share a
-//! thread. An event is in the staging, and counted there, before the cursor passes it, so that there is no moment at
-//! which killing this process loses one. While the staging is full, events stay in the ring; when the ring is full,
-//! publishers wait (gating), or this reader is overrun and records what it missed (lossy). A full disk is the same,
-//! unless the policy is to drop.
+//! [`Recording::round`] is one step of it. It blocks no longer than its caller allows, because many
+//! recordings share a thread. An event is in the staging, and counted there, before the cursor passes it, so
+//! there is no moment at which a kill of this process loses one. While the staging is full, events stay in
+//! the ring. When the ring is full, publishers wait (gating), or this reader is overrun and records what it
+//! missed (lossy). A full disk has the same effect, unless the policy is to drop.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -41,28 +41,29 @@ use crate::journal::record::publisher_numbers::PublisherNumbers;
 use crate::journal::record::recorded_state::{Acks, Cursors};
 use crate::journal::record::remake::UnfinishedEvent;
 
-/// Bytes taken from a ring in one round, so that many channels share a thread fairly and blocks are sent off soon.
+/// Bytes taken from a ring in one round, so that many channels share a thread fairly and blocks are sent off
+/// soon.
 const ROUND_BYTES: u64 = 256 << 10;
-/// Events between two releases of the ring within a round.
+/// Number of events between two releases of the ring within a round.
 const RELEASE_EVERY: u32 = 64;
-/// A quiet channel's peers are asked after this often.
+/// How often a quiet channel is checked for what dead publishers left, in ns.
 const PROBE_EVERY_NS: u64 = 1_000_000;
-/// How often retention looks, and whether the channel still has its name.
+/// How often retention is checked, and whether the channel still has its name, in ns.
 const LOOK_EVERY_NS: u64 = 250_000_000;
-/// A wall clock that was wrong at the start is set right within this time; only then are segments of earlier runs removed
-/// for their age, unless that is less.
+/// A wall clock that was wrong at the start is assumed to be set right within this time, in ns. Only then
+/// are segments of earlier runs removed for their age, unless the maximum age is less.
 const TRUST_AFTER_NS: u64 = 600_000_000_000;
-/// How long a stopping journal goes on taking what publishers go on publishing.
+/// How long a stopping journal still takes new events while publishers go on, in ns.
 const DRAIN_NS: u64 = 1_000_000_000;
 
-/// What a round came to.
+/// The result of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Round {
-    /// Something was taken, written or made durable.
+    /// Whether anything was taken, written or made durable.
     pub(crate) moved: bool,
-    /// Writes or syncs are in flight: waiting for them is worth more than sleeping.
+    /// Whether writes or syncs are in flight, so that waiting for them is better than sleeping.
     pub(crate) in_flight: bool,
-    /// When there is something to do although nothing happens, CLOCK_MONOTONIC.
+    /// When the next round is due even if nothing happens, in ns of CLOCK_MONOTONIC.
     pub(crate) due_ns: Option<u64>,
 }
 
@@ -71,34 +72,35 @@ pub(crate) struct Recording {
     pub(crate) channel: Channel,
     options: RecorderOptions,
     directory: PathBuf,
-    // The order of the fields is the order in which they go: the writer before its memory and the page that tells of it.
+    // The fields are dropped in this order: the writer before its memory and before the page that reports
+    // it.
     writer: Writer<Disk>,
     files: std::sync::Arc<Files>,
     intake: Intake,
     page: StatusPage,
     /// An event that was taken while the staging was full.
     pending: Option<Taken>,
-    /// What is missing and has not been recorded yet.
+    /// The gap that has not been recorded yet.
     gap: Option<Gap>,
-    /// What a queue held before the first event that its tap gets.
+    /// The unfinished events that a queue held before the first event that its tap gets.
     backlog: VecDeque<UnfinishedEvent>,
-    /// Where the tap had joined: what lies before is the backlog's.
+    /// Where the tap joined: what lies before is the backlog's.
     joined_at: u64,
-    /// Where the intake was when everything before was let go of.
+    /// The position of the intake when everything before it was last released.
     let_go_at: u64,
     /// Events before this position are in the journal already.
     skip_until: u64,
-    /// The time of the last batch, and what gives the next one.
+    /// The time of the last batch, and the source of the next one.
     time_ns: u64,
     stamps: Stamps,
     events: u64,
     bytes: u64,
     shortage: Option<Shortage>,
-    /// What failed at the last look around, and is tried again.
+    /// The problem of the last look around, which is tried again.
     warning: Option<String>,
-    /// Events that are missing since it was opened, as far as they could be counted.
+    /// Number of events that are missing since the journal was opened, as far as they could be counted.
     lost: u64,
-    /// Written and durable after the last round.
+    /// The written and durable positions after the last round.
     told: (u64, u64),
     announced: Announced,
     next_probe_ns: u64,
@@ -109,22 +111,24 @@ pub(crate) struct Recording {
     numbers: PublisherNumbers,
     table: Sequences<Trusted>,
     keeper: Keeper,
-    /// What the recorded cursors and acknowledgements say, and how many of each were appended.
+    /// The positions that the recorded cursors and acknowledgements call unread, and how many of each were
+    /// appended.
     cursors_settled: (Settled, u64),
     acks_settled: (Settled, u64),
-    /// What is read by all was to be removed, and there is nobody who reads durably.
+    /// Whether retention by reading is on, and the channel has no durable readers.
     waits_for_readers: bool,
     steady: SteadyClock,
-    /// CLOCK_MONOTONIC when it was opened.
+    /// CLOCK_MONOTONIC in ns when it was opened.
     started_ns: u64,
-    /// Segments that retention has removed since then, and their bytes.
+    /// Number of segments that retention has removed since then, and their bytes.
     retired: (u64, u64),
     removed: bool,
-    /// It ends: nothing more is taken but the event that is in hand.
+    /// Whether it ends: nothing more is taken except the pending event.
     ending: bool,
 }
 
-/// How a recording stands; the fields are those of [`RecorderStatus`](crate::journal::record::recorder::RecorderStatus).
+/// The figures of a recording; the fields are those of
+/// [`RecorderStatus`](crate::journal::record::recorder::RecorderStatus).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
     pub(crate) written: u64,
@@ -139,7 +143,7 @@ pub(crate) struct Figures {
     pub(crate) retired: (u64, u64),
 }
 
-/// What a recording is made of; see `opening.rs`.
+/// The parts of a recording; see `opening.rs`.
 pub(crate) struct Parts {
     pub(crate) channel: Channel,
     pub(crate) options: RecorderOptions,
@@ -170,7 +174,7 @@ impl Recording {
             numbers,
         } = parts;
         let mut numbers = numbers;
-        // Each session says it anew, so that older segments can go.
+        // Each session records the numbers again, so that older segments can be removed.
         numbers.forget_saved();
         let (skip_until, intake_at) = (writer.end(), intake.position());
         let table = Sequences::new(intake.member().memories.ring, channel.header().producers_max as usize);
@@ -217,32 +221,32 @@ impl Recording {
         }
     }
 
-    /// Its journal's directory.
+    /// The journal's directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Whether the channel has been removed: nothing more will come.
+    /// Whether the channel has been removed, so that nothing more will come.
     pub(crate) fn is_removed(&self) -> bool {
         self.removed
     }
 
-    /// Whether retention was told to remove what is read by all, and there is nobody who reads durably.
+    /// Whether retention should remove what all consumers have read, and no consumer reads durably.
     pub(crate) fn waits_for_readers(&self) -> bool {
         self.waits_for_readers
     }
 
-    /// Changes what may change while it records: retention, what to do when the disk is full, how often states are
-    /// recorded.
+    /// Changes the options that may change while it records: retention, the policy for a full disk, and how
+    /// often states are recorded.
     pub(crate) fn adjust(&mut self, options: &RecorderOptions) {
         self.options.adjust(options);
     }
 
-    /// One round: takes what is there, gives the writer its turn, and tells how far it is. Waits for the disk at most
-    /// `wait`, and only when there was nothing to take.
+    /// Does one round: takes events from the ring, gives the writer its turn, and publishes how far it is.
+    /// Waits for the disk at most `wait`, and only when there was nothing to take.
     ///
     /// # Errors
-    /// The disk's, after which nothing is recorded any more; [`Error::Corrupt`] of the channel.
+    /// The error of the disk, after which nothing is recorded any more; [`Error::Corrupt`] for the channel.
     pub(crate) fn round(&mut self, wait: Duration) -> Result<Round> {
         let took = self.take()?;
         if self.intake.member().is_lost() {
@@ -251,7 +255,7 @@ impl Recording {
         let now_ns = clock::monotonic_ns();
         if took == 0 && now_ns >= self.next_probe_ns {
             self.next_probe_ns = now_ns + PROBE_EVERY_NS;
-            // The next round lets go of what this steps over.
+            // The next round releases what this steps over.
             self.intake.step_over_the_dead();
         }
         if now_ns >= self.next_state_ns {
@@ -264,7 +268,7 @@ impl Recording {
         let wait = if took > 0 { Duration::ZERO } else { wait };
         let progress = self.turn(now_ns, wait)?;
         if progress.rotated {
-            // Each segment can speak for itself, so that older ones can go.
+            // The states are recorded again in each segment, so that older segments can be removed.
             (self.acks, self.cursors, self.next_state_ns) = (None, None, 0);
             self.numbers.forget_saved();
             self.keeper.list_again();
@@ -323,7 +327,7 @@ impl Recording {
             }
             // SAFETY: the intake is asked for another event only after this one is staged or dropped.
             let body = unsafe { event.body() };
-            // A state cannot stand among the pieces of an event: it came before the first one.
+            // A state cannot lie among the pieces of an event; it was recorded before the first piece.
             if !self.writer.is_within(event.position) {
                 self.numbers.expect(event.header, body, &self.table);
                 if !self.record_new_number() {
@@ -360,8 +364,8 @@ impl Recording {
         Ok(taken)
     }
 
-    /// Lets the ring have the room of everything that was taken, all of which is staged. A dead or a living producer may
-    /// have given up the positions behind the last event.
+    /// Releases the room in the ring of everything that was taken, all of which is staged. A dead or living
+    /// producer may have given up the positions after the last event.
     fn let_go(&mut self) {
         let (end, at) = (self.writer.end(), self.intake.position());
         if at == self.let_go_at || self.gap.is_some() {
@@ -374,8 +378,8 @@ impl Recording {
         self.intake.release();
     }
 
-    /// Stages what a queue held before its tap had joined. What is missing between was done, or carries no event. False
-    /// while there is no room.
+    /// Stages what a queue held before its tap joined. Positions that are missing in between were done, or
+    /// carry no event. Returns false while there is no room.
     fn take_backlog(&mut self) -> bool {
         self.time_ns = self.stamps.next_ns();
         while let Some(event) = self.backlog.pop_front() {
@@ -392,7 +396,7 @@ impl Recording {
         self.skip_to(self.joined_at)
     }
 
-    /// Records that nothing is recorded up to `position`. False while there is no room.
+    /// Records that nothing is recorded up to `position`. Returns false while there is no room.
     fn skip_to(&mut self, position: u64) -> bool {
         let end = self.writer.end();
         if position <= end {
@@ -406,7 +410,7 @@ impl Recording {
         recorded
     }
 
-    /// The next event that is not in the journal yet.
+    /// Returns the next event that is not in the journal yet.
     fn next(&mut self) -> Result<Option<Taken>> {
         loop {
             match self.intake.take() {
@@ -435,7 +439,7 @@ impl Recording {
         }
     }
 
-    /// Tells of a gap at once, and keeps it until it is recorded.
+    /// Publishes a gap at once, and keeps it until it is recorded.
     fn note_gap(&mut self, gap: Gap) {
         self.page.note_gap(&gap);
         self.lost = self.lost.saturating_add(if gap.events == u64::MAX { 0 } else { gap.events });
@@ -445,7 +449,7 @@ impl Recording {
                 last.events = last.events.saturating_add(gap.events);
             }
             Some(last) => {
-                // Two reasons in one hole: the first stands for both.
+                // If a hole has two reasons, the first is recorded for both.
                 last.to = last.to.max(gap.to);
                 last.events = last.events.saturating_add(gap.events);
             }
@@ -453,7 +457,7 @@ impl Recording {
         }
     }
 
-    /// Records the gap that is noted, if there is one. False while there is no room.
+    /// Records the gap that is kept, if there is one. Returns false while there is no room.
     fn record_gap(&mut self) -> bool {
         if let Some(gap) = &self.gap {
             self.time_ns = self.stamps.next_ns();
@@ -465,7 +469,8 @@ impl Recording {
         true
     }
 
-    /// Records a publisher that numbers its events and is new, before its first event. False while there is no room.
+    /// Records a new publisher that numbers its events, before its first event. Returns false while there is
+    /// no room.
     fn record_new_number(&mut self) -> bool {
         let Some(state) = self.numbers.urgent() else { return true };
         let recorded = self.writer.append_state(RecordKind::Sequences, &state.encode(), self.time_ns).is_ok();
@@ -480,7 +485,7 @@ impl Recording {
         self.shortage == Some(Shortage::Space) && self.options.when_full == WhenFull::Drop
     }
 
-    /// Takes events and lets them go. Returns how many.
+    /// Takes events and drops them. Returns how many.
     fn drop_events(&mut self) -> Result<u64> {
         let mut dropped = 0u64;
         let mut gap: Option<Gap> = None;
@@ -503,14 +508,15 @@ impl Recording {
         Ok(dropped)
     }
 
-    /// Records where the durable subscriptions stand and what of a queue is not done, if that has changed.
+    /// Records the cursors of the durable subscriptions, the numbers of publishers, and which events of a
+    /// queue are not done, where they have changed.
     fn record_states(&mut self, now_ns: u64) {
         self.next_state_ns = now_ns + self.options.state_every.as_nanos() as u64;
         let memories = self.intake.member().memories;
         self.time_ns = self.stamps.next_ns();
         let cursors = Cursors::read(&memories, &self.channel);
-        // The first record comes even when there are none: a journal whose channel was never published to says whose it
-        // is, too.
+        // The first record of cursors is written even when there are none. So the journal of a channel to
+        // which nothing was published also says to which channel it belongs.
         if self.cursors.as_ref() != Some(&cursors)
             && self.writer.append_state(RecordKind::Cursors, &cursors.encode(), self.time_ns).is_ok()
         {
@@ -535,13 +541,13 @@ impl Recording {
             note_state(&mut self.acks_settled, acks.lowest);
             self.acks = Some(acks);
         }
-        // A long row of unfinished events is not read over and over.
+        // A long row of unfinished events must not be read too often.
         let took_ns = clock::monotonic_ns().saturating_sub(now_ns);
         self.next_state_ns = self.next_state_ns.max(now_ns + 50 * took_ns);
     }
 
-    /// What happens now and then: retention, and whether the channel is still there. No event depends on either, so a
-    /// failure is told, and tried again at the next look.
+    /// Does the rare work: retention, and the check whether the channel still exists. No event depends on
+    /// either, so a failure is reported as a warning, and tried again at the next look.
     fn look_around(&mut self) {
         let removed = self.channel.is_removed().map(|removed| self.removed = removed);
         let failure = removed.and_then(|()| self.remove_old()).err().map(|error| error.to_string());
@@ -552,27 +558,28 @@ impl Recording {
         }
     }
 
-    /// Removes the segments that may go.
+    /// Removes the segments that may be removed.
     fn remove_old(&mut self) -> Result<()> {
         if !self.options.retention.is_active() {
             return Ok(());
         }
         let memories = self.intake.member().memories;
         let cursors = Cursors::read(&memories, &self.channel);
-        // After a crash, what was recorded last counts.
+        // After a crash, only what was recorded last counts.
         let recorded = self.cursors_settled.0.unread(self.writer.durable_states(RecordKind::Cursors));
         let mut unread = unread_by(&cursors).min(recorded);
         if self.channel.header().kind == Kind::Queue {
             unread = unread.min(self.acks_settled.0.unread(self.writer.durable_states(RecordKind::Acks)));
         }
-        // Where a checkpoint cannot be read, it may need everything.
+        // A checkpoint that cannot be read may need everything.
         let checkpoints = checkpoint::positions_in(&self.directory, self.channel.header().channel_id);
         let has_readers = self.channel.header().kind == Kind::Queue
             || !cursors.0.is_empty()
             || checkpoints.as_ref().is_ok_and(|all| !all.is_empty());
         unread =
             checkpoints.map_or(0, |all| all.iter().map(|&(_, position)| position).fold(unread, u64::min));
-        // What nobody reads is not read by all: it stays, and the status says so.
+        // A segment that has no readers does not count as read by all: it stays, and the status reports
+        // that.
         self.waits_for_readers = self.options.retention.consumed && !has_readers;
         let mut retention = self.options.retention;
         retention.consumed &= has_readers;
@@ -589,7 +596,7 @@ impl Recording {
         let removable = self.keeper.removable(&*self.files, &retention, stand).map_err(failed)?;
         for segment in removable {
             match self.files.retire(segment, self.options.segment_bytes) {
-                // `railbus journal prune` was faster.
+                // `railbus journal prune` has removed it already.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 retired => {
                     retired.map_err(|error| Error::io("remove a segment of", &self.directory, error))?;
@@ -611,11 +618,12 @@ impl Recording {
         sleep.announce(&member.memories, is_queue, &mut self.announced);
     }
 
-    /// Takes what is there, writes it, makes it durable, and seals. No more events are taken after about a second, even
-    /// if publishers go on.
+    /// Takes what is in the ring, writes it, makes it durable, and seals the segment. After about 1 s no
+    /// more events are taken, even if publishers go on.
     ///
     /// # Errors
-    /// The disk's; [`Error::NoSpace`] when it is full: what was staged stays staged for the next journaller.
+    /// The error of the disk; [`Error::NoSpace`] when it is full: staged events stay in the staging for the
+    /// next journaller.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.page.set_state(JournalState::Draining);
         let until_ns = clock::monotonic_ns() + DRAIN_NS;
@@ -631,15 +639,16 @@ impl Recording {
             if is_empty {
                 break;
             }
-            // What is in hand is recorded whole, however long that takes.
+            // A pending event is recorded whole, however long that takes.
             self.ending |= now_ns >= until_ns;
         }
         let now_ns = clock::monotonic_ns();
         self.record_states(now_ns);
         self.writer.finish(now_ns)?;
         self.tell();
-        // Nothing is in it that a successor would need; while this process has it mapped, its name is all that goes. A
-        // channel that was removed may have a successor of its name by now, whose staging it would be.
+        // The staging holds nothing that a successor would need. This removes only its name, while this
+        // process still has it mapped. If the channel was removed, the staging of that name may belong to a
+        // successor.
         if !self.channel.is_removed().unwrap_or(true) {
             let _ = std::fs::remove_file(&self.channel.paths().stage);
         }
@@ -647,13 +656,13 @@ impl Recording {
         Ok(())
     }
 
-    /// The disk, the channel, or the recorder itself has failed: everybody who waits is told at once.
+    /// Reports at once to everybody who waits that the disk, the channel, or the recorder itself has failed.
     pub(crate) fn poison(&mut self, error: &Error, crashed: bool) {
         self.tell();
         self.page.poison(error, crashed);
     }
 
-    /// How far it is, and what it has recorded and lost.
+    /// Returns how far it is, and what it has recorded and lost.
     pub(crate) fn figures(&self) -> Figures {
         let writer = &self.writer;
         Figures {
@@ -671,24 +680,24 @@ impl Recording {
     }
 }
 
-/// The lowest position that a durable subscription has still to read; `u64::MAX` without any.
+/// Returns the lowest position that a durable subscription has still to read; `u64::MAX` without any.
 fn unread_by(cursors: &Cursors) -> u64 {
     cursors.0.iter().map(|cursor| cursor.position).min().unwrap_or(u64::MAX)
 }
 
-/// A state was appended that says what is unread.
+/// Counts an appended state, which says that `unread` is the first unread position.
 fn note_state((settled, count): &mut (Settled, u64), unread: u64) {
     *count += 1;
     settled.appended(*count, unread);
 }
 
-/// Somebody who may write the channel's files has cut one short.
+/// Returns the error for a file of the channel that a process with the right to write it has cut short.
 fn truncated(channel: &Channel) -> Error {
     let why = "a file of it was truncated while it was mapped; remove the channel and create it again";
     Error::corrupt(format!("channel {}", channel.name()), why)
 }
 
-/// What there is to say about a wall clock that was set forward.
+/// Returns the warning about a wall clock that was set forward.
 fn suspicious(ahead: Duration) -> String {
     format!(
         "the wall clock has stepped forward by {} s; ages of segments are counted by the time that has passed, until the \
@@ -697,7 +706,7 @@ fn suspicious(ahead: Duration) -> String {
     )
 }
 
-/// What of a gap lies at or behind `from`.
+/// Returns the part of a gap that lies at or after `from`.
 fn clipped(gap: Gap, from: u64) -> Option<Gap> {
     (gap.to > from).then(|| {
         let events = if gap.from < from { u64::MAX } else { gap.events };

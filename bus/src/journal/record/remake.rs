@@ -1,14 +1,17 @@
-//! Making a lost channel again: the same identity, the next incarnation, and what must be in its words.
+//! Making a lost channel again: the same identity, the next incarnation, and the initial content of
+//! its words.
 //!
-//! The new channel begins where its journal ends: no position is used twice. Before anybody sees it,
+//! The new channel begins where its journal ends, so no position is used twice. The following is
+//! done before any process sees it:
 //!
-//! - the **durable subscriptions** stand in the registry of consumers again, without owners. Their cursors hold the ring
-//!   from its beginning; where a subscription really stood before that, it says so (`BEHIND`), and its owner reads the
-//!   events between from the journal. The journaller's own subscription is among them, so that nothing is published
-//!   that it does not get;
-//! - the **unfinished events of a queue** are back in their slots, published, and wait to be delivered again with the
-//!   attempts they had. At most one ring of them can be unfinished, because no slot is used again before its event is
-//!   done.
+//! - The **durable subscriptions** are entered in the registry of consumers again, without owners.
+//!   Their cursors hold the ring from its beginning. The word `BEHIND` of an entry records where
+//!   the subscription stood before that, and its owner reads the events in between from the
+//!   journal. The journaller's own subscription is among them, so that it gets everything that is
+//!   published.
+//! - The **unfinished events of a queue** are put back into their slots and published. They wait to
+//!   be delivered again with the attempts that they had. At most one ring of them can be
+//!   unfinished, because no slot is used again before its event is done.
 
 use railbus_os::clock;
 use railbus_ring::members::registry::{ROLE_SUBSCRIBER, ROLE_TAP, Registry};
@@ -33,26 +36,26 @@ pub(crate) struct UnfinishedEvent {
     pub(crate) ticket: u64,
     /// Its header word, as it was in the slot.
     pub(crate) header: u64,
-    /// Its bytes.
+    /// The bytes of its body.
     pub(crate) body: Vec<u8>,
-    /// Deliveries that have failed.
+    /// Number of deliveries that have failed.
     pub(crate) attempts: u8,
 }
 
-/// What the channel is to be.
+/// The description of the channel to be made.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// What it was.
+    /// The header of the lost channel.
     pub(crate) header: Header,
-    /// Owner, groups, modes.
+    /// Owner, groups and modes of its files.
     pub(crate) permissions: Permissions,
-    /// Where its journal ends.
+    /// The end of its journal.
     pub(crate) end: u64,
     /// Its durable subscriptions.
     pub(crate) cursors: Cursors,
-    /// How far its publishers are that number their events.
+    /// The last numbers of its publishers that number their events.
     pub(crate) sequences: Sequences,
-    /// What was not done, of a queue; less than a ring, all before `end`.
+    /// The unfinished events of a queue: at most one ring, all before `end`.
     pub(crate) unfinished: Vec<UnfinishedEvent>,
 }
 
@@ -62,10 +65,11 @@ impl Plan {
         options.permissions(self.permissions.clone()).first_position(self.end)
     }
 
-    /// Makes the channel. Its dead-letter queue is for the caller to have made.
+    /// Makes the channel. The caller has made its dead-letter queue before.
     ///
     /// # Errors
-    /// Those of creating; [`Error::Exists`] when somebody else was faster.
+    /// Those of creating a channel; [`Error::Exists`] when another process has made it in the
+    /// meantime.
     pub(crate) fn make(&self, bus: &Bus, name: &ChannelName) -> Result<Channel> {
         let options = self.options();
         let created = channel::create(bus.base(), name, &options, &|maps| {
@@ -76,7 +80,7 @@ impl Plan {
     }
 
     fn fill(&self, maps: &Maps) -> Result<()> {
-        // SAFETY: the maps outlive these copies, and the creator has all of them writable.
+        // SAFETY: the maps outlive these copies, and the creator has all of them mapped writable.
         let memories = unsafe { Memories::of(maps) };
         self.register(&memories)?;
         let table = ring::Sequences::new(memories.ring, self.header.producers_max as usize);
@@ -152,7 +156,7 @@ impl Plan {
     }
 }
 
-/// A name as shared words have it.
+/// Encodes a name as in shared words.
 fn padded(name: &str) -> [u64; 8] {
     let mut padded = [0u8; 64];
     let length = name.len().min(64);
@@ -233,7 +237,7 @@ mod tests {
                 let job = worker.take().unwrap();
                 assert_eq!((job.position(), job.attempt()), (end + i, 1));
                 job.done();
-                // The journaller's place holds the ring, as it should; it reads along.
+                // The journaller's place holds the ring, as it should, so this tap reads along.
                 if i % 32 == 31 {
                     let options =
                         SubscribeOptions { name: ".journal".into(), durable: true, ..Default::default() };
@@ -264,7 +268,8 @@ mod tests {
                 _ => channel.topic_subscriber_behind(&options("late")).unwrap().behind(),
             };
             assert_eq!(behind, Some(80));
-            // What is published from the beginning on is held for the journaller and for both.
+            // Events published from the beginning on are held for the journaller and for both
+            // subscriptions.
             let full = (0..100_000u32).find_map(|_| match kind {
                 Kind::Stream => {
                     channel.publisher(&SendOptions::default()).unwrap().try_publish(&[0; 40]).err()

@@ -1,14 +1,16 @@
-//! `NAME.stage`: what a journaller has taken from the ring and not yet written, in memory that outlives it.
+//! `NAME.stage`: what a journaller has taken from the ring and not yet written, in memory that
+//! outlives it.
 //!
 //! ```text
 //! header page | 64 bytes of words for each block | (up to 2 MiB) | block | block | ...
 //! ```
 //!
-//! The ring is freed as soon as an event is staged, so a journaller that is killed leaves events that are nowhere else.
-//! Its successor opens the same file, finds in each block's words how many bytes of whole records it holds, and
-//! records them again, as far as the journal has not got them. The words are the writer's (`staging.rs`); this file
-//! is the memory: allocated whole when it is made, aligned for direct I/O, in 2 MiB pages where the kernel gives
-//! them. Its mode is 0600: it holds the events themselves.
+//! The ring is freed as soon as an event is staged, so a journaller that is killed leaves events
+//! that are nowhere else. Its successor opens the same file. It finds in each block's words how
+//! many bytes of whole records the block holds, and records again those that the journal does not
+//! have. The writer owns the words (`bus/log/src/stage/words.rs`); this file provides the memory.
+//! It is allocated whole when it is made, aligned for direct I/O, and in 2 MiB pages where the
+//! kernel provides them. The file's mode is 0600, because it holds the events themselves.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -24,9 +26,9 @@ use crate::channel::open::Channel;
 use crate::channel::side_file::{self, Companion};
 use crate::error::{Error, Result};
 
-/// The fewest blocks: one to fill, one in flight, one between.
+/// The fewest blocks: one to fill, one in flight, and spare ones between.
 pub(crate) const BLOCKS_MIN: usize = 4;
-/// The most: a GiB, as much as io_uring takes as one buffer.
+/// The most blocks: 1 GiB, as much as io_uring takes as one buffer.
 pub(crate) const BLOCKS_MAX: usize = (1 << 30) / BLOCK_BYTES_MAX;
 
 const _: () = assert!(layout::HEADER_BYTES + BLOCKS_MAX * layout::BLOCK_WORDS_BYTES <= HUGE_2M as usize);
@@ -36,23 +38,24 @@ const _: () = assert!(layout::HEADER_BYTES + BLOCKS_MAX * layout::BLOCK_WORDS_BY
 pub(crate) struct Stage {
     mapping: Arc<Mapping>,
     blocks: usize,
-    /// Whether it was made just now: nobody has left anything in it.
+    /// Whether it was made just now, so that nothing was left in it.
     fresh: bool,
     path: PathBuf,
 }
 
 impl Stage {
-    /// Opens the staging of `channel`, or makes one of `blocks` blocks. What a predecessor left is used as it is,
-    /// with as many blocks as it has. The caller is the channel's only journaller.
+    /// Opens the staging of `channel`, or makes one of `blocks` blocks. The staging that a
+    /// predecessor left is used as it is, with as many blocks as it has. The caller is the
+    /// channel's only journaller.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::NoSpace`], [`Error::NotAllowed`]; [`Error::Version`] for one that another version of
-    /// railbus left.
+    /// [`Error::Invalid`], [`Error::NoSpace`], [`Error::NotAllowed`]; [`Error::Version`] for a
+    /// staging that another version of railbus left.
     pub(crate) fn open(channel: &Channel, blocks: usize) -> Result<Stage> {
         Stage::open_or_make(channel, blocks, is_sound)
     }
 
-    /// Makes one of `blocks` blocks, in the place of one that nobody needs any more.
+    /// Makes a staging of `blocks` blocks, in the place of one that is no longer needed.
     pub(crate) fn make(channel: &Channel, blocks: usize) -> Result<Stage> {
         Stage::open_or_make(channel, blocks, |_| false)
     }
@@ -78,8 +81,8 @@ impl Stage {
         Stage::map(file, path, fresh)
     }
 
-    /// The staging of a channel that is lost, and its incarnation, if its memory is still there and no older than
-    /// `incarnation`. The caller holds the lock of its journal.
+    /// Finds the staging of a lost channel, and its incarnation, if its memory still exists and is
+    /// no older than `incarnation`. The caller holds the lock of its journal.
     pub(crate) fn find(
         path: PathBuf,
         channel_id: [u8; 16],
@@ -106,7 +109,7 @@ impl Stage {
         })?;
         let mapping = Mapping::of_file(&file, 0, found.file_bytes as usize, true, HUGE_2M as usize)
             .map_err(|error| Error::io("map", &path, error))?;
-        // What lies between the words and the blocks is a hole, and takes no memory.
+        // The range between the words and the blocks is a hole in the file, and takes no memory.
         let blocks_bytes = found.blocks as usize * BLOCK_BYTES_MAX;
         let words_bytes = layout::HEADER_BYTES + found.blocks as usize * layout::BLOCK_WORDS_BYTES;
         let head_bytes = words_bytes.next_multiple_of(page_bytes());
@@ -120,7 +123,7 @@ impl Stage {
         Ok(Stage { mapping: Arc::new(mapping), blocks: found.blocks as usize, fresh, path })
     }
 
-    /// How many blocks there are.
+    /// Returns the number of blocks.
     pub(crate) fn blocks(&self) -> usize {
         self.blocks
     }
@@ -130,42 +133,42 @@ impl Stage {
         self.fresh
     }
 
-    /// What keeps the memory mapped.
+    /// Returns the owner of the mapping, which keeps the memory mapped.
     pub(crate) fn keeper(&self) -> Arc<Mapping> {
         Arc::clone(&self.mapping)
     }
 
-    /// The first byte of the first block.
+    /// Returns the address of the first block.
     pub(crate) fn base(&self) -> NonNull<u8> {
         // SAFETY: the blocks start 2 MiB into the mapping, which is longer (`is_sound`).
         unsafe { self.mapping.base().add(HUGE_2M as usize) }
     }
 
-    /// Where the words of the first block are; those of the others follow.
+    /// Returns the address of the first block's words; those of the other blocks follow.
     pub(crate) fn words_base(&self) -> NonNull<u8> {
         // SAFETY: one page into the mapping, which is longer (`is_sound`).
         unsafe { self.mapping.base().add(layout::HEADER_BYTES) }
     }
 
-    /// The bytes of block `block`, as a predecessor left them.
+    /// Returns the bytes of block `block`, as a predecessor left them.
     ///
     /// # Safety
-    /// Nobody writes to the block as long as the bytes are looked at.
+    /// No code writes to the block as long as the bytes are borrowed.
     pub(crate) unsafe fn bytes(&self, block: usize) -> &[u8] {
         assert!(block < self.blocks, "staging block {block} of {}", self.blocks);
         // SAFETY: inside the mapping (`is_sound`).
         let at = unsafe { self.base().as_ptr().add(block * BLOCK_BYTES_MAX) };
-        // SAFETY: mapped as long as self lives, and not written meanwhile by the contract.
+        // SAFETY: mapped as long as self lives, and not written during the borrow, by the contract.
         unsafe { std::slice::from_raw_parts(at, BLOCK_BYTES_MAX) }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.path
     }
 }
 
-/// Whether a header's numbers fit each other.
+/// Whether the numbers of a header are consistent.
 fn is_sound(found: &Companion) -> bool {
     found.blocks_offset == HUGE_2M
         && (BLOCKS_MIN as u64..=BLOCKS_MAX as u64).contains(&found.blocks)

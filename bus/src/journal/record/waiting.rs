@@ -1,10 +1,11 @@
 //! A channel whose journal cannot be opened yet, because its disk is full.
 //!
-//! Opening may need room: for what a killed journaller had staged, for the next segment, on a copy-on-write file system
-//! for the seal. Until there is some, the channel has a journaller all the same: it holds `NAME.journal`, which says
-//! what it waits for, and does with new events what the policy says. With [`WhenFull::Block`] it leaves them in the ring.
-//! With [`WhenFull::Drop`] it reads and releases them; the journal gets a gap for them when it is opened. What was staged
-//! stays staged.
+//! Opening may need room: for what a killed journaller had staged, for the next segment, and on a
+//! copy-on-write file system for the seal. Until there is some, the channel has a journaller all
+//! the same. It holds `NAME.journal`, which reports the shortage, and treats new events according
+//! to the policy. With [`WhenFull::Block`] it leaves them in the ring. With [`WhenFull::Drop`] it
+//! reads and releases them, and the journal gets a gap for them when it is opened. Staged events
+//! stay in the staging.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -28,10 +29,10 @@ use crate::journal::record::opening::{self, directory_of};
 use crate::journal::record::recording::{Figures, Recording, Round};
 use crate::journal::record::stage_file::Stage;
 
-/// How often it is tried at first whether there is room, and how often at last.
+/// How often to check at first whether there is room, and how often at last, in ns.
 const RETRY_NS: u64 = 250_000_000;
 const RETRY_NS_MAX: u64 = 4_000_000_000;
-/// Events that are let go in one round.
+/// Most events that are dropped in one round.
 const ROUND_EVENTS: u64 = 4096;
 
 /// A journaller that waits for room on the disk.
@@ -41,29 +42,30 @@ pub(crate) struct WaitingJournal {
     directory: PathBuf,
     options: RecorderOptions,
     page: StatusPage,
-    /// Reads what is to be dropped; `None` while publishers are to wait.
+    /// Reads the events to be dropped; `None` while publishers must wait.
     intake: Option<Intake>,
-    /// What was dropped.
+    /// The events that were dropped.
     gap: Option<Gap>,
     announced: Announced,
-    /// How often it looks for room: ever more rarely when there was some and it was not enough.
+    /// How often it checks for room, in ns. The interval is doubled when there was some and it was
+    /// not enough.
     retry_ns: u64,
     next_look_ns: u64,
-    /// There may be room.
+    /// Whether there may be room.
     is_time: bool,
     removed: bool,
 }
 
-/// What became of a try to open a journal.
+/// The result of an attempt to open a journal.
 pub(crate) enum OpenedJournal {
-    /// It records.
+    /// The journal is open and records.
     Recording(Box<Recording>),
-    /// Its disk is full.
+    /// The disk of the journal is full.
     Waiting(Box<WaitingJournal>),
 }
 
 impl OpenedJournal {
-    /// What it does.
+    /// The state of the journal.
     pub(crate) fn state(&self) -> JournalState {
         match self {
             OpenedJournal::Recording(_) => JournalState::Recording,
@@ -85,7 +87,7 @@ impl OpenedJournal {
         }
     }
 
-    /// Whether the channel has been removed: nothing more will come.
+    /// Whether the channel has been removed, so that nothing more will come.
     pub(crate) fn is_removed(&self) -> bool {
         match self {
             OpenedJournal::Recording(one) => one.is_removed(),
@@ -93,12 +95,12 @@ impl OpenedJournal {
         }
     }
 
-    /// Whether retention was told to remove what is read by all, and there is nobody who reads durably.
+    /// Whether retention should remove what all consumers have read, and no consumer reads durably.
     pub(crate) fn waits_for_readers(&self) -> bool {
         matches!(self, OpenedJournal::Recording(one) if one.waits_for_readers())
     }
 
-    /// Changes what may change while it is at work.
+    /// Changes the options that may change during recording.
     pub(crate) fn adjust(&mut self, options: &RecorderOptions) {
         match self {
             OpenedJournal::Recording(one) => one.adjust(options),
@@ -113,15 +115,15 @@ impl OpenedJournal {
         }
     }
 
-    /// Whether it waits, and there may be room now: then [`open`](Self::open).
+    /// Whether it waits and there may be room now. If so, the caller calls [`open`](Self::open).
     pub(crate) fn is_time_to_open(&self) -> bool {
         matches!(self, OpenedJournal::Waiting(one) if one.is_time)
     }
 
-    /// Tries to open the journal again. What was dropped becomes a gap there.
+    /// Tries to open the journal again. Dropped events become a gap in it.
     ///
     /// # Errors
-    /// As [`open_or_wait`]. Nothing waits for the channel then any more.
+    /// Those of [`open_or_wait`]. After an error this process no longer waits for the channel.
     pub(crate) fn open(self) -> Result<(OpenedJournal, OpenReport)> {
         match self {
             OpenedJournal::Recording(_) => Ok((self, OpenReport::default())),
@@ -161,7 +163,8 @@ impl OpenedJournal {
 /// Opens the journal of `channel` below `journal`, or waits for room on its disk.
 ///
 /// # Errors
-/// As [`opening::open`]; [`Error::NoSpace`] only where it is not the journal's disk that is full.
+/// Those of [`opening::open`]; [`Error::NoSpace`] only when shared memory is full, and not the
+/// journal's disk.
 pub(crate) fn open_or_wait(
     channel: &Channel,
     journal: &Path,
@@ -180,7 +183,7 @@ fn try_to_open(
 ) -> Result<(OpenedJournal, OpenReport)> {
     match opening::open(channel, journal, options, gap) {
         Ok((recording, report)) => Ok((OpenedJournal::Recording(Box::new(recording)), report)),
-        // Where it is not shared memory that is short, it is the disk.
+        // If shared memory is not full, the disk is.
         Err(Error::NoSpace { .. }) if Stage::open(channel, options.blocks(channel.header())).is_ok() => {
             let waiting = WaitingJournal::begin(channel, journal, options, gap, retry_ns)?;
             let report = OpenReport {
@@ -194,18 +197,20 @@ fn try_to_open(
     }
 }
 
-/// Whether the disk of a journal's directory has room for a small segment. It is tried in a file without a name.
+/// Whether the disk of a journal's directory has room for a small segment. It tries that in a file
+/// without a name.
 fn has_room(directory: &Path) -> bool {
     let place = directory.ancestors().find(|path| path.is_dir()).unwrap_or(directory);
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     match open(place, flags, Mode::from_bits_truncate(0o600)) {
         Ok(descriptor) => {
             let file = File::from(descriptor);
-            // SAFETY: allocates blocks of an open file that nobody else has; touches no memory of this process.
+            // SAFETY: allocates blocks of an open file that no other code has; touches no memory of
+            // this process.
             let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, SEGMENT_BYTES_MIN as libc::off_t) };
             result == 0 || Shortage::of(&std::io::Error::last_os_error()).is_none()
         }
-        // Where files without a name cannot be made, opening the journal is the only way to find out.
+        // Where files without a name cannot be made, the only test is to open the journal.
         Err(error) => Shortage::of(&error.into()).is_none(),
     }
 }
@@ -244,7 +249,8 @@ impl WaitingJournal {
         })
     }
 
-    /// Takes over what may change. Who cannot read the ring now is dropping only when the journal is opened.
+    /// Takes over the options that may change. If the ring cannot be read now, dropping begins only
+    /// when the journal is opened.
     fn adjust(&mut self, options: &RecorderOptions) {
         self.options.adjust(options);
         self.intake = match (self.options.when_full, self.intake.take()) {
@@ -256,7 +262,7 @@ impl WaitingJournal {
         };
     }
 
-    /// Lets events go, if that is the policy, and looks now and then whether there is room.
+    /// Drops events, if that is the policy, and checks now and then whether there is room.
     fn round(&mut self) -> Result<Round> {
         let dropped = self.drop_events()?;
         let now_ns = clock::monotonic_ns();
@@ -302,7 +308,7 @@ impl WaitingJournal {
 
     fn open(self) -> Result<(OpenedJournal, OpenReport)> {
         let WaitingJournal { channel, journal, options, page, intake, gap, retry_ns, .. } = self;
-        // Who records it next is this process: it takes the same place.
+        // This process takes the same place again when it opens the journal.
         drop(intake);
         drop(page);
         try_to_open(&channel, &journal, &options, gap, (2 * retry_ns).min(RETRY_NS_MAX))
@@ -316,7 +322,8 @@ impl WaitingJournal {
         }
     }
 
-    /// What it comes to when it is to stop: nothing was recorded, and what was staged waits for the next journaller.
+    /// Returns the error when it must stop: nothing was recorded, and staged events wait for the
+    /// next journaller.
     fn unfinished(&self) -> Error {
         Error::NoSpace {
             what: format!("the journal {}", self.directory.display()),

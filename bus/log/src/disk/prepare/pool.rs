@@ -1,9 +1,9 @@
 //! The threads that prepare segments: a few for each disk, whatever the number of journals on it.
 //!
-//! Every pipeline has a [`Helper`], whose orders wait in the pool of its disk. A thread takes an order, makes one step of
-//! it (some MiB of zeros), and puts it back behind the others: so a journal that needs a segment now does not wait for one
-//! that is made ahead. An order whose pace does not allow a step is passed over. The pool of a disk ends with its last
-//! helper.
+//! Every pipeline has a [`Helper`], whose orders wait in the pool of its disk. A thread takes an
+//! order, does one step of it (some MiB of zeros), and puts it back after the others. So a journal
+//! that needs a segment now does not wait for a segment that is made ahead. An order whose pace
+//! does not allow a step is passed over. The pool of a disk ends with its last helper.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,17 +19,18 @@ use super::{Making, Order, Prepared, Step, allowed_bytes, check};
 use crate::disk::files::Files;
 use crate::format::SegmentHeader;
 
-/// Threads for one disk: some segments end with a sync while others are filled.
+/// Most threads for one disk: some segments end with a sync while others are filled.
 const THREADS_MAX: usize = 4;
-/// The longest nap while orders wait for their pace: as late it may notice that a writer has become faster.
+/// The longest sleep while orders wait for their pace. A thread notices at most this much later
+/// that a writer has become faster.
 const NAP: Duration = Duration::from_millis(2);
 
-/// What the writer tells while it works.
+/// The numbers that the writer reports while it works.
 #[derive(Default)]
 struct Pace {
-    /// Bytes that the writer has begun to write, ever.
+    /// Number of bytes that the writer has begun to write since it started.
     consumed_bytes: AtomicU64,
-    /// The writer has nothing to write to.
+    /// Whether the writer has no segment to write to.
     urgent: AtomicBool,
 }
 
@@ -51,7 +52,8 @@ impl Job {
         self.pace.urgent.load(Ordering::Relaxed)
     }
 
-    /// Whether another step is not too fast. Relaxed: numbers that steer a pace; nothing is published through them.
+    /// Whether another step is not too fast. The loads are Relaxed: these numbers only steer a
+    /// pace, and nothing is published through them.
     fn may_go_on(&self) -> bool {
         let consumed = self.pace.consumed_bytes.load(Ordering::Relaxed) - self.consumed_at_begin;
         let allowed = allowed_bytes(self.began.elapsed(), consumed.saturating_mul(self.growth));
@@ -62,7 +64,7 @@ impl Job {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// Helpers whose order is in a thread's hands, and those of them that are being dropped.
+    /// Helpers whose order a thread is working on, and those helpers that are being dropped.
     busy: Vec<u64>,
     dropped: Vec<u64>,
     idle_threads: usize,
@@ -77,11 +79,12 @@ struct Inner {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // What is behind the lock is whole at every moment.
+        // A panic cannot leave the data behind this lock inconsistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread: steps of whatever is most urgent, until the pool ends.
+    /// The body of a thread: does a step of an urgent order, or else of the first that its pace
+    /// allows, until the pool ends.
     fn work(&self) {
         let mut memory = None;
         let mut queue = self.lock();
@@ -129,11 +132,11 @@ struct Pool {
     guard: ForkGuard,
 }
 
-/// The pools there are, by device.
+/// The pools in use, by device number.
 static POOLS: Mutex<BTreeMap<u64, Weak<Pool>>> = Mutex::new(BTreeMap::new());
 
 impl Pool {
-    /// The pool of a disk.
+    /// Returns the pool of a disk.
     fn of(device: u64) -> io::Result<Arc<Pool>> {
         let guard = ForkGuard::current()?;
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,7 +155,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Adds an order, and a thread for it if all have something to do.
+    /// Adds an order, and a thread for it if every thread is busy.
     fn add(&self, job: Job) -> io::Result<()> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if threads.len() < THREADS_MAX && self.inner.lock().idle_threads == 0 {
@@ -162,7 +165,7 @@ impl Pool {
             match spawned {
                 Ok(thread) => threads.push(thread),
                 Err(error) if threads.is_empty() => return Err(error),
-                // Those that are there do it.
+                // The existing threads do it.
                 Err(_) => {}
             }
         }
@@ -185,7 +188,8 @@ impl Drop for Pool {
     }
 }
 
-/// A pipeline's way to its disk's pool. Dropped, it waits for the step that is being made, and removes what is half-made.
+/// A pipeline's access to its disk's pool. Dropping it waits for the step that is being done, and
+/// removes what is half-made.
 pub(crate) struct Helper {
     pool: Arc<Pool>,
     id: u64,
@@ -197,7 +201,7 @@ pub(crate) struct Helper {
 }
 
 impl Helper {
-    /// `ended` is called in a thread of the pool for every order.
+    /// Creates a helper. Each order ends with a call of `ended` in a thread of the pool.
     pub(crate) fn start(
         files: Arc<Files>,
         direct: bool,
@@ -225,12 +229,12 @@ impl Helper {
         })
     }
 
-    /// The writer writes so many bytes.
+    /// Reports that the writer has begun to write `bytes`.
     pub(crate) fn consumed(&self, bytes: u64) {
         self.pace.consumed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether the writer has nothing to write to until an order is done.
+    /// Reports whether the writer has no segment to write to until an order is done.
     pub(crate) fn urgent(&self, urgent: bool) {
         if self.pace.urgent.swap(urgent, Ordering::Relaxed) != urgent {
             self.pool.inner.changed.notify_all();
@@ -312,7 +316,7 @@ mod tests {
             let files = Arc::new(Files::create(disk.path().join(name)).unwrap());
             Helper::start(files, false, move |one| _ = tell.send(one.segment)).unwrap()
         };
-        // Far more than the pace of an idle writer allows.
+        // This is far more than the pace of an idle writer allows.
         let ahead: Vec<Helper> = (0..2 * THREADS_MAX).map(|n| helper(&format!("ahead{n}"))).collect();
         for one in &ahead {
             one.order(&header(7, 256 << 20), &[]).unwrap_or_else(|error| panic!("{error}"));
