@@ -22,16 +22,13 @@ impl Bus {
     /// participant.
     ///
     /// # Errors
-    /// - [`Error::NotFound`] if there is no such channel;
-    /// - [`Error::NotAllowed`] if this process may not read its files, or must not trust the base
-    ///   directory (see [`Owner`](crate::Owner));
-    /// - [`Error::Invalid`] for the name;
-    /// - [`Error::Layout`] if another version of railbus made the channel;
-    /// - [`Error::Corrupt`] if its header is wrong; [`Error::Io`].
-    ///
-    /// [`Error::NotFound`]: crate::Error::NotFound [`Error::NotAllowed`]: crate::Error::NotAllowed
-    /// [`Error::Invalid`]: crate::Error::Invalid [`Error::Layout`]: crate::Error::Layout
-    /// [`Error::Corrupt`]: crate::Error::Corrupt [`Error::Io`]: crate::Error::Io
+    /// - [`Error::NotFound`](crate::Error::NotFound) if there is no such channel;
+    /// - [`Error::NotAllowed`](crate::Error::NotAllowed) if this process may not read its files, or
+    ///   must not trust the base directory (see [`Owner`](crate::Owner));
+    /// - [`Error::Invalid`](crate::Error::Invalid) for the name;
+    /// - [`Error::Layout`](crate::Error::Layout) if another version of railbus made the channel;
+    /// - [`Error::Corrupt`](crate::Error::Corrupt) if its header is wrong;
+    /// - [`Error::Io`](crate::Error::Io).
     pub fn attach(&self, name: &str) -> Result<Channel> {
         self.owner().check_base(self.base())?;
         let attached = channel::attach(self.base(), &ChannelName::new(self.name(), name)?)?;
