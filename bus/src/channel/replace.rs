@@ -71,8 +71,8 @@ impl Replacement {
         }
         // COMMIT.
         rename(&beside(&paths.ring, NEW), &paths.ring)?;
-        // The files that are left now do no damage. If they cannot be cleared away, the next replacement tries
-        // again.
+        // The files that are left now do no damage. If they cannot be cleared away, the next
+        // replacement tries again.
         let _ = tidy(paths);
         Ok(self.built.created)
     }
