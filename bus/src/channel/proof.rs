@@ -40,7 +40,7 @@ pub(crate) fn lives_by_process<M: Memory>(
         return false;
     }
     if process::pid_namespace() != Some(proof.namespace) {
-        return true; // It cannot be looked at from here.
+        return true; // It cannot be looked up from here.
     }
     // An entry that changed hands counts as alive. The next call sees the words of one owner.
     proof.process(memory, index).is_none_or(|(pid, start_time)| process::lives(pid, start_time))

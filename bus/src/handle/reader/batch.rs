@@ -72,7 +72,7 @@ impl<R: ReadEnd> Reader<R> {
             let found = if self.manual { self.ring.poll_held_unreleased() } else { self.ring.poll_held() };
             let Found::Event { position, header, body_offset } = found else { break };
             if !self.member.is_registered() {
-                break; // The next call says so, as in `receive`.
+                break; // The next call reports it, as in `receive`.
             }
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
