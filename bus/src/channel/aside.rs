@@ -24,7 +24,7 @@
 //! that a producer has *not* published, and repairs that, must not believe a copy: it would lose an
 //! event. Readers and workers of slot rings have a second mapping for that (`live`), which is never
 //! replaced. A worker is marked as evicted, and its fence closed, before the copying. From then on
-//! it hands out nothing, so the order of keys cannot suffer from words that it does not see.
+//! it delivers nothing, so the order of keys cannot suffer from words that it does not see.
 //!
 //! This costs nothing while nobody is evicted. It does not reach into other processes. Producers
 //! leave alone the bytes that a consumer of another process has lent, until it has noticed: see

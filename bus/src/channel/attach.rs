@@ -163,7 +163,7 @@ fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Resu
 }
 
 /// The file that belongs to `header` under its second name. It has that name while its channel is
-/// made again; or for good, if the process that did so was killed before the commit.
+/// made again; or permanently, if the process that did so was killed before the commit.
 fn open_old(header: &Header, path: &Path, role: FileRole) -> Option<(PathBuf, OpenedFile)> {
     let path = beside(path, OLD);
     let opened = open(&path, true).ok()?;

@@ -298,7 +298,7 @@ impl Channel {
 
     /// The first half of evicting a worker of this process. It marks the worker, closes its fence
     /// and sets aside the memory that it reads, and holds the entry's janitor lock for the rest.
-    /// From then on the worker hands out no event, so it does not matter that it sees no new ones.
+    /// From then on the worker delivers no event, so it does not matter that it sees no new ones.
     /// Returns the state word to continue with.
     ///
     /// # Errors

@@ -23,7 +23,7 @@
 //!
 //! [`Probe`] asks the kernel about lives. It has a description of its own that never locks, because
 //! the kernel reports a description's own locks as free. It answers [`Liveness::Dead`] only when
-//! the kernel said so of the right file.
+//! the kernel has reported it for the right file.
 //!
 //! Not covered: children made by the bare `clone` system call, while a [`LifeClaim`] is open, keep
 //! its description (`fork_window.rs`).
@@ -49,7 +49,7 @@ use crate::error::{Error, Result};
 pub enum Liveness {
     /// Its life byte is locked.
     Alive,
-    /// Its life byte is free: nobody holds that entry, or its holder is gone for good.
+    /// Its life byte is free: nobody holds that entry, or its holder is gone without return.
     Dead,
     /// The file cannot be asked any more, because other code of this process has closed it and it
     /// was removed. Callers treat the participant as alive.

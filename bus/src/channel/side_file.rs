@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 /// The content of such a file's header page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Companion {
-    /// The magic, which says which of the two files it is.
+    /// The magic, which identifies one of the two kinds of file.
     pub(crate) magic: u64,
     /// The identity of the channel.
     pub(crate) channel_id: [u8; 16],
@@ -54,7 +54,7 @@ impl Companion {
     }
 
     /// Reads the header page of a file; `None` if it is no such file, one of another version, or
-    /// shorter than it says.
+    /// shorter than its header states.
     pub(crate) fn read(file: &File, magic: u64) -> io::Result<Option<Companion>> {
         let mut bytes = [0; 64];
         match file.read_exact_at(&mut bytes, 0) {

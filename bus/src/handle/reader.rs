@@ -193,7 +193,7 @@ impl<R: ReadEnd> Reader<R> {
         &self.member
     }
 
-    /// Returns the next event, and waits for it without end, as the handle's [`Wait`] says. It
+    /// Returns the next event, and waits for it without end, in the way that the handle's [`Wait`] sets. It
     /// releases the previous event.
     ///
     /// # Errors

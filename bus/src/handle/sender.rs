@@ -181,7 +181,7 @@ impl<R: PublishEnd> Sender<R> {
     /// follows the channel's policy
     /// ([`ChannelOptions::overflow`](crate::ChannelOptions::overflow)):
     ///
-    /// - block: it waits for room without end, as the handle's [`Wait`] says;
+    /// - block: it waits for room without end, in the way that the handle's [`Wait`] sets;
     /// - drop the newest: it drops the event, counts it, and returns [`SendError::Dropped`];
     /// - divert: it publishes the event in the other channel, counts it, and returns
     ///   [`SendError::Diverted`]. If that channel has no room either, the event is dropped.

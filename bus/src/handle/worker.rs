@@ -118,7 +118,7 @@ impl Ticket {
 /// A worker may be **evicted** ([`Channel::evict`](crate::Channel::evict)) while it is stopped,
 /// hangs, or works for too long. The events that it holds then go to others. From then on its
 /// `done` returns false, and its next take returns [`RecvError::Evicted`]; open another worker to
-/// go on. The bytes of an event that it still reads do not change until its next call. Only a
+/// continue. The bytes of an event that it still reads do not change until its next call. Only a
 /// `done` that returned true proves that the work counted.
 ///
 /// # Threads and processes
@@ -253,7 +253,7 @@ impl Worker {
         Ok(self.take_ticket_slow()?.map(|ticket| Job { worker: self, ticket }))
     }
 
-    /// Returns the next event, and waits for it without end, as the handle's [`Wait`] says.
+    /// Returns the next event, and waits for it without end, in the way that the handle's [`Wait`] sets.
     ///
     /// # Errors
     /// Those of [`Self::try_take`]. A worker opened with
@@ -474,7 +474,7 @@ impl Worker {
             self.count(header);
             return Some(Ticket { position: ticket, delivery: FIRST_DELIVERY, header });
         }
-        // The slow path hands it out, and checks more.
+        // The slow path delivers it, after more checks.
         self.core.hand_out_again(ticket);
         None
     }
