@@ -74,8 +74,7 @@ impl Channel {
     ) -> Result<Evicted> {
         let write =
             self.attached().map_as(false, side == Side::Consumers && self.attached().acks.writable)?;
-        // SAFETY: the maps outlive the memories; only `.acks` is written, and only where it is
-        // mapped writable.
+        // SAFETY: the maps outlive the memories; only `.acks` is written, if it is mapped writable.
         let memories = unsafe { Memories::of(&write) };
         let _words = locks.map(|locks| locks.lend(self, side, &memories));
         let registry = registry_of(&memories, self, side);
@@ -120,8 +119,7 @@ impl Channel {
             is_own.then(|| lent::take_back(&memories.acks, layout::entry(index)));
             let lives = !peers.is_dead(side, index);
             if !lives {
-                // The entry may belong to another owner now, which has died. The events that one
-                // left must not be lost.
+                // If the entry belongs to another owner now, which died, its events must not be lost.
                 registry.bury(locks, index, |index| {
                     self.sweep_for_burial(&memories, peers, side, index).unsettled == 0
                 });
@@ -151,9 +149,8 @@ impl Channel {
         }
         let started = Instant::now();
         let killed = process::kill_proven(pid, start_time, timeout, || self.prove_life(side, index, pid))?;
-        // The lock goes with the address space, which may take a moment after the process has
-        // ended. A process that was gone before may be none of the channel's, so the wait for what
-        // its entry says is short.
+        // The lock goes with the address space, a moment after the process has ended. A process that was
+        // gone before may be none of the channel's, so the wait is short.
         let patience = if killed == Killed::Now { timeout } else { timeout.min(GONE_PATIENCE) };
         while !peers.is_dead(side, index) && registry.state(index) == state {
             if started.elapsed() >= patience {

@@ -89,8 +89,7 @@ impl Member {
             channel.bus().owner().check_channel(attached, own)?;
         }
         let maps = channel.map(role)?;
-        // SAFETY: the maps are kept beside the memories, and are dropped after them; each side
-        // writes its own file.
+        // SAFETY: the maps are kept beside the memories and dropped after them; each side writes its own file.
         let mut memories = unsafe { Memories::of(&maps) };
         // A consumer of a slot ring also judges what producers have not done.
         let judges = side == Side::Consumers && channel.header().kind != Kind::Stream;
@@ -123,8 +122,7 @@ impl Member {
                 break (registered, sequence);
             }
             tries += 1;
-            // Without the lock of names, so that a registrant with another name gets it in the
-            // meantime.
+            // Without the lock of names, so that a registrant with another name gets it.
             std::thread::sleep(Duration::from_millis(1));
         };
         // If the locks returned an error, that is the reason, whatever the registry answered.

@@ -288,8 +288,7 @@ impl<R: PublishEnd> Sender<R> {
             self.stalled = Some(Stalled { since_ns, until_ns, events });
         }
         if has_slept && result.is_ok() {
-            // A worker wakes one producer for each event that it finishes, but one event may make
-            // room for several.
+            // A worker wakes one producer for each event that it finishes, but one may make room for several.
             let Memories { ring, acks, .. } = self.member.memories;
             Nudge::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED).wake(&ring, &SharedFutex(acks), 1);
         }
