@@ -89,7 +89,7 @@ impl Member {
             channel.bus().owner().check_channel(attached, own)?;
         }
         let maps = channel.map(role)?;
-        // SAFETY: the maps are kept beside the memories and dropped after them; each side writes its own file.
+        // SAFETY: the maps are kept beside the memories and dropped after them; a side writes its own file.
         let mut memories = unsafe { Memories::of(&maps) };
         // A consumer of a slot ring also judges what producers have not done.
         let judges = side == Side::Consumers && channel.header().kind != Kind::Stream;

@@ -285,7 +285,7 @@ impl<R: PublishEnd> Sender<R> {
     /// policy is.
     ///
     /// # Errors
-    /// Those of [`Self::publish_timeout`].
+    /// Those of [`Self::publish_timeout`]; with a timeout of zero, those of [`Self::try_publish`].
     pub fn publish_with_timeout(
         &mut self,
         payload: &[u8],

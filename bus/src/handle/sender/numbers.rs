@@ -70,7 +70,8 @@ impl<R: PublishEnd> Sender<R> {
     /// never blocks.
     ///
     /// # Errors
-    /// [`SendError::NotSequenced`]; otherwise those of [`Self::publish_timeout`].
+    /// [`SendError::NotSequenced`]; otherwise those of [`Self::publish_timeout`], or with a timeout of
+    /// zero those of [`Self::try_publish`].
     pub fn publish_numbered_timeout(
         &mut self,
         number: u64,
