@@ -2,8 +2,8 @@
 //! holds, and the order of keys. See [`WorkOptions`](crate::WorkOptions) and
 //! [`ChannelOptions::keyed`](crate::ChannelOptions::keyed).
 //!
-//! A worker with rules always takes the slow path. A worker without rules
-//! shares only the code for finishing events, sleeping and waking.
+//! A worker with rules always takes the slow path. A worker without rules shares only the
+//! code for finishing events, sleeping and waking.
 //!
 //! **Which worker wakes which.** A worker that waits for its turn sleeps on a futex of its own
 //! side, `LEVELS_WAKE`. It is woken when a worker above it becomes saturated or leaves, if that one
