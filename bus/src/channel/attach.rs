@@ -1,9 +1,9 @@
-//! Opening a channel that exists, and mapping it for a role.
+//! Opening an existing channel, and mapping it for a role.
 //!
-//! [`attach()`] opens both files with whatever rights the process has and checks everything in their headers
-//! once; afterwards geometry comes from the copy in [`Attached::header`], never from shared memory.
-//! [`Attached::map`] then gives a role its mappings: what it need not write is mapped read-only, whatever the
-//! rights.
+//! [`attach()`] opens both files with the rights that the process has, and checks everything in
+//! their headers once. Afterwards the geometry comes from the copy in [`Attached::header`], never
+//! from shared memory. [`Attached::map`] then gives a role its mappings. Memory that the role does
+//! not write is mapped read-only, whatever the rights are.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -26,7 +26,7 @@ use super::name::{ChannelName, ChannelPaths, OLD, beside};
 use crate::channel::mapped::{Mapped, Trusted};
 use crate::error::{Error, Result};
 
-/// What a participant does with a channel.
+/// The role of a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Writes `.ring`, reads `.acks`.
@@ -40,22 +40,23 @@ pub enum Role {
 /// A channel whose files are open and whose headers were checked.
 #[derive(Debug)]
 pub struct Attached {
-    /// What the creator decided: the same in both files.
+    /// The decisions of the creator, which are the same in both files.
     pub header: Header,
-    /// Which channel.
+    /// The name of the channel.
     pub name: ChannelName,
-    /// Where its files were found.
+    /// The paths at which its files were found.
     pub paths: ChannelPaths,
     pub(crate) ring: OpenedFile,
     pub(crate) acks: OpenedFile,
     pub(crate) data: Option<OpenedFile>,
 }
 
-/// A file with the rights it could be opened with.
+/// An open file, and the rights with which it could be opened.
 #[derive(Debug)]
 pub(crate) struct OpenedFile {
     pub(crate) file: File,
-    /// Which file it is: code of the same process may close or replace the descriptor.
+    /// The identity of the file, because code of the same process may close or replace the
+    /// descriptor.
     pub(crate) id: FileId,
     pub(crate) writable: bool,
 }
@@ -71,11 +72,13 @@ impl OpenedFile {
 /// Opens a channel and checks its files. `base` is the directory of all buses.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::NotAllowed`] if one of the files may not even be read; [`Error::Layout`] and
-/// [`Error::Corrupt`] for files of another version, and for truncated, foreign and half-made ones.
+/// [`Error::NotFound`]; [`Error::NotAllowed`] if one of the files may not even be read;
+/// [`Error::Layout`] for files of another version; [`Error::Corrupt`] for truncated, foreign and
+/// unfinished files.
 pub fn attach(base: &Path, channel: &ChannelName) -> Result<Attached> {
     let paths = channel.paths(base);
-    // Another process may be removing or replacing the channel between our two opens: then look again.
+    // Another process may be removing or replacing the channel between the two opens. So it is
+    // tried again.
     let mut last = not_found(channel, paths.clone());
     for _ in 0..20 {
         last = match attach_once(channel, &paths) {
@@ -88,7 +91,7 @@ pub fn attach(base: &Path, channel: &ChannelName) -> Result<Attached> {
     Err(advise(channel, last))
 }
 
-/// Says what to do about files that are harmed, whatever it was that showed it.
+/// Adds to the error for corrupt files what to do about them.
 fn advise(channel: &ChannelName, error: Error) -> Error {
     match error {
         Error::Corrupt { what, why } => Error::Corrupt {
@@ -100,7 +103,7 @@ fn advise(channel: &ChannelName, error: Error) -> Error {
 }
 
 enum Attempt {
-    /// The files did not belong together, which may pass.
+    /// The files did not belong together, which may be temporary.
     Again(Error),
     Failed(Error),
 }
@@ -149,7 +152,7 @@ fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Resu
     let data = match (&header.data_path, lengths.data) {
         (Some(path), Some(bytes)) => {
             Some(open_data(path, bytes, &header, &ring.file).map_err(|error| match error {
-                // It goes before `.acks` does when a channel is removed.
+                // The data file goes before `.acks` when a channel is removed.
                 Error::NotFound { .. } => Attempt::Again(error),
                 error => Attempt::Failed(error),
             })?)
@@ -159,8 +162,8 @@ fn attach_once(channel: &ChannelName, paths: &ChannelPaths) -> std::result::Resu
     Ok(Attached { header, name: channel.clone(), paths, ring, acks, data })
 }
 
-/// The file that belongs to `header` under the second name that it has while its channel is made anew, or for good if whoever
-/// did that was killed before it was committed.
+/// The file that belongs to `header` under its second name. It has that name while its channel is
+/// made again; or permanently, if the process that did so was killed before the commit.
 fn open_old(header: &Header, path: &Path, role: FileRole) -> Option<(PathBuf, OpenedFile)> {
     let path = beside(path, OLD);
     let opened = open(&path, true).ok()?;
@@ -171,7 +174,7 @@ fn open_old(header: &Header, path: &Path, role: FileRole) -> Option<(PathBuf, Op
 /// Opens a file for reading and writing, or else for reading.
 fn open(path: &Path, try_write: bool) -> Result<OpenedFile> {
     let mut options = OpenOptions::new();
-    // Neither a symbolic link nor a pipe in the place of a file can lead us astray.
+    // With these flags neither a symbolic link nor a pipe in the place of the file does any harm.
     options.read(true).write(try_write).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
     let file = match descriptor::open(&options, path) {
         Ok(file) => file,
@@ -190,7 +193,7 @@ fn is_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
 }
 
-/// Names the owner and mode that stand in the way, and what would help.
+/// The error that names owner and mode of the file, and a remedy.
 fn refusal(action: &'static str, path: &Path) -> Error {
     // SAFETY: geteuid has no preconditions.
     let user = unsafe { libc::geteuid() };
@@ -222,8 +225,9 @@ fn check_length(file: &File, path: &Path, expected: u64) -> Result<()> {
     Err(Error::corrupt(path.display().to_string(), why))
 }
 
-/// Opens the file on hugetlbfs that a header names. A header is written by others: the file must be what only
-/// the creator of `.ring` could have put there, or a hostile header could have us write elsewhere.
+/// Opens the file on hugetlbfs that a header names. Other users write headers. So the file must be
+/// one that only the creator of `.ring` could have put there; otherwise a hostile header could
+/// redirect what is written.
 fn open_data(path: &Path, bytes: u64, header: &Header, ring: &File) -> Result<OpenedFile> {
     let opened = open(path, true)?;
     let on_hugetlbfs = is_hugetlbfs(&opened.file).map_err(|error| Error::io("examine", path, error))?;
@@ -242,10 +246,11 @@ fn open_data(path: &Path, bytes: u64, header: &Header, ring: &File) -> Result<Op
 }
 
 impl Attached {
-    /// Maps the channel for a role and faults everything in. Takes no locks and registers nobody.
+    /// Maps the channel for a role and faults everything in. Takes no locks and registers no
+    /// participant.
     ///
     /// # Errors
-    /// [`Error::NotAllowed`] when the role has to write a file that this process may only read.
+    /// [`Error::NotAllowed`] if the role has to write a file that this process may only read.
     pub fn map(&self, role: Role) -> Result<Maps> {
         let (ring, acks) = (role == Role::Producer, role == Role::Consumer);
         if ring && !self.ring.writable {
@@ -294,15 +299,16 @@ impl Attached {
         }
         let locked = if header.lock_memory { lock([&data, &ring, &acks, &done]) } else { Locked::NotAsked };
         if let (Backing::ShmHuge, Some(mapping)) = (header.backing, &data.mapping) {
-            // The pages are huge, but perhaps not mapped as such here yet; asking costs nothing where they are. What
-            // came of it is for `Maps::pages` to see: reading smaps takes longer than all the rest.
+            // The pages are huge, but may not be mapped as such here yet. The request costs nothing
+            // if they are. `Maps::pages` finds out the result, because reading smaps takes longer
+            // than all the rest.
             let _ = mapping.collapse();
         }
         let numa = header.numa_node.map_or(Numa::Anywhere, Numa::Bound);
         Ok(Maps { ring, data, acks, done, locked, numa })
     }
 
-    /// The control block and the registry of a side, writable.
+    /// Maps the control block and the registry of a side, writable.
     pub(crate) fn map_words(&self, side: Side) -> Result<Region> {
         let (file, path, end) = match side {
             Side::Producers => {
@@ -315,7 +321,7 @@ impl Attached {
         Region::of(file, path, (HEADER_BYTES as u64, (end - HEADER_BYTES) as u64), true, page_bytes())
     }
 
-    /// The data once more, to be looked at now and then. Its pages are mapped when they are touched.
+    /// Maps the data once more, for an occasional look. The pages are mapped when they are touched.
     pub(crate) fn map_data_again(&self) -> Result<Region> {
         let header = &self.header;
         let (file, path) = match (&self.data, &header.data_path) {
@@ -336,8 +342,11 @@ impl Attached {
         &self.acks.file
     }
 
-    /// Opens `.ring` or `.acks` again: the same file, even when its name is gone, with a description and so
-    /// with locks of its own.
+    /// Opens a file of the channel again: the same file, even if its name is gone. The new
+    /// description has locks of its own.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] without the right to write, if `write` asks for it; [`Error::Io`].
     pub fn reopen(&self, which: FileRole, write: bool) -> Result<File> {
         let (file, path) = match which {
             FileRole::Ring => (&self.ring.file, &self.paths.ring),
@@ -378,22 +387,23 @@ impl Attached {
         Ok(opened.file)
     }
 
-    /// Whether the channel was removed since it was opened: its file has no name any more. What has its name now, if
-    /// anything, is another channel. One system call; participants ask now and then, see
-    /// [`RecvError::Removed`](crate::RecvError::Removed).
+    /// Whether the channel was removed since it was opened: its file has no name any more. If a
+    /// channel has its name now, it is another one. Makes one system call. Participants ask now and
+    /// then by themselves, see [`RecvError::Removed`](crate::RecvError::Removed).
     ///
     /// # Errors
-    /// [`Error::Io`] where nobody can tell.
+    /// [`Error::Io`] if the system cannot answer.
     pub fn is_removed(&self) -> Result<bool> {
         let (file, path, id) = self.side_file(Side::Producers);
         match nix::sys::stat::fstat(file) {
             Ok(about) if (FileId { device: about.st_dev, inode: about.st_ino }) == id => {
                 Ok(about.st_nlink == 0)
             }
-            // Other code of this process has closed the descriptor. Then only the name can tell.
+            // Other code of this process has closed the descriptor, so only the name can answer.
             _ => match std::fs::symlink_metadata(path) {
                 Ok(about) => Ok(FileId::from(&about) != id),
-                // In another root directory, as after chroot, nothing that is here would be found.
+                // In another root directory, as after chroot, none of the files of this one is
+                // found.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     Ok(self.paths.directory.parent().is_some_and(Path::is_dir))
                 }
@@ -402,7 +412,7 @@ impl Attached {
         }
     }
 
-    /// The file of one side, as it was opened: where it was found, and which it is.
+    /// The file of one side as it was opened, its path at that time, and its identity.
     pub(crate) fn side_file(&self, side: Side) -> (&File, &Path, FileId) {
         match side {
             Side::Producers => (&self.ring.file, &self.paths.ring, self.ring.id),
@@ -411,13 +421,13 @@ impl Attached {
     }
 }
 
-/// Offset and length of the control block and registry of a file.
+/// The number of bytes as a size of this machine's addresses.
 fn size(bytes: u64) -> Result<usize> {
     usize::try_from(bytes)
         .map_err(|_| Error::invalid("size", format!("{bytes} bytes do not fit this machine's addresses")))
 }
 
-/// Backing, page size and huge bytes of a mapping, as smaps has them.
+/// Backing, page size and huge bytes of a mapping, as smaps shows them.
 pub(crate) fn see(mapping: &Mapping) -> io::Result<(Backing, u64, u64)> {
     let seen = smaps::seen(mapping.address(), mapping.bytes())?;
     let bytes = mapping.bytes() as u64;
@@ -462,14 +472,14 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// Whether one of the files was truncated while it was mapped, and there are zeros in its place
+    /// Whether one of the files was truncated while it was mapped, so that zeros are in its place
     /// ([`railbus_os::truncated`]).
     pub(crate) fn is_lost(&self) -> bool {
         let regions = [&self.ring, &self.data, &self.acks, &self.done];
         regions.iter().any(|region| region.mapping.as_ref().is_some_and(Mapping::is_lost))
     }
 
-    /// What smaps shows of the data in this process. Takes a few 100 us.
+    /// The pages of the data in this process, as smaps shows them. Takes a few 100 us.
     pub fn pages(&self) -> Result<PageReport> {
         let Some(mapping) = &self.data.mapping else {
             return Err(Error::corrupt("channel", "it has no data"));
@@ -489,11 +499,11 @@ impl Maps {
     }
 }
 
-/// A part of a file in memory. Unmapped when dropped.
+/// A part of a file in memory. It is unmapped when dropped.
 #[derive(Debug)]
 pub struct Region {
     mapping: Option<Mapping>,
-    /// From the start of the mapping to the region, because mappings start at pages.
+    /// The bytes from the start of the mapping to the region, because mappings begin at pages.
     skip: usize,
     bytes: usize,
 }
@@ -536,12 +546,12 @@ impl Region {
         Ok(Region { mapping: Some(mapping), skip: size(offset - start)?, bytes: size(bytes)? })
     }
 
-    /// The mapping that it is a part of; none if it is empty.
+    /// The mapping that contains the region; `None` if it is empty.
     pub(crate) fn mapping(&self) -> Option<&Mapping> {
         self.mapping.as_ref()
     }
 
-    /// Size in bytes.
+    /// The size in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -551,22 +561,23 @@ impl Region {
         self.mapping.as_ref().is_some_and(Mapping::writable)
     }
 
-    /// The region as memory that checks every offset. `light` says that this process is registered for membarrier.
+    /// The region as memory that checks every offset. `light` is true if this process is registered
+    /// for membarrier.
     ///
     /// # Safety
-    /// The region is kept as long as any copy of the memory is used, and nothing is stored into a region that
-    /// is not [`writable`](Region::writable).
+    /// The region is kept as long as any copy of the memory is used, and nothing is stored into a
+    /// region that is not [`writable`](Region::writable).
     pub unsafe fn memory(&self, light: bool) -> Mapped {
-        // SAFETY: mapped as long as the region is kept, which the caller promises; aligned, because offsets
-        // in files are multiples of 8 and mappings of pages. An empty region has no word that could be
-        // accessed.
+        // SAFETY: mapped as long as the region is kept, which the caller promises; aligned, because
+        // offsets in files are multiples of 8 and mappings begin at pages. An empty region has no
+        // word that could be accessed.
         unsafe { Mapped::new(self.base(), self.bytes, light) }
     }
 
     /// As [`Region::memory`], for the handles of this crate.
     ///
     /// # Safety
-    /// As for [`Region::memory`], and as [`Trusted::trusted`] says of offsets.
+    /// As for [`Region::memory`], and as [`Trusted::trusted`] requires of offsets.
     pub(crate) unsafe fn trusted(&self, light: bool) -> Trusted {
         // SAFETY: as in `memory`, and by the contract.
         unsafe { Trusted::trusted(self.base(), self.bytes, light) }

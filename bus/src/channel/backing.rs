@@ -1,4 +1,5 @@
-//! The ladder: allocating a new channel's data in the best pages that can be had.
+//! Allocating a new channel's data in the best pages that are available. They are tried in this
+//! order:
 //!
 //! ```text
 //! 1  a file on hugetlbfs          pages set aside by an administrator: 1 GiB, 2 MiB
@@ -6,10 +7,10 @@
 //! 3  tmpfs, ordinary pages
 //! ```
 //!
-//! A rung counts as reached when smaps shows all of the data in its pages. Everything is allocated and
-//! faulted in here, so that a full /dev/shm is an error now instead of a SIGBUS in the middle of an event
-//! later. Limits of a memory cgroup are not looked at: the kernel kills whoever exceeds them, at creation and
-//! not later.
+//! A step counts as successful when smaps shows all of the data in its pages. Everything is
+//! allocated and faulted in here, so that a full /dev/shm is an error now, and not a SIGBUS in the
+//! middle of an event later. Limits of a memory cgroup are not checked: the kernel kills a process
+//! that exceeds them, at creation and not later.
 
 use std::fs::File;
 use std::io;
@@ -28,18 +29,18 @@ use super::header::Header;
 use super::options::ChannelOptions;
 use crate::error::{Error, Result};
 
-/// Bytes allocated per call, so that a signal does not undo all of a large allocation.
+/// Bytes allocated by one call, so that a signal does not undo all of a large allocation.
 const CHUNK_BYTES: u64 = 64 << 20;
 
-/// Where the data ended up.
+/// The data of a new channel.
 pub(crate) struct Data {
-    /// The file on hugetlbfs and its mount, when `.ring` does not hold the data.
+    /// The file on hugetlbfs and its mount, if `.ring` does not hold the data.
     pub(crate) file: Option<(File, Mount)>,
     pub(crate) pages: PageReport,
 }
 
-/// Allocates the data of a channel, in `ring` or in a file on hugetlbfs, and records in the header where and
-/// how.
+/// Allocates the data of a channel, in `ring` or in a file on hugetlbfs. Records the place and the
+/// kind of pages in the header.
 pub(crate) fn allocate(
     ring: &File,
     ring_path: &Path,
@@ -88,7 +89,7 @@ fn no_huge_pages(header: &Header, missed: &[Missed]) -> Error {
     Error::NoHugePages { what, why: reasons.join("; ") }
 }
 
-/// The first rung. The inner error is the reason to go on with the next.
+/// The first step. The inner error is the reason to continue with the next one.
 fn on_hugetlbfs(
     page_bytes: u64,
     header: &mut Header,
@@ -111,7 +112,8 @@ fn on_hugetlbfs(
     if let Some(node) = options.numa_node {
         bind(&mapping, node)?;
     } else if let Err(error) = reserve(&file, 0, data_bytes) {
-        // Policies of mappings do not reach allocations by offset, so bound pages come from faults alone.
+        // The policy of a mapping does not apply to allocation by offset. So bound pages come from
+        // faults alone.
         return Ok(Err(format!("allocating: {error}")));
     }
     if let Err(error) = mapping.populate(options.numa_node.is_none()) {
@@ -130,7 +132,7 @@ fn on_hugetlbfs(
     Ok(Ok(Data { file: Some((file, mount)), pages }))
 }
 
-/// The second rung, and the third where the pages turn out to be ordinary.
+/// The second step; or the third, if the pages turn out to be ordinary.
 fn on_tmpfs(
     ring: &File,
     path: &Path,
@@ -149,13 +151,14 @@ fn on_tmpfs(
     let mapping = Mapping::of_file(ring, header.data_offset, bytes, true, alignment);
     let mapping = mapping.map_err(|error| Error::io("map", path, error))?;
     if let Some(node) = options.numa_node {
-        // tmpfs keeps the policy with the file, so that what is allocated by offset follows it, too.
+        // tmpfs keeps the policy with the file, so that allocation by offset follows it, too.
         bind(&mapping, node)?;
     }
     let mut missed = Vec::new();
     let mut collapsed = Ok(());
     if huge {
-        // One page in each 2 MiB is enough for the kernel to collapse them, and spares it copying the others.
+        // One page in each 2 MiB is enough for the kernel to collapse them, and spares it copying
+        // the others.
         for at in (0..header.data_bytes).step_by(HUGE_2M as usize) {
             reserve(ring, header.data_offset + at, header.page_bytes).map_err(fail)?;
         }
@@ -232,13 +235,13 @@ pub(crate) fn set_length(file: &File, path: &Path, bytes: u64) -> Result<()> {
     })
 }
 
-/// Allocates blocks of a file on tmpfs, or explains what is missing.
+/// Allocates blocks of a file on tmpfs. The error names what is missing.
 pub(crate) fn reserve_or_explain(file: &File, path: &Path, offset: u64, bytes: u64) -> Result<()> {
     check_free(file, path, bytes)?;
     reserve(file, offset, bytes).map_err(|error| no_space(file, path, bytes, error))
 }
 
-/// Allocates blocks of a file. What is there stays.
+/// Allocates blocks of a file. Existing content stays.
 fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     let mut at = offset;
     let end = offset.checked_add(bytes).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))?;
@@ -255,7 +258,8 @@ fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses what cannot fit before the kernel tries, which would take long, or take memory that others need.
+/// Refuses what cannot fit before the kernel tries. That would take long, or take memory that
+/// others need.
 fn check_free(file: &File, path: &Path, bytes: u64) -> Result<()> {
     let too_large = || no_space(file, path, bytes, io::Error::from_raw_os_error(libc::ENOSPC));
     if free_bytes(file).is_some_and(|free| free < bytes) {
@@ -271,7 +275,7 @@ fn check_free(file: &File, path: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Free bytes of the file system; `None` when it has no limit or does not say.
+/// The free bytes of the file system; `None` if it has no limit or does not report one.
 fn free_bytes(file: &File) -> Option<u64> {
     let found = fstatvfs(file.as_fd()).ok()?;
     (found.blocks() > 0).then(|| found.blocks_available().saturating_mul(found.fragment_size()))

@@ -1,6 +1,7 @@
 //! A bus: a directory of channels.
 //!
-//! A bus is a directory under `$RAILBUS_DIR` (default `/dev/shm/railbus`); a channel is a pair of files in it.
+//! A bus is a directory below `$RAILBUS_DIR` (default `/dev/shm/railbus`). A channel is a pair of
+//! files in it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,11 @@ use crate::channel::name::ChannelName;
 use crate::channel::owner::Owner;
 use crate::error::{Error, Result};
 
-/// A bus: a named set of channels.
+/// A bus: a named set of channels. It is a directory below `$RAILBUS_DIR` (default
+/// `/dev/shm/railbus`).
+///
+/// A bus is a name and two settings: it holds no files open, and any thread or process may make its
+/// own.
 ///
 /// ```
 /// # fn main() -> railbus::Result<()> {
@@ -33,45 +38,57 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// The bus `name` under `$RAILBUS_DIR`. Nothing is made on disk before a channel is.
+    /// The bus `name` below `$RAILBUS_DIR`. The directory is made with its first channel.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for the name, for `$RAILBUS_DIR` or for `$RAILBUS_OWNER`; [`Error::Io`].
     pub fn open(name: &str) -> Result<Bus> {
         Bus::at(directory::base_directory()?, name)
     }
 
-    /// The bus `name` under the directory `base`, which must be on tmpfs. A relative `base` is taken from the present
-    /// working directory, once: the program may change that later. Whose channels it takes part in, `$RAILBUS_OWNER` says;
-    /// see [`Owner`].
+    /// The bus `name` below the directory `base`, which must be on tmpfs. A relative `base` is
+    /// resolved against the working directory of this moment. `$RAILBUS_OWNER` names the owner
+    /// whose channels the bus uses; see [`Owner`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for the name or for `$RAILBUS_OWNER`; [`Error::Io`] if the working
+    /// directory cannot be found.
     pub fn at(base: impl Into<PathBuf>, name: &str) -> Result<Bus> {
-        // Checks the name; any channel name will do.
+        // Checks the name. The name of the channel does not matter.
         ChannelName::new(name, "any")?;
         let base = base.into();
         let base = std::path::absolute(&base).map_err(|error| Error::io("find", &base, error))?;
         Ok(Bus { base, name: name.to_owned(), owner: Owner::from_environment()? })
     }
 
-    /// The same bus, used where it belongs to this owner.
+    /// The same bus, whose channels are used if they belong to this owner. It replaces
+    /// `$RAILBUS_OWNER`.
     #[must_use]
     pub fn owned_by(mut self, owner: Owner) -> Bus {
         self.owner = owner;
         self
     }
 
-    /// Whose channels are used.
+    /// The owner whose channels are used.
     pub(crate) fn owner(&self) -> Owner {
         self.owner
     }
 
-    /// Its name.
+    /// The name of the bus.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The directory of all buses that this one is in; absolute.
+    /// The directory of all buses that contains this one. The path is absolute.
     pub fn base(&self) -> &Path {
         &self.base
     }
 
-    /// Its channels, sorted by name.
+    /// The channels of the bus, sorted by name. Reads the directory.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such bus; [`Error::NotAllowed`], also if the base
+    /// directory must not be trusted (see [`Owner`]); [`Error::Io`].
     pub fn channels(&self) -> Result<Vec<ChannelName>> {
         self.owner.check_base(&self.base)?;
         directory::list_channels(&self.base, &self.name)

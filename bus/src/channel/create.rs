@@ -1,9 +1,10 @@
-//! Making a channel, which no process ever sees half-made.
+//! Making a channel so that no process ever sees it unfinished.
 //!
-//! All files, `.latency` and the data file on hugetlbfs where there are such, are built without names (`O_TMPFILE`): if
-//! their creator dies, the kernel takes everything back. The complete files get their names under the lock of
-//! the bus, `.ring` last and without replacing anything: that link is the commit, so of many creators exactly
-//! one wins. What a creator leaves behind that dies between the links is described in [`super::directory`].
+//! All files are built without names (`O_TMPFILE`), also `.latency` and the data file on hugetlbfs
+//! if the channel has them. If their creator dies, the kernel takes everything back. The complete
+//! files get their names under the lock of the bus. `.ring` is the last, and replaces nothing: that
+//! link is the commit, so of many creators exactly one wins. [`super::directory`] describes what a
+//! creator leaves that dies between the links.
 
 use std::fs::File;
 use std::io;
@@ -34,21 +35,21 @@ use crate::error::{Error, Result};
 pub struct Created {
     /// The channel, open with all rights.
     pub attached: Attached,
-    /// Which pages its data got, and which not, and why.
+    /// The pages that its data got, and why it did not get better ones.
     pub pages: PageReport,
 }
 
 /// The outcome of [`create_or_attach`].
 #[derive(Debug)]
 pub enum Opened {
-    /// There was none; now there is.
+    /// The channel did not exist, and was made.
     Created(Created),
-    /// It was there.
+    /// The channel existed.
     Found(Attached),
 }
 
 impl Opened {
-    /// The channel, whoever made it.
+    /// The channel, whether it was made or found.
     pub fn into_attached(self) -> Attached {
         match self {
             Opened::Created(created) => created.attached,
@@ -59,14 +60,15 @@ impl Opened {
 
 /// Makes a channel. `base` is the directory of all buses; the bus is made if it is missing.
 ///
-/// `init` writes what must not be zero at the start, such as words that encode a first position. It gets all
-/// of the channel writable, before anybody else can see it; its error undoes the creation. Allocating,
-/// faulting in and collapsing take seconds per GiB; the lock of the bus is waited for at most 10 s.
+/// `init` writes what must not be zero at the start, such as words that encode a first position. It
+/// gets all of the channel writable, before any other process can see it, and its error undoes the
+/// creation. Allocating, faulting in and collapsing take seconds per GiB. The lock of the bus is
+/// waited for at most 10 s.
 ///
 /// # Errors
-/// [`Error::Invalid`] options; [`Error::Exists`]; [`Error::NoSpace`]; [`Error::NoHugePages`] if they are
-/// required; [`Error::NotAllowed`]; [`Error::TimedOut`] waiting for the lock. Directories that were made for the
-/// channel are removed again.
+/// [`Error::Invalid`] for the options or the name; [`Error::Exists`]; [`Error::NoSpace`];
+/// [`Error::NoHugePages`] if they are required; [`Error::NotAllowed`]; [`Error::TimedOut`] waiting
+/// for the lock. Directories that were made for the channel are removed again.
 pub fn create(
     base: &Path,
     channel: &ChannelName,
@@ -88,8 +90,9 @@ pub fn create(
     created
 }
 
-/// A journal keeps what it sets aside under the channel's name with `~` and a number: a channel of such a name would be
-/// taken for that, and not be made again from its journal. Channels that older versions made can still be opened.
+/// A journal keeps what it sets aside under the channel's name with `~` and a number. A channel of
+/// such a name would be taken for that, and could not be made again from its journal. Channels with
+/// such names that older versions made can still be opened.
 fn refuse_tilde(channel: &ChannelName) -> Result<()> {
     for (what, name) in [("bus name", channel.bus()), ("channel name", channel.channel())] {
         if name.contains('~') {
@@ -100,8 +103,9 @@ fn refuse_tilde(channel: &ChannelName) -> Result<()> {
     Ok(())
 }
 
-/// Gives a bus that was just made to the owner of the channel that it was made for, if that is another user: he shall make and
-/// remove channels there. Its group is that of the channel, where one is named.
+/// Gives a bus that was just made to the owner of the channel for which it was made, if that is
+/// another user, so that he can make and remove channels there. Its group is that of the channel,
+/// if one is named.
 fn give_bus(bus: &Path, made: &[PathBuf], permissions: &Permissions) -> Result<()> {
     let Some(owner) = permissions.owner.filter(|&owner| owner != act_as::user()) else { return Ok(()) };
     if !made.iter().any(|path| path == bus) {
@@ -133,20 +137,20 @@ fn create_in_bus(
         refuse_existing(channel, &paths)?;
         let built = file_limit::without_signal(|| build(channel, &paths, options, init));
         match built.and_then(|built| commit(&built).map(|()| built.created)) {
-            // Somebody has pruned the bus, which was empty, just when we were about to use it.
+            // Another process pruned the bus, which was empty, just before it was used.
             Err(Error::NotFound { .. }) if attempts < 10 => attempts += 1,
             result => return result,
         }
     }
 }
 
-/// Attaches to a channel, or makes it if there is none. Of several processes that do this at once, one
-/// creates.
+/// Attaches to a channel, or makes it if there is none. Of several processes that do this at once,
+/// one creates.
 ///
 /// # Errors
-/// As [`create`] and [`attach`]; [`Error::Exists`] that names every difference when a channel is there that has another
-/// value of an option that was set. Options that were not set are not compared, nor is what
-/// [`NOT_COMPARED`](super::settings::NOT_COMPARED) names.
+/// Those of [`create`] and [`attach`]. [`Error::Exists`] if the channel exists with another value
+/// of an option that was set; it names every difference. Options that were not set are not
+/// compared, nor are those in [`NOT_COMPARED`](super::settings::NOT_COMPARED).
 pub fn create_or_attach(
     base: &Path,
     channel: &ChannelName,
@@ -167,7 +171,8 @@ pub fn create_or_attach(
         }
         match create(base, channel, options, init) {
             Ok(created) => return Ok(Opened::Created(created)),
-            // Somebody was faster; for lack of space, too, since several build at the same time.
+            // Another process was faster. That may also show as a lack of space, because several
+            // build at the same time.
             Err(error @ (Error::Exists { .. } | Error::NoSpace { .. })) if paths.ring.exists() => {
                 last = Some(error)
             }
@@ -227,7 +232,7 @@ pub(super) fn build(
     write_header(&acks, &paths.acks, FileRole::Acks, &header)?;
     let latency = if header.stamp { Some(make(&paths.latency)?) } else { None };
     if let Some(latency) = &latency {
-        // A hole but for its header: each consumer allocates its own part.
+        // The file is a hole except for its header: each consumer allocates its own part.
         set_length(latency, &paths.latency, header.latency_bytes())?;
         reserve_or_explain(latency, &paths.latency, 0, layout::HEADER_BYTES as u64)?;
         give(latency, &paths.latency, owner, acks_group, acks_mode)?;
@@ -247,7 +252,7 @@ pub(super) fn build(
     Ok(Built { created: Created { attached, pages: PageReport { locked, ..data.pages } }, latency })
 }
 
-/// Sets owner, group and mode of a file, whatever the umask.
+/// Sets owner, group and mode of a file, whatever the umask is.
 fn give(file: &File, path: &Path, owner: Option<u32>, group: Option<u32>, mode: u32) -> Result<()> {
     if owner.is_some() || group.is_some() {
         fchown(file, owner, group).map_err(|error| match error.raw_os_error() {
@@ -263,7 +268,7 @@ fn give(file: &File, path: &Path, owner: Option<u32>, group: Option<u32>, mode: 
         .map_err(|error| Error::io("set the mode of", path, error))
 }
 
-/// Writes everything of a header but its magic.
+/// Writes all of a header except its magic.
 fn write_header(file: &File, path: &Path, role: FileRole, header: &Header) -> Result<()> {
     let start = layout::LAYOUT_FINGERPRINT;
     let page = header.encode(role);
@@ -275,7 +280,7 @@ fn write_magic(file: &File, path: &Path) -> Result<()> {
     file.write_all_at(&magic, layout::MAGIC as u64).map_err(|error| Error::io("write", path, error))
 }
 
-/// Gives the files their names, `.ring` last. Undone when that fails.
+/// Gives the files their names, `.ring` last. If that fails, it is undone.
 fn commit(built: &Built) -> Result<()> {
     let attached = &built.created.attached;
     let paths = &attached.paths;

@@ -1,18 +1,22 @@
-//! The directories that channels live in: `BASE/BUS/NAME.ring` and `NAME.acks`.
+//! The directories of buses and channels: `BASE/BUS/NAME.ring` and `NAME.acks`.
 //!
-//! The base directory is `$RAILBUS_DIR` or `/dev/shm/railbus`, open to everybody (mode 01777); each bus below
-//! it belongs to whoever made it. Names appear and disappear only under an exclusive lock of `BUS/.lock`, in
-//! an order that leaves something recognisable wherever their maker is killed:
+//! The base directory is `$RAILBUS_DIR` or `/dev/shm/railbus`. It is open to everybody (mode
+//! 01777); each bus below it belongs to the user who made it. Names appear and disappear only under
+//! an exclusive lock of `BUS/.lock`, in an order that leaves something recognisable wherever their
+//! maker is killed:
 //!
 //! ```text
 //! creation   .acks linked   data file, .latency linked   .ring linked: from here on the channel exists
-//! removal    .ring unlinked: the channel is gone   data file, .journal, .stage, .latency unlinked   .acks unlinked
+//! removal    .ring unlinked: the channel is gone   data file, .journal, .stage, .latency unlinked
+//!            .acks unlinked
 //! ```
 //!
-//! (Few channels have a data file of their own, and only stamped ones `.latency`.)
-//! So an `.acks` without its `.ring`, seen under the lock, was left by a dead process; it names the data file
-//! on hugetlbfs that goes with it. The next creation of that name, and [`prune`], clear it away. What making a channel
-//! anew leaves is described in `replace.rs`.
+//! Few channels have a data file of their own, and only stamped ones have `.latency`.
+//!
+//! So a process that holds the lock and finds an `.acks` without its `.ring` knows that a dead
+//! process left it. That `.acks` names its data file on hugetlbfs. The next creation of the name,
+//! and [`prune`](super::remove::prune), clear both away. `replace.rs` describes what a replacement
+//! leaves.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -35,11 +39,14 @@ use super::name::{ChannelName, ChannelPaths, check_name};
 use super::page::Page;
 use crate::error::{Error, Result};
 
-/// How long creation and removal wait for the lock of a bus, unless [`limit_lock_wait`] says less.
+/// How long creation and removal wait for the lock of a bus, unless [`limit_lock_wait`] sets less.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
 pub(super) const LOCK_NAME: &str = ".lock";
 
-/// The base directory: `$RAILBUS_DIR`, or `/dev/shm/railbus`.
+/// The base directory of all buses: `$RAILBUS_DIR`, or `/dev/shm/railbus` if that is not set.
+///
+/// # Errors
+/// [`Error::Invalid`] if `$RAILBUS_DIR` is set and empty.
 pub fn base_directory() -> Result<PathBuf> {
     match std::env::var_os("RAILBUS_DIR") {
         None => Ok(PathBuf::from("/dev/shm/railbus")),
@@ -50,8 +57,12 @@ pub fn base_directory() -> Result<PathBuf> {
     }
 }
 
-/// The directory of a bus, made with the base directory if missing. Refuses file systems that are not tmpfs, before
-/// anything is made there.
+/// The directory of a bus. It is made, with the base directory, if it is missing. Nothing is made
+/// on a file system that is not tmpfs.
+///
+/// # Errors
+/// [`Error::Invalid`] for the name, a symbolic link, or another file system; [`Error::NotAllowed`];
+/// [`Error::Busy`] if other processes keep removing the bus; [`Error::Io`].
 pub fn make_bus(base: &Path, bus: &str) -> Result<PathBuf> {
     check_name("bus name", bus)?;
     let path = base.join(bus);
@@ -65,7 +76,7 @@ pub fn make_bus(base: &Path, bus: &str) -> Result<PathBuf> {
         let outcome = make_directory(base, 0o1777).and_then(|()| refuse_link(&path));
         let outcome = outcome.and_then(|()| make_directory(&path, 0o755));
         match outcome.and_then(|()| File::open(&path).map_err(|error| Error::io("open", &path, error))) {
-            // Pruned again already, or unmade by a creator that was refused.
+            // It was pruned again already, or removed by a creator that was refused.
             Err(Error::NotFound { .. }) => {}
             Err(error) => return Err(error),
             Ok(directory) => return check_file_system(&directory, &path).map(|()| path),
@@ -74,8 +85,8 @@ pub fn make_bus(base: &Path, bus: &str) -> Result<PathBuf> {
     Err(Error::Busy { what: format!("bus {bus}"), why: "other processes keep removing it".to_owned() })
 }
 
-/// Refuses a bus that is a symbolic link: whoever made it could give his channels, and their journals, the names of
-/// another bus, or have another bus used under a second name.
+/// Refuses a bus that is a symbolic link. With a link its maker could give channels, and their
+/// journals, the names of another bus, or have another bus used under a second name.
 pub(crate) fn refuse_link(directory: &Path) -> Result<()> {
     match std::fs::symlink_metadata(directory) {
         Ok(about) if about.is_symlink() => {
@@ -86,7 +97,8 @@ pub(crate) fn refuse_link(directory: &Path) -> Result<()> {
     }
 }
 
-/// The directory itself, or the nearest one above it that is there: what is made below it lies on its file system.
+/// The directory itself, or the nearest one above it that exists. A directory that is made below it
+/// is on the same file system.
 fn nearest_directory(path: &Path) -> PathBuf {
     let mut there = path;
     while !there.is_dir() {
@@ -98,38 +110,39 @@ fn nearest_directory(path: &Path) -> PathBuf {
     there.to_owned()
 }
 
-/// The directories that [`make_bus`] would make: the bus's own and those above it, inner ones first.
+/// The directories that [`make_bus`] would make: that of the bus and those above it, inner ones
+/// first.
 pub(crate) fn missing_directories(base: &Path, bus: &str) -> Vec<PathBuf> {
     let bus = base.join(bus);
     let missing = bus.ancestors().take_while(|one| !one.as_os_str().is_empty() && !one.exists());
     missing.map(Path::to_owned).collect()
 }
 
-/// Removes directories that were made for a channel that was refused, inner ones first, as far as nobody else has put
-/// anything there. What cannot be removed stays.
+/// Removes directories that were made for a channel that was refused, inner ones first, unless
+/// somebody else has put something there. A directory that cannot be removed stays.
 pub(crate) fn unmake_bus(base: &Path, bus: &str, made: &[PathBuf]) {
     let bus = base.join(bus);
     for path in made {
         if *path == bus && names(path).is_ok_and(|names| names == [LOCK_NAME]) {
             let Ok(_held) = BusLock::take(path, Duration::from_millis(100)) else { return };
-            // Others that wait for the lock notice that its file is gone and make the bus again.
+            // Others that wait for the lock notice that its file is gone, and make the bus again.
             if !is_unused(path) || unlink(&path.join(LOCK_NAME)).is_err() {
                 return;
             }
         }
-        // Refused by the kernel unless it is empty.
+        // The kernel refuses it unless the directory is empty.
         if std::fs::remove_dir(path).is_err() {
             return;
         }
     }
 }
 
-/// Whether there is no more than the lock in a bus's directory. The lock is held.
+/// Whether a bus's directory contains nothing but the lock. The caller holds the lock.
 pub(super) fn is_unused(bus: &Path) -> bool {
     names(bus).is_ok_and(|names| names.iter().all(|name| name == LOCK_NAME))
 }
 
-/// Makes a directory that appears with its mode, whatever the umask, or finds it there.
+/// Makes a directory that appears with its mode, whatever the umask is, or accepts one that exists.
 fn make_directory(path: &Path, mode: u32) -> Result<()> {
     let fail = |error| Error::io("make the directory", path, error);
     if path.is_dir() {
@@ -149,8 +162,8 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
         let _ = std::fs::remove_dir(&temporary);
     }
     match renamed {
-        // Somebody else made it, and may even have removed it again; what is there and no directory is in the
-        // way.
+        // Another process made it, and may even have removed it again. An entry that is no
+        // directory is in the way.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match std::fs::metadata(path) {
             Ok(about) if !about.is_dir() => Err(fail(io::Error::from_raw_os_error(libc::ENOTDIR))),
             _ => Ok(()),
@@ -159,7 +172,7 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
     }
 }
 
-/// Proof of life rests on locks, and sharing on memory: both need tmpfs.
+/// Proof of life rests on locks, and sharing rests on memory: both need tmpfs.
 pub(crate) fn check_file_system(file: &File, path: &Path) -> Result<()> {
     let found = fstatfs(file.as_fd()).map_err(|error| Error::io("examine", path, error.into()))?;
     if found.filesystem_type() == TMPFS_MAGIC {
@@ -174,7 +187,11 @@ pub(crate) fn check_file_system(file: &File, path: &Path) -> Result<()> {
     Err(Error::invalid(what, why))
 }
 
-/// The buses below the base directory, sorted. Empty when there is no base directory.
+/// The names of the buses below the base directory, sorted. There are none if there is no base
+/// directory. Symbolic links do not count.
+///
+/// # Errors
+/// [`Error::NotAllowed`]; [`Error::Io`].
 pub fn list_buses(base: &Path) -> Result<Vec<String>> {
     let names = names(base).or_else(|error| match error.kind() {
         io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -183,12 +200,16 @@ pub fn list_buses(base: &Path) -> Result<Vec<String>> {
     Ok(names.into_iter().filter(|name| check_name("bus", name).is_ok() && is_bus(&base.join(name))).collect())
 }
 
-/// A directory, and no link to one.
+/// Whether the path is a directory, and no link to one.
 fn is_bus(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|about| about.is_dir())
 }
 
-/// The channels of a bus, sorted.
+/// The names of the channels of a bus, sorted. The channels are not opened.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such bus; [`Error::Invalid`] for its name, or if it is a
+/// symbolic link; [`Error::NotAllowed`]; [`Error::Io`].
 pub fn list_channels(base: &Path, bus: &str) -> Result<Vec<ChannelName>> {
     let channels = with_suffix(base, bus, ".ring")?;
     Ok(channels.into_iter().filter_map(|channel| ChannelName::new(bus, channel).ok()).collect())
@@ -214,19 +235,22 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The longest that this process waits for a bus lock, in ms.
+/// The longest time that this process waits for the lock of a bus, in ms.
 static LOCK_WAIT_MS: AtomicU64 = AtomicU64::new(LOCK_WAIT.as_millis() as u64);
-/// For how long after a lock could not be had others of the same kind are only tried, not waited for.
+/// After a lock could not be taken, locks of the same holder are tried for this long, and not
+/// waited for.
 const HELD_FOR: Duration = Duration::from_secs(5);
 
-/// Makes this process wait for the lock of a bus for at most `patience`, instead of [`LOCK_WAIT`]: for daemons that look
-/// after the buses of many users. Whoever owns a bus may hold its lock for as long as he likes.
+/// Limits the time that this process waits for the lock of a bus to `patience`, in place of
+/// [`LOCK_WAIT`]. It is for daemons that look after the buses of many users, because the owner of a
+/// bus may hold its lock for any length of time. It is effective for all threads, in whole
+/// milliseconds.
 pub fn limit_lock_wait(patience: Duration) {
     LOCK_WAIT_MS.store(patience.as_millis() as u64, Ordering::Relaxed);
 }
 
-/// Locks that could not be had lately, by bus, and by owner where that is another user: so that however many buses a user
-/// makes and however many channels he has there, he makes this process wait once.
+/// The locks that could not be taken recently: by bus, or by owner if that is another user. So a
+/// user makes this process wait only once, however many buses and channels he has.
 static HELD: Mutex<BTreeMap<Holder, Instant>> = Mutex::new(BTreeMap::new());
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -254,15 +278,16 @@ impl Holder {
     }
 }
 
-/// The lock of a bus directory, held while names appear or disappear in it. Released when dropped, or by the
-/// kernel.
+/// The lock of a bus's directory, held while names appear or disappear in it. It is released when
+/// it is dropped, or by the kernel.
 pub(crate) struct BusLock {
     file: File,
 }
 
 impl BusLock {
-    /// Waits for the lock, at most for `patience` and for what [`limit_lock_wait`] says. Where the same lock, or one of
-    /// the same other user, could not be had a few seconds ago, it is only tried.
+    /// Waits for the lock, at most for `patience` and for the limit of [`limit_lock_wait`]. If the
+    /// same lock, or one of the same other user, could not be taken a few seconds ago, it is tried
+    /// once.
     pub(crate) fn take(directory: &Path, patience: Duration) -> Result<BusLock> {
         refuse_link(directory)?;
         let path = directory.join(LOCK_NAME);
@@ -287,7 +312,8 @@ impl BusLock {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(1));
             }
-            // The bus may have been removed while we waited; then this lock protects nothing.
+            // The bus may have been removed during the wait. In that case this lock protects
+            // nothing.
             let links = file.metadata().map_err(|error| Error::io("examine", &path, error))?.nlink();
             if links > 0 {
                 return Ok(BusLock { file });
@@ -298,28 +324,30 @@ impl BusLock {
 
 impl Drop for BusLock {
     fn drop(&mut self) {
-        // Explicitly, because a child forked meanwhile shares the lock.
+        // Explicitly, because a child that was forked in the meantime shares the lock.
         let _ = lock::unlock(self.file.as_fd(), 0);
     }
 }
 
-/// The mode of the lock of a bus whose directory has this mode: whoever may make files there may open it.
+/// The mode of the lock of a bus whose directory has this mode. A user who may make files in the
+/// directory may open the lock.
 fn lock_mode(directory: u32) -> u32 {
     0o600 | ((directory & 0o022) * 3)
 }
 
-/// Opens the lock to those to whom its owner has opened the directory since it was made. For its owner only; best effort.
+/// Opens the lock to the users to whom its owner has opened the directory since it was made. Only
+/// the owner can do it, and a failure is ignored.
 fn follow_directory(directory: &Path, file: &File) {
     let (Ok(bus), Ok(lock)) = (std::fs::metadata(directory), file.metadata()) else { return };
     let is_ours = lock.uid() == act_as::user() && lock.nlink() == 1;
     if is_ours && (lock.mode() & 0o777 != lock_mode(bus.mode()) || lock.gid() != bus.gid()) {
-        // The group first: a mode for a group is not to hold for another one.
+        // The group comes first, because a mode for one group must not hold for another.
         let given = std::os::unix::fs::fchown(file, None, Some(bus.gid()));
         let _ = given.and_then(|()| file.set_permissions(PermissionsExt::from_mode(lock_mode(bus.mode()))));
     }
 }
 
-/// What stands in the way of opening the lock of a bus, and what would help.
+/// The error when the lock of a bus cannot be opened, with its reason and a remedy.
 fn lock_refused(directory: &Path, path: &Path, error: io::Error) -> Error {
     let (Ok(bus), Ok(lock)) = (std::fs::metadata(directory), std::fs::symlink_metadata(path)) else {
         return Error::io("open", path, error);
@@ -348,7 +376,7 @@ fn lock_refused(directory: &Path, path: &Path, error: io::Error) -> Error {
     Error::NotAllowed { action: "open", path: path.to_owned(), why }
 }
 
-/// Opens the lock file. Whoever may make files in the directory may open it.
+/// Opens the lock file. A user who may make files in the directory may open it.
 fn open_lock(directory: &Path, path: &Path) -> Result<File> {
     let fail = |error| Error::io("open", path, error);
     let mut options = OpenOptions::new();
@@ -370,7 +398,8 @@ fn open_lock(directory: &Path, path: &Path) -> Result<File> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(fail(error)),
             Ok(file) => {
-                // To the owner of the bus, if this is root; else to its group.
+                // Gives it to the owner of the bus if this process is root, otherwise to the group
+                // of the bus.
                 let whole = std::os::unix::fs::fchown(&file, Some(about.uid()), Some(about.gid()));
                 let _ = whole.or_else(|_| std::os::unix::fs::fchown(&file, None, Some(about.gid())));
                 file.set_permissions(PermissionsExt::from_mode(lock_mode(about.mode()))).map_err(fail)?;
@@ -388,7 +417,7 @@ pub(crate) fn not_found(channel: &ChannelName, paths: ChannelPaths) -> Error {
     Error::NotFound { what: format!("channel {channel}"), path: paths.ring }
 }
 
-/// Unlinks a name; says whether it was there.
+/// Unlinks a name. Returns whether it existed.
 pub(super) fn unlink(path: &Path) -> Result<bool> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -397,8 +426,8 @@ pub(super) fn unlink(path: &Path) -> Result<bool> {
     }
 }
 
-/// Unlinks a data file, which a header named: only where that name means what it says. A header decodes only
-/// if the name is made from the channel's identity; here the file must lie on hugetlbfs, too.
+/// Unlinks a data file that a header named, if that name can be trusted. A header decodes only if
+/// the name is made from the channel's identity; here the file must also be on hugetlbfs.
 pub(super) fn unlink_data(path: &Path) -> Result<()> {
     let opened = OpenOptions::new()
         .read(true)
@@ -419,7 +448,7 @@ pub(super) fn read_header(path: &Path, role: FileRole) -> Result<Header> {
     Header::decode(&*read_page(&file, path)?, role, path)
 }
 
-/// Reads the header page of a file; a file that is too short for one is corrupt.
+/// Reads the header page of a file. A file that is too short for one is corrupt.
 pub(crate) fn read_page(file: &File, path: &Path) -> Result<Box<Page>> {
     let mut page = Box::new([0u8; HEADER_BYTES]);
     file.read_exact_at(&mut page[..], 0).map_err(|error| match error.kind() {
@@ -473,7 +502,8 @@ mod tests {
         let held = BusLock::take(&bus, LOCK_WAIT)?;
         let refused = BusLock::take(&bus, Duration::from_millis(20)).map(|_| ());
         assert!(matches!(refused, Err(Error::TimedOut { after_ms: 20, .. })));
-        // Whoever held it so long is not waited for again, but the lock is had at once when it is free.
+        // A holder that kept the lock so long is not waited for again; but a free lock is taken at
+        // once.
         let started = Instant::now();
         let refused = BusLock::take(&bus, LOCK_WAIT).map(|_| ());
         assert!(matches!(refused, Err(Error::TimedOut { after_ms: 0, .. })));

@@ -1,14 +1,17 @@
-//! Evicting: making a participant that lives, and does not move, hold up nobody.
+//! Evicting: taking the rights of a live participant that does not move, so that it holds nobody
+//! back.
 //!
-//! A *reader* is evicted by a word in its registry entry. So is a *worker*, whose events are handed to others at once; each of
-//! its stores is made only while its fence is open ([`railbus_ring::members::fence`]). A *producer* copies into the ring in
-//! place, and no word can stop a copy that is under way: its process is killed, with SIGKILL, and only if it holds the
-//! participant's lock: a pid in a shared file is another user's word.
+//! A *reader* is evicted by a word in its registry entry. So is a *worker*, whose events go to
+//! others at once; each of its stores is made only while its fence is open
+//! ([`railbus_ring::members::fence`]). A *producer* copies into the ring in place, and no word can
+//! stop a copy that is under way. So its process is killed with SIGKILL. It is killed only if it
+//! holds the participant's lock, because the pid in a shared file was written by another user.
 //!
-//! The bytes that an evicted participant has lent as `&[u8]` stay as they are. A reader or worker of
-//! *another* process keeps the bytes that it may look at: producers step over them until it has noticed,
-//! left or died ([`railbus_ring::members::lent`]). Before one of the *own* process is evicted, what it reads is set
-//! aside (`aside.rs`), which takes a copy of the channel's data, and as much memory.
+//! The bytes that an evicted participant has lent as `&[u8]` do not change. A reader or worker of
+//! *another* process keeps the bytes that it may read: producers step over them until it has
+//! noticed, left or died ([`railbus_ring::members::lent`]). Before a reader or worker of *this*
+//! process is evicted, the memory that it reads is set aside (`aside.rs`), which takes a copy of
+//! the channel's data, and as much memory.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -32,19 +35,20 @@ use crate::channel::peers::{Kernel, registry_of};
 use crate::channel::sweep::{sweep_entry_of, sweeper_of};
 use crate::error::{Error, Result};
 
-/// How long the lock of a process that has ended may take to go.
+/// The longest time to wait for the lock of a process that has ended.
 const GONE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What [`Channel::evict`] did.
+/// The result of [`Channel::evict`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evicted {
-    /// The reader holds nobody back any more, and is told when it next looks.
+    /// The reader holds nobody back any more. It finds out at its next call.
     Told,
-    /// A durable subscription without an owner is forgotten.
+    /// A durable subscription without an owner was removed.
     Forgotten,
-    /// The worker's events are handed to others, its `done` is refused, and it is told when it next looks.
+    /// The worker's events go to others, and its `done` is refused. It finds out at its next call.
     Fenced {
-        /// Events that were handed back, also by others who died: what waits to be delivered again.
+        /// The number of events that wait to be delivered again, including those of other workers
+        /// that died.
         events: u64,
     },
     /// The process was killed, and its lock is gone.
@@ -52,12 +56,14 @@ pub enum Evicted {
         /// Its pid.
         pid: u32,
     },
-    /// Its process had died before; it was only buried, or will be by whoever meets it.
+    /// Its process had died before. The entry was buried, or will be by the next participant that
+    /// finds it.
     Dead,
 }
 
 impl Channel {
-    /// With a generation, only the participant of this generation.
+    /// Evicts the participant in entry `index`. With a generation, only the participant of that
+    /// generation.
     pub(crate) fn evict_with(
         &self,
         (peers, locks): (&Kernel, Option<&FileLocks>),
@@ -68,7 +74,7 @@ impl Channel {
     ) -> Result<Evicted> {
         let write =
             self.attached().map_as(false, side == Side::Consumers && self.attached().acks.writable)?;
-        // SAFETY: the maps outlive the memories; only `.acks` is written, and only where it is mapped writable.
+        // SAFETY: the maps outlive the memories; only `.acks` is written, if it is mapped writable.
         let memories = unsafe { Memories::of(&write) };
         let _words = locks.map(|locks| locks.lend(self, side, &memories));
         let registry = registry_of(&memories, self, side);
@@ -82,7 +88,7 @@ impl Channel {
             let why = "it changed hands just now; look again with `railbus info`";
             Err(Error::Busy { what: what(), why: why.to_owned() })
         };
-        // From here on it is this state's owner, or nobody.
+        // From here on it is the owner of this state, or nobody.
         if generation.is_some_and(|generation| registry::generation(state) != generation) {
             return changed_hands();
         }
@@ -109,11 +115,11 @@ impl Channel {
                 let why = "somebody else is registering or sweeping there at this moment; try again";
                 return Err(Error::Busy { what: what(), why: why.to_owned() });
             }
-            // It looks at a copy of its own.
+            // The reader reads a copy of its own.
             is_own.then(|| lent::take_back(&memories.acks, layout::entry(index)));
             let lives = !peers.is_dead(side, index);
             if !lives {
-                // If it is another's by now, who has died: what that one left is not to be lost.
+                // If the entry belongs to another owner now, which died, its events must not be lost.
                 registry.bury(locks, index, |index| {
                     self.sweep_for_burial(&memories, peers, side, index).unsettled == 0
                 });
@@ -136,15 +142,15 @@ impl Channel {
                 error => error,
             });
         }
-        // VALIDATE: whose process it is was read before the second look at whose entry it is.
+        // VALIDATE: the process was read before the second check of the entry's owner.
         memory.fence(Edge::Validate);
         if registry.state(index) != state {
             return changed_hands();
         }
         let started = Instant::now();
         let killed = process::kill_proven(pid, start_time, timeout, || self.prove_life(side, index, pid))?;
-        // The lock goes with the address space, which may take a moment after the process has ended. A process that was
-        // gone before is perhaps none of the channel's: nobody waits long for what its entry says.
+        // The lock goes with the address space, a moment after the process has ended. A process that was
+        // gone before may be none of the channel's, so the wait is short.
         let patience = if killed == Killed::Now { timeout } else { timeout.min(GONE_PATIENCE) };
         while !peers.is_dead(side, index) && registry.state(index) == state {
             if started.elapsed() >= patience {
@@ -164,8 +170,8 @@ impl Channel {
         Ok(if killed == Killed::Now { Evicted::Killed { pid } } else { Evicted::Dead })
     }
 
-    /// Proves that process `pid` is the participant in entry `index`. The pid was written by others: only the mapping
-    /// that holds the participant's lock says whose it is.
+    /// Proves that process `pid` is the participant in entry `index`. Others wrote the pid, so only
+    /// the mapping that holds the participant's lock shows which process it is.
     fn prove_life(&self, side: Side, index: usize, pid: u32) -> Result<()> {
         let (file, path, id) = self.side_file(side);
         let page_bytes = smallest_mapping_bytes(file.as_fd(), path)?;
@@ -192,7 +198,8 @@ impl Channel {
         }
     }
 
-    /// Evicts the worker in entry `index` with this state word, of the process with this pid and start time.
+    /// Evicts the worker in entry `index` with this state word, of the process with this pid and
+    /// start time.
     fn fence(
         &self,
         memories: &Memories,
@@ -206,10 +213,10 @@ impl Channel {
         let acks = memories.acks;
         let busy = |why: &str| Error::Busy { what: String::new(), why: why.to_owned() };
         if fence::of(&acks, index) == fence::RESTARTS {
-            // What cannot be done is to be found before anything is changed.
+            // An impossible eviction must be found before anything is changed.
             quiesce(pid, start_time, timeout)?;
         }
-        // A worker that looks at a copy of its own lends nothing of the ring.
+        // A worker that reads a copy of its own lends nothing of the ring.
         let is_own = self.is_own(self.aside_key(index, state))?;
         let state = self.close_own(locks, &registry, (index, state), || {
             quiesce(pid, start_time, timeout.saturating_sub(started.elapsed()))
@@ -256,12 +263,13 @@ impl Channel {
         Error::NotAllowed { action: "evict through", path: self.paths().acks.clone(), why }
     }
 
-    /// Before a reader is evicted: if it is one of this process, sets aside what it looks at, and returns
-    /// true. The entry's janitor lock is held then, for evicting it at once: one that was not evicted then
-    /// would see no new events.
+    /// To be called before a reader is evicted. If it is one of this process, sets aside the memory
+    /// that it reads, and returns true. The entry's janitor lock is held then. The caller must
+    /// evict the reader at once, because a reader that was not evicted would see no new events.
     ///
     /// # Errors
-    /// [`Error::Busy`] where somebody else holds the lock; that there is no memory for the copy. Nothing is changed then.
+    /// [`Error::Busy`] if another process holds the lock; [`Error::Io`] if there is no memory for
+    /// the copy. Nothing is changed then.
     fn set_aside(
         &self,
         locks: &FileLocks,
@@ -277,7 +285,7 @@ impl Channel {
         if registry.state(index) != state {
             return Ok(false); // It is not evicted either.
         }
-        // Under the lock nobody else evicts it. If it leaves, it looks at nothing any more.
+        // Nobody else evicts it under the lock. If it leaves, it reads nothing any more.
         aside::set_aside(key).map_err(|error| {
             locks.release_janitor(index);
             self.not_set_aside(error)
@@ -285,13 +293,14 @@ impl Channel {
         Ok(true)
     }
 
-    /// The first half of evicting a worker of this process: marks it, closes its fence and sets aside what it looks at, with
-    /// the entry's janitor lock held for the rest. From then on it hands out no event, so that it does not matter that it
-    /// sees no new ones. Returns the state word to go on with.
+    /// The first half of evicting a worker of this process. It marks the worker, closes its fence
+    /// and sets aside the memory that it reads, and holds the entry's janitor lock for the rest.
+    /// From then on the worker delivers no event, so it does not matter that it sees no new ones.
+    /// Returns the state word to continue with.
     ///
     /// # Errors
-    /// As [`Self::set_aside`]. Without memory for the copy it is evicted by then, is told, and gives its place up itself;
-    /// until then nobody takes what it holds.
+    /// As [`Self::set_aside`]. But if there is no memory for the copy, the worker has been evicted
+    /// already. It finds out, and gives its entry up itself; until then nobody takes what it holds.
     fn close_own(
         &self,
         locks: &FileLocks,
@@ -306,11 +315,11 @@ impl Channel {
         self.hold(locks, index)?;
         let is_marked = match registry::status(state) {
             Status::Active => registry.mark_evicted(index, state),
-            // By somebody who had no memory for the copy.
+            // An evictor without memory for the copy marked it.
             _ => registry.state(index) == state,
         };
         if !is_marked {
-            return Ok(state); // It changed hands, as whoever goes on finds.
+            return Ok(state); // It changed hands. The caller's next check finds it.
         }
         fence::begin_closing(registry.memory(), index);
         let aside = quiesce().and_then(|()| aside::set_aside(key).map_err(|error| self.not_set_aside(error)));

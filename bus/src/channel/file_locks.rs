@@ -19,21 +19,21 @@ use crate::error::{Error, Result};
 
 /// A description of one side's file, for its locks.
 ///
-/// It is made from the file that the channel has open, not by path: it works in another working directory,
-/// and after the channel was removed. One that is kept from attaching on works after the process has given up
-/// its rights, too.
+/// It is made from the file that the channel has open, not from its path. So it works in another
+/// working directory, and after the channel was removed. A description that is kept from attaching
+/// on also works after the process has given up its rights.
 #[derive(Debug)]
 pub(crate) struct FileLocks {
     /// Before the description: words are given back before its locks.
     words: JanitorWords,
     claim: RefCell<LifeClaim>,
-    /// Why the kernel could not be asked, the first time since somebody looked.
+    /// The first error of the kernel's answers since the last call of [`Self::check`].
     failed: RefCell<Option<Error>>,
 }
 
 impl FileLocks {
-    /// Without the words of the file: a process with a shared lock is taken for alive, and keeps janitors
-    /// out.
+    /// Opens the locks without the words of the file. In that case a process with a shared lock
+    /// counts as alive, and keeps janitors out.
     pub(crate) fn open(channel: &Channel, side: Side) -> Result<FileLocks> {
         let (_, path, _) = channel.side_file(side);
         let guard = ForkGuard::current().map_err(|error| Error::io("notice forks of", path, error))?;
@@ -42,8 +42,8 @@ impl FileLocks {
         Ok(FileLocks { words, claim, failed: RefCell::default() })
     }
 
-    /// The same with the words that prove lives and hold janitor locks. That side's file is mapped writable
-    /// there, and the maps are kept as long as this.
+    /// Opens the locks with the words that prove lives and hold janitor locks. The memories map
+    /// that side's file writable, and their maps are kept as long as this.
     pub(crate) fn open_beside(channel: &Channel, side: Side, memories: &Memories) -> Result<FileLocks> {
         FileLocks::open_on(channel, side, memory_of(side, memories))
     }
@@ -55,8 +55,8 @@ impl FileLocks {
         Ok(locks)
     }
 
-    /// Uses the words of these memories, too, until the guard is dropped, if they are of consumers and mapped
-    /// writable.
+    /// Also uses the words of these memories until the guard is dropped, if they are of consumers
+    /// and mapped writable.
     pub(crate) fn lend<'a>(&'a self, channel: &Channel, side: Side, memories: &Memories) -> Lent<'a> {
         let may_write = side == Side::Consumers && channel.attached().acks.writable;
         let words = (memory_of(side, memories), entries_of(channel, side));
@@ -64,13 +64,13 @@ impl FileLocks {
         Lent { locks: self, before }
     }
 
-    /// Takes a shared lock on a life byte that strangers have a shared lock on, and says in the entry that
-    /// the process is to be looked at.
+    /// Takes a shared lock on a life byte on which strangers have a shared lock. Records in the
+    /// entry that the process proves the life.
     fn share_life(&self, memory: Trusted, claim: &mut LifeClaim, index: usize) -> Result<bool> {
         let Some(namespace) = process::pid_namespace() else { return Ok(false) };
         let proof = layout::entry(index) + layout::PROOF;
-        // Plain: before the lock, whose system call orders it, so that nobody who sees the lock alone takes
-        // it for a stranger's.
+        // Plain: before the lock, whose system call orders it. So nobody who sees the lock alone
+        // takes it for a stranger's.
         memory.store(proof, namespace, Edge::Plain);
         let taken = claim.try_shared_life(index);
         if !matches!(taken, Ok(true)) {
@@ -79,7 +79,8 @@ impl FileLocks {
         taken
     }
 
-    /// Uses the locks for `work`. Opens the description again first if code of this process has closed it.
+    /// Uses the locks for `work`. Opens the description again first if code of this process has
+    /// closed it.
     ///
     /// # Errors
     /// Those of opening it again, and of the locks that `work` asked for.
@@ -108,12 +109,12 @@ impl FileLocks {
         self.check().map(|()| has_all)
     }
 
-    /// Gives them back.
+    /// Releases the janitor locks of all entries and of names.
     pub(crate) fn release_all_janitors(&self) {
         self.janitors().for_each(|index| self.release_janitor(index));
     }
 
-    /// Whether any participant of this side lives, or cannot be asked.
+    /// Whether any participant of this side lives, or cannot be asked about.
     pub(crate) fn has_life(&self) -> bool {
         (0..self.entries()).any(|index| self.is_life_held(index))
     }
@@ -126,7 +127,7 @@ impl FileLocks {
         self.words.of.get().map_or(layout::ENTRIES_MAX, |(_, entries)| entries)
     }
 
-    /// The first error since the last look.
+    /// The first error since the last call.
     pub(crate) fn check(&self) -> Result<()> {
         self.failed.borrow_mut().take().map_or(Ok(()), Err)
     }
@@ -136,7 +137,7 @@ impl FileLocks {
         self.claim.into_inner().into_life()
     }
 
-    /// The answer, or `otherwise` where there is none; why is kept.
+    /// The answer, or `otherwise` if there is none. The error is kept.
     fn answer(&self, asked: Result<bool>, otherwise: bool) -> bool {
         asked.unwrap_or_else(|error| {
             self.failed.borrow_mut().get_or_insert(error);
@@ -145,7 +146,7 @@ impl FileLocks {
     }
 }
 
-/// While it is there, locks use the words of memories that are not kept for longer.
+/// While it exists, the locks use the words of memories that are not kept for longer.
 pub(crate) struct Lent<'a> {
     locks: &'a FileLocks,
     before: Option<(Trusted, usize)>,
@@ -162,7 +163,7 @@ impl Drop for Lent<'_> {
 /// The words of a side's file that go with its locks.
 #[derive(Debug)]
 struct JanitorWords {
-    /// That side's file, and how many entries it has.
+    /// That side's file, and the number of its entries.
     of: Cell<Option<(Trusted, usize)>>,
     /// Janitor locks that are held by their words.
     held: RefCell<Vec<usize>>,
@@ -170,16 +171,16 @@ struct JanitorWords {
 }
 
 impl JanitorWords {
-    /// Where janitor lock `index` has a word. In a fork child the memory is not there.
+    /// The memory with a word for janitor lock `index`. It does not exist in a fork child.
     fn memory_of(&self, index: usize) -> Option<Trusted> {
         let (memory, entries) = self.of.get().filter(|_| !self.guard.is_forked())?;
         (index < entries || index == layout::NAMES_LOCK).then_some(memory)
     }
 
-    /// Gives all of them back.
+    /// Gives all words back.
     fn give_back(&self) {
         let held = self.held.take();
-        // In a fork child they are its parent's, and the memory is not there.
+        // In a fork child they are its parent's, and the memory does not exist.
         if self.guard.is_forked() {
             return;
         }
@@ -253,7 +254,7 @@ impl Locks for FileLocks {
     fn release_janitor(&self, index: usize) {
         let claim = self.claim.borrow();
         let mut held = self.words.held.borrow_mut();
-        // A lock that cannot be given back goes with the description.
+        // A lock that cannot be released goes with the description.
         let released = match (held.iter().position(|&one| one == index), self.words.memory_of(index)) {
             (Some(at), Some(memory)) => {
                 held.swap_remove(at);
@@ -282,7 +283,7 @@ impl Locks for FileLocks {
     }
 
     fn is_life_held(&self, index: usize) -> bool {
-        // An entry that cannot be asked is alive.
+        // An entry that cannot be asked about counts as alive.
         let claim = self.claim.borrow();
         let is_shared = || claim.is_life_shared(index).unwrap_or(true);
         let is_proven = || match self.words.of.get() {

@@ -1,8 +1,8 @@
-//! The header of a channel: what its creator decided, once and for all.
+//! The header of a channel: what its creator decided for the life of the channel.
 //!
-//! All files of a channel begin with the same header; how it lies in their first page is in [`super::page`]. A
-//! decoded header has been checked, so that its offsets and lengths can be used without further checks once
-//! [`Header::lengths`] agree with the files.
+//! All files of a channel begin with the same header; [`super::page`] has its place in their first
+//! page. A decoded header has been checked. Once [`Header::lengths`] agree with the files, its
+//! offsets and lengths need no further checks.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use super::kind::{Kind, Overflow};
 use super::options::ChannelOptions;
 use crate::error::{Error, Result};
 
-/// Which of a channel's files it is.
+/// The role of one of a channel's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileRole {
-    /// `.ring`, written by producers.
+    /// `NAME.ring`, written by producers.
     Ring,
-    /// `.acks`, written by consumers.
+    /// `NAME.acks`, written by consumers.
     Acks,
-    /// `.latency`, written by consumers; stamped channels have one.
+    /// `NAME.latency`, written by consumers; stamped channels have one.
     Latency,
 }
 
@@ -38,83 +38,85 @@ impl FileRole {
     }
 }
 
-/// How long the files of a channel are, in bytes.
+/// The lengths of a channel's files, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lengths {
-    /// `.ring`
+    /// `NAME.ring`.
     pub ring: u64,
-    /// `.acks`
+    /// `NAME.acks`.
     pub acks: u64,
     /// The file on hugetlbfs, if there is one.
     pub data: Option<u64>,
 }
 
-/// The decoded header page, which is the same in both files.
+/// The decoded header page of a channel, which is the same in all its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// The kind of the channel.
     pub kind: Kind,
-    /// Pages behind the data as the creator saw them.
+    /// The pages behind the data, as the creator found them.
     pub backing: Backing,
-    /// Random identity.
+    /// The random identity of the channel.
     pub channel_id: [u8; 16],
-    /// Counts re-creations of the same identity, from 1.
+    /// How many times a channel was made under this identity, counted from 1.
     pub incarnation: u64,
     /// CLOCK_REALTIME at creation, in ns.
     pub created_ns: u64,
-    /// Process that created the channel, in its own PID namespace.
+    /// The process that created the channel, in its own PID namespace.
     pub creator_pid: u32,
-    /// Node the data were bound to.
+    /// The NUMA node to which the data were bound.
     pub numa_node: Option<u32>,
-    /// Bytes of event data, a power of two.
+    /// The bytes of event data, a power of two.
     pub capacity_bytes: u64,
-    /// Slots, a power of two; 0 for a stream.
+    /// The number of slots, a power of two; 0 for a stream.
     pub slots: u64,
-    /// Bytes of a slot, a power of two; 0 for a stream.
+    /// The size of a slot in bytes, a power of two; 0 for a stream.
     pub slot_bytes: u64,
-    /// Where the data start in the file that holds them: a multiple of the page size, and of 2 MiB for data
-    /// of 2 MiB.
+    /// The offset of the data in the file that holds them, in bytes. It is a multiple of the page
+    /// size, and of 2 MiB if the data have 2 MiB or more.
     pub data_offset: u64,
-    /// Bytes reserved for the data: `capacity_bytes` rounded up to pages.
+    /// The bytes reserved for the data: `capacity_bytes` rounded up to pages.
     pub data_bytes: u64,
-    /// Page size behind the data that the creator saw.
+    /// The page size behind the data, in bytes, as the creator found it.
     pub page_bytes: u64,
-    /// Where the done words start in `.acks`; 0 unless a queue.
+    /// The offset of the done words in `NAME.acks`, in bytes; 0 if the channel is no queue.
     pub done_offset: u64,
-    /// Entries in the producer registry, 1 to 255.
+    /// The number of entries in the producers' registry, 1 to 255.
     pub producers_max: u32,
-    /// Entries in the consumer registry, 1 to 255.
+    /// The number of entries in the consumers' registry, 1 to 255.
     pub consumers_max: u32,
-    /// Whether events carry the time they were published at.
+    /// Whether events carry the time at which they were published.
     pub stamp: bool,
-    /// Whether a queue's events with the same key are worked on one after the other, in order.
+    /// Whether a queue's events with the same key are worked on in order, one at a time.
     pub keyed: bool,
     /// Whether processes lock the channel in memory where they may.
     pub lock_memory: bool,
-    /// What `publish` does when there is no room.
+    /// The policy of `publish` when there is no room.
     pub overflow: Overflow,
-    /// The queue or topic of the same bus that takes what finds no room.
+    /// The queue or topic of the same bus that takes events that find no room.
     pub divert_to: Option<String>,
     /// The high and the low watermark, in percent of the capacity.
     pub watermarks: Option<(u32, u32)>,
-    /// Unfinished events that one producer may have in the ring, 0 without limit.
+    /// How many unfinished events one producer may have in the ring; 0 means no limit.
     pub credits: u32,
-    /// Deliveries of a queue's event before it is a dead letter, 0 without limit.
+    /// How many times a queue's event is delivered before it becomes a dead letter; 0 means no
+    /// limit.
     pub max_attempts: u32,
-    /// When a participant others wait for counts as stuck, in ns.
+    /// The time after which a participant that others wait for counts as stuck, in ns.
     pub stuck_after_ns: u64,
-    /// Position of the first event.
+    /// The position of the first event.
     pub first_position: u64,
-    /// Name of the channel within its bus.
+    /// The name of the channel within its bus.
     pub name: String,
     /// The queue of the same bus that takes dead letters.
     pub dead_letters: Option<String>,
-    /// The file on hugetlbfs that holds the data, if `.ring` does not.
+    /// The file on hugetlbfs that holds the data, if `NAME.ring` does not.
     pub data_path: Option<PathBuf>,
 }
 
 impl Header {
-    /// Plans a channel: everything but what the pages turn out to be. The options have been checked.
+    /// Plans a channel: everything except the pages, which are known later. The options have been
+    /// checked.
     pub(crate) fn plan(name: &str, options: &ChannelOptions, channel_id: [u8; 16]) -> Result<Header> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let too_large = || Error::invalid("capacity", "does not fit this machine's addresses");
@@ -154,10 +156,10 @@ impl Header {
         Ok(header)
     }
 
-    /// What makes such a channel again, as the next incarnation of the same identity. Pages, permissions and the first
-    /// position are the caller's.
+    /// The options that make such a channel again, as the next incarnation of the same identity.
+    /// The caller chooses pages, permissions and the first position.
     pub(crate) fn next_incarnation(&self) -> ChannelOptions {
-        // Named one by one, so that none that is added is forgotten here.
+        // The fields are named one by one, so that a new one cannot be forgotten here.
         let Header {
             kind,
             channel_id,
@@ -213,7 +215,7 @@ impl Header {
         }
     }
 
-    /// Sets where things lie in the files of a channel of these sizes. `None` when they fit no file.
+    /// Sets the offsets in the files of a channel of these sizes. `None` if they fit no file.
     pub(super) fn place(&mut self) -> Option<()> {
         let page = page_bytes() as u64;
         let producers_end = layout::ring_end(self.producers_max as usize) as u64;
@@ -226,13 +228,13 @@ impl Header {
         Some(())
     }
 
-    /// Bytes of the done words and the index behind them; 0 unless a queue.
+    /// The bytes of the done words and the index behind them; 0 if the channel is no queue.
     pub fn done_bytes(&self) -> u64 {
         if self.kind == Kind::Queue { layout::done_bytes(self.slots) } else { 0 }
     }
 
-    /// How long the channel's files are, exactly. `None` only before [`Header::decode`] has checked the
-    /// numbers.
+    /// The exact lengths of the channel's files. `None` is possible only before [`Header::decode`]
+    /// has checked the numbers.
     pub fn lengths(&self) -> Option<Lengths> {
         let page = page_bytes() as u64;
         let data_end = self.data_offset.checked_add(self.data_bytes)?;
@@ -247,12 +249,12 @@ impl Header {
         Some(Lengths { ring, acks: round_up(acks_end, page)?, data })
     }
 
-    /// Length of `.latency`, most of it a hole; 0 unless the channel is stamped.
+    /// The length of `NAME.latency` in bytes, most of it a hole; 0 if the channel is not stamped.
     pub fn latency_bytes(&self) -> u64 {
         if self.stamp { layout::slice(self.consumers_max as usize) as u64 } else { 0 }
     }
 
-    /// The address alignment at which the data can have huge pages.
+    /// The address alignment at which the data can have huge pages, in bytes.
     pub(crate) fn data_alignment(&self) -> u64 {
         if self.data_path.is_some() { self.page_bytes } else { alignment(self.data_bytes) }
     }
@@ -262,20 +264,21 @@ impl Header {
         u64::from_le_bytes(std::array::from_fn(|i| self.channel_id[i]))
     }
 
-    /// The marks of the pressure, in bytes of a stream, events of a slot ring.
+    /// The watermarks, in bytes of a stream or events of a slot ring.
     pub(crate) fn marks(&self) -> Option<Watermarks> {
         let capacity = if self.kind == Kind::Stream { self.capacity_bytes } else { self.slots };
         self.watermarks.map(|(high, low)| Watermarks::new(capacity, high, low))
     }
 
-    /// Name of the data file on hugetlbfs: tied to the identity, so that nothing else is ever taken or
-    /// removed for it.
+    /// The name of the data file on hugetlbfs. It contains the identity, so that no other file is
+    /// ever used or removed in its place.
     pub fn data_file_name(&self) -> String {
         format!("railbus-{}-{}", hex(&self.channel_id), self.incarnation)
     }
 }
 
-/// Data of 2 MiB and more start at a multiple of 2 MiB, so that they can have huge pages; others at a page.
+/// Data of 2 MiB and more begin at a multiple of 2 MiB, so that they can have huge pages; others at
+/// a page.
 pub(super) fn alignment(bytes: u64) -> u64 {
     if bytes >= HUGE_2M { HUGE_2M } else { page_bytes() as u64 }
 }

@@ -1,4 +1,4 @@
-//! What a new channel's words say that must not be zero at the start.
+//! The words of a new channel that must not be zero at the start.
 
 use railbus_ring::layout;
 use railbus_ring::members::registry::{JOURNALLER, ROLE_SUBSCRIBER, ROLE_TAP, Registry};
@@ -10,7 +10,8 @@ use crate::channel::memories::Memories;
 use crate::channel::{ChannelOptions, Kind, Maps};
 use crate::error::{Error, Result};
 
-/// Writes what must not be zero at the start: the journaller's subscription, and positions, when they do not begin at 0.
+/// Writes the words that must not be zero at the start: the journaller's subscription, and
+/// positions that do not begin at 0.
 pub(crate) fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
     let first = options.first_position;
     if options.journaled {
@@ -48,7 +49,8 @@ pub(crate) fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
     Ok(())
 }
 
-/// Puts the journaller's subscription into a channel that nobody sees yet: it has read everything before `position`.
+/// Puts the journaller's subscription into a channel that nobody sees yet. It has read everything
+/// before `position`.
 pub(crate) fn register_journaller(memories: &Memories, kind: Kind, consumers_max: u32, position: u64) {
     let registry = Registry::new(memories.acks, consumers_max as usize, layout::CONSUMERS_HIGH);
     let role = if kind == Kind::Queue { ROLE_TAP } else { ROLE_SUBSCRIBER };

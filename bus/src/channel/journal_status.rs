@@ -1,18 +1,22 @@
-//! `NAME.journal`: how far the journal of a channel is, for everybody to see.
+//! `NAME.journal`: the progress of a channel's journal, which everybody may read.
 //!
-//! One page of words in the bus directory, which only the channel's journaller writes; everybody else maps it
-//! read-only (`JournalView`). A position in it is exclusive: everything *before* it is written, durable, or taken from the
-//! ring. The journaller stores a position, counts `wake` up and wakes who sleeps on it; who waits reads `wake`, then
-//! the position, then sleeps a bounded slice: a wake is never missed, and a journaller that is killed between the two
-//! costs a slice.
+//! It is one page of words in the bus directory. Only the channel's journaller writes it; everybody
+//! else maps it read-only ([`JournalView`]). A position in it is exclusive: everything *before* it
+//! is written, durable, or taken from the ring.
+//!
+//! The journaller stores a position, counts `wake` up, and wakes the sleepers on that word. A
+//! waiter reads `wake`, then the position, and then sleeps for a bounded slice. So no wake-up is
+//! missed. A journaller that is killed between the store and the wake-up costs a slice.
 //!
 //! ```text
-//! header page | written durable end first | wake | run state error pid ... | the last 16 gaps | error text | directory
+//! header page | written durable end first | wake | run state error pid ...
+//!             | the last 16 gaps | error text | directory
 //! ```
 //!
-//! The journaller proves its life by a lock on this file, as every participant does (`os/life.rs`): a file without
-//! its lock speaks of the dead. Gaps are stored before a position moves past them, so that nobody takes a position
-//! that moved past a gap for a promise about what is missing.
+//! The journaller proves its life by a lock on this file, as every participant does (`life.rs`). A
+//! file without its lock belongs to a dead journaller. Gaps are stored before a position moves past
+//! them. So nobody takes a position that has moved past a gap for a promise about the events that
+//! are missing.
 
 use std::fs::OpenOptions;
 use std::os::fd::AsFd;
@@ -36,34 +40,36 @@ use crate::channel::mapped::Trusted;
 use crate::channel::side_file::{self, Companion};
 use crate::error::{Error, Result};
 
-/// A journaller that was killed keeps its lock this long at most: as long as the kernel takes to tear it down.
+/// The most tries, a millisecond apart, for the lock of another journaller. One that was killed
+/// keeps its lock only while the kernel tears it down.
 const TAKE_OVER_TRIES: u32 = 100;
 
-/// How often the page is made anew when strangers have locked it.
+/// How often the page is made again when strangers have locked it.
 const REMAKE_TRIES: u32 = 20;
 
-/// The file in a journal's directory that says that the channel was removed on purpose: it is not made again.
+/// The name of the file in a journal's directory that records that the channel was removed on
+/// purpose, so that it is not made again.
 pub(crate) const REMOVED: &str = "removed";
 
-/// What a journal does at the moment.
+/// The activity of a journal at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JournalState {
-    /// Its journaller is recovering what is there.
+    /// Its journaller recovers what is on disk.
     Starting,
     /// It records.
     Recording,
-    /// Its journaller was told to stop, and writes what it still has.
+    /// Its journaller was asked to stop, and writes what it still holds.
     Draining,
-    /// Its journaller has stopped: everything it took is durable.
+    /// Its journaller has stopped. Everything that it took is durable.
     Stopped,
-    /// The disk failed: nothing more is recorded until a journaller starts anew.
+    /// The disk failed. Nothing more is recorded until a journaller starts again.
     Poisoned,
-    /// Its journaller has died. The next one goes on.
+    /// Its journaller has died. The next one continues.
     Dead,
 }
 
 impl JournalState {
-    /// One word.
+    /// The state in one word.
     pub fn as_str(self) -> &'static str {
         match self {
             JournalState::Starting => "starting",
@@ -86,10 +92,11 @@ impl JournalState {
     }
 }
 
-/// Everything [`Channel::journal_positions`] tells.
+/// The positions and counts of a journal: the result of
+/// [`Channel::journal_positions`](crate::Channel::journal_positions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalPositions {
-    /// What the journal does.
+    /// The activity of the journal.
     pub state: JournalState,
     /// Everything before this position is in the journal and survives the death of any process.
     pub written: u64,
@@ -99,33 +106,36 @@ pub struct JournalPositions {
     pub end: u64,
     /// The oldest position in the journal.
     pub first: u64,
-    /// Where the journal is.
+    /// The directory of the journal.
     pub directory: PathBuf,
-    /// The journaller's process.
+    /// The journaller's process, in its own PID namespace.
     pub pid: u32,
-    /// When it started, CLOCK_REALTIME in ns.
+    /// The time when it started, CLOCK_REALTIME in ns.
     pub started_ns: u64,
-    /// Events recorded since then.
+    /// The number of events that it has recorded since then.
     pub events: u64,
-    /// Their bytes.
+    /// The bytes of those events.
     pub bytes: u64,
-    /// Gaps since then: lossy overruns, a full disk, what a dead journaller lost.
+    /// The number of gaps since then: lossy overruns, a full disk, events that a dead journaller
+    /// lost.
     pub gaps: u64,
-    /// Events in those gaps, as far as they could be counted.
+    /// The number of events in those gaps, as far as they could be counted.
     pub lost: u64,
     /// Whether the disk is full at the moment.
     pub no_space: bool,
     /// How often a recorder of this channel has panicked since the channel was made, or made again.
     pub crashes: u64,
-    /// What the journal waits for at the moment: room on the disk, descriptors, memory.
+    /// The resource for which the journal waits at the moment: room on the disk, descriptors,
+    /// memory.
     pub shortage: Option<Shortage>,
-    /// What went wrong last and is tried again, such as the removal of an old segment; `None` once it has succeeded.
+    /// The last failure that is tried again, such as the removal of an old segment; `None` once it
+    /// has succeeded.
     pub warning: Option<String>,
-    /// What poisoned it.
+    /// The error that poisoned the journal, if it is poisoned.
     pub error: Option<String>,
 }
 
-/// Which of the two promises.
+/// One of the two promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Promise {
     Written,
@@ -141,8 +151,9 @@ impl Promise {
     }
 }
 
-/// Leaves a note in the journal's directory that the channel was removed on purpose, so that it is not taken for lost and
-/// made again. Best effort: whoever may remove a channel need not have a right to its journal.
+/// Records in the journal's directory that the channel was removed on purpose, so that it is not
+/// taken for lost and made again. A failure is ignored: a user who may remove a channel need not
+/// have a right to its journal.
 pub(crate) fn note_removal(paths: &ChannelPaths) {
     if let Some(journal) = JournalNamed::by(paths) {
         // Never through a link, and never over a file.
@@ -154,18 +165,19 @@ pub(crate) fn note_removal(paths: &ChannelPaths) {
     }
 }
 
-/// The directory of a channel's journal, as `NAME.journal` names it, and the user whose word that is.
+/// The directory of a channel's journal, as `NAME.journal` names it, and the user who wrote that
+/// name.
 #[derive(Debug)]
 pub(crate) struct JournalNamed {
     directory: PathBuf,
-    /// Who may write the file that names it.
+    /// The owner (uid, gid) of the file that names it.
     owner: (u32, u32),
     /// Whether this process's user or root wrote the name, and nobody else can have.
     is_own_word: bool,
 }
 
 impl JournalNamed {
-    /// The journal that a channel has, or had in an earlier incarnation, as far as its files tell.
+    /// The journal that a channel has, or had in an earlier incarnation, as far as its files show.
     pub(crate) fn by(paths: &ChannelPaths) -> Option<JournalNamed> {
         use std::os::unix::ffi::OsStringExt;
         let file = side_file::open(&paths.journal, false).ok()??;
@@ -185,11 +197,12 @@ impl JournalNamed {
         })
     }
 
-    /// Writes into the directory. Where another user named it, root writes with that user's rights: so nothing is
-    /// written that he could not write himself.
+    /// Writes into the directory. If another user named it, root writes with that user's rights. So
+    /// nothing is written that this user could not write himself.
     ///
     /// # Errors
-    /// [`Error::NotAllowed`] where another user named it and this process is not root; those of `write`.
+    /// [`Error::NotAllowed`] if another user named it and this process is not root; those of
+    /// `write`.
     pub(crate) fn write(&self, write: impl FnOnce(&Path) -> Result<()> + Send) -> Result<()> {
         if self.is_own_word {
             return write(&self.directory);
@@ -216,7 +229,8 @@ impl JournalNamed {
 fn words(mapping: &Mapping) -> Trusted {
     // SAFETY: the file has two pages, of which the second holds the words; it is mapped whole.
     let at = unsafe { mapping.base().as_ptr().add(layout::HEADER_BYTES) };
-    // SAFETY: the owner of the mapping keeps it as long as the words, and only the journaller stores.
+    // SAFETY: the owner of the mapping keeps it as long as the words, and only the journaller
+    // stores.
     unsafe { Trusted::trusted(at, layout::PAGE_BYTES - layout::HEADER_BYTES, false) }
 }
 
@@ -238,7 +252,7 @@ fn write_text(words: &Trusted, at: usize, bytes: usize, text: &[u8]) {
     }
 }
 
-/// The journaller's end of `NAME.journal`. There is one in the world: it holds the lock.
+/// The journaller's end of `NAME.journal`. Only one exists at a time, because it holds the lock.
 #[derive(Debug)]
 pub(crate) struct StatusPage {
     words: Trusted,
@@ -249,11 +263,12 @@ pub(crate) struct StatusPage {
 }
 
 impl StatusPage {
-    /// Becomes the journaller of `channel`, whose journal is in `directory`. The state is *starting*.
+    /// Becomes the journaller of `channel`, whose journal is in `directory`. The state is
+    /// *starting*.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another one lives; [`Error::NotAllowed`] where this process may not make files in the
-    /// bus's directory, or the file is another user's.
+    /// [`Error::Busy`] while another one lives; [`Error::NotAllowed`] if this process may not make
+    /// files in the bus's directory, or the file belongs to another user.
     pub(crate) fn claim(channel: &Attached, directory: &Path, sync: u64) -> Result<StatusPage> {
         let path = &channel.paths.journal;
         let header = &channel.header;
@@ -278,7 +293,8 @@ impl StatusPage {
                     return Ok(page);
                 }
                 if !claim.is_life_locked(0)? {
-                    // Only shared locks of strangers, who may read the file: they stay with the old one.
+                    // There are only shared locks of strangers, who may read the file. They stay
+                    // with the old file.
                     keep = false;
                     break;
                 }
@@ -299,7 +315,7 @@ impl StatusPage {
         })
     }
 
-    /// Opens the page, or makes it; one that is there is replaced if it is not to be kept.
+    /// Opens the page, or makes it. An existing page is replaced if it is not to be kept.
     fn open(channel: &Attached, wanted: Companion, keep: bool) -> Result<(Mapping, LifeClaim)> {
         let path = &channel.paths.journal;
         // Positions are no secret, and both producers and consumers wait for them.
@@ -316,7 +332,7 @@ impl StatusPage {
         use std::os::unix::ffi::OsStrExt;
         let words = &self.words;
         let run = words.load(layout::RUN, Edge::Plain) & !1;
-        // STATE: odd while what it guards is being filled in.
+        // STATE: odd while the words that it guards are being filled in.
         words.store(layout::RUN, run + 1, Edge::State);
         words.fence(Edge::Overwrite);
         words.store(layout::STATE, JournalState::Starting.code(), Edge::State);
@@ -334,7 +350,7 @@ impl StatusPage {
         words.store(layout::RUN, run + 2, Edge::State);
     }
 
-    /// Says where the journal stands at the start.
+    /// Stores the positions of the journal at the start.
     pub(crate) fn start_at(&self, first: u64, written: u64, durable: u64, end: u64) {
         self.words.store(layout::FIRST, first, Edge::Plain);
         self.words.store(layout::END, end, Edge::State);
@@ -343,7 +359,8 @@ impl StatusPage {
         self.wake();
     }
 
-    /// Says how far it is, and wakes those who wait if something moved. Two system calls at most.
+    /// Stores the present positions, and wakes waiters if something moved. Two system calls at
+    /// most.
     pub(crate) fn advance(&self, written: u64, durable: u64, end: u64) {
         let words = &self.words;
         if words.load(layout::END, Edge::Plain) != end {
@@ -359,46 +376,49 @@ impl StatusPage {
         }
     }
 
-    /// Counts what was recorded.
+    /// Stores the counts of what was recorded.
     pub(crate) fn count(&self, events: u64, bytes: u64) {
         self.words.store(layout::EVENTS, events, Edge::Plain);
         self.words.store(layout::BYTES, bytes, Edge::Plain);
     }
 
-    /// The oldest position that is still there.
+    /// Stores the oldest position that is still in the journal.
     pub(crate) fn set_first(&self, first: u64) {
         self.words.store(layout::FIRST, first, Edge::Plain);
     }
 
-    /// Says what the journal waits for.
+    /// Stores the resource for which the journal waits.
     pub(crate) fn set_shortage(&self, shortage: Option<Shortage>) {
         self.words.store(layout::NO_SPACE, Shortage::code(shortage), Edge::Plain);
     }
 
-    /// Says what is tried again; empty when nothing is. Nothing waits for it, and a reader may find half of it.
+    /// Stores a warning about what is tried again; empty if there is none. Nobody waits for it, and
+    /// a reader may find half of it.
     pub(crate) fn set_warning(&self, text: &str) {
         if !self.reason_of_poison {
             write_text(&self.words, layout::ERROR, layout::ERROR_BYTES, text.as_bytes());
         }
     }
 
-    /// Says that from `from`, the end of the journal, to `to` no position carries an event: before the cursor passes
-    /// them, after which nobody could tell. The words outlive this journaller.
+    /// Records that no position from `from`, the end of the journal, to `to` carries an event. It
+    /// is called before the cursor passes them, because afterwards nobody could find out. The words
+    /// outlive this journaller.
     pub(crate) fn note_skipped(&self, from: u64, to: u64) {
-        // STATE: whoever finds an end finds its beginning.
+        // STATE: a reader that finds an end also finds its beginning.
         self.words.store(layout::SKIPPED_TO, 0, Edge::State);
         self.words.store(layout::SKIPPED_FROM, from, Edge::State);
         self.words.store(layout::SKIPPED_TO, to, Edge::State);
     }
 
-    /// The first position behind `end`, where the journal ends, that may have carried an event, as far as the journaller
-    /// before this one has said.
+    /// The first position behind `end`, where the journal ends, that may have carried an event, as
+    /// far as the journaller before this one recorded it.
     pub(crate) fn skipped(&self, end: u64) -> u64 {
         let to = self.words.load(layout::SKIPPED_TO, Edge::State);
         if self.words.load(layout::SKIPPED_FROM, Edge::State) <= end { end.max(to) } else { end }
     }
 
-    /// Notes a gap, before any position moves past it. A gap that continues the last one extends it.
+    /// Records a gap, before any position moves past it. A gap that continues the last one extends
+    /// it.
     pub(crate) fn note_gap(&self, gap: &Gap) {
         let words = &self.words;
         let count = words.load(layout::GAPS, Edge::Plain);
@@ -427,7 +447,7 @@ impl StatusPage {
         self.wake();
     }
 
-    /// Says what the journal does.
+    /// Stores the activity of the journal.
     pub(crate) fn set_state(&self, state: JournalState) {
         if !self.reason_of_poison {
             self.words.store(layout::STATE, state.code(), Edge::State);
@@ -435,8 +455,8 @@ impl StatusPage {
         }
     }
 
-    /// Says that the disk failed, or, when it `crashed`, the recorder itself. Nothing changes that but another
-    /// journaller.
+    /// Records that the disk failed or, if `crashed`, the recorder itself. Only another journaller
+    /// changes that.
     pub(crate) fn poison(&mut self, error: &Error, crashed: bool) {
         if self.reason_of_poison {
             return;
@@ -453,19 +473,20 @@ impl StatusPage {
         write_text(&self.words, layout::ERROR, layout::ERROR_BYTES, error.to_string().as_bytes());
         self.words.store(layout::ERROR_CLASS, error.exit_code().into(), Edge::Plain);
         self.words.store(layout::ERRNO, errno as u64, Edge::Plain);
-        // STATE: the error is there before the state says so.
+        // STATE: the error is stored before the state.
         self.words.store(layout::STATE, JournalState::Poisoned.code(), Edge::State);
         self.wake();
     }
 
     fn wake(&self) {
-        // WAKE: the position was stored before; who read this word earlier does not fall asleep on it.
+        // WAKE: the position was stored before. A sleeper that read this word earlier does not fall
+        // asleep on it.
         self.words.fetch_add(layout::WAKE, 1, Edge::Wake);
         futex::wake(self.words.address(layout::WAKE).cast_const().cast(), u32::MAX >> 1);
     }
 }
 
-/// Everybody else's end of `NAME.journal`: read-only.
+/// The end of `NAME.journal` that everybody else has. It is read-only.
 #[derive(Debug)]
 pub(crate) struct JournalView {
     words: Trusted,
@@ -476,11 +497,15 @@ pub(crate) struct JournalView {
     _mapping: Mapping,
 }
 
-// SAFETY: the words are shared memory that is accessed atomically only, and mapped as long as the view lives.
+// SAFETY: the words are shared memory that is accessed atomically only, and mapped as long as the
+// view lives.
 unsafe impl Sync for JournalView {}
 
 impl JournalView {
-    /// Opens it. [`Error::PeerGone`] when the channel has no journal.
+    /// Opens the page.
+    ///
+    /// # Errors
+    /// [`Error::PeerGone`] if the channel has no journal; [`Error::NotAllowed`]; [`Error::Io`].
     pub(crate) fn open(channel: &Attached) -> Result<JournalView> {
         let path = channel.paths.journal.clone();
         let none = |why: &str| Error::PeerGone {
@@ -520,7 +545,8 @@ impl JournalView {
         self.words.load(promise.word(), Edge::State)
     }
 
-    /// What the state word says; *dead* is for [`is_dead`](Self::is_dead) to find out.
+    /// The state in the state word. It never says *dead*, which [`is_dead`](Self::is_dead) finds
+    /// out.
     pub(crate) fn state(&self) -> JournalState {
         match self.words.load(layout::STATE, Edge::State) {
             2 => JournalState::Recording,
@@ -531,22 +557,22 @@ impl JournalView {
         }
     }
 
-    /// The word that sleepers sleep on.
+    /// The word on which sleepers sleep.
     pub(crate) fn wake_word(&self) -> u32 {
         self.words.load(layout::WAKE, Edge::Wake) as u32
     }
 
-    /// Sleeps until something moved since `wake` was read, at most `slice`.
+    /// Sleeps until something has moved since `wake` was read, at most for `slice`.
     pub(crate) fn sleep(&self, wake: u32, slice: std::time::Duration) -> futex::Outcome {
         let word = self.words.address(layout::WAKE).cast();
-        // SAFETY: the word is mapped as long as this view lives (its low half comes first: little-endian), and is
-        // accessed atomically only.
+        // SAFETY: the word is mapped as long as this view lives (its low half comes first:
+        // little-endian), and is accessed atomically only.
         let word = unsafe { std::sync::atomic::AtomicU32::from_ptr(word) };
         futex::wait(word, wake, Some(slice))
     }
 
-    /// Says why the event at `position` will never be there, if it is in a gap. To be asked after a position was
-    /// read that has passed it.
+    /// The reason why the event at `position` will never be in the journal, if it is in a gap. To
+    /// be called after a position was read that has passed it.
     pub(crate) fn missing(&self, position: u64) -> Option<Error> {
         let gone = |why: &str| {
             Some(Error::PeerGone { what: format!("event {position} of {}", self.name), why: why.to_owned() })
@@ -560,7 +586,8 @@ impl JournalView {
             let to = self.words.load(at + 8, Edge::State);
             let (from, reason) = (self.words.load(at, Edge::Plain), self.words.load(at + 16, Edge::Plain));
             self.words.fence(Edge::Validate);
-            // A gap that grows meanwhile is as good as it was; an entry that is used anew was the oldest.
+            // A gap that grows in the meantime is as good as it was. An entry that is being used
+            // again was the oldest.
             let is_whole = to != 0 && self.words.load(at + 8, Edge::Plain) >= to;
             oldest = oldest.min(from);
             if !is_whole || !(from..to).contains(&position) {
@@ -586,7 +613,7 @@ impl JournalView {
         None
     }
 
-    /// The error that poisoned it.
+    /// The error that poisoned the journal.
     pub(crate) fn poison(&self) -> Error {
         let text =
             String::from_utf8_lossy(&read_text(&self.words, layout::ERROR, layout::ERROR_BYTES)).into_owned();
@@ -614,14 +641,14 @@ impl JournalView {
         }
     }
 
-    /// Everything it says.
+    /// The positions and counts of the journal.
     pub(crate) fn positions(&self) -> JournalPositions {
         use std::os::unix::ffi::OsStringExt;
         let word = |at| self.words.load(at, Edge::Plain);
-        // A few looks: a journaller that is just starting fills these words in.
+        // Tries a few times, because a journaller that is just starting fills these words in.
         let mut directory = Vec::new();
         for _ in 0..1000 {
-            // STATE: even and unchanged: what was read between is whole.
+            // STATE: if the number is even and unchanged, the words read between are whole.
             let run = self.words.load(layout::RUN, Edge::State);
             directory = read_text(&self.words, layout::DIRECTORY, layout::DIRECTORY_BYTES);
             self.words.fence(Edge::Validate);
@@ -630,7 +657,7 @@ impl JournalView {
             }
             std::hint::spin_loop();
         }
-        // Durable first: what is read later is not less.
+        // Durable first: a position that is read later is not less.
         let durable = self.reached(Promise::Durable);
         let written = self.reached(Promise::Written);
         let end = self.words.load(layout::END, Edge::State);

@@ -8,11 +8,13 @@ use crate::error::Error;
 /// The kind of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// One publisher at a time, any number of subscribers, frames of any size.
+    /// A stream: one publisher at a time, any number of subscribers, and events of any size up to
+    /// half of the ring.
     Stream,
-    /// Many producers, many workers, each event handled by one worker.
+    /// A queue: many producers and many workers; one worker processes each event.
     Queue,
-    /// Many publishers, many subscribers, every subscriber sees every event, all in one order.
+    /// A topic: many publishers and many subscribers; every subscriber receives every event, all in
+    /// one order.
     Topic,
 }
 
@@ -26,7 +28,7 @@ impl Kind {
         }
     }
 
-    /// The kind of a code in the header page.
+    /// The kind of a code in the header page; `None` if there is none.
     pub const fn from_code(code: u32) -> Option<Kind> {
         match code {
             1 => Some(Kind::Stream),
@@ -60,17 +62,18 @@ impl FromStr for Kind {
     }
 }
 
-/// What `publish` does when there is no room.
+/// The policy of a channel when there is no room: what `publish` does then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
-    /// It waits, as long as the caller allows.
+    /// It waits for room.
     #[default]
     Block,
     /// It drops the event and counts it.
     DropNewest,
-    /// There always is room: the channel takes lossy readers only, who lose the oldest.
+    /// There always is room: the channel accepts lossy readers only, which lose the oldest events.
     LossyReaders,
-    /// It publishes the event in another channel of the bus, and counts it; drops it when that is full as well.
+    /// It publishes the event in another channel of the bus, and counts it. If that channel is full
+    /// as well, it drops the event.
     Divert,
 }
 
@@ -85,7 +88,7 @@ impl Overflow {
         }
     }
 
-    /// The policy of a code in the header page.
+    /// The policy of a code in the header page; `None` if there is none.
     pub const fn from_code(code: u32) -> Option<Overflow> {
         match code {
             1 => Some(Overflow::Block),

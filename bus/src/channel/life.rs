@@ -1,28 +1,32 @@
 //! Proof of life, and proof of death.
 //!
-//! A participant is alive exactly as long as its address space exists: no heartbeat, no timeout, no daemon. It
-//! takes a lock on its life byte ([`LIFE_LOCK`] + entry) of the channel's file and ties that lock to a mapping:
+//! A participant is alive exactly as long as its address space exists: no heartbeat, no timeout, no
+//! daemon. It takes a lock on its life byte ([`LIFE_LOCK`] + entry) of the channel's file, and ties
+//! that lock to a mapping:
 //!
 //! ```text
 //! LifeClaim   open a description of its own        (checked: same file, tmpfs or hugetlbfs)
 //!             lock the janitor byte of an entry     sweep what its last owner left, write the entry
 //!             lock the life byte
-//! Life        map one PROT_NONE page of it, MADV_DONTFORK, close the descriptor
+//! LifeLock    map one PROT_NONE page of it, MADV_DONTFORK, close the descriptor
 //! ```
 //!
-//! From then on the mapping is the only reference to the description. SIGKILL, exit and `exec` drop it with the
-//! address space; `close`, `close_range`, `dup` and daemonising cannot; a `fork` child does not get it. The kernel
-//! drops the lock before the process can be waited for. A process that dumps core is alive until the dump is
-//! written, and so is one whose memory another process is just reading through `/proc`.
+//! From then on the mapping is the only reference to the description. SIGKILL, exit and `exec` drop
+//! it with the address space; `close`, `close_range`, `dup` and daemonising cannot; a `fork` child
+//! does not get it. The kernel drops the lock before the process can be waited for. A process that
+//! dumps core is alive until the dump is written. So is a process whose memory another one is
+//! reading through `/proc` at that moment.
 //!
-//! Only exclusive locks count, which need the right to write the file. A shared lock, which whoever may read it can take, is
-//! in the way of an exclusive one all the same: what a participant does then is said in `proof.rs`.
+//! Only exclusive locks count, which need the right to write the file. Any process that may read
+//! the file can take a shared lock, which excludes an exclusive one all the same. `proof.rs`
+//! describes what a participant does then.
 //!
-//! [`Probe`] asks. It has a description of its own that never locks, because a description is told that its own
-//! locks are free. It answers [`Liveness::Dead`] only when the kernel said so of the right file.
+//! [`Probe`] asks the kernel about lives. It has a description of its own that never locks, because
+//! the kernel reports a description's own locks as free. It answers [`Liveness::Dead`] only when
+//! the kernel has reported it for the right file.
 //!
-//! What it leaves out: children made by the bare `clone` system call while a [`LifeClaim`] is open keep its
-//! description (`fork_window.rs`).
+//! Not covered: children made by the bare `clone` system call, while a [`LifeClaim`] is open, keep
+//! its description (`fork_window.rs`).
 
 use std::fs::OpenOptions;
 use std::io;
@@ -40,18 +44,20 @@ use railbus_ring::layout::{ENTRIES_MAX, JANITOR_LOCK, LIFE_LOCK, NAMES_LOCK};
 
 use crate::error::{Error, Result};
 
-/// What a [`Probe`] knows of a participant.
+/// The answer of a [`Probe`] about a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
     /// Its life byte is locked.
     Alive,
-    /// Its life byte is free: nobody holds that entry, or whoever did is gone for good.
+    /// Its life byte is free: nobody holds that entry, or its holder is gone without return.
     Dead,
-    /// The file cannot be asked any more (closed by a stranger and removed). To be treated as alive.
+    /// The file cannot be asked any more, because other code of this process has closed it and it
+    /// was removed. Callers treat the participant as alive.
     Unknown,
 }
 
-/// An open description of a channel's file, on the way to a [`LifeLock`]. Drop gives up all its locks.
+/// An open description of a channel's file, on the way to a [`LifeLock`]. Dropping it releases all
+/// its locks.
 #[derive(Debug)]
 pub struct LifeClaim {
     file: HiddenFd,
@@ -59,18 +65,18 @@ pub struct LifeClaim {
     expected: FileId,
     /// The entry whose life byte this description has locked.
     life: Option<usize>,
-    /// Length of the smallest mapping of this file in bytes.
+    /// The length of the smallest mapping of this file, in bytes.
     page_bytes: usize,
 }
 
 impl LifeClaim {
-    /// Opens a description of its own, for reading and writing, of the file at `path`, which must be the `expected`
-    /// one. Does not block.
+    /// Opens a description of its own, for reading and writing, of the file at `path`, which must
+    /// be the `expected` one. Does not block.
     ///
     /// # Errors
-    /// [`Error::Busy`] if another file has taken its place, [`Error::Invalid`] if it is not on tmpfs or hugetlbfs
-    /// (other file systems have locks that lie), [`Error::NotAllowed`] without the right to write it,
-    /// [`Error::NotFound`] if it is gone.
+    /// [`Error::Busy`] if another file has taken its place; [`Error::Invalid`] if it is not on
+    /// tmpfs or hugetlbfs, because locks of other file systems are not reliable;
+    /// [`Error::NotAllowed`] without the right to write it; [`Error::NotFound`] if it is gone.
     pub fn open(path: impl Into<PathBuf>, expected: FileId) -> Result<LifeClaim> {
         let path = path.into();
         let mut page_bytes = 0;
@@ -83,10 +89,11 @@ impl LifeClaim {
         Ok(LifeClaim { file, path, expected, life: None, page_bytes })
     }
 
-    /// As [`Self::open`], of the file that `opened` is open on, also when its name is gone; `path` is where it was found.
+    /// As [`Self::open`], for the file that `opened` is open on, even if its name is gone. `path`
+    /// is where it was found.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// Those of [`Self::open`].
     pub fn open_again(opened: impl AsFd, path: impl Into<PathBuf>, expected: FileId) -> Result<LifeClaim> {
         let path = path.into();
         let mut page_bytes = 0;
@@ -99,24 +106,25 @@ impl LifeClaim {
         Ok(LifeClaim { file, path, expected, life: None, page_bytes })
     }
 
-    /// Whether the descriptor is still the one that was opened: code of the same process may have closed or replaced it.
+    /// Whether the descriptor is still the one that was opened. Code of the same process may have
+    /// closed or replaced it.
     pub fn is_intact(&self) -> bool {
         self.file.is_intact()
     }
 
-    /// Takes the janitor lock of entry `index`: the right to sweep, register in and free it. `false` if another
-    /// has it. Two system calls.
+    /// Takes the janitor lock of entry `index`: the right to sweep, register in and free it.
+    /// Returns false if another description has it. Two system calls.
     pub fn try_janitor(&self, index: usize) -> Result<bool> {
         self.ask(index, "lock", |fd| lock::try_lock(fd, JANITOR_LOCK + index as u64))
     }
 
-    /// Takes a shared lock on the janitor byte of entry `index`, beside strangers that may only read the
-    /// file; `false` if another has it exclusively. Two system calls.
+    /// Takes a shared lock on the janitor byte of entry `index`, beside strangers that may only
+    /// read the file. Returns false if another description has it exclusively. Two system calls.
     pub fn try_shared_janitor(&self, index: usize) -> Result<bool> {
         self.ask(index, "lock", |fd| lock::try_share(fd, JANITOR_LOCK + index as u64))
     }
 
-    /// Gives the lock on the janitor byte of entry `index` back, whichever it is. Two system calls.
+    /// Releases the lock on the janitor byte of entry `index`, of either kind. Two system calls.
     pub fn release_janitor(&self, index: usize) -> Result<()> {
         self.ask(index, "unlock", |fd| lock::unlock(fd, JANITOR_LOCK + index as u64))
     }
@@ -126,20 +134,21 @@ impl LifeClaim {
         self.ask(index, "ask for locks of", |fd| lock::is_locked(fd, LIFE_LOCK + index as u64))
     }
 
-    /// Whether another description holds a lock of any kind on the life byte of entry `index`. Two system calls.
+    /// Whether another description holds a lock of any kind on the life byte of entry `index`. Two
+    /// system calls.
     pub fn is_life_shared(&self, index: usize) -> Result<bool> {
         self.ask(index, "ask for locks of", |fd| lock::is_locked_or_shared(fd, LIFE_LOCK + index as u64))
     }
 
-    /// Takes a shared lock on the life byte of entry `index`, beside strangers that may only read the file; `false` if
-    /// another has it exclusively. It proves a life only together with what the entry says of the process. Two system
-    /// calls.
+    /// Takes a shared lock on the life byte of entry `index`, beside strangers that may only read
+    /// the file. Returns false if another description has it exclusively. It proves a life only
+    /// together with the process that the entry names. Two system calls.
     pub fn try_shared_life(&mut self, index: usize) -> Result<bool> {
         self.take_life(index, lock::try_share)
     }
 
-    /// Takes the life byte of entry `index`; `false` if another has it. A claim takes one life at most. Two system
-    /// calls.
+    /// Takes the life byte of entry `index`. Returns false if another description has it. A claim
+    /// takes at most one life. Two system calls.
     pub fn try_life(&mut self, index: usize) -> Result<bool> {
         self.take_life(index, lock::try_lock)
     }
@@ -158,12 +167,13 @@ impl LifeClaim {
         Ok(taken)
     }
 
-    /// Ties the life byte to this address space, gives back every janitor lock and closes the descriptor. A few
-    /// system calls, about 10 us.
+    /// Ties the life byte to this address space, releases every janitor lock and closes the
+    /// descriptor. A few system calls, about 10 us.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if no life was taken; [`Error::Busy`] if a stranger in this process has closed or
-    /// replaced the descriptor; [`Error::NoSpace`] if the process may not map more. The life is given up then.
+    /// [`Error::Invalid`] if no life was taken; [`Error::Busy`] if other code of this process has
+    /// closed or replaced the descriptor; [`Error::NoSpace`] if the process may not map more. After
+    /// an error the life is released.
     pub fn into_life(self) -> Result<LifeLock> {
         let Some(index) = self.life else {
             return Err(Error::invalid("life", "no life byte was taken by this claim"));
@@ -182,11 +192,12 @@ impl LifeClaim {
         Ok(LifeLock { page, page_bytes, index, guard })
     }
 
-    /// Does `question` about entry `index`; all claims and questions have the same errors.
+    /// Performs `question` about entry `index`. All claims and questions have the same errors.
     ///
     /// # Errors
-    /// [`Error::Forked`] in a `fork` child, [`Error::Invalid`] for an index that no registry has, [`Error::Busy`]
-    /// if the descriptor is not the file any more: then an answer would be worth nothing.
+    /// [`Error::Forked`] in a `fork` child; [`Error::Invalid`] for an index that no registry has;
+    /// [`Error::Busy`] if the descriptor is not the file any more, because then an answer would be
+    /// worth nothing.
     fn ask<T>(
         &self,
         index: usize,
@@ -206,13 +217,14 @@ impl LifeClaim {
     }
 }
 
-/// A held life byte: alive until dropped, or until the address space is gone.
+/// A held life byte. It keeps the participant alive until it is dropped, or until the address space
+/// is gone.
 ///
-/// In a `fork` child it is not there: the child neither keeps its parent alive nor, by dropping its copy of this
-/// handle, lets it die.
+/// It does not exist in a `fork` child. The child does not keep its parent alive, nor does it end
+/// its parent's life by dropping its copy of this handle.
 #[derive(Debug)]
 pub struct LifeLock {
-    /// Start of the mapping, which no one may access.
+    /// The start of the mapping, which nobody may access.
     page: NonNull<libc::c_void>,
     page_bytes: usize,
     index: usize,
@@ -230,7 +242,7 @@ impl LifeLock {
         self.index
     }
 
-    /// Knows whether this process is a `fork` child of the one that lives.
+    /// The guard that finds out whether this process is a `fork` child of the one that is alive.
     pub fn guard(&self) -> ForkGuard {
         self.guard
     }
@@ -241,27 +253,30 @@ impl Drop for LifeLock {
         if self.guard.is_forked() {
             return; // The page was not copied; something else may be mapped at its address.
         }
-        // SAFETY: `map_life` made this mapping with this size, nobody else has its address, and this is not a fork
-        // child. It drops the last reference to the description, and so the lock.
+        // SAFETY: `map_life` made this mapping with this size, nobody else has its address, and
+        // this is not a fork child. It drops the last reference to the description, and so the
+        // lock.
         unsafe { libc::munmap(self.page.as_ptr(), self.page_bytes) };
     }
 }
 
-/// Asks whether participants live. Never locks; needs the right to read the file only.
+/// Asks whether participants live. It never locks, and only needs the right to read the file.
 #[derive(Debug)]
 pub struct Probe {
-    /// A descriptor that this probe opened; but a stranger may have closed or replaced it since.
+    /// A descriptor that this probe opened. Other code of this process may have closed or replaced
+    /// it since.
     fd: RawFd,
     path: PathBuf,
     expected: FileId,
 }
 
 impl Probe {
-    /// Opens a description of its own, for reading, of the file at `path`, which must be the `expected` one. A
-    /// relative path is taken from the present working directory. Does not block.
+    /// Opens a description of its own, for reading, of the file at `path`, which must be the
+    /// `expected` one. A relative path is resolved against the present working directory. Does not
+    /// block.
     ///
     /// # Errors
-    /// As [`LifeClaim::open`].
+    /// Those of [`LifeClaim::open`].
     pub fn open(path: impl AsRef<Path>, expected: FileId) -> Result<Probe> {
         let path = path.as_ref();
         let path = std::path::absolute(path).map_err(|error| Error::io("find", path, error))?;
@@ -271,10 +286,11 @@ impl Probe {
         Ok(Probe { fd: file.into_raw_fd(), path, expected })
     }
 
-    /// As [`Self::open`], of the file that `opened` is open on, also when its name is gone; `path` is where it was found.
+    /// As [`Self::open`], for the file that `opened` is open on, even if its name is gone. `path`
+    /// is where it was found.
     ///
     /// # Errors
-    /// As [`LifeClaim::open`].
+    /// Those of [`LifeClaim::open`].
     pub fn open_again(opened: impl AsFd, path: impl AsRef<Path>, expected: FileId) -> Result<Probe> {
         let path = path.as_ref();
         let path = std::path::absolute(path).map_err(|error| Error::io("find", path, error))?;
@@ -284,21 +300,22 @@ impl Probe {
         Ok(Probe { fd: file.into_raw_fd(), path, expected })
     }
 
-    /// Whether the participant in entry `index` lives. Two system calls, about 0.7 us; two more for a death, about
-    /// 1.1 us; and a few when the descriptor must be opened again.
+    /// Whether the participant in entry `index` lives. Two system calls, about 0.7 us; two more for
+    /// a death, about 1.1 us; and a few if the descriptor must be opened again.
     pub fn life(&mut self, index: usize) -> Liveness {
         self.ask(LIFE_LOCK, index)
     }
 
-    /// Whether anybody holds a lock of any kind on the life byte of entry `index`, shared ones included, which whoever may
-    /// read the file can take. What cannot be asked is locked.
+    /// Whether any description holds a lock of any kind on the life byte of entry `index`. That
+    /// includes shared locks, which any process that may read the file can take. Without an answer
+    /// it returns true.
     pub fn is_life_shared(&mut self, index: usize) -> bool {
         let is_intact = self.is_intact() || self.reopen();
         let locked = lock::is_locked_or_shared(self.borrow(), LIFE_LOCK + index as u64);
         !is_intact || locked.unwrap_or(true) || !self.is_intact()
     }
 
-    /// As [`Self::life`] for the janitor byte: [`Liveness::Alive`] while somebody holds it.
+    /// As [`Self::life`] for the janitor byte: [`Liveness::Alive`] while a description holds it.
     pub fn janitor(&mut self, index: usize) -> Liveness {
         self.ask(JANITOR_LOCK, index)
     }
@@ -309,14 +326,15 @@ impl Probe {
         }
         match lock::is_locked(self.borrow(), first + index as u64) {
             Ok(true) => Liveness::Alive,
-            // Another thread may have replaced the descriptor since it was looked at; and if a claim of this very
-            // process has its number now, it is asked about its own locks. Claims are open for writing.
+            // Another thread may have replaced the descriptor since it was checked. If a claim of
+            // this very process has its number now, the question is about that claim's own locks.
+            // Claims are open for writing.
             Ok(false) if self.is_intact() && self.is_read_only() => Liveness::Dead,
             Ok(false) | Err(_) => Liveness::Unknown,
         }
     }
 
-    /// Whether the number still leads to the file.
+    /// Whether the number still refers to the file.
     fn is_intact(&self) -> bool {
         FileId::of(self.borrow()).is_ok_and(|found| found == self.expected)
     }
@@ -327,8 +345,8 @@ impl Probe {
         flags >= 0 && flags & libc::O_ACCMODE == libc::O_RDONLY
     }
 
-    /// Opens the file anew and says whether it is the right one. The old number is not closed: it is somebody
-    /// else's now.
+    /// Opens the file again. Returns whether it is the right one. The old number is not closed,
+    /// because it belongs to other code now.
     fn reopen(&mut self) -> bool {
         let Ok(file) = open_file(&self.path, false) else { return false };
         if !FileId::of(&file).is_ok_and(|found| found == self.expected) {
@@ -339,8 +357,8 @@ impl Probe {
     }
 
     fn borrow(&self) -> BorrowedFd<'_> {
-        // SAFETY: the number is not -1. Whether it is still the descriptor that was opened is for the caller to
-        // find out: all that is done through it is to ask, which harms no file.
+        // SAFETY: the number is not -1. The caller must find out whether it is still the descriptor
+        // that was opened. It is used to ask only, which damages no file.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 }
@@ -348,14 +366,15 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         if self.is_intact() && self.is_read_only() {
-            // SAFETY: the number is open on our file, read-only, as this probe opened it, and this is its only
-            // owner.
+            // SAFETY: the number is open on our file, read-only, as this probe opened it, and this
+            // is its only owner.
             drop(unsafe { OwnedFd::from_raw_fd(self.fd) });
         }
     }
 }
 
-/// Opens without creating, following a last symbolic link or blocking on whatever may be there.
+/// Opens the file at `path` without creating it, following a last symbolic link, or blocking,
+/// whatever is there.
 fn open_file(path: &Path, write: bool) -> io::Result<OwnedFd> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut options = OpenOptions::new();
@@ -376,7 +395,8 @@ fn check_identity(fd: BorrowedFd<'_>, path: &Path, expected: FileId) -> Result<(
     }
 }
 
-/// Bytes of the smallest mapping of the file; an error on a file system whose locks are not to be trusted.
+/// The bytes of the smallest mapping of the file. It is an error if the locks of its file system
+/// are not reliable.
 pub(crate) fn smallest_mapping_bytes(fd: BorrowedFd<'_>, path: &Path) -> Result<usize> {
     // SAFETY: statfs is a plain structure of integers, for which zero is a valid value.
     let mut status: libc::statfs = unsafe { std::mem::zeroed() };
@@ -388,7 +408,7 @@ pub(crate) fn smallest_mapping_bytes(fd: BorrowedFd<'_>, path: &Path) -> Result<
     if kind == libc::TMPFS_MAGIC as libc::c_long {
         Ok(page_bytes())
     } else if kind == libc::HUGETLBFS_MAGIC as libc::c_long {
-        // hugetlbfs calls its page size the block size, and maps whole pages only.
+        // hugetlbfs reports its page size as the block size, and maps whole pages only.
         usize::try_from(status.f_bsize)
             .map_err(|_| Error::corrupt(path.display().to_string(), "wild page size"))
     } else {
@@ -399,20 +419,21 @@ pub(crate) fn smallest_mapping_bytes(fd: BorrowedFd<'_>, path: &Path) -> Result<
     }
 }
 
-/// Where entry `index` has its page of the file: each entry has another one, so that `/proc/PID/maps` tells whose
-/// life a mapping is. It may lie beyond the end of the file, as nobody ever accesses it.
+/// The offset of entry `index`'s page in the file. Each entry has another one, so that
+/// `/proc/PID/maps` shows whose life a mapping is. It may lie beyond the end of the file, because
+/// nobody ever accesses it.
 fn life_page_offset(index: usize, page_bytes: usize) -> u64 {
     index as u64 * page_bytes as u64
 }
 
-/// Whether process `pid` holds the life of entry `index` of the file: whether it maps that entry's page, shared and
-/// without any access. Nobody but the process itself can make such a mapping. `pid` is looked up in the `/proc` of
-/// this process, so it is of the PID namespace that this `/proc` shows. Several system calls; reads all of
-/// `/proc/PID/maps`.
+/// Whether process `pid` holds the life of entry `index` of the file: whether it maps that entry's
+/// page, shared and without any access. Only the process itself can make such a mapping. `pid` is
+/// looked up in the `/proc` of this process, so it is of the PID namespace that this `/proc` shows.
+/// Makes several system calls, and reads all of `/proc/PID/maps`.
 ///
 /// # Errors
-/// `PermissionDenied` without the right to look into that process (another user's, or one that is not dumpable),
-/// `NotFound` if `/proc` shows no such process.
+/// `PermissionDenied` without the right to look into that process (another user's, or one that is
+/// not dumpable); `NotFound` if `/proc` shows no such process.
 pub fn holds_life(pid: u32, file: FileId, index: usize, page_bytes: usize) -> io::Result<bool> {
     let maps = std::fs::read(format!("/proc/{pid}/maps")).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => io::Error::from(io::ErrorKind::NotFound),
@@ -422,7 +443,8 @@ pub fn holds_life(pid: u32, file: FileId, index: usize, page_bytes: usize) -> io
     Ok(maps.split(|&byte| byte == b'\n').any(|line| is_life_mapping(line, file, offset)))
 }
 
-/// Whether a line of `/proc/PID/maps` is a mapping that [`map_life`] made: `start-end ---s offset major:minor inode`.
+/// Whether a line of `/proc/PID/maps` is a mapping that [`map_life`] made: `start-end ---s offset
+/// major:minor inode`.
 fn is_life_mapping(line: &[u8], file: FileId, offset: u64) -> bool {
     let mut fields = line.split(|&byte| byte == b' ').filter(|field| !field.is_empty());
     let mut next = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
@@ -441,7 +463,8 @@ fn is_life_mapping(line: &[u8], file: FileId, offset: u64) -> bool {
 
 /// Maps the page of entry `index`, which nobody can access and no `fork` copies.
 fn map_life(fd: BorrowedFd<'_>, index: usize, bytes: usize) -> io::Result<NonNull<libc::c_void>> {
-    // NORESERVE: on hugetlbfs the page must not count against the reserved ones; it is never touched.
+    // NORESERVE: on hugetlbfs the page must not count against the reserved ones, because it is
+    // never touched.
     let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
     let offset = life_page_offset(index, bytes);
     // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
@@ -474,11 +497,13 @@ mod tests {
         assert!(claim.try_life(0).unwrap());
         let mut life = Some(claim.into_life().unwrap());
         let (address, bytes) = life.as_ref().map(|life| (life.page.as_ptr(), life.page_bytes)).unwrap();
-        // SAFETY: the child makes system calls and drops a handle that owns no memory, and leaves by _exit.
+        // SAFETY: the child makes system calls and drops a handle that owns no memory, and leaves
+        // by _exit.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-                // SAFETY: with NOREPLACE nothing that exists is touched: it succeeds only if the page is not there.
+                // SAFETY: with NOREPLACE nothing that exists is touched: it succeeds only if the
+                // page is not there.
                 let page = unsafe { libc::mmap(address, bytes, libc::PROT_READ, flags, -1, 0) };
                 drop(life.take());
                 // SAFETY: the call only asks whether the page is mapped.

@@ -1,4 +1,4 @@
-//! Mapped shared memory as the [`Memory`] that the protocols run on.
+//! Mapped shared memory as the [`Memory`] on which the protocols run.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -6,34 +6,40 @@ use railbus_os::rseq;
 use railbus_ring::members::fence::RESTARTS;
 use railbus_ring::memory::{Edge, Memory};
 
-/// A region of shared memory whose every access is checked against its size, also in release builds: an offset beyond the
-/// region, or one that is no multiple of 8, panics. Copies are handles to the same region.
+/// A region of shared memory that checks every access against its size, also in release builds. An
+/// offset beyond the region, or one that is no multiple of 8, panics. Copies are handles to the
+/// same region.
 pub type Mapped = Words<true>;
 
-/// The region that the handles of this crate run on. Its offsets are not checked in release builds: see [`Words::trusted`].
+/// The region on which the handles of this crate run. Its offsets are not checked in release
+/// builds: see [`Words::trusted`].
 pub(crate) type Trusted = Words<false>;
 
-/// A region of shared memory: words at byte offsets. With `CHECKED` each offset is checked in release builds, too.
+/// A region of shared memory: words at byte offsets. With `CHECKED` each offset is checked in
+/// release builds, too.
 ///
-/// Whoever makes one promises that the region stays mapped, with the rights the protocol's role needs, for as
-/// long as any copy is used.
+/// The maker of a region promises that it stays mapped, with the rights that the protocol's role
+/// needs, as long as any copy is used.
 #[derive(Debug, Clone, Copy)]
 pub struct Words<const CHECKED: bool> {
     base: *mut u8,
     bytes: usize,
-    /// Whether every sleeper can be trusted to run the membarrier that lets wakers go without a fence.
+    /// Whether every sleeper executes the membarrier with which wakers need no memory fence.
     light: bool,
 }
 
-// SAFETY: a region is shared words that are accessed atomically only; its maker keeps it mapped (see `new`).
+// SAFETY: a region is shared words that are accessed atomically only; its maker keeps it mapped
+// (see `new`).
 unsafe impl<const CHECKED: bool> Send for Words<CHECKED> {}
 
 impl Words<true> {
-    /// A region of `bytes` bytes at `base`. `light` says that this process is registered for membarrier.
+    /// A region of `bytes` bytes at `base`. `light` is true if this process is registered for
+    /// membarrier.
     ///
     /// # Safety
-    /// Until the last copy is dropped, the `bytes` bytes at `base` must be mapped readable, and writable if anything is
-    /// stored through a copy; and nothing may access them but atomically. Offsets need no promise: they are checked.
+    /// Until the last copy is dropped, the `bytes` bytes at `base` must be mapped readable, and
+    /// writable if anything is stored through a copy; and every access to them must be atomic.
+    /// Offsets need no promise: they are checked.
     ///
     /// # Panics
     /// If `base` or `bytes` is no multiple of 8.
@@ -47,9 +53,10 @@ impl Words<false> {
     /// As [`Mapped::new`], without checks of offsets in release builds.
     ///
     /// # Safety
-    /// As for [`Mapped::new`]. And every offset that is ever given to a copy must be a multiple of 8 with a whole word of
-    /// the region behind it: no copy may reach code that takes offsets, or a geometry, from its caller. The rings keep to
-    /// that: they mask positions by the geometry of a header that was checked at attach.
+    /// As for [`Mapped::new`]. In addition, every offset that is ever given to a copy must be a
+    /// multiple of 8 with a whole word of the region behind it. So no copy may reach code that
+    /// takes offsets, or a geometry, from its caller. The rings fulfil this: they mask positions by
+    /// the geometry of a header that was checked at attach.
     pub(crate) unsafe fn trusted(base: *mut u8, bytes: usize, light: bool) -> Trusted {
         debug_assert!(base.addr().is_multiple_of(8) && bytes.is_multiple_of(8));
         Words { base, bytes, light }
@@ -57,7 +64,7 @@ impl Words<false> {
 }
 
 impl<const CHECKED: bool> Words<CHECKED> {
-    /// Address of the byte at `at`.
+    /// The address of the byte at `at`.
     #[inline(always)]
     pub fn address(&self, at: usize) -> *mut u8 {
         if CHECKED {
@@ -68,13 +75,13 @@ impl<const CHECKED: bool> Words<CHECKED> {
         unsafe { self.base.add(at) }
     }
 
-    /// The part of the region from byte `at` on, a multiple of 8.
+    /// The part of the region from byte `at` on, which is a multiple of 8.
     pub fn part(&self, at: usize) -> Words<CHECKED> {
         assert!(at <= self.bytes && at.is_multiple_of(8));
         Words { base: self.address(at), bytes: self.bytes - at, light: self.light }
     }
 
-    /// Size of the region in bytes.
+    /// The size of the region in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -90,8 +97,9 @@ impl<const CHECKED: bool> Words<CHECKED> {
             assert!(self.is_word(at), "word {at} of a region of {} bytes", self.bytes);
         }
         debug_assert!(self.is_word(at));
-        // SAFETY: in bounds and aligned (above, or by the contract of `trusted`; the region is of whole words), mapped as
-        // long as any copy lives, and every access to these words by any process is atomic.
+        // SAFETY: in bounds and aligned (above, or by the contract of `trusted`; the region is of
+        // whole words), mapped as long as any copy lives, and every access to these words by any
+        // process is atomic.
         unsafe { AtomicU64::from_ptr(self.base.add(at).cast()) }
     }
 }
@@ -124,8 +132,9 @@ impl<const CHECKED: bool> Memory for Words<CHECKED> {
             assert_eq!(rseq::offset(), Some(area), "the area that the system told");
         }
         let (word, guard) = (self.word(at).as_ptr(), guard.word(guard_at).as_ptr());
-        // SAFETY: both words are in bounds and mapped, this one writable (`word`, `new`). The area is the system's: checked
-        // above, or given by this crate's own workers. The store is a release, whatever the edge.
+        // SAFETY: both words are in bounds and mapped, this one writable (`word`, `new`). The area
+        // is the one that the system reports: checked above, or given by this crate's own workers.
+        // The store is a release, whatever the edge.
         unsafe { rseq::store_if::<OPEN>(word, value, guard, area) }
     }
 
@@ -167,7 +176,8 @@ mod tests {
     #[test]
     fn a_public_region_checks_every_offset_also_in_release_builds() {
         let mut words = [7u64; 4];
-        // SAFETY: two words of the array, which outlives every copy; nothing else uses them meanwhile.
+        // SAFETY: two words of the array, which outlives every copy; nothing else uses them in the
+        // meantime.
         let region = unsafe { Mapped::new(words.as_mut_ptr().cast(), 16, false) };
         assert_eq!((region.load(8, Edge::Plain), region.bytes()), (7, 16));
         for at in [16, 24, 1, 9, usize::MAX, usize::MAX - 7] {

@@ -10,7 +10,7 @@ use railbus_ring::memory::{Edge, Memory};
 use crate::channel::attach::{Maps, Region};
 use crate::channel::mapped::Trusted;
 
-/// In [`layout::POSITION`]: the counts beside it are being changed.
+/// The value of [`layout::POSITION`] while the counts beside it are being changed.
 pub(crate) const TELLING: u64 = u64::MAX;
 /// The memories of a channel, as this process maps them.
 #[derive(Debug, Clone, Copy)]
@@ -19,13 +19,16 @@ pub(crate) struct Memories {
     pub(crate) acks: Trusted,
     pub(crate) data: Trusted,
     pub(crate) done: Trusted,
-    /// The data as they are, where [`Self::data`] may become a copy: see [`crate::channel::aside`].
+    /// The data themselves, where [`Self::data`] may become a copy: see [`crate::channel::aside`].
     pub(crate) live: Trusted,
 }
 
 impl Memories {
+    /// The memories of these maps.
+    ///
     /// # Safety
-    /// The maps are kept as long as any of the memories is used, and only what the role may write is written.
+    /// The maps are kept as long as any of the memories is used, and only what the role may write
+    /// is written.
     pub(crate) unsafe fn of(maps: &Maps) -> Memories {
         let light = membarrier::register();
         // SAFETY: by the contract of this function, as for the other three.
@@ -36,8 +39,8 @@ impl Memories {
 }
 
 impl Memories {
-    /// Sleeps as a consumer that is to learn of each event, as against workers, of whom one does. In a queue, taps and bridges
-    /// have words of their own, so that they take no worker's wake-up.
+    /// Sleeps as a consumer that must learn of each event; of workers, only one must. In a queue,
+    /// taps and bridges have words of their own, so that they do not use up a worker's wake-up.
     pub(crate) fn sleep_for_each_event(
         self,
         is_queue: bool,
@@ -52,7 +55,8 @@ impl Memories {
         sleeper.sleep(&self.acks, &self.ring, &SharedFutex(self.ring), words, slice_ns, is_ready);
     }
 
-    /// Sleeps as a consumer that waits for events; `is_ready` looks for one once the sleeper is announced.
+    /// Sleeps as a consumer that waits for events. `is_ready` checks for one after the sleeper is
+    /// announced.
     pub(crate) fn sleep_for_events(
         self,
         sleeper: &mut Sleeper,
@@ -63,8 +67,8 @@ impl Memories {
         sleeper.sleep(&self.acks, &self.ring, &SharedFutex(self.ring), words, slice_ns, is_ready);
     }
 
-    /// Sleeps as a worker that waits for its turn behind those of higher levels; `is_ready` looks whether it has come once
-    /// the sleeper is announced.
+    /// Sleeps as a worker that waits for its turn behind workers of higher levels. `is_ready`
+    /// checks whether it has come after the sleeper is announced.
     pub(crate) fn sleep_for_turn(
         self,
         sleeper: &mut Sleeper,
@@ -75,7 +79,8 @@ impl Memories {
         sleeper.sleep(&self.acks, &self.acks, &SharedFutex(self.acks), words, slice_ns, is_ready);
     }
 
-    /// Sleeps as a producer that waits for room; `is_ready` looks for it once the sleeper is announced.
+    /// Sleeps as a producer that waits for room. `is_ready` checks for it after the sleeper is
+    /// announced.
     pub(crate) fn sleep_for_space(
         self,
         sleeper: &mut Sleeper,
@@ -86,36 +91,38 @@ impl Memories {
         sleeper.sleep(&self.ring, &self.acks, &SharedFutex(self.acks), words, slice_ns, is_ready);
     }
 
-    /// Wakes every producer that waits for room, after a change that a consumer, or who acts for one, makes once in a while.
+    /// Wakes every producer that waits for room, after a rare change by a consumer or on behalf of
+    /// one.
     pub(crate) fn wake_producers(self) {
         wake_all(self.acks, layout::SPACE_WAKE);
     }
 
-    /// Wakes every consumer that waits for events, after a change that a producer makes once in a while.
+    /// Wakes every consumer that waits for events, after a rare change by a producer.
     pub(crate) fn wake_consumers(self) {
         wake_all(self.ring, layout::READERS_WAKE);
         wake_all(self.ring, layout::EVENTS_WAKE);
     }
 }
 
-/// Wakes everybody who sleeps on a word of the own file, and whoever is about to.
+/// Wakes everybody who sleeps, or is about to sleep, on a word of this side's file.
 fn wake_all(own: Trusted, wake_at: usize) {
-    // PARK: the change comes before the look for sleepers, which is the kernel's. WAKE: a sleeper that read the word before
-    // this does not fall asleep on it.
+    // PARK: the change comes before the search for sleepers, which the kernel does. WAKE: a sleeper
+    // that read the word before this does not fall asleep on it.
     own.fence(Edge::Park);
     own.fetch_add(wake_at, 1, Edge::Wake);
     SharedFutex(own).wake(wake_at, i32::MAX as u32);
 }
 
-/// Sleeping on a word of the peers' file and waking sleepers on a word of the own.
+/// Sleeping on a word of the peers' file, and waking sleepers on a word of this side's file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SharedFutex(pub(crate) Trusted);
 
 impl Futex for SharedFutex {
     fn wait(&self, at: usize, expected: u32, slice_ns: u64) {
         let word = self.0.address(at).cast();
-        // SAFETY: `at` is the offset of a word of this region (its low half comes first: little-endian), which
-        // stays mapped while the handle lives and is accessed atomically only.
+        // SAFETY: `at` is the offset of a word of this region (its low half comes first:
+        // little-endian), which stays mapped while the handle lives and is accessed atomically
+        // only.
         let word = unsafe { std::sync::atomic::AtomicU32::from_ptr(word) };
         futex::wait(word, expected, Some(Duration::from_nanos(slice_ns)));
     }

@@ -1,10 +1,13 @@
-//! A channel as files: making it, finding it, mapping it.
+//! A channel as files: how it is made, found and mapped.
 //!
-//! A channel `BUS/NAME` is two files in the directory `BUS`: `NAME.ring`, which producers write, and
-//! `NAME.acks`, which consumers write (and, if it is stamped, `NAME.latency`, where consumers measure). Their modes are the access control: each role maps only what it needs
-//! for writing, and everything else read-only. [`create()`] builds both out of sight and commits them under
-//! their names at once; [`attach()`] opens and checks them; [`Attached::map`] gives a role its memory. The
-//! protocols that run in that memory are elsewhere.
+//! A channel `BUS/NAME` is two files in the directory `BUS`: producers write `NAME.ring`, and
+//! consumers write `NAME.acks`. A stamped channel also has `NAME.latency`, in which consumers
+//! measure. The modes of the files are the access control: each role maps for writing only what it
+//! needs to write, and everything else read-only.
+//!
+//! [`create()`] makes the files out of sight and then commits them under their names at once.
+//! [`attach()`] opens and checks them. [`Attached::map`] gives a role its memory. The protocols
+//! that run in that memory are in `railbus_ring`.
 
 pub(crate) mod aside;
 pub(crate) mod attach;

@@ -1,8 +1,8 @@
-//! Names of buses and channels, and the paths they stand for.
+//! The names of buses and channels, and the paths of their files.
 //!
-//! A name is also a file name, so it is 1 to 100 bytes of UTF-8 without `/`, NUL or other control characters,
-//! and does not start with a dot: names with a dot in front belong to railbus itself. A channel that is created has no
-//! `~` in its name either, which journals use (see `create.rs`).
+//! A name is also a file name. So it has 1 to 100 bytes of UTF-8 without `/`, NUL or other control
+//! characters, and does not begin with a dot. Names that begin with a dot belong to railbus itself.
+//! The name of a new channel has no `~` either, which journals use (see `create.rs`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,13 @@ use crate::error::{Error, Result};
 
 /// The name under which journallers register.
 pub(crate) const JOURNALLER: &str = ".journal";
-/// Most bytes of a name.
+/// The most bytes of a name.
 pub(crate) const NAME_BYTES_MAX: usize = 100;
 
-/// Checks the name of a bus or channel; `what` says which, for the error.
+/// Checks the name of a bus or channel. The error calls it `what`.
+///
+/// # Errors
+/// [`Error::Invalid`] names the rule that is broken.
 pub fn check_name(what: &str, name: &str) -> Result<()> {
     let why = if name.is_empty() || name.len() > NAME_BYTES_MAX {
         format!("a name has 1 to {NAME_BYTES_MAX} bytes, this one has {}", name.len())
@@ -29,7 +32,8 @@ pub fn check_name(what: &str, name: &str) -> Result<()> {
     Err(Error::invalid(format!("{what} {name:?}"), why))
 }
 
-/// The name of a channel: `BUS/CHANNEL`.
+/// The name of a channel: `BUS/CHANNEL`. Each part has 1 to 100 bytes of UTF-8 without `/`, NUL or
+/// other control characters, and does not begin with a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName {
     bus: String,
@@ -37,7 +41,10 @@ pub struct ChannelName {
 }
 
 impl ChannelName {
-    /// Checks both parts.
+    /// Checks both parts, and makes the name of them.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the part and the rule that is broken.
     pub fn new(bus: impl Into<String>, channel: impl Into<String>) -> Result<ChannelName> {
         let (bus, channel) = (bus.into(), channel.into());
         check_name("bus name", &bus)?;
@@ -45,17 +52,18 @@ impl ChannelName {
         Ok(ChannelName { bus, channel })
     }
 
-    /// The bus.
+    /// The name of the bus.
     pub fn bus(&self) -> &str {
         &self.bus
     }
 
-    /// The channel within its bus.
+    /// The name of the channel within its bus.
     pub fn channel(&self) -> &str {
         &self.channel
     }
 
-    /// Where the channel lies below the base directory (see [`super::directory::base_directory`]).
+    /// The paths of the channel's files below the base directory `base` (see
+    /// [`admin::base_directory`](crate::admin::base_directory)).
     pub fn paths(&self, base: &Path) -> ChannelPaths {
         let directory = base.join(&self.bus);
         let ring = directory.join(format!("{}.ring", self.channel));
@@ -84,27 +92,29 @@ impl FromStr for ChannelName {
     }
 }
 
-/// The files of a channel.
+/// The paths of the files of a channel. Not every channel has all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelPaths {
-    /// The bus's directory.
+    /// The directory of the bus.
     pub directory: PathBuf,
-    /// What producers write.
+    /// The file that producers write: `NAME.ring`.
     pub ring: PathBuf,
-    /// What consumers write.
+    /// The file that consumers write: `NAME.acks`.
     pub acks: PathBuf,
-    /// What the journaller tells everybody, if there is one.
+    /// The page with which the journaller reports its progress: `NAME.journal`. It exists if there
+    /// was a journaller.
     pub journal: PathBuf,
-    /// What the journaller has in hand, if there is one.
+    /// The staging blocks of the journaller, `NAME.stage`. The file exists if there was a
+    /// journaller.
     pub stage: PathBuf,
-    /// Where consumers of a stamped channel measure latencies.
+    /// The file in which consumers of a stamped channel measure latencies: `NAME.latency`.
     pub latency: PathBuf,
 }
 
 /// The mark of the second name of an old file, while its channel is made again.
 pub(crate) const OLD: char = '~';
 
-/// A name beside `path`.
+/// The path with `mark` at the end of its name.
 pub(crate) fn beside(path: &Path, mark: char) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(mark.to_string());

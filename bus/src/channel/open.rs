@@ -1,4 +1,4 @@
-//! A channel that is open, and takes no part: its methods make the handles that do.
+//! An open channel. It takes no part itself; its methods make the handles that do.
 
 use std::fs::File;
 use std::path::Path;
@@ -18,10 +18,17 @@ use crate::channel::{self, Attached, ChannelName, ChannelPaths, Header, Maps};
 use crate::error::Result;
 
 impl Bus {
-    /// Attaches to a channel.
+    /// Attaches to an existing channel: opens and checks its files. It does not register as a
+    /// participant.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotAllowed`], [`Error::Layout`], [`Error::Corrupt`].
+    /// - [`Error::NotFound`](crate::Error::NotFound) if there is no such channel;
+    /// - [`Error::NotAllowed`](crate::Error::NotAllowed) if this process may not read its files, or
+    ///   must not trust the base directory (see [`Owner`](crate::Owner));
+    /// - [`Error::Invalid`](crate::Error::Invalid) for the name;
+    /// - [`Error::Layout`](crate::Error::Layout) if another version of railbus made the channel;
+    /// - [`Error::Corrupt`](crate::Error::Corrupt) if its header is wrong;
+    /// - [`Error::Io`](crate::Error::Io).
     pub fn attach(&self, name: &str) -> Result<Channel> {
         self.owner().check_base(self.base())?;
         let attached = channel::attach(self.base(), &ChannelName::new(self.name(), name)?)?;
@@ -29,7 +36,10 @@ impl Bus {
     }
 }
 
-/// A channel that is open. Cheap to clone; clones share the open files.
+/// An open channel, made by [`Bus::attach`] or [`Bus::create_or_attach`]. Its methods open the
+/// handles that publish and receive, and let an operator observe and repair it.
+///
+/// It is cheap to clone, and clones share the open files.
 #[derive(Debug, Clone)]
 pub struct Channel {
     inner: Arc<Inner>,
@@ -40,7 +50,7 @@ struct Inner {
     bus: Bus,
     attached: Attached,
     created: Option<PageReport>,
-    /// How far the journal is, once somebody has asked.
+    /// The progress of the journal, once somebody has asked for it.
     #[cfg(feature = "journal")]
     journal: Mutex<Option<Arc<JournalView>>>,
 }
@@ -57,27 +67,27 @@ impl Channel {
         Channel { inner: Arc::new(inner) }
     }
 
-    /// `BUS/CHANNEL`.
+    /// The name of the channel, `BUS/CHANNEL`.
     pub fn name(&self) -> &ChannelName {
         &self.inner.attached.name
     }
 
-    /// What its creator decided.
+    /// The properties that its creator chose.
     pub fn header(&self) -> &Header {
         &self.inner.attached.header
     }
 
-    /// Its files.
+    /// The paths of its files, as they were when it was opened.
     pub fn paths(&self) -> &ChannelPaths {
         &self.inner.attached.paths
     }
 
-    /// The bus it is on.
+    /// The bus of the channel.
     pub fn bus(&self) -> &Bus {
         &self.inner.bus
     }
 
-    /// Which pages its data got, when this handle made it.
+    /// The pages that its data got, if this handle made the channel.
     pub fn created(&self) -> Option<&PageReport> {
         self.inner.created.as_ref()
     }
@@ -95,17 +105,17 @@ impl Channel {
         self.inner.attached.map(role)
     }
 
-    /// Whether the channel was removed since it was opened: its file has no name any more. What has its name now, if
-    /// anything, is another channel. One system call; participants ask now and then, see
-    /// [`RecvError::Removed`](crate::RecvError::Removed).
+    /// Whether the channel was removed since it was opened: its file has no name any more. If a
+    /// channel has its name now, it is another one. Makes one system call. Participants ask now and
+    /// then by themselves, see [`RecvError::Removed`](crate::RecvError::Removed).
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) where nobody can tell.
+    /// [`Error::Io`](crate::Error::Io) if the system cannot answer.
     pub fn is_removed(&self) -> Result<bool> {
         self.attached().is_removed()
     }
 
-    /// The file of one side, as it was opened: where it was found, and which it is.
+    /// The file of one side as it was opened, its path at that time, and its identity.
     pub(crate) fn side_file(&self, side: Side) -> (&File, &Path, FileId) {
         self.attached().side_file(side)
     }

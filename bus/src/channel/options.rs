@@ -1,8 +1,8 @@
-//! What a new channel should be like.
+//! The options of a new channel.
 //!
-//! [`ChannelOptions`] is filled builder-style and checked by [`ChannelOptions::check`] before anything is
-//! made. What is left out has a default when a channel is created, and is not compared when one is found
-//! ([`super::settings`]).
+//! The setters of [`ChannelOptions`] chain, and [`ChannelOptions::check`] checks the values before
+//! anything is made. An option that is left out has a default when a channel is created, and is not
+//! compared when a channel is found ([`super::settings`]).
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -17,45 +17,45 @@ use super::kind::{Kind, Overflow};
 use super::name::check_name;
 use crate::error::{Error, Result};
 
-/// Range of a stream's capacity in bytes; a power of two.
+/// The range of a stream's capacity in bytes; it is a power of two.
 pub(crate) const CAPACITY_BYTES: RangeInclusive<u64> = 4 << 10..=1 << 40;
-/// Range of the number of slots; a power of two.
+/// The range of the number of slots; it is a power of two.
 pub(crate) const SLOTS: RangeInclusive<u64> = 64..=1 << 24;
-/// Range of the size of a slot in bytes, with its two header words; a power of two.
+/// The range of the size of a slot in bytes, with its two header words; it is a power of two.
 pub(crate) const SLOT_BYTES: RangeInclusive<u64> = 64..=1 << 20;
-/// A stream's capacity unless said otherwise: several large events deep, and it fits the cache of a core
-/// complex.
+/// The default capacity of a stream, in bytes. It holds several large events, and fits the cache of
+/// a core complex.
 pub(crate) const CAPACITY_BYTES_DEFAULT: u64 = 4 << 20;
-/// Slots unless said otherwise.
+/// The default number of slots.
 pub(crate) const SLOTS_DEFAULT: u64 = 1024;
-/// Bytes of a slot unless said otherwise.
+/// The default size of a slot in bytes.
 pub(crate) const SLOT_BYTES_DEFAULT: u64 = 256;
-/// Producers, or consumers, unless said otherwise.
+/// The default number of producers, and of consumers.
 pub(crate) const PARTICIPANTS_DEFAULT: u32 = 64;
-/// Range of the time after which a participant that others wait for counts as stuck.
+/// The range of the time after which a participant that others wait for counts as stuck.
 pub(crate) const STUCK_AFTER: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
 
-/// Who owns the files of a channel, and who may do what with them.
+/// The owner, the groups and the modes of a channel's files.
 ///
-/// A producer needs to read and write `.ring` and to read `.acks`; a consumer the reverse; an observer reads
-/// both.
+/// A producer needs to read and write `NAME.ring` and to read `NAME.acks`. A consumer needs the
+/// reverse. An observer needs to read both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permissions {
     /// Owner (uid) of both files; `None` is the creator. Another owner needs CAP_CHOWN.
     pub owner: Option<u32>,
-    /// Group (gid) of `.ring`, for producers; `None` is the creator's.
+    /// Group (gid) of `NAME.ring`, for producers; `None` is the creator's.
     pub ring_group: Option<u32>,
-    /// Mode of `.ring`: permission bits, 0 to 0o666.
+    /// Mode of `NAME.ring`: permission bits, 0 to 0o666.
     pub ring_mode: u32,
-    /// Group (gid) of `.acks`, for consumers; `None` is the creator's.
+    /// Group (gid) of `NAME.acks`, for consumers; `None` is the creator's.
     pub acks_group: Option<u32>,
-    /// Mode of `.acks`: permission bits, 0 to 0o666.
+    /// Mode of `NAME.acks`: permission bits, 0 to 0o666.
     pub acks_mode: u32,
 }
 
 impl Default for Permissions {
-    /// The creator's user may do everything, others nothing.
+    /// The creator's user may do everything, other users nothing.
     fn default() -> Permissions {
         Permissions { owner: None, ring_group: None, ring_mode: 0o600, acks_group: None, acks_mode: 0o600 }
     }
@@ -72,7 +72,9 @@ macro_rules! setters {
     };
 }
 
-/// What a new channel should be like. Every setter returns the options, so that calls chain.
+/// The options of a new channel. Each setter returns the options, so that calls chain. A later call
+/// of the same setter replaces the value. Ranges are checked when the channel is made, or by
+/// [`Self::check`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelOptions {
     pub(crate) kind: Kind,
@@ -99,12 +101,13 @@ pub struct ChannelOptions {
     pub(crate) channel_id: Option<[u8; 16]>,
     pub(crate) incarnation: u64,
     pub(crate) first_position: u64,
-    /// The options that were set, by the names of their fields; `ring_mode` and `acks_mode` stand for themselves.
+    /// The options that were set, by the names of their fields. `ring_mode` and `acks_mode` have
+    /// names of their own.
     pub(crate) said: BTreeSet<&'static str>,
 }
 
 impl ChannelOptions {
-    /// The defaults for a kind.
+    /// The defaults for a kind of channel.
     pub fn new(kind: Kind) -> ChannelOptions {
         ChannelOptions {
             kind,
@@ -135,71 +138,85 @@ impl ChannelOptions {
         }
     }
 
-    /// The kind.
+    /// The kind of channel.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
     setters! {
-        /// Bytes of a stream: a power of two, 4 KiB to 1 TiB; 4 MiB unless said.
+        /// The capacity of a stream, in bytes: a power of two, 4 KiB to 1 TiB. The default is 4
+        /// MiB. Queues and topics have none.
         capacity_bytes: u64 => Some(capacity_bytes);
-        /// Slots of a queue or topic: a power of two, 64 to 2^24; 1024 unless said.
+        /// The number of slots of a queue or topic: a power of two, 64 to 2^24. The default is
+        /// 1024.
         slots: u64 => Some(slots);
-        /// Bytes of a slot with its 16 bytes of header: a power of two, 64 to 1 MiB; 256 unless said.
+        /// The size of a slot, in bytes, with its 16 bytes of header: a power of two, 64 bytes to 1
+        /// MiB. The default is 256 bytes.
         slot_bytes: u64 => Some(slot_bytes);
-        /// Producers that can be attached at once, 1 to 255; 64 unless said. A stream has one.
+        /// How many producers can be attached at once, 1 to 255. The default is 64. A stream has
+        /// one.
         producers_max: u32 => Some(producers_max);
-        /// Consumers that can be attached at once, 1 to 255; 64 unless said.
+        /// How many consumers can be attached at once, 1 to 255. The default is 64.
         consumers_max: u32 => Some(consumers_max);
-        /// The pages to try for.
+        /// The size of pages to try for.
         pages: Pages => pages;
-        /// Whether anything but huge pages is an error.
+        /// Whether it is an error if the data get no huge pages. The default is that it is none.
         require_huge: bool => require_huge;
-        /// The NUMA node to lie on; where the creator runs unless said.
+        /// The NUMA node of the channel's memory. The default is the node on which the creator
+        /// runs.
         numa_node: Option<u32> => numa_node;
-        /// Whether processes lock the channel in memory where their limits allow it; they do unless told not
-        /// to.
+        /// Whether processes lock the channel in memory where their limits allow it. The default is
+        /// that they do.
         lock_memory: bool => lock_memory;
-        /// What `publish` does when there is no room; it waits unless told not to.
+        /// The policy of `publish` when there is no room. The default is [`Overflow::Block`].
         overflow: Overflow => overflow;
-        /// Name of the queue or topic in the same bus that takes what finds no room, with
-        /// [`Overflow::Divert`]. It is made before this channel.
+        /// The name of the queue or topic in the same bus that takes events that find no room, with
+        /// [`Overflow::Divert`]. That channel must exist before this one is made.
         divert_to: Option<String> => divert_to;
-        /// Unfinished events that one producer of a queue or topic may have in the ring (a queue's: not done; a topic's:
-        /// not read by every reliable reader), at most the slots; 0, the default, is without limit.
+        /// How many unfinished events one producer of a queue or topic may have in the ring: 0 to
+        /// the number of slots. An event of a queue is unfinished until it is done, an event of a
+        /// topic until every reliable reader has read it. The default, 0, means no limit.
         credits: u32 => credits;
-        /// Deliveries of a queue's event before it is a dead letter, at most 63; 0, the default, is without limit.
+        /// How many times a queue's event is delivered before it becomes a dead letter: 0 to 63.
+        /// The default, 0, means no limit.
         max_attempts: u32 => max_attempts;
-        /// Name of the queue in the same bus that takes dead letters.
+        /// The name of the queue in the same bus that takes dead letters. It needs a limit of
+        /// attempts.
         dead_letters: Option<String> => dead_letters;
-        /// When a participant that others wait for counts as stuck, 1 ms to 24 h; 1 s unless said.
+        /// The time after which a participant that others wait for counts as stuck: 1 ms to 24 h.
+        /// The default is 1 s.
         stuck_after: Duration => stuck_after;
-        /// Whether events carry the time they were published at.
+        /// Whether events carry the time at which they were published. The default is that they do
+        /// not.
         stamp: bool => stamp;
-        /// Whether a queue's events with the same key are worked on one after the other, in order: an event with a key is
-        /// handed out only when all earlier ones with that key are done. Events without a key are free.
+        /// Whether a queue's events with the same key are worked on in order, one at a time. An
+        /// event with a key is then delivered only when all earlier events with that key are done.
+        /// Events without a key are not ordered.
         keyed: bool => keyed;
-        /// Whether the channel is made with its journaller's subscription: its ring then holds every event, from the first
-        /// on, until a journaller has recorded it, and publishers wait if there is none. Channels that a running `railbus
-        /// journald` records by pattern are made so in any case.
+        /// Whether the channel is made with its journaller's subscription. Its ring then holds
+        /// every event, from the first on, until a journaller has recorded it, and publishers wait
+        /// if there is none. Channels that a running `railbus journald` records by pattern are made
+        /// so in any case.
         journaled: bool => journaled;
-        /// The channel's identity, when it re-creates one; random unless said.
+        /// The channel's identity, if it is made again. The default is a random one.
         channel_id: Option<[u8; 16]> => channel_id;
-        /// Counts re-creations of the same identity, from 1.
+        /// How many times a channel was made under the same identity, counted from 1. The default
+        /// is 1.
         incarnation: u64 => incarnation;
-        /// Position of the first event: a multiple of 8 for a stream, else any ticket.
+        /// The position of the first event: a multiple of 8 for a stream, otherwise any ticket. The
+        /// default is 0.
         first_position: u64 => first_position;
     }
 
-    /// Owner, groups and modes of the files.
+    /// Sets the owner, the groups and the modes of the files.
     pub fn permissions(mut self, permissions: Permissions) -> ChannelOptions {
         self.permissions = permissions;
         self.said.extend(["ring_mode", "acks_mode"]);
         self
     }
 
-    /// Owner and groups of the files; a mode that is left out is 0600 at creation, and not compared with that of a
-    /// channel that is there.
+    /// Sets the owner and the groups of the files, and their modes as far as they are given. A mode
+    /// that is `None` is 0600 for a new channel, and is not compared with that of an existing one.
     pub fn rights(
         mut self,
         owner: Option<u32>,
@@ -219,15 +236,20 @@ impl ChannelOptions {
         self
     }
 
-    /// From which depth on producers are told that they are under pressure
-    /// ([`Sender::is_under_pressure`](crate::handle::sender::Sender::is_under_pressure)), and from which depth on that they are
-    /// not any more, in percent of the capacity: 0 to 100, `low` below `high`. Nobody is told anything unless said.
+    /// Sets the high and the low watermark, in percent of the capacity: 0 to 100, `low` below
+    /// `high`. When the depth reaches the high watermark, the channel is under pressure; when it
+    /// has fallen to the low one, the channel is free of it again
+    /// ([`Sender::is_under_pressure`](crate::handle::sender::Sender::is_under_pressure)). By
+    /// default a channel has no watermarks and is never under pressure.
     pub fn watermarks(mut self, high_percent: u32, low_percent: u32) -> ChannelOptions {
         self.watermarks = Some((high_percent, low_percent));
         self
     }
 
     /// Checks every value against its range, and values against each other.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the option and its range, or the contradiction.
     pub fn check(&self) -> Result<()> {
         let kind = self.kind;
         if kind == Kind::Stream {
@@ -365,7 +387,8 @@ impl ChannelOptions {
         }
     }
 
-    /// Bytes of event data: the product of slots and their size, which [`check`](Self::check) bounds to 2^44.
+    /// The bytes of event data. For a slot ring that is the number of slots times their size, which
+    /// [`check`](Self::check) limits to 2^44.
     pub(crate) fn data_capacity_bytes(&self) -> u64 {
         match self.kind {
             Kind::Stream => self.capacity_bytes.unwrap_or(CAPACITY_BYTES_DEFAULT),
@@ -373,12 +396,12 @@ impl ChannelOptions {
         }
     }
 
-    /// Slots, 0 for a stream.
+    /// The number of slots, 0 for a stream.
     pub(crate) fn slot_count(&self) -> u64 {
         if self.kind == Kind::Stream { 0 } else { self.slots.unwrap_or(SLOTS_DEFAULT) }
     }
 
-    /// Bytes of a slot, 0 for a stream.
+    /// The size of a slot in bytes, 0 for a stream.
     pub(crate) fn slot_size_bytes(&self) -> u64 {
         if self.kind == Kind::Stream { 0 } else { self.slot_bytes.unwrap_or(SLOT_BYTES_DEFAULT) }
     }
@@ -392,7 +415,7 @@ impl ChannelOptions {
     }
 }
 
-/// Whether these percents may be the watermarks of a channel.
+/// Whether these percentages may be the watermarks of a channel.
 pub(super) fn is_watermarks(high: u32, low: u32) -> bool {
     (1..=100).contains(&high) && low < high
 }

@@ -1,11 +1,13 @@
-//! Whose buses and channels a process uses.
+//! The owners whose buses and channels a process uses.
 //!
-//! The base directory is open to every user, as `/tmp` is. Whoever makes `bank/` first owns that bus, and would get what
-//! is published to `bank/orders`. So, as ssh-agent and tmux do with their sockets, a process takes part only in channels
-//! that belong to itself or to root, unless it is told whose they are. A channel that is open to a group of this process,
-//! and closed to others, is taken too: nobody but the administrator puts users into one group.
+//! The base directory is open to every user, as `/tmp` is. The user who makes `bank/` first owns
+//! that bus, and would get what others publish to `bank/orders`. So a process takes part only in
+//! channels that belong to its own user or to root, unless it names another owner; ssh-agent and
+//! tmux do the same with their sockets. It also takes part in a channel that is open to a group of
+//! this process and closed to others, because only the administrator puts users into one group.
 //!
-//! What it does not hold back is looking: `info`, `stat`, and daemons that look after the buses of all users.
+//! This does not restrict observers: `info`, `stat`, and daemons that look after the buses of all
+//! users.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -17,20 +19,27 @@ use railbus_os::act_as;
 use crate::channel::attach::Attached;
 use crate::error::{Error, Result};
 
-/// Whose channels are used.
+/// The owners whose channels a process uses.
+///
+/// The base directory of all buses is open to every user, as `/tmp` is, and a bus belongs to the
+/// user who makes it first. So by default a process takes part only in channels of its own user and
+/// of root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Owner {
-    /// Those of this process's user and of root, and those that are open to one of its groups and closed to others.
+    /// Channels of this process's user and of root, and those that are open to one of its groups
+    /// and closed to others.
     #[default]
     SelfOrRoot,
-    /// Those of this user, too.
+    /// Channels of this user (uid), too.
     User(u32),
-    /// Anybody's: for those who only look, or look after the buses of all users.
+    /// Channels of any user. For programs that only observe, or that look after the buses of all
+    /// users.
     Anybody,
 }
 
 impl Owner {
-    /// What `$RAILBUS_OWNER` says: the name or number of a user, or `any`. Not set, or empty, is the default.
+    /// The owner that the environment variable `RAILBUS_OWNER` names: the name or number of a user,
+    /// or `any`. If it is not set, or empty, this is the default.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there is no such user.
@@ -42,7 +51,7 @@ impl Owner {
         }
     }
 
-    /// Whether files of this user are used, whatever their group and mode.
+    /// Whether files of this user are used, whatever their group and mode are.
     pub(crate) fn admits(self, uid: u32) -> bool {
         match self {
             Owner::Anybody => true,
@@ -51,11 +60,12 @@ impl Owner {
         }
     }
 
-    /// Checks the directory of all buses, if it is there: whoever owns it can put his bus in the place of another.
+    /// Checks the directory of all buses, if it exists. The owner of that directory can replace any
+    /// bus by another.
     ///
     /// # Errors
-    /// [`Error::NotAllowed`] if it belongs to another user than expected, or if every user may write it and it has no
-    /// sticky bit.
+    /// [`Error::NotAllowed`] if the directory belongs to another user than expected, or if every
+    /// user may write it and it has no sticky bit.
     pub fn check_base(self, base: &Path) -> Result<()> {
         let Ok(about) = std::fs::metadata(base) else { return Ok(()) };
         if !self.admits(about.uid()) {
@@ -79,7 +89,8 @@ impl Owner {
         Ok(())
     }
 
-    /// Checks the files of a channel, as they were opened. `own` is the file that this process would write.
+    /// Checks the files of a channel, as they were opened. `own` is the file that this process
+    /// would write.
     pub(crate) fn check_channel(self, attached: &Attached, own: &File) -> Result<()> {
         let examine =
             |file: &File, path: &Path| file.metadata().map_err(|error| Error::io("examine", path, error));
@@ -101,7 +112,7 @@ impl Owner {
     }
 }
 
-/// Whether a file is open to one of this process's groups for writing, and not to everybody.
+/// Whether a file is writable for one of this process's groups, and closed to other users.
 fn is_for_a_group_of_ours(about: &Metadata) -> bool {
     if about.mode() & 0o022 != 0o020 {
         return false;

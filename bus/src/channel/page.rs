@@ -1,7 +1,8 @@
-//! The header page: the bytes at the start of both files of a channel.
+//! The header page: the bytes at the start of a channel's files.
 //!
-//! [`Header::decode`] trusts nothing: the magic (a file that was finished), the fingerprint (the same layout),
-//! the checksum (unharmed), and then every number against its range and against the others.
+//! [`Header::decode`] trusts nothing. It checks the magic (the file was finished), the fingerprint
+//! (it has the same layout) and the checksum (it is not corrupted). Then it checks every number
+//! against its range and against the others.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,11 +17,11 @@ use super::name::check_name;
 use super::options;
 use crate::error::{Error, Result};
 
-/// Channel flag: events carry the time they were published at.
+/// Channel flag: events carry the time at which they were published.
 pub const FLAG_STAMP: u64 = 1;
 /// Channel flag: processes lock the channel in memory where they may.
 pub const FLAG_LOCK_MEMORY: u64 = 2;
-/// Channel flag: a queue's events with the same key are worked on one after the other.
+/// Channel flag: a queue's events with the same key are worked on in order, one at a time.
 pub const FLAG_KEYED: u64 = 16;
 const FLAGS_KNOWN: u64 = FLAG_STAMP | FLAG_LOCK_MEMORY | FLAG_KEYED;
 
@@ -77,8 +78,11 @@ impl Header {
         page
     }
 
-    /// Reads and checks the page of a file. Errors are [`Error::Layout`] for a file of another layout, else
-    /// [`Error::Corrupt`] that names the field, what it holds and what it should.
+    /// Reads and checks the page of a file.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] for a file of another layout; otherwise [`Error::Corrupt`], which names
+    /// the field, its value and the expected value.
     pub fn decode(page: &Page, role: FileRole, path: &Path) -> Result<Header> {
         let corrupt = |why: String| Error::corrupt(path.display().to_string(), why);
         let fields = Fields(page);
@@ -97,9 +101,10 @@ impl Header {
         Ok(header)
     }
 
-    /// Reads and checks the header page of a channel's `.ring` as a journal keeps it: also one that a build with another
-    /// layout made, as long as the page itself is of this version. What it says of where things lay in the channel's
-    /// files is replaced by where they would lie now.
+    /// Reads and checks the header page of a channel's `.ring` as a journal keeps it. It also
+    /// accepts a page that a build with another layout made, as long as the page itself is of this
+    /// version. The places in the channel's files that it names are replaced by those of the
+    /// present layout.
     pub(crate) fn decode_recorded(page: &Page, path: &Path) -> Result<Header> {
         let fields = Fields(page);
         if fields.long(layout::MAGIC) != layout::MAGIC_VALUE {
@@ -114,7 +119,7 @@ impl Header {
         Ok(header)
     }
 
-    /// What the page says, if its checksum and its role are right.
+    /// The content of the page, if its checksum and its role are right.
     fn checked(page: &Page, role: FileRole, path: &Path) -> Result<Header> {
         let corrupt = |why: String| Error::corrupt(path.display().to_string(), why);
         let fields = Fields(page);
@@ -177,7 +182,7 @@ impl Header {
         })
     }
 
-    /// Checks numbers against their ranges and against each other; nothing here can overflow.
+    /// Checks numbers against their ranges and against each other. Nothing here can overflow.
     fn validate(&self) -> std::result::Result<(), String> {
         fn demand(holds: bool, what: &str, found: u64, expected: &str) -> std::result::Result<(), String> {
             if holds { Ok(()) } else { Err(format!("{what} is {found}, expected {expected}")) }
@@ -322,7 +327,7 @@ fn checksum(page: &Page) -> u64 {
     layout::fnv1a(&page[layout::LAYOUT_FINGERPRINT..layout::HEADER_CHECKSUM])
 }
 
-/// A zero-padded text; `None` when it is empty.
+/// A zero-padded text; `None` if it is empty.
 fn text(field: &str, bytes: &[u8]) -> std::result::Result<Option<String>, String> {
     let length = bytes.iter().position(|&byte| byte == 0).ok_or_else(|| format!("{field} has no end"))?;
     if bytes[length..].iter().any(|&byte| byte != 0) {
@@ -333,7 +338,8 @@ fn text(field: &str, bytes: &[u8]) -> std::result::Result<Option<String>, String
     Ok((length > 0).then(|| text.to_owned()))
 }
 
-/// Reads fields of a page. The offsets are constants of the layout, which is asserted to lie inside a page.
+/// Reads fields of a page. The offsets are constants of the layout, which is asserted to lie inside
+/// a page.
 struct Fields<'a>(&'a Page);
 
 impl Fields<'_> {

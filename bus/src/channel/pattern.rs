@@ -1,4 +1,5 @@
-//! Patterns of channel names: `demo/*`, `*/ticks`, `demo/x?`. `*` stands for any characters but `/`, `?` for one.
+//! Patterns of channel names: `demo/*`, `*/ticks`, `demo/x?`. `*` matches any characters except
+//! `/`, and `?` matches one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,12 +33,12 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
-    /// Whether a name fits.
+    /// Whether a name matches.
     pub fn fits(&self, name: &ChannelName) -> bool {
         fits(&self.bus, name.bus()) && fits(&self.channel, name.channel())
     }
 
-    /// Whether a channel of this bus could fit.
+    /// Whether a channel of this bus could match.
     pub fn fits_bus(&self, bus: &str) -> bool {
         fits(&self.bus, bus)
     }

@@ -1,4 +1,4 @@
-//! Whether peers live, and the locks of their registry entries.
+//! Whether peers live, and the registries of their entries.
 
 use std::cell::{Cell, RefCell};
 
@@ -18,9 +18,9 @@ use crate::error::Result;
 pub(crate) struct Kernel {
     producers: RefCell<Probe>,
     consumers: RefCell<Probe>,
-    /// Whether it could not say, since somebody looked.
+    /// Whether a question had no answer since the last call of [`Self::was_blind`].
     is_blind: Cell<bool>,
-    /// Where entries say how their owners' lives are proven.
+    /// The memories in which entries name the proof of their owners' lives.
     memories: Memories,
 }
 
@@ -35,7 +35,8 @@ impl Kernel {
         })
     }
 
-    /// Whether a question since the last look had no answer: then a dead peer may be taken for a live one.
+    /// Whether a question since the last call had no answer. In that case a dead peer may be taken
+    /// for a live one.
     pub(crate) fn was_blind(&self) -> bool {
         self.is_blind.take()
     }

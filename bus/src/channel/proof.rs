@@ -1,9 +1,10 @@
-//! What proves a life where strangers stand in the way of its lock.
+//! The proof of a life when strangers exclude its lock.
 //!
-//! A participant lives as long as it holds the exclusive lock on its life byte (`os/life.rs`), which only who may write the
-//! file can take. But whoever may *read* the file can hold a shared lock on that byte, and then the kernel grants no
-//! exclusive one. So that nobody who may only look keeps others from taking part, a participant that finds a shared lock in
-//! its way takes a shared one, too, and says in its entry that its *process* is to be looked at:
+//! A participant lives as long as it holds the exclusive lock on its life byte (`life.rs`), which
+//! only a process that may write the file can take. But a process that may only *read* the file can
+//! hold a shared lock on that byte, and then the kernel grants no exclusive one. Readers must not
+//! be able to keep others from taking part. So a participant that finds a shared lock in its way
+//! takes a shared one, too, and names in its entry the *process* that proves its life:
 //!
 //! ```text
 //! exclusively locked                        alive
@@ -12,20 +13,23 @@
 //! shared only, PROOF names a PID namespace  as alive as the process PID with its START_TIME there
 //! ```
 //!
-//! The shared lock goes with the address space, too, so without strangers death is as exact as ever. Beside strangers a
-//! process counts as alive until it has ended, also if it has replaced itself by `exec`; and from another PID namespace,
-//! where it cannot be looked at, until the strangers have gone.
+//! The kernel drops the shared lock with the address space, too. So without strangers death is
+//! proven as exactly as ever. Beside strangers a process counts as alive until it has ended, even
+//! if it has replaced itself by `exec`. Seen from another PID namespace, where it cannot be looked
+//! up, it counts as alive until the strangers have gone.
 //!
-//! The word of a janitor lock (`ring/janitor.rs`) names its holder's process in one number. As little of the
-//! start time fits there, another process that has the pid by now may be taken for it: then the lock is not
-//! taken over until that one has ended, or the strangers have gone.
+//! The word of a janitor lock (`railbus_ring::members::janitor`) names its holder's process in one
+//! number. Only a few bits of the start time fit there, so another process that got the same pid
+//! may be taken for it. In that case the lock is not taken over until that process has ended or the
+//! strangers have gone.
 
 use railbus_os::process;
 use railbus_ring::members::registry;
 use railbus_ring::memory::Memory;
 
-/// Whether the participant in entry `index` of `memory` lives, whose byte is not exclusively locked. `is_shared` asks
-/// whether anybody holds a shared lock on it. No system call where the entry names no process.
+/// Whether the participant in entry `index` of `memory` lives, given that its byte is not
+/// exclusively locked. `is_shared` finds out whether a description holds a shared lock on it. Makes
+/// no system call if the entry names no process.
 pub(crate) fn lives_by_process<M: Memory>(
     memory: &M,
     index: usize,
@@ -36,15 +40,15 @@ pub(crate) fn lives_by_process<M: Memory>(
         return false;
     }
     if process::pid_namespace() != Some(proof.namespace) {
-        return true; // It cannot be looked at from here.
+        return true; // It cannot be looked up from here.
     }
-    // An entry that changed hands counts as alive: the next question sees one owner's words.
+    // An entry that changed hands counts as alive. The next call sees the words of one owner.
     proof.process(memory, index).is_none_or(|(pid, start_time)| process::lives(pid, start_time))
 }
 
-/// Bits of a process id: Linux has no larger ones.
+/// The bits of a process id. Linux has no larger ones.
 const PID_BITS: u32 = 22;
-/// Bits of a start time that fit beside it and the PID namespace.
+/// The bits of a start time that fit beside it and the PID namespace.
 const START_BITS: u32 = 10;
 
 fn word_of(namespace: u64, pid: u32, start_time: u64) -> Option<u64> {
@@ -53,14 +57,15 @@ fn word_of(namespace: u64, pid: u32, start_time: u64) -> Option<u64> {
     fits.then_some(namespace << 32 | start << PID_BITS | u64::from(pid))
 }
 
-/// The number that names this process in the word of a janitor lock, never 0; `None` where `/proc` does not
-/// tell.
+/// The number that names this process in the word of a janitor lock, never 0; `None` if `/proc`
+/// does not show it.
 pub(crate) fn own_word() -> Option<u64> {
     let pid = process::pid();
     word_of(process::pid_namespace()?, pid, process::start_time_ticks(pid).ok()?)
 }
 
-/// Whether the process that a word names has ended. One that cannot be looked at from here has not.
+/// Whether the process that a word names has ended. A process that cannot be looked up from here
+/// has not.
 pub(crate) fn has_ended(word: u64) -> bool {
     let (namespace, pid) = (word >> 32, word as u32 & ((1 << PID_BITS) - 1));
     process::pid_namespace() == Some(namespace)

@@ -1,9 +1,9 @@
 //! Keeping everybody out of a channel that nobody uses, while it is replaced or removed.
 //!
-//! To register, sweep or evict in an entry takes its janitor lock. So with the janitor locks of all
-//! entries of both sides, the lives that there are can only end: if there is none, nobody takes part until
-//! the locks are given back. Readers who hold shared locks on bytes of the files are not in the way: see
-//! `ring/janitor.rs`.
+//! A process needs the janitor lock of an entry to register, sweep or evict in it. So while one
+//! process holds the janitor locks of all entries of both sides, no new life can begin. If there is
+//! none, nobody takes part until the locks are released. Readers that hold shared locks on bytes of
+//! the files are not in the way: see `railbus_ring::members::janitor`.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -26,20 +26,20 @@ use crate::channel::name::{OLD, beside};
 use crate::channel::open::Channel;
 use crate::error::{Error, Result};
 
-/// The right to keep everybody out of a channel. Given back when it is dropped.
+/// The right to keep everybody out of a channel. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Fence {
     channel: Channel,
     /// Before the maps, whose words they use.
     locks: [FileLocks; 2],
     _maps: [Region; 2],
-    /// Hold the life byte that no entry has, which tells those who find no place why
-    /// ([`layout::NAMES_LOCK`]).
+    /// These hold the life byte that no entry has. It explains to participants that find no entry
+    /// why they find none ([`layout::NAMES_LOCK`]).
     signs: RefCell<Vec<File>>,
 }
 
 impl Fence {
-    /// Opens what it takes; nobody is kept out yet.
+    /// Opens the files and locks that it needs. Nobody is kept out yet.
     ///
     /// # Errors
     /// [`Error::NotAllowed`](crate::Error::NotAllowed) without the right to write both files.
@@ -57,8 +57,8 @@ impl Fence {
         Ok(Fence { channel: channel.clone(), locks, _maps: maps, signs: RefCell::default() })
     }
 
-    /// Keeps everybody out, unless somebody takes part, registers, sweeps or evicts: then it says false, and
-    /// holds nothing.
+    /// Keeps everybody out. If somebody takes part, registers, sweeps or evicts, it returns false
+    /// and holds nothing.
     pub(crate) fn try_take(&self) -> Result<bool> {
         let [producers, consumers] = &self.locks;
         if !producers.try_all_janitors()? {
@@ -78,7 +78,7 @@ impl Fence {
     }
 }
 
-/// Best effort: without it, the error of a participant that is kept out says less.
+/// A failure is ignored: the error of a participant that is kept out then explains less.
 fn signs(attached: &Attached) -> Vec<File> {
     let files =
         [FileRole::Ring, FileRole::Acks].into_iter().filter_map(|which| attached.reopen(which, true).ok());
@@ -92,10 +92,10 @@ pub(super) struct Shut {
     _files: Vec<File>,
 }
 
-/// Keeps everybody out of a channel that nobody uses, or says that somebody does (`None`).
+/// Keeps everybody out of a channel that nobody uses; `None` if somebody uses it.
 ///
-/// Files that are no whole channel of this layout have no words that could be trusted: of those every life
-/// byte is locked, and a reader's shared lock is in the way.
+/// Files that are no whole channel of this layout have no words that could be trusted. In that case
+/// every life byte of them is locked, and a reader's shared lock is in the way.
 pub(super) fn shut(base: &Path, channel: &ChannelName, paths: &ChannelPaths) -> Result<Option<Shut>> {
     // Consumers are there if a process was killed while it replaced the channel.
     let old = beside(&paths.acks, OLD);
@@ -119,7 +119,8 @@ pub(super) fn shut(base: &Path, channel: &ChannelName, paths: &ChannelPaths) -> 
     Ok(Some(shut))
 }
 
-/// Locks every life byte of a file, or says that somebody has one (`None`). A missing file has none.
+/// Locks every life byte of a file; the outer `None` means that another process has one. A missing
+/// file has none.
 fn lock_lives(path: &Path) -> Result<Option<Option<File>>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);

@@ -1,4 +1,4 @@
-//! Removing channels: one by its name, or all of a bus that nobody uses.
+//! Removing channels: one by its name, or all channels of a bus that nobody uses.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -17,8 +17,15 @@ use crate::channel::{ChannelName, ChannelPaths, FileRole, leftovers};
 use crate::error::{Error, Result};
 use crate::internal::directory::{read_header, unlink, unlink_data};
 
-/// Removes a channel. Participants that are attached keep their memory, read what is left in it, and are told that it was
-/// removed. Waits for the lock of the bus, at most [`LOCK_WAIT`].
+/// Removes a channel. Attached participants keep their memory, and can read what is left in it.
+/// They find out about the removal by [`SendError::Removed`](crate::SendError::Removed) and
+/// [`RecvError::Removed`](crate::RecvError::Removed). Waits for the lock of the bus, at most
+/// [`LOCK_WAIT`].
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such bus or channel; [`Error::NotAllowed`];
+/// [`Error::TimedOut`] waiting for the lock; [`Error::Invalid`] if the bus is a symbolic link;
+/// [`Error::Io`].
 pub fn remove(base: &Path, channel: &ChannelName) -> Result<()> {
     let paths = channel.paths(base);
     if !paths.directory.is_dir() {
@@ -28,7 +35,7 @@ pub fn remove(base: &Path, channel: &ChannelName) -> Result<()> {
     if remove_locked(&paths)? { Ok(()) } else { Err(not_found(channel, paths)) }
 }
 
-/// Removes what there is of a channel, `.ring` first; says whether there was anything.
+/// Removes the files of a channel, `.ring` first. Returns whether there were any.
 fn remove_locked(paths: &ChannelPaths) -> Result<bool> {
     file_limit::without_signal(|| remove_quietly(paths))
 }
@@ -63,9 +70,10 @@ fn open_to_mark(path: &Path) -> Option<File> {
     descriptor::open(&options, path).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()))
 }
 
-/// Tells publishers that are attached, who load this word after each event. Where it cannot be written, or is changed by a
-/// sleeper at the same moment, they find out a little later by themselves: that is no error. The file is not mapped for it:
-/// its owner may cut it short.
+/// Marks the channel as removed for attached publishers, which load this word after each event. If
+/// it cannot be written, or a sleeper changes it at the same moment, they find out a little later
+/// by themselves, so an error is ignored. The file is not mapped for this, because its owner may
+/// truncate it.
 fn mark_removed(file: &File) {
     let at = (HEADER_BYTES + layout::CONSUMERS_PARKED) as u64;
     let mut word = [0; 8];
@@ -75,30 +83,36 @@ fn mark_removed(file: &File) {
     }
 }
 
-/// Clears away what a dead creator or remover left of a channel. The lock is held and there is no `.ring`.
+/// Removes what a dead creator or remover left of a channel. The lock is held and there is no
+/// `.ring`.
 pub(crate) fn clear_half_made(paths: &ChannelPaths, _lock: &BusLock) -> Result<()> {
     remove_locked(paths).map(|_| ())
 }
 
-/// What [`prune`] did.
+/// The result of [`prune`].
 #[derive(Debug, Default)]
 pub struct Pruned {
-    /// Channels removed, and half-made ones cleared away.
+    /// Channels that were removed, and unfinished ones that were cleared away.
     pub removed: Vec<ChannelName>,
     /// Channels that are in use.
     pub in_use: Vec<ChannelName>,
-    /// Channels that could not be examined or removed, and why.
+    /// Channels that could not be examined or removed, and the reason.
     pub failed: Vec<(ChannelName, Error)>,
-    /// Whether the bus itself was empty in the end, and removed.
+    /// Whether the bus itself was empty at the end, and was removed.
     pub bus_removed: bool,
 }
 
-/// Removes the channels of a bus that nobody uses any more, what dead creators left, and the bus if it is
-/// empty then.
+/// Removes the channels of a bus that nobody uses, what dead creators left, and the bus if it is
+/// empty at the end. Waits for the lock of the bus, at most [`LOCK_WAIT`].
 ///
-/// A participant lives as long as its byte of `.ring` or `.acks` is locked. Nobody can register while a
-/// channel is removed here; this needs the right to write both files.
-/// `in_use` is asked in addition, with the path of each of the two files, and may veto.
+/// A participant lives as long as its byte of `.ring` or `.acks` is locked. Nobody can register in
+/// a channel while it is removed here. This needs the right to write both files. `in_use` is called
+/// with the path of each of the two files; a channel is kept if it returns true.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such bus; [`Error::NotAllowed`]; [`Error::TimedOut`] waiting
+/// for the lock; [`Error::Invalid`]; [`Error::Io`]. Errors with one channel are in
+/// [`Pruned::failed`].
 pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<Pruned> {
     let mut names = with_suffix(base, bus, ".ring")?;
     names.extend(with_suffix(base, bus, ".acks")?);
@@ -121,7 +135,7 @@ pub fn prune(base: &Path, bus: &str, in_use: impl Fn(&Path) -> bool) -> Result<P
             Err(error) => pruned.failed.push((channel, error)),
         }
     }
-    // Others that wait for the lock notice that its file is gone and make the bus anew.
+    // Others that wait for the lock notice that its file is gone, and make the bus again.
     if is_unused(&directory) && unlink(&directory.join(LOCK_NAME)).is_ok() {
         pruned.bus_removed = std::fs::remove_dir(&directory).is_ok();
     }

@@ -1,7 +1,9 @@
-//! Putting a new incarnation of a channel in the place of the old one: at every moment one of the two is there, whole.
+//! Replacing a channel by its next incarnation. At every moment one of the two exists, and is
+//! whole.
 //!
-//! A channel is several files, and a rename replaces one. So the old files that go before `.ring` keep a second name
-//! for the time being, where [`attach()`](super::attach()) finds them as long as `.ring` is the old one:
+//! A channel is several files, and a rename replaces one of them. So the old files that are
+//! replaced before `.ring` keep a second name for a while. [`attach()`](super::attach()) finds them
+//! under it as long as `.ring` is the old one:
 //!
 //! ```text
 //! NAME.acks+ NAME.latency+ NAME.ring+   the new files, complete, and the new data file under its own name
@@ -11,12 +13,13 @@
 //! the old data file, NAME.latency~, NAME.acks~ unlinked
 //! ```
 //!
-//! Whoever is killed in between leaves names that harm nobody: those with `+` belong to nothing, those with `~` either
-//! to the old channel, which is then still *the* channel, or to nobody. The next replacement tidies them up, and so does removing the
-//! channel. All of it happens under the lock of the bus.
+//! A process that is killed in between leaves names that do no damage. Those with `+` belong to no
+//! channel. Those with `~` belong to the old channel, if that is still the current one, and
+//! otherwise to none. The next replacement clears them away, and so does removing the channel. All
+//! of it happens under the lock of the bus.
 //!
-//! The caller holds a [`Fence`]: nobody takes part in the old channel meanwhile, or registers, sweeps or
-//! evicts there.
+//! The caller holds a [`Fence`]. So during the replacement nobody takes part in the old channel, or
+//! registers, sweeps or evicts there.
 
 use std::path::Path;
 
@@ -32,13 +35,13 @@ use super::quiet::Fence;
 use crate::channel::leftovers::NEW;
 use crate::error::{Error, Result};
 
-/// A channel that was built to take the place of another one.
+/// A channel that was built to replace another one.
 pub(crate) struct Replacement {
     built: Built,
 }
 
 impl Replacement {
-    /// Builds it, out of sight. `init` as for creating.
+    /// Builds the new channel, out of sight. `init` is that of [`create`](super::create()).
     pub(crate) fn build(
         old: &Attached,
         options: &ChannelOptions,
@@ -49,7 +52,8 @@ impl Replacement {
         Ok(Replacement { built: built? })
     }
 
-    /// Puts it in the place of `old`. Killed, or failing, anywhere, either the old one is there or the new one.
+    /// Puts the new channel in the place of `old`. If it fails, or the process is killed, one of
+    /// the two is there.
     pub(crate) fn commit(self, old: &Attached, _fence: &Fence) -> Result<Created> {
         let new = &self.built.created.attached;
         let paths = &new.paths;
@@ -61,13 +65,14 @@ impl Replacement {
         tidy(paths)?;
         let prepared = self.prepare(old);
         if let Err(error) = prepared {
-            // As if killed there; nobody else has the lock.
+            // As if the process had been killed there: nobody else has the lock.
             let _ = tidy(paths);
             return Err(error);
         }
         // COMMIT.
         rename(&beside(&paths.ring, NEW), &paths.ring)?;
-        // What is left over now harms nobody; if it cannot be cleared away, the next one tries again.
+        // The files that are left now do no damage. If they cannot be cleared away, the next
+        // replacement tries again.
         let _ = tidy(paths);
         Ok(self.built.created)
     }
@@ -80,14 +85,14 @@ impl Replacement {
             link(latency, &beside(&paths.latency, NEW))?;
         }
         link(&new.ring.file, &beside(&paths.ring, NEW))?;
-        // Behind the names that lead to it, so that it is never there without them.
+        // Linked after the names that lead to it, so that it never exists without them.
         if let (Some(file), Some(path)) = (&new.data, &new.header.data_path) {
             link(&file.file, path)?;
         }
         link(&old.acks.file, &beside(&paths.acks, OLD))?;
         if self.built.latency.is_some() {
             match std::fs::hard_link(&paths.latency, beside(&paths.latency, OLD)) {
-                // Somebody removed it; nobody measured there.
+                // Somebody removed it, so nobody measured there.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 result => result.map_err(|error| Error::io("name", &paths.latency, error))?,
             }

@@ -1,11 +1,12 @@
-//! The options of a channel as one table: what a channel has, and what somebody asked for.
+//! The options of a channel as one table: those that a channel has, and those that somebody asked
+//! for.
 //!
-//! Whoever compares, shows or exports options goes through this table, under the names of `railbus create`'s flags. Both
-//! functions that fill it take [`Header`] and [`ChannelOptions`] apart field by field, so that an option that is added
-//! and forgotten here does not compile.
+//! Code that compares, shows or exports options uses this table, with the names of `railbus
+//! create`'s flags. The two functions that fill it take [`Header`] and [`ChannelOptions`] apart
+//! field by field, so that the code does not compile if a new option is forgotten here.
 //!
-//! An option that is asked for is compared with what a channel has; one that was left out is not. [`NOT_COMPARED`] names
-//! those that are never compared.
+//! An option that was asked for is compared with that of an existing channel. One that was left out
+//! is not. [`NOT_COMPARED`] names those that are never compared.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -20,23 +21,25 @@ use super::kind::{Kind, Overflow};
 use super::options::{ChannelOptions, Permissions};
 use crate::error::{Error, Result};
 
-/// Options that are not compared with those of a channel that is there, and why: the pages are a wish, which is met as
-/// far as it can be. Who needs huge pages asks for `require-huge`, which is compared.
-/// A journaller's subscription is no property of the channel: the journaller makes it, if it is not there.
+/// The options that are not compared with those of an existing channel, and why. The pages are a
+/// wish, which is granted as far as possible; a program that needs huge pages asks for
+/// `require-huge`, which is compared. A journaller's subscription is no property of the channel:
+/// the journaller makes it if it is missing.
 pub const NOT_COMPARED: [(&str, &str); 2] = [
     ("pages", "they are a wish; require-huge is compared"),
     ("journaled", "the journaller's subscription may be made later"),
 ];
 
-/// What tells channels, and positions in them, apart. No flag of `railbus create` sets these.
+/// The settings that distinguish channels, and positions in them. No flag of `railbus create` sets
+/// them.
 pub const IDENTITY: [&str; 3] = ["channel-id", "incarnation", "first-position"];
 
 /// Owner and rights of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
-    /// Owner.
+    /// Owner (uid).
     pub uid: u32,
-    /// Group.
+    /// Group (gid).
     pub gid: u32,
     /// Permission bits.
     pub mode: u32,
@@ -52,7 +55,7 @@ impl Access {
 /// The value of an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// It has none: without a limit, a name, or a node.
+    /// It has none: no limit, no name, or no node.
     None,
     /// A flag.
     Flag(bool),
@@ -98,9 +101,9 @@ impl std::fmt::Display for Value {
 pub struct Setting {
     /// Its name: that of the flag of `railbus create`, or one of [`IDENTITY`].
     pub name: &'static str,
-    /// What the channel has.
+    /// The value that the channel has.
     pub value: Value,
-    /// Whether a channel gets this value when nothing is said.
+    /// Whether a channel gets this value by default.
     pub is_default: bool,
 }
 
@@ -108,16 +111,16 @@ fn setting(name: &'static str, value: Value, is_default: bool) -> Setting {
     Setting { name, value, is_default }
 }
 
-/// An option that is none, or off, when nothing is said.
+/// An option that is none, or off, by default.
 fn extra(name: &'static str, value: Value) -> Setting {
     let is_default = matches!(value, Value::None | Value::Flag(false));
     setting(name, value, is_default)
 }
 
-/// Every option of a channel with this header, whose files have these rights. `is_journaled` says whether there is a
-/// journaller's subscription, which is no part of the header.
+/// Every option of a channel with this header, whose files have these rights. `is_journaled` is
+/// true if there is a journaller's subscription, which is no part of the header.
 pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled: bool) -> Vec<Setting> {
-    // Named one by one, so that none that is added is forgotten here.
+    // The fields are named one by one, so that a new one cannot be forgotten here.
     let Header {
         kind,
         backing,
@@ -140,7 +143,7 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         stuck_after_ns,
         first_position,
         dead_letters,
-        // What the creator found, and where things lie.
+        // The creator's findings, and the places in the files.
         created_ns: _,
         creator_pid: _,
         data_offset: _,
@@ -164,7 +167,7 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         setting("producers-max", Value::Number((*producers_max).into()), is_stream),
         setting("consumers-max", Value::Number((*consumers_max).into()), false),
         setting("pages", Value::Text(pages.to_string()), pages == Pages::Auto),
-        // A wish of the moment, which is not kept: this says only what there is.
+        // The request is not kept: this reports only the pages that there are.
         setting("require-huge", Value::Flag(*backing != Backing::Ordinary), true),
         extra("numa-node", numa_node.map_or(Value::None, |node| Value::Number(node.into()))),
         extra("no-lock", Value::Flag(!*lock_memory)),
@@ -190,9 +193,9 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
     ]
 }
 
-/// What was asked for, and is to be compared: under the names of [`settings`].
+/// The options that were asked for and are to be compared, with the names of [`settings`].
 pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
-    // Named one by one, so that none that is added is forgotten here.
+    // The fields are named one by one, so that a new one cannot be forgotten here.
     let ChannelOptions {
         kind,
         capacity_bytes,
@@ -239,7 +242,7 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
         ("low-watermark", watermarks.map(|(_, low)| Value::Number(low.into()))),
         ("credits", said("credits", Value::number_or_none(*credits))),
         ("max-attempts", said("max_attempts", Value::number_or_none(*max_attempts))),
-        // A name that was not set is the bus's choice.
+        // If no name was set, the bus chooses one.
         ("dead-letters", said("dead_letters", Value::text_or_none(dead_letters.as_ref()))),
         ("stuck-after", said("stuck_after", Value::Time(stuck_after_ns))),
         ("stamp", said("stamp", Value::Flag(*stamp))),
@@ -256,7 +259,7 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// Whether a channel that is there is as it was asked for.
+/// Checks that an existing channel is as it was asked for.
 ///
 /// # Errors
 /// [`Error::Exists`], which names every difference.
@@ -281,7 +284,8 @@ pub(crate) fn check_same(attached: &Attached, options: &ChannelOptions) -> Resul
     Err(Error::Exists { what, path: paths.ring.clone() })
 }
 
-/// The pages to ask for to get such a channel again: the creator's choice, as far as what it got tells.
+/// The pages to ask for in order to get such a channel again. It is the creator's choice, as far as
+/// the pages that it got show it.
 pub(crate) fn pages_of(header: &Header) -> Pages {
     match header.backing {
         Backing::Hugetlb if header.page_bytes >= HUGE_1G => Pages::Huge1G,

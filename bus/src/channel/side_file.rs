@@ -1,8 +1,9 @@
 //! A file that a journaller keeps beside its channel: `NAME.journal` or `NAME.stage`.
 //!
-//! It is made whole before it gets its name, under the lock of the bus, and it belongs to one incarnation of one
-//! channel: a file of another is replaced. A file that is there and right is used again, so that whoever has it
-//! mapped goes on looking at the present journaller, and so that a successor finds what its predecessor had in hand.
+//! It is complete before it gets its name, under the lock of the bus. It belongs to one incarnation
+//! of one channel; a file of another is replaced. A right file that exists is used again. So a
+//! process that has it mapped sees the present journaller, and a successor finds the events that
+//! its predecessor held.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,20 +22,20 @@ use crate::channel::attach::Attached;
 use crate::channel::directory::{BusLock, LOCK_WAIT, check_file_system};
 use crate::error::{Error, Result};
 
-/// What the header page of such a file says.
+/// The content of such a file's header page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Companion {
-    /// Which of the two files.
+    /// The magic, which identifies one of the two kinds of file.
     pub(crate) magic: u64,
-    /// Identity of the channel.
+    /// The identity of the channel.
     pub(crate) channel_id: [u8; 16],
-    /// Its incarnation.
+    /// The incarnation of the channel.
     pub(crate) incarnation: u64,
-    /// Length of the file.
+    /// The length of the file in bytes.
     pub(crate) file_bytes: u64,
-    /// Staging blocks, 0 in `.journal`.
+    /// The number of staging blocks; 0 in `.journal`.
     pub(crate) blocks: u64,
-    /// Where they start.
+    /// The offset of the staging blocks, in bytes.
     pub(crate) blocks_offset: u64,
 }
 
@@ -52,8 +53,8 @@ impl Companion {
         bytes
     }
 
-    /// Reads the header page of a file; `None` when it is not such a file, or another version's, or too short for
-    /// what it says.
+    /// Reads the header page of a file; `None` if it is no such file, one of another version, or
+    /// shorter than its header states.
     pub(crate) fn read(file: &File, magic: u64) -> io::Result<Option<Companion>> {
         let mut bytes = [0; 64];
         match file.read_exact_at(&mut bytes, 0) {
@@ -88,7 +89,7 @@ impl Companion {
     }
 }
 
-/// Opens a companion file without following links; `None` when there is none.
+/// Opens a companion file without following links; `None` if there is none.
 pub(crate) fn open(path: &Path, write: bool) -> Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.read(true).write(write).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
@@ -99,7 +100,8 @@ pub(crate) fn open(path: &Path, write: bool) -> Result<Option<File>> {
     }
 }
 
-/// Refuses the staging of a channel that another version of railbus left: it may hold events that are nowhere else.
+/// Refuses the staging of a channel that another version of railbus left. It may hold events that
+/// are nowhere else.
 ///
 /// # Errors
 /// [`Error::Version`]; [`Error::Io`].
@@ -126,9 +128,11 @@ pub(crate) fn check_version(file: &File, path: &Path, channel_id: [u8; 16]) -> R
     })
 }
 
-/// Opens the file at `path` if it is `keep`, or makes it as `wanted` in its place. Says whether it was made.
+/// Opens the file at `path` if `keep` accepts it; otherwise makes it as `wanted` in its place.
+/// Returns whether it was made.
 ///
-/// The caller is the only journaller of the channel. Waits for the lock of the bus, at most [`LOCK_WAIT`].
+/// The caller is the only journaller of the channel. Waits for the lock of the bus, at most
+/// [`LOCK_WAIT`].
 pub(crate) fn open_or_make(
     channel: &Attached,
     path: &Path,
@@ -141,7 +145,7 @@ pub(crate) fn open_or_make(
     if let Some(file) = open(path, true)? {
         let found = Companion::read(&file, wanted.magic).map_err(|error| Error::io("read", path, error))?;
         let about = file.metadata().map_err(|error| Error::io("examine", path, error))?;
-        // One that another user may write, or truncate under us, is none of ours.
+        // A file that another user may write, or truncate under its mapping, is not used.
         if act_as::is_own_word(&about) && found.is_some_and(|found| found.is_of(channel) && keep(&found)) {
             return Ok((file, false));
         }
@@ -158,7 +162,8 @@ pub(crate) fn open_or_make(
     file.set_permissions(PermissionsExt::from_mode(mode))
         .map_err(|error| Error::io("set the mode of", path, error))?;
     file_limit::check(wanted.file_bytes, path)?;
-    // Between the words and the blocks of a staging is a hole, so that the blocks begin at a large page.
+    // Between the words and the blocks of a staging is a hole, so that the blocks begin at a large
+    // page.
     let words_bytes = layout::HEADER_BYTES as u64 + wanted.blocks * layout::BLOCK_WORDS_BYTES as u64;
     let head_bytes = if wanted.blocks == 0 { wanted.file_bytes } else { words_bytes };
     reserve(&file, path, 0, head_bytes)?;
@@ -172,7 +177,7 @@ pub(crate) fn open_or_make(
     Ok((file, true))
 }
 
-/// Gives a part of the file its memory, and the file its length, so that touching it never fails later.
+/// Allocates a part of the file, and sets the file's length, so that touching it never fails later.
 fn reserve(file: &File, path: &Path, from: u64, bytes: u64) -> Result<()> {
     let number = |bytes: u64| {
         libc::off_t::try_from(bytes)
@@ -180,7 +185,8 @@ fn reserve(file: &File, path: &Path, from: u64, bytes: u64) -> Result<()> {
     };
     let (from, length) = (number(from)?, number(bytes)?);
     loop {
-        // SAFETY: allocates blocks of an open file that nobody else has; touches no memory of this process.
+        // SAFETY: allocates blocks of an open file that nobody else has; touches no memory of this
+        // process.
         let result = unsafe { libc::posix_fallocate(file.as_raw_fd(), from, length) };
         match result {
             0 => return Ok(()),

@@ -1,7 +1,8 @@
-//! How many events lie between two positions of a ring: a read-only walk.
+//! The number of events between two positions of a ring, found by a read-only walk.
 //!
-//! What is walked over is held by the cursor of a subscription, so that it stays while it is counted; if the
-//! subscription moves meanwhile (in a dry run nobody owns it), the walk meets what does not follow and says so.
+//! A subscription's cursor holds the events of the walk, so that they stay while they are counted.
+//! If the subscription moves in the meantime (in a dry run nobody owns it), the walk finds frames
+//! that do not follow each other, and returns an error.
 
 use railbus_ring::members::peers::Peers;
 use railbus_ring::memory::{Edge, Memory};
@@ -17,22 +18,23 @@ use crate::channel::memories::Memories;
 use crate::channel::open::Channel;
 use crate::error::{Error, Result};
 
-/// What lies between two positions.
+/// The result of a walk between two positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Span {
-    /// Where the walk began.
+    /// The position where the walk began.
     pub(crate) from: u64,
-    /// Where it ended: at an event's start, or behind the last one.
+    /// The position where it ended: the start of an event, or behind the last one.
     pub(crate) to: u64,
-    /// Events between.
+    /// The number of events between.
     pub(crate) events: u64,
-    /// Their payload bytes.
+    /// The bytes of their payloads.
     pub(crate) bytes: u64,
-    /// Positions between that hold nothing of theirs any more (a topic's, overrun).
+    /// The number of positions between that no longer hold their events (of a topic that was
+    /// overrun).
     pub(crate) lost: u64,
 }
 
-/// Bytes of an event's payload.
+/// The bytes of an event's payload.
 pub(crate) fn payload_bytes(header: u64) -> u64 {
     u64::from(frame::body_bytes(header)).saturating_sub(frame::extension_bytes(frame::flags(header)) as u64)
 }
@@ -42,7 +44,7 @@ pub(crate) fn slots_of(channel: &Channel) -> Slots {
     Slots::new(channel.header().slots, channel.header().slot_bytes)
 }
 
-/// Where the channel ends: behind what is committed (stream), or won by producers.
+/// The end of the channel: behind what is committed (stream), or what producers have won.
 pub(crate) fn end_of(channel: &Channel, memories: &Memories) -> Result<u64> {
     if channel.header().kind != Kind::Stream {
         return Ok(memories.ring.load(layout::TAIL, Edge::Tail));
@@ -108,7 +110,7 @@ fn walk_slots(
     let slots = slots_of(channel);
     let producers = channel.header().producers_max as usize;
     let tail = memories.ring.load(layout::TAIL, Edge::Tail);
-    // What the ring has not got any more need not be looked at.
+    // Positions that the ring no longer holds need not be read.
     let oldest = tail.saturating_sub(slots.count).min(end).max(from);
     let mut span = Span { from, to: oldest, lost: oldest - from, ..Span::default() };
     while span.to < end && span.events < events {

@@ -12,12 +12,13 @@ use crate::channel::memories::Memories;
 use crate::channel::open::Channel;
 use crate::channel::peers::Kernel;
 
-/// Sweeps what the dead owner of a worker's registry entry left. For registering.
+/// Sweeps what the dead owner of a worker's registry entry left, and returns whether nothing
+/// remains. For registering.
 pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> bool {
     sweep_entry_of(channel, memories, peers, index).unsettled == 0
 }
 
-/// The same, with what was found.
+/// The same, with a report of what was found.
 pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> Swept {
     sweeper_of(channel, memories).sweep(peers, Some(index))
 }

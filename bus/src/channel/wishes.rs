@@ -1,9 +1,11 @@
-//! Which channels are to be recorded from their first event: what journallers ask of those who make channels.
+//! The wishes of journallers: which channels they want to record from the first event on.
 //!
-//! A journaller that records by pattern would notice a new channel some ms after its first events. So it says in the base
-//! directory what it records, and whoever makes a channel that fits makes it with the journaller's subscription: the ring
-//! then holds every event until the journaller has it. A journaller that ends in an orderly way takes its file back: nobody
-//! would drain the rings of new channels. The file of one that was killed stays, because it is started again.
+//! A journaller that records by pattern would notice a new channel some milliseconds after its
+//! first events. So it writes in the base directory what it records. A process that makes a
+//! matching channel makes it with the journaller's subscription, and the ring then holds every
+//! event until the journaller has it. A journaller that ends in an orderly way removes its file,
+//! because nobody would drain the rings of new channels. The file of one that was killed stays,
+//! because it is started again.
 //!
 //! ```text
 //! $RAILBUS_DIR/.journaled-UID-HASH      HASH is of the journal's directory
@@ -14,8 +16,9 @@
 //! gating demo/prices2
 //! ```
 //!
-//! The base directory is open to every user, so a file counts only if nobody else could have written it: it belongs to
-//! root, to this user, to one whom this process trusts, or to the owner of the base directory.
+//! The base directory is open to every user. So a file counts only if nobody else could have
+//! written it: it belongs to root, to this user, to one whom this process trusts, or to the owner
+//! of the base directory.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -30,17 +33,18 @@ use crate::channel::{ChannelName, Owner};
 use crate::error::{Error, Result};
 
 const PREFIX: &str = ".journaled-";
-/// The most that is read of a file.
+/// The most bytes that are read of a file.
 const BYTES_MAX: u64 = 64 << 10;
 
-/// What a journaller records.
+/// One line of a journaller's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
-    /// Channels that fit are recorded.
+    /// Matching channels are recorded.
     Record(Pattern),
-    /// The journal of those that fit holds publishers back rather than miss an event; this is so unless said.
+    /// The journal of matching channels holds publishers back rather than miss an event. This is
+    /// the default.
     Gating(Pattern),
-    /// The journal of those that fit holds nobody back.
+    /// The journal of matching channels holds nobody back.
     Lossy(Pattern),
 }
 
@@ -54,7 +58,7 @@ impl std::fmt::Display for Wish {
     }
 }
 
-/// A line that is not understood is one of a newer version, and asks for nothing.
+/// A line that is not understood comes from a newer version, and asks for nothing.
 fn parse(line: &str) -> Option<Wish> {
     let (word, pattern) = line.split_once(' ')?;
     let pattern = pattern.parse().ok()?;
@@ -72,11 +76,12 @@ fn path_of(base: &Path, journal: &Path) -> PathBuf {
     base.join(format!("{PREFIX}{}-{hash:016x}", act_as::user()))
 }
 
-/// Says in the base directory `base` what the journaller of the directory `journal` records, in the place of what it said
-/// before.
+/// Writes in the base directory `base` what the journaller of the directory `journal` records. It
+/// replaces what that journaller announced before.
 ///
 /// # Errors
-/// [`Error::NotFound`] without a base directory, [`Error::NotAllowed`], [`Error::NoSpace`], [`Error::Io`]. Then channels are recorded from when they are noticed.
+/// [`Error::NotFound`] without a base directory; [`Error::NotAllowed`]; [`Error::NoSpace`];
+/// [`Error::Io`]. After an error, channels are recorded from the moment when they are noticed.
 pub fn announce(base: &Path, journal: &Path, wishes: &[Wish]) -> Result<()> {
     let journal = std::path::absolute(journal).map_err(|error| Error::io("find", journal, error))?;
     let path = path_of(base, &journal);
@@ -86,22 +91,22 @@ pub fn announce(base: &Path, journal: &Path, wishes: &[Wish]) -> Result<()> {
         text.push_str(&format!("{wish}\n"));
     }
     let new = path.with_extension("new");
-    // What another user put there in the way is not followed, and not used.
+    // A file or link that another user put in its place is not followed, and not used.
     let _ = std::fs::remove_file(&new);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o644).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
     let mut file = options.open(&new).map_err(failed)?;
-    // Whatever the umask: whoever makes channels reads it.
+    // Whatever the umask is: every process that makes channels reads the file.
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     std::fs::rename(&new, &path).map_err(failed)
 }
 
-/// Takes back what the journaller of the directory `journal` has announced in `base`: channels that are made from now on are
-/// made without its subscription. It is no error if nothing was announced.
+/// Removes what the journaller of the directory `journal` has announced in `base`. Channels that
+/// are made from now on are made without its subscription. It is no error if nothing was announced.
 ///
 /// # Errors
-/// [`Error::NotAllowed`], [`Error::Io`].
+/// [`Error::NotAllowed`]; [`Error::Io`].
 pub fn retract(base: &Path, journal: &Path) -> Result<()> {
     let journal = std::path::absolute(journal).map_err(|error| Error::io("find", journal, error))?;
     let path = path_of(base, &journal);
@@ -111,7 +116,7 @@ pub fn retract(base: &Path, journal: &Path) -> Result<()> {
     }
 }
 
-/// Whether a channel that is made now is to have the journaller's subscription.
+/// Whether a channel that is made now gets the journaller's subscription.
 pub(crate) fn is_wanted(base: &Path, name: &ChannelName, owner: Owner) -> bool {
     let Ok(entries) = std::fs::read_dir(base) else { return false };
     let base_owner = std::fs::metadata(base).map_or(0, |about| about.uid());
@@ -138,7 +143,7 @@ fn wants(text: &str, name: &ChannelName) -> bool {
 /// The text of a file that nobody else could have written.
 fn read(path: &Path, base_owner: u32, owner: Owner) -> Option<String> {
     if path.extension().is_some() {
-        return None; // Half-written.
+        return None; // It is not complete.
     }
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);

@@ -1,8 +1,9 @@
-//! An idle worker's look for events that the queue has neither kept nor given to anybody.
+//! An idle worker's search for events that the queue has lost track of.
 //!
-//! Nobody who keeps to the rules leaves any: a worker announces what it takes, and what a dead one had announced is
-//! handed back by who buries it. But if somebody has harmed the head, the events that it has passed are nobody's: workers
-//! would wait for them, and producers for their slots, for ever.
+//! No correct participant leaves such events. A worker announces what it takes, and the process
+//! that buries a dead worker hands back what it had announced. But if the head word was corrupted,
+//! nobody owns the events that it passed over. Workers would wait for them without end, and
+//! producers for their slots.
 
 use std::ops::Range;
 
@@ -12,23 +13,24 @@ use railbus_ring::slots::orphan::Sweeper;
 
 use crate::channel::mapped::Trusted;
 
-/// A look through the queue begins at most this often.
+/// A search through the queue begins at most this often.
 const EVERY_NS: u64 = 1_000_000_000;
-/// So many tickets are looked at in one step: some microseconds.
+/// The number of tickets that one step looks at. It takes some microseconds.
 const STEP: u64 = 4096;
 
-/// How far the look has come. There is one for each time that the worker has nothing to do.
+/// How far the search has come. There is one search each time that the worker has nothing to do.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
-    /// What is still to be looked at.
+    /// The tickets that are still to be looked at.
     tickets: Range<u64>,
     began_ns: u64,
-    /// How many events the worker had received when it began.
+    /// The number of events that the worker had received when the search began.
     events: Option<u64>,
 }
 
 impl Audit {
-    /// One step, by a worker that has received so many events and finds nothing. What is nobody's is handed out again.
+    /// One step, by a worker that has received `events` events and finds none. Events that nobody
+    /// owns are handed out again.
     pub(crate) fn step<P: Peers>(&mut self, sweeper: &Sweeper<'_, Trusted>, peers: &P, events: u64) {
         if self.tickets.is_empty() {
             let now_ns = clock::coarse_ns();

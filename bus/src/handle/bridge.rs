@@ -1,21 +1,8 @@
-//! A bridge to epoll, asyncio and the like: a file descriptor that becomes readable when there is something to
-//! receive.
+//! A bridge to epoll, asyncio and the like: a file descriptor that becomes readable when there is
+//! something to receive.
 //!
-//! Rings have no descriptor, and publishers make no system calls; so a thread of this process parks on the channel
-//! in the reader's place and counts an eventfd up. The reader *arms* the bridge when it has found nothing:
-//!
-//! ```text
-//! loop { while let Some(event) = reader.try_recv()? { .. }   bridge.arm(reader.watch());   epoll_wait(..);   bridge.drain() }
-//! ```
-//!
-//! An event that comes between the last `try_recv` and `arm` is seen by the bridge's first look. A wake-up may be
-//! spurious, and about every 100 ms there is one that is: what a peer's death or an eviction means for the reader, the
-//! reader finds out itself, at its next empty poll. So an event that a killed worker had in hand, or the end of a stream, is
-//! met within that time by those who wait on bridges only. The bridge adds the wake-up of its own thread to the latency, a few tens of microseconds; readers that
-//! count nanoseconds poll.
-//!
-//! A bridge belongs to the process that made it: in a `fork` child, which has no such thread, it does nothing and never
-//! becomes readable for the child's sake.
+//! Rings have no descriptor, and publishers make no system calls. So a thread of this process parks
+//! on the channel in the reader's place and counts an eventfd up.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -34,29 +21,31 @@ use crate::channel::open::Channel;
 use crate::channel::{Kind, Role};
 use crate::error::{Error, Result};
 
-/// The bridge looks again this often while armed: a reader may have to step over what a dead peer left.
+/// The bridge looks again this often while it is armed. A reader may have to step over what a dead
+/// peer left.
 const SLICE_NS: u64 = 4_000_000;
 
-/// The descriptor becomes readable at least this often while armed: the reader looks after its peers then.
+/// The descriptor becomes readable at least this often while the bridge is armed. The reader then
+/// looks after its peers.
 const LOOK_UP_NS: u64 = 100_000_000;
 
-/// What a reader or worker waits for.
+/// The state for which a reader or worker waits: the argument of [`Bridge::arm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
-    /// The position it has got to; a worker's is the head of the queue, whatever that is.
+    /// The reader's next position. `None` for a worker, which waits for the head of the queue.
     pub(crate) position: Option<u64>,
-    /// What a worker has seen of the events that wait to be delivered again.
+    /// The root of the index of redeliveries, as the worker has seen it.
     pub(crate) redo_seen: u64,
-    /// When the first of them may be taken.
+    /// The time at which the first event that was handed back may be taken.
     pub(crate) redo_due_ns: u64,
-    /// Whether a worker may not take what lies at the head, for now: it looks again after a slice.
+    /// Whether a worker may not take the event at the head for now. It looks again after a slice.
     pub(crate) barred: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Armed {
     watch: Watch,
-    /// When the reader is to look up.
+    /// The time at which the reader is to look after its peers.
     until_ns: u64,
 }
 
@@ -74,13 +63,38 @@ struct Shared {
 }
 
 impl Shared {
-    /// The state; a panic elsewhere does not make it less true.
+    /// The state. A panic elsewhere does not make it less true.
     fn lock(&self) -> std::sync::MutexGuard<'_, BridgeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells by a file descriptor that a channel has something for a reader. See the [module](self).
+/// A file descriptor ([`AsFd`]) that becomes readable when a reader or worker should poll.
+///
+/// The reader *arms* the bridge when it has found nothing:
+///
+/// ```text
+/// loop {
+///     while let Some(event) = reader.try_recv()? { .. }
+///     bridge.arm(reader.watch());
+///     epoll_wait(..);
+///     bridge.drain();
+/// }
+/// ```
+///
+/// An event that comes between the last `try_recv` and `arm` is seen by the bridge's first look. A
+/// wake-up may be spurious, and about every 100 ms there is one without an event. The reader's next
+/// empty poll then finds out what a peer's death or an eviction means for it. So a reader that
+/// waits on bridges only finds the events of a killed worker, or the end of a stream, within that
+/// time.
+///
+/// The bridge adds the wake-up of its own thread to the latency, a few tens of microseconds. A
+/// reader that needs less should poll or park.
+///
+/// # Threads and processes
+/// A bridge has a thread of its own and belongs to the process that made it. In a `fork` child,
+/// which has no such thread, it does nothing, and never becomes readable on the child's behalf.
+/// Dropping a bridge waits for its thread, a few milliseconds at most.
 #[derive(Debug)]
 pub struct Bridge {
     shared: Arc<Shared>,
@@ -89,7 +103,12 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// A bridge for readers or workers of `channel`. Needs a consumer's rights; takes no place in the registry.
+    /// Makes a bridge for readers or workers of `channel`. It needs a consumer's rights, and no
+    /// entry in the registry.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] without a consumer's rights; [`Error::Io`] if there are no more
+    /// descriptors or threads; those of mapping the channel's files.
     pub fn new(channel: &Channel) -> Result<Bridge> {
         let maps = channel.map(Role::Consumer)?;
         let eventfd =
@@ -106,8 +125,8 @@ impl Bridge {
         let spawned = std::thread::Builder::new().name("railbus-bridge".into()).spawn(move || {
             #[cfg(test)]
             crate::handle::wait::SLICES_ARE_ENDLESS.set(are_endless);
-            // SAFETY: the thread owns the maps and drops them after its last look; only the parked word of the
-            // consumers' file is written.
+            // SAFETY: the thread owns the maps and drops them after its last look; only the parked
+            // word of the consumers' file is written.
             let memories = unsafe { Memories::of(&maps) };
             let look = Look {
                 memories,
@@ -123,8 +142,9 @@ impl Bridge {
         Ok(Bridge { shared, thread: Some(thread), guard })
     }
 
-    /// Makes the descriptor readable as soon as there is something for whoever watches, in 100 ms otherwise. One watch at
-    /// a time.
+    /// Makes the descriptor readable as soon as there is something for the given watch, and in 100
+    /// ms otherwise. There is one watch at a time: a new one replaces the last. Does nothing in a
+    /// fork child.
     pub fn arm(&self, watch: Watch) {
         if self.guard.is_forked() {
             return;
@@ -133,9 +153,11 @@ impl Bridge {
         self.shared.changed.notify_one();
     }
 
-    /// Makes the descriptor unreadable again, after it was seen readable.
+    /// Makes the descriptor unreadable again. To be called after it was seen readable. Does nothing
+    /// in a fork child.
     pub fn drain(&self) {
-        // What the parent's descriptor counts is for the parent. One that was not counted up has nothing to drain.
+        // The parent's count is for the parent. A descriptor that was not counted up has nothing to
+        // drain.
         if !self.guard.is_forked() {
             let _ = self.shared.eventfd.drain();
         }
@@ -158,7 +180,7 @@ impl Drop for Bridge {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It sleeps a slice at most.
+            // The thread sleeps for a slice at most.
             let _ = thread.join();
         }
     }
@@ -177,7 +199,7 @@ impl Look {
         let Memories { ring, acks, data, .. } = &self.memories;
         let Some(slots) = self.slots else {
             let position = watch.position.unwrap_or(0);
-            // COMMIT, as any reader; and a lossy reader that was overrun has its loss to learn.
+            // COMMIT, as any reader does. A lossy reader that was overrun must learn of its loss.
             return data.load((position & (self.capacity_bytes - 1)) as usize, Edge::Commit) != 0
                 || ring.load(layout::ANCHOR_FLOOR, Edge::Plain) > position;
         };
@@ -192,7 +214,8 @@ impl Look {
             || slots.is_newer(word, position)
     }
 
-    /// Whether a ticket was won but not published: perhaps by a producer that died, which the reader finds out.
+    /// Whether a ticket was won but not published. Perhaps its producer died, which the reader
+    /// finds out.
     fn is_stuck(&self, watch: Watch) -> bool {
         let Memories { ring, acks, .. } = &self.memories;
         let position = || watch.position.unwrap_or_else(|| acks.load(layout::HEAD, Edge::Head));
@@ -200,7 +223,7 @@ impl Look {
     }
 }
 
-/// How long a bridge that nobody wakes sleeps.
+/// The time for which a bridge sleeps unless it is woken.
 fn slice_ns() -> u64 {
     #[cfg(test)]
     if crate::handle::wait::SLICES_ARE_ENDLESS.get() {
@@ -226,7 +249,8 @@ fn run(shared: &Shared, look: &Look) {
             look.memories.sleep_for_turn(&mut turn, SLICE_NS, || false);
             ready = true;
         } else if !ready {
-            // Not as a worker: it takes nothing, and would take another's wake-up.
+            // It does not sleep as a worker: it takes no event, and would use up a worker's
+            // wake-up.
             let is_queue = look.kind == Kind::Queue;
             look.memories.sleep_for_each_event(is_queue, &mut sleeper, slice_ns(), || look.is_ready(watch));
             ready = look.is_ready(watch) || look.is_stuck(watch) || clock::monotonic_ns() >= until_ns;
@@ -237,7 +261,7 @@ fn run(shared: &Shared, look: &Look) {
                 state.armed = None;
             }
             drop(state);
-            // Cannot fail but by a count of 2^64.
+            // Can only fail at a count of 2^64.
             let _ = shared.eventfd.signal();
         }
     }

@@ -1,12 +1,14 @@
 //! Copying small payloads without a call.
 //!
-//! A `memcpy` of a length the compiler does not know is a call and a few unpredictable branches; next to an event
-//! of 8 bytes that is most of the cost. Up to 64 bytes are copied as two overlapping halves, up to 512 as two ends and what
-//! lies between; larger copies go to `memcpy`, which is good at them.
+//! A `memcpy` of a length that the compiler does not know is a call and a few unpredictable
+//! branches. Next to an event of 8 bytes that is most of the cost. So 4 to 64 bytes are copied as two
+//! overlapping halves, and 129 to 512 bytes as two ends and what lies between. Other copies go
+//! to `memcpy`, which is good at them.
 //!
-//! Halves and ends are copied word by word. An application changes fields of its event and publishes it at once: a wider
-//! load would cover bytes that are still in the store buffer, from several stores, and would wait until these have
-//! left it, which is behind all that was written to the ring before.
+//! Halves and ends are copied word by word. An application changes fields of its event and
+//! publishes it at once. A wider load would cover bytes of several stores that are still in the
+//! store buffer. It would wait until they have left it, behind everything that was written to the
+//! ring before.
 
 use std::ptr::{copy_nonoverlapping, read_unaligned, write_unaligned};
 
@@ -18,7 +20,7 @@ use railbus_ring::opaque::opaque;
 /// Both ranges are valid for `count` bytes and do not overlap.
 #[inline(always)]
 pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, count: usize) {
-    /// Copies `N..=2 * N` words' bytes as two halves of `N` words that overlap.
+    /// Copies 8 * `N` to 16 * `N` bytes as two halves of `N` words that overlap.
     #[inline(always)]
     unsafe fn halves<const N: usize>(from: *const u8, to: *mut u8, count: usize) {
         let last = count - 8 * N;
@@ -53,7 +55,7 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, count: usize) {
             129..=512 => {
                 words::<8>(from, to);
                 let mut at = 64;
-                // The last of these may reach into the end, which comes after.
+                // The last of these may reach into the end, which is copied afterwards.
                 while at < count - 64 {
                     let wide = read_unaligned(from.add(at).cast::<u128>());
                     write_unaligned(to.add(at).cast::<u128>(), wide);

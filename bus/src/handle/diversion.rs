@@ -1,8 +1,8 @@
-//! Where events go that find no room, on a channel whose policy is to divert them.
+//! Diversion: where events go that find no room, on a channel whose policy is to divert them.
 //!
-//! A queue or topic in the same bus, of which each sender of the diverting channel is a producer, too. What is diverted
-//! is published there at once or not at all, whatever that channel's own policy: so channels that divert to each other
-//! make no circle.
+//! It is a queue or topic of the same bus, and each sender of the diverting channel is a producer
+//! of it, too. A diverted event is published there at once or not at all, whatever that channel's
+//! own policy is. So channels that divert to each other make no circle.
 
 use crate::channel::bus::Bus;
 use crate::channel::open::Channel;
@@ -12,10 +12,10 @@ use crate::handle::options::SendOptions;
 use crate::handle::sender::Diversion;
 use crate::handle::wait::Wait;
 
-/// A sender to where `channel` diverts to, if it does.
+/// A sender to the channel that `channel` diverts to, if it does.
 ///
 /// # Errors
-/// As for opening a sender there; [`Error::Invalid`] when it is a stream.
+/// Those of opening a sender there; [`Error::Invalid`] if it is a stream.
 pub(crate) fn open(channel: &Channel, options: &SendOptions) -> Result<Option<Box<dyn Diversion>>> {
     let Some(name) = &channel.header().divert_to else { return Ok(None) };
     let other = channel.bus().attach(name)?;
@@ -27,8 +27,9 @@ pub(crate) fn open(channel: &Channel, options: &SendOptions) -> Result<Option<Bo
     }))
 }
 
-/// Checks that the channel that `options` divert to is there, and takes what they allow, with its origin. A stream's
-/// events have no size: those that are too long for the other's slots will be dropped.
+/// Checks that the channel that `options` divert to exists, and takes every event that they allow,
+/// with its origin. The events of a stream have no fixed size: those that are too long for the
+/// other channel's slots will be dropped.
 pub(crate) fn check(bus: &Bus, name: &str, options: &ChannelOptions) -> Result<()> {
     let Some(other) = &options.divert_to else { return Ok(()) };
     let what = || format!("channel {other} to divert to");

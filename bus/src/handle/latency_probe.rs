@@ -1,4 +1,4 @@
-//! What a consumer of a stamped channel measures with.
+//! Measuring the latencies of a consumer of a stamped channel.
 
 use railbus_os::file_limit;
 use railbus_os::mapping::page_bytes;
@@ -15,7 +15,8 @@ use crate::handle::member::Member;
 use crate::latency::Measures;
 use crate::latency::series::{Shape, Writer, number};
 
-/// Events in hand whose time of taking is remembered. With more in hand some are not measured.
+/// The number of held events whose time of taking is remembered. If a worker holds more, some are
+/// not measured.
 const IN_HAND: usize = 256;
 
 /// The recorder of one consumer.
@@ -26,20 +27,21 @@ pub(crate) struct LatencyProbe {
     done: Option<InHand>,
     unmeasured: u64,
     steps_told: u64,
-    /// What the writers' memories are copies of.
+    /// The mapping behind the writers' memories.
     _region: Region,
 }
 
-/// What a worker has in hand, and since when.
+/// The events that a worker holds, and since when.
 #[derive(Debug)]
 struct InHand {
     done: Writer<Trusted>,
-    /// By the lowest bits of their position: position and CLOCK_MONOTONIC.
+    /// Position and CLOCK_MONOTONIC of each event, by the lowest bits of its position.
     taken: Box<[(u64, u64); IN_HAND]>,
 }
 
 impl LatencyProbe {
-    /// A recorder for this consumer, if its channel is stamped and there is room; tells observers whether it measures.
+    /// A recorder for this consumer, if its channel is stamped and the recorder has room. Reports
+    /// to observers whether the consumer measures.
     pub(crate) fn open(member: &Member, is_worker: bool) -> Option<Box<LatencyProbe>> {
         if !member.channel.header().stamp {
             member.note(layout::MEASURES, Measures::Unstamped.code());
@@ -81,7 +83,7 @@ impl LatencyProbe {
         Ok(LatencyProbe { clock, received, done, unmeasured: 0, steps_told: 0, _region: region })
     }
 
-    /// An event has come into the consumer's hands. Returns the time, CLOCK_MONOTONIC.
+    /// Records that a consumer has received an event. Returns the time, CLOCK_MONOTONIC.
     #[inline(never)]
     pub(crate) fn received(&mut self, event: Event<'_>) -> u64 {
         let now_ns = self.clock.now_ns();
@@ -98,7 +100,7 @@ impl LatencyProbe {
         monotonic_ns
     }
 
-    /// An event has come into a worker's hands.
+    /// Records that a worker has taken an event.
     pub(crate) fn taken(&mut self, event: Event<'_>) {
         let monotonic_ns = self.received(event);
         if let Some(in_hand) = &mut self.done {
@@ -107,7 +109,7 @@ impl LatencyProbe {
         }
     }
 
-    /// An event that came into a worker's hands is done.
+    /// Records that an event that a worker held is done.
     #[inline(never)]
     pub(crate) fn done(&mut self, position: u64) {
         let Some(in_hand) = &mut self.done else { return };

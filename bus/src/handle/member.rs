@@ -1,5 +1,5 @@
-//! A registered participant of a channel: its maps, its registry entry, its proof of life, and its view of the
-//! peers. Every handle owns one.
+//! A registered participant of a channel: its maps, its registry entry, its proof of life, and its
+//! view of its peers. Every handle owns one.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -25,8 +25,8 @@ use crate::channel::peers::{Kernel, registry_of};
 use crate::channel::{Kind, Maps, Region, Role};
 use crate::error::{Error, Result};
 
-/// A refusal is asked again this often, a ms apart: the locks of a process that was just killed, or of a child
-/// between fork and exec, go a moment later.
+/// A refused registration is tried again this many times, a millisecond apart. The locks of a
+/// process that was just killed, or of a child between fork and exec, are released a moment later.
 const RETRIES: u32 = 20;
 
 /// A registered participant.
@@ -36,17 +36,18 @@ pub(crate) struct Member {
     pub(crate) peers: Kernel,
     pub(crate) channel: Channel,
     pub(crate) registered: Registered,
-    /// Where the own registry entry is in the own file.
+    /// The offset of this participant's registry entry in its side's file.
     entry: usize,
     own: Trusted,
     side: Side,
     durable: bool,
     pub(crate) guard: ForkGuard,
-    /// The own entry in the table of sequences, if the name numbers its events.
+    /// The entry of this participant in the table of sequences, if its name numbers its events.
     pub(crate) sequence: Option<usize>,
-    /// What a worker repairs with: opened when it registered, because it may have no right to do so later.
+    /// The locks with which a worker repairs. They are opened when it registers, because it may
+    /// have no right to do so later.
     locks: Option<FileLocks>,
-    /// So that a consumer that this process evicts keeps what it has lent.
+    /// Keeps the bytes that a consumer has borrowed unchanged when this process evicts it.
     _lending: Option<Lending>,
     // The life lock goes before the maps, but after everything that `Drop` writes.
     _life: LifeLock,
@@ -54,7 +55,7 @@ pub(crate) struct Member {
     _live: Option<Region>,
 }
 
-/// What a participant says of itself.
+/// The part of its entry that a participant chooses itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Introduction {
     pub(crate) policy: u64,
@@ -62,8 +63,16 @@ pub(crate) struct Introduction {
 }
 
 impl Member {
-    /// Registers on `side`. `sweep` repairs what the dead owner of an entry left, on the memories given, and says
-    /// whether nothing remains.
+    /// Registers on `side`. `sweep` repairs what the dead owner of an entry left, in the memories
+    /// that it gets, and returns whether nothing remains.
+    ///
+    /// # Errors
+    /// - [`Error::Busy`] when every entry or the name is in use, the table of numbering publishers is
+    ///   full, or the channel is being made again;
+    /// - [`Error::NotFound`] when it was removed;
+    /// - [`Error::Invalid`] for the name;
+    /// - [`Error::TimedOut`] after a second without the lock of names;
+    /// - [`Error::NotAllowed`], and the errors of mapping.
     pub(crate) fn register(
         channel: &Channel,
         side: Side,
@@ -80,9 +89,9 @@ impl Member {
             channel.bus().owner().check_channel(attached, own)?;
         }
         let maps = channel.map(role)?;
-        // SAFETY: the maps are kept beside the memories, and are dropped after them; each side writes its own file.
+        // SAFETY: the maps are kept beside the memories and dropped after them; a side writes its own file.
         let mut memories = unsafe { Memories::of(&maps) };
-        // Who reads from a slot ring also judges what its producers have not done.
+        // A consumer of a slot ring also judges what producers have not done.
         let judges = side == Side::Consumers && channel.header().kind != Kind::Stream;
         let live = if judges { Some(channel.attached().map_data_again()?) } else { None };
         if let Some(live) = &live {
@@ -113,10 +122,10 @@ impl Member {
                 break (registered, sequence);
             }
             tries += 1;
-            // Without the lock of names: whoever wants another name gets it meanwhile.
+            // Without the lock of names, so that a registrant with another name gets it.
             std::thread::sleep(Duration::from_millis(1));
         };
-        // An error of the locks is why it was refused, whatever the registry says.
+        // If the locks returned an error, that is the reason, whatever the registry answered.
         let asked = locks.check();
         let registered = registered.map_err(|refused| match (asked, is_made_anew(&locks)) {
             (Err(error), _) => error,
@@ -124,7 +133,7 @@ impl Member {
             (Ok(()), false) => explain(refused, channel, side, &registry, &who.name),
         })?;
         if channel.is_removed()? {
-            // The name may belong to another channel by now: a handle to this one would meet nobody.
+            // The name may belong to another channel now. A handle to this one would find no peers.
             registry.leave(&registered, durable);
             let (what, path) = (channel.name().to_string(), channel.paths().ring.clone());
             if path.exists() {
@@ -182,7 +191,7 @@ impl Member {
         self.maps.is_lost()
     }
 
-    /// Whether this handle came over a `fork`. One load.
+    /// Whether this handle was inherited over a `fork`. One load.
     #[inline(always)]
     pub(crate) fn is_forked(&self) -> bool {
         self.guard.is_forked()
@@ -201,51 +210,53 @@ impl Member {
         }
     }
 
-    /// Stores a word of the own registry entry that only observers read.
+    /// Stores a word of this participant's entry that only observers read.
     #[inline(always)]
     pub(crate) fn note(&self, field: usize, value: u64) {
         self.own.store(self.entry + field, value, Edge::Plain);
     }
 
-    /// Tells observers how much was handed over.
+    /// Reports to observers how much was delivered.
     #[inline(always)]
     pub(crate) fn note_tally(&self, tally: Tally) {
         self.note(layout::EVENTS, tally.events);
         self.note(layout::BYTES, tally.bytes);
     }
 
-    /// Tells observers counts together with the position they belong to: a sequence lock whose sequence is the position.
+    /// Reports counts to observers together with the position that they belong to. It is a sequence
+    /// lock whose sequence is the position.
     pub(crate) fn tell(&self, position: u64, tally: Tally) {
         let at = self.entry + layout::POSITION;
         self.own.store(at, TELLING, Edge::Plain);
-        // OVERWRITE: who sees a count that follows sees that it is being changed.
+        // OVERWRITE: an observer that sees one of the counts below also sees that they are being
+        // changed.
         self.own.fence(Edge::Overwrite);
         self.note_tally(tally);
-        // STATE: who sees the position sees its counts.
+        // STATE: an observer that sees the position sees its counts.
         self.own.store(at, position, Edge::State);
     }
 
-    /// A word of the own registry entry.
+    /// A word of this participant's entry.
     pub(crate) fn word(&self, field: usize) -> u64 {
         self.own.load(self.entry + field, Edge::Plain)
     }
 
-    /// Notes that the owner is moving.
+    /// Records the time, as a sign that the owner is moving.
     pub(crate) fn seen(&self) {
         self.note(layout::SEEN_NS, clock::coarse_ns());
     }
 
-    /// Whether the registration still stands: an evicted participant is told by this.
+    /// Whether the registration is still valid. An evicted participant finds out by this.
     #[inline(always)]
     pub(crate) fn is_registered(&self) -> bool {
         self.own.load(self.entry + layout::STATE, Edge::Plain) == self.registered.state
     }
 
-    /// Whether the channel was removed. A consumer that finds out tells publishers, who look at the mark more often than at the
-    /// file. One system call.
+    /// Whether the channel was removed. A consumer that finds out marks it for publishers, which
+    /// check the mark more often than the file. One system call.
     #[cold]
     pub(crate) fn is_removed(&self) -> bool {
-        // What cannot be told is not removed.
+        // An error, or a fork child, is no proof of a removal.
         if self.is_forked() || !self.channel.is_removed().unwrap_or(false) {
             return false;
         }
@@ -253,7 +264,8 @@ impl Member {
             let mut seen = self.own.load(layout::CONSUMERS_PARKED, Edge::Park);
             while seen & layout::REMOVED_MARK == 0 {
                 let marked = seen | layout::REMOVED_MARK;
-                // PARK: as the announcement of a sleeper, so that the next event's publisher takes the slow path.
+                // PARK: as the announcement of a sleeper, so that the next event's publisher takes
+                // the slow path.
                 match self.own.compare_exchange(layout::CONSUMERS_PARKED, seen, marked, Edge::Park) {
                     Ok(_) => break,
                     Err(found) => seen = found,
@@ -263,19 +275,20 @@ impl Member {
         true
     }
 
-    /// Whether somebody has marked the channel as removed.
+    /// Whether a participant has marked the channel as removed.
     pub(crate) fn is_marked_removed(&self) -> bool {
         self.memories.acks.load(layout::CONSUMERS_PARKED, Edge::Plain) & layout::REMOVED_MARK != 0
     }
 
-    /// Gives the entry up, as if it had been evicted: whoever registers there next, or buries it, sweeps first.
+    /// Gives the entry up, as if it had been evicted. The next participant that registers in it or
+    /// buries it sweeps first.
     pub(crate) fn give_up(&self) {
-        // Whoever evicts it at this moment does the same.
+        // An evictor of this moment does the same.
         self.registry().mark_evicted(self.registered.index, self.registered.state);
     }
 
-    /// Whether any wanted participant of the other side lives; `None` when none was ever registered, and in a fork child,
-    /// which cannot look.
+    /// Whether any wanted participant of the other side lives. `None` if none was ever registered,
+    /// and in a fork child, which cannot find out.
     pub(crate) fn others_live(&self, is_wanted: impl Fn(u64) -> bool) -> Option<bool> {
         if self.is_forked() {
             return None;
@@ -285,7 +298,8 @@ impl Member {
         ever.then(|| self.find_others(is_wanted).next().is_some())
     }
 
-    /// The entries of the live participants of the other side that are wanted, by their policy word.
+    /// The entries of the live participants of the other side that are wanted, by their policy
+    /// word.
     fn find_others(&self, is_wanted: impl Fn(u64) -> bool) -> impl Iterator<Item = usize> {
         let side = self.other_side();
         let registry = registry_of(&self.memories, &self.channel, side);
@@ -298,8 +312,8 @@ impl Member {
         })
     }
 
-    /// How many active or evicted entries of the own side are wanted, by their policy word, up to `most`. The dead that nobody
-    /// has met yet count.
+    /// The number of active or evicted entries of this side that are wanted, by their policy word,
+    /// up to `most`. Dead participants that nobody has found yet count.
     pub(crate) fn count_own(&self, most: usize, is_wanted: impl Fn(u64) -> bool) -> usize {
         let registry = self.registry();
         let policy = |index| self.own.load(layout::entry(index) + layout::POLICY, Edge::Plain);
@@ -310,15 +324,16 @@ impl Member {
         (0..registry.used()).filter(is_counted).take(most).count()
     }
 
-    /// Tells the other side that this participant is ready: what is published from now on, it receives. Readers say so
-    /// themselves when they have joined.
+    /// Reports to the other side that this participant is ready: it receives what is published from
+    /// now on. Readers report it themselves when they have joined.
     pub(crate) fn joined(&self) {
         // STATE: as in the readers' join.
         self.own.store(self.entry + layout::JOINED, 1, Edge::State);
     }
 
-    /// How many live participants of the other side have joined. The journaller does not count: it reads everything,
-    /// and is nobody whom a publisher would wait for. 0 in a fork child, which cannot look.
+    /// The number of live participants of the other side that have joined. The journaller does not
+    /// count: it reads everything, and no publisher waits for it. 0 in a fork child, which cannot
+    /// find out.
     pub(crate) fn count_joined(&self) -> usize {
         if self.is_forked() {
             return 0;
@@ -327,8 +342,8 @@ impl Member {
         let registry = registry_of(&self.memories, &self.channel, side);
         let is_ready = |&index: &usize| {
             let state = registry.state(index);
-            // STATE: pairs with `joined`. It is this generation's word, or a later one's: then the state is another in
-            // the end.
+            // STATE: pairs with `joined`. The word is this generation's or a later one's. If it is
+            // a later one's, the state has changed at the end.
             let joined = self.others().load(layout::entry(index) + layout::JOINED, Edge::State) != 0;
             registry::status(state) == Status::Active
                 && joined
@@ -339,7 +354,8 @@ impl Member {
         (0..registry.used()).filter(is_ready).count()
     }
 
-    /// How many participants have ever registered on the other side. One that is still filling its entry in has not.
+    /// The number of participants that have ever registered on the other side. One that is still
+    /// filling in its entry does not count.
     pub(crate) fn others_ever(&self) -> u64 {
         let registry = registry_of(&self.memories, &self.channel, self.other_side());
         (0..registry.used())
@@ -353,11 +369,13 @@ impl Member {
         }
     }
 
-    /// Whether it is this worker's turn to ask the kernel who of its side has died: nobody has for `every_ns`. So that many
-    /// idle workers together ask no more than one does.
+    /// Whether it is this worker's turn to ask the kernel which participants of its side have died:
+    /// nobody has asked for `every_ns`. So many idle workers together ask no more often than one
+    /// does.
     pub(crate) fn is_turn_to_look(&self, every_ns: u64) -> bool {
         let now_ns = clock::host_ns();
-        // Plain: about who looks only; what is found is ordered by the locks. A time that has still to come is not believed.
+        // Plain: it only decides which worker asks, and the locks order what is found. A time in
+        // the future is not believed.
         let looked_ns = self.own.load(layout::LOOKED_NS, Edge::Plain);
         if looked_ns <= now_ns && now_ns - looked_ns < every_ns {
             return false;
@@ -365,7 +383,7 @@ impl Member {
         self.own.compare_exchange(layout::LOOKED_NS, looked_ns, now_ns, Edge::Plain).is_ok()
     }
 
-    /// Entries of the own side whose owners have died (durable names excepted).
+    /// The entries of this side whose owners have died, except durable names.
     pub(crate) fn dead_of_own_side(&self) -> impl Iterator<Item = usize> {
         let registry = self.registry();
         (0..registry.used()).filter(move |&index| {
@@ -376,12 +394,13 @@ impl Member {
         })
     }
 
-    /// Hands back, by `sweep`, what an evicted worker of the own side held whose fence is closed. For workers.
+    /// Completes the eviction of a worker of this side whose fence is closed: `sweep` hands back
+    /// what it held. For workers.
     pub(crate) fn go_on_evicting(&self, index: usize, sweep: impl FnOnce() -> bool) -> Result<()> {
         self.with_locks(|locks| fence::go_on(locks, &self.own, index, sweep))
     }
 
-    /// Frees the entry of a dead participant of the own side after `sweep`. For workers.
+    /// Frees the entry of a dead participant of this side after `sweep`. For workers.
     pub(crate) fn bury(&self, index: usize, sweep: impl FnMut(usize) -> bool) -> Result<bool> {
         self.with_locks(|locks| self.registry().bury(locks, index, sweep))
     }
@@ -400,15 +419,15 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        // In a fork child the maps are not there.
+        // The maps do not exist in a fork child.
         if !self.is_forked() {
             self.registry().leave(&self.registered, self.durable);
             if self.word(layout::PROOF) != 0 {
-                // The process may live on, and strangers may keep the byte locked. Nobody else has the entry before this
-                // life is given up, not even of one that was evicted.
+                // The process may live on, and strangers may keep the byte locked. Nobody else gets
+                // the entry before this life is given up, even if it was evicted.
                 self.note(layout::PROOF, 0);
             }
-            // It holds nobody back any more; or it was the last that somebody waited for.
+            // It holds nobody back any more, or it was the last one that a peer waited for.
             match self.side {
                 Side::Producers => self.memories.wake_consumers(),
                 Side::Consumers => self.memories.wake_producers(),
@@ -417,8 +436,8 @@ impl Drop for Member {
     }
 }
 
-/// How this process's workers store done words: in restartable sequences where the system has them, unless the environment
-/// says `RAILBUS_FENCE=swap`.
+/// How this process's workers store done words: in restartable sequences where the system has them,
+/// unless the environment variable `RAILBUS_FENCE` is `swap`.
 pub(crate) fn stores() -> Stores {
     static ASKED: OnceLock<bool> = OnceLock::new();
     let swap = *ASKED.get_or_init(|| std::env::var_os("RAILBUS_FENCE").is_some_and(|how| how == "swap"));
@@ -453,7 +472,8 @@ fn identity(who: &Introduction) -> Result<Identity> {
     })
 }
 
-/// Registering a durable name is rare and quick: a wait of more than a second means that a registrant is stopped.
+/// Registering a durable name is rare and quick, so a wait of more than a second means that a
+/// registrant is stopped.
 fn lock_names(locks: &FileLocks, channel: &Channel) -> Result<()> {
     for tries in 0..1000 {
         if locks.try_janitor(layout::NAMES_LOCK) {
@@ -467,7 +487,8 @@ fn lock_names(locks: &FileLocks, channel: &Channel) -> Result<()> {
     Err(Error::TimedOut { what: "another process that registers a durable name".into(), after_ms: 1000 })
 }
 
-/// Whether somebody holds every lock of the channel, also those that no participant has, because it is being made anew.
+/// Whether a process holds every lock of the channel, also those that no participant has, because
+/// it makes the channel again.
 fn is_made_anew(locks: &FileLocks) -> bool {
     locks.is_life_held(layout::NAMES_LOCK)
 }

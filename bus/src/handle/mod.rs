@@ -1,4 +1,4 @@
-//! Handles: what takes part in a channel. Each is one registered participant.
+//! Handles: the participants of a channel. Each handle is one registered participant.
 
 pub(crate) mod audit;
 pub(crate) mod bridge;

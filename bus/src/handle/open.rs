@@ -1,4 +1,4 @@
-//! Opening handles: what makes a participant of a channel.
+//! Opening handles: the methods of [`Channel`] that register a participant.
 
 use railbus_ring::members::join::{JoinError, StartAt as Start};
 use railbus_ring::members::peers::Side;
@@ -26,17 +26,17 @@ use crate::handle::stuck::StuckReader;
 use crate::handle::wait::Wait;
 use crate::handle::worker::Worker;
 
-/// A stream's publisher: one at a time.
+/// The publisher of a stream. A stream has one at a time.
 pub type Publisher = Sender<StreamPublishEnd>;
-/// A topic's publisher: many at once, all in one order.
+/// A publisher of a topic. A topic has many, whose events have one order.
 pub type TopicPublisher = Sender<SlotPublishEnd<true>>;
-/// A queue's producer.
+/// A producer of a queue.
 pub type Producer = Sender<SlotPublishEnd<false>>;
-/// A stream's subscriber.
+/// A subscriber of a stream.
 pub type Subscriber = Reader<StreamReadEnd>;
-/// A topic's subscriber.
+/// A subscriber of a topic.
 pub type TopicSubscriber = Reader<SlotReadEnd>;
-/// A reader that sees every event of a queue, without taking any.
+/// A reader that sees every event of a queue and takes none.
 pub type Tap = Reader<SlotReadEnd>;
 
 /// Whether a reader starts behind everything published so far.
@@ -53,7 +53,7 @@ impl Channel {
         Err(Error::invalid(format!("{handle} of {}", self.name()), format!("it is a {found}, not a {kind}")))
     }
 
-    /// What a sender needs that evicts stuck readers, which is a consumer's right.
+    /// The watch of a sender that evicts stuck readers. It needs a consumer's rights.
     fn stuck_reader(&self, options: &SendOptions) -> Result<Option<StuckReader>> {
         options.evict_stuck.then(|| StuckReader::open(self)).transpose()
     }
@@ -62,10 +62,20 @@ impl Channel {
         Slots::new(self.header().slots, self.header().slot_bytes)
     }
 
-    /// The publisher of this stream, continuing where the last one left it, or died.
+    /// Opens the publisher of this stream. It continues where the last publisher left or died.
+    ///
+    /// Opening blocks for about 20 ms at most while an entry or name is still in use; for a name
+    /// that is numbered ([`SendOptions::sequenced`]) for a second at most.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another publisher lives; [`Error::NotAllowed`]; [`Error::Corrupt`].
+    /// - [`Error::Busy`] while another publisher lives, or while the channel is being made again;
+    /// - [`Error::Invalid`] if the channel is no stream, and for options that contradict each
+    ///   other;
+    /// - [`Error::NotFound`] if the channel was removed, or the channel that it diverts to does not
+    ///   exist;
+    /// - [`Error::NotAllowed`] if this process may not produce;
+    /// - [`Error::TimedOut`] if another process holds the lock of names for a second;
+    /// - [`Error::Corrupt`] if the stream's frames do not follow each other.
     pub fn publisher(&self, options: &SendOptions) -> Result<Publisher> {
         self.expect(Kind::Stream, "publisher")?;
         let stuck = self.stuck_reader(options)?;
@@ -93,20 +103,26 @@ impl Channel {
         Ok(Sender::new(StreamPublishEnd::new(core), member, options, u32::MAX >> 1, diversion, stuck))
     }
 
-    /// A publisher of this topic.
+    /// Opens a publisher of this topic. Opening blocks as for [`Self::publisher`].
+    ///
+    /// # Errors
+    /// As for [`Self::publisher`]; [`Error::Busy`] means that every entry, or the name, is in use.
     pub fn topic_publisher(&self, options: &SendOptions) -> Result<TopicPublisher> {
         self.expect(Kind::Topic, "topic publisher")?;
         // Every subscriber wants every event.
         self.slot_sender(options, u32::MAX >> 1, diversion::open(self, options)?)
     }
 
-    /// A producer of this queue.
+    /// Opens a producer of this queue. Opening blocks as for [`Self::publisher`].
+    ///
+    /// # Errors
+    /// As for [`Self::publisher`]; [`Error::Busy`] means that every entry, or the name, is in use.
     pub fn producer(&self, options: &SendOptions) -> Result<Producer> {
         self.expect(Kind::Queue, "producer")?;
         self.slot_sender(options, 1, diversion::open(self, options)?)
     }
 
-    /// A sender of a slot ring that diverts nothing itself, whatever the channel's policy.
+    /// Opens a sender of a slot ring that diverts nothing itself, whatever the channel's policy is.
     pub(crate) fn slot_sender_undiverted<const TOPIC: bool>(
         &self,
         options: &SendOptions,
@@ -133,27 +149,37 @@ impl Channel {
             SlotProducer::<_, TOPIC>::new(ring, acks, data, done, index, self.slots(), producers, consumers);
         let mut core = core.with_limits(self.header().marks(), self.header().credits);
         if self.header().watermarks.is_some() {
-            // Here, rather than on the way of its first event.
+            // Here, so that its first event does not have to.
             core.look_at_pressure();
         }
         Ok(Sender::new(SlotPublishEnd::new(core), member, options, wakes, diversion, stuck))
     }
 
-    /// A subscriber of this stream.
+    /// Opens a subscriber of this stream. Opening blocks for about 20 ms at most while an entry or
+    /// name is still in use; for a durable name for a second at most.
     ///
     /// # Errors
-    /// [`Error::Busy`] when the durable name is in use or no place is left; [`Error::Invalid`] when the position to
-    /// start at is not retained; [`Error::NotAllowed`]; [`Error::Corrupt`].
+    /// - [`Error::Busy`] when the durable name is in use, no entry is left, or the channel is being
+    ///   made again;
+    /// - [`Error::Invalid`] if the channel is no stream, when the position to start at is not
+    ///   retained, when a durable subscription must first read from the journal, and for options
+    ///   that contradict each other;
+    /// - [`Error::NotFound`] if the channel was removed;
+    /// - [`Error::NotAllowed`] if this process may not consume;
+    /// - [`Error::TimedOut`] if another process holds the lock of names for a second;
+    /// - [`Error::Corrupt`] if the stream's frames do not follow each other.
     pub fn subscriber(&self, options: &SubscribeOptions) -> Result<Subscriber> {
         self.in_the_ring(self.subscriber_behind(options)?)
     }
 
-    /// As [`Self::subscriber`]; but what it has still to read may lie in the journal only, see [`Reader::behind`].
+    /// As [`Self::subscriber`], but the events that it has still to read may be in the journal
+    /// only; see [`Reader::behind`].
     pub(crate) fn subscriber_behind(&self, options: &SubscribeOptions) -> Result<Subscriber> {
         self.try_subscriber(options)?.map_err(|error| self.explain(error))
     }
 
-    /// As [`Self::subscriber_behind`]; says by itself that the position to start at is not in the ring.
+    /// As [`Self::subscriber_behind`], but it returns an error of its own if the position to start
+    /// at is not in the ring.
     pub(crate) fn try_subscriber(
         &self,
         options: &SubscribeOptions,
@@ -176,7 +202,7 @@ impl Channel {
         }))
     }
 
-    /// Refuses a durable subscription that would silently skip what is in the journal only.
+    /// Refuses a durable subscription that would silently skip events that are in the journal only.
     fn in_the_ring<R: ReadEnd>(&self, reader: Reader<R>) -> Result<Reader<R>> {
         let Some(behind) = reader.behind() else { return Ok(reader) };
         let what = format!("durable subscription at {behind} of {}", self.name());
@@ -195,17 +221,22 @@ impl Channel {
         options.introduction(role)
     }
 
-    /// A subscriber of this topic.
+    /// Opens a subscriber of this topic. Opening blocks as for [`Self::subscriber`].
+    ///
+    /// # Errors
+    /// As for [`Self::subscriber`].
     pub fn topic_subscriber(&self, options: &SubscribeOptions) -> Result<TopicSubscriber> {
         self.in_the_ring(self.topic_subscriber_behind(options)?)
     }
 
-    /// As [`Self::topic_subscriber`]; but what it has still to read may lie in the journal only.
+    /// As [`Self::topic_subscriber`], but the events that it has still to read may be in the
+    /// journal only.
     pub(crate) fn topic_subscriber_behind(&self, options: &SubscribeOptions) -> Result<TopicSubscriber> {
         self.try_topic_subscriber(options)?.map_err(|error| self.explain(error))
     }
 
-    /// As [`Self::topic_subscriber_behind`]; says by itself that the position to start at is not in the ring.
+    /// As [`Self::topic_subscriber_behind`], but it returns an error of its own if the position to
+    /// start at is not in the ring.
     pub(crate) fn try_topic_subscriber(
         &self,
         options: &SubscribeOptions,
@@ -214,8 +245,13 @@ impl Channel {
         self.slot_reader(options, ROLE_SUBSCRIBER)
     }
 
-    /// A reader that sees every event of this queue and takes none. It gates the producers as a topic's subscriber
-    /// does, unless it is lossy: then it copies what is there, and is told what was overwritten before.
+    /// Opens a reader that sees every event of this queue and takes none. It is a gate of the
+    /// producers, as a topic's subscriber is. If it is lossy it holds nobody back: it copies
+    /// events, and reports those that were overwritten before. A tap starts live, or resumes by its
+    /// durable name. Opening blocks as for [`Self::subscriber`].
+    ///
+    /// # Errors
+    /// As for [`Self::subscriber`]; [`Error::Invalid`] also for another start than live.
     pub fn tap(&self, options: &SubscribeOptions) -> Result<Tap> {
         self.expect(Kind::Queue, "tap")?;
         self.in_the_ring(self.slot_reader(options, ROLE_TAP)?.map_err(|error| self.explain(error))?)
@@ -234,7 +270,7 @@ impl Channel {
         }
         let who = self.introduction(options, role)?;
         let member = Member::register(self, Side::Consumers, &who, |memories, peers, index| {
-            // The entry of a queue's consumer may have been a worker's, with events in its hands.
+            // The entry of a queue's consumer may have been that of a worker that held events.
             role != ROLE_TAP || sweep_entry(self, memories, peers, index)
         })?;
         let Memories { ring, acks, data, live, .. } = member.memories;
@@ -258,11 +294,14 @@ impl Channel {
         Ok(Ok(Reader::new(inlet, member, options, live)))
     }
 
-    /// A worker of this queue.
+    /// Opens a worker of this queue. Opening blocks for about 20 ms at most while no entry is free.
     ///
     /// # Errors
-    /// [`Error::Busy`] when no place is left; [`Error::NotAllowed`], also when the queue has dead letters and this
-    /// process may not produce into their queue.
+    /// - [`Error::Busy`] when no entry is left, also as a producer of the dead-letter queue;
+    /// - [`Error::Invalid`] if the channel is no queue, or `in_hand_max` is out of range;
+    /// - [`Error::NotFound`] if the channel was removed, or the dead-letter queue does not exist;
+    /// - [`Error::NotAllowed`] if this process may not consume, or may not produce into the
+    ///   dead-letter queue.
     pub fn worker(&self, options: &WorkOptions) -> Result<Worker> {
         self.expect(Kind::Queue, "worker")?;
         let rank = options.rank()?;
@@ -282,7 +321,7 @@ impl Channel {
         Ok(Worker::new(member, options.wait, options.until_closed, options.grab, rank, letters))
     }
 
-    /// Why a worker of this queue may not come: it needs a place as a producer of the dead-letter queue.
+    /// The error of a worker that finds no entry as a producer of the dead-letter queue.
     fn explain_letters(&self, letters: &Channel, error: Error) -> Error {
         match error {
             Error::Busy { why, .. } => Error::Busy {

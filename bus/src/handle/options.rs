@@ -1,4 +1,4 @@
-//! How handles behave: the options that a participant is opened with.
+//! The options with which a participant is opened.
 
 use railbus_ring::members::join::StartAt as Start;
 use railbus_ring::members::registry::{DURABLE, LOSSY, MANUAL, ROLE_PRODUCER, SEQUENCED};
@@ -11,16 +11,18 @@ use crate::handle::wait::Wait;
 /// How a producing handle behaves.
 #[derive(Debug, Clone, Default)]
 pub struct SendOptions {
-    /// A name for observers, at most 64 bytes.
+    /// A name for observers: at most 64 bytes of UTF-8 without zero bytes.
     pub name: String,
     /// How to wait for room.
     pub wait: Wait,
-    /// Whether to evict a live reader that has held this producer back, without moving, for longer than the
-    /// channel's `stuck_after`. Such a reader gets [`RecvError::Evicted`](crate::RecvError::Evicted). Durable
-    /// subscriptions are never evicted. Needs the right to write `.acks`, which opening checks.
+    /// Whether to evict a live reader that has held this producer back, without moving, for longer
+    /// than the channel's `stuck_after`. Such a reader gets
+    /// [`RecvError::Evicted`](crate::RecvError::Evicted). Durable subscriptions are never evicted.
+    /// This needs the right to write `NAME.acks`, which opening checks.
     pub evict_stuck: bool,
-    /// Whether this publisher numbers its events itself, under its name, which it must have and shares with no other
-    /// live one: see [`Sender::publish_numbered`](crate::handle::sender::Sender::publish_numbered).
+    /// Whether this publisher numbers its events, under its name: see
+    /// [`Sender::publish_numbered`](crate::handle::sender::Sender::publish_numbered). It must have
+    /// a name, which no other live publisher that numbers its events may use.
     pub sequenced: bool,
 }
 
@@ -37,22 +39,27 @@ impl SendOptions {
 /// How a subscriber or tap behaves.
 #[derive(Debug, Clone)]
 pub struct SubscribeOptions {
-    /// A name, at most 64 bytes: for observers, or the identity of a durable subscription.
+    /// A name, at most 64 bytes of UTF-8 without zero bytes: for observers, or the identity of a
+    /// durable subscription.
     pub name: String,
-    /// Whether the subscription outlives its owner: its cursor holds events back until the name comes again.
+    /// Whether the subscription outlives its owner: its cursor holds producers back until the name
+    /// comes again. It needs a name, and cannot be lossy.
     pub durable: bool,
-    /// Whether to lose events, exactly reported, rather than ever hold a publisher back.
+    /// Whether to lose events rather than ever hold a publisher back. The reader reports exactly
+    /// which it lost.
     pub lossy: bool,
-    /// Whether the cursor moves by [`Reader::acknowledge_to`] only: what was received and not acknowledged stays in the
-    /// ring, holds publishers back, and comes again to whoever resumes a durable subscription, after a kill and after an
-    /// orderly exit. For programs that handle many events before the first of them is done. Not for lossy readers.
+    /// Whether the cursor moves by [`Reader::acknowledge_to`](crate::Reader::acknowledge_to) only.
+    /// Events that were received and not acknowledged stay in the ring and hold publishers back.
+    /// The process that resumes a durable subscription receives them again, after a kill and after
+    /// an orderly exit. Use it in programs that process many events before the first of them is
+    /// done. It is not for lossy readers.
     pub manual: bool,
-    /// Where to start; a durable subscription that exists resumes instead.
+    /// Where to start. A durable subscription that exists resumes instead.
     pub start: Start,
     /// How to wait for events.
     pub wait: Wait,
-    /// Whether receiving ends when the last publisher has left and everything was read. A subscriber that starts
-    /// live and finds no publisher waits for the first one.
+    /// Whether receiving ends when the last publisher has left and everything was read. A
+    /// subscriber that starts live and finds no publisher first waits for one to come.
     pub until_closed: bool,
 }
 
@@ -89,30 +96,37 @@ impl SubscribeOptions {
 /// How a worker behaves.
 #[derive(Debug, Clone, Default)]
 pub struct WorkOptions {
-    /// A name for observers, at most 64 bytes.
+    /// A name for observers: at most 64 bytes of UTF-8 without zero bytes.
     pub name: String,
     /// How to wait for events.
     pub wait: Wait,
     /// Whether taking ends when the last producer has left and every event is done.
     pub until_closed: bool,
-    /// How many events to take from the ring at once, 1 to 64: more is faster with one worker, and less fair
-    /// between several, because what one has taken no other can. 0, the default, follows the load: 16 while this
-    /// worker is the only one and takes more than 256 events a ms, otherwise 1 (and 1 by the rules of a priority, a bound
-    /// or a keyed queue). Never more than [`Self::in_hand_max`] leaves room for.
-    pub grab: u32,
-    /// Priority level: 0, the default, is served first. A worker of a lower level, 1 to 255, gets events only while every
-    /// worker of the levels above it is saturated (it has [`Self::in_hand_max`] events in hand; opened without a bound:
-    /// an event of its last take is not done), or does not move: it has neither taken nor waited nor polled for longer
-    /// than the channel's `stuck_after`, at least 100 ms. [`ring::levels`](railbus_ring::slots::levels) says which words decide.
+    /// How many events to take from the ring at once, 1 to 64. A larger number counts as 64. More
+    /// is faster with one worker. It is less fair between several, because no other worker can take
+    /// what one has taken.
     ///
-    /// A worker that waits for its turn is woken when one above it, that has a bound, becomes saturated or leaves;
-    /// otherwise it finds out within 8 ms (a worker above that has no bound, is stopped, or dies). Through a
-    /// [`Bridge`](crate::Bridge) it looks every 4 ms; and a worker that waits by a bridge and does not poll for longer
-    /// than `stuck_after` counts as one that does not move.
+    /// 0, the default, follows the load: 16 while this worker is the only one and takes more than
+    /// 256 events a millisecond, otherwise 1. It is always 1 with a priority, a bound or a keyed
+    /// queue, and if an event has one attempt only. A worker never takes more than
+    /// [`Self::in_hand_max`] leaves room for.
+    pub grab: u32,
+    /// Priority level. Level 0, the default, is served first. A worker of a lower level, 1 to 255,
+    /// gets events only while every worker of the levels above it is saturated or does not move. A
+    /// worker with a bound is saturated when it holds [`Self::in_hand_max`] events. One without a
+    /// bound is saturated while an event of its last take is not done. A worker does not move if it
+    /// has neither taken nor waited nor polled for longer than the channel's `stuck_after`, at
+    /// least 100 ms.
+    ///
+    /// A worker that waits for its turn is woken when a worker above it that has a bound becomes
+    /// saturated or leaves. Otherwise it finds out within 8 ms: when the worker above has no bound,
+    /// is stopped, or dies. Through a [`Bridge`](crate::Bridge) it looks every 4 ms. A worker that
+    /// waits by a bridge and does not poll for longer than `stuck_after` counts as one that does
+    /// not move.
     pub priority: u8,
-    /// Most events in this worker's hands at once, 1 to 65535: taking more is refused with
-    /// [`RecvError::HandsFull`](crate::RecvError::HandsFull). 0, the default, is no bound on level 0 and 1 on the levels
-    /// below.
+    /// The most events that this worker holds at once, 1 to 65535. To take more is refused with
+    /// [`RecvError::HandsFull`](crate::RecvError::HandsFull). 0, the default, means no bound on
+    /// level 0, and 1 on the levels below.
     pub in_hand_max: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What the three kinds of ring have in common for those who put events in.
+//! The producing end of a ring: what the three kinds of ring have in common for producers.
 
 use railbus_ring::frame;
 use railbus_ring::members::peers::Peers;
@@ -8,56 +8,59 @@ use railbus_ring::tally::Tally;
 
 use crate::channel::mapped::Trusted;
 
-/// What came of a repair.
+/// The result of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
     /// Something changed: try again.
     Retry,
-    /// Nothing to repair: a live peer must move.
+    /// There is nothing to repair: a live peer must move.
     Wait,
     /// Events wait to be taken: only a worker can help.
     NeedsWorker,
 }
 
-/// What is in a producer's way.
+/// The obstacle in a producer's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
-    /// The reader in this consumer entry; `None` when it has moved on meanwhile.
+    /// The reader in this consumer entry; `None` if it has moved on in the meantime.
     Reader(Option<usize>),
     /// Queue: this event is not done.
     NotDone(u64),
     /// Topic: the event at this position is being written.
     Unpublished(u64),
-    /// So many events of the producer's own are unfinished as it has credits: the oldest of them.
+    /// All credits of the producer are used up by unfinished events.
     OutOfCredits {
-        /// How many credits it has.
+        /// The number of credits that it has.
         credits: usize,
         /// The oldest unfinished event.
         oldest: u64,
-        /// The reader that holds that back (topic).
+        /// Topic: the reader that holds that event back.
         reader: Option<usize>,
     },
 }
 
-/// The producing end of a ring. Implemented by the three kinds; not for users to implement.
+/// The producing end of a ring. It is implemented by the three kinds, and not for users to
+/// implement.
 pub trait PublishEnd {
     /// Room for one event.
     type Claim: Copy + std::fmt::Debug;
-    /// Why there is no room.
+    /// The reason why there is no room.
     type Refused: Copy + std::fmt::Debug;
 
-    /// Whether each event is told to observers at once: otherwise the handle tells them when it takes a slow path, and
-    /// observers count what was committed since.
+    /// Whether the end reports each event to observers at once. Otherwise the handle reports its
+    /// events when it takes a slow path, and observers count what was committed since.
     const TELLS_EACH: bool;
 
     /// Claims room for a body of `body_bytes`, at most [`Self::body_max`].
     fn claim(&mut self, body_bytes: u64) -> Result<Self::Claim, Self::Refused>;
-    /// As [`Self::claim`], but only where that takes no more than a comparison or two, and not in a batch.
+    /// As [`Self::claim`], but only if that takes no more than a comparison or two, and not in a
+    /// batch.
     fn claim_fast(&mut self, body_bytes: u64) -> Option<Self::Claim>;
-    /// As [`Self::commit`], of what [`Self::claim_fast`] claimed.
+    /// As [`Self::commit`], for a claim of [`Self::claim_fast`].
     fn commit_fast(&mut self, claim: Self::Claim, header: u64);
-    /// Publishes `payloads`, without extensions, until one is not easily published or it is no better than one by one;
-    /// how many. `put` puts a payload at a byte offset in the data.
+    /// Publishes `payloads`, without extensions, on the fast path until one needs the slow path.
+    /// Returns how many were published. `put` copies a payload to a byte offset in the data. Rings
+    /// for which batching gains nothing keep the default, which publishes none.
     #[inline(always)]
     fn publish_all_fast<'a>(
         &mut self,
@@ -66,13 +69,14 @@ pub trait PublishEnd {
     ) -> usize {
         0
     }
-    /// From the next claim on, at most `bytes` go by before one is not easy, as far as this kind counts them.
+    /// Limits the fast path: after at most `bytes`, counted from the next claim, one claim takes
+    /// the slow path. It has no effect on a kind that does not count bytes.
     fn ease(&mut self, _bytes: u64) {}
     /// Prepares for `events` events that are published together.
     fn begin_batch(&mut self, _events: usize) {}
     /// Ends a batch.
     fn end_batch(&mut self) {}
-    /// Byte offset in the data where the claim's body goes.
+    /// The byte offset in the data where the claim's body begins.
     fn body_offset(&self, claim: Self::Claim) -> usize;
     /// The event's position.
     fn position(&self, claim: Self::Claim) -> u64;
@@ -80,17 +84,17 @@ pub trait PublishEnd {
     fn commit(&mut self, claim: Self::Claim, header: u64);
     /// Gives the room back.
     fn abort(&mut self, claim: Self::Claim);
-    /// What was committed through this end.
+    /// The counts of events and bytes that were committed through this end.
     fn tally(&self) -> Tally;
-    /// Largest body in bytes.
+    /// The largest body, in bytes.
     fn body_max(&self) -> u64;
-    /// Repairs what refused a claim, if its owner is dead.
+    /// Repairs the obstacle that refused a claim, if its owner is dead.
     fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair;
-    /// The next position: a stream's events are committed up to here.
+    /// The next position. A stream's events are committed up to here.
     fn position_committed(&self) -> u64;
-    /// Measures the pressure anew, and says whether the channel is under pressure.
+    /// Measures the pressure again, and returns whether the channel is under pressure.
     fn look_at_pressure(&mut self) -> bool;
-    /// What refused a claim, as far as the ring knows.
+    /// The obstacle that refused a claim, as far as the ring shows it.
     fn obstacle(&self, refused: Self::Refused) -> Obstacle;
     /// The position that everybody waits for when a claim is refused, for observers.
     fn blocked_at(&self, refused: Self::Refused) -> u64;
@@ -98,7 +102,7 @@ pub trait PublishEnd {
     fn gate(&self, refused: Self::Refused) -> Option<usize>;
 }
 
-/// A stream's producing end.
+/// The producing end of a stream.
 #[derive(Debug)]
 pub struct StreamPublishEnd {
     pub(crate) core: StreamPublisher<Trusted>,
@@ -159,7 +163,7 @@ impl PublishEnd for StreamPublishEnd {
     }
 
     fn abort(&mut self, _claim: Self::Claim) {
-        // Nothing was visible; the next claim takes the same room.
+        // Nothing was visible. The next claim takes the same room.
     }
 
     #[inline(always)]
@@ -204,15 +208,15 @@ impl PublishEnd for StreamPublishEnd {
     }
 }
 
-/// A slot ring's producing end: a queue's, or a topic's.
+/// The producing end of a slot ring: a queue's or a topic's.
 #[derive(Debug)]
 pub struct SlotPublishEnd<const TOPIC: bool> {
     pub(crate) core: SlotProducer<Trusted, TOPIC>,
-    /// Tickets won for a batch and not handed out yet.
+    /// Tickets that were won for a batch and not used yet.
     won: Tickets,
-    /// Events the batch still wants.
+    /// The number of events that the batch still needs.
     wanted: usize,
-    /// Largest body in bytes.
+    /// The largest body, in bytes.
     body_max: u64,
     tally: Tally,
 }
@@ -229,7 +233,7 @@ impl<const TOPIC: bool> SlotPublishEnd<TOPIC> {
         }
     }
 
-    /// The oldest own ticket that has not given its credit back.
+    /// The oldest ticket of this producer that has not given its credit back.
     fn oldest_unfinished(&self) -> u64 {
         self.core.credits().and_then(|(_, oldest)| oldest).unwrap_or_else(|| self.core.tail())
     }
@@ -238,7 +242,8 @@ impl<const TOPIC: bool> SlotPublishEnd<TOPIC> {
     #[cold]
     fn claim_counted(&mut self) -> Result<u64, slot_producer::Refused> {
         if self.won.count == 0 {
-            // Not more than a few at a time, so that a batch does not keep readers of its first events waiting.
+            // Only up to 64 at a time, so that a batch does not keep readers of its first events
+            // waiting.
             let wanted = self.core.credit(self.wanted.clamp(1, 64) as u32)?;
             self.won = self.core.claim(wanted)?;
             self.core.spend(self.won);
@@ -265,7 +270,7 @@ impl<const TOPIC: bool> PublishEnd for SlotPublishEnd<TOPIC> {
 
     #[inline(always)]
     fn claim_fast(&mut self, body_bytes: u64) -> Option<u64> {
-        // Batches are over, and their tickets used up, when they end.
+        // A batch is over, and its tickets are used up, when it ends.
         if body_bytes > self.body_max { None } else { self.core.claim_fast() }
     }
 

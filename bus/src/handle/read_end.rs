@@ -1,4 +1,5 @@
-//! What streams, topics and a queue's tap have in common for those who read by cursor.
+//! The reading end of a ring: what streams, topics and a queue's tap have in common for readers by
+//! cursor.
 
 use railbus_ring::frame;
 use railbus_ring::members::join::JoinError;
@@ -8,10 +9,10 @@ use railbus_ring::stream::subscriber::{self as stream_subscriber, StreamSubscrib
 
 use crate::channel::mapped::Trusted;
 
-/// Tickets that are stepped over at once: those of a batch.
+/// The most orphans that are stepped over at once: those of a batch.
 pub(crate) const ORPHANS_MAX: usize = 64;
 
-/// What a poll found.
+/// The result of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// An event.
@@ -20,61 +21,64 @@ pub enum Found {
         position: u64,
         /// Its header word.
         header: u64,
-        /// Byte offset of its body in the data; not meaningful for a copy.
+        /// The byte offset of its body in the data; not meaningful for a copy.
         body_offset: usize,
     },
-    /// Nothing yet.
+    /// Nothing has come yet.
     Empty,
-    /// Overrun.
+    /// The reader was overrun.
     Lost {
-        /// First lost position.
+        /// The first lost position.
         from: u64,
-        /// Where reading continues.
+        /// The position where reading continues.
         to: u64,
-        /// Events lost.
+        /// The number of lost events.
         events: u64,
     },
-    /// The ring holds what no publisher writes.
+    /// The ring holds bytes that no publisher writes.
     Corrupt,
 }
 
-/// The reading end of a ring. Implemented for the kinds; not for users to implement.
+/// The reading end of a ring. It is implemented by the kinds, and not for users to implement.
 pub trait ReadEnd {
-    /// The next event, in place, where that takes no more than a few comparisons: its position, header, and the
-    /// byte offset of its body. Releases those before it.
+    /// Returns position, header and the byte offset of the body of the next event, in place, if
+    /// that takes no more than a few comparisons. Releases the events before it.
     fn poll_fast(&mut self) -> Option<(u64, u64, usize)>;
-    /// Shows up to `most` of the next events, as far as [`Self::poll_fast`] gets them; how many.
+    /// Passes up to `most` of the next events to `each`, as far as [`Self::poll_fast`] finds them.
+    /// Returns how many there were.
     fn poll_all_fast(&mut self, most: usize, each: impl FnMut(u64, u64, usize)) -> usize;
-    /// The next event, in place; releases those before it, and calls `released` where that makes room for publishers.
+    /// Returns the next event, in place. Releases those before it, and calls `released` if that
+    /// makes room for publishers.
     fn poll(&mut self, released: impl FnOnce()) -> Found;
-    /// The next event, in place, without releasing those before it.
+    /// Returns the next event, in place, without releasing those before it.
     fn poll_held(&mut self) -> Found;
-    /// The next event, in place; the cursor stays where it is, whatever lies between.
+    /// Returns the next event, in place. The published cursor stays where it is.
     fn poll_unreleased(&mut self) -> Found;
     /// As [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
     fn poll_held_unreleased(&mut self) -> Found;
-    /// To be called where nothing is lent, before several events are polled and held.
+    /// To be called while nothing is lent, before several events are polled and held.
     fn begin_batch(&mut self);
-    /// To be called where this reader finds itself evicted: it lends nothing any more.
+    /// To be called when this reader finds itself evicted: it lends nothing any more.
     fn take_back_lent(&mut self);
-    /// The next event, copied.
+    /// Returns the next event, copied.
     fn poll_copy(&mut self, copy: &mut Vec<u64>) -> Found;
     /// Whether the next event may be read in place.
     fn is_protected(&self) -> bool;
     /// Publishes the cursor. Returns whether it moved.
     fn acknowledge(&mut self) -> bool;
-    /// Publishes the cursor at `position`, which is not beyond what was polled, and where an event starts or the last one
-    /// ends. Returns whether it moved: it never moves back.
+    /// Publishes the cursor at `position`. That must not lie beyond what was polled, and an event
+    /// must start or the last one end there. Returns whether the cursor moved: it never moves back.
     fn acknowledge_to(&mut self, position: u64) -> Result<bool, JoinError>;
-    /// Where the published cursor stands.
+    /// The published cursor.
     fn acknowledged(&self) -> u64;
     /// The next position.
     fn position(&self) -> u64;
-    /// Steps over an event whose publisher died before it was published.
+    /// Steps over an event whose publisher died before it was published. Returns whether there was
+    /// any.
     fn repair<P: Peers>(&mut self, peers: &P) -> bool;
 }
 
-/// A stream's reading end.
+/// The reading end of a stream.
 #[derive(Debug)]
 pub struct StreamReadEnd {
     pub(crate) core: StreamSubscriber<Trusted>,
@@ -172,7 +176,7 @@ impl ReadEnd for StreamReadEnd {
     }
 }
 
-/// A slot ring's reading end.
+/// The reading end of a slot ring.
 #[derive(Debug)]
 pub struct SlotReadEnd {
     pub(crate) core: SlotReader<Trusted>,
@@ -184,7 +188,7 @@ impl SlotReadEnd {
     fn found(&self, poll: slot_reader::Poll) -> Found {
         match poll {
             slot_reader::Poll::Event(position, header) => {
-                // In place the header is the producer's word, unchecked so far.
+                // In place the header is the producer's word, and has not been checked yet.
                 if frame::is_event(header, self.core.body_max()) {
                     Found::Event { position, header, body_offset: self.core.body_offset(position) }
                 } else {
@@ -268,7 +272,8 @@ impl ReadEnd for SlotReadEnd {
     }
 
     fn repair<P: Peers>(&mut self, peers: &P) -> bool {
-        // A producer may have died with a whole batch in its hands. Bounded, because the tail is not to be trusted.
+        // A producer may have died with a whole batch claimed. There is a bound because the tail
+        // may be corrupted.
         (0..ORPHANS_MAX).take_while(|_| self.core.is_stuck() && self.core.skip_orphan(peers)).count() > 0
     }
 }

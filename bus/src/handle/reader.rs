@@ -1,13 +1,12 @@
-//! Reading by cursor: one handle type for a stream's subscriber, a topic's subscriber and a queue's tap.
+//! Reading by cursor: one handle type for a stream's subscriber, a topic's subscriber and a queue's
+//! tap.
 //!
-//! A [`Reader`] is one registered consumer. It is used by one thread at a time (it is `Send`, not `Sync`), and not
-//! after `fork`. Events are borrowed from the ring: an event is released when the next one is asked for, so the
-//! publisher never overwrites what is being looked at.
+//! A [`Reader`] is one registered consumer. A reliable reader lends events in place, and publishes
+//! its cursor in steps. A lossy reader returns copies, because publishers may overwrite the ring at
+//! any time.
 //!
-//! The cursor that others see follows lazily. A durable subscription that is killed therefore sees again the
-//! events since its cursor was last published: at least once. [`Reader::acknowledge`] publishes it at once.
-//!
-//! A reader that was opened with [`SubscribeOptions::manual`] says itself how far it is done (`reader/manual.rs`).
+//! `reader/batch.rs` receives several events at once. `reader/manual.rs` is for readers that
+//! acknowledge themselves ([`SubscribeOptions::manual`]).
 
 mod batch;
 mod evicted;
@@ -35,10 +34,30 @@ use crate::latency::Measures;
 
 pub use self::batch::Batch;
 
-/// Observers are told at least this often, counted in events that took the slow path.
+/// Observers get a report at least this often, counted in events that took the slow path.
 const TELL_EVERY: u64 = 64;
 
-/// A registered reader of a channel. See the [module](self).
+/// A registered reader of a channel: a [`Subscriber`](crate::Subscriber), a
+/// [`TopicSubscriber`](crate::TopicSubscriber) or a [`Tap`](crate::Tap).
+///
+/// Events are borrowed from the ring. An event is released when the next one is asked for, so a
+/// publisher never overwrites the event that the caller looks at. A lossy reader borrows its own
+/// copy instead.
+///
+/// The cursor that others see follows in steps. A durable subscription that is killed therefore
+/// receives the events since its cursor was last published once more: delivery is at least once.
+/// [`Reader::acknowledge`] publishes the cursor at once. A reader that was opened with
+/// [`SubscribeOptions::manual`] moves its cursor by [`Reader::acknowledge_to`] only.
+///
+/// # Threads and processes
+/// A reader is `Send` but not `Sync`: one thread uses it at a time. After `fork` it belongs to the
+/// parent. In the child every call that receives returns [`RecvError::Forked`], and the child must
+/// attach to the channel again.
+///
+/// # Errors
+/// [`RecvError::Lost`] reports which events are missing, and the next call continues behind them.
+/// After [`RecvError::Evicted`], [`RecvError::Removed`] and [`RecvError::Forked`] the handle is of
+/// no more use.
 #[derive(Debug)]
 pub struct Reader<R: ReadEnd> {
     ring: R,
@@ -46,29 +65,31 @@ pub struct Reader<R: ReadEnd> {
     waker: Waker,
     wait: Wait,
     until_closed: bool,
-    /// How many publishers there had been when this handle joined live and found none: it waits for another.
+    /// The number of publishers that had ever registered when this handle joined live and found
+    /// none alive. It then waits for another one before it can find the channel closed.
     publishers_before: Option<u64>,
-    /// A lossy reader's copy of the event it handed out last.
+    /// A lossy reader's copy of the event that it returned last.
     copy: Vec<u64>,
-    /// What an open batch holds.
+    /// The events that an open batch holds.
     held: HeldEvents,
     tally: Tally,
-    /// The events that observers know of.
+    /// The count of events in the last report to observers.
     told: u64,
     lost: u64,
     pace: Pace,
     idle: Idle,
     /// On stamped channels, whose events take the slow path.
     latency: Option<Box<LatencyProbe>>,
-    /// Whether dropping it, or finding nothing, leaves the cursor where it is, because what was received last may not
-    /// have been kept.
+    /// Whether the cursor stays where it is when the reader is dropped or finds nothing, because
+    /// the caller may not have kept what it received last.
     keeps_unacknowledged: bool,
-    /// Whether only [`Reader::acknowledge_to`] moves the cursor; it keeps what is unacknowledged, too.
+    /// Whether only [`Reader::acknowledge_to`] moves the cursor. Such a reader keeps what is
+    /// unacknowledged, too.
     manual: bool,
 }
 
 impl<R: ReadEnd> Reader<R> {
-    /// `live` says that it joined behind everything published so far.
+    /// `live` is true if the reader joined behind everything published so far.
     pub(crate) fn new(ring: R, member: Member, options: &SubscribeOptions, live: bool) -> Reader<R> {
         let SubscribeOptions { wait, until_closed, manual, .. } = *options;
         let ever = member.others_ever();
@@ -98,15 +119,22 @@ impl<R: ReadEnd> Reader<R> {
         reader
     }
 
-    /// The next event, if there is one. Never blocks, and makes no system call but for waking a producer that
-    /// waits for room, and, when there has been nothing for some ms, for asking whether publishers live.
+    /// Returns the next event if there is one. It releases the previous event.
     ///
-    /// A reader opened with `until_closed` gets [`RecvError::Closed`] as from [`Self::recv`].
+    /// Never blocks. It makes a system call only to wake a producer that waits for room; and, when
+    /// nothing has come for some milliseconds, to find out whether publishers live and whether the
+    /// channel was removed.
+    ///
+    /// # Errors
+    /// [`RecvError::Lost`]; [`RecvError::Evicted`]; [`RecvError::Removed`];
+    /// [`RecvError::CannotRepair`]; [`RecvError::Corrupt`]; [`RecvError::Forked`]. A reader opened
+    /// with [`until_closed`](SubscribeOptions::until_closed) gets [`RecvError::Closed`] as from
+    /// [`Self::recv`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, RecvError> {
         if let Some(located) = self.poll_fast() {
-            // SAFETY: `poll` says where a checked event lies; it is released by the next call, which needs this
-            // handle mutably, as the event's lifetime does.
+            // SAFETY: `poll` returns the place of a checked event. The next call releases it, and
+            // needs this handle mutably, as the event's lifetime does.
             return Ok(Some(unsafe { Event::new(located) }));
         }
         let polled = match self.poll_slow()? {
@@ -117,8 +145,9 @@ impl<R: ReadEnd> Reader<R> {
         Ok(polled.map(|located| unsafe { Event::new(located) }))
     }
 
-    /// As [`Self::try_recv`], for the journaller: where the next event lies, whole and checked, until the next call. It
-    /// looks after its peers itself ([`Self::step_over_the_dead`]).
+    /// As [`Self::try_recv`], for the journaller. Returns where the next event lies, whole and
+    /// checked, until the next call. The journaller looks after its peers itself
+    /// ([`Self::step_over_the_dead`]).
     #[inline]
     pub(crate) fn try_located(&mut self) -> Result<Option<Located>, RecvError> {
         match self.poll_fast() {
@@ -127,8 +156,8 @@ impl<R: ReadEnd> Reader<R> {
         }
     }
 
-    /// From now on this reader's latencies are not measured: for one that looks on at a pace of its own, whose lateness
-    /// would be taken for the channel's.
+    /// Stops the measuring of this reader's latencies. It is for a reader that looks on at a pace
+    /// of its own, because its delay would be taken for the channel's.
     pub fn leave_unmeasured(&mut self) {
         self.latency = None;
         if !self.member.is_forked() {
@@ -136,24 +165,26 @@ impl<R: ReadEnd> Reader<R> {
         }
     }
 
-    /// From now on what this reader received, or stepped over, is not acknowledged when it is dropped or finds nothing.
+    /// From now on, when this reader is dropped or finds nothing, it does not acknowledge what it
+    /// received or stepped over.
     pub(crate) fn keep_unacknowledged(&mut self) {
         self.keeps_unacknowledged = true;
     }
 
-    /// Steps over what dead publishers left. Some system calls.
+    /// Steps over what dead publishers left, and returns whether there was any. Makes some system
+    /// calls.
     pub(crate) fn step_over_the_dead(&mut self) -> bool {
         self.member.seen();
         self.ring.repair(&self.member.peers)
     }
 
-    /// Where a durable subscription really stands when that is before its cursor: what lies between is in the channel's
-    /// journal only.
+    /// The position of a durable subscription if that lies before its cursor. The events between the two
+    /// are in the channel's journal only.
     pub(crate) fn behind(&self) -> Option<u64> {
         self.member.word(layout::BEHIND).checked_sub(1)
     }
 
-    /// Notes where the subscription really stands; `None` once it has caught up.
+    /// Records the position of the subscription; `None` once it has caught up.
     pub(crate) fn set_behind(&self, position: Option<u64>) {
         self.member.note(layout::BEHIND, position.map_or(0, |position| position + 1));
     }
@@ -162,10 +193,14 @@ impl<R: ReadEnd> Reader<R> {
         &self.member
     }
 
-    /// The next event, waiting for it without end.
+    /// Returns the next event, and waits for it without end, in the way that the handle's [`Wait`] sets. It
+    /// releases the previous event.
     ///
-    /// A reader opened with `until_closed` gets [`RecvError::Closed`] when the last publisher has left and
-    /// everything was read. One that joined live and found no publisher waits for the first to come.
+    /// # Errors
+    /// Those of [`Self::try_recv`]. A reader opened with
+    /// [`until_closed`](SubscribeOptions::until_closed) gets [`RecvError::Closed`] when the last
+    /// publisher has left and everything was read. If it joined live and found no publisher, it
+    /// first waits for one to come.
     #[inline]
     pub fn recv(&mut self) -> Result<Event<'_>, RecvError> {
         if let Some(located) = self.poll_fast() {
@@ -177,7 +212,10 @@ impl<R: ReadEnd> Reader<R> {
         Ok(unsafe { Event::new(located) })
     }
 
-    /// The next event, waiting at most `timeout`.
+    /// As [`Self::recv`], but it waits at most `timeout`. A timeout of zero never blocks.
+    ///
+    /// # Errors
+    /// [`RecvError::TimedOut`]; otherwise those of [`Self::recv`].
     #[inline]
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event<'_>, RecvError> {
         if let Some(located) = self.poll_fast() {
@@ -189,8 +227,9 @@ impl<R: ReadEnd> Reader<R> {
         Ok(unsafe { Event::new(located) })
     }
 
-    /// Publishes the cursor at once: everything received so far is released, and a durable subscription resumes
-    /// behind it. With manual acknowledgement the cursor stays: [`Self::acknowledge_to`] moves it.
+    /// Publishes the cursor at once: everything received so far is released, and a durable
+    /// subscription resumes behind it. With manual acknowledgement the cursor stays, and
+    /// [`Self::acknowledge_to`] moves it. Never blocks. Does nothing in a fork child.
     pub fn acknowledge(&mut self) {
         if !self.member.is_forked() {
             if !self.manual {
@@ -200,40 +239,42 @@ impl<R: ReadEnd> Reader<R> {
         }
     }
 
-    /// The position of the next event.
+    /// The position of the next event: bytes in a stream, events in a topic or queue.
     pub fn position(&self) -> u64 {
         self.ring.position()
     }
 
-    /// What a [`crate::handle::bridge::Bridge`] is to be armed with.
+    /// The argument for [`Bridge::arm`](crate::Bridge::arm), when this reader has found nothing.
     pub fn watch(&self) -> Watch {
         self.idle.rest();
         Watch { position: Some(self.ring.position()), redo_seen: 0, redo_due_ns: u64::MAX, barred: false }
     }
 
-    /// Events received by this handle.
+    /// The number of events received by this handle.
     pub fn events(&self) -> u64 {
         self.tally.events
     }
 
-    /// Events lost by this handle to overrun.
+    /// The number of events that this handle lost because it was overrun.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Whether every publisher has left, after at least one was there. A system call for each. What they published
-    /// last may still be unread. False in a fork child.
+    /// Whether every publisher has left, after at least one was there. The events that they
+    /// published last may still be unread. Makes a system call for each publisher until a live one
+    /// is found. False in a fork child.
     pub fn publishers_left(&self) -> bool {
         self.member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) == Some(false)
     }
 
-    /// Whether the channel was removed, which a wait also says by [`RecvError::Removed`]. One system call. False in a fork
-    /// child.
+    /// Whether the channel was removed. A wait reports it, too, by [`RecvError::Removed`]. Makes
+    /// one system call. False in a fork child.
     pub fn is_removed(&self) -> bool {
         self.member.is_removed()
     }
 
-    /// Whether there was a publisher since this handle joined, or joined with a past to read.
+    /// Whether a publisher was there since this handle joined, or before, if the handle joined with
+    /// events to read.
     fn had_publisher(&self) -> bool {
         self.tally.events > 0
             || self.publishers_before.is_none_or(|before| self.member.others_ever() != before)
@@ -252,15 +293,16 @@ impl<R: ReadEnd> Reader<R> {
         }
     }
 
-    /// The next event where nothing is in the way.
+    /// Returns the next event on the fast path; `None` if there is none or it needs the slow path.
     #[inline(always)]
     fn poll_fast(&mut self) -> Option<Located> {
         if self.member.is_forked() {
             return None;
         }
         let (position, header, body_offset) = self.ring.poll_fast()?;
-        // Looked at after the header: had a publisher that passed over this evicted reader put it there, the
-        // eviction, which came before, is seen here. The next poll finds it again.
+        // This check follows the load of the header. A publisher that passed over this evicted
+        // reader saw the eviction before it wrote its header. So this check sees the eviction, too,
+        // and the next poll reports it.
         if !self.member.is_registered() {
             return None;
         }
@@ -285,8 +327,9 @@ impl<R: ReadEnd> Reader<R> {
 
     fn receive(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
         if let Found::Event { position, header, body_offset } = found {
-            // An evicted reader may find an event of a later lap here, where its own was overwritten. The publisher
-            // saw the eviction before it wrote that, so whoever sees the event sees the eviction too.
+            // An evicted reader may find an event of a later lap here, where its own was
+            // overwritten. The publisher saw the eviction before it wrote that event. So a reader
+            // that sees the event also sees the eviction.
             if !self.member.is_registered() {
                 return Err(self.evicted());
             }
@@ -309,7 +352,8 @@ impl<R: ReadEnd> Reader<R> {
 
     fn receive_rarely(&mut self, found: Found) -> Result<Option<Located>, RecvError> {
         match found {
-            // What looks corrupt, too, is what an evicted reader finds: the publisher went on without it.
+            // An evicted reader may find what looks corrupt, because the publisher went on without
+            // it.
             _ if !self.member.is_registered() => Err(self.evicted()),
             Found::Lost { from, to, events } => {
                 self.lost += events;
@@ -320,7 +364,7 @@ impl<R: ReadEnd> Reader<R> {
                 Err(RecvError::Corrupt("an event that no publisher writes; remove the channel"))
             }
             _ => {
-                // A publisher may be waiting for exactly the room that a lazy cursor holds back.
+                // A publisher may wait for exactly the room that a lazy cursor holds back.
                 if !self.keeps_unacknowledged {
                     self.release();
                 }
@@ -342,7 +386,7 @@ impl<R: ReadEnd> Reader<R> {
         Ok(Some(located))
     }
 
-    /// Records how long an event took to come here, on a stamped channel.
+    /// Measures how long an event took to come here, on a stamped channel.
     #[cold]
     fn measure(&mut self, located: Located) {
         if let Some(latency) = &mut self.latency {
@@ -353,11 +397,11 @@ impl<R: ReadEnd> Reader<R> {
 
     #[inline(always)]
     fn count(&mut self, header: u64) {
-        // Told to observers when the cursor is.
+        // Observers get the count together with the cursor.
         self.tally.add(frame::body_bytes(header) as u64);
     }
 
-    /// What an event carries beside its payload does not count as payload.
+    /// The extensions of an event do not count as payload.
     #[cold]
     fn count_extensions(&mut self, header: u64) {
         self.tally.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
@@ -377,7 +421,7 @@ impl<R: ReadEnd> Reader<R> {
         wake(&mut self.waker, &self.member);
     }
 
-    /// Tells observers how far this reader has come.
+    /// Reports to observers how far this reader has come.
     #[inline(always)]
     fn tell(&mut self) {
         self.told = self.tally.events;
@@ -387,7 +431,7 @@ impl<R: ReadEnd> Reader<R> {
         }
     }
 
-    /// For a poll that found nothing: probes the peers if it is time to.
+    /// To be called after a poll that found nothing. Probes the peers if it is time to.
     #[inline]
     fn look_when_idle(&mut self) -> Result<Option<Located>, RecvError> {
         if self.idle.is_due() { self.probe() } else { Ok(None) }
@@ -397,14 +441,15 @@ impl<R: ReadEnd> Reader<R> {
     #[cold]
     fn probe(&mut self) -> Result<Option<Located>, RecvError> {
         self.member.seen();
-        // In this order: one that registers between the two looks has not left.
+        // In this order: a publisher that registers between the two checks has not left.
         let closed = self.until_closed && self.had_publisher() && self.publishers_left();
         if !self.ring.repair(&self.member.peers) && closed {
-            // What the last publisher did, it did before it was seen to have left.
+            // Everything that the last publisher did happened before it was seen to have left, so
+            // this poll sees it.
             return self.poll()?.map(Some).ok_or(RecvError::Closed);
         }
         match self.poll()? {
-            // What was published before the removal was seen is read first.
+            // Events that were published before the removal was seen are read first.
             None if self.member.is_removed() => self.poll()?.map(Some).ok_or(RecvError::Removed),
             None if self.member.peers.was_blind() => Err(RecvError::CannotRepair(BLIND)),
             polled => Ok(polled),
@@ -417,14 +462,14 @@ impl<R: ReadEnd> Reader<R> {
             return Ok(located);
         }
         let mut waiting = Waiting::new(self.wait, timeout);
-        // The last publisher's death ends a reader that waits for it.
+        // The death of the last publisher ends a reader that waits for the channel to close.
         waiting.be_patient(!self.until_closed);
         let mut sleeper = Sleeper::default();
         loop {
             match waiting.step() {
                 Step::Poll => {}
                 Step::TimedOut => {
-                    // Many short waits are polling: they never come to a probe.
+                    // Many short waits are polling: they never last until a probe.
                     let last = match self.poll()? {
                         Some(located) => Some(located),
                         None => self.look_when_idle()?,
@@ -466,7 +511,8 @@ impl<R: ReadEnd> Drop for Reader<R> {
         if self.keeps_unacknowledged && !self.manual {
             return;
         }
-        // What was handed out has been looked at. Who waits for more than this is woken when the member leaves.
+        // The caller has looked at everything that it received. A producer that waits for more room
+        // than this releases is woken when the member leaves.
         self.acknowledge();
     }
 }
@@ -490,7 +536,8 @@ mod tests {
     use railbus_ring::members::peers::Side;
     use railbus_ring::members::registry::{self, Identity, Locks, Registry};
 
-    /// Locks of a registrant that is held up just before it takes its life lock, and gets it only where that says so.
+    /// Locks of a registrant that is delayed just before it takes its life lock, and gets it only
+    /// if the closure returns true.
     struct HeldUp<F>(FileLocks, RefCell<F>);
 
     impl<F: FnMut() -> bool> Locks for HeldUp<F> {
@@ -511,14 +558,15 @@ mod tests {
         }
     }
 
-    /// A topic that a publisher has left, and a subscriber that waits for the next one to come and go.
+    /// A topic that a publisher has left, and a subscriber that waits for the next one to come and
+    /// go.
     fn with_waiting_subscriber(
         then: impl FnOnce(Channel, Registry<Trusted>, Reader<SlotReadEnd>) -> crate::Result<()>,
     ) -> crate::Result<()> {
         let base = tempfile::tempdir_in("/dev/shm").map_err(|e| crate::Error::io("make", "/dev/shm", e))?;
         let options = ChannelOptions::new(Kind::Topic).slots(64).producers_max(1);
         let channel = Bus::at(base.path(), "b")?.create("t", &options)?;
-        // An earlier one has left an entry behind.
+        // An earlier publisher has left an entry behind.
         drop(channel.topic_publisher(&SendOptions::default())?);
         let options = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
         let reader = channel.topic_subscriber(&options)?;
@@ -528,14 +576,14 @@ mod tests {
         then(channel.clone(), registry_of(&memories, &channel, Side::Producers), reader)
     }
 
-    /// The locks of the producers' side, on maps that stay for the test.
+    /// The locks of the producers' side, on maps that are never dropped.
     fn locks_of(channel: &Channel) -> crate::Result<FileLocks> {
         let maps = Box::leak(Box::new(channel.map(Role::Producer)?));
         // SAFETY: the maps are never dropped.
         FileLocks::open_beside(channel, Side::Producers, &unsafe { Memories::of(maps) })
     }
 
-    /// Still waits. Long enough for some probes.
+    /// Checks that the reader still waits, for long enough that it probes a few times.
     fn waits(reader: &mut Reader<SlotReadEnd>) {
         assert_eq!(reader.recv_timeout(Duration::from_millis(20)).err(), Some(RecvError::TimedOut));
     }
@@ -563,7 +611,7 @@ mod tests {
             registry.leave(&registered, false);
             drop(locks);
             assert_eq!(looks, 1);
-            // It came, and has left.
+            // The publisher came, and has left.
             assert_eq!(reader.recv_timeout(Duration::from_secs(60)).err(), Some(RecvError::Closed));
             Ok(())
         })
@@ -580,7 +628,7 @@ mod tests {
             };
             die()?;
             waits(&mut reader);
-            // It is buried, or another uses its entry, and dies there, too.
+            // It is buried; or another publisher uses its entry, and dies there, too.
             assert_eq!(channel.repair()?.buried, [(Side::Producers, 0)]);
             waits(&mut reader);
             die()?;

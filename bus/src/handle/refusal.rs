@@ -1,9 +1,11 @@
-//! Why there was no room: who is in a producer's way.
+//! Why there was no room: which participant is in a producer's way.
 //!
-//! A hot path says only that there is no room. [`Sender::refusal`](crate::handle::sender::Sender::refusal) then tells the rest,
-//! from what the ring and the registries say at that moment; so does [`Info::held_by`](crate::snapshot::Info::held_by) of a
-//! channel as a whole. Words of others are decoded lossily and never trusted: a participant that leaves meanwhile may
-//! be told with half of its name.
+//! The fast path only reports that there is no room.
+//! [`Sender::refusal`](crate::handle::sender::Sender::refusal) reports the rest, from the ring and
+//! the registries as they are at that moment. So does
+//! [`Info::held_by`](crate::snapshot::Info::held_by) for a channel as a whole. Words of other
+//! participants are decoded lossily and never trusted. A participant that leaves in the meantime
+//! may appear with half of its name.
 
 use std::fmt;
 
@@ -28,11 +30,11 @@ use crate::journal::JournalState;
 pub struct Peer {
     /// Its side.
     pub side: Side,
-    /// Its entry in the registry of that side.
+    /// The index of its entry in the registry of that side.
     pub index: usize,
-    /// Its process, in its own PID namespace.
+    /// Its process, by the PID in its own PID namespace.
     pub pid: u32,
-    /// Its name, may be empty.
+    /// Its name; may be empty.
     pub name: String,
 }
 
@@ -58,15 +60,15 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What keeps room from being free.
+/// The obstacle that keeps a producer from finding room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Blocker {
-    /// A reliable reader has not read it yet.
+    /// A reliable reader has not read the events in the way.
     Reader {
-        /// Who.
+        /// The reader.
         peer: Peer,
-        /// Everything before this position was read, as far as it has said.
+        /// Its published cursor: it has read everything before this position.
         cursor: u64,
         /// How far that is behind what is published: bytes of a stream, events of a queue or topic.
         behind: u64,
@@ -75,29 +77,29 @@ pub enum Blocker {
     },
     /// An event of a queue waits to be taken by a worker.
     Waiting {
-        /// Which.
+        /// The event's position.
         position: u64,
     },
     /// An event of a queue was handed back, and waits to be delivered again.
     Redo {
-        /// Which.
+        /// The event's position.
         position: u64,
     },
-    /// An event of a queue is in a worker's hands.
+    /// A worker holds an event of a queue.
     Taken {
-        /// Which.
+        /// The event's position.
         position: u64,
         /// The worker.
         peer: Peer,
     },
-    /// An event was claimed by a producer who has not finished writing it.
+    /// A producer has claimed an event and has not finished writing it.
     Unpublished {
-        /// Which.
+        /// The event's position.
         position: u64,
-        /// The producer, if it still says so.
+        /// The producer, if it still announces the event.
         peer: Option<Peer>,
     },
-    /// Nothing any more: it has gone out of the way.
+    /// Nothing is in the way any more.
     Gone,
 }
 
@@ -120,15 +122,15 @@ impl fmt::Display for Blocker {
     }
 }
 
-/// Why a producer found no room. Its text is a sentence for people.
+/// Why a producer found no room. Its [`Display`](fmt::Display) text is a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What was in the way, as it is now.
+    /// The obstacle as it is now.
     pub blocker: Blocker,
-    /// How many credits the producer has, if these were used up; `None` when the ring was full.
+    /// The number of the producer's credits, if these were used up; `None` if the ring was full.
     pub out_of_credits: Option<usize>,
-    /// Why the channel's journal does not go on, if it is the journaller that is in the way and there is a reason: the
-    /// disk is full, the journaller has died.
+    /// Why the channel's journal does not continue, if the journaller is in the way and there is a
+    /// reason. The disk may be full, or the journaller dead.
     pub journal: Option<String>,
 }
 
@@ -169,8 +171,8 @@ impl Refusal {
     }
 }
 
-/// Why the journal of a channel does not take events, as far as its page tells; `None` when it is only slow. Some system
-/// calls.
+/// Why the journal of a channel takes no events, as far as its page shows; `None` if it is only
+/// slow. Makes some system calls.
 #[cfg(feature = "journal")]
 pub(crate) fn journal_trouble(channel: &Channel) -> Option<String> {
     let journal = channel.journal_positions().ok()?;
@@ -186,13 +188,13 @@ pub(crate) fn journal_trouble(channel: &Channel) -> Option<String> {
     }
 }
 
-/// Without the journal nothing is known of it.
+/// Without the journal feature nothing is known of a journal.
 #[cfg(not(feature = "journal"))]
 pub(crate) fn journal_trouble(_: &Channel) -> Option<String> {
     None
 }
 
-/// What the ring and the registries say of who is in the way.
+/// A view of the ring and the registries, from which an obstacle is explained.
 pub(crate) struct RefusalView<'a> {
     pub(crate) header: &'a Header,
     pub(crate) memories: &'a Memories,
@@ -205,7 +207,7 @@ impl RefusalView<'_> {
         Slots::new(self.header.slots, self.header.slot_bytes)
     }
 
-    /// What the reader in this consumer entry holds back.
+    /// The reader in this consumer entry as a blocker, unless it has read everything.
     pub(crate) fn reader(&self, index: usize) -> Blocker {
         if index >= self.header.consumers_max as usize {
             return Blocker::Gone;
@@ -222,7 +224,7 @@ impl RefusalView<'_> {
         }
     }
 
-    /// Who has the event at `position` of a queue, if it is not done.
+    /// The blocker at `position` of a queue, if the event there is not done.
     pub(crate) fn event(&self, position: u64) -> Blocker {
         let slots = self.slots();
         let word = self.memories.done.load(slots.done_offset(position), Edge::Plain);
@@ -231,7 +233,7 @@ impl RefusalView<'_> {
             if !slots.is_finished(slot, position) {
                 return self.unpublished(position);
             }
-            // What a worker has just taken, only its claim word tells.
+            // If a worker has only just taken the event, its claim word alone shows it.
             let taken = self.memories.acks.load(layout::HEAD, Edge::Plain) > position;
             let taker = taken.then(|| self.claimant(Side::Consumers, position)).flatten();
             return taker.map_or(Blocker::Waiting { position }, |peer| Blocker::Taken { position, peer });
@@ -256,7 +258,7 @@ impl RefusalView<'_> {
         Blocker::Unpublished { position, peer: self.claimant(Side::Producers, position) }
     }
 
-    /// Who announces the ticket.
+    /// The participant that announces the ticket.
     fn claimant(&self, side: Side, ticket: u64) -> Option<Peer> {
         let (memory, entries) = match side {
             Side::Producers => (&self.memories.ring, self.header.producers_max),
@@ -270,7 +272,8 @@ impl RefusalView<'_> {
     }
 }
 
-/// The name in an entry. Whoever prints it must not be steered by it.
+/// The name in an entry. Control characters are replaced, so that a name cannot steer the terminal
+/// that it is printed on.
 pub(crate) fn name_of(memory: &Trusted, index: usize) -> String {
     let at = layout::entry(index) + layout::NAME;
     let words = (0..8).map(|i| memory.load(at + i * 8, Edge::Plain));

@@ -1,13 +1,12 @@
 //! Publishing: one handle type for the three kinds of ring.
 //!
-//! A [`Sender`] is one registered producer. It is used by one thread at a time (it is `Send`, not `Sync`), and not
-//! after `fork`. Events are published by copy ([`Sender::publish`]), in place ([`Sender::claim`]), or many at once
-//! ([`Sender::publish_batch`]).
+//! A [`Sender`] is one registered producer. It publishes events by copy ([`Sender::publish`]), in
+//! place ([`Sender::claim`], `sender/claim.rs`), or many at once ([`Sender::publish_batch`]).
 //!
-//! What happens when there is no room is the caller's choice per call: [`Sender::try_publish`] says so at once,
-//! [`Sender::publish_timeout`] waits, and [`Sender::publish`] does what the channel's creator chose: block, drop the
-//! newest and count it, or divert it to another channel. [`Sender::refusal`] then tells who was in the way, and
-//! [`Sender::is_under_pressure`] that there will soon be no room.
+//! Most calls take the fast path: a comparison, a copy and a store. `sender/room.rs` has what a
+//! sender does when there is no room. `sender/outlook.rs` has what it does now and then beside
+//! publishing, and `sender/numbers.rs` has the numbers of publishers that must not publish anything
+//! twice.
 
 mod claim;
 mod numbers;
@@ -40,9 +39,10 @@ use crate::handle::wait::Wait;
 
 pub use self::claim::Claim;
 
-/// Where events go that find no room, on a channel whose policy is to divert them: a sender to another channel.
+/// A sender to the channel that receives the events for which there is no room. Only senders of
+/// channels whose policy is to divert have one.
 pub(crate) trait Diversion: std::fmt::Debug + Send {
-    /// Publishes there at once, or not at all. Returns the position there.
+    /// Publishes the event in that channel, without waiting. Returns its position there.
     fn try_divert(&mut self, payload: &[u8], attributes: &Attributes) -> Result<u64, SendError>;
 }
 
@@ -52,7 +52,21 @@ impl<const TOPIC: bool> Diversion for Sender<SlotPublishEnd<TOPIC>> {
     }
 }
 
-/// A registered producer of a channel. See the [module](self).
+/// A registered producer of a channel: a [`Publisher`](crate::Publisher), a
+/// [`TopicPublisher`](crate::TopicPublisher) or a [`Producer`](crate::Producer).
+///
+/// The caller chooses with each call what happens when there is no room. [`Sender::try_publish`]
+/// returns at once. [`Sender::publish_timeout`] waits. [`Sender::publish`] follows the policy that
+/// the channel's creator chose: it waits, or drops the new event and counts it, or diverts it to
+/// another channel. Afterwards [`Sender::refusal`] reports which participant was in the way.
+/// [`Sender::is_under_pressure`] warns before the room is used up.
+///
+/// # Threads and processes
+/// A sender is `Send` but not `Sync`: one thread uses it at a time. After `fork` it belongs to the
+/// parent. In the child every call that publishes returns [`SendError::Forked`], and the child must
+/// attach to the channel again.
+///
+/// Dropping a sender ends its registration.
 #[derive(Debug)]
 pub struct Sender<R: PublishEnd> {
     ring: R,
@@ -64,32 +78,34 @@ pub struct Sender<R: PublishEnd> {
     overflow: Overflow,
     /// The clock of the stamps, if the channel is stamped.
     stamp: Option<StampClock>,
-    /// The reader in the way, watched in order to evict it; `None` unless the sender was opened to do so.
+    /// The watch over the reader in the way, which evicts it; `None` unless the sender was opened
+    /// to do so.
     stuck: Option<StuckReader>,
-    /// Where events go that find no room, if the channel's policy is to divert them.
+    /// The sender to the channel that this one diverts to, if the channel's policy is to divert.
     diversion: Option<Box<dyn Diversion>>,
     diverted: u64,
     dropped: u64,
-    /// How many events found no room.
+    /// The number of events that found no room.
     blocked: u64,
-    /// How many events there had been when the last of those came.
+    /// The count of this handle's events when the last of those found no room.
     blocked_at: Option<u64>,
-    /// A wait for room that has ended without any, and may go on with the next call.
+    /// The last wait for room, if it ended without any. The next call for the same event continues
+    /// it.
     stalled: Option<Stalled>,
-    /// What was in the way the last time.
+    /// Why the last claim was refused.
     refused: Option<R::Refused>,
-    /// The position that observers were told last, where they are not told each event.
+    /// The position last reported to observers, where the sender does not report each event.
     told: u64,
-    /// When to look up from publishing.
+    /// When to leave the fast path for the tasks beside publishing.
     outlook: Outlook,
-    /// The member's guard; one that tells every address space for a fork when nothing is ever easy, and while a claim is
-    /// open.
+    /// The guard that the fast path checks. While no event may take the fast path, and while a
+    /// claim is open, it reports a fork in every address space ([`ForkGuard::never`]).
     easy: ForkGuard,
-    /// What [`Self::easy`] is while no claim is open.
+    /// The value of [`Self::easy`] while no claim is open.
     usual: ForkGuard,
-    /// The claim that is open, or was forgotten without its destructor.
+    /// The claim that is open, or that was forgotten without its destructor.
     open: Option<R::Claim>,
-    /// What this handle's name numbers its events with.
+    /// The numbers of this handle's events, if its name numbers them.
     numbers: Option<EventNumbers>,
 }
 
@@ -132,9 +148,15 @@ impl<R: PublishEnd> Sender<R> {
         }
     }
 
-    /// Publishes a copy of `payload`, or says at once why not. Returns the event's position.
+    /// Publishes a copy of `payload` if there is room now. Returns the event's position.
     ///
-    /// Never blocks and makes no system call, but for waking a sleeping reader.
+    /// Never blocks. It makes a system call only to wake a sleeping reader; when there is no room,
+    /// to find out whether a dead participant is in the way; and every 250 ms at most, to find out
+    /// whether the channel was removed.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] or [`SendError::NoWorker`] when there is no room;
+    /// [`SendError::TooLong`]; [`SendError::Removed`]; [`SendError::Forked`].
     #[inline]
     pub fn try_publish(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         match self.put_fast(payload) {
@@ -155,9 +177,18 @@ impl<R: PublishEnd> Sender<R> {
         Ok(self.put(claim, header, payload))
     }
 
-    /// Publishes a copy of `payload` as the channel's policy says: waits for room without end; or, when there is none,
-    /// drops the event, counts it, and returns [`SendError::Dropped`]; or publishes it in the channel that this one
-    /// diverts to, counts it, and returns [`SendError::Diverted`].
+    /// Publishes a copy of `payload`, and returns the event's position. When there is no room, it
+    /// follows the channel's policy
+    /// ([`ChannelOptions::overflow`](crate::ChannelOptions::overflow)):
+    ///
+    /// - block: it waits for room without end, in the way that the handle's [`Wait`] sets;
+    /// - drop the newest: it drops the event, counts it, and returns [`SendError::Dropped`];
+    /// - divert: it publishes the event in the other channel, counts it, and returns
+    ///   [`SendError::Diverted`]. If that channel has no room either, the event is dropped.
+    ///
+    /// # Errors
+    /// [`SendError::Dropped`] and [`SendError::Diverted`] as above; [`SendError::TooLong`];
+    /// [`SendError::Removed`]; [`SendError::CannotRepair`]; [`SendError::Forked`].
     #[inline]
     pub fn publish(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         match self.put_fast(payload) {
@@ -181,20 +212,27 @@ impl<R: PublishEnd> Sender<R> {
         Ok(self.put(claim, header, payload))
     }
 
-    /// Publishes where nothing is in the way: no stamp, no look at the cursors, no retry.
+    /// Publishes on the fast path: no stamp, no scan of the cursors, no retry. `None` if it is not
+    /// possible.
     #[inline(always)]
     fn put_fast(&mut self, payload: &[u8]) -> Option<u64> {
         let claim = self.claim_fast(payload.len())?;
         let at = self.member.memories.data.address(self.ring.body_offset(claim));
-        // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches before the
-        // commit; the payload is the caller's own memory.
+        // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches
+        // before the commit; the payload is the caller's own memory.
         unsafe { copy(payload.as_ptr(), at, payload.len()) };
         self.ring.commit_fast(claim, frame::header(payload.len() as u32, 0, 0));
         self.published(1);
         Some(self.ring.position(claim))
     }
 
-    /// Publishes a copy of `payload`, waiting at most `timeout` for room.
+    /// Publishes a copy of `payload`, and waits at most `timeout` for room, whatever the channel's
+    /// policy is. Returns the event's position.
+    ///
+    /// # Errors
+    /// [`SendError::TimedOut`], or [`SendError::NoWorker`] if the time is over and no worker lives
+    /// to make room; otherwise those of [`Self::publish`], except that the event is never dropped
+    /// or diverted.
     pub fn publish_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<u64, SendError> {
         self.prepare();
         let header = self.plain_header(payload.len())?;
@@ -206,13 +244,21 @@ impl<R: PublishEnd> Sender<R> {
         Ok(self.put(claim, header, payload))
     }
 
-    /// Publishes a plain value. Its size is known to the compiler, so this is the fastest way.
+    /// Publishes a copy of a plain value, as [`Self::publish`] does. This is the fastest way,
+    /// because the compiler knows the size.
+    ///
+    /// # Errors
+    /// Those of [`Self::publish`].
     #[inline]
     pub fn publish_pod<T: NoUninit>(&mut self, value: &T) -> Result<u64, SendError> {
         self.publish(bytemuck::bytes_of(value))
     }
 
-    /// Publishes a copy of `payload` with a type id, trace context, time or origin, waiting as [`Self::publish`] does.
+    /// Publishes a copy of `payload` with a type id, trace context, time or origin. When there is
+    /// no room, it does what [`Self::publish`] does. Returns the event's position.
+    ///
+    /// # Errors
+    /// Those of [`Self::publish`].
     pub fn publish_with(&mut self, payload: &[u8], attributes: &Attributes) -> Result<u64, SendError> {
         match self.claim_with(payload.len(), attributes) {
             Ok(mut claim) => {
@@ -225,14 +271,21 @@ impl<R: PublishEnd> Sender<R> {
         Err(self.divert(SendError::Full, payload, attributes))
     }
 
-    /// As [`Self::publish_with`], but says at once when there is no room.
+    /// As [`Self::publish_with`], but it never blocks.
+    ///
+    /// # Errors
+    /// Those of [`Self::try_publish`].
     pub fn try_publish_with(&mut self, payload: &[u8], attributes: &Attributes) -> Result<u64, SendError> {
         let mut claim = self.claim_inner(payload.len(), attributes, Some(Duration::ZERO))?;
         claim.copy_from_slice(payload);
         Ok(claim.commit())
     }
 
-    /// As [`Self::publish_with`], waiting at most `timeout` for room.
+    /// As [`Self::publish_with`], but it waits at most `timeout` for room, whatever the channel's
+    /// policy is.
+    ///
+    /// # Errors
+    /// Those of [`Self::publish_timeout`]; with a timeout of zero, those of [`Self::try_publish`].
     pub fn publish_with_timeout(
         &mut self,
         payload: &[u8],
@@ -244,8 +297,13 @@ impl<R: PublishEnd> Sender<R> {
         Ok(claim.commit())
     }
 
-    /// Publishes copies of all payloads, in order, waiting for room without end, whatever the channel's policy. Readers
-    /// may see them a few at a time. On an error the number of those already published is in the result.
+    /// Publishes copies of all payloads, in order. It waits for room without end, whatever the
+    /// channel's policy is. Readers may see the events a few at a time.
+    ///
+    /// # Errors
+    /// As [`Self::publish`], but never dropped or diverted. The error comes with the number of
+    /// payloads that were published before it. A payload that is too long is refused before
+    /// anything is published.
     pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), (usize, SendError)> {
         self.check_batch(payloads).map_err(|error| (0, error))?;
         let mut published = 0;
@@ -255,7 +313,8 @@ impl<R: PublishEnd> Sender<R> {
                     let payload = payloads[published].as_ref();
                     let sent = match self.overflow {
                         Overflow::Block | Overflow::LossyReaders => self.publish(payload),
-                        // A batch waits also where single events would be dropped: it says how far it came.
+                        // A batch waits even where the policy would drop a single event, because it
+                        // reports how many were published.
                         Overflow::DropNewest | Overflow::Divert => {
                             self.publish_timeout(payload, Duration::MAX)
                         }
@@ -269,10 +328,15 @@ impl<R: PublishEnd> Sender<R> {
         Ok(())
     }
 
-    /// Publishes copies of as many payloads as there is room for, in order, and returns how many.
+    /// Publishes copies of as many payloads as there is room for, in order. Returns how many were
+    /// published.
     ///
-    /// A batch costs one look for sleeping readers and, in a queue or topic, one step of the shared tail for up to 64
-    /// events.
+    /// Never blocks. A batch checks once for sleeping readers. In a queue or topic it moves the
+    /// shared tail once for up to 64 events.
+    ///
+    /// # Errors
+    /// [`SendError::TooLong`] if any payload is too long, [`SendError::Removed`] and
+    /// [`SendError::Forked`]; nothing was published then. A lack of room is no error.
     pub fn try_publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<usize, SendError> {
         self.check_batch(payloads)?;
         Ok(self.put_batch(payloads))
@@ -286,7 +350,8 @@ impl<R: PublishEnd> Sender<R> {
         }
     }
 
-    /// Publishes as many payloads as there is room for; how many. They have been checked.
+    /// Publishes as many payloads as there is room for, and returns how many. The caller has
+    /// checked their lengths.
     fn put_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> usize {
         let batch = OpenBatch::begin(self, payloads.len());
         let sender = &mut *batch.sender;
@@ -294,13 +359,15 @@ impl<R: PublishEnd> Sender<R> {
         loop {
             published += sender.put_batch_fast(&payloads[published..]);
             let Some(payload) = payloads.get(published).map(AsRef::as_ref) else { break };
-            // Fails only where the payload is longer than when it was checked: it is published by itself, and refused.
+            // Fails only if the payload is longer than when it was checked. The caller then
+            // publishes it by itself, and it is refused.
             let Ok(header) = sender.plain_header(payload.len()) else { break };
             sender.tell();
             match sender.ring.claim(frame::body_bytes(header) as u64) {
                 Ok(claim) => sender.fill(claim, header, payload),
                 Err(refused) => {
-                    // Somebody who publishes only in batches must get past the dead, too: by the next call.
+                    // A sender that publishes only in batches must get past dead participants, too.
+                    // Its next call does.
                     sender.note_blocked(refused);
                     sender.ring.repair(refused, &sender.member.peers);
                     break;
@@ -311,7 +378,8 @@ impl<R: PublishEnd> Sender<R> {
         published
     }
 
-    /// Publishes the first of `payloads`, as far as nothing is in the way; how many.
+    /// Publishes the first of `payloads` as far as the fast path goes, and returns how many were
+    /// published.
     #[inline(always)]
     fn put_batch_fast<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> usize {
         if self.easy.is_forked() {
@@ -328,24 +396,26 @@ impl<R: PublishEnd> Sender<R> {
         &self.member.channel
     }
 
-    /// Events published by this handle; 0 in a fork child.
+    /// The number of events published by this handle; 0 in a fork child.
     pub fn events(&self) -> u64 {
         if self.member.is_forked() { 0 } else { self.ring.tally().events }
     }
 
-    /// Largest payload, in bytes, that the channel takes (without a trace context or origin).
+    /// The largest payload that the channel takes, in bytes, for an event without a trace context
+    /// or an origin.
     pub fn payload_max(&self) -> usize {
         let stamp_bytes = if self.stamp.is_some() { frame::extension_bytes(STAMPED) } else { 0 };
         (self.ring.body_max() as usize).saturating_sub(stamp_bytes)
     }
 
-    /// How many live readers (subscribers, workers, taps) have joined: they receive what is published from now on.
-    /// A system call for each. 0 in a fork child.
+    /// The number of live readers (subscribers, workers, taps) that have joined. They receive
+    /// everything that is published from now on. The journaller is not counted. Makes a system call
+    /// for each reader. Returns 0 in a fork child.
     pub fn readers(&self) -> usize {
         self.member.count_joined()
     }
 
-    /// The header word of an event without attributes, or why there is none.
+    /// The header word of an event without attributes, or the reason why it cannot be published.
     #[inline(always)]
     fn plain_header(&self, payload_bytes: usize) -> Result<u64, SendError> {
         let flags = if self.stamp.is_some() { STAMPED } else { 0 };
@@ -362,7 +432,7 @@ impl<R: PublishEnd> Sender<R> {
             return Err(SendError::Removed);
         }
         let body_max = self.ring.body_max().min(u32::MAX as u64) as usize;
-        // Of a small slot the extensions may be more than there is.
+        // In a small slot the extensions may need more bytes than there are.
         match body_max.checked_sub(extension_bytes) {
             Some(max) if payload_bytes <= max => Ok((payload_bytes + extension_bytes) as u32),
             max => Err(SendError::TooLong { bytes: payload_bytes, max: max.unwrap_or(0) }),
@@ -386,13 +456,13 @@ impl<R: PublishEnd> Sender<R> {
             // SAFETY: as above.
             at = unsafe { at.add(now.len()) };
         }
-        // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches before the
-        // commit; the payload is the caller's own memory.
+        // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches
+        // before the commit; the payload is the caller's own memory.
         unsafe { copy(payload.as_ptr(), at, payload.len()) };
         self.ring.commit(claim, header);
     }
 
-    /// After `events` events have become visible: wakes readers.
+    /// Wakes readers. To be called after `events` events have become visible.
     #[inline(always)]
     fn published(&mut self, events: u64) {
         if R::TELLS_EACH {
@@ -411,7 +481,7 @@ impl<R: PublishEnd> Sender<R> {
         }
     }
 
-    /// Before a claim that is not easy.
+    /// Prepares for a claim on the slow path.
     #[inline]
     fn prepare(&mut self) {
         if self.open.is_some() {
@@ -420,8 +490,9 @@ impl<R: PublishEnd> Sender<R> {
         self.tell();
     }
 
-    /// Gives up a claim whose destructor did not run ([`std::mem::forget`]). Nobody can write it any more: it borrowed
-    /// this handle. No other room was claimed since, because nothing is easy while a claim is open.
+    /// Aborts a claim whose destructor did not run ([`std::mem::forget`]). Nobody can write it any
+    /// more, because it borrowed this handle. No other room was claimed since, because no call
+    /// takes the fast path while a claim is open.
     #[cold]
     fn abort_forgotten(&mut self) {
         self.easy = self.usual;
@@ -432,11 +503,12 @@ impl<R: PublishEnd> Sender<R> {
         }
     }
 
-    /// Tells observers how far this publisher has come, where it does not at each event. They add what they find
-    /// committed behind that position, which must therefore be retained: it is renewed on the slow path that every
-    /// eighth of the ring takes.
+    /// Reports to observers how far this publisher has come, if it does not report each event.
+    /// Observers count the events that are committed behind that position, so the ring must still
+    /// retain them. Therefore the slow path, which every eighth of the ring takes, renews the
+    /// position.
     fn tell(&mut self) {
-        // In a fork child the maps are not there.
+        // The maps do not exist in a fork child.
         if R::TELLS_EACH || self.member.is_forked() {
             return;
         }
@@ -466,8 +538,8 @@ impl<R: PublishEnd> Drop for Sender<R> {
     }
 }
 
-/// A batch that is being published. It is ended also when a caller's [`AsRef`] panics in the middle: what was claimed for
-/// it is given up, and readers are woken for what is visible.
+/// A batch that is being published. Its destructor also runs when a caller's [`AsRef`] panics in
+/// the middle. It aborts what was claimed and not committed, and wakes readers for what is visible.
 struct OpenBatch<'a, R: PublishEnd> {
     sender: &'a mut Sender<R>,
     events_before: u64,
@@ -486,7 +558,7 @@ impl<R: PublishEnd> Drop for OpenBatch<'_, R> {
     fn drop(&mut self) {
         self.sender.ring.end_batch();
         let published = self.sender.ring.tally().events - self.events_before;
-        // Also if nothing was published: readers may wait behind what was given up.
+        // Also if nothing was published: readers may wait behind what was aborted.
         self.sender.published(published.max(1));
     }
 }

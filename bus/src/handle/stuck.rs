@@ -1,4 +1,4 @@
-//! A producer's watch over the reader that holds it back, for those that evict stuck readers.
+//! A producer's watch over the reader that holds it back, for producers that evict stuck readers.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 /// A producer's watch over the reader that holds it back.
 #[derive(Debug)]
 pub(crate) struct StuckReader {
-    /// What it evicts with: opened with the sender, because the process may have no right to do so later.
+    /// The locks with which it evicts. They are opened with the sender, because the process may
+    /// have no right to do so later.
     locks: FileLocks,
     /// Entry, state word, cursor and events of the reader when it was last seen to have moved.
     seen: Option<(usize, [u64; 3])>,
@@ -25,16 +26,17 @@ pub(crate) struct StuckReader {
 }
 
 impl StuckReader {
-    /// Opens what evicting takes.
+    /// Opens the locks that an eviction needs.
     pub(crate) fn open(channel: &Channel) -> Result<StuckReader> {
         Ok(StuckReader { locks: FileLocks::open(channel, Side::Consumers)?, seen: None, since_ns: 0 })
     }
 
-    /// Looks at the live reader in entry `index`, and evicts it if it has not moved for too long and is not
-    /// durable. Called about every ms while it holds a producer back; what another one is changing is tried again then.
+    /// Looks at the live reader in entry `index`. Evicts it if it has not moved for the channel's
+    /// `stuck_after` and is not durable. The producer calls this about every millisecond while the
+    /// reader holds it back. If another process is changing the entry, the next call tries again.
     ///
     /// # Errors
-    /// Why it cannot be evicted.
+    /// Why the reader cannot be evicted.
     pub(crate) fn watch(
         &mut self,
         channel: &Channel,
@@ -54,8 +56,8 @@ impl StuckReader {
             return Ok(());
         }
         self.since_ns = now_ns;
-        // The producer's own maps of `.acks` are read-only: another one is made for the occasion.
-        // It takes a while, in which this reader may leave and another one come.
+        // The producer's own maps of `.acks` are read-only, so the eviction makes another one. That
+        // takes a while, in which this reader may leave and another one come.
         let who = (index, Some(registry::generation(state)));
         let evicted = self.locks.with(channel, Side::Consumers, |locks| {
             channel.evict_with((peers, Some(locks)), Side::Consumers, who, Duration::ZERO, false)

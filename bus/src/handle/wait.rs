@@ -1,28 +1,30 @@
-//! Waiting: spin, then yield or park, with a deadline, and with a look at the peers' health now and then.
+//! Waiting: a handle polls, then yields or parks, with a deadline, and probes its peers now and
+//! then.
 //!
-//! A wait is a loop of the caller's around [`Waiting::step`], which says what to do between two polls. The first
-//! microseconds are spent polling. A reader that has been receiving without a break pauses a little at its first
-//! empty poll ("slip"): its polling would take the line away from the publisher that is about to write it; a reader
-//! that waits for single events polls tightly.
+//! A wait is a loop of the caller around [`Waiting::step`], which returns what to do before the
+//! next poll. The first microseconds are spent polling. A reader that has received without a break
+//! pauses a little at its first empty poll (a *slip*), because its polling would take the cache
+//! line away from the publisher that is about to write it. A reader that waits for single events
+//! polls without pauses.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use railbus_os::clock;
 
-/// How to wait.
+/// How a handle waits, for events or for room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Poll without end: the lowest latency, one core busy.
+    /// Poll without end. This has the lowest latency and keeps one core busy.
     Spin,
     /// Poll for `spin`, then yield the processor between polls.
     Yield {
-        /// How long to poll first.
+        /// How long to poll before the first yield.
         spin: Duration,
     },
-    /// Poll for `spin`, then sleep until woken: about no processor time while idle.
+    /// Poll for `spin`, then sleep until woken. An idle handle takes next to no processor time.
     Park {
-        /// How long to poll first.
+        /// How long to poll before the first sleep.
         spin: Duration,
     },
 }
@@ -34,46 +36,50 @@ impl Default for Wait {
     }
 }
 
-/// Waits are looked after this long: peers are probed when they last longer.
+/// A wait that lasts longer than this probes the peers.
 const PATIENCE_NS: u64 = 50_000;
 /// Peers are probed at most this often.
 const PROBE_EVERY_NS: u64 = 1_000_000;
-/// A sleeper looks up after this long first, then after twice as long each time, but at least this often: the death of
-/// a peer is met soon after the wait begins, and always within a few ms.
+/// The first slice of sleep. Each further slice is twice as long, up to [`SLICE_NS`]. So the death
+/// of a peer is found soon after the wait begins, and always within a few milliseconds.
 const FIRST_SLICE_NS: u64 = 1_000_000;
 const SLICE_NS: u64 = 8_000_000;
-/// Who only waits for events, and whom no death concerns as long as nothing comes, sleeps this long at a time when
-/// nothing has come for [`LONG_NS`]: an eighth of the wake-ups. What comes wakes it, unless its publisher is killed
-/// between making it visible and the wake; and a worker that was the only one learns of another at the end of a slice.
+/// Slice of sleep of a consumer that has been idle for [`LONG_NS`] and does not depend on another
+/// participant's death. It is eight times [`SLICE_NS`], so it takes an eighth of the wake-ups. An
+/// event wakes the sleeper unless its publisher is killed between making it visible and the
+/// wake-up. A worker that was the only one finds out about another worker at the end of a slice.
 const LONG_SLICE_NS: u64 = 64_000_000;
 const LONG_NS: u64 = 1_000_000_000;
-/// Polls between two looks at the clock. The first that many are tight: a reply that takes no longer than a few
-/// round trips of a cache line is met without a pause and without a look at the clock.
+/// Polls between two looks at the clock. The first that many polls have no pause between them. So a
+/// reply that takes no longer than a few round trips of a cache line is received without a pause
+/// and without a look at the clock.
 const POLLS_A_LOOK: u32 = 128;
 /// Processor pauses of one slip.
 const SLIP: u32 = 128;
 /// Slips in a row after a run of events.
 const SLIPS: u32 = 1;
-/// How many events in a row make a run.
+/// The number of events in a row that make a run.
 const RUN: u64 = 8;
 
 #[cfg(test)]
 std::thread_local! {
-    /// Set by tests in whose threads nobody is to wake up by himself: a wake-up that goes missing is a hang there.
+    /// Set by tests in whose threads no sleeper may wake up by itself. A missing wake-up is a hang
+    /// there.
     pub(crate) static SLICES_ARE_ENDLESS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Paces the empty polls of a handle that has been receiving without a break: whoever publishes is about to write the
-/// line that polling would take away from it.
+/// Paces the empty polls of a handle that has been receiving without a break. The publisher is
+/// about to write the line that polling would take away from it.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    /// How many events had been received at the last empty poll.
+    /// The number of events that had been received at the last empty poll.
     events: u64,
     slips: u32,
 }
 
 impl Pace {
-    /// An empty poll after `events` events in all. Returns whether any came since the last one.
+    /// Records an empty poll after `events` events in all. Returns whether any came since the last
+    /// empty poll.
     #[inline]
     pub(crate) fn empty(&mut self, events: u64) -> bool {
         let run = events - self.events;
@@ -88,14 +94,14 @@ impl Pace {
         run > 0
     }
 
-    /// Whether the next empty polls are to be slow.
+    /// Whether the next empty poll pauses.
     #[inline(always)]
     pub(crate) fn is_slipping(&self) -> bool {
         self.slips > 0
     }
 }
 
-/// What to do before the next poll.
+/// The action before the next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing: poll again.
@@ -117,19 +123,20 @@ pub(crate) struct Waiting {
     deadline_ns: u64,
     next_probe_ns: u64,
     slice_ns: u64,
-    /// Whether to sleep for long in the end.
+    /// Whether the slices of sleep become long in the end.
     patient: bool,
-    /// Since when nobody has woken this waiter, and when the slice ends that it sleeps.
+    /// The time since which nobody has woken this waiter, and the end of its current slice of
+    /// sleep.
     asleep_since_ns: u64,
     awake_ns: u64,
 }
 
 impl Waiting {
-    /// Begins. `timeout` of `None` waits without end.
+    /// Begins a wait. A `timeout` of `None` waits without end.
     #[inline]
     pub(crate) fn new(wait: Wait, timeout: Option<Duration>) -> Waiting {
         let timeout_ns = timeout.map_or(u64::MAX, |t| t.as_nanos().min(u64::MAX as u128) as u64);
-        // A timeout of zero has its look at once.
+        // With a timeout of zero the first step looks at the clock.
         let polls = if timeout_ns == 0 { POLLS_A_LOOK - 1 } else { 0 };
         Waiting {
             wait,
@@ -144,13 +151,14 @@ impl Waiting {
         }
     }
 
-    /// Says that no death concerns this waiter as long as nobody wakes it.
+    /// Sets whether this waiter depends on no other participant's death as long as nobody wakes it.
     pub(crate) fn be_patient(&mut self, patient: bool) {
         self.patient = patient;
     }
 
-    /// Whether the next poll need not look at more than what comes as a rule: all but the one behind a look at the clock.
-    /// The sooner one follows the other, the sooner it sees what has come.
+    /// Whether the next poll may check the common case only. True for each poll except the one
+    /// right after the clock was read. The shorter the time between two polls, the sooner an event
+    /// is seen.
     #[inline(always)]
     pub(crate) fn is_quick(&self) -> bool {
         self.polls != 0
@@ -183,7 +191,8 @@ impl Waiting {
         let waited = now - self.started_ns;
         if waited >= PATIENCE_NS && now >= self.next_probe_ns {
             self.next_probe_ns = now + PROBE_EVERY_NS;
-            // The next step looks again: a sleeper is not kept awake by the probe.
+            // The next step looks at the clock again, so that the probe does not keep a sleeper
+            // awake.
             self.polls = POLLS_A_LOOK - 1;
             return Step::Probe;
         }
@@ -196,7 +205,8 @@ impl Waiting {
             Wait::Park { spin } if waited >= spin.as_nanos() as u64 => {
                 self.polls = POLLS_A_LOOK - 1;
                 if now < self.awake_ns || self.awake_ns == 0 {
-                    // Woken, if not by what it waits for: somebody is there, whose death would concern it.
+                    // It was woken, even if not by what it waits for: a participant is there whose
+                    // death would concern it.
                     self.slice_ns = FIRST_SLICE_NS;
                     self.asleep_since_ns = now;
                 }
@@ -215,11 +225,11 @@ impl Waiting {
     }
 }
 
-/// Empty polls between two looks at the clock of a handle that only polls.
+/// Empty polls between two looks at the clock, of a handle that only polls.
 const EMPTY_POLLS_A_LOOK: u32 = 16;
 
-/// Tells a handle that is only ever polled, and so never comes to wait, when to probe its peers: what a dead peer
-/// left would be in its way for ever otherwise.
+/// Decides when a handle that only polls, and so never waits, probes its peers. Without a probe it
+/// would never get past what a dead peer left.
 #[derive(Debug, Default)]
 pub(crate) struct Idle {
     polls: Cell<u32>,
@@ -227,14 +237,14 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// The handle found something in between.
+    /// The handle has found something in between.
     #[inline(always)]
     pub(crate) fn restart(&mut self) {
         *self = Idle::default();
     }
 
-    /// The handle is not polled again before something wakes its owner, who waits elsewhere. If it is empty then, that one
-    /// poll asks the clock.
+    /// The handle is not polled again before its owner, which waits elsewhere, is woken. If that
+    /// next poll is empty, it reads the clock.
     pub(crate) fn rest(&self) {
         self.polls.set(EMPTY_POLLS_A_LOOK - 1);
         if self.next_probe_ns.get() == 0 {
@@ -242,8 +252,8 @@ impl Idle {
         }
     }
 
-    /// A poll has found nothing. Whether a probe is due: at the first ticks of the coarse clock (1 to 10 ms) without
-    /// an event, and at each tick after that.
+    /// A poll has found nothing. Returns whether a probe is due: at the first ticks of the coarse
+    /// clock (1 to 10 ms) without an event, and at each tick after that.
     #[inline]
     pub(crate) fn is_due(&mut self) -> bool {
         let polls = self.polls.get_mut();

@@ -1,7 +1,8 @@
-//! Tests: whoever sleeps is woken by the call that changes what it waits for, of whatever kind that is.
+//! Tests: each sleeper is woken by the call that changes what it waits for, of whatever kind that
+//! is.
 //!
-//! Sleeps have no time slices here, so that a wake-up which goes missing is a hang, however fast the machine is. Where the
-//! system refuses membarrier, sleeps are short all the same, and a pass proves nothing.
+//! Sleeps have no time slices here. So a missing wake-up is a hang, however fast the machine is.
+//! Where the system refuses membarrier, sleeps are short all the same, and a pass proves nothing.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::handle::wait::{SLICES_ARE_ENDLESS, Wait};
 
 /// A wake-up takes some microseconds; a busy machine may take much longer.
 const HANG: Duration = Duration::from_secs(60);
-/// Long enough to fall asleep as a rule: somebody who has not makes the test easier, never fail.
+/// Usually long enough to fall asleep. A thread that has not makes the test weaker, but never fail.
 const FALL_ASLEEP: Duration = Duration::from_millis(60);
 
 fn made(options: &ChannelOptions) -> (tempfile::TempDir, Channel) {
@@ -125,7 +126,7 @@ fn a_producer_out_of_credits_when_one_comes_back() {
     producers.iter().chain([&worker]).for_each(woken);
 }
 
-/// A bridge stands in for the reader that waits, of whatever kind, and learns of the same changes.
+/// A bridge waits in the place of a reader of any kind, and learns of the same changes.
 #[test]
 fn a_bridge_when_something_comes_or_is_handed_back() {
     let bridge_of = |channel: &Channel, watch| {
@@ -196,7 +197,7 @@ fn a_publisher_when_its_readers_poll_moves_the_cursor() {
     let mut publisher = channel.topic_publisher(&send_options()).unwrap();
     while publisher.try_publish(b"x").is_ok() {}
     let waiting = asleep(move || publisher.publish(b"x").map(|_| ()));
-    // It works on the last of these, and asks for no other.
+    // The reader works on the last of these, and asks for no other.
     (0..33).for_each(|_| assert!(reader.try_recv().unwrap().is_some()));
     woken(&waiting).unwrap();
 }
@@ -229,7 +230,8 @@ fn producers_when_one_event_that_is_done_makes_room_for_several() {
         .into_iter()
         .map(|mut producer| asleep(move || producer.publish(b"y").map(|_| ())))
         .collect();
-    // The later one makes no room before the earlier one is done; nobody may have been woken for that.
+    // The later event makes no room before the earlier one is done. Nobody may have been woken for
+    // it.
     assert!(worker.done(tickets[1]));
     std::thread::sleep(FALL_ASLEEP);
     assert!(worker.done(tickets[0]));
@@ -267,7 +269,7 @@ fn readers_and_workers_behind_a_claim_that_is_given_up() {
         let claim = claims.claim(8).unwrap();
         let waiting = asleep(move || reader.recv().map(|event| event.position()));
         channel.topic_publisher(&send_options()).unwrap().publish(b"behind").unwrap();
-        // It looks, finds the claim in its way, and sleeps again.
+        // The reader looks, finds the claim in its way, and sleeps again.
         std::thread::sleep(FALL_ASLEEP);
         if aborts {
             claim.abort()
@@ -300,7 +302,7 @@ fn each_of_two_workers_when_a_claim_before_an_event_is_published() {
     let (_base, channel) = made(&ChannelOptions::new(Kind::Queue));
     let mut claims = channel.producer(&send_options()).unwrap();
     let claim = claims.claim(8).unwrap();
-    // Each keeps what it takes in hand.
+    // Each worker keeps the event that it takes.
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let its = channel.clone();
@@ -420,7 +422,7 @@ fn of_many_workers_one_at_a_time_asks_who_has_died() {
     let every_ns = railbus_os::clock::host_ns() / 2;
     let turns = || members.iter().filter(|member| member.is_turn_to_look(every_ns)).count();
     assert_eq!((turns(), turns()), (1, 0), "nobody has looked before, and then nobody need look any more");
-    // A time that has still to come was not stored by a worker.
+    // A time in the future was not stored by a worker.
     let acks = members[0].memories.acks;
     acks.store(layout::LOOKED_NS, u64::MAX - 1, Edge::Plain);
     assert_eq!((turns(), turns()), (1, 0));

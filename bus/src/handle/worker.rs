@@ -1,20 +1,12 @@
-//! Working on a queue: each event goes to one worker, which says when it is done.
+//! Working on a queue: each event goes to one worker, which reports when it is done.
 //!
-//! A [`Worker`] is one registered consumer. It is used by one thread at a time (it is `Send`, not `Sync`), and not
-//! after `fork`. Delivery is at least once: an event whose worker dies, or hands it back, is delivered again, with
-//! its attempts counted; after the channel's `max_attempts` it goes to the dead-letter queue with its origin.
+//! A [`Worker`] is one registered consumer. It adds to the protocol (`SlotWorker`) what that leaves
+//! out: waiting, dead letters, the repair of dead workers, and the rules of `worker/rules.rs`
+//! (priorities, bounds and keys).
 //!
-//! [`Worker::take`] gives a [`Job`], which is handed back if it is dropped without [`Job::done`]. For several events
-//! in hand at once there are tickets: [`Worker::take_ticket`], [`Worker::event`], [`Worker::done`].
-//!
-//! A worker may be **evicted** ([`Channel::evict`]) while it is stopped, hangs, or works for too long: what
-//! it holds goes to others. From then on its `done` is refused (it returns false), and the next take says
-//! [`RecvError::Evicted`]; open another worker to go on. An event that it still reads stays as it was until
-//! its next call. Only a `done` that was not refused says that the work counted.
-//!
-//! A worker whose done words are refused although nobody has evicted it works on memory that somebody has harmed. It gives
-//! up its place, as if it had been evicted, so that others get what it held; from then on its takes say
-//! [`RecvError::Corrupt`].
+//! A worker whose done words are refused although nobody has evicted it works on corrupted memory.
+//! It gives up its entry as if it had been evicted, so that others get what it held. From then on
+//! its takes return [`RecvError::Corrupt`].
 
 mod rules;
 
@@ -46,36 +38,39 @@ use crate::handle::read_end::ORPHANS_MAX;
 use crate::handle::sender::Sender;
 use crate::handle::wait::{Idle, Pace, Step, Wait, Waiting};
 
-/// Most events between two looks at the clock; fewer when each takes its time.
+/// The most events between two looks at the clock. There are fewer when each event takes its time.
 const LOOK_EVERY_MAX: u64 = 256;
-/// How many events a worker that is alone takes at once when more than [`LOOK_EVERY_MAX`] pass in a ms.
+/// The number of events that the only worker of a queue takes at once, when more than
+/// [`LOOK_EVERY_MAX`] pass in a millisecond.
 const GRAB: u32 = 16;
-/// A busy worker looks for dead ones this often.
+/// A busy worker looks for dead workers this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
-/// Workers that sleep ask the kernel about the others this often, all together: half as often as each of them looks up.
+/// Workers that sleep ask the kernel about the others this often, all of them together. That is
+/// half as often as each of them wakes up to look.
 const LOOK_TOGETHER_NS: u64 = 4_000_000;
-/// An event waits this long in its slot while the dead-letter queue is full, before that is tried again.
+/// An event waits this long in its slot while the dead-letter queue is full, before the worker
+/// tries again.
 const LETTER_AGAIN_NS: u64 = 10_000_000;
 
 /// The top byte of a header word.
 const TOP_BYTE: u64 = 0xFF << 56;
 
-/// What became of a dead letter.
+/// The fate of a dead letter.
 enum DeadLetter {
     Written,
     /// The dead-letter queue is full.
     NoRoom,
-    /// The worker was evicted, and what it has read may be anything.
+    /// The worker was evicted, and the bytes that it read may be anything.
     Evicted,
 }
 
-/// Names an event in a worker's hands, by one delivery. A copy that was kept after the event was handed back names
-/// nothing, also when the same worker gets the event again.
+/// Names an event that a worker holds, by one delivery. A copy of the ticket that was kept after
+/// the event was handed back names nothing, even if the same worker gets the event again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket {
     position: u64,
     delivery: Delivery,
-    /// The header word that was checked: the one in the ring may be changed by a producer that runs wild.
+    /// The header word that was checked. A faulty producer may change the one in the ring.
     header: u64,
 }
 
@@ -85,20 +80,22 @@ impl Ticket {
         self.position
     }
 
-    /// Which delivery this is, counted from 1; it stays at 64.
+    /// The number of this delivery, counted from 1. It stays at 64.
     pub fn attempt(self) -> u32 {
         self.delivery as u8 as u32 + 1
     }
 
-    /// Position, attempt and a token, from which [`Self::from_words`] makes the same ticket.
+    /// Position, attempt and a token. [`Self::from_words`] makes the same ticket from them.
     #[inline]
     pub fn words(self) -> (u64, u32, u64) {
-        // The top byte of an event's header is always the same: the high byte of the delivery goes there.
+        // The top byte of an event's header is always the same, so the high byte of the delivery
+        // goes there.
         let token = self.header & !TOP_BYTE | (self.delivery as u64 >> 8) << 56;
         (self.position, self.attempt(), token)
     }
 
-    /// The ticket of these words. A worker knows what it holds: a ticket that was never given out names nothing.
+    /// The ticket of these words. A worker knows what it holds, so a ticket that was never given
+    /// out names nothing.
     #[inline]
     pub fn from_words(position: u64, attempt: u32, token: u64) -> Ticket {
         let attempt = attempt.clamp(1, 64) as Delivery - 1;
@@ -107,7 +104,29 @@ impl Ticket {
     }
 }
 
-/// A registered worker of a queue. See the [module](self).
+/// A registered worker of a queue.
+///
+/// Each event goes to one worker. Delivery is at least once: if a worker dies, is evicted, or hands
+/// an event back, the event is delivered again, with its attempts counted. After the channel's
+/// `max_attempts` it goes to the dead-letter queue with its origin, if the channel names one.
+///
+/// [`Worker::take`] returns a [`Job`]. A job that is dropped without [`Job::done`] hands its event
+/// back. To hold several events at once, use tickets: [`Worker::take_ticket`], [`Worker::event`]
+/// and [`Worker::done`].
+///
+/// # Eviction
+/// A worker may be **evicted** ([`Channel::evict`](crate::Channel::evict)) while it is stopped,
+/// hangs, or works for too long. The events that it holds then go to others. From then on its
+/// `done` returns false, and its next take returns [`RecvError::Evicted`]; open another worker to
+/// continue. The bytes of an event that it still reads do not change until its next call. Only a
+/// `done` that returned true proves that the work counted.
+///
+/// # Threads and processes
+/// A worker is `Send` but not `Sync`: one thread uses it at a time. After `fork` it belongs to the
+/// parent. In the child every take returns [`RecvError::Forked`], and the child must attach to the
+/// channel again.
+///
+/// Dropping a worker hands back every event that it holds and ends its registration.
 #[derive(Debug)]
 pub struct Worker {
     core: SlotWorker<crate::channel::mapped::Trusted>,
@@ -115,38 +134,42 @@ pub struct Worker {
     waker: Waker,
     /// Wakes other workers.
     nudge: Nudge,
-    /// How many producers to wake when there is room: one takes it; but of those that wait for a credit of their own
-    /// nobody knows which.
+    /// The number of producers to wake when there is room. One producer takes it. But of those that
+    /// wait for a credit of their own, the worker does not know which one gets it.
     space_wakes: u32,
     wait: Wait,
     until_closed: bool,
-    /// How many events are taken from the ring at once, and whether that follows the load.
+    /// The number of events that are taken from the ring at once, and whether that follows the
+    /// load.
     grab: u32,
     grab_follows_load: bool,
-    /// How many the next take may ask for: one after an empty poll. To look beyond the event that was waited for would
-    /// take the next slot's line away from the producer that is about to write it.
+    /// The number of events that the next take may ask for: one after an empty poll. A look beyond
+    /// the event that was waited for would take the next slot's line away from the producer that is
+    /// about to write it.
     eager: u32,
     max_attempts: u32,
     dead_letters: Option<Box<Sender<SlotPublishEnd<false>>>>,
-    /// Priorities and the order of keys.
+    /// Priorities, bounds and the order of keys.
     rules: Option<Box<Rules>>,
-    /// The member's guard; one that tells every address space for a fork when nothing is ever easy.
+    /// The guard that the fast path checks. It is the member's guard; or one that reports a fork in
+    /// every address space, when no event may take the fast path.
     easy: ForkGuard,
     swept_ns: u64,
-    /// How long nobody must have asked the kernel about the workers for this one to ask.
+    /// This worker asks the kernel about the other workers when nobody has asked for this long.
     look_together_ns: u64,
     audit: Audit,
     tally: Tally,
     pace: Pace,
     idle: Idle,
-    /// Events after which this worker looks around, and how many it lets pass before the next look.
+    /// The count of events at which this worker looks around, and the number of events until the
+    /// next look.
     look_at: u64,
     look_every: u64,
     /// On stamped channels, whose events take the slow path.
     latency: Option<Box<LatencyProbe>>,
-    /// It has given up its place because the channel's files were harmed.
+    /// Whether this worker has given up its entry because the channel's files were corrupted.
     is_harmed: bool,
-    /// Why the last look around could not hand on what a dead worker held.
+    /// Why the last look around could not hand back what a dead worker held.
     cannot_repair: Option<&'static str>,
 }
 
@@ -186,7 +209,8 @@ impl Worker {
             until_closed,
             grab: grab.clamp(1, TAKE_MAX),
             eager: grab.clamp(1, TAKE_MAX),
-            // A death counts an attempt for all that was in hand: with one attempt, that must be one event.
+            // A death counts an attempt for each event that the worker held. With one attempt,
+            // that must be one event.
             grab_follows_load: grab == 0 && header.max_attempts != 1 && rules.is_none(),
             max_attempts: header.max_attempts,
             dead_letters: dead_letters.map(Box::new),
@@ -211,10 +235,16 @@ impl Worker {
         }
     }
 
-    /// The next event, if there is one. Never blocks; when there has been nothing for some ms, it asks the system
-    /// whether peers live.
+    /// Returns the next event if there is one.
     ///
-    /// A worker opened with `until_closed` gets [`RecvError::Closed`] as from [`Self::take`].
+    /// Never blocks. When nothing has come for some milliseconds, it makes system calls to find out
+    /// whether its peers live and whether the channel was removed.
+    ///
+    /// # Errors
+    /// [`RecvError::Evicted`]; [`RecvError::HandsFull`]; [`RecvError::Removed`];
+    /// [`RecvError::CannotRepair`]; [`RecvError::Corrupt`]; [`RecvError::Forked`]. A worker opened
+    /// with [`until_closed`](crate::WorkOptions::until_closed) gets [`RecvError::Closed`] as from
+    /// [`Self::take`].
     #[inline(always)]
     pub fn try_take(&mut self) -> Result<Option<Job<'_>>, RecvError> {
         if let Some(ticket) = self.poll_fast() {
@@ -223,10 +253,12 @@ impl Worker {
         Ok(self.take_ticket_slow()?.map(|ticket| Job { worker: self, ticket }))
     }
 
-    /// The next event, waiting for it without end.
+    /// Returns the next event, and waits for it without end, in the way that the handle's [`Wait`] sets.
     ///
-    /// A worker opened with `until_closed` gets [`RecvError::Closed`] when the last producer has left and every
-    /// event is done.
+    /// # Errors
+    /// Those of [`Self::try_take`]. A worker opened with
+    /// [`until_closed`](crate::WorkOptions::until_closed) gets [`RecvError::Closed`] when the last
+    /// producer has left and every event is done.
     #[inline(always)]
     pub fn take(&mut self) -> Result<Job<'_>, RecvError> {
         if let Some(ticket) = self.poll_fast() {
@@ -236,7 +268,10 @@ impl Worker {
         Ok(Job { worker: self, ticket })
     }
 
-    /// The next event, waiting at most `timeout`.
+    /// As [`Self::take`], but it waits at most `timeout`. A timeout of zero never blocks.
+    ///
+    /// # Errors
+    /// [`RecvError::TimedOut`]; otherwise those of [`Self::take`].
     pub fn take_timeout(&mut self, timeout: Duration) -> Result<Job<'_>, RecvError> {
         if let Some(ticket) = self.poll_fast() {
             return Ok(Job { worker: self, ticket });
@@ -245,8 +280,12 @@ impl Worker {
         Ok(Job { worker: self, ticket })
     }
 
-    /// The next event as a ticket, if there is one: it stays in this worker's hands, beside others, until
-    /// [`Self::done`] or [`Self::retry`], or until this handle is dropped.
+    /// Returns the next event as a ticket, if there is one. Never blocks. This worker holds the
+    /// event, beside others, until [`Self::done`] or [`Self::retry`], or until this handle is
+    /// dropped.
+    ///
+    /// # Errors
+    /// Those of [`Self::try_take`].
     #[inline]
     pub fn take_ticket(&mut self) -> Result<Option<Ticket>, RecvError> {
         match self.poll_fast() {
@@ -263,7 +302,7 @@ impl Worker {
         }
     }
 
-    /// What a [`crate::handle::bridge::Bridge`] is to be armed with.
+    /// The argument for [`Bridge::arm`](crate::Bridge::arm), when this worker has found nothing.
     pub fn watch(&self) -> Watch {
         self.idle.rest();
         Watch {
@@ -274,7 +313,10 @@ impl Worker {
         }
     }
 
-    /// As [`Self::take_ticket`], waiting at most `timeout`.
+    /// As [`Self::take_ticket`], but it waits at most `timeout`.
+    ///
+    /// # Errors
+    /// [`RecvError::TimedOut`]; otherwise those of [`Self::take`].
     pub fn take_ticket_timeout(&mut self, timeout: Duration) -> Result<Ticket, RecvError> {
         match self.poll()? {
             Some(ticket) => Ok(ticket),
@@ -282,21 +324,27 @@ impl Worker {
         }
     }
 
-    /// The event a ticket names, in place. `None` when this worker does not hold it.
+    /// The event that a ticket names, in place. `None` if this worker does not hold it, and in a
+    /// fork child.
     #[inline]
     pub fn event(&self, ticket: Ticket) -> Option<Event<'_>> {
-        // The header was checked when the ticket was made, but perhaps by a worker of another queue.
+        // The header was checked when the ticket was made, but perhaps by a worker of another
+        // queue.
         let sound = frame::is_event(ticket.header, self.core.body_max());
         if self.member.is_forked() || !sound || !self.core.holds_delivery(ticket.position, ticket.delivery) {
             return None;
         }
-        // SAFETY: held, so nobody overwrites it; the body that the header tells lies in the slot.
+        // SAFETY: the worker holds the event, so nobody overwrites it; the body that the header
+        // describes lies in the slot.
         Some(unsafe { Event::new(self.locate(ticket)) })
     }
 
-    /// Says that an event is done: it will not be delivered again. False when this worker does not hold it, or was evicted
-    /// ([`Worker::is_evicted`]): then the event goes to another worker, and the work does not count. False, too, when the
-    /// channel turns out to be corrupt, as the next take says.
+    /// Marks an event as done: it is not delivered again. Never blocks.
+    ///
+    /// Returns false if this worker does not hold the event, and in a fork child. It also returns
+    /// false if the worker was evicted ([`Worker::is_evicted`]) or the channel turns out to be
+    /// corrupt. Then the event goes to another worker, the work does not count, and the next take
+    /// returns the error.
     #[inline(always)]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.easy.is_forked() {
@@ -314,9 +362,12 @@ impl Worker {
         held
     }
 
-    /// Hands an event back: it is delivered again, to this worker or another, with its attempts counted. The first time
-    /// that is at once; after its second attempt it waits for about 1 ms, then for twice as long each time, for 1 s at most,
-    /// and others go on. False when this worker does not hold it, or was evicted.
+    /// Hands an event back. It is delivered again, to this worker or another, with its attempts
+    /// counted. Never blocks.
+    ///
+    /// After its first attempt it is delivered again at once. After the second attempt it waits for
+    /// about 1 ms, and then twice as long each time, up to 1 s; other events do not wait for it.
+    /// Returns false if this worker does not hold the event or was evicted, and in a fork child.
     pub fn retry(&mut self, ticket: Ticket) -> bool {
         if self.member.is_forked() {
             return false;
@@ -333,19 +384,22 @@ impl Worker {
         held
     }
 
-    /// Whether this worker was evicted: nothing that it does counts any more.
+    /// Whether this worker was evicted. Nothing that it does counts any more. False in a fork
+    /// child.
     pub fn is_evicted(&self) -> bool {
         !self.is_harmed && !self.member.is_forked() && (self.core.is_fenced() || !self.member.is_registered())
     }
 
-    /// A worker that was evicted, or that was refused though nobody has evicted it, closes its fence and hands back what it
-    /// held, if nobody has done so yet. Whether it is such a one.
+    /// If this worker was evicted, or refused although nobody has evicted it, closes its fence and
+    /// hands back what it held, unless somebody has already done so. Returns whether it is such a
+    /// worker.
     #[cold]
     #[inline(never)]
     fn give_way(&mut self) -> bool {
         let given_up = !self.member.is_registered() || self.core.is_fenced() || self.core.has_refused();
         if given_up {
-            // Whoever evicts it has changed its state before its fence, and its fence before its words.
+            // An evictor changes the worker's state before its fence, and its fence before its
+            // words.
             if self.member.is_registered() {
                 self.is_harmed = true;
                 self.member.give_up();
@@ -357,7 +411,7 @@ impl Worker {
         given_up
     }
 
-    /// What a worker that has given way is told.
+    /// The error for a worker that has given way.
     fn why_given_way(&self) -> RecvError {
         match self.is_harmed {
             true => {
@@ -367,23 +421,24 @@ impl Worker {
         }
     }
 
-    /// Whether the channel was removed, which a wait also says by [`RecvError::Removed`]. One system call. False in a fork
-    /// child.
+    /// Whether the channel was removed. A wait reports it, too, by [`RecvError::Removed`]. Makes
+    /// one system call. False in a fork child.
     pub fn is_removed(&self) -> bool {
         self.member.is_removed()
     }
 
-    /// How many events are in this worker's hands.
+    /// The number of events that this worker holds.
     pub fn in_hand(&self) -> usize {
         self.core.in_hand()
     }
 
-    /// Events taken by this handle, redeliveries included.
+    /// The number of events taken by this handle, including those delivered again.
     pub fn events(&self) -> u64 {
         self.tally.events
     }
 
-    /// Whether every producer has left, after at least one was there.
+    /// Whether every producer has left, after at least one was there. Makes a system call for each
+    /// producer until a live one is found. False in a fork child.
     pub fn producers_left(&self) -> bool {
         self.member.others_live(|policy| policy & 0xFF == registry::ROLE_PRODUCER) == Some(false)
     }
@@ -403,7 +458,7 @@ impl Worker {
         }
     }
 
-    /// The next event where nothing is in the way.
+    /// Takes the next event on the fast path; `None` if there is none or it needs the slow path.
     #[inline(always)]
     fn poll_fast(&mut self) -> Option<Ticket> {
         if self.easy.is_forked() {
@@ -413,12 +468,13 @@ impl Worker {
         self.eager = self.grab;
         let header = self.core.header(ticket);
         let sound = frame::is_plain(header) && frame::body_bytes(header) as u64 <= self.core.body_max();
-        // The fence after the header: that of another lap is not taken for this event's.
+        // The fence is checked after the header is loaded, so the header of another lap is not
+        // taken for this event's.
         if sound && !self.core.is_fenced() {
             self.count(header);
             return Some(Ticket { position: ticket, delivery: FIRST_DELIVERY, header });
         }
-        // To be handed out by the slow path, which looks closer.
+        // The slow path delivers it, after more checks.
         self.core.hand_out_again(ticket);
         None
     }
@@ -463,14 +519,14 @@ impl Worker {
                 continue;
             }
             if !frame::is_event(header, self.core.body_max()) {
-                // It stays in hand: nobody can make sense of it.
+                // The worker keeps it, because nobody can make sense of it.
                 return Err(RecvError::Corrupt("an event that no producer writes; remove the channel"));
             }
             let delivery = self.core.delivery_of(taken);
             let ticket = Ticket { position: taken.ticket, delivery, header };
             if taken.attempt == 0 || self.is_redelivered(taken, ticket) {
                 self.count(header);
-                // What an event carries beside its payload does not count as payload.
+                // The extensions of an event do not count as payload.
                 self.tally.bytes -= frame::extension_bytes(frame::flags(header)) as u64;
                 self.measure(ticket);
                 return Ok(Some(ticket));
@@ -478,17 +534,18 @@ impl Worker {
         }
     }
 
-    /// Records how long an event took to come here, on a stamped channel.
+    /// Measures how long an event took to come here, on a stamped channel.
     fn measure(&mut self, ticket: Ticket) {
         let located = self.locate(ticket);
         if let Some(latency) = &mut self.latency {
-            // SAFETY: it was checked, and stays in this worker's hands.
+            // SAFETY: the event was checked, and this worker holds it.
             latency.taken(unsafe { Event::new(located) });
         }
     }
 
-    /// Records how long an event was in hand, on a stamped channel. Apart, and without the ticket: what is handed to it
-    /// in memory is kept in memory all the way.
+    /// Measures how long this worker held an event, on a stamped channel. It is a function of its
+    /// own, and takes no ticket, because an argument that is passed in memory would be kept in
+    /// memory by its caller, too.
     #[cold]
     #[inline(never)]
     fn measure_done(&mut self, position: u64, held: bool) {
@@ -497,13 +554,13 @@ impl Worker {
         }
     }
 
-    /// Tells observers how far this worker has come.
+    /// Reports to observers how far this worker has come.
     fn tell(&self) {
         self.member.note_tally(self.tally);
     }
 
-    /// Whether an event that was delivered before is to be delivered again: otherwise it has become a dead letter,
-    /// or waits until there is room for it.
+    /// Whether an event that was delivered before is to be delivered again. Otherwise it has become
+    /// a dead letter, or waits until the dead-letter queue has room for it.
     #[cold]
     fn is_redelivered(&mut self, taken: Taken, ticket: Ticket) -> bool {
         if self.max_attempts == 0 || (taken.attempt as u32) < self.max_attempts {
@@ -512,14 +569,15 @@ impl Worker {
         }
         let Some(mut letters) = self.dead_letters.take() else { return true };
         let header = self.member.channel.header();
-        // SAFETY: the event is in this worker's hands, and its header was checked; if it is evicted by now, the slot holds
-        // other bytes, which are not published.
+        // SAFETY: this worker holds the event, and its header was checked. If the worker was
+        // evicted in the meantime, the slot holds other bytes, which are not published.
         let event: Event<'_> = unsafe { Event::new(self.locate(ticket)) };
         let origin = Origin {
             channel: header.channel_word(),
             incarnation: header.incarnation,
             position: taken.ticket,
-            // Putting it back while the dead-letter queue was full counted, too.
+            // Each return of the event while the dead-letter queue was full counted as an attempt,
+            // too.
             attempts: (taken.attempt as u64).min(self.max_attempts as u64),
         };
         let attributes = Attributes::of(&event, origin);
@@ -531,18 +589,19 @@ impl Worker {
                 self.finish(ticket.position, ticket.delivery);
             }
             DeadLetter::NoRoom => {
-                // The event waits where it is.
+                // The event waits in its slot.
                 self.core.put_back(taken, |_, _| clock::host_ns() + LETTER_AGAIN_NS);
                 self.handed_back();
             }
-            // The next look at the fence says it.
+            // The next check of the fence reports it.
             DeadLetter::Evicted => {}
         }
         false
     }
 
-    /// Publishes an event in hand in the dead-letter queue. Before it is done: killed between the two, it is delivered as a
-    /// dead letter once more, and its origin tells.
+    /// Publishes an event that this worker holds in the dead-letter queue. That comes before the
+    /// event is done. A worker that is killed between the two leaves an event that becomes a dead
+    /// letter once more, with the same origin.
     fn write_letter(
         &self,
         letters: &mut Sender<SlotPublishEnd<false>>,
@@ -554,8 +613,8 @@ impl Worker {
             return DeadLetter::NoRoom;
         };
         claim.copy_from_slice(payload);
-        // VALIDATE: the copying comes before the look at the fence. Once that is closed the event goes to others, and its
-        // slot to the next lap.
+        // VALIDATE: the copying comes before the check of the fence. Once the fence is closed, the
+        // event goes to other workers, and its slot to the next lap.
         self.member.memories.data.fence(Edge::Validate);
         if self.core.is_fenced() {
             claim.abort();
@@ -565,12 +624,13 @@ impl Worker {
         DeadLetter::Written
     }
 
-    /// Whether this is the only worker. One that was evicted counts until it has gone: what it held may come back late.
+    /// Whether this is the only worker. An evicted worker counts until it has gone, because what it
+    /// held may come back late.
     fn is_alone(&self) -> bool {
         self.member.count_own(2, |policy| policy & 0xFF == registry::ROLE_WORKER) == 1
     }
 
-    /// Looks around once a ms or so, however long this worker is busy with an event.
+    /// Looks around about once a millisecond, however long each event keeps this worker busy.
     #[cold]
     fn look_by_the_way(&mut self) {
         let passed_ns = clock::coarse_ns().saturating_sub(self.swept_ns);
@@ -586,12 +646,13 @@ impl Worker {
         }
         self.look_around(false);
         if self.grab_follows_load {
-            // Several at once from a queue that is busy, where nobody else could take them.
+            // Takes several at once from a busy queue if no other worker could take them.
             self.grab = if self.look_every == LOOK_EVERY_MAX && self.is_alone() { GRAB } else { 1 };
         }
     }
 
-    /// Looks for dead workers and repairs what they left, at most every ms unless `at_once`.
+    /// Looks for dead workers and repairs what they left, at most every millisecond unless
+    /// `at_once`.
     #[cold]
     fn look_around(&mut self, at_once: bool) {
         let now = clock::coarse_ns();
@@ -600,15 +661,15 @@ impl Worker {
         if !at_once && now.saturating_sub(self.swept_ns) < SWEEP_EVERY_NS {
             return;
         }
-        // A new worker looks whatever others have seen: it may come in the place of one that has just died.
+        // A new worker looks whatever others have seen: it may replace one that has just died.
         let is_first = std::mem::replace(&mut self.swept_ns, now) == 0;
         self.look_again_by_rules();
         if !self.member.is_registered() {
-            // Its evictor has not come to close the fence: the next poll says it.
+            // The evictor has not closed the fence yet. The next poll reports the eviction.
             self.give_way();
             return;
         }
-        // One that cannot repair leaves the turn to others.
+        // A worker that cannot repair leaves the turn to others.
         let every_ns = if at_once { self.look_together_ns } else { SWEEP_EVERY_NS };
         if !is_first && self.cannot_repair.is_none() && !self.member.is_turn_to_look(every_ns) {
             return;
@@ -616,7 +677,7 @@ impl Worker {
         let acks = self.member.memories.acks;
         let mut failed = Ok(());
         for index in 0..self.member.registry().used() {
-            // Whoever evicted it has not handed back everything, or is about to.
+            // Its evictor has not handed back everything, or is about to.
             let closed = fence::kind(fence::of(&acks, index)) == fence::CLOSED;
             if closed && index != self.member.registered.index {
                 let gone_on = self.member.go_on_evicting(index, || {
@@ -627,8 +688,9 @@ impl Worker {
         }
         let dead: Vec<usize> = self.member.dead_of_own_side().collect();
         for index in dead {
-            // Under the entry's janitor lock: one worker repairs, the others go on. What cannot be settled yet, or
-            // another one has locked, is met again in a ms.
+            // Under the entry's janitor lock: one worker repairs, and the others go on. An entry
+            // that cannot be settled yet, or that another worker has locked, is found again in a
+            // millisecond.
             let buried = self.member.bury(index, |index| {
                 self.core.sweeper(clock::host_ns()).sweep(&self.member.peers, Some(index)).unsettled == 0
             });
@@ -638,7 +700,7 @@ impl Worker {
         self.cannot_repair = failed.err().map(|error| why_not_locked(&error)).or(blind);
     }
 
-    /// Repairs what the dead left, and finds out whether there is anything to wait for.
+    /// Repairs what dead participants left, and finds out whether there is anything to wait for.
     #[cold]
     fn probe(&mut self) -> Result<Option<Ticket>, RecvError> {
         self.look_around(true);
@@ -649,7 +711,8 @@ impl Worker {
         }
         self.audit.step(&self.core.sweeper(clock::host_ns()), &self.member.peers, self.tally.events);
         let mut repaired = false;
-        // A producer may have died with a whole batch in its hands. Bounded, because the tail is not to be trusted.
+        // A producer may have died with a whole batch claimed. There is a bound because the tail
+        // may be corrupted.
         for _ in 0..ORPHANS_MAX {
             let Some(ticket) = self.core.stuck_behind() else { break };
             if !self.core.skip_orphan(ticket, &self.member.peers) {
@@ -665,10 +728,11 @@ impl Worker {
             return Ok(polled);
         }
         if let Some(why) = self.cannot_repair {
-            // Others may be able to; this one would wait in silence for events that it can never hand out.
+            // Others may be able to repair. This worker would wait in silence for events that it
+            // can never get.
             return Err(RecvError::CannotRepair(why));
         }
-        // What was published before the removal was seen is taken first.
+        // Events that were published before the removal was seen are taken first.
         if self.member.is_removed() { self.poll()?.map(Some).ok_or(RecvError::Removed) } else { Ok(None) }
     }
 
@@ -688,7 +752,7 @@ impl Worker {
         }
         let mut waiting = Waiting::new(self.wait, timeout);
         let mut sleepers = Sleepers::default();
-        // Events with stamps never are, nor is anything where there are rules.
+        // Events with stamps never take the fast path, nor does anything if there are rules.
         let is_fast = self.latency.is_none() && !self.easy.is_forked();
         loop {
             match waiting.step() {
@@ -699,16 +763,16 @@ impl Worker {
                     continue;
                 }
                 Step::Poll => {}
-                // Many short waits are polling: they never come to a probe.
+                // Many short waits are polling: they never last until a probe.
                 Step::TimedOut => return self.take_ticket()?.ok_or(RecvError::TimedOut),
                 Step::Probe => {
                     if let Some(ticket) = self.probe()? {
                         return Ok(ticket);
                     }
-                    // Another worker's death hands its events to this one.
+                    // Another worker's death makes its events available to this one.
                     waiting.be_patient(self.is_alone() && !self.until_closed);
                 }
-                // There may be one behind those that were just put aside.
+                // There may be an event behind those that were just put aside.
                 Step::Sleep(_) if self.is_passing() => {}
                 Step::Sleep(slice_ns) => {
                     *has_slept = true;
@@ -729,14 +793,14 @@ impl Drop for Worker {
         if !self.member.is_forked() && !self.give_way() {
             self.core.hand_back();
             self.leave_by_rules();
-            // It may have been refused just now.
+            // The worker may have been refused just now.
             self.give_way();
         }
     }
 }
 
-/// An event in a worker's hands. It dereferences to the payload, and is handed back for redelivery when dropped
-/// without [`Job::done`].
+/// An event that a worker holds. It dereferences to the payload. Dropping it without [`Job::done`]
+/// hands the event back, to be delivered again.
 #[derive(Debug)]
 pub struct Job<'a> {
     worker: &'a mut Worker,
@@ -747,11 +811,12 @@ impl Job<'_> {
     /// The event, in place.
     #[inline(always)]
     pub fn event(&self) -> Event<'_> {
-        // SAFETY: in this worker's hands until the job is dropped; its header was checked when it was taken.
+        // SAFETY: the worker holds the event until the job is dropped; its header was checked when
+        // it was taken.
         unsafe { Event::new(self.worker.locate(self.ticket)) }
     }
 
-    /// Which delivery this is, counted from 1.
+    /// The number of this delivery, counted from 1. It stays at 64.
     pub fn attempt(&self) -> u32 {
         self.ticket.attempt()
     }
@@ -761,20 +826,22 @@ impl Job<'_> {
         self.ticket.position
     }
 
-    /// Says that the event is done. False when the worker was evicted, or the channel is corrupt: then the event goes to
-    /// another, and the work does not count. The next take says so, too.
+    /// Marks the event as done: it is not delivered again. Never blocks. Returns false in the cases
+    /// of [`Worker::done`]: then the event goes to another worker, and the work does not count. If
+    /// the worker was evicted or the channel is corrupt, the next take returns that error.
     #[inline(always)]
     pub fn done(self) -> bool {
-        // Without a drop at the end, also in case of a panic, the job stays in registers.
+        // Without a destructor that runs at the end, also in case of a panic, the job stays in
+        // registers.
         let mut job = ManuallyDrop::new(self);
         let ticket = job.ticket;
         job.worker.done(ticket)
     }
 
-    /// Hands the event back for redelivery.
+    /// Hands the event back, as [`Worker::retry`] does. Dropping the job does the same.
     pub fn retry(self) {}
 
-    /// Keeps the event in the worker's hands and returns its ticket.
+    /// Keeps the event with the worker, and returns its ticket.
     pub fn keep(self) -> Ticket {
         ManuallyDrop::new(self).ticket
     }

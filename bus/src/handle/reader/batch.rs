@@ -10,11 +10,14 @@ use crate::handle::read_end::{Found, ReadEnd};
 use crate::handle::reader::Reader;
 
 impl<R: ReadEnd> Reader<R> {
-    /// Up to `most` events that are there now, held together: all are released when the batch is dropped (with manual
-    /// acknowledgement they stay, as always). A lossy
-    /// reader, which reads copies, gets one at a time. Never blocks.
+    /// Returns up to `most` events that are there now. The batch holds them together, and dropping
+    /// it releases all of them; with manual acknowledgement they stay until they are acknowledged.
+    /// A lossy reader returns copies, and gets one event at a time. The batch is empty if nothing
+    /// is there. Never blocks.
     ///
-    /// What interrupts a batch (a loss, corruption) is reported by the next call.
+    /// # Errors
+    /// Those of [`Self::try_recv`]. A loss or corruption behind the first event ends the batch, and
+    /// the next call reports it.
     pub fn batch(&mut self, most: usize) -> Result<Batch<'_, R>, RecvError> {
         self.check()?;
         self.release_forgotten();
@@ -25,7 +28,7 @@ impl<R: ReadEnd> Reader<R> {
         }
         self.hold(most)?;
         if self.held.events().is_empty() {
-            // Nothing is held, so the ordinary poll may release, and say what is the matter.
+            // Nothing is held, so the ordinary poll may release, and report an error.
             let mut polled = self.poll()?;
             if polled.is_none() {
                 polled = self.look_when_idle()?;
@@ -35,7 +38,10 @@ impl<R: ReadEnd> Reader<R> {
         Ok(Batch { reader: self })
     }
 
-    /// As [`Self::batch`], waiting at most `timeout` for the first event.
+    /// As [`Self::batch`], but it waits at most `timeout` for the first event.
+    ///
+    /// # Errors
+    /// [`RecvError::TimedOut`]; otherwise those of [`Self::recv`].
     pub fn batch_timeout(&mut self, most: usize, timeout: Duration) -> Result<Batch<'_, R>, RecvError> {
         self.check()?;
         self.release_forgotten();
@@ -48,7 +54,7 @@ impl<R: ReadEnd> Reader<R> {
         Ok(Batch { reader: self })
     }
 
-    /// Releases what a batch held whose destructor did not run ([`std::mem::forget`]).
+    /// Releases the events of a batch whose destructor did not run ([`std::mem::forget`]).
     #[inline]
     fn release_forgotten(&mut self) {
         if !self.held.events().is_empty() {
@@ -66,7 +72,7 @@ impl<R: ReadEnd> Reader<R> {
             let found = if self.manual { self.ring.poll_held_unreleased() } else { self.ring.poll_held() };
             let Found::Event { position, header, body_offset } = found else { break };
             if !self.member.is_registered() {
-                break; // The next call says so, as in `receive`.
+                break; // The next call reports it, as in `receive`.
             }
             self.count(header);
             let body = self.member.memories.data.address(body_offset);
@@ -77,7 +83,7 @@ impl<R: ReadEnd> Reader<R> {
             }
             self.held.extend(Some(located));
         }
-        // As in `poll_fast`, for all of them at once.
+        // As in `poll_fast`, once for all of them.
         if !self.member.is_registered() {
             self.held.clear();
             return Err(self.evicted());
@@ -85,7 +91,7 @@ impl<R: ReadEnd> Reader<R> {
         Ok(())
     }
 
-    /// Adds up to `most` events, as far as nothing is in the way, and says whether there was any.
+    /// Adds up to `most` events on the fast path, and returns whether there was any.
     fn hold_fast(&mut self, most: usize) -> bool {
         let data = self.member.memories.data;
         let free = self.held.free(most);
@@ -105,29 +111,31 @@ impl<R: ReadEnd> Reader<R> {
     }
 }
 
-/// Events held together; see [`Reader::batch`]. All are released when it is dropped.
+/// Events that a reader holds together; see [`Reader::batch`]. Dropping the batch releases all of
+/// them.
 #[derive(Debug)]
 pub struct Batch<'a, R: ReadEnd> {
     reader: &'a mut Reader<R>,
 }
 
 impl<R: ReadEnd> Batch<'_, R> {
-    /// How many events it holds.
+    /// The number of events in the batch.
     #[inline]
     pub fn len(&self) -> usize {
         self.reader.held.count
     }
 
-    /// Whether it holds none.
+    /// Whether the batch holds no event.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Event `index` of the batch.
+    /// Event `index` of the batch, counted from 0; `None` if there are fewer.
     #[inline]
     pub fn get(&self, index: usize) -> Option<Event<'_>> {
-        // SAFETY: neither is the cursor published, nor the copy overwritten, before the batch is dropped.
+        // SAFETY: neither is the cursor published nor the copy overwritten before the batch is
+        // dropped.
         self.reader.held.events().get(index).map(|&located| unsafe { Event::new(located) })
     }
 
@@ -146,17 +154,17 @@ impl<R: ReadEnd> Drop for Batch<'_, R> {
     }
 }
 
-/// What an open batch holds: a list that keeps its room, and what was noted there, when it is cleared, so that to note
-/// an event is to store it, and nothing else.
+/// The events that an open batch holds. The list keeps its memory and its old entries when it is
+/// cleared, so that adding an event is a store and nothing else.
 #[derive(Debug, Default)]
 pub(super) struct HeldEvents {
-    /// The events, and behind them what was noted before.
+    /// The events, and behind them old entries.
     room: Vec<Located>,
-    /// How many events.
+    /// The number of events.
     count: usize,
 }
 
-/// By how many events the room grows at least.
+/// The least number of entries by which the list grows.
 const MORE: usize = 64;
 
 impl HeldEvents {
@@ -169,7 +177,7 @@ impl HeldEvents {
         self.count = 0;
     }
 
-    /// Room behind the events: for one at least, if `most` is not 0, and for `most` at most.
+    /// Free entries behind the events: at least one if `most` is not 0, and at most `most`.
     #[inline]
     fn free(&mut self, most: usize) -> &mut [Located] {
         if self.count == self.room.len() {

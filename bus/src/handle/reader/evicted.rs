@@ -5,8 +5,8 @@ use crate::error::RecvError;
 use crate::handle::reader::Reader;
 
 impl<R: ReadEnd> Reader<R> {
-    /// Says that this reader was evicted, and that it looks at nothing any more: nothing borrowed outlives the
-    /// call that came here.
+    /// Reports that this reader was evicted and reads the ring no more. No borrowed event outlives
+    /// the call that came here.
     #[cold]
     pub(super) fn evicted(&mut self) -> RecvError {
         self.ring.take_back_lent();

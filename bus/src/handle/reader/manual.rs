@@ -1,4 +1,4 @@
-//! Manual acknowledgement: the reader says itself how far it is done, and only that moves its cursor.
+//! Manual acknowledgement: only the caller moves the cursor, by [`Reader::acknowledge_to`].
 //!
 //! ```text
 //!          acknowledged()                position()
@@ -7,9 +7,10 @@
 //!          resumes here
 //! ```
 //!
-//! Nothing else moves the cursor: not the next receive, not one that finds nothing, not the drop of a batch or of the
-//! reader. What is not acknowledged stays in the ring. So the reader must acknowledge before the ring is full: a
-//! publisher that finds no room waits for it, and a reader that waits for the next event then waits for itself.
+//! Nothing else moves the cursor: neither the next receive, nor a receive that finds nothing, nor
+//! the drop of a batch or of the reader. Events that are not acknowledged stay in the ring. So the
+//! reader must acknowledge before the ring is full. Otherwise a publisher that finds no room waits
+//! for the reader, and a reader that waits for the next event waits for itself.
 
 use railbus_ring::layout;
 use railbus_ring::members::join::JoinError;
@@ -19,17 +20,23 @@ use crate::handle::read_end::ReadEnd;
 use crate::handle::reader::Reader;
 
 impl<R: ReadEnd> Reader<R> {
-    /// Everything before `position` is done: it is released, and a durable subscription resumes there, exactly, whatever
-    /// happens to this process next. A publisher that waits for the room is woken. Never blocks.
+    /// Acknowledges everything before `position`: it is released, and a durable subscription
+    /// resumes exactly there, whatever happens to this process next. A publisher that waits for the
+    /// room is woken. Never blocks.
     ///
-    /// `position` is that of the first event that is *not* done: the [position of an event](crate::Event::position) that
-    /// was received, or [`Self::position`] when all that was received is done. Acknowledging the same again, or less,
-    /// changes nothing. In a stream it takes a look at each event's header since the last acknowledgement.
+    /// `position` is that of the first event that is *not* done: the [position of an
+    /// event](crate::Event::position) that was received, or [`Self::position`] if everything that
+    /// was received is done. A position at or below the last one acknowledged changes nothing. In a
+    /// stream the call reads the header of each event since the last acknowledgement.
     ///
     /// # Errors
-    /// [`AcknowledgeError`]: a position beyond what was received, one at which no event of the stream starts, a reader that
-    /// was not opened with [`manual`](crate::SubscribeOptions::manual), or one that cannot be used any more. The cursor
-    /// stays where it is then.
+    /// The cursor stays where it is after an error:
+    ///
+    /// - [`AcknowledgeError::NotManual`] if the reader was not opened with
+    ///   [`manual`](crate::SubscribeOptions::manual);
+    /// - [`AcknowledgeError::NotReceived`] if `position` lies beyond what was received;
+    /// - [`AcknowledgeError::NoEvent`] if no event of the stream starts at `position`;
+    /// - [`AcknowledgeError::Reader`] if the reader cannot be used any more.
     pub fn acknowledge_to(&mut self, position: u64) -> Result<(), AcknowledgeError> {
         self.check()?;
         if !self.manual {
@@ -53,13 +60,13 @@ impl<R: ReadEnd> Reader<R> {
         }
     }
 
-    /// Everything before this position was acknowledged: where the cursor stands that others see. Without manual
-    /// acknowledgement it follows lazily.
+    /// The cursor that others see: everything before this position was acknowledged. Without manual
+    /// acknowledgement it follows in steps.
     pub fn acknowledged(&self) -> u64 {
         self.ring.acknowledged()
     }
 
-    /// Tells observers how far it has received.
+    /// Reports to observers how far this reader has received.
     #[cold]
     pub(super) fn tell_unacknowledged(&self) {
         self.member.note(layout::POSITION, self.ring.position());

@@ -1,4 +1,4 @@
-//! Room for one event, written in place.
+//! A claim: room for one event, which the caller writes in place.
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use crate::event::Attributes;
 use crate::handle::copy::copy;
 use crate::handle::publish_end::PublishEnd;
 
-/// Room for one event, to be filled in place. Dereferences to the payload's bytes.
+/// Room for one event, which the caller fills in place. It dereferences to the payload's bytes.
+///
+/// [`Claim::commit`] publishes the event. Dropping the claim aborts it.
 #[derive(Debug)]
 pub struct Claim<'a, R: PublishEnd> {
     pub(super) sender: &'a mut Sender<R>,
@@ -20,13 +22,20 @@ pub struct Claim<'a, R: PublishEnd> {
 }
 
 impl<R: PublishEnd> Sender<R> {
-    /// Claims room for a payload of `payload_bytes` to be written in place, waiting as [`Self::publish`] does.
+    /// Claims room for a payload of `payload_bytes`, to be written in place. When there is no room,
+    /// it does what [`Self::publish`] does, except that a claim cannot be diverted: on a channel
+    /// that diverts it returns [`SendError::Full`] at once.
     ///
-    /// What is written in place cannot be diverted: on a channel that diverts, this says [`SendError::Full`] at once.
+    /// The bytes of the claim are those that the ring held before. Fill them with ordinary stores,
+    /// and then call [`Claim::commit`]; dropping the claim aborts it. Asynchronous I/O into a claim
+    /// may be written after the claim, or even the process, is gone: use a buffer and copy it.
     ///
-    /// The bytes are what the ring held before. Fill them with ordinary stores and then [`Claim::commit`]; dropping
-    /// the claim aborts it. A claim that is forgotten ([`std::mem::forget`]) is aborted when this handle is used next, or
-    /// dropped; until then readers of a queue or topic wait for it, as for any claim that is being written. Asynchronous I/O into a claim may land after the claim, or the process, is gone: copy.
+    /// A claim that is forgotten ([`std::mem::forget`]) is aborted when this handle is used next or
+    /// dropped. Until then readers of a queue or topic wait for it, as for any claim that is being
+    /// written.
+    ///
+    /// # Errors
+    /// Those of [`Self::publish`], but [`SendError::Full`] in place of [`SendError::Diverted`].
     #[inline]
     pub fn claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
         match self.claim_fast(payload_bytes) {
@@ -36,6 +45,9 @@ impl<R: PublishEnd> Sender<R> {
     }
 
     /// As [`Self::claim`], with attributes.
+    ///
+    /// # Errors
+    /// Those of [`Self::claim`].
     pub fn claim_with(
         &mut self,
         payload_bytes: usize,
@@ -44,7 +56,11 @@ impl<R: PublishEnd> Sender<R> {
         self.claim_inner(payload_bytes, attributes, None)
     }
 
-    /// As [`Self::claim_with`], waiting at most `timeout` for room; zero says at once when there is none.
+    /// As [`Self::claim_with`], but it waits at most `timeout` for room, whatever the channel's
+    /// policy is. A timeout of zero never blocks.
+    ///
+    /// # Errors
+    /// Those of [`Self::publish_timeout`]; with a timeout of zero, those of [`Self::try_publish`].
     pub fn claim_with_timeout(
         &mut self,
         payload_bytes: usize,
@@ -54,7 +70,10 @@ impl<R: PublishEnd> Sender<R> {
         self.claim_inner(payload_bytes, attributes, Some(timeout))
     }
 
-    /// As [`Self::claim`], but says at once when there is no room.
+    /// As [`Self::claim`], but it never blocks.
+    ///
+    /// # Errors
+    /// Those of [`Self::try_publish`].
     #[inline]
     pub fn try_claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
         match self.claim_fast(payload_bytes) {
@@ -63,7 +82,8 @@ impl<R: PublishEnd> Sender<R> {
         }
     }
 
-    /// Claims room where nothing is in the way: no stamp, no look at the cursors, no retry.
+    /// Claims room on the fast path: no stamp, no scan of the cursors, no retry. `None` if it is
+    /// not possible.
     #[inline(always)]
     pub(super) fn claim_fast(&mut self, payload_bytes: usize) -> Option<R::Claim> {
         if self.easy.is_forked() { None } else { self.ring.claim_fast(payload_bytes as u64) }
@@ -75,15 +95,16 @@ impl<R: PublishEnd> Sender<R> {
         self.open(claim);
         Claim {
             header: frame::header(payload_bytes as u32, 0, 0),
-            // SAFETY: the claim's body has this many bytes, inside the data, which nobody else touches before it is
-            // committed.
+            // SAFETY: the claim's body has this many bytes, inside the data, which nobody else
+            // touches before it is committed.
             payload: unsafe { std::slice::from_raw_parts_mut(at, payload_bytes) },
             claim: Some(claim),
             sender: self,
         }
     }
 
-    /// Notes that a claim is open. The next use of this handle finds it if its destructor does not run.
+    /// Records that a claim is open. If its destructor does not run, the next use of this handle
+    /// finds it.
     #[inline(always)]
     fn open(&mut self, claim: R::Claim) {
         self.open = Some(claim);
@@ -118,12 +139,13 @@ impl<R: PublishEnd> Sender<R> {
             (Err(refused), timeout) => self.claim_waiting(body_bytes as u64, refused, timeout)?,
         };
         if let Some(clock) = self.stamp.as_mut().filter(|_| stamps) {
-            // After the wait for room, as where events are copied in.
+            // The time is taken after the wait for room, as for events that are copied in.
             attributes.published_ns = Some(clock.now_ns());
         }
         let mut at = self.member.memories.data.address(self.ring.body_offset(claim));
         attributes.write(|bytes| {
-            // SAFETY: the claim has room for the extensions that the flags announce, and they are written in order.
+            // SAFETY: the claim has room for the extensions that the flags announce, and they are
+            // written in order.
             unsafe { copy(bytes.as_ptr(), at, bytes.len()) };
             // SAFETY: as above.
             at = unsafe { at.add(bytes.len()) };
@@ -131,8 +153,8 @@ impl<R: PublishEnd> Sender<R> {
         self.open(claim);
         Ok(Claim {
             header: frame::header(body_bytes, attributes.type_id, flags),
-            // SAFETY: the payload follows the extensions inside the claimed room, which nobody else touches until
-            // it is committed.
+            // SAFETY: the payload follows the extensions inside the claimed room, which nobody else
+            // touches until it is committed.
             payload: unsafe { std::slice::from_raw_parts_mut(at, payload_bytes) },
             claim: Some(claim),
             sender: self,
@@ -141,14 +163,17 @@ impl<R: PublishEnd> Sender<R> {
 }
 
 impl<R: PublishEnd> Claim<'_, R> {
-    /// Publishes the event with all of the payload. Returns its position.
+    /// Publishes the event with the whole payload. Returns its position; 0 in a fork child, which
+    /// publishes nothing.
     #[inline]
     pub fn commit(self) -> u64 {
         let all = self.payload.len();
         self.commit_bytes(all)
     }
 
-    /// Publishes the event with the first `payload_bytes` of the payload, at most what was claimed.
+    /// Publishes the event with the first `payload_bytes` of the payload. A larger number counts as
+    /// the number of bytes claimed. Returns the event's position; 0 in a fork child, which
+    /// publishes nothing.
     #[inline]
     pub fn commit_bytes(mut self, payload_bytes: usize) -> u64 {
         let unused = self.payload.len().saturating_sub(payload_bytes) as u64;
@@ -162,12 +187,13 @@ impl<R: PublishEnd> Claim<'_, R> {
         self.sender.ring.position(claim)
     }
 
-    /// The position it will have.
+    /// The position that the event will have.
     pub fn position(&self) -> u64 {
         self.claim.map_or(0, |claim| self.sender.ring.position(claim))
     }
 
-    /// Gives the room back. Nothing was ever visible. Dropping the claim does the same.
+    /// Gives the room back. Readers never see anything of the event. Dropping the claim does the
+    /// same.
     pub fn abort(self) {}
 }
 

@@ -1,4 +1,5 @@
-//! Publishers that number their events, so that one that was killed leaves out nothing and publishes nothing twice.
+//! Publishers that number their events. One that was killed and comes back leaves out nothing and
+//! publishes nothing twice.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::handle::publish_end::PublishEnd;
 pub(super) struct EventNumbers {
     table: Sequences<Trusted>,
     index: usize,
-    /// What stands for the name in its events.
+    /// The number that represents the name in its events.
     publisher: u64,
     last: u64,
 }
@@ -32,25 +33,30 @@ impl EventNumbers {
 }
 
 impl<R: PublishEnd> Sender<R> {
-    /// The number of the last event that the channel has from this handle's name, 0 if none: where a publisher that was
-    /// killed goes on. `None` unless the handle was opened with [`SendOptions::sequenced`](crate::SendOptions::sequenced).
+    /// The number of the last event of this handle's name in the channel, or 0 if there is none. A
+    /// publisher that was killed continues after it. `None` unless the handle was opened with
+    /// [`SendOptions::sequenced`](crate::SendOptions::sequenced).
     pub fn resume_point(&self) -> Option<u64> {
         self.numbers.as_ref().map(|numbers| numbers.last)
     }
 
-    /// Publishes event `number` of this handle's name with attributes, waiting as [`Self::publish`] does. Numbers count
-    /// up, with gaps or without. An event whose number is not above [`Self::resume_point`] was published before: it is
-    /// dropped, and the result is `None`; otherwise the event's position. The event carries name and number
-    /// ([`Event::sequence`](crate::Event::sequence)).
+    /// Publishes event `number` of this handle's name with attributes. Returns the event's
+    /// position, or `None` if the number is not above [`Self::resume_point`]: that event was
+    /// published before, and is dropped. Numbers must rise, with gaps or without. The event carries
+    /// name and number ([`Event::sequence`](crate::Event::sequence)).
     ///
-    /// The number is kept in the channel, so that a publisher which is killed at any instruction, opens again under its
-    /// name and publishes everything anew leaves out nothing and publishes nothing twice. (In a queue or topic whose
-    /// other producers have gone round the whole ring in between, the one event that was in work may come twice, with
-    /// the same number.) As long as the channel exists; with a journal also when it is made again. It is never diverted:
-    /// where others would be, it waits.
+    /// When there is no room, it does what [`Self::publish`] does, except that the event is never
+    /// diverted: on a channel that diverts, the call waits.
+    ///
+    /// The channel keeps the number. So a publisher that is killed at any instruction can open the
+    /// channel again under its name and publish everything again: nothing is left out, and nothing
+    /// is published twice. There is one exception: in a queue or topic whose other producers have
+    /// gone round the whole ring in the meantime, the one event that was in work may come twice,
+    /// with the same number. The number lives as long as the channel; with a journal it also
+    /// survives when the channel is made again.
     ///
     /// # Errors
-    /// [`SendError::NotSequenced`]; otherwise as [`Self::publish`].
+    /// [`SendError::NotSequenced`]; otherwise those of [`Self::publish`].
     pub fn publish_numbered(
         &mut self,
         number: u64,
@@ -60,7 +66,12 @@ impl<R: PublishEnd> Sender<R> {
         self.publish_number(number, payload, attributes, None)
     }
 
-    /// As [`Self::publish_numbered`], waiting at most `timeout` for room; zero says at once when there is none.
+    /// As [`Self::publish_numbered`], but it waits at most `timeout` for room. A timeout of zero
+    /// never blocks.
+    ///
+    /// # Errors
+    /// [`SendError::NotSequenced`]; otherwise those of [`Self::publish_timeout`], or with a timeout of
+    /// zero those of [`Self::try_publish`].
     pub fn publish_numbered_timeout(
         &mut self,
         number: u64,

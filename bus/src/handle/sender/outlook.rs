@@ -1,13 +1,17 @@
-//! Looking up from publishing: a sender that is never in anybody's way still notes the time for observers, and finds out
-//! whether its channel was removed.
+//! Tasks of a sender beside publishing. It records the time for observers, and finds out whether its
+//! channel was removed, even if nothing is ever in its way.
 //!
-//! Neither may cost an event anything. So a sender looks where it leaves the easy path anyway: when a sleeper was woken, when
-//! there is no room, and else after some *events* (queue, topic) or *bytes* (stream). How many follows the rate: looks are about
-//! [`EVERY_NS`] apart, unless that is more than [`EVENTS_MAX`] or [`BYTES_MAX`] at a time. Whoever publishes ten events a second
-//! looks at each of them. A look is a glance at the clock; the system is asked every [`ASK_NS`].
+//! Neither may cost an event anything. So a sender does it where it leaves the fast path anyway:
+//! when it has woken a sleeper, when there is no room, and otherwise after a number of *events*
+//! (queue, topic) or *bytes* (stream). That number follows the rate. Two checks are about
+//! [`EVERY_NS`] apart, but never more than [`EVENTS_MAX`] events or [`BYTES_MAX`] bytes. A sender
+//! that publishes ten events a second checks after each of them. A check reads the clock; the
+//! system is asked every [`ASK_NS`] at most.
 //!
-//! Who removes a channel by `rm`, and any consumer that finds it removed, sets a mark in the word that every publisher loads
-//! after each event ([`layout::REMOVED_MARK`](railbus_ring::layout::REMOVED_MARK)): then the next event is followed by a look.
+//! `railbus rm`, and any consumer that finds the channel removed, sets a mark in the word that
+//! every publisher loads after each event
+//! ([`layout::REMOVED_MARK`](railbus_ring::layout::REMOVED_MARK)). The next event is then followed
+//! by a check.
 
 use railbus_os::clock;
 use railbus_ring::layout;
@@ -16,23 +20,23 @@ use super::Sender;
 use crate::error::SendError;
 use crate::handle::publish_end::PublishEnd;
 
-/// How far looks are to be apart: whoever publishes less often looks at each event.
+/// The target distance of two checks. A sender that publishes less often checks after each event.
 const EVERY_NS: u64 = 20_000_000;
-/// The system is asked at most this often whether the channel was removed: the only system call of a publisher that is never
-/// in anybody's way.
+/// The system is asked at most this often whether the channel was removed. It is the only system
+/// call of a publisher that finds nothing in its way.
 const ASK_NS: u64 = 250_000_000;
-/// Most events, and bytes, between two looks.
+/// The most events, and the most bytes, between two checks.
 const EVENTS_MAX: u64 = 1024;
 const BYTES_MAX: u64 = 256 << 10;
-/// Bytes that go by before the first look of a stream.
+/// The bytes before the first check of a stream.
 const BYTES_MIN: u64 = 64;
 
-/// When a sender looks up, and what it has found.
+/// When a sender checks next, and what it has found.
 #[derive(Debug, Default)]
 pub(super) struct Outlook {
-    /// The count of events, or the position, of the next look.
+    /// The count of events, or the position, at which the next check is due.
     due_at: u64,
-    /// How many lie between two looks.
+    /// The distance of two checks, in events or bytes.
     every: u64,
     looked_ns: u64,
     asked_ns: u64,
@@ -40,7 +44,7 @@ pub(super) struct Outlook {
 }
 
 impl Outlook {
-    /// Whether a look is due at this count.
+    /// Whether a check is due at this count.
     #[inline(always)]
     pub(super) fn is_due(&self, at: u64) -> bool {
         at >= self.due_at
@@ -51,18 +55,18 @@ impl Outlook {
         self.removed
     }
 
-    /// Bytes until the next look of a stream.
+    /// The number of bytes until the next check of a stream.
     pub(super) fn ease(&self) -> u64 {
         self.every
     }
 
-    /// Notes that the channel was removed.
+    /// Records that the channel was removed, and returns the error for the caller.
     pub(super) fn removed(&mut self) -> SendError {
         self.removed = true;
         SendError::Removed
     }
 
-    /// Sets the next look by the time that has passed since the last one.
+    /// Sets the next check by the time that has passed since the last one.
     fn pace(&mut self, at: u64, now_ns: u64, (least, most): (u64, u64)) {
         let passed_ns = now_ns.saturating_sub(self.looked_ns);
         self.every = if passed_ns < EVERY_NS {
@@ -76,13 +80,13 @@ impl Outlook {
 }
 
 impl<R: PublishEnd> Sender<R> {
-    /// Whether the channel was removed, which publishing also says by [`SendError::Removed`], before or just after that event.
-    /// One system call. False in a fork child.
+    /// Whether the channel was removed. Publishing reports it, too, by [`SendError::Removed`], for
+    /// that event or for the one after it. Makes one system call. False in a fork child.
     pub fn is_removed(&self) -> bool {
         self.outlook.is_removed() || self.member.is_removed()
     }
 
-    /// Looks up at event, or position, `at`.
+    /// The check that is due at event, or position, `at`.
     #[cold]
     #[inline(never)]
     pub(super) fn look_up(&mut self, at: u64) {
@@ -93,14 +97,14 @@ impl<R: PublishEnd> Sender<R> {
         self.look_for_removal(now_ns);
     }
 
-    /// After sleepers were woken, or the mark was set.
+    /// A check after sleepers were woken, or after the mark was set.
     #[cold]
     #[inline(never)]
     pub(super) fn look_after_waking(&mut self) {
         self.look_for_removal(clock::coarse_ns());
     }
 
-    /// When there is no room, and this call does not wait for it.
+    /// A check when there is no room and this call does not wait for it.
     #[cold]
     pub(super) fn look_while_full(&mut self) -> Result<(), SendError> {
         self.member.seen();
@@ -117,7 +121,7 @@ impl<R: PublishEnd> Sender<R> {
         self.outlook.asked_ns = now_ns;
         if self.member.is_removed() {
             self.outlook.removed();
-            // From now on nothing is easy: the slow paths say it.
+            // From now on no call takes the fast path. The slow paths report the error.
             self.usual = self.member.guard.never();
             self.easy = self.usual;
         }

@@ -1,4 +1,5 @@
-//! What a sender does when there is no room: repair what the dead left, wait, drop or divert, and say who was in the way.
+//! The paths of a sender when there is no room: it repairs what dead participants left, waits, drops
+//! or diverts the event, and reports which participant was in the way.
 
 use std::time::Duration;
 
@@ -18,40 +19,47 @@ use crate::handle::publish_end::{PublishEnd, Repair};
 use crate::handle::refusal::{Refusal, RefusalView, journal_trouble};
 use crate::handle::wait::{Step, Waiting};
 
-/// Repairs on the way to one claim: more than there are dead readers, or tickets in a dead producer's hands. Bounded,
-/// because what there is to repair is read from shared memory.
+/// The most repairs for one claim. It is more than there can be dead readers, or tickets of one
+/// dead producer. There is a bound because the number of things to repair is read from shared
+/// memory.
 const REPAIRS_MAX: usize = 320;
 
-/// A wait goes on when the next call for the same event comes this soon after one that had timed out.
+/// A call for the same event that comes this soon after one that timed out continues its wait.
 const SAME_WAIT_NS: u64 = 1_000_000_000;
 
-/// A wait for room that has ended without any.
+/// A wait for room that ended without any.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stalled {
     since_ns: u64,
     until_ns: u64,
-    /// How many events of the handle there had been.
+    /// The count of the handle's events at that time.
     events: u64,
 }
 
 impl<R: PublishEnd> Sender<R> {
-    /// Events dropped by this handle because the channel was full.
+    /// The number of events that this handle dropped because the channel was full.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Events of this handle that went to the channel that this one diverts to.
+    /// The number of this handle's events that went to the channel that this one diverts to.
     pub fn diverted(&self) -> u64 {
         self.diverted
     }
 
-    /// Whether the channel is under pressure: from when its depth reaches the high watermark until it is down to the low
-    /// one ([`ChannelOptions::watermarks`](crate::ChannelOptions::watermarks); never without). While it is not: two
-    /// loads of words that rarely change. While it is, this measures the depth, so that it is seen to fall also when
-    /// nobody publishes: a look at every reader and, in a queue, at each event published since the last look.
+    /// Whether the channel is under pressure: it is from the moment when its depth reaches the high
+    /// watermark until it has fallen to the low one. A channel without
+    /// [`ChannelOptions::watermarks`](crate::ChannelOptions::watermarks) never is. False in a fork
+    /// child.
     ///
-    /// The first event that brings the depth to the high mark raises the pressure, whoever publishes it, before its
-    /// call returns. A hint, in time for slowing down; it holds nobody back.
+    /// Without pressure the call is two loads of words that rarely change. Under pressure it
+    /// measures the depth, so that a fall is seen even when nobody publishes: it reads the cursor
+    /// of every reader and, in a queue, the state of each event published since the last
+    /// measurement.
+    ///
+    /// The event that brings the depth to the high watermark raises the pressure before the call
+    /// that publishes it returns, whichever producer publishes it. Pressure is a hint to slow down
+    /// in time; it holds nobody back.
     #[inline]
     pub fn is_under_pressure(&mut self) -> bool {
         !self.member.is_forked()
@@ -59,8 +67,10 @@ impl<R: PublishEnd> Sender<R> {
             && self.ring.look_at_pressure()
     }
 
-    /// Why there was no room, the last time that a call of this handle found none: who was in the way, and how far
-    /// behind it is now. `None` when there always was room. Takes a microsecond or so, and no system call.
+    /// Why the last call of this handle that found no room found none: which participant was in the
+    /// way, and how far behind it is now. `None` when there always was room, and in a fork child.
+    /// It takes about a microsecond and no system call, unless the journaller is in the way: then
+    /// it makes some system calls to find out why.
     pub fn refusal(&self) -> Option<Refusal> {
         let refused = self.refused.filter(|_| !self.member.is_forked())?;
         let Member { channel, memories, .. } = &self.member;
@@ -87,7 +97,8 @@ impl<R: PublishEnd> Sender<R> {
         })
     }
 
-    /// Tells observers that there was no room. An event that is tried again and again counts once.
+    /// Reports to observers that there was no room. An event that is tried again and again counts
+    /// once.
     #[cold]
     pub(super) fn note_blocked(&mut self, refused: R::Refused) {
         self.refused = Some(refused);
@@ -99,12 +110,13 @@ impl<R: PublishEnd> Sender<R> {
         }
     }
 
-    /// How many events of this handle there have been, wherever they went.
+    /// The number of this handle's events so far, whether published, dropped or diverted.
     fn events_before(&self) -> u64 {
         self.ring.tally().events + self.dropped + self.diverted
     }
 
-    /// Since when the event waits that is about to wait: one that waited until a moment ago goes on.
+    /// The time since which the event that is about to wait has been waiting. If its last wait
+    /// ended a moment ago, that wait continues.
     fn waits_since_ns(&mut self) -> u64 {
         let now_ns = clock::coarse_ns();
         let events = self.events_before();
@@ -116,8 +128,8 @@ impl<R: PublishEnd> Sender<R> {
         since_ns
     }
 
-    /// Repairs what is in the way, and claims again, as long as that helps: a repair passes over one of the dead, or
-    /// finishes one ticket, and there may be many.
+    /// Repairs what is in the way and claims again, as long as that helps. One repair passes over
+    /// one dead reader, or finishes one ticket, and there may be many.
     pub(super) fn claim_past_the_dead(
         &mut self,
         body_bytes: u64,
@@ -147,11 +159,13 @@ impl<R: PublishEnd> Sender<R> {
         refused: R::Refused,
     ) -> Result<R::Claim, SendError> {
         match self.overflow {
-            // With lossy readers only a topic's slot that is being written refuses, for a moment.
+            // With lossy readers only, a claim is refused for a moment only, by a topic's slot that
+            // is being written.
             Overflow::Block | Overflow::LossyReaders => self.claim_waiting(body_bytes, refused, None),
             Overflow::DropNewest | Overflow::Divert => {
                 self.look_while_full()?;
-                // Repaired first, so that a dead reader does not make the channel drop for ever.
+                // Repair comes first. Otherwise a dead reader would make the channel drop events
+                // without end.
                 let (refused, _) = match self.claim_past_the_dead(body_bytes, refused) {
                     Ok(claim) => return Ok(claim),
                     Err(refused) => refused,
@@ -162,16 +176,17 @@ impl<R: PublishEnd> Sender<R> {
         }
     }
 
-    /// Counts an event that is lost for want of room.
+    /// Counts an event that is lost because there was no room.
     pub(super) fn drop_one(&mut self) -> SendError {
         self.dropped += 1;
         self.member.note(layout::LOST, self.dropped);
-        // Counted for the channel too; other producers count in the same word. No order is needed.
+        // Counted for the channel, too. Other producers count in the same word. No order is needed.
         self.member.memories.ring.fetch_add(layout::DROPPED, 1, Edge::Plain);
         SendError::Dropped
     }
 
-    /// After `error`: where that is a want of room, publishes the event in the channel that this one diverts to.
+    /// If `error` is a lack of room, publishes the event in the channel that this one diverts to.
+    /// Returns the error for the caller.
     #[cold]
     pub(super) fn divert(&mut self, error: SendError, payload: &[u8], attributes: &Attributes) -> SendError {
         let Some(diversion) = self.diversion.as_mut().filter(|_| error == SendError::Full) else {
@@ -191,7 +206,7 @@ impl<R: PublishEnd> Sender<R> {
         match diversion.try_divert(payload, &attributes) {
             Ok(position) => {
                 self.diverted += 1;
-                // As `DROPPED`.
+                // Counted for the channel, as `DROPPED` is.
                 self.member.memories.ring.fetch_add(layout::DIVERTED, 1, Edge::Plain);
                 SendError::Diverted { position }
             }
@@ -273,7 +288,7 @@ impl<R: PublishEnd> Sender<R> {
             self.stalled = Some(Stalled { since_ns, until_ns, events });
         }
         if has_slept && result.is_ok() {
-            // A worker wakes one producer for each event that it finishes; but one may make room for several.
+            // A worker wakes one producer for each event that it finishes, but one may make room for several.
             let Memories { ring, acks, .. } = self.member.memories;
             Nudge::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED).wake(&ring, &SharedFutex(acks), 1);
         }

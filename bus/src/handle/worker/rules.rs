@@ -1,15 +1,20 @@
-//! The rules that some workers take by: priorities, a bound on what is in hand, and the order of keys. See
-//! [`WorkOptions`](crate::WorkOptions) and [`ChannelOptions::keyed`](crate::ChannelOptions::keyed).
+//! The rules by which some workers take events: priorities, a bound on how many events a worker
+//! holds, and the order of keys. See [`WorkOptions`](crate::WorkOptions) and
+//! [`ChannelOptions::keyed`](crate::ChannelOptions::keyed).
 //!
-//! A worker with rules takes the slow path always; one without never comes here.
+//! A worker with rules always takes the slow path. A worker without rules shares only the
+//! code for finishing events, sleeping and waking.
 //!
-//! **Who wakes whom.** A worker whose turn it is not sleeps on a futex of its own side, `LEVELS_WAKE`, and is woken when
-//! a worker above it becomes saturated or leaves. That one must have been opened with a bound; a plain worker wakes
-//! nobody, and neither does one that is stopped or killed: those are found out at the end of a slice of sleep, 8 ms at
-//! most. When its turn has come a worker sleeps where all do, on the producers' futex; if it is woken there and its turn
-//! has gone, it passes the wake on. A worker whose `done` lets the next event of its key run, or that hands an event
-//! back, wakes another, on the producers' futex, too. It cannot count that one up: a wake that falls between a sleeper's
-//! last look and its sleep is lost, and made up for at the end of the slice.
+//! **Which worker wakes which.** A worker that waits for its turn sleeps on a futex of its own
+//! side, `LEVELS_WAKE`. It is woken when a worker above it becomes saturated or leaves, if that one
+//! was opened with a bound. A plain worker wakes nobody. Nor does a worker that is stopped or
+//! killed; its peers find out at the end of a slice of sleep, after 8 ms at most.
+//!
+//! A worker whose turn has come sleeps on the producers' futex, as all do. If it is woken there and
+//! its turn has gone, it passes the wake-up on. A worker wakes another one on the producers' futex,
+//! too, when its `done` lets the next event of a key run, or when it hands an event back. It cannot
+//! count that futex up. So a wake-up that falls between a sleeper's last look and its sleep is
+//! lost, and the sleeper looks again at the end of its slice.
 
 use std::cell::RefCell;
 
@@ -27,23 +32,24 @@ use crate::channel::memories::SharedFutex;
 use crate::error::RecvError;
 use crate::handle::member::Member;
 
-/// In [`layout::IN_HAND`]: takes no more.
+/// The value of [`layout::IN_HAND`] of a worker that takes no more events.
 const NO_MORE: u64 = u64::MAX;
 
-/// Wakes up to `asked` workers, if any may sleep, where all do. The caller has just stored what they are to find.
+/// Wakes up to `asked` sleeping workers on the producers' futex. The caller has just stored what
+/// they are to find.
 fn wake(nudge: &mut Nudge, member: &Member, asked: u32) {
     nudge.wake(&member.memories.acks, &SharedFutex(member.memories.ring), asked);
 }
 
-/// A worker's rules, and its private state by them.
+/// A worker's rules, and the private state that they need.
 #[derive(Debug)]
 pub(super) struct Rules {
     rank: Rank,
-    /// In a keyed queue.
+    /// The order of keys, in a keyed queue.
     order: Option<KeyOrder>,
     stuck_after_ns: u64,
     looks: RefCell<Looks>,
-    /// What observers and workers of lower levels were told last.
+    /// The count of held events in the last report to observers and to workers of lower levels.
     told_in_hand: u64,
     levels: Waker,
 }
@@ -122,8 +128,8 @@ impl Worker {
         Ok(taken)
     }
 
-    /// As [`Worker::done`], where something is to be done beside it. Without the ticket: what is handed to it in memory is
-    /// kept in memory all the way.
+    /// As [`Worker::done`], where more is to be done than the fast path does. It takes no ticket,
+    /// because an argument that is passed in memory would be kept in memory by its caller, too.
     #[cold]
     #[inline(never)]
     pub(super) fn done_by_rules(&mut self, position: u64, delivery: Delivery, header: u64) -> bool {
@@ -156,24 +162,26 @@ impl Worker {
         done.held
     }
 
-    /// After an event was handed back.
+    /// To be called after an event was handed back.
     pub(super) fn handed_back(&mut self) {
         if let Some(rules) = &mut self.rules {
             rules.tell_in_hand(&self.member, self.core.in_hand() as u64);
         }
-        // Who sleeps takes it, or sleeps no longer than until its time has come.
+        // A sleeping worker takes it, or sleeps no longer than until its time has come.
         wake(&mut self.nudge, &self.member, 1);
     }
 
-    /// After this worker was woken and has an event: another one is woken where there is more to take. A wake-up is for one
-    /// worker, and the event behind the one that it was for may have come, and woken somebody in vain, before it.
+    /// To be called after this worker was woken and has an event. Wakes another worker if there is
+    /// more to take. A wake-up is for one worker; and a later event may have become visible first,
+    /// and woken somebody in vain.
     pub(super) fn pass_wake_on(&mut self) {
         if self.core.has_more() {
             wake(&mut self.nudge, &self.member, 1);
         }
     }
 
-    /// Before this worker leaves: those behind it need not wait for it.
+    /// To be called before this worker leaves: workers of lower levels need not wait for it any
+    /// more.
     pub(super) fn leave_by_rules(&mut self) {
         if let Some(rules) = &mut self.rules {
             rules.tell_in_hand(&self.member, NO_MORE);
@@ -182,32 +190,33 @@ impl Worker {
         wake(&mut self.nudge, &self.member, i32::MAX as u32);
     }
 
-    /// Looks for what may run, whatever was announced: now and then.
+    /// Makes the next take look for events that may run, whatever was announced. To be called now
+    /// and then.
     pub(super) fn look_again_by_rules(&mut self) {
         if let Some(order) = self.rules.as_mut().and_then(|rules| rules.order.as_mut()) {
             order.look_again();
         }
     }
 
-    /// Whether this worker may not take what lies at the head: others are before it.
+    /// Whether this worker may not take the event at the head, because other workers come first.
     pub(super) fn is_barred(&self) -> bool {
         self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member))
     }
 
-    /// Whether the last take ended because it had put many events aside: the next one goes on.
+    /// Whether the last take ended because it had put many events aside. The next take continues.
     pub(super) fn is_passing(&self) -> bool {
         let order = self.rules.as_ref().and_then(|rules| rules.order.as_ref());
         order.is_some_and(KeyOrder::is_passing) && !self.is_barred()
     }
 
-    /// Sleeps where the rules say.
+    /// Sleeps on the futex that the rules choose.
     pub(super) fn sleep(
         &mut self,
         sleepers: &mut Sleepers,
         slice_ns: u64,
     ) -> Result<Option<Ticket>, RecvError> {
         let memories = self.member.memories;
-        // Not beyond the time from which on an event that was handed back may be taken.
+        // The sleep ends when an event that was handed back may be taken again.
         let slice_ns = match self.core.redo_due_ns() {
             u64::MAX => slice_ns,
             due_ns => slice_ns.min(due_ns.saturating_sub(clock::host_ns())),
@@ -231,14 +240,14 @@ impl Worker {
         }
         let polled = self.poll();
         if matches!(polled, Ok(None)) && self.is_barred() {
-            // It was this worker that was woken, and another should have been.
+            // The wake-up reached this worker, but was meant for another.
             wake(&mut self.nudge, &self.member, i32::MAX as u32);
         }
         polled
     }
 }
 
-/// A worker's sleep: for events, or for its turn.
+/// The state of a worker's sleep: for events, or for its turn.
 #[derive(Debug, Default)]
 pub(super) struct Sleepers {
     events: Sleeper,
