@@ -28,6 +28,23 @@ impl Bus {
     /// # Errors
     /// [`Error::Exists`], [`Error::Invalid`], [`Error::NoSpace`], [`Error::NoHugePages`] when they are required,
     /// [`Error::NotAllowed`]; [`Error::NotFound`] for a channel to divert to that is not there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{ChannelOptions, Error, Kind};
+    ///
+    /// let options = ChannelOptions::new(Kind::Queue).slots(4096).slot_bytes(512).max_attempts(3);
+    /// let jobs = bus.create("jobs", &options)?;
+    /// assert_eq!(jobs.header().dead_letters.as_deref(), Some("jobs.dead"));
+    /// assert!(matches!(bus.create("jobs", &options), Err(Error::Exists { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         self.owner().check_base(self.base())?;
         let full = ChannelName::new(self.name(), name)?;
@@ -56,6 +73,26 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Self::create`] and [`Self::attach`]; [`Error::Exists`] when it is there with other options: it names each.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{ChannelOptions, Error, Kind};
+    ///
+    /// let options = ChannelOptions::new(Kind::Stream).capacity_bytes(1 << 20);
+    /// let first = bus.create_or_attach("ticks", &options)?; // the first process creates
+    /// let second = bus.create_or_attach("ticks", &options)?; // the others attach
+    /// assert!(first.created().is_some() && second.created().is_none());
+    ///
+    /// let larger = ChannelOptions::new(Kind::Stream).capacity_bytes(2 << 20);
+    /// assert!(matches!(bus.create_or_attach("ticks", &larger), Err(Error::Exists { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create_or_attach(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         self.owner().check_base(self.base())?;
         let full = ChannelName::new(self.name(), name)?;

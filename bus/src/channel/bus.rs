@@ -34,6 +34,21 @@ pub struct Bus {
 
 impl Bus {
     /// The bus `name` under `$RAILBUS_DIR`. Nothing is made on disk before a channel is.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # unsafe { std::env::set_var("RAILBUS_DIR", base.path()) };
+    /// use railbus::{Bus, ChannelOptions, Kind};
+    ///
+    /// let bus = Bus::open("demo")?;
+    /// bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// assert_eq!(bus.channels()?[0].to_string(), "demo/ticks");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(name: &str) -> Result<Bus> {
         Bus::at(directory::base_directory()?, name)
     }
@@ -41,6 +56,20 @@ impl Bus {
     /// The bus `name` under the directory `base`, which must be on tmpfs. A relative `base` is taken from the present
     /// working directory, once: the program may change that later. Whose channels it takes part in, `$RAILBUS_OWNER` says;
     /// see [`Owner`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// use railbus::{Bus, ChannelOptions, Kind};
+    ///
+    /// let bus = Bus::at(base.path(), "demo")?; // a directory in /dev/shm
+    /// bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// assert!(base.path().join("demo").is_dir());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn at(base: impl Into<PathBuf>, name: &str) -> Result<Bus> {
         // Checks the name; any channel name will do.
         ChannelName::new(name, "any")?;

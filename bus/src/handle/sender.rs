@@ -135,6 +135,30 @@ impl<R: PublishEnd> Sender<R> {
     /// Publishes a copy of `payload`, or says at once why not. Returns the event's position.
     ///
     /// Never blocks and makes no system call, but for waking a sleeping reader.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::SendError;
+    ///
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue).slots(64))?;
+    /// let _worker = jobs.worker(&WorkOptions::default())?;
+    /// let mut producer = jobs.producer(&SendOptions::default())?;
+    /// let mut published = 0;
+    /// let error = loop {
+    ///     match producer.try_publish(b"job") {
+    ///         Ok(_) => published += 1,
+    ///         Err(error) => break error, // do something else, and try again later
+    ///     }
+    /// };
+    /// assert_eq!((published, error), (64, SendError::Full));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn try_publish(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         match self.put_fast(payload) {
@@ -158,6 +182,26 @@ impl<R: PublishEnd> Sender<R> {
     /// Publishes a copy of `payload` as the channel's policy says: waits for room without end; or, when there is none,
     /// drops the event, counts it, and returns [`SendError::Dropped`]; or publishes it in the channel that this one
     /// diverts to, counts it, and returns [`SendError::Diverted`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{Overflow, SendError};
+    ///
+    /// let options = ChannelOptions::new(Kind::Queue).slots(64).overflow(Overflow::DropNewest);
+    /// let mut producer = bus.create("jobs", &options)?.producer(&SendOptions::default())?;
+    /// for position in 0..64 {
+    ///     assert_eq!(producer.publish(b"job")?, position);
+    /// }
+    /// assert_eq!(producer.publish(b"one more"), Err(SendError::Dropped));
+    /// assert_eq!(producer.dropped(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn publish(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         match self.put_fast(payload) {
@@ -246,6 +290,23 @@ impl<R: PublishEnd> Sender<R> {
 
     /// Publishes copies of all payloads, in order, waiting for room without end, whatever the channel's policy. Readers
     /// may see them a few at a time. On an error the number of those already published is in the result.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let mut publisher = ticks.publisher(&SendOptions::default())?;
+    /// match publisher.publish_batch(&["one", "two", "three"]) {
+    ///     Ok(()) => assert_eq!(publisher.events(), 3),
+    ///     Err((published, error)) => panic!("only {published} are published: {error}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), (usize, SendError)> {
         self.check_batch(payloads).map_err(|error| (0, error))?;
         let mut published = 0;

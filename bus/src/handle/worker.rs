@@ -227,6 +227,24 @@ impl Worker {
     ///
     /// A worker opened with `until_closed` gets [`RecvError::Closed`] when the last producer has left and every
     /// event is done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    ///
+    /// let job = worker.take()?;
+    /// assert_eq!(&*job, b"resize cat.png");
+    /// job.done();
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline(always)]
     pub fn take(&mut self) -> Result<Job<'_>, RecvError> {
         if let Some(ticket) = self.poll_fast() {
@@ -247,6 +265,29 @@ impl Worker {
 
     /// The next event as a ticket, if there is one: it stays in this worker's hands, beside others, until
     /// [`Self::done`] or [`Self::retry`], or until this handle is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// let mut producer = jobs.producer(&SendOptions::default())?;
+    /// producer.publish(b"one")?;
+    /// producer.publish(b"two")?;
+    ///
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// let mut held = Vec::new(); // two events at the same time
+    /// while let Some(ticket) = worker.take_ticket()? {
+    ///     held.push(ticket);
+    /// }
+    /// assert_eq!(worker.event(held[1]).as_deref(), Some(&b"two"[..]));
+    /// assert!(held.into_iter().rev().all(|ticket| worker.done(ticket)), "in any order");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn take_ticket(&mut self) -> Result<Option<Ticket>, RecvError> {
         match self.poll_fast() {
@@ -297,6 +338,23 @@ impl Worker {
     /// Says that an event is done: it will not be delivered again. False when this worker does not hold it, or was evicted
     /// ([`Worker::is_evicted`]): then the event goes to another worker, and the work does not count. False, too, when the
     /// channel turns out to be corrupt, as the next take says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// let ticket = worker.take()?.keep();
+    /// assert!(worker.done(ticket), "the work counts");
+    /// assert!(!worker.done(ticket), "this worker does not hold it any more");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline(always)]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.easy.is_forked() {
@@ -752,6 +810,22 @@ impl Job<'_> {
     }
 
     /// Which delivery this is, counted from 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// worker.take()?.retry(); // or its worker was killed
+    /// assert_eq!(worker.take()?.attempt(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.ticket.attempt()
     }
@@ -763,6 +837,26 @@ impl Job<'_> {
 
     /// Says that the event is done. False when the worker was evicted, or the channel is corrupt: then the event goes to
     /// another, and the work does not count. The next take says so, too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// let job = worker.take()?;
+    /// let result = String::from_utf8_lossy(&job).to_uppercase();
+    /// if job.done() {
+    ///     println!("{result}"); // a worker that was evicted must not report its result
+    /// }
+    /// assert_eq!(jobs.info()?.positions.depth, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline(always)]
     pub fn done(self) -> bool {
         // Without a drop at the end, also in case of a panic, the job stays in registers.

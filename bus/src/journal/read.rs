@@ -100,6 +100,28 @@ impl Journal {
     /// # Errors
     /// [`Error::NoJournal`] when there are no segments, [`Error::Corrupt`] and [`Error::Layout`] when the newest is not
     /// one of ours, [`Error::NotAllowed`], [`Error::Io`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # let disk = tempfile::tempdir().unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, Recorder, RecorderOptions, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// # let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// # let recorder = Recorder::start(&ticks, disk.path(), &RecorderOptions::default())?;
+    /// # ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    /// # recorder.stop()?;
+    /// use railbus::Journal;
+    ///
+    /// let journal = Journal::open(disk.path().join("demo/ticks"))?;
+    /// assert_eq!(journal.channel().name, "ticks");
+    /// let extent = journal.extent()?.expect("something was recorded");
+    /// assert_eq!((extent.first_position, extent.events_end), (0, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(directory: impl Into<PathBuf>) -> Result<Journal> {
         let directory = directory.into();
         // The newest that is ready: one may be in preparation.
@@ -189,6 +211,35 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Invalid`] when the position is not in the journal: older than what is kept, or beyond its end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # let disk = tempfile::tempdir().unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, Recorder, RecorderOptions, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// # let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// # let recorder = Recorder::start(&ticks, disk.path(), &RecorderOptions::default())?;
+    /// # ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    /// # recorder.stop()?;
+    /// # let journal = railbus::Journal::open(disk.path().join("demo/ticks"))?;
+    /// use railbus::journal::{Item, Seek};
+    ///
+    /// let mut payloads = Vec::new();
+    /// let mut events = journal.events(Seek::Beginning)?;
+    /// while let Some(item) = events.next_event()? {
+    ///     match item {
+    ///         Item::Event(event) => payloads.push(event.payload().to_vec()),
+    ///         Item::Gap { .. } | Item::Missing { .. } => println!("lost: {item:?}"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// assert_eq!(payloads, [b"tick"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn events(&self, seek: Seek) -> Result<Events> {
         let (target, from) = match seek {
             Seek::Beginning => (Target::Position(0), Bounds::default()),

@@ -53,6 +53,25 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the channel was removed, [`Error::NotAllowed`], [`Error::Io`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// let mut producer = jobs.producer(&SendOptions { name: "web".to_owned(), ..Default::default() })?;
+    /// producer.publish(b"resize cat.png")?;
+    ///
+    /// let info = jobs.info()?;
+    /// assert_eq!((info.positions.events, info.positions.waiting), (1, Some(1)));
+    /// assert_eq!(info.participants[0].name, "web");
+    /// assert_eq!(info.participants[0].pid, std::process::id());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn info(&self) -> Result<Info> {
         self.observe()?.info()
     }

@@ -126,6 +126,29 @@ impl Channel {
     /// evicted by then, and told when it next looks; evict it again); [`Error::Busy`] if somebody else is changing the
     /// entry, or a live participant announces the same events; [`Error::NoSpace`] or [`Error::Io`] if there is no memory for
     /// a copy of what a consumer of this process reads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{RecvError, Side};
+    /// use std::time::Duration;
+    ///
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut hung = jobs.worker(&WorkOptions::default())?;
+    /// let ticket = hung.take()?.keep();
+    ///
+    /// jobs.evict(Side::Consumers, 0, Duration::from_secs(1))?;
+    /// assert!(!hung.done(ticket), "too late");
+    /// assert_eq!(hung.take().err(), Some(RecvError::Evicted));
+    /// assert_eq!(jobs.worker(&WorkOptions::default())?.take()?.attempt(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn evict(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
         self.evict_or_kill(side, (index, None), timeout, false)
     }

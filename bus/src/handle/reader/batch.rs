@@ -15,6 +15,27 @@ impl<R: ReadEnd> Reader<R> {
     /// reader, which reads copies, gets one at a time. Never blocks.
     ///
     /// What interrupts a batch (a loss, corruption) is reported by the next call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let mut subscriber = ticks.subscriber(&SubscribeOptions::default())?;
+    /// let mut publisher = ticks.publisher(&SendOptions::default())?;
+    /// publisher.publish(b"one")?;
+    /// publisher.publish(b"two")?;
+    ///
+    /// let batch = subscriber.batch(64)?;
+    /// let payloads: Vec<&[u8]> = batch.iter().map(|event| event.payload()).collect();
+    /// assert_eq!(payloads, [b"one", b"two"]);
+    /// drop(batch); // here both are released
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn batch(&mut self, most: usize) -> Result<Batch<'_, R>, RecvError> {
         self.check()?;
         self.release_forgotten();

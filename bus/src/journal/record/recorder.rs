@@ -563,6 +563,27 @@ impl Recorder {
     /// # Errors
     /// [`Error::Busy`] while another journaller records the channel, or writes to the directory; [`Error::Corrupt`]
     /// names what is damaged; [`Error::Invalid`], [`Error::NoSpace`], [`Error::NotAllowed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # let disk = tempfile::tempdir().unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{Recorder, RecorderOptions};
+    /// use std::time::Duration;
+    ///
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let recorder = Recorder::start(&ticks, disk.path(), &RecorderOptions::default())?;
+    /// let position = ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    /// ticks.wait_durable(position, Duration::from_secs(10))?;
+    /// recorder.stop()?;
+    /// assert!(disk.path().join("demo/ticks").is_dir());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start(
         channel: &Channel,
         journal: impl AsRef<Path>,
