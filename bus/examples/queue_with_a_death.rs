@@ -43,7 +43,7 @@ fn main() -> Result<()> {
                     println!("delivered again {} us after the death", killed.elapsed().as_micros());
                     again += 1;
                 }
-                job.done();
+                assert!(job.done());
             }
             Err(RecvError::Closed) => break, // no producer is left, and every job is done
             Err(error) => return Err(error.into()),

@@ -34,7 +34,7 @@
 //! let mut worker = jobs.worker(&Default::default())?;
 //! let job = worker.take()?;
 //! assert_eq!((&*job, job.attempt()), (&b"resize cat.png"[..], 1));
-//! job.done(); // dropped without this, it is delivered again
+//! assert!(job.done()); // dropped without this, it is delivered again
 //! # Ok(())
 //! # }
 //! ```

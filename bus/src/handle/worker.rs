@@ -241,7 +241,7 @@ impl Worker {
     ///
     /// let job = worker.take()?;
     /// assert_eq!(&*job, b"resize cat.png");
-    /// job.done();
+    /// assert!(job.done());
     /// # Ok(())
     /// # }
     /// ```
