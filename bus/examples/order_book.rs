@@ -1,17 +1,19 @@
-//! An order book that is right exactly, whoever is killed: a feed that numbers its orders, a journal, and a book that
-//! keeps its state and its position together.
+//! An order book that is exact, whichever process is killed.
+//!
+//! There is a feed that numbers its orders, a journal, and a book that keeps its state and its position
+//! together.
 //!
 //! ```text
 //! export RAILBUS_DIR=$(mktemp -d /dev/shm/book.XXXX)
 //! cargo build --example order_book && cd target/debug/examples
 //! ./order_book record ~/journal &          # makes the channel market/orders, and records it
 //! ./order_book feed 1000000 &              # kill it, start it again: it goes on where it was
-//! ./order_book book 1000000                # kill it, start it again: it goes on where it was, and prints the end
+//! ./order_book book 1000000                # the same; at the end it prints the book
 //! ```
 //!
-//! What makes it exact: the feed's events carry its own numbers, so that one that is published again is dropped by the
-//! bus; and the book stores its state together with the position that it is of ([`railbus::journal::Checkpoint`]), and
-//! follows the channel from there, first in the journal, then live.
+//! It is exact for two reasons. The feed's events carry its own numbers, so the bus drops an event that is
+//! published again. The book stores its state together with the position that it belongs to
+//! ([`railbus::journal::Checkpoint`]). From there it follows the channel, first in the journal, then live.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +27,7 @@ use railbus::{
 /// Orders between two checkpoints.
 const SAVE_EVERY: u64 = 1000;
 
-/// One order: so much is added to what is offered at a price, or taken away.
+/// One order: so many pieces at a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Order {
     /// Which order, from 1.
@@ -73,7 +75,8 @@ fn words(bytes: &[u8]) -> Option<Vec<u64>> {
     rest.is_empty().then(|| chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect())
 }
 
-/// What is offered, by price, and what was traded. Applying an order twice, or leaving one out, gives another book.
+/// The pieces that are offered, by price, and those that were traded. An order that is applied twice or left
+/// out gives another book.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct OrderBook {
     /// The last order that was applied.
@@ -135,7 +138,7 @@ pub(crate) fn channel(bus: &Bus) -> Result<Channel> {
     bus.create_or_attach("orders", &ChannelOptions::new(Kind::Stream).capacity_bytes(256 << 10))
 }
 
-/// Publishes orders up to `orders`, from where this feed's name has come.
+/// Publishes orders up to number `orders`, from the last one that this feed's name has published.
 pub(crate) fn feed(channel: &Channel, orders: u64) -> Result<()> {
     let options = SendOptions { name: "feed".to_owned(), sequenced: true, ..SendOptions::default() };
     let mut publisher = channel.publisher(&options)?;
@@ -146,7 +149,7 @@ pub(crate) fn feed(channel: &Channel, orders: u64) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the book up to order `orders`, from its last checkpoint. Tells `saved` of every checkpoint.
+/// Keeps the book up to order `orders`, from its last checkpoint. Calls `saved` after every checkpoint.
 pub(crate) fn keep_book(
     channel: &Channel,
     orders: u64,
@@ -175,7 +178,7 @@ pub(crate) fn keep_book(
                 return Err(Error::corrupt("journal", format!("positions {from} up to {to} are missing")));
             }
             Ok(Some(Followed::Closed) | None) => {}
-            // The journaller is dead: somebody will start it again.
+            // The journaller is dead, and somebody will start it again.
             Err(Error::PeerGone { .. }) => std::thread::sleep(Duration::from_millis(10)),
             Err(error) => return Err(error),
         }

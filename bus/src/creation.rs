@@ -1,4 +1,6 @@
-//! Making channels: the channel itself, its dead-letter queue, and its journaller's subscription; or again from its journal.
+//! Making channels: the channel itself, its dead-letter queue, and its journaller's subscription.
+//!
+//! A channel that was lost with its memory is made again from its journal.
 
 use std::path::PathBuf;
 
@@ -17,17 +19,36 @@ use crate::handle::diversion;
 #[cfg(feature = "journal")]
 use crate::journal;
 
-/// Places in a dead-letter queue for producers that are no workers: administrators.
+/// Places in a dead-letter queue for producers other than workers, such as administrators.
 const LETTERS_SPARE: u32 = 8;
 
 impl Bus {
-    /// Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB. What was made on the way to a
-    /// failure, directories and a dead-letter queue, is removed again. Refused while a channel of that name is lost, and has a
-    /// journal below `$RAILBUS_JOURNAL`.
+    /// Makes a channel. It allocates and faults in all its memory, which takes about 0.3 s for a
+    /// GiB. If it fails, it removes the directories and the dead-letter queue that it has made.
+    ///
+    /// It refuses the name of a channel that was lost and has a journal below `$RAILBUS_JOURNAL`.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Invalid`], [`Error::NoSpace`], [`Error::NoHugePages`] when they are required,
-    /// [`Error::NotAllowed`]; [`Error::NotFound`] for a channel to divert to that is not there.
+    /// [`Error::Exists`], [`Error::Invalid`], [`Error::NoSpace`], [`Error::NoHugePages`] when they
+    /// are required, [`Error::NotAllowed`]; [`Error::NotFound`] if the channel to divert to does
+    /// not exist; [`Error::Busy`] for the name of a lost channel that has a journal.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{ChannelOptions, Error, Kind};
+    ///
+    /// let options = ChannelOptions::new(Kind::Queue).slots(4096).slot_bytes(512).max_attempts(3);
+    /// let jobs = bus.create("jobs", &options)?;
+    /// assert_eq!(jobs.header().dead_letters.as_deref(), Some("jobs.dead"));
+    /// assert!(matches!(bus.create("jobs", &options), Err(Error::Exists { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         self.owner().check_base(self.base())?;
         let full = ChannelName::new(self.name(), name)?;
@@ -48,14 +69,36 @@ impl Bus {
         })
     }
 
-    /// Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates. A channel that was
-    /// lost with its memory, and has a journal below `$RAILBUS_JOURNAL`, is made again from it.
+    /// Attaches to a channel, or makes it if there is none. Of several processes that do this at
+    /// the same time, one creates it. A channel that was lost with its memory and has a journal
+    /// below `$RAILBUS_JOURNAL` is made again from that journal.
     ///
-    /// A channel that is there must have every option as it was set; those that were not set are not compared, nor are
-    /// those that [`channel::settings::NOT_COMPARED`] names.
+    /// A channel that exists must have every option that was set. Options that were not set are not
+    /// compared, nor are those that [`NOT_COMPARED`](crate::info::NOT_COMPARED) names.
     ///
     /// # Errors
-    /// As [`Self::create`] and [`Self::attach`]; [`Error::Exists`] when it is there with other options: it names each.
+    /// As [`Self::create`] and [`Self::attach`]; [`Error::Exists`] if the channel exists with other
+    /// options, each of which it names.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{ChannelOptions, Error, Kind};
+    ///
+    /// let options = ChannelOptions::new(Kind::Stream).capacity_bytes(1 << 20);
+    /// let first = bus.create_or_attach("ticks", &options)?; // the first process creates
+    /// let second = bus.create_or_attach("ticks", &options)?; // the others attach
+    /// assert!(first.created().is_some() && second.created().is_none());
+    ///
+    /// let larger = ChannelOptions::new(Kind::Stream).capacity_bytes(2 << 20);
+    /// assert!(matches!(bus.create_or_attach("ticks", &larger), Err(Error::Exists { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create_or_attach(&self, name: &str, options: &ChannelOptions) -> Result<Channel> {
         self.owner().check_base(self.base())?;
         let full = ChannelName::new(self.name(), name)?;
@@ -70,13 +113,14 @@ impl Bus {
         })
     }
 
-    /// Removes a channel. Processes that are attached keep it until they leave, but nobody finds it any more.
+    /// Removes a channel. Attached processes keep it until they leave, but no process can find it
+    /// any more.
     pub fn remove(&self, name: &str) -> Result<()> {
         self.owner().check_base(self.base())?;
         channel::remove::remove(self.base(), &ChannelName::new(self.name(), name)?)
     }
 
-    /// Makes a channel again that was lost with its memory and has a journal.
+    /// Makes a channel again if it was lost with its memory and has a journal.
     #[cfg(feature = "journal")]
     fn make_again_if_lost(&self, full: &ChannelName) -> Result<()> {
         let Some(journal) = self.journal_of_lost(full) else { return Ok(()) };
@@ -87,15 +131,16 @@ impl Bus {
         }
     }
 
-    /// Without the journal there is nothing to make it from.
+    /// Without the feature `journal` there is nothing to make it from.
     #[cfg(not(feature = "journal"))]
     fn make_again_if_lost(&self, full: &ChannelName) -> Result<()> {
         let _ = self.journal_of_lost(full);
         Ok(())
     }
 
-    /// The directory of all journals, if the environment names one (`$RAILBUS_JOURNAL`) and holds a journal of this
-    /// channel, which is lost. A creator would get another channel, and the journal would be set aside.
+    /// The directory of all journals, if `$RAILBUS_JOURNAL` names one, this channel is lost, and
+    /// its journal is there. A creator would get another channel, and the journal would be set
+    /// aside.
     fn journal_of_lost(&self, name: &ChannelName) -> Option<PathBuf> {
         let journal = PathBuf::from(std::env::var_os("RAILBUS_JOURNAL").filter(|path| !path.is_empty())?);
         #[cfg(feature = "journal")]
@@ -106,14 +151,15 @@ impl Bus {
         is_lost.then_some(journal)
     }
 
-    /// Adds the journaller's subscription where a journaller asks for it.
+    /// Adds the journaller's subscription if a journaller asks for it.
     fn with_journaller(&self, full: &ChannelName, options: ChannelOptions) -> ChannelOptions {
         let may_have = options.overflow != Overflow::LossyReaders;
         let is_wanted = || wishes::is_wanted(self.base(), full, self.owner());
         ChannelOptions { journaled: options.journaled || may_have && is_wanted(), ..options }
     }
 
-    /// Names the dead-letter queue of a queue that limits attempts: `NAME.dead` unless the options name one.
+    /// Names the dead-letter queue of a queue that limits attempts: `NAME.dead`, unless the options
+    /// name one.
     fn name_dead_letters(&self, name: &str, options: &ChannelOptions) -> Result<ChannelOptions> {
         let mut options = options.clone();
         options.check()?;
@@ -146,8 +192,8 @@ impl Bus {
         Ok(options)
     }
 
-    /// Makes the channel `full` by `make`, and before that its dead-letter queue, if it has one that is not there.
-    /// That one is removed again if the channel is refused.
+    /// Makes the channel `full` by `make`. If it needs a dead-letter queue that does not exist,
+    /// that one is made first, and removed again if the channel is refused.
     fn beside_dead_letters(
         &self,
         full: &ChannelName,
@@ -160,16 +206,16 @@ impl Bus {
         let letters = ChannelName::new(self.name(), letters.clone())?;
         let ring = full.paths(self.base()).ring;
         let missing = channel::directory::missing_directories(self.base(), self.name());
-        // What is there already is found or refused below, and has its dead-letter queue.
+        // A channel that exists is found or refused below, and has its dead-letter queue.
         let made = !ring.exists() && self.make_dead_letters(&letters, options)?;
         let channel = make();
         match &channel {
             Ok(channel) if channel.created().is_some() => {
-                // Another creator that was refused may have removed it.
+                // Another creator, which was refused, may have removed the queue.
                 self.make_dead_letters(&letters, options)?;
             }
             Err(_) if made && !ring.exists() => {
-                // The error that is told is the one that refused the channel.
+                // The error to report is the one that refused the channel.
                 let _ = channel::remove::remove(self.base(), &letters);
                 channel::directory::unmake_bus(self.base(), self.name(), &missing);
             }
@@ -178,12 +224,12 @@ impl Bus {
         channel
     }
 
-    /// Makes a dead-letter queue like the queue itself, with room for the origin; or checks the one that is there, and
-    /// returns false.
+    /// Makes a dead-letter queue like the queue itself, with room for the origin. If there is one,
+    /// checks it and returns false.
     fn make_dead_letters(&self, full: &ChannelName, options: &ChannelOptions) -> Result<bool> {
         let mut letters = ChannelOptions::new(Kind::Queue).slots(options.slot_count());
         letters = letters.slot_bytes(options.slot_size_bytes() * 2).permissions(options.permissions.clone());
-        // Each worker is a producer there, and administrators come to it.
+        // Each worker is a producer there, and administrators are, too.
         let workers = options.consumers().saturating_add(LETTERS_SPARE).min(layout::ENTRIES_MAX as u32);
         let most = workers.max(letters.producers());
         letters = letters.producers_max(most);

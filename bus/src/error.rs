@@ -1,6 +1,6 @@
-//! What can go wrong on the data path: small enums, because they are made there.
+//! The errors of the data path. They are small enums, because they are made on the hot path.
 //!
-//! Each of them becomes an [`Error`] of the control plane by `?`, with the same text.
+//! `?` turns each of them into an [`Error`] of the control plane with the same text.
 
 pub use railbus_os::error::{Error, Result};
 
@@ -8,14 +8,16 @@ pub use railbus_os::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// There is no room: the slowest reader, or worker, is a whole ring behind, or this producer is out of credits.
-    /// Nothing was published. [`Sender::refusal`](crate::handle::sender::Sender::refusal) tells who is in the way.
+    /// There is no room: the slowest reader or worker is a whole ring behind, or this producer is
+    /// out of credits. Nothing was published.
+    /// [`Sender::refusal`](crate::handle::sender::Sender::refusal) names the participant in the
+    /// way.
     #[error("the channel is full")]
     Full,
     /// There is no room, events wait to be taken, and the channel has no live worker.
     #[error("the channel is full and no worker is alive to take events")]
     NoWorker,
-    /// There was no room for the whole time allowed. Nothing was published.
+    /// There was no room within the time allowed. Nothing was published.
     #[error("timed out waiting for room in the channel")]
     TimedOut,
     /// The event is larger than a frame or slot of this channel may be.
@@ -28,11 +30,13 @@ pub enum SendError {
         /// The most this channel takes.
         max: usize,
     },
-    /// The channel's policy is to drop the newest when full, or to divert it and the other channel has no room either
-    /// (or its slots are too small): the event was counted as dropped.
+    /// The channel was full, and the event was counted as dropped. Either the channel's policy is
+    /// to drop the newest, or it diverts and the other channel has no room either (or its slots are
+    /// too small).
     #[error("dropped: the channel is full")]
     Dropped,
-    /// The channel's policy is to divert what finds no room: the event is in the other channel, and not in this one.
+    /// The channel was full, and its policy is to divert: the event is in the other channel, and
+    /// not in this one.
     #[error("diverted: the channel is full, the event is at position {position} of the one it diverts to")]
     Diverted {
         /// Its position there.
@@ -41,37 +45,39 @@ pub enum SendError {
     /// This participant was evicted; attach again.
     #[error("this participant was evicted; attach again")]
     Evicted,
-    /// The channel was removed while this participant was attached. Nobody finds it any more; what is published under its
-    /// name now is another channel's. Nothing was published.
+    /// The channel was removed while this participant was attached, and no process can find it any
+    /// more. A channel of that name is another one. Nothing was published.
     #[error("the channel was removed while this participant was attached; attach again")]
     Removed,
-    /// Somebody is in the way who may be dead, or is to be evicted, and this publisher cannot make sure of it: why.
+    /// A participant is in the way that may be dead, or is to be evicted, and this publisher cannot
+    /// find out or do it. The text says why.
     #[error("cannot deal with who is in the way: {0}")]
     CannotRepair(&'static str),
     /// The handle was inherited over `fork`: attach again in the child.
     #[error("this handle was made before fork(): attach again in the child")]
     Forked,
-    /// Shared words hold what no correct peer writes.
+    /// Shared words hold a value that no correct peer writes.
     #[error("the channel is corrupt: {0}")]
     Corrupt(&'static str),
-    /// The handle was not opened to number its events.
+    /// The handle was not opened as `sequenced`, so it does not number its events.
     #[error("this publisher does not number its events: open it with a name, and `sequenced`")]
     NotSequenced,
 }
 
-/// Why [`Reader::acknowledge_to`](crate::handle::reader::Reader::acknowledge_to) acknowledged nothing. The cursor stays.
+/// Why [`Reader::acknowledge_to`](crate::handle::reader::Reader::acknowledge_to) acknowledged
+/// nothing. The cursor did not move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcknowledgeError {
     /// The reader was not opened with manual acknowledgement.
     #[error("this reader acknowledges by itself what it received: open it with manual acknowledgement")]
     NotManual,
-    /// The position lies beyond what was received.
+    /// The position lies beyond the last event that was received.
     #[error("position {position} was not received: only what lies before {received} was")]
     NotReceived {
         /// The position.
         position: u64,
-        /// That of the next event.
+        /// The position of the next event.
         received: u64,
     },
     /// No event of the stream starts at the position.
@@ -98,8 +104,9 @@ impl From<AcknowledgeError> for Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// A lossy reader was overrun, or a reliable one evicted from the past: exactly these events are missing. The
-    /// next receive continues behind them.
+    /// Exactly these events are missing: a lossy reader was overrun, or a reliable one joined at
+    /// events that publishers overwrote before it read them. The next receive continues behind
+    /// them.
     #[error("lost {events} events: positions {from} up to {to}")]
     Lost {
         /// First position that is missing.
@@ -115,23 +122,24 @@ pub enum RecvError {
     /// Every publisher has left and everything was read.
     #[error("the last publisher has left and everything was read")]
     Closed,
-    /// This participant was evicted; what it held may have been handed to another. Attach again.
+    /// This participant was evicted, and its events may have gone to another. Attach again.
     #[error("this participant was evicted; attach again")]
     Evicted,
-    /// The channel was removed while this participant was attached, and everything in it was read. Nobody finds it any
-    /// more: nothing new will come.
+    /// The channel was removed while this participant was attached, and everything in it was read.
+    /// No process can find it any more, so nothing new will come.
     #[error("the channel was removed while this participant was attached; attach again")]
     Removed,
-    /// What a dead participant left is in the way, or may be, and this one cannot repair it: why.
+    /// Something that a dead participant left is in the way, or may be, and this one cannot repair
+    /// it. The text says why.
     #[error("cannot repair what a dead participant may have left: {0}")]
     CannotRepair(&'static str),
     /// The handle was inherited over `fork`: attach again in the child.
     #[error("this handle was made before fork(): attach again in the child")]
     Forked,
-    /// Shared words hold what no correct peer writes.
+    /// Shared words hold a value that no correct peer writes.
     #[error("the channel is corrupt: {0}")]
     Corrupt(&'static str),
-    /// This worker has as many events in hand as it was opened for; it must finish one first.
+    /// This worker holds as many events as it was opened for. It must finish one first.
     #[error(
         "as many events in hand as this worker was opened for (in_hand_max): finish one, or hand it back"
     )]
@@ -189,11 +197,12 @@ fn may_not(action: &'static str, why: &str) -> Error {
     Error::NotAllowed { action, path: "the channel".into(), why: why.to_owned() }
 }
 
-/// Why a handle cannot tell any more whether its peers live.
+/// Why a handle cannot find out any more whether its peers live.
 pub(crate) const BLIND: &str = "other code of this process has closed its descriptors of the channel's files, and they cannot be \
     opened again, so that it cannot tell who is dead; open the handle again";
 
-/// Why a handle's locks do not work any more, for the errors of the hot path, which hold no text of their own.
+/// Why a handle's locks do not work any more. The errors of the hot path own no text, so it is
+/// static.
 pub(crate) fn why_not_locked(error: &Error) -> &'static str {
     match error {
         Error::NotAllowed { .. } => {

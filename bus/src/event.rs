@@ -1,7 +1,7 @@
-//! An event as a reader sees it, and what travels with its payload.
+//! An event as a reader sees it, and the attributes that travel with its payload.
 //!
-//! The body of an event is its extensions, then the payload (see [`railbus_ring::frame`]). Extensions are decoded
-//! only when asked for.
+//! The body of an event is its extensions, then the payload (see [`railbus_ring::frame`]). An
+//! extension is decoded only when it is asked for.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -10,14 +10,15 @@ use bytemuck::AnyBitPattern;
 use railbus_ring::frame::{self, KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 use railbus_ring::layout;
 
-/// A W3C trace context, carried unchanged from publisher to reader. Its text form is in [`crate::traceparent`].
+/// A W3C trace context, carried unchanged from publisher to reader. Its text form is in
+/// [`crate::traceparent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TraceContext {
     /// The trace.
     pub trace_id: [u8; 16],
-    /// The span that published.
+    /// The span that published the event.
     pub span_id: [u8; 8],
-    /// Trace flags: 1 sampled.
+    /// Trace flags: 1 means sampled.
     pub flags: u8,
 }
 
@@ -47,10 +48,11 @@ pub struct Origin {
     pub channel: u64,
     /// Its incarnation.
     pub incarnation: u64,
-    /// The event's position there. (channel, incarnation, position) identifies it for ever, so that a letter that
-    /// was delivered twice can be told. A diverted event has none there: this is how far that channel was.
+    /// The event's position there. Channel, incarnation and position together identify the event,
+    /// so a letter that was delivered twice can be recognised. A diverted event has no position
+    /// there: this is how far that channel was.
     pub position: u64,
-    /// How often it was delivered in vain; 0 for a diverted event.
+    /// How often it was delivered without success; 0 for a diverted event.
     pub attempts: u64,
 }
 
@@ -80,16 +82,16 @@ impl Origin {
 /// The number that a named publisher gave an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sequence {
-    /// The publisher: [`Sequence::publisher_id`] of its name.
+    /// The publisher, as the [`Sequence::publisher_id`] of its name.
     pub publisher: u64,
-    /// Its number: each is larger than the one before.
+    /// The event's number. Each is larger than the one before.
     pub number: u64,
 }
 
 impl Sequence {
     pub(crate) const BYTES: usize = 16;
 
-    /// What stands for a publisher's name in its events: its 64-bit FNV-1a.
+    /// The number that represents a publisher's name in its events: the name's 64-bit FNV-1a.
     pub fn publisher_id(name: &str) -> u64 {
         layout::fnv1a(name.as_bytes())
     }
@@ -121,25 +123,25 @@ pub(crate) struct Located {
 }
 
 impl Located {
-    /// No event.
+    /// A placeholder for no event.
     pub(crate) const NOWHERE: Located = Located { body: std::ptr::null(), header: 0, position: 0 };
 }
 
-// SAFETY: it locates bytes that are only read; whoever makes an `Event` of it vouches for how long they are there, on
-// whatever thread.
+// SAFETY: it locates bytes that are only read. The code that makes an `Event` of it guarantees how
+// long they are there, on any thread.
 unsafe impl Send for Located {}
 // SAFETY: as above.
 unsafe impl Sync for Located {}
 
 /// An event. It dereferences to its payload.
 ///
-/// The bytes lie in the ring itself (for lossy readers: in the reader's own buffer) and stay as they are
-/// while the event is borrowed, in safe code: also when this program, or another process, evicts the very
-/// reader or worker that has lent them ([`Channel::evict`](crate::Channel::evict), `railbus evict`, a
-/// policy).
+/// The bytes lie in the ring itself, or for a lossy reader in its own buffer. They stay as they are
+/// while the event is borrowed. In safe code that also holds when this program or another process
+/// evicts the very reader or worker that has lent them ([`Channel::evict`](crate::Channel::evict),
+/// `railbus evict`, a policy).
 ///
-/// A hostile process that may write the channel's files can write anything at any time. Copy
-/// first, and check then, if you do not trust those who may write the channel's files.
+/// A hostile process that may write the channel's files can change an event at any time. If you do
+/// not trust all of these processes, copy the event first and check the copy.
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
     located: Located,
@@ -154,8 +156,9 @@ impl<'a> Event<'a> {
         Event { located, borrowed: PhantomData }
     }
 
-    /// The event whose payload lies at `payload`, as [`Self::payload`] gave it: for those who keep an event as its
-    /// parts, such as the C ABI. `payload_bytes`, `type_id`, `flags` and `position` are the event's own.
+    /// The event whose payload lies at `payload`, as [`Self::payload`] returned it. It is for code
+    /// that keeps an event as its parts, such as the C ABI. `payload_bytes`, `type_id`, `flags` and
+    /// `position` are the event's own.
     ///
     /// # Safety
     /// The parts come from one event, and what it borrowed is still borrowed for `'a`.
@@ -169,7 +172,8 @@ impl<'a> Event<'a> {
     ) -> Event<'a> {
         let extension_bytes = frame::extension_bytes(flags);
         let header = frame::header(payload_bytes + extension_bytes as u32, type_id, flags);
-        // SAFETY: the body begins with the extensions, of which the flags tell; the payload follows them.
+        // SAFETY: the body begins with the extensions that the flags name, and the payload follows
+        // them.
         let body = unsafe { payload.sub(extension_bytes) };
         Event { located: Located { body, header, position }, borrowed: PhantomData }
     }
@@ -193,14 +197,15 @@ impl<'a> Event<'a> {
         if self.flags() == 0 { body } else { &body[frame::extension_bytes(self.flags())..] }
     }
 
-    /// The event's position in its channel: a byte offset in a stream, a ticket in a queue or topic. It never
-    /// wraps; with the channel's id and incarnation it identifies the event for ever.
+    /// The event's position in its channel: a byte offset in a stream, a ticket in a queue or
+    /// topic. It never wraps. With the channel's id and incarnation it identifies the event, and no
+    /// other event gets it.
     #[inline(always)]
     pub fn position(&self) -> u64 {
         self.located.position
     }
 
-    /// The type id the publisher gave it, 0 if none.
+    /// The type id that the publisher gave it, or 0.
     #[inline(always)]
     pub fn type_id(&self) -> u16 {
         frame::type_id(self.located.header)
@@ -222,9 +227,9 @@ impl<'a> Event<'a> {
         self.flags() & REPLAYED != 0
     }
 
-    /// When it was published, in ns of CLOCK_REALTIME, if the channel or publisher stamps: to some tens of ns, but
-    /// somebody who sets the clock is noticed up to a ms later ([`railbus_os::stamp`]). For an event written in place
-    /// it is when it was claimed.
+    /// When it was published, in ns of CLOCK_REALTIME, if the channel or the publisher stamps. It
+    /// is exact to some tens of ns, but a clock that somebody sets is noticed up to a ms later
+    /// ([`railbus_os::stamp`]). For an event written in place it is the time of the claim.
     pub fn published_ns(&self) -> Option<u64> {
         (self.flags() & STAMPED != 0).then(|| word(self.body(), 0))
     }
@@ -235,20 +240,21 @@ impl<'a> Event<'a> {
         (self.flags() & TRACED != 0).then(|| TraceContext::decode(&self.body()[at..]))
     }
 
-    /// Where it comes from, if it is a dead letter.
+    /// Where it comes from, if it is a dead letter or was diverted.
     pub fn origin(&self) -> Option<Origin> {
         let at = frame::extension_bytes(self.flags() & (STAMPED | TRACED));
         (self.flags() & ORIGIN != 0).then(|| Origin::decode(&self.body()[at..]))
     }
 
-    /// The number its publisher gave it, if that numbers its events.
+    /// The number that its publisher gave it, if the publisher numbers its events.
     pub fn sequence(&self) -> Option<Sequence> {
         let at = frame::extension_bytes(self.flags() & (STAMPED | TRACED | ORIGIN));
         (self.flags() & SEQUENCED != 0).then(|| Sequence::decode(&self.body()[at..]))
     }
 
-    /// Its key, if it has one: a queue made with [`ChannelOptions::keyed`](crate::ChannelOptions::keyed) works on events
-    /// with one key one after the other, in order.
+    /// Its key, if it has one. In a queue made with
+    /// [`ChannelOptions::keyed`](crate::ChannelOptions::keyed), events with one key are worked on
+    /// one after the other, in order.
     pub fn key(&self) -> Option<u64> {
         (self.flags() & KEYED != 0).then(|| word(self.body(), frame::key_offset(self.flags())))
     }
@@ -259,8 +265,8 @@ impl<'a> Event<'a> {
         bytemuck::try_pod_read_unaligned(self.payload()).ok()
     }
 
-    /// The payload as a plain type, in place. `None` when size or alignment differ; payloads are 8-byte aligned
-    /// unless the event carries extensions of odd size (none do).
+    /// The payload as a plain type, in place. `None` when size or alignment differ. Payloads are
+    /// aligned to 8 bytes, because the sizes of all extensions are multiples of 8.
     #[inline(always)]
     pub fn pod_ref<T: AnyBitPattern>(&self) -> Option<&'a T> {
         bytemuck::try_from_bytes(self.payload()).ok()
@@ -286,10 +292,10 @@ impl std::fmt::Debug for Event<'_> {
     }
 }
 
-/// What a publisher says about an event beside its payload.
+/// The attributes that a publisher gives an event beside its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Attributes {
-    /// Type id, for the reader's use.
+    /// Type id. Its meaning is the program's own.
     pub type_id: u16,
     /// Trace context.
     pub trace: Option<TraceContext>,
@@ -299,16 +305,17 @@ pub struct Attributes {
     pub origin: Option<Origin>,
     /// Marks the event as replayed.
     pub replayed: bool,
-    /// The number of an event that was numbered elsewhere: a dead letter's, a replayed event's. A publisher's own
-    /// numbers are given with [`Sender::publish_numbered`](crate::handle::sender::Sender::publish_numbered).
+    /// The number of an event that was numbered elsewhere, such as a dead letter or a replayed
+    /// event. A publisher's own numbers are given with
+    /// [`Sender::publish_numbered`](crate::handle::sender::Sender::publish_numbered).
     pub sequence: Option<Sequence>,
-    /// The event's key: whatever number stands for what must stay in order, or [`key_of`] its bytes. It takes 8 bytes
-    /// beside the payload.
+    /// The event's key: a number that is the same for all events that must stay in order, such as
+    /// [`key_of`] the bytes of a name. It takes 8 bytes beside the payload.
     pub key: Option<u64>,
 }
 
-/// A key for these bytes: their 64-bit FNV-1a, the same in every release, language and process. Different bytes share a
-/// key about once in 2^64 pairs: their events then keep each other's order, too.
+/// A key for these bytes: their 64-bit FNV-1a, the same in every release, language and process.
+/// Different bytes share a key about once in 2^64 pairs. Then the events of both stay in one order.
 pub fn key_of(bytes: &[u8]) -> u64 {
     layout::fnv1a(bytes)
 }
@@ -324,7 +331,8 @@ impl Attributes {
         Attributes { key: Some(key), ..Attributes::default() }
     }
 
-    /// All that `event` carries, for publishing it elsewhere: with its own origin where it has one, else with `origin`.
+    /// All attributes of `event`, for publishing it elsewhere. If it has no origin of its own,
+    /// `origin` is taken.
     pub(crate) fn of(event: &Event<'_>, origin: Origin) -> Attributes {
         Attributes {
             type_id: event.type_id(),

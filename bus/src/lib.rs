@@ -1,16 +1,19 @@
-//! Events between processes of one Linux host at the speed of the cache-coherence protocol.
+//! Events between processes of one Linux host, through shared memory.
 //!
-//! A **bus** is a named set of **channels** in shared memory. A channel is one of three kinds of ring:
+//! A **bus** is a directory of **channels**, and a channel is a ring in shared memory. A process
+//! publishes and receives with plain loads and stores. On the way of an event there is no daemon,
+//! no system call, and one copy: into the ring. Any process may be killed at any instruction, and
+//! the others go on.
 //!
-//! | kind | who puts in | who gets | made for |
+//! # The three kinds
+//!
+//! | kind | who sends | who receives | made for |
 //! |---|---|---|---|
-//! | **stream** | one publisher at a time | every subscriber gets every event | market data, telemetry, logs; with one subscriber, the fastest pipe there is |
-//! | **queue** | many producers | each event goes to one worker, which says when it is done | work |
-//! | **topic** | many publishers | every subscriber gets every event, all in one order | commands, state machines |
+//! | stream | one [`Publisher`] at a time | each [`Subscriber`] gets each event | telemetry, logs |
+//! | queue | many [`Producer`]s | each event goes to one [`Worker`] | work |
+//! | topic | many [`TopicPublisher`]s | each [`TopicSubscriber`] gets each event, in one order | commands |
 //!
-//! Processes publish and receive with plain loads and stores: no daemon, no system call, no copy beyond the one into
-//! the ring. Any of them may be killed at any instruction and the others go on: what the dead left half-done is
-//! recognised by proof (a lock that the kernel drops) and repaired by whoever runs into it.
+//! A [`Tap`] reads a queue without taking anything from it.
 //!
 //! ```standalone_crate
 //! use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
@@ -31,24 +34,88 @@
 //! let mut worker = jobs.worker(&Default::default())?;
 //! let job = worker.take()?;
 //! assert_eq!((&*job, job.attempt()), (&b"resize cat.png"[..], 1));
-//! job.done(); // dropped without this, it is delivered again
+//! assert!(job.done()); // dropped without this, it is delivered again
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Rules for handles
+//! # Opening a channel
 //!
-//! A handle ([`Publisher`], [`Subscriber`], [`Producer`], [`Worker`], ...) is one registered participant. It is
-//! `Send` but not `Sync`: one thread at a time. After `fork` it belongs to the parent: in the child every call
-//! returns `Forked`, and the child opens the channel again. `try_` methods never block and make no system call on
-//! the way (but to wake a sleeper); the others wait as [`Wait`] says.
+//! [`Bus::open`] finds a bus under `$RAILBUS_DIR` (default `/dev/shm/railbus`), [`Bus::at`] in a
+//! directory of your choice. Then [`Bus::create`], [`Bus::attach`] or [`Bus::create_or_attach`]
+//! opens a [`Channel`], and its methods make the handles. To open a topic:
 //!
-//! # Where things are
+//! ```
+//! # fn main() -> railbus::Result<()> {
+//! # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+//! # use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
+//! # let bus = Bus::at(base.path(), "demo")?;
+//! let commands = bus.create_or_attach("commands", &ChannelOptions::new(Kind::Topic))?;
+//! let mut subscriber = commands.topic_subscriber(&SubscribeOptions::default())?;
+//! commands.topic_publisher(&SendOptions::default())?.publish(b"stop")?;
+//! assert_eq!(&*subscriber.recv()?, b"stop");
+//! # Ok(())
+//! # }
+//! ```
 //!
-//! [`Bus`] and [`Channel`] open things; [`sender`], [`reader`] and [`worker`] are the handles; [`ring`] has the
-//! protocols, generic over [`memory`]; [`layout`] defines every shared byte; [`os`] is what is asked of Linux.
+//! # What is guaranteed
+//!
+//! - A reliable subscriber of a stream or topic gets each event that is published after it joined,
+//!   once and in order. A durable subscription may get some events again after its owner was
+//!   killed.
+//! - A queue delivers at least once, and exactly once as long as no worker dies or hands an event back.
+//! - A committed event survives its publisher. An event that was half written by a killed process
+//!   is never seen.
+//! - The kernel proves a death: it drops a lock with the address space. No timeout decides it. The
+//!   next participant that finds what a dead one left in the way repairs it.
+//!
+//! `docs/GUARANTEES.md` lists every promise with the test that shows it.
+//!
+//! # When a channel is full
+//!
+//! [`Sender::publish`] follows the channel's policy ([`Overflow`]): it waits (the default), drops
+//! the event and counts it, or diverts it to another channel. [`Sender::try_publish`] returns
+//! [`SendError::Full`] at once, and [`Sender::publish_timeout`] waits for a limited time.
+//! [`Sender::refusal`] names the participant in the way. A reliable reader holds publishers back. A
+//! [lossy](SubscribeOptions::lossy) one never does, and gets [`RecvError::Lost`] with exactly what
+//! it missed. A channel may be made for lossy readers only: then there always is room.
+//!
+//! # Where a subscriber starts
+//!
+//! Behind the last event by default ([`Start::Live`]), or at the oldest event in the ring, or at a
+//! position. A [durable](SubscribeOptions::durable) name that exists resumes where it was.
+//!
+//! # Sizes
+//!
+//! Sizes are powers of two and fixed when the channel is made. A stream has 4 KiB to 1 TiB (default
+//! 4 MiB), and an event takes at most half of that, less 16 bytes. A queue or topic has 64 to 2^24
+//! slots (1024) of 64 bytes to 1 MiB (256), and an event takes at most one slot, less 16 bytes.
+//! Each side has room for 1 to 255 participants (64), but a stream has one publisher.
+//!
+//! # The journal
+//!
+//! A [`Recorder`] copies a channel's events to disk. [`Channel::wait_durable`] waits until an event
+//! survives a power cut. A [`Journal`] reads what was recorded, and a [`Follower`] goes on from
+//! there into the live ring without a gap. A [`Checkpoint`] stores a consumer's state with its
+//! position. The feature `journal`, which is on by default, has all this.
+//!
+//! # Handles, threads and `fork`
+//!
+//! - A handle is one registered participant. Dropping it leaves the channel. It keeps the channel
+//!   open by itself.
+//! - An [`Event`] is borrowed from the ring through its handle, so the next call on the handle
+//!   needs the event to be gone. The same holds for a [`Claim`], a [`Batch`] and a [`Job`]. Copy
+//!   what you keep longer.
+//! - A handle is `Send` but not `Sync`: one thread uses it at a time.
+//! - After `fork` the handles belong to the parent. In the child their calls return `Forked`, and
+//!   the child opens the channel again.
+//! - Methods with `try_` never block. The others wait as [`Wait`] says.
+//! - A call makes a system call only to wake a sleeper, to sleep itself, or now and then to ask
+//!   whether its channel and its peers are still there.
+//!
+//! For operators, [`admin`] changes a live bus, and [`info`] and [`latency`] show it.
 
-// Without the journal some of what it uses is left over.
+// Without the journal, some functions that only it calls are unused.
 #![cfg_attr(not(feature = "journal"), allow(dead_code, unreachable_pub, unused_imports))]
 
 mod channel;
@@ -87,7 +154,7 @@ pub use railbus_os::pages::{PageReport, Pages};
 pub use railbus_ring::members::join::StartAt as Start;
 pub use railbus_ring::members::peers::Side;
 
-/// What an operator may do to a live bus from outside: list, repair, evict, purge, skip, seek, resize, remove.
+/// Operations on a live bus from outside: list, repair, evict, purge, skip, seek, resize, remove.
 pub mod admin {
     pub use crate::channel::directory::{
         LOCK_WAIT, base_directory, limit_lock_wait, list_buses, list_channels,
@@ -102,7 +169,7 @@ pub mod admin {
     pub use crate::operator::seek::{Moved, SeekTo, Standing};
 }
 
-/// What an observer sees of a channel: positions, participants, who is stuck, and how it was made.
+/// A channel as an observer sees it: positions, participants, who is stuck, and its options.
 pub mod info {
     pub use crate::channel::settings::{Access, IDENTITY, NOT_COMPARED, Setting, Value};
     pub use crate::operator::observe::{LOOK_MAX, Observer};
@@ -111,7 +178,7 @@ pub mod info {
     };
 }
 
-/// For the project's own program and tests. No part of the interface: anything here may change at any time.
+/// For the project's own program and tests. It is no part of the interface and may change at any time.
 #[doc(hidden)]
 pub mod internal {
     pub use crate::channel::attach::{Attached, Maps, Region, Role, attach};

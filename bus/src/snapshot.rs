@@ -1,4 +1,5 @@
-//! What an observer sees of a channel: the records of a snapshot, which [`Channel::info`](crate::Channel::info) takes.
+//! A channel as an observer sees it: the records of a snapshot, which
+//! [`Channel::info`](crate::Channel::info) takes.
 
 use railbus_os::pages::PageReport;
 use railbus_ring::members::peers::Side;
@@ -15,7 +16,7 @@ use crate::latency::Measures;
 pub struct Info {
     /// `BUS/CHANNEL`.
     pub name: ChannelName,
-    /// What its creator decided.
+    /// Its header: the options that its creator decided.
     pub header: Header,
     /// Its files.
     pub paths: ChannelPaths,
@@ -23,20 +24,21 @@ pub struct Info {
     pub pages: PageReport,
     /// Length of both files and of the data file on hugetlbfs, if there is one, in bytes.
     pub total_bytes: u64,
-    /// Owner and mode of `.ring`: who may produce.
+    /// Owner and mode of `.ring`, which decide who may produce.
     pub ring_access: Access,
-    /// Owner and mode of `.acks`: who may consume.
+    /// Owner and mode of `.acks`, which decide who may consume.
     pub acks_access: Access,
-    /// How far everybody is.
+    /// How far the channel and its participants are.
     pub positions: Positions,
-    /// Events that took a side road.
+    /// Counts of events that were dropped, diverted, delivered again or moved.
     pub counters: Counters,
-    /// Whether producers are under pressure, as those found it who published or asked last; `None` without watermarks.
+    /// Whether producers are under pressure, as the last one that published or asked has found it;
+    /// `None` without watermarks.
     pub pressure: Option<PressureSeen>,
-    /// What holds producers back most: the slowest reliable reader, or the oldest event of a queue that is not done.
-    /// `None` when nothing does.
+    /// The participant or event that holds producers back most: the slowest reliable reader, or the
+    /// oldest event of a queue that is not done. `None` when nothing holds them back.
     pub held_by: Option<Blocker>,
-    /// Everybody who is registered: producers first, each side by index.
+    /// All registered participants: producers first, each side by index.
     pub participants: Vec<Participant>,
 }
 
@@ -53,20 +55,22 @@ impl Info {
 pub struct Positions {
     /// The next position to be published (stream), or to be won by a producer.
     pub published: u64,
-    /// How many events were published ever (in a queue or topic, those that a dead producer left unpublished too).
+    /// How many events were ever published. In a queue or topic, those that a dead producer left
+    /// unpublished count, too.
     pub events: u64,
     /// The oldest position that is retained.
     pub oldest: u64,
     /// Queue: the next ticket to be taken by a worker.
     pub head: Option<u64>,
-    /// What is held: events that no worker has done (queue: [`Self::waiting`] and [`Self::in_hand`] together), or what
-    /// the slowest reader that holds producers back has not read.
+    /// How full it is. In a queue, the events that no worker has done ([`Self::waiting`] and
+    /// [`Self::in_hand`] together). Otherwise, what the slowest reader that holds producers back
+    /// has not read.
     pub depth: u64,
-    /// Queue: events that nobody has in hand, whether they were never taken or were handed back.
+    /// Queue: events that no worker holds, because they were never taken or were handed back.
     pub waiting: Option<u64>,
-    /// Queue: events in the hands of workers, also of dead ones until somebody repairs that.
+    /// Queue: events that workers hold. Those of a dead worker count until they are handed back.
     pub in_hand: Option<u64>,
-    /// The most that fits: bytes of a stream, slots of a queue or topic.
+    /// The capacity: bytes of a stream, slots of a queue or topic.
     pub capacity: u64,
     /// Queue: events published, or being published, that no worker has done yet.
     pub unfinished: Option<u64>,
@@ -74,12 +78,12 @@ pub struct Positions {
     pub places: Option<(Place, Place)>,
 }
 
-/// Events that took a side road.
+/// Counts of events that were dropped, diverted, delivered again or moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
     /// Dropped because the channel was full.
     pub dropped: u64,
-    /// Published in the channel that this one diverts to, because it was full.
+    /// Published in the channel that this one diverts to, because this one was full.
     pub diverted: u64,
     /// Delivered again (queue).
     pub redelivered: u64,
@@ -87,7 +91,7 @@ pub struct Counters {
     pub dead_lettered: u64,
 }
 
-/// What producers know of the pressure.
+/// The pressure as the producers know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PressureSeen {
     /// Whether they are under pressure.
@@ -96,7 +100,7 @@ pub struct PressureSeen {
     pub changes: u64,
 }
 
-/// What a participant does.
+/// The role of a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParticipantRole {
     /// Publishes to a stream or topic, or produces into a queue.
@@ -105,14 +109,14 @@ pub enum ParticipantRole {
     Subscriber,
     /// Takes events from a queue.
     Worker,
-    /// Reads a queue without taking.
+    /// Reads a queue without taking anything.
     Tap,
     /// The registry holds a role that no participant writes.
     Unknown,
 }
 
 impl ParticipantRole {
-    /// One word.
+    /// Its name, in one word.
     pub fn as_str(self) -> &'static str {
         match self {
             ParticipantRole::Producer => "producer",
@@ -129,16 +133,17 @@ impl ParticipantRole {
 pub enum Life {
     /// Its process lives.
     Live,
-    /// It died; what it left is repaired by whoever meets it.
+    /// It died. The next participant that finds what it left repairs it.
     Dead,
     /// A durable subscription whose owner has left or died: its cursor holds events back.
     Held,
-    /// It lives, but was evicted: it holds nobody back any more, and is told when it next looks.
+    /// It lives, but was evicted: it holds nobody back any more, and its next call returns an
+    /// error.
     Evicted,
 }
 
 impl Life {
-    /// One word.
+    /// Its name, in one word.
     pub fn as_str(self) -> &'static str {
         match self {
             Life::Live => "live",
@@ -154,7 +159,7 @@ impl Life {
 pub struct Waits {
     /// For how long, in ns.
     pub for_ns: u64,
-    /// Which position it waits for.
+    /// The position that it waits for.
     pub position: u64,
 }
 
@@ -165,11 +170,12 @@ pub struct Participant {
     pub side: Side,
     /// Its entry there.
     pub index: usize,
-    /// Counts the registrations in this entry: with side and index it names this participant for ever.
+    /// Counts the registrations in this entry. With side and index it names this participant, and
+    /// never a later one.
     pub generation: u64,
-    /// What it does.
+    /// Its role.
     pub role: ParticipantRole,
-    /// Its name, may be empty.
+    /// Its name, which may be empty.
     pub name: String,
     /// Its process, in its own PID namespace.
     pub pid: u32,
@@ -179,26 +185,27 @@ pub struct Participant {
     pub start_time: u64,
     /// Whether it lives.
     pub life: Life,
-    /// Whether its cursor outlives it.
+    /// Whether it is a durable subscription, whose cursor outlives it.
     pub durable: bool,
     /// Whether it loses events rather than hold producers back.
     pub lossy: bool,
-    /// Readers: whether the cursor moves only as far as it acknowledges.
+    /// Readers: whether the cursor moves by manual acknowledgement only.
     pub manual: bool,
-    /// Readers with manual acknowledgement that live: how far the cursor is behind what it has received (bytes, or
-    /// events). The ring holds that for them. It follows lazily.
+    /// Live readers with manual acknowledgement: how far the cursor is behind what the reader has
+    /// received, in bytes or events. The ring keeps these events. The figure follows lazily.
     pub unacknowledged: Option<u64>,
-    /// Readers: everything before this was read. A lossy reader keeps it to itself.
+    /// Readers: everything before this position was read. A lossy reader does not publish it.
     pub cursor: Option<u64>,
     /// A stream's publisher: the next position it writes.
     pub position: Option<u64>,
-    /// Readers: how far the cursor is behind what is published (bytes, or events). It follows lazily.
+    /// Readers: how far the cursor is behind what is published, in bytes or events. It follows
+    /// lazily.
     pub lag: Option<u64>,
     /// Workers and slot-ring producers: tickets claimed and not finished.
     pub in_hand: u64,
-    /// Workers: their priority level; 0, which all others have, is served first.
+    /// Workers: their priority level. Level 0, which all other participants have, is served first.
     pub priority: u8,
-    /// Workers that were opened with a bound: how many events they take in hand at most.
+    /// Workers that were opened with a bound: the most events that they hold.
     pub in_hand_max: Option<u32>,
     /// Events published or received.
     pub events: u64,
@@ -206,23 +213,25 @@ pub struct Participant {
     pub bytes: u64,
     /// Readers: events lost to overrun; producers: events dropped.
     pub lost: u64,
-    /// Producers: how many of their events found no room. One that is tried again counts once.
+    /// Producers: how many of their events found no room. An event that is tried again counts once.
     pub blocked: u64,
     /// Consumers: whether they measure latencies.
     pub measures: Measures,
     /// How long ago it attached, in ns.
     pub attached_ns: u64,
-    /// How long ago it last noted the time, in ns: when it waits, every ms; when it is busy, now and then.
+    /// How long ago it last noted the time, in ns. It does so every ms while it waits, and now and
+    /// then while it is busy.
     pub seen_ns: u64,
     /// The wait it is in, if a peer keeps it waiting for room.
     pub waits: Option<Waits>,
-    /// For how long it was seen not to move while it holds others up, in ns; 0 if it holds up nobody, or at the first look.
+    /// For how long it was seen not to move while it holds others up, in ns. 0 if it holds up
+    /// nobody, or at the first look.
     pub unmoved_ns: u64,
     /// For how long it has not moved, if it is stuck.
     pub stuck_ns: Option<u64>,
-    /// Whether it may be stuck: the look was too short to tell. It was not seen to move, and the time that it
-    /// noted is longer ago than the channel's `stuck_after`, or is by another clock. Then [`Self::stuck_ns`]
-    /// is `None`.
+    /// Whether it may be stuck, because the look was too short to decide. It was not seen to move,
+    /// and the time that it noted is longer ago than the channel's `stuck_after`, or is by another
+    /// clock. Then [`Self::stuck_ns`] is `None`.
     pub may_be_stuck: bool,
 }
 

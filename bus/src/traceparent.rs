@@ -5,9 +5,9 @@
 //! version  trace id, 16 bytes        parent id, 8    flags
 //! ```
 //!
-//! All of it is lower-case hexadecimal. What is all zeros names nobody, and version ff does not exist. A version later
-//! than 00 may have more behind the flags; of its flags only "sampled" means here what it means there. Flags that the
-//! recommendation reserves are not passed on.
+//! All of it is lower-case hexadecimal. An id of all zeros is invalid, and version ff does not
+//! exist. A version later than 00 may have more text after the flags. Of the flags of such a
+//! version only "sampled" is used. Flags that the recommendation reserves are not passed on.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use std::str::FromStr;
 use crate::error::Error;
 use crate::event::TraceContext;
 
-/// Flag: whoever published the event records this trace.
+/// Flag: the publisher of the event records this trace.
 pub(crate) const SAMPLED: u8 = 1;
 /// Flag: the last 7 bytes of the trace id are random (second level of the recommendation).
 pub(crate) const RANDOM: u8 = 2;
@@ -100,7 +100,7 @@ fn hex_of(text: &[u8], into: &mut [u8]) -> bool {
     })
 }
 
-/// What an error repeats of a text that may be anything.
+/// The part of an arbitrary text that an error repeats.
 fn shortened(text: &str) -> String {
     let mut short: String = text.chars().take(80).collect();
     if short.len() < text.len() {

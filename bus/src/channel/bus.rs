@@ -42,6 +42,21 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Invalid`] for the name, for `$RAILBUS_DIR` or for `$RAILBUS_OWNER`; [`Error::Io`].
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # unsafe { std::env::set_var("RAILBUS_DIR", base.path()) };
+    /// use railbus::{Bus, ChannelOptions, Kind};
+    ///
+    /// let bus = Bus::open("demo")?;
+    /// bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// assert_eq!(bus.channels()?[0].to_string(), "demo/ticks");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(name: &str) -> Result<Bus> {
         Bus::at(directory::base_directory()?, name)
     }
@@ -53,6 +68,20 @@ impl Bus {
     /// # Errors
     /// [`Error::Invalid`] for the name or for `$RAILBUS_OWNER`; [`Error::Io`] if the working
     /// directory cannot be found.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// use railbus::{Bus, ChannelOptions, Kind};
+    ///
+    /// let bus = Bus::at(base.path(), "demo")?; // a directory in /dev/shm
+    /// bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// assert!(base.path().join("demo").is_dir());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn at(base: impl Into<PathBuf>, name: &str) -> Result<Bus> {
         // Checks the name. The name of the channel does not matter.
         ChannelName::new(name, "any")?;

@@ -29,6 +29,23 @@ impl Bus {
     /// - [`Error::Layout`](crate::Error::Layout) if another version of railbus made the channel;
     /// - [`Error::Corrupt`](crate::Error::Corrupt) if its header is wrong;
     /// - [`Error::Io`](crate::Error::Io).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{Error, Kind};
+    ///
+    /// assert!(matches!(bus.attach("ticks"), Err(Error::NotFound { .. })));
+    /// bus.create("ticks", &ChannelOptions::new(Kind::Stream))?; // usually in another process
+    /// let ticks = bus.attach("ticks")?;
+    /// assert_eq!(ticks.header().kind, Kind::Stream);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn attach(&self, name: &str) -> Result<Channel> {
         self.owner().check_base(self.base())?;
         let attached = channel::attach(self.base(), &ChannelName::new(self.name(), name)?)?;

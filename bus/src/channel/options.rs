@@ -108,6 +108,25 @@ pub struct ChannelOptions {
 
 impl ChannelOptions {
     /// The defaults for a kind of channel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// use railbus::{ChannelOptions, Kind, Overflow};
+    /// use std::time::Duration;
+    ///
+    /// let options = ChannelOptions::new(Kind::Topic)
+    ///     .slots(8192)
+    ///     .slot_bytes(512)
+    ///     .overflow(Overflow::DropNewest)
+    ///     .stuck_after(Duration::from_millis(500))
+    ///     .stamp(true);
+    /// options.check()?;
+    /// assert!(ChannelOptions::new(Kind::Topic).slots(1000).check().is_err(), "no power of two");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(kind: Kind) -> ChannelOptions {
         ChannelOptions {
             kind,

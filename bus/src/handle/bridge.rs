@@ -109,6 +109,34 @@ impl Bridge {
     /// # Errors
     /// [`Error::NotAllowed`] without a consumer's rights; [`Error::Io`] if there are no more
     /// descriptors or threads; those of mapping the channel's files.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    /// use railbus::Bridge;
+    /// use std::os::fd::AsFd;
+    ///
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let mut subscriber = ticks.subscriber(&SubscribeOptions::default())?;
+    /// let bridge = Bridge::new(&ticks)?;
+    /// # ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    /// let payload = loop {
+    ///     if let Some(event) = subscriber.try_recv()? {
+    ///         break event.payload().to_vec();
+    ///     }
+    ///     bridge.arm(subscriber.watch());
+    ///     poll(&mut [PollFd::new(bridge.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+    ///     bridge.drain();
+    /// };
+    /// assert_eq!(payload, b"tick");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(channel: &Channel) -> Result<Bridge> {
         let maps = channel.map(Role::Consumer)?;
         let eventfd =

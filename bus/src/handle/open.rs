@@ -76,6 +76,24 @@ impl Channel {
     /// - [`Error::NotAllowed`] if this process may not produce;
     /// - [`Error::TimedOut`] if another process holds the lock of names for a second;
     /// - [`Error::Corrupt`] if the stream's frames do not follow each other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{Error, SendOptions};
+    ///
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let options = SendOptions { name: "feed".to_owned(), ..SendOptions::default() };
+    /// let mut publisher = ticks.publisher(&options)?;
+    /// assert!(matches!(ticks.publisher(&options), Err(Error::Busy { .. })), "one at a time");
+    /// assert_eq!(publisher.publish(b"tick")?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn publisher(&self, options: &SendOptions) -> Result<Publisher> {
         self.expect(Kind::Stream, "publisher")?;
         let stuck = self.stuck_reader(options)?;
@@ -107,6 +125,27 @@ impl Channel {
     ///
     /// # Errors
     /// As for [`Self::publisher`]; [`Error::Busy`] means that every entry, or the name, is in use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{SendOptions, SubscribeOptions};
+    ///
+    /// let commands = bus.create("commands", &ChannelOptions::new(Kind::Topic))?;
+    /// let mut subscriber = commands.topic_subscriber(&SubscribeOptions::default())?;
+    /// let mut one = commands.topic_publisher(&SendOptions::default())?;
+    /// let mut other = commands.topic_publisher(&SendOptions::default())?;
+    /// one.publish(b"start")?;
+    /// other.publish(b"stop")?;
+    /// assert_eq!(&*subscriber.recv()?, b"start"); // every subscriber sees this order
+    /// assert_eq!(&*subscriber.recv()?, b"stop");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn topic_publisher(&self, options: &SendOptions) -> Result<TopicPublisher> {
         self.expect(Kind::Topic, "topic publisher")?;
         // Every subscriber wants every event.
@@ -117,6 +156,23 @@ impl Channel {
     ///
     /// # Errors
     /// As for [`Self::publisher`]; [`Error::Busy`] means that every entry, or the name, is in use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::SendOptions;
+    ///
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// let mut producer = jobs.producer(&SendOptions::default())?;
+    /// producer.publish(b"resize cat.png")?; // it waits in the queue for the first worker
+    /// assert_eq!(jobs.info()?.positions.depth, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn producer(&self, options: &SendOptions) -> Result<Producer> {
         self.expect(Kind::Queue, "producer")?;
         self.slot_sender(options, 1, diversion::open(self, options)?)
@@ -168,6 +224,26 @@ impl Channel {
     /// - [`Error::NotAllowed`] if this process may not consume;
     /// - [`Error::TimedOut`] if another process holds the lock of names for a second;
     /// - [`Error::Corrupt`] if the stream's frames do not follow each other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{Start, SubscribeOptions};
+    ///
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    ///
+    /// let mut live = ticks.subscriber(&SubscribeOptions::default())?;
+    /// assert!(live.try_recv()?.is_none(), "it starts behind what is there");
+    /// let options = SubscribeOptions { start: Start::Oldest, ..SubscribeOptions::default() };
+    /// assert_eq!(&*ticks.subscriber(&options)?.recv()?, b"tick");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn subscriber(&self, options: &SubscribeOptions) -> Result<Subscriber> {
         self.in_the_ring(self.subscriber_behind(options)?)
     }
@@ -225,6 +301,24 @@ impl Channel {
     ///
     /// # Errors
     /// As for [`Self::subscriber`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::SubscribeOptions;
+    ///
+    /// let commands = bus.create("commands", &ChannelOptions::new(Kind::Topic))?;
+    /// let options = SubscribeOptions { name: "audit".to_owned(), durable: true, ..Default::default() };
+    /// drop(commands.topic_subscriber(&options)?); // the name stays, and holds events
+    /// commands.topic_publisher(&SendOptions::default())?.publish(b"stop")?;
+    /// assert_eq!(&*commands.topic_subscriber(&options)?.recv()?, b"stop");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn topic_subscriber(&self, options: &SubscribeOptions) -> Result<TopicSubscriber> {
         self.in_the_ring(self.topic_subscriber_behind(options)?)
     }
@@ -252,6 +346,25 @@ impl Channel {
     ///
     /// # Errors
     /// As for [`Self::subscriber`]; [`Error::Invalid`] also for another start than live.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::SubscribeOptions;
+    ///
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// let mut tap = jobs.tap(&SubscribeOptions { lossy: true, ..SubscribeOptions::default() })?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// assert_eq!(&*tap.recv()?, b"resize cat.png");
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// assert!(worker.take()?.done(), "the tap took nothing away");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn tap(&self, options: &SubscribeOptions) -> Result<Tap> {
         self.expect(Kind::Queue, "tap")?;
         self.in_the_ring(self.slot_reader(options, ROLE_TAP)?.map_err(|error| self.explain(error))?)
@@ -302,6 +415,25 @@ impl Channel {
     /// - [`Error::NotFound`] if the channel was removed, or the dead-letter queue does not exist;
     /// - [`Error::NotAllowed`] if this process may not consume, or may not produce into the
     ///   dead-letter queue.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{RecvError, WorkOptions};
+    ///
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    ///
+    /// let mut worker = jobs.worker(&WorkOptions { until_closed: true, ..WorkOptions::default() })?;
+    /// assert!(worker.take()?.done());
+    /// assert_eq!(worker.take().err(), Some(RecvError::Closed), "the producer has left");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn worker(&self, options: &WorkOptions) -> Result<Worker> {
         self.expect(Kind::Queue, "worker")?;
         let rank = options.rank()?;

@@ -37,6 +37,29 @@ impl SendOptions {
 }
 
 /// How a subscriber or tap behaves.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> railbus::Result<()> {
+/// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+/// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+/// # let bus = Bus::at(base.path(), "demo")?;
+/// use railbus::{Start, SubscribeOptions, Wait};
+///
+/// # let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+/// let options = SubscribeOptions {
+///     name: "display".to_owned(),
+///     lossy: true, // never holds the publisher back
+///     start: Start::Oldest,
+///     wait: Wait::Spin, // the lowest latency, and a busy core
+///     ..SubscribeOptions::default()
+/// };
+/// let subscriber = ticks.subscriber(&options)?;
+/// assert_eq!(subscriber.position(), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct SubscribeOptions {
     /// A name, at most 64 bytes of UTF-8 without zero bytes: for observers, or the identity of a

@@ -130,6 +130,24 @@ impl<R: ReadEnd> Reader<R> {
     /// [`RecvError::CannotRepair`]; [`RecvError::Corrupt`]; [`RecvError::Forked`]. A reader opened
     /// with [`until_closed`](SubscribeOptions::until_closed) gets [`RecvError::Closed`] as from
     /// [`Self::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let mut subscriber = ticks.subscriber(&SubscribeOptions::default())?;
+    /// ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    /// while let Some(event) = subscriber.try_recv()? {
+    ///     assert_eq!(event.payload(), b"tick");
+    /// }
+    /// assert_eq!(subscriber.events(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, RecvError> {
         if let Some(located) = self.poll_fast() {
@@ -201,6 +219,30 @@ impl<R: ReadEnd> Reader<R> {
     /// [`until_closed`](SubscribeOptions::until_closed) gets [`RecvError::Closed`] when the last
     /// publisher has left and everything was read. If it joined live and found no publisher, it
     /// first waits for one to come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{RecvError, SubscribeOptions};
+    ///
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let options = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+    /// let mut subscriber = ticks.subscriber(&options)?;
+    /// ticks.publisher(&SendOptions::default())?.publish(b"tick")?; // and leaves
+    /// loop {
+    ///     match subscriber.recv() {
+    ///         Ok(event) => println!("{:?} at {}", event.payload(), event.position()),
+    ///         Err(RecvError::Closed) => break,
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn recv(&mut self) -> Result<Event<'_>, RecvError> {
         if let Some(located) = self.poll_fast() {
@@ -216,6 +258,24 @@ impl<R: ReadEnd> Reader<R> {
     ///
     /// # Errors
     /// [`RecvError::TimedOut`]; otherwise those of [`Self::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SubscribeOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::RecvError;
+    /// use std::time::Duration;
+    ///
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let mut subscriber = ticks.subscriber(&SubscribeOptions::default())?;
+    /// let received = subscriber.recv_timeout(Duration::from_millis(1));
+    /// assert_eq!(received.err(), Some(RecvError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event<'_>, RecvError> {
         if let Some(located) = self.poll_fast() {

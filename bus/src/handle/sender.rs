@@ -157,6 +157,30 @@ impl<R: PublishEnd> Sender<R> {
     /// # Errors
     /// [`SendError::Full`] or [`SendError::NoWorker`] when there is no room;
     /// [`SendError::TooLong`]; [`SendError::Removed`]; [`SendError::Forked`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::SendError;
+    ///
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue).slots(64))?;
+    /// let _worker = jobs.worker(&WorkOptions::default())?;
+    /// let mut producer = jobs.producer(&SendOptions::default())?;
+    /// let mut published = 0;
+    /// let error = loop {
+    ///     match producer.try_publish(b"job") {
+    ///         Ok(_) => published += 1,
+    ///         Err(error) => break error, // do something else, and try again later
+    ///     }
+    /// };
+    /// assert_eq!((published, error), (64, SendError::Full));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn try_publish(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         match self.put_fast(payload) {
@@ -189,6 +213,26 @@ impl<R: PublishEnd> Sender<R> {
     /// # Errors
     /// [`SendError::Dropped`] and [`SendError::Diverted`] as above; [`SendError::TooLong`];
     /// [`SendError::Removed`]; [`SendError::CannotRepair`]; [`SendError::Forked`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{Overflow, SendError};
+    ///
+    /// let options = ChannelOptions::new(Kind::Queue).slots(64).overflow(Overflow::DropNewest);
+    /// let mut producer = bus.create("jobs", &options)?.producer(&SendOptions::default())?;
+    /// for position in 0..64 {
+    ///     assert_eq!(producer.publish(b"job")?, position);
+    /// }
+    /// assert_eq!(producer.publish(b"one more"), Err(SendError::Dropped));
+    /// assert_eq!(producer.dropped(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn publish(&mut self, payload: &[u8]) -> Result<u64, SendError> {
         match self.put_fast(payload) {
@@ -304,6 +348,23 @@ impl<R: PublishEnd> Sender<R> {
     /// As [`Self::publish`], but never dropped or diverted. The error comes with the number of
     /// payloads that were published before it. A payload that is too long is refused before
     /// anything is published.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let mut publisher = ticks.publisher(&SendOptions::default())?;
+    /// match publisher.publish_batch(&["one", "two", "three"]) {
+    ///     Ok(()) => assert_eq!(publisher.events(), 3),
+    ///     Err((published, error)) => panic!("only {published} are published: {error}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), (usize, SendError)> {
         self.check_batch(payloads).map_err(|error| (0, error))?;
         let mut published = 0;

@@ -259,6 +259,24 @@ impl Worker {
     /// Those of [`Self::try_take`]. A worker opened with
     /// [`until_closed`](crate::WorkOptions::until_closed) gets [`RecvError::Closed`] when the last
     /// producer has left and every event is done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    ///
+    /// let job = worker.take()?;
+    /// assert_eq!(&*job, b"resize cat.png");
+    /// assert!(job.done());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline(always)]
     pub fn take(&mut self) -> Result<Job<'_>, RecvError> {
         if let Some(ticket) = self.poll_fast() {
@@ -286,6 +304,29 @@ impl Worker {
     ///
     /// # Errors
     /// Those of [`Self::try_take`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// let mut producer = jobs.producer(&SendOptions::default())?;
+    /// producer.publish(b"one")?;
+    /// producer.publish(b"two")?;
+    ///
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// let mut held = Vec::new(); // two events at the same time
+    /// while let Some(ticket) = worker.take_ticket()? {
+    ///     held.push(ticket);
+    /// }
+    /// assert_eq!(worker.event(held[1]).as_deref(), Some(&b"two"[..]));
+    /// assert!(held.into_iter().rev().all(|ticket| worker.done(ticket)), "in any order");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn take_ticket(&mut self) -> Result<Option<Ticket>, RecvError> {
         match self.poll_fast() {
@@ -345,6 +386,23 @@ impl Worker {
     /// false if the worker was evicted ([`Worker::is_evicted`]) or the channel turns out to be
     /// corrupt. Then the event goes to another worker, the work does not count, and the next take
     /// returns the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// let ticket = worker.take()?.keep();
+    /// assert!(worker.done(ticket), "the work counts");
+    /// assert!(!worker.done(ticket), "this worker does not hold it any more");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline(always)]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.easy.is_forked() {
@@ -817,6 +875,22 @@ impl Job<'_> {
     }
 
     /// The number of this delivery, counted from 1. It stays at 64.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// worker.take()?.retry(); // or its worker was killed
+    /// assert_eq!(worker.take()?.attempt(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.ticket.attempt()
     }
@@ -829,6 +903,26 @@ impl Job<'_> {
     /// Marks the event as done: it is not delivered again. Never blocks. Returns false in the cases
     /// of [`Worker::done`]: then the event goes to another worker, and the work does not count. If
     /// the worker was evicted or the channel is corrupt, the next take returns that error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// let job = worker.take()?;
+    /// let result = String::from_utf8_lossy(&job).to_uppercase();
+    /// if job.done() {
+    ///     println!("{result}"); // a worker that was evicted must not report its result
+    /// }
+    /// assert_eq!(jobs.info()?.positions.depth, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline(always)]
     pub fn done(self) -> bool {
         // Without a destructor that runs at the end, also in case of a panic, the job stays in

@@ -248,6 +248,32 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NoSpace`] and [`Error::Io`]: the earlier save is still there. [`Error::Invalid`]
     /// for a state of more than 4 GiB.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # let disk = tempfile::tempdir().unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, Recorder, RecorderOptions, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// # let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// # let recorder = Recorder::start(&ticks, disk.path(), &RecorderOptions::default())?;
+    /// # ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    /// use railbus::{FollowOptions, Followed};
+    ///
+    /// let mut checkpoint = ticks.checkpoint("sum")?;
+    /// let mut follower = ticks.follow(&FollowOptions::default())?;
+    /// let mut sum = 0u64;
+    /// if let Followed::Event(event) = follower.recv()? {
+    ///     sum += event.payload().len() as u64;
+    /// }
+    /// checkpoint.save(follower.position(), &sum.to_le_bytes())?; // the two belong together
+    /// assert_eq!(checkpoint.load()?.map(|saved| saved.state), Some(4u64.to_le_bytes().to_vec()));
+    /// # recorder.stop()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn save(&mut self, position: u64, state: &[u8]) -> Result<()> {
         if state.len() as u64 > STATE_BYTES_MAX {
             let why = format!("a state has at most {STATE_BYTES_MAX} bytes");

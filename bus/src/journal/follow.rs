@@ -203,6 +203,33 @@ impl Channel {
     /// # Errors
     /// [`Error::PeerGone`] when nothing has ever recorded this channel; otherwise those of
     /// [`Follower::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # let disk = tempfile::tempdir().unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, Recorder, RecorderOptions, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// # let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// # let recorder = Recorder::start(&ticks, disk.path(), &RecorderOptions::default())?;
+    /// # let mut publisher = ticks.publisher(&SendOptions::default())?;
+    /// use railbus::{FollowOptions, Followed};
+    ///
+    /// publisher.publish(b"recorded")?;
+    /// let mut follower = ticks.follow(&FollowOptions::default())?; // from the journal's beginning
+    /// publisher.publish(b"live")?;
+    /// for expected in ["recorded", "live"] {
+    ///     match follower.recv()? {
+    ///         Followed::Event(event) => assert_eq!(event.payload(), expected.as_bytes()),
+    ///         other => panic!("{other:?}"),
+    ///     }
+    /// }
+    /// # recorder.stop()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn follow(&self, options: &FollowOptions) -> Result<Follower> {
         let journal = Journal::of_channel(self.journal_positions()?.directory, self.header())?;
         Follower::new(self, &journal, options)

@@ -106,6 +106,28 @@ impl Journal {
     /// - [`Error::Corrupt`] and [`Error::Layout`] when the newest segment is not a valid one.
     /// - [`Error::Version`] for a segment of another version of railbus.
     /// - [`Error::NotAllowed`] and [`Error::Io`] when a file cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # let disk = tempfile::tempdir().unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, Recorder, RecorderOptions, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// # let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// # let recorder = Recorder::start(&ticks, disk.path(), &RecorderOptions::default())?;
+    /// # ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    /// # recorder.stop()?;
+    /// use railbus::Journal;
+    ///
+    /// let journal = Journal::open(disk.path().join("demo/ticks"))?;
+    /// assert_eq!(journal.channel().name, "ticks");
+    /// let extent = journal.extent()?.expect("something was recorded");
+    /// assert_eq!((extent.first_position, extent.events_end), (0, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(directory: impl Into<PathBuf>) -> Result<Journal> {
         let directory = directory.into();
         // Takes the newest segment that is ready, since the last one may be in preparation.
@@ -208,6 +230,35 @@ impl Journal {
     /// # Errors
     /// [`Error::Invalid`] when a position is not in the journal: it is older than what is kept, or
     /// beyond the end. Otherwise those of [`first_block`](Self::first_block).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # let disk = tempfile::tempdir().unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, Recorder, RecorderOptions, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// # let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// # let recorder = Recorder::start(&ticks, disk.path(), &RecorderOptions::default())?;
+    /// # ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    /// # recorder.stop()?;
+    /// # let journal = railbus::Journal::open(disk.path().join("demo/ticks"))?;
+    /// use railbus::journal::{Item, Seek};
+    ///
+    /// let mut payloads = Vec::new();
+    /// let mut events = journal.events(Seek::Beginning)?;
+    /// while let Some(item) = events.next_event()? {
+    ///     match item {
+    ///         Item::Event(event) => payloads.push(event.payload().to_vec()),
+    ///         Item::Gap { .. } | Item::Missing { .. } => println!("lost: {item:?}"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// assert_eq!(payloads, [b"tick"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn events(&self, seek: Seek) -> Result<Events> {
         let (target, from) = match seek {
             Seek::Beginning => (Target::Position(0), Bounds::default()),

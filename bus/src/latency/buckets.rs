@@ -3,12 +3,14 @@
 //! ```text
 //! values      0 .. 255      one bucket for each
 //! 256 .. 511                128 buckets, each 2 wide
-//! 512 .. 1023               128 buckets, each 4 wide      ... and so on: no bucket is wider than 1/128 of its values
+//! 512 .. 1023               128 buckets, each 4 wide      ... and so on
 //! ```
+//!
+//! No bucket is wider than 1/128 of its values.
 
 use railbus_ring::layout::BUCKETS;
 
-/// Values beyond are counted in the last bucket.
+/// Larger values count in the last bucket.
 pub const VALUE_MAX: u64 = (1 << 42) - 1;
 
 const HALF: usize = 128;

@@ -1,8 +1,8 @@
-//! What observers see of the latencies: a snapshot that disturbs nobody.
+//! The latencies as observers see them: a snapshot that disturbs no participant.
 //!
-//! The file is opened for reading. A slice that was never allocated is never mapped: a look at a hole of a tmpfs
-//! file through a mapping would allocate it. Everything in shared memory was written by others: numbers may be
-//! anything, and are added up without overflow.
+//! The file is opened for reading. A slice that was never allocated is never mapped, because a look
+//! at a hole of a tmpfs file through a mapping would allocate it. Other processes wrote everything
+//! in shared memory, so a number may have any value, and all are added without overflow.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -22,15 +22,15 @@ use crate::error::{Error, Result};
 /// Whether a consumer measures latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measures {
-    /// The channel is not stamped, or this is no consumer, or one that only looks on.
+    /// The channel is not stamped, or this is no consumer, or it is one that does not measure.
     Unstamped,
-    /// It does.
+    /// It measures.
     Yes,
-    /// It does not: there was no space for its histograms when it registered.
+    /// It does not measure: there was no space for its histograms when it registered.
     NoSpace,
-    /// It does not: it may not write the file.
+    /// It does not measure: it may not write the file.
     NotAllowed,
-    /// It does not: the file is not there, or is not this channel's.
+    /// It does not measure: the file does not exist, or is not this channel's.
     NoFile,
 }
 
@@ -45,7 +45,7 @@ impl Measures {
         }
     }
 
-    /// For people and scripts.
+    /// Its name, for people and scripts.
     pub const fn as_str(self) -> &'static str {
         match self {
             Measures::Unstamped => "unstamped",
@@ -57,7 +57,7 @@ impl Measures {
     }
 }
 
-/// What the word in a registry entry says.
+/// Decodes the word in a registry entry.
 pub(crate) fn measures(code: u64) -> Measures {
     match code {
         1 => Measures::Yes,
@@ -68,12 +68,12 @@ pub(crate) fn measures(code: u64) -> Measures {
     }
 }
 
-/// What a consumer reads the time from.
+/// The clock from which a consumer reads the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
     /// The processor's counter.
     Counter,
-    /// The kernel's clocks, each time.
+    /// The kernel's clocks, at each reading.
     Kernel,
 }
 
@@ -105,7 +105,7 @@ impl Distribution {
         self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
     }
 
-    /// How many events of the window there are.
+    /// The number of events in the window.
     pub fn count(&self) -> u64 {
         self.counts.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
@@ -115,8 +115,9 @@ impl Distribution {
         self.max_ns
     }
 
-    /// The latency that the share `quantile` (0 to 1) of the events did not exceed, in ns: the upper bound of its
-    /// bucket, at most 0.8 % too large, and never more than the largest. `None` when there are no events.
+    /// The latency that the share `quantile` (0 to 1) of the events did not exceed, in ns. It is
+    /// the upper bound of its bucket, at most 0.8 % too large, and never more than the largest
+    /// latency. `None` when there are no events.
     pub fn quantile(&self, quantile: f64) -> Option<u64> {
         let count = self.count();
         let wanted = ((quantile.clamp(0.0, 1.0) * count as f64).ceil() as u64).max(1);
@@ -130,7 +131,7 @@ impl Distribution {
         Some(high.min(self.max_ns.max(low)))
     }
 
-    /// The buckets that counted something: smallest value, largest value, how often.
+    /// The buckets that are not empty: smallest value, largest value, number of events.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64, u64)> {
         let counted = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
         counted.map(|(index, &count)| {
@@ -140,14 +141,15 @@ impl Distribution {
     }
 }
 
-/// What one consumer measured.
+/// The latencies that one consumer measured.
 #[derive(Debug, Clone)]
 pub struct ConsumerLatency {
     /// Its entry in the consumer registry.
     pub index: usize,
-    /// Which registration in that entry; see [`Participant::generation`](crate::snapshot::Participant::generation).
+    /// Which registration in that entry; see
+    /// [`Participant::generation`](crate::snapshot::Participant::generation).
     pub generation: u64,
-    /// What it reads the time from.
+    /// The clock from which it reads the time.
     pub clock: Clock,
     /// Events without a usable publish time: replayed, or stamped in the future.
     pub unmeasured: u64,
@@ -162,7 +164,8 @@ pub struct ConsumerLatency {
 /// The latencies of a channel over the last five to five and a half minutes.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
-    /// Everybody who measured, by index; also who has left since, until its entry in the registry is used again.
+    /// All consumers that measured, by index. One that has left is included until its entry in the
+    /// registry is used again.
     pub consumers: Vec<ConsumerLatency>,
 }
 
@@ -189,7 +192,7 @@ fn sum<'a>(all: impl Iterator<Item = &'a Distribution>) -> Distribution {
 #[derive(Debug)]
 pub(crate) struct ObservedFile {
     file: File,
-    /// The series that were found allocated, by consumer: they stay so.
+    /// The series that were found allocated, by consumer. They stay allocated.
     received: Vec<Option<Region>>,
     done: Vec<Option<Region>>,
 }
@@ -254,14 +257,14 @@ fn memory(file: &File, channel: &Channel, region: &mut Option<Region>, at: usize
         let range = (at as u64, layout::SERIES_BYTES as u64);
         *region = Some(Region::of(file, path, range, false, page_bytes())?);
     }
-    // SAFETY: the region stays in its place as long as the observer, which the memory does not outlive, and nothing is
-    // stored through it.
+    // SAFETY: the region stays in its place as long as the observer. The memory does not outlive
+    // that, and nothing is stored through it.
     Ok(region.as_ref().map(|region| unsafe { region.trusted(false) }))
 }
 
 /// The owner of a series, and what it has measured.
 fn distribution(memory: &Trusted, oldest: u64, newest: u64) -> Option<(u64, Distribution)> {
-    // Taken over while it was looked at: the next owner has it soon.
+    // It may be taken over during a look. The next owner has it soon, so look again.
     let seen = (0..10).find_map(|_| observe(memory, Shape::REAL, oldest, newest))?;
     let (counts, max_ns) = (seen.copied.counts, seen.copied.max_ns);
     Some((seen.owner, Distribution { counts, max_ns, measured: seen.count, sum_ns: seen.sum_ns }))

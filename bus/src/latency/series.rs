@@ -1,19 +1,22 @@
-//! A series of histograms in shared memory: one writer, any number of readers, nobody waits.
+//! A series of histograms in shared memory, with one writer and any number of readers, none of
+//! which waits.
 //!
-//! The interval that is being filled is at place (number mod intervals); when the next one begins, the writer clears
-//! the oldest and goes on there. The interval's number is a sequence lock around that:
+//! The interval that is being filled is at place (number mod intervals). When the next one begins,
+//! the writer clears the oldest and goes on there. The interval's number is a sequence lock around
+//! that:
 //!
 //! ```text
 //! writer   number = 0;  fence OVERWRITE;  counts = 0;  number = n (STATE);   count += 1 ...
 //! reader   n = number (STATE);  copy the counts;  fence VALIDATE;  number == n?
 //! ```
 //!
-//! Within an interval counts only grow, each by plain stores of its one writer, so that a copy of them holds each event
-//! that was recorded before the copy began, perhaps some of those recorded meanwhile, and nothing else: intervals that
-//! were over by then are exact. A copy during
-//! which the interval was taken for another is thrown away.
+//! Within an interval counts only grow, each by plain stores of its one writer. So a copy has every
+//! event that was recorded before the copy began, perhaps some that were recorded during it, and
+//! nothing else. Intervals that were over before the copy began are exact. A copy during which the
+//! place was taken for another interval is thrown away.
 //!
-//! Two counts of 32 bits share a word. They stop at their largest value, which takes 143 million events a second.
+//! Two counts of 32 bits share a word. They stop at their largest value, which one interval reaches
+//! at 143 million events a second.
 
 use railbus_ring::layout::{
     BUCKETS, INTERVAL_BYTES, INTERVAL_COUNTS, INTERVAL_MAX_NS, INTERVAL_NS, INTERVAL_NUMBER, INTERVALS,
@@ -27,14 +30,14 @@ use super::buckets;
 /// How large a series is: [`Shape::REAL`], or a small one for models of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// How many intervals there are.
+    /// The number of intervals.
     pub intervals: usize,
-    /// How many buckets each has; values beyond the last are counted in it.
+    /// The number of buckets of each. Larger values count in the last one.
     pub buckets: usize,
 }
 
 impl Shape {
-    /// That of the layout.
+    /// The shape in the layout of the shared files.
     pub const REAL: Shape = Shape { intervals: INTERVALS, buckets: BUCKETS };
 
     const fn interval(self, number: u64) -> usize {
@@ -57,7 +60,7 @@ pub fn number(monotonic_ns: u64) -> u64 {
 pub struct Writer<M> {
     memory: M,
     shape: Shape,
-    /// The interval that is being filled, and where it is.
+    /// The interval that is being filled, and its offset.
     number: u64,
     at: usize,
     count: u64,
@@ -66,11 +69,12 @@ pub struct Writer<M> {
 }
 
 impl<M: Memory> Writer<M> {
-    /// Takes a series over from whoever had it before, and empties it. `owner` is not 0, and `clock` is what
-    /// [`SERIES_CLOCK`] will say.
+    /// Takes a series over from its former owner, and empties it. `owner` must not be 0. `clock` is
+    /// stored in [`SERIES_CLOCK`].
     pub fn begin(memory: M, shape: Shape, owner: u64, clock: u64) -> Writer<M> {
         memory.store(SERIES_OWNER, 0, Edge::Plain);
-        // OVERWRITE: who sees anything that follows sees that the former owner's series is over.
+        // OVERWRITE: a reader that sees any later store sees that the former owner's series is
+        // over.
         memory.fence(Edge::Overwrite);
         for n in 0..shape.intervals as u64 {
             memory.store(shape.interval(n) + INTERVAL_NUMBER, 0, Edge::Plain);
@@ -79,7 +83,7 @@ impl<M: Memory> Writer<M> {
             memory.store(field, 0, Edge::Plain);
         }
         memory.store(SERIES_CLOCK, clock, Edge::Plain);
-        // STATE: who sees the owner sees its series, and nothing of the one before.
+        // STATE: a reader that sees the owner sees its series, and nothing of the one before.
         memory.store(SERIES_OWNER, owner, Edge::State);
         Writer { memory, shape, number: 0, at: 0, count: 0, sum_ns: 0, max_ns: 0 }
     }
@@ -93,7 +97,7 @@ impl<M: Memory> Writer<M> {
         let index = buckets::index(value_ns).min(self.shape.buckets - 1);
         let at = self.at + INTERVAL_COUNTS + index / 2 * 8;
         let shift = index % 2 * 32;
-        // Plain, here and below: nobody else writes them, and readers take each for itself.
+        // Plain, here and below: nothing else writes these words, and readers use each on its own.
         let word = self.memory.load(at, Edge::Plain);
         if (word >> shift) as u32 != u32::MAX {
             self.memory.store(at, word + (1 << shift), Edge::Plain);
@@ -119,11 +123,11 @@ impl<M: Memory> Writer<M> {
         for word in 0..self.shape.words() {
             self.memory.store(self.at + INTERVAL_COUNTS + word * 8, 0, Edge::Plain);
         }
-        // STATE: who sees the number sees the counts cleared.
+        // STATE: a reader that sees the number sees the counts cleared.
         self.memory.store(self.at + INTERVAL_NUMBER, number, Edge::State);
     }
 
-    /// Tells observers of events that could not be measured.
+    /// Publishes the numbers of events that could not be measured, and of steps of the clock.
     #[cold]
     pub fn tell_unmeasured(&mut self, events: u64, steps: u64) {
         self.memory.store(SERIES_UNMEASURED, events, Edge::Plain);
@@ -131,17 +135,17 @@ impl<M: Memory> Writer<M> {
     }
 }
 
-/// What a reader copies.
+/// A reader's copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copied {
-    /// How often each bucket was met, in all intervals that were wanted.
+    /// The count of each bucket, over all intervals that were asked for.
     pub counts: Vec<u64>,
     /// The largest value of these intervals.
     pub max_ns: u64,
 }
 
-/// Adds up the intervals from `oldest` to `newest`. An interval that is taken for another meanwhile is left out: it
-/// is not among the last any more.
+/// Adds up the intervals from `oldest` to `newest`. An interval whose place is taken for another
+/// one in the meantime is left out, because it is not among the last any more.
 pub fn copy<M: Memory>(memory: &M, shape: Shape, oldest: u64, newest: u64) -> Copied {
     let mut all = Copied { counts: vec![0; shape.buckets], max_ns: 0 };
     let mut words = Vec::with_capacity(shape.words());
@@ -156,7 +160,8 @@ pub fn copy<M: Memory>(memory: &M, shape: Shape, oldest: u64, newest: u64) -> Co
         words
             .extend((0..shape.words()).map(|word| memory.load(at + INTERVAL_COUNTS + word * 8, Edge::Plain)));
         let max_ns = memory.load(at + INTERVAL_MAX_NS, Edge::Plain);
-        // VALIDATE: pairs with the fence in `turn`: a count of a later interval shows that the number has changed.
+        // VALIDATE: pairs with the fence in `turn`: a count of a later interval shows that the
+        // number has changed.
         memory.fence(Edge::Validate);
         if memory.load(at + INTERVAL_NUMBER, Edge::Plain) != number {
             continue;
@@ -169,12 +174,12 @@ pub fn copy<M: Memory>(memory: &M, shape: Shape, oldest: u64, newest: u64) -> Co
     all
 }
 
-/// What a series says, and of whom.
+/// A copy of a series, with its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     /// [`SERIES_OWNER`].
     pub owner: u64,
-    /// The intervals that were wanted.
+    /// The intervals that were asked for.
     pub copied: Copied,
     /// [`SERIES_COUNT`].
     pub count: u64,
@@ -182,7 +187,8 @@ pub struct Observed {
     pub sum_ns: u64,
 }
 
-/// As [`copy`], of one owner: `None` when there is none, or the series was taken over meanwhile.
+/// Like [`copy`], for one owner. `None` when there is none, or when the series was taken over in
+/// the meantime.
 pub fn observe<M: Memory>(memory: &M, shape: Shape, oldest: u64, newest: u64) -> Option<Observed> {
     // STATE: pairs with the store in `Writer::begin`.
     let owner = memory.load(SERIES_OWNER, Edge::State);
@@ -192,7 +198,8 @@ pub fn observe<M: Memory>(memory: &M, shape: Shape, oldest: u64, newest: u64) ->
     let copied = copy(memory, shape, oldest, newest);
     let count = memory.load(SERIES_COUNT, Edge::Plain);
     let sum_ns = memory.load(SERIES_SUM_NS, Edge::Plain);
-    // VALIDATE: pairs with the fence in `Writer::begin`: a word of a later owner shows that the owner has changed.
+    // VALIDATE: pairs with the fence in `Writer::begin`: a word of a later owner shows that the
+    // owner has changed.
     memory.fence(Edge::Validate);
     (memory.load(SERIES_OWNER, Edge::Plain) == owner).then_some(Observed { owner, copied, count, sum_ns })
 }

@@ -1,11 +1,12 @@
 //! Dead letters: looking at them, publishing them again where they came from, and dropping them.
 //!
-//! A dead-letter queue is a queue like any other, whose events carry their origin: which channel, which position,
-//! how often it was delivered. Several queues may share one. Looking takes nothing. To retry or drop a letter the
-//! administrator takes it as a worker does; letters before it that it does not mean go back in the end.
+//! A dead-letter queue is a queue like any other. Its events carry their origin: the channel, the
+//! position, and how often the event was delivered. Several queues may share one. Looking takes
+//! nothing. To retry or drop a letter, the administrator takes it as a worker does. Letters before
+//! it that were not selected go back in the end.
 //!
-//! **At least once**: a letter is published again first, and finished after. Killed in between, it is still a letter,
-//! and may be published twice.
+//! **At least once**: a letter is published again first, and finished after. If the administrator
+//! is killed in between, it is still a letter, and may be published twice.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::handle::open::Producer;
 use crate::operator::look::{Where, copy, unfinished};
 use crate::operator::purge::{Taker, publish, sending};
 
-/// Which letters.
+/// The letters to act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Select {
     /// All of them.
@@ -35,19 +36,19 @@ pub enum Select {
 pub struct Letter {
     /// Its position in the dead-letter queue.
     pub position: u64,
-    /// Where it comes from; `None` for what somebody published there directly.
+    /// Where it comes from; `None` for an event that was published there directly.
     pub origin: Option<Origin>,
-    /// The queue of this bus that it comes from, if that is there.
+    /// The queue of this bus that it comes from, if that exists.
     pub queue: Option<String>,
-    /// Whether a worker of the dead-letter queue has it in hand.
+    /// Whether a worker of the dead-letter queue holds it.
     pub in_hand: bool,
-    /// When the event was published first, if it was stamped: ns of CLOCK_REALTIME.
+    /// When the event was first published, in ns of CLOCK_REALTIME, if it was stamped.
     pub published_ns: Option<u64>,
     /// Its type id.
     pub type_id: u16,
     /// Its trace context.
     pub trace: Option<TraceContext>,
-    /// The number its publisher gave it.
+    /// The number that its publisher gave it.
     pub sequence: Option<Sequence>,
     /// Its payload.
     pub payload: Vec<u8>,
@@ -74,12 +75,13 @@ pub struct Settled {
 /// Where a letter goes, or why it stays.
 type Fate = std::result::Result<Option<Home>, String>;
 
-/// What [`DeadLetters::retry`] or [`DeadLetters::drop_letters`] did, or would do.
+/// The result of [`DeadLetters::retry`] or [`DeadLetters::drop_letters`], or what it would be in a
+/// dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Retried {
-    /// The letters that are none any more.
+    /// The letters that were retried or dropped.
     pub letters: Vec<Settled>,
-    /// Letters that were meant and are left, and why.
+    /// Letters that were selected and are left, with the reason.
     pub left: Vec<(u64, String)>,
 }
 
@@ -87,17 +89,19 @@ pub struct Retried {
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     letters: Channel,
-    /// The queue whose letters are meant; `None` for all.
+    /// The queue whose letters these are; `None` for all queues.
     of: Option<Channel>,
 }
 
 impl Channel {
-    /// The dead letters of this queue; or, if it has no dead-letter queue and is one itself, those in it. It is one if
-    /// a queue of its bus names it as such, or if it holds an event that was delivered in vain elsewhere.
+    /// The dead letters of this queue. If it has no dead-letter queue and is one itself, they are
+    /// those in it. A queue is one if a queue of its bus names it as such, or if it holds an event
+    /// that was delivered without success elsewhere.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no queue, and for a queue that neither has a dead-letter queue nor is one: its
-    /// events are no dead letters. Those of attaching to the dead-letter queue.
+    /// [`Error::Invalid`] for a channel that is no queue, and for a queue that neither has a
+    /// dead-letter queue nor is one, because its events are no dead letters; those of attaching to
+    /// the dead-letter queue.
     pub fn dead_letters(&self) -> Result<DeadLetters> {
         if self.header().kind != Kind::Queue {
             let why = format!("it is a {}; only a queue has them", self.header().kind);
@@ -118,7 +122,7 @@ impl DeadLetters {
         &self.letters
     }
 
-    /// Refuses a queue whose events are to be worked on, not to be examined.
+    /// Refuses a queue whose events are work and no dead letters.
     fn refuse_other_queues(&self) -> Result<()> {
         let homes = Homes::of(self)?;
         if !homes.queues.is_empty() || self.list()?.iter().any(|letter| homes.is_letter(letter.origin)) {
@@ -132,7 +136,7 @@ impl DeadLetters {
         Err(Error::invalid(format!("dead letters of {name}"), why))
     }
 
-    /// The letters that are there, oldest first, copied. Takes nothing, registers nowhere.
+    /// Copies of the letters that are there, oldest first. Takes nothing and registers nowhere.
     ///
     /// # Errors
     /// As [`Channel::info`].
@@ -147,7 +151,8 @@ impl DeadLetters {
             }
             let Some(body) = copy(&memories, slots, &one) else { continue };
             let located = Located { body: body.as_ptr().cast(), header: one.header, position: one.ticket };
-            // SAFETY: the copy has the bytes that the header, which was checked, tells of, and outlives the event.
+            // SAFETY: the copy has as many bytes as the checked header says, and outlives the
+            // event.
             let event: Event<'_> = unsafe { Event::new(located) };
             let origin = event.origin();
             if !homes.is_meant(origin) {
@@ -168,16 +173,17 @@ impl DeadLetters {
         Ok(letters)
     }
 
-    /// Publishes letters again in the queues they come from, without their origin: as they were, to be delivered
-    /// anew. At least once; see the [module](self). Waits for room for `timeout` at most, once for each queue; letters for which
-    /// there is none are left.
+    /// Publishes letters again in the queues that they come from, as they were before they had an
+    /// origin. Each is published at least once; see the [module](self). It waits for room for
+    /// `timeout` at most, once for each queue. Letters for which there is no room are left.
     ///
-    /// With `dry_run` nothing is changed, and what would be is returned.
+    /// With `dry_run` it changes nothing, and returns what it would do.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the one that was named is not there; [`Error::NotAllowed`]; [`Error::Busy`] when no
-    /// place is left in either queue; [`Error::PeerGone`] if this administrator is evicted meanwhile: what was retried by
-    /// then is, and the letter it was at may be, and still be a letter.
+    /// [`Error::NotFound`] if the selected letter is not there; [`Error::NotAllowed`];
+    /// [`Error::Busy`] when no place is left in either queue; [`Error::PeerGone`] if this
+    /// administrator is evicted on the way. Then the letters before have been retried, and the
+    /// current one may have been, and still be a letter.
     pub fn retry(&self, select: Select, timeout: Duration, dry_run: bool) -> Result<Retried> {
         let homes = Homes::of(self)?;
         if dry_run {
@@ -212,8 +218,8 @@ impl DeadLetters {
             Ok(match publish(producer, event.payload(), &attributes, *patience, taker) {
                 Ok(position) => Ok(Some(Home { queue: name, position: Some(position) })),
                 Err(error) => {
-                    // Waited for once: a queue may be full of events that wait to become dead letters, for which there
-                    // is no room as long as these stay.
+                    // Wait once only: a queue may be full of events that wait to become dead
+                    // letters, and there is no room for those while these letters stay.
                     *patience = Duration::ZERO;
                     Err(error.to_string())
                 }
@@ -221,10 +227,10 @@ impl DeadLetters {
         })
     }
 
-    /// Drops letters. Events of the dead-letter queue that did not come there as dead letters, because somebody
-    /// published them there directly or they were diverted, are left.
+    /// Drops letters. Some events of the dead-letter queue are no dead letters, because they were
+    /// published there directly or diverted. Those are left.
     ///
-    /// With `dry_run` nothing is changed, and what would be is returned.
+    /// With `dry_run` it changes nothing, and returns what it would do.
     ///
     /// # Errors
     /// As [`Self::retry`].
@@ -269,7 +275,7 @@ impl DeadLetters {
         }
     }
 
-    /// Takes the letters that are meant, does something with each, and finishes it if that went well.
+    /// Takes the selected letters, acts on each, and finishes it if that succeeded.
     fn each(
         &self,
         select: Select,
@@ -285,7 +291,8 @@ impl DeadLetters {
         };
         let mut taker = Taker::register(&self.letters)?;
         let mut retried = Retried::default();
-        // What is in this process's hands and not meant; it goes back in the end, or it would be taken again.
+        // Events that this process holds and that were not selected. They go back in the end;
+        // earlier, they would be taken again.
         let mut others = Vec::new();
         while let Some(taken) = taker.next(end)? {
             let copied = taker.copy(taken)?;
@@ -313,7 +320,7 @@ impl DeadLetters {
             taker.give_back(taken);
         }
         drop(taker);
-        // What workers of the dead-letter queue have in hand.
+        // Letters that workers of the dead-letter queue hold.
         for letter in self.list()?.iter().filter(|letter| letter.in_hand && letter.position < end) {
             if select == Select::All || select == Select::Position(letter.position) {
                 retried.left.push((letter.position, IN_HAND.to_owned()));
@@ -328,10 +335,10 @@ const STRAY: &str = "it has no origin: it was published there directly";
 
 /// The queues that letters come from.
 struct Homes {
-    /// The one whose letters are meant, if not all are.
+    /// The queue whose letters are selected, if it is one only.
     of: Option<u64>,
     queues: Vec<(u64, Channel)>,
-    /// Whether a channel of the bus diverts to the dead-letter queue what finds no room.
+    /// Whether a channel of the bus diverts events to the dead-letter queue.
     is_diverted_to: bool,
 }
 
@@ -343,7 +350,7 @@ impl Homes {
             return Ok(Homes { of: Some(id(queue)), queues, is_diverted_to: false });
         }
         let (bus, name) = (letters.letters.bus(), letters.letters.name().channel());
-        // What cannot be attached to cannot be published to.
+        // Letters cannot be published to a channel that cannot be attached to.
         let channels = bus.channels()?.into_iter().filter_map(|name| bus.attach(name.channel()).ok());
         let channels: Vec<Channel> = channels.collect();
         let is_diverted_to = channels.iter().any(|one| one.header().divert_to.as_deref() == Some(name));
@@ -352,13 +359,14 @@ impl Homes {
         Ok(Homes { of: None, queues, is_diverted_to })
     }
 
-    /// Whether a letter of this origin is one of those that were asked for.
+    /// Whether a letter of this origin is one of those selected by queue.
     fn is_meant(&self, origin: Option<Origin>) -> bool {
         self.of.is_none() || origin.map(|origin| origin.channel) == self.of
     }
 
-    /// Whether an event of this origin came as a dead letter. A diverted event has an origin, too, and no attempts; so
-    /// has one that `skip_events` made a letter before it was delivered to anybody.
+    /// Whether an event of this origin came as a dead letter. A diverted event has an origin, too,
+    /// with no attempts. The same is true of an event that `skip_events` made a letter before it
+    /// was delivered.
     fn is_letter(&self, origin: Option<Origin>) -> bool {
         origin.is_some_and(|origin| {
             let is_known = self.queues.iter().any(|(id, _)| *id == origin.channel);
@@ -366,7 +374,7 @@ impl Homes {
         })
     }
 
-    /// That a letter may be dropped, or why it is left.
+    /// `Ok` if a letter may be dropped, or else the reason why it is left.
     fn drop(&self, origin: Option<Origin>) -> Fate {
         match self.is_letter(origin) {
             true => Ok(None),

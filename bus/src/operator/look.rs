@@ -1,6 +1,7 @@
 //! Looking at a queue's events that are not done, without taking them.
 //!
-//! An event that is not done stays in its slot. So a copy is whole if its event was not done after the copy was made.
+//! An event that is not done stays in its slot. So a copy is whole if its event was still not done
+//! after the copy was made.
 
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::sequence::is_published;
@@ -16,7 +17,7 @@ use crate::channel::span::slots_of;
 pub(crate) enum Where {
     /// It waits for a worker.
     Waiting,
-    /// A worker has it, or had it when it died.
+    /// A worker holds it, or held it when it died.
     InHand,
     /// Its producer writes it, or died before it was published.
     Unpublished,
@@ -27,7 +28,7 @@ pub(crate) enum Where {
 pub(crate) struct Unfinished {
     pub(crate) ticket: u64,
     pub(crate) place: Where,
-    /// Deliveries that have failed.
+    /// Deliveries without success.
     pub(crate) attempts: u8,
     /// Its header word, unless it is unpublished.
     pub(crate) header: u64,
@@ -36,7 +37,7 @@ pub(crate) struct Unfinished {
 /// The tickets below `end` that are not done, in order.
 pub(crate) fn unfinished(channel: &Channel, memories: &Memories, end: u64) -> Vec<Unfinished> {
     let slots = slots_of(channel);
-    // HEAD: read first; what is taken after it counts as waiting, which it was.
+    // HEAD: read first. An event that is taken after this load counts as waiting, which it was.
     let head = memories.acks.load(layout::HEAD, Edge::Head);
     let tail = memories.ring.load(layout::TAIL, Edge::Tail).min(end);
     (tail.saturating_sub(slots.count)..tail).filter_map(|t| look(memories, slots, head, t)).collect()
@@ -61,8 +62,8 @@ fn look(memories: &Memories, slots: Slots, head: u64, ticket: u64) -> Option<Unf
     Some(Unfinished { ticket, place, attempts, header: if published { header } else { 0 } })
 }
 
-/// A copy of the body of a ticket that is not done, as whole words; `None` if it was done meanwhile, or is what no
-/// producer writes.
+/// A copy of the body of a ticket that is not done, as whole words. `None` if it was done in the
+/// meantime, or if no correct producer writes such an event.
 pub(crate) fn copy(memories: &Memories, slots: Slots, one: &Unfinished) -> Option<Vec<u64>> {
     let body_max = slots.slot_bytes() - layout::SLOT_BODY as u64;
     if !frame::is_event(one.header, body_max) {
@@ -71,7 +72,7 @@ pub(crate) fn copy(memories: &Memories, slots: Slots, one: &Unfinished) -> Optio
     let words = frame::body_bytes(one.header).div_ceil(8) as usize;
     let at = slots.offset(one.ticket) + layout::SLOT_BODY;
     let body = (0..words).map(|i| memories.data.load(at + i * 8, Edge::Plain)).collect();
-    // VALIDATE: had its slot been used again, it would be done by now.
+    // VALIDATE: if its slot had been used again, the look below would find it done.
     memories.done.fence(Edge::Validate);
     look(memories, slots, 0, one.ticket).map(|_| body)
 }

@@ -1,14 +1,16 @@
-//! What an observer sees of a channel: a snapshot that disturbs nobody.
+//! A channel as an observer sees it: a snapshot that disturbs no participant.
 //!
-//! The files are mapped read-only, nobody is registered and no lock is taken: life is asked for, never claimed. The
-//! words of a snapshot are read one after the other while participants go on, so that they may be a few events
-//! apart. Everything in shared memory was written by others: names are decoded lossily, counts are bounded by the
+//! The files are mapped read-only. The observer does not register and takes no lock: it asks the
+//! kernel whether a life lock is held, and never takes one. The words of a snapshot are read one
+//! after the other while participants go on, so they may be a few events apart. Other processes
+//! wrote everything in shared memory. So names are decoded lossily, counts are bounded by the
 //! geometry that was checked at attach, and differences saturate.
 //!
-//! **Stuck** is a participant that lives and holds others up - a reliable reader with unread events, or the owner of
-//! a claimed ticket that is not finished - and has not moved for longer than the channel's `stuck_after`. What it has
-//! in hand may simply take that long: stuck is a fact about the ring, not a verdict. An [`Observer`] judges by what
-//! changed while it looked, by its own clock (`info/still.rs`): at its first look nobody is stuck yet.
+//! *A participant is **stuck** if it lives, holds others up, and has not moved for longer than the
+//! channel's `stuck_after`. A reliable reader with unread events holds others up, and so does the
+//! owner of a claimed ticket that is not finished. Its work may simply take that long: stuck is a
+//! fact about the ring, not a verdict. An [`Observer`] judges by what changed while it looked, by
+//! its own clock (`operator/still.rs`), so at its first look no participant is stuck yet.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -39,28 +41,50 @@ use crate::latency::{Latencies, ObservedFile, measures};
 use crate::operator::still::Stillness;
 use crate::snapshot::{Counters, Info, Life, Participant, ParticipantRole, Positions, PressureSeen, Waits};
 
-/// How long a program that shows a channel once looks, at most, for who is stuck: see [`Channel::info_after`].
+/// The longest time that a program which shows a channel once looks for stuck participants: see
+/// [`Channel::info_after`].
 pub const LOOK_MAX: Duration = Duration::from_secs(2);
-/// How long it pauses between looks.
+/// The pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Channel {
-    /// A snapshot for an observer. It needs the right to read both files, registers nobody, and writes nothing. It takes
-    /// some system calls for each participant and does not wait.
+    /// A snapshot for an observer. It needs the right to read both files, does not register, and
+    /// writes nothing. It takes some system calls for each participant and does not wait.
     ///
-    /// One look cannot tell whether somebody moves, so [`Participant::stuck_ns`] is `None`, and
-    /// [`Participant::may_be_stuck`] tells for whom it is worth to look longer: see [`Channel::info_after`].
+    /// One look cannot show whether a participant moves, so [`Participant::stuck_ns`] is `None`.
+    /// [`Participant::may_be_stuck`] marks those for which a longer look is worth while: see
+    /// [`Channel::info_after`].
     ///
     /// # Errors
     /// [`Error::NotFound`] if the channel was removed, [`Error::NotAllowed`], [`Error::Io`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// let mut producer = jobs.producer(&SendOptions { name: "web".to_owned(), ..Default::default() })?;
+    /// producer.publish(b"resize cat.png")?;
+    ///
+    /// let info = jobs.info()?;
+    /// assert_eq!((info.positions.events, info.positions.waiting), (1, Some(1)));
+    /// assert_eq!(info.participants[0].name, "web");
+    /// assert_eq!(info.participants[0].pid, std::process::id());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn info(&self) -> Result<Info> {
         self.observe()?.info()
     }
 
-    /// As [`Channel::info`], and looks until it is known who is stuck. That takes no time if nobody seems to be, and
-    /// otherwise the channel's `stuck_after`, at most `most`. If `stuck_after` is longer than `most`, it
-    /// stays unknown of those who did not move while this looked: [`Participant::may_be_stuck`]. Nobody is
-    /// taken for stuck because of a time that he or somebody else has written: it may be by another clock.
+    /// Like [`Channel::info`], but looks until it is known which participants are stuck. That takes
+    /// no time if none seems to be, and otherwise the channel's `stuck_after`, at most `most`. If
+    /// `stuck_after` is longer than `most`, it stays unknown for those that did not move in that
+    /// time: [`Participant::may_be_stuck`]. No participant counts as stuck because of a time that
+    /// it or another process has written, which may be by another clock.
     ///
     /// # Errors
     /// As [`Channel::info`].
@@ -79,7 +103,8 @@ impl Channel {
         Ok(info)
     }
 
-    /// The latencies that the consumers of a stamped channel measured over the last five minutes; `None` for others.
+    /// The latencies that the consumers of a stamped channel measured over the last five minutes;
+    /// `None` if the channel is not stamped.
     ///
     /// # Errors
     /// As [`Self::info`]; [`Error::Corrupt`] when the file with the histograms is not this channel's.
@@ -87,7 +112,7 @@ impl Channel {
         self.observe()?.latencies()
     }
 
-    /// An observer, for those who look again and again: it keeps the channel mapped.
+    /// An observer, for a program that looks again and again: it keeps the channel mapped.
     ///
     /// # Errors
     /// As [`Self::info`].
@@ -110,7 +135,8 @@ impl Channel {
     }
 }
 
-/// Looks at a channel again and again, with everything mapped read-only. It disturbs nobody; see the [module](self).
+/// Looks at a channel again and again, with everything mapped read-only, and disturbs no
+/// participant. See the [module](self).
 #[derive(Debug)]
 pub struct Observer {
     guard: ForkGuard,
@@ -124,12 +150,12 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// What is observed.
+    /// The channel that it observes.
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
 
-    /// Whether the channel was removed, or removed and made anew, since it was opened.
+    /// Whether the channel was removed, or removed and made again, since it was opened.
     pub fn is_removed(&self) -> Result<bool> {
         self.channel.is_removed()
     }
@@ -138,7 +164,7 @@ impl Observer {
         if self.guard.is_forked() { Err(Error::Forked) } else { Ok(()) }
     }
 
-    /// Where a file was truncated under its mapping, what was seen of it is zeros.
+    /// If a file was truncated under its mapping, the snapshot has read zeros there.
     fn check_mapped(&self) -> Result<()> {
         if self.maps.is_lost() {
             let why =
@@ -160,15 +186,18 @@ impl Observer {
         }
     }
 
-    /// For how much longer one must look to tell whether somebody of `info`, the last look, is stuck; `None` when that is
-    /// known of all.
+    /// For how much longer to look until it is known which participants of `info`, the last look,
+    /// are stuck. `None` when that is known for all.
     pub fn undecided(&self, info: &Info) -> Option<Duration> {
         let after_ns = self.channel.header().stuck_after_ns;
         Stillness::undecided_ns(&info.participants, after_ns).map(Duration::from_nanos)
     }
 
-    /// As [`Channel::info`], but one look, which never waits: who is stuck is told by a later look that is more than the
-    /// channel's `stuck_after` behind the first that saw it; [`Error::Forked`].
+    /// One look, as [`Channel::info`] takes it; it never waits. A look reports a participant as
+    /// stuck if it comes more than the channel's `stuck_after` after the first look that saw it.
+    ///
+    /// # Errors
+    /// As [`Channel::info`]; [`Error::Forked`].
     pub fn info(&self) -> Result<Info> {
         self.check()?;
         let Observer { channel, memories, peers, .. } = self;
@@ -182,7 +211,7 @@ impl Observer {
         positions.depth = depth(&positions, &participants);
         if let Some(unfinished) = positions.unfinished {
             let workers = participants.iter().filter(|one| one.side == Side::Consumers);
-            // They go on while this looks.
+            // They go on during this look.
             let in_hand = workers.map(|one| one.in_hand).sum::<u64>().min(unfinished);
             (positions.in_hand, positions.waiting) = (Some(in_hand), Some(unfinished - in_hand));
         }
@@ -222,7 +251,7 @@ fn depth(positions: &Positions, participants: &[Participant]) -> u64 {
     holding.filter_map(|one| one.lag).max().unwrap_or(0).min(positions.capacity)
 }
 
-/// What the snapshot is taken of.
+/// The words from which a snapshot is taken.
 struct ChannelWords<'a> {
     header: &'a Header,
     memories: &'a Memories,
@@ -271,8 +300,9 @@ impl ChannelWords<'_> {
         }
     }
 
-    /// What a stream's publisher has committed behind `position`: where that ends, how many events it is, and how many
-    /// bytes of payload. `None` when it is overwritten meanwhile.
+    /// The events that a stream's publisher has committed behind `position`: where they end, how
+    /// many they are, and how many bytes of payload they have. `None` when they are overwritten in
+    /// the meantime.
     fn committed_since(&self, position: u64) -> Option<(Place, u64)> {
         let mut bytes = 0;
         let capacity = self.header.capacity_bytes;
@@ -286,7 +316,8 @@ impl ChannelWords<'_> {
         end.filter(|_| floor <= position).map(|end| (end, bytes))
     }
 
-    /// Position, events and bytes of a stream's publisher: what it told last, and what is committed behind that.
+    /// Position, events and bytes of a stream's publisher: those that it last published, and what
+    /// is committed behind them.
     fn publisher_counts(&self, entry: usize) -> (u64, u64, u64) {
         let load = |field, edge| self.memories.ring.load(layout::entry(entry) + field, edge);
         let counts = || (load(layout::EVENTS, Edge::Plain), load(layout::BYTES, Edge::Plain));
@@ -302,13 +333,15 @@ impl ChannelWords<'_> {
                 return (end.position, events.wrapping_add(end.count), bytes.wrapping_add(more));
             }
         }
-        // It was killed while it told them, or goes round faster than this can follow.
+        // It was killed while it published them, or goes round the ring faster than this can
+        // follow.
         let (events, bytes) = counts();
         (self.positions().published, events, bytes)
     }
 
-    /// The tickets whose words the ring holds: also those before its first position, which a channel that was made anew
-    /// may have taken over from the one before it. The others among these say that they are done.
+    /// The tickets whose words the ring holds. Some may lie before the channel's first position: a
+    /// channel that was made again may have taken them over from the one before it. The words of
+    /// all others before that position say DONE.
     fn retained(&self, tail: u64) -> std::ops::Range<u64> {
         tail.saturating_sub(self.header.slots)..tail
     }
@@ -454,7 +487,8 @@ impl ChannelWords<'_> {
         refusal::name_of(self.memory(side), index)
     }
 
-    /// Tickets that the claim word of an entry announces, that were won and are not finished.
+    /// Counts the tickets that the claim word of an entry announces, that were won and are not
+    /// finished.
     fn claimed(&self, side: Side, index: usize) -> u64 {
         if self.header.kind == Kind::Stream {
             return 0;
@@ -475,13 +509,13 @@ impl ChannelWords<'_> {
                 self.header.kind == Kind::Queue && self.done_word(t) == slots.previous_lap_done(t)
             }
         };
-        // The claim holds 48 bits of the ticket: count back from the end that was won.
+        // The claim has 48 bits of the ticket: count back from the end that was won.
         let first = end.saturating_sub(end.wrapping_sub(claim >> 16) & ((1 << 48) - 1));
         let count = (claim & 0xFFFF).min(self.header.slots);
         (first..first.saturating_add(count).min(end)).filter(is_open).count() as u64
     }
 
-    /// Events marked TAKEN, by worker. A look at every done word.
+    /// Counts the events marked TAKEN, by worker. Looks at every done word.
     fn taken_by_worker(&self, tail: u64) -> Vec<u64> {
         let mut taken = vec![0; 256];
         if self.header.kind == Kind::Queue {

@@ -1,15 +1,17 @@
-//! Taking a queue's events out of the way: all that wait, or the next few.
+//! Discarding a queue's events: all that wait, or the next few.
 //!
-//! The administrator registers as a worker, without that worker's dead-letter queue: an event that was delivered too
-//! often is in its hands like any other. It takes one event at a time, as workers do, and finishes it. Killed in
-//! between, that one event is delivered again; what was finished is gone.
+//! The administrator registers as a worker without a dead-letter queue, so it gets an event that
+//! was delivered too often like any other. It takes one event at a time, as workers do, and
+//! finishes it. If it is killed in between, that one event is delivered again. Those that it has
+//! finished are gone.
 //!
-//! Nothing is taken that was published after the administrator looked at the queue's end: should one come into its
-//! hands, because another worker was faster, it goes back as it was.
+//! It does not discard events that were published after it looked at the queue's end. If it takes
+//! one, because another worker was faster, that event goes back as it was.
 //!
-//! Like any worker it may be evicted, while it waits for room in a dead-letter queue or is stopped. So what it publishes
-//! is a copy that was whole when it was made, and an event counts as finished only if its fence was still open. It tells
-//! that it moves as long as it does, also while it waits.
+//! Like any worker, it may be evicted while it waits for room in a dead-letter queue, or while it
+//! is stopped. So it publishes a copy that was whole when it was made, and an event counts as
+//! finished only if its fence was still open. As long as it moves, also while it waits, it notes
+//! the time.
 
 use std::time::{Duration, Instant};
 
@@ -39,27 +41,28 @@ use crate::handle::wait::Wait;
 use crate::operator::look::{Where, unfinished};
 use crate::operator::seek::{Moved, SeekTo};
 
-/// How long to wait for a producer that is just writing the event at the head.
+/// How long to wait for a producer that is writing the event at the head.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What [`Channel::purge`] did, or would do.
+/// The result of [`Channel::purge`], or what it would be in a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Purged {
     /// A queue's events that were finished.
     pub events: u64,
     /// Their payload bytes.
     pub bytes: u64,
-    /// A queue's events in the hands of workers, which were left.
+    /// A queue's events that workers hold, which were left.
     pub in_hand: u64,
-    /// A queue's events that could not be taken, because a live producer is writing them, or one before them.
+    /// A queue's events that could not be taken, because a live producer is writing them or an
+    /// event before them.
     pub unpublished: u64,
     /// Durable subscriptions that were moved to the end.
     pub moved: Vec<Moved>,
-    /// Durable subscriptions that were left, and why.
+    /// Durable subscriptions that were left, with the reason.
     pub left: Vec<(String, String)>,
 }
 
-/// What [`Channel::skip_events`] did, or would do.
+/// The result of [`Channel::skip_events`], or what it would be in a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Skipped {
     /// Positions of the events, in the order in which they were taken.
@@ -71,15 +74,17 @@ pub struct Skipped {
 }
 
 impl Channel {
-    /// Discards everything that waits in this channel at this moment: a queue's events, and what the durable
-    /// subscriptions that nobody holds have not read. What is in the hands of workers, what held subscriptions have
-    /// still to read, and the journaller's part is left, and said. Dead letters are not touched.
+    /// Discards everything that waits in this channel at this moment: a queue's events, and what
+    /// the durable subscriptions without an owner have not read. Events that workers hold, and what
+    /// owned subscriptions and the journaller have still to read, are left and reported. Dead
+    /// letters are not touched.
     ///
-    /// With `dry_run` nothing is changed, and what would be is returned.
+    /// With `dry_run` it changes nothing, and returns what it would do.
     ///
     /// # Errors
-    /// [`Error::NotAllowed`] without the right to consume; [`Error::Busy`] when no place for a worker is left;
-    /// [`Error::PeerGone`] if this administrator is evicted meanwhile: what was discarded by then is; [`Error::Corrupt`].
+    /// [`Error::NotAllowed`] without the right to consume; [`Error::Busy`] when no place for a
+    /// worker is left; [`Error::PeerGone`] if this administrator is evicted on the way: the events
+    /// before stay discarded; [`Error::Corrupt`].
     pub fn purge(&self, dry_run: bool) -> Result<Purged> {
         let mut purged = Purged::default();
         if self.header().kind == Kind::Queue {
@@ -92,7 +97,7 @@ impl Channel {
             }
             match self.seek_subscription(&standing.name, SeekTo::Live, dry_run) {
                 Ok(moved) => purged.moved.push(moved),
-                // Resumed, or forgotten, in this moment.
+                // It was resumed, or forgotten, at this moment.
                 Err(error @ (Error::Busy { .. } | Error::NotFound { .. })) => {
                     purged.left.push((standing.name, error.to_string()));
                 }
@@ -118,7 +123,7 @@ impl Channel {
             }
             return Ok(());
         }
-        // What dead workers had in hand waits from now on.
+        // Events that dead workers held wait from now on.
         self.repair()?;
         let mut taker = Taker::register(self)?;
         while let Some(taken) = taker.next(end)? {
@@ -137,17 +142,21 @@ impl Channel {
         Ok(())
     }
 
-    /// Takes the next `events` events that wait in this queue, those that were handed back first, and finishes them;
-    /// or, `to_dead_letters`, publishes them to the dead-letter queue before. Fewer, if there are fewer.
+    /// Takes the next `events` events that wait in this queue, or fewer if there are fewer, and
+    /// finishes them. Events that were handed back come first. With `to_dead_letters`, each is
+    /// published in the dead-letter queue before it is finished.
     ///
-    /// Killed between publishing and finishing, the event is delivered again, too: its origin tells.
+    /// If this process is killed between the two, that event is a dead letter and is delivered
+    /// again as well. The letter's origin shows it.
     ///
-    /// With `dry_run` nothing is changed, and what would be is returned.
+    /// With `dry_run` it changes nothing, and returns what it would do.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no queue, or has no dead letters; [`Error::NotAllowed`]; [`Error::Busy`] when
-    /// no place for a worker is left; [`Error::TimedOut`] when the dead-letter queue stays full for `timeout`, and
-    /// [`Error::PeerGone`] if this administrator is evicted meanwhile: what was skipped by then is skipped.
+    /// [`Error::Invalid`] for a channel that is no queue, or has no dead-letter queue to publish
+    /// in; [`Error::NotAllowed`]; [`Error::Busy`] when no place for a worker is left.
+    /// [`Error::TimedOut`] when the dead-letter queue stays full for `timeout`, and
+    /// [`Error::PeerGone`] if this administrator is evicted on the way: the events before stay
+    /// skipped.
     pub fn skip_events(
         &self,
         events: u64,
@@ -164,7 +173,7 @@ impl Channel {
         let end = memories.ring.load(layout::TAIL, Edge::Tail);
         let mut skipped = Skipped { dead_letters: letters.clone(), ..Skipped::default() };
         if dry_run {
-            // Those handed back come first: they have the lower positions.
+            // Events that were handed back come first: they have the lower positions.
             let waiting =
                 unfinished(self, &memories, end).into_iter().filter(|one| one.place == Where::Waiting);
             for one in waiting.take(usize::try_from(events).unwrap_or(usize::MAX)) {
@@ -214,7 +223,7 @@ impl Channel {
         })
     }
 
-    /// What a dead letter says of the event it was.
+    /// The attributes of a dead letter: those of the event, with its origin.
     fn letter_of(&self, event: &Event<'_>, attempt: u8) -> Attributes {
         let header = self.header();
         let origin = Origin {
@@ -227,13 +236,13 @@ impl Channel {
     }
 }
 
-/// How an administrator publishes.
+/// The options with which an administrator publishes.
 pub(super) fn sending() -> SendOptions {
     SendOptions { name: ADMINISTRATOR.to_owned(), wait: Wait::Spin, ..SendOptions::default() }
 }
 
-/// Publishes, waiting for room for `timeout` at most, whatever the channel's overflow policy: nothing is dropped, and
-/// nothing is published once `taker` is evicted.
+/// Publishes, and waits for room for `timeout` at most, whatever the channel's overflow policy is.
+/// It drops nothing, and publishes nothing once `taker` is evicted.
 pub(super) fn publish(
     producer: &mut Producer,
     payload: &[u8],
@@ -248,7 +257,7 @@ pub(super) fn publish(
         match producer.try_publish_with(payload, attributes) {
             Ok(position) => return Ok(position),
             Err(SendError::Full | SendError::NoWorker) if started.elapsed() < timeout => {
-                // Others wait for the same room, and are quick.
+                // Others wait for the same room, and look often.
                 match tries {
                     0..1000 => std::thread::yield_now(),
                     _ => std::thread::sleep(Duration::from_micros(20)),
@@ -264,7 +273,7 @@ pub(super) fn publish(
     }
 }
 
-/// An event in an administrator's hands, copied.
+/// A copy of an event that an administrator holds.
 pub(super) struct CopiedEvents {
     body: Vec<u64>,
     header: u64,
@@ -275,23 +284,23 @@ impl CopiedEvents {
     /// The event.
     pub(super) fn event(&self) -> Event<'_> {
         let body = self.body.as_ptr().cast();
-        // SAFETY: the copy has the bytes that the header, which was checked, tells of, and is borrowed.
+        // SAFETY: the copy has as many bytes as the checked header says, and is borrowed.
         unsafe { Event::new(Located { body, header: self.header, position: self.position }) }
     }
 }
 
-/// An administrator at work in a queue. What it holds when it is dropped is handed back.
+/// An administrator at work in a queue. When it is dropped, it hands back the events that it holds.
 pub(super) struct Taker {
     core: SlotWorker<Trusted>,
     slots: Slots,
     waker: Waker,
-    /// No event is at or behind this; the end that the producers tell may be anything.
+    /// No event is at or behind this ticket. The tail that producers store may be corrupt.
     end_max: u64,
-    /// Up to where the done words were looked at for events that were handed back, and whether anything was taken since
-    /// that began.
+    /// How far the done words were searched for events that were handed back, and whether anything
+    /// was taken since that search began.
     looked_to: u64,
     has_taken: bool,
-    // After the core, which hands back what it holds.
+    // Dropped after the core, which hands back what it holds.
     member: Member,
 }
 
@@ -321,7 +330,7 @@ impl Taker {
         self.core.is_fenced() || !self.member.is_registered()
     }
 
-    /// Tells observers that this administrator moves, and finds out whether what it does still counts.
+    /// Notes for observers that this administrator moves, and checks that its work still counts.
     pub(super) fn go_on(&self) -> Result<()> {
         self.member.seen();
         if self.is_evicted() {
@@ -342,10 +351,11 @@ impl Taker {
         Ok(())
     }
 
-    /// The next event before `end` that waits, those that were handed back first. `None` when there is none, or a live
-    /// producer is in the way and stays.
+    /// The next event before `end` that waits, those that were handed back first. `None` when there
+    /// is none, or when a live producer stays in the way.
     ///
-    /// One pass over the done words for all calls, and as many more as events are handed back meanwhile.
+    /// All calls together take one pass over the done words, and one more for each time that events
+    /// are handed back in between.
     pub(super) fn next(&mut self, end: u64) -> Result<Option<Taken>> {
         let end = end.min(self.end_max);
         let mut stuck_since: Option<Instant> = None;
@@ -360,7 +370,7 @@ impl Taker {
                         self.has_taken = true;
                         return Ok(Some(taken));
                     }
-                    // Another worker was faster with what was seen.
+                    // Another worker has taken the one that was seen.
                     Some(taken) => {
                         self.give_back(taken);
                         continue;
@@ -380,13 +390,13 @@ impl Taker {
             if !self.has_taken {
                 return Ok(None);
             }
-            // What was passed over may have been handed back since.
+            // Events that the search has passed may have been handed back since.
             (self.looked_to, self.has_taken) = (0, false);
         }
     }
 
-    /// An event before `end` that was handed back, or put aside. Whatever the hint says: it is counted up a moment later,
-    /// and by nobody for what is put aside.
+    /// An event before `end` that was handed back, or put aside. It does not rely on the hint,
+    /// which is counted up a moment later, and not at all for an event that is put aside.
     fn next_handed_back(&mut self, end: u64) -> Option<Taken> {
         let Memories { acks, done: words, .. } = self.member.memories;
         let head = acks.load(layout::HEAD, Edge::Head);
@@ -408,10 +418,11 @@ impl Taker {
         found
     }
 
-    /// The header word of an event in hand: it tells of a body that lies in the slot.
+    /// The header word of an event that is held. The body that it describes is checked to lie in
+    /// the slot.
     pub(super) fn header(&self, taken: Taken) -> Result<u64> {
         let header = self.core.header(taken.ticket);
-        // That of another lap is not taken for this event's.
+        // The header of another lap is not taken for this event's.
         self.go_on()?;
         if !frame::is_event(header, self.core.body_max()) {
             return Err(Error::corrupt(
@@ -422,25 +433,27 @@ impl Taker {
         Ok(header)
     }
 
-    /// A copy of an event in hand: what it lies in may be another's before the copy is used.
+    /// A copy of an event that is held: its slot may be used again before the copy is used.
     pub(super) fn copy(&self, taken: Taken) -> Result<CopiedEvents> {
         let header = self.header(taken)?;
         let data = self.member.memories.data;
         let at = self.core.body_offset(taken.ticket);
         let words = frame::body_bytes(header).div_ceil(8) as usize;
         let body = (0..words).map(|i| data.load(at + i * 8, Edge::Plain)).collect();
-        // VALIDATE: the slot is used again only after the fence was closed, so the copy is whole if it still is open.
+        // VALIDATE: the slot is used again only after the fence was closed, so the copy is whole if
+        // the fence is still open.
         data.fence(Edge::Validate);
         self.go_on()?;
         Ok(CopiedEvents { body, header, position: taken.ticket })
     }
 
-    /// The event is done.
+    /// Marks the event as done.
     pub(super) fn finish(&mut self, taken: Taken) -> Result<()> {
         let is_done = self.core.done(taken.ticket);
         let Memories { ring, acks, .. } = self.member.memories;
         if self.member.channel.header().keyed {
-            // After the DONE. The next event with its key may have been put aside; whoever did that is told.
+            // After the DONE word. A worker may have put the next event with its key aside, and is
+            // woken here.
             let done = &self.member.memories.done;
             Redo { acks: &acks, done, slots: self.slots }.touch();
             SharedFutex(ring).wake(layout::EVENTS_WAKE, 1);
@@ -454,7 +467,8 @@ impl Taker {
         Err(Error::corrupt(what, "it was in hand, and is not any more; remove the channel"))
     }
 
-    /// The event goes back: as it was, if it was never marked as taken; otherwise with its attempts counted.
+    /// Gives the event back: as it was, if it was never marked as taken, and otherwise with its
+    /// attempt counted.
     pub(super) fn give_back(&mut self, taken: Taken) {
         let seen = self.member.memories.done.load(self.slots.done_offset(taken.ticket), Edge::Done);
         if self.slots.is_of(seen, taken.ticket) {

@@ -1,17 +1,23 @@
-//! What an operator may do to a channel from outside: repair what the dead left, and evict the living.
+//! Repairs of a channel from outside: removing what dead participants left, and evicting live ones.
 //!
-//! Nobody needs [`Channel::repair`]: whoever waits repairs what is in the way. It is for a channel that nobody uses
-//! at the moment, and for those who want to see it done.
+//! No participant needs [`Channel::repair`]: one that waits repairs what is in its way. It is for a
+//! channel that is not in use at the moment, and for operators who want to see the result.
 //!
-//! [`Channel::evict`] fences a participant that lives but does not move. A *reader* is evicted by a word in its
-//! registry entry: it holds nobody back from then on, and its next call says so. So is a *worker*, whose events are handed
-//! to others at once; each of its stores is made only while its fence is open ([`railbus_ring::members::fence`]). A *producer* copies
-//! into the ring in place, and no word can stop a copy that is under way: its process is killed, with SIGKILL, and exactly
-//! that process, whatever its pid means by now, and only if it holds the participant's lock: a pid in a shared file is
-//! another user's word. [`Channel::kill`] does that to workers, too.
+//! [`Channel::evict`] fences a participant that lives but does not move:
 //!
-//! Before a reader or worker of the *own* process is evicted, what it reads is set aside (`aside.rs`): a program may evict
-//! its own participants while it borrows events from them. That takes a copy of the channel's data, and as much memory.
+//! - A *reader* is evicted by a word in its registry entry. It holds nobody back from then on, and
+//!   its next call returns an error.
+//! - A *worker* is evicted in the same way, and its events go to others at once. It stores only
+//!   while its fence is open ([`railbus_ring::members::fence`]).
+//! - A *producer* copies into the ring in place, and no word can stop a copy that is under way. So
+//!   its process is killed with SIGKILL, but only if it holds the participant's lock, because
+//!   another user may have written the pid in a shared file. The signal goes to exactly that
+//!   process, and never to another one that has got its pid. [`Channel::kill`] does that to
+//!   workers, too.
+//!
+//! A program may evict its own readers and workers while it borrows events from them. So what they
+//! read is set aside first (`aside.rs`), which takes a copy of the channel's data, and as much
+//! memory.
 
 use std::time::Duration;
 
@@ -31,28 +37,28 @@ use crate::channel::{Kind, Maps};
 use crate::error::{Error, Result};
 use crate::snapshot::Participant;
 
-/// What [`Channel::repair`] did.
+/// The result of [`Channel::repair`].
 #[derive(Debug, Default)]
 pub struct Repaired {
     /// Registry entries of dead participants that were freed.
     pub buried: Vec<(Side, usize)>,
-    /// Entries of dead participants that could not be freed yet: a live one announces the same tickets, or is
-    /// repairing them at this moment. Try again.
+    /// Entries of dead participants that could not be freed yet, because a live one announces the
+    /// same tickets or is repairing them at this moment. Try again.
     pub unsettled: Vec<(Side, usize)>,
     /// Tickets of dead producers that were marked as carrying no event (topic).
     pub aborted: u64,
     /// Events of dead workers that were handed back for redelivery, now or before (queue).
     pub redone: u64,
-    /// Sides that this process may not write, and why.
+    /// Sides that this process may not write, with the reason.
     pub skipped: Vec<(Side, Error)>,
 }
 
 impl Channel {
-    /// Frees the entries of all dead participants of both sides, after a full sweep for what they left. Durable
-    /// subscriptions are not touched.
+    /// Frees the entries of all dead participants of both sides, after a full sweep of what they
+    /// left. Durable subscriptions are not touched.
     ///
-    /// Safe at any time, beside any number of participants and repairers. Sides that this process may not write are
-    /// skipped, and said.
+    /// It is safe at any time, beside any number of participants and repairers. Sides that this
+    /// process may not write are skipped and reported.
     pub fn repair(&self) -> Result<Repaired> {
         let mut repaired = Repaired::default();
         let may = |side| match side {
@@ -112,35 +118,66 @@ impl Channel {
         (first..tail).filter(is_unfinished).filter(abort).count() as u64
     }
 
-    /// Evicts the participant that is in entry `index` of `side` now, whoever that is; [`Channel::evict_exactly`] evicts one
-    /// that was seen. Readers are told; a worker's events are handed to others, and its
-    /// `done` refused from then on; a producer is killed, and waited for at most `timeout`.
+    /// Evicts the participant that is in entry `index` of `side` now. [`Channel::evict_exactly`]
+    /// evicts one that was seen before. A reader gets an error at its next call. A worker's events
+    /// go to others, and its `done` is refused from then on. A producer is killed, and its end is
+    /// waited for, at most `timeout`.
     ///
-    /// A worker whose system has restartable sequences must be seen off its processor, which takes some ms at most, unless
-    /// it runs at a real-time priority. Evicting one again hands back what it may have won meanwhile.
+    /// On a system with restartable sequences, a worker must be seen off its processor first. That
+    /// takes some ms at most, unless it runs at a real-time priority. To evict a worker again hands
+    /// back the events that it may have won in the meantime.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the entry is free; [`Error::Invalid`] for a producer of this process itself, and for a worker
-    /// in another PID namespace, or where this process may not run; [`Error::NotAllowed`] without the right to write the
-    /// side's file, or to kill; [`Error::TimedOut`] if the participant has not gone, or a worker not made place (it is
-    /// evicted by then, and told when it next looks; evict it again); [`Error::Busy`] if somebody else is changing the
-    /// entry, or a live participant announces the same events; [`Error::NoSpace`] or [`Error::Io`] if there is no memory for
-    /// a copy of what a consumer of this process reads.
+    /// - [`Error::NotFound`] if the entry is free.
+    /// - [`Error::Invalid`] for a producer of this process itself, and for a worker in another PID
+    ///   namespace or on a processor where this process may not run.
+    /// - [`Error::NotAllowed`] without the right to write the side's file, or to kill.
+    /// - [`Error::TimedOut`] if the participant has not gone, or a worker was not seen off its
+    ///   processor. Such a worker may be evicted already, and then learns it at its next call;
+    ///   evict it again.
+    /// - [`Error::Busy`] if another process is changing the entry, or a live participant announces
+    ///   the same events.
+    /// - [`Error::NoSpace`] or [`Error::Io`] if there is no memory for a copy of what a consumer of
+    ///   this process reads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{RecvError, Side};
+    /// use std::time::Duration;
+    ///
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
+    /// let mut hung = jobs.worker(&WorkOptions::default())?;
+    /// let ticket = hung.take()?.keep();
+    ///
+    /// jobs.evict(Side::Consumers, 0, Duration::from_secs(1))?;
+    /// assert!(!hung.done(ticket), "too late");
+    /// assert_eq!(hung.take().err(), Some(RecvError::Evicted));
+    /// assert_eq!(jobs.worker(&WorkOptions::default())?.take()?.attempt(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn evict(&self, side: Side, index: usize, timeout: Duration) -> Result<Evicted> {
         self.evict_or_kill(side, (index, None), timeout, false)
     }
 
-    /// As [`Channel::evict`], the very participant that [`Channel::info`] has shown: never another one that has its entry by
-    /// now, as a participant that leaves makes place for the next.
+    /// Like [`Channel::evict`], for exactly the participant that [`Channel::info`] has shown. It
+    /// never evicts a later one that has taken over the entry.
     ///
     /// # Errors
-    /// As [`Channel::evict`]; [`Error::Busy`] if the entry is another's by now.
+    /// As [`Channel::evict`]; [`Error::Busy`] if the entry has another owner now.
     pub fn evict_exactly(&self, one: &Participant, timeout: Duration) -> Result<Evicted> {
         self.evict_or_kill(one.side, (one.index, Some(one.generation)), timeout, false)
     }
 
-    /// Kills the process of the producer or worker in entry `index` of `side`, with SIGKILL, and waits at most `timeout`
-    /// until it has gone. What it held is handed to others by whoever meets it. A reader is evicted.
+    /// Kills the process of the producer or worker in entry `index` of `side` with SIGKILL, and
+    /// waits at most `timeout` until it has gone. The next participant that finds its events hands
+    /// them to others. A reader is evicted instead.
     ///
     /// # Errors
     /// As [`Channel::evict`] for a producer.
@@ -148,10 +185,10 @@ impl Channel {
         self.evict_or_kill(side, (index, None), timeout, true)
     }
 
-    /// As [`Channel::kill`], the very participant that [`Channel::info`] has shown.
+    /// Like [`Channel::kill`], for exactly the participant that [`Channel::info`] has shown.
     ///
     /// # Errors
-    /// As [`Channel::kill`]; [`Error::Busy`] if the entry is another's by now.
+    /// As [`Channel::kill`]; [`Error::Busy`] if the entry has another owner now.
     pub fn kill_exactly(&self, one: &Participant, timeout: Duration) -> Result<Evicted> {
         self.evict_or_kill(one.side, (one.index, Some(one.generation)), timeout, true)
     }

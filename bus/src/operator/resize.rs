@@ -1,7 +1,7 @@
-//! Making a channel anew with another size, at a quiet point.
+//! Making a channel again with another size, at a quiet point.
 //!
-//! The new channel is the same one: same identity, next incarnation, its first position where the old one ended, so that no
-//! position is used twice. What was not read or done is carried over:
+//! The new channel has the same identity and the next incarnation. Its first position is where the
+//! old one ended, so no position is used twice. Events that were not read or done are carried over:
 //!
 //! | | carried | under which positions |
 //! |---|---|---|
@@ -9,13 +9,15 @@
 //! | topic | from the lowest durable cursor on | as before |
 //! | stream | from the lowest durable cursor on | new ones: a byte position belongs to a ring's size |
 //!
-//! and so are durable subscriptions, the numbers of publishers that number their events, and the queue's attempts. Events that no durable
-//! subscription waits for are not carried, though they were still in the old ring.
+//! Durable subscriptions, the numbers of publishers that number their events, and the attempts of a
+//! queue's events are carried over, too. Events that the table does not name are not carried, even
+//! if they are still in the old ring.
 //!
-//! **A quiet point** is a moment at which nobody takes part. Every janitor lock of the channel is taken, and
-//! held until the end (`channel/quiet.rs`): whoever comes meanwhile is told so. If that cannot be had, it is
-//! refused, and who is in the way is named.
-//! `channel/replace.rs` tells why a crash leaves the old channel or the new one.
+//! **A quiet point** is a moment at which no participant is registered. Every janitor lock of the
+//! channel is taken, and held until the end (`channel/quiet.rs`). A process that tries to join in
+//! between gets an error that says so. If the locks cannot be had, the resize is refused, and the
+//! error names the participants. `channel/replace.rs` explains why a crash leaves the old channel
+//! or the new one.
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +46,7 @@ use crate::error::{Error, Result};
 use crate::operator::look::{Where, unfinished};
 use crate::snapshot::{Info, Life};
 
-/// What is to change. What is `None` stays.
+/// The changes. An option that is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resize {
     /// Bytes of a stream.
@@ -57,13 +59,13 @@ pub struct Resize {
     pub producers_max: Option<u32>,
     /// Most consumers.
     pub consumers_max: Option<u32>,
-    /// Whether to give up what was not read or done rather than to carry it over.
+    /// Whether to discard events that were not read or done, rather than to carry them over.
     pub discard: bool,
     /// How long to wait for the participants to leave.
     pub wait: Duration,
 }
 
-/// What was not read or done.
+/// The events that were not read or done, and the subscriptions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Carried {
     /// Events.
@@ -74,16 +76,16 @@ pub struct Carried {
     pub subscriptions: u64,
 }
 
-/// What [`Channel::resize`] did, or would do.
+/// The result of [`Channel::resize`], or what it would be in a dry run.
 #[derive(Debug, Clone)]
 pub struct Resized {
-    /// The channel as it is now; in a dry run as it was.
+    /// The channel as it is now; in a dry run the old one.
     pub channel: Channel,
-    /// Its incarnation, now or then.
+    /// The new incarnation.
     pub incarnation: u64,
-    /// Its first position.
+    /// The first position of that incarnation.
     pub first_position: u64,
-    /// What was carried over, or, if that was asked for, given up.
+    /// The events that were carried over, or discarded with [`Resize::discard`].
     pub carried: Carried,
 }
 
@@ -92,7 +94,7 @@ struct Kept {
     position: u64,
     header: u64,
     body: Vec<u64>,
-    /// A queue's event that is not done, and how often it was delivered in vain.
+    /// The number of deliveries without success, for a queue's event that is not done.
     attempts: Option<u8>,
 }
 
@@ -104,7 +106,7 @@ struct Cursor {
     behind: Option<u64>,
 }
 
-/// What the old channel holds, read at the quiet point.
+/// The old channel's state, read at the quiet point.
 struct State {
     end: u64,
     cursors: Vec<Cursor>,
@@ -113,15 +115,17 @@ struct State {
 }
 
 impl Channel {
-    /// Makes this channel anew, with another size; see the [module](self). Handles of this `Channel` value, and all that
-    /// others have opened, are of the old one then: attach again.
+    /// Makes this channel again with another size; see the [module](self). This `Channel` value and
+    /// all that other processes have opened belong to the old channel from then on: attach again.
     ///
-    /// With `dry_run` nothing is changed, and what would be is returned.
+    /// With `dry_run` it changes nothing, and returns what it would do.
     ///
     /// # Errors
-    /// [`Error::Busy`] while somebody takes part, after [`Resize::wait`]; if the journaller did not end properly; if what is to be
-    /// carried does not fit. [`Error::Invalid`] for sizes that cannot be; [`Error::NoSpace`]: both are there for a moment;
-    /// [`Error::NotAllowed`] without the rights to write both files, and to make files of that owner.
+    /// [`Error::Busy`] if there still are participants after [`Resize::wait`], if the journaller
+    /// did not end properly, or if the events to be carried do not fit. [`Error::Invalid`] for
+    /// sizes that cannot be. [`Error::NoSpace`], because both channels exist for a moment.
+    /// [`Error::NotAllowed`] without the rights to write both files, and to make files of that
+    /// owner.
     pub fn resize(&self, resize: &Resize, dry_run: bool) -> Result<Resized> {
         let info = self.info()?;
         let options = options_of(&info, resize);
@@ -158,7 +162,8 @@ impl Channel {
             self.fill(maps, &options, &state)
         })?;
         if let Some(journal) = journal {
-            // Before anybody can see a position of it: should it be lost before it is recorded, no later one has its number.
+            // Before any process can see a position of the new channel. If that is lost before it
+            // is recorded, no later incarnation gets its number.
             journal.write(|at| incarnations::note(at, incarnation - 1, incarnation, first_position))?;
         }
         let created = replacement.commit(self.attached(), &fence)?;
@@ -166,7 +171,7 @@ impl Channel {
         Ok(Resized { channel, incarnation, first_position, carried })
     }
 
-    /// Waits until nobody takes part, and keeps everybody out.
+    /// Waits until there are no participants, and keeps new ones out.
     fn quiet(&self, wait: Duration) -> Result<Fence> {
         let started = Instant::now();
         let fence = Fence::open(self)?;
@@ -178,7 +183,7 @@ impl Channel {
             if fence.try_take()? {
                 return Ok(fence);
             }
-            // A lock is also held for a moment by who registers, and by who was just killed.
+            // A process that registers, or was just killed, also holds a lock for a moment.
             if started.elapsed() >= wait.max(Duration::from_millis(20)) {
                 refuse_used(&self.info()?)?;
                 let why = "somebody registers, or changes it, just now; try again";
@@ -188,7 +193,7 @@ impl Channel {
         }
     }
 
-    /// Its journal, if it has one. Its journaller must have written everything it took.
+    /// Its journal, if it has one. Its journaller must have written everything that it took.
     fn quiet_journal(&self) -> Result<Option<JournalNamed>> {
         match self.journal_positions() {
             Ok(journal) if journal.state != JournalState::Stopped => {
@@ -248,7 +253,8 @@ impl Channel {
     /// A stream's events between two cursors.
     fn frames(&self, memories: &Memories, from: u64, end: u64) -> Result<Vec<Kept>> {
         let capacity = self.header().capacity_bytes;
-        // The cursor has held the publisher back: what is further away is no end that it has reached.
+        // The cursor has held the publisher back, so it cannot have reached an end that is further
+        // away.
         if end - from > capacity {
             return Err(corrupt(self));
         }
@@ -272,14 +278,14 @@ impl Channel {
         Ok(events)
     }
 
-    /// A topic's events from `from` on; of a queue also those before that are not done.
+    /// A topic's or queue's events from `from` on, and a queue's events before that are not done.
     fn slots_from(&self, memories: &Memories, from: u64, end: u64) -> Vec<Kept> {
         let slots = slots_of(self);
         let body_max = slots.slot_bytes() - layout::SLOT_BODY as u64;
         let mut attempts = std::collections::HashMap::new();
         if self.header().kind == Kind::Queue {
             for one in unfinished(self, memories, end) {
-                // Whoever has it in hand is dead, and it was delivered in vain.
+                // The worker that held it is dead, so that delivery had no success.
                 let more = u8::from(one.place == Where::InHand);
                 attempts.insert(one.ticket, one.attempts.saturating_add(more));
             }
@@ -299,7 +305,7 @@ impl Channel {
         kept.collect()
     }
 
-    /// Refuses what cannot be carried over.
+    /// Refuses options with which the state cannot be carried over.
     fn refuse_misfit(&self, options: &ChannelOptions, state: &State) -> Result<()> {
         let busy = |why: String| {
             let what = format!("what was not read or done in {}", self.name());
@@ -328,7 +334,7 @@ impl Channel {
             let capacity = options.data_capacity_bytes();
             let bytes: u64 =
                 state.events.iter().map(|one| frame::frame_bytes(frame::body_bytes(one.header).into())).sum();
-            // Padding takes at most a frame; an empty header follows.
+            // Padding takes at most a frame, and an empty header follows.
             let need = bytes + frame::frame_bytes(largest) + frame::HEADER;
             if need > capacity || frame::frame_bytes(largest) > frame::frame_max(capacity) {
                 return busy(format!(
@@ -356,7 +362,8 @@ impl Channel {
         Ok(())
     }
 
-    /// A dead letter, or a diverted event, is larger than the event it was.
+    /// Checks the slots of queues for dead letters and diverted events, which are larger than the
+    /// events that they were.
     fn refuse_small_letters(&self, options: &ChannelOptions) -> Result<()> {
         let header = self.header();
         for name in [&header.dead_letters, &header.divert_to].into_iter().flatten() {
@@ -377,7 +384,7 @@ impl Channel {
             return Ok(());
         }
         for user in self.bus().channels()? {
-            // What cannot be attached to sends nothing.
+            // A channel that cannot be attached to sends nothing.
             let Ok(user) = self.bus().attach(user.channel()) else { continue };
             let names = [&user.header().dead_letters, &user.header().divert_to].into_iter().flatten();
             let is_user = names.into_iter().any(|name| *name == header.name);
@@ -393,13 +400,13 @@ impl Channel {
         Ok(())
     }
 
-    /// Writes what is carried over into the new channel, which nobody sees yet.
+    /// Writes the state that is carried over into the new channel, which no process sees yet.
     fn fill(&self, maps: &Maps, options: &ChannelOptions, state: &State) -> Result<()> {
         // SAFETY: the maps outlive these copies, and the creator has all of them writable.
         let memories = unsafe { Memories::of(maps) };
         let table = Sequences::new(memories.ring, options.producers() as usize);
         for &(name, last) in &state.numbers {
-            // As many places as before.
+            // It has as many places as before.
             table.enter(name, last);
         }
         let registry = Registry::new(memories.acks, options.consumers() as usize, layout::CONSUMERS_HIGH);
@@ -430,12 +437,13 @@ impl Channel {
         Ok(())
     }
 
-    /// Publishes a stream's events anew, from the new first position on, and moves the cursors along.
+    /// Publishes a stream's events again, from the new first position on, and moves the cursors
+    /// along.
     fn fill_stream(&self, memories: &Memories, options: &ChannelOptions, state: &State) -> Result<()> {
         let store_cursor = |index: usize, position: u64| {
             memories.acks.store(layout::entry(index) + layout::CURSOR, position, Edge::Cursor);
         };
-        // They hold the ring from its beginning while it is filled.
+        // The cursors hold the ring from its beginning while it is filled.
         (0..state.cursors.len()).for_each(|index| store_cursor(index, state.end));
         if state.events.is_empty() {
             return Ok(());
@@ -488,7 +496,8 @@ impl State {
     }
 }
 
-/// The options that make a channel like the one that was looked at, but for its identity and first position.
+/// The options that make a channel like the one of `info`, except for its identity and first
+/// position.
 pub(crate) fn options_of(info: &Info, resize: &Resize) -> ChannelOptions {
     let header = &info.header;
     let mut options = header.next_incarnation().pages(pages_of(header)).permissions(Permissions {
@@ -504,7 +513,7 @@ pub(crate) fn options_of(info: &Info, resize: &Resize) -> ChannelOptions {
     if let Some(most) = resize.producers_max {
         options = options.producers_max(most);
     }
-    // What does not belong to the kind is refused when the options are checked.
+    // An option that does not belong to the kind is refused when the options are checked.
     if let Some(bytes) = resize.capacity_bytes {
         options = options.capacity_bytes(bytes);
     }

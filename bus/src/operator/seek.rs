@@ -1,23 +1,26 @@
-//! Moving a durable subscription that nobody holds: over events that are in its way, back to events that are still
-//! there, or to the end.
+//! Moving a durable subscription that has no owner: over events that are in its way, back to events
+//! that are still there, or to the end.
 //!
-//! The administrator takes the subscription over as an owner does, under its life lock, so that nobody else resumes it
-//! meanwhile and its cursor gates all the time; stores the new cursor, in one step; and leaves it. Killed before that
-//! step it has done nothing, killed after it everything.
+//! The administrator takes the subscription over as an owner does, under its life lock. So no other
+//! process resumes it in the meantime, and its cursor is a gate all the time. The administrator
+//! stores the new cursor in one step, and leaves. If it is killed before that step it has done
+//! nothing, and after it everything.
 //!
-//! **Back** in a stream, the new cursor must protect what lies before the old one from a publisher that has looked at
-//! the old one already. That is a joiner's problem, and is solved by one: an ordinary subscriber joins at the wanted
-//! position first and holds it. Then the cursor is stored, and the fence of the JOIN pair follows: a scan that missed
-//! the new cursor had published its floor before, which the joined subscriber keeps at or below the wanted position,
-//! and no scan allows more than a ring beyond its floor. Only then the subscriber leaves.
+//! **Back** in a stream, the new cursor must protect the events before the old one from a publisher
+//! that has already read the old one. A joiner has the same problem, so a joiner solves it: an
+//! ordinary subscriber first joins at the wanted position and holds it. Then the cursor is stored,
+//! and the fence of the JOIN pair follows. A scan that missed the new cursor had published its
+//! floor before, and the joined subscriber keeps that floor at or below the wanted position. No
+//! scan allows more than a ring beyond its floor. Only then does the subscriber leave.
 //!
-//! Back in a *topic*, producers may already have been allowed what lies before the old cursor: it is read as an old
-//! event is by any joiner, copied, and what was overwritten is reported exactly. A queue's tap never copies, and so
-//! cannot go back.
+//! Back in a *topic*, producers may already be allowed to overwrite the events before the old
+//! cursor. So they are copied, as any joiner reads old events, and those that were overwritten are
+//! reported exactly. A queue's tap never copies, and so cannot go back.
 //!
-//! **Further back**, to what the channel's journal alone has, the cursor stays where it is and holds what follows; the
-//! subscription says where it really stands (`BEHIND`), as one that was restored from the journal does: a
-//! [`Follower`](crate::Follower) of its name reads on from there. Not so a tap: followers of queues have no such names.
+//! **Further back**, to events that only the channel's journal has, the cursor stays where it is
+//! and holds what follows. The subscription notes its real position (`BEHIND`), like one that was
+//! restored from the journal, and a [`Follower`](crate::Follower) of its name reads on from there.
+//! A tap cannot do this, because followers of queues have no such names.
 
 use std::time::Duration;
 
@@ -51,10 +54,10 @@ const JOURNALLER: &str = crate::channel::name::JOURNALLER;
 /// Where to move a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeekTo {
-    /// To the event at this position, which must still be there.
+    /// To the event at this position, which must still exist.
     Position(u64),
-    /// To the first event that was recorded at or after this time, in ns of CLOCK_REALTIME; the channel must have a
-    /// journal.
+    /// To the first event that was recorded at or after this time, in ns of CLOCK_REALTIME; the
+    /// channel must have a journal.
     Time(u64),
     /// To the oldest event that is in the ring.
     Oldest,
@@ -67,32 +70,32 @@ pub enum SeekTo {
 pub struct Standing {
     /// Its name.
     pub name: String,
-    /// Everything before this was read.
+    /// Everything before this position was read.
     pub position: u64,
-    /// The process that holds it, if one does.
+    /// The process that owns it, if one does.
     pub owner: Option<u32>,
 }
 
-/// What moved.
+/// The result of moving a subscription, or what it would be in a dry run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
     /// The subscription.
     pub name: String,
-    /// Where it stood.
+    /// Its position before.
     pub from: u64,
-    /// Where it stands now.
+    /// Its position now.
     pub to: u64,
     /// Events between the two: passed over, or to be read again.
     pub events: u64,
     /// Their payload bytes.
     pub bytes: u64,
-    /// Positions among them that were not there any more (topics).
+    /// Positions among them whose events were overwritten (topics).
     pub lost: u64,
-    /// Whether it reads on from the journal now; `events` are not counted then.
+    /// Whether it reads on from the journal now. Then `events` is not counted.
     pub from_journal: bool,
 }
 
-/// The subscription, owned or just looked at.
+/// The subscription: owned, or only looked at in a dry run.
 struct HeldSubscription {
     memories: Memories,
     peers: Kernel,
@@ -100,13 +103,13 @@ struct HeldSubscription {
     name: String,
     cursor: u64,
     behind: Option<u64>,
-    // The owner goes before the maps that were made in its stead.
+    // Dropped before the maps.
     member: Option<Member>,
     _maps: Option<Maps>,
 }
 
 impl Channel {
-    /// The durable subscriptions of this channel, the journaller's excepted.
+    /// The durable subscriptions of this channel, except the journaller's.
     ///
     /// # Errors
     /// As [`Channel::info`].
@@ -120,13 +123,15 @@ impl Channel {
         Ok(self.info()?.participants.into_iter().filter(durable).filter_map(standing).collect())
     }
 
-    /// Moves the durable subscription `name` over the next `events` events. Fewer, if there are fewer.
+    /// Moves the durable subscription `name` over the next `events` events, or fewer if there are
+    /// fewer.
     ///
-    /// With `dry_run` nothing is changed, and what would be is returned.
+    /// With `dry_run` it changes nothing, and returns what it would do.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Busy`] while somebody holds it, or if it is the journaller's;
-    /// [`Error::Invalid`] if it reads on from the journal; [`Error::NotAllowed`] without the right to consume.
+    /// [`Error::NotFound`]; [`Error::Busy`] while a process owns it, or if it is the journaller's;
+    /// [`Error::Invalid`] if it reads on from the journal; [`Error::NotAllowed`] without the right
+    /// to consume.
     pub fn skip_subscription(&self, name: &str, events: u64, dry_run: bool) -> Result<Moved> {
         let held = HeldSubscription::of(self, name, dry_run)?;
         held.refuse_behind("skip")?;
@@ -134,13 +139,15 @@ impl Channel {
         held.forward(self, end, events)
     }
 
-    /// Moves the durable subscription `name` to the position `to`. Back, as far as the ring still has the events (a
-    /// stream to its floor, a topic a ring before its end, a queue's tap not at all), or the journal, if there is one.
+    /// Moves the durable subscription `name` to the position `to`. It can go back as far as the
+    /// ring still has the events: in a stream to its floor, in a topic a ring before its end, in a
+    /// queue not at all. In a stream or topic with a journal it can go back as far as that.
     ///
-    /// With `dry_run` nothing is changed, and what would be is returned.
+    /// With `dry_run` it changes nothing, and returns what it would do.
     ///
     /// # Errors
-    /// As [`Self::skip_subscription`]; [`Error::Invalid`] for a position that is not there, with those that are.
+    /// As [`Self::skip_subscription`]; [`Error::Invalid`] for a position that does not exist, with
+    /// the range of those that do.
     pub fn seek_subscription(&self, name: &str, to: SeekTo, dry_run: bool) -> Result<Moved> {
         let held = HeldSubscription::of(self, name, dry_run)?;
         let end = span::end_of(self, &held.memories)?;
@@ -200,7 +207,8 @@ impl Channel {
         Ok(memories.ring.load(layout::TAIL, Edge::Tail).saturating_sub(header.slots))
     }
 
-    /// Whether the channel's journal has the event at `position`, and all that follows up to `end`.
+    /// Whether the channel's journal has the event at `position` and all events from there to
+    /// `end`.
     #[cfg(feature = "journal")]
     fn is_recorded(&self, position: u64, end: u64) -> Result<bool> {
         let journal = match self.journal_positions() {
@@ -213,7 +221,7 @@ impl Channel {
         let mut events = Journal::open(&journal.directory)?.events(Seek::Position(position))?;
         let found = match events.next_event()? {
             Some(Item::Event(recorded)) => recorded.position,
-            // What is missing there is told to who reads it.
+            // A reader gets a report of events that are missing there.
             _ => position,
         };
         if found != position {
@@ -231,18 +239,18 @@ impl Channel {
         Ok(match events.next_event()? {
             Some(Item::Event(recorded)) => recorded.position,
             Some(Item::Missing { to, .. }) => to,
-            // Nothing as young as that was written.
+            // No event that late was written.
             _ => journal.written,
         })
     }
 
-    /// Without the journal nothing is recorded.
+    /// Without the feature `journal` nothing is recorded.
     #[cfg(not(feature = "journal"))]
     fn is_recorded(&self, _: u64, _: u64) -> Result<bool> {
         Ok(false)
     }
 
-    /// Without the journal no time is known.
+    /// Without the feature `journal` no time is known.
     #[cfg(not(feature = "journal"))]
     fn recorded_at(&self, _: u64) -> Result<u64> {
         Err(Error::invalid(
@@ -279,7 +287,7 @@ impl HeldSubscription {
             let member = Member::register(channel, Side::Consumers, &who, |memories, peers, index| {
                 channel.header().kind != Kind::Queue || sweep_entry(channel, memories, peers, index)
             })?;
-            // Forgotten in this moment: the entry that was made for a new one is given back.
+            // It was forgotten at this moment. The entry that was made for a new one is given back.
             member.registered.resumed.ok_or_else(not_found)?;
             (Some(member), None)
         };
@@ -303,7 +311,8 @@ impl HeldSubscription {
         })
     }
 
-    /// A subscription whose next events are in the journal only cannot count them here.
+    /// Refuses a subscription whose next events are in the journal only: they cannot be counted
+    /// here.
     fn refuse_behind(&self, verb: &str) -> Result<()> {
         let Some(behind) = self.behind else { return Ok(()) };
         let why = format!(
@@ -317,7 +326,7 @@ impl HeldSubscription {
     /// Moves forward to `end` at most, over `events` events at most.
     fn forward(&self, channel: &Channel, end: u64, events: u64) -> Result<Moved> {
         let span = span::walk(channel, &self.memories, &self.peers, self.cursor, end, events)?;
-        // A position within a frame leads behind it.
+        // A position within a frame leads to the place behind that frame.
         if events == u64::MAX && span.to > end {
             return Ok(self.moved(&span));
         }
@@ -325,14 +334,14 @@ impl HeldSubscription {
         Ok(self.moved(&span))
     }
 
-    /// Moves to `end`, whatever lies between, also what is being written now.
+    /// Moves to `end`, over everything in between, also over an event that is being written now.
     fn leap(&self, channel: &Channel, end: u64) -> Result<Moved> {
         let span = span::walk(channel, &self.memories, &self.peers, self.cursor, end, u64::MAX)?;
         self.store(end);
         Ok(Moved { to: end, ..self.moved(&span) })
     }
 
-    /// Moves back to `wanted`; a stream's oldest place may move on until it is held.
+    /// Moves back to `wanted`. A stream's oldest place may move on until it is held.
     fn back(&self, channel: &Channel, wanted: u64, start: Start) -> Result<Moved> {
         let is_stream = channel.header().kind == Kind::Stream;
         if is_stream && self.member.is_none() {
@@ -343,14 +352,15 @@ impl HeldSubscription {
         let span = span::walk(channel, &self.memories, &self.peers, wanted, self.cursor, u64::MAX)?;
         if self.member.is_some() {
             self.store(wanted);
-            // JOIN: pairs with the producers' rescan; see above.
+            // JOIN: pairs with the producers' rescan; see the head of this file.
             self.memories.acks.fence(Edge::Join);
         }
         drop(gate);
         Ok(Moved { from: self.cursor, to: wanted, ..self.moved(&span) })
     }
 
-    /// What a stream's [`Self::back`] would do. A dry run holds nothing: the publisher may overwrite what it walks over.
+    /// Returns what [`Self::back`] would do in a stream. A dry run holds nothing, so the publisher
+    /// may overwrite what it walks over.
     fn look_back(&self, channel: &Channel, mut wanted: u64, start: Start) -> Result<Moved> {
         let walk = |from, to| span::walk(channel, &self.memories, &self.peers, from, to, u64::MAX);
         for _ in 0..1000 {
@@ -359,7 +369,8 @@ impl HeldSubscription {
                 wanted = floor.min(self.cursor);
             }
             let walked = walk(floor, wanted).and_then(|before| Ok((before, walk(wanted, self.cursor)?)));
-            // VALIDATE: as a lossy reader does: what was walked over is whole if the floor has not passed it.
+            // VALIDATE: as a lossy reader does. The events that were walked over are whole if the
+            // floor has not passed them.
             self.memories.data.fence(Edge::Validate);
             if channel.oldest(&self.memories)? != floor {
                 continue;
@@ -375,7 +386,8 @@ impl HeldSubscription {
         Err(Error::Busy { what: format!("stream {}", channel.name()), why: why.to_owned() })
     }
 
-    /// Stands before what the ring has: the cursor stays, and holds what follows.
+    /// Moves the subscription to before the ring's events. The cursor stays, and holds what
+    /// follows.
     fn fall_behind(&self, wanted: u64) -> Moved {
         if let Some(member) = &self.member {
             member.note(layout::BEHIND, wanted + 1);
@@ -384,11 +396,12 @@ impl HeldSubscription {
         Moved { from_journal: true, ..self.moved(&nothing) }
     }
 
-    /// Stores the cursor, and wakes who waits for the room.
+    /// Stores the cursor, and wakes producers that wait for room.
     fn store(&self, to: u64) {
         let Some(member) = &self.member else { return };
         let entry = layout::entry(self.index);
-        // CURSOR: as a reader that has read so far. In one step; what the journal alone has is passed over, too.
+        // CURSOR: as a reader that has read so far, in one step. Events that only the journal has
+        // are passed over, too.
         member.memories.acks.store(entry + layout::CURSOR, to, Edge::Cursor);
         if self.behind.is_some() {
             member.note(layout::BEHIND, 0);
@@ -416,7 +429,7 @@ fn gate_at(channel: &Channel, start: Start) -> Result<Subscriber> {
     let options = SubscribeOptions { name: ADMINISTRATOR.to_owned(), start, ..SubscribeOptions::default() };
     let started = std::time::Instant::now();
     loop {
-        // Places are taken and left by others; a moment's patience is enough.
+        // Others take places and leave them, so a short wait is enough.
         match channel.subscriber(&options) {
             Err(Error::Busy { .. }) if started.elapsed() < Duration::from_millis(200) => {
                 std::thread::sleep(Duration::from_millis(1));

@@ -1,9 +1,10 @@
-//! Who has not moved while an observer looked.
+//! Finds participants that have not moved while an observer looked.
 //!
-//! A participant notes the time now and then, but by a clock that may not be the observer's: time namespaces (containers)
-//! have clocks of their own, and whoever may write the file can write any time. So an observer keeps what it saw of each
-//! participant that holds others up, and since when, by its own clock, it has not changed. The noted time only tells for
-//! whom it is worth looking again.
+//! A participant notes the time now and then, but its clock may not be the observer's. Time
+//! namespaces (containers) have clocks of their own, and a process that may write the file can
+//! write any time. So an observer remembers the words of each participant that holds others up, and
+//! since when they have not changed by its own clock. The noted time only decides for which
+//! participants a longer look is worth while.
 
 use std::collections::BTreeMap;
 
@@ -26,10 +27,10 @@ const WORDS: [usize; 8] = [
 ];
 /// Which of them is the noted time.
 const NOTED: usize = 0;
-/// A noted time may be this far ahead of the observer's before it is of another clock, in ns.
+/// A noted time that is further ahead of the observer's than this, in ns, is by another clock.
 const AHEAD_NS: u64 = 100_000_000;
 
-/// What was seen of a participant.
+/// The words of a participant as they were seen.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     words: [u64; WORDS.len()],
@@ -38,15 +39,15 @@ struct Seen {
     has_moved: bool,
 }
 
-/// What an observer saw of those who hold others up.
+/// An observer's memory of the participants that hold others up.
 #[derive(Debug, Default)]
 pub(super) struct Stillness {
     seen: BTreeMap<(bool, usize, u64), Seen>,
 }
 
 impl Stillness {
-    /// Looks at the participants at `now_ns` of the observer's clock, and says of each that holds others up for how long it
-    /// was seen not to move. `memory` is the file of a side.
+    /// Looks at the participants at `now_ns` of the observer's clock. Sets, for each that holds
+    /// others up, for how long it was seen not to move. `memory` returns the file of a side.
     pub(super) fn look<'a, M: Memory + 'a>(
         &mut self,
         participants: &mut [Participant],
@@ -73,16 +74,16 @@ impl Stillness {
         self.seen = seen;
     }
 
-    /// For how much longer one must look to tell whether somebody is stuck, in ns, who may be by the last
-    /// look; `None` when there is nobody.
+    /// For how much longer an observer must look to decide about the participants that may be stuck
+    /// by the last look, in ns. `None` when there are none.
     pub(super) fn undecided_ns(participants: &[Participant], stuck_after_ns: u64) -> Option<u64> {
         let undecided = participants.iter().filter(|one| one.may_be_stuck);
-        // One more, as stuck is who has not moved for longer than that.
+        // One more, because a participant is stuck if it has not moved for longer than that.
         undecided.map(|one| stuck_after_ns.saturating_sub(one.unmoved_ns).saturating_add(1)).max()
     }
 }
 
-/// Whether a noted time says that its owner may be stuck: it is long ago, or by another clock.
+/// Whether a noted time suggests that its owner is stuck: it is long ago, or by another clock.
 fn is_suspect(noted_ns: u64, stuck_after_ns: u64, now_ns: u64) -> bool {
     noted_ns > now_ns.saturating_add(AHEAD_NS) || now_ns.saturating_sub(noted_ns) > stuck_after_ns
 }
@@ -91,7 +92,8 @@ fn key(one: &Participant) -> (bool, usize, u64) {
     (one.side == Side::Consumers, one.index, one.generation)
 }
 
-/// Whether it lives and others wait for it: a reader with unread events, or the owner of a ticket that is not finished.
+/// Whether it lives and others wait for it: a reader with unread events, or the owner of a ticket
+/// that is not finished.
 fn holds_up(one: &Participant) -> bool {
     let has_work = match one.role {
         ParticipantRole::Subscriber | ParticipantRole::Tap => one.lag.is_some_and(|lag| lag > 0),

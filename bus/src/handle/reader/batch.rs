@@ -18,6 +18,27 @@ impl<R: ReadEnd> Reader<R> {
     /// # Errors
     /// Those of [`Self::try_recv`]. A loss or corruption behind the first event ends the batch, and
     /// the next call reports it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let mut subscriber = ticks.subscriber(&SubscribeOptions::default())?;
+    /// let mut publisher = ticks.publisher(&SendOptions::default())?;
+    /// publisher.publish(b"one")?;
+    /// publisher.publish(b"two")?;
+    ///
+    /// let batch = subscriber.batch(64)?;
+    /// let payloads: Vec<&[u8]> = batch.iter().map(|event| event.payload()).collect();
+    /// assert_eq!(payloads, [b"one", b"two"]);
+    /// drop(batch); // here both are released
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn batch(&mut self, most: usize) -> Result<Batch<'_, R>, RecvError> {
         self.check()?;
         self.release_forgotten();

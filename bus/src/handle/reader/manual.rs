@@ -37,6 +37,30 @@ impl<R: ReadEnd> Reader<R> {
     /// - [`AcknowledgeError::NotReceived`] if `position` lies beyond what was received;
     /// - [`AcknowledgeError::NoEvent`] if no event of the stream starts at `position`;
     /// - [`AcknowledgeError::Reader`] if the reader cannot be used any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let name = "books".to_owned();
+    /// let options = SubscribeOptions { name, durable: true, manual: true, ..Default::default() };
+    /// let mut subscriber = ticks.subscriber(&options)?;
+    /// let mut publisher = ticks.publisher(&SendOptions::default())?;
+    /// publisher.publish(b"done")?;
+    /// publisher.publish(b"not done")?;
+    ///
+    /// assert_eq!(&*subscriber.recv()?, b"done");
+    /// let first_not_done = subscriber.recv()?.position();
+    /// subscriber.acknowledge_to(first_not_done)?;
+    /// drop(subscriber);
+    /// assert_eq!(&*ticks.subscriber(&options)?.recv()?, b"not done");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn acknowledge_to(&mut self, position: u64) -> Result<(), AcknowledgeError> {
         self.check()?;
         if !self.manual {

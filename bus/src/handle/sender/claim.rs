@@ -36,6 +36,27 @@ impl<R: PublishEnd> Sender<R> {
     ///
     /// # Errors
     /// Those of [`Self::publish`], but [`SendError::Full`] in place of [`SendError::Diverted`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let mut subscriber = ticks.subscriber(&SubscribeOptions::default())?;
+    /// let mut publisher = ticks.publisher(&SendOptions::default())?;
+    ///
+    /// let mut claim = publisher.claim(1024)?; // room for the largest that it may be
+    /// claim[..5].copy_from_slice(b"hello"); // written into the ring
+    /// claim.commit_bytes(5);
+    /// drop(publisher.claim(8)?); // nobody ever sees this one
+    /// assert_eq!(&*subscriber.recv()?, b"hello");
+    /// assert!(subscriber.try_recv()?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn claim(&mut self, payload_bytes: usize) -> Result<Claim<'_, R>, SendError> {
         match self.claim_fast(payload_bytes) {

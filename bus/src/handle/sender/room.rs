@@ -71,6 +71,27 @@ impl<R: PublishEnd> Sender<R> {
     /// way, and how far behind it is now. `None` when there always was room, and in a fork child.
     /// It takes about a microsecond and no system call, unless the journaller is in the way: then
     /// it makes some system calls to find out why.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::Blocker;
+    ///
+    /// let topic = bus.create("commands", &ChannelOptions::new(Kind::Topic).slots(64))?;
+    /// let slow = SubscribeOptions { name: "slow".to_owned(), ..SubscribeOptions::default() };
+    /// let _subscriber = topic.topic_subscriber(&slow)?;
+    /// let mut publisher = topic.topic_publisher(&SendOptions::default())?;
+    /// while publisher.try_publish(b"event").is_ok() {}
+    /// let refusal = publisher.refusal().expect("the last call found no room");
+    /// assert!(matches!(&refusal.blocker, Blocker::Reader { peer, .. } if peer.name == "slow"));
+    /// println!("{refusal}"); // for people
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn refusal(&self) -> Option<Refusal> {
         let refused = self.refused.filter(|_| !self.member.is_forked())?;
         let Member { channel, memories, .. } = &self.member;

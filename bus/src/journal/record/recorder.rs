@@ -577,6 +577,27 @@ impl Recorder {
     /// - [`Error::Invalid`] for options out of range, or a lossy journal of a queue.
     /// - [`Error::NoSpace`] when the disk, or the shared memory, is full.
     /// - [`Error::NotAllowed`] and [`Error::Io`] when the files cannot be used.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # let disk = tempfile::tempdir().unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::{Recorder, RecorderOptions};
+    /// use std::time::Duration;
+    ///
+    /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
+    /// let recorder = Recorder::start(&ticks, disk.path(), &RecorderOptions::default())?;
+    /// let position = ticks.publisher(&SendOptions::default())?.publish(b"tick")?;
+    /// ticks.wait_durable(position, Duration::from_secs(10))?;
+    /// recorder.stop()?;
+    /// assert!(disk.path().join("demo/ticks").is_dir());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start(
         channel: &Channel,
         journal: impl AsRef<Path>,
