@@ -12,6 +12,7 @@ use crate::latency::Measures;
 
 /// A snapshot of a channel; see [`Channel::info`](crate::Channel::info).
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Info {
     /// `BUS/CHANNEL`.
     pub name: ChannelName,
@@ -50,6 +51,7 @@ impl Info {
 
 /// How far a channel is. Positions are bytes in a stream, tickets (events) in a queue or topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Positions {
     /// The next position to be published (stream), or to be won by a producer.
     pub published: u64,
@@ -76,6 +78,7 @@ pub struct Positions {
 
 /// Events that took a side road.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Dropped because the channel was full.
     pub dropped: u64,
@@ -89,6 +92,7 @@ pub struct Counters {
 
 /// What producers know of the pressure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PressureSeen {
     /// Whether they are under pressure.
     pub is_high: bool,
@@ -151,6 +155,7 @@ impl Life {
 
 /// A wait of a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Waits {
     /// For how long, in ns.
     pub for_ns: u64,
@@ -160,6 +165,7 @@ pub struct Waits {
 
 /// A registered participant.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Participant {
     /// Its side: which registry it is in.
     pub side: Side,

@@ -88,6 +88,7 @@ impl JournalState {
 
 /// Everything [`Channel::journal_positions`] tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JournalPositions {
     /// What the journal does.
     pub state: JournalState,

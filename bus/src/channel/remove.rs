@@ -82,6 +82,7 @@ pub(crate) fn clear_half_made(paths: &ChannelPaths, _lock: &BusLock) -> Result<(
 
 /// What [`prune`] did.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Pruned {
     /// Channels removed, and half-made ones cleared away.
     pub removed: Vec<ChannelName>,

@@ -7,9 +7,11 @@ use railbus_ring::slots::levels::{IN_HAND_MAX, Rank};
 use crate::error::{Error, Result};
 use crate::handle::member::Introduction;
 use crate::handle::wait::Wait;
+use crate::setters::setters;
 
 /// How a producing handle behaves.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct SendOptions {
     /// A name for observers, at most 64 bytes.
     pub name: String,
@@ -36,6 +38,7 @@ impl SendOptions {
 
 /// How a subscriber or tap behaves.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SubscribeOptions {
     /// A name, at most 64 bytes: for observers, or the identity of a durable subscription.
     pub name: String,
@@ -88,6 +91,7 @@ impl SubscribeOptions {
 
 /// How a worker behaves.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct WorkOptions {
     /// A name for observers, at most 64 bytes.
     pub name: String,
@@ -128,3 +132,7 @@ impl WorkOptions {
         }
     }
 }
+
+setters!(SendOptions: name: impl Into<String>, wait: Wait, evict_stuck: bool, sequenced: bool);
+setters!(SubscribeOptions: name: impl Into<String>, durable: bool, lossy: bool, manual: bool, start: Start, wait: Wait, until_closed: bool);
+setters!(WorkOptions: name: impl Into<String>, wait: Wait, until_closed: bool, grab: u32, priority: u8, in_hand_max: u32);

@@ -25,6 +25,7 @@ use crate::journal::JournalState;
 
 /// A participant that is in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Peer {
     /// Its side.
     pub side: Side,
@@ -122,6 +123,7 @@ impl fmt::Display for Blocker {
 
 /// Why a producer found no room. Its text is a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refusal {
     /// What was in the way, as it is now.
     pub blocker: Blocker,

@@ -29,7 +29,7 @@ use self::room::Stalled;
 use crate::channel::Overflow;
 use crate::channel::memories::{Memories, SharedFutex};
 use crate::channel::open::Channel;
-use crate::error::SendError;
+use crate::error::{BatchError, SendError};
 use crate::event::Attributes;
 use crate::handle::copy::copy;
 use crate::handle::member::Member;
@@ -245,9 +245,12 @@ impl<R: PublishEnd> Sender<R> {
     }
 
     /// Publishes copies of all payloads, in order, waiting for room without end, whatever the channel's policy. Readers
-    /// may see them a few at a time. On an error the number of those already published is in the result.
-    pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), (usize, SendError)> {
-        self.check_batch(payloads).map_err(|error| (0, error))?;
+    /// may see them a few at a time.
+    ///
+    /// # Errors
+    /// [`BatchError`]: why the next one was not published, and how many were.
+    pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), BatchError> {
+        self.check_batch(payloads).map_err(|error| BatchError { published: 0, error })?;
         let mut published = 0;
         while published < payloads.len() {
             published += match self.put_batch(&payloads[published..]) {
@@ -260,7 +263,7 @@ impl<R: PublishEnd> Sender<R> {
                             self.publish_timeout(payload, Duration::MAX)
                         }
                     };
-                    sent.map_err(|error| (published, error))?;
+                    sent.map_err(|error| BatchError { published, error })?;
                     1
                 }
                 count => count,

@@ -298,6 +298,7 @@ impl Worker {
     /// ([`Worker::is_evicted`]): then the event goes to another worker, and the work does not count. False, too, when the
     /// channel turns out to be corrupt, as the next take says.
     #[inline(always)]
+    #[must_use = "false says that the work did not count: another worker has the event"]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.easy.is_forked() {
             return self.done_by_rules(ticket.position, ticket.delivery, ticket.header);
@@ -738,6 +739,7 @@ impl Drop for Worker {
 /// An event in a worker's hands. It dereferences to the payload, and is handed back for redelivery when dropped
 /// without [`Job::done`].
 #[derive(Debug)]
+#[must_use = "a job that is dropped is handed back, and delivered again"]
 pub struct Job<'a> {
     worker: &'a mut Worker,
     ticket: Ticket,
@@ -764,6 +766,7 @@ impl Job<'_> {
     /// Says that the event is done. False when the worker was evicted, or the channel is corrupt: then the event goes to
     /// another, and the work does not count. The next take says so, too.
     #[inline(always)]
+    #[must_use = "false says that the work did not count: another worker has the event"]
     pub fn done(self) -> bool {
         // Without a drop at the end, also in case of a panic, the job stays in registers.
         let mut job = ManuallyDrop::new(self);

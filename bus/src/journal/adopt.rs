@@ -17,6 +17,7 @@ use crate::journal::restore;
 
 /// A journal that was put back under its name.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Adopted {
     /// Whose journal it is.
     pub channel: ChannelName,

@@ -62,6 +62,7 @@ pub const STATE_BYTES_MAX: u64 = 4 << 30;
 
 /// What was saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Saved {
     /// Everything before this position is in the state.
     pub position: u64,

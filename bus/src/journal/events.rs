@@ -20,6 +20,7 @@ const RESERVE_BYTES: usize = 1 << 20;
 
 /// An event as it was recorded.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Recorded<'a> {
     /// Its position in the channel.
     pub position: u64,

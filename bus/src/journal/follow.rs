@@ -32,6 +32,7 @@ use crate::handle::options::SubscribeOptions;
 use crate::handle::wait::Wait;
 use crate::journal::events::{Events, Item};
 use crate::journal::read::{Journal, Seek};
+use crate::setters::setters;
 use crate::snapshot::Participant;
 
 /// Events that are read from the journal between two looks at how far behind they are.
@@ -53,6 +54,7 @@ pub enum Behind {
 
 /// How to follow a channel.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct FollowOptions {
     /// Where to begin in the journal; what the journal does not have yet, follows in any case. A durable name that
     /// exists resumes instead.
@@ -81,6 +83,8 @@ impl Default for FollowOptions {
         }
     }
 }
+
+setters!(FollowOptions: from: Seek, behind: Behind, name: impl Into<String>, durable: bool, wait: Wait, until_closed: bool);
 
 /// What comes.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,7 @@ use railbus_log::shortage::Shortage;
 
 /// The state in which a journal was found when a journal was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct OpenReport {
     /// The journal's directory.
     pub directory: PathBuf,

@@ -12,6 +12,7 @@ use crate::channel::Header;
 use crate::error::{Error, Result};
 use crate::journal::SyncPolicy;
 use crate::journal::record::stage_file;
+use crate::setters::setters;
 
 /// The least and the most staging of a journal whose size nobody has said.
 const STAGING_MIN: u64 = 1 << 20;
@@ -46,6 +47,7 @@ pub enum Io {
 
 /// How a channel is to be recorded. See [`Recorder`](super::Recorder).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecorderOptions {
     /// When what is written is made durable. At once, unless said otherwise.
     pub sync: SyncPolicy,
@@ -95,6 +97,8 @@ impl Default for RecorderOptions {
         }
     }
 }
+
+setters!(RecorderOptions: sync: SyncPolicy, lossy: bool, when_full: WhenFull, codec: Codec, segment_bytes: u64, staging_bytes: u64, depth: usize, linger: Duration, io: Io, direct: bool, retention: Retention, state_every: Duration);
 
 impl RecorderOptions {
     /// Checks every value against its range.

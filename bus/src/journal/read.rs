@@ -50,6 +50,7 @@ pub enum Seek {
 
 /// How far a journal goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extent {
     /// The oldest position that can be read.
     pub first_position: u64,
@@ -73,6 +74,7 @@ pub struct Extent {
 
 /// A segment of a journal.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SegmentInfo {
     /// Its file.
     pub path: PathBuf,

@@ -28,6 +28,7 @@ use railbus_os::clock;
 use crate::error::{Error, Result};
 use crate::journal::events::{Events, Item};
 use crate::journal::read::{Journal, Seek};
+use crate::setters::setters;
 
 /// The last of a wait is spun: a sleep ends late by what waking takes.
 const SPIN_NS: u64 = 60_000;
@@ -56,6 +57,7 @@ pub enum Until {
 
 /// What to replay, and how.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ReplayOptions {
     /// Where to begin.
     pub from: Seek,
@@ -80,6 +82,8 @@ impl Default for ReplayOptions {
         }
     }
 }
+
+setters!(ReplayOptions: from: Seek, to: impl Into<Option<Until>>, type_ids: impl Into<Vec<u16>>, speed: Speed, repeat: bool);
 
 /// An item, and when it is due.
 #[derive(Debug)]

@@ -31,6 +31,7 @@ use crate::journal::record::stage_file::Stage;
 
 /// A channel that was made again.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Restored {
     /// The channel.
     pub channel: Channel,

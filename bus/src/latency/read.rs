@@ -142,6 +142,7 @@ impl Distribution {
 
 /// What one consumer measured.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ConsumerLatency {
     /// Its entry in the consumer registry.
     pub index: usize,
@@ -161,6 +162,7 @@ pub struct ConsumerLatency {
 
 /// The latencies of a channel over the last five to five and a half minutes.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Latencies {
     /// Everybody who measured, by index; also who has left since, until its entry in the registry is used again.
     pub consumers: Vec<ConsumerLatency>,

@@ -32,6 +32,7 @@ pub enum Select {
 
 /// A dead letter, copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Letter {
     /// Its position in the dead-letter queue.
     pub position: u64,
@@ -64,6 +65,7 @@ pub struct Home {
 
 /// A letter that was retried or dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settled {
     /// Its position in the dead-letter queue.
     pub position: u64,
@@ -76,6 +78,7 @@ type Fate = std::result::Result<Option<Home>, String>;
 
 /// What [`DeadLetters::retry`] or [`DeadLetters::drop_letters`] did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Retried {
     /// The letters that are none any more.
     pub letters: Vec<Settled>,

@@ -44,6 +44,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What [`Channel::purge`] did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Purged {
     /// A queue's events that were finished.
     pub events: u64,
@@ -61,6 +62,7 @@ pub struct Purged {
 
 /// What [`Channel::skip_events`] did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Skipped {
     /// Positions of the events, in the order in which they were taken.
     pub positions: Vec<u64>,

@@ -33,6 +33,7 @@ use crate::snapshot::Participant;
 
 /// What [`Channel::repair`] did.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Repaired {
     /// Registry entries of dead participants that were freed.
     pub buried: Vec<(Side, usize)>,

@@ -65,6 +65,7 @@ pub struct Resize {
 
 /// What was not read or done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Carried {
     /// Events.
     pub events: u64,
@@ -76,6 +77,7 @@ pub struct Carried {
 
 /// What [`Channel::resize`] did, or would do.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Resized {
     /// The channel as it is now; in a dry run as it was.
     pub channel: Channel,

@@ -64,6 +64,7 @@ pub enum SeekTo {
 
 /// A durable subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Standing {
     /// Its name.
     pub name: String,
@@ -75,6 +76,7 @@ pub struct Standing {
 
 /// What moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Moved {
     /// The subscription.
     pub name: String,

@@ -12,6 +12,7 @@ use crate::handle::publish_end::PublishEnd;
 
 /// Room for one event, to be filled in place. Dereferences to the payload's bytes.
 #[derive(Debug)]
+#[must_use = "a claim that is dropped publishes nothing"]
 pub struct Claim<'a, R: PublishEnd> {
     pub(super) sender: &'a mut Sender<R>,
     claim: Option<R::Claim>,

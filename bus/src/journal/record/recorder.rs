@@ -49,6 +49,7 @@ const QUIET_NS: u64 = 1_000_000_000;
 
 /// How a recording stands.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RecorderStatus {
     /// Which channel.
     pub channel: ChannelName,
@@ -91,6 +92,34 @@ pub struct RecorderStatus {
     pub crashed: bool,
     /// How it was opened.
     pub report: OpenReport,
+}
+
+impl RecorderStatus {
+    /// The status of a channel of which nothing is recorded yet. For tests of what shows it.
+    #[doc(hidden)]
+    pub fn of(channel: ChannelName) -> RecorderStatus {
+        RecorderStatus {
+            channel,
+            directory: Default::default(),
+            state: JournalState::Recording,
+            written: 0,
+            durable: 0,
+            end: 0,
+            events: 0,
+            bytes: 0,
+            lost: 0,
+            shortage: None,
+            drops: false,
+            warning: None,
+            retired_segments: 0,
+            retired_bytes: 0,
+            removed: false,
+            waits_for_readers: false,
+            error: None,
+            crashed: false,
+            report: Default::default(),
+        }
+    }
 }
 
 enum Command {
