@@ -269,7 +269,7 @@ fn run_and_be_evicted(base: &Path) {
         };
         let second = worker.take_ticket().unwrap_or(None);
         for ticket in [second, Some(first)].into_iter().flatten() {
-            let n = worker.event(ticket).map(|event| event.position());
+            let n = worker.event(ticket).map(|event| number(&event));
             if worker.done(ticket) {
                 done[n.expect("it was in hand") as usize].fetch_add(1, Ordering::Relaxed);
             } else {
@@ -312,7 +312,7 @@ fn run_and_be_evicted(base: &Path) {
     });
     let mut last = queue.worker(&WorkOptions::default()).unwrap();
     while let Ok(job) = last.take_timeout(Duration::from_millis(100)) {
-        let n = job.position();
+        let n = number(&job);
         assert!(job.done());
         done[n as usize].fetch_add(1, Ordering::Relaxed);
     }

@@ -103,37 +103,6 @@ impl Mapping {
         Ok(mapping.not_inherited()?.watched(file))
     }
 
-    /// Maps `bytes` bytes of zeros, a multiple of the page size, which are this process's alone.
-    pub fn anonymous(bytes: usize) -> io::Result<Mapping> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let rights = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let found = unsafe { libc::mmap(ptr::null_mut(), bytes, rights, flags, -1, 0) };
-        Mapping::owning(found, bytes, true)?.not_inherited()
-    }
-
-    /// Makes this mapping read-only, and moves it in one step over the mapping at `address`, whose owner unmaps it.
-    ///
-    /// # Safety
-    /// At `address` there is a whole mapping of the same size, which nobody writes through.
-    pub unsafe fn move_over(self, address: usize) -> io::Result<()> {
-        // SAFETY: the range is ours.
-        let result = unsafe { libc::mprotect(self.base.as_ptr().cast(), self.bytes, libc::PROT_READ) };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-        let target = ptr::with_exposed_provenance_mut::<libc::c_void>(address);
-        // SAFETY: the old range is ours, the new one the caller's to replace.
-        let moved = unsafe { libc::mremap(self.base.as_ptr().cast(), self.bytes, self.bytes, flags, target) };
-        if moved == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // It is where its new owner unmaps it.
-        std::mem::forget(self);
-        Ok(())
-    }
-
     fn owning(found: *mut libc::c_void, bytes: usize, writable: bool) -> io::Result<Mapping> {
         if found == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());

@@ -6,7 +6,6 @@
 //! their names at once; [`attach()`] opens and checks them; [`Attached::map`] gives a role its memory. The
 //! protocols that run in that memory are elsewhere.
 
-pub(crate) mod aside;
 pub(crate) mod attach;
 pub(crate) mod backing;
 pub(crate) mod bus;

@@ -237,10 +237,10 @@ impl Channel {
             // The entry of a queue's consumer may have been a worker's, with events in its hands.
             role != ROLE_TAP || sweep_entry(self, memories, peers, index)
         })?;
-        let Memories { ring, acks, data, live, .. } = member.memories;
+        let Memories { ring, acks, data, .. } = member.memories;
         let producers = self.header().producers_max as usize;
         let index = member.registered.index;
-        let mut core = SlotReader::new(ring, acks, data, index, self.slots(), producers).with_live(live);
+        let mut core = SlotReader::new(ring, acks, data, index, self.slots(), producers);
         if role == ROLE_TAP {
             core = core.of_queue();
         }

@@ -162,7 +162,7 @@ impl Worker {
         member.joined();
         let rules = Rules::of(rank, &member);
         let header = member.channel.header();
-        let Memories { ring, acks, data, done, live } = member.memories;
+        let Memories { ring, acks, data, done } = member.memories;
         let core = SlotWorker::new(
             ring,
             acks,
@@ -174,8 +174,7 @@ impl Worker {
             header.consumers_max as usize,
         )
         .with(member::stores())
-        .with_backoff(Backoff::of(header.max_attempts))
-        .with_live(live);
+        .with_backoff(Backoff::of(header.max_attempts));
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),

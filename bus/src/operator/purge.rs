@@ -303,13 +303,13 @@ impl Taker {
         let member = Member::register(channel, Side::Consumers, &who, |memories, peers, index| {
             sweep_entry(channel, memories, peers, index)
         })?;
-        let Memories { ring, acks, data, done, live } = member.memories;
+        let Memories { ring, acks, data, done } = member.memories;
         let slots = slots_of(channel);
         let header = channel.header();
         let (producers, consumers) = (header.producers_max as usize, header.consumers_max as usize);
         let index = member.registered.index;
         Ok(Taker {
-            core: SlotWorker::new(ring, acks, data, done, index, slots, producers, consumers).with_live(live),
+            core: SlotWorker::new(ring, acks, data, done, index, slots, producers, consumers),
             slots,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
             end_max: acks.load(layout::HEAD, Edge::Head).saturating_add(slots.count),

@@ -10,8 +10,8 @@
 //! that process, whatever its pid means by now, and only if it holds the participant's lock: a pid in a shared file is
 //! another user's word. [`Channel::kill`] does that to workers, too.
 //!
-//! Before a reader or worker of the *own* process is evicted, what it reads is set aside (`aside.rs`): a program may evict
-//! its own participants while it borrows events from them. That takes a copy of the channel's data, and as much memory.
+//! An evicted reader or worker may still look at the events that it has lent: producers leave their bytes alone until it
+//! has noticed, left or died (`channel/evict.rs`).
 
 use std::time::Duration;
 

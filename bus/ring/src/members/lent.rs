@@ -22,8 +22,7 @@
 //! A producer that sees an entry evicted fences, and reads the span (LENT). So one of the two sees the
 //! other: the reader finds itself evicted before it lends anything of a newer span, or the producer finds
 //! that span. The one who was evicted takes its span back with its next call, which nothing borrowed
-//! outlives. A process that evicts a participant of its own has set aside what that one looks at
-//! (`aside.rs`), and takes its span back at once.
+//! outlives.
 
 use crate::layout;
 use crate::memory::{Edge, Memory};

@@ -49,8 +49,6 @@ pub struct SlotReader<M> {
     /// Where events are read. It may be a copy of the ring's that is behind: what a word there says has happened, has;
     /// what it does not say may have happened.
     data: M,
-    /// The ring's data as they are: for judging that something has *not* happened.
-    live: M,
     slots: Slots,
     /// Own registry entry, as an offset.
     entry: usize,
@@ -74,7 +72,6 @@ impl<M: Memory> SlotReader<M> {
         SlotReader {
             ring,
             acks,
-            live: data.clone(),
             data,
             slots,
             entry,
@@ -91,11 +88,6 @@ impl<M: Memory> SlotReader<M> {
     /// The same for a queue, whose producers do not mark the slots that they overwrite.
     pub fn of_queue(self) -> Self {
         SlotReader { by_tail: true, ..self }
-    }
-
-    /// The same reader, which judges by `live` what its producers have not done.
-    pub fn with_live(self, live: M) -> Self {
-        SlotReader { live, ..self }
     }
 
     /// The next ticket to be read.
@@ -405,7 +397,7 @@ impl<M: Memory> SlotReader<M> {
     /// Whether the next ticket has been won by a producer but not published. Reads the tail, whose line the
     /// producers write: not for the fast path.
     pub fn is_stuck(&self) -> bool {
-        let word = self.live.load(self.slots.offset(self.position) + layout::SLOT_SEQ, Edge::Publish);
+        let word = self.data.load(self.slots.offset(self.position) + layout::SLOT_SEQ, Edge::Publish);
         let t = self.position;
         let unpublished = !self.slots.is_finished(word, t) && !self.slots.is_newer(word, t);
         unpublished && self.ring.load(layout::TAIL, Edge::Tail) > t
@@ -413,7 +405,7 @@ impl<M: Memory> SlotReader<M> {
 
     /// Steps over the next ticket if its producer is dead.
     pub fn skip_orphan<P: Peers>(&mut self, peers: &P) -> bool {
-        let orphan = is_orphan(&self.ring, &self.live, self.slots, self.producers, self.position, peers);
+        let orphan = is_orphan(&self.ring, &self.data, self.slots, self.producers, self.position, peers);
         if orphan {
             self.position = self.position.wrapping_add(1);
         }

@@ -75,8 +75,6 @@ pub struct SlotWorker<M> {
     /// Where events are read. It may be a copy of the ring's that is behind: what a word there says has happened, has;
     /// what it does not say may have happened.
     data: M,
-    /// The ring's data as they are: for whoever judges that something has *not* happened.
-    live: M,
     done: M,
     slots: Slots,
     /// Own registry entry.
@@ -130,7 +128,6 @@ impl<M: Memory> SlotWorker<M> {
         SlotWorker {
             ring,
             acks,
-            live: data.clone(),
             data,
             done,
             slots,
@@ -158,11 +155,6 @@ impl<M: Memory> SlotWorker<M> {
     /// The same worker, which stores done words as the fence of its entry says ([`Stores::open`]).
     pub fn with(self, stores: Stores) -> Self {
         SlotWorker { stores, ..self }
-    }
-
-    /// The same worker, which judges by `live` what its producers have not done.
-    pub fn with_live(self, live: M) -> Self {
-        SlotWorker { live, ..self }
     }
 
     /// The same worker, which hands back what others held to wait so long.
@@ -603,7 +595,7 @@ impl<M: Memory> SlotWorker<M> {
         {
             return;
         }
-        let event = self.live.load(slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
+        let event = self.data.load(slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
         let is_event = event == slots.state(ticket, seq::PUBLISHED);
         let word = match is_event {
             true => slots.held(ticket, done::REDO, attempt + 1, 0),
@@ -729,7 +721,7 @@ impl<M: Memory> SlotWorker<M> {
     /// Reads the tail, whose line the producers write: not for the fast path.
     pub fn stuck_behind(&self) -> Option<u64> {
         let head = self.acks.load(layout::HEAD, Edge::Head);
-        let word = self.live.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
         let unpublished = !self.slots.is_finished(word, head) && !self.slots.is_newer(word, head);
         (unpublished && self.ring.load(layout::TAIL, Edge::Tail) > head).then_some(head)
     }
@@ -741,7 +733,7 @@ impl<M: Memory> SlotWorker<M> {
         let head = self.acks.load(layout::HEAD, Edge::Head);
         // PUBLISH, TAIL: a producer comes round to the head's slot, in word or tail, after it was done, and so after the
         // head had moved on.
-        let word = self.live.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
         let tail = self.ring.load(layout::TAIL, Edge::Tail);
         let is_near = head <= tail && tail - head <= self.slots.count;
         is_near && !self.slots.is_newer(word, head) || self.acks.load(layout::HEAD, Edge::Head) != head
@@ -750,7 +742,7 @@ impl<M: Memory> SlotWorker<M> {
     /// Steps over ticket `t` at the head if its producer is dead. The proof is enough; the producers' file is not
     /// written. Returns whether the head has moved past `t`.
     pub fn skip_orphan<P: Peers>(&mut self, t: u64, peers: &P) -> bool {
-        if self.refused || !is_orphan(&self.ring, &self.live, self.slots, self.producers, t, peers) {
+        if self.refused || !is_orphan(&self.ring, &self.data, self.slots, self.producers, t, peers) {
             return self.acks.load(layout::HEAD, Edge::Head) > t;
         }
         if self.win(t, 1, 0) {
@@ -766,7 +758,7 @@ impl<M: Memory> SlotWorker<M> {
             backoff: self.backoff,
             ring: &self.ring,
             acks: &self.acks,
-            data: &self.live,
+            data: &self.data,
             done: &self.done,
             slots: self.slots,
             producers: self.producers,
