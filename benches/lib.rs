@@ -78,7 +78,7 @@ pub fn topic(temporary: &TemporaryBus) -> Pair<SlotPublishEnd<true>, railbus::To
 /// Both ends of a queue; the worker takes `grab` events from the ring at once.
 pub fn queue(temporary: &TemporaryBus, grab: u32) -> Pair<SlotPublishEnd<false>, Worker> {
     let channel = temporary.channel(Kind::Queue);
-    let options = WorkOptions { grab, ..WorkOptions::default() };
+    let options = WorkOptions::default().grab(grab);
     Pair {
         sender: channel.producer(&SendOptions::default()).expect("a producer"),
         receiver: channel.worker(&options).expect("a worker"),
@@ -125,7 +125,7 @@ impl Take for Worker {
         match self.try_take() {
             Ok(Some(job)) => {
                 let word = first_word(&job);
-                job.done();
+                let _ = job.done();
                 word
             }
             other => unreachable!("an event was published before: {other:?}"),

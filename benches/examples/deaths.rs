@@ -44,7 +44,7 @@ fn measure(base: &str) -> Result<()> {
         let victim = start(base, "worker");
         let mut worker = channel.worker(&WorkOptions::default())?;
         let killed = kill(victim);
-        worker.take()?.done();
+        let _ = worker.take()?.done();
         Ok(killed.elapsed())
     })?;
     report("a topic's subscriber behind the ticket of a dead publisher", || {

@@ -31,8 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .slot_bytes((bytes + 16).next_power_of_two().max(64) as u64),
     };
     let channel = Bus::at(base.path(), "bench")?.create("c", &options)?;
-    let recorder =
-        Recorder::start(&channel, disk.path(), &RecorderOptions { sync, ..RecorderOptions::default() })?;
+    let recorder = Recorder::start(&channel, disk.path(), &RecorderOptions::default().sync(sync))?;
     println!("{}", recorder.report());
     let payload = vec![0x5A; bytes];
     let count = (mib << 20) / bytes;

@@ -70,7 +70,7 @@ fn consume(base: &Path, events: u64) -> Result<()> {
         None => ([0, 0], Seek::Beginning),
     };
     let [mut count, mut sum] = start;
-    let mut follower = numbers.follow(&FollowOptions { from, ..FollowOptions::default() })?;
+    let mut follower = numbers.follow(&FollowOptions::default().from(from))?;
     while count < events {
         let Followed::Event(event) = follower.recv()? else { return Err(damaged()) };
         (count, sum) = (count + 1, sum + event.pod::<u64>().ok_or_else(damaged)?);

@@ -14,7 +14,7 @@ fn main() -> Result<()> {
     // A program of yours calls `Bus::open("demo")`, which needs no directory. This one leaves nothing behind.
     let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
     let greetings = Bus::at(base.path(), "demo")?.create("greetings", &ChannelOptions::new(Kind::Stream))?;
-    let options = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+    let options = SubscribeOptions::default().until_closed(true);
     let mut subscriber = greetings.subscriber(&options)?;
 
     let this_program = std::env::current_exe().expect("the path of this program");

@@ -140,7 +140,7 @@ pub(crate) fn channel(bus: &Bus) -> Result<Channel> {
 
 /// Publishes orders up to number `orders`, from the last one that this feed's name has published.
 pub(crate) fn feed(channel: &Channel, orders: u64) -> Result<()> {
-    let options = SendOptions { name: "feed".to_owned(), sequenced: true, ..SendOptions::default() };
+    let options = SendOptions::default().name("feed").sequenced(true);
     let mut publisher = channel.publisher(&options)?;
     let published = publisher.resume_point().unwrap_or(0);
     for number in published + 1..=orders {
@@ -161,8 +161,7 @@ pub(crate) fn keep_book(
         Some(saved) => (OrderBook::decode(&saved.state).ok_or_else(damaged)?, Seek::Position(saved.position)),
         None => (OrderBook::default(), Seek::Beginning),
     };
-    let mut follower =
-        channel.follow(&FollowOptions { from, name: "book".to_owned(), ..FollowOptions::default() })?;
+    let mut follower = channel.follow(&FollowOptions::default().from(from).name("book"))?;
     while book.last < orders {
         match follower.recv_timeout(Duration::from_millis(100)) {
             Ok(Some(Followed::Event(event))) => {

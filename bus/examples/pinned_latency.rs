@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     let bus = Bus::at(base.path(), "demo")?;
     let (ping, pong) = (bus.create("ping", &stream())?, bus.create("pong", &stream())?);
     let mut pongs = pong.subscriber(&spinning())?;
-    let mut pings = ping.publisher(&SendOptions { wait: Wait::Spin, ..SendOptions::default() })?;
+    let mut pings = ping.publisher(&SendOptions::default().wait(Wait::Spin))?;
 
     let this_program = std::env::current_exe().expect("the path of this program");
     let mut command = Command::new(this_program);
@@ -70,8 +70,7 @@ fn echo(base: &Path, processor: usize) -> Result<()> {
     pin(processor);
     let bus = Bus::at(base, "demo")?;
     let mut pings = bus.attach("ping")?.subscriber(&spinning())?;
-    let mut pongs =
-        bus.attach("pong")?.publisher(&SendOptions { wait: Wait::Spin, ..SendOptions::default() })?;
+    let mut pongs = bus.attach("pong")?.publisher(&SendOptions::default().wait(Wait::Spin))?;
     loop {
         match pings.recv() {
             Ok(event) => pongs.publish(event.payload())?,
@@ -87,12 +86,7 @@ fn stream() -> ChannelOptions {
 
 /// Polls without a pause, from the first event on, until the publisher has left.
 fn spinning() -> SubscribeOptions {
-    SubscribeOptions {
-        start: Start::Oldest,
-        wait: Wait::Spin,
-        until_closed: true,
-        ..SubscribeOptions::default()
-    }
+    SubscribeOptions::default().start(Start::Oldest).wait(Wait::Spin).until_closed(true)
 }
 
 fn pin(processor: usize) {

@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     victim.wait().expect("the second process ends");
     let killed = Instant::now();
 
-    let mut worker = jobs.worker(&WorkOptions { until_closed: true, ..WorkOptions::default() })?;
+    let mut worker = jobs.worker(&WorkOptions::default().until_closed(true))?;
     let mut again = 0;
     loop {
         match worker.take() {

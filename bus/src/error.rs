@@ -64,6 +64,24 @@ pub enum SendError {
     NotSequenced,
 }
 
+/// Why a batch was not published to its end. The events before that are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{error}; the first {published} events of the batch are published")]
+#[non_exhaustive]
+pub struct BatchError {
+    /// How many events of the batch are published: its first ones.
+    pub published: usize,
+    /// Why the next one is not.
+    #[source]
+    pub error: SendError,
+}
+
+impl From<BatchError> for Error {
+    fn from(error: BatchError) -> Error {
+        error.error.into()
+    }
+}
+
 /// Why [`Reader::acknowledge_to`](crate::handle::reader::Reader::acknowledge_to) acknowledged
 /// nothing. The cursor did not move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

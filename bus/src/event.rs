@@ -10,6 +10,8 @@ use bytemuck::AnyBitPattern;
 use railbus_ring::frame::{self, KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 use railbus_ring::layout;
 
+use crate::setters::setters;
+
 /// A W3C trace context, carried unchanged from publisher to reader. Its text form is in
 /// [`crate::traceparent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -294,6 +296,7 @@ impl std::fmt::Debug for Event<'_> {
 
 /// The attributes that a publisher gives an event beside its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Attributes {
     /// Type id. Its meaning is the program's own.
     pub type_id: u16,
@@ -319,6 +322,8 @@ pub struct Attributes {
 pub fn key_of(bytes: &[u8]) -> u64 {
     layout::fnv1a(bytes)
 }
+
+setters!(Attributes: type_id: u16, trace: impl Into<Option<TraceContext>>, published_ns: impl Into<Option<u64>>, origin: impl Into<Option<Origin>>, replayed: bool, sequence: impl Into<Option<Sequence>>, key: impl Into<Option<u64>>);
 
 impl Attributes {
     /// An event of this type.

@@ -127,13 +127,14 @@ mod handle;
 pub mod journal;
 pub mod latency;
 mod operator;
+mod setters;
 mod snapshot;
 mod traceparent;
 
 pub use channel::bus::Bus;
 pub use channel::open::Channel;
 pub use channel::{ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Overflow, Owner, Permissions};
-pub use error::{AcknowledgeError, Error, RecvError, Result, SendError};
+pub use error::{AcknowledgeError, BatchError, Error, RecvError, Result, SendError};
 pub use event::{Attributes, Event, Origin, Sequence, TraceContext, key_of};
 pub use handle::bridge::{Bridge, Watch};
 pub use handle::open::{Producer, Publisher, Subscriber, Tap, TopicPublisher, TopicSubscriber};

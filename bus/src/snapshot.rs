@@ -13,6 +13,7 @@ use crate::latency::Measures;
 
 /// A snapshot of a channel; see [`Channel::info`](crate::Channel::info).
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Info {
     /// `BUS/CHANNEL`.
     pub name: ChannelName,
@@ -52,6 +53,7 @@ impl Info {
 
 /// How far a channel is. Positions are bytes in a stream, tickets (events) in a queue or topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Positions {
     /// The next position to be published (stream), or to be won by a producer.
     pub published: u64,
@@ -80,6 +82,7 @@ pub struct Positions {
 
 /// Counts of events that were dropped, diverted, delivered again or moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Dropped because the channel was full.
     pub dropped: u64,
@@ -93,6 +96,7 @@ pub struct Counters {
 
 /// The pressure as the producers know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PressureSeen {
     /// Whether they are under pressure.
     pub is_high: bool,
@@ -156,6 +160,7 @@ impl Life {
 
 /// A wait of a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Waits {
     /// For how long, in ns.
     pub for_ns: u64,
@@ -165,6 +170,7 @@ pub struct Waits {
 
 /// A registered participant.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Participant {
     /// Its side: which registry it is in.
     pub side: Side,

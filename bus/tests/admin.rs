@@ -25,7 +25,7 @@ fn base() -> (tempfile::TempDir, Bus) {
 }
 
 fn durable(name: &str) -> SubscribeOptions {
-    SubscribeOptions { name: name.into(), durable: true, ..SubscribeOptions::default() }
+    SubscribeOptions::default().name(name).durable(true)
 }
 
 /// Small channels, so that they wrap.
@@ -183,7 +183,7 @@ fn a_queue_is_purged_and_skipped_under_load_and_the_counts_add_up() {
         let Some(job) = worker.try_take().unwrap() else { return false };
         assert_eq!(job.attempt(), 1, "nothing is handed back");
         seen.push(number(&job));
-        job.done();
+        let _ = job.done();
         true
     };
     std::thread::scope(|scope| {
@@ -202,7 +202,7 @@ fn a_queue_is_purged_and_skipped_under_load_and_the_counts_add_up() {
             })
             .collect();
         let worker = scope.spawn(|| {
-            let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+            let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
             let mut seen = Vec::new();
             begun.wait();
             while !stop.load(Ordering::Relaxed) {
@@ -248,7 +248,7 @@ fn purging_discards_nothing_that_is_in_hand_or_newer_or_that_somebody_holds() {
     let queue = bus.create("q", &small(Kind::Queue)).unwrap();
     let mut publish = publisher(&queue);
     (0..10).for_each(|i| assert!(publish(i)));
-    let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
     let held = worker.take_ticket().unwrap().unwrap();
     let again = worker.take_ticket().unwrap().unwrap();
     assert!(worker.retry(again));
@@ -394,7 +394,7 @@ fn dead_letters_are_retried_and_dropped_under_load_and_none_is_lost() {
                     job.retry();
                 } else {
                     done.push(number);
-                    job.done();
+                    let _ = job.done();
                 }
             }
             done
@@ -503,7 +503,7 @@ fn queues_that_share_their_dead_letters_keep_them_apart() {
     while let Some(job) = worker.try_take().unwrap() {
         assert!(job.event().origin().is_none() && job.attempt() == 1);
         got.push(number(&job));
-        job.done();
+        let _ = job.done();
     }
     assert_eq!(got, [102, 100, 101]);
 }
@@ -538,7 +538,7 @@ fn events_that_are_no_dead_letters_are_neither_dropped_nor_retried() {
     for i in 0..3 {
         let job = worker.try_take().unwrap().unwrap();
         assert_eq!((number(&job), job.attempt()), (i, 1), "as it was");
-        job.done();
+        let _ = job.done();
     }
 }
 
@@ -606,7 +606,7 @@ fn a_durable_subscription_of_a_harmed_stream_is_an_error() {
     assert!(stream.skip_subscription("audit", 5, true).is_err());
     assert!(stream.skip_subscription("audit", 5, false).is_err());
     assert_eq!(stream.subscriptions().unwrap()[0].position, 0, "it stays");
-    let late = SubscribeOptions { start: Start::Live, ..SubscribeOptions::default() };
+    let late = SubscribeOptions::default().start(Start::Live);
     assert!(stream.subscriber(&late).is_err());
 }
 
@@ -639,7 +639,7 @@ fn a_subscription_goes_back_to_what_the_journal_alone_has_and_reads_on_from_ther
         assert_eq!((moved.from, moved.to, moved.from_journal), (cursor, wanted, true));
         let refused = said(channel.skip_subscription("audit", 1, false));
         assert!(refused.contains("reads on from the journal"), "{refused}");
-        let options = FollowOptions { name: "audit".into(), durable: true, ..FollowOptions::default() };
+        let options = FollowOptions::default().name("audit").durable(true);
         let mut follower = channel.follow(&options).unwrap();
         for expected in 10..1000 {
             match follower.recv_timeout(LONG).unwrap() {

@@ -40,7 +40,7 @@ fn producer(queue: &Channel) -> Producer {
 }
 
 fn put(producer: &mut Producer, number: u64, key: Option<u64>) {
-    let attributes = Attributes { key, ..Attributes::default() };
+    let attributes = Attributes::default().key(key);
     producer.try_publish_with(&number.to_le_bytes(), &attributes).unwrap();
 }
 
@@ -49,7 +49,7 @@ fn drain(queue: &Channel) -> u64 {
     let mut worker = queue.worker(&WorkOptions::default()).unwrap();
     let mut count = 0;
     while let Some(job) = worker.try_take().unwrap() {
-        job.done();
+        let _ = job.done();
         count += 1;
     }
     count
@@ -187,7 +187,7 @@ fn what_is_handed_back_meanwhile_is_purged_too() {
     let (_base, queue, _dead) = full_letters(small());
     let mut producer = producer(&queue);
     (0..SLOTS).for_each(|n| put(&mut producer, n, None));
-    let mut worker = queue.worker(&WorkOptions { grab: 8, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(8)).unwrap();
     let tickets: Vec<_> = (0..8).map(|_| worker.take_ticket().unwrap().unwrap()).collect();
     for (n, ticket) in tickets.into_iter().enumerate() {
         if n % 2 == 0 {

@@ -212,7 +212,7 @@ fn what_a_dead_one_left_of_a_new_queue_goes_with_it() {
 // ---- the scenes ----
 
 fn durable() -> SubscribeOptions {
-    SubscribeOptions { name: "audit".into(), durable: true, ..SubscribeOptions::default() }
+    SubscribeOptions::default().name("audit").durable(true)
 }
 
 fn plain(kind: Kind) -> ChannelOptions {
@@ -283,7 +283,7 @@ fn queue(bus: &Bus) {
     let queue = bus.create("q", &plain(Kind::Queue).max_attempts(3)).unwrap();
     let mut producer = queue.producer(&SendOptions::default()).unwrap();
     (0..6u64).for_each(|i| _ = producer.publish(&i.to_le_bytes()).unwrap());
-    let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
     worker.take().unwrap().retry();
 }
 
@@ -303,7 +303,7 @@ fn events(bus: &Bus) {
 /// Its events go to others; the memory that it looks at is set aside first.
 fn evict_own_worker(bus: &Bus) {
     let queue = bus.attach("q").unwrap();
-    let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
     let tickets = [(); 2].map(|()| worker.take_ticket().unwrap().unwrap());
     let event = worker.event(tickets[1]).unwrap();
     queue.evict(Side::Consumers, own_entry(&queue), LONG).unwrap();
@@ -357,7 +357,7 @@ fn drain(queue: &Channel) -> Vec<u64> {
     let mut got = Vec::new();
     while let Some(job) = worker.try_take().unwrap() {
         got.push(word(&job));
-        job.done();
+        let _ = job.done();
     }
     got.sort_unstable();
     got

@@ -22,7 +22,7 @@ fn base() -> (tempfile::TempDir, Bus) {
 }
 
 fn durable(name: &str) -> SubscribeOptions {
-    SubscribeOptions { name: name.into(), durable: true, ..SubscribeOptions::default() }
+    SubscribeOptions::default().name(name).durable(true)
 }
 
 fn small(kind: Kind) -> ChannelOptions {
@@ -123,7 +123,7 @@ fn what_was_not_read_or_done_is_there_again_and_the_channel_goes_on() {
             publish(&old, 250..260);
             assert_eq!(read(&old, "early", 3), [240, 241, 242]);
             if kind == Kind::Queue {
-                let mut worker = old.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+                let mut worker = old.worker(&WorkOptions::default().grab(1)).unwrap();
                 let jobs: Vec<_> = (0..6).map(|_| worker.take_ticket().unwrap().unwrap()).collect();
                 assert!(worker.done(jobs[1]) && worker.done(jobs[4]) && worker.retry(jobs[2]));
             }
@@ -157,7 +157,7 @@ fn what_was_not_read_or_done_is_there_again_and_the_channel_goes_on() {
                 let mut got = std::collections::BTreeMap::new();
                 while let Some(job) = worker.try_take().unwrap() {
                     assert!(got.insert(number(&job), job.attempt()).is_none());
-                    job.done();
+                    let _ = job.done();
                 }
                 let all: Vec<u64> = (240..265).filter(|i| ![241, 244].contains(i)).collect();
                 assert_eq!(got.keys().copied().collect::<Vec<_>>(), all);
@@ -251,7 +251,7 @@ fn what_does_not_fit_is_refused_unless_it_is_given_up() {
 
 #[test]
 fn publishers_that_number_their_events_go_on_where_they_were() {
-    let numbered = SendOptions { name: "feed".into(), sequenced: true, ..SendOptions::default() };
+    let numbered = SendOptions::default().name("feed").sequenced(true);
     let (_base, bus) = base();
     let topic = bus.create("t", &small(Kind::Topic)).unwrap();
     topic.topic_publisher(&numbered).unwrap().publish_numbered(77, b"x", &Default::default()).unwrap();

@@ -14,7 +14,7 @@ fn bus() -> (tempfile::TempDir, Bus) {
 }
 
 fn from_oldest() -> SubscribeOptions {
-    SubscribeOptions { start: Start::Oldest, ..SubscribeOptions::default() }
+    SubscribeOptions::default().start(Start::Oldest)
 }
 
 const SOON: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ fn a_topic_and_a_queue_carry_every_size() {
         assert_eq!(tap.recv().unwrap().payload(), payload);
         let job = worker.take().unwrap();
         assert_eq!(job.event().payload(), payload);
-        job.done();
+        let _ = job.done();
     }
     let too_long = vec![0; max + 1];
     assert!(matches!(publisher.try_publish(&too_long), Err(SendError::TooLong { .. })));
@@ -77,7 +77,7 @@ fn a_topic_and_a_queue_carry_every_size() {
 #[test]
 fn a_claim_of_absurd_length_is_refused() {
     fn refuse<O: railbus::PublishEnd>(mut sender: railbus::Sender<O>) {
-        let traced = Attributes { trace: Some(TraceContext::default()), ..Attributes::default() };
+        let traced = Attributes::default().trace(Some(TraceContext::default()));
         for bytes in (0..64).map(|less| usize::MAX - less).chain([1 << 62, u32::MAX as usize, 1 << 32]) {
             let refused = |result: Result<_, SendError>| {
                 assert!(
@@ -136,7 +136,7 @@ fn attributes_travel_with_the_payload() {
     let mut subscriber = channel.subscriber(&SubscribeOptions::default()).unwrap();
     let mut publisher = channel.publisher(&SendOptions::default()).unwrap();
     let trace = TraceContext { trace_id: [7; 16], span_id: [9; 8], flags: 1 };
-    let attributes = Attributes { type_id: 77, trace: Some(trace), ..Attributes::default() };
+    let attributes = Attributes::default().type_id(77).trace(Some(trace));
     publisher.publish_with(b"traced", &attributes).unwrap();
     publisher.publish(b"plain").unwrap();
     let event = subscriber.recv().unwrap();
@@ -176,7 +176,7 @@ fn claims_are_written_in_place_shortened_and_aborted() {
                 for expected in [&b"keep"[..], b"end"] {
                     let job = worker.take().unwrap();
                     assert_eq!(&*job, expected);
-                    job.done();
+                    let _ = job.done();
                     assert_eq!(&*tap.recv().unwrap(), expected);
                 }
             }
@@ -211,12 +211,12 @@ fn batches_carry_many_and_are_held_together() {
     assert_eq!(seen, payloads);
 
     let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slot_bytes(128)).unwrap();
-    let mut worker = queue.worker(&WorkOptions { grab: 16, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(16)).unwrap();
     queue.producer(&SendOptions::default()).unwrap().publish_batch(&payloads).unwrap();
     for payload in &payloads {
         let job = worker.take().unwrap();
         assert_eq!(&*job, payload.as_slice());
-        job.done();
+        let _ = job.done();
     }
     assert!(worker.try_take().unwrap().is_none());
 }
@@ -224,7 +224,7 @@ fn batches_carry_many_and_are_held_together() {
 #[test]
 fn a_lossy_subscriber_learns_exactly_what_it_lost() {
     let (_base, bus) = bus();
-    let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
+    let lossy = SubscribeOptions::default().lossy(true);
     let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
     let mut subscriber = stream.subscriber(&lossy).unwrap();
     let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
@@ -286,7 +286,7 @@ fn joining_at_the_oldest_at_a_position_and_live() {
     let positions: Vec<u64> = (0..100u64).map(|i| publisher.publish(&i.to_le_bytes()).unwrap()).collect();
     let first = |options: &SubscribeOptions| stream.subscriber(options).unwrap().recv().unwrap().pod::<u64>();
     assert_eq!(first(&from_oldest()), Some(0));
-    let at = |position| SubscribeOptions { start: Start::Position(position), ..SubscribeOptions::default() };
+    let at = |position| SubscribeOptions::default().start(Start::Position(position));
     assert_eq!(first(&at(positions[42])), Some(42));
     assert!(matches!(stream.subscriber(&at(positions[42] + 8)), Err(Error::Invalid { .. })));
     assert!(matches!(stream.subscriber(&at(1 << 40)), Err(Error::Invalid { .. })));
@@ -311,7 +311,7 @@ fn joining_at_the_oldest_at_a_position_and_live() {
 #[test]
 fn a_durable_subscription_resumes_and_holds() {
     let (_base, bus) = bus();
-    let durable = SubscribeOptions { name: "audit".into(), durable: true, ..SubscribeOptions::default() };
+    let durable = SubscribeOptions::default().name("audit").durable(true);
     let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
     let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
     let mut subscriber = stream.subscriber(&durable).unwrap();
@@ -331,7 +331,7 @@ fn a_durable_subscription_resumes_and_holds() {
 #[test]
 fn a_durable_topic_subscription_that_resumes_on_the_way_loses_nothing_newer_than_its_join() {
     let (_base, bus) = bus();
-    let durable = SubscribeOptions { name: "audit".into(), durable: true, ..from_oldest() };
+    let durable = from_oldest().name("audit").durable(true);
     let topic = bus.create("t", &ChannelOptions::new(Kind::Topic).slots(64)).unwrap();
     let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
     let mut number = 0..u64::MAX;
@@ -368,7 +368,7 @@ fn fresh_events_are_taken_in_the_order_they_were_published() {
     let (_base, bus) = bus();
     let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
     let mut producers: Vec<_> = (0..2).map(|_| queue.producer(&SendOptions::default()).unwrap()).collect();
-    let options = WorkOptions { grab: 1, ..WorkOptions::default() };
+    let options = WorkOptions::default().grab(1);
     let mut workers: Vec<_> = (0..3).map(|_| queue.worker(&options).unwrap()).collect();
     let (mut published, mut taken) = (0..u64::MAX, 0..);
     for round in 0..500usize {
@@ -391,7 +391,7 @@ fn queue_events_are_retried_and_become_dead_letters() {
     let mut worker = queue.worker(&WorkOptions::default()).unwrap();
     producer.publish(b"good").unwrap();
     let position = producer.publish(b"poison").unwrap();
-    worker.take().unwrap().done();
+    let _ = worker.take().unwrap().done();
     for attempt in 1..=2 {
         let job = worker.take().unwrap();
         assert_eq!((&*job, job.attempt()), (&b"poison"[..], attempt));
@@ -407,7 +407,7 @@ fn queue_events_are_retried_and_become_dead_letters() {
     let header = queue.header();
     let channel = u64::from_le_bytes(header.channel_id[..8].try_into().unwrap());
     assert_eq!((origin.channel, origin.incarnation), (channel, header.incarnation));
-    job.done();
+    let _ = job.done();
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn several_events_in_hand() {
     let (_base, bus) = bus();
     let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
     let mut producer = queue.producer(&SendOptions::default()).unwrap();
-    let mut worker = queue.worker(&WorkOptions { grab: 3, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(3)).unwrap();
     for i in 0..10u64 {
         producer.publish(&i.to_le_bytes()).unwrap();
     }
@@ -435,7 +435,7 @@ fn several_events_in_hand() {
     let mut other = queue.worker(&WorkOptions::default()).unwrap();
     let job = other.take_timeout(SOON).unwrap();
     assert_eq!((&*job, job.attempt()), (&b"left"[..], 2));
-    job.done();
+    let _ = job.done();
 }
 
 #[test]
@@ -456,7 +456,7 @@ fn a_channel_for_lossy_readers_is_never_full() {
         let options = ChannelOptions::new(kind).overflow(Overflow::LossyReaders);
         let channel = bus.create(&kind.to_string(), &options).unwrap();
         let reliable = SubscribeOptions::default();
-        let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
+        let lossy = SubscribeOptions::default().lossy(true);
         if kind == Kind::Stream {
             assert!(matches!(channel.subscriber(&reliable), Err(Error::Invalid { .. })));
             let _reader = channel.subscriber(&lossy).unwrap();
@@ -495,7 +495,7 @@ fn one_publisher_at_a_time_and_the_next_continues() {
 fn the_end_is_told_when_the_last_publisher_has_left() {
     let (_base, bus) = bus();
     let stream = bus.create("s", &ChannelOptions::new(Kind::Stream)).unwrap();
-    let closing = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+    let closing = SubscribeOptions::default().until_closed(true);
     let mut subscriber = stream.subscriber(&closing).unwrap();
     let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
     publisher.publish(b"last").unwrap();
@@ -522,7 +522,7 @@ fn a_channel_may_begin_at_any_position() {
                 Kind::Stream => channel.publisher(&SendOptions::default()).unwrap().publish(b"12345678"),
                 Kind::Queue => {
                     let position = channel.producer(&SendOptions::default()).unwrap().publish(b"12345678");
-                    channel.worker(&WorkOptions::default()).unwrap().take().unwrap().done();
+                    let _ = channel.worker(&WorkOptions::default()).unwrap().take().unwrap().done();
                     position
                 }
                 Kind::Topic => channel.topic_publisher(&SendOptions::default()).unwrap().publish(b"12345678"),
@@ -566,7 +566,7 @@ fn a_bridge_makes_a_descriptor_readable() {
     worker.try_take().unwrap().unwrap().retry();
     bridge.arm(worker.watch());
     assert!(readable(&bridge, 10_000));
-    worker.try_take().unwrap().unwrap().done();
+    let _ = worker.try_take().unwrap().unwrap().done();
 }
 
 #[test]

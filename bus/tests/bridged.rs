@@ -102,7 +102,7 @@ fn a_killed_publisher_ends_a_subscriber_that_waits_on_a_bridge() {
     let channel = channel_at(base.path(), Kind::Stream);
     let mut publisher = Actor::start("publishes", base.path());
     publisher.expect("there");
-    let options = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+    let options = SubscribeOptions::default().until_closed(true);
     let mut subscriber = channel.subscriber(&options).unwrap();
     let bridge = Bridge::new(&channel).unwrap();
     publisher.kill();

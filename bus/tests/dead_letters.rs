@@ -60,7 +60,7 @@ fn unfinished(channel: &Channel) -> u64 {
 }
 
 fn worker(channel: &Channel, until_closed: bool) -> Worker {
-    channel.worker(&WorkOptions { until_closed, ..WorkOptions::default() }).unwrap()
+    channel.worker(&WorkOptions::default().until_closed(until_closed)).unwrap()
 }
 
 /// Works on fresh events for longer than it takes to try the dead-letter queue again, several times.
@@ -140,13 +140,11 @@ fn a_letter_keeps_key_type_number_and_trace_of_its_event() {
     let queue = bus.create("q", &options).unwrap();
     let mut producer = queue.producer(&SendOptions::default()).unwrap();
     let trace = TraceContext { trace_id: [7; 16], span_id: [9; 8], flags: 1 };
-    let given = Attributes {
-        type_id: 77,
-        trace: Some(trace),
-        published_ns: Some(12_345),
-        sequence: Some(Sequence { publisher: 5, number: 6 }),
-        ..Attributes::keyed(0xFACE)
-    };
+    let given = Attributes::keyed(0xFACE)
+        .type_id(77)
+        .trace(Some(trace))
+        .published_ns(Some(12_345))
+        .sequence(Some(Sequence { publisher: 5, number: 6 }));
     let position = producer.publish_with(b"poison", &given).unwrap();
     let mut worker = worker(&queue, false);
     worker.take_timeout(SOON).unwrap().retry();

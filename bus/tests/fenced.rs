@@ -87,7 +87,7 @@ fn is_stopped(pid: i32) -> bool {
 /// Takes three of four, and stops itself. Continued, it says what became of its `done`.
 fn hold_three(base: &Path) {
     let queue = Bus::at(base, "bus").unwrap().attach("c").unwrap();
-    let mut worker = queue.worker(&WorkOptions { grab: 2, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(2)).unwrap();
     // Used on another thread than it was opened on.
     std::thread::spawn(move || {
         let tickets: Vec<_> = (0..3).map(|_| worker.take_ticket_timeout(SOON).unwrap()).collect();
@@ -192,7 +192,7 @@ extern "C" fn stop_at_the_bar(_signal: libc::c_int) {
 /// dead-letter queue.
 fn write_a_dead_letter(base: &Path) {
     let queue = Bus::at(base, "bus").unwrap().attach("c").unwrap();
-    let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
     let ticket = worker.take_ticket_timeout(SOON).unwrap();
     let body = worker.event(ticket).unwrap().payload().as_ptr() as usize;
     // A page of the payload alone, not the first: half of the event is copied by then.
@@ -269,7 +269,7 @@ fn run_and_be_evicted(base: &Path) {
         };
         let second = worker.take_ticket().unwrap_or(None);
         for ticket in [second, Some(first)].into_iter().flatten() {
-            let n = worker.event(ticket).map(|event| event.position());
+            let n = worker.event(ticket).map(|event| number(&event));
             if worker.done(ticket) {
                 done[n.expect("it was in hand") as usize].fetch_add(1, Ordering::Relaxed);
             } else {
@@ -293,8 +293,7 @@ fn run_and_be_evicted(base: &Path) {
         let heir = queue.worker(&WorkOptions::default()).unwrap();
         scope.spawn(|| work(heir));
         for round in 0..rounds {
-            let worker =
-                queue.worker(&WorkOptions { name: "victim".into(), ..WorkOptions::default() }).unwrap();
+            let worker = queue.worker(&WorkOptions::default().name("victim")).unwrap();
             let entry = |channel: &Channel| {
                 let info = channel.info().unwrap();
                 let is_it =
@@ -313,7 +312,7 @@ fn run_and_be_evicted(base: &Path) {
     });
     let mut last = queue.worker(&WorkOptions::default()).unwrap();
     while let Ok(job) = last.take_timeout(Duration::from_millis(100)) {
-        let n = job.position();
+        let n = number(&job);
         assert!(job.done());
         done[n as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -356,7 +355,7 @@ fn evicted_worker(stage: &mut Stage<'_>) {
     for n in 0..20 {
         producer.publish(&event(n, 16 + n as usize)).unwrap();
     }
-    let mut other = channel.worker(&WorkOptions { grab: 2, ..WorkOptions::default() }).unwrap();
+    let mut other = channel.worker(&WorkOptions::default().grab(2)).unwrap();
     let own = entry_of(&channel, std::process::id());
     let mut times = vec![0; 240];
     let mut published = 20;
@@ -470,7 +469,7 @@ fn evictors_die(base: &Path) {
             for n in 0..6 {
                 producer.publish(&event(n, 16)).unwrap();
             }
-            let mut victim = queue.worker(&WorkOptions { grab: 2, ..WorkOptions::default() }).unwrap();
+            let mut victim = queue.worker(&WorkOptions::default().grab(2)).unwrap();
             let held: Vec<_> = (0..4).map(|_| victim.take_ticket().unwrap().unwrap()).collect();
             let index = entry_of(&queue, std::process::id()).unwrap();
             let mut evictor = forked(|| {

@@ -73,7 +73,7 @@ fn refuse_sending<R: PublishEnd>(sender: &mut Sender<R>) {
         sender.publish_numbered_timeout(9, &bytes, &with, SOON).map(|_| 0),
         sender.try_publish_batch(&[&bytes, &bytes]).map(|_| 0),
         sender.try_publish_batch::<&[u8]>(&[]).map(|_| 0),
-        sender.publish_batch(&[&bytes, &bytes]).map(|_| 0).map_err(|(_, error)| error),
+        sender.publish_batch(&[&bytes, &bytes]).map(|_| 0).map_err(|failed| failed.error),
         sender.claim(32).map(|_| 0),
         sender.try_claim(32).map(|_| 0),
         sender.claim_with(32, &with).map(|_| 0),
@@ -195,12 +195,12 @@ fn a_child_has_handles_of_its_own(channel: &Channel, publish: impl Fn() -> railb
 }
 
 fn numbering() -> SendOptions {
-    SendOptions { name: "numbers".into(), sequenced: true, ..SendOptions::default() }
+    SendOptions::default().name("numbers").sequenced(true)
 }
 
 fn readers<I: ReadEnd>(open: impl Fn(&SubscribeOptions) -> railbus::Result<Reader<I>>) -> Vec<Reader<I>> {
-    let durable = SubscribeOptions { name: "audit".into(), durable: true, ..SubscribeOptions::default() };
-    let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
+    let durable = SubscribeOptions::default().name("audit").durable(true);
+    let lossy = SubscribeOptions::default().lossy(true);
     [SubscribeOptions::default(), lossy, durable].iter().map(|options| open(options).unwrap()).collect()
 }
 

@@ -96,7 +96,7 @@ fn attach_to_everything(base: &Path) -> (Descriptors, Descriptors) {
     let inherited = open_numbers();
     let bus = Bus::at(base, "bus").unwrap();
     let (stream, queue) = (stamped(&bus, Kind::Stream), stamped(&bus, Kind::Queue));
-    let sending = SendOptions { evict_stuck: true, ..SendOptions::default() };
+    let sending = SendOptions::default().evict_stuck(true);
     let mut publisher = stream.publisher(&sending).unwrap();
     let mut subscriber = stream.subscriber(&SubscribeOptions::default()).unwrap();
     let _producer = queue.producer(&SendOptions::default()).unwrap();

@@ -198,7 +198,7 @@ fn harm_one_word(bus: &Bus, is_acks: bool, at: usize, value: u64) {
     for n in 0..=WAITING {
         producer.publish(&[n as u8]).unwrap();
     }
-    let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
     let held = worker.take_ticket().unwrap().unwrap();
     let path = if is_acks { &queue.paths().acks } else { &queue.paths().ring };
     let file = OpenOptions::new().write(true).open(path).unwrap();
@@ -214,7 +214,7 @@ fn harm_one_word(bus: &Bus, is_acks: bool, at: usize, value: u64) {
         match worker.take_timeout(patience) {
             Ok(job) if taken < 100 => {
                 taken += 1;
-                job.done();
+                let _ = job.done();
             }
             Ok(_) => panic!("it never ends"),
             Err(error) => break error,
@@ -250,7 +250,7 @@ fn passed(base: &std::path::Path) {
         for n in 0..6u8 {
             producer.publish(&[n]).unwrap();
         }
-        let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+        let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
         let held = worker.take_ticket().unwrap().unwrap();
         let file = OpenOptions::new().write(true).open(&queue.paths().acks).unwrap();
         file.write_all_at(&head.to_le_bytes(), (layout::HEADER_BYTES + layout::HEAD) as u64).unwrap();
@@ -298,7 +298,7 @@ fn give_up(base: &std::path::Path) {
             for n in 0..3 {
                 producer.publish(&[n]).unwrap();
             }
-            let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+            let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
             let held = [0, 1].map(|_| worker.take_ticket().unwrap().unwrap());
             let file = OpenOptions::new().write(true).open(&queue.paths().acks).unwrap();
             let at = done_word.map_or(fence as u64, |n: u64| queue.header().done_offset + n * 8);

@@ -62,7 +62,7 @@ fn child() {
         }
         "record" => {
             let channel = Bus::at(&base, "market").unwrap().attach("orders").unwrap();
-            let options = RecorderOptions { segment_bytes: 1 << 20, ..RecorderOptions::default() };
+            let options = RecorderOptions::default().segment_bytes(1 << 20);
             let _recorder = Recorder::start(&channel, journal_of(&base), &options).unwrap();
             say(b"recording");
             children::stay();
@@ -304,8 +304,8 @@ fn an_order_book_ends_the_same_whoever_is_killed() {
 fn retention_spares_what_a_checkpoint_has_still_to_read() -> Result<()> {
     let place = Place::new();
     let channel = place.bus().create("orders", &ChannelOptions::new(Kind::Stream))?;
-    let retention = Retention { max_bytes: Some(3 << 20), ..Retention::default() };
-    let options = RecorderOptions { segment_bytes: 1 << 20, retention, ..RecorderOptions::default() };
+    let retention = Retention::default().max_bytes(Some(3 << 20));
+    let options = RecorderOptions::default().segment_bytes(1 << 20).retention(retention);
     let recorder = Recorder::start(&channel, place.disk.path(), &options)?;
     let mut publisher = channel.publisher(&SendOptions::default())?;
     let mut checkpoint = channel.checkpoint("sum")?;

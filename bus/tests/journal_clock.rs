@@ -75,8 +75,7 @@ fn seeks_and_replays_by_time_are_right_behind_a_clock_that_was_ahead() -> Result
     for at in 0..RUN {
         for run in [0, 2] {
             let from = times[(run * RUN + at) as usize];
-            let found =
-                positions(directory.path(), ReplayOptions { from: Seek::Time(from), ..Default::default() })?;
+            let found = positions(directory.path(), ReplayOptions::default().from(Seek::Time(from)))?;
             let wanted: Vec<u64> = match run {
                 0 => (at..3 * RUN).collect(),
                 // From the first event of the run on, nothing of it was recorded before.
@@ -88,10 +87,10 @@ fn seeks_and_replays_by_time_are_right_behind_a_clock_that_was_ahead() -> Result
     }
     // An end in time passes over what was recorded with the wrong clock, and goes on behind it.
     let to = Some(Until::Time(times[(2 * RUN + 5) as usize]));
-    let found = positions(directory.path(), ReplayOptions { to, ..Default::default() })?;
+    let found = positions(directory.path(), ReplayOptions::default().to(to))?;
     assert_eq!(found, (0..RUN).chain(2 * RUN..2 * RUN + 5).collect::<Vec<_>>());
     let from = Seek::Time(times[2 * RUN as usize]);
-    let found = positions(directory.path(), ReplayOptions { from, to, ..Default::default() })?;
+    let found = positions(directory.path(), ReplayOptions::default().from(from).to(to))?;
     assert_eq!(found, (2 * RUN..2 * RUN + 5).collect::<Vec<_>>());
     Ok(())
 }
@@ -100,7 +99,7 @@ fn seeks_and_replays_by_time_are_right_behind_a_clock_that_was_ahead() -> Result
 fn a_replay_at_the_recorded_pace_waits_for_no_step_of_the_clock() -> Result<()> {
     let directory = tempfile::tempdir().expect("a directory");
     let (_, _) = journal(directory.path());
-    let options = ReplayOptions { speed: Speed::Times(1.0), ..Default::default() };
+    let options = ReplayOptions::default().speed(Speed::Times(1.0));
     let mut replay = Replay::new(&Journal::open(directory.path())?, options)?;
     let mut deadlines = Vec::new();
     while let Some(due) = replay.next_due()? {

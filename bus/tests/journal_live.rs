@@ -47,7 +47,7 @@ fn publisher(channel: &Channel) -> Publish {
 
 /// Segments that are full after some hundred events.
 fn rotating() -> RecorderOptions {
-    RecorderOptions { segment_bytes: 272 << 10, ..quick() }
+    quick().segment_bytes(272 << 10)
 }
 
 /// The numbers that a follower sees up to `last`, and the gaps.
@@ -88,7 +88,7 @@ fn from_the_journal_into_the_ring_under_load_without_gap_or_duplicate() {
                     let mut worker = channel.worker(&Default::default()).expect("a worker");
                     scope.spawn(move || {
                         for _ in 0..total {
-                            worker.take().expect("a job").done();
+                            let _ = worker.take().expect("a job").done();
                         }
                     });
                 }
@@ -109,7 +109,7 @@ fn from_the_journal_into_the_ring_under_load_without_gap_or_duplicate() {
                         while published.load(Ordering::Relaxed) < which * 4000 {
                             std::thread::yield_now();
                         }
-                        let options = FollowOptions { behind, ..FollowOptions::default() };
+                        let options = FollowOptions::default().behind(behind);
                         let mut follower = channel.follow(&options).expect("a follower");
                         let mut in_ring = 0u64;
                         let seen = follow(&mut follower, total - 1, |number, source| {
@@ -140,7 +140,7 @@ fn an_overrun_follower_goes_back_to_the_journal_and_holds_nobody() {
         let channel = place.bus().create("c", &small(kind)).expect("a channel");
         let recorder = Recorder::start(&channel, place.journal(), &rotating()).expect("a recorder");
         let mut publish = publisher(&channel);
-        let options = FollowOptions { behind: Behind::ReadJournal, ..FollowOptions::default() };
+        let options = FollowOptions::default().behind(Behind::ReadJournal);
         let mut follower = channel.follow(&options).expect("a follower");
         let mut next = 0u64;
         let mut expected = 0u64;
@@ -174,7 +174,7 @@ fn a_follower_may_begin_anywhere() {
     channel.wait_written(positions[7999], LONG).expect("written");
     for start in [0usize, 1, 3000, 7500, 7990, 7999] {
         for from in [Seek::Position(positions[start]), Seek::Event(start as u64)] {
-            let options = FollowOptions { from, ..FollowOptions::default() };
+            let options = FollowOptions::default().from(from);
             let mut follower = channel.follow(&options).expect("a follower");
             let seen = follow(&mut follower, 7999, |_, _| {});
             assert!(seen.iter().copied().eq(start as u64..8000), "{start}");
@@ -182,7 +182,7 @@ fn a_follower_may_begin_anywhere() {
         }
     }
     for from in [Seek::End, Seek::Time(u64::MAX)] {
-        let options = FollowOptions { from, ..FollowOptions::default() };
+        let options = FollowOptions::default().from(from);
         let mut follower = channel.follow(&options).expect("a follower");
         assert!(follower.try_recv().expect("followed").is_none());
         let position = publish(&event(1), LONG).expect("room");
@@ -193,7 +193,7 @@ fn a_follower_may_begin_anywhere() {
         // What the journal does not have yet has no time: the next would receive it.
         channel.wait_written(position, LONG).expect("written");
     }
-    let beyond = FollowOptions { from: Seek::Position(1 << 50), ..FollowOptions::default() };
+    let beyond = FollowOptions::default().from(Seek::Position(1 << 50));
     let mut follower = channel.follow(&beyond).expect("a follower");
     let beyond = loop {
         match follower.recv_timeout(LONG) {
@@ -214,7 +214,7 @@ fn a_journaller_that_is_gone_is_an_error_only_for_who_needs_it() {
     for kind in [Kind::Stream, Kind::Topic] {
         let place = Place::new();
         let channel = place.bus().create("c", &small(kind)).expect("a channel");
-        let options = RecorderOptions { lossy: true, ..rotating() };
+        let options = rotating().lossy(true);
         let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
         let mut publish = publisher(&channel);
         let mut last = 0;
@@ -225,7 +225,7 @@ fn a_journaller_that_is_gone_is_an_error_only_for_who_needs_it() {
         recorder.stop().expect("a clean end");
         // What the ring continues needs no journaller.
         let mut follower = channel.follow(&FollowOptions::default()).expect("a follower");
-        let lossy = FollowOptions { behind: Behind::ReadJournal, ..FollowOptions::default() };
+        let lossy = FollowOptions::default().behind(Behind::ReadJournal);
         let mut overrun = channel.follow(&lossy).expect("a follower");
         for follower in [&mut follower, &mut overrun] {
             // A lossy journaller may itself have been overrun, which is told.
@@ -244,7 +244,7 @@ fn a_journaller_that_is_gone_is_an_error_only_for_who_needs_it() {
                 "{error:?}"
             );
         }
-        let new = FollowOptions { from: Seek::End, ..FollowOptions::default() };
+        let new = FollowOptions::default().from(Seek::End);
         let error = channel.follow(&new).and_then(|mut follower| follower.recv_timeout(LONG).map(|_| ()));
         assert!(matches!(error, Err(Error::PeerGone { .. })), "{error:?}");
     }
@@ -257,11 +257,11 @@ fn a_journaller_that_is_gone_is_an_error_only_for_who_needs_it() {
 fn what_retention_removed_is_told() {
     let place = Place::new();
     let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
-    let retention = Retention { max_bytes: Some(1 << 20), ..Retention::default() };
-    let options = RecorderOptions { retention, ..rotating() };
+    let retention = Retention::default().max_bytes(Some(1 << 20));
+    let options = rotating().retention(retention);
     let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
     let mut publish = publisher(&channel);
-    let options = FollowOptions { behind: Behind::ReadJournal, ..FollowOptions::default() };
+    let options = FollowOptions::default().behind(Behind::ReadJournal);
     let mut follower = channel.follow(&options).expect("a follower");
     assert!(follower.try_recv().expect("followed").is_none());
     let mut number = 0;
@@ -302,7 +302,7 @@ fn a_durable_follower_is_a_durable_subscription() {
         for number in 0..50 {
             publish(&event(number), LONG).expect("room");
         }
-        let options = FollowOptions { name: "audit".to_owned(), durable: true, ..FollowOptions::default() };
+        let options = FollowOptions::default().name("audit").durable(true);
         let mut follower = channel.follow(&options).expect("a follower");
         let seen = follow(&mut follower, 49, |_, _| {});
         assert!(seen.iter().copied().eq(0..50), "{kind}");
@@ -332,7 +332,7 @@ fn a_restored_durable_subscription_reads_on_from_the_journal() {
         let bus = place.bus();
         let channel = bus.create("c", &small(kind)).expect("a channel");
         let recorder = Recorder::start(&channel, place.journal(), &quick()).expect("a recorder");
-        let options = FollowOptions { name: "audit".to_owned(), durable: true, ..FollowOptions::default() };
+        let options = FollowOptions::default().name("audit").durable(true);
         let mut follower = channel.follow(&options).expect("a follower");
         let mut publish = publisher(&channel);
         for number in 0..30 {
@@ -362,8 +362,7 @@ fn a_restored_durable_subscription_reads_on_from_the_journal() {
         follower.acknowledge();
         drop(follower);
         // It is one like any other now.
-        let subscribe =
-            railbus::SubscribeOptions { name: "audit".into(), durable: true, ..Default::default() };
+        let subscribe = railbus::SubscribeOptions::default().name("audit").durable(true);
         match kind {
             Kind::Stream => drop(channel.subscriber(&subscribe).expect("in the ring")),
             _ => drop(channel.topic_subscriber(&subscribe).expect("in the ring")),
@@ -385,11 +384,6 @@ fn another_channels_journal_is_refused() {
     let journal = Journal::open(place.directory("c")).expect("a journal");
     let refused = Follower::new(&other, &journal, &FollowOptions::default());
     assert!(matches!(refused, Err(Error::Invalid { .. })));
-    let durable = FollowOptions {
-        behind: Behind::ReadJournal,
-        durable: true,
-        name: "x".into(),
-        ..FollowOptions::default()
-    };
+    let durable = FollowOptions::default().behind(Behind::ReadJournal).durable(true).name("x");
     assert!(matches!(Follower::new(&channel, &journal, &durable), Err(Error::Invalid { .. })));
 }

@@ -543,16 +543,15 @@ fn a_replay_takes_what_it_is_asked_for() -> Result<()> {
         }
         Ok(positions)
     };
-    let options =
-        || ReplayOptions { from: Seek::Position(5), to: Some(Until::Position(12)), ..Default::default() };
+    let options = || ReplayOptions::default().from(Seek::Position(5)).to(Some(Until::Position(12)));
     assert_eq!(positions(options(), 100)?, (5..12).collect::<Vec<_>>());
-    let typed = ReplayOptions { type_ids: vec![0, 2], ..options() };
+    let typed = options().type_ids(vec![0, 2]);
     assert_eq!(positions(typed, 100)?, [5, 6, 8, 9, 11]);
-    let repeated = ReplayOptions { repeat: true, ..options() };
+    let repeated = options().repeat(true);
     assert_eq!(positions(repeated, 16)?, [5, 6, 7, 8, 9, 10, 11, 5, 6, 7, 8, 9, 10, 11, 5, 6]);
-    let nothing = ReplayOptions { repeat: true, type_ids: vec![9], ..options() };
+    let nothing = options().repeat(true).type_ids(vec![9]);
     assert_eq!(positions(nothing, 100)?, []);
-    let until = ReplayOptions { to: Some(Until::Time(1_000_000_000 + 3000)), ..Default::default() };
+    let until = ReplayOptions::default().to(Some(Until::Time(1_000_000_000 + 3000)));
     assert_eq!(positions(until, 100)?, [0, 1]);
     Ok(())
 }

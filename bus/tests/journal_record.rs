@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use journals::{Place, held, quick, small};
 use railbus::journal::{Io, Retention, WhenFull};
 use railbus::{
-    Channel, Error, JournalState, Kind, Overflow, PublishEnd, Recorder, RecorderOptions, Recorders,
-    SendError, SendOptions, Sender, SubscribeOptions, SyncPolicy,
+    Channel, Error, JournalState, Kind, Overflow, PublishEnd, Recorder, Recorders, SendError, SendOptions,
+    Sender, SubscribeOptions, SyncPolicy,
 };
 use railbus_log::format::{Codec, GapReason};
 
@@ -53,7 +53,7 @@ fn everything_published_is_recorded_in_order_and_its_durability_can_be_waited_fo
             {
                 let place = Place::new();
                 let channel = place.bus().create("c", &small(kind)).expect("a channel");
-                let options = RecorderOptions { io, sync, ..quick() };
+                let options = quick().io(io).sync(sync);
                 let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
                 let mut publish = publisher(&channel);
                 let mut worker =
@@ -64,7 +64,7 @@ fn everything_published_is_recorded_in_order_and_its_durability_can_be_waited_fo
                     let position = publish(&payload, LONG).expect("room");
                     sent.push((position, payload));
                     if let Some(worker) = &mut worker {
-                        worker.take().expect("a job").done();
+                        let _ = worker.take().expect("a job").done();
                     }
                     if number % 5000 == 17 {
                         let reached = channel.wait_written(position, LONG).expect("written");
@@ -114,7 +114,7 @@ fn a_second_start_goes_on_where_the_first_ended_and_the_ring_holds_what_came_bet
                 if number < 500 {
                     sent.push((publish(&payload, LONG).expect("room"), payload));
                     if let Some(worker) = &mut worker {
-                        worker.take().expect("a job").done();
+                        let _ = worker.take().expect("a job").done();
                     }
                 }
             }
@@ -124,7 +124,7 @@ fn a_second_start_goes_on_where_the_first_ended_and_the_ring_holds_what_came_bet
                 let payload = event(round * 1000 + 500 + number, 60);
                 sent.push((publish(&payload, LONG).expect("room"), payload));
                 if let Some(worker) = &mut worker {
-                    worker.take().expect("a job").done();
+                    let _ = worker.take().expect("a job").done();
                 }
             }
         }
@@ -144,8 +144,7 @@ fn large_events_go_in_pieces() {
     let options = railbus::ChannelOptions::new(Kind::Stream).capacity_bytes(4 << 20);
     let channel = place.bus().create("c", &options).expect("a channel");
     let recorder =
-        Recorder::start(&channel, place.journal(), &RecorderOptions { segment_bytes: 4 << 20, ..quick() })
-            .expect("a recorder");
+        Recorder::start(&channel, place.journal(), &quick().segment_bytes(4 << 20)).expect("a recorder");
     let mut publish = publisher(&channel);
     let mut sent = Vec::new();
     for number in 0..40 {
@@ -164,16 +163,11 @@ fn states_wait_while_large_events_are_staged() {
     let place = Place::new();
     let options = railbus::ChannelOptions::new(Kind::Stream).capacity_bytes(16 << 20);
     let channel = place.bus().create("c", &options).expect("a channel");
-    let options = RecorderOptions {
-        staging_bytes: 1 << 20,
-        state_every: Duration::from_micros(100),
-        depth: 1,
-        ..quick()
-    };
+    let options = quick().staging_bytes(1 << 20).state_every(Duration::from_micros(100)).depth(1);
     let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
-    let named = SubscribeOptions { name: "moves".into(), durable: true, ..SubscribeOptions::default() };
+    let named = SubscribeOptions::default().name("moves").durable(true);
     let mut subscriber = channel.subscriber(&named).expect("a subscriber");
-    let numbered = SendOptions { name: "numbers".into(), sequenced: true, ..SendOptions::default() };
+    let numbered = SendOptions::default().name("numbers").sequenced(true);
     let mut sender = channel.publisher(&numbered).expect("a publisher");
     let mut sent = Vec::new();
     let reads = std::thread::spawn(move || {
@@ -211,8 +205,8 @@ fn states_wait_while_large_events_are_staged() {
 fn what_nobody_reads_durably_is_not_taken_for_read() {
     let place = Place::new();
     let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
-    let retention = Retention { consumed: true, ..Retention::default() };
-    let options = RecorderOptions { segment_bytes: 512 << 10, retention, ..quick() };
+    let retention = Retention::default().consumed(true);
+    let options = quick().segment_bytes(512 << 10).retention(retention);
     let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
     let mut sender = channel.publisher(&SendOptions::default()).expect("a publisher");
     let mut last = 0;
@@ -230,7 +224,7 @@ fn what_nobody_reads_durably_is_not_taken_for_read() {
     until("it says so", &|| recorder.status().is_some_and(|status| status.waits_for_readers));
     let has_first = || place.directory("c").join("00000000000000000001.seg").exists();
     assert!(has_first(), "nothing was removed");
-    let named = SubscribeOptions { name: "reads".into(), durable: true, ..SubscribeOptions::default() };
+    let named = SubscribeOptions::default().name("reads").durable(true);
     let _subscriber = channel.subscriber(&named).expect("a subscriber that has read all before");
     until("the first segment goes", &|| !has_first());
     until("it says so no more", &|| recorder.status().is_some_and(|status| !status.waits_for_readers));
@@ -305,7 +299,7 @@ fn a_lossy_journal_holds_nobody_and_says_what_it_missed() {
         let place = Place::new();
         let options = small(kind).overflow(Overflow::LossyReaders);
         let channel = place.bus().create("c", &options).expect("a channel");
-        let options = RecorderOptions { lossy: true, ..quick() };
+        let options = quick().lossy(true);
         let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
         assert!(recorder.report().lossy);
         let mut publish = publisher(&channel);
@@ -370,19 +364,19 @@ fn options_out_of_range_are_refused() {
     let place = Place::new();
     let queue = place.bus().create("q", &small(Kind::Queue)).expect("a channel");
     let bad = [
-        RecorderOptions { lossy: true, ..quick() },
-        RecorderOptions { segment_bytes: 1 << 16, ..quick() },
-        RecorderOptions { segment_bytes: (1 << 20) + 1, ..quick() },
-        RecorderOptions { staging_bytes: 1, ..quick() },
-        RecorderOptions { staging_bytes: 1 << 40, ..quick() },
-        RecorderOptions { depth: 0, ..quick() },
+        quick().lossy(true),
+        quick().segment_bytes(1 << 16),
+        quick().segment_bytes((1 << 20) + 1),
+        quick().staging_bytes(1),
+        quick().staging_bytes(1 << 40),
+        quick().depth(0),
     ];
     for options in bad {
         let refused = Recorder::start(&queue, place.journal(), &options).map(drop);
         assert!(matches!(&refused, Err(Error::Invalid { .. })), "{refused:?}: {options:?}");
     }
     // Nothing is left behind that would be in the way of a good one.
-    let good = RecorderOptions { when_full: WhenFull::Drop, ..quick() };
+    let good = quick().when_full(WhenFull::Drop);
     Recorder::start(&queue, place.journal(), &good).expect("a recorder").stop().expect("a clean end");
 }
 
@@ -391,7 +385,7 @@ fn compressed_blocks_hold_the_same() {
     for codec in [Codec::Lz4, Codec::Zstd] {
         let place = Place::new();
         let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
-        let options = RecorderOptions { codec, ..quick() };
+        let options = quick().codec(codec);
         let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
         let mut publish = publisher(&channel);
         let sent: Vec<_> = (0..20_000)
@@ -410,7 +404,7 @@ fn compressed_blocks_hold_the_same() {
 fn many_channels_share_a_few_threads_and_each_is_let_go_by_itself() {
     let place = Place::new();
     let recorders = Recorders::start(None).expect("a thread");
-    let options = RecorderOptions { segment_bytes: 1 << 20, staging_bytes: 1 << 20, ..quick() };
+    let options = quick().segment_bytes(1 << 20).staging_bytes(1 << 20);
     let names: Vec<String> = (0..70).map(|number| format!("c{number}")).collect();
     let channels: Vec<Channel> =
         names.iter().map(|name| place.bus().create(name, &small(Kind::Stream)).expect("a channel")).collect();
@@ -446,8 +440,8 @@ fn many_channels_share_a_few_threads_and_each_is_let_go_by_itself() {
 fn old_segments_go_and_the_journal_begins_later() {
     let place = Place::new();
     let channel = place.bus().create("c", &small(Kind::Topic)).expect("a channel");
-    let retention = Retention { max_bytes: Some(3 << 20), ..Retention::default() };
-    let options = RecorderOptions { retention, ..quick() };
+    let retention = Retention::default().max_bytes(Some(3 << 20));
+    let options = quick().retention(retention);
     let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
     let mut publish = publisher(&channel);
     let segments = || {

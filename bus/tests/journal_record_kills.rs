@@ -147,7 +147,7 @@ fn consume(scene: &Scene) {
             match worker.take_timeout(Duration::from_millis(10)) {
                 Ok(job) => {
                     note(&mut received, number_of(&job), job.position());
-                    job.done();
+                    let _ = job.done();
                 }
                 Err(RecvError::TimedOut) if stop.exists() => break,
                 Err(RecvError::TimedOut) => {}
@@ -156,12 +156,7 @@ fn consume(scene: &Scene) {
         }
         return;
     }
-    let options = SubscribeOptions {
-        name: "audit".into(),
-        durable: true,
-        start: Start::Oldest,
-        ..SubscribeOptions::default()
-    };
+    let options = SubscribeOptions::default().name("audit").durable(true).start(Start::Oldest);
     macro_rules! read {
         ($reader:expr) => {{
             let mut reader = $reader;

@@ -9,8 +9,8 @@ use children::{Actor, role, say, stay};
 use journals::{Place, held, quick, small};
 use railbus::journal::{lost, restore};
 use railbus::{
-    Attributes, Bus, ChannelOptions, Error, Kind, Overflow, Recorder, RecorderOptions, SendError,
-    SendOptions, Start, SubscribeOptions,
+    Attributes, Bus, ChannelOptions, Error, Kind, Overflow, Recorder, SendError, SendOptions, Start,
+    SubscribeOptions,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ fn lose(place: &Place) {
 }
 
 fn durable(name: &str) -> SubscribeOptions {
-    SubscribeOptions { name: name.into(), durable: true, start: Start::Oldest, ..SubscribeOptions::default() }
+    SubscribeOptions::default().name(name).durable(true).start(Start::Oldest)
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_queues_unfinished_events_are_delivered_again_and_its_finished_ones_are_not(
             unfinished.push((number, job.attempt()));
             std::mem::forget(job);
         } else {
-            job.done();
+            let _ = job.done();
         }
     }
     for number in 2000..2010u64 {
@@ -143,7 +143,7 @@ fn a_queues_unfinished_events_are_delivered_again_and_its_finished_ones_are_not(
     let mut got = Vec::new();
     while let Some(job) = worker.try_take().expect("a sound queue") {
         got.push(u64::from_le_bytes(job[..8].try_into().expect("a number")));
-        job.done();
+        let _ = job.done();
     }
     let numbers: Vec<u64> = unfinished.iter().map(|&(number, _)| number).collect();
     assert_eq!(got, numbers);
@@ -177,7 +177,7 @@ fn what_a_channel_does_under_overload_is_made_again_with_the_channel_it_diverts_
     for number in 100..102u64 {
         let job = worker.try_take().expect("a sound queue").expect("what was diverted");
         assert_eq!(*job, number.to_le_bytes());
-        job.done();
+        let _ = job.done();
     }
 }
 
@@ -190,7 +190,7 @@ fn what_a_queue_held_before_its_journal_began_is_in_it() {
     for number in 0..300u64 {
         producer.publish(&number.to_le_bytes()).expect("room");
         if number < 200 {
-            worker.take().expect("a job").done();
+            let _ = worker.take().expect("a job").done();
         }
     }
     let recorder = Recorder::start(&queue, place.journal(), &quick()).expect("a recorder");
@@ -207,7 +207,7 @@ fn what_a_queue_held_before_its_journal_began_is_in_it() {
     for number in 200..=300u64 {
         let job = worker.try_take().expect("a sound queue").expect("a job");
         assert_eq!(job[..8], number.to_le_bytes());
-        job.done();
+        let _ = job.done();
     }
 }
 
@@ -216,7 +216,7 @@ fn durable_subscriptions_and_numbering_publishers_resume() {
     let place = Place::new();
     let topic = place.bus().create("c", &small(Kind::Topic)).expect("a topic");
     let recorder = Recorder::start(&topic, place.journal(), &quick()).expect("a recorder");
-    let numbered = SendOptions { name: "feed".into(), sequenced: true, ..SendOptions::default() };
+    let numbered = SendOptions::default().name("feed").sequenced(true);
     let mut publisher = topic.topic_publisher(&numbered).expect("a publisher");
     let mut behind = topic.topic_subscriber(&durable("behind")).expect("a subscriber");
     let mut upto_date = topic.topic_subscriber(&durable("up-to-date")).expect("a subscriber");
@@ -277,8 +277,7 @@ fn child() {
     let channel = Bus::at(base.join("shm"), "b").and_then(|bus| bus.attach("c")).expect("the channel");
     let journal = std::fs::read_link(base.join("journal")).expect("a link");
     let linger = if role == "record at once" { Duration::ZERO } else { LONG };
-    let _recorder =
-        Recorder::start(&channel, journal, &RecorderOptions { linger, ..quick() }).expect("a recorder");
+    let _recorder = Recorder::start(&channel, journal, &quick().linger(linger)).expect("a recorder");
     say(b"recording");
     stay();
 }

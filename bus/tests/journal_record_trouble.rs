@@ -49,8 +49,7 @@ fn child() {
     let channel = bus(&base).attach("c").expect("the channel");
     let journal = std::fs::read_link(base.join("journal")).expect("a link");
     let io = if role == "uring" { Io::Auto } else { Io::Blocking };
-    let recorder =
-        Recorder::start(&channel, journal, &RecorderOptions { io, ..quick() }).expect("a recorder");
+    let recorder = Recorder::start(&channel, journal, &quick().io(io)).expect("a recorder");
     say(b"recording");
     eventually("the limit is wanted", || base.join("limit").exists());
     // From here on no file grows beyond this, and none is written beyond it.
@@ -171,7 +170,7 @@ fn a_full_disk_lets_events_go_when_it_is_told_to_and_says_which() {
         let (disk, ballast) = small_disk(place)?;
         let channel = stream(place);
         let mut publisher = channel.publisher(&SendOptions::default()).expect("a publisher");
-        let options = RecorderOptions { when_full: WhenFull::Drop, ..quick() };
+        let options = quick().when_full(WhenFull::Drop);
         let recorder = Recorder::start(&channel, disk.path(), &options).expect("a recorder");
         let mut sent = Vec::new();
         let mut told = false;
@@ -210,9 +209,8 @@ fn retention_beside_other_removers_stops_nothing() {
         tempfile::Builder::new().prefix("railbus-trouble-").tempdir_in("/dev/shm").expect("a directory");
     let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let channel = stream(shm.path());
-    let retention = Retention { max_bytes: Some(1 << 20), ..Retention::default() };
-    let recorder = Recorder::start(&channel, disk.path(), &RecorderOptions { retention, ..quick() })
-        .expect("a recorder");
+    let retention = Retention::default().max_bytes(Some(1 << 20));
+    let recorder = Recorder::start(&channel, disk.path(), &quick().retention(retention)).expect("a recorder");
     let directory = disk.path().join("b").join("c");
     let mut publisher = channel.publisher(&SendOptions::default()).expect("a publisher");
     let stop = Arc::new(AtomicBool::new(false));
@@ -275,8 +273,7 @@ fn a_disk_that_stands_still_is_not_felt_before_staging_and_ring_are_full() {
             let channel = bus(place)
                 .create("c", &ChannelOptions::new(Kind::Stream).capacity_bytes(1 << 20))
                 .expect("one");
-            let options =
-                RecorderOptions { io, staging_bytes: 8 << 20, segment_bytes: 16 << 20, ..Default::default() };
+            let options = RecorderOptions::default().io(io).staging_bytes(8 << 20).segment_bytes(16 << 20);
             let recorder = Recorder::start(&channel, disk.path(), &options).expect("a recorder");
             let mut publisher = channel.publisher(&SendOptions::default()).expect("a publisher");
             let mut sent = Vec::new();

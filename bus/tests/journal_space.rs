@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use journals::{Place, held, quick, small};
 use railbus::journal::Retention;
-use railbus::{Kind, Recorder, RecorderOptions, SendOptions};
+use railbus::{Kind, Recorder, SendOptions};
 use railbus_log::disk::files::Files;
 use railbus_log::disk::store::Store;
 use railbus_log::format::{Codec, PositionUnit, SegmentHeader};
@@ -36,8 +36,8 @@ fn inodes(directory: &Path) -> BTreeSet<u64> {
 fn segments_of_the_full_size_are_used_again() {
     let place = Place::new();
     let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
-    let retention = Retention { max_bytes: Some(3 << 20), ..Retention::default() };
-    let options = RecorderOptions { retention, ..quick() };
+    let retention = Retention::default().max_bytes(Some(3 << 20));
+    let options = quick().retention(retention);
     let recorder = Recorder::start(&channel, place.journal(), &options).expect("a recorder");
     let mut publisher = channel.publisher(&SendOptions::default()).expect("a publisher");
     // Files are held open, so that no other file gets the number of one that was removed.
@@ -69,8 +69,7 @@ fn a_quiet_channel_takes_a_sector_for_many_events_unless_each_is_synced() {
     for sync in [SyncPolicy::Interval(LONG), SyncPolicy::Never] {
         let place = Place::new();
         let channel = place.bus().create("c", &small(Kind::Stream)).expect("a channel");
-        let recorder = Recorder::start(&channel, place.journal(), &RecorderOptions { sync, ..quick() })
-            .expect("a recorder");
+        let recorder = Recorder::start(&channel, place.journal(), &quick().sync(sync)).expect("a recorder");
         let mut publisher = channel.publisher(&SendOptions::default()).expect("a publisher");
         for _ in 0..100 {
             publisher.publish(&[7; 100]).expect("room");

@@ -34,7 +34,7 @@ fn directory() -> tempfile::TempDir {
 }
 
 fn put(producer: &mut Producer, number: u64, key: Option<u64>) {
-    let attributes = Attributes { key, ..Attributes::default() };
+    let attributes = Attributes::default().key(key);
     producer.publish_with(&number.to_le_bytes(), &attributes).unwrap();
 }
 
@@ -64,11 +64,11 @@ fn a_key_travels_and_a_stable_hash_makes_one_of_bytes() {
     let mut producer = channel.producer(&SendOptions::default()).unwrap();
     let mut worker = channel.worker(&WorkOptions::default()).unwrap();
     for key in [Some(0), Some(u64::MAX), None] {
-        producer.publish_with(b"x", &Attributes { key, ..Attributes::typed(3) }).unwrap();
+        producer.publish_with(b"x", &Attributes::typed(3).key(key)).unwrap();
         let job = worker.take().unwrap();
         assert_eq!((job.event().key(), job.event().type_id(), &*job), (key, 3, &b"x"[..]));
         assert!(job.event().published_ns().is_some());
-        job.done();
+        let _ = job.done();
     }
     assert!(channel.header().keyed);
 }
@@ -122,7 +122,7 @@ fn a_worker_of_several_puts_aside_what_waits_for_its_own() {
     let directory = directory();
     let channel = queue(directory.path(), |options| options);
     let mut producer = channel.producer(&SendOptions::default()).unwrap();
-    let mut worker = channel.worker(&WorkOptions { grab: 16, ..WorkOptions::default() }).unwrap();
+    let mut worker = channel.worker(&WorkOptions::default().grab(16)).unwrap();
     for number in 0..10 {
         put(&mut producer, number, Some(number % 3));
     }
@@ -178,12 +178,12 @@ fn who_waits_gets_the_event_of_another_key_behind_a_long_backlog() {
     let (first, _) = take(&mut one).unwrap();
     (1..=3000).for_each(|number| put(&mut producer, number, Some(7)));
     put(&mut producer, 3001, None);
-    let options = WorkOptions { wait: Wait::Park { spin: Duration::ZERO }, ..WorkOptions::default() };
+    let options = WorkOptions::default().wait(Wait::Park { spin: Duration::ZERO });
     let mut two = channel.worker(&options).unwrap();
     assert_eq!(take_later(&mut two).1, 3001);
     // As many as the ring has room for may wait.
     let filled = (3002..).take_while(|number: &u64| {
-        let attributes = Attributes { key: Some(7), ..Attributes::default() };
+        let attributes = Attributes::default().key(Some(7));
         producer.try_publish_with(&number.to_le_bytes(), &attributes).is_ok()
     });
     assert_eq!(filled.count(), 4096 - 3002);
@@ -224,11 +224,11 @@ fn a_worker_that_sleeps_is_woken_when_the_event_in_front_is_done_elsewhere() {
     let (first, _) = take(&mut one).unwrap();
     let theirs = channel.clone();
     let sleeper = std::thread::spawn(move || {
-        let options = WorkOptions { wait: Wait::Park { spin: Duration::ZERO }, ..WorkOptions::default() };
+        let options = WorkOptions::default().wait(Wait::Park { spin: Duration::ZERO });
         let mut two = theirs.worker(&options).unwrap();
         let job = two.take_timeout(Duration::from_secs(60)).unwrap();
         let number = number(&job.event());
-        job.done();
+        let _ = job.done();
         number
     });
     std::thread::sleep(Duration::from_millis(50));
@@ -263,11 +263,8 @@ impl Story {
     fn new(base: &std::path::Path) -> Story {
         let channel = queue(base, |options| options);
         let producer = channel.producer(&SendOptions::default()).unwrap();
-        let options = [(0, 0), (0, 3), (5, 0)].map(|(in_hand_max, grab)| WorkOptions {
-            in_hand_max,
-            grab,
-            ..WorkOptions::default()
-        });
+        let options = [(0, 0), (0, 3), (5, 0)]
+            .map(|(in_hand_max, grab)| WorkOptions::default().in_hand_max(in_hand_max).grab(grab));
         Story {
             channel,
             producer,
@@ -291,7 +288,7 @@ impl Story {
 
     fn step(&mut self, who: usize, what: u8, amount: u8) {
         if what < 90 {
-            let attributes = Attributes { key: key_of_number(self.next), ..Attributes::default() };
+            let attributes = Attributes::default().key(key_of_number(self.next));
             // Full: the oldest event is not done.
             if self.producer.try_publish_with(&self.next.to_le_bytes(), &attributes).is_ok() {
                 self.waiting.insert(self.next, 0);
@@ -398,7 +395,7 @@ const HANDED_OUT: usize = 33;
 
 /// A worker: writes down who is at a key, does a little, and checks that nobody has come between.
 fn work(base: &std::path::Path, shared: &Shared, token: u64) {
-    let options = WorkOptions { until_closed: true, ..WorkOptions::default() };
+    let options = WorkOptions::default().until_closed(true);
     let mut worker = Bus::at(base, "bus").unwrap().attach("c").unwrap().worker(&options).unwrap();
     let mut turn = 0;
     loop {
@@ -434,7 +431,7 @@ fn work(base: &std::path::Path, shared: &Shared, token: u64) {
         }
         shared.set(FINISHED + key, number + 1);
         shared.set(AT_IT + key, 0);
-        job.done();
+        let _ = job.done();
     }
 }
 

@@ -216,7 +216,7 @@ fn queue(base: &Path, moments: &mut Moments, most: u64) -> u64 {
 
 /// Takes, holds up to six, and finishes them out of order, until the queue is closed.
 fn work(shared: &Shared, channel: &Channel) {
-    let options = WorkOptions { until_closed: true, grab: 4, ..WorkOptions::default() };
+    let options = WorkOptions::default().until_closed(true).grab(4);
     let mut worker = patiently(|| channel.worker(&options));
     let mut held = Vec::new();
     loop {
@@ -259,12 +259,12 @@ fn stream(base: &Path, moments: &mut Moments, most: u64) -> u64 {
     let channel = create(base, Kind::Stream);
     let all = SubscribeOptions::default();
     let witness = channel.subscriber(&all).unwrap();
-    let durable = SubscribeOptions { name: "durable".into(), durable: true, ..all.clone() };
+    let durable = all.clone().name("durable").durable(true);
     // It exists from the start, so that whoever resumes it has a place to resume at.
     drop(channel.subscriber(&durable).unwrap());
     drop(witness);
     let observer = forked(|| {
-        let start = SubscribeOptions { start: Start::Oldest, ..all.clone() };
+        let start = all.clone().start(Start::Oldest);
         read_everything(shared, channel.subscriber(&start).unwrap(), 0);
     });
     // Nothing is published before the witness has joined.
@@ -279,7 +279,7 @@ fn stream(base: &Path, moments: &mut Moments, most: u64) -> u64 {
         }),
         1 => forked(|| resume(shared, patiently(|| channel.subscriber(&durable)))),
         _ => forked(|| {
-            let start = SubscribeOptions { start: Start::Oldest, lossy: true, ..all.clone() };
+            let start = all.clone().start(Start::Oldest).lossy(true);
             read_some(shared, patiently(|| channel.subscriber(&start)));
         }),
     };
@@ -375,11 +375,11 @@ fn topic(base: &Path, moments: &mut Moments, most: u64) -> u64 {
     let shared = &Shared::new();
     let channel = create(base, Kind::Topic);
     let all = SubscribeOptions::default();
-    let durable = SubscribeOptions { name: "durable".into(), durable: true, ..all.clone() };
+    let durable = all.clone().name("durable").durable(true);
     drop(channel.topic_subscriber(&durable).unwrap());
     let witnesses = [0, 1].map(|which| {
         forked(|| {
-            let start = SubscribeOptions { start: Start::Position(64 * 9 - 20), ..all.clone() };
+            let start = all.clone().start(Start::Position(64 * 9 - 20));
             read_everything(shared, channel.topic_subscriber(&start).unwrap(), which);
         })
     });
@@ -397,7 +397,7 @@ fn topic(base: &Path, moments: &mut Moments, most: u64) -> u64 {
         }),
         2 => forked(|| resume(shared, patiently(|| channel.topic_subscriber(&durable)))),
         _ => forked(|| {
-            let start = SubscribeOptions { lossy: place == 4, ..all.clone() };
+            let start = all.clone().lossy(place == 4);
             read_some(shared, patiently(|| channel.topic_subscriber(&start)));
         }),
     };

@@ -83,7 +83,7 @@ fn timed<T>(action: impl FnOnce() -> T) -> ((u64, u64), T) {
 fn delay_in_one_of_three(kind: Kind, count: usize) {
     let (_base, bus) = bus();
     let channel = bus.create("c", &stamped(kind)).unwrap();
-    let named = |name: &str| SubscribeOptions { name: name.to_owned(), ..SubscribeOptions::default() };
+    let named = |name: &str| SubscribeOptions::default().name(name);
     let names = ["first", "second", "late"];
     let mut brackets: [Brackets; 3] = Default::default();
     macro_rules! run {
@@ -113,7 +113,7 @@ fn delay_in_one_of_three(kind: Kind, count: usize) {
             let mut worker = channel.worker(&WorkOptions::default()).unwrap();
             run!(channel.producer(&SendOptions::default()), tap);
             while let Some(job) = worker.try_take().unwrap() {
-                job.done();
+                let _ = job.done();
             }
         }
     }
@@ -168,8 +168,8 @@ fn a_batch_and_a_lossy_reader_measure_each_event() {
     let (_base, bus) = bus();
     for kind in [Kind::Stream, Kind::Topic] {
         let channel = bus.create(&kind.to_string(), &stamped(kind)).unwrap();
-        let lossy = SubscribeOptions { name: "lossy".into(), lossy: true, ..SubscribeOptions::default() };
-        let batch = SubscribeOptions { name: "batch".into(), ..SubscribeOptions::default() };
+        let lossy = SubscribeOptions::default().name("lossy").lossy(true);
+        let batch = SubscribeOptions::default().name("batch");
         macro_rules! run {
             ($sender:expr, $reader:ident) => {{
                 let mut sender = $sender.unwrap();
@@ -200,7 +200,7 @@ fn a_worker_that_takes_its_time_shows_it_in_take_to_done_alone() {
     let channel = bus.create("jobs", &stamped(Kind::Queue)).unwrap();
     let mut producer = channel.producer(&SendOptions::default()).unwrap();
     let worker = |name: &str| {
-        let options = WorkOptions { name: name.to_owned(), grab: 1, ..WorkOptions::default() };
+        let options = WorkOptions::default().name(name).grab(1);
         channel.worker(&options).unwrap()
     };
     let (mut quick, mut slow) = (worker("quick"), worker("slow"));
@@ -248,7 +248,7 @@ fn an_event_that_is_delivered_again_counts_again_and_many_in_hand_are_measured()
     for _ in 0..10 {
         let job = worker.take().unwrap();
         assert_eq!(job.attempt(), 2);
-        job.done();
+        let _ = job.done();
     }
     let latencies = latencies(&channel);
     assert_eq!((latencies.received().count(), latencies.done().count()), (110, 100));
@@ -265,11 +265,11 @@ fn stamps_of_others_are_believed_and_impossible_ones_are_counted() {
     for (age_ns, replayed) in ages {
         let published_ns = Some(realtime_ns() - age_ns);
         publisher
-            .publish_with(b"x", &Attributes { published_ns, replayed, ..Attributes::default() })
+            .publish_with(b"x", &Attributes::default().published_ns(published_ns).replayed(replayed))
             .unwrap();
     }
     let published_ns = Some(realtime_ns() + hour);
-    publisher.publish_with(b"x", &Attributes { published_ns, ..Attributes::default() }).unwrap();
+    publisher.publish_with(b"x", &Attributes::default().published_ns(published_ns)).unwrap();
     for _ in 0..5 {
         assert!(reader.recv().unwrap().published_ns().is_some());
     }
@@ -289,7 +289,7 @@ fn a_channel_without_stamps_has_no_histograms_and_one_with_has_a_file_with_right
     let plain = bus.create("plain", &ChannelOptions::new(Kind::Stream).capacity_bytes(1 << 16)).unwrap();
     let mut publisher = plain.publisher(&SendOptions::default()).unwrap();
     let mut reader = plain.subscriber(&SubscribeOptions::default()).unwrap();
-    let attributes = Attributes { published_ns: Some(1), ..Attributes::default() };
+    let attributes = Attributes::default().published_ns(Some(1));
     publisher.publish_with(b"x", &attributes).unwrap();
     assert_eq!(reader.recv().unwrap().published_ns(), Some(1));
     assert!(plain.latencies().unwrap().is_none() && !plain.paths().latency.exists());
@@ -464,7 +464,7 @@ fn who_takes_the_place_of_another_begins_anew() {
         let mut worker = channel.worker(&WorkOptions::default()).unwrap();
         for _ in 0..round * 10 {
             producer.publish(b"job").unwrap();
-            worker.take().unwrap().done();
+            let _ = worker.take().unwrap().done();
         }
         let all = latencies(&channel);
         let info = channel.info().unwrap();

@@ -81,7 +81,7 @@ mod reading {
     pub(super) fn run(channel: &Channel, how: &str) {
         let manual = how == "manual";
         let name = if manual { "reader" } else { "" };
-        let options = SubscribeOptions { manual, name: name.into(), durable: manual, ..Default::default() };
+        let options = SubscribeOptions::default().manual(manual).name(name).durable(manual);
         match channel.header().kind {
             Kind::Stream => read!(channel, channel.subscriber(&options).unwrap(), how),
             Kind::Topic => read!(channel, channel.topic_subscriber(&options).unwrap(), how),
@@ -91,7 +91,7 @@ mod reading {
     }
 
     fn work(channel: &Channel, how: &str) {
-        let mut worker = channel.worker(&WorkOptions { grab: 2, ..WorkOptions::default() }).unwrap();
+        let mut worker = channel.worker(&WorkOptions::default().grab(2)).unwrap();
         say(b"ready");
         if how == "job" {
             let job = worker.take_timeout(SOON).unwrap();

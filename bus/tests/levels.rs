@@ -31,7 +31,7 @@ fn directory() -> tempfile::TempDir {
 }
 
 fn options(priority: u8, in_hand_max: u32) -> WorkOptions {
-    WorkOptions { priority, in_hand_max, ..WorkOptions::default() }
+    WorkOptions::default().priority(priority).in_hand_max(in_hand_max)
 }
 
 fn put(producer: &mut Producer, count: u64) {
@@ -111,7 +111,7 @@ fn a_plain_worker_is_saturated_while_what_it_took_last_is_not_done() {
     assert_eq!(gets(&mut low), 0);
     let job = plain.take().unwrap();
     assert_eq!(gets(&mut low), 4);
-    job.done();
+    let _ = job.done();
     put(&mut producer, 5);
     assert_eq!(gets(&mut low), 0);
     drop(plain);
@@ -123,7 +123,7 @@ fn several_at_once_respect_the_bound() {
     let directory = directory();
     let channel = queue(directory.path(), |options| options);
     let mut producer = channel.producer(&SendOptions::default()).unwrap();
-    let mut worker = channel.worker(&WorkOptions { grab: 16, ..options(0, 5) }).unwrap();
+    let mut worker = channel.worker(&options(0, 5).grab(16)).unwrap();
     put(&mut producer, 20);
     let held: Vec<_> = (0..5).map(|_| worker.take_ticket().unwrap().unwrap()).collect();
     assert_eq!((worker.in_hand(), worker.take_ticket()), (5, Err(RecvError::HandsFull)));
@@ -197,8 +197,7 @@ fn worker_of(base: &Path, shared: &Shared, level: u8, in_hand_max: u32) -> Forke
     forked(|| {
         let wait = Wait::Park { spin: Duration::from_micros(20) };
         let bus = Bus::at(base, "bus").unwrap();
-        let mut worker =
-            bus.attach("c").unwrap().worker(&WorkOptions { wait, ..options(level, in_hand_max) }).unwrap();
+        let mut worker = bus.attach("c").unwrap().worker(&options(level, in_hand_max).wait(wait)).unwrap();
         shared.set(READY + level as usize, 1);
         let mut held = Vec::new();
         loop {
@@ -220,7 +219,7 @@ fn worker_of(base: &Path, shared: &Shared, level: u8, in_hand_max: u32) -> Forke
                     match worker.take_timeout(Duration::from_millis(5)) {
                         Ok(job) => {
                             shared.add(GOT + level as usize, 1);
-                            job.done();
+                            let _ = job.done();
                         }
                         Err(RecvError::TimedOut) => {}
                         Err(error) => panic!("{error}"),

@@ -13,7 +13,7 @@ fn bus() -> (tempfile::TempDir, Bus) {
 }
 
 fn lossy() -> SubscribeOptions {
-    SubscribeOptions { lossy: true, ..SubscribeOptions::default() }
+    SubscribeOptions::default().lossy(true)
 }
 
 /// Everything that is there: the positions seen, and how many were lost. Checks order and payloads.
@@ -62,7 +62,7 @@ fn it_holds_nobody_up_and_is_told_exactly_what_it_lost() {
     let mut push = |count: u64| {
         for n in 0..count {
             producer.try_publish(&payload(n)).unwrap();
-            worker.take().unwrap().done();
+            let _ = worker.take().unwrap().done();
         }
     };
     push(64);
@@ -93,7 +93,7 @@ fn nothing_is_torn_while_producers_and_workers_race_over_it() {
         let working = scope.spawn(|| {
             let mut worker = jobs.worker(&WorkOptions::default()).unwrap();
             for _ in 0..2 * per_producer {
-                worker.take().unwrap().done();
+                let _ = worker.take().unwrap().done();
             }
         });
         for producer in 0..2 {

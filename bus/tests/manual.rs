@@ -151,7 +151,7 @@ fn place() -> tempfile::TempDir {
 }
 
 fn manual() -> SubscribeOptions {
-    SubscribeOptions { name: "batches".into(), durable: true, manual: true, ..SubscribeOptions::default() }
+    SubscribeOptions::default().name("batches").durable(true).manual(true)
 }
 
 /// Runs a test for each kind, with a channel, a publisher, and a subscription that has joined.
@@ -253,12 +253,12 @@ fn what_was_not_received_cannot_be_acknowledged() {
         reader.acknowledge_to(end).unwrap();
         drop(reader);
         // Others acknowledge by themselves.
-        let mut other = Any::open(channel, &SubscribeOptions { manual: false, ..manual() }).unwrap();
+        let mut other = Any::open(channel, &manual().manual(false)).unwrap();
         refuses(&mut other, end, AcknowledgeError::NotManual);
         assert_eq!(numbers(&other.batches(64)), (10..20).collect::<Vec<_>>());
         drop(other);
         assert_eq!(Any::open(channel, &manual()).unwrap().next(0), None);
-        let lossy = SubscribeOptions { lossy: true, manual: true, ..SubscribeOptions::default() };
+        let lossy = SubscribeOptions::default().lossy(true).manual(true);
         assert!(matches!(Any::open(channel, &lossy), Err(Error::Invalid { .. })));
     });
 }
@@ -282,7 +282,7 @@ fn a_publisher_waits_for_what_is_not_acknowledged_and_is_woken() {
         if channel.header().kind == Kind::Queue {
             let mut worker = channel.worker(&railbus::WorkOptions::default()).unwrap();
             while let Some(job) = worker.try_take().unwrap() {
-                job.done();
+                let _ = job.done();
             }
             assert!(publisher.try_publish(0).is_err());
         }
@@ -335,7 +335,7 @@ fn who_was_evicted_acknowledges_nothing() {
         let base = place();
         let channel = channel(base.path(), kind);
         let mut publisher = Sends::open(&channel);
-        let options = SubscribeOptions { manual: true, name: "one".into(), ..SubscribeOptions::default() };
+        let options = SubscribeOptions::default().manual(true).name("one");
         let mut reader = Any::open(&channel, &options).unwrap();
         publisher.publish(0..20);
         reader.take(10);
@@ -352,7 +352,7 @@ fn who_was_evicted_acknowledges_nothing() {
 fn child() {
     let Some((role, base)) = role() else { return };
     let channel = Bus::at(&base, "bus").unwrap().attach("c").unwrap();
-    let options = SubscribeOptions { manual: role != "acknowledges by itself", ..manual() };
+    let options = manual().manual(role != "acknowledges by itself");
     let mut reader = Any::open(&channel, &options).unwrap();
     match role.as_str() {
         "acknowledges by itself" => {
@@ -390,7 +390,7 @@ fn an_automatic_cursor_repeats_some_events_after_a_kill_and_none_after_an_exit()
     each_kind(|channel, mut publisher, reader| {
         drop(reader);
         publisher.publish(0..40);
-        let automatic = SubscribeOptions { manual: false, ..manual() };
+        let automatic = manual().manual(false);
         let mut killed = Actor::start("acknowledges by itself", channel.bus().base());
         killed.expect("10");
         killed.kill();
@@ -439,7 +439,7 @@ fn killed_at_any_moment_it_resumes_where_it_acknowledged() {
                 next += 1;
                 if let Some(worker) = &mut worker {
                     while let Some(job) = worker.try_take().unwrap() {
-                        job.done();
+                        let _ = job.done();
                     }
                 }
             }

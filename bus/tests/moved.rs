@@ -80,7 +80,7 @@ fn scene(base: &Path, change: impl FnOnce(&Bus)) -> Option<RecvError> {
     let mut holder = forked(|| {
         close(alive.as_raw_fd());
         let queue = Bus::at(base, "bus").unwrap().attach("q").unwrap();
-        let mut worker = queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).unwrap();
+        let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
         (0..EVENTS).for_each(|_| {
             worker.take().unwrap().keep();
         });
@@ -90,7 +90,7 @@ fn scene(base: &Path, change: impl FnOnce(&Bus)) -> Option<RecvError> {
     });
     nix::unistd::read(&joined, &mut [0]).unwrap();
     let wait = Wait::Park { spin: Duration::ZERO };
-    let mut worker = queue.worker(&WorkOptions { wait, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().wait(wait)).unwrap();
     change(&bus);
     // Closed already where all descriptors are.
     close(alive.into_raw_fd());

@@ -24,7 +24,7 @@ fn child() {
     let attach = |name| Bus::at(&base, "test").and_then(|bus| bus.attach(name)).unwrap();
     match role.as_str() {
         "takes three" => {
-            let mut worker = attach("q").worker(&WorkOptions { grab: 2, ..WorkOptions::default() }).unwrap();
+            let mut worker = attach("q").worker(&WorkOptions::default().grab(2)).unwrap();
             for _ in 0..3 {
                 worker.take_ticket_timeout(SOON).unwrap();
             }
@@ -73,7 +73,7 @@ fn child() {
 }
 
 fn named(name: &str, durable: bool) -> SubscribeOptions {
-    SubscribeOptions { name: name.into(), durable, ..SubscribeOptions::default() }
+    SubscribeOptions::default().name(name).durable(durable)
 }
 
 fn base() -> (tempfile::TempDir, Bus) {
@@ -98,10 +98,9 @@ fn an_observer_sees_everybody_and_disturbs_nobody() {
     let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
     let info = stream.info().unwrap();
     assert!(info.participants.is_empty() && info.positions.published == 0 && info.positions.depth == 0);
-    let mut publisher =
-        stream.publisher(&SendOptions { name: "feed".into(), ..SendOptions::default() }).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default().name("feed")).unwrap();
     let mut reader = stream.subscriber(&named("screen", false)).unwrap();
-    let lossy = SubscribeOptions { lossy: true, ..named("lossy", false) };
+    let lossy = named("lossy", false).lossy(true);
     let _lossy = stream.subscriber(&lossy).unwrap();
     publisher.publish(&[1; 100]).unwrap();
     publisher.publish(&[2; 100]).unwrap();
@@ -126,7 +125,7 @@ fn an_observer_sees_everybody_and_disturbs_nobody() {
 
     let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64).first_position(1000)).unwrap();
     let mut producer = queue.producer(&SendOptions::default()).unwrap();
-    let mut worker = queue.worker(&WorkOptions { grab: 4, ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().grab(4)).unwrap();
     for i in 0..10u64 {
         producer.publish(&i.to_le_bytes()).unwrap();
     }
@@ -137,7 +136,7 @@ fn an_observer_sees_everybody_and_disturbs_nobody() {
     assert_eq!((positions.unfinished, positions.oldest), (Some(10), 1000));
     assert_eq!(info.participants[1].in_hand, 8, "4 as TAKEN, 4 by the claim");
     for ticket in tickets {
-        worker.done(ticket);
+        let _ = worker.done(ticket);
     }
     drop(worker);
     let info = queue.info().unwrap();
@@ -170,7 +169,7 @@ fn the_dead_are_shown_and_buried_and_their_events_handed_back() {
         let number = job.event().pod::<u64>().unwrap();
         assert_eq!(job.attempt() > 1, number < 4, "{number}");
         seen.push(number);
-        job.done();
+        let _ = job.done();
     }
     seen.sort_unstable();
     assert!(seen.into_iter().eq(0..10));
@@ -228,8 +227,7 @@ fn a_durable_subscription_is_held_and_can_be_forgotten() {
     actor.kill();
     assert_eq!(lives(&stream), [Life::Held]);
     assert!(stream.repair().unwrap().buried.is_empty(), "the durable are nobody's prey");
-    let mut publisher =
-        stream.publisher(&SendOptions { evict_stuck: true, ..SendOptions::default() }).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default().evict_stuck(true)).unwrap();
     while publisher.try_publish(&[0; 100]).is_ok() {}
     assert_eq!(stream.evict(Side::Consumers, 0, Duration::ZERO).unwrap(), Evicted::Forgotten);
     publisher.publish_timeout(&[0; 100], SOON).unwrap();
@@ -257,7 +255,7 @@ fn a_worker_is_killed_when_asked_and_never_another_process() {
     assert_eq!(queue.evict(Side::Consumers, 0, SOON).unwrap(), Evicted::Dead);
     let mut heir = queue.worker(&WorkOptions::default()).unwrap();
     for _ in 0..5 {
-        heir.take_timeout(SOON).unwrap().done();
+        let _ = heir.take_timeout(SOON).unwrap().done();
     }
 }
 
@@ -280,8 +278,7 @@ fn a_stopped_reader_is_stuck_and_is_evicted_by_policy() {
         "nobody asked to evict"
     );
     drop(publisher);
-    let mut publisher =
-        stream.publisher(&SendOptions { evict_stuck: true, ..SendOptions::default() }).unwrap();
+    let mut publisher = stream.publisher(&SendOptions::default().evict_stuck(true)).unwrap();
     publisher.publish_timeout(&[0; 100], SOON).unwrap();
     assert_eq!(lives(&stream), [Life::Live, Life::Evicted]);
 }
@@ -313,7 +310,7 @@ fn a_reader_that_joins_is_not_counted_before_it_is_ready() {
 #[test]
 fn a_live_subscriber_waits_for_the_first_publisher_of_a_used_channel() {
     let (_base, bus) = base();
-    let closing = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+    let closing = SubscribeOptions::default().until_closed(true);
     for kind in [Kind::Stream, Kind::Topic] {
         let name = kind.to_string();
         let channel = bus.create(&name, &ChannelOptions::new(kind)).unwrap();

@@ -28,7 +28,7 @@ fn bus() -> (tempfile::TempDir, Bus) {
 }
 
 fn named(name: &str) -> SendOptions {
-    SendOptions { name: name.into(), ..SendOptions::default() }
+    SendOptions::default().name(name)
 }
 
 fn small(kind: Kind) -> ChannelOptions {
@@ -278,7 +278,7 @@ fn a_producer_that_comes_back_learns_of_the_pressure() {
     let [mut idle, mut busy] = [0, 1].map(|_| channel.producer(&SendOptions::default()).unwrap());
     for _ in 0..1 << 16 {
         busy.publish(b"x").unwrap();
-        worker.take().unwrap().done();
+        let _ = worker.take().unwrap().done();
     }
     drop(busy);
     // From the depth of 0 to just below the mark, and then to the mark, by one who has missed it all.
@@ -360,7 +360,7 @@ fn a_noisy_producer_cannot_starve_the_others() {
     // And while everything moves.
     let mut worker = jobs.worker(&WorkOptions::default()).unwrap();
     for _ in 0..20_000 {
-        worker.take_timeout(SOON).unwrap().done();
+        let _ = worker.take_timeout(SOON).unwrap().done();
         while quiet.try_publish(b"quiet").is_ok() {}
         assert_eq!(quiet.refusal().unwrap().out_of_credits, Some(credits as usize));
     }
@@ -426,7 +426,7 @@ fn what_finds_no_room_is_in_the_other_channel_with_its_origin() {
             assert!(job.event().published_ns().is_some());
             assert_eq!(job.event().type_id(), if number == 1 { 7 } else { 0 });
             assert_eq!(&*job, b"is diverted");
-            job.done();
+            let _ = job.done();
         }
         assert!(worker.try_take().unwrap().is_none());
     }
@@ -529,7 +529,7 @@ fn each_event_is_once_in_one_of_the_two_channels() {
             Box::new(move |count| match worker.take_timeout(Duration::from_micros(20)) {
                 Ok(job) => {
                     count(&job);
-                    job.done();
+                    let _ = job.done();
                     true
                 }
                 Err(RecvError::TimedOut) => false,
@@ -557,7 +557,7 @@ fn each_event_is_once_in_one_of_the_two_channels() {
             if let Some(job) = letters.try_take().unwrap() {
                 assert!(job.event().origin().is_some());
                 count(&job);
-                job.done();
+                let _ = job.done();
                 (moved, diverted) = (true, diverted + 1);
             }
             idle = if moved { 0 } else { idle + 1 };
@@ -597,7 +597,7 @@ fn each_event_is_once_in_one_of_the_two_channels() {
 #[test]
 fn a_refusal_names_who_is_in_the_way() {
     let (_base, bus) = bus();
-    let options = |name: &str| SubscribeOptions { name: name.into(), ..SubscribeOptions::default() };
+    let options = |name: &str| SubscribeOptions::default().name(name);
 
     let stream = bus.create("s", &small(Kind::Stream)).unwrap();
     let mut sender = stream.publisher(&SendOptions::default()).unwrap();
@@ -623,7 +623,7 @@ fn a_refusal_names_who_is_in_the_way() {
 
     let queue = bus.create("q", &small(Kind::Queue)).unwrap();
     let mut sender = queue.producer(&SendOptions::default()).unwrap();
-    let mut worker = queue.worker(&WorkOptions { name: "ana".into(), ..WorkOptions::default() }).unwrap();
+    let mut worker = queue.worker(&WorkOptions::default().name("ana")).unwrap();
     while sender.try_publish(b"job").is_ok() {}
     assert_eq!(sender.refusal().unwrap().blocker, Blocker::Waiting { position: 0 });
     assert_eq!(queue.info().unwrap().held_by, Some(Blocker::Waiting { position: 0 }));
@@ -634,7 +634,7 @@ fn a_refusal_names_who_is_in_the_way() {
     assert_eq!(queue.info().unwrap().held_by, Some(blocker));
     assert!(worker.retry(ticket));
     assert_eq!(sender.refusal().unwrap().blocker, Blocker::Redo { position: 0 });
-    worker.try_take().unwrap().unwrap().done();
+    let _ = worker.try_take().unwrap().unwrap().done();
     assert_eq!(sender.refusal().unwrap().blocker, Blocker::Gone);
     drop(worker);
     sender.try_publish(b"job").unwrap();

@@ -62,7 +62,7 @@ fn fresh_events_go_on_beside_any_number_that_were_handed_back() {
         if number >= 500 {
             fresh.push(number);
         }
-        job.done();
+        let _ = job.done();
     }
     assert_eq!(fresh, (500..600).collect::<Vec<_>>(), "every second one is fresh");
     let rest = std::iter::from_fn(|| worker.try_take().unwrap().map(|job| job.done())).count();
@@ -88,7 +88,7 @@ fn a_handed_back_event_waits_longer_each_time() {
         handed_back = Instant::now();
         job.retry();
     }
-    worker.take_timeout(HANG).unwrap().done();
+    let _ = worker.take_timeout(HANG).unwrap().done();
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn another_worker_takes_over_what_waits_when_the_one_that_handed_it_back_leaves(
             Some(job.attempt()),
             "{number} is left"
         );
-        job.done();
+        let _ = job.done();
     }
     assert!(other.try_take().unwrap().is_none());
 }

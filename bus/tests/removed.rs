@@ -72,7 +72,7 @@ impl<R: railbus::PublishEnd> Send for railbus::Sender<R> {
 }
 
 fn sender(channel: &Channel, wait: Wait) -> Box<dyn Send> {
-    let options = SendOptions { wait, ..SendOptions::default() };
+    let options = SendOptions::default().wait(wait);
     match channel.header().kind {
         Kind::Stream => Box::new(channel.publisher(&options).unwrap()),
         Kind::Topic => Box::new(channel.topic_publisher(&options).unwrap()),
@@ -83,7 +83,7 @@ fn sender(channel: &Channel, wait: Wait) -> Box<dyn Send> {
 /// Waits for an event of the channel, of whatever kind, and says what came instead of one.
 fn receive(channel: &Channel, wait: Wait, durable: bool, ready: impl FnOnce()) -> Vec<RecvError> {
     let name = if durable { "durable".to_owned() } else { String::new() };
-    let options = SubscribeOptions { wait, durable, name, ..SubscribeOptions::default() };
+    let options = SubscribeOptions::default().wait(wait).durable(durable).name(name);
     match channel.header().kind {
         Kind::Stream => {
             let mut reader = channel.subscriber(&options).unwrap();
@@ -96,7 +96,7 @@ fn receive(channel: &Channel, wait: Wait, durable: bool, ready: impl FnOnce()) -
             (0..2).filter_map(|_| reader.recv_timeout(HANG).map(drop).err()).collect()
         }
         Kind::Queue => {
-            let mut worker = channel.worker(&WorkOptions { wait, ..WorkOptions::default() }).unwrap();
+            let mut worker = channel.worker(&WorkOptions::default().wait(wait)).unwrap();
             ready();
             (0..2).filter_map(|_| worker.take_timeout(HANG).map(drop).err()).collect()
         }
@@ -222,8 +222,7 @@ fn a_publisher_that_waits_for_room_is_told() {
         for wait in WAITS {
             let (_base, bus) = bus();
             let channel = create(&bus, kind);
-            let durable =
-                SubscribeOptions { durable: true, name: "slow".to_owned(), ..SubscribeOptions::default() };
+            let durable = SubscribeOptions::default().durable(true).name("slow");
             let _reader = (kind == Kind::Stream).then(|| channel.subscriber(&durable).unwrap());
             let mut sender = sender(&channel, wait);
             while sender.send(&[0; 40]).is_ok() {}

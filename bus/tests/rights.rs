@@ -133,7 +133,7 @@ fn events_pass_between_two_users(bus: &Bus) {
             assert_eq!(number(&reader.recv_timeout(HANG).unwrap()), n);
             let job = worker.take_timeout(HANG).unwrap();
             assert_eq!(number(&job), n);
-            job.done();
+            let _ = job.done();
         }
     });
     as_user(PRODUCER, || {
@@ -212,7 +212,7 @@ fn each_side_repairs_with_its_own_rights(bus: &Bus) {
         let mut worker = bus.attach("queue").unwrap().worker(&WorkOptions::default()).unwrap();
         let job = worker.take_timeout(HANG).unwrap();
         assert_eq!((number(&job), job.attempt()), (7, 2));
-        job.done();
+        let _ = job.done();
     });
 }
 
@@ -224,13 +224,13 @@ fn parked_without_membarrier(base: &Path, reader_refused: bool, publisher_refuse
     bus.create("there", &there).unwrap();
     bus.create("back", &back).unwrap();
     let wait = Wait::Park { spin: Duration::ZERO };
-    let sending = SendOptions { wait, ..SendOptions::default() };
+    let sending = SendOptions::default().wait(wait);
     let mut echo = forked(|| {
         if reader_refused {
             refuse_membarrier();
         }
         let (there, back) = (bus.attach("there").unwrap(), bus.attach("back").unwrap());
-        let reading = SubscribeOptions { wait, ..SubscribeOptions::default() };
+        let reading = SubscribeOptions::default().wait(wait);
         let mut reader = there.subscriber(&reading).unwrap();
         let mut producer = back.producer(&sending).unwrap();
         assert_eq!(membarrier::registered(), !reader_refused);
@@ -244,7 +244,7 @@ fn parked_without_membarrier(base: &Path, reader_refused: bool, publisher_refuse
             refuse_membarrier();
         }
         let (there, back) = (bus.attach("there").unwrap(), bus.attach("back").unwrap());
-        let mut worker = back.worker(&WorkOptions { wait, ..WorkOptions::default() }).unwrap();
+        let mut worker = back.worker(&WorkOptions::default().wait(wait)).unwrap();
         let mut publisher = there.publisher(&sending).unwrap();
         while publisher.readers() == 0 {
             std::thread::sleep(Duration::from_millis(1));
@@ -253,7 +253,7 @@ fn parked_without_membarrier(base: &Path, reader_refused: bool, publisher_refuse
             publisher.publish(&event(n, 16)).unwrap();
             let job = worker.take_timeout(HANG).unwrap();
             assert_eq!(number(&job), n);
-            job.done();
+            let _ = job.done();
         }
     });
     assert_eq!((first.wait(), echo.wait()), (End::Finished, End::Finished));

@@ -16,7 +16,7 @@ use railbus::{
 const EVENTS: u64 = 60_000;
 
 fn named(name: &str) -> SendOptions {
-    SendOptions { name: name.into(), sequenced: true, ..SendOptions::default() }
+    SendOptions::default().name(name).sequenced(true)
 }
 
 fn publish_row<O: PublishEnd>(mut sender: Sender<O>) {
@@ -109,7 +109,7 @@ fn a_killed_queues_producer_resumes_exactly() -> Result<()> {
     receive_row(base.path(), Kind::Queue, || match worker.take_timeout(Duration::from_millis(500)) {
         Ok(job) => {
             let number = number_of(&job.event());
-            job.done();
+            let _ = job.done();
             Some(number)
         }
         Err(RecvError::TimedOut) => None,
@@ -123,7 +123,7 @@ fn numbers_belong_to_names() -> Result<()> {
     let base = tempfile::tempdir_in("/dev/shm").unwrap();
     let channel = make(base.path(), Kind::Topic)?;
     let plain = Attributes::default();
-    let subscribe = SubscribeOptions { start: Start::Oldest, ..SubscribeOptions::default() };
+    let subscribe = SubscribeOptions::default().start(Start::Oldest);
     let mut subscriber = channel.topic_subscriber(&subscribe)?;
 
     let mut one = channel.topic_publisher(&named("one"))?;

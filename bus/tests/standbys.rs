@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
 
 fn durable(name: &str) -> SubscribeOptions {
-    SubscribeOptions { name: name.into(), durable: true, ..SubscribeOptions::default() }
+    SubscribeOptions::default().name(name).durable(true)
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn standbys_for_a_taken_name_hold_up_no_other_name() {
         }
         let registered: Vec<_> =
             (0..12).map(|i| channel.topic_subscriber(&durable(&format!("other-{i}"))).map(drop)).collect();
-        let options = SendOptions { name: "numbers".into(), sequenced: true, ..SendOptions::default() };
+        let options = SendOptions::default().name("numbers").sequenced(true);
         let numbered = channel.topic_publisher(&options).map(drop);
         stop.store(true, Ordering::Relaxed);
         for result in registered.into_iter().chain([numbered]) {

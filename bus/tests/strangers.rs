@@ -32,7 +32,7 @@ fn child() {
         return lock_everything(&base);
     }
     let queue = Bus::at(&base, "test").and_then(|bus| bus.attach("q")).unwrap();
-    let options = WorkOptions { grab: 1, ..WorkOptions::default() };
+    let options = WorkOptions::default().grab(1);
     let mut worker = queue.worker(&options).unwrap();
     match role.as_str() {
         "works" => drop(worker.take_ticket_timeout(SOON).unwrap()),
@@ -121,7 +121,7 @@ fn start(role: &str, base: &Path) -> Actor {
 }
 
 fn durable(name: &str) -> SubscribeOptions {
-    SubscribeOptions { name: name.into(), durable: true, ..SubscribeOptions::default() }
+    SubscribeOptions::default().name(name).durable(true)
 }
 
 fn scene() -> (tempfile::TempDir, Channel) {
@@ -163,7 +163,7 @@ fn the_dead_are_dead_and_others_register_whatever_a_reader_has_locked() {
         .map(|_| {
             let job = worker.take_timeout(SOON).unwrap();
             let byte = job[0];
-            job.done();
+            let _ = job.done();
             byte
         })
         .collect();

@@ -76,7 +76,7 @@ fn tap_in_a_workers_place(bus: &Bus) {
     for n in 0..3 {
         let job = worker.take_timeout(HANG).expect("an event of the dead worker");
         assert_eq!((number(&job), job.attempt()), (n, 2));
-        job.done();
+        let _ = job.done();
     }
 }
 
@@ -113,7 +113,7 @@ fn a_reader_that_only_polls_steps_over_an_orphan() {
 fn polling_a_topic(bus: &Bus) {
     let topic = bus.create("t", &options(Kind::Topic)).unwrap();
     let mut reader = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
-    let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
+    let lossy = SubscribeOptions::default().lossy(true);
     let mut lossy = topic.topic_subscriber(&lossy).unwrap();
     let mut batches = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
     let mut impatient = topic.topic_subscriber(&SubscribeOptions::default()).unwrap();
@@ -138,7 +138,7 @@ fn a_worker_that_only_polls_repairs_what_the_dead_left() {
 fn polling_a_queue(bus: &Bus) {
     let queue = bus.create("q", &options(Kind::Queue)).unwrap();
     let mut worker = queue.worker(&WorkOptions::default()).unwrap();
-    let lossy = SubscribeOptions { lossy: true, ..SubscribeOptions::default() };
+    let lossy = SubscribeOptions::default().lossy(true);
     let mut tap = queue.tap(&lossy).unwrap();
     die_with(|| {
         let mut producer = queue.producer(&SendOptions::default()).unwrap();
@@ -149,7 +149,7 @@ fn polling_a_queue(bus: &Bus) {
     producer.publish(&event(1, 16)).unwrap();
     until("the event behind the orphan", || match worker.try_take().unwrap() {
         Some(job) => {
-            job.done();
+            let _ = job.done();
             true
         }
         None => false,
@@ -195,7 +195,7 @@ fn slow_worker(bus: &Bus) {
         let job = worker.take_timeout(HANG).unwrap();
         std::thread::sleep(Duration::from_millis(5));
         let n = number(&job);
-        job.done();
+        let _ = job.done();
         if n == 0 {
             break;
         }

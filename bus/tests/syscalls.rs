@@ -79,7 +79,7 @@ fn move_events(bus: &Bus, name: &str, kind: Kind, forbid: bool) {
                 sender.publish(&[n as u8; 40]).unwrap();
                 let job = worker.take().unwrap();
                 let right = job[39] == n as u8;
-                job.done();
+                let _ = job.done();
                 right
             });
         }

@@ -133,7 +133,7 @@ fn a_service_user_records(base: &Path) {
     as_user(OWNER, JOURNALLER, || drop(bus(base).create("another", &shared()).unwrap()));
     as_user(JOURNALLER, JOURNALLER, || record(base, &journal).unwrap());
     as_user(READER, JOURNALLER, || {
-        let options = SubscribeOptions { start: railbus::Start::Oldest, ..SubscribeOptions::default() };
+        let options = SubscribeOptions::default().start(railbus::Start::Oldest);
         let mut reader = bus(base).attach("ledger").unwrap().subscriber(&options).unwrap();
         assert_eq!(reader.recv_timeout(HANG).unwrap().payload(), b"one");
     });

@@ -16,14 +16,13 @@ fn context(n: u8) -> TraceContext {
 }
 
 fn traced(n: u8) -> Attributes {
-    Attributes { trace: Some(context(n)), ..Attributes::typed(n.into()) }
+    Attributes::typed(n.into()).trace(Some(context(n)))
 }
 
 fn readers(channel: &Channel) -> Vec<Option<TraceContext>> {
     let mut seen = Vec::new();
     for lossy in [false, true] {
-        let options =
-            SubscribeOptions { lossy, start: railbus::Start::Oldest, ..SubscribeOptions::default() };
+        let options = SubscribeOptions::default().lossy(lossy).start(railbus::Start::Oldest);
         macro_rules! read {
             ($reader:expr) => {{
                 let mut reader = $reader.unwrap();
@@ -74,7 +73,7 @@ fn a_queue_carries_it_through_redelivery_into_the_dead_letters() {
     let jobs = bus.create("jobs", &options).unwrap();
     let mut producer = jobs.producer(&SendOptions::default()).unwrap();
     let mut tap = jobs.tap(&SubscribeOptions::default()).unwrap();
-    let mut copying = jobs.tap(&SubscribeOptions { lossy: true, ..SubscribeOptions::default() }).unwrap();
+    let mut copying = jobs.tap(&SubscribeOptions::default().lossy(true)).unwrap();
     let mut worker = jobs.worker(&WorkOptions::default()).unwrap();
     producer.publish_with(b"payload", &traced(7)).unwrap();
     assert_eq!(tap.try_recv().unwrap().unwrap().trace(), Some(context(7)));
@@ -93,5 +92,5 @@ fn a_queue_carries_it_through_redelivery_into_the_dead_letters() {
     let letter = reader.take().unwrap();
     assert_eq!((letter.event().trace(), letter.event().origin().unwrap().attempts), (Some(context(7)), 3));
     assert_eq!(letter.event().trace().unwrap().to_string().parse::<TraceContext>().unwrap(), context(7));
-    letter.done();
+    let _ = letter.done();
 }

@@ -257,7 +257,7 @@ fn churn(arguments: &Arguments) -> Result<(), Failed> {
             let mut worker = channel.worker(&Default::default())?;
             for event in 0..events {
                 sender.publish(&payload::payload(64, event, 0))?;
-                worker.take_timeout(WAIT)?.done();
+                let _ = worker.take_timeout(WAIT)?.done();
             }
         } else {
             let mut reader = receive::Any::open(&channel, &Default::default())?;

@@ -33,26 +33,18 @@ pub(crate) fn payload(bytes: usize, event: u64, seed: u64) -> Vec<u8> {
 
 /// The attributes of event `event`.
 pub(crate) fn attributes(event: u64) -> Attributes {
-    Attributes {
-        type_id: event as u16,
-        published_ns: Some(1_000_000_007 * event + 1),
-        trace: Some(TraceContext {
+    Attributes::default().type_id(event as u16).published_ns(Some(1_000_000_007 * event + 1)).trace(Some(
+        TraceContext {
             trace_id: std::array::from_fn(|k| (event + k as u64) as u8),
             span_id: std::array::from_fn(|k| (event + 100 + k as u64) as u8),
             flags: event as u8 & 1,
-        }),
-        ..Attributes::default()
-    }
+        },
+    ))
 }
 
 /// What is in a record beside length and payload.
 pub(crate) fn of_event(event: &Event<'_>) -> Attributes {
-    Attributes {
-        type_id: event.type_id(),
-        trace: event.trace(),
-        published_ns: event.published_ns(),
-        ..Attributes::default()
-    }
+    Attributes::default().type_id(event.type_id()).trace(event.trace()).published_ns(event.published_ns())
 }
 
 /// What was published or received.

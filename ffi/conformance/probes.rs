@@ -72,28 +72,24 @@ impl Probe {
                 let _first = Any::open(&channel)?;
                 Any::open(&channel).map(drop)
             }
-            "durable_without_name" => self.read(Kind::Stream, SubscribeOptions { durable: true, ..stream() }),
+            "durable_without_name" => self.read(Kind::Stream, stream().durable(true)),
             "durable_in_use" => {
                 let channel = self.make(Kind::Stream)?;
-                let options = SubscribeOptions { durable: true, name: "mine".into(), ..stream() };
+                let options = stream().durable(true).name("mine");
                 let _first = channel.subscriber(&options)?;
                 Ok(channel.subscriber(&options).map(drop)?)
             }
-            "lossy_tap" => self.read(Kind::Queue, SubscribeOptions { lossy: true, ..stream() }),
-            "manual_lossy" => {
-                self.read(Kind::Stream, SubscribeOptions { lossy: true, manual: true, ..stream() })
-            }
+            "lossy_tap" => self.read(Kind::Queue, stream().lossy(true)),
+            "manual_lossy" => self.read(Kind::Stream, stream().lossy(true).manual(true)),
             "acknowledge_beyond" | "acknowledge_not_manual" => {
                 let channel = self.make(Kind::Stream)?;
                 let is_manual = probe == "acknowledge_beyond";
-                let mut reader = channel.subscriber(&SubscribeOptions { manual: is_manual, ..stream() })?;
+                let mut reader = channel.subscriber(&stream().manual(is_manual))?;
                 channel.publisher(&SendOptions::default())?.try_publish(ONE)?;
                 let position = if is_manual { 8 } else { 0 };
                 Ok(reader.acknowledge_to(position).map_err(railbus::Error::from)?)
             }
-            "start_not_retained" => {
-                self.read(Kind::Stream, SubscribeOptions { start: Start::Position(1 << 40), ..stream() })
-            }
+            "start_not_retained" => self.read(Kind::Stream, stream().start(Start::Position(1 << 40))),
             "payload_empty" => self.there_and_back(Kind::Topic, |_| 0),
             "payload_max" => self.there_and_back(Kind::Stream, |max| max),
             "too_long" => self.there_and_back(Kind::Stream, |max| max + 1),
@@ -146,7 +142,7 @@ impl Probe {
             "lost" => {
                 let channel = self.make(Kind::Stream)?;
                 let mut sender = channel.publisher(&SendOptions::default())?;
-                let mut reader = channel.subscriber(&SubscribeOptions { lossy: true, ..stream() })?;
+                let mut reader = channel.subscriber(&stream().lossy(true))?;
                 for _ in 0..1000 {
                     sender.try_publish(ONE)?;
                 }
@@ -155,7 +151,7 @@ impl Probe {
             "closed" => {
                 let channel = self.make(Kind::Stream)?;
                 let mut sender = channel.publisher(&SendOptions::default())?;
-                let mut reader = channel.subscriber(&SubscribeOptions { until_closed: true, ..stream() })?;
+                let mut reader = channel.subscriber(&stream().until_closed(true))?;
                 sender.try_publish(ONE)?;
                 drop(sender);
                 reader.recv_timeout(WAIT)?;
@@ -166,7 +162,7 @@ impl Probe {
                 channel.producer(&SendOptions::default())?.try_publish(ONE)?;
                 let mut worker = channel.worker(&WorkOptions::default())?;
                 let ticket = worker.take_ticket_timeout(WAIT)?;
-                worker.done(ticket);
+                let _ = worker.done(ticket);
                 if worker.done(ticket) { Ok(()) } else { Err(Failed("NOT_HELD", String::new())) }
             }
             "evicted" => {

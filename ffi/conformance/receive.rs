@@ -107,19 +107,17 @@ impl Receiving {
 }
 
 pub(crate) fn subscribe(arguments: &Arguments) -> Result<(), Failed> {
-    let options = SubscribeOptions {
-        name: arguments.text("name", ""),
-        durable: arguments.flag("durable"),
-        lossy: arguments.flag("lossy"),
-        manual: arguments.flag("manual"),
-        until_closed: arguments.flag("until_closed"),
-        start: match arguments.text("start", "live").as_str() {
+    let options = SubscribeOptions::default()
+        .name(arguments.text("name", ""))
+        .durable(arguments.flag("durable"))
+        .lossy(arguments.flag("lossy"))
+        .manual(arguments.flag("manual"))
+        .until_closed(arguments.flag("until_closed"))
+        .start(match arguments.text("start", "live").as_str() {
             "live" => Start::Live,
             "oldest" => Start::Oldest,
             _ => Start::Position(arguments.number("start", 0)),
-        },
-        ..SubscribeOptions::default()
-    };
+        });
     let channel = arguments.channel()?;
     let mut any = Any::open(&channel, &options)?;
     let mode = arguments.text("mode", "receive");
@@ -156,11 +154,9 @@ pub(crate) fn subscribe(arguments: &Arguments) -> Result<(), Failed> {
 
 pub(crate) fn work(arguments: &Arguments) -> Result<(), Failed> {
     let channel = arguments.channel()?;
-    let mut worker = channel.worker(&WorkOptions {
-        name: arguments.text("name", ""),
-        until_closed: arguments.flag("until_closed"),
-        ..WorkOptions::default()
-    })?;
+    let mut worker = channel.worker(
+        &WorkOptions::default().name(arguments.text("name", "")).until_closed(arguments.flag("until_closed")),
+    )?;
     say("ready");
     if arguments.flag("hold") {
         return hold(arguments, &mut worker);
@@ -198,7 +194,7 @@ pub(crate) fn work(arguments: &Arguments) -> Result<(), Failed> {
                 origins += 1;
                 origin_positions = origin_positions.wrapping_add(origin.position);
             }
-            worker.done(ticket);
+            let _ = worker.done(ticket);
         }
     }
     let Tally { events, sum, .. } = receiving.tally;

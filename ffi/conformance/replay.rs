@@ -17,7 +17,7 @@ pub(crate) fn replay(arguments: &Arguments) -> Result<(), Failed> {
         list => list.split(',').map(|one| one.parse().unwrap_or_else(|_| usage("type_ids"))).collect(),
     };
     let journal = Journal::open(arguments.text("journal", ""))?;
-    let mut replay = Replay::new(&journal, ReplayOptions { type_ids, ..ReplayOptions::default() })?;
+    let mut replay = Replay::new(&journal, ReplayOptions::default().type_ids(type_ids))?;
     let mut tally = Tally::default();
     let mut lost = 0u64;
     while let Some(due) = replay.next_due()? {

@@ -101,7 +101,7 @@ impl Plan {
         if mode == "batch" || mode == "strided" {
             let payloads: Vec<Vec<u8>> = events.clone().map(|event| self.payload(event)).collect();
             for (chunk, first) in payloads.chunks(self.batch).zip(events.step_by(self.batch)) {
-                sender.publish_batch(chunk).map_err(|(_, error)| error)?;
+                sender.publish_batch(chunk).map_err(|failed| failed.error)?;
                 for (payload, event) in chunk.iter().zip(first..) {
                     self.count(&mut tally, payload, event, 0);
                 }

@@ -117,25 +117,30 @@ impl railbus_attributes {
             return Err(Failure::invalid(format!("attributes {:#x}: unknown ones among them", from.flags)));
         }
         let has = |flag| from.flags & flag != 0;
-        Ok(Some(Attributes {
-            type_id: from.type_id,
-            trace: has(RAILBUS_HAS_TRACE).then_some(TraceContext {
-                trace_id: from.trace_id,
-                span_id: from.span_id,
-                flags: from.trace_flags,
-            }),
-            published_ns: has(RAILBUS_HAS_TIME).then_some(from.published_ns),
-            origin: has(RAILBUS_HAS_ORIGIN).then_some(Origin {
-                channel: from.origin_channel,
-                incarnation: from.origin_incarnation,
-                position: from.origin_position,
-                attempts: from.origin_attempts,
-            }),
-            sequence: has(RAILBUS_HAS_SEQUENCE)
-                .then_some(Sequence { publisher: from.sequence_publisher, number: from.sequence_number }),
-            replayed: has(RAILBUS_REPLAYED),
-            key: has(RAILBUS_HAS_KEY).then_some(from.key),
-        }))
+        Ok(Some(
+            Attributes::default()
+                .type_id(from.type_id)
+                .trace(has(RAILBUS_HAS_TRACE).then_some(TraceContext {
+                    trace_id: from.trace_id,
+                    span_id: from.span_id,
+                    flags: from.trace_flags,
+                }))
+                .published_ns(has(RAILBUS_HAS_TIME).then_some(from.published_ns))
+                .origin(has(RAILBUS_HAS_ORIGIN).then_some(Origin {
+                    channel: from.origin_channel,
+                    incarnation: from.origin_incarnation,
+                    position: from.origin_position,
+                    attempts: from.origin_attempts,
+                }))
+                .sequence(
+                    has(RAILBUS_HAS_SEQUENCE).then_some(Sequence {
+                        publisher: from.sequence_publisher,
+                        number: from.sequence_number,
+                    }),
+                )
+                .replayed(has(RAILBUS_REPLAYED))
+                .key(has(RAILBUS_HAS_KEY).then_some(from.key)),
+        ))
     }
 }
 

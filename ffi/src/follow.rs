@@ -48,8 +48,8 @@ impl Following {
                  restart begins from",
             ));
         }
-        let options = FollowOptions {
-            from: match given.start {
+        let options = FollowOptions::default()
+            .from(match given.start {
                 RAILBUS_START_LIVE => Seek::End,
                 RAILBUS_START_OLDEST => Seek::Beginning,
                 RAILBUS_START_POSITION => Seek::Position(given.position),
@@ -57,19 +57,18 @@ impl Following {
                 other => {
                     return Err(Failure::invalid(format!("start {other}: must be one of RAILBUS_START_")));
                 }
-            },
-            behind: match given.follow {
+            })
+            .behind(match given.follow {
                 RAILBUS_FOLLOW_HOLD => Behind::Hold,
                 RAILBUS_FOLLOW_READ_JOURNAL => Behind::ReadJournal,
                 other => {
                     return Err(Failure::invalid(format!("follow {other}: must be one of RAILBUS_FOLLOW_")));
                 }
-            },
-            name: options.name,
-            durable: options.durable,
-            wait: options.wait,
-            until_closed: options.until_closed,
-        };
+            })
+            .name(options.name)
+            .durable(options.durable)
+            .wait(options.wait)
+            .until_closed(options.until_closed);
         let forked = ForkGuard::current()
             .map_err(|error| Failure::new(RAILBUS_IO, format!("cannot watch for forks: {error}")))?;
         Ok(Following { follower: channel.follow(&options)?, forked, events: 0, lost: 0 })

@@ -120,13 +120,13 @@ pub unsafe extern "C" fn railbus_reader_open(
                 given.flags
             )));
         }
-        let options = SubscribeOptions {
+        let options = SubscribeOptions::default()
             // SAFETY: as above.
-            name: unsafe { text("the reader's name", given.name, given.name_bytes) }?.to_owned(),
-            durable: given.flags & RAILBUS_DURABLE != 0,
-            lossy: given.flags & RAILBUS_LOSSY != 0,
-            manual: given.flags & RAILBUS_MANUAL != 0,
-            start: match given.start {
+            .name(unsafe { text("the reader's name", given.name, given.name_bytes) }?.to_owned())
+            .durable(given.flags & RAILBUS_DURABLE != 0)
+            .lossy(given.flags & RAILBUS_LOSSY != 0)
+            .manual(given.flags & RAILBUS_MANUAL != 0)
+            .start(match given.start {
                 _ if given.follow != RAILBUS_FOLLOW_NOT => Start::Live,
                 RAILBUS_START_LIVE => Start::Live,
                 RAILBUS_START_OLDEST => Start::Oldest,
@@ -138,10 +138,9 @@ pub unsafe extern "C" fn railbus_reader_open(
                 other => {
                     return Err(Failure::invalid(format!("start {other}: must be one of RAILBUS_START_")));
                 }
-            },
-            wait: wait(given.wait, given.spin_ns)?,
-            until_closed: given.flags & RAILBUS_UNTIL_CLOSED != 0,
-        };
+            })
+            .wait(wait(given.wait, given.spin_ns)?)
+            .until_closed(given.flags & RAILBUS_UNTIL_CLOSED != 0);
         let reader = match channel.header().kind {
             _ if given.follow != RAILBUS_FOLLOW_NOT => {
                 AnyReader::Following(Box::new(Following::open(channel, &given, options)?))

@@ -123,8 +123,8 @@ fn read(given: &railbus_recorder_options) -> Result<RecorderOptions, Failure> {
         let flags = given.flags;
         return Err(Failure::invalid(format!("recorder options {flags:#x}: unknown ones among them")));
     }
-    let mut options = RecorderOptions {
-        sync: match (given.sync, given.sync_interval_ns) {
+    let mut options = RecorderOptions::default()
+        .sync(match (given.sync, given.sync_interval_ns) {
             (RAILBUS_SYNC_ALWAYS, _) => SyncPolicy::Always,
             (RAILBUS_SYNC_INTERVAL, 0) => {
                 return Err(Failure::invalid("sync_interval_ns is 0: say how often to sync"));
@@ -134,25 +134,23 @@ fn read(given: &railbus_recorder_options) -> Result<RecorderOptions, Failure> {
             (other, _) => {
                 return Err(Failure::invalid(format!("sync {other}: must be one of RAILBUS_SYNC_")));
             }
-        },
-        codec: match given.codec {
+        })
+        .codec(match given.codec {
             RAILBUS_CODEC_NONE => Codec::None,
             RAILBUS_CODEC_LZ4 => Codec::Lz4,
             RAILBUS_CODEC_ZSTD => Codec::Zstd,
             other => return Err(Failure::invalid(format!("codec {other}: must be one of RAILBUS_CODEC_"))),
-        },
-        lossy: given.flags & RAILBUS_RECORD_LOSSY != 0,
-        when_full: match given.flags & RAILBUS_RECORD_DROP_WHEN_FULL {
+        })
+        .lossy(given.flags & RAILBUS_RECORD_LOSSY != 0)
+        .when_full(match given.flags & RAILBUS_RECORD_DROP_WHEN_FULL {
             0 => WhenFull::Block,
             _ => WhenFull::Drop,
-        },
-        retention: Retention {
-            max_bytes: (given.keep_bytes != 0).then_some(given.keep_bytes),
-            max_age: (given.keep_ns != 0).then(|| Duration::from_nanos(given.keep_ns)),
-            ..Retention::default()
-        },
-        ..RecorderOptions::default()
-    };
+        })
+        .retention(
+            Retention::default()
+                .max_bytes((given.keep_bytes != 0).then_some(given.keep_bytes))
+                .max_age((given.keep_ns != 0).then(|| Duration::from_nanos(given.keep_ns))),
+        );
     if given.segment_bytes != 0 {
         options.segment_bytes = given.segment_bytes;
     }

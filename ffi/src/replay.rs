@@ -169,7 +169,12 @@ unsafe fn read(given: &railbus_replay_options) -> Result<ReplayOptions, Failure>
         // SAFETY: by the contract.
         type_ids.push(unsafe { given.type_ids.add(i).read_unaligned() });
     }
-    Ok(ReplayOptions { from, to, type_ids, speed, repeat: given.flags & RAILBUS_REPEAT != 0 })
+    Ok(ReplayOptions::default()
+        .from(from)
+        .to(to)
+        .type_ids(type_ids)
+        .speed(speed)
+        .repeat(given.flags & RAILBUS_REPEAT != 0))
 }
 
 /// Closes a replay; what it gave out must not be read any more. NULL is ignored.

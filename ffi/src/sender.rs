@@ -144,13 +144,12 @@ pub unsafe extern "C" fn railbus_sender_open(
                 given.flags
             )));
         }
-        let options = SendOptions {
+        let options = SendOptions::default()
             // SAFETY: as above.
-            name: unsafe { text("the sender's name", given.name, given.name_bytes) }?.to_owned(),
-            wait: wait(given.wait, given.spin_ns)?,
-            evict_stuck: given.flags & RAILBUS_EVICT_STUCK != 0,
-            sequenced: given.flags & RAILBUS_SEQUENCED != 0,
-        };
+            .name(unsafe { text("the sender's name", given.name, given.name_bytes) }?.to_owned())
+            .wait(wait(given.wait, given.spin_ns)?)
+            .evict_stuck(given.flags & RAILBUS_EVICT_STUCK != 0)
+            .sequenced(given.flags & RAILBUS_SEQUENCED != 0);
         let sender = match channel.header().kind {
             Kind::Stream => AnySender::Stream(channel.publisher(&options)?),
             Kind::Topic => AnySender::Topic(channel.topic_publisher(&options)?),

@@ -110,15 +110,14 @@ pub unsafe extern "C" fn railbus_worker_open(
         }
         let priority = u8::try_from(given.priority)
             .map_err(|_| Failure::invalid(format!("priority {}: must be 0 to 255", given.priority)))?;
-        let options = WorkOptions {
-            priority,
-            in_hand_max: given.in_hand_max,
+        let options = WorkOptions::default()
+            .priority(priority)
+            .in_hand_max(given.in_hand_max)
             // SAFETY: as above.
-            name: unsafe { text("the worker's name", given.name, given.name_bytes) }?.to_owned(),
-            wait: wait(given.wait, given.spin_ns)?,
-            until_closed: given.flags & RAILBUS_UNTIL_CLOSED != 0,
-            grab: given.grab,
-        };
+            .name(unsafe { text("the worker's name", given.name, given.name_bytes) }?.to_owned())
+            .wait(wait(given.wait, given.spin_ns)?)
+            .until_closed(given.flags & RAILBUS_UNTIL_CLOSED != 0)
+            .grab(given.grab);
         // SAFETY: the place was checked.
         unsafe { shell::open(channel.worker(&options)?, out) };
         Ok(())

@@ -39,7 +39,7 @@ fn expected(journal: &Path, type_ids: &[u16]) -> (Tally, u64) {
         match line.kind.as_str() {
             "Event" => {
                 assert_eq!(line.flags, 0, "this test knows of no extensions");
-                let attributes = Attributes { type_id: line.type_id, ..Attributes::default() };
+                let attributes = Attributes::default().type_id(line.type_id);
                 if type_ids.is_empty() || type_ids.contains(&line.type_id) {
                     tally.add(&body, line.position, Some(&attributes));
                 }

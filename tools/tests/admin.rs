@@ -18,7 +18,7 @@ fn scene() -> Base {
     base.fine_fed("pub demo/jobs --lines", numbers(1..=5).as_bytes());
     base.fine("create demo/ticks --capacity 4KiB");
     let stream = Bus::at(base.path(), "demo").expect("a bus").attach("ticks").expect("there");
-    let audit = SubscribeOptions { name: "audit".into(), durable: true, ..SubscribeOptions::default() };
+    let audit = SubscribeOptions::default().name("audit").durable(true);
     drop(stream.subscriber(&audit).expect("joined"));
     base.fine_fed("pub demo/ticks --lines", numbers(1..=5).as_bytes());
     base

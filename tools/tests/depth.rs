@@ -13,7 +13,7 @@ fn the_depth_of_a_queue_counts_what_is_not_done() {
     base.fine("create demo/jobs --kind queue --slots 64");
     base.fine_fed("pub demo/jobs --lines", numbers(1..=10).as_bytes());
     let queue = Bus::at(base.path(), "demo").expect("a bus").attach("jobs").expect("there");
-    let open = || queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).expect("a worker");
+    let open = || queue.worker(&WorkOptions::default().grab(1)).expect("a worker");
     // All are taken, so that nothing is behind the head: two are done, one is in hand, the others are handed back.
     let mut worker = open();
     let mut handed_back = Vec::new();
@@ -38,7 +38,7 @@ fn the_depth_of_a_queue_counts_what_is_not_done() {
     assert!(base.fine("ls").contains("8 (1 in hand)"));
     let table = base.fine("stat --interval 10ms");
     assert!(table.contains("WAITING") && table.contains("IN HAND"), "{table}");
-    held.done();
+    let _ = held.done();
     let after = base.json("ls --json");
     assert_eq!((&after["channels"][0]["depth"], &after["channels"][0]["in_hand"]), (&7.into(), &0.into()));
 }

@@ -61,9 +61,8 @@ fn scene(base: &Base) -> impl Sized {
     let bus = Bus::at(base.path(), "demo").expect("a bus");
     let options = ChannelOptions::new(Kind::Stream).capacity_bytes(1 << 16).stamp(true).stuck_after(LONG);
     let ticks = bus.create("ticks", &options).expect("made");
-    let mut publisher =
-        ticks.publisher(&SendOptions { name: "fe\"ed\\".into(), ..SendOptions::default() }).expect("one");
-    let options = SubscribeOptions { name: "<b>screen</b>".into(), ..SubscribeOptions::default() };
+    let mut publisher = ticks.publisher(&SendOptions::default().name("fe\"ed\\")).expect("one");
+    let options = SubscribeOptions::default().name("<b>screen</b>");
     let mut reader = ticks.subscriber(&options).expect("joined");
     for n in 0..500u64 {
         publisher.publish(&n.to_le_bytes()).expect("room");
@@ -77,8 +76,7 @@ fn scene(base: &Base) -> impl Sized {
     let options = ChannelOptions::new(Kind::Queue).slots(64).slot_bytes(64).stamp(true).stuck_after(LONG);
     let jobs = bus.create("jo\"b\\s", &options).expect("made");
     let mut producer = jobs.producer(&SendOptions::default()).expect("attached");
-    let mut worker =
-        jobs.worker(&WorkOptions { name: "smith".into(), ..WorkOptions::default() }).expect("attached");
+    let mut worker = jobs.worker(&WorkOptions::default().name("smith")).expect("attached");
     for _ in 0..30 {
         producer.publish(b"job").expect("room");
     }
@@ -87,7 +85,7 @@ fn scene(base: &Base) -> impl Sized {
         if n % 5 == 0 {
             job.retry();
         } else {
-            job.done();
+            let _ = job.done();
         }
     }
     (publisher, reader, producer, worker)

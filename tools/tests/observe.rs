@@ -19,7 +19,7 @@ fn bus(base: &Base) -> Bus {
 }
 
 fn named(name: &str) -> SubscribeOptions {
-    SubscribeOptions { name: name.to_owned(), ..SubscribeOptions::default() }
+    SubscribeOptions::default().name(name)
 }
 
 /// The only channel of `stat --json`.
@@ -47,8 +47,7 @@ fn assert_shows(row: &Value, expected: &Distribution) {
 
 /// Publishes, and receives with three readers, of which the last sleeps a millisecond before each event.
 fn with_a_late_reader(channel: &Channel, count: u64) -> impl Sized {
-    let mut publisher =
-        channel.publisher(&SendOptions { name: "feed".into(), ..SendOptions::default() }).expect("one");
+    let mut publisher = channel.publisher(&SendOptions::default().name("feed")).expect("one");
     let mut readers =
         ["first", "second", "late"].map(|name| channel.subscriber(&named(name)).expect("joined"));
     for n in 0..count {
@@ -244,10 +243,8 @@ fn counters_of_streams_and_topics_equal_a_model_after_random_runs() {
         let mut model = Model::default();
         macro_rules! run {
             ($sender:ident, $reader:ident) => {{
-                let mut sender = channel
-                    .$sender(&SendOptions { name: "sender".into(), ..SendOptions::default() })
-                    .expect("attached");
-                let options = SubscribeOptions { lossy, ..named("reader") };
+                let mut sender = channel.$sender(&SendOptions::default().name("sender")).expect("attached");
+                let options = named("reader").lossy(lossy);
                 let mut reader = channel.$reader(&options).expect("joined");
                 for _ in 0..3000 {
                     if dice.below(100) < 55 {
@@ -315,9 +312,9 @@ fn counters_of_queues_equal_a_model_after_random_runs() {
         let options = ChannelOptions::new(Kind::Queue).slots(64).slot_bytes(64).stamp(stamp);
         let channel = bus(&base).create(&name, &options.overflow(Overflow::DropNewest)).expect("made");
         let mut model = Model::default();
-        let options = SendOptions { name: "sender".into(), ..SendOptions::default() };
+        let options = SendOptions::default().name("sender");
         let mut sender = channel.producer(&options).expect("attached");
-        let options = WorkOptions { name: "worker".into(), ..WorkOptions::default() };
+        let options = WorkOptions::default().name("worker");
         let mut worker = channel.worker(&options).expect("attached");
         let mut hand = Vec::new();
         for _ in 0..4000 {
@@ -435,7 +432,7 @@ fn a_channel_made_anew_is_another_one_and_stamps_of_others_count() {
         let mut publisher = channel.topic_publisher(&SendOptions::default()).expect("attached");
         let mut reader = channel.topic_subscriber(&named("reader")).expect("joined");
         let published_ns = Some(1 + round);
-        let attributes = Attributes { published_ns, ..Attributes::default() };
+        let attributes = Attributes::default().published_ns(published_ns);
         publisher.publish_with(b"old", &attributes).expect("room");
         assert_eq!(reader.recv().expect("an event").published_ns(), published_ns);
         let shown = stat(&base, "demo/t");

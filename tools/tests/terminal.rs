@@ -109,10 +109,9 @@ impl Scene {
         let ticks = bus.create("ticks", &options).expect("made");
         bus.create("jobs", &ChannelOptions::new(Kind::Queue)).expect("made");
         bus.create("prices", &ChannelOptions::new(Kind::Topic)).expect("made");
-        let publisher =
-            ticks.publisher(&SendOptions { name: "feed".into(), ..SendOptions::default() }).expect("one");
+        let publisher = ticks.publisher(&SendOptions::default().name("feed")).expect("one");
         let readers = ["screen", "audit"].map(|name| {
-            let options = SubscribeOptions { name: name.into(), ..SubscribeOptions::default() };
+            let options = SubscribeOptions::default().name(name);
             ticks.subscriber(&options).expect("joined")
         });
         Scene { publisher, readers: readers.into() }

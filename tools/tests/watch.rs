@@ -15,7 +15,7 @@ use serde_json::Value;
 fn claimer() {
     let Some(role) = std::env::var_os("RAILBUS_TEST_CLAIMER") else { return };
     let channel = Bus::open("demo").and_then(|bus| bus.attach("x")).expect("attached");
-    let options = SendOptions { name: "claimer".into(), ..SendOptions::default() };
+    let options = SendOptions::default().name("claimer");
     let stop = || nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP).expect("stopped");
     if role == "topic" {
         let mut sender = channel.topic_publisher(&options).expect("attached");

@@ -27,6 +27,7 @@ use crate::format::{
 /// A segment is removed only as a whole. The segment in use is never removed, nor is anything that
 /// is not durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retention {
     /// Removes the oldest segments while the journal has more bytes than this. `None`: no limit.
     pub max_bytes: Option<u64>,
@@ -50,6 +51,34 @@ impl Default for Retention {
 }
 
 impl Retention {
+    /// Returns the rules with [`Self::max_bytes`] set.
+    #[must_use]
+    pub fn max_bytes(mut self, max_bytes: impl Into<Option<u64>>) -> Self {
+        self.max_bytes = max_bytes.into();
+        self
+    }
+
+    /// Returns the rules with [`Self::max_age`] set.
+    #[must_use]
+    pub fn max_age(mut self, max_age: impl Into<Option<Duration>>) -> Self {
+        self.max_age = max_age.into();
+        self
+    }
+
+    /// Returns the rules with [`Self::consumed`] set.
+    #[must_use]
+    pub fn consumed(mut self, consumed: bool) -> Self {
+        self.consumed = consumed;
+        self
+    }
+
+    /// Returns the rules with [`Self::keep_unread`] set.
+    #[must_use]
+    pub fn keep_unread(mut self, keep_unread: bool) -> Self {
+        self.keep_unread = keep_unread;
+        self
+    }
+
     /// Whether any segment is ever removed.
     pub fn is_active(&self) -> bool {
         self.max_bytes.is_some() || self.max_age.is_some() || self.consumed

@@ -111,38 +111,6 @@ impl Mapping {
         Ok(mapping.not_inherited()?.watched(file))
     }
 
-    /// Maps `bytes` bytes of zeros, a multiple of the page size, which are private to this process.
-    pub fn anonymous(bytes: usize) -> io::Result<Mapping> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let rights = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let found = unsafe { libc::mmap(ptr::null_mut(), bytes, rights, flags, -1, 0) };
-        Mapping::owning(found, bytes, true)?.not_inherited()
-    }
-
-    /// Makes this mapping read-only, and moves it in one step over the mapping at `address`, whose
-    /// owner unmaps it.
-    ///
-    /// # Safety
-    /// At `address` there is a whole mapping of the same size, through which nobody writes.
-    pub unsafe fn move_over(self, address: usize) -> io::Result<()> {
-        // SAFETY: this mapping owns the range.
-        let result = unsafe { libc::mprotect(self.base.as_ptr().cast(), self.bytes, libc::PROT_READ) };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-        let target = ptr::with_exposed_provenance_mut::<libc::c_void>(address);
-        // SAFETY: this mapping owns the old range, and the caller may replace the new one.
-        let moved = unsafe { libc::mremap(self.base.as_ptr().cast(), self.bytes, self.bytes, flags, target) };
-        if moved == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // The memory is now at `address`, and the owner of that address unmaps it.
-        std::mem::forget(self);
-        Ok(())
-    }
-
     fn owning(found: *mut libc::c_void, bytes: usize, writable: bool) -> io::Result<Mapping> {
         if found == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());

@@ -321,17 +321,6 @@ impl Attached {
         Region::of(file, path, (HEADER_BYTES as u64, (end - HEADER_BYTES) as u64), true, page_bytes())
     }
 
-    /// Maps the data once more, for an occasional look. The pages are mapped when they are touched.
-    pub(crate) fn map_data_again(&self) -> Result<Region> {
-        let header = &self.header;
-        let (file, path) = match (&self.data, &header.data_path) {
-            (Some(data), Some(path)) => (&data.file, path),
-            _ => (&self.ring.file, &self.paths.ring),
-        };
-        let range = (header.data_offset, header.data_bytes);
-        Region::reserved(file, path, range, false, size(header.data_alignment())?)
-    }
-
     /// `.ring`, as it was opened.
     pub fn ring_file(&self) -> &File {
         &self.ring.file
@@ -544,11 +533,6 @@ impl Region {
         let mapping = Mapping::of_file(file, start, whole, writable, alignment);
         let mapping = mapping.map_err(|error| Error::io("map", path, error))?;
         Ok(Region { mapping: Some(mapping), skip: size(offset - start)?, bytes: size(bytes)? })
-    }
-
-    /// The mapping that contains the region; `None` if it is empty.
-    pub(crate) fn mapping(&self) -> Option<&Mapping> {
-        self.mapping.as_ref()
     }
 
     /// The size in bytes.

@@ -7,11 +7,10 @@
 //! stop a copy that is under way. So its process is killed with SIGKILL. It is killed only if it
 //! holds the participant's lock, because the pid in a shared file was written by another user.
 //!
-//! The bytes that an evicted participant has lent as `&[u8]` do not change. A reader or worker of
-//! *another* process keeps the bytes that it may read: producers step over them until it has
-//! noticed, left or died ([`railbus_ring::members::lent`]). Before a reader or worker of *this*
-//! process is evicted, the memory that it reads is set aside (`aside.rs`), which takes a copy of
-//! the channel's data, and as much memory.
+//! The bytes that an evicted participant has lent as `&[u8]` do not change. An evicted reader or
+//! worker keeps the bytes that it may read: producers step over them until it has noticed, left or
+//! died ([`railbus_ring::members::lent`]). This holds for participants of this process and of any
+//! other.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -20,15 +19,12 @@ use railbus_os::process::{self, Killed};
 use railbus_os::quiesce::quiesce;
 use railbus_ring::layout;
 use railbus_ring::members::fence::{self, Fenced};
-use railbus_ring::members::lent;
 use railbus_ring::members::peers::{Peers, Side};
-use railbus_ring::members::registry::{self, Locks, Registry, Status};
+use railbus_ring::members::registry::{self, Status};
 use railbus_ring::memory::{Edge, Memory};
 
-use crate::channel::aside;
 use crate::channel::file_locks::FileLocks;
 use crate::channel::life::{holds_life, smallest_mapping_bytes};
-use crate::channel::mapped::Trusted;
 use crate::channel::memories::Memories;
 use crate::channel::open::Channel;
 use crate::channel::peers::{Kernel, registry_of};
@@ -105,8 +101,6 @@ impl Channel {
                 });
             }
             let locks = locks()?;
-            let is_own = registry::status(state) != Status::Evicted
-                && self.set_aside(locks, &registry, index, state)?;
             if registry::status(state) != Status::Evicted && !registry.evict(locks, index, state) {
                 locks.check()?;
                 if registry.state(index) != state {
@@ -115,8 +109,6 @@ impl Channel {
                 let why = "somebody else is registering or sweeping there at this moment; try again";
                 return Err(Error::Busy { what: what(), why: why.to_owned() });
             }
-            // The reader reads a copy of its own.
-            is_own.then(|| lent::take_back(&memories.acks, layout::entry(index)));
             let lives = !peers.is_dead(side, index);
             if !lives {
                 // If the entry belongs to another owner now, which died, its events must not be lost.
@@ -216,16 +208,7 @@ impl Channel {
             // An impossible eviction must be found before anything is changed.
             quiesce(pid, start_time, timeout)?;
         }
-        // A worker that reads a copy of its own lends nothing of the ring.
-        let is_own = self.is_own(self.aside_key(index, state))?;
-        let state = self.close_own(locks, &registry, (index, state), || {
-            quiesce(pid, start_time, timeout.saturating_sub(started.elapsed()))
-        })?;
-        let note_lent = || {
-            if !is_own {
-                sweeper_of(self, memories).note_lent(index);
-            }
-        };
+        let note_lent = || sweeper_of(self, memories).note_lent(index);
         let mut events = 0;
         let mut sweep = || loop {
             let swept = sweep_entry_of(self, memories, peers, index);
@@ -261,96 +244,6 @@ impl Channel {
     fn may_not_evict(&self) -> Error {
         let why = "evicting is a consumer's right: it writes this file; run as a user who may".to_owned();
         Error::NotAllowed { action: "evict through", path: self.paths().acks.clone(), why }
-    }
-
-    /// To be called before a reader is evicted. If it is one of this process, sets aside the memory
-    /// that it reads, and returns true. The entry's janitor lock is held then. The caller must
-    /// evict the reader at once, because a reader that was not evicted would see no new events.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] if another process holds the lock; [`Error::Io`] if there is no memory for
-    /// the copy. Nothing is changed then.
-    fn set_aside(
-        &self,
-        locks: &FileLocks,
-        registry: &Registry<Trusted>,
-        index: usize,
-        state: u64,
-    ) -> Result<bool> {
-        let key = self.aside_key(index, state);
-        if !self.is_own(key)? {
-            return Ok(false);
-        }
-        self.hold(locks, index)?;
-        if registry.state(index) != state {
-            return Ok(false); // It is not evicted either.
-        }
-        // Nobody else evicts it under the lock. If it leaves, it reads nothing any more.
-        aside::set_aside(key).map_err(|error| {
-            locks.release_janitor(index);
-            self.not_set_aside(error)
-        })?;
-        Ok(true)
-    }
-
-    /// The first half of evicting a worker of this process. It marks the worker, closes its fence
-    /// and sets aside the memory that it reads, and holds the entry's janitor lock for the rest.
-    /// From then on the worker delivers no event, so it does not matter that it sees no new ones.
-    /// Returns the state word to continue with.
-    ///
-    /// # Errors
-    /// As [`Self::set_aside`]. But if there is no memory for the copy, the worker has been evicted
-    /// already. It finds out, and gives its entry up itself; until then nobody takes what it holds.
-    fn close_own(
-        &self,
-        locks: &FileLocks,
-        registry: &Registry<Trusted>,
-        (index, state): (usize, u64),
-        quiesce: impl FnOnce() -> Result<()>,
-    ) -> Result<u64> {
-        let key = self.aside_key(index, state);
-        if !self.is_own(key)? {
-            return Ok(state);
-        }
-        self.hold(locks, index)?;
-        let is_marked = match registry::status(state) {
-            Status::Active => registry.mark_evicted(index, state),
-            // An evictor without memory for the copy marked it.
-            _ => registry.state(index) == state,
-        };
-        if !is_marked {
-            return Ok(state); // It changed hands. The caller's next check finds it.
-        }
-        fence::begin_closing(registry.memory(), index);
-        let aside = quiesce().and_then(|()| aside::set_aside(key).map_err(|error| self.not_set_aside(error)));
-        match aside {
-            Ok(()) => Ok(registry.state(index)),
-            Err(error) => {
-                locks.release_janitor(index);
-                Err(error)
-            }
-        }
-    }
-
-    fn aside_key(&self, index: usize, state: u64) -> aside::Key {
-        (self.side_file(Side::Consumers).2, index, registry::generation(state))
-    }
-
-    fn is_own(&self, key: aside::Key) -> Result<bool> {
-        aside::is_own(key).map_err(|error| self.not_set_aside(error))
-    }
-
-    fn not_set_aside(&self, error: std::io::Error) -> Error {
-        Error::io("set aside what is looked at of", &self.paths().ring, error)
-    }
-
-    /// Takes the janitor lock of a consumer's entry.
-    fn hold(&self, locks: &FileLocks, index: usize) -> Result<()> {
-        if locks.try_janitor(index) {
-            return Ok(());
-        }
-        let why = "somebody else is registering or sweeping there at this moment; try again".to_owned();
-        Err(Error::Busy { what: format!("consumer {index} of {}", self.name()), why })
     }
 
     fn side_path(&self, side: Side) -> &std::path::Path {

@@ -95,6 +95,7 @@ impl JournalState {
 /// The positions and counts of a journal: the result of
 /// [`Channel::journal_positions`](crate::Channel::journal_positions).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JournalPositions {
     /// The activity of the journal.
     pub state: JournalState,

@@ -19,8 +19,6 @@ pub(crate) struct Memories {
     pub(crate) acks: Trusted,
     pub(crate) data: Trusted,
     pub(crate) done: Trusted,
-    /// The data themselves, where [`Self::data`] may become a copy: see [`crate::channel::aside`].
-    pub(crate) live: Trusted,
 }
 
 impl Memories {
@@ -33,8 +31,7 @@ impl Memories {
         let light = membarrier::register();
         // SAFETY: by the contract of this function, as for the other three.
         let of = |region: &Region| unsafe { region.trusted(light) };
-        let data = of(&maps.data);
-        Memories { ring: of(&maps.ring), acks: of(&maps.acks), data, done: of(&maps.done), live: data }
+        Memories { ring: of(&maps.ring), acks: of(&maps.acks), data: of(&maps.data), done: of(&maps.done) }
     }
 }
 

@@ -91,6 +91,7 @@ pub(crate) fn clear_half_made(paths: &ChannelPaths, _lock: &BusLock) -> Result<(
 
 /// The result of [`prune`].
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Pruned {
     /// Channels that were removed, and unfinished ones that were cleared away.
     pub removed: Vec<ChannelName>,

@@ -14,7 +14,6 @@ use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::sequence::Sequences;
 use railbus_ring::tally::Tally;
 
-use crate::channel::aside::Lending;
 use crate::channel::file_locks::FileLocks;
 use crate::channel::life::LifeLock;
 use crate::channel::mapped::Trusted;
@@ -22,7 +21,7 @@ use crate::channel::memories::{Memories, TELLING};
 use crate::channel::name::JOURNALLER;
 use crate::channel::open::Channel;
 use crate::channel::peers::{Kernel, registry_of};
-use crate::channel::{Kind, Maps, Region, Role};
+use crate::channel::{Kind, Maps, Role};
 use crate::error::{Error, Result};
 
 /// A refused registration is tried again this many times, a millisecond apart. The locks of a
@@ -47,12 +46,9 @@ pub(crate) struct Member {
     /// The locks with which a worker repairs. They are opened when it registers, because it may
     /// have no right to do so later.
     locks: Option<FileLocks>,
-    /// Keeps the bytes that a consumer has borrowed unchanged when this process evicts it.
-    _lending: Option<Lending>,
     // The life lock goes before the maps, but after everything that `Drop` writes.
     _life: LifeLock,
     maps: Maps,
-    _live: Option<Region>,
 }
 
 /// The part of its entry that a participant chooses itself.
@@ -90,14 +86,7 @@ impl Member {
         }
         let maps = channel.map(role)?;
         // SAFETY: the maps are kept beside the memories and dropped after them; a side writes its own file.
-        let mut memories = unsafe { Memories::of(&maps) };
-        // A consumer of a slot ring also judges what producers have not done.
-        let judges = side == Side::Consumers && channel.header().kind != Kind::Stream;
-        let live = if judges { Some(channel.attached().map_data_again()?) } else { None };
-        if let Some(live) = &live {
-            // SAFETY: as above.
-            memories.live = unsafe { live.trusted(false) };
-        }
+        let memories = unsafe { Memories::of(&maps) };
         let peers = Kernel::of(channel, &memories)?;
         let locks = FileLocks::open_beside(channel, side, &memories)?;
         let registry = registry_of(&memories, channel, side);
@@ -158,15 +147,6 @@ impl Member {
             Side::Consumers => memories.acks,
         };
         let entry = layout::entry(registered.index);
-        let lending = match maps.data.mapping().filter(|_| side == Side::Consumers) {
-            Some(mapping) => {
-                let key =
-                    (channel.side_file(side).2, registered.index, registry::generation(registered.state));
-                let entered = Lending::enter(key, mapping);
-                Some(entered.map_err(|error| Error::io("notice forks of", &channel.paths().acks, error))?)
-            }
-            None => None,
-        };
         Ok(Member {
             memories,
             peers,
@@ -179,10 +159,8 @@ impl Member {
             guard,
             sequence: sequence.flatten(),
             locks: kept,
-            _lending: lending,
             _life: life,
             maps,
-            _live: live,
         })
     }
 

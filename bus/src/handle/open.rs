@@ -87,7 +87,7 @@ impl Channel {
     /// use railbus::{Error, SendOptions};
     ///
     /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
-    /// let options = SendOptions { name: "feed".to_owned(), ..SendOptions::default() };
+    /// let options = SendOptions::default().name("feed");
     /// let mut publisher = ticks.publisher(&options)?;
     /// assert!(matches!(ticks.publisher(&options), Err(Error::Busy { .. })), "one at a time");
     /// assert_eq!(publisher.publish(b"tick")?, 0);
@@ -239,7 +239,7 @@ impl Channel {
     ///
     /// let mut live = ticks.subscriber(&SubscribeOptions::default())?;
     /// assert!(live.try_recv()?.is_none(), "it starts behind what is there");
-    /// let options = SubscribeOptions { start: Start::Oldest, ..SubscribeOptions::default() };
+    /// let options = SubscribeOptions::default().start(Start::Oldest);
     /// assert_eq!(&*ticks.subscriber(&options)?.recv()?, b"tick");
     /// # Ok(())
     /// # }
@@ -312,7 +312,7 @@ impl Channel {
     /// use railbus::SubscribeOptions;
     ///
     /// let commands = bus.create("commands", &ChannelOptions::new(Kind::Topic))?;
-    /// let options = SubscribeOptions { name: "audit".to_owned(), durable: true, ..Default::default() };
+    /// let options = SubscribeOptions::default().name("audit").durable(true);
     /// drop(commands.topic_subscriber(&options)?); // the name stays, and holds events
     /// commands.topic_publisher(&SendOptions::default())?.publish(b"stop")?;
     /// assert_eq!(&*commands.topic_subscriber(&options)?.recv()?, b"stop");
@@ -357,7 +357,7 @@ impl Channel {
     /// use railbus::SubscribeOptions;
     ///
     /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
-    /// let mut tap = jobs.tap(&SubscribeOptions { lossy: true, ..SubscribeOptions::default() })?;
+    /// let mut tap = jobs.tap(&SubscribeOptions::default().lossy(true))?;
     /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
     /// assert_eq!(&*tap.recv()?, b"resize cat.png");
     /// let mut worker = jobs.worker(&WorkOptions::default())?;
@@ -386,10 +386,10 @@ impl Channel {
             // The entry of a queue's consumer may have been that of a worker that held events.
             role != ROLE_TAP || sweep_entry(self, memories, peers, index)
         })?;
-        let Memories { ring, acks, data, live, .. } = member.memories;
+        let Memories { ring, acks, data, .. } = member.memories;
         let producers = self.header().producers_max as usize;
         let index = member.registered.index;
-        let mut core = SlotReader::new(ring, acks, data, index, self.slots(), producers).with_live(live);
+        let mut core = SlotReader::new(ring, acks, data, index, self.slots(), producers);
         if role == ROLE_TAP {
             core = core.of_queue();
         }
@@ -428,7 +428,7 @@ impl Channel {
     /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
     /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
     ///
-    /// let mut worker = jobs.worker(&WorkOptions { until_closed: true, ..WorkOptions::default() })?;
+    /// let mut worker = jobs.worker(&WorkOptions::default().until_closed(true))?;
     /// assert!(worker.take()?.done());
     /// assert_eq!(worker.take().err(), Some(RecvError::Closed), "the producer has left");
     /// # Ok(())

@@ -7,9 +7,11 @@ use railbus_ring::slots::levels::{IN_HAND_MAX, Rank};
 use crate::error::{Error, Result};
 use crate::handle::member::Introduction;
 use crate::handle::wait::Wait;
+use crate::setters::setters;
 
 /// How a producing handle behaves.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct SendOptions {
     /// A name for observers: at most 64 bytes of UTF-8 without zero bytes.
     pub name: String,
@@ -48,19 +50,18 @@ impl SendOptions {
 /// use railbus::{Start, SubscribeOptions, Wait};
 ///
 /// # let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
-/// let options = SubscribeOptions {
-///     name: "display".to_owned(),
-///     lossy: true, // never holds the publisher back
-///     start: Start::Oldest,
-///     wait: Wait::Spin, // the lowest latency, and a busy core
-///     ..SubscribeOptions::default()
-/// };
+/// let options = SubscribeOptions::default()
+///     .name("display")
+///     .lossy(true) // never holds the publisher back
+///     .start(Start::Oldest)
+///     .wait(Wait::Spin); // the lowest latency, and a busy core
 /// let subscriber = ticks.subscriber(&options)?;
 /// assert_eq!(subscriber.position(), 0);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SubscribeOptions {
     /// A name, at most 64 bytes of UTF-8 without zero bytes: for observers, or the identity of a
     /// durable subscription.
@@ -118,6 +119,7 @@ impl SubscribeOptions {
 
 /// How a worker behaves.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct WorkOptions {
     /// A name for observers: at most 64 bytes of UTF-8 without zero bytes.
     pub name: String,
@@ -165,3 +167,7 @@ impl WorkOptions {
         }
     }
 }
+
+setters!(SendOptions: name: impl Into<String>, wait: Wait, evict_stuck: bool, sequenced: bool);
+setters!(SubscribeOptions: name: impl Into<String>, durable: bool, lossy: bool, manual: bool, start: Start, wait: Wait, until_closed: bool);
+setters!(WorkOptions: name: impl Into<String>, wait: Wait, until_closed: bool, grab: u32, priority: u8, in_hand_max: u32);

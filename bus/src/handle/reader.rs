@@ -230,7 +230,7 @@ impl<R: ReadEnd> Reader<R> {
     /// use railbus::{RecvError, SubscribeOptions};
     ///
     /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
-    /// let options = SubscribeOptions { until_closed: true, ..SubscribeOptions::default() };
+    /// let options = SubscribeOptions::default().until_closed(true);
     /// let mut subscriber = ticks.subscriber(&options)?;
     /// ticks.publisher(&SendOptions::default())?.publish(b"tick")?; // and leaves
     /// loop {

@@ -27,6 +27,7 @@ use crate::journal::JournalState;
 
 /// A participant that is in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Peer {
     /// Its side.
     pub side: Side,
@@ -124,6 +125,7 @@ impl fmt::Display for Blocker {
 
 /// Why a producer found no room. Its [`Display`](fmt::Display) text is a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refusal {
     /// The obstacle as it is now.
     pub blocker: Blocker,

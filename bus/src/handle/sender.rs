@@ -28,7 +28,7 @@ use self::room::Stalled;
 use crate::channel::Overflow;
 use crate::channel::memories::{Memories, SharedFutex};
 use crate::channel::open::Channel;
-use crate::error::SendError;
+use crate::error::{BatchError, SendError};
 use crate::event::Attributes;
 use crate::handle::copy::copy;
 use crate::handle::member::Member;
@@ -345,7 +345,7 @@ impl<R: PublishEnd> Sender<R> {
     /// channel's policy is. Readers may see the events a few at a time.
     ///
     /// # Errors
-    /// As [`Self::publish`], but never dropped or diverted. The error comes with the number of
+    /// As [`Self::publish`], but never dropped or diverted. [`BatchError`] has the number of
     /// payloads that were published before it. A payload that is too long is refused before
     /// anything is published.
     ///
@@ -360,13 +360,13 @@ impl<R: PublishEnd> Sender<R> {
     /// let mut publisher = ticks.publisher(&SendOptions::default())?;
     /// match publisher.publish_batch(&["one", "two", "three"]) {
     ///     Ok(()) => assert_eq!(publisher.events(), 3),
-    ///     Err((published, error)) => panic!("only {published} are published: {error}"),
+    ///     Err(failed) => panic!("only {} are published: {failed}", failed.published),
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), (usize, SendError)> {
-        self.check_batch(payloads).map_err(|error| (0, error))?;
+    pub fn publish_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<(), BatchError> {
+        self.check_batch(payloads).map_err(|error| BatchError { published: 0, error })?;
         let mut published = 0;
         while published < payloads.len() {
             published += match self.put_batch(&payloads[published..]) {
@@ -380,7 +380,7 @@ impl<R: PublishEnd> Sender<R> {
                             self.publish_timeout(payload, Duration::MAX)
                         }
                     };
-                    sent.map_err(|error| (published, error))?;
+                    sent.map_err(|error| BatchError { published, error })?;
                     1
                 }
                 count => count,

@@ -70,7 +70,7 @@ fn a_parked_reader_and_a_parked_producer_are_woken() {
             for i in 0..EVENTS {
                 let job = worker.take().unwrap();
                 assert_eq!(job.event().pod::<u64>(), Some(i));
-                job.done();
+                let _ = job.done();
             }
         }),
     ];

@@ -185,7 +185,7 @@ impl Worker {
         member.joined();
         let rules = Rules::of(rank, &member);
         let header = member.channel.header();
-        let Memories { ring, acks, data, done, live } = member.memories;
+        let Memories { ring, acks, data, done } = member.memories;
         let core = SlotWorker::new(
             ring,
             acks,
@@ -197,8 +197,7 @@ impl Worker {
             header.consumers_max as usize,
         )
         .with(member::stores())
-        .with_backoff(Backoff::of(header.max_attempts))
-        .with_live(live);
+        .with_backoff(Backoff::of(header.max_attempts));
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
@@ -404,6 +403,7 @@ impl Worker {
     /// # }
     /// ```
     #[inline(always)]
+    #[must_use = "false says that the work did not count: another worker has the event"]
     pub fn done(&mut self, ticket: Ticket) -> bool {
         if self.easy.is_forked() {
             return self.done_by_rules(ticket.position, ticket.delivery, ticket.header);
@@ -860,6 +860,7 @@ impl Drop for Worker {
 /// An event that a worker holds. It dereferences to the payload. Dropping it without [`Job::done`]
 /// hands the event back, to be delivered again.
 #[derive(Debug)]
+#[must_use = "a job that is dropped is handed back, and delivered again"]
 pub struct Job<'a> {
     worker: &'a mut Worker,
     ticket: Ticket,
@@ -924,6 +925,7 @@ impl Job<'_> {
     /// # }
     /// ```
     #[inline(always)]
+    #[must_use = "false says that the work did not count: another worker has the event"]
     pub fn done(self) -> bool {
         // Without a destructor that runs at the end, also in case of a panic, the job stays in
         // registers.

@@ -19,6 +19,7 @@ use crate::journal::restore;
 
 /// A journal that was put back under its name.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Adopted {
     /// The channel to which the journal belongs.
     pub channel: ChannelName,

@@ -17,7 +17,7 @@
 //!     }
 //!     None => (0, Seek::Beginning),
 //! };
-//! let mut follower = channel.follow(&FollowOptions { from, ..Default::default() })?;
+//! let mut follower = channel.follow(&FollowOptions::default().from(from))?;
 //! loop {
 //!     if let Followed::Event(event) = follower.recv()? {
 //!         sum += event.payload().len() as u64;
@@ -69,6 +69,7 @@ pub const STATE_BYTES_MAX: u64 = 4 << 30;
 
 /// A saved state, as [`Checkpoint::load`] returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Saved {
     /// Everything before this position is in the state.
     pub position: u64,

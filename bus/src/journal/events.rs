@@ -22,6 +22,7 @@ const RESERVE_BYTES: usize = 1 << 20;
 
 /// An event as it was recorded.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Recorded<'a> {
     /// The event's position in its channel.
     pub position: u64,

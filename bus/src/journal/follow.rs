@@ -35,6 +35,7 @@ use crate::handle::options::SubscribeOptions;
 use crate::handle::wait::Wait;
 use crate::journal::events::{Events, Item};
 use crate::journal::read::{Journal, Seek};
+use crate::setters::setters;
 use crate::snapshot::Participant;
 
 /// Number of events read from the journal between two looks at how far behind they are.
@@ -57,6 +58,7 @@ pub enum Behind {
 
 /// The options of a [`Follower`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct FollowOptions {
     /// Where to begin in the journal. Events that the journal does not have yet follow in any case.
     /// An existing durable name resumes at its own position instead.
@@ -87,6 +89,8 @@ impl Default for FollowOptions {
         }
     }
 }
+
+setters!(FollowOptions: from: Seek, behind: Behind, name: impl Into<String>, durable: bool, wait: Wait, until_closed: bool);
 
 /// The result of a receive.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use railbus_log::shortage::Shortage;
 /// The state in which a journal was found when it was opened for recording. `Display` prints one
 /// line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct OpenReport {
     /// The journal's directory.
     pub directory: PathBuf,

@@ -12,6 +12,7 @@ use crate::channel::Header;
 use crate::error::{Error, Result};
 use crate::journal::SyncPolicy;
 use crate::journal::record::stage_file;
+use crate::setters::setters;
 
 /// The least and the most staging in bytes when the option leaves the size open.
 const STAGING_MIN: u64 = 1 << 20;
@@ -48,6 +49,7 @@ pub enum Io {
 
 /// The options for recording a channel. See [`Recorder`](super::Recorder).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecorderOptions {
     /// When written events are made durable. The default is at once.
     pub sync: SyncPolicy,
@@ -103,6 +105,8 @@ impl Default for RecorderOptions {
         }
     }
 }
+
+setters!(RecorderOptions: sync: SyncPolicy, lossy: bool, when_full: WhenFull, codec: Codec, segment_bytes: u64, staging_bytes: u64, depth: usize, linger: Duration, io: Io, direct: bool, retention: Retention, state_every: Duration);
 
 impl RecorderOptions {
     /// Checks every value against its range.

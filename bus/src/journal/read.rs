@@ -52,6 +52,7 @@ pub enum Seek {
 
 /// How far a journal goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extent {
     /// The oldest position that can be read.
     pub first_position: u64,
@@ -77,6 +78,7 @@ pub struct Extent {
 
 /// A segment of a journal.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SegmentInfo {
     /// The path of its file.
     pub path: PathBuf,

@@ -11,7 +11,7 @@
 //! use railbus::journal::{Item, Journal, Replay, ReplayOptions, Speed};
 //!
 //! let journal = Journal::open("/var/lib/railbus/demo/ticks")?;
-//! let mut replay = Replay::new(&journal, ReplayOptions { speed: Speed::Times(1.0), ..Default::default() })?;
+//! let mut replay = Replay::new(&journal, ReplayOptions::default().speed(Speed::Times(1.0)))?;
 //! while let Some(due) = replay.next_due()? {
 //!     due.wait();
 //!     if let Item::Event(event) = due.item {
@@ -29,6 +29,7 @@ use railbus_os::clock;
 use crate::error::{Error, Result};
 use crate::journal::events::{Events, Item};
 use crate::journal::read::{Journal, Seek};
+use crate::setters::setters;
 
 /// The last part of a wait is spun, in ns, because a sleep ends late by the time of a wake-up.
 const SPIN_NS: u64 = 60_000;
@@ -57,6 +58,7 @@ pub enum Until {
 
 /// The options of a [`Replay`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ReplayOptions {
     /// Where to begin.
     pub from: Seek,
@@ -82,6 +84,8 @@ impl Default for ReplayOptions {
         }
     }
 }
+
+setters!(ReplayOptions: from: Seek, to: impl Into<Option<Until>>, type_ids: impl Into<Vec<u16>>, speed: Speed, repeat: bool);
 
 /// An item, and when it is due.
 #[derive(Debug)]

@@ -34,6 +34,7 @@ use crate::journal::record::stage_file::Stage;
 
 /// A channel that was made again. `Display` prints one line.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Restored {
     /// The channel.
     pub channel: Channel,

@@ -143,6 +143,7 @@ impl Distribution {
 
 /// The latencies that one consumer measured.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ConsumerLatency {
     /// Its entry in the consumer registry.
     pub index: usize,
@@ -163,6 +164,7 @@ pub struct ConsumerLatency {
 
 /// The latencies of a channel over the last five to five and a half minutes.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Latencies {
     /// All consumers that measured, by index. One that has left is included until its entry in the
     /// registry is used again.

@@ -33,6 +33,7 @@ pub enum Select {
 
 /// A dead letter, copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Letter {
     /// Its position in the dead-letter queue.
     pub position: u64,
@@ -65,6 +66,7 @@ pub struct Home {
 
 /// A letter that was retried or dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settled {
     /// Its position in the dead-letter queue.
     pub position: u64,
@@ -78,6 +80,7 @@ type Fate = std::result::Result<Option<Home>, String>;
 /// The result of [`DeadLetters::retry`] or [`DeadLetters::drop_letters`], or what it would be in a
 /// dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Retried {
     /// The letters that were retried or dropped.
     pub letters: Vec<Settled>,

@@ -66,7 +66,7 @@ impl Channel {
     /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions};
     /// # let bus = Bus::at(base.path(), "demo")?;
     /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
-    /// let mut producer = jobs.producer(&SendOptions { name: "web".to_owned(), ..Default::default() })?;
+    /// let mut producer = jobs.producer(&SendOptions::default().name("web"))?;
     /// producer.publish(b"resize cat.png")?;
     ///
     /// let info = jobs.info()?;

@@ -46,6 +46,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The result of [`Channel::purge`], or what it would be in a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Purged {
     /// A queue's events that were finished.
     pub events: u64,
@@ -64,6 +65,7 @@ pub struct Purged {
 
 /// The result of [`Channel::skip_events`], or what it would be in a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Skipped {
     /// Positions of the events, in the order in which they were taken.
     pub positions: Vec<u64>,
@@ -310,13 +312,13 @@ impl Taker {
         let member = Member::register(channel, Side::Consumers, &who, |memories, peers, index| {
             sweep_entry(channel, memories, peers, index)
         })?;
-        let Memories { ring, acks, data, done, live } = member.memories;
+        let Memories { ring, acks, data, done } = member.memories;
         let slots = slots_of(channel);
         let header = channel.header();
         let (producers, consumers) = (header.producers_max as usize, header.consumers_max as usize);
         let index = member.registered.index;
         Ok(Taker {
-            core: SlotWorker::new(ring, acks, data, done, index, slots, producers, consumers).with_live(live),
+            core: SlotWorker::new(ring, acks, data, done, index, slots, producers, consumers),
             slots,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
             end_max: acks.load(layout::HEAD, Edge::Head).saturating_add(slots.count),

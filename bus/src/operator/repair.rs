@@ -15,9 +15,8 @@
 //!   process, and never to another one that has got its pid. [`Channel::kill`] does that to
 //!   workers, too.
 //!
-//! A program may evict its own readers and workers while it borrows events from them. So what they
-//! read is set aside first (`aside.rs`), which takes a copy of the channel's data, and as much
-//! memory.
+//! A program may evict its own readers and workers while it borrows events from them: producers
+//! leave the bytes of these events alone (`channel/evict.rs`).
 
 use std::time::Duration;
 
@@ -39,6 +38,7 @@ use crate::snapshot::Participant;
 
 /// The result of [`Channel::repair`].
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Repaired {
     /// Registry entries of dead participants that were freed.
     pub buried: Vec<(Side, usize)>,

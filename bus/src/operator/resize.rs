@@ -67,6 +67,7 @@ pub struct Resize {
 
 /// The events that were not read or done, and the subscriptions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Carried {
     /// Events.
     pub events: u64,
@@ -78,6 +79,7 @@ pub struct Carried {
 
 /// The result of [`Channel::resize`], or what it would be in a dry run.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Resized {
     /// The channel as it is now; in a dry run the old one.
     pub channel: Channel,

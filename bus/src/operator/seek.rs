@@ -67,6 +67,7 @@ pub enum SeekTo {
 
 /// A durable subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Standing {
     /// Its name.
     pub name: String,
@@ -78,6 +79,7 @@ pub struct Standing {
 
 /// The result of moving a subscription, or what it would be in a dry run.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Moved {
     /// The subscription.
     pub name: String,

@@ -267,7 +267,7 @@ impl User {
         let wait = if dice.byte() & 7 == 0 { Wait::Park { spin: Duration::ZERO } } else { Wait::Spin };
         let sequenced = dice.byte() & 7 == 0;
         let name = if sequenced { "numbers".to_owned() } else { String::new() };
-        let sending = SendOptions { wait, sequenced, name, ..SendOptions::default() };
+        let sending = SendOptions::default().wait(wait).sequenced(sequenced).name(name);
         let reading = subscribe(dice, wait);
         let leave = dice.byte() & 31 == 0;
         match (self.channel.header().kind, dice.byte() & 1) {
@@ -306,7 +306,7 @@ impl User {
                 }
             }
             (Kind::Queue, _) if dice.byte() & 3 == 0 => {
-                let reading = SubscribeOptions { lossy: false, start: Start::Live, ..reading };
+                let reading = reading.lossy(false).start(Start::Live);
                 let reader = kept(&mut self.tap, leave, || self.channel.tap(&reading));
                 if let Some(reader) = reader {
                     add(&mut self.sum, read(reader, dice));
@@ -319,7 +319,8 @@ impl User {
                     1 => (0, 2),
                     _ => (0, 0),
                 };
-                let working = WorkOptions { wait, grab, priority, in_hand_max, ..WorkOptions::default() };
+                let working =
+                    WorkOptions::default().wait(wait).grab(grab).priority(priority).in_hand_max(in_hand_max);
                 if leave {
                     self.tickets.clear();
                 }
@@ -345,7 +346,14 @@ fn subscribe(dice: &mut Dice<'_>, wait: Wait) -> SubscribeOptions {
     let name = if durable { "durable".to_owned() } else { String::new() };
     let until_closed = dice.byte() & 7 == 0;
     let manual = !lossy && dice.byte() & 3 == 0;
-    SubscribeOptions { name, durable, lossy, manual, start, wait, until_closed }
+    SubscribeOptions::default()
+        .name(name)
+        .durable(durable)
+        .lossy(lossy)
+        .manual(manual)
+        .start(start)
+        .wait(wait)
+        .until_closed(until_closed)
 }
 
 /// The handle, opened if there is none; an error is an outcome like any other.
@@ -390,7 +398,7 @@ fn send<R: PublishEnd>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
         4 => {
             let key = (dice.byte() & 1 == 0).then(|| dice.below(3) as u64);
             let trace = (dice.byte() & 1 == 0).then(TraceContext::default);
-            let attributes = Attributes { trace, key, ..Attributes::typed(7) };
+            let attributes = Attributes::typed(7).trace(trace).key(key);
             let _ = sender.try_publish_with(payload, &attributes);
         }
         _ => {
@@ -441,7 +449,7 @@ fn work(
         0 => match worker.take_timeout(MOMENT) {
             Ok(job) => {
                 let sum = sum(&job.event());
-                job.done();
+                let _ = job.done();
                 sum
             }
             Err(RecvError::TimedOut) => nothing("take_timeout"),

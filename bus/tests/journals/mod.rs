@@ -50,7 +50,7 @@ pub(crate) fn small(kind: Kind) -> ChannelOptions {
 
 /// Small segments and staging, so that both turn over.
 pub(crate) fn quick() -> RecorderOptions {
-    RecorderOptions { segment_bytes: 1 << 20, staging_bytes: 2 << 20, ..RecorderOptions::default() }
+    RecorderOptions::default().segment_bytes(1 << 20).staging_bytes(2 << 20)
 }
 
 /// What a journal holds.

@@ -93,7 +93,7 @@ impl<'a> Jobs<'a> {
         let hand = self.workers[which].get_or_insert_with(|| {
             let grab = 1 + amount as u32 % 4;
             let mut servant = Servant::start(|pipe| {
-                let options = WorkOptions { grab, ..WorkOptions::default() };
+                let options = WorkOptions::default().grab(grab);
                 let worker = bus.attach("c").unwrap().worker(&options);
                 if let Some(worker) = pipe.open(worker) {
                     serve_worker(pipe, worker);

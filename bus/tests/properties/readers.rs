@@ -169,7 +169,7 @@ impl<'a> Readers<'a> {
             _ => (Start::Live, true, None),
         };
         let name = if durable { "durable".to_owned() } else { String::new() };
-        let options = SubscribeOptions { name, lossy, durable, start, ..SubscribeOptions::default() };
+        let options = SubscribeOptions::default().name(name).lossy(lossy).durable(durable).start(start);
         let (bus, kind) = (self.bus, self.kind);
         let mut servant = Servant::start(|pipe| {
             let channel = bus.attach("c").unwrap();

@@ -194,7 +194,7 @@ fn sending() -> SendOptions {
 
 fn working() -> WorkOptions {
     // Ends when everything that was ever pushed is done.
-    WorkOptions { until_closed: true, grab: 3, ..WorkOptions::default() }
+    WorkOptions::default().until_closed(true).grab(3)
 }
 
 /// Asks again while another holds what will soon be free.
@@ -299,7 +299,7 @@ fn check_actor(stage: &Stage<'_>, published: u64) {
 
 fn stream_publisher(stage: &mut Stage<'_>) {
     let channel = stage.channel(Kind::Stream);
-    let subscribe = |lossy| SubscribeOptions { lossy, ..SubscribeOptions::default() };
+    let subscribe = |lossy| SubscribeOptions::default().lossy(lossy);
     let mut reliable = Follower::new(channel.subscriber(&subscribe(false)).unwrap());
     let mut lossy = Follower::new(channel.subscriber(&subscribe(true)).unwrap());
     let mut old = channel.publisher(&sending()).unwrap();
@@ -313,11 +313,8 @@ fn stream_publisher(stage: &mut Stage<'_>) {
     });
     let mut new = patiently(|| channel.publisher(&sending()));
     publish(&mut new, NEW, 0, 250, || reliable.drain());
-    let mut late = Follower::new(
-        channel
-            .subscriber(&SubscribeOptions { start: Start::Oldest, ..SubscribeOptions::default() })
-            .unwrap(),
-    );
+    let mut late =
+        Follower::new(channel.subscriber(&SubscribeOptions::default().start(Start::Oldest)).unwrap());
     publish(&mut new, NEW, 250, 100, || {
         reliable.drain();
         late.drain();
@@ -389,12 +386,7 @@ fn stream_subscriber(stage: &mut Stage<'_>) {
         move |base, shared| subscribe_frames(base, shared, durable),
         || published += disturb_by_publishing(&mut publisher, published, || other.drain()),
     );
-    let named = SubscribeOptions {
-        name: "durable".into(),
-        durable: true,
-        start: Start::Oldest,
-        ..SubscribeOptions::default()
-    };
+    let named = SubscribeOptions::default().name("durable").durable(true).start(Start::Oldest);
     let resumed = durable.then(|| Follower::new(patiently(|| channel.subscriber(&named))));
     go_on_reading(stage, &mut publisher, published, &mut other, resumed);
 }
@@ -455,7 +447,7 @@ fn go_on_reading<O: PublishEnd, R: ReadEnd>(
 /// A durable subscription changes hands while the publisher moves.
 fn stream_resumption(stage: &mut Stage<'_>) {
     let channel = stage.channel(Kind::Stream);
-    let named = SubscribeOptions { name: "durable".into(), durable: true, ..SubscribeOptions::default() };
+    let named = SubscribeOptions::default().name("durable").durable(true);
     let mut publisher = channel.publisher(&sending()).unwrap();
     let mut other = Follower::new(channel.subscriber(&SubscribeOptions::default()).unwrap());
     let mut before = Follower::new(channel.subscriber(&named).unwrap());
@@ -525,7 +517,7 @@ fn queue_producer(stage: &mut Stage<'_>) {
             }
             while let Ok(job) = worker.take_timeout(Duration::from_millis(6)) {
                 seen.push(number(&job));
-                job.done();
+                let _ = job.done();
             }
         }
     });
@@ -581,7 +573,7 @@ fn push_slots<const TOPIC: bool>(base: &Path, shared: &Shared) {
 fn take_some(worker: &mut Worker, seen: &mut Vec<u64>) {
     if let Ok(job) = worker.take_timeout(Duration::from_millis(1)) {
         seen.push(number(&job));
-        job.done();
+        let _ = job.done();
     }
 }
 
@@ -589,7 +581,7 @@ fn take_all(worker: &mut Worker, seen: &mut Vec<u64>, count: usize) {
     for _ in 0..count {
         let job = worker.take_timeout(HANG).expect("an event");
         seen.push(number(&job));
-        job.done();
+        let _ = job.done();
     }
 }
 
@@ -599,7 +591,7 @@ fn take_to_the_end(worker: &mut Worker, seen: &mut Vec<u64>) {
         match worker.take_timeout(HANG) {
             Ok(job) => {
                 seen.push(number(&job));
-                job.done();
+                let _ = job.done();
             }
             Err(RecvError::Closed) => return,
             Err(error) => panic!("{error}; seen {seen:?}"),
@@ -658,7 +650,7 @@ fn take_beside(shared: &Shared, other: &mut Worker, seen: &mut Vec<u64>) {
         let n = number(&job);
         assert_eq!(shared.get(EVENTS + n as usize), 0, "event {n} is in the hands of a stopped worker");
         seen.push(n);
-        job.done();
+        let _ = job.done();
     }
 }
 
@@ -873,7 +865,7 @@ fn queue_tap(stage: &mut Stage<'_>) {
             published += disturb_by_publishing(&mut producer, published, drain);
         },
     );
-    let named = SubscribeOptions { name: "durable".into(), durable: true, ..SubscribeOptions::default() };
+    let named = SubscribeOptions::default().name("durable").durable(true);
     let resumed = durable.then(|| Follower::new(patiently(|| channel.tap(&named))));
     go_on_tapping(stage, producer, worker, published, other, resumed);
 }
@@ -908,7 +900,7 @@ fn go_on_tapping(
 
 fn topic_publisher(stage: &mut Stage<'_>) {
     let channel = stage.channel(Kind::Topic);
-    let subscribe = |lossy| SubscribeOptions { lossy, ..SubscribeOptions::default() };
+    let subscribe = |lossy| SubscribeOptions::default().lossy(lossy);
     let mut one = Follower::new(channel.topic_subscriber(&subscribe(false)).unwrap());
     let two = Follower::new(channel.topic_subscriber(&subscribe(false)).unwrap());
     let lossy = Follower::new(channel.topic_subscriber(&subscribe(true)).unwrap());
@@ -971,7 +963,7 @@ fn topic_subscriber(stage: &mut Stage<'_>) {
         move |base, shared| read_slots(base, shared, ROLE_SUBSCRIBER, durable, start),
         || published += disturb_by_publishing(&mut publisher, published, || other.drain()),
     );
-    let named = SubscribeOptions { name: "durable".into(), durable: true, ..SubscribeOptions::default() };
+    let named = SubscribeOptions::default().name("durable").durable(true);
     let resumed = durable.then(|| Follower::new(patiently(|| channel.topic_subscriber(&named))));
     go_on_reading(stage, &mut publisher, published, &mut other, resumed);
 }

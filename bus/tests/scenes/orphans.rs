@@ -110,7 +110,7 @@ pub(super) fn tap(stage: &mut Stage<'_>) {
             published += disturb_by_publishing(&mut producer, published, drain);
         },
     );
-    let named = SubscribeOptions { name: "durable".into(), durable: true, ..SubscribeOptions::default() };
+    let named = SubscribeOptions::default().name("durable").durable(true);
     check_repairs(stage);
     let resumed = durable.then(|| Follower::new(patiently(|| channel.tap(&named))));
     go_on_tapping(stage, producer, worker, published, other, resumed);
@@ -144,7 +144,7 @@ pub(super) fn topic_subscriber(stage: &mut Stage<'_>) {
             published += disturb_by_publishing(&mut publisher, published, || other.drain());
         },
     );
-    let named = SubscribeOptions { name: "durable".into(), durable: true, ..SubscribeOptions::default() };
+    let named = SubscribeOptions::default().name("durable").durable(true);
     check_repairs(stage);
     let resumed = durable.then(|| Follower::new(patiently(|| channel.topic_subscriber(&named))));
     go_on_reading(stage, &mut publisher, published, &mut other, resumed);
@@ -153,7 +153,7 @@ pub(super) fn topic_subscriber(stage: &mut Stage<'_>) {
 /// A ring later: the next ticket but one is that of a slot whose last ticket was never published.
 pub(super) fn topic_publisher(stage: &mut Stage<'_>) {
     let channel = stage.channel(Kind::Topic);
-    let subscribe = |lossy| SubscribeOptions { lossy, ..SubscribeOptions::default() };
+    let subscribe = |lossy| SubscribeOptions::default().lossy(lossy);
     let subscriber = |lossy| Follower::new(channel.topic_subscriber(&subscribe(lossy)).unwrap());
     let (mut one, mut two, lossy) = (subscriber(false), subscriber(false), subscriber(true));
     let mut other = channel.topic_publisher(&sending()).unwrap();

@@ -303,12 +303,11 @@ impl Run {
 
     /// Retention while a writer is at work. Whether anything was removed.
     fn prune_beside(&mut self, writer: &Writer<Mutant>, keeper: &mut Keeper) -> Result<bool, String> {
-        let retention = Retention {
-            max_bytes: self.random.pick(&[Some(0), Some(100_000), None]),
-            max_age: self.random.pick(&[Some(Duration::from_secs(20)), None]),
-            consumed: self.random.once_in(3),
-            keep_unread: true,
-        };
+        let retention = Retention::default()
+            .max_bytes(self.random.pick(&[Some(0), Some(100_000), None]))
+            .max_age(self.random.pick(&[Some(Duration::from_secs(20)), None]))
+            .consumed(self.random.once_in(3))
+            .keep_unread(true);
         let ends = self.appended.iter().map(|entry| entry.end_position);
         let places: Vec<u64> = ends.chain([u64::MAX]).collect();
         let unread = if self.random.once_in(2) { u64::MAX } else { self.random.pick(&places) };

@@ -84,12 +84,12 @@ pub fn work(site: Site<'_>) -> Result<serde_json::Value> {
     let plan = site.plan;
     let channel = rings::open(&plan.channel, Lane::There)?;
     let wait = rings::waiting(plan);
-    let (sending, reading) = (SendOptions::default(), SubscribeOptions { wait, ..Default::default() });
+    let (sending, reading) = (SendOptions::default(), SubscribeOptions::default().wait(wait));
     let timeout = Duration::from_secs_f64(plan.seconds);
     let charged = match plan.kind {
         Kind::Queue => {
             let _silent = channel.producer(&sending)?;
-            let mut worker = channel.worker(&WorkOptions { wait, ..Default::default() })?;
+            let mut worker = channel.worker(&WorkOptions::default().wait(wait))?;
             charge(site, || worker.take_timeout(timeout).map(drop))?
         }
         Kind::Topic => {

@@ -142,7 +142,7 @@ impl RingKind for Queue {
     fn receiver<W: Way>(channel: &Channel, plan: &Plan) -> Result<Self::Receiver<W>> {
         // One at a time is as the handle sees fit.
         let grab = if plan.batch == 1 { 0 } else { plan.batch.min(GRAB_MAX) as u32 };
-        let options = WorkOptions { wait: waiting(plan), grab, ..WorkOptions::default() };
+        let options = WorkOptions::default().wait(waiting(plan)).grab(grab);
         Ok(WorkerEnd { worker: channel.worker(&options)?, alone: plan.consumers == 1, way: PhantomData })
     }
 }
@@ -159,7 +159,7 @@ pub fn waiting(plan: &Plan) -> Wait {
 }
 
 fn subscribing(plan: &Plan) -> SubscribeOptions {
-    SubscribeOptions { wait: waiting(plan), ..SubscribeOptions::default() }
+    SubscribeOptions::default().wait(waiting(plan))
 }
 
 /// Opens one of the channels of a run. `stage` is the path of their bus.
@@ -180,7 +180,7 @@ impl<K: RingKind, W: Way> Transport for Ring<K, W> {
 
     fn sender(site: Site<'_>, lane: Lane) -> Result<Self::Sender> {
         let plan = site.plan;
-        let options = SendOptions { wait: waiting(plan), ..SendOptions::default() };
+        let options = SendOptions::default().wait(waiting(plan));
         let sender = K::sender(&open(&plan.channel, lane)?, &options)?;
         let payload = Payload::new(plan.payload_bytes);
         let events = match W::HAND_OVER {
@@ -275,7 +275,7 @@ impl<O: PublishEnd, W: Way> Sender for SenderEnd<O, W> {
             payload.stamp(event, first + index as u64);
         }
         let sent = if W::WAITS {
-            self.sender.publish_batch(events).map(|()| count).map_err(|(_, error)| error)
+            self.sender.publish_batch(events).map(|()| count).map_err(|failed| failed.error)
         } else {
             self.sender.try_publish_batch(events)
         };
@@ -355,8 +355,7 @@ impl<W: Way> Receiver for WorkerEnd<W> {
 #[inline(always)]
 fn handle(job: railbus::Job<'_>, read: impl FnOnce(&[u8])) -> bool {
     read(&job);
-    job.done();
-    true
+    job.done()
 }
 
 impl Lane {

@@ -226,7 +226,7 @@ fn act(
 
 fn report(name: &ChannelName, acted: &Retried, verb: &str) -> String {
     let mut text = format!("{name}: {verb} {} dead letters\n", acted.letters.len());
-    for Settled { position, home } in &acted.letters {
+    for Settled { position, home, .. } in &acted.letters {
         if let Some(Home { queue, position: new }) = home {
             let new = new.map(|new| format!(" as {new}")).unwrap_or_default();
             let _ = writeln!(text, "  {position} to {queue}{new}");

@@ -584,12 +584,7 @@ impl Daemon {
 
 /// `new` with what may change while a channel is recorded as it is in `old`: equal to `old` when nothing else changed.
 fn adjusted(new: &RecorderOptions, old: &RecorderOptions) -> RecorderOptions {
-    RecorderOptions {
-        retention: old.retention,
-        when_full: old.when_full,
-        state_every: old.state_every,
-        ..new.clone()
-    }
+    new.clone().retention(old.retention).when_full(old.when_full).state_every(old.state_every)
 }
 
 /// In debug builds only: the recorder of the channel that the environment names panics, so that a test sees what comes

@@ -165,8 +165,7 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
             args.channel
         )));
     }
-    let options =
-        SendOptions { name: args.name.clone(), evict_stuck: args.evict_stuck, ..SendOptions::default() };
+    let options = SendOptions::default().name(args.name.clone()).evict_stuck(args.evict_stuck);
     let overflow = channel.header().overflow;
     match channel.header().kind {
         Kind::Stream => Pump::new(args, channel.publisher(&options)?, overflow)?.run(),
@@ -197,7 +196,7 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
         let progress = Progress::begin(!args.quiet && !stdin.is_terminal(), total_bytes);
         let started = Instant::now();
         let trace = args.traceparent;
-        let attributes = Attributes { trace, ..Attributes::typed(args.type_id.unwrap_or(0)) };
+        let attributes = Attributes::typed(args.type_id.unwrap_or(0)).trace(trace);
         let pace = args.rate.map(|rate| PublishPace::new(rate, !args.no_catch_up));
         Ok(Pump { args, sender, attributes, overflow, cut, progress, pace, started, told_waiting: false })
     }
@@ -339,7 +338,7 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
     /// Publishes one event, waiting for room as the channel and the arguments say.
     fn publish_one(&mut self, payload: &[u8]) -> Outcome {
         let key = self.args.key.of(payload, self.progress.events() + 1)?;
-        let attributes = Attributes { key, ..self.attributes };
+        let attributes = self.attributes.key(key);
         let waited = Instant::now();
         loop {
             let sent = if matches!(self.overflow, Overflow::DropNewest | Overflow::Divert) {

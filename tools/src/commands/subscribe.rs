@@ -129,7 +129,7 @@ fn parse_start(text: &str) -> Result<Start, String> {
 pub(crate) fn run(args: &SubscribeArgs) -> Outcome {
     let reading = &args.reading;
     let channel = open::channel_of(&args.channel, reading.owner)?;
-    let options = SubscribeOptions { lossy: args.lossy, start: args.from, ..reading.options() };
+    let options = reading.options().lossy(args.lossy).start(args.from);
     interrupt::catch();
     match channel.header().kind {
         Kind::Stream => print_events(channel.subscriber(&options)?, &args.channel, reading),
@@ -141,13 +141,11 @@ pub(crate) fn run(args: &SubscribeArgs) -> Outcome {
 impl ReadingArgs {
     /// The options of a reader that starts live.
     pub(crate) fn options(&self) -> SubscribeOptions {
-        SubscribeOptions {
-            name: self.name.clone(),
-            durable: self.durable,
-            manual: self.manual,
-            until_closed: self.until_closed,
-            ..SubscribeOptions::default()
-        }
+        SubscribeOptions::default()
+            .name(self.name.clone())
+            .durable(self.durable)
+            .manual(self.manual)
+            .until_closed(self.until_closed)
     }
 }
 

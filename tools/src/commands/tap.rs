@@ -1,6 +1,6 @@
 //! `railbus tap`: prints every event of a queue and takes none.
 
-use railbus::{ChannelName, SubscribeOptions};
+use railbus::ChannelName;
 
 use crate::commands::subscribe::{ReadingArgs, print_events};
 use crate::failure::Outcome;
@@ -32,6 +32,6 @@ pub(crate) struct TapArgs {
 pub(crate) fn run(args: &TapArgs) -> Outcome {
     let channel = open::channel_of(&args.channel, args.reading.owner)?;
     interrupt::catch();
-    let options = SubscribeOptions { lossy: args.lossy, ..args.reading.options() };
+    let options = args.reading.options().lossy(args.lossy);
     print_events(channel.tap(&options)?, &args.channel, &args.reading)
 }

@@ -76,13 +76,11 @@ pub(crate) struct WorkArgs {
 /// Works.
 pub(crate) fn run(args: &WorkArgs) -> Outcome {
     let channel = open::channel_of(&args.channel, args.owner)?;
-    let options = WorkOptions {
-        name: args.name.clone(),
-        until_closed: args.until_closed,
-        priority: args.priority,
-        in_hand_max: args.in_hand.unwrap_or(0),
-        ..WorkOptions::default()
-    };
+    let options = WorkOptions::default()
+        .name(args.name.clone())
+        .until_closed(args.until_closed)
+        .priority(args.priority)
+        .in_hand_max(args.in_hand.unwrap_or(0));
     interrupt::catch();
     let mut worker = channel.worker(&options)?;
     let mut output = EventOutput::new();

@@ -78,7 +78,7 @@ pub(crate) fn play(stage: &mut DemoStage, file: Option<&Path>) -> Outcome {
 
 /// The publisher.
 pub(crate) fn publish(channel: &Channel, path: &Path) -> Result<FileReport, Failure> {
-    let mut publisher = channel.publisher(&SendOptions { name: "demo".into(), ..SendOptions::default() })?;
+    let mut publisher = channel.publisher(&SendOptions::default().name("demo"))?;
     while publisher.readers() == 0 {
         std::thread::sleep(std::time::Duration::from_micros(100));
     }
@@ -110,7 +110,7 @@ pub(crate) fn publish(channel: &Channel, path: &Path) -> Result<FileReport, Fail
 
 /// The subscriber.
 pub(crate) fn subscribe(channel: &Channel) -> Result<FileReport, Failure> {
-    let options = SubscribeOptions { name: "demo".into(), until_closed: true, ..SubscribeOptions::default() };
+    let options = SubscribeOptions::default().name("demo").until_closed(true);
     let mut subscriber = channel.subscriber(&options)?;
     let (mut hash, mut bytes, mut started) = (Sha256::new(), 0, None);
     loop {

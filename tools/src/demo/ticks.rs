@@ -117,8 +117,8 @@ pub(crate) fn play(stage: &mut DemoStage, ticks: u64) -> Outcome {
 
 /// A publisher.
 pub(crate) fn publish(channel: &Channel, number: u32, ticks: u64) -> Result<TicksReport, Failure> {
-    let mut publisher = channel
-        .topic_publisher(&SendOptions { name: format!("exchange {number}"), ..SendOptions::default() })?;
+    let mut publisher =
+        channel.topic_publisher(&SendOptions::default().name(format!("exchange {number}")))?;
     while publisher.readers() < SUBSCRIBERS {
         std::thread::sleep(Duration::from_micros(100));
     }
@@ -134,8 +134,7 @@ pub(crate) fn publish(channel: &Channel, number: u32, ticks: u64) -> Result<Tick
 
 /// A subscriber, of so many ticks.
 pub(crate) fn subscribe(channel: &Channel, ticks: u64) -> Result<TicksReport, Failure> {
-    let mut subscriber =
-        channel.topic_subscriber(&SubscribeOptions { until_closed: true, ..SubscribeOptions::default() })?;
+    let mut subscriber = channel.topic_subscriber(&SubscribeOptions::default().until_closed(true))?;
     let mut all = Sha256::new();
     let mut hashes: [Sha256; PUBLISHERS] = std::array::from_fn(|_| Sha256::new());
     let (mut next, mut started) = ([0u64; PUBLISHERS], None);

@@ -63,7 +63,7 @@ pub(super) fn open(names: &[ChannelName]) -> Result<Vec<Box<dyn Source>>, Failur
 fn open_one(name: &ChannelName) -> Result<Box<dyn Source>, Failure> {
     let channel = open::channel(name)?;
     let maker = Maker::of_channel(name.to_string(), &channel);
-    let options = SubscribeOptions { name: "trace".to_owned(), lossy: true, ..SubscribeOptions::default() };
+    let options = SubscribeOptions::default().name("trace").lossy(true);
     fn boxed<R: ReadEnd + 'static>(
         name: &ChannelName,
         maker: Maker,

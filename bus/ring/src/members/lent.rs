@@ -26,9 +26,7 @@
 //! **Why it is sound.** A producer that sees an entry evicted fences, and reads the span (LENT). So
 //! one of the two sees the other. Either the reader finds itself evicted before it lends anything
 //! of a newer span, or the producer finds that span. The evicted participant takes its span back
-//! with its next call, and no borrowed event outlives that call. A process that evicts a
-//! participant of its own has first copied the memory that this participant reads (`aside.rs`), and
-//! takes its span back at once.
+//! with its next call, and no borrowed event outlives that call.
 //!
 //! **Left out.** Protection against a process that breaks the protocol: it can change borrowed
 //! bytes.

@@ -56,11 +56,8 @@ pub enum Poll {
 pub struct SlotReader<M> {
     ring: M,
     acks: M,
-    /// Where events are read. It may be a copy of the ring's data that is out of date. A word there
-    /// proves what has happened; it never proves that something has not happened.
+    /// Where events are read.
     data: M,
-    /// The current data of the ring, for conclusions that something has *not* happened.
-    live: M,
     slots: Slots,
     /// The offset of its own registry entry.
     entry: usize,
@@ -85,7 +82,6 @@ impl<M: Memory> SlotReader<M> {
         SlotReader {
             ring,
             acks,
-            live: data.clone(),
             data,
             slots,
             entry,
@@ -103,11 +99,6 @@ impl<M: Memory> SlotReader<M> {
     /// overwrite.
     pub fn of_queue(self) -> Self {
         SlotReader { by_tail: true, ..self }
-    }
-
-    /// Returns the same reader, which decides by `live` what the producers have not done.
-    pub fn with_live(self, live: M) -> Self {
-        SlotReader { live, ..self }
     }
 
     /// The next ticket to be read.
@@ -428,7 +419,7 @@ impl<M: Memory> SlotReader<M> {
     /// Whether the next ticket has been won by a producer but not published. It reads the tail,
     /// whose line the producers write, so it is not for the fast path.
     pub fn is_stuck(&self) -> bool {
-        let word = self.live.load(self.slots.offset(self.position) + layout::SLOT_SEQ, Edge::Publish);
+        let word = self.data.load(self.slots.offset(self.position) + layout::SLOT_SEQ, Edge::Publish);
         let t = self.position;
         let unpublished = !self.slots.is_finished(word, t) && !self.slots.is_newer(word, t);
         unpublished && self.ring.load(layout::TAIL, Edge::Tail) > t
@@ -436,7 +427,7 @@ impl<M: Memory> SlotReader<M> {
 
     /// Steps over the next ticket if its producer is dead. Returns whether it did.
     pub fn skip_orphan<P: Peers>(&mut self, peers: &P) -> bool {
-        let orphan = is_orphan(&self.ring, &self.live, self.slots, self.producers, self.position, peers);
+        let orphan = is_orphan(&self.ring, &self.data, self.slots, self.producers, self.position, peers);
         if orphan {
             self.position = self.position.wrapping_add(1);
         }

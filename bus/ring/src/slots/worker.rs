@@ -80,11 +80,8 @@ impl Peers for Unknown {
 pub struct SlotWorker<M> {
     ring: M,
     acks: M,
-    /// Where events are read. It may be a copy of the ring's data that is out of date. A word there
-    /// proves what has happened; it never proves that something has not happened.
+    /// Where events are read.
     data: M,
-    /// The current data of the ring, for conclusions that something has *not* happened.
-    live: M,
     done: M,
     slots: Slots,
     /// Its own registry entry.
@@ -138,7 +135,6 @@ impl<M: Memory> SlotWorker<M> {
         SlotWorker {
             ring,
             acks,
-            live: data.clone(),
             data,
             done,
             slots,
@@ -167,11 +163,6 @@ impl<M: Memory> SlotWorker<M> {
     /// ([`Stores::open`]).
     pub fn with(self, stores: Stores) -> Self {
         SlotWorker { stores, ..self }
-    }
-
-    /// Returns the same worker, which decides by `live` what its producers have not done.
-    pub fn with_live(self, live: M) -> Self {
-        SlotWorker { live, ..self }
     }
 
     /// Returns the same worker, which lets events that it hands back for others wait by this rule.
@@ -631,7 +622,7 @@ impl<M: Memory> SlotWorker<M> {
         {
             return;
         }
-        let event = self.live.load(slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
+        let event = self.data.load(slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
         let is_event = event == slots.state(ticket, seq::PUBLISHED);
         let word = match is_event {
             true => slots.held(ticket, done::REDO, attempt + 1, 0),
@@ -764,7 +755,7 @@ impl<M: Memory> SlotWorker<M> {
     /// fast path.
     pub fn stuck_behind(&self) -> Option<u64> {
         let head = self.acks.load(layout::HEAD, Edge::Head);
-        let word = self.live.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
         let unpublished = !self.slots.is_finished(word, head) && !self.slots.is_newer(word, head);
         (unpublished && self.ring.load(layout::TAIL, Edge::Tail) > head).then_some(head)
     }
@@ -776,7 +767,7 @@ impl<M: Memory> SlotWorker<M> {
         let head = self.acks.load(layout::HEAD, Edge::Head);
         // PUBLISH, TAIL: a producer reaches the head's slot again, in word or tail, only after its
         // ticket was done, and so after the head had moved on.
-        let word = self.live.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
         let tail = self.ring.load(layout::TAIL, Edge::Tail);
         let is_near = head <= tail && tail - head <= self.slots.count;
         is_near && !self.slots.is_newer(word, head) || self.acks.load(layout::HEAD, Edge::Head) != head
@@ -785,7 +776,7 @@ impl<M: Memory> SlotWorker<M> {
     /// Steps over ticket `t` at the head if its producer is dead. The proof is enough: the
     /// producers' file is not written. Returns whether the head has moved past `t`.
     pub fn skip_orphan<P: Peers>(&mut self, t: u64, peers: &P) -> bool {
-        if self.refused || !is_orphan(&self.ring, &self.live, self.slots, self.producers, t, peers) {
+        if self.refused || !is_orphan(&self.ring, &self.data, self.slots, self.producers, t, peers) {
             return self.acks.load(layout::HEAD, Edge::Head) > t;
         }
         if self.win(t, 1, 0) {
@@ -802,7 +793,7 @@ impl<M: Memory> SlotWorker<M> {
             backoff: self.backoff,
             ring: &self.ring,
             acks: &self.acks,
-            data: &self.live,
+            data: &self.data,
             done: &self.done,
             slots: self.slots,
             producers: self.producers,

@@ -46,8 +46,7 @@ impl<R: ReadEnd> Reader<R> {
     /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions};
     /// # let bus = Bus::at(base.path(), "demo")?;
     /// let ticks = bus.create("ticks", &ChannelOptions::new(Kind::Stream))?;
-    /// let name = "books".to_owned();
-    /// let options = SubscribeOptions { name, durable: true, manual: true, ..Default::default() };
+    /// let options = SubscribeOptions::default().name("books").durable(true).manual(true);
     /// let mut subscriber = ticks.subscriber(&options)?;
     /// let mut publisher = ticks.publisher(&SendOptions::default())?;
     /// publisher.publish(b"done")?;

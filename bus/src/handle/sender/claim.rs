@@ -14,6 +14,7 @@ use crate::handle::publish_end::PublishEnd;
 ///
 /// [`Claim::commit`] publishes the event. Dropping the claim aborts it.
 #[derive(Debug)]
+#[must_use = "a claim that is dropped publishes nothing"]
 pub struct Claim<'a, R: PublishEnd> {
     pub(super) sender: &'a mut Sender<R>,
     claim: Option<R::Claim>,

@@ -82,7 +82,7 @@ impl<R: PublishEnd> Sender<R> {
     /// use railbus::Blocker;
     ///
     /// let topic = bus.create("commands", &ChannelOptions::new(Kind::Topic).slots(64))?;
-    /// let slow = SubscribeOptions { name: "slow".to_owned(), ..SubscribeOptions::default() };
+    /// let slow = SubscribeOptions::default().name("slow");
     /// let _subscriber = topic.topic_subscriber(&slow)?;
     /// let mut publisher = topic.topic_publisher(&SendOptions::default())?;
     /// while publisher.try_publish(b"event").is_ok() {}

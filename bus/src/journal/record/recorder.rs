@@ -52,6 +52,7 @@ const QUIET_NS: u64 = 1_000_000_000;
 
 /// The state and the figures of a recording.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RecorderStatus {
     /// The channel that is recorded.
     pub channel: ChannelName,
@@ -95,6 +96,34 @@ pub struct RecorderStatus {
     pub crashed: bool,
     /// The report of the journal's opening.
     pub report: OpenReport,
+}
+
+impl RecorderStatus {
+    /// The status of a channel of which nothing is recorded yet. For tests of what shows it.
+    #[doc(hidden)]
+    pub fn of(channel: ChannelName) -> RecorderStatus {
+        RecorderStatus {
+            channel,
+            directory: Default::default(),
+            state: JournalState::Recording,
+            written: 0,
+            durable: 0,
+            end: 0,
+            events: 0,
+            bytes: 0,
+            lost: 0,
+            shortage: None,
+            drops: false,
+            warning: None,
+            retired_segments: 0,
+            retired_bytes: 0,
+            removed: false,
+            waits_for_readers: false,
+            error: None,
+            crashed: false,
+            report: Default::default(),
+        }
+    }
 }
 
 enum Command {

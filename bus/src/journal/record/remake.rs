@@ -229,14 +229,14 @@ mod tests {
                 assert_eq!(&*job, format!("event {}", job.position()).as_bytes());
                 assert_eq!(u64::from(job.attempt()), job.position() % 5 + 1);
                 got.push(job.position());
-                job.done();
+                let _ = job.done();
             }
             assert_eq!(got, tickets);
             for i in 0..200u64 {
                 assert_eq!(producer.publish(b"new").unwrap(), end + i);
                 let job = worker.take().unwrap();
                 assert_eq!((job.position(), job.attempt()), (end + i, 1));
-                job.done();
+                let _ = job.done();
                 // The journaller's place holds the ring, as it should, so this tap reads along.
                 if i % 32 == 31 {
                     let options =

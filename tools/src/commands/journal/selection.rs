@@ -30,7 +30,12 @@ pub(crate) struct SelectionArgs {
 impl SelectionArgs {
     /// What to replay.
     pub(crate) fn options(&self, speed: Speed, repeat: bool) -> ReplayOptions {
-        ReplayOptions { from: self.from, to: self.to, type_ids: self.types.clone(), speed, repeat }
+        ReplayOptions::default()
+            .from(self.from)
+            .to(self.to)
+            .type_ids(self.types.clone())
+            .speed(speed)
+            .repeat(repeat)
     }
 
     /// Whether events of this type are asked for.

@@ -137,30 +137,11 @@ fn named<'a>(mut names: impl ExactSizeIterator<Item = &'a ChannelName>) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use railbus::JournalState;
 
     fn status(name: &str, shortage: Option<Shortage>, lost: u64) -> RecorderStatus {
-        RecorderStatus {
-            channel: name.parse().expect("a name"),
-            directory: "/j".into(),
-            state: JournalState::Recording,
-            written: 0,
-            durable: 0,
-            end: 0,
-            events: 0,
-            bytes: 0,
-            lost,
-            shortage,
-            drops: lost > 0,
-            warning: None,
-            retired_segments: 0,
-            retired_bytes: 0,
-            removed: false,
-            waits_for_readers: false,
-            error: None,
-            crashed: false,
-            report: Default::default(),
-        }
+        let mut status = RecorderStatus::of(name.parse().expect("a name"));
+        (status.lost, status.shortage, status.drops) = (lost, shortage, lost > 0);
+        status
     }
 
     #[test]
@@ -174,7 +155,7 @@ mod tests {
         assert!(line.starts_with("b/c0, b/c1, b/c2 and 2 more channels: the disk is full"), "{line}");
         assert_eq!(troubles.see(&full()), [""; 0]);
         let over: Vec<RecorderStatus> =
-            full().into_iter().map(|one| RecorderStatus { shortage: None, ..one }).collect();
+            full().into_iter().map(|one| status(&one.channel.to_string(), None, one.lost)).collect();
         let said = troubles.see(&over);
         assert!(said.len() == 1 && said[0].contains("the shortage is over"), "{said:?}");
         assert_eq!(troubles.see(&over), [""; 0]);
@@ -188,7 +169,11 @@ mod tests {
         assert!(said[0].ends_with("events are dropped"), "{said:?}");
         let said = troubles.see(&[status("b/c", None, 17)]);
         assert!(said[0].contains("7 events are missing"), "{said:?}");
-        let warned = || RecorderStatus { warning: Some("cannot remove".into()), ..status("b/c", None, 17) };
+        let warned = || {
+            let mut status = status("b/c", None, 17);
+            status.warning = Some("cannot remove".into());
+            status
+        };
         assert_eq!(troubles.see(&[warned()]), ["b/c: cannot remove; it is tried again"]);
         assert_eq!(troubles.see(&[warned()]), [""; 0]);
         assert_eq!(troubles.see(&[status("b/c", None, 17)]).len(), 1);

@@ -25,7 +25,7 @@ pub(super) fn run(
 ) -> Outcome {
     let channel = open::channel_of(target, args.owner)?;
     refuse_itself(journal, &channel)?;
-    let options = SendOptions { name: "replay".to_owned(), ..SendOptions::default() };
+    let options = SendOptions::default().name("replay");
     let sink = Sink { args, target, lateness, told: false };
     match channel.header().kind {
         Kind::Stream => sink.publish(channel.publisher(&options)?, journal, replay),
@@ -93,15 +93,14 @@ impl Sink<'_> {
         recorded: &Recorded<'_>,
     ) -> Result<bool, Failure> {
         let event = recorded.event();
-        let attributes = Attributes {
-            type_id: event.type_id(),
-            trace: event.trace(),
-            published_ns: event.published_ns(),
-            origin: event.origin(),
-            sequence: event.sequence(),
-            key: event.key(),
-            replayed: true,
-        };
+        let attributes = Attributes::default()
+            .type_id(event.type_id())
+            .trace(event.trace())
+            .published_ns(event.published_ns())
+            .origin(event.origin())
+            .sequence(event.sequence())
+            .key(event.key())
+            .replayed(true);
         loop {
             match sender.publish_with_timeout(event.payload(), &attributes, PATIENCE) {
                 Ok(_) => return Ok(true),

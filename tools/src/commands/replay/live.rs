@@ -37,7 +37,7 @@ pub(super) fn follow(
     let from = Seek::Position(position);
     let name = "replay".to_owned();
     let options =
-        FollowOptions { from, behind, name, until_closed: args.until_closed, ..FollowOptions::default() };
+        FollowOptions::default().from(from).behind(behind).name(name).until_closed(args.until_closed);
     let mut follower = Follower::new(channel, journal, &options)?;
     while !args.is_enough(printer.events()) && !interrupt::is_asked() {
         let mut followed = follower.try_recv()?;
