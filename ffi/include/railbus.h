@@ -46,7 +46,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0xdd7ab38556995571ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0x3505f777a8409671ULL
 
 /**
  * Version of the library that this header belongs to.

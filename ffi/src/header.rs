@@ -28,7 +28,7 @@ use crate::sender::{railbus_sender_options, railbus_sender_stats};
 use crate::worker::{railbus_job, railbus_worker_options, railbus_worker_stats};
 
 /// The order in which a reader of the header meets things.
-const SOURCES: [&str; 22] = [
+const SOURCES: [&str; 23] = [
     "result",
     "abi",
     "text",
@@ -41,6 +41,7 @@ const SOURCES: [&str; 22] = [
     "publish_batch",
     "claim",
     "follow",
+    "reader_options",
     "reader",
     "receive_batch",
     "worker",
