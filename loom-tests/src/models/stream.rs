@@ -215,6 +215,8 @@ impl RigSubscriber {
 
     /// One attempt to read up to `most` events of one payload word, as a batch. How many there were.
     pub fn poll_all(&mut self, most: usize) -> usize {
+        // As the handle does before a batch: the events of the span that it names may be lent.
+        self.inner.begin_batch();
         let mut number = self.inner.place().count;
         let found = self.inner.poll_all_fast(most, |_, at| {
             let word = match self.payload {
