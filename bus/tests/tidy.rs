@@ -5,16 +5,22 @@
 //! - Words: the private idiom listed in `tidy/words.rs` does not appear.
 //! - Functions and files have a maximum length.
 //! - Names: no type is defined twice in a crate, and none shadows a trait of the standard library.
+//! - Layers: no files of a crate import each other in a circle.
+//! - Dependencies: no package is declared and unused.
 //!
 //! `tidy/exceptions.txt` lists what exceeds a limit today. A test fails if an exception is no longer needed, so the
 //! list can only shrink.
 //!
 //! What a pass does not prove: that a sentence is true, or that a reader understands it.
 
+#[path = "tidy/dependencies.rs"]
+mod dependencies;
 #[path = "tidy/exceptions.rs"]
 mod exceptions;
 #[path = "tidy/files.rs"]
 mod files;
+#[path = "tidy/graph.rs"]
+mod graph;
 #[path = "tidy/prose.rs"]
 mod prose;
 #[path = "tidy/source.rs"]
@@ -126,4 +132,38 @@ fn a_type_name_has_one_meaning_in_a_crate() {
     }
     defined.retain(|_, times| *times > 1);
     judge("type-names", "definitions of one type name, or a name of the standard library", &defined);
+}
+
+/// The source folders of all crates.
+const CRATES: [&str; 6] = ["bus/os", "bus/ring", "bus/log", "bus", "ffi", "tools"];
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let files: Vec<(String, String)> =
+        rust_sources().into_iter().map(|path| (path.clone(), text_of(&path))).collect();
+    for package in CRATES {
+        let circles = graph::Graph::of(&format!("{package}/src/"), &files).circles();
+        assert!(circles.is_empty(), "files of {package}/src import each other in a circle: {circles:?}");
+    }
+}
+
+#[test]
+fn every_declared_package_is_used() {
+    let files: Vec<(String, String)> =
+        rust_sources().into_iter().map(|path| (path.clone(), text_of(&path))).collect();
+    for package in CRATES.into_iter().chain(["loom-tests", "benches"]) {
+        let unused = dependencies::unused(package, &text_of(&format!("{package}/Cargo.toml")), &files);
+        assert!(unused.is_empty(), "{package}/Cargo.toml declares packages that nothing uses: {unused:?}");
+    }
+    let workspace = text_of("Cargo.toml");
+    let manifests: String = CRATES
+        .iter()
+        .chain(["loom-tests", "benches"].iter())
+        .map(|one| text_of(&format!("{one}/Cargo.toml")))
+        .collect();
+    let unused: Vec<String> = dependencies::declared(&workspace, "[workspace.dependencies]")
+        .into_iter()
+        .filter(|name| !dependencies::declares(&manifests, name))
+        .collect();
+    assert!(unused.is_empty(), "Cargo.toml has packages for the workspace that no member uses: {unused:?}");
 }

@@ -17,7 +17,7 @@ use railbus_ring::layout;
 use railbus_ring::members::fence::{self, Fenced, RESTARTS};
 use railbus_ring::members::gates::NO_GATE;
 use railbus_ring::members::peers::{Peers, Side};
-use railbus_ring::members::registry::{Identity, Locks, Refused, Registered, Registry};
+use railbus_ring::members::registry::{Identity, Locks, RegisterError, Registered, Registry};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::orphan::Sweeper;
 use railbus_ring::slots::redo::Backoff;
@@ -432,7 +432,7 @@ impl CrashChannel {
         side: Side,
         who: &Rc<Participant>,
         identity: &Identity,
-    ) -> Result<Registered, Refused> {
+    ) -> Result<Registered, RegisterError> {
         let locks = self.locks_for(side, who);
         self.registry(side, who).register(&locks, identity, |index| {
             side == Side::Producers || self.capacity != 0 || self.sweep(who, index)

@@ -9,7 +9,7 @@ use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::{self, Identity};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::producer::SlotProducer;
-use railbus_ring::slots::reader::{self as slot_reader, SlotReader};
+use railbus_ring::slots::reader::SlotReader;
 use railbus_ring::slots::sequence::{Sequences, is_published};
 use railbus_ring::stream::places::Place;
 use railbus_ring::stream::publisher::StreamPublisher;
@@ -153,7 +153,7 @@ fn topics_two_deaths(start: u64) -> u32 {
             let mut row = Vec::new();
             loop {
                 match reader.poll(|| ()) {
-                    slot_reader::Poll::Event(ticket, _) => {
+                    SlotPoll::Event(ticket, _) => {
                         row.push(data.load(channel.slots.offset(ticket) + layout::SLOT_BODY, Edge::Plain));
                     }
                     // A ticket that a publisher died with.

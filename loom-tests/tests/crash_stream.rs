@@ -14,7 +14,7 @@ use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::{self, Identity, Registered};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::stream::places::Place;
-use railbus_ring::stream::publisher::{Refused, StreamPublisher};
+use railbus_ring::stream::publisher::{NoRoom, StreamPublisher};
 use railbus_ring::stream::subscriber::{Poll, StreamSubscriber};
 
 const CAPACITY: u64 = 128;
@@ -61,12 +61,12 @@ impl Publisher {
                     }
                     return true;
                 }
-                Err(Refused::Gate(reader)) => {
+                Err(NoRoom::Gate(reader)) => {
                     if !self.inner.pass_over_dead(reader, &self.channel.peers()) {
                         return false;
                     }
                 }
-                Err(Refused::TooLong) => panic!("{words} words fit"),
+                Err(NoRoom::TooLong) => panic!("{words} words fit"),
             }
         }
         false

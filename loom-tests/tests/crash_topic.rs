@@ -15,7 +15,7 @@ use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::{self, Identity, Registered};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::producer::SlotProducer;
-use railbus_ring::slots::reader::{Poll, SlotReader};
+use railbus_ring::slots::reader::{SlotPoll, SlotReader};
 use railbus_ring::{frame, layout};
 
 const SLOTS: u64 = 4;
@@ -101,14 +101,14 @@ impl Subscriber {
     /// Reads all there is, stepping over orphans.
     fn drain(&mut self, seen: &mut Vec<u64>) {
         loop {
-            let easy = self.inner.poll_fast().map(|(t, header)| Poll::Event(t, header));
+            let easy = self.inner.poll_fast().map(|(t, header)| SlotPoll::Event(t, header));
             match easy.unwrap_or_else(|| self.inner.poll(|| ())) {
-                Poll::Event(t, header) => {
+                SlotPoll::Event(t, header) => {
                     let value = self.data.load(self.inner.body_offset(t), Edge::Plain);
                     assert_eq!(frame::type_id(header), value as u16);
                     seen.push(value);
                 }
-                Poll::Empty => {
+                SlotPoll::Empty => {
                     let _ = self.inner.acknowledge();
                     if !(self.inner.is_stuck() && self.inner.skip_orphan(&self.channel.peers())) {
                         return;

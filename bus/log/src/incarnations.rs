@@ -22,7 +22,7 @@ const NEW_NAME: &str = "incarnation.tmp";
 
 /// An incarnation, as recorded in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begun {
+pub struct Incarnation {
     /// Its number, from 1.
     pub incarnation: u64,
     /// Where it began; `None` if that is unknown.
@@ -34,7 +34,7 @@ pub struct Begun {
 ///
 /// # Errors
 /// [`Error::Corrupt`] for a file with other content; [`Error::Io`] and [`Error::NotAllowed`].
-pub fn read(directory: &Path) -> Result<Vec<Begun>> {
+pub fn read(directory: &Path) -> Result<Vec<Incarnation>> {
     let path = directory.join(NAME);
     let text = match std::fs::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -51,8 +51,8 @@ pub fn read(directory: &Path) -> Result<Vec<Begun>> {
 }
 
 /// Parses the text; `None` unless it has at least one incarnation and they ascend.
-fn parse(text: &str) -> Option<Vec<Begun>> {
-    let mut begun: Vec<Begun> = Vec::new();
+fn parse(text: &str) -> Option<Vec<Incarnation>> {
+    let mut begun: Vec<Incarnation> = Vec::new();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         let incarnation = words.next()?.parse().ok().filter(|&number| (1..u64::MAX).contains(&number))?;
@@ -61,7 +61,7 @@ fn parse(text: &str) -> Option<Vec<Begun>> {
         if !is_next || words.next().is_some() {
             return None;
         }
-        begun.push(Begun { incarnation, first_position });
+        begun.push(Incarnation { incarnation, first_position });
     }
     (!begun.is_empty()).then_some(begun)
 }
@@ -79,9 +79,9 @@ fn parse(text: &str) -> Option<Vec<Begun>> {
 pub fn note(directory: &Path, follows: u64, incarnation: u64, first_position: u64) -> Result<()> {
     let mut begun = read(directory)?;
     begun.retain(|begun| begun.incarnation <= follows.min(incarnation - 1));
-    begun.push(Begun { incarnation, first_position: Some(first_position) });
+    begun.push(Incarnation { incarnation, first_position: Some(first_position) });
     let mut text = String::new();
-    for Begun { incarnation, first_position } in begun {
+    for Incarnation { incarnation, first_position } in begun {
         text += &incarnation.to_string();
         if let Some(position) = first_position {
             text += &format!(" {position}");
@@ -107,8 +107,8 @@ pub fn note(directory: &Path, follows: u64, incarnation: u64, first_position: u6
 mod tests {
     use super::*;
 
-    fn begun(incarnation: u64, first_position: Option<u64>) -> Begun {
-        Begun { incarnation, first_position }
+    fn begun(incarnation: u64, first_position: Option<u64>) -> Incarnation {
+        Incarnation { incarnation, first_position }
     }
 
     #[test]

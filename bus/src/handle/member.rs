@@ -9,7 +9,7 @@ use railbus_os::{clock, process, rseq};
 use railbus_ring::layout;
 use railbus_ring::members::fence::{self, Stores};
 use railbus_ring::members::peers::{Peers, Side};
-use railbus_ring::members::registry::{self, Identity, Locks, Refused, Registered, Registry, Status};
+use railbus_ring::members::registry::{self, Identity, Locks, RegisterError, Registered, Registry, Status};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::sequence::Sequences;
 use railbus_ring::tally::Tally;
@@ -477,7 +477,7 @@ fn made_anew(channel: &Channel) -> Error {
 }
 
 fn explain(
-    refused: Refused,
+    refused: RegisterError,
     channel: &Channel,
     side: Side,
     registry: &Registry<Trusted>,
@@ -492,7 +492,7 @@ fn explain(
     };
     let channel = channel.name();
     match refused {
-        Refused::Full if side == Side::Producers && header.kind == Kind::Stream => {
+        RegisterError::Full if side == Side::Producers && header.kind == Kind::Stream => {
             let pid = registry.pid(0);
             Error::Busy {
                 what: format!("the publisher of {channel}"),
@@ -501,7 +501,7 @@ fn explain(
                 ),
             }
         }
-        Refused::Full => {
+        RegisterError::Full => {
             let held = match entries {
                 1 => format!("1 is registered, by process {}", registry.pid(0)),
                 entries => format!("{entries} are registered"),
@@ -514,7 +514,7 @@ fn explain(
                 ),
             }
         }
-        Refused::NameTaken(index) => Error::Busy {
+        RegisterError::NameTaken(index) => Error::Busy {
             what: format!("the name {name:?} in {channel}"),
             why: format!("process {} uses it; end that one, or choose another name", registry.pid(index)),
         },

@@ -2,8 +2,8 @@
 
 use railbus_ring::frame;
 use railbus_ring::members::peers::Peers;
-use railbus_ring::slots::producer::{self as slot_producer, SlotProducer, Tickets};
-use railbus_ring::stream::publisher::{self as stream_publisher, StreamPublisher};
+use railbus_ring::slots::producer::{NoSlot, SlotProducer, Tickets};
+use railbus_ring::stream::publisher::{self as stream_publisher, NoRoom, StreamPublisher};
 use railbus_ring::tally::Tally;
 
 use crate::channel::mapped::Trusted;
@@ -116,7 +116,7 @@ impl StreamPublishEnd {
 
 impl PublishEnd for StreamPublishEnd {
     type Claim = stream_publisher::Claim;
-    type Refused = stream_publisher::Refused;
+    type Refused = NoRoom;
     const TELLS_EACH: bool = false;
 
     #[inline(always)]
@@ -177,9 +177,7 @@ impl PublishEnd for StreamPublishEnd {
 
     fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair {
         match refused {
-            stream_publisher::Refused::Gate(reader) if self.core.pass_over_dead(reader, peers) => {
-                Repair::Retry
-            }
+            NoRoom::Gate(reader) if self.core.pass_over_dead(reader, peers) => Repair::Retry,
             _ => Repair::Wait,
         }
     }
@@ -202,8 +200,8 @@ impl PublishEnd for StreamPublishEnd {
 
     fn gate(&self, refused: Self::Refused) -> Option<usize> {
         match refused {
-            stream_publisher::Refused::Gate(reader) => Some(reader).filter(|&reader| reader != usize::MAX),
-            stream_publisher::Refused::TooLong => None,
+            NoRoom::Gate(reader) => Some(reader).filter(|&reader| reader != usize::MAX),
+            NoRoom::TooLong => None,
         }
     }
 }
@@ -240,7 +238,7 @@ impl<const TOPIC: bool> SlotPublishEnd<TOPIC> {
 
     /// Claims for a batch, and where credits are counted.
     #[cold]
-    fn claim_counted(&mut self) -> Result<u64, slot_producer::Refused> {
+    fn claim_counted(&mut self) -> Result<u64, NoSlot> {
         if self.won.count == 0 {
             // Only up to 64 at a time, so that a batch does not keep readers of its first events
             // waiting.
@@ -257,7 +255,7 @@ impl<const TOPIC: bool> SlotPublishEnd<TOPIC> {
 
 impl<const TOPIC: bool> PublishEnd for SlotPublishEnd<TOPIC> {
     type Claim = u64;
-    type Refused = slot_producer::Refused;
+    type Refused = NoSlot;
     const TELLS_EACH: bool = true;
 
     #[inline(always)]
@@ -323,8 +321,8 @@ impl<const TOPIC: bool> PublishEnd for SlotPublishEnd<TOPIC> {
 
     fn repair<P: Peers>(&mut self, refused: Self::Refused, peers: &P) -> Repair {
         match refused {
-            slot_producer::Refused::NotDone(_) => Repair::NeedsWorker,
-            slot_producer::Refused::OutOfCredits if !TOPIC => Repair::NeedsWorker,
+            NoSlot::NotDone(_) => Repair::NeedsWorker,
+            NoSlot::OutOfCredits if !TOPIC => Repair::NeedsWorker,
             _ if self.core.repair(refused, peers) => Repair::Retry,
             _ => Repair::Wait,
         }
@@ -336,9 +334,9 @@ impl<const TOPIC: bool> PublishEnd for SlotPublishEnd<TOPIC> {
 
     fn blocked_at(&self, refused: Self::Refused) -> u64 {
         match refused {
-            slot_producer::Refused::NotDone(t) | slot_producer::Refused::NotPublished(t) => t,
-            slot_producer::Refused::Gate(_) => self.core.tail(),
-            slot_producer::Refused::OutOfCredits => self.oldest_unfinished(),
+            NoSlot::NotDone(t) | NoSlot::NotPublished(t) => t,
+            NoSlot::Gate(_) => self.core.tail(),
+            NoSlot::OutOfCredits => self.oldest_unfinished(),
         }
     }
 
@@ -348,10 +346,10 @@ impl<const TOPIC: bool> PublishEnd for SlotPublishEnd<TOPIC> {
 
     fn obstacle(&self, refused: Self::Refused) -> Obstacle {
         match refused {
-            slot_producer::Refused::NotDone(t) => Obstacle::NotDone(t),
-            slot_producer::Refused::NotPublished(t) => Obstacle::Unpublished(t),
-            slot_producer::Refused::Gate(reader) => Obstacle::Reader(Some(reader)),
-            slot_producer::Refused::OutOfCredits => Obstacle::OutOfCredits {
+            NoSlot::NotDone(t) => Obstacle::NotDone(t),
+            NoSlot::NotPublished(t) => Obstacle::Unpublished(t),
+            NoSlot::Gate(reader) => Obstacle::Reader(Some(reader)),
+            NoSlot::OutOfCredits => Obstacle::OutOfCredits {
                 credits: self.core.credits().map_or(0, |(credits, _)| credits),
                 oldest: self.oldest_unfinished(),
                 reader: self.gate(refused),
@@ -361,10 +359,8 @@ impl<const TOPIC: bool> PublishEnd for SlotPublishEnd<TOPIC> {
 
     fn gate(&self, refused: Self::Refused) -> Option<usize> {
         match refused {
-            slot_producer::Refused::Gate(reader) => Some(reader),
-            slot_producer::Refused::OutOfCredits if TOPIC => {
-                self.core.slowest(self.oldest_unfinished()).entry
-            }
+            NoSlot::Gate(reader) => Some(reader),
+            NoSlot::OutOfCredits if TOPIC => self.core.slowest(self.oldest_unfinished()).entry,
             _ => None,
         }
     }

@@ -4,7 +4,7 @@
 use railbus_ring::frame;
 use railbus_ring::members::join::JoinError;
 use railbus_ring::members::peers::Peers;
-use railbus_ring::slots::reader::{self as slot_reader, SlotReader};
+use railbus_ring::slots::reader::{SlotPoll, SlotReader};
 use railbus_ring::stream::subscriber::{self as stream_subscriber, StreamSubscriber};
 
 use crate::channel::mapped::Trusted;
@@ -185,9 +185,9 @@ pub struct SlotReadEnd {
 
 impl SlotReadEnd {
     #[inline(always)]
-    fn found(&self, poll: slot_reader::Poll) -> Found {
+    fn found(&self, poll: SlotPoll) -> Found {
         match poll {
-            slot_reader::Poll::Event(position, header) => {
+            SlotPoll::Event(position, header) => {
                 // In place the header is the producer's word, and has not been checked yet.
                 if frame::is_event(header, self.core.body_max()) {
                     Found::Event { position, header, body_offset: self.core.body_offset(position) }
@@ -195,9 +195,9 @@ impl SlotReadEnd {
                     Found::Corrupt
                 }
             }
-            slot_reader::Poll::Empty => Found::Empty,
-            slot_reader::Poll::Lost { from, to } => Found::Lost { from, to, events: to - from },
-            slot_reader::Poll::Corrupt => Found::Corrupt,
+            SlotPoll::Empty => Found::Empty,
+            SlotPoll::Lost { from, to } => Found::Lost { from, to, events: to - from },
+            SlotPoll::Corrupt => Found::Corrupt,
         }
     }
 }

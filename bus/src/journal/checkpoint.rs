@@ -52,7 +52,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use railbus_log::format::checksum;
-use railbus_log::incarnations::{self, Begun};
+use railbus_log::incarnations::{self, Incarnation};
 use railbus_os::fork_window::Hidden;
 use railbus_os::{clock, file_limit, lock};
 
@@ -93,7 +93,7 @@ pub struct Checkpoint {
     incarnation: u64,
     /// The beginnings of those incarnations, up to this one, of which events may have been
     /// recorded.
-    begun: Vec<Begun>,
+    begun: Vec<Incarnation>,
     /// The number of the newest save; 0 for none.
     number: u64,
     /// The index of the file that holds the newest save.
@@ -114,7 +114,7 @@ impl Channel {
         let directory = self.journal_positions()?.directory;
         let mut begun = incarnations::read(&directory)?;
         begun.retain(|begun| begun.incarnation < incarnation);
-        begun.push(Begun { incarnation, first_position: Some(first_position) });
+        begun.push(Incarnation { incarnation, first_position: Some(first_position) });
         Checkpoint::of(&directory, channel_id, incarnation, begun, name)
     }
 }
@@ -148,7 +148,7 @@ impl Checkpoint {
         journal: &Path,
         channel_id: [u8; 16],
         incarnation: u64,
-        begun: Vec<Begun>,
+        begun: Vec<Incarnation>,
         name: &str,
     ) -> Result<Checkpoint> {
         check_name("checkpoint", name)?;

@@ -24,7 +24,7 @@ use railbus_ring::members::join::StartAt as Start;
 use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::{DURABLE, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
 use railbus_ring::slots::producer::SlotProducer;
-use railbus_ring::slots::reader::{self as slot_reader, SlotReader};
+use railbus_ring::slots::reader::SlotReader;
 use railbus_ring::slots::redo::{AT_ONCE, DELAY_NS_MAX};
 use railbus_ring::slots::worker::{SlotWorker, Taken};
 use railbus_ring::stream::places;
@@ -990,14 +990,14 @@ fn read_slots(base: &Path, shared: &Shared, role: u64, durable: bool, start: Sta
             loop {
                 let protected = core.is_protected();
                 let poll = if protected { core.poll(|| ()) } else { core.poll_lossy(&mut copy) };
-                let over = poll == slot_reader::Poll::Empty && core.is_stuck();
+                let over = poll == SlotPoll::Empty && core.is_stuck();
                 if !(over && core.skip_orphan(&part.peers)) {
                     return (poll, protected);
                 }
                 shared.add(REPAIRED, 1);
             }
         };
-        let (slot_reader::Poll::Event(ticket, header), protected) = poll() else { break };
+        let (SlotPoll::Event(ticket, header), protected) = poll() else { break };
         let bytes = frame::body_bytes(header) as usize;
         let body = if protected {
             part.read(core.body_offset(ticket), bytes)

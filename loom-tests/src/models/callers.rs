@@ -10,7 +10,7 @@ use railbus_ring::layout::{
 use railbus_ring::members::join::StartAt;
 use railbus_ring::members::park::{Futex, Sleeper, Waker};
 use railbus_ring::memory::{Edge, Memory};
-use railbus_ring::slots::reader::Poll;
+use railbus_ring::slots::reader::SlotPoll;
 
 use super::park::Queue;
 use super::slot_rig::{Shape, SlotRig, later};
@@ -71,7 +71,7 @@ pub fn room(weak: Weak, wakes: bool) {
                     waker.wake(&own, &peers, &*futex, || u32::MAX);
                 }
             });
-            assert!(matches!(found, Poll::Event(found, _) if found == t));
+            assert!(matches!(found, SlotPoll::Event(found, _) if found == t));
         }
     });
     let (own, peers) = (LoomMemory::writable(&rig.ring, &actor), LoomMemory::read_only(&rig.acks, &actor));

@@ -13,7 +13,7 @@ use railbus_ring::members::join::StartAt;
 use railbus_ring::members::peers::{Peers, Side};
 use railbus_ring::members::registry::{self, Identity, Locks, Registered, Registry};
 use railbus_ring::memory::{Edge, Memory};
-use railbus_ring::slots::producer::Refused;
+use railbus_ring::slots::producer::NoSlot;
 use railbus_ring::slots::sequence::Sequences;
 
 use super::slot_rig::{SLOTS, Shape, SlotRig, registry_words};
@@ -212,7 +212,7 @@ pub fn durable_subscriber_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
                 publisher.fill(tickets.first, pushed);
                 pushed += 1;
             }
-            Err(refused @ Refused::Gate(_)) => {
+            Err(refused @ NoSlot::Gate(_)) => {
                 if !publisher.inner.repair(refused, &peers) {
                     break;
                 }

@@ -10,7 +10,7 @@ use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::key_order::KeyOrder;
 use railbus_ring::slots::orphan::Sweeper;
 use railbus_ring::slots::producer::SlotProducer;
-use railbus_ring::slots::reader::{Poll, SlotReader};
+use railbus_ring::slots::reader::{SlotPoll, SlotReader};
 use railbus_ring::slots::redo::{Backoff, DELAY_NS_MAX};
 use railbus_ring::slots::word::Slots;
 use railbus_ring::slots::worker::{SlotWorker, Taken};
@@ -464,16 +464,16 @@ impl RigReader {
     pub fn poll(&mut self) -> Option<(u64, u64)> {
         // The fast path first, as the handles do.
         let found = match self.inner.poll_fast() {
-            Some((t, header)) => Poll::Event(t, header),
+            Some((t, header)) => SlotPoll::Event(t, header),
             None => self.inner.poll(|| ()),
         };
         match found {
-            Poll::Event(t, header) => {
+            SlotPoll::Event(t, header) => {
                 let value = self.data.read_cell(self.inner.body_offset(t));
                 assert_eq!(frame::type_id(header), value as u16);
                 Some((t, value))
             }
-            Poll::Empty => {
+            SlotPoll::Empty => {
                 let _ = self.inner.acknowledge();
                 None
             }

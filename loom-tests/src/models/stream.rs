@@ -8,7 +8,7 @@ use loom::thread;
 use railbus_ring::members::gates::NO_GATE;
 use railbus_ring::members::join::StartAt;
 use railbus_ring::memory::{Edge, Memory};
-use railbus_ring::stream::publisher::{Refused, StreamPublisher};
+use railbus_ring::stream::publisher::{NoRoom, StreamPublisher};
 use railbus_ring::stream::subscriber::{Poll, StreamSubscriber};
 use railbus_ring::{frame, layout};
 
@@ -142,8 +142,8 @@ impl RigPublisher {
         let easy = self.inner.claim_fast(claimed as u64 * 8);
         let claim = match easy.map_or_else(|| self.inner.claim(claimed as u64 * 8), Ok) {
             Ok(claim) => claim,
-            Err(Refused::Gate(_)) => return false,
-            Err(Refused::TooLong) => panic!("{claimed} words fit"),
+            Err(NoRoom::Gate(_)) => return false,
+            Err(NoRoom::TooLong) => panic!("{claimed} words fit"),
         };
         let at = self.inner.body_offset(claim);
         for i in 0..claimed {

@@ -9,8 +9,8 @@ use loom::thread;
 use railbus_ring::frame;
 use railbus_ring::members::join::StartAt;
 use railbus_ring::members::peers::{Peers, Side};
-use railbus_ring::slots::producer::Refused;
-use railbus_ring::slots::reader::Poll;
+use railbus_ring::slots::producer::NoSlot;
+use railbus_ring::slots::reader::SlotPoll;
 
 use super::slot_rig::{RigProducer, SLOTS, Shape, SlotRig, later};
 use crate::loom_memory::{Actor, LoomPeers, Weak};
@@ -81,7 +81,7 @@ pub fn evicted(weak: Weak) {
             if !reader.is_registered() {
                 return reader.inner.take_back_lent();
             }
-            let Poll::Event(t, _) = polled else { return };
+            let SlotPoll::Event(t, _) = polled else { return };
             assert_eq!((t, reader.read(t), reader.read(t)), (value, value, value));
         }
     });
@@ -151,17 +151,17 @@ pub fn lossy<const TOPIC: bool>(weak: Weak) {
         let mut next = reader.inner.position();
         for _ in 0..3 {
             match reader.inner.poll_lossy(&mut copy) {
-                Poll::Event(t, header) => {
+                SlotPoll::Event(t, header) => {
                     assert_eq!(t, next);
                     assert_eq!((frame::type_id(header) as u64, &copy[..]), (t, &[t, t][..]), "torn");
                     next = t + 1;
                 }
-                Poll::Lost { from, to } => {
+                SlotPoll::Lost { from, to } => {
                     assert!(from == next && to > from);
                     next = to;
                 }
-                Poll::Empty => {}
-                Poll::Corrupt => panic!("nothing is corrupt"),
+                SlotPoll::Empty => {}
+                SlotPoll::Corrupt => panic!("nothing is corrupt"),
             }
             assert_eq!(reader.inner.position(), next);
         }
@@ -180,7 +180,7 @@ fn push_repairing(publisher: &mut RigProducer<true>, value: u64, peers: &LoomPee
                 publisher.fill(tickets.first, value);
                 return Some(tickets.first);
             }
-            Err(refused @ Refused::NotPublished(_)) => {
+            Err(refused @ NoSlot::NotPublished(_)) => {
                 publisher.inner.repair(refused, peers);
             }
             Err(_) => return None,
@@ -251,7 +251,7 @@ pub fn dead_then_lap(weak: Weak) {
     let second = thread::spawn(move || {
         if peers.is_dead(Side::Producers, 0) {
             let mut publisher = aborting.producer::<true>(1, &Actor::immortal());
-            publisher.inner.repair(Refused::NotPublished(0), &peers);
+            publisher.inner.repair(NoSlot::NotPublished(0), &peers);
         }
     });
     let lapping = rig.clone();

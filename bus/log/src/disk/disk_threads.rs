@@ -16,11 +16,11 @@ use railbus_os::fork::ForkGuard;
 /// Most threads for one disk: some can wait for a sync while others write.
 pub(super) const THREADS_MAX: usize = 8;
 
-type Task = Box<dyn FnOnce() + Send>;
+type DiskTask = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct LaneTasks {
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<DiskTask>,
     /// Whether a thread is doing one of its tasks.
     running: bool,
 }

@@ -28,8 +28,8 @@ use crate::stage::buffers::StageMemory;
 pub struct Blocking {
     /// This is dropped first: it waits for what was begun, which uses the memory.
     lane: Lane,
-    tell: Sender<Ended>,
-    ended: Receiver<Ended>,
+    tell: Sender<EndedTask>,
+    ended: Receiver<EndedTask>,
     segments: Segments,
     memory: StageMemory,
     in_flight: Vec<bool>,
@@ -39,7 +39,7 @@ pub struct Blocking {
     _lock: Arc<Lock>,
 }
 
-enum Order {
+enum Task {
     Write { file: Arc<File>, offset: u64, block: usize, bytes: Bytes },
     Sync { file: Arc<File>, segment: u64 },
 }
@@ -51,7 +51,7 @@ struct Bytes(*const u8, usize);
 // stays valid and unchanged.
 unsafe impl Send for Bytes {}
 
-enum Ended {
+enum EndedTask {
     Io(Completion),
     Prepared(Prepared),
 }
@@ -74,7 +74,7 @@ impl Blocking {
         let tell_prepared = tell.clone();
         let segments = Segments::new(files, direct, move |prepared| {
             // There is no receiver while the pipeline is being dropped.
-            let _ = tell_prepared.send(Ended::Prepared(prepared));
+            let _ = tell_prepared.send(EndedTask::Prepared(prepared));
         })?;
         Ok(Blocking {
             lane,
@@ -90,18 +90,18 @@ impl Blocking {
         })
     }
 
-    fn order(&self, order: Order) -> io::Result<()> {
+    fn order(&self, order: Task) -> io::Result<()> {
         let tell = self.tell.clone();
         self.lane.give(move || {
             // There is no receiver while the pipeline is being dropped.
-            let _ = tell.send(Ended::Io(execute(order)));
+            let _ = tell.send(EndedTask::Io(execute(order)));
         })
     }
 
-    fn take(&mut self, ended: Ended) -> Completion {
+    fn take(&mut self, ended: EndedTask) -> Completion {
         match ended {
-            Ended::Prepared(prepared) => self.segments.admit(prepared).1,
-            Ended::Io(completion) => {
+            EndedTask::Prepared(prepared) => self.segments.admit(prepared).1,
+            EndedTask::Io(completion) => {
                 match completion.begun {
                     Begun::Write { block } => {
                         self.in_flight[block] = false;
@@ -119,9 +119,9 @@ impl Blocking {
     }
 }
 
-fn execute(order: Order) -> Completion {
+fn execute(order: Task) -> Completion {
     match order {
-        Order::Write { file, offset, block, bytes } => {
+        Task::Write { file, offset, block, bytes } => {
             // SAFETY: the block stays mapped, because the pipeline waits for its lane before it
             // drops the memory. It stays unchanged, because the pipeline returns no reference to a
             // block in flight.
@@ -129,7 +129,7 @@ fn execute(order: Order) -> Completion {
             Completion { begun: Begun::Write { block }, result: write_whole(&file, bytes, offset) }
         }
         // Syncs only once: data that a failed sync has lost, a second one would report as durable.
-        Order::Sync { file, segment } => {
+        Task::Sync { file, segment } => {
             Completion { begun: Begun::Sync { segment }, result: file.sync_data() }
         }
     }
@@ -159,7 +159,7 @@ impl Pipeline for Blocking {
         let (place, _) = self.segments.find_or_open(segment)?;
         self.segments.check_write(place, offset, bytes)?;
         let Some(open) = self.segments.at(place) else { return Err(io::ErrorKind::NotFound.into()) };
-        let order = Order::Write {
+        let order = Task::Write {
             file: open.file.clone(),
             offset,
             block,
@@ -178,7 +178,7 @@ impl Pipeline for Blocking {
         }
         let (place, _) = self.segments.find_or_open(segment)?;
         let Some(open) = self.segments.at(place) else { return Err(io::ErrorKind::NotFound.into()) };
-        self.order(Order::Sync { file: open.file.clone(), segment })?;
+        self.order(Task::Sync { file: open.file.clone(), segment })?;
         self.syncs += 1;
         Ok(())
     }

@@ -65,7 +65,7 @@ pub enum Next {
 
 /// The block that the next block must follow.
 #[derive(Debug, Clone, Copy)]
-struct Link {
+struct BlockLink {
     sequence: u64,
     checksum: u32,
     end_position: u64,
@@ -83,7 +83,7 @@ pub struct Blocks {
     seal: Option<(BlockHeader, u64)>,
     /// The place of the next block.
     next: Place,
-    link: Option<Link>,
+    link: Option<BlockLink>,
     /// Whether the next block need not follow the link, because segments between them are missing.
     leaped: bool,
     buffer: Vec<u8>,
@@ -126,7 +126,7 @@ impl Blocks {
     /// Begins at the journal's first block, which nothing precedes.
     pub fn at_beginning(directory: &Path, channel_id: [u8; 16]) -> Blocks {
         let place = Place { segment: 1, offset: BLOCKS_OFFSET };
-        let link = Link { sequence: BEFORE_FIRST, checksum: 0, end_position: 0, time_ns: 0 };
+        let link = BlockLink { sequence: BEFORE_FIRST, checksum: 0, end_position: 0, time_ns: 0 };
         Blocks { link: Some(link), ..Blocks::at(directory, channel_id, place) }
     }
 
@@ -141,7 +141,7 @@ impl Blocks {
     }
 
     /// Returns the link, if it is to a block that was read.
-    fn known(&self) -> Option<Link> {
+    fn known(&self) -> Option<BlockLink> {
         self.link.filter(|link| link.sequence != BEFORE_FIRST)
     }
 
@@ -179,9 +179,9 @@ impl Blocks {
                     return Err(self.of_another_version(self.next, flaw));
                 }
                 Err(flaw) => match self.at_hole(flaw)? {
-                    Hole::End => return Ok(Next::End),
-                    Hole::Filled => {}
-                    Hole::Gone => {
+                    BlockHole::End => return Ok(Next::End),
+                    BlockHole::Filled => {}
+                    BlockHole::Gone => {
                         self.close();
                         if let Some(next) = self.leap()? {
                             return Ok(next);
@@ -295,7 +295,7 @@ impl Blocks {
         } else {
             records..records + header.stored_bytes as usize
         };
-        self.link = Some(Link {
+        self.link = Some(BlockLink {
             sequence: header.sequence,
             checksum: header.header_checksum,
             end_position: header.end_position,
@@ -346,44 +346,44 @@ impl Blocks {
     }
 
     /// Decides what it means that there is no valid block at the next place.
-    fn at_hole(&mut self, flaw: Flaw) -> Result<Hole> {
-        let Some(segment) = &self.segment else { return Ok(Hole::End) };
+    fn at_hole(&mut self, flaw: Flaw) -> Result<BlockHole> {
+        let Some(segment) = &self.segment else { return Ok(BlockHole::End) };
         self.looks += 1;
         let seal = self.read_seal()?;
         if seal != self.seal {
             // The seal was written in the meantime, or recovery has moved it.
             self.seal = seal;
-            return Ok(Hole::Filled);
+            return Ok(BlockHole::Filled);
         }
         if !self.looks.is_power_of_two() {
-            return Ok(Hole::End);
+            return Ok(BlockHole::End);
         }
         if segment.is_stale()? {
             // A file that was prepared and never used may be replaced by one of the same number.
             let unused = self.next.offset == BLOCKS_OFFSET;
             self.close();
-            return Ok(if unused { Hole::Filled } else { Hole::Gone });
+            return Ok(if unused { BlockHole::Filled } else { BlockHole::Gone });
         }
         if !self.was_durable(segment)? {
             self.searched = true;
-            return Ok(Hole::End);
+            return Ok(BlockHole::End);
         }
         // The writer, or recovery, may have filled the hole or sealed the segment since the hole
         // was seen.
         let seal = self.read_seal()?;
         if seal != self.seal {
             self.seal = seal;
-            return Ok(Hole::Filled);
+            return Ok(BlockHole::Filled);
         }
         let now = segment.look(self.next.offset)?;
         if let Found::Block(_) = now
             && let Ok(_) = self.fetch()?
         {
-            return Ok(Hole::Filled);
+            return Ok(BlockHole::Filled);
         }
         match self.segment.as_ref().map_or(Ok(false), Segment::is_stale)? {
             false => Err(self.corrupt(&format!("{flaw}; and what was there had been durable"))),
-            true => Ok(Hole::Gone),
+            true => Ok(BlockHole::Gone),
         }
     }
 
@@ -487,7 +487,7 @@ fn judge(segment: &Segment, bytes: &[u8]) -> std::result::Result<BlockHeader, Fl
 }
 
 /// The meaning of a hole.
-enum Hole {
+enum BlockHole {
     End,
     Filled,
     Gone,

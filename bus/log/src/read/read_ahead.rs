@@ -31,15 +31,15 @@ pub(crate) fn buffer() -> Vec<u8> {
     vec![0; HEAD_BYTES + CHUNK_BYTES]
 }
 
-struct Order {
+struct ReadOrder {
     file: Arc<File>,
     offset: u64,
     buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Helper {
-    orders: Sender<Order>,
+struct ReadAheadThread {
+    orders: Sender<ReadOrder>,
     ready: Receiver<(Vec<u8>, io::Result<usize>)>,
     /// The process of the thread, which does not exist in a fork child.
     process: u32,
@@ -48,7 +48,7 @@ struct Helper {
 /// Reads ahead. See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
-    helper: Option<Helper>,
+    helper: Option<ReadAheadThread>,
     ordered: Option<Which>,
     in_a_row: u32,
     spare: Option<Vec<u8>>,
@@ -85,7 +85,7 @@ impl ReadAhead {
         }
         let Some(helper) = &self.helper else { return };
         let buffer = self.spare.take().unwrap_or_else(buffer);
-        let order = Order { file: Arc::clone(file), offset: which.1, buffer };
+        let order = ReadOrder { file: Arc::clone(file), offset: which.1, buffer };
         if helper.orders.send(order).is_ok() {
             self.ordered = Some(which);
         }
@@ -100,11 +100,11 @@ impl ReadAhead {
 }
 
 /// Starts the thread; `None` where that fails, and reading continues without one.
-fn start() -> Option<Helper> {
-    let (orders, ordered) = channel::<Order>();
+fn start() -> Option<ReadAheadThread> {
+    let (orders, ordered) = channel::<ReadOrder>();
     let (done, ready) = channel();
     let work = move || {
-        for Order { file, offset, mut buffer } in ordered {
+        for ReadOrder { file, offset, mut buffer } in ordered {
             let read = read_full(&file, offset, &mut buffer[HEAD_BYTES..]);
             if done.send((buffer, read)).is_err() {
                 break;
@@ -112,5 +112,5 @@ fn start() -> Option<Helper> {
         }
     };
     std::thread::Builder::new().name("railbus-read".to_owned()).spawn(work).ok()?;
-    Some(Helper { orders, ready, process: std::process::id() })
+    Some(ReadAheadThread { orders, ready, process: std::process::id() })
 }

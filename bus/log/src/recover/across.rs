@@ -23,7 +23,7 @@
 use std::io;
 
 use super::bridge::{Bridge, write_headers_anew};
-use super::segment::{Segment, decode_of, is_of};
+use super::segment::{FoundSegment, decode_of, is_of};
 use super::survey::{Corruption, Survey};
 use super::window::Window;
 use super::{next_header, secure};
@@ -128,7 +128,7 @@ fn find_behind(store: &dyn Store, survey: &Survey, index: usize) -> io::Result<N
 
 /// Finds the first sound block of a segment, if it can follow what is before the place.
 fn find_resume(store: &dyn Store, survey: &Survey, index: usize) -> io::Result<Option<Continuation>> {
-    let segment: &Segment = &survey.segments[index];
+    let segment: &FoundSegment = &survey.segments[index];
     let Ok(own) = segment.header else { return Ok(None) };
     let end = segment.seal.map_or(seal_offset(own.segment_bytes), |(_, seal)| seal.blocks_end);
     let link = &survey.link;

@@ -35,7 +35,7 @@ use crate::write::Start;
 pub use bridge::Bridge;
 pub use prunable::prunable;
 pub use repair::{Repair, repair};
-use segment::Segment;
+use segment::FoundSegment;
 pub use states::{State, States};
 pub use survey::{Checks, Corruption, Lost};
 use survey::{Survey, survey};
@@ -272,7 +272,7 @@ fn write_again(store: &dyn Store, segment: u64, mut offset: u64, end: u64) -> io
 }
 
 /// Ends a segment where its valid blocks end. Returns the link after the seal.
-fn seal(store: &dyn Store, segment: &Segment, survey: &Survey) -> io::Result<Link> {
+fn seal(store: &dyn Store, segment: &FoundSegment, survey: &Survey) -> io::Result<Link> {
     let header = segment.header.map_err(io::Error::other)?;
     let seal = Seal { blocks_end: segment.end_offset, last: true, states: segment.states };
     let (sector, link) = seal_sector(&header, &survey.link, &seal, survey.durable_position);

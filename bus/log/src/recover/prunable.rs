@@ -7,7 +7,7 @@ use std::path::Path;
 
 use railbus_os::{Error, Result};
 
-use super::segment::Segment;
+use super::segment::FoundSegment;
 use super::survey::{Checks, Survey, survey};
 use crate::disk::store::Store;
 use crate::retention::begins_within_event;
@@ -45,7 +45,7 @@ fn stands_alone(store: &dyn Store, survey: &Survey, count: usize, unread: u64) -
     let Some((oldest, Ok(first))) = left.first().map(|oldest| (oldest, oldest.first)) else {
         return Ok(false);
     };
-    let is_whole = |segment: &Segment| segment.is_vouched_for(durable);
+    let is_whole = |segment: &FoundSegment| segment.is_vouched_for(durable);
     if first.first_position >= durable && !left.iter().any(is_whole) {
         return Ok(false);
     }
@@ -53,7 +53,7 @@ fn stands_alone(store: &dyn Store, survey: &Survey, count: usize, unread: u64) -
         return Ok(false);
     }
     Ok(survey.states.iter().enumerate().all(|(kind, state)| {
-        let has_it = |segment: &Segment| segment.seal.is_some_and(|(_, seal)| seal.states[kind] != 0);
+        let has_it = |segment: &FoundSegment| segment.seal.is_some_and(|(_, seal)| seal.states[kind] != 0);
         state.is_none() || left.iter().any(|segment| is_whole(segment) && has_it(segment))
     }))
 }

@@ -12,7 +12,7 @@ use crate::format::{
 
 /// A segment, according to its first and last pages.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(super) struct FoundSegment {
     pub(super) number: u64,
     pub(super) header: Result<SegmentHeader, Flaw>,
     /// Set when the channel's header page does not have the checksum in the segment's header.
@@ -42,12 +42,12 @@ pub(super) struct Scan {
     pub(super) foreign_version: Option<(u64, Flaw)>,
 }
 
-impl Segment {
-    pub(super) fn load(store: &dyn Store, number: u64) -> io::Result<Segment> {
+impl FoundSegment {
+    pub(super) fn load(store: &dyn Store, number: u64) -> io::Result<FoundSegment> {
         let mut pages = vec![0; BLOCKS_OFFSET as usize + SECTOR_BYTES];
         let got = store.read_at(number, 0, &mut pages)?;
         pages.truncate(got);
-        let mut segment = Segment {
+        let mut segment = FoundSegment {
             number,
             header: SegmentHeader::decode(&pages),
             page_flaw: None,
@@ -204,7 +204,7 @@ pub(super) fn scan(store: &dyn Store, segment: &SegmentHeader) -> io::Result<Sca
 
 /// Whether a segment was prepared but never written to. The seal before it shows that its writer
 /// needed no further segment.
-pub(super) fn is_unused(segments: &[Segment], index: usize) -> bool {
+pub(super) fn is_unused(segments: &[FoundSegment], index: usize) -> bool {
     let Some(before) = index.checked_sub(1).and_then(|before| segments[before].seal) else { return false };
     let segment = &segments[index];
     let Ok(header) = segment.header else { return false };

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::segment::{Segment, is_of};
+use super::segment::{FoundSegment, is_of};
 use super::window::Window;
 use crate::block::{self, Assembler, Record};
 use crate::disk::store::Store;
@@ -33,7 +33,7 @@ pub(super) fn take_state(states: &mut States, record: &Record<'_>) {
 /// on. If `suffices`, returns the first one found. Its last pieces may be in later segments.
 pub(super) fn read_state(
     store: &dyn Store,
-    segments: &[Segment],
+    segments: &[FoundSegment],
     mut offset: u64,
     kind: usize,
     suffices: bool,

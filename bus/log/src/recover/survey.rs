@@ -13,7 +13,7 @@
 
 use std::io;
 
-use super::segment::{Segment, decode_of, has_any_block, is_of, is_unused, scan};
+use super::segment::{FoundSegment, decode_of, has_any_block, is_of, is_unused, scan};
 use super::states::{States, read_state, take_state};
 use super::window::Window;
 use crate::block::{self, Assembler, Link};
@@ -85,7 +85,7 @@ struct Hole {
 
 #[derive(Debug)]
 pub(super) struct Survey {
-    pub(super) segments: Vec<Segment>,
+    pub(super) segments: Vec<FoundSegment>,
     /// Number of segments that belong to the journal; the others must be removed.
     pub(super) used: usize,
     /// Whether the last of them has no seal, or a wrong one, and ends at its `end_offset`.
@@ -120,7 +120,7 @@ pub(super) struct Survey {
 pub(super) fn survey(store: &dyn Store, checks: Checks) -> io::Result<Survey> {
     let mut segments = Vec::new();
     for number in store.segments()? {
-        segments.push(Segment::load(store, number)?);
+        segments.push(FoundSegment::load(store, number)?);
     }
     let seals = segments.iter().filter_map(|segment| segment.seal);
     let mut durable_position = seals.map(|(header, _)| header.durable_position).max().unwrap_or(0);
@@ -392,7 +392,7 @@ impl Survey {
         let vouched = behind.iter().any(|segment| segment.seal.is_some_and(|(_, seal)| seal.last));
         let lost_start = index == 0 && offset <= BLOCKS_OFFSET && self.segments[0].number > 1;
         let header_lost = offset < BLOCKS_OFFSET && {
-            let mut blocks = behind.iter().any(Segment::has_blocks);
+            let mut blocks = behind.iter().any(FoundSegment::has_blocks);
             for segment in behind.iter().filter(|segment| segment.header.is_err()) {
                 blocks |= has_any_block(store, segment.number)?;
             }
@@ -423,8 +423,9 @@ impl Survey {
             self.torn_event = false;
             return Ok(());
         }
-        let trace =
-            |segment: &Segment, from: u64| segment.scan.map_or(0, |scan| scan.trace_end.saturating_sub(from));
+        let trace = |segment: &FoundSegment, from: u64| {
+            segment.scan.map_or(0, |scan| scan.trace_end.saturating_sub(from))
+        };
         self.torn_bytes = trace(&self.segments[index], offset);
         self.torn_bytes +=
             self.segments[index + 1..].iter().map(|later| trace(later, BLOCKS_OFFSET)).sum::<u64>();
@@ -492,12 +493,12 @@ impl Survey {
 
 /// Finds, from a hole on, what another version of railbus wrote. Data that are not understood are
 /// never called torn, because they may hold acknowledged events.
-fn foreign_version(behind: &[Segment], hole: &Hole) -> Option<(u64, u64, Flaw)> {
+fn foreign_version(behind: &[FoundSegment], hole: &Hole) -> Option<(u64, u64, Flaw)> {
     let (first, rest) = behind.split_first()?;
     if hole.flaw.is_of_another_version() {
         return Some((first.number, hole.offset, hole.flaw));
     }
-    let place = |segment: &Segment| {
+    let place = |segment: &FoundSegment| {
         let header = segment.header.err().filter(Flaw::is_of_another_version).map(|flaw| (0, flaw));
         header.or(segment.foreign_version).map(|(offset, flaw)| (segment.number, offset, flaw))
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use railbus_os::{Error, Result};
 
-use super::sync::{Behind, Ended};
+use super::sync::{Behind, EndedSync};
 use super::{CONTROL, Writer};
 use crate::disk::store::{Begun, Completion, Pipeline};
 use crate::format::BlockKind;
@@ -60,7 +60,7 @@ impl<P: Pipeline> Writer<P> {
                 self.refuse(block, error).map_err(|error| self.poison("write", segment, &error))
             }
             (Begun::Sync { segment }, Ok(())) => match self.syncing.end(segment) {
-                Some(Ended { covers, sequence, whole }) => {
+                Some(EndedSync { covers, sequence, whole }) => {
                     self.durable = covers;
                     self.stated.durable(sequence);
                     self.durable_since_ns = now_ns;

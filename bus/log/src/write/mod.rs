@@ -55,7 +55,7 @@ use crate::stage::words::StageWords;
 pub use options::WriterOptions;
 use refused::Refused;
 pub use segments::Identity;
-use segments::Segments;
+use segments::NextSegments;
 pub(crate) use segments::random_id;
 use stated::Stated;
 pub use sync::SyncPolicy;
@@ -175,7 +175,7 @@ pub struct Writer<P: Pipeline> {
     options: WriterOptions,
     linger_ns: u64,
     mark_after_ns: u64,
-    segments: Segments,
+    segments: NextSegments,
     syncing: Syncing,
     stated: Stated,
     compressor: Compressor,
@@ -250,7 +250,7 @@ impl<P: Pipeline> Writer<P> {
             epoch: start.epoch,
             incarnation: identity.header.incarnation,
             unit: identity.header.unit,
-            segments: Segments::new(
+            segments: NextSegments::new(
                 identity,
                 start.segment,
                 // The largest block has room in the smallest segment.

@@ -60,28 +60,28 @@ pub(crate) fn random_id() -> io::Result<u64> {
 
 /// A segment that can be written to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Prepared {
+pub(super) struct PreparedSegment {
     pub(super) number: u64,
     pub(super) id: u64,
     pub(super) bytes: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Segments {
+pub(super) struct NextSegments {
     identity: Identity,
     next_number: u64,
     next_bytes: u64,
     asked: u64,
-    ready: VecDeque<Prepared>,
-    preparing: Option<Prepared>,
+    ready: VecDeque<PreparedSegment>,
+    preparing: Option<PreparedSegment>,
     ahead: usize,
     /// When (monotonic clock, ns) to ask again, and what was missing.
     retry: Option<(u64, Shortage)>,
 }
 
-impl Segments {
-    pub(super) fn new(identity: Identity, first: u64, first_bytes: u64, ahead: usize) -> Segments {
-        Segments {
+impl NextSegments {
+    pub(super) fn new(identity: Identity, first: u64, first_bytes: u64, ahead: usize) -> NextSegments {
+        NextSegments {
             // A small first segment makes a journal ready in some ms, and a small journal takes
             // little of the disk.
             next_bytes: identity.header.segment_bytes.min(first_bytes),
@@ -108,7 +108,7 @@ impl Segments {
         }
         self.asked += 1;
         let id = mix(self.identity.id_seed.wrapping_add(self.asked));
-        let prepared = Prepared { number: self.next_number, id, bytes: self.next_bytes };
+        let prepared = PreparedSegment { number: self.next_number, id, bytes: self.next_bytes };
         let header = SegmentHeader {
             number: prepared.number,
             segment_id: prepared.id,
@@ -145,7 +145,7 @@ impl Segments {
         }
     }
 
-    pub(super) fn take(&mut self) -> Option<Prepared> {
+    pub(super) fn take(&mut self) -> Option<PreparedSegment> {
         self.ready.pop_front()
     }
 

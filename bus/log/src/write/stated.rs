@@ -14,7 +14,7 @@ const PENDING_MAX: usize = 64;
 
 /// A state that is written, or on its way.
 #[derive(Debug, Clone, Copy)]
-struct Pending {
+struct PendingState {
     /// The number of the block that holds its last piece.
     sequence: u64,
     /// The segment in which it begins.
@@ -35,7 +35,7 @@ struct Kind {
     durable: u64,
     /// The segment in which the newest durable state begins.
     durable_in: Option<u64>,
-    pending: VecDeque<Pending>,
+    pending: VecDeque<PendingState>,
 }
 
 /// The states of a journal that is being written.
@@ -68,7 +68,7 @@ impl Stated {
             if kind.pending.len() == PENDING_MAX {
                 kind.pending.pop_back();
             }
-            kind.pending.push_back(Pending { sequence, segment: kind.began, count: kind.written });
+            kind.pending.push_back(PendingState { sequence, segment: kind.began, count: kind.written });
         }
     }
 

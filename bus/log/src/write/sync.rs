@@ -35,7 +35,7 @@ pub(super) struct Behind {
 
 /// A sync that has ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct EndedSync {
     /// Everything before this position is durable.
     pub(super) covers: u64,
     /// Everything before this block is durable.
@@ -59,7 +59,7 @@ struct Unsynced {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Begun {
+struct BegunSync {
     segment: u64,
     covers: Behind,
     to: u64,
@@ -70,7 +70,7 @@ struct Begun {
 pub(super) struct Syncing {
     policy: SyncPolicy,
     unsynced: VecDeque<Unsynced>,
-    begun: Option<Begun>,
+    begun: Option<BegunSync>,
     last_begun_ns: Option<u64>,
     /// A sync found no room: what was missing, and when (monotonic clock, ns) to try again.
     refused: Option<(Shortage, u64)>,
@@ -149,7 +149,7 @@ impl Syncing {
     pub(super) fn begin(&mut self, now_ns: u64) {
         if let Some(front) = self.unsynced.front_mut() {
             front.dirty = false;
-            self.begun = Some(Begun {
+            self.begun = Some(BegunSync {
                 segment: front.segment,
                 covers: front.behind,
                 to: front.to,
@@ -161,7 +161,7 @@ impl Syncing {
 
     /// Takes the successful end of the sync in flight, and returns what is durable now. `None` if
     /// `segment` is not the one in flight.
-    pub(super) fn end(&mut self, segment: u64) -> Option<Ended> {
+    pub(super) fn end(&mut self, segment: u64) -> Option<EndedSync> {
         let begun = self.begun.take_if(|begun| begun.segment == segment)?;
         self.refused = None;
         if begun.sealed {
@@ -170,7 +170,7 @@ impl Syncing {
             front.from = begun.to;
         }
         let Behind { position, sequence } = begun.covers;
-        Some(Ended { covers: position, sequence, whole: begun.sealed.then_some(begun.segment) })
+        Some(EndedSync { covers: position, sequence, whole: begun.sealed.then_some(begun.segment) })
     }
 
     /// Records that the sync in flight, or the writes that must precede it, found no room. It is
@@ -222,8 +222,8 @@ mod tests {
         Behind { position, sequence: position }
     }
 
-    fn ended(covers: u64, whole: Option<u64>) -> Option<Ended> {
-        Some(Ended { covers, sequence: covers, whole })
+    fn ended(covers: u64, whole: Option<u64>) -> Option<EndedSync> {
+        Some(EndedSync { covers, sequence: covers, whole })
     }
 
     #[test]

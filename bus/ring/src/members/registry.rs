@@ -186,7 +186,7 @@ pub struct Registered {
 
 /// Why the participant could not be registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum RegisterError {
     /// Every entry is in use.
     Full,
     /// The durable name is in use by the live participant in this entry.
@@ -257,18 +257,18 @@ impl<M: Memory> Registry<M> {
         locks: &L,
         who: &Identity,
         mut sweep: impl FnMut(usize) -> bool,
-    ) -> std::result::Result<Registered, Refused> {
+    ) -> std::result::Result<Registered, RegisterError> {
         if who.policy & DURABLE != 0 {
             for index in 0..self.used() {
                 if !self.has_durable_name(index) || self.name(index) != who.name {
                     continue;
                 }
                 if self.is_durable(index) {
-                    return self.resume(locks, who, index).ok_or(Refused::NameTaken(index));
+                    return self.resume(locks, who, index).ok_or(RegisterError::NameTaken(index));
                 }
                 // The owner of the name is joining, or died before it had joined.
                 if locks.is_life_held(index) {
-                    return Err(Refused::NameTaken(index));
+                    return Err(RegisterError::NameTaken(index));
                 }
             }
         }
@@ -280,7 +280,7 @@ impl<M: Memory> Registry<M> {
                     && locks.is_life_held(index)
             };
             if let Some(index) = (0..self.used()).find(is_namesake) {
-                return Err(Refused::NameTaken(index));
+                return Err(RegisterError::NameTaken(index));
             }
         }
         // Fresh entries come first: they need no sweep.
@@ -296,7 +296,7 @@ impl<M: Memory> Registry<M> {
                 }
             }
         }
-        Err(Refused::Full)
+        Err(RegisterError::Full)
     }
 
     /// Enters `index`, whose janitor lock is held.

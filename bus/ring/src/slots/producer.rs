@@ -66,7 +66,7 @@ pub struct Tickets {
 
 /// Why nothing could be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum NoSlot {
     /// The slot's older ticket is not done (queue).
     NotDone(u64),
     /// The slot's older ticket was not finished by its producer (topic).
@@ -160,7 +160,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     }
 
     /// Returns how many of `wanted` tickets this producer may claim now: at least one.
-    pub fn credit(&mut self, wanted: u32) -> Result<u32, Refused> {
+    pub fn credit(&mut self, wanted: u32) -> Result<u32, NoSlot> {
         let SlotProducer { done, slots, credits, passed, .. } = self;
         let Some(credits) = credits else { return Ok(wanted) };
         let available = if TOPIC {
@@ -177,7 +177,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         } else {
             credits.available(wanted, |t| is_done(done, *slots, t))
         };
-        if available == 0 { Err(Refused::OutOfCredits) } else { Ok(available) }
+        if available == 0 { Err(NoSlot::OutOfCredits) } else { Ok(available) }
     }
 
     /// Accounts for tickets that were claimed: at most as many as [`Self::credit`] allowed.
@@ -196,7 +196,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     /// Claims up to `wanted` tickets: at least one, at most 65535 and at most the ring. Each of
     /// them must be published or aborted before the next claim.
     #[inline(always)]
-    pub fn claim(&mut self, wanted: u32) -> Result<Tickets, Refused> {
+    pub fn claim(&mut self, wanted: u32) -> Result<Tickets, NoSlot> {
         let mut left_alone = 0;
         loop {
             // TAIL: the chain of read-modify-writes on the tail carries all earlier announcements.
@@ -228,7 +228,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
                 if left_alone >= self.slots.count {
                     // All slots are lent.
                     self.retract();
-                    return Err(Refused::Gate(entry));
+                    return Err(NoSlot::Gate(entry));
                 }
             }
         }
@@ -277,7 +277,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     /// the consumer entry for whose sake their slots must not be written, if that is the only
     /// purpose of winning them.
     #[cold]
-    fn look(&mut self, first: u64, wanted: u32) -> Result<(u32, Option<usize>), Refused> {
+    fn look(&mut self, first: u64, wanted: u32) -> Result<(u32, Option<usize>), NoSlot> {
         let wanted = wanted as u64;
         if first.saturating_add(wanted) > self.gate_limit {
             self.rescan(first)?;
@@ -363,7 +363,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         self.gates.lowest(&self.acks, t.saturating_add(1))
     }
 
-    fn rescan(&mut self, first: u64) -> Result<(), Refused> {
+    fn rescan(&mut self, first: u64) -> Result<(), NoSlot> {
         // JOIN: the caller read the tail before this fence; the cursors are read after it.
         self.ring.fence(Edge::Join);
         let lowest = self.gates.lowest(&self.acks, first);
@@ -373,13 +373,13 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             self.find_lent(first);
         }
         match lowest.entry {
-            Some(reader) if self.gate_limit <= first => Err(Refused::Gate(reader)),
+            Some(reader) if self.gate_limit <= first => Err(NoSlot::Gate(reader)),
             _ => Ok(()),
         }
     }
 
     /// Returns the end of the run of tickets from `first` whose slots are done.
-    fn done_slots(&self, first: u64, at_most: u64) -> Result<u64, Refused> {
+    fn done_slots(&self, first: u64, at_most: u64) -> Result<u64, NoSlot> {
         let end = first.saturating_add(at_most.min(self.slots.count));
         let mut t = first;
         // DONE: the worker's last access to the slot comes before the word. A ticket that is not
@@ -389,18 +389,18 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         {
             t += 1;
         }
-        if t == first { Err(Refused::NotDone(first.wrapping_sub(self.slots.count))) } else { Ok(t) }
+        if t == first { Err(NoSlot::NotDone(first.wrapping_sub(self.slots.count))) } else { Ok(t) }
     }
 
     /// Returns the end of the run of tickets from `first` whose slots no older producer writes any
     /// more.
-    fn free_slots(&self, first: u64, at_most: u64) -> Result<u64, Refused> {
+    fn free_slots(&self, first: u64, at_most: u64) -> Result<u64, NoSlot> {
         let end = first.saturating_add(at_most.min(self.slots.count));
         let mut t = first;
         while t < end && self.is_free(t) {
             t += 1;
         }
-        if t == first { Err(Refused::NotPublished(first.wrapping_sub(self.slots.count))) } else { Ok(t) }
+        if t == first { Err(NoSlot::NotPublished(first.wrapping_sub(self.slots.count))) } else { Ok(t) }
     }
 
     /// Shows lossy readers that these slots are about to be written.
@@ -464,22 +464,22 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
 
     /// Repairs the cause of a refused claim, if it can be repaired. Returns true if the caller
     /// should try again.
-    pub fn repair<P: Peers>(&mut self, refused: Refused, peers: &P) -> bool {
+    pub fn repair<P: Peers>(&mut self, refused: NoSlot, peers: &P) -> bool {
         match refused {
-            Refused::Gate(reader) => {
+            NoSlot::Gate(reader) => {
                 self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
             }
-            Refused::NotPublished(t) => {
+            NoSlot::NotPublished(t) => {
                 orphan::abort_orphan(&self.ring, &self.data, self.slots, self.producers, t, peers)
             }
-            Refused::OutOfCredits if TOPIC => {
+            NoSlot::OutOfCredits if TOPIC => {
                 let oldest = self.credits().and_then(|(_, oldest)| oldest).unwrap_or(0);
                 self.slowest(oldest).entry.is_some_and(|reader| {
                     self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
                 })
             }
             // Done words belong to the workers: only a live worker can repair them.
-            Refused::NotDone(_) | Refused::OutOfCredits => false,
+            NoSlot::NotDone(_) | NoSlot::OutOfCredits => false,
         }
     }
 

@@ -35,7 +35,7 @@ use crate::{frame, layout};
 
 /// The result of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Poll {
+pub enum SlotPoll {
     /// An event: its ticket and header word.
     Event(u64, u64),
     /// No event is there yet.
@@ -203,7 +203,7 @@ impl<M: Memory> SlotReader<M> {
     /// Returns the next event, in place, and releases those before it: the cursor may pass them. If
     /// the cursor moves, `released` is called, because producers may wait for that room.
     #[inline(always)]
-    pub fn poll(&mut self, released: impl FnOnce()) -> Poll {
+    pub fn poll(&mut self, released: impl FnOnce()) -> SlotPoll {
         if self.position.wrapping_sub(self.published) >= self.slots.count / 8 && self.acknowledge() {
             released();
         }
@@ -213,10 +213,10 @@ impl<M: Memory> SlotReader<M> {
     /// Returns the next event, in place, while no other event is lent. The fast path then covers an
     /// eighth of the ring, counted from the cursor, or from the position if `unreleased`.
     #[inline(always)]
-    fn poll_next(&mut self, unreleased: bool) -> Poll {
+    fn poll_next(&mut self, unreleased: bool) -> SlotPoll {
         let before = self.position;
         let polled = self.poll_in_place();
-        if self.position > self.lent.to && matches!(polled, Poll::Event(..)) {
+        if self.position > self.lent.to && matches!(polled, SlotPoll::Event(..)) {
             self.lend(before);
         }
         self.renew_fast_until(if unreleased { self.position } else { self.published });
@@ -225,10 +225,10 @@ impl<M: Memory> SlotReader<M> {
 
     /// Returns the next event, in place, and does not release those before it: they stay lent.
     #[inline(always)]
-    pub fn poll_held(&mut self) -> Poll {
+    pub fn poll_held(&mut self) -> SlotPoll {
         let before = self.position;
         let polled = self.poll_in_place();
-        if self.position > self.lent.to && matches!(polled, Poll::Event(..)) {
+        if self.position > self.lent.to && matches!(polled, SlotPoll::Event(..)) {
             self.lend(if self.lent.to == 0 { before } else { self.lent.from });
         }
         polled
@@ -262,7 +262,7 @@ impl<M: Memory> SlotReader<M> {
     }
 
     #[inline(always)]
-    fn poll_in_place(&mut self) -> Poll {
+    fn poll_in_place(&mut self) -> SlotPoll {
         // A ring holds no more than this many aborted tickets in a row.
         for _ in 0..=self.slots.count {
             let t = self.position;
@@ -271,21 +271,21 @@ impl<M: Memory> SlotReader<M> {
             if word == self.slots.state(t, seq::PUBLISHED) {
                 self.position = t.wrapping_add(1);
                 let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
-                return Poll::Event(t, header);
+                return SlotPoll::Event(t, header);
             }
             if word != self.slots.state(t, seq::ABORTED) {
                 // The slot at the cursor is of a newer lap: this reader was evicted, or the ring is
                 // corrupt.
-                return if self.slots.is_newer(word, t) { Poll::Corrupt } else { Poll::Empty };
+                return if self.slots.is_newer(word, t) { SlotPoll::Corrupt } else { SlotPoll::Empty };
             }
             self.position = t.wrapping_add(1);
         }
-        Poll::Corrupt
+        SlotPoll::Corrupt
     }
 
     /// Returns the next event, copied into `copy` in whole words, for readers whose cursor does not
     /// protect it.
-    pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> Poll {
+    pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> SlotPoll {
         for _ in 0..=self.slots.count {
             let t = self.position;
             let at = self.slots.offset(t);
@@ -299,7 +299,7 @@ impl<M: Memory> SlotReader<M> {
                 continue;
             }
             if word != self.slots.state(t, seq::PUBLISHED) {
-                return Poll::Empty;
+                return SlotPoll::Empty;
             }
             let header = self.data.load(at + layout::SLOT_META, Edge::Plain);
             let most = self.slots.slot_bytes() - layout::SLOT_BODY as u64;
@@ -314,12 +314,12 @@ impl<M: Memory> SlotReader<M> {
                 return self.skip(t);
             }
             if !frame::is_event(header, most) {
-                return Poll::Corrupt;
+                return SlotPoll::Corrupt;
             }
             self.position = t.wrapping_add(1);
-            return Poll::Event(t, header);
+            return SlotPoll::Event(t, header);
         }
-        Poll::Corrupt
+        SlotPoll::Corrupt
     }
 
     /// Whether the slot of ticket `t`, which was read before a fence, may belong to a queue's next
@@ -335,17 +335,17 @@ impl<M: Memory> SlotReader<M> {
     ///
     /// That ticket is never beyond the tail of its join, from which on every event is promised. A
     /// producer that still relies on a scan from before the join stops a ring behind that tail.
-    fn skip(&mut self, lost: u64) -> Poll {
+    fn skip(&mut self, lost: u64) -> SlotPoll {
         let tail = self.ring.load(layout::TAIL, Edge::Tail);
         let is_lossy = self.protected_from == u64::MAX;
         let kept = if is_lossy { self.slots.count / 2 } else { self.slots.count };
         let to = tail.saturating_sub(kept).min(self.protected_from);
         if to <= lost {
             // The slot is of a newer lap, so the tail is at least one lap ahead.
-            return Poll::Corrupt;
+            return SlotPoll::Corrupt;
         }
         self.position = to;
-        Poll::Lost { from: lost, to }
+        SlotPoll::Lost { from: lost, to }
     }
 
     /// Publishes the cursor: everything polled so far may be overwritten. Returns whether the
@@ -379,12 +379,12 @@ impl<M: Memory> SlotReader<M> {
     }
 
     /// Does the same as [`Self::poll`], but releases no event: the cursor stays.
-    pub fn poll_unreleased(&mut self) -> Poll {
+    pub fn poll_unreleased(&mut self) -> SlotPoll {
         self.poll_next(true)
     }
 
     /// Does the same as [`Self::poll_held`], with the cursor as in [`Self::poll_unreleased`].
-    pub fn poll_held_unreleased(&mut self) -> Poll {
+    pub fn poll_held_unreleased(&mut self) -> SlotPoll {
         let polled = self.poll_held();
         self.renew_fast_until(self.position);
         polled

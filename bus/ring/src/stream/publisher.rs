@@ -76,7 +76,7 @@ impl Claim {
 
 /// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum NoRoom {
     /// The frame is larger than half the ring allows.
     TooLong,
     /// The reader in this consumer entry has not read far enough.
@@ -258,7 +258,7 @@ impl<M: Memory> StreamPublisher<M> {
     /// Claims room for a body of `body_bytes`. Nothing is visible before [`Self::commit`]. To give
     /// a claim up, make another one or do nothing.
     #[inline(always)]
-    pub fn claim(&mut self, body_bytes: u64) -> Result<Claim, Refused> {
+    pub fn claim(&mut self, body_bytes: u64) -> Result<Claim, NoRoom> {
         match self.claim_fast(body_bytes) {
             Some(claim) => Ok(claim),
             None => self.claim_slow(body_bytes),
@@ -300,9 +300,9 @@ impl<M: Memory> StreamPublisher<M> {
     }
 
     #[cold]
-    fn claim_slow(&mut self, body_bytes: u64) -> Result<Claim, Refused> {
+    fn claim_slow(&mut self, body_bytes: u64) -> Result<Claim, NoRoom> {
         if body_bytes > self.body_max() {
-            return Err(Refused::TooLong);
+            return Err(NoRoom::TooLong);
         }
         let frame_bytes = frame::frame_bytes(body_bytes);
         let begun = self.front.written.position;
@@ -315,12 +315,12 @@ impl<M: Memory> StreamPublisher<M> {
             if (position + need > self.limit || self.pressure.is_due(end))
                 && let Some(reader) = self.rescan(need)
             {
-                return Err(Refused::Gate(reader));
+                return Err(NoRoom::Gate(reader));
             }
             let lent = self.lent.filter(|lent| lent.to > position);
             if let Some(lent) = lent.filter(|lent| lent.meets(start, end)) {
                 if position - begun > self.capacity {
-                    return Err(Refused::Gate(lent.entry)); // The ring has no room for so large a frame.
+                    return Err(NoRoom::Gate(lent.entry)); // The ring has no room for so large a frame.
                 }
                 self.step_over(lent)?;
                 continue;
@@ -342,7 +342,7 @@ impl<M: Memory> StreamPublisher<M> {
     /// Commits padding over bytes that an evicted subscriber may read, at most up to the end of the
     /// lap.
     #[cold]
-    fn step_over(&mut self, lent: Lent) -> Result<(), Refused> {
+    fn step_over(&mut self, lent: Lent) -> Result<(), NoRoom> {
         let position = self.front.written.position;
         let lap_end = (position | self.front.mask) + 1;
         // Only whole words, whatever the entry says.
@@ -353,10 +353,10 @@ impl<M: Memory> StreamPublisher<M> {
         if position + need > self.limit
             && let Some(reader) = self.rescan(need)
         {
-            return Err(Refused::Gate(if reader == usize::MAX { lent.entry } else { reader }));
+            return Err(NoRoom::Gate(if reader == usize::MAX { lent.entry } else { reader }));
         }
         if to - position >= self.capacity {
-            return Err(Refused::Gate(lent.entry)); // All bytes of the ring are lent.
+            return Err(NoRoom::Gate(lent.entry)); // All bytes of the ring are lent.
         }
         // The walk must end here, as in `begin`. This header lies behind the lent bytes, so it is
         // in no body that may be read.
