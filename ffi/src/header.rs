@@ -1,7 +1,8 @@
 //! Generates `include/railbus.h`, and tests that the committed one is fresh.
 //!
-//! cbindgen writes the constants, structs and functions. What it cannot know is added here: the fingerprint of the
-//! shared layout, the INIT macros, and assertions of every size and offset, as Rust sees them.
+//! cbindgen writes the constants, structs and functions. This file adds the parts that cbindgen
+//! cannot know: the fingerprint of the shared layout, the INIT macros, and assertions of every size
+//! and offset, as Rust sees them.
 //!
 //! `make header` writes the header; the test fails when it differs from the committed one.
 
@@ -27,7 +28,7 @@ use crate::result::railbus_error;
 use crate::sender::{railbus_sender_options, railbus_sender_stats};
 use crate::worker::{railbus_job, railbus_worker_options, railbus_worker_stats};
 
-/// The order in which a reader of the header meets things.
+/// The source files, in the order in which the header presents their items.
 const SOURCES: [&str; 22] = [
     "result",
     "abi",
@@ -272,7 +273,7 @@ fn trailer() -> String {
                 (name, "struct_size") => format!("sizeof({name})"),
                 ("railbus_bus_options", "abi_version") => "RAILBUS_ABI_VERSION".into(),
                 ("railbus_bus_options", "layout_fingerprint") => "RAILBUS_LAYOUT_FINGERPRINT".into(),
-                // Bytes of the caller's, and no text.
+                // These are bytes of the caller, not text.
                 ("railbus_saved", "state_bytes") => "0".into(),
                 (_, name) if name.ends_with("_bytes") && is_text(layout, name) => {
                     "RAILBUS_ZERO_TERMINATED".into()
@@ -306,7 +307,7 @@ fn trailer() -> String {
     text
 }
 
-/// Whether a number of bytes is that of a text: a pointer of the name without `_bytes` stands before it.
+/// Whether a number of bytes counts a text: a pointer of the name without `_bytes` precedes it.
 fn is_text(layout: &Layout, bytes_field: &str) -> bool {
     let text = bytes_field.trim_end_matches("_bytes");
     layout.fields.iter().any(|field| field.name == text && field.init == "NULL")
@@ -324,7 +325,7 @@ fn generated() -> String {
     let mut text = Vec::new();
     builder.generate().expect("the sources parse").write(&mut text);
     let text = String::from_utf8(text).expect("the sources are UTF-8");
-    // cbindgen would put a trailer behind the end of the include guard.
+    // cbindgen would put a trailer after the end of the include guard.
     let end = text.rfind("#endif").expect("there is an include guard");
     format!("{}{}\n{}", &text[..end], trailer(), &text[end..])
 }
