@@ -1,5 +1,5 @@
-//! The depth of a queue is what is not done, wherever it is shown: what waits, whether it was never taken or handed back,
-//! and what is in the hands of workers.
+//! The depth of a queue is the number of events that are not done, wherever it is shown: waiting
+//! events, whether they were never taken or handed back, and events that workers hold.
 
 mod program;
 
@@ -14,7 +14,8 @@ fn the_depth_of_a_queue_counts_what_is_not_done() {
     base.fine_fed("pub demo/jobs --lines", numbers(1..=10).as_bytes());
     let queue = Bus::at(base.path(), "demo").expect("a bus").attach("jobs").expect("there");
     let open = || queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).expect("a worker");
-    // All are taken, so that nothing is behind the head: two are done, one is in hand, the others are handed back.
+    // All are taken, so that nothing is after the head: two are done, one is held, the others are
+    // handed back.
     let mut worker = open();
     let mut handed_back = Vec::new();
     for turn in 0..10 {
