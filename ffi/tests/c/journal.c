@@ -65,7 +65,7 @@ static railbus_recorder *record(railbus_channel *channel) {
     return recorder;
 }
 
-/* Publishes event `number`. Its type id is the number modulo 4; its payload repeats the number, by the remainder. */
+/* Publishes event `number`. Type id: the number modulo 4. Payload: the number, repeated as the remainder says. */
 static uint64_t publish(railbus_sender *sender, uint64_t number, int durable) {
     railbus_attributes attributes = RAILBUS_ATTRIBUTES_INIT;
     uint64_t payload[4] = {number, number, number, number}, position = 0;
