@@ -362,7 +362,7 @@ fn of_two_administrators_at_once_each_skips_what_it_says() {
 #[test]
 fn dead_letters_are_retried_and_dropped_under_load_and_none_is_lost() {
     let (_base, bus) = base();
-    // Room for every possible letter: two full queues would wait for each other.
+    // Room for all possible letters: two full queues would wait for each other.
     bus.create("q.dead", &ChannelOptions::new(Kind::Queue).slots(1 << 16).slot_bytes(128)).unwrap();
     let queue = bus.create("q", &small(Kind::Queue).max_attempts(1)).unwrap();
     let stop = AtomicBool::new(false);

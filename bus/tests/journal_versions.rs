@@ -2,7 +2,7 @@
 //! leave it byte for byte as it was, wherever the foreign bytes are. Bytes that remain from an
 //! earlier use of a file do not count.
 //!
-//! A pass does not prove that a later version keeps the rules for every version (docs/JOURNAL.md,
+//! A pass does not prove that a later version keeps the rules for all versions (docs/JOURNAL.md,
 //! Versions).
 
 mod journals;

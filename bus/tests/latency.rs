@@ -81,7 +81,7 @@ fn timed<T>(action: impl FnOnce() -> T) -> ((u64, u64), T) {
     ((before, realtime_ns()), result)
 }
 
-/// Three readers, of which the last is a millisecond late for every event.
+/// Three readers, of which the last is a millisecond late for each event.
 fn delay_in_one_of_three(kind: Kind, count: usize) {
     let (_base, bus) = bus();
     let channel = bus.create("c", &stamped(kind)).unwrap();

@@ -265,7 +265,7 @@ fn what_was_not_received_cannot_be_acknowledged() {
     });
 }
 
-/// The ring holds the events that are not acknowledged, whoever is there.
+/// The ring holds the events that are not acknowledged, also without an owner.
 #[test]
 fn a_publisher_waits_for_what_is_not_acknowledged_and_is_woken() {
     each_kind(|channel, mut publisher, mut reader| {

@@ -1,4 +1,5 @@
-//! The code base stays readable for a stranger: a program checks what a reviewer would have to repeat.
+//! The code base stays readable for a stranger: a program checks what a reviewer would have to
+//! repeat.
 //!
 //! - Columns: comments and documents are not wider than the code.
 //! - Sentences: documents and module heads are short on average, and no sentence is very long.
@@ -6,10 +7,10 @@
 //! - Functions and files have a maximum length.
 //! - Names: no type is defined twice in a crate, and none shadows a trait of the standard library.
 //!
-//! `tidy/exceptions.txt` lists what exceeds a limit today. A test fails if an exception is no longer needed, so the
-//! list can only shrink.
+//! `tidy/exceptions.txt` lists everything that exceeds a limit today. A test fails if an exception
+//! is no longer needed, so the list can only shrink.
 //!
-//! What a pass does not prove: that a sentence is true, or that a reader understands it.
+//! A pass does not prove that a sentence is true, or that a reader understands it.
 
 #[path = "tidy/exceptions.rs"]
 mod exceptions;

@@ -1,7 +1,8 @@
 //! A disk in memory that remembers every write and every flush, below a real file system.
 //!
 //! ```text
-//! ext4 -> loop device (direct I/O) -> a file served by FUSE from this process -> bytes, and the log of what changed them
+//! ext4 -> loop device (direct I/O) -> a file served by FUSE from this process
+//!      -> bytes, and the log of what changed them
 //! ```
 //!
 //! The state after a power cut is then made from the log: everything that was written before the
