@@ -363,7 +363,7 @@ fn a_restored_durable_subscription_reads_on_from_the_journal() {
         assert_eq!(follower.source(), Source::Ring);
         follower.acknowledge();
         drop(follower);
-        // It is an ordinary channel now.
+        // It is one like any other now.
         let subscribe =
             railbus::SubscribeOptions { name: "audit".into(), durable: true, ..Default::default() };
         match kind {

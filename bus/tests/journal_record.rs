@@ -382,7 +382,7 @@ fn options_out_of_range_are_refused() {
         let refused = Recorder::start(&queue, place.journal(), &options).map(drop);
         assert!(matches!(&refused, Err(Error::Invalid { .. })), "{refused:?}: {options:?}");
     }
-    // Nothing is left behind that would prevent a good one.
+    // Nothing is left behind that would be in the way of a good one.
     let good = RecorderOptions { when_full: WhenFull::Drop, ..quick() };
     Recorder::start(&queue, place.journal(), &good).expect("a recorder").stop().expect("a clean end");
 }

@@ -262,7 +262,7 @@ fn stream(base: &Path, moments: &mut Moments, most: u64) -> u64 {
     let all = SubscribeOptions::default();
     let witness = channel.subscriber(&all).unwrap();
     let durable = SubscribeOptions { name: "durable".into(), durable: true, ..all.clone() };
-    // It exists from the start, so that a reader that resumes it has a position to resume at.
+    // It exists from the start, so that whoever resumes it has a place to resume at.
     drop(channel.subscriber(&durable).unwrap());
     drop(witness);
     let observer = forked(|| {

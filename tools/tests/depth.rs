@@ -14,8 +14,7 @@ fn the_depth_of_a_queue_counts_what_is_not_done() {
     base.fine_fed("pub demo/jobs --lines", numbers(1..=10).as_bytes());
     let queue = Bus::at(base.path(), "demo").expect("a bus").attach("jobs").expect("there");
     let open = || queue.worker(&WorkOptions { grab: 1, ..WorkOptions::default() }).expect("a worker");
-    // All are taken, so that nothing is after the head: two are done, one is held, the others are
-    // handed back.
+    // All are taken, so that nothing is behind the head: two are done, one is in hand, the others are handed back.
     let mut worker = open();
     let mut handed_back = Vec::new();
     for turn in 0..10 {

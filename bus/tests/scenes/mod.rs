@@ -195,7 +195,7 @@ fn sending() -> SendOptions {
 }
 
 fn working() -> WorkOptions {
-    // Ends when every event that was ever pushed is done.
+    // Ends when everything that was ever pushed is done.
     WorkOptions { until_closed: true, grab: 3, ..WorkOptions::default() }
 }
 
