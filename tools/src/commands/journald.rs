@@ -83,7 +83,7 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 const LOCK_WAIT: Duration = Duration::from_millis(250);
 /// How often the daemon checks whether there are descriptors for more channels.
 const DESCRIPTORS_EVERY: Duration = Duration::from_secs(10);
-/// The number of threads that open channels at the same time.
+/// The number of channels that are opened at the same time, and of the threads that do it.
 const OPENED_AT_ONCE: usize = 32;
 const OPENERS: usize = 4;
 /// A recording thread without a round for this long is stuck in the disk: the watchdog is not fed.
@@ -588,8 +588,8 @@ impl Daemon {
     }
 }
 
-/// `old` with those values of `new` that may change while a channel is recorded: equal to `new`
-/// when nothing else changed.
+/// `new`, but with the values of `old` for the options that may change while a channel is recorded.
+/// It equals `old` when nothing else changed.
 fn adjusted(new: &RecorderOptions, old: &RecorderOptions) -> RecorderOptions {
     RecorderOptions {
         retention: old.retention,
