@@ -77,7 +77,7 @@ pub struct Judgement {
 
 impl Judgement {
     /// Judges the blocks of all repetitions, of which those in `bin` are reported with `ratio`.
-    /// `is_round_trip` says whether a ratio below [`RATIO_MIN`] is impossible.
+    /// `is_round_trip` says whether a ratio below `RATIO_MIN` is impossible.
     pub fn of(
         scheduling: Scheduling,
         repetitions: &[Vec<Block>],

@@ -187,7 +187,7 @@ fn evicted(channel: &ChannelName, events: usize) -> Failure {
     match receive_failed(channel, RecvError::Evicted) {
         Failure::Told { code, .. } if events > 0 => Failure::Told {
             text: format!(
-                "this worker of {channel} was evicted while it held {events} events: they go, or went, to other \
+                "this worker of {channel} was evicted while it had {events} events in hand: they go, or went, to other \
                  workers, and the work done here does not count; start it again"
             ),
             code,

@@ -59,7 +59,7 @@ impl Troubles {
         lines
     }
 
-    /// Reports what retention has removed, at most once every [`REMOVALS_EVERY`].
+    /// Reports what retention has removed, at most once every `REMOVALS_EVERY`.
     fn see_removals(&mut self, statuses: &[RecorderStatus]) -> Option<String> {
         if self.told.is_some_and(|told| told.elapsed() < REMOVALS_EVERY) {
             return None;
