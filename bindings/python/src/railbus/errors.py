@@ -285,6 +285,6 @@ _BY_CODE: dict[int, type[Error]] = {
 
 
 def from_code(code: int, message: str) -> Error:
-    """The exception for a failure of the C ABI."""
+    """The exception for a result of the C ABI."""
     kind = _BY_CODE.get(code)
     return kind(message) if kind is not None else Error(f"{message} (railbus result {code})")
