@@ -4,8 +4,8 @@
 #   benches/instructions.sh [KIND ...]        (default: stream queue topic; 8 and 64 bytes each)
 #
 # Each figure is the difference of two runs, of 1,024 and of 11,264 events, over 10,240: start-up and the first laps
-# cancel out. Two instructions of each figure are the loop around the call. What is done once in a while (a look at
-# the readers' cursors, publishing the own) is in it with its share. A receive includes reading the payload's first
+# cancel out. Two instructions of each figure are the loop around the call. Periodic work (reading
+# the readers' cursors, publishing the own cursor) is included with its share. A receive includes reading the payload's first
 # word and, of a queue, `done`.
 set -eu
 cd "$(dirname "$0")/.."

@@ -1,7 +1,8 @@
-//! What the benches of railbus have in common: a bus of their own, and the two ends of each kind in one thread.
+//! The common parts of the benches: a bus of their own, and the two ends of each kind in one
+//! thread.
 //!
-//! One thread that sends and receives in turn shows what the calls themselves cost: instructions, not the transfer of
-//! lines between cores, which `railbus bench` measures.
+//! One thread that sends and receives in turn shows the cost of the calls themselves: instructions,
+//! not the transfer of lines between cores, which `railbus bench` measures.
 
 use railbus::{
     Bus, Channel, ChannelOptions, Kind, PublishEnd, Reader, SendOptions, Sender, SlotPublishEnd,
@@ -26,7 +27,8 @@ impl TemporaryBus {
         TemporaryBus { bus, _base: base }
     }
 
-    /// A channel for events of up to 256 bytes, in ordinary pages: nothing of it lies outside of the directory.
+    /// A channel for events of up to 256 bytes, in ordinary pages: nothing of it lies outside of
+    /// the directory.
     ///
     /// # Panics
     /// As [`Self::new`].

@@ -1,4 +1,5 @@
-//! Gives the shared library its versioned name, as cargo-c does: before 1.0 every minor version is its own ABI.
+//! Gives the shared library its versioned name, as cargo-c does: before 1.0 every minor version is
+//! its own ABI.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

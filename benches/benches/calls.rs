@@ -1,7 +1,9 @@
-//! What the calls cost within one thread: publish and receive, in place, in batches, for each kind.
+//! The cost of the calls within one thread: publish and receive, in place, in batches, for each
+//! kind.
 //!
-//! `cargo bench -p railbus-benches`. The figures are for comparing one version with the next on one machine; between
-//! cores the transfer of the lines comes on top, which `railbus bench` measures beside its physical limit.
+//! `cargo bench -p railbus-benches`. The figures are for comparing one version with the next on one
+//! machine. Between cores the transfer of the lines is added, which `railbus bench` measures beside
+//! its physical limit.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! How long the others stand still when a participant is killed in the middle of a step. Real processes, SIGKILL.
+//! How long the others stand still when a participant is killed in the middle of a step. Real
+//! processes, SIGKILL.
 //!
-//! `cargo run --release -p railbus-benches --example deaths`: for each case the time from the kill to the survivor's
-//! next step, in us: median and maximum of 30 rounds.
+//! `cargo run --release -p railbus-benches --example deaths`: for each case the time from the kill
+//! to the survivor's next step, in us: median and maximum of 30 rounds.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -28,7 +29,8 @@ fn measure(base: &str) -> Result<()> {
     println!("{:<68} {:>9} {:>9}", "from the kill to the survivor's next step, us", "median", "max");
     let bus = Bus::at(base, "deaths")?;
     report("a stream's publisher behind a dead subscriber that held the ring", || {
-        // A new ring each time: what an earlier round's dead held back would be passed over first.
+        // A new ring each time; otherwise events that an earlier round's dead participant held
+        // would be passed over first.
         let _ = bus.remove("s");
         let channel = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096))?;
         let mut publisher = channel.publisher(&SendOptions::default())?;
@@ -95,7 +97,7 @@ fn kill(mut victim: Victim) -> Instant {
     if let Some(child) = &mut victim.0 {
         child.kill().expect("to kill a child");
     }
-    // Collected by a thread of its own: the survivor must not be helped by waiting for the end.
+    // A thread of its own collects it: waiting for the end must not help the survivor.
     thread::spawn(move || drop(victim));
     killed
 }

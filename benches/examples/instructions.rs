@@ -1,7 +1,8 @@
-//! Sends and receives so many events, to be counted by `instructions.sh` under callgrind.
+//! Sends and receives this many events, to be counted by `instructions.sh` under callgrind.
 //!
-//! `instructions KIND BYTES EVENTS`: in rounds, each of which publishes [`ROUND`] events and then receives them. The
-//! two halves of a round are functions of their own, whose instructions callgrind collects one at a time.
+//! `instructions KIND BYTES EVENTS`: in rounds, each of which publishes [`ROUND`] events and then
+//! receives them. The two halves of a round are functions of their own, whose instructions
+//! callgrind collects one at a time.
 
 use std::hint::black_box;
 use std::process::ExitCode;

@@ -1,14 +1,19 @@
-//! What the disk gives the journal, beside what it gives `fio` and a plain `write` + `fdatasync`, in one run.
+//! The rates that the journal gets from the disk, beside those of `fio` and of a plain `write` +
+//! `fdatasync`, in one run.
 //!
-//! `cargo run --release -p railbus-benches --example journal_disk -- [DIRECTORY [MEBIBYTES]]`: a directory on the disk in
-//! question (default: the current one; all that is made there is removed), and the size of the file (default 1024).
-//! Three rounds, the candidates in turn within each; medians, with the least and the most.
+//! `cargo run --release -p railbus-benches --example journal_disk -- [DIRECTORY [MEBIBYTES]]`: a
+//! directory on the disk in question (default: the current one; everything made there is removed),
+//! and the size of the file (default 1024). Three rounds, the candidates in turn within each;
+//! medians, with the least and the most.
 //!
-//! 1. Blocks of 256 KiB, 4 and 8 in flight, over a file that was written before, one sync at the end: the journal's
-//!    pipeline (io_uring, and plain calls), and fio over the same file with the same numbers.
-//! 2. The same into fresh segments of 64 MiB, each made while the one before is written: what zeros cost.
-//! 3. 4 KiB made durable: one write and fdatasync after the other; and events that come every 20 us, each waited for
-//!    until it is durable, with one sync in flight that covers what was written before it (group commit).
+//! 1. Blocks of 256 KiB, 4 and 8 in flight, over a file that was written before, one sync at the
+//!    end: the journal's pipeline (io_uring, and plain calls), and fio over the same file with the
+//!    same numbers.
+//! 2. The same into fresh segments of 64 MiB, each made while the one before is written: the cost
+//!    of zeros.
+//! 3. 4 KiB made durable: one write and fdatasync after the other; and events that come every 20
+//!    us, each waited for until it is durable, with one sync in flight that covers the writes
+//!    before it (group commit).
 
 use std::path::Path;
 use std::process::Command;
@@ -203,8 +208,8 @@ fn rotating(journal: &Journal, mebibytes: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// Writes `segments` full segments and syncs each before the next; in GB/s. With `again`, segments are retired when the
-/// second one after them is begun, and used again.
+/// Writes `segments` full segments and syncs each before the next; in GB/s. With `again`, segments
+/// are retired when the second one after them is begun, and used again.
 fn rotate(
     journal: &Journal,
     pipeline: &mut Disk,
@@ -297,8 +302,9 @@ fn one_by_one(journal: &Journal) -> Outcome<Vec<f64>> {
 #[repr(align(4096))]
 struct Aligned([u8; SECTOR_BYTES]);
 
-/// Events come by the clock; those that have come are written as one sector each time there is room for a write, and
-/// a sync is begun whenever none is in flight and something was written. In us, sorted.
+/// Events come by the clock. Those that have come are written as one sector each time there is room
+/// for a write, and a sync is begun whenever none is in flight and something was written. In us,
+/// sorted.
 fn group_commit(journal: &Journal) -> Outcome<Vec<f64>> {
     let (mut pipeline, _) = journal.pipeline(8, true)?;
     let end = journal.files.length(1)?;

@@ -1,10 +1,11 @@
-//! How long an event takes from `publish` until it is durable, beside one 4 KiB `write` and `fdatasync` at a time on the
-//! same disk, in turns.
+//! How long an event takes from `publish` until it is durable, beside one 4 KiB `write` and
+//! `fdatasync` at a time on the same disk, in turns.
 //!
 //! `cargo run --release -p railbus-benches --example journal_durable -- DIR [PUBLISHERS ...]`
 //!
-//! Each publisher of a topic publishes 64 bytes, waits until they are durable, and goes on (`publish_durable`): those of
-//! all are made durable together (group commit). One publisher shows the way there and back, two wake-ups included.
+//! Each publisher of a topic publishes 64 bytes, waits until they are durable, and goes on
+//! (`publish_durable`). The events of all are made durable together (group commit). One publisher
+//! shows the way there and back, including two wake-ups.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -54,7 +55,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// What one round found.
+/// The result of one round.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     p50: f64,
@@ -107,7 +108,7 @@ fn one_by_one(path: &Path) -> Outcome<Vec<f64>> {
     Ok(times)
 }
 
-/// Publishers that each wait for every event of theirs, in us.
+/// Publishers that each wait for all of their events, in us.
 fn together(channel: &Channel, publishers: usize) -> Outcome<Vec<f64>> {
     let one = || -> Outcome<Vec<f64>> {
         let mut sender = channel.topic_publisher(&SendOptions::default())?;

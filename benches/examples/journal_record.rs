@@ -1,10 +1,11 @@
-//! How fast a channel is recorded: publishes as fast as gating allows, with a recorder in the same process, and waits
-//! until all of it is written and durable.
+//! How fast a channel is recorded: publishes as fast as gating allows, with a recorder in the same
+//! process, and waits until all of it is written and durable.
 //!
-//! `cargo run --release -p railbus-benches --example journal_record -- DIR [BYTES] [MiB] [stream|topic|queue] [always|never]`
+//! `cargo run --release -p railbus-benches --example journal_record -- DIR [BYTES] [MiB]
+//! [stream|topic|queue] [always|never]`
 //!
-//! Prints the rate at which events were published, written and made durable, what a core of the processor did meanwhile
-//! (CPU seconds of the whole process for each GB), and that nothing is missing.
+//! Prints the rate at which events were published, written and made durable, the processor time
+//! used (CPU seconds of the whole process for each GB), and that nothing is missing.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,9 @@
-//! What watermarks and credits cost, in ns an event: plain channels beside others, in one thread.
+//! The cost of watermarks and credits, in ns an event: plain channels beside others, in one thread.
 //!
-//! `cargo run --release -p railbus-benches --example overload`: rounds of 64 events are published and received in turn, on
-//! all of them, interleaved; the medians of the rounds are told. With `watermarks` the depth comes to 25 % and the marks
-//! are far; with `pressed` it is high all the time, and each round asks once. With `credits` each producer has 128.
+//! `cargo run --release -p railbus-benches --example overload`: rounds of 64 events are published
+//! and received in turn, on all of them, interleaved; it prints the medians of the rounds. With
+//! `watermarks` the depth comes to 25 % and the marks are far; with `pressed` it is high all the
+//! time, and each round asks once. With `credits` each producer has 128.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -64,7 +65,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Publishing and receiving, of each pair.
+/// The times of publishing and receiving, of each pair.
 fn medians<O: PublishEnd, R: Take>(mut pairs: Vec<(Sender<O>, R)>) -> [Vec<f64>; 2] {
     let mut times = [vec![Vec::new(); pairs.len()], vec![Vec::new(); pairs.len()]];
     for _ in 0..ROUNDS {

@@ -1,8 +1,10 @@
-//! What a publish and a receive cost one core, with the ring in its first cache: no transfer between cores is in it,
-//! so that it hardly depends on where the host puts them, and a change of some instructions can be seen.
+//! The cost of a publish and a receive on one core, with the ring in its first cache. It contains
+//! no transfer between cores, so it hardly depends on the placement by the host, and a change of
+//! some instructions is visible.
 //!
-//! `rounds [BYTES ...]`: ns per event, the tenth percentile and the median of 20,000 rounds of 64 events. A round's
-//! share of reading the clock, about 0.3 ns an event, is in it. One at a time, then in batches.
+//! `rounds [BYTES ...]`: ns per event, the tenth percentile and the median of 20,000 rounds of 64
+//! events. They include a round's share of reading the clock, about 0.3 ns an event. One at a time,
+//! then in batches.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -46,7 +48,7 @@ fn rounds<O: PublishEnd, R: Take>(kind: &str, mut pair: Pair<O, R>, bytes: usize
     println!("{kind:<7} {bytes:>5} {publish:>16} {receive:>16} {publish_batch:>16} {receive_batch:>16}");
 }
 
-/// Percentiles of what a round of publishing takes, and one of receiving.
+/// Percentiles of the times of a round of publishing, and of one of receiving.
 fn times<P>(pair: &mut P, publish: impl Fn(&mut P), receive: impl Fn(&mut P)) -> (String, String) {
     let (mut publishing, mut receiving) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
     for _ in 0..ROUNDS {

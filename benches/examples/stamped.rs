@@ -1,8 +1,10 @@
-//! What stamps and histograms cost, in ns an event: plain channels beside stamped ones, in one thread.
+//! The cost of stamps and histograms, in ns an event: plain channels beside stamped ones, in one
+//! thread.
 //!
-//! `cargo run --release -p railbus-benches --example stamped`: rounds of 64 events are published and received in turn,
-//! on both, interleaved; the medians of the rounds are told. One thread shows what the calls cost, not the transfer of
-//! lines between cores, beside which the cost is the same.
+//! `cargo run --release -p railbus-benches --example stamped`: rounds of 64 events are published
+//! and received in turn, on both, interleaved; it prints the medians of the rounds. One thread
+//! shows the cost of the calls, not of the transfer of lines between cores, beside which the cost
+//! is the same.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -80,7 +82,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Publishing and receiving, each plain and stamped.
+/// The times of publishing and receiving, each plain and stamped.
 fn medians<O: PublishEnd, R: Take>(mut plain: (Sender<O>, R), mut stamped: (Sender<O>, R)) -> [[f64; 2]; 2] {
     let mut times: [[Vec<f64>; 2]; 2] = Default::default();
     for _ in 0..ROUNDS {

@@ -1,8 +1,8 @@
 package railbus
 
-// Publishing many payloads that lie anywhere in Go's memory. C may not be given an array of pointers to it, so the small
-// ones are first copied, side by side, to memory of C's that stays in the processor's cache; the large ones go one by
-// one, which costs less than copying them.
+// Publishing many payloads that lie anywhere in Go's memory. C may not get an array of pointers to it. So
+// small payloads are first copied, side by side, to memory of C that stays in the processor's cache.
+// Large ones are published one by one, which costs less than copying them.
 
 /*
 #include "shim.h"
@@ -18,21 +18,22 @@ import (
 )
 
 const (
-	// At most so many events and bytes are handed over at once.
+	// A chunk has at most this many events and bytes.
 	chunkEvents = 1024
 	chunkBytes  = 96 << 10
-	// Payloads from so many bytes on go one by one.
+	// Payloads of at least this many bytes are published one by one.
 	largeBytes = 8 << 10
 )
 
-// batchMemory is C's memory for one chunk: what the library is told, and the payloads. It is made when it is first
-// needed.
+// batchMemory is C's memory for one chunk: the arguments for the library, and the payloads. It is made
+// when it is first needed.
 type batchMemory struct {
 	payloads *[chunkEvents]piece
 	bytes    *[chunkBytes]byte
 }
 
-// piece is a railbus_bytes, of numbers: a pointer would have the garbage collector look at what it overwrites.
+// piece is a railbus_bytes made of numbers: the garbage collector would inspect a pointer that is
+// overwritten.
 type piece struct{ bytes, count uintptr }
 
 const _ uintptr = -(unsafe.Sizeof(piece{}) ^ C.sizeof_railbus_bytes)
@@ -55,7 +56,8 @@ func (memory *batchMemory) free() {
 	memory.payloads, memory.bytes = nil, nil
 }
 
-// gather copies the first payloads, as many as there is room for before a large one, and returns how many.
+// gather copies the first payloads, as many as there is room for before a large one, and returns how
+// many.
 func (memory *batchMemory) gather(payloads [][]byte) int {
 	start, used := uintptr(unsafe.Pointer(memory.bytes)), 0
 	for i, payload := range payloads[:min(len(payloads), chunkEvents)] {
@@ -69,11 +71,11 @@ func (memory *batchMemory) gather(payloads [][]byte) int {
 	return min(len(payloads), chunkEvents)
 }
 
-// PublishBatch publishes copies of the payloads, in order. A batch costs one call for many events; readers may see it a few
-// at a time.
+// PublishBatch publishes copies of the payloads, in order. A batch costs one call for many events;
+// readers may see it a few at a time.
 //
-// It waits for room for all of them, also where single events would be dropped, and returns how many were published, in
-// any case. If one is too long, none is published.
+// It waits for room for all of them, also where single events would be dropped. It returns how many were
+// published, also with an error. If one is too long, none is published.
 func (sender *sender) PublishBatch(ctx context.Context, payloads [][]byte) (published int, err error) {
 	limit, err := firstLimit(ctx)
 	if err != nil {
@@ -101,8 +103,8 @@ func (sender *sender) PublishBatch(ctx context.Context, payloads [][]byte) (publ
 	}
 }
 
-// TryPublishBatch does as PublishBatch without ever waiting: it publishes what there is room for, and returns [ErrFull] if
-// that is not all.
+// TryPublishBatch does as PublishBatch without ever waiting: it publishes the events that there is room
+// for, and returns [ErrFull] if those are not all.
 func (sender *sender) TryPublishBatch(payloads [][]byte) (published int, err error) {
 	sender.mutex.Lock()
 	defer sender.mutex.Unlock()
@@ -119,14 +121,15 @@ func (sender *sender) TryPublishBatch(payloads [][]byte) (published int, err err
 	return published, nil
 }
 
-// checkBatch refuses a batch, before anything of it is published, when a payload is too long; the mutex is held.
+// checkBatch refuses a batch, before any of it is published, when a payload is too long; the mutex is
+// held.
 func (sender *sender) checkBatch(payloads [][]byte) error {
 	if !sender.isOpen {
 		return closed(sender.name)
 	}
 	for _, payload := range payloads {
 		if len(payload) > sender.payloadMax {
-			// The library says it in its own words.
+			// The library makes the error.
 			answer := C.railbus_go_publish(sender.handle, bytesOf(payload), C.size_t(len(payload)), 0, &sender.told)
 			return sender.failure(answer.result)
 		}

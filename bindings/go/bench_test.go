@@ -1,9 +1,9 @@
 package railbus_test
 
-// Benchmarks, each beside what limits it: `make bench-go`, or go test -run '^$' -bench . -cpu 1,2.
+// Benchmarks, each beside its limit: `make bench-go`, or go test -run '^$' -bench . -cpu 1,2.
 //
-// Single calls are beside a call of C that does nothing (BareCall); ways to hand events from one goroutine to another
-// beside a Go channel.
+// Single calls are beside a call of C that does nothing (BareCall). Ways to pass events from one
+// goroutine to another are beside a Go channel.
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func BenchmarkBareCall(b *testing.B) {
 	}
 }
 
-// One goroutine publishes and receives in turns, so neither ever waits: what two calls cost.
+// One goroutine publishes and receives in turns, so neither ever waits: this is the cost of two calls.
 func BenchmarkPublishRecv(b *testing.B) {
 	publisher, subscriber := pair(b, railbus.ChannelOptions{Kind: railbus.Stream, CapacityBytes: benchRing},
 		railbus.SubscriberOptions{})
@@ -75,7 +75,7 @@ func BenchmarkTryRecvEmpty(b *testing.B) {
 	}
 }
 
-// A publisher and a subscriber, on a thread each, hand b.N events over.
+// A publisher and a subscriber, on a thread each, pass b.N events on.
 func handOver(b *testing.B, publish func(*railbus.Publisher, int) error, receive func(*railbus.Subscriber, int) error) {
 	publisher, subscriber := pair(b, railbus.ChannelOptions{Kind: railbus.Stream, CapacityBytes: benchRing},
 		railbus.SubscriberOptions{})
@@ -197,8 +197,8 @@ func BenchmarkHandOver(b *testing.B) {
 	})
 }
 
-// One side at a time, in one goroutine: fill the ring, then empty it; what a batch costs where no other core is waited
-// for.
+// One side at a time, in one goroutine: fill the ring, then empty it. This is the cost of a batch without
+// waiting for another core.
 func BenchmarkAlternate(b *testing.B) {
 	publisher, subscriber := pair(b, railbus.ChannelOptions{Kind: railbus.Stream, CapacityBytes: benchRing},
 		railbus.SubscriberOptions{})

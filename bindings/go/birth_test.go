@@ -11,7 +11,8 @@ import (
 	"railbus"
 )
 
-// publishedAndRecorded publishes events to a journaled channel before anybody records it, and records it then.
+// publishedAndRecorded publishes events to a journaled channel before anybody records it, and then
+// records it.
 func publishedAndRecorded(t *testing.T, channel *railbus.Channel, publish func(payload []byte), events int) string {
 	t.Helper()
 	for i := range events {

@@ -1,6 +1,7 @@
 package railbus
 
-// Bridges: waiting with the runtime's poller, which costs no thread, in place of waiting in the library.
+// Bridges: waiting with the runtime's poller, which occupies no thread, in place of waiting in the
+// library.
 
 /*
 #include "shim.h"
@@ -17,9 +18,10 @@ import (
 	"unsafe"
 )
 
-// Bridge has a file descriptor that becomes readable when there is something to receive, for programs that wait for much
-// at once: a goroutine in Recv occupies a thread of the operating system, one in Wait does not. A thread of the library
-// waits in its place, and adds some tens of microseconds to the latency.
+// Bridge has a file descriptor that becomes readable when there is something to receive. It is for
+// programs that wait for many things at once: a goroutine in Recv occupies a thread of the operating
+// system, one in Wait does not. A thread of the library waits in its place, and adds some tens of
+// microseconds to the latency.
 //
 //	for {
 //		event, err := subscriber.TryRecv()
@@ -29,8 +31,9 @@ import (
 //		}
 //	}
 //
-// After about 100 ms of nothing WaitFor returns all the same: the TryRecv or TryTake that follows meets what wakes nobody,
-// such as a worker that was killed with an event in hand, or the last publisher's leaving.
+// After about 100 ms without an event WaitFor returns all the same. The TryRecv or TryTake that follows
+// then finds changes that wake nobody, such as the death of a worker that held an event, or the leaving
+// of the last publisher.
 //
 // It may be used by several goroutines at once, but waits for one thing at a time.
 type Bridge struct {
@@ -44,7 +47,7 @@ type Bridge struct {
 	raw  syscall.RawConn
 }
 
-// Armer is what a bridge can wait for: a [Subscriber] or a [Worker].
+// Armer is anything that a bridge can wait for: a [Subscriber] or a [Worker].
 type Armer interface {
 	arm(bridge *C.railbus_bridge) error
 }
@@ -87,7 +90,7 @@ func (channel *Channel) Bridge() (*Bridge, error) {
 	return bridge, nil
 }
 
-// watch gives the descriptor, as a copy, to the runtime's poller.
+// watch passes a copy of the descriptor to the runtime's poller.
 func (bridge *Bridge) watch() error {
 	// Never the number of a standard stream, which the program may have closed.
 	copied, _, refused := syscall.Syscall(syscall.SYS_FCNTL, uintptr(bridge.fd), syscall.F_DUPFD_CLOEXEC, 3)
@@ -111,12 +114,12 @@ func (bridge *Bridge) watch() error {
 	return err
 }
 
-// FD returns the descriptor, for a program's own poll or epoll. It belongs to the bridge and must not be read, written or
-// closed.
+// FD returns the descriptor, for a program's own poll or epoll. It belongs to the bridge: do not read,
+// write or close it.
 func (bridge *Bridge) FD() int { return bridge.fd }
 
-// Arm makes the descriptor readable as soon as there is something for a subscriber or worker, perhaps at once. Arm it
-// anew each time.
+// Arm makes the descriptor readable as soon as there is something for a subscriber or worker, perhaps at
+// once. Arm it again each time.
 func (bridge *Bridge) Arm(what Armer) error {
 	bridge.mutex.RLock()
 	defer bridge.mutex.RUnlock()
@@ -126,7 +129,7 @@ func (bridge *Bridge) Arm(what Armer) error {
 	return what.arm(bridge.handle)
 }
 
-// Drain makes the descriptor unreadable again, after it was seen readable.
+// Drain makes the descriptor unreadable again. Call it after the descriptor was readable.
 func (bridge *Bridge) Drain() error {
 	bridge.mutex.RLock()
 	defer bridge.mutex.RUnlock()
@@ -137,9 +140,9 @@ func (bridge *Bridge) Drain() error {
 	return failed(C.railbus_bridge_drain(bridge.handle, &told), &told)
 }
 
-// WaitFor waits until there may be something for a subscriber or worker of the channel that had nothing just now, without
-// occupying a thread; or until ctx is done, and returns the context's error then. A wake-up may be spurious. Close ends
-// it with [ErrClosed].
+// WaitFor waits until there may be something for a subscriber or worker of the channel that had nothing
+// just now. It does not occupy a thread. When ctx is done, it returns the context's error. A wake-up may
+// be spurious. Close ends it with [ErrClosed].
 func (bridge *Bridge) WaitFor(ctx context.Context, what Armer) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -150,7 +153,7 @@ func (bridge *Bridge) WaitFor(ctx context.Context, what Armer) error {
 	stop := context.AfterFunc(ctx, func() { bridge.file.SetReadDeadline(time.Unix(1, 0)) })
 	err := bridge.raw.Read(readable)
 	if !stop() {
-		// The deadline was set, or is about to be: wait for that, and lift it.
+		// The deadline was set, or is about to be: wait for that, and remove it.
 		for err == nil {
 			err = bridge.raw.Read(func(uintptr) bool { return false })
 		}
@@ -163,9 +166,9 @@ func (bridge *Bridge) WaitFor(ctx context.Context, what Armer) error {
 	return bridge.Drain()
 }
 
-// readable says whether the descriptor is; the poller asks again when that may have changed.
+// readable reports whether the descriptor is readable; the poller asks again when that may have changed.
 func readable(fd uintptr) bool {
-	// struct pollfd, and the time not to wait.
+	// struct pollfd, and a timeout of zero.
 	asked := struct {
 		fd      int32
 		events  int16
@@ -177,7 +180,8 @@ func readable(fd uintptr) bool {
 	return refused != 0 || count != 0
 }
 
-// Close closes the bridge and its descriptor. It takes some ms. A second Close returns [ErrClosed].
+// Close closes the bridge and its descriptor. It takes some milliseconds. A second Close returns
+// [ErrClosed].
 func (bridge *Bridge) Close() error {
 	bridge.mutex.Lock()
 	defer bridge.mutex.Unlock()

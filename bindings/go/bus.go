@@ -23,10 +23,11 @@ type Bus struct {
 	cleanup runtime.Cleanup
 }
 
-// Open opens the bus of this name. Nothing is made on disk before a channel is. Close it when it is no longer needed.
+// Open opens the bus of this name. Nothing is made on disk until a channel is made. Close the bus when it
+// is no longer needed.
 //
-// A name has 1 to 100 bytes of UTF-8 without "/" and control characters, and does not start with a dot. The directory
-// of all buses is $RAILBUS_DIR, or else /dev/shm/railbus.
+// A name has 1 to 100 bytes of UTF-8 without "/" and control characters, and does not start with a dot.
+// The directory of all buses is $RAILBUS_DIR, or /dev/shm/railbus if that is not set.
 func Open(name string) (*Bus, error) { return OpenIn("", name) }
 
 // OpenIn opens a bus below another directory, which must be on tmpfs.
@@ -56,7 +57,7 @@ func (bus *Bus) Close() error {
 	return failed(result, &told)
 }
 
-// List returns the names of the bus's channels, sorted. [ErrNotFound] says that nobody has made a channel yet.
+// List returns the names of the bus's channels, sorted. [ErrNotFound] says that no channel was made yet.
 func (bus *Bus) List() ([]string, error) {
 	bus.mutex.RLock()
 	defer bus.mutex.RUnlock()
@@ -70,7 +71,7 @@ func (bus *Bus) List() ([]string, error) {
 		place := (*C.char)(unsafe.Pointer(unsafe.SliceData(room)))
 		result := C.railbus_bus_list(bus.handle, place, C.size_t(len(room)), &needed, &told)
 		if result == C.RAILBUS_WRONG_LENGTH {
-			// Others may make channels in the meantime.
+			// Other processes may make channels in the meantime.
 			room = make([]byte, 2*int(needed))
 			continue
 		}
@@ -84,7 +85,8 @@ func (bus *Bus) List() ([]string, error) {
 	}
 }
 
-// Remove removes a channel. Those who have it open keep it until they leave, but nobody finds it any more.
+// Remove removes a channel. Participants that have it open keep it until they leave, but it can no longer
+// be found.
 func (bus *Bus) Remove(channel string) error {
 	bus.mutex.RLock()
 	defer bus.mutex.RUnlock()
@@ -96,9 +98,10 @@ func (bus *Bus) Remove(channel string) error {
 	return failed(C.railbus_bus_remove(bus.handle, name, bytes, &told), &told)
 }
 
-// Adopt puts a journal of this bus that was set aside, in directory (JOURNAL/BUS/NAME~ID), back in its place, and makes its
-// channel again from it, with the options that it had. The journal that was there is set aside. It is an error, [ErrBusy],
-// while the channel is there or somebody writes to one of the journals.
+// Adopt puts a journal of this bus that was set aside, in directory (JOURNAL/BUS/NAME~ID), back in its
+// place. It then makes the channel again from it, with the options that it had. The journal that was
+// there is set aside. While the channel exists, or another process writes to one of the journals, it
+// returns [ErrBusy].
 func (bus *Bus) Adopt(directory string) (*Channel, error) {
 	bus.mutex.RLock()
 	defer bus.mutex.RUnlock()
@@ -117,15 +120,18 @@ func (bus *Bus) Adopt(directory string) (*Channel, error) {
 	return newChannel(handle)
 }
 
-// Create makes a channel: it allocates and faults in all its memory, about 0.3 s for a GiB. A channel of the name that
-// exists is an error, [ErrExists].
+// Create makes a channel: it allocates and faults in all its memory, about 0.3 s for a GiB. If a channel
+// of the name exists, it returns [ErrExists].
 func (bus *Bus) Create(name string, options ChannelOptions) (*Channel, error) {
 	return bus.make(name, &options, 0)
 }
 
-// CreateOrAttach attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
-// A channel that is there must have every option that is not zero as it is given; those that are zero are not compared,
-// nor is Pages, which is a wish. It is an error, [ErrExists], when it is there with other options: it names each.
+// CreateOrAttach attaches to a channel, or makes it if it does not exist. Of several processes that do
+// this, one creates.
+//
+// A channel that exists must have every option that is not zero as it is given. Options that are zero are
+// not compared, nor is Pages, which is only a wish. If the channel exists with other options, the error
+// is [ErrExists] and names each.
 func (bus *Bus) CreateOrAttach(name string, options ChannelOptions) (*Channel, error) {
 	return bus.make(name, &options, 1)
 }

@@ -1,6 +1,7 @@
 package railbus_test
 
-// A wait that its context ends has received nothing: whenever the end comes, the event is still there for the next call.
+// A wait that its context ends has received nothing: whenever it ends, the event is still there for the
+// next call.
 
 import (
 	"context"
@@ -73,7 +74,7 @@ func TestACancelledReceiveHasReceivedNothing(t *testing.T) {
 				_, err := subscriber.RecvInto(ctx, &into)
 				return into.Payload(0), err
 			case 2:
-				// A loop that is left, too, has had every event that it received.
+				// A loop that is left early has also had every event that it received.
 				for event, err := range subscriber.Events(ctx) {
 					return event.Payload(), err
 				}

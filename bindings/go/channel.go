@@ -1,6 +1,6 @@
 package railbus
 
-// Channels: what a new one is to be like, what one that is open is like, and what is opened from it.
+// Channels: the options of a new one, the header of an open one, and the handles that are opened from it.
 
 /*
 #include "shim.h"
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Kind is what a channel does with events.
+// Kind says how a channel delivers events.
 type Kind uint32
 
 // The kinds.
@@ -39,40 +39,41 @@ func (kind Kind) String() string {
 	return "unknown kind"
 }
 
-// Overflow is what publishing does when a channel is full.
+// Overflow is the effect of publishing when a channel is full.
 type Overflow uint32
 
-// The ways to meet a full channel.
+// The policies for a full channel.
 const (
 	// OverflowDefault is OverflowBlock.
 	OverflowDefault Overflow = 0
 	// OverflowBlock waits as long as the caller allows.
 	OverflowBlock Overflow = C.RAILBUS_OVERFLOW_BLOCK
-	// OverflowDropNewest drops the event that finds no room, counts it, and answers [ErrDropped].
+	// OverflowDropNewest drops the event that finds no room, counts it, and returns [ErrDropped].
 	OverflowDropNewest Overflow = C.RAILBUS_OVERFLOW_DROP_NEWEST
-	// OverflowDivert publishes the event that finds no room in another channel, counts it, and answers [ErrDiverted]; it
-	// drops and counts it when that is full as well.
+	// OverflowDivert publishes the event that finds no room in another channel, counts it, and returns
+	// [ErrDiverted]. If that channel is full as well, it drops and counts the event.
 	OverflowDivert Overflow = C.RAILBUS_OVERFLOW_DIVERT
-	// OverflowLossyReaders means that there always is room: the channel takes lossy readers only, who lose the oldest.
+	// OverflowLossyReaders means that there is always room: the channel takes lossy readers only, which lose
+	// the oldest events.
 	OverflowLossyReaders Overflow = C.RAILBUS_OVERFLOW_LOSSY_READERS
 )
 
-// Pages is which memory pages a channel's data are to lie on.
+// Pages says which memory pages a channel's data get.
 type Pages uint32
 
 // The pages.
 const (
-	// PagesAuto takes huge pages if they can be had, for data of at least 2 MiB.
+	// PagesAuto takes huge pages if the system has them, for data of at least 2 MiB.
 	PagesAuto Pages = C.RAILBUS_PAGES_AUTO
-	// Pages2MiB does as PagesAuto, and smaller data also get a page of hugetlbfs.
+	// Pages2MiB does as PagesAuto, but smaller data also get a page of hugetlbfs.
 	Pages2MiB Pages = C.RAILBUS_PAGES_2MIB
-	// Pages1GiB takes 1 GiB pages of hugetlbfs, else 2 MiB.
+	// Pages1GiB takes 1 GiB pages of hugetlbfs, or 2 MiB if there are none.
 	Pages1GiB Pages = C.RAILBUS_PAGES_1GIB
-	// PagesOrdinary takes ordinary ones.
+	// PagesOrdinary takes ordinary pages.
 	PagesOrdinary Pages = C.RAILBUS_PAGES_ORDINARY
 )
 
-// Access is who may open a channel. The zero value is the owner alone.
+// Access says who may open a channel. The zero value is the owner alone.
 type Access struct {
 	// RingMode is the mode of the file that producers write, at most 0666; 0 is 0600.
 	RingMode uint32
@@ -86,59 +87,64 @@ type Access struct {
 	AcksGroup *uint32
 }
 
-// ChannelOptions is what a new channel is to be like. Kind must be set; zero is the default of everything else.
+// ChannelOptions are the options of a new channel. Kind must be set; zero is the default of every other
+// field.
 type ChannelOptions struct {
-	// Kind is what the channel does with events.
+	// Kind says how the channel delivers events.
 	Kind Kind
 	// CapacityBytes, of a stream: a power of two from 4 KiB to 1 TiB; 0 is 4 MiB.
 	CapacityBytes uint64
 	// Slots, of a queue or topic: a power of two from 64 to 2^24; 0 is 1024.
 	Slots uint64
-	// SlotBytes, of a queue or topic: the bytes of a slot with its 16 bytes of header, a power of two from 64 to 2^20; 0
-	// is 256.
+	// SlotBytes, of a queue or topic: the bytes of a slot including its header of 16 bytes, a power of two
+	// from 64 to 2^20; 0 is 256.
 	SlotBytes uint64
-	// Overflow is what publishing does when the channel is full.
+	// Overflow is the effect of publishing when the channel is full.
 	Overflow Overflow
-	// Stamp makes events carry the time they were published at.
+	// Stamp makes events carry the time at which they were published.
 	Stamp bool
-	// Keyed, of a queue: events with the same key (Attributes.Key) are worked on one after the other, in order.
+	// Keyed, of a queue: events with the same key (Attributes.Key) are handled one after the other, in
+	// order.
 	Keyed bool
-	// Journaled makes the channel with the subscription of a journaller, so that it is recorded from its first event on.
-	// Without a recorder or `railbus journald`, publishers wait when it is full.
+	// Journaled makes the channel with the subscription of a journaller, so that it is recorded from its
+	// first event on. If no recorder or `railbus journald` runs, publishers wait when it is full.
 	Journaled bool
 	// ProducersMax is how many producers there may be at once, 1 to 255; 0 is 64. A stream has one.
 	ProducersMax uint32
 	// ConsumersMax is how many consumers there may be at once, 1 to 255; 0 is 64.
 	ConsumersMax uint32
-	// Pages is which memory pages the data are to lie on.
+	// Pages says which memory pages the data get.
 	Pages Pages
-	// RequireHuge makes anything but huge pages an error.
+	// RequireHuge makes creation fail unless the data get huge pages.
 	RequireHuge bool
-	// NoMemoryLock leaves the channel to be swapped.
+	// NoMemoryLock does not lock the channel in memory, so that it may be swapped.
 	NoMemoryLock bool
-	// NUMANode is the node to lie on, if not nil.
+	// NUMANode is the NUMA node of the memory, if not nil.
 	NUMANode *uint32
 	// MaxAttempts, of a queue: deliveries before an event is a dead letter, at most 63; 0 is without limit.
 	MaxAttempts uint32
-	// DeadLetters, of a queue with MaxAttempts: the queue of the same bus that takes dead letters. Empty is the queue's
-	// name with ".dead" behind it. It is made if it is missing.
+	// DeadLetters, of a queue with MaxAttempts: the queue of the same bus that takes dead letters. Empty is
+	// the queue's name followed by ".dead". It is made if it does not exist.
 	DeadLetters string
-	// DivertTo, with OverflowDivert: the queue or topic of the same bus that takes what finds no room. It must be there.
+	// DivertTo, with OverflowDivert: the queue or topic of the same bus that takes the events that find no
+	// room. It must exist.
 	DivertTo string
-	// HighWatermark and LowWatermark are the percents of the capacity between which [SenderStats].UnderPressure changes; 0
-	// and 0 is never.
+	// HighWatermark and LowWatermark are the percents of the capacity between which
+	// [SenderStats].UnderPressure changes; 0 and 0 is never.
 	HighWatermark, LowWatermark uint32
-	// Credits, of a queue or topic: unfinished events that one producer may have in the ring; 0 is without limit.
+	// Credits, of a queue or topic: unfinished events that one producer may have in the ring; 0 is without
+	// limit.
 	Credits uint32
-	// Access is who may open the channel.
+	// Access says who may open the channel.
 	Access Access
-	// StuckAfter is when a participant that others wait for counts as stuck: 1 ms to 24 h; 0 is 1 s.
+	// StuckAfter is the time after which a participant that others wait for counts as stuck: 1 ms to 24 h; 0
+	// is 1 s.
 	StuckAfter time.Duration
 	// FirstPosition is the position of the first event: a multiple of 8 for a stream.
 	FirstPosition uint64
-	// Incarnation counts re-creations of the same identity; 0 is 1.
+	// Incarnation says how many times the same identity was made, counted from 1; 0 is 1.
 	Incarnation uint64
-	// ChannelID is the identity, when this re-creates a channel; random if nil.
+	// ChannelID is the identity of the channel that is made again; random if nil.
 	ChannelID *[16]byte
 }
 
@@ -193,17 +199,17 @@ func (options *ChannelOptions) given() (C.railbus_channel_options, error) {
 	return given, nil
 }
 
-// Header is what a channel's creator decided.
+// Header holds the options that a channel's creator chose.
 type Header struct {
 	// Bus and Name are the names of the channel's bus and of the channel.
 	Bus, Name string
-	// Kind is what the channel does with events.
+	// Kind says how the channel delivers events.
 	Kind Kind
-	// Overflow is what publishing does when the channel is full.
+	// Overflow is the effect of publishing when the channel is full.
 	Overflow Overflow
-	// Stamp says whether events carry the time they were published at.
+	// Stamp says whether events carry the time at which they were published.
 	Stamp bool
-	// Keyed says whether a queue's events with the same key are worked on one after the other, in order.
+	// Keyed says whether a queue's events with the same key are handled one after the other, in order.
 	Keyed bool
 	// PayloadMax is the largest payload in bytes, without a trace context or origin.
 	PayloadMax int
@@ -211,10 +217,11 @@ type Header struct {
 	CapacityBytes uint64
 	// Slots and SlotBytes are how many slots there are and how large; 0 for a stream.
 	Slots, SlotBytes uint64
-	// PageBytes is the size of the pages behind the data that the creator saw, and HugePages whether they were huge.
+	// PageBytes is the size of the pages behind the data, as the creator saw it, and HugePages says whether
+	// they were huge.
 	PageBytes uint64
 	HugePages bool
-	// NUMANode is the node the data were bound to, -1 if to none.
+	// NUMANode is the node to which the data were bound, -1 if to none.
 	NUMANode int
 	// ProducersMax and ConsumersMax are how many there may be at once.
 	ProducersMax, ConsumersMax int
@@ -222,27 +229,28 @@ type Header struct {
 	MaxAttempts int
 	// DeadLetters is the name of the queue that takes dead letters; empty if there is none.
 	DeadLetters string
-	// DivertTo is the name of the channel that takes what finds no room; empty if there is none.
+	// DivertTo is the name of the channel that takes the events that find no room; empty if there is none.
 	DivertTo string
-	// HighWatermark and LowWatermark are the percents of the capacity between which producers are under pressure.
+	// HighWatermark and LowWatermark are the percents of the capacity between which producers are under
+	// pressure.
 	HighWatermark, LowWatermark int
 	// Credits are the unfinished events that one producer may have in the ring; 0 is without limit.
 	Credits int
-	// StuckAfter is when a participant that others wait for counts as stuck.
+	// StuckAfter is the time after which a participant that others wait for counts as stuck.
 	StuckAfter time.Duration
 	// FirstPosition is the position of the first event.
 	FirstPosition uint64
 	// Created is when the channel was made, by process CreatorPID.
 	Created    time.Time
 	CreatorPID int
-	// ChannelID is the channel's identity; Incarnation counts its re-creations, from 1. With a position they are an
-	// event's own for ever.
+	// ChannelID is the channel's identity; Incarnation says how many times it was made, counted from 1. With
+	// a position they identify an event without end.
 	ChannelID   [16]byte
 	Incarnation uint64
 }
 
-// Channel is a channel that is open. It takes no part yet: publishers, subscribers and workers are opened from it, and
-// outlive it. It may be used by several goroutines at once.
+// Channel is an open channel. Opening it registers no participant: publishers, subscribers and workers
+// are opened from it, and outlive it. It may be used by several goroutines at once.
 type Channel struct {
 	// Calls hold it for reading, Close for writing.
 	mutex   sync.RWMutex
@@ -294,10 +302,11 @@ func newChannel(handle *C.railbus_channel) (*Channel, error) {
 	return channel, nil
 }
 
-// Header returns what the channel's creator decided. It works on a closed channel, too.
+// Header returns the options that the channel's creator chose. It works on a closed channel, too.
 func (channel *Channel) Header() Header { return channel.header }
 
-// Close closes the channel. What was opened from it stays open. A second Close returns [ErrClosed].
+// Close closes the channel. Handles that were opened from it stay open. A second Close returns
+// [ErrClosed].
 func (channel *Channel) Close() error {
 	channel.mutex.Lock()
 	defer channel.mutex.Unlock()

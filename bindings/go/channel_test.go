@@ -69,7 +69,7 @@ func TestBusListsAndRemovesChannels(t *testing.T) {
 	if names, err := bus.List(); !errors.Is(err, railbus.ErrNotFound) {
 		t.Errorf("a bus that nobody has made lists %q, %v", names, err)
 	}
-	// More than the first guess of how long all names are.
+	// More than the first guess of the length of all names.
 	var wanted []string
 	for i := range 50 {
 		name := fmt.Sprintf("%02d-%s", i, strings.Repeat("ä", 45))

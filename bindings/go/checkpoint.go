@@ -1,6 +1,6 @@
 package railbus
 
-// Checkpoints: a consumer's state, saved together with the position it is of.
+// Checkpoints: a consumer's state, saved together with the position that belongs to it.
 
 /*
 #include "shim.h"
@@ -14,34 +14,35 @@ import (
 	"unsafe"
 )
 
-// Saved is what a checkpoint has saved.
+// Saved is the content of a checkpoint.
 type Saved struct {
-	// State is the consumer's, and Position where to go on: everything before it is in the state.
+	// State is the consumer's state, and Position the place to resume: everything before it is in the state.
 	State    []byte
 	Position uint64
 	// Number counts the saves of the name, from 1; 0 says that nothing was saved yet.
 	Number uint64
-	// When is when it was saved.
+	// When is the time of the save.
 	When time.Time
-	// Incarnation is that of the channel that the position is of.
+	// Incarnation is that of the channel to which the position belongs.
 	Incarnation uint64
 }
 
-// Checkpoint saves a consumer's state with the position it is of, so that both come back together: killed at any moment, the
-// consumer resumes with an old pair or a new one. Its name is this handle's until Close. Several goroutines may use it, and
-// take turns.
+// Checkpoint saves a consumer's state with the position that belongs to it, so that both come back
+// together. A consumer that is killed at any moment resumes with an old pair or a new one. Its name
+// belongs to this handle until Close. Several goroutines may use it, and take turns.
 type Checkpoint struct {
 	mutex   sync.Mutex
 	handle  *C.railbus_checkpoint
 	cleanup runtime.Cleanup
 }
 
-// Checkpoint takes a name for this process, and returns what was saved under it last: beside the channel's journal, wherever
-// that is. To go on, subscribe with Start [At] the position, and Follow.
+// Checkpoint takes a name for this process, and returns the pair that was saved under it last.
+// Checkpoints lie beside the channel's journal, wherever that is. To go on, subscribe with Start [At] the
+// position, and Follow.
 //
-// [ErrPeerGone] says that nothing has ever recorded the channel; [ErrBusy] that another handle uses the name; [ErrCorrupt] that
-// what was saved is damaged, or that the channel was lost with its memory and made anew, and the state has seen what its
-// journal has not.
+// [ErrPeerGone] says that nothing has ever recorded the channel; [ErrBusy] that another handle uses the
+// name. [ErrCorrupt] says that the saved pair is damaged, or that the channel was lost with its memory
+// and made again, and the state contains events that are not in its journal.
 func (channel *Channel) Checkpoint(name string) (*Checkpoint, Saved, error) {
 	checkpoint := new(Checkpoint)
 	found := C.railbus_saved{struct_size: C.sizeof_railbus_saved}
@@ -70,8 +71,8 @@ func (channel *Channel) Checkpoint(name string) (*Checkpoint, Saved, error) {
 	}, nil
 }
 
-// Save saves a state, in which is the effect of every event before a position. It is durable on return: two syncs. After an
-// error, what was saved before is still there.
+// Save saves a state that contains the effect of every event before a position. It is durable on return,
+// with two syncs. After an error, the pair that was saved before is still there.
 func (checkpoint *Checkpoint) Save(position uint64, state []byte) error {
 	checkpoint.mutex.Lock()
 	defer checkpoint.mutex.Unlock()

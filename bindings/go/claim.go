@@ -17,25 +17,25 @@ import (
 	"unsafe"
 )
 
-// Claim is room for one event in shared memory, to be filled in place. Commit publishes it, Abort gives it back. Until
-// then every other call on its publisher but Close returns [ErrClaim].
+// Claim is room for one event in shared memory, to be filled in place. Commit publishes it, Abort gives
+// it back. Until then every other call on its publisher but Close returns [ErrClaim].
 //
-// Other readers see nothing of it before Commit; if the process dies with the claim open, nobody ever does.
+// Readers see nothing of it before Commit. If the process dies with the claim open, no reader ever does.
 type Claim struct {
-	// nil for a claim that was not made.
+	// It is nil for a claim that was not made.
 	sender  *sender
 	serial  uint64
 	payload uintptr
 	bytes   int
 }
 
-// Payload returns the room: bytes to be written, aligned to 8, that hold what the ring held before. Write them with
-// ordinary code, not by asynchronous I/O, and not after Commit, Abort or the publisher's Close.
+// Payload returns the room: bytes to be written, aligned to 8, with old contents of the ring. Write them
+// with ordinary code, not by asynchronous I/O, and not after Commit, Abort or the publisher's Close.
 func (claim Claim) Payload() []byte {
 	return unsafe.Slice((*byte)(foreign(&claim.payload)), claim.bytes)
 }
 
-// Claim claims room for a payload of so many bytes. It waits as Publish does.
+// Claim claims room for a payload of this many bytes. It waits as Publish does.
 func (sender *sender) Claim(ctx context.Context, payloadBytes int) (Claim, error) {
 	return sender.claim(ctx, payloadBytes, nil)
 }
@@ -91,8 +91,9 @@ func (sender *sender) took(answer C.railbus_go_answer, payloadBytes int) Claim {
 	return Claim{sender, sender.claims, uintptr(answer.value), payloadBytes}
 }
 
-// Commit publishes the event with the first so many bytes of the claim, at most what was claimed, and returns its
-// position. [ErrTooLong], with the claim still open, says that the claim is smaller; [ErrClaim] that it was ended before.
+// Commit publishes the event with the first payloadBytes bytes of the claim, at most as many as were
+// claimed, and returns its position. [ErrTooLong], with the claim still open, says that the claim is
+// smaller; [ErrClaim] that it was ended before.
 func (claim Claim) Commit(payloadBytes int) (position uint64, err error) {
 	if payloadBytes < 0 {
 		return 0, invalid("a payload of %d bytes", payloadBytes)
@@ -108,8 +109,8 @@ func (claim Claim) Commit(payloadBytes int) (position uint64, err error) {
 	return uint64(answer.value), err
 }
 
-// Abort gives the claim back. Nothing of it was ever visible. After a Commit it returns [ErrClaim] and does nothing, so
-// it may be deferred.
+// Abort gives the claim back. No reader saw any of it. After a Commit it returns [ErrClaim] and does
+// nothing, so it may be deferred.
 func (claim Claim) Abort() error {
 	if err := claim.lock(); err != nil {
 		return err
@@ -139,5 +140,5 @@ func (claim Claim) lock() error {
 	return nil
 }
 
-// Made once, because a deferred Abort after Commit meets it each time.
+// Made once, because a deferred Abort after Commit returns it each time.
 var errClaimEnded = &Error{Code: ErrClaim, Message: "the claim was committed or aborted before, or there was none"}

@@ -14,8 +14,8 @@ import (
 	"railbus"
 )
 
-// No call that publishes, receives or takes allocates: not with a context that may be cancelled or has a deadline, not
-// when there is nothing, and not when events are only in batches.
+// No call that publishes, receives or takes allocates: not with a context that may be cancelled or has a
+// deadline, not when there is nothing, and not when events are only in batches.
 func TestNoCallAllocates(t *testing.T) {
 	publisher, subscriber := pair(t, broadcasts[0], railbus.SubscriberOptions{})
 	_, producer, worker := queue2(t)
@@ -175,7 +175,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	topic := newChannel(t, railbus.ChannelOptions{Kind: railbus.Topic, Slots: 64})
 	stream, _, _ := queue2(t)
-	// Once: it remembers each call until the test ends.
+	// Once, because it remembers each call until the test ends.
 	name := busName(t)
 	round := func() {
 		bus := must(railbus.Open(name))(t)
@@ -205,7 +205,8 @@ func TestNothingLeaks(t *testing.T) {
 	if descriptors > descriptorsBefore {
 		t.Errorf("%d descriptors after %d rounds, %d before", descriptors, rounds, descriptorsBefore)
 	}
-	// The collector's heap grows by steps; a leak of each round's batch memory alone would be 112 KiB times the rounds.
+	// The collector's heap grows by steps. A leak of each round's batch memory alone would be 112 KiB times
+	// the rounds.
 	if resident > residentBefore+8192 {
 		t.Errorf("%d KiB resident after %d rounds, %d before", resident, rounds, residentBefore)
 	}
@@ -215,7 +216,7 @@ func TestPinTiesTheThread(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// Once more than Pin does, so that it is the same thread that is looked at behind unpin.
+		// One lock more than Pin takes, so that the thread after unpin is the same.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		before := must(railbus.Processors())(t)

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// The program of docs/GO.md compiles, in a module of its own that finds this package as the page says, and runs.
+// The program of docs/GO.md compiles, in a module of its own that finds this package as the page
+// says, and runs.
 func TestTheProgramOfTheGuideRuns(t *testing.T) {
 	guide := string(must(os.ReadFile("../../docs/GO.md"))(t))
 	var programs []string

@@ -1,6 +1,7 @@
 package railbus
 
-// Errors: a [Code] for each way to fail, and [Error], which says in words what failed, where, and what to do.
+// Errors: a [Code] for each way to fail, and [Error], which names the operation, the object, and how to
+// correct it.
 
 /*
 #include "shim.h"
@@ -14,13 +15,14 @@ import (
 	"os"
 )
 
-// Code is a result of the library that is not success. It is an error itself, to be compared with errors.Is:
+// Code is a result of the library that is not success. It is an error itself, to be compared with
+// errors.Is:
 //
 //	if errors.Is(err, railbus.ErrLost) { ... }
 //
-// Some are also what the standard library calls them: [ErrNotFound] is fs.ErrNotExist, [ErrExists] is fs.ErrExist,
-// [ErrNotAllowed] is fs.ErrPermission, [ErrClosed] is fs.ErrClosed, [ErrTimedOut] is os.ErrDeadlineExceeded and
-// [ErrEnded] and [ErrEndOfJournal] are io.EOF.
+// Some match errors of the standard library: [ErrNotFound] is fs.ErrNotExist, [ErrExists] is fs.ErrExist,
+// [ErrNotAllowed] is fs.ErrPermission, [ErrClosed] is fs.ErrClosed, [ErrTimedOut] is
+// os.ErrDeadlineExceeded and [ErrEnded] and [ErrEndOfJournal] are io.EOF.
 type Code int32
 
 // Ordinary answers of a bus at work.
@@ -29,21 +31,22 @@ const (
 	ErrEmpty Code = C.RAILBUS_EMPTY
 	// ErrFull says that there is no room now. Only the functions that begin with Try return it.
 	ErrFull Code = C.RAILBUS_FULL
-	// ErrTimedOut says that a limit of time passed. Waits that a context ends return the context's error instead.
+	// ErrTimedOut says that a limit of time passed. Waits that a context ends return the context's error
+	// instead.
 	ErrTimedOut Code = C.RAILBUS_TIMED_OUT
-	// ErrDropped says that the channel was full, that its creator chose to drop the newest, and that this event was
-	// counted as dropped.
+	// ErrDropped says that the channel was full, that its creator chose to drop the newest event, and that
+	// this event was counted as dropped.
 	ErrDropped Code = C.RAILBUS_DROPPED
-	// ErrDiverted says that the channel was full, that its creator chose to divert, and that this event is in the other
-	// channel.
+	// ErrDiverted says that the channel was full, that its creator chose to divert, and that this event is
+	// in the other channel.
 	ErrDiverted Code = C.RAILBUS_DIVERTED
-	// ErrLost says that a lossy reader lost events: those of [Error.Lost]. The next call goes on behind them.
+	// ErrLost says that a lossy reader lost events: those of [Error.Lost]. The next call goes on after them.
 	ErrLost Code = C.RAILBUS_LOST
-	// ErrEnded says that the last publisher has left and that everything was read. Only readers and workers opened with
-	// UntilClosed get it.
+	// ErrEnded says that the last publisher has left and that everything was read. Only readers and workers
+	// opened with UntilClosed get it.
 	ErrEnded Code = C.RAILBUS_CLOSED
-	// ErrPublishedBefore says that the channel has a numbered event of this publisher with this number, or a higher one,
-	// already: it was left out.
+	// ErrPublishedBefore says that the channel has an event of this publisher with this number, or a higher
+	// one, already. The event was not published.
 	ErrPublishedBefore Code = C.RAILBUS_PUBLISHED_BEFORE
 	// ErrEndOfJournal says that a replay has come to its end.
 	ErrEndOfJournal Code = C.RAILBUS_END
@@ -55,44 +58,47 @@ const (
 	ErrInvalid Code = C.RAILBUS_INVALID
 	// ErrNotFound says that there is no such channel, participant or journal.
 	ErrNotFound Code = C.RAILBUS_NOT_FOUND
-	// ErrExists says that something exists that was to be made anew, or has other options.
+	// ErrExists says that something exists that was to be created, or that it has other options.
 	ErrExists Code = C.RAILBUS_EXISTS
 	// ErrNotAllowed says that the rights of this process do not allow it.
 	ErrNotAllowed Code = C.RAILBUS_NOT_ALLOWED
-	// ErrLayout says that the channel was made by another layout of railbus.
+	// ErrLayout says that the channel was made by a version of railbus with another layout.
 	ErrLayout Code = C.RAILBUS_LAYOUT
-	// ErrCorrupt says that shared memory or a file holds what no correct peer writes.
+	// ErrCorrupt says that shared memory or a file has contents that no correct peer writes.
 	ErrCorrupt Code = C.RAILBUS_CORRUPT
-	// ErrNoSpace says that memory or space is not there.
+	// ErrNoSpace says that there is not enough memory or space.
 	ErrNoSpace Code = C.RAILBUS_NO_SPACE
-	// ErrNoHugePages says that huge pages were required and cannot be had.
+	// ErrNoHugePages says that huge pages were required and are not available.
 	ErrNoHugePages Code = C.RAILBUS_NO_HUGE_PAGES
-	// ErrBusy says that somebody holds what there is one of: the stream's publisher, a durable name, the last place.
+	// ErrBusy says that another participant has the only one: the stream's publisher, a durable name, the
+	// last registry entry.
 	ErrBusy Code = C.RAILBUS_BUSY
-	// ErrPeerGone says that a peer that is needed has died or left.
+	// ErrPeerGone says that a peer that is needed is dead or has left.
 	ErrPeerGone Code = C.RAILBUS_PEER_GONE
-	// ErrForked says that the handle was made before a fork. Go programs do not come by it.
+	// ErrForked says that the handle was made before a fork. Go programs do not get it.
 	ErrForked Code = C.RAILBUS_FORKED
 	// ErrIO says that the operating system refused for another reason.
 	ErrIO Code = C.RAILBUS_IO
 	// ErrEvicted says that this participant was evicted. Open it again.
 	ErrEvicted Code = C.RAILBUS_EVICTED
-	// ErrTooLong says that the event is larger than the channel takes.
+	// ErrTooLong says that the event is larger than the channel allows.
 	ErrTooLong Code = C.RAILBUS_TOO_LONG
 	// ErrNoWorker says that the queue is full and that no worker is alive to take events.
 	ErrNoWorker Code = C.RAILBUS_NO_WORKER
 	// ErrClosed says that the handle was closed.
 	ErrClosed Code = C.RAILBUS_CLOSED_HANDLE
-	// ErrWrongLength says that a buffer is too small, or of another size than the event.
+	// ErrWrongLength says that a buffer is too small, or has another size than the event.
 	ErrWrongLength Code = C.RAILBUS_WRONG_LENGTH
-	// ErrNotHeld says that this worker does not hold the event: it is done, was handed back, or is another worker's.
+	// ErrNotHeld says that this worker does not hold the event: it is done, was handed back, or belongs to
+	// another worker.
 	ErrNotHeld Code = C.RAILBUS_NOT_HELD
 	// ErrClaim says that an open claim is in the way, or that the claim is no longer open.
 	ErrClaim Code = C.RAILBUS_CLAIM
-	// ErrWrongVersion says that the library is of another version than the header this package was compiled with.
+	// ErrWrongVersion says that the library is of another version than the header this package was compiled
+	// with.
 	ErrWrongVersion Code = C.RAILBUS_WRONG_VERSION
-	// ErrRemoved says that the channel was removed while this participant was attached, and that everything in it was read.
-	// Nobody finds it any more: attach again.
+	// ErrRemoved says that the channel was removed while this participant was attached, and that everything
+	// in it was read. It can no longer be found: attach again.
 	ErrRemoved Code = C.RAILBUS_REMOVED
 	// ErrNotSequenced says that the publisher does not number its events: open it with a name and Sequenced.
 	ErrNotSequenced Code = C.RAILBUS_NOT_SEQUENCED
@@ -112,7 +118,7 @@ var symbols = map[Code]string{
 	ErrNotSequenced: "NOT_SEQUENCED", ErrEndOfJournal: "END", ErrDiverted: "DIVERTED", ErrRemoved: "REMOVED",
 }
 
-// String returns the name the code has in railbus.h, without RAILBUS_ in front: "TIMED_OUT".
+// String returns the name of the code in railbus.h, without the prefix RAILBUS_: "TIMED_OUT".
 func (code Code) String() string {
 	if symbol, known := symbols[code]; known {
 		return symbol
@@ -125,7 +131,7 @@ func (code Code) Error() string {
 	return "railbus: " + C.GoString(C.railbus_describe(C.int32_t(code)))
 }
 
-// Is says whether the code is what the standard library calls target; see [Code].
+// Is reports whether the standard library's target means the same as the code; see [Code].
 func (code Code) Is(target error) bool {
 	switch code {
 	case ErrNotFound:
@@ -144,24 +150,25 @@ func (code Code) Is(target error) bool {
 	return false
 }
 
-// Gap tells which events a lossy reader lost.
+// Gap says which events a lossy reader lost.
 type Gap struct {
 	// From is the first position that is missing.
 	From uint64
-	// To is the first position behind the gap.
+	// To is the first position after the gap.
 	To uint64
-	// Events is how many events the gap holds; [None] if it is in a journal and nobody knows.
+	// Events is the number of events in the gap; [None] if the gap is in a journal and the number is not
+	// known.
 	Events uint64
 }
 
-// Error says in words what a [Code] says in one. All errors of this package are of this type, or a bare Code where there
+// Error describes a [Code] in words. Every error of this package is of this type, or a bare Code if there
 // is nothing to add, or the error of the context that ended a wait. Get it with errors.As.
 type Error struct {
-	// Code tells the failures apart.
+	// Code distinguishes the failures.
 	Code Code
-	// Message says what failed, on which object, why, and what to do.
+	// Message names the operation, the object, the reason, and how to correct it.
 	Message string
-	// Lost is what is missing, if Code is [ErrLost].
+	// Lost is the missing range, if Code is [ErrLost].
 	Lost Gap
 }
 
@@ -171,8 +178,8 @@ func (failure *Error) Error() string { return "railbus: " + failure.Message }
 // Unwrap returns the code, for errors.Is and errors.As.
 func (failure *Error) Unwrap() error { return failure.Code }
 
-// failed makes an error of a result that is neither success nor one of the frequent answers, and of what the library
-// says about it.
+// failed makes an error of a result that is neither success nor one of the frequent answers, and of the
+// library's description of it.
 func failed(result C.int32_t, told *C.railbus_error) error {
 	switch Code(result) {
 	case 0:
@@ -189,7 +196,7 @@ func failed(result C.int32_t, told *C.railbus_error) error {
 	if told.code != result {
 		return Code(result)
 	}
-	// What was told of this failure must not be taken for what is told of the next.
+	// The description of this failure must not be taken for that of the next.
 	told.code = 0
 	return &Error{
 		Code:    Code(result),
@@ -203,7 +210,7 @@ func closed(name string) error {
 	return &Error{Code: ErrClosed, Message: "the " + name + " was closed"}
 }
 
-// invalid is the error of an argument that does not even get to the library.
+// invalid is the error of an argument that is refused before the library is called.
 func invalid(format string, parts ...any) error {
 	return &Error{Code: ErrInvalid, Message: fmt.Sprintf(format, parts...)}
 }

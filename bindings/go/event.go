@@ -1,6 +1,6 @@
 package railbus
 
-// Events as they lie in shared memory, and what travels with a payload.
+// Events as they lie in shared memory, and the attributes that travel with a payload.
 
 /*
 #include "shim.h"
@@ -12,15 +12,17 @@ import "C"
 
 import "unsafe"
 
-// Event tells where an event lies in shared memory: it is a view, and holds nothing. How long it may be used is said by
-// the function that gave it out; after that its payload must not be touched any more. To keep a payload, copy it:
+// Event says where an event lies in shared memory: it is a view, and holds nothing. The function that
+// returned it says how long it may be used. After that its payload must not be touched any more. To keep
+// a payload, copy it:
 //
 //	kept := bytes.Clone(event.Payload())
 //
-// The memory is read-only: whoever writes to a payload is stopped by a fault. A view does not keep the handle that it is
-// from alive, so keep that, too; a deferred Close does.
+// The memory is read-only: a fault stops a program that writes to a payload. A view does not keep the
+// handle that it is from alive, so keep that, too; a deferred Close does.
 type Event struct {
-	// As in railbus_event. The payload is a number, not a pointer, because it is not the garbage collector's.
+	// As in railbus_event. The payload is a number, not a pointer, because it does not belong to the garbage
+	// collector.
 	payload      uintptr
 	position     uint64
 	payloadBytes uint32
@@ -29,16 +31,16 @@ type Event struct {
 	attempt      uint8
 }
 
-// Has says what an event carries beside its payload.
+// Has names the attributes that an event carries beside its payload.
 type Has uint8
 
-// What an event may carry.
+// The attributes that an event may carry.
 const (
-	// HasTime: the time it was published at.
+	// HasTime: the time at which it was published.
 	HasTime Has = C.RAILBUS_HAS_TIME
 	// HasTrace: a trace context.
 	HasTrace Has = C.RAILBUS_HAS_TRACE
-	// HasOrigin: where it was before it became a dead letter.
+	// HasOrigin: its place before it became a dead letter.
 	HasOrigin Has = C.RAILBUS_HAS_ORIGIN
 	// HasReplayed: a mark that it was replayed from a journal.
 	HasReplayed Has = C.RAILBUS_REPLAYED
@@ -58,15 +60,15 @@ type Trace struct {
 	Flags uint8
 }
 
-// Origin is where a dead letter comes from.
+// Origin is the place from which a dead letter comes.
 type Origin struct {
 	// Channel is the first 8 bytes of the queue's ChannelID, as a little-endian number.
 	Channel uint64
-	// Incarnation is the queue's.
+	// Incarnation is that of the queue.
 	Incarnation uint64
-	// Position is the event's in that queue.
+	// Position is the position of the event in that queue.
 	Position uint64
-	// Attempts is how often it was delivered in vain.
+	// Attempts is how many times it was delivered without success.
 	Attempts uint64
 }
 
@@ -74,30 +76,30 @@ type Origin struct {
 type Sequence struct {
 	// Publisher identifies the publisher: a hash of its name.
 	Publisher uint64
-	// Number is the number it gave the event.
+	// Number is the number that the publisher gave the event.
 	Number uint64
 }
 
-// Attributes is what travels with a payload.
+// Attributes travel with a payload.
 type Attributes struct {
 	// TypeID is for the reader's use.
 	TypeID uint16
-	// Has says which of the following are meant.
+	// Has says which of the following fields count.
 	Has Has
 	// PublishedNS is the publish time in ns since 1970, in place of the channel's own stamp.
 	PublishedNS uint64
 	// Trace is the trace context.
 	Trace Trace
-	// Origin is where a dead letter comes from.
+	// Origin is the place from which a dead letter comes.
 	Origin Origin
 	// Sequence is read only: PublishNumbered gives numbers.
 	Sequence Sequence
-	// Key is the event's key: a queue made with Keyed works on events with one key one after the other, in order. Of bytes,
-	// take their 64-bit FNV-1a, as hash/fnv and the command line do.
+	// Key is the event's key: a queue made with Keyed handles events with one key one after the other, in
+	// order. For a key made of bytes, use their 64-bit FNV-1a, as hash/fnv and the command line do.
 	Key uint64
 }
 
-// Payload returns the bytes of the event where they lie, aligned to 8; never nil. Do not write to them.
+// Payload returns the bytes of the event in shared memory, aligned to 8; never nil. Do not write to them.
 func (event Event) Payload() []byte {
 	return unsafe.Slice((*byte)(foreign(&event.payload)), event.payloadBytes)
 }
@@ -105,22 +107,23 @@ func (event Event) Payload() []byte {
 // Len returns the number of the payload's bytes.
 func (event Event) Len() int { return int(event.payloadBytes) }
 
-// Position returns where the event is in its channel: a byte offset in a stream, a ticket in a queue or topic. It never
-// wraps.
+// Position returns the event's position in its channel: a byte offset in a stream, a ticket in a queue or
+// topic. It never wraps.
 func (event Event) Position() uint64 { return event.position }
 
-// TypeID returns the type that its publisher gave it, 0 if none.
+// TypeID returns the type id that its publisher gave it, 0 if none.
 func (event Event) TypeID() uint16 { return event.typeID }
 
-// Attempt returns which delivery this is, counted from 1, for an event of a queue that a worker took; it stays at 64.
-// Else it is 0.
+// Attempt returns which delivery this is, counted from 1, for an event of a queue that a worker took; the
+// count stops at
+// 64. Otherwise it is 0.
 func (event Event) Attempt() int { return int(event.attempt) }
 
-// Has returns what the event carries beside its payload.
+// Has returns the attributes that the event carries beside its payload.
 func (event Event) Has() Has { return Has(event.flags) }
 
-// Attributes reads what the event carries beside its payload. It may be called as long as the payload may be read. What
-// Has does not name is zero.
+// Attributes reads the attributes that the event carries beside its payload. It may be called as long as
+// the payload may be read. Attributes that Has does not name are zero.
 func (event Event) Attributes() Attributes {
 	attributes := Attributes{TypeID: event.typeID, Has: Has(event.flags)}
 	if event.flags == 0 {
@@ -162,8 +165,8 @@ func (attributes *Attributes) given() C.railbus_attributes {
 	return given
 }
 
-// foreign is the pointer that a word holds. It points to no memory of Go's, so nothing of what makes such conversions
-// dangerous applies: that memory is neither moved nor freed by the garbage collector.
+// foreign is the pointer that a word holds. It points to no memory of Go, so the usual dangers of such
+// conversions do not apply: the garbage collector neither moves nor frees that memory.
 func foreign(word *uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(word)) }
 
 // words is an array of events or jobs as the shim takes it.

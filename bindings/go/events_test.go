@@ -14,7 +14,7 @@ import (
 	"railbus"
 )
 
-// kinds of which every subscriber sees every event.
+// The kinds in which every subscriber sees every event.
 var broadcasts = []railbus.ChannelOptions{
 	{Kind: railbus.Stream, CapacityBytes: 64 << 10},
 	{Kind: railbus.Topic, Slots: 256, SlotBytes: 256},
@@ -27,7 +27,7 @@ func eachKind(t *testing.T, test func(*testing.T, railbus.ChannelOptions)) {
 	}
 }
 
-// text is the payload of event i; its length differs.
+// text is the payload of event i; the lengths differ.
 func text(i int) []byte { return fmt.Appendf(nil, "event %d%s", i, bytes.Repeat([]byte{'.'}, i%29)) }
 
 func wantText(t testing.TB, event railbus.Event, i int) {
@@ -285,7 +285,8 @@ func TestStampedEventsSayWhen(t *testing.T) {
 	one := event.Attributes().PublishedNS
 	buffer := railbus.Buffer{Payloads: make([]byte, 1), Stride: 1, PublishedNS: make([]uint64, 1), TypeIDs: make([]uint16, 1)}
 	must(subscriber.TryRecvInto(&buffer))(t)
-	// A channel's clock is CLOCK_REALTIME, which a test machine may set; these are the same clock, read in this order.
+	// A channel's clock is CLOCK_REALTIME, which a test machine may set; these are the same clock, read in
+	// this order.
 	if one < before || buffer.PublishedNS[0] < one || after < buffer.PublishedNS[0] {
 		t.Errorf("between %d and %d, stamped %d and %d", before, after, one, buffer.PublishedNS[0])
 	}

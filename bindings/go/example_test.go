@@ -65,7 +65,7 @@ func Example() {
 	// Output: hello at position 0
 }
 
-// A worker handles each event of a queue, and says what became of it.
+// A worker handles each event of a queue, and reports the result.
 func ExampleWorker() {
 	ctx := context.Background()
 	jobs := open("jobs", railbus.ChannelOptions{Kind: railbus.Queue, MaxAttempts: 3})
@@ -170,7 +170,7 @@ func ExampleClaim() {
 	// Output: no copy of this is made
 }
 
-// Errors say in words what failed; errors.Is tells them apart.
+// Errors describe the failure in words; errors.Is distinguishes them.
 func ExampleError() {
 	bus, err := railbus.Open("examples")
 	if err != nil {
@@ -189,7 +189,7 @@ func ExampleError() {
 	// NOT_FOUND
 }
 
-// A lossy subscriber never holds the publisher back, and is told exactly what it lost.
+// A lossy subscriber never holds the publisher back, and learns exactly which events it lost.
 func ExampleGap() {
 	ctx := context.Background()
 	samples := open("samples", railbus.ChannelOptions{Kind: railbus.Topic, Slots: 64})

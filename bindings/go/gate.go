@@ -1,7 +1,7 @@
 package railbus
 
-// Gates: what keeps the library, whose senders, readers and workers are used by one thread at a time, from being called
-// by two, and from being called with a handle that was closed.
+// Gates. One thread at a time uses the library's senders, readers and workers; a gate keeps two threads
+// from calling at once, and keeps a closed handle from being used.
 
 /*
 #include "shim.h"
@@ -21,17 +21,17 @@ type gate struct {
 	mutex sync.Mutex
 	// Set by Close before it asks for the mutex: a wait gives up at its next slice.
 	closing atomic.Bool
-	// Whether the handle may be used; the library answers the NULL of a closed one with an error.
+	// Whether the handle may be used; the library returns an error for the NULL of a closed one.
 	isOpen bool
-	// What the handle is, for errors.
+	// The name of the handle, for errors.
 	name string
-	// What the library said about the last failure.
+	// The library's description of the last failure.
 	told C.railbus_error
-	// Closes the handle of somebody who forgot it, when the garbage collector finds out.
+	// Closes a forgotten handle, when the garbage collector finds it.
 	cleanup runtime.Cleanup
 }
 
-// opened is called with what was just opened.
+// opened is called with a handle that was just opened.
 func (gate *gate) opened(name string, cleanup runtime.Cleanup) {
 	gate.isOpen, gate.name, gate.cleanup = true, name, cleanup
 }
@@ -60,8 +60,8 @@ func (gate *gate) failure(result C.int32_t) error {
 	return failed(result, &gate.told)
 }
 
-// next goes on after a call that did not succeed, and gives the mutex back: with the timeout of the next slice, or the
-// error that ends the wait.
+// next goes on after a call that did not succeed, and gives the mutex back: with the timeout of the next
+// slice, or the error that ends the wait.
 func (gate *gate) next(ctx context.Context, result C.int32_t) (C.uint64_t, error) {
 	if !gate.isOpen || !again(result) {
 		err := gate.failure(result)

@@ -8,7 +8,7 @@ import (
 	"railbus"
 )
 
-// taken is the payloads of what the worker gets at once, and its jobs.
+// taken returns the payloads of the events that the worker gets at once, and its jobs.
 func taken(t *testing.T, worker *railbus.Worker) (string, []railbus.Job) {
 	t.Helper()
 	var all string

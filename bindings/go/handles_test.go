@@ -12,12 +12,13 @@ import (
 	"railbus"
 )
 
-// shortly is a context that ends soon: long enough to begin waiting in the library, in slices and a part of one.
+// shortly is a context that ends soon: long enough to begin waiting in the library, in slices and a part
+// of one.
 func shortly() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(background, 70*time.Millisecond)
 }
 
-// waits are all ways to wait: for events that do not come, for room that is not made.
+// waits are all ways to wait: for events that do not come, and for room that is not made.
 func waits(t *testing.T) map[string]func(context.Context) error {
 	publisher, _ := pair(t, railbus.ChannelOptions{Kind: railbus.Stream, CapacityBytes: 4096}, railbus.SubscriberOptions{})
 	var err error
@@ -253,7 +254,8 @@ func TestClosedHandlesSaySo(t *testing.T) {
 	}
 }
 
-// Close while others are at it, with the race detector looking on: every call either works or says that it is closed.
+// Close while other goroutines use the handle, under the race detector: every call either works or
+// returns ErrClosed.
 func TestCloseWhileOthersUseTheHandle(t *testing.T) {
 	channel := newChannel(t, railbus.ChannelOptions{Kind: railbus.Queue, Slots: 64})
 	for range 20 {
@@ -298,7 +300,7 @@ func TestCloseWhileOthersUseTheHandle(t *testing.T) {
 	}
 }
 
-// What is forgotten is closed in the end.
+// Forgotten handles are closed in the end.
 func TestForgottenHandlesAreClosed(t *testing.T) {
 	channel := newChannel(t, railbus.ChannelOptions{Kind: railbus.Stream})
 	func() {

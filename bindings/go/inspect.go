@@ -19,13 +19,13 @@ type Side uint32
 
 // The sides.
 const (
-	// Producers are those who publish.
+	// Producers are the participants that publish.
 	Producers Side = C.RAILBUS_PRODUCERS
-	// Consumers are those who receive.
+	// Consumers are the participants that receive.
 	Consumers Side = C.RAILBUS_CONSUMERS
 )
 
-// Role is what a participant does.
+// Role is the task of a participant.
 type Role uint32
 
 // The roles.
@@ -36,26 +36,27 @@ const (
 	RoleSubscriber Role = C.RAILBUS_ROLE_SUBSCRIBER
 	// RoleWorker takes events from a queue.
 	RoleWorker Role = C.RAILBUS_ROLE_WORKER
-	// RoleTap reads a queue without taking.
+	// RoleTap reads a queue without taking events.
 	RoleTap Role = C.RAILBUS_ROLE_TAP
 )
 
-// Life is how a participant is.
+// Life is the state of a participant.
 type Life uint32
 
 // The states of life.
 const (
-	// Alive: its process lives.
+	// Alive: its process is alive.
 	Alive Life = C.RAILBUS_LIVE
-	// Dead: it died; what it left is repaired by whoever meets it.
+	// Dead: its process is dead. The next process that finds what it left repairs it.
 	Dead Life = C.RAILBUS_DEAD
 	// Held: a durable subscription without an owner; its cursor holds events back.
 	Held Life = C.RAILBUS_HELD
-	// Evicted: it lives but was evicted, and is told when it next looks.
+	// Evicted: its process is alive but it was evicted. Its next call reports that.
 	Evicted Life = C.RAILBUS_LIFE_EVICTED
 )
 
-// Snapshot is how a channel was at a moment. Positions are bytes in a stream, tickets in a queue or topic.
+// Snapshot is the state of a channel at a moment. Positions are bytes in a stream, tickets in a queue or
+// topic.
 type Snapshot struct {
 	// MemoryLocked says whether all mappings are locked in memory.
 	MemoryLocked bool
@@ -63,64 +64,69 @@ type Snapshot struct {
 	Published, Oldest uint64
 	// Head, of a queue, is the next ticket to be taken; else None.
 	Head uint64
-	// Depth is what waits: not taken yet (queue), or not read yet by the slowest reader that holds producers back.
-	// Capacity is the most that fits.
+	// Depth is how much waits: tickets not taken yet (queue), or positions not read yet by the slowest
+	// reader that holds producers back. Capacity is the most that fits.
 	Depth, Capacity uint64
-	// Unfinished, of a queue, is how many events no worker has done yet; else None.
+	// Unfinished, of a queue, is how many events no worker has finished yet; else None.
 	Unfinished uint64
-	// Dropped is how many events were dropped because the channel was full; Redelivered and DeadLettered, of a queue, how
-	// many were delivered again and became dead letters.
+	// Dropped is how many events were dropped because the channel was full; Redelivered and DeadLettered, of
+	// a queue, how many were delivered again and became dead letters.
 	Dropped, Redelivered, DeadLettered uint64
 	// TotalBytes is the length of all files of the channel.
 	TotalBytes uint64
-	// PageBytes is the size of the pages behind the data in this process, HugeBytes how much of it is in huge pages.
+	// PageBytes is the size of the pages behind the data in this process, HugeBytes how much of it is in
+	// huge pages.
 	PageBytes, HugeBytes uint64
 	// RingUID, RingGID and RingMode are the rights of the file that producers write.
 	RingUID, RingGID, RingMode uint32
 	// AcksUID, AcksGID and AcksMode are the rights of the file that consumers write.
 	AcksUID, AcksGID, AcksMode uint32
-	// Participants are those who are registered.
+	// Participants are the registered participants.
 	Participants []Participant
 }
 
-// Participant is somebody who is registered with a channel. Numbers that do not apply are [None].
+// Participant is a registered participant. Numbers that do not apply are [None].
 type Participant struct {
-	// Side and Index are what Evict takes.
+	// Side and Index identify it for Evict.
 	Side  Side
 	Index uint32
-	// Role is what it does, and Life how it is.
+	// Role is its task, and Life its state.
 	Role Role
 	Life Life
 	// Durable, Lossy and Manual are a reader's options.
 	Durable, Lossy, Manual bool
-	// Name is what it was opened with.
+	// Name is the name with which it was opened.
 	Name string
-	// PID is its process, which started StartTime clock ticks after the machine; TID the thread that opened it.
+	// PID is its process, which started StartTime clock ticks after the machine; TID is the thread that
+	// opened it.
 	PID, TID  int
 	StartTime uint64
-	// Cursor, of a reader: everything before was read. Lag is how far that is behind what is published.
+	// Cursor, of a reader: everything before it was read. Lag is how far that is behind the published
+	// position.
 	Cursor, Lag uint64
-	// Position, of a stream's publisher, is the next position it writes.
+	// Position, of a stream's publisher, is the next position that it writes.
 	Position uint64
 	// InHand is how many tickets are claimed and not finished.
 	InHand uint64
-	// Events and Bytes count what was published or received.
+	// Events and Bytes count the published or received events.
 	Events, Bytes uint64
 	// Lost counts events lost to overrun by a reader, or dropped by a producer.
 	Lost uint64
-	// AttachedNS and SeenNS are how long ago it was opened, and last noted the time, in ns.
+	// AttachedNS and SeenNS are how long ago it was opened, and last stored the time, in ns.
 	AttachedNS, SeenNS uint64
-	// WaitingNS is for how long it has been waiting for room, in ns, and WaitingFor which position it waits for.
+	// WaitingNS is how long it has been waiting for room, in ns, and WaitingFor the position that it waits
+	// for.
 	WaitingNS, WaitingFor uint64
-	// StuckNS is for how long it has not moved though others wait for it, in ns.
+	// StuckNS is how long it has not moved although others wait for it, in ns.
 	StuckNS uint64
-	// MayBeStuck says that it did not move, and that the channel's StuckAfter is longer than the look of 2 s.
+	// MayBeStuck says that it did not move, and that the channel's StuckAfter is longer than the watch of 2
+	// s.
 	MayBeStuck bool
 }
 
-// Snapshot looks at the channel and at those who are registered. It registers nobody and disturbs nobody. It needs the
-// right to read both files, and takes some system calls for each participant. When somebody may be stuck it looks for the
-// channel's StuckAfter, at most 2 s.
+// Snapshot looks at the channel and at its registered participants. It registers nothing and disturbs no
+// participant. It needs the right to read both files, and takes some system calls for each participant.
+// If a participant may be stuck, it watches it for the channel's StuckAfter, at most 2 s.
 func (channel *Channel) Snapshot() (Snapshot, error) {
 	room := make([]C.railbus_participant, 16)
 	for {
@@ -196,11 +202,12 @@ func snapshot(info *C.railbus_channel_info, found []C.railbus_participant) Snaps
 	return snapshot
 }
 
-// Repaired is what a repair did.
+// Repaired is the result of a repair.
 type Repaired struct {
-	// Skipped counts sides that this process may not write, and that were left alone.
+	// Skipped counts sides that were left alone because this process may not write them.
 	Skipped uint32
-	// Buried counts registry entries of dead participants that were freed, Unsettled those that could not be freed yet.
+	// Buried counts registry entries of dead participants that were freed, Unsettled those that could not be
+	// freed yet.
 	Buried, Unsettled uint64
 	// Aborted, of a topic, counts tickets of dead publishers that were marked as carrying no event.
 	Aborted uint64
@@ -208,8 +215,9 @@ type Repaired struct {
 	Redone uint64
 }
 
-// Repair frees the entries of all dead participants, after repairing what they left. Nobody needs this: whoever waits
-// repairs what is in the way. Durable subscriptions are not touched. Safe at any time.
+// Repair frees the entries of all dead participants, after it has repaired what they left. This is never
+// necessary, because a participant that waits repairs what is in its way. Durable subscriptions are not
+// touched. Safe at any time.
 func (channel *Channel) Repair() (Repaired, error) {
 	found := C.railbus_repaired{struct_size: C.sizeof_railbus_repaired}
 	err := channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {
@@ -224,26 +232,28 @@ func (channel *Channel) Repair() (Repaired, error) {
 	}, err
 }
 
-// Outcome is what became of a participant that was evicted.
+// Outcome is the fate of a participant that was evicted.
 type Outcome uint32
 
 // The outcomes.
 const (
-	// EvictedTold: the reader holds nobody back any more, and is told when it next looks.
+	// EvictedTold: the reader holds nobody back any more. Its next call reports the eviction.
 	EvictedTold Outcome = C.RAILBUS_EVICTED_TOLD
-	// EvictedForgotten: a durable subscription without an owner is forgotten.
+	// EvictedForgotten: a durable subscription without an owner was removed.
 	EvictedForgotten Outcome = C.RAILBUS_EVICTED_FORGOTTEN
 	// EvictedKilled: the process was killed.
 	EvictedKilled Outcome = C.RAILBUS_EVICTED_KILLED
-	// EvictedDead: its process had died before.
+	// EvictedDead: its process was dead already.
 	EvictedDead Outcome = C.RAILBUS_EVICTED_DEAD
-	// EvictedFenced: the worker's events are handed to others, and what it says of them is refused with ErrEvicted.
+	// EvictedFenced: the worker's events go to others, and its calls about them are refused with ErrEvicted.
 	EvictedFenced Outcome = C.RAILBUS_EVICTED_FENCED
 )
 
-// Evict fences a participant that lives but does not move: a reader is told, and holds nobody back any more; a worker's
-// events are handed to others, and what it says of them is refused; the process of a producer, which writes in place, is
-// killed with SIGKILL, and may take up to timeout to be gone. A durable subscription without an owner is forgotten. Side and index are those of a [Participant].
+// Evict evicts a participant that lives but does not move. A reader holds nobody back any more, and its
+// next call reports the eviction. The events of a worker go to others, and its calls about them are
+// refused. A producer writes in place, so its process is killed with SIGKILL; it may take up to timeout
+// to be gone. A durable subscription without an owner is removed. Side and index are those of a
+// [Participant].
 func (channel *Channel) Evict(side Side, index uint32, timeout time.Duration) (Outcome, error) {
 	var outcome C.uint32_t
 	err := channel.using(func(handle *C.railbus_channel, told *C.railbus_error) C.int32_t {

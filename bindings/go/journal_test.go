@@ -20,7 +20,8 @@ import (
 // smallJournal does not take 256 MiB of the disk.
 var smallJournal = railbus.RecorderOptions{SegmentBytes: 1 << 20, StagingBytes: 1 << 20}
 
-// recorded is a channel with 100 numbered events in its journal, all durable; event i has type id i mod 4.
+// recorded is a channel with 100 numbered events in its journal, all durable; event i has type id i mod
+// 4.
 func recorded(t *testing.T, options railbus.ChannelOptions) (
 	channel *railbus.Channel, publisher *railbus.Publisher, recorder *railbus.Recorder, positions []uint64,
 ) {
@@ -120,7 +121,7 @@ func TestRecordAndReplay(t *testing.T) {
 		if _, err := replay.NextBatch(background, events, times[:1]); !errors.Is(err, railbus.ErrInvalid) {
 			t.Errorf("32 events, and the time of one: %v", err)
 		}
-		// What comes behind the end is found by looking again.
+		// Events after the end are found by looking again.
 		position := publishTyped(t, publisher, 100)
 		must(channel.WaitWritten(soon(t), position))(t)
 		record := must(replay.Next(soon(t)))(t)
@@ -195,7 +196,8 @@ func TestOneRecorderAtATime(t *testing.T) {
 	}
 }
 
-// A replay that waits for its next event, which was recorded long after, is ended by its context and by Close.
+// A replay that waits for its next event, which was recorded long after, is ended by its context and by
+// Close.
 func TestReplaysThatWait(t *testing.T) {
 	channel, _, _, _ := recorded(t, broadcasts[0])
 	journal := must(channel.Journal())(t)
@@ -255,7 +257,8 @@ func TestReplayingAllocatesNothing(t *testing.T) {
 
 func init() { roles["recorder"] = record }
 
-// record records a channel and publishes to it, each event waited for until it is written, and says which.
+// record records a channel and publishes to it. It waits until each event is written, and prints its
+// position.
 func record(arguments []string) error {
 	channel, err := attachTo(arguments[0])
 	if err != nil {
@@ -280,7 +283,8 @@ func record(arguments []string) error {
 	}
 }
 
-// What was written before the process that records was killed is there: everything that it said, in order.
+// Events that were written before the recording process was killed are there: all that it printed, in
+// order.
 func TestWhatWasWrittenSurvivesAKill(t *testing.T) {
 	channel := newChannel(t, broadcasts[0])
 	journals := t.TempDir()
@@ -311,8 +315,9 @@ func TestWhatWasWrittenSurvivesAKill(t *testing.T) {
 
 func init() { roles["adder"] = adder }
 
-// adder adds up the type ids of events, saves after every 10th, and is killed after it has changed its state and before it
-// saves it: when it has seen as many events as it is told. It says the sum of all.
+// adder adds up the type ids of events and saves after every 10th. It is killed after it has changed its
+// state and before it saves it, when it has seen as many events as its argument requires. It prints the
+// sum of all.
 func adder(arguments []string) error {
 	dies, err := strconv.Atoi(arguments[1])
 	if err != nil {

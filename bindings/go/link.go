@@ -1,7 +1,7 @@
 package railbus
 
-// How the package is linked: with the static library, which pkg-config finds by the name of railbus-static. A binary
-// built so needs no librailbus where it runs.
+// How the package is linked: with the static library, which pkg-config finds by the name of
+// railbus-static. Such a binary needs no librailbus where it runs.
 
 /*
 #cgo pkg-config: railbus-static
@@ -14,14 +14,15 @@ import "unsafe"
 // Version returns the version of the library, such as "0.1.0".
 func Version() string { return C.GoString(C.railbus_version()) }
 
-// LayoutFingerprint identifies the layout of shared memory that the library was built for. A channel with another is
-// refused with [ErrLayout].
+// LayoutFingerprint identifies the layout of shared memory that the library was built for. A channel with
+// another fingerprint is refused with [ErrLayout].
 func LayoutFingerprint() uint64 { return uint64(C.railbus_layout_fingerprint()) }
 
-// EndIfTruncated makes this process end with exitCode (1 to 255) when it touches a channel's file that was truncated and
-// that it opens from now on. It says on standard error which file. No deferred function runs. Without this call the process
-// ends by SIGBUS then. It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses:
-// call it once, before channels are opened.
+// EndIfTruncated makes this process end with exitCode (1 to 255) when it touches a channel's file that
+// was truncated. It counts for files that are opened from now on. A message on standard error names the
+// file. No deferred function runs. Without this call the process ends by SIGBUS instead. It replaces the
+// process's handler of SIGBUS, which still gets the signals about other addresses: call it once, before
+// channels are opened.
 func EndIfTruncated(exitCode uint32) error {
 	if exitCode == 0 {
 		return invalid("exit code 0: must be 1 to 255")

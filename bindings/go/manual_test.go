@@ -21,12 +21,12 @@ func TestOnlyAcknowledgeToMovesAManualCursor(t *testing.T) {
 		for i := range events {
 			must(publisher.TryPublish(text(i)))(t)
 		}
-		// left receives all there is, in batches, and returns the positions.
+		// left receives all events that are there, in batches, and returns the positions.
 		left := func(subscriber *railbus.Subscriber, first int) []uint64 {
 			positions := make([]uint64, events)
 			batch := make([]railbus.Event, events+1)
 			for next := first; next < events; {
-				// What a topic held before a name resumed is copied, one event at a time.
+				// Events that a topic held before a name resumed are copied, one at a time.
 				count := must(subscriber.TryRecvBatch(batch))(t)
 				for _, event := range batch[:count] {
 					wantText(t, event, next)

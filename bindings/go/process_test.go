@@ -32,7 +32,7 @@ func attachTo(bus string) (*railbus.Channel, error) {
 	return opened.Attach("channel")
 }
 
-// claimer publishes three events, claims room for a fourth, and says so.
+// claimer publishes three events, claims room for a fourth, and reports that.
 func claimer(arguments []string) error {
 	channel, err := attachTo(arguments[0])
 	if err != nil {
@@ -115,7 +115,7 @@ func TestWhatAKilledWorkerHeldIsDeliveredAgain(t *testing.T) {
 	}
 }
 
-// parent opens everything, starts a program that outlives it, and says that one's descriptors.
+// parent opens everything, starts a program that outlives it, and prints the descriptors of that program.
 func parent(arguments []string) error {
 	channel, err := attachTo(arguments[0])
 	if err != nil {
@@ -143,7 +143,7 @@ func parent(arguments []string) error {
 	return nil
 }
 
-// A program that was started by another, and outlives it, holds nothing of its.
+// A program that was started by another, and outlives it, holds nothing that belongs to it.
 func TestProgramsThatWereStartedHoldNothing(t *testing.T) {
 	channel := newChannel(t, railbus.ChannelOptions{Kind: railbus.Stream})
 	other := start(t, "parent", busName(t))
@@ -154,7 +154,7 @@ func TestProgramsThatWereStartedHoldNothing(t *testing.T) {
 	defer child.Kill()
 	directory := fmt.Sprintf("/proc/%d/fd", child.Pid)
 	for _, entry := range must(os.ReadDir(directory))(t) {
-		// A descriptor may be gone by the time it is looked at.
+		// A descriptor may have disappeared before it is looked at.
 		target, _ := os.Readlink(filepath.Join(directory, entry.Name()))
 		if strings.Contains(target, os.Getenv("RAILBUS_DIR")) || strings.Contains(target, "eventfd") {
 			t.Errorf("a started program has %s", target)
@@ -203,7 +203,7 @@ func TestEventsFlowWhileProgramsAreStarted(t *testing.T) {
 	}
 }
 
-// counter publishes numbered events as fast as it can, from where the channel says.
+// counter publishes numbered events as fast as it can, from the resume point of the channel on.
 func counter(arguments []string) error {
 	channel, err := attachTo(arguments[0])
 	if err != nil {
@@ -226,7 +226,8 @@ func counter(arguments []string) error {
 	}
 }
 
-// A publisher that numbers its events is killed again and again, at any instruction: every number comes once.
+// A publisher that numbers its events is killed again and again, at any instruction: every number comes
+// once.
 func TestNumbersGoOnAfterKills(t *testing.T) {
 	eachKind(t, func(t *testing.T, options railbus.ChannelOptions) {
 		channel := newChannel(t, options)

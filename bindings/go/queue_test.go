@@ -191,7 +191,8 @@ func TestEventsWithoutRoomAreDivertedAndPressureIsTold(t *testing.T) {
 	}
 }
 
-// Several goroutines publish through one handle, and several take from one: nothing is lost and nothing doubled.
+// Several goroutines publish through one handle, and several take from one: nothing is lost and nothing
+// doubled.
 func TestGoroutinesTakeTurns(t *testing.T) {
 	const goroutines, each = 4, 500
 	_, producer, worker := queue(t, railbus.ChannelOptions{Slots: 64})

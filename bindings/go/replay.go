@@ -21,37 +21,39 @@ import (
 	"unsafe"
 )
 
-// ReplayBound is where a replay begins or ends. The zero value is where the journal does.
+// ReplayBound is a place where a replay begins or ends. The zero value is where the journal does.
 type ReplayBound struct {
 	what  uint32
 	value uint64
 }
 
-// AtPosition bounds a replay at a position. One to begin at must be in the journal; the first event at or behind it is the
-// first.
+// AtPosition bounds a replay at a position. A position to begin at must be in the journal; the first
+// event at or after it is the first.
 func AtPosition(position uint64) ReplayBound { return ReplayBound{C.RAILBUS_AT_POSITION, position} }
 
-// AtTime bounds a replay at what was recorded at a time or later.
+// AtTime bounds a replay at the first event recorded at a time or later.
 func AtTime(when time.Time) ReplayBound {
 	return ReplayBound{C.RAILBUS_AT_TIME, uint64(max(when.UnixNano(), 0))}
 }
 
-// ReplayOptions is what to replay, and how fast. Zero is the default of everything.
+// ReplayOptions are the range and the pace of a replay. Zero is the default of everything.
 type ReplayOptions struct {
-	// From is where to begin, and To where to end, which is not part of it.
+	// From is the place to begin, and To the place to end; the event at To is not replayed.
 	From, To ReplayBound
 	// TypeIDs replays events of these type ids only, if it is not empty.
 	TypeIDs []uint16
-	// Speed is how many times as fast as recorded, 0.000001 to 1000000; 0 is as fast as it goes. Not with Rate.
+	// Speed is the factor of the recorded speed, 0.000001 to 1000000; 0 is as fast as possible. Not with
+	// Rate.
 	Speed float64
-	// Rate is events a second, 0.001 to 1000000000, whatever their times; 0 is as Speed says.
+	// Rate is events a second, 0.001 to 1000000000, whatever their times; 0 uses Speed.
 	Rate float64
 	// Repeat replays again and again, without end.
 	Repeat bool
 }
 
-// Replay is a replay under way. It only reads the journal's files, also while they are being written, and holds nobody
-// back. An event it gives out may be used until the next call on it; so it is for one goroutine, but another may close it.
+// Replay is a running replay. It only reads the journal's files, also while they are being written, and
+// holds nobody back. An event that it returns may be used until the next call on it. So it is for one
+// goroutine, but another may close it.
 type Replay struct {
 	gate
 	handle *C.railbus_replay
@@ -64,9 +66,10 @@ type Record struct {
 	RecordedNS uint64
 }
 
-// OpenReplay opens the journal in a directory (DIRECTORY/BUS/CHANNEL of what Record was given) for reading, and finds where
-// to begin. Whatever the journal's size, that takes milliseconds. [ErrNotFound] says that there is no journal, [ErrInvalid]
-// among others that the position is older than what is kept, or beyond the end.
+// OpenReplay opens the journal in a directory (DIRECTORY/BUS/CHANNEL of the directory given to Record)
+// for reading, and finds the place to begin. This takes milliseconds, whatever the size of the journal
+// is. [ErrNotFound] says that there is no journal, [ErrInvalid] among others that the position is older
+// than the events kept, or beyond the end.
 func OpenReplay(directory string, options ReplayOptions) (*Replay, error) {
 	given := C.railbus_replay_options{
 		struct_size: C.sizeof_railbus_replay_options,
@@ -93,8 +96,8 @@ func OpenReplay(directory string, options ReplayOptions) (*Replay, error) {
 	return replay, nil
 }
 
-// Close closes the replay; what it gave out must not be used any more. Another goroutine that waits gets [ErrClosed] within
-// some 50 ms. A second Close returns ErrClosed.
+// Close closes the replay. The events that it returned must not be used any more. Another goroutine that
+// waits gets [ErrClosed] within some 50 ms. A second Close returns ErrClosed.
 func (replay *Replay) Close() error {
 	return replay.close(func() C.int32_t {
 		handle := replay.handle
@@ -103,10 +106,12 @@ func (replay *Replay) Close() error {
 	})
 }
 
-// Next gives out the next event. It waits until that is due, or ctx is done, and returns the context's error then.
+// Next returns the next event. It waits until that is due; when ctx is done, it returns the context's
+// error.
 //
-// [ErrEndOfJournal] says that the end was reached. If the journal is still being written, more may come: the next call looks
-// again. [ErrLost] tells of a gap in the journal, and the next call goes on behind it. [ErrCorrupt] names the place.
+// [ErrEndOfJournal] says that the end was reached. If the journal is still being written, more events may
+// come: the next call looks again. [ErrLost] reports a gap in the journal, and the next call goes on
+// after it. [ErrCorrupt] names the place.
 func (replay *Replay) Next(ctx context.Context) (Record, error) {
 	limit, err := firstLimit(ctx)
 	if err != nil {
@@ -142,9 +147,10 @@ func (replay *Replay) nextOne(record *Record, limit C.uint64_t) C.int32_t {
 	return C.railbus_go_replay_next(replay.handle, limit, event, (*C.uint64_t)(&record.RecordedNS), &replay.told)
 }
 
-// NextBatch gives out up to len(events) events that are due, in place, and returns how many. It waits for the first one, as
-// Next does. All of them may be used until the next call on this replay. If recordedNS is not nil it gets when each was
-// recorded, in ns since 1970, and must be as long as events. A batch of many bytes may end earlier.
+// NextBatch returns up to len(events) events that are due, in place, and their number. It waits for the
+// first one, as Next does. All of them may be used until the next call on this replay. If recordedNS is
+// not nil it gets the time at which each was recorded, in ns since 1970, and must be as long as events. A
+// batch of many bytes may end earlier.
 func (replay *Replay) NextBatch(ctx context.Context, events []Event, recordedNS []uint64) (int, error) {
 	if err := checkTimes(events, recordedNS); err != nil {
 		return 0, err
@@ -166,7 +172,8 @@ func (replay *Replay) NextBatch(ctx context.Context, events []Event, recordedNS 
 	}
 }
 
-// TryNextBatch does as NextBatch without ever waiting: [ErrEmpty] says that the next event is not due yet.
+// TryNextBatch does as NextBatch without ever waiting: [ErrEmpty] says that the next event is not due
+// yet.
 func (replay *Replay) TryNextBatch(events []Event, recordedNS []uint64) (int, error) {
 	if err := checkTimes(events, recordedNS); err != nil {
 		return 0, err
@@ -193,9 +200,10 @@ func checkTimes(events []Event, recordedNS []uint64) error {
 	return nil
 }
 
-// Records iterates over the events of the replay, each to be used in the body of the loop only, until the end or until ctx
-// is done. An error comes with a Record without a payload. After [ErrLost] the loop goes on behind the gap; any other error,
-// that of ctx among them, is the last thing it gets. At [ErrEndOfJournal] it just ends.
+// Records iterates over the events of the replay, each to be used in the body of the loop only, until the
+// end or until ctx is done. An error comes with a Record without a payload. After [ErrLost] the loop goes
+// on after the gap. Any other error, including that of ctx, is the last thing that it gets. At
+// [ErrEndOfJournal] it just ends.
 func (replay *Replay) Records(ctx context.Context) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for {

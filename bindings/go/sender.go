@@ -1,6 +1,6 @@
 package railbus
 
-// Publishing: what a publisher of a stream or topic and a producer of a queue have in common.
+// Publishing: the common part of a publisher of a stream or topic and a producer of a queue.
 
 /*
 #include "shim.h"
@@ -22,37 +22,38 @@ import (
 	"unsafe"
 )
 
-// SenderOptions is how a publisher or producer behaves. Zero is the default of everything.
+// SenderOptions say how a publisher or producer behaves. Zero is the default of everything.
 type SenderOptions struct {
 	// Name is for observers, at most 64 bytes.
 	Name string
-	// Wait is how to wait for room.
+	// Wait says how to wait for room.
 	Wait Wait
-	// EvictStuck evicts a live reader that has held this sender back, without moving, for longer than the channel's
-	// StuckAfter. Durable subscriptions are never evicted. Needs the rights of a consumer.
+	// EvictStuck evicts a live reader that has held this sender back, without moving, for longer than the
+	// channel's StuckAfter. Durable subscriptions are never evicted. Needs the rights of a consumer.
 	EvictStuck bool
-	// Sequenced makes this a publisher that numbers its events itself, with PublishNumbered, under Name, which it must have
-	// and shares with no other live one.
+	// Sequenced makes this a publisher that numbers its events itself, with PublishNumbered, under Name. It
+	// must have a name, and no other live publisher may have the same.
 	Sequenced bool
 }
 
-// SenderStats is what a publisher or producer has done.
+// SenderStats are the counts of a publisher or producer.
 type SenderStats struct {
 	// Events is how many events it published, and Dropped how many it dropped because the channel was full.
 	Events, Dropped uint64
 	// Diverted is how many events went to the channel that this one diverts to.
 	Diverted uint64
-	// UnderPressure is true from when the channel's depth reaches the high watermark until it is down to the low one.
+	// UnderPressure is true from when the channel's depth reaches the high watermark until it is down to the
+	// low one.
 	UnderPressure bool
-	// Refusal says why there was no room, the last time that there was none: who was in the way, and how far behind it is
-	// now. Empty if there always was room.
+	// Refusal says why there was no room, the last time that there was none: which participant was in the
+	// way, and how far behind it is now. Empty if there always was room.
 	Refusal string
-	// ResumePoint, of a sequenced one, is the number of the last event that the channel has of its name, 0 if none: where
-	// a publisher that was killed goes on. Else it is [None].
+	// ResumePoint, of a sequenced one, is the number of the last event that the channel has of its name, 0
+	// if none. A publisher that was killed goes on after it. Otherwise it is [None].
 	ResumePoint uint64
 }
 
-// sender is what Publisher and Producer have in common. Its methods are theirs.
+// sender is the common part of Publisher and Producer. Its methods are theirs.
 type sender struct {
 	gate
 	handle *C.railbus_sender
@@ -60,21 +61,22 @@ type sender struct {
 	payloadMax int
 	drops      bool
 	diverts    bool
-	// Counts claims, so that one that was ended is told from the one that is open.
+	// Counts claims, so that an ended claim is distinguished from the open one.
 	claims  uint64
 	claimed bool
 	batch   *batchMemory
 }
 
-// Publisher publishes to a stream or topic. It may be used by several goroutines: they take turns, and the one that
-// waits for room lets others try every 50 ms. One goroutine is fastest.
+// Publisher publishes to a stream or topic. It may be used by several goroutines: they take turns, and
+// the one that waits for room lets others try every 50 ms. One goroutine is fastest.
 type Publisher struct{ sender }
 
 // Producer produces into a queue. It may be used by several goroutines, as a [Publisher].
 type Producer struct{ sender }
 
-// Publisher opens a publisher of the channel, which must be a stream or topic. A stream's publisher goes on where the last
-// one left, or died. [ErrBusy] says that a stream has another live one, or that every place is taken.
+// Publisher opens a publisher of the channel, which must be a stream or topic. A stream's publisher goes
+// on where the last one left or died. [ErrBusy] says that a stream has another live one, or that every
+// registry entry is taken.
 func (channel *Channel) Publisher(options SenderOptions) (*Publisher, error) {
 	if channel.header.Kind == Queue {
 		return nil, invalid("%s/%s is a queue: open a Producer of it", channel.header.Bus, channel.header.Name)
@@ -87,7 +89,8 @@ func (channel *Channel) Publisher(options SenderOptions) (*Publisher, error) {
 	return publisher, nil
 }
 
-// Producer opens a producer of the channel, which must be a queue. [ErrBusy] says that every place is taken.
+// Producer opens a producer of the channel, which must be a queue. [ErrBusy] says that every registry
+// entry is taken.
 func (channel *Channel) Producer(options SenderOptions) (*Producer, error) {
 	if channel.header.Kind != Queue {
 		return nil, invalid("%s/%s is a %v: open a Publisher of it", channel.header.Bus, channel.header.Name,
@@ -139,8 +142,8 @@ func closeSender(resources senderResources) {
 	resources.batch.free()
 }
 
-// Close closes the handle; an open claim is aborted. Another goroutine that waits for room gets [ErrClosed] within some
-// 50 ms. A second Close returns ErrClosed.
+// Close closes the handle; an open claim is aborted. Another goroutine that waits for room gets
+// [ErrClosed] within some 50 ms. A second Close returns ErrClosed.
 func (sender *sender) Close() error {
 	return sender.close(func() C.int32_t {
 		handle := sender.handle
@@ -151,14 +154,16 @@ func (sender *sender) Close() error {
 	})
 }
 
-// PayloadMax returns the largest payload in bytes that the channel takes, without a trace context or origin.
+// PayloadMax returns the largest payload in bytes that the channel takes, without a trace context or
+// origin.
 func (sender *sender) PayloadMax() int { return sender.payloadMax }
 
 // Publish publishes a copy of the payload and returns its position.
 //
-// While the channel is full it waits for room until ctx is done, and returns the context's error then, joined with
-// [ErrNoWorker] if a queue has nobody to take events; or returns [ErrDropped] if the channel's creator chose to drop the
-// newest, or [ErrDiverted] if to divert; numbered events and claims are never diverted, and wait. A payload larger than PayloadMax is [ErrTooLong].
+// While the channel is full it waits for room. When ctx is done, it returns the context's error, joined
+// with [ErrNoWorker] if a queue has no live worker. It returns [ErrDropped] instead if the channel's
+// creator chose to drop the newest event, or [ErrDiverted] if the creator chose to divert. Numbered
+// events and claims are never diverted, and wait. A payload larger than PayloadMax is [ErrTooLong].
 func (sender *sender) Publish(ctx context.Context, payload []byte) (position uint64, err error) {
 	limit, err := sender.firstLimit(ctx)
 	if err != nil {
@@ -177,8 +182,8 @@ func (sender *sender) Publish(ctx context.Context, payload []byte) (position uin
 	}
 }
 
-// TryPublish does as Publish without ever waiting: [ErrFull] says that there is no room, [ErrNoWorker] that there is none
-// and nobody to make some.
+// TryPublish does as Publish without ever waiting: [ErrFull] says that there is no room, [ErrNoWorker]
+// that there is none and no live worker to make some.
 func (sender *sender) TryPublish(payload []byte) (position uint64, err error) {
 	sender.mutex.Lock()
 	answer := C.railbus_go_publish(sender.handle, bytesOf(payload), C.size_t(len(payload)), 0, &sender.told)
@@ -223,16 +228,17 @@ func (sender *sender) TryPublishWith(payload []byte, attributes Attributes) (pos
 	return uint64(answer.value), err
 }
 
-// PublishNumbered publishes event number of this publisher's name, as PublishWith does. Numbers count up from 1, with gaps
-// or without.
+// PublishNumbered publishes event number of this publisher's name, as PublishWith does. Numbers count up
+// from 1, with gaps or without.
 //
-// The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name and
-// publishes everything anew from its resume point (see Stats), or from before it, leaves out nothing and publishes nothing
-// twice. (In a queue or topic whose other producers have gone round the whole ring in between, the one event that was in
-// work may come twice, with the same number.)
+// The number is kept in the channel. A publisher that is killed at any instruction can open again under
+// its name and publish everything again from its resume point (see Stats), or from before it. Then no
+// event is missing and none is published twice. There is one exception in a queue or topic: if the other
+// producers went round the whole ring in between, the one event that was in work may come twice, with the
+// same number.
 //
-// [ErrPublishedBefore] says that the channel has this number already, [ErrNotSequenced] that the publisher was not opened
-// with Sequenced.
+// [ErrPublishedBefore] says that the channel has this number already, [ErrNotSequenced] that the
+// publisher was not opened with Sequenced.
 func (sender *sender) PublishNumbered(
 	ctx context.Context, number uint64, payload []byte, attributes Attributes,
 ) (position uint64, err error) {
@@ -255,11 +261,12 @@ func (sender *sender) PublishNumbered(
 	}
 }
 
-// PublishStrided publishes copies of the payloads that lie in one buffer, stride bytes apart: the fastest way to publish
-// many. Payload i has lengths[i] bytes; if lengths is nil, all have stride bytes and fill the buffer.
+// PublishStrided publishes copies of the payloads that lie in one buffer, stride bytes apart: the fastest
+// way to publish many. Payload i has lengths[i] bytes; if lengths is nil, all have stride bytes and fill
+// the buffer.
 //
-// It waits for room for all of them, also where single events would be dropped, and returns how many were published, in
-// any case. If one is too long, none is published.
+// It waits for room for all of them, also where single events would be dropped. It returns how many were
+// published, also with an error. If one is too long, none is published.
 func (sender *sender) PublishStrided(
 	ctx context.Context, payloads []byte, stride int, lengths []uint32,
 ) (published int, err error) {
@@ -285,8 +292,8 @@ func (sender *sender) PublishStrided(
 	}
 }
 
-// TryPublishStrided does as PublishStrided without ever waiting: it publishes what there is room for, and returns
-// [ErrFull] if that is not all.
+// TryPublishStrided does as PublishStrided without ever waiting: it publishes the events that there is
+// room for, and returns [ErrFull] if those are not all.
 func (sender *sender) TryPublishStrided(payloads []byte, stride int, lengths []uint32) (published int, err error) {
 	count, err := countStrided(payloads, stride, lengths)
 	if err != nil || count == 0 {
@@ -330,13 +337,13 @@ func countStrided(payloads []byte, stride int, lengths []uint32) (int, error) {
 // firstLimit is the timeout of the first call that publishes one event.
 func (sender *sender) firstLimit(ctx context.Context) (C.uint64_t, error) {
 	if sender.diverts {
-		// What the creator chose, which is never to wait.
+		// The policy of the creator, which is never to wait.
 		return C.RAILBUS_FOREVER, ctx.Err()
 	}
 	return sender.firstLimitHere(ctx)
 }
 
-// firstLimitHere is the same for what is never diverted, but waits instead: claims and numbered events.
+// firstLimitHere is the same for claims and numbered events, which are never diverted, but wait instead.
 func (sender *sender) firstLimitHere(ctx context.Context) (C.uint64_t, error) {
 	if sender.drops {
 		// As above.
@@ -345,8 +352,8 @@ func (sender *sender) firstLimitHere(ctx context.Context) (C.uint64_t, error) {
 	return firstLimit(ctx)
 }
 
-// Readers counts the live readers (subscribers, workers, taps) that have joined: they receive what is published from now
-// on. It makes a system call for each.
+// Readers counts the live readers (subscribers, workers, taps) that have joined: they receive every event
+// published from now on. It makes one system call for each.
 func (sender *sender) Readers() (int, error) {
 	sender.mutex.Lock()
 	defer sender.mutex.Unlock()
@@ -355,7 +362,7 @@ func (sender *sender) Readers() (int, error) {
 	return int(readers), err
 }
 
-// Stats returns what this handle has done.
+// Stats returns the counts of this handle.
 func (sender *sender) Stats() (SenderStats, error) {
 	sender.mutex.Lock()
 	defer sender.mutex.Unlock()
@@ -368,7 +375,7 @@ func (sender *sender) Stats() (SenderStats, error) {
 	}, err
 }
 
-// bytesOf is where a payload is; NULL for none.
+// bytesOf returns the address of a payload; NULL for none.
 func bytesOf(payload []byte) *C.uint8_t {
 	return (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(payload)))
 }

@@ -1,9 +1,9 @@
 /*
- * What lies between Go and railbus.h.
+ * The layer between Go and railbus.h.
  *
- * Arguments that point to Go memory have types without pointers in them here, so that cgo has nothing to search at each
- * call, and structs of pointers are put together on C's side, so that no Go pointer is ever stored in memory that is
- * passed. An event is three words, a job four: the Go types have the same layout, which events.go asserts.
+ * Arguments that point to Go memory have types without pointers in them here, so that cgo has nothing to search at
+ * each call. Structs of pointers are put together on C's side, so that no Go pointer is ever stored in memory that
+ * is passed. An event is three words, a job four: the Go types have the same layout, which event.go asserts.
  */
 
 #ifndef RAILBUS_GO_SHIM_H
@@ -66,7 +66,7 @@ static inline railbus_go_answer railbus_go_publish_strided(railbus_sender *sende
     return answer;
 }
 
-/* The answer's value is where the payload is to be written. */
+/* The answer's value is the address at which the payload is to be written. */
 static inline railbus_go_answer railbus_go_claim(railbus_sender *sender, size_t payload_bytes,
                                                  const railbus_attributes *attributes, uint64_t timeout_ns,
                                                  railbus_error *error) {
@@ -162,7 +162,7 @@ static inline railbus_go_answer railbus_go_replay_batch(railbus_replay *replay, 
     return answer;
 }
 
-/* The following are not on the hot path; they are here because names are Go memory, which no struct may point to. */
+/* The following are not on the hot path. They are here because names are Go memory, to which no struct may point. */
 
 static inline int32_t railbus_go_bus_open(const char *name, size_t name_bytes, const char *directory,
                                           size_t directory_bytes, railbus_bus **bus, railbus_error *error) {
@@ -172,7 +172,7 @@ static inline int32_t railbus_go_bus_open(const char *name, size_t name_bytes, c
     return railbus_bus_open(name, name_bytes, &options, bus, error);
 }
 
-/* Opening any bus says it; nothing is made for it. */
+/* Opening any bus sets it; nothing is made for that bus. */
 static inline int32_t railbus_go_end_if_truncated(uint32_t exit_code, railbus_error *error) {
     railbus_bus_options options = RAILBUS_BUS_OPTIONS_INIT;
     railbus_bus *bus = NULL;

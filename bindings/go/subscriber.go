@@ -23,14 +23,14 @@ import (
 	"unsafe"
 )
 
-// Start is where a subscriber starts. A durable subscription that exists resumes instead.
+// Start says where a subscriber starts. A durable subscription that exists resumes instead.
 type Start struct {
 	from  uint32
 	value uint64
 }
 
 var (
-	// Live starts behind everything published so far. It is the zero value.
+	// Live starts after everything published so far. It is the zero value.
 	Live = Start{C.RAILBUS_START_LIVE, 0}
 	// Oldest starts at the oldest event that is retained; in the journal, for a subscriber that follows it.
 	Oldest = Start{C.RAILBUS_START_OLDEST, 0}
@@ -42,66 +42,69 @@ func At(position uint64) Start { return Start{C.RAILBUS_START_POSITION, position
 // Since starts at the first event recorded at a time or later, for a subscriber that follows the journal.
 func Since(when time.Time) Start { return Start{C.RAILBUS_START_TIME, uint64(max(when.UnixNano(), 0))} }
 
-// Follow is whether a subscriber begins in the channel's journal.
+// Follow says whether a subscriber begins in the channel's journal.
 type Follow uint32
 
 // The ways to follow a journal.
 const (
 	// FollowNot does not read the journal.
 	FollowNot Follow = C.RAILBUS_FOLLOW_NOT
-	// FollowHold begins in the journal and goes on into the ring, without a gap and without a duplicate. In the ring it
-	// holds publishers back like any subscriber that is not lossy.
+	// FollowHold begins in the journal and goes on into the ring, without a gap and without a duplicate. In
+	// the ring it holds publishers back like any subscriber that is not lossy.
 	FollowHold Follow = C.RAILBUS_FOLLOW_HOLD
-	// FollowReadJournal does so too, and never holds a publisher back: overrun in the ring, it reads on from the journal. Not
-	// durable, and not for queues.
+	// FollowReadJournal does so too, and never holds a publisher back: if it is overrun in the ring, it goes
+	// on in the journal. Not for durable subscribers, and not for queues.
 	FollowReadJournal Follow = C.RAILBUS_FOLLOW_READ_JOURNAL
 )
 
-// SubscriberOptions is how a subscriber behaves. Zero is the default of everything.
+// SubscriberOptions say how a subscriber behaves. Zero is the default of everything.
 type SubscriberOptions struct {
 	// Name is for observers, or the identity of a durable subscription; at most 64 bytes.
 	Name string
-	// Wait is how to wait for events.
+	// Wait says how to wait for events.
 	Wait Wait
-	// Start is where to start.
+	// Start says where to start.
 	Start Start
-	// Durable makes the subscription outlive its owner. Its cursor holds events back until the name comes again.
+	// Durable makes the subscription outlive its owner. Its cursor holds events back until a subscriber
+	// opens with its name again.
 	Durable bool
-	// Lossy loses events, exactly reported, rather than ever hold a publisher back.
+	// Lossy never holds a publisher back. The subscriber loses events instead, and reports exactly which.
 	Lossy bool
-	// Manual moves the cursor by AcknowledgeTo only: what was received and not acknowledged stays in the ring, holds
-	// publishers back, and comes again to whoever resumes the durable name, after a kill and after Close. Not with Lossy
-	// or Follow.
+	// Manual moves the cursor by AcknowledgeTo only. Events that were received and not acknowledged stay in
+	// the ring, hold publishers back, and come again when the durable name is resumed, after a kill and
+	// after Close. Not with Lossy or Follow.
 	Manual bool
 	// UntilClosed ends receiving with [ErrEnded] when the last publisher has left and everything was read.
 	UntilClosed bool
-	// Follow begins in the channel's journal, wherever that is. Then Start may be any position that is in the journal. Such a
-	// subscriber gives out one event at a time, waits in the journal by looking again every half millisecond, and cannot
-	// be armed by a bridge. [ErrPeerGone] says that what comes next is in neither the ring nor the journal and the
-	// journaller is dead, or, when it is opened, that nothing has ever recorded this channel.
+	// Follow begins in the channel's journal, wherever that is. Then Start may be any position that is in
+	// the journal. Such a subscriber returns one event at a time. While it waits in the journal, it looks
+	// again every half millisecond. A bridge cannot be armed with it. [ErrPeerGone] says that the next event
+	// is in neither the ring nor the journal and the journaller is dead, or, on opening, that nothing has
+	// ever recorded this channel.
 	Follow Follow
 }
 
-// SubscriberStats is what a subscriber has done.
+// SubscriberStats are the counts of a subscriber.
 type SubscriberStats struct {
 	// Events is how many events it received, and Lost how many it lost to overrun.
 	Events, Lost uint64
 	// Position is that of the next event.
 	Position uint64
-	// Acknowledged is where the cursor stands: everything before it was acknowledged. [None] for a subscriber that follows
-	// the journal.
+	// Acknowledged is the position of the cursor: everything before it was acknowledged. [None] for a
+	// subscriber that follows the journal.
 	Acknowledged uint64
 }
 
-// Subscriber receives events. An event it gives out lies in shared memory, and may be used until the next call on the
-// subscriber that receives, releases or closes. So it is for one goroutine; the others may call Close and Stats.
+// Subscriber receives events. An event that it returns lies in shared memory, and may be used until the
+// next call on the subscriber that receives, releases or closes. So it is for one goroutine; the others
+// may call Close and Stats.
 type Subscriber struct {
 	gate
 	handle *C.railbus_reader
 }
 
-// Subscriber opens a subscriber of the channel, which must be a stream or topic. [ErrBusy] says that the durable name is
-// in use or no place is left.
+// Subscriber opens a subscriber of the channel, which must be a stream or topic. [ErrBusy] says that the
+// durable name is in use or no registry entry is free.
 func (channel *Channel) Subscriber(options SubscriberOptions) (*Subscriber, error) {
 	if channel.header.Kind == Queue {
 		return nil, invalid("%s/%s is a queue: open a Worker of it, or a Tap to look on", channel.header.Bus,
@@ -158,8 +161,9 @@ func (channel *Channel) reader(options *SubscriberOptions) (*Subscriber, error) 
 	return subscriber, nil
 }
 
-// Close closes the subscriber: what it gave out must not be used any more, and what was received is acknowledged. Another
-// goroutine that waits for events gets [ErrClosed] within some 50 ms. A second Close returns ErrClosed.
+// Close closes the subscriber. The events that it returned must not be used any more, and everything
+// received is acknowledged. Another goroutine that waits for events gets [ErrClosed] within some 50 ms. A
+// second Close returns ErrClosed.
 func (subscriber *Subscriber) Close() error {
 	return subscriber.close(func() C.int32_t {
 		handle := subscriber.handle
@@ -168,10 +172,11 @@ func (subscriber *Subscriber) Close() error {
 	})
 }
 
-// Recv receives the next event, in place. It waits until ctx is done, and returns the context's error then.
+// Recv receives the next event, in place. It waits for it; when ctx is done, it returns the context's
+// error.
 //
-// [ErrLost] tells of events that a lossy subscriber lost, and [ErrEnded] of the end, for one opened with UntilClosed.
-// [ErrEvicted] says that it held others up for too long.
+// [ErrLost] reports events that a lossy subscriber lost, and [ErrEnded] the end, for one opened with
+// UntilClosed. [ErrEvicted] says that it held others up for too long.
 func (subscriber *Subscriber) Recv(ctx context.Context) (Event, error) {
 	limit, err := firstLimit(ctx)
 	if err != nil {
@@ -204,9 +209,10 @@ func (subscriber *Subscriber) TryRecv() (Event, error) {
 	return event[0], err
 }
 
-// RecvBatch receives up to len(events) events that are there, in place, and returns how many. It waits for the first one,
-// as Recv does. All of them may be used until the next call that receives, releases or closes; a publisher has to wait
-// for as long if the ring is full. A lossy subscriber, which reads copies, gets one at a time.
+// RecvBatch receives up to len(events) events that are there, in place, and returns how many. It waits
+// for the first one, as Recv does. All of them may be used until the next call that receives, releases or
+// closes. Until then a publisher has to wait if the ring is full. A lossy subscriber, which reads copies,
+// gets one at a time.
 func (subscriber *Subscriber) RecvBatch(ctx context.Context, events []Event) (int, error) {
 	limit, err := firstLimit(ctx)
 	if err != nil {
@@ -238,11 +244,11 @@ func (subscriber *Subscriber) TryRecvBatch(events []Event) (int, error) {
 	return int(answer.value), err
 }
 
-// Buffer is where RecvInto copies events to. It belongs to the caller throughout.
+// Buffer has the arrays to which RecvInto copies events. It belongs to the caller throughout.
 type Buffer struct {
 	// Payloads takes payload i at Payloads[i*Stride:].
 	Payloads []byte
-	// Stride is the largest payload that fits, and the distance of two.
+	// Stride is the largest payload that fits, and the distance between two payloads.
 	Stride int
 	// Lengths takes the bytes of each payload. If nil, every payload must have exactly Stride bytes.
 	Lengths []uint32
@@ -250,7 +256,8 @@ type Buffer struct {
 	Positions []uint64
 	// TypeIDs takes the type id of each event, if not nil.
 	TypeIDs []uint16
-	// PublishedNS takes when each event was published, in ns since 1970, 0 if it does not say; if not nil.
+	// PublishedNS takes the time at which each event was published, in ns since 1970, 0 if it carries none;
+	// if not nil.
 	PublishedNS []uint64
 }
 
@@ -263,7 +270,8 @@ func (buffer *Buffer) Payload(i int) []byte {
 	return buffer.Payloads[i*buffer.Stride:][:bytes:bytes]
 }
 
-// room is for how many events there is room: in Payloads, and in each of the others that is there.
+// room returns the number of events that there is room for: in Payloads, and in each of the others that
+// is there.
 func (buffer *Buffer) room() (int, error) {
 	if buffer.Stride <= 0 {
 		return 0, invalid("a stride of %d bytes: must be positive", buffer.Stride)
@@ -287,11 +295,12 @@ func (buffer *Buffer) room() (int, error) {
 	return room, nil
 }
 
-// RecvInto copies events that are there to the buffer, as many as there is room for, releases them, and returns how many.
-// It waits for the first one, as Recv does. The buffer's slices are not made longer or shorter.
+// RecvInto copies events that are there to the buffer, as many as there is room for, releases them, and
+// returns how many. It waits for the first one, as Recv does. The buffer's slices are not made longer or
+// shorter.
 //
-// An event that does not fit ends the call; the next one returns [ErrWrongLength], unless that is Recv or RecvBatch: these
-// give it out.
+// An event that does not fit ends the call. The next call then returns [ErrWrongLength], unless it is
+// Recv or RecvBatch, which return the event.
 func (subscriber *Subscriber) RecvInto(ctx context.Context, to *Buffer) (int, error) {
 	room, err := to.room()
 	if err != nil {
@@ -338,16 +347,17 @@ func (subscriber *Subscriber) receiveInto(to *Buffer, room int, limit C.uint64_t
 		limit, &subscriber.told)
 }
 
-// Events iterates over the events as they come, each to be used in the body of the loop only, until ctx is done or the
-// channel has ended (with UntilClosed):
+// Events iterates over the events as they come, each to be used in the body of the loop only, until ctx
+// is done or the channel has ended (with UntilClosed):
 //
 //	for event, err := range subscriber.Events(ctx) {
 //		if err != nil { ... }
 //		use(event.Payload())
 //	}
 //
-// An error comes with an Event without a payload. After [ErrLost] the loop goes on with the event behind the gap; any
-// other error, that of ctx among them, is the last thing it gets. At [ErrEnded] it just ends.
+// An error comes with an Event without a payload. After [ErrLost] the loop goes on with the event after
+// the gap. Any other error, including that of ctx, is the last thing that it gets. At [ErrEnded] it just
+// ends.
 func (subscriber *Subscriber) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
@@ -362,8 +372,8 @@ func (subscriber *Subscriber) Events(ctx context.Context) iter.Seq2[Event, error
 	}
 }
 
-// Batches iterates as Events does, over batches of up to most events: one call into the library each. The slice is used
-// again for the next batch.
+// Batches iterates as Events does, over batches of up to most events: one call into the library each. The
+// slice is used again for the next batch.
 func (subscriber *Subscriber) Batches(ctx context.Context, most int) iter.Seq2[[]Event, error] {
 	return func(yield func([]Event, error) bool) {
 		if most <= 0 {
@@ -383,28 +393,30 @@ func (subscriber *Subscriber) Batches(ctx context.Context, most int) iter.Seq2[[
 	}
 }
 
-// AcknowledgeTo acknowledges everything before position, for a subscriber opened with Manual: a durable subscription resumes
-// there, exactly, whatever happens to this process next, and a publisher that waits for the room is woken. It never
-// waits. The events before position must not be used any more.
+// AcknowledgeTo acknowledges everything before position, for a subscriber opened with Manual. A durable
+// subscription resumes exactly there, whatever happens to this process next, and a publisher that waits
+// for the room is woken. It never waits. The events before position must not be used any more.
 //
-// The position is that of the first event that is not done: an [Event]'s, or that of Stats when all that was received is
-// done. The same again, or less, changes nothing. [ErrInvalid] says that it lies beyond what was received, that no event
-// starts there, or that the subscriber was not opened with Manual; nothing is acknowledged then.
+// The position is that of the first event that is not done: an [Event]'s, or that of Stats when
+// everything received is done. The same position again, or a lower one, changes nothing. [ErrInvalid]
+// says that it lies beyond what was received, that no event starts there, or that the subscriber was not
+// opened with Manual. Then nothing is acknowledged.
 func (subscriber *Subscriber) AcknowledgeTo(position uint64) error {
 	subscriber.mutex.Lock()
 	defer subscriber.mutex.Unlock()
 	return subscriber.failure(C.railbus_acknowledge_to(subscriber.handle, C.uint64_t(position), &subscriber.told))
 }
 
-// Release releases everything the subscriber has given out, and publishes its cursor at once: a durable subscription
-// resumes behind it. The events must not be used any more. With Manual the cursor stays: see AcknowledgeTo.
+// Release releases every event that the subscriber has returned, and publishes its cursor at once. A
+// durable subscription resumes after them. The events must not be used any more. With Manual the cursor
+// stays: see AcknowledgeTo.
 func (subscriber *Subscriber) Release() error {
 	subscriber.mutex.Lock()
 	defer subscriber.mutex.Unlock()
 	return subscriber.failure(C.railbus_release(subscriber.handle, &subscriber.told))
 }
 
-// Stats returns what this subscriber has done. It releases nothing.
+// Stats returns the counts of this subscriber. It releases nothing.
 func (subscriber *Subscriber) Stats() (SubscriberStats, error) {
 	subscriber.mutex.Lock()
 	defer subscriber.mutex.Unlock()

@@ -1,7 +1,7 @@
 package railbus_test
 
-// What the tests share: a bus in a directory of its own, programs of this same test binary that play other processes, and
-// TestMain, which tells which one this is.
+// The common parts of the tests: a bus in a directory of its own, programs of this same test binary that
+// play other processes, and TestMain, which selects the role of such a process.
 
 import (
 	"bufio"
@@ -20,10 +20,10 @@ import (
 	"railbus"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for something that must come.
 const patience = 20 * time.Second
 
-// roles are what another process of this binary can be told to do, by name.
+// roles are the roles that another process of this binary can play, by name.
 var roles = map[string]func(arguments []string) error{}
 
 func TestMain(m *testing.M) {
@@ -38,9 +38,9 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// inDirectory runs with a directory for buses that is nobody else's, and removes it.
+// inDirectory runs with a directory for buses that no other program uses, and removes it.
 func inDirectory(run func() int) int {
-	// What earlier runs left, that ended in a panic or were killed.
+	// Leftovers of earlier runs that ended in a panic or were killed.
 	left, _ := filepath.Glob("/dev/shm/railbus-go-*")
 	for _, directory := range left {
 		pid := strings.TrimPrefix(directory, "/dev/shm/railbus-go-")

@@ -12,9 +12,10 @@ import (
 // cpuSet is the kernel's set of processors, for up to 8192 of them.
 type cpuSet [128]uint64
 
-// Pin ties the calling goroutine to its thread (runtime.LockOSThread) and the thread to one processor. Unpin, to be called
-// by the same goroutine, undoes both. Without a processor to itself a goroutine that polls, as with [WaitSpin], may wait
-// for milliseconds until others are done. Programs that the goroutine starts meanwhile inherit the processor.
+// Pin ties the calling goroutine to its thread (runtime.LockOSThread) and the thread to one processor.
+// Unpin, to be called by the same goroutine, undoes both. Without a processor to itself a goroutine that
+// polls, as with [WaitSpin], may wait for milliseconds until others are done. Programs that the goroutine
+// starts before unpin inherit the processor.
 //
 // A railbus handle does not need it: it may go from thread to thread.
 func Pin(cpu int) (unpin func(), err error) {

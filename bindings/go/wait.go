@@ -1,7 +1,8 @@
 package railbus
 
-// Waiting: a wait of the library does not know of contexts, so it is made in slices, and the context looked at in
-// between. A slice polls for its first 50 us and sleeps for the rest of 50 ms: an idle wait costs a thousandth of a core.
+// Waiting. A wait of the library does not know of contexts, so it is made in slices, and the context is
+// checked in between. A slice polls for its first 50 us and sleeps for the rest of 50 ms: an idle wait
+// costs a thousandth of a core.
 
 /*
 #include "shim.h"
@@ -14,7 +15,8 @@ import (
 	"time"
 )
 
-// sliceNS is how long a wait goes on before it looks whether its context is done, or its handle about to be closed.
+// sliceNS is how long a wait goes on before it checks whether its context is done, or its handle about to
+// be closed.
 const sliceNS = 50_000_000
 
 // Mode is how a handle waits.
@@ -22,9 +24,9 @@ type Mode uint32
 
 // The ways to wait.
 const (
-	// WaitDefault polls for 50 us, then sleeps until woken. It costs about no processor time while idle.
+	// WaitDefault polls for 50 us, then sleeps until woken. It uses almost no processor time while idle.
 	WaitDefault Mode = C.RAILBUS_WAIT_DEFAULT
-	// WaitSpin polls without end: the lowest latency, at the price of a core.
+	// WaitSpin polls without end: the lowest latency, but it uses a whole core.
 	WaitSpin Mode = C.RAILBUS_WAIT_SPIN
 	// WaitYield polls for Wait.Spin, then gives the processor to others between polls.
 	WaitYield Mode = C.RAILBUS_WAIT_YIELD
@@ -32,7 +34,7 @@ const (
 	WaitPark Mode = C.RAILBUS_WAIT_PARK
 )
 
-// Wait is how a handle waits for events, or for room.
+// Wait says how a handle waits for events, or for room.
 type Wait struct {
 	// Mode is the way to wait.
 	Mode Mode
@@ -47,8 +49,8 @@ func (wait Wait) spinNS() (C.uint64_t, error) {
 	return C.uint64_t(wait.Spin), nil
 }
 
-// firstLimit is the timeout of the first call of a wait. With a deadline it is 0: reading the clock costs more than the
-// event that is probably there.
+// firstLimit is the timeout of the first call of a wait. With a deadline it is 0: reading the clock costs
+// more than receiving the event that is probably there.
 func firstLimit(ctx context.Context) (C.uint64_t, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -76,14 +78,14 @@ func nextLimit(ctx context.Context) (C.uint64_t, error) {
 	return C.uint64_t(min(left, sliceNS)), nil
 }
 
-// again says whether an answer only means that the slice is over.
+// again reports whether an answer only means that the slice is over.
 func again(result C.int32_t) bool {
 	return result == C.RAILBUS_TIMED_OUT || result == C.RAILBUS_EMPTY || result == C.RAILBUS_FULL ||
 		result == C.RAILBUS_NO_WORKER
 }
 
-// ended is the error of a wait that its context ended, with the reason why there was no room if that is more than a
-// full ring.
+// ended is the error of a wait that its context ended, with the reason why there was no room if that is
+// more than a full ring.
 func ended(err error, last C.int32_t) error {
 	if last == C.RAILBUS_NO_WORKER {
 		return errors.Join(ErrNoWorker, err)

@@ -1,6 +1,6 @@
 package railbus
 
-// Working on a queue: each event is in the hands of one worker until it says that it is done.
+// Workers: one worker holds each event until it is done.
 
 /*
 #include "shim.h"
@@ -23,49 +23,51 @@ import (
 	"runtime"
 )
 
-// WorkerOptions is how a worker behaves. Zero is the default of everything.
+// WorkerOptions say how a worker behaves. Zero is the default of everything.
 type WorkerOptions struct {
 	// Name is for observers, at most 64 bytes.
 	Name string
-	// Wait is how to wait for events.
+	// Wait says how to wait for events.
 	Wait Wait
-	// Grab is how many events to take from the ring at once, 1 to 64. More is faster with one worker, and less fair
-	// between several, because what one has taken no other can. 0 follows the load.
+	// Grab is how many events to take from the ring at once, 1 to 64. More is faster with one worker, but
+	// less fair between several, because events that one worker has taken are not available to others. 0
+	// follows the load.
 	Grab uint32
-	// Priority is the worker's level: 0 is served first. A worker of a lower level, 1 to 255, gets events only while every
-	// worker above it has as many in hand as it may, or does not move.
+	// Priority is the worker's level: 0 is served first. A worker of a lower level, 1 to 255, gets events
+	// only while every worker above it holds as many as it may, or does not move.
 	Priority uint8
-	// InHandMax is the most events in the worker's hands, 1 to 65535; taking more returns [ErrBusy]. 0 is no bound on level
-	// 0, and 1 on the levels below.
+	// InHandMax is the most events that the worker may hold, 1 to 65535; taking more returns [ErrBusy]. 0 is
+	// no bound on level 0, and 1 on the levels below.
 	InHandMax uint32
 	// UntilClosed ends taking with [ErrEnded] when the last producer has left and everything was done.
 	UntilClosed bool
 }
 
-// WorkerStats is what a worker has done.
+// WorkerStats are the counts of a worker.
 type WorkerStats struct {
 	// Events is how many events it took, redeliveries included.
 	Events uint64
-	// InHand is how many it has in its hands.
+	// InHand is how many events it holds.
 	InHand uint64
 }
 
-// Job is an event in a worker's hands. It lies in shared memory, and may be used until it is done, handed back, or the
-// worker closed. Any number may be in hand.
+// Job is an event that a worker holds. It lies in shared memory, and may be used until it is done, handed
+// back, or the worker closed. A worker may hold any number.
 type Job struct {
 	Event
 	token uint64
 }
 
-// Worker takes events from a queue. Delivery is at least once: if the worker dies, another gets what it had in hand. It may
-// be used by several goroutines; they take turns at its calls.
+// Worker takes events from a queue. Delivery is at least once: if the worker dies, another gets the
+// events that it held. It may be used by several goroutines; they take turns at its calls.
 type Worker struct {
 	gate
 	handle *C.railbus_worker
 }
 
-// Worker opens a worker of the channel, which must be a queue. [ErrBusy] says that no place is left, [ErrNotAllowed] among
-// others that the queue has dead letters and this process may not produce into their queue.
+// Worker opens a worker of the channel, which must be a queue. [ErrBusy] says that no registry entry is
+// free, [ErrNotAllowed] among others that the queue has dead letters and this process may not produce
+// into their queue.
 func (channel *Channel) Worker(options WorkerOptions) (*Worker, error) {
 	spinNS, err := options.Wait.spinNS()
 	if err != nil {
@@ -90,8 +92,9 @@ func (channel *Channel) Worker(options WorkerOptions) (*Worker, error) {
 	return worker, nil
 }
 
-// Close closes the worker: what is in its hands is handed back, to be delivered again, and must not be used any more.
-// Another goroutine that waits for events gets [ErrClosed] within some 50 ms. A second Close returns ErrClosed.
+// Close closes the worker. The events that it holds are handed back, to be delivered again, and must not
+// be used any more. Another goroutine that waits for events gets [ErrClosed] within some 50 ms. A second
+// Close returns ErrClosed.
 func (worker *Worker) Close() error {
 	return worker.close(func() C.int32_t {
 		handle := worker.handle
@@ -100,8 +103,8 @@ func (worker *Worker) Close() error {
 	})
 }
 
-// Take takes the next event. It waits until ctx is done, and returns the context's error then. [ErrEnded] tells of the
-// end, for a worker opened with UntilClosed.
+// Take takes the next event. It waits for it; when ctx is done, it returns the context's error.
+// [ErrEnded] reports the end, for a worker opened with UntilClosed.
 func (worker *Worker) Take(ctx context.Context) (Job, error) {
 	limit, err := firstLimit(ctx)
 	if err != nil {
@@ -134,7 +137,8 @@ func (worker *Worker) TryTake() (Job, error) {
 	return job[0], err
 }
 
-// TakeBatch takes up to len(jobs) events that are there, and returns how many. It waits for the first one, as Take does.
+// TakeBatch takes up to len(jobs) events that are there, and returns how many. It waits for the first
+// one, as Take does.
 func (worker *Worker) TakeBatch(ctx context.Context, jobs []Job) (int, error) {
 	limit, err := firstLimit(ctx)
 	if err != nil {
@@ -165,13 +169,14 @@ func (worker *Worker) TryTakeBatch(jobs []Job) (int, error) {
 	return int(answer.value), err
 }
 
-// Done says that an event is done: it will not be delivered again. [ErrNotHeld] says that this worker does not hold it.
+// Done marks an event as done: it will not be delivered again. [ErrNotHeld] says that this worker does
+// not hold it.
 func (worker *Worker) Done(job Job) error {
 	one := [1]Job{job}
 	return worker.DoneBatch(one[:])
 }
 
-// DoneBatch says that all these events are done. After [ErrNotHeld] the others are.
+// DoneBatch marks all these events as done. After [ErrNotHeld] the others are done.
 func (worker *Worker) DoneBatch(jobs []Job) (err error) {
 	worker.mutex.Lock()
 	result := C.railbus_go_done(worker.handle, words(jobs), C.size_t(len(jobs)), &worker.told)
@@ -182,14 +187,14 @@ func (worker *Worker) DoneBatch(jobs []Job) (err error) {
 	return err
 }
 
-// Retry hands an event back: it is delivered again, to this worker or another, with its attempts counted, or becomes a
-// dead letter. [ErrNotHeld] says that this worker does not hold it.
+// Retry hands an event back: it is delivered again, to this worker or another, with its attempt counted,
+// or becomes a dead letter. [ErrNotHeld] says that this worker does not hold it.
 func (worker *Worker) Retry(job Job) error {
 	one := [1]Job{job}
 	return worker.RetryBatch(one[:])
 }
 
-// RetryBatch hands all these events back. After [ErrNotHeld] the others are.
+// RetryBatch hands all these events back. After [ErrNotHeld] the others are handed back.
 func (worker *Worker) RetryBatch(jobs []Job) (err error) {
 	worker.mutex.Lock()
 	result := C.railbus_go_retry(worker.handle, words(jobs), C.size_t(len(jobs)), &worker.told)
@@ -200,8 +205,8 @@ func (worker *Worker) RetryBatch(jobs []Job) (err error) {
 	return err
 }
 
-// Jobs iterates over the events as they come, until ctx is done or the queue has ended (with UntilClosed). The body of the
-// loop says what became of each, with Done or Retry:
+// Jobs iterates over the events as they come, until ctx is done or the queue has ended (with
+// UntilClosed). The body of the loop finishes each with Done or Retry:
 //
 //	for job, err := range worker.Jobs(ctx) {
 //		if err != nil { ... }
@@ -209,8 +214,8 @@ func (worker *Worker) RetryBatch(jobs []Job) (err error) {
 //		worker.Done(job)
 //	}
 //
-// An error, that of ctx among them, comes with a Job without a payload and is the last thing the loop gets. At [ErrEnded]
-// it just ends.
+// An error, including that of ctx, comes with a Job without a payload and is the last thing that the loop
+// gets. At [ErrEnded] it just ends.
 func (worker *Worker) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		for {
@@ -222,7 +227,7 @@ func (worker *Worker) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 	}
 }
 
-// Stats returns what this worker has done.
+// Stats returns the counts of this worker.
 func (worker *Worker) Stats() (WorkerStats, error) {
 	worker.mutex.Lock()
 	defer worker.mutex.Unlock()

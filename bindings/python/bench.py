@@ -1,6 +1,6 @@
-"""What railbus costs in Python: single calls, round trips between two processes, batches into arrays.
+"""The cost of railbus in Python: single calls, round trips between two processes, batches into arrays.
 
-In the same run, what Python programs use otherwise: multiprocessing.Pipe and Queue, pyzmq over ipc.
+In the same run, other means of Python programs: multiprocessing.Pipe and Queue, pyzmq over ipc.
 
     target/venv/bin/python bindings/python/bench.py [--quick] [--json] [--cpus 0,1]
 """
@@ -32,7 +32,7 @@ _PAYLOAD = bytes(range(SIZE))
 
 
 def best_ns(run: Callable[[], None], events: int, rounds: int) -> float:
-    """The best of many rounds, in ns for each event: what it costs when nothing disturbs."""
+    """The best of many rounds, in ns for each event: the cost when nothing disturbs."""
     best = float("inf")
     for _ in range(rounds):
         started = time.perf_counter_ns()

@@ -172,7 +172,7 @@ def subscribe(keys: Keys, handles: ExitStack) -> str:
     handles.enter_context(subscriber)
     mode, events = keys.text("mode", "receive"), keys.number("events")
     tally = Tally(keys.flag("attributes"))
-    # Where the end is not known beforehand, every event must tell its position.
+    # If the end is not known beforehand, the position of every event is needed.
     is_open_end = until_closed or keys.flag("lossy") or tally.with_attributes
     say("ready")
     if mode == "into":

@@ -8,7 +8,7 @@ import zlib
 from railbus import Event, Job, TraceContext
 
 WAIT = 20.0
-"""Seconds that every wait lasts at most, unless said otherwise."""
+"""Seconds that every wait lasts at most, unless another limit is given."""
 
 _SHIFTED = [bytes((byte + by) % 256 for byte in range(256)) for by in range(256)]
 
@@ -29,7 +29,7 @@ def attributes_of(event: int) -> tuple[int, int, TraceContext]:
 
 
 class Tally:
-    """Digests of what was published or received."""
+    """Digests of the published or received events."""
 
     def __init__(self, with_attributes: bool) -> None:
         self.with_attributes = with_attributes

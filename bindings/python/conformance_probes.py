@@ -1,4 +1,4 @@
-"""The role `probe` of the conformance program: each probe does one thing wrong, and says what came of it."""
+"""The role `probe` of the conformance program: each probe makes one mistake, and prints the result."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def closed_bus(place: Place) -> None:
 
 
 def forked(place: Place) -> None:
-    """The child says by its exit code what came of it."""
+    """The exit code of the child is the result."""
     with place.make("stream").publisher() as publisher:
         child = os.fork()
         if child == 0:
@@ -308,7 +308,7 @@ PROBES: dict[str, Callable[[Place], object]] = {
 
 
 def run_probes(bus_name: str, names: list[str]) -> int:
-    """Says what came of each."""
+    """Prints the result of each."""
     with Bus(bus_name) as bus:
         for name in names:
             if name not in PROBES:

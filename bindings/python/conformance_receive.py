@@ -13,7 +13,7 @@ from railbus import Event, Subscriber
 def receive(
     subscriber: Subscriber, mode: str, batch: int, events: int, is_open_end: bool
 ) -> Iterator[Event | int]:
-    """Events, and how many were lost in between, until there were so many."""
+    """Events, and how many were lost in between, until there were this many."""
     seen = 0
     while seen < events:
         left = events - seen
@@ -34,7 +34,7 @@ def receive(
                 raise railbus.TimedOut("no event came")
             seen += len(some)
         except railbus.Lost as lost:
-            # A ring always knows.
+            # A ring always knows the number.
             some = [lost.events or 0]
             seen += lost.events or 0
         except railbus.Closed:

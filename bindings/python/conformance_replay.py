@@ -7,7 +7,7 @@ from conformance_payload import WAIT, Tally
 
 
 def replayed(journal: str, mode: str, batch: int, type_ids: list[int] | None) -> tuple[Tally, int]:
-    """What is in a journal, and how many events it lacks."""
+    """The events of a journal, and how many it lacks."""
     tally = Tally(True)
     lost = 0
     with railbus.Replay(journal, type_ids=type_ids) as replay:

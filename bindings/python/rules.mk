@@ -1,4 +1,5 @@
-# The Python package: a venv with what its tests need, the package built into it, and its conformance program.
+# The Python package: a venv with the requirements of its tests, the package built into it, and its conformance
+# program.
 # Included by the Makefile.
 
 PYTHON ?= python3
@@ -32,6 +33,6 @@ python-test: python-ready
 python-test-deep: python-ready python-test-sanitized
 	cd bindings/python && PYTHONDONTWRITEBYTECODE=1 ../../$(VENV)/bin/python -m pytest -q
 
-# The lifetimes of the extension under AddressSanitizer, and in a debug interpreter where there is one.
+# The lifetimes of the extension under AddressSanitizer, and in a debug interpreter if there is one.
 python-test-sanitized: python-ready
 	CARGO="$(CARGO)" sh bindings/python/sanitized.sh

@@ -2,7 +2,7 @@
 # sanitized.sh: builds the extension twice more, and runs the tests of its lifetimes and views with each:
 #   with AddressSanitizer, which finds every use of freed memory in the extension;
 #   for a debug interpreter (python3-dbg), which checks reference counts, and calls of the C API without the GIL.
-# What cannot be had here is left out, with the reason.
+# A tool that is not available here is left out, and the reason is printed.
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD

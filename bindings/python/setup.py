@@ -1,12 +1,12 @@
 """Builds the extension: librailbus.a by cargo, then the Cython module around it, statically linked.
 
-The result needs nothing but libc on the machine it runs on. It is built inside a checkout of the project,
-since the Rust sources are there; what is built on the way goes to the checkout's `target`, nothing into the
-source tree.
+The result needs nothing but libc on the machine where it runs. It is built inside a checkout of the
+project, because the Rust sources are there. Intermediate files go to the checkout's `target`, nothing
+into the source tree.
 
-A wheel is for the Python that built it. With RAILBUS_ABI3=1 it is for every CPython from 3.11 on, by the
-stable ABI, in which every call takes about twice as long: publishing 64 B 73 ns in place of 38, receiving 54
-in place of 34.
+A wheel is for the Python that built it. With RAILBUS_ABI3=1 it is for every CPython from 3.11 on, by
+the stable ABI, in which every call takes about twice as long: publishing 64 B takes 73 ns in place of
+38, receiving 54 in place of 34.
 """
 
 import json
@@ -42,7 +42,7 @@ def version() -> str:
 
 
 def static_library() -> str:
-    """Builds librailbus.a, and tells where it is: that is cargo's configuration."""
+    """Builds librailbus.a, and returns its path, which is cargo's configuration."""
     cargo = os.environ.get("CARGO") or shutil.which("cargo")
     if cargo is None:
         sys.exit("railbus is built with Rust, and there is no cargo in $PATH: install it with rustup")
@@ -67,7 +67,7 @@ def static_library() -> str:
 
 
 class Build(build_ext):
-    """Builds what it links first."""
+    """Builds the library that it links first."""
 
     def build_extensions(self) -> None:
         library = static_library()
@@ -89,7 +89,8 @@ def extensions() -> list[Extension]:
         extra_compile_args=["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address"]
         if SANITIZE == "address"
         else ["-O2"],
-        # Hidden, the library's symbols meet no other railbus in the process; libgcc is in it, too.
+        # Hidden, the library's symbols do not clash with another railbus in the process; libgcc is in
+        # it, too.
         extra_link_args=[
             "-Wl,--exclude-libs,ALL",
             *(["-fsanitize=address"] if SANITIZE == "address" else ["-Wl,--strip-debug"]),

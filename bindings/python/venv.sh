@@ -1,7 +1,7 @@
 #!/bin/sh
-# venv.sh REQUIREMENTS: makes the project's one Python environment, target/venv, unless it is there, installs what the file
-# names unless that is done, and prints the environment's python. $PYTHON (python3) makes it. Any number may run at once.
-# Fails, and says why, where Python or the packages cannot be had.
+# venv.sh REQUIREMENTS: makes the project's one Python environment, target/venv, unless it exists. Installs the
+# packages that the file names, unless that is done, and prints the environment's python. $PYTHON (python3) makes
+# it. Any number may run at once. Fails with a reason if Python or the packages are not available.
 set -eu
 wanted=$(realpath "$1")
 cd "$(dirname "$0")/../.."

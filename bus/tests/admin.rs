@@ -1,5 +1,5 @@
-//! Changing a live bus: under load the counts add up, what is unsafe is refused with its reason, and a dry run changes
-//! no byte.
+//! Changing a live bus: under load the counts add up, an unsafe change is refused with its reason,
+//! and a dry run changes no byte.
 
 mod journals;
 
@@ -66,7 +66,8 @@ fn number(payload: &[u8]) -> u64 {
     u64::from_le_bytes(payload.try_into().expect("8 bytes"))
 }
 
-/// Resumes the subscription, reads up to `most` events, acknowledges them and leaves. The numbers, and what was lost.
+/// Resumes the subscription, reads up to `most` events, acknowledges them and leaves. Returns the
+/// numbers, and how many were lost.
 fn read(channel: &Channel, name: &str, most: usize) -> (Vec<u64>, u64) {
     let (mut numbers, mut lost) = (Vec::new(), 0);
     let mut take = |received: Result<Option<u64>, RecvError>| match received {
@@ -206,7 +207,7 @@ fn a_queue_is_purged_and_skipped_under_load_and_the_counts_add_up() {
             let mut seen = Vec::new();
             begun.wait();
             while !stop.load(Ordering::Relaxed) {
-                // Slowly: there is to be something to purge.
+                // At a slow pace, so that there is something to purge.
                 finish(&mut worker, &mut seen);
                 std::thread::sleep(Duration::from_micros(20));
             }
@@ -272,7 +273,7 @@ fn purging_discards_nothing_that_is_in_hand_or_newer_or_that_somebody_holds() {
     let me = format!("process {} holds it", std::process::id());
     assert_eq!(purged.left, [("held".to_owned(), me)]);
     assert_eq!(holder.position(), 0);
-    // Room for who waited for the one that is gone.
+    // Room for the one that waited for the one that is gone.
     drop(holder);
     assert_eq!(topic.purge(false).unwrap().moved.len(), 2);
     (5..69).for_each(|i| assert!(publish(i)));
@@ -361,7 +362,7 @@ fn of_two_administrators_at_once_each_skips_what_it_says() {
 #[test]
 fn dead_letters_are_retried_and_dropped_under_load_and_none_is_lost() {
     let (_base, bus) = base();
-    // Room for every letter there may be: two full queues would wait for each other.
+    // Room for all possible letters: two full queues would wait for each other.
     bus.create("q.dead", &ChannelOptions::new(Kind::Queue).slots(1 << 16).slot_bytes(128)).unwrap();
     let queue = bus.create("q", &small(Kind::Queue).max_attempts(1)).unwrap();
     let stop = AtomicBool::new(false);
@@ -371,7 +372,7 @@ fn dead_letters_are_retried_and_dropped_under_load_and_none_is_lost() {
             let mut publish = publisher(&queue);
             let mut count = 0u64;
             while !stop.load(Ordering::Relaxed) {
-                // Never so much that nobody else finds room.
+                // Never so much that others find no room.
                 let is_calm = queue.info().unwrap().positions.unfinished < Some(32);
                 if is_calm && publish(count) {
                     count += 1;
@@ -430,7 +431,7 @@ fn dead_letters_are_retried_and_dropped_under_load_and_none_is_lost() {
         assert!(retried > 20);
         stop.store(true, Ordering::Relaxed);
         let published = producer.join().unwrap();
-        // What is still there, until nothing is.
+        // The events that are still there, until there are none.
         while queue.info().unwrap().positions.unfinished != Some(0) || !letters.list().unwrap().is_empty() {
             assert!(Instant::now() < deadline);
             letters.retry(Select::All, LONG, false).unwrap();
@@ -491,7 +492,8 @@ fn queues_that_share_their_dead_letters_keep_them_apart() {
     assert_eq!(retried.letters.len(), 2);
     assert!(retried.letters.iter().all(|one| one.home.as_ref().is_some_and(|home| home.queue == "b/one")));
     assert_eq!(numbers(&all), [200, 201]);
-    // The letters that were not meant went back, and are as they were but for the attempts in their own queue.
+    // The letters that were not selected went back, and are unchanged but for the attempts in their
+    // own queue.
     let retried = all.retry(Select::All, LONG, false).unwrap();
     assert_eq!((retried.letters.len(), retried.left.len()), (2, 1));
     assert!(retried.left[0].1.contains("no origin"), "{retried:?}");
@@ -515,7 +517,8 @@ fn events_that_are_no_dead_letters_are_neither_dropped_nor_retried() {
     let mut publish = publisher(&live);
     (0..3).for_each(|i| assert!(publish(i)));
     assert!(said(live.dead_letters()).contains("it has no dead-letter queue, and is none"));
-    // A queue that others divert to holds events with an origin; that alone does not make it a dead-letter queue.
+    // A queue that others divert to holds events with an origin; that alone does not make it a
+    // dead-letter queue.
     let spill = bus.create("spill", &small(Kind::Queue).slot_bytes(256)).unwrap();
     let diverting = small(Kind::Queue).overflow(Overflow::Divert).divert_to(Some("spill".into()));
     let full = bus.create("full", &diverting).unwrap();
@@ -648,7 +651,7 @@ fn a_subscription_goes_back_to_what_the_journal_alone_has_and_reads_on_from_ther
             }
         }
         drop(follower);
-        // Forward again, over what lies in the journal; and to a time before everything.
+        // Forward again, over the events in the journal; and to a time before everything.
         let moved = channel.seek_subscription("audit", SeekTo::Time(0), false).unwrap();
         assert_eq!((moved.to, moved.from_journal), (0, true));
         let moved = channel.seek_subscription("audit", SeekTo::Live, false).unwrap();

@@ -1,4 +1,5 @@
-//! Administrators at work in a queue that are evicted, kept waiting, or meet what was put aside.
+//! Administrators at work in a queue that are evicted, kept waiting, or find events that were put
+//! aside.
 
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, channel};
@@ -16,7 +17,7 @@ use railbus_ring::members::peers::Side;
 use railbus_ring::memory::{Edge, Memory};
 
 const LONG: Duration = Duration::from_secs(60);
-/// Slots of the queues: the least there can be.
+/// Slots of the queues: the smallest number.
 const SLOTS: u64 = 64;
 const KEY: u64 = 7;
 
@@ -44,7 +45,7 @@ fn put(producer: &mut Producer, number: u64, key: Option<u64>) {
     producer.try_publish_with(&number.to_le_bytes(), &attributes).unwrap();
 }
 
-/// Finishes all that waits.
+/// Finishes all waiting events.
 fn drain(queue: &Channel) -> u64 {
     let mut worker = queue.worker(&WorkOptions::default()).unwrap();
     let mut count = 0;
@@ -55,7 +56,7 @@ fn drain(queue: &Channel) -> u64 {
     count
 }
 
-/// On a thread of its own, so that what does not end fails the test.
+/// Runs on a thread of its own, so that a hang fails the test.
 fn apart<T: Send + 'static>(
     queue: &Channel,
     act: impl FnOnce(&Channel) -> T + Send + 'static,
@@ -81,7 +82,7 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The administrator, once it has an event in hand.
+/// The administrator, once it holds an event.
 fn administrator(queue: &Channel) -> Participant {
     eventually("an administrator has an event in hand", || {
         let participants = queue.info().unwrap().participants;
@@ -97,7 +98,7 @@ fn what_an_evicted_administrator_had_in_hand_becomes_no_dead_letter_of_another_e
     let skipping = skip(&queue, 3);
     let index = administrator(&queue).index;
     queue.evict(Side::Consumers, index, LONG).unwrap();
-    // Another has it, and its slot is used again; then there is room.
+    // Another worker has it, and its slot is used again; then there is room.
     for lap in 0..2 {
         assert!(drain(&queue) > 0);
         (0..SLOTS).for_each(|n| put(&mut producer, 1000 * (lap + 1) + n, None));
@@ -213,7 +214,7 @@ fn a_purge_looks_at_each_event_once_and_at_no_more_than_a_ring_has() {
     let purge =
         |queue: &Channel| apart(queue, |queue| queue.purge(false)).recv_timeout(LONG).expect("it ends");
     assert_eq!(purge(&queue).unwrap().events, 1 << 17);
-    // A producer that runs wild says that there is far more.
+    // A producer that runs wild claims that there is far more.
     let attached = railbus::internal::attach(base.path(), &"b/large".parse().unwrap()).unwrap();
     let maps = attached.map(Role::Producer).unwrap();
     // SAFETY: the maps outlive the memory, and are a producer's, who may write it.

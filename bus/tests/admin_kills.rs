@@ -1,9 +1,9 @@
-//! An administrator is killed with a real SIGKILL before and after each of its system calls, and some instructions
-//! later: what it left is right, and somebody else goes on.
+//! An administrator is killed with a real SIGKILL before and after each of its system calls, and
+//! some instructions later: the state that it left is right, and another process goes on.
 //!
-//! The administrator runs the library itself, traced: it is stopped at every system call, steps on for some
-//! instructions, and is killed there. What a pass does not prove: every instruction between two system calls; they are
-//! sampled, differently each time the library changes.
+//! The administrator runs the library itself, traced: it is stopped at every system call, steps on
+//! for some instructions, and is killed there. A pass does not prove every instruction between two
+//! system calls; they are sampled, differently each time the library changes.
 
 mod children;
 mod forks;
@@ -30,7 +30,7 @@ fn child() {
     say(format!("{kills} kills").as_bytes());
 }
 
-/// Prepares a bus; what the administrator does; what must hold after its death.
+/// Prepares a bus; the action of the administrator; the checks after its death.
 type Scene = (&'static str, fn(&Bus), fn(&Bus), fn(&Bus));
 
 const SCENES: &[Scene] = &[
@@ -89,8 +89,9 @@ fn stopped(pid: Pid) -> bool {
     false
 }
 
-/// Runs the script up to the `stops`-th stop at a system call, `steps` instructions on, and kills it. Returns for each stop
-/// whether a name was about to be given or taken, if it came to its end before.
+/// Runs the script up to the `stops`-th stop at a system call, goes on for `steps` instructions,
+/// and kills it. If the script ended before, returns for each stop whether a name was about to be
+/// given or taken.
 fn run(base: &Path, scene: &Scene, stops: usize, steps: usize) -> Option<Vec<bool>> {
     let directory = tempfile::tempdir_in(base).unwrap();
     let bus = Bus::at(directory.path(), "b").unwrap();
@@ -102,7 +103,7 @@ fn run(base: &Path, scene: &Scene, stops: usize, steps: usize) -> Option<Vec<boo
         (scene.2)(&bus);
     });
     let pid = actor.pid();
-    // It is waited for here.
+    // This function waits for it.
     std::mem::forget(actor);
     assert!(stopped(pid));
     // SAFETY: reads and writes no memory of this process.
@@ -130,14 +131,15 @@ fn run(base: &Path, scene: &Scene, stops: usize, steps: usize) -> Option<Vec<boo
     (ended && seen.len() < stops).then_some(seen)
 }
 
-/// Kills at every stop; or, where there are many, at a sample of them, and around each at which names change.
+/// Kills at every stop; or, if there are many, at a sample of them, and around each at which names
+/// change.
 fn every_point(base: &Path, scene: &Scene) -> usize {
     let all = run(base, scene, usize::MAX, 0).expect("it comes to its end");
     let is_naming = |at: usize| all.get(at).copied().unwrap_or(false);
     let all_points = all.len();
     let mut points: Vec<usize> = (1..=all_points).collect();
     if !deep() && all_points > 150 {
-        // Stop n is the n-th: before it, at it, behind the call.
+        // Stop n is the n-th: before it, at it, after the call.
         points.retain(|point| {
             point % (all_points / 60) == 0 || (0..3).any(|i| is_naming((point + 1).wrapping_sub(i)))
         });
@@ -266,7 +268,7 @@ fn check_seek(bus: &Bus) {
     let stream = bus.attach("s").unwrap();
     let at = stream.subscriptions().unwrap()[0].position / 16;
     assert!(at == 100 || at == 240, "{at}");
-    // A publisher goes on until it is held; nothing behind the cursor is overwritten.
+    // A publisher goes on until it is held; nothing after the cursor is overwritten.
     let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
     let mut end = 250u64;
     while publisher.try_publish(&end.to_le_bytes()).is_ok() {
@@ -300,7 +302,7 @@ fn events(bus: &Bus) {
     (0..6u64).for_each(|i| _ = producer.publish(&i.to_le_bytes()).unwrap());
 }
 
-/// Its events go to others; the memory that it looks at is set aside first.
+/// Its events go to others; the memory that it uses is set aside first.
 fn evict_own_worker(bus: &Bus) {
     let queue = bus.attach("q").unwrap();
     let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
@@ -350,7 +352,7 @@ fn make_letters(bus: &Bus) {
     drop(bus.attach("q").unwrap().skip_events(3, true, LONG, false));
 }
 
-/// Takes everything that is there, once.
+/// Takes every event that is there, once.
 fn drain(queue: &Channel) -> Vec<u64> {
     queue.repair().unwrap();
     let mut worker = queue.worker(&WorkOptions::default()).unwrap();
@@ -363,14 +365,15 @@ fn drain(queue: &Channel) -> Vec<u64> {
     got
 }
 
-/// Whatever is not there was finished, in order of delivery; and the queue goes on for laps.
+/// Every event that is not there was finished, in order of delivery; and the queue goes on for
+/// laps.
 fn check_queue(bus: &Bus) {
     let queue = bus.attach("q").unwrap();
     let got = drain(&queue);
     assert!(got.is_empty() || got[..] == (6 - got.len() as u64..6).collect::<Vec<_>>()[..], "{got:?}");
     let letters = drain(queue.dead_letters().unwrap().channel());
     let gone: Vec<u64> = (0..6).filter(|i| !got.contains(i)).collect();
-    // Published before it is finished: one more than what is gone at most.
+    // Published before it is finished: at most one more than the missing ones.
     assert!(
         letters.is_empty() || letters.starts_with(&gone) && letters.len() <= gone.len() + 1,
         "{letters:?}"
@@ -419,7 +422,8 @@ fn larger(name: &str) -> Resize {
     }
 }
 
-/// The old one is there, or the new one; it can be made anew by somebody else; and then nothing is left lying about.
+/// The old one is there, or the new one. Another process can make it again, and then nothing is
+/// left behind.
 fn check_resized(bus: &Bus, name: &str, files: usize) -> Channel {
     let channel = bus.attach(name).unwrap();
     let incarnation = channel.header().incarnation;

@@ -1,5 +1,5 @@
-//! Making a channel anew with another size: what was not read or done is there, under the same identity, and who is in the
-//! way is told.
+//! Making a channel again with another size: events that were not read or done are there, under the
+//! same identity, and the caller learns which participant is in the way.
 
 mod journals;
 
@@ -32,7 +32,7 @@ fn small(kind: Kind) -> ChannelOptions {
     }
 }
 
-/// Events of different lengths, each of which says which it is.
+/// Events of different lengths, each of which contains its number.
 fn event(number: u64) -> Vec<u8> {
     let mut bytes = number.to_le_bytes().to_vec();
     bytes.resize(8 + (number * 13 % 50) as usize, number as u8);
@@ -140,7 +140,7 @@ fn what_was_not_read_or_done_is_there_again_and_the_channel_goes_on() {
                 Kind::Stream => assert_eq!(after.capacity_bytes, bytes),
                 _ => assert_eq!(after.slots, slots),
             }
-            // Nothing is left lying about.
+            // Nothing is left behind.
             let names = std::fs::read_dir(base.path().join("b")).unwrap();
             let names: Vec<_> = names.map(|name| name.unwrap().file_name()).collect();
             assert_eq!(names.len(), if kind == Kind::Queue { 5 } else { 3 }, "{names:?}");
@@ -185,7 +185,7 @@ fn who_takes_part_is_named_and_who_comes_late_is_told() {
     let refused = channel.resize(&resize, false).unwrap_err().to_string();
     assert!(refused.contains(&format!("subscriber {} (audit) take part", std::process::id())), "{refused}");
     assert_eq!(channel.resize(&resize, true).unwrap_err().to_string(), refused);
-    // It waits as long as it is told to.
+    // It waits for the given time.
     let leaver = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
         drop(holder);
@@ -284,7 +284,7 @@ fn a_recorded_topic_is_recorded_on_without_a_gap() {
     let refused = topic.resize(&sizes(Kind::Topic, 0, 128), false).unwrap_err().to_string();
     assert!(refused.contains(".journal"), "{refused}");
     recorder.stop().unwrap();
-    // What the journal has not got is held for it, and carried over.
+    // Events that the journal does not have yet are held for it, and carried over.
     publish(&topic, 50..60);
     let resized = topic.resize(&sizes(Kind::Topic, 0, 128), false).unwrap();
     assert_eq!(resized.carried.events, 60);
@@ -325,9 +325,10 @@ fn an_end_that_no_publisher_has_reached_is_corrupt_and_makes_no_endless_walk() {
     publish(&channel, 0..3);
     let attached = railbus::internal::attach(base.path(), &"b/s".parse().unwrap()).unwrap();
     let maps = attached.map(Role::Producer).unwrap();
-    // SAFETY: the maps outlive the memories, and are a producer's, who may write both.
+    // SAFETY: the maps outlive the memories, and belong to a producer, which may write both.
     let (ring, data) = unsafe { (maps.ring.memory(false), maps.data.memory(false)) };
-    // A ring full of frames, from whose starts the empty header at byte 8 is never met, and an end that stands there.
+    // A ring full of frames, none of which starts at the empty header at byte 8, and an end that
+    // lies there.
     for at in (0..4096).step_by(16) {
         data.store(at, frame::header(8, 0, 0), Edge::Commit);
         data.store(at + 8, 0, Edge::Plain);

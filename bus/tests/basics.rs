@@ -1,4 +1,4 @@
-//! The three kinds, end to end in one process: what the README shows, and each verb once.
+//! The three kinds, end to end in one process: the examples of the README, and each verb once.
 
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ fn a_stream_carries_every_size_in_order_around_the_ring() {
     let mut publisher = channel.publisher(&SendOptions::default()).unwrap();
     let max = publisher.payload_max();
     assert_eq!(max, 4096 / 2 - 16);
-    // 37 and the number of sizes have no divisor in common: each size comes once, in an order that wraps everywhere.
+    // 37 and the number of sizes have no divisor in common: each size comes once, in an order that
+    // wraps everywhere.
     let sizes: Vec<usize> = (0..=max).map(|round| round * 37 % (max + 1)).collect();
     assert_eq!(sizes.iter().collect::<std::collections::BTreeSet<_>>().len(), max + 1);
     for (round, size) in sizes.into_iter().enumerate() {
@@ -36,7 +37,8 @@ fn a_stream_carries_every_size_in_order_around_the_ring() {
         let event = subscriber.recv().unwrap();
         assert_eq!(event.payload(), payload);
         if payload.len() > 1024 - 8 {
-            // Up to a quarter of the ring always fits beside an event that is still held; more needs its room back.
+            // Up to a quarter of the ring always fits beside an event that is still held; larger
+            // events need its room back.
             subscriber.acknowledge();
         }
     }
@@ -73,7 +75,8 @@ fn a_topic_and_a_queue_carry_every_size() {
     assert!(matches!(producer.try_publish(&too_long), Err(SendError::TooLong { .. })));
 }
 
-/// Lengths near the end of the numbers, as an underflow in the caller makes them, are refused by every way in.
+/// Lengths near the end of the numbers, as an underflow in the caller makes them, are refused by
+/// every call.
 #[test]
 fn a_claim_of_absurd_length_is_refused() {
     fn refuse<O: railbus::PublishEnd>(mut sender: railbus::Sender<O>) {
@@ -228,7 +231,7 @@ fn a_lossy_subscriber_learns_exactly_what_it_lost() {
     let stream = bus.create("s", &ChannelOptions::new(Kind::Stream).capacity_bytes(4096)).unwrap();
     let mut subscriber = stream.subscriber(&lossy).unwrap();
     let mut publisher = stream.publisher(&SendOptions::default()).unwrap();
-    // Where each event was published: of several sizes, so that positions and numbers of events are not the same thing.
+    // The position of each event: of several sizes, so that positions and numbers of events differ.
     let mut positions = Vec::new();
     let mut publish = |positions: &mut Vec<u64>, count: u64| {
         for _ in 0..count {
@@ -327,7 +330,8 @@ fn a_durable_subscription_resumes_and_holds() {
     publisher.publish(b"more").unwrap();
 }
 
-/// It had joined at the oldest of a ring that was full, and leaves before it has read to where it joined.
+/// It had joined at the oldest event of a full ring, and leaves before it has read up to the
+/// position of its join.
 #[test]
 fn a_durable_topic_subscription_that_resumes_on_the_way_loses_nothing_newer_than_its_join() {
     let (_base, bus) = bus();
@@ -342,7 +346,8 @@ fn a_durable_topic_subscription_that_resumes_on_the_way_loses_nothing_newer_than
     };
     publish(65);
     drop(topic.topic_subscriber(&durable).unwrap());
-    // The publisher has looked at the cursors before: it goes on, but not over what is newer than the join.
+    // The publisher has looked at the cursors before: it goes on, but not over events that are
+    // newer than the join.
     publish(40);
     let mut resumed = topic.topic_subscriber(&durable).unwrap();
     let mut seen = Vec::new();
@@ -362,7 +367,8 @@ fn a_durable_topic_subscription_that_resumes_on_the_way_loses_nothing_newer_than
     assert_eq!(lost, 40, "what the publisher has overwritten, and no more");
 }
 
-/// Each by whoever comes first; what one worker is given rises, and together they are given all in order.
+/// Each event goes to the first worker that asks. The numbers of one worker rise, and together they
+/// get all in order.
 #[test]
 fn fresh_events_are_taken_in_the_order_they_were_published() {
     let (_base, bus) = bus();
@@ -428,7 +434,7 @@ fn several_events_in_hand() {
         assert_eq!(worker.event(ticket).unwrap().pod::<u64>(), Some(i as u64));
         assert!(worker.done(ticket) && !worker.done(ticket));
     }
-    // Everything in hand goes back when the worker leaves.
+    // Every held event goes back when the worker leaves.
     producer.publish(b"left").unwrap();
     assert!(worker.take_ticket().unwrap().is_some());
     drop(worker);
@@ -562,7 +568,7 @@ fn a_bridge_makes_a_descriptor_readable() {
     producer.publish(b"job").unwrap();
     assert!(readable(&bridge, 10_000));
     bridge.drain();
-    // Handed back: that is something to do, too.
+    // Handed back: that is work, too.
     worker.try_take().unwrap().unwrap().retry();
     bridge.arm(worker.watch());
     assert!(readable(&bridge, 10_000));

@@ -1,6 +1,6 @@
-//! Who waits only on a bridge's descriptor meets deaths and evictions, too.
+//! A program that waits only on a bridge's descriptor notices deaths and evictions, too.
 //!
-//! What a pass does not prove: how soon. Nothing here is measured.
+//! A pass does not prove how soon. Nothing here is measured.
 
 mod children;
 

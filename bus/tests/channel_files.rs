@@ -1,7 +1,7 @@
 //! Channels as files, with real processes, rights, mounts and kills.
 //!
-//! What needs a process of its own (another uid, a private mount namespace, being killed) runs in this test
-//! program, started again with a task in its environment: see [`child`].
+//! Tasks that need a process of their own (another uid, a private mount namespace, being killed)
+//! run in this test program, started again with a task in its environment: see [`child`].
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -122,7 +122,8 @@ fn every_kind_is_created_attached_and_mapped() -> Outcome {
             assert_eq!(maps.done.bytes() as u64, done);
         }
         let last = producer.data.bytes() - 8;
-        // SAFETY: the maps live to the end of this block, and each is written only where it is writable.
+        // SAFETY: the maps live to the end of this block, and each is written only where it is
+        // writable.
         let (written, seen) = unsafe { (producer.data.memory(false), observer.data.memory(false)) };
         written.store(last, 7, Edge::Commit);
         assert_eq!(seen.load(last, Edge::Commit), 7);
@@ -189,7 +190,7 @@ fn ordinary_pages_when_asked() -> Outcome {
     Ok(())
 }
 
-/// Whether this kernel can collapse pages of tmpfs, found out without the code under test.
+/// Whether this kernel can collapse pages of tmpfs, determined without the code under test.
 fn can_collapse(base: &Path) -> std::io::Result<bool> {
     const HUGE: usize = 2 << 20;
     let file = tempfile::tempfile_in(base)?;
@@ -271,7 +272,8 @@ fn a_numa_node_is_bound_and_verified_or_refused() -> Outcome {
     Ok(())
 }
 
-/// Serialises tests that reserve huge pages, across test programs, and restores the number that was found.
+/// Serialises tests that reserve huge pages, across test programs, and restores the number that was
+/// there before.
 struct HugePages {
     before: String,
     _lock: nix::fcntl::Flock<File>,
@@ -317,8 +319,8 @@ fn hugetlbfs_holds_the_data_when_pages_are_set_aside() -> Outcome {
     succeed_with_private_mounts("hugetlbfs", base.path())
 }
 
-/// Runs a task in a private mount namespace, as root or as root of a new user namespace; skips it where
-/// neither is allowed.
+/// Runs a task in a private mount namespace, as root or as root of a new user namespace; skips it
+/// if neither is allowed.
 fn succeed_with_private_mounts(task: &str, base: &Path) -> Outcome {
     use nix::sched::{CloneFlags, unshare};
     let identities = [
@@ -335,8 +337,8 @@ fn succeed_with_private_mounts(task: &str, base: &Path) -> Outcome {
         mount("none", Path::new("/"), "none", libc::MS_REC | libc::MS_PRIVATE, "")
     };
     let mut command = command(task, base)?;
-    // SAFETY: between fork and exec this makes system calls, and allocates a few bytes, which glibc allows
-    // there.
+    // SAFETY: between fork and exec this makes system calls, and allocates a few bytes, which glibc
+    // allows there.
     unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, enter) };
     match command.spawn() {
         Ok(child) => finished(task, child),
@@ -380,8 +382,8 @@ fn on_hugetlbfs(base: &Path) -> Outcome {
     written.store(4 << 20 >> 1, 5, Edge::Commit);
     assert_eq!(seen.load(4 << 20 >> 1, Edge::Commit), 5);
     assert_eq!(files()?, 1);
-    // A creator, or a remover, that died with only `.ring` missing: the next creation clears its data file
-    // away.
+    // A creator, or a remover, that died with only `.ring` missing: the next creation removes its
+    // data file.
     drop((producer, consumer, attached, created));
     std::fs::remove_file(ticks().paths(base).ring)?;
     let created = create(base, &ticks(), &options, &nothing)?;
@@ -390,7 +392,8 @@ fn on_hugetlbfs(base: &Path) -> Outcome {
     std::fs::remove_file(ticks().paths(base).ring)?;
     assert_eq!(prune(base, "demo", |_| false)?.removed, [ticks()]);
     assert_eq!(files()?, 0);
-    // Small data take a page of hugetlbfs only when asked to; more than there is goes on to the next rung.
+    // Small data take a page of hugetlbfs only on request; beyond the available pages the next rung
+    // is used.
     let queue: ChannelName = "demo/queue".parse()?;
     let options = ChannelOptions::new(Kind::Queue);
     assert_eq!(create(base, &queue, &options, &nothing)?.pages.got, Backing::Ordinary);
@@ -436,7 +439,7 @@ fn small_tmpfs(base: &Path) -> Outcome {
     assert_eq!(made, [true, true, false, false]);
     let bus = railbus::Bus::at(base, "demo")?;
     let stamped = bus.create("stamped", &small().stamp(true))?;
-    // Fill what is left: what exists goes on working, because nothing is allocated late.
+    // Fill the remaining room: existing channels go on working, because nothing is allocated late.
     let filler = File::create(base.join("filler"))?;
     let zeros = [0u8; 4096];
     let mut at = 0;
@@ -454,7 +457,7 @@ fn small_tmpfs(base: &Path) -> Outcome {
         }
     }
     assert!(matches!(create(base, &names[2], &small(), &nothing), Err(Error::NoSpace { .. })));
-    // Nor is a histogram that finds no room: its consumer works without, and says so.
+    // Nor does a histogram that finds no room: its consumer works without, and reports that.
     let mut subscriber = stamped.subscriber(&Default::default())?;
     stamped.publisher(&Default::default())?.publish(b"event")?;
     assert_eq!(&*subscriber.recv()?, b"event");
@@ -761,7 +764,7 @@ fn creators_killed_at_any_moment_leave_a_usable_bus() -> Outcome {
     let base = base()?;
     for round in 0..30u64 {
         let victims = Makers::start(2, base.path())?;
-        // Spread over the start-up of the process and many of its rounds; no luck is needed for the test to
+        // Spread over the start-up of the process and many of its rounds; the test needs no luck to
         // pass.
         std::thread::sleep(Duration::from_micros(4_000 + round * 1_777 % 30_000));
         drop(victims);
@@ -854,7 +857,8 @@ fn prune_removes_what_nobody_uses() -> Outcome {
     assert_eq!(pruned.removed, names[1..3]);
     assert_eq!(pruned.in_use, [names[0].clone(), names[3].clone()]);
     assert!(pruned.failed.is_empty() && !pruned.bus_removed);
-    // Unlocked, not only closed: a child that another test forks at this moment has a copy of the descriptor.
+    // Unlocked, not only closed: a child that another test forks at this moment has a copy of the
+    // descriptor.
     lock.l_type = libc::F_UNLCK as libc::c_short;
     // SAFETY: the descriptor is open and the structure lives during the call.
     assert_eq!(unsafe { libc::fcntl(life.as_raw_fd(), libc::F_OFD_SETLK, &lock) }, 0);

@@ -1,4 +1,4 @@
-//! Events that nobody can do, and a dead-letter queue without room for them.
+//! Events that no worker can handle, and a dead-letter queue without room for them.
 //!
 //! Deaths while a letter is written are in `kill_points.rs`, evictions in `fenced.rs`.
 
@@ -11,7 +11,7 @@ use railbus::{
 
 /// Far beyond any load of the machine.
 const SOON: Duration = Duration::from_secs(60);
-/// Slots of both queues: the least there can be.
+/// Slots of both queues: the smallest number.
 const SLOTS: u64 = 64;
 const MAX_ATTEMPTS: u32 = 2;
 const POISON: u64 = 3;
@@ -23,7 +23,8 @@ struct Scene {
     producer: Producer,
 }
 
-/// A queue, with poison in it that was delivered as often as may be, and its dead-letter queue, which is full.
+/// A queue, with poison in it that was delivered as often as allowed, and its dead-letter queue,
+/// which is full.
 fn scene(keyed: bool) -> Scene {
     let base = tempfile::tempdir_in("/dev/shm").unwrap();
     let bus = Bus::at(base.path(), "bus").unwrap();
@@ -120,7 +121,7 @@ fn poison_waits_for_room_in_the_dead_letter_queue_and_others_go_on() {
         let (mut one, mut two) = (worker(&scene.queue, true), worker(&scene.queue, true));
         let mut next = POISON;
         go_on(&mut scene, &mut [&mut one, &mut two], &mut next);
-        // Who leaves while it waits leaves it to others; so does who comes.
+        // A worker that leaves while it waits leaves the letter to others; so does one that comes.
         drop(one);
         go_on(&mut scene, &mut [&mut two], &mut next);
         let mut three = worker(&scene.queue, true);
@@ -131,7 +132,7 @@ fn poison_waits_for_room_in_the_dead_letter_queue_and_others_go_on() {
     }
 }
 
-/// What travels with an event travels with its letter.
+/// The attributes of an event travel with its letter.
 #[test]
 fn a_letter_keeps_key_type_number_and_trace_of_its_event() {
     let base = tempfile::tempdir_in("/dev/shm").unwrap();

@@ -9,7 +9,7 @@ fn every_test_that_the_guarantees_name_exists() {
     let mut named = 0;
     for quoted in text.split('`').skip(1).step_by(2) {
         let Some((file, test)) = quoted.split_once("::") else { continue };
-        // How a test is declared, and what any test of such a file has.
+        // How a test is declared, and the text that any test of such a file has.
         let (declared, any) = match file.rsplit_once('.') {
             Some((_, "rs")) => (format!("fn {test}()"), "#[test]"),
             Some((_, "py")) => (format!("def {test}("), "def test_"),

@@ -1,9 +1,11 @@
-//! Workers that are evicted while they live: stopped with events in hand, running, at every access; in both ways in which
-//! a worker stores its words. What it held goes to another, its late `done` is refused, and each event counts once.
+//! Workers that are evicted while they live: stopped while they hold events, running, at every
+//! access; in both ways in which a worker stores its words. The events that it held go to another,
+//! its late `done` is refused, and each event counts once.
 //!
-//! What a pass does not prove: that a processor keeps the order of accesses that loom's models assume. In the runs at every
-//! access a worker is stopped before it, and not inside of a restartable sequence; that it is sent back to the beginning of
-//! one is shown by `os::quiesce`'s own tests, and here by workers that run at full speed while they are evicted.
+//! A pass does not prove that a processor keeps the order of accesses that loom's models assume. In
+//! the runs at every access a worker is stopped before it, and not inside a restartable sequence.
+//! The tests of `os::quiesce` show that it is sent back to the beginning of one, and so do the
+//! workers here that run at full speed while they are evicted.
 
 mod children;
 mod forks;
@@ -28,7 +30,7 @@ use railbus_ring::slots::worker::Taken;
 use scenes::{CHANNEL, STEPS, Stage, worker_of};
 
 const SOON: Duration = Duration::from_secs(60);
-/// Slots of the queues: the least there can be.
+/// Slots of the queues: the smallest number.
 const SLOTS: u64 = 64;
 /// Asks for compare-and-swap.
 const SWAP: (&str, &str) = ("RAILBUS_FENCE", "swap");
@@ -84,7 +86,7 @@ fn is_stopped(pid: i32) -> bool {
 
 // ---- stopped with events in hand ----
 
-/// Takes three of four, and stops itself. Continued, it says what became of its `done`.
+/// Takes three of four, and stops itself. Continued, it reports the results of its `done`.
 fn hold_three(base: &Path) {
     let queue = Bus::at(base, "bus").unwrap().attach("c").unwrap();
     let mut worker = queue.worker(&WorkOptions::default().grab(2)).unwrap();
@@ -124,7 +126,7 @@ fn a_stopped_workers_events_go_to_another_and_its_late_done_is_refused() {
         let mut heir = queue.worker(&WorkOptions::default()).unwrap();
         assert_eq!(number(&heir.take_timeout(SOON).unwrap()), 4, "the others are in its hands");
         let index = entry_of(&queue, victim.pid() as u32).unwrap();
-        // Two at once: one does it, or both after each other.
+        // Two at once: one does it, or both do it one after the other.
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let evict = || scope.spawn(|| queue.evict(Side::Consumers, index, SOON));
             [evict(), evict()].map(|one| one.join().unwrap()).into_iter().collect()
@@ -188,14 +190,14 @@ extern "C" fn stop_at_the_bar(_signal: libc::c_int) {
     }
 }
 
-/// Hands an event back as often as may be, takes it once more, and is stopped in the middle of copying it to the
-/// dead-letter queue.
+/// Hands an event back as often as allowed, takes it once more, and is stopped in the middle of
+/// copying it to the dead-letter queue.
 fn write_a_dead_letter(base: &Path) {
     let queue = Bus::at(base, "bus").unwrap().attach("c").unwrap();
     let mut worker = queue.worker(&WorkOptions::default().grab(1)).unwrap();
     let ticket = worker.take_ticket_timeout(SOON).unwrap();
     let body = worker.event(ticket).unwrap().payload().as_ptr() as usize;
-    // A page of the payload alone, not the first: half of the event is copied by then.
+    // A page of the payload alone, not the first: half of the event is copied already.
     let page = body.next_multiple_of(PAGE_BYTES) + PAGE_BYTES;
     assert!(page + PAGE_BYTES <= body + LETTER_BYTES);
     BARRED.store(page, Ordering::SeqCst);
@@ -203,7 +205,8 @@ fn write_a_dead_letter(base: &Path) {
     let handler: extern "C" fn(libc::c_int) = stop_at_the_bar;
     // SAFETY: the handler makes system calls only.
     assert_ne!(unsafe { libc::signal(libc::SIGSEGV, handler as libc::sighandler_t) }, libc::SIG_ERR);
-    // SAFETY: a page of the mapping of the ring, which is read only; whoever reads it comes to the handler.
+    // SAFETY: a page of the mapping of the ring, which is read only; a thread that reads it comes
+    // to the handler.
     assert_eq!(unsafe { libc::mprotect(page as *mut _, PAGE_BYTES, libc::PROT_NONE) }, 0);
     say(b"writes");
     assert_eq!(worker.take_timeout(SOON).map(|job| job.position()).unwrap_err(), RecvError::Evicted);
@@ -211,7 +214,8 @@ fn write_a_dead_letter(base: &Path) {
     stay();
 }
 
-/// What it had copied, and what it copies when it comes back, is of two events: neither may become a letter.
+/// The part that it had copied, and the part that it copies when it comes back, belong to two
+/// events: neither may become a letter.
 #[test]
 fn a_worker_evicted_while_it_writes_a_dead_letter_writes_none() {
     for way in WAYS {
@@ -259,7 +263,7 @@ fn run_and_be_evicted(base: &Path) {
     let stop = AtomicBool::new(false);
     let refusals = AtomicU64::new(0);
     let work = |mut worker: Worker| loop {
-        // Some with an event in hand over the next take.
+        // Some hold an event over the next take.
         let first = match worker.take_ticket_timeout(Duration::from_millis(20)) {
             Ok(ticket) => ticket,
             Err(RecvError::TimedOut) if stop.load(Ordering::Relaxed) => return,
@@ -289,7 +293,7 @@ fn run_and_be_evicted(base: &Path) {
             }
             n
         });
-        // Somebody who stays.
+        // A worker that stays.
         let heir = queue.worker(&WorkOptions::default()).unwrap();
         scope.spawn(|| work(heir));
         for round in 0..rounds {
@@ -336,7 +340,7 @@ fn workers_that_run_are_evicted_and_each_event_is_done_once() {
 
 // ---- at every access ----
 
-// What an actor says of an event, in word EVENTS + its number.
+// The report of an actor about an event, in word EVENTS + its number.
 const EVENTS: usize = 8;
 const FINISHED: u64 = 3;
 
@@ -347,8 +351,9 @@ fn stores_of(variant: u64) -> Stores {
     }
 }
 
-/// An actor works and is stopped before an access; it is evicted, another does what it held, and the ring goes on for
-/// laps; then it is continued, and works on as a worker that looks at its fence.
+/// An actor works and is stopped before an access. It is evicted, another finishes the events that
+/// it held, and the ring goes on for laps. Then it is continued, and works on as a worker that
+/// checks its fence.
 fn evicted_worker(stage: &mut Stage<'_>) {
     let channel = stage.channel(Kind::Queue);
     let mut producer = channel.producer(&SendOptions::default()).unwrap();
@@ -405,7 +410,8 @@ fn evicted_worker(stage: &mut Stage<'_>) {
     assert_eq!(channel.info().unwrap().positions.unfinished, Some(0));
 }
 
-/// As a handle: looks at the fence after it has looked at an event, and resigns when something is refused.
+/// As a handle: checks the fence after it has looked at an event, and resigns when something is
+/// refused.
 fn work_warily(base: &Path, shared: &Shared, stores: Stores) {
     let part =
         Part::register_storing(base, CHANNEL, Side::Consumers, ROLE_WORKER, "", stores).expect("a place");
@@ -455,10 +461,11 @@ fn a_worker_is_evicted_before_every_access_and_comes_back() {
     drive("is evicted at every access");
 }
 
-// ---- whoever evicts dies ----
+// ---- the evictor dies ----
 
-/// A worker of this process holds four; a forked process that evicts it is killed before each of its accesses. Then
-/// another evicts, or the worker finds out itself, or those who work beside it do.
+/// A worker of this process holds four; a forked process that evicts it is killed before each of
+/// its accesses. Then another evicts, or the worker finds out itself, or those that work beside it
+/// do.
 fn evictors_die(base: &Path) {
     let mut kills = 0;
     for variant in 0..2 * 3 {
@@ -487,7 +494,7 @@ fn evictors_die(base: &Path) {
                     assert!(matches!(evicted, Evicted::Fenced { .. }), "{evicted:?}");
                     again = true;
                 }
-                // It finds out itself, as it works on or leaves.
+                // It finds out itself, when it works on or leaves.
                 1 => {
                     for (n, &ticket) in held.iter().enumerate() {
                         times[n] += victim.done(ticket) as u64;

@@ -1,9 +1,10 @@
-//! A process with handles of every kind, and something open in each, forks: the child's copies refuse every call with
-//! `Forked`, or do nothing where a call has no error; dropping them does nothing either; no byte of any channel changes;
-//! and the parent goes on with everything that it had open.
+//! A process with handles of every kind, and something open in each, forks. The child's copies
+//! refuse every call with `Forked`, or do nothing if a call has no error; dropping them does
+//! nothing either. No byte of any channel changes, and the parent goes on with everything that it
+//! had open.
 //!
-//! What it leaves out: the bytes that were borrowed before the fork (an event's payload, a claim's), which are not mapped
-//! in the child; and the life lock, which is for `os_life`.
+//! Left out: the bytes that were borrowed before the fork (an event's payload, a claim's), which
+//! are not mapped in the child; and the life lock, which is for `os_life`.
 
 mod children;
 mod forks;
@@ -24,7 +25,7 @@ const SOON: Duration = Duration::from_secs(60);
 #[ignore = "the other tests run it as a child process"]
 fn child() {
     let Some((role, base)) = role() else { return };
-    // Every way into a handle has an easy part, which stamps, keys and limits keep it from.
+    // Every call of a handle has a fast path, from which stamps, keys and limits keep it.
     for rich in [false, true] {
         let directory = tempfile::tempdir_in(&base).unwrap();
         let bus = Bus::at(directory.path(), "bus").unwrap();
@@ -57,7 +58,7 @@ fn in_fork(channel: &Channel, child: impl FnOnce()) {
     assert!(before == bytes(), "the child has changed the channel");
 }
 
-/// Everything that a publisher can be asked.
+/// Every call of a publisher.
 fn refuse_sending<R: PublishEnd>(sender: &mut Sender<R>) {
     let bytes = event(9, 32);
     let with = Attributes::typed(7);
@@ -87,7 +88,7 @@ fn refuse_sending<R: PublishEnd>(sender: &mut Sender<R>) {
     assert!(sender.refusal().is_none());
 }
 
-/// Everything that a subscriber or a tap can be asked.
+/// Every call of a subscriber or a tap.
 fn refuse_reading<R: ReadEnd>(reader: &mut Reader<R>) {
     let said = [
         reader.try_recv().map(|_| ()).unwrap_err(),
@@ -103,7 +104,7 @@ fn refuse_reading<R: ReadEnd>(reader: &mut Reader<R>) {
     reader.watch();
 }
 
-/// Everything that a worker can be asked.
+/// Every call of a worker.
 fn refuse_working(worker: &mut Worker, ticket: Ticket) {
     let said = [
         worker.try_take().map(|_| ()).unwrap_err(),
@@ -119,8 +120,8 @@ fn refuse_working(worker: &mut Worker, ticket: Ticket) {
     worker.watch();
 }
 
-/// A publisher with a claim open, and readers with a batch open. What the child says of its copies; then the parent
-/// goes on.
+/// A publisher with a claim open, and readers with a batch open. The child checks its copies; then
+/// the parent goes on.
 fn go_on<O: PublishEnd, I: ReadEnd>(channel: &Channel, sender: Sender<O>, readers: Vec<Reader<I>>) {
     let (mut sender, mut readers) = (Some(sender), readers);
     let publishing = sender.as_mut().expect("there");
@@ -131,7 +132,7 @@ fn go_on<O: PublishEnd, I: ReadEnd>(channel: &Channel, sender: Sender<O>, reader
     for reader in &mut readers {
         assert_eq!(number(&reader.try_recv().unwrap().unwrap()), 0);
     }
-    // Something open: both ways to end it end nothing.
+    // An open claim: both ways to end it end nothing.
     let mut claim = Some(publishing.claim(32).unwrap());
     in_fork(channel, || drop(claim.take()));
     in_fork(channel, || {
@@ -149,7 +150,7 @@ fn go_on<O: PublishEnd, I: ReadEnd>(channel: &Channel, sender: Sender<O>, reader
     in_fork(channel, || {
         refuse_sending(sender.as_mut().expect("there"));
         readers.iter_mut().for_each(refuse_reading);
-        // And once more, now that they have been asked.
+        // And once more, after those calls.
         assert_eq!(sender.as_mut().expect("there").try_publish(b"late"), Err(SendError::Forked));
         drop(sender.take());
         readers.clear();
@@ -166,7 +167,7 @@ fn go_on<O: PublishEnd, I: ReadEnd>(channel: &Channel, sender: Sender<O>, reader
     }
 }
 
-/// An observer refuses, too; what the channel opens in the child is the child's own.
+/// An observer refuses, too; handles that the channel opens in the child belong to the child.
 fn observe(channel: &Channel) {
     let mut observer = channel.observe().unwrap();
     in_fork(channel, || {
@@ -177,7 +178,7 @@ fn observe(channel: &Channel) {
     assert_eq!(observer.info().unwrap().positions.events, 7);
 }
 
-/// A bridge does nothing in a child, which may drop it: its thread is the parent's.
+/// A bridge does nothing in a child, which may drop it: its thread belongs to the parent.
 fn refuse_bridging(channel: &Channel, watch: Watch) {
     let mut bridge = Some(Bridge::new(channel).unwrap());
     in_fork(channel, || {
@@ -228,7 +229,7 @@ fn queue(channel: &Channel) {
     refuse_bridging(channel, worker.as_mut().expect("there").watch());
     let taps = readers(|options| channel.tap(options));
     go_on(channel, channel.producer(&numbering()).unwrap(), taps);
-    // The seven events that this published are there.
+    // The seven events that this test published are there.
     let working = worker.as_mut().expect("there");
     let ticket = working.take_ticket().unwrap().expect("an event");
     let mut job = Some(working.try_take().unwrap().expect("an event"));

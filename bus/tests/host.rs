@@ -1,7 +1,8 @@
-//! The library in somebody else's process: it takes none of the numbers of the standard streams, leaves nothing open over
-//! `exec`, is not killed by a limit for files, and reads what the kernel says whatever bytes are in it.
+//! The library in a foreign process: it takes none of the numbers of the standard streams and
+//! leaves nothing open over `exec`. A limit for files does not kill it, and it reads the kernel's
+//! files whatever bytes are in them.
 //!
-//! What a pass does not prove: that nothing is ever open under such a number for the moment of a call.
+//! A pass does not prove that nothing is ever open under such a number for the moment of a call.
 
 mod children;
 
@@ -49,7 +50,7 @@ fn stamped(bus: &Bus, kind: Kind) -> Channel {
 }
 
 fn journal_beside(base: &Path) -> PathBuf {
-    // Not on tmpfs, where io_uring and O_DIRECT are not what they are elsewhere.
+    // Not on tmpfs, where io_uring and O_DIRECT behave differently.
     let name = format!("railbus-host-{}", base.file_name().unwrap().to_string_lossy());
     std::env::temp_dir().join(name)
 }
@@ -59,7 +60,7 @@ fn open_numbers() -> Vec<(i32, PathBuf)> {
     let entries = std::fs::read_dir("/proc/self/fd").unwrap();
     let numbers = entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse::<i32>().unwrap());
     let numbers: Vec<i32> = numbers.collect();
-    // The listing itself had one, which is closed by now.
+    // The listing itself had one, which is closed already.
     numbers
         .into_iter()
         .filter_map(|number| Some((number, std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?)))
@@ -89,10 +90,11 @@ fn closed_streams(base: &Path) {
 /// Descriptors, and what each is open on.
 type Descriptors = Vec<(i32, PathBuf)>;
 
-/// Everything that keeps a descriptor, at once; the open descriptors, and those of them that survive an `exec`.
+/// Every object that keeps a descriptor, at once; the open descriptors, and those of them that
+/// survive an `exec`.
 fn attach_to_everything(base: &Path) -> (Descriptors, Descriptors) {
     let journal = journal_beside(base);
-    // What the harness left to this process.
+    // The descriptors that the harness left to this process.
     let inherited = open_numbers();
     let bus = Bus::at(base, "bus").unwrap();
     let (stream, queue) = (stamped(&bus, Kind::Stream), stamped(&bus, Kind::Queue));
@@ -152,9 +154,9 @@ fn small_files(base: &Path) {
     no_space(checkpoint.save(0, &[0; 4096]));
     queue.producer(&SendOptions::default()).unwrap().publish(b"job").unwrap();
     assert!(worker.take_timeout(HANG).unwrap().done());
-    // It marks the file far behind the limit.
+    // It marks the file far beyond the limit.
     bus.remove("queue").unwrap();
-    // Nothing is left waiting that would kill this process later, and its mask is what it was.
+    // No signal is left pending that would kill this process later, and its mask is unchanged.
     // SAFETY: a set of signals may be all zeros before it is filled.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: there is room for the set.
@@ -165,7 +167,7 @@ fn small_files(base: &Path) {
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut set) };
     // SAFETY: the set was filled.
     assert_eq!(unsafe { libc::sigismember(&set, libc::SIGXFSZ) }, 0);
-    // The recorder goes on where it need not write beyond the limit, or says why it does not.
+    // The recorder goes on if it need not write beyond the limit, or reports why it does not.
     drop(recorders);
     std::fs::remove_dir_all(&journal).unwrap();
 }

@@ -1,12 +1,14 @@
-//! Hostile bytes: both files of a channel are harmed, at random and where it hurts, before and while peers use it.
+//! Hostile bytes: both files of a channel are corrupted, at random and in sensitive places, before
+//! and while peers use it.
 //!
-//! Every victim is a process of its own, so that a crash of any kind is seen, and is a failure of the test: a
-//! victim's calls return events that lie inside the ring, or errors. One seed makes one run; a failure prints it,
-//! and `RAILBUS_SEED` repeats it.
+//! Every victim is a process of its own, so that a crash of any kind is seen, and is a failure of
+//! the test: a victim's calls return events that lie inside the ring, or errors. One seed makes one
+//! run; a failure prints it, and `RAILBUS_SEED` repeats it.
 //!
-//! What it leaves out: a file that is *truncated* under a live mapping. The kernel answers an access beyond the end
-//! with SIGBUS, whoever does it; files are made with their final size, are never shrunk by railbus, and who may
-//! truncate them may also kill their users in plainer ways. `a_truncated_file_is_refused` shows the attach.
+//! Left out: a file that is *truncated* under a live mapping. The kernel answers an access beyond
+//! the end with SIGBUS, in every process. Files are made with their final size, and railbus never
+//! shrinks them. A user who may truncate them may also kill their users in plainer ways.
+//! `a_truncated_file_is_refused` shows the attach.
 
 mod children;
 mod forks;
@@ -38,7 +40,7 @@ fn random_bytes(seed: u64, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// Asks for done words that are stored by compare-and-swap.
+/// Requests done words that are stored by compare-and-swap.
 const SWAP: (&str, &str) = ("RAILBUS_FENCE", "swap");
 const WAYS: [&[(&str, &str)]; 2] = [&[], &[SWAP]];
 
@@ -46,8 +48,8 @@ fn is_swapping() -> bool {
     std::env::var_os(SWAP.0).is_some()
 }
 
-/// The seeds of this process: one that was asked for, or the first few, which are the same in each run. Even ones are
-/// for workers that swap, odd ones for those that store as they like best.
+/// The seeds of this process: one that was requested, or the first few, which are the same in each
+/// run. Even ones are for workers that swap, odd ones for those that store in their preferred way.
 fn seeds(few: u64, many: u64) -> Vec<u64> {
     let seeds = match std::env::var("RAILBUS_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..=seed,
@@ -81,7 +83,7 @@ fn child() {
     }
 }
 
-/// Waits for a victim; a crash or a hang is told with the seed that made it.
+/// Waits for a victim; a crash or a hang is reported with the seed that made it.
 fn survive(mut victim: Forked, what: &str, seed: u64) {
     let start = Instant::now();
     let panics = std::panic::AssertUnwindSafe(|| {
@@ -103,7 +105,7 @@ fn survive(mut victim: Forked, what: &str, seed: u64) {
     }
 }
 
-/// One process harms and uses a channel in turns: each seed is the same story in each run.
+/// One process corrupts and uses a channel in turns: each seed is the same story in each run.
 fn alone(base: &std::path::Path) {
     let mut runs = 0;
     for seed in seeds(150, 2_000) {
@@ -118,7 +120,8 @@ fn alone(base: &std::path::Path) {
     say(format!("{runs} harmed channels").as_bytes());
 }
 
-/// Two processes use a channel at full speed while this one harms it; then others attach to what is left.
+/// Two processes use a channel at full speed while this one corrupts it; then others attach to the
+/// result.
 fn together(base: &std::path::Path) {
     let mut runs = 0;
     for seed in seeds(20, 500) {
@@ -159,13 +162,14 @@ fn together(base: &std::path::Path) {
     say(format!("{runs} channels harmed in use").as_bytes());
 }
 
-/// How many events wait when a word is harmed.
+/// How many events wait when a word is corrupted.
 const WAITING: u32 = 3;
 /// Far beyond any load of the machine.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A worker holds an event, others wait, and one word of the consumers' file, or of what the producers' file has beside
-/// the data, is harmed: it must get an event or an error; and if its `done` was refused, an error in the end.
+/// A worker holds an event, others wait, and one word of the consumers' file, or of the producers'
+/// file outside of the data, is corrupted. The worker must get an event or an error; and if its
+/// `done` was refused, an error in the end.
 fn each_word(base: &std::path::Path) {
     let mut runs = 0;
     let registry = |entries| layout::HEADER_BYTES..layout::HEADER_BYTES + layout::entry(entries);
@@ -209,7 +213,7 @@ fn harm_one_word(bus: &Bus, is_acks: bool, at: usize, value: u64) {
         if taken == WAITING && is_done {
             return;
         }
-        // What follows the first may have been lost with the word.
+        // The events after the first may have been lost with the word.
         let patience = if taken == 0 || !is_done { SOON } else { Duration::from_millis(5) };
         match worker.take_timeout(patience) {
             Ok(job) if taken < 100 => {
@@ -231,7 +235,8 @@ fn harm_one_word(bus: &Bus, is_acks: bool, at: usize, value: u64) {
     }
 }
 
-/// The head says that events were taken which nobody has: they come all the same, and the queue ends empty.
+/// According to the head, events were taken that nobody holds: they come all the same, and the
+/// queue ends empty.
 #[test]
 fn events_that_a_harmed_head_has_passed_are_handed_out() {
     for way in WAYS {
@@ -270,8 +275,9 @@ fn passed(base: &std::path::Path) {
     say(b"all came");
 }
 
-/// What a worker does not see before it has worked: its fence is harmed, or the done word of what it holds. It says so,
-/// where it notices, and gives up its place: what it held goes to another.
+/// Corruption that a worker does not see before it has worked: its fence, or the done word of an
+/// event that it holds. The worker reports it when it notices, and gives up its entry; the events
+/// that it held go to another.
 #[test]
 fn a_worker_whose_words_were_harmed_gives_up_what_it_holds() {
     for way in WAYS {
@@ -285,7 +291,8 @@ fn a_worker_whose_words_were_harmed_gives_up_what_it_holds() {
 fn give_up(base: &std::path::Path) {
     let fence = layout::HEADER_BYTES + layout::entry(0) + layout::FENCE;
     let fences = [0, 1, 2, 3, 4 | 9 << 8, 5, u64::MAX].map(|value| (None, value));
-    // Of the first lap: done words of nobody's, of a worker that is not there, handed back, and of later laps.
+    // Of the first lap: done words of nobody, of a worker that does not exist, handed back, and of
+    // later laps.
     let of_this_lap = [3 << 8 | 2, 9 << 8 | 2, 1, 3, 5 << 8].map(|word| 1 << 16 | word);
     let words = of_this_lap.into_iter().chain([1, 77, 2 << 16, 9 << 16 | 2, u64::MAX]);
     let words = words.flat_map(|value| [(Some(0), value), (Some(1), value)]);
@@ -377,7 +384,7 @@ fn any_header_is_an_error_or_sound() {
             harmed[(at + bytes[3] as usize) % 1024] ^= bytes[4];
             decode_header(&harmed);
             decode_header(&random_bytes(seed, bytes[5] as usize * 16));
-            // With a checksum that agrees, so that the fields themselves are looked at.
+            // With a checksum that fits, so that the fields themselves are checked.
             let sum = railbus_ring::layout::fnv1a(&harmed[8..4088]);
             harmed[4088..].copy_from_slice(&sum.to_le_bytes());
             decode_header(&harmed);

@@ -1,5 +1,6 @@
-//! Checkpoints: whole or not there, whatever is killed; and what they are for: an order book whose feed, journaller
-//! and keeper are killed at random, and which ends exactly as one that nobody touched.
+//! Checkpoints: whole or not there, whatever is killed; and their purpose: an order book whose
+//! feed, journaller and keeper are killed at random, and which ends exactly as one that nobody
+//! touched.
 
 mod children;
 #[path = "../examples/order_book.rs"]
@@ -17,7 +18,8 @@ use railbus::{Bus, ChannelOptions, Error, Kind, Recorder, RecorderOptions, Resul
 /// Orders of the test.
 const ORDERS: u64 = if cfg!(debug_assertions) { 60_000 } else { 600_000 };
 
-/// Where the processes of a test meet: buses in shared memory, and beside them a file that names the journal.
+/// The meeting place of the processes of a test: buses in shared memory, and beside them a file
+/// that names the journal.
 fn journal_of(base: &Path) -> PathBuf {
     PathBuf::from(std::fs::read_to_string(base.join(".journal")).unwrap())
 }
@@ -106,7 +108,7 @@ fn the_last_two_are_kept_and_the_newest_whole_one_is_loaded() -> Result<()> {
     checkpoint.save(0, b"")?;
     drop(checkpoint);
     let journal = Journal::open(&directory)?;
-    // The older of the two counts: it is what is left if the newer is harmed.
+    // The older of the two counts: it remains if the newer is corrupted.
     assert_eq!(checkpoint::positions(&journal)?, [("sum".to_owned(), 0)]);
     // Whatever is done to the newest, the one before it is there.
     let files = [directory.join("checkpoints/sum.a"), directory.join("checkpoints/sum.b")];
@@ -125,12 +127,12 @@ fn the_last_two_are_kept_and_the_newest_whole_one_is_loaded() -> Result<()> {
         let mut checkpoint = Checkpoint::open(&directory, "sum")?;
         assert_eq!(checkpoint.load()?.map(|saved| (saved.position, saved.number)), Some((5, 5)), "{harm}");
         if harm == 7 {
-            // The next takes the damaged one's place, not the whole one's.
+            // The next save replaces the damaged one, not the whole one.
             checkpoint.save(9, b"")?;
             assert_eq!(checkpoint.load()?.map(|saved| (saved.position, saved.number)), Some((9, 6)));
         }
     }
-    // With both damaged, it says so rather than begin anew.
+    // With both damaged, it reports that rather than begin again.
     for file in &files {
         std::fs::write(file, b"what is this").unwrap();
     }
@@ -178,11 +180,12 @@ fn a_checkpoint_of_a_lost_incarnation_is_refused_however_often_the_channel_was_m
     channel.checkpoint("ahead")?.save(end + 16, b"")?;
     drop(channel);
     for incarnation in 2..=4u64 {
-        // What a reboot does.
+        // The effect of a reboot.
         std::fs::remove_dir_all(place.base.path().join("market")).expect("the files of the bus");
         let channel = railbus::journal::restore(&place.bus(), "orders", place.disk.path())?.channel;
         assert_eq!(channel.header().incarnation, incarnation);
-        // It comes to positions far behind both checkpoints, except that incarnation 3 leaves nothing at all.
+        // It comes to positions far beyond both checkpoints, except that incarnation 3 leaves
+        // nothing at all.
         if incarnation != 3 {
             let recorder = Recorder::start(&channel, place.disk.path(), &RecorderOptions::default())?;
             let mut publisher = channel.publisher(&SendOptions::default())?;
@@ -272,7 +275,8 @@ fn an_order_book_ends_the_same_whoever_is_killed() {
                 last = now;
             }
         }
-        // After a checkpoint now and then somebody dies; a moment later, so that it is anywhere in what comes next.
+        // After a checkpoint now and then a process is killed; a moment later, so that it is
+        // anywhere in its next steps.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -318,7 +322,7 @@ fn retention_spares_what_a_checkpoint_has_still_to_read() -> Result<()> {
     checkpoint.save(middle, b"an early state")?;
     checkpoint.save(middle, b"a state")?;
     fill(10)?;
-    // The recorder looks around four times a second.
+    // The recorder checks four times a second.
     std::thread::sleep(Duration::from_secs(1));
     let first = channel.journal_positions()?.first;
     assert!(first <= middle, "{first} is behind the checkpoint at {middle}");

@@ -1,5 +1,5 @@
-//! A journal of which a part was recorded with a clock that was a year ahead: the part behind it has right
-//! times, and is found, replayed and judged by them.
+//! A journal of which a part was recorded with a clock that was a year ahead: the part after it has
+//! right times, and is found, replayed and judged by them.
 
 mod journal_hand;
 
@@ -17,8 +17,8 @@ const YEAR_NS: u64 = 365 * 86_400 * 1_000 * MS;
 /// Events of each run.
 const RUN: u64 = 20;
 
-/// Three runs of events a ms apart, in two segments each. The clock is a year ahead in the second. Returns
-/// the times.
+/// Three runs of events a ms apart, in two segments each. The clock is a year ahead in the second.
+/// Returns the times.
 fn journal(directory: &Path) -> (Hand, Vec<u64>) {
     let mut hand = Hand::new(directory, Kind::Topic);
     let mut times = Vec::new();
@@ -71,21 +71,22 @@ fn seeks_and_replays_by_time_are_right_behind_a_clock_that_was_ahead() -> Result
     }
     let all: Vec<u64> = (0..3 * RUN).collect();
     assert_eq!(positions(directory.path(), ReplayOptions::default())?, all);
-    // A seek finds the last place where what was recorded before that time ends.
+    // A seek finds the last place where the events recorded before that time end.
     for at in 0..RUN {
         for run in [0, 2] {
             let from = times[(run * RUN + at) as usize];
             let found = positions(directory.path(), ReplayOptions::default().from(Seek::Time(from)))?;
             let wanted: Vec<u64> = match run {
                 0 => (at..3 * RUN).collect(),
-                // From the first event of the run on, nothing of it was recorded before.
+                // From the first event of the run on, no event of it was recorded before.
                 _ if at == 0 => (RUN..3 * RUN).collect(),
                 _ => (2 * RUN + at..3 * RUN).collect(),
             };
             assert_eq!(found, wanted, "run {run}, event {at}");
         }
     }
-    // An end in time passes over what was recorded with the wrong clock, and goes on behind it.
+    // An end in time passes over the events that were recorded with the wrong clock, and goes on
+    // after them.
     let to = Some(Until::Time(times[(2 * RUN + 5) as usize]));
     let found = positions(directory.path(), ReplayOptions::default().to(to))?;
     assert_eq!(found, (0..RUN).chain(2 * RUN..2 * RUN + 5).collect::<Vec<_>>());

@@ -1,8 +1,9 @@
-//! The journal's ways to a real disk: files, lock, io_uring, system calls, with real processes and real SIGKILLs.
+//! The journal's ways to a real disk: files, lock, io_uring, system calls, with real processes and
+//! real SIGKILLs.
 //!
-//! The same contract is checked for each pipeline on the file system of the temporary directory (a disk, usually) and
-//! on tmpfs. A pass says that the pipelines keep their contract on this kernel; what a power cut leaves is for other
-//! tests.
+//! The same contract is checked for each pipeline on the file system of the temporary directory (a
+//! disk, usually) and on tmpfs. A pass means that the pipelines keep their contract on this kernel.
+//! The effects of a power cut are for other tests.
 
 mod children;
 mod mounts;
@@ -64,7 +65,7 @@ fn header(number: u64) -> SegmentHeader {
     }
 }
 
-/// Everything that ends until `count` things have ended.
+/// All completions until `count` operations have ended.
 fn ends(pipeline: &mut Disk, count: usize) -> Vec<Completion> {
     let mut ended = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -103,7 +104,7 @@ fn each_way_keeps_the_contract_on_each_file_system() {
             wrong_arguments_are_errors_and_change_nothing(&journal, &mut pipeline);
             segments_are_closed_and_opened_again(&journal, &mut pipeline);
             drop(pipeline);
-            // What a pipeline leaves when it is dropped is a journal that the next one can go on with.
+            // A pipeline that is dropped leaves a journal that the next one can go on with.
             let (mut next, _) = journal.pipeline(options);
             next.staging(0)[..SECTOR_BYTES].fill(77);
             next.write(2, FIRST, 0, SECTOR_BYTES).unwrap();
@@ -130,7 +131,8 @@ fn segments_come_named_and_zero(journal: &Journal, pipeline: &mut Disk) {
 }
 
 fn writes_and_syncs_end(journal: &Journal, pipeline: &mut Disk) {
-    // As many as may be in flight, of different sizes, not in the order of the file; and the next segment meanwhile.
+    // As many as may be in flight, of different sizes, not in the order of the file; and the next
+    // segment at the same time.
     pipeline.prepare(&header(2), b"").unwrap();
     for block in 0..4 {
         pipeline.staging(block).fill(block as u8 + 1);
@@ -300,7 +302,7 @@ fn a_retired_segment_is_used_again_under_a_fresh_header() {
     assert_eq!(inode(3), used);
     assert_eq!(SegmentHeader::decode(&read(&journal.files, 3, 0, SECTOR_BYTES)).unwrap(), header(3));
     assert_eq!(read(&journal.files, 3, FIRST, BLOCK_BYTES_MAX), vec![0xab; BLOCK_BYTES_MAX]);
-    // Not more are kept than are worth their room, and none with holes.
+    // No more are kept than are worth their room, and none with holes.
     for number in 4..10 {
         prepare(&mut pipeline, number);
         pipeline.close(number);
@@ -361,7 +363,7 @@ fn the_store_is_what_it_says() {
         let refused = files.write_at(7, offset, &vec![6; bytes]).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     }
-    // At the end of the file there is less, and behind it nothing.
+    // At the end of the file there is less, and after it nothing.
     let mut bytes = [1; 100];
     assert_eq!(files.read_at(7, SEGMENT_BYTES - 40, &mut bytes).unwrap(), 40);
     assert_eq!(files.read_at(7, SEGMENT_BYTES + 40, &mut bytes).unwrap(), 0);
@@ -392,7 +394,8 @@ fn the_second_writer_is_told_who_the_first_is() {
     assert!(busy.to_string().contains(&me), "{busy}");
     assert!(other.writer().unwrap().unwrap().contains(&me));
     drop(journal);
-    // Not at once: a child that another test starts has a copy of every descriptor from fork to exec.
+    // Not at once: a child that another test starts has a copy of every descriptor from fork to
+    // exec.
     children::eventually("free", || other.writer().unwrap().is_none());
     let lock = other.lock(PATIENCE).unwrap();
     assert!(matches!(other.lock(Duration::ZERO), Err(Error::Busy { .. })));
@@ -460,7 +463,7 @@ fn after_sigkill_the_lock_is_free_when_nothing_is_in_flight_any_more() {
             assert!(files.writer().unwrap().unwrap().contains(&format!("process {}", writer.pid())));
             writer.kill();
             let lock = files.lock(PATIENCE).unwrap();
-            // What would still be written by the dead would be seen here.
+            // A write that the dead process still had in flight would show here.
             let file = std::fs::File::open(place.path().join(segment_name(1))).unwrap();
             let contents = || {
                 let mut bytes = vec![0; SEGMENT_BYTES as usize];
@@ -470,7 +473,7 @@ fn after_sigkill_the_lock_is_free_when_nothing_is_in_flight_any_more() {
             let before = contents();
             std::thread::sleep(Duration::from_millis(20));
             assert!(before == contents());
-            // Half-made spares are gone, and what has a segment's name is whole.
+            // Half-made spares are gone, and every file with a segment's name is whole.
             assert!(spares(place.path()).is_empty());
             for segment in files.segments().unwrap() {
                 let page = read(&files, segment, 0, SECTOR_BYTES);
@@ -482,7 +485,8 @@ fn after_sigkill_the_lock_is_free_when_nothing_is_in_flight_any_more() {
     }
 }
 
-/// Opens the journal and forks a child that outlives this process, and drops what it inherited first.
+/// Opens the journal and forks a child that outlives this process. The child first drops the
+/// handles that it inherited.
 fn fork_and_stay(path: &Path, options: &DiskOptions) {
     let journal = Journal::open(path);
     let (mut pipeline, _) = journal.pipeline(options);
@@ -511,7 +515,7 @@ fn a_forked_child_does_not_keep_the_lock_of_its_dead_parent() {
         let files = Files::open(place.path()).unwrap();
         assert!(files.writer().unwrap().is_some(), "the parent has it, whatever its child did");
         writer.kill();
-        // The child stays until its standard input ends, which is with `writer`.
+        // The child stays until its standard input ends, at the same time as `writer`.
         drop(files.lock(PATIENCE).unwrap());
         drop(writer);
     }
@@ -590,14 +594,15 @@ fn a_full_disk_is_told_and_leaves_room_for_what_is_there() {
             assert_eq!(refused.kind(), io::ErrorKind::StorageFull, "{refused}");
             assert!((3..20).contains(&last), "{last} segments of {SEGMENT_BYTES} B");
             assert!(spares(&path).is_empty());
-            // The blocks of a segment are its own: a full disk does not stop writes to it.
+            // The blocks of a segment belong to it: a full disk does not stop writes to it.
             pipeline.staging(0).fill(1);
             pipeline.write(last, SEGMENT_BYTES - BLOCK_BYTES_MAX as u64, 0, BLOCK_BYTES_MAX).unwrap();
             pipeline.sync(last).unwrap();
             for completion in ends(&mut pipeline, 2) {
                 completion.result.unwrap();
             }
-            // Nor does it stop the next way from being opened; and where a segment goes there is room for another.
+            // Nor does it stop the next pipeline from being opened; and a segment that is removed
+            // makes room for another.
             drop(pipeline);
             let (mut pipeline, _) = journal.pipeline(options);
             pipeline.close(1);

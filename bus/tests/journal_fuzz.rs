@@ -1,8 +1,10 @@
-//! Harm of every kind to small journals: each byte cut off, each bit turned, blocks exchanged, lengths that lie.
+//! Corruption of every kind in small journals: each byte cut off, each bit turned, blocks
+//! exchanged, false lengths.
 //!
-//! The verdict that the documents promise is computed here anew, from a list of where everything is: **corrupt** when
-//! what is harmed was durable by the word of a block or a seal that is not, **torn** when the journal ends before it,
-//! **whole** when nothing that belongs to it was harmed. No panic, and no allocation that a length on the disk chose.
+//! The verdict that the documents promise is computed here again, from a list of where everything
+//! is. It is **corrupt** when the corrupted part was durable according to a block or a seal that is
+//! intact, **torn** when the journal ends before it, **whole** when nothing that belongs to it was
+//! corrupted. There is no panic, and no allocation of a size that a length on the disk chose.
 
 mod simulated;
 
@@ -54,19 +56,19 @@ unsafe impl GlobalAlloc for Watching {
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-/// No buffer of recovery's is larger.
+/// No buffer of recovery is larger.
 const LARGEST_ALLOWED: usize = 4 << 20;
 
 type Files = BTreeMap<u64, Vec<u8>>;
 
-/// Harm to one segment's file.
+/// A corruption of one segment's file.
 #[derive(Debug, Clone, Copy)]
 enum Harm {
     Bit { segment: u64, byte: u64, bit: u8 },
     Cut { segment: u64, bytes: u64 },
 }
 
-/// The files as they are read, with one of them harmed.
+/// The files as they are read, with one of them corrupted.
 struct Harmed<'a> {
     files: &'a Files,
     harm: Harm,
@@ -189,7 +191,7 @@ enum Verdict {
     Corrupt { segment: u64, end: u64 },
 }
 
-/// What the documents promise for this harm.
+/// The verdict that the documents promise for this corruption.
 fn promised(files: &Files, parts: &[Part], harm: Harm) -> Verdict {
     let head_harmed = |segment: u64| harm.touches(segment, 0, BLOCKS_OFFSET);
     let header_harmed = |segment: u64| harm.touches(segment, 0, SECTOR_BYTES as u64);
@@ -198,7 +200,7 @@ fn promised(files: &Files, parts: &[Part], harm: Harm) -> Verdict {
         let bytes = if part.seal.is_some() { SECTOR_BYTES } else { BLOCK_HEADER_BYTES };
         !header_harmed(part.segment) && !harm.touches(part.segment, part.offset, bytes as u64)
     };
-    // Segments whose pages are harmed break the chain before their first block.
+    // Segments whose pages are corrupted break the chain before their first block.
     let broken_head = files.keys().copied().find(|&segment| head_harmed(segment));
     let first_bad = parts.iter().find(|part| harmed(part) || Some(part.segment) == broken_head);
     let (segment, end, by_head) = match (first_bad, broken_head) {
@@ -206,7 +208,7 @@ fn promised(files: &Files, parts: &[Part], harm: Harm) -> Verdict {
         // A segment that holds nothing.
         (None, _) => return Verdict::Whole,
     };
-    // A seal at the very end is missed by nobody.
+    // Nobody misses a seal at the very end.
     let last = parts.last().expect("a journal that is not empty");
     if !by_head && last.seal.is_some() && harmed(last) && !parts[..parts.len() - 1].iter().any(harmed) {
         return Verdict::Whole;
@@ -231,7 +233,7 @@ fn found(report: &Report, whole_end: u64) -> Verdict {
     }
 }
 
-/// Judges one harm, and compares.
+/// Judges one corruption, and compares.
 fn judge(files: &Files, parts: &[Part], entries: &[Entry], harm: Harm, repairs: bool) {
     let store = Harmed { files, harm };
     let whole_end = parts.last().expect("a journal that is not empty").header.end_position;
@@ -242,7 +244,7 @@ fn judge(files: &Files, parts: &[Part], entries: &[Entry], harm: Harm, repairs: 
         wanted = Verdict::Whole; // what is cut holds nothing
     }
     assert_eq!(found(&full, whole_end), wanted, "{harm:?}: {full:?}");
-    // Without a look at every block, harm to those that somebody vouches for may go unseen, but nothing else.
+    // Without a look at every block, corruption of vouched blocks may go unseen, but of no others.
     let quick = found(&quick, whole_end);
     let unseen = matches!(wanted, Verdict::Corrupt { .. }) && quick == Verdict::Whole;
     assert!(quick == wanted || unseen, "{harm:?}: {quick:?}, and should be {wanted:?}");
@@ -251,7 +253,7 @@ fn judge(files: &Files, parts: &[Part], entries: &[Entry], harm: Harm, repairs: 
     }
 }
 
-/// Recovers, or repairs, for real, and reads what is left.
+/// Recovers, or repairs, for real, and reads the remaining entries.
 fn recover_or_repair(files: &Files, entries: &[Entry], wanted: &Verdict, unseen: bool, harm: Harm) {
     let disk = Disk::holding(files);
     let path = Path::new("fuzz");
@@ -316,7 +318,7 @@ fn journal(finished: bool) -> (Files, Vec<Entry>) {
     let entries = scribe.entries.clone();
     drop(scribe);
     let mut files = disk.contents();
-    // What was only prepared says nothing.
+    // A segment that was only prepared does not count.
     files.retain(|_, file| BlockHeader::decode(&file[BLOCKS_OFFSET as usize..]).is_ok());
     (files, entries)
 }
@@ -351,8 +353,8 @@ fn every_bit_can_be_turned() {
         let parts = parts(&files);
         for (&segment, file) in &files {
             for byte in 0..file.len() as u64 {
-                // One bit of each byte, which one changes from byte to byte; each of the first of every sector, where
-                // the headers are.
+                // One bit of each byte, a different one from byte to byte; all bits of the first
+                // bytes of every sector, where the headers are.
                 let all = deep() || byte % (SECTOR_BYTES as u64) < 192;
                 for bit in 0..8 {
                     if all || u64::from(bit) == byte % 8 {
@@ -440,7 +442,7 @@ fn file_claims_much(files: &Files) -> bool {
     files.values().any(|file| SegmentHeader::decode(file).is_ok_and(|header| header.segment_bytes > 1 << 20))
 }
 
-/// Lengths, offsets and counts that lie, under checksums that fit.
+/// False lengths, offsets and counts, under checksums that fit.
 #[test]
 fn no_length_is_believed() {
     let (files, _) = journal(false);
@@ -477,7 +479,7 @@ fn no_length_is_believed() {
         }
         let disk = Disk::holding(&files);
         for checks in [Checks::QUICK, Checks::FULL] {
-            // Any verdict will do; what counts is that there is one.
+            // Any verdict will do; it is only required that there is one.
             let report = recovery::examine(&disk, Path::new("fuzz"), checks);
             assert!(report.is_ok(), "round {round}: {report:?}");
         }
@@ -487,7 +489,7 @@ fn no_length_is_believed() {
         let repaired = recovery::recover(&disk, Path::new("fuzz"))
             .map(|_| ())
             .or_else(|_| recovery::repair(&disk, Path::new("fuzz"), 1).map(|_| ()));
-        // What looks like another version's is refused, and stays.
+        // A file that looks like another version's is refused, and stays.
         let is_refused = matches!(repaired, Err(Error::Version { .. })) && disk.contents() == files;
         assert!(repaired.is_ok() || is_refused, "round {round}: {repaired:?}");
     }
@@ -514,8 +516,8 @@ fn a_repair_can_be_killed_anywhere() {
         let harmed = Harm::Bit { segment: 2, byte, bit: 1 }.apply(&files);
         kill_repairs(&harmed, &entries, (byte > BLOCKS_OFFSET).then_some(&part.header), path);
     }
-    // Everything behind a place, with the seal, and a byte of every block behind: there is nothing to go on
-    // with.
+    // Everything after a place, with the seal, and a byte of every later block: there is nothing to
+    // go on with.
     let mut harmed = files.clone();
     let file = harmed.get_mut(&2).expect("segment 2");
     file[inside.offset as usize..].fill(0xEE);
@@ -526,7 +528,7 @@ fn a_repair_can_be_killed_anywhere() {
 }
 
 /// A disk after a repair that was killed after `steps`, if it has so many, and a second repair.
-/// Says whether the first was killed.
+/// Returns whether the first was killed.
 fn repaired_twice(harmed: &Files, steps: u64, path: &Path) -> (Disk, bool) {
     let disk = Disk::holding(harmed);
     disk.set_faults(Faults { crash_after: Some(steps), ..Faults::default() });
@@ -539,7 +541,8 @@ fn repaired_twice(harmed: &Files, steps: u64, path: &Path) -> (Disk, bool) {
     (disk, crashed)
 }
 
-/// Of what was appended, only what is in this block is missing afterwards, whenever the repair is killed.
+/// Of the appended entries, only those in this block are missing afterwards, whenever the repair is
+/// killed.
 fn kill_repairs(harmed: &Files, entries: &[Entry], lost: Option<&BlockHeader>, path: &Path) {
     let mut steps = 0;
     loop {

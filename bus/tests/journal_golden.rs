@@ -1,8 +1,10 @@
-//! Golden journals: segment files as they were when they were committed to the repository, and what is in them.
+//! Golden journals: segment files as they were when they were committed to the repository, and
+//! their contents.
 //!
-//! Whatever becomes of the writer, these must stay readable, record by record; and what is not compressed must still be
-//! written in the same bytes. When the format's version changes: `RAILBUS_WRITE_GOLDEN=1 cargo test --package railbus
-//! --test journal_golden` writes them anew.
+//! Whatever becomes of the writer, these must stay readable, record by record; and the writer must
+//! still produce the same bytes for journals without compression. When the format's version
+//! changes, `RAILBUS_WRITE_GOLDEN=1 cargo test --package railbus --test journal_golden` writes them
+//! again.
 
 mod simulated;
 
@@ -24,20 +26,21 @@ type Files = BTreeMap<u64, Vec<u8>>;
 struct Golden {
     name: &'static str,
     files: Files,
-    /// What recovery keeps of it.
+    /// The entries that recovery keeps of it.
     entries: Vec<Entry>,
-    /// Whether the compressor's version has a say in the bytes.
+    /// Whether the bytes depend on the compressor's version.
     compressed: bool,
 }
 
-/// Without what was only prepared.
+/// Without segments that were only prepared.
 fn used(disk: &Disk) -> Files {
     let mut files = disk.contents();
     files.retain(|_, file| BlockHeader::decode(&file[BLOCKS_OFFSET as usize..]).is_ok());
     files
 }
 
-/// A stream: events of all sizes, one in three pieces, a gap, states, over several segments and two writers.
+/// A stream: events of all sizes, one in three pieces, a gap, states, over several segments and two
+/// writers.
 fn stream() -> Golden {
     let disk = Disk::new(1);
     let options = small(3, Codec::None);
@@ -72,7 +75,7 @@ fn compressed(name: &'static str, codec: Codec) -> Golden {
     Golden { name, files: used(&disk), entries: scribe.entries, compressed: true }
 }
 
-/// A stream whose writer died while its last block was on the way: recovery cuts it.
+/// A stream whose writer died while its last block was being written: recovery cuts it.
 fn torn() -> Golden {
     let disk = Disk::new(1);
     let mut scribe = Scribe::new(&disk, PositionUnit::Bytes, &small(6, Codec::None));
@@ -149,7 +152,7 @@ fn golden_journals_stay_what_they_are() {
             let same = files == golden.files;
             assert!(same, "{}: the writer writes other bytes than it did", golden.name);
         }
-        // Readable, and recoverable, for ever.
+        // Readable, and recoverable, without end.
         let disk = Disk::holding(&files);
         let recovered = recovery::recover(&disk, Path::new(golden.name)).expect("a journal that recovers");
         assert_eq!(recovered.cut.is_some(), golden.name == "torn", "{}: {recovered:?}", golden.name);

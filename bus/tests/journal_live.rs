@@ -1,4 +1,5 @@
-//! Following a channel from its journal into its ring: no gap, no duplicate, under load, rotation and wrap.
+//! Following a channel from its journal into its ring: no gap, no duplicate, under load, rotation
+//! and wrap.
 
 mod journals;
 
@@ -11,7 +12,7 @@ use railbus::{Channel, Error, Kind, Recorder, RecorderOptions, SendError, SendOp
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// An event that says which it is and can be told from a torn one.
+/// An event that contains its number and can be distinguished from a torn one.
 fn event(number: u64) -> Vec<u8> {
     let length = 8 + (number * 7919) as usize % 100;
     let mut bytes = number.to_le_bytes().to_vec();
@@ -145,7 +146,7 @@ fn an_overrun_follower_goes_back_to_the_journal_and_holds_nobody() {
         let mut next = 0u64;
         let mut expected = 0u64;
         for round in 0..10 {
-            // A few, which it reads in the ring; then many rings' worth, while it does not look.
+            // A few, which it reads in the ring; then many rings' worth, while it does not read.
             for count in [10, 5000] {
                 for _ in 0..count {
                     publish(&event(next), LONG).expect("room: it holds nobody");
@@ -190,7 +191,7 @@ fn a_follower_may_begin_anywhere() {
             panic!()
         };
         assert_eq!(number_of(&received), 1);
-        // What the journal does not have yet has no time: the next would receive it.
+        // Events that the journal does not have yet have no time: the next would receive it.
         channel.wait_written(position, LONG).expect("written");
     }
     let beyond = FollowOptions::default().from(Seek::Position(1 << 50));
@@ -223,12 +224,12 @@ fn a_journaller_that_is_gone_is_an_error_only_for_who_needs_it() {
         }
         channel.wait_written(last, LONG).expect("written");
         recorder.stop().expect("a clean end");
-        // What the ring continues needs no journaller.
+        // If the ring continues it, no journaller is needed.
         let mut follower = channel.follow(&FollowOptions::default()).expect("a follower");
         let lossy = FollowOptions::default().behind(Behind::ReadJournal);
         let mut overrun = channel.follow(&lossy).expect("a follower");
         for follower in [&mut follower, &mut overrun] {
-            // A lossy journaller may itself have been overrun, which is told.
+            // A lossy journaller may itself have been overrun, which is reported.
             while follower.recv_timeout(Duration::from_millis(1)).expect("followed").is_some() {}
             assert_eq!(follower.source(), Source::Ring);
         }
@@ -236,7 +237,7 @@ fn a_journaller_that_is_gone_is_an_error_only_for_who_needs_it() {
         for number in 0..10_000 {
             publish(&event(number), LONG).expect("room");
         }
-        // What is in neither is an error, at once and again.
+        // An event that is in neither is an error, at once and again.
         for _ in 0..2 {
             let error = overrun.recv_timeout(LONG).map(|_| ());
             assert!(
@@ -356,7 +357,8 @@ fn a_restored_durable_subscription_reads_on_from_the_journal() {
         }
         let mut follower = channel.follow(&options).expect("a follower");
         let seen = follow(&mut follower, 39, |_, _| {});
-        // At least once: what was acknowledged by the time the journaller looked is not seen again.
+        // At least once: events that were acknowledged before the journaller looked are not seen
+        // again.
         assert!(seen.first() <= Some(&10) && seen.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seen:?}");
         assert_eq!(follower.source(), Source::Ring);
         follower.acknowledge();

@@ -1,13 +1,13 @@
-//! Segments that are gone or cut short in the middle of a journal: what is sound behind them stays, and a
-//! recorded gap says exactly what is missing.
+//! Segments that are gone or cut short in the middle of a journal: the intact part after them
+//! stays, and a recorded gap says exactly what is missing.
 //!
-//! Small journals with events of many sizes, some of them larger than a segment, are damaged in every such
-//! way. After a repair, the events that are left and the events that the gaps count are all that there were,
-//! in order; positions of events that are left lie in no gap. A repair may be killed after each step, by a
-//! power cut too.
+//! Small journals with events of many sizes, some of them larger than a segment, are damaged in
+//! every such way. After a repair, the remaining events and the events that the gaps count are all
+//! that there were, in order; positions of remaining events lie in no gap. A repair may be killed
+//! after each step, by a power cut too.
 //!
-//! A pass does not prove that no more is lost than must be. A block that begins with the rest of a lost event
-//! is lost with it.
+//! A pass does not prove that no more is lost than must be. A block that begins with the rest of a
+//! lost event is lost with it.
 
 mod simulated;
 
@@ -53,7 +53,7 @@ fn journal(seed: u64, sizes: usize, unit: PositionUnit, codec: Codec) -> (Files,
     let entries = scribe.entries.clone();
     drop(scribe);
     let mut files = disk.contents();
-    // A segment that was only prepared says nothing.
+    // A segment that was only prepared does not count.
     files.retain(|_, file| BlockHeader::decode(&file[BLOCKS_OFFSET as usize..]).is_ok());
     assert!(files.len() >= 6, "{} segments", files.len());
     (files, entries)
@@ -71,8 +71,8 @@ fn journals() -> Vec<(Files, Vec<Entry>)> {
     journals
 }
 
-/// Checks that what is left, and what the gaps say is missing, make the whole. Returns the number of lost
-/// events.
+/// Checks that the remaining events, and those that the gaps report as missing, make the whole.
+/// Returns the number of lost events.
 fn check(disk: &Disk, entries: &[Entry], what: &str) -> u64 {
     recovery::recover(disk, Path::new(PATH)).unwrap_or_else(|error| panic!("{what}: {error}"));
     let report = recovery::examine(disk, Path::new(PATH), Checks::FULL).expect("a disk that works");

@@ -1,4 +1,5 @@
-//! What is appended is read back, whatever it is; and opening a long journal reads a few pages of each old segment.
+//! Appended records are read back, whatever they are; and opening a long journal reads a few pages
+//! of each old segment.
 
 mod simulated;
 
@@ -15,7 +16,7 @@ use simulated::disk::Disk;
 use simulated::oracle;
 use simulated::plain::{Scribe, small};
 
-/// What to append.
+/// A record to append.
 #[derive(Debug, Clone)]
 enum Append {
     Event { bytes: usize, fill: u8, type_id: u16 },
@@ -80,7 +81,7 @@ proptest! {
     }
 }
 
-/// Counts what is read.
+/// Counts the bytes read.
 struct Counting<'a> {
     disk: &'a Disk,
     bytes: Cell<usize>,
@@ -137,8 +138,9 @@ fn opening_reads_a_few_pages_of_old_segments_and_the_newest_whole() {
         let report = recovery::examine(&counting, Path::new("long"), Checks::QUICK).expect("a sound journal");
         assert_eq!((report.events, report.corrupt), (events, None));
         assert!(report.states[1].is_some(), "found by the seal of the oldest segment");
-        // Three sectors and the seal of each, and a window on the blocks from the state on; and, when nobody finished, the
-        // newest with blocks and those prepared behind it, scanned and followed.
+        // Three sectors and the seal of each, and a window on the blocks from the state on. If no
+        // writer finished, also the newest segment with blocks and those prepared after it, scanned
+        // and followed.
         let pages = segments * (BLOCKS_OFFSET as usize + 2 * SECTOR_BYTES) + (1 << 20);
         let whole = if finished { 0 } else { 5 * segment_bytes as usize };
         let read = counting.bytes.get();

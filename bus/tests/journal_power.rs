@@ -1,11 +1,13 @@
-//! Cuts of the power, on a real ext4: what is durable is there afterwards.
+//! Cuts of the power, on a real ext4: events that are durable are there afterwards.
 //!
-//! The journal writes through the real pipelines to an ext4 on a disk that logs every write and every flush
-//! (`logged_disk`). For each flush, two disks are made as a cut just before the next flush might leave them: nothing of
-//! what was written in between, and some of it. Each is mounted, so that ext4 recovers, and then looked at. A pass says nothing about disks
-//! that lie about flushes.
+//! The journal writes through the real pipelines to an ext4 on a disk that logs every write and
+//! every flush (`logged_disk`). For each flush, two disks are made as a cut just before the next
+//! flush might leave them: with nothing of the later writes, and with some of them. Each is
+//! mounted, so that ext4 recovers, and then checked. A pass says nothing about disks that lie about
+//! flushes.
 //!
-//! The same disk, made to hold back writes, shows that the lock of a killed writer is not free while one is in flight.
+//! The same disk, made to hold back writes, shows that the lock of a killed writer is not free
+//! while one is in flight.
 
 mod children;
 mod journals;
@@ -78,11 +80,12 @@ fn dice(seed: u64) -> impl FnMut() -> u64 {
     }
 }
 
-/// Calls `look` with the moment of the cut, as a length of the log, and with the disk as it was left, mounted; for
-/// about `most` flushes. The power goes at the last moment before the next flush.
+/// Calls `look` with the moment of the cut, as a length of the log, and with the disk as it was
+/// left, mounted; for about `most` flushes. The power goes at the last moment before the next
+/// flush.
 fn after_each_cut(place: &Path, mut cuts: Cuts, most: usize, mut look: impl FnMut(u64, &Path)) {
     let flushes = cuts.flushes();
-    // Not each third or so: that could miss the same moment in each round of what is tested.
+    // Not each third or so: that could miss the same moment in each round of the test.
     let mut choose = dice(flushes.len() as u64);
     let chosen: Vec<usize> =
         flushes.iter().copied().filter(|_| choose() % flushes.len() as u64 <= most as u64).collect();
@@ -107,7 +110,7 @@ fn cuts_max() -> usize {
     if std::env::var_os("RAILBUS_DEEP").is_some() { usize::MAX } else { 16 }
 }
 
-/// What the pipeline has promised, and how long the log was then.
+/// A promise of the pipeline, and the length of the log then.
 enum Promise {
     Segment(u64),
     Block { segment: u64, offset: u64, fill: u8 },
@@ -147,7 +150,8 @@ fn what_a_pipeline_calls_durable_survives_every_cut() {
                 }
                 pipeline.close(segment);
                 if segment == 3 {
-                    // From here on segments 1 to 3 may be gone, or another's; their promises end.
+                    // From here on segments 1 to 3 may be gone, or belong to others; their promises
+                    // end.
                     promises.clear();
                     for old in 1..=3 {
                         files.retire(old, SEGMENT_BYTES).unwrap();
@@ -163,7 +167,7 @@ fn what_a_pipeline_calls_durable_survives_every_cut() {
                     check(&Files::open(&path).unwrap(), promise, moment);
                     kept += 1;
                 }
-                // Whatever has a segment's name is a segment, from its first moment.
+                // Every file with a segment's name is a segment, from its first moment.
                 let Ok(files) = Files::open(&path) else { return };
                 for segment in files.segments().unwrap() {
                     let header = SegmentHeader::decode(&read(&files, segment, 0)).unwrap();
@@ -227,13 +231,14 @@ fn what_the_writer_calls_durable_is_recovered_after_every_cut() {
         let logged = LoggedDisk::mount(place, server)?;
         let path = logged.path().join("journal");
         let events: Vec<Vec<u8>> = (0..1000).map(event).collect();
-        // Lengths of the log, and what was durable by then.
+        // Lengths of the log, and the durable positions at those times.
         let mut promises: Vec<(u64, u64)> = Vec::new();
         let mut position = 0;
         for run in 0..3 {
             let durable = promises.last().map_or(0, |&(_, durable)| durable);
             let journal = recovered(&path);
-            // A run that does not finish may leave less than it has appended, and not less than it has promised.
+            // A run that does not finish may leave less than it has appended, and not less than it
+            // has promised.
             assert!((durable..=position).contains(&journal.2.end_position), "{:?}", journal.2);
             position = journal.2.end_position;
             let mut writer = writer(&path, journal);
@@ -250,7 +255,7 @@ fn what_the_writer_calls_durable_is_recovered_after_every_cut() {
                     let wait = Duration::from_micros(die() % 500);
                     promise(writer.turn(clock::monotonic_ns(), wait).unwrap().durable);
                 }
-                // However slow the disk is, every now and then something new is durable.
+                // However slow the disk is, something new becomes durable now and then.
                 let before = writer.durable();
                 while position % 25 == 0 && writer.durable() == before {
                     promise(writer.turn(clock::monotonic_ns(), Duration::from_millis(1)).unwrap().durable);
@@ -381,7 +386,8 @@ fn the_lock_of_a_killed_writer_is_not_free_while_a_write_of_it_is_in_flight() {
         logged.hold();
         children::eventually("held back", || logged.holds());
         writer.kill();
-        // The process is gone, its write is not. (Asked without writing to the disk, which would wait for it.)
+        // The process is gone, its write is not. (The check does not write to the disk, which would
+        // wait for it.)
         std::thread::sleep(Duration::from_millis(100));
         let holder = files.writer().unwrap().expect("the lock is held");
         assert!(holder.contains(&format!("on behalf of process {}", writer.pid())), "{holder}");

@@ -11,7 +11,7 @@ use railbus::{Error, Kind, Result};
 use railbus_log::format::{BlockKind, Gap, GapReason, RecordKind};
 use railbus_log::segment::index;
 
-/// What a test says of an item.
+/// A test's description of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     Event(u64, Vec<u8>),
@@ -45,7 +45,7 @@ fn payload(i: u64) -> Vec<u8> {
     format!("event {i} {}", "x".repeat((i * 7 % 300) as usize)).into_bytes()
 }
 
-/// Some segments of some blocks of some events, a ms apart; what there is to be read.
+/// Some segments of some blocks of some events, a ms apart. Returns the items to be read.
 fn sample(hand: &mut Hand, segments: u64, blocks: u64, events: u64) -> Vec<(u64, u64, Vec<u8>)> {
     let mut written = Vec::new();
     for segment in 0..segments {
@@ -134,7 +134,7 @@ fn an_index_that_lies_is_not_believed() -> Result<()> {
     let right = std::fs::read(&path).expect("an index");
     let (position, ..) = written[written.len() / 2 - 10];
     let expected = all(directory.path(), Seek::Position(position))?;
-    // Of another segment, cut, harmed, and one whose checksum fits but whose offsets do not.
+    // Of another segment, cut, corrupted, and one whose checksum fits but whose offsets do not.
     let mut others: Vec<Vec<u8>> = vec![Vec::new(), right[..right.len() - 1].to_vec()];
     for at in [0, 9, 20, 60, 70, right.len() - 9] {
         let mut harmed = right.clone();
@@ -182,7 +182,7 @@ fn pieces_are_put_together_across_blocks_and_segments() -> Result<()> {
     // Not assert_eq: nobody reads 400 kB of difference.
     assert!(all(directory.path(), Seek::Beginning)? == expected);
     assert!(all(directory.path(), Seek::Position(position))? == expected[1..]);
-    // Begun behind its first piece, it is passed over whole.
+    // If it is begun after its first piece, the whole event is passed over.
     assert_eq!(all(directory.path(), Seek::Position(position + 8))?, expected[2..]);
     assert_eq!(all(directory.path(), Seek::Event(2))?[0], event(&after));
     assert_eq!(Journal::open(directory.path())?.extent()?.map(|extent| extent.events_end), Some(4));
@@ -213,7 +213,7 @@ fn segments_that_are_gone_are_counted() -> Result<()> {
     let written = sample(&mut hand, 5, 2, 3);
     let mut behind = Journal::open(directory.path())?.events(Seek::Beginning)?;
     assert!(behind.next_event()?.is_some());
-    // Retention, while a reader is in the first segment; and one in the middle put aside.
+    // Retention, while a reader is in the first segment; and one in the middle is put aside.
     std::fs::remove_file(hand.path(2)).expect("removed");
     std::fs::remove_file(hand.path(4)).expect("removed");
     let missing = |from: usize, to: usize| Seen::Missing(written[from].0, written[to].0, (to - from) as u64);
@@ -248,7 +248,7 @@ fn a_recycled_segment_is_gone_for_its_reader() -> Result<()> {
     (segment.number, segment.segment_id) = (3, 77);
     hand.file(1).write_all_at(&segment.encode()[..], 0).expect("written");
     std::fs::rename(hand.path(1), hand.path(3)).expect("renamed");
-    // What is in the reader's buffer is still what it was; then it goes on behind.
+    // The bytes in the reader's buffer are unchanged; then it goes on after them.
     let seen = rest(&mut behind)?;
     assert_eq!(seen.last(), events_of(&written).last());
     let journal = Journal::open(directory.path())?;
@@ -293,7 +293,7 @@ fn a_reader_at_the_end_sees_what_comes_in_whatever_order_it_is_written() -> Resu
         assert_eq!(got, expected, "{order:?}");
         hand.durable = hand.position;
     }
-    // A segment that is prepared, sealed behind, replaced and then used.
+    // A segment that is prepared, sealed after that, replaced and then used.
     hand.begin_segment();
     assert!(rest(&mut events)?.is_empty(), "no seal yet");
     hand.segment.number -= 1;
@@ -323,7 +323,8 @@ fn hand_end(hand: &Hand) -> u64 {
 
 #[test]
 fn damage_below_the_durable_position_is_named_and_above_it_is_the_end() -> Result<()> {
-    // Each byte of interest of each block, with and without a later block that knows it was durable.
+    // Each byte of interest of each block, with and without a later block that knows it was
+    // durable.
     for (block, at) in [(0, 0), (0, 50), (1, 0), (1, 127), (1, 128), (1, 4000), (2, 130)] {
         for durable in [false, true] {
             let directory = tempfile::tempdir().expect("a directory");
@@ -350,7 +351,7 @@ fn damage_below_the_durable_position_is_named_and_above_it_is_the_end() -> Resul
                 }
             };
             assert_eq!(count, block, "the blocks before it are read");
-            // The last block but one is known to be durable by the last; block 2 is, too.
+            // The last block makes known that the last but one is durable; block 2 is, too.
             match end {
                 Ok(()) => assert!(!durable, "block {block}, byte {at}"),
                 Err(Error::Corrupt { what, why }) => {
@@ -403,7 +404,8 @@ fn blocks_may_reach_the_seal_and_the_seal_may_come_after_what_follows() -> Resul
         hand.block();
     }
     assert_eq!(rest(&mut events)?.len(), 3);
-    // The reader stands where the seal will be, and is told by the next segment that something was durable here.
+    // The reader is at the place of the seal, and the next segment shows that something was durable
+    // here.
     hand.durable = hand.position;
     let seal = hand.seal(false);
     let sector = seal.bytes.clone();
@@ -435,7 +437,7 @@ fn long_segments_are_read_ahead_and_their_ends_met_again() -> Result<()> {
             }
             hand.block();
             hand.durable = hand.position;
-            // Now and then it has caught up, so that what was read ahead is older than the file.
+            // Now and then it has caught up, so that the bytes read ahead are older than the file.
             if block % 40 == 39 || segment == 1 && block % 7 == 0 {
                 while let Some(item) = events.next_event()? {
                     let Item::Event(event) = item else { panic!("{item:?}") };
@@ -497,7 +499,7 @@ fn what_a_cut_left_behind_its_seal_is_not_read() -> Result<()> {
     let written = sample(&mut hand, 1, 3, 2);
     let (offset, sequence, previous) = (hand.offset, hand.sequence, hand.previous);
     let (position, events, time_ns) = (hand.position, hand.events, hand.time_ns);
-    // Blocks behind a hole, which recovery cuts off; the seal says where.
+    // Blocks after a hole, which recovery cuts off; the seal says where.
     hand.event(b"lost");
     hand.make(BlockKind::Records);
     for _ in 0..4 {

@@ -1,4 +1,5 @@
-//! Recording by a thread of this process: what is published is in the journal, whatever happens meanwhile.
+//! Recording by a thread of this process: published events are in the journal, whatever happens in
+//! the meantime.
 
 mod journals;
 
@@ -14,7 +15,7 @@ use railbus_log::format::{Codec, GapReason};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// An event that says which it is and can be told from a torn one.
+/// An event that contains its number and can be distinguished from a torn one.
 fn event(number: u64, largest: usize) -> Vec<u8> {
     let length = 8 + (number * 7919) as usize % (largest - 7);
     let mut bytes = number.to_le_bytes().to_vec();
@@ -22,7 +23,7 @@ fn event(number: u64, largest: usize) -> Vec<u8> {
     bytes
 }
 
-/// Publishes a payload, waiting at most so long for room.
+/// Publishes a payload, waiting at most this long for room.
 type Publish = Box<dyn FnMut(&[u8], Duration) -> Result<u64, SendError> + Send>;
 
 /// Publishes in a channel of any kind.
@@ -119,7 +120,7 @@ fn a_second_start_goes_on_where_the_first_ended_and_the_ring_holds_what_came_bet
                 }
             }
             recorder.stop().expect("a clean end");
-            // Nobody records these now; the journaller's place in the ring holds them.
+            // Nobody records these now; the journaller's entry in the ring holds them.
             for number in 0..50 {
                 let payload = event(round * 1000 + 500 + number, 60);
                 sent.push((publish(&payload, LONG).expect("room"), payload));
@@ -156,8 +157,8 @@ fn large_events_go_in_pieces() {
     assert!(held.events == sent && held.gaps.is_empty(), "{} of {}", held.events.len(), sent.len());
 }
 
-/// A durable cursor moves, segments end and publishers that number their events appear while large events are half
-/// staged: states are due among their pieces, and wait.
+/// A durable cursor moves, segments end and publishers that number their events appear while large
+/// events are half staged: states are due among their pieces, and wait.
 #[test]
 fn states_wait_while_large_events_are_staged() {
     let place = Place::new();
@@ -199,8 +200,8 @@ fn states_wait_while_large_events_are_staged() {
     assert!(held.states > 2, "states were recorded: {}", held.states);
 }
 
-/// Without a durable subscription nobody has read anything: `consumed` removes nothing, and the status says so. With one,
-/// what it has read goes.
+/// Without a durable subscription nobody has read anything: `consumed` removes nothing, and the
+/// status reports that. With one, the events that it has read are removed.
 #[test]
 fn what_nobody_reads_durably_is_not_taken_for_read() {
     let place = Place::new();
@@ -231,7 +232,7 @@ fn what_nobody_reads_durably_is_not_taken_for_read() {
     recorder.stop().expect("a clean end");
 }
 
-/// Waits until a recorder of the channel says that it has panicked.
+/// Waits until a recorder of the channel reports that it has panicked.
 fn await_crash(recorders: &Recorders, channel: &Channel) {
     let begin = Instant::now();
     let crashed = || recorders.statuses().iter().any(|one| one.channel == *channel.name() && one.crashed);
@@ -241,8 +242,8 @@ fn await_crash(recorders: &Recorders, channel: &Channel) {
     }
 }
 
-/// A recorder that panics says so to everybody who waits, other channels go on, and started anew it has lost nothing;
-/// also when the whole thread panics.
+/// A recorder that panics reports it to every waiter, and other channels go on. Started again, it
+/// has lost nothing, also when the whole thread panics.
 #[test]
 fn a_recorder_that_panics_says_so_and_started_anew_it_has_lost_nothing() {
     for whole_thread in [false, true] {
@@ -257,7 +258,7 @@ fn a_recorder_that_panics_says_so_and_started_anew_it_has_lost_nothing() {
         let mut sender = one.publisher(&SendOptions::default()).expect("a publisher");
         sender.publish_durable(b"before", LONG).expect("durable");
         let waits = one.clone();
-        // Far beyond what will be published.
+        // A position far beyond all that will be published.
         let waiting = std::thread::spawn(move || waits.wait_durable(1 << 40, LONG).map(drop));
         match whole_thread {
             false => recorders.crash(one.name()),
@@ -316,7 +317,7 @@ fn a_lossy_journal_holds_nobody_and_says_what_it_missed() {
         let is_missing = |position| held.gaps.iter().any(|gap| (gap.from..gap.to).contains(&position));
         let kept: Vec<_> = sent.iter().filter(|(position, _)| !is_missing(*position)).cloned().collect();
         assert!(held.events == kept, "what is not in a gap is there");
-        // Whoever waits for what is missing is told.
+        // A waiter for a missing event gets an error.
         if let Some(gap) = held.gaps.last() {
             let told = channel.wait_written(gap.from, Duration::ZERO);
             assert!(matches!(told, Err(Error::PeerGone { .. })), "{told:?}");
@@ -470,7 +471,8 @@ fn old_segments_go_and_the_journal_begins_later() {
     assert_eq!(journal.events.last().map(|(position, _)| *position), Some(last));
 }
 
-/// Takes tickets and gives them up, and waits until the journaller's cursor has passed them. Returns where that is.
+/// Takes tickets and gives them up, and waits until the journaller's cursor has passed them.
+/// Returns that position.
 fn give_up<O: PublishEnd>(channel: &Channel, sender: &mut Sender<O>, tickets: u64) -> u64 {
     let deadline = Instant::now() + LONG;
     let pause = || {

@@ -1,10 +1,12 @@
-//! SIGKILL and SIGSTOP of publisher, journaller and consumer, at random moments and again and again, with everybody's
-//! whole history checked: what was acknowledged as durable is in the journal, byte for byte; what was published is in
-//! the journal or in the ring, once, in order, without a hole; and the consumer misses nothing.
+//! SIGKILL and SIGSTOP of publisher, journaller and consumer, at random moments and again and
+//! again, with the whole history of each checked. Events that were acknowledged as durable are in
+//! the journal, byte for byte. Published events are in the journal or in the ring, once, in order,
+//! without a hole; and the consumer misses nothing.
 //!
-//! A publisher numbers its events, and writes down what it has published and what it was told is durable, with one
-//! write each to a file that outlives it. The moments are drawn from a seed, which is said; `RAILBUS_SEED` chooses it.
-//! What this does not show is the death of the machine: that is for the simulated disk.
+//! A publisher numbers its events, and writes down which it has published and which were reported
+//! as durable, with one write each to a file that outlives it. The moments come from a seed, which
+//! is printed; `RAILBUS_SEED` chooses it. This does not show the death of the machine: that is for
+//! the simulated disk.
 
 mod children;
 mod journals;
@@ -61,7 +63,7 @@ fn note(log: &mut File, number: u64, position: u64) {
     log.write_all(&pair).expect("the log takes it");
 }
 
-/// An event that says which it is and can be told from a torn one.
+/// An event that contains its number and can be distinguished from a torn one.
 fn event(number: u64, kind: Kind) -> Vec<u8> {
     let most = if kind == Kind::Stream && number % 97 == 5 { 20_000 } else { 90 };
     let mut bytes = number.to_le_bytes().to_vec();
@@ -73,7 +75,7 @@ fn number_of(payload: &[u8]) -> u64 {
     payload[..8].try_into().map_or(u64::MAX, u64::from_le_bytes)
 }
 
-/// Publishes a payload, waiting at most so long for room.
+/// Publishes a payload, waiting at most this long for room.
 type Publish = Box<dyn FnMut(&[u8], Duration) -> Result<u64, SendError>>;
 
 fn publisher_of(channel: &Channel) -> Result<Publish, Error> {
@@ -94,7 +96,7 @@ fn publisher_of(channel: &Channel) -> Result<Publish, Error> {
     })
 }
 
-/// The channel's one place of a kind is free a moment after its owner was killed.
+/// The channel's only entry of a kind is free a moment after its owner was killed.
 fn patiently<T>(mut open: impl FnMut() -> Result<T, Error>) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
@@ -249,7 +251,7 @@ fn kills_and_stops(which: usize) {
         if stops {
             signal(victim, libc::SIGSTOP);
             std::thread::sleep(Duration::from_micros(moments.below(10_000)));
-            // Some of those that are stopped are killed so.
+            // Some of the stopped ones are killed while they are stopped.
             if moments.below(2) == 0 {
                 signal(victim, libc::SIGCONT);
                 continue;
@@ -288,7 +290,8 @@ fn check(scene: &Scene, channel: &Channel) {
     assert!(held.gaps.is_empty(), "{:?}", held.gaps);
     let positions = channel.journal_positions().expect("positions");
     assert_eq!(positions.written, positions.end);
-    // Each publisher's events are there from the first on, without a hole; the last may not have been written down.
+    // Each publisher's events are there from the first on, without a hole; the last may not have
+    // been written down.
     let mut next: BTreeMap<u64, u64> = BTreeMap::new();
     let mut at: BTreeMap<u64, u64> = BTreeMap::new();
     for (position, body) in &held.events {
@@ -335,7 +338,7 @@ fn a_queue_loses_nothing() {
     kills_and_stops(2);
 }
 
-/// What is on the way when the journaller dies is with its successor.
+/// Events on the way when the journaller dies are with its successor.
 #[test]
 fn a_killed_journallers_staging_is_finished_by_its_successor() {
     let shm = tempfile::Builder::new().prefix("railbus-kills-").tempdir_in("/dev/shm").expect("a directory");
@@ -346,7 +349,7 @@ fn a_killed_journallers_staging_is_finished_by_its_successor() {
     let mut publish = publisher_of(&channel).expect("a publisher");
     let (mut sent, mut taken_over) = (Vec::new(), 0);
     let mut number = 0;
-    // A fast disk may have all of it by the time of the kill.
+    // A fast disk may have all of it before the kill.
     for round in 0..200 {
         if round >= 12 && taken_over > 0 {
             break;

@@ -1,4 +1,5 @@
-//! A channel whose shared memory is gone is made again from its journal, with everything that must go on.
+//! A channel whose shared memory is gone is made again from its journal, with everything that must
+//! go on.
 
 mod children;
 mod journals;
@@ -15,7 +16,7 @@ use railbus::{
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// What a reboot does to a bus.
+/// The effect of a reboot on a bus.
 fn lose(place: &Place) {
     std::fs::remove_dir_all(place.base.path().join("b")).expect("the files of the bus");
 }
@@ -120,7 +121,7 @@ fn a_queues_unfinished_events_are_delivered_again_and_its_finished_ones_are_not(
         producer.publish(&number.to_le_bytes()).expect("room");
         let job = worker.take().expect("a job");
         if number % 40 == 7 && number > 1800 {
-            // In its hands when everything goes.
+            // It holds these when the memory is lost.
             unfinished.push((number, job.attempt()));
             std::mem::forget(job);
         } else {
@@ -194,7 +195,7 @@ fn what_a_queue_held_before_its_journal_began_is_in_it() {
         }
     }
     let recorder = Recorder::start(&queue, place.journal(), &quick()).expect("a recorder");
-    // The 200th is in hand, and is not done.
+    // The 200th is held, and is not done.
     std::mem::forget(worker.take().expect("a job"));
     producer.publish(&300u64.to_le_bytes()).expect("room");
     recorder.stop().expect("a clean end");
@@ -256,7 +257,7 @@ fn what_was_removed_on_purpose_is_not_lost_and_a_corrupt_journal_is_told() {
     recorder.stop().expect("a clean end");
     place.bus().remove("c").expect("removed");
     assert!(lost(place.base.path(), place.journal()).expect("a list").is_empty());
-    // But whoever asks for it by name gets it.
+    // But a caller that requests it by name gets it.
     restore(&place.bus(), "c", place.journal()).expect("made again");
     let none = restore(&place.bus(), "other", place.journal()).map(drop);
     assert!(matches!(none, Err(Error::NotFound { .. })), "{none:?}");
@@ -286,8 +287,8 @@ fn place_of(disk: &tempfile::TempDir) -> std::path::PathBuf {
     disk.path().join("b").join("c")
 }
 
-/// Everybody is killed. Events that were finished before the newest record are not delivered again. Later
-/// ones may be, once, and unfinished ones are.
+/// All participants are killed. Events that were finished before the newest record are not
+/// delivered again. Later ones may be, once, and unfinished ones are.
 #[test]
 fn what_was_finished_before_the_newest_record_is_not_delivered_again_after_a_kill() {
     let shm =
@@ -304,7 +305,8 @@ fn what_was_finished_before_the_newest_record_is_not_delivered_again_after_a_kil
     queue.wait_durable(last.expect("events"), LONG).expect("durable");
     let states = || held(&place_of(&disk)).states;
     (0..10).for_each(|_| assert!(worker.take().expect("a job").done()));
-    // A record that began before the tenth event was finished may still be on its way. Four in a row are not.
+    // A record that began before the tenth event was finished may still be on its way. Four in a
+    // row are not.
     for _ in 0..4 {
         let before = states();
         assert!(worker.take().expect("a job").done());
@@ -324,7 +326,8 @@ fn what_was_finished_before_the_newest_record_is_not_delivered_again_after_a_kil
     assert!((11..=14).contains(&first) && got.iter().copied().eq(first..20), "{got:?}");
 }
 
-/// The ring is gone, the staging is not: what was only there gets into the journal before the channel is made again.
+/// The ring is gone, the staging is not: events that were only there get into the journal before
+/// the channel is made again.
 #[test]
 fn staging_that_outlived_the_channel_is_taken_over() {
     let shm =
@@ -341,7 +344,7 @@ fn staging_that_outlived_the_channel_is_taken_over() {
         journaller.expect("recording");
         let mut publisher = channel.topic_publisher(&SendOptions::default()).expect("a publisher");
         if round == 0 {
-            // Before anything was written the journal does not say whose it is.
+            // Before anything was written the journal does not name its owner.
             children::eventually("the first record is written", || held(&place_of(&disk)).states > 0);
         }
         for number in 0..500u64 {

@@ -1,5 +1,5 @@
-//! A journal in trouble: a disk that fails, one that is full, one that stands still. Real ones, each in a file system of the
-//! test's own, and limits of a process of its own.
+//! A journal in trouble: a disk that fails, one that is full, one that stands still. Real ones,
+//! each in a file system of the test's own, and limits of a process of its own.
 
 mod children;
 mod journals;
@@ -35,7 +35,7 @@ fn stream(base: &Path) -> Channel {
     bus(base).create("c", &small(Kind::Stream)).expect("a channel")
 }
 
-/// 1000 bytes that say which they are.
+/// 1000 bytes that contain their number.
 fn event(number: u64) -> Vec<u8> {
     let mut bytes = number.to_le_bytes().to_vec();
     bytes.resize(1000, number as u8);
@@ -63,8 +63,9 @@ fn child() {
     say(b"it said so");
 }
 
-/// A failed write ends the journal: everybody who waits is told at once, with the disk's own error, and nothing that was
-/// acknowledged is missing; the next journaller has the rest from the staging and the ring.
+/// A failed write ends the journal: every waiter gets the disk's own error at once, and nothing
+/// that was acknowledged is missing. The next journaller has the rest from the staging and the
+/// ring.
 #[test]
 fn a_failed_write_poisons_the_journal_and_reaches_waiters_at_once() {
     for io in ["uring", "blocking"] {
@@ -85,7 +86,7 @@ fn a_failed_write_poisons_the_journal_and_reaches_waiters_at_once() {
         }
         let waiting = {
             let channel = channel.clone();
-            // Far beyond what will ever be published.
+            // A position far beyond all that will ever be published.
             std::thread::spawn(move || channel.wait_durable(1 << 40, LONG))
         };
         std::fs::write(shm.path().join("limit"), "").expect("a file");
@@ -147,7 +148,7 @@ fn a_full_disk_holds_publishers_back_until_there_is_room_and_nothing_is_lost() {
         let last = sent.last().map_or(0, |&(position, _)| position);
         let told = channel.wait_written(last, SHORT).map(drop);
         assert!(matches!(told, Err(Error::TimedOut { .. })), "it may still come: {told:?}");
-        // Stopped like this, it cannot write what it has; its successor can.
+        // Stopped like this, it cannot write the events that it holds; its successor can.
         let stopped = recorder.stop().expect_err("the disk is full").to_string();
         assert!(stopped.contains("space") || stopped.contains("room"), "{stopped}");
         std::fs::remove_file(ballast).map_err(|error| error.to_string())?;
@@ -158,7 +159,7 @@ fn a_full_disk_holds_publishers_back_until_there_is_room_and_nothing_is_lost() {
         }
         recorder.stop().expect("a clean end");
         let held = held(&disk.path().join("b").join("c"));
-        // One that was refused was not published: its number is missing here and there.
+        // An event that was refused was not published: its number is missing here and there.
         assert!(held.gaps.is_empty() && held.events == sent, "{} of {}", held.events.len(), sent.len());
         Ok(())
     });
@@ -202,7 +203,7 @@ fn a_full_disk_lets_events_go_when_it_is_told_to_and_says_which() {
     });
 }
 
-/// Retention, and somebody who removes the same segments at the same time.
+/// Retention, and a process that removes the same segments at the same time.
 #[test]
 fn retention_beside_other_removers_stops_nothing() {
     let shm =
@@ -239,7 +240,8 @@ fn retention_beside_other_removers_stops_nothing() {
     recorder.stop().expect("a clean end");
 }
 
-/// Freezes a file system: every write to it waits until it is thawed, which happens on drop at the latest.
+/// Freezes a file system: every write to it waits until it is thawed, which happens on drop at the
+/// latest.
 struct Frozen(File);
 
 const FIFREEZE: libc::c_ulong = 0xC004_5877;
@@ -282,7 +284,8 @@ fn a_disk_that_stands_still_is_not_felt_before_staging_and_ring_are_full() {
             }
             let frozen = Frozen::freeze(disk.path())?;
             let mut number = 100;
-            // Blocks are sealed early while the disk is idle, and one is kept: three quarters are there for sure.
+            // Blocks are sealed early while the disk is idle, and one is kept: at least three
+            // quarters are there.
             while number < 6000 {
                 let position = publisher.publish_timeout(&event(number), LONG).expect("the disk is not felt");
                 sent.push((position, event(number)));

@@ -1,11 +1,13 @@
 //! The journal's writer and recovery on a simulated disk that reorders, loses, tears and fails.
 //!
-//! Promised: every event before a published `durable` position is there after any crash, byte-identical and in order
-//! (before a published `written` position after a kill); the rest is a beginning of what was appended; nothing is
-//! invented; recovering twice equals once; what a successor finds in staging closes what the journal lacks.
+//! The promises: every event before a published `durable` position is there after any crash,
+//! byte-identical and in order (before a published `written` position after a kill). The rest is a
+//! prefix of the appended events, and nothing is invented. Recovering twice equals once. The
+//! staging that a successor finds closes the gap in the journal.
 //!
-//! `RAILBUS_SIM_SEEDS=N` runs N seeds, `RAILBUS_SIM_FIRST=S` begins at seed S. What a pass does not prove: anything
-//! about real disks and kernels; and a gap record of zero length at the end may be lost as a state may.
+//! `RAILBUS_SIM_SEEDS=N` runs N seeds, `RAILBUS_SIM_FIRST=S` begins at seed S. A pass does not
+//! prove anything about real disks and kernels; and a gap record of zero length at the end may be
+//! lost as a state may.
 
 mod simulated;
 
@@ -69,7 +71,7 @@ fn no_crash_loses_what_was_promised() {
 /// Mutation gate: each of these mistakes is seen within a few hundred seeds.
 #[test]
 fn a_writer_or_recovery_that_cheats_is_found_out() {
-    // Mutants may panic, which need not be told.
+    // Mutants may panic, which need not be printed.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !QUIET.get() {

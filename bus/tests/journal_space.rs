@@ -1,5 +1,5 @@
-//! How little of the disk a journal takes and reads: segments that are used again, quiet channels, and
-//! segments that were prepared and never used.
+//! How little of the disk a journal takes and reads: segments that are used again, quiet channels,
+//! and segments that were prepared and never used.
 
 mod journals;
 mod simulated;
@@ -85,11 +85,11 @@ fn a_quiet_channel_takes_a_sector_for_many_events_unless_each_is_synced() {
         assert_eq!(report.events, 100);
         bytes.push(report.bytes);
     }
-    // A sector each would be 400 KiB; a machine that stands still makes it less, never more.
+    // A sector each would be 400 KiB; a slow machine makes it less, never more.
     assert!(bytes.iter().all(|&bytes| bytes < 200 << 10), "{bytes:?}");
 }
 
-/// Counts what is read.
+/// Counts the bytes read.
 struct Counting<'a>(&'a Disk, Cell<u64>);
 
 impl Store for Counting<'_> {
@@ -128,7 +128,8 @@ fn a_segment_that_was_prepared_and_never_used_is_not_read_through() {
     scribe.event(&[7; 1000], 1);
     scribe.settle();
     let entries = scribe.entries.len() as u64;
-    // The journaller was killed: the segment in use has no seal, and a large one was prepared behind it.
+    // The journaller was killed: the segment in use has no seal, and a large one was prepared after
+    // it.
     drop(scribe);
     let last = disk.segments().expect("a list").last().copied().expect("a segment");
     let prepared = SegmentHeader {

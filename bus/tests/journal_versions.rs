@@ -1,7 +1,9 @@
-//! A journal in which another version of railbus wrote something: refused by recovery and repair, byte for byte as it
-//! was, wherever it stands; what is only left of an earlier use of a file is no such thing.
+//! A journal in which another version of railbus wrote something. Recovery and repair refuse it and
+//! leave it byte for byte as it was, wherever the foreign bytes are. Bytes that remain from an
+//! earlier use of a file do not count.
 //!
-//! What a pass does not prove: that a later version keeps what every version must keep (docs/JOURNAL.md, Versions).
+//! A pass does not prove that a later version keeps the rules for all versions (docs/JOURNAL.md,
+//! Versions).
 
 mod journals;
 mod simulated;
@@ -22,7 +24,8 @@ use simulated::plain::{Scribe, small};
 
 type Contents = BTreeMap<u64, Vec<u8>>;
 
-/// Three segments and the beginning of a fourth: events, a gap and a state in each; ended in order or not.
+/// Three segments and the beginning of a fourth: events, a gap and a state in each; ended in order
+/// or not.
 fn journal(sealed: bool) -> Contents {
     let disk = Disk::new(1);
     let mut scribe = Scribe::new(&disk, PositionUnit::Events, &small(4, Codec::None));
@@ -42,7 +45,7 @@ fn seal(content: &[u8]) -> usize {
     content.len() - SECTOR_BYTES
 }
 
-/// Makes the checksums of the block at `at` fit what is in it now.
+/// Makes the checksums of the block at `at` fit its present contents.
 fn sign_block(content: &mut [u8], at: usize) {
     let bytes = content[at + 8..][..4].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) as usize;
     let body = checksum(&content[at + BLOCK_HEADER_BYTES..at + bytes]);
@@ -56,7 +59,8 @@ fn sign_segment(content: &mut [u8]) {
     content[SECTOR_BYTES - 4..SECTOR_BYTES].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// What another version may have written in a segment's file. False where the file has no such place.
+/// A change that another version may have made in a segment's file. False if the file has no such
+/// place.
 type Change = fn(&mut [u8]) -> bool;
 
 fn in_block(content: &mut [u8], at: usize, offset: usize, value: u8) -> bool {
@@ -147,7 +151,7 @@ fn what_another_version_wrote_is_refused_and_stays_as_it_is() {
                 assert!(matches!(repaired, Err(Error::Version { .. })), "{at}: {repaired:?}");
                 match recovery::recover(&disk, path) {
                     Err(Error::Version { .. }) => assert!(disk.contents() == contents, "{at}: changed"),
-                    // A writer looks at the newest segments only, and keeps the others as they are.
+                    // A writer checks the newest segments only, and keeps the others as they are.
                     Ok(_) if segment < newest => {
                         assert!(disk.contents()[&segment] == contents[&segment], "{at}: changed");
                     }
@@ -159,7 +163,7 @@ fn what_another_version_wrote_is_refused_and_stays_as_it_is() {
     assert!(changed > 60, "{changed} changes were tried");
 }
 
-/// Behind a torn block, where recovery would cut, stands a block that another version wrote.
+/// A torn block, where recovery would cut, is followed by a block that another version wrote.
 #[test]
 fn a_torn_tail_that_hides_what_another_version_wrote_is_not_cut() {
     let mut contents = journal(false);
@@ -183,7 +187,8 @@ fn a_torn_tail_that_hides_what_another_version_wrote_is_not_cut() {
     assert!(disk.contents() == contents);
 }
 
-/// After a rollback, a file that the newer version had used may be used again: its old blocks say nothing.
+/// After a rollback, a file that the newer version had used may be used again: its old blocks do
+/// not count.
 #[test]
 fn blocks_of_an_earlier_use_of_the_file_are_nobodys() {
     let mut contents = journal(false);
@@ -199,7 +204,7 @@ fn blocks_of_an_earlier_use_of_the_file_are_nobodys() {
     assert_eq!(recovered.torn_bytes, 0);
 }
 
-/// What a killed journaller of another version had in hand is not thrown away.
+/// Events that a killed journaller of another version held are not thrown away.
 #[test]
 fn staging_of_another_version_is_refused_and_stays() {
     let place = Place::new();
@@ -221,7 +226,7 @@ fn staging_of_another_version_is_refused_and_stays() {
     assert!(std::fs::read(&stage).expect("the staging") == bytes);
 }
 
-/// A checkpoint of another version is not taken for damaged, which would be written over.
+/// A checkpoint of another version does not count as damaged; it would be overwritten then.
 #[test]
 fn a_checkpoint_of_another_version_is_refused_and_stays() {
     let place = Place::new();

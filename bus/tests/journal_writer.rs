@@ -1,4 +1,4 @@
-//! The writer, step by step: a test decides what ends, when, and how.
+//! The writer, step by step: a test decides which operation ends, when, and how.
 
 mod simulated;
 
@@ -22,7 +22,7 @@ use simulated::disk::Disk;
 use simulated::plain::{Scribe, small};
 use simulated::run::identity;
 
-/// What was begun and has not ended.
+/// An operation that was begun and has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Op {
     Write { segment: u64, offset: u64, block: usize, bytes: usize, kind: BlockKind, durable: u64 },
@@ -35,15 +35,15 @@ struct Script {
     open: Vec<Op>,
     ended: Vec<Completion>,
     closed: Vec<u64>,
-    /// Sizes of the segments asked for.
+    /// Sizes of the requested segments.
     asked_bytes: Vec<u64>,
-    /// Preparations end at once, and well.
+    /// Preparations succeed at once.
     prepares: bool,
-    /// Writes end at once, for want of room.
+    /// Writes fail at once for lack of room.
     refuses: bool,
 }
 
-/// A pipeline in which nothing ends by itself, but for preparations if the script says so.
+/// A pipeline in which nothing ends by itself, except preparations if the script allows it.
 #[derive(Debug)]
 struct Scripted {
     script: Rc<RefCell<Script>>,
@@ -104,7 +104,7 @@ impl Pipeline for Scripted {
     }
 }
 
-/// A writer, and the hands on its disk.
+/// A writer, and the control of its disk.
 struct Stage {
     writer: Writer<Scripted>,
     script: Rc<RefCell<Script>>,
@@ -177,7 +177,7 @@ impl Stage {
         self.end_with(op, Ok(()));
     }
 
-    /// Ends everything that is begun, until nothing is.
+    /// Ends all operations that are begun, until there are none.
     fn settle(&mut self) -> Progress {
         while !self.open().is_empty() {
             for op in self.open() {
@@ -266,7 +266,7 @@ fn rotation_does_not_wait_and_the_next_segment_counts_only_after_the_one_before(
     let Op::Write { segment: 1, offset, kind: BlockKind::Seal, .. } = seal else { panic!("{seal:?}") };
     assert_eq!(offset, seal_offset(segment_bytes));
     let Op::Write { segment: 2, offset: BLOCKS_OFFSET, .. } = writes[5] else { panic!("{:?}", writes[5]) };
-    // All but the seal ends: what is in segment 2 is not even written without a hole.
+    // All but the seal ends: segment 2 is not even written without a hole.
     for write in writes.into_iter().filter(|write| *write != seal) {
         stage.end(write);
     }
@@ -302,7 +302,7 @@ fn writes_in_flight_and_staging_are_bounded_and_full_is_said() {
     stage.turn();
     assert_eq!(stage.append(3_900), Ok(()), "a block is free");
     stage.settle();
-    // Nobody asks for durability: a block that is not full waits for more, for a while.
+    // Nobody requests durability: a block that is not full waits for more, for a while.
     stage.turn_after(1_000_000_000);
     stage.settle();
     assert_eq!(stage.writer.written(), 6);
@@ -382,7 +382,7 @@ fn a_failed_write_or_sync_stops_the_writer_for_good() {
 #[test]
 fn a_full_disk_is_no_poison_and_is_asked_again() {
     let mut stage = Stage::new(options(SyncPolicy::Always), 8, 4);
-    // The segment ahead was prepared well; the one behind it cannot be.
+    // The segment ahead was prepared well; the one after it cannot be.
     stage.script.borrow_mut().prepares = false;
     let mut progress = Progress::default();
     for _ in 0..40 {
@@ -538,8 +538,8 @@ fn when_all_is_durable_and_nothing_comes_a_mark_says_so_once() {
     assert_eq!(stage.writer.deadline_ns(stage.now_ns), None);
 }
 
-/// Acknowledged by a sync, killed before a block carried that position: without the mark, a hole there would pass for a
-/// torn tail.
+/// Acknowledged by a sync, killed before a block carried that position: without the mark, a hole
+/// there would pass for a torn tail.
 #[test]
 fn a_hole_below_a_mark_is_corruption() {
     for marked in [false, true] {
@@ -607,8 +607,8 @@ fn options_out_of_range_are_refused() {
     assert!(refused(WriterOptions { segments_ahead: 0, ..good() }, 8, 1));
 }
 
-/// A writer that is at work has a state in its first segment only: that segment stays, until the state was repeated in
-/// one that is durable; and the newest durable one stays while nothing of the next is.
+/// A working writer has a state in its first segment only. That segment stays until the state was
+/// repeated in one that is durable; and the newest durable one stays while nothing of the next is.
 #[test]
 fn what_is_pruned_by_hand_leaves_what_a_crash_would_need() {
     let disk = Disk::new(1);

@@ -1,11 +1,13 @@
-//! Keyed queues: events with one key are worked on one after the other, in their order, and never two at once; whoever
-//! hands back, leaves, or is killed with SIGKILL.
+//! Keyed queues: events with one key are handled one after the other, in their order, and never two
+//! at once, whichever worker hands back, leaves, or is killed with SIGKILL.
 //!
-//! The stories are random and checked against a simple model: an event that waits may be handed out when no earlier one
-//! with its key waits or is in hand, and when there is such an event, a worker that asks gets one. The kills are real:
-//! workers are forked, killed at random and replaced, and write what they do to memory that survives them.
+//! The stories are random and checked against a simple model: an event that waits may be handed out
+//! when no earlier one with its key waits or is held, and when there is such an event, a worker
+//! that asks gets one. The kills are real: workers are forked, killed at random and replaced, and
+//! write down their work in memory that survives them.
 //!
-//! What a pass does not prove: interleavings that do not happen here; those are for `loom_keyed` and `crash_keyed`.
+//! A pass does not prove interleavings that do not happen here; those are for `loom_keyed` and
+//! `crash_keyed`.
 
 mod children;
 mod forks;
@@ -48,7 +50,7 @@ fn take(worker: &mut Worker) -> Option<(Ticket, u64)> {
     Some((ticket, number))
 }
 
-/// As [`take`], of an event whose time has perhaps still to come.
+/// As [`take`], of an event whose time may not have come yet.
 fn take_later(worker: &mut Worker) -> (Ticket, u64) {
     let ticket = worker.take_ticket_timeout(Duration::from_secs(60)).unwrap();
     let number = number(&worker.event(ticket).unwrap());
@@ -239,10 +241,10 @@ fn a_worker_that_sleeps_is_woken_when_the_event_in_front_is_done_elsewhere() {
 
 // ---- stories ----
 
-/// A worker, and what it has in hand.
+/// A worker, and the events that it holds.
 type Working = (Worker, Vec<(Ticket, u64)>);
 
-/// What the model knows.
+/// The state of the model.
 struct Story {
     channel: Channel,
     producer: Producer,
@@ -250,7 +252,7 @@ struct Story {
     workers: Vec<Option<Working>>,
     /// Deliveries so far of each event that waits.
     waiting: BTreeMap<u64, u32>,
-    /// What each worker may have in hand.
+    /// The limits of each worker.
     options: [WorkOptions; 3],
 }
 
@@ -281,7 +283,7 @@ impl Story {
         !self.waiting.keys().copied().chain(held).any(|n| n < number && key_of_number(n) == Some(key))
     }
 
-    /// What is at hand of a worker that took several at once is nobody else's.
+    /// Events that a worker took in one grab are not available to others.
     fn grabs(&self) -> bool {
         self.workers[1].is_some()
     }
@@ -322,7 +324,7 @@ impl Story {
                 }
                 let taken = match take(worker) {
                     None if self.waiting.keys().any(|&number| self.may_run(number)) && !self.grabs() => {
-                        // It was handed back more than once, and its time has not come.
+                        // It was handed back more than once, and is not due yet.
                         let (worker, _) = self.workers[who].as_mut().expect("it takes");
                         Some(take_later(worker))
                     }
@@ -387,13 +389,15 @@ fn child() {
 const KEYS: u64 = 5;
 /// How many events each key has.
 const EACH: u64 = 2000;
-/// Shared words: by key, how many events are finished; by key, who is at it; what broke the rule; how many hand-outs.
+/// Shared words: by key, how many events are finished; by key, which worker is at it; which rule
+/// was broken; how many hand-outs.
 const FINISHED: usize = 0;
 const AT_IT: usize = 16;
 const BROKEN: usize = 32;
 const HANDED_OUT: usize = 33;
 
-/// A worker: writes down who is at a key, does a little, and checks that nobody has come between.
+/// A worker: writes down that it is at a key, does a little, and checks that no other has come
+/// between.
 fn work(base: &std::path::Path, shared: &Shared, token: u64) {
     let options = WorkOptions::default().until_closed(true);
     let mut worker = Bus::at(base, "bus").unwrap().attach("c").unwrap().worker(&options).unwrap();
@@ -408,7 +412,7 @@ fn work(base: &std::path::Path, shared: &Shared, token: u64) {
         shared.add(HANDED_OUT, 1);
         turn += 1;
         let mine = token << 32 | turn;
-        // Who was killed here has left its mark, and its event is this one.
+        // A worker that was killed here has left its mark, and its event is this one.
         let is_at_it = shared.get(AT_IT + key);
         let finished = shared.get(FINISHED + key);
         if is_at_it != 0 && job.attempt() == 1 || finished != number && finished != number + 1 {
@@ -435,7 +439,8 @@ fn work(base: &std::path::Path, shared: &Shared, token: u64) {
     }
 }
 
-/// Forks workers, kills and replaces them while events are published, and reads what they wrote down.
+/// Forks workers, kills and replaces them while events are published, and reads what they wrote
+/// down.
 fn kills(base: &std::path::Path, keyed: bool) {
     let shared = Shared::new();
     let channel = queue(base, |options| options.slots(256).keyed(keyed));

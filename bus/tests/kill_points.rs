@@ -1,8 +1,8 @@
 //! A real SIGKILL before every single access to shared memory, and every lock, of every role.
 //!
-//! The actor runs the protocol's own code over the channel's real memory; only the counting is added. What a pass
-//! does not prove: the order in which other processors see the accesses (loom does), and deaths inside the copying
-//! of a payload other than before it, in its middle and behind it.
+//! The actor runs the protocol's own code over the channel's real memory; only the counting is
+//! added. A pass does not prove the order in which other processors see the accesses (loom does),
+//! nor deaths inside the copying of a payload other than before it, in its middle and after it.
 
 mod children;
 mod forks;
@@ -39,7 +39,7 @@ fn child() {
     say(format!("{kills} kills").as_bytes());
 }
 
-/// Kills at every `stride`-th access until the script is through. Returns how many.
+/// Kills at every `stride`-th access until the script is through. Returns how many times.
 fn every_point(
     base: &std::path::Path,
     shared: &Shared,

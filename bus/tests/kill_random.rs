@@ -1,9 +1,11 @@
-//! SIGKILL at random moments, under load, several at once, with everybody's whole history checked.
+//! SIGKILL at random moments, under load, several at once, with the whole history of each
+//! participant checked.
 //!
-//! Each producer numbers its events and writes down, in memory that outlives it, what it has begun and what it has
-//! committed; each reader and worker writes down what it was given. A killed actor is replaced at once, so that
-//! registering, taking over and sweeping happen under fire too, and are themselves killed. The moments are drawn
-//! from a seed, which is said; `RAILBUS_SEED` chooses it (the moments are then the same, what they hit is not).
+//! Each producer numbers its events and writes down, in memory that outlives it, which it has begun
+//! and which it has committed. Each reader and worker writes down the events that it got. A killed
+//! actor is replaced at once, so that registering, taking over and sweeping happen under fire too,
+//! and are themselves killed. The moments come from a seed, which is printed; `RAILBUS_SEED`
+//! chooses it. The moments are the same then, but not their effects.
 
 mod children;
 mod forks;
@@ -17,7 +19,7 @@ use railbus::{
     Bus, Channel, ChannelOptions, Kind, Pages, RecvError, SendOptions, Start, SubscribeOptions, WorkOptions,
 };
 
-/// What takes longer hangs.
+/// A step that takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
 /// Events of one source at most, so that each has its words.
 const MOST: usize = 20_000;
@@ -85,7 +87,7 @@ fn create(base: &Path, kind: Kind) -> Channel {
     Bus::at(base, "bus").unwrap().create("c", &options).unwrap()
 }
 
-/// A handle, asked for again while the dead one's place is being freed.
+/// A handle, requested again while the dead participant's entry is being freed.
 fn patiently<T>(mut ask: impl FnMut() -> railbus::Result<T>) -> T {
     let start = Instant::now();
     loop {
@@ -99,7 +101,7 @@ fn patiently<T>(mut ask: impl FnMut() -> railbus::Result<T>) -> T {
     }
 }
 
-/// Publishes events of `source` until told to stop. What it writes down brackets each of them.
+/// Publishes events of `source` until it is asked to stop. Its notes bracket each of them.
 fn produce<R: railbus::PublishEnd>(
     shared: &Shared,
     source: u64,
@@ -126,7 +128,7 @@ fn produce<R: railbus::PublishEnd>(
     }
 }
 
-/// After a producer's death: what it had begun and not committed may be there or not.
+/// After a producer's death: an event that it had begun and not committed may be there or not.
 fn settle(shared: &Shared, source: u64) {
     let (begun, committed) = (shared.get(BEGUN + source as usize), shared.get(COMMITTED + source as usize));
     for n in committed..begun {
@@ -135,8 +137,8 @@ fn settle(shared: &Shared, source: u64) {
     shared.set(COMMITTED + source as usize, begun);
 }
 
-/// Kills random actors, one to three at once, and starts others in their places, until `most` have died.
-/// Returns how many died of each place.
+/// Kills random actors, one to three at once, and starts others in their places, until `most` have
+/// died. Returns how many died of each place.
 fn shoot(
     moments: &mut Moments,
     most: u64,
@@ -303,7 +305,8 @@ fn channel_readers(channel: &Channel) -> usize {
     channel.publisher(&SendOptions::default()).map_or(0, |publisher| publisher.readers())
 }
 
-/// Reads to the last event; of each source the numbers rise. Writes down what came, how many and in which order.
+/// Reads to the last event; of each source the numbers rise. Writes down the events, how many and
+/// in which order.
 fn read_everything<R: railbus::ReadEnd>(shared: &Shared, mut reader: railbus::Reader<R>, which: usize) {
     let mut next = [0, 0];
     let mut order = 0u64;
@@ -324,7 +327,7 @@ fn read_everything<R: railbus::ReadEnd>(shared: &Shared, mut reader: railbus::Re
     }
 }
 
-/// What was committed came once.
+/// Every committed event came once.
 fn check_read(shared: &Shared, sources: u64, which: usize) {
     let mut count = 0;
     for source in 0..sources {
@@ -338,7 +341,7 @@ fn check_read(shared: &Shared, sources: u64, which: usize) {
     assert_eq!(count, shared.get(COUNT + which));
 }
 
-/// A durable subscription in other hands again and again: nothing is ever skipped.
+/// A durable subscription with a new owner again and again: nothing is ever skipped.
 fn resume<R: railbus::ReadEnd>(shared: &Shared, mut reader: railbus::Reader<R>) {
     loop {
         let number = number(&reader.recv_timeout(HANG).expect("an event"));

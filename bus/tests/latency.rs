@@ -1,7 +1,9 @@
-//! Latencies of stamped channels: every event is in the right histogram, with the right value, and nowhere else.
+//! Latencies of stamped channels: every event is in the right histogram, with the right value, and
+//! nowhere else.
 //!
-//! No test here expects anything to be fast. Each brackets what it measures by its own readings of the clock; the
-//! histogram must lie between the brackets, whatever the machine does meanwhile.
+//! No test here expects anything to be fast. Each brackets its measurement by its own readings of
+//! the clock. The histogram must lie between the brackets, whatever the machine does in the
+//! meantime.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +21,8 @@ use railbus::{
 use railbus_os::clock::realtime_ns;
 use railbus_ring::layout::{INTERVAL_NS, INTERVALS, SERIES_BYTES};
 
-/// How far the clocks of two handles may be from the kernel's, and from each other: some tens of ns, or some us when
-/// the host interrupts a look at them. Far less than the delays of these tests.
+/// How far the clocks of two handles may be from the kernel's, and from each other: some tens of
+/// ns, or some us when the host interrupts a look at them. Far less than the delays of these tests.
 const SLACK_NS: u64 = 200_000;
 const MS: u64 = 1_000_000;
 
@@ -46,12 +48,12 @@ fn of<'a>(latencies: &'a Latencies, info: &Info, name: &str) -> &'a railbus::lat
     found
 }
 
-/// Brackets of what is measured: what it is at least, and at most.
+/// Brackets of a measurement: its least and its greatest value.
 #[derive(Default)]
 struct Brackets(Vec<(u64, u64)>);
 
 impl Brackets {
-    /// Something began between the first pair of times, and ended between the second.
+    /// An action began between the first pair of times, and ended between the second.
     fn add(&mut self, began: (u64, u64), ended: (u64, u64)) {
         let least = ended.0.saturating_sub(began.1).saturating_sub(SLACK_NS);
         self.0.push((least, ended.1.saturating_sub(began.0) + SLACK_NS));
@@ -79,7 +81,7 @@ fn timed<T>(action: impl FnOnce() -> T) -> ((u64, u64), T) {
     ((before, realtime_ns()), result)
 }
 
-/// Three readers, of which the last is a millisecond late for every event.
+/// Three readers, of which the last is a millisecond late for each event.
 fn delay_in_one_of_three(kind: Kind, count: usize) {
     let (_base, bus) = bus();
     let channel = bus.create("c", &stamped(kind)).unwrap();
@@ -117,7 +119,7 @@ fn delay_in_one_of_three(kind: Kind, count: usize) {
             }
         }
     }
-    // Who has left is still in the whole.
+    // Participants that have left are still in the whole.
     assert_eq!(
         latencies(&channel).received().count(),
         (count * if kind == Kind::Queue { 4 } else { 3 }) as u64
@@ -297,7 +299,8 @@ fn a_channel_without_stamps_has_no_histograms_and_one_with_has_a_file_with_right
     let channel = bus.create("stamped", &stamped(Kind::Stream)).unwrap();
     let about = |path: &std::path::Path| std::fs::metadata(path).unwrap();
     assert_eq!(about(&channel.paths().latency).mode(), about(&channel.paths().acks).mode());
-    // A hole: its header is all it takes before somebody measures, and observers leave it so.
+    // A hole: its header is all the room that it takes until a consumer measures, and observers
+    // leave it so.
     let blocks = |channel: &Channel| about(&channel.paths().latency).blocks() * 512;
     assert_eq!(latencies(&channel).consumers.len(), 0);
     assert!(blocks(&channel) <= 65536, "{}", blocks(&channel));
@@ -309,7 +312,7 @@ fn a_channel_without_stamps_has_no_histograms_and_one_with_has_a_file_with_right
     assert_eq!(blocks(&channel), one);
     bus.remove("stamped").unwrap();
     assert!(!channel.paths().latency.exists());
-    // What a creator leaves that died before its last step is cleared away.
+    // The leftover of a creator that died before its last step is removed.
     let half = bus.create("half", &stamped(Kind::Stream)).unwrap();
     std::fs::remove_file(&half.paths().ring).unwrap();
     bus.create("half", &stamped(Kind::Queue)).unwrap();
@@ -400,7 +403,8 @@ fn a_snapshot_taken_while_events_are_recorded_holds_each_at_most_once() {
                 assert!((1..=TURNS as usize).contains(&value) && count <= EACH, "{value}: {count}");
             }
             for value in 1..current {
-                // Over before the snapshot began: exact, or left out, because another interval has its place.
+                // Over before the snapshot began: exact, or left out, because another interval has
+                // its place.
                 assert!(copied.counts[value] == EACH || copied.counts[value] == 0, "{value} of {current}");
             }
             if is_over {
@@ -473,7 +477,7 @@ fn who_takes_the_place_of_another_begins_anew() {
         assert_eq!((all.received().count(), all.done().count()), (round * 10, round * 10));
         assert_eq!(all.consumers[0].received.measured, round * 10);
         drop(worker);
-        // A tap in a worker's place has no events in hand, and none of the worker's.
+        // A tap in a worker's entry holds no events, and none of the worker's.
         let tap = channel.tap(&SubscribeOptions::default()).unwrap();
         let all = latencies(&channel);
         assert_eq!((all.received().count(), all.done().count()), (0, 0));
@@ -487,7 +491,7 @@ fn intervals_are_numbered_from_one() {
     assert_eq!((number(0), number(INTERVAL_NS - 1), number(INTERVAL_NS)), (1, 1, 2));
 }
 
-/// What an event says of itself is what the histogram is made of.
+/// The histogram is made of the values that the events themselves carry.
 #[test]
 fn the_time_of_an_event_is_the_time_of_day() {
     let (_base, bus) = bus();
@@ -498,7 +502,7 @@ fn the_time_of_an_event_is_the_time_of_day() {
     for _ in 0..100 {
         let ((before, after), _) = timed(|| publisher.publish(b"x").unwrap());
         let stamp = reader.recv().map(|event: Event<'_>| event.published_ns().unwrap()).unwrap();
-        // Somebody may set the clock: then the order of its readings says nothing.
+        // The clock may be set: then the order of its readings means nothing.
         if before <= after {
             assert!(before <= stamp + SLACK_NS && stamp <= after + SLACK_NS, "{before} {stamp} {after}");
         }

@@ -1,9 +1,10 @@
-//! Events that a reader or worker has lent stay as they are when *another process* evicts it: two real
-//! processes, in which the one that reads holds a `&str` of the ring in safe code. Nobody waits for it.
+//! Events that a reader or worker has lent stay as they are when *another process* evicts it: two
+//! real processes, in which the reading one holds a `&str` of the ring in safe code. Nobody waits
+//! for it.
 //!
-//! Not proved by a pass: that every order of accesses is harmless (see `loom-tests`: the models
-//! `topic::evicted` and `queue::evicted`, and the crash models that evict at every access and kill the
-//! evictor at each of its accesses).
+//! A pass does not prove that every order of accesses is harmless (see `loom-tests`: the models
+//! `topic::evicted` and `queue::evicted`, and the crash models that evict at every access and kill
+//! the evictor at each of its accesses).
 
 mod children;
 
@@ -22,7 +23,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// The text that is lent, and bytes of the same length that are published over it, and are no text.
 const TEXT: &str = "Grüße aus Zürich und Köln";
 const OTHER: [u8; TEXT.len()] = [0xFF; TEXT.len()];
-/// Events that are published before the eviction, and held in a batch or in hand.
+/// Events that are published before the eviction, and held in a batch or as jobs.
 const HELD: usize = 5;
 /// More than three laps of the small rings.
 const MANY: usize = 400;
@@ -33,7 +34,7 @@ mod reading {
 
     use super::*;
 
-    /// Looks at what was lent until `stay` returns, and once more.
+    /// Looks at the lent bytes until `stay` returns, and once more.
     fn watch(texts: &[&str]) {
         std::thread::scope(|scope| {
             let staying = scope.spawn(stay);
@@ -193,7 +194,7 @@ fn what_a_participant_of_another_process_has_lent_stays_when_it_is_evicted() {
             drop(outside);
             Outside::of(&channel).lap();
             assert!(reader.finish().success(), "{kind:?} {how}");
-            // Its place is used again; everything goes on.
+            // Its entry is used again; everything goes on.
             channel.repair().unwrap();
             Outside::of(&channel).lap();
         }

@@ -1,8 +1,8 @@
-//! Workers in priority levels, as real processes: a lower level gets nothing while one above is unsaturated, and
-//! everything when those above are saturated, stopped, killed, or have left.
+//! Workers in priority levels, as real processes: a lower level gets nothing while one above is
+//! unsaturated, and everything when those above are saturated, stopped, killed, or have left.
 //!
-//! Nothing here waits for a time to pass and then expects something to have happened: what must come is waited for, and
-//! what must not come is asked for many times.
+//! No test here waits for a time to pass and then expects something to have happened. Something
+//! that must come is waited for, and something that must not come is requested many times.
 
 mod children;
 mod forks;
@@ -21,7 +21,7 @@ use railbus::{
 
 fn queue(base: &Path, options: impl FnOnce(ChannelOptions) -> ChannelOptions) -> Channel {
     let fresh = ChannelOptions::new(Kind::Queue).lock_memory(false).pages(Pages::Ordinary).slots(64);
-    // Long, so that nobody counts as one that does not move because the machine is busy.
+    // Long, so that no worker counts as stuck because the machine is busy.
     let fresh = fresh.stuck_after(Duration::from_secs(600));
     Bus::at(base, "bus").unwrap().create("c", &options(fresh)).unwrap()
 }
@@ -40,7 +40,7 @@ fn put(producer: &mut Producer, count: u64) {
     }
 }
 
-/// Takes all that can be had, and finishes it.
+/// Takes all events that it can get, and finishes them.
 fn drain(worker: &mut Worker) -> u64 {
     let mut count = 0;
     while let Some(ticket) = worker.take_ticket().unwrap() {
@@ -50,7 +50,7 @@ fn drain(worker: &mut Worker) -> u64 {
     count
 }
 
-/// What a worker gets that asks many times.
+/// The events that a worker gets that asks many times.
 fn gets(worker: &mut Worker) -> u64 {
     (0..2000).map(|_| drain(worker)).sum()
 }
@@ -183,7 +183,7 @@ fn child() {
     }
 }
 
-/// Shared words: who is ready; how many events each level got; what the high one is to do.
+/// Shared words: which are ready; how many events each level got; the order for the high one.
 const READY: usize = 0;
 const GOT: usize = 10;
 const ORDER: usize = 20;
@@ -192,7 +192,7 @@ const WORK: u64 = 1;
 const HOLD: u64 = 2;
 const LEAVE: u64 = 3;
 
-/// A worker that sleeps while there is nothing, finishes at once what it gets, and counts it.
+/// A worker that sleeps while there is nothing, finishes its events at once, and counts them.
 fn worker_of(base: &Path, shared: &Shared, level: u8, in_hand_max: u32) -> Forked {
     forked(|| {
         let wait = Wait::Park { spin: Duration::from_micros(20) };
@@ -302,7 +302,7 @@ fn stopped(base: &Path, shared: &Shared) {
     put(&mut scene.producer, 30);
     eventually("the low one gets all", || got(shared, 1) == 30);
     scene.high.signal(Signal::SIGCONT);
-    // It moves again: what comes is its own again.
+    // It moves again: new events are its own again.
     eventually("the high one gets some", || {
         put(&mut scene.producer, 1);
         std::thread::sleep(Duration::from_millis(2));

@@ -1,6 +1,7 @@
-//! A queue's lossy tap: it gates nobody, what it hands out is whole and in order, and its losses are exact.
+//! A queue's lossy tap: it gates nobody, the events that it returns are whole and in order, and its
+//! losses are exact.
 //!
-//! What a pass does not prove: orderings, which are loom's affair (`loom_topic.rs`, `loom_weakened.rs`).
+//! A pass does not prove orderings, which loom checks (`loom_topic.rs`, `loom_weakened.rs`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +17,8 @@ fn lossy() -> SubscribeOptions {
     SubscribeOptions::default().lossy(true)
 }
 
-/// Everything that is there: the positions seen, and how many were lost. Checks order and payloads.
+/// All events that are there: the positions seen, and how many were lost. Checks order and
+/// payloads.
 fn drain(tap: &mut Tap, next: &mut u64) -> (Vec<u64>, u64) {
     let (mut seen, mut lost) = (Vec::new(), 0);
     loop {

@@ -1,7 +1,8 @@
-//! Manual acknowledgement: the cursor of a subscription moves by `acknowledge_to` only, for all kinds.
+//! Manual acknowledgement: the cursor of a subscription moves by `acknowledge_to` only, for all
+//! kinds.
 //!
-//! What a pass does not prove: anything about the death of the machine. A cursor lies in memory, and a journal records it
-//! now and then.
+//! A pass does not prove anything about the death of the machine. A cursor lies in memory, and a
+//! journal records it now and then.
 
 mod children;
 
@@ -94,7 +95,7 @@ impl Any {
     }
 }
 
-/// Who publishes, by kind.
+/// The publisher, by kind.
 enum Sends {
     Stream(Box<Publisher>),
     Topic(Box<TopicPublisher>),
@@ -173,7 +174,8 @@ fn what_was_not_acknowledged_comes_again_after_an_orderly_exit() {
     each_kind(|channel, mut publisher, mut reader| {
         publisher.publish(0..40);
         assert_eq!(numbers(&reader.take(30)), (0..30).collect::<Vec<_>>());
-        // Nor do a look that finds nothing, a batch, or an explicit release of what was received.
+        // Nor does a look that finds nothing, a batch, or an explicit release of the received
+        // events.
         assert_eq!(numbers(&reader.batches(7)), (30..40).collect::<Vec<_>>());
         for way in 0..4 {
             assert_eq!(reader.next(way), None);
@@ -205,7 +207,7 @@ fn it_resumes_exactly_where_it_acknowledged() {
             assert_eq!((reader.acknowledged(), reader.position()), (position, position));
         }
         assert_eq!(numbers(&reader.batches(64)), (done as u64..40).collect::<Vec<_>>());
-        // Or all that was received.
+        // Or the end of everything received.
         reader.acknowledge_to(reader.position()).unwrap();
         drop(reader);
         assert_eq!(Any::open(channel, &manual()).unwrap().next(0), None);
@@ -263,7 +265,7 @@ fn what_was_not_received_cannot_be_acknowledged() {
     });
 }
 
-/// The ring holds what is not acknowledged, whoever is there.
+/// The ring holds the events that are not acknowledged, also without an owner.
 #[test]
 fn a_publisher_waits_for_what_is_not_acknowledged_and_is_woken() {
     each_kind(|channel, mut publisher, mut reader| {
@@ -278,7 +280,7 @@ fn a_publisher_waits_for_what_is_not_acknowledged_and_is_woken() {
         assert!(matches!(publisher.try_publish(0), Err(SendError::Full | SendError::NoWorker)));
         drop(reader);
         assert!(matches!(publisher.try_publish(0), Err(SendError::Full | SendError::NoWorker)));
-        // A queue is full of what nobody has worked on, besides.
+        // A queue is also full of events that nobody has worked on.
         if channel.header().kind == Kind::Queue {
             let mut worker = channel.worker(&railbus::WorkOptions::default()).unwrap();
             while let Some(job) = worker.try_take().unwrap() {
@@ -359,7 +361,7 @@ fn child() {
             say(format!("{}", reader.take(10).len()).as_bytes());
             stay();
         }
-        // Acknowledges in steps of 3, behind what it has received, until it is killed.
+        // Acknowledges in steps of 3, behind the received position, until it is killed.
         "works in batches" => {
             let mut pending = std::collections::VecDeque::new();
             for way in 0.. {
@@ -372,7 +374,7 @@ fn child() {
                 }
             }
         }
-        // As in the report that this feature answers: it received 30 of 40, and looked once more.
+        // It received 30 of 40, and looked once more.
         "receives and looks" => {
             let seen = reader.take(40);
             assert_eq!(reader.next(1), None);
@@ -383,8 +385,9 @@ fn child() {
     }
 }
 
-/// Without manual acknowledgement: what was received since the cursor was last published is seen again after a kill, not
-/// after an orderly exit. Meanwhile the subscription holds everything from its cursor on.
+/// Without manual acknowledgement, events that were received since the cursor was last published
+/// are seen again after a kill, but not after an orderly exit. In the meantime the subscription
+/// holds everything from its cursor on.
 #[test]
 fn an_automatic_cursor_repeats_some_events_after_a_kill_and_none_after_an_exit() {
     each_kind(|channel, mut publisher, reader| {
@@ -405,7 +408,7 @@ fn an_automatic_cursor_repeats_some_events_after_a_kill_and_none_after_an_exit()
         let mut reader = Any::open(channel, &automatic).unwrap();
         assert_eq!(reader.take(1)[0].1, first + 11, "an orderly exit repeats nothing");
         drop(reader);
-        // While nobody owns it, it holds the publisher back where it stands.
+        // While nobody owns it, it holds the publisher back at its cursor.
         let mut number = 40;
         while publisher.try_publish(number).is_ok() {
             number += 1;
@@ -457,7 +460,7 @@ fn killed_at_any_moment_it_resumes_where_it_acknowledged() {
             let mut reader = Any::open(channel, &manual()).unwrap();
             assert!(reader.acknowledged() >= said, "what was acknowledged stays so");
             let rest = numbers(&reader.batches(1000));
-            // Steps of 3, and whatever it acknowledged without having said so.
+            // Steps of 3, and perhaps one that it acknowledged without having reported it.
             assert!(rest[0] >= first && (rest[0] - first).is_multiple_of(3), "{} after {first}", rest[0]);
             assert_eq!(rest, (rest[0]..rest[0] + rest.len() as u64).collect::<Vec<_>>());
             first = rest[0];

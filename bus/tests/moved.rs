@@ -1,8 +1,9 @@
-//! A worker hands on what a dead one held, whatever its process has done since it attached: changed its directory, given up
-//! its rights, lost the files' names, or closed its descriptors. What it cannot do, it says.
+//! A worker hands on the events that a dead one held, whatever its process has done since it
+//! attached: changed its directory, given up its rights, lost the files' names, or closed its
+//! descriptors. If it cannot, it reports that.
 //!
-//! What a pass does not prove: that a process which closes the descriptors while another thread of it is repairing gets
-//! further than an error.
+//! A pass does not prove that a process which closes the descriptors while another thread of it is
+//! repairing gets further than an error.
 
 mod children;
 mod forks;
@@ -65,8 +66,9 @@ fn may_not_come_back(base: &Path, mode: u32, why: &str) {
     assert!(error.to_string().contains(why), "{error}");
 }
 
-/// A worker dies with all events in hand; another one, in whose process `change` was made before, takes them. What it is
-/// told instead of an event, or at the end instead of waiting on.
+/// A worker dies while it holds all events; another one, in whose process `change` was made before,
+/// takes them. Returns the error that it gets in place of an event, or at the end in place of
+/// waiting on.
 fn scene(base: &Path, change: impl FnOnce(&Bus)) -> Option<RecvError> {
     let bus = Bus::at(base, "bus").unwrap();
     let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64).slot_bytes(64)).unwrap();
@@ -74,7 +76,7 @@ fn scene(base: &Path, change: impl FnOnce(&Bus)) -> Option<RecvError> {
     (0..EVENTS).for_each(|_| {
         producer.publish(b"job").unwrap();
     });
-    // Its end is its death: this process may have no right to kill it by then.
+    // Its end is its death: this process may have no right to kill it at that time.
     let (end, alive) = nix::unistd::pipe().unwrap();
     let (joined, joins) = nix::unistd::pipe().unwrap();
     let mut holder = forked(|| {
@@ -92,7 +94,7 @@ fn scene(base: &Path, change: impl FnOnce(&Bus)) -> Option<RecvError> {
     let wait = Wait::Park { spin: Duration::ZERO };
     let mut worker = queue.worker(&WorkOptions::default().wait(wait)).unwrap();
     change(&bus);
-    // Closed already where all descriptors are.
+    // Closed already if all descriptors are.
     close(alive.into_raw_fd());
     assert_eq!(holder.wait(), End::Finished);
     let told = (0..EVENTS).find_map(|_| match take(&mut worker) {
@@ -104,7 +106,7 @@ fn scene(base: &Path, change: impl FnOnce(&Bus)) -> Option<RecvError> {
     });
     let last = || worker.take_timeout(Duration::from_millis(200)).map(drop).err();
     let told = told.or_else(last).filter(|&error| error != RecvError::TimedOut);
-    // Their descriptors may be closed, which their destructors would not forgive.
+    // Their descriptors may be closed, on which their destructors would fail.
     std::mem::forget((worker, producer, queue, end, joined, joins));
     told
 }
@@ -134,7 +136,8 @@ fn remove(bus: &Bus) {
 
 /// As daemons do that close whatever they may have inherited.
 fn close_all() {
-    // SAFETY: the descriptors of the library are looked at before each use, which is what is tested here; no others are in use.
+    // SAFETY: the library checks its descriptors before each use, which is the point of this test;
+    // no others are in use.
     assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) }, 0);
 }
 

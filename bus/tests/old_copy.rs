@@ -1,5 +1,5 @@
-//! An older copy of a channel's files that is brought back beside a newer journal is refused by its journaller: the journal
-//! has other events at the positions that would be used again.
+//! An older copy of a channel's files that is brought back beside a newer journal is refused by its
+//! journaller: the journal has other events at the positions that would be used again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -70,7 +70,7 @@ fn an_older_copy_of_a_channel_is_not_recorded() {
         let last = older.info().unwrap().positions.published - 1;
         let durable = older.wait_durable(last, Duration::ZERO).map(drop);
         assert!(durable.is_err(), "{kind}: nobody has recorded it: {durable:?}");
-        // As the error says.
+        // As the error advises.
         std::fs::remove_dir_all(&directory).unwrap();
         let again = journal::restore(&bus, "c", disk.path()).unwrap();
         assert_eq!(again.channel.header().incarnation, 2);

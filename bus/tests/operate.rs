@@ -1,4 +1,5 @@
-//! What an observer sees, and what an operator may do: with real processes that are stopped and killed.
+//! The view of an observer, and the actions of an operator: with real processes that are stopped
+//! and killed.
 
 mod children;
 
@@ -342,14 +343,14 @@ fn only_the_participant_that_was_seen_is_evicted() {
         let said = outcome.expect_err("it is another").to_string();
         assert!(said.contains("changed hands"), "{said}");
     };
-    // A reader that has left made place for a durable one.
+    // A reader that has left made its entry free for a durable one.
     let options = ChannelOptions::new(Kind::Stream).capacity_bytes(4096).consumers_max(1);
     let stream = bus.create("s", &options).unwrap();
     let gone = stream.subscriber(&named("screen", false)).unwrap();
     let seen = only(&stream, Side::Consumers);
     drop(gone);
-    // The only place there is. A child that another test starts at this moment has the lock of the one that has left, too,
-    // until it calls exec.
+    // The only entry. A child that another test starts at this moment has the lock of the one that
+    // has left, too, until it calls exec.
     let deadline = Instant::now() + SOON;
     let mut audit = loop {
         match stream.subscriber(&named("audit", true)) {
@@ -364,7 +365,7 @@ fn only_the_participant_that_was_seen_is_evicted() {
     assert_eq!(&*audit.try_recv().unwrap().unwrap(), b"kept");
     assert_eq!(stream.evict_exactly(&only(&stream, Side::Consumers), SOON).unwrap(), Evicted::Told);
 
-    // A worker that has left, and one that was killed, made place for others.
+    // A worker that has left, and one that was killed, made their entries free for others.
     let queue = bus.create("q", &ChannelOptions::new(Kind::Queue).slots(64)).unwrap();
     let mut producer = queue.producer(&SendOptions::default()).unwrap();
     for _ in 0..20 {
@@ -393,7 +394,7 @@ fn only_the_participant_that_was_seen_is_evicted() {
     drop(producer);
 }
 
-/// Whoever may write a channel's files can write any pid and start time into an entry.
+/// A user who may write a channel's files can write any pid and start time into an entry.
 #[test]
 fn a_process_that_does_not_hold_the_participants_lock_is_never_killed() {
     let (base, bus) = base();
@@ -426,7 +427,8 @@ fn a_process_that_does_not_hold_the_participants_lock_is_never_killed() {
     producer.kill();
 }
 
-/// Starts a role in a time namespace whose CLOCK_MONOTONIC is `offset_s` ahead; `None` where that cannot be had.
+/// Starts a role in a time namespace whose CLOCK_MONOTONIC is `offset_s` ahead; `None` if that is
+/// not possible.
 fn start_in_another_time(role: &str, base: &Path, offset_s: i64) -> Option<Actor> {
     use std::os::unix::process::CommandExt;
     let enter = move || {
@@ -501,8 +503,8 @@ fn a_look_that_is_too_short_says_that_it_does_not_know_who_is_stuck() {
         (slow.stuck_ns, slow.may_be_stuck)
     };
     assert_eq!(look(), (None, false), "it has noted the time just now");
-    // The time that it notes is by another clock: the machine has been up for longer than a minute here, and
-    // it has not there.
+    // The time that it stores is by another clock: the machine has been up for longer than a minute
+    // here, and it has not there.
     let acks = std::fs::OpenOptions::new().write(true).open(&stream.paths().acks).unwrap();
     let seen_at = (layout::HEADER_BYTES + layout::entry(0) + layout::SEEN_NS) as u64;
     for noted_ns in [1, u64::MAX / 2] {

@@ -1,8 +1,8 @@
 //! Proof of life and death, with real processes and real SIGKILLs.
 //!
-//! A pass proves that the lock follows the address space on this kernel and the file systems tried. A death is
-//! waited for with a generous limit instead of asserted at once, because a stranger that reads the dead process's
-//! `/proc` files keeps its memory for that moment.
+//! A pass proves that the lock follows the address space on this kernel and the file systems tried.
+//! A death is waited for with a generous limit instead of asserted at once, because a stranger that
+//! reads the dead process's `/proc` files keeps its memory for that moment.
 
 mod children;
 
@@ -61,7 +61,7 @@ fn fork(child: impl FnOnce()) {
     }
 }
 
-/// Tells the parent which process this is. Safe after `fork`.
+/// Sends the parent the id of this process. Safe after `fork`.
 fn say_pid() {
     let mut digits = [b'0'; 10];
     let mut rest = std::process::id();
@@ -78,11 +78,12 @@ fn exists(pid: i32) -> bool {
 }
 
 fn close_everything() {
-    // SAFETY: that is what a careless host program does, and the point of the test. Only in a child process.
+    // SAFETY: a careless host program does that, and it is the point of the test. Only in a child
+    // process.
     assert_eq!(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) }, 0);
 }
 
-// ---- what the child processes do ----
+// ---- the work of the child processes ----
 
 #[test]
 #[ignore = "the other tests run it as a child process"]
@@ -171,7 +172,8 @@ fn child() {
             assert_eq!(probe.life(ENTRY), Liveness::Alive);
             assert_eq!(probe.life(ENTRY + 1), Liveness::Dead);
             close_everything();
-            // Whatever number the probe had, it leads to other files now, on which nothing is locked.
+            // Whatever number the probe had, it leads to other files now, on which nothing is
+            // locked.
             let strangers: Vec<OwnedFd> = (0..8).map(|_| File::open("/dev/null").unwrap().into()).collect();
             assert_eq!(probe.life(ENTRY), Liveness::Alive);
             assert!(
@@ -215,7 +217,8 @@ fn mount_hugetlbfs(directory: &Path) {
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0, "{}", std::io::Error::last_os_error());
     let (none, root, kind) = (text("none"), text("/"), text("hugetlbfs"));
     let (private, null) = (libc::MS_REC | libc::MS_PRIVATE, std::ptr::null());
-    // SAFETY: the strings are live and null-terminated; a change of propagation takes no type and no data.
+    // SAFETY: the strings are live and null-terminated; a change of propagation takes no type and
+    // no data.
     let made_private = unsafe { libc::mount(none.as_ptr(), root.as_ptr(), null, private, null.cast()) };
     assert_eq!(made_private, 0, "{}", std::io::Error::last_os_error());
     let target = text(directory.to_str().unwrap());

@@ -1,8 +1,9 @@
-//! Overload: the pressure that producers are told of, credits, diverting, and why there was no room.
+//! Overload: the pressure that producers learn of, credits, diverting, and why there was no room.
 //!
-//! The pressure is compared with a model that knows every depth. Real processes contend where it matters: for credits,
-//! and for the two channels of a diversion, with producers killed in between. What this does not prove: anything about
-//! speed, and the pressure that several producers see while the depth moves; only that it is right when nothing moves.
+//! The pressure is compared with a model that knows every depth. Real processes contend where it
+//! matters: for credits, and for the two channels of a diversion, with producers killed in between.
+//! This does not prove anything about speed, nor about the pressure that several producers see
+//! while the depth moves; only that it is right when nothing moves.
 
 mod children;
 
@@ -60,7 +61,7 @@ fn child() {
     }
 }
 
-/// Receives one event, if there is one soon, and hands it on; returns whether there was one.
+/// Receives one event, if there is one soon, and passes it on; returns whether there was one.
 type Receive = dyn FnMut(&mut dyn FnMut(&[u8])) -> bool;
 
 /// Publishes as fast as it can, as long as it lives.
@@ -71,7 +72,7 @@ fn flood<R: PublishEnd>(mut sender: Sender<R>) {
     }
 }
 
-/// Publishes numbered events, says how many were diverted, and how many dropped.
+/// Publishes numbered events, and reports how many were diverted, and how many dropped.
 fn divert<R: PublishEnd>(mut sender: Sender<R>, publisher: u32) {
     say(b"begins");
     let mut diverted = 0u64;
@@ -114,7 +115,8 @@ impl Model {
     }
 }
 
-/// One step of a story: so many events from one of two senders, one at a time or as a batch; or so many read.
+/// One step of a story: a number of events from one of two senders, one at a time or as a batch; or
+/// a number of reads.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     publish: bool,
@@ -129,8 +131,8 @@ fn stories() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..60)
 }
 
-/// Does the steps, with a look at the pressure after each. `read` reads so many, and says before which position nothing
-/// is in a producer's way.
+/// Does the steps, with a look at the pressure after each. `read` reads the given number, and
+/// returns the position before which nothing is in a producer's way.
 fn tell<R: PublishEnd>(
     channel: &Channel,
     marks: (u32, u32),
@@ -153,7 +155,7 @@ fn tell<R: PublishEnd>(
                 payloads.iter().take_while(|payload| sender.try_publish(&payload[..]).is_ok()).count()
             };
             if count < payloads.len() {
-                // What finds no room is pressure, wherever the marks are.
+                // An event that finds no room means pressure, wherever the marks are.
                 model.depth(u64::MAX);
             }
         } else {
@@ -199,7 +201,7 @@ fn story(kind: Kind, marks: (u32, u32), first: u64, steps: &[Step]) {
                     let Some(ticket) = worker.take_ticket().unwrap() else { break };
                     next = ticket.position() + 1;
                     held.insert(ticket.position(), ticket);
-                    // Not in order: one stays in hand for some steps, whatever is done behind it.
+                    // Not in order: one is held for some steps, whatever is done after it.
                     if !i.is_multiple_of(3)
                         && let Some((_, ticket)) = held.pop_last()
                     {
@@ -268,7 +270,7 @@ fn pressure_outlives_the_publisher_that_found_it() {
     assert_eq!(channel.info().unwrap().pressure.map(|seen| seen.changes), Some(2));
 }
 
-/// What a producer of a large queue has to catch up with takes it some events, and not one very long one.
+/// A producer of a large queue catches up over some events, and not over one very long one.
 #[test]
 fn a_producer_that_comes_back_learns_of_the_pressure() {
     let (_base, bus) = bus();
@@ -281,7 +283,8 @@ fn a_producer_that_comes_back_learns_of_the_pressure() {
         let _ = worker.take().unwrap().done();
     }
     drop(busy);
-    // From the depth of 0 to just below the mark, and then to the mark, by one who has missed it all.
+    // From the depth of 0 to just below the mark, and then to the mark, by one that has missed it
+    // all.
     for _ in 1..1 << 15 {
         idle.try_publish(b"x").unwrap();
     }
@@ -340,7 +343,8 @@ fn five_at_a_time<R: PublishEnd>(mut first: Sender<R>, mut second: Sender<R>, mu
     }
 }
 
-/// A noisy process fills whatever it may; the quiet one always has room for its own, at once.
+/// A noisy process fills all that it may; the quiet one always has room for its own events, at
+/// once.
 #[test]
 fn a_noisy_producer_cannot_starve_the_others() {
     let (base, bus) = bus();
@@ -384,7 +388,7 @@ fn a_noisy_producer_cannot_starve_the_others() {
         reader.acknowledge();
         while quiet.try_publish(b"quiet").is_ok() {}
     }
-    // A dead reader gives the credits of what it did not read back.
+    // A dead reader gives back the credits of the events that it did not read.
     drop(reader);
     noisy.kill();
 }
@@ -435,7 +439,8 @@ fn what_finds_no_room_is_in_the_other_channel_with_its_origin() {
 /// Fills the ring, then the other channel. Returns how many were diverted.
 fn overflow<R: PublishEnd>(mut sender: Sender<R>) -> u64 {
     while sender.try_publish(b"in the ring").is_ok() {}
-    // What says at once, or waits as long as it is told, diverts nothing; nor does what is written in place.
+    // A call that returns at once, or waits as long as it is asked to, diverts nothing; nor does a
+    // claim.
     assert!(matches!(sender.try_publish(b"has no room"), Err(SendError::Full | SendError::NoWorker)));
     let waited = sender.publish_timeout(b"has no room", Duration::from_millis(1));
     assert!(matches!(waited, Err(SendError::TimedOut | SendError::NoWorker)), "{waited:?}");
@@ -497,8 +502,8 @@ fn only_a_channel_that_takes_its_events_can_be_diverted_to() {
     assert!(matches!(channel.producer(&SendOptions::default()), Err(Error::NotFound { .. })));
 }
 
-/// Many processes, one of them killed now and then: each event is in one of the two channels, or was dropped, and the
-/// counters say the same.
+/// Many processes, one of them killed now and then: each event is in one of the two channels, or
+/// was dropped, and the counters say the same.
 #[test]
 fn each_event_is_once_in_one_of_the_two_channels() {
     let (base, bus) = bus();
@@ -674,7 +679,7 @@ fn a_wait_in_slices_is_one_wait_of_one_event() {
     while sender.try_publish(b"x").is_ok() {}
     let (tell, told) = mpsc::channel();
     let waiting = std::thread::spawn(move || {
-        // As programs wait that look for signals in between.
+        // As programs wait that check for signals in between.
         while sender.publish_timeout(b"x", Duration::from_millis(10)).is_err() {
             if told.try_recv().is_ok() {
                 break;

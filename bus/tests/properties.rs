@@ -1,11 +1,12 @@
 //! Random stories, checked against a simple model, for all three kinds.
 //!
-//! Every participant is a process of its own that does what it is told, one thing at a time, and may be killed in
-//! between (also with a claim open or events in hand). Because one thing happens at a time, the model is a list of
-//! events and, for each reader (subscriber or tap), a place in it; and for a queue, who holds which event, how often it
-//! was delivered. Rings are small and begin just below a wrap.
+//! Every participant is a process of its own that follows orders, one at a time, and may be killed
+//! in between (also with a claim open or events held). Because one thing happens at a time, the
+//! model is a list of events and, for each reader (subscriber or tap), a place in it; and for a
+//! queue, which worker holds which event, how often it was delivered. Rings are small and begin
+//! just below a wrap.
 //!
-//! What it leaves out: concurrency, which is for loom, `kill_points` and `kill_random`.
+//! Left out: concurrency, which is for loom, `kill_points` and `kill_random`.
 
 mod children;
 mod forks;
@@ -29,7 +30,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use queue::Jobs;
 use railbus::{Bus, Channel, ChannelOptions, Kind, Pages};
 
-/// What takes longer hangs.
+/// A step that takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
 
 #[test]

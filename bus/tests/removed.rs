@@ -1,8 +1,8 @@
-//! Participants of a channel that is removed learn it, whoever removed it and however: by `railbus rm`, which leaves a mark, or
-//! by unlinking the files, as system services do that clean /dev/shm up.
+//! Participants of a channel that is removed learn of it, however it was removed: by `railbus rm`,
+//! which leaves a mark, or by unlinking the files, as system services do that clean /dev/shm up.
 //!
-//! What a pass does not prove: how soon a publisher learns that files were unlinked when it publishes at full speed. It asks
-//! four times a second, if it publishes that often.
+//! A pass does not prove how soon a publisher learns that files were unlinked when it publishes at
+//! full speed. It checks four times a second, if it publishes that often.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -80,7 +80,8 @@ fn sender(channel: &Channel, wait: Wait) -> Box<dyn Send> {
     }
 }
 
-/// Waits for an event of the channel, of whatever kind, and says what came instead of one.
+/// Waits for an event of the channel, of whatever kind, and returns the error that came instead of
+/// one.
 fn receive(channel: &Channel, wait: Wait, durable: bool, ready: impl FnOnce()) -> Vec<RecvError> {
     let name = if durable { "durable".to_owned() } else { String::new() };
     let options = SubscribeOptions::default().wait(wait).durable(durable).name(name);
@@ -116,7 +117,7 @@ fn who_waits_for_an_event_is_told() {
             };
             is_ready.recv().unwrap();
             remove(&bus, by_hand);
-            // What has the name now is another one.
+            // The channel that has the name now is another one.
             let anew = create(&bus, kind);
             assert_eq!(waiter.join().unwrap(), [RecvError::Removed; 2], "{kind}, {by_hand}");
             assert!(channel.is_removed().unwrap() && !anew.is_removed().unwrap());
@@ -175,7 +176,7 @@ fn who_waits_on_a_bridge_is_told() {
     assert_eq!(told, RecvError::Removed);
 }
 
-/// The event that is on its way when the mark is set may still go; the next one is refused, by every way in.
+/// The event that is on its way when the mark is set may still go; every call refuses the next one.
 #[test]
 fn a_publisher_is_told_of_a_mark_by_the_next_event_but_one() {
     for kind in [Kind::Stream, Kind::Topic, Kind::Queue] {
@@ -193,7 +194,7 @@ fn a_publisher_is_told_of_a_mark_by_the_next_event_but_one() {
     }
 }
 
-/// Without a mark, and with nobody there who could set one.
+/// Without a mark, and with nobody there to set one.
 #[test]
 fn a_publisher_that_nobody_hears_is_told_soon() {
     for kind in [Kind::Stream, Kind::Topic] {
@@ -201,7 +202,7 @@ fn a_publisher_that_nobody_hears_is_told_soon() {
             let (_base, bus) = bus();
             let channel = create(&bus, kind);
             let mut sender = sender(&channel, Wait::Spin);
-            // It may have asked just now.
+            // It may have checked just now.
             (0..3).for_each(|_| {
                 sender.send(b"before").unwrap();
             });
@@ -234,7 +235,7 @@ fn a_publisher_that_waits_for_room_is_told() {
                     remove(bus, by_hand);
                 });
                 told.send(()).unwrap();
-                // A queue without a worker would say that first.
+                // A queue without a worker would report that first.
                 let refused = loop {
                     match sender.send_waiting() {
                         Err(SendError::TimedOut | SendError::NoWorker) => {}

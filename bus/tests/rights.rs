@@ -1,8 +1,8 @@
-//! Users with different rights, and a kernel that refuses what parking likes best.
+//! Users with different rights, and a kernel that refuses the calls that parking prefers.
 //!
-//! File modes decide who produces and who consumes. Each side must repair what stands in its own way with the
-//! rights it has: a consumer that may not write events steps over a dead producer's ticket, a producer that may not
-//! write acknowledgements passes over a dead reader.
+//! File modes decide who produces and who consumes. Each side must repair obstacles in its own way
+//! with the rights it has. A consumer that may not write events steps over a dead producer's
+//! ticket; a producer that may not write acknowledgements passes over a dead reader.
 
 mod children;
 mod forks;
@@ -53,8 +53,7 @@ fn become_user(user: u32) {
     nix::unistd::setgroups(&[]).unwrap();
     nix::unistd::setgid(user.into()).unwrap();
     nix::unistd::setuid(user.into()).unwrap();
-    // A change of user takes the signal at the parent's death away.
-    // SAFETY: takes integers only.
+    // A change of user removes the signal at the parent's death. SAFETY: takes integers only.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
@@ -108,7 +107,7 @@ fn each_role_is_refused_what_it_may_not_do(base: &Path, bus: &Bus) {
         refused(work(bus));
         refused(subscribe(bus));
         refused(publish(bus));
-        // Looking is allowed, also at who lives.
+        // Looking is allowed, also at which participants live.
         let attached = channel::attach(base, &"bus/queue".parse().unwrap()).unwrap();
         let maps = attached.map(Role::Observer).unwrap();
         assert!(!maps.ring.writable() && !maps.acks.writable() && !maps.data.writable());
@@ -122,7 +121,7 @@ fn each_role_is_refused_what_it_may_not_do(base: &Path, bus: &Bus) {
 fn events_pass_between_two_users(bus: &Bus) {
     const EVENTS: u64 = 2000;
     let stream = bus.attach("stream").unwrap();
-    // Whoever comes first waits for the other.
+    // The first to come waits for the other.
     let _place = stream.subscriber(&SubscribeOptions::default()).unwrap();
     drop(_place);
     let mut consumer = forked(|| {
@@ -216,7 +215,7 @@ fn each_side_repairs_with_its_own_rights(bus: &Bus) {
     });
 }
 
-/// Two processes that park at once hand an event to and fro.
+/// Two processes that park at once pass an event to and fro.
 fn parked_without_membarrier(base: &Path, reader_refused: bool, publisher_refused: bool) {
     const ROUNDS: u64 = 3000;
     let bus = Bus::at(base, "bus").unwrap();

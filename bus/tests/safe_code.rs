@@ -1,9 +1,11 @@
-//! What safe code may do to a handle that no careful program does: panic in the middle of a batch, forget a guard, keep an
-//! old ticket. No event that was acknowledged is lost, nobody is held up for longer than until the handle is used next, and
-//! nothing is finished that its owner did not finish.
+//! Safe code that treats a handle as no careful program does: it panics in the middle of a batch,
+//! forgets a guard, or keeps an old ticket. No event that was acknowledged is lost. Nobody is held
+//! up for longer than until the handle is used next. And nothing is finished that its owner did not
+//! finish.
 //!
-//! What a pass does not prove: that a handle that is never used again is noticed. A claim that was forgotten, on a handle
-//! that lives and does nothing more, cannot be told from one that is being written.
+//! A pass does not prove that a handle that is never used again is noticed. A claim that was
+//! forgotten, on a handle that lives and does nothing more, cannot be distinguished from one that
+//! is being written.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -33,7 +35,7 @@ fn closing() -> WorkOptions {
     WorkOptions::default().until_closed(true)
 }
 
-/// A payload that panics when it is looked at for the `panics_at`-th time, counted over all of a batch.
+/// A payload that panics when it is read for the `panics_at`-th time, counted over all of a batch.
 struct Trap<'a> {
     looks: &'a Cell<u32>,
     panics_at: u32,
@@ -47,7 +49,7 @@ impl AsRef<[u8]> for Trap<'_> {
     }
 }
 
-/// Publishes a batch that panics at the `panics_at`-th look; false when it did not come so far.
+/// Publishes a batch that panics at the `panics_at`-th read; false when it did not come so far.
 fn panics(publish: impl FnOnce(&[Trap<'_>]), panics_at: u32) -> bool {
     let looks = Cell::new(0);
     let batch: Vec<_> = (0..BATCH).map(|_| Trap { looks: &looks, panics_at }).collect();
@@ -100,7 +102,7 @@ fn a_panic_in_the_middle_of_a_batch_holds_no_reader_up() {
         let mut reader = topic.topic_subscriber(&subscribe).unwrap();
         let mut publisher = topic.topic_publisher(&SendOptions::default()).unwrap();
         assert!(panics(|batch| _ = publisher.try_publish_batch(batch), panics_at));
-        // The reader waits behind nothing, though the publisher does nothing more.
+        // The reader waits for nothing, though the publisher does nothing more.
         for _ in 0..visible {
             assert_eq!(&*reader.try_recv().unwrap().expect("it is visible"), b"trap");
         }
@@ -118,13 +120,13 @@ fn a_panic_in_the_middle_of_a_batch_holds_no_reader_up() {
         while &*reader.recv().unwrap() == b"trap" {
             count += 1;
         }
-        // What was visible before the panic stays.
+        // Events that were visible before the panic stay.
         assert!(count <= visible, "{count} of {visible}");
         assert_eq!(reader.recv().unwrap_err(), RecvError::Closed);
     }
 }
 
-/// A payload that is longer at each look.
+/// A payload that is longer at each read.
 struct Growing(Cell<usize>);
 
 impl AsRef<[u8]> for Growing {
@@ -292,7 +294,8 @@ fn evict(channel: &Channel) {
 const NO_TEXT: &[u8] = &[0xFF; 9];
 const TEXT: &str = "good text";
 
-/// Checks that what was lent before an eviction is what it was, after others went round the ring.
+/// Checks that bytes that were lent before an eviction are unchanged after others went round the
+/// ring.
 fn is_kept(lent: &[u8], publish: impl FnMut(&[u8])) {
     let text = std::str::from_utf8(lent).unwrap();
     (0..4000).for_each({
@@ -399,8 +402,8 @@ fn a_publisher_that_evicts_the_stuck_leaves_what_they_look_at() {
     assert_eq!(reader.recv().unwrap_err(), RecvError::Evicted);
 }
 
-/// Readers that run at full speed are evicted, one after the other: no event changes while they look at it, none is torn,
-/// and each is told at once.
+/// Readers that run at full speed are evicted, one after the other: no event changes while they
+/// read it, none is torn, and each gets the error at once.
 #[test]
 fn readers_that_run_are_evicted_and_see_no_event_change() {
     let (_base, stream) = small(Kind::Stream);

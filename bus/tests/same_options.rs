@@ -1,5 +1,6 @@
-//! `create_or_attach` on a channel that is there: an option that was set must be as it was set, one that was left out need
-//! not. That no option is forgotten is shown by `channel::settings`, whose table every option has to be in.
+//! `create_or_attach` on a channel that exists: an option that was set must be equal, and one that
+//! was left out need not. `channel::settings`, whose table must contain every option, shows that
+//! none is forgotten.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ fn plain(kind: Kind) -> ChannelOptions {
     ChannelOptions::new(kind).lock_memory(false).pages(Pages::Ordinary)
 }
 
-/// An option, what sets it, and what sets it to its default.
+/// An option, a function that sets it, and one that sets it to its default.
 type Set = (&'static str, fn(ChannelOptions) -> ChannelOptions, fn(ChannelOptions) -> ChannelOptions);
 
 const OF_A_QUEUE: [Set; 17] = [
@@ -82,7 +83,7 @@ fn every_difference_is_named_and_nothing_is_left_behind() {
     }
     let names: Vec<_> = bus.channels().unwrap().iter().map(|name| name.channel().to_owned()).collect();
     assert_eq!(names, ["q"], "no dead-letter queue is made for a channel that is refused");
-    // Its own dead-letter queue is as good as any to who does not name one.
+    // A caller that names no dead-letter queue accepts the channel's own.
     bus.create("r", &plain(Kind::Queue).max_attempts(2).dead_letters(Some("letters".into()))).unwrap();
     bus.create_or_attach("r", &plain(Kind::Queue).max_attempts(2)).unwrap();
     assert!(bus.attach("r.dead").is_err());

@@ -1,5 +1,6 @@
-//! Publishers that number their events: duplicates are dropped, the numbers outlive their owner, and a publisher that
-//! is killed again and again and always starts over from its resume point delivers each number once.
+//! Publishers that number their events: duplicates are dropped, and the numbers outlive their
+//! owner. A publisher that is killed again and again and always starts over from its resume point
+//! delivers each number once.
 
 mod children;
 

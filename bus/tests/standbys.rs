@@ -1,4 +1,4 @@
-//! Who waits for a durable name that is taken keeps nobody else from another name.
+//! A process that waits for a durable name that is taken keeps no other process from another name.
 //!
 //! A pass does not prove how soon a name is given: only that it is.
 

@@ -1,10 +1,11 @@
-//! A stopped process is not a dead one: SIGSTOP before an access, far longer than every interval of the waits (the
-//! spin, the probe every ms, the slice of 4 ms), then SIGCONT.
+//! A stopped process is not a dead one: SIGSTOP before an access, far longer than every interval of
+//! the waits (the spin, the probe every ms, the slice of 4 ms), then SIGCONT.
 //!
-//! While it is stopped nothing of its is repaired or handed out, and nobody overwrites what it reads; whoever does
-//! not depend on it goes on; and when it continues, everything completes, with each event exactly once. That a
-//! stopped participant delays others is inherent: delivery in order waits for it, and so does a repair of a ticket
-//! that it announces without having won it.
+//! While it is stopped, none of its state is repaired and none of its events handed out, and nobody
+//! overwrites the bytes that it reads. Participants that do not depend on it go on. When it
+//! continues, everything completes, with each event exactly once. A stopped participant inevitably
+//! delays others: delivery in order waits for it, and so does a repair of a ticket that it
+//! announces without having won it.
 
 mod children;
 mod forks;
@@ -22,7 +23,7 @@ fn child() {
     let (scene, variants) = scene(&role);
     let mut stops = 0;
     for variant in 0..variants {
-        // Each variant begins elsewhere, so that together they meet most accesses.
+        // Each variant begins elsewhere, so that together they cover most accesses.
         let (first, stride) = if deep() { (1, 1) } else { (1 + variant * 2, 13) };
         for stop_at in (first..).step_by(stride) {
             let (end, _) = Stage::run(&base, &shared, scene, variant, stop_at, 0);

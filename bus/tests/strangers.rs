@@ -1,8 +1,9 @@
-//! A user who may only read a channel's files can hold shared locks on every byte of them. He delays nobody:
-//! the dead are dead, others register, and a channel is evicted from, resized and pruned.
+//! A user who may only read a channel's files can hold shared locks on every byte of them. He
+//! delays nobody: dead participants are found dead, others register, and a channel is evicted from,
+//! resized and pruned.
 //!
-//! What a pass does not prove: anything about janitors in other PID namespaces that die while such locks are
-//! held.
+//! A pass does not prove anything about janitors in other PID namespaces that die while such locks
+//! are held.
 
 mod children;
 
@@ -58,8 +59,8 @@ fn bytes() -> impl Iterator<Item = u64> {
     (layout::LIFE_LOCK..layout::LIFE_LOCK + all).chain(layout::JANITOR_LOCK..layout::JANITOR_LOCK + all)
 }
 
-/// As another user, if this one is root: holds shared locks on every byte of a channel's files that it gets,
-/// until the parent ends it.
+/// As another user, if this one is root: takes shared locks on every byte of a channel's files that
+/// it can get, until the parent ends it.
 fn lock_everything(base: &Path) {
     if nix::unistd::geteuid().is_root() {
         nix::unistd::setgroups(&[]).unwrap();
@@ -73,7 +74,7 @@ fn lock_everything(base: &Path) {
     // SAFETY: one valid structure.
     while unsafe { libc::poll(&mut input, 1, 1) } == 0 {
         for name in ["q.ring", "q.acks"] {
-            // A channel that was made anew has other files.
+            // A channel that was made again has other files.
             let Ok(file) = File::open(base.join("test").join(name)) else { continue };
             let inode = file.metadata().unwrap().ino();
             if held.iter().all(|(known, _)| *known != inode) {
@@ -92,7 +93,7 @@ fn lock_everything(base: &Path) {
     }
 }
 
-/// Takes a shared lock on each byte that nobody has exclusively, as often as it is called.
+/// Takes a shared lock on each byte that nobody has exclusively, at every call.
 struct Stranger {
     files: Vec<File>,
 }
@@ -169,7 +170,7 @@ fn the_dead_are_dead_and_others_register_whatever_a_reader_has_locked() {
         .collect();
     got.sort_unstable();
     assert_eq!(got, [0, 1, 2], "what the dead had in hand is delivered again");
-    // Many producers come and go, each in the place of another.
+    // Many producers come and go, each in the entry of another.
     for _ in 0..20 {
         queue.producer(&SendOptions::default()).unwrap().publish(b"x").unwrap();
         stranger.lock();
@@ -183,12 +184,12 @@ fn who_leaves_beside_a_stranger_has_left_although_its_process_lives() {
     let _left = start("leaves", base.path());
     stranger.lock();
     assert_eq!(lives(&queue), []);
-    // Four places, all of them had by the same process again and again.
+    // Four entries, all of them taken by the same process again and again.
     for _ in 0..10 {
         drop(queue.worker(&WorkOptions::default()).unwrap());
         stranger.lock();
     }
-    // Without the stranger the next ones are as ever.
+    // Without the stranger the next ones behave as usual.
     drop(stranger);
     let all: Vec<_> = (0..4).map(|_| queue.worker(&WorkOptions::default()).unwrap()).collect();
     assert!(queue.worker(&WorkOptions::default()).is_err(), "there are four places");

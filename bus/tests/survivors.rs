@@ -1,4 +1,4 @@
-//! Survivors that could not go on, each test named for why.
+//! Survivors that could not go on, each test named for the reason.
 
 mod children;
 mod forks;
@@ -35,13 +35,13 @@ fn options(kind: Kind) -> ChannelOptions {
     if kind == Kind::Stream { options.capacity_bytes(4096) } else { options.slots(64) }
 }
 
-/// Dies (without a `Drop`) with what `body` returns still alive.
+/// Dies (without a `Drop`) while the result of `body` is still alive.
 fn die_with<T>(body: impl FnOnce() -> T) {
     let mut actor = forked(|| std::mem::forget(body()));
     assert_eq!(actor.wait(), End::Finished);
 }
 
-/// Calls `attempt` until it says that it has succeeded.
+/// Calls `attempt` until it returns success.
 fn until(what: &str, mut attempt: impl FnMut() -> bool) {
     let start = Instant::now();
     while !attempt() {
@@ -54,7 +54,8 @@ fn a_tap_that_takes_a_dead_workers_place_sweeps_it() {
     drive("tap in a worker's place");
 }
 
-/// The tap is alive under the index that the dead worker's TAKEN words name: they would look held for ever.
+/// The tap is alive under the index that the dead worker's TAKEN words name: they would look held
+/// without end.
 fn tap_in_a_workers_place(bus: &Bus) {
     let queue = bus.create("q", &options(Kind::Queue).consumers_max(2)).unwrap();
     let mut producer = queue.producer(&SendOptions::default()).unwrap();
@@ -68,7 +69,7 @@ fn tap_in_a_workers_place(bus: &Bus) {
         }
         worker
     });
-    // The second place is in use, so the tap gets the dead worker's.
+    // The second entry is in use, so the tap gets the dead worker's.
     let place = queue.tap(&SubscribeOptions::default()).unwrap();
     let _tap = queue.tap(&SubscribeOptions::default()).unwrap();
     drop(place);
@@ -176,7 +177,8 @@ fn a_busy_slow_worker_repairs_what_the_dead_left() {
     drive("slow worker");
 }
 
-/// It always finds a next event at once, and each takes it a while: it must look around by time, not by count.
+/// It always finds a next event at once, and each takes it a while: it must check by time, not by
+/// count.
 fn slow_worker(bus: &Bus) {
     let queue = bus.create("q", &options(Kind::Queue)).unwrap();
     let mut producer = queue.producer(&SendOptions::default()).unwrap();

@@ -1,8 +1,8 @@
 //! The path of an event makes no system call and no page fault.
 //!
-//! Proof by the kernel: a process warms a channel up, then forbids itself every system call but its exit (a seccomp
-//! filter that kills), and publishes and receives around the ring several times. Page faults are counted over the
-//! same work without the filter.
+//! The kernel proves it: a process warms a channel up, then forbids itself every system call but
+//! its exit (a seccomp filter that kills), and publishes and receives around the ring several
+//! times. Page faults are counted over the same work without the filter.
 
 mod children;
 mod forks;
@@ -38,7 +38,7 @@ fn child() {
             assert_eq!(actor.wait(), End::Finished);
         }
     }
-    // The filter bites: the same process with one system call too many is killed for it.
+    // The filter works: the same process with one system call too many is killed for it.
     let caught = std::panic::catch_unwind(|| {
         forked(|| {
             forbid_system_calls();
@@ -88,7 +88,8 @@ fn move_events(bus: &Bus, name: &str, kind: Kind, forbid: bool) {
 
 /// Warms up, then does the same in the window.
 fn window(forbid: bool, mut carry: impl FnMut(u64) -> bool) {
-    // A publisher looks a few times a second whether its channel was removed: the code of that is warm, too.
+    // A publisher checks a few times a second whether its channel was removed: the code of that is
+    // warm, too.
     let warm = Instant::now() + Duration::from_secs(1);
     (0..EVENTS).for_each(|n| assert!(carry(n)));
     while Instant::now() < warm {
@@ -112,8 +113,8 @@ fn window(forbid: bool, mut carry: impl FnMut(u64) -> bool) {
     assert_eq!(after - before, 0, "page faults");
 }
 
-/// From now on this thread is killed for any system call but its exit, and but for `fstat`, by which a publisher asks a few times
-/// a second at most whether its channel was removed.
+/// From now on this thread is killed for any system call but its exit and `fstat`, by which a
+/// publisher checks at most a few times a second whether its channel was removed.
 fn forbid_system_calls() {
     let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut filter = [

@@ -1,7 +1,8 @@
-//! Three users of one bus: its owner, who makes and publishes; a journaller with rights of its own; and a reader.
+//! Three users of one bus: its owner, who makes and publishes; a journaller with rights of its own;
+//! and a reader.
 //!
-//! The journaller is root, or a service user whom the owner has let in by a group. What a pass does not prove: anything about
-//! other mandatory access control (SELinux, AppArmor).
+//! The journaller is root, or a service user whom the owner has let in by a group. A pass does not
+//! prove anything about other mandatory access control (SELinux, AppArmor).
 
 mod children;
 mod forks;
@@ -118,7 +119,7 @@ fn a_service_user_records(base: &Path) {
     as_user(OWNER, JOURNALLER, || {
         bus(base).create("ledger", &shared()).unwrap();
         publish(base);
-        // As the documents say.
+        // As in the documents.
         let directory = base.join("bank");
         chown(&directory, None, Some(JOURNALLER)).unwrap();
         std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o2775)).unwrap();
@@ -137,7 +138,8 @@ fn a_service_user_records(base: &Path) {
         let mut reader = bus(base).attach("ledger").unwrap().subscriber(&options).unwrap();
         assert_eq!(reader.recv_timeout(HANG).unwrap().payload(), b"one");
     });
-    // It may not give the files away: it says so, and leaves nothing that would lock the owner out.
+    // It may not give the files away: it reports that, and leaves nothing that would lock the owner
+    // out.
     std::fs::remove_dir_all(base.join("bank")).unwrap();
     as_user(JOURNALLER, JOURNALLER, || {
         let refused = journal::restore(&bus(base), "ledger", &journal).unwrap_err();

@@ -1,4 +1,5 @@
-//! The code base stays readable for a stranger: a program checks what a reviewer would have to repeat.
+//! The code base stays readable for a stranger: a program checks what a reviewer would have to
+//! repeat.
 //!
 //! - Columns: comments and documents are not wider than the code.
 //! - Sentences: documents and module heads are short on average, and no sentence is very long.
@@ -8,10 +9,10 @@
 //! - Layers: no files of a crate import each other in a circle.
 //! - Dependencies: no package is declared and unused.
 //!
-//! `tidy/exceptions.txt` lists what exceeds a limit today. A test fails if an exception is no longer needed, so the
-//! list can only shrink.
+//! `tidy/exceptions.txt` lists everything that exceeds a limit today. A test fails if an exception
+//! is no longer needed, so the list can only shrink.
 //!
-//! What a pass does not prove: that a sentence is true, or that a reader understands it.
+//! A pass does not prove that a sentence is true, or that a reader understands it.
 
 #[path = "tidy/dependencies.rs"]
 mod dependencies;

@@ -1,5 +1,6 @@
-//! The trace context of an event comes out of every kind of channel as it went in: in place, in batches, copied by a
-//! lossy reader, delivered again, as a dead letter. The journal and replay: `tools/tests/trace.rs`.
+//! The trace context of an event comes out of every kind of channel as it went in: in place, in
+//! batches, copied by a lossy reader, delivered again, as a dead letter. The journal and replay:
+//! `tools/tests/trace.rs`.
 
 use railbus::{
     Attributes, Bus, Channel, ChannelOptions, Kind, SendOptions, SubscribeOptions, TraceContext, WorkOptions,

@@ -1,4 +1,5 @@
-//! The conformance program of Rust: plays the roles of `bindings/golden/README.md` with the crate `railbus` itself.
+//! The conformance program of Rust: plays the roles of `bindings/golden/README.md` with the crate
+//! `railbus` itself.
 
 mod payload;
 mod probes;
@@ -108,10 +109,10 @@ fn receive_symbol(error: &RecvError) -> &'static str {
     }
 }
 
-/// Says a line of the protocol.
+/// Prints a line of the protocol.
 pub(crate) fn say(line: impl Display) {
     println!("{line}");
-    // Nobody to tell if the driver is gone.
+    // Without a driver nobody reads the line.
     let _ = std::io::stdout().flush();
 }
 

@@ -1,9 +1,9 @@
-//! Payloads, attributes and digests of the conformance suite, as `bindings/golden/README.md` defines them. Shared by the
-//! program and the driver.
+//! Payloads, attributes and digests of the conformance suite, as `bindings/golden/README.md`
+//! defines them. Shared by the program and the driver.
 
 use railbus::{Attributes, Event, TraceContext};
 
-/// CRC-32 as zlib has it, going on from `before`.
+/// CRC-32 as in zlib, continued from `before`.
 pub(crate) fn crc(before: u32, bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
@@ -42,12 +42,12 @@ pub(crate) fn attributes(event: u64) -> Attributes {
     ))
 }
 
-/// What is in a record beside length and payload.
+/// The content of a record beside length and payload.
 pub(crate) fn of_event(event: &Event<'_>) -> Attributes {
     Attributes::default().type_id(event.type_id()).trace(event.trace()).published_ns(event.published_ns())
 }
 
-/// What was published or received.
+/// The tally of published or received events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) events: u64,

@@ -1,4 +1,4 @@
-//! The role `probe`: one mistake each. What the type system rules out is `UNSUPPORTED`.
+//! The role `probe`: one mistake each. A mistake that the type system rules out is `UNSUPPORTED`.
 
 use std::time::Duration;
 
@@ -206,7 +206,7 @@ impl Probe {
         if *event == *payload { Ok(()) } else { Err(Failed("CORRUPT", "another payload".into())) }
     }
 
-    /// Removes the channel under a participant.
+    /// Removes the channel while a participant is attached.
     fn removed(&self, who: &str) -> Result<(), Failed> {
         let long = Duration::from_secs(60);
         let channel = self.make(Kind::Queue)?;
@@ -236,7 +236,8 @@ impl Probe {
         use nix::sys::wait::{WaitStatus, waitpid};
         use nix::unistd::{ForkResult, fork};
         let mut sender = self.make(Kind::Stream)?.publisher(&SendOptions::default())?;
-        // SAFETY: this program has one thread; the child publishes, which allocates nothing, and leaves by _exit.
+        // SAFETY: this program has one thread; the child publishes, which allocates nothing, and
+        // leaves by _exit.
         let forked = unsafe { fork() };
         match forked {
             Ok(ForkResult::Child) => {

@@ -41,7 +41,7 @@ impl Any {
     }
 }
 
-/// What has been received, and how.
+/// The counts and options of receiving.
 struct Receiving {
     tally: Tally,
     lost: u64,

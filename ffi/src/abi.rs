@@ -7,28 +7,29 @@ use railbus_ring::layout;
 use crate::result::{Failure, RAILBUS_WRONG_VERSION, railbus_error};
 use crate::shell::guarded;
 
-/// Version of the C ABI: programs compiled with another do not fit this library.
+/// Version of the C ABI. A program that was compiled with another version does not fit this
+/// library.
 pub const RAILBUS_ABI_VERSION: u32 = 1;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
 
-/// The version of the library, such as "0.1.0"; never freed.
+/// Returns the version of the library, such as "0.1.0". Do not free it.
 #[unsafe(no_mangle)]
 pub extern "C" fn railbus_version() -> *const c_char {
     VERSION.as_ptr().cast()
 }
 
-/// The fingerprint of the layout of shared memory that the library was built for. A channel with another is refused
-/// with `RAILBUS_LAYOUT`.
+/// Returns the fingerprint of the layout of shared memory that the library was built for. A channel
+/// with another fingerprint is refused with `RAILBUS_LAYOUT`.
 #[unsafe(no_mangle)]
 pub extern "C" fn railbus_layout_fingerprint() -> u64 {
     layout::FINGERPRINT
 }
 
-/// Whether the library fits the header: call it as `railbus_check_abi(RAILBUS_ABI_VERSION,
-/// RAILBUS_LAYOUT_FINGERPRINT, &error)`. `railbus_bus_open` does so with what its options hold.
+/// Checks that the library fits the header: call it as `railbus_check_abi(RAILBUS_ABI_VERSION,
+/// RAILBUS_LAYOUT_FINGERPRINT, &error)`. `railbus_bus_open` does so with the values in its options.
 ///
-/// Returns `RAILBUS_WRONG_VERSION` if not.
+/// Returns `RAILBUS_WRONG_VERSION` if it does not fit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_check_abi(
     abi_version: u32,

@@ -1,4 +1,4 @@
-//! A file descriptor for epoll, asyncio and the like.
+//! A file descriptor for epoll, asyncio and similar loops.
 
 use std::ffi::c_int;
 use std::os::fd::{AsFd, AsRawFd};
@@ -12,12 +12,15 @@ use crate::result::{Failure, railbus_error};
 use crate::shell::{self, Body, Pool, Shell, guarded};
 use crate::worker::{self, railbus_worker};
 
-/// A file descriptor that becomes readable when there is something to receive. A thread of the library waits in the
-/// reader's place, and adds its wake-up to the latency: readers that count nanoseconds poll.
+/// A file descriptor that becomes readable when there is something to receive. A thread of the
+/// library waits in place of the reader. Its wake-up adds to the latency, so a reader that counts
+/// nanoseconds should poll.
 ///
-/// Receive until `RAILBUS_EMPTY`, arm the bridge, wait for the descriptor, drain the bridge, and again. An armed bridge's
-/// descriptor also becomes readable after about 100 ms of nothing: the receive that follows meets what wakes nobody, such as
-/// a worker that was killed with an event in hand, or the last publisher's leaving. May be used by several threads at once.
+/// Receive until `RAILBUS_EMPTY`, arm the bridge, wait for the descriptor, drain the bridge, and
+/// start again. The descriptor of an armed bridge also becomes readable after about 100 ms without
+/// an event. The receive that follows then finds changes that wake nobody, such as the death of a
+/// worker that held an event, or the leaving of the last publisher. A bridge may be used by several
+/// threads at once.
 pub struct railbus_bridge {
     _shell: Shell<Bridge>,
 }
@@ -34,8 +37,8 @@ impl Body for Bridge {
 
 /// Opens a bridge for readers or workers of the channel. Needs the rights of a consumer.
 ///
-/// `descriptor` gets the descriptor to wait for, which belongs to the bridge and must not be read, written or closed.
-/// Close the bridge with `railbus_bridge_close`.
+/// `descriptor` gets the descriptor to wait for. It belongs to the bridge: do not read, write or
+/// close it. Close the bridge with `railbus_bridge_close`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_bridge_open(
     channel: *const railbus_channel,
@@ -59,14 +62,15 @@ pub unsafe extern "C" fn railbus_bridge_open(
     })
 }
 
-/// Closes a bridge and its descriptor. Takes some ms. NULL is ignored.
+/// Closes a bridge and its descriptor. This takes some milliseconds. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_bridge_close(bridge: *mut railbus_bridge, error: *mut railbus_error) -> i32 {
     // SAFETY: by the contract of the header.
     unsafe { shell::close(bridge.cast::<Shell<Bridge>>(), error, |_| {}) }
 }
 
-/// Makes the descriptor readable as soon as there is something for the reader, perhaps at once. Arm it anew each time.
+/// Makes the descriptor readable as soon as there is something for the reader, perhaps at once. Arm
+/// it again each time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_bridge_arm_reader(
     bridge: *const railbus_bridge,
@@ -81,7 +85,8 @@ pub unsafe extern "C" fn railbus_bridge_arm_reader(
     })
 }
 
-/// Makes the descriptor readable as soon as there is something for the worker, perhaps at once. Arm it anew each time.
+/// Makes the descriptor readable as soon as there is something for the worker, perhaps at once. Arm
+/// it again each time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_bridge_arm_worker(
     bridge: *const railbus_bridge,
@@ -96,7 +101,7 @@ pub unsafe extern "C" fn railbus_bridge_arm_worker(
     })
 }
 
-/// Makes the descriptor unreadable again, after it was seen readable.
+/// Makes the descriptor unreadable again. Call it after the descriptor was readable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_bridge_drain(
     bridge: *const railbus_bridge,

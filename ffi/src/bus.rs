@@ -1,4 +1,4 @@
-//! Buses.
+//! Opening, listing and closing buses.
 
 use std::ffi::c_char;
 use std::path::PathBuf;
@@ -33,22 +33,23 @@ impl Body for Bus {
 pub struct railbus_bus_options {
     /// Size of this struct in bytes.
     pub struct_size: u32,
-    /// `RAILBUS_ABI_VERSION` of the header the program was compiled with; 0 is not checked.
+    /// `RAILBUS_ABI_VERSION` of the header that the program was compiled with; 0 is not checked.
     pub abi_version: u32,
     /// `RAILBUS_LAYOUT_FINGERPRINT` of the header; 0 is not checked.
     pub layout_fingerprint: u64,
-    /// The directory of all buses, on tmpfs; NULL is `$RAILBUS_DIR`, or else `/dev/shm/railbus`. It, and channels that this
-    /// process takes part in, must belong to its user, to root, or to the user in `$RAILBUS_OWNER`.
+    /// The directory of all buses, on tmpfs. NULL is `$RAILBUS_DIR`, or `/dev/shm/railbus` if that
+    /// is not set. The directory, and the channels that this process takes part in, must belong to
+    /// its user, to root, or to the user in `$RAILBUS_OWNER`.
     pub directory: *const c_char,
     /// Bytes of `directory`, or `RAILBUS_ZERO_TERMINATED`.
     pub directory_bytes: usize,
-    /// If not 0: from now on this *process* ends with this exit code (1 to 255) when it touches a channel's
-    /// file that somebody has truncated and that it opens from now on. It says on standard error which file
-    /// it was. Nothing else runs: no exit handlers, and what is buffered for output is lost. With 0 the
-    /// process ends by SIGBUS then.
+    /// If not 0, an exit code from 1 to 255. This *process* ends with it when it touches a
+    /// channel's file that was truncated. It counts for files that are opened
+    /// from now on. A message on standard error names the file. Nothing else runs: no exit
+    /// handlers, and buffered output is lost. With 0 the process ends by SIGBUS instead.
     ///
-    /// It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses.
-    /// The last bus that is opened with an exit code counts.
+    /// It replaces the process's handler of SIGBUS, which still gets the signals about other
+    /// addresses. If several buses are opened with an exit code, the last one counts.
     pub truncated_exit_code: u32,
     /// Zero.
     pub reserved: u32,
@@ -56,12 +57,14 @@ pub struct railbus_bus_options {
 
 sized!(railbus_bus_options);
 
-/// Opens the bus `name`. Nothing is made on disk before a channel is.
+/// Opens the bus `name`. Nothing is made on disk until a channel is made.
 ///
-/// `name` has 1 to 100 bytes of UTF-8 without `/` and control characters and does not start with a dot; `name_bytes`
-/// may be `RAILBUS_ZERO_TERMINATED`. `options` may be NULL. Close it with `railbus_bus_close`.
+/// `name` has 1 to 100 bytes of UTF-8 without `/` and control characters, and does not start with a
+/// dot. `name_bytes` may be `RAILBUS_ZERO_TERMINATED`. `options` may be NULL. Close the bus with
+/// `railbus_bus_close`.
 ///
-/// Returns `RAILBUS_INVALID` for a bad name, `RAILBUS_WRONG_VERSION` if header and library do not fit.
+/// Returns `RAILBUS_INVALID` for a bad name, `RAILBUS_WRONG_VERSION` if header and library do not
+/// fit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_bus_open(
     name: *const c_char,
@@ -110,10 +113,10 @@ pub unsafe extern "C" fn railbus_bus_close(bus: *mut railbus_bus, error: *mut ra
     unsafe { shell::close(bus.cast::<Shell<Bus>>(), error, |_| {}) }
 }
 
-/// Writes the names of the bus's channels, sorted, each with a zero byte behind it, to `names`.
+/// Writes the names of the bus's channels to `names`: sorted, and each followed by a zero byte.
 ///
-/// `needed` gets the bytes of all of them. Returns `RAILBUS_WRONG_LENGTH`, with `names` untouched, when `names_bytes`
-/// is less than that.
+/// `needed` gets the number of bytes of all names. Returns `RAILBUS_WRONG_LENGTH`, with `names`
+/// untouched, when `names_bytes` is less than that.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_bus_list(
     bus: *const railbus_bus,
@@ -146,7 +149,8 @@ pub unsafe extern "C" fn railbus_bus_list(
     })
 }
 
-/// Removes a channel. Those who have it open keep it until they leave, but nobody finds it any more.
+/// Removes a channel. Participants that have it open keep it until they leave, but it can no longer
+/// be found.
 ///
 /// Returns `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`.
 #[unsafe(no_mangle)]
@@ -172,7 +176,7 @@ pub(crate) unsafe fn bus<'a>(bus: *const railbus_bus) -> Result<&'a Bus, Failure
     unsafe { shell::shared(bus.cast::<Shell<Bus>>()) }
 }
 
-/// The place for a new handle, as its shell, set to NULL for now.
+/// The caller's place for a new handle, typed as its shell. It is set to NULL for now.
 pub(crate) fn out<H, T>(handle: *mut *mut H, what: &str) -> Result<*mut *mut Shell<T>, Failure> {
     if handle.is_null() {
         return Err(Failure::invalid(format!("the place for the new {what} is NULL")));

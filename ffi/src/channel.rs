@@ -1,4 +1,4 @@
-//! Channels: making, finding, and what their creators decided.
+//! Making and finding channels, and the options that their creators chose.
 
 use std::ffi::c_char;
 use std::path::Path;
@@ -16,55 +16,57 @@ use crate::text::{array, text};
 
 /// Kind: one publisher at a time, any number of subscribers, events of any size.
 pub const RAILBUS_STREAM: u32 = 1;
-/// Kind: many producers, many workers, each event handled by one worker.
+/// Kind: many producers, many workers; each event is handled by one worker.
 pub const RAILBUS_QUEUE: u32 = 2;
-/// Kind: many publishers, many subscribers, every subscriber sees every event, all in one order.
+/// Kind: many publishers, many subscribers; every subscriber sees every event, all in one order.
 pub const RAILBUS_TOPIC: u32 = 3;
 
 /// Overflow: publishing waits as long as the caller allows. The default.
 pub const RAILBUS_OVERFLOW_BLOCK: u32 = 1;
 /// Overflow: publishing with `RAILBUS_FOREVER` drops the event and counts it.
 pub const RAILBUS_OVERFLOW_DROP_NEWEST: u32 = 2;
-/// Overflow: there always is room. The channel takes lossy readers only, who lose the oldest.
+/// Overflow: there is always room. The channel takes lossy readers only; they lose the oldest
+/// events.
 pub const RAILBUS_OVERFLOW_LOSSY_READERS: u32 = 3;
-/// Overflow: publishing with `RAILBUS_FOREVER` publishes the event in another channel, and counts it; drops and counts
-/// it when that is full as well.
+/// Overflow: publishing with `RAILBUS_FOREVER` publishes the event in another channel, and counts
+/// it. If that channel is full as well, the event is dropped and counted.
 pub const RAILBUS_OVERFLOW_DIVERT: u32 = 4;
 
-/// Pages: huge ones if they can be had, for data of at least 2 MiB. The default.
+/// Pages: huge pages if the system has them, for data of at least 2 MiB. The default.
 pub const RAILBUS_PAGES_AUTO: u32 = 0;
-/// Pages: as auto, and data below 2 MiB also get a page of hugetlbfs.
+/// Pages: as `RAILBUS_PAGES_AUTO`, but data below 2 MiB also get a page of hugetlbfs.
 pub const RAILBUS_PAGES_2MIB: u32 = 1;
-/// Pages: 1 GiB of hugetlbfs, else 2 MiB.
+/// Pages: 1 GiB of hugetlbfs, or 2 MiB if there are none.
 pub const RAILBUS_PAGES_1GIB: u32 = 2;
 /// Pages: ordinary ones.
 pub const RAILBUS_PAGES_ORDINARY: u32 = 3;
 
-/// Channel option: events carry the time they were published at.
+/// Channel option: events carry the time at which they were published.
 pub const RAILBUS_STAMP: u32 = 1;
-/// Channel option: anything but huge pages is an error.
+/// Channel option: creation fails unless the data get huge pages.
 pub const RAILBUS_REQUIRE_HUGE: u32 = 2;
 /// Channel option: do not lock the channel in memory.
 pub const RAILBUS_NO_MEMORY_LOCK: u32 = 4;
-/// Channel option: `numa_node` is meant.
+/// Channel option: `numa_node` counts.
 pub const RAILBUS_ON_NUMA_NODE: u32 = 8;
-/// Channel option: `owner` is meant.
+/// Channel option: `owner` counts.
 pub const RAILBUS_WITH_OWNER: u32 = 16;
-/// Channel option: `ring_group` is meant.
+/// Channel option: `ring_group` counts.
 pub const RAILBUS_WITH_RING_GROUP: u32 = 32;
-/// Channel option: `acks_group` is meant.
+/// Channel option: `acks_group` counts.
 pub const RAILBUS_WITH_ACKS_GROUP: u32 = 64;
-/// Channel option: `channel_id` is meant.
+/// Channel option: `channel_id` counts.
 pub const RAILBUS_WITH_CHANNEL_ID: u32 = 128;
-/// Channel option: a queue's events with the same key are worked on one after the other, in order.
+/// Channel option: a queue's events with the same key are handled one after the other, in order.
 pub const RAILBUS_KEYED: u32 = 256;
-/// Channel option: the channel is made with the subscription of a journaller, so that it is recorded from its
-/// first event on. Its events are kept until a recorder or `railbus journald` has written them: without one,
-/// publishers wait when the channel is full. Not with `RAILBUS_OVERFLOW_LOSSY_READERS`.
+/// Channel option: the channel is made with the subscription of a journaller, so that it is
+/// recorded from its first event on. Its events are kept until a recorder or `railbus journald` has
+/// written them: if none runs, publishers wait when the channel is full. Not with
+/// `RAILBUS_OVERFLOW_LOSSY_READERS`.
 pub const RAILBUS_JOURNALED: u32 = 512;
 
-/// A channel that is open. It takes no part yet: senders, readers and workers are opened from it, and outlive it. May
-/// be used by several threads at once.
+/// An open channel. Opening it registers no participant: senders, readers and workers are opened
+/// from it, and outlive it. May be used by several threads at once.
 pub struct railbus_channel {
     _shell: Shell<Channel>,
 }
@@ -79,8 +81,8 @@ impl Body for Channel {
     }
 }
 
-/// What a new channel is to be like. Initialise it with `RAILBUS_CHANNEL_OPTIONS_INIT` and set `kind`; zero is the
-/// default of everything else.
+/// The options of a new channel. Initialise the struct with `RAILBUS_CHANNEL_OPTIONS_INIT` and set
+/// `kind`; zero is the default of every other field.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_channel_options {
@@ -96,15 +98,16 @@ pub struct railbus_channel_options {
     pub capacity_bytes: u64,
     /// Queue, topic: slots, a power of two from 64 to 2^24; 0 is 1024.
     pub slots: u64,
-    /// Queue, topic: bytes of a slot with its 16 bytes of header, a power of two from 64 to 2^20; 0 is 256.
+    /// Queue, topic: bytes of a slot including its header of 16 bytes, a power of two from 64 to
+    /// 2^20; 0 is 256.
     pub slot_bytes: u64,
-    /// Producers at once, 1 to 255; 0 is 64 (a stream has one).
+    /// Most producers at the same time, 1 to 255; 0 is 64 (a stream has one).
     pub producers_max: u32,
-    /// Consumers at once, 1 to 255; 0 is 64.
+    /// Most consumers at the same time, 1 to 255; 0 is 64.
     pub consumers_max: u32,
     /// One of `RAILBUS_PAGES_`.
     pub pages: u32,
-    /// With `RAILBUS_ON_NUMA_NODE`: the node to lie on.
+    /// With `RAILBUS_ON_NUMA_NODE`: the NUMA node of the memory.
     pub numa_node: u32,
     /// Queue: deliveries before an event is a dead letter, at most 63; 0 is without limit.
     pub max_attempts: u32,
@@ -120,40 +123,44 @@ pub struct railbus_channel_options {
     pub acks_group: u32,
     /// When a participant that others wait for counts as stuck: 1 ms to 24 h in ns; 0 is 1 s.
     pub stuck_after_ns: u64,
-    /// Queue with `max_attempts`: the queue of the same bus that takes dead letters; NULL is the queue's name with
-    /// ".dead" behind it. It is made if it is missing.
+    /// Queue with `max_attempts`: the queue of the same bus that takes dead letters. NULL is the
+    /// queue's name followed by ".dead". It is made if it does not exist.
     pub dead_letters: *const c_char,
     /// Bytes of `dead_letters`, or `RAILBUS_ZERO_TERMINATED`.
     pub dead_letters_bytes: usize,
     /// Position of the first event: a multiple of 8 for a stream.
     pub first_position: u64,
-    /// Counts re-creations of the same identity; 0 is 1.
+    /// How many times the same identity was made, counted from 1; 0 is 1.
     pub incarnation: u64,
-    /// With `RAILBUS_WITH_CHANNEL_ID`: the identity, when this re-creates a channel; random otherwise.
+    /// With `RAILBUS_WITH_CHANNEL_ID`: the identity of the channel that is made again; random
+    /// otherwise.
     pub channel_id: [u8; 16],
-    /// Percent of the capacity from which on producers are told that they are under pressure; 0 is never.
+    /// High watermark, in percent of the capacity: from this depth on, producers are under
+    /// pressure; 0 is never.
     pub high_watermark: u32,
-    /// Percent of the capacity, less than that, down to which they are told so.
+    /// Low watermark, in percent of the capacity, less than the high one: at this depth the
+    /// pressure ends.
     pub low_watermark: u32,
     /// Queue, topic: unfinished events that one producer may have in the ring; 0 is without limit.
     pub credits: u32,
     /// Zero.
     pub reserved: u32,
-    /// With `RAILBUS_OVERFLOW_DIVERT`: the queue or topic of the same bus that takes what finds no room; it must be
-    /// there, and have larger slots.
+    /// With `RAILBUS_OVERFLOW_DIVERT`: the queue or topic of the same bus that takes the events
+    /// that find no room. It must exist, and have larger slots.
     pub divert_to: *const c_char,
     /// Bytes of `divert_to`, or `RAILBUS_ZERO_TERMINATED`.
     pub divert_to_bytes: usize,
     /// For `railbus_channel_create`: the directory of this channel's journal that was set aside,
-    /// JOURNAL/BUS/NAME~ID. It is put back in its place, and the channel is made again from it, with the
-    /// options that it had: all other fields are not looked at. The journal that was there is set aside;
-    /// nothing is deleted. NULL is none.
+    /// JOURNAL/BUS/NAME~ID. It is put back in its place, and the channel is made again from it with
+    /// the options that it had; all other fields are ignored. The journal that was there is set
+    /// aside. Nothing is deleted. NULL is none.
     pub adopt: *const c_char,
     /// Bytes of `adopt`, or `RAILBUS_ZERO_TERMINATED`.
     pub adopt_bytes: usize,
 }
 
-/// What a channel's creator decided. Initialise `struct_size` before it is filled.
+/// The options that a channel's creator chose. Initialise `struct_size` before the call that fills
+/// it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_channel_header {
@@ -163,7 +170,7 @@ pub struct railbus_channel_header {
     pub kind: u32,
     /// One of `RAILBUS_OVERFLOW_`.
     pub overflow: u32,
-    /// Whether events carry the time they were published at: 0 or 1.
+    /// Whether events carry the time at which they were published: 0 or 1.
     pub stamp: u32,
     /// Largest payload in bytes, without a trace context or origin.
     pub payload_max: u64,
@@ -173,19 +180,19 @@ pub struct railbus_channel_header {
     pub slots: u64,
     /// Bytes of a slot; 0 for a stream.
     pub slot_bytes: u64,
-    /// Size of the pages behind the data that the creator saw.
+    /// Size of the pages behind the data, as the creator saw it.
     pub page_bytes: u64,
     /// Whether they were huge pages: 0 or 1.
     pub huge_pages: u32,
     /// The NUMA node the data were bound to, -1 if to none.
     pub numa_node: i32,
-    /// Producers at once.
+    /// Most producers at the same time.
     pub producers_max: u32,
-    /// Consumers at once.
+    /// Most consumers at the same time.
     pub consumers_max: u32,
     /// Queue: deliveries before an event is a dead letter; 0 is without limit.
     pub max_attempts: u32,
-    /// Process that made the channel.
+    /// The process that made the channel.
     pub creator_pid: u32,
     /// When a participant that others wait for counts as stuck, in ns.
     pub stuck_after_ns: u64,
@@ -193,8 +200,8 @@ pub struct railbus_channel_header {
     pub first_position: u64,
     /// When it was made, in ns of CLOCK_REALTIME.
     pub created_ns: u64,
-    /// Counts re-creations of the same identity, from 1. (channel_id, incarnation, position) is an event's own for
-    /// ever.
+    /// How many times the same identity was made, counted from 1. (channel_id, incarnation,
+    /// position) identifies an event without end.
     pub incarnation: u64,
     /// Random identity.
     pub channel_id: [u8; 16],
@@ -204,22 +211,23 @@ pub struct railbus_channel_header {
     pub name: [c_char; 104],
     /// Name of the queue that takes its dead letters, zero-terminated; empty if none.
     pub dead_letters: [c_char; 104],
-    /// Name of the channel that takes what finds no room, zero-terminated; empty if none.
+    /// Name of the channel that takes the events that find no room, zero-terminated; empty if none.
     pub divert_to: [c_char; 104],
-    /// Percent of the capacity from which on producers are under pressure; 0 is never.
+    /// High watermark, in percent of the capacity: from this depth on, producers are under
+    /// pressure; 0 is never.
     pub high_watermark: u32,
-    /// Percent of the capacity down to which they are.
+    /// Low watermark, in percent of the capacity: at this depth the pressure ends.
     pub low_watermark: u32,
     /// Unfinished events that one producer may have in the ring; 0 is without limit.
     pub credits: u32,
-    /// Whether a queue's events with the same key are worked on one after the other: 0 or 1.
+    /// Whether a queue's events with the same key are handled one after the other: 0 or 1.
     pub keyed: u32,
 }
 
 sized!(railbus_channel_options, railbus_channel_header);
 
 impl railbus_channel_options {
-    /// The directory of the journal to adopt, if there is to be one.
+    /// The directory of the journal to adopt, `None` if there is none.
     ///
     /// # Safety
     /// As the header says of its pointers.
@@ -254,7 +262,8 @@ impl railbus_channel_options {
         }
         let has = |flag| self.flags & flag != 0;
         let given = |value: u32| (value != 0).then_some(value);
-        // What is zero was not set: it is not compared with what a channel has that is there.
+        // A field that is zero was not set. It is not compared with the options of a channel that
+        // exists.
         let mut options = ChannelOptions::new(kind)
             .pages(pages)
             .require_huge(has(RAILBUS_REQUIRE_HUGE))
@@ -325,11 +334,12 @@ impl railbus_channel_options {
     }
 }
 
-/// Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
+/// Makes a channel. It allocates and faults in all the memory, about 0.3 s for a GiB.
 ///
-/// Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
-/// `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`; with `adopt` also `RAILBUS_BUSY` while the channel is
-/// there or somebody writes to one of the journals, and `RAILBUS_NOT_FOUND` without a journal there.
+/// Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`,
+/// `RAILBUS_NO_SPACE`, `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`. With `adopt` it also returns
+/// `RAILBUS_BUSY` while the channel exists or another process writes to one of the journals, and
+/// `RAILBUS_NOT_FOUND` if there is no journal.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_create(
     bus: *const railbus_bus,
@@ -357,8 +367,8 @@ pub unsafe extern "C" fn railbus_channel_create(
 
 /// Attaches to a channel that exists.
 ///
-/// Close it with `railbus_channel_close`. Returns `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_LAYOUT`,
-/// `RAILBUS_CORRUPT`.
+/// Close it with `railbus_channel_close`. Returns `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`,
+/// `RAILBUS_LAYOUT`, `RAILBUS_CORRUPT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_attach(
     bus: *const railbus_bus,
@@ -377,13 +387,14 @@ pub unsafe extern "C" fn railbus_channel_attach(
     })
 }
 
-/// Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
+/// Attaches to a channel, or makes it if it does not exist. Of several processes that do this, one
+/// creates.
 ///
-/// A channel that is there must have every option that is not zero as it is given. Options that are zero are not
-/// compared, nor is `pages`, which is a wish.
+/// A channel that exists must have every option that is not zero as it is given. Options that are
+/// zero are not compared, nor is `pages`, which is only a wish.
 ///
-/// Returns what `railbus_channel_create` and `railbus_channel_attach` do; `RAILBUS_EXISTS` when it is there with other
-/// options, each of which the error names.
+/// Returns the results of `railbus_channel_create` and `railbus_channel_attach`. Returns
+/// `RAILBUS_EXISTS` when the channel exists with other options; the error names each of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_create_or_attach(
     bus: *const railbus_bus,
@@ -409,7 +420,7 @@ pub unsafe extern "C" fn railbus_channel_create_or_attach(
     })
 }
 
-/// Closes a channel. What was opened from it stays open. NULL is ignored.
+/// Closes a channel. Handles that were opened from it stay open. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_close(
     channel: *mut railbus_channel,
@@ -419,7 +430,7 @@ pub unsafe extern "C" fn railbus_channel_close(
     unsafe { shell::close(channel.cast::<Shell<Channel>>(), error, |_| {}) }
 }
 
-/// Fills `header` with what the channel's creator decided. No system call.
+/// Fills `header` with the options that the channel's creator chose. No system call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_describe(
     channel: *const railbus_channel,

@@ -1,6 +1,6 @@
-//! Checkpoints: the state of a consumer, saved together with the position it is of.
+//! Checkpoints: the state of a consumer, saved together with the position that belongs to it.
 //!
-//! One function with three operations: the ABI is to stay small, and this is no hot path.
+//! One function has three operations, because the ABI should stay small and this is no hot path.
 
 use std::ffi::{c_char, c_void};
 
@@ -15,14 +15,15 @@ use crate::shell::{self, Body, Pool, Shell, guarded};
 use crate::sized::{self, sized};
 use crate::text::text;
 
-/// `railbus_checkpoint_call`: takes a name, and tells what was saved last.
+/// `railbus_checkpoint_call`: takes a name, and returns the state that was saved last.
 pub const RAILBUS_CHECKPOINT_OPEN: u32 = 1;
 /// `railbus_checkpoint_call`: saves a state and its position.
 pub const RAILBUS_CHECKPOINT_SAVE: u32 = 2;
 /// `railbus_checkpoint_call`: gives the name back. NULL is ignored.
 pub const RAILBUS_CHECKPOINT_CLOSE: u32 = 3;
 
-/// The checkpoints of one name, which is this process's while it is open. Used by one thread at a time, not after `fork`.
+/// The checkpoints of one name, which belongs to this process while the handle is open. Use it in
+/// one thread at a time, and not after `fork`.
 pub struct railbus_checkpoint {
     _shell: Shell<CheckpointBody>,
 }
@@ -30,7 +31,7 @@ pub struct railbus_checkpoint {
 struct CheckpointBody {
     checkpoint: Checkpoint,
     forked: ForkGuard,
-    /// What the caller looks at.
+    /// The bytes that the caller reads.
     state: Vec<u8>,
 }
 
@@ -44,7 +45,8 @@ impl Body for CheckpointBody {
     }
 }
 
-/// What is saved: a consumer's state, and the position that it is of. Initialise it with `RAILBUS_SAVED_INIT`.
+/// A saved state of a consumer, and the position that belongs to it. Initialise it with
+/// `RAILBUS_SAVED_INIT`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_saved {
@@ -52,36 +54,39 @@ pub struct railbus_saved {
     pub struct_size: u32,
     /// 0.
     pub reserved: u32,
-    /// The position to go on at: the effect of everything before it is in the state.
+    /// The position to resume at: the state contains the effect of every event before it.
     pub position: u64,
     /// The state; NULL when it is empty.
     pub state: *const c_void,
     /// Its bytes, up to 4 GiB.
     pub state_bytes: usize,
-    /// Which save of this name it was, from 1; 0 when nothing was saved yet. Told, not taken.
+    /// Which save of this name it was, counted from 1; 0 when nothing was saved yet. Output only.
     pub number: u64,
-    /// When it was saved, in ns of CLOCK_REALTIME. Told, not taken.
+    /// When it was saved, in ns of CLOCK_REALTIME. Output only.
     pub time_ns: u64,
-    /// The incarnation of the channel that the position is of. Told, not taken.
+    /// The incarnation of the channel to which the position belongs. Output only.
     pub incarnation: u64,
 }
 
 sized!(railbus_saved);
 
-/// Saves a consumer's state with the position it is of, so that both come back together: killed at any moment, the
-/// consumer resumes with an old pair or a new one. They lie in the directory of the channel's journal, under `name`.
+/// Saves a consumer's state with the position that belongs to it, so that both come back together.
+/// A consumer that is killed at any moment resumes with an old pair or a new one. The pairs lie in
+/// the directory of the channel's journal, under `name`.
 ///
-/// `RAILBUS_CHECKPOINT_OPEN` takes `name` (`name_bytes` may be `RAILBUS_ZERO_TERMINATED`) for this process, makes the
-/// handle and fills `saved`: `number` is 0 when nothing was saved yet, and `state` may be read until the next call on
-/// the handle. Subscribe at `position` (`RAILBUS_START_POSITION`, following the journal) to go on.
-/// `RAILBUS_CHECKPOINT_SAVE` saves the `position`, `state` and `state_bytes` of `saved`, durably: two syncs. If it
-/// fails, what was saved before is still there. `RAILBUS_CHECKPOINT_CLOSE` closes the handle.
-/// `channel` and `name` are for opening only: NULL and 0 otherwise; so is `saved`, which closing does not look at.
+/// `RAILBUS_CHECKPOINT_OPEN` takes `name` for this process (`name_bytes` may be
+/// `RAILBUS_ZERO_TERMINATED`), makes the handle and fills `saved`. Its `number` is 0 when nothing
+/// was saved yet, and `state` may be read until the next call on the handle. To go on, subscribe at
+/// `position` (`RAILBUS_START_POSITION`, following the journal). `RAILBUS_CHECKPOINT_SAVE` saves
+/// the `position`, `state` and `state_bytes` of `saved` durably, with two syncs. If it fails, the
+/// pair that was saved before is still there. `RAILBUS_CHECKPOINT_CLOSE` closes the handle.
+/// `channel` and `name` are for opening only: pass NULL and 0 otherwise. Closing ignores `saved`.
 ///
-/// Returns `RAILBUS_PEER_GONE` when nothing has ever recorded the channel; `RAILBUS_BUSY` while another uses the name;
-/// `RAILBUS_CORRUPT` when what was saved is damaged, or when the channel was lost with its memory and made anew, and
-/// the state has seen what its journal has not; `RAILBUS_NOT_FOUND`, `RAILBUS_NO_SPACE`, `RAILBUS_NOT_ALLOWED`,
-/// `RAILBUS_IO`, `RAILBUS_FORKED`.
+/// Returns `RAILBUS_PEER_GONE` when nothing has ever recorded the channel, and `RAILBUS_BUSY` while
+/// another process uses the name. Returns `RAILBUS_CORRUPT` when the saved pair is damaged. It does
+/// so too when the channel was lost with its memory and made again, and the state contains events
+/// that are not in the journal. Also returns `RAILBUS_NOT_FOUND`, `RAILBUS_NO_SPACE`,
+/// `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`, `RAILBUS_FORKED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_checkpoint_call(
     checkpoint: *mut *mut railbus_checkpoint,
@@ -123,7 +128,7 @@ unsafe fn open(
     saved: *mut railbus_saved,
 ) -> Result<(), Failure> {
     let out = out(checkpoint, "checkpoint")?;
-    // A place that cannot be filled is found before the name is taken.
+    // A place that cannot be filled is refused before the name is taken.
     sized::write(saved, &NOTHING)?;
     // SAFETY: by the contract.
     let name = unsafe { text("the checkpoint's name", name, name_bytes) }?;
@@ -185,7 +190,7 @@ unsafe fn save(
 }
 
 /// # Safety
-/// The state is there.
+/// The state's bytes may be read.
 unsafe fn save_now(body: &mut CheckpointBody, saved: *const railbus_saved) -> Result<(), Failure> {
     if saved.is_null() {
         return Err(Failure::invalid("the railbus_saved to save is NULL"));
@@ -201,7 +206,7 @@ unsafe fn save_now(body: &mut CheckpointBody, saved: *const railbus_saved) -> Re
     // SAFETY: by the contract; their number was checked. It may be what opening gave out.
     let state = unsafe { bytes(given.state.cast(), given.state_bytes) };
     body.checkpoint.save(given.position, state)?;
-    // What opening gave out is given back by now.
+    // The bytes that opening gave out may not be read any more.
     body.state = Vec::new();
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Publishing in place: claim, write, commit or abort.
 //!
-//! A claim borrows from its sender, and is kept beside it in the handle. While it is there the handle is in state
-//! CLAIMED, in which every other function refuses it: so the claim is the only way to the sender.
+//! A claim borrows from its sender, and is kept beside it in the handle. While it exists the handle
+//! is in state CLAIMED, in which every other function refuses it, so the claim is the only way to
+//! the sender.
 
 use std::ffi::c_void;
 use std::time::Duration;
@@ -15,14 +16,16 @@ use crate::sender::{AnyClaim, AnySender, SenderBody, railbus_sender};
 use crate::shell::{self, CLAIMED, READY, Shell};
 use crate::wait::RAILBUS_FOREVER;
 
-/// Claims room for a payload of `payload_bytes`, to be written in place; `payload` gets where, aligned to 8 bytes. The
-/// bytes are what the ring held before.
+/// Claims room for a payload of `payload_bytes`, to be written in place. `payload` gets its
+/// address, aligned to 8 bytes. At first the bytes there are old contents of the ring.
 ///
-/// Fill them with ordinary stores by this process, not by asynchronous I/O, and then call `railbus_commit`, or
-/// `railbus_abort`. Until then no other call on this sender is allowed (`RAILBUS_CLAIM`), but closing. Waits as
-/// `railbus_publish` does. `attributes` may be NULL.
+/// Fill them with ordinary stores by this process, not by asynchronous I/O, and then call
+/// `railbus_commit` or `railbus_abort`. Until then this sender refuses every other call with
+/// `RAILBUS_CLAIM`, except closing. The call waits as `railbus_publish` does. `attributes` may be
+/// NULL.
 ///
-/// Returns what `railbus_publish` does; but what is written in place is not diverted: `RAILBUS_FULL` instead.
+/// Returns the results of `railbus_publish`. But a claimed event is not diverted: the result is
+/// `RAILBUS_FULL` instead.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_claim(
     sender: *mut railbus_sender,
@@ -46,8 +49,8 @@ pub unsafe extern "C" fn railbus_claim(
             Ok(attributes) => attributes,
             Err(failure) => return failure.tell(error),
         };
-        // SAFETY: the sender stays where it is until the shell is closed, which gives up the claim first; until the
-        // claim is taken out again nobody else touches the sender (state CLAIMED).
+        // SAFETY: the sender stays where it is until the shell is closed, which gives up the claim
+        // first; until the claim is taken out again nobody else touches the sender (state CLAIMED).
         let sender: &'static mut AnySender = unsafe { &mut (*body).sender };
         let claimed = match sender {
             AnySender::Stream(sender) => claim(sender, payload_bytes, attributes.as_ref(), timeout_ns)
@@ -74,10 +77,11 @@ pub unsafe extern "C" fn railbus_claim(
     unsafe { shell::on(handle, error, claim) }
 }
 
-/// Publishes the claimed event with the first `payload_bytes` bytes of its payload, at most what was claimed. Its
-/// position goes to `position`, which may be NULL.
+/// Publishes the claimed event with the first `payload_bytes` bytes of its payload, at most as many
+/// as were claimed. Its position goes to `position`, which may be NULL.
 ///
-/// Returns `RAILBUS_CLAIM` if there is no claim; `RAILBUS_TOO_LONG`, with the claim still open, if it is smaller.
+/// Returns `RAILBUS_CLAIM` if there is no claim. Returns `RAILBUS_TOO_LONG`, with the claim still
+/// open, if `payload_bytes` is more than was claimed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_commit(
     sender: *mut railbus_sender,
@@ -122,7 +126,7 @@ pub unsafe extern "C" fn railbus_commit(
     unsafe { shell::on(handle, error, commit) }
 }
 
-/// Gives a claim back. Nothing of it was ever visible. Returns `RAILBUS_CLAIM` if there is none.
+/// Gives a claim back. No reader saw any of it. Returns `RAILBUS_CLAIM` if there is no claim.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_abort(sender: *mut railbus_sender, error: *mut railbus_error) -> i32 {
     let handle = sender.cast::<Shell<SenderBody>>();
@@ -142,7 +146,7 @@ pub unsafe extern "C" fn railbus_abort(sender: *mut railbus_sender, error: *mut 
     unsafe { shell::on(handle, error, abort) }
 }
 
-/// Claims, waiting as asked.
+/// Claims room, waiting at most `timeout_ns` (0 tries once).
 pub(crate) fn claim<'a, R: PublishEnd>(
     sender: &'a mut Sender<R>,
     payload_bytes: usize,

@@ -1,4 +1,4 @@
-//! Events as C sees them, and what travels with their payloads.
+//! Events as C sees them, and the attributes that travel with their payloads.
 
 use railbus::{Attributes, Event, Origin, Sequence, TraceContext};
 use railbus_ring::frame::{KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
@@ -7,7 +7,7 @@ use crate::result::{Failure, railbus_error};
 use crate::shell::guarded;
 use crate::sized::{self, sized};
 
-/// The event carries the time it was published at.
+/// The event carries the time at which it was published.
 pub const RAILBUS_HAS_TIME: u8 = 1;
 /// The event carries a trace context.
 pub const RAILBUS_HAS_TRACE: u8 = 2;
@@ -25,44 +25,48 @@ const _: () = assert!(
     RAILBUS_HAS_ORIGIN == ORIGIN && RAILBUS_REPLAYED == REPLAYED && RAILBUS_HAS_SEQUENCE == SEQUENCED
 );
 
-/// An event. Its bytes lie in the ring itself, or in the reader's own buffer if that is lossy, and must not be
-/// written. How long they stay is said by the function that gave it. This struct does not grow.
+/// An event. Its bytes lie in the ring itself, or in the reader's own buffer if the reader is
+/// lossy. Do not write them. The function that returned the event says how long they stay. This
+/// struct does not grow.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_event {
     /// The payload; aligned to 8 bytes. Never NULL.
     pub payload: *const u8,
-    /// Where it is in its channel: a byte offset in a stream, a ticket in a queue or topic. Never wraps.
+    /// Its position in the channel: a byte offset in a stream, a ticket in a queue or topic. It
+    /// never wraps.
     pub position: u64,
     /// Bytes of the payload; may be 0.
     pub payload_bytes: u32,
-    /// The type its publisher gave it, 0 if none.
+    /// The type id that its publisher gave it, 0 if none.
     pub type_id: u16,
-    /// `RAILBUS_HAS_TIME` and others, or-ed together; `railbus_event_attributes` reads what they name.
+    /// `RAILBUS_HAS_TIME` and others, or-ed together. `railbus_event_attributes` reads the
+    /// attributes they name.
     pub flags: u8,
-    /// Queue: which delivery this is, counted from 1; it stays at 64. Else 0.
+    /// Queue: which delivery this is, counted from 1; the count stops at 64. Otherwise 0.
     pub attempt: u8,
 }
 
-/// Bytes somewhere in the caller's memory. This struct does not grow.
+/// Bytes in the caller's memory. This struct does not grow.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_bytes {
-    /// Where; NULL only if there are none.
+    /// Their address; NULL only if there are none.
     pub bytes: *const u8,
-    /// How many.
+    /// Their number.
     pub count: usize,
 }
 
 impl AsRef<[u8]> for railbus_bytes {
     #[inline(always)]
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: whoever passes an array of these vouches for them; lengths are checked before use.
+        // SAFETY: a caller that passes an array of these vouches for them; lengths are checked
+        // before use.
         unsafe { bytes(self.bytes, self.count) }
     }
 }
 
-/// What travels with a payload. Initialise it with `RAILBUS_ATTRIBUTES_INIT`.
+/// The attributes that travel with a payload. Initialise the struct with `RAILBUS_ATTRIBUTES_INIT`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_attributes {
@@ -70,8 +74,9 @@ pub struct railbus_attributes {
     pub struct_size: u32,
     /// Type id, for the reader's use.
     pub type_id: u16,
-    /// Which of the following are meant: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`, `RAILBUS_HAS_ORIGIN`,
-    /// `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_REPLAYED`, or-ed together.
+    /// Which of the following fields count: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`,
+    /// `RAILBUS_HAS_ORIGIN`, `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_REPLAYED`, or-ed
+    /// together.
     pub flags: u8,
     /// W3C trace flags: 1 is sampled.
     pub trace_flags: u8,
@@ -87,14 +92,14 @@ pub struct railbus_attributes {
     pub origin_incarnation: u64,
     /// Dead letter: the event's position in that queue.
     pub origin_position: u64,
-    /// Dead letter: how often it was delivered in vain.
+    /// Dead letter: how many times it was delivered without success.
     pub origin_attempts: u64,
-    /// Numbered event: its publisher, a hash of the name.
+    /// Numbered event: its publisher, as a hash of the publisher's name.
     pub sequence_publisher: u64,
     /// Numbered event: its number.
     pub sequence_number: u64,
-    /// Event with a key: a queue with `RAILBUS_KEYED` works on events with one key one after the other, in order. Of
-    /// bytes, take their 64-bit FNV-1a, as the command line does.
+    /// Event with a key: a queue with `RAILBUS_KEYED` handles events with one key one after the
+    /// other, in order. For a key made of bytes, use their 64-bit FNV-1a, as the command line does.
     pub key: u64,
 }
 
@@ -159,8 +164,9 @@ impl railbus_event {
     }
 }
 
-/// Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin,
-/// number, key. What its `flags` do not name is zero.
+/// Reads the attributes that an event carries beside its payload: time, trace context, origin,
+/// number, key. Call it only as long as the payload may be read. Attributes that are not in the
+/// event's `flags` become zero.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_event_attributes(
     event: *const railbus_event,
@@ -172,7 +178,8 @@ pub unsafe extern "C" fn railbus_event_attributes(
         let Some(parts) = (unsafe { event.as_ref() }) else {
             return Err(Failure::invalid("the event is NULL"));
         };
-        // SAFETY: the parts are of an event that a function of this library gave, and that may still be read.
+        // SAFETY: the parts are of an event that a function of this library gave, and that may
+        // still be read.
         let event = unsafe {
             Event::from_parts(parts.payload, parts.payload_bytes, parts.type_id, parts.flags, parts.position)
         };
@@ -201,7 +208,7 @@ pub unsafe extern "C" fn railbus_event_attributes(
 /// The caller's bytes; none for NULL.
 ///
 /// # Safety
-/// There are `count` bytes, at most `isize::MAX`, for `'a`.
+/// There are `count` bytes, at most `isize::MAX`, that stay for `'a`.
 #[inline(always)]
 pub(crate) unsafe fn bytes<'a>(bytes: *const u8, count: usize) -> &'a [u8] {
     if count == 0 {

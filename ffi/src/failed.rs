@@ -1,14 +1,14 @@
-//! What a reader of either sort answers when it gives out nothing.
+//! The answers of a reader that returns no event, from the ring or from the journal.
 
 use railbus::RecvError;
 
 use crate::result::{Failure, RAILBUS_TIMED_OUT, railbus_error, receive_failed};
 
-/// What a reader of either sort answers when it gives out nothing.
+/// The failure of a reader that returns no event.
 pub(crate) trait Failed {
-    /// Tells the caller.
+    /// Reports it to the caller now.
     fn answer(self, error: *mut railbus_error) -> i32;
-    /// To be told later.
+    /// Keeps it, to be reported by a later call.
     fn keep(self) -> Failure;
 }
 

@@ -1,4 +1,5 @@
-//! Readers that begin in the channel's journal and go on into its ring, without a gap and without a duplicate.
+//! Readers that begin in the channel's journal and go on into its ring, without a gap and without a
+//! duplicate.
 
 use std::time::Duration;
 
@@ -13,16 +14,17 @@ use crate::reader_options::{
 };
 use crate::result::{Failure, RAILBUS_CLOSED, RAILBUS_FORKED, RAILBUS_IO, RAILBUS_LOST, RAILBUS_TIMED_OUT};
 
-/// A reader does not read the journal. The default.
+/// The reader does not read the journal. The default.
 pub const RAILBUS_FOLLOW_NOT: u32 = 0;
-/// A reader begins in the channel's journal, and goes on into the ring. In the ring it holds publishers back like any
-/// reader that is not lossy.
+/// The reader begins in the channel's journal and goes on into the ring. In the ring it holds
+/// publishers back like any reader that is not lossy.
 pub const RAILBUS_FOLLOW_HOLD: u32 = 1;
-/// A reader begins in the channel's journal, and goes on into the ring. It never holds a publisher back: overrun in the
-/// ring, it reads on from the journal. Not durable, and not for queues.
+/// The reader begins in the channel's journal and goes on into the ring. It never holds a publisher
+/// back: if it is overrun in the ring, it goes on in the journal. Not for durable readers, and not
+/// for queues.
 pub const RAILBUS_FOLLOW_READ_JOURNAL: u32 = 2;
 
-/// A follower, and what it has done.
+/// A follower, and its counts.
 pub(crate) struct Following {
     follower: Follower,
     forked: ForkGuard,
@@ -74,7 +76,7 @@ impl Following {
         Ok(Following { follower: channel.follow(&options)?, forked, events: 0, lost: 0 })
     }
 
-    /// Receives, waiting as asked.
+    /// Receives, waiting at most `timeout_ns`.
     pub(crate) fn receive(&mut self, timeout_ns: u64) -> Result<Option<Event<'_>>, Failure> {
         if self.forked.is_forked() {
             let why = "this reader was opened before fork(): open the channel again in the child";
@@ -90,7 +92,7 @@ impl Following {
                 Ok(Some(event))
             }
             Some(Followed::Lost { from, to, events }) => {
-                // u64::MAX: nobody knows.
+                // u64::MAX means that the number is not known.
                 self.lost = self.lost.saturating_add(if events == u64::MAX { 0 } else { events });
                 let message =
                     format!("positions {from} up to {to} are neither in the journal nor in the ring");
@@ -116,7 +118,7 @@ impl Following {
         self.lost
     }
 
-    /// Its cursor is nobody's to see.
+    /// The cursor of a follower is not visible here.
     pub(crate) fn acknowledged(&self) -> u64 {
         RAILBUS_NONE
     }

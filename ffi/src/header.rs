@@ -1,7 +1,8 @@
 //! Generates `include/railbus.h`, and tests that the committed one is fresh.
 //!
-//! cbindgen writes the constants, structs and functions. What it cannot know is added here: the fingerprint of the
-//! shared layout, the INIT macros, and assertions of every size and offset, as Rust sees them.
+//! cbindgen writes the constants, structs and functions. This file adds the parts that cbindgen
+//! cannot know: the fingerprint of the shared layout, the INIT macros, and assertions of every size
+//! and offset, as Rust sees them.
 //!
 //! `make header` writes the header; the test fails when it differs from the committed one.
 
@@ -27,7 +28,7 @@ use crate::result::railbus_error;
 use crate::sender::{railbus_sender_options, railbus_sender_stats};
 use crate::worker::{railbus_job, railbus_worker_options, railbus_worker_stats};
 
-/// The order in which a reader of the header meets things.
+/// The source files, in the order in which the header presents their items.
 const SOURCES: [&str; 23] = [
     "result",
     "abi",
@@ -194,40 +195,44 @@ fn layouts() -> Vec<Layout> {
 }
 
 const PREAMBLE: &str = r#"/*
- * railbus: events between processes of one Linux host through shared memory, at the speed of the cache-coherence
- * protocol.
+ * railbus: events between processes of one Linux host through shared memory, at the speed of the
+ * cache-coherence protocol.
  *
- * Results. Functions return RAILBUS_OK (0), a positive number for an ordinary answer of a bus at work (no event, no
- * room, events lost), or a negative one for an error. The last argument is a struct of the caller's, or NULL, that
- * gets the reason in words.
+ * Results. Functions return RAILBUS_OK (0), a positive number for an ordinary answer of a bus at work (no event,
+ * no room, events lost), or a negative one for an error. The last argument is a struct of the caller, or NULL,
+ * that gets the reason in words.
  *
  * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge,
- * railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function and closed by theirs.
- * Each is one thing of its own: closing a channel closes nothing that was opened from it. A handle that was closed is
- * told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of its type were closed after it and it is used for
- * another; this finds mistakes, do not rely on it.
+ * railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function, and each type has
+ * a function that closes it. Handles are independent: closing a channel closes nothing that was opened from it. A
+ * closed handle is detected (RAILBUS_CLOSED_HANDLE) until some 64 others of its type were closed after it and its
+ * memory is used for another. This finds mistakes; do not rely on it.
  *
- * Threads. A sender, reader, worker, replay or checkpoint is used by one thread at a time; it may go from thread to
- * thread. Buses, channels and bridges may be used by several threads at once, but by none while they are closed.
+ * Threads. One thread at a time uses a sender, reader, worker, replay or checkpoint, which may go from thread to
+ * thread. Several threads at once may use a bus, channel or bridge, but none while it is being closed.
  *
- * Fork. A child has none of its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
+ * Fork. A child cannot use its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
  *
- * Waiting. Every timeout_ns is a limit: 0 does not wait and makes no system call but to wake a sleeper;
- * RAILBUS_FOREVER waits without end. A signal does not end a wait: whoever must look up now and then (a signal
- * handler's flag, Python, a Go context) waits in slices of, say, 50 ms, and calls again on RAILBUS_TIMED_OUT.
+ * Waiting. Every timeout_ns is a limit. 0 does not wait, and makes no system call except to wake a sleeper;
+ * RAILBUS_FOREVER waits without end. A signal does not end a wait. A program that must check something now and
+ * then (a signal handler's flag, Python, a Go context) waits in slices of, say, 50 ms, and calls again on
+ * RAILBUS_TIMED_OUT.
  *
- * Views. What a reader gives out lies in shared memory until the next call on that reader that receives, releases or
- * closes; what a worker took, until it is done, handed back, or the worker closed. The memory is read-only. What a replay
- * gives out lies in this process, until the next call on it.
+ * Views. The events that a reader returns lie in shared memory until the next call on that reader that receives,
+ * releases or closes. The events that a worker took lie there until they are done, handed back, or the worker is
+ * closed. The memory is read-only. The events that a replay returns lie in this process, until the next call on
+ * the replay.
  *
- * Journals. A recorder in a program, or the daemon `railbus journald`, writes what is published to disk. Positions say how
- * far it is: publish, then railbus_wait_durable; or both as one, railbus_publish_durable. railbus_replay_open reads a
- * journal; a reader with `follow` begins there and goes on into the ring.
+ * Journals. A recorder in a program, or the daemon `railbus journald`, writes published events to disk. Positions
+ * say how far it is. Publish, and then call railbus_wait_durable; or do both at once with
+ * railbus_publish_durable. railbus_replay_open reads a journal; a reader with `follow` begins there and goes on
+ * into the ring.
  *
- * Structs that begin with struct_size are initialised with their INIT macros, and may grow in later versions. Text is
- * UTF-8, given as a pointer and a number of bytes, or RAILBUS_ZERO_TERMINATED in its place.
+ * Structs that begin with struct_size are initialised with their INIT macros, and may grow in later versions.
+ * Text is UTF-8, given as a pointer and a number of bytes, or RAILBUS_ZERO_TERMINATED in place of the number.
  *
- * Pointers are valid for what the function does with them; where NULL is allowed, it is said.
+ * Pointers must be valid for what the function does with them. Where NULL is allowed, the function's comment
+ * says so.
  *
  * Generated from the Rust sources in ffi/src by `make header`; do not edit.
  */"#;
@@ -273,7 +278,7 @@ fn trailer() -> String {
                 (name, "struct_size") => format!("sizeof({name})"),
                 ("railbus_bus_options", "abi_version") => "RAILBUS_ABI_VERSION".into(),
                 ("railbus_bus_options", "layout_fingerprint") => "RAILBUS_LAYOUT_FINGERPRINT".into(),
-                // Bytes of the caller's, and no text.
+                // These are bytes of the caller, not text.
                 ("railbus_saved", "state_bytes") => "0".into(),
                 (_, name) if name.ends_with("_bytes") && is_text(layout, name) => {
                     "RAILBUS_ZERO_TERMINATED".into()
@@ -307,7 +312,7 @@ fn trailer() -> String {
     text
 }
 
-/// Whether a number of bytes is that of a text: a pointer of the name without `_bytes` stands before it.
+/// Whether a number of bytes counts a text: a pointer of the name without `_bytes` precedes it.
 fn is_text(layout: &Layout, bytes_field: &str) -> bool {
     let text = bytes_field.trim_end_matches("_bytes");
     layout.fields.iter().any(|field| field.name == text && field.init == "NULL")
@@ -325,7 +330,7 @@ fn generated() -> String {
     let mut text = Vec::new();
     builder.generate().expect("the sources parse").write(&mut text);
     let text = String::from_utf8(text).expect("the sources are UTF-8");
-    // cbindgen would put a trailer behind the end of the include guard.
+    // cbindgen would put a trailer after the end of the include guard.
     let end = text.rfind("#endif").expect("there is an include guard");
     format!("{}{}\n{}", &text[..end], trailer(), &text[end..])
 }

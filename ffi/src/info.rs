@@ -1,4 +1,4 @@
-//! What an observer sees of a channel.
+//! A snapshot of a channel, as an observer sees it.
 
 use std::ffi::c_char;
 
@@ -15,9 +15,9 @@ use crate::text::array;
 /// In place of a number that does not apply.
 pub const RAILBUS_NONE: u64 = u64::MAX;
 
-/// Side: those who publish.
+/// Side: the participants that publish.
 pub const RAILBUS_PRODUCERS: u32 = 1;
-/// Side: those who receive.
+/// Side: the participants that receive.
 pub const RAILBUS_CONSUMERS: u32 = 2;
 
 /// Role: publishes to a stream or topic, or produces into a queue.
@@ -26,24 +26,24 @@ pub const RAILBUS_ROLE_PRODUCER: u32 = 1;
 pub const RAILBUS_ROLE_SUBSCRIBER: u32 = 2;
 /// Role: takes events from a queue.
 pub const RAILBUS_ROLE_WORKER: u32 = 3;
-/// Role: reads a queue without taking.
+/// Role: reads a queue without taking events.
 pub const RAILBUS_ROLE_TAP: u32 = 4;
 
-/// Life: its process lives.
+/// Life: its process is alive.
 pub const RAILBUS_LIVE: u32 = 1;
-/// Life: it died; what it left is repaired by whoever meets it.
+/// Life: its process is dead. The next process that finds what it left repairs it.
 pub const RAILBUS_DEAD: u32 = 2;
-/// Life: a durable subscription without an owner: its cursor holds events back.
+/// Life: a durable subscription without an owner. Its cursor holds events back.
 pub const RAILBUS_HELD: u32 = 3;
-/// Life: it lives but was evicted, and is told when it next looks.
+/// Life: its process is alive but it was evicted. Its next call reports that.
 pub const RAILBUS_LIFE_EVICTED: u32 = 4;
 
-/// Participant: whether it is stuck is not known. It was not seen to move, and the channel's `stuck_after` is
-/// longer than the look.
+/// Participant flag: whether it is stuck is not known. It did not move while it was watched, but
+/// the channel's `stuck_after` is longer than the watch.
 pub const RAILBUS_MAY_BE_STUCK: u32 = 1 << 16;
 
-/// A snapshot of a channel. Initialise `struct_size` before it is filled. Positions are bytes in a stream, tickets in
-/// a queue or topic.
+/// A snapshot of a channel. Initialise `struct_size` before the call that fills it. Positions are
+/// bytes in a stream, tickets in a queue or topic.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_channel_info {
@@ -57,11 +57,12 @@ pub struct railbus_channel_info {
     pub oldest: u64,
     /// Queue: the next ticket to be taken, or `RAILBUS_NONE`.
     pub head: u64,
-    /// What waits: not taken yet (queue), or not read yet by the slowest reader that holds producers back.
+    /// How much waits: tickets not taken yet (queue), or positions not read yet by the slowest
+    /// reader that holds producers back.
     pub depth: u64,
-    /// The most that fits: bytes of a stream, slots of a queue or topic.
+    /// The capacity: bytes of a stream, slots of a queue or topic.
     pub capacity: u64,
-    /// Queue: events that no worker has done yet, or `RAILBUS_NONE`.
+    /// Queue: events that no worker has finished yet, or `RAILBUS_NONE`.
     pub unfinished: u64,
     /// Events dropped because the channel was full.
     pub dropped: u64,
@@ -73,7 +74,7 @@ pub struct railbus_channel_info {
     pub total_bytes: u64,
     /// Size of the pages behind the data in this process.
     pub page_bytes: u64,
-    /// Bytes of the data that are seen in huge pages.
+    /// Bytes of the data that this process sees in huge pages.
     pub huge_bytes: u64,
     /// Owner of the file that producers write.
     pub ring_uid: u32,
@@ -91,13 +92,13 @@ pub struct railbus_channel_info {
 
 sized!(railbus_channel_info);
 
-/// Somebody who is registered. This struct does not grow.
+/// A registered participant. This struct does not grow.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_participant {
     /// `RAILBUS_PRODUCERS` or `RAILBUS_CONSUMERS`.
     pub side: u32,
-    /// Its place on that side: what `railbus_channel_evict` takes.
+    /// Its index on that side: `railbus_channel_evict` takes it.
     pub index: u32,
     /// One of `RAILBUS_ROLE_`; 0 is unknown.
     pub role: u32,
@@ -105,21 +106,21 @@ pub struct railbus_participant {
     pub life: u32,
     /// `RAILBUS_DURABLE`, `RAILBUS_LOSSY`, `RAILBUS_MANUAL` and `RAILBUS_MAY_BE_STUCK`, or-ed together.
     pub flags: u32,
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
-    /// The thread that opened it.
+    /// The id of the thread that opened it.
     pub tid: u32,
     /// Zero.
     pub reserved: u32,
     /// When its process started, in clock ticks since boot.
     pub start_time: u64,
-    /// Readers: everything before this was read; else `RAILBUS_NONE`.
+    /// Readers: everything before this position was read. `RAILBUS_NONE` for others.
     pub cursor: u64,
-    /// A stream's publisher: the next position it writes; else `RAILBUS_NONE`.
+    /// A stream's publisher: the next position that it writes. `RAILBUS_NONE` for others.
     pub position: u64,
-    /// Readers: how far the cursor is behind what is published; else `RAILBUS_NONE`.
+    /// Readers: how far the cursor is behind the published position. `RAILBUS_NONE` for others.
     pub lag: u64,
-    /// Tickets claimed and not finished.
+    /// Tickets that it has claimed and not finished.
     pub in_hand: u64,
     /// Events published or received.
     pub events: u64,
@@ -129,28 +130,30 @@ pub struct railbus_participant {
     pub lost: u64,
     /// How long ago it was opened, in ns.
     pub attached_ns: u64,
-    /// How long ago it last noted the time, in ns.
+    /// How long ago it last stored the time, in ns.
     pub seen_ns: u64,
-    /// For how long it has been waiting for room, in ns; `RAILBUS_NONE` if it is not.
+    /// How long it has been waiting for room, in ns; `RAILBUS_NONE` if it is not waiting.
     pub waiting_ns: u64,
-    /// Which position it waits for; `RAILBUS_NONE` if it does not.
+    /// The position that it waits for; `RAILBUS_NONE` if it is not waiting.
     pub waiting_for: u64,
-    /// For how long it has not moved though others wait for it, in ns; `RAILBUS_NONE` if it is not stuck.
+    /// How long it has not moved although others wait for it, in ns; `RAILBUS_NONE` if it is not
+    /// stuck.
     pub stuck_ns: u64,
     /// Its name, zero-terminated.
     pub name: [c_char; 72],
 }
 
-/// Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
-/// right to read both files and takes some system calls for each participant. When somebody may be stuck, it looks for the
-/// channel's `stuck_after`, at most 2 s, before it says so. Where `stuck_after` is longer,
-/// `RAILBUS_MAY_BE_STUCK` is set for those of whom it is not known then.
+/// Takes a snapshot of the channel and of its registered participants. It registers nothing and
+/// disturbs no participant. It needs the right to read both files, and takes some system calls for
+/// each participant. If a participant may be stuck, the call watches it for the channel's
+/// `stuck_after`, at most 2 s, before it reports that. If `stuck_after` is longer,
+/// `RAILBUS_MAY_BE_STUCK` is set for the participants that may still be stuck after the watch.
 ///
-/// `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
-/// `participants_count`, which may be NULL, gets how many there are.
+/// `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be
+/// NULL if that is 0. `participants_count`, which may be NULL, gets the number of all participants.
 ///
-/// Returns `RAILBUS_WRONG_LENGTH` if not all participants fit (the first ones are there), `RAILBUS_NOT_FOUND` if the
-/// channel was removed, `RAILBUS_NOT_ALLOWED`.
+/// Returns `RAILBUS_WRONG_LENGTH` if not all participants fit (the first ones are filled in),
+/// `RAILBUS_NOT_FOUND` if the channel was removed, `RAILBUS_NOT_ALLOWED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_inspect(
     channel: *const railbus_channel,

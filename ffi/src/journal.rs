@@ -1,4 +1,5 @@
-//! What a channel's journal has of it: waiting for an event to be written or durable, and how far it is.
+//! The journal of a channel: waiting for an event to be written or durable, and how far the journal
+//! is.
 
 use std::ffi::{c_char, c_void};
 use std::time::{Duration, Instant};
@@ -17,21 +18,21 @@ use crate::sized::{self, sized};
 use crate::text::array;
 use crate::wait::RAILBUS_FOREVER;
 
-/// Journal: its journaller is recovering what is there.
+/// Journal: its journaller is recovering the records on disk.
 pub const RAILBUS_JOURNAL_STARTING: u32 = 1;
 /// Journal: it records.
 pub const RAILBUS_JOURNAL_RECORDING: u32 = 2;
-/// Journal: its journaller was told to stop, and writes what it still has.
+/// Journal: its journaller was asked to stop, and writes the events that it still holds.
 pub const RAILBUS_JOURNAL_DRAINING: u32 = 3;
-/// Journal: its journaller has stopped; everything it took is durable.
+/// Journal: its journaller has stopped; everything that it took is durable.
 pub const RAILBUS_JOURNAL_STOPPED: u32 = 4;
-/// Journal: the disk failed; nothing more is recorded until a journaller starts anew.
+/// Journal: the disk failed. Nothing more is recorded until a journaller starts again.
 pub const RAILBUS_JOURNAL_POISONED: u32 = 5;
-/// Journal: its journaller has died; the next one goes on.
+/// Journal: its journaller is dead. The next journaller goes on from there.
 pub const RAILBUS_JOURNAL_DEAD: u32 = 6;
 
-/// How far the journal of a channel is. Initialise `struct_size` before it is filled. A position here is exclusive:
-/// everything before it is in the journal.
+/// How far the journal of a channel is. Initialise `struct_size` before the call that fills it. A
+/// position here is exclusive: everything before it is in the journal.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_journal {
@@ -49,27 +50,27 @@ pub struct railbus_journal {
     pub first: u64,
     /// When the journaller started, in ns of CLOCK_REALTIME.
     pub started_ns: u64,
-    /// Events recorded since then.
+    /// Events recorded since that start.
     pub events: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Gaps since then: lossy overruns, a full disk, what a dead journaller lost.
+    /// Gaps since that start: lossy overruns, a full disk, and events that a dead journaller lost.
     pub gaps: u64,
     /// Events in those gaps, as far as they could be counted.
     pub lost: u64,
-    /// The journaller's process.
+    /// The journaller's process id.
     pub pid: u32,
-    /// Whether the disk is full at the moment: 0 or 1.
+    /// Whether the disk is full now: 0 or 1.
     pub no_space: u32,
-    /// Where the journal is: what `railbus_replay_open` takes. Zero-terminated.
+    /// The directory of the journal, for `railbus_replay_open`. Zero-terminated.
     pub directory: [c_char; 1024],
-    /// What poisoned it; empty if nothing did. UTF-8, zero-terminated.
+    /// The failure that poisoned it; empty if there was none. UTF-8, zero-terminated.
     pub failure: [c_char; 512],
 }
 
 sized!(railbus_journal);
 
-/// Fills `journal` with how far the journal of this channel is, and what it does. Some system calls.
+/// Fills `journal` with the positions and the state of this channel's journal. Some system calls.
 ///
 /// Returns `RAILBUS_PEER_GONE` when nothing has ever recorded this channel.
 #[unsafe(no_mangle)]
@@ -113,11 +114,12 @@ pub unsafe extern "C" fn railbus_journal_positions(
     })
 }
 
-/// Waits until the event at `position`, as publishing told it, is in the channel's journal so that it survives the death
-/// of any process; at most `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
-/// everything is written: it is beyond `position`.
+/// Waits until the event at `position` is written: it is in the channel's journal and survives the
+/// death of any process. `position` is that of the publishing call. The call waits at most
+/// `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
+/// everything is written; it is beyond `position`.
 ///
-/// Returns what `railbus_wait_durable` does.
+/// Returns the results of `railbus_wait_durable`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_wait_written(
     channel: *const railbus_channel,
@@ -131,15 +133,18 @@ pub unsafe extern "C" fn railbus_wait_written(
     unsafe { wait_for(channel, reached, error, wait) }
 }
 
-/// Waits until the event at `position`, as publishing told it, is in the channel's journal so that it survives the death
-/// of the machine; at most `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
-/// everything is durable: it is beyond `position`.
+/// Waits until the event at `position` is durable: it is in the channel's journal and survives the
+/// death of the machine. `position` is that of the publishing call. The call waits at most
+/// `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
+/// everything is durable; it is beyond `position`.
 ///
-/// A journal of the sync policy `RAILBUS_SYNC_NEVER` makes nothing durable before it stops: wait for written there.
+/// A journal with the sync policy `RAILBUS_SYNC_NEVER` makes nothing durable before it stops. For
+/// such a journal, wait for written.
 ///
-/// Returns `RAILBUS_TIMED_OUT`; `RAILBUS_PEER_GONE` at once when nothing records this channel, when its journaller has
-/// died or stopped, or when the event is in a gap of the journal; what the disk said (`RAILBUS_IO`, `RAILBUS_NO_SPACE`,
-/// `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`) at once when the journal has failed; `RAILBUS_FORKED`.
+/// Returns `RAILBUS_TIMED_OUT` or `RAILBUS_FORKED`. Returns `RAILBUS_PEER_GONE` at once when
+/// nothing records this channel, when its journaller is dead or has stopped, or when the event is
+/// in a gap of the journal. If the journal has failed, it returns the error of the disk at once:
+/// `RAILBUS_IO`, `RAILBUS_NO_SPACE`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_wait_durable(
     channel: *const railbus_channel,
@@ -172,14 +177,16 @@ unsafe fn wait_for(
     })
 }
 
-/// Publishes a copy of `payload_bytes` bytes, as `railbus_publish_with` does, and waits until the event is durable in the
-/// channel's journal: `timeout_ns` in all. `attributes` may be NULL.
+/// Publishes a copy of `payload_bytes` bytes, as `railbus_publish_with` does, and waits until the
+/// event is durable in the channel's journal. `timeout_ns` bounds both together. `attributes` may
+/// be NULL.
 ///
-/// `position`, which may be NULL, tells how far it came whatever the answer is: `RAILBUS_NONE` when nothing was
-/// published, and the event's position when it was, even if the wait failed. Then whether the event will be durable is
-/// not known: do not publish it again, but call `railbus_wait_durable`.
+/// `position`, which may be NULL, says how far the call came, whatever its result is. It gets
+/// `RAILBUS_NONE` when nothing was published, and the event's position when it was published, even
+/// if the wait failed. In that case it is not known whether the event will be durable: do not
+/// publish it again, but call `railbus_wait_durable`.
 ///
-/// Returns what `railbus_publish` and `railbus_wait_durable` do.
+/// Returns the results of `railbus_publish` and `railbus_wait_durable`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_publish_durable(
     sender: *mut railbus_sender,

@@ -1,19 +1,21 @@
-//! The C ABI of railbus: what `librailbus.so`, `librailbus.a` and `railbus.h` offer.
+//! The C ABI of railbus: the contents of `librailbus.so`, `librailbus.a` and `railbus.h`.
 //!
-//! `include/railbus.h` is generated from this crate (`make header`) and says to a C programmer all that one needs to
-//! know; `docs/C.md` is the guide. How the functions are made:
+//! `include/railbus.h` is generated from this crate (`make header`) and documents everything that a
+//! C programmer needs; `docs/C.md` is the guide. The functions follow these rules:
 //!
 //! - Each checks its arguments, calls one function of the crate `railbus`, and maps the error.
-//! - Nothing unwinds into C: every body runs in [`shell::guarded`], and what panics is an error
+//! - Nothing unwinds into C: every body runs in [`shell::guarded`]. A panic becomes an error
 //!   ([`result::RAILBUS_PANIC`]) that closes the handle to further use.
-//! - Handles are [`shell::Shell`]s, whose memory stays a shell for ever: a handle that is used after it was closed is
-//!   told so, not undefined behaviour.
-//! - Structs begin with `struct_size` where they may grow ([`sized`]), and do not grow where arrays of them travel.
+//! - Handles are [`shell::Shell`]s, and the memory of a shell is never freed. The use of a closed
+//!   handle is an error, not undefined behaviour.
+//! - Structs that may grow begin with `struct_size` ([`sized`]). Structs that travel in arrays do
+//!   not grow.
 
-// The names are C's.
+// The names are those of C.
 #![allow(non_camel_case_types)]
-// Every function has one contract, which the header states once: pointers are valid for what the function does with
-// them, or NULL where it says so; handles are used by one thread at a time.
+// Every function has one contract, which the header states once: pointers are valid for what the
+// function does with them, or NULL where the header allows it; handles are used by one thread at a
+// time.
 #![allow(clippy::missing_safety_doc)]
 
 pub mod abi;

@@ -1,4 +1,4 @@
-//! What an operator may do to a channel.
+//! The calls of an operator: repair and evict.
 
 use std::time::Duration;
 
@@ -11,24 +11,25 @@ use crate::result::{Failure, railbus_error};
 use crate::shell::guarded;
 use crate::sized::{self, sized};
 
-/// Evicted: the reader holds nobody back any more, and is told when it next looks.
+/// Evicted: the reader holds nobody back any more. Its next call reports the eviction.
 pub const RAILBUS_EVICTED_TOLD: u32 = 1;
-/// Evicted: the worker's events are handed to others, its `railbus_done` is refused, and it is told when it next looks.
+/// Evicted: the worker's events go to others, and its `railbus_done` is refused. Its next call
+/// reports the eviction.
 pub const RAILBUS_EVICTED_FENCED: u32 = 5;
-/// Evicted: a durable subscription without an owner is forgotten.
+/// Evicted: a durable subscription without an owner was removed.
 pub const RAILBUS_EVICTED_FORGOTTEN: u32 = 2;
 /// Evicted: the process was killed.
 pub const RAILBUS_EVICTED_KILLED: u32 = 3;
-/// Evicted: its process had died before.
+/// Evicted: its process was dead already.
 pub const RAILBUS_EVICTED_DEAD: u32 = 4;
 
-/// What a repair did. Initialise `struct_size` before it is filled.
+/// The results of a repair. Initialise `struct_size` before the call that fills it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_repaired {
     /// Size of this struct in bytes.
     pub struct_size: u32,
-    /// Sides that this process may not write, and that were left alone.
+    /// Sides that were left alone because this process may not write them.
     pub skipped: u32,
     /// Registry entries of dead participants that were freed.
     pub buried: u64,
@@ -42,8 +43,9 @@ pub struct railbus_repaired {
 
 sized!(railbus_repaired);
 
-/// Frees the entries of all dead participants, after repairing what they left. Nobody needs this: whoever waits
-/// repairs what is in the way. Durable subscriptions are not touched. Safe at any time.
+/// Frees the entries of all dead participants, after it has repaired what they left. This is never
+/// necessary, because a participant that waits repairs what is in its way. Durable subscriptions
+/// are not touched. Safe at any time.
 ///
 /// `repaired` may be NULL.
 #[unsafe(no_mangle)]
@@ -67,15 +69,17 @@ pub unsafe extern "C" fn railbus_channel_repair(
     })
 }
 
-/// Fences a participant that lives but does not move: a reader is told, and holds nobody back any more; a worker's
-/// events are handed to others, and what it says of them is refused with `RAILBUS_EVICTED`; the process of a sender, which
-/// writes in place, is killed with SIGKILL. A durable subscription without an owner is forgotten.
+/// Evicts a participant that lives but does not move. A reader holds nobody back any more, and its
+/// next call reports the eviction. The events of a worker go to others, and its calls about them
+/// are refused with `RAILBUS_EVICTED`. A sender writes in place, so its process is killed with
+/// SIGKILL. A durable subscription without an owner is removed.
 ///
-/// `side` and `index` are those of a `railbus_participant`. `outcome`, which may be NULL, gets one of
-/// `RAILBUS_EVICTED_`. A killed process may take up to `timeout_ns` to be gone, a running worker to make place.
+/// `side` and `index` are those of a `railbus_participant`. `outcome`, which may be NULL, gets one
+/// of `RAILBUS_EVICTED_`. The call waits up to `timeout_ns` until a killed process is gone, or
+/// until a running worker has left the processor.
 ///
-/// Returns `RAILBUS_NOT_FOUND` if nobody is there, `RAILBUS_INVALID` for a sender of this process itself, `RAILBUS_NOT_ALLOWED`,
-/// `RAILBUS_TIMED_OUT`, `RAILBUS_BUSY`.
+/// Returns `RAILBUS_NOT_FOUND` if there is no such participant, `RAILBUS_INVALID` for a sender of
+/// this process itself, `RAILBUS_NOT_ALLOWED`, `RAILBUS_TIMED_OUT`, `RAILBUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_channel_evict(
     channel: *const railbus_channel,

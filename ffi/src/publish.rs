@@ -16,12 +16,13 @@ use crate::wait::RAILBUS_FOREVER;
 
 /// Publishes a copy of `payload_bytes` bytes.
 ///
-/// Waits at most `timeout_ns` for room: 0 does not wait, `RAILBUS_FOREVER` does what the channel's creator chose. The
-/// event's position goes to `position`, which may be NULL.
+/// Waits at most `timeout_ns` for room: 0 does not wait, `RAILBUS_FOREVER` does what the channel's
+/// creator chose. The event's position goes to `position`, which may be NULL.
 ///
-/// Returns `RAILBUS_FULL` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_DROPPED`, `RAILBUS_TOO_LONG`,
-/// `RAILBUS_NO_WORKER`, `RAILBUS_FORKED`: nothing was published then. `RAILBUS_DIVERTED`: it was published in the channel
-/// that this one diverts to, and `position` is its position there.
+/// If it returns `RAILBUS_FULL` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_DROPPED`,
+/// `RAILBUS_TOO_LONG`, `RAILBUS_NO_WORKER` or `RAILBUS_FORKED`, nothing was published.
+/// `RAILBUS_DIVERTED` means that the event was published in the channel that this one diverts to;
+/// `position` is its position there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_publish(
     sender: *mut railbus_sender,
@@ -51,7 +52,7 @@ pub unsafe extern "C" fn railbus_publish(
     unsafe { shell::on(handle, error, publish) }
 }
 
-/// Tells the caller where an event went, or why it did not.
+/// Reports to the caller where an event went, or why it was not published.
 ///
 /// # Safety
 /// `position` and `error` are the caller's places, or NULL.
@@ -83,7 +84,8 @@ fn publish<R: PublishEnd>(sender: &mut Sender<R>, payload: &[u8], timeout_ns: u6
     }
 }
 
-/// As `railbus_publish`, with a type id, trace context, time or origin; `attributes` may be NULL.
+/// Publishes as `railbus_publish` does, with a type id, trace context, time or origin. `attributes`
+/// may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_publish_with(
     sender: *mut railbus_sender,
@@ -125,17 +127,19 @@ pub unsafe extern "C" fn railbus_publish_with(
     unsafe { shell::on(handle, error, publish) }
 }
 
-/// Publishes event `number` of this sender's name, as `railbus_publish_with` does. Numbers count up from 1, with gaps or
-/// without.
+/// Publishes event `number` of this sender's name, as `railbus_publish_with` does. Numbers count up
+/// from 1, with gaps or without.
 ///
-/// The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name and
-/// publishes everything anew from its resume point (`railbus_sender_statistics`), or from before it, leaves out nothing
-/// and publishes nothing twice. (In a queue or topic whose other producers have gone round the whole ring in between, the
-/// one event that was in work may come twice, with the same number.) Readers find name and number by
+/// The number is kept in the channel. A publisher that is killed at any instruction can open again
+/// under its name and publish everything again from its resume point (`railbus_sender_statistics`),
+/// or from before it. Then no event is missing and none is published twice. There is one exception
+/// in a queue or topic: if the other producers went round the whole ring in between, the one event
+/// that was in work may come twice, with the same number. Readers find name and number by
 /// `railbus_event_attributes`.
 ///
-/// It is never diverted: it waits where others would be. Returns `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`, and what
-/// `railbus_publish` does.
+/// The event is never diverted: the call waits where other events would be diverted. Returns
+/// `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`,
+/// and the results of `railbus_publish`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_publish_numbered(
     sender: *mut railbus_sender,

@@ -11,14 +11,16 @@ use crate::sender::{AnySender, SenderBody, railbus_sender, with_sender};
 use crate::shell::{self, Shell};
 use crate::wait::RAILBUS_FOREVER;
 
-/// Publishes copies of `count` payloads, in order. A batch costs one look for sleeping readers and, in a queue or
-/// topic, one step of the shared tail for up to 64 events; readers may see it a few at a time.
+/// Publishes copies of `count` payloads, in order. A batch costs one check for sleeping readers
+/// and, in a queue or topic, one step of the shared tail for up to 64 events. Readers may see it a
+/// few events at a time.
 ///
-/// Waits at most `timeout_ns` for room for all of them: 0 publishes as many as there is room for. `published`, which
-/// may be NULL, gets how many were, in any case. A batch waits also where single events would be dropped.
+/// Waits at most `timeout_ns` for room for all of them; 0 publishes as many as there is room for.
+/// `published`, which may be NULL, gets the number of published events, whatever the result is. A
+/// batch waits also where single events would be dropped.
 ///
-/// Returns `RAILBUS_FULL` (timeout 0) or `RAILBUS_TIMED_OUT` if not all were published; `RAILBUS_TOO_LONG`, with none
-/// published, if one of them is.
+/// Returns `RAILBUS_FULL` (timeout 0) or `RAILBUS_TIMED_OUT` if not all were published. Returns
+/// `RAILBUS_TOO_LONG`, with none published, if one of them is too long.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_publish_batch(
     sender: *mut railbus_sender,
@@ -56,10 +58,12 @@ pub unsafe extern "C" fn railbus_publish_batch(
     unsafe { shell::on(handle, error, publish) }
 }
 
-/// Publishes copies of `count` payloads that lie `stride_bytes` apart, from `payloads` on, as `railbus_publish_batch`
-/// does. Payload i has `lengths[i]` bytes; all have `stride_bytes` if `lengths` is NULL.
+/// Publishes copies of `count` payloads that lie `stride_bytes` apart, from `payloads` on, as
+/// `railbus_publish_batch` does. Payload i has `lengths[i]` bytes. If `lengths` is NULL, every
+/// payload has `stride_bytes`.
 ///
-/// Returns what `railbus_publish_batch` does; `RAILBUS_INVALID` if a length is larger than the stride.
+/// Returns the results of `railbus_publish_batch`, and `RAILBUS_INVALID` if a length is larger than
+/// the stride.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_publish_strided(
     sender: *mut railbus_sender,
@@ -112,7 +116,8 @@ pub unsafe extern "C" fn railbus_publish_strided(
     unsafe { shell::on(handle, error, publish) }
 }
 
-/// Payloads of a strided batch that are handed on at once: a ring shows them no more at once either.
+/// Payloads of a strided batch that are passed on at once. A ring does not show more at once
+/// either.
 const AT_ONCE: usize = 64;
 
 /// Payloads at equal distances.
@@ -161,7 +166,7 @@ impl Strided {
     }
 }
 
-/// When a call that waits several times is over.
+/// The end of a call that waits several times.
 struct Deadline {
     timeout_ns: u64,
     at: Option<Instant>,
@@ -192,7 +197,7 @@ fn publish_all<R: PublishEnd>(
     let mut done = 0;
     while done < payloads.len() {
         match sender.try_publish_batch(&payloads[done..]) {
-            // What stands in the way is repaired, or waited for, with a single event.
+            // An obstacle is repaired, or waited for, with a single event.
             Ok(0) => {
                 let one = payloads[done].as_ref();
                 let sent = match deadline.timeout_ns {

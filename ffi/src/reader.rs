@@ -20,20 +20,20 @@ use crate::sized::{self, sized};
 use crate::text::text;
 use crate::wait::wait;
 
-/// Whoever receives without taking: a subscriber of a stream or topic, a tap of a queue. Used by one thread at a time,
-/// not after `fork`.
+/// A participant that receives without taking: a subscriber of a stream or topic, or a tap of a
+/// queue. Use it in one thread at a time, and not after `fork`.
 pub struct railbus_reader {
     _shell: Shell<ReaderBody>,
 }
 
-/// A reader of any kind. A queue's tap and a topic's subscriber are one type.
+/// A reader of any kind. A queue's tap and a topic's subscriber have one type.
 pub(crate) enum AnyReader {
     Stream(Subscriber),
     Slots(TopicSubscriber),
     Following(Box<Following>),
 }
 
-/// What a call came upon but could not give out: the next call does (state PENDING).
+/// The result that a call found but could not return. The next call returns it (state PENDING).
 pub(crate) enum Pending {
     Event(railbus_event),
     Failed(Failure),
@@ -41,7 +41,7 @@ pub(crate) enum Pending {
 
 pub(crate) struct ReaderBody {
     pub(crate) reader: AnyReader,
-    /// Whether a batch is held, so that the next one must release it first.
+    /// Whether a batch is held. The next one must release it first.
     pub(crate) holds_batch: bool,
     pub(crate) pending: Option<Pending>,
 }
@@ -69,7 +69,7 @@ macro_rules! with_reader {
 
 pub(crate) use with_reader;
 
-/// What a reader has done. Initialise `struct_size` before it is filled.
+/// The counts of a reader. Initialise `struct_size` before the call that fills it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_reader_stats {
@@ -81,26 +81,29 @@ pub struct railbus_reader_stats {
     pub events: u64,
     /// Events lost by this handle to overrun.
     pub lost: u64,
-    /// The position of the next event that this reader will give out.
+    /// The position of the next event that this reader will return.
     pub position: u64,
-    /// Everything before this position was acknowledged. `RAILBUS_NONE` for a reader that follows the journal.
+    /// Everything before this position was acknowledged. `RAILBUS_NONE` for a reader that follows
+    /// the journal.
     pub acknowledged: u64,
 }
 
 sized!(railbus_reader_stats);
 
-/// Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which sees every event and
-/// takes none.
+/// Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which
+/// sees every event and takes none.
 ///
-/// With `follow` it begins in the channel's journal, wherever that is, and goes on into the ring, without a gap and without
-/// a duplicate. Such a reader gives out one event at a time, waits in the journal by looking again every half
-/// millisecond, and cannot be armed by a bridge. It may also answer `RAILBUS_PEER_GONE`, when what comes next is in neither
-/// the ring nor the journal and the journaller is dead, and what the disk said.
+/// With `follow` it begins in the channel's journal, wherever that is, and goes on into the ring,
+/// without a gap and without a duplicate. Such a reader returns one event at a time. While it waits
+/// in the journal, it looks again every half millisecond. A bridge cannot be armed with it. It may
+/// also return `RAILBUS_PEER_GONE`, when the next event is in neither the ring nor the journal and
+/// the journaller is dead, or the error of the disk.
 ///
-/// `options` may be NULL. Close it with `railbus_reader_close`. Returns `RAILBUS_BUSY` when the durable name is in use
-/// or no place is left; `RAILBUS_INVALID` when the position to start at is not retained, among others;
-/// `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`; and with `follow`, `RAILBUS_PEER_GONE` when nothing has ever recorded this
-/// channel.
+/// `options` may be NULL. Close it with `railbus_reader_close`. Returns `RAILBUS_BUSY` when the
+/// durable name is in use or no registry entry is free. Returns `RAILBUS_INVALID` when the position
+/// to start at is not retained, among others. Also returns `RAILBUS_NOT_ALLOWED` and
+/// `RAILBUS_CORRUPT`. With `follow` it returns `RAILBUS_PEER_GONE` when nothing has ever recorded
+/// this channel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_reader_open(
     channel: *const railbus_channel,
@@ -155,20 +158,21 @@ pub unsafe extern "C" fn railbus_reader_open(
     })
 }
 
-/// Closes a reader: what it gave out is released, and what was received is acknowledged. NULL is ignored.
+/// Closes a reader. The events that it returned are released, and everything received is
+/// acknowledged. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_reader_close(reader: *mut railbus_reader, error: *mut railbus_error) -> i32 {
     // SAFETY: by the contract of the header.
     unsafe { shell::close(reader.cast::<Shell<ReaderBody>>(), error, |_| {}) }
 }
 
-/// Receives the next event, in place: `event` tells where it is.
+/// Receives the next event, in place: `event` says where it is.
 ///
-/// Waits at most `timeout_ns`: 0 does not wait. The payload may be read until the next call on this reader that
-/// receives, releases or closes.
+/// Waits at most `timeout_ns`: 0 does not wait. The payload may be read until the next call on this
+/// reader that receives, releases or closes.
 ///
-/// Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_LOST`, `RAILBUS_CLOSED`, `RAILBUS_EVICTED`,
-/// `RAILBUS_REMOVED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+/// Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_LOST`, `RAILBUS_CLOSED`,
+/// `RAILBUS_EVICTED`, `RAILBUS_REMOVED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_receive(
     reader: *mut railbus_reader,
@@ -200,11 +204,11 @@ pub unsafe extern "C" fn railbus_receive(
     unsafe { shell::on(handle, error, receive) }
 }
 
-/// What gives out events, from the ring or from the journal.
+/// A source of events: the ring or the journal.
 pub(crate) trait Source {
     type Failed: Failed;
 
-    /// Receives, waiting as asked.
+    /// Receives, waiting at most `timeout_ns`.
     fn next(&mut self, timeout_ns: u64) -> Result<Option<Event<'_>>, Self::Failed>;
 
     /// Receives up to `events_max` events, which are held until the next call.
@@ -266,7 +270,7 @@ impl Source for Box<Following> {
         self.receive(timeout_ns)
     }
 
-    /// One at a time: the next may lie where this one does.
+    /// One at a time, because the next event may overwrite this one.
     fn next_batch(
         &mut self,
         events: *mut railbus_event,
@@ -280,8 +284,9 @@ impl Source for Box<Following> {
     }
 }
 
-/// Releases everything this reader has given out, and publishes its cursor at once: a durable subscription resumes
-/// behind it. Payloads must not be read any more. With `RAILBUS_MANUAL` the cursor stays: see `railbus_acknowledge_to`.
+/// Releases every event that this reader has returned, and publishes its cursor at once. A durable
+/// subscription resumes after them. Their payloads must not be read any more. With `RAILBUS_MANUAL`
+/// the cursor stays: see `railbus_acknowledge_to`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_release(reader: *mut railbus_reader, error: *mut railbus_error) -> i32 {
     let handle = reader.cast::<Shell<ReaderBody>>();
@@ -289,7 +294,7 @@ pub unsafe extern "C" fn railbus_release(reader: *mut railbus_reader, error: *mu
     let Some(body) = (unsafe { shell::ready(handle) }) else {
         // SAFETY: as above.
         if unsafe { shell::in_state(handle, PENDING) }.is_some() {
-            // The event that waits to be given out is not to be released; the next call goes on from there.
+            // The pending event is not to be released; the next call goes on from there.
             return RAILBUS_OK;
         }
         // SAFETY: as above.
@@ -304,17 +309,19 @@ pub unsafe extern "C" fn railbus_release(reader: *mut railbus_reader, error: *mu
     unsafe { shell::on(handle, error, release) }
 }
 
-/// Acknowledges everything before `position`, for a reader that was opened with `RAILBUS_MANUAL`: it is released, a durable
-/// subscription resumes there, exactly, whatever happens to this process next, and a publisher that waits for the room
-/// is woken. Never blocks.
+/// Acknowledges everything before `position`, for a reader that was opened with `RAILBUS_MANUAL`.
+/// The events are released, and a publisher that waits for the room is woken. A durable
+/// subscription resumes exactly there, whatever happens to this process next. Never blocks.
 ///
-/// `position` is that of the first event that is *not* done: the one of a `railbus_event` that was received, or
-/// `position` of `railbus_reader_statistics` when all that was received is done. Acknowledging the same again, or less,
-/// changes nothing. Payloads before `position` must not be read any more; those behind it stay as they are.
+/// `position` is that of the first event that is *not* done. Take it from a `railbus_event` that
+/// was received, or use `position` of `railbus_reader_statistics` when everything received is done.
+/// Acknowledging the same position again, or a lower one, changes nothing. Payloads before
+/// `position` must not be read any more; later ones stay as they are.
 ///
-/// Returns `RAILBUS_INVALID` when the position lies beyond what was received, when no event starts there, and for a
-/// reader that was not opened with `RAILBUS_MANUAL`; `RAILBUS_EVICTED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`. Nothing is
-/// acknowledged then.
+/// Returns `RAILBUS_INVALID` when the position lies beyond what was received, when no event starts
+/// there, and for a reader that was not opened with `RAILBUS_MANUAL`. Also returns
+/// `RAILBUS_EVICTED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`. With any of these, nothing is
+/// acknowledged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_acknowledge_to(
     reader: *mut railbus_reader,
@@ -328,7 +335,7 @@ pub unsafe extern "C" fn railbus_acknowledge_to(
         if let Some(Pending::Event(waiting)) = &body.pending
             && position > waiting.position
         {
-            // It was found, but did not fit where the caller wanted it.
+            // The event was found, but did not fit into the caller's memory.
             let received = waiting.position;
             return Err(AcknowledgeError::NotReceived { position, received }.into());
         }
@@ -340,7 +347,7 @@ pub unsafe extern "C" fn railbus_acknowledge_to(
     })
 }
 
-/// Fills `stats` with what this reader has done. No system call; releases nothing.
+/// Fills `stats` with the counts of this reader. No system call; releases nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_reader_statistics(
     reader: *mut railbus_reader,
@@ -351,7 +358,7 @@ pub unsafe extern "C" fn railbus_reader_statistics(
     guarded(error, || {
         // SAFETY: by the contract of the header.
         let body = unsafe { open_body(handle) }?;
-        // An event that did not fit where the caller wanted it is given out next.
+        // The next call returns an event that did not fit into the caller's memory.
         let waiting = match &body.pending {
             Some(Pending::Event(event)) => Some(event.position),
             _ => None,
@@ -368,7 +375,7 @@ pub unsafe extern "C" fn railbus_reader_statistics(
     })
 }
 
-/// What a bridge is to be armed with.
+/// The watch for a bridge to arm with.
 ///
 /// # Safety
 /// As for [`shell::ready`].
@@ -396,7 +403,8 @@ unsafe fn open_body<'a>(handle: *mut Shell<ReaderBody>) -> Result<&'a mut Reader
     }
 }
 
-/// A reader that is not ready: something is pending, or it is not open. The result and how many events there are.
+/// Receives for a reader that is not ready: something is pending, or it is not open. Returns the
+/// result and the number of events.
 ///
 /// # Safety
 /// As for [`shell::ready`]; `events` is NULL or has room for `events_max`.

@@ -13,7 +13,8 @@ use crate::result::{Failure, RAILBUS_EMPTY, RAILBUS_OK, RAILBUS_WRONG_LENGTH, ra
 use crate::shell::{self, PENDING, READY, Shell};
 use crate::sized::{self, sized};
 
-/// Where to copy events to: one every `stride_bytes`. Initialise it with `RAILBUS_STRIDED_INIT`.
+/// Arrays for copied events, with one payload every `stride_bytes`. Initialise it with
+/// `RAILBUS_STRIDED_INIT`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_strided {
@@ -23,31 +24,35 @@ pub struct railbus_strided {
     pub reserved: u32,
     /// Payload i goes to `payloads + i * stride_bytes`.
     pub payloads: *mut c_void,
-    /// The largest payload that fits, and the distance of two.
+    /// The largest payload that fits, and the distance between two payloads.
     pub stride_bytes: usize,
-    /// How many events there is room for.
+    /// The number of events that there is room for.
     pub events_max: usize,
-    /// Bytes of each payload. If NULL, every payload must have exactly `stride_bytes`.
+    /// Gets the bytes of each payload. If NULL, every payload must have exactly `stride_bytes`.
     pub lengths: *mut u32,
-    /// Position of each event; may be NULL.
+    /// Gets the position of each event; may be NULL.
     pub positions: *mut u64,
-    /// Type id of each event; may be NULL.
+    /// Gets the type id of each event; may be NULL.
     pub type_ids: *mut u16,
-    /// When each event was published, in ns of CLOCK_REALTIME, 0 if it does not say; may be NULL.
+    /// Gets the time at which each event was published, in ns of CLOCK_REALTIME, or 0 if it carries
+    /// none; may be NULL.
     pub published_ns: *mut u64,
 }
 
 sized!(railbus_strided);
 
-/// Receives up to `events_max` events that are there, in place, and held together: all payloads may be read until the
-/// next call on this reader that receives, releases or closes. A lossy reader, which reads copies, gets one at a time.
+/// Receives up to `events_max` events that are there, in place, and holds them together. All
+/// payloads may be read until the next call on this reader that receives, releases or closes. A
+/// lossy reader reads copies, and gets one at a time.
 ///
-/// Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets how many there are, in any case. What
-/// interrupts a batch (a loss, say) is the answer of the next call.
+/// Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets the number of
+/// events, whatever the result is. If something else than an event, such as a loss, ends the batch,
+/// the next call returns it.
 ///
-/// A publisher has to wait for what is held: call again, or `railbus_release`, soon.
+/// A publisher has to wait for the room of these events, so call again, or call `railbus_release`,
+/// soon.
 ///
-/// Returns what `railbus_receive` does.
+/// Returns the results of `railbus_receive`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_receive_batch(
     reader: *mut railbus_reader,
@@ -92,14 +97,15 @@ pub unsafe extern "C" fn railbus_receive_batch(
     unsafe { shell::on(handle, error, receive) }
 }
 
-/// Copies up to `to->events_max` events that are there into the caller's memory, and releases them. `count` gets how
-/// many, in any case.
+/// Copies up to `to->events_max` events that are there into the caller's memory, and releases them.
+/// `count` gets the number of events, whatever the result is.
 ///
-/// Waits at most `timeout_ns` for the first one: 0 does not wait. An event that does not fit ends the call, and
-/// `RAILBUS_WRONG_LENGTH` is the answer of the next one, unless that is `railbus_receive` or `railbus_receive_batch`:
-/// these give it out. What else interrupts (a loss, say) is the answer of the next call, too.
+/// Waits at most `timeout_ns` for the first one: 0 does not wait. An event that does not fit ends
+/// the call. The next call then returns `RAILBUS_WRONG_LENGTH`, unless it is `railbus_receive` or
+/// `railbus_receive_batch`, which return the event. If something else than an event, such as a
+/// loss, ends the copying, the next call returns it, too.
 ///
-/// Returns what `railbus_receive` does, and `RAILBUS_WRONG_LENGTH`.
+/// Returns the results of `railbus_receive`, and `RAILBUS_WRONG_LENGTH`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_receive_into(
     reader: *mut railbus_reader,
@@ -180,7 +186,7 @@ fn receive_into(reader: &mut impl Source, to: &Target, timeout_ns: u64) -> (usiz
     (to.0.events_max, End::Full)
 }
 
-/// What an earlier call could not copy.
+/// Deals with the result that an earlier call could not copy.
 #[cold]
 fn copy_pending(
     handle: *mut Shell<ReaderBody>,
@@ -241,7 +247,8 @@ impl Target {
             return false;
         }
         let place = to.payloads.cast::<u8>().wrapping_add(i * to.stride_bytes);
-        // SAFETY: the caller vouches for `events_max` places of `stride_bytes`; none of them lies in the ring.
+        // SAFETY: the caller vouches for `events_max` places of `stride_bytes`; none of them lies
+        // in the ring.
         unsafe { payload.as_ptr().copy_to_nonoverlapping(place, payload.len()) };
         if !to.lengths.is_null() {
             // SAFETY: as above, for the lengths.

@@ -15,11 +15,12 @@ use crate::shell::{self, Body, Pool, Shell, guarded};
 use crate::sized::{self, sized};
 use crate::text::text;
 
-/// Sync: what is written is made durable at once, as fast as the disk can. The default.
+/// Sync: written blocks are made durable at once, as fast as the disk can. The default.
 pub const RAILBUS_SYNC_ALWAYS: u32 = 0;
-/// Sync: every `sync_interval_ns`.
+/// Sync: written blocks are made durable every `sync_interval_ns`.
 pub const RAILBUS_SYNC_INTERVAL: u32 = 1;
-/// Sync: when the journal stops. A machine that dies may take what was written before.
+/// Sync: blocks are made durable when the journal stops. If the machine dies, events that were
+/// written may be lost.
 pub const RAILBUS_SYNC_NEVER: u32 = 2;
 
 /// Compression of a journal: none. The default.
@@ -29,9 +30,11 @@ pub const RAILBUS_CODEC_LZ4: u32 = 1;
 /// Compression of a journal: Zstandard.
 pub const RAILBUS_CODEC_ZSTD: u32 = 2;
 
-/// Recorder option: lose events, exactly recorded as a gap, rather than ever hold a publisher back. Not for queues.
+/// Recorder option: never hold a publisher back. The recorder loses events instead, exactly
+/// recorded as a gap. Not for queues.
 pub const RAILBUS_RECORD_LOSSY: u32 = 1;
-/// Recorder option: while the disk is full, let events go, recorded as a gap; otherwise publishers wait.
+/// Recorder option: while the disk is full, drop events and record them as a gap. Without it,
+/// publishers wait.
 pub const RAILBUS_RECORD_DROP_WHEN_FULL: u32 = 2;
 
 /// Records a channel, in a thread of this process. May be stopped by any thread.
@@ -54,7 +57,8 @@ impl Body for RecorderBody {
     }
 }
 
-/// How a channel is to be recorded. Initialise it with `RAILBUS_RECORDER_OPTIONS_INIT`; zero is the default of everything.
+/// How to record a channel. Initialise it with `RAILBUS_RECORDER_OPTIONS_INIT`; zero is the default
+/// of everything.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_recorder_options {
@@ -62,33 +66,37 @@ pub struct railbus_recorder_options {
     pub struct_size: u32,
     /// `RAILBUS_RECORD_LOSSY` and `RAILBUS_RECORD_DROP_WHEN_FULL`, or-ed together.
     pub flags: u32,
-    /// When what is written is made durable: one of `RAILBUS_SYNC_`.
+    /// When written blocks are made durable: one of `RAILBUS_SYNC_`.
     pub sync: u32,
     /// Compression: one of `RAILBUS_CODEC_`.
     pub codec: u32,
-    /// With `RAILBUS_SYNC_INTERVAL`: how often, in ns; at least 1.
+    /// With `RAILBUS_SYNC_INTERVAL`: the interval in ns, at least 1.
     pub sync_interval_ns: u64,
     /// Size of a segment file in bytes: a multiple of 4096, 272 KiB to 64 GiB; 0 is 256 MiB.
     pub segment_bytes: u64,
-    /// How much may be taken from the ring and not yet be written, in bytes: a multiple of 256 KiB, 1 MiB to 1 GiB; 0 is
-    /// sized to the channel, as four of its rings, 1 to 16 MiB. A stall of the disk costs this much, and then the ring, before a publisher feels it.
+    /// How many bytes may be taken from the ring and not be written yet: a multiple of 256 KiB, 1
+    /// MiB to 1 GiB. 0 sizes it to the channel, as four of its rings, 1 to 16 MiB. When the disk
+    /// stalls, this room fills first, and then the ring, before a publisher has to wait.
     pub staging_bytes: u64,
-    /// Remove the oldest segments while there are more bytes than this; 0 keeps everything.
+    /// Removes the oldest segments while the journal has more bytes than this; 0 keeps everything.
     pub keep_bytes: u64,
-    /// Remove segments that were recorded longer ago than this, in ns; 0 keeps everything.
+    /// Removes segments that were recorded longer ago than this, in ns; 0 keeps everything.
     pub keep_ns: u64,
 }
 
 sized!(railbus_recorder_options);
 
-/// Recovers the channel's journal below the directory `journal` (it is `JOURNAL/BUS/CHANNEL`), or begins one, and records
-/// from now on, in a thread of this process. Takes as long as recovery, and the first segment file, take.
+/// Recovers the channel's journal below the directory `journal` (it is `JOURNAL/BUS/CHANNEL`), or
+/// begins one, and records from now on, in a thread of this process. The call takes as long as
+/// recovery and the first segment file take.
 ///
-/// `journal_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. End it with `railbus_recorder_stop`. What a process
-/// that dies had taken and not written is kept for the next recorder.
+/// `journal_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. End it with
+/// `railbus_recorder_stop`. If the process dies, the events that it had taken and not written are
+/// kept for the next recorder.
 ///
-/// Returns `RAILBUS_BUSY` while another journaller records the channel, or writes to the directory; `RAILBUS_CORRUPT`
-/// names what is damaged; `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
+/// Returns `RAILBUS_BUSY` while another journaller records the channel or writes to the directory.
+/// `RAILBUS_CORRUPT` names the damage. Also returns `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
+/// `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_recorder_start(
     channel: *const railbus_channel,
@@ -160,11 +168,11 @@ fn read(given: &railbus_recorder_options) -> Result<RecorderOptions, Failure> {
     Ok(options)
 }
 
-/// Stops recording, and closes the handle: what was published before is written, made durable and sealed. Waits for the
-/// disk. NULL is ignored.
+/// Stops recording, and closes the handle. Events that were published before are written, made
+/// durable and sealed. Waits for the disk. NULL is ignored.
 ///
-/// Returns what has poisoned the journal, if so; the handle is closed all the same. In a `fork` child, where nothing
-/// records, `RAILBUS_FORKED`.
+/// If the journal is poisoned, returns the failure that poisoned it; the handle is closed all the
+/// same. In a `fork` child, where nothing records, returns `RAILBUS_FORKED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_recorder_stop(
     recorder: *mut railbus_recorder,
@@ -172,11 +180,11 @@ pub unsafe extern "C" fn railbus_recorder_stop(
 ) -> i32 {
     let mut stopped = Ok(());
     let stop = |body: *mut RecorderBody| {
-        // SAFETY: the body is still there, and nobody else's.
+        // SAFETY: the body is still there, and belongs to nobody else.
         let body = unsafe { &mut *body };
         let Some(recorder) = body.recorder.take() else { return };
         if body.forked.is_forked() {
-            // Its thread is the parent's: there is none here that could be joined.
+            // Its thread exists in the parent only, so there is none to join here.
             std::mem::forget(recorder);
             let why = "this recorder was started before fork(): only the parent can stop it";
             stopped = Err(Failure::new(RAILBUS_FORKED, why));

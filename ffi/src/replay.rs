@@ -1,7 +1,7 @@
-//! Replay: a journal's events again, all or some, as fast as they can be read or at a pace.
+//! Replay: all or some events of a journal again, as fast as they can be read or at a chosen pace.
 //!
-//! What ends a batch (a gap, an event that is not due yet or too large for the batch's buffer) waits in the handle and
-//! is the first thing that the next call meets.
+//! A batch ends at a gap, at an event that is not due yet, or at one too large for the batch's
+//! buffer. That result waits in the handle, and the next call returns it first.
 
 use std::ffi::c_char;
 
@@ -23,28 +23,29 @@ use crate::shell::{self, Body, Pool, Shell, guarded};
 use crate::sized::{self, sized};
 use crate::text::text;
 
-/// Where a replay begins or ends: with the journal. The default.
+/// A replay begins or ends where the journal does. The default.
 pub const RAILBUS_AT_JOURNAL: u32 = 0;
-/// Where a replay begins or ends: at a position.
+/// A replay begins or ends at a position.
 pub const RAILBUS_AT_POSITION: u32 = 1;
-/// Where a replay begins or ends: at what was recorded at a time, in ns of CLOCK_REALTIME, or later.
+/// A replay begins or ends at the first event recorded at a time, in ns of CLOCK_REALTIME, or
+/// later.
 pub const RAILBUS_AT_TIME: u32 = 2;
 
-/// Replay option: again and again, without end.
+/// Replay option: repeat without end.
 pub const RAILBUS_REPEAT: u32 = 1;
 
-/// What a batch copies together at most, in bytes: it stays in the processor's cache.
+/// The most bytes that a batch copies together: they stay in the processor's cache.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// A replay under way. Used by one thread at a time, not after `fork`. It only reads the journal's files, also while they
-/// are being written, and holds nobody back.
+/// A running replay. Use it in one thread at a time, and not after `fork`. It only reads the
+/// journal's files, also while they are being written, and holds nobody back.
 pub struct railbus_replay {
     _shell: Shell<ReplayBody>,
 }
 
-/// What was found and not given out yet.
+/// A result that was found and not returned yet.
 enum Found {
-    /// Where it is, when it was recorded, and when it is due.
+    /// The event, when it was recorded, and when it is due.
     Event(railbus_event, u64, Option<u64>),
     Lost(Failure),
 }
@@ -53,7 +54,7 @@ struct ReplayBody {
     replay: Replay,
     forked: ForkGuard,
     found: Option<Found>,
-    /// The bodies of a batch, 8 bytes aligned.
+    /// The bodies of a batch, each aligned to 8 bytes.
     copies: Vec<u64>,
 }
 
@@ -67,7 +68,8 @@ impl Body for ReplayBody {
     }
 }
 
-/// What to replay, and how fast. Initialise it with `RAILBUS_REPLAY_OPTIONS_INIT`; zero is the default of everything.
+/// The range and pace of a replay. Initialise it with `RAILBUS_REPLAY_OPTIONS_INIT`; zero is the
+/// default of everything.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_replay_options {
@@ -75,33 +77,37 @@ pub struct railbus_replay_options {
     pub struct_size: u32,
     /// `RAILBUS_REPEAT`, or 0.
     pub flags: u32,
-    /// What `from` is: one of `RAILBUS_AT_`.
+    /// The meaning of `from`: one of `RAILBUS_AT_`.
     pub from_what: u32,
-    /// What `to` is: one of `RAILBUS_AT_`.
+    /// The meaning of `to`: one of `RAILBUS_AT_`.
     pub to_what: u32,
-    /// The position or time to begin at. A position must be in the journal; the first event at or behind it is the first.
+    /// The position or time to begin at. A position must be in the journal; the first event at or
+    /// after it is the first.
     pub from: u64,
-    /// The position or time to end at, which is not part of it.
+    /// The position or time to end at; the event there is not replayed.
     pub to: u64,
     /// Only events of these type ids; NULL for all.
     pub type_ids: *const u16,
-    /// How many type ids there are.
+    /// The number of type ids.
     pub type_ids_count: usize,
-    /// How many times as fast as recorded, 0.000001 to 1000000; 0 is as fast as it goes. Not with `rate`.
+    /// The factor of the recorded speed, 0.000001 to 1000000; 0 is as fast as possible. Not with
+    /// `rate`.
     pub speed: f64,
-    /// Events a second, 0.001 to 1000000000, whatever their times; 0 is as `speed` says.
+    /// Events a second, 0.001 to 1000000000, whatever their times; 0 uses `speed`.
     pub rate: f64,
 }
 
 sized!(railbus_replay_options);
 
-/// Opens the journal in `directory` (`JOURNAL/BUS/CHANNEL`) for reading, and finds where to begin. Whatever the journal's
-/// size, that takes milliseconds.
+/// Opens the journal in `directory` (`JOURNAL/BUS/CHANNEL`) for reading, and finds the place to
+/// begin. This takes milliseconds, whatever the size of the journal is.
 ///
-/// `directory_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. Close it with `railbus_replay_close`.
+/// `directory_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. Close it with
+/// `railbus_replay_close`.
 ///
-/// Returns `RAILBUS_NOT_FOUND` when there is no journal; `RAILBUS_INVALID` when the position is older than what is kept,
-/// or beyond the end, among others; `RAILBUS_CORRUPT`, `RAILBUS_LAYOUT`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
+/// Returns `RAILBUS_NOT_FOUND` when there is no journal. Returns `RAILBUS_INVALID` when the
+/// position is older than the events kept, or beyond the end, among others. Also returns
+/// `RAILBUS_CORRUPT`, `RAILBUS_LAYOUT`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_replay_open(
     directory: *const c_char,
@@ -132,7 +138,7 @@ pub unsafe extern "C" fn railbus_replay_open(
 }
 
 /// # Safety
-/// The type ids are there.
+/// The type ids may be read.
 unsafe fn read(given: &railbus_replay_options) -> Result<ReplayOptions, Failure> {
     if given.flags & !RAILBUS_REPEAT != 0 {
         return Err(Failure::invalid(format!("replay options {:#x}: unknown ones among them", given.flags)));
@@ -159,7 +165,7 @@ unsafe fn read(given: &railbus_replay_options) -> Result<ReplayOptions, Failure>
             )));
         }
     };
-    // There are 65536 different ones.
+    // There are 65536 different type ids.
     if given.type_ids_count > 1 << 16 || (given.type_ids.is_null() && given.type_ids_count > 0) {
         let count = given.type_ids_count;
         return Err(Failure::invalid(format!("{count} type ids at {:p}", given.type_ids)));
@@ -177,22 +183,25 @@ unsafe fn read(given: &railbus_replay_options) -> Result<ReplayOptions, Failure>
         .repeat(given.flags & RAILBUS_REPEAT != 0))
 }
 
-/// Closes a replay; what it gave out must not be read any more. NULL is ignored.
+/// Closes a replay. The events that it returned must not be read any more. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_replay_close(replay: *mut railbus_replay, error: *mut railbus_error) -> i32 {
     // SAFETY: by the contract of the header.
     unsafe { shell::close(replay.cast::<Shell<ReplayBody>>(), error, |_| {}) }
 }
 
-/// Gives out the next event of a replay, in place: its payload may be read until the next call on this replay.
+/// Returns the next event of a replay, in place: its payload may be read until the next call on
+/// this replay.
 ///
-/// Waits at most `timeout_ns` until it is due: 0 does not wait. Reading the file is not counted. `recorded_ns`, which may
-/// be NULL, gets when it was recorded, in ns of CLOCK_REALTIME.
+/// Waits at most `timeout_ns` until it is due: 0 does not wait. Reading the file is not counted.
+/// `recorded_ns`, which may be NULL, gets the time at which it was recorded, in ns of
+/// CLOCK_REALTIME.
 ///
-/// Returns `RAILBUS_END` at the end, after which more may come if the journal is still being written: the next call looks
-/// again; `RAILBUS_EMPTY` (timeout 0) and `RAILBUS_TIMED_OUT` when the next event is not due yet; `RAILBUS_LOST` for a
-/// gap in the journal (`lost_events` is `RAILBUS_NONE` when nobody knows how many): the next call goes on behind it;
-/// `RAILBUS_CORRUPT` with the place named, `RAILBUS_IO`, `RAILBUS_FORKED`.
+/// Returns `RAILBUS_END` at the end. If the journal is still being written, more events may come:
+/// the next call looks again. Returns `RAILBUS_EMPTY` (timeout 0) and `RAILBUS_TIMED_OUT` when the
+/// next event is not due yet. Returns `RAILBUS_LOST` for a gap in the journal; the next call goes
+/// on after it. `lost_events` is `RAILBUS_NONE` when the number is not known. `RAILBUS_CORRUPT`
+/// names the place. Also returns `RAILBUS_IO`, `RAILBUS_FORKED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_replay_next(
     replay: *mut railbus_replay,
@@ -226,14 +235,15 @@ pub unsafe extern "C" fn railbus_replay_next(
     unsafe { shell::on(handle, error, next) }
 }
 
-/// Gives out up to `events_max` events of a replay that are due, held together: all payloads may be read until the next
-/// call on this replay. A batch of many bytes may end earlier.
+/// Returns up to `events_max` events of a replay that are due, held together: all payloads may be
+/// read until the next call on this replay. A batch of many bytes may end earlier.
 ///
-/// Waits at most `timeout_ns` until the first one is due: 0 does not wait. `count` gets how many there are, in any case.
-/// `recorded_ns`, which may be NULL, has room for `events_max` times as `railbus_replay_next` gives them. What interrupts
-/// a batch (a gap, say) is the answer of the next call.
+/// Waits at most `timeout_ns` until the first one is due: 0 does not wait. `count` gets the number
+/// of events, whatever the result is. `recorded_ns`, which may be NULL, has room for `events_max`
+/// times, as `railbus_replay_next` returns them. If something else than an event, such as a gap,
+/// ends the batch, the next call returns it.
 ///
-/// Returns what `railbus_replay_next` does.
+/// Returns the results of `railbus_replay_next`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_replay_batch(
     replay: *mut railbus_replay,
@@ -277,10 +287,10 @@ pub unsafe extern "C" fn railbus_replay_batch(
     unsafe { shell::on(handle, error, batch) }
 }
 
-/// What a look for the next event came to.
+/// The result of a look for the next event.
 enum Answer {
     Event(railbus_event, u64),
-    /// An event is there, and not due yet: what that is called.
+    /// An event is there but not due yet; the value is the result for the caller.
     NotDue(i32),
     End,
     Failed(Failure),
@@ -298,8 +308,8 @@ impl Answer {
 }
 
 impl ReplayBody {
-    /// The next event, waiting until it is due, or `timeout_ns`. Its payload is where the replay has it, until the next
-    /// look.
+    /// The next event. Waits until it is due, at most `timeout_ns`. Its payload is where the replay
+    /// has it, until the next look.
     fn next(&mut self, timeout_ns: u64) -> Answer {
         if self.forked.is_forked() {
             return Answer::Failed(Failure::new(
@@ -342,13 +352,14 @@ impl ReplayBody {
             }
             Item::Gap { gap, .. } => lost(gap.from, gap.to, gap.events),
             Item::Missing { from, to, events } => lost(from, to, events),
-            // A replay passes over these.
+            // A replay passes over these records.
             Item::State { .. } => None,
         })
     }
 
-    /// Puts up to `events_max` events that are due. The payloads of several are where they will be copied to, counted
-    /// from 0: `settled` tells the place, once all are there. Returns how many, and what ended it.
+    /// Puts up to `events_max` events that are due. The payload addresses of several events are
+    /// offsets from 0 into the copies; `settled` turns them into addresses once all are there.
+    /// Returns the number of events, and what ended the batch.
     fn batch(
         &mut self,
         timeout_ns: u64,
@@ -360,7 +371,8 @@ impl ReplayBody {
             let (mut event, time_ns) = match self.next(if i == 0 { timeout_ns } else { 0 }) {
                 Answer::Event(event, time_ns) => (event, time_ns),
                 other => {
-                    // What is not due is kept where it was; an end or a failure is found again.
+                    // An event that is not due was kept where it is; an end or a failure is found
+                    // again.
                     if i > 0
                         && let Answer::Failed(failure) = other
                     {
@@ -377,7 +389,8 @@ impl ReplayBody {
                 self.found = Some(Found::Event(event, time_ns, None));
                 return (i, None);
             }
-            // SAFETY: the extensions lie before the payload, as the flags say; both are the replay's until the next look.
+            // SAFETY: the extensions lie before the payload, as the flags say; both are the
+            // replay's until the next look.
             let body = unsafe { std::slice::from_raw_parts(event.payload.sub(extension_bytes), body_bytes) };
             append(&mut self.copies, body);
             event.payload = std::ptr::without_provenance(copied + extension_bytes);
@@ -386,7 +399,7 @@ impl ReplayBody {
         (events_max, None)
     }
 
-    /// Where a payload of the batch is.
+    /// The final address of a payload of the batch.
     fn settled(&self, payload: *const u8) -> *const u8 {
         self.copies.as_ptr().cast::<u8>().wrapping_add(payload.addr())
     }
@@ -403,7 +416,7 @@ fn append(copies: &mut Vec<u64>, body: &[u8]) {
     }
 }
 
-/// Waits until `deadline_ns`, at most `timeout_ns`. Whether it has come.
+/// Waits until `deadline_ns`, at most `timeout_ns`. Returns whether the deadline has come.
 fn wait(deadline_ns: u64, timeout_ns: u64) -> bool {
     let now_ns = clock::monotonic_ns();
     if deadline_ns <= now_ns {

@@ -1,8 +1,8 @@
 //! Results and the error struct.
 //!
-//! Zero is success. Positive results are ordinary answers of a bus at work: nothing there, no room, events lost.
-//! Negative ones are errors. The caller owns the struct that says more, so that it does not matter on which thread
-//! it is read.
+//! Zero is success. Positive results are ordinary answers of a bus at work: no event, no room,
+//! events lost. Negative ones are errors. The caller owns the struct that describes an error, so it
+//! does not matter on which thread it is read.
 
 use std::ffi::c_char;
 
@@ -10,71 +10,75 @@ use railbus::{AcknowledgeError, Error, RecvError, SendError};
 
 /// Success.
 pub const RAILBUS_OK: i32 = 0;
-/// There is no event now. Answered to a timeout of 0 only; leaves the error struct alone.
+/// There is no event now. Returned for a timeout of 0 only; leaves the error struct alone.
 pub const RAILBUS_EMPTY: i32 = 1;
-/// There is no room now; nothing was published. Answered to a timeout of 0 only; leaves the error struct alone.
+/// There is no room now; nothing was published. Returned for a timeout of 0 only; leaves the error
+/// struct alone.
 pub const RAILBUS_FULL: i32 = 2;
-/// The timeout passed: no event came, or there was no room. Leaves the error struct alone when it was waiting for
-/// events or room.
+/// The timeout passed: no event came, or there was no room. Leaves the error struct alone when the
+/// call waited for events or room.
 pub const RAILBUS_TIMED_OUT: i32 = 3;
-/// The channel is full and its creator chose to drop the newest, or to divert it where there is no room either: the
-/// event was counted as dropped.
+/// The event was counted as dropped. The channel is full, and its creator chose to drop the newest
+/// event, or to divert events to a channel where there is no room either.
 pub const RAILBUS_DROPPED: i32 = 4;
-/// Events are missing, exactly those from `lost_from` up to `lost_to` of the error struct. The next call goes on
-/// behind them.
+/// Events are missing: exactly those from `lost_from` up to `lost_to` of the error struct. The next
+/// call goes on after them.
 pub const RAILBUS_LOST: i32 = 5;
 /// The last publisher has left and everything was read. Only for readers and workers opened with
 /// `RAILBUS_UNTIL_CLOSED`.
 pub const RAILBUS_CLOSED: i32 = 6;
-/// The channel has a numbered event of this publisher with this number, or a higher one, already: it was left out.
+/// The channel has an event of this publisher with this number, or a higher one, already. The event
+/// was not published.
 pub const RAILBUS_PUBLISHED_BEFORE: i32 = 7;
 /// A replay has come to its end.
 pub const RAILBUS_END: i32 = 8;
-/// The channel is full and its creator chose to divert: the event is in the other channel, and not in this one.
+/// The channel is full, and its creator chose to divert: the event is in the other channel, and not
+/// in this one.
 pub const RAILBUS_DIVERTED: i32 = 9;
 
 /// An argument is out of its range, or contradicts another.
 pub const RAILBUS_INVALID: i32 = -1;
-/// No such bus, channel, participant or journal.
+/// There is no such bus, channel, participant or journal.
 pub const RAILBUS_NOT_FOUND: i32 = -2;
-/// It exists and was to be made anew, or is of another kind or size.
+/// It exists already although it was to be created, or it is of another kind or size.
 pub const RAILBUS_EXISTS: i32 = -3;
 /// The rights of this process do not allow it.
 pub const RAILBUS_NOT_ALLOWED: i32 = -4;
-/// The channel was made by another layout of railbus.
+/// The channel was made by a version of railbus with another layout.
 pub const RAILBUS_LAYOUT: i32 = -5;
-/// Shared memory or a file holds what no correct peer writes.
+/// Shared memory or a file has contents that no correct peer writes.
 pub const RAILBUS_CORRUPT: i32 = -6;
-/// Memory or space is not there.
+/// There is not enough memory or space.
 pub const RAILBUS_NO_SPACE: i32 = -7;
-/// Huge pages were required and cannot be had.
+/// Huge pages were required and are not available.
 pub const RAILBUS_NO_HUGE_PAGES: i32 = -8;
-/// Somebody holds what there is one of: the stream's publisher, a durable name, the last registry entry.
+/// Another participant has the only one: the stream's publisher, a durable name, the last registry
+/// entry.
 pub const RAILBUS_BUSY: i32 = -9;
-/// A peer that is needed has died or left.
+/// A peer that is needed is dead or has left.
 pub const RAILBUS_PEER_GONE: i32 = -10;
 /// The handle was made before `fork`: open the channel again in the child.
 pub const RAILBUS_FORKED: i32 = -11;
 /// The operating system refused for another reason.
 pub const RAILBUS_IO: i32 = -12;
-/// This participant was evicted; what it held may have gone to another. Open it again.
+/// This participant was evicted. The events that it held may have gone to another. Open it again.
 pub const RAILBUS_EVICTED: i32 = -13;
-/// The event is larger than this channel takes.
+/// The event is larger than this channel allows.
 pub const RAILBUS_TOO_LONG: i32 = -14;
 /// The queue is full and no worker is alive to take events.
 pub const RAILBUS_NO_WORKER: i32 = -15;
 /// The handle was closed, or is not of this type.
 pub const RAILBUS_CLOSED_HANDLE: i32 = -16;
-/// The buffer given is too small, or of another size than the event.
+/// The buffer is too small, or has another size than the event.
 pub const RAILBUS_WRONG_LENGTH: i32 = -17;
-/// This worker does not hold the event: it is done, was handed back, or is another worker's.
+/// This worker does not hold the event: it is done, was handed back, or belongs to another worker.
 pub const RAILBUS_NOT_HELD: i32 = -18;
-/// The sender's claim is in the way (or missing): commit or abort it first (or make one).
+/// The sender has an open claim: commit or abort it first. Or it has none: claim first.
 pub const RAILBUS_CLAIM: i32 = -19;
 /// The header and the library are of different versions.
 pub const RAILBUS_WRONG_VERSION: i32 = -20;
-/// The channel was removed while this participant was attached, and everything in it was read: nobody finds it any more.
-/// Attach again.
+/// The channel was removed while this participant was attached, and everything in it was read. It
+/// can no longer be found. Attach again.
 pub const RAILBUS_REMOVED: i32 = -21;
 /// The sender does not number its events: open it with a name and `RAILBUS_SEQUENCED`.
 pub const RAILBUS_NOT_SEQUENCED: i32 = -22;
@@ -84,24 +88,28 @@ pub const RAILBUS_PANIC: i32 = -23;
 /// Bytes of `railbus_error.message`.
 pub const RAILBUS_MESSAGE_BYTES: usize = 256;
 
-/// What went wrong, in words. Owned by the caller; need not be initialised. Every function takes NULL instead.
+/// A description of an error. Owned by the caller; need not be initialised. Every function takes
+/// NULL instead.
 ///
-/// It is written when a function returns anything but `RAILBUS_OK`, `RAILBUS_EMPTY`, `RAILBUS_FULL` and
-/// `RAILBUS_TIMED_OUT` of an event or of room: those are too frequent and too clear to be described.
+/// It is written when a function returns anything but `RAILBUS_OK`, `RAILBUS_EMPTY`,
+/// `RAILBUS_FULL`, or a `RAILBUS_TIMED_OUT` of waiting for an event or for room. Those are too
+/// frequent and too clear to be described.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_error {
-    /// What the function returned.
+    /// The result of the function.
     pub code: i32,
     /// Zero.
     pub reserved: u32,
     /// `RAILBUS_LOST`: the first position that is missing.
     pub lost_from: u64,
-    /// `RAILBUS_LOST`: the first position behind the gap.
+    /// `RAILBUS_LOST`: the first position after the gap.
     pub lost_to: u64,
-    /// `RAILBUS_LOST`: how many events the gap holds; `RAILBUS_NONE` if it is in a journal and nobody knows.
+    /// `RAILBUS_LOST`: the number of events in the gap. `RAILBUS_NONE` if the gap is in a journal
+    /// and the number is not known.
     pub lost_events: u64,
-    /// What failed, on which object, why, and what to do. UTF-8, zero-terminated, cut if too long.
+    /// The operation that failed, on which object, why, and how to correct it. UTF-8,
+    /// zero-terminated, cut if too long.
     pub message: [c_char; RAILBUS_MESSAGE_BYTES],
 }
 
@@ -121,7 +129,7 @@ impl Failure {
         Failure::new(RAILBUS_INVALID, message)
     }
 
-    /// Tells the caller.
+    /// Reports the failure to the caller.
     #[cold]
     pub(crate) fn tell(&self, error: *mut railbus_error) -> i32 {
         if error.is_null() {
@@ -217,7 +225,7 @@ impl From<RecvError> for Failure {
     }
 }
 
-/// What a reader or worker answers when there is no event, or a failure.
+/// The result of a reader or worker that has no event, or that failed.
 #[cold]
 pub(crate) fn receive_failed(failed: RecvError, error: *mut railbus_error) -> i32 {
     match failed {
@@ -226,7 +234,7 @@ pub(crate) fn receive_failed(failed: RecvError, error: *mut railbus_error) -> i3
     }
 }
 
-/// What a sender answers when there is no room, or a failure.
+/// The result of a sender that found no room, or that failed.
 #[cold]
 pub(crate) fn send_failed(failed: SendError, error: *mut railbus_error) -> i32 {
     match failed {
@@ -236,7 +244,7 @@ pub(crate) fn send_failed(failed: SendError, error: *mut railbus_error) -> i32 {
     }
 }
 
-/// A few words for a result, such as "there is no room now"; never NULL, and never freed.
+/// Returns a few words for a result, such as "there is no room now". Never NULL; do not free it.
 #[unsafe(no_mangle)]
 pub extern "C" fn railbus_describe(code: i32) -> *const c_char {
     let text = match code {

@@ -1,4 +1,5 @@
-//! Senders: opening, closing, statistics. What they publish with is in `publish.rs`, `publish_batch.rs`, `claim.rs`.
+//! Senders: opening, closing, statistics. `publish.rs`, `publish_batch.rs` and `claim.rs` have the
+//! functions that publish.
 
 use std::ffi::c_char;
 
@@ -15,15 +16,16 @@ use crate::sized::{self, sized};
 use crate::text::{array, text};
 use crate::wait::wait;
 
-/// Sender option: evict a live reader that has held this sender back, without moving, for longer than the channel's
-/// `stuck_after_ns`. Durable subscriptions are never evicted. Needs the rights of a consumer.
+/// Sender option: evict a live reader that has held this sender back, without moving, for longer
+/// than the channel's `stuck_after_ns`. Durable subscriptions are never evicted. Needs the rights
+/// of a consumer.
 pub const RAILBUS_EVICT_STUCK: u32 = 1;
-/// Sender option: this sender numbers its events itself, under its name, which it must have and shares with no other
-/// live one: see `railbus_publish_numbered`.
+/// Sender option: this sender numbers its events itself, under its name. It must have a name, and
+/// no other live sender may have the same: see `railbus_publish_numbered`.
 pub const RAILBUS_SEQUENCED: u32 = 2;
 
-/// Whoever publishes: a stream's publisher, a topic's, or a queue's producer. Used by one thread at a time, not after
-/// `fork`.
+/// A participant that publishes: a stream's publisher, a topic's publisher, or a queue's producer.
+/// Use it in one thread at a time, and not after `fork`.
 pub struct railbus_sender {
     _shell: Shell<SenderBody>,
 }
@@ -44,10 +46,10 @@ pub(crate) enum AnyClaim {
 }
 
 pub(crate) struct SenderBody {
-    /// While this is there (state CLAIMED), nobody touches the sender but through it.
+    /// While this is `Some` (state CLAIMED), the sender is used only through it.
     pub(crate) claim: Option<AnyClaim>,
     pub(crate) sender: AnySender,
-    /// Whose journal is waited for.
+    /// The channel whose journal is waited for.
     pub(crate) channel: Channel,
 }
 
@@ -74,7 +76,8 @@ macro_rules! with_sender {
 
 pub(crate) use with_sender;
 
-/// How a sender behaves. Initialise it with `RAILBUS_SENDER_OPTIONS_INIT`; zero is the default of everything.
+/// How a sender behaves. Initialise it with `RAILBUS_SENDER_OPTIONS_INIT`; zero is the default of
+/// everything.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_sender_options {
@@ -90,18 +93,18 @@ pub struct railbus_sender_options {
     pub wait: u32,
     /// Zero.
     pub reserved: u32,
-    /// How long to poll first, in ns.
+    /// How long to poll before sleeping or yielding, in ns.
     pub spin_ns: u64,
 }
 
-/// What a sender has done. Initialise `struct_size` before it is filled.
+/// The counts of a sender. Initialise `struct_size` before the call that fills it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_sender_stats {
     /// Size of this struct in bytes.
     pub struct_size: u32,
-    /// Whether the channel is under pressure: from when its depth reaches the high watermark until it is down to the low
-    /// one. 0 or 1.
+    /// Whether the channel is under pressure, 0 or 1. Pressure begins when the depth reaches the
+    /// high watermark, and ends when it is down to the low one.
     pub under_pressure: u32,
     /// Events published by this handle.
     pub events: u64,
@@ -109,23 +112,25 @@ pub struct railbus_sender_stats {
     pub dropped: u64,
     /// Largest payload in bytes that the channel takes, without a trace context or origin.
     pub payload_max: u64,
-    /// `RAILBUS_SEQUENCED`: the number of the last event that the channel has of this sender's name, 0 if none: where a
-    /// publisher that was killed goes on. `RAILBUS_NONE` otherwise.
+    /// `RAILBUS_SEQUENCED`: the number of the last event that the channel has of this sender's
+    /// name, 0 if none. A publisher that was killed goes on after it. `RAILBUS_NONE` otherwise.
     pub resume_point: u64,
     /// Events of this handle that went to the channel that this one diverts to.
     pub diverted: u64,
-    /// Why there was no room, the last time that this handle found none: who was in the way, and how far behind it is
-    /// now. Zero-terminated, cut if too long; empty if there always was room.
+    /// Why there was no room, the last time that this handle found none: which participant was in
+    /// the way, and how far behind it is now. Zero-terminated, cut if too long; empty if there
+    /// always was room.
     pub refusal: [c_char; 256],
 }
 
 sized!(railbus_sender_options, railbus_sender_stats);
 
-/// Opens a sender of the channel, whatever its kind: the publisher of a stream, a publisher of a topic, a producer of
-/// a queue. A stream's publisher goes on where the last one left, or died.
+/// Opens a sender of the channel, whatever its kind: the publisher of a stream, a publisher of a
+/// topic, a producer of a queue. A stream's publisher goes on where the last one left or died.
 ///
-/// `options` may be NULL. Close it with `railbus_sender_close`. Returns `RAILBUS_BUSY` while a stream has another live
-/// publisher, or when every place is taken; `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
+/// `options` may be NULL. Close it with `railbus_sender_close`. Returns `RAILBUS_BUSY` while a
+/// stream has another live publisher, or when every registry entry is taken. Also returns
+/// `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_sender_open(
     channel: *const railbus_channel,
@@ -172,8 +177,8 @@ pub unsafe extern "C" fn railbus_sender_close(sender: *mut railbus_sender, error
     unsafe { shell::close(sender.cast::<Shell<SenderBody>>(), error, give_up) }
 }
 
-/// Counts the live readers (subscribers, workers, taps) that have joined: they receive what is published from now on.
-/// A system call for each.
+/// Counts the live readers (subscribers, workers, taps) that have joined: they receive every event
+/// published from now on. One system call for each.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_sender_readers(
     sender: *mut railbus_sender,
@@ -197,7 +202,7 @@ pub unsafe extern "C" fn railbus_sender_readers(
     })
 }
 
-/// Fills `stats` with what this sender has done. No system call.
+/// Fills `stats` with the counts of this sender. No system call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_sender_statistics(
     sender: *mut railbus_sender,

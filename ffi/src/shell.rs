@@ -1,20 +1,20 @@
-//! Handles: what a C program holds a pointer to.
+//! Handles: the memory to which a C program holds a pointer.
 //!
-//! A [`Shell`] is a state word and, behind it, the Rust value. Opening takes a shell and fills it; closing empties it
-//! and keeps the shell for another handle of the same type, never to be freed. So the state word of a handle that was
-//! closed can be read without harm, and says so:
+//! A [`Shell`] is a state word followed by the Rust value. Opening takes a shell and fills it.
+//! Closing empties it and keeps the shell for another handle of the same type; it is never freed.
+//! So the state word of a closed handle can be read safely, and says that it is closed:
 //!
 //! ```text
 //! open:   state = MAGIC | READY      in between: CLAIMED, PENDING (owner's business), POISONED (it panicked)
 //! closed: state = 0                  until the shell is opened again
 //! ```
 //!
-//! Closed shells wait in line behind [`QUARANTINE`] others before they are used again. A handle that is used after so
-//! many others were closed and opened may meet a stranger of its own type, which no word in memory could tell: this
-//! finds mistakes, it does not make them safe.
+//! Closed shells wait in line behind [`QUARANTINE`] others before they are used again. After so
+//! many others were closed and opened, an old handle may name a new handle of the same type, which
+//! no word in memory can detect. This finds mistakes; it does not make them safe.
 //!
-//! Handles are used by one thread at a time, as the header says. The state word is atomic so that those who do
-//! otherwise are found out more often than not.
+//! One thread at a time uses a handle, as the header says. The state word is atomic so that a
+//! program that breaks this rule is more often detected than not.
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -27,25 +27,25 @@ use crate::result::{
     Failure, RAILBUS_CLAIM, RAILBUS_CLOSED_HANDLE, RAILBUS_INVALID, RAILBUS_OK, RAILBUS_PANIC, railbus_error,
 };
 
-/// Shells that are closed later than a given one before that is opened again.
+/// How many shells must be closed after a given one before that one is opened again.
 const QUARANTINE: usize = 64;
 
-/// May be used.
+/// The handle may be used.
 pub(crate) const READY: u64 = 0;
 /// A sender with an open claim.
 pub(crate) const CLAIMED: u64 = 1;
-/// A reader with something to be given out first.
+/// A reader with a pending result to return first.
 pub(crate) const PENDING: u64 = 2;
 /// A panic left it in an unknown state.
 const POISONED: u64 = 3;
 
-/// What a handle is made of.
+/// The Rust value of a handle.
 pub(crate) trait Body: Sized + 'static {
-    /// The state word of an open handle, its lowest byte zero; tells the types apart.
+    /// The state word of an open handle. Its lowest byte is zero. It distinguishes the types.
     const MAGIC: u64;
-    /// What it is, for errors.
+    /// The name of the type, for errors.
     const NAME: &'static str;
-    /// The type's shells.
+    /// The pool of this type's shells.
     fn pool() -> &'static Pool<Self>;
 }
 
@@ -56,10 +56,11 @@ pub(crate) struct Shell<T> {
     body: UnsafeCell<MaybeUninit<T>>,
 }
 
-/// Closed shells, the one closed longest ago in front.
+/// Closed shells; the one closed longest ago is in front.
 pub(crate) struct Pool<T: 'static>(Mutex<VecDeque<&'static Shell<T>>>);
 
-// SAFETY: a shell in the pool is empty, whatever its type; whoever takes it out is its only owner.
+// SAFETY: a shell in the pool is empty, whatever its type; the thread that takes it out is its only
+// owner.
 unsafe impl<T: 'static> Sync for Pool<T> {}
 
 impl<T: Body> Pool<T> {
@@ -88,17 +89,18 @@ pub(crate) unsafe fn open<T: Body>(body: T, handle: *mut *mut Shell<T>) {
     };
     // SAFETY: the shell is new or was closed, so nobody uses what is inside.
     unsafe { shell.body.get().write(MaybeUninit::new(body)) };
-    // Release: another thread may be handed the handle by any means.
+    // Release: the caller may pass the handle to another thread by any means.
     shell.state.store(T::MAGIC | READY, Ordering::Release);
     // SAFETY: the caller vouches for the place, which may be uninitialised.
     unsafe { handle.write(std::ptr::from_ref(shell).cast_mut()) };
 }
 
-/// The value in a shell that is ready; `None` for every other, on which [`refusal`] has more to say.
+/// The value in a shell that is ready; `None` for any shell that is not. [`refusal`] then returns the
+/// reason.
 ///
 /// # Safety
-/// `handle` is NULL or a pointer that [`open`] gave out for this type, and no other reference to its value is used
-/// while this one is.
+/// `handle` is NULL or a pointer that [`open`] gave out for this type, and no other reference to
+/// its value is used while this one is.
 #[inline(always)]
 pub(crate) unsafe fn ready<'a, T: Body>(handle: *mut Shell<T>) -> Option<&'a mut T> {
     // SAFETY: by the contract; shells are never freed.
@@ -109,7 +111,7 @@ pub(crate) unsafe fn ready<'a, T: Body>(handle: *mut Shell<T>) -> Option<&'a mut
     Some(unsafe { (*(*handle).body.get()).assume_init_mut() })
 }
 
-/// As [`ready`], for values that several threads may look at.
+/// As [`ready`], for values that several threads may use.
 ///
 /// # Safety
 /// As for [`ready`], with shared references.
@@ -123,7 +125,8 @@ pub(crate) unsafe fn shared<'a, T: Body + Sync>(handle: *const Shell<T>) -> Resu
     Ok(unsafe { (*(*handle).body.get()).assume_init_ref() })
 }
 
-/// The value of a shell in this state, as a pointer: for states in which parts of it borrow from one another.
+/// The value of a shell in this state, as a pointer: for states in which parts of it borrow from
+/// one another.
 ///
 /// # Safety
 /// As for [`ready`], for what is done with the pointer.
@@ -147,7 +150,7 @@ pub(crate) unsafe fn set_state<T: Body>(handle: *mut Shell<T>, state: u64) {
     unsafe { (*handle).state.store(T::MAGIC | state, Ordering::Relaxed) };
 }
 
-/// Why a handle is not ready.
+/// The reason why a handle is not ready.
 ///
 /// # Safety
 /// `handle` is NULL or a pointer that [`open`] gave out for any type.
@@ -170,7 +173,7 @@ pub(crate) unsafe fn refusal<T: Body>(handle: *const Shell<T>) -> Failure {
     }
 }
 
-/// Closes a handle: `before` is called with the value still in place, which is dropped then.
+/// Closes a handle: calls `before` with the value still in place, and then drops the value.
 ///
 /// # Safety
 /// As for [`ready`].
@@ -196,7 +199,7 @@ pub(crate) unsafe fn close<T: Body>(
         // SAFETY: the shell was open, and is marked as closed: nobody drops it again.
         unsafe { body.drop_in_place() };
     }));
-    // What panicked while it was dropped is not used again, nor is its memory.
+    // A value that panicked while it was dropped is not used again, nor is its memory.
     match dropped {
         Ok(()) => {
             T::pool().put(shell);
@@ -206,7 +209,7 @@ pub(crate) unsafe fn close<T: Body>(
     }
 }
 
-/// Runs what belongs to no handle, or to one that a panic cannot harm.
+/// Runs a call that uses no handle, or one that a panic cannot damage.
 pub(crate) fn guarded(error: *mut railbus_error, run: impl FnOnce() -> Result<(), Failure>) -> i32 {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => RAILBUS_OK,
@@ -215,7 +218,7 @@ pub(crate) fn guarded(error: *mut railbus_error, run: impl FnOnce() -> Result<()
     }
 }
 
-/// Runs a call on a handle, which is no longer used if it panics.
+/// Runs a call on a handle. The handle is no longer used if the call panics.
 ///
 /// # Safety
 /// As for [`set_state`].

@@ -1,8 +1,9 @@
 //! Structs that may grow: they begin with their size as the caller knows it.
 //!
-//! A caller that was compiled with an older header passes a smaller struct, which is filled up with zeros: zero is
-//! the default of every field. One compiled with a newer header passes a larger one, which is accepted as long as
-//! what this library does not know is zero. What the library writes, it writes as far as the caller's struct goes.
+//! A caller that was compiled with an older header passes a smaller struct, which is filled up with
+//! zeros: zero is the default of every field. A caller that was compiled with a newer header passes
+//! a larger struct. It is accepted as long as the bytes that this library does not know are zero.
+//! The library writes only as far as the caller's struct goes.
 
 use std::mem::size_of;
 
@@ -64,7 +65,8 @@ pub(crate) fn read<T: Growing>(given: *const T) -> Result<T, Failure> {
     Ok(unsafe { options.assume_init() })
 }
 
-/// Writes `value`, all but its size, as far as the caller's struct goes; the rest of it becomes zero.
+/// Writes `value`, all but its size, as far as the caller's struct goes; the rest of the caller's
+/// struct becomes zero.
 pub(crate) fn write<T: Growing>(to: *mut T, value: &T) -> Result<(), Failure> {
     if to.is_null() {
         return Err(Failure::invalid(format!("the {} to fill is NULL", T::NAME)));

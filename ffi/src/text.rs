@@ -1,18 +1,20 @@
 //! Text that comes from C: bytes and their number, or zero-terminated.
 //!
-//! A number of bytes is taken as it is said, zero bytes included: a name with one in it is refused for it, not cut.
+//! A number of bytes is taken literally, zero bytes included: a name that contains one is refused,
+//! not cut.
 
 use std::ffi::{CStr, c_char};
 
 use crate::result::Failure;
 
-/// In place of a number of bytes: the text ends with a zero byte. (`SIZE_MAX`: cbindgen is told in `header.rs`.)
+/// In place of a number of bytes: the text ends with a zero byte. (`SIZE_MAX`: `header.rs` gives
+/// this to cbindgen.)
 pub const RAILBUS_ZERO_TERMINATED: usize = usize::MAX;
 
 /// The text; NULL is the empty text.
 ///
 /// # Safety
-/// The caller's pointer is NULL, or valid for what is said, for `'a`.
+/// The caller's pointer is NULL, or valid for the given bytes, for `'a`.
 pub(crate) unsafe fn text<'a>(what: &str, bytes: *const c_char, count: usize) -> Result<&'a str, Failure> {
     if bytes.is_null() {
         return match count {

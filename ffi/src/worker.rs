@@ -1,4 +1,4 @@
-//! Working on a queue.
+//! Workers: taking events from a queue.
 
 use std::ffi::c_char;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::sized::{self, sized};
 use crate::text::text;
 use crate::wait::wait;
 
-/// Whoever takes events from a queue. Used by one thread at a time, not after `fork`.
+/// A participant that takes events from a queue. Use it in one thread at a time, and not after
+/// `fork`.
 pub struct railbus_worker {
     _shell: Shell<Worker>,
 }
@@ -30,7 +31,8 @@ impl Body for Worker {
     }
 }
 
-/// How a worker behaves. Initialise it with `RAILBUS_WORKER_OPTIONS_INIT`; zero is the default of everything.
+/// How a worker behaves. Initialise it with `RAILBUS_WORKER_OPTIONS_INIT`; zero is the default of
+/// everything.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_worker_options {
@@ -44,20 +46,21 @@ pub struct railbus_worker_options {
     pub name_bytes: usize,
     /// How to wait for events: one of `RAILBUS_WAIT_`.
     pub wait: u32,
-    /// How many events to take from the ring at once, 1 to 64. More is faster with one worker, and less fair between
-    /// several, because what one has taken no other can. 0, the default, follows the load.
+    /// How many events to take from the ring at once, 1 to 64. More is faster with one worker, but
+    /// less fair between several, because events that one worker has taken are not available to
+    /// others. 0, the default, follows the load.
     pub grab: u32,
-    /// How long to poll first, in ns.
+    /// How long to poll before sleeping or yielding, in ns.
     pub spin_ns: u64,
-    /// Priority level, 0 to 255: 0 is served first; a lower level gets events only while every worker above it has as many
-    /// in hand as it may, or does not move.
+    /// Priority level, 0 to 255: 0 is served first. A worker on a lower level gets events only
+    /// while every worker above it holds as many as it may, or does not move.
     pub priority: u32,
-    /// Most events in this worker's hands, 1 to 65535: a take beyond returns `RAILBUS_BUSY`. 0 is no bound on level 0,
-    /// and 1 on the levels below.
+    /// Most events that this worker may hold, 1 to 65535: a take beyond that returns
+    /// `RAILBUS_BUSY`. 0 is no bound on level 0, and 1 on the levels below.
     pub in_hand_max: u32,
 }
 
-/// What a worker has done. Initialise `struct_size` before it is filled.
+/// The counts of a worker. Initialise `struct_size` before the call that fills it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_worker_stats {
@@ -67,26 +70,27 @@ pub struct railbus_worker_stats {
     pub reserved: u32,
     /// Events taken by this handle, redeliveries included.
     pub events: u64,
-    /// Events in this worker's hands.
+    /// Events that this worker holds.
     pub in_hand: u64,
 }
 
 sized!(railbus_worker_options, railbus_worker_stats);
 
-/// An event in a worker's hands. This struct does not grow.
+/// An event that a worker holds. This struct does not grow.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_job {
     /// The event, in place.
     pub event: railbus_event,
-    /// The library's; leave it as it is.
+    /// Belongs to the library; leave it as it is.
     pub token: u64,
 }
 
 /// Opens a worker of the channel, which must be a queue.
 ///
-/// `options` may be NULL. Close it with `railbus_worker_close`. Returns `RAILBUS_BUSY` when no place is left;
-/// `RAILBUS_NOT_ALLOWED`, also when the queue has dead letters and this process may not produce into their queue.
+/// `options` may be NULL. Close it with `railbus_worker_close`. Returns `RAILBUS_BUSY` when no
+/// registry entry is free. Returns `RAILBUS_NOT_ALLOWED`, also when the queue has dead letters and
+/// this process may not produce into their queue.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_worker_open(
     channel: *const railbus_channel,
@@ -124,20 +128,23 @@ pub unsafe extern "C" fn railbus_worker_open(
     })
 }
 
-/// Closes a worker: what is in its hands is handed back, to be delivered again. NULL is ignored.
+/// Closes a worker. The events that it holds are handed back, to be delivered again. NULL is
+/// ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_worker_close(worker: *mut railbus_worker, error: *mut railbus_error) -> i32 {
     // SAFETY: by the contract of the header.
     unsafe { shell::close(worker.cast::<Shell<Worker>>(), error, |_| {}) }
 }
 
-/// Takes the next event: it is this worker's, beside others it may hold, until `railbus_done` or `railbus_retry`, and
-/// may be read as long. Delivery is at least once: if the worker dies, another gets it.
+/// Takes the next event. This worker holds it, beside others that it may hold, until `railbus_done`
+/// or `railbus_retry`. The event may be read until then. Delivery is at least once: if the worker
+/// dies, another gets it.
 ///
 /// Waits at most `timeout_ns`: 0 does not wait.
 ///
-/// Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_CLOSED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`,
-/// `RAILBUS_BUSY` when as many events are in hand as `in_hand_max` allows.
+/// Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_CLOSED`, `RAILBUS_FORKED`,
+/// `RAILBUS_CORRUPT`. Returns `RAILBUS_BUSY` when this worker holds as many events as `in_hand_max`
+/// allows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_take(
     worker: *mut railbus_worker,
@@ -181,11 +188,13 @@ fn take(worker: &mut Worker, timeout_ns: u64) -> Result<Option<railbus_job>, Rec
     }))
 }
 
-/// Takes up to `jobs_max` events that are there. They stay in this worker's hands, as those of `railbus_take`.
+/// Takes up to `jobs_max` events that are there. This worker holds them, as those of
+/// `railbus_take`.
 ///
-/// Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets how many there are, in any case.
+/// Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets the number of
+/// events, whatever the result is.
 ///
-/// Returns what `railbus_take` does.
+/// Returns the results of `railbus_take`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_take_batch(
     worker: *mut railbus_worker,
@@ -216,7 +225,7 @@ pub unsafe extern "C" fn railbus_take_batch(
                     found += 1;
                 }
                 Ok(None) => break,
-                // What is the matter with a worker is the matter at its next call, too.
+                // A failure of a worker is found again by its next call.
                 Err(failed) if found == 0 => return receive_failed(failed, error),
                 Err(_) => break,
             }
@@ -229,10 +238,11 @@ pub unsafe extern "C" fn railbus_take_batch(
     unsafe { shell::on(handle, error, take) }
 }
 
-/// Says that `count` events are done: they will not be delivered again, and may not be read any more.
+/// Marks `count` events as done: they will not be delivered again, and may not be read any more.
 ///
-/// Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are done. Returns `RAILBUS_EVICTED` if
-/// this worker was evicted, and one of them goes to another: what was done with it does not count.
+/// Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are done. Returns
+/// `RAILBUS_EVICTED` if this worker was evicted and one of them goes to another worker: the work
+/// done on it does not count.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_done(
     worker: *mut railbus_worker,
@@ -244,11 +254,11 @@ pub unsafe extern "C" fn railbus_done(
     unsafe { finish(worker, jobs, count, error, Worker::done) }
 }
 
-/// Hands `count` events back: each is delivered again, to this worker or another, with its attempts counted, or
-/// becomes a dead letter. They may not be read any more.
+/// Hands `count` events back. Each is delivered again, to this worker or another, with its attempt
+/// counted, or becomes a dead letter. They may not be read any more.
 ///
-/// Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are handed back. Returns
-/// `RAILBUS_EVICTED` if this worker was evicted: they go to others anyway.
+/// Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are handed back.
+/// Returns `RAILBUS_EVICTED` if this worker was evicted: the events go to others anyway.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_retry(
     worker: *mut railbus_worker,
@@ -299,7 +309,7 @@ unsafe fn finish(
     unsafe { shell::on(handle, error, finish) }
 }
 
-/// Fills `stats` with what this worker has done. No system call.
+/// Fills `stats` with the counts of this worker. No system call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_worker_statistics(
     worker: *mut railbus_worker,
@@ -323,7 +333,7 @@ pub unsafe extern "C" fn railbus_worker_statistics(
     })
 }
 
-/// What a bridge is to be armed with.
+/// The watch for a bridge to arm with.
 ///
 /// # Safety
 /// As for [`shell::ready`].

@@ -1,7 +1,8 @@
 //! The C programs: examples, and everything again under valgrind and AddressSanitizer.
 //!
-//! What a pass does not prove: the library itself is compiled by Rust without instrumentation, so that AddressSanitizer sees
-//! its allocations and the C side's accesses, but not its own.
+//! Rust compiles the library itself without instrumentation. So AddressSanitizer sees its
+//! allocations and the accesses of the C side, but a pass proves nothing about the library's own
+//! accesses.
 
 #[path = "../conformance/payload.rs"]
 #[allow(dead_code)]
@@ -24,7 +25,7 @@ enum Watched {
 }
 
 impl Watched {
-    /// The program under watch, or why it cannot be.
+    /// The program with a watcher, or the reason why it cannot be watched.
     fn program(self, name: &str, sources: &[PathBuf]) -> Result<Vec<String>, String> {
         let program = scratch(&format!("{name}-{self:?}"));
         match self {
@@ -149,7 +150,7 @@ fn watch_everything(how: Watched) {
         assert_eq!(line, format!("probe {name} {}", answer.as_str().unwrap_or_default()), "{how:?}");
     }
 
-    // Everything that publishes, to everything that receives.
+    // Every program that publishes, with every program that receives.
     let bus = railbus::Bus::at(base.path(), "bus").expect("the name is fine");
     let every = [
         ("copy", "receive"),
@@ -186,7 +187,7 @@ fn watch_everything(how: Watched) {
                 start(&conformance, base.path(), &[role, "bus=bus", &channel, "events=200", &mode]);
             let reader = reader.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
             let attached = bus.attach(&name).expect("it is there");
-            // What is published before a subscriber has joined is not for it.
+            // Events published before a subscriber has joined are not for it.
             while attached.info().expect("it is ours").participants.is_empty() {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }

@@ -1,7 +1,8 @@
-//! The conformance suite: every language publishes to every language, in all kinds of channels, and answers the same
-//! mistakes in the same way. `bindings/golden/README.md` is the protocol, `conformance.json` beside it the cases.
+//! The conformance suite: every language publishes to every language, in all kinds of channels, and
+//! answers the same mistakes in the same way. `bindings/golden/README.md` is the protocol,
+//! `conformance.json` beside it the cases.
 //!
-//! What a pass does not prove: that an API is pleasant, or that it is fast.
+//! A pass does not prove that an API is pleasant, or that it is fast.
 
 mod driver;
 #[path = "../conformance/payload.rs"]
@@ -85,7 +86,7 @@ impl Case {
         self.publish.get(key).map_or(0, |text| text.parse().expect("a number"))
     }
 
-    /// What is to be published, and so received.
+    /// The events to be published, and so received.
     fn expected(&self, payload_max: usize) -> Tally {
         let sizes: Vec<usize> = self.publish["sizes"]
             .split(',')

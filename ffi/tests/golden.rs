@@ -1,5 +1,6 @@
-//! Golden images: channels as they lay in memory when they were committed to the repository. Every language reads them.
-//! When the layout changes they are stale, and `make golden` makes them anew.
+//! Golden images: the memory of channels as it was when they were committed to the repository.
+//! Every language reads them. When the layout changes they are stale, and `make golden` makes them
+//! again.
 
 mod driver;
 #[path = "../conformance/payload.rs"]
@@ -17,7 +18,7 @@ use railbus::{ChannelOptions, Kind, SendOptions};
 use railbus_ring::layout;
 use serde::{Deserialize, Serialize};
 
-/// A channel's files and what is in them.
+/// A channel's files and their contents.
 #[derive(Serialize, Deserialize)]
 struct Image {
     layout_fingerprint: String,
@@ -101,7 +102,7 @@ fn every_language_reads_the_images() {
     if std::env::var_os("RAILBUS_WRITE_GOLDEN").is_some() {
         for kind in [Kind::Stream, Kind::Topic, Kind::Queue] {
             let text = serde_json::to_string_pretty(&make(kind)).expect("it is plain data");
-            // A row to a line.
+            // One row on each line.
             let text = text
                 .replace("[\n        ", "[")
                 .replace(",\n        \"", ", \"")

@@ -1,8 +1,10 @@
-//! Golden journals: segment files as they were when they were committed to the repository. Every language replays them,
-//! and finds what `records.jsonl` beside them says; `bus/tests/journal_golden.rs` makes them.
+//! Golden journals: segment files as they were when they were committed to the repository. Every
+//! language replays them, and must find the contents of `records.jsonl` beside them;
+//! `bus/tests/journal_golden.rs` makes them.
 //!
-//! A segment's second page is the header page of the channel it records, which is of the layout of shared memory. What is
-//! golden is the journal's format, so the committed files hold a filler there, and are read as copies with a page of today.
+//! A segment's second page is the header page of the channel it records, which has the layout of
+//! shared memory. Only the journal's format is golden. So the committed files hold a filler there,
+//! and are read as copies with a current page.
 
 mod driver;
 #[path = "../conformance/payload.rs"]
@@ -59,7 +61,7 @@ fn journals() -> Vec<PathBuf> {
     journals
 }
 
-/// Copies a journal to the place, as one that was recorded of a channel of today.
+/// Copies a journal to the place, as one that was recorded of a current channel.
 fn copy(journal: &Path, place: &Place) -> PathBuf {
     let name = journal.file_name().and_then(|name| name.to_str()).expect("a name");
     let directory = place.base().join(format!("journal-{name}"));
@@ -125,7 +127,7 @@ fn every_language_replays_the_golden_journals() {
 fn every_language_is_told_of_a_journal_that_is_missing_or_damaged() {
     let place = Place::new();
     let copy = copy(&support::root().join("bindings/golden/journal/stream"), &place);
-    // A bit of the first block: what follows proves that it was whole once.
+    // A bit of the first block: the blocks after it prove that it was whole once.
     let segment = copy.join("00000000000000000001.seg");
     let mut bytes = std::fs::read(&segment).expect("it is ours");
     let first = railbus_log::format::BLOCKS_OFFSET as usize + 200;

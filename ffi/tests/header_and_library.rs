@@ -1,5 +1,5 @@
-//! What a C programmer gets: a header that every compiler takes, a library with exactly the functions of the header, and
-//! an installation where programs find them.
+//! The parts for a C programmer: a header that every compiler takes, a library with exactly the
+//! functions of the header, and an installation that programs find.
 
 mod support;
 
@@ -25,7 +25,7 @@ fn declared() -> Vec<String> {
     names
 }
 
-/// The functions of the library whose names begin with `railbus_`, as `nm` tells them.
+/// The functions of the library whose names begin with `railbus_`, as `nm` lists them.
 fn defined(library: &Path, flags: &[&str]) -> Vec<String> {
     let told = run(Command::new("nm").args(flags).args(["--defined-only", "--format=posix"]).arg(library));
     let names = told.lines().filter_map(|line| line.split_once(" T ")).map(|(name, _)| name.to_owned());
@@ -46,7 +46,7 @@ fn the_functions_are_those_of_the_golden_list() {
     );
     assert!(golden.len() <= 60, "{} functions are too many", golden.len());
     let library = support::library();
-    // The shared library offers nothing else to the programs it is loaded into.
+    // The shared library offers nothing else to the programs that load it.
     assert_eq!(defined(&library.join("librailbus.so"), &["--dynamic"]), golden);
     let mut in_archive = defined(&library.join("librailbus.a"), &[]);
     in_archive.retain(|name| name.starts_with("railbus_"));

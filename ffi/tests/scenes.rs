@@ -1,5 +1,6 @@
-//! Conformance in several steps: programs of one language die, leave, or are refused, and programs of another go on.
-//! The roles are those of `bindings/golden/README.md`; every scene is played by every pair of languages.
+//! Conformance in several steps: programs of one language die, leave, or are refused, and programs
+//! of another go on. The roles are those of `bindings/golden/README.md`; every scene is played by
+//! every pair of languages.
 
 mod driver;
 #[path = "../conformance/payload.rs"]
@@ -18,7 +19,7 @@ use railbus_ring::layout;
 const KINDS: [Kind; 3] = [Kind::Stream, Kind::Topic, Kind::Queue];
 const NOBODY: u32 = 65534;
 
-/// What events of 8 bytes add up to.
+/// The tally of events of 8 bytes.
 fn eights(events: std::ops::Range<u64>) -> Tally {
     let mut tally = Tally::default();
     events.for_each(|event| tally.add(&payload(8, event, 0), 0, None));
@@ -119,7 +120,7 @@ fn what_nobody_can_do_becomes_a_dead_letter_with_its_origin() {
         publisher.finish();
         let mut refusing = place.start(one, "work", &name, &[("events", "20"), ("refuse", "1")]).ready();
         refusing.says("done").expect(&[("events", 0), ("retried", 20), ("attempts", 2)]);
-        // Moving them is the work of whoever takes next; there is nothing else to take.
+        // The next worker that takes moves them; there is nothing else to take.
         let mut moving = place.start(one, "work", &name, &[("events", "1"), ("until_closed", "1")]).ready();
         moving.says("done").expect(&[("events", 0)]);
         let mut letters = place.start(other, "work", &format!("{name}.dead"), &[("events", "10")]).ready();
@@ -168,7 +169,8 @@ fn what_was_not_acknowledged_comes_again_in_every_language() {
             publisher.says("done");
             first.says("done").expect(&[("events", 30), ("sum", eights(0..30).sum)]);
             first.kill();
-            // Nothing was acknowledged. An orderly exit acknowledges nothing more than this one says.
+            // Nothing was acknowledged. An orderly exit acknowledges no more than this program
+            // requests.
             let mut second = place.start(other, "subscribe", &name, &manual("12", "2", "batch")).ready();
             second.says("done").expect(&[("events", 12), ("digest", eights(0..12).digest as u64)]);
             second.finish();
@@ -256,7 +258,8 @@ fn the_wrong_rights_are_refused() {
     let is_root = nix::unistd::geteuid().is_root();
     std::fs::set_permissions(place.base(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .expect("it is ours");
-    // Root may do anything: there, the programs are another user's. Others lack the right to write their own files.
+    // Root may do anything: there, another user runs the programs. Others lack the right to write
+    // their own files.
     let (user, mode, open) = if is_root { (Some(NOBODY), 0o644, 0o666) } else { (None, 0o444, 0o666) };
     let make = |name, kind, ring_mode, acks_mode| {
         let permissions = Permissions { ring_mode, acks_mode, ..Permissions::default() };

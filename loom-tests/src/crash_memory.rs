@@ -1,12 +1,16 @@
-//! [`CrashMemory`]: single-threaded shared words whose users die, or are interrupted, at their k-th access.
+//! [`CrashMemory`]: single-threaded shared words whose users die, or are interrupted, at their k-th
+//! access.
 //!
-//! The protocols are deterministic when nobody else runs, so a participant that is killed before access k, for
-//! every k, has been killed everywhere. Another participant's whole life may also be put *into* access k: that is
-//! every interleaving with one preemption. A test loops over k (and over pairs) until the access is never reached.
+//! The protocols are deterministic when nobody else runs. So a participant that is killed before
+//! access k, for each k, has been killed everywhere. Another participant's whole life may also be
+//! put *into* access k. That gives every interleaving with one preemption. A test loops over k (and
+//! over pairs) until the access is never reached.
 //!
-//! A death drops the participant's locks ([`LockTable`]), as the kernel does, and is what [`CrashPeers`] tells.
+//! A death drops the participant's locks ([`LockTable`]), as the kernel does, and [`CrashPeers`]
+//! reports it.
 //!
-//! What this cannot show: anything that needs two preemptions of one participant, or weak memory. Loom's models do.
+//! This cannot show errors that need two preemptions of one participant, or weak memory. Loom's
+//! models do.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -29,7 +33,7 @@ struct Killed;
 
 type Interruption = (u32, Box<dyn FnOnce()>);
 
-/// Who accesses memory: one handle's process.
+/// The process of one handle, which accesses memory.
 #[derive(Default)]
 pub struct Participant {
     accesses: Cell<u32>,
@@ -41,19 +45,19 @@ pub struct Participant {
 }
 
 impl Participant {
-    /// Lives as long as it likes.
+    /// Never dies.
     pub fn immortal() -> Rc<Participant> {
         Rc::default()
     }
 
-    /// Dies before its access number `k`, counted from 0. `None` never.
+    /// Dies before its access number `k`, counted from 0. `None` means never.
     pub fn dying_at(k: Option<u32>) -> Rc<Participant> {
         let participant = Participant::default();
         participant.dies_at.set(k);
         Rc::new(participant)
     }
 
-    /// `other` happens before its access number `k`.
+    /// `other` runs before its access number `k`.
     pub fn interrupted_at(k: u32, other: impl FnOnce() + 'static) -> Rc<Participant> {
         let participant = Participant::default();
         *participant.interrupted_at.borrow_mut() = Some((k, Box::new(other)));
@@ -67,7 +71,7 @@ impl Participant {
         participant
     }
 
-    /// `others` happen before each of its [`Edge::Join`] fences.
+    /// `others` run before each of its [`Edge::Join`] fences.
     pub fn busy_at_joins(others: impl FnMut() + 'static) -> Rc<Participant> {
         let participant = Participant::default();
         *participant.busy_at_joins.borrow_mut() = Some(Box::new(others));
@@ -84,12 +88,12 @@ impl Participant {
         self.accesses.get()
     }
 
-    /// Its stores do not look at the guard: a mistake, planted.
+    /// Its stores do not check the guard from now on: a planted mistake.
     pub fn go_blind(&self) {
         self.blind.set(true);
     }
 
-    /// Whether its interruption is still to come.
+    /// Whether its interruption has not happened yet.
     pub fn is_yet_to_be_interrupted(&self) -> bool {
         self.interrupted_at.borrow().is_some()
     }
@@ -136,12 +140,12 @@ impl CrashWords {
         CrashWords((0..bytes.div_ceil(8)).map(|_| Cell::new(0)).collect())
     }
 
-    /// What the word at byte offset `at` holds, without anybody's access.
+    /// The value of the word at byte offset `at`. It counts as no participant's access.
     pub fn get(&self, at: usize) -> u64 {
         self.0[at / 8].get()
     }
 
-    /// Prepares the word at byte offset `at`.
+    /// Sets the word at byte offset `at`, before a test.
     pub fn set(&self, at: usize, value: u64) {
         self.0[at / 8].set(value);
     }
@@ -201,7 +205,7 @@ impl Memory for CrashMemory {
     }
 
     fn store_if(&self, at: usize, value: u64, _: Edge, guard: &Self, guard_at: usize, _: isize) -> bool {
-        // One step: who is stopped in the middle of it begins again.
+        // One step: a participant that is stopped in the middle of it begins again.
         self.who.access();
         let open = guard.words.get(guard_at) == RESTARTS;
         if open || self.who.blind.get() {
@@ -249,7 +253,7 @@ impl LockTable {
     }
 }
 
-/// The locks as one participant asks for them.
+/// The locks as one participant requests them.
 pub struct CrashLocks {
     table: LockTable,
     side: Side,
@@ -284,7 +288,7 @@ impl Locks for CrashLocks {
     }
 }
 
-/// Dead is whose life lock nobody holds.
+/// A participant is dead if nobody holds its life lock.
 pub struct CrashPeers(LockTable);
 
 impl Peers for CrashPeers {
@@ -345,7 +349,8 @@ impl CrashChannel {
         channel.close(consumers)
     }
 
-    /// A queue or topic of `count` slots whose next ticket is `first`; everything before is published and done.
+    /// A queue or topic of `count` slots whose next ticket is `first`; everything before is
+    /// published and done.
     pub fn slot_ring(count: u64, first: u64, producers: usize, consumers: usize) -> CrashChannel {
         let slots = Slots::new(count, SLOT_BYTES);
         let channel = CrashChannel::new(producers, consumers, count * SLOT_BYTES, slots, 0);
@@ -365,7 +370,7 @@ impl CrashChannel {
         self
     }
 
-    /// Who is dead.
+    /// Reports which participants are dead.
     pub fn peers(&self) -> CrashPeers {
         CrashPeers(self.locks.clone())
     }
@@ -387,7 +392,8 @@ impl CrashChannel {
         }
     }
 
-    /// Sweeps what the dead consumer in `index` left in a queue; whether nothing of it remains.
+    /// Sweeps what the dead consumer in `index` left in a queue. Returns whether nothing of it
+    /// remains.
     pub fn sweep(&self, who: &Rc<Participant>, index: usize) -> bool {
         self.with_sweeper(who, |sweeper| sweeper.sweep(&self.peers(), Some(index)).unsettled == 0)
     }
@@ -418,7 +424,7 @@ impl CrashChannel {
     pub fn fence(&self, who: &Rc<Participant>, index: usize) -> Fenced {
         let registry = self.registry(Side::Consumers, who);
         let (acks, locks) = (CrashMemory::writable(&self.acks, who), self.locks_for(Side::Consumers, who));
-        // Nobody else runs: the worker is inside of no step.
+        // Nobody else runs, so the worker is not inside a step.
         let quiesce = || Ok::<(), std::convert::Infallible>(());
         let state = registry.state(index);
         let steps = (|| self.note_lent(who, index), || self.sweep(who, index));
@@ -439,7 +445,7 @@ impl CrashChannel {
         })
     }
 
-    /// Frees the entry of a dead participant; whether it is free of it.
+    /// Frees the entry of a dead participant. Returns whether the entry is free.
     pub fn bury(&self, side: Side, who: &Rc<Participant>, index: usize) -> bool {
         let locks = self.locks_for(side, who);
         self.registry(side, who).bury(&locks, index, |index| {

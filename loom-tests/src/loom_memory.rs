@@ -1,24 +1,29 @@
-//! [`LoomMemory`]: the ring protocols' memory made of loom's atomics, so that loom runs the real protocol code
-//! under every interleaving (within its bounds) and with every value that a relaxed load may return.
+//! [`LoomMemory`]: the ring protocols' memory made of loom's atomics, so that loom runs the real
+//! protocol code under every interleaving (within its bounds) and with every value that a relaxed
+//! load may return.
 //!
-//! A file of a channel becomes [`Words`]: only the offsets that a model uses exist, made before any thread runs,
-//! and touching any other offset panics. Four sorts of words keep the models small:
+//! A file of a channel becomes [`Words`]: only the offsets that a model uses exist. They are made
+//! before any thread runs, and touching any other offset panics. Four sorts of words keep the
+//! models small:
 //!
 //! - *shared* words are loom atomics;
-//! - *fixed* words hold a value that nobody may store to in this model, such as a registry that does not change;
-//! - *silent* words take stores, forget them and read as zero: what is written for human observers only;
-//! - *cells* are payload without any atomicity. Loom reports two accesses of a cell that are not ordered by
-//!   happens-before, which is how a missing "all my reads came before your overwrite" is seen: loom's relaxed loads
-//!   never return values from the future, so no payload word could show it.
+//! - *fixed* words hold a value that nobody may store to in this model, such as a registry that
+//!   does not change;
+//! - *silent* words take stores, forget them and read as zero: they are written for human observers
+//!   only;
+//! - *cells* are payload without any atomicity. Loom reports two accesses of a cell that are not
+//!   ordered by happens-before. This shows a missing "all my reads came before your overwrite". No
+//!   payload word could show it, because loom's relaxed loads never return values from the future.
 //!
-//! **Weakening.** [`Weakened`] takes the ordering away from one end of one [`Edge`], everywhere, which must make a
-//! model fail. **Deaths.** An [`Actor`] with a fuse unwinds before its k-th access and is then dead for
-//! [`LoomPeers`]; the flag that says so carries happens-before, as the kernel's lock does. Running a model for every k
-//! explores deaths together with interleavings.
+//! **Weakening.** [`Weakened`] takes the ordering away from one end of one [`Edge`], everywhere,
+//! which must make a model fail. **Deaths.** An [`Actor`] with a fuse unwinds before its k-th
+//! access and is then dead for [`LoomPeers`]. The flag for that carries happens-before, as the
+//! kernel's lock does. Running a model for each k explores deaths together with interleavings.
 //!
-//! What loom cannot show: it has no load buffering (a load never sees a later store), it keeps the last 7 stores of
-//! a word, a fence is no point of preemption, an acquire fence also orders what other threads read before it, and
-//! there are at most 4 threads beside the main one. Preemptions are bounded by [`explore`].
+//! Loom has limits. It has no load buffering (a load never sees a later store), and it keeps the
+//! last 7 stores of a word. A memory fence is no point of preemption, and an acquire fence also
+//! orders what other threads read before it. There are at most 4 threads beside the main one.
+//! Preemptions are bounded by [`explore`].
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -43,9 +48,9 @@ pub enum End {
     Store,
     /// Read-modify-writes that succeed.
     Update,
-    /// Fences.
+    /// Memory fences.
     Fence,
-    /// Fences that the other side's membarrier stands in for.
+    /// Memory fences that the other side's membarrier replaces.
     LightFence,
 }
 
@@ -66,14 +71,14 @@ pub fn used_ends() -> Vec<(Edge, End)> {
     USED.lock().map(|used| used.clone()).unwrap_or_default()
 }
 
-/// The choice of a model run: nothing weakened, or one end.
+/// The parameter of a model run: nothing weakened, or one end.
 pub type Weak = Option<Weakened>;
 
 enum Word {
-    /// The word, and a word that every load of it stores to first. Loom remembers one access of each word only: a
-    /// thread that loads a word and then changes it hides the other thread's earlier load from loom's search for
-    /// races, and the order "change, then that load" is never explored. Two stores always race. Nobody loads this
-    /// second word, so that it orders nothing.
+    /// The word, and a second word that every load of it stores to first. Loom remembers only one
+    /// access of each word: a thread that loads a word and then changes it hides the other thread's
+    /// earlier load from loom's search for races, and the order "change, then that load" is never
+    /// explored. Two stores always race. Nobody loads this second word, so it orders nothing.
     Shared(AtomicU64, AtomicU64),
     Fixed(u64),
     Silent,
@@ -104,7 +109,7 @@ impl Words {
         self
     }
 
-    /// Adds a word for observers.
+    /// Adds a word that is written for observers only.
     pub fn silent(mut self, at: usize) -> Words {
         self.words.insert(at, Word::Silent);
         self
@@ -116,12 +121,12 @@ impl Words {
         self
     }
 
-    /// Adds what `add` adds.
+    /// Adds the words that `add` adds.
     pub fn with(self, add: impl FnOnce(Words) -> Words) -> Words {
         add(self)
     }
 
-    /// Done adding.
+    /// Makes the words ready to be shared.
     pub fn share(self) -> Rc<Words> {
         Rc::new(self)
     }
@@ -146,12 +151,13 @@ impl Actor {
         Actor::mortal(u32::MAX, &Arc::default())
     }
 
-    /// Killed before its access number `accesses` (counted from 0); says so in `killed`.
+    /// Killed before its access number `accesses` (counted from 0); sets `killed` when that
+    /// happens.
     pub fn mortal(accesses: u32, killed: &Arc<StdBool>) -> Rc<Actor> {
         Rc::new(Actor::new(accesses, killed, false))
     }
 
-    /// Never killed, but its guarded stores do not look at the guard: a mistake, planted.
+    /// Never killed, but its guarded stores do not check the guard: a planted mistake.
     pub fn blind() -> Rc<Actor> {
         Rc::new(Actor::new(u32::MAX, &Arc::default(), true))
     }
@@ -166,7 +172,7 @@ impl Actor {
         }
     }
 
-    /// Waits until it is in no guarded store, as whoever evicts it does.
+    /// Waits until it is in no guarded store, as its evictor does.
     pub fn quiesce(&self) {
         drop(self.step.lock().expect("nobody panics inside"));
     }
@@ -178,7 +184,8 @@ impl Actor {
         }
         if left == 0 {
             self.killed.store(true, StdOrdering::Relaxed);
-            // Release: all that the dead stored is visible to who learns of the death (see `Peers`).
+            // Release: everything that the dead actor stored is visible to a thread that learns of
+            // the death (see `Peers`).
             self.dead.store(true, Ordering::Release);
             resume_unwind(Box::new(Killed));
         }
@@ -205,7 +212,7 @@ impl Actor {
     }
 }
 
-/// Knows which actors are dead. Entries without an actor live for ever.
+/// Knows which actors are dead. Entries without an actor never die.
 #[derive(Clone, Default)]
 pub struct LoomPeers {
     /// Actors by producers' registry entry.
@@ -302,7 +309,8 @@ impl LoomMemory {
     pub fn write_cell(&self, at: usize, value: u64) {
         match self.word_to_write(at) {
             Word::Cell(cell) => cell.with_mut(|pointer| {
-                // SAFETY: loom has checked that nobody else accesses the cell, and the pointer is the cell's own.
+                // SAFETY: loom has checked that nobody else accesses the cell, and the pointer is
+                // the cell's own.
                 unsafe { *pointer = value }
             }),
             _ => panic!("the word at {at} is not a cell"),
@@ -313,7 +321,8 @@ impl LoomMemory {
     pub fn read_cell(&self, at: usize) -> u64 {
         match self.word(at) {
             Word::Cell(cell) => cell.with(|pointer| {
-                // SAFETY: loom has checked that nobody writes the cell, and the pointer is the cell's own.
+                // SAFETY: loom has checked that nobody writes the cell, and the pointer is the
+                // cell's own.
                 unsafe { *pointer }
             }),
             _ => panic!("the word at {at} is not a cell"),
@@ -350,8 +359,9 @@ impl Memory for LoomMemory {
 
     fn store_if(&self, at: usize, value: u64, edge: Edge, guard: &Self, guard_at: usize, _: isize) -> bool {
         self.actor.burn();
-        // One step to whoever waits for its end. The kernel sends a thread that is stopped inside of it back to its
-        // beginning, which is the same to everybody: it has not begun.
+        // A thread that waits for its end sees this as one step. The kernel sends a thread that is
+        // stopped inside the step back to its beginning, which others cannot distinguish from not
+        // having begun.
         let step = self.actor.step.lock().expect("nobody panics inside");
         let open = guard.load_now(guard_at, Edge::State) == RESTARTS || self.actor.is_blind;
         if open {
@@ -370,13 +380,13 @@ impl Memory for LoomMemory {
     }
 }
 
-/// Whether the deeper bounds of `make test-deep` are asked for.
+/// Whether the deeper bounds of `make test-deep` are requested.
 pub fn is_deep() -> bool {
     std::env::var_os("RAILBUS_DEEP").is_some_and(|value| value != "0")
 }
 
-/// Runs `model` under every interleaving with at most `preemptions` preemptions, or one more with `RAILBUS_DEEP=1`.
-/// `LOOM_MAX_PREEMPTIONS` overrides both. Panics with the first failure.
+/// Runs `model` under every interleaving with at most `preemptions` preemptions, or one more with
+/// `RAILBUS_DEEP=1`. `LOOM_MAX_PREEMPTIONS` overrides both. Panics with the first failure.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 20_000;
@@ -392,8 +402,8 @@ pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     println!("{} interleavings", runs.load(StdOrdering::Relaxed));
 }
 
-/// Runs `model` with an actor killed at access 0, 1, 2, ... until no interleaving reaches the access. Returns how
-/// many accesses were tried.
+/// Runs `model` with an actor killed at access 0, 1, 2, ... until no interleaving reaches the
+/// access. Returns how many accesses were tried.
 pub fn explore_deaths(
     preemptions: usize,
     model: impl Fn(u32, &Arc<StdBool>) + Clone + Send + Sync + 'static,
@@ -410,7 +420,7 @@ pub fn explore_deaths(
     unreachable!("the loop above returns or panics")
 }
 
-/// Why a model failed, or `None` if it passed.
+/// The reason why a model failed, or `None` if it passed.
 pub fn failure(model: impl FnOnce()) -> Option<String> {
     let payload = catch_unwind(AssertUnwindSafe(model)).err()?;
     Some(message(&*payload))

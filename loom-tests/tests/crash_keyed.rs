@@ -1,10 +1,10 @@
-//! The keyed queue under deaths, and under one preemption, at every access: workers that take, hold, hand back and
-//! finish events of two keys, one of them beside another's whole life.
+//! The keyed queue under deaths, and under one preemption, at every access: workers that take,
+//! hold, hand back and finish events of two keys, one of them beside another's whole life.
 //!
-//! What is checked: an event is handed out only when every earlier one with its key was finished, or its worker was about
-//! to finish it and may have died just before it could say so; everything is delivered, and not more often than deaths
-//! and retries explain; and an event that nobody had in hand counts no attempt, unless its worker died between taking it
-//! and putting it aside.
+//! The test checks three rules. An event is handed out only when every earlier one with its key was
+//! finished, or its worker was about to finish it and may have died just before. Everything is
+//! delivered, and not more often than deaths and retries explain. And an event that nobody held
+//! counts no attempt, unless its worker died between taking it and putting it aside.
 //!
 //! A pass does not prove anything about weak memory (see `loom_keyed`).
 
@@ -25,17 +25,17 @@ use railbus_ring::slots::worker::{SlotWorker, Taken};
 use railbus_ring::{frame, layout};
 
 const SLOTS: u64 = 4;
-/// The keys of the events in the ring: the last has none. A payload word says which event it is.
+/// The keys of the events in the ring: the last has none. A payload word identifies the event.
 const KEYS: [Option<u64>; 4] = [Some(1), Some(1), Some(2), None];
 
-/// What happened, kept outside of the channel.
+/// The history, kept outside of the channel.
 #[derive(Default)]
 struct Log {
     /// How often each event was handed out.
     handed_out: BTreeMap<u64, u32>,
-    /// Events that somebody is about to finish, or has finished.
+    /// Events that a worker is about to finish, or has finished.
     finished: BTreeSet<u64>,
-    /// Events in the hands of somebody who lives, by participant.
+    /// Events that a live participant holds, by participant.
     held: BTreeMap<u64, u32>,
     handed_back: BTreeMap<u64, u32>,
 }
@@ -131,7 +131,7 @@ impl Worker {
         } else {
             self.inner.take(most, || DELAY_NS_MAX)?
         };
-        // The taking has ended; these accesses of the log are nobody's.
+        // The taking has ended; these accesses of the log count for nobody.
         let value = self.value(taken.ticket);
         let mut log = self.world.log.borrow_mut();
         assert!(!log.held.contains_key(&value), "{value} is in two hands");
@@ -151,7 +151,7 @@ impl Worker {
         Some(taken)
     }
 
-    /// Which event a ticket in hand carries, without an access that could be its worker's last.
+    /// Which event a held ticket carries, without an access that could be its worker's last.
     fn value(&self, ticket: u64) -> u64 {
         let at = self.inner.body_offset(ticket);
         let header = self.world.channel.data.get(self.world.channel.slots.offset(ticket) + layout::SLOT_META);
@@ -161,7 +161,7 @@ impl Worker {
     fn finish(&mut self, taken: Option<Taken>) {
         let Some(taken) = taken else { return };
         let value = self.value(taken.ticket);
-        // An access of its own, so that it may die with the event in hand.
+        // An access of its own, so that the worker may die while it holds the event.
         self.data.load(self.inner.body_offset(taken.ticket), Edge::Plain);
         self.world.log.borrow_mut().finished.insert(value);
         self.world.log.borrow_mut().held.remove(&value);
@@ -188,8 +188,8 @@ impl Worker {
     }
 }
 
-/// A worker's life: single takes and a batch, tickets held over later takes, one handed back, the others finished in
-/// another order; then it hands back what it holds and leaves.
+/// A worker's life: single takes and a batch, tickets held over later takes, one handed back, the
+/// others finished in another order; then it hands back what it holds and leaves.
 fn work(world: &World, who: &Rc<Participant>, id: u32, most: u32) {
     let Some(mut worker) = world.worker(who, id) else { return };
     let first = worker.take(most);
@@ -211,7 +211,7 @@ fn work(world: &World, who: &Rc<Participant>, id: u32, most: u32) {
     world.channel.leave(Side::Consumers, who, &worker.registered, false);
 }
 
-/// What a dead participant held is nobody's.
+/// Nobody holds the events of a dead participant any more.
 fn bury(world: &World, id: u32) {
     world.log.borrow_mut().held.retain(|_, holder| *holder != id);
 }

@@ -1,11 +1,14 @@
-//! The queue under deaths, and under one preemption, at every access: a producer, a worker, whoever repairs after
-//! them, and two of these at once; with entries of the registry that are used again.
+//! The queue under deaths, and under one preemption, at every access: a producer, a worker, a
+//! participant that repairs after them, and two of these at once; with entries of the registry that
+//! are used again.
 //!
-//! What is checked after each: everything that was published is delivered; nothing is delivered more than once plus
-//! once for each worker death and each time a worker handed it back; and everybody can go on through all slots.
+//! Each test checks that everything published is delivered. Nothing is delivered more than once,
+//! plus once for each worker death and each time a worker handed it back. And everybody can go on
+//! through all slots.
 //!
-//! A pass does not prove anything about weak memory or about two preemptions of one participant (see the loom
-//! models), nor that a real kernel drops locks as `LockTable` does (see the tests with real processes).
+//! A pass does not prove anything about weak memory or about two preemptions of one participant
+//! (see the loom models), nor that a real kernel drops locks as `LockTable` does (see the tests
+//! with real processes).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,11 +28,11 @@ use railbus_ring::{frame, layout};
 
 const SLOTS: u64 = 4;
 
-/// Where queues start: at 0; just below a lap; just below the wrap of claim words (2^48 tickets); just below the wrap
-/// of the laps in state words (2^48 laps).
+/// Where queues start: at 0; just below a lap; just below the wrap of claim words (2^48 tickets);
+/// just below the wrap of the laps in state words (2^48 laps).
 const STARTS: [u64; 4] = [0, 5 * SLOTS - 2, (1 << 48) - 2, (SLOTS << 48) - 2];
 
-/// What happened, kept outside of the channel.
+/// The history, kept outside of the channel.
 #[derive(Default)]
 struct Log {
     /// Values whose publication began and (true) ended.
@@ -38,7 +41,7 @@ struct Log {
     delivered: BTreeMap<u64, u32>,
     /// How often each value was handed back by a live worker.
     handed_back: BTreeMap<u64, u32>,
-    /// How often somebody was told that each value is done.
+    /// How often a worker learnt that each value is done.
     done: BTreeMap<u64, u32>,
 }
 
@@ -190,7 +193,8 @@ impl Worker {
         }
     }
 
-    /// What a worker does that finds nothing: step over orphans, sweep after the dead, bury them.
+    /// The work of a worker that finds nothing: step over orphans, sweep after dead workers, bury
+    /// them.
     fn repair(&mut self) {
         let channel = self.world.channel.clone();
         if let Some(t) = self.inner.stuck_behind() {
@@ -209,7 +213,7 @@ impl Worker {
         }
     }
 
-    /// Takes and finishes until nothing comes, repairing in between.
+    /// Takes and finishes until there are no events, repairing in between.
     fn drain(&mut self) {
         for _ in 0..3 {
             for _ in 0..2 * SLOTS {
@@ -232,8 +236,8 @@ fn produce(world: &World, who: &Rc<Participant>, first_value: u64) {
     world.channel.leave(Side::Producers, who, &producer.registered, false);
 }
 
-/// A worker's life: single takes and batches, tickets held over later takes, finished out of order, handed back;
-/// then it hands back what it holds and leaves.
+/// A worker's life: single takes and batches, tickets held over later takes, finished out of order,
+/// handed back; then it hands back what it holds and leaves.
 fn work(world: &World, who: &Rc<Participant>) {
     let Some(mut worker) = world.worker(who) else { return };
     let first = worker.take(1);
@@ -246,7 +250,8 @@ fn work(world: &World, who: &Rc<Participant>) {
     worker.repair();
     let fifth = worker.take(1);
     worker.finish(fifth);
-    // What is still held is handed back; what was handed out counts as an attempt.
+    // Events that are still held are handed back; each time an event was handed out counts as an
+    // attempt.
     if let Some(taken) = fourth {
         let value = worker.read(taken.ticket);
         *world.log.borrow_mut().handed_back.entry(value).or_default() += 1;
@@ -289,9 +294,10 @@ fn judge(world: &World, worker_deaths: u32, what: &dyn std::fmt::Debug) {
 
 type Deaths = [Option<u32>; 4];
 
-/// A producer, a worker, another worker that also repairs, another producer: each may die. Returns who did.
+/// A producer, a worker, another worker that also repairs, another producer: each may die. Returns
+/// which did.
 fn run(start: u64, deaths: Deaths) -> [bool; 4] {
-    // Few entries, so that the dead's are used again.
+    // Few entries, so that those of dead participants are used again.
     let world = World::new(start, 2, 2);
     let who: Vec<_> = deaths.iter().map(|&k| Participant::dying_at(k)).collect();
     who[0].live(|| produce(&world, &who[0], 100));
@@ -303,7 +309,7 @@ fn run(start: u64, deaths: Deaths) -> [bool; 4] {
     died
 }
 
-/// Every access of participant `i`, given what happens to the others.
+/// Every access of participant `i`, with the given fate of the others.
 fn every_access(start: u64, deaths: Deaths, i: usize, mut then: impl FnMut(Deaths)) {
     for k in 0.. {
         let mut deaths = deaths;
@@ -333,7 +339,7 @@ fn one_dies_at_every_access() {
     assert!(runs > 800, "{runs} runs");
 }
 
-/// All pairs; the second death may be that of the one who repairs after the first.
+/// All pairs; the second death may be that of the participant that repairs after the first.
 #[test]
 fn two_die_at_every_pair_of_accesses() {
     let starts = if is_deep() { &STARTS[..] } else { &STARTS[2..3] };
@@ -348,7 +354,8 @@ fn two_die_at_every_pair_of_accesses() {
     assert!(runs > 10_000, "{runs} runs");
 }
 
-/// Somebody's whole life inside every access of another who lives: repairs take nothing away from the living.
+/// A participant's whole life inside every access of another live one: repairs take nothing away
+/// from live participants.
 fn inside(outer: fn(&World, &Rc<Participant>), inner: fn(&World, &Rc<Participant>)) {
     for start in STARTS {
         for waiting in 0..=SLOTS {
@@ -391,8 +398,8 @@ fn a_producer_inside_every_step_of_a_producer() {
     inside(|world, who| produce(world, who, 400), |world, who| produce(world, who, 600));
 }
 
-/// Repairs, and everything else a worker does when it finds nothing, inside every step of a live worker that holds
-/// several ranges.
+/// Repairs, and everything else a worker does when it finds nothing, inside every step of a live
+/// worker that holds several ranges.
 #[test]
 fn a_repair_inside_every_step_of_a_live_worker() {
     inside(work, |world, who| {
@@ -420,7 +427,7 @@ fn a_repair_inside_every_step_of_a_live_producer() {
 
 // ---- eviction ----
 
-/// What a worker that may be evicted finds.
+/// The result of a take by a worker that may be evicted.
 enum Found {
     Nothing,
     Event(Taken, u64),
@@ -428,7 +435,7 @@ enum Found {
 }
 
 impl Worker {
-    /// Takes as the handles do, which look at the fence when they have looked at the event.
+    /// Takes as the handles do, which check the fence after they have looked at the event.
     fn take_warily(&mut self, most: u32) -> Found {
         let easy = self.inner.take_fast(most).map(|ticket| Taken { ticket, attempt: 0 });
         let Some(taken) = easy.or_else(|| self.inner.take(most, || DELAY_NS_MAX)) else {
@@ -451,8 +458,8 @@ impl Worker {
         Found::Evicted
     }
 
-    /// Every event in its hands is as it was, also when it is another's by an eviction that this worker has
-    /// not noticed.
+    /// Every event that it holds is unchanged, also when it belongs to another worker through an
+    /// eviction that this worker has not noticed.
     fn looks_at(&self, held: &[(Taken, u64)]) {
         for &(taken, value) in held {
             let at = self.inner.body_offset(taken.ticket);
@@ -465,7 +472,7 @@ impl Worker {
         }
     }
 
-    /// Says that an event is done; false when that is refused.
+    /// Finishes an event; false when that is refused.
     fn done_warily(&mut self, (taken, value): (Taken, u64)) -> bool {
         self.looks_at(&[(taken, value)]);
         let done = self.inner.done(taken.ticket);
@@ -478,8 +485,8 @@ impl Worker {
     }
 }
 
-/// The life of a worker that may be evicted at any moment: takes one and several, holds some over later takes, finishes
-/// out of order, hands back one.
+/// The life of a worker that may be evicted at any moment: takes one and several, holds some over
+/// later takes, finishes out of order, hands back one.
 fn work_warily(world: &World, who: &Rc<Participant>) {
     let Some(mut worker) = world.worker(who) else { return };
     let mut held = Vec::new();
@@ -514,12 +521,12 @@ fn work_warily(world: &World, who: &Rc<Participant>) {
     world.channel.leave(Side::Consumers, who, &worker.registered, false);
 }
 
-/// Evicts every worker that can be, and goes on for laps with another.
+/// Evicts every worker that can be evicted, and goes on for laps with another.
 fn evict_and_lap(world: &World, who: &Rc<Participant>) {
     let acks = CrashMemory::writable(&world.channel.acks, who);
     for index in 0..world.channel.consumers {
         if matches!(fence::of(&acks, index), fence::SWAPS | fence::RESTARTS) {
-            // A registrant is in the way: it has taken nothing yet.
+            // A registrant prevents it: it has taken nothing yet.
             let fenced = world.channel.fence(who, index);
             assert!(matches!(fenced, Fenced::Settled | Fenced::Changed | Fenced::Busy), "{fenced:?}");
         }
@@ -535,7 +542,7 @@ fn lap(world: &World, who: &Rc<Participant>) {
     worker.drain();
     for value in 2000..2000 + 2 * SLOTS + 1 {
         if !producer.push(value) {
-            // Who could not be evicted yet holds something.
+            // A worker that could not be evicted yet holds something.
             break;
         }
         if value % 2 == 0 {
@@ -548,7 +555,7 @@ fn lap(world: &World, who: &Rc<Participant>) {
     world.channel.leave(Side::Consumers, who, &worker.registered, false);
 }
 
-/// Each event that was published is done exactly once, whoever says so.
+/// Each event that was published is done exactly once, whichever worker finished it.
 fn judge_done(world: &World, what: &dyn std::fmt::Debug) {
     judge(world, 1, what);
     let log = world.log.borrow();
@@ -559,7 +566,8 @@ fn judge_done(world: &World, what: &dyn std::fmt::Debug) {
 
 const STORES: [Stores; 2] = [Stores::Swap, Stores::Restart { area: 0 }];
 
-/// A worker is evicted before its access `k`, others go on for laps, and it comes back. Whether it came to that access.
+/// A worker is evicted before its access `k`, others go on for laps, and it comes back. Returns
+/// whether it came to that access.
 fn evicted_at(stores: Stores, start: u64, waiting: u64, k: u32, blind: bool) -> bool {
     let world = World::storing(stores, start, 4, 4);
     let mut warm = world.producer(&Participant::immortal()).expect("an entry");
@@ -598,7 +606,7 @@ fn without_a_look_at_the_fence_a_late_store_is_noticed() {
     assert!(noticed.count() >= 3, "the model does not see what fences are for");
 }
 
-/// Whoever evicts is killed before its access `k`. Then another evicts again, or nobody does.
+/// The evictor is killed before its access `k`. Then another evicts again, or nobody does.
 fn evictor_dies_at(stores: Stores, start: u64, k: u32, again: bool) -> bool {
     let world = World::storing(stores, start, 4, 4);
     let mut warm = world.producer(&Participant::immortal()).expect("an entry");
@@ -624,7 +632,8 @@ fn evictor_dies_at(stores: Stores, start: u64, k: u32, again: bool) -> bool {
     } else {
         lap(&world, &Participant::immortal());
         victim.looks_at(&held);
-        // What it held is finished by it, or handed back by it, or by those who find it closed.
+        // The events that it held are finished by it, or handed back by it, or by those that find
+        // it closed.
         for &one in &held {
             if !victim.done_warily(one) {
                 break;
@@ -657,18 +666,19 @@ fn whoever_evicts_dies_at_every_access() {
 
 // ---- words that come again ----
 
-/// Why somebody sweeps while another worker's word comes again.
+/// Why a participant sweeps while another worker's word comes again.
 #[derive(Debug, Clone, Copy)]
 enum Reason {
-    /// Another has died, too.
+    /// Another worker has died, too.
     Dead,
-    /// Another was evicted by somebody who died before it had handed back everything.
+    /// Another worker was evicted by a participant that died before it had handed back everything.
     Closed,
 }
 
-/// Attempts stay at the most, so that a worker's TAKEN word comes again when another has its entry and its event. A worker
-/// looks around; before its access `k`, what it may have seen is buried, and comes again under a live owner: that is not
-/// taken away. Whether it came to that access.
+/// Attempts stay at the maximum, so a worker's TAKEN word comes again when another worker has its
+/// entry and its event. A worker sweeps. Before its access `k`, the owner of a word that it may
+/// have seen is buried, and the word comes again under a live owner: that event is not taken away.
+/// Returns whether the worker came to that access.
 fn word_recurs_at(stores: Stores, start: u64, reason: Reason, k: u32) -> bool {
     let world = World::storing(stores, start, 2, 4);
     let mut warm = world.producer(&Participant::immortal()).expect("an entry");
@@ -732,7 +742,8 @@ fn a_word_that_comes_again_is_its_new_owners() {
     assert!(runs > 1000, "{runs} runs");
 }
 
-/// A word that a worker holds is harmed, which its store finds out: the rest of what it held is handed back when it leaves.
+/// A word that a worker holds is corrupted, which its store finds out: the other events that it
+/// held are handed back when it leaves.
 #[test]
 fn who_was_refused_leaves_nothing_behind() {
     let world = World::storing(Stores::Swap, 0, 2, 2);

@@ -1,13 +1,14 @@
-//! The index of events that wait to be delivered again (`ring/redo.rs`), under a death at every access: of a
-//! worker that hands events back, takes them again and hands them back for another time, and of the one that
-//! repairs after it.
+//! The index of events that wait to be delivered again (`ring/redo.rs`), under a death at every
+//! access: of a worker that returns events, takes them again and hands them back for another
+//! time, and of the one that repairs after it.
 //!
-//! The ring is large enough for nodes between the leaves and the root, and the events lie below different
-//! nodes. Checked: every event that was not finished is handed out by the survivors, and none that
-//! was; none is in two hands; its attempts count its deliveries; and an event that was handed back to wait
-//! is not taken before its time.
+//! The ring is large enough for nodes between the leaves and the root, and the events lie below
+//! different nodes. The tests check that the survivors get every event that was not finished, and
+//! none that was. No event is held twice. Its attempts count its deliveries. And an event that was
+//! handed back to wait is not taken before its time.
 //!
-//! A pass does not prove anything about weak memory (see the model `queue::index` of `loom_queue.rs`).
+//! A pass does not prove anything about weak memory (see the model `queue::index` of
+//! `loom_queue.rs`).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,7 +31,8 @@ const EVENTS: u64 = 4;
 const MS: u64 = 1_000_000;
 /// Later than every time at which an event of the story may be taken.
 const LATE: u64 = 1000 * MS;
-/// Where queues start: two events below each node; the second node first; just below the wrap of the laps.
+/// Where queues start: two events below each node; the second node first; just below the wrap of
+/// the laps.
 const STARTS: [u64; 3] = [62, 5 * SLOTS - 2, (SLOTS << 48) - 2];
 
 /// The history of an event, kept outside of the channel.
@@ -38,11 +40,12 @@ const STARTS: [u64; 3] = [62, 5 * SLOTS - 2, (SLOTS << 48) - 2];
 struct Fate {
     delivered: u32,
     is_in_hand: bool,
-    /// Its worker has called `done`, and may have died before that could tell.
+    /// Its worker has called `done`, and may have died before that became visible.
     is_finishing: bool,
     is_finished: bool,
-    /// From when on it may be taken, if it was handed back to wait, and with how many attempts. A worker
-    /// that takes it and dies before the log knows counts one more, and the wait begins again.
+    /// The time from which on it may be taken, if it was handed back to wait, and its attempts
+    /// then. A worker that takes it and dies before the log knows counts one more, and the wait
+    /// begins again.
     due_ns: u64,
     attempts: u8,
 }
@@ -54,8 +57,8 @@ struct World {
     channel: CrashChannel,
     log: Log,
     first: u64,
-    /// Another runs inside the steps of one that hands back: the time that the slower one announces last counts,
-    /// so that an event may come before its time.
+    /// Another runs inside the steps of one that returns events. The time that the slower one announces
+    /// last counts, so an event may come before its time.
     has_company: bool,
 }
 
@@ -116,7 +119,7 @@ impl World {
         then(self.log.borrow_mut().get_mut(&ticket).expect("one of the events"))
     }
 
-    /// The events in a dead worker's hands are nobody's.
+    /// Nobody holds the events of a dead worker any more.
     fn bury(&self) {
         self.log.borrow_mut().values_mut().for_each(|fate| fate.is_in_hand = false);
     }
@@ -147,7 +150,7 @@ impl Worker {
         self.world.with_fate(ticket, |fate| *fate = Fate { is_finished: true, is_in_hand: false, ..*fate });
     }
 
-    /// Hands an event back, to wait until `due_ns`. The promise counts from where the call has returned.
+    /// Hands an event back, to wait until `due_ns`. The promise holds from the return of the call.
     fn hand_back(&mut self, taken: Option<Taken>, due_ns: u64) {
         let Some(Taken { ticket, attempt }) = taken else { return };
         let delivered = self.world.with_fate(ticket, |fate| {
@@ -156,7 +159,7 @@ impl Worker {
         });
         assert!(self.inner.retry(ticket, |_, _| due_ns));
         self.world.with_fate(ticket, |fate| {
-            // Somebody beside may have taken it since.
+            // Another worker may have taken it since.
             if fate.delivered == delivered {
                 (fate.due_ns, fate.attempts) = (due_ns, attempt + 1);
             }
@@ -174,15 +177,15 @@ impl Worker {
     }
 
     fn leave(mut self) {
-        // It hands back the events in its hands, to be taken at once.
+        // It hands back the events that it holds, to be taken at once.
         self.world.bury();
         self.inner.hand_back();
         self.world.channel.leave(Side::Consumers, &self.who, &self.registered, false);
     }
 }
 
-/// A worker's life: every event is taken and waits for another time; one is taken again, and waits again;
-/// two are finished.
+/// A worker's life: every event is taken and waits for another time; one is taken again, and waits
+/// again; two are finished.
 fn work(world: &World, who: &Rc<Participant>) {
     let Some(mut worker) = world.worker(who) else { return };
     let [first, second, third, fourth] = [(); 4].map(|()| worker.take(0));
@@ -201,12 +204,12 @@ fn work(world: &World, who: &Rc<Participant>) {
     worker.leave();
 }
 
-/// Repairs, and takes and finishes what has come at each of these times.
+/// Repairs, and takes and finishes the events that are due at each of these times.
 fn survive(world: &World, who: &Rc<Participant>) {
     let Some(mut worker) = world.worker(who) else { return };
     for now_ns in [0, MS, 4 * MS, LATE] {
         worker.repair();
-        // A look that finds nothing below a node mends the node; the next one goes on.
+        // A look that finds nothing below a node repairs the node; the next one goes on.
         for _ in 0..4 {
             while let Some(taken) = worker.take(now_ns) {
                 worker.finish(Some(taken));
@@ -231,7 +234,7 @@ fn judge(world: &World, what: &dyn std::fmt::Debug) {
     let (acks, done) = (CrashMemory::writable(&c.acks, &who), CrashMemory::writable(&c.done, &who));
     let redo = Redo { acks: &acks, done: &done, slots: c.slots };
     for _ in 0..4 {
-        // A node that was left without a leaf is mended by the next look.
+        // A node that was left without a leaf is repaired by the next look.
         redo.next(DELAY_NS_MAX);
     }
     assert_eq!(redo.next(DELAY_NS_MAX).0, Next::Nothing, "{what:?}");
@@ -242,7 +245,7 @@ fn a_worker_dies_at_every_step_of_the_index_and_so_does_who_repairs_after_it() {
     let (mut runs, mut second_deaths) = (0, 0);
     for start in STARTS {
         for k in 0.. {
-            // The second one dies at another access each time; where the models are deep, at many.
+            // The second one dies at another access each time; with deep models, at many.
             let step = if is_deep() { 37 } else { 911 };
             let mut second = k % step;
             loop {
@@ -305,7 +308,8 @@ fn a_worker_inside_every_step_of_the_index() {
     }
 }
 
-/// The checks above find an index that forgets: without the sweep that follows a death, an event is lost.
+/// The checks above detect an index that forgets: without the sweep that follows a death, an event
+/// is lost.
 #[test]
 fn without_the_sweep_after_a_death_an_event_is_lost() {
     let is_lost_at = |k| {

@@ -1,5 +1,6 @@
-//! A publisher that numbers its events, killed at every access of its life, and its successor too: whoever comes last
-//! and publishes everything above the resume point completes the row, each number once.
+//! A publisher that numbers its events, killed at every access of its life, and its successor too.
+//! The last publisher publishes everything above the resume point and completes the row, each
+//! number once.
 
 use std::rc::Rc;
 
@@ -19,7 +20,7 @@ use railbus_ring::{frame, layout};
 const NAME: [u64; 8] = [0x6565; 8];
 const EVENTS: u64 = 6;
 
-/// Takes the name over and publishes what is missing of the row, with a stream's publisher.
+/// Takes the name over and publishes the missing part of the row, with a stream's publisher.
 fn stream_life(channel: &CrashChannel, who: &Rc<Participant>) {
     let ring = CrashMemory::writable(&channel.ring, who);
     let table = Sequences::new(ring.clone(), channel.producers);
@@ -122,7 +123,7 @@ fn a_topics_numbers_come_once_and_in_order_wherever_two_publishers_die() {
     assert!(runs > 15_000, "{runs} runs");
 }
 
-/// Every pair of deaths in a topic whose next ticket is `start`; how many runs that were.
+/// Every pair of deaths in a topic whose next ticket is `start`. Returns the number of runs.
 fn topics_two_deaths(start: u64) -> u32 {
     let mut runs = 0;
     for first in 0.. {
@@ -156,7 +157,7 @@ fn topics_two_deaths(start: u64) -> u32 {
                     SlotPoll::Event(ticket, _) => {
                         row.push(data.load(channel.slots.offset(ticket) + layout::SLOT_BODY, Edge::Plain));
                     }
-                    // A ticket that a publisher died with.
+                    // A ticket that a publisher held when it died.
                     _ if reader.is_stuck() && reader.skip_orphan(&channel.peers()) => {}
                     _ => break,
                 }

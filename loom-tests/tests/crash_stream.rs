@@ -1,7 +1,8 @@
 //! The stream under deaths, and under one preemption, at every access.
 //!
-//! A pass does not prove anything about weak memory or about two preemptions of one participant (see the loom
-//! models), nor that a real kernel drops locks as `LockTable` does (see the tests with real processes).
+//! A pass does not prove anything about weak memory or about two preemptions of one participant
+//! (see the loom models), nor that a real kernel drops locks as `LockTable` does (see the tests
+//! with real processes).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,7 +20,8 @@ use railbus_ring::stream::subscriber::{Poll, StreamSubscriber};
 
 const CAPACITY: u64 = 128;
 
-/// Where streams start: at 0, just below a wrap of the ring, and far out, where a sign could matter.
+/// Where streams start: at 0, just below a wrap of the ring, and far out, where a sign could
+/// matter.
 const STARTS: [u64; 4] = [0, CAPACITY - 8, 5 * CAPACITY - 24, (1 << 63) - 16];
 
 struct Publisher {
@@ -42,7 +44,8 @@ impl Publisher {
         Publisher { channel: channel.clone(), inner, data: CrashMemory::writable(&channel.data, who) }
     }
 
-    /// Publishes one event of `words` words that all hold its number; claims `spare` words more than it commits.
+    /// Publishes one event of `words` words that all hold its number; claims `spare` words more
+    /// than it commits.
     fn publish(&mut self, words: u64, spare: u64) -> bool {
         for _ in 0..4 {
             // The fast path first, as the handles do.
@@ -74,7 +77,7 @@ impl Publisher {
 }
 
 impl Publisher {
-    /// Publishes a batch of events of so many words each, as far as there is room.
+    /// Publishes a batch of events with these numbers of words, as far as there is room.
     fn publish_batch(&mut self, words: &[usize]) {
         let numbers = self.inner.place().count..;
         let payloads: Vec<_> =
@@ -135,9 +138,9 @@ impl Subscriber {
     }
 }
 
-/// A subscriber that lives is evicted before its access `k`, and the publisher goes on for laps: the events
-/// in its hands are not overwritten, and nobody waits for it. In batches it holds several events. Whether it
-/// came to that access.
+/// A live subscriber is evicted before its access `k`, and the publisher goes on for laps. The
+/// events that it holds are not overwritten, and nobody waits for it. In batches it holds several
+/// events. Returns whether it came to that access.
 fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
     let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 7 }, 2);
     let publisher = Rc::new(RefCell::new(Publisher::take_over(&channel, &Participant::immortal())));
@@ -156,7 +159,7 @@ fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
     let mut reader = Subscriber::new(&channel, &victim, subscriber_policy());
     let registry = channel.registry(Side::Consumers, &victim);
     if reader.inner.join(StartAt::Live).is_err() {
-        // Nothing protects the walk of one that is evicted while it joins.
+        // Nothing protects the walk of a subscriber that is evicted while it joins.
         assert!(!registry.is_registered(&reader.registered));
         return !victim.is_yet_to_be_interrupted();
     }
@@ -190,7 +193,7 @@ fn evicted_at(start: u64, words: u64, in_batches: bool, k: u32) -> bool {
     }
     channel.leave(Side::Consumers, &victim, &reader.registered, false);
     victim.kill();
-    // The padding that the publisher left can be walked along.
+    // A reader can walk along the padding that the publisher left.
     let mut publisher = Publisher::take_over(&channel, &Participant::immortal());
     let mut other = Subscriber::new(&channel, &Participant::immortal(), subscriber_policy());
     other.inner.join(StartAt::Oldest).expect("the floor");
@@ -207,7 +210,7 @@ fn what_a_subscriber_has_in_hand_stays_when_it_is_evicted_at_any_access() {
     let mut runs = 0;
     for start in STARTS {
         for words in [1, 2, 4] {
-            // A batch of the largest would hold the whole ring.
+            // A batch of the largest events would hold the whole ring.
             for in_batches in [false, words < 4] {
                 runs += (0..).take_while(|&k| evicted_at(start, words, in_batches, k)).count();
             }
@@ -220,7 +223,8 @@ fn subscriber_policy() -> u64 {
     registry::ROLE_SUBSCRIBER
 }
 
-/// A publisher's life: short commits, frames of several sizes that need padding at the wrap, a batch, rescans.
+/// A publisher's life: short commits, frames of several sizes that need padding at the wrap, a
+/// batch, rescans.
 fn publish_all_kinds(channel: &CrashChannel, who: &Rc<Participant>, reader: &RefCell<Subscriber>) {
     let mut publisher = Publisher::take_over(channel, who);
     for round in 0..3 {
@@ -271,7 +275,7 @@ fn a_successor_goes_on_wherever_two_publishers_die() {
     assert!(runs > 10_000, "{runs} runs");
 }
 
-/// What was committed before a death is read after it, and nothing else.
+/// Events that were committed before a death are read after it, and nothing else.
 #[test]
 fn what_was_committed_is_read_and_what_was_not_is_not() {
     for start in STARTS {
@@ -280,7 +284,7 @@ fn what_was_committed_is_read_and_what_was_not_is_not() {
             let reading = Participant::immortal();
             let mut reader = Subscriber::new(&channel, &reading, subscriber_policy());
             reader.inner.join(StartAt::Oldest).expect("the oldest is retained");
-            // What the publisher was told is committed, and what it had begun to commit.
+            // The commits that returned to the publisher, and the commits that it had begun.
             let (committed, begun) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
             let one = Participant::dying_at(Some(k));
             one.live(|| {
@@ -341,7 +345,8 @@ fn a_joiner_that_dies_anywhere_stops_nobody() {
     }
 }
 
-/// Runs `inside` at every access of a subscriber that joins at `from` (reliably), and checks what it then reads.
+/// Runs `inside` at every access of a subscriber that joins at `from` (reliably), and checks what
+/// it then reads.
 fn join_with_a_publisher_inside(from: StartAt, publish: u64) {
     for start in STARTS {
         for k in 0.. {
@@ -354,7 +359,7 @@ fn join_with_a_publisher_inside(from: StartAt, publish: u64) {
             let inside = publisher.clone();
             let joining = Participant::interrupted_at(k, move || {
                 for n in 0..publish {
-                    // May be refused by the joiner's own cursor.
+                    // The joiner's own cursor may refuse it.
                     inside.borrow_mut().publish(1 + n % 4, 0);
                 }
             });
@@ -383,9 +388,10 @@ fn a_publisher_inside_every_step_of_a_join_takes_nothing_away() {
     }
 }
 
-/// A durable subscriber killed at any access, with a publisher inside every step of its join, is resumed without
-/// loss. The floor may be *above* its cursor then: the publisher looked at the cursors before the joiner stored its
-/// own, and published a higher floor after; the limit, read after the fence, still protects it.
+/// A durable subscriber killed at any access, with a publisher inside every step of its join, is
+/// resumed without loss. In this case the floor may be *above* its cursor: the publisher looked at
+/// the cursors before the joiner stored its own, and published a higher floor after. The limit,
+/// read after the memory fence, still protects it.
 #[test]
 fn a_durable_cursor_below_the_floor_is_resumed() {
     let durable = subscriber_policy() | registry::DURABLE;
@@ -400,7 +406,8 @@ fn a_durable_cursor_below_the_floor_is_resumed() {
                     assert!(publisher.publish(1, 0));
                 }
             }
-            // The joiner's whole life, inside every step of the publisher: it joins at the floor and is killed.
+            // The joiner's whole life, inside every step of the publisher: it joins at the floor
+            // and is killed.
             let place = Rc::new(std::cell::Cell::new(None));
             let (told, its) = (place.clone(), channel.clone());
             let publishing = Participant::interrupted_at(joiner_inside, move || {
@@ -430,9 +437,10 @@ fn a_durable_cursor_below_the_floor_is_resumed() {
     assert!(below > 0, "the case that this test is named for did not happen");
 }
 
-/// A durable subscriber is killed at any access of its join, with a publisher inside any access before: whoever
-/// resumes joins anew unless the dead had come to the end of its join. A cursor that is stored and not yet looked
-/// behind may lie where the publisher has already overwritten.
+/// A durable subscriber is killed at any access of its join, with a publisher inside any access
+/// before. A successor that resumes joins again, unless the dead subscriber had finished its join.
+/// A cursor that is stored and not yet verified may lie where the publisher has already
+/// overwritten.
 #[test]
 fn a_durable_subscriber_killed_while_it_joins_is_not_resumed_where_nothing_is_protected() {
     let durable = subscriber_policy() | registry::DURABLE;
@@ -476,7 +484,8 @@ fn a_durable_subscriber_killed_while_it_joins_is_not_resumed_where_nothing_is_pr
     }
 }
 
-/// A busy publisher with another reader that keeps up moves its places between any two steps of a joiner.
+/// A busy publisher with another reader that keeps up moves its places between any two steps of a
+/// joiner.
 #[test]
 fn a_joiner_is_not_starved_by_a_busy_publisher() {
     for start in STARTS {
@@ -495,13 +504,13 @@ fn a_joiner_is_not_starved_by_a_busy_publisher() {
     }
 }
 
-/// Payload words that look like a frame's header and, every other one, like the end of the stream: they tempt
-/// whoever reads where no frame begins.
+/// Payload words that look like a frame's header and, every other one, like the end of the stream:
+/// they mislead a reader that reads where no frame begins.
 fn tempting(i: usize, number: u64) -> u64 {
     if i.is_multiple_of(2) { frame::header(296, number as u16, 0) } else { 0 }
 }
 
-/// A publisher whose payload tempts; it never waits, for nobody gates it.
+/// A publisher with such a payload; it never waits, because nobody gates it.
 fn publish_tempting(publisher: &mut Publisher, words: u64) {
     let number = publisher.inner.place().count;
     let claim = publisher.inner.claim(words * 8).expect("nobody gates");
@@ -512,8 +521,8 @@ fn publish_tempting(publisher: &mut Publisher, words: u64) {
     publisher.inner.commit(claim, frame::header(words as u32 * 8, number as u16, 0));
 }
 
-/// Runs the publisher inside every step of a lossy subscriber that joins and reads: no event is torn, no event is
-/// invented, and losses are counted exactly.
+/// Runs the publisher inside every step of a lossy subscriber that joins and reads: no event is
+/// torn, no event is invented, and losses are counted exactly.
 fn lossy_with_a_publisher_inside(capacity: u64, from: StartAt, before: u64, publish: u64) {
     for start in STARTS {
         for k in 0.. {
@@ -545,7 +554,7 @@ fn lossy_with_a_publisher_inside(capacity: u64, from: StartAt, before: u64, publ
                     }
                     Poll::Lost { from, to, events } => {
                         let after = reader.inner.place();
-                        // Padding may have been passed over before the loss was noticed.
+                        // The reader may have passed over padding before it noticed the loss.
                         assert!(from >= before.position && to == after.position);
                         assert_eq!(events, after.count - before.count);
                     }
@@ -570,7 +579,8 @@ fn a_publisher_inside_every_step_of_a_lossy_reader_tears_nothing() {
     }
 }
 
-/// The walk of a lossy joiner is not protected: headers that it meets may be a later lap's payload by then.
+/// The walk of a lossy joiner is not protected: headers that it finds may be a later lap's payload
+/// already.
 #[test]
 fn a_lossy_joiner_that_is_lapped_while_it_walks_starts_where_a_frame_begins() {
     for publish in 1..20 {

@@ -1,10 +1,11 @@
 //! The topic, and the registry's entries that change hands, under deaths at every access.
 //!
-//! After each: every subscriber has seen everything that was published, once, in one order; nobody's place in the
-//! registry is lost; everybody can go on through all slots.
+//! After each death, every subscriber has seen every published event, once, in one order. No
+//! registry entry is lost. And everybody can go on through all slots.
 //!
-//! A pass does not prove anything about weak memory or about two preemptions of one participant (see the loom
-//! models), nor that a real kernel drops locks as `LockTable` does (see the tests with real processes).
+//! A pass does not prove anything about weak memory or about two preemptions of one participant
+//! (see the loom models), nor that a real kernel drops locks as `LockTable` does (see the tests
+//! with real processes).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -46,7 +47,8 @@ impl Publisher {
         Some(Publisher { inner, data, channel: channel.clone(), registered })
     }
 
-    /// Publishes, repairing what the dead left in the way; false when somebody who lives is.
+    /// Publishes, repairing what dead publishers left in the way; false when a live participant is
+    /// in the way.
     fn push(&mut self, value: u64, published: &RefCell<Vec<(u64, bool)>>) -> bool {
         for _ in 0..8 {
             // The fast path first, as the handles do.
@@ -98,7 +100,7 @@ impl Subscriber {
         Some(Subscriber { inner, data, channel: channel.clone(), registered })
     }
 
-    /// Reads all there is, stepping over orphans.
+    /// Reads all events, stepping over orphans.
     fn drain(&mut self, seen: &mut Vec<u64>) {
         loop {
             let easy = self.inner.poll_fast().map(|(t, header)| SlotPoll::Event(t, header));
@@ -124,7 +126,8 @@ fn ephemeral() -> u64 {
     registry::ROLE_SUBSCRIBER
 }
 
-/// A publisher, a second one that repairs after it, and a subscriber who stops reading may each die.
+/// A publisher, a second one that repairs after it, and a subscriber that stops reading may each
+/// die.
 fn run(start: u64, deaths: [Option<u32>; 3]) -> [bool; 3] {
     let channel = CrashChannel::slot_ring(SLOTS, start, 2, 2);
     let steady = Participant::immortal();
@@ -169,7 +172,8 @@ fn run(start: u64, deaths: [Option<u32>; 3]) -> [bool; 3] {
     late.drain(&mut seen_late);
     reader.drain(&mut seen);
     assert_eq!(seen_late, [2000]);
-    // In the order of publication, for they were one after the other; what began may or may not have ended.
+    // In the order of publication, because they came one after the other. A publication that began
+    // may or may not have ended.
     let must: Vec<_> = published.borrow().iter().filter(|event| event.1).map(|event| event.0).collect();
     assert!(seen.iter().all(|&value| published.borrow().iter().any(|event| event.0 == value)));
     let seen_must: Vec<_> = seen.iter().copied().filter(|value| must.contains(value)).collect();
@@ -202,9 +206,9 @@ fn one_or_two_die_at_every_access() {
     assert!(runs > 10_000, "{runs} runs");
 }
 
-/// A durable subscriber dies at every access of its life, again and again under the same name, with a publisher
-/// that goes on as far as it may: what was read is never read again but for what the cursor had not passed, and
-/// nothing is skipped.
+/// A durable subscriber dies at every access of its life, again and again under the same name, with
+/// a publisher that goes on as far as it may. An event is read again only if the cursor had not
+/// passed it, and nothing is skipped.
 #[test]
 fn a_durable_subscriber_misses_nothing_over_any_deaths() {
     let durable = ephemeral() | registry::DURABLE;
@@ -253,8 +257,8 @@ fn a_durable_subscriber_misses_nothing_over_any_deaths() {
     }
 }
 
-/// Registering, leaving, burying and evicting, killed at every access and in pairs: no entry is lost, and no two
-/// that live share one.
+/// Registering, leaving, burying and evicting, killed at every access and in pairs: no entry is
+/// lost, and no two live participants share one.
 #[test]
 fn entries_survive_any_two_deaths() {
     let life = |channel: &CrashChannel, who: &Rc<Participant>| {

@@ -1,7 +1,8 @@
-//! Janitor locks beside readers who hold shared locks on their bytes, under loom.
+//! Janitor locks beside readers that hold shared locks on their bytes, under loom.
 //!
-//! A pass does not prove that the kernel's locks carry happens-before, nor that a process is known to have
-//! ended (see the tests with real processes). It proves nothing beyond the bounded number of preemptions.
+//! A pass does not prove that the kernel's locks carry happens-before, nor that a process is known
+//! to have ended (see the tests with real processes). It proves nothing beyond the bounded number
+//! of preemptions.
 
 use railbus_loom_tests::loom_memory::{explore, explore_deaths};
 use railbus_loom_tests::models::janitor;

@@ -1,7 +1,8 @@
 //! The keyed queue under loom.
 //!
-//! A pass does not prove what needs load buffering, more than the bounded number of preemptions, or more than two
-//! workers at once; see `crash_keyed` for deaths and one preemption at every access of larger scenes.
+//! A pass does not prove anything that needs load buffering, more than the bounded number of
+//! preemptions, or more than two workers at once. See `crash_keyed` for deaths and one preemption
+//! at every access of larger scenes.
 
 use railbus_loom_tests::loom_memory::{explore, explore_deaths, failure};
 use railbus_loom_tests::models::keyed;

@@ -1,7 +1,8 @@
-//! Latency histograms under loom: what an observer copies is of the interval, and of the consumer, that it is told.
+//! Latency histograms under loom: a copy of an observer belongs to the interval, and to the
+//! consumer, that it names.
 //!
-//! A pass does not prove anything about the times that are recorded, nor about more than one turn of an interval while
-//! it is copied.
+//! A pass does not prove anything about the recorded times, nor about more than one turn of an
+//! interval while it is copied.
 
 use railbus_loom_tests::loom_memory::explore;
 use railbus_loom_tests::models::latency;

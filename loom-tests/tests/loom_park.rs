@@ -1,7 +1,8 @@
 //! Parking under loom: no wake-up is lost, though nobody's wait has a time limit.
 //!
-//! A pass does not prove anything about membarrier (both sides fence here, as where membarrier is refused), nor what
-//! needs load buffering or more than the bounded number of preemptions (`RAILBUS_DEEP=1` adds one).
+//! A pass does not prove anything about membarrier (both sides use a memory fence here, as when
+//! membarrier is refused), nor anything that needs load buffering or more than the bounded number
+//! of preemptions (`RAILBUS_DEEP=1` adds one).
 
 use railbus_loom_tests::loom_memory::{explore, failure};
 use railbus_loom_tests::models::{callers, park};

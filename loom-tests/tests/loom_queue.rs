@@ -1,7 +1,8 @@
 //! The queue under loom.
 //!
-//! A pass does not prove what needs load buffering, more than the bounded number of preemptions (3 unless a test
-//! says otherwise; `RAILBUS_DEEP=1` adds one), more than four threads, or more than three laps of two slots.
+//! A pass does not prove anything that needs load buffering, more than the bounded number of
+//! preemptions (3 unless a test has another number; `RAILBUS_DEEP=1` adds one), more than four
+//! threads, or more than three laps of two slots.
 
 use railbus_loom_tests::loom_memory::{explore, explore_deaths, failure};
 use railbus_loom_tests::models::queue::{self, Left};
@@ -54,7 +55,7 @@ fn a_worker_dies_at_every_access() {
 
 #[test]
 fn a_sweeper_dies_at_every_access() {
-    // Both at once are too many interleavings for two preemptions: the index has words for each.
+    // Both at once have too many interleavings for two preemptions: the index has words for each.
     for (preemptions, left) in [(2, Left::Taken), (2, Left::Announced), (1, Left::Both)] {
         let deaths = explore_deaths(preemptions, move |k, killed| queue::sweeper_dies(None, left, k, killed));
         assert!(deaths > 5, "{left:?}");

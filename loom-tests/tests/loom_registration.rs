@@ -1,7 +1,9 @@
-//! Registering, leaving and dying under loom, with the kernel's byte locks as atomics that carry happens-before.
+//! Registering, leaving and dying under loom, with the kernel's byte locks as atomics that carry
+//! happens-before.
 //!
-//! A pass does not prove that the kernel's locks do that (see the tests with real processes), nor what needs load
-//! buffering, more than the bounded number of preemptions (`RAILBUS_DEEP=1` adds one) or more than four threads.
+//! A pass does not prove that the kernel's locks do that (see the tests with real processes), nor
+//! anything that needs load buffering, more than the bounded number of preemptions
+//! (`RAILBUS_DEEP=1` adds one) or more than four threads.
 
 use railbus_loom_tests::loom_memory::{explore, explore_deaths};
 use railbus_loom_tests::models::registration;

@@ -1,8 +1,9 @@
 //! The stream under loom.
 //!
-//! A pass does not prove what needs load buffering, more than the bounded number of preemptions (`RAILBUS_DEEP=1`
-//! adds one), more than four threads, or more than two laps of four frames. Membarrier and real stores of payload
-//! bytes are not modelled: payload is one word, as a cell or as an atomic.
+//! A pass does not prove anything that needs load buffering, more than the bounded number of
+//! preemptions (`RAILBUS_DEEP=1` adds one), more than four threads, or more than two laps of four
+//! frames. Membarrier and real stores of payload bytes are not modelled: payload is one word, as a
+//! cell or as an atomic.
 
 use railbus_loom_tests::loom_memory::{explore, explore_deaths};
 use railbus_loom_tests::models::stream;

@@ -1,7 +1,8 @@
 //! The topic, taps and joining a slot ring, under loom.
 //!
-//! A pass does not prove what needs load buffering, more than the bounded number of preemptions (`RAILBUS_DEEP=1`
-//! adds one), more than four threads, or more than three laps of two slots.
+//! A pass does not prove anything that needs load buffering, more than the bounded number of
+//! preemptions (`RAILBUS_DEEP=1` adds one), more than four threads, or more than three laps of two
+//! slots.
 
 use railbus_loom_tests::loom_memory::{explore, explore_deaths};
 use railbus_loom_tests::models::topic;

@@ -1,17 +1,20 @@
-//! Every ordering is needed: each end of each edge, weakened to relaxed (a fence: left out), makes a model fail.
+//! Every ordering is needed: each end of each edge, weakened to relaxed (a memory fence: left out),
+//! makes a model fail.
 //!
-//! The table lists every end that the protocols use, with the model that catches it, or with the reason why no model
-//! of loom can: those reasons are then the only argument for the ordering. A pass does not prove that each *single*
-//! access of an edge needs its ordering: an end is weakened everywhere at once.
+//! The table lists every end that the protocols use, with the model that catches it, or with the
+//! reason why no model of loom can. Those reasons are then the only argument for the ordering. A
+//! pass does not prove that each *single* access of an edge needs its ordering: an end is weakened
+//! everywhere at once.
 //!
-//! The journal's doorbell has no model of its own: it does in many channels what a sleeper does in one (announces itself in
-//! each; one barrier and one fence, PARK, for all; looks at each; sleeps), so that with each channel it stands as the rows of
-//! PARK and WAKE say; more announcements before the fence take nothing from any of them.
+//! The journal's doorbell has no model of its own. It does in many channels what a sleeper does in
+//! one: it announces itself in each, runs one barrier and one memory fence, PARK, for all, looks at
+//! each, and sleeps. So for each channel the rows of PARK and WAKE apply. More announcements before
+//! the memory fence take nothing from any of them.
 //!
-//! Whose turn it is among workers of several levels (`ring/levels.rs`) has no model either. Its words are
-//! hints: a look that is late lets a worker take a little too early, or look once more, and whose the event
-//! is, HEAD and the done words decide. The times of a worker's earlier looks (`Looks`) are its own memory,
-//! which no other thread sees.
+//! The turns of workers of several levels (`ring/levels.rs`) have no model either. Their words are
+//! hints: a late look lets a worker take a little too early, or look once more. HEAD and the done
+//! words decide which worker gets the event. The times of a worker's earlier looks (`Looks`) are
+//! its own memory, which no other thread sees.
 
 use End::{Fence, LightFence, Load, Store, Update};
 use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, used_ends};
@@ -24,7 +27,7 @@ use railbus_ring::memory::Edge;
 #[derive(Clone, Copy)]
 struct Lives(usize, fn(Weak));
 
-/// What becomes of a weakened end.
+/// The fate of a weakened end.
 enum Fate {
     /// This model fails.
     Caught(Lives),

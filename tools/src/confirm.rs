@@ -1,8 +1,9 @@
 //! Asking before something is lost, or a live bus is changed.
 //!
-//! On a terminal a command says what it would do and asks; `--yes` does not ask; without a terminal and without `--yes`
-//! it refuses, so that no script changes by accident what it meant to look at. `--dry-run` only says. Commands that
-//! usually lose nothing (`rm`, `prune`, `journal prune`) ask only if something would be lost.
+//! On a terminal a command prints what it would do and asks; `--yes` does not ask. Without a
+//! terminal and without `--yes` it refuses, so that no script changes something by accident.
+//! `--dry-run` only prints. Commands that usually lose nothing (`rm`, `prune`, `journal prune`) ask
+//! only if something would be lost.
 
 use std::io::{IsTerminal, Write};
 
@@ -14,19 +15,19 @@ pub(crate) struct ConfirmArgs {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
-    /// Say what would be done, and change nothing
+    /// Print what would be done, and change nothing
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
 }
 
 impl ConfirmArgs {
-    /// As [`Self::ask`], for what keeps every byte: without a terminal it goes on.
+    /// As [`Self::ask`], for a change that keeps every byte: without a terminal it goes on.
     pub(crate) fn ask_at_terminal(&self, what: impl FnOnce() -> Result<String, Failure>) -> Outcome {
         let has_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if has_terminal { self.ask(what) } else { Ok(()) }
     }
 
-    /// Lets the command go on, or not. `what` says what it will do, in lines.
+    /// Returns whether the command may go on. `what` returns a description of the change, in lines.
     pub(crate) fn ask(&self, what: impl FnOnce() -> Result<String, Failure>) -> Outcome {
         if self.yes {
             return Ok(());
@@ -41,7 +42,7 @@ impl ConfirmArgs {
                  it, or --dry-run to see what it would do",
             ));
         }
-        // Who cannot be asked has not agreed.
+        // Without an answer there is no consent.
         let asked = write!(output, "{what}type yes to do it: ").and_then(|()| output.flush());
         let mut answer = String::new();
         let answered = asked.and_then(|()| std::io::BufRead::read_line(&mut input.lock(), &mut answer));

@@ -4,17 +4,17 @@ use std::io::{self, ErrorKind};
 
 use railbus::{ChannelName, Error, RecvError, SendError};
 
-/// What a command returns.
+/// The result of a command.
 pub(crate) type Outcome = Result<(), Failure>;
 
 /// Why a command ends.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {
-    /// Whoever read the output has closed it: nothing went wrong, and nothing is to be said.
+    /// The reader of the output has closed it: this is no error, and nothing is printed.
     Closed,
-    /// An error to be told.
+    /// An error to be reported.
     Told {
-        /// What, where, why, what to do.
+        /// The operation, the object, the reason, and how to correct it.
         text: String,
         /// The exit code; see [`EXIT_CODES`].
         code: u8,
@@ -37,7 +37,7 @@ impl Failure {
         Failure::Told { text: text.into(), code: 2 }
     }
 
-    /// What it says.
+    /// The text.
     pub(crate) fn text(&self) -> &str {
         match self {
             Failure::Closed => "",
@@ -57,13 +57,14 @@ impl Failure {
     }
 }
 
-/// Prints a line on stderr, under the program's name; colours only where the terminal and NO_COLOR allow them.
+/// Prints a line on stderr, under the program's name; with colours only if the terminal and
+/// NO_COLOR allow them.
 pub(crate) fn say(text: &str) {
     let style = anstyle::AnsiColor::Red.on_default().bold();
     anstream::eprintln!("{style}railbus:{style:#} {text}");
 }
 
-/// The same for what is no error.
+/// The same for a line that is no error.
 pub(crate) fn note(text: &str) {
     let style = anstyle::AnsiColor::Yellow.on_default();
     anstream::eprintln!("{style}railbus:{style:#} {text}");
@@ -75,8 +76,8 @@ impl From<Error> for Failure {
     }
 }
 
-/// Why nothing was published to `channel`. The hot path's errors say what matters in one phrase, not where; [`Error`]
-/// knows the exit code.
+/// Why nothing was published to `channel`. The hot path's errors name the reason in one phrase, not
+/// the object; [`Error`] knows the exit code.
 pub(crate) fn send_failed(channel: &ChannelName, error: SendError) -> Failure {
     let text = match error {
         SendError::Evicted => evicted("publisher", channel),
@@ -86,7 +87,7 @@ pub(crate) fn send_failed(channel: &ChannelName, error: SendError) -> Failure {
     Failure::Told { text, code: Error::from(error).exit_code() }
 }
 
-/// Why nothing comes from `channel`.
+/// Why no event comes from `channel`.
 pub(crate) fn receive_failed(channel: &ChannelName, error: RecvError) -> Failure {
     let text = match error {
         RecvError::Evicted => evicted("consumer", channel),
@@ -110,7 +111,7 @@ fn corrupt(channel: &ChannelName, why: &str) -> String {
 pub(crate) fn output_failed(error: io::Error) -> Failure {
     match (error.kind(), error.raw_os_error()) {
         (ErrorKind::BrokenPipe, _) => Failure::Closed,
-        // Events are written as they lie in the ring, and the kernel touches them.
+        // Events are written as they lie in the ring, and the kernel reads them.
         (_, Some(libc::EFAULT)) => {
             let why = "it was truncated while this process wrote its events out; remove the channel, and create it again";
             Error::corrupt("a file of the channel", why).into()

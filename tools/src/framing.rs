@@ -1,4 +1,5 @@
-//! Events in a byte stream: how `pub` cuts its input into events, and how `sub`, `tap` and `work` print them.
+//! Events in a byte stream: how `pub` cuts its input into events, and how `sub`, `tap` and `work`
+//! print them.
 //!
 //! ```text
 //! lines             payload \n                a last line without its end is an event, too
@@ -23,22 +24,23 @@ pub(crate) enum Cut {
     Lines,
     /// Events of so many bytes.
     Chunks(usize),
-    /// Each event behind its length.
+    /// Each event after its length.
     LengthPrefixed,
 }
 
 /// Why input cannot be cut.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CutError {
-    /// This event is longer than the channel takes; its length as far as it is known.
+    /// This event is longer than the channel allows; its length as far as it is known.
     TooLong(usize),
-    /// The input ends in the middle of an event; how many bytes are missing.
+    /// The input ends in the middle of an event; the number of missing bytes.
     Truncated(usize),
 }
 
 impl Cut {
-    /// The payloads that are complete in `input`, at most `most`, and how many bytes of it they use up. `at_end`
-    /// says that no more input follows. The error is about the event behind those that were found.
+    /// The payloads that are complete in `input`, at most `most`, and how many bytes of it they use
+    /// up. `at_end` means that no more input follows. The error is about the event after those that
+    /// were found.
     pub(crate) fn split(
         self,
         input: &[u8],

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM as a request to finish: what was begun is completed, and the program ends with its own exit
-//! code. A second signal of the same kind ends the program at once.
+//! SIGINT and SIGTERM as a request to finish: work that was begun is completed, and the program
+//! ends with its own exit code. A second signal of the same kind ends the program at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// How often a command that waits looks for a request to finish.
+/// How often a waiting command checks for a request to finish.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 extern "C" fn note(_signal: libc::c_int) {
@@ -18,17 +18,17 @@ extern "C" fn note(_signal: libc::c_int) {
 
 /// From now on signals are requests to finish.
 pub(crate) fn catch() {
-    // Reset: the second signal does what it does by default. No SA_RESTART: a blocking call returns.
+    // Reset: the second signal has its default effect. No SA_RESTART: a blocking call returns.
     let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESETHAND, SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        // SAFETY: the handler stores to an atomic, which is all it does, and safe in a signal handler. The only
-        // error is a signal that cannot be caught; these can.
+        // SAFETY: the handler stores to an atomic, which is all it does, and safe in a signal
+        // handler. The only error is a signal that cannot be caught; these can.
         let _ = unsafe { sigaction(signal, &action) };
     }
 }
 
-/// From now on writing beyond the limit for files (`ulimit -f`) is an error, and not the end of this program. Not by ignoring
-/// the signal: commands that are run would inherit that.
+/// From now on writing beyond the limit for files (`ulimit -f`) is an error, and does not end this
+/// program. The signal is not ignored, because commands that this program runs would inherit that.
 pub(crate) fn survive_file_limit() {
     extern "C" fn nothing(_signal: libc::c_int) {}
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());
@@ -36,24 +36,24 @@ pub(crate) fn survive_file_limit() {
     let _ = unsafe { sigaction(Signal::SIGXFSZ, &action) };
 }
 
-/// Whether somebody asked to finish.
+/// Whether there was a request to finish.
 pub(crate) fn is_asked() -> bool {
     ASKED.load(Ordering::Relaxed)
 }
 
-/// Sleeps until `deadline`; false when somebody asked to finish.
+/// Sleeps until `deadline`; false when there was a request to finish.
 pub(crate) fn sleep_until(deadline: Instant) -> bool {
     while !is_asked() {
         match deadline.checked_duration_since(Instant::now()) {
             None | Some(Duration::ZERO) => return true,
-            // A signal ends the sleep early only in the thread that it meets.
+            // A signal ends the sleep early only in the thread that receives it.
             Some(left) => std::thread::sleep(left.min(LOOK_EVERY)),
         }
     }
     false
 }
 
-/// As if a signal had asked: the program's other threads finish.
+/// Requests to finish, as a signal does: the program's other threads end.
 pub(crate) fn ask() {
     ASKED.store(true, Ordering::Relaxed);
 }

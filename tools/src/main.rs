@@ -1,7 +1,7 @@
 //! The `railbus` program.
 //!
-//! One file for each command in `commands`; what they share lies beside them. `bench`, `demo` and `doctor` are
-//! programs of their own behind one name.
+//! One file for each command in `commands`; shared code lies beside them. `bench`, `demo` and
+//! `doctor` are programs of their own behind one name.
 
 mod bench;
 mod commands;
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     let program = match Program::try_parse() {
         Ok(program) => program,
         Err(told) if told.use_stderr() => told.exit(),
-        // Help and version are output like any other: what cannot be written is an error.
+        // Help and version are output like any other: a failed write is an error.
         Err(told) => {
             let text = told.render();
             let written = output::print(&text.ansi().to_string());

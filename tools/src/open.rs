@@ -7,23 +7,25 @@ use railbus::{Bus, Channel, ChannelName, Owner, Result};
 
 use crate::failure::note;
 
-/// Whose channel a command takes part in.
+/// The owner of a channel in which a command takes part.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct OwnerArgs {
-    /// Take part although the channel belongs to this user, by name or number, or to `any` [default: yourself or root]
+    /// Take part although the channel belongs to this user, by name or number, or to `any`
+    /// [default: yourself or root]
     #[arg(long, value_name = "USER")]
     owner: Option<Owner>,
 }
 
-/// The directory of all buses: `$RAILBUS_DIR`, or the default. It must be the user's own or root's, or `$RAILBUS_OWNER`'s.
+/// The directory of all buses: `$RAILBUS_DIR`, or the default. It must belong to the user, to root,
+/// or to the user in `$RAILBUS_OWNER`.
 pub(crate) fn base() -> Result<PathBuf> {
     let base = base_directory()?;
     Owner::from_environment()?.check_base(&base)?;
     Ok(base)
 }
 
-/// As [`base`], for commands that show what is there: says that there is nothing because $RAILBUS_DIR names no
-/// directory. Whoever truncates his channel's files ends nobody who looks.
+/// As [`base`], for commands that only look: reports that there is nothing if $RAILBUS_DIR names no
+/// directory. An owner who truncates his channel's files does not end a process that only looks.
 pub(crate) fn base_to_look_at() -> Result<PathBuf> {
     survive_truncation();
     let base = base()?;
@@ -33,19 +35,19 @@ pub(crate) fn base_to_look_at() -> Result<PathBuf> {
     Ok(base)
 }
 
-/// From now on a file that somebody truncates ends this process with exit code 5 and a message that names the
-/// file. This is for commands that take part in a channel, or do one thing and end.
+/// From now on the truncation of a mapped file ends this process with exit code 5 and a message
+/// that names the file. This is for commands that take part in a channel, or do one thing and end.
 pub(crate) fn end_at_truncation() {
     if let Err(error) = railbus_os::truncated::end_process(5) {
-        note(&format!("whoever truncates a channel's file ends this process by a signal: {error}"));
+        note(&format!("the truncation of a channel's file ends this process by a signal: {error}"));
     }
 }
 
-/// From now on a file that somebody truncates ends its mapping, and not this process. This is for daemons,
-/// and for commands that look at many channels.
+/// From now on the truncation of a mapped file ends its mapping, and not this process. This is for
+/// daemons, and for commands that look at many channels.
 pub(crate) fn survive_truncation() {
     if let Err(error) = railbus_os::truncated::contain() {
-        note(&format!("whoever truncates a channel's file can end this process: {error}"));
+        note(&format!("the truncation of a channel's file can end this process: {error}"));
     }
 }
 
@@ -54,7 +56,7 @@ pub(crate) fn bus_of(name: &ChannelName) -> Result<Bus> {
     Bus::at(base()?, name.bus())
 }
 
-/// Attaches to a channel, to look at it or to look after it, whoever owns it.
+/// Attaches to a channel, to look at it or to look after it, whichever user owns it.
 pub(crate) fn channel(name: &ChannelName) -> Result<Channel> {
     bus_of(name)?.owned_by(Owner::Anybody).attach(name.channel())
 }

@@ -17,16 +17,17 @@ pub(crate) fn print_json(value: &Value) -> Outcome {
     print(&format!("{value}\n"))
 }
 
-/// Block of output bytes that is written without waiting for more.
+/// Size of a block of output that is written without waiting for more.
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// Bytes that are not worth a copy.
+/// An append of at least this many bytes is written directly, because a copy would cost more.
 const DIRECT_BYTES: usize = 32 << 10;
 
-/// Standard output for events: gathered in a buffer, and written in full when [`EventOutput::flush`] returns.
+/// Standard output for events: gathered in a buffer, and written in full when
+/// [`EventOutput::flush`] returns.
 pub(crate) struct EventOutput {
     out: io::StdoutLock<'static>,
-    /// What was not written yet.
+    /// Bytes that are not written yet.
     pub(crate) buffer: Vec<u8>,
 }
 
@@ -35,7 +36,7 @@ impl EventOutput {
         EventOutput { out: io::stdout().lock(), buffer: Vec::with_capacity(BLOCK_BYTES) }
     }
 
-    /// Appends bytes; many at once are written as they lie, behind what was gathered.
+    /// Appends bytes; a large piece is written directly, after the gathered bytes.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if bytes.len() < DIRECT_BYTES {
             self.buffer.extend_from_slice(bytes);

@@ -1,4 +1,5 @@
-//! How far a long transfer is, and how much it was in the end, on stderr, if that is a terminal: never in a pipe or a log.
+//! The progress of a long transfer, and its total in the end, on stderr, if that is a terminal:
+//! never in a pipe or a log.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use railbus_os::pages::bytes_text;
 
 use crate::failure::note;
 
-/// A bar with a known number of bytes, or a spinner without; nothing where stderr is no terminal.
+/// A bar with a known number of bytes, or a spinner without; nothing if stderr is no terminal.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     events: u64,
@@ -45,7 +46,7 @@ impl Progress {
         }
     }
 
-    /// Counts, and shows it now and then: for what counts singly and often.
+    /// Counts, and shows it now and then: for callers that count often and one at a time.
     #[inline]
     pub(crate) fn count(&mut self, events: u64, bytes: u64) {
         self.events += events;
@@ -65,8 +66,8 @@ impl Progress {
         self.bytes
     }
 
-    /// Ends, with what was counted as the last line on stderr, if it is wanted and that is a terminal: "17 events (3 KiB)
-    /// from demo/ticks".
+    /// Ends, with the counts as the last line on stderr, if it is wanted and that is a terminal:
+    /// "17 events (3 KiB) from demo/ticks".
     pub(crate) fn tell(self, wanted: bool, about: &str) {
         let (events, bytes) = (self.events, self.bytes);
         drop(self);

@@ -1,4 +1,4 @@
-//! Sizes, times and modes on the command line, and in what is printed.
+//! Sizes, times and modes on the command line and in output.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
 }
 
-/// Parses `5`, `5s`, `0.5`, `500ms`, `2m`, `1h`, `7d`: a time, in seconds unless it says otherwise.
+/// Parses `5`, `5s`, `0.5`, `500ms`, `2m`, `1h`, `7d`: a time, in seconds unless it has another
+/// unit.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {
@@ -61,14 +62,15 @@ pub(crate) fn time_text(ns: u64) -> String {
     }
 }
 
-/// UTC from ns since 1970, for programs: `2026-01-31T12:34:56.000000001Z`. Exact where a JSON number may not be.
+/// UTC from ns since 1970, for programs: `2026-01-31T12:34:56.000000001Z`. Exact, unlike some JSON
+/// numbers.
 pub(crate) fn exact_time(ns: u64) -> String {
     let text = date_text(ns).replace(' ', "T");
     format!("{}.{:09}Z", text.trim_end_matches('Z'), ns % 1_000_000_000)
 }
 
-/// The largest whole number that every reader of JSON keeps: JavaScript and jq before 1.7 read numbers as 64-bit
-/// floats.
+/// The largest whole number that every reader of JSON keeps: JavaScript and jq before 1.7 read
+/// numbers as 64-bit floats.
 pub(crate) const JSON_NUMBER_MAX: u64 = 1 << 53;
 
 /// A whole number in JSON: as a number up to [`JSON_NUMBER_MAX`], as a string above.
@@ -80,7 +82,8 @@ pub(crate) fn whole(number: u64) -> serde_json::Value {
 pub(crate) fn date_text(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Days since 0000-03-01, in eras of 400 years: Howard Hinnant, "chrono-compatible low-level date algorithms".
+    // Days since 0000-03-01, in eras of 400 years: Howard Hinnant, "chrono-compatible low-level
+    // date algorithms".
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
     let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -93,7 +96,7 @@ pub(crate) fn date_text(ns: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// One word.
+/// The backing in one word.
 pub(crate) fn backing_text(backing: Backing) -> &'static str {
     match backing {
         Backing::Hugetlb => "hugetlbfs",

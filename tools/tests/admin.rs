@@ -1,5 +1,5 @@
-//! The commands that change a live bus: they ask, refuse, say what they would do, and do it; and what `export-config`
-//! writes makes the same channels again.
+//! The commands that change a live bus: they ask, refuse, print what they would do, and do it; and
+//! the output of `export-config` makes the same channels again.
 
 mod program;
 mod pty;
@@ -24,7 +24,7 @@ fn scene() -> Base {
     base
 }
 
-/// Every command that asks, and a part of what it says it would do.
+/// Every command that asks, and a part of its announcement.
 const ASKING: [(&str, &str); 7] = [
     ("purge demo/jobs", "would discard 5 events of 5 B"),
     ("purge demo/ticks", "would move audit from 0 to the end at 80, over 5 events of 5 B"),
@@ -61,7 +61,8 @@ fn without_a_terminal_and_without_yes_they_refuse_and_a_dry_run_changes_nothing(
     assert!(before == bytes_below(&base), "something was changed");
 }
 
-/// Runs a command in a terminal of its own, answers its question, and returns its exit code and what was on the screen.
+/// Runs a command in a terminal of its own, answers its question, and returns its exit code and
+/// what was on the screen.
 fn answered(command: Command, answer: &str) -> (Option<i32>, String) {
     let (mut child, mut screen) = pty::start(command, (24, 80));
     let mut keys = screen.try_clone().expect("a descriptor");
@@ -148,7 +149,8 @@ fn dead_letters_are_listed_retried_and_dropped() {
     assert_eq!(base.fine("dead-letters ls demo/jobs"), "demo/jobs.dead: no dead letters\n");
     let (code, _) = base.fails("work demo/jobs --exec false -n 1 --timeout 1s");
     assert_ne!(code, 0);
-    // It was handed back with its one attempt counted: whoever takes next makes it a dead letter.
+    // It was handed back with its one attempt counted, so the next worker that takes makes it a
+    // dead letter.
     let queue = Bus::at(base.path(), "demo").expect("a bus").attach("jobs").expect("there");
     let mut worker = queue.worker(&WorkOptions::default()).expect("a worker");
     eventually("a dead letter", || {
@@ -212,7 +214,7 @@ fn resize_carries_over_and_says_so() {
     assert!(told.contains("made anew, and gave up 0 events"), "{told}");
 }
 
-/// What must be the same in a channel that was made again.
+/// The part that must be the same in a channel that was made again.
 fn same(mut info: Value) -> Value {
     let all = info.as_object_mut().expect("an object");
     for name in [
@@ -311,7 +313,7 @@ fn a_wrong_file_makes_nothing_and_says_what_is_wrong() {
     assert_eq!(base.fails("create").0, 2);
 }
 
-/// Every flag of `create` that says how a channel is to be, with a value other than the default.
+/// Every flag of `create` that sets a property of a channel, with a value other than the default.
 const FLAGS: &str = "--keyed --stamp --credits=7 --overflow=divert --divert-to=spill --high-watermark=80 \
     --low-watermark=50 --max-attempts=3 --dead-letters=letters --stuck-after=5s --no-lock --producers-mode=644 \
     --consumers-mode=640 --slots=64 --slot-bytes=128 --producers-max=3 --consumers-max=4";
@@ -339,7 +341,7 @@ fn every_option_is_compared_shown_and_exported() {
     base.fine(&format!("create demo/full --kind queue {FLAGS} --if-missing"));
     base.fine("create demo/full --kind queue --if-missing");
     assert!(base.fails("info demo/plain.dead").0 == 3, "what is refused leaves nothing behind");
-    // By what `create` knows, and not by a list of this test's.
+    // By the help of `create`, and not by a list of this test.
     let help = base.fine("create --help");
     let info = base.json("info demo/full --json");
     let exported = base.fine("export-config demo/full --format sh");

@@ -48,7 +48,7 @@ fn creating_looks_for_the_journal_of_a_lost_channel_first() {
     assert!(!base.path().join("demo").exists());
     fine("create", run("create demo/jobs --kind queue --slots 64 --if-missing"));
     assert_eq!(unfinished(&base), 3);
-    // A channel that has no journal there is created as ever.
+    // A channel that has no journal there is created as usual.
     fine("create", run("create demo/other"));
 }
 
@@ -72,7 +72,7 @@ fn a_journal_that_was_set_aside_is_adopted_later() {
     let told = base.fine(&adopt);
     assert!(told.contains("made again from its journal"), "{told}");
     assert_eq!(unfinished(&base), 3);
-    // The other one was set aside in its stead.
+    // The other one was set aside in its place.
     let aside_now = set_aside();
     assert!(aside_now.len() == 1 && aside_now != aside, "{aside_now:?}");
     let (code, _) = base.fails(&format!("journal adopt {}", journal.path().join("demo/jobs").display()));

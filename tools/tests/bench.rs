@@ -1,8 +1,10 @@
-//! `railbus bench` as scripts use it: real pinned processes, results parsed from JSON, nothing left behind.
+//! `railbus bench` as scripts use it: real pinned processes, results parsed from JSON, nothing left
+//! behind.
 //!
 //! Rings are made under a `$RAILBUS_DIR` of the test's own, which must be empty at the end.
 //!
-//! What a pass does not prove: that any figure is good. Only their presence, their order and the books are checked.
+//! A pass does not prove that any figure is good. Only their presence, their order and the books
+//! are checked.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
@@ -77,7 +79,8 @@ fn assert_distribution(report: &Value, at: &str) {
     assert!(number(report, &format!("{at}/mean")) > 0.0);
 }
 
-/// The run judges itself: whatever the machine does, a run that is called unreliable says why, and no other does.
+/// The run judges itself: whatever the machine does, a run that is called unreliable gives the
+/// reasons, and no other does.
 fn assert_judged(report: &Value) {
     let reasons = report["unreliable_because"].as_array().expect("reasons");
     assert_eq!(report["reliable"].as_bool(), Some(reasons.is_empty()), "{report}");
@@ -320,7 +323,8 @@ fn a_worker_of_this_kind_dies(kind: &str) {
     eventually("two workers", || workers_of(child.id()).len() == 2);
     let workers = workers_of(child.id());
     std::thread::sleep(Duration::from_millis(200));
-    // SAFETY: the pid is of a worker that was just seen and that only its parent, which waits for it, can reap.
+    // SAFETY: the pid is of a worker that was just seen and that only its parent, which waits for
+    // it, can reap.
     unsafe { libc::kill(workers[1] as libc::pid_t, libc::SIGKILL) };
     let output = child.wait_with_output().expect("ends");
     let said = String::from_utf8_lossy(&output.stderr);

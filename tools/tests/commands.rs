@@ -84,7 +84,7 @@ fn a_stuck_subscriber_is_shown_evicted_and_told() {
     let mut subscriber = base.start("sub demo/ticks --name slow");
     base.await_live("demo/ticks", "consumer", 1);
     subscriber.signal(libc::SIGSTOP);
-    // Fills the ring, and waits for the one who does not move.
+    // Fills the ring, and waits for the reader that does not move.
     let mut publisher = base.start_fed("pub demo/ticks --name feed");
     let mut input = publisher.child().stdin.take().expect("a pipe");
     let lines = numbers(1..=5000);
@@ -159,7 +159,7 @@ fn a_stopped_worker_is_evicted_another_does_its_event_and_its_own_done_is_refuse
         let base = Base::new();
         base.fine("create demo/jobs --kind queue");
         base.fine_fed("pub demo/jobs", b"one\ntwo\n");
-        // It stops itself with the event in hand.
+        // It stops itself while it holds the event.
         let mut command = base.command("work demo/jobs --name tired --exec");
         let mut worker = base.spawn(command.arg("kill -STOP $PPID").env("RAILBUS_FENCE", way));
         let pid = worker.pid();
@@ -194,8 +194,8 @@ fn a_worker_whose_words_were_harmed_ends_as_corrupt_and_another_does_its_event()
         let bus = railbus::Bus::at(base.path(), "demo").expect("the bus");
         let queue = bus.attach("jobs").expect("the queue");
         let entry = railbus_ring::layout::HEADER_BYTES + railbus_ring::layout::entry(0);
-        // Its fence, as with restartable sequences; and the done word of the event in hand, which another consumer calls
-        // handed back.
+        // Its fence, as with restartable sequences; and the done word of the held event, which
+        // another consumer calls handed back.
         let (at, word) = match railbus_os::rseq::offset() {
             Some(_) if way == "rseq" => (entry + railbus_ring::layout::FENCE, r"\0\0\0\0\0\0\0\0"),
             _ => (queue.header().done_offset as usize, r"\001\0\001\0\0\0\0\0"),
@@ -289,7 +289,7 @@ fn exit_codes_tell_what_is_the_matter() {
     assert!(code == 1 && said.contains("3 bytes before the end of event 2; the 1 before"), "{code} {said}");
     let output = base.command("ls").env("RAILBUS_DIR", "").output().expect("it runs");
     assert_eq!(failed("ls", output).0, 2);
-    // What to create is said of what one creates, and of nothing else.
+    // The hint about creation is for channels only.
     let (code, said) = base.fails("demo /nonexistent");
     assert!(code == 3 && said.contains("/nonexistent") && !said.contains("railbus create"), "{code} {said}");
     let output = base.command("create demo/x").env("RAILBUS_DIR", "/proc/x").output().expect("it runs");
@@ -333,13 +333,13 @@ fn damaged_files_are_corrupt_and_can_be_removed() {
     }
 }
 
-/// Runs the program as a user who owns nothing, if this process may; else as itself.
+/// Runs the program as a user who owns nothing, if this process may; otherwise as this user.
 fn as_stranger(base: &Base, line: &str) -> std::process::Output {
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
         return base.run(line);
     }
-    // By an open descriptor: the stranger may not be able to walk to the program.
+    // By an open descriptor, because the stranger may not be able to reach the program by its path.
     let program = std::fs::File::open(env!("CARGO_BIN_EXE_railbus")).expect("the program");
     // SAFETY: clears close-on-exec of a descriptor of our own.
     assert_eq!(unsafe { libc::fcntl(program.as_raw_fd(), libc::F_SETFD, 0) }, 0);

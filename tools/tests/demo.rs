@@ -1,4 +1,4 @@
-//! The demo, shortened, as it is, and interrupted.
+//! The demo: shortened, in full, and interrupted.
 
 mod program;
 

@@ -1,5 +1,5 @@
-//! The depth of a queue is what is not done, wherever it is shown: what waits, whether it was never taken or handed back,
-//! and what is in the hands of workers.
+//! The depth of a queue is the number of events that are not done, wherever it is shown: waiting
+//! events, whether they were never taken or handed back, and events that workers hold.
 
 mod program;
 

@@ -1,5 +1,5 @@
-//! Commands that destroy something say what would be lost, ask before it is, and touch nothing that was not meant; a
-//! command that is refused leaves nothing behind.
+//! Commands that destroy something report what would be lost, ask before it is, and touch nothing
+//! else. A command that is refused leaves nothing behind.
 
 mod program;
 
@@ -7,8 +7,8 @@ use program::{Base, numbers};
 use railbus::{Bus, SubscribeOptions, WorkOptions};
 use serde_json::json;
 
-/// A queue with three jobs, of which one was handed back; a stream with five events that a durable subscription has
-/// not read; and a channel that nobody would miss.
+/// A queue with three jobs, of which one was handed back; a stream with five events that a durable
+/// subscription has not read; and a channel that nobody would miss.
 fn scene() -> Base {
     let base = Base::new();
     base.fine("create demo/jobs --kind queue --slots 64");
@@ -138,7 +138,7 @@ fn a_refused_create_leaves_nothing_behind() {
         let left: Vec<_> = std::fs::read_dir(base.path()).expect("a list").collect();
         assert!(left.is_empty(), "{line}: {left:?}");
     }
-    // What was there before stays.
+    // The channels that were there before stay.
     base.fine("create demo/x --kind queue");
     assert_eq!(base.fails("create demo/x --kind queue --max-attempts 3").0, 1);
     assert_eq!(channels(&base), ["demo/x"], "no dead-letter queue of a refused channel");

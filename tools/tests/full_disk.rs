@@ -1,5 +1,5 @@
-//! A journal whose disk is full: everybody who looks is told, and told again when it is over. Real disks, each in a mount
-//! namespace of the test's own.
+//! A journal whose disk is full: every observer gets a report, and another when it is over. Real
+//! disks, each in a mount namespace of the test's own.
 
 #[path = "../../bus/tests/mounts/mod.rs"]
 mod mounts;
@@ -12,7 +12,7 @@ use std::path::Path;
 use mounts::{apart, run, text};
 use program::{Base, Running, eventually};
 
-/// A small disk in memory, of so many MiB.
+/// A small disk in memory, of this many MiB.
 fn small_disk(place: &Path, mebibytes: u32) -> Result<(), String> {
     run("mount", &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none", text(place)])
 }
@@ -85,7 +85,7 @@ fn a_full_disk_is_named_by_everybody_who_looks_and_so_is_its_end() {
         eventually("watch tells", || {
             let output = base.run("watch --once");
             let told = String::from_utf8_lossy(&output.stdout).contains("the disk is full");
-            // Somebody may be stuck besides, which is the greater alarm.
+            // There may also be a stuck participant, which is the greater alarm.
             told && matches!(output.status.code(), Some(6 | 9))
         });
         enlarge(&disk, 64)?;

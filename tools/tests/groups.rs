@@ -1,5 +1,6 @@
-//! Keys and priorities at the command line: `create --keyed`, `pub --key` and `--key-field`, `work --priority` and
-//! `--in-hand`, what `info` shows, and the way of a key through a journal and back.
+//! Keys and priorities at the command line: `create --keyed`, `pub --key` and `--key-field`, `work
+//! --priority` and `--in-hand`, the output of `info`, and the way of a key through a journal and
+//! back.
 
 mod program;
 
@@ -62,12 +63,12 @@ fn a_key_is_a_word_of_the_event_and_survives_a_journal() {
     assert_eq!(keys(&objects(&String::from_utf8_lossy(&exported.stdout))), expected);
     let replayed = base.run(&format!("replay {directory} --into copies/orders"));
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
-    // `work` takes what it can get at once: one of each customer, then the next.
+    // `work` takes all that it can get at once: one of each customer, then the next.
     let worked = objects(&base.fine("work copies/orders -n 4 --json"));
     let mut of_ann = worked.iter().filter(|one| key(one) == hash("ann"));
     assert!(of_ann.clone().is_sorted_by_key(|one| one["position"].as_u64()), "{worked:?}");
     assert_eq!((of_ann.clone().count(), of_ann.next().unwrap()["payload"].clone()), (3, "buy ann 1".into()));
-    // Lost, and made again by the journal: keyed, with what is not done.
+    // Lost, and made again from the journal: keyed, with the events that are not done.
     base.fine("work demo/orders -n 1");
     daemon.signal(libc::SIGTERM);
     assert!(daemon.end().0.success());
@@ -101,7 +102,8 @@ fn mistakes_are_told() {
     assert!(code == 2 && errors.contains("in-hand"), "{code}: {errors}");
 }
 
-/// Starts a worker that appends what it gets to the file `to`, and then waits while the file `gate` is there.
+/// Starts a worker that appends its events to the file `to`, and then waits while the file `gate`
+/// exists.
 fn worker(base: &Base, line: &str, to: &str) -> Running {
     let (to, gate) = (base.file(to), base.file("gate"));
     let script =

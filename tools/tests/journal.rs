@@ -161,7 +161,7 @@ fn verify_says_what_is_there_torn_and_corrupt() {
         (&corrupt["segment"], &corrupt["offset"], &corrupt["position"]),
         (&1.into(), &12288.into(), &3.into())
     );
-    // What was before it is printed, and then the place is named.
+    // The events before it are printed, and then the place is named.
     let output = base.run(&format!("journal cat {directory}"));
     assert_eq!((output.stdout, output.status.code()), (b"one\ntwo\nlines\n\xff three\n".to_vec(), Some(5)));
     let output = base.run(&format!("replay {directory} --to-stdout raw"));
@@ -277,7 +277,8 @@ fn index_and_prune_change_nothing_that_is_kept() {
     assert_eq!(base.fine(&format!("journal cat {directory} --json")), all);
     assert!(base.fine(&format!("journal info {directory}")).contains(", indexed"));
     let lines: Vec<&str> = all.lines().collect();
-    // The third segment begins with event 240; what is before may go, but not the newest two segments.
+    // The third segment begins with event 240; the segments before it may go, but not the newest
+    // two segments.
     let third: Value = serde_json::from_str(lines[240]).expect("JSON");
     let position = third["position"].as_u64().expect("a number");
     let dry = base.fine(&format!("journal prune {directory} --before {} --dry-run", position + 1));
@@ -337,14 +338,14 @@ fn repair_cuts_a_torn_tail_and_quarantines_only_when_asked() {
     let text = base.fine(&format!("journal cat {directory} --json"));
     let gap: Vec<&str> = text.lines().filter(|line| line.contains("\"gap\":\"quarantined\"")).collect();
     assert_eq!(gap.len(), 1, "{text}");
-    // One block of 4 KiB is lost, and everything behind it stays.
+    // One block of 4 KiB is lost, and everything after it stays.
     assert!(lost > 0 && text.lines().count() as u64 == 601 - lost, "{lost} of {}", text.lines().count());
     let verified = base.json(&format!("journal verify {directory} --json"));
     assert_eq!((&verified["corrupt"], &verified["events"]), (&serde_json::json!([]), &(600 - lost).into()));
     assert!(base.path().join("journal/demo/many/quarantine").is_dir());
 }
 
-/// Somebody removed a segment in the middle, and another was cut short.
+/// A segment in the middle was removed, and another was cut short.
 #[test]
 fn what_is_behind_a_missing_segment_is_kept_and_everybody_says_what_is_missing() {
     let base = Base::new();
@@ -358,7 +359,7 @@ fn what_is_behind_a_missing_segment_is_kept_and_everybody_says_what_is_missing()
     let segments = base.json(&format!("journal info {directory} --json"))["segments"].clone();
     let (second, third) = (&segments[1]["first_position"], &segments[2]["first_position"]);
     std::fs::remove_file(hand.path(2)).expect("removed");
-    // A reader says which positions are gone, and goes on behind them.
+    // A reader reports which positions are gone, and goes on after them.
     let missing = "\"gap\":\"removed\"";
     let text = base.fine(&format!("journal cat {directory} --json"));
     let told = text.lines().find(|line| line.contains(missing)).unwrap_or_else(|| panic!("{text}"));
@@ -383,7 +384,7 @@ fn what_is_behind_a_missing_segment_is_kept_and_everybody_says_what_is_missing()
     assert_eq!(text.matches("\"gap\":\"quarantined\"").count(), 1, "{text}");
     let verified = base.json(&format!("journal verify {directory} --json"));
     assert_eq!((&verified["corrupt"], &verified["events"]), (&serde_json::json!([]), &(600 - lost).into()));
-    // The first one, cut short: what was cut is said, too, and only that is missing.
+    // The first one, cut short: the cut is reported, too, and only that part is missing.
     hand.file(1).set_len(8192 + 4096 + 100).expect("cut");
     let (code, told) = base.fails(&format!("journal verify {directory}"));
     assert!(code == 5 && told.contains("its file was cut short: "), "{code} {told}");

@@ -1,8 +1,9 @@
-//! Exported files opened by the programs of others: the Python packages `mcap` and `pyarrow`, and Python's own `csv`
-//! and `json`. Each prints what it read as one line of JSON an event, which must be what the journal holds.
+//! Exported files opened by foreign programs: the Python packages `mcap` and `pyarrow`, and
+//! Python's own `csv` and `json`. Each prints what it read as one line of JSON an event, which must
+//! be what the journal holds.
 //!
-//! The packages are installed once, into target/venv. Where that is impossible, the test says so and is
-//! skipped.
+//! The packages are installed once, into target/venv. If that is impossible, the test reports it
+//! and is skipped.
 
 #[path = "../../bus/tests/journal_hand/mod.rs"]
 mod journal_hand;
@@ -25,7 +26,7 @@ fn python() -> Option<PathBuf> {
     python.inspect_err(|why| println!("skipped: Python's packages cannot be installed here: {why}")).ok()
 }
 
-/// What a program prints, line by line.
+/// The output of a program, line by line.
 fn lines(python: &Path, program: &str, file: &Path) -> Vec<Value> {
     let output = Command::new(python).arg("-c").arg(program).arg(file).output().expect("python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -78,7 +79,7 @@ with open(sys.argv[1], newline="") as file:
 fn journal(base: &Base) -> (Hand, String, Vec<Value>) {
     let directory = base.path().join("journal/demo/ticks");
     let mut hand = Hand::of(&directory, journal_hand::channel_header(Kind::Stream), 4 << 20);
-    // Positions that no 32 bits hold.
+    // Positions that do not fit into 32 bits.
     hand.position = 5 << 32;
     let noise = noise(300_000, 7);
     for i in 0..2000usize {
@@ -188,7 +189,7 @@ fn csv_and_json_lines_hold_the_same() {
     assert!(String::from_utf8_lossy(&csv.stderr).contains("events missing (staging-lost)"));
     let file = base.file("ticks.csv");
     std::fs::write(&file, csv.stdout).expect("written");
-    // Python itself is enough; where there is none, the columns are counted.
+    // Python itself is enough; if there is none, the columns are counted.
     let Ok(rows) = std::panic::catch_unwind(|| lines(Path::new("python3"), CSV, &file)) else {
         println!("skipped in part: there is no python3");
         return;

@@ -57,14 +57,14 @@ fn a_replay_goes_on_live_without_gap_or_duplicate_while_the_journaller_is_killed
         daemon.kill();
         daemon = journald(&base, &journal);
         writer.join().expect("a thread");
-        // It may have said that it had to wait for the journaller.
+        // It may have reported that it had to wait for the journaller.
         assert!(publisher.finish().status.success());
         let output = String::from_utf8(live.fine()).expect("text");
         assert!(output == numbers(1..=20_000), "{kind}: {} lines", output.lines().count());
         drop(worker);
         daemon.signal(libc::SIGTERM);
         assert!(daemon.status().success());
-        // What was recorded, and what a channel gets when it is replayed into it.
+        // The recorded events, and the events of a channel into which they are replayed.
         let raw = base.run(&format!("replay {directory} --to-stdout lines"));
         assert!(raw.stdout == numbers(1..=20_000).as_bytes());
         base.fine("create demo/again --kind stream --capacity 64KiB");

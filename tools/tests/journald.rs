@@ -26,7 +26,7 @@ fn lines(count: usize) -> Vec<u8> {
     (0..count).flat_map(|number| format!("line {number}\n").into_bytes()).collect()
 }
 
-/// What a journal holds, as lines.
+/// The contents of a journal, as lines.
 fn held(base: &Base, directory: &Path) -> Vec<u8> {
     let output = base.run(&format!("replay {} --to-stdout lines", directory.display()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -67,8 +67,8 @@ fn it_records_what_fits_and_channels_made_later_and_seals_at_sigterm() {
     assert_eq!(report["torn_bytes"], 0, "{report}");
 }
 
-/// The first events of a new channel, and of one that was removed and made again, are those that a journaller that looks
-/// around would miss.
+/// The first events of a new channel, and of one that was removed and made again: a journaller that
+/// only looks around would miss them.
 #[test]
 fn new_channels_and_those_made_again_are_recorded_from_their_first_event() {
     let (base, disk) = (Base::new(), disk());
@@ -128,7 +128,7 @@ fn what_was_published_before_there_was_a_journal_is_a_recorded_gap() {
     let text = base.run(&format!("journal cat {directory}"));
     let said = format!("{}{}", String::from_utf8_lossy(&text.stdout), String::from_utf8_lossy(&text.stderr));
     assert!(said.contains("not recording") || said.contains("missing"), "{said}");
-    // The gap and the events behind it are all that was published.
+    // The gap and the events after it are all that was published.
     let kept = report["events"].as_u64().expect("a number");
     assert!((1..=64).contains(&kept), "what the ring still held: {report}");
     let text = base.fine(&format!("journal cat {directory} --json"));
@@ -283,8 +283,9 @@ fn what_cannot_be_recorded_is_told_with_an_exit_code() {
     assert!(code == 2 && errors.contains("lossy"), "{code} {errors}");
 }
 
-/// A recorder that panics is started again, and when it goes on panicking the daemon seals the other channels, says why
-/// and ends with exit code 1; `info` and `stat` tell of it. The fault is put in by a debug build on request.
+/// A recorder that panics is started again. When it goes on panicking, the daemon seals the other
+/// channels, gives the reason and ends with exit code 1; `info` and `stat` show it. A debug build
+/// makes the fault on request.
 #[test]
 fn a_recorder_that_panics_again_and_again_ends_the_daemon_and_is_told() {
     if !cfg!(debug_assertions) {
@@ -326,7 +327,8 @@ fn a_recorder_that_panics_again_and_again_ends_the_daemon_and_is_told() {
     }
 }
 
-/// A journal that a newer railbus went on with: refused with exit code 5, by whatever command, and not a byte changes.
+/// A journal that a newer railbus has continued: every command refuses it with exit code 5, and not
+/// a byte changes.
 #[test]
 fn a_journal_of_a_newer_version_is_refused_by_every_command_and_stays() {
     let (base, disk) = (Base::new(), disk());
@@ -366,7 +368,7 @@ fn a_journal_of_a_newer_version_is_refused_by_every_command_and_stays() {
         );
         assert!(segments(&directory) == before, "{line} changed the journal");
     }
-    // The channel is lost: it is not made again from what is not understood.
+    // The channel is lost: it is not made again from a journal that is not understood.
     for name in ["ticks.ring", "ticks.acks"] {
         std::fs::remove_file(base.path().join("demo").join(name)).expect("removed");
     }

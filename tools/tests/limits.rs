@@ -1,4 +1,4 @@
-//! What the program does under a limit for files: it says so, and is not killed.
+//! The program under a limit for files: it reports the error, and is not killed.
 
 mod program;
 
@@ -7,7 +7,8 @@ use std::process::Command;
 
 use program::Base;
 
-/// Runs a line of shell under a limit of so many blocks of 512 or 1024 bytes: how it ended, and what it said.
+/// Runs a line of shell under a limit of this many blocks of 512 or 1024 bytes. Returns how it
+/// ended, and its stderr.
 fn limited(base: &Base, blocks: u32, line: &str) -> (Option<i32>, Option<i32>, String) {
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("ulimit -f {blocks}; exec {} {line}", env!("CARGO_BIN_EXE_railbus")));

@@ -1,4 +1,5 @@
-//! `sub` and `tap` with `--manual`: the cursor goes where standard input says, and nowhere else.
+//! `sub` and `tap` with `--manual`: the cursor goes where standard input sends it, and nowhere
+//! else.
 
 mod program;
 
@@ -8,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use program::Base;
 use serde_json::Value;
 
-/// A reader whose events are read, and which is told how far they are done.
+/// A reader whose events are read, and which gets the progress on its standard input.
 struct Reading {
     child: Child,
     acknowledgements: Option<ChildStdin>,
@@ -45,7 +46,7 @@ impl Reading {
         writeln!(self.acknowledgements.as_mut().expect("it is open"), "{position}").expect("it reads");
     }
 
-    /// Ends its standard input, and waits for its end: the exit code, and what it said.
+    /// Ends its standard input, and waits for its end. Returns the exit code and its stderr.
     fn end(mut self) -> (i32, String) {
         drop(self.acknowledgements.take());
         let output = self.child.wait_with_output().expect("it ends");
@@ -84,7 +85,7 @@ fn place(create: &str, read: &str) -> (Base, String) {
 fn only_what_standard_input_says_is_acknowledged() {
     for (create, read) in KINDS {
         let (base, read) = place(create, read);
-        // Nothing is said, by one that ends in order and by one that is killed.
+        // Nothing is acknowledged, by one that ends in order and by one that is killed.
         let mut reading = Reading::start(&base, &format!("{read} -n 30"));
         assert_eq!(reading.payloads(30), numbers(1..=30));
         assert_eq!(reading.end(), (0, String::new()));

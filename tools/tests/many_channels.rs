@@ -1,4 +1,5 @@
-//! One daemon records many channels: with a few threads, little memory and disk for each, and within its limit of files.
+//! One daemon records many channels: with a few threads, little memory and disk for each, and
+//! within its limit of files.
 
 mod program;
 
@@ -43,7 +44,7 @@ fn bytes_below(directory: &Path) -> u64 {
     entries
         .map(|path| match std::fs::metadata(&path) {
             Ok(about) if about.is_dir() => bytes_below(&path),
-            // It may go meanwhile.
+            // The file may disappear in the meantime.
             about => about.map_or(0, |about| about.blocks() * 512),
         })
         .sum()
@@ -109,7 +110,7 @@ fn without_descriptors_for_all_some_are_recorded_and_the_others_are_told_with_wh
         said().contains(&format!("railbus: {} channels are not recorded: ", 40 - recorded))
     });
     assert!(said().contains("ulimit -n"), "{}", said());
-    // Those that are recorded go on, through many segments.
+    // The recorded channels go on, through many segments.
     let line: Vec<u8> = (0..20_000u32).flat_map(|number| format!("{number:0400}\n").into_bytes()).collect();
     base.fine_fed("pub b/c000", &line);
     daemon.signal(libc::SIGTERM);

@@ -1,4 +1,5 @@
-//! What the program says when something is wrong: the true reason, of the right object, and what to do about it.
+//! The program's messages when something is wrong: the true reason, the right object, and how to
+//! correct it.
 
 mod program;
 
@@ -55,7 +56,7 @@ fn a_dead_letter_queue_that_nobody_asked_for_is_in_nobodys_way() {
     let refused = open().map(|_| ()).expect_err("no more").to_string();
     assert!(refused.contains("every place for workers and taps of demo/jobs"), "{refused}");
     drop(workers);
-    // Too few places in one that the user made himself.
+    // Too few registry entries in a queue that the user made himself.
     base.fine("create demo/bin --kind queue --slots 64 --slot-bytes 512 --producers-max 1");
     base.fine("create demo/tasks --kind queue --slots 64 --max-attempts 3 --dead-letters bin");
     let first = base.start("work demo/tasks");

@@ -1,4 +1,5 @@
-//! `railbus metrics`: scraped and parsed by the parser of Prometheus' own client, and looked at in a real browser.
+//! `railbus metrics`: scraped and parsed by the parser of Prometheus' own client, and viewed in a
+//! real browser.
 
 mod program;
 
@@ -12,7 +13,7 @@ use program::{Base, Running, eventually};
 use railbus::{Bus, ChannelOptions, Kind, SendOptions, SubscribeOptions, WorkOptions};
 use serde_json::Value;
 
-/// A server on a free port, and where it is.
+/// A server on a free port, and its address.
 struct Server {
     running: Running,
     address: String,
@@ -53,7 +54,7 @@ impl Server {
     }
 }
 
-/// Nobody of a scene counts as stuck.
+/// No participant of a scene counts as stuck.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Channels with names that need escaping, latencies, losses; everything at rest.
@@ -101,7 +102,7 @@ for family in text_string_to_metric_families(sys.stdin.read()):
 json.dump(families, sys.stdout)
 ";
 
-/// What the parser makes of the text.
+/// The parser's result for the text.
 fn parsed(python: &Path, text: &str) -> Value {
     let mut command = Command::new(python);
     command.args(["-c", PARSE]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -218,7 +219,7 @@ fn a_channel_that_cannot_be_read_is_told_and_the_others_are_served() {
     let (_, text) = server.ask("GET /metrics");
     assert!(text.contains("railbus_unreadable{channel=\"demo/bad\"} 1"), "{text}");
     assert!(text.contains("railbus_depth{channel=\"demo/good\",kind=\"stream\"} 0"), "{text}");
-    // What comes and goes meanwhile is followed, also the whole bus.
+    // Channels and buses that come and go in the meantime are followed.
     base.fine("rm demo/good demo/bad");
     base.fine("prune demo");
     eventually("nothing is there any more", || server.stat().as_array().is_some_and(Vec::is_empty));
@@ -248,13 +249,13 @@ fn the_server_answers_three_paths_and_endures_bad_clients() {
         assert!(head.to_lowercase().contains("content-security-policy: default-src 'none'"), "{head}");
     }
     assert_eq!(server.ask("HEAD /metrics").1, "");
-    // The page asks nobody else for anything.
+    // The page sends no request to another host.
     let page = server.ask("GET /").1;
     for outside in ["https://", "//cdn", "src=", "@import", "url("] {
         assert!(!page.contains(outside), "{outside} is in the page");
     }
     assert_eq!(page.matches("http://").count(), page.matches("http://www.w3.org/2000/svg").count());
-    // Nonsense, silence, and many at once do not keep others from being answered.
+    // Nonsense, silence, and many requests at once do not keep others from being answered.
     let mut nonsense = TcpStream::connect(&server.address).expect("connected");
     nonsense.write_all(&[0xFF; 4096]).expect("sent");
     let silent: Vec<TcpStream> =
@@ -288,7 +289,7 @@ fn bad_addresses_are_explained_and_others_than_loopback_told_aloud() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("not loopback"), "{output:?}");
 }
 
-/// A headless Chromium, or why there is none.
+/// A headless Chromium, or the reason why there is none.
 fn chromium() -> Result<&'static str, String> {
     ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"]
         .into_iter()
@@ -296,10 +297,10 @@ fn chromium() -> Result<&'static str, String> {
         .ok_or_else(|| "no Chromium here (apt-get install chromium-headless-shell)".to_owned())
 }
 
-/// Runs it on a page, for so long of the page's own time.
+/// Runs it on a page, for this much of the page's own time.
 fn browse(name: &str, profile: &Path, arguments: &[&str], url: &str) -> Vec<u8> {
     let mut command = Command::new(name);
-    // In a container, and as root, its own sandbox cannot be had; the page is ours.
+    // In a container, and as root, its own sandbox does not work; the page is ours.
     command.args([
         "--headless",
         "--no-sandbox",

@@ -1,7 +1,7 @@
-//! Several users share the base directory, and daemons of root look after the buses of all of them: what one of them
-//! writes, holds or puts in the way decides nothing for the others.
+//! Several users share the base directory, and daemons of root look after the buses of all of them.
+//! Files that one of them writes, locks or puts in the way decide nothing for the others.
 //!
-//! Those tests that need a second user run as root only, and say so where they are skipped.
+//! The tests that need a second user run as root only, and report it when they are skipped.
 
 mod program;
 
@@ -19,7 +19,8 @@ use railbus_ring::layout::journal as page;
 
 /// Another user, who has no rights here.
 const NOBODY: u32 = 65534;
-/// Far beyond what anything here takes on a busy machine, and far below what it took when each channel was waited for.
+/// Far longer than anything here takes on a busy machine, and far shorter than it took when each
+/// channel was waited for.
 const SOON: Duration = Duration::from_secs(60);
 
 fn is_root() -> bool {
@@ -81,7 +82,7 @@ fn name_directory(file: &Path, directory: &Path) {
     file.write_all_at(&bytes, (page::HEADER_BYTES + page::DIRECTORY) as u64).expect("it is open for writing");
 }
 
-/// A channel that was recorded, of which another user says where its journal is.
+/// A channel that was recorded, whose journal's directory is named by another user.
 fn recorded_by_nobody(base: &Base, disk: &Path, journal: &Path) {
     base.fine("create evil/x --kind stream --capacity 64KiB");
     let mut daemon = base.start(&format!("journald --journal {} --channels evil/x", disk.display()));
@@ -153,7 +154,8 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A base directory for everybody, in which another user has made `bank/orders` for everybody.
+/// A base directory open to all users, in which another user has made `bank/orders`, open to all
+/// users.
 fn taken_bank() -> Option<Base> {
     if !is_root() {
         return None;
@@ -179,7 +181,7 @@ fn who_makes_a_bus_first_does_not_get_what_others_publish_there() {
     let output =
         base.command("pub bank/orders -q").env("RAILBUS_OWNER", "65534").output().expect("it starts");
     assert!(output.status.success(), "{}", text(&output));
-    // Its owner, and who only looks, need nothing.
+    // Its owner, and users who only look, need nothing.
     let output = as_nobody(&base, "pub bank/orders -q").expect("it ran before").output().expect("it starts");
     assert!(output.status.success(), "{}", text(&output));
     base.fine("info bank/orders");

@@ -1,4 +1,4 @@
-//! `railbus stat` and `railbus hist`: what they show is what happened, in the right row.
+//! `railbus stat` and `railbus hist`: they show what happened, in the right row.
 
 mod program;
 
@@ -35,7 +35,7 @@ fn participant<'a>(channel: &'a Value, name: &str) -> &'a Value {
     all.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{name} is not in {all:?}"))
 }
 
-/// What a row of percentiles must say.
+/// Checks a row of percentiles.
 fn assert_shows(row: &Value, expected: &Distribution) {
     let quantiles = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
     for (field, quantile) in quantiles {
@@ -45,7 +45,8 @@ fn assert_shows(row: &Value, expected: &Distribution) {
     assert_eq!(row["count"].as_u64(), Some(expected.count()));
 }
 
-/// Publishes, and receives with three readers, of which the last sleeps a millisecond before each event.
+/// Publishes, and receives with three readers, of which the last sleeps a millisecond before each
+/// event.
 fn with_a_late_reader(channel: &Channel, count: u64) -> impl Sized {
     let mut publisher = channel.publisher(&SendOptions::default().name("feed")).expect("one");
     let mut readers =
@@ -59,7 +60,7 @@ fn with_a_late_reader(channel: &Channel, count: u64) -> impl Sized {
             assert_eq!(reader.recv().expect("an event").pod::<u64>(), Some(n));
         }
     }
-    // Observers are told now and then; acknowledging tells them at once.
+    // Observers see the counts now and then; acknowledging shows them at once.
     readers.iter_mut().for_each(|reader| reader.acknowledge());
     (publisher, readers)
 }
@@ -82,21 +83,21 @@ fn a_delay_in_one_of_three_is_in_its_row_and_nowhere_else() {
             (&row["measures"], &row["done_ns"], row["events"].as_u64(), row["bytes"].as_u64()),
             (&"yes".into(), &Value::Null, Some(300), Some(2400))
         );
-        // Nobody's histogram has another's events: the late one's are all late.
+        // No histogram has events of another participant: the late one's are all late.
         if name == "late" {
             assert!(own.received.quantile(0.0) >= Some(900_000), "{:?}", own.received.quantile(0.0));
         }
     }
     assert_shows(&shown["latency_ns"], &measured.received());
     assert_eq!(shown["latency_ns"]["count"], 900);
-    // The late third of all is beyond a millisecond.
+    // The late third of all events is beyond a millisecond.
     assert!(shown["latency_ns"]["p95"].as_u64() >= Some(900_000), "{shown}");
     let feed = participant(&shown, "feed");
     assert_eq!((&feed["latency_ns"], &feed["measures"]), (&Value::Null, &"unstamped".into()));
     assert_eq!(feed["pid"], std::process::id());
     assert!(feed["core"].is_u64() && feed["tid"].is_u64(), "{feed}");
     drop(handles);
-    // Who has left is in the whole as long as its place is not used again.
+    // A participant that has left is in the whole as long as its entry is not used again.
     let shown = stat(&base, "demo/ticks");
     assert_eq!(
         (shown["participants"].as_array().map(Vec::len), &shown["latency_ns"]["count"]),
@@ -186,7 +187,7 @@ impl Dice {
     }
 }
 
-/// What a run has done, counted beside it.
+/// The counts of a run, kept beside it.
 #[derive(Debug, Default)]
 struct Model {
     events: u64,
@@ -273,7 +274,7 @@ fn counters_of_streams_and_topics_equal_a_model_after_random_runs() {
                         }
                     }
                 }
-                // Told to observers at the latest when the reader finds nothing.
+                // Observers see it at the latest when the reader finds nothing.
                 loop {
                     match reader.try_recv() {
                         Ok(None) => break,
@@ -345,7 +346,8 @@ fn counters_of_queues_equal_a_model_after_random_runs() {
                 _ if hand.is_empty() => {}
                 put => {
                     let ticket = hand.swap_remove(dice.below(hand.len() as u64) as usize);
-                    // Once: what is handed back again waits, and producers find the queue full until it is done.
+                    // Only once: an event that is handed back again waits, and producers find the
+                    // queue full until it is done.
                     if put == 8 && ticket.attempt() == 1 {
                         assert!(worker.retry(ticket));
                     } else {

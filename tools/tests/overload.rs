@@ -64,7 +64,7 @@ fn what_finds_no_room_is_diverted_and_shown_everywhere() {
     assert_eq!(base.json("stat demo/spill --json --interval 10ms")[0]["under_pressure"], Value::Null);
     let taken = base.fine("work demo/spill -n 36");
     assert_eq!(taken, numbers(65..=100));
-    // Full there, too: what has no place anywhere is dropped, and that is a failure.
+    // Full there, too: an event without room anywhere is dropped, and that is a failure.
     let output = base.feed("pub demo/jobs -q", numbers(1..=70).as_bytes());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -1,5 +1,5 @@
-//! What goes into `pub` comes out of `sub`, `tap` and `work`: every byte, through real pipes and processes, also
-//! when some of them are stopped, interrupted or killed.
+//! Input of `pub` is output of `sub`, `tap` and `work`: every byte, through real pipes and
+//! processes, also when some of them are stopped, interrupted or killed.
 
 mod program;
 
@@ -137,7 +137,7 @@ fn a_durable_subscription_resumes_where_it_ended() {
     base.fine_fed("pub demo/ticks", numbers(11..=30).as_bytes());
     assert_eq!(base.fine("sub demo/ticks --name audit --durable -n 5"), numbers(11..=15));
     assert_eq!(base.fine("sub demo/ticks --name audit --durable --until-closed"), numbers(16..=30));
-    // Forgotten, it holds nobody back any more.
+    // Once it is forgotten, it holds nobody back any more.
     assert!(base.fine("evict demo/ticks audit --yes").contains("forgotten"));
     assert!(base.participants("demo/ticks", "held").is_empty());
 }
@@ -177,7 +177,7 @@ fn a_reader_of_the_output_that_leaves_ends_it_quietly() {
         publisher.fine();
         reader.fine();
     }
-    // What could not be printed is not done: another worker gets it.
+    // An event that could not be printed is not done: another worker gets it.
     assert_eq!(base.fine("work demo/jobs --until-closed"), "second\n");
 }
 
@@ -246,7 +246,7 @@ fn workers_share_a_queue_and_a_tap_sees_all_of_it() {
 fn what_a_killed_worker_had_in_hand_goes_to_another() {
     let base = Base::new();
     base.fine("create demo/jobs --kind queue --slots 4096 --slot-bytes 256");
-    // Its output pipe is full long before all is printed: there it hangs, with jobs in hand.
+    // Its output pipe is full long before all is printed: there it hangs, while it holds jobs.
     let mut worker = base.start("work demo/jobs");
     let lines: Vec<String> = (0..2000).map(|number| format!("{number:0200}")).collect();
     base.fine_fed("pub demo/jobs --wait-subscribers 1 --timeout 60s", (lines.join("\n") + "\n").as_bytes());

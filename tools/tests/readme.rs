@@ -1,5 +1,5 @@
-//! The README's shell commands, run as a newcomer would: copied, in order, where the program is in `target/release`. They
-//! leave no file and no channel behind.
+//! The README's shell commands, run as a newcomer would: copied, in order, where the program is in
+//! `target/release`. They leave no file and no channel behind.
 
 use std::process::Command;
 
@@ -37,7 +37,7 @@ fn the_commands_of_the_readme_work() {
         .collect();
     left.sort();
     assert_eq!(left, ["README.md", "target"]);
-    // An empty bus stays, as its owner has made it.
+    // An empty bus stays, because its owner made it.
     let channels = program_says(program, base.path(), "ls");
     assert!(!channels.contains("demo/"), "{channels}");
 }

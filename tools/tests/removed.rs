@@ -1,4 +1,4 @@
-//! What the commands do that are attached to a channel when it is removed.
+//! The commands that are attached to a channel when it is removed.
 
 mod program;
 
@@ -6,7 +6,8 @@ use std::io::Write;
 
 use program::{Base, eventually, failed};
 
-/// By `railbus rm --force`, or by whoever cleans up /dev/shm; and another one is made of the same name.
+/// By `railbus rm --force`, or by a person who cleans up /dev/shm; and another one is made of the
+/// same name.
 fn remove(base: &Base, by_hand: bool, options: &str) {
     match by_hand {
         true => std::fs::remove_dir_all(base.path().join("demo")).expect("a bus"),
@@ -63,7 +64,7 @@ fn a_publisher_that_publishes_into_a_removed_channel_fails() {
     base.await_live("demo/c", "producer", 1);
     let mut input = publisher.child().stdin.take().expect("a pipe");
     remove(&base, false, "");
-    // A pipe that is closed is what is hoped for.
+    // The test waits for a closed pipe.
     eventually("it ends", || input.write_all(b"event\n").is_err());
     let (code, said) = failed("pub", publisher.finish());
     assert!(code == 7 && said.contains("removed"), "{code} {said}");

@@ -1,4 +1,5 @@
-//! `railbus top` in a real pseudo-terminal: what is on the screen, and what the keys do.
+//! `railbus top` in a real pseudo-terminal: the contents of the screen, and the effects of the
+//! keys.
 
 mod program;
 mod pty;

@@ -1,8 +1,9 @@
-//! The trace context on its way through everything, and `railbus trace` before a collector: a real HTTP server here,
-//! which decodes what comes with OpenTelemetry's own messages (and, in one test, with those of its Python package), and
-//! which can be slow, absent, stuck, or refuse.
+//! The trace context on its way through everything, and `railbus trace` with a collector. The
+//! collector is a real HTTP server here, which decodes the requests with OpenTelemetry's own
+//! messages (and, in one test, with those of its Python package). It can be slow, absent, stuck, or
+//! refuse.
 //!
-//! What a pass does not prove: that any particular product takes the spans.
+//! A pass does not prove that any particular product takes the spans.
 #![cfg(feature = "otlp")]
 
 mod program;
@@ -29,7 +30,7 @@ fn context(flags: &str) -> String {
     format!("00-{TRACE}-{PARENT}-{flags}")
 }
 
-/// What the collector answers a request with; `None`: nothing, ever.
+/// The collector's answer to a request; `None`: never any.
 type Reply = Option<(u16, &'static str, Vec<u8>)>;
 
 /// A request that came.
@@ -141,7 +142,7 @@ fn trace(base: &Base, address: &str, channels: &str, more: &str) -> Running {
     running
 }
 
-/// Ends an exporter: its exit code, and what it said.
+/// Ends an exporter. Returns its exit code and its stderr.
 fn end(mut running: Running) -> (i32, String) {
     running.signal(libc::SIGTERM);
     let (status, errors) = running.end();
@@ -199,7 +200,7 @@ fn every_sampled_hop_of_the_three_kinds_is_a_span_with_its_parent_times_and_attr
         base.fine_fed(&sampled, b"one\nthree\n");
     }
     eventually("six spans have come", || collector.spans().len() >= 6);
-    // That it polls is not taken for the channel's latency.
+    // The exporter polls; that does not count as the channel's latency.
     let stat = base.json("stat --json --interval 50ms");
     assert!(
         stat.as_array()
@@ -271,14 +272,14 @@ fn a_context_is_carried_through_redelivery_dead_letters_journal_and_replay() {
     assert_eq!(daemon.read_line(), "ready\n");
     let wanted = context("03");
     base.fine_fed(&format!("pub demo/jobs --traceparent {wanted}"), b"a job\n");
-    // A worker is killed with it in its hands.
+    // A worker is killed while it holds the event.
     let holding = base.file("holding");
     let mut command = base.command("work demo/jobs -q --exec");
     command.arg(format!("echo $TRACEPARENT $RAILBUS_ATTEMPT > {}; kill -9 $PPID", holding.display()));
     let mut killed = Running::of(command);
     assert!(killed.status().code().is_none(), "it is killed");
     assert_eq!(std::fs::read_to_string(&holding).expect("written"), format!("{wanted} 1\n"));
-    // The next one fails, and hands it back; then it has been delivered in vain often enough.
+    // The next one fails, and hands it back; then it has reached its number of attempts.
     let mut command = base.command("work demo/jobs -q --timeout 300ms --exec");
     command.arg(format!("echo $TRACEPARENT $RAILBUS_ATTEMPT >> {}; false", holding.display()));
     command.env("TRACEPARENT", "00-of-somebody-else").stderr(std::process::Stdio::null());
@@ -322,7 +323,8 @@ fn a_context_is_carried_through_redelivery_dead_letters_journal_and_replay() {
     assert_eq!(attribute(span, "railbus.replayed"), Some(Any::BoolValue(true)));
     assert_eq!(span.flags, 0x303);
 
-    // The journal itself: from the publication to the record, under an id of its own, and always the same.
+    // The journal itself: from the publication to the record, under an id of its own, and always
+    // the same.
     for _ in 0..2 {
         let collector = Collector::fine();
         let line = format!("trace --journal {} --otlp http://{}", directory.display(), collector.address);
@@ -355,7 +357,7 @@ fn all_makes_roots_and_sample_keeps_the_same_part_wherever_it_is_asked() {
     assert_eq!(all.len(), 2000);
     for span in one.spans() {
         assert!(span.parent_span_id.is_empty() && span.flags == 0x101 && span.trace_id.len() == 16);
-        // No stamps here: nothing is known but when it came.
+        // There are no stamps here: only the time of receipt is known.
         assert_eq!(span.start_time_unix_nano, span.end_time_unix_nano);
     }
     let part = other.spans();
@@ -394,7 +396,7 @@ fn a_collector_that_is_busy_at_first_gets_everything_once() {
 fn without_a_collector_the_queue_is_bounded_and_what_is_dropped_is_counted() {
     let base = Base::new();
     base.fine("create demo/ticks --kind stream --capacity 1MiB");
-    // A port that nobody listens on, and nobody else gets.
+    // A port on which nobody listens, and which nobody else gets.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
     let nobody = std::net::SocketAddr::from(([127, 1, 2, 3], address.port()));
@@ -481,13 +483,13 @@ fn a_stopped_exporter_holds_nobody_up_and_says_what_it_missed() {
     }
     let (code, errors) = end(exporter);
     assert_eq!(code, 0, "{errors}");
-    // Every event is a span or is told to be missed.
+    // Every event is a span or is reported as missed.
     let missed = errors.lines().find(|line| line.ends_with("before this exporter read them")).expect("told");
     let missed: usize = missed.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
     assert_eq!(missed + collector.spans().len(), 9000, "{errors}");
 }
 
-/// A program of others reads what is sent: OpenTelemetry's Python package.
+/// A foreign program reads the spans: OpenTelemetry's Python package.
 #[test]
 fn the_messages_are_what_opentelemetrys_own_python_package_reads() {
     const PROGRAM: &str = "

@@ -1,7 +1,8 @@
-//! A truncated file of a channel ends the commands that use it: with exit code 5 and the file's name,
-//! and not by a signal.
+//! A truncated file of a channel ends the commands that use it: with exit code 5 and the file's
+//! name, and not by a signal.
 //!
-//! A pass does not prove that nothing is lost: an event that is published or received at that moment may be.
+//! A pass does not prove that nothing is lost: an event that is published or received at that
+//! moment may be.
 
 mod program;
 
@@ -103,7 +104,7 @@ fn a_command_that_looks_ends_with_an_error_that_names_the_file() {
     ends_with("sub", reader, "demo/s.acks");
 }
 
-/// Makes the time that the consumer has noted another clock's.
+/// Makes the time that the consumer has stored a time of another clock.
 fn forget_when_it_was_seen(acks: &Path) {
     use railbus_ring::layout::{HEADER_BYTES, SEEN_NS, entry};
     use std::os::unix::fs::FileExt;

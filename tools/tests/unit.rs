@@ -1,7 +1,9 @@
-//! The files that are shipped for systemd: the units, and the directories that tmpfiles makes. The daemon is
-//! run as its unit says, with the capabilities that the unit leaves it, by a stand-in for systemd.
+//! The files that are shipped for systemd: the units, and the directories that tmpfiles makes. The
+//! daemon is run as its unit requires, with the capabilities that the unit leaves it, by a
+//! substitute for systemd.
 //!
-//! A pass does not prove the sandbox of the unit (`ProtectSystem=` and the like), which only systemd sets up.
+//! A pass does not prove the sandbox of the unit (`ProtectSystem=` and similar settings), which
+//! only systemd sets up.
 
 mod program;
 
@@ -37,7 +39,7 @@ fn service() -> BTreeMap<String, String> {
     settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Runs a tool of systemd, which must succeed without a word; `false` where there is none.
+/// Runs a tool of systemd, which must succeed without a word; `false` if there is none.
 fn accepts(tool: &str, arguments: &[&std::ffi::OsStr]) -> bool {
     let Ok(output) = Command::new(tool).args(arguments).output() else {
         println!("skipped: there is no {tool}");
@@ -70,7 +72,7 @@ fn systemd_accepts_the_units_and_the_directories() {
     }
 }
 
-/// Does for the daemon, before it starts, as much of what the unit asks for as needs no systemd.
+/// Does for the daemon, before it starts, all that the unit requires and that needs no systemd.
 fn confine(command: &mut Command, service: &BTreeMap<String, String>) {
     let left = &service["CapabilityBoundingSet"];
     let number =
@@ -94,7 +96,7 @@ fn confine(command: &mut Command, service: &BTreeMap<String, String>) {
     unsafe { command.pre_exec(confined) };
 }
 
-/// The daemon as the unit starts it, and the socket where it tells systemd how it is.
+/// The daemon as the unit starts it, and the socket on which it reports its state to systemd.
 struct Unit {
     daemon: Running,
     socket: UnixDatagram,
@@ -143,7 +145,7 @@ impl Unit {
     }
 }
 
-/// A command of another user, who may run the program; `None` where he cannot.
+/// A command of another user, who may run the program; `None` if he cannot.
 fn as_nobody(base: &Base, line: &str) -> Option<Command> {
     let of_nobody = |line: &str| {
         let mut command = base.command(line);
@@ -165,7 +167,7 @@ fn the_daemon_records_and_makes_again_other_users_channels_with_the_rights_of_it
     }
     let (base, place) =
         (Base::new(), tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory"));
-    // As the lines for tmpfiles say.
+    // As in the lines for tmpfiles.
     std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o1777)).expect("it is ours");
     std::fs::create_dir(place.path().join("journal")).expect("a directory");
     std::fs::set_permissions(place.path().join("journal"), PermissionsExt::from_mode(0o750))

@@ -1,4 +1,4 @@
-//! `railbus watch`: real processes are stopped, found, evicted, and continued, for every kind.
+//! `railbus watch`: real processes of all kinds are stopped, found, evicted, and continued.
 
 mod program;
 
@@ -9,7 +9,7 @@ use program::{Base, Running, eventually, failed, numbers};
 use railbus::{Bus, SendOptions};
 use serde_json::Value;
 
-/// A process that claims room for an event in `demo/x`, and stops itself with the claim in its hands.
+/// A process that claims room for an event in `demo/x`, and stops itself while it holds the claim.
 #[test]
 #[ignore = "the other tests run it as a child process"]
 fn claimer() {
@@ -44,7 +44,7 @@ fn start_claimer(base: &Base, kind: &str) -> Running {
     Running::of(command)
 }
 
-/// The happenings that a watcher has told so far, in its file.
+/// The happenings that a watcher has reported so far, in its file.
 fn told(base: &Base) -> Vec<Value> {
     let text = std::fs::read_to_string(base.file("told")).unwrap_or_default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -58,7 +58,7 @@ fn happened(base: &Base, event: &str, name: &str) -> bool {
     told(base).iter().any(|one| one["event"] == event && (name.is_empty() || one["name"] == name))
 }
 
-/// Starts `watch` with its output in the file that [`told`] reads.
+/// Starts `watch` with its output in the file in which the tests find the happenings.
 fn start_watch(base: &Base, arguments: &str) -> Running {
     let mut command = base.command(&format!("watch --json --interval 20ms {arguments}"));
     command.stdout(std::fs::File::create(base.file("told")).expect("a file")).stderr(Stdio::inherit());
@@ -73,7 +73,8 @@ fn catches_sigterm(pid: u32) -> bool {
     caught & 1 << (libc::SIGTERM - 1) != 0
 }
 
-/// Ends `watch` by SIGTERM, which ends a process that does not catch it yet in another way. It looks at least once before.
+/// Ends `watch` by SIGTERM, which ends a process that does not catch it yet in another way. It
+/// looks at least once before.
 fn ends_well(mut watch: Running) {
     let pid = watch.pid();
     eventually("it catches SIGTERM", || catches_sigterm(pid));
@@ -89,7 +90,7 @@ fn a_stopped_reader_of_each_kind_is_found_evicted_and_told() {
         base.fine(&format!("create demo/x --kind {kind} {size} --stuck-after 20ms --stamp"));
         let mut slow = base.start(&format!("{read} demo/x --name slow"));
         base.await_live("demo/x", "consumer", 1);
-        // Somebody must empty the queue, or the producer waits for that.
+        // Another process must empty the queue, or the producer waits for that.
         let _worker = (kind == "queue").then(|| base.start_to_file("work demo/x --name worker"));
         if kind == "queue" {
             base.await_live("demo/x", "consumer", 2);
@@ -103,7 +104,7 @@ fn a_stopped_reader_of_each_kind_is_found_evicted_and_told() {
                 .iter()
                 .any(|one| one["name"] == "feed" && !one["waiting"].is_null())
         });
-        // An alarm is told once, and nobody is evicted.
+        // An alarm is reported once, and nobody is evicted.
         let watch = start_watch(&base, "demo");
         eventually("it is told", || happened(&base, "stuck", "slow"));
         let (code, said) = base.fails("watch demo --once");
@@ -163,7 +164,7 @@ fn a_stopped_worker_is_evicted_and_its_event_given_to_another() {
         base.participants("demo/x", "live").iter().any(|one| one["name"] == "slow" && one["in_hand"] == 1)
     });
     slow.signal(libc::SIGSTOP);
-    // Skipping to live is for readers: a worker is told of, no more.
+    // Skipping to live is for readers: a worker is reported, no more.
     let watch = start_watch(&base, "demo/x --policy skip-to-live");
     eventually("it is told", || happened(&base, "stuck", "slow"));
     ends_well(watch);
@@ -182,7 +183,7 @@ fn a_stopped_worker_is_evicted_and_its_event_given_to_another() {
     assert_eq!(slow.status().code(), Some(7), "it is told");
     eventually("its place is freed", || happened(&base, "repaired", ""));
     ends_well(watch);
-    // The commands have run, and know whom it was about.
+    // The commands have run, and know which participant it was.
     let log = std::fs::read_to_string(log).expect("written");
     for event in ["stuck", "evicted", "repaired"] {
         assert!(log.lines().any(|line| line.starts_with(&format!("{event} demo/x"))), "{log}");
@@ -233,7 +234,7 @@ fn what_the_dead_left_is_buried_and_unused_channels_are_pruned() {
     let watch = start_watch(&base, "--prune-after 100ms");
     eventually("it is buried", || happened(&base, "repaired", ""));
     eventually("it is pruned", || happened(&base, "pruned", ""));
-    // A bus that is gone is no reason to end; nor is a channel that holds events one to remove it.
+    // A bus that is gone is no reason to end; and a channel that holds events is not removed.
     ends_well(watch);
     let pruned: Vec<Value> = told(&base).into_iter().filter(|one| one["event"] == "pruned").collect();
     assert_eq!(pruned.iter().map(|one| &one["channel"]).collect::<Vec<_>>(), ["demo/x"]);
@@ -253,7 +254,7 @@ fn mistakes_are_explained() {
         let (code, said) = base.fails(line);
         assert!(code == expected && said.contains(word), "{line}: {code} {said}");
     }
-    // Without --once it waits for what is to come.
+    // Without --once it waits for later events.
     let watch = start_watch(&base, "later");
     base.fine("create later/x --kind queue --slots 64 --slot-bytes 64");
     let worker = base.start("work later/x");

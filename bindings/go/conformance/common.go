@@ -10,7 +10,7 @@ import (
 	"railbus"
 )
 
-// patience is how long every wait lasts that is not said to last otherwise.
+// patience is the length of every wait without another limit.
 const patience = 20 * time.Second
 
 // soon runs a call with a context that ends when it has waited long enough.
@@ -34,7 +34,7 @@ func symbol(err error) string {
 	return "IO"
 }
 
-// place is what most roles begin with.
+// place is the common part of most roles.
 type place struct {
 	bus     *railbus.Bus
 	channel *railbus.Channel
@@ -49,7 +49,7 @@ func attach(given arguments) (place, error) {
 	return place{bus, channel}, err
 }
 
-// leave closes, in order, what is given and then the place.
+// leave closes, in order, the given handles and then the place.
 func (place place) leave(closers ...func() error) error {
 	for _, closeIt := range append(closers, place.channel.Close, place.bus.Close) {
 		if err := closeIt(); err != nil {
@@ -59,7 +59,7 @@ func (place place) leave(closers ...func() error) error {
 	return nil
 }
 
-// sender is what a publisher and a producer have in common.
+// sender is the common part of a publisher and a producer.
 type sender interface {
 	Publish(context.Context, []byte) (uint64, error)
 	PublishWith(context.Context, []byte, railbus.Attributes) (uint64, error)
@@ -92,7 +92,7 @@ func fill(payload []byte, i, seed uint64) {
 	}
 }
 
-// attributesOf is what travels with event i in mode attributes.
+// attributesOf returns the attributes of event i in mode attributes.
 func attributesOf(i uint64) railbus.Attributes {
 	attributes := railbus.Attributes{
 		TypeID:      uint16(i),
@@ -109,7 +109,7 @@ func attributesOf(i uint64) railbus.Attributes {
 	return attributes
 }
 
-// tally is what a role has seen.
+// tally counts the events of a role.
 type tally struct {
 	events, first, last, lost, sum uint64
 	digest                         uint32

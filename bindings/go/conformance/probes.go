@@ -13,7 +13,7 @@ import (
 	"railbus"
 )
 
-// probing is what a probe has open. What it opens is closed after it, in reverse order.
+// probing holds the open handles of a probe. They are closed after it, in reverse order.
 type probing struct {
 	bus     *railbus.Bus
 	name    string
@@ -76,7 +76,7 @@ func (probe *probing) acknowledge(manual bool, position uint64) error {
 	return reader.AcknowledgeTo(position)
 }
 
-// attach attaches to a channel that cannot be.
+// attach attaches to a channel that cannot exist.
 func (probe *probing) attach(name string) error {
 	_, err := probe.bus.Attach(name)
 	return err
@@ -99,7 +99,7 @@ func within(limit time.Duration, call func(context.Context) error) error {
 	return call(ctx)
 }
 
-// thereAndBack publishes a payload of so many bytes and receives it.
+// thereAndBack publishes a payload of this many bytes and receives it.
 func (probe *probing) thereAndBack(size int) error {
 	sender, reader := probe.sender(), probe.reader(railbus.SubscriberOptions{})
 	payload := make([]byte, size)
@@ -358,7 +358,7 @@ var probes = map[string]func(*probing) error{
 	},
 }
 
-// run runs a probe, and closes and removes what it left.
+// run runs a probe, and closes and removes its leftovers.
 func (probe *probing) run(steps func(*probing) error) (err error) {
 	defer func() {
 		for i := len(probe.closers) - 1; i >= 0; i-- {
@@ -397,7 +397,7 @@ func playProbes(words []string) error {
 		return fmt.Errorf("%w: no bus=", errUsage)
 	}
 	for _, name := range names {
-		// A Go program cannot fork: it starts programs, which is another thing.
+		// A Go program cannot fork: it starts programs, which is another operation.
 		answer := "UNSUPPORTED"
 		if steps, known := probes[name]; known {
 			answer = symbol((&probing{bus: bus, name: name}).run(steps))

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// publishing is the role publish at work.
+// publishing is the state of the role publish.
 type publishing struct {
 	sender      sender
 	payloadMax  int

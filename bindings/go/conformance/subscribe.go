@@ -52,7 +52,7 @@ func playSubscribe(given arguments) error {
 	events := make([]railbus.Event, batch)
 	var tally tally
 
-	// Each way receives some events, at most so many, and counts them.
+	// Each way receives some events, at most the given number, and counts them.
 	ways := map[string]func(ctx context.Context, most int) error{
 		"receive": func(ctx context.Context, most int) error {
 			event, err := reader.Recv(ctx)

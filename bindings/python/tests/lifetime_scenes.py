@@ -1,7 +1,7 @@
-"""What test_lifetimes.py runs, each in an interpreter of its own: `python lifetime_scenes.py NAME`.
+"""The scenes of test_lifetimes.py, each in an interpreter of its own: `python lifetime_scenes.py NAME`.
 
-In every scene something dies in an order that its user did not mean: frames, views, claims, jobs, handles,
-threads, event loops, the interpreter. A scene fails by an exception, or by a crash.
+In every scene something dies in an order that its user did not intend: frames, views, claims, jobs,
+handles, threads, event loops, the interpreter. A scene fails by an exception, or by a crash.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def raises(kind: type[BaseException], run: Callable[[], object]) -> None:
 
 
 def live(channel: Channel) -> list[str]:
-    """The roles of who is there."""
+    """The roles of the live participants."""
     return sorted(who.role for who in channel.inspect().participants if who.life == "live")
 
 
@@ -99,7 +99,7 @@ def a_view_in_a_generator_that_dies(bus: Bus) -> None:
         publisher.publish(number.to_bytes(8, "little"))
         array = next(arrays())
         assert array[0] == number
-        # The generator is gone, its view left by GeneratorExit; only the array looks.
+        # The generator is gone, its view left by GeneratorExit; only the array uses the memory.
         raises(BufferError, subscriber.recv)
         del array
 
@@ -142,7 +142,7 @@ def a_subscriber_left_by_an_exception(bus: Bus) -> None:
     assert bytes(kept[0]) == b"12345678" and live(channel) == ["producer", "subscriber"]
     kept.clear()
     assert live(channel) == ["producer"]
-    # The same with a subscriber that is kept: it was closed by the end of its block.
+    # The same with a subscriber that is kept: the end of its block closed it.
     subscriber = channel.subscriber(start="oldest")
 
     def again() -> None:
@@ -174,7 +174,7 @@ def claims_that_die(bus: Bus) -> None:
         raises(railbus.ClaimError, lambda: publisher.publish(b"refused"))
         kept.clear()
         publisher.publish(b"%d" % number)
-    # One that is entered and forgotten is given back.
+    # A claim that is entered and forgotten is given back.
     claim = publisher.claim(8)
     claim.__enter__()
     claim.data[0] = 1
@@ -213,9 +213,9 @@ def jobs_that_die(bus: Bus) -> None:
             raise Oops(array)
 
     for _ in range(10):
-        # Dropped, with a look at it: in hand until the worker closes.
+        # Dropped, while a buffer uses it: held until the worker closes.
         assert bytes(worker.take(0).data[:3]) == b"   "
-        # Left while an array looks at it: handed back when that is gone.
+        # Left while an array uses it: handed back when that is gone.
         raises(Oops, leave)
     assert worker.stats().in_hand == 10
     worker.close()

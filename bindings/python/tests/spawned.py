@@ -1,4 +1,4 @@
-"""What the tests run in processes of their own."""
+"""The functions that the tests run in processes of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def count_and_add(subscriber: railbus.Subscriber, results: railbus.Publisher) ->
 
 
 def double(worker: railbus.Worker, results: railbus.Publisher) -> None:
-    """Works on everything there is."""
+    """Works on all events that are there."""
     for job in worker:
         with job:
             results.publish((2 * int.from_bytes(job.payload, "little")).to_bytes(8, "little"))

@@ -228,7 +228,7 @@ def test_only_acknowledge_to_moves_a_manual_cursor(
         return channel.subscriber(name="batches", durable=True, manual=True)
 
     def drained(subscriber: railbus.Subscriber) -> list[railbus.Event]:
-        # What a topic held before a name resumed is copied, one event at a time.
+        # Events that a topic held before a name resumed are copied, one at a time.
         batches = iter(lambda: subscriber.recv_event_batch(timeout=0), [])
         return [event for batch in batches for event in batch]
 
@@ -240,7 +240,7 @@ def test_only_acknowledge_to_moves_a_manual_cursor(
     sender = channel.producer() if kind == "queue" else channel.publisher()
     with sender, opened() as subscriber:
         sender.publish_batch([bytes([i]) for i in range(40)])
-        # Received in every way there is, none of which acknowledges anything.
+        # Received in every way, none of which acknowledges anything.
         assert subscriber.recv() == b"\0" and subscriber.try_recv() == b"\1"
         with subscriber.view() as event:
             assert event.payload == b"\2"
@@ -281,7 +281,7 @@ def test_a_row_that_does_not_fit_is_not_acknowledged(stream: Channel) -> None:
         positions = [publisher.publish(payload) for payload in (b"1", b"2", b"too long")]
         rows = bytearray(8)
         assert subscriber.drain_into(memoryview(rows).cast("B", (8, 1))) == 2
-        # The third was found, but not given out.
+        # The third was found, but not returned.
         assert subscriber.stats().position == positions[2]
         with pytest.raises(railbus.InvalidError, match="was not received"):
             subscriber.acknowledge_to((positions[2] or 0) + 16)
@@ -314,7 +314,7 @@ def test_where_a_subscriber_starts(stream: Channel) -> None:
             assert subscriber.recv(0) == b"\0"
         with stream.subscriber(start=positions[1] or 0) as subscriber:
             assert subscriber.recv_event(0)[:2] == (b"\1", positions[1])
-            # What it has received is acknowledged by its next call.
+            # The next call acknowledges the received event.
             assert subscriber.stats() == railbus.ReaderStats(1, 0, positions[2] or 0, positions[1])
         with stream.subscriber() as subscriber, pytest.raises(railbus.Empty):
             subscriber.recv(0)

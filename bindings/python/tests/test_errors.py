@@ -1,4 +1,4 @@
-"""Errors: every result of the C ABI has its exception, and mistakes are told clearly."""
+"""Errors: every result of the C ABI has its exception, and mistakes are reported clearly."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _untyped(thing: Any) -> Any:
     return thing
 
 
-# What is wrong may be the type, too: `Any`.
+# The mistake may be the type, too: `Any`.
 MISTAKES: list[tuple[type[Exception], str, Callable[[Any], object]]] = [
     (railbus.InvalidError, "kind", lambda bus: bus.create("a", "pipe")),
     (railbus.InvalidError, "kind", lambda bus: bus.create("a", 3)),

@@ -259,7 +259,7 @@ def test_a_replay_fills_arrays(stream: Channel, journals: Path) -> None:
                 assert (event.type_id, event.published_ns) == (ids[i], published[i])
                 assert event.recorded_ns == recorded[i]
             seen += count
-        # What does not fit stays first in line, whoever asks, and what comes behind it follows.
+        # An event that does not fit stays first in line for every call, and the events after it follow.
         for _ in range(2):
             with pytest.raises(railbus.WrongLengthError, match="5 bytes, a row of the array 16"):
                 replay.drain_into(rows)

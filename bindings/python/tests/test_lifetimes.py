@@ -37,5 +37,5 @@ def test_nothing_outlives_its_memory(name: str) -> None:
         text=True,
     )
     assert ended.returncode == 0, f"exit code {ended.returncode}: {ended.stdout}{ended.stderr}"
-    # What is raised where nobody can catch it, such as in a finalizer, is written there.
+    # Exceptions that are raised where nobody can catch them, such as in a finalizer, are written there.
     assert ended.stderr == ""

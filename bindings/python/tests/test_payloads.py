@@ -1,4 +1,4 @@
-"""What may be a payload: any bytes, and no pointers."""
+"""The kinds of payloads: any bytes, and no pointers."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_ctrl_c_ends_every_wait(small_stream: Channel, queue: Channel, what: str
     """How soon is for the benchmarks to say."""
     program = f"""
 import asyncio, railbus, signal
-# Whoever runs the tests in the background of a shell ignores it, and so would this process.
+# A shell that runs the tests in the background ignores it, and so would this process.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 bus = railbus.Bus("test")
 subscriber = bus.attach("small").subscriber()

@@ -14,7 +14,7 @@ from conftest import ROOT
 HERE = ROOT / "bindings" / "python"
 TARGET = ROOT / "target" / "python"
 
-# What mypy's stubtest cannot see in a compiled module, or takes wrongly.
+# Parts that mypy's stubtest cannot see in a compiled module, or reads wrongly.
 ALLOWED = r"""
 railbus\._railbus\.\w+\.__buffer__
 railbus\._railbus\.(Channel|Claim|Job|View)\.__init__

@@ -1,4 +1,4 @@
-"""Waiting: other threads run meanwhile, and one handle is one thread's."""
+"""Waiting: other threads run during it, and one thread at a time uses a handle."""
 
 from __future__ import annotations
 
@@ -155,6 +155,6 @@ def test_closed_handles_are_refused(stream: Channel, queue: Channel) -> None:
     queue.bus.close()
     with pytest.raises(railbus.ClosedHandleError):
         queue.bus.channels()
-    # What was opened from it is its own.
+    # A handle that was opened from it is independent of it.
     with queue.producer() as still_open:
         still_open.publish(b"1")

@@ -1,7 +1,8 @@
 //! Real child processes for the tests: the test program runs itself again, with a role.
 //!
-//! A role is a function that runs in a process of its own, says what it has done in lines on standard error, and
-//! stays until its standard input ends. So no child outlives its test, whatever happens to the test.
+//! A role is a function that runs in a process of its own and prints its results in lines on
+//! standard error. It stays until its standard input ends. So no child outlives its test, whatever
+//! happens to the test.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
@@ -20,8 +21,8 @@ pub(crate) fn role() -> Option<(String, std::path::PathBuf)> {
     Some((std::env::var(ROLE).ok()?, std::env::var_os(FILE)?.into()))
 }
 
-/// Tells the parent something, in a child. Safe after `fork`: one write, so that the lines of several processes do
-/// not mix.
+/// Sends the parent a line, in a child. Safe after `fork`: one write, so that the lines of several
+/// processes do not mix.
 pub(crate) fn say(line: &[u8]) {
     let part =
         |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
@@ -41,14 +42,15 @@ pub(crate) fn stay() {
 /// A child process in a role; killed and waited for on drop.
 pub(crate) struct Actor {
     child: Child,
-    /// Held here, because waiting for a child closes the standard input that its handle holds.
+    /// Kept here, because waiting for a child closes the standard input that its handle holds.
     #[allow(dead_code, reason = "kept for what its end does")]
     input: Option<ChildStdin>,
     lines: BufReader<ChildStderr>,
 }
 
 impl Actor {
-    /// Starts this test program again, in `role`. It must have an ignored test `child` that looks at [`role`].
+    /// Starts this test program again, in `role`. It must have an ignored test `child` that looks
+    /// at [`role`].
     pub(crate) fn start(role: &str, file: &Path) -> Actor {
         Actor::start_with(role, file, &[])
     }
@@ -73,7 +75,7 @@ impl Actor {
         Actor { child, input, lines }
     }
 
-    /// The next thing the child says. Panics with all it wrote if it ends before.
+    /// The next line of the child. Panics with all it wrote if it ends before.
     pub(crate) fn hear(&mut self) -> String {
         let mut seen = String::new();
         loop {
@@ -87,12 +89,12 @@ impl Actor {
         }
     }
 
-    /// Expects the child to say `word`.
+    /// Expects the line `word` from the child.
     pub(crate) fn expect(&mut self, word: &str) {
         assert_eq!(self.hear(), word);
     }
 
-    /// Expects the child to say `word` in the end, whatever it says before.
+    /// Expects the line `word` from the child in the end, whatever it prints before.
     pub(crate) fn expect_last(&mut self, word: &str) {
         while self.hear() != word {}
     }
@@ -110,7 +112,8 @@ impl Actor {
         self.child.id() as i32
     }
 
-    /// Kills it with SIGKILL and waits for its end. Its standard input stays open, for children that it has left.
+    /// Kills it with SIGKILL and waits for its end. Its standard input stays open, for children
+    /// that it has left.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         assert_eq!(self.child.wait().unwrap().signal(), Some(libc::SIGKILL));

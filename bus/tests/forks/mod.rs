@@ -1,9 +1,10 @@
 //! Actors made by `fork`, for tests that need thousands of processes.
 //!
-//! A test starts one process of this test program in a role (see `children`): it has one thread, so it may fork.
-//! That *driver* makes a channel, plays the survivors, and forks an actor for each death. An actor runs a protocol
-//! over a memory that counts its accesses ([`Deadly`]), and kills or stops itself, with a real signal, just before
-//! the access that the driver has chosen. No actor outlives its driver, and none hangs for ever.
+//! A test starts one process of this test program in a role (see `children`): it has one thread, so
+//! it may fork. That *driver* makes a channel, plays the survivors, and forks an actor for each
+//! death. An actor runs a protocol over a memory that counts its accesses ([`Deadly`]), and kills
+//! or stops itself, with a real signal, just before the access that the driver has chosen. No actor
+//! outlives its driver, and none hangs without end.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::cell::RefCell;
@@ -29,12 +30,12 @@ use railbus_ring::slots::word::Slots;
 
 use crate::children::Actor;
 
-/// Whether the long versions were asked for.
+/// Whether the long versions were requested.
 pub(crate) fn deep() -> bool {
     std::env::var_os("RAILBUS_DEEP").is_some_and(|value| value == "1")
 }
 
-/// Runs a role of this test program in a process of its own and passes on what it says at its end.
+/// Runs a role of this test program in a process of its own and passes on its last line.
 pub(crate) fn drive(role: &str) {
     let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
     let mut driver = Actor::start(role, base.path());
@@ -128,7 +129,7 @@ impl Forked {
         self.pid
     }
 
-    /// Waits until it ends or stops; panics when it ends as nobody wished.
+    /// Waits until it ends or stops; panics when it ends in an unexpected way.
     pub(crate) fn wait(&mut self) -> End {
         let end = match waitpid(self.pid, Some(WaitPidFlag::WUNTRACED)).expect("wait for a child") {
             WaitStatus::Exited(_, 0) => End::Finished,
@@ -184,7 +185,8 @@ static STEPS: AtomicU64 = AtomicU64::new(0);
 static KILL_AT: AtomicU64 = AtomicU64::new(0);
 static STOP_AT: AtomicU64 = AtomicU64::new(0);
 
-/// Chooses the accesses before which this process stops and is killed; 0 for never. They count from here.
+/// Chooses the accesses before which this process stops and is killed; 0 for never. They count from
+/// here.
 pub(crate) fn arm(stop_at: u64, kill_at: u64) {
     STEPS.store(0, Ordering::Relaxed);
     STOP_AT.store(stop_at, Ordering::Relaxed);
@@ -322,7 +324,7 @@ pub(crate) fn best_stores() -> Stores {
     rseq::offset().map_or(Stores::Swap, |area| Stores::Restart { area })
 }
 
-/// A name as registry entries have it.
+/// A name in the form of registry entries.
 pub(crate) fn name(text: &str) -> [u64; 8] {
     let mut padded = [0u8; 64];
     padded[..text.len()].copy_from_slice(text.as_bytes());
@@ -330,12 +332,13 @@ pub(crate) fn name(text: &str) -> [u64; 8] {
 }
 
 impl Part {
-    /// Registers on `side` with these policy bits, sweeping as a worker does. `None` when no place is free.
+    /// Registers on `side` with these policy bits, sweeping as a worker does. `None` when no entry
+    /// is free.
     pub(crate) fn register(base: &Path, full: &str, side: Side, policy: u64, called: &str) -> Option<Part> {
         Part::register_storing(base, full, side, policy, called, best_stores())
     }
 
-    /// The same, of a worker that stores done words so.
+    /// The same, for a worker that stores done words this way.
     pub(crate) fn register_storing(
         base: &Path,
         full: &str,
@@ -418,7 +421,7 @@ impl Part {
         self.header.consumers_max as usize
     }
 
-    /// Evicts the worker in entry `index`, each step of which may be the last.
+    /// Evicts the worker in entry `index`; each step may be the last.
     pub(crate) fn evict(&self, base: &Path, full: &str, index: usize) -> Fenced {
         let full: ChannelName = full.parse().expect("a name");
         let attached = channel::attach(base, &full).expect("attach");

@@ -1,9 +1,10 @@
-//! Handles over harmed memory: what the tests and the fuzz targets both run.
+//! Handles over corrupted memory: the body that the tests and the fuzz targets both run.
 //!
-//! A body is driven by bytes: each step harms some word of the channel's files, or uses a handle, or attaches a new
-//! one. Whatever the bytes say, every call must come back with an event inside the ring or an error: no panic, no
-//! access outside the mappings, no hang (every call that could wait has a timeout). What events *say* is not
-//! checked here: the bytes are anybody's.
+//! A body is driven by bytes: each step corrupts some word of the channel's files, or uses a
+//! handle, or attaches a new one. Whatever the bytes are, every call must come back with an event
+//! inside the ring or an error: no panic, no access outside the mappings, no hang (every call that
+//! could wait has a timeout). The contents of events are not checked here, because the bytes are
+//! arbitrary.
 #![allow(dead_code, reason = "each user takes a part")]
 
 use std::fs::{File, OpenOptions};
@@ -69,11 +70,11 @@ impl Dice<'_> {
     }
 }
 
-/// Writes to the files of a channel behind the back of its participants.
+/// Writes to the files of a channel without the knowledge of its participants.
 pub(crate) struct Harm {
     ring: File,
     acks: File,
-    /// Of both, in bytes.
+    /// The lengths of both, in bytes.
     lengths: (u64, u64),
     header: Header,
 }
@@ -87,7 +88,7 @@ impl Harm {
         Harm { lengths: (bytes(&ring), bytes(&acks)), ring, acks, header: channel.header().clone() }
     }
 
-    /// Harms one word. `targets` chooses where: control blocks, registries, data or done words.
+    /// Corrupts one word. `targets` chooses where: control blocks, registries, data or done words.
     pub(crate) fn harm(&self, dice: &mut Dice<'_>) {
         let (file, at) = self.target(dice);
         let mut old = [0; 8];
@@ -112,7 +113,7 @@ impl Harm {
         let _ = file.write_all_at(&new.to_le_bytes(), at as u64);
     }
 
-    /// Whether an event lies at the head of a queue, published, for whoever takes next.
+    /// Whether a published event lies at the head of a queue, for the next worker that takes.
     fn has_event_at_head(&self) -> bool {
         let word = |file: &File, at: u64| {
             let mut bytes = [0; 8];
@@ -170,7 +171,7 @@ impl Harm {
             3 => (&self.ring, control + entry + entry_words[dice.below(entry_words.len())]),
             4 => (&self.acks, control + entry + entry_words[dice.below(entry_words.len())]),
             5 if self.header.done_offset != 0 => {
-                // Done words, or the index of what waits.
+                // Done words, or the index of waiting events.
                 let words = layout::done_bytes(self.header.slots) as usize / 8;
                 (&self.acks, self.header.done_offset as usize + dice.below(words) * 8)
             }
@@ -182,7 +183,8 @@ impl Harm {
                 let word = dice.below(self.header.capacity_bytes as usize / 8) * 8;
                 (&self.ring, self.header.data_offset as usize + word)
             }
-            // Any word behind a header: control block, registry, table of sequences, done words, data.
+            // Any word after a header: control block, registry, table of sequences, done words,
+            // data.
             any => {
                 let (file, bytes) =
                     if any == 8 { (&self.ring, ring_bytes) } else { (&self.acks, acks_bytes) };
@@ -192,7 +194,7 @@ impl Harm {
     }
 }
 
-/// The options of the channels that are harmed: small, so that every word matters.
+/// The options of the channels that are corrupted: small, so that every word matters.
 pub(crate) fn options(kind: Kind, first_position: u64) -> ChannelOptions {
     let options = ChannelOptions::new(kind).lock_memory(false).pages(Pages::Ordinary).consumers_max(6);
     let options = options.watermarks(80, 40);
@@ -204,7 +206,7 @@ pub(crate) fn options(kind: Kind, first_position: u64) -> ChannelOptions {
     }
 }
 
-/// Uses a channel of `kind` while it is harmed, as the bytes say.
+/// Uses a channel of `kind` while it is corrupted, as the bytes decide.
 pub(crate) fn harmed_ring(bus: &Bus, name: &str, kind: Kind, data: &[u8]) {
     let mut dice = Dice::new(data);
     let first = if dice.byte() & 1 == 0 { 0 } else { 1 << 40 };
@@ -221,21 +223,22 @@ pub(crate) fn harmed_ring(bus: &Bus, name: &str, kind: Kind, data: &[u8]) {
     }
 }
 
-/// All handles that a channel can have, each opened when it is first used, and opened again now and then.
+/// All handles that a channel can have, each opened when it is first used, and opened again now and
+/// then.
 pub(crate) struct User {
     channel: Channel,
     publisher: Option<Publisher>,
     subscribers: [Option<Subscriber>; 2],
     producer: Option<Producer>,
-    /// And whether it takes whatever lies at the head.
+    /// And whether it takes every event at the head.
     worker: Option<(Worker, bool)>,
     tap: Option<Tap>,
     topic_publisher: Option<TopicPublisher>,
     topic_subscribers: [Option<TopicSubscriber>; 2],
     tickets: Vec<railbus::Ticket>,
-    /// Of a user that is alone: what lies at the head, it must get, or an error.
+    /// For a user that is alone: it must get the event at the head, or an error.
     watch: Option<Harm>,
-    /// What was read, so that no read is optimised away.
+    /// The sum of everything read, so that no read is optimised away.
     pub(crate) sum: u64,
 }
 
@@ -256,7 +259,7 @@ impl User {
         }
     }
 
-    /// For a channel that nobody else uses, or harms but between two uses.
+    /// For a channel that nobody else uses, or corrupts except between two uses.
     pub(crate) fn alone(channel: Channel) -> User {
         let watch = (channel.header().kind == Kind::Queue).then(|| Harm::of(&channel));
         User { watch, ..User::new(channel) }
@@ -379,7 +382,7 @@ fn send<R: PublishEnd>(sender: &mut Sender<R>, dice: &mut Dice<'_>) {
         0 => {
             let _ = sender.publish_timeout(payload, MOMENT);
         }
-        // Refused by those that do not number.
+        // Handles that do not number refuse it.
         6 => {
             let number = sender.resume_point().map_or(1, |last| last.wrapping_add(1));
             let _ = sender.publish_numbered_timeout(number, payload, &Attributes::default(), MOMENT);
@@ -473,7 +476,7 @@ fn work(
     }
 }
 
-/// Attaches to `name`, whatever its files say by now.
+/// Attaches to `name`, whatever its files contain at that moment.
 pub(crate) fn attach(bus: &Bus, name: &str) -> Option<Channel> {
     let full: ChannelName = format!("{}/{name}", bus.name()).parse().expect("a name");
     assert_eq!(full.channel(), name);

@@ -1,5 +1,5 @@
-//! A journal written by hand, byte by byte through `format`, so that a test can leave out, harm or reorder whatever
-//! it likes. What the real writer writes is tested where the writer is.
+//! A journal written by hand, byte by byte through `format`, so that a test can leave out, corrupt
+//! or reorder any part. The tests of the writer test the output of the real writer.
 
 #![allow(dead_code, reason = "not every test program uses everything")]
 
@@ -18,7 +18,7 @@ use railbus_ring::frame;
 /// Size of a segment unless a test wants another.
 const SEGMENT_BYTES: u64 = 268 << 10;
 
-/// The header of a channel that is made for it, and goes again.
+/// The header of a channel that is made for it, and removed again.
 pub(crate) fn channel_header(kind: Kind) -> Header {
     let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
     let bus = Bus::at(base.path(), "demo").expect("a bus");
@@ -45,7 +45,7 @@ pub(crate) struct Hand {
     pub(crate) position: u64,
     pub(crate) events: u64,
     pub(crate) time_ns: u64,
-    /// What the next block says is durable.
+    /// The durable position that the next block will state.
     pub(crate) durable: u64,
     unit: PositionUnit,
     records: Vec<u8>,
@@ -285,7 +285,7 @@ impl Hand {
         self.begin_segment();
     }
 
-    /// A frame's bytes of a stream, for those who count positions.
+    /// A frame's bytes of a stream, for tests that count positions.
     pub(crate) fn frame_bytes(payload: &[u8]) -> u64 {
         frame::frame_bytes(payload.len() as u64)
     }

@@ -1,4 +1,5 @@
-//! For the tests of recording: a bus and a journal that go when the test does, and what a journal holds.
+//! For the tests of recording: a bus and a journal that go when the test does, and the contents of
+//! a journal.
 
 #![allow(dead_code, reason = "not every test program uses everything")]
 
@@ -53,7 +54,7 @@ pub(crate) fn quick() -> RecorderOptions {
     RecorderOptions::default().segment_bytes(1 << 20).staging_bytes(2 << 20)
 }
 
-/// What a journal holds.
+/// The contents of a journal.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     pub(crate) events: Vec<(u64, Vec<u8>)>,
@@ -105,7 +106,8 @@ pub(crate) fn held(directory: &Path) -> Held {
     held
 }
 
-/// Where the blocks of a segment end, as its seal says: behind that there may be blocks that recovery has cut off.
+/// Where the blocks of a segment end, according to its seal: after that there may be blocks that
+/// recovery has cut off.
 fn blocks_end(files: &Files, segment: u64, owner: &SegmentHeader) -> u64 {
     let mut sector = vec![0; SECTOR_BYTES];
     let read =

@@ -1,14 +1,16 @@
 //! A disk in memory that remembers every write and every flush, below a real file system.
 //!
 //! ```text
-//! ext4 -> loop device (direct I/O) -> a file served by FUSE from this process -> bytes, and the log of what changed them
+//! ext4 -> loop device (direct I/O) -> a file served by FUSE from this process
+//!      -> bytes, and the log of what changed them
 //! ```
 //!
-//! What a power cut leaves is then made from the log: everything that was written before the last flush, and of what
-//! was written after it any part. The disk can also be made to hold back what it is asked to write.
+//! The state after a power cut is then made from the log: everything that was written before the
+//! last flush, and any part of the later writes. The disk can also be made to hold back writes.
 //!
-//! The file is served by a process of its own, outside the test's mount namespace. In the test's process it could end in
-//! a deadlock when that is killed: the kernel would unmount ext4, which writes, and wait for the dying server.
+//! The file is served by a process of its own, outside the test's mount namespace. In the test's
+//! process it could end in a deadlock when that is killed: the kernel would unmount ext4, which
+//! writes, and wait for the dying server.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
@@ -38,22 +40,22 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 /// In the log in place of an offset: a flush.
 const FLUSH: u64 = u64::MAX;
 
-/// The serving process and its files: `image`, the disk before the log; `log`; `mounted` once it is; `held` while
-/// writes are held back; `waiting` once one was; `failing` when it is to fail.
+/// The serving process and its files: `image`, the disk before the log; `log`; `mounted` once it
+/// is; `held` while writes are held back; `waiting` once one was; `failing` when it is to fail.
 pub(crate) struct Server {
     process: Actor,
     files: tempfile::TempDir,
 }
 
 impl Server {
-    /// Serves a fresh ext4 of so many MiB. To be called outside [`mounts::apart`].
+    /// Serves a fresh ext4 of this many MiB. To be called outside [`mounts::apart`].
     pub(crate) fn start(mebibytes: u64) -> Result<Server, String> {
         let files = tempfile::tempdir_in("/dev/shm").unwrap();
         mounts::make_ext4(&files.path().join("image"), mebibytes)?;
         Ok(Server { process: Actor::start(ROLE, files.path()), files })
     }
 
-    /// The descriptor of /dev/fuse that the process answers at.
+    /// The descriptor of /dev/fuse on which the process answers.
     fn descriptor(&mut self) -> Result<OwnedFd, String> {
         let said = self.process.hear();
         let number: i32 = said.parse().map_err(|_| said)?;
@@ -75,7 +77,8 @@ fn owned(result: libc::c_long) -> std::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
 }
 
-/// What the serving process does: it answers until the file system is unmounted or its parent ends.
+/// The work of the serving process: it answers until the file system is unmounted or its parent
+/// ends.
 pub(crate) fn serve(files: &Path) {
     let fuse = match File::options().read(true).write(true).open("/dev/fuse") {
         Ok(fuse) => fuse,
@@ -91,7 +94,7 @@ pub(crate) fn serve(files: &Path) {
         children::stay();
         std::process::exit(0);
     });
-    // Before it is mounted there is nothing to be read.
+    // Before it is mounted there is nothing to read.
     while !files.join("mounted").exists() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -101,7 +104,7 @@ pub(crate) fn serve(files: &Path) {
 
 /// The disk, with an ext4 mounted on it. Only inside [`mounts::apart`].
 pub(crate) struct LoggedDisk {
-    // Dropped in this order: what is mounted, then what it is mounted on.
+    // Dropped in this order: the mounted file system, then the one below it.
     mounted: Option<Mounted>,
     fuse: Option<Mounted>,
     server: Server,
@@ -130,7 +133,7 @@ impl LoggedDisk {
         self.mounted.as_ref().map(Mounted::path).unwrap()
     }
 
-    /// How long the log is: what the disk has done by now.
+    /// The present length of the log.
     pub(crate) fn now(&self) -> u64 {
         fs::metadata(self.file("log")).unwrap().len()
     }
@@ -159,7 +162,8 @@ impl LoggedDisk {
         self.server.files.path().join(name)
     }
 
-    /// Unmounts everything, and gives what cuts of the power would have left until `end`, a length of the log.
+    /// Unmounts everything, and returns the disks that cuts of the power would have left until
+    /// `end`, a length of the log.
     pub(crate) fn unplug(self, end: u64) -> Cuts {
         let bytes = fs::read(self.file("image")).unwrap();
         let mut log = fs::read(self.file("log")).unwrap();
@@ -233,7 +237,7 @@ impl Filesystem for Served {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        // Without the page cache in between, which would merge and delay what is to be seen.
+        // Without the page cache in between, which would merge and delay the writes.
         reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
     }
 
@@ -296,7 +300,7 @@ impl Filesystem for Served {
     }
 }
 
-/// What cuts of the power leave: the disk at each flush of a log.
+/// The states after cuts of the power: the disk at each flush of a log.
 pub(crate) struct Cuts {
     log: Vec<u8>,
     /// The disk after the first `applied` bytes of the log.
@@ -322,16 +326,17 @@ impl Cuts {
         entries(&self.log, 0).filter_map(flush).collect()
     }
 
-    /// Length of the log at the last moment before the next flush behind the one that ends at `flush`. What was promised
-    /// by then must not depend on that next flush.
+    /// Length of the log at the last moment before the next flush after the one that ends at
+    /// `flush`. Promises made before that must not depend on that next flush.
     pub(crate) fn last_moment(&self, flush: usize) -> u64 {
         let unflushed = entries(&self.log, flush).take_while(|(offset, ..)| *offset != FLUSH);
         unflushed.last().map_or(flush, |(_, _, end)| end) as u64
     }
 
-    /// The disk when the power goes after the flush that ends at `flush`, and of each 4 KiB written from there to the
-    /// next flush `stays` says whether they are there (smaller pieces are more than ext4 itself survives: its
-    /// superblock has two sectors). Flushes must be asked for in ascending order.
+    /// The disk when the power goes after the flush that ends at `flush`. For each 4 KiB written
+    /// from there to the next flush, `stays` says whether they are there. (Smaller pieces are more
+    /// than ext4 itself survives: its superblock has two sectors.) Flushes must be requested in
+    /// ascending order.
     pub(crate) fn after(&mut self, flush: usize, mut stays: impl FnMut() -> bool) -> Vec<u8> {
         assert!(self.applied <= flush, "in ascending order");
         for (offset, bytes, _) in entries(&self.log[..flush], self.applied) {

@@ -1,4 +1,5 @@
-//! File systems of a test's own, which nobody else sees and which go with the test, even when it is killed.
+//! File systems of a test's own, which nobody else sees and which go with the test, even when it is
+//! killed.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
@@ -7,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Runs `test` in a thread with a mount namespace of its own: what it mounts goes when the thread and those that it
-/// started have ended. The test gets a directory for its files. When it returns why it cannot run here, that is printed.
+/// Runs `test` in a thread with a mount namespace of its own: its mounts go when the thread and
+/// those that it started have ended. The test gets a directory for its files. If it returns a
+/// reason why it cannot run here, that is printed.
 pub(crate) fn apart(test: impl FnOnce(&Path) -> Result<(), String> + Send + 'static) {
     let inside = move || {
         // In memory: these disks are read and written as a whole.
@@ -24,12 +26,12 @@ pub(crate) fn apart(test: impl FnOnce(&Path) -> Result<(), String> + Send + 'sta
     std::thread::spawn(inside).join().unwrap();
 }
 
-/// Runs a program; the error is what it said.
+/// Runs a program; the error is its stderr.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     output(program, arguments).map(drop)
 }
 
-/// What a program prints; the error is what it said.
+/// The output of a program; the error is its stderr.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(arguments).output();
     let output = output.map_err(|error| format!("{program}: {error}"))?;
@@ -45,8 +47,8 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// An ext4 of so many MiB in a file, without room set aside for root, and initialised in full: nothing writes to it
-/// later but its users.
+/// An ext4 of this many MiB in a file, without room set aside for root, and initialised in full:
+/// nothing writes to it later but its users.
 pub(crate) fn make_ext4(image: &Path, mebibytes: u64) -> Result<(), String> {
     std::fs::File::create(image).unwrap().set_len(mebibytes << 20).unwrap();
     let options = "lazy_itable_init=0,lazy_journal_init=0";
@@ -65,7 +67,7 @@ impl Mounted {
         Ok(Mounted(directory.to_owned()))
     }
 
-    /// Mounts what answers at a descriptor of /dev/fuse.
+    /// Mounts the file system that answers at a descriptor of /dev/fuse.
     pub(crate) fn fuse(descriptor: OwnedFd, directory: &Path) -> Result<Mounted, String> {
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0\0", descriptor.as_raw_fd());
         let target = format!("{}\0", text(directory));
@@ -89,7 +91,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Unmounts, with some patience: what a ring or a loop device holds open it lets go a little later.
+/// Unmounts, with some patience: a ring or a loop device closes its files a little later.
 pub(crate) fn unmount(directory: &Path) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while let Err(why) = run("umount", &[text(directory)]) {

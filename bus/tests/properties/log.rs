@@ -1,4 +1,4 @@
-//! Stories of a stream and of a topic: who publishes, and who reads.
+//! Stories of a stream and of a topic: their publishers and their readers.
 
 use railbus::{Bus, Kind, SendOptions};
 
@@ -77,7 +77,7 @@ impl<'a> Log<'a> {
         published != FULL
     }
 
-    /// Everybody who is still there reads to the end; then the ring is free for laps.
+    /// All remaining readers read to the end; then the ring is free for laps.
     fn settle(&mut self) {
         self.readers.resume_all();
         for _ in 0..200 {

@@ -1,4 +1,4 @@
-//! Stories of a queue: each event waits, is in somebody's hands, or is done; and taps see all of them.
+//! Stories of a queue: each event waits, is held by a worker, or is done; and taps see all of them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::servant::{
     serve_worker,
 };
 
-/// An event in a worker's hands: number and attempt.
+/// An event that a worker holds: number and attempt.
 type Held = (u64, u64);
 
 struct Hand {
@@ -19,14 +19,15 @@ struct Hand {
     /// How many it takes from the ring at once.
     grab: u64,
     held: Vec<Held>,
-    /// Taken from the ring and not given to it yet, in order. For the model they wait, but only this one gets them.
+    /// Taken from the ring and not returned to it yet, in order. In the model they wait, but only
+    /// this worker gets them.
     hidden: Vec<u64>,
 }
 
 pub(crate) struct Jobs<'a> {
     bus: &'a Bus,
     numbers: u64,
-    /// Deliveries so far of each event that is not done and in nobody's hands.
+    /// Deliveries so far of each event that is not done and that nobody holds.
     waiting: BTreeMap<u64, u64>,
     producers: [Option<Servant>; 2],
     workers: [Option<Hand>; 2],
@@ -135,7 +136,7 @@ impl<'a> Jobs<'a> {
         assert!(!others.contains(&number), "event {number} is in the hands of another");
         hand.held.push((number, attempt));
         if hand.hidden.is_empty() {
-            // What it has taken besides are the next events.
+            // The others that it has taken are the next events.
             assert!(hidden < hand.grab, "{hidden} more in hand, of {} at once", hand.grab);
             let next = self.waiting.range(number..).map(|(&number, _)| number);
             hand.hidden = next.take(hidden as usize).collect();
@@ -145,7 +146,8 @@ impl<'a> Jobs<'a> {
         assert_eq!(hand.hidden.len() as u64, hidden);
     }
 
-    /// What it holds is delivered again, with the attempt counted; also what it had taken and was not given.
+    /// The events that it holds are delivered again, with the attempt counted; also those that it
+    /// had taken and not returned.
     fn crash(&mut self, which: usize) {
         let Some(hand) = self.workers[which].take() else { return };
         for number in hand.hidden {
@@ -155,7 +157,7 @@ impl<'a> Jobs<'a> {
         hand.servant.crash();
     }
 
-    /// The same, but what it was not given counts no attempt.
+    /// The same, but the events that were not returned count no attempt.
     fn leave(&mut self, which: usize) {
         let Some(hand) = self.workers[which].take() else { return };
         self.waiting.extend(hand.held);

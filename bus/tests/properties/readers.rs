@@ -1,4 +1,5 @@
-//! The model of those who read by cursor, of all kinds: a list of events, and a place in it for each reader.
+//! The model of participants that read by cursor, of all kinds: a list of events, and a place in it
+//! for each reader.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -14,23 +15,24 @@ struct Follower {
     durable: bool,
     /// The next event's place in the log; unknown after a join at the oldest and after a loss.
     next: Option<usize>,
-    /// A durable subscription resumes at or behind this.
+    /// A durable subscription resumes at or after this.
     acknowledged: usize,
     /// It was killed: it resumes anywhere from there to where it was.
     resumes_by: Option<usize>,
-    /// How many events, and tickets without one, it was told are lost before the next.
+    /// How many events, and tickets without one, were reported to it as lost before the next.
     may_skip: usize,
     /// The end of the log when it joined: from there on, a reliable reader loses nothing.
     joined: usize,
 }
 
-/// The events that were published, and who reads them: one reliable, one lossy, one by a durable name.
+/// The events that were published, and their readers: one reliable, one lossy, one by a durable
+/// name.
 pub(crate) struct Readers<'a> {
     bus: &'a Bus,
     channel: Channel,
     kind: Kind,
     events: Vec<u64>,
-    /// Where each event lies, as far as anybody has said.
+    /// The position of each event, as far as a participant has reported it.
     positions: BTreeMap<u64, u64>,
     followers: [Follower; 3],
 }
@@ -59,7 +61,8 @@ impl<'a> Readers<'a> {
         self.events.len()
     }
 
-    /// `published` events from number `first` on were published, `said` being the positions of some of them.
+    /// `published` events from number `first` on were published, `said` being the positions of some
+    /// of them.
     pub(crate) fn published(&mut self, first: u64, published: u64, said: &[u64]) {
         self.events.extend(first..first + published);
         for (number, &position) in (first..).zip(said) {
@@ -67,7 +70,7 @@ impl<'a> Readers<'a> {
         }
     }
 
-    /// Everybody who says where an event lies says the same, and later events lie behind earlier ones.
+    /// All reports of an event's position agree, and later events lie after earlier ones.
     fn locate(&mut self, number: u64, position: u64) {
         let known = *self.positions.entry(number).or_insert(position);
         assert_eq!(known, position, "event {number} lies at two places");
@@ -93,7 +96,7 @@ impl<'a> Readers<'a> {
                 }
             }
             1 => {
-                // What was polled is acknowledged by leaving.
+                // Polled events are acknowledged by leaving.
                 follower.acknowledged = follower.next.unwrap_or(follower.acknowledged);
                 follower.resumes_by = follower.next.or(Some(self.events.len()));
                 if let Some(servant) = follower.servant.take() {
@@ -117,7 +120,7 @@ impl<'a> Readers<'a> {
                 self.check(which, &words);
                 let next = self.followers[which].next.unwrap_or(self.events.len());
                 let ended = (words.len() as u64 / 2) < most && !words.contains(&LOST);
-                // Otherwise it may be behind an orphan, which takes a wait to step over.
+                // Otherwise it may be at an orphan, which takes a wait to step over.
                 if ended && known {
                     assert_eq!(next, self.events.len(), "a reader does not see what was published");
                 }
@@ -138,7 +141,7 @@ impl<'a> Readers<'a> {
                 let (oldest, tail) = self.positions();
                 let known: Vec<_> = self.positions.iter().rev().take(100).collect();
                 match amount {
-                    // Where no event starts.
+                    // A position at which no event starts.
                     0..4 => (Start::Position(tail + 8), false, None),
                     4..8 if self.kind == Kind::Stream => (Start::Position(tail - 4), false, None),
                     4..12 => (Start::Position(tail), true, Some(end)),
@@ -163,7 +166,7 @@ impl<'a> Readers<'a> {
         let follower = &self.followers[which];
         let (lossy, durable) = (follower.lossy, follower.durable);
         let resumes = durable && follower.resumes_by.is_some();
-        // One that resumes starts where it was, wherever it asks to start.
+        // One that resumes starts at its cursor, wherever it asks to start.
         let (start, possible, next) = match self.choose(what, amount) {
             (start, possible, next) if !resumes => (start, possible, next),
             _ => (Start::Live, true, None),
@@ -195,7 +198,7 @@ impl<'a> Readers<'a> {
         }
     }
 
-    /// What a reader has read follows on what it had read before.
+    /// The events that a reader has read follow those that it had read before.
     fn check(&mut self, which: usize, words: &[u64]) {
         let is_stream = self.kind == Kind::Stream;
         let mut words = words.iter();
@@ -204,7 +207,7 @@ impl<'a> Readers<'a> {
             let with = *words.next().expect("words come in pairs");
             if word == LOST {
                 let events = with as usize;
-                // A reliable reader may lose what lay before its join, where the ring has slots.
+                // A reliable reader may lose events from before its join, if the ring has slots.
                 let may = !is_stream && follower.next.is_none_or(|next| next < follower.joined);
                 assert!(follower.lossy || may, "a reliable reader has lost {events} events");
                 if is_stream {
@@ -245,7 +248,8 @@ impl<'a> Readers<'a> {
         }
     }
 
-    /// The first reader joins here and there, at what is retained and what is not, and reads to the end.
+    /// The first reader joins here and there, at retained positions and others, and reads to the
+    /// end.
     pub(crate) fn join_at_old_positions(&mut self) {
         for amount in (12..112).step_by(13) {
             if self.followers[0].servant.is_some() {
@@ -256,7 +260,7 @@ impl<'a> Readers<'a> {
         }
     }
 
-    /// Everybody who is still there reads to the end.
+    /// All remaining readers read to the end.
     pub(crate) fn read_all(&mut self) {
         (0..self.followers.len()).for_each(|which| self.read_to_the_end(which));
     }

@@ -1,6 +1,7 @@
-//! Participants that do as they are told: each a process of its own, with one handle.
+//! Participants that follow orders: each a process of its own, with one handle.
 //!
-//! Orders and answers are words in a pipe; a servant that is killed, or leaves, just stops answering.
+//! Orders and answers are words in a pipe; a servant that is killed, or leaves, just stops
+//! answering.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -24,10 +25,10 @@ pub(crate) const DONE: u64 = 9;
 pub(crate) const RETRY: u64 = 10;
 pub(crate) const LEAVE: u64 = 11;
 
-/// Whether there is something to read is not known.
+/// It is not known whether there is something to read.
 pub(crate) const PERHAPS: u64 = u64::MAX;
 
-/// What an answer says besides numbers.
+/// The special values of an answer, besides numbers.
 pub(crate) const FULL: u64 = u64::MAX;
 pub(crate) const LOST: u64 = u64::MAX - 1;
 pub(crate) const REFUSED: u64 = u64::MAX - 2;
@@ -39,7 +40,7 @@ pub(crate) struct Servant {
 }
 
 impl Servant {
-    /// Forks one that opens its handle and says so, or that it was refused.
+    /// Forks one that opens its handle and reports success or a refusal.
     pub(crate) fn start(serve: impl FnOnce(&mut Pipe)) -> Servant {
         let (pipe, theirs) = UnixStream::pair().unwrap();
         pipe.set_read_timeout(Some(HANG * 2)).unwrap();
@@ -95,14 +96,15 @@ impl Pipe {
         self.0.write_all(&bytes).unwrap();
     }
 
-    /// Opens a handle; says whether that worked.
+    /// Opens a handle; reports whether that worked.
     pub(crate) fn open<T>(&mut self, handle: railbus::Result<T>) -> Option<T> {
         self.say(&[if handle.is_ok() { 0 } else { REFUSED }]);
         handle.ok()
     }
 }
 
-/// Says how many events it has published, and the position of a single one; `bytes` is what single events have.
+/// Reports how many events it has published, and the position of a single one; `bytes` is the size
+/// of single events.
 pub(crate) fn serve_sender<R: PublishEnd>(pipe: &mut Pipe, mut sender: Sender<R>) {
     loop {
         let [what, first, amount] = pipe.told();
@@ -144,7 +146,8 @@ pub(crate) fn serve_sender<R: PublishEnd>(pipe: &mut Pipe, mut sender: Sender<R>
     }
 }
 
-/// Says the number and the position of each event it has read, and after [`LOST`] how many it has lost.
+/// Reports the number and the position of each event that it has read, and after [`LOST`] how many
+/// it has lost.
 pub(crate) fn serve_reader<R: ReadEnd>(pipe: &mut Pipe, mut reader: Reader<R>) {
     loop {
         let [what, most, mut there] = pipe.told();
@@ -152,7 +155,8 @@ pub(crate) fn serve_reader<R: ReadEnd>(pipe: &mut Pipe, mut reader: Reader<R>) {
         match what {
             READ => {
                 for i in 0..most {
-                    // Where the model knows of an event, what is in its way must be stepped over in time.
+                    // If the model knows of an event, an orphan in its way must be stepped over in
+                    // time.
                     let timeout = match there {
                         PERHAPS => Duration::from_millis(20),
                         _ if i < there => HANG,
@@ -181,7 +185,8 @@ pub(crate) fn serve_reader<R: ReadEnd>(pipe: &mut Pipe, mut reader: Reader<R>) {
     }
 }
 
-/// Says the number and the attempt of what it was given, and how many more it has taken and not been given yet.
+/// Reports the number and the attempt of its event, and how many more it has taken and not returned
+/// yet.
 pub(crate) fn serve_worker(pipe: &mut Pipe, mut worker: Worker) {
     let mut held = Vec::new();
     loop {

@@ -1,8 +1,9 @@
-//! Scenes: for each role a script that an actor plays, and survivors who check what it left.
+//! Scenes: for each role a script that an actor plays, and survivors that check what it left.
 //!
-//! The driver chooses the access before which the actor is stopped or killed. Whatever it chooses, in each scene:
-//! what the actor had committed is there, in order and untorn, once; what it had begun is there or not; what a
-//! worker had taken and not finished is delivered again, once; and the survivors go on for several laps.
+//! The driver chooses the access before which the actor is stopped or killed. Whatever it chooses,
+//! these rules hold in each scene. Events that the actor had committed are there, in order and
+//! untorn, once. Events that it had begun are there or not. Events that a worker had taken and not
+//! finished are delivered again, once. And the survivors go on for several laps.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 mod orphans;
@@ -33,14 +34,14 @@ use railbus_ring::stream::subscriber::{self as stream_subscriber, StreamSubscrib
 
 use crate::forks::{Deadly, End, Part, Shared, arm, event, forked, number, pause, steps};
 
-/// Far beyond any load of the machine: what takes longer hangs.
+/// Far beyond any load of the machine: a step that takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
-/// Slots of the queues and topics: the least there can be.
+/// Slots of the queues and topics: the smallest number.
 const SLOTS: u64 = 64;
 /// Capacity of the streams.
 const CAPACITY: u64 = 4096;
 
-// Who published an event: numbers are `source * MILLION + n`.
+// The source of an event: numbers are `source * MILLION + n`.
 const MILLION: u64 = 1_000_000;
 const OLD: u64 = 0;
 const ACTOR: u64 = 1;
@@ -53,11 +54,11 @@ const BEGUN: usize = 1;
 const ACKED: usize = 2;
 /// How many accesses a script that has come to its end has made.
 pub(crate) const STEPS: usize = 3;
-/// How many tickets of the dead the actor has repaired.
+/// How many tickets of dead participants the actor has repaired.
 const REPAIRED: usize = 4;
 const EVENTS: usize = 8;
 
-// What an actor that works says of an event, in word EVENTS + its number.
+// The report of a working actor about an event, in word EVENTS + its number.
 const TAKEN: u64 = 1;
 const FINISHING: u64 = 2;
 const FINISHED: u64 = 3;
@@ -159,7 +160,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Where the positions of this variant begin: at 0, just below a wrap, and just below a wrap far away.
+    /// Where the positions of this variant begin: at 0, just below a wrap, and just below a wrap
+    /// far away.
     fn first(&self, kind: Kind) -> u64 {
         match (kind, self.variant % 3) {
             (_, 0) => 0,
@@ -197,7 +199,7 @@ fn working() -> WorkOptions {
     WorkOptions::default().until_closed(true).grab(3)
 }
 
-/// Asks again while another holds what will soon be free.
+/// Asks again while another holds a resource that will soon be free.
 fn patiently<T>(mut ask: impl FnMut() -> railbus::Result<T>) -> T {
     let start = Instant::now();
     loop {
@@ -209,7 +211,7 @@ fn patiently<T>(mut ask: impl FnMut() -> railbus::Result<T>) -> T {
     }
 }
 
-/// A reader with what it has seen.
+/// A reader with the events that it has seen.
 struct Follower<R: ReadEnd> {
     reader: Reader<R>,
     seen: Vec<u64>,
@@ -221,7 +223,7 @@ impl<R: ReadEnd> Follower<R> {
         Follower { reader, seen: Vec::new(), lost: 0 }
     }
 
-    /// Reads what is there.
+    /// Reads the events that are there.
     fn drain(&mut self) {
         while self.receive(Duration::ZERO) {}
     }
@@ -283,7 +285,7 @@ fn publish<R: PublishEnd>(
     }
 }
 
-/// What the actor had committed must be there; what it had begun may be.
+/// Events that the actor had committed must be there; those that it had begun may be.
 fn check_actor(stage: &Stage<'_>, published: u64) {
     let (committed, begun) = (stage.shared.get(COMMITTED), stage.shared.get(BEGUN));
     assert!(
@@ -330,7 +332,8 @@ fn stream_publisher(stage: &mut Stage<'_>) {
     assert_eq!(lossy.lost + lossy.seen.len() as u64, reliable.seen.len() as u64, "an inexact loss report");
 }
 
-/// Singles, a frame behind padding, a short commit, an abandoned claim, batches, and rescans on the way.
+/// Singles, a frame after padding, a short commit, an abandoned claim, batches, and rescans on the
+/// way.
 fn publish_frames(base: &Path, shared: &Shared) {
     let part = Part::register(base, CHANNEL, Side::Producers, ROLE_PRODUCER, "").expect("a place");
     let core = StreamPublisher::take_over(
@@ -425,15 +428,15 @@ fn go_on_reading<O: PublishEnd, R: ReadEnd>(
     other.until(published + 299);
     resumed.until(published + 299);
     assert!(other.seen.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{:?}", other.seen);
-    // What the join had not yet protected may be lost, which is then told.
+    // Events that the join had not yet protected may be lost, which is then reported.
     let gaps: u64 = resumed.seen.windows(2).map(|pair| pair[1] - pair[0] - 1).sum();
     let first = resumed.seen[0];
-    // Nothing that was not polled is skipped, and nothing acknowledged comes again.
+    // No event that was not polled is skipped, and no acknowledged event comes again.
     let (polled, acknowledged) = (stage.shared.get(BEGUN), stage.shared.get(ACKED));
     assert!(first >= acknowledged, "{first} came again, {acknowledged} were acknowledged");
     let skipped = if polled > 0 { first.saturating_sub(polled) } else { 0 };
     if stage.kind == Kind::Topic {
-        // A loss is told in tickets, some of which carried no event.
+        // A loss is reported in tickets, some of which carried no event.
         assert!(skipped + gaps <= resumed.lost, "{polled} were read, and the name resumed at {first}");
     } else {
         assert_eq!(
@@ -444,7 +447,7 @@ fn go_on_reading<O: PublishEnd, R: ReadEnd>(
     }
 }
 
-/// A durable subscription changes hands while the publisher moves.
+/// A durable subscription changes owners while the publisher moves.
 fn stream_resumption(stage: &mut Stage<'_>) {
     let channel = stage.channel(Kind::Stream);
     let named = SubscribeOptions::default().name("durable").durable(true);
@@ -533,7 +536,8 @@ fn queue_producer(stage: &mut Stage<'_>) {
     check_actor(stage, count(&counts, ACTOR));
 }
 
-/// Singles, an abort, a claim of several with one aborted in the middle, and a claim that is left open.
+/// Singles, an abort, a claim of several with one aborted in the middle, and a claim that is left
+/// open.
 fn push_slots<const TOPIC: bool>(base: &Path, shared: &Shared) {
     let part = Part::register(base, CHANNEL, Side::Producers, ROLE_PRODUCER, "").expect("a place");
     let mut core = producer_of::<TOPIC>(&part);
@@ -644,7 +648,8 @@ fn queue_worker(stage: &mut Stage<'_>) {
     go_on_working(stage, producer, other, seen);
 }
 
-/// Takes what there is beside a stopped worker: what that one holds is not handed out; the rest is.
+/// Takes the events beside a stopped worker: those that the stopped one holds are not handed out;
+/// the rest are.
 fn take_beside(shared: &Shared, other: &mut Worker, seen: &mut Vec<u64>) {
     while let Ok(job) = other.take_timeout(Duration::from_millis(12)) {
         let n = number(&job);
@@ -654,7 +659,8 @@ fn take_beside(shared: &Shared, other: &mut Worker, seen: &mut Vec<u64>) {
     }
 }
 
-/// After the end of an actor that worked on the first 28 events: another goes on for laps, and does the rest.
+/// After the end of an actor that worked on the first 28 events: another goes on for laps, and does
+/// the rest.
 fn go_on_working(stage: &Stage<'_>, mut producer: railbus::Producer, mut other: Worker, mut seen: Vec<u64>) {
     for n in 28..28 + 3 * SLOTS {
         publish(&mut producer, OLD, n, 1, || take_some(&mut other, &mut seen));
@@ -666,7 +672,7 @@ fn go_on_working(stage: &Stage<'_>, mut producer: railbus::Producer, mut other: 
     check_deliveries(stage, &times);
 }
 
-/// Each event is finished once by somebody: by the actor, or else by the survivors, who got it once.
+/// Each event is finished once: by the actor, or else by the survivors, which got it once.
 fn check_deliveries(stage: &Stage<'_>, times: &[u64]) {
     for (n, &times) in times.iter().enumerate() {
         let said = if n < 28 { stage.shared.get(EVENTS + n) } else { 0 };
@@ -678,7 +684,8 @@ fn check_deliveries(stage: &Stage<'_>, times: &[u64]) {
     }
 }
 
-/// Takes one and several, finishes in and out of order, hands back, takes handed-back ones, and leaves some open.
+/// Takes one and several, finishes in and out of order, hands back, takes handed-back ones, and
+/// leaves some open.
 fn work(base: &Path, shared: &Shared) {
     let part = Part::register(base, CHANNEL, Side::Consumers, ROLE_WORKER, "").expect("a place");
     let mut core = worker_of(&part);
@@ -717,9 +724,9 @@ fn work(base: &Path, shared: &Shared) {
         let Some(one) = take(&mut core, most) else { return };
         finish(&mut core, one);
     }
-    // Five in hand, two of them under the claim word alone, one of them not looked at.
+    // Holds five, two of them under the claim word alone, one of them not looked at.
     let _open: Vec<_> = std::iter::from_fn(|| take(&mut core, 3)).take(5).collect();
-    // What is handed back is not in hand any more.
+    // Events that were handed back are not held any more.
     for n in 0..28 {
         if shared.get(EVENTS + n) == TAKEN {
             shared.set(EVENTS + n, 0);
@@ -729,7 +736,8 @@ fn work(base: &Path, shared: &Shared) {
     part.registry.leave(&part.registered, false);
 }
 
-/// A worker dies with events in hand; the next registrant in its place has to sweep them, and dies at that.
+/// A worker dies while it holds events; the next registrant in its entry has to sweep them, and
+/// dies at that.
 fn sweeping_registrant(stage: &mut Stage<'_>) {
     let channel = stage.create(Kind::Queue, 1);
     let mut producer = channel.producer(&sending()).unwrap();
@@ -755,11 +763,12 @@ fn sweeping_registrant(stage: &mut Stage<'_>) {
     go_on_working(stage, producer, other, vec![0]);
 }
 
-/// Events that were delivered as often as may be: each becomes a dead letter.
+/// Events that were delivered as often as allowed: each becomes a dead letter.
 const POISON: u64 = 6;
 const MAX_ATTEMPTS: u32 = 2;
 
-/// A worker dies while it writes dead letters, and with events in hand that are not to be buried yet.
+/// A worker dies while it writes dead letters, and while it holds events that are not to be buried
+/// yet.
 fn burying_worker(stage: &mut Stage<'_>) {
     stage.kind = Kind::Queue;
     let slots = |bytes| ChannelOptions::new(Kind::Queue).slots(SLOTS).slot_bytes(bytes).lock_memory(false);
@@ -804,12 +813,13 @@ fn burying_worker(stage: &mut Stage<'_>) {
     assert!(written.iter().all(|&letter| letter < POISON), "{written:?}");
 }
 
-/// How often somebody else than the actor had to end event `n`.
+/// How often another participant than the actor had to end event `n`.
 fn letter_due(stage: &Stage<'_>, n: u64) -> u64 {
     u64::from(stage.shared.get(EVENTS + n as usize) != FINISHED)
 }
 
-/// Takes what was handed back, and buries it in the order in which a worker does; works on the rest, and leaves some open.
+/// Takes events that were handed back, and buries them in the order in which a worker does; works
+/// on the rest, and leaves some open.
 fn bury(base: &Path, shared: &Shared) {
     let part = Part::register(base, CHANNEL, Side::Consumers, ROLE_WORKER, "").expect("a place");
     let grave = Part::register(base, "bus/letters", Side::Producers, ROLE_PRODUCER, "").expect("a place");
@@ -838,7 +848,7 @@ fn bury(base: &Path, shared: &Shared) {
         shared.set(EVENTS + n, FINISHED);
     }
     core.hand_back();
-    // What was handed back is not in hand any more.
+    // Events that were handed back are not held any more.
     for n in 0..28 {
         if shared.get(EVENTS + n) == TAKEN {
             shared.set(EVENTS + n, 0);
@@ -870,7 +880,8 @@ fn queue_tap(stage: &mut Stage<'_>) {
     go_on_tapping(stage, producer, worker, published, other, resumed);
 }
 
-/// After the end of a tap: the others go on. A worker goes on beside, so that only the taps can be in the way.
+/// After the end of a tap: the others go on. A worker goes on beside, so that only the taps can be
+/// in the way.
 fn go_on_tapping(
     stage: &Stage<'_>,
     mut producer: railbus::Producer,

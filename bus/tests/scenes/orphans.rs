@@ -1,5 +1,6 @@
-//! Scenes that begin with tickets that a dead producer had won and never published: the actor repairs them in place, as
-//! whoever meets them does, and dies, or is stopped, at that.
+//! Scenes that begin with tickets that a dead producer had won and never published. The actor
+//! repairs them in place, as every participant does that finds them, and dies, or is stopped, at
+//! that.
 
 use std::path::Path;
 use std::time::Duration;
@@ -34,7 +35,7 @@ fn die_with_open_tickets<const TOPIC: bool>(base: &Path, number: u64) {
     assert_eq!(dead.wait(), End::Finished);
 }
 
-/// An actor that has come to its end undisturbed has met what the dead producer left.
+/// An actor that has ended undisturbed has found what the dead producer left.
 fn check_repairs(stage: &Stage<'_>) {
     if stage.end == End::Finished && stage.stop_at == 0 {
         assert_ne!(stage.shared.get(REPAIRED), 0, "nothing was in the way");
@@ -62,7 +63,7 @@ pub(super) fn worker(stage: &mut Stage<'_>) {
     go_on_working(stage, producer, other, seen);
 }
 
-/// Takes ten events, stepping over what is in the way, and finishes all but every third.
+/// Takes ten events, stepping over the orphans in its way, and finishes all but every third.
 fn work(base: &Path, shared: &Shared) {
     let part = Part::register(base, CHANNEL, Side::Consumers, ROLE_WORKER, "").expect("a place");
     let mut core = worker_of(&part);
@@ -181,7 +182,7 @@ pub(super) fn topic_publisher(stage: &mut Stage<'_>) {
     go_on_publishing(stage, &channel, other, published, [one, two, lossy]);
 }
 
-/// Publishes one at a time and several at once, aborting what is in the way.
+/// Publishes one at a time and several at once, aborting the orphans in its way.
 fn publish_over_orphans(base: &Path, shared: &Shared) {
     let part = Part::register(base, CHANNEL, Side::Producers, ROLE_PRODUCER, "").expect("a place");
     let mut core = producer_of::<true>(&part);
@@ -190,7 +191,7 @@ fn publish_over_orphans(base: &Path, shared: &Shared) {
         let tickets = loop {
             match core.claim(wanted) {
                 Ok(tickets) => break tickets,
-                // Somebody may have been faster with the repair, or with the ticket.
+                // Another participant may have repaired it first, or have won the ticket first.
                 Err(refused) => _ = shared.add(REPAIRED, core.repair(refused, &part.peers).into()),
             }
         };

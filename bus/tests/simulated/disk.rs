@@ -1,15 +1,16 @@
-//! A disk that does to a journal what disks and kernels may do.
+//! A disk that treats a journal as disks and kernels may.
 //!
-//! A file has two contents: what the platter holds, and what a read sees (through the page cache, or the drive's own).
-//! They differ by **dirty** sectors of 512 B. A write makes sectors dirty, in any order, at any time between its begin
-//! and its end; a sync makes the platter hold those that were dirty when it was begun. A power cut keeps an arbitrary
-//! part of the dirty sectors; a kill keeps all, and finishes or tears the writes in flight.
+//! A file has two contents: those of the platter, and those that a read sees (through the page
+//! cache, or the drive's own). They differ by **dirty** sectors of 512 B. A write makes sectors
+//! dirty, in any order, at any time between its begin and its end; a sync puts those on the platter
+//! that were dirty when it was begun. A power cut keeps an arbitrary part of the dirty sectors; a
+//! kill keeps all, and finishes or tears the writes in flight.
 //!
 //! Names of files are in `names.rs`.
 //!
-//! Failures: EIO of reads, writes, syncs and preparations; ENOSPC of writes, syncs and preparations. A failed
-//! sync through the page cache calls sectors clean that it did not write: they look written for as long as
-//! the machine runs, and no later sync writes them.
+//! Failures: EIO of reads, writes, syncs and preparations; ENOSPC of writes, syncs and
+//! preparations. A failed sync through the page cache calls sectors clean that it did not write:
+//! they look written for as long as the machine runs, and no later sync writes them.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ use railbus_log::format::{BLOCK_BYTES_MAX, SECTOR_BYTES, SegmentHeader};
 use crate::simulated::names::{LazyNames, Renamed};
 use crate::simulated::random::Random;
 
-/// What is torn.
+/// The unit that is written whole.
 const ATOM: usize = 512;
 
 /// One in how many operations fails; 0 is never.
@@ -59,7 +60,7 @@ pub(super) struct Inner {
     /// Changes of the directory that a power cut may undo, oldest first.
     pub(super) unsynced: Vec<Renamed>,
     pub(super) lazy_names: LazyNames,
-    /// What was kept aside before a repair wrote over it.
+    /// The bytes that were kept aside before a repair wrote over them.
     aside: Vec<Vec<u8>>,
     /// Contents of removed files, to be used again.
     spares: Vec<Vec<u8>>,
@@ -125,7 +126,7 @@ impl Inner {
         if self.crashed { Err(io::Error::other("the machine has stopped")) } else { Ok(()) }
     }
 
-    /// What a failed sync does to the sectors that it should have written.
+    /// The effect of a failed sync on the sectors that it should have written.
     fn lose(&mut self, segment: u64, atoms: &[usize]) {
         let (direct, mut random) = (self.direct, self.random.clone());
         if let Some(file) = self.files.get_mut(&segment) {
@@ -187,7 +188,7 @@ impl Disk {
         self.0.borrow().crashed
     }
 
-    /// The power fails: of what was dirty, an arbitrary part is kept.
+    /// The power fails: an arbitrary part of the dirty sectors is kept.
     pub(crate) fn cut_power(&self) {
         let mut inner = self.0.borrow_mut();
         let mut random = Random::new(inner.random.next());
@@ -211,14 +212,14 @@ impl Disk {
         inner.faults = Faults::default();
     }
 
-    /// The process was killed: what was written stays to be seen.
+    /// The process was killed: written bytes stay visible.
     pub(crate) fn restart(&self) {
         let mut inner = self.0.borrow_mut();
         inner.crashed = false;
         inner.faults = Faults::default();
     }
 
-    /// What reads would see of every segment.
+    /// The contents of every segment as reads would see them.
     pub(crate) fn contents(&self) -> BTreeMap<u64, Vec<u8>> {
         self.0.borrow().files.iter().map(|(&number, file)| (number, file.seen.clone())).collect()
     }
@@ -232,7 +233,7 @@ impl Disk {
         disk
     }
 
-    /// What repairs kept of the bytes that they wrote over.
+    /// The bytes that repairs wrote over and kept.
     pub(crate) fn aside(&self) -> Vec<Vec<u8>> {
         self.0.borrow().aside.clone()
     }
@@ -277,7 +278,7 @@ impl Store for Disk {
         let once_in = inner.faults.write;
         let fails = inner.random.once_in(once_in);
         if whole.is_err() || fails {
-            // What was written before it failed: any part.
+            // Any part of the bytes that were written before it failed.
             let mut random = Random::new(inner.random.next());
             for (i, atom) in bytes.chunks(ATOM).enumerate() {
                 if random.once_in(2) {
@@ -386,11 +387,11 @@ pub(crate) struct SimulatedPipeline {
     random: Random,
     pending: Vec<Pending>,
     used: BTreeSet<u64>,
-    /// Never let something that was begun end by itself: only when waited for.
+    /// No begun operation ends by itself: only when it is waited for.
     pub(crate) lazy: bool,
-    /// Syncs take long: nearly everything else that was begun ends before.
+    /// Syncs take long: nearly all other begun operations end before.
     pub(crate) slow_syncs: bool,
-    /// Whether it insists on the rules for writers: not for mutants, which break them.
+    /// Whether it insists on the rules for writers. Mutants break them, so it does not for those.
     pub(crate) strict: bool,
 }
 
@@ -415,7 +416,7 @@ impl SimulatedPipeline {
         &self.staging[block]
     }
 
-    /// What is in flight when everything stops: each write is done in part, each sync too.
+    /// The operations in flight when everything stops: each write is done in part, each sync too.
     pub(crate) fn stop(&mut self) {
         for pending in std::mem::take(&mut self.pending) {
             let mut inner = self.disk.0.borrow_mut();
@@ -477,7 +478,7 @@ impl SimulatedPipeline {
             }
             Pending::Sync { segment, atoms } => {
                 let result = if self.random.once_in(faults.no_space) {
-                    // A delayed allocation finds no room: what it was for looks written.
+                    // A delayed allocation finds no room: the sectors that it was for look written.
                     inner.lose(segment, &atoms);
                     Err(io::Error::from_raw_os_error(libc::ENOSPC))
                 } else if self.random.once_in(faults.sync) {
@@ -503,7 +504,7 @@ impl SimulatedPipeline {
         }
     }
 
-    /// Which of what is in flight ends next, if anything does.
+    /// Which operation in flight ends next, if any does.
     fn next_to_end(&mut self, waits: bool) -> Option<usize> {
         let all: Vec<usize> = (0..self.pending.len()).collect();
         let is_sync = |&index: &usize| matches!(self.pending[index], Pending::Sync { .. });

@@ -18,13 +18,13 @@ pub(crate) enum Mutation {
     NoSync,
     /// Writes end well before they are done.
     EarlyAck,
-    /// Only the newest segment is synced; for the others it is only said.
+    /// Only the newest segment is synced; for the others success is only reported.
     OldSegmentsUnsynced,
     /// Failed writes end well.
     HiddenErrors,
-    /// Recovery does not make durable what it found.
+    /// Recovery does not make durable the records that it found.
     NoSyncInRecovery,
-    /// Recovery takes what the cache shows for what the disk holds.
+    /// Recovery takes the contents of the cache for those of the disk.
     TrustsCache,
     /// The writer puts states among the pieces of a large event.
     StatesAmongPieces,
@@ -38,7 +38,8 @@ pub(crate) enum Mutation {
     NamesUnsynced,
     /// A segment counts as removed before the directory is synced.
     RemovalsUnsynced,
-    /// A sync that found no room is tried again, and what it may have lost is not written again.
+    /// A sync that found no room is tried again, and the writes that it may have lost are not
+    /// repeated.
     SyncsAgain,
 }
 

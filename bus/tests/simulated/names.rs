@@ -1,19 +1,19 @@
 //! Names of files, which a power cut may undo.
 //!
-//! The **directory** is not synced with the files. A segment that was made, removed or moved is seen at once;
-//! a power cut before the directory is synced undoes an arbitrary part of these changes. A sync of the
-//! directory makes all of them durable. The store and the pipeline sync it before they say that a change is
-//! done; what stops them on the way leaves it unsynced.
+//! The **directory** is not synced with the files. A segment that was made, removed or moved is
+//! seen at once; a power cut before the directory is synced undoes an arbitrary part of these
+//! changes. A sync of the directory makes all of them durable. The store and the pipeline sync it
+//! before they report that a change is done; a stop on the way leaves it unsynced.
 
 use crate::simulated::disk::{Disk, File, Inner};
 use crate::simulated::random::Random;
 
-/// A change of the directory: what had this name before it, and nothing if there was nothing.
+/// A change of the directory: the file that had this name before it, or nothing if there was none.
 #[derive(Debug)]
 pub(super) struct Renamed {
     pub(super) segment: u64,
     pub(super) before: Option<File>,
-    /// Whether what was there is in quarantine now.
+    /// Whether the old file is in quarantine now.
     pub(super) moved: bool,
 }
 
@@ -38,7 +38,7 @@ impl Inner {
         Some(file)
     }
 
-    /// The directory is synced, behind a change that made a name or took one away.
+    /// The directory is synced, after a change that made a name or removed one.
     pub(super) fn sync_names(&mut self, made: bool) {
         let lazy = if made { self.lazy_names.made } else { self.lazy_names.removed };
         if !lazy {

@@ -1,6 +1,6 @@
-//! Reads what is on a disk, and compares it with what was appended.
+//! Reads the contents of a disk, and compares them with the appended records.
 //!
-//! The walk over segments is written anew here, so that a mistake of recovery's is not made twice.
+//! The walk over segments is written again here, so that a mistake of recovery is not made twice.
 
 use railbus_log::block::{self, Assembler, Records};
 use railbus_log::disk::store::Store;
@@ -92,7 +92,8 @@ pub(crate) fn read(disk: &Disk) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-/// How many whole records begin in the segments up to `last`. The journal may be one that is being written.
+/// How many whole records begin in the segments up to `last`. The journal may be one that is being
+/// written.
 pub(crate) fn begun_up_to(disk: &Disk, last: u64) -> Result<usize, String> {
     let text = |error: std::io::Error| error.to_string();
     let (mut assembler, mut scratch) = (Assembler::new(), Vec::new());
@@ -135,8 +136,8 @@ pub(crate) fn begun_up_to(disk: &Disk, last: u64) -> Result<usize, String> {
     Ok(count)
 }
 
-/// Checks that `found` is a beginning of `appended` that reaches at least to `promised`; returns its length. States
-/// at its very end may be missing: they have no position to be promised.
+/// Checks that `found` is a prefix of `appended` that reaches at least to `promised`; returns its
+/// length. States at its very end may be missing: they have no position to be promised.
 pub(crate) fn is_prefix(found: &[Entry], appended: &[Entry], promised: u64) -> Result<usize, String> {
     for (i, entry) in found.iter().enumerate() {
         match appended.get(i) {

@@ -1,5 +1,5 @@
-//! A pipeline that does at once what it is asked to, so that the same calls make the same bytes; and small journals
-//! made with it.
+//! A pipeline that performs every request at once, so that the same calls make the same bytes; and
+//! small journals made with it.
 
 use std::io;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl Pipeline for PlainPipeline {
     }
 }
 
-/// A writer at the end of what is on the disk, and what was appended to it.
+/// A writer at the end of the disk's records, and the records that were appended to it.
 pub(crate) struct Scribe {
     pub(crate) writer: Writer<PlainPipeline>,
     pub(crate) entries: Vec<Entry>,
@@ -139,7 +139,7 @@ impl Scribe {
     }
 }
 
-/// Options for a journal of small segments: so many sectors of blocks in each.
+/// Options for a journal of small segments: this many sectors of blocks in each.
 pub(crate) fn small(sectors: usize, codec: Codec) -> WriterOptions {
     WriterOptions {
         sync: SyncPolicy::Always,

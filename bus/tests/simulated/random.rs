@@ -1,4 +1,4 @@
-//! A small generator, so that a seed says everything.
+//! A small generator, so that a seed determines everything.
 
 /// SplitMix64.
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
-//! One seed: sessions of a writer with random options, events and failures, each ended by a crash, each recovered,
-//! and after each the whole history compared.
+//! One seed: sessions of a writer with random options, events and failures, each ended by a crash,
+//! each recovered, and after each the whole history compared.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::simulated::names::LazyNames;
 use crate::simulated::oracle::{self, Entry};
 use crate::simulated::random::Random;
 
-/// Whose journal it is.
+/// The owner of the journal.
 pub(crate) fn identity(unit: PositionUnit, seed: u64) -> Identity {
     let header = SegmentHeader {
         channel_id: *b"a channel's name",
@@ -47,7 +47,7 @@ struct Run {
     mutation: Mutation,
     unit: PositionUnit,
     options: WriterOptions,
-    /// Everything that was appended and is not known to be cut.
+    /// Every entry that was appended and is not known to be cut.
     appended: Vec<Entry>,
     /// Everything before this position must be there.
     promised: u64,
@@ -73,7 +73,7 @@ struct Ended {
     leftovers: Vec<Entry>,
 }
 
-/// Runs a seed. An error says what went wrong.
+/// Runs a seed. An error names the failure.
 pub(crate) fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
     let mut random = Random::new(seed);
     let disk = Disk::new(random.next());
@@ -139,7 +139,7 @@ impl Run {
         }
         self.disk.restart();
         self.promised = self.promised.max(ended.written);
-        // A successor takes over what was in staging; it is not hurt by a second crash before it could.
+        // A successor takes over the staging; a second crash before that does no damage.
         self.recover(Some(ended))?;
         if self.random.once_in(2) {
             self.disk.cut_power();
@@ -147,7 +147,7 @@ impl Run {
         Ok(())
     }
 
-    /// Recovers, with failures and crashes on the way, and checks what is there then.
+    /// Recovers, with failures and crashes on the way, and checks the result.
     fn recover(&mut self, left: Option<&Ended>) -> Result<Recovered, String> {
         let path = Path::new("simulated");
         let mut tries = 0;
@@ -191,7 +191,7 @@ impl Run {
         let found = oracle::read(&self.disk)?;
         let kept = oracle::is_prefix(&found, &self.appended, self.promised)?;
         let end = found.iter().map(|entry| entry.end_position).max().unwrap_or(0);
-        // Pieces of an event that is cut may reach behind a jump, but never behind an event.
+        // Pieces of an event that is cut may reach beyond a jump, but never beyond an event.
         let next = self.appended[kept..].iter().find(|entry| !entry.is_state());
         if recovered.end_position < end || next.is_some_and(|next| next.position < recovered.end_position) {
             return Err(format!("recovered up to {}, and read up to {end}", recovered.end_position));
@@ -217,7 +217,7 @@ impl Run {
         let before = self.disk.contents();
         let again =
             recovery::recover(&self.disk, path).map_err(|error| format!("recovering twice: {error}"))?;
-        // The epoch may be the same once more: what the one before left was removed.
+        // The epoch may be the same once more: everything that the one before left was removed.
         if (again.start.segment, again.start.link) != (recovered.start.segment, recovered.start.link)
             || again.states != recovered.states
             || again.cut.is_some()
@@ -268,7 +268,7 @@ impl Run {
         Ok(())
     }
 
-    /// So many records were removed, none of them an event at or behind `unread`.
+    /// This many records were removed, none of them an event at or after `unread`.
     fn forget(&mut self, records: usize, unread: u64) -> Result<(), String> {
         let gone: Vec<Entry> = self.appended.drain(..records).collect();
         let mut events = gone.iter().filter(|entry| entry.kind == RecordKind::Event);
@@ -279,7 +279,7 @@ impl Run {
         Ok(())
     }
 
-    /// The newest state of each kind that was durable is there, or a newer one.
+    /// The newest durable state of each kind is there, or a newer one.
     fn check_states(&self, recovered: &Recovered, kept: usize) -> Result<(), String> {
         for (index, durable) in self.durable_states.iter().enumerate() {
             let Some(durable) = durable else { continue };
@@ -301,7 +301,7 @@ impl Run {
         Ok(())
     }
 
-    /// Retention while a writer is at work. Whether anything was removed.
+    /// Retention while a writer is at work. Returns whether anything was removed.
     fn prune_beside(&mut self, writer: &Writer<Mutant>, keeper: &mut Keeper) -> Result<bool, String> {
         let retention = Retention::default()
             .max_bytes(self.random.pick(&[Some(0), Some(100_000), None]))
@@ -311,7 +311,7 @@ impl Run {
         let ends = self.appended.iter().map(|entry| entry.end_position);
         let places: Vec<u64> = ends.chain([u64::MAX]).collect();
         let unread = if self.random.once_in(2) { u64::MAX } else { self.random.pick(&places) };
-        // A reader that stands within what is not read stands at a beginning.
+        // A reader in the middle of the unread part is at a beginning.
         let lenient = u64::from(self.mutation == Mutation::PrunesBeginnings);
         keeper.list_again();
         let stand = Stand {
@@ -334,7 +334,7 @@ impl Run {
         Ok(true)
     }
 
-    /// What a recorder does when a segment has begun: every state is said anew.
+    /// The action of a recorder when a segment has begun: every state is written again.
     fn repeat_states(&mut self, writer: &mut Writer<Mutant>) {
         while let Some(&kind) = self.due.last() {
             let newest = self.appended.iter().rfind(|entry| entry.kind == kind);
@@ -400,7 +400,7 @@ impl Run {
                 break;
             }
             self.repeat_states(&mut writer);
-            // A crash right behind it is the worst.
+            // A crash right after it is the worst.
             if prunes
                 && self.random.once_in(2)
                 && self.prune_beside(&writer, &mut keeper)?
@@ -441,7 +441,7 @@ impl Run {
         Ok(Ended { written, durable, kept, leftovers })
     }
 
-    /// Appends something. An error is the writer's poison.
+    /// Appends a record. An error is the writer's poison.
     fn step(&mut self, writer: &mut Writer<Mutant>, sizes: u64) -> Result<(), String> {
         for _ in 0..self.random.below(6) {
             self.time_ns += self.random.pick(&[0, 1, 1_000, 6_000_000_000]);
@@ -486,8 +486,9 @@ impl Run {
         Ok(())
     }
 
-    /// What a recorder does while an event waits for staging: a cursor has moved, or a segment has begun, and a state is
-    /// due. It is appended, or refused because pieces of the event came before it.
+    /// The action of a recorder while an event waits for staging: a cursor has moved, or a segment
+    /// has begun, and a state is due. It is appended, or refused because pieces of the event came
+    /// before it.
     fn try_state(&mut self, writer: &mut Writer<Mutant>, waits_at: u64) -> Result<(), String> {
         let is_within = writer.is_within(waits_at);
         let kind = self.random.pick(&RecordKind::STATES);
@@ -502,7 +503,7 @@ impl Run {
         Ok(())
     }
 
-    /// The policy for a full disk: drop, and say so.
+    /// The policy for a full disk: drop, and record it.
     fn drop_event(&mut self, writer: &mut Writer<Mutant>, from: u64, to: u64) -> Result<(), String> {
         let gap = Gap { from, to, events: 1, reason: GapReason::DiskFull };
         for _ in 0..50 {
@@ -627,7 +628,7 @@ fn end(unit: PositionUnit, position: u64, bytes: u64) -> u64 {
     }
 }
 
-/// What a successor finds in staging.
+/// The entries that a successor finds in staging.
 fn leftovers(
     words: &StageWords,
     pipeline: &SimulatedPipeline,
@@ -649,7 +650,7 @@ fn leftovers(
     Ok(found)
 }
 
-/// After a kill: the journal, and behind it what is in staging, is all that was kept.
+/// After a kill: the journal, followed by the staging, is all that was kept.
 fn check_leftovers(
     found: &[Entry],
     appended: &[Entry],

@@ -1,10 +1,11 @@
-//! What exceeds a limit today, and may only shrink.
+//! The numbers that exceed a limit today, which may only shrink.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Fails unless the measured numbers are those of `exceptions.txt` for this rule. A number that is higher is a new
-/// fault; one that is lower, or gone, has to be written down with `RAILBUS_WRITE_TIDY=1`, so that it stays so.
+/// Fails unless the measured numbers are those of `exceptions.txt` for this rule. A number that is
+/// higher is a new fault. One that is lower, or gone, has to be written down with
+/// `RAILBUS_WRITE_TIDY=1`, so that it stays so.
 pub(crate) fn judge(rule: &str, what: &str, measured: &BTreeMap<String, usize>) {
     let measured: BTreeMap<&str, usize> = measured
         .iter()

@@ -6,7 +6,8 @@ pub(crate) fn is_wrapped(line: &str) -> bool {
     !line.starts_with(['|', '#']) && line.contains(' ') && !line.contains("](http")
 }
 
-/// The sentences of a Markdown text. Code blocks and headings are left out; a cell of a table counts as a paragraph.
+/// The sentences of a Markdown text. Code blocks and headings are left out; a cell of a table
+/// counts as a paragraph.
 pub(crate) fn of_markdown(text: &str) -> Vec<String> {
     let mut paragraphs = vec![String::new()];
     let mut in_code = false;

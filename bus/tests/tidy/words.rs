@@ -1,4 +1,4 @@
-//! Words and fragments that only somebody who wrote them understands.
+//! Words and fragments that only their author understands.
 
 /// Words with a plain term of the field beside each.
 const WORDS: [(&str, &str); 12] = [

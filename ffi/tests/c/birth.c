@@ -1,6 +1,6 @@
 /*
- * Channels that are born with their journal, or with one that was set aside; and what becomes of a program whose channel's
- * file is truncated. Called as `birth DIRECTORY`: the journals go there, the bus where $RAILBUS_DIR says.
+ * Channels that are made with their journal, or with one that was set aside; and the end of a program whose
+ * channel's file is truncated. Called as `birth DIRECTORY`: the journals go there, the bus to $RAILBUS_DIR.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -55,7 +55,7 @@ static void publish(railbus_channel *channel, unsigned events) {
     OK(railbus_sender_close(sender, &error));
 }
 
-/* How many events there are in the journal of a channel; nothing is missing among them. */
+/* The number of events in the journal of a channel; none is missing among them. */
 static unsigned recorded(const char *name) {
     char path[4096];
     railbus_replay_options options = RAILBUS_REPLAY_OPTIONS_INIT;
@@ -157,7 +157,7 @@ static void a_truncated_file_ends_the_process_as_it_was_told(void) {
     railbus_bus *again;
     int status = ends(1);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 77);
-    /* The handler is not there by itself. */
+    /* The library installs no handler by itself. */
     status = ends(0);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
     options.truncated_exit_code = 256;

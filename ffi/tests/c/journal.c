@@ -1,6 +1,6 @@
 /*
- * The journal from C: recording, waiting until it is durable, replaying all of it and parts of it, and following it into the
- * ring. Called as `journal DIRECTORY`: the journals go there, the bus where $RAILBUS_DIR says.
+ * The journal from C: recording, waiting until it is durable, replaying all of it and parts of it, and following
+ * it into the ring. Called as `journal DIRECTORY`: the journals go there, the bus to $RAILBUS_DIR.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -65,7 +65,7 @@ static railbus_recorder *record(railbus_channel *channel) {
     return recorder;
 }
 
-/* Publishes event `number`: its type id is the number modulo 4, its payload the number, as often as its remainder says. */
+/* Publishes event `number`. Type id: the number modulo 4. Payload: the number, repeated as the remainder says. */
 static uint64_t publish(railbus_sender *sender, uint64_t number, int durable) {
     railbus_attributes attributes = RAILBUS_ATTRIBUTES_INIT;
     uint64_t payload[4] = {number, number, number, number}, position = 0;
@@ -92,7 +92,7 @@ static void check_event(const railbus_event *event, uint64_t number) {
     CHECK((attributes.flags & RAILBUS_HAS_TIME) != 0 && attributes.published_ns > 1000000000ULL * 1000000000ULL);
 }
 
-/* Replays one by one what the options say; every `step`-th number from `first`, and returns how many. */
+/* Replays with the options, one event at a time: every `step`-th number from `first`. Returns how many. */
 static uint64_t replay_one_by_one(const char *directory, const railbus_replay_options *options, uint64_t first,
                                   uint64_t step) {
     railbus_replay *replay;
@@ -107,7 +107,7 @@ static uint64_t replay_one_by_one(const char *directory, const railbus_replay_op
         events++;
     }
     EXPECT(RAILBUS_END, result);
-    /* It is told in words, too, since it is none of the few that leave the struct alone. */
+    /* It is described in words, too, because it is none of the few results that leave the struct alone. */
     CHECK(error.code == RAILBUS_END && strcmp(error.message, "the replay has ended") == 0);
     OK(railbus_replay_close(replay, &error));
     return events;
@@ -141,7 +141,7 @@ static void record_and_replay(uint32_t kind, const char *name) {
     EXPECT(RAILBUS_PEER_GONE, railbus_wait_durable(channel, 0, LONG, &reached, &error));
     railbus_sender *sender;
     OK(railbus_sender_open(channel, NULL, &sender, &error));
-    /* Published, but nobody makes it durable: the position tells the two apart. */
+    /* Published, but nobody makes it durable: the position distinguishes the two. */
     if (kind == RAILBUS_STREAM) {
         EXPECT(RAILBUS_PEER_GONE, railbus_publish_durable(sender, "x", 1, NULL, LONG, &position, &error));
         CHECK(position == 0);
@@ -215,7 +215,7 @@ static void record_and_replay(uint32_t kind, const char *name) {
         OK(railbus_replay_next(replay, 0, &event, NULL, &error));
         check_event(&event, i % EVENTS);
     }
-    /* A child has none of it. */
+    /* A child cannot use the handles. */
     pid_t child = fork();
     if (child == 0) {
         int32_t refused = railbus_replay_next(replay, 0, &event, NULL, NULL);
@@ -227,7 +227,7 @@ static void record_and_replay(uint32_t kind, const char *name) {
     OK(railbus_replay_close(replay, &error));
     EXPECT(RAILBUS_CLOSED_HANDLE, railbus_replay_close(replay, &error));
 
-    /* What may be wrong. */
+    /* Mistakes. */
     options.flags = 1u << 9;
     EXPECT(RAILBUS_INVALID, railbus_replay_open(journal.directory, ZT, &options, &replay, &error));
     options.flags = 0;
@@ -332,14 +332,14 @@ static void follow(uint32_t kind, const char *name, uint32_t how) {
     OK(railbus_channel_close(channel, &error));
 }
 
-/* What the consumer of `crash` keeps: how many events it has seen, and their sum. */
+/* The state of the consumer of `crash`: how many events it has seen, and their sum. */
 typedef struct {
     uint64_t seen, sum;
 } sums;
 
 /*
- * A consumer that adds up what a stream carried, saves after every 10th event, and is killed after it has changed its state
- * and before it saves it: when it has seen `dies` events, if it gets so far.
+ * A consumer that adds up the events of a stream and saves after every 10th event. It is killed after it has
+ * changed its state and before it saves it: when it has seen `dies` events, if it gets so far.
  */
 static void add_up(uint64_t dies) {
     railbus_bus *own;
@@ -362,7 +362,7 @@ static void add_up(uint64_t dies) {
     options.follow = RAILBUS_FOLLOW_HOLD;
     OK(railbus_reader_open(channel, &options, &reader, &error));
     while (now.seen < EVENTS) {
-        /* Where to go on is where the next event stands. */
+        /* The position to resume at is that of the next event. */
         OK(railbus_receive(reader, LONG, &event, &error));
         if (now.seen % 10 == 0 && now.seen > 0) {
             saved.position = event.position;
@@ -409,7 +409,7 @@ static void checkpoints(void) {
         add_up(0);
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 
-    /* What it saved last; a name is one handle's at a time. */
+    /* The last save; a name belongs to one handle at a time. */
     OK(railbus_checkpoint_call(&checkpoint, RAILBUS_CHECKPOINT_OPEN, channel, "sums", 4, &saved, &error));
     CHECK(saved.number > 90 && saved.position > 0 && saved.time_ns > 0 && saved.incarnation == 1);
     CHECK(saved.state_bytes == sizeof(sums) && ((const sums *)saved.state)->seen == EVENTS - 10);
@@ -428,7 +428,7 @@ static void checkpoints(void) {
     OK(OPENED(&checkpoint, "sums"));
     CHECK(saved.number == number + 1 && saved.state == NULL && saved.state_bytes == 0);
 
-    /* What may be wrong. */
+    /* Mistakes. */
     saved.state_bytes = 1;
     EXPECT(RAILBUS_INVALID, SAVED(&saved));
     EXPECT(RAILBUS_INVALID, SAVED(NULL));
@@ -445,7 +445,7 @@ static void checkpoints(void) {
     OK(railbus_channel_close(channel, &error));
 }
 
-/* A journaller that is killed: who waits is told, and not kept waiting. */
+/* A journaller that is killed: a waiter gets an error, and does not go on waiting. */
 static void journaller_dies(void) {
     railbus_channel *channel = make("dies", RAILBUS_STREAM);
     int pipes[2];

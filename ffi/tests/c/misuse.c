@@ -1,6 +1,6 @@
 /*
- * Every function with NULL, closed and foreign handles, and every struct with wrong sizes: each must answer, none may touch memory
- * that it should not. Run plainly, under valgrind, and under AddressSanitizer.
+ * Every function with NULL, closed and foreign handles, and every struct with wrong sizes: each must return, and
+ * none may touch memory that it should not. Run plainly, under valgrind, and under AddressSanitizer.
  */
 #include <railbus.h>
 #include <stdio.h>
@@ -60,7 +60,7 @@ static void close_all(void) {
     OK(railbus_bus_close(bus, &error));
 }
 
-/* Calls everything with these handles; each call must answer `expected`. */
+/* Calls everything with these handles; each call must return `expected`. */
 static void call_all(int32_t expected, railbus_bus *b, railbus_channel *c, railbus_sender *s, railbus_reader *r,
                      railbus_worker *w, railbus_bridge *g) {
     railbus_channel_options options = RAILBUS_CHANNEL_OPTIONS_INIT;
@@ -162,7 +162,7 @@ static void wrong_sizes(void) {
     newer.unknown = 1;
     EXPECT(RAILBUS_WRONG_VERSION, railbus_channel_create_or_attach(bus, "stream", ZT, &newer.known, &channel, &error));
 
-    /* What is filled is filled as far as the caller's struct goes. */
+    /* A struct is filled only as far as the caller's size goes. */
     railbus_channel_header header = RAILBUS_CHANNEL_HEADER_INIT;
     header.slots = 77;
     header.struct_size = offsetof(railbus_channel_header, slots);

@@ -27,13 +27,13 @@ pub(crate) struct Language {
 }
 
 impl Language {
-    /// Whether a program of this language can be started by another user; if not, why.
+    /// Whether a program of this language can be started by another user; if not, the reason.
     pub(crate) fn runs_as(&self, user: Option<u32>) -> Result<(), String> {
         let Some(user) = user else { return Ok(()) };
         let mut command = Command::new(&self.program);
         command.uid(user).gid(user).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match command.status() {
-            // Without a role it says how it is used.
+            // Without a role it prints its usage.
             Ok(status) if status.code() == Some(2) => Ok(()),
             Ok(status) => Err(format!("it ends with {status}: its files cannot be read, perhaps")),
             Err(error) => Err(error.to_string()),
@@ -41,7 +41,7 @@ impl Language {
     }
 }
 
-/// The languages that are there. The first caller is told of those that are not.
+/// The available languages. The first call reports those that are missing.
 pub(crate) fn languages() -> &'static [Language] {
     static FOUND: OnceLock<Vec<Language>> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -69,7 +69,7 @@ fn c_program() -> PathBuf {
     support::compile(&support::sources("conformance"), &directory.join("c"), &[], Linked::Statically)
 }
 
-/// All pairs of languages: who publishes, who receives.
+/// All pairs of languages: the publisher's, the receiver's.
 pub(crate) fn pairs() -> impl Iterator<Item = (&'static Language, &'static Language)> {
     languages().iter().flat_map(|one| languages().iter().map(move |other| (one, other)))
 }
@@ -172,17 +172,17 @@ impl Program {
         }
     }
 
-    /// Whether it has not said anything for `time`.
+    /// Whether it has printed nothing for `time`.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
         self.lines.recv_timeout(time).is_err()
     }
 
-    /// The next line, which must begin with `word`; its keys.
+    /// The next line, which must begin with `word`. Returns its keys.
     pub(crate) fn says(&mut self, word: &str) -> Said {
         self.says_within(word, HANG)
     }
 
-    /// The same, of what may take long.
+    /// The same, for a line that may take long.
     pub(crate) fn says_within(&mut self, word: &str, time: Duration) -> Said {
         let line = self
             .line_within(time)
@@ -199,7 +199,7 @@ impl Program {
         self
     }
 
-    /// Closes its input, and sees that it ends well.
+    /// Closes its input, and checks that it ends well.
     pub(crate) fn finish(mut self) {
         self.input = None;
         let status = self.child.wait().expect("it is our child");
@@ -221,7 +221,7 @@ impl Drop for Program {
     }
 }
 
-/// What a program said.
+/// A line that a program printed.
 pub(crate) struct Said {
     what: String,
     keys: BTreeMap<String, String>,
@@ -236,7 +236,7 @@ impl Said {
         self.text(key).parse().unwrap_or_else(|_| panic!("{}: {key}={}", self.what, self.text(key)))
     }
 
-    /// Sees that it says these numbers.
+    /// Checks that it contains these numbers.
     #[track_caller]
     pub(crate) fn expect(&self, numbers: &[(&str, u64)]) {
         for &(key, expected) in numbers {

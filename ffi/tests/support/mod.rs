@@ -1,7 +1,7 @@
 //! Building the library and C programs against it.
 //!
-//! The library is not a dependency that cargo could build for an integration test (it is no rlib), so cargo is asked
-//! here; nothing is left to do after a `cargo build`.
+//! The library is not a dependency that cargo could build for an integration test (it is no rlib),
+//! so this code runs cargo; nothing is left to do after a `cargo build`.
 
 #![allow(dead_code)]
 
@@ -57,10 +57,10 @@ pub(crate) fn compile(sources: &[PathBuf], program: &Path, flags: &[&str], linke
     match linked {
         Linked::Statically => compiler.arg(library.join("librailbus.a")).args(["-lpthread", "-ldl", "-lm"]),
         Linked::Dynamically => {
-            // The name inside the library is versioned; a link beside it stands for the installation.
+            // The name inside the library is versioned; a link beside it replaces the installation.
             let versioned = library.join(soname(&library.join("librailbus.so")));
             if !versioned.exists() {
-                // Another test may be quicker.
+                // Another test may have made it already.
                 let _ = std::os::unix::fs::symlink("librailbus.so", &versioned);
             }
             compiler.arg("-L").arg(&library).arg("-lrailbus").arg(format!("-Wl,-rpath,{}", library.display()))
@@ -96,7 +96,7 @@ pub(crate) fn run(command: &mut Command) -> String {
     out.into_owned()
 }
 
-/// Where tests put what they build.
+/// Where tests put their builds.
 pub(crate) fn scratch(name: &str) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("railbus-ffi");
     std::fs::create_dir_all(&directory).expect("the scratch directory can be made");

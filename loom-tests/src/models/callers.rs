@@ -1,5 +1,5 @@
-//! Models of those who sleep and wake: whole calls, with the rings between them. A futex wait here has no time limit, so
-//! that a wake-up which goes missing is a deadlock, which loom reports.
+//! Models of sleepers and wakers: whole calls, with the rings between them. A futex wait here has
+//! no time limit, so a missing wake-up is a deadlock, which loom reports.
 
 use std::rc::Rc;
 
@@ -44,13 +44,13 @@ impl Futex for Kernel {
     }
 
     fn barrier(&self) -> bool {
-        // Loom has no membarrier: both sides fence.
+        // Loom has no membarrier, so both sides use a memory fence.
         false
     }
 }
 
-/// A publisher waits for room; its reader polls, which moves the cursor, and then works on the last event it got. Without
-/// the wake this model fails.
+/// A publisher waits for room. Its reader polls, which moves the cursor, and then works on the last
+/// event it got. Without the wake this model fails.
 pub fn room(weak: Weak, wakes: bool) {
     let rig = SlotRig::new(Shape { weak, producers: 1, consumers: 1, gates: 1, ..Shape::default() }, false);
     let kernel = Kernel::new(&rig.acks, &[SPACE_WAKE]);
@@ -89,8 +89,8 @@ pub fn room(weak: Weak, wakes: bool) {
     reading.join().unwrap();
 }
 
-/// A worker and a tap wait for events, on words of their own, or both on the workers' word: then this model fails. One
-/// event is for both.
+/// A worker and a tap wait for events, on words of their own, or both on the workers' word, in
+/// which case this model fails. One event is for both.
 pub fn worker_and_tap(weak: Weak, apart: bool) {
     let rig = SlotRig::new(Shape { weak, producers: 1, consumers: 2, gates: 1, ..Shape::default() }, true);
     let kernel = Kernel::new(&rig.ring, &[EVENTS_WAKE, READERS_WAKE]);
@@ -140,7 +140,8 @@ pub fn worker_and_tap(weak: Weak, apart: bool) {
     working.join().unwrap();
 }
 
-/// A reader waits behind a claim that is given up, with an event behind it. Without the wake this model fails.
+/// A reader waits at a claim that is aborted, with an event after it. Without the wake this model
+/// fails.
 pub fn given_up(weak: Weak, wakes: bool) {
     let rig = SlotRig::new(Shape { weak, producers: 2, consumers: 1, gates: 1, ..Shape::default() }, false);
     let kernel = Kernel::new(&rig.ring, &[EVENTS_WAKE]);

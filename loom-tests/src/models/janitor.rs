@@ -1,5 +1,5 @@
-//! Models of janitor locks beside readers who hold shared locks on their bytes, with the kernel's byte locks
-//! as a loom atomic that carries happens-before.
+//! Models of janitor locks beside readers that hold shared locks on their bytes, with the kernel's
+//! byte locks as a loom atomic that carries happens-before.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -13,24 +13,24 @@ use railbus_ring::members::janitor::{self, ByteLocks, Hold};
 
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
 
-/// The entry whose janitor lock is meant.
+/// The entry whose janitor lock is taken.
 const ENTRY: usize = 0;
 /// The word that a janitor changes.
 const CHANGED: usize = layout::entry(ENTRY) + layout::CURSOR;
-/// The holder of the exclusive lock is in the byte above this.
+/// The holder of the exclusive lock is in the bits above this.
 const EXCLUSIVE: u32 = 32;
 /// The stranger's bit among those with a shared lock.
 const STRANGER: u64 = 1 << 8;
 
-/// The kernel's locks on one byte: a bit for each actor with a shared lock, and the one with the exclusive
-/// lock, plus one. A dead actor's locks are free.
+/// The kernel's locks on one byte: a bit for each actor with a shared lock, and the one with the
+/// exclusive lock, plus one. A dead actor's locks are free.
 struct Byte {
     locks: AtomicU64,
     actors: Vec<Rc<Actor>>,
 }
 
 impl Byte {
-    /// The locks of those who live.
+    /// The locks of live actors.
     fn held(&self, seen: u64) -> u64 {
         let dead = |(i, actor): (usize, &Rc<Actor>)| if actor.is_dead() { 1 << i } else { 0 };
         let dead: u64 = self.actors.iter().enumerate().map(dead).sum();
@@ -54,7 +54,7 @@ impl Byte {
     }
 }
 
-/// The byte as one actor asks for it.
+/// The byte as one actor requests it.
 struct Asker {
     byte: Rc<Byte>,
     me: usize,
@@ -84,7 +84,7 @@ impl Asker {
     }
 }
 
-/// A janitor lock, and what it guards.
+/// A janitor lock, and the entry that it protects.
 #[derive(Clone)]
 struct GuardedEntry {
     words: Rc<Words>,
@@ -97,7 +97,7 @@ impl GuardedEntry {
         GuardedEntry { words, byte: Rc::new(Byte { locks: AtomicU64::new(strangers), actors }) }
     }
 
-    /// Takes the lock and changes the entry, if nobody else has it; says how it was held.
+    /// Takes the lock and changes the entry, if no other actor has it. Returns how it was held.
     fn try_change(&self, me: usize) -> Option<Hold> {
         let actor = &self.byte.actors[me];
         let memory = LoomMemory::writable(&self.words, actor);
@@ -119,8 +119,8 @@ fn immortals(count: usize) -> Vec<Rc<Actor>> {
     (0..count).map(|_| Actor::immortal()).collect()
 }
 
-/// Two janitors at once beside a stranger who stays, or without one: they change the entry one after the
-/// other, and one who comes when they have gone gets the lock.
+/// Two janitors at once, beside a stranger that stays, or without one. They change the entry one
+/// after the other, and one that comes when they have gone gets the lock.
 pub fn one_at_a_time<const STAYS: bool>(weak: Weak) {
     let desk = GuardedEntry::new(weak, if STAYS { STRANGER } else { 0 }, immortals(3));
     let other = desk.clone();
@@ -133,8 +133,8 @@ pub fn one_at_a_time<const STAYS: bool>(weak: Weak) {
     assert_eq!(desk.changes(), 1 + u64::from(first) + u64::from(second));
 }
 
-/// A stranger comes and goes while two janitors are at it: who holds the lock by its word and who holds it by
-/// its byte are never there together.
+/// A stranger comes and goes while two janitors work: a holder of the lock by its word and a holder
+/// by its byte never exist together.
 pub fn a_stranger_comes_and_goes(weak: Weak) {
     let desk = GuardedEntry::new(weak, 0, immortals(3));
     let byte = desk.byte.clone();

@@ -1,8 +1,8 @@
-//! Models of the keyed queue: events with one key are in hand one after the other, in their order, whoever retries or
-//! dies; and whoever looks when nothing is in hand finds the next.
+//! Models of the keyed queue. Events with one key are held one after the other, in their order,
+//! whichever worker retries or dies; and a worker that looks when nothing is held finds the next.
 //!
-//! What a worker does with an event is an access of a cell that all events with the key share: loom reports two workers
-//! that are at it at once, and one that does not see what the one before it did.
+//! The work on an event is an access of a cell that all events with the key share. Loom reports two
+//! workers that access it at once, and one that does not see the work of the one before it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ const KEY: u64 = 7;
 
 type Log = Rc<RefCell<Vec<u64>>>;
 
-/// The queue, what the key's events are about, and the order in which they were handed out.
+/// The queue, the cell of the key's events, and the order in which they were handed out.
 #[derive(Clone)]
 struct Shop {
     rig: SlotRig,
@@ -63,7 +63,7 @@ impl Shop {
         }
     }
 
-    /// Each event was handed out, again only before the next.
+    /// Each event was handed out, and again only before the next one was.
     fn judge(&self) {
         let log = self.log.borrow();
         assert!(log.is_sorted(), "a later event came before an earlier one was done: {log:?}");
@@ -108,7 +108,8 @@ fn two(weak: Weak, in_order: bool) {
             thread::spawn(move || {
                 let mut clerk = shop.clerk(index, &Actor::immortal(), in_order);
                 clerk.work(1);
-                // Who found nothing, or put something aside, is told of what may run now.
+                // A worker that found nothing, or put an event aside, is notified of events that
+                // may be taken now.
                 if !clerk.found_nothing {
                     clerk.order.look_again();
                 }
@@ -117,7 +118,7 @@ fn two(weak: Weak, in_order: bool) {
         })
         .collect();
     let mut clerks: Vec<_> = clerks.into_iter().map(|clerk| clerk.join().unwrap()).collect();
-    // First of all who found nothing: what is left must not be hidden from it.
+    // A worker that found nothing goes first: the remaining events must not be hidden from it.
     clerks.sort_by_key(|clerk| !clerk.found_nothing);
     clerks[0].work(2);
     shop.judge();
@@ -134,7 +135,7 @@ pub fn two_workers_without_the_rule(weak: Weak) {
     two(weak, false);
 }
 
-/// A worker hands the first event back while another takes what it can get.
+/// A worker hands the first event back while another takes all that it can get.
 pub fn retry(weak: Weak) {
     let shop = Shop::new(weak, 2);
     let its = shop.clone();
@@ -152,7 +153,8 @@ pub fn retry(weak: Weak) {
     shop.judge();
 }
 
-/// A worker is killed at its k-th access while it takes, works and finishes; another sweeps and takes beside it.
+/// A worker is killed at its k-th access while it takes, works and finishes; another sweeps and
+/// takes beside it.
 pub fn worker_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let shop = Shop::new(weak, 3);
     let dying = Actor::mortal(k, killed);
@@ -184,7 +186,7 @@ pub fn batch_then_lap(weak: Weak) {
         let Some(taken) = taken else { return };
         clerk.log.borrow_mut().push(clerk.worker.read_keyed(taken.ticket));
         clerk.account.write_cell(0, taken.ticket);
-        // The second is at hand, and waits for the first.
+        // The worker has taken the second event, which waits for the first.
         assert!(clerk.take().is_none());
         clerk.finish(taken);
         clerk.work(1);

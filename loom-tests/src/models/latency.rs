@@ -1,5 +1,6 @@
-//! Models of a series of latency histograms: an observer never counts an event to an interval, or an owner, that it is not
-//! of. One interval of two buckets: the next interval takes its place.
+//! Models of a series of latency histograms: an observer never counts an event in an interval, or
+//! for an owner, to which it does not belong. There is one interval of two buckets: the next
+//! interval takes its place.
 
 use std::rc::Rc;
 

@@ -1,9 +1,10 @@
-//! The loom models: each is one run's body, a function of what is weakened. The tests explore them; the table of
-//! weakened orderings runs them again and expects each to fail.
+//! The loom models: each is the body of one run, a function of the weakened end. The tests explore
+//! them; the table of weakened orderings runs them again and expects each to fail.
 //!
-//! Models do not wait in loops where they can help it: every thread makes a bounded number of attempts and the main
-//! thread, when the others have ended, drains and judges what is left. That keeps the exploration small and makes
-//! "nothing is lost, nothing comes twice, everybody can go on" the last lines of each model.
+//! Models do not wait in loops if they can avoid it. Every thread makes a bounded number of
+//! attempts. When the others have ended, the main thread drains and judges the rest. That keeps the
+//! exploration small and makes "nothing is lost, nothing comes twice, everybody can go on" the last
+//! lines of each model.
 
 pub mod callers;
 pub mod janitor;

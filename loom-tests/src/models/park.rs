@@ -1,5 +1,5 @@
-//! Models of parking: no wake-up is lost. A futex wait here has no time limit, so that a lost wake-up is a deadlock,
-//! which loom reports.
+//! Models of parking: no wake-up is lost. A futex wait here has no time limit, so that a lost
+//! wake-up is a deadlock, which loom reports.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -30,7 +30,7 @@ impl Queue {
     /// Sleeps until woken, if the word is what the sleeper expects.
     pub(super) fn wait(&self, is_as_expected: impl FnOnce() -> bool) {
         let mut state = self.state.lock().unwrap();
-        // The kernel looks under the queue's lock; nothing but that lock orders the look.
+        // The kernel checks under the queue's lock; only that lock orders the check.
         if !is_as_expected() {
             return;
         }
@@ -41,7 +41,7 @@ impl Queue {
         state.1 -= 1;
     }
 
-    /// Wakes up to `count` sleepers; how many there were.
+    /// Wakes up to `count` sleepers. Returns how many there were.
     pub(super) fn wake(&self, count: u32) -> u32 {
         let mut state = self.state.lock().unwrap();
         let woken = state.0.min(count);
@@ -70,12 +70,12 @@ impl Futex for LoomFutex {
     }
 
     fn barrier(&self) -> bool {
-        // Loom has no membarrier: both sides fence.
+        // Loom has no membarrier, so both sides use a memory fence.
         false
     }
 }
 
-/// Counts calls of those who sleep on the word at this offset, and wakes nobody.
+/// Counts the calls to sleepers on the word at this offset, and wakes nobody.
 struct Calls(Cell<u32>, usize);
 
 impl Futex for Calls {
@@ -120,7 +120,8 @@ impl Bench {
         let own = LoomMemory::writable(&self.sleepers, &actor);
         let is_ready = || ring.load(EVENTS, Edge::Publish) >= wanted;
         let mut sleeper = Sleeper::default();
-        // The first slice ends at once: the next one goes without another announcement if nobody woke.
+        // The first slice ends at once: the next one goes without another announcement if nobody
+        // woke the sleeper.
         let mut slice_ns = 0;
         while !is_ready() {
             sleeper.sleep(&own, &ring, &self.futex(), (WAKE, &[PARKED]), slice_ns, is_ready);
@@ -141,7 +142,7 @@ impl Bench {
     }
 }
 
-/// One sleeper, one waker with two events: the second wake goes by what the first has learnt.
+/// One sleeper, one waker with two events: the second wake uses what the first has learnt.
 pub fn one_sleeper(weak: Weak) {
     let bench = Bench::new(weak);
     let sleeping = bench.clone();
@@ -153,8 +154,8 @@ pub fn one_sleeper(weak: Weak) {
     sleeper.join().unwrap();
 }
 
-/// Somebody of the sleeper's own side stores something and nudges, without a word to count up: either the sleeper finds that
-/// at its second look, or it is called.
+/// A participant of the sleeper's own side stores something and nudges, without a word to count up.
+/// Either the sleeper finds the store at its second look, or it is called.
 pub fn nudged(weak: Weak) {
     nudge(weak, false);
 }
@@ -172,7 +173,7 @@ fn nudge(weak: Weak, as_other: bool) {
     let bench = Bench::new(weak);
     let own = LoomMemory::writable(&acks, &Actor::immortal());
     let mut nudge = Nudge::new(WAKE, PARKED).with_others(OTHERS_WAKE, OTHERS_PARKED);
-    // Calls nobody, and knows by that who is not there.
+    // Calls nobody, and so learns who is absent.
     nudge.wake(&own, &bench.futex(), 1);
     let (its, sleeping) = (acks.clone(), bench.clone());
     let sleeper = thread::spawn(move || {

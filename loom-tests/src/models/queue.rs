@@ -1,5 +1,5 @@
-//! Models of the queue: push, take, done; batches; held ranges; redelivery; the repair of what the dead left, and
-//! the proof that keeps repairs away from the living.
+//! Models of the queue: push, take, done; batches; held ranges; redelivery; the repair of what dead
+//! participants left, and the proof that keeps repairs away from live ones.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,7 +19,8 @@ fn shape(weak: Weak, producers: usize, consumers: usize) -> Shape {
     Shape { weak, producers, consumers, ..Shape::default() }
 }
 
-/// Pushes until the queue has room, as the main thread at the end: everything before must be done by then.
+/// Pushes until the queue has room, at the end, in the main thread. Everything before must be done
+/// already.
 fn go_on(rig: &SlotRig, producer: usize, worker: &mut RigWorker) {
     let mut last = rig.producer::<false>(producer, &Actor::immortal());
     for value in 1000..1000 + SLOTS + 1 {
@@ -98,7 +99,7 @@ pub fn two_producers(weak: Weak) {
     go_on(&rig, 0, &mut worker);
 }
 
-/// One producer who laps, two workers.
+/// One producer that laps, two workers.
 pub fn two_workers(weak: Weak) {
     let rig = SlotRig::new(shape(weak, 1, 2), true);
     let log = Log::default();
@@ -156,8 +157,9 @@ pub fn batches(weak: Weak) {
     go_on(&rig, 0, &mut worker);
 }
 
-/// A worker holds one ticket, takes another (its claim word moves on) and works on, while somebody sweeps: what it
-/// holds stays its own. Its sweeper believes in two deaths that did not happen only if an ordering is missing.
+/// A worker holds one ticket, takes another (its claim word moves on) and works on, while another
+/// participant sweeps. The worker keeps what it holds. Its sweeper believes in two deaths that did
+/// not happen only if an ordering is missing.
 pub fn sweep_among_the_living(weak: Weak) {
     let rig = SlotRig::new(shape(weak, 1, 2), true);
     let log = Log::default();
@@ -185,8 +187,8 @@ pub fn sweep_among_the_living(weak: Weak) {
     go_on(&rig, 0, &mut other);
 }
 
-/// A worker finds a ticket won but not published, again and again, and looks for its owner, who lives and publishes,
-/// and goes on to the next ticket: nothing is stepped over.
+/// A worker finds a ticket won but not published, again and again, and looks for its owner. The
+/// owner lives, publishes, and goes on to the next ticket: nothing is stepped over.
 pub fn skip_among_the_living(weak: Weak) {
     let rig = SlotRig::new(shape(weak, 2, 1), true);
     let log = Log::default();
@@ -213,8 +215,8 @@ pub fn skip_among_the_living(weak: Weak) {
     go_on(&rig, 0, &mut worker);
 }
 
-/// A producer is killed at its k-th access of three pushes or a batch; a worker runs beside it and steps over what
-/// the dead left. Exactly what was published is delivered.
+/// A producer is killed at its k-th access of three pushes or a batch. A worker runs beside it and
+/// steps over the tickets that it left. Exactly the published events are delivered.
 pub fn producer_dies(weak: Weak, batch: bool, k: u32, killed: &Arc<AtomicBool>) {
     let rig = SlotRig::new(shape(weak, 2, 1), true);
     let (published, log) = (Log::default(), Log::default());
@@ -261,8 +263,9 @@ pub fn producer_dies(weak: Weak, batch: bool, k: u32, killed: &Arc<AtomicBool>) 
     go_on(&rig, 1, &mut worker);
 }
 
-/// A worker is killed at its k-th access while it takes, holds, retries and finishes; another sweeps and takes
-/// beside it. Everything is delivered, and again at most once more than the worker handed back itself.
+/// A worker is killed at its k-th access while it takes, holds, retries and finishes; another
+/// sweeps and takes beside it. Everything is delivered, and again at most once more than the worker
+/// handed back itself.
 pub fn worker_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let rig = SlotRig::new(shape(weak, 1, 3), true);
     let log = Log::default();
@@ -297,7 +300,7 @@ pub fn worker_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     go_on(&rig, 0, &mut other);
 }
 
-/// What a dead worker has left.
+/// The tickets that a dead worker has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     /// One ticket whose done word says TAKEN.
@@ -308,8 +311,8 @@ pub enum Left {
     Both,
 }
 
-/// A participant that sweeps after a worker that died with tickets in hand is killed at its k-th access, while another
-/// sweeps and takes beside it.
+/// A participant that sweeps after a worker that died while it held tickets is killed at its k-th
+/// access. Another sweeps and takes beside it.
 pub fn sweeper_dies(weak: Weak, left: Left, k: u32, killed: &Arc<AtomicBool>) {
     let rig = SlotRig::new(shape(weak, 1, 3), true);
     let log = Log::default();
@@ -352,8 +355,8 @@ pub fn sweeper_dies(weak: Weak, left: Left, k: u32, killed: &Arc<AtomicBool>) {
     go_on(&rig, 0, &mut worker);
 }
 
-/// A worker reads an event and hands it back; another takes it, finishes it, and the producer laps: its store to
-/// the slot must come after both workers' reads.
+/// A worker reads an event and hands it back; another takes it, finishes it, and the producer laps.
+/// The producer's store to the slot must come after both workers' reads.
 pub fn retry_then_lap(weak: Weak) {
     let rig = SlotRig::new(shape(weak, 1, 2), true);
     let mut producer = rig.producer::<false>(0, &Actor::immortal());
@@ -367,7 +370,7 @@ pub fn retry_then_lap(weak: Weak) {
     let second = rig.clone();
     let again = thread::spawn(move || {
         let mut worker = second.worker(1, &Actor::immortal());
-        // Only what is handed back: the hint must have moved.
+        // Only the event that was handed back: the hint must have moved.
         if worker.hint_moved()
             && let Some((ticket, value)) = worker.take(1)
         {
@@ -387,8 +390,8 @@ pub fn retry_then_lap(weak: Weak) {
     assert!(if lapped { left == [2, 3] } else { left == [2] || left == [1, 2] }, "{left:?}");
 }
 
-/// A worker died after it had read; a sweeper hands the event back; a worker takes and finishes it; the producer
-/// laps: its store must come after the dead worker's read.
+/// A worker died after it had read; a sweeper hands the event back; a worker takes and finishes it;
+/// the producer laps. The producer's store must come after the dead worker's read.
 pub fn dead_then_lap(weak: Weak) {
     let rig = SlotRig::new(shape(weak, 1, 3), true);
     let mut producer = rig.producer::<false>(0, &Actor::immortal());
@@ -421,9 +424,10 @@ pub fn dead_then_lap(weak: Weak) {
     again.join().unwrap();
 }
 
-/// A worker is evicted at any moment while it takes, holds and finishes two events; another takes what it held, the
-/// producer laps, and it comes back. Each event is done once, whoever says so. `swap`: how the worker stores; `blind`: it
-/// does not look at its fence, a mistake that must be noticed.
+/// A worker is evicted at any moment while it takes, holds and finishes two events. Another takes
+/// the events that it held, the producer laps, and the evicted worker comes back. Each event is
+/// done once, whichever worker reports it. `swap`: how the worker stores; `blind`: it does not
+/// check its fence, a mistake that must be noticed.
 pub fn evicted(weak: Weak, swap: bool, blind: bool) {
     let rig = SlotRig::new(Shape { swap, evicts: true, ..shape(weak, 1, 2) }, true);
     let log = Log::default();
@@ -452,7 +456,7 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
             held.push((ticket, value));
         }
         for (ticket, value) in held {
-            // Others may have done it by now: what was lent stays as it was.
+            // Others may have finished it already: the lent bytes stay as they were.
             assert_eq!(eyes.read_lent(ticket), value);
             let worker = &mut eyes.inner;
             if !worker.done(ticket) {
@@ -466,12 +470,12 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
     rig.evict(&operator, &victim);
     let mut other = rig.worker(1, &operator);
     take_all(&mut other, &log);
-    // It laps, if everything is done.
+    // The producer laps, if everything is done.
     let pushed: Vec<u64> = [2, 3].into_iter().filter(|&value| producer.push(value).is_some()).collect();
     working.join().unwrap();
     rig.leave_evicted(&operator);
     take_all(&mut other, &log);
-    // As the other does every ms: its own claim was in the way of the victim's sweep.
+    // As the other worker does every ms: its own claim prevented the victim's sweep.
     if rig.is_closed(&operator) {
         assert!(rig.sweep(&operator, &LoomPeers::default(), Some(0)));
         take_all(&mut other, &log);
@@ -481,7 +485,8 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
     go_on(&rig, 0, &mut other);
 }
 
-/// Two announce events in the index of what waits, while another takes what it finds there: each event is found once.
+/// Two announce events in the index of waiting events, while another takes the events that it finds
+/// there: each event is found once.
 pub fn index(weak: Weak) {
     let rig = SlotRig::new(shape(weak, 1, 3), true);
     let actor = Actor::immortal();

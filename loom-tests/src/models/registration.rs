@@ -1,4 +1,5 @@
-//! Models of registering, leaving, dying and entries that change hands, with the kernel's locks as loom atomics.
+//! Models of registering, leaving, dying and entries that change hands, with the kernel's locks as
+//! loom atomics.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,8 +20,8 @@ use railbus_ring::slots::sequence::Sequences;
 use super::slot_rig::{SLOTS, Shape, SlotRig, registry_words};
 use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
 
-/// The byte locks of one side: 0 is free, else the holder's number plus one. Taking and dropping a lock carry
-/// happens-before, as the kernel's do; a dead holder's lock is free.
+/// The byte locks of one side: 0 is free, else the holder's number plus one. Taking and dropping a
+/// lock carry happens-before, as the kernel's do; a dead holder's lock is free.
 struct LockTable {
     janitor: Vec<AtomicU64>,
     life: Vec<AtomicU64>,
@@ -48,7 +49,7 @@ impl LockTable {
     }
 }
 
-/// The locks as one actor asks for them.
+/// The locks as one actor requests them.
 struct LoomLocks {
     table: Rc<LockTable>,
     me: usize,
@@ -125,8 +126,8 @@ fn actors(count: usize) -> Vec<Rc<Actor>> {
     (0..count).map(|_| Actor::immortal()).collect()
 }
 
-/// A producer publishes and leaves, another registers in its entry, while a worker looks for the owner of the
-/// ticket: its event is not stepped over.
+/// A producer publishes and leaves, another registers in its entry, while a worker looks for the
+/// owner of the ticket: its event is not stepped over.
 pub fn producers_change_hands(weak: Weak) {
     let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
     let rig = SlotRig::new(Shape { registry: true, ..shape }, true);
@@ -152,12 +153,12 @@ pub fn producers_change_hands(weak: Weak) {
     assert_eq!(worker.take(1), Some((0, 1)), "the event was published");
 }
 
-/// A subscriber reads and leaves, another registers in its entry and gates nobody yet, while the publisher laps: its
-/// store to the slot must come after the first subscriber's read.
+/// A subscriber reads and leaves, another registers in its entry and gates nobody yet, while the
+/// publisher laps. The publisher's store to the slot must come after the first subscriber's read.
 pub fn readers_change_hands(weak: Weak) {
     let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
     let mut rig = SlotRig::new(Shape { registry: true, ..shape }, false);
-    // The publisher's side does not change hands here.
+    // The publisher's side does not change owners here.
     rig.ring = SlotRig::new(shape, false).ring;
     let desk =
         Desk { rig: rig.clone(), side: Side::Consumers, entries: 1, locks: LockTable::new(1, &actors(2)) };
@@ -181,9 +182,9 @@ pub fn readers_change_hands(weak: Weak) {
     assert!(publisher.push(3).is_some(), "nobody gates");
 }
 
-/// A durable subscriber registers, joins and is killed at its k-th access; a publisher goes on until it is gated
-/// and asks whether it may pass over the dead: never over a durable cursor whose owner had come to the end of its
-/// join. Whoever resumes misses nothing.
+/// A durable subscriber registers, joins and is killed at its k-th access. A publisher goes on
+/// until it is gated and asks whether it may pass over the dead subscriber: never over a durable
+/// cursor whose owner had finished its join. A successor that resumes misses nothing.
 pub fn durable_subscriber_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
     let mut rig = SlotRig::new(Shape { registry: true, ..shape }, false);
@@ -240,8 +241,8 @@ pub fn durable_subscriber_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     }
 }
 
-/// Three register for two entries, one of them killed at its k-th access: no two live ones share an entry, and in
-/// the end there is room for all who live.
+/// Three register for two entries, one of them killed at its k-th access: no two live ones share an
+/// entry, and in the end there is room for all live ones.
 pub fn registrants_race(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let shape = Shape { weak, producers: 2, consumers: 1, ..Shape::default() };
     let rig = SlotRig::new(Shape { registry: true, ..shape }, true);
@@ -262,8 +263,8 @@ pub fn registrants_race(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     assert!(registry.is_registered(&second) && registry.is_registered(&third));
 }
 
-/// A subscriber leaves while an operator evicts it and a janitor buries it: in the end the entry is free for others
-/// and gates nobody.
+/// A subscriber leaves while an operator evicts it and a janitor buries it: in the end the entry is
+/// free for others and gates nobody.
 pub fn leave_evict_bury(weak: Weak) {
     let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
     let mut rig = SlotRig::new(Shape { registry: true, ..shape }, false);
@@ -291,7 +292,8 @@ pub fn leave_evict_bury(weak: Weak) {
     assert!(desk.register(3, registry::ROLE_SUBSCRIBER).is_some(), "the entry is free again");
 }
 
-/// A subscriber leaves and another registers in its entry, while an operator evicts the one it has seen: the other stays.
+/// A subscriber leaves and another registers in its entry, while an operator evicts the one it has
+/// seen: the other stays.
 pub fn evict_whom_it_saw(weak: Weak) {
     let shape = Shape { weak, producers: 1, consumers: 1, ..Shape::default() };
     let rig = SlotRig::new(Shape { registry: true, ..shape }, false);
@@ -309,8 +311,8 @@ pub fn evict_whom_it_saw(weak: Weak) {
     assert!(registry.is_registered(&second), "evicted in place of another: {evicted}");
 }
 
-/// Who sees that an entry is in use sees whose: a second registrant of a durable name that has seen the first's entry
-/// does not get another one.
+/// A participant that sees that an entry is in use sees whose it is. A second registrant of a
+/// durable name that has seen the first's entry does not get another one.
 pub fn name_is_known(weak: Weak) {
     let shape = Shape { weak, producers: 1, consumers: 2, ..Shape::default() };
     let rig = SlotRig::new(Shape { registry: true, ..shape }, false);
@@ -328,8 +330,8 @@ pub fn name_is_known(weak: Weak) {
     one.join().unwrap();
 }
 
-/// A worker was evicted and has left; another registers in its entry and works, while somebody sweeps: the fence of the one
-/// before is not taken for this one's.
+/// A worker was evicted and has left. Another registers in its entry and works, while a third
+/// participant sweeps: the old worker's fence is not taken for the new one's.
 pub fn an_evicted_workers_entry_changes_hands(weak: Weak) {
     let shape = Shape { weak, producers: 1, consumers: 2, ..Shape::default() };
     let mut rig = SlotRig::new(Shape { registry: true, ..shape }, true);
@@ -362,7 +364,8 @@ pub fn an_evicted_workers_entry_changes_hands(weak: Weak) {
     assert_eq!(rig.worker(1, sweeper).take(1), None, "it was done by who had it");
 }
 
-/// Who sees that an entry of the table of sequences is used sees whose, and what number comes next.
+/// A publisher that sees that an entry of the table of sequences is used sees its owner, and the
+/// next number.
 pub fn sequence_is_known(weak: Weak) {
     let at = layout::sequences(1);
     let words = (0..layout::SEQUENCES_MAX).fold(Words::new(weak), |words, index| {
@@ -386,8 +389,8 @@ pub fn sequence_is_known(weak: Weak) {
     one.join().unwrap();
 }
 
-/// Locks of a registrant that finds a stranger's shared lock in its way: its entry names the process that
-/// proves its life, before it takes a shared lock itself.
+/// Locks of a registrant that finds a stranger's shared lock on its byte. Its entry names the
+/// process that proves its life, before it takes a shared lock itself.
 struct SharedLife {
     locks: LoomLocks,
     memory: LoomMemory,
@@ -414,8 +417,8 @@ impl Locks for SharedLife {
     }
 }
 
-/// An entry whose owner died is used again, while somebody looks which process proves the owner's life: what
-/// is believed is of one owner.
+/// An entry whose owner died is used again, while another looks which process proves the owner's
+/// life: the proof that it believes is of one owner.
 pub fn proof_changes_hands(weak: Weak) {
     let words = registry_words(Words::new(weak), layout::CONSUMERS_HIGH, 1);
     let named = [layout::PID, layout::START_TIME, layout::PROOF];

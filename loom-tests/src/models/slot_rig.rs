@@ -1,4 +1,5 @@
-//! A slot ring for the models: two slots with one payload cell (or word) each, and participants of both sides.
+//! A slot ring for the models: two slots with one payload cell (or word) each, and participants of
+//! both sides.
 
 use std::rc::Rc;
 
@@ -25,10 +26,10 @@ const SLOT_BYTES: u64 = 32;
 /// The state word of an entry that is in use.
 pub const ACTIVE: u64 = 0x102;
 
-/// What varies between models.
+/// The parameters of the models.
 #[derive(Clone, Copy, Default)]
 pub struct Shape {
-    /// What is weakened.
+    /// The weakened end.
     pub weak: Weak,
     /// Producers' entries.
     pub producers: usize,
@@ -36,13 +37,13 @@ pub struct Shape {
     pub consumers: usize,
     /// Consumers that gate, from the last entry down: their cursors are shared words.
     pub gates: usize,
-    /// Whether participants register in this model: otherwise every entry is in use for ever.
+    /// Whether participants register in this model. Otherwise every entry is always in use.
     pub registry: bool,
     /// Whether the payload is atomic words, for lossy readers, instead of cells.
     pub payload_words: bool,
-    /// Whether the payload is a key word and a cell behind it.
+    /// Whether the payload is a key word followed by a cell.
     pub keyed: bool,
-    /// How workers store done words; entry 0 is one that may be evicted, if so said.
+    /// Whether workers store done words by compare-and-swap.
     pub swap: bool,
     /// Whether the worker in entry 0 is evicted in this model.
     pub evicts: bool,
@@ -123,7 +124,7 @@ pub struct SlotRig {
 }
 
 impl SlotRig {
-    /// Makes the files; with `queue` also what only queues have.
+    /// Makes the files; with `queue` also the words that only queues have.
     pub fn new(shape: Shape, queue: bool) -> SlotRig {
         let weak = shape.weak;
         let parking = [layout::EVENTS_WAKE, layout::READERS_WAKE, layout::PRODUCERS_PARKED];
@@ -135,7 +136,7 @@ impl SlotRig {
                 (0..shape.producers).fold(ring, |ring, i| ring.shared(layout::entry(i) + layout::CLAIM, 0))
             }
         });
-        // A lossy reader's word, where no consumer is modelled.
+        // The word of a lossy reader, where no consumer is modelled.
         let parking = [layout::SPACE_WAKE, layout::CONSUMERS_PARKED, layout::READERS_PARKED];
         let acks = parking
             .into_iter()
@@ -187,7 +188,7 @@ impl SlotRig {
                 false => data.cell(at + layout::SLOT_BODY),
             }
         });
-        // The done words, then the leaves of the index of what waits; its root is in `.acks`.
+        // The done words, then the leaves of the index of waiting events; its root is in `.acks`.
         let done = (0..2 * SLOTS as usize).fold(Words::new(weak), |done, i| done.shared(i * 8, 0));
         SlotRig { ring: ring.share(), acks: acks.share(), data: data.share(), done: done.share(), shape }
     }
@@ -275,7 +276,8 @@ impl SlotRig {
             Ok::<(), std::convert::Infallible>(())
         };
         let note_lent = || {
-            // The closing of the fence before this is a full barrier on x86-64; elsewhere the quiescence is one.
+            // The closing of the fence before this is a full barrier on x86-64; elsewhere the
+            // quiescence is one.
             acks.fence(Edge::Lent);
             self.with_sweeper(actor, |sweeper| sweeper.note_lent(0));
         };
@@ -284,18 +286,18 @@ impl SlotRig {
         assert_eq!(fenced, Ok(Fenced::Settled));
     }
 
-    /// The worker in entry 0, which was evicted, leaves: it looks at nothing any more.
+    /// The worker in entry 0, which was evicted, leaves: it checks nothing any more.
     pub fn leave_evicted(&self, actor: &Rc<Actor>) {
         let acks = LoomMemory::writable(&self.acks, actor);
         acks.store(layout::entry(0) + layout::LENT_TO, 0, Edge::Cursor);
     }
 
-    /// Whether the worker in entry 0 was evicted, and something of its may be left.
+    /// Whether the worker in entry 0 was evicted, and something that it held may be left.
     pub fn is_closed(&self, actor: &Rc<Actor>) -> bool {
         fence::kind(fence::of(&LoomMemory::read_only(&self.acks, actor), 0)) == fence::CLOSED
     }
 
-    /// Sweeps as `actor`; whether nothing of the worker in entry `dead` is left.
+    /// Sweeps as `actor`. Returns whether nothing of the worker in entry `dead` is left.
     pub fn sweep<P: Peers>(&self, actor: &Rc<Actor>, peers: &P, dead: Option<usize>) -> bool {
         self.with_sweeper(actor, |sweeper| sweeper.sweep(peers, dead).unsettled == 0)
     }
@@ -321,7 +323,7 @@ impl SlotRig {
 
 /// A producer that writes payloads.
 pub struct RigProducer<const TOPIC: bool> {
-    /// The protocol's.
+    /// The protocol's producer.
     pub inner: SlotProducer<LoomMemory, TOPIC>,
     data: LoomMemory,
     payload_words: bool,
@@ -349,7 +351,7 @@ impl<const TOPIC: bool> RigProducer<TOPIC> {
         self.inner.publish(t, frame::header(16, value as u16, frame::KEYED));
     }
 
-    /// One attempt to push an event with a key; the ticket.
+    /// One attempt to push an event with a key. Returns the ticket.
     pub fn push_keyed(&mut self, key: u64, value: u64) -> Option<u64> {
         let t = self.inner.claim(1).ok()?.first;
         self.fill_keyed(t, key, value);
@@ -361,7 +363,7 @@ impl<const TOPIC: bool> RigProducer<TOPIC> {
         self.data.write_cell(self.inner.body_offset(t), value);
     }
 
-    /// One attempt to push; the ticket.
+    /// One attempt to push. Returns the ticket.
     pub fn push(&mut self, value: u64) -> Option<u64> {
         // The fast path first, as the handles do.
         let t = match self.inner.claim_fast() {
@@ -373,21 +375,21 @@ impl<const TOPIC: bool> RigProducer<TOPIC> {
     }
 }
 
-/// A time at which everything that was handed back may be taken.
+/// A time at which every event that was handed back may be taken.
 pub fn later() -> u64 {
     DELAY_NS_MAX
 }
 
 /// A worker that reads payloads.
 pub struct RigWorker {
-    /// The protocol's.
+    /// The protocol's worker.
     pub inner: SlotWorker<LoomMemory>,
     acks: LoomMemory,
     data: LoomMemory,
 }
 
 impl RigWorker {
-    /// One attempt to take, up to `most` at once; ticket and payload.
+    /// One attempt to take, up to `most` at once. Returns ticket and payload.
     pub fn take(&mut self, most: u32) -> Option<(u64, u64)> {
         // The fast path first, as the handles do; batches only without it.
         let easy = if most == 1 { self.inner.take_fast(1) } else { None };
@@ -403,36 +405,36 @@ impl RigWorker {
         self.inner.done(ticket)
     }
 
-    /// One attempt to take in the order of keys; what was taken, and the payload.
+    /// One attempt to take in the order of keys. Returns the taken event and the payload.
     pub fn take_in_order(&mut self, order: &mut KeyOrder, most: u32) -> Option<(Taken, u64)> {
         let taken = self.inner.take_in_order(order, most, later)?;
         Some((taken, self.read_keyed(taken.ticket)))
     }
 
-    /// The payload of a ticket in hand that has a key.
+    /// The payload of a held ticket that has a key.
     pub fn read_keyed(&self, ticket: u64) -> u64 {
         let value = self.data.read_cell(self.inner.body_offset(ticket) + 8);
         assert_eq!(frame::type_id(self.inner.header(ticket)), value as u16);
         value
     }
 
-    /// Whether somebody said that there is something to redo.
+    /// Whether another worker announced an event for redelivery.
     pub fn hint_moved(&self) -> bool {
         self.acks.load(layout::REDO_ROOT, Edge::Index) != 0
     }
 
-    /// Stands for the barrier between winning a ticket and a look at the fence: the swap that wins it, on x86-64,
-    /// or the loss of the processor that its evictor waits for.
+    /// Replaces the barrier between winning a ticket and a check of the fence: the swap that wins
+    /// it, on x86-64, or the loss of the processor that its evictor waits for.
     pub fn barrier(&self) {
         self.acks.fence(Edge::Lent);
     }
 
-    /// The payload of a ticket that was handed out, and that may be another's by now.
+    /// The payload of a ticket that was handed out, and that may belong to another worker already.
     pub fn read_lent(&self, ticket: u64) -> u64 {
         self.data.read_cell(self.inner.body_offset(ticket))
     }
 
-    /// The payload of a ticket in hand.
+    /// The payload of a held ticket.
     pub fn read(&self, ticket: u64) -> u64 {
         let value = self.data.read_cell(self.inner.body_offset(ticket));
         assert_eq!(frame::type_id(self.inner.header(ticket)), value as u16);
@@ -442,7 +444,7 @@ impl RigWorker {
 
 /// A reader that reads payloads.
 pub struct RigReader {
-    /// The protocol's.
+    /// The protocol's reader.
     pub inner: SlotReader<LoomMemory>,
     acks: LoomMemory,
     index: usize,

@@ -1,4 +1,5 @@
-//! Models of the stream: publish and read, short commits, batches, padding, joins, lossy reading, take-over.
+//! Models of the stream: publish and read, short commits, batches, padding, joins, lossy reading,
+//! take-over.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ impl StreamRig {
                     ring.shared(layout::ANCHOR_ENTRIES + i * 8, word)
                 })
             });
-        // A lossy reader's word, where no consumer is modelled.
+        // The word of a lossy reader, where no consumer is modelled.
         let acks = Words::new(weak)
             .silent(layout::entry(0) + layout::JOINED)
             .silent(layout::entry(0) + layout::LENT_FROM)
@@ -129,7 +130,7 @@ impl StreamRig {
 
 /// A publisher whose every payload word is the number of the event.
 pub struct RigPublisher {
-    /// The protocol's.
+    /// The protocol's publisher.
     pub inner: StreamPublisher<LoomMemory>,
     data: LoomMemory,
     payload: Payload,
@@ -167,7 +168,8 @@ impl RigPublisher {
         self.publish(number, 1, 1)
     }
 
-    /// One attempt to publish the next `events` events, with one payload word each, as a batch. How many were easy.
+    /// One attempt to publish the next `events` events, with one payload word each, as a batch.
+    /// Returns how many went on the fast path.
     pub fn batch(&mut self, events: usize) -> usize {
         let first = self.inner.place().count;
         let numbers: Vec<[u8; 8]> = (first..).take(events).map(u64::to_le_bytes).collect();
@@ -182,14 +184,14 @@ impl RigPublisher {
 
 /// A subscriber that checks that each event's words are the event's number.
 pub struct RigSubscriber {
-    /// The protocol's.
+    /// The protocol's subscriber.
     pub inner: StreamSubscriber<LoomMemory>,
     data: LoomMemory,
     payload: Payload,
 }
 
 impl RigSubscriber {
-    /// One attempt to read in place. Whether there was an event.
+    /// One attempt to read in place. Returns whether there was an event.
     pub fn poll(&mut self) -> bool {
         // The fast path first, as the handles do.
         let found = self.inner.poll_fast().map_or_else(|| self.inner.poll(|| ()), Poll::Event);
@@ -213,7 +215,8 @@ impl RigSubscriber {
         }
     }
 
-    /// One attempt to read up to `most` events of one payload word, as a batch. How many there were.
+    /// One attempt to read up to `most` events of one payload word, as a batch. Returns how many
+    /// there were.
     pub fn poll_all(&mut self, most: usize) -> usize {
         // As the handle does before a batch: the events of the span that it names may be lent.
         self.inner.begin_batch();
@@ -230,7 +233,7 @@ impl RigSubscriber {
         found
     }
 
-    /// One attempt to copy. Whether there was an event.
+    /// One attempt to copy. Returns whether there was an event.
     pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> bool {
         let before = self.inner.place();
         match self.inner.poll_lossy(copy) {
@@ -242,7 +245,8 @@ impl RigSubscriber {
                 let after = self.inner.place();
                 assert!(from == before.position && to == after.position && to > from);
                 assert_eq!(events, after.count - before.count);
-                // Every frame of the models that lose has 16 bytes: the count must fit the place.
+                // Every frame of the models that lose events has 16 bytes: the count must fit the
+                // place.
                 assert_eq!(to - from, events * 16, "an exact count");
                 false
             }
@@ -251,7 +255,7 @@ impl RigSubscriber {
         }
     }
 
-    /// Reads what is left and says where it ends.
+    /// Reads the remaining events and returns where they end.
     pub fn drain(&mut self) -> u64 {
         while self.poll() {}
         self.inner.place().count
@@ -272,7 +276,7 @@ pub fn publish_next(weak: Weak) {
     assert_eq!(reading.join().unwrap().drain(), 2);
 }
 
-/// A subscriber in the way of a publisher: what it has not passed is not overwritten.
+/// A subscriber gates a publisher: events that it has not passed are not overwritten.
 pub fn gate(weak: Weak) {
     let rig = StreamRig::new(weak, Payload::Cells, CAPACITY - 32, 1);
     let mut publisher = rig.publisher(&Actor::immortal());
@@ -291,9 +295,9 @@ pub fn gate(weak: Weak) {
     assert_eq!(reader.drain(), 4 + more);
 }
 
-/// A batch is published and read as it comes: whatever is seen of it is whole.
+/// A batch is published and read as it comes: every visible part of it is whole.
 pub fn batch(weak: Weak) {
-    // A look at the cursors is good for three frames here, and then the lap ends.
+    // One look at the cursors allows three frames here, and then the lap ends.
     let capacity = 512;
     let rig = StreamRig::with_capacity(weak, Payload::Cells, capacity - 48, 1, capacity);
     let mut publisher = rig.publisher(&Actor::immortal());
@@ -313,7 +317,7 @@ pub fn batch(weak: Weak) {
     assert_eq!(reader.drain(), 5);
 }
 
-/// A commit of less than was claimed leaves no old header behind.
+/// A commit of less than was claimed leaves no old header after it.
 pub fn short_commit(weak: Weak) {
     let rig = StreamRig::new(weak, Payload::Words, 0, 1);
     let mut publisher = rig.publisher(&Actor::immortal());
@@ -329,7 +333,8 @@ pub fn short_commit(weak: Weak) {
         reader
     });
     assert!(publisher.publish(4, 1, 2));
-    // In the room that the first claimed and did not use: looking for more would show what there is.
+    // In the room that the first claimed and did not use: looking for more would show the next
+    // header.
     assert!(publisher.publish(5, 0, 0));
     assert_eq!(reading.join().unwrap().drain(), 6);
 }
@@ -349,8 +354,8 @@ pub fn padding(weak: Weak) {
     assert_eq!(reading.join().unwrap().drain(), 1 + second as u64);
 }
 
-/// A subscriber joins while the publisher, whom nobody gates, laps: it gets consecutive events with the right
-/// numbers, unharmed.
+/// A subscriber joins while the publisher, whom nobody gates, laps: it gets consecutive events with
+/// the right numbers, intact.
 pub fn join(weak: Weak, from: StartAt) {
     let rig = StreamRig::new(weak, Payload::Cells, CAPACITY - 16, 1);
     let mut publisher = rig.publisher(&Actor::immortal());
@@ -369,8 +374,8 @@ pub fn join(weak: Weak, from: StartAt) {
     assert_eq!(reader.drain(), 4 + more);
 }
 
-/// A lossy subscriber, which joined before or joins live now, and a publisher that laps: nothing torn, losses exact,
-/// nothing called corrupt.
+/// A lossy subscriber, which joined before or joins live now, and a publisher that laps: no event
+/// is torn, losses are exact, and nothing is called corrupt.
 pub fn lossy(weak: Weak, joins_live: bool) {
     let rig = StreamRig::new(weak, Payload::Words, CAPACITY - 16, 0);
     let mut publisher = rig.publisher(&Actor::immortal());
@@ -398,8 +403,8 @@ pub fn lossy(weak: Weak, joins_live: bool) {
     assert_eq!(reader.inner.place(), publisher.inner.place());
 }
 
-/// A lossy subscriber that has read beyond the recent place it knows of is overrun by a whole ring: where it resumes
-/// must not be older than the floor that told it so.
+/// A lossy subscriber that has read beyond the recent place it knows of is overrun by a whole ring.
+/// The place where it resumes must not be older than the floor that showed the overrun.
 pub fn lossy_far_behind(weak: Weak) {
     let rig = StreamRig::new(weak, Payload::Words, CAPACITY - 16, 0);
     let mut publisher = rig.publisher(&Actor::immortal());
@@ -415,8 +420,8 @@ pub fn lossy_far_behind(weak: Weak) {
     reading.join().unwrap();
 }
 
-/// The publisher is killed at its k-th access; a subscriber reads beside it; a successor goes on at the very next
-/// event while another subscriber joins.
+/// The publisher is killed at its k-th access; a subscriber reads beside it; a successor goes on at
+/// the very next event while another subscriber joins.
 pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let rig = StreamRig::new(weak, Payload::Words, CAPACITY - 16, 2);
     let mut reader = rig.joined(0);
@@ -429,7 +434,7 @@ pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
                 publisher.next();
             }
         });
-        // The publisher's lock is free now: who takes it sees all that was stored.
+        // The publisher's lock is free now: the process that takes it sees all that was stored.
         actor.kill();
     });
     reader.poll();
@@ -456,8 +461,9 @@ pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     assert_eq!((reader.drain(), joiner.drain()), (count + 1, count + 1));
 }
 
-/// A publisher is killed between storing the index of the places and its fence; its successor refills the other entry,
-/// which a slow joiner may still be reading: the joiner must notice.
+/// A publisher is killed between storing the index of the places and its memory fence. Its
+/// successor refills the other entry, which a slow joiner may still be reading: the joiner must
+/// notice.
 pub fn successor_refills_the_places(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let rig = StreamRig::new(weak, Payload::Words, CAPACITY - 16, 0);
     {

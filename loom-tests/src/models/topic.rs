@@ -67,8 +67,8 @@ pub fn gate(weak: Weak) {
     assert!(seen.iter().map(|event| event.1).is_sorted());
 }
 
-/// A subscriber that lives is evicted at any moment, and the publisher laps: the events that it has lent are
-/// not overwritten.
+/// A subscriber that lives is evicted at any moment, and the publisher laps: the events that it has
+/// lent are not overwritten.
 pub fn evicted(weak: Weak) {
     let rig = SlotRig::new(Shape { evicts: true, ..shape(weak, 1, 1) }, false);
     let mut reader = rig.reader(0, &Actor::immortal());
@@ -92,8 +92,9 @@ pub fn evicted(weak: Weak) {
     reading.join().unwrap();
 }
 
-/// A subscriber (of a topic) or tap (of a queue, whose events a worker takes) joins live while the producer, who
-/// has cached "no gates", goes on: from where it starts, it misses nothing and nothing is overwritten under it.
+/// A subscriber (of a topic) or tap (of a queue, whose events a worker takes) joins live while the
+/// producer, which has cached "no gates", goes on. From the place where it starts, it misses
+/// nothing and nothing is overwritten under it.
 pub fn join_live<const TOPIC: bool>(weak: Weak) {
     let consumers = if TOPIC { 1 } else { 2 };
     let rig = SlotRig::new(Shape { weak, producers: 1, consumers, gates: 1, ..Shape::default() }, !TOPIC);
@@ -123,8 +124,8 @@ pub fn join_live<const TOPIC: bool>(weak: Weak) {
     assert!(seen.iter().all(|event| event.0 == event.1));
 }
 
-/// A lossy reader (of a topic) or tap (of a queue, whose events a worker takes) while the producer laps: no event is
-/// torn, what is lost is reported, nothing is called corrupt.
+/// A lossy reader (of a topic) or tap (of a queue, whose events a worker takes) while the producer
+/// laps: no event is torn, losses are reported, nothing is called corrupt.
 pub fn lossy<const TOPIC: bool>(weak: Weak) {
     let consumers = if TOPIC { 0 } else { 2 };
     let shape = Shape { weak, producers: 1, consumers, payload_words: true, ..Shape::default() };
@@ -189,8 +190,8 @@ fn push_repairing(publisher: &mut RigProducer<true>, value: u64, peers: &LoomPee
     None
 }
 
-/// A publisher is killed at its k-th access; another laps over what it left, and a subscriber steps over it.
-/// Exactly what was published is seen, in order.
+/// A publisher is killed at its k-th access. Another laps over the tickets that it left, and a
+/// subscriber steps over them. Exactly the published events are seen, in order.
 pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let rig = SlotRig::new(shape(weak, 2, 1), false);
     let published = Log::default();
@@ -241,8 +242,9 @@ pub fn publisher_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     assert_eq!(seen, *published.borrow());
 }
 
-/// A publisher dies while it writes its slot; a second aborts the ticket; a third laps: its store to the slot must
-/// come after what the dead wrote, though it learns of it only through the second.
+/// A publisher dies while it writes its slot; a second aborts the ticket; a third laps. The third's
+/// store to the slot must come after what the dead publisher wrote, though it learns of it only
+/// through the second.
 pub fn dead_then_lap(weak: Weak) {
     let rig = SlotRig::new(shape(weak, 2, 0), false);
     let dead = Actor::mortal(u32::MAX - 1, &Arc::default());

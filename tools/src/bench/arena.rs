@@ -4,10 +4,11 @@
 //! 0        Control: the bare words, the block being run, a line per worker
 //! 2 MiB    copy lane 0, copy lane 1, ...   (throughput only; each a multiple of 2 MiB)
 //! ```
-//! It is a memfd that the supervisor makes and every worker gets as its standard input: it has no name, and it is gone
-//! with the last process. Words that different processes write lie 256 bytes apart, because neighbouring lines of 64
-//! bytes are fetched in pairs. Huge pages are asked for the copy lanes where the kernel can collapse them, so that
-//! the copy limit is not held down by small pages.
+//! It is a memfd that the supervisor makes and every worker gets as its standard input: it has no
+//! name, and it is gone with the last process. Words that different processes write lie 256 bytes
+//! apart, because neighbouring lines of 64 bytes are fetched in pairs. Huge pages are asked for the
+//! copy lanes where the kernel can collapse them, so that the copy limit is not held down by small
+//! pages.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -50,15 +51,15 @@ pub struct CopyLane {
 #[repr(C)]
 #[derive(Debug)]
 pub struct Announcement {
-    /// Stored last; counts from 1.
+    /// The number of the block; stored last; counts from 1.
     pub number: AtomicU64,
-    /// What to do: an index into the mode list of the measurement.
+    /// The task: an index into the mode list of the measurement.
     pub mode: AtomicU64,
     /// How many events each producer sends.
     pub count: AtomicU64,
 }
 
-/// What a worker tells the others. Only the worker writes it.
+/// The results of a worker, for the others. Only the worker writes it.
 #[repr(C)]
 #[derive(Debug)]
 pub struct WorkerLine {
@@ -82,7 +83,8 @@ pub struct Control {
     pub bare: WordPair,
     /// Two more, for `--kind limit`, which measures the limit against itself.
     pub words: WordPair,
-    /// The limit of a wake-up: two words that are slept on, written by the leader and by the follower.
+    /// The limit of a wake-up: two words on which the leader and the follower sleep; each writes
+    /// one.
     pub futex: [Line<AtomicU32>; 2],
     /// Flow control of the copy limit, and of `--kind limit`.
     pub copy: [CopyLane; 2],
@@ -101,7 +103,7 @@ pub struct Arena {
     pub control: &'static Control,
     copy: *mut u8,
     copy_bytes: usize,
-    /// What pages the copy lanes got: `2 MiB` or `4 KiB`.
+    /// The pages that the copy lanes got: `2 MiB` or `4 KiB`.
     pub copy_pages: &'static str,
 }
 
@@ -127,7 +129,7 @@ pub fn create(lanes: usize, lane_bytes: usize) -> Result<File> {
 }
 
 impl Arena {
-    /// Maps the arena that the supervisor handed over.
+    /// Maps the arena that the supervisor passed on.
     pub fn attach(file: BorrowedFd<'_>, lanes: usize, lane_bytes: usize) -> Result<Arena> {
         let bytes = arena_bytes(lanes, lane_bytes);
         let found = nix::sys::stat::fstat(file).map_err(|errno| Error::io("inspect", NAME, errno.into()))?;
@@ -140,8 +142,8 @@ impl Arena {
         let base = map_aligned(file, bytes)?;
         // SAFETY: inside the mapping made just now.
         let copy = unsafe { base.add(HUGE_BYTES) };
-        // SAFETY: the mapping is longer than Control, aligned to 2 MiB, never unmapped, and all of Control's fields
-        // are atomics, for which every bit pattern is valid.
+        // SAFETY: the mapping is longer than Control, aligned to 2 MiB, never unmapped, and all of
+        // Control's fields are atomics, for which every bit pattern is valid.
         let control = unsafe { &*base.cast::<Control>() };
         let copy_bytes = bytes - HUGE_BYTES;
         Ok(Arena { control, copy, copy_bytes, copy_pages: collapse(copy, copy_bytes) })
@@ -155,7 +157,7 @@ impl Arena {
         (unsafe { self.copy.add(lane * bytes) }, bytes)
     }
 
-    /// Says that this worker is attached, and waits until all are.
+    /// Reports that this worker is attached, and waits until all workers are.
     pub fn meet(&self, worker: usize, workers: usize) {
         self.control.workers[worker].0.ready.store(1, Ordering::Release);
         for other in &self.control.workers[..workers] {
@@ -218,7 +220,7 @@ fn map_aligned(file: BorrowedFd<'_>, bytes: usize) -> Result<*mut u8> {
     if mapped == libc::MAP_FAILED { Err(failed()) } else { Ok(mapped.cast()) }
 }
 
-/// Asks for huge pages; the kernel says whether it did it.
+/// Asks for huge pages. Returns the pages that the kernel gave.
 fn collapse(start: *mut u8, bytes: usize) -> &'static str {
     const MADV_COLLAPSE: libc::c_int = 25;
     // SAFETY: the range is part of our mapping; collapsing keeps its contents.

@@ -1,4 +1,4 @@
-//! The command line of `railbus bench`, and what of it can be checked before anything is measured.
+//! The command line of `railbus bench`, and the checks of it that need no measurement.
 
 use std::path::PathBuf;
 
@@ -13,12 +13,12 @@ use super::topology::{self, allowed_cores};
 /// Measure latency, throughput or jitter on this machine, beside its physical limit
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// What to measure.
+    /// The measurement.
     #[command(subcommand)]
     pub measure: Measure,
 }
 
-/// What to measure.
+/// The measurement.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Measure {
     /// Round trip between two pinned processes, beside the round trip of two bare words
@@ -29,7 +29,7 @@ pub enum Measure {
     Wake(WakeArgs),
     /// How long it takes to attach to a channel that exists
     Attach(AttachArgs),
-    /// Processor time of a consumer while nothing comes
+    /// Processor time of a consumer while no events come
     Idle(IdleArgs),
     /// How often, and for how long, each core is taken away from a running process
     Jitter(JitterArgs),
@@ -105,10 +105,10 @@ pub enum HandOver {
 /// The payload sizes that `--send pod` is compiled for.
 pub const POD_BYTES: [usize; 8] = [8, 16, 32, 48, 56, 64, 128, 256];
 
-/// Which pages a channel is to have.
+/// The pages that a channel should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PagesWanted {
-    /// Huge ones where they can be had and the ring fills one, else ordinary ones
+    /// Huge pages if the system has them and the ring fills one, otherwise ordinary ones
     Auto,
     /// Ordinary ones
     Ordinary,
@@ -116,7 +116,7 @@ pub enum PagesWanted {
     Huge,
 }
 
-/// What all measurements take.
+/// The options of all measurements.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
     /// Cores to pin the processes to, such as 0,1 or 2-5 [default: the first allowed ones]
@@ -139,7 +139,8 @@ pub struct RingArgs {
     /// Bytes per event
     #[arg(long, value_name = "BYTES", default_value_t = 8)]
     pub payload: usize,
-    /// Size of the ring in bytes (stream), such as 4MiB [default: 256KiB, or 8 events if they are larger]
+    /// Size of the ring in bytes (stream), such as 4MiB [default: 256KiB, or 8 events if they are
+    /// larger]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub capacity: Option<usize>,
     /// Slots of the ring (queue, topic) [default: 256KiB of them, within 64 and 1024]
@@ -153,7 +154,7 @@ pub struct RingArgs {
     pub pages: PagesWanted,
 }
 
-/// How measurements between processes are cut up, and the channel they run over.
+/// How measurements between processes are divided, and the channel they run over.
 #[derive(Debug, Clone, Args)]
 pub struct ChannelArgs {
     /// The channel.
@@ -162,8 +163,8 @@ pub struct ChannelArgs {
     /// Repetitions, each with new processes and a new channel
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub repetitions: usize,
-    /// Length of a block: one measurement of the channel and of the limit; on a busy machine, short ones (3) lie
-    /// between preemptions more often
+    /// Length of a block: one measurement of the channel and of the limit; on a busy machine, short
+    /// ones (3) lie between preemptions more often
     #[arg(long, value_name = "MS", default_value_t = 40.0)]
     pub block_ms: f64,
 }
@@ -188,17 +189,19 @@ pub struct LatencyArgs {
     /// The handles.
     #[command(flatten)]
     pub handles: HandleArgs,
-    /// What all measurements take.
+    /// The options of all measurements.
     #[command(flatten)]
     pub common: CommonArgs,
-    /// Open loop: send N events per second and measure from the moment each was due [default: ping-pong]
+    /// Open loop: send N events per second and measure from the moment each was due [default:
+    /// ping-pong]
     #[arg(long, value_name = "N")]
     pub rate: Option<f64>,
     /// Write the distribution in HdrHistogram's text format, and the limit's to FILE with .limit.hgrm
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
-    /// Record the events of the way there meanwhile, in a journal of its own below DIR, which is removed afterwards;
-    /// compare with a run without. It needs a third core, or is felt
+    /// Record the events of the way there at the same time, in a journal of its own below DIR that
+    /// is removed afterwards; compare with a run without. It needs a third core, or it slows the
+    /// channel
     #[arg(long, value_name = "DIR")]
     pub journal: Option<PathBuf>,
     /// Whether the limit is a futex ping-pong: `bench wake`.
@@ -212,7 +215,7 @@ pub struct WakeArgs {
     /// The channel.
     #[command(flatten)]
     pub channel: ChannelArgs,
-    /// What all measurements take.
+    /// The options of all measurements.
     #[command(flatten)]
     pub common: CommonArgs,
     /// Write the distribution in HdrHistogram's text format, and the limit's to FILE with .limit.hgrm
@@ -232,7 +235,7 @@ pub struct AttachArgs {
     /// Pages of the ring
     #[arg(long, value_enum, default_value_t = PagesWanted::Auto)]
     pub pages: PagesWanted,
-    /// What all measurements take.
+    /// The options of all measurements.
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -246,7 +249,7 @@ pub struct IdleArgs {
     /// How the consumer waits
     #[arg(long, value_enum, default_value_t = WaitKind::Park)]
     pub wait: WaitKind,
-    /// What all measurements take.
+    /// The options of all measurements.
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -260,7 +263,7 @@ pub struct ThroughputArgs {
     /// The handles.
     #[command(flatten)]
     pub handles: HandleArgs,
-    /// What all measurements take.
+    /// The options of all measurements.
     #[command(flatten)]
     pub common: CommonArgs,
     /// Producing processes (a stream has one)
@@ -272,8 +275,8 @@ pub struct ThroughputArgs {
     /// Events per call
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub batch: usize,
-    /// Pauses of a consumer that polls after it found nothing; more lets the producer run ahead [default: 0,
-    /// because the handles pause by themselves; 64 for the limit]
+    /// Pauses of a consumer that polls after an empty poll; more lets the producer run ahead
+    /// [default: 0, because the handles pause by themselves; 64 for the limit]
     #[arg(long, value_name = "N")]
     pub slip: Option<u32>,
 }
@@ -281,13 +284,14 @@ pub struct ThroughputArgs {
 /// `bench jitter`
 #[derive(Debug, Clone, Args)]
 pub struct JitterArgs {
-    /// What all measurements take.
+    /// The options of all measurements.
     #[command(flatten)]
     pub common: CommonArgs,
     /// Gaps below this are not counted
     #[arg(long, value_name = "NS", default_value_t = 1000)]
     pub threshold_ns: u64,
-    /// Write the distribution of the gaps in HdrHistogram's text format; with several cores, to FILE with .coreN.hgrm
+    /// Write the distribution of the gaps in HdrHistogram's text format; with several cores, to
+    /// FILE with .coreN.hgrm
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
 }
@@ -322,8 +326,9 @@ fn parse_bytes(text: &str) -> std::result::Result<usize, String> {
 }
 
 impl CommonArgs {
-    /// Checks the time and returns the cores for `wanted` processes, in the order of their roles. When there are
-    /// fewer cores than processes, they are shared, and the second value is true.
+    /// Checks the time and returns the cores for `wanted` processes, in the order of their roles.
+    /// If there are fewer cores than processes, the processes share cores, and the second value is
+    /// true.
     pub fn check(&self, wanted: usize) -> Result<(Vec<usize>, bool)> {
         range("--seconds", self.seconds, 0.05, 3600.0)?;
         let allowed = allowed_cores()?;
@@ -351,7 +356,7 @@ impl CommonArgs {
 }
 
 impl ChannelArgs {
-    /// Checks what does not depend on the machine.
+    /// Checks everything that does not depend on the machine.
     pub fn check(&self) -> Result<()> {
         range("--repetitions", self.repetitions, 1, 1000)?;
         range("--block-ms", self.block_ms, 1.0, 1000.0)?;
@@ -366,7 +371,8 @@ impl RingArgs {
         RingArgs { kind, payload: 8, capacity: None, slots: None, slot_bytes: None, pages }
     }
 
-    /// Checks what does not depend on the machine. Whether a size is a power of two is for the channel to say.
+    /// Checks everything that does not depend on the machine. The channel itself checks for powers
+    /// of two.
     pub fn check(&self) -> Result<()> {
         range("--payload", self.payload, payload::MIN_BYTES, 64 << 20)?;
         if let Some(bytes) = self.capacity {
@@ -442,7 +448,7 @@ impl WakeArgs {
 }
 
 impl AttachArgs {
-    /// Checks what does not depend on the machine.
+    /// Checks everything that does not depend on the machine.
     pub fn check(&self) -> Result<()> {
         check_is_ring(self.kind)?;
         range("--size", self.size, 16 << 10, 1 << 36)?;
@@ -454,7 +460,7 @@ impl AttachArgs {
 }
 
 impl IdleArgs {
-    /// Checks what does not depend on the machine.
+    /// Checks everything that does not depend on the machine.
     pub fn check(&self) -> Result<()> {
         check_is_ring(self.kind)?;
         match self.wait {
@@ -570,7 +576,7 @@ mod tests {
         Line::try_parse_from(words).map(|line| line.bench.measure).map_err(|error| error.to_string())
     }
 
-    /// What is wrong with a line that clap accepts.
+    /// The complaint about a command line that clap accepts.
     fn complaint(line: &str) -> String {
         let result = match parse(line).expect(line) {
             Measure::Latency(args) => args.check().and_then(|()| args.common.check(2).map(drop)),

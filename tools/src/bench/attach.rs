@@ -1,7 +1,9 @@
-//! `bench attach`: how long it takes to open a channel that exists, and to become one of its consumers.
+//! `bench attach`: how long it takes to open a channel that exists, and to become one of its
+//! consumers.
 //!
-//! One pinned process opens the channel, registers a subscriber (a worker, of a queue) and lets both go again, over and
-//! over. Letting go is not timed. The first time, with nothing in the process's caches yet, is told apart.
+//! One pinned process opens the channel, registers a subscriber (a worker, of a queue) and drops
+//! both again, over and over. Dropping is not timed. The first time, when nothing is in the
+//! process's caches yet, is reported separately.
 
 use std::fmt::Write as _;
 
@@ -18,10 +20,10 @@ use super::table::{percentile_header, percentile_row};
 use super::transport::{Lane, Site};
 use super::{channel, processes, rings};
 
-/// Bytes of a slot of the channel that is attached to.
+/// Bytes of a slot of the channel that the process attaches to.
 const SLOT_BYTES: usize = 256;
 
-/// What the process found, in ns.
+/// The times that the process measured, in ns.
 #[derive(Debug, Serialize, Deserialize)]
 struct FoundAttach {
     first_ns: f64,
@@ -129,7 +131,7 @@ pub fn work(site: Site<'_>) -> Result<serde_json::Value> {
     serde_json::to_value(found).map_err(|error| Error::corrupt("the result", error.to_string()))
 }
 
-/// The time at which the handle was there; then lets it go.
+/// The time at which the handle was there; then drops the handle.
 fn timed<H>(clock: Clock, handle: H) -> u64 {
     let now = clock.now();
     drop(handle);

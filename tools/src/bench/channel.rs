@@ -1,8 +1,10 @@
-//! What carries the events of a run: made by the supervisor before the workers start, removed after they have ended.
+//! The channel of a run: the supervisor makes it before the workers start, and removes it after
+//! they have ended.
 //!
-//! A ring is a bus of its own under `$RAILBUS_DIR` (or `/dev/shm/railbus`), `bench-PID-N`, with the channel `there`
-//! and, for round trips, `back`. Dropping the [`Stage`] removes it: also when a worker fails, or after a signal. What a
-//! supervisor leaves that is itself killed is an ordinary bus that nobody uses.
+//! A ring is a bus of its own under `$RAILBUS_DIR` (or `/dev/shm/railbus`), `bench-PID-N`, with the
+//! channel `there` and, for round trips, `back`. Dropping the [`Stage`] removes it, also when a
+//! worker fails, or after a signal. If the supervisor itself is killed, it leaves an ordinary bus
+//! that nobody uses.
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
@@ -13,36 +15,37 @@ use railbus::{Bus, ChannelOptions, Error, Pages, Recorder, RecorderOptions, Resu
 use super::args::{Kind, PagesWanted, RingArgs};
 use super::transport::Lane;
 
-/// What a ring has by default: it fits the second-level caches, which is best for large events between cores with a
-/// common cache, and is deep enough for small ones.
+/// The default size of a ring. It fits the second-level caches, which is best for large events
+/// between cores with a common cache, and is deep enough for small ones.
 ///
-/// Between cores without a common cache, events of 8 and 64 B, and of 16 KiB, went equally fast through rings of
-/// 256 KiB to 4 MiB, and events of 1 KiB 1.6 times as fast through one of 4 MiB, the copy limit with them (`bench
-/// throughput --payload N --capacity C --block-ms 3`, a virtual AMD Zen 5): measure with `--capacity` where it matters.
+/// Between cores without a common cache, events of 8 and 64 B, and of 16 KiB, went equally fast
+/// through rings of 256 KiB to 4 MiB. Events of 1 KiB went 1.6 times as fast through one of 4 MiB,
+/// and so did the copy limit (`bench throughput --payload N --capacity C --block-ms 3`, a virtual
+/// AMD Zen 5). Measure with `--capacity` where it matters.
 const DEFAULT_BYTES: usize = 256 << 10;
 /// The most slots of a queue or topic by default.
 const DEFAULT_SLOTS: usize = 1024;
-/// The fewest slots there can be.
+/// The fewest slots of a ring.
 const SLOTS_MIN: usize = 64;
-/// The smallest slot there can be.
+/// The smallest slot of a ring.
 const SLOT_BYTES_MIN: usize = 64;
-/// What of a slot is not payload.
+/// The bytes of a slot that are not payload.
 const SLOT_HEADER_BYTES: usize = 16;
 
-/// A channel, or what stands in for it, while a repetition runs.
+/// A channel, or its substitute, while a repetition runs.
 pub struct Stage {
     /// The path of its bus, for the workers.
     pub channel: String,
     /// Bytes of its ring.
     pub capacity_bytes: usize,
-    /// The pages it got.
+    /// The pages that it got.
     pub pages: String,
     /// Removes it when dropped.
     #[allow(dead_code, reason = "kept for what its drop does")]
     pub keep: Option<Box<dyn Any>>,
 }
 
-/// Makes what `args` ask for, with these directions.
+/// Makes the channels that `args` ask for, with these directions.
 pub fn prepare(args: &RingArgs, lanes: &[Lane]) -> Result<Stage> {
     let room = args.payload.saturating_mul(8).next_power_of_two();
     let capacity_bytes = args.capacity.unwrap_or(DEFAULT_BYTES.max(room));
@@ -80,7 +83,8 @@ pub fn prepare(args: &RingArgs, lanes: &[Lane]) -> Result<Stage> {
 }
 
 impl Stage {
-    /// The same, with the events of the way there recorded in a journal below `directory`, until it is dropped.
+    /// The same, with the events of the way there recorded in a journal below `directory`, until it
+    /// is dropped.
     pub fn recorded(mut self, directory: &Path) -> Result<Stage> {
         let journal = tempfile::Builder::new().prefix("railbus-bench-").tempdir_in(directory);
         let journal = journal.map_err(|error| Error::io("make a directory in", directory, error))?;
@@ -90,15 +94,16 @@ impl Stage {
         if let (Some(base), Some(name)) = (base, name) {
             let channel = Bus::at(base, name)?.attach(Lane::There.channel())?;
             let recorder = Recorder::start(&channel, journal.path(), &RecorderOptions::default())?;
-            // Dropped in this order: the recorder ends before its channel and its journal go.
+            // Dropped in this order: the recorder ends before its channel and its journal are
+            // removed.
             self.keep = Some(Box::new((recorder, made, journal)));
         }
         Ok(self)
     }
 }
 
-/// Number and size of the slots: by default as many as fit [`DEFAULT_BYTES`], within 64 and 1024, each the smallest
-/// power of two that holds the payload.
+/// Number and size of the slots: by default as many as fit [`DEFAULT_BYTES`], within 64 and 1024,
+/// each the smallest power of two that holds the payload.
 fn slots(args: &RingArgs) -> (usize, usize) {
     let least = args.payload.saturating_add(SLOT_HEADER_BYTES).next_power_of_two().max(SLOT_BYTES_MIN);
     let slot_bytes = args.slot_bytes.unwrap_or(least);
@@ -112,13 +117,13 @@ struct MadeBus {
 }
 
 impl MadeBus {
-    /// Chooses a name that nobody else has; the bus appears with its first channel.
+    /// Chooses a name that no other bus has; the bus appears with its first channel.
     fn new() -> Result<MadeBus> {
         static MADE: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = MADE.fetch_add(1, Ordering::Relaxed);
             let bus = Bus::open(&format!("bench-{}-{number}", std::process::id()))?;
-            // Left by a killed supervisor with our process id.
+            // The name may exist: a killed supervisor with our process id left it.
             if !bus.base().join(bus.name()).exists() {
                 return Ok(MadeBus { bus });
             }

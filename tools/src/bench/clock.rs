@@ -1,11 +1,13 @@
-//! The clock of the measurements: the processor's own counter where it can be trusted, `CLOCK_MONOTONIC` elsewhere.
+//! The clock of the measurements: the processor's own counter if it is reliable, otherwise
+//! `CLOCK_MONOTONIC`.
 //!
-//! The time stamp counter is used when the processor says that it runs at one rate in every power state, and the
-//! kernel has not fallen back to a slow clock (which is what it does when the counters of the cores disagree). It is
-//! calibrated once against `CLOCK_MONOTONIC`. On Arm the generic timer is constant by definition and its rate is
-//! known. Many machines advance the counter in steps (often 10 ns): [`Clock::step_ns`] shows it.
-//! Left out: correction of an offset between cores; both ends of every difference are taken on one core, or the
-//! difference is so long (a block of many ms) that an offset does not matter.
+//! The time stamp counter is used when the processor reports that it runs at one rate in every
+//! power state, and the kernel has not fallen back to a slow clock (which it does when the counters
+//! of the cores disagree). It is calibrated once against `CLOCK_MONOTONIC`. On Arm the generic
+//! timer is constant by definition and its rate is known. Many machines advance the counter in
+//! steps (often 10 ns): [`Clock::step_ns`] shows it. An offset between cores is not corrected. Both
+//! ends of every difference are taken on one core, or the difference is so long (a block of many
+//! ms) that an offset does not matter.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use railbus_os::clock::monotonic_ns;
 use railbus_os::counter::distrust;
 use serde::{Deserialize, Serialize};
 
-/// Where ticks come from.
+/// The source of ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClockSource {
@@ -23,10 +25,10 @@ pub enum ClockSource {
     Monotonic,
 }
 
-/// A calibrated clock, small enough to be handed to every process of a run.
+/// A calibrated clock, small enough to be passed to every process of a run.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Clock {
-    /// Where ticks come from.
+    /// The source of ticks.
     pub source: ClockSource,
     /// Nanoseconds per tick.
     pub ns_per_tick: f64,
@@ -69,7 +71,7 @@ impl Clock {
         ns / self.ns_per_tick
     }
 
-    /// What the clock is, for people: `tsc, 2596.1 MHz, readings 10.0 ns apart`.
+    /// The clock in words, for people: `tsc, 2596.1 MHz, readings 10.0 ns apart`.
     pub fn describe(&self) -> String {
         match self.source {
             ClockSource::Counter => format!(
@@ -131,11 +133,12 @@ fn counter() -> u64 {
     monotonic_ns()
 }
 
-/// The period of one tick where the architecture tells it.
+/// The period of one tick, on architectures that report it.
 #[cfg(target_arch = "aarch64")]
 fn counter_period_ns() -> Option<f64> {
     let hertz: u64;
-    // SAFETY: the frequency register is readable from user space; the instruction has no effect on memory.
+    // SAFETY: the frequency register is readable from user space; the instruction has no effect on
+    // memory.
     unsafe { std::arch::asm!("mrs {}, cntfrq_el0", out(reg) hertz, options(nomem, nostack)) };
     (hertz > 0).then(|| 1e9 / hertz as f64)
 }

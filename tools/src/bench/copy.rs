@@ -1,10 +1,12 @@
-//! The physical limit of a rate: one core copies events into a buffer of the ring's size, the other reads them.
+//! The physical limit of a rate: one core copies events into a buffer of the ring's size, the other
+//! reads them.
 //!
 //! ```text
 //! | record | record | ... | record |    as many as fit; the flow is controlled every sixteenth of the buffer
 //! ```
-//! There is no commit per event, no length, no claim: what remains is to move the lines from one core to the other.
-//! Like the bare words it is a [`Transport`], so that it is measured by the loop that measures the rings.
+//! There is no commit per event, no length, no claim: all that remains is to move the lines from
+//! one core to the other. Like the bare words it is a [`Transport`], so the loop that measures the
+//! rings measures it.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +16,7 @@ use super::arena::CopyLane;
 use super::payload::Payload;
 use super::transport::{Attempted, Lane, Receiver, Sender, Site, Transport};
 
-/// Steps per lap in which the two sides tell each other how far they are.
+/// Steps per lap in which the two sides report their positions to each other.
 const STEPS: u64 = 16;
 
 /// `--kind limit` of a throughput run: a buffer of its own beside the limit's.
@@ -44,7 +46,7 @@ pub fn limit_receiver(site: Site<'_>) -> Result<CopyReceiver> {
     Ok(CopyReceiver(End::attach(site, 0)?))
 }
 
-/// What both ends keep.
+/// The state that both ends have.
 #[derive(Debug)]
 struct End {
     flow: &'static CopyLane,
@@ -62,9 +64,9 @@ struct End {
     position: u64,
     /// Its index in the buffer.
     index: u64,
-    /// The position of the last step, in which the other side was told.
+    /// The position of the last step, in which the other side got our position.
     next_step: u64,
-    /// How far the other side was when last looked at.
+    /// The position of the other side, as last read.
     other: u64,
 }
 
@@ -100,7 +102,7 @@ impl End {
         unsafe { self.buffer.add(self.index as usize * self.stride) }
     }
 
-    /// Steps over one record. `true` when the other side is to be told.
+    /// Steps over one record. Returns `true` when the other side is to get our position.
     #[inline(always)]
     fn advance(&mut self) -> bool {
         self.position += 1;
@@ -131,7 +133,8 @@ impl Sender for CopySender {
                 return Ok(false);
             }
         }
-        // SAFETY: the record is in the lane, and the reader has released it or never saw it, so it is ours alone.
+        // SAFETY: the record is in the lane, and the reader has released it or never saw it, so it
+        // is ours alone.
         let event = unsafe { std::slice::from_raw_parts_mut(end.record(), end.payload_bytes) };
         payload.write(event, tag);
         if end.advance() {
@@ -161,7 +164,8 @@ impl Receiver for CopyReceiver {
                 return Ok(false);
             }
         }
-        // SAFETY: the record is in the lane, was published, and is not overwritten before it is released below.
+        // SAFETY: the record is in the lane, was published, and is not overwritten before it is
+        // released below.
         let event = unsafe { std::slice::from_raw_parts(end.record(), end.payload_bytes) };
         read(event);
         if end.advance() {

@@ -1,7 +1,7 @@
-//! Events as producers send them and consumers receive and check them, as fast as they can.
+//! Sending, receiving and checking events, as fast as producers and consumers can.
 //!
-//! The loops own their end while they run, so that the compiler can keep it in registers across the atomic accesses, as
-//! it can for an application that owns its handle.
+//! The loops own their end while they run, so that the compiler can keep it in registers across the
+//! atomic accesses, as it can for an application that owns its handle.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,8 @@ use super::arena::MAX_WORKERS;
 use super::payload::{Payload, SEQUENCE_BITS, tag};
 use super::transport::{Attempted, Pace, Receiver, Sender, Site};
 
-/// Empty looks after which a worker of a queue says how many it has and asks whether all are done.
+/// Empty polls after which a worker of a queue publishes its count and checks whether all events
+/// are done.
 const LOOKS: u32 = 64;
 
 /// Sends `count` events of `producer`, from number `first` on.
@@ -45,12 +46,12 @@ pub(super) fn produce<S: Sender, P: Pace>(
     Ok(sender)
 }
 
-/// What a consumer knows about the events so far.
+/// The state of a consumer about the events so far.
 #[derive(Debug)]
 pub(super) struct Received {
     /// The next sequence number of each producer.
     expected: [u64; MAX_WORKERS],
-    /// Whether it sees every event, or (a worker of a queue among others) only some, in order.
+    /// Whether it sees every event. A worker of a queue among others sees only some, in order.
     all: bool,
     /// Events received.
     pub(super) events: u64,
@@ -64,7 +65,7 @@ impl Received {
         Received { expected: [0; MAX_WORKERS], all, events: 0, tag_sum: 0 }
     }
 
-    /// Notes an event; `false` when it is not one that may come now.
+    /// Counts an event. Returns `false` when this event may not come now.
     #[inline(always)]
     fn note(&mut self, found: Option<u64>) -> bool {
         let Some(tag) = found else { return false };
@@ -93,7 +94,7 @@ impl Received {
     }
 }
 
-/// Receives until `received.events` is `target`, from one producer: the next tag is all there is to know.
+/// Receives until `received.events` is `target`, from one producer: the state is just the next tag.
 #[inline(never)]
 pub(super) fn consume_in_order<R: Receiver, P: Pace>(
     mut receiver: R,
@@ -133,8 +134,8 @@ pub(super) fn consume_in_order<R: Receiver, P: Pace>(
     }
 }
 
-/// Receives from several producers until this consumer has `target` events, or (when it sees only some) all
-/// consumers together have.
+/// Receives from several producers until this consumer has `target` events, or (when it sees only
+/// some) all consumers together have `target` events.
 #[inline(never)]
 pub(super) fn consume<R: Receiver, P: Pace>(
     mut receiver: R,

@@ -1,7 +1,9 @@
-//! The limit of a wake-up: a bare futex ping-pong. Each side stores a word, wakes the other and sleeps on its own.
+//! The limit of a wake-up: a bare futex ping-pong. Each side stores a word, wakes the other and
+//! sleeps on its own.
 //!
-//! Nothing that sleeps in the kernel and is woken by another process can be faster than this; what a ring adds to it is
-//! what the ring costs. There are no spins before the sleep, and every event is a wake-up and a sleep.
+//! Nothing that sleeps in the kernel and is woken by another process can be faster than this. The
+//! difference is the cost of a ring. There are no spins before the sleep, and every event is a
+//! wake-up and a sleep.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,7 +13,8 @@ use railbus_os::futex;
 use super::payload::Payload;
 use super::transport::{Attempted, Receiver, Sender, Site};
 
-/// A sleeper looks up this often; a wake-up is never missed, so this is for the case that the other side is gone.
+/// A sleeper wakes up this often. A wake-up is never missed, so this only serves when the other
+/// side is gone.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// The leader's ends.
@@ -26,15 +29,15 @@ pub fn following_ends(site: Site<'_>) -> (FutexSender, FutexReceiver) {
     (FutexSender(&pair[1].0), FutexReceiver { word: &pair[0].0, seen: 0 })
 }
 
-/// Stores a word and wakes who sleeps on it.
+/// Stores a word and wakes the process that sleeps on it.
 #[derive(Debug)]
 pub struct FutexSender(&'static AtomicU32);
 
 impl Sender for FutexSender {
     #[inline(always)]
     fn send(&mut self, _payload: &Payload, tag: u64) -> Attempted<bool> {
-        // One more than the event, because 0 means that nothing was sent; a run has far fewer than 2^32 wake-ups.
-        // FUTEX: pairs with the Acquire in `receive`.
+        // One more than the event, because 0 means that nothing was sent; a run has far fewer than
+        // 2^32 wake-ups. FUTEX: pairs with the Acquire in `receive`.
         self.0.store(tag as u32 + 1, Ordering::Release);
         futex::wake(self.0.as_ptr(), 1);
         Ok(true)

@@ -1,6 +1,8 @@
-//! Percentile distributions as text, in the format of the HdrHistogram tools (`.hgrm`), which plotters read.
+//! Percentile distributions as text, in the format of the HdrHistogram tools (`.hgrm`), which
+//! plotters read.
 //!
-//! The format is that of the Java tool's `outputPercentileDistribution` with five steps per halving and values in ns.
+//! The format is that of the Java tool's `outputPercentileDistribution` with five steps per halving
+//! and values in ns.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -43,7 +45,7 @@ pub fn write(path: &Path, histogram: &Histogram<u64>) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// What the Java tool prints for these three values.
+    /// The output of the Java tool for these three values.
     const GOLDEN: &str = "       Value     Percentile TotalCount 1/(1-Percentile)
 
       25.000 0.000000000000          1           1.00

@@ -1,7 +1,8 @@
-//! `bench idle`: what a consumer costs while nothing comes.
+//! `bench idle`: the cost of a consumer while no events come.
 //!
-//! One pinned process attaches a producer, which stays silent, and a consumer, which waits. What the kernel charged to
-//! the process meanwhile (getrusage) is the cost: of a parked consumer about nothing, of a spinning one a core.
+//! One pinned process attaches a producer, which stays silent, and a consumer, which waits. The
+//! cost is the time that the kernel charges to the process during the wait (getrusage). A parked
+//! consumer costs almost nothing, a spinning one a core.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::setting::{Setting, setting};
 use super::transport::{Lane, Site};
 use super::{channel, processes, rings};
 
-/// What the kernel charged to the process.
+/// The time that the kernel charged to the process.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Charged {
     /// For how long it waited, in ns.
@@ -26,7 +27,7 @@ pub struct Charged {
     pub user_ns: f64,
     /// Processor time in the kernel, in ns.
     pub system_ns: f64,
-    /// How often it gave its core away by itself: each is a sleep.
+    /// How often it gave its core away by itself: each time is a sleep.
     pub sleeps: i64,
 }
 
@@ -41,7 +42,7 @@ pub struct IdleReport {
     pub cpu_share: f64,
     /// How often per second it fell asleep.
     pub sleeps_per_second: f64,
-    /// What was charged.
+    /// The charged time.
     #[serde(flatten)]
     pub charged: Charged,
     /// The pages of the channel.
@@ -106,7 +107,7 @@ pub fn work(site: Site<'_>) -> Result<serde_json::Value> {
     serde_json::to_value(charged).map_err(|error| Error::corrupt("the result", error.to_string()))
 }
 
-/// Runs `wait`, which must time out, and returns what it cost.
+/// Runs `wait`, which must time out, and returns its cost.
 fn charge(site: Site<'_>, wait: impl FnOnce() -> std::result::Result<(), RecvError>) -> Result<Charged> {
     let (clock, before) = (site.plan.clock, usage()?);
     let start = clock.now();

@@ -1,8 +1,9 @@
-//! `bench jitter`: how often, and for how long, a core is taken away from a process that never waits.
+//! `bench jitter`: how often, and for how long, a core is taken away from a process that never
+//! waits.
 //!
-//! On every core a pinned process reads the clock in a tight loop. Two readings that lie further apart than the
-//! threshold are a gap: an interrupt, another task, the hypervisor. What cannot be told apart here is who took the
-//! core; `railbus doctor` shows the usual suspects.
+//! On every core a pinned process reads the clock in a tight loop. Two readings that lie further
+//! apart than the threshold are a gap: an interrupt, another task, the hypervisor. This measurement
+//! cannot see which of them took the core; `railbus doctor` shows the usual causes.
 
 use railbus::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use super::transport::Site;
 /// How many of the longest gaps are kept.
 const LONGEST: usize = 5;
 
-/// A gap that was among the longest.
+/// One of the longest gaps.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Gap {
     /// When it ended, in ns since the beginning.
@@ -26,18 +27,18 @@ pub struct Gap {
     pub gap_ns: f64,
 }
 
-/// What one core showed.
+/// The result of one core.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CoreResult {
     /// The core.
     pub core: usize,
     /// For how long it was watched, in ns.
     pub watched_ns: f64,
-    /// All gaps together, in ns.
+    /// The sum of all gaps, in ns.
     pub taken_ns: f64,
-    /// The longest, longest first.
+    /// The longest gaps, longest first.
     pub longest: Vec<Gap>,
-    /// Their distribution, in ns.
+    /// The distribution of the gaps, in ns.
     pub gaps: Counts,
 }
 
@@ -81,7 +82,7 @@ pub fn work(site: Site<'_>) -> Result<serde_json::Value> {
             let shorter = longest.iter().position(|other| other.gap_ns < gap_ns);
             longest.insert(shorter.unwrap_or(longest.len()), Gap { at_ns: clock.ns(now - start), gap_ns });
             longest.truncate(LONGEST);
-            // The bookkeeping above is not a gap.
+            // The bookkeeping above is not part of a gap.
             now = clock.now();
         }
         if now.wrapping_sub(start) >= length {

@@ -1,11 +1,14 @@
-//! A run's judgement of itself: whether the machine was quiet enough for its figures to mean anything.
+//! A run's judgement of itself: whether the machine was quiet enough for its figures to mean
+//! anything.
 //!
-//! Trimmed means and bins hide a few preemptions, not a machine whose processors do other work most of the time: there the
-//! channel and its limit are measured at different moments of different machines, and their ratio is an accident. Four
-//! signs tell:
+//! Trimmed means and bins hide a few preemptions. They cannot hide that a machine's processors do
+//! other work most of the time. There the channel and its limit are measured at different moments
+//! of different machines, and their ratio is an accident. Four signs show that:
 //!
-//! - *preempted*: the share of their time that the workers were runnable and did not run, as the kernel counts it;
-//! - *drift*: how far apart the limit was in the blocks that are reported, which measure the same thing;
+//! - *preempted*: the share of their time that the workers were runnable and did not run, as the
+//!   kernel counts it;
+//! - *drift*: how far apart the limit was in the blocks that are reported, which measure the same
+//!   thing;
 //! - *moved*: how many blocks were thrown away because the bare round trip changed within them;
 //! - *impossible*: a round trip over the channel that is much shorter than that of two bare words.
 
@@ -13,18 +16,19 @@ use serde::{Deserialize, Serialize};
 
 use super::statistics::{Bin, Block};
 
-/// More than this share of their time without a processor, and the workers were disturbed.
+/// If the workers waited for a processor for more than this share of their time, they were
+/// disturbed.
 const PREEMPTED_MAX: f64 = 0.05;
-/// The highest tenth of the limits over the lowest tenth.
+/// The largest allowed quotient of the highest tenth of the limits over the lowest tenth.
 const DRIFT_MAX: f64 = 2.0;
 /// The share of blocks that may belong to no bin.
 const MOVED_MAX: f64 = 0.5;
-/// A ratio of round trips below this is not the channel's.
+/// A lower ratio of round trips cannot be the channel's.
 const RATIO_MIN: f64 = 0.7;
-/// The highest ratio of a repetition over the lowest.
+/// The largest allowed quotient of the highest ratio of a repetition over the lowest.
 const RANGE_MAX: f64 = 2.0;
 
-/// What the scheduler gave to workers and kept from them.
+/// The processor time that the scheduler gave to workers, and the time for which they waited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduling {
     /// Time on a processor, in ns.
@@ -34,14 +38,14 @@ pub struct Scheduling {
 }
 
 impl Scheduling {
-    /// This process's, from its beginning; zero where the kernel does not count.
+    /// The times of this process from its beginning; zero if the kernel does not count.
     pub fn own() -> Scheduling {
         let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
         let mut numbers = text.split_whitespace().map_while(|word| word.parse().ok());
         Scheduling { ran_ns: numbers.next().unwrap_or(0), waited_ns: numbers.next().unwrap_or(0) }
     }
 
-    /// Both together.
+    /// The sum of both.
     pub fn and(self, other: Scheduling) -> Scheduling {
         Scheduling {
             ran_ns: self.ran_ns.saturating_add(other.ran_ns),
@@ -58,11 +62,12 @@ impl Scheduling {
 /// The judgement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judgement {
-    /// Whether nothing speaks against the figures.
+    /// Whether there is no sign against the figures.
     pub reliable: bool,
-    /// What does.
+    /// The signs against them.
     pub unreliable_because: Vec<String>,
-    /// Share of their time that the workers waited for a processor; `null` where the kernel does not count it.
+    /// Share of their time that the workers waited for a processor; `null` if the kernel does not
+    /// count it.
     pub preempted_share: Option<f64>,
     /// The highest tenth of the limits of the reported blocks over the lowest tenth.
     pub limit_drift: f64,
@@ -71,8 +76,8 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Judges the blocks of all repetitions, of which those in `bin` are reported with `ratio`. `is_round_trip`: whether
-    /// a ratio below 1 is impossible.
+    /// Judges the blocks of all repetitions, of which those in `bin` are reported with `ratio`.
+    /// `is_round_trip` says whether a ratio below `RATIO_MIN` is impossible.
     pub fn of(
         scheduling: Scheduling,
         repetitions: &[Vec<Block>],

@@ -4,12 +4,13 @@
 //! ping   limit | channel | limit | channel | limit ...     a block is a channel part between two limit parts
 //! pong   limit | channel | limit | channel | limit ...
 //! ```
-//! The channel's parts are a ping-pong, or with `--rate` an open loop; the limit's are always a ping-pong
-//! ([`super::pingpong`]). Samples are analysed between the parts, outside of what is measured.
+//! The channel's parts are a ping-pong, or with `--rate` an open loop; the limit's are always a
+//! ping-pong ([`super::pingpong`]). Samples are analysed between the parts, outside of the measured
+//! time.
 //!
-//! For `bench wake` the limit is a futex ping-pong ([`super::futex`]), and ping rests before each event so that pong is
-//! asleep: a round trip is a wake-up there and a wake-up back. The bare words then get a short part of each block, only
-//! to tell how far apart the cores were.
+//! For `bench wake` the limit is a futex ping-pong ([`super::futex`]), and ping rests before each
+//! event so that pong is asleep. A round trip is then a wake-up there and a wake-up back. The bare
+//! words get only a short part of each block, which shows how far apart the cores were.
 
 use hdrhistogram::Histogram;
 use railbus::{Error, Result};
@@ -27,7 +28,7 @@ use super::statistics::{self, Bin, Block, Counts, add_counts, histogram, to_coun
 use super::transport::{Attempted, Lane, Pace, Receiver, Sender, Site, Tight, Transport, Yield};
 use super::{futex, processes};
 
-/// What the announced blocks are.
+/// The modes of announced blocks.
 mod mode {
     pub(super) const LIMIT: u64 = 0;
     pub(super) const CHANNEL: u64 = 1;
@@ -35,16 +36,16 @@ mod mode {
     pub(super) const BARE: u64 = 3;
 }
 
-/// Length of the bare words' part where the limit is another, in ns.
+/// Length of the bare words' part if the limit is not the bare words, in ns.
 const BARE_NS: f64 = 2e6;
-/// How long ping rests before each event of a wake-up run, in ns: many times as long as a handle polls before it
-/// sleeps, and as falling asleep takes.
+/// How long ping rests before each event of a wake-up run, in ns: many times as long as a handle
+/// polls before it sleeps, and as falling asleep takes.
 const REST_NS: f64 = 100e3;
 
 /// The share of a block that the limit gets.
 const LIMIT_SHARE: f64 = 0.25;
 
-/// What ping reports.
+/// The result of ping.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PingResult {
     /// The blocks, in order.
@@ -178,11 +179,11 @@ fn lead<T: Transport, P: Pace>(
         arena.announce(number, mode, count);
     };
     for _ in 0..2 {
-        // Twice, because the first pilot is slowed by cold caches and would make the first block short.
+        // Twice, because cold caches slow the first pilot, which would make the first block short.
         limit.part(limit_ns / 10.0, |count| announce(mode::LIMIT, count), clock, pace)?;
         channel.part(channel_ns / 10.0, |count| announce(mode::CHANNEL, count), clock, pace)?;
     }
-    // The bare round trip now: that of the limit just measured, unless the limit is another.
+    // The bare round trip now: that of the limit just measured, if the limit is the bare words.
     let mut bare_ns = |limit_ns: f64, announce: &mut dyn FnMut(u64, u64)| -> Attempted<f64> {
         let Some(bare) = &mut bare else { return Ok(limit_ns) };
         bare.part(BARE_NS, |count| announce(mode::BARE, count), clock, pace)?;

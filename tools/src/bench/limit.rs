@@ -1,11 +1,12 @@
-//! The physical limit of a round trip: two bare words, each on lines of its own, bounced between two cores.
+//! The physical limit of a round trip: two bare words, each on lines of its own, bounced between
+//! two cores.
 //!
 //! ```text
 //! ping  there = n ──────────────> sees n      pong
 //!       sees n    <────────────── back = n
 //! ```
-//! Nothing that passes an event to another core and gets an answer can be faster than this. The words are a
-//! [`Transport`] like the rings, so that the limit is measured by the very loop that measures them.
+//! Nothing that passes an event to another core and gets an answer can be faster than this. The
+//! words are a [`Transport`] like the rings, so the same loop measures the limit and the rings.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +16,7 @@ use super::arena::WordPair;
 use super::payload::Payload;
 use super::transport::{Attempted, Lane, Receiver, Sender, Site, Transport};
 
-/// `--kind limit`: bare words of its own, so that it is measured beside the limit like any kind.
+/// `--kind limit`: bare words of its own, so that they are measured beside the limit like any kind.
 #[derive(Debug)]
 pub struct BareWords;
 
@@ -51,14 +52,15 @@ fn lane_word(pair: &'static WordPair, lane: Lane) -> &'static AtomicU64 {
     }
 }
 
-/// Writes a word. It holds one event: whoever sends again before the answer overwrites it.
+/// Writes a word. It holds one event: a sender that sends again before the answer overwrites it.
 #[derive(Debug)]
 pub struct WordSender(&'static AtomicU64);
 
 impl Sender for WordSender {
     #[inline(always)]
     fn send(&mut self, _payload: &Payload, tag: u64) -> Attempted<bool> {
-        // One more than the event, because 0 means that nothing was sent. WORD: pairs with the Acquire in `receive`.
+        // One more than the event, because 0 means that nothing was sent. WORD: pairs with the
+        // Acquire in `receive`.
         self.0.store(tag.wrapping_add(1), Ordering::Release);
         Ok(true)
     }

@@ -1,10 +1,12 @@
-//! `railbus bench`: measures latency, throughput and jitter on this machine, always beside its physical limit.
+//! `railbus bench`: measures latency, throughput and jitter on this machine, always beside its
+//! physical limit.
 //!
-//! A figure without the limit of the same run says more about the machine than about the bus: cores may be SMT
-//! siblings or lie in different sockets, and a hypervisor may move them every few seconds. So each measurement
-//! alternates, in blocks of some tens of ms and between the same pinned processes, with what physics allows: two bare
-//! words bounced between the cores ([`limit`]), or one core copying into a buffer that the other reads ([`copy`]). What
-//! travels is `value / limit`, block by block ([`statistics`]).
+//! A figure without the limit of the same run says more about the machine than about the bus: cores
+//! may be SMT siblings or lie in different sockets, and a hypervisor may move them every few
+//! seconds. So each measurement alternates with its physical limit, in blocks of some tens of ms
+//! and between the same pinned processes. The limit is two bare words bounced between the cores
+//! ([`limit`]), or one core copying into a buffer that the other reads ([`copy`]). The figure that
+//! can be compared between machines is `value / limit`, block by block ([`statistics`]).
 //!
 //! ```text
 //! run        supervisor: arguments, clock, signals      processes   workers: started, watched, killed
@@ -58,10 +60,11 @@ use self::args::{AttachArgs, BenchArgs, IdleArgs, JitterArgs, LatencyArgs, Measu
 use self::run::Run;
 use self::transport::Lane;
 
-/// Runs `railbus bench`. Returns the exit code: 0 fine, else that of the error, which was printed.
+/// Runs `railbus bench`. Returns the exit code: 0 fine, otherwise that of the error, which was
+/// printed.
 ///
-/// Blocks for the time asked for, and is to be called by the thread that stays alive meanwhile: the workers are killed
-/// when it ends.
+/// Blocks for the time asked for. Call it in a thread that stays alive during that time: the
+/// workers are killed when it ends.
 pub fn run(args: &BenchArgs) -> u8 {
     let result = match &args.measure {
         Measure::Latency(args) => run_latency(args),
@@ -166,7 +169,7 @@ fn print(json: bool, report: &impl Serialize, table: impl Fn() -> String) -> Res
     };
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever closes the pipe has seen enough.
+        // A reader that closes the pipe has seen enough.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Error::io("write to", "standard output", error))
         }

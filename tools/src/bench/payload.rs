@@ -1,11 +1,12 @@
-//! What the events carry: every byte is written by the sender, every word is read and summed by the receiver.
+//! The payload of the events. The sender writes every byte; the receiver reads and sums every word.
 //!
 //! ```text
 //! | tag u64 | body ... | tag u64 |      16 bytes and more: the tag at both ends shows a torn or stale event
 //! | tag u64 | body ...           |      8 to 15 bytes
 //! ```
-//! The tag is the sequence number, with the producer in its upper byte. The body is a fixed pseudo-random pattern that
-//! is copied in, as an application copies its data in; its sum is known, so the sum over all words is a check.
+//! The tag is the sequence number, with the producer in its upper byte. The body is a fixed
+//! pseudo-random pattern that is copied in, as an application copies its data in. Its sum is known,
+//! so the sum over all words is a check.
 
 /// The smallest payload: the tag.
 pub const MIN_BYTES: usize = 8;
@@ -66,8 +67,8 @@ impl Payload {
         self.pattern.clone().into_boxed_slice()
     }
 
-    /// Writes the tag into an event that [`Payload::event`] made, as an application changes a field of its struct
-    /// before it publishes it. `event` has [`Payload::bytes`] bytes.
+    /// Writes the tag into an event that [`Payload::event`] made, as an application changes a field
+    /// of its struct before it publishes it. `event` has [`Payload::bytes`] bytes.
     #[inline(always)]
     pub fn stamp(&self, event: &mut [u8], tag: u64) {
         let bytes = event.len();
@@ -77,7 +78,8 @@ impl Payload {
         event[..8].copy_from_slice(&tag.to_le_bytes());
     }
 
-    /// Reads every byte of an event. Returns its tag, or `None` when it is not an event that [`Payload::write`] wrote.
+    /// Reads every byte of an event. Returns its tag, or `None` if [`Payload::write`] did not write
+    /// the event.
     #[inline(always)]
     pub fn read(&self, event: &[u8]) -> Option<u64> {
         if event.len() != self.pattern.len() {

@@ -1,14 +1,15 @@
 //! Round trips as the leader and the follower make them: ping-pong and open loop.
 //!
-//! *Ping-pong*: the next event is sent when the answer to the last one was read and checked. Two thirds of a part are
-//! stretches of 16 round trips with a time stamp at each end: their trimmed mean is what ratios are made of, because
-//! a stamp costs a tenth of a round trip. In the last third every round trip is stamped: these are the percentiles.
-//! With a *rest* the leader polls the clock for a while before each event, so that the follower has fallen asleep; then
-//! every round trip is stamped, and the rest is not part of it.
+//! *Ping-pong*: the next event is sent when the answer to the last one was read and checked. Two
+//! thirds of a part are stretches of 16 round trips with a time stamp at each end. Ratios use their
+//! trimmed mean, because a stamp costs a tenth of a round trip. In the last third every round trip
+//! is stamped, which gives the percentiles. With a *rest* the leader polls the clock for a while
+//! before each event, so that the follower has fallen asleep. Then every round trip is stamped, and
+//! the rest is not part of it.
 //!
-//! *Open loop*: events are due at fixed times; each is sent when it is due or as soon after as possible, answers are
-//! read in between, and a sample is the time from when the event was *due* to when its answer was read: a stall shows
-//! in all events that it delayed.
+//! *Open loop*: events are due at fixed times. Each is sent when it is due or as soon after as
+//! possible, and answers are read in between. A sample is the time from when the event was *due* to
+//! when its answer was read, so a stall shows in all events that it delayed.
 
 use hdrhistogram::Histogram;
 use railbus::Error;
@@ -26,15 +27,16 @@ const MIN_SAMPLES: usize = 16;
 const PILOT_SAMPLES: usize = 2000;
 /// Round trips between two time stamps, where only the mean is wanted.
 const STRETCH: usize = 16;
-/// The share of the samples that the mean keeps when the leader rests: the longest quarter of the wake-ups is the
-/// scheduler's.
+/// The share of the samples that the mean keeps when the leader rests. The scheduler causes the
+/// longest quarter of the wake-ups.
 const RESTED_KEPT: f64 = 0.75;
 /// The share of a part in which every round trip is stamped.
 const STAMPED_SHARE: f64 = 1.0 / 3.0;
 
-/// One path of events there and back, and where the leader stands on it.
+/// One path of events there and back, and the leader's progress on it.
 pub(super) struct Path<S, R> {
-    /// `None` while a loop has them: it works on its own, so that the compiler can keep them in registers.
+    /// `None` while a loop has the ends: it owns them, so that the compiler can keep them in
+    /// registers.
     ends: Option<(S, R)>,
     payload: Payload,
     /// Sequence number of the next event.
@@ -52,7 +54,7 @@ pub(super) struct Path<S, R> {
 }
 
 impl<S: Sender, R: Receiver> Path<S, R> {
-    /// A path that was not used yet.
+    /// A path that is not used yet.
     pub(super) fn new(ends: (S, R), payload_bytes: usize) -> Path<S, R> {
         Path {
             ends: Some(ends),
@@ -73,7 +75,8 @@ impl<S: Sender, R: Receiver> Path<S, R> {
         self
     }
 
-    /// How many stretches, and how many stamped round trips, fill `duration_ns`, judging by the last part.
+    /// How many stretches, and how many stamped round trips, fill `duration_ns`, judging by the
+    /// last part.
     fn counts_for(&self, duration_ns: f64) -> (usize, usize) {
         if self.rest_ticks > 0 {
             let all = if self.round_trip_ns <= 0.0 { 0.0 } else { duration_ns / self.round_trip_ns };
@@ -87,7 +90,8 @@ impl<S: Sender, R: Receiver> Path<S, R> {
         ((((all - stamped as f64) / STRETCH as f64) as usize).clamp(1, MAX_SAMPLES), stamped)
     }
 
-    /// Leader: a part of about `duration_ns`. `announce` tells the follower how many events to answer.
+    /// Leader: a part of about `duration_ns`. `announce` sends the follower the number of events to
+    /// answer.
     pub(super) fn part<P: Pace>(
         &mut self,
         duration_ns: f64,
@@ -111,7 +115,7 @@ impl<S: Sender, R: Receiver> Path<S, R> {
         Ok(())
     }
 
-    /// Leader: the same as an open loop at `rate` events per second. Returns how long it took, in ns.
+    /// Leader: the same as an open loop at `rate` events per second. Returns its duration in ns.
     pub(super) fn open_loop_part<P: Pace>(
         &mut self,
         rate: f64,
@@ -283,8 +287,8 @@ mod tests {
     use super::*;
     use crate::bench::transport::Tight;
 
-    /// Both ends of a queue in one thread: what is sent is the answer. Refuses to send for `stall` ticks after the
-    /// first attempt.
+    /// Both ends of a queue in one thread: an event that is sent is its own answer. Refuses to send
+    /// for `stall` ticks after the first attempt.
     #[derive(Clone)]
     struct Loopback {
         events: Rc<RefCell<VecDeque<Vec<u8>>>>,

@@ -1,11 +1,12 @@
-//! What the supervisor tells each process of a run: one JSON argument, written and read by the same program.
+//! The supervisor's plan for each process of a run: one JSON argument, written and read by the same
+//! program.
 
 use serde::{Deserialize, Serialize};
 
 use super::args::{HandOver, Kind, WaitKind};
 use super::clock::Clock;
 
-/// What a process does.
+/// The role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -28,9 +29,9 @@ pub enum Role {
 /// The plan of one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
-    /// What it does.
+    /// Its role.
     pub role: Role,
-    /// Which of its role it is, from 0.
+    /// Its index among the processes of its role, from 0.
     pub index: usize,
     /// Its line in the arena.
     pub worker: usize,
@@ -38,7 +39,8 @@ pub struct Plan {
     pub workers: usize,
     /// The core it runs on.
     pub core: usize,
-    /// Whether it shares its core with another worker, so that it must give the core away when it waits.
+    /// Whether it shares its core with another worker, so that it must give the core away when it
+    /// waits.
     pub yields: bool,
     /// Process id of the supervisor: a worker does not outlive it.
     pub supervisor: u32,
@@ -48,13 +50,13 @@ pub struct Plan {
     pub seconds: f64,
     /// Length of a block in ns.
     pub block_ns: f64,
-    /// What carries the events.
+    /// The kind of channel.
     pub kind: Kind,
     /// The path of the bus, for kinds that have one.
     pub channel: String,
     /// How the handles wait.
     pub wait: WaitKind,
-    /// How events are handed over.
+    /// How events get into the ring.
     pub hand_over: HandOver,
     /// Whether the limit of round trips is a futex ping-pong, rather than one of bare words.
     pub futex_limit: bool,
@@ -72,7 +74,7 @@ pub struct Plan {
     pub slip: u32,
     /// Copy lanes in the arena.
     pub copy_lanes: usize,
-    /// Bytes of the buffer that is copied into: the ring's size.
+    /// Bytes of the buffer of the copy limit: the ring's size.
     pub copy_bytes: usize,
     /// Shortest gap that counts, in ns.
     pub threshold_ns: u64,

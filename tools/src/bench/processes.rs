@@ -1,10 +1,11 @@
 //! The processes of a run: started, watched, and never left behind.
 //!
-//! Each worker is this program again, with a hidden subcommand, pinned to its core. It gets its plan as an argument,
-//! the shared memory as standard input, and prints its result as JSON to standard output, which is a pipe. The
-//! supervisor sleeps in `poll` on these pipes and on a signalfd, so that it takes no time from the cores. A worker
-//! that dies closes its pipe: the others are killed and the error names it. Workers ask the kernel to kill them when
-//! their supervisor dies, so no spinning process outlives a run, however it ends.
+//! Each worker is this program again, with a hidden subcommand, pinned to its core. It gets its
+//! plan as an argument, the shared memory as standard input, and prints its result as JSON to
+//! standard output, which is a pipe. The supervisor sleeps in `poll` on these pipes and on a
+//! signalfd, so that it takes no time from the cores. A worker that dies closes its pipe: the
+//! others are killed and the error names it. Workers ask the kernel to kill them when their
+//! supervisor dies, so no spinning process outlives a run, however it ends.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -24,21 +25,21 @@ use serde::{Deserialize, Serialize};
 use super::judgement::Scheduling;
 use super::plan::Plan;
 
-/// The most bytes a worker may print.
+/// The most bytes that a worker may print.
 const MAX_OUTPUT_BYTES: usize = 64 << 20;
 
-/// What a worker prints.
+/// The output of a worker.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Output {
-    /// Its result; `null` for those that only follow. And what the scheduler kept from it.
+    /// Its result, `null` for those that only follow, and the times that the scheduler gave it.
     Result(serde_json::Value, Scheduling),
-    /// Why it failed, and the exit code of that.
+    /// The reason of its failure, and the exit code for it.
     Error(String, u8),
 }
 
-/// Turns SIGINT, SIGTERM and SIGHUP into something that `poll` sees, while it lives. Counts also what else interrupted
-/// the workers of all runs: the scheduler.
+/// While it exists, `poll` sees SIGINT, SIGTERM and SIGHUP. It also sums how the scheduler
+/// interrupted the workers of all runs.
 #[derive(Debug)]
 pub struct Interrupts {
     signals: SignalFd,
@@ -65,7 +66,7 @@ impl Interrupts {
         }
     }
 
-    /// What the scheduler gave to the workers of all runs so far, and kept from them.
+    /// The scheduler's times of the workers of all runs so far.
     pub fn scheduling(&self) -> Scheduling {
         self.scheduling.get()
     }
@@ -85,7 +86,7 @@ impl Interrupts {
 
 impl Drop for Interrupts {
     fn drop(&mut self) {
-        // Nothing can be done about a failure, and there is none for a mask that was valid.
+        // A failure is ignored, and there is none for a mask that was valid.
         let _ = self.mask_before.thread_set_mask();
     }
 }
@@ -105,7 +106,7 @@ struct Crew(Vec<Member>);
 impl Drop for Crew {
     fn drop(&mut self) {
         for member in &mut self.0 {
-            // A process that has ended and was waited for is not killed again by `Child::kill`.
+            // `Child::kill` does not kill a process again that has ended and was waited for.
             let _ = member.child.kill();
         }
         for member in &mut self.0 {
@@ -114,9 +115,11 @@ impl Drop for Crew {
     }
 }
 
-/// Starts a worker for every plan and waits for their results, which come in the order of the plans.
+/// Starts a worker for each plan and waits for their results, which come in the order of the
+/// plans.
 ///
-/// Blocks until all have ended, one has failed, a signal has come, or the limit has passed; the last three are errors.
+/// Blocks until all have ended, one has failed, a signal has come, or the limit has passed; the
+/// last three are errors.
 pub fn run<R: DeserializeOwned>(
     arena: &File,
     plans: &[Plan],
@@ -142,7 +145,7 @@ pub fn run<R: DeserializeOwned>(
                 member.read()?;
             }
         }
-        // A signal to the whole group may have ended a worker as well: it is the signal that is reported.
+        // A signal to the whole group may have ended a worker as well; then the signal is reported.
         interrupts.check()?;
         for member in &mut crew.0 {
             member.check_end()?;
@@ -189,7 +192,7 @@ impl Member {
         }
     }
 
-    /// Reads what is there; at the end of the pipe, closes it.
+    /// Reads the bytes that are there; at the end of the pipe, closes it.
     fn read(&mut self) -> Result<()> {
         let mut buffer = [0; 65536];
         let Some(pipe) = &mut self.pipe else { return Ok(()) };

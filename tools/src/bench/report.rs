@@ -1,7 +1,9 @@
-//! What a measurement found, as the one JSON object that scripts read; `table` says it to people.
+//! The result of a measurement, as the one JSON object that scripts read; `table` prints it for
+//! people.
 //!
-//! The fields that scripts rely on are documented here and do not change their meaning: `kind`, `payload_bytes`,
-//! `samples`, `rtt_ns`, `limit_rtt_ns`, `ratio`, `events_per_second`, `bytes_per_second`, `pages`, `reliable`. Others may be added.
+//! The fields that scripts rely on are documented here and do not change their meaning: `kind`,
+//! `payload_bytes`, `samples`, `rtt_ns`, `limit_rtt_ns`, `ratio`, `events_per_second`,
+//! `bytes_per_second`, `pages`, `reliable`. Others may be added.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -18,7 +20,7 @@ use super::{latency, throughput};
 /// The blocks of one bin.
 #[derive(Debug, Serialize)]
 pub struct BinReport {
-    /// Which.
+    /// The bin.
     pub bin: Bin,
     /// Its medians.
     #[serde(flatten)]
@@ -32,7 +34,8 @@ pub struct LatencyReport {
     pub kind: Kind,
     /// Bytes per event.
     pub payload_bytes: usize,
-    /// Round trips in `rtt_ns`: those that were stamped. `events` of `bins` and `overall` counts all.
+    /// Round trips in `rtt_ns`: those that were stamped. `events` of `bins` and `overall` counts
+    /// all.
     pub samples: u64,
     /// Round trips over the channel, of the blocks in `bin`.
     pub rtt_ns: Percentiles,
@@ -50,11 +53,11 @@ pub struct LatencyReport {
     pub ratio_range: (f64, f64),
     /// `ping-pong` or `open-loop`.
     pub mode: &'static str,
-    /// What the limit is: `bare words`, or `futex` where both sides sleep.
+    /// The limit: `bare words`, or `futex` if both sides sleep.
     pub limit: &'static str,
     /// How the handles waited.
     pub wait: WaitKind,
-    /// How events were handed over.
+    /// How events got into the ring.
     pub send: HandOver,
     /// Bytes of each of the two rings.
     pub capacity_bytes: usize,
@@ -122,7 +125,7 @@ pub struct ThroughputReport {
     pub slip: u32,
     /// How the handles waited.
     pub wait: WaitKind,
-    /// How events were handed over.
+    /// How events got into the ring.
     pub send: HandOver,
     /// Bytes of the ring.
     pub capacity_bytes: usize,
@@ -149,17 +152,17 @@ pub struct CoreReport {
     pub watched_ns: f64,
     /// How many gaps there were.
     pub gaps: u64,
-    /// How many per second.
+    /// How many gaps there were per second.
     pub gaps_per_second: f64,
-    /// All of them together, in ns.
+    /// The sum of all gaps, in ns.
     pub taken_ns: f64,
     /// The share of the time that was taken away.
     pub taken_share: f64,
     /// Their distribution, in ns.
     pub gap_ns: Percentiles,
-    /// The longest, longest first.
+    /// The longest gaps, longest first.
     pub longest: Vec<Gap>,
-    /// For `--hgrm`.
+    /// The distribution for `--hgrm`.
     #[serde(skip)]
     pub histogram: Histogram<u64>,
 }
@@ -185,7 +188,8 @@ fn binned(repetitions: &[Vec<Block>]) -> Option<(Bin, Medians, Vec<BinReport>, M
     Some((bin, of(bin)?, bins, medians(repetitions, |_| true)?))
 }
 
-/// Builds the report of a latency run; also the two distributions, for `--hgrm`. `None` when nothing was measured.
+/// Builds the report of a latency run, and the two distributions for `--hgrm`. `None` when nothing
+/// was measured.
 pub fn of_latency(
     args: &LatencyArgs,
     mut run: Run,

@@ -1,4 +1,5 @@
-//! The three kinds of channel as [`Transport`]s: what is measured is the public interface that applications use.
+//! The three kinds of channel as [`Transport`]s: the measurements use the public interface that
+//! applications use.
 //!
 //! ```text
 //! kind    sending end      receiving end
@@ -6,9 +7,10 @@
 //! queue   Producer         Worker: take, read, done
 //! topic   TopicPublisher   TopicSubscriber
 //! ```
-//! How an event is handed over, and who waits, is a type ([`Way`]), so that each combination is compiled into loops of
-//! its own. By default an event lies in the sender's memory, its number is changed, and `publish` copies it into the
-//! ring; the handles wait by themselves (`publish`, `recv`, `take`).
+//! A type ([`Way`]) says how an event gets into the ring, and who waits, so each combination is
+//! compiled into loops of its own. By default an event lies in the sender's memory, its number is
+//! changed, and `publish` copies it into the ring. The handles wait by themselves (`publish`,
+//! `recv`, `take`).
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -28,23 +30,25 @@ use super::transport::{Attempted, Lane, Receiver, Sender, Site, Transport};
 /// The most events of one batch that a worker takes from the ring.
 const GRAB_MAX: usize = 64;
 
-/// How events are handed over, and who waits.
+/// How events get into the ring, and who waits.
 pub trait Way {
-    /// Whether the handles wait (`publish`, `recv`, `take`); otherwise they are polled (`try_publish` ...).
+    /// Whether the handles wait (`publish`, `recv`, `take`); otherwise they are polled
+    /// (`try_publish` ...).
     const WAITS: bool;
     /// How an event gets into the ring.
     const HAND_OVER: HandOver;
 }
 
-/// Something to do with the transport that a plan names.
+/// An action with the transport that a plan names.
 pub trait Visitor {
-    /// What comes of it.
+    /// The result.
     type Output;
-    /// Does it.
+    /// Does the action.
     fn visit<T: Transport>(self) -> Self::Output;
 }
 
-/// Calls the visitor with the transport for a kind that is a ring. `None` for the limit, which is none.
+/// Calls the visitor with the transport for a kind that is a ring. `None` for the limit, which is
+/// no ring.
 pub fn visit<V: Visitor>(plan: &Plan, visitor: V) -> Option<V::Output> {
     match plan.kind {
         Kind::Stream => Some(visit_kind::<Stream, V>(plan, visitor)),
@@ -140,7 +144,7 @@ impl RingKind for Queue {
     }
 
     fn receiver<W: Way>(channel: &Channel, plan: &Plan) -> Result<Self::Receiver<W>> {
-        // One at a time is as the handle sees fit.
+        // With one event at a time, the handle chooses.
         let grab = if plan.batch == 1 { 0 } else { plan.batch.min(GRAB_MAX) as u32 };
         let options = WorkOptions::default().wait(waiting(plan)).grab(grab);
         Ok(WorkerEnd { worker: channel.worker(&options)?, alone: plan.consumers == 1, way: PhantomData })
@@ -150,7 +154,7 @@ impl RingKind for Queue {
 /// How the handles of a plan wait.
 pub fn waiting(plan: &Plan) -> Wait {
     match plan.wait {
-        // Processes that share a core give it away.
+        // Processes that share a core give it to the other.
         WaitKind::Spin | WaitKind::Poll if plan.yields => Wait::Yield { spin: Duration::ZERO },
         WaitKind::Spin | WaitKind::Poll => Wait::Spin,
         WaitKind::Yield => Wait::Yield { spin: Duration::ZERO },
@@ -329,7 +333,8 @@ impl<I: ReadEnd, W: Way> Receiver for ReaderEnd<I, W> {
 /// A worker of a queue.
 pub struct WorkerEnd<W> {
     worker: Worker,
-    /// Whether every event comes to this worker. With others it must not wait: the last event may be theirs.
+    /// Whether every event comes to this worker. With others it must not wait: the last event may
+    /// go to one of them.
     alone: bool,
     way: PhantomData<W>,
 }

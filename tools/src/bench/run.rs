@@ -1,4 +1,4 @@
-//! What all measurements of one invocation share: clock, cores, signals.
+//! The state that all measurements of one invocation share: clock, cores, signals.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct Run {
     pub topology: Topology,
     /// Signals, as the supervisor sees them.
     pub interrupts: Interrupts,
-    /// What the reader must know to judge the figures.
+    /// Warnings that the reader needs to judge the figures.
     pub warnings: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Run {
         Ok(Run { clock: Clock::calibrate(), cores, shared_cores, topology, interrupts, warnings })
     }
 
-    /// A plan for one worker; what is particular to the measurement is filled in by it.
+    /// A plan for one worker, without the fields of a particular measurement.
     pub fn plan(&self, role: Role, index: usize, worker: usize, workers: usize) -> Plan {
         Plan {
             role,
@@ -73,7 +73,7 @@ impl Run {
         }
     }
 
-    /// When a repetition that should take at most `seconds` is given up.
+    /// The time limit after which a repetition that should take at most `seconds` is given up.
     pub fn limit(&self, seconds: f64) -> Duration {
         Duration::from_secs_f64(30.0 + 4.0 * seconds)
     }

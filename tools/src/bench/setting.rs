@@ -1,4 +1,4 @@
-//! What every report says about the run it is of.
+//! The part of every report that describes the run.
 
 use serde::Serialize;
 
@@ -6,22 +6,22 @@ use super::clock::Clock;
 use super::run::Run;
 use super::topology::Topology;
 
-/// What every report says about the run.
+/// The part of every report that describes the run.
 #[derive(Debug, Serialize)]
 pub struct Setting {
     /// The cores, in the order of the roles.
     pub cores: Vec<usize>,
-    /// Which process ran where.
+    /// The core of each process.
     pub pin_map: Vec<(String, usize)>,
     /// The machine.
     pub topology: Topology,
     /// The clock.
     pub clock: Clock,
-    /// What the reader must know to judge the figures.
+    /// Warnings that the reader needs to judge the figures.
     pub warnings: Vec<String>,
 }
 
-/// What every report says about the run.
+/// The part of a report that describes the run.
 pub fn setting(run: Run, roles: impl Iterator<Item = String>) -> Setting {
     Setting {
         pin_map: roles.zip(run.cores.iter().copied()).collect(),

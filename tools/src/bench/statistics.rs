@@ -1,11 +1,12 @@
 //! From blocks of samples to numbers that can be compared.
 //!
-//! The machine changes while it is measured: the kernel takes a core away, a hypervisor moves a virtual core. So a
-//! run is cut into short blocks, each between two measurements of the round trip of two bare words. A block's value
-//! and its reference are means trimmed of the highest percent, which is where preempted stretches are, and a block is
-//! sorted by the bare round trip around it into a [`Bin`]. Only blocks of one bin are compared; a block during which
-//! the bare round trip changed belongs to none. What is reported is the median over the blocks of a repetition, then
-//! the median over the repetitions.
+//! The machine changes while it is measured: the kernel takes a core away, a hypervisor moves a
+//! virtual core. So a run is cut into short blocks, each between two measurements of the round trip
+//! of two bare words. A block's value and its reference are means trimmed of the highest percent,
+//! because preempted stretches are there. A block is sorted by the bare round trip around it into a
+//! [`Bin`]. Only blocks of one bin are compared; a block during which the bare round trip changed
+//! belongs to none. The reported figure is the median over the blocks of a repetition, then the
+//! median over the repetitions.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -69,14 +70,14 @@ impl Bin {
     }
 }
 
-/// One block: what was measured and its reference, between two bare round trips.
+/// One block: a measured value and its reference, between two bare round trips.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Block {
     /// Trimmed mean round trip of the bare words before the block, in ns.
     pub bare_before_ns: f64,
     /// The same after it.
     pub bare_after_ns: f64,
-    /// What was measured: a trimmed mean in ns, or a rate in events per second.
+    /// The measured value: a trimmed mean in ns, or a rate in events per second.
     pub value: f64,
     /// The physical limit of the same, from the measurements before and after the block.
     pub limit: f64,
@@ -134,14 +135,14 @@ pub fn medians(repetitions: &[Vec<Block>], wanted: impl Fn(&Block) -> bool) -> O
     })
 }
 
-/// The bin to report: `near` when it holds at least a fifth of the blocks, else the fullest.
+/// The bin to report: `near` when it holds at least a fifth of the blocks, otherwise the fullest.
 pub fn reported_bin(repetitions: &[Vec<Block>]) -> Bin {
     let count = |bin| repetitions.iter().flatten().filter(|block| block.bin() == bin).count();
     let all: usize = repetitions.iter().map(Vec::len).sum();
     if count(Bin::Near) > 0 && count(Bin::Near) * 5 >= all {
         return Bin::Near;
     }
-    // A moved block is a last resort: it is compared only when there is nothing else.
+    // A moved block is a last resort: it is compared only when there are no others.
     [Bin::Far, Bin::Close]
         .into_iter()
         .chain([Bin::Near])
@@ -197,7 +198,7 @@ pub fn to_counts(histogram: &Histogram<u64>) -> Counts {
     histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
 }
 
-/// Adds what [`to_counts`] took apart.
+/// Adds the counts of a histogram that [`to_counts`] took apart.
 pub fn add_counts(histogram: &mut Histogram<u64>, counts: &Counts) {
     for &(value, count) in counts {
         histogram.saturating_record_n(value, count);

@@ -1,13 +1,15 @@
-//! `bench throughput`: events per second between pinned processes, beside one core copying to another.
+//! `bench throughput`: events per second between pinned processes, beside one core copying to
+//! another.
 //!
 //! ```text
 //! block    bare words (2 ms) | copy limit | channel | bare words | copy limit | channel ...
 //! ```
-//! The first producer leads: it announces a part and how many events each producer sends in it; the part ends when
-//! the last consumer has them all, so a ring is empty before and after it and every event is accounted for. Producers
-//! write every byte. Consumers check every sequence number and sum every word; the leader checks, over all consumers,
-//! that the number of events and the sum of their tags are what was sent. The copy limit and the bare words run
-//! between the first producer and the first consumer.
+//! The first producer leads: it announces a part and how many events each producer sends in it. The
+//! part ends when the last consumer has them all, so a ring is empty before and after it and every
+//! event is accounted for. Producers write every byte. Consumers check every sequence number and
+//! sum every word. The leader checks, over all consumers, that the number of events and the sum of
+//! their tags are those that were sent. The copy limit and the bare words run between the first
+//! producer and the first consumer.
 
 use std::sync::atomic::Ordering;
 
@@ -27,7 +29,7 @@ use super::statistics::Block;
 use super::transport::{Attempted, Lane, Pace, Sender, Site, Slip, Transport, Yield};
 use super::{limit, processes};
 
-/// What the announced parts are.
+/// The modes of announced parts.
 mod mode {
     pub(super) const BARE: u64 = 0;
     pub(super) const COPY: u64 = 1;
@@ -44,7 +46,7 @@ const COPY_SLIP: u32 = 16;
 /// Events of the first part.
 const PILOT_EVENTS: u64 = 2000;
 
-/// What the leader reports.
+/// The result of the leader.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LeaderResult {
     /// The blocks, in order; values and limits are events per second.
@@ -146,7 +148,7 @@ fn to_value<R: Serialize>(outcome: Attempted<R>) -> Result<serde_json::Value> {
     serde_json::to_value(result).map_err(|error| Error::corrupt("the result", error.to_string()))
 }
 
-/// Says that part `number` is finished.
+/// Reports that part `number` is finished.
 fn finish(site: Site<'_>, number: u64, received: &Received) {
     let line = &site.arena.control.workers[site.plan.worker].0;
     line.received.store(received.events, Ordering::Release);
@@ -213,7 +215,7 @@ fn follow_producing<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Attempted
     Ok(())
 }
 
-/// What the leader counts.
+/// The counts of the leader.
 struct Leader<'a> {
     site: Site<'a>,
     /// Number of the last announced part.
@@ -223,7 +225,8 @@ struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    /// Announces a part, does the leader's share of it, waits for all, and returns its length in ns.
+    /// Announces a part, does the leader's share of it, waits for all, and returns its duration in
+    /// ns.
     fn part(&mut self, mode: u64, count: u64, own: impl FnOnce() -> Attempted<()>) -> Attempted<f64> {
         let Site { plan, arena } = self.site;
         self.number += 1;
@@ -336,7 +339,7 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Attempted<LeaderResul
     let channel_ns = plan.block_ns - copy_ns;
     let (mut copy_rate, mut rate) = (0.0, 0.0);
     for pilot in 0..3 {
-        // The first warms up; the others are longer and give the rates by which the blocks are sized.
+        // The first part warms up; the others are longer and give the rates that size the blocks.
         let count = |rate| if pilot == 0 { PILOT_EVENTS } else { count_for(rate, 2e6) };
         bare_part(&mut leader)?;
         copy_rate = copy_part(&mut leader, count(copy_rate))?;

@@ -1,9 +1,9 @@
 //! Which cores a measurement may use, and how they are joined, as the kernel shows it.
 //!
-//! Everything is read from `/sys/devices/system/cpu` and `/proc`; what is missing there (containers hide some of it)
-//! is reported as unknown rather than guessed. Inside a virtual machine this is what the hypervisor chose to show:
-//! the real distance of two virtual cores may differ and change, which is why every measurement is taken beside the
-//! round trip of two bare words.
+//! Everything is read from `/sys/devices/system/cpu` and `/proc`. Values that are missing there
+//! (containers hide some) are reported as unknown rather than guessed. Inside a virtual machine the
+//! hypervisor chooses what is shown. The real distance of two virtual cores may differ and change,
+//! so every measurement is taken beside the round trip of two bare words.
 
 use std::fs;
 use std::path::Path;
@@ -37,8 +37,8 @@ pub struct Topology {
     pub kernel: String,
     /// The cores in the order of their roles.
     pub cores: Vec<Core>,
-    /// How the first two cores are joined: `one core`, `SMT siblings`, `shared last-level cache`, `one NUMA node`,
-    /// `different NUMA nodes` or `unknown`.
+    /// How the first two cores are joined: `one core`, `SMT siblings`, `shared last-level cache`,
+    /// `one NUMA node`, `different NUMA nodes` or `unknown`.
     pub relation: &'static str,
 }
 
@@ -124,7 +124,8 @@ fn relation(cores: &[Core]) -> &'static str {
     }
 }
 
-/// Parses a list of cores as the kernel writes it: `0-3,8`. `None` when it is not one, or names more than 4096.
+/// Parses a list of cores as the kernel writes it: `0-3,8`. `None` when it is no such list, or
+/// names more than 4096.
 pub fn parse_list(text: &str) -> Option<Vec<usize>> {
     let mut cores = Vec::new();
     for part in text.trim().split(',') {

@@ -1,8 +1,9 @@
-//! The narrow waist between the measuring loops and what they measure.
+//! The narrow interface between the measuring loops and the transports that they measure.
 //!
-//! A [`Transport`] gives each process its ends. The loops are generic over [`Sender`] and [`Receiver`], so that every
-//! kind is compiled into loops of its own with no indirect call in them. An end either waits by itself, as the ring's
-//! handles do, or returns `false` at once, and then the loop decides how to wait ([`Pace`]).
+//! A [`Transport`] gives each process its ends. The loops are generic over [`Sender`] and
+//! [`Receiver`], so that every kind is compiled into loops of its own with no indirect call in
+//! them. An end either waits by itself, as the ring's handles do, or returns `false` at once, and
+//! then the loop decides how to wait ([`Pace`]).
 
 use railbus::{Error, Result};
 
@@ -38,10 +39,10 @@ pub trait Sender {
 
 /// The reading end.
 pub trait Receiver {
-    /// Hands the next event to `read` in place. `false`: there is none now.
+    /// Passes the next event to `read`, in place. `false`: there is none now.
     fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool>;
 
-    /// Hands up to `most` events to `read`. Returns how many there were.
+    /// Passes up to `most` events to `read`. Returns how many there were.
     #[inline(always)]
     fn receive_batch(&mut self, most: usize, mut read: impl FnMut(&[u8])) -> Attempted<usize> {
         for index in 0..most {
@@ -62,7 +63,7 @@ pub enum Lane {
     Back,
 }
 
-/// What a process needs to attach to its ends.
+/// Everything that a process needs to attach to its ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Site<'a> {
     /// The plan of this process.
@@ -71,7 +72,7 @@ pub struct Site<'a> {
     pub arena: &'a Arena,
 }
 
-/// Something that carries events between the processes of a run.
+/// A carrier of events between the processes of a run.
 pub trait Transport {
     /// Its writing end.
     type Sender: Sender;
@@ -104,7 +105,8 @@ impl Pace for Tight {
     }
 }
 
-/// Pauses for some spins after an empty receive, so that the reader's polling does not steal the line from the writer.
+/// Pauses for some spins after an empty receive, so that the reader's polling does not take the
+/// line from the writer.
 #[derive(Debug, Clone, Copy)]
 pub struct Slip(pub u32);
 

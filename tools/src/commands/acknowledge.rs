@@ -1,7 +1,9 @@
-//! `--manual` of `sub` and `tap`: what reads the printed events says on standard input how far it is done.
+//! `--manual` of `sub` and `tap`: the reader of the printed events reports its progress on standard
+//! input.
 //!
-//! Each line is a position: that of the first event that is not done. A thread reads the lines, because standard input
-//! cannot be waited for together with a ring; the command applies them between events, and when it has nothing else to do.
+//! Each line is a position: that of the first event that is not done. A thread reads the lines,
+//! because standard input cannot be waited for together with a ring. The command applies them
+//! between events, and when it is idle.
 
 use std::io::BufRead;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
@@ -20,7 +22,7 @@ impl Acknowledgements {
     /// Begins to read standard input.
     pub(crate) fn from_standard_input() -> Acknowledgements {
         let (sender, positions) = channel();
-        // Ends with standard input, or with the process.
+        // The thread ends with standard input, or with the process.
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines() {
                 let position = match line {
@@ -42,7 +44,7 @@ impl Acknowledgements {
         Acknowledgements { positions }
     }
 
-    /// Acknowledges what was said so far. Returns whether more may come.
+    /// Acknowledges the positions that came so far. Returns whether more may come.
     pub(crate) fn apply<R: ReadEnd>(&self, reader: &mut Reader<R>) -> Result<bool, Failure> {
         loop {
             match self.positions.try_recv() {
@@ -53,8 +55,8 @@ impl Acknowledgements {
         }
     }
 
-    /// Acknowledges what is still said, until standard input ends, everything received is acknowledged, or somebody asks
-    /// to finish.
+    /// Acknowledges the positions that still come. Ends when standard input ends, when everything
+    /// received is acknowledged, or at a request to finish.
     pub(crate) fn finish<R: ReadEnd>(&self, reader: &mut Reader<R>) -> Outcome {
         while self.apply(reader)? && reader.acknowledged() < reader.position() && !interrupt::is_asked() {
             match self.positions.recv_timeout(interrupt::LOOK_EVERY) {

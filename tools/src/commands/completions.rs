@@ -29,7 +29,7 @@ pub(crate) fn run(args: &CompletionsArgs) -> Outcome {
     std::io::stdout().lock().write_all(&script).map_err(output_failed)
 }
 
-/// A command without the ones below it that are none of the user's: the scripts would offer those, too.
+/// A command without its hidden subcommands: the scripts would offer those, too.
 fn visible(command: &Command) -> Command {
     let below = || command.get_subcommands();
     if below().next().is_none() {

@@ -1,4 +1,4 @@
-//! `railbus create`: makes a channel and says which pages it got.
+//! `railbus create`: makes a channel and reports which pages it got.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,17 +28,19 @@ Examples:
 
 A producer needs to write NAME.ring and to read NAME.acks; a consumer the reverse.";
 
-/// Make a channel: allocate and fault in all its memory, in the largest pages that can be had
+/// Make a channel: allocate and fault in all its memory, in the largest pages available
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CreateArgs {
     /// The channel, as BUS/CHANNEL
     #[arg(required_unless_present = "from")]
     channel: Option<ChannelName>,
-    /// Make the channels in this file: a table for each, `["BUS/CHANNEL"]`, with these options by their names
+    /// Make the channels in this file: a table for each, `["BUS/CHANNEL"]`, with these options by
+    /// their names
     #[arg(long, value_name = "FILE", conflicts_with = "channel")]
     from: Option<PathBuf>,
-    /// stream: one publisher, many subscribers; queue: each event to one worker; topic: many publishers, one order
+    /// stream: one publisher, many subscribers; queue: each event to one worker; topic: many
+    /// publishers, one order
     #[arg(long, default_value = "stream", value_name = "stream|queue|topic")]
     kind: Kind,
     #[command(flatten)]
@@ -55,29 +57,33 @@ pub(crate) struct CreateArgs {
     /// Fail rather than take ordinary pages
     #[arg(long)]
     require_huge: bool,
-    /// NUMA node to lie on [default: where this command runs]
+    /// NUMA node of the memory [default: where this command runs]
     #[arg(long, value_name = "NODE")]
     numa_node: Option<u32>,
     /// Do not lock the channel in memory
     #[arg(long)]
     no_lock: bool,
-    /// What publishing does when there is no room: block, drop-newest, divert (needs --divert-to), or lossy-readers
-    /// (no subscriber holds a publisher up; those that are too slow lose events) [default: block]
+    /// Overflow policy when there is no room: block, drop-newest, divert (needs --divert-to),
+    /// or lossy-readers (no subscriber holds a publisher up; those that are too slow lose events)
+    /// [default: block]
     #[arg(long, value_name = "POLICY")]
     overflow: Option<Overflow>,
-    /// Name of the queue or topic in the same bus that takes what finds no room; it must be there
+    /// Name of the queue or topic in the same bus that takes the events that find no room; it must
+    /// exist
     #[arg(long, value_name = "NAME", requires = "overflow")]
     divert_to: Option<String>,
-    /// Percent of the capacity from which on producers are told to slow down
+    /// High watermark, in percent of the capacity: from this depth on, producers are under pressure
     #[arg(long, value_name = "PERCENT", requires = "low_watermark")]
     high_watermark: Option<u32>,
-    /// Percent of the capacity down to which they are told so
+    /// Low watermark, in percent of the capacity: at this depth the pressure ends
     #[arg(long, value_name = "PERCENT", requires = "high_watermark")]
     low_watermark: Option<u32>,
-    /// Unfinished events that one producer of a queue or topic may have in the ring; 0 is without limit [default: 0]
+    /// Unfinished events that one producer of a queue or topic may have in the ring; 0 is without
+    /// limit [default: 0]
     #[arg(long, value_name = "N")]
     credits: Option<u32>,
-    /// Deliveries of a queue's event before it goes to the dead-letter queue; 0 is without limit [default: 0]
+    /// Deliveries of a queue's event before it goes to the dead-letter queue; 0 is without limit
+    /// [default: 0]
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
     /// Name of the dead-letter queue in the same bus [default: CHANNEL.dead]
@@ -86,14 +92,15 @@ pub(crate) struct CreateArgs {
     /// When a participant that others wait for counts as stuck [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     stuck_after: Option<Duration>,
-    /// Stamp every event with the time it was published at
+    /// Stamp every event with the time at which it was published
     #[arg(long)]
     stamp: bool,
-    /// Queue: work on events with the same key one after the other, in order (see `pub --key-field`)
+    /// Queue: handle events with the same key one after the other, in order (see `pub --key-field`)
     #[arg(long)]
     keyed: bool,
-    /// Make it with its journaller's subscription: no event is missing in its journal, and publishers wait while nothing
-    /// records it. Channels that `railbus journald` records by pattern are made so anyway
+    /// Make it with its journaller's subscription: no event is missing in its journal, and
+    /// publishers wait while nothing records it. Channels that `railbus journald` records by
+    /// pattern are made so anyway
     #[arg(long)]
     journaled: bool,
     /// Owner of both files, as name or uid (needs CAP_CHOWN)
@@ -111,7 +118,8 @@ pub(crate) struct CreateArgs {
     /// Mode of NAME.acks, in octal [default: 600]
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     consumers_mode: Option<u32>,
-    /// If it is there already with the options given here, that is fine. Those left out, and --pages, are not compared
+    /// Accept a channel that exists with the options given here. Those left out, and --pages, are
+    /// not compared
     #[arg(long)]
     if_missing: bool,
     /// Print one JSON object
@@ -134,7 +142,7 @@ pub(crate) struct GeometryArgs {
 }
 
 impl GeometryArgs {
-    /// Applies what was given.
+    /// Applies the sizes that were given.
     pub(crate) fn apply(&self, mut options: ChannelOptions) -> ChannelOptions {
         if let Some(bytes) = self.capacity {
             options = options.capacity_bytes(bytes);
@@ -174,7 +182,7 @@ struct Table {
     args: CreateArgs,
 }
 
-/// A table is read as the command line that it stands for.
+/// A table is read as the command line that it represents.
 #[derive(Debug, clap::Parser)]
 #[command(name = "railbus create", disable_help_flag = true)]
 struct ConfigLine {
@@ -212,7 +220,7 @@ fn from_file(args: &CreateArgs, file: &Path) -> Result<Vec<Table>, Failure> {
         let (if_missing, json) = (args.if_missing || line.args.if_missing, args.json || line.args.json);
         tables.push(Table { name: channel, args: CreateArgs { if_missing, json, ..line.args } });
     }
-    // Or a dead-letter queue would be made as its queue would have it.
+    // Otherwise a dead-letter queue would be made with the options of its queue.
     Ok(named_first(
         tables,
         |one| one.name.clone(),
@@ -223,9 +231,9 @@ fn from_file(args: &CreateArgs, file: &Path) -> Result<Vec<Table>, Failure> {
     ))
 }
 
-/// The options as they were given: what was left out is not set.
+/// The options as they were given. An option that was left out is not set.
 fn options(args: &CreateArgs) -> ChannelOptions {
-    // Named one by one, so that none that is added is forgotten here.
+    // Each field is named, so that a new one cannot be forgotten here.
     let CreateArgs {
         channel: _,
         from: _,

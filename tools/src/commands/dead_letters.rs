@@ -1,4 +1,4 @@
-//! `railbus dead-letters`: looks at them, publishes them again, or drops them.
+//! `railbus dead-letters`: lists dead letters, publishes them again, or drops them.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -104,7 +104,7 @@ struct ActArgs {
     json: bool,
 }
 
-/// Does what is asked.
+/// Does the requested operation.
 pub(crate) fn run(args: &DeadLettersArgs) -> Outcome {
     match &args.verb {
         LettersVerb::Ls(args) => list(args),
@@ -154,7 +154,7 @@ fn row(letter: &Letter) -> [String; 7] {
     ]
 }
 
-/// The first bytes, so that nobody's terminal is steered by them.
+/// The first bytes of a payload, escaped so that they cannot control a terminal.
 fn preview(payload: &[u8]) -> String {
     const BYTES: usize = 32;
     let start: String = payload

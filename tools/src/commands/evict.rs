@@ -27,18 +27,18 @@ Examples:
 
 Exactly the process that registered is killed, never one that has its pid now.";
 
-/// Evict a participant: a reader or worker is out and told so, a producer is killed
+/// Evict a participant: a reader or worker loses its rights and gets an error, a producer is killed
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct EvictArgs {
     /// The channel, as BUS/CHANNEL
     channel: ChannelName,
-    /// Who: producer:N, consumer:N, its name, or its process id
+    /// The participant: producer:N, consumer:N, its name, or its process id
     who: String,
     /// Kill a worker's process, rather than fence it
     #[arg(long)]
     kill: bool,
-    /// How long to wait for a killed process to go, or for a running worker to make place
+    /// How long to wait for a killed process to go, or for a running worker to leave the processor
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_time)]
     timeout: Duration,
     #[command(flatten)]
@@ -63,20 +63,21 @@ pub(crate) fn run(args: &EvictArgs) -> Outcome {
         };
     }
     args.confirm.ask(would)?;
-    // Whoever was shown, though others may have come while the question was open.
+    // The participant that was shown, though others may have come while the question was open.
     let evicted = match args.kill {
         true => channel.kill_exactly(one, args.timeout)?,
         false => channel.evict_exactly(one, args.timeout)?,
     };
     let (what, told) = match evicted {
-        Evicted::Told => ("told", "evicted: it holds nobody back, and is told when it next looks".to_owned()),
-        Evicted::Fenced { events } => (
-            "fenced",
-            format!("evicted: {events} events wait for other workers; it is told when it next looks"),
-        ),
+        Evicted::Told => ("told", "evicted: it holds nobody back, and its next call fails".to_owned()),
+        Evicted::Fenced { events } => {
+            ("fenced", format!("evicted: {events} events wait for other workers; its next call fails"))
+        }
         Evicted::Forgotten => ("forgotten", "forgotten: nobody was behind it".to_owned()),
         Evicted::Killed { pid } => ("killed", format!("process {pid} was killed, and is gone")),
-        Evicted::Dead => ("dead", "had died before; whoever meets what it left repairs it".to_owned()),
+        Evicted::Dead => {
+            ("dead", "had died before; the next process that finds what it left repairs it".to_owned())
+        }
     };
     if args.json {
         return print_json(&json!({ "channel": args.channel.to_string(), "who": who, "outcome": what }));
@@ -92,7 +93,7 @@ fn nobody(who: &str, info: &Info) -> Failure {
     Failure::Told { text, code: 3 }
 }
 
-/// What would become of a participant.
+/// The effect of an eviction on a participant.
 fn fate(one: &Participant, kill: bool) -> String {
     let name = if one.name.is_empty() { String::new() } else { format!(" ({})", one.name) };
     let role = one.role.as_str();
@@ -100,10 +101,10 @@ fn fate(one: &Participant, kill: bool) -> String {
         (Life::Dead, _) => format!("the {role}{name} has died before"),
         (Life::Held, _) => format!("the durable subscription{name} is forgotten"),
         (_, ParticipantRole::Subscriber | ParticipantRole::Tap) => {
-            format!("the {role}{name} in process {} is told", one.pid)
+            format!("the {role}{name} in process {} is evicted", one.pid)
         }
         (_, ParticipantRole::Worker) if !kill => {
-            format!("the events of the {role}{name} in process {} go to others, and it is told", one.pid)
+            format!("the events of the {role}{name} in process {} go to others, and it is evicted", one.pid)
         }
         _ => format!("process {}, a {role}{name}, is killed", one.pid),
     }
@@ -125,7 +126,7 @@ fn find<'a>(text: &str, info: &'a Info) -> Result<&'a Participant, Failure> {
         let found = those(&|one| (one.side, one.index) == place);
         return found.first().copied().ok_or_else(|| nobody(text, info));
     }
-    // Whoever has died, or was evicted, is meant only if nobody else has that name.
+    // A dead or evicted participant is meant only if no other participant has that name.
     let current = |one: &Participant| matches!(one.life, Life::Live | Life::Held);
     let prefer_current = |named: Vec<&'a Participant>| {
         let (now, gone): (Vec<_>, Vec<_>) = named.into_iter().partition(|one| current(one));

@@ -1,8 +1,8 @@
-//! `railbus export-config`: what would create the same channels again.
+//! `railbus export-config`: the commands or tables that would create the same channels again.
 //!
-//! Every option that is not what `railbus create` does anyway is written under the name of its flag. Read back from the
-//! channels as they are, so that what was changed by hand is in it, too. What it leaves out: identities, positions and events; and
-//! `--require-huge`, which is a wish of the moment.
+//! Every option that differs from the defaults of `railbus create` is written under the name of its
+//! flag. The options are read from the channels as they are, so changes by hand are included. Left
+//! out are identities, positions and events, and `--require-huge`, which is a wish of the moment.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -20,10 +20,10 @@ Examples:
   railbus create --from demo.toml              makes them again, here or on another machine
   railbus export-config demo/jobs --format sh  as a line for a shell
 
-Channels come behind those that they name, such as dead-letter queues. Owner and groups are written only where they are not those of \
-whoever exports.";
+Channels come after those that they name, such as dead-letter queues. Owner and groups are written only if they are not those of \
+the user who exports.";
 
-/// Print what would create the same channels again
+/// Print a configuration that would create the same channels again
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExportConfigArgs {
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ExportConfigArgs) -> Outcome {
         let mut infos = Vec::new();
         for name in bus.channels()? {
             match bus.attach(name.channel()).and_then(|channel| channel.observe()?.info()) {
-                // Removed since it was listed.
+                // The channel was removed since it was listed.
                 Err(Error::NotFound { .. }) => {}
                 info => infos.push(info?),
             }
@@ -73,7 +73,8 @@ pub(crate) fn run(args: &ExportConfigArgs) -> Outcome {
     print(&text)
 }
 
-/// Every channel behind those that it names: where dead letters go, and what finds no room.
+/// Every channel after those that it names: the queues of its dead letters, and the channels that
+/// it diverts to.
 fn in_order(infos: &[Info]) -> Vec<&Info> {
     let names = |info: &&Info| {
         let header = &info.header;
@@ -83,7 +84,7 @@ fn in_order(infos: &[Info]) -> Vec<&Info> {
     named_first(infos.iter().collect(), |info| info.name.clone(), names)
 }
 
-/// Puts every item behind those among them that it names. Those that name each other stay as they are.
+/// Puts every item after those that it names. Items that name each other stay as they are.
 pub(crate) fn named_first<T>(
     mut left: Vec<T>,
     name: impl Fn(&T) -> ChannelName,
@@ -99,7 +100,8 @@ pub(crate) fn named_first<T>(
     ordered
 }
 
-/// The flags that make such a channel, with their values: all options but those that a channel gets anyway.
+/// The flags that make such a channel, with their values: all options that differ from the
+/// defaults.
 pub(crate) fn flags(info: &Info) -> Vec<(&'static str, ConfigValue)> {
     info.settings()
         .into_iter()
@@ -108,7 +110,7 @@ pub(crate) fn flags(info: &Info) -> Vec<(&'static str, ConfigValue)> {
         .collect()
 }
 
-/// The same, without an owner and groups that are those of whoever exports.
+/// The same, without an owner and groups that are those of the user who exports.
 fn options(info: &Info) -> Vec<(&'static str, ConfigValue)> {
     let (own, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let is_own = |name: &str| match name {
@@ -120,7 +122,7 @@ fn options(info: &Info) -> Vec<(&'static str, ConfigValue)> {
     flags(info).into_iter().filter(|(name, _)| !is_own(name)).collect()
 }
 
-/// A value as a word of a command line; none where the flag is left out.
+/// A value as a word of a command line; none if the flag is left out.
 fn word(value: SettingValue) -> Option<ConfigValue> {
     match value {
         SettingValue::None | SettingValue::Flag(false) => None,
@@ -142,7 +144,7 @@ pub(crate) fn line(flags: &[(&'static str, ConfigValue)]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A time that is read back as it was.
+/// A time in a form that reads back exactly.
 fn exact_time(ns: u64) -> String {
     match ns {
         ns if ns.is_multiple_of(1_000_000_000) => format!("{}s", ns / 1_000_000_000),

@@ -1,5 +1,5 @@
-//! `railbus hist`: the latency distribution of a channel's last five minutes, as text, in the formats of the
-//! HdrHistogram tools, or as a picture.
+//! `railbus hist`: the latency distribution of a channel's last five minutes, as text, in the
+//! formats of the HdrHistogram tools, or as a picture.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,8 @@ Latencies are measured on channels made with --stamp, by each consumer, and kept
 pub(crate) struct HistArgs {
     /// The channel, as BUS/CHANNEL
     channel: ChannelName,
-    /// Only this consumer: consumer:N, or its name [default: all, also who has left]
+    /// Only this consumer: consumer:N, or its name [default: all, including consumers that have
+    /// left]
     #[arg(long, value_name = "WHO")]
     consumer: Option<String>,
     /// From being taken to being done, instead of from publication to receipt
@@ -84,7 +85,7 @@ pub(crate) fn run(args: &HistArgs) -> Outcome {
     }
 }
 
-/// The distribution that is asked for.
+/// The requested distribution.
 fn chosen<'a>(args: &HistArgs, channel: &'a ChannelView) -> Result<&'a Distribution, Failure> {
     let Some(who) = &args.consumer else {
         return Ok(if args.done { &channel.done } else { &channel.received });

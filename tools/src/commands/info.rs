@@ -1,4 +1,4 @@
-//! `railbus info`: everything there is to know about a channel, without disturbing anybody.
+//! `railbus info`: everything that is known about a channel. It disturbs no participant.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -41,7 +41,8 @@ pub(crate) struct InfoArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Look at most this long for who is stuck; it takes as long only where somebody may be [default: 2s]
+    /// Watch for at most this long to see who is stuck; this takes time only if somebody may be
+    /// [default: 2s]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     look: Option<Duration>,
 }
@@ -50,7 +51,7 @@ pub(crate) struct InfoArgs {
 pub(crate) fn run(args: &InfoArgs) -> Outcome {
     let channel = open::channel(&args.channel)?;
     let info = channel.info_after(args.look.unwrap_or(LOOK_MAX))?;
-    // A channel that nothing records has none.
+    // A channel that nothing records has no journal.
     let journal = channel.journal_positions().ok();
     if args.json {
         print_json(&object(&info, journal.as_ref()))
@@ -158,7 +159,7 @@ fn journal_object(journal: &JournalPositions) -> Value {
     })
 }
 
-/// What the journal does, in a line.
+/// The state of the journal, in a line.
 fn journal_text(journal: &JournalPositions) -> String {
     let mut text = format!(
         "{}, written up to {}, durable up to {}, in {}",
@@ -345,7 +346,7 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     text
 }
 
-/// Who measures, and with which clock.
+/// Which consumers measure, and with which clock.
 fn latency_text(info: &Info) -> String {
     let consumers = || info.participants.iter().filter(|one| one.side == Side::Consumers);
     let measuring = consumers().filter(|one| one.measures == Measures::Yes).count();

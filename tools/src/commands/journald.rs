@@ -1,12 +1,14 @@
-//! `railbus journald`: records channels to disk until it is told to stop.
+//! `railbus journald`: records channels to disk until it is asked to stop.
 //!
-//! A thread of the library records (`railbus::Recorders`); this loop decides what. It makes lost channels again, opens
-//! the journal of every channel that fits a pattern, looks for new ones whenever a bus directory changes, lets go of
-//! those that were removed, and tells systemd and the terminal how it goes.
+//! A thread of the library records (`railbus::Recorders`); this loop decides which channels. It
+//! makes lost channels again, opens the journal of every channel that fits a pattern, and looks for
+//! new ones whenever a bus directory changes. It lets go of channels that were removed, and reports
+//! the state to systemd and the terminal.
 //!
-//! One channel's trouble is its own: it is said, and the others are recorded. A channel that cannot be opened is tried
-//! again every second; one whose disk has failed is not, until the daemon is told to reload or starts anew. A recorder
-//! that has panicked is started again, and when that goes on the daemon ends with exit code 1 (`crashes.rs`).
+//! Trouble with one channel is reported, and the others are recorded. A channel that cannot be
+//! opened is tried again every second. One whose disk has failed is not tried until the daemon is
+//! asked to reload or starts again. A recorder that has panicked is started again; if the panics go
+//! on, the daemon ends with exit code 1 (`crashes.rs`).
 
 mod config;
 mod crashes;
@@ -57,7 +59,7 @@ pub(crate) struct JournaldArgs {
     /// Directory of all journals, on a local disk; each channel's is JOURNAL/BUS/CHANNEL
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
-    /// Channels by name or pattern ('demo/*'), those included that are made later; can be repeated
+    /// Channels by name or pattern ('demo/*'), including those that are made later; can be repeated
     #[arg(long, value_name = "PATTERN")]
     channels: Vec<Pattern>,
     /// A TOML file with all this, and more for single channels; flags win over its defaults
@@ -77,14 +79,14 @@ pub(crate) struct JournaldArgs {
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often a channel that could not be opened is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// How long the lock of a bus is waited for: its owner may hold it for as long as he likes.
+/// How long the lock of a bus is waited for: its owner may hold it without limit.
 const LOCK_WAIT: Duration = Duration::from_millis(250);
-/// How often it is tried whether there are descriptors for more channels.
+/// How often the daemon checks whether there are descriptors for more channels.
 const DESCRIPTORS_EVERY: Duration = Duration::from_secs(10);
-/// Channels that are opened side by side, and threads that do it.
+/// The number of channels that are opened at the same time, and of the threads that do it.
 const OPENED_AT_ONCE: usize = 32;
 const OPENERS: usize = 4;
-/// A recording thread that has not gone round for this long is stuck in the disk: the watchdog is not fed.
+/// A recording thread without a round for this long is stuck in the disk: the watchdog is not fed.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 static RELOAD: AtomicBool = AtomicBool::new(false);
@@ -107,7 +109,8 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     let config = Config::load(&flags)?;
     interrupt::catch();
     let action = SigAction::new(SigHandler::Handler(reload), SaFlags::SA_RESTART, SigSet::empty());
-    // SAFETY: the handler stores to an atomic and nothing else. SIGHUP can be caught, so there is no error.
+    // SAFETY: the handler stores to an atomic and nothing else. SIGHUP can be caught, so there is
+    // no error.
     let _ = unsafe { sigaction(Signal::SIGHUP, &action) };
     let files_max = descriptors::raise();
     let _lock = directory::lock(&config.journal)?;
@@ -142,12 +145,12 @@ pub(crate) fn run(args: &JournaldArgs) -> Outcome {
     }
 }
 
-/// What is known of a channel that fits.
+/// The state of a channel that fits.
 #[derive(Debug)]
 enum KnownChannel {
-    /// It is recorded like this.
+    /// It is recorded with these options.
     Recorded(RecorderOptions),
-    /// Its disk has failed: nothing is tried before a reload.
+    /// Its disk has failed: it is not tried again before a reload.
     Failed,
     /// It could not be opened.
     Refused { text: String, code: u8, next: Instant },
@@ -164,17 +167,19 @@ struct Daemon {
     troubles: Troubles,
     fed: Instant,
     failed_ever: bool,
-    /// Those of which was said that retention removes nothing for want of readers.
+    /// Channels for which the daemon has reported that retention removes nothing because there are
+    /// no readers.
     waiting: BTreeSet<ChannelName>,
     /// The recorders that have panicked.
     crashes: BTreeMap<ChannelName, Crashes>,
-    /// Why the daemon ends although nobody asked it to.
+    /// The reason why the daemon ends without a request.
     hopeless: Option<String>,
     /// The limit of open files.
     files_max: u64,
-    /// Channels that are not opened for want of descriptors, as it was told last.
+    /// The number of channels that are not opened because descriptors are missing, as last
+    /// reported.
     left_out: usize,
-    /// Whether those who make channels were asked for this journaller's subscription.
+    /// Whether creators of channels were asked for this journaller's subscription.
     announced: bool,
 }
 
@@ -201,7 +206,7 @@ impl Daemon {
         })
     }
 
-    /// Says a line without spoiling the status line.
+    /// Prints a line and keeps the status line intact.
     fn say(&self, text: &str) {
         self.line.aside(|| note(text));
     }
@@ -210,10 +215,11 @@ impl Daemon {
         self.line.aside(|| say(text));
     }
 
-    /// Asks those who make channels from now on to make them with this journaller's subscription.
+    /// Asks all processes that make channels from now on to make them with this journaller's
+    /// subscription.
     fn announce(&mut self) {
         let announced = wishes::announce(&self.base, &self.config.journal, &self.config.wishes());
-        // Without a base directory there is nobody to ask yet.
+        // Without a base directory there is no process to ask yet.
         self.announced = !matches!(announced, Err(Error::NotFound { .. }));
         if let Err(error) = announced.or_else(|error| if self.announced { Err(error) } else { Ok(()) }) {
             self.complain(&format!(
@@ -223,7 +229,7 @@ impl Daemon {
         }
     }
 
-    /// From now on nobody drains the rings of channels that are made.
+    /// Withdraws that request: from now on nobody drains the rings of new channels.
     fn retract(&self) {
         if let Err(error) = wishes::retract(&self.base, &self.config.journal) {
             self.complain(&format!("new channels are still made with a journaller's subscription: {error}"));
@@ -247,7 +253,7 @@ impl Daemon {
             let bus = Bus::at(&self.base, name.bus());
             match bus.and_then(|bus| journal::restore(&bus, name.channel(), &self.config.journal)) {
                 Ok(restored) => self.say(&restored.to_string()),
-                // With its queue, by an earlier one.
+                // An earlier one has made it, together with its queue.
                 Err(Error::Exists { .. }) => {}
                 Err(error) => self.refuse(name, &error, "cannot be made again"),
             }
@@ -282,7 +288,7 @@ impl Daemon {
         let due: Vec<ChannelName> =
             names.into_iter().filter(|name| self.config.wants(name) && is_due(name)).collect();
         let mut rest = &due[..];
-        // Some at a time, so that a signal is heeded, and the watchdog fed.
+        // A few at a time, so that a signal is noticed and the watchdog fed.
         while !rest.is_empty() && !interrupt::is_asked() {
             let most = descriptors::room(self.files_max).min(OPENED_AT_ONCE);
             if most == 0 {
@@ -303,7 +309,7 @@ impl Daemon {
         let opened = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..names.len().min(OPENERS) {
-                // Without a thread the others do it.
+                // If the thread cannot be started, the others do its work.
                 let _ = std::thread::Builder::new().spawn_scoped(scope, || {
                     while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let report = self.open(name);
@@ -323,7 +329,7 @@ impl Daemon {
         }
     }
 
-    /// Channels for which there are no descriptors are tried again later, all of them with one word.
+    /// Puts off channels for which there are no descriptors, and reports all of them in one line.
     fn leave_out(&mut self, names: &[ChannelName]) {
         let next = Instant::now() + DESCRIPTORS_EVERY;
         for name in names.iter().filter(|_| !interrupt::is_asked()) {
@@ -364,7 +370,7 @@ impl Daemon {
                 crash_for_a_test(&self.recorders, &name);
                 self.known.insert(name, KnownChannel::Recorded(options));
             }
-            // It was removed again meanwhile.
+            // It was removed again in the meantime.
             Err(Error::NotFound { .. }) if !name.paths(&self.base).ring.exists() => {
                 self.known.remove(&name);
             }
@@ -372,7 +378,7 @@ impl Daemon {
         }
     }
 
-    /// The failure to end with when there is something to record, and none of it could be.
+    /// The failure to end with when there is something to record, and none of it could be recorded.
     fn nothing_recorded(&self) -> Option<Failure> {
         let refused: Vec<(&str, u8)> = self
             .known
@@ -390,7 +396,7 @@ impl Daemon {
         (refused.len() == self.known.len()).then_some(Failure::Told { text, code })
     }
 
-    /// Waits until every recording has gone round once.
+    /// Waits until every recording has made one round.
     fn await_recording(&self) {
         let recorded = self.known.values().filter(|known| matches!(known, KnownChannel::Recorded(_))).count();
         let patience = Instant::now() + Duration::from_secs(10);
@@ -402,7 +408,7 @@ impl Daemon {
         }
     }
 
-    /// Whatever is to be done now and then.
+    /// Does all the periodic work.
     fn look(&mut self) {
         let statuses = self.recorders.statuses();
         for text in self.troubles.see(&statuses) {
@@ -417,7 +423,7 @@ impl Daemon {
                     continue;
                 }
                 if status.report.waits_for.is_some() {
-                    // There was room, and it could not be opened all the same.
+                    // There was room, but it could not be opened.
                     let _ = self.recorders.stop_one(&status.channel);
                     self.refuse_text(status.channel.clone(), format!("{}: {error}", status.channel), 1);
                     continue;
@@ -450,7 +456,7 @@ impl Daemon {
         self.line.show(&statuses);
     }
 
-    /// Tells systemd that this loop goes round and that the threads record.
+    /// Reports to systemd that this loop runs and that the threads record.
     fn feed(&mut self) {
         if let Some(limit) = self.notify.watchdog()
             && self.fed.elapsed() >= limit / 4
@@ -461,11 +467,11 @@ impl Daemon {
         }
     }
 
-    /// A recorder has panicked: it is started again later, or the daemon ends.
+    /// Deals with a recorder that has panicked: it is started again later, or the daemon ends.
     fn crashed(&mut self, name: &ChannelName, error: &str) {
         let now = Instant::now();
         let text = format!("{name}: {error}");
-        // Forgets it: what it had in hand is kept, and nothing is left to be drained.
+        // Forgets it: the events that it held are kept, and nothing is left to be drained.
         let _ = self.recorders.stop_one(name);
         let next = self.crashes.entry(name.clone()).or_default().note(now);
         match next {
@@ -491,11 +497,11 @@ impl Daemon {
             Err(error) => self.complain(&format!("{name} {why}, and that failed: {error}")),
         }
         self.known.remove(name);
-        // Another one may have its name by now.
+        // Another channel may have its name already.
         self.watch.look_again();
     }
 
-    /// Reads the config again, and applies what changed.
+    /// Reads the config again, and applies the changes.
     fn reload(&mut self, flags: &Flags) {
         let now_us = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
             .map_or(0, |time| time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1000);
@@ -533,13 +539,13 @@ impl Daemon {
                         self.recorders.adjust(&name, &new);
                         self.known.insert(name, KnownChannel::Recorded(new));
                     } else {
-                        // The ring holds what is published meanwhile.
+                        // The ring holds the events that are published in the meantime.
                         self.let_go(&name, "is recorded in another way from now on");
                         self.record(name);
                     }
                 }
                 Some(KnownChannel::Recorded(_)) => {}
-                // Another try for what had failed.
+                // A channel whose disk had failed is tried again.
                 _ => {
                     let _ = self.recorders.stop_one(&name);
                     self.known.remove(&name);
@@ -566,7 +572,7 @@ impl Daemon {
             let RecorderStatus { channel, state, error, end, .. } = status;
             match (state, error) {
                 (JournalState::Stopped, _) => note(&format!("{channel}: sealed at position {end}")),
-                // It was said when it happened.
+                // It was reported when it happened.
                 (JournalState::Poisoned, _) if failed_ever => {}
                 (_, error) => {
                     failed = true;
@@ -582,13 +588,14 @@ impl Daemon {
     }
 }
 
-/// `new` with what may change while a channel is recorded as it is in `old`: equal to `old` when nothing else changed.
+/// `new`, but with the values of `old` for the options that may change while a channel is recorded.
+/// It equals `old` when nothing else changed.
 fn adjusted(new: &RecorderOptions, old: &RecorderOptions) -> RecorderOptions {
     new.clone().retention(old.retention).when_full(old.when_full).state_every(old.state_every)
 }
 
-/// In debug builds only: the recorder of the channel that the environment names panics, so that a test sees what comes
-/// of that. `thread:NAME` stands for the whole thread.
+/// In debug builds only: the recorder of the channel that the environment names panics, so that a
+/// test sees the consequences. `thread:NAME` names the whole thread.
 fn crash_for_a_test(recorders: &Recorders, name: &ChannelName) {
     if !cfg!(debug_assertions) {
         return;

@@ -1,6 +1,7 @@
-//! What would be lost with a channel: a queue's events that are not done, and what durable subscriptions have not read.
+//! The events that would be lost with a channel: those of a queue that are not done, and those that
+//! durable subscriptions have not read.
 //!
-//! `rm` and `prune --all` ask before they lose it, and say it when they have.
+//! `rm` and `prune --all` ask before they lose them, and report the loss afterwards.
 
 use std::fmt::Write;
 
@@ -18,19 +19,19 @@ struct Unread {
     lag: u64,
 }
 
-/// What goes with a channel.
+/// The losses with a channel.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Loss {
     /// A queue's events that no worker has done.
     events: u64,
-    /// How many of them are in the hands of workers.
+    /// How many of them workers hold.
     in_hand: u64,
     unread: Vec<Unread>,
     in_bytes: bool,
 }
 
 impl Loss {
-    /// What would be lost now. Looks, and changes nothing.
+    /// The events that would be lost now. Changes nothing.
     pub(crate) fn of(channel: &Channel) -> Result<Loss> {
         let info = channel.info()?;
         let mut loss = Loss { in_bytes: info.header.kind == Kind::Stream, ..Loss::default() };
@@ -41,7 +42,8 @@ impl Loss {
         }
         for one in info.participants.iter().filter(|one| one.durable) {
             let is_kept = match one.life {
-                // A journaller that lives records what it has; whether it may be disturbed is another question.
+                // A live journaller records its backlog. Another check decides if it may
+                // be disturbed.
                 Life::Live => !one.is_journaller(),
                 Life::Held => true,
                 Life::Dead | Life::Evicted => false,
@@ -54,7 +56,7 @@ impl Loss {
         Ok(loss)
     }
 
-    /// Whether nothing would be.
+    /// Whether nothing would be lost.
     pub(crate) fn is_nothing(&self) -> bool {
         self.events == 0 && self.unread.is_empty()
     }

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &LsArgs) -> Outcome {
     for name in buses {
         let bus = Bus::at(&base, &name)?;
         let channels = match bus.channels() {
-            // Removed since it was listed.
+            // The channel was removed since it was listed.
             Err(Error::NotFound { .. }) if args.bus.is_none() => continue,
             channels => channels?,
         };
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &LsArgs) -> Outcome {
             }
         }
     }
-    // Once for all of them: who is stuck, a second look shows.
+    // One wait for all of them: a second look shows who is stuck.
     if let Some(wait) = wait {
         std::thread::sleep(wait.min(LOOK_MAX));
     }
@@ -89,7 +89,7 @@ fn stuck(info: &Info) -> usize {
     info.participants.iter().filter(|one| one.stuck_ns.is_some()).count()
 }
 
-/// Those of whom one look was too short to tell.
+/// The number of participants that may be stuck, where one look was too short to decide.
 fn may_be_stuck(info: &Info) -> usize {
     info.participants.iter().filter(|one| one.may_be_stuck).count()
 }
@@ -158,7 +158,7 @@ fn table(rows: &[Row]) -> String {
     align(&cells)
 }
 
-/// Columns as wide as their widest cell, two spaces apart; the last one runs free.
+/// Columns as wide as their widest cell, two spaces apart; the last one is not padded.
 pub(crate) fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] =
         std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));

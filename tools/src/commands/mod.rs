@@ -1,7 +1,7 @@
 //! The commands: one file each, named by its command.
 //!
-//! Each has its arguments with `--help` and examples, and a `run` that returns when the command is done. What a
-//! command prints for programs (`--json`) is built from `serde_json` values in the same file.
+//! Each has its arguments with `--help` and examples, and a `run` that returns when the command is
+//! done. The output for programs (`--json`) is built from `serde_json` values in the same file.
 
 mod acknowledge;
 pub(crate) mod completions;

@@ -1,4 +1,4 @@
-//! `railbus prune`: removes what nobody uses any more.
+//! `railbus prune`: removes channels and files that nobody uses any more.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ be lost that are not done, or that a durable subscription has not read.";
 /// How long the lock of each bus is waited for when all are pruned.
 const LOCK_WAIT: Duration = Duration::from_millis(250);
 
-/// Remove channels that no live process uses, and what dead creators left
+/// Remove channels that no live process uses, and the leftovers of dead creators
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PruneArgs {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
         None => list_buses(&base)?,
     };
     if args.bus.is_none() {
-        // Whoever holds the lock of a bus keeps nobody from pruning the others.
+        // A process that holds the lock of one bus does not keep the others from being pruned.
         directory::limit_lock_wait(LOCK_WAIT);
     }
     let outlook =
@@ -82,18 +82,19 @@ pub(crate) fn run(args: &PruneArgs) -> Outcome {
     tell(args, done)
 }
 
-/// What was done, or would be.
+/// The result, done or predicted.
 #[derive(Default)]
 struct Outlook {
     removed: Vec<String>,
     kept: Vec<String>,
     /// Channels, or whole buses.
     failed: Vec<(String, Error)>,
-    /// What is lost with those that are removed, in lines.
+    /// The losses with the removed channels, in lines.
     losses: String,
 }
 
-/// What would be removed now, as an observer sees it: nothing is locked, and nothing changed.
+/// The channels that would be removed now, as an observer sees them: nothing is locked, and nothing
+/// changed.
 fn look(args: &PruneArgs, base: &Path, buses: &[String]) -> Result<Outlook, Failure> {
     let mut outlook = Outlook::default();
     for bus in buses {
@@ -110,7 +111,7 @@ fn look_at(all: bool, base: &Path, name: &str, outlook: &mut Outlook) -> railbus
     let bus = Bus::at(base, name)?;
     let (channels, holding) = (bus.channels()?, holding_unless(all, base, name)?);
     for channel in channels {
-        // What cannot be opened is used by nobody who could go on.
+        // A channel that cannot be opened is used by nobody who could go on.
         let info =
             bus.attach(channel.channel()).and_then(|one| Ok((one.observe()?.info()?, Loss::of(&one)?)));
         let (is_kept, loss) = info.map_or((false, Loss::default()), |(info, loss)| {
@@ -170,7 +171,7 @@ fn holding_unless(all: bool, base: &Path, bus: &str) -> Result<HashSet<PathBuf>,
     if all { Ok(HashSet::new()) } else { holding(base, bus) }
 }
 
-/// The files of channels that hold what somebody may still want.
+/// The files of channels that hold events that may still be wanted.
 pub(crate) fn holding(base: &Path, bus: &str) -> Result<HashSet<PathBuf>, Error> {
     let bus = Bus::at(base, bus)?;
     let holds = |info: &Info| {
@@ -181,7 +182,7 @@ pub(crate) fn holding(base: &Path, bus: &str) -> Result<HashSet<PathBuf>, Error>
         Err(Error::NotFound { .. }) => Vec::new(),
         channels => channels?,
     };
-    // What cannot be opened holds nothing that anybody could read.
+    // A channel that cannot be opened holds nothing that could be read.
     let infos =
         channels.iter().filter_map(|name| bus.attach(name.channel()).ok()?.observe().ok()?.info().ok());
     Ok(infos.filter(holds).map(|info| info.paths.ring).collect())

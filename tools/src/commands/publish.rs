@@ -1,7 +1,7 @@
 //! `railbus pub`: standard input becomes events.
 //!
-//! Input is published as it comes: whatever is complete in what one read returned is one batch. So a pipe that
-//! trickles is published at once, and a file in large batches.
+//! Input is published as it comes: all complete events of one read are one batch. So a slow pipe is
+//! published at once, and a file in large batches.
 
 use std::io::IsTerminal;
 use std::ops::Range;
@@ -25,7 +25,7 @@ use crate::output::print_json;
 use crate::progress::Progress;
 use crate::units::{parse_bytes, parse_time};
 
-/// How often a look goes to the channel while no input comes, in ms.
+/// How often the channel is checked while no input comes, in ms.
 const LOOK_EVERY_MS: u16 = 100;
 
 const EXAMPLES: &str = "\
@@ -42,7 +42,8 @@ Examples:
 Exit code 0 says that all of the input is published; 7 that a queue is full and has no live worker, 8 \
 that the time is up.";
 
-/// Largest event of `--raw`: large enough that its costs do not show, small enough that readers keep up.
+/// Largest event of `--raw`: large enough that its costs do not show, small enough that readers
+/// keep up.
 const RAW_BYTES: usize = 64 << 10;
 /// Most events of one batch.
 const BATCH_EVENTS: usize = 1024;
@@ -76,20 +77,23 @@ pub(crate) struct PublishArgs {
     /// Begin when so many subscribers, workers or taps are attached
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     wait_subscribers: usize,
-    /// Give up when room, or the subscribers, are waited for longer than this [default: never]
+    /// Give up when waiting for room, or for the subscribers, takes longer than this [default:
+    /// never]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     timeout: Option<Duration>,
-    /// Publish so many events a second. After a wait for room, what was due meanwhile is published at once, so that the
-    /// average holds
+    /// Publish so many events a second. After a wait for room, the events that became due are
+    /// published at once, so that the average holds
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
-    /// After a wait go on at the rate: what was due meanwhile is published later, and the average is less
+    /// After a wait go on at the rate: events that became due are published later, and the average
+    /// is less
     #[arg(long, requires = "rate")]
     no_catch_up: bool,
-    /// Evict a live subscriber that has held this publisher up for longer than the channel's stuck-after
+    /// Evict a live subscriber that has held this publisher up for longer than the channel's
+    /// stuck-after
     #[arg(long)]
     evict_stuck: bool,
-    /// Make the channel if it is missing
+    /// Make the channel if it does not exist
     #[arg(long)]
     create: bool,
     /// Kind of a channel that is made
@@ -97,8 +101,8 @@ pub(crate) struct PublishArgs {
     kind: Kind,
     #[command(flatten)]
     geometry: GeometryArgs,
-    /// In the end print a JSON object: channel, events and bytes of the input that were handled, and how many of the
-    /// events were dropped or diverted
+    /// In the end print a JSON object: channel, events and bytes of the input that were handled,
+    /// and how many of the events were dropped or diverted
     #[arg(long)]
     json: bool,
     /// No progress and no counts on the terminal
@@ -150,7 +154,7 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
         return Err(Failure::usage("--rate: must be 0.001 to 1000000000 events a second"));
     }
     let channel = if args.create {
-        // A queue that is made for events with keys is one that respects them.
+        // A queue that is made for events with keys is a keyed one.
         let keyed = args.kind == Kind::Queue && args.key.is_given();
         let options = args.geometry.apply(ChannelOptions::new(args.kind)).keyed(keyed);
         open::bus_for(&args.channel, args.owner)?.create_or_attach(args.channel.channel(), &options)?
@@ -192,7 +196,7 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
         let stdin = std::io::stdin();
         let total_bytes =
             std::fs::metadata("/dev/stdin").ok().filter(|about| about.is_file()).map(|about| about.len());
-        // Somebody who types sees what is typed.
+        // A person at a terminal sees what is typed.
         let progress = Progress::begin(!args.quiet && !stdin.is_terminal(), total_bytes);
         let started = Instant::now();
         let trace = args.traceparent;
@@ -202,7 +206,7 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
     }
 
     fn run(mut self) -> Outcome {
-        // The last events may have gone to nobody.
+        // The last events may have been published to a removed channel.
         let outcome = self.pump().and_then(|()| self.check_removed());
         self.finish(outcome)
     }
@@ -242,19 +246,20 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
         Ok(())
     }
 
-    /// Events that may still be published.
+    /// The number of events that may still be published.
     fn left(&self) -> u64 {
         self.args.count.map_or(u64::MAX, |count| count.saturating_sub(self.progress.events()))
     }
 
-    /// Waits for input. A channel that is removed meanwhile ends it: there may be no input, and so no event, for a long time.
+    /// Waits for input. The removal of the channel ends the wait: there may be no input, and so no
+    /// event, for a long time.
     fn await_input(&self) -> Outcome {
         let stdin = std::io::stdin();
         loop {
             let mut waits = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
             match poll(&mut waits, LOOK_EVERY_MS) {
                 Ok(0) => self.check_removed()?,
-                // What is wrong with the input, reading says.
+                // Reading reports errors of the input.
                 Ok(_) => return Ok(()),
                 Err(nix::Error::EINTR) => {}
                 Err(error) => return Err(Error::io("wait for", "standard input", error.into()).into()),
@@ -348,7 +353,7 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
                 self.sender.publish_with_timeout(payload, &attributes, patience)
             };
             match sent {
-                // What is dropped or diverted is counted by the channel, and told at the end.
+                // The channel counts dropped and diverted events; they are reported at the end.
                 Ok(_) | Err(SendError::Dropped | SendError::Diverted { .. }) => return Ok(()),
                 Err(SendError::TimedOut | SendError::NoWorker) if self.args.timeout.is_none() => {
                     self.tell_waiting(sent.err());
@@ -371,7 +376,7 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
         }
     }
 
-    /// Who is in the way.
+    /// The participants that are in the way.
     fn refusal(&self, why: Option<SendError>) -> String {
         match (why, self.sender.refusal()) {
             (Some(SendError::NoWorker), _) => "no worker is alive to take events".to_owned(),
@@ -396,7 +401,7 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
         }
     }
 
-    /// Tells what was done, however it ended.
+    /// Reports what was done, however it ended.
     fn finish(self, outcome: Outcome) -> Outcome {
         let (dropped, diverted) = (self.sender.dropped(), self.sender.diverted());
         let (events, bytes, channel) = (self.progress.events(), self.progress.bytes(), &self.args.channel);

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct KeyArgs {
-    /// Every event has this key: a keyed queue works on them one after the other, in order
+    /// Every event has this key: a keyed queue handles them one after the other, in order
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
     /// The N-th word of an event, counted from 1, is its key
@@ -22,7 +22,8 @@ impl KeyArgs {
         self.key.is_some() || self.key_field.is_some()
     }
 
-    /// The key of an event: the 64-bit FNV-1a of the text. `number` is the event's in the input, for the error.
+    /// The key of an event: the 64-bit FNV-1a of the text. `number` is that of the event in the
+    /// input, for the error.
     pub(crate) fn of(&self, payload: &[u8], number: u64) -> Result<Option<u64>, Failure> {
         if let Some(text) = &self.key {
             return Ok(Some(key_of(text.as_bytes())));

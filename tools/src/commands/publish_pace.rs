@@ -1,10 +1,12 @@
 //! `railbus pub --rate`: when the next event is due.
 //!
-//! Events have a schedule, one each 1/rate seconds from the beginning. Who waited for room is behind it. With catching up
-//! everything that was due meanwhile goes at once, and the average rate holds; without, the schedule is moved so that
-//! little more than [`SLACK`] of it is left to make up.
+//! Events have a schedule: one each 1/rate seconds from the beginning. A publisher that waited for
+//! room is behind it. With catching up, all events that became due go at once, and the average rate
+//! holds. Without, the schedule is moved so that little more than [`SLACK`] of it is left to make
+//! up.
 
-/// How much of the schedule may be made up without catching up, in seconds: sleeps of a busy machine end late.
+/// How much of the schedule may be made up without catching up, in seconds: on a busy machine,
+/// sleeps end late.
 const SLACK: f64 = 0.02;
 
 /// The schedule.
@@ -21,8 +23,8 @@ impl PublishPace {
         PublishPace { rate, catches_up, given_up: 0.0 }
     }
 
-    /// How many events may go now, `elapsed` seconds after the beginning and after `events` of them; or in how many
-    /// seconds the next is due.
+    /// How many events may go now, `elapsed` seconds after the beginning and after `events` of
+    /// them. If none may, the error is the number of seconds until the next is due.
     pub(crate) fn due(&mut self, elapsed: f64, events: u64) -> Result<usize, f64> {
         let mut due = elapsed * self.rate - self.given_up - events as f64;
         let most = self.rate * SLACK + 1.0;

@@ -1,4 +1,4 @@
-//! `railbus purge`: discards what waits in a channel.
+//! `railbus purge`: discards the events that wait in a channel.
 
 use std::fmt::Write;
 
@@ -23,7 +23,8 @@ are not touched (see `railbus dead-letters drop`). Any channel: durable subscrip
 go to the end; those that somebody holds are left and named, as is the journaller's. Nothing that is published after \
 the command began is discarded.";
 
-/// Discard what waits: a queue's events, and what durable subscriptions without an owner have not read
+/// Discard waiting events: those of a queue, and those that durable subscriptions without an owner
+/// have not read
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PurgeArgs {

@@ -1,4 +1,4 @@
-//! `railbus repair`: repairs what dead participants left, now rather than when somebody meets it.
+//! `railbus repair`: repairs now what dead participants left, before another participant finds it.
 
 use railbus::ChannelName;
 use railbus_ring::members::peers::Side;
@@ -13,8 +13,8 @@ Examples:
   railbus repair demo/jobs
   railbus repair demo/jobs --json
 
-Nobody needs this: whoever waits for something dead repairs it within milliseconds. It is for a channel \
-that nobody uses at the moment. Exit code 1 if something could not be settled yet.";
+This is never necessary: a participant that waits for a dead one repairs it within milliseconds. It is for a \
+channel that nobody uses at the moment. Exit code 1 if something could not be settled yet.";
 
 /// Free what dead participants hold, and hand their events back for redelivery
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
     }
 }
 
-/// How `info` and `evict` name a participant.
+/// The name of a participant in `info` and `evict`.
 pub(crate) fn who(side: Side, index: usize) -> String {
     match side {
         Side::Producers => format!("producer:{index}"),

@@ -1,7 +1,8 @@
 //! `railbus replay`: a journal's events again: on standard output, or into a channel.
 //!
-//! The pace is kept against absolute deadlines (see [`railbus::journal::Replay`]); by how much each event was late is
-//! reported at the end. What goes into a channel is marked as replayed, and waits for room as long as it takes.
+//! The pace is kept against absolute deadlines (see [`railbus::journal::Replay`]); by how much each
+//! event was late is reported at the end. Events that go into a channel are marked as replayed, and
+//! wait for room as long as it takes.
 
 mod into;
 mod lateness;
@@ -55,7 +56,8 @@ pub(crate) struct ReplayArgs {
     /// Again and again
     #[arg(long = "loop", conflicts_with = "then_live")]
     repeat: bool,
-    /// After the journal, go on with what the channel brings, without a gap and without a duplicate; needs --to-stdout
+    /// After the journal, go on with the channel's events, without a gap and without a duplicate;
+    /// needs --to-stdout
     #[arg(long, conflicts_with_all = ["into", "to"])]
     then_live: bool,
     /// With --then-live: end when the last publisher has left and everything is printed
@@ -121,7 +123,7 @@ impl ReplayArgs {
         extent.end_position.saturating_sub(from)
     }
 
-    /// Whether `events` are all that were asked for.
+    /// Whether `events` are all that were requested.
     fn is_enough(&self, events: u64) -> bool {
         self.selection.count.is_some_and(|count| events >= count)
     }
@@ -136,7 +138,7 @@ fn to_stdout(
 ) -> Outcome {
     let mut printer = ItemPrinter::new(print);
     let mut progress = args.progress(journal, std::io::stdout().is_terminal());
-    // Before the first event: what cannot be followed is not begun.
+    // Before the first event: if the channel cannot be followed, the replay does not begin.
     let channel = if args.then_live { Some(live::channel_of(journal, args.owner)?) } else { None };
     let outcome = loop {
         if args.is_enough(printer.events()) || interrupt::is_asked() {
@@ -153,7 +155,7 @@ fn to_stdout(
         };
         if let Some(deadline_ns) = due.deadline_ns {
             if lateness::is_ahead(deadline_ns) {
-                // Whoever reads the pipe is to have what is due before the next is.
+                // The reader of the pipe gets the events that are due before the next one is.
                 printer.flush()?;
             }
             match due.wait_while(|| !interrupt::is_asked()) {

@@ -1,4 +1,4 @@
-//! `railbus resize`: makes a channel anew with another size, at a quiet point.
+//! `railbus resize`: makes a channel again with another size, at a quiet point.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ unfinished events, and of any channel what durable subscriptions have not read. 
 next incarnation, from the position where it ended. Both are in memory for a moment. Killed anywhere, the old channel or \
 the new one is there.";
 
-/// Make a channel anew with another size, while nobody uses it
+/// Make a channel again with another size, while nobody uses it
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ResizeArgs {
@@ -46,10 +46,10 @@ pub(crate) struct ResizeArgs {
     /// Subscribers, workers and taps that can be attached at once
     #[arg(long, value_name = "N")]
     consumers_max: Option<u32>,
-    /// Give up what was not read or done
+    /// Give up events that were not read or done
     #[arg(long)]
     discard: bool,
-    /// Wait so long for those who are attached to leave
+    /// Wait so long for the attached participants to leave
     #[arg(long, default_value = "0", value_name = "TIME", value_parser = parse_time)]
     wait: Duration,
     #[command(flatten)]

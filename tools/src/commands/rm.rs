@@ -24,7 +24,8 @@ It asks if something would be lost: a queue's events that are not done, or what 
 --force does not ask, and says what was lost. Nobody finds the channel any more. Processes that are attached read what is \
 left in it, and end with exit code 7: its publishers at the next event, its readers and workers when they wait.";
 
-/// Remove channels; asks if events would be lost that are not done, or not read by a durable subscription
+/// Remove channels; asks if events would be lost that are not done, or not read by a durable
+/// subscription
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RmArgs {
@@ -44,13 +45,14 @@ pub(crate) struct RmArgs {
     json: bool,
 }
 
-/// A channel that is to go.
+/// A channel to be removed.
 struct Doomed {
     name: ChannelName,
     loss: Loss,
 }
 
-/// Removes what is named. What must not be removed is left and told; the rest is removed all the same.
+/// Removes the named channels. A channel that must not be removed is left and reported; the others
+/// are removed all the same.
 pub(crate) fn run(args: &RmArgs) -> Outcome {
     let (mut doomed, mut failures) = (Vec::new(), Vec::new());
     for name in &args.names {
@@ -91,8 +93,8 @@ fn channels_of(args: &RmArgs, name: &str) -> Result<Vec<ChannelName>, Failure> {
     if args.all { Ok(Bus::at(open::base()?, name)?.channels()?) } else { Ok(vec![name.parse()?]) }
 }
 
-/// What dead creators left in the bus, and the bus itself if it is empty; whoever makes a channel there meanwhile keeps
-/// it.
+/// Removes the leftovers of dead creators in the bus, and the bus itself if it is empty. A channel
+/// that is made there in the meantime stays.
 fn clear(bus: &str) -> Outcome {
     match directory::prune(&open::base()?, bus, |_| true) {
         Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
@@ -104,7 +106,8 @@ fn remove(name: &ChannelName) -> Outcome {
     Ok(open::bus_of(name)?.remove(name.channel())?)
 }
 
-/// What would be lost with a channel. Refuses one that is used, unless it is to be removed by force.
+/// The events that would be lost with a channel. Refuses a channel that is used, unless it is to be
+/// removed by force.
 fn look(name: &ChannelName, force: bool) -> Result<Loss, Failure> {
     let looked = open::channel(name).and_then(|channel| {
         let user = if force { None } else { user_of(&channel)? };
@@ -120,7 +123,8 @@ fn look(name: &ChannelName, force: bool) -> Result<Loss, Failure> {
             text: format!("{error}; so nobody can say what would be lost: --force removes it all the same"),
             code: error.exit_code(),
         }),
-        // What cannot be opened is not used by anybody who could go on, and holds nothing that anybody could read.
+        // A channel that cannot be opened is used by nobody who could go on, and holds nothing that
+        // could be read.
         Err(_) => Ok(Loss::default()),
     }
 }
@@ -142,7 +146,7 @@ fn report(channels: &[Doomed], would: bool) -> String {
     text
 }
 
-/// Says what was removed, and what was left; the last failure decides the exit code.
+/// Reports what was removed, and what was left; the last failure decides the exit code.
 fn tell(args: &RmArgs, removed: &[Doomed], failures: &[(String, Failure)]) -> Outcome {
     let dry_run = args.confirm.dry_run;
     if args.json {

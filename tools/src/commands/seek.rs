@@ -32,7 +32,8 @@ pub(crate) struct SeekArgs {
     /// The durable subscription
     #[arg(short, long, value_name = "NAME")]
     subscription: String,
-    /// Where to: a position, oldest, live, or with a journal a time, such as 2026-01-31T12:34:56Z or -10m
+    /// Where to: a position, oldest, live, or with a journal a time, such as 2026-01-31T12:34:56Z
+    /// or -10m
     #[arg(long, value_name = "PLACE", value_parser = parse_to, allow_hyphen_values = true)]
     to: SeekTo,
     #[command(flatten)]

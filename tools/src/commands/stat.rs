@@ -1,4 +1,4 @@
-//! `railbus stat`: what goes through the channels, how late, and who holds whom up, for people and scripts.
+//! `railbus stat`: rates, delays, and who holds whom up, for people and scripts.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ pub(crate) struct StatArgs {
     /// Print again and again, until SIGINT or SIGTERM
     #[arg(long)]
     watch: bool,
-    /// Over how long rates are taken, and how long --watch waits
+    /// Interval of the rates, and between looks of --watch
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_time)]
     interval: Duration,
     /// Print an array of channels, each with its participants
@@ -68,12 +68,12 @@ pub(crate) fn run(args: &StatArgs) -> Outcome {
         if !args.watch {
             return Ok(());
         }
-        // A look that takes longer than the interval is not made up for.
+        // The time of a look that takes longer than the interval is not made up for.
         next = next.max(Instant::now());
     }
 }
 
-/// What was asked for by name must be there, and readable.
+/// A channel that was requested by name must exist and be readable.
 fn refuse_named(args: &StatArgs, sampled: Sampled) -> Outcome {
     let is_named = |name: &railbus::ChannelName| args.wanted.contains(&Wanted::Channel(name.clone()));
     match sampled.failed.into_iter().find(|(name, _)| is_named(name)) {

@@ -1,8 +1,9 @@
 //! `railbus sub`: events become standard output.
 //!
-//! Events are held in the ring until they are written out: what a durable subscription has acknowledged was
-//! printed. Killed between the two, it prints some events again: at least once. With `--manual` it acknowledges what
-//! standard input says, and nothing else.
+//! Events are held in the ring until they are written out, so all events that a durable
+//! subscription has acknowledged were printed. If it is killed between the two, it prints some
+//! events again: at least once. With `--manual` it acknowledges only the positions on standard
+//! input.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -43,16 +44,16 @@ pub(crate) struct SubscribeArgs {
     channel: ChannelName,
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
-    /// Lose events, and say so, rather than hold a publisher up
+    /// Lose events, and report it, rather than hold a publisher up
     #[arg(long, conflicts_with = "durable")]
     lossy: bool,
-    /// Where to start: live, oldest, or a position. On a topic, publishers may still overwrite what was published before
-    /// the start of this command until it is read; what is lost is told
+    /// Where to start: live, oldest, or a position. On a topic, publishers may still overwrite
+    /// events from before the start of this command until they are read; losses are reported
     #[arg(long, default_value = "live", value_name = "WHERE", value_parser = parse_start)]
     from: Start,
 }
 
-/// What all that read by cursor have in common.
+/// The options of all commands that read by cursor.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReadingArgs {
     #[command(flatten)]
@@ -65,12 +66,14 @@ pub(crate) struct ReadingArgs {
     /// A name for `railbus info`, and of a durable subscription
     #[arg(long, default_value = "", hide_default_value = true)]
     name: String,
-    /// The subscription stays when this command ends, holds events back, and is resumed under its name
+    /// The subscription stays when this command ends, holds events back, and is resumed under its
+    /// name
     #[arg(long, requires = "name")]
     durable: bool,
-    /// Acknowledge only what standard input says: each line is the position (see --json) of the first event that is not
-    /// done. What is not acknowledged stays in the ring, holds publishers up, and is printed again by the next command under
-    /// the durable name, also after a kill. At its end the command waits until all is acknowledged, or standard input ends
+    /// Acknowledge only the positions on standard input: each line is the position (see --json) of
+    /// the first event that is not done. Events that are not acknowledged stay in the ring, hold
+    /// publishers up, and are printed again by the next command under the durable name, also after
+    /// a kill. At its end the command waits until all is acknowledged, or standard input ends
     #[arg(long, requires = "json", conflicts_with = "lossy")]
     manual: bool,
     /// End when the last publisher has left and everything is read
@@ -97,8 +100,8 @@ pub(crate) struct OutputArgs {
     /// Each payload behind its length, a 32-bit little-endian integer
     #[arg(long)]
     length_prefixed: bool,
-    /// A JSON object a line: position, type_id, published_ns, traceparent if it has one, and payload (text) or
-    /// payload_base64
+    /// A JSON object a line: position, type_id, published_ns, traceparent if it has one, and
+    /// payload (text) or payload_base64
     #[arg(long)]
     json: bool,
 }
@@ -187,7 +190,7 @@ pub(crate) fn print_events<R: ReadEnd>(
                 last_event = Instant::now();
                 print.append(&event, None, &mut output.buffer);
                 progress.add(1, event.payload().len() as u64);
-                // Before the next call, which releases it.
+                // Before the next call, which releases the events.
                 if let Err(failure) = output.flush() {
                     break Err(failure);
                 }
@@ -223,7 +226,8 @@ enum Step {
     Output(Failure),
 }
 
-/// Prints what is there, at most `most` events, and releases them when they are written out. Returns how many.
+/// Prints at most `most` events that are there, and releases them when they are written out.
+/// Returns how many.
 fn print_batch<R: ReadEnd>(
     reader: &mut Reader<R>,
     most: usize,
@@ -246,7 +250,7 @@ fn print_batch<R: ReadEnd>(
     Ok(count)
 }
 
-/// The outcome if an error ends the subscription; a loss is told, and does not.
+/// The outcome if an error ends the subscription. A loss is reported, and does not end it.
 fn ended(error: RecvError, channel: &ChannelName) -> Option<Outcome> {
     match error {
         RecvError::Lost { .. } => {

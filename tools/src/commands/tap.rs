@@ -23,7 +23,7 @@ pub(crate) struct TapArgs {
     channel: ChannelName,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// Lose events, and say so, rather than hold a producer up
+    /// Lose events, and report it, rather than hold a producer up
     #[arg(long, conflicts_with = "durable")]
     lossy: bool,
 }

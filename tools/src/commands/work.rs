@@ -1,7 +1,7 @@
-//! `railbus work`: takes events from a queue, prints or executes them, and says when they are done.
+//! `railbus work`: takes events from a queue, prints or executes them, and marks them as done.
 //!
-//! An event is done after it was written to standard output, or after its command succeeded: killed before, it is
-//! delivered to another worker.
+//! An event is done after it was written to standard output, or after its command succeeded. If
+//! this process is killed before, the event is delivered to another worker.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::{Command, Stdio};
@@ -28,15 +28,16 @@ Examples:
 
 A command gets the payload on its standard input, and RAILBUS_POSITION, RAILBUS_ATTEMPT, \
 RAILBUS_TYPE_ID and, of an event with a trace context, TRACEPARENT in its environment. If it fails, the event is handed back for redelivery. Ends with exit \
-code 0 at -n, --until-closed, SIGINT, SIGTERM, or when the output is closed; what was not done by then is \
-handed back. An evicted worker ends with exit code 7, one that finds the channel corrupt with 5: what it had in hand is done by others.";
+code 0 at -n, --until-closed, SIGINT, SIGTERM, or when the output is closed; events that are not done are \
+handed back. An evicted worker ends with exit code 7, one that finds the channel corrupt with 5: others handle the events that it held.";
 
-/// Most events in this worker's hands: others shall have some, too.
+/// Most events that this worker holds, so that others get some, too.
 const HANDS: usize = 32;
-/// Pause after a command that failed, so that an event nobody can do does not occupy the machine.
+/// Pause after a command that failed, so that an event that no worker can handle does not occupy
+/// the machine.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Work on a queue: take events, print or execute each, and say it is done
+/// Work on a queue: take events, print or execute each, and mark it as done
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WorkArgs {
@@ -55,11 +56,11 @@ pub(crate) struct WorkArgs {
     /// A name for `railbus info`
     #[arg(long, default_value = "", hide_default_value = true)]
     name: String,
-    /// Priority level: 0 is served first; lower levels, 1 to 255, get events only while every worker above them has
-    /// as many in hand as it may, or does not move
+    /// Priority level: 0 is served first; lower levels, 1 to 255, get events only while every
+    /// worker above them holds as many as it may, or does not move
     #[arg(long, default_value_t = 0, value_name = "N")]
     priority: u8,
-    /// Most events in this worker's hands, 1 to 65535 [default: no bound; 1 below level 0]
+    /// Most events that this worker holds, 1 to 65535 [default: no bound; 1 below level 0]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_535))]
     in_hand: Option<u32>,
     /// End when the last producer has left and every event is done
@@ -122,7 +123,7 @@ fn take(worker: &mut Worker, args: &WorkArgs, output: &mut EventOutput, progress
     }
 }
 
-/// Prints the event in hand and what else is there, writes it out, and says that it is done.
+/// Prints the held event and others that are there, writes them out, and marks them as done.
 fn print(
     worker: &mut Worker,
     first: Ticket,
@@ -141,7 +142,7 @@ fn print(
             bytes += event.payload().len() as u64;
         }
         tickets.push(ticket);
-        // An error is met again by the next take, when these are done.
+        // The next take finds an error again, when these are done.
         next = if tickets.len() < most { worker.take_ticket().unwrap_or(None) } else { None };
     }
     output.flush()?;
@@ -150,7 +151,7 @@ fn print(
     if worker.is_evicted() { Err(evicted(&args.channel, tickets.len() - done)) } else { Ok(()) }
 }
 
-/// Runs the command for the event in hand.
+/// Runs the command for the held event.
 fn execute(
     worker: &mut Worker,
     ticket: Ticket,
@@ -167,7 +168,7 @@ fn execute(
         } else if worker.is_evicted() {
             return Err(evicted(channel, 1));
         }
-        // If it is not done for another reason, the next take says it.
+        // If it is not done for another reason, the next take reports that.
         return Ok(());
     }
     worker.retry(ticket);
@@ -179,13 +180,13 @@ fn execute(
     Ok(())
 }
 
-/// What was worked on counts as not done, and is done again by another.
+/// The work on these events does not count as done; another worker does it again.
 fn evicted(channel: &ChannelName, events: usize) -> Failure {
     match receive_failed(channel, RecvError::Evicted) {
         Failure::Told { code, .. } if events > 0 => Failure::Told {
             text: format!(
                 "this worker of {channel} was evicted while it had {events} events in hand: they go, or went, to other \
-                 workers, and what was done here does not count; start it again"
+                 workers, and the work done here does not count; start it again"
             ),
             code,
         },
@@ -202,7 +203,7 @@ fn run_command(
     let mut shell = Command::new("/bin/sh");
     match crate::framing::traceparent(event) {
         Some(text) => shell.env("TRACEPARENT", text),
-        // Ours would be taken for the event's.
+        // Our own context would be taken for the event's.
         None => shell.env_remove("TRACEPARENT"),
     };
     let mut child = shell

@@ -20,7 +20,7 @@ const CHANNEL: &str = "file";
 /// Largest event, in bytes.
 const EVENT_BYTES: usize = 4096;
 
-/// What each end says.
+/// The report of each end.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub(crate) struct FileReport {
     sha256: String,
@@ -87,7 +87,7 @@ pub(crate) fn publish(channel: &Channel, path: &Path) -> Result<FileReport, Fail
     let (mut hash, mut bytes) = (Sha256::new(), 0);
     let mut buffer = vec![0u8; 1 << 20];
     let started = Instant::now();
-    // Sizes that have nothing in common with the ring's.
+    // Sizes without a common factor with the ring's.
     let mut sizes = (0..usize::MAX).map(|i| 1 + i.wrapping_mul(2_654_435_761) % EVENT_BYTES);
     loop {
         let count = file.read(&mut buffer).map_err(fail)?;

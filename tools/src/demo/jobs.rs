@@ -1,8 +1,10 @@
-//! Act 3: a queue with two producers and two workers, of which one each is killed with SIGKILL, again and again.
+//! Act 3: a queue with two producers and two workers, of which one each is killed with SIGKILL,
+//! again and again.
 //!
-//! Jobs are numbered by their producer. A producer counts a job in the [`super::ledger`] after it is published, and a
-//! worker notes it there before it says that it is done. So at the end: whatever a producer had counted must be
-//! noted; beyond that, at most the one job that it died in; and a job that is noted twice must have been redelivered.
+//! Jobs are numbered by their producer. A producer counts a job in the [`super::ledger`] after it
+//! is published, and a worker notes it there before it marks it as done. So at the end: every job
+//! that a producer had counted must be noted; beyond that, at most the one job during which it
+//! died. A job that is noted twice must have been redelivered.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -19,14 +21,15 @@ use crate::failure::{Failure, Outcome, receive_failed, send_failed};
 use crate::units::time_text;
 
 const CHANNEL: &str = "jobs";
-/// Seats: the producer and the worker that live through everything, and those that are killed and replaced.
+/// Seats: the producer and the worker that live through everything, and those that are killed and
+/// replaced.
 const PRODUCER: usize = 0;
 const WORKER: usize = 1;
 const DOOMED_PRODUCER: usize = 2;
 const DOOMED_WORKER: usize = 3;
 /// How long survivors are watched, with a death and without.
 const WATCH: Duration = Duration::from_millis(120);
-/// Jobs that a worker takes before it says that any is done.
+/// Jobs that a worker takes before it marks any as done.
 const HANDS: usize = 8;
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -36,13 +39,13 @@ struct Job {
     number: u64,
 }
 
-/// What a process says.
+/// The report of a process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct JobsReport {
     jobs: u64,
 }
 
-/// What the books say of one generation of producers.
+/// The books on one generation of producers.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Audit {
     /// Jobs that were handled.
@@ -71,7 +74,8 @@ pub(crate) fn play(stage: &mut DemoStage, kills: usize) -> Outcome {
         let worker = stage.start("doomed worker", DOOMED_WORKER, CHANNEL, role, Some(&file))?;
         let role = Part::JobProducer(DOOMED_PRODUCER, generation);
         let producer = stage.start("doomed producer", DOOMED_PRODUCER, CHANNEL, role, Some(&file))?;
-        // A process that starts takes processors away from the others: their gaps are counted from now on.
+        // A process that starts takes processors away from the others, so their gaps are counted
+        // only from now on.
         for _ in 0..2000 {
             if books.published(generation).load(Relaxed) > 1000 {
                 break;
@@ -127,7 +131,7 @@ pub(crate) fn play(stage: &mut DemoStage, kills: usize) -> Outcome {
     say("   OK      nobody was waited for, nothing was lost, duplicates are marked")
 }
 
-/// Lets `scene` happen in a window of its own and returns the longest gap of the survivors in it, in ns.
+/// Runs `scene` in a window of its own and returns the longest gap of the survivors in it, in ns.
 fn watch(
     stage: &mut DemoStage,
     books: &Ledger,
@@ -177,7 +181,8 @@ pub(crate) fn produce(channel: &Channel, seat: usize, generation: usize) -> Resu
     let mut number = 0;
     while books.stop().load(Relaxed) == 0 {
         if number == JOBS {
-            // The books are full. It stays all the same: the others end when no producer is left.
+            // The books are full. The producer stays all the same: the others end when no producer
+            // is left.
             std::thread::sleep(Duration::from_millis(1));
             continue;
         }
@@ -199,7 +204,7 @@ pub(crate) fn work(channel: &Channel, seat: usize) -> Result<JobsReport, Failure
     let mut jobs = 0;
     let mut hands = Vec::with_capacity(HANDS);
     loop {
-        // Several jobs in hand, so that a kill finds some that are noted and not done.
+        // The worker holds several jobs, so that a kill finds some that are noted and not done.
         match worker.take_ticket_timeout(Duration::MAX) {
             Ok(ticket) => hands.push(ticket),
             Err(RecvError::Closed) => return Ok(JobsReport { jobs }),

@@ -1,4 +1,4 @@
-//! Act 4: how long a round trip takes, beside what physics allows, by `railbus bench latency`.
+//! Act 4: how long a round trip takes, beside the physical limit, by `railbus bench latency`.
 
 use std::process::{Command, Stdio};
 

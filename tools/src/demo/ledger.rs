@@ -1,10 +1,12 @@
-//! Act 3's books: memory in which processes write what they did, out of reach of their deaths.
+//! Act 3's books: memory in which processes record their work, and which their deaths cannot
+//! damage.
 //!
 //! ```text
 //! 0          stop, window
 //! 4 KiB      by generation of producers: how many jobs it has published
 //! 8 KiB      by seat and window: the longest time between two of its events
-//! 64 KiB     by generation and number: how often the job was handled; low half first deliveries, high half repeats
+//! 64 KiB     by generation and number: how often the job was handled;
+//!            low half first deliveries, high half repeats
 //! ```
 //! It is a memfd, sparse, and given to every process as its standard input.
 
@@ -65,8 +67,8 @@ impl Ledger {
 
     fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at + 8 <= HANDLED && at.is_multiple_of(8));
-        // SAFETY: in bounds (above) and aligned, because mappings begin at pages; mapped as long as `self`, and every
-        // process accesses the books by atomics only.
+        // SAFETY: in bounds (above) and aligned, because mappings begin at pages; mapped as long as
+        // `self`, and every process accesses the books by atomics only.
         unsafe { AtomicU64::from_ptr(self.mapping.base().as_ptr().add(at).cast()) }
     }
 
@@ -83,12 +85,13 @@ impl Ledger {
         self.word(STOP)
     }
 
-    /// The window of time that gaps are counted in now.
+    /// The window of time in which gaps are counted now.
     pub(crate) fn window(&self) -> &AtomicU64 {
         self.word(WINDOW)
     }
 
-    /// How many jobs a generation has published, at least: it may have died before it counted the last.
+    /// How many jobs a generation has published, at least: it may have died before it counted the
+    /// last.
     pub(crate) fn published(&self, generation: usize) -> &AtomicU64 {
         assert!(generation < GENERATIONS);
         self.word(PUBLISHED + generation * 128)
@@ -115,11 +118,12 @@ impl<'a> DemoPace<'a> {
         DemoPace { ledger, seat, last_ns: monotonic_ns() }
     }
 
-    /// An event.
+    /// Records an event.
     pub(crate) fn step(&mut self) {
         let now_ns = monotonic_ns();
         let gap_ns = now_ns.saturating_sub(std::mem::replace(&mut self.last_ns, now_ns));
-        // Relaxed, here and in the others: counters that are read when the processes have ended, or by the way.
+        // Relaxed, here and in the others: counters that are read when the processes have ended, or
+        // only for display.
         let window = self.ledger.window().load(Ordering::Relaxed) as usize % WINDOWS;
         let longest = self.ledger.gap_ns(self.seat, window);
         if gap_ns > longest.load(Ordering::Relaxed) {

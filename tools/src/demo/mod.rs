@@ -1,4 +1,5 @@
-//! `railbus demo`: the main job on real input, with real processes, proved on this machine in half a minute.
+//! `railbus demo`: the main job on real input, with real processes, proved on this machine in half
+//! a minute.
 //!
 //! ```text
 //! stage    a bus of its own, the processes, and what takes all of it away again
@@ -9,10 +10,11 @@
 //! ledger   act 3's books: memory in which the processes write what they did, out of reach of their deaths
 //! latency  act 4: round trips beside the physical limit, by `railbus bench`
 //! ```
-//! It needs no rights and no huge pages, and says which pages it got. Nothing is left behind, also after Ctrl-C.
+//! It needs no rights and no huge pages, and reports which pages it got. Nothing is left behind,
+//! also after Ctrl-C.
 //!
-//! What a pass does not prove: that nothing can be lost. The tests kill at every instruction of the protocol, and
-//! thousands of times; this kills a few, where everybody can watch.
+//! A pass does not prove that nothing can be lost. The tests kill at every instruction of the
+//! protocol, and thousands of times; this kills a few, where everybody can watch.
 
 pub(crate) mod actor;
 mod file;
@@ -41,7 +43,8 @@ Examples:
 
 Takes less than 30 s. Exit code 0 says that every check passed.";
 
-/// Prove it on this machine: every byte checked, processes killed in mid-flight, latency beside the limit
+/// Prove it on this machine: every byte checked, processes killed in mid-flight, latency beside the
+/// limit
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
@@ -50,12 +53,12 @@ pub(crate) struct DemoArgs {
     /// The processors to pin processes to [default: all that are allowed]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     cores: Option<Vec<usize>>,
-    /// Seconds less, for tests
+    /// Some seconds shorter, for tests
     #[arg(long, hide = true)]
     quick: bool,
 }
 
-/// How much of everything.
+/// The amounts of everything.
 pub(crate) struct Scale {
     /// Ticks of each publisher.
     pub(crate) ticks: u64,
@@ -63,7 +66,7 @@ pub(crate) struct Scale {
     pub(crate) kills: usize,
     /// Seconds of each latency measurement.
     pub(crate) latency_seconds: f64,
-    /// Which latencies: kind and payload bytes.
+    /// The latencies to measure: kind and payload bytes.
     pub(crate) latencies: &'static [(&'static str, usize)],
 }
 

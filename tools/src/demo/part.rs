@@ -1,10 +1,10 @@
-//! What a process of the demo is to do.
+//! The part of a process of the demo.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What a process is to do.
+/// The plan of a process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PartPlan {
     pub(crate) role: Part,

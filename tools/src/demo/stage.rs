@@ -1,8 +1,9 @@
-//! Where the demo plays: a bus in a directory of its own, the processes, and what takes all of it away again.
+//! The stage of the demo: a bus in a directory of its own, the processes, and the removal of all of
+//! it.
 //!
-//! The stage is built by [`DemoStage::build`], and struck when it is dropped: processes are killed and waited for,
-//! channels and the directory removed. Actors ask the kernel to kill them when the process that started them dies,
-//! so none outlives it, however it ends.
+//! [`DemoStage::build`] builds the stage. Dropping it kills the processes and waits for them, and
+//! removes the channels and the directory. Actors ask the kernel to kill them when the process that
+//! started them dies, so none outlives it, however it ends.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The stage.
 pub(crate) struct DemoStage {
-    /// Struck in this order: actors, channels, directory.
+    /// Dropped in this order: actors, channels, directory.
     actors: Vec<Actor>,
     bus: Bus,
     directory: TempDir,
@@ -121,7 +122,8 @@ impl DemoStage {
         Ok(self.actors.len() - 1)
     }
 
-    /// Kills an actor with SIGKILL, as part of the play, and waits for its end. Returns how many ns that took.
+    /// Kills an actor with SIGKILL, as part of the play, and waits for its end. Returns how many ns
+    /// that took.
     pub(crate) fn kill(&mut self, actor: usize) -> std::result::Result<u64, Failure> {
         self.watch()?;
         let actor = &mut self.actors[actor];
@@ -149,7 +151,7 @@ impl DemoStage {
         }
     }
 
-    /// Fails if the user asked to end, or an actor failed.
+    /// Fails if the user asked to end, or if an actor failed.
     fn watch(&mut self) -> std::result::Result<(), Failure> {
         if interrupt::is_asked() {
             return Err(Failure::new("interrupted; everything is cleaned up"));
@@ -163,8 +165,8 @@ impl DemoStage {
         Ok(())
     }
 
-    /// Waits until all actors have ended well and returns what those reported that were not killed, in the order
-    /// they were started. The stage is empty then.
+    /// Waits until all actors have ended well. Returns the reports of those that were not killed,
+    /// in the order in which they were started. The stage is empty then.
     pub(crate) fn finish<R: DeserializeOwned>(&mut self) -> std::result::Result<Vec<R>, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -202,7 +204,7 @@ impl DemoStage {
 impl Drop for DemoStage {
     fn drop(&mut self) {
         for actor in &mut self.actors {
-            // One that has ended, and was waited for, is not killed again.
+            // An actor that has ended, and was waited for, is not killed again.
             let _ = actor.child.kill();
         }
         for actor in &mut self.actors {

@@ -1,7 +1,8 @@
 //! Act 2: typed market data through a topic. Two publishers, two subscribers, and all in one order.
 //!
-//! Each subscriber checks that the ticks of each publisher come without a gap, hashes each publisher's ticks, which
-//! must give the publisher's own hash, and hashes all of them as they come: both subscribers must find the same.
+//! Each subscriber checks that the ticks of each publisher come without a gap. It hashes each
+//! publisher's ticks, which must give the publisher's own hash. It also hashes all of them in the
+//! order of receipt: both subscribers must get the same hash.
 
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,7 @@ impl Market {
     }
 }
 
-/// What each process says: hashes by publisher, and (subscribers) of everything in its order.
+/// The report of each process: hashes by publisher, and (subscribers) of everything in its order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct TicksReport {
     of_publisher: Vec<String>,
@@ -132,7 +133,7 @@ pub(crate) fn publish(channel: &Channel, number: u32, ticks: u64) -> Result<Tick
     Ok(TicksReport { of_publisher: vec![hex(&hash.finalize())], of_all: String::new(), ticks, nanoseconds })
 }
 
-/// A subscriber, of so many ticks.
+/// A subscriber of this many ticks.
 pub(crate) fn subscribe(channel: &Channel, ticks: u64) -> Result<TicksReport, Failure> {
     let mut subscriber = channel.topic_subscriber(&SubscribeOptions::default().until_closed(true))?;
     let mut all = Sha256::new();
@@ -142,7 +143,7 @@ pub(crate) fn subscribe(channel: &Channel, ticks: u64) -> Result<TicksReport, Fa
         let event = match subscriber.recv() {
             Ok(event) => event,
             Err(RecvError::Closed) if next.iter().sum::<u64>() >= ticks => break,
-            // On a busy processor one publisher may be through before the other has come.
+            // On a busy processor one publisher may have left before the other has come.
             Err(RecvError::Closed) => {
                 std::thread::sleep(Duration::from_micros(100));
                 continue;

@@ -1,14 +1,14 @@
-//! One judged condition: what a check says, and how it is made.
+//! One judged condition: its text, and how it is made.
 //!
-//! A check is made from its [`CheckTopic`], which holds what never changes (the stable id and why the condition
-//! matters), plus what was found on this machine. Every check that is not OK carries a fix: the type has no
-//! way to make one without.
+//! A check is made from its [`CheckTopic`], which holds the parts that never change (the stable id
+//! and why the condition matters), and from the state of this machine. Every check that is not OK
+//! carries a fix: the type has no way to make one without.
 
 use serde::Serialize;
 
 use super::system::Missing;
 
-/// How a condition stands. Ordered from good to bad, so that the worst is the maximum.
+/// The judgement of a condition. Ordered from good to bad, so that the worst is the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Status {
@@ -27,13 +27,13 @@ pub(crate) struct Check {
     pub(crate) id: &'static str,
     /// The judgement.
     pub(crate) status: Status,
-    /// What is the case on this machine.
+    /// The state of this machine.
     pub(crate) found: String,
     /// Why it matters, in one sentence.
     pub(crate) why: &'static str,
     /// The command or kernel parameter that repairs it; absent only when the status is OK.
     pub(crate) fix: Option<String>,
-    /// Whether the machine did not let us know: counted apart from true warnings.
+    /// Whether the machine hides the answer: counted apart from true warnings.
     #[serde(skip)]
     pub(crate) cannot_tell: bool,
 }
@@ -45,7 +45,7 @@ impl Check {
     }
 }
 
-/// What a check is about, apart from any machine.
+/// The topic of a check, apart from any machine.
 pub(crate) struct CheckTopic {
     /// Stable name, `group.condition`.
     pub(crate) id: &'static str,
@@ -69,7 +69,7 @@ impl CheckTopic {
         self.make(Status::Fail, found.into(), Some(fix.into()))
     }
 
-    /// The machine does not show it. Counts as a warning, because nobody knows that it is good.
+    /// The machine does not show it. Counts as a warning, because it may be bad.
     pub(crate) fn cannot_tell(&self, missing: &Missing, fix: impl Into<String>) -> Check {
         self.unknown(missing.to_string(), fix)
     }

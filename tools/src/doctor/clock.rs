@@ -75,7 +75,8 @@ const STEP: CheckTopic = CheckTopic {
     why: "Nothing shorter than the clock's step can be timed one by one; single latencies are rounded to it.",
 };
 
-/// A step in ns, and a cost in ns, from which on a clock is coarse for events that take some 100 ns.
+/// A clock with a longer step, or a higher cost of a reading, both in ns, is coarse for events that
+/// take some 100 ns.
 const STEP_NS_MAX: u64 = 50;
 const READ_NS_MAX: u64 = 200;
 

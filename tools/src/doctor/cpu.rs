@@ -94,7 +94,7 @@ fn quota(system: &System) -> Check {
     }
 }
 
-/// The kernel parameters for the chosen cores, which reach their aim only together.
+/// The kernel parameters for the chosen cores, which work only together.
 fn parameters(system: &System) -> String {
     let cores = with_commas(&system.cores);
     format!(
@@ -200,7 +200,7 @@ fn irq_affinity(system: &System) -> Check {
     let counts = system.read("/proc/interrupts").unwrap_or_default();
     let mut here: Vec<(u64, String)> = Vec::new();
     for number in numbers {
-        // Where it goes now; older kernels tell only where it may go.
+        // Where the interrupt goes now; older kernels show only where it may go.
         let affinity = system
             .cpus(&format!("/proc/irq/{number}/effective_affinity_list"))
             .ok()
@@ -232,7 +232,8 @@ fn irq_affinity(system: &System) -> Check {
     )
 }
 
-/// How often interrupt `number` came on `cores` since boot, and its name, from the text of /proc/interrupts.
+/// How often interrupt `number` came on `cores` since boot, and its name, from the text of
+/// /proc/interrupts.
 fn interrupts_on(table: &str, number: &str, cores: &[u32]) -> Option<(u64, String)> {
     let columns: Vec<u32> = table
         .lines()

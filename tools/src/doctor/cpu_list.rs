@@ -52,7 +52,8 @@ impl FromIterator<u32> for CpuList {
 impl FromStr for CpuList {
     type Err = String;
 
-    /// Accepts what the kernel prints: numbers and ranges with commas, or nothing (also as `(null)`).
+    /// Accepts the output of the kernel: numbers and ranges with commas, or nothing (also as
+    /// `(null)`).
     fn from_str(text: &str) -> Result<CpuList, String> {
         let text = text.trim();
         if text.is_empty() || text == "(null)" {

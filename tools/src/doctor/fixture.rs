@@ -6,15 +6,16 @@ use tempfile::TempDir;
 
 use super::system::System;
 
-/// A made-up machine; removed when dropped, but [`Machine::system`] keeps nothing open and needs it to live.
+/// A made-up machine; removed when dropped, but [`Machine::system`] keeps nothing open and needs it
+/// to live.
 pub(crate) struct Machine {
     directory: TempDir,
 }
 
 impl Machine {
-    /// A machine that tells nothing.
+    /// A machine that reveals nothing.
     pub(crate) fn empty() -> Machine {
-        // In memory where that can be had: a machine has many files, and a disk takes its time with them.
+        // In memory if possible: a machine has many files, and a disk is slow with them.
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         Machine { directory: directory.expect("a directory for a made-up machine") }
     }

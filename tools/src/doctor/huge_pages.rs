@@ -1,4 +1,5 @@
-//! The ladder of pages that a channel's memory can stand on, rung by rung, and where it would stand now.
+//! The ladder of pages for a channel's memory, rung by rung, and the rung that a channel would get
+//! now.
 
 use super::check::{Check, CheckTopic, bytes_text, count_text};
 use super::probe::Facts;
@@ -26,7 +27,7 @@ pub(crate) enum Pages {
     Small,
 }
 
-/// The reserved pages that a channel takes unless told otherwise.
+/// The page size of reserved pages that a channel takes by default.
 const DEFAULT_PAGE_BYTES: u64 = 2 << 20;
 
 /// Climbs the ladder as a creator does: reserved pages, then collapsed ones, then ordinary ones.
@@ -118,7 +119,7 @@ fn pools(system: &System, directory: &str) -> Result<Vec<(u64, u64, u64)>, Missi
             let path = format!("{directory}/{name}/{file}");
             system.number(&path).map(|count| u64::try_from(count).unwrap_or(0))
         };
-        // Free pages may be promised to somebody already; and more may be allowed to be made on demand.
+        // Free pages may be reserved already; and more pages may be allowed on demand.
         let spare = count("free_hugepages")?.saturating_sub(count("resv_hugepages").unwrap_or(0));
         let more = count("nr_overcommit_hugepages").unwrap_or(0);
         let more = more.saturating_sub(count("surplus_hugepages").unwrap_or(0));
@@ -174,7 +175,8 @@ const HUGETLBFS: CheckTopic = CheckTopic {
     why: "Reserved pages become a channel's file only through a hugetlbfs mount that this user may write to.",
 };
 
-/// The page size of a hugetlbfs mount in bytes, from its options ("pagesize=2M", as the kernel prints it).
+/// The page size of a hugetlbfs mount in bytes, from its options ("pagesize=2M", as the kernel
+/// prints it).
 fn page_bytes(mount: &Mount) -> Option<u64> {
     let size = mount.options.split(',').find_map(|option| option.strip_prefix("pagesize="))?;
     let (number, unit) =

@@ -1,5 +1,5 @@
-//! The kernel: its version, its price for a system call, real-time rights, and the calls that railbus relies
-//! on.
+//! The kernel: its version, its price for a system call, real-time rights, and the calls that
+//! railbus relies on.
 
 use super::check::{Check, CheckTopic};
 use super::probe::Facts;
@@ -49,8 +49,8 @@ const MITIGATIONS: CheckTopic = CheckTopic {
 /// Words in a vulnerability's state that mean work at each entry to the kernel or exit from it.
 const COSTLY: [&str; 5] = ["PTI", "Clear CPU buffers", "untrained return thunk", "IBPB", "Mitigation: IBRS"];
 
-/// Words that look like those and mean work elsewhere: at switches between processes that asked for it, or
-/// when a virtual machine exits.
+/// Words that look like those but mean work elsewhere: at switches between processes that asked for
+/// it, or when a virtual machine exits.
 const FREE_FOR_SYSTEM_CALLS: [&str; 5] =
     ["IBPB: conditional", "IBPB: disabled", "PBRSB", "IBPB on VMEXIT", "IBPB before exit to userspace"];
 
@@ -162,8 +162,8 @@ const CAP_SYS_ADMIN: u32 = 21;
 fn io_uring_disabled(system: &System) -> Check {
     let fix = "sysctl -w kernel.io_uring_disabled=0";
     match system.number("/proc/sys/kernel/io_uring_disabled") {
-        // The setting came with Linux 6.6; before, nothing was disabled. The probe tells the truth in any
-        // case.
+        // The setting came with Linux 6.6; before, nothing was disabled. The probe shows the truth
+        // in any case.
         Err(missing) => IO_URING_DISABLED.cannot_tell(&missing, "see kernel.io_uring, which is a real try"),
         Ok(0) => IO_URING_DISABLED.ok("0: allowed to all"),
         Ok(1) if system.has_capability(CAP_SYS_ADMIN) => IO_URING_DISABLED.ok("1: allowed to this process"),

@@ -74,7 +74,7 @@ fn limit(system: &System) -> Check {
     for (path, text) in &groups {
         let bytes = match (text.as_str(), text.parse::<u64>()) {
             ("max", _) => continue,
-            // Version 1 says "no limit" with the largest multiple of a page.
+            // Version 1 writes the largest multiple of a page for "no limit".
             (_, Ok(bytes)) if bytes > i64::MAX as u64 - (1 << 20) => continue,
             (_, Ok(bytes)) => bytes,
             (_, Err(_)) => return LIMIT.cannot_tell(&Missing::odd(path, text), fix),

@@ -1,12 +1,13 @@
 //! `railbus doctor`: every condition of this machine that matters for latency and for huge pages.
 //!
-//! Each condition is a [`check::Check`] with a stable id, a status, what was found, why it matters, and the
-//! command or kernel parameter that helps. Files of /proc and /sys are judged by pure functions of a
-//! [`system::System`], one file per topic; what must be tried is tried in [`probe`], and judged like the
-//! rest. Nothing is changed on the machine: the doctor prescribes, and never operates.
+//! Each condition is a [`check::Check`] with a stable id, a status, the state found, why it
+//! matters, and the command or kernel parameter that helps. Files of /proc and /sys are judged by
+//! pure functions of a [`system::System`], one file per topic. Conditions that must be tried are
+//! tried in [`probe`], and judged like the rest. Nothing is changed on the machine: the doctor
+//! prescribes, and never operates.
 //!
-//! Left out: whether the network, or anything but the CPUs, the memory and the disks, is well; and what only
-//! a measurement can tell (`railbus bench` does that).
+//! Left out: the network, and everything but the CPUs, the memory and the disks; and conditions
+//! that only a measurement can show (`railbus bench` does that).
 
 mod check;
 mod clock;
@@ -38,7 +39,7 @@ const EXIT_FINE: u8 = 0;
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
-/// Where buses are when $RAILBUS_DIR does not say.
+/// The directory of buses if $RAILBUS_DIR is not set.
 const BUS_DIRECTORY: &str = "/dev/shm/railbus";
 
 const EXAMPLES: &str = "\
@@ -52,23 +53,24 @@ Examples:
 Exit code: 0 without a FAIL (a WARN costs latency only), 1 with one, 2 for wrong arguments.
 $RAILBUS_DIR is judged as the place of channels; it is /dev/shm/railbus where it is not set.";
 
-/// Say what on this machine costs latency or stands in the way of huge pages, and how to repair it
+/// Report what on this machine costs latency or prevents huge pages, and how to repair it
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DoctorArgs {
-    /// Print one JSON object: {"status", "checks": [{"id", "status", "found", "why", "fix"}], "summary"}
+    /// Print one JSON object: {"status", "checks": [{"id", "status", "found", "why", "fix"}],
+    /// "summary"}
     #[arg(long)]
     json: bool,
     /// The two CPUs to judge, of a producer and a consumer [default: the best two allowed]
     #[arg(long, value_name = "A,B", value_parser = parse_pair)]
     cores: Option<[u32; 2]>,
-    /// A directory to judge for journals: its file system, O_DIRECT, and the rights of what is in it
+    /// A directory to judge for journals: its file system, O_DIRECT, and the rights of its contents
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
     /// Judge as if the processes were confined to these CPUs [default: those of this process]
     #[arg(long, value_name = "LIST")]
     cpuset: Option<CpuList>,
-    /// Say why each condition matters, also where all is well
+    /// Print why each condition matters, also if all is well
     #[arg(short, long)]
     verbose: bool,
 }
@@ -97,7 +99,7 @@ pub(crate) fn run(args: &DoctorArgs) -> u8 {
         if args.json { report.write_json(&mut out) } else { report.write_text(&mut out, args.verbose) };
     match written.and_then(|()| out.flush()) {
         Ok(()) => {}
-        // Whoever read has seen enough, as with `| head`.
+        // The reader has seen enough, as with `| head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         Err(error) => {
             eprintln!("railbus doctor: cannot write the report: {error}");
@@ -127,7 +129,7 @@ fn examine(system: &System, facts: &Facts, bus: &Path) -> DoctorReport {
     DoctorReport::new(checks, &pages, &system.cores, bus.display().to_string())
 }
 
-/// Refuses CPUs that this machine does not have: every further word about them would be wrong.
+/// Refuses CPUs that this machine does not have: every further result about them would be wrong.
 fn check_arguments(system: &System, args: &DoctorArgs) -> Result<(), String> {
     let Ok(online) = system.online() else {
         return Ok(());

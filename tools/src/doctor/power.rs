@@ -3,12 +3,13 @@
 use super::check::{Check, CheckTopic};
 use super::system::{Missing, System};
 
-/// Every check of this file. `dma_latency_us` is what /dev/cpu_dma_latency holds, where it may be read.
+/// Every check of this file. `dma_latency_us` is the value of /dev/cpu_dma_latency, if it may be
+/// read.
 pub(crate) fn checks(system: &System, dma_latency_us: Option<i32>) -> Vec<Check> {
     vec![governor(system), preference(system), turbo(system), idle_states(system, dma_latency_us)]
 }
 
-/// What a file of every chosen core's cpufreq directory says.
+/// The contents of a file of every chosen core's cpufreq directory.
 fn per_core(system: &System, file: &str) -> Result<Vec<(u32, String)>, Missing> {
     system
         .cores
@@ -61,7 +62,7 @@ const TURBO: CheckTopic = CheckTopic {
 };
 
 fn turbo(system: &System) -> Check {
-    // The two drivers say it in opposite ways.
+    // The two drivers report it in opposite ways.
     let intel = "/sys/devices/system/cpu/intel_pstate/no_turbo";
     let others = "/sys/devices/system/cpu/cpufreq/boost";
     let (on, fix) = match (system.number(intel), system.number(others)) {

@@ -26,11 +26,11 @@ pub(crate) struct Summary {
     ok: usize,
     warn: usize,
     fail: usize,
-    /// How many of the warnings are for want of information.
+    /// How many of the warnings are caused by missing information.
     cannot_tell: usize,
-    /// Which rung of the ladder a channel made now would stand on: hugetlbfs, collapsed, small or none.
+    /// The rung of the ladder that a channel would get now: hugetlbfs, collapsed, small or none.
     pages: &'static str,
-    /// Size of its pages in bytes; 0 where no channel could be made.
+    /// Size of its pages in bytes; 0 if no channel could be made.
     page_bytes: u64,
     /// The CPUs that were judged.
     cores: Vec<u32>,
@@ -71,7 +71,7 @@ impl DoctorReport {
         writeln!(out)
     }
 
-    /// Writes the text. With `verbose` the reason is given for what is OK as well.
+    /// Writes the text. With `verbose` the reason is given for OK conditions as well.
     pub(crate) fn write_text(&self, out: &mut dyn Write, verbose: bool) -> io::Result<()> {
         let width = self.checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
         let indent = " ".repeat(2 + 4 + 2);
@@ -110,8 +110,8 @@ fn look(status: Status) -> (Style, &'static str) {
     (colour.on_default().bold(), word)
 }
 
-/// Checks in the order of what they cost the tail of the latency; the first ones that warn are named in the
-/// verdict.
+/// Checks in the order of their cost to the tail of the latency; the first ones that warn are named
+/// in the verdict.
 const WORST_FIRST: [&str; 11] = [
     "cpu.allowed",
     "cpu.quota",
@@ -126,7 +126,7 @@ const WORST_FIRST: [&str; 11] = [
     "virtualization.hypervisor",
 ];
 
-/// One line: which pages a channel would get now, and what to expect of it.
+/// One line: which pages a channel would get now, and the performance to expect.
 fn verdict(checks: &[Check], pages: &Pages, cores: &[u32]) -> String {
     let of = |status: Status| checks.iter().filter(move |check| check.status == status);
     let failed: Vec<&str> = of(Status::Fail).map(|check| check.id).collect();

@@ -1,6 +1,7 @@
-//! Where channels and journals lie: /dev/shm, $RAILBUS_DIR and the directory of the journal.
+//! The directories of channels and journals: /dev/shm, $RAILBUS_DIR and the directory of the
+//! journal.
 //!
-//! Most of what can stop railbus from working at all is here.
+//! Most conditions that can stop railbus from working at all are here.
 
 use super::check::{Check, CheckTopic, bytes_text, count_text};
 use super::probe::Facts;
@@ -42,7 +43,7 @@ const SHARED_MEMORY: CheckTopic = CheckTopic {
 
 fn shared_memory(facts: &Facts) -> Check {
     let shm = &facts.shm;
-    // What is elsewhere does not need /dev/shm, except as the usual place.
+    // A bus directory elsewhere does not need /dev/shm, except as the usual place.
     let needed = facts.bus.path.starts_with(&shm.path);
     let bad = |found: String, fix: &str| {
         if needed { SHARED_MEMORY.fail(found, fix) } else { SHARED_MEMORY.warn(found, fix) }
@@ -150,7 +151,7 @@ fn bus_locks(facts: &Facts) -> Check {
         Ok(narrow) if narrow.is_empty() => BUS_LOCKS.ok("as open as their buses"),
         Ok(narrow) => {
             let found = format!("{} buses were opened to others, and their locks were not", narrow.len());
-            // At most ten: a person reads them.
+            // At most ten, because a person reads them.
             let commands: Vec<&str> = narrow.iter().take(10).map(String::as_str).collect();
             BUS_LOCKS.warn(found, format!("{} (as their owner)", commands.join("; ")))
         }
@@ -168,7 +169,7 @@ fn leftovers(facts: &Facts) -> Check {
     match &facts.leftovers {
         Ok(left) if left.is_empty() => LEFTOVERS.ok("none"),
         Ok(left) => {
-            // At most ten in a command: a person reads it.
+            // At most ten in a command, because a person reads it.
             let mut commands: Vec<String> = left.iter().take(10).map(Leftover::removal).collect();
             if left.len() > commands.len() {
                 commands.push("...".into());
@@ -277,7 +278,7 @@ fn journal_rights(facts: &Facts) -> Check {
     }
     let found: Vec<String> =
         counts.iter().map(|&(why, count)| format!("{} {}", count_text(count, "file"), why.text())).collect();
-    // At most ten: a person reads them.
+    // At most ten, because a person reads them.
     let mut commands: Vec<&str> = wrongs.iter().take(10).map(|wrong| wrong.command.as_str()).collect();
     if wrongs.len() > commands.len() {
         commands.push("...");

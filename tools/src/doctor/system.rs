@@ -1,8 +1,8 @@
-//! What the kernel tells about this machine: a view of /proc and /sys below a root.
+//! The kernel's description of this machine: a view of /proc and /sys below a root.
 //!
-//! Every check that needs no system call is a function of this view, so that a test can hand it the made-up
-//! tree of a good or a bad machine. A file that is absent (virtual machines, containers, other processors) is
-//! a [`Missing`], never a panic.
+//! Every check that needs no system call is a function of this view, so that a test can give it the
+//! made-up tree of a good or a bad machine. A file that is absent (virtual machines, containers,
+//! other processors) is a [`Missing`], never a panic.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
@@ -13,13 +13,13 @@ use super::cpu_list::CpuList;
 #[derive(Debug, Clone)]
 pub(crate) struct System {
     root: PathBuf,
-    /// The CPUs to judge: two different ones, or one where there is no second.
+    /// The CPUs to judge: two different ones, or one if there is no second.
     pub(crate) cores: Vec<u32>,
     /// Judge as if the processes were confined to these CPUs, instead of those of this process.
     pub(crate) confined_to: Option<CpuList>,
 }
 
-/// A file that could not be read, or holds what nobody expects.
+/// A file that could not be read, or has unexpected contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Missing {
     path: String,
@@ -172,9 +172,9 @@ impl System {
         Ok(self.read("/proc/self/mountinfo")?.lines().filter_map(parse_mount).collect())
     }
 
-    /// What the control groups above this process say in a file: from its own group up to the root of the
-    /// mount, as (path, text); groups without the file are left out. `v2` and `v1` are the file's names
-    /// there.
+    /// The contents of a file of the control groups above this process: from its own group up to
+    /// the root of the mount, as (path, text); groups without the file are left out. `v2` and `v1`
+    /// are the file's names there.
     pub(crate) fn cgroup(
         &self,
         controller: &str,
@@ -240,7 +240,7 @@ fn parse_mount(line: &str) -> Option<Mount> {
     Some(Mount { point, root, kind, options: right.nth(1).unwrap_or_default().to_owned() })
 }
 
-/// Replaces `\040` and its like.
+/// Replaces escapes such as `\040`.
 fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -295,8 +295,8 @@ mod tests {
             ["max 100000", "5 100000"]
         );
 
-        // A container without a group namespace sees its group's path, and the group itself mounted as the
-        // root.
+        // A container without a group namespace sees its group's path, and the group itself mounted
+        // as the root.
         let old = Machine::empty()
             .with("/proc/self/cgroup", "3:cpu,cpuacct:/docker/x\n0::/\n")
             .with("/proc/self/mountinfo", "1 0 0:1 /docker/x /cg/cpu rw - cgroup cgroup rw,cpu,cpuacct\n")

@@ -1,4 +1,5 @@
-//! How the chosen cores lie to each other and to the memory, and which pair to choose when nobody says.
+//! How close the chosen cores are to each other and to the memory, and which pair to choose by
+//! default.
 
 use super::check::{Check, CheckTopic, bytes_text};
 use super::cpu_list::{CpuList, in_words};
@@ -9,8 +10,8 @@ pub(crate) fn checks(system: &System) -> Vec<Check> {
     vec![smt(system), level3(system), node(system), memory_node(system), balancing(system)]
 }
 
-/// The best two of the allowed CPUs: isolated, on different cores of one level 3 cache, in this order of
-/// weight. One CPU where there is no second, CPU 0 where nothing is known.
+/// The best two of the allowed CPUs: isolated, on different cores of one level 3 cache, in this
+/// order of weight. One CPU if there is no second, CPU 0 if nothing is known.
 pub(crate) fn choose(system: &System) -> Vec<u32> {
     let allowed = system.allowed().or_else(|_| system.online()).unwrap_or_default();
     let isolated = system.cpus("/sys/devices/system/cpu/isolated").unwrap_or_default();
@@ -77,7 +78,7 @@ fn smt(system: &System) -> Check {
             format!("--cores with CPUs of two cores (lscpu -e), or {fix}"),
         );
     }
-    // A neighbour is harmless where nothing else is scheduled on it.
+    // A neighbour does not disturb if nothing else is scheduled on it.
     let isolated = system.cpus("/sys/devices/system/cpu/isolated").unwrap_or_default();
     let others: CpuList = of_first.iter().chain(of_second.iter()).collect::<CpuList>().without(&system.cores);
     let busy: CpuList = others.iter().filter(|&cpu| !isolated.has(cpu)).collect();
@@ -163,7 +164,7 @@ const MEMORY_NODE: CheckTopic = CheckTopic {
           link.",
 };
 
-/// Free memory in bytes below which a node has no room for channels worth the name.
+/// A node with fewer free bytes has no room for channels of usual size.
 const NODE_FREE_BYTES_MIN: u64 = 256 << 20;
 
 fn memory_node(system: &System) -> Check {

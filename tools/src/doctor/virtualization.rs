@@ -1,4 +1,4 @@
-//! Whether somebody else may take the CPUs away: a hypervisor, and the time it stole.
+//! Whether the CPUs may be taken away: by a hypervisor, and the time that it stole.
 
 use super::check::{Check, CheckTopic};
 use super::cpu_list::in_words;
@@ -27,8 +27,8 @@ const VIRTUAL_VENDORS: [&str; 9] = [
     "DigitalOcean",
 ];
 
-/// What shows that this is a virtual machine, if anything does. Instances that are whole machines ("metal")
-/// have the processor without the flag, which outweighs the maker's name.
+/// The sign that this is a virtual machine, if there is one. Instances that are whole machines
+/// ("metal") have the processor without the flag, which outweighs the maker's name.
 fn signs(system: &System) -> Result<Option<String>, super::system::Missing> {
     if let Ok(kind) = system.read("/sys/hypervisor/type") {
         return Ok(Some(kind));
@@ -66,7 +66,7 @@ const STEAL: CheckTopic = CheckTopic {
     why: "Stolen time is time in which a core was ready to run and the hypervisor ran somebody else.",
 };
 
-/// Stolen parts of a million from which on it is worth a warning.
+/// More stolen parts of a million than this cause a warning.
 const STEAL_PPM_MAX: u64 = 100;
 
 fn steal(system: &System) -> Check {

@@ -1,8 +1,9 @@
-//! `railbus metrics`: what the observer sees, for Prometheus and for a browser.
+//! `railbus metrics`: the observer's view, for Prometheus and for a browser.
 //!
-//! One thread looks at the channels ([`crate::observe`]) at each interval; the server ([`server`]) hands out what was seen
-//! last, as OpenMetrics text ([`openmetrics`]) and as JSON for the page (`page.html`, which is all there is to it: no
-//! other file, no other host). Nobody can change anything through it. It listens on loopback unless told otherwise.
+//! One thread looks at the channels ([`crate::observe`]) at each interval. The server ([`server`])
+//! returns the last look, as OpenMetrics text ([`openmetrics`]) and as JSON for the page. The page
+//! is `page.html` alone: no other file, no other host. Nobody can change anything through it. It
+//! listens on loopback by default.
 
 mod openmetrics;
 mod peer;
@@ -33,7 +34,7 @@ Examples:
 / is a page with live charts, /metrics OpenMetrics text for Prometheus, /stat.json what `railbus stat --json` \
 prints. Ends with exit code 0 at SIGINT or SIGTERM. Your own processes and root's, on this host, see every channel; \
 others see those that every user may read (mode 644 and more), or all with the token of --token-file. An address that \
-is not loopback is told aloud.";
+is not loopback causes a warning.";
 
 /// Serve metrics for Prometheus, and a page with live charts
 #[derive(Debug, clap::Args)]
@@ -47,22 +48,24 @@ pub(crate) struct MetricsArgs {
     /// How often to look at the channels
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_time)]
     interval: Duration,
-    /// A file with the token that shows every channel to whoever brings it (Authorization: Bearer, or ?token=)
+    /// A file with the token that shows every channel to a client that sends it (Authorization:
+    /// Bearer, or ?token=)
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// A host name that clients may ask under, besides addresses and localhost; may be given again
+    /// A host name that clients may use in requests, besides addresses and localhost; may be given
+    /// again
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
 }
 
-/// What was seen last, as it is handed out.
+/// The last look, in the forms that are served.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Texts {
     openmetrics: String,
     json: String,
 }
 
-/// What was seen last, for those who see everything and for everybody.
+/// The last look, for clients who may see everything and for all others.
 #[derive(Debug, Default)]
 pub(crate) struct Latest {
     all: Texts,
@@ -89,7 +92,7 @@ pub(crate) fn run(args: &MetricsArgs) -> Outcome {
     interrupt::catch();
     if !address.ip().is_loopback() {
         note(&format!(
-            "{address} is not loopback: whoever can reach it can read the names and rates of all channels that every \
+            "{address} is not loopback: everybody who can reach it can read the names and rates of all channels that every \
              user may read, and with the token of all"
         ));
     }
@@ -107,7 +110,7 @@ pub(crate) fn run(args: &MetricsArgs) -> Outcome {
             }
         });
         let served = server::serve(listener, &shared, rules, || looking.is_finished());
-        // Either ends when somebody asks both to; a failure to look ends the server, too.
+        // Either thread ends when both are asked to finish; a failure to look ends the server, too.
         interrupt::ask();
         let looked =
             looking.join().map_err(|_| Failure::new("the thread that looks at the channels has failed"))?;
@@ -143,7 +146,7 @@ fn show(shared: &Shared, mut sampled: Sampled) -> Outcome {
         Ok(Texts { openmetrics: openmetrics::text(sampled), json })
     };
     let all = texts(&sampled)?;
-    // Whether everybody may read what cannot be looked at is not known.
+    // It is not known whether everybody may read a channel that cannot be looked at.
     sampled.failed.clear();
     sampled.channels.retain(|channel| channel.is_public);
     let public = texts(&sampled)?;

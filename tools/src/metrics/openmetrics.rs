@@ -1,8 +1,8 @@
 //! A look at the channels as OpenMetrics text.
 //!
-//! What only grows while a channel, or a participant, is there is a counter; a participant is told from another in the
-//! same entry by its generation. Percentiles are gauges with a `quantile` label: they are those of the last five
-//! minutes, as they are, and cannot be added up over channels.
+//! A value that only grows while a channel, or a participant, exists is a counter. The generation
+//! distinguishes the participants of one entry. Percentiles are gauges with a `quantile` label:
+//! they are those of the last five minutes, as they are, and cannot be added up over channels.
 
 use std::sync::atomic::AtomicU64;
 

@@ -1,15 +1,16 @@
-//! Who asks, and what he may see.
+//! The sender of a request, and the channels that this client may see.
 //!
-//! Every local user can connect to loopback. So a client is shown all channels only if the kernel says that its socket
-//! belongs to the user of this program or to root, or if it brings the token of `--token-file`. Everybody else is shown the
-//! channels that every user may read.
+//! Every local user can connect to loopback. So a client is shown all channels only if the kernel
+//! reports that its socket belongs to the user of this program or to root, or if it sends the token
+//! of `--token-file`. Every other client is shown the channels that every user may read.
 //!
-//! A browser that is on a page of somebody else can be made to ask here under that somebody's host name ("DNS rebinding").
-//! So the name in `Host` must be an address, `localhost`, or one that `--allow-host` names.
+//! A foreign web page can make a browser send requests here under the page's host name ("DNS
+//! rebinding"). So the name in `Host` must be an address, `localhost`, or one that `--allow-host`
+//! names.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// What decides.
+/// The criteria.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     /// Host names that are accepted, in lower case.
@@ -17,7 +18,7 @@ pub(crate) struct Rules {
     pub(crate) token: Option<String>,
 }
 
-/// What a request says of itself.
+/// The identification in a request.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Asks<'a> {
     pub(crate) host: Option<&'a str>,
@@ -25,12 +26,12 @@ pub(crate) struct Asks<'a> {
     pub(crate) query: Option<&'a str>,
 }
 
-/// What is answered.
+/// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sees {
     /// Every channel.
     All,
-    /// Those that every user may read.
+    /// The channels that every user may read.
     Public,
     /// Nothing: the host name is none of ours.
     WrongHost,
@@ -68,13 +69,14 @@ impl Rules {
     }
 }
 
-/// Compares in a time that does not tell where the two differ.
+/// Compares in a time that does not reveal where the two differ.
 fn is_equal(given: &str, token: &str) -> bool {
     let differences = given.bytes().zip(token.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
     given.len() == token.len() && differences == 0
 }
 
-/// The user whose socket is at the other end of a connection on this host, as the kernel says; `None` where it does not.
+/// The user whose socket is at the other end of a connection on this host, as the kernel reports
+/// it; `None` if it does not.
 pub(crate) fn user_of(client: SocketAddr, server: SocketAddr) -> Option<u32> {
     let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
     let (client, server) = (canonical(client), canonical(server));
@@ -86,7 +88,8 @@ pub(crate) fn user_of(client: SocketAddr, server: SocketAddr) -> Option<u32> {
         .find_map(|path| user_in(&std::fs::read_to_string(path).ok()?, client, server))
 }
 
-/// Finds the client's socket in the text of `/proc/net/tcp` or `tcp6`. Only an established one has an owner there.
+/// Finds the client's socket in the text of `/proc/net/tcp` or `tcp6`. Only an established one has
+/// an owner there.
 fn user_in(text: &str, client: SocketAddr, server: SocketAddr) -> Option<u32> {
     const ESTABLISHED: &str = "01";
     text.lines().skip(1).find_map(|line| {

@@ -1,9 +1,9 @@
 //! A small HTTP server, on hyper: three paths, GET and HEAD, nothing that changes anything.
 //!
-//! One thread serves all connections, one request on each. A client gets five seconds for the head of its request, and ten
-//! for everything; beyond the largest number of connections, the oldest one is dropped for a new one. So clients that send
-//! or read nothing keep nobody waiting. Who is shown what is decided in [`super::peer`]. It ends when somebody asks the
-//! program to.
+//! One thread serves all connections, one request on each. A client gets five seconds for the head
+//! of its request, and ten in all. Beyond the largest number of connections, the oldest one
+//! is dropped for a new one. So clients that send or read nothing keep nobody waiting.
+//! [`super::peer`] decides what each client may see. The server ends at a request to finish.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -37,7 +37,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may last: to send the request, and to read the answer.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until somebody asks the program to finish, or `is_over` says so.
+/// Serves until a request to finish, or until `is_over` returns true.
 pub(crate) fn serve(
     listener: TcpListener,
     shared: &Shared,
@@ -73,7 +73,7 @@ pub(crate) fn serve(
                 let mut server = http1::Builder::new();
                 server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false);
                 let served = server.serve_connection(TokioIo::new(stream), service);
-                // What goes wrong on a connection is the client's affair.
+                // An error on a connection concerns only its client.
                 let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
             });
             connections.retain(|one: &tokio::task::JoinHandle<()>| !one.is_finished());

@@ -1,17 +1,17 @@
-//! On which core a participant's thread last ran, as the kernel tells.
+//! The core on which a participant's thread last ran, as the kernel reports it.
 
 use railbus::info::{Life, Participant};
 use railbus_os::process::start_time_ticks;
 
-/// The core; `None` for who is gone, or lives in another PID namespace.
+/// The core; `None` for a participant that is gone, or lives in another PID namespace.
 pub(crate) fn core_of(one: &Participant) -> Option<u32> {
     if one.life != Life::Live || start_time_ticks(one.pid).ok()? != one.start_time {
         return None;
     }
-    // The thread that made the handle may have ended: then any thread of the process is asked for.
+    // The thread that made the handle may have ended; then any thread of the process is used.
     let of_thread = std::fs::read(format!("/proc/{}/task/{}/stat", one.pid, one.tid));
     let text = of_thread.or_else(|_| std::fs::read(format!("/proc/{}/stat", one.pid))).ok()?;
-    // The name of a process is whatever bytes it chose.
+    // The name of a process is arbitrary bytes of its choice.
     let text = String::from_utf8_lossy(&text);
     last_core(&text)
 }

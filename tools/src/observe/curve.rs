@@ -1,4 +1,4 @@
-//! A distribution as a curve: latency over percentile, both logarithmic, as an SVG that needs nothing else.
+//! A distribution as a curve: latency over percentile, both logarithmic, as a self-contained SVG.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ const STEPS: u32 = 10;
 
 /// Draws it.
 pub(crate) fn svg(title: &str, histogram: &Histogram<u64>) -> String {
-    // Of n events the rarest percentile that means anything is 1 - 1/n.
+    // Of n events the rarest percentile with a meaning is 1 - 1/n.
     let decades = (histogram.len().max(10) as f64).log10().ceil();
     let (low, high) = (histogram.min().max(1) as f64, histogram.max().max(2) as f64);
     let (low, high) = (low.log10().floor(), high.log10().ceil().max(low.log10().floor() + 1.0));

@@ -1,7 +1,8 @@
-//! What `stat`, `top`, `hist`, `metrics` and `watch` see of the channels: one way of looking, for all of them.
+//! The view of the channels that `stat`, `top`, `hist`, `metrics` and `watch` share.
 //!
-//! A [`Sampler`] keeps every wanted channel mapped read-only and looks at it again and again; each look gives a
-//! [`ChannelView`], with rates from the look before. Nothing is written anywhere that a participant reads.
+//! A [`Sampler`] keeps every wanted channel mapped read-only and looks at it again and again; each
+//! look gives a [`ChannelView`], with rates since the previous look. Nothing is written anywhere
+//! that a participant reads.
 
 mod cores;
 pub(crate) mod curve;

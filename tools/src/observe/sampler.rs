@@ -22,9 +22,9 @@ use crate::units::{backing_text, side_text};
 pub(crate) struct Sampled {
     /// In the order of their names.
     pub(crate) channels: Vec<ChannelView>,
-    /// Those that could not be looked at, and why.
+    /// Channels that could not be looked at, and why.
     pub(crate) failed: Vec<(ChannelName, Error)>,
-    /// For how much longer one must look to tell whether somebody is stuck.
+    /// How much longer it takes to decide whether a participant is stuck.
     pub(crate) undecided: Option<Duration>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Sampler {
     watched: BTreeMap<ChannelName, Watched>,
 }
 
-/// A channel, and what it was at the last look.
+/// A channel, and its state at the last look.
 #[derive(Debug)]
 struct Watched {
     observer: Observer,
@@ -53,7 +53,7 @@ struct Look {
     participants: BTreeMap<Key, Seen>,
 }
 
-/// Side, entry and generation: nobody else ever has the same.
+/// Side, entry and generation: no other participant ever has the same.
 type Key = (bool, usize, u64);
 
 #[derive(Debug, Clone, Copy)]
@@ -70,11 +70,11 @@ impl Sampler {
         Sampler { base: base.to_owned(), wanted: wanted.to_vec(), watched: BTreeMap::new() }
     }
 
-    /// Looks. Takes about 0.1 ms for a channel. Who is stuck, later looks show.
+    /// Looks. Takes about 0.1 ms for a channel. Later looks show who is stuck.
     ///
     /// # Errors
-    /// When a bus or channel that was asked for by name is not there, or the directory cannot be read. What else is
-    /// wrong with a channel is in [`Sampled::failed`].
+    /// When a bus or channel that was requested by name does not exist, or the directory cannot be
+    /// read. Other errors of a channel are in [`Sampled::failed`].
     pub(crate) fn sample(&mut self) -> Result<Sampled, Error> {
         let names = self.names()?;
         self.watched.retain(|name, _| names.contains(name));
@@ -85,7 +85,7 @@ impl Sampler {
                     sampled.undecided = sampled.undecided.max(undecided);
                     sampled.channels.push(view);
                 }
-                // Removed since it was listed.
+                // The channel was removed since it was listed.
                 Err(Error::NotFound { .. }) if !self.is_named(&name) => {
                     self.watched.remove(&name);
                 }
@@ -98,7 +98,8 @@ impl Sampler {
         Ok(sampled)
     }
 
-    /// As [`Self::sample`], but a bus that is not there yet, or not any more, has no channels: for those who stay.
+    /// As [`Self::sample`], but a bus that does not exist yet, or no longer, has no channels: for
+    /// programs that keep running.
     pub(crate) fn sample_what_is_there(&mut self) -> Result<Sampled, Error> {
         match self.sample() {
             Err(Error::NotFound { .. }) => {
@@ -119,7 +120,7 @@ impl Sampler {
         if self.wanted.is_empty() {
             for bus in list_buses(&self.base)? {
                 match list_channels(&self.base, &bus) {
-                    // Removed since it was listed.
+                    // The bus was removed since it was listed.
                     Err(Error::NotFound { .. }) => {}
                     channels => names.extend(channels?),
                 }
@@ -136,7 +137,8 @@ impl Sampler {
         Ok(names)
     }
 
-    /// One more look at a channel that was looked at before: who was stuck then, and has not moved since, still is.
+    /// One more look at a channel: a participant that was stuck at the last look, and has not moved
+    /// since, is still stuck.
     pub(crate) fn look_again(&self, name: &ChannelName) -> Option<Result<Info, Error>> {
         Some(self.watched.get(name)?.observer.info())
     }
@@ -157,7 +159,8 @@ impl Watched {
     fn look(&mut self) -> Result<(ChannelView, Option<Duration>), Error> {
         let info = self.observer.info()?;
         let undecided = self.observer.undecided(&info);
-        // What cannot be read is as if it were not there: the consumers say why in `measures`.
+        // Latencies that cannot be read count as absent: the consumers report the reason in
+        // `measures`.
         let latencies = self.observer.latencies().ok().flatten().unwrap_or_default();
         let at_ns = monotonic_ns();
         let positions = &info.positions;
@@ -176,7 +179,7 @@ impl Watched {
             let before = last.and_then(|last| last.participants.get(&key)).copied();
             let now = seen_now(one, before, at_ns);
             seen.insert(key, now);
-            // Who came since the last look began at 0.
+            // A participant that came since the last look began at 0.
             let (events_before, bytes_before) = before.map_or((0, 0), |before| (before.events, before.bytes));
             if one.side == Side::Producers {
                 bytes_published += one.bytes.saturating_sub(bytes_before);
@@ -198,7 +201,7 @@ impl Watched {
         if known.state == JournalState::Recording {
             return Some(known);
         }
-        // Another journaller may have come since: whoever attaches anew sees it.
+        // There may be another journaller now; a new attachment sees it.
         let anew = channel.bus().attach(channel.name().channel()).and_then(|anew| anew.journal_positions());
         Some(anew.unwrap_or(known))
     }
@@ -270,7 +273,7 @@ fn is_public(info: &Info) -> bool {
     info.ring_access.mode & info.acks_access.mode & 0o004 != 0 && bus & 0o001 != 0
 }
 
-/// What a journal that is at work waits for.
+/// The resource that a working journal waits for.
 fn waits_for(journal: &JournalPositions) -> Option<&'static str> {
     let is_over =
         matches!(journal.state, JournalState::Dead | JournalState::Stopped | JournalState::Poisoned);
@@ -282,7 +285,7 @@ fn seen_now(one: &Participant, before: Option<Seen>, at_ns: u64) -> Seen {
     let changed_ns = match before {
         Some(before) if before.progress == progress => before.changed_ns,
         Some(_) => Some(at_ns),
-        // At the first look nobody can tell.
+        // The first look cannot decide it.
         None => None,
     };
     Seen { events: one.events, bytes: one.bytes, progress, changed_ns }

@@ -1,4 +1,5 @@
-//! What one look at a channel shows. The field names are those of `railbus stat --json`, which scripts rely on.
+//! The result of one look at a channel. The field names are those of `railbus stat --json`, which
+//! scripts rely on.
 
 use hdrhistogram::Histogram;
 use railbus::internal::buckets::VALUE_MAX;
@@ -20,21 +21,21 @@ pub(crate) struct ChannelView {
     pub(crate) page_bytes: u64,
     /// The most that fits.
     pub(crate) capacity: u64,
-    /// What waits for the slowest reader; of a queue, all events that are not done.
+    /// The backlog of the slowest reader; of a queue, all events that are not done.
     pub(crate) depth: u64,
-    /// Queues: events of the depth that nobody has in hand; else `null`.
+    /// Queues: events of the depth that no worker holds; else `null`.
     pub(crate) waiting: Option<u64>,
-    /// Queues: events of the depth in the hands of workers; else `null`.
+    /// Queues: events of the depth that workers hold; else `null`.
     pub(crate) in_hand: Option<u64>,
-    /// That, of the capacity.
+    /// The depth in percent of the capacity.
     pub(crate) depth_percent: f64,
     /// The largest depth that this observer has seen.
     pub(crate) high_water: u64,
-    /// How far the slowest reader is behind; `null` when nobody has a lag.
+    /// How far the slowest reader is behind; `null` when no reader has a lag.
     pub(crate) lag: Option<u64>,
     /// The next position.
     pub(crate) published: u64,
-    /// Events published ever.
+    /// Events published since the channel was made.
     pub(crate) events: u64,
     /// Since the look before; `null` at the first.
     pub(crate) events_per_second: Option<f64>,
@@ -62,29 +63,31 @@ pub(crate) struct ChannelView {
     pub(crate) stuck: usize,
     /// How long ago something was last published, while this observer looked; `null` if nothing was.
     pub(crate) progress_age_ns: Option<u64>,
-    /// What the journal does: recording, ...; `null` without a journal.
+    /// The state of the journal: recording, ...; `null` without a journal.
     pub(crate) journal: Option<&'static str>,
     /// How often a recorder of this channel has panicked; `null` without a journal.
     pub(crate) journal_crashes: Option<u64>,
-    /// What the journal waits for: space, descriptors, memory; `null` when for nothing.
+    /// The resource that the journal waits for: space, descriptors, memory; `null` when for none.
     pub(crate) journal_waits_for: Option<&'static str>,
     /// Whether the journal's disk is full; `null` without a journal.
     pub(crate) journal_no_space: Option<bool>,
     /// Gaps since the journaller started; `null` without a journal.
     pub(crate) journal_gaps: Option<u64>,
-    /// Events that are missing in the journal since its journaller started, as far as they could be counted.
+    /// Events that are missing in the journal since its journaller started, as far as they could be
+    /// counted.
     pub(crate) journal_lost: Option<u64>,
-    /// What has stopped the journal, or what it tries again.
+    /// The error that has stopped the journal, or after which it tries again.
     pub(crate) journal_error: Option<String>,
-    /// How far the journal's writing is behind; `null` without a journal.
+    /// How far the written position is behind; `null` without a journal.
     pub(crate) written_lag: Option<u64>,
-    /// How far what is durable is behind; `null` without a journal.
+    /// How far the durable position is behind; `null` without a journal.
     pub(crate) durable_lag: Option<u64>,
-    /// Publication to receipt in the last five minutes, all consumers; `null` if nothing was measured.
+    /// Publication to receipt in the last five minutes, all consumers; `null` if nothing was
+    /// measured.
     pub(crate) latency_ns: Option<LatencyView>,
     /// Taken to done in the last five minutes, all workers.
     pub(crate) done_ns: Option<LatencyView>,
-    /// Who takes part: producers first.
+    /// The participants: producers first.
     pub(crate) participants: Vec<ParticipantView>,
     /// Whether every user may read it.
     #[serde(skip)]
@@ -97,7 +100,7 @@ pub(crate) struct ChannelView {
 }
 
 impl ChannelView {
-    /// What is wrong with the channel's journal, in two words for a column; `None` when nothing is.
+    /// The trouble of the channel's journal, in two words for a column; `None` when there is none.
     pub(crate) fn journal_trouble(&self) -> Option<&'static str> {
         match (self.journal?, self.journal_waits_for) {
             ("poisoned", _) => Some("journal failed"),
@@ -128,7 +131,7 @@ pub(crate) struct ParticipantView {
     pub(crate) pid: u32,
     /// The thread that made the handle.
     pub(crate) tid: u32,
-    /// The core it last ran on; `null` when that cannot be seen from here.
+    /// The core on which it last ran; `null` when that is not visible from here.
     pub(crate) core: Option<u32>,
     /// live, dead, held, evicted.
     pub(crate) state: &'static str,
@@ -140,9 +143,9 @@ pub(crate) struct ParticipantView {
     pub(crate) events: u64,
     /// Their payload bytes.
     pub(crate) bytes: u64,
-    /// Since the look before.
+    /// Events a second since the look before.
     pub(crate) events_per_second: Option<f64>,
-    /// Since the look before.
+    /// Payload bytes a second since the look before.
     pub(crate) bytes_per_second: Option<f64>,
     /// Readers: how far behind.
     pub(crate) lag: Option<u64>,
@@ -156,13 +159,13 @@ pub(crate) struct ParticipantView {
     pub(crate) lost: u64,
     /// How long it has been waiting for room; `null` when it is not.
     pub(crate) waiting_ns: Option<u64>,
-    /// How long ago it last noted the time.
+    /// How long ago it last stored the time.
     pub(crate) seen_ns: u64,
     /// How long ago it last moved, while this observer looked; `null` if it did not.
     pub(crate) progress_age_ns: Option<u64>,
     /// For how long it has been stuck; `null` when it is not.
     pub(crate) stuck_ns: Option<u64>,
-    /// Consumers of stamped channels: yes, or why not.
+    /// Consumers of stamped channels: yes, or the reason why not.
     pub(crate) measures: &'static str,
     /// Publication to receipt.
     pub(crate) latency_ns: Option<LatencyView>,
@@ -189,7 +192,7 @@ pub(crate) struct LatencyView {
     pub(crate) p9999: u64,
     /// The largest, exactly.
     pub(crate) max: u64,
-    /// How many events they are of.
+    /// The number of events.
     pub(crate) count: u64,
 }
 
@@ -209,7 +212,7 @@ impl LatencyView {
     }
 }
 
-/// The distribution as hdrhistogram has it.
+/// The distribution as a histogram of the hdrhistogram crate.
 pub(crate) fn histogram(distribution: &Distribution) -> Histogram<u64> {
     let mut histogram = Histogram::new_with_bounds(1, VALUE_MAX, 2).expect("bounds that hdrhistogram takes");
     for (low, _, count) in distribution.buckets() {

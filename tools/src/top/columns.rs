@@ -1,4 +1,4 @@
-//! What can be shown of channels and participants, a column each. Those that do not fit are left out, the least
+//! The columns for channels and participants. Columns that do not fit are left out, the least
 //! important first.
 
 use crate::observe::text::{age_text, count_text, ns_text, rate_text};
@@ -12,15 +12,15 @@ pub(crate) struct Column<T: 'static> {
     pub(crate) width: u16,
     /// Columns with a larger number are left out first.
     pub(crate) rank: u8,
-    /// What it means.
+    /// Its meaning.
     pub(crate) about: &'static str,
     /// Its text.
     pub(crate) cell: fn(&T) -> String,
-    /// What it is sorted by, the largest first; `None` for texts.
+    /// The value to sort by, the largest first; `None` for texts.
     pub(crate) key: Option<fn(&T) -> f64>,
 }
 
-/// Of a channel; the name comes before them.
+/// The columns of a channel, after its name.
 pub(crate) const CHANNELS: &[Column<ChannelView>] = &[
     Column {
         title: "KIND",
@@ -196,7 +196,7 @@ pub(crate) const CHANNELS: &[Column<ChannelView>] = &[
     },
 ];
 
-/// Of a participant; who it is comes before them.
+/// The columns of a participant, after its name.
 pub(crate) const PARTICIPANTS: &[Column<ParticipantView>] = &[
     Column {
         title: "ROLE",
@@ -333,7 +333,8 @@ pub(crate) const PARTICIPANTS: &[Column<ParticipantView>] = &[
     },
 ];
 
-/// The columns that fit into `width` beside the first, which wants `first` cells: each takes a space, too.
+/// The columns that fit into `width` beside the first, which wants `first` cells: each takes a
+/// space, too.
 pub(crate) fn fitting<T>(columns: &'static [Column<T>], first: u16, width: u16) -> Vec<&'static Column<T>> {
     let mut by_rank: Vec<usize> = (0..columns.len()).collect();
     by_rank.sort_by_key(|&i| columns[i].rank);
@@ -341,7 +342,7 @@ pub(crate) fn fitting<T>(columns: &'static [Column<T>], first: u16, width: u16) 
     by_rank.retain(|&i| {
         let needs = columns[i].width + 1;
         let fits = needs <= left;
-        // What is less important does not get in where something else did not.
+        // A less important column is not shown if a more important one did not fit.
         left = if fits { left - needs } else { 0 };
         fits
     });

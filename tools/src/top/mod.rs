@@ -1,7 +1,8 @@
 //! `railbus top`: the channels and their participants, live, in a terminal.
 //!
-//! [`state`] is what the keys change, [`columns`] what can be shown, [`screen`] how it is drawn. The look at the
-//! channels is that of [`crate::observe`]. It works in 80x24, over ssh, and without colours (NO_COLOR).
+//! The keys change [`state`]; [`columns`] lists what can be shown; [`screen`] draws it. The look at
+//! the channels is that of [`crate::observe`]. It works in 80x24, over ssh, and without colours
+//! (NO_COLOR).
 
 mod columns;
 mod screen;
@@ -42,7 +43,7 @@ pub(crate) struct TopArgs {
     interval: Duration,
 }
 
-/// Shows them until somebody asks to leave.
+/// Shows them until the user leaves.
 pub(crate) fn run(args: &TopArgs) -> Outcome {
     if args.interval < Duration::from_millis(50) || args.interval > Duration::from_secs(3600) {
         return Err(Failure::usage("--interval: must be 50ms to 1h"));
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &TopArgs) -> Outcome {
     let mut state = State::new(args.wanted.clone());
     state.see(sampler.sample()?);
     interrupt::catch();
-    // It puts the terminal back in order when this program panics, too.
+    // ratatui restores the terminal when this program panics, too.
     let mut terminal = ratatui::try_init().map_err(output_failed)?;
     let outcome = live(&mut terminal, &mut sampler, &mut state, args.interval);
     ratatui::restore();
@@ -68,7 +69,7 @@ fn live(
     interval: Duration,
 ) -> Outcome {
     let palette = Palette::of_environment();
-    // The first rates are there soon, whatever the interval.
+    // The first rates come soon, whatever the interval is.
     let mut next = Instant::now() + interval.min(Duration::from_millis(250));
     while !interrupt::is_asked() {
         terminal.draw(|frame| screen::draw(frame, state, palette)).map_err(output_failed)?;

@@ -1,4 +1,4 @@
-//! Drawing.
+//! Drawing the screen.
 
 use railbus_os::pages::bytes_text;
 use ratatui::Frame;
@@ -19,7 +19,7 @@ pub(crate) struct Palette {
 }
 
 impl Palette {
-    /// What NO_COLOR says (<https://no-color.org>: set and not empty).
+    /// The palette by NO_COLOR (<https://no-color.org>: set and not empty).
     pub(crate) fn of_environment() -> Palette {
         Palette { is_coloured: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
     }
@@ -130,7 +130,7 @@ fn participants(frame: &mut Frame<'_>, state: &State, channel: &ChannelView, pal
     ])
     .areas(area);
     frame.render_widget(Paragraph::new(facts), head);
-    // The newest look at the right edge.
+    // The newest look is at the right edge.
     let rates: Vec<u64> = state.history(&channel.channel).rev().take(middle.width as usize).collect();
     let rates: Vec<u64> = rates.into_iter().rev().collect();
     frame.render_widget(Sparkline::default().data(&rates).style(palette.colour(Color::Green)), middle);
@@ -148,7 +148,7 @@ fn participants(frame: &mut Frame<'_>, state: &State, channel: &ChannelView, pal
     frame.render_widget(table(rows, "WHO", &columns, PARTICIPANTS, state.sort(), palette), body);
 }
 
-/// What there is to say of a channel, in a few lines of 80 cells.
+/// The facts about a channel, in a few lines of 80 cells.
 fn facts(channel: &ChannelView, palette: Palette) -> Vec<Line<'static>> {
     let amount = |value: u64| if channel.kind == "stream" { bytes_text(value) } else { value.to_string() };
     let mut facts = vec![
@@ -232,7 +232,7 @@ fn percentiles(latency: &LatencyView) -> String {
 
 fn row<T>(first: String, columns: &[&'static Column<T>], of: &T) -> Row<'static> {
     let cells = columns.iter().map(|column| {
-        // Numbers are compared by their right ends.
+        // Numbers are aligned by their right ends.
         Cell::from(format!("{:>width$}", (column.cell)(of), width = column.width as usize))
     });
     Row::new(std::iter::once(Cell::from(first)).chain(cells))

@@ -1,4 +1,4 @@
-//! What is shown, and what the keys change of it.
+//! The state of the display, and how the keys change it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -10,10 +10,10 @@ use crate::observe::{ChannelView, ParticipantView, Sampled, Wanted};
 
 /// Looks that are remembered for the little chart of a channel.
 const HISTORY: usize = 300;
-/// The help is no longer than this.
+/// The most lines by which the help scrolls.
 const HELP_SCROLL_MAX: usize = 20;
 
-/// What follows a key.
+/// The effect of a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// Go on.
@@ -36,7 +36,7 @@ pub(crate) enum Screen {
 pub(crate) struct Sort {
     /// The column's index in its table.
     pub(crate) column: Option<usize>,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub(crate) reversed: bool,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct State {
     /// Events per second of each channel, the newest last.
     history: BTreeMap<String, VecDeque<u64>>,
     screen: Screen,
-    /// The name of the channel that is chosen: it stays chosen wherever it moves.
+    /// The name of the chosen channel: it stays chosen wherever it moves.
     chosen: Option<String>,
     /// The first participant that is shown.
     scroll: usize,
@@ -61,7 +61,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Shows all channels; the one that is wanted, if it is only one.
+    /// Shows all channels; if only one is wanted, shows that one.
     pub(crate) fn new(wanted: Vec<Wanted>) -> State {
         let screen = match &wanted[..] {
             [Wanted::Channel(name)] => Screen::Participants(name.to_string()),
@@ -82,7 +82,7 @@ impl State {
         }
     }
 
-    /// Takes a new look over.
+    /// Takes over a new look.
     pub(crate) fn see(&mut self, sampled: Sampled) {
         self.history.retain(|name, _| sampled.channels.iter().any(|channel| channel.channel == *name));
         for channel in &sampled.channels {
@@ -112,7 +112,7 @@ impl State {
         &self.screen
     }
 
-    /// What the names must contain, and whether it is being typed.
+    /// The text that names must contain, and whether it is being typed.
     pub(crate) fn filter(&self) -> (&str, bool) {
         (&self.filter, self.is_filtering)
     }

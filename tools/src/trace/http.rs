@@ -1,6 +1,7 @@
 //! POST to the collector: one connection, kept while it works, on hyper.
 //!
-//! Each request, from connecting to the end of the answer, has one time limit. Of an answer at most 64 KiB are read.
+//! Each request, from connecting to the end of the answer, has one time limit. At most 64 KiB of an
+//! answer are read.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::failure::Failure;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const PATH: &str = "/v1/traces";
 
-/// Where spans are sent to.
+/// The destination of spans.
 #[derive(Debug)]
 pub(super) struct Collector {
     uri: Uri,
@@ -29,7 +30,7 @@ pub(super) struct Collector {
     timeout: Duration,
 }
 
-/// What the collector said.
+/// The answer of the collector.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -43,7 +44,7 @@ pub(super) struct Answer {
 pub(super) struct Connection(Option<SendRequest<Full<Bytes>>>);
 
 impl Collector {
-    /// What `--otlp` names.
+    /// The destination that `--otlp` names.
     pub(super) fn parse(url: &str, headers: &[Header], timeout: Duration) -> Result<Collector, Failure> {
         let fail = |why: &str| {
             Failure::usage(format!(
@@ -73,7 +74,7 @@ impl Collector {
         Ok(Collector { uri, authority: address, headers: headers.to_vec(), timeout })
     }
 
-    /// Sends a request and returns the answer, or says in a phrase what went wrong.
+    /// Sends a request and returns the answer, or the error in a phrase.
     pub(super) async fn post(&self, connection: &mut Connection, body: Bytes) -> Result<Answer, String> {
         let posted = tokio::time::timeout(self.timeout, self.exchange(connection, body)).await;
         let answered = posted.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.timeout)));
@@ -111,7 +112,7 @@ impl Collector {
         let _ = stream.set_nodelay(true);
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| error.to_string())?;
-        // It ends with the sender, or the other end; what goes wrong the sender is told, too.
+        // The task ends with the sender, or with the other end; the sender gets its errors, too.
         tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -123,7 +124,7 @@ impl Collector {
         let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        // The status says enough where the rest is too long.
+        // If the rest is too long, the status is enough.
         let body = body.map(|body| body.to_bytes()).unwrap_or_default();
         Ok(Answer { status, retry_after, body })
     }
@@ -135,7 +136,7 @@ impl std::fmt::Display for Collector {
     }
 }
 
-/// hyper's errors say the cause, such as that the connection was reset, in their source only.
+/// hyper's errors give the cause, such as a reset connection, in their source only.
 fn with_cause(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     if let Some(cause) = error.source() {

@@ -1,15 +1,18 @@
 //! `railbus trace`: the hops of traced events as OpenTelemetry spans, over OTLP/HTTP.
 //!
 //! ```text
-//! channels -> source: lossy readers, looked at in turn -> span: one per hop -> queue: bounded -> sender: batches, retries
-//!             (this thread)                                                        (a thread of its own)
+//! this thread:          channels -> source (lossy readers, looked at in turn) -> span (one per hop)
+//!                                -> queue (bounded)
+//! a thread of its own:  queue    -> sender (batches, retries) -> collector
 //! ```
 //!
-//! It holds nobody up: it reads as lossy readers do, and never sleeps where a publisher would have to wake it. Nor can a
-//! collector that is slow, away or stuck do anything but fill the queue, whose overflow is dropped and counted. A span's
-//! ids follow from the event's identity, so that exporting an event twice gives the same span twice.
+//! It holds nobody up: it reads as lossy readers do, and never sleeps where a publisher would have
+//! to wake it. A collector that is slow, away or stuck can only fill the queue, whose overflow is
+//! dropped and counted. A span's ids follow from the event's identity, so that exporting an event
+//! twice gives the same span twice.
 //!
-//! What it leaves out: TLS (send to a collector on this host, which can), metrics and logs, `tracestate`.
+//! It leaves out: TLS (send to a collector on this host, which can), metrics and logs,
+//! `tracestate`.
 
 mod http;
 mod options;
@@ -54,7 +57,7 @@ pub(crate) struct TraceArgs {
     /// The channels, as BUS/CHANNEL
     #[arg(required_unless_present = "journal")]
     channels: Vec<ChannelName>,
-    /// The spans of what this journal holds, instead
+    /// Export the spans of this journal's events instead
     #[arg(long, value_name = "JOURNAL", conflicts_with = "channels")]
     journal: Option<PathBuf>,
     /// The collector: OTLP over HTTP; /v1/traces is added unless the URL ends so
@@ -81,7 +84,7 @@ pub(crate) struct TraceArgs {
     /// Stop after so many spans
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// How often to look at the channels: by so much the end of a span may be late
+    /// How often to look at the channels: the end of a span may be late by this much
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_time)]
     poll: Duration,
     /// How long a span waits at most for others to travel with
@@ -96,10 +99,10 @@ pub(crate) struct TraceArgs {
     /// How long the collector may take for a request
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
     timeout: Duration,
-    /// How long to go on trying to deliver what waits, when it is time to end
+    /// How long to go on trying to deliver waiting spans, when it is time to end
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     flush: Duration,
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(short, long)]
     quiet: bool,
 }
@@ -147,7 +150,8 @@ pub(crate) fn run(args: &TraceArgs) -> Outcome {
         queue.close();
         let sent = sending.join().unwrap_or_else(|_| Err(Failure::new("the thread that sends has failed")));
         exporter.tell(&delivery);
-        // A collector that refuses for good has ended the thread that sends: that is the reason to be told.
+        // A collector that refuses without a retry has ended the sending thread; that reason is
+        // reported.
         sent.and(outcome)?;
         delivery.verdict(&queue)
     })
@@ -173,7 +177,7 @@ impl Recording {
     }
 }
 
-/// What makes spans of events.
+/// The maker of spans from events.
 struct Exporter<'a> {
     args: &'a TraceArgs,
     queue: &'a SpanQueue,
@@ -186,7 +190,7 @@ struct Exporter<'a> {
 }
 
 impl Exporter<'_> {
-    /// Whether all spans are made that were asked for, or nobody would send more.
+    /// Whether all requested spans are made, or none more would be sent.
     fn is_complete(&self) -> bool {
         self.args.count.is_some_and(|n| self.made >= n) || self.queue.is_broken()
     }
@@ -195,11 +199,12 @@ impl Exporter<'_> {
         interrupt::is_asked() || self.is_complete()
     }
 
-    /// Looks at the channels in turn, until it is asked to finish, or all are gone.
+    /// Looks at the channels in turn, until a request to finish, or until all are gone.
     fn follow(&mut self, mut sources: Vec<Box<dyn Source>>) -> Outcome {
         /// Events of one channel before the next has its turn.
         const TURN: usize = 256;
-        /// Events of one channel that are read when it is time to end: somebody may go on publishing.
+        /// Events of one channel that are read when it is time to end: a publisher may go on
+        /// publishing.
         const LAST: usize = 1 << 16;
         if !self.args.quiet {
             let names: Vec<String> = self.args.channels.iter().map(ToString::to_string).collect();
@@ -215,7 +220,8 @@ impl Exporter<'_> {
         self.look(&mut sources, LAST).map(|_| ())
     }
 
-    /// Makes spans of what is there now, at most `most` events of each channel; returns of how many.
+    /// Makes spans of at most `most` events of each channel that are there now. Returns the number
+    /// of events.
     fn look(&mut self, sources: &mut [Box<dyn Source>], most: usize) -> Result<usize, Failure> {
         let mut events = 0;
         for source in sources {
@@ -232,7 +238,8 @@ impl Exporter<'_> {
         Ok(events)
     }
 
-    /// Reads a journal to its end. A full queue holds the reading up: what is on disk can wait.
+    /// Reads a journal to its end. A full queue holds the reading up, because a journal on disk can
+    /// wait.
     fn read(&mut self, recording: Box<Recording>) -> Outcome {
         let Recording { maker, mut replay } = *recording;
         while !self.is_enough() {
@@ -243,7 +250,7 @@ impl Exporter<'_> {
             };
             let event = recorded.event();
             while self.queue.is_full() && !self.is_enough() {
-                // The thread that sends is at it.
+                // The sending thread empties the queue.
                 interrupt::sleep_until(Instant::now() + interrupt::LOOK_EVERY);
             }
             let hop = Hop::Recorded(recorded.time_ns);
@@ -275,7 +282,7 @@ impl Exporter<'_> {
     }
 }
 
-/// CLOCK_REALTIME, as stamps have it.
+/// CLOCK_REALTIME, as in the stamps.
 fn now_ns() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))

@@ -1,5 +1,6 @@
-//! Spans on their way from the thread that reads to the thread that sends: a bounded queue that gives them out in
-//! batches. The reader never waits; what finds no place is dropped, and counted.
+//! Spans on their way from the thread that reads to the thread that sends: a bounded queue that
+//! gives them out in batches. The reader never waits; a span that finds no room is dropped and
+//! counted.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,8 @@ struct QueueState {
 }
 
 impl SpanQueue {
-    /// At most `spans_max` wait, and go in batches of at most `batch_max`: when there are so many, or after `interval`.
+    /// At most `spans_max` wait. They go in batches of at most `batch_max`: when there are so many,
+    /// or after `interval`.
     pub(super) fn new(spans_max: usize, batch_max: usize, interval: Duration) -> SpanQueue {
         SpanQueue { state: Mutex::default(), changed: Condvar::new(), spans_max, batch_max, interval }
     }
@@ -75,12 +77,12 @@ impl SpanQueue {
         }
         let count = state.waiting.len().min(self.batch_max);
         let batch: Vec<Span> = state.waiting.drain(..count).collect();
-        // What is left came later, but has waited, too.
+        // The remaining spans came later, but have waited, too.
         state.due = if state.waiting.is_empty() { None } else { Some(Instant::now() + self.interval) };
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// No more spans will come.
+    /// Closes the queue: no more spans will come.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.changed.notify_one();
@@ -91,7 +93,7 @@ impl SpanQueue {
         self.state().closed
     }
 
-    /// Nobody takes spans any more.
+    /// Breaks the queue: nobody takes spans any more.
     pub(super) fn break_off(&self) {
         self.state().broken = true;
     }
@@ -101,7 +103,7 @@ impl SpanQueue {
         self.state().broken
     }
 
-    /// Throws away what waits, and counts it as dropped.
+    /// Throws the waiting spans away, and counts them as dropped.
     pub(super) fn discard(&self) {
         let mut state = self.state();
         state.dropped += state.waiting.len() as u64;

@@ -1,9 +1,9 @@
-//! The thread that sends: takes batches from the queue, and delivers each, however often that has to be tried.
+//! The thread that sends: takes batches from the queue, and tries each until it is delivered.
 //!
-//! As OTLP has it: 429, 502, 503, 504 and everything that goes wrong with the connection is tried again, after a pause
-//! that doubles (or the one that the collector asks for); any other refusal concerns the batch, which is dropped and
-//! counted. While one batch is tried, others wait in the queue, which is bounded. When it is time to end, what is left
-//! is tried until the time for that is up.
+//! As OTLP requires, 429, 502, 503, 504 and all connection errors are tried again, after a pause
+//! that doubles (or the one that the collector asks for). Any other refusal concerns the batch,
+//! which is dropped and counted. While one batch is tried, others wait in the queue, which is
+//! bounded. When it is time to end, the rest is tried until the time for that is up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -27,10 +27,10 @@ use crate::interrupt;
 /// The first pause after a failure, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Troubles are told at most this often.
+/// The shortest time between two reports of trouble.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// What has become of the spans that were sent. Shared with the thread that reads.
+/// The fate of the spans that were sent. Shared with the thread that reads.
 #[derive(Debug)]
 pub(super) struct Delivery {
     service: String,
@@ -84,13 +84,13 @@ impl Delivery {
     }
 }
 
-/// What one attempt came to.
+/// The result of one attempt.
 enum Tried {
-    /// The batch is dealt with; so many of it were refused.
+    /// The batch is dealt with; this many of its spans were refused.
     Over(u64),
     /// Try again, after this pause if the collector asks for one.
     Again(String, Option<Duration>),
-    /// The collector takes nothing of the kind, now or later.
+    /// The collector takes nothing of this kind, now or later.
     Refused(String),
 }
 
@@ -100,7 +100,7 @@ pub(super) struct SpanSender<'a> {
     collector: &'a Collector,
     delivery: &'a Delivery,
     connection: Connection,
-    /// When the time to end is up, once it is time to end.
+    /// The end of the time to end, once it is time to end.
     ends: Option<Instant>,
     /// Since when nothing could be delivered.
     failing: bool,
@@ -144,7 +144,7 @@ impl<'a> SpanSender<'a> {
         }
     }
 
-    /// Delivers a batch; returns how many of it were not taken.
+    /// Delivers a batch; returns how many of its spans were not taken.
     async fn deliver(&mut self, body: Bytes, count: u64) -> u64 {
         let mut pause = PAUSE;
         loop {
@@ -173,7 +173,7 @@ impl<'a> SpanSender<'a> {
     }
 
     async fn attempt(&mut self, body: Bytes, count: u64) -> Tried {
-        // A collector that hangs must not hold the end up.
+        // A collector that hangs must not delay the end.
         let posting = self.collector.post(&mut self.connection, body);
         tokio::pin!(posting);
         let answer = loop {
@@ -245,7 +245,7 @@ impl<'a> SpanSender<'a> {
         self.told = None;
     }
 
-    /// Tells a trouble, unless one was told a moment ago.
+    /// Reports a trouble, unless one was reported a moment ago.
     fn tell(&mut self, text: &str) {
         if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.told = Some(Instant::now());

@@ -6,7 +6,7 @@ use super::span::Maker;
 use crate::failure::{Failure, note, receive_failed};
 use crate::open;
 
-/// What a look found.
+/// The result of a look.
 #[derive(Debug, Default)]
 pub(super) struct Looked {
     /// Events.
@@ -15,12 +15,12 @@ pub(super) struct Looked {
     pub(super) lost: u64,
 }
 
-/// What a look hands each event to; false ends it.
+/// The function that gets each event; false ends the look.
 pub(super) type Take<'a> = &'a mut dyn FnMut(&Maker, &Event<'_>) -> bool;
 
 /// A channel that is read.
 pub(super) trait Source {
-    /// Hands at most `most` of the events that are there to `take`. Never blocks.
+    /// Passes at most `most` of the events that are there to `take`. Never blocks.
     fn look(&mut self, most: usize, take: Take<'_>) -> Result<Looked, Failure>;
 }
 
@@ -55,7 +55,7 @@ impl<R: ReadEnd> Source for Channel<R> {
     }
 }
 
-/// Joins all channels, live, as somebody who holds nobody up.
+/// Joins all channels, live, as readers that hold nobody up.
 pub(super) fn open(names: &[ChannelName]) -> Result<Vec<Box<dyn Source>>, Failure> {
     names.iter().map(open_one).collect()
 }
@@ -69,7 +69,7 @@ fn open_one(name: &ChannelName) -> Result<Box<dyn Source>, Failure> {
         maker: Maker,
         mut reader: Reader<R>,
     ) -> Box<dyn Source> {
-        // It polls: that it is late says nothing of the channel.
+        // It polls, so its lateness says nothing about the channel.
         reader.leave_unmeasured();
         Box::new(Channel { name: name.clone(), maker, reader })
     }

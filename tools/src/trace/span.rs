@@ -1,9 +1,10 @@
 //! A hop of an event as a span.
 //!
-//! A hop is one span, from the event's publication to its receipt, or to the journal; its parent is the span that
-//! published. Its attributes are those of OpenTelemetry's conventions for messaging, and `railbus.*` for the rest. Ids
-//! are made of the event's identity (channel, incarnation, position), which is unique for ever: the same hop has the same
-//! id, whoever exports it and however often.
+//! A hop is one span, from the event's publication to its receipt, or to the journal; its parent is
+//! the span that published. Its attributes are those of OpenTelemetry's conventions for messaging,
+//! and `railbus.*` for the rest. Ids are made of the event's identity (channel, incarnation,
+//! position), which is never used again. So the same hop has the same id, whichever exporter makes
+//! it and however often.
 
 use std::path::Path;
 
@@ -15,7 +16,8 @@ use railbus::journal::Journal;
 use railbus::{Channel, Event, TraceContext};
 use sha2::{Digest, Sha256};
 
-/// `flags` of a span, beside the trace flags: it is known whether the parent is of another process, and it is.
+/// `flags` of a span, beside the trace flags: it is known whether the parent is of another process,
+/// and it is.
 const REMOTE_PARENT: u32 = 0x300;
 
 /// Where a span ends.
@@ -57,8 +59,8 @@ impl Maker {
         }
     }
 
-    /// The span of an event's hop, if it belongs to a trace that is sampled. `all`: events without a trace context are
-    /// traces of their own. `ratio`: of all traces, those to be kept.
+    /// The span of an event's hop, if it belongs to a trace that is sampled. `all`: events without
+    /// a trace context are traces of their own. `ratio`: of all traces, those to be kept.
     pub(super) fn span(&self, event: &Event<'_>, hop: Hop, all: bool, ratio: f64) -> Option<Span> {
         let context = event.trace().filter(TraceContext::is_valid);
         if context.is_some_and(|context| !context.is_sampled()) || (context.is_none() && !all) {
@@ -73,7 +75,8 @@ impl Maker {
             Hop::Delivered(ns) => ("deliver", ns),
             Hop::Recorded(ns) => ("record", ns),
         };
-        // Without a stamp nothing is known of when it began; and clocks that are set must not make a span negative.
+        // Without a stamp the beginning is not known; and a clock that was set must not make a span
+        // negative.
         let start_ns = event.published_ns().unwrap_or(end_ns);
         Some(Span {
             trace_id: trace_id.to_vec(),
@@ -89,7 +92,7 @@ impl Maker {
         })
     }
 
-    /// The ids of a trace and of a span that stand for this hop of the event.
+    /// The ids of a trace and of a span for this hop of the event.
     fn ids(&self, position: u64, hop: Hop) -> ([u8; 16], [u8; 8]) {
         let mut hash = Sha256::new();
         hash.update(self.channel_id);
@@ -98,7 +101,7 @@ impl Maker {
         let of_event: [u8; 32] = hash.clone().finalize().into();
         hash.update([matches!(hop, Hop::Recorded(_)) as u8]);
         let of_hop: [u8; 32] = hash.finalize().into();
-        // Not all zeros, which names nobody; of 2^64 others, who cares which.
+        // Not all zeros, which means no span; any other of the 2^64 values will do.
         let mut span_id: [u8; 8] = std::array::from_fn(|i| of_hop[i]);
         span_id[7] |= (span_id == [0; 8]) as u8;
         let mut trace_id: [u8; 16] = std::array::from_fn(|i| of_event[i]);
@@ -145,8 +148,8 @@ fn name_of(directory: &Path) -> String {
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
-/// Whether a trace is one of those to be kept: decided by its id alone, as OpenTelemetry's TraceIdRatioBased does, so
-/// that all who sample with the same ratio keep the same traces.
+/// Whether a trace is one of those to be kept. Its id alone decides, as in OpenTelemetry's
+/// TraceIdRatioBased, so that all samplers with the same ratio keep the same traces.
 fn is_chosen(trace_id: [u8; 16], ratio: f64) -> bool {
     let low: [u8; 8] = std::array::from_fn(|i| trace_id[8 + i]);
     ratio >= 1.0 || (u64::from_be_bytes(low) >> 1) < (ratio * (1u64 << 63) as f64) as u64

@@ -1,35 +1,37 @@
-//! Who is known to be stuck, so that each is told once, and once more when it moves again.
+//! The participants that are known to be stuck, so that each is reported once, and once more when
+//! it moves again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::observe::{ChannelView, ParticipantView};
 
-/// Channel, side and entry, generation: nobody else ever has the same (but for a channel that was made anew).
+/// Channel, side and entry, generation: no other participant ever has the same (except in a channel
+/// that was made again).
 type AlarmKey = (String, String, u64);
 
-/// Somebody who is, or was, stuck.
+/// A participant that is, or was, stuck.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KnownAlarms {
     pub(crate) channel: String,
     pub(crate) who: String,
     pub(crate) name: String,
     pub(crate) pid: u32,
-    /// For how long it was stuck when it was last looked at.
+    /// How long it was stuck at the last look.
     pub(crate) stuck_ns: u64,
 }
 
-/// Who is known to be stuck.
+/// The participants that are known to be stuck.
 #[derive(Debug, Default)]
 pub(crate) struct Alarms {
     known: BTreeMap<AlarmKey, KnownAlarms>,
 }
 
-/// What a look has shown.
+/// The result of a look.
 #[derive(Debug, Default)]
 pub(crate) struct SeenChannel {
     new: Vec<AlarmKey>,
-    /// Who is not stuck any more, and still there.
+    /// Participants that are not stuck any more, and still there.
     pub(crate) moving: Vec<KnownAlarms>,
 }
 
@@ -46,7 +48,7 @@ impl Alarms {
         one.stuck_ns.is_some_and(|ns| u128::from(ns) >= patience.as_nanos())
     }
 
-    /// Compares a look with the one before.
+    /// Compares a look with the previous one.
     pub(crate) fn see(&mut self, channels: &[ChannelView], patience: Duration) -> SeenChannel {
         let mut seen = SeenChannel::default();
         let mut known = BTreeMap::new();

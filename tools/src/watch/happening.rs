@@ -1,4 +1,4 @@
-//! Something that happened: as a line, as JSON, and as the environment of a command.
+//! A happening: as a line, as JSON, and as the environment of a command.
 
 use std::io;
 use std::process::{Child, Command, Stdio};
@@ -17,16 +17,16 @@ const COMMANDS_MAX: usize = 16;
 /// How long the end of the program waits for commands that run.
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What happened.
+/// The kind of a happening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
-    /// Somebody is stuck.
+    /// A participant is stuck.
     Stuck,
-    /// Somebody who was stuck moves again.
+    /// A participant that was stuck moves again.
     Moves,
-    /// Somebody was evicted.
+    /// A participant was evicted.
     Evicted,
-    /// What the dead left was repaired.
+    /// The leftovers of dead participants were repaired.
     Repaired,
     /// A channel was removed.
     Pruned,
@@ -34,7 +34,7 @@ pub(crate) enum What {
     Waits,
     /// A journal goes on.
     GoesOn,
-    /// Something could not be done.
+    /// An action failed.
     Failed,
 }
 
@@ -53,7 +53,7 @@ impl What {
     }
 }
 
-/// Something that happened, and to whom.
+/// A happening, and the participant that it concerns.
 #[derive(Debug, Clone)]
 pub(crate) struct Happening {
     at_ns: u64,
@@ -67,7 +67,7 @@ pub(crate) struct Happening {
 }
 
 impl Happening {
-    /// Something that is about a channel.
+    /// A happening that concerns a channel.
     pub(crate) fn plain(what: What, channel: &str, text: String) -> Happening {
         Happening {
             at_ns: realtime_ns(),
@@ -81,7 +81,7 @@ impl Happening {
         }
     }
 
-    /// Somebody is stuck.
+    /// A participant is stuck.
     pub(crate) fn stuck(channel: &ChannelView, one: &ParticipantView) -> Happening {
         let held = match (one.lag, one.in_hand) {
             (Some(lag), _) if channel.kind == "stream" => format!("{lag} bytes unread"),
@@ -93,14 +93,12 @@ impl Happening {
         Happening::of_participant(What::Stuck, channel, one, text)
     }
 
-    /// Somebody was evicted.
+    /// A participant was evicted.
     pub(crate) fn evicted(channel: &ChannelView, one: &ParticipantView, evicted: Evicted) -> Happening {
         let text = match evicted {
-            Evicted::Told => {
-                "evicted: it holds nobody up any more, and is told when it next looks".to_owned()
-            }
+            Evicted::Told => "evicted: it holds nobody up any more, and its next call fails".to_owned(),
             Evicted::Fenced { events } => {
-                format!("evicted: {events} events wait for other workers; it is told when it next looks")
+                format!("evicted: {events} events wait for other workers; its next call fails")
             }
             Evicted::Forgotten => "evicted: it had died".to_owned(),
             Evicted::Killed { pid } => format!("evicted: process {pid} was killed"),
@@ -109,7 +107,7 @@ impl Happening {
         Happening::of_participant(What::Evicted, channel, one, text)
     }
 
-    /// Something about somebody who is known.
+    /// A happening that concerns a known participant.
     pub(crate) fn of(what: What, known: &KnownAlarms) -> Happening {
         let text = format!("moves again, after {} or more", time_text(known.stuck_ns));
         Happening {
@@ -179,7 +177,7 @@ impl Hand {
         Hand { command, running: Vec::new() }
     }
 
-    /// Starts the command for something that happened, and does not wait for it.
+    /// Starts the command for a happening, and does not wait for it.
     pub(crate) fn run(&mut self, happening: &Happening) -> Result<(), String> {
         let Some(command) = &self.command else { return Ok(()) };
         self.running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));

@@ -1,9 +1,11 @@
-//! `railbus watch`: a small daemon that finds who is stuck, repairs what the dead left, and says so.
+//! `railbus watch`: a small daemon that finds stuck participants, repairs what dead ones left, and
+//! reports it.
 //!
-//! At each interval it looks at the channels ([`crate::observe`]), compares with what it knew ([`alarms`]), acts by
-//! the channel's [`policy`], and tells each thing that happened once: a line on standard output, and the command that
-//! `--exec` names. Nobody needs it: whoever waits repairs what is in the way. It is for channels that nobody uses at the
-//! moment, and for those who want to be called.
+//! At each interval it looks at the channels ([`crate::observe`]) and compares with the last look
+//! ([`alarms`]). It acts by the channel's [`policy`], and reports each happening once: a line on
+//! standard output, and the command that `--exec` names. It is never necessary, because a
+//! participant that waits repairs what is in its way. It serves channels that nobody uses at the
+//! moment, and operators who want to be called.
 
 mod alarms;
 mod happening;
@@ -47,9 +49,10 @@ RAILBUS_WHO, RAILBUS_PID and RAILBUS_STUCK_NS.";
 
 /// How long an eviction waits for a killed process to go; it is tried again at the next look.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long what is done at one look may take for the buses of one user. The rest waits for the next look.
+/// How long the actions at one look may take for the buses of one user. The rest waits for the next
+/// look.
 const ACTING_MAX: Duration = Duration::from_secs(2);
-/// How long `--once` looks at most for whether somebody is stuck who seems to be, and how often.
+/// How long `--once` watches at most a participant that seems to be stuck, and how often.
 const ONCE_MAX: Duration = Duration::from_secs(60);
 const ONCE_EVERY: Duration = Duration::from_millis(100);
 /// How long the lock of a bus is waited for.
@@ -59,7 +62,7 @@ const STUCK: u8 = 9;
 /// The exit code of `--once` when a journal waits for room, descriptors or memory.
 const NO_SPACE: u8 = 6;
 
-/// Watch for stuck participants, repair what the dead left, alarm or evict
+/// Watch for stuck participants, repair what dead ones left, alarm or evict
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WatchArgs {
@@ -68,10 +71,11 @@ pub(crate) struct WatchArgs {
     /// How often to look
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_time)]
     interval: Duration,
-    /// Look once, act, and end with exit code 9 if somebody is stuck, 6 if a journal waits (its disk is full)
+    /// Look once, act, and end with exit code 9 if somebody is stuck, 6 if a journal waits (its
+    /// disk is full)
     #[arg(long)]
     once: bool,
-    /// What to do about who is stuck: alarm, evict or skip-to-live
+    /// Action on a stuck participant: alarm, evict or skip-to-live
     #[arg(long, default_value = "alarm", value_name = "POLICY")]
     policy: Policy,
     /// The policy of one channel, as BUS/CHANNEL=POLICY; may be given again
@@ -80,7 +84,7 @@ pub(crate) struct WatchArgs {
     /// Act only when somebody has been stuck for this long [default: the channel's stuck-after]
     #[arg(long, default_value = "0s", hide_default_value = true, value_name = "TIME", value_parser = parse_time)]
     patience: Duration,
-    /// Leave what the dead left to whoever meets it
+    /// Do not repair what dead participants left
     #[arg(long)]
     no_repair: bool,
     /// Remove channels that nobody has used for this long, unless they hold something
@@ -144,13 +148,13 @@ struct Watcher<'a> {
     base: PathBuf,
     sampler: Sampler,
     alarms: Alarms,
-    /// Channels that could not be looked at or acted on, at the last look and at this one: a failure that stays is told
-    /// once.
+    /// Channels whose look or action failed, at the last look and at this one: a failure that stays
+    /// is reported once.
     failing: BTreeSet<String>,
     failing_now: BTreeSet<String>,
-    /// Since when nobody uses a channel.
+    /// The time since which nobody uses a channel.
     unused_since: BTreeMap<String, Instant>,
-    /// What journals wait for, by channel.
+    /// The resources that journals wait for, by channel.
     waiting_journals: BTreeMap<String, &'static str>,
     hand: Hand,
     /// How long acting at this look has taken, by the owner of the bus.
@@ -160,7 +164,7 @@ struct Watcher<'a> {
 impl Watcher<'_> {
     /// Looks at all channels and acts. Returns how many are stuck.
     fn look(&mut self) -> Result<usize, Failure> {
-        // A bus that comes later is watched then.
+        // A bus that comes later is watched from then on.
         let sampled =
             if self.args.once { self.sample_once()? } else { self.sampler.sample_what_is_there()? };
         for (name, why) in &sampled.failed {
@@ -192,7 +196,7 @@ impl Watcher<'_> {
         Ok(stuck)
     }
 
-    /// Looks until it is known of everybody whether he is stuck.
+    /// Looks until it is known of every participant whether it is stuck.
     fn sample_once(&mut self) -> Result<Sampled, Failure> {
         let until = Instant::now() + ONCE_MAX;
         loop {
@@ -205,8 +209,8 @@ impl Watcher<'_> {
         }
     }
 
-    /// Acts on a channel, unless the buses of its owner have taken enough time at this look: what one user's channels do
-    /// keeps nobody else's waiting.
+    /// Acts on a channel, unless the buses of its owner have taken enough time at this look. So the
+    /// channels of one user delay no other user's.
     fn within_budget(&mut self, channel: &ChannelView, act: impl FnOnce(&mut Self) -> Outcome) -> Outcome {
         use std::os::unix::fs::MetadataExt;
         let bus = channel.channel.split('/').next().unwrap_or_default();
@@ -220,7 +224,7 @@ impl Watcher<'_> {
         outcome
     }
 
-    /// Tells once of each journal that waits for something, and once when it goes on.
+    /// Reports each journal that waits for something once, and once more when it goes on.
     fn look_at_journals(&mut self, channels: &[ChannelView]) -> Outcome {
         let mut waiting = BTreeMap::new();
         for channel in channels {
@@ -252,7 +256,7 @@ impl Watcher<'_> {
         own.map_or(self.args.policy, |own| own.policy)
     }
 
-    /// Evicts who is stuck, if the policy says so.
+    /// Evicts a stuck participant, if the policy requires it.
     fn act(&mut self, channel: &ChannelView, one: &ParticipantView) -> Outcome {
         let policy = self.policy(&channel.channel);
         if one.durable || !policy.evicts(one.role) {
@@ -266,14 +270,14 @@ impl Watcher<'_> {
         }
     }
 
-    /// Evicts it, unless it has moved, or has left, since it was looked at.
+    /// Evicts it, unless it has moved, or has left, since the look.
     fn evict(&self, channel: &str, one: &ParticipantView) -> Result<Option<Evicted>, Error> {
         let name: ChannelName = channel.parse()?;
         let channel = self.attach(channel)?;
         let side = if one.side == "producer" { Side::Producers } else { Side::Consumers };
         let is_it =
             |now: &&Participant| (now.side, now.index, now.generation) == (side, one.index, one.generation);
-        // By the observer that has seen it not move all the time.
+        // The eviction uses the observer that has seen it not move all the time.
         let Some(info) = self.sampler.look_again(&name).transpose()? else { return Ok(None) };
         let Some(now) = info.participants.iter().find(is_it).filter(|now| now.stuck_ns.is_some()) else {
             return Ok(None);
@@ -290,7 +294,7 @@ impl Watcher<'_> {
         for (_, why) in &repaired.skipped {
             self.fail(&view.channel, why)?;
         }
-        // What is unsettled is met again at the next look.
+        // An unsettled entry is found again at the next look.
         if repaired.buried.is_empty() {
             return Ok(());
         }
@@ -363,7 +367,7 @@ impl Watcher<'_> {
         Bus::at(&self.base, name.bus())?.attach(name.channel())
     }
 
-    /// Tells a failure, unless it was there at the last look.
+    /// Reports a failure, unless it was there at the last look.
     fn fail(&mut self, name: &str, why: &Error) -> Outcome {
         if self.failing_now.insert(name.to_owned()) && !self.failing.contains(name) {
             self.tell(Happening::plain(What::Failed, name, why.to_string()))?;

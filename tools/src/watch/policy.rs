@@ -1,22 +1,24 @@
-//! What is done about somebody who is stuck.
+//! The actions on a stuck participant.
 
 use std::str::FromStr;
 
 use railbus::ChannelName;
 
-/// What is done.
+/// The action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// It is told.
+    /// It is reported.
     Alarm,
-    /// It is told, and evicted: a reader is told, a worker fenced, a producer killed.
+    /// It is reported and evicted: a reader loses its rights, a worker is fenced, a producer
+    /// killed.
     Evict,
-    /// It is told, and a reader evicted: it loses what it has not read, and may come back live. Nobody else is touched.
+    /// It is reported, and a reader is evicted: it loses the events that it has not read, and may
+    /// come back live. Other roles are not touched.
     SkipToLive,
 }
 
 impl Policy {
-    /// Whether somebody in this role is evicted.
+    /// Whether a participant in this role is evicted.
     pub(crate) fn evicts(self, role: &str) -> bool {
         match self {
             Policy::Alarm => false,
@@ -42,9 +44,9 @@ impl FromStr for Policy {
 /// The policy of one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChannelPolicy {
-    /// Of which.
+    /// The channel.
     pub(crate) channel: ChannelName,
-    /// What is done there.
+    /// The action there.
     pub(crate) policy: Policy,
 }
 

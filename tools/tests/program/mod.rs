@@ -26,7 +26,7 @@ impl Base {
         self.directory.path()
     }
 
-    /// A file beside the buses, for what a test writes.
+    /// A file beside the buses, for the output of a test.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path().join(format!(".{name}"))
     }
@@ -76,7 +76,7 @@ impl Base {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}: {error}: {text}"))
     }
 
-    /// The exit code, and what it said on stderr.
+    /// The exit code, and its stderr.
     pub(crate) fn fails(&self, line: &str) -> (i32, String) {
         failed(line, self.run(line))
     }
@@ -92,7 +92,8 @@ impl Base {
         Running { child: Some(command.spawn().expect("the program starts")), file: None }
     }
 
-    /// Starts it with its standard output in a file: as much as there may come while nobody reads it.
+    /// Starts it with its standard output in a file, so that it can print without limit while
+    /// nobody reads.
     pub(crate) fn start_to_file(&self, line: &str) -> Running {
         let file = tempfile::tempfile().expect("a file");
         let mut command = self.command(line);
@@ -138,7 +139,7 @@ pub(crate) fn failed(line: &str, output: Output) -> (i32, String) {
 /// A process; killed on drop.
 pub(crate) struct Running {
     child: Option<Child>,
-    /// Where its standard output goes, if not to a pipe.
+    /// The file of its standard output, if that is no pipe.
     file: Option<File>,
 }
 
@@ -148,7 +149,8 @@ impl Running {
         Running { child: Some(command.spawn().expect("the program starts")), file: None }
     }
 
-    /// The next line of its standard output, which is a pipe; byte by byte, so that nothing is taken that comes later.
+    /// The next line of its standard output, which is a pipe. It is read byte by byte, so that no
+    /// later output is taken.
     pub(crate) fn read_line(&mut self) -> String {
         let output = self.child().stdout.as_mut().expect("a pipe");
         let mut line = Vec::new();
@@ -159,7 +161,7 @@ impl Running {
         String::from_utf8(line).expect("text")
     }
 
-    /// Waits for its end: how it ended, and what it said on stderr.
+    /// Waits for its end. Returns how it ended, and its stderr.
     pub(crate) fn end(self) -> (ExitStatus, String) {
         let output = self.finish();
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
@@ -226,7 +228,8 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// The interpreter of the project's Python environment, with the packages that these tests need; or why there is none.
+/// The interpreter of the project's Python environment, with the packages that these tests need; or
+/// the reason why there is none.
 pub(crate) fn python() -> Result<PathBuf, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new("sh");

@@ -7,8 +7,9 @@ use std::process::{Child, Command};
 
 use nix::pty::{Winsize, openpty};
 
-/// Starts a command in a terminal of that many rows and columns; with the terminal's other end, where what it prints
-/// is read and keys are written. The end of the last process in the terminal is an error there (EIO).
+/// Starts a command in a terminal of that many rows and columns. Returns the terminal's other end,
+/// where its output is read and keys are written. The end of the last process in the terminal is an
+/// error there (EIO).
 pub(crate) fn start(mut command: Command, (rows, columns): (u16, u16)) -> (Child, File) {
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(&size, None).expect("a pseudo-terminal");

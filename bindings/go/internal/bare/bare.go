@@ -1,5 +1,5 @@
-// Package bare is the yardstick of the benchmarks: a call of C that does nothing, with the arguments of railbus_publish and
-// declared to the compiler in the same way.
+// Package bare is the yardstick of the benchmarks: a call of C that does nothing, with the arguments of
+// railbus_publish and declared to the compiler in the same way.
 package bare
 
 /*

@@ -20,8 +20,8 @@ const (
 
 var background = context.Background()
 
-// measure runs a block of calls again and again, and returns the fastest and the middle one, in ns a call. Before each
-// block ready is called, which is not measured.
+// measure runs a block of calls again and again, and returns the fastest and the middle one, in ns a
+// call. Before each block it calls ready, which is not measured.
 func measure(calls int, ready func() error, run func() error) (fastest, middle float64, err error) {
 	times := make([]time.Duration, 0, blocks)
 	for range blocks {

@@ -4,8 +4,9 @@
 //	speed roundtrip    two processes answer each other, beside two goroutines that do so by Go channels
 //	speed rate         one process publishes, another receives, beside a Go channel between two goroutines
 //
-// Everything is measured in blocks that are shorter than a time slice of the scheduler, and the table says the fastest
-// and the middle one: on a machine that others use, the fastest is what the code costs.
+// Everything is measured in blocks that are shorter than a time slice of the scheduler, and the table
+// shows the fastest and the middle one: on a machine that others use, the fastest is the cost of the
+// code.
 package main
 
 import (

@@ -15,7 +15,7 @@ import (
 
 const wordsBytes = 4096
 
-// words are two words on lines of their own, shared with another process: what a round trip cannot beat.
+// words are two words on lines of their own, shared with another process: no round trip is faster.
 type words struct{ there, back *atomic.Uint64 }
 
 func openWords(path string) (words, error) {
@@ -40,7 +40,8 @@ func await(word *atomic.Uint64, value uint64) {
 	}
 }
 
-// processors are those this program may run on, before it is tied to one: the other process would inherit that.
+// processors are those on which this program may run, before it is tied to one: the other process would
+// inherit that.
 var processors, _ = railbus.Processors()
 
 // pin ties this goroutine to a processor of its own, if there are two.

@@ -40,8 +40,8 @@ func flood(how string) error {
 	}
 }
 
-// rates receives in blocks, some events at a time, and returns the best and the middle block in millions of events a
-// second.
+// rates receives in blocks, some events at a time, and returns the best and the middle block in millions
+// of events a second.
 func rates(receive func() (int, error)) (best, middle float64, err error) {
 	var all []float64
 	for end := time.Now().Add(rowTime); time.Now().Before(end); {

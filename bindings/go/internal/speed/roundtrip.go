@@ -9,7 +9,7 @@ import (
 
 const (
 	tripBlock = 100
-	// Every row takes so long, whatever else the machine does.
+	// Every row takes this long, whatever else the machine does.
 	rowTime = 1500 * time.Millisecond
 )
 

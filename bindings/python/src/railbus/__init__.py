@@ -1,9 +1,9 @@
 """Events between processes of one Linux host at the speed of the cache-coherence protocol.
 
 A bus is a named set of channels in shared memory. A channel is a stream (one publisher at a time, every
-subscriber gets every event), a topic (many publishers, every subscriber sees one order) or a queue (many
-producers, each event goes to one worker, which says when it is done). Any process may be killed at any
-instruction, and the others go on.
+subscriber gets every event), a topic (many publishers, every subscriber sees one order) or a queue
+(many producers, each event goes to one worker, which marks it as done). Any process may be killed at
+any instruction, and the others go on.
 
     import railbus
 

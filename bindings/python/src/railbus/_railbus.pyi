@@ -1,4 +1,4 @@
-"""Types of the compiled part; what things do is said in their docstrings."""
+"""Types of the compiled part; the docstrings there describe the functions."""
 
 from collections.abc import Coroutine, Iterable
 from os import PathLike

@@ -1,5 +1,5 @@
-# The C ABI (ffi/include/railbus.h), as far as the extension uses it. The C compiler checks the declarations
-# against the header; what they mean is said there.
+# The C ABI (ffi/include/railbus.h), as far as the extension uses it. The C compiler checks the
+# declarations against the header, which documents them.
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 

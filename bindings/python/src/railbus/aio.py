@@ -1,8 +1,8 @@
 """Waiting in an asyncio event loop, over the eventfd bridge.
 
 The handle's descriptor becomes readable when there is something to receive: poll, arm, wait for the
-descriptor, drain, and again. Wake-ups may be spurious. The loop also looks up now and then: the last
-publisher's leaving, or an eviction, wakes nobody.
+descriptor, drain, and again. Wake-ups may be spurious. The loop also polls at intervals, because an
+eviction, or the leaving of the last publisher, wakes nobody.
 
 There is no await between receiving an event and returning it: a cancelled receive has received nothing.
 """
@@ -18,9 +18,9 @@ from railbus.errors import Closed, InvalidError, TimedOut
 _Found = TypeVar("_Found")
 
 _LOOK_UP_S = 0.1
-"""How late a wait learns what wakes nobody."""
+"""The longest delay until a wait notices a change that wakes nobody."""
 _PACE_S = 0.001
-"""How often a subscriber that follows a journal looks, which nothing can wake."""
+"""How often a subscriber that follows a journal polls, because nothing can wake it."""
 
 
 class _Awaitable(Protocol):
@@ -37,14 +37,14 @@ async def receive(
     look: Callable[[], _Found | None],
     timeout: float | None = None,
 ) -> _Found:
-    """What ``poll`` finds, as soon as it finds something. ``look`` is a more patient poll."""
+    """The result of ``poll``, as soon as it has one. ``look`` is a more patient poll."""
     if timeout is not None and not timeout >= 0:
         raise InvalidError(f"timeout {timeout!r}: must be at least 0 seconds, or None to wait without end")
     if handle._hurried():
         # A channel that is never empty must not starve the other tasks.
         await asyncio.sleep(0)
-    # From here on, what was found is returned at once. A task is cancelled where it awaits, and what it had
-    # received by then would be lost.
+    # From here on, a found event is returned at once. A task is cancelled where it awaits, and an event
+    # that it had received before would be lost.
     found = poll()
     if found is not None:
         return found

@@ -1,5 +1,5 @@
-# Arrays and lists as batches of payloads: what the buffer protocol tells becomes a base, a stride and a
-# count.
+# Arrays and lists as batches of payloads: the description of the buffer protocol becomes a base, a
+# stride and a count.
 
 cdef extern from "Python.h":
     int PyObject_CheckBuffer(object)
@@ -67,7 +67,7 @@ cdef _Places numbers_of(object array, size_t itemsize, size_t count, bint writab
 
 
 cdef class _Payloads:
-    """A sequence of bytes-like objects as an array of pointers; keeps them alive, and in their places."""
+    """A sequence of bytes-like objects as an array of pointers; keeps them alive, and in place."""
 
     cdef tuple items
     cdef railbus_bytes *bytes

@@ -1,4 +1,4 @@
-# Bus: the channels of a name, and what a new one is to be like. Nothing here is called for every event.
+# Bus: the channels of a name, and the options of a new one. Nothing here is called for every event.
 
 cdef dict KINDS = {"stream": RAILBUS_STREAM, "queue": RAILBUS_QUEUE, "topic": RAILBUS_TOPIC}
 cdef dict OVERFLOWS = {
@@ -43,17 +43,19 @@ def version():
 
 
 def layout_fingerprint():
-    """The fingerprint of the layout of shared memory. Channels with another are refused with LayoutError."""
+    """The fingerprint of the layout of shared memory. Channels with another fingerprint are refused
+    with LayoutError."""
     return railbus_layout_fingerprint()
 
 
 def end_if_truncated(exit_code=5):
-    """From now on this process ends with ``exit_code`` (1 to 255) when it touches a channel's file that was truncated
-    and that it opens from now on. It says on standard error which file. Nothing else runs: no ``finally``, no
-    ``atexit``. Without this call the process ends by SIGBUS then.
+    """From now on this process ends with ``exit_code`` (1 to 255) when it touches a channel's file that
+    was truncated. It counts for files that are opened from now on. A message on standard error names
+    the file. Nothing else runs: no ``finally``, no ``atexit``. Without this call the process ends by
+    SIGBUS instead.
 
-    It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses. Call it once,
-    before channels are opened.
+    It replaces the process's handler of SIGBUS, which still gets the signals about other addresses.
+    Call it once, before channels are opened.
     """
     cdef railbus_bus_options options
     cdef railbus_bus *bus = NULL
@@ -63,29 +65,30 @@ def end_if_truncated(exit_code=5):
     memset(&options, 0, sizeof(options))
     options.struct_size = sizeof(options)
     options.truncated_exit_code = exit_code
-    # Opening any bus says it; nothing is made for it.
+    # Opening any bus sets it; nothing is made for that bus.
     check(railbus_bus_open(b"any", 3, &options, &bus, &error), &error)
     railbus_bus_close(bus, NULL)
 
 
 cdef class Bus:
-    """A bus: a named set of channels, ``directory``/``name``. Nothing is made on disk before a channel is.
+    """A bus: a named set of channels, ``directory``/``name``. Nothing is made on disk until a channel
+    is made.
 
-    ``name`` has 1 to 100 bytes of UTF-8 without "/" and control characters, and does not start with a dot.
-    ``directory`` is where all buses are, on tmpfs; ``$RAILBUS_DIR``, or else ``/dev/shm/railbus``, if not
-    given.
+    ``name`` has 1 to 100 bytes of UTF-8 without "/" and control characters, and does not start with a
+    dot. ``directory`` is the directory of all buses, on tmpfs. If it is not given, it is
+    ``$RAILBUS_DIR``, or ``/dev/shm/railbus`` if that is not set.
 
     May be used by several threads at once. Pickles as its name.
     """
 
     cdef railbus_bus *handle
-    # Closed while a thread uses it without the GIL: whoever is last closes.
+    # Closed while a thread uses it without the GIL: the last thread closes it.
     cdef railbus_bus *leaving
     cdef int users
     cdef readonly str name
-    """The name it was opened with."""
+    """The name with which it was opened."""
     cdef readonly str directory
-    """Where all buses are."""
+    """The directory of all buses."""
 
     def __init__(self, name, directory=None):
         cdef railbus_bus_options options
@@ -128,7 +131,7 @@ cdef class Bus:
         return self.handle
 
     cdef railbus_bus *use(self) except NULL:
-        """For a call without the GIL; ``unuse`` it then."""
+        """For a call without the GIL; ``unuse`` it afterwards."""
         cdef railbus_bus *handle = self.open_handle()
         self.users += 1
         return handle
@@ -164,7 +167,8 @@ cdef class Bus:
         return [name.decode() for name in names[:needed].split(b"\0")[:-1]] if needed else []
 
     def remove(self, name):
-        """Removes a channel. Those who have it open keep it until they leave, but nobody finds it any more.
+        """Removes a channel. Participants that have it open keep it until they leave, but it can no
+        longer be found.
 
         Raises NotFoundError, NotAllowedError.
         """
@@ -184,43 +188,51 @@ cdef class Bus:
         return adopt(self, channel)
 
     def create(self, name, kind, **options):
-        """Makes a channel of ``kind`` "stream", "queue" or "topic": allocates and faults in all its memory.
+        """Makes a channel of ``kind`` "stream", "queue" or "topic": allocates and faults in all its
+        memory.
 
         Options, all optional:
 
         - ``capacity_bytes``: of a stream, a power of two from 4 KiB to 1 TiB; 4 MiB if not given.
-        - ``slots``, ``slot_bytes``: of a queue or topic, powers of two from 64 to 2**24, and from 64 to 2**20
-          (with 16 bytes of header); 1024 and 256 if not given.
-        - ``overflow``: when it is full, "block" (the default), "drop-newest", "divert", or "lossy-readers"
-          (there always is room; it takes lossy subscribers only).
-        - ``divert_to``: the queue or topic of this bus that takes what finds no room, with "divert".
-        - ``watermarks``: (high, low), percents of the capacity between which ``stats().under_pressure`` of
-          publishers and producers changes.
-        - ``credits``: of a queue or topic, how many unfinished events one producer may have in the ring.
-        - ``stamp``: whether events carry the time they were published at.
-        - ``keyed``: of a queue, whether events with the same ``key`` (``publish_with``) are worked on one after
-          the other, in order.
-        - ``journaled``: whether it is made with the subscription of a journaller, so that it is recorded from its
-          first event on. Without a recorder or ``railbus journald``, publishers wait when it is full.
-        - ``producers_max``, ``consumers_max``: at once, 1 to 255; 64 if not given.
-        - ``max_attempts``, ``dead_letters``: deliveries before an event of a queue goes to the queue of this
-          name (the queue's own name with ".dead" behind it if not given); without limit if not given.
-        - ``pages``: "auto", "2mib", "1gib", "ordinary"; ``require_huge``, ``lock_memory``, ``numa_node``.
-        - ``owner``, ``ring_group``, ``acks_group`` (numbers), ``ring_mode``, ``acks_mode`` (0o600 if not
-          given).
-        - ``stuck_after_ns``: when a participant that others wait for counts as stuck; a second if not given.
-        - ``first_position``, ``incarnation``, ``channel_id`` (16 bytes): to re-create a channel.
+        - ``slots``, ``slot_bytes``: of a queue or topic, powers of two from 64 to 2**24, and from 64 to
+          2**20 (including a header of 16 bytes); 1024 and 256 if not given.
+        - ``overflow``: when it is full, "block" (the default), "drop-newest", "divert", or
+          "lossy-readers" (there is always room; it takes lossy subscribers only).
+        - ``divert_to``: the queue or topic of this bus that takes the events that find no room, with
+          "divert".
+        - ``watermarks``: (high, low), percents of the capacity between which ``stats().under_pressure``
+          of publishers and producers changes.
+        - ``credits``: of a queue or topic, how many unfinished events one producer may have in the
+          ring.
+        - ``stamp``: whether events carry the time at which they were published.
+        - ``keyed``: of a queue, whether events with the same ``key`` (``publish_with``) are handled one
+          after the other, in order.
+        - ``journaled``: whether it is made with the subscription of a journaller, so that it is
+          recorded from its first event on. If no recorder or ``railbus journald`` runs, publishers wait
+          when it is full.
+        - ``producers_max``, ``consumers_max``: the most at the same time, 1 to 255; 64 if not given.
+        - ``max_attempts``, ``dead_letters``: deliveries before an event of a queue goes to the queue of
+          this name (the queue's own name followed by ".dead" if not given); without limit if not given.
+        - ``pages``: "auto", "2mib", "1gib", "ordinary"; ``require_huge``, ``lock_memory``,
+          ``numa_node``.
+        - ``owner``, ``ring_group``, ``acks_group`` (numbers), ``ring_mode``, ``acks_mode`` (0o600 if
+          not given).
+        - ``stuck_after_ns``: the time after which a participant that others wait for counts as stuck; a
+          second if not given.
+        - ``first_position``, ``incarnation``, ``channel_id`` (16 bytes): to make a channel again.
 
         Raises ExistsError, InvalidError, NoSpaceError, NoHugePagesError, NotAllowedError.
         """
         return self.make(name, kind, options, False)
 
     def adopt(self, directory):
-        """Puts a journal of this bus that was set aside, in ``directory`` (JOURNAL/BUS/NAME~ID), back in its place, and
-        makes its channel again from it, with the options that it had. The journal that was there is set aside.
+        """Puts a journal of this bus that was set aside, in ``directory`` (JOURNAL/BUS/NAME~ID), back
+        in its place. It then makes the channel again from it, with the options that it had. The journal
+        that was there is set aside.
 
-        Returns the Channel. Raises BusyError while the channel is there or somebody writes to one of the journals,
-        InvalidError for another directory, NotFoundError, NotAllowedError, and what ``create`` raises.
+        Returns the Channel. Raises BusyError while the channel exists or another process writes to one
+        of the journals, InvalidError for another directory, NotFoundError, NotAllowedError, and the
+        errors of ``create``.
         """
         cdef railbus_channel_options options
         cdef railbus_error error
@@ -244,13 +256,14 @@ cdef class Bus:
         return adopt(self, channel)
 
     def create_or_attach(self, name, kind, **options):
-        """Attaches to a channel, or makes it as ``create`` does if there is none. Of several processes that
-        do this, one creates.
+        """Attaches to a channel, or makes it as ``create`` does if it does not exist. Of several
+        processes that do this, one creates.
 
-        A channel that is there must have every option as it is given. Options that are not given, or are zero or
-        False, are not compared, nor is ``pages``, which is a wish.
+        A channel that exists must have every option as it is given. Options that are not given, or are
+        zero or False, are not compared, nor is ``pages``, which is only a wish.
 
-        Raises what ``create`` and ``attach`` do; ExistsError when it is there with other options: it names each.
+        Raises the errors of ``create`` and ``attach``; ExistsError if it exists with other options
+        names each.
         """
         return self.make(name, kind, options, True)
 
@@ -283,7 +296,7 @@ cdef object read_channel_options(railbus_channel_options *options, dict given):
     """Fills in the keywords; returns what must stay alive until the options were used."""
     cdef uint64_t U32 = 0xFFFFFFFF
     cdef list kept = []
-    # An explicit None is as good as nothing.
+    # An explicit None counts as not given.
     given = {name: value for name, value in given.items() if value is not None}
     if given.pop("stamp", False):
         options.flags |= RAILBUS_STAMP

@@ -1,4 +1,5 @@
-# Channel: what it is, who is there, and what is opened from it. Nothing here is called for every event.
+# Channel: its description, its participants, and the handles that are opened from it. Nothing here is
+# called for every event.
 
 cdef Channel adopt(Bus bus, railbus_channel *handle):
     cdef Channel channel = Channel.__new__(Channel)
@@ -18,15 +19,15 @@ def _attach(bus, name):
 
 
 cdef class Channel:
-    """A channel that is open. It takes no part yet: publishers, subscribers and workers are opened from it,
-    and outlive it.
+    """An open channel. Opening it registers no participant: publishers, subscribers and workers are
+    opened from it, and outlive it.
 
     May be used by several threads at once. Pickles as its bus and name. Made by ``Bus.create``,
     ``Bus.attach`` and ``Bus.create_or_attach``.
     """
 
     cdef railbus_channel *handle
-    # Closed while a thread uses it without the GIL: whoever is last closes.
+    # Closed while a thread uses it without the GIL: the last thread closes it.
     cdef railbus_channel *leaving
     cdef int users
     cdef railbus_channel_header header
@@ -62,7 +63,7 @@ cdef class Channel:
         return self.handle
 
     cdef railbus_channel *use(self) except NULL:
-        """For a call without the GIL; ``unuse`` it then."""
+        """For a call without the GIL; ``unuse`` it afterwards."""
         cdef railbus_channel *handle = self.open_handle()
         self.users += 1
         return handle
@@ -75,7 +76,7 @@ cdef class Channel:
         return 0
 
     def close(self):
-        """Closes the channel. What was opened from it stays open. Closing again does nothing."""
+        """Closes the channel. Handles that were opened from it stay open. Closing again does nothing."""
         cdef railbus_channel *handle = self.handle
         self.handle = NULL
         if self.users == 0:
@@ -106,7 +107,7 @@ cdef class Channel:
         return Worker(self, **options)
 
     def describe(self):
-        """What the channel's creator decided, as a ChannelHeader. No system call."""
+        """The options that the channel's creator chose, as a ChannelHeader. No system call."""
         cdef railbus_channel_header *header = &self.header
         dead_letters = header.dead_letters.decode()
         divert_to = header.divert_to.decode()
@@ -128,30 +129,33 @@ cdef class Channel:
             credits=header.credits, keyed=header.keyed != 0)
 
     def journal(self):
-        """How far the journal of this channel is, and what it does, as a Journal. Some system calls.
+        """The positions and the state of this channel's journal, as a Journal. Some system calls.
 
         Raises PeerGoneError when nothing has ever recorded this channel.
         """
         return read_journal(self.open_handle())
 
     def wait_written(self, position, timeout=None):
-        """Waits until the event at ``position``, as publishing told it, is in the channel's journal so that
-        it survives the death of any process. Returns the position before which everything is written.
+        """Waits until the event at ``position`` is written: it is in the channel's journal and survives
+        the death of any process. ``position`` is that of the publishing call. Returns the position
+        before which everything is written.
 
-        At most ``timeout`` seconds, or without end; 0 looks once. Raises what ``wait_durable`` does.
+        At most ``timeout`` seconds, or without end; 0 looks once. Raises the errors of
+        ``wait_durable``.
         """
         return self.wait_for_journal(number(position, "position", FOREVER), nanoseconds(timeout), False)
 
     def wait_durable(self, position, timeout=None):
-        """Waits until the event at ``position``, as publishing told it, is in the channel's journal so that
-        it survives the death of the machine. Returns the position before which everything is durable.
+        """Waits until the event at ``position`` is durable: it is in the channel's journal and survives
+        the death of the machine. ``position`` is that of the publishing call. Returns the position
+        before which everything is durable.
 
-        At most ``timeout`` seconds, or without end; 0 looks once. A journal of the sync policy "never" makes
-        nothing durable before it stops: wait for written there.
+        At most ``timeout`` seconds, or without end; 0 looks once. A journal with the sync policy
+        "never" makes nothing durable before it stops. For such a journal, wait for written.
 
-        Raises TimedOut; PeerGoneError at once when nothing records this channel, when its journaller has died
-        or stopped, or when the event is in a gap of the journal; IoError, NoSpaceError, NotAllowedError or
-        CorruptError at once when the journal has failed; ForkedError.
+        Raises TimedOut and ForkedError. Raises PeerGoneError at once when nothing records this channel,
+        when its journaller is dead or has stopped, or when the event is in a gap of the journal. If the
+        journal has failed, raises IoError, NoSpaceError, NotAllowedError or CorruptError at once.
         """
         return self.wait_for_journal(number(position, "position", FOREVER), nanoseconds(timeout), True)
 
@@ -191,21 +195,23 @@ cdef class Channel:
         return Replay(self.journal().directory, **options)
 
     def checkpoint(self, name):
-        """The consumer's state that is saved under ``name`` beside the channel's journal:
+        """The consumer's state that was saved under ``name`` beside the channel's journal:
         ``Checkpoint(channel, name)``."""
         return Checkpoint(self, name)
 
     def inspect(self):
-        """A snapshot of the channel and of those who are registered, as a ChannelInfo. Disturbs nobody.
+        """A snapshot of the channel and of its registered participants, as a ChannelInfo. Disturbs no
+        participant.
 
-        Takes some system calls for each participant. When somebody may be stuck it looks for the channel's
-        ``stuck_after_ns``, at most 2 s. Needs the right to read both files. Raises NotFoundError if the channel was removed, NotAllowedError.
+        Takes some system calls for each participant. If a participant may be stuck, watches it for the
+        channel's ``stuck_after_ns``, at most 2 s. Needs the right to read both files. Raises
+        NotFoundError if the channel was removed, NotAllowedError.
         """
         cdef railbus_channel *handle
         cdef railbus_channel_info info
         cdef railbus_error error
         cdef size_t count = 0, i
-        # 255 for each side, and no more can be.
+        # 255 for each side, which is the maximum.
         cdef size_t room = 510
         cdef int32_t result
         cdef railbus_participant *participants
@@ -232,9 +238,11 @@ cdef class Channel:
             acks_gid=info.acks_gid, acks_mode=info.acks_mode, participants=registered)
 
     def repair(self):
-        """Frees the entries of all dead participants, after repairing what they left, and returns a Repaired.
+        """Frees the entries of all dead participants, after it has repaired what they left, and returns
+        a Repaired.
 
-        Nobody needs this: whoever waits repairs what is in the way. Safe at any time.
+        This is never necessary, because a participant that waits repairs what is in its way. Safe at
+        any time.
         """
         cdef railbus_channel *handle = self.use()
         cdef railbus_repaired repaired
@@ -251,16 +259,17 @@ cdef class Channel:
             redone=repaired.redone, skipped=repaired.skipped)
 
     def evict(self, side, index, timeout=1.0):
-        """Fences a participant that lives but does not move, by the ``side`` and ``index`` that ``inspect``
-        told.
+        """Evicts a participant that lives but does not move, by the ``side`` and ``index`` from
+        ``inspect``.
 
-        A reader is told, and holds nobody back any more ("told"); a worker's events are handed to others, and
-        its ``done`` raises EvictedError ("fenced"); the process of a publisher, which writes in place, is killed
-        with SIGKILL ("killed"), which may take ``timeout`` seconds; a durable subscription without an owner is
-        forgotten ("forgotten"). Returns this word, or "dead" if it had died before.
+        A reader holds nobody back any more, and its next call reports the eviction ("told"). The events
+        of a worker go to others, and its ``done`` raises EvictedError ("fenced"). A publisher writes in
+        place, so its process is killed with SIGKILL ("killed"), which may take ``timeout`` seconds. A
+        durable subscription without an owner is removed ("forgotten"). Returns this word, or "dead" if
+        the process was dead already.
 
-        Raises NotFoundError if nobody is there, InvalidError for a publisher of this process itself, NotAllowedError,
-        TimedOut, BusyError.
+        Raises NotFoundError if there is no such participant, InvalidError for a publisher of this
+        process itself, NotAllowedError, TimedOut, BusyError.
         """
         cdef railbus_channel *handle
         cdef uint32_t which = choice(side, "side", SIDES)

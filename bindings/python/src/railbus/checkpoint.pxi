@@ -1,34 +1,34 @@
-# Checkpoint: a consumer's state, saved together with the position it is of.
+# Checkpoint: a consumer's state, saved together with the position that belongs to it.
 
 cdef class Checkpoint:
-    """Saves a consumer's state with the position it is of, so that both come back together: killed at any
-    moment, the consumer resumes with an old pair or a new one.
+    """Saves a consumer's state with the position that belongs to it, so that both come back together. A
+    consumer that is killed at any moment resumes with an old pair or a new one.
 
-    They lie in the directory of the channel's journal, under ``name``, which is this handle's while it is
-    open. ``saved`` is what was saved last, or None:
+    The pairs lie in the directory of the channel's journal, under ``name``, which belongs to this
+    handle while it is open. ``saved`` is the pair that was saved last, or None:
 
         with channel.checkpoint("book") as checkpoint:
             saved = checkpoint.saved
             state, start = (load(saved.state), saved.position) if saved else (new(), 0)
             with channel.subscriber(start=start, follow="hold") as subscriber: ...
 
-    Save the position of the first event that the state has not seen. Used by one thread at a time, not after
-    ``fork``.
+    Save the position of the first event that the state does not contain. Use it in one thread at a
+    time, and not after ``fork``.
 
-    Raises PeerGoneError when nothing has ever recorded the channel; BusyError while another handle uses the
-    name; CorruptError when what was saved is damaged, or when the channel was lost with its memory and made
-    anew, and the state has seen what its journal has not; InvalidError, NoSpaceError, NotAllowedError,
-    IoError.
+    Raises PeerGoneError when nothing has ever recorded the channel, and BusyError while another handle
+    uses the name. Raises CorruptError when the saved pair is damaged, or when the channel was lost with
+    its memory and made again, and the state contains events that are not in its journal. Also raises
+    InvalidError, NoSpaceError, NotAllowedError, IoError.
     """
 
     cdef railbus_checkpoint *handle
     cdef bint busy
     cdef readonly Channel channel
-    """The channel that the positions are of."""
+    """The channel to which the positions belong."""
     cdef readonly str name
-    """Under which it is saved."""
+    """The name under which it is saved."""
     cdef readonly object saved
-    """What was saved last, as a Saved; None if nothing was."""
+    """The pair that was saved last, as a Saved; None if there is none."""
 
     def __init__(self, Channel channel not None, name):
         cdef railbus_checkpoint *handle = NULL
@@ -83,10 +83,12 @@ cdef class Checkpoint:
         return 0
 
     def save(self, position, state):
-        """Saves ``state`` (bytes, or anything that has a buffer), in which is the effect of every event before
-        ``position``. Durable on return: two syncs, other threads run meanwhile.
+        """Saves ``state`` (bytes, or anything that has a buffer), which contains the effect of every
+        event before ``position``. It is durable on return, with two syncs, during which other threads
+        run.
 
-        Raises NoSpaceError, IoError, NotAllowedError: then what was saved before is still there; ForkedError.
+        Raises NoSpaceError, IoError, NotAllowedError: then the pair that was saved before is still
+        there. Also raises ForkedError.
         """
         cdef railbus_saved saved
         cdef railbus_error error

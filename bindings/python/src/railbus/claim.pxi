@@ -1,22 +1,22 @@
-# Claim: a payload that is written in place, until it is committed, and by nobody after.
+# Claim: a payload that is written in place until it is committed, and by nobody after that.
 
 cdef enum:
     UNMADE = 0
     OPEN = 1
-    # The block has ended, but something still looks at the memory: aborted when it no longer does.
+    # The block has ended, but an object still uses the memory: aborted when none does.
     ABANDONED = 2
     ENDED = 3
 
 
 @cython.no_gc_clear
 cdef class Claim:
-    """Room for a payload in shared memory: a writable buffer, from the begin of its ``with`` block to the
-    end.
+    """Room for a payload in shared memory: a writable buffer, from the begin of its ``with`` block to
+    the end.
 
-    ``claim.data`` is a memoryview of it; ``numpy.frombuffer(claim, dtype)`` works, too. The bytes are what
-    the ring held before. Write them with ordinary stores, not by asynchronous I/O. Nobody sees them before
-    they are committed, and nobody may write them any more then: a buffer that outlives the block is a
-    BufferError, and nothing is published.
+    ``claim.data`` is a memoryview of it; ``numpy.frombuffer(claim, dtype)`` works, too. At first the
+    bytes are old contents of the ring. Write them with ordinary stores, not by asynchronous I/O. No
+    reader sees them before they are committed, and nobody may write them after that. If a buffer
+    outlives the block, BufferError is raised, and nothing is published.
     """
 
     cdef Sender owner
@@ -53,7 +53,7 @@ cdef class Claim:
         return self
 
     def __dealloc__(self):
-        # Its block was never left, and nothing can look at it: it is given back.
+        # Its block was never left, and no object can use its memory: it is given back.
         cdef Sender owner = self.owner
         if owner is not None and owner.claimed == <void *>self:
             self.give_back()
@@ -67,7 +67,8 @@ cdef class Claim:
             try:
                 self.end(0, False)
             except BufferError:
-                # The exception is worth more. The claim is aborted when nothing looks at it any more.
+                # The exception is more important. The claim is aborted when no object uses its memory
+                # any more.
                 pass
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
@@ -119,7 +120,7 @@ cdef class Claim:
         return self._position
 
     def abort(self):
-        """Gives the claim back. Nothing of it was ever visible."""
+        """Gives the claim back. No reader saw any of it."""
         if self.stage != OPEN:
             raise _errors.ClaimError("the claim is not open")
         self.end(0, False)

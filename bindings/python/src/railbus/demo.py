@@ -1,4 +1,4 @@
-"""``python -m railbus demo``: events between two processes, checked, beside what Python has of its own.
+"""``python -m railbus demo``: events between two processes, checked, beside Python's own means.
 
 The other process is spawned and imports this module; it gets the channel by pickling.
 """
@@ -27,11 +27,11 @@ PATIENCE = 20.0
 _SPAWN = multiprocessing.get_context("spawn")
 
 _Result = tuple[float, str]
-"""How long it took, and the hash of what was published or received."""
+"""How long it took, and the hash of the published or received events."""
 
 
 def events(first: int, count: int) -> bytes:
-    """Payloads, one behind the other: each begins with its number."""
+    """Payloads, one after the other: each begins with its number."""
     return b"".join(number.to_bytes(8, "little") * (SIZE // 8) for number in range(first, first + count))
 
 
@@ -83,7 +83,8 @@ def _wait_for_reader(publisher: railbus.Publisher) -> None:
 def _run(
     what: str, target: Callable[..., None], subject: Any, count: int, receive: Callable[[], bytearray]
 ) -> float:
-    """Starts the publishing process, receives everything here, compares the hashes, and tells the rate."""
+    """Starts the publishing process, receives everything here, compares the hashes, and prints the
+    rate."""
     mine, theirs = _SPAWN.Pipe()
     process = _SPAWN.Process(target=target, args=(subject, count, theirs))
     process.start()

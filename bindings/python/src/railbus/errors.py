@@ -1,8 +1,9 @@
-"""What goes wrong, as exceptions.
+"""The failures of railbus, as exceptions.
 
-Every exception of railbus is an :class:`Error` with the ``code`` of the C ABI and its name as ``symbol``. Its
-text says what failed, on which object, why, and what to do. Some are also what Python programs already catch:
-:class:`TimedOut` is a :class:`TimeoutError`, :class:`Closed` an :class:`EOFError`.
+Every exception of railbus is an :class:`Error` with the ``code`` of the C ABI and its name as
+``symbol``. Its text names the operation, the object, the reason, and how to correct it. Some are also
+exceptions that Python programs already catch: :class:`TimedOut` is a :class:`TimeoutError`,
+:class:`Closed` an :class:`EOFError`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import ClassVar
 
 
 class Error(Exception):
-    """Something that railbus refuses or that failed. ``code`` is the result of the C ABI, ``symbol`` its
-    name."""
+    """An operation that railbus refuses or that failed. ``code`` is the result of the C ABI, ``symbol``
+    its name."""
 
     code: ClassVar[int] = 0
     symbol: ClassVar[str] = "ERROR"
     position: int | None = None
-    """``publish_durable``: where the event was published, though the wait failed. Do not publish it again."""
+    """``publish_durable``: the position at which the event was published, though the wait failed. Do
+    not publish it again."""
 
 
 class TimedOut(Error, TimeoutError):
@@ -42,10 +44,11 @@ class Full(TimedOut):
 
 
 class Lost(Error):
-    """Events are missing: exactly ``events`` of them, from position ``first`` up to (not including) ``end``.
+    """Events are missing: exactly ``events`` of them, from position ``first`` up to (not including)
+    ``end``.
 
-    ``events`` is None for a gap in a journal when nobody knows how many. The subscriber, or replay, goes on
-    behind them: call again.
+    ``events`` is None for a gap in a journal if the number is not known. The subscriber, or replay,
+    goes on after them: call again.
     """
 
     code = 5
@@ -90,7 +93,7 @@ class NotFoundError(Error, LookupError):
 
 
 class ExistsError(Error):
-    """It exists and was to be made anew, or has other options."""
+    """It exists already although it was to be created, or it has other options."""
 
     code = -3
     symbol = "EXISTS"
@@ -104,42 +107,43 @@ class NotAllowedError(Error, PermissionError):
 
 
 class LayoutError(Error):
-    """The channel was made by a railbus with another layout of shared memory."""
+    """The channel was made by a version of railbus with another layout of shared memory."""
 
     code = -5
     symbol = "LAYOUT"
 
 
 class CorruptError(Error):
-    """Shared memory or a file holds what no correct peer writes."""
+    """Shared memory or a file has contents that no correct peer writes."""
 
     code = -6
     symbol = "CORRUPT"
 
 
 class NoSpaceError(Error, MemoryError):
-    """Memory, or space on the file system, is not there."""
+    """There is not enough memory, or space on the file system."""
 
     code = -7
     symbol = "NO_SPACE"
 
 
 class NoHugePagesError(Error, MemoryError):
-    """Huge pages were required and cannot be had."""
+    """Huge pages were required and are not available."""
 
     code = -8
     symbol = "NO_HUGE_PAGES"
 
 
 class BusyError(Error):
-    """Somebody holds what there is one of: the stream's publisher, a durable name, the last place."""
+    """Another participant has the only one: the stream's publisher, a durable name, the last registry
+    entry."""
 
     code = -9
     symbol = "BUSY"
 
 
 class PeerGoneError(Error):
-    """A peer that is needed has died or left."""
+    """A peer that is needed is dead or has left."""
 
     code = -10
     symbol = "PEER_GONE"
@@ -160,7 +164,7 @@ class IoError(Error, OSError):
 
 
 class EvictedError(Error):
-    """This participant was evicted; what it held may have gone to another. Open it again."""
+    """This participant was evicted. The events that it held may have gone to another. Open it again."""
 
     code = -13
     symbol = "EVICTED"
@@ -175,7 +179,7 @@ class RemovedError(Error):
 
 
 class TooLongError(Error, ValueError):
-    """The event is larger than this channel takes."""
+    """The event is larger than this channel allows."""
 
     code = -14
     symbol = "TOO_LONG"
@@ -196,28 +200,28 @@ class ClosedHandleError(Error, ValueError):
 
 
 class WrongLengthError(Error, ValueError):
-    """An event does not fit the place that it was to be copied to. It stays first in line."""
+    """An event does not fit into the caller's memory. It stays first in line."""
 
     code = -17
     symbol = "WRONG_LENGTH"
 
 
 class NotHeldError(Error):
-    """The worker does not hold the job: it is done, was handed back, or is another worker's."""
+    """The worker does not hold the job: it is done, was handed back, or belongs to another worker."""
 
     code = -18
     symbol = "NOT_HELD"
 
 
 class ClaimError(Error):
-    """The publisher's claim is in the way (or missing): leave its ``with`` block first."""
+    """The publisher has an open claim: leave its ``with`` block first. Or it has none."""
 
     code = -19
     symbol = "CLAIM"
 
 
 class WrongVersionError(Error, ImportError):
-    """The extension and the library in it are of different versions: build the package anew."""
+    """The extension and the library in it are of different versions: build the package again."""
 
     code = -20
     symbol = "WRONG_VERSION"
@@ -281,6 +285,6 @@ _BY_CODE: dict[int, type[Error]] = {
 
 
 def from_code(code: int, message: str) -> Error:
-    """The exception for a result of the C ABI that is not an answer."""
+    """The exception for a result of the C ABI."""
     kind = _BY_CODE.get(code)
     return kind(message) if kind is not None else Error(f"{message} (railbus result {code})")

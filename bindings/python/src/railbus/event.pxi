@@ -1,9 +1,10 @@
-# What View and Job share: an event in place, and the buffers that look at it.
+# The common part of View and Job: an event in place, and the buffers that use its memory.
 #
-# The payload lies in shared memory and stays there only as long as the view is open, or the job in hand. So
-# every buffer that is made of it (memoryview, numpy array, ...) is counted, by __getbuffer__ and
-# __releasebuffer__, and the place is not given up while one exists: BufferError. The garbage collector may
-# release buffers of a cycle at any time, so what __releasebuffer__ needs is never cleared (no_gc_clear).
+# The payload lies in shared memory and stays there only as long as the view is open, or the job is
+# held. So every buffer that is made of it (memoryview, numpy array, ...) is counted, by __getbuffer__
+# and __releasebuffer__. The place is not given up while one exists: BufferError. The garbage collector
+# may release buffers of a cycle at any time, so the fields that __releasebuffer__ needs are never
+# cleared (no_gc_clear).
 
 cdef object read_trace(railbus_attributes *attributes):
     if attributes.flags & RAILBUS_HAS_TRACE == 0:
@@ -45,7 +46,7 @@ cdef int read_attributes(const railbus_event *event, railbus_attributes *attribu
 
 
 cdef object copy_event(const railbus_event *event):
-    """The event with everything that travelled with it, as an Event of its own."""
+    """The event with all attributes that travelled with it, as an Event of its own."""
     cdef railbus_attributes attributes
     read_attributes(event, &attributes)
     return _records.Event(
@@ -56,14 +57,14 @@ cdef object copy_event(const railbus_event *event):
 
 
 cdef object release_data(object reference):
-    """Releases the memoryview that `data` gave, if there is one: it is ours. What was made of it counts on its
-    own. Returns the reference if it could not be released."""
+    """Releases the memoryview that `data` gave, if there is one: it is ours. Buffers made of it count
+    on their own. Returns the reference if it could not be released."""
     cdef object data = reference() if reference is not None else None
     if data is not None:
         try:
             data.release()
         except BufferError:
-            # Something looks at this memoryview, and is counted.
+            # A buffer uses this memoryview, and is counted.
             return reference
     return None
 
@@ -72,7 +73,7 @@ cdef object release_data(object reference):
 cdef class InPlace:
     """An event where it lies in shared memory: supports the buffer protocol, read-only.
 
-    ``memoryview(event)`` and ``numpy.frombuffer(event, dtype)`` look at the payload without a copy. Each
+    ``memoryview(event)`` and ``numpy.frombuffer(event, dtype)`` use the payload without a copy. Each
     counts, and the place is not given up while one exists.
     """
 
@@ -107,7 +108,7 @@ cdef class InPlace:
         return 0
 
     cdef int give_up(self, str what) except -1:
-        """Makes the payload unreadable; raises BufferError if something still looks at it."""
+        """Makes the payload unreadable; raises BufferError if a buffer still uses it."""
         self.looked_at = release_data(self.looked_at)
         if self.exports != 0:
             raise BufferError(
@@ -132,17 +133,17 @@ cdef class InPlace:
 
     @property
     def position(self):
-        """Where it is in its channel: a byte offset in a stream, a ticket in a queue or topic."""
+        """Its position in the channel: a byte offset in a stream, a ticket in a queue or topic."""
         return self.event.position
 
     @property
     def type_id(self):
-        """The type its publisher gave it, 0 if none."""
+        """The type id that its publisher gave it, 0 if none."""
         return self.event.type_id
 
     @property
     def attempt(self):
-        """Queue: which delivery this is, from 1; it stays at 64. Else 0."""
+        """Queue: which delivery this is, from 1; the count stops at 64. Otherwise 0."""
         return self.event.attempt
 
     @property
@@ -152,7 +153,7 @@ cdef class InPlace:
 
     @property
     def published_ns(self):
-        """When it was published, in ns since 1970; None if it does not say."""
+        """The time at which it was published, in ns since 1970; None if it carries none."""
         cdef railbus_attributes attributes
         self.must_be_readable()
         read_attributes(&self.event, &attributes)

@@ -1,9 +1,11 @@
-# What all handles share: results become exceptions, seconds become nanoseconds, and waits are slices.
+# The common part of all handles: results become exceptions, seconds become nanoseconds, and waits are
+# slices.
 #
-# A call is made attached to the interpreter first: it polls for at most ATTACHED_NS, which costs no switch of
-# threads when the other side answers soon. Only then the GIL is dropped, for slices of SLICE_NS, between
-# which signal handlers run: Ctrl-C ends every wait within SLICE_NS. The C ABI wants one thread at a time in a
-# handle; the GIL sees to that while a call is attached, and `state` while it waits.
+# A call is first made while attached to the interpreter: it polls for at most ATTACHED_NS, which costs
+# no switch of threads when the other side answers soon. Only then the GIL is dropped, for slices of
+# SLICE_NS, between which signal handlers run: Ctrl-C ends every wait within SLICE_NS. The C ABI
+# requires one thread at a time in a handle. The GIL ensures that while a call is attached, and `state`
+# while it waits.
 
 cdef extern from "time.h" nogil:
     ctypedef long time_t
@@ -17,7 +19,7 @@ cdef extern from "time.h" nogil:
 cdef uint64_t ATTACHED_NS = 40_000
 # How long signal handlers and other threads' close() may have to wait.
 cdef uint64_t SLICE_NS = 50_000_000
-# 584 years, and what the C ABI takes for ever.
+# 584 years, which the C ABI takes as no timeout.
 cdef uint64_t FOREVER = <uint64_t>-1
 
 cdef enum:
@@ -26,7 +28,7 @@ cdef enum:
     WAITING = 1
     # close() came while a thread was waiting: the next call closes.
     CLOSING = 2
-    # A view of the reader is open, or something still looks at it.
+    # A view of the reader is open, or a buffer still uses it.
     VIEWED = 3
 
 # Lifetimes. A View, a Job and a Claim hold their handle; the handle has only a borrowed pointer to them, which
@@ -72,12 +74,12 @@ cdef uint64_t nanoseconds(object timeout) except? 1:
     if seconds >= 1e10:
         return FOREVER
     cdef uint64_t ns = <uint64_t>(seconds * 1e9)
-    # Something is not nothing; and 1 is what says that there was an exception.
+    # A positive timeout must not become 0; and 1 means that there was an exception.
     return 2 if seconds > 0 and ns < 2 else ns
 
 
 cdef uint64_t number(object value, str name, uint64_t most) except? 1:
-    """A whole number of the caller's."""
+    """A whole number from the caller."""
     cdef object exact
     try:
         exact = value.__index__()
@@ -112,7 +114,7 @@ cdef dict WAITS = {
 }
 
 
-# A call of the C ABI that may wait, with everything it needs but the timeout: to be made again and again.
+# A call of the C ABI that may wait, with all its arguments but the timeout: to be made again and again.
 cdef enum What:
     RECEIVE
     RECEIVE_BATCH
@@ -129,14 +131,15 @@ cdef enum What:
     REPLAY
     REPLAY_BATCH
 
-# A result of `step` alone: it was published, and is not durable yet.
+# A result of `step` alone: the event was published, and is not durable yet.
 cdef enum:
     PUBLISHED = 1000
 
 cdef struct Call:
     What what
     void *handle
-    # Events, jobs or a railbus_strided to fill; payloads to publish; where a claim's memory is.
+    # Events, jobs or a railbus_strided to fill; payloads to publish; the place for the address of a
+    # claim's memory.
     void *at
     # Room for events or jobs; bytes of a payload; number of payloads.
     size_t count
@@ -144,7 +147,7 @@ cdef struct Call:
     uint32_t *lengths
     railbus_attributes *attributes
     uint64_t number
-    # Where to tell when events were recorded.
+    # The array for the times at which events were recorded.
     uint64_t *recorded_ns
     # Results: how many events, jobs or payloads so far, and the position of the one published.
     size_t done
@@ -205,23 +208,23 @@ cdef int32_t step(Call *call, uint64_t timeout_ns) noexcept nogil:
         call.at = <uint8_t *>call.at + done * call.stride
         if call.lengths != NULL:
             call.lengths += done
-    # The next try goes on behind what was published.
+    # The next try goes on after the published payloads.
     call.done += done
     call.count -= done
     return result
 
 
 cdef class Handle:
-    """What publishers, subscribers, workers and replays share.
+    """The common part of publishers, subscribers, workers and replays.
 
-    A handle is used by one thread at a time: while a thread waits in it, calls of others raise InUseError,
-    but ``close``, which ends the wait. It is not used after ``fork``. It can be pickled: whoever unpickles it
-    opens a handle of the same options in its own process.
+    One thread at a time uses a handle. While a thread waits in it, calls of others raise InUseError,
+    except ``close``, which ends the wait. It is not used after ``fork``. It can be pickled: unpickling
+    it opens a handle with the same options in the other process.
     """
 
     cdef dict options
     cdef int state
-    # To be closed as soon as nothing looks at its memory any more.
+    # To be closed as soon as no buffer uses its memory any more.
     cdef bint closing
     # How long a call polls with the GIL held.
     cdef uint64_t attached_ns
@@ -242,14 +245,15 @@ cdef class Handle:
         except BufferError:
             if kind is None:
                 raise
-            # The exception is worth more. The handle is closed when nothing looks at its memory any more.
+            # The exception is more important. The handle is closed when no buffer uses its memory any
+            # more.
             self.closing = True
 
     def close(self):
         """Leaves the channel. Closing again does nothing.
 
-        If another thread waits in this handle, its wait ends with ClosedHandleError, within 50 ms. Raises
-        BufferError while something still looks at the handle's memory.
+        If another thread waits in this handle, its wait ends with ClosedHandleError, within 50 ms.
+        Raises BufferError while a buffer still uses the handle's memory.
         """
         self.shut()
 
@@ -290,7 +294,7 @@ cdef class Handle:
         return _errors.ClosedHandleError(f"the {type(self).__name__.lower()} was closed")
 
     cdef int not_now(self) except -1:
-        """Says why the handle cannot be used now; returns if it can after all."""
+        """Raises the reason why the handle cannot be used now; returns if it can after all."""
         if self.state == WAITING:
             raise _errors.InUseError(
                 f"another thread is waiting in this {type(self).__name__.lower()}: each thread opens its own")
@@ -309,7 +313,7 @@ cdef class Handle:
         """Reads the options of waiting."""
         kind[0] = choice(wait, "wait", WAITS)
         ns[0] = number(spin_ns, "spin_ns", FOREVER - 1)
-        # Whoever is to sleep at once does not poll with the GIL held either.
+        # A handle that is to sleep at once does not poll with the GIL held either.
         self.attached_ns = ATTACHED_NS
         if kind[0] == RAILBUS_WAIT_YIELD or kind[0] == RAILBUS_WAIT_PARK:
             self.attached_ns = min(ATTACHED_NS, ns[0])
@@ -318,7 +322,7 @@ cdef class Handle:
         return 0
 
     cdef int32_t run(self, Call *call, uint64_t timeout_ns) except? -1000:
-        """Makes a call, and waits if it has to. Returns OK or another ordinary answer; raises what is none,
+        """Makes a call, and waits if it has to. Returns OK or another ordinary answer; raises errors,
         and Lost."""
         if self.state != FREE:
             self.not_now()
@@ -326,7 +330,7 @@ cdef class Handle:
         return self.settle(call, result, timeout_ns)
 
     cdef int32_t settle(self, Call *call, int32_t result, uint64_t timeout_ns) except? -1000:
-        """What comes after a first try."""
+        """Deals with the result of a first try."""
         if ((result == RAILBUS_TIMED_OUT or result == RAILBUS_EMPTY or result == RAILBUS_FULL)
                 and timeout_ns > self.attached_ns):
             result = self.wait(call, timeout_ns - self.attached_ns if timeout_ns != FOREVER else FOREVER)
@@ -351,8 +355,8 @@ cdef class Handle:
                 with nogil:
                     result = step(call, slice_ns)
                 if result != RAILBUS_TIMED_OUT:
-                    # Even if close() came meanwhile: what was received is given out, and the next call
-                    # closes.
+                    # Even if close() came in the meantime: a received event is returned, and the next
+                    # call closes.
                     return result
                 if self.state == CLOSING:
                     self.state = FREE

@@ -1,4 +1,4 @@
-# Recorder: records a channel in a thread of this process; and what a journal says of itself.
+# Recorder: records a channel in a thread of this process; and the state of a journal.
 
 cdef dict SYNCS = {
     "always": RAILBUS_SYNC_ALWAYS, "interval": RAILBUS_SYNC_INTERVAL, "never": RAILBUS_SYNC_NEVER,
@@ -27,21 +27,22 @@ cdef object read_journal(railbus_channel *channel):
 
 
 cdef class Recorder:
-    """Records a channel below ``directory`` (in ``directory/BUS/CHANNEL``), in a thread of this process,
-    until it is stopped: ``with Recorder(channel, directory):``. The daemon ``railbus journald`` does the same
-    for others.
+    """Records a channel below ``directory`` (in ``directory/BUS/CHANNEL``), in a thread of this
+    process, until it is stopped: ``with Recorder(channel, directory):``. The daemon ``railbus
+    journald`` does the same for others.
 
-    What was recorded there before is recovered first. What a process that dies had taken and not written is
-    kept for the next recorder.
+    Records that are there already are recovered first. If the process dies, the events that it had
+    taken and not written are kept for the next recorder.
 
-    ``sync`` is when what is written is made durable: "always" (at once), "interval" (every
-    ``sync_interval_ns``), or "never" (when it stops). ``codec`` is "none", "lz4" or "zstd". With ``lossy`` it
-    loses events, exactly recorded as a gap, rather than ever hold a publisher back; with ``drop_when_full``
-    it does so while the disk is full. ``segment_bytes`` (256 MiB if not given) and ``staging_bytes`` (16 MiB)
-    size the files, and what a stall of the disk may cost; ``keep_bytes`` and ``keep_ns`` limit what is kept.
+    ``sync`` says when written blocks are made durable: "always" (at once), "interval" (every
+    ``sync_interval_ns``), or "never" (when it stops). ``codec`` is "none", "lz4" or "zstd". With
+    ``lossy`` it never holds a publisher back, but loses events, exactly recorded as a gap; with
+    ``drop_when_full`` it does so while the disk is full. ``segment_bytes`` (256 MiB if not given) is
+    the size of the files. ``staging_bytes`` (16 MiB) is the room for events while the disk stalls.
+    ``keep_bytes`` and ``keep_ns`` limit how much is kept.
 
-    Raises BusyError while another journaller records the channel, or writes to the directory; CorruptError
-    names what is damaged; InvalidError, NoSpaceError, NotAllowedError, IoError.
+    Raises BusyError while another journaller records the channel, or writes to the directory.
+    CorruptError names the damage. Also raises InvalidError, NoSpaceError, NotAllowedError, IoError.
     """
 
     cdef railbus_recorder *handle
@@ -97,10 +98,10 @@ cdef class Recorder:
         self.stop()
 
     def stop(self):
-        """Stops recording: what was published before is written, made durable and sealed. Waits for the disk.
-        Stopping again does nothing.
+        """Stops recording. Events that were published before are written, made durable and sealed.
+        Waits for the disk. Stopping again does nothing.
 
-        Raises what has poisoned the journal, if anything has; it is stopped all the same.
+        If the journal is poisoned, raises the failure that poisoned it; it is stopped all the same.
         """
         cdef railbus_recorder *handle = self.handle
         cdef railbus_error error

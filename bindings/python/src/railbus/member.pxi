@@ -1,7 +1,8 @@
 # Member: a handle that is a participant of a channel, and how an event loop waits for it.
 
 cdef class Member(Handle):
-    """What publishers, subscribers and workers share: each is one registered participant of a channel."""
+    """The common part of publishers, subscribers and workers: each is one registered participant of a
+    channel."""
 
     cdef Channel _channel
     cdef railbus_bridge *bridge
@@ -25,7 +26,7 @@ cdef class Member(Handle):
         cdef railbus_bridge *bridge = self.bridge
         cdef uint64_t one = 1
         if self.awaited and bridge != NULL:
-            # An event loop watches the descriptor, whose number must not become another's before it has
+            # An event loop watches the descriptor, whose number must not be used again before it has
             # stopped. Counted up, it wakes the task, and `_awaited` closes the bridge.
             write_descriptor(self.descriptor, &one, sizeof(one))
             return 0
@@ -67,11 +68,11 @@ cdef class Member(Handle):
             railbus_bridge_drain(self.bridge, NULL)
 
     def _hurried(self):
-        """Counts the receives; whether it is time to let other tasks run."""
+        """Counts the receives. Returns whether it is time to let other tasks run."""
         self.hurried += 1
         return self.hurried % 64 == 0
 
 
 def _reopen(kind, channel, options):
-    """Opens a pickled handle anew."""
+    """Opens a pickled handle again."""
     return kind(channel, **options)

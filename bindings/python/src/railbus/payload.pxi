@@ -1,10 +1,11 @@
-# What may be a payload: the bytes of any object that has a buffer, unless these bytes are pointers.
+# The kinds of payloads: the bytes of any object that has a buffer, unless these bytes are pointers.
 #
-# An array of Python objects (format "O") has a buffer, too, of addresses in this process. Published, they would
-# be meaningless to every reader; and received into such an array, bytes would be taken for objects.
+# An array of Python objects (format "O") has a buffer, too, of addresses in this process. Published,
+# they would be meaningless to every reader. Received into such an array, bytes would be taken for
+# objects.
 
 cdef int get_payload(object payload, Py_buffer *buffer, int flags=PyBUF_ND) except -1:
-    """As PyObject_GetBuffer, for C-contiguous bytes. Raises TypeError for what holds pointers."""
+    """As PyObject_GetBuffer, for C-contiguous bytes. Raises TypeError for a buffer that holds pointers."""
     try:
         PyObject_GetBuffer(payload, buffer, flags | PyBUF_FORMAT)
     except (BufferError, ValueError):

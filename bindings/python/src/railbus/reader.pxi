@@ -4,31 +4,33 @@ cdef dict FOLLOWS = {"hold": RAILBUS_FOLLOW_HOLD, "read-journal": RAILBUS_FOLLOW
 
 
 cdef class Subscriber(Member):
-    """Receives what a stream's or topic's publishers publish, or, as a tap, sees every event of a queue.
+    """Receives the events of a stream's or topic's publishers or, as a tap, sees every event of a
+    queue.
 
-    ``for payload in subscriber`` and ``async for`` give payloads until the last publisher has left, if it was
-    opened ``until_closed``, and without end otherwise.
+    ``for payload in subscriber`` and ``async for`` give payloads until the last publisher has left, if
+    it was opened ``until_closed``, and without end otherwise.
 
-    ``name`` is for observers, or the identity of a ``durable`` subscription, which outlives its owner: its
-    cursor holds events back until the name comes again. A ``lossy`` subscriber loses events, exactly reported
-    by Lost, rather than ever hold a publisher back. ``start`` is "live" (behind everything published so far),
-    "oldest" (retained), or a position; a durable subscription that exists resumes instead. ``wait`` is how to
-    wait for events: "default" polls for 50 us, then sleeps; "spin" polls without end; "yield" and "park" poll
-    for ``spin_ns``, then yield or sleep.
+    ``name`` is for observers, or the identity of a ``durable`` subscription, which outlives its owner:
+    its cursor holds events back until a subscriber opens with its name again. A ``lossy`` subscriber
+    never holds a publisher back. It loses events instead, exactly reported by Lost. ``start`` is "live"
+    (after everything published so far), "oldest" (retained), or a position; a durable subscription that
+    exists resumes instead. ``wait`` says how to wait for events: "default" polls for 50 us, then
+    sleeps; "spin" polls without end; "yield" and "park" poll for ``spin_ns``, then yield or sleep.
 
-    With ``follow`` it begins in the channel's journal, wherever that is, and goes on into the ring without a gap
-    or a duplicate. "hold" holds publishers back in the ring like any subscriber; "read-journal" never does, and
-    reads on from the journal if it was overrun. "oldest" is the journal's oldest event then, a position may be
-    any in the journal, and ``start_time_ns`` starts at the first event recorded then or later.
+    With ``follow`` it begins in the channel's journal, wherever that is, and goes on into the ring
+    without a gap or a duplicate. "hold" holds publishers back in the ring like any subscriber.
+    "read-journal" never does, and goes on in the journal if it was overrun. Then "oldest" is the
+    journal's oldest event, a position may be any in the journal, and ``start_time_ns`` starts at the
+    first event recorded at that time or later.
 
-    What was received is released, and acknowledged, by the next call that receives, ``release`` or ``close``. With
-    ``manual``, only ``acknowledge_to`` moves the cursor: what was received and not acknowledged stays in the
-    ring, holds publishers back, and comes again to whoever resumes the durable name, after a kill and after
-    ``close``. Not with ``lossy`` or ``follow``.
+    Received events are released, and acknowledged, by the next call that receives, ``release`` or
+    ``close``. With ``manual``, only ``acknowledge_to`` moves the cursor. Events that were received and
+    not acknowledged stay in the ring, hold publishers back, and come again when the durable name is
+    resumed, after a kill and after ``close``. Not with ``lossy`` or ``follow``.
 
-    Raises BusyError when the durable name is in use or no place is left; InvalidError when the position to
-    start at is not retained, among others; NotAllowedError, CorruptError; with ``follow``, PeerGoneError when
-    nothing has ever recorded this channel.
+    Raises BusyError when the durable name is in use or no registry entry is free. Raises InvalidError
+    when the position to start at is not retained, among others. Also raises NotAllowedError,
+    CorruptError; with ``follow``, PeerGoneError when nothing has ever recorded this channel.
     """
 
     cdef railbus_reader *handle
@@ -37,7 +39,7 @@ cdef class Subscriber(Member):
     cdef bint until_closed
     cdef bint durable
     cdef bint follows
-    # Room for what recv_batch gets.
+    # Room for the events of recv_batch.
     cdef railbus_event *events
     cdef size_t events_room
 
@@ -139,8 +141,8 @@ cdef class Subscriber(Member):
     def recv(self, timeout=None):
         """Receives the next event's payload, copied to bytes.
 
-        Waits at most ``timeout`` seconds, or without end; 0 does not wait. A wait is ended by Ctrl-C, and
-        other threads run meanwhile.
+        Waits at most ``timeout`` seconds, or without end; 0 does not wait. A wait is ended by Ctrl-C,
+        and other threads run during it.
 
         Raises Empty (timeout 0), TimedOut, Lost, Closed, EvictedError, ForkedError, CorruptError.
         """
@@ -162,7 +164,8 @@ cdef class Subscriber(Member):
         self.failed(result, &error)
 
     def recv_event(self, timeout=None):
-        """As ``recv``, but returns an Event: the payload with its position and what travelled with it."""
+        """As ``recv``, but returns an Event: the payload with its position and the attributes that
+        travelled with it."""
         cdef railbus_event event
         self.next(&event, nanoseconds(timeout))
         return copy_event(&event)
@@ -214,8 +217,8 @@ cdef class Subscriber(Member):
         return payloads
 
     def recv_event_batch(self, events_max=1024, timeout=None):
-        """As ``recv_batch``, but returns Events: payloads with their positions and what travelled with
-        them."""
+        """As ``recv_batch``, but returns Events: payloads with their positions and the attributes that
+        travelled with them."""
         cdef size_t i, count = self.next_batch(events_max, nanoseconds(timeout))
         self.begin_copy()
         try:
@@ -250,8 +253,8 @@ cdef class Subscriber(Member):
         return call.done
 
     cdef int copied(self, size_t count) except -1:
-        """Copied, nobody needs them in place. A durable cursor moves behind them when the next ones are asked
-        for."""
+        """The events were copied, so they are not needed in place. A durable cursor moves past them
+        when the next ones are requested."""
         if count != 0 and not self.durable:
             railbus_release(self.handle, NULL)
         return 0
@@ -260,14 +263,14 @@ cdef class Subscriber(Member):
                    published_ns=None):
         """Copies events that are there into the rows of an array, and returns how many.
 
-        ``array`` is writable and C-contiguous, and its first axis counts events: a structured numpy array,
-        one of shape (events, bytes), a bytearray's memoryview cast to that, ... Without ``lengths`` every
-        payload must have exactly the size of a row; with it, an array of uint32, payloads may be shorter, and
-        ``lengths[i]`` tells how long. ``positions`` (uint64), ``type_ids`` (uint16) and ``published_ns``
-        (uint64, 0 if unknown) are filled if given.
+        ``array`` is writable and C-contiguous, and its first axis counts events: a structured numpy
+        array, one of shape (events, bytes), a bytearray's memoryview cast to that, ... Without
+        ``lengths`` every payload must have exactly the size of a row; with it, an array of uint32,
+        payloads may be shorter, and ``lengths[i]`` gets the length. ``positions`` (uint64),
+        ``type_ids`` (uint16) and ``published_ns`` (uint64, 0 if unknown) are filled if given.
 
-        Waits at most ``timeout`` seconds for the first event, or without end; 0 is returned if the timeout
-        passed. 0 does not wait.
+        Waits at most ``timeout`` seconds for the first event, or without end; 0 is returned if the
+        timeout passed. 0 does not wait.
 
         Raises WrongLengthError for an event that does not fit, which stays first in line; Lost, Closed,
         EvictedError, ForkedError, CorruptError, InvalidError.
@@ -314,8 +317,8 @@ cdef class Subscriber(Member):
         return call.done
 
     def release(self):
-        """Releases what was received, and publishes the cursor at once: a durable subscription resumes behind
-        it. With ``manual`` the cursor stays: see ``acknowledge_to``."""
+        """Releases the received events, and publishes the cursor at once: a durable subscription
+        resumes after them. With ``manual`` the cursor stays: see ``acknowledge_to``."""
         cdef railbus_error error
         if self.state != FREE:
             self.not_now()
@@ -324,16 +327,18 @@ cdef class Subscriber(Member):
             self.failed(result, &error)
 
     def acknowledge_to(self, position):
-        """Acknowledges everything before ``position``, for a subscriber opened with ``manual``: a durable
-        subscription resumes there, exactly, whatever happens to this process next, and publishers may
-        overwrite what lies before. Never waits.
+        """Acknowledges everything before ``position``, for a subscriber opened with ``manual``. A
+        durable subscription resumes exactly there, whatever happens to this process next, and
+        publishers may overwrite the events before it. Never waits.
 
-        ``position`` is that of the first event that is *not* done: an ``Event``'s, or ``stats().position`` when
-        all that was received is done. The same again, or less, changes nothing.
+        ``position`` is that of the first event that is *not* done: an ``Event``'s, or
+        ``stats().position`` when everything received is done. The same position again, or a lower one,
+        changes nothing.
 
-        Raises InvalidError for a position beyond what was received, at which no event starts, or for a
-        subscriber that was not opened with ``manual``; BufferError while a view is open; EvictedError,
-        ForkedError, CorruptError. Nothing is acknowledged then.
+        Raises InvalidError for a position beyond what was received, for one at which no event starts,
+        and for a subscriber that was not opened with ``manual``. Raises BufferError while a view is
+        open. Also raises EvictedError, ForkedError, CorruptError. With any of these, nothing is
+        acknowledged.
         """
         cdef railbus_error error
         cdef uint64_t end = number(position, "position", FOREVER)
@@ -344,7 +349,7 @@ cdef class Subscriber(Member):
             self.failed(result, &error)
 
     def stats(self):
-        """What this handle has done, as a ReaderStats. No system call."""
+        """The counts of this handle, as a ReaderStats. No system call."""
         cdef railbus_error error
         cdef railbus_reader_stats stats
         if self.state == WAITING or self.state == CLOSING:
@@ -368,7 +373,7 @@ cdef class Subscriber(Member):
         return PyBytes_FromStringAndSize(<const char *>event.payload, event.payload_bytes)
 
     def recv_async(self, timeout=None):
-        """As ``recv``, to be awaited in an asyncio event loop, which goes on meanwhile."""
+        """As ``recv``, to be awaited in an asyncio event loop, which goes on during the wait."""
         return _aio.receive(self, self.try_recv, self._look, timeout)
 
     def __aiter__(self):
@@ -396,10 +401,11 @@ cdef class Subscriber(Member):
 
 @cython.no_gc_clear
 cdef class View(InPlace):
-    """The event of a ``with subscriber.view() as event`` block, where it lies in shared memory, read-only.
+    """The event of a ``with subscriber.view() as event`` block, where it lies in shared memory,
+    read-only.
 
     ``event.data`` is a memoryview of it, released when the block ends. ``memoryview(event)`` and
-    ``numpy.frombuffer(event, dtype)`` look at it, too; if such a buffer outlives the block, BufferError is
+    ``numpy.frombuffer(event, dtype)`` use it, too. If such a buffer outlives the block, BufferError is
     raised and the event stays in place, holding the publisher back, until the buffer is gone and the
     subscriber is used again. An exception that leaves the block is not replaced by the BufferError.
     ``event.copy()`` is an Event of its own.
@@ -429,7 +435,7 @@ cdef class View(InPlace):
         return self
 
     def __dealloc__(self):
-        # Its block was never left, and nothing can look at it.
+        # Its block was never left, and no buffer can use it.
         cdef Subscriber owner = self.owner
         if owner is not None and owner.view_open == <void *>self:
             owner.view_open = NULL
@@ -452,8 +458,8 @@ cdef class View(InPlace):
             try:
                 self.leave("")
             except BufferError:
-                # The exception is worth more. The event stays in place, and the subscriber says so when it is
-                # used.
+                # The exception is more important. The event stays in place, and the subscriber reports
+                # that when it is used.
                 pass
 
     cdef str why_unreadable(self):

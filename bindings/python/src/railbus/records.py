@@ -1,7 +1,7 @@
-"""What railbus tells about events, channels and participants: plain immutable records.
+"""Descriptions of events, channels and participants: plain immutable records.
 
-Positions are byte offsets in a stream, tickets in a queue or topic. Times are in nanoseconds, those named
-``published_ns`` and ``created_ns`` since 1970 (as :func:`time.time_ns`).
+Positions are byte offsets in a stream, tickets in a queue or topic. Times are in nanoseconds, those
+named ``published_ns`` and ``created_ns`` since 1970 (as :func:`time.time_ns`).
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ class TraceContext(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where a dead letter comes from. (channel, incarnation, position) is its own for ever."""
+    """The place from which a dead letter comes. (channel, incarnation, position) identifies it without
+    end."""
 
     channel: int
     """First 8 bytes of the queue's channel id, as a little-endian number."""
     incarnation: int
     position: int
     attempts: int
-    """How often it was delivered in vain."""
+    """How many times it was delivered without success."""
 
 
 class Sequence(NamedTuple):
@@ -51,13 +52,13 @@ class Sequence(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An event that was copied out of its channel, with what travelled with it."""
+    """An event that was copied out of its channel, with the attributes that travelled with it."""
 
     payload: bytes
     position: int
     type_id: int = 0
     attempt: int = 0
-    """Queue: which delivery this is, from 1; it stays at 64. Else 0."""
+    """Queue: which delivery this is, from 1; the count stops at 64. Otherwise 0."""
     published_ns: int | None = None
     trace: TraceContext | None = None
     origin: Origin | None = None
@@ -70,14 +71,14 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class ChannelHeader:
-    """What a channel's creator decided."""
+    """The options that a channel's creator chose."""
 
     bus: str
     name: str
     kind: Kind
     overflow: Overflow
     stamp: bool
-    """Whether events carry the time they were published at."""
+    """Whether events carry the time at which they were published."""
     payload_max: int
     """Largest payload in bytes, without a trace context or origin."""
     capacity_bytes: int
@@ -86,7 +87,7 @@ class ChannelHeader:
     slot_bytes: int
     """0 for a stream."""
     page_bytes: int
-    """Size of the pages behind the data that the creator saw."""
+    """Size of the pages behind the data, as the creator saw it."""
     huge_pages: bool
     numa_node: int | None
     producers_max: int
@@ -100,26 +101,26 @@ class ChannelHeader:
     first_position: int
     created_ns: int
     incarnation: int
-    """Counts re-creations of the same identity. (channel_id, incarnation, position) is an event's own for
-    ever."""
+    """How many times the same identity was made, from 1. (channel_id, incarnation, position) identifies
+    an event without end."""
     channel_id: bytes
     divert_to: str | None = None
-    """Name of the channel that takes what finds no room."""
+    """Name of the channel that takes the events that find no room."""
     watermarks: tuple[int, int] | None = None
-    """The high and the low one, in percent of the capacity."""
+    """The high and the low watermark, in percent of the capacity."""
     credits: int = 0
     """Unfinished events that one producer may have in the ring; 0 is without limit."""
     keyed: bool = False
-    """Queue: whether events with the same key are worked on one after the other, in order."""
+    """Queue: whether events with the same key are handled one after the other, in order."""
 
 
 @dataclass(frozen=True)
 class Participant:
-    """Somebody who is registered. ``None`` stands for a number that does not apply."""
+    """A registered participant. ``None`` replaces a number that does not apply."""
 
     side: Side
     index: int
-    """Its place on that side: what ``Channel.evict`` takes."""
+    """Its index on that side: ``Channel.evict`` takes it."""
     role: Literal["producer", "subscriber", "worker", "tap", "unknown"]
     life: Literal["live", "dead", "held", "evicted"]
     """``held`` is a durable subscription without an owner."""
@@ -131,34 +132,34 @@ class Participant:
     start_time: int
     """When its process started, in clock ticks since boot."""
     cursor: int | None
-    """Readers: everything before this was read."""
+    """Readers: everything before this position was read."""
     position: int | None
-    """A stream's publisher: the next position it writes."""
+    """A stream's publisher: the next position that it writes."""
     lag: int | None
-    """Readers: how far the cursor is behind what is published."""
+    """Readers: how far the cursor is behind the published position."""
     in_hand: int
-    """Tickets claimed and not finished."""
+    """Tickets that it has claimed and not finished."""
     events: int
     bytes: int
     lost: int
     attached_ns: int
     """How long ago it was opened."""
     seen_ns: int
-    """How long ago it last noted the time."""
+    """How long ago it last stored the time."""
     waiting_ns: int | None
-    """For how long it has been waiting for room."""
+    """How long it has been waiting for room."""
     waiting_for: int | None
     stuck_ns: int | None
-    """For how long it has not moved though others wait for it."""
+    """How long it has not moved although others wait for it."""
     manual: bool = False
     """Readers: whether the cursor moves by ``acknowledge_to`` only."""
     may_be_stuck: bool = False
-    """Whether it may be stuck: it did not move, but ``stuck_after_ns`` is longer than the look of 2 s."""
+    """Whether it may be stuck: it did not move, but ``stuck_after_ns`` is longer than the watch of 2 s."""
 
 
 @dataclass(frozen=True)
 class ChannelInfo:
-    """A snapshot of a channel and of those who are registered."""
+    """A snapshot of a channel and of its registered participants."""
 
     published: int
     """The next position to be published."""
@@ -167,11 +168,12 @@ class ChannelInfo:
     head: int | None
     """Queue: the next ticket to be taken."""
     depth: int
-    """What waits: not taken yet (queue), or not read yet by the slowest reader that holds publishers back."""
+    """How much waits: tickets not taken yet (queue), or positions not read yet by the slowest reader
+    that holds publishers back."""
     capacity: int
-    """The most that fits: bytes of a stream, slots of a queue or topic."""
+    """The capacity: bytes of a stream, slots of a queue or topic."""
     unfinished: int | None
-    """Queue: events that no worker has done yet."""
+    """Queue: events that no worker has finished yet."""
     dropped: int
     redelivered: int
     dead_lettered: int
@@ -180,7 +182,7 @@ class ChannelInfo:
     page_bytes: int
     """Size of the pages behind the data in this process."""
     huge_bytes: int
-    """Bytes of the data that are seen in huge pages."""
+    """Bytes of the data that this process sees in huge pages."""
     memory_locked: bool
     ring_uid: int
     ring_gid: int
@@ -193,25 +195,26 @@ class ChannelInfo:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint has saved."""
+    """The content of a checkpoint."""
 
     state: bytes
     position: int
-    """Everything before this is in the state: go on here."""
+    """The position to resume at: the state contains the effect of every event before it."""
     number: int
     """Which save of its name it was, from 1."""
     time_ns: int
-    """When, in ns since 1970."""
+    """The time of the save, in ns since 1970."""
     incarnation: int
-    """Of the channel, that the position is of."""
+    """The incarnation of the channel to which the position belongs."""
 
 
 @dataclass(frozen=True)
 class Journal:
-    """How far the journal of a channel is. Positions are exclusive: what is before them is in the journal."""
+    """How far the journal of a channel is. Positions are exclusive: everything before them is in the
+    journal."""
 
     state: Literal["starting", "recording", "draining", "stopped", "poisoned", "dead", "unknown"]
-    """``poisoned``: the disk failed; ``dead``: its journaller has died, and the next one goes on."""
+    """``poisoned``: the disk failed; ``dead``: its journaller is dead, and the next one goes on."""
     written: int
     """Everything before this survives the death of any process."""
     durable: int
@@ -222,24 +225,24 @@ class Journal:
     """The oldest position in the journal."""
     started_ns: int
     events: int
-    """Recorded since then."""
+    """Events recorded since that start."""
     bytes: int
     gaps: int
-    """Since then: lossy overruns, a full disk, what a dead journaller lost."""
+    """Gaps since that start: lossy overruns, a full disk, events that a dead journaller lost."""
     lost: int
     """Events in those gaps, as far as they could be counted."""
     pid: int
     no_space: bool
-    """Whether the disk is full at the moment."""
+    """Whether the disk is full now."""
     directory: str
-    """What ``Replay`` takes."""
+    """The directory for ``Replay``."""
     failure: str | None
-    """What poisoned it."""
+    """The failure that poisoned it."""
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair did."""
+    """The results of a repair."""
 
     buried: int
     """Registry entries of dead participants that were freed."""
@@ -250,12 +253,12 @@ class Repaired:
     redone: int
     """Queue: events of dead workers that were handed back."""
     skipped: int
-    """Sides that this process may not write, and that were left alone."""
+    """Sides that were left alone because this process may not write them."""
 
 
 @dataclass(frozen=True)
 class SenderStats:
-    """What a publisher or producer has done."""
+    """The counts of a publisher or producer."""
 
     events: int
     dropped: int
@@ -265,26 +268,28 @@ class SenderStats:
     diverted: int = 0
     """Events that went to the channel that this one diverts to."""
     under_pressure: bool = False
-    """From when the channel's depth reaches the high watermark until it is down to the low one."""
+    """Whether the channel is under pressure: from when its depth reaches the high watermark until it is
+    down to the low one."""
     refusal: str | None = None
-    """Why there was no room, the last time that there was none: who was in the way, how far behind now."""
+    """Why there was no room, the last time that there was none: which participant was in the way, and
+    how far behind it is now."""
 
 
 @dataclass(frozen=True)
 class ReaderStats:
-    """What a subscriber has done."""
+    """The counts of a subscriber."""
 
     events: int
     lost: int
     position: int
-    """Of the next event."""
+    """The position of the next event."""
     acknowledged: int | None = None
     """Everything before this position was acknowledged; ``None`` for one that follows the journal."""
 
 
 @dataclass(frozen=True)
 class WorkerStats:
-    """What a worker has done."""
+    """The counts of a worker."""
 
     events: int
     """Taken, redeliveries included."""

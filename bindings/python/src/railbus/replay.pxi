@@ -1,29 +1,31 @@
-# Replay: what a journal holds, as it was recorded, or faster.
+# Replay: the events of a journal, as they were recorded, or faster.
 
 cdef class Replay(Handle):
-    """The events of a journal, in order: ``for event in Replay(directory)``. It only reads files, also while
-    they are being written, and holds nobody back.
+    """The events of a journal, in order: ``for event in Replay(directory)``. It only reads files, also
+    while they are being written, and holds nobody back.
 
-    ``directory`` is the channel's own, ``JOURNAL/BUS/CHANNEL``, as ``Channel.journal().directory`` tells it.
-    It begins with the journal, or at ``start`` (a position) or ``start_time_ns``, and ends with the journal,
-    or before ``end`` or ``end_time_ns``. ``type_ids`` picks events of these types. ``speed`` is how many
-    times as fast as recorded, ``rate`` how many events a second; as fast as it goes if neither is given. With
-    ``repeat`` it begins again at the end, without end.
+    ``directory`` is the channel's own, ``JOURNAL/BUS/CHANNEL``, as in ``Channel.journal().directory``.
+    It begins with the journal, or at ``start`` (a position) or ``start_time_ns``, and ends with the
+    journal, or before ``end`` or ``end_time_ns``. ``type_ids`` selects events of these types. ``speed``
+    is the factor of the recorded speed, ``rate`` the events a second; without both it is as fast as
+    possible. With ``repeat`` it begins again at the end, without end.
 
-    Iteration gives Events, with ``recorded_ns``, and ends at the end of the journal. A gap in the journal
-    raises Lost, once; going on continues behind it.
+    Iteration gives Events, with ``recorded_ns``, and ends at the end of the journal. A gap in the
+    journal raises Lost, once; going on continues after it.
 
-    Raises NotFoundError when there is no journal; InvalidError when the position is older than what is kept,
-    or beyond the end, among others; CorruptError, LayoutError, NotAllowedError, IoError.
+    Raises NotFoundError when there is no journal. Raises InvalidError when the position is older than
+    the events kept, or beyond the end, among others. Also raises CorruptError, LayoutError,
+    NotAllowedError, IoError.
     """
 
     cdef railbus_replay *handle
     cdef readonly str directory
-    """Where the journal is."""
+    """The directory of the journal."""
     cdef railbus_event *events
     cdef uint64_t *recorded
     cdef size_t room
-    # Where the last batch begins in them; and what an array had no place for: the next call begins with that.
+    # Where the last batch begins in them; the next call begins with the events that an array had no
+    # room for.
     cdef size_t base
     cdef size_t left_at
     cdef size_t left
@@ -97,11 +99,11 @@ cdef class Replay(Handle):
     def recv_event(self, timeout=None):
         """The next Event, with ``recorded_ns``.
 
-        Waits at most ``timeout`` seconds until it is due, or without end; 0 does not wait. Reading the file
-        is not counted.
+        Waits at most ``timeout`` seconds until it is due, or without end; 0 does not wait. Reading the
+        file is not counted.
 
-        Raises End at the end, after which more may come if the journal is still being written; Empty (timeout
-        0), TimedOut, Lost, CorruptError, IoError, ForkedError.
+        Raises End at the end; if the journal is still being written, more events may come after that.
+        Also raises Empty (timeout 0), TimedOut, Lost, CorruptError, IoError, ForkedError.
         """
         cdef railbus_event event
         cdef uint64_t recorded_ns = 0
@@ -161,9 +163,9 @@ cdef class Replay(Handle):
                    published_ns=None, recorded_ns=None):
         """Copies events that are due into the rows of an array, and returns how many.
 
-        ``array``, ``lengths``, ``positions``, ``type_ids`` and ``published_ns`` are what they are for
-        ``Subscriber.drain_into``; ``recorded_ns`` (uint64) is when each was recorded. A call may fill fewer
-        rows than there are events: 0 is returned only if the timeout passed.
+        ``array``, ``lengths``, ``positions``, ``type_ids`` and ``published_ns`` are as for
+        ``Subscriber.drain_into``; ``recorded_ns`` (uint64) gets the time at which each was recorded. A
+        call may fill fewer rows than there are events: 0 is returned only if the timeout passed.
 
         Waits at most ``timeout`` seconds until the first one is due, or without end. 0 does not wait.
 
@@ -274,7 +276,7 @@ cdef int read_limit(object position, object time_ns, str name, uint32_t *what, u
 
 
 cdef double read_rate(object value, str name) except? -1:
-    """How fast; 0 if it was not said."""
+    """The pace; 0 if it was not given."""
     if value is None:
         return 0
     cdef double rate = value

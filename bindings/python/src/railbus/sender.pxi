@@ -2,7 +2,7 @@
 
 cdef int write_attributes(railbus_attributes *attributes, object type_id, object published_ns, object trace,
                           object origin, bint replayed, object key) except -1:
-    """What is to travel with a payload."""
+    """Fills in the attributes that travel with a payload."""
     memset(attributes, 0, sizeof(railbus_attributes))
     attributes.struct_size = sizeof(railbus_attributes)
     attributes.type_id = number(type_id, "type_id", 0xFFFF)
@@ -35,12 +35,13 @@ cdef int write_attributes(railbus_attributes *attributes, object type_id, object
 
 
 cdef class Sender(Member):
-    """What Publisher and Producer share."""
+    """The common part of Publisher and Producer."""
 
     cdef railbus_sender *handle
-    # The creator chose to drop the newest, or to divert it: publishing without a timeout never waits.
+    # The creator chose to drop the newest event, or to divert it: publishing without a timeout never
+    # waits.
     cdef bint drops
-    # To divert it: but never a numbered one.
+    # The creator chose to divert it; a numbered event is never diverted.
     cdef bint diverts
     # The Claim that may still write the ring: borrowed, it clears this when it ends or is freed.
     cdef void *claimed
@@ -100,12 +101,13 @@ cdef class Sender(Member):
     def publish(self, payload, timeout=None):
         """Publishes a copy of a bytes-like object, and returns its position.
 
-        Waits for room: at most ``timeout`` seconds, or without end. 0 does not wait. Without a timeout, where
-        the channel's creator chose to drop the newest, a full channel drops the event, counts it, and None is
-        returned; where to divert, the event goes to the other channel, is counted, and None is returned, too.
+        Waits for room: at most ``timeout`` seconds, or without end. 0 does not wait. Without a timeout,
+        a full channel does what its creator chose. To drop the newest means that the event is dropped
+        and counted, and None is returned. To divert means that the event goes to the other channel and
+        is counted, and None is returned, too.
 
-        Raises Full (timeout 0), TimedOut, TooLongError, NoWorkerError, ForkedError: nothing was published
-        then.
+        If it raises Full (timeout 0), TimedOut, TooLongError, NoWorkerError or ForkedError, nothing was
+        published.
         """
         cdef uint64_t timeout_ns = FOREVER
         if timeout is not None:
@@ -149,7 +151,7 @@ cdef class Sender(Member):
         return self.told(self.settle(&call, result, timeout_ns), &call)
 
     cdef object told(self, int32_t result, Call *call):
-        """What publishing returns or raises."""
+        """Returns or raises the result of publishing."""
         if result == RAILBUS_OK:
             return call.position
         if result == RAILBUS_DROPPED or result == RAILBUS_DIVERTED:
@@ -158,11 +160,12 @@ cdef class Sender(Member):
 
     def publish_with(self, payload, *, type_id=0, published_ns=None, trace=None, origin=None, replayed=False,
                      key=None, timeout=None):
-        """As ``publish``, with what shall travel with the payload.
+        """As ``publish``, with attributes that travel with the payload.
 
-        ``type_id`` is a number below 65536 for the reader's use; ``published_ns`` a time in ns since 1970, in
-        place of the channel's own stamp; ``trace`` a TraceContext; ``origin`` an Origin; ``key`` a number
-        below 2**64: a queue made with ``keyed`` works on events with one key one after the other, in order.
+        ``type_id`` is a number below 65536 for the reader's use; ``published_ns`` a time in ns since
+        1970, in place of the channel's own stamp; ``trace`` a TraceContext; ``origin`` an Origin;
+        ``key`` a number below 2**64: a queue made with ``keyed`` handles events with one key one after
+        the other, in order.
         """
         cdef railbus_attributes attributes
         cdef Call call
@@ -182,18 +185,19 @@ cdef class Sender(Member):
 
     def publish_numbered(self, event_number, payload, *, type_id=0, published_ns=None, trace=None, key=None,
                          timeout=None):
-        """Publishes event ``event_number`` of this publisher's name, as ``publish_with`` does, and returns
-        its position; None if the channel has this number, or a higher one, already. Numbers count up from 1,
-        with gaps or without.
+        """Publishes event ``event_number`` of this publisher's name, as ``publish_with`` does, and
+        returns its position; None if the channel has this number, or a higher one, already. Numbers
+        count up from 1, with gaps or without.
 
-        The number is kept in the channel: a publisher that is killed at any instruction, opens again under
-        its name and publishes everything anew from its resume point (``stats().resume_point``), or from
-        before it, leaves out nothing and publishes nothing twice. (In a queue or topic whose other publishers
-        have gone round the whole ring in between, the one event that was in work may come twice, with the
-        same number.)
+        The number is kept in the channel. A publisher that is killed at any instruction can open again
+        under its name and publish everything again from its resume point (``stats().resume_point``), or
+        from before it. Then no event is missing and none is published twice. There is one exception in
+        a queue or topic: if the other publishers went round the whole ring in between, the one event
+        that was in work may come twice, with the same number.
 
-        Where the creator chose to drop the newest, and the channel is full, Full is raised; where to divert,
-        it waits. Raises NotSequencedError if it was not opened with ``sequenced``, and what ``publish`` raises.
+        If the creator chose to drop the newest, and the channel is full, Full is raised; if to divert,
+        it waits. Raises NotSequencedError if it was not opened with ``sequenced``, and the errors of
+        ``publish``.
         """
         cdef railbus_attributes attributes
         cdef Call call
@@ -225,11 +229,12 @@ cdef class Sender(Member):
         """Publishes a copy, waits until the event is durable in the channel's journal, and returns its
         position.
 
-        ``timeout`` seconds in all. It waits also where events would be dropped. The channel must be open.
+        ``timeout`` seconds in all. It waits also where events would be dropped. The channel must be
+        open.
 
-        Raises what ``publish`` and ``Channel.wait_durable`` do. If the exception has a ``position``, the
-        event was published there, and whether it will be durable is not known: do not publish it again, but
-        call ``Channel.wait_durable``.
+        Raises the errors of ``publish`` and ``Channel.wait_durable``. If the exception has a
+        ``position``, the event was published there, and it is not known whether it will be durable: do
+        not publish it again, but call ``Channel.wait_durable``.
         """
         cdef railbus_attributes attributes
         cdef Call call
@@ -278,16 +283,17 @@ cdef class Sender(Member):
     def publish_batch(self, payloads, timeout=None, *, lengths=None):
         """Publishes copies of many payloads, in order, and returns how many were published.
 
-        ``payloads`` is a list, tuple or other iterable of bytes-like objects, or a C-contiguous array whose
-        first axis counts events: a structured numpy array, or one of shape (events, bytes) and the like. With
-        ``lengths``, an array of uint32, row i of the array is published up to ``lengths[i]`` bytes.
+        ``payloads`` is a list, tuple or other iterable of bytes-like objects, or a C-contiguous array
+        whose first axis counts events, such as a structured numpy array, or one of shape (events,
+        bytes). With ``lengths``, an array of uint32, row i of the array is published up to
+        ``lengths[i]`` bytes.
 
-        Waits for room for all of them: at most ``timeout`` seconds, or without end; fewer were published only
-        if the timeout passed. 0 publishes as many as there is room for. A batch waits also where single
-        events would be dropped.
+        Waits for room for all of them: at most ``timeout`` seconds, or without end; fewer were
+        published only if the timeout passed. 0 publishes as many as there is room for. A batch waits
+        also where single events would be dropped.
 
-        Raises TooLongError, with none published, if one payload is too long; NoWorkerError, ForkedError,
-        InvalidError.
+        Raises TooLongError, with none published, if one payload is too long; NoWorkerError,
+        ForkedError, InvalidError.
         """
         cdef uint64_t timeout_ns = nanoseconds(timeout)
         cdef Call call
@@ -324,12 +330,13 @@ cdef class Sender(Member):
 
     def claim(self, payload_bytes, timeout=None, *, type_id=0, published_ns=None, trace=None, origin=None,
               replayed=False, key=None):
-        """Room for a payload, to be written in place: ``with publisher.claim(64) as claim: claim.data[:] =
-        ...``.
+        """Room for a payload, to be written in place: ``with publisher.claim(64) as claim:
+        claim.data[:] = ...``.
 
-        The claim is made when the ``with`` block begins, waiting as ``publish`` does, and committed when it
-        ends, or aborted if it ends by an exception. Where the creator chose to drop the newest or to divert,
-        and the channel is full, Full is raised. In between, other calls of this handle raise ClaimError. See Claim.
+        The claim is made when the ``with`` block begins, waiting as ``publish`` does, and committed
+        when it ends, or aborted if it ends by an exception. If the creator chose to drop the newest or
+        to divert, and the channel is full, Full is raised. In between, other calls of this handle raise
+        ClaimError. See Claim.
         """
         cdef Claim claim = Claim.__new__(Claim)
         claim.owner = self
@@ -339,7 +346,7 @@ cdef class Sender(Member):
         return claim
 
     def readers(self):
-        """How many live readers (subscribers, workers, taps) have joined. A system call for each."""
+        """How many live readers (subscribers, workers, taps) have joined. One system call for each."""
         cdef railbus_error error
         cdef size_t readers = 0
         if self.state != FREE:
@@ -350,7 +357,7 @@ cdef class Sender(Member):
         return readers
 
     def stats(self):
-        """What this handle has done, as a SenderStats. No system call."""
+        """The counts of this handle, as a SenderStats. No system call."""
         cdef railbus_error error
         cdef railbus_sender_stats stats
         if self.state != FREE:
@@ -369,13 +376,14 @@ cdef class Sender(Member):
 cdef class Publisher(Sender):
     """Publishes to a stream (of which there is one publisher at a time) or a topic.
 
-    ``name`` is for observers. ``wait`` is how to wait for room: "default" polls for 50 us, then sleeps;
-    "spin" polls without end; "yield" and "park" poll for ``spin_ns``, then yield or sleep. With
+    ``name`` is for observers. ``wait`` says how to wait for room: "default" polls for 50 us, then
+    sleeps; "spin" polls without end; "yield" and "park" poll for ``spin_ns``, then yield or sleep. With
     ``evict_stuck`` a live reader that has held this publisher back, without moving, for longer than the
-    channel's ``stuck_after_ns`` is evicted. With ``sequenced`` it numbers its events under its name: see
-    ``publish_numbered``.
+    channel's ``stuck_after_ns`` is evicted. With ``sequenced`` it numbers its events under its name:
+    see ``publish_numbered``.
 
-    Raises BusyError while a stream has another live publisher; InvalidError for a queue, NotAllowedError.
+    Raises BusyError while a stream has another live publisher; InvalidError for a queue,
+    NotAllowedError.
     """
 
     def __init__(self, Channel channel not None, *, name=None, wait="default", spin_ns=0, evict_stuck=False,

@@ -1,23 +1,25 @@
 # Worker and its Jobs.
 
 cdef class Worker(Member):
-    """Takes events from a queue: each is handled by one worker, which says when it is done.
+    """Takes events from a queue: each is handled by one worker, which marks it as done.
 
-    ``for job in worker`` and ``async for`` give jobs until the last producer has left and everything is done,
-    if it was opened ``until_closed``, and without end otherwise. Delivery is at least once: if a worker dies,
-    another gets what it held.
+    ``for job in worker`` and ``async for`` give jobs until the last producer has left and everything is
+    done, if it was opened ``until_closed``, and without end otherwise. Delivery is at least once: if a
+    worker dies, another gets the events that it held.
 
-    ``name`` is for observers. ``grab`` is how many events to take from the ring at once, 1 to 64: more is
-    faster with one worker, and less fair between several; 0 follows the load. ``priority`` 0 is served first;
-    a worker of a lower level, 1 to 255, gets events only while every worker above it has as many in hand as it
-    may, or does not move. ``in_hand_max``: the most events in hand, beyond which taking raises BusyError; 0 is
-    no bound on level 0, and 1 on the levels below. ``wait`` and ``spin_ns`` are as for Subscriber.
+    ``name`` is for observers. ``grab`` is how many events to take from the ring at once, 1 to 64: more
+    is faster with one worker, but less fair between several; 0 follows the load. ``priority`` 0 is
+    served first. A worker of a lower level, 1 to 255, gets events only while every worker above it
+    holds as many as it may, or does not move. ``in_hand_max`` is the most events that it may hold,
+    beyond which taking raises BusyError; 0 is no bound on level 0, and 1 on the levels below. ``wait``
+    and ``spin_ns`` are as for Subscriber.
 
-    Raises InvalidError if the channel is not a queue; BusyError when no place is left; NotAllowedError.
+    Raises InvalidError if the channel is not a queue; BusyError when no registry entry is free;
+    NotAllowedError.
     """
 
     cdef railbus_worker *handle
-    # Jobs whose memory something looks at.
+    # Jobs whose memory a buffer uses.
     cdef Py_ssize_t looked_at
     cdef bint until_closed
 
@@ -77,8 +79,8 @@ cdef class Worker(Member):
         return 0
 
     def take(self, timeout=None):
-        """Takes the next event: it is this worker's, beside others it may hold, until it is done or handed
-        back.
+        """Takes the next event. This worker holds it, beside others that it may hold, until it is done
+        or handed back.
 
         Waits at most ``timeout`` seconds, or without end; 0 does not wait.
 
@@ -154,7 +156,7 @@ cdef class Worker(Member):
             free(taken)
 
     def done(self, jobs):
-        """Says that many jobs are done: they will not be delivered again. See ``Job.done``."""
+        """Marks many jobs as done: they will not be delivered again. See ``Job.done``."""
         self.settle_jobs(jobs, True)
 
     def retry(self, jobs):
@@ -174,7 +176,7 @@ cdef class Worker(Member):
                 raise TypeError(f"jobs must be Jobs, not {type(item).__name__}")
             if (<Job>item).owner is not self:
                 raise _errors.NotHeldError("a job of another worker")
-        # Only when nothing looks at any of them they are all given up.
+        # They are given up together, and only when no buffer uses any of them.
         for item in jobs:
             (<Job>item).nothing_looks(what)
         if self.state != FREE:
@@ -201,7 +203,7 @@ cdef class Worker(Member):
         return 0
 
     def stats(self):
-        """What this handle has done, as a WorkerStats. No system call."""
+        """The counts of this handle, as a WorkerStats. No system call."""
         cdef railbus_error error
         cdef railbus_worker_stats stats
         if self.state != FREE:
@@ -223,7 +225,7 @@ cdef class Worker(Member):
             raise StopIteration from None
 
     def take_async(self, timeout=None):
-        """As ``take``, to be awaited in an asyncio event loop, which goes on meanwhile."""
+        """As ``take``, to be awaited in an asyncio event loop, which goes on during the wait."""
         return _aio.receive(self, self.try_take, self._look, timeout)
 
     def __aiter__(self):
@@ -251,18 +253,18 @@ cdef class Worker(Member):
 
 @cython.no_gc_clear
 cdef class Job(InPlace):
-    """An event in a worker's hands, where it lies in shared memory, read-only.
+    """An event that a worker holds, where it lies in shared memory, read-only.
 
-    Say ``done()`` or ``retry()``, or use it as ``with worker.take() as job``: done when the block ends,
-    handed back if it ends by an exception (as soon as no buffer looks at it). A job that is neither is
-    handed back when the worker closes or dies. ``job.payload`` is a copy; ``job.data`` and
-    ``numpy.frombuffer(job, dtype)`` look at it in place, and must be gone when it is done (BufferError, and
-    the job stays in hand).
+    Call ``done()`` or ``retry()``, or use it as ``with worker.take() as job``: done when the block
+    ends, handed back if it ends by an exception (as soon as no buffer uses it). A job without either is
+    handed back when the worker closes or dies. ``job.payload`` is a copy. ``job.data`` and
+    ``numpy.frombuffer(job, dtype)`` use it in place, and must be gone when it is done. Otherwise
+    BufferError is raised, and the worker still holds the job.
     """
 
     cdef Worker owner
     cdef railbus_job job
-    # Its block was left by an exception while something looked at it.
+    # Its block was left by an exception while a buffer used it.
     cdef bint left
 
     def __init__(self):
@@ -306,19 +308,19 @@ cdef class Job(InPlace):
         return 0
 
     def done(self):
-        """Says that the event is done: it will not be delivered again, and may not be read any more.
+        """Marks the event as done: it will not be delivered again, and may not be read any more.
 
-        Raises NotHeldError if the worker does not hold it (any more), BufferError if something still looks at
-        it.
+        Raises NotHeldError if the worker does not hold it (any more), BufferError if a buffer still
+        uses it.
         """
         self.settle(True)
 
     def retry(self):
-        """Hands the event back: it is delivered again, to this worker or another, with its attempts counted,
-        or becomes a dead letter.
+        """Hands the event back: it is delivered again, to this worker or another, with its attempt
+        counted, or becomes a dead letter.
 
-        Raises NotHeldError if the worker does not hold it (any more), BufferError if something still looks at
-        it.
+        Raises NotHeldError if the worker does not hold it (any more), BufferError if a buffer still
+        uses it.
         """
         self.settle(False)
 
@@ -351,6 +353,7 @@ cdef class Job(InPlace):
             try:
                 self.settle(False)
             except BufferError:
-                # The exception is worth more. The job is handed back when nothing looks at it any more; if
-                # another thread waits in the worker then, when that closes.
+                # The exception is more important. The job is handed back when no buffer uses it any
+                # more. If another thread waits in the worker at that time, the worker hands it back when it
+                # closes.
                 self.left = True

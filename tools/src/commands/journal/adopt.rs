@@ -1,4 +1,5 @@
-//! `railbus journal adopt`: puts a journal that was set aside back under its channel's name, and makes the channel again.
+//! `railbus journal adopt`: puts a journal that was set aside back under its channel's name, and
+//! makes the channel again.
 
 use std::path::PathBuf;
 

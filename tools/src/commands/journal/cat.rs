@@ -18,8 +18,8 @@ Examples:
   railbus journal cat JOURNAL/demo/ticks --raw --from 81920 -n 10
   railbus journal cat JOURNAL/demo/ticks --from -10m --type 7
 
-JSON: one object a line with position, time_ns (when it was recorded), type_id, flags and payload (base64). What was \
-never recorded is an object with gap (why), from, to and events; in the other forms it is told on stderr.";
+JSON: one object a line with position, time_ns (when it was recorded), type_id, flags and payload (base64). A gap \
+is an object with gap (why), from, to and events; in the other forms it is reported on stderr.";
 
 /// Print a journal's events
 #[derive(Debug, clap::Args)]
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &CatArgs) -> Outcome {
             Err(error) => break Err(error.into()),
         }
     };
-    // What came before an error is printed, too.
+    // Items that came before an error are printed, too.
     printer.flush()?;
     outcome
 }

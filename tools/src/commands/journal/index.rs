@@ -24,7 +24,7 @@ pub(crate) struct IndexArgs {
     /// The journal's directory, JOURNAL/BUS/CHANNEL
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Also those that are there already
+    /// Also the indexes that exist already
     #[arg(long)]
     anew: bool,
     /// Print one JSON object

@@ -1,6 +1,7 @@
-//! Journal items as JSON, one object a line. Written by hand: a journal has many.
+//! Journal items as JSON, one object a line. Written by hand, because a journal has many items.
 //!
-//! Whole numbers above 2^53, as are all times of the last decades, are strings: many readers of JSON would round them.
+//! Whole numbers above 2^53, which includes all times of the last decades, are strings: many
+//! readers of JSON would round them.
 
 use std::fmt;
 use std::io::Write;
@@ -12,7 +13,8 @@ use railbus_log::format::{Gap, GapReason};
 
 use crate::units::JSON_NUMBER_MAX;
 
-/// Appends `{"position":..,"time_ns":..,"type_id":..,"flags":..,"payload":"BASE64"}` and what its flags bring.
+/// Appends `{"position":..,"time_ns":..,"type_id":..,"flags":..,"payload":"BASE64"}` and the fields
+/// of its flags.
 pub(crate) fn append_event(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
     // Writing to a Vec does not fail.
     let _ = write!(
@@ -75,7 +77,8 @@ fn append_extensions(recorded: &Recorded<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `{"gap":"REASON","from":..,"to":..,"events":..,"time_ns":..}`; `events` is null when nobody knows.
+/// Appends `{"gap":"REASON","from":..,"to":..,"events":..,"time_ns":..}`; `events` is null when the
+/// number is not known.
 pub(crate) fn append_gap(
     reason: &str,
     from: u64,
@@ -102,7 +105,7 @@ impl fmt::Display for Whole {
     }
 }
 
-/// One word for why events are missing.
+/// One word for the reason of a gap.
 pub(crate) fn reason(gap: &Gap) -> &'static str {
     match gap.reason {
         GapReason::Overrun => "overrun",

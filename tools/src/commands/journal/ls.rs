@@ -18,7 +18,7 @@ Examples:
   railbus journal ls JOURNAL
   railbus journal ls JOURNAL --json | jq -r '.journals[] | select(.writer == null) | .channel'
 
-A name with ~ and eight digits is that of a channel which was removed and made anew.";
+A name with ~ and eight digits is that of a channel that was removed and made again.";
 
 /// List the journals of a directory: kind, events, size, until when, who writes
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub(crate) struct JournalLsArgs {
     json: bool,
 }
 
-/// What is said of a journal.
+/// A row about a journal.
 struct JournalRow {
     channel: String,
     found: Result<FoundJournal, Error>,
@@ -50,7 +50,7 @@ struct FoundJournal {
 pub(crate) fn run(args: &JournalLsArgs) -> Outcome {
     let mut rows = Vec::new();
     for bus in directories(&args.directory)? {
-        // What is in a bus's directory and cannot be listed is no journal of ours.
+        // An entry of a bus's directory that cannot be listed is no journal of ours.
         for channel in directories(&args.directory.join(&bus)).unwrap_or_default() {
             let directory = args.directory.join(&bus).join(&channel);
             match find(&directory) {

@@ -1,4 +1,4 @@
-//! `railbus journal`: what can be done with a journal on disk. One file a verb.
+//! `railbus journal`: the operations on a journal on disk. One file for each verb.
 
 mod adopt;
 mod cat;

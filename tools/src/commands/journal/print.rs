@@ -25,7 +25,7 @@ impl ItemPrinter {
         self.events
     }
 
-    /// Prints an item; gaps are printed in JSON, and told on stderr otherwise.
+    /// Prints an item. Gaps are printed in JSON, and otherwise reported on stderr.
     #[inline]
     pub(crate) fn item(&mut self, item: &Item<'_>, progress: &mut Progress) -> Outcome {
         let out = &mut self.output.buffer;
@@ -57,8 +57,8 @@ impl ItemPrinter {
     }
 }
 
-/// Says on stderr which segment files are shorter than they were made: an interrupted copy, whose end would be taken for
-/// the journal's.
+/// Reports on stderr which segment files are shorter than they were made. They come from an
+/// interrupted copy, whose end would be taken for the journal's.
 pub(crate) fn tell_truncated(journal: &Journal) -> railbus::Result<()> {
     for one in journal.segments()?.iter().filter(|one| one.file_bytes < one.header.segment_bytes) {
         note(&format!(
@@ -72,7 +72,7 @@ pub(crate) fn tell_truncated(journal: &Journal) -> railbus::Result<()> {
     Ok(())
 }
 
-/// Says on stderr what an item that is no event means.
+/// Reports on stderr the meaning of an item that is no event.
 pub(crate) fn tell_item(item: &Item<'_>) {
     match item {
         Item::Gap { gap, .. } => tell(json::reason(gap), gap.from, gap.to, gap.events),
@@ -81,7 +81,7 @@ pub(crate) fn tell_item(item: &Item<'_>) {
     }
 }
 
-/// Says on stderr that events are missing.
+/// Reports on stderr that events are missing.
 pub(crate) fn tell(reason: &str, from: u64, to: u64, events: u64) {
     let events = match events {
         u64::MAX => "events".to_owned(),

@@ -37,13 +37,13 @@ pub(crate) struct JournalPruneArgs {
     /// The journal's directory, JOURNAL/BUS/CHANNEL
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// What is older than this may go: a position or a time (see `railbus journal cat --help`)
+    /// Segments before this place may go: a position or a time (see `railbus journal cat --help`)
     #[arg(long, value_name = "WHERE", group = "what", value_parser = parse_until, allow_hyphen_values = true)]
     before: Option<Until>,
     /// Keep at most so many bytes of segments
     #[arg(long, value_name = "SIZE", group = "what", value_parser = parse_bytes)]
     keep: Option<u64>,
-    /// Remove also what consumers with a checkpoint have still to read
+    /// Remove also events that consumers with a checkpoint have not read yet
     #[arg(long)]
     ignore_checkpoints: bool,
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &JournalPruneArgs) -> Outcome {
         for segment in doomed {
             let number = segment.header.number;
             match files.remove(number) {
-                // The journaller's retention was faster.
+                // The journaller's retention has removed it already.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 removed => removed.map_err(|error| Error::io("remove", &segment.path, error))?,
             }
@@ -126,9 +126,9 @@ pub(crate) fn run(args: &JournalPruneArgs) -> Outcome {
 }
 
 impl JournalPruneArgs {
-    /// The segments that may go: a beginning of the journal, before position `unread`.
+    /// The segments that may go: a prefix of the journal, before position `unread`.
     fn doomed<'a>(&self, segments: &'a [SegmentInfo], unread: u64) -> &'a [SegmentInfo] {
-        // Those in preparation do not count.
+        // Segments in preparation do not count.
         let used = segments.iter().take_while(|segment| segment.first.is_some()).count();
         let mut left: u64 = segments.iter().map(|segment| segment.file_bytes).sum();
         let mut count = 0;

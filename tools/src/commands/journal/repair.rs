@@ -1,4 +1,5 @@
-//! `railbus journal repair`: what the next writer would do anyway, now; and, if asked, puts corrupt segments aside.
+//! `railbus journal repair`: does now what the next writer would do anyway and, if asked, puts
+//! corrupt segments aside.
 
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ pub(crate) struct JournalRepairArgs {
     /// The journal's directory, JOURNAL/BUS/CHANNEL
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Put what is damaged aside; a gap is recorded in its place
+    /// Put damaged segments aside; a gap is recorded in their place
     #[arg(long)]
     quarantine: bool,
     #[command(flatten)]
@@ -48,7 +49,8 @@ pub(crate) struct JournalRepairArgs {
 pub(crate) fn run(args: &JournalRepairArgs) -> Outcome {
     let directory = &args.directory;
     if !args.quarantine {
-        // Recovery throws away what nothing vouches for; a person is told first what it is.
+        // Recovery throws away blocks that nothing vouches for, so a person is shown first what
+        // they are.
         Journal::open(directory)?;
     }
     let files = Files::open(directory)?;
@@ -64,7 +66,8 @@ pub(crate) fn run(args: &JournalRepairArgs) -> Outcome {
     let _lock = files.lock(PATIENCE)?;
     let repaired = match args.quarantine {
         true => recovery::repair(&files, directory, realtime_ns())?,
-        // A writer looks at the newest segment and at what vouches for the others; here, everything is looked at.
+        // A writer checks the newest segment and the blocks that vouch for the others. Here
+        // everything is checked.
         false if let Some(corruption) = recovery::examine(&files, directory, Checks::FULL)?.corrupt => {
             return Err(recovery::corrupt(directory, &corruption).into());
         }
@@ -93,7 +96,7 @@ pub(crate) fn run(args: &JournalRepairArgs) -> Outcome {
     Ok(())
 }
 
-/// What a repair would do. Nothing is locked or changed.
+/// Prints what a repair would do. Nothing is locked or changed.
 fn would(args: &JournalRepairArgs, report: &Report) -> Outcome {
     match &report.corrupt {
         Some(corruption) if !args.quarantine || corruption.flaw.is_of_another_version() => {
@@ -130,7 +133,7 @@ fn would_text(args: &JournalRepairArgs, report: &Report) -> String {
     }
 }
 
-/// A number of events, if anybody knows it.
+/// A number of events, if it is known.
 fn known(events: u64) -> Option<u64> {
     Some(events).filter(|&events| events != u64::MAX)
 }
@@ -166,7 +169,7 @@ fn bridge_text(bridge: &Bridge, made: bool) -> String {
             gap_text(gap)
         ),
         (None, false) => format!(
-            "{name}: {bytes} B at offset {offset} are in {QUARANTINE} now; they were written anew, and nothing is missing\n"
+            "{name}: {bytes} B at offset {offset} are in {QUARANTINE} now; they were written again, and nothing is missing\n"
         ),
     }
 }

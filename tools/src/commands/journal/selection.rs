@@ -1,4 +1,4 @@
-//! Which part of a journal: the arguments that cat, replay and export share.
+//! The part of a journal to read: the arguments that cat, replay and export share.
 
 use std::path::PathBuf;
 
@@ -13,10 +13,11 @@ pub(crate) struct SelectionArgs {
     /// The journal's directory, JOURNAL/BUS/CHANNEL
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
-    /// Where to begin: a position, a time (2026-01-31T12:34:56Z, or with +02:00), @SECONDS since 1970, -10m (ago), oldest, end
+    /// Where to begin: a position, a time (2026-01-31T12:34:56Z, or with +02:00), @SECONDS since
+    /// 1970, -10m (ago), oldest, end
     #[arg(long, value_name = "WHERE", default_value = "oldest", value_parser = parse_seek, allow_hyphen_values = true)]
     pub(crate) from: Seek,
-    /// Where to end; what lies there is not part of it [default: the journal's end]
+    /// Where to end; the event there is not included [default: the journal's end]
     #[arg(long, value_name = "WHERE", value_parser = parse_until, allow_hyphen_values = true)]
     pub(crate) to: Option<Until>,
     /// Only events of this type id; may be given again
@@ -28,7 +29,7 @@ pub(crate) struct SelectionArgs {
 }
 
 impl SelectionArgs {
-    /// What to replay.
+    /// The options of the replay.
     pub(crate) fn options(&self, speed: Speed, repeat: bool) -> ReplayOptions {
         ReplayOptions::default()
             .from(self.from)
@@ -38,7 +39,7 @@ impl SelectionArgs {
             .repeat(repeat)
     }
 
-    /// Whether events of this type are asked for.
+    /// Whether events of this type were requested.
     pub(crate) fn is_wanted(&self, type_id: u16) -> bool {
         self.types.is_empty() || self.types.contains(&type_id)
     }

@@ -33,7 +33,7 @@ pub(crate) struct StatsArgs {
     json: bool,
 }
 
-/// What was counted.
+/// The counts.
 #[derive(Default)]
 struct JournalCounts {
     events: u64,
@@ -42,7 +42,7 @@ struct JournalCounts {
     sizes: Option<Histogram<u64>>,
     first_ns: Option<u64>,
     last_ns: u64,
-    /// The second that is being counted, its events, and the most of any.
+    /// The second that is being counted, its events, and the most of any second.
     second: (u64, u64, u64),
     gaps: u64,
     missing: u64,

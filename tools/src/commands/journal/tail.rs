@@ -1,4 +1,4 @@
-//! `railbus journal tail`: the last events, and with `-f` those that come.
+//! `railbus journal tail`: the last events and, with `-f`, those that follow.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) struct TailArgs {
     /// How many of the last events
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     count: u64,
-    /// Go on with what comes
+    /// Go on with the events that follow
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]

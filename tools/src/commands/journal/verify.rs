@@ -1,7 +1,8 @@
-//! `railbus journal verify`: reads everything, checks every checksum, and says what is there.
+//! `railbus journal verify`: reads everything, checks every checksum, and reports the contents.
 //!
-//! The judgement is recovery's own ([`railbus_log::recover::examine`]), so what is called torn here is what the
-//! next writer cuts off, and what is called corrupt is what it refuses.
+//! Recovery itself makes the judgement ([`railbus_log::recover::examine`]). So the next writer cuts
+//! off exactly the part that is called torn here, and refuses exactly the blocks that are called
+//! corrupt.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ pub(crate) struct VerifyArgs {
 /// Verifies.
 pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let directory = &args.directory;
-    // Says what is no journal.
+    // Fails if this is no journal.
     let journal = Journal::open(directory);
     if let Err(error @ (Error::NoJournal { .. } | Error::Invalid { .. } | Error::NotAllowed { .. })) = journal
     {
@@ -50,14 +51,15 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let files = Files::open(directory)?;
     let mut report = recovery::examine(&files, directory, Checks::FULL)?;
     while let Some(first) = report.corrupt {
-        // Beside a writer, a block may have been read before it was there, and one that speaks of it after. What is
-        // corrupt stays so.
+        // Beside a writer, a block may have been read before it was there, and a later one that
+        // refers to it after. A corrupt block stays corrupt.
         report = recovery::examine(&files, directory, Checks::FULL)?;
         if report.corrupt.is_none_or(|again| (again.segment, again.offset) == (first.segment, first.offset)) {
             break;
         }
     }
-    // What recovery would throw away unread, because no block vouches for it, may still be somebody's.
+    // Blocks that recovery would throw away unread, because no block vouches for them, may still be
+    // wanted.
     let journal = match journal {
         Err(error) if report.corrupt.is_none() => return Err(error.into()),
         journal => journal,

@@ -9,8 +9,8 @@
 //! -10m                      so long before now: 500ms, 30s, 10m, 2h
 //! ```
 //!
-//! A journal's times reach from 1970 to 2554. One before or after means the first or last of them: everything there is
-//! lies behind or before it.
+//! A journal's times reach from 1970 to 2554. A time before or after that range means the first or
+//! last of them: all events lie after it or before it.
 
 use railbus::journal::{Seek, Until};
 use railbus_os::clock::realtime_ns;
@@ -55,14 +55,14 @@ fn parse_when(text: &str) -> Result<u64, String> {
         if whole.is_empty() || !whole.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(EXPECTED.to_owned());
         }
-        // What does not fit is later than everything.
+        // A number that does not fit is later than everything.
         let ns = join(whole.parse().unwrap_or(i64::MAX), fraction)?;
         return Ok(if before { 0 } else { ns });
     }
     parse_date(text)
 }
 
-/// The moment, or the nearest that a journal can have.
+/// The moment, or the nearest moment that a journal can have.
 fn join(seconds: i64, fraction: &str) -> Result<u64, String> {
     if fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{fraction:?}: at most nine digits behind the point"));
@@ -95,8 +95,8 @@ fn parse_date(text: &str) -> Result<u64, String> {
     if hour > 23 || minute > 59 || second > 60 {
         return Err(format!("{text}: no such time of day"));
     }
-    // Days since 1970, in eras of 400 years that begin in March: as in `units::date_text`. One era more, so that no year
-    // is negative.
+    // Days since 1970, in eras of 400 years that begin in March: as in `units::date_text`. One era
+    // more, so that no year is negative.
     let year = year + 400;
     let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
     let (era, of_era) = (year / 400, year % 400);
@@ -106,7 +106,8 @@ fn parse_date(text: &str) -> Result<u64, String> {
     join(days * 86_400 + (hour * 3600 + minute * 60 + second) as i64 - offset, fraction)
 }
 
-/// A time of day without its zone, and how many seconds that is ahead of UTC: `Z`, `+02:00`, `-0530`, `+02`, or nothing.
+/// A time of day without its zone, and how many seconds that is ahead of UTC: `Z`, `+02:00`,
+/// `-0530`, `+02`, or nothing.
 fn split_offset(time: &str) -> Result<(&str, i64), String> {
     if let Some(time) = time.strip_suffix(['Z', 'z']) {
         return Ok((time, 0));

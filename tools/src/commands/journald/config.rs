@@ -1,4 +1,4 @@
-//! What `railbus journald` is to record and how: a TOML file, flags, or both.
+//! The configuration of `railbus journald`: a TOML file, flags, or both.
 //!
 //! ```toml
 //! journal = "/var/lib/railbus/journal"
@@ -12,8 +12,8 @@
 //! sync = "interval=10ms"
 //! ```
 //!
-//! What is said for a channel wins over flags, and flags over `[defaults]`. A key that is not known is an error, with the
-//! line and the keys there are.
+//! Values for a channel win over flags, and flags over `[defaults]`. A key that is not known is an
+//! error, with the line and the valid keys.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -28,14 +28,15 @@ use serde::Deserialize;
 use crate::failure::Failure;
 use crate::units::{parse_bytes, parse_time};
 
-/// What may be said of a channel; what is not said is left to those before.
+/// The settings of a channel. A setting that is absent keeps the value of an earlier source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Settings {
-    /// When what is written is made durable: always, interval=TIME or never [default: always]
+    /// When written events are made durable: always, interval=TIME or never [default: always]
     #[arg(long, value_name = "POLICY")]
     pub(crate) sync: Option<Sync>,
-    /// gating holds publishers back rather than lose an event; lossy never does, and records gaps [default: gating]
+    /// gating holds publishers back rather than lose an event; lossy never does, and records gaps
+    /// [default: gating]
     #[arg(long, value_name = "gating|lossy")]
     pub(crate) mode: Option<Mode>,
     /// While the disk is full: block publishers, or drop events and record gaps [default: block]
@@ -47,7 +48,8 @@ pub(crate) struct Settings {
     /// Size of a segment file [default: 256MiB]
     #[arg(long, value_name = "BYTES")]
     pub(crate) segment_bytes: Option<Bytes>,
-    /// Memory for what is taken from the ring and not yet written, for each channel [default: as four of its rings, 1MiB to 16MiB]
+    /// Memory for events taken from the ring and not yet written, for each channel [default: as
+    /// four of its rings, 1MiB to 16MiB]
     #[arg(long, value_name = "BYTES")]
     pub(crate) staging_bytes: Option<Bytes>,
     /// Writes in flight at most [default: 6]
@@ -65,10 +67,12 @@ pub(crate) struct Settings {
     /// Remove segments recorded longer ago, such as 12h or 7d
     #[arg(long, value_name = "TIME")]
     pub(crate) max_age: Option<Age>,
-    /// Remove what every durable subscription has read, and of a queue what is done [default: false]
+    /// Remove events that every durable subscription has read, and a queue's events that are done
+    /// [default: false]
     #[arg(long, value_name = "true|false")]
     pub(crate) remove_consumed: Option<bool>,
-    /// Whether size and age spare what a durable subscription has not read yet [default: true]
+    /// Whether size and age spare events that a durable subscription has not read yet [default:
+    /// true]
     #[arg(long, value_name = "true|false")]
     pub(crate) keep_unread: Option<bool>,
 }
@@ -108,11 +112,11 @@ fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
 }
 
 texts! {
-    /// When what is written is made durable.
+    /// When written events are made durable.
     Sync(SyncPolicy) = parse_sync;
     /// Whether it is lossy.
     Mode(bool) = |text| one_of(text, &[("gating", false), ("lossy", true)]);
-    /// What to do when the disk is full.
+    /// The action when the disk is full.
     Full(WhenFull) = |text| one_of(text, &[("block", WhenFull::Block), ("drop", WhenFull::Drop)]);
     /// Compression.
     Compression(Codec) = |text| one_of(text, &[("none", Codec::None), ("lz4", Codec::Lz4), ("zstd", Codec::Zstd)]);
@@ -146,7 +150,7 @@ fn parse_age(text: &str) -> Result<Duration, String> {
 }
 
 impl Settings {
-    /// Takes over what `over` says.
+    /// Overwrites the settings that `over` contains.
     fn apply(&mut self, over: &Settings) {
         macro_rules! take {
             ($($field:ident),+) => { $(if over.$field.is_some() { self.$field = over.$field; })+ };
@@ -189,12 +193,12 @@ struct Written {
     channel: Vec<toml::Table>,
 }
 
-/// What is to be recorded, and how.
+/// The channels to record, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
     /// The directory of all journals.
     pub(crate) journal: PathBuf,
-    /// Which channels.
+    /// The channels.
     pub(crate) channels: Vec<Pattern>,
     /// The core of the recording thread.
     pub(crate) core: Option<usize>,
@@ -204,7 +208,7 @@ pub(crate) struct Config {
     overrides: Vec<(Pattern, Settings)>,
 }
 
-/// What the flags say.
+/// The values of the flags.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flags {
     pub(crate) config: Option<PathBuf>,
@@ -216,7 +220,7 @@ pub(crate) struct Flags {
 }
 
 impl Config {
-    /// Reads the file, if there is one, and puts the flags over it. Every value is checked.
+    /// Reads the file, if there is one, and applies the flags over it. Every value is checked.
     pub(crate) fn load(flags: &Flags) -> Result<Config, Failure> {
         let written = match &flags.config {
             Some(path) => read(path)?,
@@ -266,7 +270,8 @@ impl Config {
         Ok(config)
     }
 
-    /// What those who make channels are asked for: the patterns, and for which of them the journal holds nobody.
+    /// The requests to creators of channels: the patterns, and for which of them the journal holds
+    /// nobody back.
     pub(crate) fn wishes(&self) -> Vec<Wish> {
         let mut wishes: Vec<Wish> = self.channels.iter().cloned().map(Wish::Record).collect();
         let mode = |pattern: &Pattern, lossy: bool| match lossy {
@@ -285,7 +290,7 @@ impl Config {
         self.channels.iter().any(|pattern| pattern.fits(name))
     }
 
-    /// How.
+    /// How a channel is to be recorded.
     pub(crate) fn options(&self, name: &ChannelName) -> RecorderOptions {
         let mut settings = self.settings.clone();
         for (_, own) in self.overrides.iter().filter(|(pattern, _)| pattern.fits(name)) {

@@ -1,13 +1,13 @@
-//! What to do when a recorder has panicked: it is started again, each time after a longer while; when it goes on
-//! panicking, the daemon ends, so that whoever supervises it learns of that.
+//! The policy for a recorder that has panicked: it is started again, each time after a longer
+//! pause. If the panics go on, the daemon ends, so that its supervisor notices.
 
 use std::time::{Duration, Instant};
 
 /// A recorder that has panicked is started again this much later; twice as much each further time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// As many panics of one channel's recorder, or more, within [`WINDOW`] end the daemon.
+/// If one channel's recorder panics this often within [`WINDOW`], the daemon ends.
 const CRASHES_MAX: usize = 4;
-/// What was longer ago counts no more.
+/// Panics longer ago than this do not count.
 const WINDOW: Duration = Duration::from_secs(600);
 
 /// The panics of one channel's recorder.
@@ -17,7 +17,8 @@ pub(crate) struct Crashes {
 }
 
 impl Crashes {
-    /// Notes a panic. Returns when to start the recorder again, or `None` when it panics too often.
+    /// Counts a panic. Returns when to start the recorder again, or `None` when it panics too
+    /// often.
     pub(crate) fn note(&mut self, now: Instant) -> Option<Instant> {
         self.times.retain(|&time| now.saturating_duration_since(time) < WINDOW);
         self.times.push(now);

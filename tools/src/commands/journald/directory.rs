@@ -1,9 +1,9 @@
 //! The directory of all journals: who may write there, and the lock that keeps a second daemon out.
 //!
-//! The daemon often runs as root, and makes and truncates files below this directory. So nobody else may be able to put
-//! anything there: the directory belongs to the daemon's user or to root, and is not writable for everybody. The lock's
-//! file is never opened through a link, and only its owner may open it, because a shared lock of anybody who may read it
-//! would keep the daemon out.
+//! The daemon often runs as root, and makes and truncates files below this directory. So no other
+//! user may be able to put anything there: the directory belongs to the daemon's user or to root,
+//! and is not writable for all. The lock's file is never opened through a link, and only its
+//! owner may open it, because a shared lock of any user who may read it would keep the daemon out.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
@@ -19,8 +19,8 @@ use crate::failure::Failure;
 
 const LOCK_NAME: &str = ".journald";
 
-/// Makes the directory if it is missing, and takes its lock for as long as the file is open. Tries for a second, because a
-/// daemon that was killed keeps its lock for a moment.
+/// Makes the directory if it does not exist, and takes its lock for as long as the file is open.
+/// Tries for a second, because a daemon that was killed keeps its lock for a moment.
 pub(super) fn lock(journal: &Path) -> Result<File, Failure> {
     let make = DirBuilder::new().recursive(true).mode(0o750).create(journal);
     make.map_err(|error| Error::io("make the directory", journal, error))?;
@@ -42,7 +42,7 @@ pub(super) fn lock(journal: &Path) -> Result<File, Failure> {
     file.set_permissions(Permissions::from_mode(0o600)).map_err(|error| failed("set the mode of", error))?;
     for try_ in 0..100 {
         if lock::try_lock(file.as_fd(), 0).map_err(|error| failed("lock", error))? {
-            // It only names the holder, for people; a full disk may refuse it.
+            // The text only names the holder, for people; a full disk may refuse it.
             let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
             return Ok(file);
         }

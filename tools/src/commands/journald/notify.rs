@@ -1,4 +1,5 @@
-//! What systemd is told (`sd_notify(3)`): a datagram to the socket that it names. Without one nothing is said.
+//! Messages to systemd (`sd_notify(3)`): a datagram to the socket that it names. Without a socket
+//! nothing is sent.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +14,7 @@ pub(crate) struct Notify {
 }
 
 impl Notify {
-    /// As the environment says.
+    /// The socket that the environment names.
     pub(crate) fn from_environment() -> Notify {
         let to = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
             let address = match name.as_bytes() {
@@ -33,7 +34,7 @@ impl Notify {
         self.watchdog
     }
 
-    /// Tells; a service manager that does not listen is no reason to stop recording.
+    /// Sends a state. A service manager that does not listen is no reason to stop recording.
     pub(crate) fn tell(&self, state: &str) {
         if let Some((socket, address)) = &self.to {
             let _ = socket.send_to_addr(state.as_bytes(), address);

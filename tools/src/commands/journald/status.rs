@@ -1,4 +1,4 @@
-//! How it goes, in one line on the terminal: never in a pipe or a log.
+//! The state of the recording, in one line on the terminal: never in a pipe or a log.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use railbus::journal::{RecorderStatus, Shortage};
 
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 
-/// The line; nothing where stderr is no terminal.
+/// The line; nothing if stderr is no terminal.
 pub(crate) struct StatusLine {
     bar: Option<ProgressBar>,
     shown: Instant,
@@ -57,7 +57,7 @@ impl StatusLine {
         (self.shown, self.events, self.bytes) = (Instant::now(), events, bytes);
     }
 
-    /// Does something that prints.
+    /// Runs `print` with the line out of the way.
     pub(crate) fn aside(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -65,7 +65,7 @@ impl StatusLine {
         }
     }
 
-    /// Takes the line away.
+    /// Clears the line.
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,7 +1,7 @@
-//! What the recordings are short of, told once when it begins and once when it is over.
+//! Recordings that wait for something: reported once when it begins and once when it is over.
 //!
-//! A disk that is full concerns every journal on it, so what begins or ends at the same look is one line, with the
-//! first few channels by name.
+//! A disk that is full concerns every journal on it. So all troubles that begin or end at the same
+//! look are one line, with the first few channels by name.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use railbus::ChannelName;
 use railbus::journal::{RecorderStatus, Shortage};
 use railbus_os::pages::bytes_text;
 
-/// How often removals are told.
+/// How often removals are reported.
 const REMOVALS_EVERY: Duration = Duration::from_secs(10);
-/// As many channels are named in a line.
+/// The most channels that a line names.
 const NAMED_MAX: usize = 3;
 
 /// A recording that waits for something.
@@ -29,13 +29,13 @@ struct Waiting {
 pub(crate) struct Troubles {
     waiting: BTreeMap<ChannelName, Waiting>,
     warnings: BTreeMap<ChannelName, String>,
-    /// Segments and bytes that were removed, as they were told, and when that was.
+    /// Segments and bytes that were removed, as last reported, and when that was.
     removed: BTreeMap<ChannelName, (u64, u64)>,
     told: Option<Instant>,
 }
 
 impl Troubles {
-    /// Compares with the look before. Returns what there is to say, a line each.
+    /// Compares with the last look. Returns the lines to report.
     pub(crate) fn see(&mut self, statuses: &[RecorderStatus]) -> Vec<String> {
         let mut lines = self.see_shortages(statuses);
         lines.extend(self.see_removals(statuses));
@@ -59,7 +59,7 @@ impl Troubles {
         lines
     }
 
-    /// What retention has removed, at most once in a while.
+    /// Reports what retention has removed, at most once every `REMOVALS_EVERY`.
     fn see_removals(&mut self, statuses: &[RecorderStatus]) -> Option<String> {
         if self.told.is_some_and(|told| told.elapsed() < REMOVALS_EVERY) {
             return None;
@@ -94,7 +94,8 @@ impl Troubles {
                         .is_none_or(|before| (before.shortage, before.drops) != (shortage, status.drops)) =>
                 {
                     began.entry((shortage.advice(), status.drops)).or_default().push(status);
-                    // One that waits to be opened has dropped all that is missing because of this.
+                    // A recording that waits to be opened has dropped all missing events for this
+                    // reason.
                     let first = if status.report.waits_for.is_some() { 0 } else { status.lost };
                     let lost = before.map_or(first, |before| before.lost);
                     let waiting = Waiting { shortage, drops: status.drops, lost };
@@ -126,7 +127,7 @@ impl Troubles {
     }
 }
 
-/// The first few by name, the others by number.
+/// The first few by name, and the number of the others.
 fn named<'a>(mut names: impl ExactSizeIterator<Item = &'a ChannelName>) -> String {
     let all = names.len();
     let first: Vec<String> = names.by_ref().take(NAMED_MAX).map(ToString::to_string).collect();

@@ -1,7 +1,7 @@
 //! Notices that a bus directory has changed: a channel was made, or removed.
 //!
-//! Names appear and disappear in directories, whose times of change tell of it: asking for them costs a system call for
-//! each bus, some twenty times a second.
+//! Names appear and disappear in directories, and the directories' modification times show it.
+//! Reading them costs a system call for each bus, some twenty times a second.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use railbus::admin::{list_buses, list_channels};
 use railbus::{ChannelName, Result};
 
-/// However quiet it is, this often everything is looked through.
+/// Everything is looked through this often, even without a change.
 const ANYWAY: Duration = Duration::from_secs(2);
 
-/// What the directories looked like.
+/// The directories at the last look.
 #[derive(Debug)]
 pub(crate) struct Watch {
     base: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Has seen nothing yet.
+    /// Nothing is known yet.
     pub(crate) fn new(base: &Path) -> Watch {
         Watch { base: base.to_owned(), seen: Vec::new(), when: Instant::now() }
     }
@@ -38,13 +38,13 @@ impl Watch {
         paths.into_iter().filter_map(stamp).collect()
     }
 
-    /// Remembers what is there now. To be called before it is looked through.
+    /// Remembers the current state. Call it before looking through everything.
     pub(crate) fn note(&mut self) {
         self.seen = self.look();
         self.when = Instant::now();
     }
 
-    /// Forgets what was seen: everything is looked through at the next look.
+    /// Forgets the last state: everything is looked through at the next look.
     pub(crate) fn look_again(&mut self) {
         self.seen.clear();
     }
@@ -58,7 +58,7 @@ impl Watch {
     pub(crate) fn channels(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<ChannelName> {
         let buses = list_buses(&self.base).unwrap_or_default();
         let channels = |bus: &String| -> Result<Vec<ChannelName>> { list_channels(&self.base, bus) };
-        // A bus that disappears meanwhile has no channels.
+        // A bus that disappears in the meantime has no channels.
         buses.iter().filter(|bus| is_wanted(bus)).flat_map(|bus| channels(bus).unwrap_or_default()).collect()
     }
 }

@@ -12,10 +12,10 @@ use crate::commands::journal::print::tell_item;
 use crate::failure::{Failure, Outcome, note, send_failed};
 use crate::{interrupt, open};
 
-/// How long one attempt waits for room before it looks for a request to finish.
+/// How long one attempt waits for room before it checks for a request to finish.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Publishes what `replay` brings.
+/// Publishes the events of `replay`.
 pub(super) fn run(
     args: &ReplayArgs,
     journal: &Journal,
@@ -34,9 +34,10 @@ pub(super) fn run(
     }
 }
 
-/// A journal that is replayed into what it records would never end.
+/// A journal that is replayed into the channel that it records would never end.
 fn refuse_itself(journal: &Journal, channel: &Channel) -> Outcome {
-    // What the target's journaller says; the identity says it, too, unless somebody has copied directories around.
+    // The target's journaller names its directory. The identity shows it, too, unless directories
+    // were copied.
     let recorded = channel.journal_positions().ok().map(|positions| positions.directory);
     let same = |one: &Path| one.canonicalize().ok();
     let is_recorded_here =

@@ -13,31 +13,32 @@ use crate::units::time_text;
 pub(super) struct Lateness {
     started: Instant,
     events: u64,
-    /// Nothing is late where nothing is due.
+    /// `None` for a replay at full speed, where no event is due.
     late: Option<Histogram<u64>>,
 }
 
 impl Lateness {
     pub(super) fn begin(speed: Speed) -> Lateness {
-        // Three digits, growing as needed: the only error is a number of digits out of range.
+        // Three digits, growing as needed: the only possible error is a number of digits out of
+        // range.
         let late = if speed == Speed::Max { None } else { Histogram::new(3).ok() };
         Lateness { started: Instant::now(), events: 0, late }
     }
 
-    /// An event was late by so much.
+    /// Counts an event that was late by this much.
     pub(super) fn note(&mut self, late_ns: u64) {
         if let Some(late) = &mut self.late {
             late.saturating_record(late_ns);
         }
     }
 
-    /// An event was replayed.
+    /// Counts a replayed event.
     #[inline]
     pub(super) fn count(&mut self) {
         self.events += 1;
     }
 
-    /// Says on stderr how it went, when there was a pace to keep.
+    /// Reports on stderr how it went, if there was a pace to keep.
     pub(super) fn report(&self) {
         let Some(late) = self.late.as_ref().filter(|late| !late.is_empty()) else { return };
         note(&format!(
@@ -52,7 +53,7 @@ impl Lateness {
     }
 }
 
-/// Whether something is due only later: worth writing out what is there.
+/// Whether the deadline is so far ahead that the buffered output should be written out first.
 pub(super) fn is_ahead(deadline_ns: u64) -> bool {
     deadline_ns > monotonic_ns()
 }

@@ -1,4 +1,4 @@
-//! `--then-live`: after the journal, what the channel brings.
+//! `--then-live`: after the journal, the channel's further events.
 
 use railbus::journal::{Behind, FollowOptions, Followed, Follower, Item, Journal, Recorded, Seek};
 use railbus::{Channel, ChannelName, Kind};
@@ -22,7 +22,7 @@ pub(super) fn channel_of(journal: &Journal, owner: OwnerArgs) -> Result<Channel,
     Ok(open::channel_of(&name, owner)?)
 }
 
-/// Prints what follows `position`, until the output is closed or a signal comes.
+/// Prints the events after `position`, until the output is closed or a signal comes.
 pub(super) fn follow(
     args: &ReplayArgs,
     journal: &Journal,
@@ -32,7 +32,7 @@ pub(super) fn follow(
     progress: &mut Progress,
 ) -> Outcome {
     let kind = channel.header().kind;
-    // A printer that is slow holds nobody, where it may.
+    // A slow printer holds nobody back, where it may choose that.
     let behind = if kind == Kind::Queue { Behind::Hold } else { Behind::ReadJournal };
     let from = Seek::Position(position);
     let name = "replay".to_owned();

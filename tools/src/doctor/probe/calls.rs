@@ -1,4 +1,4 @@
-//! System calls that a sandbox may refuse: io_uring and membarrier, made for real.
+//! System calls that a sandbox may refuse: io_uring and membarrier, really made.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -65,7 +65,7 @@ pub(crate) fn membarrier() -> Result<(), String> {
     Ok(())
 }
 
-/// What /dev/cpu_dma_latency holds; usually only root may read it. Reading changes nothing.
+/// The value of /dev/cpu_dma_latency; usually only root may read it. Reading changes nothing.
 pub(crate) fn dma_latency_us() -> Option<i32> {
     let mut word = [0; 4];
     File::open("/dev/cpu_dma_latency").ok()?.read_exact(&mut word).ok()?;

@@ -1,8 +1,8 @@
-//! The monotonic clock, measured: the step it moves in, and what a reading costs.
+//! The monotonic clock, measured: its step, and the cost of a reading.
 
 use nix::time::{ClockId, clock_gettime};
 
-/// What was measured.
+/// The measured values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProbedClock {
     /// The smallest difference between two readings that differ, in ns.
@@ -14,8 +14,8 @@ pub(crate) struct ProbedClock {
 /// Readings taken: some hundred us with a good clock, some 10 ms where each is a system call.
 const READINGS: u64 = 20_000;
 
-/// Reads the clock many times over. A clock that never moves has a step of 0 (and so does one that cannot be
-/// read).
+/// Reads the clock many times over. A clock that never moves has a step of 0 (and so does one that
+/// cannot be read).
 pub(crate) fn measure() -> ProbedClock {
     let first = now_ns();
     let mut last = first;

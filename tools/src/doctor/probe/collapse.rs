@@ -1,8 +1,8 @@
 //! `MADV_COLLAPSE` tried on a file where channels lie, and verified in smaps.
 //!
-//! A file without a name is allocated, mapped at an address and offset that a huge page could have, faulted
-//! in with ordinary pages and collapsed. The kernel's return value is not trusted: `ShmemPmdMapped` of the
-//! mapping counts.
+//! A file without a name is allocated, mapped at an address and offset that a huge page could have,
+//! faulted in with ordinary pages and collapsed. The kernel's return value is not trusted:
+//! `ShmemPmdMapped` of the mapping counts.
 
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
@@ -13,21 +13,22 @@ use std::{fs, io};
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
-/// What the kernel did.
+/// The result of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Collapse {
     /// Size of the huge page that was asked for, in bytes.
     pub(crate) huge_page_bytes: u64,
     /// Bytes of it that smaps shows as mapped by a huge page.
     pub(crate) huge_bytes: u64,
-    /// What `madvise` said, if it refused.
+    /// The error of `madvise`, if it refused.
     pub(crate) refused: Option<String>,
 }
 
 /// Larger huge pages (512 MiB with 64 KiB base pages) are not tried: the probe must stay cheap.
 const HUGE_PAGE_BYTES_MAX: usize = 64 << 20;
 
-/// Tries to get one huge page for a file in `directory`. `huge_page_bytes` is the kernel's `hpage_pmd_size`.
+/// Tries to get one huge page for a file in `directory`. `huge_page_bytes` is the kernel's
+/// `hpage_pmd_size`.
 pub(crate) fn probe(directory: &Path, huge_page_bytes: Option<usize>) -> Result<Collapse, String> {
     let bytes = huge_page_bytes.filter(|bytes| bytes.is_power_of_two() && *bytes >= 4096).ok_or(
         "the kernel has no transparent huge pages (/sys/kernel/mm/transparent_hugepage/hpage_pmd_size)",
@@ -47,8 +48,8 @@ pub(crate) fn probe(directory: &Path, huge_page_bytes: Option<usize>) -> Result<
     let start = area.start.addr().get().next_multiple_of(bytes);
     let at = NonZeroUsize::new(start).ok_or("no address for the mapping")?;
     let length = NonZeroUsize::new(bytes).ok_or("no length for the mapping")?;
-    // SAFETY: the fixed address range lies inside the reservation that `area` owns, and replaces nothing
-    // else.
+    // SAFETY: the fixed address range lies inside the reservation that `area` owns, and replaces
+    // nothing else.
     let mapped = unsafe {
         mmap(
             Some(at),
@@ -74,7 +75,7 @@ pub(crate) fn probe(directory: &Path, huge_page_bytes: Option<usize>) -> Result<
     // SAFETY: advice on a range that is ours; collapsing keeps the contents.
     let result = unsafe { libc::madvise(mapped.as_ptr(), bytes, libc::MADV_COLLAPSE) };
     let refused = (result != 0).then(|| io::Error::last_os_error().to_string());
-    // The names of files in it are whatever bytes somebody chose.
+    // File names in it are arbitrary bytes.
     let smaps = fs::read("/proc/self/smaps").map_err(|error| format!("/proc/self/smaps: {error}"))?;
     let huge_bytes = pmd_mapped_bytes(&String::from_utf8_lossy(&smaps), start)
         .ok_or("/proc/self/smaps does not show ShmemPmdMapped for the mapping")?;
@@ -86,7 +87,8 @@ fn pmd_mapped_bytes(smaps: &str, start: usize) -> Option<u64> {
     let head = format!("{start:08x}-");
     let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&head)).skip(1);
     let mut total = None;
-    // The fields of a mapping are `Name: value kB`; the next mapping's line starts with an address range.
+    // The fields of a mapping are `Name: value kB`; the next mapping's line starts with an address
+    // range.
     for line in lines.by_ref() {
         let (name, value) = line.split_once(':').unwrap_or(("", ""));
         if name.contains('-') {
@@ -118,7 +120,8 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: the whole range was reserved by `reserve`, and no reference into it outlives the probe.
+        // SAFETY: the whole range was reserved by `reserve`, and no reference into it outlives the
+        // probe.
         let unmapped = unsafe { munmap(self.start, self.bytes) };
         debug_assert!(unmapped.is_ok());
     }

@@ -1,4 +1,4 @@
-//! Directories: which file system they are on, how much room there is, and what it lets us do.
+//! Directories: their file system, how much room there is, and which operations it allows.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use nix::sys::statfs::statfs;
 use nix::unistd::{AccessFlags, access};
 use railbus::Owner;
 
-/// A directory that is to hold something.
+/// A directory to be used.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     /// The directory asked for.
@@ -29,7 +29,7 @@ pub(crate) struct Directory {
     pub(crate) total_bytes: u64,
     /// Bytes that this user may still use there.
     pub(crate) free_bytes: u64,
-    /// Why buses there could be another user's, if they could.
+    /// Why buses there could belong to another user, if they could.
     pub(crate) untrusted: Option<String>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn look(path: &Path) -> Directory {
     let exists = path.is_dir();
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let nearest = absolute.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/")).to_owned();
-    // A file in the way of the directory is met here: nothing can be made below it.
+    // A file in the way of the directory is found here: nothing can be made below it.
     let blocked =
         absolute.ancestors().take_while(|path| *path != nearest).any(|path| path.symlink_metadata().is_ok());
     let mut directory = Directory {
@@ -66,7 +66,7 @@ pub(crate) fn look(path: &Path) -> Directory {
     directory
 }
 
-/// Whether another user can rearrange the directory, and links in the place of buses.
+/// Whether another user can rearrange the directory, and put links in the place of buses.
 fn untrusted(path: &Path) -> Option<String> {
     if let Err(error) = Owner::from_environment().and_then(|owner| owner.check_base(path)) {
         return Some(error.to_string());
@@ -112,12 +112,13 @@ fn kind_name(magic: u32) -> String {
     name.to_owned()
 }
 
-/// What a process leaves that is killed while it makes or removes something.
+/// The leftover of a process that was killed while it made or removed something.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Leftover {
     /// The directory of a bus, or of all buses, that never got its name.
     Directory(PathBuf),
-    /// The `.acks` file of a channel without its `.ring`: the channel is not yet, or no longer, there.
+    /// The `.acks` file of a channel without its `.ring`: the channel does not exist yet, or no
+    /// longer.
     HalfChannel { bus: String, channel: String },
 }
 
@@ -131,14 +132,15 @@ impl Leftover {
     }
 }
 
-/// How the names of directories begin that are not finished.
+/// The prefix of directories that are not finished.
 const TEMPORARY_PREFIX: &str = ".railbus-";
-/// Age from which on something half-made is not somebody's work in progress.
+/// A half-made entry that is older than this is not in progress.
 const LEFTOVER_AGE: Duration = Duration::from_secs(60);
-/// As many entries are looked at: the doctor does not walk a directory without end.
+/// The most entries that are looked at: the doctor does not walk a directory without end.
 const ENTRIES_MAX: usize = 100_000;
 
-/// What killed processes left in `base`, beside it, and in the buses in it, if it is older than a minute.
+/// The leftovers of killed processes in `base`, beside it, and in the buses in it, if they are
+/// older than a minute.
 pub(crate) fn leftovers(base: &Path) -> Result<Vec<Leftover>, String> {
     let mut found = Vec::new();
     let mut buses = Vec::new();
@@ -168,8 +170,9 @@ pub(crate) fn leftovers(base: &Path) -> Result<Vec<Leftover>, String> {
     Ok(found)
 }
 
-/// The commands that open the locks of buses to those to whom their directories are open, where that was done after the lock
-/// was made: who may not open the lock can neither create nor record there.
+/// The commands that open the locks of buses to the users who may use their directories, if those
+/// directories were opened after the lock was made. A user who may not open the lock can neither
+/// create nor record there.
 pub(crate) fn narrow_locks(base: &Path) -> Result<Vec<String>, String> {
     let entries = match fs::read_dir(base) {
         Ok(entries) => entries,
@@ -197,7 +200,8 @@ pub(crate) fn narrow_locks(base: &Path) -> Result<Vec<String>, String> {
     Ok(commands)
 }
 
-/// Names in `directory` that have not changed for a minute, and all directories; nothing where there is none.
+/// Names in `directory` that have not changed for a minute, and all directories; nothing where
+/// there is none.
 fn old_entries(directory: &Path) -> Result<Vec<String>, String> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -221,10 +225,11 @@ fn old_entries(directory: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// What a directory's file system says about O_DIRECT, and what happens when it is used.
+/// The reports of a directory's file system about O_DIRECT, and the result of its use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Direct {
-    /// Alignment of memory in bytes, if the kernel tells (from Linux 6.1); 0 is "not supported".
+    /// Alignment of memory in bytes, if the kernel reports it (from Linux 6.1); 0 is "not
+    /// supported".
     pub(crate) memory_align_bytes: Option<u32>,
     /// Alignment of file offsets and lengths in bytes, likewise.
     pub(crate) offset_align_bytes: Option<u32>,
@@ -263,7 +268,8 @@ pub(crate) fn direct(directory: &Path) -> Result<Direct, String> {
 /// statx STATX_DIOALIGN, for kernels and file systems that answer it.
 fn direct_alignment(file: &fs::File) -> (Option<u32>, Option<u32>) {
     let mut answer = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: the descriptor is open, the path is an empty C string, and the answer has the call's size.
+    // SAFETY: the descriptor is open, the path is an empty C string, and the answer has the call's
+    // size.
     let result = unsafe {
         libc::statx(
             file.as_raw_fd(),

@@ -1,27 +1,27 @@
-//! Whose the journals are, and who may open them.
+//! The owners of the journals, and who may open them.
 //!
-//! Journals belong to the user who records them, who is the owner of their directory. Nobody else writes
-//! there, and only those read there who may read all events. A journal of another user stops its channel:
-//! often a daemon ran as root once, and as a service user later.
+//! Journals belong to the user who records them, who is the owner of their directory. No other user
+//! writes there, and only users who may read all events read there. A journal of another user stops
+//! its channel: often a daemon ran as root once, and as a service user later.
 
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// As many files are looked at: the doctor does not walk a directory without end.
+/// The most files that are looked at: the doctor does not walk a directory without end.
 const ENTRIES_MAX: usize = 100_000;
 /// The locks of the directory of all journals and of a journal.
 const LOCKS: [&str; 2] = [".journald", "lock"];
 
-/// Something below the directory of all journals that is not as it should be.
+/// A faulty entry below the directory of all journals.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wrong {
     /// Its fault.
     pub(crate) why: Why,
-    /// Which file or directory.
+    /// The file or directory.
     pub(crate) path: PathBuf,
-    /// The command that mends it.
+    /// The command that corrects it.
     pub(crate) command: String,
 }
 
@@ -34,12 +34,12 @@ pub(crate) enum Why {
     Writable,
     /// Every user may read it.
     Readable,
-    /// Others than its owner may open the lock, and so keep the journaller out.
+    /// Users other than its owner may open the lock, and so keep the journaller out.
     OpenLock,
 }
 
 impl Why {
-    /// In words, for several of them.
+    /// The fault in words, for several of them.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Why::OfAnotherUser => "of another user than the directory's",
@@ -50,8 +50,8 @@ impl Why {
     }
 }
 
-/// Everything that is wrong below `journal`, the directory of all journals, the directory itself included.
-/// Nothing where it is not there.
+/// All faults below `journal`, the directory of all journals, the directory itself included.
+/// Nothing if it does not exist.
 pub(crate) fn wrongs(journal: &Path) -> Result<Vec<Wrong>, String> {
     let about = match fs::metadata(journal) {
         Ok(about) => about,
@@ -59,7 +59,7 @@ pub(crate) fn wrongs(journal: &Path) -> Result<Vec<Wrong>, String> {
         Err(error) => return Err(format!("{}: {error}", journal.display())),
     };
     let mut found = judge(journal, &about, about.uid());
-    // The directory itself may belong to root: then it is root's to say who records there.
+    // The directory itself may belong to root; then root decides who records there.
     let owner = about.uid();
     let mut left = vec![journal.to_owned()];
     let mut seen = 0;
@@ -71,7 +71,7 @@ pub(crate) fn wrongs(journal: &Path) -> Result<Vec<Wrong>, String> {
             if seen > ENTRIES_MAX {
                 return Err(format!("{} holds more than {ENTRIES_MAX} files", journal.display()));
             }
-            // Not through a link; what has just been removed is no matter.
+            // Not through a link; an entry that has just been removed does not matter.
             let Ok(about) = entry.metadata() else { continue };
             let path = entry.path();
             found.extend(judge(&path, &about, owner));
@@ -84,7 +84,7 @@ pub(crate) fn wrongs(journal: &Path) -> Result<Vec<Wrong>, String> {
     Ok(found)
 }
 
-/// The faults of one file or directory, where `owner` records.
+/// The faults of one file or directory, if `owner` records.
 fn judge(path: &Path, about: &Metadata, owner: u32) -> Vec<Wrong> {
     let (mode, shown) = (about.mode(), path.display());
     let is_lock = path.file_name().is_some_and(|name| LOCKS.iter().any(|lock| *lock == name));
@@ -101,7 +101,7 @@ fn judge(path: &Path, about: &Metadata, owner: u32) -> Vec<Wrong> {
     } else if mode & 0o022 != 0 {
         add(Why::Writable, format!("chmod go-w '{shown}'"));
     }
-    // Files below a closed directory are closed, too: only directories are looked at.
+    // Files below a closed directory are closed, too: only directories are checked.
     if about.is_dir() && mode & 0o004 != 0 {
         add(Why::Readable, format!("chmod o-rwx '{shown}'"));
     }

@@ -1,8 +1,9 @@
-//! The proof of life that railbus rests on, tried where channels lie.
+//! The proof of life that railbus relies on, tried in the directory of channels.
 //!
-//! A participant locks a byte of a file through a description of its own, maps a page of it and closes the
-//! descriptor: the lock then lives exactly as long as the address space. The probe does just that, and looks
-//! through a second description whether the lock is seen while the mapping lives, and gone when it is gone.
+//! A participant locks a byte of a file through a description of its own, maps a page of it and
+//! closes the descriptor: the lock then lives exactly as long as the address space. The probe does
+//! just that. Through a second description it checks that the lock is seen while the mapping lives,
+//! and is gone when the mapping is gone.
 
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroUsize;
@@ -60,7 +61,8 @@ pub(crate) fn probe(directory: &Path) -> Result<(), Refused> {
     kept?;
     unmapped.map_err(|error| Refused::Broken(format!("the locked file cannot be unmapped: {error}")))?;
 
-    // Another thread of this process that is between fork and exec holds the description a moment longer.
+    // Another thread of this process that is between fork and exec holds the description a moment
+    // longer.
     for _ in 0..100 {
         if !is_locked(&witness)? {
             return Ok(());

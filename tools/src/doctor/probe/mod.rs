@@ -1,8 +1,9 @@
 //! Real probes: what this machine lets this process do, tried rather than read from settings.
 //!
-//! They are apart from the checks, which judge their results ([`Facts`]) without a system call. A probe
-//! leaves nothing behind, also when it is killed: its files have no name, and its registrations end with the
-//! process. An `Err` says why a probe could not be tried or what was refused, as a text for people.
+//! They are apart from the checks, which judge their results ([`Facts`]) without a system call. A
+//! probe leaves nothing behind, also when it is killed: its files have no name, and its
+//! registrations end with the process. An `Err` says why a probe could not be tried or what was
+//! refused, as a text for people.
 
 pub(crate) mod calls;
 pub(crate) mod clock;
@@ -21,7 +22,8 @@ use super::system::System;
 pub(crate) struct Facts {
     /// $RAILBUS_DIR.
     pub(crate) bus: directory::Directory,
-    /// Where the probes made their files: where channels would lie, or elsewhere on the same file system.
+    /// Where the probes made their files: in the directory of channels, or elsewhere on the same
+    /// file system.
     pub(crate) place: PathBuf,
     /// /dev/shm.
     pub(crate) shm: directory::Directory,
@@ -29,13 +31,13 @@ pub(crate) struct Facts {
     pub(crate) journal: Option<(directory::Directory, Result<directory::Direct, String>)>,
     /// Faults in the rights of the journals below it; empty without `--journal`.
     pub(crate) journals: Result<Vec<journals::Wrong>, String>,
-    /// Huge pages for a file where channels lie.
+    /// Huge pages for a file in the directory of channels.
     pub(crate) collapse: Result<collapse::Collapse, String>,
-    /// Proof of life by a lock, where channels lie.
+    /// Proof of life by a lock, in the directory of channels.
     pub(crate) lock: Result<(), lock::Refused>,
-    /// What killed processes left in the directory of the buses.
+    /// Leftovers of killed processes in the directory of the buses.
     pub(crate) leftovers: Result<Vec<directory::Leftover>, String>,
-    /// Commands that open locks of buses to those to whom their directories are open.
+    /// Commands that open locks of buses to the users who may use their directories.
     pub(crate) narrow_locks: Result<Vec<String>, String>,
     /// Whether this user may write at each hugetlbfs mount.
     pub(crate) hugetlbfs_writable: BTreeMap<String, bool>,
@@ -45,7 +47,7 @@ pub(crate) struct Facts {
     pub(crate) membarrier: Result<(), String>,
     /// The monotonic clock.
     pub(crate) clock: clock::ProbedClock,
-    /// The tolerated exit latency in us of all CPUs, where it may be read.
+    /// The tolerated exit latency in us of all CPUs, if it may be read.
     pub(crate) dma_latency_us: Option<i32>,
 }
 
@@ -54,8 +56,8 @@ impl Facts {
     pub(crate) fn gather(system: &System, bus: &Path, journal: Option<&Path>) -> Facts {
         let bus = directory::look(bus);
         let shm = directory::look(Path::new("/dev/shm"));
-        // Channels would lie below the nearest directory that exists already. Who may only attach there can
-        // still try the same file system elsewhere.
+        // Channels would lie below the nearest directory that exists already. A user who may only
+        // attach there can still try the same file system elsewhere.
         let place = if !bus.writable && shm.writable && directory::same_device(&bus.nearest, &shm.nearest) {
             shm.nearest.clone()
         } else {
@@ -90,7 +92,7 @@ impl Facts {
 
 #[cfg(test)]
 impl Facts {
-    /// What a machine says where everything works.
+    /// The facts of a machine where everything works.
     pub(crate) fn good() -> Facts {
         let tmpfs = |path: &str| directory::Directory {
             path: path.into(),

@@ -1,4 +1,5 @@
-//! CSV as of RFC 4180, with a header: `position,time_ns,type_id,flags,published_ns,payload_base64`, or `payload` for text.
+//! CSV as of RFC 4180, with a header: `position,time_ns,type_id,flags,published_ns,payload_base64`,
+//! or `payload` for text.
 
 use std::io::Write;
 
@@ -58,7 +59,7 @@ impl<W: Write> Sink for Csv<W> {
     }
 }
 
-/// A field, in quotes where it must be.
+/// A field, in quotes if it needs them.
 fn quoted(text: &str) -> String {
     match text.contains([',', '"', '\r', '\n']) || text.starts_with(' ') || text.ends_with(' ') {
         true => format!("\"{}\"", text.replace('"', "\"\"")),

@@ -1,10 +1,12 @@
 //! MCAP, so that existing viewers open it.
 //!
-//! There is a topic for each type id: `/CHANNEL` for 0, `/CHANNEL/type-ID` for others. A message's log time is when the
-//! event was recorded, its publish time what the event is stamped with (or the same). MCAP's sequence has 32 bits, the
-//! position 64: messages are JSON objects (schema `railbus.Event`) that hold the position, and the payload in base64.
-//! With `--payload-as` they are the payloads themselves; then the position is the sequence, continued upwards from
-//! `first_position` in the metadata record `railbus`, as long as no two events are 2^32 apart.
+//! There is a topic for each type id: `/CHANNEL` for 0, `/CHANNEL/type-ID` for others. The log time
+//! of a message is the time at which the event was recorded. Its publish time is the event's stamp,
+//! or the log time if there is none. MCAP's sequence has 32 bits, the position 64: messages are
+//! JSON objects (schema `railbus.Event`) that hold the position, and the payload in base64. With
+//! `--payload-as` they are the payloads themselves. Then the position is the sequence, continued
+//! upwards from `first_position` in the metadata record `railbus`, as long as no two events are
+//! 2^32 apart.
 
 use std::collections::BTreeMap;
 use std::io::{Seek, Write};

@@ -1,9 +1,9 @@
 //! `railbus journal export`: a journal's events in formats that other programs read.
 //!
-//! | format | one event is | what is missing is |
+//! | format | an event is | a gap is |
 //! |---|---|---|
 //! | json | a line, as of `railbus journal cat --json` | a line with `gap` |
-//! | csv | a row | told on stderr |
+//! | csv | a row | reported on stderr |
 //! | parquet | a row | in the file's metadata, `railbus.gaps` |
 //! | mcap | a message | a message of the topic's `/gaps` |
 //!
@@ -52,7 +52,7 @@ pub(crate) struct ExportArgs {
     /// The format [default: by the file's name]
     #[arg(long, value_name = "FORMAT")]
     format: Option<ExportFormat>,
-    /// Replace the file if it is there
+    /// Replace the file if it exists
     #[arg(long)]
     force: bool,
     /// CSV: payloads as text, not base64; a payload that is no UTF-8 is an error
@@ -109,7 +109,7 @@ impl Absence {
 trait Sink {
     fn event(&mut self, event: &Recorded<'_>) -> Outcome;
     fn absence(&mut self, absence: &Absence) -> Outcome;
-    /// Writes what is left. Nothing is written after that.
+    /// Writes the rest. Nothing is written after that.
     fn finish(&mut self) -> Outcome;
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
     Ok(())
 }
 
-/// The process's mask of permissions, which the kernel tells only when it is set.
+/// The process's mask of permissions, which the kernel returns only when it is set.
 fn umask() -> u32 {
     let mask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     nix::sys::stat::umask(mask);
@@ -219,7 +219,7 @@ impl ExportArgs {
         }
     }
 
-    /// Returns how many events.
+    /// Returns the number of events.
     fn export(&self, replay: &mut railbus::journal::Replay, sink: &mut dyn Sink) -> Result<u64, Failure> {
         let mut progress = Progress::begin(!self.quiet, None);
         let most = self.selection.count.unwrap_or(u64::MAX);
@@ -256,7 +256,7 @@ impl ExportArgs {
     }
 }
 
-/// What a file says about where it comes from.
+/// The origin of a file, as the file states it.
 #[cfg_attr(not(any(feature = "mcap", feature = "parquet")), allow(dead_code))]
 fn about(journal: &Journal) -> Vec<(String, String)> {
     let channel = journal.channel();

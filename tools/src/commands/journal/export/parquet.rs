@@ -27,7 +27,7 @@ message railbus_event {
     required byte_array payload;
 }";
 
-/// A row group is written when it has so many events, or bytes of payload.
+/// A row group is written when it has this many events, or this many bytes of payload.
 const GROUP_EVENTS: usize = 128 << 10;
 const GROUP_BYTES: usize = 64 << 20;
 
