@@ -6,7 +6,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -30,14 +30,24 @@ fn main() -> Result<()> {
     let mut publisher = command.arg(base.path()).stdout(Stdio::piped()).spawn().expect("a second process");
     let output = publisher.stdout.take().expect("its output");
 
+    let wake_ups = receive_until_closed(&mut subscriber, &bridge, output);
+    publisher.wait().expect("the second process ends");
+    println!("{} events in an epoll loop", subscriber.events());
+    assert!(subscriber.events() == 5 && wake_ups? > 0);
+    Ok(())
+}
+
+/// Receives in an epoll loop until the second process has closed its output. Returns how often the bridge
+/// was readable.
+fn receive_until_closed(subscriber: &mut Subscriber, bridge: &Bridge, output: ChildStdout) -> Result<u32> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("an epoll descriptor");
-    epoll.add(&bridge, EpollEvent::new(EpollFlags::EPOLLIN, BRIDGE)).expect("the bridge is waited for");
+    epoll.add(bridge, EpollEvent::new(EpollFlags::EPOLLIN, BRIDGE)).expect("the bridge is waited for");
     epoll.add(output.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, OUTPUT)).expect("so is the output");
 
     let mut has_ended = false;
     let mut wake_ups = 0;
     while !has_ended {
-        receive_all(&mut subscriber)?;
+        receive_all(subscriber)?;
         // Armed after the last empty poll: an event that came in between makes the bridge readable at once.
         bridge.arm(subscriber.watch());
         let mut ready = [EpollEvent::empty(); 2];
@@ -52,11 +62,8 @@ fn main() -> Result<()> {
             }
         }
     }
-    receive_all(&mut subscriber)?; // what it published last
-    publisher.wait().expect("the second process ends");
-    println!("{} events in an epoll loop", subscriber.events());
-    assert!(subscriber.events() == 5 && wake_ups > 0);
-    Ok(())
+    receive_all(subscriber)?; // what it published last
+    Ok(wake_ups)
 }
 
 fn receive_all(subscriber: &mut Subscriber) -> Result<()> {

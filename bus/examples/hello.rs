@@ -19,16 +19,16 @@ fn main() -> Result<()> {
 
     let this_program = std::env::current_exe().expect("the path of this program");
     let mut publisher = Command::new(this_program).arg(base.path()).spawn().expect("a second process");
-    loop {
+    let end = loop {
         match subscriber.recv() {
             Ok(event) => {
                 println!("{} at position {}", String::from_utf8_lossy(event.payload()), event.position());
             }
-            Err(RecvError::Closed) => break,
-            Err(error) => return Err(error.into()),
+            Err(error) => break error,
         }
-    }
+    };
     let status = publisher.wait().expect("the second process ends");
+    assert_eq!(end, RecvError::Closed);
     println!("{} events, and the publisher has left", subscriber.events());
     assert!(status.success());
     Ok(())

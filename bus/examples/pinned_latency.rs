@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use railbus::{Bus, ChannelOptions, Kind, RecvError, Result, SendOptions, Start, SubscribeOptions, Wait};
+use railbus::{
+    Bus, ChannelOptions, Kind, Publisher, RecvError, Result, SendOptions, Start, SubscribeOptions,
+    Subscriber, Wait,
+};
 
 /// Round trips of one run. Their mean is one sample.
 const ROUNDS: u32 = 500;
@@ -30,15 +33,30 @@ fn main() -> Result<()> {
     let base = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
     let bus = Bus::at(base.path(), "demo")?;
     let (ping, pong) = (bus.create("ping", &stream())?, bus.create("pong", &stream())?);
-    let mut pongs = pong.subscriber(&spinning())?;
-    let mut pings = ping.publisher(&SendOptions::default().wait(Wait::Spin))?;
+    let pongs = pong.subscriber(&spinning())?;
+    let pings = ping.publisher(&SendOptions::default().wait(Wait::Spin))?;
 
     let this_program = std::env::current_exe().expect("the path of this program");
     let mut command = Command::new(this_program);
     let mut echo = command.arg(base.path()).arg(other.to_string()).spawn().expect("a second process");
     pin(one);
 
-    let mut samples = Vec::new();
+    let measured = measure(pings, pongs); // which drops the publisher: that ends the second process
+    assert!(echo.wait().expect("the second process ends").success());
+
+    let mut samples = measured?;
+    samples.sort_unstable();
+    let (median, best) = (samples[samples.len() / 2], samples[0]);
+    let build = if cfg!(debug_assertions) { ", not optimised" } else { "" };
+    println!(
+        "round trip {median} ns (best {best} ns) between processors {one} and {other} of {}{build}",
+        model()
+    );
+    Ok(())
+}
+
+/// The nanoseconds of a round trip, again and again. Each is the mean of [`ROUNDS`].
+fn measure(mut pings: Publisher, mut pongs: Subscriber) -> Result<Vec<u128>> {
     let mut round_trips = |rounds| -> Result<Duration> {
         let started = Instant::now();
         for round in 0..rounds {
@@ -48,21 +66,12 @@ fn main() -> Result<()> {
         Ok(started.elapsed() / rounds)
     };
     round_trips(1)?; // until the second process is there
+    let mut samples = Vec::new();
     let until = Instant::now() + MEASURED_FOR;
     while Instant::now() < until {
         samples.push(round_trips(ROUNDS)?.as_nanos());
     }
-    drop(pings); // which ends the second process
-    assert!(echo.wait().expect("the second process ends").success());
-
-    samples.sort_unstable();
-    let (median, best) = (samples[samples.len() / 2], samples[0]);
-    let build = if cfg!(debug_assertions) { ", not optimised" } else { "" };
-    println!(
-        "round trip {median} ns (best {best} ns) between processors {one} and {other} of {}{build}",
-        model()
-    );
-    Ok(())
+    Ok(samples)
 }
 
 /// The second process: sends every event back.

@@ -12,8 +12,8 @@ use railbus_ring::layout;
 
 use crate::setters::setters;
 
-/// A W3C trace context, carried unchanged from publisher to reader. Its text form is in
-/// [`crate::traceparent`].
+/// A W3C trace context, carried unchanged from publisher to reader. It is parsed from and displayed as
+/// the text of a `traceparent` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TraceContext {
     /// The trace.

@@ -1,38 +1,42 @@
 /*
- * railbus: events between processes of one Linux host through shared memory, at the speed of the cache-coherence
- * protocol.
+ * railbus: events between processes of one Linux host through shared memory, at the speed of the
+ * cache-coherence protocol.
  *
- * Results. Functions return RAILBUS_OK (0), a positive number for an ordinary answer of a bus at work (no event, no
- * room, events lost), or a negative one for an error. The last argument is a struct of the caller's, or NULL, that
- * gets the reason in words.
+ * Results. Functions return RAILBUS_OK (0), a positive number for an ordinary answer of a bus at work (no event,
+ * no room, events lost), or a negative one for an error. The last argument is a struct of the caller, or NULL,
+ * that gets the reason in words.
  *
  * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge,
- * railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function and closed by theirs.
- * Each is one thing of its own: closing a channel closes nothing that was opened from it. A handle that was closed is
- * told from an open one (RAILBUS_CLOSED_HANDLE) until some 64 others of its type were closed after it and it is used for
- * another; this finds mistakes, do not rely on it.
+ * railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function, and each type has
+ * a function that closes it. Handles are independent: closing a channel closes nothing that was opened from it. A
+ * closed handle is detected (RAILBUS_CLOSED_HANDLE) until some 64 others of its type were closed after it and its
+ * memory is used for another. This finds mistakes; do not rely on it.
  *
- * Threads. A sender, reader, worker, replay or checkpoint is used by one thread at a time; it may go from thread to
- * thread. Buses, channels and bridges may be used by several threads at once, but by none while they are closed.
+ * Threads. One thread at a time uses a sender, reader, worker, replay or checkpoint, which may go from thread to
+ * thread. Several threads at once may use a bus, channel or bridge, but none while it is being closed.
  *
- * Fork. A child has none of its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
+ * Fork. A child cannot use its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
  *
- * Waiting. Every timeout_ns is a limit: 0 does not wait and makes no system call but to wake a sleeper;
- * RAILBUS_FOREVER waits without end. A signal does not end a wait: whoever must look up now and then (a signal
- * handler's flag, Python, a Go context) waits in slices of, say, 50 ms, and calls again on RAILBUS_TIMED_OUT.
+ * Waiting. Every timeout_ns is a limit. 0 does not wait, and makes no system call except to wake a sleeper;
+ * RAILBUS_FOREVER waits without end. A signal does not end a wait. A program that must check something now and
+ * then (a signal handler's flag, Python, a Go context) waits in slices of, say, 50 ms, and calls again on
+ * RAILBUS_TIMED_OUT.
  *
- * Views. What a reader gives out lies in shared memory until the next call on that reader that receives, releases or
- * closes; what a worker took, until it is done, handed back, or the worker closed. The memory is read-only. What a replay
- * gives out lies in this process, until the next call on it.
+ * Views. The events that a reader returns lie in shared memory until the next call on that reader that receives,
+ * releases or closes. The events that a worker took lie there until they are done, handed back, or the worker is
+ * closed. The memory is read-only. The events that a replay returns lie in this process, until the next call on
+ * the replay.
  *
- * Journals. A recorder in a program, or the daemon `railbus journald`, writes what is published to disk. Positions say how
- * far it is: publish, then railbus_wait_durable; or both as one, railbus_publish_durable. railbus_replay_open reads a
- * journal; a reader with `follow` begins there and goes on into the ring.
+ * Journals. A recorder in a program, or the daemon `railbus journald`, writes published events to disk. Positions
+ * say how far it is. Publish, and then call railbus_wait_durable; or do both at once with
+ * railbus_publish_durable. railbus_replay_open reads a journal; a reader with `follow` begins there and goes on
+ * into the ring.
  *
- * Structs that begin with struct_size are initialised with their INIT macros, and may grow in later versions. Text is
- * UTF-8, given as a pointer and a number of bytes, or RAILBUS_ZERO_TERMINATED in its place.
+ * Structs that begin with struct_size are initialised with their INIT macros, and may grow in later versions.
+ * Text is UTF-8, given as a pointer and a number of bytes, or RAILBUS_ZERO_TERMINATED in place of the number.
  *
- * Pointers are valid for what the function does with them; where NULL is allowed, it is said.
+ * Pointers must be valid for what the function does with them. Where NULL is allowed, the function's comment
+ * says so.
  *
  * Generated from the Rust sources in ffi/src by `make header`; do not edit.
  */
@@ -64,30 +68,31 @@
 #define RAILBUS_OK 0
 
 /**
- * There is no event now. Answered to a timeout of 0 only; leaves the error struct alone.
+ * There is no event now. Returned for a timeout of 0 only; leaves the error struct alone.
  */
 #define RAILBUS_EMPTY 1
 
 /**
- * There is no room now; nothing was published. Answered to a timeout of 0 only; leaves the error struct alone.
+ * There is no room now; nothing was published. Returned for a timeout of 0 only; leaves the error
+ * struct alone.
  */
 #define RAILBUS_FULL 2
 
 /**
- * The timeout passed: no event came, or there was no room. Leaves the error struct alone when it was waiting for
- * events or room.
+ * The timeout passed: no event came, or there was no room. Leaves the error struct alone when the
+ * call waited for events or room.
  */
 #define RAILBUS_TIMED_OUT 3
 
 /**
- * The channel is full and its creator chose to drop the newest, or to divert it where there is no room either: the
- * event was counted as dropped.
+ * The event was counted as dropped. The channel is full, and its creator chose to drop the newest
+ * event, or to divert events to a channel where there is no room either.
  */
 #define RAILBUS_DROPPED 4
 
 /**
- * Events are missing, exactly those from `lost_from` up to `lost_to` of the error struct. The next call goes on
- * behind them.
+ * Events are missing: exactly those from `lost_from` up to `lost_to` of the error struct. The next
+ * call goes on after them.
  */
 #define RAILBUS_LOST 5
 
@@ -98,7 +103,8 @@
 #define RAILBUS_CLOSED 6
 
 /**
- * The channel has a numbered event of this publisher with this number, or a higher one, already: it was left out.
+ * The channel has an event of this publisher with this number, or a higher one, already. The event
+ * was not published.
  */
 #define RAILBUS_PUBLISHED_BEFORE 7
 
@@ -108,7 +114,8 @@
 #define RAILBUS_END 8
 
 /**
- * The channel is full and its creator chose to divert: the event is in the other channel, and not in this one.
+ * The channel is full, and its creator chose to divert: the event is in the other channel, and not
+ * in this one.
  */
 #define RAILBUS_DIVERTED 9
 
@@ -118,12 +125,12 @@
 #define RAILBUS_INVALID -1
 
 /**
- * No such bus, channel, participant or journal.
+ * There is no such bus, channel, participant or journal.
  */
 #define RAILBUS_NOT_FOUND -2
 
 /**
- * It exists and was to be made anew, or is of another kind or size.
+ * It exists already although it was to be created, or it is of another kind or size.
  */
 #define RAILBUS_EXISTS -3
 
@@ -133,32 +140,33 @@
 #define RAILBUS_NOT_ALLOWED -4
 
 /**
- * The channel was made by another layout of railbus.
+ * The channel was made by a version of railbus with another layout.
  */
 #define RAILBUS_LAYOUT -5
 
 /**
- * Shared memory or a file holds what no correct peer writes.
+ * Shared memory or a file has contents that no correct peer writes.
  */
 #define RAILBUS_CORRUPT -6
 
 /**
- * Memory or space is not there.
+ * There is not enough memory or space.
  */
 #define RAILBUS_NO_SPACE -7
 
 /**
- * Huge pages were required and cannot be had.
+ * Huge pages were required and are not available.
  */
 #define RAILBUS_NO_HUGE_PAGES -8
 
 /**
- * Somebody holds what there is one of: the stream's publisher, a durable name, the last registry entry.
+ * Another participant has the only one: the stream's publisher, a durable name, the last registry
+ * entry.
  */
 #define RAILBUS_BUSY -9
 
 /**
- * A peer that is needed has died or left.
+ * A peer that is needed is dead or has left.
  */
 #define RAILBUS_PEER_GONE -10
 
@@ -173,12 +181,12 @@
 #define RAILBUS_IO -12
 
 /**
- * This participant was evicted; what it held may have gone to another. Open it again.
+ * This participant was evicted. The events that it held may have gone to another. Open it again.
  */
 #define RAILBUS_EVICTED -13
 
 /**
- * The event is larger than this channel takes.
+ * The event is larger than this channel allows.
  */
 #define RAILBUS_TOO_LONG -14
 
@@ -193,17 +201,17 @@
 #define RAILBUS_CLOSED_HANDLE -16
 
 /**
- * The buffer given is too small, or of another size than the event.
+ * The buffer is too small, or has another size than the event.
  */
 #define RAILBUS_WRONG_LENGTH -17
 
 /**
- * This worker does not hold the event: it is done, was handed back, or is another worker's.
+ * This worker does not hold the event: it is done, was handed back, or belongs to another worker.
  */
 #define RAILBUS_NOT_HELD -18
 
 /**
- * The sender's claim is in the way (or missing): commit or abort it first (or make one).
+ * The sender has an open claim: commit or abort it first. Or it has none: claim first.
  */
 #define RAILBUS_CLAIM -19
 
@@ -213,8 +221,8 @@
 #define RAILBUS_WRONG_VERSION -20
 
 /**
- * The channel was removed while this participant was attached, and everything in it was read: nobody finds it any more.
- * Attach again.
+ * The channel was removed while this participant was attached, and everything in it was read. It
+ * can no longer be found. Attach again.
  */
 #define RAILBUS_REMOVED -21
 
@@ -234,25 +242,26 @@
 #define RAILBUS_MESSAGE_BYTES 256
 
 /**
- * Version of the C ABI: programs compiled with another do not fit this library.
+ * Version of the C ABI. A program that was compiled with another version does not fit this
+ * library.
  */
 #define RAILBUS_ABI_VERSION 1
 
 
 
 /**
- * A timeout, in ns, that never passes. Publishing then does what the channel's creator chose for a full channel:
- * wait, or drop the event and answer `RAILBUS_DROPPED`.
+ * A timeout, in ns, that never passes. Publishing with it does what the channel's creator chose
+ * for a full channel: wait, or drop the event and return `RAILBUS_DROPPED`.
  */
 #define RAILBUS_FOREVER UINT64_MAX
 
 /**
- * Wait: poll for 50 us, then sleep until woken. Costs about no processor time while idle.
+ * Wait: poll for 50 us, then sleep until woken. Uses almost no processor time while idle.
  */
 #define RAILBUS_WAIT_DEFAULT 0
 
 /**
- * Wait: poll without end. The lowest latency, at the price of a core.
+ * Wait: poll without end. The lowest latency; it uses a whole core.
  */
 #define RAILBUS_WAIT_SPIN 1
 
@@ -272,12 +281,12 @@
 #define RAILBUS_STREAM 1
 
 /**
- * Kind: many producers, many workers, each event handled by one worker.
+ * Kind: many producers, many workers; each event is handled by one worker.
  */
 #define RAILBUS_QUEUE 2
 
 /**
- * Kind: many publishers, many subscribers, every subscriber sees every event, all in one order.
+ * Kind: many publishers, many subscribers; every subscriber sees every event, all in one order.
  */
 #define RAILBUS_TOPIC 3
 
@@ -292,28 +301,29 @@
 #define RAILBUS_OVERFLOW_DROP_NEWEST 2
 
 /**
- * Overflow: there always is room. The channel takes lossy readers only, who lose the oldest.
+ * Overflow: there is always room. The channel takes lossy readers only; they lose the oldest
+ * events.
  */
 #define RAILBUS_OVERFLOW_LOSSY_READERS 3
 
 /**
- * Overflow: publishing with `RAILBUS_FOREVER` publishes the event in another channel, and counts it; drops and counts
- * it when that is full as well.
+ * Overflow: publishing with `RAILBUS_FOREVER` publishes the event in another channel, and counts
+ * it. If that channel is full as well, the event is dropped and counted.
  */
 #define RAILBUS_OVERFLOW_DIVERT 4
 
 /**
- * Pages: huge ones if they can be had, for data of at least 2 MiB. The default.
+ * Pages: huge pages if the system has them, for data of at least 2 MiB. The default.
  */
 #define RAILBUS_PAGES_AUTO 0
 
 /**
- * Pages: as auto, and data below 2 MiB also get a page of hugetlbfs.
+ * Pages: as `RAILBUS_PAGES_AUTO`, but data below 2 MiB also get a page of hugetlbfs.
  */
 #define RAILBUS_PAGES_2MIB 1
 
 /**
- * Pages: 1 GiB of hugetlbfs, else 2 MiB.
+ * Pages: 1 GiB of hugetlbfs, or 2 MiB if there are none.
  */
 #define RAILBUS_PAGES_1GIB 2
 
@@ -323,12 +333,12 @@
 #define RAILBUS_PAGES_ORDINARY 3
 
 /**
- * Channel option: events carry the time they were published at.
+ * Channel option: events carry the time at which they were published.
  */
 #define RAILBUS_STAMP 1
 
 /**
- * Channel option: anything but huge pages is an error.
+ * Channel option: creation fails unless the data get huge pages.
  */
 #define RAILBUS_REQUIRE_HUGE 2
 
@@ -338,44 +348,45 @@
 #define RAILBUS_NO_MEMORY_LOCK 4
 
 /**
- * Channel option: `numa_node` is meant.
+ * Channel option: `numa_node` counts.
  */
 #define RAILBUS_ON_NUMA_NODE 8
 
 /**
- * Channel option: `owner` is meant.
+ * Channel option: `owner` counts.
  */
 #define RAILBUS_WITH_OWNER 16
 
 /**
- * Channel option: `ring_group` is meant.
+ * Channel option: `ring_group` counts.
  */
 #define RAILBUS_WITH_RING_GROUP 32
 
 /**
- * Channel option: `acks_group` is meant.
+ * Channel option: `acks_group` counts.
  */
 #define RAILBUS_WITH_ACKS_GROUP 64
 
 /**
- * Channel option: `channel_id` is meant.
+ * Channel option: `channel_id` counts.
  */
 #define RAILBUS_WITH_CHANNEL_ID 128
 
 /**
- * Channel option: a queue's events with the same key are worked on one after the other, in order.
+ * Channel option: a queue's events with the same key are handled one after the other, in order.
  */
 #define RAILBUS_KEYED 256
 
 /**
- * Channel option: the channel is made with the subscription of a journaller, so that it is recorded from its
- * first event on. Its events are kept until a recorder or `railbus journald` has written them: without one,
- * publishers wait when the channel is full. Not with `RAILBUS_OVERFLOW_LOSSY_READERS`.
+ * Channel option: the channel is made with the subscription of a journaller, so that it is
+ * recorded from its first event on. Its events are kept until a recorder or `railbus journald` has
+ * written them: if none runs, publishers wait when the channel is full. Not with
+ * `RAILBUS_OVERFLOW_LOSSY_READERS`.
  */
 #define RAILBUS_JOURNALED 512
 
 /**
- * The event carries the time it was published at.
+ * The event carries the time at which it was published.
  */
 #define RAILBUS_HAS_TIME 1
 
@@ -405,59 +416,63 @@
 #define RAILBUS_HAS_KEY 32
 
 /**
- * Sender option: evict a live reader that has held this sender back, without moving, for longer than the channel's
- * `stuck_after_ns`. Durable subscriptions are never evicted. Needs the rights of a consumer.
+ * Sender option: evict a live reader that has held this sender back, without moving, for longer
+ * than the channel's `stuck_after_ns`. Durable subscriptions are never evicted. Needs the rights
+ * of a consumer.
  */
 #define RAILBUS_EVICT_STUCK 1
 
 /**
- * Sender option: this sender numbers its events itself, under its name, which it must have and shares with no other
- * live one: see `railbus_publish_numbered`.
+ * Sender option: this sender numbers its events itself, under its name. It must have a name, and
+ * no other live sender may have the same: see `railbus_publish_numbered`.
  */
 #define RAILBUS_SEQUENCED 2
 
 /**
- * A reader does not read the journal. The default.
+ * The reader does not read the journal. The default.
  */
 #define RAILBUS_FOLLOW_NOT 0
 
 /**
- * A reader begins in the channel's journal, and goes on into the ring. In the ring it holds publishers back like any
- * reader that is not lossy.
+ * The reader begins in the channel's journal and goes on into the ring. In the ring it holds
+ * publishers back like any reader that is not lossy.
  */
 #define RAILBUS_FOLLOW_HOLD 1
 
 /**
- * A reader begins in the channel's journal, and goes on into the ring. It never holds a publisher back: overrun in the
- * ring, it reads on from the journal. Not durable, and not for queues.
+ * The reader begins in the channel's journal and goes on into the ring. It never holds a publisher
+ * back: if it is overrun in the ring, it goes on in the journal. Not for durable readers, and not
+ * for queues.
  */
 #define RAILBUS_FOLLOW_READ_JOURNAL 2
 
 /**
- * Reader option: the subscription outlives its owner. Its cursor holds events back until the name comes again.
+ * Reader option: the subscription outlives its owner. Its cursor holds events back until a reader
+ * opens with its name again.
  */
 #define RAILBUS_DURABLE 1
 
 /**
- * Reader option: lose events, exactly reported, rather than ever hold a publisher back.
+ * Reader option: the reader never holds a publisher back. It loses events instead, and reports
+ * exactly which.
  */
 #define RAILBUS_LOSSY 2
 
 /**
- * Reader and worker option: receiving ends with `RAILBUS_CLOSED` when the last publisher has left and everything was
- * read (done, for a worker).
+ * Reader and worker option: receiving ends with `RAILBUS_CLOSED` when the last publisher has left
+ * and everything was read (or done, for a worker).
  */
 #define RAILBUS_UNTIL_CLOSED 4
 
 /**
- * Reader option: the cursor moves by `railbus_acknowledge_to` only. What was received and not acknowledged stays in the
- * ring, holds publishers back, and comes again to whoever resumes a durable subscription. Not with `RAILBUS_LOSSY`, and not
- * for readers that follow the journal.
+ * Reader option: only `railbus_acknowledge_to` moves the cursor. Events that were received and not
+ * acknowledged stay in the ring, hold publishers back, and are delivered again when a durable
+ * subscription resumes. Not with `RAILBUS_LOSSY`, and not for readers that follow the journal.
  */
 #define RAILBUS_MANUAL 8
 
 /**
- * Start: behind everything published so far. The default.
+ * Start: after everything published so far. The default.
  */
 #define RAILBUS_START_LIVE 0
 
@@ -482,12 +497,12 @@
 #define RAILBUS_NONE UINT64_MAX
 
 /**
- * Side: those who publish.
+ * Side: the participants that publish.
  */
 #define RAILBUS_PRODUCERS 1
 
 /**
- * Side: those who receive.
+ * Side: the participants that receive.
  */
 #define RAILBUS_CONSUMERS 2
 
@@ -507,48 +522,49 @@
 #define RAILBUS_ROLE_WORKER 3
 
 /**
- * Role: reads a queue without taking.
+ * Role: reads a queue without taking events.
  */
 #define RAILBUS_ROLE_TAP 4
 
 /**
- * Life: its process lives.
+ * Life: its process is alive.
  */
 #define RAILBUS_LIVE 1
 
 /**
- * Life: it died; what it left is repaired by whoever meets it.
+ * Life: its process is dead. The next process that finds what it left repairs it.
  */
 #define RAILBUS_DEAD 2
 
 /**
- * Life: a durable subscription without an owner: its cursor holds events back.
+ * Life: a durable subscription without an owner. Its cursor holds events back.
  */
 #define RAILBUS_HELD 3
 
 /**
- * Life: it lives but was evicted, and is told when it next looks.
+ * Life: its process is alive but it was evicted. Its next call reports that.
  */
 #define RAILBUS_LIFE_EVICTED 4
 
 /**
- * Participant: whether it is stuck is not known. It was not seen to move, and the channel's `stuck_after` is
- * longer than the look.
+ * Participant flag: whether it is stuck is not known. It did not move while it was watched, but
+ * the channel's `stuck_after` is longer than the watch.
  */
 #define RAILBUS_MAY_BE_STUCK (1 << 16)
 
 /**
- * Evicted: the reader holds nobody back any more, and is told when it next looks.
+ * Evicted: the reader holds nobody back any more. Its next call reports the eviction.
  */
 #define RAILBUS_EVICTED_TOLD 1
 
 /**
- * Evicted: the worker's events are handed to others, its `railbus_done` is refused, and it is told when it next looks.
+ * Evicted: the worker's events go to others, and its `railbus_done` is refused. Its next call
+ * reports the eviction.
  */
 #define RAILBUS_EVICTED_FENCED 5
 
 /**
- * Evicted: a durable subscription without an owner is forgotten.
+ * Evicted: a durable subscription without an owner was removed.
  */
 #define RAILBUS_EVICTED_FORGOTTEN 2
 
@@ -558,12 +574,12 @@
 #define RAILBUS_EVICTED_KILLED 3
 
 /**
- * Evicted: its process had died before.
+ * Evicted: its process was dead already.
  */
 #define RAILBUS_EVICTED_DEAD 4
 
 /**
- * Journal: its journaller is recovering what is there.
+ * Journal: its journaller is recovering the records on disk.
  */
 #define RAILBUS_JOURNAL_STARTING 1
 
@@ -573,37 +589,38 @@
 #define RAILBUS_JOURNAL_RECORDING 2
 
 /**
- * Journal: its journaller was told to stop, and writes what it still has.
+ * Journal: its journaller was asked to stop, and writes the events that it still holds.
  */
 #define RAILBUS_JOURNAL_DRAINING 3
 
 /**
- * Journal: its journaller has stopped; everything it took is durable.
+ * Journal: its journaller has stopped; everything that it took is durable.
  */
 #define RAILBUS_JOURNAL_STOPPED 4
 
 /**
- * Journal: the disk failed; nothing more is recorded until a journaller starts anew.
+ * Journal: the disk failed. Nothing more is recorded until a journaller starts again.
  */
 #define RAILBUS_JOURNAL_POISONED 5
 
 /**
- * Journal: its journaller has died; the next one goes on.
+ * Journal: its journaller is dead. The next journaller goes on from there.
  */
 #define RAILBUS_JOURNAL_DEAD 6
 
 /**
- * Sync: what is written is made durable at once, as fast as the disk can. The default.
+ * Sync: written blocks are made durable at once, as fast as the disk can. The default.
  */
 #define RAILBUS_SYNC_ALWAYS 0
 
 /**
- * Sync: every `sync_interval_ns`.
+ * Sync: written blocks are made durable every `sync_interval_ns`.
  */
 #define RAILBUS_SYNC_INTERVAL 1
 
 /**
- * Sync: when the journal stops. A machine that dies may take what was written before.
+ * Sync: blocks are made durable when the journal stops. If the machine dies, events that were
+ * written may be lost.
  */
 #define RAILBUS_SYNC_NEVER 2
 
@@ -623,37 +640,40 @@
 #define RAILBUS_CODEC_ZSTD 2
 
 /**
- * Recorder option: lose events, exactly recorded as a gap, rather than ever hold a publisher back. Not for queues.
+ * Recorder option: never hold a publisher back. The recorder loses events instead, exactly
+ * recorded as a gap. Not for queues.
  */
 #define RAILBUS_RECORD_LOSSY 1
 
 /**
- * Recorder option: while the disk is full, let events go, recorded as a gap; otherwise publishers wait.
+ * Recorder option: while the disk is full, drop events and record them as a gap. Without it,
+ * publishers wait.
  */
 #define RAILBUS_RECORD_DROP_WHEN_FULL 2
 
 /**
- * Where a replay begins or ends: with the journal. The default.
+ * A replay begins or ends where the journal does. The default.
  */
 #define RAILBUS_AT_JOURNAL 0
 
 /**
- * Where a replay begins or ends: at a position.
+ * A replay begins or ends at a position.
  */
 #define RAILBUS_AT_POSITION 1
 
 /**
- * Where a replay begins or ends: at what was recorded at a time, in ns of CLOCK_REALTIME, or later.
+ * A replay begins or ends at the first event recorded at a time, in ns of CLOCK_REALTIME, or
+ * later.
  */
 #define RAILBUS_AT_TIME 2
 
 /**
- * Replay option: again and again, without end.
+ * Replay option: repeat without end.
  */
 #define RAILBUS_REPEAT 1
 
 /**
- * `railbus_checkpoint_call`: takes a name, and tells what was saved last.
+ * `railbus_checkpoint_call`: takes a name, and returns the state that was saved last.
  */
 #define RAILBUS_CHECKPOINT_OPEN 1
 
@@ -668,12 +688,15 @@
 #define RAILBUS_CHECKPOINT_CLOSE 3
 
 /**
- * A file descriptor that becomes readable when there is something to receive. A thread of the library waits in the
- * reader's place, and adds its wake-up to the latency: readers that count nanoseconds poll.
+ * A file descriptor that becomes readable when there is something to receive. A thread of the
+ * library waits in place of the reader. Its wake-up adds to the latency, so a reader that counts
+ * nanoseconds should poll.
  *
- * Receive until `RAILBUS_EMPTY`, arm the bridge, wait for the descriptor, drain the bridge, and again. An armed bridge's
- * descriptor also becomes readable after about 100 ms of nothing: the receive that follows meets what wakes nobody, such as
- * a worker that was killed with an event in hand, or the last publisher's leaving. May be used by several threads at once.
+ * Receive until `RAILBUS_EMPTY`, arm the bridge, wait for the descriptor, drain the bridge, and
+ * start again. The descriptor of an armed bridge also becomes readable after about 100 ms without
+ * an event. The receive that follows then finds changes that wake nobody, such as the death of a
+ * worker that held an event, or the leaving of the last publisher. A bridge may be used by several
+ * threads at once.
  */
 typedef struct railbus_bridge railbus_bridge;
 
@@ -683,19 +706,20 @@ typedef struct railbus_bridge railbus_bridge;
 typedef struct railbus_bus railbus_bus;
 
 /**
- * A channel that is open. It takes no part yet: senders, readers and workers are opened from it, and outlive it. May
- * be used by several threads at once.
+ * An open channel. Opening it registers no participant: senders, readers and workers are opened
+ * from it, and outlive it. May be used by several threads at once.
  */
 typedef struct railbus_channel railbus_channel;
 
 /**
- * The checkpoints of one name, which is this process's while it is open. Used by one thread at a time, not after `fork`.
+ * The checkpoints of one name, which belongs to this process while the handle is open. Use it in
+ * one thread at a time, and not after `fork`.
  */
 typedef struct railbus_checkpoint railbus_checkpoint;
 
 /**
- * Whoever receives without taking: a subscriber of a stream or topic, a tap of a queue. Used by one thread at a time,
- * not after `fork`.
+ * A participant that receives without taking: a subscriber of a stream or topic, or a tap of a
+ * queue. Use it in one thread at a time, and not after `fork`.
  */
 typedef struct railbus_reader railbus_reader;
 
@@ -705,31 +729,34 @@ typedef struct railbus_reader railbus_reader;
 typedef struct railbus_recorder railbus_recorder;
 
 /**
- * A replay under way. Used by one thread at a time, not after `fork`. It only reads the journal's files, also while they
- * are being written, and holds nobody back.
+ * A running replay. Use it in one thread at a time, and not after `fork`. It only reads the
+ * journal's files, also while they are being written, and holds nobody back.
  */
 typedef struct railbus_replay railbus_replay;
 
 /**
- * Whoever publishes: a stream's publisher, a topic's, or a queue's producer. Used by one thread at a time, not after
- * `fork`.
+ * A participant that publishes: a stream's publisher, a topic's publisher, or a queue's producer.
+ * Use it in one thread at a time, and not after `fork`.
  */
 typedef struct railbus_sender railbus_sender;
 
 /**
- * Whoever takes events from a queue. Used by one thread at a time, not after `fork`.
+ * A participant that takes events from a queue. Use it in one thread at a time, and not after
+ * `fork`.
  */
 typedef struct railbus_worker railbus_worker;
 
 /**
- * What went wrong, in words. Owned by the caller; need not be initialised. Every function takes NULL instead.
+ * A description of an error. Owned by the caller; need not be initialised. Every function takes
+ * NULL instead.
  *
- * It is written when a function returns anything but `RAILBUS_OK`, `RAILBUS_EMPTY`, `RAILBUS_FULL` and
- * `RAILBUS_TIMED_OUT` of an event or of room: those are too frequent and too clear to be described.
+ * It is written when a function returns anything but `RAILBUS_OK`, `RAILBUS_EMPTY`,
+ * `RAILBUS_FULL`, or a `RAILBUS_TIMED_OUT` of waiting for an event or for room. Those are too
+ * frequent and too clear to be described.
  */
 typedef struct railbus_error {
     /**
-     * What the function returned.
+     * The result of the function.
      */
     int32_t code;
     /**
@@ -741,15 +768,17 @@ typedef struct railbus_error {
      */
     uint64_t lost_from;
     /**
-     * `RAILBUS_LOST`: the first position behind the gap.
+     * `RAILBUS_LOST`: the first position after the gap.
      */
     uint64_t lost_to;
     /**
-     * `RAILBUS_LOST`: how many events the gap holds; `RAILBUS_NONE` if it is in a journal and nobody knows.
+     * `RAILBUS_LOST`: the number of events in the gap. `RAILBUS_NONE` if the gap is in a journal
+     * and the number is not known.
      */
     uint64_t lost_events;
     /**
-     * What failed, on which object, why, and what to do. UTF-8, zero-terminated, cut if too long.
+     * The operation that failed, on which object, why, and how to correct it. UTF-8,
+     * zero-terminated, cut if too long.
      */
     char message[RAILBUS_MESSAGE_BYTES];
 } railbus_error;
@@ -763,7 +792,7 @@ typedef struct railbus_bus_options {
      */
     uint32_t struct_size;
     /**
-     * `RAILBUS_ABI_VERSION` of the header the program was compiled with; 0 is not checked.
+     * `RAILBUS_ABI_VERSION` of the header that the program was compiled with; 0 is not checked.
      */
     uint32_t abi_version;
     /**
@@ -771,8 +800,9 @@ typedef struct railbus_bus_options {
      */
     uint64_t layout_fingerprint;
     /**
-     * The directory of all buses, on tmpfs; NULL is `$RAILBUS_DIR`, or else `/dev/shm/railbus`. It, and channels that this
-     * process takes part in, must belong to its user, to root, or to the user in `$RAILBUS_OWNER`.
+     * The directory of all buses, on tmpfs. NULL is `$RAILBUS_DIR`, or `/dev/shm/railbus` if that
+     * is not set. The directory, and the channels that this process takes part in, must belong to
+     * its user, to root, or to the user in `$RAILBUS_OWNER`.
      */
     const char *directory;
     /**
@@ -780,13 +810,13 @@ typedef struct railbus_bus_options {
      */
     size_t directory_bytes;
     /**
-     * If not 0: from now on this *process* ends with this exit code (1 to 255) when it touches a channel's
-     * file that somebody has truncated and that it opens from now on. It says on standard error which file
-     * it was. Nothing else runs: no exit handlers, and what is buffered for output is lost. With 0 the
-     * process ends by SIGBUS then.
+     * If not 0, an exit code from 1 to 255. This *process* ends with it when it touches a
+     * channel's file that was truncated. It counts for files that are opened
+     * from now on. A message on standard error names the file. Nothing else runs: no exit
+     * handlers, and buffered output is lost. With 0 the process ends by SIGBUS instead.
      *
-     * It replaces the process's handler of SIGBUS, which keeps getting the signals about other addresses.
-     * The last bus that is opened with an exit code counts.
+     * It replaces the process's handler of SIGBUS, which still gets the signals about other
+     * addresses. If several buses are opened with an exit code, the last one counts.
      */
     uint32_t truncated_exit_code;
     /**
@@ -796,8 +826,8 @@ typedef struct railbus_bus_options {
 } railbus_bus_options;
 
 /**
- * What a new channel is to be like. Initialise it with `RAILBUS_CHANNEL_OPTIONS_INIT` and set `kind`; zero is the
- * default of everything else.
+ * The options of a new channel. Initialise the struct with `RAILBUS_CHANNEL_OPTIONS_INIT` and set
+ * `kind`; zero is the default of every other field.
  */
 typedef struct railbus_channel_options {
     /**
@@ -825,15 +855,16 @@ typedef struct railbus_channel_options {
      */
     uint64_t slots;
     /**
-     * Queue, topic: bytes of a slot with its 16 bytes of header, a power of two from 64 to 2^20; 0 is 256.
+     * Queue, topic: bytes of a slot including its header of 16 bytes, a power of two from 64 to
+     * 2^20; 0 is 256.
      */
     uint64_t slot_bytes;
     /**
-     * Producers at once, 1 to 255; 0 is 64 (a stream has one).
+     * Most producers at the same time, 1 to 255; 0 is 64 (a stream has one).
      */
     uint32_t producers_max;
     /**
-     * Consumers at once, 1 to 255; 0 is 64.
+     * Most consumers at the same time, 1 to 255; 0 is 64.
      */
     uint32_t consumers_max;
     /**
@@ -841,7 +872,7 @@ typedef struct railbus_channel_options {
      */
     uint32_t pages;
     /**
-     * With `RAILBUS_ON_NUMA_NODE`: the node to lie on.
+     * With `RAILBUS_ON_NUMA_NODE`: the NUMA node of the memory.
      */
     uint32_t numa_node;
     /**
@@ -873,8 +904,8 @@ typedef struct railbus_channel_options {
      */
     uint64_t stuck_after_ns;
     /**
-     * Queue with `max_attempts`: the queue of the same bus that takes dead letters; NULL is the queue's name with
-     * ".dead" behind it. It is made if it is missing.
+     * Queue with `max_attempts`: the queue of the same bus that takes dead letters. NULL is the
+     * queue's name followed by ".dead". It is made if it does not exist.
      */
     const char *dead_letters;
     /**
@@ -886,19 +917,22 @@ typedef struct railbus_channel_options {
      */
     uint64_t first_position;
     /**
-     * Counts re-creations of the same identity; 0 is 1.
+     * How many times the same identity was made, counted from 1; 0 is 1.
      */
     uint64_t incarnation;
     /**
-     * With `RAILBUS_WITH_CHANNEL_ID`: the identity, when this re-creates a channel; random otherwise.
+     * With `RAILBUS_WITH_CHANNEL_ID`: the identity of the channel that is made again; random
+     * otherwise.
      */
     uint8_t channel_id[16];
     /**
-     * Percent of the capacity from which on producers are told that they are under pressure; 0 is never.
+     * High watermark, in percent of the capacity: from this depth on, producers are under
+     * pressure; 0 is never.
      */
     uint32_t high_watermark;
     /**
-     * Percent of the capacity, less than that, down to which they are told so.
+     * Low watermark, in percent of the capacity, less than the high one: at this depth the
+     * pressure ends.
      */
     uint32_t low_watermark;
     /**
@@ -910,8 +944,8 @@ typedef struct railbus_channel_options {
      */
     uint32_t reserved;
     /**
-     * With `RAILBUS_OVERFLOW_DIVERT`: the queue or topic of the same bus that takes what finds no room; it must be
-     * there, and have larger slots.
+     * With `RAILBUS_OVERFLOW_DIVERT`: the queue or topic of the same bus that takes the events
+     * that find no room. It must exist, and have larger slots.
      */
     const char *divert_to;
     /**
@@ -920,9 +954,9 @@ typedef struct railbus_channel_options {
     size_t divert_to_bytes;
     /**
      * For `railbus_channel_create`: the directory of this channel's journal that was set aside,
-     * JOURNAL/BUS/NAME~ID. It is put back in its place, and the channel is made again from it, with the
-     * options that it had: all other fields are not looked at. The journal that was there is set aside;
-     * nothing is deleted. NULL is none.
+     * JOURNAL/BUS/NAME~ID. It is put back in its place, and the channel is made again from it with
+     * the options that it had; all other fields are ignored. The journal that was there is set
+     * aside. Nothing is deleted. NULL is none.
      */
     const char *adopt;
     /**
@@ -932,7 +966,8 @@ typedef struct railbus_channel_options {
 } railbus_channel_options;
 
 /**
- * What a channel's creator decided. Initialise `struct_size` before it is filled.
+ * The options that a channel's creator chose. Initialise `struct_size` before the call that fills
+ * it.
  */
 typedef struct railbus_channel_header {
     /**
@@ -948,7 +983,7 @@ typedef struct railbus_channel_header {
      */
     uint32_t overflow;
     /**
-     * Whether events carry the time they were published at: 0 or 1.
+     * Whether events carry the time at which they were published: 0 or 1.
      */
     uint32_t stamp;
     /**
@@ -968,7 +1003,7 @@ typedef struct railbus_channel_header {
      */
     uint64_t slot_bytes;
     /**
-     * Size of the pages behind the data that the creator saw.
+     * Size of the pages behind the data, as the creator saw it.
      */
     uint64_t page_bytes;
     /**
@@ -980,11 +1015,11 @@ typedef struct railbus_channel_header {
      */
     int32_t numa_node;
     /**
-     * Producers at once.
+     * Most producers at the same time.
      */
     uint32_t producers_max;
     /**
-     * Consumers at once.
+     * Most consumers at the same time.
      */
     uint32_t consumers_max;
     /**
@@ -992,7 +1027,7 @@ typedef struct railbus_channel_header {
      */
     uint32_t max_attempts;
     /**
-     * Process that made the channel.
+     * The process that made the channel.
      */
     uint32_t creator_pid;
     /**
@@ -1008,8 +1043,8 @@ typedef struct railbus_channel_header {
      */
     uint64_t created_ns;
     /**
-     * Counts re-creations of the same identity, from 1. (channel_id, incarnation, position) is an event's own for
-     * ever.
+     * How many times the same identity was made, counted from 1. (channel_id, incarnation,
+     * position) identifies an event without end.
      */
     uint64_t incarnation;
     /**
@@ -1029,15 +1064,16 @@ typedef struct railbus_channel_header {
      */
     char dead_letters[104];
     /**
-     * Name of the channel that takes what finds no room, zero-terminated; empty if none.
+     * Name of the channel that takes the events that find no room, zero-terminated; empty if none.
      */
     char divert_to[104];
     /**
-     * Percent of the capacity from which on producers are under pressure; 0 is never.
+     * High watermark, in percent of the capacity: from this depth on, producers are under
+     * pressure; 0 is never.
      */
     uint32_t high_watermark;
     /**
-     * Percent of the capacity down to which they are.
+     * Low watermark, in percent of the capacity: at this depth the pressure ends.
      */
     uint32_t low_watermark;
     /**
@@ -1045,14 +1081,15 @@ typedef struct railbus_channel_header {
      */
     uint32_t credits;
     /**
-     * Whether a queue's events with the same key are worked on one after the other: 0 or 1.
+     * Whether a queue's events with the same key are handled one after the other: 0 or 1.
      */
     uint32_t keyed;
 } railbus_channel_header;
 
 /**
- * An event. Its bytes lie in the ring itself, or in the reader's own buffer if that is lossy, and must not be
- * written. How long they stay is said by the function that gave it. This struct does not grow.
+ * An event. Its bytes lie in the ring itself, or in the reader's own buffer if the reader is
+ * lossy. Do not write them. The function that returned the event says how long they stay. This
+ * struct does not grow.
  */
 typedef struct railbus_event {
     /**
@@ -1060,7 +1097,8 @@ typedef struct railbus_event {
      */
     const uint8_t *payload;
     /**
-     * Where it is in its channel: a byte offset in a stream, a ticket in a queue or topic. Never wraps.
+     * Its position in the channel: a byte offset in a stream, a ticket in a queue or topic. It
+     * never wraps.
      */
     uint64_t position;
     /**
@@ -1068,21 +1106,22 @@ typedef struct railbus_event {
      */
     uint32_t payload_bytes;
     /**
-     * The type its publisher gave it, 0 if none.
+     * The type id that its publisher gave it, 0 if none.
      */
     uint16_t type_id;
     /**
-     * `RAILBUS_HAS_TIME` and others, or-ed together; `railbus_event_attributes` reads what they name.
+     * `RAILBUS_HAS_TIME` and others, or-ed together. `railbus_event_attributes` reads the
+     * attributes they name.
      */
     uint8_t flags;
     /**
-     * Queue: which delivery this is, counted from 1; it stays at 64. Else 0.
+     * Queue: which delivery this is, counted from 1; the count stops at 64. Otherwise 0.
      */
     uint8_t attempt;
 } railbus_event;
 
 /**
- * What travels with a payload. Initialise it with `RAILBUS_ATTRIBUTES_INIT`.
+ * The attributes that travel with a payload. Initialise the struct with `RAILBUS_ATTRIBUTES_INIT`.
  */
 typedef struct railbus_attributes {
     /**
@@ -1094,8 +1133,9 @@ typedef struct railbus_attributes {
      */
     uint16_t type_id;
     /**
-     * Which of the following are meant: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`, `RAILBUS_HAS_ORIGIN`,
-     * `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_REPLAYED`, or-ed together.
+     * Which of the following fields count: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`,
+     * `RAILBUS_HAS_ORIGIN`, `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_REPLAYED`, or-ed
+     * together.
      */
     uint8_t flags;
     /**
@@ -1127,11 +1167,11 @@ typedef struct railbus_attributes {
      */
     uint64_t origin_position;
     /**
-     * Dead letter: how often it was delivered in vain.
+     * Dead letter: how many times it was delivered without success.
      */
     uint64_t origin_attempts;
     /**
-     * Numbered event: its publisher, a hash of the name.
+     * Numbered event: its publisher, as a hash of the publisher's name.
      */
     uint64_t sequence_publisher;
     /**
@@ -1139,14 +1179,15 @@ typedef struct railbus_attributes {
      */
     uint64_t sequence_number;
     /**
-     * Event with a key: a queue with `RAILBUS_KEYED` works on events with one key one after the other, in order. Of
-     * bytes, take their 64-bit FNV-1a, as the command line does.
+     * Event with a key: a queue with `RAILBUS_KEYED` handles events with one key one after the
+     * other, in order. For a key made of bytes, use their 64-bit FNV-1a, as the command line does.
      */
     uint64_t key;
 } railbus_attributes;
 
 /**
- * How a sender behaves. Initialise it with `RAILBUS_SENDER_OPTIONS_INIT`; zero is the default of everything.
+ * How a sender behaves. Initialise it with `RAILBUS_SENDER_OPTIONS_INIT`; zero is the default of
+ * everything.
  */
 typedef struct railbus_sender_options {
     /**
@@ -1174,13 +1215,13 @@ typedef struct railbus_sender_options {
      */
     uint32_t reserved;
     /**
-     * How long to poll first, in ns.
+     * How long to poll before sleeping or yielding, in ns.
      */
     uint64_t spin_ns;
 } railbus_sender_options;
 
 /**
- * What a sender has done. Initialise `struct_size` before it is filled.
+ * The counts of a sender. Initialise `struct_size` before the call that fills it.
  */
 typedef struct railbus_sender_stats {
     /**
@@ -1188,8 +1229,8 @@ typedef struct railbus_sender_stats {
      */
     uint32_t struct_size;
     /**
-     * Whether the channel is under pressure: from when its depth reaches the high watermark until it is down to the low
-     * one. 0 or 1.
+     * Whether the channel is under pressure, 0 or 1. Pressure begins when the depth reaches the
+     * high watermark, and ends when it is down to the low one.
      */
     uint32_t under_pressure;
     /**
@@ -1205,8 +1246,8 @@ typedef struct railbus_sender_stats {
      */
     uint64_t payload_max;
     /**
-     * `RAILBUS_SEQUENCED`: the number of the last event that the channel has of this sender's name, 0 if none: where a
-     * publisher that was killed goes on. `RAILBUS_NONE` otherwise.
+     * `RAILBUS_SEQUENCED`: the number of the last event that the channel has of this sender's
+     * name, 0 if none. A publisher that was killed goes on after it. `RAILBUS_NONE` otherwise.
      */
     uint64_t resume_point;
     /**
@@ -1214,28 +1255,30 @@ typedef struct railbus_sender_stats {
      */
     uint64_t diverted;
     /**
-     * Why there was no room, the last time that this handle found none: who was in the way, and how far behind it is
-     * now. Zero-terminated, cut if too long; empty if there always was room.
+     * Why there was no room, the last time that this handle found none: which participant was in
+     * the way, and how far behind it is now. Zero-terminated, cut if too long; empty if there
+     * always was room.
      */
     char refusal[256];
 } railbus_sender_stats;
 
 /**
- * Bytes somewhere in the caller's memory. This struct does not grow.
+ * Bytes in the caller's memory. This struct does not grow.
  */
 typedef struct railbus_bytes {
     /**
-     * Where; NULL only if there are none.
+     * Their address; NULL only if there are none.
      */
     const uint8_t *bytes;
     /**
-     * How many.
+     * Their number.
      */
     size_t count;
 } railbus_bytes;
 
 /**
- * How a reader behaves. Initialise it with `RAILBUS_READER_OPTIONS_INIT`; zero is the default of everything.
+ * How a reader behaves. Initialise it with `RAILBUS_READER_OPTIONS_INIT`; zero is the default of
+ * everything.
  */
 typedef struct railbus_reader_options {
     /**
@@ -1247,7 +1290,8 @@ typedef struct railbus_reader_options {
      */
     uint32_t flags;
     /**
-     * A name, at most 64 bytes: for observers, or the identity of a durable subscription; may be NULL.
+     * A name of at most 64 bytes: for observers, or the identity of a durable subscription. May be
+     * NULL.
      */
     const char *name;
     /**
@@ -1263,20 +1307,21 @@ typedef struct railbus_reader_options {
      */
     uint32_t start;
     /**
-     * How long to poll first, in ns.
+     * How long to poll before sleeping or yielding, in ns.
      */
     uint64_t spin_ns;
     /**
-     * With `RAILBUS_START_POSITION`: where.
+     * With `RAILBUS_START_POSITION`: the position.
      */
     uint64_t position;
     /**
-     * With `RAILBUS_START_TIME`: when, in ns of CLOCK_REALTIME.
+     * With `RAILBUS_START_TIME`: the time, in ns of CLOCK_REALTIME.
      */
     uint64_t time_ns;
     /**
-     * Whether to begin in the channel's journal: one of `RAILBUS_FOLLOW_`. Then `RAILBUS_START_OLDEST` is the journal's
-     * oldest event, and a position may be any that is in the journal.
+     * Whether to begin in the channel's journal: one of `RAILBUS_FOLLOW_`. If so,
+     * `RAILBUS_START_OLDEST` means the journal's oldest event, and a position may be any position
+     * in the journal.
      */
     uint32_t follow;
     /**
@@ -1286,7 +1331,7 @@ typedef struct railbus_reader_options {
 } railbus_reader_options;
 
 /**
- * What a reader has done. Initialise `struct_size` before it is filled.
+ * The counts of a reader. Initialise `struct_size` before the call that fills it.
  */
 typedef struct railbus_reader_stats {
     /**
@@ -1306,17 +1351,19 @@ typedef struct railbus_reader_stats {
      */
     uint64_t lost;
     /**
-     * The position of the next event that this reader will give out.
+     * The position of the next event that this reader will return.
      */
     uint64_t position;
     /**
-     * Everything before this position was acknowledged. `RAILBUS_NONE` for a reader that follows the journal.
+     * Everything before this position was acknowledged. `RAILBUS_NONE` for a reader that follows
+     * the journal.
      */
     uint64_t acknowledged;
 } railbus_reader_stats;
 
 /**
- * Where to copy events to: one every `stride_bytes`. Initialise it with `RAILBUS_STRIDED_INIT`.
+ * Arrays for copied events, with one payload every `stride_bytes`. Initialise it with
+ * `RAILBUS_STRIDED_INIT`.
  */
 typedef struct railbus_strided {
     /**
@@ -1332,33 +1379,35 @@ typedef struct railbus_strided {
      */
     void *payloads;
     /**
-     * The largest payload that fits, and the distance of two.
+     * The largest payload that fits, and the distance between two payloads.
      */
     size_t stride_bytes;
     /**
-     * How many events there is room for.
+     * The number of events that there is room for.
      */
     size_t events_max;
     /**
-     * Bytes of each payload. If NULL, every payload must have exactly `stride_bytes`.
+     * Gets the bytes of each payload. If NULL, every payload must have exactly `stride_bytes`.
      */
     uint32_t *lengths;
     /**
-     * Position of each event; may be NULL.
+     * Gets the position of each event; may be NULL.
      */
     uint64_t *positions;
     /**
-     * Type id of each event; may be NULL.
+     * Gets the type id of each event; may be NULL.
      */
     uint16_t *type_ids;
     /**
-     * When each event was published, in ns of CLOCK_REALTIME, 0 if it does not say; may be NULL.
+     * Gets the time at which each event was published, in ns of CLOCK_REALTIME, or 0 if it carries
+     * none; may be NULL.
      */
     uint64_t *published_ns;
 } railbus_strided;
 
 /**
- * How a worker behaves. Initialise it with `RAILBUS_WORKER_OPTIONS_INIT`; zero is the default of everything.
+ * How a worker behaves. Initialise it with `RAILBUS_WORKER_OPTIONS_INIT`; zero is the default of
+ * everything.
  */
 typedef struct railbus_worker_options {
     /**
@@ -1382,28 +1431,29 @@ typedef struct railbus_worker_options {
      */
     uint32_t wait;
     /**
-     * How many events to take from the ring at once, 1 to 64. More is faster with one worker, and less fair between
-     * several, because what one has taken no other can. 0, the default, follows the load.
+     * How many events to take from the ring at once, 1 to 64. More is faster with one worker, but
+     * less fair between several, because events that one worker has taken are not available to
+     * others. 0, the default, follows the load.
      */
     uint32_t grab;
     /**
-     * How long to poll first, in ns.
+     * How long to poll before sleeping or yielding, in ns.
      */
     uint64_t spin_ns;
     /**
-     * Priority level, 0 to 255: 0 is served first; a lower level gets events only while every worker above it has as many
-     * in hand as it may, or does not move.
+     * Priority level, 0 to 255: 0 is served first. A worker on a lower level gets events only
+     * while every worker above it holds as many as it may, or does not move.
      */
     uint32_t priority;
     /**
-     * Most events in this worker's hands, 1 to 65535: a take beyond returns `RAILBUS_BUSY`. 0 is no bound on level 0,
-     * and 1 on the levels below.
+     * Most events that this worker may hold, 1 to 65535: a take beyond that returns
+     * `RAILBUS_BUSY`. 0 is no bound on level 0, and 1 on the levels below.
      */
     uint32_t in_hand_max;
 } railbus_worker_options;
 
 /**
- * An event in a worker's hands. This struct does not grow.
+ * An event that a worker holds. This struct does not grow.
  */
 typedef struct railbus_job {
     /**
@@ -1411,13 +1461,13 @@ typedef struct railbus_job {
      */
     struct railbus_event event;
     /**
-     * The library's; leave it as it is.
+     * Belongs to the library; leave it as it is.
      */
     uint64_t token;
 } railbus_job;
 
 /**
- * What a worker has done. Initialise `struct_size` before it is filled.
+ * The counts of a worker. Initialise `struct_size` before the call that fills it.
  */
 typedef struct railbus_worker_stats {
     /**
@@ -1433,14 +1483,14 @@ typedef struct railbus_worker_stats {
      */
     uint64_t events;
     /**
-     * Events in this worker's hands.
+     * Events that this worker holds.
      */
     uint64_t in_hand;
 } railbus_worker_stats;
 
 /**
- * A snapshot of a channel. Initialise `struct_size` before it is filled. Positions are bytes in a stream, tickets in
- * a queue or topic.
+ * A snapshot of a channel. Initialise `struct_size` before the call that fills it. Positions are
+ * bytes in a stream, tickets in a queue or topic.
  */
 typedef struct railbus_channel_info {
     /**
@@ -1464,15 +1514,16 @@ typedef struct railbus_channel_info {
      */
     uint64_t head;
     /**
-     * What waits: not taken yet (queue), or not read yet by the slowest reader that holds producers back.
+     * How much waits: tickets not taken yet (queue), or positions not read yet by the slowest
+     * reader that holds producers back.
      */
     uint64_t depth;
     /**
-     * The most that fits: bytes of a stream, slots of a queue or topic.
+     * The capacity: bytes of a stream, slots of a queue or topic.
      */
     uint64_t capacity;
     /**
-     * Queue: events that no worker has done yet, or `RAILBUS_NONE`.
+     * Queue: events that no worker has finished yet, or `RAILBUS_NONE`.
      */
     uint64_t unfinished;
     /**
@@ -1496,7 +1547,7 @@ typedef struct railbus_channel_info {
      */
     uint64_t page_bytes;
     /**
-     * Bytes of the data that are seen in huge pages.
+     * Bytes of the data that this process sees in huge pages.
      */
     uint64_t huge_bytes;
     /**
@@ -1526,7 +1577,7 @@ typedef struct railbus_channel_info {
 } railbus_channel_info;
 
 /**
- * Somebody who is registered. This struct does not grow.
+ * A registered participant. This struct does not grow.
  */
 typedef struct railbus_participant {
     /**
@@ -1534,7 +1585,7 @@ typedef struct railbus_participant {
      */
     uint32_t side;
     /**
-     * Its place on that side: what `railbus_channel_evict` takes.
+     * Its index on that side: `railbus_channel_evict` takes it.
      */
     uint32_t index;
     /**
@@ -1550,11 +1601,11 @@ typedef struct railbus_participant {
      */
     uint32_t flags;
     /**
-     * Its process.
+     * Its process id.
      */
     uint32_t pid;
     /**
-     * The thread that opened it.
+     * The id of the thread that opened it.
      */
     uint32_t tid;
     /**
@@ -1566,19 +1617,19 @@ typedef struct railbus_participant {
      */
     uint64_t start_time;
     /**
-     * Readers: everything before this was read; else `RAILBUS_NONE`.
+     * Readers: everything before this position was read. `RAILBUS_NONE` for others.
      */
     uint64_t cursor;
     /**
-     * A stream's publisher: the next position it writes; else `RAILBUS_NONE`.
+     * A stream's publisher: the next position that it writes. `RAILBUS_NONE` for others.
      */
     uint64_t position;
     /**
-     * Readers: how far the cursor is behind what is published; else `RAILBUS_NONE`.
+     * Readers: how far the cursor is behind the published position. `RAILBUS_NONE` for others.
      */
     uint64_t lag;
     /**
-     * Tickets claimed and not finished.
+     * Tickets that it has claimed and not finished.
      */
     uint64_t in_hand;
     /**
@@ -1598,19 +1649,20 @@ typedef struct railbus_participant {
      */
     uint64_t attached_ns;
     /**
-     * How long ago it last noted the time, in ns.
+     * How long ago it last stored the time, in ns.
      */
     uint64_t seen_ns;
     /**
-     * For how long it has been waiting for room, in ns; `RAILBUS_NONE` if it is not.
+     * How long it has been waiting for room, in ns; `RAILBUS_NONE` if it is not waiting.
      */
     uint64_t waiting_ns;
     /**
-     * Which position it waits for; `RAILBUS_NONE` if it does not.
+     * The position that it waits for; `RAILBUS_NONE` if it is not waiting.
      */
     uint64_t waiting_for;
     /**
-     * For how long it has not moved though others wait for it, in ns; `RAILBUS_NONE` if it is not stuck.
+     * How long it has not moved although others wait for it, in ns; `RAILBUS_NONE` if it is not
+     * stuck.
      */
     uint64_t stuck_ns;
     /**
@@ -1620,7 +1672,7 @@ typedef struct railbus_participant {
 } railbus_participant;
 
 /**
- * What a repair did. Initialise `struct_size` before it is filled.
+ * The results of a repair. Initialise `struct_size` before the call that fills it.
  */
 typedef struct railbus_repaired {
     /**
@@ -1628,7 +1680,7 @@ typedef struct railbus_repaired {
      */
     uint32_t struct_size;
     /**
-     * Sides that this process may not write, and that were left alone.
+     * Sides that were left alone because this process may not write them.
      */
     uint32_t skipped;
     /**
@@ -1650,8 +1702,8 @@ typedef struct railbus_repaired {
 } railbus_repaired;
 
 /**
- * How far the journal of a channel is. Initialise `struct_size` before it is filled. A position here is exclusive:
- * everything before it is in the journal.
+ * How far the journal of a channel is. Initialise `struct_size` before the call that fills it. A
+ * position here is exclusive: everything before it is in the journal.
  */
 typedef struct railbus_journal {
     /**
@@ -1683,7 +1735,7 @@ typedef struct railbus_journal {
      */
     uint64_t started_ns;
     /**
-     * Events recorded since then.
+     * Events recorded since that start.
      */
     uint64_t events;
     /**
@@ -1691,7 +1743,7 @@ typedef struct railbus_journal {
      */
     uint64_t bytes;
     /**
-     * Gaps since then: lossy overruns, a full disk, what a dead journaller lost.
+     * Gaps since that start: lossy overruns, a full disk, and events that a dead journaller lost.
      */
     uint64_t gaps;
     /**
@@ -1699,25 +1751,26 @@ typedef struct railbus_journal {
      */
     uint64_t lost;
     /**
-     * The journaller's process.
+     * The journaller's process id.
      */
     uint32_t pid;
     /**
-     * Whether the disk is full at the moment: 0 or 1.
+     * Whether the disk is full now: 0 or 1.
      */
     uint32_t no_space;
     /**
-     * Where the journal is: what `railbus_replay_open` takes. Zero-terminated.
+     * The directory of the journal, for `railbus_replay_open`. Zero-terminated.
      */
     char directory[1024];
     /**
-     * What poisoned it; empty if nothing did. UTF-8, zero-terminated.
+     * The failure that poisoned it; empty if there was none. UTF-8, zero-terminated.
      */
     char failure[512];
 } railbus_journal;
 
 /**
- * How a channel is to be recorded. Initialise it with `RAILBUS_RECORDER_OPTIONS_INIT`; zero is the default of everything.
+ * How to record a channel. Initialise it with `RAILBUS_RECORDER_OPTIONS_INIT`; zero is the default
+ * of everything.
  */
 typedef struct railbus_recorder_options {
     /**
@@ -1729,7 +1782,7 @@ typedef struct railbus_recorder_options {
      */
     uint32_t flags;
     /**
-     * When what is written is made durable: one of `RAILBUS_SYNC_`.
+     * When written blocks are made durable: one of `RAILBUS_SYNC_`.
      */
     uint32_t sync;
     /**
@@ -1737,7 +1790,7 @@ typedef struct railbus_recorder_options {
      */
     uint32_t codec;
     /**
-     * With `RAILBUS_SYNC_INTERVAL`: how often, in ns; at least 1.
+     * With `RAILBUS_SYNC_INTERVAL`: the interval in ns, at least 1.
      */
     uint64_t sync_interval_ns;
     /**
@@ -1745,22 +1798,24 @@ typedef struct railbus_recorder_options {
      */
     uint64_t segment_bytes;
     /**
-     * How much may be taken from the ring and not yet be written, in bytes: a multiple of 256 KiB, 1 MiB to 1 GiB; 0 is
-     * sized to the channel, as four of its rings, 1 to 16 MiB. A stall of the disk costs this much, and then the ring, before a publisher feels it.
+     * How many bytes may be taken from the ring and not be written yet: a multiple of 256 KiB, 1
+     * MiB to 1 GiB. 0 sizes it to the channel, as four of its rings, 1 to 16 MiB. When the disk
+     * stalls, this room fills first, and then the ring, before a publisher has to wait.
      */
     uint64_t staging_bytes;
     /**
-     * Remove the oldest segments while there are more bytes than this; 0 keeps everything.
+     * Removes the oldest segments while the journal has more bytes than this; 0 keeps everything.
      */
     uint64_t keep_bytes;
     /**
-     * Remove segments that were recorded longer ago than this, in ns; 0 keeps everything.
+     * Removes segments that were recorded longer ago than this, in ns; 0 keeps everything.
      */
     uint64_t keep_ns;
 } railbus_recorder_options;
 
 /**
- * What to replay, and how fast. Initialise it with `RAILBUS_REPLAY_OPTIONS_INIT`; zero is the default of everything.
+ * The range and pace of a replay. Initialise it with `RAILBUS_REPLAY_OPTIONS_INIT`; zero is the
+ * default of everything.
  */
 typedef struct railbus_replay_options {
     /**
@@ -1772,19 +1827,20 @@ typedef struct railbus_replay_options {
      */
     uint32_t flags;
     /**
-     * What `from` is: one of `RAILBUS_AT_`.
+     * The meaning of `from`: one of `RAILBUS_AT_`.
      */
     uint32_t from_what;
     /**
-     * What `to` is: one of `RAILBUS_AT_`.
+     * The meaning of `to`: one of `RAILBUS_AT_`.
      */
     uint32_t to_what;
     /**
-     * The position or time to begin at. A position must be in the journal; the first event at or behind it is the first.
+     * The position or time to begin at. A position must be in the journal; the first event at or
+     * after it is the first.
      */
     uint64_t from;
     /**
-     * The position or time to end at, which is not part of it.
+     * The position or time to end at; the event there is not replayed.
      */
     uint64_t to;
     /**
@@ -1792,21 +1848,23 @@ typedef struct railbus_replay_options {
      */
     const uint16_t *type_ids;
     /**
-     * How many type ids there are.
+     * The number of type ids.
      */
     size_t type_ids_count;
     /**
-     * How many times as fast as recorded, 0.000001 to 1000000; 0 is as fast as it goes. Not with `rate`.
+     * The factor of the recorded speed, 0.000001 to 1000000; 0 is as fast as possible. Not with
+     * `rate`.
      */
     double speed;
     /**
-     * Events a second, 0.001 to 1000000000, whatever their times; 0 is as `speed` says.
+     * Events a second, 0.001 to 1000000000, whatever their times; 0 uses `speed`.
      */
     double rate;
 } railbus_replay_options;
 
 /**
- * What is saved: a consumer's state, and the position that it is of. Initialise it with `RAILBUS_SAVED_INIT`.
+ * A saved state of a consumer, and the position that belongs to it. Initialise it with
+ * `RAILBUS_SAVED_INIT`.
  */
 typedef struct railbus_saved {
     /**
@@ -1818,7 +1876,7 @@ typedef struct railbus_saved {
      */
     uint32_t reserved;
     /**
-     * The position to go on at: the effect of everything before it is in the state.
+     * The position to resume at: the state contains the effect of every event before it.
      */
     uint64_t position;
     /**
@@ -1830,15 +1888,15 @@ typedef struct railbus_saved {
      */
     size_t state_bytes;
     /**
-     * Which save of this name it was, from 1; 0 when nothing was saved yet. Told, not taken.
+     * Which save of this name it was, counted from 1; 0 when nothing was saved yet. Output only.
      */
     uint64_t number;
     /**
-     * When it was saved, in ns of CLOCK_REALTIME. Told, not taken.
+     * When it was saved, in ns of CLOCK_REALTIME. Output only.
      */
     uint64_t time_ns;
     /**
-     * The incarnation of the channel that the position is of. Told, not taken.
+     * The incarnation of the channel to which the position belongs. Output only.
      */
     uint64_t incarnation;
 } railbus_saved;
@@ -1848,36 +1906,38 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * A few words for a result, such as "there is no room now"; never NULL, and never freed.
+ * Returns a few words for a result, such as "there is no room now". Never NULL; do not free it.
  */
 const char *railbus_describe(int32_t code);
 
 /**
- * The version of the library, such as "0.1.0"; never freed.
+ * Returns the version of the library, such as "0.1.0". Do not free it.
  */
 const char *railbus_version(void);
 
 /**
- * The fingerprint of the layout of shared memory that the library was built for. A channel with another is refused
- * with `RAILBUS_LAYOUT`.
+ * Returns the fingerprint of the layout of shared memory that the library was built for. A channel
+ * with another fingerprint is refused with `RAILBUS_LAYOUT`.
  */
 uint64_t railbus_layout_fingerprint(void);
 
 /**
- * Whether the library fits the header: call it as `railbus_check_abi(RAILBUS_ABI_VERSION,
- * RAILBUS_LAYOUT_FINGERPRINT, &error)`. `railbus_bus_open` does so with what its options hold.
+ * Checks that the library fits the header: call it as `railbus_check_abi(RAILBUS_ABI_VERSION,
+ * RAILBUS_LAYOUT_FINGERPRINT, &error)`. `railbus_bus_open` does so with the values in its options.
  *
- * Returns `RAILBUS_WRONG_VERSION` if not.
+ * Returns `RAILBUS_WRONG_VERSION` if it does not fit.
  */
 int32_t railbus_check_abi(uint32_t abi_version, uint64_t layout_fingerprint, struct railbus_error *error);
 
 /**
- * Opens the bus `name`. Nothing is made on disk before a channel is.
+ * Opens the bus `name`. Nothing is made on disk until a channel is made.
  *
- * `name` has 1 to 100 bytes of UTF-8 without `/` and control characters and does not start with a dot; `name_bytes`
- * may be `RAILBUS_ZERO_TERMINATED`. `options` may be NULL. Close it with `railbus_bus_close`.
+ * `name` has 1 to 100 bytes of UTF-8 without `/` and control characters, and does not start with a
+ * dot. `name_bytes` may be `RAILBUS_ZERO_TERMINATED`. `options` may be NULL. Close the bus with
+ * `railbus_bus_close`.
  *
- * Returns `RAILBUS_INVALID` for a bad name, `RAILBUS_WRONG_VERSION` if header and library do not fit.
+ * Returns `RAILBUS_INVALID` for a bad name, `RAILBUS_WRONG_VERSION` if header and library do not
+ * fit.
  */
 int32_t railbus_bus_open(const char *name,
                          size_t name_bytes,
@@ -1891,10 +1951,10 @@ int32_t railbus_bus_open(const char *name,
 int32_t railbus_bus_close(struct railbus_bus *bus, struct railbus_error *error);
 
 /**
- * Writes the names of the bus's channels, sorted, each with a zero byte behind it, to `names`.
+ * Writes the names of the bus's channels to `names`: sorted, and each followed by a zero byte.
  *
- * `needed` gets the bytes of all of them. Returns `RAILBUS_WRONG_LENGTH`, with `names` untouched, when `names_bytes`
- * is less than that.
+ * `needed` gets the number of bytes of all names. Returns `RAILBUS_WRONG_LENGTH`, with `names`
+ * untouched, when `names_bytes` is less than that.
  */
 int32_t railbus_bus_list(const struct railbus_bus *bus,
                          char *names,
@@ -1903,7 +1963,8 @@ int32_t railbus_bus_list(const struct railbus_bus *bus,
                          struct railbus_error *error);
 
 /**
- * Removes a channel. Those who have it open keep it until they leave, but nobody finds it any more.
+ * Removes a channel. Participants that have it open keep it until they leave, but it can no longer
+ * be found.
  *
  * Returns `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`.
  */
@@ -1913,11 +1974,12 @@ int32_t railbus_bus_remove(const struct railbus_bus *bus,
                            struct railbus_error *error);
 
 /**
- * Makes a channel: allocates and faults in all its memory, about 0.3 s for a GiB.
+ * Makes a channel. It allocates and faults in all the memory, about 0.3 s for a GiB.
  *
- * Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
- * `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`; with `adopt` also `RAILBUS_BUSY` while the channel is
- * there or somebody writes to one of the journals, and `RAILBUS_NOT_FOUND` without a journal there.
+ * Close it with `railbus_channel_close`. Returns `RAILBUS_EXISTS`, `RAILBUS_INVALID`,
+ * `RAILBUS_NO_SPACE`, `RAILBUS_NO_HUGE_PAGES`, `RAILBUS_NOT_ALLOWED`. With `adopt` it also returns
+ * `RAILBUS_BUSY` while the channel exists or another process writes to one of the journals, and
+ * `RAILBUS_NOT_FOUND` if there is no journal.
  */
 int32_t railbus_channel_create(const struct railbus_bus *bus,
                                const char *name,
@@ -1929,8 +1991,8 @@ int32_t railbus_channel_create(const struct railbus_bus *bus,
 /**
  * Attaches to a channel that exists.
  *
- * Close it with `railbus_channel_close`. Returns `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_LAYOUT`,
- * `RAILBUS_CORRUPT`.
+ * Close it with `railbus_channel_close`. Returns `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`,
+ * `RAILBUS_LAYOUT`, `RAILBUS_CORRUPT`.
  */
 int32_t railbus_channel_attach(const struct railbus_bus *bus,
                                const char *name,
@@ -1939,13 +2001,14 @@ int32_t railbus_channel_attach(const struct railbus_bus *bus,
                                struct railbus_error *error);
 
 /**
- * Attaches to a channel, or makes it if there is none. Of several processes that do this, one creates.
+ * Attaches to a channel, or makes it if it does not exist. Of several processes that do this, one
+ * creates.
  *
- * A channel that is there must have every option that is not zero as it is given. Options that are zero are not
- * compared, nor is `pages`, which is a wish.
+ * A channel that exists must have every option that is not zero as it is given. Options that are
+ * zero are not compared, nor is `pages`, which is only a wish.
  *
- * Returns what `railbus_channel_create` and `railbus_channel_attach` do; `RAILBUS_EXISTS` when it is there with other
- * options, each of which the error names.
+ * Returns the results of `railbus_channel_create` and `railbus_channel_attach`. Returns
+ * `RAILBUS_EXISTS` when the channel exists with other options; the error names each of them.
  */
 int32_t railbus_channel_create_or_attach(const struct railbus_bus *bus,
                                          const char *name,
@@ -1955,31 +2018,33 @@ int32_t railbus_channel_create_or_attach(const struct railbus_bus *bus,
                                          struct railbus_error *error);
 
 /**
- * Closes a channel. What was opened from it stays open. NULL is ignored.
+ * Closes a channel. Handles that were opened from it stay open. NULL is ignored.
  */
 int32_t railbus_channel_close(struct railbus_channel *channel, struct railbus_error *error);
 
 /**
- * Fills `header` with what the channel's creator decided. No system call.
+ * Fills `header` with the options that the channel's creator chose. No system call.
  */
 int32_t railbus_channel_describe(const struct railbus_channel *channel,
                                  struct railbus_channel_header *header,
                                  struct railbus_error *error);
 
 /**
- * Reads what an event carries beside its payload, as long as the payload may be read: time, trace context, origin,
- * number, key. What its `flags` do not name is zero.
+ * Reads the attributes that an event carries beside its payload: time, trace context, origin,
+ * number, key. Call it only as long as the payload may be read. Attributes that are not in the
+ * event's `flags` become zero.
  */
 int32_t railbus_event_attributes(const struct railbus_event *event,
                                  struct railbus_attributes *attributes,
                                  struct railbus_error *error);
 
 /**
- * Opens a sender of the channel, whatever its kind: the publisher of a stream, a publisher of a topic, a producer of
- * a queue. A stream's publisher goes on where the last one left, or died.
+ * Opens a sender of the channel, whatever its kind: the publisher of a stream, a publisher of a
+ * topic, a producer of a queue. A stream's publisher goes on where the last one left or died.
  *
- * `options` may be NULL. Close it with `railbus_sender_close`. Returns `RAILBUS_BUSY` while a stream has another live
- * publisher, or when every place is taken; `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
+ * `options` may be NULL. Close it with `railbus_sender_close`. Returns `RAILBUS_BUSY` while a
+ * stream has another live publisher, or when every registry entry is taken. Also returns
+ * `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
  */
 int32_t railbus_sender_open(const struct railbus_channel *channel,
                             const struct railbus_sender_options *options,
@@ -1992,15 +2057,13 @@ int32_t railbus_sender_open(const struct railbus_channel *channel,
 int32_t railbus_sender_close(struct railbus_sender *sender, struct railbus_error *error);
 
 /**
- * Counts the live readers (subscribers, workers, taps) that have joined: they receive what is published from now on.
- * A system call for each.
+ * Counts the live readers (subscribers, workers, taps) that have joined: they receive every event
+ * published from now on. One system call for each.
  */
-int32_t railbus_sender_readers(struct railbus_sender *sender,
-                               size_t *readers,
-                               struct railbus_error *error);
+int32_t railbus_sender_readers(struct railbus_sender *sender, size_t *readers, struct railbus_error *error);
 
 /**
- * Fills `stats` with what this sender has done. No system call.
+ * Fills `stats` with the counts of this sender. No system call.
  */
 int32_t railbus_sender_statistics(struct railbus_sender *sender,
                                   struct railbus_sender_stats *stats,
@@ -2009,12 +2072,13 @@ int32_t railbus_sender_statistics(struct railbus_sender *sender,
 /**
  * Publishes a copy of `payload_bytes` bytes.
  *
- * Waits at most `timeout_ns` for room: 0 does not wait, `RAILBUS_FOREVER` does what the channel's creator chose. The
- * event's position goes to `position`, which may be NULL.
+ * Waits at most `timeout_ns` for room: 0 does not wait, `RAILBUS_FOREVER` does what the channel's
+ * creator chose. The event's position goes to `position`, which may be NULL.
  *
- * Returns `RAILBUS_FULL` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_DROPPED`, `RAILBUS_TOO_LONG`,
- * `RAILBUS_NO_WORKER`, `RAILBUS_FORKED`: nothing was published then. `RAILBUS_DIVERTED`: it was published in the channel
- * that this one diverts to, and `position` is its position there.
+ * If it returns `RAILBUS_FULL` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_DROPPED`,
+ * `RAILBUS_TOO_LONG`, `RAILBUS_NO_WORKER` or `RAILBUS_FORKED`, nothing was published.
+ * `RAILBUS_DIVERTED` means that the event was published in the channel that this one diverts to;
+ * `position` is its position there.
  */
 int32_t railbus_publish(struct railbus_sender *sender,
                         const void *payload,
@@ -2024,7 +2088,8 @@ int32_t railbus_publish(struct railbus_sender *sender,
                         struct railbus_error *error);
 
 /**
- * As `railbus_publish`, with a type id, trace context, time or origin; `attributes` may be NULL.
+ * Publishes as `railbus_publish` does, with a type id, trace context, time or origin. `attributes`
+ * may be NULL.
  */
 int32_t railbus_publish_with(struct railbus_sender *sender,
                              const void *payload,
@@ -2035,17 +2100,19 @@ int32_t railbus_publish_with(struct railbus_sender *sender,
                              struct railbus_error *error);
 
 /**
- * Publishes event `number` of this sender's name, as `railbus_publish_with` does. Numbers count up from 1, with gaps or
- * without.
+ * Publishes event `number` of this sender's name, as `railbus_publish_with` does. Numbers count up
+ * from 1, with gaps or without.
  *
- * The number is kept in the channel: a publisher that is killed at any instruction, opens again under its name and
- * publishes everything anew from its resume point (`railbus_sender_statistics`), or from before it, leaves out nothing
- * and publishes nothing twice. (In a queue or topic whose other producers have gone round the whole ring in between, the
- * one event that was in work may come twice, with the same number.) Readers find name and number by
+ * The number is kept in the channel. A publisher that is killed at any instruction can open again
+ * under its name and publish everything again from its resume point (`railbus_sender_statistics`),
+ * or from before it. Then no event is missing and none is published twice. There is one exception
+ * in a queue or topic: if the other producers went round the whole ring in between, the one event
+ * that was in work may come twice, with the same number. Readers find name and number by
  * `railbus_event_attributes`.
  *
- * It is never diverted: it waits where others would be. Returns `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`, and what
- * `railbus_publish` does.
+ * The event is never diverted: the call waits where other events would be diverted. Returns
+ * `RAILBUS_PUBLISHED_BEFORE` for a number that the channel has already, `RAILBUS_NOT_SEQUENCED`,
+ * and the results of `railbus_publish`.
  */
 int32_t railbus_publish_numbered(struct railbus_sender *sender,
                                  uint64_t number,
@@ -2057,14 +2124,16 @@ int32_t railbus_publish_numbered(struct railbus_sender *sender,
                                  struct railbus_error *error);
 
 /**
- * Publishes copies of `count` payloads, in order. A batch costs one look for sleeping readers and, in a queue or
- * topic, one step of the shared tail for up to 64 events; readers may see it a few at a time.
+ * Publishes copies of `count` payloads, in order. A batch costs one check for sleeping readers
+ * and, in a queue or topic, one step of the shared tail for up to 64 events. Readers may see it a
+ * few events at a time.
  *
- * Waits at most `timeout_ns` for room for all of them: 0 publishes as many as there is room for. `published`, which
- * may be NULL, gets how many were, in any case. A batch waits also where single events would be dropped.
+ * Waits at most `timeout_ns` for room for all of them; 0 publishes as many as there is room for.
+ * `published`, which may be NULL, gets the number of published events, whatever the result is. A
+ * batch waits also where single events would be dropped.
  *
- * Returns `RAILBUS_FULL` (timeout 0) or `RAILBUS_TIMED_OUT` if not all were published; `RAILBUS_TOO_LONG`, with none
- * published, if one of them is.
+ * Returns `RAILBUS_FULL` (timeout 0) or `RAILBUS_TIMED_OUT` if not all were published. Returns
+ * `RAILBUS_TOO_LONG`, with none published, if one of them is too long.
  */
 int32_t railbus_publish_batch(struct railbus_sender *sender,
                               const struct railbus_bytes *payloads,
@@ -2074,10 +2143,12 @@ int32_t railbus_publish_batch(struct railbus_sender *sender,
                               struct railbus_error *error);
 
 /**
- * Publishes copies of `count` payloads that lie `stride_bytes` apart, from `payloads` on, as `railbus_publish_batch`
- * does. Payload i has `lengths[i]` bytes; all have `stride_bytes` if `lengths` is NULL.
+ * Publishes copies of `count` payloads that lie `stride_bytes` apart, from `payloads` on, as
+ * `railbus_publish_batch` does. Payload i has `lengths[i]` bytes. If `lengths` is NULL, every
+ * payload has `stride_bytes`.
  *
- * Returns what `railbus_publish_batch` does; `RAILBUS_INVALID` if a length is larger than the stride.
+ * Returns the results of `railbus_publish_batch`, and `RAILBUS_INVALID` if a length is larger than
+ * the stride.
  */
 int32_t railbus_publish_strided(struct railbus_sender *sender,
                                 const void *payloads,
@@ -2089,14 +2160,16 @@ int32_t railbus_publish_strided(struct railbus_sender *sender,
                                 struct railbus_error *error);
 
 /**
- * Claims room for a payload of `payload_bytes`, to be written in place; `payload` gets where, aligned to 8 bytes. The
- * bytes are what the ring held before.
+ * Claims room for a payload of `payload_bytes`, to be written in place. `payload` gets its
+ * address, aligned to 8 bytes. At first the bytes there are old contents of the ring.
  *
- * Fill them with ordinary stores by this process, not by asynchronous I/O, and then call `railbus_commit`, or
- * `railbus_abort`. Until then no other call on this sender is allowed (`RAILBUS_CLAIM`), but closing. Waits as
- * `railbus_publish` does. `attributes` may be NULL.
+ * Fill them with ordinary stores by this process, not by asynchronous I/O, and then call
+ * `railbus_commit` or `railbus_abort`. Until then this sender refuses every other call with
+ * `RAILBUS_CLAIM`, except closing. The call waits as `railbus_publish` does. `attributes` may be
+ * NULL.
  *
- * Returns what `railbus_publish` does; but what is written in place is not diverted: `RAILBUS_FULL` instead.
+ * Returns the results of `railbus_publish`. But a claimed event is not diverted: the result is
+ * `RAILBUS_FULL` instead.
  */
 int32_t railbus_claim(struct railbus_sender *sender,
                       size_t payload_bytes,
@@ -2106,10 +2179,11 @@ int32_t railbus_claim(struct railbus_sender *sender,
                       struct railbus_error *error);
 
 /**
- * Publishes the claimed event with the first `payload_bytes` bytes of its payload, at most what was claimed. Its
- * position goes to `position`, which may be NULL.
+ * Publishes the claimed event with the first `payload_bytes` bytes of its payload, at most as many
+ * as were claimed. Its position goes to `position`, which may be NULL.
  *
- * Returns `RAILBUS_CLAIM` if there is no claim; `RAILBUS_TOO_LONG`, with the claim still open, if it is smaller.
+ * Returns `RAILBUS_CLAIM` if there is no claim. Returns `RAILBUS_TOO_LONG`, with the claim still
+ * open, if `payload_bytes` is more than was claimed.
  */
 int32_t railbus_commit(struct railbus_sender *sender,
                        size_t payload_bytes,
@@ -2117,23 +2191,25 @@ int32_t railbus_commit(struct railbus_sender *sender,
                        struct railbus_error *error);
 
 /**
- * Gives a claim back. Nothing of it was ever visible. Returns `RAILBUS_CLAIM` if there is none.
+ * Gives a claim back. No reader saw any of it. Returns `RAILBUS_CLAIM` if there is no claim.
  */
 int32_t railbus_abort(struct railbus_sender *sender, struct railbus_error *error);
 
 /**
- * Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which sees every event and
- * takes none.
+ * Opens a reader of the channel: a subscriber of a stream or topic, or a tap of a queue, which
+ * sees every event and takes none.
  *
- * With `follow` it begins in the channel's journal, wherever that is, and goes on into the ring, without a gap and without
- * a duplicate. Such a reader gives out one event at a time, waits in the journal by looking again every half
- * millisecond, and cannot be armed by a bridge. It may also answer `RAILBUS_PEER_GONE`, when what comes next is in neither
- * the ring nor the journal and the journaller is dead, and what the disk said.
+ * With `follow` it begins in the channel's journal, wherever that is, and goes on into the ring,
+ * without a gap and without a duplicate. Such a reader returns one event at a time. While it waits
+ * in the journal, it looks again every half millisecond. A bridge cannot be armed with it. It may
+ * also return `RAILBUS_PEER_GONE`, when the next event is in neither the ring nor the journal and
+ * the journaller is dead, or the error of the disk.
  *
- * `options` may be NULL. Close it with `railbus_reader_close`. Returns `RAILBUS_BUSY` when the durable name is in use
- * or no place is left; `RAILBUS_INVALID` when the position to start at is not retained, among others;
- * `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`; and with `follow`, `RAILBUS_PEER_GONE` when nothing has ever recorded this
- * channel.
+ * `options` may be NULL. Close it with `railbus_reader_close`. Returns `RAILBUS_BUSY` when the
+ * durable name is in use or no registry entry is free. Returns `RAILBUS_INVALID` when the position
+ * to start at is not retained, among others. Also returns `RAILBUS_NOT_ALLOWED` and
+ * `RAILBUS_CORRUPT`. With `follow` it returns `RAILBUS_PEER_GONE` when nothing has ever recorded
+ * this channel.
  */
 int32_t railbus_reader_open(const struct railbus_channel *channel,
                             const struct railbus_reader_options *options,
@@ -2141,18 +2217,19 @@ int32_t railbus_reader_open(const struct railbus_channel *channel,
                             struct railbus_error *error);
 
 /**
- * Closes a reader: what it gave out is released, and what was received is acknowledged. NULL is ignored.
+ * Closes a reader. The events that it returned are released, and everything received is
+ * acknowledged. NULL is ignored.
  */
 int32_t railbus_reader_close(struct railbus_reader *reader, struct railbus_error *error);
 
 /**
- * Receives the next event, in place: `event` tells where it is.
+ * Receives the next event, in place: `event` says where it is.
  *
- * Waits at most `timeout_ns`: 0 does not wait. The payload may be read until the next call on this reader that
- * receives, releases or closes.
+ * Waits at most `timeout_ns`: 0 does not wait. The payload may be read until the next call on this
+ * reader that receives, releases or closes.
  *
- * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_LOST`, `RAILBUS_CLOSED`, `RAILBUS_EVICTED`,
- * `RAILBUS_REMOVED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+ * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_LOST`, `RAILBUS_CLOSED`,
+ * `RAILBUS_EVICTED`, `RAILBUS_REMOVED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
  */
 int32_t railbus_receive(struct railbus_reader *reader,
                         uint64_t timeout_ns,
@@ -2160,46 +2237,49 @@ int32_t railbus_receive(struct railbus_reader *reader,
                         struct railbus_error *error);
 
 /**
- * Releases everything this reader has given out, and publishes its cursor at once: a durable subscription resumes
- * behind it. Payloads must not be read any more. With `RAILBUS_MANUAL` the cursor stays: see `railbus_acknowledge_to`.
+ * Releases every event that this reader has returned, and publishes its cursor at once. A durable
+ * subscription resumes after them. Their payloads must not be read any more. With `RAILBUS_MANUAL`
+ * the cursor stays: see `railbus_acknowledge_to`.
  */
-int32_t railbus_release(struct railbus_reader *reader,
-                        struct railbus_error *error);
+int32_t railbus_release(struct railbus_reader *reader, struct railbus_error *error);
 
 /**
- * Acknowledges everything before `position`, for a reader that was opened with `RAILBUS_MANUAL`: it is released, a durable
- * subscription resumes there, exactly, whatever happens to this process next, and a publisher that waits for the room
- * is woken. Never blocks.
+ * Acknowledges everything before `position`, for a reader that was opened with `RAILBUS_MANUAL`.
+ * The events are released, and a publisher that waits for the room is woken. A durable
+ * subscription resumes exactly there, whatever happens to this process next. Never blocks.
  *
- * `position` is that of the first event that is *not* done: the one of a `railbus_event` that was received, or
- * `position` of `railbus_reader_statistics` when all that was received is done. Acknowledging the same again, or less,
- * changes nothing. Payloads before `position` must not be read any more; those behind it stay as they are.
+ * `position` is that of the first event that is *not* done. Take it from a `railbus_event` that
+ * was received, or use `position` of `railbus_reader_statistics` when everything received is done.
+ * Acknowledging the same position again, or a lower one, changes nothing. Payloads before
+ * `position` must not be read any more; later ones stay as they are.
  *
- * Returns `RAILBUS_INVALID` when the position lies beyond what was received, when no event starts there, and for a
- * reader that was not opened with `RAILBUS_MANUAL`; `RAILBUS_EVICTED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`. Nothing is
- * acknowledged then.
+ * Returns `RAILBUS_INVALID` when the position lies beyond what was received, when no event starts
+ * there, and for a reader that was not opened with `RAILBUS_MANUAL`. Also returns
+ * `RAILBUS_EVICTED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`. With any of these, nothing is
+ * acknowledged.
  */
-int32_t railbus_acknowledge_to(struct railbus_reader *reader,
-                               uint64_t position,
-                               struct railbus_error *error);
+int32_t railbus_acknowledge_to(struct railbus_reader *reader, uint64_t position, struct railbus_error *error);
 
 /**
- * Fills `stats` with what this reader has done. No system call; releases nothing.
+ * Fills `stats` with the counts of this reader. No system call; releases nothing.
  */
 int32_t railbus_reader_statistics(struct railbus_reader *reader,
                                   struct railbus_reader_stats *stats,
                                   struct railbus_error *error);
 
 /**
- * Receives up to `events_max` events that are there, in place, and held together: all payloads may be read until the
- * next call on this reader that receives, releases or closes. A lossy reader, which reads copies, gets one at a time.
+ * Receives up to `events_max` events that are there, in place, and holds them together. All
+ * payloads may be read until the next call on this reader that receives, releases or closes. A
+ * lossy reader reads copies, and gets one at a time.
  *
- * Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets how many there are, in any case. What
- * interrupts a batch (a loss, say) is the answer of the next call.
+ * Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets the number of
+ * events, whatever the result is. If something else than an event, such as a loss, ends the batch,
+ * the next call returns it.
  *
- * A publisher has to wait for what is held: call again, or `railbus_release`, soon.
+ * A publisher has to wait for the room of these events, so call again, or call `railbus_release`,
+ * soon.
  *
- * Returns what `railbus_receive` does.
+ * Returns the results of `railbus_receive`.
  */
 int32_t railbus_receive_batch(struct railbus_reader *reader,
                               struct railbus_event *events,
@@ -2209,14 +2289,15 @@ int32_t railbus_receive_batch(struct railbus_reader *reader,
                               struct railbus_error *error);
 
 /**
- * Copies up to `to->events_max` events that are there into the caller's memory, and releases them. `count` gets how
- * many, in any case.
+ * Copies up to `to->events_max` events that are there into the caller's memory, and releases them.
+ * `count` gets the number of events, whatever the result is.
  *
- * Waits at most `timeout_ns` for the first one: 0 does not wait. An event that does not fit ends the call, and
- * `RAILBUS_WRONG_LENGTH` is the answer of the next one, unless that is `railbus_receive` or `railbus_receive_batch`:
- * these give it out. What else interrupts (a loss, say) is the answer of the next call, too.
+ * Waits at most `timeout_ns` for the first one: 0 does not wait. An event that does not fit ends
+ * the call. The next call then returns `RAILBUS_WRONG_LENGTH`, unless it is `railbus_receive` or
+ * `railbus_receive_batch`, which return the event. If something else than an event, such as a
+ * loss, ends the copying, the next call returns it, too.
  *
- * Returns what `railbus_receive` does, and `RAILBUS_WRONG_LENGTH`.
+ * Returns the results of `railbus_receive`, and `RAILBUS_WRONG_LENGTH`.
  */
 int32_t railbus_receive_into(struct railbus_reader *reader,
                              const struct railbus_strided *to,
@@ -2227,8 +2308,9 @@ int32_t railbus_receive_into(struct railbus_reader *reader,
 /**
  * Opens a worker of the channel, which must be a queue.
  *
- * `options` may be NULL. Close it with `railbus_worker_close`. Returns `RAILBUS_BUSY` when no place is left;
- * `RAILBUS_NOT_ALLOWED`, also when the queue has dead letters and this process may not produce into their queue.
+ * `options` may be NULL. Close it with `railbus_worker_close`. Returns `RAILBUS_BUSY` when no
+ * registry entry is free. Returns `RAILBUS_NOT_ALLOWED`, also when the queue has dead letters and
+ * this process may not produce into their queue.
  */
 int32_t railbus_worker_open(const struct railbus_channel *channel,
                             const struct railbus_worker_options *options,
@@ -2236,18 +2318,21 @@ int32_t railbus_worker_open(const struct railbus_channel *channel,
                             struct railbus_error *error);
 
 /**
- * Closes a worker: what is in its hands is handed back, to be delivered again. NULL is ignored.
+ * Closes a worker. The events that it holds are handed back, to be delivered again. NULL is
+ * ignored.
  */
 int32_t railbus_worker_close(struct railbus_worker *worker, struct railbus_error *error);
 
 /**
- * Takes the next event: it is this worker's, beside others it may hold, until `railbus_done` or `railbus_retry`, and
- * may be read as long. Delivery is at least once: if the worker dies, another gets it.
+ * Takes the next event. This worker holds it, beside others that it may hold, until `railbus_done`
+ * or `railbus_retry`. The event may be read until then. Delivery is at least once: if the worker
+ * dies, another gets it.
  *
  * Waits at most `timeout_ns`: 0 does not wait.
  *
- * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_CLOSED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`,
- * `RAILBUS_BUSY` when as many events are in hand as `in_hand_max` allows.
+ * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_CLOSED`, `RAILBUS_FORKED`,
+ * `RAILBUS_CORRUPT`. Returns `RAILBUS_BUSY` when this worker holds as many events as `in_hand_max`
+ * allows.
  */
 int32_t railbus_take(struct railbus_worker *worker,
                      uint64_t timeout_ns,
@@ -2255,11 +2340,13 @@ int32_t railbus_take(struct railbus_worker *worker,
                      struct railbus_error *error);
 
 /**
- * Takes up to `jobs_max` events that are there. They stay in this worker's hands, as those of `railbus_take`.
+ * Takes up to `jobs_max` events that are there. This worker holds them, as those of
+ * `railbus_take`.
  *
- * Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets how many there are, in any case.
+ * Waits at most `timeout_ns` for the first one: 0 does not wait. `count` gets the number of
+ * events, whatever the result is.
  *
- * Returns what `railbus_take` does.
+ * Returns the results of `railbus_take`.
  */
 int32_t railbus_take_batch(struct railbus_worker *worker,
                            struct railbus_job *jobs,
@@ -2269,10 +2356,11 @@ int32_t railbus_take_batch(struct railbus_worker *worker,
                            struct railbus_error *error);
 
 /**
- * Says that `count` events are done: they will not be delivered again, and may not be read any more.
+ * Marks `count` events as done: they will not be delivered again, and may not be read any more.
  *
- * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are done. Returns `RAILBUS_EVICTED` if
- * this worker was evicted, and one of them goes to another: what was done with it does not count.
+ * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are done. Returns
+ * `RAILBUS_EVICTED` if this worker was evicted and one of them goes to another worker: the work
+ * done on it does not count.
  */
 int32_t railbus_done(struct railbus_worker *worker,
                      const struct railbus_job *jobs,
@@ -2280,11 +2368,11 @@ int32_t railbus_done(struct railbus_worker *worker,
                      struct railbus_error *error);
 
 /**
- * Hands `count` events back: each is delivered again, to this worker or another, with its attempts counted, or
- * becomes a dead letter. They may not be read any more.
+ * Hands `count` events back. Each is delivered again, to this worker or another, with its attempt
+ * counted, or becomes a dead letter. They may not be read any more.
  *
- * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are handed back. Returns
- * `RAILBUS_EVICTED` if this worker was evicted: they go to others anyway.
+ * Returns `RAILBUS_NOT_HELD` if this worker did not hold one of them; the others are handed back.
+ * Returns `RAILBUS_EVICTED` if this worker was evicted: the events go to others anyway.
  */
 int32_t railbus_retry(struct railbus_worker *worker,
                       const struct railbus_job *jobs,
@@ -2292,7 +2380,7 @@ int32_t railbus_retry(struct railbus_worker *worker,
                       struct railbus_error *error);
 
 /**
- * Fills `stats` with what this worker has done. No system call.
+ * Fills `stats` with the counts of this worker. No system call.
  */
 int32_t railbus_worker_statistics(struct railbus_worker *worker,
                                   struct railbus_worker_stats *stats,
@@ -2301,8 +2389,8 @@ int32_t railbus_worker_statistics(struct railbus_worker *worker,
 /**
  * Opens a bridge for readers or workers of the channel. Needs the rights of a consumer.
  *
- * `descriptor` gets the descriptor to wait for, which belongs to the bridge and must not be read, written or closed.
- * Close the bridge with `railbus_bridge_close`.
+ * `descriptor` gets the descriptor to wait for. It belongs to the bridge: do not read, write or
+ * close it. Close the bridge with `railbus_bridge_close`.
  */
 int32_t railbus_bridge_open(const struct railbus_channel *channel,
                             struct railbus_bridge **bridge,
@@ -2310,40 +2398,43 @@ int32_t railbus_bridge_open(const struct railbus_channel *channel,
                             struct railbus_error *error);
 
 /**
- * Closes a bridge and its descriptor. Takes some ms. NULL is ignored.
+ * Closes a bridge and its descriptor. This takes some milliseconds. NULL is ignored.
  */
 int32_t railbus_bridge_close(struct railbus_bridge *bridge, struct railbus_error *error);
 
 /**
- * Makes the descriptor readable as soon as there is something for the reader, perhaps at once. Arm it anew each time.
+ * Makes the descriptor readable as soon as there is something for the reader, perhaps at once. Arm
+ * it again each time.
  */
 int32_t railbus_bridge_arm_reader(const struct railbus_bridge *bridge,
                                   const struct railbus_reader *reader,
                                   struct railbus_error *error);
 
 /**
- * Makes the descriptor readable as soon as there is something for the worker, perhaps at once. Arm it anew each time.
+ * Makes the descriptor readable as soon as there is something for the worker, perhaps at once. Arm
+ * it again each time.
  */
 int32_t railbus_bridge_arm_worker(const struct railbus_bridge *bridge,
                                   const struct railbus_worker *worker,
                                   struct railbus_error *error);
 
 /**
- * Makes the descriptor unreadable again, after it was seen readable.
+ * Makes the descriptor unreadable again. Call it after the descriptor was readable.
  */
 int32_t railbus_bridge_drain(const struct railbus_bridge *bridge, struct railbus_error *error);
 
 /**
- * Takes a snapshot of the channel and of those who are registered. Registers nobody and disturbs nobody. Needs the
- * right to read both files and takes some system calls for each participant. When somebody may be stuck, it looks for the
- * channel's `stuck_after`, at most 2 s, before it says so. Where `stuck_after` is longer,
- * `RAILBUS_MAY_BE_STUCK` is set for those of whom it is not known then.
+ * Takes a snapshot of the channel and of its registered participants. It registers nothing and
+ * disturbs no participant. It needs the right to read both files, and takes some system calls for
+ * each participant. If a participant may be stuck, the call watches it for the channel's
+ * `stuck_after`, at most 2 s, before it reports that. If `stuck_after` is longer,
+ * `RAILBUS_MAY_BE_STUCK` is set for the participants that may still be stuck after the watch.
  *
- * `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be NULL if that is 0;
- * `participants_count`, which may be NULL, gets how many there are.
+ * `info` may be NULL. Up to `participants_max` participants go to `participants`, which may be
+ * NULL if that is 0. `participants_count`, which may be NULL, gets the number of all participants.
  *
- * Returns `RAILBUS_WRONG_LENGTH` if not all participants fit (the first ones are there), `RAILBUS_NOT_FOUND` if the
- * channel was removed, `RAILBUS_NOT_ALLOWED`.
+ * Returns `RAILBUS_WRONG_LENGTH` if not all participants fit (the first ones are filled in),
+ * `RAILBUS_NOT_FOUND` if the channel was removed, `RAILBUS_NOT_ALLOWED`.
  */
 int32_t railbus_channel_inspect(const struct railbus_channel *channel,
                                 struct railbus_channel_info *info,
@@ -2353,8 +2444,9 @@ int32_t railbus_channel_inspect(const struct railbus_channel *channel,
                                 struct railbus_error *error);
 
 /**
- * Frees the entries of all dead participants, after repairing what they left. Nobody needs this: whoever waits
- * repairs what is in the way. Durable subscriptions are not touched. Safe at any time.
+ * Frees the entries of all dead participants, after it has repaired what they left. This is never
+ * necessary, because a participant that waits repairs what is in its way. Durable subscriptions
+ * are not touched. Safe at any time.
  *
  * `repaired` may be NULL.
  */
@@ -2363,15 +2455,17 @@ int32_t railbus_channel_repair(const struct railbus_channel *channel,
                                struct railbus_error *error);
 
 /**
- * Fences a participant that lives but does not move: a reader is told, and holds nobody back any more; a worker's
- * events are handed to others, and what it says of them is refused with `RAILBUS_EVICTED`; the process of a sender, which
- * writes in place, is killed with SIGKILL. A durable subscription without an owner is forgotten.
+ * Evicts a participant that lives but does not move. A reader holds nobody back any more, and its
+ * next call reports the eviction. The events of a worker go to others, and its calls about them
+ * are refused with `RAILBUS_EVICTED`. A sender writes in place, so its process is killed with
+ * SIGKILL. A durable subscription without an owner is removed.
  *
- * `side` and `index` are those of a `railbus_participant`. `outcome`, which may be NULL, gets one of
- * `RAILBUS_EVICTED_`. A killed process may take up to `timeout_ns` to be gone, a running worker to make place.
+ * `side` and `index` are those of a `railbus_participant`. `outcome`, which may be NULL, gets one
+ * of `RAILBUS_EVICTED_`. The call waits up to `timeout_ns` until a killed process is gone, or
+ * until a running worker has left the processor.
  *
- * Returns `RAILBUS_NOT_FOUND` if nobody is there, `RAILBUS_INVALID` for a sender of this process itself, `RAILBUS_NOT_ALLOWED`,
- * `RAILBUS_TIMED_OUT`, `RAILBUS_BUSY`.
+ * Returns `RAILBUS_NOT_FOUND` if there is no such participant, `RAILBUS_INVALID` for a sender of
+ * this process itself, `RAILBUS_NOT_ALLOWED`, `RAILBUS_TIMED_OUT`, `RAILBUS_BUSY`.
  */
 int32_t railbus_channel_evict(const struct railbus_channel *channel,
                               uint32_t side,
@@ -2381,7 +2475,7 @@ int32_t railbus_channel_evict(const struct railbus_channel *channel,
                               struct railbus_error *error);
 
 /**
- * Fills `journal` with how far the journal of this channel is, and what it does. Some system calls.
+ * Fills `journal` with the positions and the state of this channel's journal. Some system calls.
  *
  * Returns `RAILBUS_PEER_GONE` when nothing has ever recorded this channel.
  */
@@ -2390,11 +2484,12 @@ int32_t railbus_journal_positions(const struct railbus_channel *channel,
                                   struct railbus_error *error);
 
 /**
- * Waits until the event at `position`, as publishing told it, is in the channel's journal so that it survives the death
- * of any process; at most `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
- * everything is written: it is beyond `position`.
+ * Waits until the event at `position` is written: it is in the channel's journal and survives the
+ * death of any process. `position` is that of the publishing call. The call waits at most
+ * `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
+ * everything is written; it is beyond `position`.
  *
- * Returns what `railbus_wait_durable` does.
+ * Returns the results of `railbus_wait_durable`.
  */
 int32_t railbus_wait_written(const struct railbus_channel *channel,
                              uint64_t position,
@@ -2403,15 +2498,18 @@ int32_t railbus_wait_written(const struct railbus_channel *channel,
                              struct railbus_error *error);
 
 /**
- * Waits until the event at `position`, as publishing told it, is in the channel's journal so that it survives the death
- * of the machine; at most `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
- * everything is durable: it is beyond `position`.
+ * Waits until the event at `position` is durable: it is in the channel's journal and survives the
+ * death of the machine. `position` is that of the publishing call. The call waits at most
+ * `timeout_ns`, where 0 looks once. `reached`, which may be NULL, gets the position before which
+ * everything is durable; it is beyond `position`.
  *
- * A journal of the sync policy `RAILBUS_SYNC_NEVER` makes nothing durable before it stops: wait for written there.
+ * A journal with the sync policy `RAILBUS_SYNC_NEVER` makes nothing durable before it stops. For
+ * such a journal, wait for written.
  *
- * Returns `RAILBUS_TIMED_OUT`; `RAILBUS_PEER_GONE` at once when nothing records this channel, when its journaller has
- * died or stopped, or when the event is in a gap of the journal; what the disk said (`RAILBUS_IO`, `RAILBUS_NO_SPACE`,
- * `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`) at once when the journal has failed; `RAILBUS_FORKED`.
+ * Returns `RAILBUS_TIMED_OUT` or `RAILBUS_FORKED`. Returns `RAILBUS_PEER_GONE` at once when
+ * nothing records this channel, when its journaller is dead or has stopped, or when the event is
+ * in a gap of the journal. If the journal has failed, it returns the error of the disk at once:
+ * `RAILBUS_IO`, `RAILBUS_NO_SPACE`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
  */
 int32_t railbus_wait_durable(const struct railbus_channel *channel,
                              uint64_t position,
@@ -2420,14 +2518,16 @@ int32_t railbus_wait_durable(const struct railbus_channel *channel,
                              struct railbus_error *error);
 
 /**
- * Publishes a copy of `payload_bytes` bytes, as `railbus_publish_with` does, and waits until the event is durable in the
- * channel's journal: `timeout_ns` in all. `attributes` may be NULL.
+ * Publishes a copy of `payload_bytes` bytes, as `railbus_publish_with` does, and waits until the
+ * event is durable in the channel's journal. `timeout_ns` bounds both together. `attributes` may
+ * be NULL.
  *
- * `position`, which may be NULL, tells how far it came whatever the answer is: `RAILBUS_NONE` when nothing was
- * published, and the event's position when it was, even if the wait failed. Then whether the event will be durable is
- * not known: do not publish it again, but call `railbus_wait_durable`.
+ * `position`, which may be NULL, says how far the call came, whatever its result is. It gets
+ * `RAILBUS_NONE` when nothing was published, and the event's position when it was published, even
+ * if the wait failed. In that case it is not known whether the event will be durable: do not
+ * publish it again, but call `railbus_wait_durable`.
  *
- * Returns what `railbus_publish` and `railbus_wait_durable` do.
+ * Returns the results of `railbus_publish` and `railbus_wait_durable`.
  */
 int32_t railbus_publish_durable(struct railbus_sender *sender,
                                 const void *payload,
@@ -2438,14 +2538,17 @@ int32_t railbus_publish_durable(struct railbus_sender *sender,
                                 struct railbus_error *error);
 
 /**
- * Recovers the channel's journal below the directory `journal` (it is `JOURNAL/BUS/CHANNEL`), or begins one, and records
- * from now on, in a thread of this process. Takes as long as recovery, and the first segment file, take.
+ * Recovers the channel's journal below the directory `journal` (it is `JOURNAL/BUS/CHANNEL`), or
+ * begins one, and records from now on, in a thread of this process. The call takes as long as
+ * recovery and the first segment file take.
  *
- * `journal_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. End it with `railbus_recorder_stop`. What a process
- * that dies had taken and not written is kept for the next recorder.
+ * `journal_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. End it with
+ * `railbus_recorder_stop`. If the process dies, the events that it had taken and not written are
+ * kept for the next recorder.
  *
- * Returns `RAILBUS_BUSY` while another journaller records the channel, or writes to the directory; `RAILBUS_CORRUPT`
- * names what is damaged; `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
+ * Returns `RAILBUS_BUSY` while another journaller records the channel or writes to the directory.
+ * `RAILBUS_CORRUPT` names the damage. Also returns `RAILBUS_INVALID`, `RAILBUS_NO_SPACE`,
+ * `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
  */
 int32_t railbus_recorder_start(const struct railbus_channel *channel,
                                const char *journal,
@@ -2455,23 +2558,24 @@ int32_t railbus_recorder_start(const struct railbus_channel *channel,
                                struct railbus_error *error);
 
 /**
- * Stops recording, and closes the handle: what was published before is written, made durable and sealed. Waits for the
- * disk. NULL is ignored.
+ * Stops recording, and closes the handle. Events that were published before are written, made
+ * durable and sealed. Waits for the disk. NULL is ignored.
  *
- * Returns what has poisoned the journal, if so; the handle is closed all the same. In a `fork` child, where nothing
- * records, `RAILBUS_FORKED`.
+ * If the journal is poisoned, returns the failure that poisoned it; the handle is closed all the
+ * same. In a `fork` child, where nothing records, returns `RAILBUS_FORKED`.
  */
-int32_t railbus_recorder_stop(struct railbus_recorder *recorder,
-                              struct railbus_error *error);
+int32_t railbus_recorder_stop(struct railbus_recorder *recorder, struct railbus_error *error);
 
 /**
- * Opens the journal in `directory` (`JOURNAL/BUS/CHANNEL`) for reading, and finds where to begin. Whatever the journal's
- * size, that takes milliseconds.
+ * Opens the journal in `directory` (`JOURNAL/BUS/CHANNEL`) for reading, and finds the place to
+ * begin. This takes milliseconds, whatever the size of the journal is.
  *
- * `directory_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. Close it with `railbus_replay_close`.
+ * `directory_bytes` may be `RAILBUS_ZERO_TERMINATED`, `options` NULL. Close it with
+ * `railbus_replay_close`.
  *
- * Returns `RAILBUS_NOT_FOUND` when there is no journal; `RAILBUS_INVALID` when the position is older than what is kept,
- * or beyond the end, among others; `RAILBUS_CORRUPT`, `RAILBUS_LAYOUT`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
+ * Returns `RAILBUS_NOT_FOUND` when there is no journal. Returns `RAILBUS_INVALID` when the
+ * position is older than the events kept, or beyond the end, among others. Also returns
+ * `RAILBUS_CORRUPT`, `RAILBUS_LAYOUT`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`.
  */
 int32_t railbus_replay_open(const char *directory,
                             size_t directory_bytes,
@@ -2480,20 +2584,23 @@ int32_t railbus_replay_open(const char *directory,
                             struct railbus_error *error);
 
 /**
- * Closes a replay; what it gave out must not be read any more. NULL is ignored.
+ * Closes a replay. The events that it returned must not be read any more. NULL is ignored.
  */
 int32_t railbus_replay_close(struct railbus_replay *replay, struct railbus_error *error);
 
 /**
- * Gives out the next event of a replay, in place: its payload may be read until the next call on this replay.
+ * Returns the next event of a replay, in place: its payload may be read until the next call on
+ * this replay.
  *
- * Waits at most `timeout_ns` until it is due: 0 does not wait. Reading the file is not counted. `recorded_ns`, which may
- * be NULL, gets when it was recorded, in ns of CLOCK_REALTIME.
+ * Waits at most `timeout_ns` until it is due: 0 does not wait. Reading the file is not counted.
+ * `recorded_ns`, which may be NULL, gets the time at which it was recorded, in ns of
+ * CLOCK_REALTIME.
  *
- * Returns `RAILBUS_END` at the end, after which more may come if the journal is still being written: the next call looks
- * again; `RAILBUS_EMPTY` (timeout 0) and `RAILBUS_TIMED_OUT` when the next event is not due yet; `RAILBUS_LOST` for a
- * gap in the journal (`lost_events` is `RAILBUS_NONE` when nobody knows how many): the next call goes on behind it;
- * `RAILBUS_CORRUPT` with the place named, `RAILBUS_IO`, `RAILBUS_FORKED`.
+ * Returns `RAILBUS_END` at the end. If the journal is still being written, more events may come:
+ * the next call looks again. Returns `RAILBUS_EMPTY` (timeout 0) and `RAILBUS_TIMED_OUT` when the
+ * next event is not due yet. Returns `RAILBUS_LOST` for a gap in the journal; the next call goes
+ * on after it. `lost_events` is `RAILBUS_NONE` when the number is not known. `RAILBUS_CORRUPT`
+ * names the place. Also returns `RAILBUS_IO`, `RAILBUS_FORKED`.
  */
 int32_t railbus_replay_next(struct railbus_replay *replay,
                             uint64_t timeout_ns,
@@ -2502,14 +2609,15 @@ int32_t railbus_replay_next(struct railbus_replay *replay,
                             struct railbus_error *error);
 
 /**
- * Gives out up to `events_max` events of a replay that are due, held together: all payloads may be read until the next
- * call on this replay. A batch of many bytes may end earlier.
+ * Returns up to `events_max` events of a replay that are due, held together: all payloads may be
+ * read until the next call on this replay. A batch of many bytes may end earlier.
  *
- * Waits at most `timeout_ns` until the first one is due: 0 does not wait. `count` gets how many there are, in any case.
- * `recorded_ns`, which may be NULL, has room for `events_max` times as `railbus_replay_next` gives them. What interrupts
- * a batch (a gap, say) is the answer of the next call.
+ * Waits at most `timeout_ns` until the first one is due: 0 does not wait. `count` gets the number
+ * of events, whatever the result is. `recorded_ns`, which may be NULL, has room for `events_max`
+ * times, as `railbus_replay_next` returns them. If something else than an event, such as a gap,
+ * ends the batch, the next call returns it.
  *
- * Returns what `railbus_replay_next` does.
+ * Returns the results of `railbus_replay_next`.
  */
 int32_t railbus_replay_batch(struct railbus_replay *replay,
                              struct railbus_event *events,
@@ -2520,20 +2628,23 @@ int32_t railbus_replay_batch(struct railbus_replay *replay,
                              struct railbus_error *error);
 
 /**
- * Saves a consumer's state with the position it is of, so that both come back together: killed at any moment, the
- * consumer resumes with an old pair or a new one. They lie in the directory of the channel's journal, under `name`.
+ * Saves a consumer's state with the position that belongs to it, so that both come back together.
+ * A consumer that is killed at any moment resumes with an old pair or a new one. The pairs lie in
+ * the directory of the channel's journal, under `name`.
  *
- * `RAILBUS_CHECKPOINT_OPEN` takes `name` (`name_bytes` may be `RAILBUS_ZERO_TERMINATED`) for this process, makes the
- * handle and fills `saved`: `number` is 0 when nothing was saved yet, and `state` may be read until the next call on
- * the handle. Subscribe at `position` (`RAILBUS_START_POSITION`, following the journal) to go on.
- * `RAILBUS_CHECKPOINT_SAVE` saves the `position`, `state` and `state_bytes` of `saved`, durably: two syncs. If it
- * fails, what was saved before is still there. `RAILBUS_CHECKPOINT_CLOSE` closes the handle.
- * `channel` and `name` are for opening only: NULL and 0 otherwise; so is `saved`, which closing does not look at.
+ * `RAILBUS_CHECKPOINT_OPEN` takes `name` for this process (`name_bytes` may be
+ * `RAILBUS_ZERO_TERMINATED`), makes the handle and fills `saved`. Its `number` is 0 when nothing
+ * was saved yet, and `state` may be read until the next call on the handle. To go on, subscribe at
+ * `position` (`RAILBUS_START_POSITION`, following the journal). `RAILBUS_CHECKPOINT_SAVE` saves
+ * the `position`, `state` and `state_bytes` of `saved` durably, with two syncs. If it fails, the
+ * pair that was saved before is still there. `RAILBUS_CHECKPOINT_CLOSE` closes the handle.
+ * `channel` and `name` are for opening only: pass NULL and 0 otherwise. Closing ignores `saved`.
  *
- * Returns `RAILBUS_PEER_GONE` when nothing has ever recorded the channel; `RAILBUS_BUSY` while another uses the name;
- * `RAILBUS_CORRUPT` when what was saved is damaged, or when the channel was lost with its memory and made anew, and
- * the state has seen what its journal has not; `RAILBUS_NOT_FOUND`, `RAILBUS_NO_SPACE`, `RAILBUS_NOT_ALLOWED`,
- * `RAILBUS_IO`, `RAILBUS_FORKED`.
+ * Returns `RAILBUS_PEER_GONE` when nothing has ever recorded the channel, and `RAILBUS_BUSY` while
+ * another process uses the name. Returns `RAILBUS_CORRUPT` when the saved pair is damaged. It does
+ * so too when the channel was lost with its memory and made again, and the state contains events
+ * that are not in the journal. Also returns `RAILBUS_NOT_FOUND`, `RAILBUS_NO_SPACE`,
+ * `RAILBUS_NOT_ALLOWED`, `RAILBUS_IO`, `RAILBUS_FORKED`.
  */
 int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
                                 uint32_t operation,

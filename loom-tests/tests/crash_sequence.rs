@@ -10,7 +10,7 @@ use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::{self, Identity};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::producer::SlotProducer;
-use railbus_ring::slots::reader::SlotReader;
+use railbus_ring::slots::reader::{SlotPoll, SlotReader};
 use railbus_ring::slots::sequence::{Sequences, is_published};
 use railbus_ring::stream::places::Place;
 use railbus_ring::stream::publisher::StreamPublisher;

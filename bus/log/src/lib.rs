@@ -3,8 +3,8 @@
 //!
 //! A journal is a directory of segment files.
 //!
-//! - [`format`] defines every byte.
-//! - [`write`] appends to a journal over any [`disk`]. It is a state machine without a clock or a
+//! - [`mod@format`] defines every byte.
+//! - [`mod@write`] appends to a journal over any [`disk`]. It is a state machine without a clock or a
 //!   thread.
 //! - [`recover`] finds what survived a crash.
 //! - [`read`] and [`segment`] read journals.

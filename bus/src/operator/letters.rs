@@ -177,7 +177,7 @@ impl DeadLetters {
     }
 
     /// Publishes letters again in the queues that they come from, as they were before they had an
-    /// origin. Each is published at least once; see the [module](self). It waits for room for
+    /// origin. Each is published at least once. It waits for room for
     /// `timeout` at most, once for each queue. Letters for which there is no room are left.
     ///
     /// With `dry_run` it changes nothing, and returns what it would do.

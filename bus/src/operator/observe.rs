@@ -136,7 +136,7 @@ impl Channel {
 }
 
 /// Looks at a channel again and again, with everything mapped read-only, and disturbs no
-/// participant. See the [module](self).
+/// participant.
 #[derive(Debug)]
 pub struct Observer {
     guard: ForkGuard,

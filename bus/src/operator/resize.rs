@@ -117,7 +117,7 @@ struct State {
 }
 
 impl Channel {
-    /// Makes this channel again with another size; see the [module](self). This `Channel` value and
+    /// Makes this channel again with another size. This `Channel` value and
     /// all that other processes have opened belong to the old channel from then on: attach again.
     ///
     /// With `dry_run` it changes nothing, and returns what it would do.

@@ -25,7 +25,7 @@ use railbus_ring::members::join::StartAt as Start;
 use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::{DURABLE, ROLE_PRODUCER, ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
 use railbus_ring::slots::producer::SlotProducer;
-use railbus_ring::slots::reader::SlotReader;
+use railbus_ring::slots::reader::{SlotPoll, SlotReader};
 use railbus_ring::slots::redo::{AT_ONCE, DELAY_NS_MAX};
 use railbus_ring::slots::worker::{SlotWorker, Taken};
 use railbus_ring::stream::places;

@@ -1,10 +1,10 @@
 //! Which file of a crate imports which, and the circles among them.
 //!
 //! A file stands for itself and for the modules in the folder of its name: they are one thing in several
-//! parts. A path that a `mod.rs` or `lib.rs` re-exports leads to the file that defines it. Test modules do not
-//! count.
+//! parts. A path that a `mod.rs` or `lib.rs` re-exports leads to the file that defines it. Test modules
+//! do not count.
 //!
-//! What it does not see: methods that are called on a value whose type another file names.
+//! The graph misses one kind of use: a method called on a value whose type another file names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ type Module = Vec<String>;
 /// The files of one crate.
 pub(crate) struct Graph {
     sources: BTreeMap<Module, String>,
-    /// What a module re-exports: name, and the path that it leads to.
+    /// The names that a module re-exports, each with the path that it leads to.
     exports: BTreeMap<Module, BTreeMap<String, Module>>,
 }
 

@@ -5,8 +5,8 @@
 //! 2 MiB    copy lane 0, copy lane 1, ...   (throughput only; each a multiple of 2 MiB)
 //! ```
 //! It is a memfd that the supervisor makes and every worker gets as its standard input: it has no
-//! name, and it is gone with the last process. Words that different processes write lie 256 bytes
-//! apart, because neighbouring lines of 64 bytes are fetched in pairs. Huge pages are asked for the
+//! name, and it is gone with the last process. Words that different processes write are padded to
+//! a pair of cache lines, because neighbouring lines are fetched in pairs. Huge pages are asked for the
 //! copy lanes where the kernel can collapse them, so that the copy limit is not held down by small
 //! pages.
 
@@ -14,6 +14,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crossbeam_utils::CachePadded;
 use railbus::{Error, Result};
 
 /// The most workers of one run.
@@ -22,19 +23,14 @@ pub const MAX_WORKERS: usize = 32;
 const HUGE_BYTES: usize = 2 << 20;
 const NAME: &str = "the shared memory of the measurement";
 
-/// A word that no other word shares a line, or a pair of lines, with.
-#[repr(C, align(256))]
-#[derive(Debug)]
-pub struct Line<T>(pub T);
-
 /// Two words of a ping-pong, each on lines of its own. 0 means that nothing was sent.
 #[repr(C)]
 #[derive(Debug)]
 pub struct WordPair {
     /// Written by the process that leads.
-    pub there: Line<AtomicU64>,
+    pub there: CachePadded<AtomicU64>,
     /// Written by the process that follows.
-    pub back: Line<AtomicU64>,
+    pub back: CachePadded<AtomicU64>,
 }
 
 /// The flow control of one copy lane.
@@ -42,9 +38,9 @@ pub struct WordPair {
 #[derive(Debug)]
 pub struct CopyLane {
     /// Records that the writer has published.
-    pub written: Line<AtomicU64>,
+    pub written: CachePadded<AtomicU64>,
     /// Records that the reader has released.
-    pub read: Line<AtomicU64>,
+    pub read: CachePadded<AtomicU64>,
 }
 
 /// The block that the leader announces. All workers run it and report in their own lines.
@@ -85,13 +81,13 @@ pub struct Control {
     pub words: WordPair,
     /// The limit of a wake-up: two words on which the leader and the follower sleep; each writes
     /// one.
-    pub futex: [Line<AtomicU32>; 2],
+    pub futex: [CachePadded<AtomicU32>; 2],
     /// Flow control of the copy limit, and of `--kind limit`.
     pub copy: [CopyLane; 2],
     /// The block being run; written by the leader.
-    pub block: Line<Announcement>,
+    pub block: CachePadded<Announcement>,
     /// A line per worker.
-    pub workers: [Line<WorkerLine>; MAX_WORKERS],
+    pub workers: [CachePadded<WorkerLine>; MAX_WORKERS],
 }
 
 const _: () = assert!(size_of::<Control>() <= HUGE_BYTES);
@@ -159,9 +155,9 @@ impl Arena {
 
     /// Reports that this worker is attached, and waits until all workers are.
     pub fn meet(&self, worker: usize, workers: usize) {
-        self.control.workers[worker].0.ready.store(1, Ordering::Release);
+        self.control.workers[worker].ready.store(1, Ordering::Release);
         for other in &self.control.workers[..workers] {
-            while other.0.ready.load(Ordering::Acquire) == 0 {
+            while other.ready.load(Ordering::Acquire) == 0 {
                 std::thread::yield_now();
             }
         }
@@ -169,7 +165,7 @@ impl Arena {
 
     /// Leader: announces the next block.
     pub fn announce(&self, number: u64, mode: u64, count: u64) {
-        let block = &self.control.block.0;
+        let block = &self.control.block;
         block.mode.store(mode, Ordering::Relaxed);
         block.count.store(count, Ordering::Relaxed);
         block.number.store(number, Ordering::Release); // BLOCK: pairs with the Acquire in `await_block`
@@ -177,7 +173,7 @@ impl Arena {
 
     /// Waits for block `number`; returns its mode and count.
     pub fn await_block(&self, number: u64, yields: bool) -> (u64, u64) {
-        let block = &self.control.block.0;
+        let block = &self.control.block;
         while block.number.load(Ordering::Acquire) < number {
             if yields { std::thread::yield_now() } else { std::hint::spin_loop() }
         }

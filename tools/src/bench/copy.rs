@@ -128,7 +128,7 @@ impl Sender for CopySender {
         let end = &mut self.0;
         debug_assert_eq!(payload.bytes(), end.payload_bytes);
         if end.position - end.other == end.records {
-            end.other = end.flow.read.0.load(Ordering::Acquire); // READ: pairs with the Release in `receive`
+            end.other = end.flow.read.load(Ordering::Acquire); // READ: pairs with the Release in `receive`
             if end.position - end.other == end.records {
                 return Ok(false);
             }
@@ -138,14 +138,14 @@ impl Sender for CopySender {
         let event = unsafe { std::slice::from_raw_parts_mut(end.record(), end.payload_bytes) };
         payload.write(event, tag);
         if end.advance() {
-            end.flow.written.0.store(end.position, Ordering::Release); // WRITTEN: pairs with the Acquire in `receive`
+            end.flow.written.store(end.position, Ordering::Release); // WRITTEN: pairs with the Acquire in `receive`
         }
         Ok(true)
     }
 
     #[inline(always)]
     fn flush(&mut self) -> Attempted<()> {
-        self.0.flow.written.0.store(self.0.position, Ordering::Release); // WRITTEN, as in `send`
+        self.0.flow.written.store(self.0.position, Ordering::Release); // WRITTEN, as in `send`
         Ok(())
     }
 }
@@ -159,7 +159,7 @@ impl Receiver for CopyReceiver {
     fn receive(&mut self, read: impl FnOnce(&[u8])) -> Attempted<bool> {
         let end = &mut self.0;
         if end.position == end.other {
-            end.other = end.flow.written.0.load(Ordering::Acquire); // WRITTEN: pairs with the Release in `send`
+            end.other = end.flow.written.load(Ordering::Acquire); // WRITTEN: pairs with the Release in `send`
             if end.position == end.other {
                 return Ok(false);
             }
@@ -169,7 +169,7 @@ impl Receiver for CopyReceiver {
         let event = unsafe { std::slice::from_raw_parts(end.record(), end.payload_bytes) };
         read(event);
         if end.advance() {
-            end.flow.read.0.store(end.position, Ordering::Release); // READ: pairs with the Acquire in `send`
+            end.flow.read.store(end.position, Ordering::Release); // READ: pairs with the Acquire in `send`
         }
         Ok(true)
     }

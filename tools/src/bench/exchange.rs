@@ -147,7 +147,7 @@ pub(super) fn consume<R: Receiver, P: Pace>(
 ) -> Attempted<R> {
     let Site { plan, arena } = site;
     let consumers = &arena.control.workers[plan.producers..plan.producers + plan.consumers];
-    let line = &consumers[plan.index].0;
+    let line = &consumers[plan.index];
     let mut empty = 0;
     let mut wrong = None;
     while received.events < target {
@@ -170,7 +170,7 @@ pub(super) fn consume<R: Receiver, P: Pace>(
         if !received.all && empty >= LOOKS {
             empty = 0;
             line.received.store(received.events, Ordering::Release);
-            let all = consumers.iter().map(|other| other.0.received.load(Ordering::Acquire)).sum::<u64>();
+            let all = consumers.iter().map(|other| other.received.load(Ordering::Acquire)).sum::<u64>();
             if all >= target {
                 break;
             }

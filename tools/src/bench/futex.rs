@@ -20,13 +20,13 @@ const SLICE: Duration = Duration::from_millis(100);
 /// The leader's ends.
 pub fn leading_ends(site: Site<'_>) -> (FutexSender, FutexReceiver) {
     let pair = &site.arena.control.futex;
-    (FutexSender(&pair[0].0), FutexReceiver { word: &pair[1].0, seen: 0 })
+    (FutexSender(&pair[0]), FutexReceiver { word: &pair[1], seen: 0 })
 }
 
 /// The follower's ends.
 pub fn following_ends(site: Site<'_>) -> (FutexSender, FutexReceiver) {
     let pair = &site.arena.control.futex;
-    (FutexSender(&pair[1].0), FutexReceiver { word: &pair[0].0, seen: 0 })
+    (FutexSender(&pair[1]), FutexReceiver { word: &pair[0], seen: 0 })
 }
 
 /// Stores a word and wakes the process that sleeps on it.

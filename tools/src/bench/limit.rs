@@ -36,19 +36,19 @@ impl Transport for BareWords {
 /// The leader's ends of the limit.
 pub fn leading_ends(site: Site<'_>) -> (WordSender, WordReceiver) {
     let WordPair { there, back } = &site.arena.control.bare;
-    (WordSender(&there.0), WordReceiver { word: &back.0, seen: 0 })
+    (WordSender(there), WordReceiver { word: back, seen: 0 })
 }
 
 /// The follower's ends of the limit.
 pub fn following_ends(site: Site<'_>) -> (WordSender, WordReceiver) {
     let WordPair { there, back } = &site.arena.control.bare;
-    (WordSender(&back.0), WordReceiver { word: &there.0, seen: 0 })
+    (WordSender(back), WordReceiver { word: there, seen: 0 })
 }
 
 fn lane_word(pair: &'static WordPair, lane: Lane) -> &'static AtomicU64 {
     match lane {
-        Lane::There => &pair.there.0,
-        Lane::Back => &pair.back.0,
+        Lane::There => &pair.there,
+        Lane::Back => &pair.back,
     }
 }
 

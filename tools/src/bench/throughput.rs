@@ -150,7 +150,7 @@ fn to_value<R: Serialize>(outcome: Attempted<R>) -> Result<serde_json::Value> {
 
 /// Reports that part `number` is finished.
 fn finish(site: Site<'_>, number: u64, received: &Received) {
-    let line = &site.arena.control.workers[site.plan.worker].0;
+    let line = &site.arena.control.workers[site.plan.worker];
     line.received.store(received.events, Ordering::Release);
     line.tag_sum.store(received.tag_sum, Ordering::Relaxed);
     line.end_ticks.store(site.plan.clock.now(), Ordering::Relaxed);
@@ -236,7 +236,7 @@ impl Leader<'_> {
         self.await_all();
         let mut end = start;
         for consumer in &arena.control.workers[plan.producers..plan.workers] {
-            end = end.max(consumer.0.end_ticks.load(Ordering::Relaxed));
+            end = end.max(consumer.end_ticks.load(Ordering::Relaxed));
         }
         Ok(plan.clock.ns(end - start).max(1.0))
     }
@@ -245,7 +245,7 @@ impl Leader<'_> {
     fn await_all(&self) {
         let Site { plan, arena } = self.site;
         for worker in &arena.control.workers[1..plan.workers] {
-            while worker.0.finished.load(Ordering::Acquire) < self.number {
+            while worker.finished.load(Ordering::Acquire) < self.number {
                 if plan.yields {
                     std::thread::yield_now();
                 } else {
@@ -260,8 +260,8 @@ impl Leader<'_> {
         let Site { plan, arena } = self.site;
         let consumers = arena.control.workers[plan.producers..plan.workers].iter();
         let (events, tag_sum) = consumers.fold((0, 0u64), |(events, sum), worker| {
-            let received = worker.0.received.load(Ordering::Acquire);
-            (events + received, sum.wrapping_add(worker.0.tag_sum.load(Ordering::Relaxed)))
+            let received = worker.received.load(Ordering::Acquire);
+            (events + received, sum.wrapping_add(worker.tag_sum.load(Ordering::Relaxed)))
         });
         let copies = if plan.kind == Kind::Queue { 1 } else { plan.consumers as u64 };
         let expected =

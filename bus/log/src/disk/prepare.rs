@@ -20,7 +20,7 @@
 //! written`. Here `time` and `written`, the number of bytes that the writer has written, count from
 //! its request. If the next segment is larger, `written` is multiplied by the growth. So it is
 //! ready when half the size of the one in use was written since the request, however fast that is.
-//! An idle writer costs [`PACE_BASE_BYTES_PER_S`].
+//! An idle writer costs `PACE_BASE_BYTES_PER_S`.
 //!
 //! When the writer has no segment to write to, the helper goes at full speed, since no writes need
 //! the disk. That is so for the first segment of all, and when the writer was faster than the disk

@@ -61,10 +61,10 @@ pub(super) fn write_file_again(file: &File, part: &Unproven) -> io::Result<()> {
     write_again(&mut { file }, part, memory.block(0))
 }
 
-/// Like [`write_file_again`], for any bytes. `buffer` must hold a largest block.
+/// Checks every block of a part and writes it once more, for any bytes. `buffer` must hold the largest block.
 ///
 /// # Errors
-/// Those of [`write_file_again`].
+/// `InvalidData` when a block is not there any more, and the errors of reads and writes.
 pub fn write_again(bytes: &mut dyn BlockBytes, part: &Unproven, buffer: &mut [u8]) -> io::Result<()> {
     let read = bytes.read(0, &mut buffer[..SECTOR_BYTES])?;
     let own = SegmentHeader::decode(&buffer[..read]).map_err(|_| lost(0))?;

@@ -65,7 +65,7 @@ pub enum Stores {
     Swap,
     /// In restartable sequences.
     Restart {
-        /// The value that [`railbus_os::rseq::offset`] returned.
+        /// The value that `railbus_os::rseq::offset` returned.
         area: isize,
     },
 }

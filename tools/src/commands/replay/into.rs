@@ -26,7 +26,7 @@ pub(super) fn run(
     let channel = open::channel_of(target, args.owner)?;
     refuse_itself(journal, &channel)?;
     let options = SendOptions::default().name("replay");
-    let sink = Sink { args, target, lateness, told: false };
+    let sink = Republisher { args, target, lateness, told: false };
     match channel.header().kind {
         Kind::Stream => sink.publish(channel.publisher(&options)?, journal, replay),
         Kind::Topic => sink.publish(channel.topic_publisher(&options)?, journal, replay),
@@ -52,14 +52,14 @@ fn refuse_itself(journal: &Journal, channel: &Channel) -> Outcome {
     )))
 }
 
-struct Sink<'a> {
+struct Republisher<'a> {
     args: &'a ReplayArgs,
     target: &'a ChannelName,
     lateness: &'a mut Lateness,
     told: bool,
 }
 
-impl Sink<'_> {
+impl Republisher<'_> {
     fn publish<R: PublishEnd>(
         mut self,
         mut sender: Sender<R>,
