@@ -4,6 +4,7 @@
 //! what is harmed was durable by the word of a block or a seal that is not, **torn** when the journal ends before it,
 //! **whole** when nothing that belongs to it was harmed. No panic, and no allocation that a length on the disk chose.
 
+#[path = "common/simulated/mod.rs"]
 mod simulated;
 
 use std::alloc::{GlobalAlloc, Layout, System};

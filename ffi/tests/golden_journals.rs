@@ -1,5 +1,5 @@
 //! Golden journals: segment files as they were when they were committed to the repository. Every language replays them,
-//! and finds what `records.jsonl` beside them says; `bus/tests/journal_golden.rs` makes them.
+//! and finds what `records.jsonl` beside them says; `bus/tests/journal/golden.rs` makes them.
 //!
 //! A segment's second page is the header page of the channel it records, which is of the layout of shared memory. What is
 //! golden is the journal's format, so the committed files hold a filler there, and are read as copies with a page of today.

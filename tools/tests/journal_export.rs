@@ -4,7 +4,7 @@
 //! The packages are installed once, into target/venv. Where that is impossible, the test says so and is
 //! skipped.
 
-#[path = "../../bus/tests/journal_hand/mod.rs"]
+#[path = "../../bus/tests/common/journal_hand/mod.rs"]
 mod journal_hand;
 mod program;
 
