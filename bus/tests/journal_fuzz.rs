@@ -6,6 +6,7 @@
 //! intact, **torn** when the journal ends before it, **whole** when nothing that belongs to it was
 //! corrupted. There is no panic, and no allocation of a size that a length on the disk chose.
 
+#[path = "common/simulated/mod.rs"]
 mod simulated;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,6 +1,6 @@
 //! Golden journals: segment files as they were when they were committed to the repository. Every
 //! language replays them, and must find the contents of `records.jsonl` beside them;
-//! `bus/tests/journal_golden.rs` makes them.
+//! `bus/tests/journal/golden.rs` makes them.
 //!
 //! A segment's second page is the header page of the channel it records, which has the layout of
 //! shared memory. Only the journal's format is golden. So the committed files hold a filler there,

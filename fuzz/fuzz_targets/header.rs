@@ -1,7 +1,7 @@
 //! Header pages made of anything.
 #![no_main]
 
-#[path = "../../bus/tests/hostile/body.rs"]
+#[path = "../../bus/tests/common/hostile_body.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

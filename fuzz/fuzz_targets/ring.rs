@@ -1,7 +1,7 @@
 //! Handles over a channel whose files are harmed as the bytes say; the first byte chooses the kind.
 #![no_main]
 
-#[path = "../../bus/tests/hostile/body.rs"]
+#[path = "../../bus/tests/common/hostile_body.rs"]
 mod body;
 
 use railbus::{Bus, Kind};

@@ -1,7 +1,7 @@
 //! A journal whose disk is full: every observer gets a report, and another when it is over. Real
 //! disks, each in a mount namespace of the test's own.
 
-#[path = "../../bus/tests/mounts/mod.rs"]
+#[path = "../../bus/tests/common/mounts/mod.rs"]
 mod mounts;
 mod program;
 

@@ -1,6 +1,6 @@
 //! `railbus journal` and `railbus replay` on journals written by hand.
 
-#[path = "../../bus/tests/journal_hand/mod.rs"]
+#[path = "../../bus/tests/common/journal_hand/mod.rs"]
 mod journal_hand;
 mod program;
 

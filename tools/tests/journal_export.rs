@@ -5,7 +5,7 @@
 //! The packages are installed once, into target/venv. If that is impossible, the test reports it
 //! and is skipped.
 
-#[path = "../../bus/tests/journal_hand/mod.rs"]
+#[path = "../../bus/tests/common/journal_hand/mod.rs"]
 mod journal_hand;
 mod program;
 
