@@ -73,11 +73,11 @@ type RecorderOptions struct {
 	SyncInterval time.Duration
 	// Codec is the compression of the journal.
 	Codec Codec
-	// SegmentBytes is the size of a segment file: a multiple of 4096, 272 KiB to 64 GiB; 0 is 256 MiB.
+	// SegmentBytes is the size of a segment file: a multiple of 4096, 268 KiB to 64 GiB; 0 is 256 MiB.
 	SegmentBytes uint64
 	// StagingBytes is how many bytes may be taken from the ring and not be written yet: a multiple of 256
-	// KiB, 1 MiB to 1 GiB; 0 is 16 MiB. When the disk stalls, this room fills first, and then the ring,
-	// before a publisher has to wait.
+	// KiB, 1 MiB to 1 GiB. 0 sizes it to the channel, as four of its rings, 1 to 16 MiB. When the disk
+	// stalls, this room fills first, and then the ring, before a publisher has to wait.
 	StagingBytes uint64
 	// KeepBytes removes the oldest segments while the journal has more bytes than this; 0 keeps everything.
 	KeepBytes uint64

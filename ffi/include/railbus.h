@@ -1794,7 +1794,7 @@ typedef struct railbus_recorder_options {
      */
     uint64_t sync_interval_ns;
     /**
-     * Size of a segment file in bytes: a multiple of 4096, 272 KiB to 64 GiB; 0 is 256 MiB.
+     * Size of a segment file in bytes: a multiple of 4096, 268 KiB to 64 GiB; 0 is 256 MiB.
      */
     uint64_t segment_bytes;
     /**

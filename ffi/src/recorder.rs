@@ -72,7 +72,7 @@ pub struct railbus_recorder_options {
     pub codec: u32,
     /// With `RAILBUS_SYNC_INTERVAL`: the interval in ns, at least 1.
     pub sync_interval_ns: u64,
-    /// Size of a segment file in bytes: a multiple of 4096, 272 KiB to 64 GiB; 0 is 256 MiB.
+    /// Size of a segment file in bytes: a multiple of 4096, 268 KiB to 64 GiB; 0 is 256 MiB.
     pub segment_bytes: u64,
     /// How many bytes may be taken from the ring and not be written yet: a multiple of 256 KiB, 1
     /// MiB to 1 GiB. 0 sizes it to the channel, as four of its rings, 1 to 16 MiB. When the disk

@@ -8,101 +8,46 @@
 //! It gives up its entry as if it had been evicted, so that others get what it held. From then on
 //! its takes return [`RecvError::Corrupt`].
 
+mod idle;
+mod job;
+mod letters;
 mod rules;
+mod ticket;
 
-use std::mem::ManuallyDrop;
+pub use job::Job;
 use std::time::Duration;
+pub use ticket::Ticket;
 
 use railbus_os::clock;
 use railbus_os::fork::ForkGuard;
 use railbus_ring::members::park::{Nudge, Waker};
-use railbus_ring::members::{fence, registry};
-use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::members::registry;
 use railbus_ring::slots::levels::Rank;
 use railbus_ring::slots::redo::Backoff;
 use railbus_ring::slots::word::Slots;
-use railbus_ring::slots::worker::{Delivery, FIRST_DELIVERY, SlotWorker, TAKE_MAX, Taken};
+use railbus_ring::slots::worker::{FIRST_DELIVERY, SlotWorker, TAKE_MAX, Taken};
 use railbus_ring::tally::Tally;
 use railbus_ring::{frame, layout};
-use rules::{Rules, Sleepers};
+use rules::Rules;
 
 use crate::SlotPublishEnd;
 use crate::channel::memories::{Memories, SharedFutex};
-use crate::error::{BLIND, RecvError, why_not_locked};
-use crate::event::{Attributes, Event, Located, Origin};
+use crate::error::RecvError;
+use crate::event::{Event, Located};
 use crate::handle::audit::Audit;
 use crate::handle::bridge::Watch;
 use crate::handle::latency_probe::LatencyProbe;
 use crate::handle::member::{self, Member};
-use crate::handle::read_end::ORPHANS_MAX;
 use crate::handle::sender::Sender;
-use crate::handle::wait::{Idle, Pace, Step, Wait, Waiting};
+use crate::handle::wait::{Idle, Pace, Wait};
 
 /// The most events between two looks at the clock. There are fewer when each event takes its time.
 const LOOK_EVERY_MAX: u64 = 256;
-/// The number of events that the only worker of a queue takes at once, when more than
-/// [`LOOK_EVERY_MAX`] pass in a millisecond.
-const GRAB: u32 = 16;
 /// A busy worker looks for dead workers this often.
 const SWEEP_EVERY_NS: u64 = 1_000_000;
 /// Workers that sleep ask the kernel about the others this often, all of them together. That is
 /// half as often as each of them wakes up to look.
 const LOOK_TOGETHER_NS: u64 = 4_000_000;
-/// An event waits this long in its slot while the dead-letter queue is full, before the worker
-/// tries again.
-const LETTER_AGAIN_NS: u64 = 10_000_000;
-
-/// The top byte of a header word.
-const TOP_BYTE: u64 = 0xFF << 56;
-
-/// The fate of a dead letter.
-enum DeadLetter {
-    Written,
-    /// The dead-letter queue is full.
-    NoRoom,
-    /// The worker was evicted, and the bytes that it read may be anything.
-    Evicted,
-}
-
-/// Names an event that a worker holds, by one delivery. A copy of the ticket that was kept after
-/// the event was handed back names nothing, even if the same worker gets the event again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket {
-    position: u64,
-    delivery: Delivery,
-    /// The header word that was checked. A faulty producer may change the one in the ring.
-    header: u64,
-}
-
-impl Ticket {
-    /// The event's position.
-    pub fn position(self) -> u64 {
-        self.position
-    }
-
-    /// The number of this delivery, counted from 1. It stays at 64.
-    pub fn attempt(self) -> u32 {
-        self.delivery as u8 as u32 + 1
-    }
-
-    /// Position, attempt and a token. [`Self::from_words`] makes the same ticket from them.
-    #[inline]
-    pub fn words(self) -> (u64, u32, u64) {
-        // The top byte of an event's header is always the same, so the high byte of the delivery
-        // goes there.
-        let token = self.header & !TOP_BYTE | (self.delivery as u64 >> 8) << 56;
-        (self.position, self.attempt(), token)
-    }
-
-    /// The ticket of these words. A worker knows what it holds, so a ticket that was never given
-    /// out names nothing.
-    #[inline]
-    pub fn from_words(position: u64, attempt: u32, token: u64) -> Ticket {
-        let attempt = attempt.clamp(1, 64) as Delivery - 1;
-        let delivery = attempt | ((token >> 56) as Delivery) << 8;
-        Ticket { position, delivery, header: token & !TOP_BYTE | frame::COMMITTED }
-    }
-}
 
 /// A registered worker of a queue.
 ///
@@ -448,37 +393,6 @@ impl Worker {
         !self.is_harmed && !self.member.is_forked() && (self.core.is_fenced() || !self.member.is_registered())
     }
 
-    /// If this worker was evicted, or refused although nobody has evicted it, closes its fence and
-    /// hands back what it held, unless somebody has already done so. Returns whether it is such a
-    /// worker.
-    #[cold]
-    #[inline(never)]
-    fn give_way(&mut self) -> bool {
-        let given_up = !self.member.is_registered() || self.core.is_fenced() || self.core.has_refused();
-        if given_up {
-            // An evictor changes the worker's state before its fence, and its fence before its
-            // words.
-            if self.member.is_registered() {
-                self.is_harmed = true;
-                self.member.give_up();
-                self.core.redeem();
-            }
-            self.easy = self.member.guard.never();
-            self.core.resign(&self.member.peers, clock::host_ns());
-        }
-        given_up
-    }
-
-    /// The error for a worker that has given way.
-    fn why_given_way(&self) -> RecvError {
-        match self.is_harmed {
-            true => {
-                RecvError::Corrupt("a word of the worker's was changed by somebody else; remove the channel")
-            }
-            false => RecvError::Evicted,
-        }
-    }
-
     /// Whether the channel was removed. A wait reports it, too, by [`RecvError::Removed`]. Makes
     /// one system call. False in a fork child.
     pub fn is_removed(&self) -> bool {
@@ -617,232 +531,10 @@ impl Worker {
         self.member.note_tally(self.tally);
     }
 
-    /// Whether an event that was delivered before is to be delivered again. Otherwise it has become
-    /// a dead letter, or waits until the dead-letter queue has room for it.
-    #[cold]
-    fn is_redelivered(&mut self, taken: Taken, ticket: Ticket) -> bool {
-        if self.max_attempts == 0 || (taken.attempt as u32) < self.max_attempts {
-            self.member.memories.acks.fetch_add(layout::REDELIVERED, 1, Edge::Plain);
-            return true;
-        }
-        let Some(mut letters) = self.dead_letters.take() else { return true };
-        let header = self.member.channel.header();
-        // SAFETY: this worker holds the event, and its header was checked. If the worker was
-        // evicted in the meantime, the slot holds other bytes, which are not published.
-        let event: Event<'_> = unsafe { Event::new(self.locate(ticket)) };
-        let origin = Origin {
-            channel: header.channel_word(),
-            incarnation: header.incarnation,
-            position: taken.ticket,
-            // Each return of the event while the dead-letter queue was full counted as an attempt,
-            // too.
-            attempts: (taken.attempt as u64).min(self.max_attempts as u64),
-        };
-        let attributes = Attributes::of(&event, origin);
-        let letter = self.write_letter(&mut letters, &event, &attributes);
-        self.dead_letters = Some(letters);
-        match letter {
-            DeadLetter::Written => {
-                self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
-                self.finish(ticket.position, ticket.delivery);
-            }
-            DeadLetter::NoRoom => {
-                // The event waits in its slot.
-                self.core.put_back(taken, |_, _| clock::host_ns() + LETTER_AGAIN_NS);
-                self.handed_back();
-            }
-            // The next check of the fence reports it.
-            DeadLetter::Evicted => {}
-        }
-        false
-    }
-
-    /// Publishes an event that this worker holds in the dead-letter queue. That comes before the
-    /// event is done. A worker that is killed between the two leaves an event that becomes a dead
-    /// letter once more, with the same origin.
-    fn write_letter(
-        &self,
-        letters: &mut Sender<SlotPublishEnd<false>>,
-        event: &Event<'_>,
-        attributes: &Attributes,
-    ) -> DeadLetter {
-        let payload = event.payload();
-        let Ok(mut claim) = letters.claim_with_timeout(payload.len(), attributes, Duration::ZERO) else {
-            return DeadLetter::NoRoom;
-        };
-        claim.copy_from_slice(payload);
-        // VALIDATE: the copying comes before the check of the fence. Once the fence is closed, the
-        // event goes to other workers, and its slot to the next lap.
-        self.member.memories.data.fence(Edge::Validate);
-        if self.core.is_fenced() {
-            claim.abort();
-            return DeadLetter::Evicted;
-        }
-        claim.commit();
-        DeadLetter::Written
-    }
-
     /// Whether this is the only worker. An evicted worker counts until it has gone, because what it
     /// held may come back late.
     fn is_alone(&self) -> bool {
         self.member.count_own(2, |policy| policy & 0xFF == registry::ROLE_WORKER) == 1
-    }
-
-    /// Looks around about once a millisecond, however long each event keeps this worker busy.
-    #[cold]
-    fn look_by_the_way(&mut self) {
-        let passed_ns = clock::coarse_ns().saturating_sub(self.swept_ns);
-        let look_every = if passed_ns < SWEEP_EVERY_NS {
-            self.look_every * 2
-        } else {
-            self.look_every * SWEEP_EVERY_NS / passed_ns
-        };
-        self.look_every = look_every.clamp(1, LOOK_EVERY_MAX);
-        self.look_at = self.tally.events + self.look_every;
-        if self.core.redo_due_ns() <= clock::host_ns() {
-            self.core.look_again();
-        }
-        self.look_around(false);
-        if self.grab_follows_load {
-            // Takes several at once from a busy queue if no other worker could take them.
-            self.grab = if self.look_every == LOOK_EVERY_MAX && self.is_alone() { GRAB } else { 1 };
-        }
-    }
-
-    /// Looks for dead workers and repairs what they left, at most every millisecond unless
-    /// `at_once`.
-    #[cold]
-    fn look_around(&mut self, at_once: bool) {
-        let now = clock::coarse_ns();
-        self.member.note(layout::SEEN_NS, now);
-        self.tell();
-        if !at_once && now.saturating_sub(self.swept_ns) < SWEEP_EVERY_NS {
-            return;
-        }
-        // A new worker looks whatever others have seen: it may replace one that has just died.
-        let is_first = std::mem::replace(&mut self.swept_ns, now) == 0;
-        self.look_again_by_rules();
-        if !self.member.is_registered() {
-            // The evictor has not closed the fence yet. The next poll reports the eviction.
-            self.give_way();
-            return;
-        }
-        // A worker that cannot repair leaves the turn to others.
-        let every_ns = if at_once { self.look_together_ns } else { SWEEP_EVERY_NS };
-        if !is_first && self.cannot_repair.is_none() && !self.member.is_turn_to_look(every_ns) {
-            return;
-        }
-        let acks = self.member.memories.acks;
-        let mut failed = Ok(());
-        for index in 0..self.member.registry().used() {
-            // Its evictor has not handed back everything, or is about to.
-            let closed = fence::kind(fence::of(&acks, index)) == fence::CLOSED;
-            if closed && index != self.member.registered.index {
-                let gone_on = self.member.go_on_evicting(index, || {
-                    self.core.sweeper(clock::host_ns()).sweep(&self.member.peers, Some(index)).unsettled == 0
-                });
-                failed = failed.and(gone_on);
-            }
-        }
-        let dead: Vec<usize> = self.member.dead_of_own_side().collect();
-        for index in dead {
-            // Under the entry's janitor lock: one worker repairs, and the others go on. An entry
-            // that cannot be settled yet, or that another worker has locked, is found again in a
-            // millisecond.
-            let buried = self.member.bury(index, |index| {
-                self.core.sweeper(clock::host_ns()).sweep(&self.member.peers, Some(index)).unsettled == 0
-            });
-            failed = failed.and(buried.map(|_| ()));
-        }
-        let blind = self.member.peers.was_blind().then_some(BLIND);
-        self.cannot_repair = failed.err().map(|error| why_not_locked(&error)).or(blind);
-    }
-
-    /// Repairs what dead participants left, and finds out whether there is anything to wait for.
-    #[cold]
-    fn probe(&mut self) -> Result<Option<Ticket>, RecvError> {
-        self.look_around(true);
-        if !self.core.is_head_sound() {
-            return Err(RecvError::Corrupt(
-                "the queue's head or tail was changed by somebody else; remove the channel",
-            ));
-        }
-        self.audit.step(&self.core.sweeper(clock::host_ns()), &self.member.peers, self.tally.events);
-        let mut repaired = false;
-        // A producer may have died with a whole batch claimed. There is a bound because the tail
-        // may be corrupted.
-        for _ in 0..ORPHANS_MAX {
-            let Some(ticket) = self.core.stuck_behind() else { break };
-            if !self.core.skip_orphan(ticket, &self.member.peers) {
-                break;
-            }
-            repaired = true;
-        }
-        if !repaired && self.until_closed && self.producers_left() && self.core.is_finished() {
-            return self.poll()?.map(Some).ok_or(RecvError::Closed);
-        }
-        let polled = self.poll()?;
-        if polled.is_some() {
-            return Ok(polled);
-        }
-        if let Some(why) = self.cannot_repair {
-            // Others may be able to repair. This worker would wait in silence for events that it
-            // can never get.
-            return Err(RecvError::CannotRepair(why));
-        }
-        // Events that were published before the removal was seen are taken first.
-        if self.member.is_removed() { self.poll()?.map(Some).ok_or(RecvError::Removed) } else { Ok(None) }
-    }
-
-    #[cold]
-    fn wait(&mut self, timeout: Option<Duration>) -> Result<Ticket, RecvError> {
-        let mut has_slept = false;
-        let ticket = self.wait_for_one(timeout, &mut has_slept)?;
-        if has_slept {
-            self.pass_wake_on();
-        }
-        Ok(ticket)
-    }
-
-    fn wait_for_one(&mut self, timeout: Option<Duration>, has_slept: &mut bool) -> Result<Ticket, RecvError> {
-        if let Some(ticket) = self.poll_slow()? {
-            return Ok(ticket);
-        }
-        let mut waiting = Waiting::new(self.wait, timeout);
-        let mut sleepers = Sleepers::default();
-        // Events with stamps never take the fast path, nor does anything if there are rules.
-        let is_fast = self.latency.is_none() && !self.easy.is_forked();
-        loop {
-            match waiting.step() {
-                Step::Poll if is_fast && waiting.is_quick() && !self.pace.is_slipping() => {
-                    if let Some(ticket) = self.poll_fast() {
-                        return Ok(ticket);
-                    }
-                    continue;
-                }
-                Step::Poll => {}
-                // Many short waits are polling: they never last until a probe.
-                Step::TimedOut => return self.take_ticket()?.ok_or(RecvError::TimedOut),
-                Step::Probe => {
-                    if let Some(ticket) = self.probe()? {
-                        return Ok(ticket);
-                    }
-                    // Another worker's death makes its events available to this one.
-                    waiting.be_patient(self.is_alone() && !self.until_closed);
-                }
-                // There may be an event behind those that were just put aside.
-                Step::Sleep(_) if self.is_passing() => {}
-                Step::Sleep(slice_ns) => {
-                    *has_slept = true;
-                    if let Some(ticket) = self.sleep(&mut sleepers, slice_ns)? {
-                        return Ok(ticket);
-                    }
-                }
-            }
-            if let Some(ticket) = self.poll()? {
-                return Ok(ticket);
-            }
-        }
     }
 }
 
@@ -854,106 +546,5 @@ impl Drop for Worker {
             // The worker may have been refused just now.
             self.give_way();
         }
-    }
-}
-
-/// An event that a worker holds. It dereferences to the payload. Dropping it without [`Job::done`]
-/// hands the event back, to be delivered again.
-#[derive(Debug)]
-#[must_use = "a job that is dropped is handed back, and delivered again"]
-pub struct Job<'a> {
-    worker: &'a mut Worker,
-    ticket: Ticket,
-}
-
-impl Job<'_> {
-    /// The event, in place.
-    #[inline(always)]
-    pub fn event(&self) -> Event<'_> {
-        // SAFETY: the worker holds the event until the job is dropped; its header was checked when
-        // it was taken.
-        unsafe { Event::new(self.worker.locate(self.ticket)) }
-    }
-
-    /// The number of this delivery, counted from 1. It stays at 64.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> railbus::Result<()> {
-    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
-    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
-    /// # let bus = Bus::at(base.path(), "demo")?;
-    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
-    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
-    /// let mut worker = jobs.worker(&WorkOptions::default())?;
-    /// worker.take()?.retry(); // or its worker was killed
-    /// assert_eq!(worker.take()?.attempt(), 2);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn attempt(&self) -> u32 {
-        self.ticket.attempt()
-    }
-
-    /// The event's position.
-    pub fn position(&self) -> u64 {
-        self.ticket.position
-    }
-
-    /// Marks the event as done: it is not delivered again. Never blocks. Returns false in the cases
-    /// of [`Worker::done`]: then the event goes to another worker, and the work does not count. If
-    /// the worker was evicted or the channel is corrupt, the next take returns that error.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> railbus::Result<()> {
-    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
-    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
-    /// # let bus = Bus::at(base.path(), "demo")?;
-    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
-    /// jobs.producer(&SendOptions::default())?.publish(b"resize cat.png")?;
-    /// let mut worker = jobs.worker(&WorkOptions::default())?;
-    /// let job = worker.take()?;
-    /// let result = String::from_utf8_lossy(&job).to_uppercase();
-    /// if job.done() {
-    ///     println!("{result}"); // a worker that was evicted must not report its result
-    /// }
-    /// assert_eq!(jobs.info()?.positions.depth, 0);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[inline(always)]
-    #[must_use = "false says that the work did not count: another worker has the event"]
-    pub fn done(self) -> bool {
-        // Without a destructor that runs at the end, also in case of a panic, the job stays in
-        // registers.
-        let mut job = ManuallyDrop::new(self);
-        let ticket = job.ticket;
-        job.worker.done(ticket)
-    }
-
-    /// Hands the event back, as [`Worker::retry`] does. Dropping the job does the same.
-    pub fn retry(self) {}
-
-    /// Keeps the event with the worker, and returns its ticket.
-    pub fn keep(self) -> Ticket {
-        ManuallyDrop::new(self).ticket
-    }
-}
-
-impl std::ops::Deref for Job<'_> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.event().payload()
-    }
-}
-
-impl Drop for Job<'_> {
-    fn drop(&mut self) {
-        self.worker.retry(self.ticket);
     }
 }

@@ -21,6 +21,9 @@
 //! a name holds publishers while it has no owner. Keep its position in a
 //! [`Checkpoint`](super::Checkpoint) instead.
 
+mod options;
+
+pub use options::{Behind, FollowOptions};
 use std::time::{Duration, Instant};
 
 use railbus_ring::members::join::{JoinError, StartAt as Start};
@@ -32,10 +35,8 @@ use crate::error::{Error, RecvError, Result};
 use crate::event::{Event, Located};
 use crate::handle::open::{Subscriber, TopicSubscriber};
 use crate::handle::options::SubscribeOptions;
-use crate::handle::wait::Wait;
 use crate::journal::events::{Events, Item};
 use crate::journal::read::{Journal, Seek};
-use crate::setters::setters;
 use crate::snapshot::Participant;
 
 /// Number of events read from the journal between two looks at how far behind they are.
@@ -44,53 +45,6 @@ const LOOK_EVERY: u32 = 4096;
 const PAUSE: Duration = Duration::from_micros(500);
 /// The longest wait in the ring before the caller's deadline is checked.
 const SLICE: Duration = Duration::from_millis(100);
-
-/// The behaviour of a follower that falls behind in the ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Behind {
-    /// It holds the publishers, like any reliable subscriber.
-    #[default]
-    Hold,
-    /// It holds no publisher. When it is overrun, it reads on from the journal. A queue refuses
-    /// this policy, because its taps always hold.
-    ReadJournal,
-}
-
-/// The options of a [`Follower`].
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct FollowOptions {
-    /// Where to begin in the journal. Events that the journal does not have yet follow in any case.
-    /// An existing durable name resumes at its own position instead.
-    pub from: Seek,
-    /// The behaviour when it falls behind in the ring.
-    pub behind: Behind,
-    /// A name of at most 64 bytes, for observers. It is also the identity of a durable
-    /// subscription.
-    pub name: String,
-    /// Whether the subscription outlives its owner, once it has joined the ring. Not with
-    /// [`Behind::ReadJournal`].
-    pub durable: bool,
-    /// How to wait for events in the ring.
-    pub wait: Wait,
-    /// Whether following ends when the last publisher has left and everything was read.
-    pub until_closed: bool,
-}
-
-impl Default for FollowOptions {
-    fn default() -> FollowOptions {
-        FollowOptions {
-            from: Seek::Beginning,
-            behind: Behind::Hold,
-            name: String::new(),
-            durable: false,
-            wait: Wait::default(),
-            until_closed: false,
-        }
-    }
-}
-
-setters!(FollowOptions: from: Seek, behind: Behind, name: impl Into<String>, durable: bool, wait: Wait, until_closed: bool);
 
 /// The result of a receive.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use railbus_log::format::{
     BLOCK_BYTES_MAX, BLOCKS_OFFSET, Codec, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
-    SEGMENT_BYTES_MIN,
 };
 use railbus_log::retention::Retention;
 
@@ -19,9 +18,9 @@ const STAGING_MIN: u64 = 1 << 20;
 const STAGING_MAX: u64 = 16 << 20;
 /// How long a block waits for more records where nobody waits for each event to be durable.
 const QUIET_LINGER: Duration = Duration::from_millis(100);
-/// Size of the smallest first segment, which has room for the largest block, and of the largest, in
-/// bytes.
-const FIRST_SEGMENT_MIN: u64 = BLOCKS_OFFSET + (BLOCK_BYTES_MAX + SECTOR_BYTES) as u64;
+/// Size of the smallest segment that a recorder writes, in bytes: it has room for the largest block.
+const SEGMENT_MIN: u64 = BLOCKS_OFFSET + (BLOCK_BYTES_MAX + SECTOR_BYTES) as u64;
+/// Size of the largest first segment, in bytes.
 const FIRST_SEGMENT_MAX: u64 = 4 << 20;
 
 /// The policy while the disk is full.
@@ -114,11 +113,11 @@ impl RecorderOptions {
     /// # Errors
     /// [`Error::Invalid`] names the value and its range.
     pub fn check(&self) -> Result<()> {
-        let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+        let sizes = SEGMENT_MIN..=SEGMENT_BYTES_MAX;
         if !sizes.contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
             return Err(Error::invalid(
                 format!("segments of {} bytes", self.segment_bytes),
-                format!("must be a multiple of 4096, {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"),
+                format!("must be a multiple of 4096, {SEGMENT_MIN} to {SEGMENT_BYTES_MAX}"),
             ));
         }
         let unit = BLOCK_BYTES_MAX as u64;
@@ -171,7 +170,20 @@ impl RecorderOptions {
     /// Returns the size of the first segment of a journal of this channel, in bytes. It is small
     /// for a small channel, because there may be many of those.
     pub(crate) fn first_segment_bytes(&self, channel: &Header) -> u64 {
-        let wanted = channel.capacity_bytes.saturating_mul(4).clamp(FIRST_SEGMENT_MIN, FIRST_SEGMENT_MAX);
+        let wanted = channel.capacity_bytes.saturating_mul(4).clamp(SEGMENT_MIN, FIRST_SEGMENT_MAX);
         wanted.next_multiple_of(4096).min(self.segment_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RecorderOptions, SEGMENT_MIN};
+
+    #[test]
+    fn a_segment_has_room_for_the_largest_block() {
+        let of = |bytes| RecorderOptions::default().segment_bytes(bytes).check();
+        assert!(of(SEGMENT_MIN).is_ok());
+        let text = of(SEGMENT_MIN - 4096).expect_err("too small").to_string();
+        assert!(text.contains("274432 to 68719476736"), "{text}");
     }
 }

@@ -38,8 +38,8 @@ cdef class Recorder:
     ``sync_interval_ns``), or "never" (when it stops). ``codec`` is "none", "lz4" or "zstd". With
     ``lossy`` it never holds a publisher back, but loses events, exactly recorded as a gap; with
     ``drop_when_full`` it does so while the disk is full. ``segment_bytes`` (256 MiB if not given) is
-    the size of the files. ``staging_bytes`` (16 MiB) is the room for events while the disk stalls.
-    ``keep_bytes`` and ``keep_ns`` limit how much is kept.
+    the size of the files. ``staging_bytes`` is the room for events while the disk stalls: if not
+    given, as large as four of the channel's rings, but 1 to 16 MiB. ``keep_bytes`` and ``keep_ns`` limit how much is kept.
 
     Raises BusyError while another journaller records the channel, or writes to the directory.
     CorruptError names the damage. Also raises InvalidError, NoSpaceError, NotAllowedError, IoError.

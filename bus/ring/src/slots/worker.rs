@@ -24,20 +24,20 @@
 //!
 //! **Left out.** Waiting for events, and dead letters: the handles of `railbus` have those.
 
+mod again;
 mod finished;
 mod hand;
 mod keyed;
+mod leave;
 
 pub use keyed::DoneInOrder;
 
 use crate::layout;
-use crate::members::fence::{self, Stores};
-use crate::members::lent;
+use crate::members::fence::Stores;
 use crate::members::peers::{Peers, Side};
-use crate::members::registry::{Status, status};
 use crate::memory::{Edge, Memory};
 use crate::slots::orphan::{Sweeper, is_orphan};
-use crate::slots::redo::{AT_ONCE, Backoff, Next, Redo};
+use crate::slots::redo::{AT_ONCE, Backoff, Next};
 use crate::slots::word::{self, NO_CLAIM, Slots, claim, done, seq};
 use hand::Hand;
 
@@ -61,8 +61,6 @@ pub type Delivery = u16;
 /// The first delivery of an event.
 pub const FIRST_DELIVERY: Delivery = 0;
 
-/// How many events one take tries to win when other workers take them, too.
-const REDO_LOOKS: u32 = 64;
 /// A value that the root of the index never has.
 const UNSEEN: u64 = u64::MAX;
 
@@ -359,55 +357,6 @@ impl<M: Memory> SlotWorker<M> {
         }
     }
 
-    /// Takes the first event that was handed back, if its time has come.
-    #[cold]
-    fn take_redo(&mut self, now_ns: u64) -> Option<Taken> {
-        // Other workers may be faster with each event that is found. The next call finds the rest.
-        for _ in 0..REDO_LOOKS {
-            let (next, root) = self.redo().next(now_ns);
-            let (slot, due_ns) = match next {
-                Next::Ripe(slot, due_ns) => (slot, due_ns),
-                Next::Later(due_ns) => {
-                    (self.redo_seen, self.redo_due_ns) = (root, due_ns);
-                    return None;
-                }
-                Next::Nothing => {
-                    (self.redo_seen, self.redo_due_ns) = (root, u64::MAX);
-                    return None;
-                }
-            };
-            if self.is_fenced() {
-                return None; // It would be handed back at once, with one more attempt.
-            }
-            let head = self.acks.load(layout::HEAD, Edge::Head);
-            let t = self.slots.last_in(slot, head);
-            let seen = self.done.load(self.slots.done_offset(t), Edge::Done);
-            let attempt = word::attempt(seen);
-            let waits = self.slots.is_of(seen, t) && word::kind(seen) == done::REDO;
-            let won = waits && self.win_redo(t, seen, attempt);
-            // The leaf is also cleared if another worker was faster or has died on the way, so that
-            // no worker comes here in vain.
-            self.redo().withdraw(t, due_ns);
-            if won {
-                return Some(Taken { ticket: t, attempt });
-            }
-        }
-        None
-    }
-
-    /// Takes a ticket that says REDO. Returns false if another worker was faster.
-    fn win_redo(&mut self, ticket: u64, seen: u64, attempt: u8) -> bool {
-        let held = self.slots.held(ticket, done::TAKEN, attempt, self.index as u8);
-        // DONE: one of the takers wins. The last holder's accesses come before the REDO that it or
-        // a repairer stored.
-        let won = self.done.compare_exchange(self.slots.done_offset(ticket), seen, held, Edge::Done).is_ok();
-        if won {
-            self.redeliveries = self.redeliveries.wrapping_add((attempt > 0) as u8);
-            self.taken.add(ticket, self.delivery_of(Taken { ticket, attempt }));
-        }
-        won
-    }
-
     /// Returns by which delivery this worker holds the event that it took last.
     #[inline(always)]
     pub fn delivery_of(&self, taken: Taken) -> Delivery {
@@ -415,21 +364,6 @@ impl<M: Memory> SlotWorker<M> {
             return FIRST_DELIVERY;
         }
         taken.attempt as Delivery | (self.redeliveries as Delivery) << 8
-    }
-
-    fn redo(&self) -> Redo<'_, M> {
-        Redo { acks: &self.acks, done: &self.done, slots: self.slots }
-    }
-
-    /// The time from which on the first event that was handed back may be taken, as this worker has
-    /// seen it; `u64::MAX` for never.
-    pub fn redo_due_ns(&self) -> u64 {
-        self.redo_due_ns
-    }
-
-    /// Makes the next take look for events that were handed back, even if nothing has changed.
-    pub fn look_again(&mut self) {
-        self.redo_seen = UNSEEN;
     }
 
     /// Marks an event as done. Returns false if this worker does not hold it, or no longer holds it
@@ -557,145 +491,9 @@ impl<M: Memory> SlotWorker<M> {
         false
     }
 
-    #[cold]
-    #[inline(never)]
-    fn refuse_at(&mut self, ticket: u64, from: u64) {
-        self.refused_at = Some(Taken { ticket, attempt: word::attempt(from) });
-        self.refuse();
-    }
-
     #[inline(never)]
     fn swap(&self, at: usize, from: u64, to: u64) -> bool {
         self.done.compare_exchange(at, from, to, Edge::Done).is_ok()
-    }
-
-    /// Forgets all held tickets, and takes nothing any more. Events that were not handed out are
-    /// put back as they were, unless another participant has done that. The rest is left to a
-    /// sweep.
-    #[cold]
-    #[inline(never)]
-    fn refuse(&mut self) {
-        while self.waiting != 0 {
-            let ticket = self.nth(self.waiting.trailing_zeros());
-            self.waiting &= self.waiting - 1;
-            let (at, from) = (self.slots.done_offset(ticket), self.slots.previous_lap_done(ticket));
-            let word = self.slots.held(ticket, done::REDO, 0, 0);
-            // DONE: as in `retry`. The swap is from the word that says the ticket is held, so it
-            // needs no fence.
-            if self.done.compare_exchange(at, from, word, Edge::Done).is_ok() {
-                self.redo().announce(ticket, AT_ONCE);
-            }
-        }
-        self.held = 0;
-        self.taken.clear();
-        self.refused = true;
-        // The root never has this value, so the fast path always ends here.
-        self.redo_seen = UNSEEN;
-    }
-
-    /// Whether this worker was evicted. The events that it held belong to other workers, or will.
-    #[inline(always)]
-    pub fn is_fenced(&self) -> bool {
-        fence::of(&self.acks, self.index) >= fence::CLOSING
-    }
-
-    /// Whether a store was refused, because this worker was evicted or because a word that says
-    /// what it holds was corrupted. Then it holds nothing any more, and takes nothing.
-    pub fn has_refused(&self) -> bool {
-        self.refused
-    }
-
-    /// Hands one event back after a refusal without an eviction: another process has changed the
-    /// word that said that this worker held the event. If no worker writes such a word, no sweep
-    /// can find its owner. The caller calls this if it was refused but is not evicted.
-    #[cold]
-    pub fn redeem(&mut self) {
-        let Some(Taken { ticket, attempt }) = self.refused_at.take() else { return };
-        let (slots, at) = (self.slots, self.slots.done_offset(ticket));
-        let seen = self.done.load(at, Edge::Done);
-        // HEAD: a worker that stores a word of the next lap has taken that ticket from the head
-        // before.
-        let head = self.acks.load(layout::HEAD, Edge::Head);
-        if seen == slots.previous_lap_done(ticket)
-            || self.is_anybodys(seen, ticket)
-            || head > ticket.saturating_add(slots.count)
-        {
-            return;
-        }
-        let event = self.data.load(slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
-        let is_event = event == slots.state(ticket, seq::PUBLISHED);
-        let word = match is_event {
-            true => slots.held(ticket, done::REDO, attempt + 1, 0),
-            false => slots.state(ticket, done::DONE),
-        };
-        // DONE: as in `retry`.
-        if self.done.compare_exchange(at, seen, word, Edge::Done).is_ok() && is_event {
-            self.redo().announce(ticket, AT_ONCE);
-        }
-    }
-
-    /// Whether this is a done word of ticket `t` as workers store it, and the worker that it may
-    /// name can exist.
-    fn is_anybodys(&self, word: u64, t: u64) -> bool {
-        let worker = word::worker(word) as usize;
-        match word::kind(word) {
-            _ if !self.slots.is_of(word, t) => false,
-            done::DONE => word == self.slots.state(t, done::DONE),
-            done::REDO => true,
-            done::TAKEN if worker < self.consumers => {
-                let state = self.acks.load(layout::entry(worker) + layout::STATE, Edge::State);
-                status(state) != Status::Free
-            }
-            _ => false,
-        }
-    }
-
-    /// Closes this worker's fence for good and hands back the events that it held, unless that
-    /// was done before. They wait from `now_ns` on. From then on it takes nothing. A worker that
-    /// finds itself evicted, or refused without an eviction, calls this.
-    #[cold]
-    pub fn resign<P: Peers>(&mut self, peers: &P, now_ns: u64) {
-        if self.resigned {
-            return;
-        }
-        // This is also done if others have swept: this worker may have won a ticket since.
-        self.resigned = true;
-        self.refuse();
-        lent::take_back(&self.acks, layout::entry(self.index));
-        // This worker's own thread is in no sequence.
-        let closed = fence::close(&self.acks, self.index);
-        if self.sweeper(now_ns).sweep(peers, Some(self.index)).unsettled == 0 {
-            fence::settle(&self.acks, self.index, closed);
-        }
-    }
-
-    /// Hands back all held events, to be taken at once, and retracts the claim word. The attempt is
-    /// counted for those that were handed out. A worker calls this when it leaves, also after a
-    /// refusal without an eviction, which only a corrupted word can cause.
-    pub fn hand_back(&mut self) {
-        let due_ns = |_, _| AT_ONCE;
-        while self.waiting != 0 {
-            let ticket = self.nth(self.waiting.trailing_zeros());
-            self.put_back(Taken { ticket, attempt: 0 }, due_ns);
-        }
-        while self.held != 0 {
-            self.retry(self.nth(self.held.trailing_zeros()), due_ns);
-        }
-        while let Some(ticket) = self.taken.any() {
-            self.retry(ticket, due_ns);
-        }
-        if self.refused {
-            // The TAKEN words that this worker wrote are no longer in its list, and an entry that
-            // was left in an orderly way is never swept. So they are handed back here. That needs
-            // no check which participants are dead.
-            self.resign(&Unknown, 0);
-        }
-        self.retract();
-    }
-
-    /// The root of the index of waiting events when this worker last read it.
-    pub fn redo_seen(&self) -> u64 {
-        self.redo_seen
     }
 
     /// Whether this worker holds `ticket`.
