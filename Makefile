@@ -86,7 +86,7 @@ layout: tools-present ## writes docs/LAYOUT.md from bus/ring/src/layout.rs
 header: tools-present ## writes ffi/include/railbus.h from the sources of ffi
 	RAILBUS_WRITE_HEADER=1 $(CARGO) test --quiet --package railbus-ffi --lib header
 
-golden: tools-present ## writes the images of bindings/golden, after a change of the layout
+golden: tools-present ## writes the images of conformance/, after a change of the layout
 	RAILBUS_WRITE_GOLDEN=1 $(CARGO) test --quiet --package railbus-ffi --test golden
 
 layout-fresh:

@@ -20,7 +20,7 @@ $(VENV)/package.stamp: $(VENV)/tools.stamp $(PYTHON_SOURCES)
 $(CONFORMANCE): bindings/python/rules.mk
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec "%s" -B "%s" "$$@"\n' "$(CURDIR)/$(VENV)/bin/python" \
-		"$(CURDIR)/bindings/python/conformance.py" > $@.new
+		"$(CURDIR)/conformance/python/main.py" > $@.new
 	@chmod 755 $@.new
 	@mv $@.new $@
 

@@ -4,7 +4,7 @@
 //! allocations and the accesses of the C side, but a pass proves nothing about the library's own
 //! accesses.
 
-#[path = "../conformance/payload.rs"]
+#[path = "../../conformance/rust/payload.rs"]
 #[allow(dead_code)]
 mod payload;
 mod support;
@@ -138,9 +138,8 @@ fn watch_everything(how: Watched) {
     let base = support::base();
     run(&mut start(&misuse, base.path(), &[]));
 
-    let conformance = how.program("conformance", &sources("conformance")).expect("as before");
-    let suite =
-        std::fs::read_to_string(root().join("bindings/golden/conformance.json")).expect("it is there");
+    let conformance = how.program("conformance", &sources("conformance/c")).expect("as before");
+    let suite = std::fs::read_to_string(root().join("conformance/cases.json")).expect("it is there");
     let suite: serde_json::Value = serde_json::from_str(&suite).expect("it is well-formed");
     let probes = suite["probes"].as_object().expect("they are named");
     let mut words = vec!["probe", "bus=probes"];

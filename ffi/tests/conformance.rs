@@ -1,11 +1,11 @@
 //! The conformance suite: every language publishes to every language, in all kinds of channels, and
-//! answers the same mistakes in the same way. `bindings/golden/README.md` is the protocol,
-//! `conformance.json` beside it the cases.
+//! answers the same mistakes in the same way. `conformance/PROTOCOL.md` is the protocol,
+//! `cases.json` beside it the cases.
 //!
 //! A pass does not prove that an API is pleasant, or that it is fast.
 
 mod driver;
-#[path = "../conformance/payload.rs"]
+#[path = "../../conformance/rust/payload.rs"]
 #[allow(dead_code)]
 mod payload;
 mod support;
@@ -35,7 +35,7 @@ struct Case {
 }
 
 fn suite() -> Suite {
-    let path = support::root().join("bindings/golden/conformance.json");
+    let path = support::root().join("conformance/cases.json");
     let text = std::fs::read_to_string(path).expect("the cases are there");
     serde_json::from_str(&text).expect("the cases are well-formed")
 }

@@ -3,7 +3,7 @@
 //! again.
 
 mod driver;
-#[path = "../conformance/payload.rs"]
+#[path = "../../conformance/rust/payload.rs"]
 #[allow(dead_code)]
 mod payload;
 mod support;
@@ -58,7 +58,7 @@ impl Bytes {
 }
 
 fn path_of(kind: Kind) -> PathBuf {
-    support::root().join(format!("bindings/golden/images/{kind}.json"))
+    support::root().join(format!("conformance/images/{kind}.json"))
 }
 
 fn make(kind: Kind) -> Image {

@@ -7,7 +7,7 @@
 //! and are read as copies with a current page.
 
 mod driver;
-#[path = "../conformance/payload.rs"]
+#[path = "../../conformance/rust/payload.rs"]
 #[allow(dead_code)]
 mod payload;
 mod support;
@@ -54,7 +54,7 @@ fn expected(journal: &Path, type_ids: &[u16]) -> (Tally, u64) {
 }
 
 fn journals() -> Vec<PathBuf> {
-    let directory = support::root().join("bindings/golden/journal");
+    let directory = support::root().join("conformance/journal");
     let found = std::fs::read_dir(&directory).expect("they are committed").flatten();
     let mut journals: Vec<PathBuf> = found.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     journals.sort();
@@ -126,7 +126,7 @@ fn every_language_replays_the_golden_journals() {
 #[test]
 fn every_language_is_told_of_a_journal_that_is_missing_or_damaged() {
     let place = Place::new();
-    let copy = copy(&support::root().join("bindings/golden/journal/stream"), &place);
+    let copy = copy(&support::root().join("conformance/journal/stream"), &place);
     // A bit of the first block: the blocks after it prove that it was whole once.
     let segment = copy.join("00000000000000000001.seg");
     let mut bytes = std::fs::read(&segment).expect("it is ours");

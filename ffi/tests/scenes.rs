@@ -1,9 +1,9 @@
 //! Conformance in several steps: programs of one language die, leave, or are refused, and programs
-//! of another go on. The roles are those of `bindings/golden/README.md`; every scene is played by
+//! of another go on. The roles are those of `conformance/PROTOCOL.md`; every scene is played by
 //! every pair of languages.
 
 mod driver;
-#[path = "../conformance/payload.rs"]
+#[path = "../../conformance/rust/payload.rs"]
 #[allow(dead_code)]
 mod payload;
 mod support;

@@ -12,6 +12,7 @@ import railbus
 from conftest import ROOT
 
 HERE = ROOT / "bindings" / "python"
+CONFORMANCE = ROOT / "conformance" / "python"
 TARGET = ROOT / "target" / "python"
 
 # Parts that mypy's stubtest cannot see in a compiled module, or reads wrongly.
@@ -36,8 +37,9 @@ def run(module: str, *arguments: str | Path) -> None:
 
 
 def test_everything_is_formatted_and_linted() -> None:
-    run("ruff", "format", "--check", "--no-cache")
-    run("ruff", "check", "--no-cache")
+    where = ("--no-cache", "--config", HERE / "pyproject.toml", HERE, CONFORMANCE)
+    run("ruff", "format", "--check", *where)
+    run("ruff", "check", *where)
 
 
 def test_everything_is_strictly_typed() -> None:

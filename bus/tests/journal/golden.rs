@@ -96,7 +96,7 @@ fn all() -> Vec<Golden> {
 }
 
 fn directory(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../bindings/golden/journal").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance/journal").join(name)
 }
 
 /// One line of JSON for each record; the body in hexadecimal digits.

@@ -20,9 +20,17 @@ pub(crate) fn declares(manifests: &str, name: &str) -> bool {
 /// folder the lines of what `syn` parses.
 const DECLARED_FOR_A_FEATURE: [&str; 1] = ["proc-macro2"];
 
+/// Sources outside the folder of a package that it compiles: the conformance program of Rust.
+const ELSEWHERE: [(&str, &str); 1] = [("ffi", "conformance/rust")];
+
 /// The dependencies of a package's manifest that none of its Rust files names.
 pub(crate) fn unused(package: &str, manifest: &str, files: &[(String, String)]) -> Vec<String> {
-    let is_own = |path: &str| path.strip_prefix(package).is_some_and(|rest| rest.starts_with('/'));
+    let is_below =
+        |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    let is_own = |path: &str| {
+        is_below(path, package)
+            || ELSEWHERE.iter().any(|&(of, folder)| of == package && is_below(path, folder))
+    };
     let own: Vec<&String> = files.iter().filter(|(path, _)| is_own(path)).map(|(_, text)| text).collect();
     let tables = ["[dependencies]", "[dev-dependencies]", "[build-dependencies]"];
     let names = tables.iter().flat_map(|table| declared(manifest, table));

@@ -1,4 +1,4 @@
-//! Starts conformance programs and talks with them, as `bindings/golden/README.md` says.
+//! Starts conformance programs and talks with them, as `conformance/PROTOCOL.md` says.
 
 // Each test uses its part.
 #![allow(dead_code)]
@@ -66,7 +66,7 @@ pub(crate) fn languages() -> &'static [Language] {
 fn c_program() -> PathBuf {
     let directory = support::root().join("target/conformance");
     std::fs::create_dir_all(&directory).expect("target can be written");
-    support::compile(&support::sources("conformance"), &directory.join("c"), &[], Linked::Statically)
+    support::compile(&support::sources("conformance/c"), &directory.join("c"), &[], Linked::Statically)
 }
 
 /// All pairs of languages: the publisher's, the receiver's.

@@ -78,9 +78,9 @@ pub(crate) fn soname(library: &Path) -> String {
     name.expect("the library has a soname").trim().to_owned()
 }
 
-/// The C sources of a directory of `bindings/c`.
+/// The C sources of a directory of the project.
 pub(crate) fn sources(directory: &str) -> Vec<PathBuf> {
-    let directory = root().join("bindings/c").join(directory);
+    let directory = root().join(directory);
     let files = std::fs::read_dir(&directory).expect("the directory is there").flatten();
     let mut sources: Vec<PathBuf> = files.map(|file| file.path()).collect();
     sources.retain(|path| path.extension() == Some(OsStr::new("c")));

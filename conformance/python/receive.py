@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import railbus
-from conformance_payload import WAIT
+from payload import WAIT
 from railbus import Event, Subscriber
 
 

@@ -1,4 +1,4 @@
-//! Payloads, attributes and digests of the conformance suite, as `bindings/golden/README.md`
+//! Payloads, attributes and digests of the conformance suite, as `conformance/PROTOCOL.md`
 //! defines them. Shared by the program and the driver.
 
 use railbus::{Attributes, Event, TraceContext};

@@ -1,6 +1,6 @@
 /*
  * What the roles and probes of the conformance program share: arguments, payloads, digests, and how failures are
- * said. The protocol is in bindings/golden/README.md.
+ * said. The protocol is in conformance/PROTOCOL.md.
  */
 #ifndef CONFORMANCE_COMMON_H
 #define CONFORMANCE_COMMON_H

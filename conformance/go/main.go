@@ -1,4 +1,4 @@
-// Command conformance plays the roles of bindings/golden/README.md in Go.
+// Command conformance plays the roles of conformance/PROTOCOL.md in Go.
 package main
 
 import (
@@ -66,7 +66,7 @@ var roles = map[string]role{
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "conformance ROLE KEY=VALUE...; see bindings/golden/README.md")
+		fmt.Fprintln(os.Stderr, "conformance ROLE KEY=VALUE...; see conformance/PROTOCOL.md")
 		os.Exit(2)
 	}
 	var err error

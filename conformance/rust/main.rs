@@ -1,4 +1,4 @@
-//! The conformance program of Rust: plays the roles of `bindings/golden/README.md` with the crate
+//! The conformance program of Rust: plays the roles of `conformance/PROTOCOL.md` with the crate
 //! `railbus` itself.
 
 mod payload;
@@ -125,7 +125,7 @@ pub(crate) fn wait_for_end() {
 }
 
 fn usage(why: &str) -> ! {
-    eprintln!("{why}; see bindings/golden/README.md");
+    eprintln!("{why}; see conformance/PROTOCOL.md");
     exit(2)
 }
 

@@ -1,5 +1,5 @@
 /*
- * The conformance program of C: plays the roles of bindings/golden/README.md. The short roles are here, the others in
+ * The conformance program of C: plays the roles of conformance/PROTOCOL.md. The short roles are here, the others in
  * files of their names.
  */
 #include "common.h"
@@ -121,6 +121,6 @@ int main(int count, char **values) {
         return role_replay();
     if (strcmp(role, "probe") == 0)
         return probes(count - 2, values + 2);
-    fprintf(stderr, "unknown role '%s'; see bindings/golden/README.md\n", role);
+    fprintf(stderr, "unknown role '%s'; see conformance/PROTOCOL.md\n", role);
     return 2;
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import railbus
-from conformance_payload import WAIT, Tally
+from payload import WAIT, Tally
 
 
 def replayed(journal: str, mode: str, batch: int, type_ids: list[int] | None) -> tuple[Tally, int]:

@@ -1,6 +1,6 @@
-"""The conformance program of Python: plays the roles of bindings/golden/README.md.
+"""The conformance program of Python: plays the roles of conformance/PROTOCOL.md.
 
-The role ``probe`` is in conformance_probes.py, the ways to receive in conformance_receive.py.
+The role ``probe`` is in probes.py, the ways to receive in receive.py.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from typing import NoReturn
 
 import railbus
-from conformance_payload import WAIT, Tally, attributes_of, payload_of
-from conformance_probes import run_probes
-from conformance_receive import bridge, into, receive
-from conformance_replay import replayed
+from payload import WAIT, Tally, attributes_of, payload_of
+from probes import run_probes
 from railbus import Bus, Channel, Producer, Publisher
+from receive import bridge, into, receive
+from replay import replayed
 
 
 def say(line: str) -> None:
