@@ -15,7 +15,7 @@ pub enum Behind {
     ReadJournal,
 }
 
-/// The options of a [`Follower`].
+/// The options of a [`Follower`](crate::journal::Follower).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FollowOptions {
