@@ -1,7 +1,7 @@
 //! Recording: from a channel's ring into its journal. Three loops are nested:
 //!
 //! ```text
-//! run (recorder.rs): one thread                      repeats until it is stopped
+//! run (recorder/thread.rs): one thread               repeats until it is stopped
 //!   obey commands
 //!   for each channel: round (recording.rs)           waits 50 us, if alone and with I/O in flight
 //!     take: ring -> staging                          at most about 256 KiB
