@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use railbus::journal::{Behind, FollowOptions, Followed, Follower, Journal, Retention, Seek, Source};
-use railbus::{Channel, Error, Kind, Recorder, RecorderOptions, SendError, SendOptions};
+use railbus::{Channel, Error, Kind, Recorder, RecorderOptions};
 
-use crate::journals::{Place, quick, small};
+use crate::journals::{Place, publisher, quick, small};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -23,26 +23,6 @@ fn number_of(payload: &[u8]) -> u64 {
     let number = payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
     assert_eq!(payload, event(number), "torn");
     number
-}
-
-type Publish = Box<dyn FnMut(&[u8], Duration) -> Result<u64, SendError> + Send>;
-
-fn publisher(channel: &Channel) -> Publish {
-    let options = SendOptions::default();
-    match channel.header().kind {
-        Kind::Stream => {
-            let mut sender = channel.publisher(&options).expect("a publisher");
-            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
-        }
-        Kind::Topic => {
-            let mut sender = channel.topic_publisher(&options).expect("a publisher");
-            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
-        }
-        Kind::Queue => {
-            let mut sender = channel.producer(&options).expect("a producer");
-            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
-        }
-    }
 }
 
 /// Segments that are full after some hundred events.

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use railbus::journal::{Io, Retention, WhenFull};
 use railbus::{
-    Channel, Error, JournalState, Kind, Overflow, PublishEnd, Recorder, Recorders, SendError, SendOptions,
-    Sender, SubscribeOptions, SyncPolicy,
+    Channel, Error, JournalState, Kind, Overflow, PublishEnd, Recorder, Recorders, SendOptions, Sender,
+    SubscribeOptions, SyncPolicy,
 };
 use railbus_log::format::{Codec, GapReason};
 
-use crate::journals::{Place, held, quick, small};
+use crate::journals::{Place, held, publisher, quick, small};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -20,28 +20,6 @@ fn event(number: u64, largest: usize) -> Vec<u8> {
     let mut bytes = number.to_le_bytes().to_vec();
     bytes.resize(length, number as u8 ^ 0x5A);
     bytes
-}
-
-/// Publishes a payload, waiting at most this long for room.
-type Publish = Box<dyn FnMut(&[u8], Duration) -> Result<u64, SendError> + Send>;
-
-/// Publishes in a channel of any kind.
-fn publisher(channel: &Channel) -> Publish {
-    let options = SendOptions::default();
-    match channel.header().kind {
-        Kind::Stream => {
-            let mut sender = channel.publisher(&options).expect("a publisher");
-            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
-        }
-        Kind::Topic => {
-            let mut sender = channel.topic_publisher(&options).expect("a publisher");
-            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
-        }
-        Kind::Queue => {
-            let mut sender = channel.producer(&options).expect("a producer");
-            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
-        }
-    }
 }
 
 #[test]

@@ -4,8 +4,9 @@
 #![allow(dead_code, reason = "not every test program uses everything")]
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use railbus::{Bus, ChannelOptions, Kind, RecorderOptions};
+use railbus::{Bus, Channel, ChannelOptions, Kind, RecorderOptions, SendError, SendOptions};
 use railbus_log::block::{self, Assembler, Records};
 use railbus_log::disk::files::Files;
 use railbus_log::disk::store::Store;
@@ -119,5 +120,27 @@ fn blocks_end(files: &Files, segment: u64, owner: &SegmentHeader) -> u64 {
             Seal::decode(body, owner.segment_bytes).expect("a sound seal").blocks_end
         }
         _ => owner.segment_bytes,
+    }
+}
+
+/// Publishes a payload, waiting at most this long for room.
+pub(crate) type Publish = Box<dyn FnMut(&[u8], Duration) -> Result<u64, SendError> + Send>;
+
+/// Publishes in a channel of any kind.
+pub(crate) fn publisher(channel: &Channel) -> Publish {
+    let options = SendOptions::default();
+    match channel.header().kind {
+        Kind::Stream => {
+            let mut sender = channel.publisher(&options).expect("a publisher");
+            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
+        }
+        Kind::Topic => {
+            let mut sender = channel.topic_publisher(&options).expect("a publisher");
+            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
+        }
+        Kind::Queue => {
+            let mut sender = channel.producer(&options).expect("a producer");
+            Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
+        }
     }
 }

@@ -59,7 +59,7 @@ struct Run {
     floor_ns: u64,
     /// The newest state of each kind that is durable.
     durable_states: [Option<Entry>; 3],
-    /// The states that were appended in this session.
+    /// The states that were appended since the last restart.
     session_states: [Vec<Entry>; 3],
     /// States that are to be repeated in a segment that has begun.
     due: Vec<RecordKind>,
