@@ -271,12 +271,12 @@ impl<R: PublishEnd> Sender<R> {
     }
 
     /// Publishes a copy of `payload`, and waits at most `timeout` for room, whatever the channel's
-    /// policy is. Returns the event's position.
+    /// policy is. Returns the event's position. A timeout of zero never blocks.
     ///
     /// # Errors
     /// [`SendError::TimedOut`], or [`SendError::NoWorker`] if the time is over and no worker lives
     /// to make room; otherwise those of [`Self::publish`], except that the event is never dropped
-    /// or diverted.
+    /// or diverted. With a timeout of zero, those of [`Self::try_publish`].
     pub fn publish_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<u64, SendError> {
         self.prepare();
         let header = self.plain_header(payload.len())?;

@@ -174,8 +174,8 @@ impl<R: PublishEnd> Sender<R> {
     /// most `timeout` in all. Returns its position.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] when there was no room in time, or other errors of
-    /// [`publish_timeout`](Self::publish_timeout): nothing was published. Those of
+    /// [`Error::TimedOut`] when there was no room in time ([`Error::Busy`] with a timeout of zero),
+    /// or other errors of [`publish_timeout`](Self::publish_timeout): nothing was published. Those of
     /// [`Channel::wait_durable`]: the event *was* published, and whether it will be durable is
     /// unknown.
     pub fn publish_durable(&mut self, payload: &[u8], timeout: Duration) -> Result<u64> {

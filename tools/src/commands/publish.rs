@@ -358,7 +358,8 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
                 Err(SendError::TimedOut | SendError::NoWorker) if self.args.timeout.is_none() => {
                     self.tell_waiting(sent.err());
                 }
-                Err(SendError::TimedOut) => {
+                // `Full` is what a timeout of zero returns.
+                Err(SendError::TimedOut | SendError::Full) => {
                     let what = format!("room in {}: {}", self.args.channel, self.refusal(None));
                     let after_ms = waited.elapsed().as_millis() as u64;
                     return Err(Error::TimedOut { what, after_ms }.into());

@@ -157,7 +157,6 @@ impl<R: PublishEnd> Sender<R> {
         let claim = match (self.ring.claim(body_bytes as u64), timeout) {
             (Ok(claim), _) => claim,
             (Err(refused), None) => self.claim_by_policy(body_bytes as u64, refused)?,
-            (Err(refused), Some(Duration::ZERO)) => self.claim_at_once(body_bytes as u64, refused)?,
             (Err(refused), timeout) => self.claim_waiting(body_bytes as u64, refused, timeout)?,
         };
         if let Some(clock) = self.stamp.as_mut().filter(|_| stamps) {

@@ -235,6 +235,8 @@ impl<R: PublishEnd> Sender<R> {
         }
     }
 
+    /// Waits for room, at most `timeout`. A timeout of zero is a try without a wait, which refuses
+    /// with [`SendError::Full`].
     #[cold]
     pub(super) fn claim_waiting(
         &mut self,
@@ -242,6 +244,9 @@ impl<R: PublishEnd> Sender<R> {
         refused: R::Refused,
         timeout: Option<Duration>,
     ) -> Result<R::Claim, SendError> {
+        if timeout == Some(Duration::ZERO) {
+            return self.claim_at_once(body_bytes, refused);
+        }
         self.note_blocked(refused);
         let since_ns = self.waits_since_ns();
         let mut waiting = Waiting::new(self.wait, timeout);
