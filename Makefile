@@ -18,7 +18,7 @@ LIBS_PRIVATE := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 .DEFAULT_GOAL := help
 include bindings/python/rules.mk
-.PHONY: help all build demo python test test-deep bench doctor layout header golden library fmt lint install install-library \
+.PHONY: help all build demo python test test-deep bench doctor layout header golden api library fmt lint install install-library \
 	test-tools test-go go-conformance clean tools-present fmt-present \
 	layout-fresh fuzz-builds
 
@@ -88,6 +88,9 @@ header: tools-present ## writes ffi/include/railbus.h from the sources of ffi
 
 golden: tools-present ## writes the images of conformance/, after a change of the layout
 	RAILBUS_WRITE_GOLDEN=1 $(CARGO) test --quiet --package railbus-ffi --test golden
+
+api: tools-present ## writes bus/public-api.txt, the list of the public API, after a change of it
+	RAILBUS_WRITE_API=1 $(CARGO) test --quiet --package railbus --test api
 
 layout-fresh:
 	@$(CARGO) run --quiet --package railbus --example layout | cmp -s - docs/LAYOUT.md || \
