@@ -10,7 +10,7 @@
 //!
 //! `make api` (`RAILBUS_WRITE_API=1 cargo test --package railbus --test api`) writes the list again.
 //!
-//! What a pass does not prove: that the items behave as before.
+//! A pass does not prove that the items behave as before.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -52,8 +52,8 @@ fn the_public_api_is_the_one_that_was_written_down() {
 }
 
 /// Lets rustdoc write the JSON of `railbus` and the inner crates. Returns the directory that has it.
-/// It is built apart, because the stable compiler must be told to allow this, which would make it
-/// build everything else again.
+/// It has a target directory of its own. The variable that lets a stable compiler write JSON would
+/// make cargo build everything else again.
 fn document(root: &Path) -> PathBuf {
     let target = root.join("target/api");
     let output = Command::new(env!("CARGO"))

@@ -10,3 +10,4 @@ mod lossy_tap;
 mod redelivery;
 mod safe_code;
 mod tracing;
+mod zero_timeout;

@@ -256,15 +256,7 @@ impl<R: PublishEnd> Sender<R> {
         let result = loop {
             match waiting.step() {
                 Step::Poll => {}
-                Step::TimedOut => {
-                    self.refused = Some(refused);
-                    let hopeless = self.ring.repair(refused, &self.member.peers) == Repair::NeedsWorker;
-                    break Err(if hopeless && self.has_no_worker() {
-                        SendError::NoWorker
-                    } else {
-                        SendError::TimedOut
-                    });
-                }
+                Step::TimedOut => break Err(self.timed_out(refused)),
                 Step::Probe => {
                     match self.claim_past_the_dead(body_bytes, refused) {
                         Ok(claim) => break Ok(claim),
@@ -319,5 +311,12 @@ impl<R: PublishEnd> Sender<R> {
             Nudge::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED).wake(&ring, &SharedFutex(acks), 1);
         }
         result
+    }
+
+    /// The error of a wait that ended without room.
+    fn timed_out(&mut self, refused: R::Refused) -> SendError {
+        self.refused = Some(refused);
+        let hopeless = self.ring.repair(refused, &self.member.peers) == Repair::NeedsWorker;
+        if hopeless && self.has_no_worker() { SendError::NoWorker } else { SendError::TimedOut }
     }
 }
