@@ -25,8 +25,10 @@ use railbus_ring::members::registry::{Identity, Locks, RegisterError, Registered
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::orphan::Sweeper;
 use railbus_ring::slots::redo::Backoff;
+use railbus_ring::slots::view::SlotView;
 use railbus_ring::slots::word::{Slots, done, seq};
 use railbus_ring::stream::places::Place;
+use railbus_ring::stream::view::StreamView;
 
 /// How a participant that was killed unwinds.
 struct Killed;
@@ -380,6 +382,54 @@ impl CrashChannel {
         CrashLocks { table: self.locks.clone(), side, who: who.clone() }
     }
 
+    /// The memory of a slot ring as a producer has it.
+    pub fn producers_view(&self, who: &Rc<Participant>) -> SlotView<CrashMemory> {
+        SlotView {
+            ring: CrashMemory::writable(&self.ring, who),
+            acks: CrashMemory::read_only(&self.acks, who),
+            data: CrashMemory::writable(&self.data, who),
+            done: CrashMemory::read_only(&self.done, who),
+            slots: self.slots,
+            producers: self.producers,
+            consumers: self.consumers,
+        }
+    }
+
+    /// The memory of a slot ring as a reader or worker has it.
+    pub fn consumers_view(&self, who: &Rc<Participant>) -> SlotView<CrashMemory> {
+        SlotView {
+            ring: CrashMemory::read_only(&self.ring, who),
+            acks: CrashMemory::writable(&self.acks, who),
+            data: CrashMemory::read_only(&self.data, who),
+            done: CrashMemory::writable(&self.done, who),
+            slots: self.slots,
+            producers: self.producers,
+            consumers: self.consumers,
+        }
+    }
+
+    /// The memory of a stream as its publisher has it.
+    pub fn publishers_view(&self, who: &Rc<Participant>) -> StreamView<CrashMemory> {
+        StreamView {
+            ring: CrashMemory::writable(&self.ring, who),
+            acks: CrashMemory::read_only(&self.acks, who),
+            data: CrashMemory::writable(&self.data, who),
+            capacity: self.capacity,
+            consumers: self.consumers,
+        }
+    }
+
+    /// The memory of a stream as a subscriber has it.
+    pub fn subscribers_view(&self, who: &Rc<Participant>) -> StreamView<CrashMemory> {
+        StreamView {
+            ring: CrashMemory::read_only(&self.ring, who),
+            acks: CrashMemory::writable(&self.acks, who),
+            data: CrashMemory::read_only(&self.data, who),
+            capacity: self.capacity,
+            consumers: self.consumers,
+        }
+    }
+
     /// The registry as `who` sees it.
     pub fn registry(&self, side: Side, who: &Rc<Participant>) -> Registry<CrashMemory> {
         match side {
@@ -403,21 +453,7 @@ impl CrashChannel {
     }
 
     fn with_sweeper<T>(&self, who: &Rc<Participant>, then: impl FnOnce(Sweeper<'_, CrashMemory>) -> T) -> T {
-        let ring = CrashMemory::read_only(&self.ring, who);
-        let acks = CrashMemory::writable(&self.acks, who);
-        let data = CrashMemory::read_only(&self.data, who);
-        let done = CrashMemory::writable(&self.done, who);
-        then(Sweeper {
-            ring: &ring,
-            acks: &acks,
-            data: &data,
-            done: &done,
-            slots: self.slots,
-            producers: self.producers,
-            consumers: self.consumers,
-            now_ns: 0,
-            backoff: Backoff::of(0),
-        })
+        then(Sweeper { view: &self.consumers_view(who), now_ns: 0, backoff: Backoff::of(0) })
     }
 
     /// Evicts the live worker in entry `index`.

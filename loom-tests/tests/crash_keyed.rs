@@ -71,16 +71,7 @@ impl World {
         let identity = Identity { policy: registry::ROLE_PRODUCER, ..Identity::default() };
         let registered = c.register(Side::Producers, &who, &identity).expect("an entry");
         let data = CrashMemory::writable(&c.data, &who);
-        let mut producer = SlotProducer::<_, false>::new(
-            CrashMemory::writable(&c.ring, &who),
-            CrashMemory::read_only(&c.acks, &who),
-            data.clone(),
-            CrashMemory::read_only(&c.done, &who),
-            registered.index,
-            c.slots,
-            c.producers,
-            c.consumers,
-        );
+        let mut producer = SlotProducer::<_, false>::new(c.producers_view(&who), registered.index);
         for (value, key) in (first..).zip(KEYS) {
             let t = producer.claim(1).expect("there is room").first;
             let at = producer.body_offset(t);
@@ -105,16 +96,7 @@ impl World {
         let c = &self.channel;
         let registered = c.register(Side::Consumers, who, &identity).ok()?;
         let data = CrashMemory::read_only(&c.data, who);
-        let inner = SlotWorker::new(
-            CrashMemory::read_only(&c.ring, who),
-            CrashMemory::writable(&c.acks, who),
-            data.clone(),
-            CrashMemory::writable(&c.done, who),
-            registered.index,
-            c.slots,
-            c.producers,
-            c.consumers,
-        );
+        let inner = SlotWorker::new(c.consumers_view(who), registered.index);
         let world = self.clone();
         Some(Worker { inner, order: KeyOrder::new(), data, world, registered, who: who.clone(), id })
     }

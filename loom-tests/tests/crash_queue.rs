@@ -84,16 +84,7 @@ impl World {
         let c = &self.channel;
         let registered = c.register(Side::Producers, who, &identity).ok()?;
         let data = CrashMemory::writable(&c.data, who);
-        let inner = SlotProducer::new(
-            CrashMemory::writable(&c.ring, who),
-            CrashMemory::read_only(&c.acks, who),
-            data.clone(),
-            CrashMemory::read_only(&c.done, who),
-            registered.index,
-            c.slots,
-            c.producers,
-            c.consumers,
-        );
+        let inner = SlotProducer::new(c.producers_view(who), registered.index);
         Some(Producer { inner, data, world: self.clone(), registered })
     }
 
@@ -103,17 +94,7 @@ impl World {
         let c = &self.channel;
         let registered = c.register(Side::Consumers, who, &identity).ok()?;
         let data = CrashMemory::read_only(&c.data, who);
-        let inner = SlotWorker::new(
-            CrashMemory::read_only(&c.ring, who),
-            CrashMemory::writable(&c.acks, who),
-            data.clone(),
-            CrashMemory::writable(&c.done, who),
-            registered.index,
-            c.slots,
-            c.producers,
-            c.consumers,
-        )
-        .with(self.stores);
+        let inner = SlotWorker::new(c.consumers_view(who), registered.index).with(self.stores);
         Some(Worker { inner, data, world: self.clone(), registered, who: who.clone() })
     }
 }

@@ -78,16 +78,7 @@ impl World {
         let c = &world.channel;
         let identity = Identity { policy: registry::ROLE_PRODUCER, ..Identity::default() };
         let registered = c.register(Side::Producers, &who, &identity).expect("an entry");
-        let mut producer = SlotProducer::<_, false>::new(
-            CrashMemory::writable(&c.ring, &who),
-            CrashMemory::read_only(&c.acks, &who),
-            CrashMemory::writable(&c.data, &who),
-            CrashMemory::read_only(&c.done, &who),
-            registered.index,
-            c.slots,
-            c.producers,
-            c.consumers,
-        );
+        let mut producer = SlotProducer::<_, false>::new(c.producers_view(&who), registered.index);
         for _ in 0..EVENTS {
             let t = producer.claim(1).expect("there is room").first;
             producer.publish(t, frame::header(0, 0, 0));
@@ -102,16 +93,7 @@ impl World {
         let identity = Identity { policy: registry::ROLE_WORKER, ..Identity::default() };
         let c = &self.channel;
         let registered = c.register(Side::Consumers, who, &identity).ok()?;
-        let inner = SlotWorker::new(
-            CrashMemory::read_only(&c.ring, who),
-            CrashMemory::writable(&c.acks, who),
-            CrashMemory::read_only(&c.data, who),
-            CrashMemory::writable(&c.done, who),
-            registered.index,
-            c.slots,
-            c.producers,
-            c.consumers,
-        );
+        let inner = SlotWorker::new(c.consumers_view(who), registered.index);
         Some(Worker { inner, world: self.clone(), registered, who: who.clone() })
     }
 

@@ -26,10 +26,8 @@ fn stream_life(channel: &CrashChannel, who: &Rc<Participant>) {
     let table = Sequences::new(ring.clone(), channel.producers);
     let own = table.enter(NAME, 0).expect("there is room");
     let data = CrashMemory::writable(&channel.data, who);
-    let acks = CrashMemory::read_only(&channel.acks, who);
-    let mut publisher =
-        StreamPublisher::take_over(ring, acks, data.clone(), 0, channel.capacity, channel.consumers)
-            .expect("the ring holds what a publisher wrote");
+    let mut publisher = StreamPublisher::take_over(channel.publishers_view(who), 0)
+        .expect("the ring holds what a publisher wrote");
     table.settle_before(publisher.place().position);
     for number in table.last(own) + 1..=EVENTS {
         let claim = publisher.claim(24).expect("there is room");
@@ -54,14 +52,8 @@ fn a_streams_numbers_come_once_and_in_order_wherever_two_publishers_die() {
                 let registered =
                     channel.register(Side::Consumers, &reading, &identity).expect("there is an entry");
                 let data = CrashMemory::read_only(&channel.data, &reading);
-                let mut subscriber = StreamSubscriber::new(
-                    CrashMemory::read_only(&channel.ring, &reading),
-                    CrashMemory::writable(&channel.acks, &reading),
-                    data.clone(),
-                    registered.index,
-                    channel.capacity,
-                    false,
-                );
+                let mut subscriber =
+                    StreamSubscriber::new(channel.subscribers_view(&reading), registered.index, false);
                 subscriber.join(StartAt::Oldest).expect("the oldest is retained");
                 let one = Participant::dying_at(Some(first));
                 one.live(|| stream_life(&channel, &one));
@@ -96,16 +88,7 @@ fn topic_life(channel: &CrashChannel, who: &Rc<Participant>) {
     let table = Sequences::new(ring.clone(), channel.producers);
     let own = table.enter(NAME, 0).expect("there is room");
     let data = CrashMemory::writable(&channel.data, who);
-    let mut producer = SlotProducer::<_, true>::new(
-        ring,
-        CrashMemory::read_only(&channel.acks, who),
-        data.clone(),
-        CrashMemory::read_only(&channel.done, who),
-        registered.index,
-        channel.slots,
-        channel.producers,
-        channel.consumers,
-    );
+    let mut producer = SlotProducer::<_, true>::new(channel.producers_view(who), registered.index);
     table.settle(own, |ticket| is_published(&data, channel.slots, ticket));
     for number in table.last(own) + 1..=EVENTS {
         let ticket = producer.claim(1).expect("there is room").first;
@@ -135,14 +118,7 @@ fn topics_two_deaths(start: u64) -> u32 {
             let registered =
                 channel.register(Side::Consumers, &reading, &identity).expect("there is an entry");
             let data = CrashMemory::read_only(&channel.data, &reading);
-            let mut reader = SlotReader::new(
-                CrashMemory::read_only(&channel.ring, &reading),
-                CrashMemory::writable(&channel.acks, &reading),
-                data.clone(),
-                registered.index,
-                channel.slots,
-                channel.producers,
-            );
+            let mut reader = SlotReader::new(channel.consumers_view(&reading), registered.index);
             reader.join(StartAt::Live, false).expect("the live end is there");
             let one = Participant::dying_at(Some(first));
             one.live(|| topic_life(&channel, &one));

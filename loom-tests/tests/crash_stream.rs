@@ -32,14 +32,7 @@ struct Publisher {
 
 impl Publisher {
     fn take_over(channel: &CrashChannel, who: &Rc<Participant>) -> Publisher {
-        let inner = StreamPublisher::take_over(
-            CrashMemory::writable(&channel.ring, who),
-            CrashMemory::read_only(&channel.acks, who),
-            CrashMemory::writable(&channel.data, who),
-            0,
-            channel.capacity,
-            channel.consumers,
-        );
+        let inner = StreamPublisher::take_over(channel.publishers_view(who), 0);
         let inner = inner.expect("the ring holds what a publisher wrote");
         Publisher { channel: channel.clone(), inner, data: CrashMemory::writable(&channel.data, who) }
     }
@@ -106,11 +99,8 @@ impl Subscriber {
         let identity = Identity { policy, name: [7; 8], ..Identity::default() };
         let registered = channel.register(Side::Consumers, who, &identity).expect("there is an entry");
         let inner = StreamSubscriber::new(
-            CrashMemory::read_only(&channel.ring, who),
-            CrashMemory::writable(&channel.acks, who),
-            CrashMemory::read_only(&channel.data, who),
+            channel.subscribers_view(who),
             registered.index,
-            channel.capacity,
             policy & registry::LOSSY != 0,
         );
         Subscriber { inner, data: CrashMemory::read_only(&channel.data, who), registered }

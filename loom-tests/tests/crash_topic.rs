@@ -34,16 +34,7 @@ impl Publisher {
         let identity = Identity { policy: registry::ROLE_PRODUCER, ..Identity::default() };
         let registered = channel.register(Side::Producers, who, &identity).ok()?;
         let data = CrashMemory::writable(&channel.data, who);
-        let inner = SlotProducer::new(
-            CrashMemory::writable(&channel.ring, who),
-            CrashMemory::read_only(&channel.acks, who),
-            data.clone(),
-            CrashMemory::read_only(&channel.done, who),
-            registered.index,
-            channel.slots,
-            channel.producers,
-            channel.consumers,
-        );
+        let inner = SlotProducer::new(channel.producers_view(who), registered.index);
         Some(Publisher { inner, data, channel: channel.clone(), registered })
     }
 
@@ -85,14 +76,7 @@ impl Subscriber {
         let identity = Identity { policy, name: [9; 8], ..Identity::default() };
         let registered = channel.register(Side::Consumers, who, &identity).ok()?;
         let data = CrashMemory::read_only(&channel.data, who);
-        let mut inner = SlotReader::new(
-            CrashMemory::read_only(&channel.ring, who),
-            CrashMemory::writable(&channel.acks, who),
-            data.clone(),
-            registered.index,
-            channel.slots,
-            channel.producers,
-        );
+        let mut inner = SlotReader::new(channel.consumers_view(who), registered.index);
         match registered.resumed {
             Some(cursor) => inner.resume(cursor),
             None => inner.join(StartAt::Live, false).expect("live"),

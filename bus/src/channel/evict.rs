@@ -208,7 +208,8 @@ impl Channel {
             // An impossible eviction must be found before anything is changed.
             quiesce(pid, start_time, timeout)?;
         }
-        let note_lent = || sweeper_of(self, memories).note_lent(index);
+        let view = memories.slots(self.header());
+        let note_lent = || sweeper_of(self, &view).note_lent(index);
         let mut events = 0;
         let mut sweep = || loop {
             let swept = sweep_entry_of(self, memories, peers, index);

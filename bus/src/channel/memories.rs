@@ -6,8 +6,12 @@ use railbus_os::{futex, membarrier};
 use railbus_ring::layout;
 use railbus_ring::members::park::{Futex, Sleeper};
 use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::view::SlotView;
+use railbus_ring::slots::word::Slots;
+use railbus_ring::stream::view::StreamView;
 
 use crate::channel::attach::{Maps, Region};
+use crate::channel::header::Header;
 use crate::channel::mapped::Trusted;
 
 /// The value of [`layout::POSITION`] while the counts beside it are being changed.
@@ -32,6 +36,30 @@ impl Memories {
         // SAFETY: by the contract of this function, as for the other three.
         let of = |region: &Region| unsafe { region.trusted(light) };
         Memories { ring: of(&maps.ring), acks: of(&maps.acks), data: of(&maps.data), done: of(&maps.done) }
+    }
+
+    /// These memories with the geometry of a queue or topic.
+    pub(crate) fn slots(self, header: &Header) -> SlotView<Trusted> {
+        SlotView {
+            ring: self.ring,
+            acks: self.acks,
+            data: self.data,
+            done: self.done,
+            slots: Slots::new(header.slots, header.slot_bytes),
+            producers: header.producers_max as usize,
+            consumers: header.consumers_max as usize,
+        }
+    }
+
+    /// These memories with the geometry of a stream.
+    pub(crate) fn stream(self, header: &Header) -> StreamView<Trusted> {
+        StreamView {
+            ring: self.ring,
+            acks: self.acks,
+            data: self.data,
+            capacity: header.capacity_bytes,
+            consumers: header.consumers_max as usize,
+        }
     }
 }
 

@@ -108,7 +108,7 @@ fn walk_slots(
     events: u64,
 ) -> Span {
     let slots = slots_of(channel);
-    let producers = channel.header().producers_max as usize;
+    let view = memories.slots(channel.header());
     let tail = memories.ring.load(layout::TAIL, Edge::Tail);
     // Positions that the ring no longer holds need not be read.
     let oldest = tail.saturating_sub(slots.count).min(end).max(from);
@@ -123,9 +123,7 @@ fn walk_slots(
             span.bytes += payload_bytes(header);
         } else if slots.is_newer(word, t) {
             span.lost += 1;
-        } else if word != slots.state(t, seq::ABORTED)
-            && !is_orphan(&memories.ring, &memories.data, slots, producers, t, peers)
-        {
+        } else if word != slots.state(t, seq::ABORTED) && !is_orphan(&view, t, peers) {
             // A live producer is writing it.
             break;
         }

@@ -4,7 +4,7 @@ use railbus_os::clock;
 use railbus_ring::members::peers::Side;
 use railbus_ring::slots::orphan::{Sweeper, Swept};
 use railbus_ring::slots::redo::Backoff;
-use railbus_ring::slots::word::Slots;
+use railbus_ring::slots::view::SlotView;
 
 use crate::channel::Kind;
 use crate::channel::mapped::Trusted;
@@ -20,23 +20,13 @@ pub(crate) fn sweep_entry(channel: &Channel, memories: &Memories, peers: &Kernel
 
 /// The same, with a report of what was found.
 pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Kernel, index: usize) -> Swept {
-    sweeper_of(channel, memories).sweep(peers, Some(index))
+    let view = memories.slots(channel.header());
+    sweeper_of(channel, &view).sweep(peers, Some(index))
 }
 
 /// The sweeper of a queue's tickets, for a process that is not the worker in question.
-pub(crate) fn sweeper_of<'a>(channel: &Channel, memories: &'a Memories) -> Sweeper<'a, Trusted> {
-    let header = channel.header();
-    Sweeper {
-        ring: &memories.ring,
-        acks: &memories.acks,
-        data: &memories.data,
-        done: &memories.done,
-        slots: Slots::new(header.slots, header.slot_bytes),
-        producers: header.producers_max as usize,
-        consumers: header.consumers_max as usize,
-        now_ns: clock::host_ns(),
-        backoff: Backoff::of(header.max_attempts),
-    }
+pub(crate) fn sweeper_of<'a>(channel: &Channel, view: &'a SlotView<Trusted>) -> Sweeper<'a, Trusted> {
+    Sweeper { view, now_ns: clock::host_ns(), backoff: Backoff::of(channel.header().max_attempts) }
 }
 
 impl Channel {

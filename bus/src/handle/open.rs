@@ -6,11 +6,9 @@ use railbus_ring::members::registry::{ROLE_SUBSCRIBER, ROLE_TAP, ROLE_WORKER};
 use railbus_ring::slots::producer::SlotProducer;
 use railbus_ring::slots::reader::SlotReader;
 use railbus_ring::slots::sequence::{Sequences, is_published};
-use railbus_ring::slots::word::Slots;
 use railbus_ring::stream::publisher::StreamPublisher;
 use railbus_ring::stream::subscriber::StreamSubscriber;
 
-use crate::channel::memories::Memories;
 use crate::channel::open::Channel;
 use crate::channel::sweep::sweep_entry;
 use crate::channel::{Kind, Overflow};
@@ -58,10 +56,6 @@ impl Channel {
         options.evict_stuck.then(|| StuckReader::open(self)).transpose()
     }
 
-    fn slots(&self) -> Slots {
-        Slots::new(self.header().slots, self.header().slot_bytes)
-    }
-
     /// Opens the publisher of this stream. It continues where the last publisher left or died.
     ///
     /// Opening blocks for about 20 ms at most while an entry or name is still in use; for a name
@@ -99,24 +93,16 @@ impl Channel {
         let stuck = self.stuck_reader(options)?;
         let diversion = diversion::open(self, options)?;
         let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
-        let Memories { ring, acks, data, .. } = member.memories;
         let header = self.header();
-        let consumers = header.consumers_max as usize;
-        let core = StreamPublisher::take_over(
-            ring,
-            acks,
-            data,
-            member.registered.index,
-            header.capacity_bytes,
-            consumers,
-        );
+        let core = StreamPublisher::take_over(member.memories.stream(header), member.registered.index);
         let core = core.ok_or_else(|| {
             Error::corrupt(
                 format!("stream {}", self.name()),
                 "its frames do not follow each other; remove it and create it again",
             )
         })?;
-        Sequences::new(ring, header.producers_max as usize).settle_before(core.place().position);
+        Sequences::new(member.memories.ring, header.producers_max as usize)
+            .settle_before(core.place().position);
         let core = core.with_watermarks(header.marks());
         Ok(Sender::new(StreamPublishEnd::new(core), member, options, u32::MAX >> 1, diversion, stuck))
     }
@@ -194,15 +180,12 @@ impl Channel {
     ) -> Result<Sender<SlotPublishEnd<TOPIC>>> {
         let stuck = self.stuck_reader(options)?;
         let member = Member::register(self, Side::Producers, &options.introduction()?, |_, _, _| true)?;
-        let Memories { ring, acks, data, done, .. } = member.memories;
-        let (producers, consumers) =
-            (self.header().producers_max as usize, self.header().consumers_max as usize);
+        let view = member.memories.slots(self.header());
         if let Some(own) = member.sequence {
-            Sequences::new(ring, producers).settle(own, |ticket| is_published(&data, self.slots(), ticket));
+            let numbers = Sequences::new(view.ring, view.producers);
+            numbers.settle(own, |ticket| is_published(&view.data, view.slots, ticket));
         }
-        let index = member.registered.index;
-        let core =
-            SlotProducer::<_, TOPIC>::new(ring, acks, data, done, index, self.slots(), producers, consumers);
+        let core = SlotProducer::<_, TOPIC>::new(view, member.registered.index);
         let mut core = core.with_limits(self.header().marks(), self.header().credits);
         if self.header().watermarks.is_some() {
             // Here, so that its first event does not have to.
@@ -263,10 +246,8 @@ impl Channel {
         self.expect(Kind::Stream, "subscriber")?;
         let who = self.introduction(options, ROLE_SUBSCRIBER)?;
         let member = Member::register(self, Side::Consumers, &who, |_, _, _| true)?;
-        let Memories { ring, acks, data, .. } = member.memories;
-        let index = member.registered.index;
-        let mut core =
-            StreamSubscriber::new(ring, acks, data, index, self.header().capacity_bytes, options.lossy);
+        let view = member.memories.stream(self.header());
+        let mut core = StreamSubscriber::new(view, member.registered.index, options.lossy);
         let live = is_live(options, &member);
         let joined = match member.registered.resumed {
             Some(cursor) => core.resume(cursor),
@@ -386,10 +367,8 @@ impl Channel {
             // The entry of a queue's consumer may have been that of a worker that held events.
             role != ROLE_TAP || sweep_entry(self, memories, peers, index)
         })?;
-        let Memories { ring, acks, data, .. } = member.memories;
-        let producers = self.header().producers_max as usize;
-        let index = member.registered.index;
-        let mut core = SlotReader::new(ring, acks, data, index, self.slots(), producers);
+        let view = member.memories.slots(self.header());
+        let mut core = SlotReader::new(view, member.registered.index);
         if role == ROLE_TAP {
             core = core.of_queue();
         }

@@ -24,14 +24,13 @@ use railbus_ring::members::park::{Nudge, Waker};
 use railbus_ring::members::registry;
 use railbus_ring::slots::levels::Rank;
 use railbus_ring::slots::redo::Backoff;
-use railbus_ring::slots::word::Slots;
 use railbus_ring::slots::worker::{FIRST_DELIVERY, SlotWorker, TAKE_MAX, Taken};
 use railbus_ring::tally::Tally;
 use railbus_ring::{frame, layout};
 use rules::Rules;
 
 use crate::SlotPublishEnd;
-use crate::channel::memories::{Memories, SharedFutex};
+use crate::channel::memories::SharedFutex;
 use crate::error::RecvError;
 use crate::event::{Event, Located};
 use crate::handle::audit::Audit;
@@ -130,19 +129,9 @@ impl Worker {
         member.joined();
         let rules = Rules::of(rank, &member);
         let header = member.channel.header();
-        let Memories { ring, acks, data, done } = member.memories;
-        let core = SlotWorker::new(
-            ring,
-            acks,
-            data,
-            done,
-            member.registered.index,
-            Slots::new(header.slots, header.slot_bytes),
-            header.producers_max as usize,
-            header.consumers_max as usize,
-        )
-        .with(member::stores())
-        .with_backoff(Backoff::of(header.max_attempts));
+        let core = SlotWorker::new(member.memories.slots(header), member.registered.index)
+            .with(member::stores())
+            .with_backoff(Backoff::of(header.max_attempts));
         Worker {
             core,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),

@@ -21,6 +21,7 @@ use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::ROLE_WORKER;
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::redo::{AT_ONCE, Redo};
+use railbus_ring::slots::view::SlotView;
 use railbus_ring::slots::word::{self, Slots, done};
 use railbus_ring::slots::worker::{SlotWorker, Taken};
 use railbus_ring::{frame, layout};
@@ -29,7 +30,7 @@ use super::ADMINISTRATOR;
 use crate::channel::mapped::Trusted;
 use crate::channel::memories::{Memories, SharedFutex};
 use crate::channel::open::Channel;
-use crate::channel::span::{payload_bytes, slots_of};
+use crate::channel::span::payload_bytes;
 use crate::channel::sweep::sweep_entry;
 use crate::channel::{Kind, Role};
 use crate::error::{Error, Result, SendError};
@@ -312,13 +313,10 @@ impl Taker {
         let member = Member::register(channel, Side::Consumers, &who, |memories, peers, index| {
             sweep_entry(channel, memories, peers, index)
         })?;
-        let Memories { ring, acks, data, done } = member.memories;
-        let slots = slots_of(channel);
-        let header = channel.header();
-        let (producers, consumers) = (header.producers_max as usize, header.consumers_max as usize);
-        let index = member.registered.index;
+        let view = member.memories.slots(channel.header());
+        let SlotView { acks, slots, .. } = view;
         Ok(Taker {
-            core: SlotWorker::new(ring, acks, data, done, index, slots, producers, consumers),
+            core: SlotWorker::new(view, member.registered.index),
             slots,
             waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
             end_max: acks.load(layout::HEAD, Edge::Head).saturating_add(slots.count),

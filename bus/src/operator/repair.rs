@@ -25,7 +25,6 @@ use railbus_ring::members::peers::{Peers, Side};
 use railbus_ring::members::registry::{self, Status};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::orphan::abort_orphan;
-use railbus_ring::slots::word::Slots;
 
 use crate::channel::evict::Evicted;
 use crate::channel::file_locks::FileLocks;
@@ -106,15 +105,15 @@ impl Channel {
 
     fn abort_orphans(&self, memories: &Memories, peers: &Kernel) -> u64 {
         let header = self.header();
-        let slots = Slots::new(header.slots, header.slot_bytes);
+        let view = memories.slots(header);
+        let slots = view.slots;
         let tail = memories.ring.load(layout::TAIL, Edge::Tail);
         let first = tail.saturating_sub(header.slots).max(header.first_position.min(tail));
         let is_unfinished = |&t: &u64| {
             let word = memories.data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
             !slots.is_finished(word, t) && !slots.is_newer(word, t)
         };
-        let producers = header.producers_max as usize;
-        let abort = |&t: &u64| abort_orphan(&memories.ring, &memories.data, slots, producers, t, peers);
+        let abort = |&t: &u64| abort_orphan(&view, t, peers);
         (first..tail).filter(is_unfinished).filter(abort).count() as u64
     }
 

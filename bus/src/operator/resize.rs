@@ -31,6 +31,7 @@ use railbus_ring::slots::word::{Slots, done, seq};
 use railbus_ring::stream::places::Place;
 use railbus_ring::stream::publisher::StreamPublisher;
 use railbus_ring::stream::subscriber::walk_each;
+use railbus_ring::stream::view::StreamView;
 use railbus_ring::{frame, layout};
 
 use crate::Channel;
@@ -450,9 +451,10 @@ impl Channel {
         if state.events.is_empty() {
             return Ok(());
         }
-        let (capacity, consumers) = (options.data_capacity_bytes(), options.consumers() as usize);
         let Memories { ring, acks, data, .. } = *memories;
-        let publisher = StreamPublisher::take_over(ring, acks, data, 0, capacity, consumers);
+        let capacity = options.data_capacity_bytes();
+        let view = StreamView { ring, acks, data, capacity, consumers: options.consumers() as usize };
+        let publisher = StreamPublisher::take_over(view, 0);
         let mut publisher = publisher.ok_or_else(|| corrupt(self))?;
         let mut starts = Vec::with_capacity(state.events.len());
         for event in &state.events {

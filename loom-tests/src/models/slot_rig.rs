@@ -13,6 +13,7 @@ use railbus_ring::slots::orphan::Sweeper;
 use railbus_ring::slots::producer::SlotProducer;
 use railbus_ring::slots::reader::{SlotPoll, SlotReader};
 use railbus_ring::slots::redo::{Backoff, DELAY_NS_MAX};
+use railbus_ring::slots::view::SlotView;
 use railbus_ring::slots::word::Slots;
 use railbus_ring::slots::worker::{SlotWorker, Taken};
 use railbus_ring::{frame, layout};
@@ -203,40 +204,45 @@ impl SlotRig {
         Slots::new(SLOTS, SLOT_BYTES)
     }
 
+    /// The memory of a producer.
+    fn producers_view(&self, actor: &Rc<Actor>) -> SlotView<LoomMemory> {
+        SlotView {
+            ring: LoomMemory::writable(&self.ring, actor),
+            acks: LoomMemory::read_only(&self.acks, actor),
+            data: LoomMemory::writable(&self.data, actor),
+            done: LoomMemory::read_only(&self.done, actor),
+            slots: self.slots(),
+            producers: self.shape.producers,
+            consumers: self.shape.consumers,
+        }
+    }
+
+    /// The memory of a reader or worker.
+    fn consumers_view(&self, actor: &Rc<Actor>) -> SlotView<LoomMemory> {
+        SlotView {
+            ring: LoomMemory::read_only(&self.ring, actor),
+            acks: LoomMemory::writable(&self.acks, actor),
+            data: LoomMemory::read_only(&self.data, actor),
+            done: LoomMemory::writable(&self.done, actor),
+            slots: self.slots(),
+            producers: self.shape.producers,
+            consumers: self.shape.consumers,
+        }
+    }
+
     /// The producer in entry `index`.
     pub fn producer<const TOPIC: bool>(&self, index: usize, actor: &Rc<Actor>) -> RigProducer<TOPIC> {
-        let data = LoomMemory::writable(&self.data, actor);
-        RigProducer {
-            inner: SlotProducer::new(
-                LoomMemory::writable(&self.ring, actor),
-                LoomMemory::read_only(&self.acks, actor),
-                data.clone(),
-                LoomMemory::read_only(&self.done, actor),
-                index,
-                self.slots(),
-                self.shape.producers,
-                self.shape.consumers,
-            ),
-            data,
-            payload_words: self.shape.payload_words,
-        }
+        let view = self.producers_view(actor);
+        let data = view.data.clone();
+        RigProducer { inner: SlotProducer::new(view, index), data, payload_words: self.shape.payload_words }
     }
 
     /// The worker in entry `index`.
     pub fn worker(&self, index: usize, actor: &Rc<Actor>) -> RigWorker {
-        let data = LoomMemory::read_only(&self.data, actor);
+        let view = self.consumers_view(actor);
+        let data = view.data.clone();
         RigWorker {
-            inner: SlotWorker::new(
-                LoomMemory::read_only(&self.ring, actor),
-                LoomMemory::writable(&self.acks, actor),
-                data.clone(),
-                LoomMemory::writable(&self.done, actor),
-                index,
-                self.slots(),
-                self.shape.producers,
-                self.shape.consumers,
-            )
-            .with(self.shape.stores()),
+            inner: SlotWorker::new(view, index).with(self.shape.stores()),
             acks: LoomMemory::read_only(&self.acks, actor),
             data,
         }
@@ -244,16 +250,10 @@ impl SlotRig {
 
     /// The reader in entry `index`.
     pub fn reader(&self, index: usize, actor: &Rc<Actor>) -> RigReader {
-        let data = LoomMemory::read_only(&self.data, actor);
+        let view = self.consumers_view(actor);
+        let data = view.data.clone();
         RigReader {
-            inner: SlotReader::new(
-                LoomMemory::read_only(&self.ring, actor),
-                LoomMemory::writable(&self.acks, actor),
-                data.clone(),
-                index,
-                self.slots(),
-                self.shape.producers,
-            ),
+            inner: SlotReader::new(view, index),
             acks: LoomMemory::read_only(&self.acks, actor),
             index,
             data,
@@ -303,21 +303,7 @@ impl SlotRig {
     }
 
     fn with_sweeper<T>(&self, actor: &Rc<Actor>, then: impl FnOnce(Sweeper<'_, LoomMemory>) -> T) -> T {
-        let (ring, acks) =
-            (LoomMemory::read_only(&self.ring, actor), LoomMemory::writable(&self.acks, actor));
-        let (data, done) =
-            (LoomMemory::read_only(&self.data, actor), LoomMemory::writable(&self.done, actor));
-        then(Sweeper {
-            ring: &ring,
-            acks: &acks,
-            data: &data,
-            done: &done,
-            slots: self.slots(),
-            producers: self.shape.producers,
-            consumers: self.shape.consumers,
-            now_ns: 0,
-            backoff: Backoff::of(0),
-        })
+        then(Sweeper { view: &self.consumers_view(actor), now_ns: 0, backoff: Backoff::of(0) })
     }
 }
 

@@ -11,6 +11,7 @@ use railbus_ring::members::join::StartAt;
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::stream::publisher::{NoRoom, StreamPublisher};
 use railbus_ring::stream::subscriber::{Poll, StreamSubscriber};
+use railbus_ring::stream::view::StreamView;
 use railbus_ring::{frame, layout};
 
 use super::slot_rig::ACTIVE;
@@ -92,32 +93,28 @@ impl StreamRig {
     /// Takes the stream over.
     pub fn publisher(&self, actor: &Rc<Actor>) -> RigPublisher {
         let data = LoomMemory::writable(&self.data, actor);
-        let inner = StreamPublisher::take_over(
-            LoomMemory::writable(&self.ring, actor),
-            LoomMemory::read_only(&self.acks, actor),
-            data.clone(),
-            0,
-            self.capacity,
-            self.consumers,
-        );
+        let view = StreamView {
+            ring: LoomMemory::writable(&self.ring, actor),
+            acks: LoomMemory::read_only(&self.acks, actor),
+            data: data.clone(),
+            capacity: self.capacity,
+            consumers: self.consumers,
+        };
+        let inner = StreamPublisher::take_over(view, 0);
         RigPublisher { inner: inner.expect("the stream is intact"), data, payload: self.payload }
     }
 
     /// A subscriber in entry `index` that has not joined.
     pub fn subscriber(&self, index: usize, lossy: bool, actor: &Rc<Actor>) -> RigSubscriber {
         let data = LoomMemory::read_only(&self.data, actor);
-        RigSubscriber {
-            inner: StreamSubscriber::new(
-                LoomMemory::read_only(&self.ring, actor),
-                LoomMemory::writable(&self.acks, actor),
-                data.clone(),
-                index,
-                self.capacity,
-                lossy,
-            ),
-            data,
-            payload: self.payload,
-        }
+        let view = StreamView {
+            ring: LoomMemory::read_only(&self.ring, actor),
+            acks: LoomMemory::writable(&self.acks, actor),
+            data: data.clone(),
+            capacity: self.capacity,
+            consumers: self.consumers,
+        };
+        RigSubscriber { inner: StreamSubscriber::new(view, index, lossy), data, payload: self.payload }
     }
 
     /// A subscriber that has joined at the oldest event.

@@ -31,8 +31,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use crate::memory::{Edge, Memory};
-use crate::slots::redo::{self, Redo};
-use crate::slots::word::{self, Slots, done, seq};
+use crate::slots::redo;
+use crate::slots::view::SlotView;
+use crate::slots::word::{self, done, seq};
 use crate::{frame, layout};
 
 /// The set is cleaned when it has grown to twice the number that was left, plus this.
@@ -45,20 +46,8 @@ const FEW: u64 = 64;
 /// passed over by a search.
 const FEW_WAIT: u32 = 8;
 
-/// The memory and the geometry that the order is computed from.
-#[derive(Debug)]
-pub struct View<'a, M> {
-    /// The consumers' file.
-    pub acks: &'a M,
-    /// The slots.
-    pub data: &'a M,
-    /// The done words.
-    pub done: &'a M,
-    /// The geometry.
-    pub slots: Slots,
-}
-
-impl<M: Memory> View<'_, M> {
+/// What the order is computed from.
+impl<M: Memory> SlotView<M> {
     fn done_word(&self, t: u64) -> u64 {
         // DONE: a worker that finds the event done sees what its worker did.
         self.done.load(self.slots.done_offset(t), Edge::Done)
@@ -135,7 +124,7 @@ impl KeyOrder {
     }
 
     /// Reads all tickets before `to`, which is at most the head.
-    fn extend<M: Memory>(&mut self, view: &View<'_, M>, to: u64) {
+    fn extend<M: Memory>(&mut self, view: &SlotView<M>, to: u64) {
         // A ticket that is a whole ring old is done: its slot has been won again, or will not be
         // read.
         let from = self.until.max(to.saturating_sub(view.slots.count));
@@ -153,7 +142,7 @@ impl KeyOrder {
     }
 
     /// Returns ticket `ticket`, which is before the head, if it carries an event that is not done.
-    fn open<M: Memory>(view: &View<'_, M>, ticket: u64) -> Option<Open> {
+    fn open<M: Memory>(view: &SlotView<M>, ticket: u64) -> Option<Open> {
         if view.is_done(ticket, view.done_word(ticket)) {
             return None;
         }
@@ -165,7 +154,7 @@ impl KeyOrder {
 
     /// Whether ticket `t`, which is won and not done, may be handed out now. Once true, always
     /// true.
-    pub fn may_run<M: Memory>(&mut self, view: &View<'_, M>, t: u64) -> bool {
+    pub fn may_run<M: Memory>(&mut self, view: &SlotView<M>, t: u64) -> bool {
         let Some(key) = view.key(t) else { return true };
         self.extend(view, t);
         let (first, end) = (Open { key: Some(key), ticket: 0 }, Open { key: Some(key), ticket: t });
@@ -180,9 +169,9 @@ impl KeyOrder {
 
     /// Looks for events before `head` that were handed back or put aside, and may run. Returns when
     /// the first may run of those that still have to wait; `u64::MAX` for never.
-    pub(super) fn look<M: Memory>(&mut self, view: &View<'_, M>, head: u64, now_ns: impl Fn() -> u64) -> u64 {
+    pub(super) fn look<M: Memory>(&mut self, view: &SlotView<M>, head: u64, now_ns: impl Fn() -> u64) -> u64 {
         self.extend(view, head);
-        let redo = Redo { acks: view.acks, done: view.done, slots: view.slots };
+        let redo = view.redo();
         let (mut now, mut first_due_ns) = (None, u64::MAX);
         let (mut last_key, mut passed) = (None, 0);
         self.ready.clear();
@@ -228,7 +217,7 @@ impl KeyOrder {
 
     /// Whether the next event with `key` behind ticket `t`, which is done, was put aside. It waited
     /// for `t`, and is ready now.
-    pub(super) fn next_waits<M: Memory>(&mut self, view: &View<'_, M>, head: u64, key: u64, t: u64) -> bool {
+    pub(super) fn next_waits<M: Memory>(&mut self, view: &SlotView<M>, head: u64, key: u64, t: u64) -> bool {
         self.extend(view, head);
         let behind = Open { key: Some(key), ticket: t.saturating_add(1) };
         for open in self.open.range(behind..).take_while(|open| open.key == Some(key)) {
@@ -250,10 +239,11 @@ impl KeyOrder {
 mod tests {
     use super::*;
     use crate::alone::Alone;
+    use crate::slots::word::Slots;
 
     /// A queue of `count` slots in which tickets 0 up to `until` were published, ticket t with the
     /// key that `key` returns.
-    fn with_queue(count: u64, until: u64, key: impl Fn(u64) -> u64, then: impl FnOnce(&View<'_, Alone>)) {
+    fn with_queue(count: u64, until: u64, key: impl Fn(u64) -> u64, then: impl FnOnce(&SlotView<Alone>)) {
         let slots = Slots::new(count, 64);
         let (acks, data) = (Alone::new(layout::CONTROL_BYTES as u64), Alone::new(64 * count));
         let done = Alone::new(layout::done_bytes(count));
@@ -264,10 +254,11 @@ mod tests {
             data.store(at + layout::SLOT_META, frame::header(8, 0, frame::KEYED), Edge::Plain);
             data.store(at + layout::SLOT_SEQ, slots.state(t, seq::PUBLISHED), Edge::Publish);
         }
-        then(&View { acks: &acks, data: &data, done: &done, slots });
+        let ring = Alone::new(layout::CONTROL_BYTES as u64);
+        then(&SlotView { ring, acks, data, done, slots, producers: 1, consumers: 1 });
     }
 
-    fn say(view: &View<'_, Alone>, t: u64, kind: u64) {
+    fn say(view: &SlotView<Alone>, t: u64, kind: u64) {
         view.done.store(view.slots.done_offset(t), view.slots.held(t, kind, 0, 0), Edge::Done);
     }
 

@@ -28,7 +28,7 @@
 use crate::layout;
 use crate::members::registry::{ROLE_WORKER, Status, status};
 use crate::memory::{Edge, Memory};
-use crate::slots::word::Slots;
+use crate::slots::view::SlotView;
 
 /// The highest bound of held events.
 pub const IN_HAND_MAX: u32 = 65_535;
@@ -84,17 +84,11 @@ impl Looks {
     }
 }
 
-/// The memory and the geometry that the rule is computed from.
+/// What the rule is computed from.
 #[derive(Debug)]
 pub struct Levels<'a, M> {
-    /// The consumers' file.
-    pub acks: &'a M,
-    /// The done words.
-    pub done: &'a M,
-    /// The geometry.
-    pub slots: Slots,
-    /// Entries of the consumers' registry.
-    pub consumers: usize,
+    /// The queue.
+    pub view: &'a SlotView<M>,
     /// The channel's `stuck_after`, in ns.
     pub stuck_after_ns: u64,
 }
@@ -103,7 +97,8 @@ impl<M: Memory> Levels<'_, M> {
     /// Whether it is the turn of a worker of `level`, which has had these `looks`. `now_ns` is the
     /// time of CLOCK_MONOTONIC.
     pub fn is_turn_of(&self, level: u8, looks: &mut Looks, now_ns: u64) -> bool {
-        let used = (self.acks.load(layout::CONSUMERS_HIGH, Edge::State) as usize).min(self.consumers);
+        let used =
+            (self.view.acks.load(layout::CONSUMERS_HIGH, Edge::State) as usize).min(self.view.consumers);
         (0..used).all(|index| !self.is_before(index, level, looks, now_ns))
     }
 
@@ -112,8 +107,8 @@ impl<M: Memory> Levels<'_, M> {
     fn is_before(&self, index: usize, level: u8, looks: &mut Looks, now_ns: u64) -> bool {
         let entry = layout::entry(index);
         // STATE: the policy belongs to this registration, or to a later one.
-        let state = self.acks.load(entry + layout::STATE, Edge::State);
-        let policy = self.acks.load(entry + layout::POLICY, Edge::Plain);
+        let state = self.view.acks.load(entry + layout::STATE, Edge::State);
+        let policy = self.view.acks.load(entry + layout::POLICY, Edge::Plain);
         if status(state) != Status::Active || policy & 0xFF != ROLE_WORKER {
             return false;
         }
@@ -121,7 +116,7 @@ impl<M: Memory> Levels<'_, M> {
         if rank.level >= level {
             return false;
         }
-        let seen_ns = self.acks.load(entry + layout::SEEN_NS, Edge::Plain);
+        let seen_ns = self.view.acks.load(entry + layout::SEEN_NS, Edge::Plain);
         let is_still = looks.still_ns(index, state, seen_ns, now_ns) > self.stuck_after_ns.max(STILL_NS_MIN);
         !is_still && !self.is_saturated(entry, rank)
     }
@@ -129,17 +124,19 @@ impl<M: Memory> Levels<'_, M> {
     fn is_saturated(&self, entry: usize, rank: Rank) -> bool {
         if rank.in_hand_max > 0 {
             // Plain: the word is only a hint. The queue itself decides what is held.
-            return self.acks.load(entry + layout::IN_HAND, Edge::Plain) >= rank.in_hand_max as u64;
+            return self.view.acks.load(entry + layout::IN_HAND, Edge::Plain) >= rank.in_hand_max as u64;
         }
-        let claim = self.acks.load(entry + layout::CLAIM, Edge::Announce);
-        let head = self.acks.load(layout::HEAD, Edge::Head);
+        let claim = self.view.acks.load(entry + layout::CLAIM, Edge::Announce);
+        let head = self.view.acks.load(layout::HEAD, Edge::Head);
         // The claim word holds 48 bits of the ticket, so the distance is counted back from the
         // head. A worker that loses a ticket announces one at the head.
         let back = head.wrapping_sub(claim >> 16) & ((1 << 48) - 1);
         let first = head.saturating_sub(back);
-        let count = (claim & 0xFFFF).min(self.slots.count).min(back);
-        (first..first + count)
-            .any(|t| self.done.load(self.slots.done_offset(t), Edge::Done) == self.slots.previous_lap_done(t))
+        let count = (claim & 0xFFFF).min(self.view.slots.count).min(back);
+        (first..first + count).any(|t| {
+            self.view.done.load(self.view.slots.done_offset(t), Edge::Done)
+                == self.view.slots.previous_lap_done(t)
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`word`] | sequence words, done words and claim words |
+//! | [`view`] | the shared memory and the geometry of a ring, as all of these use it |
 //! | [`producer`] | winning a ticket and publishing it |
 //! | [`reader`] | a topic's subscriber and a queue's tap: reading by cursor |
 //! | [`worker`] | a queue's worker: taking, finishing, handing back |
@@ -19,5 +20,6 @@ pub mod producer;
 pub mod reader;
 pub mod redo;
 pub mod sequence;
+pub mod view;
 pub mod word;
 pub mod worker;

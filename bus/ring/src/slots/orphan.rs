@@ -42,7 +42,8 @@ use crate::members::peers::{Peers, Side};
 use crate::members::registry::{Status, status};
 use crate::memory::{Edge, Memory};
 use crate::slots::redo::{Backoff, Redo};
-use crate::slots::word::{self, NO_CLAIM, Slots, covers, done, seq};
+use crate::slots::view::SlotView;
+use crate::slots::word::{self, NO_CLAIM, covers, done, seq};
 
 /// Whether a live participant of one side announces ticket `t`.
 pub fn is_announced<M: Memory, P: Peers>(memory: &M, side: Side, entries: usize, t: u64, peers: &P) -> bool {
@@ -64,14 +65,8 @@ pub fn is_announced<M: Memory, P: Peers>(memory: &M, side: Side, entries: usize,
 
 /// Whether ticket `t` was won by a producer that died before it published it. Such a ticket will
 /// never carry an event.
-pub fn is_orphan<M: Memory, P: Peers>(
-    ring: &M,
-    data: &M,
-    slots: Slots,
-    entries: usize,
-    t: u64,
-    peers: &P,
-) -> bool {
+pub fn is_orphan<M: Memory, P: Peers>(view: &SlotView<M>, t: u64, peers: &P) -> bool {
+    let SlotView { ring, data, slots, producers, .. } = view;
     // TAIL: the winner's announcement is visible once its ticket is.
     if t >= ring.load(layout::TAIL, Edge::Tail) {
         return false;
@@ -82,19 +77,13 @@ pub fn is_orphan<M: Memory, P: Peers>(
         let word = data.load(at, Edge::Publish);
         !slots.is_finished(word, t) && !slots.is_newer(word, t)
     };
-    unfinished() && !is_announced(ring, Side::Producers, entries, t, peers) && unfinished()
+    unfinished() && !is_announced(ring, Side::Producers, *producers, t, peers) && unfinished()
 }
 
 /// Marks ticket `t` ABORTED if its owner is dead, for a topic's producer that needs its slot.
 /// Returns whether the ticket is finished now.
-pub fn abort_orphan<M: Memory, P: Peers>(
-    ring: &M,
-    data: &M,
-    slots: Slots,
-    entries: usize,
-    t: u64,
-    peers: &P,
-) -> bool {
+pub fn abort_orphan<M: Memory, P: Peers>(view: &SlotView<M>, t: u64, peers: &P) -> bool {
+    let SlotView { data, slots, .. } = view;
     let at = slots.offset(t) + layout::SLOT_SEQ;
     let seen = data.load(at, Edge::Publish);
     if slots.is_finished(seen, t) || slots.is_newer(seen, t) {
@@ -102,7 +91,7 @@ pub fn abort_orphan<M: Memory, P: Peers>(
     }
     // The swap is from the value that was seen before the proof. Another producer that was faster
     // with the repair, and with the next lap, has changed that value.
-    is_orphan(ring, data, slots, entries, t, peers)
+    is_orphan(view, t, peers)
         && data.compare_exchange(at, seen, slots.state(t, seq::ABORTED), Edge::Publish).is_ok()
 }
 
@@ -120,23 +109,11 @@ pub struct Swept {
     pub unsettled: u64,
 }
 
-/// The memory and the geometry that a sweep works on.
+/// A sweep of a queue's tickets.
 #[derive(Debug)]
 pub struct Sweeper<'a, M> {
-    /// The producers' file.
-    pub ring: &'a M,
-    /// The consumers' file, writable.
-    pub acks: &'a M,
-    /// The slots.
-    pub data: &'a M,
-    /// The done words, writable.
-    pub done: &'a M,
-    /// The geometry.
-    pub slots: Slots,
-    /// Entries of the producers' registry.
-    pub producers: usize,
-    /// Entries of the consumers' registry.
-    pub consumers: usize,
+    /// The queue, with `acks` and `done` writable.
+    pub view: &'a SlotView<M>,
     /// The time now, by the clock of the participants that return events.
     pub now_ns: u64,
     /// How long an event that is handed back waits, from [`Self::now_ns`] on.
@@ -154,15 +131,15 @@ impl<M: Memory> Sweeper<'_, M> {
         let tickets = self.tickets();
         // ANNOUNCE: this is the dead worker's last range. Its other tickets are marked TAKEN.
         let claim =
-            dead.map_or(NO_CLAIM, |i| self.acks.load(layout::entry(i) + layout::CLAIM, Edge::Announce));
+            dead.map_or(NO_CLAIM, |i| self.view.acks.load(layout::entry(i) + layout::CLAIM, Edge::Announce));
         self.sweep_tickets(tickets, peers, dead, claim)
     }
 
     /// The tickets that were taken and may be unfinished.
     pub fn tickets(&self) -> Range<u64> {
         // HEAD: the takers of the tickets below had announced them before.
-        let head = self.acks.load(layout::HEAD, Edge::Head);
-        head.saturating_sub(self.slots.count)..head
+        let head = self.view.acks.load(layout::HEAD, Edge::Head);
+        head.saturating_sub(self.view.slots.count)..head
     }
 
     /// Notes which events the worker in entry `index` holds, and may go on reading when others have
@@ -170,17 +147,17 @@ impl<M: Memory> Sweeper<'_, M> {
     /// anything is handed back ([`crate::members::lent`]).
     pub fn note_lent(&self, index: usize) {
         // ANNOUNCE: as in `sweep`.
-        let claim = self.acks.load(layout::entry(index) + layout::CLAIM, Edge::Announce);
+        let claim = self.view.acks.load(layout::entry(index) + layout::CLAIM, Edge::Announce);
         let is_held = |&t: &u64| {
-            let word = self.done.load(self.slots.done_offset(t), Edge::Done);
-            let is_taken = self.slots.is_of(word, t) && word::kind(word) == done::TAKEN;
-            let is_claimed = word == self.slots.previous_lap_done(t) && covers(claim, t);
+            let word = self.view.done.load(self.view.slots.done_offset(t), Edge::Done);
+            let is_taken = self.view.slots.is_of(word, t) && word::kind(word) == done::TAKEN;
+            let is_claimed = word == self.view.slots.previous_lap_done(t) && covers(claim, t);
             is_claimed || is_taken && word::worker(word) as usize == index
         };
         let mut held = self.tickets().filter(is_held);
         if let Some(from) = held.next() {
             let last = held.next_back().unwrap_or(from);
-            lent::note(self.acks, index, LentSpan { from, to: last.saturating_add(1) });
+            lent::note(&self.view.acks, index, LentSpan { from, to: last.saturating_add(1) });
         }
     }
 
@@ -228,23 +205,21 @@ impl<M: Memory> Sweeper<'_, M> {
         peers: &P,
         swept: &mut Swept,
     ) -> bool {
-        let slots = self.slots;
+        let slots = self.view.slots;
         let at = slots.done_offset(t);
-        let seen = self.done.load(at, Edge::Done);
+        let seen = self.view.done.load(at, Edge::Done);
         let repaired = if seen == slots.previous_lap_done(t) {
-            if is_announced(self.acks, Side::Consumers, self.consumers, t, peers) {
+            if is_announced(&self.view.acks, Side::Consumers, self.view.consumers, t, peers) {
                 swept.unsettled += covers(claim, t) as u64;
                 return true;
             }
-            if self.done.load(at, Edge::Done) != seen {
+            if self.view.done.load(at, Edge::Done) != seen {
                 return false; // Finished, or marked TAKEN, in the meantime.
             }
-            let event = self.data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+            let event = self.view.data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
             if event == slots.state(t, seq::PUBLISHED) {
                 slots.held(t, done::REDO, 1, 0)
-            } else if event == slots.state(t, seq::ABORTED)
-                || is_orphan(self.ring, self.data, slots, self.producers, t, peers)
-            {
+            } else if event == slots.state(t, seq::ABORTED) || is_orphan(self.view, t, peers) {
                 slots.state(t, done::DONE)
             } else {
                 swept.unsettled += covers(claim, t) as u64;
@@ -270,7 +245,7 @@ impl<M: Memory> Sweeper<'_, M> {
         // The swap is from the value seen. It is idempotent, and does no harm if another
         // participant was faster. A word from before any worker had marked the ticket never comes
         // again.
-        if self.done.compare_exchange(at, seen, repaired, Edge::Done).is_err() {
+        if self.view.done.compare_exchange(at, seen, repaired, Edge::Done).is_err() {
             return false;
         }
         if word::kind(repaired) == done::REDO {
@@ -283,7 +258,7 @@ impl<M: Memory> Sweeper<'_, M> {
     }
 
     fn redo(&self) -> Redo<'_, M> {
-        Redo { acks: self.acks, done: self.done, slots: self.slots }
+        self.view.redo()
     }
 
     /// The time from which on ticket `t` with this done word may be taken.
@@ -292,12 +267,12 @@ impl<M: Memory> Sweeper<'_, M> {
     }
 
     fn is_gone_worker<P: Peers>(&self, index: usize, peers: &P) -> bool {
-        if index >= self.consumers {
+        if index >= self.view.consumers {
             return false;
         }
-        let state = self.acks.load(layout::entry(index) + layout::STATE, Edge::State);
+        let state = self.view.acks.load(layout::entry(index) + layout::STATE, Edge::State);
         status(state) == Status::Free
-            || fence::is_closed(self.acks, index)
+            || fence::is_closed(&self.view.acks, index)
             || peers.is_dead(Side::Consumers, index)
     }
 }

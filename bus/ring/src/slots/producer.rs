@@ -41,6 +41,7 @@ use crate::members::peers::{Peers, Side};
 use crate::members::pressure::{Pressure, Watermarks};
 use crate::memory::{Edge, Memory};
 use crate::slots::orphan;
+use crate::slots::view::SlotView;
 use crate::slots::word::{NO_CLAIM, Slots, claim, done, seq};
 
 /// How far ahead free tickets are looked for. Eight done words share a cache line.
@@ -80,14 +81,12 @@ pub enum NoSlot {
 /// A producer's private state. `TOPIC` selects the kind of slot ring.
 #[derive(Debug)]
 pub struct SlotProducer<M, const TOPIC: bool> {
-    ring: M,
-    acks: M,
-    data: M,
-    done: M,
+    view: SlotView<M>,
+    /// The geometry of the view again. Through the view, a publish takes one or two instructions
+    /// more.
     slots: Slots,
     /// The offset of its own registry entry.
     entry: usize,
-    producers: usize,
     gates: Gates,
     /// Tickets below this are known to be free (queue).
     free_until: u64,
@@ -113,26 +112,12 @@ pub struct SlotProducer<M, const TOPIC: bool> {
 
 impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     /// Makes a producer for registry entry `index`.
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        ring: M,
-        acks: M,
-        data: M,
-        done: M,
-        index: usize,
-        slots: Slots,
-        producers: usize,
-        consumers: usize,
-    ) -> Self {
+    pub fn new(view: SlotView<M>, index: usize) -> Self {
         SlotProducer {
-            ring,
-            acks,
-            data,
-            done,
-            slots,
             entry: layout::entry(index),
-            producers,
-            gates: Gates::new(consumers),
+            gates: Gates::new(view.consumers),
+            slots: view.slots,
+            view,
             free_until: 0,
             gate_limit: 0,
             pressure: Pressure::new(None),
@@ -161,15 +146,16 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
 
     /// Returns how many of `wanted` tickets this producer may claim now: at least one.
     pub fn credit(&mut self, wanted: u32) -> Result<u32, NoSlot> {
-        let SlotProducer { done, slots, credits, passed, .. } = self;
+        let SlotProducer { view: SlotView { ring, acks, done, slots, .. }, gates, credits, passed, .. } =
+            self;
         let Some(credits) = credits else { return Ok(wanted) };
         let available = if TOPIC {
             let known = *passed;
             match credits.available(wanted, |t| t < known) {
                 0 => {
                     // CURSOR: every reader's cursor is read only when all credits are used up.
-                    let tail = self.ring.load(layout::TAIL, Edge::Tail);
-                    *passed = self.gates.lowest(&self.acks, tail).position;
+                    let tail = ring.load(layout::TAIL, Edge::Tail);
+                    *passed = gates.lowest(acks, tail).position;
                     credits.available(wanted, |t| t < *passed)
                 }
                 some => some,
@@ -200,14 +186,14 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         let mut left_alone = 0;
         loop {
             // TAIL: the chain of read-modify-writes on the tail carries all earlier announcements.
-            let first = self.ring.load(layout::TAIL, Edge::Tail);
+            let first = self.view.ring.load(layout::TAIL, Edge::Tail);
             let (count, lent_by) = if self.is_ready(first, wanted) {
                 (wanted, None)
             } else {
                 match self.look(first, wanted) {
                     Ok(found) => found,
                     // The tail was stale: the ticket's slot has moved on to that ticket.
-                    Err(_) if self.ring.load(layout::TAIL, Edge::Tail) != first => continue,
+                    Err(_) if self.view.ring.load(layout::TAIL, Edge::Tail) != first => continue,
                     Err(refused) => {
                         self.retract();
                         return Err(refused);
@@ -216,11 +202,11 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
             };
             // ANNOUNCE: the store comes before the ticket can be won. Everything that was published
             // under the last claim is visible to a participant that sees this one.
-            self.ring.store(self.entry + layout::CLAIM, claim(first, count), Edge::Announce);
+            self.view.ring.store(self.entry + layout::CLAIM, claim(first, count), Edge::Announce);
             self.announced = true;
             // TAIL: as above.
             let next = first + count as u64;
-            if self.ring.compare_exchange(layout::TAIL, first, next, Edge::Tail).is_ok() {
+            if self.view.ring.compare_exchange(layout::TAIL, first, next, Edge::Tail).is_ok() {
                 self.begin_overwriting(first, count);
                 let Some(entry) = lent_by else { return Ok(Tickets { first, count }) };
                 (first..next).for_each(|t| self.abort(t));
@@ -238,13 +224,13 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     #[inline(always)]
     pub fn claim_fast(&mut self) -> Option<u64> {
         // TAIL, ANNOUNCE, TAIL: as in `claim`.
-        let first = self.ring.load(layout::TAIL, Edge::Tail);
+        let first = self.view.ring.load(layout::TAIL, Edge::Tail);
         if !self.is_ready(first, 1) {
             return None;
         }
-        self.ring.store(self.entry + layout::CLAIM, claim(first, 1), Edge::Announce);
+        self.view.ring.store(self.entry + layout::CLAIM, claim(first, 1), Edge::Announce);
         self.announced = true;
-        if self.ring.compare_exchange(layout::TAIL, first, first + 1, Edge::Tail).is_err() {
+        if self.view.ring.compare_exchange(layout::TAIL, first, first + 1, Edge::Tail).is_err() {
             return None; // `claim` goes on, and takes the announcement back if it must.
         }
         self.begin_overwriting(first, 1);
@@ -270,7 +256,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     #[inline(always)]
     fn is_free(&self, t: u64) -> bool {
         // PUBLISH: the older producer's last store to the slot comes before its word.
-        self.slots.is_settled_before(self.data.load(self.seq_at(t), Edge::Publish), t)
+        self.slots.is_settled_before(self.view.data.load(self.seq_at(t), Edge::Publish), t)
     }
 
     /// Returns how many of the `wanted` tickets from `first` may be won now. The second value is
@@ -289,7 +275,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         }
         // DONE, STATE: the span of an evicted worker was noted before its events were handed back,
         // and so before they were done.
-        if !TOPIC && self.acks.load(layout::LENT_CHANGES, Edge::State) != self.lent_changes
+        if !TOPIC && self.view.acks.load(layout::LENT_CHANGES, Edge::State) != self.lent_changes
             || self.lent.is_some()
         {
             self.find_lent(first);
@@ -309,8 +295,8 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     /// Finds the next slots from `first` on that must not be written.
     #[cold]
     fn find_lent(&mut self, first: u64) {
-        self.lent_changes = self.acks.load(layout::LENT_CHANGES, Edge::State);
-        self.lent = self.gates.lent(&self.acks, first, self.slots.count);
+        self.lent_changes = self.view.acks.load(layout::LENT_CHANGES, Edge::State);
+        self.lent = self.gates.lent(&self.view.acks, first, self.slots.count);
     }
 
     /// Measures the depth up to `end` while an event is being claimed.
@@ -326,7 +312,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     }
 
     fn judge_pressure(&mut self, end: u64) -> bool {
-        let SlotProducer { ring, acks, gates, done_until, .. } = self;
+        let SlotProducer { view: SlotView { ring, acks, .. }, gates, done_until, .. } = self;
         self.pressure.look(ring, || {
             let lowest = gates.lowest(acks, end).position;
             let lowest = if TOPIC { lowest } else { lowest.min(*done_until) };
@@ -341,7 +327,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         let from = self.done_until.max(end.saturating_sub(self.slots.count));
         let to = end.min(from.saturating_add(most));
         self.done_until = from;
-        while self.done_until < to && is_done(&self.done, self.slots, self.done_until) {
+        while self.done_until < to && is_done(&self.view.done, self.slots, self.done_until) {
             self.done_until += 1;
         }
         self.done_until < to || to == end
@@ -360,13 +346,13 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
 
     /// The slowest reader that holds back ticket `t` or one before it.
     pub fn slowest(&self, t: u64) -> Lowest {
-        self.gates.lowest(&self.acks, t.saturating_add(1))
+        self.gates.lowest(&self.view.acks, t.saturating_add(1))
     }
 
     fn rescan(&mut self, first: u64) -> Result<(), NoSlot> {
         // JOIN: the caller read the tail before this fence; the cursors are read after it.
-        self.ring.fence(Edge::Join);
-        let lowest = self.gates.lowest(&self.acks, first);
+        self.view.ring.fence(Edge::Join);
+        let lowest = self.gates.lowest(&self.view.acks, first);
         self.gate_limit = lowest.position.saturating_add(self.slots.count);
         self.ready_until = self.ready_until.min(self.gate_limit);
         if lowest.passed_evicted {
@@ -385,7 +371,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         // DONE: the worker's last access to the slot comes before the word. A ticket that is not
         // won stays free.
         while t < end
-            && self.done.load(self.slots.done_offset(t), Edge::Done) == self.slots.previous_lap_done(t)
+            && self.view.done.load(self.slots.done_offset(t), Edge::Done) == self.slots.previous_lap_done(t)
         {
             t += 1;
         }
@@ -411,12 +397,12 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
                 // PUBLISH: a reader that sees the busy word sees that its ticket is won. A lossy
                 // reader that is lapped reads the tail, and a tail from before this lap would look
                 // like corruption.
-                self.data.store(self.seq_at(t), self.slots.state(t, seq::BUSY), Edge::Publish);
+                self.view.data.store(self.seq_at(t), self.slots.state(t, seq::BUSY), Edge::Publish);
             }
         }
         // OVERWRITE: the busy words (in a queue, the tail) come before any byte of the new events.
         // Pairs with VALIDATE in lossy readers. It is no instruction on x86.
-        self.data.fence(Edge::Overwrite);
+        self.view.data.fence(Edge::Overwrite);
     }
 
     /// Retracts an announcement that won nothing. If it stayed, it would delay a repair.
@@ -425,7 +411,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         if self.announced {
             self.announced = false;
             // ANNOUNCE: as with any claim word that moves on.
-            self.ring.store(self.entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
+            self.view.ring.store(self.entry + layout::CLAIM, NO_CLAIM, Edge::Announce);
         }
     }
 
@@ -448,10 +434,10 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     /// Publishes ticket `t`, whose body has been written, with this header word.
     #[inline(always)]
     pub fn publish(&mut self, t: u64, header: u64) {
-        self.data.store(self.slots.offset(t) + layout::SLOT_META, header, Edge::Plain);
+        self.view.data.store(self.slots.offset(t) + layout::SLOT_META, header, Edge::Plain);
         // PUBLISH: pairs with the loads of readers and workers. The slot's bytes come before it.
-        self.data.store(self.seq_at(t), self.slots.state(t, seq::PUBLISHED), Edge::Publish);
-        self.data.prefetch_write(self.slots.offset(t.wrapping_add(prefetch(TOPIC))));
+        self.view.data.store(self.seq_at(t), self.slots.state(t, seq::PUBLISHED), Edge::Publish);
+        self.view.data.prefetch_write(self.slots.offset(t.wrapping_add(prefetch(TOPIC))));
     }
 
     /// Gives up ticket `t`: readers step over it.
@@ -459,7 +445,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     pub fn abort(&mut self, t: u64) {
         // PUBLISH: as in `publish`. The slot's next producer comes after everything that was
         // written here.
-        self.data.store(self.seq_at(t), self.slots.state(t, seq::ABORTED), Edge::Publish);
+        self.view.data.store(self.seq_at(t), self.slots.state(t, seq::ABORTED), Edge::Publish);
     }
 
     /// Repairs the cause of a refused claim, if it can be repaired. Returns true if the caller
@@ -467,15 +453,14 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
     pub fn repair<P: Peers>(&mut self, refused: NoSlot, peers: &P) -> bool {
         match refused {
             NoSlot::Gate(reader) => {
-                self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
+                self.gates.pass_over_dead(&self.view.acks, reader, || peers.is_dead(Side::Consumers, reader))
             }
-            NoSlot::NotPublished(t) => {
-                orphan::abort_orphan(&self.ring, &self.data, self.slots, self.producers, t, peers)
-            }
+            NoSlot::NotPublished(t) => orphan::abort_orphan(&self.view, t, peers),
             NoSlot::OutOfCredits if TOPIC => {
                 let oldest = self.credits().and_then(|(_, oldest)| oldest).unwrap_or(0);
                 self.slowest(oldest).entry.is_some_and(|reader| {
-                    self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
+                    self.gates
+                        .pass_over_dead(&self.view.acks, reader, || peers.is_dead(Side::Consumers, reader))
                 })
             }
             // Done words belong to the workers: only a live worker can repair them.
@@ -485,7 +470,7 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
 
     /// The next ticket to be won, as this producer sees it.
     pub fn tail(&self) -> u64 {
-        self.ring.load(layout::TAIL, Edge::Tail)
+        self.view.ring.load(layout::TAIL, Edge::Tail)
     }
 }
 

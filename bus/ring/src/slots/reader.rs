@@ -30,7 +30,8 @@ use crate::members::lent::{self, LentSpan};
 use crate::members::peers::Peers;
 use crate::memory::{Edge, Memory};
 use crate::slots::orphan::is_orphan;
-use crate::slots::word::{Slots, seq};
+use crate::slots::view::SlotView;
+use crate::slots::word::seq;
 use crate::{frame, layout};
 
 /// The result of a poll.
@@ -54,14 +55,9 @@ pub enum SlotPoll {
 /// A reader's private state.
 #[derive(Debug)]
 pub struct SlotReader<M> {
-    ring: M,
-    acks: M,
-    /// Where events are read.
-    data: M,
-    slots: Slots,
+    view: SlotView<M>,
     /// The offset of its own registry entry.
     entry: usize,
-    producers: usize,
     position: u64,
     published: u64,
     /// Tickets below this are not protected by the cursor, and are copied.
@@ -77,15 +73,10 @@ pub struct SlotReader<M> {
 impl<M: Memory> SlotReader<M> {
     /// Makes a reader for registry entry `index`. It has not joined yet: the caller calls
     /// [`Self::join`] or [`Self::resume`] next.
-    pub fn new(ring: M, acks: M, data: M, index: usize, slots: Slots, producers: usize) -> Self {
-        let entry = layout::entry(index);
+    pub fn new(view: SlotView<M>, index: usize) -> Self {
         SlotReader {
-            ring,
-            acks,
-            data,
-            slots,
-            entry,
-            producers,
+            view,
+            entry: layout::entry(index),
             position: 0,
             published: NO_GATE,
             protected_from: u64::MAX,
@@ -108,15 +99,15 @@ impl<M: Memory> SlotReader<M> {
 
     /// Joins at `from`. The cursor gates the producers unless `lossy` is set.
     pub fn join(&mut self, from: StartAt, lossy: bool) -> Result<(), JoinError> {
-        let mut tail = self.ring.load(layout::TAIL, Edge::Tail);
+        let mut tail = self.view.ring.load(layout::TAIL, Edge::Tail);
         if !lossy {
             self.store_cursor(tail);
             // JOIN: pairs with the producers' rescan.
-            self.acks.fence(Edge::Join);
-            tail = self.ring.load(layout::TAIL, Edge::Tail);
+            self.view.acks.fence(Edge::Join);
+            tail = self.view.ring.load(layout::TAIL, Edge::Tail);
             self.protected_from = tail;
         }
-        let oldest = tail.saturating_sub(self.slots.count);
+        let oldest = tail.saturating_sub(self.view.slots.count);
         self.position = match from {
             StartAt::Live => tail,
             StartAt::Oldest => oldest,
@@ -128,7 +119,7 @@ impl<M: Memory> SlotReader<M> {
             self.store_cursor(self.position);
         }
         // STATE: the cursor is stored before, and protects everything at or above it.
-        self.acks.store(self.entry + layout::JOINED, 1, Edge::State);
+        self.view.acks.store(self.entry + layout::JOINED, 1, Edge::State);
         Ok(())
     }
 
@@ -144,7 +135,7 @@ impl<M: Memory> SlotReader<M> {
     pub fn resume_before_tail(&mut self, cursor: u64) {
         self.resume(cursor);
         // TAIL: this tail is not before the tail that the join had read.
-        self.protected_from = self.ring.load(layout::TAIL, Edge::Tail);
+        self.protected_from = self.view.ring.load(layout::TAIL, Edge::Tail);
     }
 
     /// Whether the cursor protects the next event, so that [`Self::poll`] may read it in place.
@@ -192,11 +183,11 @@ impl<M: Memory> SlotReader<M> {
     #[inline(always)]
     fn plain(&self, t: u64, body_max: u64) -> Option<u64> {
         // PUBLISH: as in `poll_held`.
-        let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
-        if word != self.slots.state(t, seq::PUBLISHED) {
+        let word = self.view.data.load(self.view.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+        if word != self.view.slots.state(t, seq::PUBLISHED) {
             return None;
         }
-        let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
+        let header = self.view.data.load(self.view.slots.offset(t) + layout::SLOT_META, Edge::Plain);
         (frame::is_plain(header) && frame::body_bytes(header) as u64 <= body_max).then_some(header)
     }
 
@@ -204,7 +195,7 @@ impl<M: Memory> SlotReader<M> {
     /// the cursor moves, `released` is called, because producers may wait for that room.
     #[inline(always)]
     pub fn poll(&mut self, released: impl FnOnce()) -> SlotPoll {
-        if self.position.wrapping_sub(self.published) >= self.slots.count / 8 && self.acknowledge() {
+        if self.position.wrapping_sub(self.published) >= self.view.slots.count / 8 && self.acknowledge() {
             released();
         }
         self.poll_next(false)
@@ -245,38 +236,38 @@ impl<M: Memory> SlotReader<M> {
 
     /// Names a lent span that begins at `from` and ends an eighth of the ring after the position.
     fn lend(&mut self, from: u64) {
-        self.lent = LentSpan { from, to: self.position.saturating_add((self.slots.count / 8).max(1)) };
-        lent::lend(&self.acks, self.entry, self.lent);
+        self.lent = LentSpan { from, to: self.position.saturating_add((self.view.slots.count / 8).max(1)) };
+        lent::lend(&self.view.acks, self.entry, self.lent);
     }
 
     /// Ends the lending. A reader that finds itself evicted calls this.
     pub fn take_back_lent(&mut self) {
         self.lent = LentSpan { from: 0, to: 0 };
         self.fast_until = 0;
-        lent::take_back(&self.acks, self.entry);
+        lent::take_back(&self.view.acks, self.entry);
     }
 
     #[inline(always)]
     fn renew_fast_until(&mut self, cursor: u64) {
-        self.fast_until = cursor.saturating_add(self.slots.count / 8).min(self.lent.to);
+        self.fast_until = cursor.saturating_add(self.view.slots.count / 8).min(self.lent.to);
     }
 
     #[inline(always)]
     fn poll_in_place(&mut self) -> SlotPoll {
         // A ring holds no more than this many aborted tickets in a row.
-        for _ in 0..=self.slots.count {
+        for _ in 0..=self.view.slots.count {
             let t = self.position;
             // PUBLISH: pairs with the producer's store. The slot's bytes are visible.
-            let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
-            if word == self.slots.state(t, seq::PUBLISHED) {
+            let word = self.view.data.load(self.view.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+            if word == self.view.slots.state(t, seq::PUBLISHED) {
                 self.position = t.wrapping_add(1);
-                let header = self.data.load(self.slots.offset(t) + layout::SLOT_META, Edge::Plain);
+                let header = self.view.data.load(self.view.slots.offset(t) + layout::SLOT_META, Edge::Plain);
                 return SlotPoll::Event(t, header);
             }
-            if word != self.slots.state(t, seq::ABORTED) {
+            if word != self.view.slots.state(t, seq::ABORTED) {
                 // The slot at the cursor is of a newer lap: this reader was evicted, or the ring is
                 // corrupt.
-                return if self.slots.is_newer(word, t) { SlotPoll::Corrupt } else { SlotPoll::Empty };
+                return if self.view.slots.is_newer(word, t) { SlotPoll::Corrupt } else { SlotPoll::Empty };
             }
             self.position = t.wrapping_add(1);
         }
@@ -286,31 +277,31 @@ impl<M: Memory> SlotReader<M> {
     /// Returns the next event, copied into `copy` in whole words, for readers whose cursor does not
     /// protect it.
     pub fn poll_lossy(&mut self, copy: &mut Vec<u64>) -> SlotPoll {
-        for _ in 0..=self.slots.count {
+        for _ in 0..=self.view.slots.count {
             let t = self.position;
-            let at = self.slots.offset(t);
+            let at = self.view.slots.offset(t);
             // PUBLISH: as in `poll_held`.
-            let word = self.data.load(at + layout::SLOT_SEQ, Edge::Publish);
-            if self.slots.is_newer(word, t) {
+            let word = self.view.data.load(at + layout::SLOT_SEQ, Edge::Publish);
+            if self.view.slots.is_newer(word, t) {
                 return self.skip(t);
             }
-            if word == self.slots.state(t, seq::ABORTED) {
+            if word == self.view.slots.state(t, seq::ABORTED) {
                 self.position = t.wrapping_add(1);
                 continue;
             }
-            if word != self.slots.state(t, seq::PUBLISHED) {
+            if word != self.view.slots.state(t, seq::PUBLISHED) {
                 return SlotPoll::Empty;
             }
-            let header = self.data.load(at + layout::SLOT_META, Edge::Plain);
-            let most = self.slots.slot_bytes() - layout::SLOT_BODY as u64;
+            let header = self.view.data.load(at + layout::SLOT_META, Edge::Plain);
+            let most = self.view.slots.slot_bytes() - layout::SLOT_BODY as u64;
             let words = (frame::body_bytes(header) as u64).min(most).div_ceil(8) as usize;
             copy.clear();
-            copy.extend((0..words).map(|i| self.data.load(at + layout::SLOT_BODY + i * 8, Edge::Plain)));
+            copy.extend((0..words).map(|i| self.view.data.load(at + layout::SLOT_BODY + i * 8, Edge::Plain)));
             // VALIDATE: pairs with OVERWRITE. If any word above came from a newer event, the load
             // below finds its BUSY.
-            self.data.fence(Edge::Validate);
+            self.view.data.fence(Edge::Validate);
             // PUBLISH: a newer word brings the tail that `skip` reads.
-            if self.data.load(at + layout::SLOT_SEQ, Edge::Publish) != word || self.is_lapped(t) {
+            if self.view.data.load(at + layout::SLOT_SEQ, Edge::Publish) != word || self.is_lapped(t) {
                 return self.skip(t);
             }
             if !frame::is_event(header, most) {
@@ -326,7 +317,8 @@ impl<M: Memory> SlotReader<M> {
     /// lap.
     fn is_lapped(&self, t: u64) -> bool {
         // VALIDATE: the next lap's ticket was won before any word of it was written (OVERWRITE).
-        self.by_tail && self.ring.load(layout::TAIL, Edge::Tail) > t.saturating_add(self.slots.count)
+        self.by_tail
+            && self.view.ring.load(layout::TAIL, Edge::Tail) > t.saturating_add(self.view.slots.count)
     }
 
     /// Resumes behind the lost events. A lossy reader resumes in the middle of the ring: elsewhere
@@ -336,9 +328,9 @@ impl<M: Memory> SlotReader<M> {
     /// That ticket is never beyond the tail of its join, from which on every event is promised. A
     /// producer that still relies on a scan from before the join stops a ring behind that tail.
     fn skip(&mut self, lost: u64) -> SlotPoll {
-        let tail = self.ring.load(layout::TAIL, Edge::Tail);
+        let tail = self.view.ring.load(layout::TAIL, Edge::Tail);
         let is_lossy = self.protected_from == u64::MAX;
-        let kept = if is_lossy { self.slots.count / 2 } else { self.slots.count };
+        let kept = if is_lossy { self.view.slots.count / 2 } else { self.view.slots.count };
         let to = tail.saturating_sub(kept).min(self.protected_from);
         if to <= lost {
             // The slot is of a newer lap, so the tail is at least one lap ahead.
@@ -402,32 +394,33 @@ impl<M: Memory> SlotReader<M> {
         self.renew_fast_until(position);
         // CURSOR: pairs with the load in `Gates::lowest`. All reads of the slots before this
         // position are done.
-        self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
+        self.view.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
     }
 
     /// The byte offset in the data of a ticket's body.
     #[inline(always)]
     pub fn body_offset(&self, ticket: u64) -> usize {
-        self.slots.offset(ticket) + layout::SLOT_BODY
+        self.view.slots.offset(ticket) + layout::SLOT_BODY
     }
 
     /// The largest body, in bytes.
     pub fn body_max(&self) -> u64 {
-        self.slots.slot_bytes() - layout::SLOT_BODY as u64
+        self.view.slots.slot_bytes() - layout::SLOT_BODY as u64
     }
 
     /// Whether the next ticket has been won by a producer but not published. It reads the tail,
     /// whose line the producers write, so it is not for the fast path.
     pub fn is_stuck(&self) -> bool {
-        let word = self.data.load(self.slots.offset(self.position) + layout::SLOT_SEQ, Edge::Publish);
+        let word =
+            self.view.data.load(self.view.slots.offset(self.position) + layout::SLOT_SEQ, Edge::Publish);
         let t = self.position;
-        let unpublished = !self.slots.is_finished(word, t) && !self.slots.is_newer(word, t);
-        unpublished && self.ring.load(layout::TAIL, Edge::Tail) > t
+        let unpublished = !self.view.slots.is_finished(word, t) && !self.view.slots.is_newer(word, t);
+        unpublished && self.view.ring.load(layout::TAIL, Edge::Tail) > t
     }
 
     /// Steps over the next ticket if its producer is dead. Returns whether it did.
     pub fn skip_orphan<P: Peers>(&mut self, peers: &P) -> bool {
-        let orphan = is_orphan(&self.ring, &self.data, self.slots, self.producers, self.position, peers);
+        let orphan = is_orphan(&self.view, self.position, peers);
         if orphan {
             self.position = self.position.wrapping_add(1);
         }

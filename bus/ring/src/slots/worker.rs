@@ -38,7 +38,8 @@ use crate::members::peers::{Peers, Side};
 use crate::memory::{Edge, Memory};
 use crate::slots::orphan::{Sweeper, is_orphan};
 use crate::slots::redo::{AT_ONCE, Backoff, Next};
-use crate::slots::word::{self, NO_CLAIM, Slots, claim, done, seq};
+use crate::slots::view::SlotView;
+use crate::slots::word::{self, NO_CLAIM, claim, done, seq};
 use hand::Hand;
 
 /// The most tickets of one take: each has one bit of a word.
@@ -76,16 +77,9 @@ impl Peers for Unknown {
 /// A worker's private state.
 #[derive(Debug)]
 pub struct SlotWorker<M> {
-    ring: M,
-    acks: M,
-    /// Where events are read.
-    data: M,
-    done: M,
-    slots: Slots,
+    view: SlotView<M>,
     /// Its own registry entry.
     index: usize,
-    producers: usize,
-    consumers: usize,
     /// The first ticket of the claim word's range.
     first: u64,
     /// Which tickets of that range are held: bit i is for `first + i`.
@@ -119,26 +113,10 @@ pub struct SlotWorker<M> {
 
 impl<M: Memory> SlotWorker<M> {
     /// Makes a worker for registry entry `index`, which is below 256.
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        ring: M,
-        acks: M,
-        data: M,
-        done: M,
-        index: usize,
-        slots: Slots,
-        producers: usize,
-        consumers: usize,
-    ) -> Self {
+    pub fn new(view: SlotView<M>, index: usize) -> Self {
         SlotWorker {
-            ring,
-            acks,
-            data,
-            done,
-            slots,
+            view,
             index,
-            producers,
-            consumers,
             first: 0,
             held: 0,
             waiting: 0,
@@ -155,6 +133,11 @@ impl<M: Memory> SlotWorker<M> {
             refused_at: None,
             resigned: false,
         }
+    }
+
+    /// The shared memory that this worker works on.
+    pub fn view(&self) -> &SlotView<M> {
+        &self.view
     }
 
     /// Returns the same worker, which stores done words in the way that the fence of its entry says
@@ -180,7 +163,7 @@ impl<M: Memory> SlotWorker<M> {
             return Some(self.hand_out());
         }
         // INDEX: the root is only a hint here. Reading an old one delays, and does no more.
-        let root = self.acks.load(layout::REDO_ROOT, Edge::Index);
+        let root = self.view.acks.load(layout::REDO_ROOT, Edge::Index);
         if root != self.redo_seen || self.redo_due_ns != u64::MAX {
             return self.take_either(most, now_ns());
         }
@@ -213,14 +196,14 @@ impl<M: Memory> SlotWorker<M> {
         }
         // INDEX: as in `take`. For events that may be taken only later, the caller calls
         // `look_again` when their time has come.
-        if self.held != 0 || self.acks.load(layout::REDO_ROOT, Edge::Index) != self.redo_seen {
+        if self.held != 0 || self.view.acks.load(layout::REDO_ROOT, Edge::Index) != self.redo_seen {
             return None;
         }
         // HEAD, PUBLISH: as in `take_fresh`; ANNOUNCE and HEAD: in `win`.
-        let head = self.acks.load(layout::HEAD, Edge::Head);
+        let head = self.view.acks.load(layout::HEAD, Edge::Head);
         let is_published = |t: u64| {
-            let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
-            word == self.slots.state(t, seq::PUBLISHED)
+            let word = self.view.data.load(self.view.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+            word == self.view.slots.state(t, seq::PUBLISHED)
         };
         if !is_published(head) {
             return None;
@@ -269,22 +252,22 @@ impl<M: Memory> SlotWorker<M> {
         let most = most.clamp(1, TAKE_MAX) as u64;
         loop {
             // HEAD: the chain of read-modify-writes on the head carries all earlier announcements.
-            let head = self.acks.load(layout::HEAD, Edge::Head);
+            let head = self.view.acks.load(layout::HEAD, Edge::Head);
             let (mut count, mut events) = (0, 0u64);
             while count < most {
                 let t = head.wrapping_add(count);
                 // PUBLISH: pairs with the producer's store. The slot's bytes are visible.
-                let word = self.data.load(self.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
-                if word == self.slots.state(t, seq::PUBLISHED) {
+                let word = self.view.data.load(self.view.slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
+                if word == self.view.slots.state(t, seq::PUBLISHED) {
                     events |= 1 << count;
-                } else if word != self.slots.state(t, seq::ABORTED) {
+                } else if word != self.view.slots.state(t, seq::ABORTED) {
                     break;
                 }
                 count += 1;
             }
             if count == 0 {
                 // The head may be stale: then its slot has moved on and is not empty.
-                if self.acks.load(layout::HEAD, Edge::Head) != head {
+                if self.view.acks.load(layout::HEAD, Edge::Head) != head {
                     continue;
                 }
                 self.retract();
@@ -298,7 +281,7 @@ impl<M: Memory> SlotWorker<M> {
             }
             for i in 0..count {
                 let t = head.wrapping_add(i);
-                if events & 1 << i == 0 && !self.finish(t, self.slots.previous_lap_done(t)) {
+                if events & 1 << i == 0 && !self.finish(t, self.view.slots.previous_lap_done(t)) {
                     return None;
                 }
             }
@@ -318,11 +301,11 @@ impl<M: Memory> SlotWorker<M> {
         let entry = layout::entry(self.index);
         // ANNOUNCE: the store comes before the tickets can be won. Everything that was finished, or
         // marked TAKEN, under the last claim is visible to a participant that sees this one.
-        self.acks.store(entry + layout::CLAIM, claim(head, count), Edge::Announce);
+        self.view.acks.store(entry + layout::CLAIM, claim(head, count), Edge::Announce);
         self.announced = true;
         // HEAD: as in `take_fresh`.
         let next = head.wrapping_add(count as u64);
-        let won = self.acks.compare_exchange(layout::HEAD, head, next, Edge::Head).is_ok();
+        let won = self.view.acks.compare_exchange(layout::HEAD, head, next, Edge::Head).is_ok();
         if won {
             (self.first, self.held, self.waiting) = (head, events, events);
         }
@@ -336,10 +319,10 @@ impl<M: Memory> SlotWorker<M> {
         while self.held != 0 {
             let ticket = self.nth(self.held.trailing_zeros());
             self.held &= self.held - 1;
-            let word = self.slots.held(ticket, done::TAKEN, 0, self.index as u8);
+            let word = self.view.slots.held(ticket, done::TAKEN, 0, self.index as u8);
             // DONE: ANNOUNCE orders the store before the claim word moves on. The edge is for
             // repairers of TAKEN.
-            if !self.settle(ticket, self.slots.previous_lap_done(ticket), word) {
+            if !self.settle(ticket, self.view.slots.previous_lap_done(ticket), word) {
                 return false;
             }
             self.taken.add(ticket, FIRST_DELIVERY);
@@ -353,7 +336,7 @@ impl<M: Memory> SlotWorker<M> {
         if self.announced && self.held == 0 {
             self.announced = false;
             // ANNOUNCE: as with any claim word that moves on.
-            self.acks.store(layout::entry(self.index) + layout::CLAIM, NO_CLAIM, Edge::Announce);
+            self.view.acks.store(layout::entry(self.index) + layout::CLAIM, NO_CLAIM, Edge::Announce);
         }
     }
 
@@ -371,7 +354,7 @@ impl<M: Memory> SlotWorker<M> {
     #[inline(always)]
     pub fn done(&mut self, ticket: u64) -> bool {
         if self.release_announced(ticket) {
-            return self.finish(ticket, self.slots.previous_lap_done(ticket));
+            return self.finish(ticket, self.view.slots.previous_lap_done(ticket));
         }
         self.done_taken(ticket, None)
     }
@@ -383,7 +366,7 @@ impl<M: Memory> SlotWorker<M> {
         // A ticket that only the claim word says is held has never been delivered before, so no
         // older delivery can be meant.
         if self.release_announced(ticket) {
-            return self.finish(ticket, self.slots.previous_lap_done(ticket));
+            return self.finish(ticket, self.view.slots.previous_lap_done(ticket));
         }
         self.done_taken(ticket, Some(delivery))
     }
@@ -403,7 +386,7 @@ impl<M: Memory> SlotWorker<M> {
     pub fn retry(&mut self, ticket: u64, due_ns: impl FnOnce(u64, u8) -> u64) -> bool {
         let Some((attempt, from)) = self.release(ticket) else { return false };
         let attempts = (attempt + 1).min(word::ATTEMPT_MAX);
-        let word = self.slots.held(ticket, done::REDO, attempts, 0);
+        let word = self.view.slots.held(ticket, done::REDO, attempts, 0);
         let due_ns = due_ns(ticket, attempts);
         self.redo().prepare(ticket, due_ns);
         // DONE: this worker's accesses to the slot come before it.
@@ -433,7 +416,7 @@ impl<M: Memory> SlotWorker<M> {
     /// this worker does not hold it, or no longer holds it.
     fn leave_for_later(&mut self, ticket: u64) -> bool {
         let Some((_, from)) = self.release(ticket) else { return false };
-        let word = self.slots.held(ticket, done::REDO, 0, 0);
+        let word = self.view.slots.held(ticket, done::REDO, 0, 0);
         // DONE: as in `retry`.
         self.settle(ticket, from, word)
     }
@@ -441,14 +424,14 @@ impl<M: Memory> SlotWorker<M> {
     /// Forgets a held ticket. Returns its attempt, and the done word that says it is held.
     fn release(&mut self, ticket: u64) -> Option<(u8, u64)> {
         if self.release_announced(ticket) {
-            return Some((0, self.slots.previous_lap_done(ticket)));
+            return Some((0, self.view.slots.previous_lap_done(ticket)));
         }
         let attempt = self.release_taken(ticket)?;
         Some((attempt, self.taken_word(ticket, attempt)))
     }
 
     fn taken_word(&self, ticket: u64, attempt: u8) -> u64 {
-        self.slots.held(ticket, done::TAKEN, attempt, self.index as u8)
+        self.view.slots.held(ticket, done::TAKEN, attempt, self.index as u8)
     }
 
     /// Forgets a ticket that only the claim word says is held.
@@ -471,17 +454,17 @@ impl<M: Memory> SlotWorker<M> {
     #[inline(always)]
     fn finish(&mut self, ticket: u64, from: u64) -> bool {
         // DONE: pairs with the producer's load. All accesses to the slot come before it.
-        self.settle(ticket, from, self.slots.state(ticket, done::DONE))
+        self.settle(ticket, from, self.view.slots.state(ticket, done::DONE))
     }
 
     /// Replaces the done word `from`, which says that this worker holds the ticket. Returns false
     /// if the fence is closed, or the event was given to another worker.
     #[inline(always)]
     fn settle(&mut self, ticket: u64, from: u64, to: u64) -> bool {
-        let at = self.slots.done_offset(ticket);
+        let at = self.view.slots.done_offset(ticket);
         if let Stores::Restart { area } = self.stores {
             let fence_at = layout::entry(self.index) + layout::FENCE;
-            if self.done.store_if(at, to, Edge::Done, &self.acks, fence_at, area) {
+            if self.view.done.store_if(at, to, Edge::Done, &self.view.acks, fence_at, area) {
                 return true;
             }
         } else if self.swap(at, from, to) {
@@ -493,7 +476,7 @@ impl<M: Memory> SlotWorker<M> {
 
     #[inline(never)]
     fn swap(&self, at: usize, from: u64, to: u64) -> bool {
-        self.done.compare_exchange(at, from, to, Edge::Done).is_ok()
+        self.view.done.compare_exchange(at, from, to, Edge::Done).is_ok()
     }
 
     /// Whether this worker holds `ticket`.
@@ -518,10 +501,10 @@ impl<M: Memory> SlotWorker<M> {
     /// Whether there is another event for this worker or another one: one at the head, or one that
     /// was handed back.
     pub fn has_more(&self) -> bool {
-        let head = self.acks.load(layout::HEAD, Edge::Head);
+        let head = self.view.acks.load(layout::HEAD, Edge::Head);
         // PUBLISH: as in `take_fresh`.
-        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
-        self.slots.is_finished(word, head) || !matches!(self.redo().next(u64::MAX / 2).0, Next::Nothing)
+        let word = self.view.data.load(self.view.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        self.view.slots.is_finished(word, head) || !matches!(self.redo().next(u64::MAX / 2).0, Next::Nothing)
     }
 
     /// How many events this worker holds.
@@ -534,51 +517,52 @@ impl<M: Memory> SlotWorker<M> {
     pub fn header(&self, ticket: u64) -> u64 {
         // PUBLISH: the ticket was seen published. If this worker was evicted and this is the word
         // of a later lap, a check of its fence after this finds the fence closed.
-        self.data.load(self.slots.offset(ticket) + layout::SLOT_META, Edge::Publish)
+        self.view.data.load(self.view.slots.offset(ticket) + layout::SLOT_META, Edge::Publish)
     }
 
     /// The byte offset in the data of a ticket's body.
     #[inline(always)]
     pub fn body_offset(&self, ticket: u64) -> usize {
-        self.slots.offset(ticket) + layout::SLOT_BODY
+        self.view.slots.offset(ticket) + layout::SLOT_BODY
     }
 
     /// The largest body, in bytes.
     pub fn body_max(&self) -> u64 {
-        self.slots.slot_bytes() - layout::SLOT_BODY as u64
+        self.view.slots.slot_bytes() - layout::SLOT_BODY as u64
     }
 
     /// Returns the ticket at the head if a producer has won it but not published it, so that every
     /// worker waits for it. It reads the tail, whose line the producers write, so it is not for the
     /// fast path.
     pub fn stuck_behind(&self) -> Option<u64> {
-        let head = self.acks.load(layout::HEAD, Edge::Head);
-        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
-        let unpublished = !self.slots.is_finished(word, head) && !self.slots.is_newer(word, head);
-        (unpublished && self.ring.load(layout::TAIL, Edge::Tail) > head).then_some(head)
+        let head = self.view.acks.load(layout::HEAD, Edge::Head);
+        let word = self.view.data.load(self.view.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        let unpublished = !self.view.slots.is_finished(word, head) && !self.view.slots.is_newer(word, head);
+        (unpublished && self.view.ring.load(layout::TAIL, Edge::Tail) > head).then_some(head)
     }
 
     /// Whether head, tail and the slot at the head are consistent. No participant that keeps to the
     /// protocol leaves them otherwise. If they are not, no event at the head is ever found,
     /// whatever is published. It reads the tail, as [`Self::stuck_behind`] does.
     pub fn is_head_sound(&self) -> bool {
-        let head = self.acks.load(layout::HEAD, Edge::Head);
+        let head = self.view.acks.load(layout::HEAD, Edge::Head);
         // PUBLISH, TAIL: a producer reaches the head's slot again, in word or tail, only after its
         // ticket was done, and so after the head had moved on.
-        let word = self.data.load(self.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
-        let tail = self.ring.load(layout::TAIL, Edge::Tail);
-        let is_near = head <= tail && tail - head <= self.slots.count;
-        is_near && !self.slots.is_newer(word, head) || self.acks.load(layout::HEAD, Edge::Head) != head
+        let word = self.view.data.load(self.view.slots.offset(head) + layout::SLOT_SEQ, Edge::Publish);
+        let tail = self.view.ring.load(layout::TAIL, Edge::Tail);
+        let is_near = head <= tail && tail - head <= self.view.slots.count;
+        is_near && !self.view.slots.is_newer(word, head)
+            || self.view.acks.load(layout::HEAD, Edge::Head) != head
     }
 
     /// Steps over ticket `t` at the head if its producer is dead. The proof is enough: the
     /// producers' file is not written. Returns whether the head has moved past `t`.
     pub fn skip_orphan<P: Peers>(&mut self, t: u64, peers: &P) -> bool {
-        if self.refused || !is_orphan(&self.ring, &self.data, self.slots, self.producers, t, peers) {
-            return self.acks.load(layout::HEAD, Edge::Head) > t;
+        if self.refused || !is_orphan(&self.view, t, peers) {
+            return self.view.acks.load(layout::HEAD, Edge::Head) > t;
         }
         if self.win(t, 1, 0) {
-            self.finish(t, self.slots.previous_lap_done(t));
+            self.finish(t, self.view.slots.previous_lap_done(t));
         }
         true
     }
@@ -586,16 +570,6 @@ impl<M: Memory> SlotWorker<M> {
     /// Returns the sweeper that repairs the tickets which dead workers left. Events that it hands
     /// back wait from `now_ns` on.
     pub fn sweeper(&self, now_ns: u64) -> Sweeper<'_, M> {
-        Sweeper {
-            now_ns,
-            backoff: self.backoff,
-            ring: &self.ring,
-            acks: &self.acks,
-            data: &self.data,
-            done: &self.done,
-            slots: self.slots,
-            producers: self.producers,
-            consumers: self.consumers,
-        }
+        Sweeper { view: &self.view, now_ns, backoff: self.backoff }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | file | idea |
 //! |---|---|
+//! | [`view`] | the shared memory and the geometry of a stream |
 //! | [`publisher`] | committing frames |
 //! | [`subscriber`] | walking along them |
 //! | [`places`] | the two places that the publisher keeps: the lowest intact one, and a recent one |
@@ -9,3 +10,4 @@
 pub mod places;
 pub mod publisher;
 pub mod subscriber;
+pub mod view;

@@ -46,6 +46,7 @@ use crate::members::pressure::{Pressure, Watermarks};
 use crate::memory::{Edge, Memory};
 use crate::stream::places::{self, History, Place};
 use crate::stream::subscriber::walk;
+use crate::stream::view::StreamView;
 use crate::tally::Tally;
 use crate::{frame, layout};
 
@@ -164,10 +165,7 @@ impl Front {
 #[repr(C)]
 pub struct StreamPublisher<M> {
     front: Front,
-    ring: M,
-    acks: M,
-    data: M,
-    capacity: u64,
+    view: StreamView<M>,
     gates: Gates,
     history: History,
     limit: u64,
@@ -181,17 +179,11 @@ pub struct StreamPublisher<M> {
 
 impl<M: Memory> StreamPublisher<M> {
     /// Takes over the stream where the last publisher left it. The caller holds the publisher's
-    /// registry entry `index`. The size of `data` is `capacity` bytes, a power of two. Returns
-    /// `None` if the ring holds a word that no publisher writes.
-    pub fn take_over(
-        ring: M,
-        acks: M,
-        data: M,
-        index: usize,
-        capacity: u64,
-        consumers: usize,
-    ) -> Option<Self> {
-        let places = places::read(&ring, 1)?;
+    /// registry entry `index`. Returns `None` if the ring holds a word that no publisher writes.
+    pub fn take_over(view: StreamView<M>, index: usize) -> Option<Self> {
+        let StreamView { ring, data, capacity, .. } = &view;
+        let capacity = *capacity;
+        let places = places::read(ring, 1)?;
         // JOIN: the predecessor may have been killed between its last store of the index and the
         // fence that follows each such store. This fence replaces that one. The entry that is
         // filled next is the one before that index, and a reader that sees it filled must see the
@@ -201,7 +193,7 @@ impl<M: Memory> StreamPublisher<M> {
         // the single floor word.
         // PLACES: as in `History::publish`.
         ring.store(layout::ANCHOR_FLOOR, places.floor.position, Edge::Places);
-        let end = walk(&data, capacity, places.recent, None)?;
+        let end = walk(data, capacity, places.recent, None)?;
         if end.position - places.floor.position > capacity {
             return None;
         }
@@ -215,11 +207,8 @@ impl<M: Memory> StreamPublisher<M> {
                 mask: capacity - 1,
                 is_behind: false,
             },
-            ring,
-            acks,
-            data,
-            capacity,
-            gates: Gates::new(consumers),
+            gates: Gates::new(view.consumers),
+            view,
             history: History::resume(places),
             limit: end.position,
             lent: None,
@@ -252,7 +241,7 @@ impl<M: Memory> StreamPublisher<M> {
 
     /// The largest body that a frame may have, in bytes.
     pub fn body_max(&self) -> u64 {
-        frame::frame_max(self.capacity) - frame::HEADER
+        frame::frame_max(self.view.capacity) - frame::HEADER
     }
 
     /// Claims room for a body of `body_bytes`. Nothing is visible before [`Self::commit`]. To give
@@ -268,13 +257,13 @@ impl<M: Memory> StreamPublisher<M> {
     /// Claims room if that needs neither padding nor a look at the cursors.
     #[inline(always)]
     pub fn claim_fast(&mut self, body_bytes: u64) -> Option<Claim> {
-        self.front.claim(&self.data, body_bytes)
+        self.front.claim(&self.view.data, body_bytes)
     }
 
     /// Commits the whole of a claim of [`Self::claim_fast`], without extensions.
     #[inline(always)]
     pub fn commit_fast(&mut self, claim: Claim, header: u64) {
-        self.front.commit(&self.data, claim, header);
+        self.front.commit(&self.view.data, claim, header);
     }
 
     /// Publishes `payloads`, without extensions, until one does not fit the fast path of
@@ -286,7 +275,7 @@ impl<M: Memory> StreamPublisher<M> {
         payloads: impl Iterator<Item = &'a [u8]>,
         put: impl Fn(usize, &[u8]),
     ) -> usize {
-        let data = self.data.clone();
+        let data = self.view.data.clone();
         // This is a copy, which the compiler may keep in registers. It is put back even if an
         // iterator panics.
         let mut back = PutBack { front: self.front, to: &mut self.front };
@@ -308,7 +297,7 @@ impl<M: Memory> StreamPublisher<M> {
         let begun = self.front.written.position;
         loop {
             let position = self.front.written.position;
-            let to_end = self.capacity - (position & (self.capacity - 1));
+            let to_end = self.view.capacity - (position & (self.view.capacity - 1));
             let padding = if frame_bytes > to_end { to_end } else { 0 };
             let need = padding + frame_bytes + frame::HEADER;
             let (start, end) = (position + padding, position + padding + frame_bytes);
@@ -319,7 +308,7 @@ impl<M: Memory> StreamPublisher<M> {
             }
             let lent = self.lent.filter(|lent| lent.to > position);
             if let Some(lent) = lent.filter(|lent| lent.meets(start, end)) {
-                if position - begun > self.capacity {
+                if position - begun > self.view.capacity {
                     return Err(NoRoom::Gate(lent.entry)); // The ring has no room for so large a frame.
                 }
                 self.step_over(lent)?;
@@ -335,7 +324,7 @@ impl<M: Memory> StreamPublisher<M> {
                 .min(self.pressure.until)
                 .min(end.saturating_add(self.ease_bytes))
                 .min(lent.map_or(u64::MAX, |lent| lent.from.max(position)));
-            return Ok(self.front.begin(&self.data, Claim { start, padding, body_bytes }));
+            return Ok(self.front.begin(&self.view.data, Claim { start, padding, body_bytes }));
         }
     }
 
@@ -355,13 +344,13 @@ impl<M: Memory> StreamPublisher<M> {
         {
             return Err(NoRoom::Gate(if reader == usize::MAX { lent.entry } else { reader }));
         }
-        if to - position >= self.capacity {
+        if to - position >= self.view.capacity {
             return Err(NoRoom::Gate(lent.entry)); // All bytes of the ring are lent.
         }
         // The walk must end here, as in `begin`. This header lies behind the lent bytes, so it is
         // in no body that may be read.
-        self.front.store_header(&self.data, to, 0, Edge::Plain);
-        self.front.show(&self.data, position, frame::padding(to - position));
+        self.front.store_header(&self.view.data, to, 0, Edge::Plain);
+        self.front.show(&self.view.data, position, frame::padding(to - position));
         self.front.written.position = to;
         // The next claim looks for the lent bytes after these.
         (self.front.fast_until, self.limit) = (to, to);
@@ -372,33 +361,35 @@ impl<M: Memory> StreamPublisher<M> {
     /// `usize::MAX` if it is not a reader that is in the way.
     fn rescan(&mut self, need: u64) -> Option<usize> {
         let here = self.place();
-        let stride = self.capacity / 8;
+        let stride = self.view.capacity / 8;
         // A first look finds the lowest gate, so that the floor is never raised above a reader's
         // cursor.
-        let first = self.gates.lowest(&self.acks, here.position);
+        let first = self.gates.lowest(&self.view.acks, here.position);
         self.history.note(here, stride);
-        self.history.raise((here.position + need + stride).saturating_sub(self.capacity), first.position);
+        self.history
+            .raise((here.position + need + stride).saturating_sub(self.view.capacity), first.position);
         self.front.is_behind = first.position + PREFETCH <= here.position && need >= LINE + frame::HEADER;
-        self.history.publish(&self.ring);
+        self.history.publish(&self.view.ring);
         // JOIN: the places are published before the cursors are read. A joiner stores its cursor,
         // fences, and reads the index again. So either this scan sees its cursor, or the joiner
         // sees these places and starts at them. The fence also orders the floor before the bytes
         // that are overwritten next (OVERWRITE, for lossy readers).
-        self.ring.fence(Edge::Join);
-        let lowest = self.gates.lowest(&self.acks, self.history.floor().position);
+        self.view.ring.fence(Edge::Join);
+        let lowest = self.gates.lowest(&self.view.acks, self.history.floor().position);
         // A joiner's cursor may for a moment lie below the place that it will start from. The limit
         // may then be below `position`.
-        let limit = lowest.position.saturating_add(self.capacity);
+        let limit = lowest.position.saturating_add(self.view.capacity);
         let passed_evicted = first.passed_evicted || lowest.passed_evicted;
-        self.lent =
-            passed_evicted.then(|| self.gates.lent(&self.acks, here.position, self.capacity)).flatten();
+        self.lent = passed_evicted
+            .then(|| self.gates.lent(&self.view.acks, here.position, self.view.capacity))
+            .flatten();
         self.limit = limit.min(here.position + need.max(stride));
         self.front.fast_until = here.position;
         let (end, fits) = (here.position + need - frame::HEADER, here.position + need <= self.limit);
         // Where the floor is in the way, the ring is full before the slowest reader is a whole ring
         // behind.
-        let slowest = if fits { first.position } else { end.saturating_sub(self.capacity) };
-        self.pressure.look(&self.ring, || (slowest, end));
+        let slowest = if fits { first.position } else { end.saturating_sub(self.view.capacity) };
+        self.pressure.look(&self.view.ring, || (slowest, end));
         if fits { None } else { Some(lowest.entry.or(first.entry).unwrap_or(usize::MAX)) }
     }
 
@@ -406,12 +397,12 @@ impl<M: Memory> StreamPublisher<M> {
     pub fn look_at_pressure(&mut self) -> bool {
         let here = self.place().position;
         self.front.fast_until = here;
-        self.pressure.look(&self.ring, || (self.gates.lowest(&self.acks, here).position, here))
+        self.pressure.look(&self.view.ring, || (self.gates.lowest(&self.view.acks, here).position, here))
     }
 
     /// The slowest reader that holds events back, and its position.
     pub fn slowest(&self) -> Lowest {
-        self.gates.lowest(&self.acks, self.place().position)
+        self.gates.lowest(&self.view.acks, self.place().position)
     }
 
     /// The byte offset in the data where a claim's body starts.
@@ -425,7 +416,7 @@ impl<M: Memory> StreamPublisher<M> {
     #[inline(always)]
     pub fn commit(&mut self, claim: Claim, header: u64) {
         debug_assert!(frame::body_bytes(header) as u64 <= claim.body_bytes);
-        let (front, data) = (&mut self.front, &self.data);
+        let (front, data) = (&mut self.front, &self.view.data);
         let body = frame::body_bytes(header) as u64;
         let next = claim.start + frame::frame_bytes(body);
         let position = front.written.position;
@@ -449,7 +440,7 @@ impl<M: Memory> StreamPublisher<M> {
     /// the caller should try again.
     pub fn pass_over_dead<P: Peers>(&mut self, reader: usize, peers: &P) -> bool {
         reader != usize::MAX
-            && self.gates.pass_over_dead(&self.acks, reader, || peers.is_dead(Side::Consumers, reader))
+            && self.gates.pass_over_dead(&self.view.acks, reader, || peers.is_dead(Side::Consumers, reader))
     }
 }
 

@@ -32,6 +32,7 @@ use crate::members::lent::{self, LentSpan};
 use crate::memory::{Edge, Memory};
 use crate::opaque::opaque;
 use crate::stream::places::{self, Place, PlacePair};
+use crate::stream::view::StreamView;
 use crate::{frame, layout};
 
 /// A frame in place.
@@ -110,12 +111,9 @@ pub fn walk_each<M: Memory>(
 /// The subscriber's private state.
 #[derive(Debug)]
 pub struct StreamSubscriber<M> {
-    ring: M,
-    acks: M,
-    data: M,
+    view: StreamView<M>,
     /// The offset of its own registry entry.
     entry: usize,
-    capacity: u64,
     /// Where the next frame begins.
     place: Place,
     /// The value of the cursor word.
@@ -174,17 +172,13 @@ impl Easy {
 impl<M: Memory> StreamSubscriber<M> {
     /// Makes a subscriber for registry entry `index`. It has not joined yet: the caller calls
     /// [`Self::join`] or [`Self::resume`] next.
-    pub fn new(ring: M, acks: M, data: M, index: usize, capacity: u64, lossy: bool) -> Self {
-        let entry = layout::entry(index);
+    pub fn new(view: StreamView<M>, index: usize, lossy: bool) -> Self {
         StreamSubscriber {
-            ring,
-            acks,
-            data,
-            entry,
-            capacity,
+            entry: layout::entry(index),
             place: Place::default(),
             published: NO_GATE,
-            easy: Easy { until: 0, mask: capacity - 1, expected_bytes: 0 },
+            easy: Easy { until: 0, mask: view.capacity - 1, expected_bytes: 0 },
+            view,
             lent: LentSpan { from: 0, to: 0 },
             lossy,
         }
@@ -197,7 +191,7 @@ impl<M: Memory> StreamSubscriber<M> {
 
     /// Joins at `from`.
     pub fn join(&mut self, from: StartAt) -> Result<(), JoinError> {
-        let mut places = places::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+        let mut places = places::read(&self.view.ring, 1000).ok_or(JoinError::Corrupt)?;
         if !self.lossy {
             // The first cursor that is stored gates the publisher, which can get at most one ring
             // ahead of it. One ring holds at most nine strides, so a publisher does not change the
@@ -206,8 +200,8 @@ impl<M: Memory> StreamSubscriber<M> {
             loop {
                 self.store_cursor(places.floor.position);
                 // JOIN: pairs with the publisher's rescan.
-                self.acks.fence(Edge::Join);
-                let again = places::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+                self.view.acks.fence(Edge::Join);
+                let again = places::read(&self.view.ring, 1000).ok_or(JoinError::Corrupt)?;
                 if again.index == places.index {
                     break;
                 }
@@ -223,7 +217,7 @@ impl<M: Memory> StreamSubscriber<M> {
         let mut tries = 64;
         while !self.start(places, from)? {
             tries -= 1;
-            places = places::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+            places = places::read(&self.view.ring, 1000).ok_or(JoinError::Corrupt)?;
             if tries == 0 {
                 return Err(JoinError::TooOld(places.floor.position));
             }
@@ -232,7 +226,7 @@ impl<M: Memory> StreamSubscriber<M> {
             self.store_cursor(self.place.position);
         }
         // STATE: the cursor is stored before, and protects everything at or above it.
-        self.acks.store(self.entry + layout::JOINED, 1, Edge::State);
+        self.view.acks.store(self.entry + layout::JOINED, 1, Edge::State);
         Ok(())
     }
 
@@ -244,7 +238,7 @@ impl<M: Memory> StreamSubscriber<M> {
     /// that.
     fn start(&mut self, places: PlacePair, from: StartAt) -> Result<bool, JoinError> {
         let PlacePair { floor, recent, .. } = places;
-        if recent.position - floor.position > self.capacity {
+        if recent.position - floor.position > self.view.capacity {
             return Err(JoinError::Corrupt);
         }
         let place = match from {
@@ -259,7 +253,7 @@ impl<M: Memory> StreamSubscriber<M> {
             StartAt::Live | StartAt::Position(_) => recent,
         };
         let until = if let StartAt::Position(wanted) = from { Some(wanted) } else { None };
-        let end = walk(&self.data, self.capacity, place, until);
+        let end = walk(&self.view.data, self.view.capacity, place, until);
         if self.lossy && self.is_overrun(place.position) {
             return Ok(false);
         }
@@ -288,9 +282,10 @@ impl<M: Memory> StreamSubscriber<M> {
         // changing (as in `join`).
         for _ in 0..64 {
             let PlacePair { index, floor, recent } =
-                places::read(&self.ring, 1000).ok_or(JoinError::Corrupt)?;
+                places::read(&self.view.ring, 1000).ok_or(JoinError::Corrupt)?;
             let walked = |from, until| {
-                walk(&self.data, self.capacity, from, Some(until)).filter(|end| end.position == until)
+                walk(&self.view.data, self.view.capacity, from, Some(until))
+                    .filter(|end| end.position == until)
             };
             let count = if cursor >= floor.position {
                 let from = if cursor >= recent.position { recent } else { floor };
@@ -301,8 +296,8 @@ impl<M: Memory> StreamSubscriber<M> {
             };
             // VALIDATE: pairs with the JOIN fence between the publisher's places and the bytes that
             // it overwrites after them.
-            self.data.fence(Edge::Validate);
-            if self.ring.load(layout::ANCHOR_INDEX, Edge::Places) != index {
+            self.view.data.fence(Edge::Validate);
+            if self.view.ring.load(layout::ANCHOR_INDEX, Edge::Places) != index {
                 continue;
             }
             self.place = Place { position: cursor, count: count.ok_or(JoinError::Corrupt)? };
@@ -316,7 +311,7 @@ impl<M: Memory> StreamSubscriber<M> {
     /// not be published.
     #[inline(always)]
     pub fn poll_fast(&mut self) -> Option<Frame> {
-        let (frame, next) = self.easy.look(&self.data, self.place.position)?;
+        let (frame, next) = self.easy.look(&self.view.data, self.place.position)?;
         self.place = Place { position: next, count: self.place.count + 1 };
         Some(frame)
     }
@@ -328,7 +323,7 @@ impl<M: Memory> StreamSubscriber<M> {
     pub fn poll_all_fast(&mut self, most: usize, mut each: impl FnMut(Frame, usize)) -> usize {
         let (mut position, mut count) = (self.place.position, 0);
         while count < most {
-            let Some((frame, next)) = self.easy.look(&self.data, position) else { break };
+            let Some((frame, next)) = self.easy.look(&self.view.data, position) else { break };
             each(frame, self.body_offset(frame));
             (position, count) = (next, count + 1);
         }
@@ -340,7 +335,7 @@ impl<M: Memory> StreamSubscriber<M> {
     /// the cursor moves, `released` is called, because the publisher may wait for that room.
     #[inline(always)]
     pub fn poll(&mut self, released: impl FnOnce()) -> Poll {
-        if self.place.position - self.published >= self.capacity / 8 && self.acknowledge() {
+        if self.place.position - self.published >= self.view.capacity / 8 && self.acknowledge() {
             released();
         }
         self.poll_next(false)
@@ -382,15 +377,15 @@ impl<M: Memory> StreamSubscriber<M> {
 
     /// Names a lent span that begins at `from` and ends an eighth of the ring after the position.
     fn lend(&mut self, from: u64) {
-        self.lent = LentSpan { from, to: self.place.position.saturating_add(self.capacity / 8) };
-        lent::lend(&self.acks, self.entry, self.lent);
+        self.lent = LentSpan { from, to: self.place.position.saturating_add(self.view.capacity / 8) };
+        lent::lend(&self.view.acks, self.entry, self.lent);
     }
 
     /// Ends the lending. A subscriber that finds itself evicted calls this.
     pub fn take_back_lent(&mut self) {
         self.lent = LentSpan { from: 0, to: 0 };
         self.easy.until = 0;
-        lent::take_back(&self.acks, self.entry);
+        lent::take_back(&self.view.acks, self.entry);
     }
 
     #[inline(always)]
@@ -398,24 +393,24 @@ impl<M: Memory> StreamSubscriber<M> {
         let first = self.place.position;
         loop {
             let position = self.place.position;
-            let offset = position & (self.capacity - 1);
+            let offset = position & (self.view.capacity - 1);
             // COMMIT: pairs with the store in the publisher's `show`. A header that is not zero
             // brings the bytes of its frame.
-            let header = self.data.load(offset as usize, Edge::Commit);
+            let header = self.view.data.load(offset as usize, Edge::Commit);
             if header == 0 {
                 return Poll::Empty;
             }
             let frame_bytes = frame::frame_bytes(frame::body_bytes(header) as u64);
-            if frame::is_event(header, self.capacity / 2) && offset + frame_bytes <= self.capacity {
+            if frame::is_event(header, self.view.capacity / 2) && offset + frame_bytes <= self.view.capacity {
                 self.place = Place { position: position + frame_bytes, count: self.place.count + 1 };
                 return Poll::Event(Frame { position, header });
             }
-            let Some(padding) = frame::padding_bytes(header, offset, self.capacity) else {
+            let Some(padding) = frame::padding_bytes(header, offset, self.view.capacity) else {
                 return Poll::Corrupt;
             };
             self.place.position = position + padding;
             // No publisher fills a ring with padding.
-            if self.place.position - first > self.capacity {
+            if self.place.position - first > self.view.capacity {
                 return Poll::Corrupt;
             }
         }
@@ -447,7 +442,8 @@ impl<M: Memory> StreamSubscriber<M> {
         }
         if position < self.place.position {
             let from = Place { position: self.published, count: 0 };
-            let end = walk(&self.data, self.capacity, from, Some(position)).ok_or(JoinError::Corrupt)?;
+            let end =
+                walk(&self.view.data, self.view.capacity, from, Some(position)).ok_or(JoinError::Corrupt)?;
             if end.position != position {
                 return Err(JoinError::NoBoundary);
             }
@@ -485,7 +481,7 @@ impl<M: Memory> StreamSubscriber<M> {
         self.renew_fast_until(position);
         // CURSOR: pairs with the load in `Gates::lowest`: all reads of the bytes before this
         // position are done.
-        self.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
+        self.view.acks.store(self.entry + layout::CURSOR, position, Edge::Cursor);
     }
 
     /// Lets the fast path go on up to the next eighth of the ring, the end of the lap, or the end
@@ -493,7 +489,7 @@ impl<M: Memory> StreamSubscriber<M> {
     #[inline(always)]
     fn renew_fast_until(&mut self, cursor: u64) {
         let lap_end = (self.place.position | self.easy.mask).saturating_add(1);
-        self.easy.until = cursor.saturating_add(self.capacity / 8).min(lap_end).min(self.lent.to);
+        self.easy.until = cursor.saturating_add(self.view.capacity / 8).min(lap_end).min(self.lent.to);
     }
 
     /// Byte offset in the data of a frame's body.
@@ -508,9 +504,9 @@ impl<M: Memory> StreamSubscriber<M> {
         let first = self.place.position;
         loop {
             let position = self.place.position;
-            let offset = position & (self.capacity - 1);
+            let offset = position & (self.view.capacity - 1);
             // COMMIT: as in `poll_held`.
-            let header = self.data.load(offset as usize, Edge::Commit);
+            let header = self.view.data.load(offset as usize, Edge::Commit);
             // An empty header may belong to a later lap, too. Without this check a lapped reader
             // would wait here without end.
             if self.is_overrun(position) {
@@ -519,22 +515,22 @@ impl<M: Memory> StreamSubscriber<M> {
             if header == 0 {
                 return Poll::Empty;
             }
-            if let Some(padding) = frame::padding_bytes(header, offset, self.capacity) {
+            if let Some(padding) = frame::padding_bytes(header, offset, self.view.capacity) {
                 self.place.position = position + padding;
-                if self.place.position - first > self.capacity {
+                if self.place.position - first > self.view.capacity {
                     return Poll::Corrupt; // No publisher fills a ring with padding.
                 }
                 continue;
             }
             let body_bytes = frame::body_bytes(header) as u64;
             let frame_bytes = frame::frame_bytes(body_bytes);
-            if !frame::is_event(header, self.capacity / 2) || offset + frame_bytes > self.capacity {
+            if !frame::is_event(header, self.view.capacity / 2) || offset + frame_bytes > self.view.capacity {
                 return Poll::Corrupt;
             }
             let body = offset as usize + frame::HEADER as usize;
             copy.clear();
             copy.extend(
-                (0..body_bytes.div_ceil(8) as usize).map(|i| self.data.load(body + i * 8, Edge::Plain)),
+                (0..body_bytes.div_ceil(8) as usize).map(|i| self.view.data.load(body + i * 8, Edge::Plain)),
             );
             if self.is_overrun(position) {
                 return self.skip_to_recent();
@@ -549,13 +545,15 @@ impl<M: Memory> StreamSubscriber<M> {
     fn is_overrun(&self, position: u64) -> bool {
         // VALIDATE: pairs with the fence in the publisher's rescan. If any word that was read
         // before came from a later lap, this load finds the floor that was raised before that.
-        self.data.fence(Edge::Validate);
+        self.view.data.fence(Edge::Validate);
         // PLACES: the places that are read next are not older than this floor.
-        self.ring.load(layout::ANCHOR_FLOOR, Edge::Places) > position
+        self.view.ring.load(layout::ANCHOR_FLOOR, Edge::Places) > position
     }
 
     fn skip_to_recent(&mut self) -> Poll {
-        let Some(PlacePair { recent, .. }) = places::read(&self.ring, 1000) else { return Poll::Corrupt };
+        let Some(PlacePair { recent, .. }) = places::read(&self.view.ring, 1000) else {
+            return Poll::Corrupt;
+        };
         let lost = self.place;
         if recent.position < lost.position || recent.count < lost.count {
             return Poll::Corrupt;

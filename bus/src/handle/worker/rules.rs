@@ -22,7 +22,7 @@ use railbus_os::clock;
 use railbus_ring::members::park::{Nudge, Sleeper, Waker};
 use railbus_ring::slots::key_order::KeyOrder;
 use railbus_ring::slots::levels::{Levels, Looks, Rank};
-use railbus_ring::slots::word::Slots;
+use railbus_ring::slots::view::SlotView;
 use railbus_ring::slots::worker::{Delivery, DoneInOrder};
 use railbus_ring::{frame, layout};
 
@@ -70,18 +70,11 @@ impl Rules {
         })
     }
 
-    fn is_turn(&self, member: &Member) -> bool {
+    fn is_turn(&self, view: &SlotView<Trusted>) -> bool {
         if self.rank.level == 0 {
             return true;
         }
-        let header = member.channel.header();
-        let levels = Levels {
-            acks: &member.memories.acks,
-            done: &member.memories.done,
-            slots: Slots::new(header.slots, header.slot_bytes),
-            consumers: header.consumers_max as usize,
-            stuck_after_ns: self.stuck_after_ns,
-        };
+        let levels = Levels { view, stuck_after_ns: self.stuck_after_ns };
         levels.is_turn_of(self.rank.level, &mut self.looks.borrow_mut(), clock::coarse_ns())
     }
 
@@ -113,7 +106,7 @@ impl Worker {
             }
             most = most.min(room.min(TAKE_MAX as usize) as u32);
         }
-        if !self.core.has_waiting() && !rules.is_turn(&self.member) {
+        if !self.core.has_waiting() && !rules.is_turn(self.core.view()) {
             self.core.retract();
             return Ok(None);
         }
@@ -200,7 +193,7 @@ impl Worker {
 
     /// Whether this worker may not take the event at the head, because other workers come first.
     pub(super) fn is_barred(&self) -> bool {
-        self.rules.as_ref().is_some_and(|rules| !rules.is_turn(&self.member))
+        self.rules.as_ref().is_some_and(|rules| !rules.is_turn(self.core.view()))
     }
 
     /// Whether the last take ended because it had put many events aside. The next take continues.

@@ -26,7 +26,11 @@ use railbus_ring::members::fence::{self, Fenced, Stores};
 use railbus_ring::members::peers::{Peers, Side};
 use railbus_ring::members::registry::{Identity, Locks, ROLE_WORKER, Registered, Registry};
 use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::orphan::Sweeper;
+use railbus_ring::slots::redo::Backoff;
+use railbus_ring::slots::view::SlotView;
 use railbus_ring::slots::word::Slots;
+use railbus_ring::stream::view::StreamView;
 
 use crate::children::Actor;
 
@@ -390,7 +394,10 @@ impl Part {
             .register(&locks, &who, |index| {
                 side == Side::Producers
                     || !is_queue
-                    || sweeper(&ring, &acks, &data, &done, &header).sweep(&peers, Some(index)).unsettled == 0
+                    || sweeper(&slot_view(ring, acks, data, done, &header))
+                        .sweep(&peers, Some(index))
+                        .unsettled
+                        == 0
             })
             .ok()?;
         step();
@@ -414,12 +421,20 @@ impl Part {
         Slots::new(self.header.slots, self.header.slot_bytes)
     }
 
-    pub(crate) fn producers(&self) -> usize {
-        self.header.producers_max as usize
+    /// The memories with the geometry of a queue or topic.
+    pub(crate) fn slot_view(&self) -> SlotView<Deadly> {
+        slot_view(self.ring, self.acks, self.data, self.done, &self.header)
     }
 
-    pub(crate) fn consumers(&self) -> usize {
-        self.header.consumers_max as usize
+    /// The memories with the geometry of a stream.
+    pub(crate) fn stream_view(&self) -> StreamView<Deadly> {
+        StreamView {
+            ring: self.ring,
+            acks: self.acks,
+            data: self.data,
+            capacity: self.header.capacity_bytes,
+            consumers: self.header.consumers_max as usize,
+        }
     }
 
     /// Evicts the worker in entry `index`; each step may be the last.
@@ -435,7 +450,8 @@ impl Part {
             step();
             quiesce(pid, start_time, std::time::Duration::from_secs(60))
         };
-        let sweeper = || sweeper(&self.ring, &self.acks, &self.data, &self.done, &self.header);
+        let view = self.slot_view();
+        let sweeper = || sweeper(&view);
         let note_lent = || sweeper().note_lent(index);
         let sweep = || sweeper().sweep(&self.peers, Some(index)).unsettled == 0;
         let state = self.registry.state(index);
@@ -461,14 +477,8 @@ impl Part {
     }
 }
 
-fn sweeper<'a>(
-    ring: &'a Deadly,
-    acks: &'a Deadly,
-    data: &'a Deadly,
-    done: &'a Deadly,
-    header: &Header,
-) -> railbus_ring::slots::orphan::Sweeper<'a, Deadly> {
-    railbus_ring::slots::orphan::Sweeper {
+fn slot_view(ring: Deadly, acks: Deadly, data: Deadly, done: Deadly, header: &Header) -> SlotView<Deadly> {
+    SlotView {
         ring,
         acks,
         data,
@@ -476,9 +486,11 @@ fn sweeper<'a>(
         slots: Slots::new(header.slots, header.slot_bytes),
         producers: header.producers_max as usize,
         consumers: header.consumers_max as usize,
-        now_ns: 0,
-        backoff: railbus_ring::slots::redo::Backoff::of(0),
     }
+}
+
+fn sweeper(view: &SlotView<Deadly>) -> Sweeper<'_, Deadly> {
+    Sweeper { view, now_ns: 0, backoff: Backoff::of(0) }
 }
 
 // ---- events that prove themselves ----

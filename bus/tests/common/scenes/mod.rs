@@ -336,14 +336,7 @@ fn stream_publisher(stage: &mut Stage<'_>) {
 /// way.
 fn publish_frames(base: &Path, shared: &Shared) {
     let part = Part::register(base, CHANNEL, Side::Producers, ROLE_PRODUCER, "").expect("a place");
-    let core = StreamPublisher::take_over(
-        part.ring,
-        part.acks,
-        part.data,
-        part.registered.index,
-        CAPACITY,
-        part.consumers(),
-    );
+    let core = StreamPublisher::take_over(part.stream_view(), part.registered.index);
     let mut core = core.expect("a sound stream");
     let next = Cell::new(0);
     let put = |core: &mut StreamPublisher<_>, claimed: usize, bytes: usize| {
@@ -467,7 +460,7 @@ fn stream_resumption(stage: &mut Stage<'_>) {
             let policy = ROLE_SUBSCRIBER | DURABLE;
             let part = Part::register(base, CHANNEL, Side::Consumers, policy, "durable").expect("a place");
             let index = part.registered.index;
-            let mut core = StreamSubscriber::new(part.ring, part.acks, part.data, index, CAPACITY, false);
+            let mut core = StreamSubscriber::new(part.stream_view(), index, false);
             core.resume(part.registered.resumed.expect("a cursor")).expect("a sound stream");
             assert_eq!(core.place().count, 20);
             shared.set(ACKED, 20);
@@ -482,8 +475,7 @@ fn stream_resumption(stage: &mut Stage<'_>) {
 fn subscribe_frames(base: &Path, shared: &Shared, durable: bool) {
     let policy = ROLE_SUBSCRIBER | if durable { DURABLE } else { 0 };
     let part = Part::register(base, CHANNEL, Side::Consumers, policy, "durable").expect("a place");
-    let mut core =
-        StreamSubscriber::new(part.ring, part.acks, part.data, part.registered.index, CAPACITY, false);
+    let mut core = StreamSubscriber::new(part.stream_view(), part.registered.index, false);
     core.join(Start::Oldest).expect("a sound stream");
     let mut expected = None;
     for round in 0..12 {
@@ -604,30 +596,11 @@ fn take_to_the_end(worker: &mut Worker, seen: &mut Vec<u64>) {
 }
 
 fn producer_of<const TOPIC: bool>(part: &Part) -> SlotProducer<Deadly, TOPIC> {
-    SlotProducer::new(
-        part.ring,
-        part.acks,
-        part.data,
-        part.done,
-        part.registered.index,
-        part.slots(),
-        part.producers(),
-        part.consumers(),
-    )
+    SlotProducer::new(part.slot_view(), part.registered.index)
 }
 
 pub(crate) fn worker_of(part: &Part) -> SlotWorker<Deadly> {
-    SlotWorker::new(
-        part.ring,
-        part.acks,
-        part.data,
-        part.done,
-        part.registered.index,
-        part.slots(),
-        part.producers(),
-        part.consumers(),
-    )
-    .with(part.stores)
+    SlotWorker::new(part.slot_view(), part.registered.index).with(part.stores)
 }
 
 fn queue_worker(stage: &mut Stage<'_>) {
@@ -982,14 +955,7 @@ fn topic_subscriber(stage: &mut Stage<'_>) {
 fn read_slots(base: &Path, shared: &Shared, role: u64, durable: bool, start: Start) {
     let policy = role | if durable { DURABLE } else { 0 };
     let part = Part::register(base, CHANNEL, Side::Consumers, policy, "durable").expect("a place");
-    let mut core = SlotReader::new(
-        part.ring,
-        part.acks,
-        part.data,
-        part.registered.index,
-        part.slots(),
-        part.producers(),
-    );
+    let mut core = SlotReader::new(part.slot_view(), part.registered.index);
     core.join(start, false).expect("a sound ring");
     if start == Start::Live {
         // The driver publishes.

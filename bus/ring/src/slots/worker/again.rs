@@ -30,11 +30,11 @@ impl<M: Memory> SlotWorker<M> {
             if self.is_fenced() {
                 return None; // It would be handed back at once, with one more attempt.
             }
-            let head = self.acks.load(layout::HEAD, Edge::Head);
-            let t = self.slots.last_in(slot, head);
-            let seen = self.done.load(self.slots.done_offset(t), Edge::Done);
+            let head = self.view.acks.load(layout::HEAD, Edge::Head);
+            let t = self.view.slots.last_in(slot, head);
+            let seen = self.view.done.load(self.view.slots.done_offset(t), Edge::Done);
             let attempt = word::attempt(seen);
-            let waits = self.slots.is_of(seen, t) && word::kind(seen) == done::REDO;
+            let waits = self.view.slots.is_of(seen, t) && word::kind(seen) == done::REDO;
             let won = waits && self.win_redo(t, seen, attempt);
             // The leaf is also cleared if another worker was faster or has died on the way, so that
             // no worker comes here in vain.
@@ -48,10 +48,14 @@ impl<M: Memory> SlotWorker<M> {
 
     /// Takes a ticket that says REDO. Returns false if another worker was faster.
     pub(super) fn win_redo(&mut self, ticket: u64, seen: u64, attempt: u8) -> bool {
-        let held = self.slots.held(ticket, done::TAKEN, attempt, self.index as u8);
+        let held = self.view.slots.held(ticket, done::TAKEN, attempt, self.index as u8);
         // DONE: one of the takers wins. The last holder's accesses come before the REDO that it or
         // a repairer stored.
-        let won = self.done.compare_exchange(self.slots.done_offset(ticket), seen, held, Edge::Done).is_ok();
+        let won = self
+            .view
+            .done
+            .compare_exchange(self.view.slots.done_offset(ticket), seen, held, Edge::Done)
+            .is_ok();
         if won {
             self.redeliveries = self.redeliveries.wrapping_add((attempt > 0) as u8);
             self.taken.add(ticket, self.delivery_of(Taken { ticket, attempt }));
@@ -60,7 +64,7 @@ impl<M: Memory> SlotWorker<M> {
     }
 
     pub(super) fn redo(&self) -> Redo<'_, M> {
-        Redo { acks: &self.acks, done: &self.done, slots: self.slots }
+        self.view.redo()
     }
 
     /// The time from which on the first event that was handed back may be taken, as this worker has

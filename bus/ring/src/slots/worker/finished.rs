@@ -14,22 +14,22 @@ impl<M: Memory> SlotWorker<M> {
     /// each ticket that was done since the last call.
     pub fn is_finished(&mut self) -> bool {
         // TAIL, HEAD: these are hints. A ticket that no worker has taken is not done.
-        let tail = self.ring.load(layout::TAIL, Edge::Tail);
-        if self.acks.load(layout::HEAD, Edge::Head) != tail {
+        let tail = self.view.ring.load(layout::TAIL, Edge::Tail);
+        if self.view.acks.load(layout::HEAD, Edge::Head) != tail {
             return false;
         }
         // The ticket of a whole ring ago was done when its slot was won again.
-        let mut until = self.done_until.max(tail.saturating_sub(self.slots.count));
+        let mut until = self.done_until.max(tail.saturating_sub(self.view.slots.count));
         // DONE: a caller that finds everything done sees what the workers did before that.
         while until < tail
-            && self.done.load(self.slots.done_offset(until), Edge::Done)
-                == self.slots.state(until, done::DONE)
+            && self.view.done.load(self.view.slots.done_offset(until), Edge::Done)
+                == self.view.slots.state(until, done::DONE)
         {
             until += 1;
         }
         self.done_until = until;
         // A slot of the next lap looks unfinished, and its ticket is.
-        until >= tail && self.ring.load(layout::TAIL, Edge::Tail) == tail
+        until >= tail && self.view.ring.load(layout::TAIL, Edge::Tail) == tail
     }
 }
 
@@ -37,6 +37,7 @@ impl<M: Memory> SlotWorker<M> {
 mod tests {
     use super::*;
     use crate::alone::Alone;
+    use crate::slots::view::SlotView;
     use crate::slots::word::Slots;
 
     #[test]
@@ -45,8 +46,16 @@ mod tests {
             let slots = Slots::new(count, 64);
             let (ring, acks) = (Alone::new(layout::entry(1) as u64), Alone::new(layout::entry(1) as u64));
             let done = Alone::new(layout::done_bytes(count));
-            let mut worker =
-                SlotWorker::new(ring.clone(), acks.clone(), Alone::new(64), done.clone(), 0, slots, 1, 1);
+            let view = SlotView {
+                ring: ring.clone(),
+                acks: acks.clone(),
+                data: Alone::new(64),
+                done: done.clone(),
+                slots,
+                producers: 1,
+                consumers: 1,
+            };
+            let mut worker = SlotWorker::new(view, 0);
             assert!(worker.is_finished(), "nothing was published");
             // Three laps and a half: all is done but the tenth ticket from the end, which a worker holds.
             let tail = 3 * count + count / 2;

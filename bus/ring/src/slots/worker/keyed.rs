@@ -31,7 +31,7 @@
 use super::{Delivery, SlotWorker, Taken};
 use crate::layout;
 use crate::memory::{Edge, Memory};
-use crate::slots::key_order::{KeyOrder, View};
+use crate::slots::key_order::KeyOrder;
 use crate::slots::word::{self, done};
 
 /// One take puts about this many events aside at most, so that its caller can check its deadline
@@ -63,7 +63,7 @@ impl<M: Memory> SlotWorker<M> {
         while !self.refused {
             while self.waiting != 0 {
                 let taken = self.hand_out();
-                if order.may_run(&self.view(), taken.ticket) || self.put_aside(order, taken.ticket) {
+                if order.may_run(&self.view, taken.ticket) || self.put_aside(order, taken.ticket) {
                     return Some(taken);
                 }
                 passed += 1;
@@ -74,13 +74,13 @@ impl<M: Memory> SlotWorker<M> {
                 return None;
             }
             // INDEX: as in `take`.
-            let root = self.acks.load(layout::REDO_ROOT, Edge::Index);
+            let root = self.view.acks.load(layout::REDO_ROOT, Edge::Index);
             if root != self.redo_seen
                 || order.is_to_look()
                 || (self.redo_due_ns != u64::MAX && self.redo_due_ns <= now_ns())
             {
-                let head = self.acks.load(layout::HEAD, Edge::Head);
-                self.redo_due_ns = order.look(&self.view(), head, &now_ns);
+                let head = self.view.acks.load(layout::HEAD, Edge::Head);
+                self.redo_due_ns = order.look(&self.view, head, &now_ns);
                 self.redo_seen = root;
             }
             if std::mem::take(&mut self.fresh_first)
@@ -110,13 +110,13 @@ impl<M: Memory> SlotWorker<M> {
             return DoneInOrder { held: false, frees: false };
         }
         // The key is read before the event is done: after that the slot belongs to others.
-        let key = self.view().key(ticket);
+        let key = self.view.key(ticket);
         let held = self.done(ticket);
         let Some(key) = key.filter(|_| held) else { return DoneInOrder { held, frees: false } };
         // ASIDE: the DONE comes before the load of the next event's done word.
-        self.done.fence(Edge::Aside);
-        let head = self.acks.load(layout::HEAD, Edge::Head);
-        let frees = order.next_waits(&self.view(), head, key, ticket);
+        self.view.done.fence(Edge::Aside);
+        let head = self.view.acks.load(layout::HEAD, Edge::Head);
+        let frees = order.next_waits(&self.view, head, key, ticket);
         if frees {
             // This comes after the DONE, as after a REDO in `retry`. This worker has seen the
             // change already.
@@ -128,10 +128,6 @@ impl<M: Memory> SlotWorker<M> {
         DoneInOrder { held, frees }
     }
 
-    fn view(&self) -> View<'_, M> {
-        View { acks: &self.acks, data: &self.data, done: &self.done, slots: self.slots }
-    }
-
     /// Puts a ticket aside that was won and not handed out. Returns true if it may run after all,
     /// and is held again.
     fn put_aside(&mut self, order: &mut KeyOrder, ticket: u64) -> bool {
@@ -139,9 +135,9 @@ impl<M: Memory> SlotWorker<M> {
             return false;
         }
         // ASIDE: the REDO comes before the second look at the events before it.
-        self.done.fence(Edge::Aside);
-        let aside = self.slots.held(ticket, done::REDO, 0, 0);
-        order.may_run(&self.view(), ticket) && self.pick_up(ticket, aside, 0)
+        self.view.done.fence(Edge::Aside);
+        let aside = self.view.slots.held(ticket, done::REDO, 0, 0);
+        order.may_run(&self.view, ticket) && self.pick_up(ticket, aside, 0)
     }
 
     /// Takes a ticket that says REDO and may run. The worker that takes it hands it out, so its

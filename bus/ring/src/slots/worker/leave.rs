@@ -27,11 +27,11 @@ impl<M: Memory> SlotWorker<M> {
         while self.waiting != 0 {
             let ticket = self.nth(self.waiting.trailing_zeros());
             self.waiting &= self.waiting - 1;
-            let (at, from) = (self.slots.done_offset(ticket), self.slots.previous_lap_done(ticket));
-            let word = self.slots.held(ticket, done::REDO, 0, 0);
+            let (at, from) = (self.view.slots.done_offset(ticket), self.view.slots.previous_lap_done(ticket));
+            let word = self.view.slots.held(ticket, done::REDO, 0, 0);
             // DONE: as in `retry`. The swap is from the word that says the ticket is held, so it
             // needs no fence.
-            if self.done.compare_exchange(at, from, word, Edge::Done).is_ok() {
+            if self.view.done.compare_exchange(at, from, word, Edge::Done).is_ok() {
                 self.redo().announce(ticket, AT_ONCE);
             }
         }
@@ -45,7 +45,7 @@ impl<M: Memory> SlotWorker<M> {
     /// Whether this worker was evicted. The events that it held belong to other workers, or will.
     #[inline(always)]
     pub fn is_fenced(&self) -> bool {
-        fence::of(&self.acks, self.index) >= fence::CLOSING
+        fence::of(&self.view.acks, self.index) >= fence::CLOSING
     }
 
     /// Whether a store was refused, because this worker was evicted or because a word that says
@@ -60,25 +60,25 @@ impl<M: Memory> SlotWorker<M> {
     #[cold]
     pub fn redeem(&mut self) {
         let Some(Taken { ticket, attempt }) = self.refused_at.take() else { return };
-        let (slots, at) = (self.slots, self.slots.done_offset(ticket));
-        let seen = self.done.load(at, Edge::Done);
+        let (slots, at) = (self.view.slots, self.view.slots.done_offset(ticket));
+        let seen = self.view.done.load(at, Edge::Done);
         // HEAD: a worker that stores a word of the next lap has taken that ticket from the head
         // before.
-        let head = self.acks.load(layout::HEAD, Edge::Head);
+        let head = self.view.acks.load(layout::HEAD, Edge::Head);
         if seen == slots.previous_lap_done(ticket)
             || self.is_anybodys(seen, ticket)
             || head > ticket.saturating_add(slots.count)
         {
             return;
         }
-        let event = self.data.load(slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
+        let event = self.view.data.load(slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
         let is_event = event == slots.state(ticket, seq::PUBLISHED);
         let word = match is_event {
             true => slots.held(ticket, done::REDO, attempt + 1, 0),
             false => slots.state(ticket, done::DONE),
         };
         // DONE: as in `retry`.
-        if self.done.compare_exchange(at, seen, word, Edge::Done).is_ok() && is_event {
+        if self.view.done.compare_exchange(at, seen, word, Edge::Done).is_ok() && is_event {
             self.redo().announce(ticket, AT_ONCE);
         }
     }
@@ -88,11 +88,11 @@ impl<M: Memory> SlotWorker<M> {
     pub(super) fn is_anybodys(&self, word: u64, t: u64) -> bool {
         let worker = word::worker(word) as usize;
         match word::kind(word) {
-            _ if !self.slots.is_of(word, t) => false,
-            done::DONE => word == self.slots.state(t, done::DONE),
+            _ if !self.view.slots.is_of(word, t) => false,
+            done::DONE => word == self.view.slots.state(t, done::DONE),
             done::REDO => true,
-            done::TAKEN if worker < self.consumers => {
-                let state = self.acks.load(layout::entry(worker) + layout::STATE, Edge::State);
+            done::TAKEN if worker < self.view.consumers => {
+                let state = self.view.acks.load(layout::entry(worker) + layout::STATE, Edge::State);
                 status(state) != Status::Free
             }
             _ => false,
@@ -110,11 +110,11 @@ impl<M: Memory> SlotWorker<M> {
         // This is also done if others have swept: this worker may have won a ticket since.
         self.resigned = true;
         self.refuse();
-        lent::take_back(&self.acks, layout::entry(self.index));
+        lent::take_back(&self.view.acks, layout::entry(self.index));
         // This worker's own thread is in no sequence.
-        let closed = fence::close(&self.acks, self.index);
+        let closed = fence::close(&self.view.acks, self.index);
         if self.sweeper(now_ns).sweep(peers, Some(self.index)).unsettled == 0 {
-            fence::settle(&self.acks, self.index, closed);
+            fence::settle(&self.view.acks, self.index, closed);
         }
     }
 
