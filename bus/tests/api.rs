@@ -70,7 +70,8 @@ fn document(root: &Path) -> PathBuf {
     target.join("doc")
 }
 
-/// The items in one crate's JSON, one a line.
+/// The items in one crate's JSON, one a line, in the order of their paths. Blocks of methods are left
+/// out, because their number and order mean nothing to a user.
 fn items_of(json: &Path) -> Vec<String> {
     let api = public_api::Builder::from_rustdoc_json(json)
         .omit_blanket_impls(true)
@@ -78,7 +79,14 @@ fn items_of(json: &Path) -> Vec<String> {
         .omit_auto_derived_impls(true)
         .build()
         .unwrap_or_else(|error| panic!("{}: {error}", json.display()));
-    let mut items: Vec<String> = api.items().map(ToString::to_string).collect();
+    let is_block = |item: &str| item.starts_with("impl") && !item.contains(" for ");
+    let items: Vec<String> = api.items().map(ToString::to_string).filter(|item| !is_block(item)).collect();
+    sorted(items)
+}
+
+/// Sorts items by their paths, and leaves out those that come twice.
+fn sorted(mut items: Vec<String>) -> Vec<String> {
+    items.sort_by_cached_key(|item| (item[item.find("railbus").unwrap_or(0)..].to_owned(), item.clone()));
     items.dedup();
     items
 }

@@ -46,7 +46,7 @@ const FEW: u64 = 64;
 /// passed over by a search.
 const FEW_WAIT: u32 = 8;
 
-/// What the order is computed from.
+/// The words from which the order is computed.
 impl<M: Memory> SlotView<M> {
     fn done_word(&self, t: u64) -> u64 {
         // DONE: a worker that finds the event done sees what its worker did.

@@ -84,7 +84,7 @@ impl Looks {
     }
 }
 
-/// What the rule is computed from.
+/// The rule, over the memory from which it is computed.
 #[derive(Debug)]
 pub struct Levels<'a, M> {
     /// The queue.
