@@ -110,8 +110,9 @@ type Participant struct {
 	InHand uint64
 	// Events and Bytes count the published or received events.
 	Events, Bytes uint64
-	// Lost counts events lost to overrun by a reader, or dropped by a producer.
-	Lost uint64
+	// Lost counts a reader's events that were lost to overrun, Dropped a producer's events that were dropped
+	// because the channel was full.
+	Lost, Dropped uint64
 	// AttachedNS and SeenNS are how long ago it was opened, and last stored the time, in ns.
 	AttachedNS, SeenNS uint64
 	// WaitingNS is how long it has been waiting for room, in ns, and WaitingFor the position that it waits
@@ -191,6 +192,7 @@ func snapshot(info *C.railbus_channel_info, found []C.railbus_participant) Snaps
 			Events:     uint64(one.events),
 			Bytes:      uint64(one.bytes),
 			Lost:       uint64(one.lost),
+			Dropped:    uint64(one.dropped),
 			AttachedNS: uint64(one.attached_ns),
 			SeenNS:     uint64(one.seen_ns),
 			WaitingNS:  uint64(one.waiting_ns),

@@ -217,10 +217,12 @@ pub struct Participant {
     pub events: u64,
     /// Their payload bytes.
     pub bytes: u64,
-    /// Readers: events lost to overrun; producers: events dropped.
+    /// Readers: events lost to overrun.
     pub lost: u64,
+    /// Producers: events dropped because the channel was full.
+    pub dropped: u64,
     /// Producers: how many of their events found no room. An event that is tried again counts once.
-    pub blocked: u64,
+    pub full: u64,
     /// Consumers: whether they measure latencies.
     pub measures: Measures,
     /// How long ago it attached, in ns.

@@ -177,7 +177,7 @@ fn layouts() -> Vec<Layout> {
         }
         railbus_participant {
             side, index, role, life, flags, pid, tid, reserved, start_time, cursor, position, lag, in_hand, events,
-            bytes, lost, attached_ns, seen_ns, waiting_ns, waiting_for, stuck_ns, name,
+            bytes, lost, dropped, attached_ns, seen_ns, waiting_ns, waiting_for, stuck_ns, name,
         }
         railbus_repaired { struct_size, skipped, buried, unsettled, aborted, redone }
         railbus_journal {

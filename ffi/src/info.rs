@@ -126,8 +126,10 @@ pub struct railbus_participant {
     pub events: u64,
     /// Their payload bytes.
     pub bytes: u64,
-    /// Readers: events lost to overrun; producers: events dropped.
+    /// Readers: events lost to overrun.
     pub lost: u64,
+    /// Producers: events dropped because the channel was full.
+    pub dropped: u64,
     /// How long ago it was opened, in ns.
     pub attached_ns: u64,
     /// How long ago it last stored the time, in ns.
@@ -246,6 +248,7 @@ fn of(one: &Participant) -> railbus_participant {
         events: one.events,
         bytes: one.bytes,
         lost: one.lost,
+        dropped: one.dropped,
         attached_ns: one.attached_ns,
         seen_ns: one.seen_ns,
         waiting_ns: one.waits.map_or(RAILBUS_NONE, |waits| waits.for_ns),

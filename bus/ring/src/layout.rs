@@ -159,8 +159,8 @@ fields! {
     CURSOR: 8, 8, "owner; janitor", "readers: everything before this position was read; u64::MAX when it gates nobody";
     POSITION: 16, 8, "owner", "stream publisher: the position that EVENTS and BYTES belong to; u64::MAX while they change; readers with manual acknowledgement: the next event, as far as it was told";
     EVENTS: 24, 8, "owner", "events published, or received";
-    LOST: 32, 8, "owner", "readers: events lost to overrun; producers: events dropped";
-    BLOCKED: 40, 8, "owner", "producers: how many events found no room";
+    LOST_OR_DROPPED: 32, 8, "owner", "readers: events lost to overrun; producers: events dropped";
+    FULL: 40, 8, "owner", "producers: how many events found no room";
     BYTES: 48, 8, "owner", "payload bytes published, or received";
     JOINED: 56, 8, "owner; registrar", "1 once it receives what is published; a durable cursor stands, and outlives its owner, from then on";
     BEHIND: 64, 8, "owner; creator", "durable readers: 1 + the position they really stand at, when what lies between that and the cursor is in the journal only; else 0";

@@ -417,7 +417,7 @@ impl<R: ReadEnd> Reader<R> {
             _ if !self.member.is_registered() => Err(self.evicted()),
             Found::Lost { from, to, events } => {
                 self.lost += events;
-                self.member.note(layout::LOST, self.lost);
+                self.member.note(layout::LOST_OR_DROPPED, self.lost);
                 Err(RecvError::Lost { from, to, events })
             }
             Found::Corrupt => {

@@ -88,9 +88,9 @@ pub struct Sender<R: PublishEnd> {
     diverted: u64,
     dropped: u64,
     /// The number of events that found no room.
-    blocked: u64,
+    full: u64,
     /// The count of this handle's events when the last of those found no room.
-    blocked_at: Option<u64>,
+    full_at: Option<u64>,
     /// The last wait for room, if it ended without any. The next call for the same event continues
     /// it.
     stalled: Option<Stalled>,
@@ -140,8 +140,8 @@ impl<R: PublishEnd> Sender<R> {
             dropped: 0,
             refused: None,
             numbers: EventNumbers::of(&member, &options.name),
-            blocked: 0,
-            blocked_at: None,
+            full: 0,
+            full_at: None,
             stalled: None,
             told: ring.position_committed(),
             outlook: Outlook::default(),

@@ -453,6 +453,9 @@ fn dropping_the_newest_is_counted() {
     let refused =
         (0..100u64).filter(|i| producer.publish(&i.to_le_bytes()) == Err(SendError::Dropped)).count();
     assert_eq!((refused, producer.dropped()), (36, 36));
+    let info = queue.info().unwrap();
+    let seen = &info.participants[0];
+    assert_eq!((seen.dropped, seen.lost, seen.full, info.counters.dropped), (36, 0, 36, 36));
 }
 
 #[test]

@@ -692,7 +692,7 @@ fn a_wait_in_slices_is_one_wait_of_one_event() {
     };
     // Longer than any of its slices, by far.
     eventually("it waits for 300 ms", || producer().waits.is_some_and(|waits| waits.for_ns > 300_000_000));
-    assert_eq!(producer().blocked, 1, "one event found no room");
+    assert_eq!(producer().full, 1, "one event found no room");
     tell.send(()).unwrap();
     let mut sender = waiting.join().unwrap();
     assert!(reader.try_recv().unwrap().is_some());
@@ -700,5 +700,5 @@ fn a_wait_in_slices_is_one_wait_of_one_event() {
     sender.publish(b"x").unwrap();
     assert!(producer().waits.is_none());
     assert!(sender.try_publish(b"x").is_err());
-    assert_eq!(producer().blocked, 2, "so did another");
+    assert_eq!(producer().full, 2, "so did another");
 }

@@ -74,8 +74,8 @@ pub fn registry_words(words: Words, high: usize, entries: usize) -> Words {
         let words = shared.into_iter().fold(words, |words, (at, value)| words.shared(entry + at, value));
         let silent = [
             layout::EVENTS,
-            layout::LOST,
-            layout::BLOCKED,
+            layout::LOST_OR_DROPPED,
+            layout::FULL,
             layout::BYTES,
             layout::WAIT_SINCE_NS,
             layout::IN_HAND,

@@ -218,7 +218,8 @@ fn participant(one: &Participant) -> Value {
         "events": one.events,
         "bytes": one.bytes,
         "lost": one.lost,
-        "full": one.blocked,
+        "dropped": one.dropped,
+        "full": one.full,
         "measures": one.measures.as_str(),
         "attached_ns": one.attached_ns,
         "seen_ns": one.seen_ns,
@@ -392,8 +393,11 @@ fn notes(one: &Participant) -> String {
     if one.lost > 0 {
         notes.push(format!("{} lost", one.lost));
     }
-    if one.blocked > 0 {
-        notes.push(format!("no room {} times", one.blocked));
+    if one.dropped > 0 {
+        notes.push(format!("{} dropped", one.dropped));
+    }
+    if one.full > 0 {
+        notes.push(format!("no room {} times", one.full));
     }
     if !matches!(one.measures, Measures::Yes | Measures::Unstamped) {
         notes.push(format!("measures no latency: {}", one.measures.as_str()));

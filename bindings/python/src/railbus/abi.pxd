@@ -405,6 +405,7 @@ cdef extern from "railbus.h" nogil:
         uint64_t events
         uint64_t bytes
         uint64_t lost
+        uint64_t dropped
         uint64_t attached_ns
         uint64_t seen_ns
         uint64_t waiting_ns

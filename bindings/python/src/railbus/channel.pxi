@@ -293,6 +293,7 @@ cdef object shown(railbus_participant *who):
         durable=who.flags & RAILBUS_DURABLE != 0, lossy=who.flags & RAILBUS_LOSSY != 0,
         name=who.name.decode("utf-8", "replace"), pid=who.pid, tid=who.tid, start_time=who.start_time,
         cursor=some(who.cursor), position=some(who.position), lag=some(who.lag), in_hand=who.in_hand,
-        events=who.events, bytes=who.bytes, lost=who.lost, attached_ns=who.attached_ns, seen_ns=who.seen_ns,
+        events=who.events, bytes=who.bytes, lost=who.lost, dropped=who.dropped,
+        attached_ns=who.attached_ns, seen_ns=who.seen_ns,
         waiting_ns=some(who.waiting_ns), waiting_for=some(who.waiting_for), stuck_ns=some(who.stuck_ns),
         manual=who.flags & RAILBUS_MANUAL != 0, may_be_stuck=who.flags & RAILBUS_MAY_BE_STUCK != 0)

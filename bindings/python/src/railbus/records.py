@@ -142,6 +142,9 @@ class Participant:
     events: int
     bytes: int
     lost: int
+    """Readers: events lost to overrun."""
+    dropped: int
+    """Producers: events dropped because the channel was full."""
     attached_ns: int
     """How long ago it was opened."""
     seen_ns: int

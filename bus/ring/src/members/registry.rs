@@ -371,8 +371,8 @@ impl<M: Memory> Registry<M> {
         }
         let counts = [
             layout::EVENTS,
-            layout::LOST,
-            layout::BLOCKED,
+            layout::LOST_OR_DROPPED,
+            layout::FULL,
             layout::BYTES,
             layout::WAIT_SINCE_NS,
             layout::IN_HAND,

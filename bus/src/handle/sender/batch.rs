@@ -102,7 +102,7 @@ impl<R: PublishEnd> Sender<R> {
                 Err(refused) => {
                     // A sender that publishes only in batches must get past dead participants, too.
                     // Its next call does.
-                    sender.note_blocked(refused);
+                    sender.note_full(refused);
                     sender.ring.repair(refused, &sender.member.peers);
                     break;
                 }

@@ -110,7 +110,7 @@ impl<R: PublishEnd> Sender<R> {
     ) -> Result<R::Claim, SendError> {
         self.look_while_full()?;
         self.claim_past_the_dead(body_bytes, refused).map_err(|(refused, repair)| {
-            self.note_blocked(refused);
+            self.note_full(refused);
             match repair {
                 Repair::NeedsWorker if self.has_no_worker() => SendError::NoWorker,
                 _ => SendError::Full,
@@ -121,13 +121,13 @@ impl<R: PublishEnd> Sender<R> {
     /// Reports to observers that there was no room. An event that is tried again and again counts
     /// once.
     #[cold]
-    pub(super) fn note_blocked(&mut self, refused: R::Refused) {
+    pub(super) fn note_full(&mut self, refused: R::Refused) {
         self.refused = Some(refused);
         let events = self.events_before();
-        if self.blocked_at != Some(events) {
-            self.blocked_at = Some(events);
-            self.blocked += 1;
-            self.member.note(layout::BLOCKED, self.blocked);
+        if self.full_at != Some(events) {
+            self.full_at = Some(events);
+            self.full += 1;
+            self.member.note(layout::FULL, self.full);
         }
     }
 
@@ -191,7 +191,7 @@ impl<R: PublishEnd> Sender<R> {
                     Ok(claim) => return Ok(claim),
                     Err(refused) => refused,
                 };
-                self.note_blocked(refused);
+                self.note_full(refused);
                 Err(if self.overflow == Overflow::Divert { SendError::Full } else { self.drop_one() })
             }
         }
@@ -200,7 +200,7 @@ impl<R: PublishEnd> Sender<R> {
     /// Counts an event that is lost because there was no room.
     pub(super) fn drop_one(&mut self) -> SendError {
         self.dropped += 1;
-        self.member.note(layout::LOST, self.dropped);
+        self.member.note(layout::LOST_OR_DROPPED, self.dropped);
         // Counted for the channel, too. Other producers count in the same word. No order is needed.
         self.member.memories.ring.fetch_add(layout::DROPPED, 1, Edge::Plain);
         SendError::Dropped
@@ -247,7 +247,7 @@ impl<R: PublishEnd> Sender<R> {
         if timeout == Some(Duration::ZERO) {
             return self.claim_at_once(body_bytes, refused);
         }
-        self.note_blocked(refused);
+        self.note_full(refused);
         let since_ns = self.waits_since_ns();
         let mut waiting = Waiting::new(self.wait, timeout);
         let mut sleeper = Sleeper::default();
