@@ -420,21 +420,21 @@ impl Worker {
     fn take_warily(&mut self, most: u32) -> Found {
         let easy = self.inner.take_fast(most).map(|ticket| Taken { ticket, attempt: 0 });
         let Some(taken) = easy.or_else(|| self.inner.take(most, || DELAY_NS_MAX)) else {
-            return if self.inner.is_fenced() { self.resign() } else { Found::Nothing };
+            return if self.inner.is_fenced() { self.give_up() } else { Found::Nothing };
         };
         let value = self.data.load(self.inner.body_offset(taken.ticket), Edge::Plain);
         let header = self.inner.header(taken.ticket);
         if self.inner.is_fenced() {
             self.inner.hand_out_again(taken.ticket);
-            return self.resign();
+            return self.give_up();
         }
         assert_eq!(value as u16, frame::type_id(header), "another lap's event is handed out");
         *self.world.log.borrow_mut().delivered.entry(value).or_default() += 1;
         Found::Event(taken, value)
     }
 
-    fn resign(&mut self) -> Found {
-        self.inner.resign(&self.world.channel.peers(), 0);
+    fn give_up(&mut self) -> Found {
+        self.inner.give_up(&self.world.channel.peers(), 0);
         assert!(!self.inner.done(0) && self.inner.in_hand() == 0);
         Found::Evicted
     }
@@ -460,7 +460,7 @@ impl Worker {
         if done {
             *self.world.log.borrow_mut().done.entry(value).or_default() += 1;
         } else {
-            self.resign();
+            self.give_up();
         }
         done
     }
@@ -486,13 +486,13 @@ fn work_warily(world: &World, who: &Rc<Participant>) {
         {
             *world.log.borrow_mut().handed_back.entry(value).or_default() += 1;
             if !worker.inner.retry(taken.ticket, |_, _| AT_ONCE) {
-                worker.resign();
+                worker.give_up();
                 break;
             }
         }
     }
     if worker.inner.is_fenced() {
-        worker.resign();
+        worker.give_up();
     } else {
         let mut log = world.log.borrow_mut();
         held.iter().for_each(|(_, value)| *log.handed_back.entry(*value).or_default() += 1);
@@ -622,7 +622,7 @@ fn evictor_dies_at(stores: Stores, start: u64, k: u32, again: bool) -> bool {
         }
     }
     if victim.inner.is_fenced() {
-        victim.resign();
+        victim.give_up();
     } else {
         victim.inner.hand_back();
     }

@@ -112,7 +112,7 @@ pub struct Worker {
     /// On stamped channels, whose events take the slow path.
     latency: Option<Box<LatencyProbe>>,
     /// Whether this worker has given up its entry because the channel's files were corrupted.
-    is_harmed: bool,
+    is_corrupted: bool,
     /// Why the last look around could not hand back what a dead worker held.
     cannot_repair: Option<&'static str>,
 }
@@ -162,7 +162,7 @@ impl Worker {
             look_at: 1,
             look_every: 1,
             latency: LatencyProbe::open(&member, true),
-            is_harmed: false,
+            is_corrupted: false,
             cannot_repair: None,
             member,
         }
@@ -347,7 +347,7 @@ impl Worker {
             self.measure_done(ticket.position, held);
         }
         if !held {
-            self.give_way();
+            self.give_up();
         }
         let own = self.member.memories.acks;
         self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || self.space_wakes);
@@ -371,7 +371,7 @@ impl Worker {
         if held {
             self.handed_back();
         } else {
-            self.give_way();
+            self.give_up();
         }
         held
     }
@@ -379,7 +379,9 @@ impl Worker {
     /// Whether this worker was evicted. Nothing that it does counts any more. False in a fork
     /// child.
     pub fn is_evicted(&self) -> bool {
-        !self.is_harmed && !self.member.is_forked() && (self.core.is_fenced() || !self.member.is_registered())
+        !self.is_corrupted
+            && !self.member.is_forked()
+            && (self.core.is_fenced() || !self.member.is_registered())
     }
 
     /// Whether the channel was removed. A wait reports it, too, by [`RecvError::Removed`]. Makes
@@ -455,8 +457,8 @@ impl Worker {
         }
         loop {
             if self.core.is_fenced() {
-                self.give_way();
-                return Err(self.why_given_way());
+                self.give_up();
+                return Err(self.why_given_up());
             }
             let taken = match self.rules {
                 Some(_) => self.take_by_rules()?,
@@ -464,8 +466,8 @@ impl Worker {
             };
             let Some(taken) = taken else {
                 if self.core.has_refused() {
-                    self.give_way();
-                    return Err(self.why_given_way());
+                    self.give_up();
+                    return Err(self.why_given_up());
                 }
                 self.eager = 1;
                 if self.pace.empty(self.tally.events) {
@@ -529,11 +531,11 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if !self.member.is_forked() && !self.give_way() {
+        if !self.member.is_forked() && !self.give_up() {
             self.core.hand_back();
             self.leave_by_rules();
             // The worker may have been refused just now.
-            self.give_way();
+            self.give_up();
         }
     }
 }

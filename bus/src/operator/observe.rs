@@ -407,26 +407,10 @@ impl ChannelWords<'_> {
         let memory = self.memory(side);
         let load = |field| memory.load(layout::entry(index) + field, Edge::Plain);
         let state = memory.load(layout::entry(index) + layout::STATE, Edge::State);
-        let status = registry::status(state);
         let policy = load(layout::POLICY);
         let durable = policy & registry::DURABLE != 0;
-        let life = match status {
-            Status::Free => return None,
-            _ if self.peers.is_dead(side, index) => match status {
-                Status::Held => Life::Held,
-                Status::Active if durable => Life::Held,
-                _ => Life::Dead,
-            },
-            Status::Evicted => Life::Evicted,
-            _ => Life::Live,
-        };
-        let role = match policy & 0xFF {
-            registry::ROLE_PRODUCER => ParticipantRole::Producer,
-            registry::ROLE_SUBSCRIBER => ParticipantRole::Subscriber,
-            registry::ROLE_WORKER => ParticipantRole::Worker,
-            registry::ROLE_TAP => ParticipantRole::Tap,
-            _ => ParticipantRole::Unknown,
-        };
+        let life = self.life(side, index, state, durable)?;
+        let role = role_of(policy);
         let cursor = Some(load(layout::CURSOR)).filter(|&c| side == Side::Consumers && c != NO_GATE);
         let now = clock::monotonic_ns();
         let ago = |field| match load(field) {
@@ -484,6 +468,21 @@ impl ChannelWords<'_> {
         })
     }
 
+    /// Whether the owner of an entry lives; `None` if the entry is free.
+    fn life(&self, side: Side, index: usize, state: u64, durable: bool) -> Option<Life> {
+        let status = registry::status(state);
+        Some(match status {
+            Status::Free => return None,
+            _ if self.peers.is_dead(side, index) => match status {
+                Status::Held => Life::Held,
+                Status::Active if durable => Life::Held,
+                _ => Life::Dead,
+            },
+            Status::Evicted => Life::Evicted,
+            _ => Life::Live,
+        })
+    }
+
     fn name(&self, side: Side, index: usize) -> String {
         refusal::name_of(self.memory(side), index)
     }
@@ -528,5 +527,16 @@ impl ChannelWords<'_> {
             }
         }
         taken
+    }
+}
+
+/// The role in a policy word.
+fn role_of(policy: u64) -> ParticipantRole {
+    match policy & 0xFF {
+        registry::ROLE_PRODUCER => ParticipantRole::Producer,
+        registry::ROLE_SUBSCRIBER => ParticipantRole::Subscriber,
+        registry::ROLE_WORKER => ParticipantRole::Worker,
+        registry::ROLE_TAP => ParticipantRole::Tap,
+        _ => ParticipantRole::Unknown,
     }
 }

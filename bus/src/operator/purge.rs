@@ -485,7 +485,7 @@ impl Drop for Taker {
             return;
         }
         if self.is_evicted() {
-            self.core.resign(&self.member.peers, clock::host_ns());
+            self.core.give_up(&self.member.peers, clock::host_ns());
         } else {
             self.core.hand_back();
         }

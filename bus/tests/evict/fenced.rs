@@ -444,11 +444,11 @@ fn work_warily(base: &Path, shared: &Shared, stores: Stores) {
         }
     }
     if core.is_fenced() {
-        core.resign(&part.peers, 0);
+        core.give_up(&part.peers, 0);
     } else {
         core.hand_back();
         if core.is_fenced() {
-            core.resign(&part.peers, 0);
+            core.give_up(&part.peers, 0);
         }
     }
     part.registry.leave(&part.registered, false);

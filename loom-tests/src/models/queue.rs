@@ -451,7 +451,7 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
             let worker = &mut eyes.inner;
             if worker.is_fenced() {
                 worker.hand_out_again(ticket);
-                return worker.resign(&peers, 0);
+                return worker.give_up(&peers, 0);
             }
             held.push((ticket, value));
         }
@@ -460,7 +460,7 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
             assert_eq!(eyes.read_lent(ticket), value);
             let worker = &mut eyes.inner;
             if !worker.done(ticket) {
-                return worker.resign(&peers, 0);
+                return worker.give_up(&peers, 0);
             }
             its.borrow_mut().push(value);
         }

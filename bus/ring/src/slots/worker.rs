@@ -108,7 +108,7 @@ pub struct SlotWorker<M> {
     /// The event whose store was refused.
     refused_at: Option<Taken>,
     /// Whether the events that were held have been handed back since.
-    resigned: bool,
+    has_given_up: bool,
 }
 
 impl<M: Memory> SlotWorker<M> {
@@ -131,7 +131,7 @@ impl<M: Memory> SlotWorker<M> {
             stores: Stores::Swap,
             refused: false,
             refused_at: None,
-            resigned: false,
+            has_given_up: false,
         }
     }
 

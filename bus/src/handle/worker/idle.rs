@@ -22,25 +22,25 @@ impl Worker {
     /// worker.
     #[cold]
     #[inline(never)]
-    pub(super) fn give_way(&mut self) -> bool {
+    pub(super) fn give_up(&mut self) -> bool {
         let given_up = !self.member.is_registered() || self.core.is_fenced() || self.core.has_refused();
         if given_up {
             // An evictor changes the worker's state before its fence, and its fence before its
             // words.
             if self.member.is_registered() {
-                self.is_harmed = true;
+                self.is_corrupted = true;
                 self.member.give_up();
-                self.core.redeem();
+                self.core.hand_back_refused();
             }
             self.easy = self.member.guard.never();
-            self.core.resign(&self.member.peers, clock::host_ns());
+            self.core.give_up(&self.member.peers, clock::host_ns());
         }
         given_up
     }
 
-    /// The error for a worker that has given way.
-    pub(super) fn why_given_way(&self) -> RecvError {
-        match self.is_harmed {
+    /// The error for a worker that has given up.
+    pub(super) fn why_given_up(&self) -> RecvError {
+        match self.is_corrupted {
             true => {
                 RecvError::Corrupt("a word of the worker's was changed by somebody else; remove the channel")
             }
@@ -84,7 +84,7 @@ impl Worker {
         self.look_again_by_rules();
         if !self.member.is_registered() {
             // The evictor has not closed the fence yet. The next poll reports the eviction.
-            self.give_way();
+            self.give_up();
             return;
         }
         // A worker that cannot repair leaves the turn to others.

@@ -134,7 +134,7 @@ impl Worker {
             self.measure_done(position, held);
         }
         if !held {
-            self.give_way();
+            self.give_up();
         }
         let own = self.member.memories.acks;
         self.waker.wake(&own, &self.member.memories.ring, &SharedFutex(own), || self.space_wakes);

@@ -58,7 +58,7 @@ impl<M: Memory> SlotWorker<M> {
     /// word that said that this worker held the event. If no worker writes such a word, no sweep
     /// can find its owner. The caller calls this if it was refused but is not evicted.
     #[cold]
-    pub fn redeem(&mut self) {
+    pub fn hand_back_refused(&mut self) {
         let Some(Taken { ticket, attempt }) = self.refused_at.take() else { return };
         let (slots, at) = (self.view.slots, self.view.slots.done_offset(ticket));
         let seen = self.view.done.load(at, Edge::Done);
@@ -103,12 +103,12 @@ impl<M: Memory> SlotWorker<M> {
     /// was done before. They wait from `now_ns` on. From then on it takes nothing. A worker that
     /// finds itself evicted, or refused without an eviction, calls this.
     #[cold]
-    pub fn resign<P: Peers>(&mut self, peers: &P, now_ns: u64) {
-        if self.resigned {
+    pub fn give_up<P: Peers>(&mut self, peers: &P, now_ns: u64) {
+        if self.has_given_up {
             return;
         }
         // This is also done if others have swept: this worker may have won a ticket since.
-        self.resigned = true;
+        self.has_given_up = true;
         self.refuse();
         lent::take_back(&self.view.acks, layout::entry(self.index));
         // This worker's own thread is in no sequence.
@@ -137,7 +137,7 @@ impl<M: Memory> SlotWorker<M> {
             // The TAKEN words that this worker wrote are no longer in its list, and an entry that
             // was left in an orderly way is never swept. So they are handed back here. That needs
             // no check which participants are dead.
-            self.resign(&Unknown, 0);
+            self.give_up(&Unknown, 0);
         }
         self.retract();
     }
