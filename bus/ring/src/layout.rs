@@ -78,6 +78,8 @@ macro_rules! fields {
     };
 }
 
+pub mod table;
+
 fields! {
     /// The fields of the header page of both files. Only the creator writes them.
     HEADER;
@@ -85,14 +87,14 @@ fields! {
     LAYOUT_FINGERPRINT: 8, 8, "creator", "hash of this layout";
     LAYOUT_VERSION: 16, 4, "creator", "layout version, for messages";
     FILE_ROLE: 20, 4, "creator", "1 `.ring`, 2 `.acks`, 3 `.latency`";
-    KIND: 24, 4, "creator", "1 stream, 2 queue, 3 topic";
+    KIND: 24, 4, "creator", "1 stream, 2 queue, 3 topic, 4 table";
     BACKING: 28, 4, "creator", "pages behind the data: 1 hugetlbfs file, 2 2 MiB pages of tmpfs, 3 ordinary pages";
     CHANNEL_ID: 32, 16, "creator", "random identity of the channel, the same in both files";
     INCARNATION: 48, 8, "creator", "counts re-creations of the same channel id, from 1";
     CREATED_NS: 56, 8, "creator", "CLOCK_REALTIME at creation, in ns";
     CREATOR_PID: 64, 4, "creator", "process that created the channel";
     NUMA_NODE: 68, 4, "creator", "i32: node the data were bound to, or -1";
-    CAPACITY_BYTES: 72, 8, "creator", "bytes of event data: a power of two";
+    CAPACITY_BYTES: 72, 8, "creator", "bytes of event data: a power of two, except of a table";
     SLOTS: 80, 8, "creator", "slots of a queue or topic (a power of two), 0 for a stream";
     SLOT_BYTES: 88, 8, "creator", "bytes of a slot with its two header words (a power of two multiple of 64)";
     DATA_OFFSET: 96, 8, "creator", "where the data start in the file that holds them";
@@ -106,6 +108,8 @@ fields! {
     MAX_ATTEMPTS: 148, 4, "creator", "deliveries of a queue event before it is a dead letter, 0 without limit";
     STUCK_AFTER_NS: 152, 8, "creator", "when a participant others wait for counts as stuck";
     FIRST_POSITION: 160, 8, "creator", "position of the first event";
+    KEYS: 168, 8, "creator", "table: how many keys it holds at most, else 0";
+    VALUE_BYTES: 176, 8, "creator", "table: the most bytes of a value, a multiple of 8, else 0";
     CHANNEL_NAME: 192, 128, "creator", "UTF-8, zero-padded";
     DEAD_LETTERS: 320, 128, "creator", "name of the dead-letter queue in the same bus, or empty";
     DATA_PATH: 448, 512, "creator", "file on hugetlbfs that holds the data, or empty when `.ring` does";
@@ -120,6 +124,9 @@ fields! {
     /// The control block of `.ring`, which producers write.
     RING_CONTROL;
     TAIL: 0, 8, "producers", "queue, topic: the next ticket to be won";
+    TABLE_FLOOR: 8, 8, "producers", "table: no version above this was given to a key that has lost its entry";
+    TABLE_HIGH: 16, 8, "producers", "table: entries that were ever used";
+    TABLE_CHANGES: 24, 8, "producers", "table: changes that participants which are gone have made";
     EVENTS_WAKE: 128, 8, "producers", "futex of consumers that wait for events (low 32 bits)";
     READERS_WAKE: 136, 8, "producers", "queue: futex of taps and bridges, each of which is to learn of every event (low 32 bits)";
     PRODUCERS_PARKED: 256, 8, "producers", "epoch: producers that went to sleep waiting for space";
@@ -413,7 +420,7 @@ const fn hash_tables(mut hash: u64, tables: &[&[Field]]) -> u64 {
 }
 
 const fn fingerprint() -> u64 {
-    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY, SEQUENCE, SERIES, INTERVAL];
+    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY, SEQUENCE, table::ENTRY_HEAD, SERIES, INTERVAL];
     let sizes = [
         LINE_BYTES,
         HEADER_BYTES,
@@ -426,6 +433,10 @@ const fn fingerprint() -> u64 {
         INTERVALS,
         INTERVAL_NS as usize,
         SERIES_BYTES,
+        table::HEAD_BYTES,
+        table::BUFFERS,
+        table::GROUP,
+        table::MARK_BYTES,
     ];
     let mut hash = hash_tables(fnv1a(b"railbus"), &tables);
     let mut s = 0;
@@ -462,6 +473,7 @@ const _: () = assert!(well_formed(RING_CONTROL, CONTROL_BYTES));
 const _: () = assert!(well_formed(ACKS_CONTROL, CONTROL_BYTES));
 const _: () = assert!(well_formed(ENTRY, ENTRY_BYTES));
 const _: () = assert!(well_formed(SEQUENCE, SEQUENCE_BYTES));
+const _: () = assert!(well_formed(table::ENTRY_HEAD, table::HEAD_BYTES));
 const _: () = assert!(well_formed(SERIES, SERIES_INTERVALS));
 const _: () = assert!(well_formed(INTERVAL, INTERVAL_BYTES));
 const _: () = assert!(SERIES_INTERVALS + INTERVALS * INTERVAL_BYTES <= SERIES_BYTES);
@@ -503,6 +515,7 @@ pub fn to_markdown() -> String {
         ("Control block of .acks", ACKS_CONTROL),
         ("Registry entry", ENTRY),
         ("Entry of the table of sequences in .ring", SEQUENCE),
+        ("Head of an entry of a table", table::ENTRY_HEAD),
         ("Header page of .journal and .stage", journal::HEADER),
         ("Words of .journal, from 4096 on", journal::PAGE),
         ("Words of a staging block in .stage, 64 bytes each from 4096 on", journal::BLOCK),
@@ -534,5 +547,6 @@ pub fn to_markdown() -> String {
          (1 + the earliest time below >> 18, or 0) << 20 \\| a count of its changes.\n\n\
          ## Frame of a stream\n\nA header word (as `SLOT_META`, with the committed bit), extensions, payload, padded to 8 bytes.\n"
     );
+    text.push_str(&table::to_markdown());
     text
 }

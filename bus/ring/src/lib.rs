@@ -2,8 +2,8 @@
 //! clock, and allocate nothing on the data path.
 //!
 //! [`layout`] defines every shared byte. [`memory`] names every ordering. [`frame`] is the header
-//! word of an event. [`stream`] and [`slots`] are the two rings; [`members`] is common to their
-//! participants. The same code runs on shared memory, under loom, and with its actor killed before
+//! word of an event. [`stream`] and [`slots`] are the two rings, and [`table`] keeps the latest value
+//! of each key; [`members`] is common to their participants. The same code runs on shared memory, under loom, and with its actor killed before
 //! every access.
 //!
 //! This crate is an inner part of `railbus`: its functions trust the geometry that they are given.
@@ -18,4 +18,5 @@ pub mod memory;
 pub mod opaque;
 pub mod slots;
 pub mod stream;
+pub mod table;
 pub mod tally;

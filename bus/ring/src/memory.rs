@@ -67,6 +67,18 @@ pub enum Edge {
     /// Eviction (Dekker): a consumer stores the span that it may read, then checks whether it was
     /// evicted. A producer sees that it was, then loads the span. One of them sees the other.
     Lent,
+    /// Table: the owner word of an entry is given back after everything that its owner changed. The
+    /// next owner sees it.
+    Owner,
+    /// Table: a version is stored after the value that it names. A reader that sees the version may
+    /// read the value.
+    Version,
+    /// Table: an entry is filled before a chain names it, and a chain's count goes up before an entry
+    /// that left the chain is used again.
+    Chain,
+    /// Table: a group of entries is marked after an entry of it got its owner, and before its version
+    /// changes. A watcher that sees the mark sees the owner or the version.
+    Mark,
     /// Park and wake (Dekker): a sleeper announces itself, then looks at the ring again. A waker
     /// changes the ring, then looks for sleepers. On the waker's side the sleeper's membarrier
     /// replaces the fence.
