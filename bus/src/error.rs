@@ -164,6 +164,85 @@ pub enum RecvError {
     HandsFull,
 }
 
+/// Why a key of a table was not read or changed. It is as it was, unless the text says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// The key is new, and as many keys have a value as the table was made for.
+    #[error("every key of the table is in use: delete one, or create the table with more --keys")]
+    Full,
+    /// The value is longer than the table's values may be.
+    #[error("the value has {bytes} bytes, the table takes at most {max}; create it with more --value-bytes")]
+    TooLong {
+        /// Bytes of the value.
+        bytes: usize,
+        /// The most this table takes.
+        max: usize,
+    },
+    /// The key has no bytes, or more than 64.
+    #[error("a key has 1 to 64 bytes, this one has {bytes}")]
+    BadKey {
+        /// Bytes of the key.
+        bytes: usize,
+    },
+    /// The key is not as the caller of a compare-and-set had seen it.
+    #[error("the key is not as it was seen: {}", match version {
+        Some(version) => format!("it has version {version}"),
+        None => "it has no value".to_owned(),
+    })]
+    Changed {
+        /// The version that it has; `None` if it has no value.
+        version: Option<u64>,
+    },
+    /// A live writer has held the key for longer than the channel's `stuck_after`. Perhaps its process
+    /// is stopped.
+    #[error(
+        "writer {writer} has held the key for too long; see `railbus info`, and continue, end or evict it"
+    )]
+    Held {
+        /// The entry of that writer in the producers' registry.
+        writer: usize,
+    },
+    /// Nothing changed in the time allowed.
+    #[error("timed out waiting for a change")]
+    TimedOut,
+    /// This participant was evicted; attach again.
+    #[error("this participant was evicted; attach again")]
+    Evicted,
+    /// The channel was removed while this participant was attached. No other process can find it any
+    /// more. A change that was made in it is lost.
+    #[error("the channel was removed while this participant was attached; attach again")]
+    Removed,
+    /// A participant is in the way that may be dead, and this one cannot find out.
+    #[error("cannot deal with who is in the way: {0}")]
+    CannotRepair(&'static str),
+    /// The handle was inherited over `fork`: attach again in the child.
+    #[error("this handle was made before fork(): attach again in the child")]
+    Forked,
+    /// Shared words hold a value that no correct peer writes.
+    #[error("the channel is corrupt: {0}")]
+    Corrupt(&'static str),
+}
+
+impl From<TableError> for Error {
+    fn from(error: TableError) -> Error {
+        let why = error.to_string();
+        match error {
+            TableError::Full => Error::NoSpace { what: "another key".into(), why },
+            TableError::TooLong { .. } => Error::invalid("value", why),
+            TableError::BadKey { .. } => Error::invalid("key", why),
+            TableError::Changed { .. } => Error::Busy { what: "the key".into(), why },
+            TableError::Held { .. } => Error::Busy { what: "the key".into(), why },
+            TableError::TimedOut => Error::TimedOut { what: "a change".into(), after_ms: 0 },
+            TableError::Evicted => evicted(),
+            TableError::Removed => removed(),
+            TableError::CannotRepair(why) => may_not("deal with who is in the way in", why),
+            TableError::Forked => Error::Forked,
+            TableError::Corrupt(why) => Error::corrupt("channel", why),
+        }
+    }
+}
+
 impl From<SendError> for Error {
     fn from(error: SendError) -> Error {
         let text = error.to_string();

@@ -5,13 +5,14 @@
 //! no system call, and one copy: into the ring. Any process may be killed at any instruction, and
 //! the others go on.
 //!
-//! # The three kinds
+//! # The four kinds
 //!
 //! | kind | who sends | who receives | made for |
 //! |---|---|---|---|
 //! | stream | one [`Publisher`] at a time | each [`Subscriber`] gets each event | telemetry, logs |
 //! | queue | many [`Producer`]s | each event goes to one [`Worker`] | work |
 //! | topic | many [`TopicPublisher`]s | each [`TopicSubscriber`] gets each event, in one order | commands |
+//! | table | many [`TableWriter`]s | each [`TableReader`] reads the latest value of each key | state |
 //!
 //! A [`Tap`] reads a queue without taking anything from it.
 //!
@@ -134,7 +135,7 @@ mod traceparent;
 pub use channel::bus::Bus;
 pub use channel::open::Channel;
 pub use channel::{ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Overflow, Owner, Permissions};
-pub use error::{AcknowledgeError, BatchError, Error, RecvError, Result, SendError};
+pub use error::{AcknowledgeError, BatchError, Error, RecvError, Result, SendError, TableError};
 pub use event::{Attributes, Event, Origin, Sequence, TraceContext, key_of};
 pub use handle::bridge::{Bridge, Watch};
 pub use handle::open::{Producer, Publisher, Subscriber, Tap, TopicPublisher, TopicSubscriber};
@@ -144,6 +145,9 @@ pub use handle::read_end::{ReadEnd, SlotReadEnd, StreamReadEnd};
 pub use handle::reader::{Batch, Reader};
 pub use handle::refusal::{Blocker, Peer, Refusal};
 pub use handle::sender::{Claim, Sender};
+pub use handle::table::{
+    Change, KeyHandle, TableEntry, TableOptions, TableReader, TableValue, TableWriter, ToKey,
+};
 pub use handle::wait::Wait;
 pub use handle::worker::{Job, Ticket, Worker};
 #[cfg(feature = "journal")]
@@ -154,6 +158,7 @@ pub use journal::{
 pub use railbus_os::pages::{PageReport, Pages};
 pub use railbus_ring::members::join::StartAt as Start;
 pub use railbus_ring::members::peers::Side;
+pub use railbus_ring::table::key::Key;
 
 /// Operations on a live bus from outside: list, repair, evict, purge, skip, seek, resize, remove.
 pub mod admin {
@@ -175,7 +180,7 @@ pub mod info {
     pub use crate::channel::settings::{Access, IDENTITY, NOT_COMPARED, Setting, Value};
     pub use crate::operator::observe::{LOOK_MAX, Observer};
     pub use crate::snapshot::{
-        Counters, Info, Life, Participant, ParticipantRole, Positions, PressureSeen, Waits,
+        Counters, Info, KeysInUse, Life, Participant, ParticipantRole, Positions, PressureSeen, Waits,
     };
 }
 

@@ -33,6 +33,8 @@ pub struct Info {
     pub positions: Positions,
     /// Counts of events that were dropped, diverted, delivered again or moved.
     pub counters: Counters,
+    /// The keys of a table; `None` for other kinds.
+    pub keys: Option<KeysInUse>,
     /// Whether producers are under pressure, as the last one that published or asked has found it;
     /// `None` without watermarks.
     pub pressure: Option<PressureSeen>,
@@ -51,7 +53,20 @@ impl Info {
     }
 }
 
-/// How far a channel is. Positions are bytes in a stream, tickets (events) in a queue or topic.
+/// The keys of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeysInUse {
+    /// How many keys have a value.
+    pub keys: u64,
+    /// How many there may be.
+    pub keys_max: u64,
+    /// How many changes of keys were ever made.
+    pub changes: u64,
+}
+
+/// How far a channel is. Positions are bytes in a stream, tickets (events) in a queue or topic, and
+/// changes of keys in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Positions {
@@ -64,7 +79,7 @@ pub struct Positions {
     pub oldest: u64,
     /// Queue: the next ticket to be taken by a worker.
     pub head: Option<u64>,
-    /// How full it is. In a queue, the events that no worker has done ([`Self::waiting`] and
+    /// How full it is. In a table, the keys that have a value. In a queue, the events that no worker has done ([`Self::waiting`] and
     /// [`Self::in_hand`] together). Otherwise, what the slowest reader that holds producers back
     /// has not read.
     pub depth: u64,
@@ -72,7 +87,7 @@ pub struct Positions {
     pub waiting: Option<u64>,
     /// Queue: events that workers hold. Those of a dead worker count until they are handed back.
     pub in_hand: Option<u64>,
-    /// The capacity: bytes of a stream, slots of a queue or topic.
+    /// The capacity: bytes of a stream, slots of a queue or topic, keys of a table.
     pub capacity: u64,
     /// Queue: events published, or being published, that no worker has done yet.
     pub unfinished: Option<u64>,
@@ -107,9 +122,9 @@ pub struct PressureSeen {
 /// The role of a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParticipantRole {
-    /// Publishes to a stream or topic, or produces into a queue.
+    /// Publishes to a stream or topic, produces into a queue, or writes a table.
     Producer,
-    /// Reads a stream or topic.
+    /// Reads a stream, topic or table.
     Subscriber,
     /// Takes events from a queue.
     Worker,
@@ -207,7 +222,8 @@ pub struct Participant {
     /// Readers: how far the cursor is behind what is published, in bytes or events. It follows
     /// lazily.
     pub lag: Option<u64>,
-    /// Workers and slot-ring producers: tickets claimed and not finished.
+    /// Workers and slot-ring producers: tickets claimed and not finished. Writers of a table: keys that
+    /// they are changing.
     pub in_hand: u64,
     /// Workers: their priority level. Level 0, which all other participants have, is served first.
     pub priority: u8,

@@ -67,7 +67,13 @@ impl Bench {
             data: CrashMemory::writable(&self.data, who),
             geometry: self.geometry,
         };
-        KeyWriter::new(table, registered.index, registered.state, self.channel.producers)
+        let acks = CrashMemory::read_only(&self.channel.acks, who);
+        KeyWriter::new(table, acks, registered.index, registered.state, self.channel.producers)
+    }
+
+    fn watch(&self) -> KeyWatch {
+        let who = Participant::immortal();
+        KeyWatch::begin(&self.table(&who), &CrashMemory::writable(&self.channel.acks, &who), || true)
     }
 
     /// Makes the changes, and takes over what dead writers hold. Leaves out what a live one holds.
@@ -196,7 +202,7 @@ fn a_writer_is_killed_before_each_access_and_the_next_one_too() {
             for second in 0.. {
                 let at = format!("scene {scene}, deaths at {first} and {second}");
                 let bench = Bench::new();
-                let mut watch = KeyWatch::new(&bench.table(&Participant::immortal()));
+                let mut watch = bench.watch();
                 let mut copy = BTreeMap::new();
                 let setting = Participant::immortal();
                 bench.change(&mut bench.writer(&setting), before);
@@ -244,7 +250,7 @@ fn another_writer_and_a_reader_live_inside_each_access() {
         for other in others {
             for k in 0.. {
                 let bench = Bench::new();
-                let mut watch = KeyWatch::new(&bench.table(&Participant::immortal()));
+                let mut watch = bench.watch();
                 let mut copy = BTreeMap::new();
                 bench.change(&mut bench.writer(&Participant::immortal()), before);
                 bench.look(&mut watch, &mut copy);
@@ -286,7 +292,7 @@ fn changes_live_inside_each_access_of_a_reader_and_of_a_watcher() {
     for steps in [&busy[..1], &busy[..3], &busy[..5], &busy[..], &moving] {
         for k in 0.. {
             let bench = Bench::new();
-            let mut watch = KeyWatch::new(&bench.table(&Participant::immortal()));
+            let mut watch = bench.watch();
             let mut copy = BTreeMap::new();
             let before = [(1, Some(10)), (2, Some(20))];
             bench.change(&mut bench.writer(&Participant::immortal()), &before);

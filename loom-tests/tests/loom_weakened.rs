@@ -18,7 +18,9 @@
 
 use End::{Fence, LightFence, Load, Store, Update};
 use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, used_ends};
-use railbus_loom_tests::models::{janitor, keyed, latency, park, queue, registration, stream, topic};
+use railbus_loom_tests::models::{
+    janitor, keyed, latency, park, queue, registration, stream, table as tables, topic,
+};
 
 use railbus_ring::members::join::StartAt;
 use railbus_ring::memory::Edge;
@@ -42,7 +44,50 @@ fn table() -> Vec<(Edge, End, Fate)> {
     let mut rows = rings();
     rows.push((Edge::State, Store, Caught(Lives(3, janitor::one_at_a_time::<true>))));
     rows.push((Edge::State, Update, Caught(Lives(3, janitor::one_at_a_time::<true>))));
+    rows.extend(of_tables());
     rows
+}
+
+fn of_tables() -> Vec<(Edge, End, Fate)> {
+    vec![
+        (Edge::Owner, Store, Caught(Lives(2, tables::two_writers))),
+        (Edge::Owner, Update, Caught(Lives(2, tables::two_writers))),
+        (Edge::Owner, Load, Caught(Lives(2, tables::watch_both))),
+        (Edge::Version, Store, Caught(Lives(2, tables::read_beside))),
+        (Edge::Version, Load, Caught(Lives(2, tables::read_beside))),
+        (Edge::Validate, Fence, Caught(Lives(2, tables::read_beside))),
+        (Edge::Validate, Fence, Caught(Lives(2, tables::reuse_beside))),
+        (
+            Edge::Overwrite,
+            Fence,
+            Unseen(
+                Lives(2, tables::read_beside),
+                "MARK comes right before it. In loom, which has no membarrier, that is a whole memory fence.",
+            ),
+        ),
+        (Edge::Chain, Update, Caught(Lives(2, tables::two_enter))),
+        (Edge::Chain, Load, Caught(Lives(2, tables::two_enter))),
+        (
+            Edge::Chain,
+            Store,
+            Unseen(
+                Lives(2, tables::two_enter),
+                "An entry is found by way of its bucket, whose compare-and-swap comes after the stores and releases \
+                 them, too.",
+            ),
+        ),
+        (
+            Edge::Mark,
+            Update,
+            Unseen(
+                Lives(2, tables::watch_both),
+                "The memory fence of MARK right before it releases it, too. For real, a membarrier replaces that fence.",
+            ),
+        ),
+        (Edge::Mark, Load, Caught(Lives(2, tables::watch_both))),
+        (Edge::Mark, Fence, Caught(Lives(2, tables::watch_begins))),
+        (Edge::Mark, LightFence, Caught(Lives(2, tables::watch_begins))),
+    ]
 }
 
 fn rings() -> Vec<(Edge, End, Fate)> {
@@ -299,7 +344,11 @@ fn every_edge_is_in_the_table() {
         Edge::Aside => Some(Edge::Index),
         Edge::Index => Some(Edge::State),
         Edge::State => Some(Edge::Lent),
-        Edge::Lent => Some(Edge::Park),
+        Edge::Lent => Some(Edge::Owner),
+        Edge::Owner => Some(Edge::Version),
+        Edge::Version => Some(Edge::Chain),
+        Edge::Chain => Some(Edge::Mark),
+        Edge::Mark => Some(Edge::Park),
         Edge::Park => Some(Edge::Wake),
         Edge::Wake => None,
     };

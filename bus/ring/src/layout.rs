@@ -147,6 +147,7 @@ fields! {
     SPACE_WAKE: 128, 8, "consumers", "futex of producers that wait for space (low 32 bits)";
     CONSUMERS_PARKED: 256, 8, "consumers; remover", "epoch: consumers that went to sleep waiting for events; bit 63: the channel was removed";
     READERS_PARKED: 264, 8, "consumers", "queue: epoch: taps and bridges that went to sleep; counted up before CONSUMERS_PARKED";
+    TABLE_WATCHERS: 272, 8, "readers", "table: readers that watch for changes; writers mark what they change only if there are any";
     REDO_ROOT: 384, 8, "workers", "queue: root of the index of events that wait to be delivered again (a node of it)";
     CONSUMERS_HIGH: 512, 8, "consumers", "registry entries that were ever used";
     LENT_CHANGES: 520, 8, "evictor", "queue: counts what was noted of evicted workers that may still look at events; see LENT_FROM";

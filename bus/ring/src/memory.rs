@@ -77,7 +77,9 @@ pub enum Edge {
     /// that left the chain is used again.
     Chain,
     /// Table: a group of entries is marked after an entry of it got its owner, and before its version
-    /// changes. A watcher that sees the mark sees the owner or the version.
+    /// changes. A watcher that sees the mark sees the owner or the version. And (Dekker): a watcher
+    /// announces itself, then looks at every entry. A writer owns an entry, then looks for watchers.
+    /// On the writer's side the watcher's membarrier replaces the fence.
     Mark,
     /// Park and wake (Dekker): a sleeper announces itself, then looks at the ring again. A waker
     /// changes the ring, then looks for sleepers. On the waker's side the sleeper's membarrier

@@ -12,6 +12,7 @@ use railbus_os::pages::{Backing, HUGE_2M};
 use railbus_os::random::hex;
 use railbus_ring::layout;
 use railbus_ring::members::pressure::Watermarks;
+use railbus_ring::table::geometry::Geometry;
 
 use super::kind::{Kind, Overflow};
 use super::options::ChannelOptions;
@@ -66,12 +67,16 @@ pub struct Header {
     pub creator_pid: u32,
     /// The NUMA node to which the data were bound.
     pub numa_node: Option<u32>,
-    /// The bytes of event data, a power of two.
+    /// The bytes of event data, a power of two; of a table, all bytes of its data.
     pub capacity_bytes: u64,
-    /// The number of slots, a power of two; 0 for a stream.
+    /// The number of slots, a power of two; 0 for a stream or table.
     pub slots: u64,
-    /// The size of a slot in bytes, a power of two; 0 for a stream.
+    /// The size of a slot in bytes, a power of two; 0 for a stream or table.
     pub slot_bytes: u64,
+    /// How many keys a table holds at most; 0 for other kinds.
+    pub keys: u64,
+    /// The most bytes of a value of a table, a multiple of 8; 0 for other kinds.
+    pub value_bytes: u64,
     /// The offset of the data in the file that holds them, in bytes. It is a multiple of the page
     /// size, and of 2 MiB if the data have 2 MiB or more.
     pub data_offset: u64,
@@ -132,6 +137,8 @@ impl Header {
             capacity_bytes,
             slots: options.slot_count(),
             slot_bytes: options.slot_size_bytes(),
+            keys: options.key_count(),
+            value_bytes: options.value_size_bytes(),
             data_offset: 0,
             data_bytes: 0,
             page_bytes: page_bytes() as u64,
@@ -168,6 +175,8 @@ impl Header {
             capacity_bytes,
             slots,
             slot_bytes,
+            keys,
+            value_bytes,
             producers_max,
             consumers_max,
             stamp,
@@ -211,7 +220,8 @@ impl Header {
         }
         match kind {
             Kind::Stream => options.capacity_bytes(capacity_bytes),
-            _ => options.slots(slots).slot_bytes(slot_bytes),
+            Kind::Table => options.keys(keys).value_bytes(value_bytes),
+            Kind::Queue | Kind::Topic => options.slots(slots).slot_bytes(slot_bytes),
         }
     }
 
@@ -226,6 +236,11 @@ impl Header {
         let is_queue = self.kind == Kind::Queue;
         self.done_offset = if is_queue { round_up(consumers_end, alignment(self.done_bytes()))? } else { 0 };
         Some(())
+    }
+
+    /// The geometry of a table's data; `None` for other kinds.
+    pub(crate) fn geometry(&self) -> Option<Geometry> {
+        if self.kind == Kind::Table { Geometry::new(self.keys, self.value_bytes) } else { None }
     }
 
     /// The bytes of the done words and the index behind them; 0 if the channel is no queue.

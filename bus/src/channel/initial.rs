@@ -28,6 +28,9 @@ pub(crate) fn initialise(maps: &Maps, options: &ChannelOptions) -> Result<()> {
     // SAFETY: the maps outlive these copies, and the creator has all of them writable.
     let memories = unsafe { Memories::of(maps) };
     let store = |at, value| memories.ring.store(at, value, Edge::Plain);
+    if options.kind() == Kind::Table {
+        return Err(Error::invalid(format!("first position {first}"), "a table has no positions"));
+    }
     if options.kind() == Kind::Stream {
         store(layout::ANCHOR_FLOOR, first);
         store(layout::ANCHOR_ENTRIES, first);

@@ -16,6 +16,8 @@ pub enum Kind {
     /// A topic: many publishers and many subscribers; every subscriber receives every event, all in
     /// one order.
     Topic,
+    /// A table: the latest value of each key. Many writers and many readers; there is no queue.
+    Table,
 }
 
 impl Kind {
@@ -25,7 +27,13 @@ impl Kind {
             Kind::Stream => 1,
             Kind::Queue => 2,
             Kind::Topic => 3,
+            Kind::Table => 4,
         }
+    }
+
+    /// Whether its data are slots: a queue's or a topic's.
+    pub(crate) const fn has_slots(self) -> bool {
+        matches!(self, Kind::Queue | Kind::Topic)
     }
 
     /// The kind of a code in the header page; `None` if there is none.
@@ -34,6 +42,7 @@ impl Kind {
             1 => Some(Kind::Stream),
             2 => Some(Kind::Queue),
             3 => Some(Kind::Topic),
+            4 => Some(Kind::Table),
             _ => None,
         }
     }
@@ -45,6 +54,7 @@ impl fmt::Display for Kind {
             Kind::Stream => "stream",
             Kind::Queue => "queue",
             Kind::Topic => "topic",
+            Kind::Table => "table",
         })
     }
 }
@@ -57,7 +67,8 @@ impl FromStr for Kind {
             "stream" => Ok(Kind::Stream),
             "queue" => Ok(Kind::Queue),
             "topic" => Ok(Kind::Topic),
-            _ => Err(Error::invalid(format!("kind {text:?}"), "must be stream, queue or topic")),
+            "table" => Ok(Kind::Table),
+            _ => Err(Error::invalid(format!("kind {text:?}"), "must be stream, queue, topic or table")),
         }
     }
 }
@@ -134,7 +145,7 @@ mod tests {
 
     #[test]
     fn texts_and_codes_agree() -> Result<(), Error> {
-        for kind in [Kind::Stream, Kind::Queue, Kind::Topic] {
+        for kind in [Kind::Stream, Kind::Queue, Kind::Topic, Kind::Table] {
             assert_eq!(kind.to_string().parse::<Kind>()?, kind);
             assert_eq!(Kind::from_code(kind.code()), Some(kind));
         }
@@ -142,7 +153,7 @@ mod tests {
             assert_eq!(overflow.to_string().parse::<Overflow>()?, overflow);
             assert_eq!(Overflow::from_code(overflow.code()), Some(overflow));
         }
-        assert!(Kind::from_code(0).is_none() && Kind::from_code(4).is_none());
+        assert!(Kind::from_code(0).is_none() && Kind::from_code(5).is_none());
         assert!("Stream".parse::<Kind>().is_err() && "".parse::<Overflow>().is_err());
         Ok(())
     }

@@ -12,6 +12,7 @@ use railbus_os::numa;
 use railbus_os::pages::{Pages, bytes_text};
 use railbus_ring::layout;
 use railbus_ring::slots::word::ATTEMPT_MAX;
+use railbus_ring::table::geometry::{Geometry, KEYS_MAX, VALUE_BYTES_MAX};
 
 use super::kind::{Kind, Overflow};
 use super::name::check_name;
@@ -30,6 +31,10 @@ pub(crate) const CAPACITY_BYTES_DEFAULT: u64 = 4 << 20;
 pub(crate) const SLOTS_DEFAULT: u64 = 1024;
 /// The default size of a slot in bytes.
 pub(crate) const SLOT_BYTES_DEFAULT: u64 = 256;
+/// The default number of keys.
+pub(crate) const KEYS_DEFAULT: u64 = 1024;
+/// The default size of a value in bytes.
+pub(crate) const VALUE_BYTES_DEFAULT: u64 = 64;
 /// The default number of producers, and of consumers.
 pub(crate) const PARTICIPANTS_DEFAULT: u32 = 64;
 /// The range of the time after which a participant that others wait for counts as stuck.
@@ -81,6 +86,8 @@ pub struct ChannelOptions {
     pub(crate) capacity_bytes: Option<u64>,
     pub(crate) slots: Option<u64>,
     pub(crate) slot_bytes: Option<u64>,
+    pub(crate) keys: Option<u64>,
+    pub(crate) value_bytes: Option<u64>,
     pub(crate) producers_max: Option<u32>,
     pub(crate) consumers_max: Option<u32>,
     pub(crate) pages: Pages,
@@ -133,6 +140,8 @@ impl ChannelOptions {
             capacity_bytes: None,
             slots: None,
             slot_bytes: None,
+            keys: None,
+            value_bytes: None,
             producers_max: None,
             consumers_max: None,
             pages: Pages::Auto,
@@ -172,6 +181,11 @@ impl ChannelOptions {
         /// The size of a slot, in bytes, with its 16 bytes of header: a power of two, 64 bytes to 1
         /// MiB. The default is 256 bytes.
         slot_bytes: u64 => Some(slot_bytes);
+        /// How many keys a table holds at most: 1 to 2^20. The default is 1024. Only tables have keys.
+        keys: u64 => Some(keys);
+        /// The most bytes of a value of a table: a multiple of 8 up to 1 MiB. The default is 64 bytes. A
+        /// table has room for four versions of each value.
+        value_bytes: u64 => Some(value_bytes);
         /// How many producers can be attached at once, 1 to 255. The default is 64. A stream has
         /// one.
         producers_max: u32 => Some(producers_max);
@@ -271,7 +285,9 @@ impl ChannelOptions {
     /// [`Error::Invalid`] names the option and its range, or the contradiction.
     pub fn check(&self) -> Result<()> {
         let kind = self.kind;
-        if kind == Kind::Stream {
+        if kind == Kind::Table {
+            self.check_table()?;
+        } else if kind == Kind::Stream {
             power_of_two("capacity", self.data_capacity_bytes(), CAPACITY_BYTES, bytes_text)?;
             if self.slots.is_some() || self.slot_bytes.is_some() {
                 return Err(Error::invalid("slots", "a stream has none; give it a capacity instead"));
@@ -313,6 +329,12 @@ impl ChannelOptions {
             return Err(Error::invalid(
                 "attempts and dead letters",
                 format!("only a queue redelivers, this is a {kind}"),
+            ));
+        }
+        if kind != Kind::Table && (self.keys.is_some() || self.value_bytes.is_some()) {
+            return Err(Error::invalid(
+                "keys and value size",
+                format!("only a table has them, this is a {kind}"),
             ));
         }
         if kind != Kind::Queue && self.keyed {
@@ -367,6 +389,38 @@ impl ChannelOptions {
         self.numa_node.map_or(Ok(()), numa::check_node)
     }
 
+    /// A table has no events, so nothing that is about events has a meaning for it.
+    fn check_table(&self) -> Result<()> {
+        let refused = [
+            ("capacity", self.capacity_bytes.is_some()),
+            ("slots", self.slots.is_some()),
+            ("slot size", self.slot_bytes.is_some()),
+            ("overflow policy", self.overflow != Overflow::Block),
+            ("watermarks", self.watermarks.is_some()),
+            ("credits", self.credits > 0),
+            ("stamp", self.stamp),
+            ("first position", self.first_position != 0),
+        ];
+        if let Some((what, _)) = refused.iter().find(|(_, is_set)| *is_set) {
+            return Err(Error::invalid(
+                *what,
+                "a table keeps values and no events; give it keys and a value size",
+            ));
+        }
+        if self.journaled {
+            return Err(Error::invalid("journaled", "a table has no events to record"));
+        }
+        let (keys, value_bytes) = (self.key_count(), self.value_size_bytes());
+        if Geometry::new(keys, 8).is_none() {
+            return Err(Error::invalid(format!("keys {keys}"), format!("must be 1 to {KEYS_MAX}")));
+        }
+        if Geometry::new(1, value_bytes).is_none() {
+            let why = format!("must be a multiple of 8 up to {}", bytes_text(VALUE_BYTES_MAX));
+            return Err(Error::invalid(format!("value size {value_bytes}"), why));
+        }
+        Ok(())
+    }
+
     fn check_overload(&self) -> Result<()> {
         let kind = self.kind;
         if let Some((high, low)) = self.watermarks
@@ -411,18 +465,30 @@ impl ChannelOptions {
     pub(crate) fn data_capacity_bytes(&self) -> u64 {
         match self.kind {
             Kind::Stream => self.capacity_bytes.unwrap_or(CAPACITY_BYTES_DEFAULT),
+            Kind::Table => Geometry::new(self.key_count(), self.value_size_bytes())
+                .map_or(0, |geometry| geometry.bytes()),
             _ => self.slot_count().saturating_mul(self.slot_size_bytes()),
         }
     }
 
-    /// The number of slots, 0 for a stream.
-    pub(crate) fn slot_count(&self) -> u64 {
-        if self.kind == Kind::Stream { 0 } else { self.slots.unwrap_or(SLOTS_DEFAULT) }
+    /// The number of keys, 0 unless it is a table.
+    pub(crate) fn key_count(&self) -> u64 {
+        if self.kind == Kind::Table { self.keys.unwrap_or(KEYS_DEFAULT) } else { 0 }
     }
 
-    /// The size of a slot in bytes, 0 for a stream.
+    /// The most bytes of a value, 0 unless it is a table.
+    pub(crate) fn value_size_bytes(&self) -> u64 {
+        if self.kind == Kind::Table { self.value_bytes.unwrap_or(VALUE_BYTES_DEFAULT) } else { 0 }
+    }
+
+    /// The number of slots, 0 for a stream or table.
+    pub(crate) fn slot_count(&self) -> u64 {
+        if !self.kind.has_slots() { 0 } else { self.slots.unwrap_or(SLOTS_DEFAULT) }
+    }
+
+    /// The size of a slot in bytes, 0 for a stream or table.
     pub(crate) fn slot_size_bytes(&self) -> u64 {
-        if self.kind == Kind::Stream { 0 } else { self.slot_bytes.unwrap_or(SLOT_BYTES_DEFAULT) }
+        if !self.kind.has_slots() { 0 } else { self.slot_bytes.unwrap_or(SLOT_BYTES_DEFAULT) }
     }
 
     pub(crate) fn producers(&self) -> u32 {
@@ -453,7 +519,7 @@ mod tests {
 
     #[test]
     fn defaults_and_extremes_are_fine() -> Result<()> {
-        for kind in [Kind::Stream, Kind::Queue, Kind::Topic] {
+        for kind in [Kind::Stream, Kind::Queue, Kind::Topic, Kind::Table] {
             ChannelOptions::new(kind).check()?;
         }
         for capacity in [4 << 10, 1 << 40] {
@@ -469,6 +535,7 @@ mod tests {
     fn what_is_out_of_range_names_the_range() {
         let stream = || ChannelOptions::new(Kind::Stream);
         let queue = || ChannelOptions::new(Kind::Queue);
+        let table = || ChannelOptions::new(Kind::Table);
         let permissions = Permissions { ring_mode: 0o4600, ..Permissions::default() };
         let bad = [
             (stream().capacity_bytes(2048), "4 KiB to 1 TiB"),
@@ -479,6 +546,15 @@ mod tests {
             (stream().first_position(4), "multiples of 8"),
             (stream().max_attempts(2), "only a queue"),
             (stream().keyed(true), "only a queue"),
+            (stream().keys(8), "only a table"),
+            (table().keys(0), "1 to 1048576"),
+            (table().keys(1 << 21), "1 to 1048576"),
+            (table().value_bytes(12), "multiple of 8"),
+            (table().value_bytes(2 << 20), "up to 1 MiB"),
+            (table().slots(64), "no events"),
+            (table().stamp(true), "no events"),
+            (table().overflow(Overflow::DropNewest), "no events"),
+            (table().max_attempts(2), "only a queue"),
             (queue().capacity_bytes(4096), "slots"),
             (queue().slots(0), "64 to 16777216"),
             (queue().slots(u64::MAX).slot_bytes(u64::MAX), "64 to"),

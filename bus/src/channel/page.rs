@@ -33,10 +33,7 @@ impl Header {
     pub fn encode(&self, role: FileRole) -> Box<Page> {
         let mut page = Box::new([0u8; HEADER_BYTES]);
         let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
-        let flag = |is_set: bool, flag: u64| if is_set { flag } else { 0 };
-        let flags = flag(self.stamp, FLAG_STAMP)
-            | flag(self.lock_memory, FLAG_LOCK_MEMORY)
-            | flag(self.keyed, FLAG_KEYED);
+        let flags = self.flags();
         let node = self.numa_node.and_then(|node| i32::try_from(node).ok()).unwrap_or(-1);
         let data_path =
             self.data_path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
@@ -54,6 +51,8 @@ impl Header {
         put(layout::CAPACITY_BYTES, &self.capacity_bytes.to_le_bytes());
         put(layout::SLOTS, &self.slots.to_le_bytes());
         put(layout::SLOT_BYTES, &self.slot_bytes.to_le_bytes());
+        put(layout::KEYS, &self.keys.to_le_bytes());
+        put(layout::VALUE_BYTES, &self.value_bytes.to_le_bytes());
         put(layout::DATA_OFFSET, &self.data_offset.to_le_bytes());
         put(layout::DATA_BYTES, &self.data_bytes.to_le_bytes());
         put(layout::PAGE_BYTES, &self.page_bytes.to_le_bytes());
@@ -157,6 +156,8 @@ impl Header {
             capacity_bytes: fields.long(layout::CAPACITY_BYTES),
             slots: fields.long(layout::SLOTS),
             slot_bytes: fields.long(layout::SLOT_BYTES),
+            keys: fields.long(layout::KEYS),
+            value_bytes: fields.long(layout::VALUE_BYTES),
             data_offset: fields.long(layout::DATA_OFFSET),
             data_bytes: fields.long(layout::DATA_BYTES),
             page_bytes: fields.long(layout::PAGE_BYTES),
@@ -184,9 +185,6 @@ impl Header {
 
     /// Checks numbers against their ranges and against each other. Nothing here can overflow.
     fn validate(&self) -> std::result::Result<(), String> {
-        fn demand(holds: bool, what: &str, found: u64, expected: &str) -> std::result::Result<(), String> {
-            if holds { Ok(()) } else { Err(format!("{what} is {found}, expected {expected}")) }
-        }
         let page = page_bytes() as u64;
         let is_stream = self.kind == Kind::Stream;
         let entries = 1..=layout::ENTRIES_MAX as u32;
@@ -208,7 +206,9 @@ impl Header {
             self.consumers_max.into(),
             "1 to 256",
         )?;
-        if is_stream {
+        if self.kind == Kind::Table {
+            self.validate_table()?;
+        } else if is_stream {
             let fits = self.capacity_bytes.is_power_of_two()
                 && options::CAPACITY_BYTES.contains(&self.capacity_bytes);
             demand(fits, "CAPACITY_BYTES", self.capacity_bytes, "a power of two, 2^12 to 2^40")?;
@@ -281,6 +281,10 @@ impl Header {
             demand(self.done_offset == 0, "DONE_OFFSET", self.done_offset, "0 unless a queue")?;
             demand(self.max_attempts == 0, "MAX_ATTEMPTS", self.max_attempts.into(), "0 unless a queue")?;
         }
+        if self.kind != Kind::Table {
+            demand(self.keys == 0, "KEYS", self.keys, "0 unless a table")?;
+            demand(self.value_bytes == 0, "VALUE_BYTES", self.value_bytes, "0 unless a table")?;
+        }
         let (high, low) = self.watermarks.unwrap_or((100, 0));
         demand(
             options::is_watermarks(high, low),
@@ -292,7 +296,7 @@ impl Header {
             u64::from(self.credits) <= self.slots,
             "CREDITS",
             self.credits.into(),
-            "0 for a stream, else at most SLOTS",
+            "0 for a stream or table, else at most SLOTS",
         )?;
         if self.divert_to.is_some() != (self.overflow == Overflow::Divert) {
             return Err(format!("DIVERT_TO is {:?} with overflow {}", self.divert_to, self.overflow));
@@ -311,6 +315,38 @@ impl Header {
         let dead_letters = self.dead_letters.as_deref().map(|name| check_name("DEAD_LETTERS", name));
         dead_letters.unwrap_or(Ok(())).map_err(|error| error.to_string())
     }
+}
+
+impl Header {
+    /// The numbers of a table.
+    fn validate_table(&self) -> std::result::Result<(), String> {
+        let geometry = self.geometry().ok_or_else(|| {
+            let Header { keys, value_bytes, .. } = self;
+            format!("KEYS is {keys} and VALUE_BYTES {value_bytes}, expected 1 to 2^20, and a multiple of 8 to 2^20")
+        })?;
+        let bytes = geometry.bytes();
+        demand(self.capacity_bytes == bytes, "CAPACITY_BYTES", self.capacity_bytes, &bytes.to_string())?;
+        demand(self.slots == 0, "SLOTS", self.slots, "0 for a table")?;
+        demand(self.slot_bytes == 0, "SLOT_BYTES", self.slot_bytes, "0 for a table")?;
+        demand(self.first_position == 0, "FIRST_POSITION", self.first_position, "0 for a table")?;
+        demand(
+            !self.stamp && !self.keyed,
+            "FLAGS",
+            self.flags(),
+            "no stamp and no order of keys for a table",
+        )?;
+        let is_blocking = self.overflow == Overflow::Block && self.watermarks.is_none();
+        demand(is_blocking, "OVERFLOW", self.overflow.code().into(), "1 and no watermarks for a table")
+    }
+
+    fn flags(&self) -> u64 {
+        let flag = |is_set: bool, flag: u64| if is_set { flag } else { 0 };
+        flag(self.stamp, FLAG_STAMP) | flag(self.lock_memory, FLAG_LOCK_MEMORY) | flag(self.keyed, FLAG_KEYED)
+    }
+}
+
+fn demand(holds: bool, what: &str, found: u64, expected: &str) -> std::result::Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("{what} is {found}, expected {expected}")) }
 }
 
 fn another_layout(fields: &Fields, path: &Path) -> Error {
@@ -388,6 +424,7 @@ mod tests {
                 &ChannelOptions::new(Kind::Topic).slots(64).slot_bytes(64).lock_memory(false).credits(64),
             )?,
             header(&queue.dead_letters(Some("dead".to_owned())))?,
+            header(&ChannelOptions::new(Kind::Table).keys(100).value_bytes(72))?,
         ];
         let mut huge = header(&ChannelOptions::new(Kind::Stream))?;
         huge.backing = Backing::Hugetlb;
@@ -481,6 +518,8 @@ mod tests {
             (layout::HIGH_WATERMARK, &101u32.to_le_bytes()),
             (layout::LOW_WATERMARK, &100u32.to_le_bytes()),
             (layout::CREDITS, &u32::MAX.to_le_bytes()),
+            (layout::KEYS, &101u64.to_le_bytes()),
+            (layout::VALUE_BYTES, &4u64.to_le_bytes()),
             (layout::DIVERT_TO, b"../spill\0"),
             (layout::OVERFLOW, &5u32.to_le_bytes()),
         ];
@@ -504,7 +543,7 @@ mod tests {
         fn random_bytes_never_panic(
             at in 0usize..1408,
             bytes in proptest::collection::vec(any::<u8>(), 1..64),
-            which in 0usize..4,
+            which in 0usize..5,
         ) {
             let samples = samples().map_err(|error| TestCaseError::fail(error.to_string()))?;
             let mut page = samples[which].encode(FileRole::Ring);

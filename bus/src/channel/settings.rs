@@ -130,6 +130,8 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         capacity_bytes,
         slots,
         slot_bytes,
+        keys,
+        value_bytes,
         producers_max,
         consumers_max,
         stamp,
@@ -162,8 +164,10 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
     vec![
         setting("kind", Value::Text(kind.to_string()), false),
         extra("capacity", only(is_stream, Value::Bytes(*capacity_bytes))),
-        extra("slots", only(!is_stream, Value::Number(*slots))),
-        extra("slot-bytes", only(!is_stream, Value::Bytes(*slot_bytes))),
+        extra("slots", only(kind.has_slots(), Value::Number(*slots))),
+        extra("slot-bytes", only(kind.has_slots(), Value::Bytes(*slot_bytes))),
+        extra("keys", only(*kind == Kind::Table, Value::Number(*keys))),
+        extra("value-bytes", only(*kind == Kind::Table, Value::Bytes(*value_bytes))),
         setting("producers-max", Value::Number((*producers_max).into()), is_stream),
         setting("consumers-max", Value::Number((*consumers_max).into()), false),
         setting("pages", Value::Text(pages.to_string()), pages == Pages::Auto),
@@ -201,6 +205,8 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
         capacity_bytes,
         slots,
         slot_bytes,
+        keys,
+        value_bytes,
         producers_max,
         consumers_max,
         pages: _, // NOT_COMPARED
@@ -231,6 +237,8 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
         ("capacity", capacity_bytes.map(Value::Bytes)),
         ("slots", slots.map(Value::Number)),
         ("slot-bytes", slot_bytes.map(Value::Bytes)),
+        ("keys", keys.map(Value::Number)),
+        ("value-bytes", value_bytes.map(Value::Bytes)),
         ("producers-max", producers_max.as_ref().map(number)),
         ("consumers-max", consumers_max.as_ref().map(number)),
         ("require-huge", require_huge.then_some(Value::Flag(true))),
@@ -328,13 +336,14 @@ mod tests {
             .first_position(8);
         match kind {
             Kind::Stream => options.capacity_bytes(4096),
+            Kind::Table => options.keys(1).value_bytes(8),
             _ => options.slots(64).slot_bytes(64),
         }
     }
 
     #[test]
     fn every_option_is_in_the_table_and_compared_or_named_as_not_compared() -> Result<()> {
-        for kind in [Kind::Stream, Kind::Queue, Kind::Topic] {
+        for kind in [Kind::Stream, Kind::Queue, Kind::Topic, Kind::Table] {
             let access = Access { uid: 0, gid: 0, mode: 0o600 };
             let header = Header::plan("c", &ChannelOptions::new(kind), [0; 16])?;
             let table: Vec<_> =
@@ -343,8 +352,9 @@ mod tests {
             assert!(asked.iter().all(|name| table.contains(name)), "{asked:?} and {table:?}");
             for name in table {
                 let of_another_kind = match kind {
-                    Kind::Stream => ["slots", "slot-bytes"].contains(&name),
-                    _ => name == "capacity",
+                    Kind::Stream => ["slots", "slot-bytes", "keys", "value-bytes"].contains(&name),
+                    Kind::Table => ["capacity", "slots", "slot-bytes"].contains(&name),
+                    _ => ["capacity", "keys", "value-bytes"].contains(&name),
                 };
                 let is_excused = NOT_COMPARED.iter().any(|(not_compared, _)| *not_compared == name);
                 assert!(of_another_kind || is_excused != asked.contains(&name), "{name} of a {kind}");

@@ -1,7 +1,9 @@
 //! Sweeping a queue's tickets from outside of its workers: for registering, burying and evicting.
 
 use railbus_os::clock;
+use railbus_ring::layout;
 use railbus_ring::members::peers::Side;
+use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::orphan::{Sweeper, Swept};
 use railbus_ring::slots::redo::Backoff;
 use railbus_ring::slots::view::SlotView;
@@ -24,6 +26,16 @@ pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Ker
     sweeper_of(channel, &view).sweep(peers, Some(index))
 }
 
+/// Counts the changes of a dead writer of a table among those of all that are gone. Its keys need no
+/// sweep: the next writer of each takes it over, whoever has the registry entry then.
+pub(crate) fn keep_changes(memories: &Memories, index: usize) {
+    let at = layout::entry(index) + layout::EVENTS;
+    // Plain: figures for observers. A process that dies here makes them wrong, and nothing else.
+    let changes = memories.ring.load(at, Edge::Plain);
+    memories.ring.store(at, 0, Edge::Plain);
+    memories.ring.fetch_add(layout::TABLE_CHANGES, changes, Edge::Plain);
+}
+
 /// The sweeper of a queue's tickets, for a process that is not the worker in question.
 pub(crate) fn sweeper_of<'a>(channel: &Channel, view: &'a SlotView<Trusted>) -> Sweeper<'a, Trusted> {
     Sweeper { view, now_ns: clock::host_ns(), backoff: Backoff::of(channel.header().max_attempts) }
@@ -38,9 +50,13 @@ impl Channel {
         side: Side,
         index: usize,
     ) -> Swept {
-        match side == Side::Consumers && self.header().kind == Kind::Queue {
-            true => sweep_entry_of(self, memories, peers, index),
-            false => Swept::default(),
+        match (side, self.header().kind) {
+            (Side::Consumers, Kind::Queue) => sweep_entry_of(self, memories, peers, index),
+            (Side::Producers, Kind::Table) => {
+                keep_changes(memories, index);
+                Swept::default()
+            }
+            _ => Swept::default(),
         }
     }
 }

@@ -15,7 +15,10 @@ use railbus_ring::layout;
 use railbus_ring::members::park::Sleeper;
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::word::Slots;
+use railbus_ring::table::entry::Table;
+use railbus_ring::table::watch::KeyWatch;
 
+use crate::channel::mapped::Trusted;
 use crate::channel::memories::Memories;
 use crate::channel::open::Channel;
 use crate::channel::{Kind, Role};
@@ -32,13 +35,15 @@ const LOOK_UP_NS: u64 = 100_000_000;
 /// The state for which a reader or worker waits: the argument of [`Bridge::arm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
-    /// The reader's next position. `None` for a worker, which waits for the head of the queue.
+    /// The reader's next position; the marks that a table's reader has seen. `None` for a worker, which
+    /// waits for the head of the queue.
     pub(crate) position: Option<u64>,
     /// The root of the index of redeliveries, as the worker has seen it.
     pub(crate) redo_seen: u64,
     /// The time at which the first event that was handed back may be taken.
     pub(crate) redo_due_ns: u64,
-    /// Whether a worker may not take the event at the head for now. It looks again after a slice.
+    /// Whether a worker may not take the event at the head for now, or a change of a table is being made.
+    /// It looks again after a slice.
     pub(crate) barred: bool,
 }
 
@@ -146,7 +151,7 @@ impl Bridge {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), eventfd });
         let header = channel.header();
         let (kind, slots) = (header.kind, (header.slots, header.slot_bytes));
-        let capacity_bytes = header.capacity_bytes;
+        let (capacity_bytes, geometry) = (header.capacity_bytes, header.geometry());
         let for_thread = Arc::clone(&shared);
         #[cfg(test)]
         let are_endless = crate::handle::wait::SLICES_ARE_ENDLESS.get();
@@ -161,6 +166,7 @@ impl Bridge {
                 kind,
                 capacity_bytes,
                 slots: (slots.0 > 0).then(|| Slots::new(slots.0, slots.1)),
+                table: geometry.map(|geometry| Table { ring: memories.ring, data: memories.data, geometry }),
             };
             run(&for_thread, &look);
             drop(maps);
@@ -219,12 +225,16 @@ struct Look {
     kind: Kind,
     capacity_bytes: u64,
     slots: Option<Slots>,
+    table: Option<Table<Trusted>>,
 }
 
 impl Look {
     /// Whether there is something for the watcher.
     fn is_ready(&self, watch: Watch) -> bool {
         let Memories { ring, acks, data, .. } = &self.memories;
+        if let Some(table) = &self.table {
+            return watch.position != Some(KeyWatch::marks(table));
+        }
         let Some(slots) = self.slots else {
             let position = watch.position.unwrap_or(0);
             // COMMIT, as any reader does. A lossy reader that was overrun must learn of its loss.
@@ -273,7 +283,11 @@ fn run(shared: &Shared, look: &Look) {
         let Some(Armed { watch, until_ns }) = state.armed else { continue };
         drop(state);
         let mut ready = !watch.barred && look.is_ready(watch);
-        if watch.barred {
+        if watch.barred && look.table.is_some() {
+            // The change is committed by a wake-up, or within the slice.
+            look.memories.sleep_for_events(&mut sleeper, SLICE_NS, || false);
+            ready = true;
+        } else if watch.barred {
             look.memories.sleep_for_turn(&mut turn, SLICE_NS, || false);
             ready = true;
         } else if !ready {

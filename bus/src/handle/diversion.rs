@@ -23,7 +23,7 @@ pub(crate) fn open(channel: &Channel, options: &SendOptions) -> Result<Option<Bo
     Ok(Some(match other.header().kind {
         Kind::Queue => Box::new(other.slot_sender_undiverted::<false>(&options)?),
         Kind::Topic => Box::new(other.slot_sender_undiverted::<true>(&options)?),
-        Kind::Stream => return Err(is_a_stream(&other)),
+        Kind::Stream | Kind::Table => return Err(takes_none(&other)),
     }))
 }
 
@@ -37,8 +37,8 @@ pub(crate) fn check(bus: &Bus, name: &str, options: &ChannelOptions) -> Result<(
         return Err(Error::invalid(what(), "a channel cannot divert to itself"));
     }
     let other = bus.attach(other)?;
-    if other.header().kind == Kind::Stream {
-        return Err(is_a_stream(&other));
+    if !other.header().kind.has_slots() {
+        return Err(takes_none(&other));
     }
     let least = options.slot_size_bytes();
     if other.header().slot_bytes <= least {
@@ -48,7 +48,10 @@ pub(crate) fn check(bus: &Bus, name: &str, options: &ChannelOptions) -> Result<(
     Ok(())
 }
 
-fn is_a_stream(other: &Channel) -> Error {
-    let why = "it is a stream, which has one publisher; divert to a queue or a topic";
+fn takes_none(other: &Channel) -> Error {
+    let why = match other.header().kind {
+        Kind::Table => "it is a table, which has no events; divert to a queue or a topic",
+        _ => "it is a stream, which has one publisher; divert to a queue or a topic",
+    };
     Error::invalid(format!("channel {} to divert to", other.name()), why)
 }

@@ -485,8 +485,10 @@ fn explain(
 ) -> Error {
     let header = channel.header();
     let (who, option, entries) = match (side, header.kind) {
+        (Side::Producers, Kind::Table) => ("writers", "--producers-max", header.producers_max),
         (Side::Producers, Kind::Queue) => ("producers", "--producers-max", header.producers_max),
         (Side::Producers, _) => ("publishers", "--producers-max", header.producers_max),
+        (Side::Consumers, Kind::Table) => ("readers", "--consumers-max", header.consumers_max),
         (Side::Consumers, Kind::Queue) => ("workers and taps", "--consumers-max", header.consumers_max),
         (Side::Consumers, _) => ("subscribers", "--consumers-max", header.consumers_max),
     };

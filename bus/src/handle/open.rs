@@ -43,7 +43,7 @@ fn is_live(options: &SubscribeOptions, member: &Member) -> bool {
 }
 
 impl Channel {
-    fn expect(&self, kind: Kind, handle: &str) -> Result<()> {
+    pub(crate) fn expect(&self, kind: Kind, handle: &str) -> Result<()> {
         let found = self.header().kind;
         if found == kind {
             return Ok(());

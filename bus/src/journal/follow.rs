@@ -206,6 +206,7 @@ impl Follower {
     /// - [`Error::Corrupt`], [`Error::NotAllowed`] and [`Error::Io`] when the journal cannot be
     ///   read.
     pub fn new(channel: &Channel, journal: &Journal, options: &FollowOptions) -> Result<Follower> {
+        channel.expect_events("following")?;
         let header = channel.header();
         if journal.channel().channel_id != header.channel_id {
             return Err(Error::invalid(
@@ -465,7 +466,7 @@ impl Follower {
     fn join(&mut self) -> Result<bool> {
         let start = match self.channel.header().kind {
             Kind::Queue => Start::Live,
-            Kind::Stream | Kind::Topic => Start::Position(self.position),
+            Kind::Stream | Kind::Topic | Kind::Table => Start::Position(self.position),
         };
         let ring = match self.enter(start)? {
             Ok(ring) => ring,
@@ -491,6 +492,7 @@ impl Follower {
             Kind::Stream => self.channel.try_subscriber(&options)?.map(FollowedRing::Stream),
             Kind::Topic => self.channel.try_topic_subscriber(&options)?.map(FollowedRing::Slots),
             Kind::Queue => Ok(FollowedRing::Slots(self.channel.tap(&options)?)),
+            Kind::Table => return Err(Error::invalid("follower", "a table has no events to follow")),
         })
     }
 

@@ -24,8 +24,9 @@
 //! Everything here has a dry run. It maps the channel read-only, registers nowhere, and returns
 //! what would be done at that moment.
 
+pub(crate) mod keys;
 pub(crate) mod letters;
-pub(crate) mod look;
+mod look;
 pub(crate) mod observe;
 pub(crate) mod purge;
 pub(crate) mod repair;

@@ -38,8 +38,11 @@ use crate::channel::{Header, Kind, Maps, Role};
 use crate::error::{Error, Result};
 use crate::handle::refusal::{self, Blocker};
 use crate::latency::{Latencies, ObservedFile, measures};
+use crate::operator::keys::KeysSeen;
 use crate::operator::still::Stillness;
-use crate::snapshot::{Counters, Info, Life, Participant, ParticipantRole, Positions, PressureSeen, Waits};
+use crate::snapshot::{
+    Counters, Info, KeysInUse, Life, Participant, ParticipantRole, Positions, PressureSeen, Waits,
+};
 
 /// The longest time that a program which shows a channel once looks for stuck participants: see
 /// [`Channel::info_after`].
@@ -202,13 +205,14 @@ impl Observer {
         self.check()?;
         let Observer { channel, memories, peers, .. } = self;
         let header = channel.header();
-        let view = ChannelWords { header, memories, peers };
+        let keys = KeysSeen::of(header, memories);
+        let view = ChannelWords { header, memories, peers, keys: keys.as_ref() };
         let mut positions = view.positions();
         let mut participants = view.participants(&positions);
         let (after_ns, now_ns) = (header.stuck_after_ns, clock::monotonic_ns());
         self.still.borrow_mut().look(&mut participants, |side| view.memory(side), after_ns, now_ns);
         self.check_mapped()?;
-        positions.depth = depth(&positions, &participants);
+        positions.depth = keys.as_ref().map_or_else(|| depth(&positions, &participants), |seen| seen.keys);
         if let Some(unfinished) = positions.unfinished {
             let workers = participants.iter().filter(|one| one.side == Side::Consumers);
             // They go on during this look.
@@ -233,6 +237,11 @@ impl Observer {
                 redelivered: memories.acks.load(layout::REDELIVERED, Edge::Plain),
                 dead_lettered: memories.acks.load(layout::DEAD_LETTERED, Edge::Plain),
             },
+            keys: keys.as_ref().map(|seen| KeysInUse {
+                keys: seen.keys,
+                keys_max: header.keys,
+                changes: seen.changes,
+            }),
             pressure: header.watermarks.map(|_| {
                 let changes = pressure::load(&memories.ring);
                 PressureSeen { is_high: pressure::is_high(changes), changes }
@@ -256,6 +265,7 @@ struct ChannelWords<'a> {
     header: &'a Header,
     memories: &'a Memories,
     peers: &'a Kernel,
+    keys: Option<&'a KeysSeen>,
 }
 
 impl ChannelWords<'_> {
@@ -265,6 +275,20 @@ impl ChannelWords<'_> {
 
     fn positions(&self) -> Positions {
         let ring = &self.memories.ring;
+        if let Some(keys) = self.keys {
+            return Positions {
+                published: keys.changes,
+                events: keys.changes,
+                oldest: 0,
+                head: None,
+                depth: keys.keys,
+                waiting: None,
+                in_hand: None,
+                capacity: self.header.keys,
+                unfinished: None,
+                places: None,
+            };
+        }
         if self.header.kind == Kind::Stream {
             let places = places::read(ring, 1000).map(|places| (places.floor, places.recent));
             let (floor, recent) = places.unwrap_or_default();
@@ -490,6 +514,9 @@ impl ChannelWords<'_> {
     /// Counts the tickets that the claim word of an entry announces, that were won and are not
     /// finished.
     fn claimed(&self, side: Side, index: usize) -> u64 {
+        if let Some(keys) = self.keys {
+            return if side == Side::Producers { keys.held_by(index) } else { 0 };
+        }
         if self.header.kind == Kind::Stream {
             return 0;
         }

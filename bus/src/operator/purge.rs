@@ -89,6 +89,7 @@ impl Channel {
     /// worker is left; [`Error::PeerGone`] if this administrator is evicted on the way: the events
     /// before stay discarded; [`Error::Corrupt`].
     pub fn purge(&self, dry_run: bool) -> Result<Purged> {
+        self.expect_events("purge")?;
         let mut purged = Purged::default();
         if self.header().kind == Kind::Queue {
             self.purge_queue(&mut purged, dry_run)?;
@@ -168,6 +169,7 @@ impl Channel {
         dry_run: bool,
     ) -> Result<Skipped> {
         if self.header().kind != Kind::Queue {
+            self.expect_events("skipping")?;
             let why = format!("a {} has subscriptions: name the one that is to skip", self.header().kind);
             return Err(Error::invalid(format!("skipping in {}", self.name()), why));
         }

@@ -25,6 +25,7 @@ use railbus_ring::members::peers::{Peers, Side};
 use railbus_ring::members::registry::{self, Status};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::orphan::abort_orphan;
+use railbus_ring::table::writer::KeyWriter;
 
 use crate::channel::evict::Evicted;
 use crate::channel::file_locks::FileLocks;
@@ -46,6 +47,8 @@ pub struct Repaired {
     pub unsettled: Vec<(Side, usize)>,
     /// Tickets of dead producers that were marked as carrying no event (topic).
     pub aborted: u64,
+    /// Keys that a dead writer held (table).
+    pub keys: u64,
     /// Events of dead workers that were handed back for redelivery, now or before (queue).
     pub redone: u64,
     /// Sides that this process may not write, with the reason.
@@ -70,6 +73,17 @@ impl Channel {
         let peers = Kernel::of(self, &memories)?;
         if may(Side::Producers) && self.header().kind == Kind::Topic && is_data_writable(&maps) {
             repaired.aborted = self.abort_orphans(&memories, &peers);
+        }
+        if may(Side::Producers) && self.header().kind == Kind::Table && is_data_writable(&maps) {
+            // An administrator has no registry entry, and owns no key: it only frees them.
+            let writer = KeyWriter::new(
+                self.table_of(&memories)?,
+                memories.acks,
+                layout::ENTRIES_MAX,
+                0,
+                self.header().producers_max as usize,
+            );
+            repaired.keys = writer.repair(&peers) as u64;
         }
         for side in [Side::Producers, Side::Consumers] {
             let locks = match FileLocks::open_beside(self, side, &memories) {

@@ -130,6 +130,7 @@ impl Channel {
     /// [`Error::NotAllowed`] without the rights to write both files, and to make files of that
     /// owner.
     pub fn resize(&self, resize: &Resize, dry_run: bool) -> Result<Resized> {
+        self.expect_events("resizing")?;
         let info = self.info()?;
         let options = options_of(&info, resize);
         options.check()?;

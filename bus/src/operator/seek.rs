@@ -264,6 +264,7 @@ impl Channel {
 
 impl HeldSubscription {
     fn of(channel: &Channel, name: &str, dry_run: bool) -> Result<HeldSubscription> {
+        channel.expect_events("moving a subscription")?;
         let what = || format!("durable subscription {name:?} of {}", channel.name());
         if name == JOURNALLER {
             let why = "it is the journaller's: moving it would leave a gap in the journal";

@@ -15,4 +15,5 @@ pub mod queue;
 pub mod registration;
 pub mod slot_rig;
 pub mod stream;
+pub mod table;
 pub mod topic;

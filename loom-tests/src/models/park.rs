@@ -52,9 +52,10 @@ impl Queue {
     }
 }
 
-struct LoomFutex {
-    queue: Rc<Queue>,
-    memory: LoomMemory,
+/// A futex word of this memory.
+pub(super) struct LoomFutex {
+    pub(super) queue: Rc<Queue>,
+    pub(super) memory: LoomMemory,
 }
 
 impl Futex for LoomFutex {

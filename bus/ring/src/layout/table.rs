@@ -35,7 +35,7 @@ pub const MARK_BYTES: usize = 64;
 pub(super) fn to_markdown() -> String {
     format!(
         "\n## Data of a table\n\nA word for each bucket (a power of two, at least KEYS and 8): changes of its chain << 32 \\| 1 + its first entry.\n\
-         Then a mark for each {GROUP} entries, {MARK_BYTES} bytes apart: version << 6 \\| entry modulo {GROUP} of the change that was begun last.\n\
+         Then a mark for each {GROUP} entries, {MARK_BYTES} bytes apart: how many changes of them were begun while somebody watched.\n\
          Then KEYS entries: a head of {HEAD_BYTES} bytes and {BUFFERS} buffers of VALUE_BYTES, rounded up to 64. Marks and entries begin at\n\
          multiples of {}.\n",
         super::LINE_BYTES

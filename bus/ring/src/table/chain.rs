@@ -131,6 +131,18 @@ impl<M: Memory> Table<M> {
         self.get_behind(key, hash, into)
     }
 
+    /// As [`Self::get`], if the key is probably in this entry.
+    #[inline]
+    pub fn get_at(&self, entry: usize, key: &Key, into: &mut [u64]) -> Result<(Read, Option<usize>), Broken> {
+        if entry < self.geometry.keys() {
+            let read = self.read(entry, into, |table| table.is_linked_of(entry, key))?;
+            if read != Read::Other {
+                return Ok((read, Some(entry)));
+            }
+        }
+        self.get(key, into)
+    }
+
     #[inline(never)]
     fn get_behind(&self, key: &Key, hash: u64, into: &mut [u64]) -> Result<(Read, Option<usize>), Broken> {
         for _ in 0..SEARCHES {

@@ -115,10 +115,14 @@ impl<M: Memory> Table<M> {
                 .all(|i| self.head(entry, layout::KEY_BYTES + i * 8, Edge::Plain) == key.word(i))
     }
 
-    /// Whether the entry is still that of a handle that was resolved when it was born so.
+    /// As [`Self::is_of`], and the entry is in the key's chain. An entry that is not may belong to a writer
+    /// that enters the key at this moment and finds that another one was faster.
     #[inline(always)]
-    pub(crate) fn is_born(&self, entry: usize, born: u64) -> bool {
-        self.head(entry, layout::BORN, Edge::Plain) == born
+    pub(crate) fn is_linked_of(&self, entry: usize, key: &Key) -> bool {
+        // CHAIN: as in `is_of`.
+        self.head(entry, layout::KEY, Edge::Chain) == key.meta() | LINKED
+            && (0..key.words())
+                .all(|i| self.head(entry, layout::KEY_BYTES + i * 8, Edge::Plain) == key.word(i))
     }
 
     /// Reads the value of an entry into `into`, which has room for the largest. `is_same` decides
@@ -187,12 +191,5 @@ impl<M: Memory> Table<M> {
             true
         })?;
         Ok((found, read))
-    }
-
-    /// Whether the entry is a key's, and in its chain.
-    pub(crate) fn is_linked(&self, entry: usize) -> bool {
-        // CHAIN: as in `is_of`.
-        let meta = self.head(entry, layout::KEY, Edge::Chain);
-        meta & (VALID | LINKED) == VALID | LINKED
     }
 }

@@ -30,7 +30,7 @@ fn table(keys: u64, value_bytes: u64) -> Table<Plain> {
 }
 
 fn writer(table: &Table<Plain>) -> KeyWriter<Plain> {
-    KeyWriter::new(table.clone(), 0, 1 << 8 | 2, 2)
+    KeyWriter::new(table.clone(), table.ring.clone(), 0, 1 << 8 | 2, 2)
 }
 
 fn value_of(table: &Table<Plain>, key: &Key) -> Result<Option<(u64, Vec<u8>)>, Broken> {
@@ -50,9 +50,10 @@ fn values_versions_and_places() -> Result<(), Unset> {
     let mut writer = writer(&table);
     let (a, b, c) = (Key::from(1), Key::from(2), Key::from(3));
     assert_eq!(value_of(&table, &a)?, None);
-    let (version, place) = writer.change(&a, Expect::Anything, Some(b"first"))?.expect("it is set");
+    let (version, entry) = writer.change(&a, Expect::Anything, Some(b"first"))?.expect("it is set");
     assert_eq!(value_of(&table, &a)?, Some((version, b"first".to_vec())));
-    assert_eq!(writer.change_at(place, Expect::Version(version), Some(b""))?, Some(Some(version + 1)));
+    let changed = writer.change_at(entry, &a, Expect::Version(version), Some(b""))?;
+    assert_eq!(changed, Some((version + 1, entry)));
     assert_eq!(value_of(&table, &a)?, Some((version + 1, vec![])));
     let refused = writer.change(&a, Expect::Version(version), Some(b"late"));
     assert_eq!(refused, Err(Unset::Unexpected(Some(version + 1))));
@@ -64,7 +65,11 @@ fn values_versions_and_places() -> Result<(), Unset> {
     // A deleted key makes room for another one, and has a greater version when it comes back.
     let deleted = writer.change(&a, Expect::Anything, None)?.expect("it had a value").0;
     writer.change(&c, Expect::Anything, Some(b"c"))?;
-    assert_eq!(writer.change_at(place, Expect::Anything, Some(b"no")), Ok(None));
+    assert_eq!(writer.change_at(entry, &a, Expect::Anything, Some(b"no")), Err(Unset::Full));
+    let found = table.get_at(entry, &c, &mut [0; 2])?;
+    assert!(matches!(found, (Read::Value { .. }, Some(at)) if at == entry));
+    assert_eq!(table.get_at(entry, &a, &mut [0; 2])?.0, Read::Other);
+    assert_eq!(table.get_at(usize::MAX, &b, &mut [0; 2])?.1, table.get(&b, &mut [0; 2])?.1);
     assert_eq!((value_of(&table, &a)?, value_of(&table, &b)?.map(|b| b.1)), (None, Some(vec![7; 16])));
     writer.change(&b, Expect::Anything, None)?;
     let (version, _) = writer.change(&a, Expect::Absent, Some(b"again"))?.expect("it is set");
@@ -77,16 +82,15 @@ fn an_entry_of_a_dead_writer_is_taken_over_with_its_value() -> Result<(), Unset>
     let table = table(4, 8);
     let mut writer = writer(&table);
     let key = Key::from(9);
-    let (version, place) = writer.change(&key, Expect::Anything, Some(b"kept"))?.expect("it is set");
-    let at = table.geometry.entry(place.entry) + layout::table::OWNER;
+    let (version, entry) = writer.change(&key, Expect::Anything, Some(b"kept"))?.expect("it is set");
+    let at = table.geometry.entry(entry) + layout::table::OWNER;
     // Of another generation, of the same entry, and of an entry that there is not.
     for owner in [0x101, 0x901, 0x102, 0xFF] {
         table.data.store(at, owner, Edge::Owner);
         let refused = writer.change(&key, Expect::Anything, Some(b"new"));
-        assert_eq!(refused, Err(Unset::Held { entry: place.entry, owner }));
-        assert!(writer.take_over(place.entry, owner, &AllDead));
-        let (now, value) = value_of(&table, &key)?.expect("it is there");
-        assert!(now > version && value == b"kept");
+        assert_eq!(refused, Err(Unset::Held { entry, owner }));
+        assert!(writer.take_over(entry, owner, &AllDead));
+        assert_eq!(value_of(&table, &key)?, Some((version, b"kept".to_vec())));
     }
     assert_eq!(writer.repair(&AllDead), 0);
     table.data.store(at, 0x902, Edge::Owner);
@@ -135,7 +139,7 @@ proptest! {
         let mut writer = writer(&table);
         let mut map: HashMap<u64, (u64, u64)> = HashMap::new();
         let mut highest: HashMap<u64, u64> = HashMap::new();
-        let (mut watch, mut seen) = (KeyWatch::new(&table), HashMap::new());
+        let (mut watch, mut seen) = (KeyWatch::begin(&table, &table.ring, || true), HashMap::new());
         for step in steps {
             let (number, expect, value) = match step {
                 Step::Look => {
@@ -197,7 +201,7 @@ proptest! {
             table.ring.store(at, words[i % words.len()], Edge::Plain);
         }
         let mut writer = writer(&table);
-        let mut watch = KeyWatch::new(&table);
+        let mut watch = KeyWatch::begin(&table, &table.ring, || true);
         for number in 0..20 {
             let key = Key::from(number);
             let _ = value_of(&table, &key);

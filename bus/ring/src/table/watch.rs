@@ -4,25 +4,29 @@
 //! change of the same key. There is no queue: a slow watcher costs writers nothing, and skips
 //! versions.
 //!
-//! **How it works.** The watcher has a private copy of the version of each entry. A writer marks the
-//! group of its entry with the version that it is about to store. A look loads the mark of each
-//! group, and goes through the 64 entries only if the mark has changed.
+//! **How it works.** The watcher has a private copy of the version of each entry. While there are
+//! watchers, a writer counts up the mark of its entry's group before it changes the entry. A look
+//! loads the mark of each group, and goes through the 64 entries only if the mark has moved.
 //!
 //! ```text
-//! writer:   own the entry;  mark the group;  value;  version;  give the entry back
-//! watcher:  mark (and keep it);  for each entry: owner, version;  owned: look again next time
+//! writer:   own the entry;  (compiler fence)  if there are watchers: mark += 1;  value;  version;  give back
+//! watcher:  watchers += 1;  membarrier;  look at all
+//!           later: mark (and keep it);  for each entry: owner, version;  owned: look again next time
 //! ```
 //!
-//! **Why it is sound.** The mark is stored before the version. So a watcher that does not see the
-//! mark does not see the change, and will see the mark later. A watcher that sees the mark sees the
-//! entry owned, or given back with its new version. In the first case the group stays *pending*: the
-//! next look goes through it whatever its mark is. That also covers a writer that was killed between
-//! mark and version.
+//! **Why it is sound.** The mark moves before the version. So a watcher that does not see the mark
+//! does not see the change, and will see the mark later. A watcher that sees the mark sees the entry
+//! owned, or given back with its new version. In the first case the group stays *pending*: the next
+//! look goes through it whatever its mark is. That also covers a writer that was killed between mark
+//! and version. Marks are read-modify-writes, so that one of them carries those before it.
 //!
-//! A mark never comes twice: it has the version and the number of the entry. A version that was
-//! marked and not committed is skipped by the writer that takes the entry over.
+//! A writer that found no watcher owned its entry before. The first look of a watcher comes after its
+//! membarrier, and so finds that entry owned or changed. If the system refuses the membarrier, each
+//! look goes through all entries.
+//!
+//! **Left out.** A watcher that is killed stays counted, and costs each change its mark.
 
-use crate::layout::table as layout;
+use crate::layout::{self as shared, table as layout};
 use crate::memory::{Edge, Memory};
 use crate::table::entry::Table;
 
@@ -38,25 +42,39 @@ pub struct KeyWatch {
     within: Option<usize>,
     /// How many groups to look at before nothing has changed.
     left: usize,
+    /// Whether writers may not know of this watcher, so that marks prove nothing.
+    is_unknown: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Group {
     mark: u64,
     pending: bool,
 }
 
 impl KeyWatch {
-    /// A watcher that has seen nothing: each key that has a value is a change.
-    pub fn new<M: Memory>(table: &Table<M>) -> KeyWatch {
+    /// Announces a watcher that has seen nothing: each key that has a value is a change. `acks` is the
+    /// consumers' file, and `barrier` executes a barrier on every processor that runs a writer. It
+    /// returns false if that is refused.
+    pub fn begin<M: Memory>(table: &Table<M>, acks: &M, barrier: impl FnOnce() -> bool) -> KeyWatch {
+        acks.fetch_add(shared::TABLE_WATCHERS, 1, Edge::Mark);
+        let is_unknown = !barrier();
+        // MARK: the announcement comes before the first look.
+        acks.fence(Edge::Mark);
         let groups = table.geometry.groups();
         KeyWatch {
-            groups: vec![Group::default(); groups],
+            groups: vec![Group { mark: 0, pending: true }; groups],
             seen: vec![0; table.geometry.keys()],
             group: 0,
             within: None,
             left: groups,
+            is_unknown,
         }
+    }
+
+    /// Ends the watch: writers need not mark for it any more.
+    pub fn end<M: Memory>(self, acks: &M) {
+        acks.fetch_add(shared::TABLE_WATCHERS, u64::MAX, Edge::Mark);
     }
 
     /// The next entry that has changed; `None` once every group was looked at since the last one. The
@@ -105,12 +123,25 @@ impl KeyWatch {
         self.left = self.groups.len() + 1;
     }
 
+    /// The marks that it has seen, in one number, and whether it has to look again without a new one.
+    pub fn standing(&self) -> (u64, bool) {
+        let marks = self.groups.iter().fold(0u64, |sum, group| sum.wrapping_add(group.mark));
+        (marks, self.is_unknown || self.groups.iter().any(|group| group.pending))
+    }
+
+    /// The marks now, as one number: another one than [`Self::standing`]'s once a change was marked.
+    pub fn marks<M: Memory>(table: &Table<M>) -> u64 {
+        // MARK: as in `has_moved`.
+        let mark = |group| table.data.load(table.geometry.mark(group), Edge::Mark);
+        (0..table.geometry.groups()).fold(0u64, |sum, group| sum.wrapping_add(mark(group)))
+    }
+
     /// Whether the entries of the group have to be looked at.
     fn has_moved<M: Memory>(&mut self, table: &Table<M>) -> bool {
         // MARK: an entry whose change is marked has its owner, or its new version.
         let mark = table.data.load(table.geometry.mark(self.group), Edge::Mark);
         let group = &mut self.groups[self.group];
-        let moved = group.pending || mark != group.mark;
+        let moved = group.pending || mark != group.mark || self.is_unknown;
         *group = Group { mark, pending: false };
         moved
     }

@@ -8,7 +8,7 @@
 //! its own, which has the index and the generation of its registry entry.
 //!
 //! ```text
-//! set:      OWNER 0 -> own;  mark of the group;  (memory fence);  buffer of version n + 1
+//! set:      OWNER 0 -> own;  mark the group if somebody watches;  (memory fence);  buffer of version n + 1
 //!           VERSION n -> n + 1                        the commit
 //!           OWNER own -> 0
 //! new key:  OWNER of a free entry;  VERSION jumps;  (memory fence);  key;  enter in the chain;  then set
@@ -20,10 +20,8 @@
 //!
 //! **Deaths.** A writer that finds an owner word asks whether that writer is dead
 //! ([`KeyWriter::take_over`]). It is if its registry entry has another generation, or the kernel
-//! says so. The word is then swapped from exactly the value seen, so one writer takes over. It moves
-//! the version by four, which leaves the value where it is: the next change has a version that the
-//! dead writer cannot have begun. A registry entry needs no sweep before it is used again, because the
-//! generation is part of the word.
+//! says so. The word is then swapped from exactly the value seen to 0. A registry entry needs no sweep
+//! before it is used again, because the generation is part of the word.
 //!
 //! Every state between two stores is one that a later owner can go on from:
 //!
@@ -87,19 +85,12 @@ impl From<Broken> for Unset {
     }
 }
 
-/// A key whose entry is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The entry.
-    pub entry: usize,
-    /// The version with which it was given to the key.
-    pub born: u64,
-}
-
 /// One registered writer of a table.
 #[derive(Debug)]
 pub struct KeyWriter<M> {
     table: Table<M>,
+    /// The control block of `.acks`.
+    acks: M,
     /// Its owner word.
     own: u64,
     /// The number of producers' registry entries.
@@ -115,9 +106,9 @@ pub const fn index_of(owner: u64) -> usize {
 
 impl<M: Memory> KeyWriter<M> {
     /// The writer in registry entry `index`, whose state word is `state`.
-    pub fn new(table: Table<M>, index: usize, state: u64, producers: usize) -> KeyWriter<M> {
+    pub fn new(table: Table<M>, acks: M, index: usize, state: u64, producers: usize) -> KeyWriter<M> {
         let own = registry::generation(state) << 8 | (index as u64 + 1);
-        KeyWriter { table, own, producers, cursor: 0 }
+        KeyWriter { table, acks, own, producers, cursor: 0 }
     }
 
     /// What it writes to.
@@ -163,15 +154,9 @@ impl<M: Memory> KeyWriter<M> {
             return false;
         }
         let at = self.table.geometry.entry(entry) + layout::OWNER;
-        // OWNER: from the very word that names the dead writer, whose stores are all visible.
-        if self.table.data.compare_exchange(at, owner, self.own, Edge::Owner).is_ok() {
-            // The version that the dead writer has marked is never used, so its mark does not come
-            // again. The value stays in its buffer, and readers that are copying it begin again.
-            let word = self.table.version_word(entry);
-            // VERSION: what the dead writer has committed comes before.
-            self.put(entry, layout::VERSION, word.wrapping_add(JUMP << 1), Edge::Version);
-            self.give_back(entry);
-        }
+        // OWNER: from the very word that names the dead writer, whose stores are all visible. What it
+        // left is a state from which the next owner goes on.
+        let _ = self.table.data.compare_exchange(at, owner, 0, Edge::Owner);
         true
     }
 
@@ -185,7 +170,7 @@ impl<M: Memory> KeyWriter<M> {
     }
 
     /// Sets the value of `key`, or deletes it with `None`, if it is in the expected state. Returns the
-    /// new version, and where the key is. The value fits the table.
+    /// new version, and the entry. The value fits the table.
     ///
     /// Deleting a key that has no value changes nothing, and returns `None`.
     #[inline]
@@ -194,7 +179,7 @@ impl<M: Memory> KeyWriter<M> {
         key: &Key,
         expect: Expect,
         value: Option<&[u8]>,
-    ) -> Result<Option<(u64, Place)>, Unset> {
+    ) -> Result<Option<(u64, usize)>, Unset> {
         let hash = key.hash();
         for _ in 0..SEARCHES {
             let entry = match self.table.find(key, hash)? {
@@ -209,38 +194,37 @@ impl<M: Memory> KeyWriter<M> {
                 Search::None(word) => self.insert(key, hash, word)?,
             };
             let Some(entry) = entry else { continue };
-            let born = self.table.head(entry, layout::BORN, Edge::Plain);
-            let changed = self.commit(entry, expect, value)?;
-            return Ok(changed.map(|version| (version, Place { entry, born })));
+            return Ok(self.commit(entry, expect, value)?.map(|version| (version, entry)));
         }
         Err(Unset::Corrupt("a key that never stays in one place"))
     }
 
-    /// As [`Self::change`], for a key whose place is known. `None` if the key is not there any more.
+    /// As [`Self::change`], if the key is probably in this entry.
     #[inline]
     pub fn change_at(
         &mut self,
-        place: Place,
+        entry: usize,
+        key: &Key,
         expect: Expect,
         value: Option<&[u8]>,
-    ) -> Result<Option<Option<u64>>, Unset> {
-        let Place { entry, born } = place;
-        self.own(entry)?;
-        if !self.table.is_born(entry, born) || !self.table.is_linked(entry) {
+    ) -> Result<Option<(u64, usize)>, Unset> {
+        if entry < self.table.geometry.keys() && self.table.is_linked_of(entry, key) {
+            self.own(entry)?;
+            if self.table.is_linked_of(entry, key) {
+                return Ok(self.commit(entry, expect, value)?.map(|version| (version, entry)));
+            }
             self.give_back(entry);
-            return Ok(None);
         }
-        self.commit(entry, expect, value).map(Some)
+        self.change(key, expect, value)
     }
 
     /// Whether the entry, which is owned, is the key's and in its chain. Otherwise it is given back.
     #[inline(always)]
     fn is_still(&self, entry: usize, key: &Key, hash: u64) -> Result<bool, Unset> {
-        let is_of = self.table.is_of(entry, key);
-        if is_of && self.table.is_linked(entry) {
+        if self.table.is_linked_of(entry, key) {
             return Ok(true);
         }
-        let settled = if is_of { self.settle(entry, key, hash) } else { Ok(false) };
+        let settled = if self.table.is_of(entry, key) { self.settle(entry, key, hash) } else { Ok(false) };
         if settled != Ok(true) {
             self.give_back(entry);
         }
@@ -273,9 +257,14 @@ impl<M: Memory> KeyWriter<M> {
             return if is_expected { Ok(None) } else { Err(Unset::Unexpected(found)) };
         }
         let version = version_of(word).wrapping_add(1);
-        // MARK: the entry has its owner, and its version changes later.
-        let mark = version << 6 | (entry % layout::GROUP) as u64;
-        self.table.data.store(geometry.mark(entry / layout::GROUP), mark, Edge::Mark);
+        // MARK: the entry has its owner. A watcher that is not seen here looks at every entry after this,
+        // and finds it owned.
+        self.table.data.light_fence(Edge::Mark);
+        if self.acks.load(shared::TABLE_WATCHERS, Edge::Plain) != 0 {
+            // MARK: the entry has its owner, and its version changes later. Each mark carries those
+            // before it.
+            self.table.data.fetch_add(geometry.mark(entry / layout::GROUP), 1, Edge::Mark);
+        }
         if let Some(value) = value {
             // OVERWRITE: a reader that sees a word of this value sees the version before this one, and
             // with it that the version which was in this buffer is too old.

@@ -170,6 +170,7 @@ pub(crate) fn open_or_wait(
     journal: &Path,
     options: &RecorderOptions,
 ) -> Result<(OpenedJournal, OpenReport)> {
+    channel.expect_events("journal")?;
     let journal = std::path::absolute(journal).map_err(|error| Error::io("find", journal, error))?;
     try_to_open(channel, &journal, options, None, RETRY_NS)
 }
